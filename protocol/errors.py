@@ -77,7 +77,9 @@ class WeightInvalid(ProtocolError):
         self.what = what
         self.weight = weight
         self.limit = limit
-        super().__init__(f"{what} is {weight}, not in 1 .. {limit}: cap the examples it stands for.")
+        super().__init__(
+            f"{what} is {weight}, not in 1 .. {limit}: cap the examples it stands for."
+        )
 
 
 class NotCanonical(ProtocolError):
@@ -95,7 +97,9 @@ class SignatureInvalid(ProtocolError):
     def __init__(self, signer: str, reason: str) -> None:
         self.signer = signer
         self.reason = reason
-        super().__init__(f"signature of {signer} refused ({reason}): sign with that site's own key.")
+        super().__init__(
+            f"signature of {signer} refused ({reason}): sign with that site's own key."
+        )
 
 
 class Malformed(ProtocolError):
