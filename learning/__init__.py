@@ -1,0 +1,1 @@
+"""What is learnt: models, local training, metrics, data sets, export."""
