@@ -1,0 +1,437 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity ^0.8.28;
+
+import {
+    Closing,
+    IWardRound,
+    Record,
+    Recording,
+    Seat,
+    Site,
+    StudyId,
+    StudyParams,
+    StudyState
+} from "./interfaces/IWardRound.sol";
+import {Entries} from "./libraries/Entries.sol";
+import {MerkleTree} from "./libraries/MerkleTree.sol";
+import {Studies, Study} from "./libraries/Studies.sol";
+import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
+import {SafeERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
+import {ECDSA} from "@openzeppelin/contracts/utils/cryptography/ECDSA.sol";
+import {EIP712} from "@openzeppelin/contracts/utils/cryptography/EIP712.sol";
+import {MerkleProof} from "@openzeppelin/contracts/utils/cryptography/MerkleProof.sol";
+import {Math} from "@openzeppelin/contracts/utils/math/Math.sol";
+
+/// @title WardRound
+/// @notice Records, enforces and pays the rounds of federated learning studies.
+/// @dev Every entry point reads: checks, effects, event, transfer. Money moves last, so no call
+/// needs a reentrancy guard. Nobody owns the contract and nothing in it can be upgraded.
+contract WardRound is IWardRound, EIP712 {
+    using Entries for bytes;
+    using MerkleTree for bytes32[];
+    using SafeERC20 for IERC20;
+    using Studies for Study;
+
+    bytes32 internal constant ATTESTATION_TYPEHASH =
+        keccak256("Attestation(bytes32 study,uint32 round,bytes32 record)");
+
+    /// Sums of weight times coordinate stay exact in 64 bits below this total.
+    uint64 internal constant TOTAL_WEIGHT_LIMIT = 2 ** 31;
+
+    mapping(StudyId => Study) internal _studies;
+
+    constructor() EIP712("wardround", "1") {}
+
+    // ================================================================== study
+
+    /// @inheritdoc IWardRound
+    function createStudy(
+        StudyParams calldata params,
+        address[] calldata coordinators,
+        address[] calldata auditors
+    ) external returns (StudyId id) {
+        id = studyIdOf(params);
+        Study storage s = _studies[id];
+        if (s.sponsor != address(0)) revert WardRound_StudyExists(id);
+        if (msg.sender != params.sponsor) revert WardRound_NotSponsor(id, msg.sender);
+
+        s.create(params, coordinators, auditors);
+        emit StudyCreated(id, params.sponsor, params, coordinators, auditors);
+    }
+
+    /// @inheritdoc IWardRound
+    function fund(StudyId id, uint128 amount) external {
+        Study storage s = _known(id);
+
+        // No upper limit: whatever no site earns goes back to the sponsor.
+        s.funded += amount;
+        emit Funded(id, msg.sender, amount);
+        _pull(s.token, amount);
+    }
+
+    /// @inheritdoc IWardRound
+    function admitSite(StudyId id, address key, address payout, uint32 maxWeight) external {
+        Study storage s = _sponsored(id);
+        Site storage admitted = s.sites[key];
+        if (admitted.payout != address(0)) revert WardRound_SiteExists(id, key);
+        if (
+            key == address(0) || payout == address(0) || maxWeight == 0
+                || maxWeight >= TOTAL_WEIGHT_LIMIT
+        ) revert WardRound_SiteInvalid(id, key);
+
+        uint32 since = s.head == 0 ? 1 : s.head;
+        s.sites[key] =
+            Site({payout: payout, maxWeight: maxWeight, since: since, until: type(uint32).max});
+        ++s.siteCount;
+        emit SiteAdmitted(id, key, payout, maxWeight, since);
+    }
+
+    /// @inheritdoc IWardRound
+    function removeSite(StudyId id, address key) external {
+        Study storage s = _sponsored(id);
+        Site storage removed = s.sites[key];
+        if (removed.until != type(uint32).max) revert WardRound_SiteUnknown(id, key);
+
+        // Not from this round: the coordinator may already hold the site's contribution.
+        uint32 until = s.head + 1;
+        removed.until = until;
+        --s.siteCount;
+        emit SiteRemoved(id, key, until);
+    }
+
+    /// @inheritdoc IWardRound
+    function postBond(StudyId id) external {
+        Study storage s = _known(id);
+        Seat storage mine = s.seats[msg.sender];
+        if (mine.place == 0) revert WardRound_NotCoordinator(id, msg.sender);
+        if (mine.bonded) revert WardRound_AlreadyBonded(id, msg.sender);
+
+        mine.bonded = true;
+        mine.bond = s.bond;
+        emit BondPosted(id, msg.sender, s.bond);
+        _pull(s.token, s.bond);
+    }
+
+    /// @inheritdoc IWardRound
+    function openStudy(StudyId id) external {
+        Study storage s = _sponsored(id);
+        if (s.head != 0) revert WardRound_StudyAlreadyOpen(id);
+        uint256 needed = uint256(s.rewardPerRound) * s.rounds;
+        if (s.funded < needed) revert WardRound_Underfunded(id, s.funded, needed);
+        if (s.siteCount < s.minSites) revert WardRound_TooFewSites(id, s.siteCount, s.minSites);
+        address first = s.coordinators[0];
+        if (!s.stands(first)) revert WardRound_NotBonded(id, first);
+
+        s.start();
+        s.coordinator = first;
+        emit StudyOpened(id, first, s.openedAt);
+    }
+
+    // ================================================================== rounds
+
+    /// @inheritdoc IWardRound
+    function closeRound(
+        StudyId id,
+        uint32 round,
+        Record calldata record,
+        Closing calldata previous,
+        bytes calldata entries
+    ) external {
+        Study storage s = _studies[id];
+        _checkClosing(id, s, round, record, Recording.Full);
+        s.checkCommitment(id, round - 1, previous);
+        if (record.count * Entries.SIZE != entries.length) {
+            revert WardRound_EntriesMalformed(entries.length);
+        }
+
+        bytes32 domainSeparator = _domainSeparatorV4();
+        bytes memory filling = Entries.template(id, round, previous.record.model);
+        bytes32[] memory leaves = new bytes32[](record.count);
+        uint256 totalWeight;
+        address last;
+        for (uint256 i = 0; i < leaves.length; ++i) {
+            bytes calldata entry = entries.entryAt(i);
+            address key = entry.site();
+            uint64 weight = entry.weight();
+            Site storage member = s.sites[key];
+            uint32 maxWeight = member.maxWeight;
+            // Strictly: equal keys would be one site counted twice.
+            if (key <= last) revert WardRound_EntriesUnsorted(i, key);
+            if (round < member.since || round >= member.until) {
+                revert WardRound_NotMember(id, round, key);
+            }
+            if (weight == 0 || weight > maxWeight) {
+                revert WardRound_WeightOutOfRange(key, weight, maxWeight);
+            }
+            // A key is never zero here, so a failed recovery cannot pass for it.
+            address recovered = entry.signer(filling, domainSeparator);
+            if (recovered != key) revert WardRound_SignatureInvalid(key, recovered);
+            leaves[i] = MerkleTree.leafHash(entry);
+            // Cannot overflow: each weight is below 2**32.
+            unchecked {
+                totalWeight += weight;
+            }
+            last = key;
+            emit Contributed(id, round, key, entry.update(), weight);
+        }
+        if (totalWeight != record.totalWeight) {
+            revert WardRound_TotalWeightDiffers(record.totalWeight, totalWeight);
+        }
+        bytes32 contributions = leaves.root();
+        if (contributions != record.contributions) {
+            revert WardRound_ContributionsDiffer(record.contributions, contributions);
+        }
+
+        _close(id, s, round, record);
+    }
+
+    /// @inheritdoc IWardRound
+    function closeRoundRoot(StudyId id, uint32 round, Record calldata record) external {
+        Study storage s = _studies[id];
+        _checkClosing(id, s, round, record, Recording.Root);
+
+        // The entries are not looked at: anyone who has them can challenge a wrong root.
+        _close(id, s, round, record);
+    }
+
+    /// @inheritdoc IWardRound
+    function attest(StudyId id, uint32 round, Closing calldata closing, bytes[] calldata signatures)
+        external
+    {
+        Study storage s = _known(id);
+        bytes32 stored = s.checkCommitment(id, round, closing);
+        if (round >= s.head) revert WardRound_RoundNotOpen(id, round, s.head);
+        if (round <= s.finalThrough) revert WardRound_AlreadyFinal(id, round);
+        // A quorum of zero means there is none, not that nobody is enough.
+        if (s.auditorQuorum == 0 || signatures.length < s.auditorQuorum) {
+            revert WardRound_QuorumMissing(signatures.length, s.auditorQuorum);
+        }
+        bytes32 digest =
+            _hashTypedDataV4(keccak256(abi.encode(ATTESTATION_TYPEHASH, id, round, stored)));
+        address last;
+        for (uint256 i = 0; i < signatures.length; ++i) {
+            address signer = ECDSA.recoverCalldata(digest, signatures[i]);
+            if (!s.auditors[signer]) revert WardRound_NotAuditor(id, signer);
+            if (signer <= last) revert WardRound_AuditorsUnsorted(i, signer);
+            last = signer;
+        }
+
+        s.finalThrough = round;
+        emit Attested(id, round, signatures.length);
+    }
+
+    /// @inheritdoc IWardRound
+    function takeOver(StudyId id) external {
+        Study storage s = _running(id);
+        if (!s.stands(msg.sender)) revert WardRound_NotBonded(id, msg.sender);
+        address from = s.coordinator;
+        uint256 seats = s.coordinators.length;
+        // Unsigned, so the ring is walked forward: never below zero.
+        uint256 distance = (seats + s.seats[msg.sender].place - s.seats[from].place) % seats;
+        if (distance == 0) revert WardRound_NotCoordinator(id, msg.sender);
+        uint256 turn = s.turnOf(distance);
+        if (block.timestamp < turn) revert WardRound_TooEarly(id, turn);
+
+        s.coordinator = msg.sender;
+        s.openedAt = uint64(block.timestamp);
+        emit TookOver(id, s.head, msg.sender, from, s.openedAt);
+    }
+
+    // ================================================================== money
+
+    /// @inheritdoc IWardRound
+    function claim(
+        StudyId id,
+        uint32 round,
+        Closing calldata closing,
+        address key,
+        uint256 cumulative,
+        bytes32[] calldata proof
+    ) external {
+        Study storage s = _known(id);
+        s.checkFinal(id, round, closing);
+        address payout = s.sites[key].payout;
+        if (payout == address(0)) revert WardRound_SiteUnknown(id, key);
+        bytes32 leaf = keccak256(bytes.concat(keccak256(abi.encode(key, cumulative))));
+        if (!MerkleProof.verifyCalldata(proof, closing.record.rewards, leaf)) {
+            revert WardRound_ProofInvalid(key, cumulative);
+        }
+        uint256 before = s.claimed[key];
+        if (cumulative <= before) revert WardRound_NothingDue(id);
+        uint256 amount = cumulative - before;
+        // The tree may promise more than its record says; the record's total is what counts. After
+        // a refund, what was left for the sites counts too.
+        uint256 limit = Math.min(closing.record.rewardTotal, s.funded - s.refunded);
+        if (s.paid + amount > limit) revert WardRound_RewardsExceeded(s.paid + amount, limit);
+
+        s.claimed[key] = cumulative;
+        // At most the limit, which has 128 bits.
+        // forge-lint: disable-next-line(unsafe-typecast)
+        s.paid += uint128(amount);
+        emit Claimed(id, key, payout, amount, cumulative);
+        IERC20(s.token).safeTransfer(payout, amount);
+    }
+
+    /// @inheritdoc IWardRound
+    function releaseBond(StudyId id, Closing calldata closing) external {
+        Study storage s = _known(id);
+        Seat storage mine = s.seats[msg.sender];
+        if (!mine.bonded) revert WardRound_NotBonded(id, msg.sender);
+        // Nobody can be held to a study that never opens.
+        if (s.head != 0) s.checkOver(id, closing);
+
+        uint256 amount = mine.bond;
+        mine.bonded = false;
+        mine.bond = 0;
+        emit BondReleased(id, msg.sender, amount);
+        IERC20(s.token).safeTransfer(msg.sender, amount);
+    }
+
+    /// @inheritdoc IWardRound
+    function refund(StudyId id, Closing calldata closing) external {
+        Study storage s = _known(id);
+        s.checkOver(id, closing);
+        // A round's total may be below an earlier one's, of which sites may have claimed more.
+        uint256 kept = Math.max(closing.record.rewardTotal, s.paid) + s.refunded;
+        if (kept >= s.funded) revert WardRound_NothingDue(id);
+
+        uint256 amount = s.funded - kept;
+        // A part of `funded`, which has 128 bits.
+        // forge-lint: disable-next-line(unsafe-typecast)
+        s.refunded += uint128(amount);
+        emit Refunded(id, s.sponsor, amount);
+        // To the sponsor whoever calls, so the caller needs no check.
+        IERC20(s.token).safeTransfer(s.sponsor, amount);
+    }
+
+    /// @inheritdoc IWardRound
+    function endStudy(StudyId id) external {
+        Study storage s = _sponsored(id);
+        if (s.head == 0) {
+            s.start();
+        } else {
+            if (s.head > s.rounds) revert WardRound_StudyOver(id, s.rounds);
+            uint256 turn = s.turnOf(s.coordinators.length);
+            if (block.timestamp < turn) revert WardRound_TooEarly(id, turn);
+        }
+
+        s.rounds = s.head - 1;
+        emit StudyEnded(id, s.rounds);
+    }
+
+    // ================================================================== views
+
+    /// @inheritdoc IWardRound
+    function openRound(StudyId id)
+        external
+        view
+        returns (uint32 round, address coordinator, uint64 openedAt, bytes32 previousCommitment)
+    {
+        Study storage s = _running(id);
+        round = s.head;
+        return (round, s.coordinator, s.openedAt, s.commitments[round - 1]);
+    }
+
+    /// @inheritdoc IWardRound
+    function commitment(StudyId id, uint32 round) external view returns (bytes32) {
+        return _studies[id].commitments[round];
+    }
+
+    /// @inheritdoc IWardRound
+    function study(StudyId id) external view returns (StudyState memory) {
+        return _known(id).state();
+    }
+
+    /// @inheritdoc IWardRound
+    function site(StudyId id, address key) external view returns (Site memory) {
+        return _studies[id].sites[key];
+    }
+
+    /// @inheritdoc IWardRound
+    function seat(StudyId id, address coordinator) external view returns (Seat memory) {
+        return _studies[id].seats[coordinator];
+    }
+
+    /// @inheritdoc IWardRound
+    function isAuditor(StudyId id, address auditor) external view returns (bool) {
+        return _studies[id].auditors[auditor];
+    }
+
+    /// @inheritdoc IWardRound
+    function claimed(StudyId id, address key) external view returns (uint256) {
+        return _studies[id].claimed[key];
+    }
+
+    /// @inheritdoc IWardRound
+    function isFinal(StudyId id, uint32 round, Closing calldata closing)
+        external
+        view
+        returns (bool)
+    {
+        Study storage s = _known(id);
+        s.checkCommitment(id, round, closing);
+        return s.isFinal(round, closing.closedAt);
+    }
+
+    /// @inheritdoc IWardRound
+    function studyIdOf(StudyParams calldata params) public pure returns (StudyId) {
+        return StudyId.wrap(keccak256(abi.encode(params)));
+    }
+
+    // ================================================================== inside
+
+    function _known(StudyId id) internal view returns (Study storage s) {
+        s = _studies[id];
+        if (s.sponsor == address(0)) revert WardRound_StudyUnknown(id);
+    }
+
+    function _sponsored(StudyId id) internal view returns (Study storage s) {
+        s = _known(id);
+        if (msg.sender != s.sponsor) revert WardRound_NotSponsor(id, msg.sender);
+    }
+
+    function _running(StudyId id) internal view returns (Study storage s) {
+        s = _known(id);
+        if (s.head == 0) revert WardRound_StudyNotOpen(id);
+        if (s.head > s.rounds) revert WardRound_StudyOver(id, s.rounds);
+    }
+
+    function _checkClosing(
+        StudyId id,
+        Study storage s,
+        uint32 round,
+        Record calldata record,
+        Recording recording
+    ) internal view {
+        // Of an unknown or unopened study the coordinator is zero, which is nobody's address.
+        if (msg.sender != s.coordinator) revert WardRound_NotCoordinator(id, msg.sender);
+        if (round != s.head) revert WardRound_RoundNotOpen(id, round, s.head);
+        if (round > s.rounds) revert WardRound_StudyOver(id, s.rounds);
+        if (recording != s.recording) revert WardRound_RecordingDiffers(id, s.recording);
+        if (record.count < s.minSites) {
+            revert WardRound_TooFewSites(id, record.count, s.minSites);
+        }
+        if (record.totalWeight < record.count || record.totalWeight >= TOTAL_WEIGHT_LIMIT) {
+            revert WardRound_TotalWeightOutOfRange(record.totalWeight);
+        }
+        uint256 limit = uint256(s.rewardPerRound) * round;
+        if (record.rewardTotal > limit) revert WardRound_RewardTooHigh(record.rewardTotal, limit);
+        // A late close is welcome as long as no standby took over.
+    }
+
+    function _close(StudyId id, Study storage s, uint32 round, Record calldata record) internal {
+        uint64 closedAt = uint64(block.timestamp);
+        s.commitments[round] = keccak256(abi.encode(record, msg.sender, closedAt));
+        s.head = round + 1;
+        s.openedAt = closedAt;
+        emit RoundClosed(id, round, msg.sender, closedAt, record);
+    }
+
+    /// Tokens that keep a fee would leave other studies of the same token short.
+    function _pull(address token, uint256 amount) internal {
+        uint256 before = IERC20(token).balanceOf(address(this));
+        IERC20(token).safeTransferFrom(msg.sender, address(this), amount);
+        uint256 received = IERC20(token).balanceOf(address(this)) - before;
+        if (received != amount) revert WardRound_TransferInexact(token, amount, received);
+    }
+}

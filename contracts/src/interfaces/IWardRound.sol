@@ -1,0 +1,357 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity ^0.8.28;
+
+/// @notice keccak256(abi.encode(StudyParams)).
+type StudyId is bytes32;
+
+/// @notice How a round reaches the chain: with every entry in calldata and every signature checked
+/// at once, or as a record alone whose entries anyone can challenge.
+enum Recording {
+    Full,
+    Root
+}
+
+/// @notice How updates become a model, coordinate by coordinate, on integers.
+enum Rule {
+    Mean,
+    Median,
+    TrimmedMean
+}
+
+/// @notice What a study is. Immutable; its hash is the study's identity.
+struct StudyParams {
+    /// Creates, funds and ends the study, admits and removes sites.
+    address sponsor;
+    /// The ERC-20 of rewards and bonds.
+    address token;
+    /// Rewards may grow by this much a round, in the token's smallest unit.
+    uint128 rewardPerRound;
+    /// What a coordinator deposits before it may act. Zero: none is asked for.
+    uint96 bond;
+    /// Number of rounds.
+    uint32 rounds;
+    /// How long a closed round can be challenged.
+    uint32 challengeSeconds;
+    /// How long the active coordinator has to close a round.
+    uint32 roundSeconds;
+    /// How much longer each next standby waits before it takes over.
+    uint32 graceSeconds;
+    /// How long a coordinator has to answer a demand for data.
+    uint32 demandSeconds;
+    /// The fewest contributions a round can close with.
+    uint16 minSites;
+    /// Attestations that make a round final at once. Zero: only time does.
+    uint16 auditorQuorum;
+    Recording recording;
+    Rule rule;
+    /// Values cut at each end by the trimmed mean; zero for other rules.
+    uint16 ruleArgument;
+    /// Coordinates of a model; fixes the size of every vector's tree.
+    uint32 parameterCount;
+    /// Vector root of the model before round 1.
+    bytes32 initialModel;
+    /// SHA-256 of the canonical specification.
+    bytes32 specification;
+    /// Digest of the application code.
+    bytes32 code;
+}
+
+/// @notice What the coordinator commits to for one round.
+struct Record {
+    /// RFC 9162 root over the entries, sorted by site.
+    bytes32 contributions;
+    /// Vector root of the new model.
+    bytes32 model;
+    /// SHA-256 of the canonical manifest.
+    bytes32 manifest;
+    /// Root of the StandardMerkleTree of (address site, uint256 cumulative).
+    bytes32 rewards;
+    /// Number of entries.
+    uint32 count;
+    /// Sum of the entries' weights.
+    uint64 totalWeight;
+    /// Sum of all rewards of rounds 1 to this one.
+    uint128 rewardTotal;
+}
+
+/// @notice A record with who closed it and when. The contract keeps
+/// commitment = keccak256(abi.encode(closing)); later calls bring the closing back in calldata.
+struct Closing {
+    Record record;
+    address coordinator;
+    uint64 closedAt;
+}
+
+/// @notice A site's admission to a study. One slot.
+struct Site {
+    /// Receives the rewards; not the signing key.
+    address payout;
+    /// The largest weight the site may declare; never changes.
+    uint32 maxWeight;
+    /// First round the site is a member of.
+    uint32 since;
+    /// First round the site is no longer a member of; 2**32 - 1 while admitted.
+    uint32 until;
+}
+
+/// @notice A coordinator's place in a study. One slot.
+struct Seat {
+    /// What is deposited now.
+    uint96 bond;
+    /// Position in the list of coordinators, from 1; zero for everybody else.
+    uint16 place;
+    /// Whether the coordinator stands ready: it has posted its bond and not taken it back.
+    bool bonded;
+}
+
+/// @notice A study as it stands.
+struct StudyState {
+    address sponsor;
+    address token;
+    /// The active coordinator; zero before the study opens.
+    address coordinator;
+    /// The round being worked on, from 1; zero before the study opens; rounds + 1 after the last.
+    uint32 head;
+    /// When the active coordinator's turn began.
+    uint64 openedAt;
+    /// Rounds up to this one were made final by auditors.
+    uint32 finalThrough;
+    uint32 rounds;
+    uint32 siteCount;
+    uint16 minSites;
+    uint16 auditorQuorum;
+    Recording recording;
+    Rule rule;
+    uint16 ruleArgument;
+    uint32 parameterCount;
+    uint32 challengeSeconds;
+    uint32 roundSeconds;
+    uint32 graceSeconds;
+    uint32 demandSeconds;
+    uint96 bond;
+    uint128 rewardPerRound;
+    uint128 funded;
+    /// Rewards paid to sites.
+    uint128 paid;
+    /// Funds returned to the sponsor.
+    uint128 refunded;
+    address[] coordinators;
+}
+
+/// @title WardRound
+/// @notice Records, enforces and pays the rounds of federated learning studies.
+/// @dev EIP-712 domain: name "wardround", version "1". Signed types:
+/// Contribution(bytes32 study,uint32 round,bytes32 baseModel,address site,bytes32 update,uint64 weight,bytes32 report)
+/// Attestation(bytes32 study,uint32 round,bytes32 record)
+interface IWardRound {
+    // ------------------------------------------------------------------ events
+
+    /// @notice A study exists; nothing has been paid in yet.
+    event StudyCreated(
+        StudyId indexed study,
+        address indexed sponsor,
+        StudyParams params,
+        address[] coordinators,
+        address[] auditors
+    );
+    event Funded(StudyId indexed study, address indexed from, uint256 amount);
+    event SiteAdmitted(
+        StudyId indexed study, address indexed site, address payout, uint32 maxWeight, uint32 since
+    );
+    /// @param until The first round the site is not a member of.
+    event SiteRemoved(StudyId indexed study, address indexed site, uint32 until);
+    event BondPosted(StudyId indexed study, address indexed coordinator, uint256 amount);
+    event BondReleased(StudyId indexed study, address indexed coordinator, uint256 amount);
+    event StudyOpened(StudyId indexed study, address indexed coordinator, uint64 openedAt);
+    /// @notice One entry of a round closed with full recording.
+    event Contributed(
+        StudyId indexed study, uint32 round, address indexed site, bytes32 update, uint64 weight
+    );
+    event RoundClosed(
+        StudyId indexed study,
+        uint32 indexed round,
+        address coordinator,
+        uint64 closedAt,
+        Record record
+    );
+    /// @notice Auditors made every round up to this one final.
+    event Attested(StudyId indexed study, uint32 indexed round, uint256 signatures);
+    event TookOver(
+        StudyId indexed study,
+        uint32 indexed round,
+        address indexed to,
+        address from,
+        uint64 openedAt
+    );
+    /// @param cumulative All the site has now been paid by the study.
+    event Claimed(
+        StudyId indexed study,
+        address indexed site,
+        address payout,
+        uint256 amount,
+        uint256 cumulative
+    );
+    event Refunded(StudyId indexed study, address indexed sponsor, uint256 amount);
+    /// @param rounds The number of rounds the study ends with.
+    event StudyEnded(StudyId indexed study, uint32 rounds);
+
+    // ------------------------------------------------------------------ errors
+
+    error WardRound_StudyExists(StudyId study);
+    error WardRound_StudyUnknown(StudyId study);
+    error WardRound_StudyNotOpen(StudyId study);
+    error WardRound_StudyAlreadyOpen(StudyId study);
+    error WardRound_StudyOver(StudyId study, uint32 rounds);
+    /// @param name The field of StudyParams at fault.
+    error WardRound_ParameterInvalid(string name);
+    error WardRound_CoordinatorInvalid(address coordinator);
+    error WardRound_AuditorInvalid(address auditor);
+    error WardRound_NotSponsor(StudyId study, address caller);
+    error WardRound_NotCoordinator(StudyId study, address caller);
+    error WardRound_NotAuditor(StudyId study, address signer);
+    error WardRound_SiteInvalid(StudyId study, address site);
+    error WardRound_SiteExists(StudyId study, address site);
+    error WardRound_SiteUnknown(StudyId study, address site);
+    error WardRound_TransferInexact(address token, uint256 asked, uint256 received);
+    error WardRound_Underfunded(StudyId study, uint256 funded, uint256 needed);
+    error WardRound_TooFewSites(StudyId study, uint256 count, uint256 minimum);
+    error WardRound_AlreadyBonded(StudyId study, address coordinator);
+    error WardRound_NotBonded(StudyId study, address coordinator);
+    error WardRound_RoundNotOpen(StudyId study, uint32 round, uint32 head);
+    error WardRound_RecordingDiffers(StudyId study, Recording recording);
+    error WardRound_CommitmentDiffers(StudyId study, uint32 round, bytes32 stored, bytes32 given);
+    error WardRound_EntriesMalformed(uint256 length);
+    error WardRound_EntriesUnsorted(uint256 index, address site);
+    error WardRound_NotMember(StudyId study, uint32 round, address site);
+    error WardRound_WeightOutOfRange(address site, uint64 weight, uint32 maxWeight);
+    /// @param recovered Who signed instead; zero when the signature is malformed.
+    error WardRound_SignatureInvalid(address site, address recovered);
+    error WardRound_CountDiffers(uint32 given, uint256 actual);
+    error WardRound_TotalWeightDiffers(uint64 given, uint256 actual);
+    error WardRound_TotalWeightOutOfRange(uint64 totalWeight);
+    error WardRound_ContributionsDiffer(bytes32 given, bytes32 actual);
+    error WardRound_RewardTooHigh(uint256 rewardTotal, uint256 limit);
+    error WardRound_QuorumMissing(uint256 signatures, uint256 quorum);
+    error WardRound_AuditorsUnsorted(uint256 index, address signer);
+    error WardRound_AlreadyFinal(StudyId study, uint32 round);
+    error WardRound_NotFinal(StudyId study, uint32 round);
+    error WardRound_TooEarly(StudyId study, uint256 from);
+    error WardRound_ProofInvalid(address site, uint256 cumulative);
+    error WardRound_RewardsExceeded(uint256 asked, uint256 limit);
+    error WardRound_NothingDue(StudyId study);
+
+    // ------------------------------------------------------------------ study
+
+    /// @notice Creates a study. Only by the sponsor its parameters name.
+    /// @param coordinators In order: the first opens the study, the others stand by.
+    /// @param auditors Whose attestations count.
+    function createStudy(
+        StudyParams calldata params,
+        address[] calldata coordinators,
+        address[] calldata auditors
+    ) external returns (StudyId study);
+
+    /// @notice Pays into a study. Anyone may; what is not earned goes to the sponsor at the end.
+    function fund(StudyId study, uint128 amount) external;
+
+    /// @notice Admits a site from the round being worked on. Its cap never changes afterwards.
+    /// @param site Address of the site's signing key.
+    /// @param payout Receives the site's rewards.
+    /// @param maxWeight Largest weight the site may declare, 1 to 2**31 - 1.
+    function admitSite(StudyId study, address site, address payout, uint32 maxWeight) external;
+
+    /// @notice Removes a site from the next round on. Its key never comes back.
+    function removeSite(StudyId study, address site) external;
+
+    /// @notice Deposits the caller's bond, which must be a coordinator of the study.
+    function postBond(StudyId study) external;
+
+    /// @notice Opens round 1, once the study is funded, staffed and bonded.
+    function openStudy(StudyId study) external;
+
+    // ------------------------------------------------------------------ rounds
+
+    /// @notice Closes a round with full recording and opens the next.
+    /// @param previous The closing of the round before; holds the base model of the signatures.
+    /// @param entries 157 bytes each, ascending by site:
+    /// site(20) weight(8, big-endian) update(32) report(32) signature(65: r, s, v).
+    function closeRound(
+        StudyId study,
+        uint32 round,
+        Record calldata record,
+        Closing calldata previous,
+        bytes calldata entries
+    ) external;
+
+    /// @notice Closes a round with root recording and opens the next, at the same cost for any
+    /// number of sites.
+    function closeRoundRoot(StudyId study, uint32 round, Record calldata record) external;
+
+    /// @notice Makes every round up to this one final, by a quorum of auditors.
+    /// @param signatures EIP-712 Attestations, ascending by signer.
+    function attest(
+        StudyId study,
+        uint32 round,
+        Closing calldata closing,
+        bytes[] calldata signatures
+    ) external;
+
+    /// @notice Makes the calling standby the active coordinator once its turn has come.
+    function takeOver(StudyId study) external;
+
+    // ------------------------------------------------------------------ money
+
+    /// @notice Pays a site what it has earned up to a final round and not been paid yet.
+    /// @param cumulative The amount of the site's leaf in the rewards tree.
+    function claim(
+        StudyId study,
+        uint32 round,
+        Closing calldata closing,
+        address site,
+        uint256 cumulative,
+        bytes32[] calldata proof
+    ) external;
+
+    /// @notice Returns the caller's bond, before the study opens or once its last round is final.
+    /// @param closing The closing of the last round; not looked at before the study opens.
+    function releaseBond(StudyId study, Closing calldata closing) external;
+
+    /// @notice Returns to the sponsor what no site can earn, once the last round is final.
+    /// @param closing The closing of the last round.
+    function refund(StudyId study, Closing calldata closing) external;
+
+    /// @notice Ends a study after the rounds it has. Only by its sponsor, and only before it opens
+    /// or when every coordinator has missed its turn.
+    function endStudy(StudyId study) external;
+
+    // ------------------------------------------------------------------ views
+
+    /// @notice What a coordinator or a site needs to know before it works on a round.
+    function openRound(StudyId study)
+        external
+        view
+        returns (uint32 round, address coordinator, uint64 openedAt, bytes32 previousCommitment);
+
+    /// @notice keccak256(abi.encode(closing)) of a round, zero if it was never closed. It counts
+    /// only while the round is behind the head.
+    function commitment(StudyId study, uint32 round) external view returns (bytes32);
+
+    function study(StudyId id) external view returns (StudyState memory);
+
+    function site(StudyId study, address key) external view returns (Site memory);
+
+    function seat(StudyId study, address coordinator) external view returns (Seat memory);
+
+    function isAuditor(StudyId study, address auditor) external view returns (bool);
+
+    /// @notice All a site has been paid by a study.
+    function claimed(StudyId study, address site) external view returns (uint256);
+
+    /// @notice Whether a closing stands for ever.
+    function isFinal(StudyId study, uint32 round, Closing calldata closing)
+        external
+        view
+        returns (bool);
+
+    function studyIdOf(StudyParams calldata params) external pure returns (StudyId);
+}

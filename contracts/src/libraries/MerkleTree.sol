@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity ^0.8.28;
+
+/// @title MerkleTree
+/// @notice The Merkle tree of RFC 9162, section 2.1: SHA-256, 0x00 before leaves, 0x01 before nodes.
+library MerkleTree {
+    /// @notice SHA-256(0x00 ‖ data).
+    function leafHash(bytes calldata data) internal view returns (bytes32 hash) {
+        // Solidity's own sha256 copies its input to fresh memory each time; entries are hashed in a
+        // loop, so the copy goes to the free memory and is not kept.
+        assembly ("memory-safe") {
+            let scratch := mload(0x40)
+            mstore8(scratch, 0x00)
+            calldatacopy(add(scratch, 1), data.offset, data.length)
+            // The precompile fails only without gas, and then the caller has none left either.
+            if iszero(staticcall(gas(), 0x02, scratch, add(data.length, 1), 0x00, 0x20)) {
+                revert(0, 0)
+            }
+            hash := mload(0x00)
+        }
+    }
+
+    /// @notice SHA-256(0x01 ‖ left ‖ right).
+    function nodeHash(bytes32 left, bytes32 right) internal view returns (bytes32 hash) {
+        assembly ("memory-safe") {
+            let scratch := mload(0x40)
+            mstore8(scratch, 0x01)
+            mstore(add(scratch, 0x01), left)
+            mstore(add(scratch, 0x21), right)
+            if iszero(staticcall(gas(), 0x02, scratch, 0x41, 0x00, 0x20)) {
+                revert(0, 0)
+            }
+            hash := mload(0x00)
+        }
+    }
+
+    /// @notice The root over leaf hashes. Consumes them: the array is folded in place.
+    /// @dev The RFC splits at the largest power of two; pairing level by level, and carrying an odd
+    /// last node up unchanged, makes the same tree.
+    function root(bytes32[] memory nodes) internal view returns (bytes32) {
+        uint256 size = nodes.length;
+        if (size == 0) return sha256("");
+        while (size > 1) {
+            uint256 half = size >> 1;
+            for (uint256 i = 0; i < half; ++i) {
+                bytes32 left;
+                bytes32 right;
+                // 2i + 1 < size <= nodes.length, so the index needs no check.
+                assembly ("memory-safe") {
+                    let pair := add(nodes, add(0x20, shl(6, i)))
+                    left := mload(pair)
+                    right := mload(add(pair, 0x20))
+                }
+                left = nodeHash(left, right);
+                assembly ("memory-safe") {
+                    mstore(add(nodes, add(0x20, shl(5, i))), left)
+                }
+            }
+            if (size & 1 == 1) nodes[half++] = nodes[size - 1];
+            size = half;
+        }
+        return nodes[0];
+    }
+
+    /// @notice Whether a leaf hash is at an index of a tree of a given size, as in section 2.1.3.2.
+    function verify(
+        bytes32 expected,
+        bytes32 leaf,
+        uint256 index,
+        uint256 size,
+        bytes32[] calldata path
+    ) internal view returns (bool) {
+        if (index >= size) return false;
+        uint256 last = size - 1;
+        bytes32 hash = leaf;
+        for (uint256 i = 0; i < path.length; ++i) {
+            if (last == 0) return false;
+            if (index & 1 == 1 || index == last) {
+                hash = nodeHash(path[i], hash);
+                // Levels where this node had no sibling are not in the path.
+                while (index & 1 == 0 && index != 0) {
+                    index >>= 1;
+                    last >>= 1;
+                }
+            } else {
+                hash = nodeHash(hash, path[i]);
+            }
+            index >>= 1;
+            last >>= 1;
+        }
+        return last == 0 && hash == expected;
+    }
+}

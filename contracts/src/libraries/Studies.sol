@@ -1,0 +1,218 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity ^0.8.28;
+
+import {
+    Closing,
+    IWardRound,
+    Recording,
+    Rule,
+    Seat,
+    Site,
+    StudyId,
+    StudyParams,
+    StudyState
+} from "../interfaces/IWardRound.sol";
+
+/// What the contract keeps of a study. The first two slots are all of it that closing a round
+/// reads, and closing writes only the first.
+struct Study {
+    // slot 0
+    address coordinator;
+    uint32 head;
+    uint64 openedAt;
+    // slot 1
+    uint128 rewardPerRound;
+    uint32 rounds;
+    uint32 roundSeconds;
+    uint32 challengeSeconds;
+    uint16 minSites;
+    Recording recording;
+    // slot 2
+    address sponsor;
+    uint32 graceSeconds;
+    uint32 finalThrough;
+    uint32 siteCount;
+    // slot 3
+    address token;
+    uint96 bond;
+    // slot 4
+    uint128 funded;
+    uint128 paid;
+    // slot 5
+    uint128 refunded;
+    uint32 parameterCount;
+    uint32 demandSeconds;
+    uint16 auditorQuorum;
+    uint16 ruleArgument;
+    Rule rule;
+    // slots of their own
+    bytes32 initialModel;
+    address[] coordinators;
+    mapping(address => Seat) seats;
+    mapping(address => bool) auditors;
+    mapping(address => Site) sites;
+    mapping(address => uint256) claimed;
+    mapping(uint32 => bytes32) commitments;
+}
+
+/// @title Studies
+/// @notice How a study is laid out in storage, and the questions every entry point asks about it.
+library Studies {
+    // ------------------------------------------------------------------ beginning
+
+    /// @notice Checks the parameters and writes them down. What nothing on chain reads, the
+    /// specification and the code, is held by the study's id alone.
+    function create(
+        Study storage s,
+        StudyParams calldata params,
+        address[] calldata coordinators,
+        address[] calldata auditors
+    ) internal {
+        checkParams(params, coordinators.length, auditors.length);
+        s.sponsor = params.sponsor;
+        s.token = params.token;
+        s.bond = params.bond;
+        s.rewardPerRound = params.rewardPerRound;
+        s.rounds = params.rounds;
+        s.roundSeconds = params.roundSeconds;
+        s.challengeSeconds = params.challengeSeconds;
+        s.graceSeconds = params.graceSeconds;
+        s.demandSeconds = params.demandSeconds;
+        s.minSites = params.minSites;
+        s.auditorQuorum = params.auditorQuorum;
+        s.recording = params.recording;
+        s.rule = params.rule;
+        s.ruleArgument = params.ruleArgument;
+        s.parameterCount = params.parameterCount;
+        s.initialModel = params.initialModel;
+        s.coordinators = coordinators;
+        for (uint256 i = 0; i < coordinators.length; ++i) {
+            Seat storage seat = s.seats[coordinators[i]];
+            if (coordinators[i] == address(0) || seat.place != 0) {
+                revert IWardRound.WardRound_CoordinatorInvalid(coordinators[i]);
+            }
+            // checkParams bounds the number of coordinators.
+            // forge-lint: disable-next-line(unsafe-typecast)
+            seat.place = uint16(i + 1);
+        }
+        for (uint256 i = 0; i < auditors.length; ++i) {
+            if (auditors[i] == address(0) || s.auditors[auditors[i]]) {
+                revert IWardRound.WardRound_AuditorInvalid(auditors[i]);
+            }
+            s.auditors[auditors[i]] = true;
+        }
+    }
+
+    function checkParams(StudyParams calldata params, uint256 coordinators, uint256 auditors)
+        internal
+        pure
+    {
+        if (params.rounds == 0 || params.rounds == type(uint32).max) {
+            revert IWardRound.WardRound_ParameterInvalid("rounds");
+        }
+        if (params.minSites == 0) revert IWardRound.WardRound_ParameterInvalid("minSites");
+        if (params.parameterCount == 0) {
+            revert IWardRound.WardRound_ParameterInvalid("parameterCount");
+        }
+        if (params.auditorQuorum > auditors) {
+            revert IWardRound.WardRound_ParameterInvalid("auditorQuorum");
+        }
+        if (coordinators == 0 || coordinators > type(uint16).max) {
+            revert IWardRound.WardRound_ParameterInvalid("coordinators");
+        }
+        // A trimmed mean needs a value left to average in the smallest round.
+        bool argumentFits = params.rule == Rule.TrimmedMean
+            ? 2 * uint256(params.ruleArgument) < params.minSites
+            : params.ruleArgument == 0;
+        if (!argumentFits) revert IWardRound.WardRound_ParameterInvalid("ruleArgument");
+    }
+
+    /// @notice Makes round 1 the head, behind it a round 0 whose model is the initial one.
+    function start(Study storage s) internal {
+        Closing memory none;
+        none.record.model = s.initialModel;
+        s.commitments[0] = keccak256(abi.encode(none));
+        s.head = 1;
+        s.openedAt = uint64(block.timestamp);
+    }
+
+    // ------------------------------------------------------------------ coordinators
+
+    /// @notice Whether a coordinator may act: it has posted its bond, or none is asked for.
+    function stands(Study storage s, address coordinator) internal view returns (bool) {
+        Seat storage seat = s.seats[coordinator];
+        return seat.bonded || (s.bond == 0 && seat.place != 0);
+    }
+
+    /// @notice When the coordinator at a distance from the active one may take over.
+    function turnOf(Study storage s, uint256 distance) internal view returns (uint256) {
+        return uint256(s.openedAt) + s.roundSeconds + distance * s.graceSeconds;
+    }
+
+    // ------------------------------------------------------------------ closed rounds
+
+    /// @notice Reverts unless a closing is the one committed to.
+    function checkCommitment(Study storage s, StudyId id, uint32 round, Closing calldata closing)
+        internal
+        view
+        returns (bytes32 stored)
+    {
+        stored = s.commitments[round];
+        bytes32 given = keccak256(abi.encode(closing));
+        if (stored != given) {
+            revert IWardRound.WardRound_CommitmentDiffers(id, round, stored, given);
+        }
+    }
+
+    /// @dev The caller has checked that `closedAt` is what the round was committed to with.
+    function isFinal(Study storage s, uint32 round, uint64 closedAt) internal view returns (bool) {
+        if (round >= s.head) return false;
+        return round <= s.finalThrough || block.timestamp >= uint256(closedAt) + s.challengeSeconds;
+    }
+
+    function checkFinal(Study storage s, StudyId id, uint32 round, Closing calldata closing)
+        internal
+        view
+    {
+        checkCommitment(s, id, round, closing);
+        if (!isFinal(s, round, closing.closedAt)) revert IWardRound.WardRound_NotFinal(id, round);
+    }
+
+    /// @notice Reverts unless the last round has been closed and is final.
+    function checkOver(Study storage s, StudyId id, Closing calldata closing) internal view {
+        uint32 last = s.rounds;
+        if (s.head != last + 1) revert IWardRound.WardRound_NotFinal(id, last);
+        checkFinal(s, id, last, closing);
+    }
+
+    // ------------------------------------------------------------------ view
+
+    function state(Study storage s) internal view returns (StudyState memory) {
+        return StudyState({
+            sponsor: s.sponsor,
+            token: s.token,
+            coordinator: s.coordinator,
+            head: s.head,
+            openedAt: s.openedAt,
+            finalThrough: s.finalThrough,
+            rounds: s.rounds,
+            siteCount: s.siteCount,
+            minSites: s.minSites,
+            auditorQuorum: s.auditorQuorum,
+            recording: s.recording,
+            rule: s.rule,
+            ruleArgument: s.ruleArgument,
+            parameterCount: s.parameterCount,
+            challengeSeconds: s.challengeSeconds,
+            roundSeconds: s.roundSeconds,
+            graceSeconds: s.graceSeconds,
+            demandSeconds: s.demandSeconds,
+            bond: s.bond,
+            rewardPerRound: s.rewardPerRound,
+            funded: s.funded,
+            paid: s.paid,
+            refunded: s.refunded,
+            coordinators: s.coordinators
+        });
+    }
+}
