@@ -1,0 +1,98 @@
+"""Compile the contracts and keep what users need in `artifacts/`.
+
+    python -m contracts.build           compile and write
+    python -m contracts.build --check   compile and compare; status 1 when they differ
+
+The bytecode carries no metadata, so the same sources and compiler make the same bytes anywhere.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+OUT = HERE / "out" / "package"
+NAMES = ("WardRound", "StudyToken")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; the result is its exit status."""
+    parser = argparse.ArgumentParser(prog="python -m contracts.build", description=__doc__)
+    parser.add_argument("--check", action="store_true", help="compare instead of writing")
+    check = parser.parse_args(arguments).check
+    forge_build()
+    stale = [name for name in NAMES if not settle(name, check=check)]
+    for name in stale:
+        print(
+            f"artifacts/{name}.json is not what src/ compiles to: run `python -m contracts.build`"
+        )
+    return 1 if stale else 0
+
+
+def forge_build() -> None:
+    """Compile `src/` with the forge that npm installed.
+
+    Raises:
+        SystemExit: forge is missing, or the sources do not compile.
+    """
+    forge = HERE / "node_modules" / ".bin" / "forge"
+    if not forge.exists():
+        raise SystemExit("forge is missing: run `npm ci` in contracts/ first.")
+    # A profile of the caller's environment would change the bytecode.
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("FOUNDRY_")}
+    done = subprocess.run(
+        # All sources at once and nothing from earlier builds or tests: the names that via_ir gives
+        # to functions, and with them their order, depend on what is compiled together.
+        [str(forge), "build", "src", "--force", "--out", str(OUT), "--cache-path", "cache/package"],
+        cwd=HERE,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    if done.returncode != 0:
+        raise SystemExit(done.stdout)
+
+
+def settle(name: str, *, check: bool) -> bool:
+    """Write an artifact, or compare it; whether the committed file is now as compiled."""
+    path = HERE / "artifacts" / f"{name}.json"
+    text = render(name, json.loads((OUT / f"{name}.sol" / f"{name}.json").read_text()))
+    if check:
+        return path.exists() and path.read_text("utf-8") == text
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(text, "utf-8")
+    return True
+
+
+def render(name: str, compiled: dict[str, Any]) -> str:
+    """Form the artifact's text from what forge wrote for one contract."""
+    metadata = compiled["metadata"]
+    settings = metadata["settings"]
+    # Immutable values are zero in the compiler's output and filled in at deployment.
+    runtime = bytes.fromhex(compiled["deployedBytecode"]["object"].removeprefix("0x"))
+    document = {
+        "name": name,
+        "compiler": {
+            "solc": metadata["compiler"]["version"],
+            "evmVersion": settings["evmVersion"],
+            "optimizerRuns": str(settings["optimizer"]["runs"]),
+            "viaIR": str(settings.get("viaIR", False)).lower(),
+        },
+        "runtimeSha256": hashlib.sha256(runtime).hexdigest(),
+        "bytecode": compiled["bytecode"]["object"],
+        "abi": compiled["abi"],
+    }
+    return json.dumps(document, indent=1) + "\n"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
