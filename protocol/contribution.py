@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 
 from eth_keys import keys
 from eth_keys.exceptions import BadSignature, ValidationError
@@ -179,7 +180,7 @@ def sort_entries(entries: Sequence[Entry]) -> list[Entry]:
         Malformed: a site stands twice.
     """
     ordered = sorted(entries, key=lambda entry: bytes.fromhex(entry.site[2:]))
-    for before, after in zip(ordered, ordered[1:], strict=False):
+    for before, after in pairwise(ordered):
         if before.site == after.site:
             raise Malformed("entries", f"site {after.site} stands twice")
     return ordered

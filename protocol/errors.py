@@ -153,7 +153,7 @@ class RoundFailed(WardroundError, Retryable):
         self.dropped = dropped
         why = f" (dropped: {'; '.join(dropped)})" if dropped else ""
         super().__init__(
-            f"round {round_number} failed: {accepted} good contributions of at least {needed}{why}. "
+            f"round {round_number} failed: {accepted} good contributions, {needed} needed{why}. "
             "Nothing was closed: mend the sites and run the round again."
         )
 

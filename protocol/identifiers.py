@@ -1,4 +1,4 @@
-"""Names for the bytes and strings that identify things, so that the type checker keeps them apart."""
+"""Names for the bytes and strings that identify things; the type checker keeps them apart."""
 
 from __future__ import annotations
 
@@ -16,8 +16,6 @@ Root = NewType("Root", bytes)
 Digest = NewType("Digest", bytes)
 #: EIP-55 checksummed address of a site's signing key.
 SiteAddress = NewType("SiteAddress", str)
-#: Content identifier, version 1, base32.
-Cid = NewType("Cid", str)
 
 
 def site_address(text: object) -> SiteAddress:

@@ -239,7 +239,9 @@ def validate_table(table: type[TableT], value: object, text: str, source: str) -
 
 def _line_of(text: str, path: list[str]) -> int | None:
     """Find the line of a key by its path; the nearest enclosing table when it is not written."""
-    best, depth, table, counts = None, 0, [], {}
+    best, depth = None, 0
+    table: list[str] = []
+    counts: dict[str, int] = {}
     for number, line in enumerate(text.splitlines(), 1):
         stripped = line.strip()
         if header := re.fullmatch(r"(\[\[?)\s*([^\[\]]+?)\s*\]\]?\s*(#.*)?", stripped):

@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import json
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from protocol.errors import Malformed, ProofInvalid
+from protocol.merkle import (
+    CHUNK_BYTES,
+    entries_root,
+    inclusion_proof,
+    leaf_hash,
+    node_hash,
+    vector_leaves,
+    vector_root,
+    verify_inclusion,
+)
+
+VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "merkle.json").read_text())
+
+
+def content(size: int, seed: int) -> bytes:
+    return bytes((31 * i + 7 * (i >> 8) + seed) % 256 for i in range(size))
+
+
+def tree_hash(leaves: list[bytes]) -> bytes:
+    """RFC 9162's own recursive definition."""
+    if not leaves:
+        return sha256(b"").digest()
+    if len(leaves) == 1:
+        return leaf_hash(leaves[0])
+    split = 1 << ((len(leaves) - 1).bit_length() - 1)
+    return node_hash(tree_hash(leaves[:split]), tree_hash(leaves[split:]))
+
+
+def test_certificate_transparency_roots() -> None:
+    reference = VECTORS["certificate_transparency"]
+    entries = [bytes.fromhex(entry) for entry in reference["entries"]]
+    for size, root in reference["roots"].items():
+        assert entries_root(entries[: int(size)]).hex() == root
+
+
+@pytest.mark.parametrize("vector", VECTORS["vectors"], ids=lambda v: str(v["bytes"]))
+def test_vector_roots_and_proofs(vector: dict) -> None:
+    data = content(vector["bytes"], vector["seed"])
+    leaves = vector_leaves(data)
+    assert len(leaves) == vector["leaves"]
+    assert vector_root(data).hex() == vector["root"]
+    for proof in vector["proofs"]:
+        path = inclusion_proof(leaves, proof["leaf"])
+        assert [step.hex() for step in path] == proof["path"]
+        verify_inclusion(leaves[proof["leaf"]], proof["leaf"], len(leaves), path, vector_root(data))
+
+
+@given(st.lists(st.binary(max_size=40), max_size=70))
+def test_root_is_the_recursive_definition(entries: list[bytes]) -> None:
+    assert entries_root(entries) == tree_hash(entries)
+
+
+@given(st.lists(st.binary(max_size=8), min_size=1, max_size=70), st.data())
+def test_every_leaf_proves_its_place_and_no_other(
+    entries: list[bytes], data: st.DataObject
+) -> None:
+    leaves = [leaf_hash(entry) for entry in entries]
+    root = entries_root(entries)
+    index = data.draw(st.integers(0, len(leaves) - 1))
+    path = inclusion_proof(leaves, index)
+    verify_inclusion(leaves[index], index, len(leaves), path, root)
+    with pytest.raises(ProofInvalid):
+        verify_inclusion(leaf_hash(b"another leaf"), index, len(leaves), path, root)
+    with pytest.raises(ProofInvalid):
+        verify_inclusion(leaves[index], len(leaves), len(leaves), path, root)
+    with pytest.raises(ProofInvalid):
+        verify_inclusion(leaves[index], index, len(leaves), [*path, bytes(32)], root)
+    if path:
+        with pytest.raises(ProofInvalid):
+            verify_inclusion(leaves[index], index, len(leaves), path[:-1], root)
+        broken = [bytes([path[0][0] ^ 1]) + path[0][1:], *path[1:]]
+        with pytest.raises(ProofInvalid):
+            verify_inclusion(leaves[index], index, len(leaves), broken, root)
+        other = data.draw(st.integers(0, len(leaves) - 1).filter(lambda i: i != index))
+        if leaves[other] != leaves[index]:
+            with pytest.raises(ProofInvalid):
+                verify_inclusion(leaves[index], other, len(leaves), path, root)
+
+
+def test_steps_must_be_hashes() -> None:
+    with pytest.raises(ProofInvalid):
+        verify_inclusion(bytes(32), 0, 2, [b"short"], bytes(32))
+
+
+def test_no_proof_of_a_leaf_that_is_not_there() -> None:
+    with pytest.raises(Malformed):
+        inclusion_proof([bytes(32)], 1)
+
+
+def test_last_chunk_may_be_short() -> None:
+    assert len(vector_leaves(bytes(CHUNK_BYTES + 4))) == 2
+    assert vector_root(b"") == sha256(b"").digest()
