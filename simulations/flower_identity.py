@@ -1,0 +1,154 @@
+"""What Flower keeps to itself and an engine still has to set: identities and message ids.
+
+Flower's `Grid` is public, but two things that every message needs are filled in by Flower's own
+runtime: the identity of the running task (read by the `Message` constructor) and the message id.
+Everything that the engines take from Flower's inside is in this module, so that a new version of
+Flower is met in one place.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from copy import copy
+from uuid import uuid4
+
+from flwr.app import Error, Message, Metadata, RecordDict
+from flwr.app.message import make_message
+from flwr.clientapp.client_app import LoadClientAppError
+from flwr.common.constant import SUPERLINK_NODE_ID, ErrorCode
+from flwr.server.superlink.linkstate.utils import (
+    create_message_error_unavailable_ins_message,
+    create_message_error_unavailable_res_message,
+    message_ttl_has_expired,
+)
+from flwr.server.utils.validator import validate_message
+from flwr.supercore import telemetry
+from flwr.supercore.date import now
+from flwr.supercore.run import Run
+from flwr.supercore.task_identity import TaskIdentity
+
+__all__ = [
+    "SERVER_NODE_ID",
+    "ErrorCode",
+    "LoadClientAppError",
+    "Run",
+    "assume_server_identity",
+    "error_reply",
+    "expired_reply",
+    "faults_of_reply",
+    "faults_of_request",
+    "has_expired",
+    "new_message_id",
+    "server_identity",
+    "set_message_id",
+    "silence_flower",
+    "unavailable_reply",
+    "with_content",
+]
+
+SERVER_NODE_ID: int = SUPERLINK_NODE_ID
+"""The node id of every ServerApp; no site may have it."""
+
+QUIET_ENVIRONMENT = {
+    "FLWR_TELEMETRY_ENABLED": "0",
+    "FLWR_DISABLE_UPDATE_CHECK": "1",
+    # A SuperLink otherwise asks a package index for the app's dependencies before every run.
+    "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    # Silences Ray's FutureWarning about accelerators; there are none to override here.
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+}
+
+_TASK_ID = 1  # one server task a process; Flower's own Python entry point uses the same number
+
+
+def silence_flower() -> None:
+    """Turn off telemetry, update checks and usage statistics of Flower and Ray, in this process."""
+    os.environ.update(QUIET_ENVIRONMENT)
+    telemetry.FLWR_TELEMETRY_ENABLED = "0"  # Flower has read the environment when it was imported
+
+
+def assume_server_identity(run_id: int) -> None:
+    """Let this process create messages as the ServerApp of a run.
+
+    Args:
+        run_id: identifies the run, 1 .. 2**64 - 1.
+    """
+    TaskIdentity.task_id = _TASK_ID
+    TaskIdentity.run_id = run_id
+    TaskIdentity.node_id = SERVER_NODE_ID
+
+
+@contextmanager
+def server_identity(run_id: int) -> Iterator[None]:
+    """Assume the server's identity for a block, then put back the one before."""
+    before = (TaskIdentity._task_id, TaskIdentity._run_id, TaskIdentity._node_id)
+    assume_server_identity(run_id)
+    try:
+        yield
+    finally:
+        TaskIdentity._task_id, TaskIdentity._run_id, TaskIdentity._node_id = before
+
+
+def new_message_id() -> str:
+    """Make a message id as Flower's in-memory grid does."""
+    return str(uuid4())
+
+
+def set_message_id(message: Message, message_id: str) -> None:
+    """Give a message its id, which Flower's constructor leaves empty."""
+    message.metadata.__dict__["_message_id"] = message_id
+
+
+def with_content(metadata: Metadata, content: RecordDict) -> Message:
+    """Build a message from its own copy of some metadata, and a content."""
+    return make_message(metadata=copy(metadata), content=content)
+
+
+def faults_of_request(message: Message) -> list[str]:
+    """Say what Flower's link state would refuse in a request; empty when nothing."""
+    return validate_message(message, is_reply_message=False)
+
+
+def faults_of_reply(message: Message, asked: Metadata) -> list[str]:
+    """Say what Flower's link state would refuse in a reply; empty when nothing.
+
+    A reply that names another run, request or sender is refused too: a site speaks for itself only.
+
+    Args:
+        message: the reply, with its id set.
+        asked: metadata of the request, as the server sent it.
+    """
+    faults = validate_message(message, is_reply_message=True)
+    told = message.metadata
+    if told.run_id != asked.run_id:
+        faults.append("`metadata.run_id` is not that of the request")
+    if told.reply_to_message_id != asked.message_id:
+        faults.append("`metadata.reply_to_message_id` is not that of the request")
+    if told.src_node_id != asked.dst_node_id:
+        faults.append("`metadata.src_node_id` is not the node that was asked")
+    return faults
+
+
+def has_expired(metadata: Metadata) -> bool:
+    """Say whether a message's time to live is over."""
+    return message_ttl_has_expired(metadata, now().timestamp())
+
+
+def error_reply(asked: Metadata, code: int, reason: str) -> Message:
+    """Build the error that a node's runtime sends when its ClientApp gave no usable reply."""
+    reply = Message(Error(code, reason), reply_to=make_message(copy(asked), content=RecordDict()))
+    set_message_id(reply, new_message_id())
+    return reply
+
+
+def expired_reply(message_id: str, run_id: int) -> Message:
+    """Build the error that Flower gives for a request that expired or was never sent."""
+    return create_message_error_unavailable_ins_message(message_id, run_id)
+
+
+def unavailable_reply(asked: Metadata) -> Message:
+    """Build the error that Flower gives when a node went offline before it replied."""
+    return create_message_error_unavailable_res_message(asked, "node_unavail")
