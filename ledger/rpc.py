@@ -1,0 +1,105 @@
+"""One JSON-RPC request over a web3 provider: retried, with every failure named."""
+
+from __future__ import annotations
+
+import time
+from http.client import HTTPException
+from typing import Any, cast
+
+import requests
+from web3.exceptions import Web3Exception
+from web3.providers import BaseProvider, HTTPProvider, IPCProvider
+from web3.types import RPCEndpoint
+
+from ledger.errors import ChainError, ChainUnreachable
+
+ATTEMPTS = 4
+FIRST_PAUSE_SECONDS = 0.1
+
+
+class RpcRefused(ChainError):
+    """The node answered with an error: its code, words and data."""
+
+    def __init__(self, method: str, code: int, message: str, data: bytes | None) -> None:
+        self.method = method
+        self.code = code
+        self.message = message
+        self.data = data
+        super().__init__(f"{method}: the node answers {message!r} ({code}).")
+
+    @property
+    def reverted(self) -> bool:
+        """Whether a contract refused, rather than the node."""
+        return self.data is not None or "revert" in self.message.lower()
+
+
+class Rpc:
+    """Requests to one node. Every request that we make may be repeated without harm."""
+
+    def __init__(self, provider: BaseProvider, url: str) -> None:
+        self.provider = provider
+        self.url = url
+
+    def __call__(self, method: str, *parameters: Any) -> Any:
+        """Ask the node.
+
+        Raises:
+            ChainUnreachable: no answer after several attempts.
+            RpcRefused: the node answers with an error.
+        """
+        pause_seconds = FIRST_PAUSE_SECONDS
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                answer = cast(
+                    "dict[str, Any]", self.provider.make_request(RPCEndpoint(method), parameters)
+                )
+                break
+            except (requests.RequestException, OSError, HTTPException, Web3Exception) as error:
+                if attempt == ATTEMPTS:
+                    raise ChainUnreachable(self.url, _reason(error)) from error
+            except ValueError as error:  # an answer that is not JSON
+                raise ChainUnreachable(self.url, "it does not speak JSON-RPC") from error
+            time.sleep(pause_seconds)
+            pause_seconds *= 2
+        if not isinstance(answer, dict):
+            raise ChainUnreachable(self.url, "it does not speak JSON-RPC")
+        if answer.get("error") is not None:
+            raise _refused(method, answer["error"])
+        if "result" not in answer:
+            raise ChainUnreachable(self.url, "it does not speak JSON-RPC")
+        return answer["result"]
+
+
+def provider_of(url: str, timeout_seconds: float) -> BaseProvider | None:
+    """The web3 provider for an address, None when it names none."""
+    if url.startswith(("http://", "https://")):
+        # The retries are ours: web3's own leave out the sending of transactions.
+        return HTTPProvider(
+            url, request_kwargs={"timeout": timeout_seconds}, exception_retry_configuration=None
+        )
+    if url.startswith("ipc://"):
+        return IPCProvider(url.removeprefix("ipc://"), timeout=int(timeout_seconds))
+    return None
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, requests.HTTPError) and error.response is not None:
+        return f"HTTP status {error.response.status_code}"
+    if isinstance(error, requests.Timeout):
+        return "timeout"
+    if isinstance(error, requests.ConnectionError):
+        return "connection refused or lost"
+    return str(error) or type(error).__name__
+
+
+def _refused(method: str, error: Any) -> RpcRefused:
+    if not isinstance(error, dict):
+        return RpcRefused(method, 0, str(error), None)
+    data = error.get("data")
+    found: bytes | None = None
+    if isinstance(data, str) and data.startswith("0x"):
+        try:
+            found = bytes.fromhex(data[2:])
+        except ValueError:
+            found = None
+    return RpcRefused(method, int(error.get("code", 0)), str(error.get("message", "")), found)
