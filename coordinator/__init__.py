@@ -1,0 +1,1 @@
+"""The coordinator's side: collect, verify, aggregate, score, close. Start with ``round.py``."""

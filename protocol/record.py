@@ -6,13 +6,17 @@ Source:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import astuple, dataclass
+from dataclasses import fields as dataclass_fields
 from enum import IntEnum
 from typing import Any
 
-from eth_abi import encode
-from eth_utils import keccak
+from eth_abi import decode, encode
+from eth_abi.exceptions import DecodingError
+from eth_utils import keccak, to_checksum_address
 
+from protocol.errors import Malformed
 from protocol.identifiers import Digest, Root, StudyId
 
 ZERO_ADDRESS = "0x" + "00" * 20
@@ -67,7 +71,33 @@ class StudyParams:
     @property
     def study_id(self) -> StudyId:
         """``keccak256(abi.encode(params))``, 32 bytes."""
-        return StudyId(keccak(encode([_PARAMS_ABI], [self.abi()])))
+        return StudyId(keccak(self.encode()))
+
+    def encode(self) -> bytes:
+        """ABI encoding, 576 bytes."""
+        return encode([_PARAMS_ABI], [self.abi()])
+
+    @classmethod
+    def from_abi(cls, values: Sequence[Any]) -> StudyParams:
+        """Read the tuple that the contract's ABI gives."""
+        fields = dict(zip((field.name for field in dataclass_fields(cls)), values, strict=True))
+        fields["sponsor"] = to_checksum_address(fields["sponsor"])
+        fields["token"] = to_checksum_address(fields["token"])
+        fields["recording"] = Recording(fields["recording"])
+        fields["rule"] = RuleId(fields["rule"])
+        return cls(**fields)
+
+    @classmethod
+    def decode(cls, data: bytes) -> StudyParams:
+        """Read an ABI encoding.
+
+        Raises:
+            Malformed: not the encoding of study parameters.
+        """
+        try:
+            return cls.from_abi(_decode_exactly(_PARAMS_ABI, data))
+        except ValueError as error:
+            raise Malformed("study parameters", str(error)) from error
 
     def abi(self) -> tuple[Any, ...]:
         """The tuple that the contract's ABI takes."""
@@ -102,11 +132,44 @@ class Closing:
     @property
     def commitment(self) -> bytes:
         """``keccak256(abi.encode(closing))``: the one slot that the contract keeps a round."""
-        return keccak(encode([_CLOSING_ABI], [self.abi()]))
+        return keccak(self.encode())
+
+    def encode(self) -> bytes:
+        """ABI encoding, 288 bytes."""
+        return encode([_CLOSING_ABI], [self.abi()])
+
+    @classmethod
+    def from_abi(cls, values: Sequence[Any]) -> Closing:
+        """Read the tuple that the contract's ABI gives."""
+        record, coordinator, closed_at = values
+        return cls(Record(*record), to_checksum_address(coordinator), closed_at)
+
+    @classmethod
+    def decode(cls, data: bytes) -> Closing:
+        """Read an ABI encoding.
+
+        Raises:
+            Malformed: not the encoding of a closing.
+        """
+        try:
+            return cls.from_abi(_decode_exactly(_CLOSING_ABI, data))
+        except ValueError as error:
+            raise Malformed("closing", str(error)) from error
 
     def abi(self) -> tuple[Any, ...]:
         """The tuple that the contract's ABI takes."""
         return (self.record.abi(), self.coordinator, self.closed_at)
+
+
+def _decode_exactly(abi: str, data: bytes) -> Any:
+    """Decode one value whose every byte counts, so that one value has one encoding."""
+    try:
+        (value,) = decode([abi], data)
+    except (DecodingError, OverflowError) as error:
+        raise ValueError(str(error)) from error
+    if encode([abi], [value]) != data:
+        raise ValueError("bytes that mean nothing follow or pad it")
+    return value
 
 
 def genesis_closing(initial_model: Root) -> Closing:

@@ -1,0 +1,200 @@
+"""What a site does with an assignment: check it against the chain, train, sign.
+
+Nothing a coordinator says is taken on trust. The study's parameters are hashed into its
+identifier, the specification and the code into the digests that the parameters hold, and the
+base model into the record that the contract keeps of the round before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol
+
+from torch import nn
+
+from learning.datasets import Table
+from learning.metrics import Metrics, evaluate
+from learning.models import build_model
+from learning.training import train_locally
+from protocol.canonical import canonical_digest, parse_canonical, sha256_digest
+from protocol.contribution import Domain, Entry
+from protocol.errors import OutOfRange, StudyMismatch
+from protocol.fixed_point import (
+    Int32Vector,
+    dequantize,
+    largest_magnitude,
+    quantize_update,
+    vector_bytes,
+)
+from protocol.identifiers import Digest, SiteAddress, StudyId, hex_of
+from protocol.merkle import vector_root
+from protocol.messages import Assignment, Delivery
+from protocol.record import StudyParams
+from protocol.report import Report
+from protocol.study import StudySpec
+
+#: Seconds that only grow; given by whoever runs the site.
+Clock = Callable[[], float]
+
+
+class OpenRound(Protocol):
+    """The round that the contract has open."""
+
+    @property
+    def round(self) -> int: ...
+    @property
+    def previous_commitment(self) -> bytes: ...
+
+
+class ChainView(Protocol):
+    """What a site asks of the contract."""
+
+    def open_round(self, study: StudyId) -> OpenRound:
+        """The open round, and the commitment to the one before."""
+
+    def max_weight(self, study: StudyId, site: SiteAddress) -> int:
+        """The site's weight cap; 0 when it is not admitted."""
+
+
+@dataclass(frozen=True)
+class Identity:
+    """A site's name and signing key. The address follows from the key."""
+
+    name: str
+    address: SiteAddress
+    key: bytes
+
+    def __repr__(self) -> str:
+        """Name the site without its key."""
+        return f"Identity({self.name}, {self.address})"
+
+
+@dataclass(frozen=True)
+class Site:
+    """A hospital that takes part in one study on one chain."""
+
+    identity: Identity
+    domain: Domain
+    study: StudyId
+    code: Digest
+    chain: ChainView
+    train: Table
+    test: Table
+    clock: Clock
+
+    @cached_property
+    def weight_cap(self) -> int:
+        """What the contract lets this site weigh; it never changes once admitted."""
+        return self.chain.max_weight(self.study, self.identity.address)
+
+    def contribute(self, task: Assignment, base: Int32Vector) -> tuple[Delivery, Int32Vector]:
+        """Train on the site's rows and sign the update.
+
+        Args:
+            task: what the coordinator asks for.
+            base: the model to train from, int32, shape (P,).
+        Returns:
+            The signed delivery and the update, int32, shape (P,).
+        Raises:
+            StudyMismatch: study, specification, code, round or base model are not the chain's.
+            OutOfRange: training left the fixed-point range or the study's bound.
+            LearningError: the table or the model cannot be trained on.
+        """
+        started = self.clock()
+        spec = self._check(task, base)
+        number = task.round
+        result = train_locally(
+            self._model(spec),
+            dequantize(base, spec.aggregation.scale_bits),
+            self.train,
+            spec.training,
+            seed=training_seed(spec, self.identity.name, number),
+        )
+        update = quantize_update(result.weights, base, spec.aggregation.scale_bits)
+        if largest_magnitude(update) > spec.update_limit:
+            raise OutOfRange("update", int(abs(update).argmax()), float(abs(update).max()))
+        report = Report(
+            study=hex_of(self.study),
+            round=number,
+            site=self.identity.address.lower(),
+            examples=result.examples,
+            metrics={"train_loss": result.train_loss},
+            privacy=None,
+            code=hex_of(self.code),
+            seconds=round(self.clock() - started, 3),
+        ).encode()
+        unsigned = Entry(
+            site=self.identity.address,
+            weight=min(result.examples, self.weight_cap),
+            update=vector_root(vector_bytes(update)),
+            report=sha256_digest(report),
+            signature=bytes(65),
+        )
+        statement = unsigned.contribution(self.study, number, task.previous.record.model)
+        entry = Entry(
+            unsigned.site,
+            unsigned.weight,
+            unsigned.update,
+            unsigned.report,
+            statement.sign(self.domain, self.identity.key),
+        )
+        return Delivery(self.study, number, entry, report), update
+
+    def evaluate(self, task: Assignment, model: Int32Vector) -> Metrics:
+        """Measure a model of the study on the site's test rows.
+
+        Args:
+            task: names the study and the specification.
+            model: int32, shape (P,).
+        """
+        spec = self._specification(task)
+        return evaluate(
+            self._model(spec),
+            dequantize(model, spec.aggregation.scale_bits),
+            self.test,
+            threads=spec.training.threads,
+        )
+
+    def _check(self, task: Assignment, base: Int32Vector) -> StudySpec:
+        spec = self._specification(task)
+        opened = self.chain.open_round(self.study)
+        if opened.round != task.round:
+            raise StudyMismatch("round", str(opened.round), str(task.round))
+        commitment = task.previous.commitment
+        if commitment != opened.previous_commitment:
+            raise StudyMismatch(
+                "record of the round before", hex_of(opened.previous_commitment), hex_of(commitment)
+            )
+        root = vector_root(vector_bytes(base))
+        if root != task.previous.record.model:
+            raise StudyMismatch("base model", hex_of(task.previous.record.model), hex_of(root))
+        return spec
+
+    def _specification(self, task: Assignment) -> StudySpec:
+        if task.study != self.study:
+            raise StudyMismatch("study", hex_of(self.study), hex_of(task.study))
+        if task.params.code != self.code:
+            raise StudyMismatch("application code", hex_of(task.params.code), hex_of(self.code))
+        return _specification(task.params, task.specification)
+
+    def _model(self, spec: StudySpec) -> nn.Module:
+        return build_model(spec.model.name, spec.model.arguments, spec.study.seed)
+
+
+def training_seed(spec: StudySpec, site: str, round_number: int) -> int:
+    """The seed of one site's training in one round, 0 .. 2**63 - 1.
+
+    It depends on the study's seed and the site's name, not on its key, so that a study repeats
+    with new keys.
+    """
+    digest = canonical_digest([spec.study.seed, site, round_number])
+    return int.from_bytes(digest[:8], "big") >> 1
+
+
+def _specification(params: StudyParams, data: bytes) -> StudySpec:
+    digest = sha256_digest(data)
+    if digest != params.specification:
+        raise StudyMismatch("specification", hex_of(params.specification), hex_of(digest))
+    return StudySpec.model_validate(parse_canonical(data, "specification"))

@@ -1,0 +1,247 @@
+"""One study under one coordinator: where it stands, and how a round is settled and closed.
+
+The coordinator keeps nothing of its own. Position, rewards and the base model are read from the
+chain and the store, so that whoever holds the key can go on where another stopped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from eth_account.signers.local import LocalAccount
+from ledger.ward_round import ClosedOnChain, WardRound
+
+from coordinator.round import (
+    Accepted,
+    Event,
+    Phase,
+    RoundState,
+    SiteAccepted,
+    SiteDropped,
+    TimeUp,
+    tick,
+)
+from coordinator.verification import Expectation, Reply, ReplyRefused, verify_reply
+from learning.initial import initial_model
+from ledger.store import Store
+from protocol.cid import cid_from_sha256
+from protocol.contribution import WEIGHT_LIMIT
+from protocol.errors import StudyMismatch
+from protocol.fixed_point import Int32Vector, vector_from_bytes
+from protocol.identifiers import Root, SiteAddress, hex_of
+from protocol.manifest import MANIFEST_MAX_BYTES, Dropped, Manifest, parse_manifest
+from protocol.record import Closing, genesis_closing
+from protocol.replay import StudyFacts, fetch_specification
+from protocol.rules import RunningMean, aggregate
+from protocol.settlement import RoundFrame, Settlement, Vector, settle
+from protocol.study import StudySpec
+
+
+@dataclass(frozen=True)
+class Position:
+    """Where a study stands between two rounds.
+
+    Attributes:
+        round: the open round; one more than ``rounds`` when the study is over.
+        previous: the closing of the round before, whose model is ``base``.
+        earned: cumulative rewards by site.
+        known_updates: every update so far by root: which site and round it came from.
+    """
+
+    round: int
+    previous: Closing
+    base: Vector
+    earned: Mapping[SiteAddress, int]
+    known_updates: Mapping[Root, str]
+
+
+@dataclass(frozen=True)
+class ClosedRound:
+    """A round that this coordinator has closed."""
+
+    settlement: Settlement
+    state: RoundState
+    closing: Closing
+    gas: int
+    position: Position
+
+
+class Session:
+    """A coordinator at work on one study."""
+
+    def __init__(
+        self, contract: WardRound, signer: LocalAccount, store: Store, facts: StudyFacts
+    ) -> None:
+        """Read the specification from the store, by its digest on chain."""
+        self.contract = contract
+        self.signer = signer
+        self.store = store
+        self.facts = facts
+        self.spec: StudySpec = fetch_specification(facts, store.map)
+
+    def position(self) -> Position:
+        """Read from chain and store where the study stands.
+
+        Raises:
+            ObjectMissing: the model or a manifest is not in the store.
+            ObjectAltered: it is, with other bytes.
+        """
+        number, previous = 1, genesis_closing(self.facts.params.initial_model)
+        earned: Mapping[SiteAddress, int] = {}
+        known: dict[Root, str] = {}
+        manifest: Manifest | None = None
+        for closed in self.contract.closed_rounds(self.facts.study):
+            number, previous = closed.round + 1, closed.closing
+            manifest = self._manifest(closed)
+            known.update(_roots(manifest))
+        if manifest is None:
+            base = Vector.of(initial_model(self.spec).values)
+            self.store.put(base.data)
+        else:
+            count = self.facts.params.parameter_count
+            data = self.store.map(manifest.model.cid, 4 * count)
+            base, earned = Vector.of(vector_from_bytes(data, count)), manifest.earned()
+        if base.root != previous.record.model:
+            raise StudyMismatch("model", hex_of(previous.record.model), hex_of(base.root))
+        return Position(number, previous, base, earned, known)
+
+    def run_round(
+        self,
+        position: Position,
+        asked: Mapping[int, SiteAddress],
+        answers: Iterable[tuple[int, Reply | Dropped]],
+    ) -> ClosedRound:
+        """Collect a round's replies as they arrive, settle it and close it on chain.
+
+        Args:
+            position: where the study stands.
+            asked: the sites that were asked, by node.
+            answers: what came from each node: a reply, or why there is none; ends when all
+                have answered or time is up.
+        Raises:
+            RoundFailed: too few good contributions; nothing was closed.
+        """
+        state = RoundState(position.round, frozenset(asked.values()), self.facts.params.min_sites)
+        state = tick(state, TimeUp()) if not asked else state
+        collected = _Collected(self, position)
+        for node, answer in answers:
+            state = tick(state, collected.take(answer, asked[node], state))
+        if state.phase is Phase.COLLECTING:
+            state = tick(state, TimeUp())
+        if state.phase is Phase.FAILED:
+            raise state.failure()
+        settlement = self._settle(position, state, collected)
+        return self._close(position, state, settlement)
+
+    def _settle(self, position: Position, state: RoundState, collected: _Collected) -> Settlement:
+        frame = RoundFrame(
+            domain=self.facts.domain,
+            study=self.facts.study,
+            spec=self.spec,
+            round=position.round,
+            coordinator=self.signer.address,
+            base=position.base,
+            earned=position.earned,
+        )
+        settlement = settle(
+            frame,
+            state.entries,
+            state.objects,
+            collected.aggregate(state),
+            updates=lambda: collected.updates(state),
+            dropped=list(state.dropped.values()),
+        )
+        # Objects first: once the record is on chain, everybody must find what it commits to.
+        self.store.put(settlement.model.data)
+        self.store.put(settlement.manifest_data)
+        return settlement
+
+    def _close(self, position: Position, state: RoundState, settlement: Settlement) -> ClosedRound:
+        closed = self.contract.close_round(
+            self.signer,
+            self.facts,
+            position.round,
+            settlement.record,
+            position.previous,
+            state.entries,
+        )
+        if closed.closing.record != settlement.record:
+            raise StudyMismatch(
+                f"record of round {position.round}",
+                hex_of(closed.closing.record.manifest),
+                hex_of(settlement.record.manifest),
+            )
+        following = Position(
+            position.round + 1,
+            closed.closing,
+            settlement.model,
+            settlement.earned,
+            {**position.known_updates, **_roots(settlement.manifest)},
+        )
+        return ClosedRound(settlement, state, closed.closing, closed.gas_used, following)
+
+    def _manifest(self, closed: ClosedOnChain) -> Manifest:
+        cid = cid_from_sha256(closed.closing.record.manifest)
+        return parse_manifest(self.store.get(cid, MANIFEST_MAX_BYTES))
+
+
+class _Collected:
+    """What a round has gathered: a running sum where the rule allows it, else stored updates."""
+
+    def __init__(self, session: Session, position: Position) -> None:
+        self._session = session
+        self._rule = session.spec.rule
+        self._running = RunningMean(session.facts.params.parameter_count)
+        self._roots: set[Root] = set()
+        self._weight = 0
+        self._expected = Expectation(
+            domain=session.facts.domain,
+            params=session.facts.params,
+            spec=session.spec,
+            round=position.round,
+            previous=position.previous,
+            members=session.facts.members,
+            known_updates=position.known_updates,
+        )
+
+    def take(self, answer: Reply | Dropped, asked: SiteAddress, state: RoundState) -> Event:
+        """Verify one answer; store and sum it when it is good."""
+        if isinstance(answer, Dropped):
+            return SiteDropped(answer)
+        try:
+            delivery, update = verify_reply(answer, asked, self._expected, self._roots)
+            if self._weight + delivery.entry.weight >= WEIGHT_LIMIT:
+                raise ReplyRefused("weight", "the round's weights would add up to 2**31")
+        except ReplyRefused as error:
+            return SiteDropped(
+                Dropped(site=asked.lower(), reason=error.reason, evidence=error.evidence)
+            )
+        entry, store = delivery.entry, self._session.store
+        accepted = Accepted(entry, store.put(update.data), store.put(delivery.report))
+        if asked in state.waiting:
+            self._weight += entry.weight
+            self._roots.add(entry.update)
+            if self._rule.streams:
+                self._running.add(update, entry.weight)
+        return SiteAccepted(accepted)
+
+    def aggregate(self, state: RoundState) -> Int32Vector:
+        """The rule's result, int32, shape (P,)."""
+        if self._rule.streams:
+            return self._running.finish()
+        weights = [entry.weight for entry in state.entries]
+        return aggregate(self._rule, list(self.updates(state)), weights)
+
+    def updates(self, state: RoundState) -> Iterator[Int32Vector]:
+        """Read the updates again from the store, in the order of the entries."""
+        count = self._session.facts.params.parameter_count
+        for cid, _ in state.objects:
+            yield vector_from_bytes(self._session.store.map(cid, 4 * count), count)
+
+
+def _roots(manifest: Manifest) -> dict[Root, str]:
+    return {
+        row.entry().update: f"{row.site} sent it in round {manifest.round}"
+        for row in manifest.contributions
+    }

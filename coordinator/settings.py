@@ -1,0 +1,60 @@
+"""``coordinator.toml``: what a coordinator's administrator writes down."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+
+from protocol.identifiers import StudyId, bytes32
+from protocol.report import Address, Hex32
+from protocol.study import Table, parse_toml, validate_table
+
+COORDINATOR_FILE = "coordinator.toml"
+
+
+class CoordinatorTable(Table):
+    """``[coordinator]``: the key that closes rounds, the store, and where progress is noted."""
+
+    key_file: str
+    store: str
+    rounds_file: str
+    #: How long a site may take to answer.
+    reply_seconds: Annotated[float, Field(gt=0)] = 3600.0
+    #: How often a round with too few good contributions is tried again.
+    attempts: Annotated[int, Field(ge=1)] = 3
+
+
+class StudyTable(Table):
+    """``[study]``: the study to coordinate."""
+
+    chain: str
+    chain_id: Annotated[int, Field(ge=1, lt=2**53)]
+    contract: Address
+    id: Hex32
+    #: How many nodes to wait for before the first round.
+    sites: Annotated[int, Field(ge=1)]
+
+
+class CoordinatorSettings(Table):
+    """A coordinator's settings; relative paths start at the folder of the file."""
+
+    coordinator: CoordinatorTable
+    study: StudyTable
+
+    @property
+    def study_id(self) -> StudyId:
+        """The study as bytes."""
+        return StudyId(bytes32(self.study.id, "study"))
+
+
+def load_coordinator_settings(folder: Path) -> CoordinatorSettings:
+    """Read a coordinator's settings.
+
+    Raises:
+        SpecificationError: not TOML, an unknown key or a bad value; with its line.
+    """
+    path = folder / COORDINATOR_FILE
+    text = path.read_text(encoding="utf-8")
+    return validate_table(CoordinatorSettings, parse_toml(text, str(path)), text, str(path))
