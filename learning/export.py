@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from learning.errors import ExportInvalid
 from protocol.errors import ShapeMismatch
@@ -20,6 +21,8 @@ def export_model(
     weights: Float32Vector, layout: Layout, path: Path, metadata: Mapping[str, str]
 ) -> None:
     """Write a model with the names and shapes of its layout; readers see all of it or none.
+
+    Equal arguments give equal bytes.
 
     Args:
         weights: float32, shape (P,).
@@ -40,7 +43,11 @@ def export_model(
     }
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
-        save_file(tensors, part, metadata=dict(metadata))
+        data = memoryview(save(tensors, metadata=dict(metadata)))
+        header = _sorted_header(data)
+        with part.open("wb") as file:
+            file.write(header)
+            file.write(data[len(header) :])
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
@@ -75,3 +82,19 @@ def load_exported(path: Path, layout: Layout) -> tuple[Float32Vector, dict[str, 
     except (SafetensorError, OSError) as exc:
         raise ExportInvalid(str(path), str(exc).splitlines()[0]) from exc
     return vector, metadata
+
+
+def _sorted_header(data: memoryview) -> bytes:
+    """Sort the metadata, which the library writes in another order each time.
+
+    Source:
+        safetensors format: length of the header (8 bytes, little-endian), JSON, padding spaces.
+    """
+    length = int.from_bytes(data[:8], "little")
+    header = json.loads(bytes(data[8 : 8 + length]))
+    if "__metadata__" in header:
+        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode().ljust(length)
+    # A longer header would move the tensors; escapes that differ could do that, so say it.
+    assert len(text) == length, "safetensors and json write this metadata differently"
+    return bytes(data[:8]) + text

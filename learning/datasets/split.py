@@ -30,7 +30,7 @@ def prepare_site(
         name: of the site.
         features: float64, shape (n, d).
         labels: int64, shape (n,).
-        train_size: share of rows to train on, in (0, 1).
+        train_size: share of rows to train on, in (0, 1); at least two rows must result.
         seed: of the shuffle.
         stratify: keep the share of each class; needs two rows of each.
     """

@@ -88,12 +88,14 @@ def load_table(path: Path, classes: int | None = None) -> Table:
     """
     try:
         # A handle of our own, because numpy leaves its own open when the archive is damaged.
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+        with path.open("rb") as file:
+            arrays = np.load(file, allow_pickle=False)
             if not isinstance(arrays, np.lib.npyio.NpzFile):
                 raise TableInvalid(str(path), "not an .npz archive")
-            if sorted(arrays.files) != ["features", "labels"]:
-                raise TableInvalid(str(path), f"holds {sorted(arrays.files)}")
-            features, labels = arrays["features"], arrays["labels"]
+            with arrays:
+                if sorted(arrays.files) != ["features", "labels"]:
+                    raise TableInvalid(str(path), f"holds {sorted(arrays.files)}")
+                features, labels = arrays["features"], arrays["labels"]
     except FileNotFoundError:
         raise DataFileMissing(str(path), "prepare the site's data again") from None
     except (zipfile.BadZipFile, ValueError, EOFError, OSError) as exc:

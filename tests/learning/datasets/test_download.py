@@ -1,0 +1,82 @@
+import socket
+
+import pytest
+
+from learning.datasets.download import fetch, sha256_hex
+from learning.errors import DataFileAltered, DownloadFailed
+from protocol.errors import Retryable
+
+DATA = bytes(range(256)) * 40
+
+
+def get(url, data=DATA, timeout_seconds=5.0, progress=None):
+    return fetch(
+        url,
+        sha256_hex(data),
+        expected_bytes=len(data),
+        timeout_seconds=timeout_seconds,
+        progress=progress,
+    )
+
+
+def test_fetch_gives_the_bytes_and_tells_how_far_it_is(https_server):
+    server = https_server({"a": DATA})
+    told = []
+    assert get(server.url + "a", progress=lambda *news: told.append(news)) == DATA
+    counts = [done for _, done, _ in told]
+    assert counts == sorted(counts)
+    assert told[-1] == (server.url + "a", len(DATA), len(DATA))
+
+
+def test_fetch_when_the_file_is_longer_stops_reading(https_server):
+    server = https_server({"a": DATA + b"x" * 1_000_000})
+    told = []
+    with pytest.raises(DataFileAltered):
+        get(server.url + "a", progress=lambda *news: told.append(news))
+    assert told[-1][1] == len(DATA) + 1
+
+
+def test_fetch_when_the_file_is_cut_off_is_refused(https_server):
+    server = https_server({"a": DATA[:-1]})
+    with pytest.raises(DataFileAltered, match=sha256_hex(DATA)):
+        get(server.url + "a")
+
+
+def test_fetch_when_absent_says_404_and_how_to_go_on(https_server):
+    server = https_server({})
+    with pytest.raises(DownloadFailed, match=r"answered 404.*--data-dir or WARDROUND_DATA_DIR"):
+        get(server.url + "a")
+
+
+def test_fetch_when_slow_ends_in_time(https_server):
+    server = https_server({"a": DATA}, pause_seconds=0.1)
+    with pytest.raises(DownloadFailed, match=r"not done after 0.3 seconds"):
+        get(server.url + "a", timeout_seconds=0.3)
+
+
+def test_fetch_when_silent_ends_in_time(https_server):
+    server = https_server({"a": DATA}, pause_seconds=0.8)
+    with pytest.raises(DownloadFailed, match="timed out"):
+        get(server.url + "a", timeout_seconds=0.3)
+
+
+def test_fetch_when_nobody_listens_is_retryable():
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        port = closed.getsockname()[1]
+    with pytest.raises(DownloadFailed, match="refused") as caught:
+        get(f"https://127.0.0.1:{port}/a")
+    assert isinstance(caught.value, Retryable)
+
+
+def test_fetch_when_the_certificate_is_not_trusted_fails(https_server, monkeypatch):
+    server = https_server({"a": DATA})
+    monkeypatch.delenv("SSL_CERT_FILE")
+    with pytest.raises(DownloadFailed, match="CERTIFICATE"):
+        get(server.url + "a")
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1/a", "file:///etc/hostname", "ftp://x/a"])
+def test_fetch_when_not_https_is_refused(url):
+    with pytest.raises(DownloadFailed, match="only https"):
+        get(url)

@@ -1,0 +1,106 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from learning.datasets import Table, load_table, save_table
+from learning.errors import ClassOutOfRange, DataFileMissing, TableInvalid
+
+
+def rows(n=4, d=3):
+    return np.ones((n, d), np.float32), np.zeros(n, np.int64)
+
+
+@given(
+    features=hnp.arrays(
+        np.float32,
+        hnp.array_shapes(min_dims=2, max_dims=4, min_side=0, max_side=5),
+        elements=st.floats(width=32, allow_nan=False, allow_infinity=False),
+    ),
+    data=st.data(),
+)
+def test_load_table_when_saved_gives_equal_arrays(tmp_path_factory, features, data):
+    labels = data.draw(hnp.arrays(np.int64, len(features), elements=st.integers(0, 9)))
+    path = tmp_path_factory.mktemp("site") / "train.npz"
+    save_table(Table(features, labels), path)
+    loaded = load_table(path, classes=10)
+    assert loaded.features.tobytes() == features.tobytes()
+    assert loaded.features.shape == features.shape
+    assert loaded.labels.tolist() == labels.tolist()
+    assert [entry.name for entry in path.parent.iterdir()] == ["train.npz"]
+
+
+def test_save_table_twice_gives_equal_bytes(tmp_path):
+    for name in ("a.npz", "b.npz"):
+        save_table(Table(*rows()), tmp_path / name)
+    assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("features", "labels", "reason"),
+    [
+        (np.ones((2, 3)), np.zeros(2, np.int64), "float64"),
+        (np.ones((2, 3), np.float32), np.zeros(2, np.int32), "int32"),
+        (np.ones((2, 3), np.float32), np.zeros(3, np.int64), "shape"),
+        (np.ones(2, np.float32), np.zeros(2, np.int64), "shape"),
+        (np.array([[1], [np.nan]], np.float32), np.zeros(2, np.int64), "row 1"),
+        (np.array([[np.inf], [1]], np.float32), np.zeros(2, np.int64), "row 0"),
+        (np.ones((2, 1), np.float32), np.array([0, -1]), "negative label -1"),
+        ([[1.0]], [0], "not arrays"),
+    ],
+)
+def test_table_when_malformed_says_why(features, labels, reason):
+    with pytest.raises(TableInvalid, match=reason):
+        Table(features, labels)
+
+
+def test_load_table_when_label_beyond_classes_names_the_row(tmp_path):
+    save_table(Table(np.ones((3, 1), np.float32), np.array([0, 1, 2])), tmp_path / "t.npz")
+    with pytest.raises(ClassOutOfRange, match=r"row 2 has label 2, not in 0 \.\. 1") as caught:
+        load_table(tmp_path / "t.npz", classes=2)
+    assert (caught.value.row, caught.value.label, caught.value.classes) == (2, 2, 2)
+
+
+def test_load_table_when_missing_names_the_file(tmp_path):
+    with pytest.raises(DataFileMissing, match=r"t\.npz is missing"):
+        load_table(tmp_path / "t.npz")
+
+
+def test_load_table_when_folder_is_refused(tmp_path):
+    with pytest.raises(TableInvalid):
+        load_table(tmp_path)
+
+
+def test_load_table_when_object_array_is_never_unpickled(tmp_path):
+    features, labels = rows()
+    np.savez(tmp_path / "t.npz", features=features.astype(object), labels=labels)
+    with pytest.raises(TableInvalid, match="allow_pickle"):
+        load_table(tmp_path / "t.npz")
+
+
+def test_load_table_when_other_arrays_are_inside_is_refused(tmp_path):
+    features, labels = rows()
+    np.savez(tmp_path / "t.npz", features=features, labels=labels, more=labels)
+    with pytest.raises(TableInvalid, match="more"):
+        load_table(tmp_path / "t.npz")
+
+
+def test_load_table_when_plain_array_is_refused(tmp_path):
+    np.save(tmp_path / "t.npy", rows()[0])
+    with pytest.raises(TableInvalid, match="npz"):
+        load_table(tmp_path / "t.npy")
+
+
+def test_load_table_when_damaged_never_gives_rows(tmp_path):
+    path = tmp_path / "t.npz"
+    save_table(Table(*rows()), path)
+    good = path.read_bytes()
+    for keep in (0, 1, 30, len(good) // 2, len(good) - 1):
+        path.write_bytes(good[:keep])
+        with pytest.raises(TableInvalid):
+            load_table(path)
+    middle = good.index(np.ones(12, np.float32).tobytes())
+    path.write_bytes(good[:middle] + b"\xff" + good[middle + 1 :])
+    with pytest.raises(TableInvalid, match="CRC"):
+        load_table(path)

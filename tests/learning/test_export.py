@@ -1,0 +1,101 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors.numpy import load_file, save_file
+from safetensors.torch import load_model
+
+from learning.errors import ExportInvalid
+from learning.export import export_model, load_exported
+from learning.models import build_model, flatten, layout_of
+from protocol.errors import ShapeMismatch
+from protocol.layout import Layout
+
+LAYOUT = Layout(("b", "a", "scalar"), ((3,), (2, 2), ()))
+WEIGHTS = np.arange(8, dtype=np.float32)
+
+
+@given(st.dictionaries(st.text(max_size=20), st.text(max_size=20), max_size=6))
+def test_load_exported_gives_back_weights_and_metadata(tmp_path_factory, metadata):
+    path = tmp_path_factory.mktemp("model") / "m.safetensors"
+    export_model(WEIGHTS, LAYOUT, path, metadata)
+    weights, found = load_exported(path, LAYOUT)
+    assert weights.tobytes() == WEIGHTS.tobytes()
+    assert found == metadata
+    header = path.read_bytes()
+    text = header[8 : 8 + int.from_bytes(header[:8], "little")]
+    keys = list(json.loads(text).get("__metadata__", {}))
+    assert keys == sorted(metadata)
+    assert [entry.name for entry in path.parent.iterdir()] == ["m.safetensors"]
+
+
+def test_export_model_is_read_by_the_library_itself(tmp_path):
+    model = build_model("cnn", {"side": 8, "classes": 3}, seed=4)
+    path = tmp_path / "m.safetensors"
+    export_model(flatten(model), layout_of(model), path, {"study": "0x01"})
+    other = build_model("cnn", {"side": 8, "classes": 3}, seed=5)
+    load_model(other, path)
+    assert flatten(other).tobytes() == flatten(model).tobytes()
+    assert list(load_file(path)["0.weight"].shape) == [8, 1, 3, 3]
+
+
+def test_export_model_in_another_process_gives_equal_bytes(tmp_path):
+    program = (
+        "import sys; sys.path.insert(0, '.')\n"
+        "from pathlib import Path; import numpy as np\n"
+        "from learning.export import export_model; from protocol.layout import Layout\n"
+        "export_model(np.ones(3, np.float32), Layout(('x',), ((3,),)), Path(sys.argv[1]),\n"
+        "             {k: k for k in 'qwertyuiop'})\n"
+    )
+    paths = [tmp_path / "1.safetensors", tmp_path / "2.safetensors"]
+    for path in paths:
+        root = Path(__file__).parents[2]
+        subprocess.run([sys.executable, "-c", program, path], check=True, timeout=60, cwd=root)
+    assert paths[0].read_bytes() == paths[1].read_bytes()
+
+
+def test_export_model_when_length_differs_writes_nothing(tmp_path):
+    with pytest.raises(ShapeMismatch):
+        export_model(WEIGHTS[:-1], LAYOUT, tmp_path / "m.safetensors", {})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_load_exported_when_damaged_or_missing_says_so(tmp_path):
+    path = tmp_path / "m.safetensors"
+    with pytest.raises(ExportInvalid, match=r"m\.safetensors"):
+        load_exported(path, LAYOUT)
+    export_model(WEIGHTS, LAYOUT, path, {})
+    good = path.read_bytes()
+    for keep in (0, 7, 20, len(good) - 1):
+        path.write_bytes(good[:keep])
+        with pytest.raises(ExportInvalid):
+            load_exported(path, LAYOUT)
+
+
+@pytest.mark.parametrize(
+    ("tensors", "reason"),
+    [
+        ({"b": np.zeros(3, np.float32)}, "a, scalar"),
+        ({"b": (3,), "a": (2, 2), "scalar": (), "more": (1,)}, "more"),
+        ({"b": (3,), "a": (4,), "scalar": ()}, r"a is float32 \(4,\)"),
+    ],
+)
+def test_load_exported_when_layout_differs_names_the_parameter(tmp_path, tensors, reason):
+    made = {
+        name: np.zeros(shape, np.float32) if isinstance(shape, tuple) else shape
+        for name, shape in tensors.items()
+    }
+    save_file(made, tmp_path / "m.safetensors")
+    with pytest.raises(ExportInvalid, match=reason):
+        load_exported(tmp_path / "m.safetensors", LAYOUT)
+
+
+def test_load_exported_when_dtype_differs_says_so(tmp_path):
+    save_file({"x": np.zeros(3)}, tmp_path / "m.safetensors")
+    with pytest.raises(ExportInvalid, match="x is float64"):
+        load_exported(tmp_path / "m.safetensors", Layout(("x",), ((3,),)))
