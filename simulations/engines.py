@@ -18,12 +18,13 @@ import logging
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Timer
@@ -38,9 +39,8 @@ from protocol.errors import WardroundError
 from simulations import flower_identity as flower
 from simulations.grid import Availabilities, InProcessGrid, OnReply
 
-_log = logging.getLogger(__name__)
 _SUPERLINK_START_SECONDS = 60.0
-_SUPERLINK_STOP_SECONDS = 15.0
+_STOP_SECONDS = 15.0
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -196,8 +196,8 @@ def flwr_run(
     """Do what `flwr run APP_DIR --stream` does, beside any other Flower on this machine.
 
     A SuperLink in simulation mode is started on a free port of the loopback interface, with its
-    state in memory and its own `FLWR_HOME`; it is stopped by its process id at the end, whatever
-    happened.
+    state in memory and its own `FLWR_HOME`; it and what it started are ended by process id at the
+    end, whatever happened.
 
     Args:
         app_dir: folder whose pyproject.toml has `[tool.flwr.app]`.
@@ -275,7 +275,12 @@ def _superlink(home: Path, environment: dict[str, str]) -> Iterator[str]:
     output = home / "superlink.log"
     with output.open("wb") as sink:
         process = subprocess.Popen(
-            command, env=environment, stdin=subprocess.DEVNULL, stdout=sink, stderr=sink
+            command,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=sink,
+            stderr=sink,
+            start_new_session=True,  # an interrupt from the terminal leaves its end to us
         )
     try:
         deadline = time.monotonic() + _SUPERLINK_START_SECONDS
@@ -285,12 +290,60 @@ def _superlink(home: Path, environment: dict[str, str]) -> Iterator[str]:
             time.sleep(0.1)
         yield f"127.0.0.1:{port}"
     finally:
-        process.terminate()  # it stops its own helpers; they also watch for its end
+        helpers = _descendants(process.pid)
+        process.terminate()
         try:
-            process.wait(_SUPERLINK_STOP_SECONDS)
+            process.wait(_STOP_SECONDS)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+        # It stops its own helpers, but a simulation that is still running outlives them, with Ray.
+        _end(helpers)
+
+
+def _descendants(pid: int) -> dict[int, str]:
+    """List the processes below one: process id and command line."""
+    children: dict[int, list[int]] = {}
+    command_lines = {}
+    for child, (parent, command_line) in _processes().items():
+        children.setdefault(parent, []).append(child)
+        command_lines[child] = command_line
+    found, below = {}, [pid]
+    while below:
+        for child in children.get(below.pop(), []):
+            found[child] = command_lines[child]
+            below.append(child)
+    return found
+
+
+def _end(processes: dict[int, str]) -> None:
+    """End those processes that are still there: first asked, then forced."""
+    for request in (signal.SIGTERM, signal.SIGKILL):
+        deadline = time.monotonic() + _STOP_SECONDS
+        left = _still_there(processes)
+        for pid in left:
+            with suppress(ProcessLookupError):
+                os.kill(pid, request)
+        while left and time.monotonic() < deadline:
+            time.sleep(0.2)
+            left = _still_there(left)
+
+
+def _still_there(processes: dict[int, str]) -> dict[int, str]:
+    now = _processes()  # the command line too: a process id may have been given anew
+    return {pid: line for pid, line in processes.items() if now.get(pid, (0, ""))[1] == line}
+
+
+def _processes() -> dict[int, tuple[int, str]]:
+    """List this machine's processes, dead ones left out: parent and command line by process id."""
+    command = ["ps", "-ww", "-A", "-o", "pid=,ppid=,stat=,args="]
+    listed = subprocess.run(command, capture_output=True, text=True, check=True)
+    found = {}
+    for line in listed.stdout.splitlines():
+        pid, parent, state, *rest = line.split(maxsplit=3)
+        if not state.startswith("Z"):
+            found[int(pid)] = (int(parent), "".join(rest))
+    return found
 
 
 def _answers(port: int) -> bool:

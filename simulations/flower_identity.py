@@ -9,12 +9,12 @@ Flower is met in one place.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, MutableMapping
 from contextlib import contextmanager
-from copy import copy
+from typing import Any, TypeVar
 from uuid import uuid4
 
-from flwr.app import Error, Message, Metadata, RecordDict
+from flwr.app import Context, Error, Message, Metadata, RecordDict
 from flwr.app.message import make_message
 from flwr.clientapp.client_app import LoadClientAppError
 from flwr.common.constant import SUPERLINK_NODE_ID, ErrorCode
@@ -35,11 +35,13 @@ __all__ = [
     "LoadClientAppError",
     "Run",
     "assume_server_identity",
+    "clone",
     "error_reply",
     "expired_reply",
     "faults_of_reply",
     "faults_of_request",
     "has_expired",
+    "items_of",
     "new_message_id",
     "server_identity",
     "set_message_id",
@@ -60,6 +62,8 @@ QUIET_ENVIRONMENT = {
     # Silences Ray's FutureWarning about accelerators; there are none to override here.
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
+
+_Plain = TypeVar("_Plain", Context, Metadata, Run)
 
 _TASK_ID = 1  # one server task a process; Flower's own Python entry point uses the same number
 
@@ -102,9 +106,25 @@ def set_message_id(message: Message, message_id: str) -> None:
     message.metadata.__dict__["_message_id"] = message_id
 
 
+def clone(plain: _Plain) -> _Plain:
+    """Copy a context, a run or metadata, one level deep; `copy.copy` takes three times as long."""
+    twin: _Plain = object.__new__(type(plain))
+    twin.__dict__.update(plain.__dict__)
+    return twin
+
+
+def items_of(record: MutableMapping[str, Any]) -> dict[str, Any]:
+    """Reach the dict inside one of Flower's records, past the type check of every assignment.
+
+    To be used only to replace values by copies of the same type.
+    """
+    items: dict[str, Any] = record.__dict__["_data"]
+    return items
+
+
 def with_content(metadata: Metadata, content: RecordDict) -> Message:
     """Build a message from its own copy of some metadata, and a content."""
-    return make_message(metadata=copy(metadata), content=content)
+    return make_message(metadata=clone(metadata), content=content)
 
 
 def faults_of_request(message: Message) -> list[str]:
@@ -139,7 +159,7 @@ def has_expired(metadata: Metadata) -> bool:
 
 def error_reply(asked: Metadata, code: int, reason: str) -> Message:
     """Build the error that a node's runtime sends when its ClientApp gave no usable reply."""
-    reply = Message(Error(code, reason), reply_to=make_message(copy(asked), content=RecordDict()))
+    reply = Message(Error(code, reason), reply_to=make_message(clone(asked), content=RecordDict()))
     set_message_id(reply, new_message_id())
     return reply
 

@@ -19,17 +19,14 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from copy import copy
 from enum import Enum
 from itertools import islice
 from threading import Lock
-from typing import Any
 
 from flwr.app import (
     Array,
-    ArrayRecord,
     Context,
     Message,
     Metadata,
@@ -125,7 +122,7 @@ class InProcessGrid(Grid):
     @property
     def run(self) -> flower.Run:
         """A copy of the run's description."""
-        return copy(self._run)
+        return flower.clone(self._run)
 
     def context(self, node_id: int) -> Context:
         """Look into a node: its context as the last successful call left it.
@@ -174,7 +171,7 @@ class InProcessGrid(Grid):
                 faults.append(f"`metadata.dst_node_id` {metadata.dst_node_id} is no node here")
             if faults:
                 raise ValueError(f"Invalid message: {'; '.join(faults)}.")
-            self._queue[metadata.message_id] = (copy(metadata), _snapshot(message.content))
+            self._queue[metadata.message_id] = (flower.clone(metadata), _snapshot(message.content))
             message_ids.append(metadata.message_id)
         return message_ids
 
@@ -292,7 +289,7 @@ class InProcessGrid(Grid):
         return reply
 
     def _lend(self, context: Context) -> Context:
-        lent = copy(context)
+        lent = flower.clone(context)
         lent.node_config = dict(context.node_config)
         lent.run_config = dict(self._run_config)
         lent.state = _snapshot(context.state)
@@ -307,17 +304,15 @@ def _refusal(asked: Metadata, code: int, error: BaseException) -> Message:
 def _snapshot(records: RecordDict) -> RecordDict:
     """Copy all containers; `bytes` are shared."""
     copied = records.copy()
-    for name, record in records.items():
-        twin = record.copy()
-        if isinstance(twin, ArrayRecord):
-            for key, array in twin.items():
-                twin[key] = _snapshot_array(array)
-        else:
-            values: MutableMapping[str, Any] = twin
-            for key, value in values.items():
-                if isinstance(value, list):
-                    values[key] = list(value)
-        copied[name] = twin
+    named = flower.items_of(copied)
+    for name, record in named.items():
+        named[name] = twin = record.copy()
+        values = flower.items_of(twin)
+        for key, value in values.items():
+            if isinstance(value, Array):
+                values[key] = _snapshot_array(value)
+            elif isinstance(value, list):
+                values[key] = value.copy()
     return copied
 
 
