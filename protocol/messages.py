@@ -16,7 +16,6 @@ from protocol.identifiers import Digest, Root, SiteAddress, StudyId, site_addres
 from protocol.record import Closing, StudyParams
 from protocol.report import REPORT_MAX_BYTES
 
-Scalar = str | int | float | bytes | bool
 #: Names of the record with the scalars and of the one with the vector.
 FIELDS, VECTOR = "fields", "vector"
 #: How a vector travels: raw little-endian int32, read without unpickling anything.
@@ -38,7 +37,7 @@ class Assignment:
         """The study, which follows from its parameters."""
         return self.params.study_id
 
-    def fields(self) -> dict[str, Scalar]:
+    def fields(self) -> dict[str, Any]:
         """Scalars to send."""
         return {
             "params": self.params.encode(),
@@ -76,7 +75,7 @@ class Delivery:
     entry: Entry
     report: bytes
 
-    def fields(self) -> dict[str, Scalar]:
+    def fields(self) -> dict[str, Any]:
         """Scalars to send."""
         return {
             "study": self.study,
@@ -137,7 +136,7 @@ class Introduction:
     site: SiteAddress
     name: str
 
-    def fields(self) -> dict[str, Scalar]:
+    def fields(self) -> dict[str, Any]:
         """Scalars to send."""
         return {"site": self.site, "name": self.name}
 

@@ -75,6 +75,8 @@ class TrainingSpec(Table):
     def _one_length(self) -> TrainingSpec:
         if (self.local_steps is None) == (self.local_epochs is None):
             raise ValueError("give exactly one of local_steps and local_epochs")
+        if self.optimizer == "adam" and self.momentum:
+            raise ValueError("adam has no momentum: leave it out")
         return self
 
 

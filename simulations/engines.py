@@ -41,6 +41,7 @@ from simulations.grid import Availabilities, InProcessGrid, OnReply
 
 _SUPERLINK_START_SECONDS = 60.0
 _STOP_SECONDS = 15.0
+_FRAME = re.compile("[─│╭╮╰╯]+")  # of the box that Flower draws around an error
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -244,7 +245,7 @@ def flwr_run(
     if not ended:
         raise FlowerRunFailed("stopped", f"it took longer than {timeout_seconds:g} s")
     if status == "":
-        raise FlowerRunFailed("refused", " ".join(tail))
+        raise FlowerRunFailed("refused", " ".join(_FRAME.sub(" ", " ".join(tail)).split()))
     if status != "finished:completed":
         raise FlowerRunFailed(status, details)
 
@@ -377,7 +378,7 @@ def _stream(
             assert process.stdout is not None
             for raw in process.stdout:
                 line = _COLOUR.sub("", raw.rstrip("\n"))
-                tail = [*tail[-9:], line]
+                tail = [*tail[-19:], line]
                 if on_line is not None:
                     on_line(line)
             process.wait()
