@@ -41,6 +41,7 @@ from simulations.grid import Availabilities, InProcessGrid, OnReply
 
 _SUPERLINK_START_SECONDS = 60.0
 _STOP_SECONDS = 15.0
+_STATUS_TRIES = 10  # each takes about a second
 _FRAME = re.compile("[─│╭╮╰╯]+")  # of the box that Flower draws around an error
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -240,10 +241,10 @@ def flwr_run(
                 command += ["--run-config", str(overrides)]
             command += ["--federation-config", federation]
             tail, ended = _stream(command, environment, timeout_seconds, on_line)
+            if not ended:
+                raise FlowerRunFailed("stopped", f"it took longer than {timeout_seconds:g} s")
+            # `flwr run` ends with 0 even when the run has failed: only the SuperLink knows.
             status, details = _run_status(environment)
-    # `flwr run` ends with 0 even when the run has failed: only the SuperLink knows.
-    if not ended:
-        raise FlowerRunFailed("stopped", f"it took longer than {timeout_seconds:g} s")
     if status == "":
         raise FlowerRunFailed("refused", " ".join(_FRAME.sub(" ", " ".join(tail)).split()))
     if status != "finished:completed":
@@ -391,19 +392,26 @@ def _stream(
 def _run_status(environment: dict[str, str]) -> tuple[str, str]:
     """Ask the SuperLink for its only run: status and details, empty when it has none."""
     command = [_program("flwr"), "ls", "wardround", "--format", "json"]
-    asked = subprocess.run(
-        command,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    try:
-        runs = json.loads(asked.stdout)["runs"]
-    except (ValueError, KeyError) as error:
-        raise FlowerRunFailed("unknown", asked.stdout.strip() or asked.stderr.strip()) from error
-    return (runs[0]["status"], runs[0]["status-details"]) if runs else ("", "")
+    for _ in range(_STATUS_TRIES):  # the log may end a moment before the run is marked finished
+        asked = subprocess.run(
+            command,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        try:
+            runs = json.loads(asked.stdout)["runs"]
+        except (ValueError, KeyError) as error:
+            said = asked.stdout.strip() or asked.stderr.strip()
+            raise FlowerRunFailed("unknown", said) from error
+        if not runs:
+            return "", ""
+        status, details = runs[0]["status"], runs[0]["status-details"]
+        if status.startswith("finished"):
+            break
+    return status, details
 
 
 @contextmanager

@@ -1,0 +1,306 @@
+"""Lay out a whole network on one machine: folders, keys, tables, a chain with a funded study.
+
+A network's folder holds a folder for each site (``sites/NAME``: its ``site.toml``, key and
+tables), one for the coordinator, the content store, and what the chain and the study need. The
+same apps run on it under every engine.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from eth_account.signers.local import LocalAccount
+
+from client.settings import SITE_FILE
+from coordinator.settings import COORDINATOR_FILE
+from learning.datasets import Dataset, SiteData, Table, load_dataset, save_table
+from learning.initial import InitialModel, initial_model
+from ledger.application import application_digest
+from ledger.chain import Chain
+from ledger.key_file import write_new_key
+from ledger.store import FolderStore
+from ledger.study_token import StudyToken
+from ledger.ward_round import WardRound
+from protocol.canonical import canonical_bytes
+from protocol.errors import ScenarioError
+from protocol.identifiers import StudyId, hex_of
+from protocol.record import StudyParams
+from protocol.settlement import Vector
+from simulations.attackers import BEHAVIOUR_FILE
+from simulations.scenario import Behaviour, Scenario
+
+ROUNDS_FILE = "rounds.jsonl"
+NETWORK_FILE = "network.json"
+#: What a site may weigh: more rows than any simulated hospital has.
+WEIGHT_CAP = 1_000_000
+
+#: Told what is being prepared, in a few words.
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Party:
+    """A simulated hospital: its name, its key, its tables."""
+
+    name: str
+    account: LocalAccount
+    data: SiteData
+
+
+@dataclass(frozen=True)
+class Keys:
+    """Everybody who sends transactions. Sites never do."""
+
+    sponsor: LocalAccount
+    coordinator: LocalAccount
+
+    @property
+    def addresses(self) -> list[str]:
+        """Accounts that need money for gas."""
+        return [self.sponsor.address, self.coordinator.address]
+
+
+@dataclass(frozen=True)
+class Folders:
+    """Where things are in a network's folder."""
+
+    root: Path
+
+    @property
+    def sites(self) -> Path:
+        """One folder a site."""
+        return self.root / "sites"
+
+    @property
+    def coordinator(self) -> Path:
+        """The coordinator's settings and key."""
+        return self.root / "coordinator"
+
+    @property
+    def store(self) -> Path:
+        """The content store."""
+        return self.root / "store"
+
+    @property
+    def journal(self) -> Path:
+        """Every transaction of the development chain."""
+        return self.root / "journal.jsonl"
+
+    @property
+    def rounds(self) -> Path:
+        """A JSON line a round."""
+        return self.root / ROUNDS_FILE
+
+    @property
+    def network(self) -> Path:
+        """What the network is: chain, contract, study, sites."""
+        return self.root / NETWORK_FILE
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network that is ready for its first round."""
+
+    folders: Folders
+    scenario: Scenario
+    contract: WardRound
+    study: StudyId
+    params: StudyParams
+    parties: tuple[Party, ...]
+    keys: Keys
+    initial: InitialModel
+
+
+def new_folder(path: Path) -> Folders:
+    """Make an empty folder for a network.
+
+    Raises:
+        ScenarioError: something is in it already.
+    """
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise ScenarioError(str(path), "the folder is not empty: name another one with --out")
+    folders = Folders(path)
+    folders.sites.mkdir(parents=True)
+    folders.coordinator.mkdir()
+    return folders
+
+
+def new_keys(folders: Folders) -> Keys:
+    """Make the keys of sponsor and coordinator."""
+    return Keys(
+        sponsor=write_new_key(folders.root / "sponsor.key"),
+        coordinator=write_new_key(folders.coordinator / "coordinator.key"),
+    )
+
+
+def prepare(
+    scenario: Scenario,
+    folders: Folders,
+    keys: Keys,
+    chain: Chain,
+    *,
+    data_dir: Path | None,
+    say: Say = lambda words: None,
+) -> Network:
+    """Write every party's folder, deploy the contract, and create, fund and open the study.
+
+    Raises:
+        DataError: the data set cannot be had or divided as asked.
+        ModelError: the model cannot be built.
+        ScenarioError: a behaviour names no site, or there are too few sites.
+    """
+    dataset = load_dataset(scenario.data.name, scenario.data.arguments, data_dir=data_dir)
+    parties = _parties(scenario, folders, dataset)
+    spec = scenario.specification
+    initial = initial_model(spec)
+    store = FolderStore(folders.store)
+    model = Vector.of(initial.values)
+    store.put(model.data)
+    store.put(canonical_bytes(spec.document()))
+    say("deploying the contract")
+    token = StudyToken.deploy(
+        chain, keys.sponsor, spec.reward_per_round * spec.study.rounds + 2 * int(spec.chain.bond)
+    )
+    contract = WardRound.deploy(chain, keys.sponsor)
+    params = spec.params(
+        sponsor=keys.sponsor.address,
+        token=token.address,
+        parameter_count=initial.values.size,
+        initial_model=model.root,
+        code=application_digest(),
+    )
+    _create_study(contract, token, params, keys, parties, say)
+    study = params.study_id
+    for party in parties:
+        _write_site(folders.sites / party.name, party, contract, study)
+    _write_coordinator(folders, contract, study, len(parties))
+    network = Network(folders, scenario, contract, study, params, parties, keys, initial)
+    _write_network(network, token)
+    return network
+
+
+def _parties(scenario: Scenario, folders: Folders, dataset: Dataset) -> tuple[Party, ...]:
+    names = [site.name for site in dataset.sites]
+    behaviours = {behaviour.site: behaviour for behaviour in scenario.behaviour}
+    for name in behaviours:
+        if name not in names:
+            raise ScenarioError(
+                scenario.study.name, f"no site is called {name!r}: there are {', '.join(names)}"
+            )
+    if len(names) < scenario.aggregation.min_sites:
+        raise ScenarioError(
+            scenario.study.name,
+            f"{len(names)} sites are fewer than min_sites, {scenario.aggregation.min_sites}",
+        )
+    parties = []
+    for site in dataset.sites:
+        folder = folders.sites / site.name
+        folder.mkdir()
+        behaviour = behaviours.get(site.name)
+        data = site
+        if behaviour is not None:
+            (folder / BEHAVIOUR_FILE).write_text(behaviour.model_dump_json(), encoding="utf-8")
+            data = _poisoned(site, behaviour, dataset.classes)
+        save_table(data.train, folder / "train.npz")
+        save_table(data.test, folder / "test.npz")
+        parties.append(Party(site.name, write_new_key(folder / "site.key"), data))
+    return tuple(parties)
+
+
+def _poisoned(site: SiteData, behaviour: Behaviour, classes: int) -> SiteData:
+    if behaviour.attack != "label_flip":
+        return site
+    flipped = Table(site.train.features, classes - 1 - site.train.labels)
+    return replace(site, train=flipped)
+
+
+def _create_study(
+    contract: WardRound,
+    token: StudyToken,
+    params: StudyParams,
+    keys: Keys,
+    parties: tuple[Party, ...],
+    say: Say,
+) -> None:
+    study, sponsor = params.study_id, keys.sponsor
+    say("creating and funding the study")
+    contract.create_study(sponsor, params, [keys.coordinator.address])
+    total = params.reward_per_round * params.rounds
+    token.approve(sponsor, contract.address, total)
+    contract.fund(sponsor, study, total)
+    if params.bond:
+        token.transfer(sponsor, keys.coordinator.address, params.bond)
+        token.approve(keys.coordinator, contract.address, params.bond)
+        contract.post_bond(keys.coordinator, study)
+    for number, party in enumerate(parties, 1):
+        say(f"admitting site {number} of {len(parties)}")
+        # In a simulation a site is paid at its own address; a hospital names a treasury.
+        contract.admit_site(
+            sponsor, study, party.account.address, party.account.address, WEIGHT_CAP
+        )
+    contract.open_study(sponsor, study)
+
+
+def _write_site(folder: Path, party: Party, contract: WardRound, study: StudyId) -> None:
+    _write_toml(
+        folder / SITE_FILE,
+        {
+            "site": {"name": party.name, "key_file": "site.key"},
+            "study": _study_table(contract, study),
+            "data": {"train": "train.npz", "test": "test.npz"},
+        },
+    )
+
+
+def _write_coordinator(folders: Folders, contract: WardRound, study: StudyId, sites: int) -> None:
+    _write_toml(
+        folders.coordinator / COORDINATOR_FILE,
+        {
+            "coordinator": {
+                "key_file": "coordinator.key",
+                "store": "../store",
+                "rounds_file": f"../{ROUNDS_FILE}",
+            },
+            "study": {**_study_table(contract, study), "sites": sites},
+        },
+    )
+
+
+def _study_table(contract: WardRound, study: StudyId) -> dict[str, Any]:
+    return {
+        "chain": contract.chain.url,
+        "chain_id": contract.chain.chain_id,
+        "contract": contract.address.lower(),
+        "id": hex_of(study),
+    }
+
+
+def _write_network(network: Network, token: StudyToken) -> None:
+    value = {
+        "format": "wardround-network/1",
+        "scenario": network.scenario.study.name,
+        "chain_id": network.contract.chain.chain_id,
+        "contract": network.contract.address.lower(),
+        "token": token.address.lower(),
+        "study": hex_of(network.study),
+        "sites": {party.name: party.account.address.lower() for party in network.parties},
+    }
+    network.folders.network.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+    layout = json.dumps(network.initial.layout.document(), indent=1)
+    (network.folders.root / "layout.json").write_text(layout + "\n", encoding="utf-8")
+
+
+def _write_toml(path: Path, tables: dict[str, dict[str, Any]]) -> None:
+    """Write flat tables of strings and integers, whose JSON form is also their TOML form."""
+    lines = []
+    for name, table in tables.items():
+        lines += [
+            f"[{name}]",
+            *(f"{key} = {json.dumps(value)}" for key, value in table.items()),
+            "",
+        ]
+    path.write_text("\n".join(lines), encoding="utf-8")
