@@ -437,6 +437,8 @@ def open_chain(
             raise ChainUnreachable(url, error.message) from error
     if expected_chain_id not in (None, chain.chain_id):
         assert expected_chain_id is not None
+        if not url.startswith("embedded:"):
+            chain.close()
         raise WrongChain(url, expected_chain_id, chain.chain_id)
     return chain
 

@@ -5,16 +5,21 @@ from __future__ import annotations
 import time
 from http.client import HTTPException
 from typing import Any, cast
+from urllib.parse import urlsplit
 
 import requests
 from web3.exceptions import Web3Exception
 from web3.providers import BaseProvider, HTTPProvider, IPCProvider
-from web3.types import RPCEndpoint
+from web3.providers.ipc import PersistentSocket
+from web3.types import RPCEndpoint, RPCResponse
 
 from ledger.errors import ChainError, ChainUnreachable
 
 ATTEMPTS = 4
 FIRST_PAUSE_SECONDS = 0.1
+
+_RECEIVE_BYTES = 1 << 16
+_LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 class RpcRefused(ChainError):
@@ -70,15 +75,63 @@ class Rpc:
         return answer["result"]
 
 
+class LocalSocketProvider(IPCProvider):
+    """web3's provider for local sockets, which notices that the node has gone and can be closed."""
+
+    def __init__(self, path: str, timeout_seconds: float) -> None:
+        super().__init__(path, timeout=int(timeout_seconds))
+        assert self._socket is not None  # web3 makes it, unconnected
+        self._held: PersistentSocket = self._socket
+
+    def _make_request(self, request: bytes) -> RPCResponse:
+        with self._lock, self._held as connection:
+            connection.settimeout(self.timeout)
+            connection.sendall(request + b"\n")
+            answer = b""
+            while True:
+                part = connection.recv(_RECEIVE_BYTES)
+                if not part:
+                    raise ConnectionError("the node closed the connection")
+                answer += part
+                if answer.rstrip().endswith(b"}"):
+                    try:
+                        return self.decode_rpc_response(answer)
+                    except ValueError:
+                        continue  # that brace was not the last one
+
+    def disconnect(self) -> None:
+        """Close the socket; the next request opens it again."""
+        if self._held.sock is not None:
+            self._held.sock.close()
+            self._held.sock = None
+
+
+class WebProvider(HTTPProvider):
+    """web3's provider for HTTP with a connection that is kept, and can be closed."""
+
+    def __init__(self, url: str, timeout_seconds: float) -> None:
+        self._own_session = requests.Session()
+        # Looking for proxies takes a millisecond a request, and there are none to this machine.
+        self._own_session.trust_env = urlsplit(url).hostname not in _LOOPBACK
+        super().__init__(
+            url,
+            request_kwargs={"timeout": timeout_seconds},
+            session=self._own_session,
+            # The retries are ours: web3's own leave out the sending of transactions.
+            exception_retry_configuration=None,
+        )
+
+    def disconnect(self) -> None:
+        """Close the connection; the next request opens it again."""
+        self._own_session.close()
+
+
 def provider_of(url: str, timeout_seconds: float) -> BaseProvider | None:
     """The web3 provider for an address, None when it names none."""
     if url.startswith(("http://", "https://")):
-        # The retries are ours: web3's own leave out the sending of transactions.
-        return HTTPProvider(
-            url, request_kwargs={"timeout": timeout_seconds}, exception_retry_configuration=None
-        )
+        return WebProvider(url, timeout_seconds)
     if url.startswith("ipc://"):
-        return IPCProvider(url.removeprefix("ipc://"), timeout=int(timeout_seconds))
+        return LocalSocketProvider(url.removeprefix("ipc://"), timeout_seconds)
     return None
 
 
