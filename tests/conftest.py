@@ -1,0 +1,18 @@
+"""What every test may count on, also when pytest is started without make."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+# Before any test imports Flower: it reports nothing, looks for no updates, installs nothing.
+os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
+os.environ.setdefault("FLWR_DISABLE_UPDATE_CHECK", "1")
+os.environ.setdefault("FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION", "1")
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+
+# A folder beside the checkout may hold the hospitals' files; without it, tests that need them
+# download them or say why they were skipped.
+_data = Path(__file__).resolve().parents[2] / "shared" / "data"
+if _data.is_dir():
+    os.environ.setdefault("WARDROUND_DATA_DIR", str(_data))
