@@ -106,8 +106,10 @@ class EmbeddedProvider(BaseProvider):
         """Mine a block of a journal again: these transactions, failing ones too, at that time.
 
         Raises:
-            Refused: the chain cannot take one of them.
+            Refused: the chain cannot take one of them, or time goes back.
         """
+        if timestamp < self.evm.head.timestamp:
+            raise Refused("its time is before that of the block it follows")
         for raw in raws:
             self.evm.execute(raw, timestamp, keep_reverted=True)
         return self._keep(timestamp)

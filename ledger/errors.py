@@ -20,7 +20,8 @@ LedgerError
 │   └── GasCapExceeded        more gas than a transaction may use
 └── JournalError
     ├── JournalAltered        a line that is not the one that was written
-    └── JournalTruncated      the last line was cut off by a crash
+    ├── JournalTruncated      the last line was cut off by a crash
+    └── JournalInUse          another process appends to it
 """
 
 from __future__ import annotations
@@ -232,6 +233,14 @@ class JournalTruncated(JournalError):
             f"{path}:{line}: the journal ends inside a line, as after a crash: "
             "open it for appending to drop that line."
         )
+
+
+class JournalInUse(JournalError):
+    """Another process appends to the journal."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        super().__init__(f"{path}: another process appends to this journal: end it first.")
 
 
 def _shown(value: object) -> str:
