@@ -335,9 +335,8 @@ class WardRound:
         return SiteSlot(*self._ask("site", study, site))
 
     def max_weight(self, study: StudyId, site: SiteAddress) -> int:
-        """A site's weight cap; 0 when it is not admitted or was removed."""
-        slot = self.site(study, site)
-        return slot.max_weight if slot.until == STILL_MEMBER else 0
+        """A site's weight cap, which never changes; 0 when it was never admitted."""
+        return self.site(study, site).max_weight
 
     def seat(self, study: StudyId, coordinator: str) -> Seat:
         """A coordinator's place and bond."""
