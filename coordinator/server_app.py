@@ -12,7 +12,6 @@ from typing import Any
 
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
-from ledger.ward_round import WardRound
 
 from coordinator.rounds_file import append_line, round_summary
 from coordinator.session import Session
@@ -21,6 +20,7 @@ from coordinator.strategy import RoundResult, WardroundStrategy
 from ledger.chain import open_chain
 from ledger.key_file import read_key
 from ledger.store import open_store
+from ledger.ward_round import WardRound
 from protocol.errors import RoundFailed, ScenarioError
 
 NETWORK_KEY = "network"

@@ -10,7 +10,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from eth_account.signers.local import LocalAccount
-from ledger.ward_round import ClosedOnChain, WardRound
 
 from coordinator.round import (
     Accepted,
@@ -25,6 +24,8 @@ from coordinator.round import (
 from coordinator.verification import Expectation, Reply, ReplyRefused, verify_reply
 from learning.initial import initial_model
 from ledger.store import Store
+from ledger.study_state import ClosedOnChain
+from ledger.ward_round import WardRound
 from protocol.cid import cid_from_sha256
 from protocol.contribution import WEIGHT_LIMIT
 from protocol.errors import StudyMismatch

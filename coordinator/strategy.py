@@ -70,6 +70,7 @@ class WardroundStrategy(Strategy):
     on_failure: OnFailure = lambda failure: None
     names: dict[SiteAddress, str] = field(default_factory=dict)
     _nodes: dict[int, SiteAddress] = field(default_factory=dict)
+    _sent: dict[str, int] = field(default_factory=dict)
     _position: Position | None = None
     _closed: ClosedRound | None = None
     _metrics: dict[SiteAddress, SiteMetrics] = field(default_factory=dict)
@@ -114,7 +115,7 @@ class WardroundStrategy(Strategy):
         """Keep what each site measured; a site that cannot measure is simply not listed."""
         self._metrics = {}
         for reply in replies:
-            site = self._nodes.get(reply.metadata.src_node_id)
+            site = self._nodes.get(self._node(reply))
             measured = _site_metrics(reply)
             if site is not None and measured is not None:
                 self._metrics[site] = measured
@@ -165,7 +166,7 @@ class WardroundStrategy(Strategy):
             if introduction is None or introduction.site not in self.session.facts.members:
                 continue
             if introduction.site not in found.values():
-                found[reply.metadata.src_node_id] = introduction.site
+                found[self._node(reply)] = introduction.site
                 self.names[introduction.site] = introduction.name
         return found
 
@@ -180,7 +181,13 @@ class WardroundStrategy(Strategy):
 
     def _exchange(self, grid: Grid, messages: Iterable[Message]) -> Iterator[Message]:
         """Send messages and yield replies as they arrive, until all are in or time is up."""
-        waiting = set(grid.push_messages(messages))
+        sent = list(messages)
+        ids = list(grid.push_messages(sent))
+        # By the request and not by its sender: some of Flower's errors come from the server.
+        self._sent = {
+            number: message.metadata.dst_node_id for number, message in zip(ids, sent, strict=True)
+        }
+        waiting = set(ids)
         deadline, pause = time.monotonic() + self.reply_seconds, _FIRST_POLL_SECONDS
         while waiting and time.monotonic() < deadline:
             for reply in grid.pull_messages(waiting):
@@ -191,8 +198,11 @@ class WardroundStrategy(Strategy):
                 time.sleep(pause)
                 pause = min(2 * pause, _LAST_POLL_SECONDS)
 
+    def _node(self, reply: Message) -> int:
+        return self._sent[reply.metadata.reply_to_message_id]
+
     def _answer(self, reply: Message) -> tuple[int, Reply | Dropped]:
-        node = reply.metadata.src_node_id
+        node = self._node(reply)
         try:
             return node, _reply(reply)
         except _Unreadable as error:

@@ -284,6 +284,7 @@ def _write_network(network: Network, token: StudyToken) -> None:
         "format": "wardround-network/1",
         "scenario": network.scenario.study.name,
         "chain_id": network.contract.chain.chain_id,
+        "chain": network.contract.chain.url,
         "contract": network.contract.address.lower(),
         "token": token.address.lower(),
         "study": hex_of(network.study),

@@ -1,0 +1,359 @@
+"""Commands for whoever simulates a network and looks at what came of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from ledger.audit import AuditedRound, StudyAudit
+from ledger.chain import open_chain
+from ledger.key_file import read_key
+from ledger.store import FolderStore, Store, open_store
+from ledger.ward_round import WardRound
+from protocol.cid import cid_from_sha256, cid_of
+from protocol.errors import Malformed, ProtocolError, ScenarioError
+from protocol.fixed_point import vector_from_bytes
+from protocol.identifiers import SiteAddress, StudyId, bytes32, hex_of, site_address
+from protocol.manifest import parse_manifest
+from protocol.merkle import vector_root
+from protocol.report import parse_report
+from protocol.rewards import reward_tree
+from simulations.finished import FinishedRun, open_run
+from simulations.run import ChainChoice, Engine, Watcher
+from simulations.run import simulate as run_simulation
+from simulations.scenario import builtin_scenarios, load_scenario
+from simulations.screen import TOKEN, RunProgress, rewards_table, rounds_table
+
+_out = Console(highlight=False)
+_err = Console(stderr=True, highlight=False)
+
+
+def simulate(
+    scenario: Annotated[
+        str, typer.Argument(help="A scenario by name (see `wardround scenarios`), or a TOML file.")
+    ] = "demo",
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the run; by default a new one in runs/.")
+    ] = None,
+    engine: Annotated[
+        Engine,
+        typer.Option(
+            help="in-process; ray, Flower's Simulation Runtime; or flwr, the `flwr run` command."
+        ),
+    ] = "in-process",
+    chain: Annotated[
+        str, typer.Option(help="embedded, anvil, or the URL of a JSON-RPC endpoint.")
+    ] = "embedded",
+    chain_id: Annotated[int | None, typer.Option(help="Accept this chain id only.")] = None,
+    funder_key: Annotated[
+        Path | None, typer.Option(help="File with a key that pays for gas at the endpoint.")
+    ] = None,
+    data_dir: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="WARDROUND_DATA_DIR", help="Folder with your own copies of the data files."
+        ),
+    ] = None,
+    rounds: Annotated[int | None, typer.Option(min=1, help="Instead of the scenario's.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Instead of the scenario's.")] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the summary as one JSON object, nothing else.")
+    ] = False,
+) -> None:
+    """Simulate hospitals that learn together, with every round on a chain.
+
+    Examples:
+      wardround simulate
+
+      wardround simulate four-hospitals --data-dir ~/heart
+
+      wardround simulate attackers --json > summary.json
+
+      wardround simulate demo --engine ray --chain anvil
+    """
+    chosen, text = load_scenario(scenario)
+    changes = {"rounds": rounds, "seed": seed}
+    study = chosen.study.model_copy(update={k: v for k, v in changes.items() if v is not None})
+    chosen = chosen.model_copy(update={"study": study})
+    folder = out or _new_run_folder(chosen.study.name)
+    with _watched(as_json) as watcher:
+        results = run_simulation(
+            chosen,
+            text,
+            folder,
+            engine=engine,
+            choice=ChainChoice(chain, chain_id, funder_key),
+            data_dir=data_dir,
+            watcher=watcher,
+        )
+    if as_json:
+        print(json.dumps(results.summary))
+        return
+    final = results.summary["final"]
+    _out.print(rounds_table(results.rounds, chosen.study.name, _out.width))
+    _out.print(rewards_table(results.rounds))
+    auc = final["pooled_auc"]
+    _out.print(
+        f"Final model: average accuracy over the sites {final['average_accuracy']:.4f}, "
+        f"pooled accuracy {final['pooled_accuracy']:.4f}, "
+        f"AUC {'–' if auc is None else f'{auc:.4f}'}, log-loss {final['pooled_log_loss']:.4f}."
+    )
+    _out.print(f"Study {results.summary['study']}", soft_wrap=True)
+    _out.print(
+        f"Everything is in {folder}: store, journal, manifests, plots, model.", soft_wrap=True
+    )
+    _out.print("\nNext:", style="bold")
+    _out.print(f"  wardround audit {folder}    replay every round from chain and store alone")
+    _out.print(f"  wardround claim {folder}    pay the sites what they have earned")
+
+
+def scenarios() -> None:
+    """List the scenarios that come with wardround."""
+    table = Table(header_style="bold")
+    table.add_column("scenario")
+    table.add_column("what happens")
+    for name in builtin_scenarios():
+        table.add_row(name, load_scenario(name)[0].about)
+    _out.print(table)
+
+
+def audit(
+    run_or_study: Annotated[
+        str,
+        typer.Argument(
+            help="Folder of a run; or a study's id, with --rpc, --contract and --store."
+        ),
+    ],
+    rpc: Annotated[str | None, typer.Option(help="JSON-RPC endpoint of the chain.")] = None,
+    chain_id: Annotated[int | None, typer.Option(help="Accept this chain id only.")] = None,
+    contract: Annotated[str | None, typer.Option(help="Address of the contract.")] = None,
+    store: Annotated[str | None, typer.Option(help="Content store.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a round.")] = False,
+) -> None:
+    """Recompute every round from chain and store alone; end with 0 only if all holds.
+
+    Examples:
+      wardround audit runs/demo
+
+      wardround audit 0x5e1f… --rpc http://127.0.0.1:8545 --contract 0x1234… --store ./store
+    """
+    if Path(run_or_study).is_dir() or not run_or_study.startswith("0x"):
+        with open_run(Path(run_or_study)) as run:
+            if run.replayed is not None and not as_json:
+                _out.print(f"journal: {run.replayed} transactions executed again, same results")
+            _audit(run.contract, run.study, run.store, as_json)
+        return
+    if rpc is None or contract is None or store is None:
+        raise ScenarioError(
+            run_or_study, "a study's id needs --rpc, --contract and --store as well"
+        )
+    ward = WardRound(open_chain(rpc, chain_id), site_address(contract))
+    _audit(ward, StudyId(bytes32(run_or_study, "study")), open_store(store), as_json)
+
+
+def claim(
+    run: Annotated[Path, typer.Argument(help="Folder of a run.")],
+    site: Annotated[
+        str | None, typer.Argument(help="A site's name or address; by default all of them.")
+    ] = None,
+) -> None:
+    """Pay a site what it has earned up to the last round.
+
+    On a development chain the clock is moved past the challenge window first.
+
+    Examples:
+      wardround claim runs/demo cleveland
+    """
+    with open_run(run, to_append=True) as opened:
+        names = {address: name for name, address in opened.file.sites.items()}
+        wanted = _sites(opened, site)
+        closed = opened.contract.closed_rounds(opened.study)
+        if not closed:
+            raise ScenarioError(str(run), "no round was closed, so nothing was earned")
+        last = closed[-1]
+        manifest = _manifest(opened.store, last.closing.record.manifest)
+        earned = manifest.earned()
+        tree = reward_tree(earned)
+        _finalise(opened, last.round, last.closing.closed_at)
+        payer = read_key(opened.folders.coordinator / "coordinator.key")
+        for address in wanted:
+            amount, before = earned.get(address, 0), opened.contract.claimed(opened.study, address)
+            name = names.get(address.lower(), address)
+            if amount <= before:
+                _out.print(f"{name}: nothing due ({before / TOKEN:,.4f} tokens paid before)")
+                continue
+            opened.contract.claim(
+                payer,
+                opened.study,
+                last.round,
+                last.closing,
+                address,
+                amount,
+                tree.proof(address),
+            )
+            _out.print(f"{name}: paid {(amount - before) / TOKEN:,.4f} tokens to {address}")
+
+
+def show(
+    run: Annotated[Path, typer.Argument(help="Folder of a run.")],
+    cid: Annotated[
+        str | None, typer.Argument(help="An object's CID; by default a list of all objects.")
+    ] = None,
+) -> None:
+    """Show an object of a run's store, verified: a manifest, report, vector or specification."""
+    store = FolderStore(run / "store")
+    if not (run / "store").is_dir():
+        raise ScenarioError(str(run), "this is not the folder of a run: store is missing")
+    if cid is not None:
+        data = store.get(cid)
+        kind, words = _describe(data)
+        _out.print(f"{cid}: {kind}, {len(data):,} bytes", soft_wrap=True)
+        _out.print(words, markup=False, soft_wrap=True)
+        return
+    table = Table(header_style="bold")
+    for column in ("object", "kind", "bytes"):
+        table.add_column(column, justify="right" if column == "bytes" else "left", no_wrap=True)
+    for name in sorted(store.cids()):
+        data = store.get(name)
+        table.add_row(name, _describe(data)[0], f"{len(data):,}")
+    _out.print(table)
+
+
+def verify_file(
+    file: Annotated[Path, typer.Argument(help="Any file.")],
+) -> None:
+    """Print a file's CID and, for a vector, its Merkle root, as the chain and IPFS name it."""
+    if not file.is_file():
+        raise Malformed(str(file), "there is no such file")
+    data = file.read_bytes()
+    _out.print(f"cid   {cid_of(data)}", soft_wrap=True)
+    _out.print(f"root  {hex_of(vector_root(data))}", soft_wrap=True)
+
+
+@contextmanager
+def _watched(quiet: bool) -> Iterator[Watcher]:
+    """Show progress on standard error, so that standard output holds results alone."""
+    if quiet or not _err.is_terminal:
+        say = (lambda words: None) if quiet else (lambda words: _err.print(f"… {words}"))
+        yield Watcher(say=say)
+        return
+    bars: list[RunProgress] = []
+    status = _err.status("preparing")
+    status.start()
+
+    def start(network: Any) -> None:
+        status.stop()
+        bars.append(RunProgress(_err, network.params.rounds, len(network.parties)))
+        bars[0].__enter__()
+
+    try:
+        yield Watcher(
+            say=lambda words: status.update(words),
+            on_start=start,
+            on_reply=lambda *reply: bars[0].reply(*reply),
+            on_round=lambda summary: bars[0].closed(summary),
+        )
+    finally:
+        status.stop()
+        if bars:
+            bars[0].__exit__(None, None, None)
+
+
+def _new_run_folder(name: str) -> Path:
+    for number in range(1, 10_000):
+        folder = Path("runs") / (name if number == 1 else f"{name}-{number}")
+        if not folder.exists():
+            return folder
+    raise ScenarioError(name, "runs/ is full: remove some, or name a folder with --out")
+
+
+def _audit(contract: WardRound, study: StudyId, store: Store, as_json: bool) -> None:
+    work = StudyAudit(contract, study, store)
+    if not as_json:
+        _out.print(f"study {hex_of(study)}", soft_wrap=True)
+        _out.print(f"specification: digest on chain, {len(work.closed)} closed rounds")
+    for audited in work.rounds():
+        if as_json:
+            print(json.dumps(_audited(audited)))
+        else:
+            _out.print(_sentence(audited), soft_wrap=True)
+    objects = work.check_objects()
+    if not as_json:
+        _out.print(f"store: {objects} objects have the bytes that their names say")
+        _out.print("All holds.", style="bold green")
+
+
+def _audited(audited: AuditedRound) -> dict[str, Any]:
+    return {
+        "round": audited.closed.round,
+        "model": hex_of(audited.settlement.model.root),
+        "contributions": audited.settlement.record.count,
+        "rewards": hex_of(audited.settlement.record.rewards),
+        "holds": True,
+    }
+
+
+def _sentence(audited: AuditedRound) -> str:
+    settled = audited.settlement
+    return (
+        f"round {audited.closed.round}: {settled.record.count} signatures and updates verified, "
+        f"{settled.manifest.rule.name} recomputed, model {hex_of(settled.model.root)[:18]}… equal, "
+        f"rewards of {sum(settled.shares.values()) / TOKEN:,.2f} tokens equal"
+    )
+
+
+def _sites(opened: FinishedRun, wanted: str | None) -> list[SiteAddress]:
+    sites = opened.file.sites
+    if wanted is None:
+        return [site_address(address) for _, address in sorted(sites.items())]
+    if wanted in sites:
+        return [site_address(sites[wanted])]
+    if wanted.startswith("0x"):
+        return [site_address(wanted)]
+    raise ScenarioError(
+        str(opened.folders.root), f"no site is called {wanted!r}: there are {', '.join(sites)}"
+    )
+
+
+def _finalise(opened: FinishedRun, round_number: int, closed_at: int) -> None:
+    closed = opened.contract.closed_rounds(opened.study)[round_number - 1]
+    if opened.contract.is_final(opened.study, round_number, closed.closing):
+        return
+    window = opened.contract.study(opened.study).challenge_seconds
+    if opened.replayed is None:
+        raise ScenarioError(
+            str(opened.folders.root),
+            f"round {round_number} is not final before {closed_at + window}",
+        )
+    opened.chain.advance(window)
+    _out.print(f"development chain: clock moved on by {window:,} s, past the challenge window")
+
+
+def _manifest(store: Store, digest: bytes) -> Any:
+    return parse_manifest(store.get(cid_from_sha256(digest)))
+
+
+def _describe(data: bytes) -> tuple[str, str]:
+    """Tell what an object is by reading it as each kind in turn."""
+    for kind, parse in (("manifest", parse_manifest), ("report", parse_report)):
+        try:
+            value = parse(data)
+        except ProtocolError:
+            continue
+        return kind, json.dumps(value.model_dump(mode="json", by_alias=True), indent=1)
+    try:
+        return "specification", json.dumps(json.loads(data), indent=1)
+    except ValueError:
+        pass
+    if len(data) % 4:
+        return "unknown", f"first bytes {data[:32].hex()}"
+    vector = vector_from_bytes(data, len(data) // 4)
+    head = ", ".join(str(value) for value in vector[:8].tolist())
+    return "vector", f"{vector.size:,} coordinates, root {hex_of(vector_root(data))}\n{head}, …"

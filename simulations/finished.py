@@ -1,0 +1,125 @@
+"""Open a finished run: its chain, run again from the journal, and its store."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import ConfigDict, Field
+
+from ledger.chain import Chain, open_chain
+from ledger.errors import JournalAltered
+from ledger.journal import read_journal, replay_journal, resume_journaled
+from ledger.store import FolderStore
+from ledger.ward_round import WardRound
+from protocol.errors import ScenarioError
+from protocol.identifiers import StudyId, bytes32
+from protocol.report import Address, Hex32
+from protocol.study import Table, validate_table
+from simulations.network import Folders
+
+
+class NetworkFile(Table):
+    """``network.json``: where a run's study is."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    format: str
+    scenario: str
+    chain_id: Annotated[int, Field(ge=1)]
+    chain: str
+    contract: Address
+    token: Address
+    study: Hex32
+    sites: dict[str, Address]
+    journal: Hex32 | None = None
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """A run's folder, opened."""
+
+    folders: Folders
+    file: NetworkFile
+    chain: Chain
+    contract: WardRound
+    study: StudyId
+    store: FolderStore
+    #: How many transactions the journal held; None when the chain itself was asked.
+    replayed: int | None
+
+
+def read_network(folder: Path) -> NetworkFile:
+    """Read a run's ``network.json``.
+
+    Raises:
+        ScenarioError: this is no run's folder.
+        SpecificationError: the file is malformed.
+    """
+    path = Folders(folder).network
+    if not path.is_file():
+        raise ScenarioError(str(folder), "this is not the folder of a run: network.json is missing")
+    text = path.read_text(encoding="utf-8")
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise ScenarioError(str(path), f"not JSON: {error}") from error
+    return validate_table(NetworkFile, value, "", str(path))
+
+
+@contextmanager
+def open_run(folder: Path, *, to_append: bool = False) -> Iterator[FinishedRun]:
+    """Open a run; its embedded chain is derived from the journal, not taken on trust.
+
+    Args:
+        folder: the run's.
+        to_append: go on with the journal, so that new transactions are kept.
+    Raises:
+        JournalAltered: a line is not the one that was written, or lines are missing.
+        ScenarioError: this is no run's folder.
+        WrongChain: another chain answers at the run's endpoint.
+    """
+    folders, file = Folders(folder), read_network(folder)
+    store = FolderStore(folders.store)
+    study = StudyId(bytes32(file.study, "study"))
+    if not folders.journal.exists():
+        if file.journal is not None or not file.chain.startswith("http"):
+            raise ScenarioError(str(folder), "its journal is missing")
+        chain = open_chain(file.chain, file.chain_id)
+        contract = WardRound(chain, file.contract)
+        yield FinishedRun(folders, file, chain, contract, study, store, None)
+        return
+    content = read_journal(folders.journal)
+    if file.journal is not None and file.journal != "0x" + content.digest.hex():
+        reason = "it does not end where the run ended: lines are missing or were added"
+        raise JournalAltered(str(folders.journal), len(content.entries) + 1, reason)
+    name = f"replay-{os.getpid()}-{time.monotonic_ns()}"
+    journal = None
+    if to_append:
+        embedded, journal = resume_journaled(folders.journal, name)
+    else:
+        embedded = replay_journal(folders.journal, name)
+    try:
+        contract = WardRound(embedded, file.contract)
+        count = len(content.entries)
+        yield FinishedRun(folders, file, embedded, contract, study, store, count)
+    finally:
+        embedded.close()
+        if journal is not None:
+            journal.close()
+            note_journal(folders)
+
+
+def note_journal(folders: Folders) -> None:
+    """Keep the journal's last digest beside the network, so that missing lines are seen."""
+    if not folders.journal.exists():
+        return
+    value = json.loads(folders.network.read_text(encoding="utf-8"))
+    value["journal"] = "0x" + read_journal(folders.journal).digest.hex()
+    folders.network.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")

@@ -1,0 +1,191 @@
+"""Simulate a scenario from nothing to a finished run folder."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from client.client_app import open_site
+from coordinator.server_app import OnSummary, make_server_app
+from ledger.anvil import Anvil
+from ledger.chain import Chain, open_chain
+from ledger.embedded import EmbeddedChain
+from ledger.evm import Genesis
+from ledger.journal import Journal, start_journaled
+from ledger.key_file import read_key
+from protocol.errors import ScenarioError
+from simulations.client_app import app as client_app
+from simulations.engines import flwr_run, run_flower_simulation, run_in_process
+from simulations.finished import note_journal
+from simulations.grid import OnReply
+from simulations.network import Folders, Keys, Network, Say, new_folder, new_keys, prepare
+from simulations.plots import draw
+from simulations.results import Results, collect
+from simulations.scenario import Scenario
+
+Engine = Literal["in-process", "ray", "flwr"]
+
+#: Chain id of development chains, as Foundry and Hardhat use it.
+DEV_CHAIN_ID = 31337
+_ETHER = 10**18
+
+
+@dataclass(frozen=True)
+class ChainChoice:
+    """Which chain a simulation runs on.
+
+    Attributes:
+        kind: ``embedded``, ``anvil``, or the URL of an endpoint.
+        chain_id: of the development chain; for an endpoint, the only id that is accepted.
+        funder_key: file with a key that pays for gas on an endpoint.
+    """
+
+    kind: str = "embedded"
+    chain_id: int | None = None
+    funder_key: Path | None = None
+
+    @property
+    def in_process(self) -> bool:
+        """Whether no other process can reach the chain."""
+        return self.kind == "embedded"
+
+
+@dataclass(frozen=True)
+class Watcher:
+    """Who is told what happens; silent by default."""
+
+    say: Say = lambda words: None
+    on_start: Callable[[Network], None] = lambda network: None
+    on_reply: OnReply = lambda node, kind, seconds: None
+    on_round: OnSummary = lambda summary: None
+
+
+def simulate(
+    scenario: Scenario,
+    scenario_text: str,
+    out: Path,
+    *,
+    engine: Engine = "in-process",
+    choice: ChainChoice | None = None,
+    data_dir: Path | None = None,
+    watcher: Watcher | None = None,
+) -> Results:
+    """Prepare a network, run its study to the end, and sum it up.
+
+    Args:
+        scenario: what to simulate.
+        scenario_text: its TOML, kept in the folder for readers.
+        out: a new or empty folder.
+        engine: our Grid in this process; Flower's Simulation Runtime; or ``flwr run`` with a
+            SuperLink of its own.
+        choice: the chain; by default one in this process.
+        data_dir: folder with the user's own copies of data files.
+        watcher: told of progress.
+    Raises:
+        ScenarioError: engine, chain and scenario do not go together.
+        WardroundError: data, chain or study fail; see each.
+    """
+    choice, watcher = choice or ChainChoice(), watcher or Watcher()
+    if choice.in_process and engine != "in-process":
+        raise ScenarioError(
+            scenario.study.name,
+            f"the embedded chain lives in one process, and {engine} has several: add --chain anvil",
+        )
+    if engine == "flwr" and any(row.attack != "label_flip" for row in scenario.behaviour):
+        raise ScenarioError(
+            scenario.study.name, "flwr run starts honest sites only: use --engine ray"
+        )
+    started = time.monotonic()
+    folders = new_folder(out)
+    (folders.root / "scenario.toml").write_text(scenario_text, encoding="utf-8")
+    keys = new_keys(folders)
+    with _chain(choice, folders, keys, watcher.say) as (chain, catch_up):
+        network = prepare(scenario, folders, keys, chain, data_dir=data_dir, say=watcher.say)
+        watcher.on_start(network)
+
+        def on_round(summary: dict[str, Any]) -> None:
+            catch_up()
+            watcher.on_round(summary)
+
+        _run(engine, network, watcher, on_round)
+        catch_up()
+        watcher.say("summing up")
+        results = collect(network, time.monotonic() - started)
+        note_journal(folders)
+    draw(results.rounds, scenario.study.name, folders.root / "plots")
+    return results
+
+
+def _run(engine: Engine, network: Network, watcher: Watcher, on_round: OnSummary) -> None:
+    # Absolute, because Flower's processes work in folders of their own.
+    config = {"network": str(network.folders.root.resolve())}
+    sites = len(network.parties)
+    try:
+        if engine == "in-process":
+            run_in_process(
+                make_server_app(on_round),
+                client_app,
+                [{} for _ in network.parties],
+                config,
+                on_reply=watcher.on_reply,
+            )
+        elif engine == "ray":
+            run_flower_simulation(make_server_app(on_round), client_app, sites, config)
+        else:
+            flwr_run(_app_folder(), config, num_supernodes=sites, on_line=watcher.say)
+    finally:
+        open_site.cache_clear()
+
+
+def _app_folder() -> Path:
+    folder = Path(__file__).parents[1]
+    if not (folder / "pyproject.toml").is_file():
+        raise ScenarioError("flwr", "flwr run needs wardround's source folder: clone it")
+    return folder
+
+
+@contextmanager
+def _chain(
+    choice: ChainChoice, folders: Folders, keys: Keys, say: Say
+) -> Iterator[tuple[Chain, Callable[[], None]]]:
+    """Open the chosen chain; yield it, and what brings its journal up to date."""
+    now = int(time.time())
+    balances = dict.fromkeys(keys.addresses, 10_000 * _ETHER)
+    genesis = Genesis(choice.chain_id or DEV_CHAIN_ID, now, balances)
+    if choice.kind == "embedded":
+        name = f"{folders.root.name}-{os.getpid()}-{time.monotonic_ns()}"
+        embedded = EmbeddedChain(name, genesis, clock=lambda: int(time.time()))
+        journal = start_journaled(folders.journal, embedded)
+        try:
+            yield embedded, lambda: None
+        finally:
+            journal.close()
+            embedded.close()
+    elif choice.kind == "anvil":
+        say("starting anvil")
+        with Anvil(genesis) as anvil:
+            journal = Journal.create(folders.journal, genesis)
+            try:
+                yield anvil.chain, lambda: journal.catch_up(anvil.chain)
+            finally:
+                journal.close()
+    else:
+        chain = open_chain(choice.kind, choice.chain_id)
+        _pay_for_gas(chain, choice, keys, say)
+        yield chain, lambda: None
+
+
+def _pay_for_gas(chain: Chain, choice: ChainChoice, keys: Keys, say: Say) -> None:
+    if choice.funder_key is None:
+        raise ScenarioError(
+            choice.kind, "name a file with a key that pays for gas there: --funder-key FILE"
+        )
+    say("paying sponsor and coordinator for gas")
+    funder = read_key(choice.funder_key)
+    for address in keys.addresses:
+        chain.transfer(funder, address, _ETHER)
