@@ -329,7 +329,11 @@ class Chain:
                     continue
                 if not known:
                     raise TransactionRefused(label, error.message) from error
-            receipt = self._wait(transaction_hash, label)
+            receipt = self._wait(transaction_hash, signer.address, nonce, label)
+            if receipt is None:
+                if done():
+                    return None
+                continue
             if receipt.status != 1:
                 raise self._why_failed(signer.address, function, label, receipt, gas)
             return receipt
@@ -338,8 +342,14 @@ class Chain:
     def _gas(self, sender: str, function: Call, label: str) -> int:
         request = _request(function, sender) | {"gas": hex(GAS_CAP)}
         try:
-            # "pending" has the time of the block to come, which deadlines are measured by.
-            needed = int(self.rpc("eth_estimateGas", request, "pending"), 16)
+            try:
+                needed = int(self.rpc("eth_estimateGas", request, "latest"), 16)
+            except RpcRefused as error:
+                if not error.reverted:
+                    raise
+                # A deadline may have passed since the latest block. Only then: the pending state
+                # may hold the very transaction that this one replaces.
+                needed = int(self.rpc("eth_estimateGas", request, "pending"), 16)
         except RpcRefused as error:
             words = error.message.lower()
             if "out of gas" in words or "gas required exceeds" in words:
@@ -363,10 +373,13 @@ class Chain:
         # Twice the base fee lasts for six full blocks in a row.
         return {"maxFeePerGas": 2 * base + priority, "maxPriorityFeePerGas": priority}
 
-    def _wait(self, transaction_hash: str, label: str) -> Receipt:
+    def _wait(self, transaction_hash: str, sender: str, nonce: int, label: str) -> Receipt | None:
+        """Wait for a receipt; None when another transaction has taken the nonce for good."""
         deadline = time.monotonic() + self.timeout_seconds
         pause_seconds = _FIRST_POLL_SECONDS
         while (receipt := self.receipt(transaction_hash)) is None:
+            if int(self.rpc("eth_getTransactionCount", sender, "latest"), 16) > nonce:
+                return self.receipt(transaction_hash)
             if time.monotonic() > deadline:
                 raise TransactionTimedOut(label, transaction_hash, self.timeout_seconds)
             time.sleep(pause_seconds)

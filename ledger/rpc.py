@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+import threading
 import time
 from http.client import HTTPException
 from typing import Any, cast
@@ -9,8 +11,7 @@ from urllib.parse import urlsplit
 
 import requests
 from web3.exceptions import Web3Exception
-from web3.providers import BaseProvider, HTTPProvider, IPCProvider
-from web3.providers.ipc import PersistentSocket
+from web3.providers import BaseProvider, HTTPProvider, JSONBaseProvider
 from web3.types import RPCEndpoint, RPCResponse
 
 from ledger.errors import ChainError, ChainUnreachable
@@ -75,35 +76,55 @@ class Rpc:
         return answer["result"]
 
 
-class LocalSocketProvider(IPCProvider):
-    """web3's provider for local sockets, which notices that the node has gone and can be closed."""
+class LocalSocketProvider(JSONBaseProvider):
+    """A node on a local socket. Unlike web3's own, it notices that the node has gone."""
 
     def __init__(self, path: str, timeout_seconds: float) -> None:
-        super().__init__(path, timeout=int(timeout_seconds))
-        assert self._socket is not None  # web3 makes it, unconnected
-        self._held: PersistentSocket = self._socket
+        super().__init__()
+        self._path = path
+        self._timeout_seconds = timeout_seconds
+        self._lock = threading.Lock()
+        self._connection: socket.socket | None = None
 
-    def _make_request(self, request: bytes) -> RPCResponse:
-        with self._lock, self._held as connection:
-            connection.settimeout(self.timeout)
-            connection.sendall(request + b"\n")
-            answer = b""
-            while True:
-                part = connection.recv(_RECEIVE_BYTES)
-                if not part:
-                    raise ConnectionError("the node closed the connection")
-                answer += part
-                if answer.rstrip().endswith(b"}"):
-                    try:
-                        return self.decode_rpc_response(answer)
-                    except ValueError:
-                        continue  # that brace was not the last one
+    def make_request(self, method: RPCEndpoint, params: Any) -> RPCResponse:
+        """Answer one request, as web3 asks it."""
+        request = self.encode_rpc_request(method, params) + b"\n"
+        with self._lock:
+            try:
+                connection = self._connection or self._connect()
+                connection.sendall(request)
+                return self._receive(connection)
+            except BaseException:
+                # What is left of an answer must not be taken for the next one.
+                self._close()
+                raise
 
     def disconnect(self) -> None:
         """Close the socket; the next request opens it again."""
-        if self._held.sock is not None:
-            self._held.sock.close()
-            self._held.sock = None
+        with self._lock:
+            self._close()
+
+    def _connect(self) -> socket.socket:
+        self._connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._connection.settimeout(self._timeout_seconds)
+        self._connection.connect(self._path)
+        return self._connection
+
+    def _receive(self, connection: socket.socket) -> RPCResponse:
+        answer = bytearray()
+        while part := connection.recv(_RECEIVE_BYTES):
+            answer += part
+            if answer.rstrip().endswith(b"}"):
+                try:
+                    return self.decode_rpc_response(bytes(answer))
+                except ValueError:
+                    continue  # that brace was not the last one
+        raise ConnectionError("the node closed the connection")
+
+    def _close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
 
 
 class WebProvider(HTTPProvider):

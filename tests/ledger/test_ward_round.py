@@ -2,13 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import pytest
 from eth_account import Account
 from eth_account.signers.local import LocalAccount
+from eth_utils import keccak
 
 from ledger import events
 from ledger.errors import ContractReverted
+from ledger.journal import Journal, replay_journal
 from ledger.study_state import OpenRound, Seat, SiteSlot
 from ledger.study_token import StudyToken
 from ledger.ward_round import WardRound
@@ -257,7 +260,6 @@ def test_study_from_creation_to_refund(case: Case) -> None:
 def attestation_digest(
     contract: WardRound, study: StudyId, round_number: int, closing: Closing
 ) -> bytes:
-    from eth_utils import keccak
 
     kind = keccak(text="Attestation(bytes32 study,uint32 round,bytes32 record)")
     body = keccak(kind + study + round_number.to_bytes(32, "big") + closing.commitment)
@@ -331,3 +333,21 @@ def test_sponsor_ends_a_study_that_every_coordinator_left(case: Case) -> None:
     assert contract.end_study(alice, study) is None
     assert contract.study(study).rounds == 0
     assert contract.closed_rounds(study) == []
+
+
+def test_study_on_either_chain_is_run_again_from_its_journal(case: Case, tmp_path: Path) -> None:
+    case.set_up()
+    contract, study = case.contract, case.study
+    genesis = genesis_closing(case.params.initial_model)
+    entries = case.entries(1, genesis)
+    contract.close_round(case.world.bob, case.facts, 1, case.record(1, entries), genesis, entries)
+    journal = Journal.create(tmp_path / "journal.jsonl", case.world.genesis)
+    journal.catch_up(case.world.chain)
+    journal.close()
+    chain = replay_journal(journal.path)
+    again = WardRound(chain, contract.address)
+    assert again.closed_rounds(study) == contract.closed_rounds(study)
+    assert again.events(study) == contract.events(study)
+    assert again.facts(study) == case.facts
+    assert again.study(study) == contract.study(study)
+    chain.close()
