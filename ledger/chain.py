@@ -11,12 +11,21 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Any
 
 from eth_account.signers.local import LocalAccount
 from eth_utils import to_checksum_address
 
+from ledger.blocks import (
+    Block,
+    Receipt,
+    Transaction,
+    read_block,
+    read_bytes,
+    read_log,
+    read_receipt,
+    read_transaction,
+)
 from ledger.contract import AbiItem, Call, ErrorTable, Log, deployment
 from ledger.errors import (
     ChainUnknown,
@@ -42,41 +51,6 @@ _LAST_POLL_SECONDS = 0.5
 _DEFAULT_PRIORITY_WEI = 10**9
 
 
-@dataclass(frozen=True)
-class Receipt:
-    """What became of a transaction. Times are seconds since 1970."""
-
-    transaction_hash: str
-    block_number: int
-    timestamp: int
-    status: int
-    gas_used: int
-    contract_address: str | None
-    logs: tuple[Log, ...]
-
-
-@dataclass(frozen=True)
-class Block:
-    """A block's head and the hashes of its transactions."""
-
-    number: int
-    timestamp: int
-    base_fee_wei: int | None
-    transactions: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Transaction:
-    """A transaction as it was sent."""
-
-    transaction_hash: str
-    sender: str
-    to: str | None
-    nonce: int
-    data: bytes
-    block_number: int | None
-
-
 class Chain:
     """A chain behind a JSON-RPC interface."""
 
@@ -100,7 +74,7 @@ class Chain:
         """
         request = _request(function, sender)
         try:
-            returned = _bytes(self.rpc("eth_call", request, "latest"))
+            returned = read_bytes(self.rpc("eth_call", request, "latest"))
         except RpcRefused as error:
             raise self._named(function.name, error) from error
         if not returned and function.outputs:
@@ -113,20 +87,14 @@ class Chain:
 
     def code(self, address: str) -> bytes:
         """A contract's code; empty when there is none."""
-        return _bytes(self.rpc("eth_getCode", address, "latest"))
+        return read_bytes(self.rpc("eth_getCode", address, "latest"))
 
     def block(self, number: int | None = None) -> Block:
         """A block by its number, or the latest."""
         found = self.rpc("eth_getBlockByNumber", "latest" if number is None else hex(number), False)
         if found is None:
             raise TransactionRefused("block", f"the chain has no block {number}")
-        fee = found.get("baseFeePerGas")
-        return Block(
-            int(found["number"], 16),
-            int(found["timestamp"], 16),
-            None if fee is None else int(fee, 16),
-            tuple(found["transactions"]),
-        )
+        return read_block(found)
 
     def timestamp(self) -> int:
         """The latest block's time."""
@@ -137,36 +105,17 @@ class Chain:
         found = self.rpc("eth_getTransactionReceipt", transaction_hash)
         if found is None or found.get("blockNumber") is None:
             return None
-        logs = tuple(_log(log) for log in found["logs"])
-        number = int(found["blockNumber"], 16)
         # Anvil and many nodes name the time in each log, which saves a request.
         stated = next((log.get("blockTimestamp") for log in found["logs"]), None)
-        timestamp = self.block(number).timestamp if stated is None else int(stated, 16)
-        created = found.get("contractAddress")
-        return Receipt(
-            transaction_hash,
-            number,
-            timestamp,
-            int(found["status"], 16),
-            int(found["gasUsed"], 16),
-            None if created is None else to_checksum_address(created),
-            logs,
-        )
+        if stated is not None:
+            return read_receipt(transaction_hash, found, int(stated, 16))
+        timestamp = self.block(int(found["blockNumber"], 16)).timestamp
+        return read_receipt(transaction_hash, found, timestamp)
 
     def transaction(self, transaction_hash: str) -> Transaction | None:
         """A transaction as it was sent; None when the chain does not know it."""
         found = self.rpc("eth_getTransactionByHash", transaction_hash)
-        if found is None:
-            return None
-        number = found.get("blockNumber")
-        return Transaction(
-            transaction_hash,
-            to_checksum_address(found["from"]),
-            None if found.get("to") is None else to_checksum_address(found["to"]),
-            int(found["nonce"], 16),
-            _bytes(found["input"]),
-            None if number is None else int(number, 16),
-        )
+        return None if found is None else read_transaction(found)
 
     def logs(
         self,
@@ -194,7 +143,7 @@ class Chain:
             "toBlock": hex(last),
         }
         try:
-            return [_log(log) for log in self.rpc("eth_getLogs", request)]
+            return [read_log(log) for log in self.rpc("eth_getLogs", request)]
         except RpcRefused:
             if from_block == last:
                 raise
@@ -465,18 +414,3 @@ def _request(function: Call, sender: str | None) -> dict[str, str]:
     if function.value_wei:
         request["value"] = hex(function.value_wei)
     return request
-
-
-def _log(found: dict[str, Any]) -> Log:
-    return Log(
-        to_checksum_address(found["address"]),
-        tuple(_bytes(topic) for topic in found["topics"]),
-        _bytes(found["data"]),
-        int(found["blockNumber"], 16),
-        found["transactionHash"],
-        int(found["logIndex"], 16),
-    )
-
-
-def _bytes(text: str) -> bytes:
-    return bytes.fromhex(text[2:])

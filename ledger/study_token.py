@@ -5,7 +5,8 @@ from __future__ import annotations
 from eth_account.signers.local import LocalAccount
 
 from contracts import load_artifact
-from ledger.chain import Chain, Receipt
+from ledger.blocks import Receipt
+from ledger.chain import Chain
 from ledger.contract import Contract
 
 

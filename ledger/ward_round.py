@@ -16,7 +16,8 @@ from typing import Any
 from eth_account.signers.local import LocalAccount
 
 from contracts import load_artifact
-from ledger.chain import Chain, Receipt
+from ledger.blocks import Receipt
+from ledger.chain import Chain
 from ledger.contract import Contract
 from ledger.errors import ContractReverted
 from ledger.events import (
