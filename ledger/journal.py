@@ -12,7 +12,7 @@ from __future__ import annotations
 import fcntl
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from itertools import groupby
@@ -221,7 +221,7 @@ def replay_journal(path: Path, name: str = "replay") -> EmbeddedChain:
         JournalAltered: a line was changed, or does not do what it says.
         JournalTruncated: the last line was cut off.
     """
-    return _replayed(path, read_journal(path), name)
+    return _replayed(path, read_journal(path), name, None)
 
 
 def start_journaled(path: Path, chain: EmbeddedChain) -> Journal:
@@ -234,8 +234,15 @@ def start_journaled(path: Path, chain: EmbeddedChain) -> Journal:
     return journal
 
 
-def resume_journaled(path: Path, name: str) -> tuple[EmbeddedChain, Journal]:
+def resume_journaled(
+    path: Path, name: str, clock: Callable[[], int] | None = None
+) -> tuple[EmbeddedChain, Journal]:
     """Bring back an embedded chain whose process has ended, and go on with its journal.
+
+    Args:
+        path: the journal.
+        name: of the chain, as in ``embedded:NAME``.
+        clock: as of `EmbeddedChain`, for the blocks to come.
 
     Raises:
         JournalAltered: a line was changed, or does not do what it says.
@@ -243,7 +250,7 @@ def resume_journaled(path: Path, name: str) -> tuple[EmbeddedChain, Journal]:
     """
     journal, content = Journal.reopen(path)
     try:
-        chain = _replayed(path, content, name)
+        chain = _replayed(path, content, name, clock)
     except BaseException:
         journal.close()
         raise
@@ -251,8 +258,10 @@ def resume_journaled(path: Path, name: str) -> tuple[EmbeddedChain, Journal]:
     return chain, journal
 
 
-def _replayed(path: Path, content: Content, name: str) -> EmbeddedChain:
-    chain = EmbeddedChain(name, content.genesis)
+def _replayed(
+    path: Path, content: Content, name: str, clock: Callable[[], int] | None
+) -> EmbeddedChain:
+    chain = EmbeddedChain(name, content.genesis, clock)
     try:
         for _, block in groupby(content.entries, key=lambda entry: entry.block):
             _repeat(path, chain, list(block))
