@@ -1,0 +1,1 @@
+"""Side-by-side measurements: what wardround costs, beside what people would use instead."""

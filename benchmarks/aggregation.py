@@ -1,0 +1,155 @@
+"""Averaging large updates: our running integer mean beside flwr's `aggregate_arrayrecords`.
+
+Both start from replies as they come off the wire (flwr: `ArrayRecord`s of float32; ours: raw
+int32 of the same values) and end with the bytes of the result. The peak of memory is measured in
+a process of its own, where each reply comes into being when it is asked for: ours lets go of it
+before the next, flwr's function needs them all.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from flwr.app import Array, ArrayRecord, MetricRecord, RecordDict
+from flwr.serverapp.strategy.strategy_utils import aggregate_arrayrecords
+
+from benchmarks.figure import Detail, Figure, Result, Target, medians_of, seconds_of
+from benchmarks.machine import copy_seconds
+from protocol.fixed_point import vector_bytes, vector_from_bytes
+from protocol.merkle import vector_root
+from protocol.rules import RunningMean
+
+_SCALE = np.float32(2.0**-20)
+_WEIGHT = "num-examples"
+
+
+def measure(quick: bool) -> Result:
+    """Measure 10 updates of 25 million parameters."""
+    count, sites = (10_000, 3) if quick else (25_000_000, 10)
+    ours, peer, copying, rooting = _times(count, sites, repeats=1 if quick else 3)
+    gigabytes = sites * count * 4 / 1e9
+    peaks = _peaks(count, [1, 2, 3] if quick else [2, 5, 10])
+    return Result(
+        figures=[
+            Figure(
+                f"average of {sites} updates x {count:,} parameters",
+                ours=ours,
+                peer=peer,
+                peer_name="aggregate_arrayrecords",
+                unit="s",
+                inverse=True,
+                target=Target(1, at_most=False),
+            ),
+            Figure(
+                "peak extra memory, most sites beside fewest",
+                ours=peaks[-1][1],
+                peer=peaks[0][1],
+                peer_name="ours, fewest sites",
+                unit="MB",
+                target=Target(1.1, at_most=True),
+            ),
+        ],
+        details={
+            "aggregation": [
+                Detail("ours", gigabytes / ours, "GB/s"),
+                Detail("aggregate_arrayrecords", gigabytes / peer, "GB/s"),
+                Detail("copying one update in memory", count * 4 / copying / 1e9, "GB/s"),
+                Detail("vector root of one update, which verifying adds", rooting, "s"),
+            ],
+            "peak memory beyond the start, replies included": [
+                Detail(f"{who}, {sites} sites", megabytes, "MB")
+                for sites, ours_mb, peer_mb in peaks
+                for who, megabytes in (("ours", ours_mb), ("aggregate_arrayrecords", peer_mb))
+            ],
+        },
+    )
+
+
+def _times(count: int, sites: int, repeats: int) -> list[float]:
+    """Seconds of ours, of flwr's, of copying one update and of its root."""
+    replies, floats = [], []
+    for weight, values in enumerate(_integers(count, sites), start=100):
+        replies.append((values.tobytes(), weight))
+        floats.append(_record(values.astype(np.float32) * _SCALE, weight))
+    return medians_of(
+        repeats,
+        lambda: seconds_of(lambda: _aggregate(count, iter(replies))),
+        lambda: seconds_of(lambda: aggregate_arrayrecords(floats, _WEIGHT)),
+        copy_seconds(count * 4),
+        lambda: seconds_of(lambda: vector_root(replies[0][0])),
+    )
+
+
+def _integers(count: int, sites: int) -> Iterator[npt.NDArray[np.int32]]:
+    """Draw once, then shift: what is averaged does not matter to the time it takes."""
+    values = np.random.default_rng(7).integers(-(2**14), 2**14, count, np.int32)
+    for site in range(sites):
+        yield values + np.int32(site)
+
+
+def _record(values: npt.NDArray[np.float32], weight: int) -> RecordDict:
+    model = ArrayRecord({"model": Array(values)})
+    return RecordDict({"model": model, "metrics": MetricRecord({_WEIGHT: weight})})
+
+
+def _aggregate(count: int, replies: Iterator[tuple[bytes, int]]) -> bytes:
+    running = RunningMean(count)
+    for data, weight in replies:
+        running.add(vector_from_bytes(data, count), weight)
+        del data  # before the next one comes into being, not after
+    return vector_bytes(running.finish())
+
+
+def _peaks(count: int, sites: list[int]) -> list[tuple[int, float, float]]:
+    return [(each, _peak("ours", count, each), _peak("flwr", count, each)) for each in sites]
+
+
+def _peak(who: str, count: int, sites: int) -> float:
+    """Measure one aggregation in a new process; megabytes."""
+    command = [sys.executable, "-m", "benchmarks.aggregation", who, str(count), str(sites)]
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[1]
+    )
+    return float(done.stdout)
+
+
+def _report_peak(arguments: list[str]) -> None:
+    """Aggregate in this process and print by how many megabytes its memory grew at most."""
+    parser = argparse.ArgumentParser(prog="benchmarks.aggregation")
+    parser.add_argument("who", choices=["ours", "flwr"])
+    parser.add_argument("count", type=int)
+    parser.add_argument("sites", type=int)
+    asked = parser.parse_args(arguments)
+    values = np.random.default_rng(7).integers(-(2**14), 2**14, asked.count, np.int32)
+    floats = values.astype(np.float32) * _SCALE
+    _aggregate(8, iter([(bytes(32), 1)]))  # imports and first uses
+    before = _peak_kilobytes()
+    if asked.who == "ours":
+        _aggregate(asked.count, ((values.tobytes(), 100 + k) for k in range(asked.sites)))
+    else:
+        records = [_record(floats, 100 + k) for k in range(asked.sites)]
+        aggregate_arrayrecords(records, _WEIGHT)
+    print((_peak_kilobytes() - before) / 1e3)
+
+
+def _peak_kilobytes() -> float:
+    status = Path("/proc/self/status")
+    if status.exists():
+        # Not ru_maxrss, which a process inherits from the one that started it.
+        lines = dict(line.split(":", 1) for line in status.read_text().splitlines())
+        return float(lines["VmHWM"].split()[0]) * 1.024
+    import resource  # not on every system
+
+    peak: Any = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return float(peak) / (1e3 if sys.platform == "darwin" else 1)
+
+
+if __name__ == "__main__":
+    _report_peak(sys.argv[1:])

@@ -1,0 +1,138 @@
+"""Networks to measure on: prepared as `wardround simulate` does, in a folder that goes away."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Literal
+
+import numpy as np
+
+from coordinator.session import Position, Session
+from coordinator.verification import RawVector, Reply
+from ledger.embedded import EmbeddedChain
+from ledger.evm import Genesis
+from ledger.journal import start_journaled
+from ledger.store import FolderStore
+from protocol.canonical import sha256_digest
+from protocol.contribution import Entry
+from protocol.fixed_point import vector_bytes
+from protocol.identifiers import SiteAddress, hex_of
+from protocol.merkle import vector_root
+from protocol.messages import VECTOR_DTYPE, VECTOR_FORMAT, Delivery
+from protocol.report import Report
+from simulations.network import Network, Party, new_folder, new_keys, prepare
+from simulations.scenario import Scenario
+
+_CHAIN_ID = 31337
+_ETHER = 10**18
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What a network to measure on looks like."""
+
+    sites: int
+    rounds: int = 1
+    rows: int = 1
+    features: int = 30
+    hidden: tuple[int, ...] = ()
+    recording: Literal["full", "root"] = "full"
+    scoring: Literal["examples", "alignment"] = "alignment"
+
+    def scenario(self) -> Scenario:
+        """As a scenario: generated rows, batches of 32, one local epoch."""
+        arguments: dict[str, Any] = {"features": self.features}
+        if self.hidden:
+            arguments["hidden"] = list(self.hidden)
+        return Scenario.model_validate(
+            {
+                "study": {"name": "benchmark", "rounds": self.rounds, "seed": 7},
+                "model": {"name": "mlp" if self.hidden else "logistic", "arguments": arguments},
+                "training": {"learning_rate": 0.05, "batch_size": 32, "local_epochs": 1},
+                "aggregation": {"min_sites": self.sites},
+                "rewards": {"scoring": self.scoring},
+                "chain": {"recording": self.recording},
+                "data": {
+                    "name": "generated",
+                    "arguments": {
+                        "sites": self.sites,
+                        "rows": self.rows,
+                        "test_rows": max(1, self.rows // 10),
+                        "features": self.features,
+                    },
+                },
+            }
+        )
+
+
+#: Ten sites and a network of 100 x 950, 950 x 950, 950 x 1 weights and biases: 1,000,351 in all.
+MILLION = Shape(sites=10, features=100, hidden=(950, 950))
+
+
+@contextmanager
+def prepared(scenario: Scenario) -> Iterator[Network]:
+    """Lay a network out on an embedded chain with its journal; remove it all afterwards."""
+    with TemporaryDirectory(prefix="wardround-bench-") as name:
+        folders = new_folder(Path(name) / "network")
+        keys = new_keys(folders)
+        genesis = Genesis(_CHAIN_ID, 1_800_000_000, dict.fromkeys(keys.addresses, 1000 * _ETHER))
+        chain = EmbeddedChain(f"benchmark-{time.monotonic_ns()}", genesis)
+        journal = start_journaled(folders.journal, chain)
+        try:
+            yield prepare(scenario, folders, keys, chain, data_dir=None)
+        finally:
+            journal.close()
+            chain.close()
+
+
+def session_of(network: Network) -> Session:
+    """Put the coordinator to work, without Flower."""
+    contract = network.contract
+    store = FolderStore(network.folders.store)
+    return Session(contract, network.keys.coordinator, store, contract.facts(network.study))
+
+
+def signed_replies(network: Network, position: Position, seed: int) -> list[Reply]:
+    """Make what every site would send, with random updates in place of training.
+
+    Updates are normal with a standard deviation of 1/256, as a first local epoch gives.
+    """
+    random = np.random.default_rng([seed, position.round])
+    return [_signed(network, party, position, random) for party in network.parties]
+
+
+def asked_sites(network: Network) -> dict[int, SiteAddress]:
+    """Number the sites as nodes, in the order of `signed_replies`."""
+    return {node: SiteAddress(party.account.address) for node, party in enumerate(network.parties)}
+
+
+def _signed(
+    network: Network, party: Party, position: Position, random: np.random.Generator
+) -> Reply:
+    count = network.params.parameter_count
+    scale = 2**network.scenario.aggregation.scale_bits / 256
+    update = vector_bytes((random.standard_normal(count, np.float32) * scale).astype(np.int32))
+    address = SiteAddress(party.account.address)
+    report = Report(
+        study=hex_of(network.study),
+        round=position.round,
+        site=address.lower(),
+        examples=10_000,
+        metrics={"train_loss": 0.5},
+        privacy=None,
+        code=hex_of(network.params.code),
+        seconds=1.0,
+    ).encode()
+    weight = int(random.integers(1, 10_000))
+    unsigned = Entry(address, weight, vector_root(update), sha256_digest(report), bytes(65))
+    model = position.previous.record.model
+    statement = unsigned.contribution(network.study, position.round, model)
+    signature = statement.sign(network.contract.domain, bytes(party.account.key))
+    entry = Entry(address, weight, unsigned.update, unsigned.report, signature)
+    fields = Delivery(network.study, position.round, entry, report).fields()
+    return Reply(fields, RawVector(VECTOR_DTYPE, VECTOR_FORMAT, update))

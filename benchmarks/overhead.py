@@ -1,0 +1,190 @@
+"""What the whole protocol adds to training: fixed point, hashes, signatures, store, chain.
+
+Ours is a study from its first message to its last, in process, as `wardround simulate` runs it.
+The peer is the same training without any of it: no Flower, no protocol, no disk; the same
+networks, rows and seeds, trained one site after the other, float32 weights averaged in memory,
+and the new model measured on the same test rows. What happens once a study, before its first
+round (deploying the contract, admitting sites), is shown beside it.
+"""
+
+from __future__ import annotations
+
+import gc
+from dataclasses import dataclass, replace
+from statistics import median
+from time import perf_counter, process_time
+
+import numpy as np
+
+from benchmarks.figure import Detail, Figure, Result, Target, per_part
+from benchmarks.network import MILLION, Shape, prepared
+from benchmarks.stopwatch import Stopwatch
+from client.client_app import open_site
+from client.site import training_seed
+from coordinator.server_app import make_server_app
+from learning.metrics import evaluate
+from learning.models import build_model, flatten
+from learning.training import train_locally
+from protocol.fixed_point import Float32Vector
+from simulations.client_app import app as client_app
+from simulations.engines import run_in_process
+from simulations.network import Network
+from simulations.scenario import Scenario, load_scenario
+
+LEARNING = ("training", "measuring the new model")
+PARTS = {
+    LEARNING[0]: ["learning.training:train_locally"],
+    LEARNING[1]: ["learning.metrics:evaluate"],
+    "fixed point": [
+        "protocol.fixed_point:dequantize",
+        "protocol.fixed_point:quantize_update",
+        "protocol.fixed_point:add_exact",
+        "protocol.fixed_point:largest_magnitude",
+        "protocol.fixed_point:vector_bytes",
+    ],
+    "vector roots": ["protocol.merkle:vector_root"],
+    "content identifiers": ["protocol.cid:cid_of"],
+    "signing": ["protocol.contribution:Contribution.sign"],
+    "checking signatures": ["protocol.contribution:Contribution.check_signature"],
+    "verifying, the rest": ["coordinator.verification:verify_reply"],
+    "syncing to disk": ["os:fsync"],
+    "store, the rest": [
+        "ledger.store.folder:FolderStore.put",
+        "ledger.store.folder:FolderStore.get",
+        "ledger.store.folder:FolderStore.map",
+    ],
+    "aggregating": [
+        "protocol.rules:RunningMean.__init__",
+        "protocol.rules:RunningMean.add",
+        "protocol.rules:RunningMean.finish",
+    ],
+    "scoring": ["protocol.scoring:alignment_scores"],
+    "settling, the rest": ["protocol.settlement:settle"],
+    "chain": [
+        "ledger.chain:Chain.send",
+        "ledger.chain:Chain.call",
+        "ledger.chain:Chain.logs",
+        "ledger.ward_round:WardRound.close_round",
+        "ledger.ward_round:WardRound.closed_rounds",
+        "ledger.ward_round:WardRound.facts",
+    ],
+    "building networks": ["learning.models:build_model"],
+    "site, the rest": ["client.site:Site.contribute", "client.site:Site.evaluate"],
+    "opening sites": ["client.client_app:open_site"],
+    "messages": [
+        "simulations.grid:InProcessGrid.push_messages",
+        "simulations.grid:InProcessGrid._answer",
+        "flwr.clientapp:ClientApp.__call__",
+    ],
+}
+
+
+@dataclass(frozen=True)
+class _Run:
+    """One pair of runs: the plain one, then the whole protocol on the same rows."""
+
+    plain_seconds: float
+    plain_cpu_seconds: float
+    ours_seconds: float
+    ours_cpu_seconds: float
+    preparing_seconds: float
+    parts: dict[str, float]
+
+
+def measure(quick: bool) -> Result:
+    """Measure the million-parameter network, then the tiny one on the bundled data."""
+    if quick:
+        large = Shape(sites=3, rows=64, features=10, hidden=(16,)).scenario()
+    else:
+        large = replace(MILLION, rows=10_000).scenario()
+    demo, _ = load_scenario("demo")
+    _compare(demo)  # imports and first uses belong to nobody
+    large_runs = [_compare(large) for _ in range(1 if quick else 2)]
+    tiny_runs = [_compare(demo) for _ in range(1 if quick else 3)]
+    title = "one round of 3 sites" if quick else "10 sites x 10,000 rows, 1,000,351 parameters"
+    return Result(
+        figures=[
+            _figure(f"study with the protocol: {title}", large_runs, Target(1.10, at_most=True)),
+            _share(large_runs),
+            _figure("the same, demo: 4 sites, 31 parameters, 10 rounds", tiny_runs, None),
+        ],
+        details={
+            f"parts: {title}": _details(large_runs),
+            "parts: demo": _details(tiny_runs),
+        },
+    )
+
+
+def _figure(what: str, runs: list[_Run], target: Target | None) -> Figure:
+    return Figure(
+        what,
+        ours=median(run.ours_seconds for run in runs),
+        peer=median(run.plain_seconds for run in runs),
+        peer_name="training alone",
+        unit="s",
+        target=target,
+    )
+
+
+def _share(runs: list[_Run]) -> Figure:
+    # Both numbers come from one run, so whatever else the machine does touches them alike.
+    return Figure(
+        "the same within one run: all of it, beside its training and measuring",
+        ours=median(run.ours_seconds for run in runs),
+        peer=median(sum(run.parts[name] for name in LEARNING) for run in runs),
+        peer_name="its learning part",
+        unit="s",
+        target=Target(1.10, at_most=True),
+    )
+
+
+def _details(runs: list[_Run]) -> list[Detail]:
+    parts = [(name, median(run.parts[name] for run in runs)) for name in PARTS]
+    rows = per_part(parts, median(run.ours_seconds for run in runs))
+    plain, ours = (
+        median(run.plain_cpu_seconds for run in runs),
+        median(run.ours_cpu_seconds for run in runs),
+    )
+    return [
+        *rows,
+        Detail("processor time with the protocol", ours, "s"),
+        Detail("processor time of training alone", plain, "s"),
+        Detail("once a study: tables, contract, sites", runs[-1].preparing_seconds, "s"),
+    ]
+
+
+def _compare(scenario: Scenario) -> _Run:
+    gc.collect()
+    started = perf_counter()
+    with prepared(scenario) as network:
+        preparing = perf_counter() - started
+        started, cpu_started = perf_counter(), process_time()
+        _train_plainly(network)
+        plain, plain_cpu = perf_counter() - started, process_time() - cpu_started
+        watch = Stopwatch()
+        config = {"network": str(network.folders.root)}
+        with watch.watching(PARTS):
+            started, cpu_started = perf_counter(), process_time()
+            run_in_process(make_server_app(), client_app, [{} for _ in network.parties], config)
+            ours, ours_cpu = perf_counter() - started, process_time() - cpu_started
+        open_site.cache_clear()
+    return _Run(plain, plain_cpu, ours, ours_cpu, preparing, watch.seconds)
+
+
+def _train_plainly(network: Network) -> Float32Vector:
+    spec = network.scenario.specification
+    name, arguments, seed = spec.model.name, spec.model.arguments, spec.study.seed
+    weights = flatten(build_model(name, arguments, seed))
+    for number in range(1, spec.study.rounds + 1):
+        total, examples = np.zeros_like(weights), 0
+        for party in network.parties:
+            model = build_model(name, arguments, seed)
+            own_seed = training_seed(spec, party.name, number)
+            result = train_locally(model, weights, party.data.train, spec.training, own_seed)
+            total += result.weights * np.float32(result.examples)
+            examples += result.examples
+        weights = total / np.float32(examples)
+        for party in network.parties:
+            model = build_model(name, arguments, seed)
+            evaluate(model, weights, party.data.test, spec.training.threads)
+    return weights

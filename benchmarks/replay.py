@@ -1,0 +1,65 @@
+"""Recomputing a round from chain and store, beside what closing it cost the coordinator.
+
+Closing is verifying every reply, storing it, summing, settling and the transaction; training is
+in neither number.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from statistics import median
+from time import perf_counter
+from typing import Literal
+
+from benchmarks.figure import Detail, Figure, Result, Target
+from benchmarks.network import MILLION, Shape, asked_sites, prepared, session_of, signed_replies
+from protocol.replay import ClosedRound, replay_round
+
+
+def measure(quick: bool) -> Result:
+    """Measure three rounds of 10 sites and a million parameters, under both scorings."""
+    figures, details = [], []
+    scorings: tuple[Literal["examples", "alignment"], ...] = ("examples", "alignment")
+    for scoring in scorings:
+        small = Shape(sites=3, rounds=2)
+        shape = replace(small if quick else replace(MILLION, rounds=5), scoring=scoring)
+        closing, replaying, reading, parameters = _measure_rounds(shape)
+        figures.append(
+            Figure(
+                f"replay of a round: {shape.sites} sites, {parameters:,} parameters, {scoring}",
+                ours=median(replaying),
+                peer=median(closing),
+                peer_name="closing it",
+                unit="s",
+                target=Target(1, at_most=True),
+            )
+        )
+        details.append(Detail(f"reading the rounds from the chain, {scoring}", reading, "s"))
+    return Result(figures, {"replay": details})
+
+
+def _measure_rounds(shape: Shape) -> tuple[list[float], list[float], float, int]:
+    closing, replaying = [], []
+    with prepared(shape.scenario()) as network:
+        session = session_of(network)
+        position = first = session.position()
+        asked = asked_sites(network)
+        for _ in range(shape.rounds):
+            replies = signed_replies(network, position, seed=7)
+            started = perf_counter()
+            closed = session.run_round(position, asked, enumerate(replies))
+            closing.append(perf_counter() - started)
+            position = closed.position
+        started = perf_counter()
+        rounds = network.contract.closed_rounds(network.study)
+        reading = perf_counter() - started
+        base, earned = first.base, first.earned
+        for found in rounds:
+            seen = ClosedRound(found.round, found.closing, found.entries)
+            started = perf_counter()
+            settled = replay_round(
+                session.facts, session.spec, base, earned, seen, session.store.map
+            )
+            replaying.append(perf_counter() - started)
+            base, earned = settled.model, settled.earned
+        return closing, replaying, reading, network.params.parameter_count
