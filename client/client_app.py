@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
@@ -58,7 +59,7 @@ def evaluate(message: Message, context: Context) -> Message:
     task, model = _assignment(message)
     site = _site(context)
     metrics = site.evaluate(task, model)
-    values: dict[str, int | float] = {
+    values: dict[str, Any] = {
         "examples": metrics.examples,
         "correct": metrics.correct,
         "accuracy": metrics.accuracy,

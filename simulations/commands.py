@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -26,10 +26,11 @@ from protocol.merkle import vector_root
 from protocol.report import parse_report
 from protocol.rewards import reward_tree
 from simulations.finished import FinishedRun, open_run
-from simulations.run import ChainChoice, Engine, Watcher
-from simulations.run import simulate as run_simulation
-from simulations.scenario import builtin_scenarios, load_scenario
+from simulations.scenario import Engine, builtin_scenarios, load_scenario
 from simulations.screen import TOKEN, RunProgress, rewards_table, rounds_table
+
+if TYPE_CHECKING:
+    from simulations.run import Watcher
 
 _out = Console(highlight=False)
 _err = Console(stderr=True, highlight=False)
@@ -78,6 +79,10 @@ def simulate(
 
       wardround simulate demo --engine ray --chain anvil
     """
+    # PyTorch and Flower take seconds to import, and only this command needs them.
+    from simulations.run import ChainChoice
+    from simulations.run import simulate as run_simulation
+
     chosen, text = load_scenario(scenario)
     changes = {"rounds": rounds, "seed": seed}
     study = chosen.study.model_copy(update={k: v for k, v in changes.items() if v is not None})
@@ -240,6 +245,8 @@ def verify_file(
 @contextmanager
 def _watched(quiet: bool) -> Iterator[Watcher]:
     """Show progress on standard error, so that standard output holds results alone."""
+    from simulations.run import Watcher
+
     if quiet or not _err.is_terminal:
         say = (lambda words: None) if quiet else (lambda words: _err.print(f"… {words}"))
         yield Watcher(say=say)

@@ -22,7 +22,7 @@ from protocol.errors import ScenarioError
 from protocol.identifiers import StudyId, bytes32
 from protocol.report import Address, Hex32
 from protocol.study import Table, validate_table
-from simulations.network import Folders
+from simulations.folders import Folders
 
 
 class NetworkFile(Table):

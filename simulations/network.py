@@ -31,10 +31,9 @@ from protocol.identifiers import StudyId, hex_of
 from protocol.record import StudyParams
 from protocol.settlement import Vector
 from simulations.attackers import BEHAVIOUR_FILE
+from simulations.folders import ROUNDS_FILE, Folders
 from simulations.scenario import Behaviour, Scenario
 
-ROUNDS_FILE = "rounds.jsonl"
-NETWORK_FILE = "network.json"
 #: What a site may weigh: more rows than any simulated hospital has.
 WEIGHT_CAP = 1_000_000
 
@@ -62,43 +61,6 @@ class Keys:
     def addresses(self) -> list[str]:
         """Accounts that need money for gas."""
         return [self.sponsor.address, self.coordinator.address]
-
-
-@dataclass(frozen=True)
-class Folders:
-    """Where things are in a network's folder."""
-
-    root: Path
-
-    @property
-    def sites(self) -> Path:
-        """One folder a site."""
-        return self.root / "sites"
-
-    @property
-    def coordinator(self) -> Path:
-        """The coordinator's settings and key."""
-        return self.root / "coordinator"
-
-    @property
-    def store(self) -> Path:
-        """The content store."""
-        return self.root / "store"
-
-    @property
-    def journal(self) -> Path:
-        """Every transaction of the development chain."""
-        return self.root / "journal.jsonl"
-
-    @property
-    def rounds(self) -> Path:
-        """A JSON line a round."""
-        return self.root / ROUNDS_FILE
-
-    @property
-    def network(self) -> Path:
-        """What the network is: chain, contract, study, sites."""
-        return self.root / NETWORK_FILE
 
 
 @dataclass(frozen=True)

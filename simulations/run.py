@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from client.client_app import open_site
 from coordinator.server_app import OnSummary, make_server_app
@@ -22,13 +22,12 @@ from protocol.errors import ScenarioError
 from simulations.client_app import app as client_app
 from simulations.engines import flwr_run, run_flower_simulation, run_in_process
 from simulations.finished import note_journal
+from simulations.folders import Folders
 from simulations.grid import OnReply
-from simulations.network import Folders, Keys, Network, Say, new_folder, new_keys, prepare
+from simulations.network import Keys, Network, Say, new_folder, new_keys, prepare
 from simulations.plots import draw
 from simulations.results import Results, collect
-from simulations.scenario import Scenario
-
-Engine = Literal["in-process", "ray", "flwr"]
+from simulations.scenario import Engine, Scenario
 
 #: Chain id of development chains, as Foundry and Hardhat use it.
 DEV_CHAIN_ID = 31337

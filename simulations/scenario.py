@@ -27,6 +27,10 @@ Attack = Literal[
 ]
 
 
+#: What runs the apps: our Grid in this process, Flower's Simulation Runtime, or ``flwr run``.
+Engine = Literal["in-process", "ray", "flwr"]
+
+
 class DataSpec(Table):
     """``[data]``: a data set by name, and its arguments."""
 

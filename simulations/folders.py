@@ -1,0 +1,46 @@
+"""Where things are in a network's folder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+ROUNDS_FILE = "rounds.jsonl"
+NETWORK_FILE = "network.json"
+
+
+@dataclass(frozen=True)
+class Folders:
+    """The folder of a simulated network, and what lies in it."""
+
+    root: Path
+
+    @property
+    def sites(self) -> Path:
+        """One folder a site."""
+        return self.root / "sites"
+
+    @property
+    def coordinator(self) -> Path:
+        """The coordinator's settings and key."""
+        return self.root / "coordinator"
+
+    @property
+    def store(self) -> Path:
+        """The content store."""
+        return self.root / "store"
+
+    @property
+    def journal(self) -> Path:
+        """Every transaction of the development chain."""
+        return self.root / "journal.jsonl"
+
+    @property
+    def rounds(self) -> Path:
+        """A JSON line a round."""
+        return self.root / ROUNDS_FILE
+
+    @property
+    def network(self) -> Path:
+        """What the network is: chain, contract, study, sites."""
+        return self.root / NETWORK_FILE
