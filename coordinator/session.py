@@ -193,7 +193,10 @@ class _Collected:
     def __init__(self, session: Session, position: Position) -> None:
         self._session = session
         self._rule = session.spec.rule
-        self._running = RunningMean(session.facts.params.parameter_count)
+        # Other rules read the stored updates again, block by block.
+        self._running = (
+            RunningMean(session.facts.params.parameter_count) if self._rule.streams else None
+        )
         self._roots: set[Root] = set()
         self._weight = 0
         self._expected = Expectation(
@@ -223,13 +226,13 @@ class _Collected:
         if asked in state.waiting:
             self._weight += entry.weight
             self._roots.add(entry.update)
-            if self._rule.streams:
+            if self._running is not None:
                 self._running.add(update, entry.weight)
         return SiteAccepted(accepted)
 
     def aggregate(self, state: RoundState) -> Int32Vector:
         """The rule's result, int32, shape (P,)."""
-        if self._rule.streams:
+        if self._running is not None:
             return self._running.finish()
         weights = [entry.weight for entry in state.entries]
         return aggregate(self._rule, list(self.updates(state)), weights)
