@@ -7,13 +7,9 @@
 PYTHON ?= python3
 VENV ?= .venv
 NODE_MAJOR_MIN := 20
+# In contracts/. Not npm's launcher in .bin, which ends with status 0 whatever forge said.
+FORGE := node_modules/@foundry-rs/forge-*/bin/forge
 
-# Of 17,000 modules few are ever imported, so pip compiles none: WARM loads those that every run
-# uses, with PYTHONDONTWRITEBYTECODE out of the way, or each start would compile them again.
-WARM := PYTHONDONTWRITEBYTECODE= $(VENV)/bin/python -W ignore -c
-RUNTIME_MODULES := torch, flwr.clientapp, flwr.serverapp, web3, eth_tester, eth.vm.forks.prague, \
-  sklearn.linear_model, sklearn.datasets, pandas, matplotlib.pyplot, pydantic, typer, rich.progress
-DEVELOPMENT_MODULES := $(RUNTIME_MODULES), ray, pytest, hypothesis
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
 INSTALL := $(PIP) install -qq --no-compile --constraint constraints.txt
 
@@ -24,6 +20,9 @@ FOUNDRY := contracts/node_modules/.wardround-installed
 
 # The tools of the environment come first, so Node from PyPI is found where the machine has none.
 export PATH := $(abspath $(VENV)/bin):$(PATH)
+# Of 17,000 modules few are ever imported, so pip compiles none of them, and those that are imported
+# must be kept compiled: where this is set, each start would take 12 seconds longer.
+export PYTHONDONTWRITEBYTECODE :=
 # Flower and Ray report nothing, ask for no updates, and install nothing by themselves.
 export FLWR_TELEMETRY_ENABLED := 0
 export FLWR_DISABLE_UPDATE_CHECK := 1
@@ -46,7 +45,7 @@ demo: $(RUNTIME) ## train on bundled clinical data, every round on a chain, and 
 
 test: $(DEVELOPMENT) $(FOUNDRY) ## run every test: the contract's with Foundry, then pytest
 	@echo "Testing the contract ..."
-	@cd contracts && node_modules/.bin/forge test
+	@cd contracts && FORGE_SNAPSHOT_EMIT=false $(FORGE) test
 	@echo "Testing the packages ..."
 	@$(VENV)/bin/python -m pytest
 
@@ -56,10 +55,10 @@ check: $(DEVELOPMENT) $(FOUNDRY) ## lint, formats, types, artifacts and gas, cha
 	@$(VENV)/bin/ruff format --check --quiet
 	@$(VENV)/bin/mypy
 	@echo "Checking the contract: format, lint, artifacts, gas ..."
-	@cd contracts && node_modules/.bin/forge fmt --check
-	@cd contracts && node_modules/.bin/forge lint
+	@cd contracts && $(FORGE) fmt --check
+	@cd contracts && $(FORGE) lint --deny warnings
 	@$(VENV)/bin/python -m contracts.build --check
-	@cd contracts && FORGE_SNAPSHOT_CHECK=true node_modules/.bin/forge test --match-path test/Gas.t.sol
+	@cd contracts && FORGE_SNAPSHOT_CHECK=true $(FORGE) test --match-path test/Gas.t.sol
 
 bench: $(DEVELOPMENT) $(FOUNDRY) ## measure speed and gas side by side, as ratios
 	@$(VENV)/bin/python -m benchmarks
@@ -84,8 +83,6 @@ $(RUNTIME): $(MADE) pyproject.toml constraints.txt
 	@$(INSTALL) "$$(grep '^torch==' constraints.txt)"
 	@echo "Installing wardround and what it needs ..."
 	@$(INSTALL) --editable .
-	@echo "Loading it once, so that it starts quickly ..."
-	@$(WARM) 'import $(RUNTIME_MODULES)'
 	@touch $@
 
 $(DEVELOPMENT): $(MADE) pyproject.toml constraints.txt
@@ -93,8 +90,6 @@ $(DEVELOPMENT): $(MADE) pyproject.toml constraints.txt
 	@$(INSTALL) "$$(grep '^torch==' constraints.txt)"
 	@echo "Installing wardround, what it needs, and the tools to test it ..."
 	@$(INSTALL) --editable '.[dev]'
-	@echo "Loading it once, so that it starts quickly ..."
-	@$(WARM) 'import $(DEVELOPMENT_MODULES)'
 	@touch $(RUNTIME) $@
 
 $(FOUNDRY): contracts/package-lock.json $(MADE)

@@ -42,8 +42,9 @@ def forge_build() -> None:
     Raises:
         SystemExit: forge is missing, or the sources do not compile.
     """
-    forge = HERE / "node_modules" / ".bin" / "forge"
-    if not forge.exists():
+    # Not npm's own launcher in `.bin`: it ends with status 0 whatever forge said.
+    forge = next((HERE / "node_modules" / "@foundry-rs").glob("forge-*/bin/forge*"), None)
+    if forge is None:
         raise SystemExit("forge is missing: run `npm ci` in contracts/ first.")
     # A profile of the caller's environment would change the bytecode.
     environment = {k: v for k, v in os.environ.items() if not k.startswith("FOUNDRY_")}

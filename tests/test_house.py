@@ -102,6 +102,13 @@ def test_every_make_target_is_in_help() -> None:
     assert {"help", "setup", "demo", "test", "check", "bench", "clean"} <= targets
 
 
+def test_scripts_start_forge_itself() -> None:
+    """npm's launcher in `.bin` ends with status 0 whatever forge said: failures would pass."""
+    scripts = [name for name in tracked() if name in {"Makefile", ".ci/run"} or "build" in name]
+    assert "contracts/build.py" in scripts
+    assert [name for name in scripts if re.search(r"\.bin\W+(forge|cast)", text_of(name))] == []
+
+
 def test_changelog_has_an_unreleased_block_first() -> None:
     headings = re.findall(r"^## (.+)$", text_of("CHANGELOG.md"), re.MULTILINE)
     assert headings[0] == "[Unreleased]"
