@@ -68,14 +68,14 @@ def quantize_update(weights: Float32Vector, base: Int32Vector, scale_bits: int) 
     scale = float(2**scale_bits)
     for start in range(0, base.size, BLOCK):
         block = slice(start, start + BLOCK)
-        scaled = np.rint(weights[block].astype(np.float64) * scale)
-        # A comparison with NaN is false, so NaN fails this test as it should.
-        fits = (scaled >= INT32_MIN) & (scaled <= INT32_MAX)
-        if not fits.all():
-            at = start + int(np.argmin(fits))
+        scaled = np.multiply(weights[block], scale, dtype=np.float64)
+        np.rint(scaled, out=scaled)
+        if not _fits_int32(scaled):
+            at = start + _first_misfit(scaled)
             raise OutOfRange("trained weight", at, float(weights[at]))
-        difference = scaled.astype(np.int64) - base[block]
-        update[block] = _to_int32(difference, "update", start)
+        # Exact in float64: both are whole numbers of at most 32 bits.
+        scaled -= base[block]
+        update[block] = _to_int32(scaled, "update", start)
     return update
 
 
@@ -132,9 +132,19 @@ def vector_from_bytes(data: bytes | memoryview, parameter_count: int) -> Int32Ve
     return vector
 
 
-def _to_int32(values: npt.NDArray[np.int64], what: str, offset: int) -> Int32Vector:
-    fits = (values >= INT32_MIN) & (values <= INT32_MAX)
-    if not fits.all():
-        at = int(np.argmin(fits))
+def _to_int32(
+    values: npt.NDArray[np.int64] | npt.NDArray[np.float64], what: str, offset: int
+) -> Int32Vector:
+    if not _fits_int32(values):
+        at = _first_misfit(values)
         raise OutOfRange(what, offset + at, float(values[at]))
     return values.astype(np.int32)
+
+
+def _fits_int32(values: npt.NDArray[np.int64] | npt.NDArray[np.float64]) -> bool:
+    # NaN comes out of min and max, and a comparison with NaN is false, as it should be here.
+    return bool(values.min() >= INT32_MIN and values.max() <= INT32_MAX)
+
+
+def _first_misfit(values: npt.NDArray[np.int64] | npt.NDArray[np.float64]) -> int:
+    return int(np.argmin((values >= INT32_MIN) & (values <= INT32_MAX)))

@@ -15,7 +15,8 @@ from protocol.fixed_point import Int32Vector, largest_magnitude
 #: An alignment of 1.0 as an integer: parts per million.
 ALIGNMENT_ONE = 1_000_000
 _EXACT = 2**53
-_DOT_BLOCK = 1 << 20
+#: Small enough that float64 copies stay in the cache and BLAS does not start threads for it.
+_DOT_BLOCK = 1 << 13
 
 
 class Scoring(StrEnum):
@@ -74,7 +75,9 @@ def exact_dot(left: Int32Vector, right: Int32Vector) -> int:
     for start in range(0, left.size, _DOT_BLOCK):
         a, b = left[start : start + _DOT_BLOCK], right[start : start + _DOT_BLOCK]
         if largest_magnitude(a) * largest_magnitude(b) * a.size < _EXACT:
-            total += int(np.dot(a.astype(np.float64), b.astype(np.float64)))
+            a_float = a.astype(np.float64)
+            b_float = a_float if right is left else b.astype(np.float64)
+            total += int(np.dot(a_float, b_float))
             continue
         a_high, a_low = _halves(a)
         b_high, b_low = _halves(b)
