@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -115,8 +118,9 @@ def simulate(
         f"Everything is in {folder}: store, journal, manifests, plots, model.", soft_wrap=True
     )
     _out.print("\nNext:", style="bold")
-    _out.print(f"  wardround audit {folder}    replay every round from chain and store alone")
-    _out.print(f"  wardround claim {folder}    pay the sites what they have earned")
+    program = _program()
+    _out.print(f"  {program} audit {folder}    replay every round from chain and store alone")
+    _out.print(f"  {program} claim {folder}    pay the sites what they have earned")
 
 
 def scenarios() -> None:
@@ -271,6 +275,13 @@ def _watched(quiet: bool) -> Iterator[Watcher]:
         status.stop()
         if bars:
             bars[0].__exit__(None, None, None)
+
+
+def _program() -> str:
+    """How to call this program from here: by name, or by its place in an environment."""
+    if shutil.which("wardround") is not None or "/" not in sys.argv[0]:
+        return "wardround"
+    return os.path.relpath(sys.argv[0])
 
 
 def _new_run_folder(name: str) -> Path:
