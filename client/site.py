@@ -18,7 +18,7 @@ from learning.datasets import Table
 from learning.metrics import Metrics, evaluate
 from learning.models import build_model
 from learning.training import train_locally
-from protocol.canonical import canonical_digest, parse_canonical, sha256_digest
+from protocol.canonical import canonical_digest, sha256_digest
 from protocol.contribution import Domain, Entry
 from protocol.errors import OutOfRange, StudyMismatch
 from protocol.fixed_point import (
@@ -33,7 +33,7 @@ from protocol.merkle import vector_root
 from protocol.messages import Assignment, Delivery
 from protocol.record import StudyParams
 from protocol.report import Report
-from protocol.study import StudySpec
+from protocol.study import StudySpec, parse_specification
 
 #: Seconds that only grow; given by whoever runs the site.
 Clock = Callable[[], float]
@@ -197,4 +197,4 @@ def _specification(params: StudyParams, data: bytes) -> StudySpec:
     digest = sha256_digest(data)
     if digest != params.specification:
         raise StudyMismatch("specification", hex_of(params.specification), hex_of(digest))
-    return StudySpec.model_validate(parse_canonical(data, "specification"))
+    return parse_specification(data)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from protocol.canonical import parse_canonical, sha256_digest
+from protocol.canonical import sha256_digest
 from protocol.cid import cid_from_sha256
 from protocol.contribution import Domain, Entry, pack_entries, sort_entries
 from protocol.errors import ReplayFailed, SignatureInvalid, WardroundError
@@ -21,7 +21,7 @@ from protocol.record import Closing, StudyParams
 from protocol.report import REPORT_MAX_BYTES, parse_report
 from protocol.rules import RunningMean, aggregate
 from protocol.settlement import RoundFrame, Settlement, Vector, settle
-from protocol.study import StudySpec
+from protocol.study import StudySpec, parse_specification
 
 #: Reads an object by CID, refusing more than so many bytes, and verifies it against the CID.
 Fetch = Callable[[str, int], bytes | memoryview]
@@ -70,10 +70,11 @@ def fetch_specification(facts: StudyFacts, fetch: Fetch) -> StudySpec:
 
     Raises:
         ReplayFailed: the stored document is not what the chain names.
+        Malformed: the chain names something that is no specification.
     """
     digest = facts.params.specification
     data = fetch(cid_from_sha256(digest), _SPECIFICATION_MAX_BYTES)
-    spec = StudySpec.model_validate(parse_canonical(data, "specification"))
+    spec = parse_specification(data)
     if spec.digest != digest:
         raise ReplayFailed(0, "specification", "its digest is not the one on chain")
     expected = spec.params(
@@ -133,6 +134,7 @@ def replay_round(
         same = pack_entries(entries) == closed.entries
         require(same, "contributions", "the manifest's differ from those in the transaction")
     _check_entries(facts, closed, base, entries)
+    _check_dropped(facts, manifest, number)
     for entry, row in zip(entries, manifest.contributions, strict=True):
         _check_report(facts, closed, entry, fetch(row.report.cid, REPORT_MAX_BYTES))
 
@@ -179,6 +181,17 @@ def _check_entries(
             raise ReplayFailed(closed.round, f"site {entry.site}", str(error)) from error
 
 
+def _check_dropped(facts: StudyFacts, manifest: Manifest, number: int) -> None:
+    """Check what can be checked: why a site was left out is its coordinator's word."""
+    taken = {row.site for row in manifest.contributions}
+    known = {site.lower() for site in facts.members}
+    for row in manifest.dropped:
+        if row.site in taken or row.site not in known:
+            reason = f"{row.site} contributed, stands twice, or was never admitted"
+            raise ReplayFailed(number, "dropped", reason)
+        taken.add(row.site)
+
+
 def _check_report(
     facts: StudyFacts, closed: ClosedRound, entry: Entry, data: bytes | memoryview
 ) -> None:
@@ -192,6 +205,8 @@ def _check_report(
     stated = (report.study, report.round, report.site)
     if stated != (hex_of(facts.study), closed.round, entry.site.lower()):
         raise ReplayFailed(closed.round, what, "it speaks of another study, round or site")
+    if report.code != hex_of(facts.params.code):
+        raise ReplayFailed(closed.round, what, "the site ran other code than the study's")
     if report.examples < entry.weight:
         raise ReplayFailed(closed.round, what, "it states fewer examples than the weight")
 

@@ -16,12 +16,13 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    FiniteFloat,
     ValidationError,
     model_validator,
 )
 
-from protocol.canonical import canonical_digest
-from protocol.errors import SpecificationError
+from protocol.canonical import canonical_digest, parse_canonical
+from protocol.errors import Malformed, SpecificationError
 from protocol.identifiers import Digest, Root
 from protocol.record import Recording, RuleId, StudyParams
 from protocol.rules import Rule
@@ -54,7 +55,7 @@ class ModelSpec(Table):
     """``[model]``: a model's name, or ``package.module:factory``, and its arguments."""
 
     name: Annotated[str, Field(min_length=1, max_length=200)]
-    arguments: dict[str, int | float | str | list[int]] = Field(default_factory=dict)
+    arguments: dict[str, int | FiniteFloat | str | list[int]] = Field(default_factory=dict)
 
 
 class TrainingSpec(Table):
@@ -63,7 +64,7 @@ class TrainingSpec(Table):
     optimizer: Literal["sgd", "adam"] = "sgd"
     learning_rate: Annotated[float, Field(gt=0, le=1000)]
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    weight_decay: Annotated[FiniteFloat, Field(ge=0)] = 0.0
     #: Rows a step; 0 takes all of them (full batch).
     batch_size: Annotated[int, Field(ge=0)] = 32
     local_steps: Annotated[int, Field(ge=1)] | None = None
@@ -88,7 +89,7 @@ class AggregationSpec(Table):
     trim: Annotated[int, Field(ge=0, le=2**15)] = 0
     scale_bits: Annotated[int, Field(ge=0, le=30)] = 20
     #: No coordinate of an update may exceed this magnitude (real units).
-    update_bound: Annotated[float, Field(gt=0)] = 16.0
+    update_bound: Annotated[FiniteFloat, Field(gt=0)] = 16.0
     min_sites: Annotated[int, Field(ge=1, le=2**16 - 1)] = 2
 
     @model_validator(mode="after")
@@ -204,6 +205,22 @@ def load_study(text: str, source: str) -> StudySpec:
         SpecificationError: not TOML, an unknown key, or a value out of range; with its line.
     """
     return validate_table(StudySpec, parse_toml(text, source), text, source)
+
+
+def parse_specification(data: bytes | memoryview) -> StudySpec:
+    """Read a specification as it is stored and hashed; the caller has bounded its length.
+
+    Raises:
+        NotCanonical: not in RFC 8785 form.
+        Malformed: an unknown or missing key, or a value out of range.
+    """
+    value = parse_canonical(data, "specification")
+    try:
+        return StudySpec.model_validate(value)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        raise Malformed("specification", f"{place}: {first['msg']}") from error
 
 
 def parse_toml(text: str, source: str) -> dict[str, Any]:

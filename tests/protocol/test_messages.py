@@ -1,0 +1,149 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from protocol.contribution import Entry
+from protocol.errors import Malformed
+from protocol.messages import Assignment, Delivery, Introduction
+from protocol.record import genesis_closing
+from protocol.report import REPORT_MAX_BYTES
+from tests.protocol.rounds import Memory
+from tests.protocol.test_record import addresses, all_params, closings
+
+words = st.binary(min_size=32, max_size=32)
+entries = st.builds(
+    Entry,
+    site=addresses,
+    weight=st.integers(0, 2**64 - 1),
+    update=words,
+    report=words,
+    signature=st.binary(min_size=65, max_size=65),
+)
+KINDS: list[Any] = [Assignment, Delivery, Introduction]
+
+
+@given(all_params, closings, st.integers(1, 2**32 - 1), st.binary(max_size=100))
+def test_assignment_when_sent_is_read(params: Any, previous: Any, number: int, spec: bytes) -> None:
+    task = Assignment(params, previous, number, spec)
+    assert Assignment.parse(task.fields()) == task
+    assert Assignment.parse(task.fields()).study == params.study_id
+
+
+@given(words, st.integers(0, 2**32), entries, st.binary(max_size=100))
+def test_delivery_when_sent_is_read(study: Any, number: int, entry: Entry, report: bytes) -> None:
+    delivery = Delivery(study, number, entry, report)
+    assert Delivery.parse(delivery.fields()) == delivery
+
+
+@given(addresses, st.text(st.characters(exclude_categories=["C", "Z"]), max_size=64))
+def test_introduction_when_sent_is_read(site: Any, name: str) -> None:
+    if name.isprintable():
+        introduction = Introduction(site, name)
+        assert Introduction.parse(introduction.fields()) == introduction
+
+
+def good(kind: Any) -> dict[str, Any]:
+    memory = Memory()
+    entry, _, report = memory.contribution(next(iter(memory.keys)))
+    message: Any = {
+        Assignment: Assignment(memory.facts.params, genesis_closing(memory.base.root), 1, b"{}"),
+        Delivery: Delivery(memory.facts.study, 1, entry, memory.objects[report]),
+        Introduction: Introduction(entry.site, "here"),
+    }[kind]
+    fields: dict[str, Any] = message.fields()
+    return fields
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_message_when_a_field_is_missing_names_it(kind: Any) -> None:
+    for name in good(kind):
+        fields = {key: value for key, value in good(kind).items() if key != name}
+        with pytest.raises(Malformed, match=f"{name} is missing"):
+            kind.parse(fields)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("key", ["more", "Round", "__class__", 7, "x" * 10_000, "\ud800"])
+def test_message_when_a_key_is_strange_says_so(kind: Any, key: Any) -> None:
+    with pytest.raises(Malformed, match="does not belong there") as refusal:
+        kind.parse({**good(kind), key: 1})
+    assert len(str(refusal.value)) < 150
+
+
+STRANGE = [None, True, 1.0, 1, "1", b"1", [1], ["a"], {}, bytearray(32), object()]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_message_when_a_value_has_another_type_says_which(kind: Any) -> None:
+    for name, value in good(kind).items():
+        for strange in STRANGE:
+            # bool is an int to isinstance, and bytearray may change later: not to us.
+            if type(strange) is not type(value):
+                with pytest.raises(Malformed, match=f"{name} is not"):
+                    kind.parse({**good(kind), name: strange})
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"study": b"1" * 31},
+        {"update": b"1" * 33},
+        {"digest": b""},
+        {"signature": b"1" * 64},
+        {"weight": -1},
+        {"weight": 2**64},
+        {"report": b"x" * (REPORT_MAX_BYTES + 1)},
+        {"site": "0x12"},
+        {"site": ""},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_delivery_when_a_value_is_out_of_range_is_refused(change: dict[str, Any]) -> None:
+    with pytest.raises(Malformed):
+        Delivery.parse({**good(Delivery), **change})
+
+
+@pytest.mark.parametrize("name", ["x" * 65, "a\nb", "a\x1b[31mb", "\u202eevil"])
+def test_introduction_when_the_name_cannot_be_printed_is_refused(name: str) -> None:
+    """A name stands in tables and logs: it must not steer a terminal."""
+    with pytest.raises(Malformed):
+        Introduction.parse({**good(Introduction), "name": name})
+
+
+values = (
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.binary(max_size=600)
+)  # fmt: skip
+
+
+@given(st.sampled_from(KINDS), st.data())
+def test_message_when_hostile_gives_one_error_or_itself(kind: Any, data: st.DataObject) -> None:
+    names = st.sampled_from(sorted(good(kind)))
+    fields = good(kind) | data.draw(st.dictionaries(names | st.text(max_size=9), values))
+    try:
+        message = kind.parse(fields)
+    except Malformed:
+        return
+    assert message.fields() == fields or isinstance(message, Introduction | Delivery)
+
+
+@given(st.sampled_from(["params", "previous"]), st.data())
+def test_assignment_when_a_byte_is_altered_is_another_or_none(
+    name: str, data: st.DataObject
+) -> None:
+    fields = good(Assignment)
+    altered = bytearray(fields[name])
+    altered[data.draw(st.integers(0, len(altered) - 1))] ^= data.draw(st.integers(1, 255))
+    try:
+        task = Assignment.parse({**fields, name: bytes(altered)})
+    except Malformed:
+        return
+    assert task.fields()[name] == bytes(altered)
+
+
+def test_assignment_when_the_specification_is_too_long_is_refused() -> None:
+    with pytest.raises(Malformed, match="too long"):
+        Assignment.parse({**good(Assignment), "specification": bytes(2**20 + 1)})
