@@ -42,7 +42,7 @@ class Layout:
         """
         try:
             rows = [(str(row["name"]), tuple(int(n) for n in row["shape"])) for row in value]  # type: ignore[attr-defined]
-        except (TypeError, KeyError, ValueError) as error:
+        except (TypeError, KeyError, ValueError, OverflowError) as error:
             raise Malformed("layout", f"expected a list of name and shape: {error}") from error
         if any(size < 1 for _, shape in rows for size in shape):
             raise Malformed("layout", "a dimension is below one")

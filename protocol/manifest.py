@@ -15,12 +15,14 @@ from protocol.contribution import Entry
 from protocol.errors import Malformed
 from protocol.identifiers import Digest, Root, SiteAddress, bytes32, site_address
 from protocol.report import Address, Hex32
-from protocol.study import Amount, Table
+from protocol.study import Table
 
 #: One content chunk, so that a manifest's CID follows from its SHA-256 alone: about 1400 sites.
 MANIFEST_MAX_BYTES = 1 << 20
 
 CidText = Annotated[str, Field(pattern=r"^b[a-z2-7]{20,120}$")]
+#: Decimal text alone: a number would be a second spelling of the same amount.
+AmountText = Annotated[str, Field(pattern=r"^[0-9]{1,29}$")]
 Signature = Annotated[str, Field(pattern=r"^0x[0-9a-f]{130}$")]
 
 
@@ -107,14 +109,14 @@ class Earned(_Part):
     """What a site has earned over all rounds so far."""
 
     site: Address
-    amount: Amount
+    amount: AmountText
 
 
 class RewardsRef(_Part):
     """The claim tree of all rounds up to this one; ``round`` is what this round shared out."""
 
     root: Hex32
-    round: Amount
+    round: AmountText
     cumulative: list[Earned]
 
 
@@ -165,7 +167,8 @@ def parse_manifest(data: bytes | memoryview) -> Manifest:
         raise Malformed("manifest", f"{len(data)} bytes exceed {MANIFEST_MAX_BYTES}")
     value: Any = parse_canonical(data, "manifest")
     try:
-        return Manifest.model_validate(value)
+        # Not by Python's names: a field has one spelling.
+        return Manifest.model_validate(value, by_alias=True, by_name=False)
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"]))
