@@ -12,7 +12,7 @@ import {
     StudyParams,
     StudyState
 } from "./interfaces/IWardRound.sol";
-import {Entries} from "./libraries/Entries.sol";
+import {Entries, Entry} from "./libraries/Entries.sol";
 import {MerkleTree} from "./libraries/MerkleTree.sol";
 import {Studies, Study} from "./libraries/Studies.sol";
 import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
@@ -144,40 +144,11 @@ contract WardRound is IWardRound, EIP712 {
             revert WardRound_EntriesMalformed(entries.length);
         }
 
-        bytes32 domainSeparator = _domainSeparatorV4();
-        bytes memory filling = Entries.template(id, round, previous.record.model);
-        bytes32[] memory leaves = new bytes32[](record.count);
-        uint256 totalWeight;
-        address last;
-        for (uint256 i = 0; i < leaves.length; ++i) {
-            bytes calldata entry = entries.entryAt(i);
-            address key = entry.site();
-            uint64 weight = entry.weight();
-            Site storage member = s.sites[key];
-            uint32 maxWeight = member.maxWeight;
-            // Strictly: equal keys would be one site counted twice.
-            if (key <= last) revert WardRound_EntriesUnsorted(i, key);
-            if (round < member.since || round >= member.until) {
-                revert WardRound_NotMember(id, round, key);
-            }
-            if (weight == 0 || weight > maxWeight) {
-                revert WardRound_WeightOutOfRange(key, weight, maxWeight);
-            }
-            // A key is never zero here, so a failed recovery cannot pass for it.
-            address recovered = entry.signer(filling, domainSeparator);
-            if (recovered != key) revert WardRound_SignatureInvalid(key, recovered);
-            leaves[i] = MerkleTree.leafHash(entry);
-            // Cannot overflow: each weight is below 2**32.
-            unchecked {
-                totalWeight += weight;
-            }
-            last = key;
-            emit Contributed(id, round, key, entry.update(), weight);
-        }
+        (bytes32 contributions, uint256 totalWeight) =
+            _collect(id, s, round, previous.record.model, entries.first(), record.count);
         if (totalWeight != record.totalWeight) {
             revert WardRound_TotalWeightDiffers(record.totalWeight, totalWeight);
         }
-        bytes32 contributions = leaves.root();
         if (contributions != record.contributions) {
             revert WardRound_ContributionsDiffer(record.contributions, contributions);
         }
@@ -419,12 +390,56 @@ contract WardRound is IWardRound, EIP712 {
         // A late close is welcome as long as no standby took over.
     }
 
+    /// Checks every entry, and answers their root and total weight.
+    function _collect(
+        StudyId id,
+        Study storage s,
+        uint32 round,
+        bytes32 baseModel,
+        Entry entry,
+        uint256 count
+    ) internal returns (bytes32 contributions, uint256 totalWeight) {
+        bytes32 domainSeparator = _domainSeparatorV4();
+        bytes memory filling = Entries.template(id, round, baseModel);
+        bytes32[] memory leaves = new bytes32[](count);
+        address last;
+        for (uint256 i = 0; i < count; ++i) {
+            address key = entry.site();
+            uint64 weight = entry.weight();
+            Site storage member = s.sites[key];
+            // Strictly: equal keys would be one site counted twice.
+            if (key <= last) revert WardRound_EntriesUnsorted(i, key);
+            if (round < member.since || round >= member.until) {
+                revert WardRound_NotMember(id, round, key);
+            }
+            if (weight == 0 || weight > member.maxWeight) {
+                revert WardRound_WeightOutOfRange(key, weight, member.maxWeight);
+            }
+            // A key is never zero here, so a failed recovery cannot pass for it.
+            address recovered = entry.signer(filling, domainSeparator);
+            if (recovered != key) revert WardRound_SignatureInvalid(key, recovered);
+            leaves[i] = MerkleTree.leafHash(entry.packed());
+            // Cannot overflow: a weight has 64 bits, and there are fewer than 2**32.
+            unchecked {
+                totalWeight += weight;
+            }
+            emit Contributed(id, round, key, entry.update(), weight);
+            last = key;
+            entry = entry.next();
+        }
+        contributions = leaves.root();
+    }
+
     function _close(StudyId id, Study storage s, uint32 round, Record calldata record) internal {
-        uint64 closedAt = uint64(block.timestamp);
-        s.commitments[round] = keccak256(abi.encode(record, msg.sender, closedAt));
-        s.head = round + 1;
-        s.openedAt = closedAt;
-        emit RoundClosed(id, round, msg.sender, closedAt, record);
+        bytes memory closing = abi.encode(record, msg.sender, uint64(block.timestamp));
+
+        s.commitments[round] = keccak256(closing);
+        s.advance(round + 1);
+        // The event's data is what the commitment hashes, so it is encoded once for both.
+        bytes32 selector = RoundClosed.selector;
+        assembly ("memory-safe") {
+            log3(add(closing, 0x20), mload(closing), selector, id, round)
+        }
     }
 
     /// Tokens that keep a fee would leave other studies of the same token short.

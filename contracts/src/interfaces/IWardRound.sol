@@ -167,12 +167,13 @@ interface IWardRound {
     event Contributed(
         StudyId indexed study, uint32 round, address indexed site, bytes32 update, uint64 weight
     );
+    /// @notice The data, record, coordinator and closedAt, is exactly what the commitment hashes.
     event RoundClosed(
         StudyId indexed study,
         uint32 indexed round,
+        Record record,
         address coordinator,
-        uint64 closedAt,
-        Record record
+        uint64 closedAt
     );
     /// @notice Auditors made every round up to this one final.
     event Attested(StudyId indexed study, uint32 indexed round, uint256 signatures);

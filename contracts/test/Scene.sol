@@ -1,0 +1,338 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity ^0.8.28;
+
+import {StudyToken} from "../src/StudyToken.sol";
+import {
+    Closing,
+    IWardRound,
+    Record,
+    Recording,
+    Rule,
+    StudyId,
+    StudyParams
+} from "../src/interfaces/IWardRound.sol";
+import {Entries} from "../src/libraries/Entries.sol";
+import {MerkleTree} from "../src/libraries/MerkleTree.sol";
+import {Base} from "./Base.sol";
+
+/// A study with real keys, signatures and trees.
+abstract contract Scene is Base {
+    /// One site's contribution, not packed yet.
+    struct Draft {
+        uint256 key;
+        address site;
+        uint64 weight;
+        bytes32 update;
+        bytes32 report;
+        bytes signature;
+    }
+
+    address internal constant SPONSOR = address(0x5205);
+    address internal constant FIRST = address(0xC001);
+    address internal constant SECOND = address(0xC002);
+    address internal constant THIRD = address(0xC003);
+    uint32 internal constant MAX_WEIGHT = 100_000;
+
+    IWardRound internal ward;
+    StudyToken internal token;
+
+    function setUp() public virtual {
+        vm.warp(1_800_000_000);
+        ward = IWardRound(vm.deployCode("WardRound.sol:WardRound"));
+        token = new StudyToken(type(uint128).max);
+        // Below 2**127, so that no test runs into the token's supply.
+        // OpenZeppelin's token reverts when it cannot transfer.
+        // forge-lint: disable-next-line(erc20-unchecked-transfer)
+        token.transfer(SPONSOR, 2 ** 126);
+        for (uint256 i = 0; i < 3; ++i) {
+            // forge-lint: disable-next-line(erc20-unchecked-transfer)
+            token.transfer(coordinators()[i], 2 ** 100);
+            approve(coordinators()[i]);
+        }
+        approve(SPONSOR);
+        token.approve(address(ward), type(uint256).max);
+    }
+
+    function approve(address owner) internal {
+        vm.prank(owner);
+        token.approve(address(ward), type(uint256).max);
+    }
+
+    // ------------------------------------------------------------------ people
+
+    function coordinators() internal pure returns (address[] memory list) {
+        list = new address[](3);
+        (list[0], list[1], list[2]) = (FIRST, SECOND, THIRD);
+    }
+
+    /// The keys of the first `count` sites, ascending by address.
+    function siteKeys(uint256 count) internal pure returns (uint256[] memory) {
+        return sortedKeys(count, 0x51fe0000);
+    }
+
+    function auditorKeys(uint256 count) internal pure returns (uint256[] memory) {
+        return sortedKeys(count, 0xa0d10000);
+    }
+
+    function sortedKeys(uint256 count, uint256 start) private pure returns (uint256[] memory keys) {
+        keys = new uint256[](count);
+        for (uint256 i = 0; i < count; ++i) {
+            uint256 key = start + i;
+            uint256 j = i;
+            for (; j > 0 && vm.addr(keys[j - 1]) > vm.addr(key); --j) {
+                keys[j] = keys[j - 1];
+            }
+            keys[j] = key;
+        }
+    }
+
+    function addresses(uint256[] memory keys) internal pure returns (address[] memory list) {
+        list = new address[](keys.length);
+        for (uint256 i = 0; i < keys.length; ++i) {
+            list[i] = vm.addr(keys[i]);
+        }
+    }
+
+    function payoutOf(address site) internal pure returns (address) {
+        return address(uint160(site) ^ 1);
+    }
+
+    // ------------------------------------------------------------------ study
+
+    function sampleParams(Recording recording) internal view returns (StudyParams memory) {
+        return StudyParams({
+            sponsor: SPONSOR,
+            token: address(token),
+            rewardPerRound: 1000 ether,
+            bond: 50 ether,
+            rounds: 5,
+            challengeSeconds: 3 days,
+            roundSeconds: 1 days,
+            graceSeconds: 1 hours,
+            demandSeconds: 1 days,
+            minSites: 1,
+            auditorQuorum: 2,
+            recording: recording,
+            rule: Rule.Mean,
+            ruleArgument: 0,
+            parameterCount: 1000,
+            initialModel: keccak256("initial model"),
+            specification: keccak256("specification"),
+            code: keccak256("code")
+        });
+    }
+
+    function create(StudyParams memory params) internal returns (StudyId) {
+        vm.prank(params.sponsor);
+        return ward.createStudy(params, coordinators(), addresses(auditorKeys(3)));
+    }
+
+    /// Creates, funds, staffs, bonds and opens a study.
+    function open(StudyParams memory params, uint256 sites) internal returns (StudyId id) {
+        id = create(params);
+        vm.startPrank(SPONSOR);
+        ward.fund(id, uint128(uint256(params.rewardPerRound) * params.rounds));
+        uint256[] memory keys = siteKeys(sites);
+        for (uint256 i = 0; i < sites; ++i) {
+            address site = vm.addr(keys[i]);
+            ward.admitSite(id, site, payoutOf(site), MAX_WEIGHT);
+        }
+        vm.stopPrank();
+        for (uint256 i = 0; i < 3; ++i) {
+            vm.prank(coordinators()[i]);
+            ward.postBond(id);
+        }
+        vm.prank(SPONSOR);
+        ward.openStudy(id);
+    }
+
+    function beginning(StudyParams memory params) internal pure returns (Closing memory closing) {
+        closing.record.model = params.initialModel;
+    }
+
+    // ------------------------------------------------------------------ rounds
+
+    function digestOf(StudyId id, uint32 round, bytes32 baseModel, Draft memory draft)
+        internal
+        view
+        returns (bytes32)
+    {
+        bytes32 structHash = keccak256(
+            abi.encode(
+                Entries.CONTRIBUTION_TYPEHASH,
+                id,
+                round,
+                baseModel,
+                draft.site,
+                draft.update,
+                draft.weight,
+                draft.report
+            )
+        );
+        return keccak256(abi.encodePacked(hex"1901", domainSeparator(), structHash));
+    }
+
+    function domainSeparator() internal view returns (bytes32) {
+        return keccak256(
+            abi.encode(
+                keccak256(
+                    "EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)"
+                ),
+                keccak256("wardround"),
+                keccak256("1"),
+                block.chainid,
+                address(ward)
+            )
+        );
+    }
+
+    function signed(uint256 key, bytes32 digest) internal pure returns (bytes memory) {
+        (uint8 v, bytes32 r, bytes32 s) = vm.sign(key, digest);
+        return abi.encodePacked(r, s, v);
+    }
+
+    /// Contributions of the first `count` sites to a round, signed.
+    function drafts(StudyId id, uint32 round, bytes32 baseModel, uint256 count, uint256 seed)
+        internal
+        view
+        returns (Draft[] memory list)
+    {
+        list = new Draft[](count);
+        uint256[] memory keys = siteKeys(count);
+        for (uint256 i = 0; i < count; ++i) {
+            Draft memory draft = list[i];
+            draft.key = keys[i];
+            draft.site = vm.addr(keys[i]);
+            draft.weight = uint64(1 + uint256(keccak256(abi.encode(seed, i))) % MAX_WEIGHT);
+            draft.update = keccak256(abi.encode("update", seed, round, i));
+            draft.report = keccak256(abi.encode("report", seed, round, i));
+            draft.signature = signed(draft.key, digestOf(id, round, baseModel, draft));
+        }
+    }
+
+    function packed(Draft memory draft) internal pure returns (bytes memory) {
+        return
+            abi.encodePacked(draft.site, draft.weight, draft.update, draft.report, draft.signature);
+    }
+
+    function packed(Draft[] memory list) internal pure returns (bytes memory entries) {
+        for (uint256 i = 0; i < list.length; ++i) {
+            entries = bytes.concat(entries, packed(list[i]));
+        }
+    }
+
+    /// The honest record over contributions; model, manifest and rewards stand for real ones.
+    function recordOf(Draft[] memory list, uint128 rewardTotal)
+        internal
+        view
+        returns (Record memory record)
+    {
+        bytes32[] memory leaves = new bytes32[](list.length);
+        for (uint256 i = 0; i < list.length; ++i) {
+            leaves[i] = sha256(bytes.concat(hex"00", packed(list[i])));
+            record.totalWeight += list[i].weight;
+        }
+        record.contributions = MerkleTree.root(leaves);
+        record.model = keccak256(abi.encode("model", record.contributions));
+        record.manifest = keccak256(abi.encode("manifest", record.contributions));
+        record.rewards = keccak256(abi.encode("rewards", record.contributions));
+        record.count = uint32(list.length);
+        record.rewardTotal = rewardTotal;
+    }
+
+    function sampleRecord(uint256 seed) internal pure returns (Record memory) {
+        return Record({
+            contributions: keccak256(abi.encode("contributions", seed)),
+            model: keccak256(abi.encode("model", seed)),
+            manifest: keccak256(abi.encode("manifest", seed)),
+            rewards: keccak256(abi.encode("rewards", seed)),
+            count: 10,
+            totalWeight: 12_345,
+            rewardTotal: 1000 ether
+        });
+    }
+
+    /// Closes a round with root recording as a coordinator.
+    function closeRoot(StudyId id, uint32 round, Record memory record, address coordinator)
+        internal
+        returns (Closing memory)
+    {
+        vm.prank(coordinator);
+        ward.closeRoundRoot(id, round, record);
+        return
+            Closing({record: record, coordinator: coordinator, closedAt: uint64(block.timestamp)});
+    }
+
+    function attestations(StudyId id, uint32 round, bytes32 commitment, uint256 count)
+        internal
+        view
+        returns (bytes[] memory signatures)
+    {
+        bytes32 structHash = keccak256(
+            abi.encode(
+                keccak256("Attestation(bytes32 study,uint32 round,bytes32 record)"),
+                id,
+                round,
+                commitment
+            )
+        );
+        bytes32 digest = keccak256(abi.encodePacked(hex"1901", domainSeparator(), structHash));
+        // All three are sorted together: the first `count` of them stay in order.
+        uint256[] memory keys = auditorKeys(3);
+        signatures = new bytes[](count);
+        for (uint256 i = 0; i < count; ++i) {
+            signatures[i] = signed(keys[i], digest);
+        }
+    }
+
+    // ------------------------------------------------------------------ rewards
+
+    function rewardLeaf(address site, uint256 cumulative) internal pure returns (bytes32) {
+        return keccak256(bytes.concat(keccak256(abi.encode(site, cumulative))));
+    }
+
+    /// The nodes of OpenZeppelin's StandardMerkleTree, root first.
+    function rewardTree(address[] memory sites, uint256[] memory amounts)
+        internal
+        pure
+        returns (bytes32[] memory nodes)
+    {
+        uint256 size = sites.length;
+        bytes32[] memory leaves = new bytes32[](size);
+        for (uint256 i = 0; i < size; ++i) {
+            bytes32 leaf = rewardLeaf(sites[i], amounts[i]);
+            uint256 j = i;
+            for (; j > 0 && leaves[j - 1] > leaf; --j) {
+                leaves[j] = leaves[j - 1];
+            }
+            leaves[j] = leaf;
+        }
+        nodes = new bytes32[](2 * size - 1);
+        for (uint256 i = 0; i < size; ++i) {
+            nodes[nodes.length - 1 - i] = leaves[i];
+        }
+        for (uint256 i = nodes.length - size; i > 0; --i) {
+            (bytes32 a, bytes32 b) = (nodes[2 * i - 1], nodes[2 * i]);
+            nodes[i - 1] =
+                a < b ? keccak256(abi.encodePacked(a, b)) : keccak256(abi.encodePacked(b, a));
+        }
+    }
+
+    function rewardProof(bytes32[] memory nodes, bytes32 leaf)
+        internal
+        pure
+        returns (bytes32[] memory proof)
+    {
+        uint256 node = nodes.length - 1;
+        while (nodes[node] != leaf) --node;
+        uint256 depth;
+        for (uint256 i = node; i > 0; i = (i - 1) / 2) {
+            ++depth;
+        }
+        proof = new bytes32[](depth);
+        for (uint256 i = 0; i < depth; ++i) {
+            proof[i] = nodes[node % 2 == 1 ? node + 1 : node - 1];
+            node = (node - 1) / 2;
+        }
+    }
+}

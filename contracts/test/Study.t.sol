@@ -1,0 +1,398 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity ^0.8.28;
+
+import {
+    Closing,
+    IWardRound,
+    Recording,
+    Rule,
+    Seat,
+    Site,
+    StudyId,
+    StudyParams,
+    StudyState
+} from "../src/interfaces/IWardRound.sol";
+import {Scene} from "./Scene.sol";
+import {ERC20} from "@openzeppelin/contracts/token/ERC20/ERC20.sol";
+
+/// Keeps one part in a hundred of every transfer.
+contract FeeToken is ERC20 {
+    constructor() ERC20("Fee", "FEE") {
+        _mint(msg.sender, 2 ** 120);
+    }
+
+    function _update(address from, address to, uint256 value) internal override {
+        super._update(from, to, value);
+        if (from != address(0)) super._update(to, address(0xFEE), value / 100);
+    }
+}
+
+contract StudyTest is Scene {
+    // ------------------------------------------------------------------ createStudy
+
+    function testFuzz_createStudy_keepsItsParameters(
+        uint128 rewardPerRound,
+        uint96 bond,
+        uint32 rounds,
+        uint16 minSites,
+        bytes32 initialModel,
+        bool full
+    ) public {
+        StudyParams memory params = sampleParams(full ? Recording.Full : Recording.Root);
+        params.rewardPerRound = rewardPerRound;
+        params.bond = bond;
+        params.rounds = uint32(bound(rounds, 1, type(uint32).max - 1));
+        params.minSites = uint16(bound(minSites, 1, type(uint16).max));
+        params.initialModel = initialModel;
+        StudyId expected = StudyId.wrap(keccak256(abi.encode(params)));
+        address[] memory auditors = addresses(auditorKeys(3));
+
+        vm.expectEmit(address(ward));
+        emit IWardRound.StudyCreated(expected, SPONSOR, params, coordinators(), auditors);
+        StudyId id = create(params);
+
+        assertEq(StudyId.unwrap(id), StudyId.unwrap(expected), "id");
+        assertEq(StudyId.unwrap(ward.studyIdOf(params)), StudyId.unwrap(expected), "studyIdOf");
+        StudyState memory state = ward.study(id);
+        assertEq(state.sponsor, SPONSOR, "sponsor");
+        assertEq(state.token, address(token), "token");
+        assertEq(state.rewardPerRound, params.rewardPerRound, "rewardPerRound");
+        assertEq(state.bond, params.bond, "bond");
+        assertEq(state.rounds, params.rounds, "rounds");
+        assertEq(state.minSites, params.minSites, "minSites");
+        assertEq(state.challengeSeconds, params.challengeSeconds, "challengeSeconds");
+        assertEq(state.roundSeconds, params.roundSeconds, "roundSeconds");
+        assertEq(state.graceSeconds, params.graceSeconds, "graceSeconds");
+        assertEq(state.demandSeconds, params.demandSeconds, "demandSeconds");
+        assertEq(state.auditorQuorum, params.auditorQuorum, "auditorQuorum");
+        assertEq(state.parameterCount, params.parameterCount, "parameterCount");
+        assertTrue(state.recording == params.recording, "recording");
+        assertEq(state.head, 0, "not open");
+        for (uint16 i = 0; i < 3; ++i) {
+            assertEq(state.coordinators[i], coordinators()[i], "coordinator");
+            assertEq(ward.seat(id, coordinators()[i]).place, i + 1, "place");
+            assertTrue(ward.isAuditor(id, auditors[i]), "auditor");
+        }
+    }
+
+    function testFuzz_createStudy_onlyBySponsor(address caller) public {
+        vm.assume(caller != SPONSOR);
+        StudyParams memory params = sampleParams(Recording.Full);
+        StudyId id = ward.studyIdOf(params);
+        address[] memory auditors = addresses(auditorKeys(3));
+        vm.expectRevert(
+            abi.encodeWithSelector(IWardRound.WardRound_NotSponsor.selector, id, caller)
+        );
+        vm.prank(caller);
+        ward.createStudy(params, coordinators(), auditors);
+    }
+
+    function test_createStudy_onlyOnce() public {
+        StudyParams memory params = sampleParams(Recording.Full);
+        StudyId id = create(params);
+        address[] memory auditors = addresses(auditorKeys(3));
+        vm.expectRevert(abi.encodeWithSelector(IWardRound.WardRound_StudyExists.selector, id));
+        vm.prank(SPONSOR);
+        ward.createStudy(params, coordinators(), auditors);
+    }
+
+    function test_createStudy_rejectsParametersThatCannotWork() public {
+        StudyParams memory params = sampleParams(Recording.Full);
+        params.rounds = 0;
+        expectInvalid(params, "rounds");
+        params.rounds = type(uint32).max;
+        expectInvalid(params, "rounds");
+
+        params = sampleParams(Recording.Full);
+        params.minSites = 0;
+        expectInvalid(params, "minSites");
+
+        params = sampleParams(Recording.Full);
+        params.parameterCount = 0;
+        expectInvalid(params, "parameterCount");
+
+        params = sampleParams(Recording.Full);
+        params.auditorQuorum = 4;
+        expectInvalid(params, "auditorQuorum");
+
+        params = sampleParams(Recording.Full);
+        params.ruleArgument = 1;
+        expectInvalid(params, "ruleArgument");
+        params.rule = Rule.Median;
+        expectInvalid(params, "ruleArgument");
+        params.rule = Rule.TrimmedMean;
+        params.minSites = 2;
+        expectInvalid(params, "ruleArgument");
+        params.minSites = 3;
+        create(params);
+    }
+
+    function test_createStudy_rejectsMissingOrDoubledPeople() public {
+        StudyParams memory params = sampleParams(Recording.Full);
+        address[] memory auditors = addresses(auditorKeys(3));
+        address[] memory none = new address[](0);
+        vm.startPrank(SPONSOR);
+        vm.expectRevert(
+            abi.encodeWithSelector(IWardRound.WardRound_ParameterInvalid.selector, "coordinators")
+        );
+        ward.createStudy(params, none, auditors);
+
+        address[] memory twice = coordinators();
+        twice[2] = FIRST;
+        vm.expectRevert(
+            abi.encodeWithSelector(IWardRound.WardRound_CoordinatorInvalid.selector, FIRST)
+        );
+        ward.createStudy(params, twice, auditors);
+        twice[2] = address(0);
+        vm.expectRevert(
+            abi.encodeWithSelector(IWardRound.WardRound_CoordinatorInvalid.selector, address(0))
+        );
+        ward.createStudy(params, twice, auditors);
+
+        auditors[1] = auditors[0];
+        vm.expectRevert(
+            abi.encodeWithSelector(IWardRound.WardRound_AuditorInvalid.selector, auditors[0])
+        );
+        ward.createStudy(params, coordinators(), auditors);
+        vm.stopPrank();
+    }
+
+    function expectInvalid(StudyParams memory params, string memory name) internal {
+        address[] memory auditors = addresses(auditorKeys(3));
+        vm.expectRevert(
+            abi.encodeWithSelector(IWardRound.WardRound_ParameterInvalid.selector, name)
+        );
+        vm.prank(SPONSOR);
+        ward.createStudy(params, coordinators(), auditors);
+    }
+
+    // ------------------------------------------------------------------ fund
+
+    function testFuzz_fund_byAnyone(uint128 amount, uint128 more) public {
+        StudyId id = create(sampleParams(Recording.Full));
+        amount = uint128(bound(amount, 0, 2 ** 120));
+        more = uint128(bound(more, 0, 2 ** 120));
+        vm.expectEmit(address(ward));
+        emit IWardRound.Funded(id, address(this), amount);
+        ward.fund(id, amount);
+        vm.prank(SPONSOR);
+        ward.fund(id, more);
+        assertEq(ward.study(id).funded, uint256(amount) + more, "funded");
+        assertEq(token.balanceOf(address(ward)), uint256(amount) + more, "held");
+    }
+
+    function testFuzz_fund_unknownStudy(bytes32 id) public {
+        vm.expectRevert(abi.encodeWithSelector(IWardRound.WardRound_StudyUnknown.selector, id));
+        ward.fund(StudyId.wrap(id), 1);
+    }
+
+    function testFuzz_fund_rejectsTokensThatKeepAFee(uint128 amount) public {
+        amount = uint128(bound(amount, 100, 2 ** 100));
+        FeeToken fee = new FeeToken();
+        fee.approve(address(ward), type(uint256).max);
+        StudyParams memory params = sampleParams(Recording.Full);
+        params.token = address(fee);
+        StudyId id = create(params);
+        vm.expectRevert(
+            abi.encodeWithSelector(
+                IWardRound.WardRound_TransferInexact.selector, fee, amount, amount - amount / 100
+            )
+        );
+        ward.fund(id, amount);
+    }
+
+    // ------------------------------------------------------------------ admitSite, removeSite
+
+    function testFuzz_admitSite_keepsIt(address key, address payout, uint32 maxWeight) public {
+        vm.assume(key != address(0) && payout != address(0));
+        maxWeight = uint32(bound(maxWeight, 1, 2 ** 31 - 1));
+        StudyId id = create(sampleParams(Recording.Full));
+        vm.expectEmit(address(ward));
+        emit IWardRound.SiteAdmitted(id, key, payout, maxWeight, 1);
+        vm.prank(SPONSOR);
+        ward.admitSite(id, key, payout, maxWeight);
+        Site memory admitted = ward.site(id, key);
+        assertEq(admitted.payout, payout, "payout");
+        assertEq(admitted.maxWeight, maxWeight, "maxWeight");
+        assertEq(admitted.since, 1, "since");
+        assertEq(admitted.until, type(uint32).max, "until");
+        assertEq(ward.study(id).siteCount, 1, "siteCount");
+    }
+
+    function testFuzz_admitSite_rejectsWhatCannotWork(uint32 maxWeight) public {
+        StudyId id = create(sampleParams(Recording.Full));
+        address key = address(0x51);
+        bytes memory invalid =
+            abi.encodeWithSelector(IWardRound.WardRound_SiteInvalid.selector, id, key);
+        vm.startPrank(SPONSOR);
+        vm.expectRevert(invalid);
+        ward.admitSite(id, key, address(0), 1);
+        vm.expectRevert(invalid);
+        ward.admitSite(id, key, key, 0);
+        vm.expectRevert(invalid);
+        ward.admitSite(id, key, key, uint32(bound(maxWeight, 2 ** 31, type(uint32).max)));
+        vm.expectRevert(
+            abi.encodeWithSelector(IWardRound.WardRound_SiteInvalid.selector, id, address(0))
+        );
+        ward.admitSite(id, address(0), key, 1);
+        vm.stopPrank();
+    }
+
+    function testFuzz_sites_onlyBySponsor(address caller) public {
+        vm.assume(caller != SPONSOR);
+        StudyId id = create(sampleParams(Recording.Full));
+        bytes memory denied =
+            abi.encodeWithSelector(IWardRound.WardRound_NotSponsor.selector, id, caller);
+        vm.startPrank(caller);
+        vm.expectRevert(denied);
+        ward.admitSite(id, address(1), address(1), 1);
+        vm.expectRevert(denied);
+        ward.removeSite(id, address(1));
+        vm.stopPrank();
+    }
+
+    function test_removeSite_fromTheNextRoundAndForEver() public {
+        StudyId id = open(sampleParams(Recording.Root), 2);
+        address key = vm.addr(siteKeys(2)[0]);
+        closeRoot(id, 1, sampleRecord(1), FIRST);
+        vm.startPrank(SPONSOR);
+        vm.expectEmit(address(ward));
+        emit IWardRound.SiteRemoved(id, key, 3);
+        ward.removeSite(id, key);
+        assertEq(ward.site(id, key).until, 3, "still a member of round 2");
+        assertEq(ward.study(id).siteCount, 1, "siteCount");
+
+        vm.expectRevert(abi.encodeWithSelector(IWardRound.WardRound_SiteUnknown.selector, id, key));
+        ward.removeSite(id, key);
+        vm.expectRevert(abi.encodeWithSelector(IWardRound.WardRound_SiteExists.selector, id, key));
+        ward.admitSite(id, key, key, 1);
+        vm.expectRevert(
+            abi.encodeWithSelector(IWardRound.WardRound_SiteUnknown.selector, id, address(9))
+        );
+        ward.removeSite(id, address(9));
+
+        ward.admitSite(id, address(9), address(9), 1);
+        assertEq(ward.site(id, address(9)).since, 2, "a member of the round being worked on");
+        vm.stopPrank();
+    }
+
+    // ------------------------------------------------------------------ postBond
+
+    function testFuzz_postBond_once(uint96 bond, uint256 who) public {
+        StudyParams memory params = sampleParams(Recording.Full);
+        params.bond = uint96(bound(bond, 0, 2 ** 95));
+        StudyId id = create(params);
+        address coordinator = coordinators()[bound(who, 0, 2)];
+        vm.startPrank(coordinator);
+        vm.expectEmit(address(ward));
+        emit IWardRound.BondPosted(id, coordinator, params.bond);
+        ward.postBond(id);
+        Seat memory seat = ward.seat(id, coordinator);
+        assertTrue(seat.bonded, "bonded");
+        assertEq(seat.bond, params.bond, "bond");
+        assertEq(token.balanceOf(address(ward)), params.bond, "held");
+        vm.expectRevert(
+            abi.encodeWithSelector(IWardRound.WardRound_AlreadyBonded.selector, id, coordinator)
+        );
+        ward.postBond(id);
+        vm.stopPrank();
+    }
+
+    function testFuzz_postBond_onlyByCoordinators(address caller) public {
+        StudyId id = create(sampleParams(Recording.Full));
+        vm.assume(ward.seat(id, caller).place == 0);
+        vm.expectRevert(
+            abi.encodeWithSelector(IWardRound.WardRound_NotCoordinator.selector, id, caller)
+        );
+        vm.prank(caller);
+        ward.postBond(id);
+    }
+
+    // ------------------------------------------------------------------ openStudy
+
+    function testFuzz_openStudy_startsRoundOne(bytes32 initialModel, uint64 time) public {
+        vm.warp(bound(time, 1, 2 ** 40));
+        StudyParams memory params = sampleParams(Recording.Full);
+        params.initialModel = initialModel;
+        StudyId id = open(params, 3);
+        (uint32 round, address coordinator, uint64 openedAt, bytes32 previous) = ward.openRound(id);
+        assertEq(round, 1, "round");
+        assertEq(coordinator, FIRST, "coordinator");
+        assertEq(openedAt, block.timestamp, "openedAt");
+        assertEq(previous, keccak256(abi.encode(beginning(params))), "round 0");
+        assertEq(ward.commitment(id, 0), previous, "commitment");
+        vm.expectRevert(abi.encodeWithSelector(IWardRound.WardRound_StudyAlreadyOpen.selector, id));
+        vm.prank(SPONSOR);
+        ward.openStudy(id);
+    }
+
+    function testFuzz_openStudy_needsMoneySitesAndBond(uint128 missing) public {
+        StudyParams memory params = sampleParams(Recording.Full);
+        params.minSites = 2;
+        StudyId id = create(params);
+        uint128 needed = params.rewardPerRound * params.rounds;
+        missing = uint128(bound(missing, 1, needed));
+        vm.startPrank(SPONSOR);
+        ward.fund(id, needed - missing);
+        vm.expectRevert(
+            abi.encodeWithSelector(
+                IWardRound.WardRound_Underfunded.selector, id, needed - missing, needed
+            )
+        );
+        ward.openStudy(id);
+        ward.fund(id, missing);
+
+        ward.admitSite(id, address(1), address(1), 1);
+        ward.admitSite(id, address(2), address(1), 1);
+        ward.removeSite(id, address(2));
+        vm.expectRevert(abi.encodeWithSelector(IWardRound.WardRound_TooFewSites.selector, id, 1, 2));
+        ward.openStudy(id);
+        ward.admitSite(id, address(3), address(1), 1);
+
+        vm.expectRevert(abi.encodeWithSelector(IWardRound.WardRound_NotBonded.selector, id, FIRST));
+        ward.openStudy(id);
+        vm.stopPrank();
+        vm.prank(FIRST);
+        ward.postBond(id);
+        vm.prank(SPONSOR);
+        ward.openStudy(id);
+    }
+
+    function test_openStudy_withoutBondWhenNoneIsAsked() public {
+        StudyParams memory params = sampleParams(Recording.Full);
+        params.bond = 0;
+        params.rewardPerRound = 0;
+        StudyId id = create(params);
+        vm.startPrank(SPONSOR);
+        ward.admitSite(id, address(1), address(1), 1);
+        ward.openStudy(id);
+        vm.stopPrank();
+        assertEq(ward.study(id).coordinator, FIRST, "coordinator");
+    }
+
+    function testFuzz_openStudy_onlyBySponsor(address caller) public {
+        vm.assume(caller != SPONSOR);
+        StudyId id = create(sampleParams(Recording.Full));
+        vm.expectRevert(
+            abi.encodeWithSelector(IWardRound.WardRound_NotSponsor.selector, id, caller)
+        );
+        vm.prank(caller);
+        ward.openStudy(id);
+    }
+
+    function test_openRound_namesWhyThereIsNone() public {
+        StudyParams memory params = sampleParams(Recording.Root);
+        params.rounds = 1;
+        StudyId unknown = ward.studyIdOf(params);
+        vm.expectRevert(abi.encodeWithSelector(IWardRound.WardRound_StudyUnknown.selector, unknown));
+        ward.openRound(unknown);
+        StudyId id = open(params, 1);
+        closeRoot(id, 1, sampleRecord(1), FIRST);
+        vm.expectRevert(abi.encodeWithSelector(IWardRound.WardRound_StudyOver.selector, id, 1));
+        ward.openRound(id);
+        params.rounds = 2;
+        id = create(params);
+        vm.expectRevert(abi.encodeWithSelector(IWardRound.WardRound_StudyNotOpen.selector, id));
+        ward.openRound(id);
+    }
+}
