@@ -21,7 +21,7 @@ from rich.table import Table
 
 TOKEN = 10**18
 #: Width of everything in the table of rounds but the sites' own columns.
-_FIXED_WIDTH = 58
+_FIXED_WIDTH = 62
 _ROUNDS_SHOWN = 25
 
 
@@ -81,7 +81,7 @@ def rounds_table(rounds: list[dict[str, Any]], title: str, width: int) -> Table:
         width: of the screen; where a column a site does not fit, the worst and best are shown.
     """
     sites = sorted({site for row in rounds for site in row["accuracy"]})
-    columns = _FIXED_WIDTH + sum(max(len(site), 4) + 2 for site in sites) <= width
+    columns = _FIXED_WIDTH + sum(max(len(site), 4) + 3 for site in sites) <= width
     table = Table(
         title=f"{title}: accuracy in % on each site's own test rows",
         title_justify="left",

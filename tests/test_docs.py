@@ -1,0 +1,400 @@
+"""README.md and docs/ say what is true: commands, output, links, keys, fields."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import types
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, Union, get_args, get_origin
+from urllib.parse import unquote
+
+import click
+import pytest
+import torch
+import typer
+from pydantic import BaseModel
+from pydantic_core import PydanticUndefined
+
+from learning.datasets import SOURCES
+from learning.models import MODELS
+from protocol.manifest import Manifest
+from protocol.record import Record, StudyParams
+from protocol.report import METRIC_NAMES, Report
+from protocol.study import (
+    AggregationSpec,
+    ChainSpec,
+    ModelSpec,
+    RewardSpec,
+    StudySpec,
+    StudyTable,
+    TrainingSpec,
+)
+from simulations.attackers import ATTACKS
+from simulations.scenario import Behaviour, DataSpec, Scenario, builtin_scenarios
+from tests.shown import PAGES, PICTURES, ROOT, Block, blocks, run_block
+from wardround import app
+
+BLOCKS = [block for page in PAGES for block in blocks(page)]
+CLI = typer.main.get_command(app)
+assert isinstance(CLI, click.Group)
+
+
+def text_of(page: str) -> str:
+    return (ROOT / page).read_text(encoding="utf-8")
+
+
+def where(block: Block) -> str:
+    return f"{block.page}:{block.line}"
+
+
+# ---------------------------------------------------------------- commands
+
+
+def simple_commands(line: str) -> Iterator[list[str]]:
+    """Split a shell line into the words of each command in it."""
+    for substituted in re.findall(r"\$\((.*?)\)", line):
+        yield from simple_commands(substituted)
+    lexer = shlex.shlex(
+        re.sub(r"\$\(.*?\)", "SUBSTITUTED", line), posix=True, punctuation_chars=True
+    )
+    lexer.whitespace_split = True
+    words: list[str] = []
+    for word in [*lexer, ";"]:
+        if set(word) <= set(";&|"):
+            if words:
+                yield words
+            words = []
+        elif set(word) <= set("<>"):
+            words.append(">")
+        else:
+            words.append(word)
+
+
+def command_lines(program: str) -> list[tuple[str, list[str]]]:
+    found = []
+    for block in BLOCKS:
+        for line in block.commands:
+            for words in simple_commands(line):
+                if words[0] == program:
+                    found.append((f"{where(block)}: {line}", words[1:]))
+    return found
+
+
+def parse(words: list[str]) -> None:
+    """Parse a command line as the program does, without running anything."""
+    words = words[: words.index(">")] if ">" in words else words
+    name, rest = next((w, words[i + 1 :]) for i, w in enumerate(words) if not w.startswith("-"))
+    command = CLI.get_command(click.Context(CLI), name)
+    assert command is not None, f"there is no command {name}"
+    command.make_context(name, list(rest))
+
+
+def test_every_command_line_parses() -> None:
+    lines = command_lines("wardround")
+    assert len(lines) > 10
+    for line, words in lines:
+        try:
+            parse(words)
+        except (click.ClickException, AssertionError) as error:
+            pytest.fail(f"{line}: {error}")
+
+
+@pytest.mark.parametrize("line", ["nothing", "audit", "simulate --engine horse", "simulate --ever"])
+def test_wrong_command_lines_are_noticed(line: str) -> None:
+    with pytest.raises((click.ClickException, AssertionError)):
+        parse(line.split())
+
+
+def test_every_command_and_option_is_documented() -> None:
+    shown = {words[0] for _, words in command_lines("wardround")}
+    assert set(CLI.commands) <= shown
+    everything = "\n".join(map(text_of, PAGES))
+    options = {
+        option
+        for command in CLI.commands.values()
+        for parameter in command.params
+        if isinstance(parameter, click.Option)
+        for option in parameter.opts
+    }
+    # These two say in `--help` all that there is to say.
+    missing = {option for option in options if option not in everything}
+    assert missing <= {"--seed", "--chain-id"}
+
+
+def test_make_targets_exist() -> None:
+    targets = set(re.findall(r"^([a-z]+):.*## ", text_of("Makefile"), re.MULTILINE))
+    asked = {word for _, words in command_lines("make") for word in words}
+    assert {"demo", "check", "test", "bench", "setup"} <= asked <= targets
+
+
+def test_scenarios_named_exist() -> None:
+    asked = {words[1] for _, words in command_lines("wardround") if words[0] == "simulate"}
+    assert {name for name in asked if not name.endswith(".toml")} == set(builtin_scenarios())
+
+
+# ---------------------------------------------------------------- links and pictures
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_relative_links_lead_somewhere(page: str) -> None:
+    plain = re.sub(r"^```.*?^```$", "", text_of(page), flags=re.MULTILINE | re.DOTALL)
+    for target in re.findall(r"\]\(([^)\s]+)\)", plain):
+        if re.match(r"[a-z]+:", target):
+            assert target.startswith("https://"), target
+            continue
+        path, _, anchor = unquote(target).partition("#")
+        file = (ROOT / page).parent / path if path else ROOT / page
+        assert file.exists(), f"{page}: {target}"
+        if anchor:
+            headings = re.findall(r"^#+ (.+)$", file.read_text(encoding="utf-8"), re.MULTILINE)
+            assert anchor in {anchor_of(heading) for heading in headings}, f"{page}: {target}"
+
+
+def anchor_of(heading: str) -> str:
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+
+
+def test_every_picture_is_small_and_shown() -> None:
+    pictures = list((ROOT / "docs" / "images").iterdir())
+    assert {picture.name for picture in pictures} == set(PICTURES.values())
+    everything = "\n".join(map(text_of, PAGES))
+    for picture in pictures:
+        assert picture.read_bytes().startswith(b"\x89PNG")
+        assert picture.stat().st_size < 100 * 1024
+        assert f"images/{picture.name})" in everything
+
+
+def test_every_page_can_be_reached_from_the_readme() -> None:
+    reached, ahead = set(), ["README.md"]
+    while ahead:
+        page = ahead.pop()
+        reached.add(page)
+        for target in re.findall(r"\]\(([\w./-]+\.md)\)", text_of(page)):
+            name = ((ROOT / page).parent / target).resolve().relative_to(ROOT).as_posix()
+            if name not in reached:
+                ahead.append(name)
+    assert set(PAGES) <= reached
+
+
+def test_files_named_in_code_exist() -> None:
+    names = "protocol|contracts|ledger|learning|client|coordinator|simulations|benchmarks|tests"
+    for page in PAGES:
+        for name in re.findall(rf"`((?:{names})/[\w/]*\w\.\w+)`", text_of(page)):
+            assert (ROOT / name).exists(), f"{page}: {name}"
+
+
+def test_map_of_folders_is_whole() -> None:
+    drawn = next(b for b in BLOCKS if b.page == "README.md" and "wardround.py" in b.text)
+    folders = {path.name for path in ROOT.iterdir() if (path / "__init__.py").exists()} | {"docs"}
+    assert set(re.findall(r"(\w+)/", drawn.text)) == folders
+
+
+def test_copies_of_files_are_current() -> None:
+    copies = [block for block in BLOCKS if block.file]
+    assert copies
+    for block in copies:
+        assert block.text == text_of(str(block.file)), f"{where(block)}: run python -m tests.shown"
+
+
+# ---------------------------------------------------------------- keys and fields
+
+
+def tables_below(page: str, heading: str) -> list[dict[str, str]]:
+    """Read the tables under a heading, down to the next one: second column by key."""
+    section = re.search(
+        rf"^#+ {re.escape(heading)}$(.*?)(?=^#|\Z)", text_of(page), re.MULTILINE | re.DOTALL
+    )
+    assert section, f"{page} has no heading {heading!r}"
+    tables: list[dict[str, str]] = []
+    for line in section[1].splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if re.fullmatch(r"\|( --- \|)+", line):
+            tables.append({})
+        elif line.startswith("| `") and tables:
+            tables[-1][cells[0].strip("`")] = cells[1]
+    return tables
+
+
+def fields_of(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    """Name a document's fields: `a.b` of a part, `a[].b` of a list of parts."""
+    for name, field in model.model_fields.items():
+        name = prefix + (field.alias or name)
+        part, listed = part_of(field.annotation)
+        if part is None:
+            yield name
+            continue
+        if not field.is_required() or type(None) in get_args(field.annotation):
+            yield name
+        yield from fields_of(part, f"{name}{'[]' if listed else ''}.")
+
+
+def part_of(annotation: Any) -> tuple[type[BaseModel] | None, bool]:
+    origin = get_origin(annotation)
+    if origin is Annotated:
+        return part_of(get_args(annotation)[0])
+    if origin is list:
+        return part_of(get_args(annotation)[0])[0], True
+    if origin in (Union, types.UnionType):
+        return part_of(next(a for a in get_args(annotation) if a is not type(None)))
+    is_part = isinstance(annotation, type) and issubclass(annotation, BaseModel)
+    return (annotation if is_part else None), False
+
+
+def test_manifest_fields_are_those_of_the_code() -> None:
+    (table,) = tables_below("docs/protocol.md", "Manifest fields")
+    assert list(table) == list(fields_of(Manifest))
+
+
+def test_report_fields_are_those_of_the_code() -> None:
+    (table,) = tables_below("docs/protocol.md", "Report fields")
+    assert list(table) == list(fields_of(Report))
+    assert set(re.findall(r"`(\w+)`", table["metrics"])) == METRIC_NAMES
+
+
+def camel(name: str) -> str:
+    head, *rest = name.split("_")
+    return head + "".join(part.capitalize() for part in rest)
+
+
+@pytest.mark.parametrize(
+    ("heading", "kind", "abi"),
+    [
+        ("4. Study", StudyParams, "_PARAMS_ABI"),
+        ("Record fields", Record, "_RECORD_ABI"),
+    ],
+)
+def test_abi_fields_are_those_of_the_code(heading: str, kind: type, abi: str) -> None:
+    from protocol import record
+
+    (table,) = tables_below("docs/protocol.md", heading)
+    assert list(table) == [camel(name) for name in kind.__dataclass_fields__]  # type: ignore[attr-defined]
+    assert "(" + ",".join(table.values()) + ")" == getattr(record, abi)
+
+
+def test_reasons_are_those_of_the_code() -> None:
+    (table,) = tables_below("docs/protocol.md", "6. Messages")
+    sources = [
+        text_of(f"coordinator/{name}.py") for name in ("verification", "strategy", "session")
+    ]
+    sources.append(text_of("coordinator/round.py"))
+    pattern = r"(?:ReplyRefused\(|_Unreadable\(|reason=)\"(\w+)\""
+    assert set(table) == {reason for source in sources for reason in re.findall(pattern, source)}
+
+
+def documented_default(cell: str) -> Any:
+    text = cell.strip("`")
+    if text == "":
+        return PydanticUndefined
+    return json.loads(text)
+
+
+def actual_default(field: Any) -> Any:
+    default = field.get_default(call_default_factory=True)
+    return PydanticUndefined if default is None else default
+
+
+KEYS: list[tuple[str, int, type[BaseModel]]] = [
+    ("`[study]`", 0, StudyTable),
+    ("`[model]`", 0, ModelSpec),
+    ("`[training]`", 0, TrainingSpec),
+    ("`[aggregation]`", 0, AggregationSpec),
+    ("`[rewards]`", 0, RewardSpec),
+    ("`[chain]`", 0, ChainSpec),
+    ("`[data]`", 0, DataSpec),
+    ("`[data]`", 1, SOURCES["breast-cancer"]),
+    ("`[data]`", 2, SOURCES["generated"]),
+    ("`[[behaviour]]`", 0, Behaviour),
+]
+
+
+@pytest.mark.parametrize(("heading", "place", "model"), KEYS)
+def test_keys_are_those_of_the_code(heading: str, place: int, model: type[BaseModel]) -> None:
+    table = tables_below("docs/study-file.md", heading)[place]
+    documented = {key: documented_default(cell) for key, cell in table.items()}
+    assert documented == {name: actual_default(field) for name, field in model.model_fields.items()}
+
+
+def test_no_table_of_a_study_is_left_out() -> None:
+    headings = set(re.findall(r"^#+ `\[+(\w+)\]+`$", text_of("docs/study-file.md"), re.MULTILINE))
+    assert headings == (set(StudySpec.model_fields) | set(Scenario.model_fields)) - {"about"}
+
+
+def test_names_to_choose_from_are_documented() -> None:
+    page = text_of("docs/study-file.md")
+    for name in [*MODELS, *SOURCES, *ATTACKS, "label_flip", "nan"]:
+        assert f"`{name}`" in page
+    for model in MODELS.values():
+        for argument in model.model_fields:
+            assert f"`{argument}`" in page
+
+
+# ---------------------------------------------------------------- output
+
+VARYING = [
+    (re.compile(r"0x[0-9a-fA-F]{64}"), "DIGEST"),
+    (re.compile(r"0x[0-9a-fA-F]{40}"), "ADDRESS"),
+    (re.compile(r"b[a-z2-7]{58}"), "CID"),
+    (re.compile(r"\d+\.\d s\b"), "SECONDS"),
+    # Zero bytes cost less than others, and digests have more or fewer of them.
+    (re.compile(r"\b1\d\d,\d{3}\b"), "GAS"),
+]
+
+
+def shape(text: str) -> list[str]:
+    for pattern, word in VARYING:
+        text = pattern.sub(word, text)
+    return [re.sub(r"[ ─━]+", " ", line).strip() for line in text.splitlines()]
+
+
+@pytest.fixture(scope="module")
+def session(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, tuple[Block, str]]]:
+    """Type the README's commands on the demo, in their order."""
+    folder = tmp_path_factory.mktemp("reader")
+    wanted = ("make demo", "wardround audit runs/demo", "wardround claim runs/demo")
+    said = {}
+    for block in blocks("README.md"):
+        if block.language == "console" and block.commands[0] in wanted:
+            said[block.commands[0]] = (block, run_block(block, folder))
+    assert set(said) == set(wanted)
+    return folder, said
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "command", ["make demo", "wardround audit runs/demo", "wardround claim runs/demo"]
+)
+def test_readme_shows_what_the_demo_says(session: Any, command: str) -> None:
+    block, now = session[1][command]
+    shown = block.text
+    if torch.backends.cpu.get_cpu_capability() not in ("AVX2", "AVX512"):
+        # Other processors round otherwise, so models and accuracies are others.
+        shown, now = (re.sub(r"[0-9a-f.,]+…?", "#", text) for text in (shown, now))
+    assert shape(now) == shape(shown), "if that is meant: python -m tests.shown"
+
+
+@pytest.mark.slow
+def test_summary_keys_are_those_of_the_readme(session: Any) -> None:
+    summary = json.loads((session[0] / "runs/demo/summary.json").read_text(encoding="utf-8"))
+    section = text_of("README.md").split("<!-- summary -->")[1].split("\n\n")[0]
+    rows = [line.strip("| ").split(" | ") for line in section.strip().splitlines()[2:]]
+    keys = {key for names, _ in rows for key in re.findall(r"`([\w\[\].]+)`", names)}
+    final = next(meaning for names, meaning in rows if names == "`final`")
+    assert keys - {"rounds[]"} == (set(summary) - {"rounds"}) | {
+        f"rounds[].{key}" for key in summary["rounds"][0]
+    }
+    assert set(re.findall(r"`(\w+)`", final)) == set(summary["final"])
+
+
+@pytest.mark.slow
+def test_run_folder_has_what_the_readme_names(session: Any) -> None:
+    run = session[0] / "runs/demo"
+    section = text_of("README.md").split("## Follow one update")[1].split("\n## ")[0]
+    named = set(re.findall(r"`([\w./-]+(?:\.\w+|/))`", section)) - {"runs/demo"}
+    found = {path.relative_to(run).as_posix() for path in run.rglob("*")}
+    found |= {path.name for path in run.rglob("*")} | {f"{path.name}/" for path in run.iterdir()}
+    assert named - found == set()
+    sizes = {path.stat().st_size for path in (run / "store").iterdir()}
+    assert 124 in sizes
