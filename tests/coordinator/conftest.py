@@ -1,0 +1,112 @@
+"""A prepared network on an embedded chain, and what its sites would send."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from coordinator.session import Position, Session
+from coordinator.verification import RawVector, Reply
+from ledger.store import FolderStore
+from protocol.canonical import sha256_digest
+from protocol.contribution import Entry
+from protocol.fixed_point import Int32Vector, vector_bytes
+from protocol.identifiers import SiteAddress, hex_of
+from protocol.manifest import Dropped
+from protocol.merkle import vector_root
+from protocol.messages import VECTOR_DTYPE, VECTOR_FORMAT, Delivery
+from protocol.report import Report
+from simulations.network import Network
+from tests.integration.networks import prepared, small_scenario
+
+
+@dataclass(frozen=True)
+class Hospitals:
+    """A network whose sites answer without training: random updates, truly signed."""
+
+    network: Network
+
+    @property
+    def sites(self) -> list[SiteAddress]:
+        return [SiteAddress(party.account.address) for party in self.network.parties]
+
+    @property
+    def asked(self) -> dict[int, SiteAddress]:
+        return dict(enumerate(self.sites))
+
+    def session(self) -> Session:
+        """A coordinator that knows nothing but chain and store."""
+        contract = self.network.contract
+        store = FolderStore(self.network.folders.store)
+        facts = contract.facts(self.network.study)
+        return Session(contract, self.network.keys.coordinator, store, facts)
+
+    def reply(
+        self, node: int, position: Position, update: Int32Vector | None = None, weight: int = 0
+    ) -> Reply:
+        """What the site at a node sends; a weight of 0 stands for its rows."""
+        network = self.network
+        party = network.parties[node]
+        if update is None:
+            random = np.random.default_rng([position.round, node])
+            count = network.params.parameter_count
+            update = random.integers(-(2**18), 2**18, count, dtype=np.int32)
+        rows = len(party.data.train)
+        report = Report(
+            study=hex_of(network.study),
+            round=position.round,
+            site=party.account.address.lower(),
+            examples=rows,
+            metrics={},
+            privacy=None,
+            code=hex_of(network.params.code),
+            seconds=0.0,
+        ).encode()
+        data = vector_bytes(update)
+        entry = Entry(
+            SiteAddress(party.account.address),
+            weight or rows,
+            vector_root(data),
+            sha256_digest(report),
+            bytes(65),
+        )
+        model = position.previous.record.model
+        statement = entry.contribution(network.study, position.round, model)
+        signature = statement.sign(network.contract.domain, bytes(party.account.key))
+        delivery = Delivery(
+            network.study, position.round, replace(entry, signature=signature), report
+        )
+        return Reply(delivery.fields(), RawVector(VECTOR_DTYPE, VECTOR_FORMAT, data))
+
+    def replies(self, position: Position) -> list[tuple[int, Reply | Dropped]]:
+        return [(node, self.reply(node, position)) for node in self.asked]
+
+
+def hospitals_of(tmp_path: Path, **tables: Any) -> Iterator[Hospitals]:
+    with prepared(small_scenario(**tables), tmp_path / "network") as network:
+        yield Hospitals(network)
+
+
+@pytest.fixture
+def hospitals(tmp_path: Path) -> Iterator[Hospitals]:
+    """Three hospitals, at least two needed, mean."""
+    yield from hospitals_of(tmp_path)
+
+
+@pytest.fixture
+def five(tmp_path: Path) -> Iterator[Hospitals]:
+    """Five hospitals, at least three needed, trimmed mean, root recording."""
+    yield from hospitals_of(
+        tmp_path,
+        aggregation={"rule": "trimmed_mean", "trim": 1, "min_sites": 3},
+        chain={"recording": "root"},
+        data={
+            "name": "generated",
+            "arguments": {"sites": 5, "rows": 30, "test_rows": 10, "features": 6},
+        },
+    )

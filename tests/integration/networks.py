@@ -1,0 +1,95 @@
+"""Small networks for the tests that need a whole one: prepared, or run to their end."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from ledger.embedded import EmbeddedChain
+from ledger.evm import Genesis
+from ledger.journal import start_journaled
+from simulations.network import Network, new_folder, new_keys, prepare
+from simulations.results import Results
+from simulations.run import simulate
+from simulations.scenario import Scenario
+
+CHAIN_ID = 31337
+FEATURES = 6
+
+
+def small_scenario(**tables: Any) -> Scenario:
+    """Three hospitals with made-up rows and seven parameters; tables named are merged over it."""
+    value: dict[str, Any] = {
+        "study": {"name": "small", "rounds": 3, "seed": 5},
+        "model": {"name": "logistic", "arguments": {"features": FEATURES}},
+        "training": {"learning_rate": 0.2, "batch_size": 8, "local_epochs": 1},
+        "aggregation": {"min_sites": 2},
+        "rewards": {"per_round": "1000", "scoring": "alignment"},
+        "data": {
+            "name": "generated",
+            "arguments": {"sites": 3, "rows": 40, "test_rows": 20, "features": FEATURES},
+        },
+    }
+    for name, table in tables.items():
+        known = value.get(name)
+        value[name] = {**known, **table} if isinstance(known, Mapping) else table
+    return Scenario.model_validate(value)
+
+
+def toml_of(scenario: Scenario) -> str:
+    """A scenario as its file: flat tables, whose JSON forms are TOML too."""
+    lines: list[str] = []
+    for name, table in scenario.model_dump(mode="json", exclude_defaults=True).items():
+        if isinstance(table, list):
+            for row in table:
+                lines += [f"[[{name}]]", *(f"{k} = {_toml(v)}" for k, v in row.items()), ""]
+        elif isinstance(table, dict):
+            lines += [f"[{name}]", *(f"{k} = {_toml(v)}" for k, v in table.items()), ""]
+    return "\n".join(lines)
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{key} = {_toml(inner)}" for key, inner in value.items()) + " }"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_toml, value)) + "]"
+    return f'"{value}"' if isinstance(value, str) else str(value).lower()
+
+
+@contextmanager
+def prepared(scenario: Scenario, folder: Path) -> Iterator[Network]:
+    """Lay a network out on an embedded chain of its own, with a journal, up to its first round."""
+    folders = new_folder(folder)
+    keys = new_keys(folders)
+    genesis = Genesis(CHAIN_ID, 1_760_000_000, dict.fromkeys(keys.addresses, 10**21))
+    chain = EmbeddedChain(f"test-{os.getpid()}-{time.monotonic_ns()}", genesis)
+    journal = start_journaled(folders.journal, chain)
+    try:
+        yield prepare(scenario, folders, keys, chain, data_dir=None)
+    finally:
+        journal.close()
+        chain.close()
+
+
+def run(scenario: Scenario, folder: Path, **choices: Any) -> Results:
+    """Run a scenario to its end, as `wardround simulate` does."""
+    return simulate(scenario, toml_of(scenario), folder, **choices)
+
+
+@cache
+def finished_run(base: Path) -> Path:
+    """Run the small scenario once for all tests of a session; nobody may change its folder."""
+    folder = base / "finished"
+    run(small_scenario(), folder)
+    return folder
+
+
+def copied(run_folder: Path, to: Path) -> Path:
+    """Copy a run's folder, to do something bad to it."""
+    return Path(shutil.copytree(run_folder, to))
