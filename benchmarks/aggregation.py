@@ -33,7 +33,7 @@ _WEIGHT = "num-examples"
 def measure(quick: bool) -> Result:
     """Measure 10 updates of 25 million parameters."""
     count, sites = (10_000, 3) if quick else (25_000_000, 10)
-    ours, peer, copying, rooting = _times(count, sites, repeats=1 if quick else 3)
+    ours, peer, copying, rooting = _times(count, sites, repeats=1 if quick else 5)
     gigabytes = sites * count * 4 / 1e9
     peaks = _peaks(count, [1, 2, 3] if quick else [2, 5, 10])
     return Result(
