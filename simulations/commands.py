@@ -217,22 +217,20 @@ def show(
     ] = None,
 ) -> None:
     """Show an object of a run's store, verified: a manifest, report, vector or specification."""
-    store = FolderStore(run / "store")
+    # Asked first, because opening a store makes its folder.
     if not (run / "store").is_dir():
         raise ScenarioError(str(run), "this is not the folder of a run: store is missing")
+    store = FolderStore(run / "store")
     if cid is not None:
         data = store.get(cid)
         kind, words = _describe(data)
         _out.print(f"{cid}: {kind}, {len(data):,} bytes", soft_wrap=True)
         _out.print(words, markup=False, soft_wrap=True)
         return
-    table = Table(header_style="bold")
-    for column in ("object", "kind", "bytes"):
-        table.add_column(column, justify="right" if column == "bytes" else "left", no_wrap=True)
+    # Plain lines: a CID that a narrow table cuts off names nothing.
     for name in sorted(store.cids()):
         data = store.get(name)
-        table.add_row(name, _describe(data)[0], f"{len(data):,}")
-    _out.print(table)
+        _out.print(f"{name}  {_describe(data)[0]:<13}  {len(data):>9,}", soft_wrap=True)
 
 
 def verify_file(
