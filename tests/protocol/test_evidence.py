@@ -1,0 +1,225 @@
+"""Evidence that a closed round breaks the rules: what is cut out leads to the committed roots."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from protocol.contribution import ENTRY_BYTES, Entry
+from protocol.errors import Malformed
+from protocol.evidence import CALLDATA_LIMIT, CHUNK_COORDINATES, CoordinateEvidence, value_at
+from protocol.fixed_point import INT32_MAX, INT32_MIN, Int32Vector, add_exact
+from protocol.identifiers import Digest, Root, site_address
+from protocol.inspection import (
+    by_site,
+    chunk_leaf,
+    coordinate_evidence,
+    entry_leaf,
+    first_wrong_coordinate,
+    omission,
+    split_entries,
+    tally_steps,
+    unsorted_pair,
+    wrong_totals,
+)
+from protocol.merkle import entries_root, leaf_hash, vector_root, verify_inclusion
+from protocol.record import Record, RuleId
+from protocol.rules import Rule, aggregate
+
+RULES = [Rule(RuleId.MEAN), Rule(RuleId.MEDIAN), Rule(RuleId.TRIMMED_MEAN, 1)]
+
+
+def entry_of(place: int, weight: int = 1) -> bytes:
+    site = site_address("0x" + (place + 1).to_bytes(20, "big").hex())
+    return Entry(site, weight, Root(bytes(32)), Digest(bytes(32)), bytes(65)).pack()
+
+
+def record_of(count: int, total_weight: int) -> Record:
+    zero = bytes(32)
+    return Record(Root(zero), Root(zero), Digest(zero), Root(zero), count, total_weight, 0)
+
+
+def vectors(seed: int, count: int, size: int) -> list[Int32Vector]:
+    random = np.random.default_rng(seed)
+    return [random.integers(-(2**20), 2**20, size, dtype=np.int32) for _ in range(count)]
+
+
+def evidence_of(
+    coordinate: int, updates: Sequence[Int32Vector], base: Int32Vector, model: Int32Vector
+) -> CoordinateEvidence:
+    entries = b"".join(entry_of(place) for place in range(len(updates)))
+    return coordinate_evidence(coordinate, entries, updates, base, model)
+
+
+# ---------------------------------------------------------------- vectors
+
+
+@given(size=st.integers(1, 2000), data=st.data())
+def test_chunk_leads_to_root_and_holds_its_coordinates(size: int, data: st.DataObject) -> None:
+    (vector,) = vectors(size, 1, size)
+    coordinate = data.draw(st.integers(0, size - 1))
+    index = coordinate // CHUNK_COORDINATES
+    leaf = chunk_leaf(vector.data, index)
+    chunks = -(-size // CHUNK_COORDINATES)
+    verify_inclusion(leaf_hash(leaf.data), index, chunks, leaf.path, vector_root(vector.data))
+    assert value_at(leaf.data, coordinate) == vector[coordinate]
+    assert leaf.opening == leaf.data + b"".join(leaf.path)
+    assert len(leaf.opening) == leaf.calldata_bytes
+
+
+def test_chunk_is_refused_when_the_vector_has_none_there() -> None:
+    with pytest.raises(Malformed):
+        chunk_leaf(np.zeros(CHUNK_COORDINATES, np.int32).data, 1)
+
+
+@pytest.mark.parametrize("value", [INT32_MIN, -1, 0, INT32_MAX])
+def test_value_at_reads_signed_numbers(value: int) -> None:
+    assert value_at(np.array([7, value], np.int32).tobytes(), CHUNK_COORDINATES + 1) == value
+
+
+@given(seed=st.integers(0, 2**32 - 1), size=st.integers(1, 700), data=st.data())
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)
+def test_first_wrong_coordinate_is_the_one_that_was_shifted(
+    rule: Rule, seed: int, size: int, data: st.DataObject
+) -> None:
+    updates = vectors(seed, 3, size)
+    (base,) = vectors(seed + 1, 1, size)
+    weights = [3, 1, 9]
+    model = add_exact(base, aggregate(rule, updates, weights))
+    assert first_wrong_coordinate(rule, base, updates, weights, model) is None
+    shifted = data.draw(st.integers(0, size - 1))
+    model[shifted:] += 1
+    assert first_wrong_coordinate(rule, base, updates, weights, model) == shifted
+
+
+def test_a_sum_outside_of_int32_is_wrong_whatever_is_recorded() -> None:
+    base = np.array([0, INT32_MAX], np.int32)
+    updates = [np.array([5, 1], np.int32)]
+    wrapped = np.array([5, INT32_MIN], np.int32)
+    assert first_wrong_coordinate(RULES[0], base, updates, [1], wrapped) == 1
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)
+@pytest.mark.parametrize("count", [3, 4, 5, 8])
+def test_order_statistics_bound_what_a_rule_averages(rule: Rule, count: int) -> None:
+    updates = vectors(count, count, 300)
+    evidence = evidence_of(299, updates, updates[0], updates[1])
+    low, high = evidence.order_statistics(rule)
+    values = sorted(int(update[299]) for update in updates)
+    assert sorted(evidence.values) == values
+    if rule.id is RuleId.MEAN:
+        assert (low, high) == (0, 0)
+    elif rule.id is RuleId.MEDIAN:
+        assert (low + high) // 2 == aggregate(rule, updates, [1] * count)[299]
+    else:
+        kept = [value for value in values if low <= value <= high]
+        assert sum(kept) // len(kept) == aggregate(rule, updates, [1] * count)[299]
+
+
+@pytest.mark.parametrize("limit", [4000, 7000, CALLDATA_LIMIT])
+def test_steps_fit_the_limit_and_keep_the_order(limit: int) -> None:
+    updates = vectors(5, 11, 600)
+    evidence = evidence_of(520, updates, updates[0], updates[1])
+    steps = evidence.steps(limit)
+    assert all(step.calldata_bytes <= limit for step in steps)
+    assert b"".join(step.entries for step in steps) == evidence.entries
+    assert [leaf for step in steps for leaf in step.updates] == list(evidence.updates)
+    assert (len(steps) == 1) == (evidence.calldata_bytes <= limit)
+
+
+def test_steps_are_refused_when_not_one_entry_fits() -> None:
+    updates = vectors(5, 2, 600)
+    with pytest.raises(Malformed):
+        evidence_of(0, updates, updates[0], updates[1]).steps(2000)
+
+
+# ---------------------------------------------------------------- entries
+
+
+@given(count=st.integers(1, 40), data=st.data())
+def test_entry_leads_to_root(count: int, data: st.DataObject) -> None:
+    entries = [entry_of(place) for place in range(count)]
+    assert split_entries(b"".join(entries)) == entries
+    index = data.draw(st.integers(0, count - 1))
+    leaf = entry_leaf(entries, index)
+    verify_inclusion(leaf_hash(leaf.data), index, count, leaf.path, entries_root(entries))
+
+
+def test_entries_are_not_split_when_one_is_cut() -> None:
+    with pytest.raises(Malformed):
+        split_entries(bytes(ENTRY_BYTES + 1))
+
+
+@given(count=st.integers(2, 20), data=st.data())
+def test_unsorted_pair_is_found_where_it_stands(count: int, data: st.DataObject) -> None:
+    entries = [entry_of(place) for place in range(count)]
+    assert unsorted_pair(entries) is None
+    place = data.draw(st.integers(0, count - 2))
+    if data.draw(st.booleans()):
+        entries[place + 1] = entries[place]
+    else:
+        entries[place], entries[place + 1] = entries[place + 1], entries[place]
+    pair = unsorted_pair(entries)
+    assert pair is not None
+    assert pair.second.index == pair.first.index + 1
+    assert pair.first.data[:20] >= pair.second.data[:20]
+    for leaf in (pair.first, pair.second):
+        verify_inclusion(leaf_hash(leaf.data), leaf.index, count, leaf.path, entries_root(entries))
+
+
+@given(count=st.integers(1, 20), data=st.data())
+def test_omission_names_the_neighbours_of_a_missing_site(count: int, data: st.DataObject) -> None:
+    whole = [entry_of(place) for place in range(count + 1)]
+    missing = data.draw(st.integers(0, count))
+    entries = whole[:missing] + whole[missing + 1 :]
+    site = Entry.unpack(whole[missing]).site
+    evidence = omission(entries, site)
+    before, after = evidence.before, evidence.behind
+    assert evidence.place == missing
+    assert (before is None) == (missing == 0)
+    assert (after is None) == (missing == count)
+    if before is not None:
+        assert (before.index, before.data) == (missing - 1, whole[missing - 1])
+    if after is not None:
+        assert (after.index, after.data) == (missing, whole[missing + 1])
+    with pytest.raises(Malformed):
+        omission(whole, site)
+
+
+@pytest.mark.parametrize(
+    ("count", "total", "weights", "words"),
+    [
+        (3, 6, [1, 2, 3], None),
+        (4, 6, [1, 2, 3], "its tree holds 3"),
+        (3, 7, [1, 2, 3], "its entries' is 6"),
+    ],
+)
+def test_wrong_totals_say_what_is_wrong(
+    count: int, total: int, weights: list[int], words: str | None
+) -> None:
+    entries = [Entry.unpack(entry_of(place, weight)) for place, weight in enumerate(weights)]
+    found = wrong_totals(entries, record_of(count, total))
+    assert found is None if words is None else found is not None and words in found
+
+
+def test_tally_steps_cut_between_entries() -> None:
+    entries = b"".join(entry_of(place) for place in range(7))
+    steps = list(tally_steps(entries, limit_bytes=2 * ENTRY_BYTES + 50))
+    assert [len(step) // ENTRY_BYTES for step in steps] == [2, 2, 2, 1]
+    assert b"".join(steps) == entries
+
+
+# ---------------------------------------------------------------- rewards
+
+
+@given(st.dictionaries(st.integers(1, 2**160 - 1), st.integers(0, 2**128)))
+def test_rewards_ascend_by_site(amounts: dict[int, int]) -> None:
+    earned = {
+        site_address("0x" + key.to_bytes(20, "big").hex()): amount
+        for key, amount in amounts.items()
+    }
+    rows = by_site(earned)
+    assert dict(rows) == earned
+    assert [int(site, 16) for site, _ in rows] == sorted(amounts)
