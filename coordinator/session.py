@@ -6,6 +6,7 @@ chain and the store, so that whoever holds the key can go on where another stopp
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
@@ -117,7 +118,8 @@ class Session:
 
         Args:
             position: where the study stands.
-            asked: the sites that were asked, by node.
+            asked: the sites that were asked, by node. Several nodes may claim one site: a bad
+                answer counts against it only when no other node is left to give a good one.
             answers: what came from each node: a reply, or why there is none; ends when all
                 have answered or time is up.
         Raises:
@@ -126,8 +128,13 @@ class Session:
         state = RoundState(position.round, frozenset(asked.values()), self.facts.params.min_sites)
         state = tick(state, TimeUp()) if not asked else state
         collected = _Collected(self, position)
+        left = Counter(asked.values())
         for node, answer in answers:
-            state = tick(state, collected.take(answer, asked[node], state))
+            site = asked[node]
+            left[site] -= 1
+            event = collected.take(answer, site, state)
+            if not (isinstance(event, SiteDropped) and left[site] > 0):
+                state = tick(state, event)
         if state.phase is Phase.COLLECTING:
             state = tick(state, TimeUp())
         if state.phase is Phase.FAILED:

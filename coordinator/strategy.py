@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from math import inf
 
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 from flwr.common.constant import ErrorCode
@@ -165,9 +166,9 @@ class WardroundStrategy(Strategy):
             introduction = _introduction(reply)
             if introduction is None or introduction.site not in self.session.facts.members:
                 continue
-            if introduction.site not in found.values():
-                found[self._node(reply)] = introduction.site
-                self.names[introduction.site] = introduction.name
+            # Anybody may claim an address, and only its owner can sign for it: ask all who do.
+            found[self._node(reply)] = introduction.site
+            self.names.setdefault(introduction.site, introduction.name)
         return found
 
     def _messages(
@@ -250,13 +251,16 @@ def _site_metrics(message: Message) -> SiteMetrics | None:
     if message.has_error() or "metrics" not in message.content.metric_records:
         return None
     values = message.content.metric_records["metrics"]
-    try:
-        examples, correct = int(values["examples"]), int(values["correct"])  # type: ignore[arg-type]
-        auc = float(values["auc"]) if "auc" in values else None  # type: ignore[arg-type]
-        log_loss = float(values["log_loss"])  # type: ignore[arg-type]
-    except (KeyError, TypeError, ValueError):
+    examples, correct = values.get("examples"), values.get("correct")
+    log_loss, auc = values.get("log_loss"), values.get("auc")
+    # Comparisons with NaN are false, so NaN fails these tests as it should.
+    if not (isinstance(examples, int) and 1 <= examples < 2**53):
         return None
-    if not 0 <= correct <= examples or examples < 1:
+    if not (isinstance(correct, int) and 0 <= correct <= examples):
+        return None
+    if not (isinstance(log_loss, float) and 0 <= log_loss < inf):
+        return None
+    if not (auc is None or (isinstance(auc, float) and 0 <= auc <= 1)):
         return None
     return SiteMetrics(examples, correct, correct / examples, log_loss, auc)
 

@@ -179,6 +179,30 @@ def test_round_when_a_site_speaks_twice_takes_its_first_word(hospitals: Hospital
     assert audit(hospitals) == [1]
 
 
+def test_round_when_a_stranger_claims_a_site_waits_for_the_site_itself(
+    hospitals: Hospitals,
+) -> None:
+    session = hospitals.session()
+    position = session.position()
+    asked = {**hospitals.asked, 7: hospitals.sites[0], 8: hospitals.sites[0]}
+    forged = bad_answer(hospitals, "forged", position)
+    answers = [(7, forged), *hospitals.replies(position), (8, forged)]
+    closed = session.run_round(position, asked, answers)
+    assert reasons(closed) == {}
+    assert closed.state.accepted.keys() == set(hospitals.sites)
+    position = closed.position
+    forged = bad_answer(hospitals, "forged", position)
+    closed = session.run_round(position, asked, [*hospitals.replies(position)[1:], (7, forged)])
+    assert reasons(closed) == {hospitals.sites[0].lower(): "no_reply"}, "its own node was silent"
+    position = closed.position
+    forged = bad_answer(hospitals, "forged", position)
+    answers = [*hospitals.replies(position)[1:], *((node, forged) for node in (0, 7, 8))]
+    assert reasons(session.run_round(position, asked, answers)) == {
+        hospitals.sites[0].lower(): "signature"
+    }
+    assert audit(hospitals) == [1, 2, 3]
+
+
 def test_round_when_below_the_minimum_fails_by_name_and_can_be_tried_again(
     hospitals: Hospitals,
 ) -> None:

@@ -1,0 +1,379 @@
+"""The strategy over a real Grid, with ClientApps that answer anything at all."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from math import inf, nan
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
+from flwr.clientapp import ClientApp
+
+from client import client_app as honest
+from coordinator.server_app import make_server_app
+from ledger.audit import StudyAudit
+from ledger.store import FolderStore
+from protocol.errors import RoundFailed, ScenarioError
+from protocol.messages import FIELDS, VECTOR, VECTOR_DTYPE, VECTOR_FORMAT
+from simulations.engines import run_in_process
+from simulations.grid import FIRST_NODE_ID, Availability
+from simulations.network import Network
+from tests.integration.networks import prepared, small_scenario
+
+BAD = 0  # the partition that misbehaves
+Answer = Callable[[Message, Context, Callable[[Message, Context], Message]], Any]
+
+
+def app_where(kind: str, answer: Answer, bad: tuple[int, ...] = (BAD,)) -> ClientApp:
+    """The sites' own app, but some of them answer one kind of message in a way of their own."""
+
+    def misbehave(message: Message, context: Context, call_next: Any) -> Any:
+        concerned = int(context.node_config["partition-id"]) in bad
+        if concerned and message.metadata.message_type == kind:
+            return answer(message, context, call_next)
+        return call_next(message, context)
+
+    app = ClientApp(mods=[misbehave])
+    app.query()(honest.introduce)
+    app.train()(honest.train)
+    app.evaluate()(honest.evaluate)
+    return app
+
+
+@contextmanager
+def network_in(folder: Path, reply_seconds: float = 30.0, **tables: Any) -> Iterator[Network]:
+    tables = {"study": {"rounds": 1}, **tables}
+    with prepared(small_scenario(**tables), folder / "network") as network:
+        settings = network.folders.coordinator / "coordinator.toml"
+        text = settings.read_text("utf-8")
+        more = f"reply_seconds = {reply_seconds}\nattempts = 2\n"
+        settings.write_text(text.replace("[study]", f"{more}\n[study]"), "utf-8")
+        yield network
+        honest.open_site.cache_clear()
+
+
+@pytest.fixture
+def network(tmp_path: Path) -> Iterator[Network]:
+    with network_in(tmp_path) as made:
+        yield made
+
+
+def coordinate(network: Network, app: ClientApp, **options: Any) -> list[dict[str, Any]]:
+    """Run the study with a ClientApp; return what the coordinator told of each round."""
+    told: list[dict[str, Any]] = []
+    run_in_process(
+        make_server_app(told.append),
+        app,
+        [{} for _ in network.parties],
+        {"network": str(network.folders.root)},
+        **options,
+    )
+    return told
+
+
+def closed_rounds(network: Network) -> int:
+    store = FolderStore(network.folders.store)
+    return len(list(StudyAudit(network.contract, network.study, store).rounds()))
+
+
+def replying(make: Callable[[Message], RecordDict]) -> Answer:
+    """Answer honestly, but with another content."""
+
+    def answer(message: Message, context: Context, call_next: Any) -> Message:
+        reply: Message = call_next(message, context)
+        reply.content = make(reply)
+        return reply
+
+    return answer
+
+
+def array(values: Any, dtype: str = VECTOR_DTYPE, stype: str = VECTOR_FORMAT) -> Array:
+    data = np.asarray(values)
+    return Array(dtype=dtype, shape=data.shape, stype=stype, data=data.tobytes())
+
+
+def fields_of(reply: Message) -> ConfigRecord:
+    return reply.content.config_records[FIELDS]
+
+
+def vector_of(reply: Message) -> ArrayRecord:
+    return reply.content.array_records[VECTOR]
+
+
+def raising(error: BaseException) -> Answer:
+    def answer(*_: Any) -> Message:
+        raise error
+
+    return answer
+
+
+TRAIN: dict[str, tuple[Answer, str]] = {
+    "nothing": (replying(lambda reply: RecordDict()), "malformed"),
+    "no vector": (replying(lambda reply: RecordDict({FIELDS: fields_of(reply)})), "malformed"),
+    "no fields": (replying(lambda reply: RecordDict({VECTOR: vector_of(reply)})), "malformed"),
+    "a record more": (
+        replying(
+            lambda reply: RecordDict(
+                {FIELDS: fields_of(reply), VECTOR: vector_of(reply), "m": MetricRecord({"a": 1})}
+            )
+        ),
+        "malformed",
+    ),
+    "fields as metrics": (
+        replying(
+            lambda reply: RecordDict({FIELDS: MetricRecord({"a": 1}), VECTOR: vector_of(reply)})
+        ),
+        "malformed",
+    ),
+    "two vectors": (
+        replying(
+            lambda reply: RecordDict(
+                {
+                    FIELDS: fields_of(reply),
+                    VECTOR: ArrayRecord({VECTOR: array([1]), "other": array([1])}),
+                }
+            )
+        ),
+        "malformed",
+    ),
+    "another name": (
+        replying(
+            lambda reply: RecordDict(
+                {FIELDS: fields_of(reply), VECTOR: ArrayRecord({"x" * 500: array([1])})}
+            )
+        ),
+        "malformed",
+    ),
+    "NaN": (
+        replying(
+            lambda reply: RecordDict(
+                {
+                    FIELDS: fields_of(reply),
+                    VECTOR: ArrayRecord({VECTOR: array([np.float32(nan)] * 7, "<f4")}),
+                }
+            )
+        ),
+        "malformed",
+    ),
+    "a pickle": (
+        replying(
+            lambda reply: RecordDict(
+                {
+                    FIELDS: fields_of(reply),
+                    VECTOR: ArrayRecord({VECTOR: Array(np.zeros(7, np.int32))}),
+                }
+            )
+        ),
+        "malformed",
+    ),
+    "another shape": (
+        replying(
+            lambda reply: RecordDict(
+                {FIELDS: fields_of(reply), VECTOR: ArrayRecord({VECTOR: array(np.zeros(8, "<i4"))})}
+            )
+        ),
+        "length",
+    ),
+    "lists": (
+        replying(
+            lambda reply: RecordDict(
+                {
+                    FIELDS: ConfigRecord({name: [1, 2] for name in fields_of(reply)}),
+                    VECTOR: vector_of(reply),
+                }
+            )
+        ),
+        "malformed",
+    ),
+    "an exception": (raising(ValueError("out of \x1b[31mmemory\n" + "x" * 999)), "site_error"),
+    "the end": (raising(SystemExit(3)), "site_error"),
+    "no message": (lambda *_: None, "site_error"),
+}
+
+
+@pytest.mark.parametrize("how", TRAIN)
+def test_round_when_one_site_answers_strangely_is_closed_without_it(
+    network: Network, how: str
+) -> None:
+    answer, reason = TRAIN[how]
+    (told,) = coordinate(network, app_where("train", answer))
+    bad = network.parties[BAD].name
+    assert told["dropped"] == [{"site": bad, "reason": reason}]
+    assert told["contributors"] == sorted(
+        (party.name for party in network.parties if party.name != bad),
+        key=lambda name: next(p.account.address.lower() for p in network.parties if p.name == name),
+    )
+    assert closed_rounds(network) == 1
+    # What was seen of a bad site is kept for everyone: short, and harmless to print.
+    store = FolderStore(network.folders.store)
+    (audited,) = StudyAudit(network.contract, network.study, store).rounds()
+    (row,) = audited.settlement.manifest.dropped
+    assert row.evidence.isprintable()
+    assert 0 < len(row.evidence) <= 300
+
+
+def test_round_when_all_answer_strangely_fails_by_name_and_nothing_is_closed(
+    network: Network,
+) -> None:
+    answer, _ = TRAIN["nothing"]
+    with pytest.raises(RoundFailed, match="0 good contributions, 2 needed"):
+        coordinate(network, app_where("train", answer, (0, 1, 2)))
+    assert network.contract.study(network.study).head == 1
+    lines = network.folders.rounds.read_text("utf-8").splitlines()
+    assert [json.loads(line)["round"] for line in lines] == [1, 1], "each attempt is noted"
+    assert all("failed" in json.loads(line) for line in lines)
+    # The same study goes on as soon as its sites do.
+    (told,) = coordinate(network, app_where("train", answer, ()))
+    assert (told["round"], told["dropped"], closed_rounds(network)) == (1, [], 1)
+
+
+def test_round_when_the_sites_recover_is_closed_in_the_next_attempt(network: Network) -> None:
+    asked = []
+
+    def once(message: Message, context: Context, call_next: Any) -> Any:
+        asked.append(message)
+        if len(asked) <= 2:
+            raise OSError("the disk is busy")
+        return call_next(message, context)
+
+    (told,) = coordinate(network, app_where("train", once, (0, 1)))
+    assert (told["round"], told["dropped"]) == (1, [])
+    lines = [json.loads(text) for text in network.folders.rounds.read_text("utf-8").splitlines()]
+    assert ["failed" in line for line in lines] == [True, False]
+    assert closed_rounds(network) == 1
+
+
+def test_round_when_a_site_never_answers_is_closed_in_time(tmp_path: Path) -> None:
+    with network_in(tmp_path, reply_seconds=1.0, study={"rounds": 2}) as network:
+
+        def availability(node: int, message: Message) -> Availability:
+            silent = node == FIRST_NODE_ID and message.metadata.message_type == "train"
+            return Availability.SILENT if silent else Availability.ONLINE
+
+        told = coordinate(network, app_where("train", raising(OSError()), ()),
+                          availability=availability)  # fmt: skip
+        assert [row["dropped"] for row in told] == [
+            [{"site": network.parties[0].name, "reason": "no_reply"}]
+        ] * 2
+        assert all(row["wall_seconds"] < 5 for row in told)
+
+
+def test_round_when_a_node_is_gone_says_unavailable(network: Network) -> None:
+    def availability(node: int, message: Message) -> Availability:
+        gone = node == FIRST_NODE_ID and message.metadata.message_type != "query"
+        return Availability.UNAVAILABLE if gone else Availability.ONLINE
+
+    app = app_where("train", raising(OSError()), ())
+    (told,) = coordinate(network, app, availability=availability)
+    assert told["dropped"] == [{"site": network.parties[0].name, "reason": "unavailable"}]
+    assert network.parties[0].name not in told["accuracy"]
+
+
+def metrics(**values: Any) -> Answer:
+    good = {"examples": 20, "correct": 10, "accuracy": 0.5, "log_loss": 0.5}
+    merged = {key: value for key, value in {**good, **values}.items() if value is not None}
+    return replying(lambda reply: RecordDict({"metrics": MetricRecord(merged)}))
+
+
+MEASURES: dict[str, Answer] = {
+    "nothing": replying(lambda reply: RecordDict()),
+    "another record": replying(lambda reply: RecordDict({"metrics": ConfigRecord({"a": "b"})})),
+    "an exception": raising(ValueError("no test rows")),
+    "no message": lambda *_: None,
+    "no examples": metrics(examples=None),
+    "no rows": metrics(examples=0, correct=0),
+    "more right than there are": metrics(correct=21),
+    "less than none": metrics(correct=-1),
+    "infinite rows": metrics(examples=inf),
+    "half a row": metrics(examples=20.5),
+    "rows of NaN": metrics(examples=nan),
+    "a list": metrics(examples=[20]),
+    "an infinite loss": metrics(log_loss=inf),
+    "a loss of NaN": metrics(log_loss=nan),
+    "a negative loss": metrics(log_loss=-1.0),
+    "an infinite area": metrics(auc=inf),
+    "an area above one": metrics(auc=1.5),
+    "more rows than there are atoms": metrics(examples=10**18, correct=10**18),
+}
+
+
+@pytest.mark.parametrize("how", MEASURES)
+def test_measures_when_strange_are_left_out(network: Network, how: str) -> None:
+    (told,) = coordinate(network, app_where("evaluate", MEASURES[how]))
+    bad = network.parties[BAD].name
+    # Whatever a site says of its own test rows, the round stands and its line is JSON.
+    text = network.folders.rounds.read_text("utf-8")
+    json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
+    assert told["accuracy"].keys() == {p.name for p in network.parties} - {bad}
+    assert told["dropped"] == []
+    assert 0 <= told["pooled_accuracy"] <= 1
+
+
+def test_accuracy_when_nobody_can_measure_is_absent(network: Network) -> None:
+    (told,) = coordinate(network, app_where("evaluate", MEASURES["an exception"], (0, 1, 2)))
+    assert (told["accuracy"], told["pooled_accuracy"], told["pooled_log_loss"]) == ({}, None, None)
+
+
+def introducing(**fields: Any) -> Answer:
+    return replying(lambda reply: RecordDict({FIELDS: ConfigRecord(fields)}))
+
+
+INTRODUCTIONS: dict[str, Answer] = {
+    "nothing": replying(lambda reply: RecordDict()),
+    "no address": introducing(site="nobody", name="x"),
+    "a stranger": introducing(site="0x" + "5a" * 20, name="stranger"),
+    "a name that steers terminals": introducing(site="0x" + "5a" * 20, name="\x1b[31m"),
+    "an exception": raising(ValueError("no key")),
+    "no message": lambda *_: None,
+}
+
+
+@pytest.mark.parametrize("how", INTRODUCTIONS)
+def test_site_when_it_cannot_say_who_it_is_is_not_asked(network: Network, how: str) -> None:
+    (told,) = coordinate(network, app_where("query", INTRODUCTIONS[how]))
+    assert set(told["contributors"]) == {party.name for party in network.parties[1:]}
+    assert told["dropped"] == []
+
+
+def test_site_when_others_take_its_address_is_heard_all_the_same(tmp_path: Path) -> None:
+    """Bad nodes claim the address of a good one, in whatever order: the good one still counts."""
+    with network_in(tmp_path, aggregation={"min_sites": 1}) as network:
+        heard(network)
+
+
+def heard(network: Network) -> None:
+    victim = network.parties[1]
+    claim = introducing(site=victim.account.address, name=victim.name)
+    (told,) = coordinate(network, app_where("query", claim, (0, 2)))
+    assert told["contributors"] == [victim.name]
+    assert told["dropped"] == []
+
+
+def test_round_when_too_few_nodes_connect_fails_by_name(tmp_path: Path) -> None:
+    with (
+        network_in(tmp_path, reply_seconds=0.3) as network,
+        pytest.raises(RoundFailed, match="too few nodes connected"),
+    ):
+        run_in_process(
+            make_server_app(),
+            app_where("train", raising(OSError()), ()),
+            [{}],
+            {"network": str(network.folders.root)},
+        )
+
+
+def test_study_when_it_is_over_asks_nobody(network: Network) -> None:
+    app = app_where("train", raising(OSError()), ())
+    coordinate(network, app)
+    assert coordinate(network, app_where("train", raising(OSError()), (0, 1, 2))) == []
+    assert closed_rounds(network) == 1
+
+
+def test_server_when_no_network_is_named_says_what_to_do() -> None:
+    with pytest.raises(ScenarioError, match="wardround simulate"):
+        run_in_process(make_server_app(), ClientApp(), [{}], {"network": ""})
