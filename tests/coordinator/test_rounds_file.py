@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from coordinator.rounds_file import append_line, round_summary
+from coordinator.strategy import RoundResult, SiteMetrics
+from protocol.identifiers import SiteAddress, hex_of
+from tests.coordinator.conftest import Hospitals
+
+
+def test_summary_when_a_round_is_closed_has_what_the_command_line_promises(
+    hospitals: Hospitals,
+) -> None:
+    session = hospitals.session()
+    position = session.position()
+    closed = session.run_round(position, hospitals.asked, hospitals.replies(position)[:2])
+    first, second, third = hospitals.sites
+    metrics = {
+        first: SiteMetrics(100, 80, 0.8, 0.5, 0.9),
+        second: SiteMetrics(300, 150, 0.5, 0.7, None),
+    }
+    names = {first: "north", second: "south"}
+    summary = round_summary(RoundResult(closed, metrics, 1.25), names)
+    assert json.loads(json.dumps(summary, allow_nan=False)) == summary
+    assert (summary["round"], summary["wall_seconds"]) == (1, 1.25)
+    assert summary["model"] == hex_of(closed.settlement.model.root)
+    assert summary["gas"] == closed.gas > 21_000
+    order = sorted([first, second], key=str.lower)
+    assert summary["contributors"] == [names[site] for site in order]
+    # A site without a name goes by its address.
+    assert summary["dropped"] == [{"site": third.lower(), "reason": "no_reply"}]
+    assert summary["accuracy"] == {"north": 0.8, "south": 0.5}
+    assert summary["auc"] == {"north": 0.9, "south": None}
+    assert summary["pooled_accuracy"] == pytest.approx(230 / 400)
+    assert summary["pooled_log_loss"] == pytest.approx((100 * 0.5 + 300 * 0.7) / 400)
+    assert sum(map(int, summary["rewards"].values())) <= 1000
+    assert summary["rewards"] == {
+        names[site]: str(share) for site, share in closed.settlement.shares.items()
+    }
+
+
+def test_summary_when_nobody_measured_has_no_pooled_accuracy(hospitals: Hospitals) -> None:
+    session = hospitals.session()
+    position = session.position()
+    closed = session.run_round(position, hospitals.asked, hospitals.replies(position))
+    names: dict[SiteAddress, str] = {}
+    summary = round_summary(RoundResult(closed, {}, 0.0), names)
+    assert (summary["pooled_accuracy"], summary["pooled_log_loss"]) == (None, None)
+    assert summary["contributors"] == sorted(hospitals.sites, key=str.lower)
+
+
+def test_lines_when_appended_follow_each_other(tmp_path: Path) -> None:
+    path = tmp_path / "rounds.jsonl"
+    for number in (1, 2):
+        append_line(path, {"round": number, "name": "Zürich\n"})
+    lines = path.read_text("utf-8").splitlines()
+    assert [json.loads(line)["round"] for line in lines] == [1, 2]
