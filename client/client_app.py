@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
-from ledger.ward_round import WardRound
 
 from client.settings import SiteSettings, load_site_settings
 from client.site import Identity, Site
@@ -22,6 +21,7 @@ from learning.datasets import load_table
 from ledger.application import application_digest
 from ledger.chain import open_chain
 from ledger.key_file import read_key
+from ledger.ward_round import WardRound
 from protocol.contribution import Domain
 from protocol.errors import Malformed, ScenarioError, StudyMismatch
 from protocol.fixed_point import Int32Vector, vector_bytes, vector_from_bytes

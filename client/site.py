@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Protocol
 
 from torch import nn
@@ -26,12 +26,10 @@ from protocol.fixed_point import (
     dequantize,
     largest_magnitude,
     quantize_update,
-    vector_bytes,
 )
 from protocol.identifiers import Digest, SiteAddress, StudyId, hex_of
 from protocol.merkle import vector_root
 from protocol.messages import Assignment, Delivery
-from protocol.record import StudyParams
 from protocol.report import Report
 from protocol.study import StudySpec, parse_specification
 
@@ -85,6 +83,10 @@ class Site:
     clock: Clock
 
     @cached_property
+    def _models(self) -> dict[Digest, nn.Module]:
+        return {}
+
+    @cached_property
     def weight_cap(self) -> int:
         """What the contract lets this site weigh; it never changes once admitted."""
         return self.chain.max_weight(self.study, self.identity.address)
@@ -128,7 +130,7 @@ class Site:
         unsigned = Entry(
             site=self.identity.address,
             weight=min(result.examples, self.weight_cap),
-            update=vector_root(vector_bytes(update)),
+            update=vector_root(update.data),
             report=sha256_digest(report),
             signature=bytes(65),
         )
@@ -167,7 +169,7 @@ class Site:
             raise StudyMismatch(
                 "record of the round before", hex_of(opened.previous_commitment), hex_of(commitment)
             )
-        root = vector_root(vector_bytes(base))
+        root = vector_root(base.data)
         if root != task.previous.record.model:
             raise StudyMismatch("base model", hex_of(task.previous.record.model), hex_of(root))
         return spec
@@ -177,10 +179,14 @@ class Site:
             raise StudyMismatch("study", hex_of(self.study), hex_of(task.study))
         if task.params.code != self.code:
             raise StudyMismatch("application code", hex_of(task.params.code), hex_of(self.code))
-        return _specification(task.params, task.specification)
+        return _specification(task.params.specification, task.specification)
 
     def _model(self, spec: StudySpec) -> nn.Module:
-        return build_model(spec.model.name, spec.model.arguments, spec.study.seed)
+        # Training and measuring load their weights into it, so one serves for every round.
+        if spec.digest not in self._models:
+            model = build_model(spec.model.name, spec.model.arguments, spec.study.seed)
+            self._models[spec.digest] = model
+        return self._models[spec.digest]
 
 
 def training_seed(spec: StudySpec, site: str, round_number: int) -> int:
@@ -193,8 +199,9 @@ def training_seed(spec: StudySpec, site: str, round_number: int) -> int:
     return int.from_bytes(digest[:8], "big") >> 1
 
 
-def _specification(params: StudyParams, data: bytes) -> StudySpec:
+@lru_cache(maxsize=64)
+def _specification(expected: Digest, data: bytes) -> StudySpec:
     digest = sha256_digest(data)
-    if digest != params.specification:
-        raise StudyMismatch("specification", hex_of(params.specification), hex_of(digest))
+    if digest != expected:
+        raise StudyMismatch("specification", hex_of(expected), hex_of(digest))
     return parse_specification(data)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from functools import cached_property
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import (
@@ -132,7 +133,7 @@ class StudySpec(Table):
     rewards: RewardSpec = RewardSpec()
     chain: ChainSpec = ChainSpec()
 
-    @property
+    @cached_property
     def digest(self) -> Digest:
         """SHA-256 of the RFC 8785 form, pinned on chain. Comments and order do not matter."""
         return canonical_digest(self.document())
