@@ -8,6 +8,7 @@ import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -215,12 +216,23 @@ def show(
     cid: Annotated[
         str | None, typer.Argument(help="An object's CID; by default a list of all objects.")
     ] = None,
+    round_number: Annotated[
+        int | None, typer.Option("--round", min=1, help="Show this round's manifest.")
+    ] = None,
 ) -> None:
-    """Show an object of a run's store, verified: a manifest, report, vector or specification."""
+    """Show an object of a run's store, verified: a manifest, report, vector or specification.
+
+    Examples:
+      wardround show runs/demo
+
+      wardround show runs/demo --round 3
+    """
     # Asked first, because opening a store makes its folder.
     if not (run / "store").is_dir():
         raise ScenarioError(str(run), "this is not the folder of a run: store is missing")
     store = FolderStore(run / "store")
+    if round_number is not None:
+        cid = _manifest_cid(run, round_number)
     if cid is not None:
         data = store.get(cid)
         kind, words = _describe(data)
@@ -354,6 +366,18 @@ def _finalise(opened: FinishedRun, round_number: int, closed_at: int) -> None:
 
 def _manifest(store: Store, digest: bytes) -> Any:
     return parse_manifest(store.get(cid_from_sha256(digest)))
+
+
+def _utc(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def _manifest_cid(run: Path, round_number: int) -> str:
+    with open_run(run) as opened:
+        for closed in opened.contract.closed_rounds(opened.study):
+            if closed.round == round_number:
+                return cid_from_sha256(closed.closing.record.manifest)
+    raise ScenarioError(str(run), f"round {round_number} was not closed")
 
 
 def _describe(data: bytes) -> tuple[str, str]:
