@@ -9,7 +9,7 @@ from pydantic import Field
 
 from protocol.identifiers import StudyId, bytes32
 from protocol.report import Address, Hex32
-from protocol.study import Table, parse_toml, validate_table
+from protocol.study import Table, decode_text, parse_toml, validate_table
 
 SITE_FILE = "site.toml"
 
@@ -57,5 +57,5 @@ def load_site_settings(folder: Path) -> SiteSettings:
         SpecificationError: not TOML, an unknown key or a bad value; with its line.
     """
     path = folder / SITE_FILE
-    text = path.read_text(encoding="utf-8")
+    text = decode_text(path.read_bytes(), str(path))
     return validate_table(SiteSettings, parse_toml(text, str(path)), text, str(path))

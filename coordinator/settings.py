@@ -9,7 +9,7 @@ from pydantic import Field
 
 from protocol.identifiers import StudyId, bytes32
 from protocol.report import Address, Hex32
-from protocol.study import Table, parse_toml, validate_table
+from protocol.study import Table, decode_text, parse_toml, validate_table
 
 COORDINATOR_FILE = "coordinator.toml"
 
@@ -56,5 +56,5 @@ def load_coordinator_settings(folder: Path) -> CoordinatorSettings:
         SpecificationError: not TOML, an unknown key or a bad value; with its line.
     """
     path = folder / COORDINATOR_FILE
-    text = path.read_text(encoding="utf-8")
+    text = decode_text(path.read_bytes(), str(path))
     return validate_table(CoordinatorSettings, parse_toml(text, str(path)), text, str(path))

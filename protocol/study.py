@@ -224,6 +224,18 @@ def parse_specification(data: bytes | memoryview) -> StudySpec:
         raise Malformed("specification", f"{place}: {first['msg']}") from error
 
 
+def decode_text(data: bytes, source: str) -> str:
+    """Read a file's bytes as text.
+
+    Raises:
+        SpecificationError: not UTF-8.
+    """
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise SpecificationError(source, None, "", f"not UTF-8: {error}") from error
+
+
 def parse_toml(text: str, source: str) -> dict[str, Any]:
     """Parse TOML.
 

@@ -21,7 +21,7 @@ from ledger.ward_round import WardRound
 from protocol.errors import ScenarioError
 from protocol.identifiers import StudyId, bytes32
 from protocol.report import Address, Hex32
-from protocol.study import Table, validate_table
+from protocol.study import Table, decode_text, validate_table
 from simulations.folders import Folders
 
 
@@ -65,7 +65,7 @@ def read_network(folder: Path) -> NetworkFile:
     path = Folders(folder).network
     if not path.is_file():
         raise ScenarioError(str(folder), "this is not the folder of a run: network.json is missing")
-    text = path.read_text(encoding="utf-8")
+    text = decode_text(path.read_bytes(), str(path))
     try:
         value = json.loads(text)
     except ValueError as error:

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from protocol.errors import ScenarioError
-from protocol.study import StudySpec, Table, parse_toml, validate_table
+from protocol.study import StudySpec, Table, decode_text, parse_toml, validate_table
 
 Attack = Literal[
     "label_flip",
@@ -88,7 +88,7 @@ def load_scenario(name: str) -> tuple[Scenario, str]:
             raise ScenarioError(
                 name, f"there is no such file; those that come along are {', '.join(known)}"
             )
-        text, source = path.read_text(encoding="utf-8"), name
+        text, source = decode_text(path.read_bytes(), name), name
     return validate_table(Scenario, parse_toml(text, source), text, source), text
 
 
