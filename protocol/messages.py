@@ -6,6 +6,7 @@ the chain by whoever receives it, so the transport needs no trust.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +22,7 @@ FIELDS, VECTOR = "fields", "vector"
 #: How a vector travels: raw little-endian int32, read without unpickling anything.
 VECTOR_DTYPE, VECTOR_FORMAT = "<i4", "wardround.raw"
 _SPECIFICATION_MAX_BYTES = 1 << 20
+_NAME = re.compile("[a-z0-9][a-z0-9-]{0,62}")
 
 
 @dataclass(frozen=True)
@@ -148,8 +150,9 @@ class Introduction:
             Malformed: a field is missing, strange or of another type.
         """
         values = _exactly(fields, {"site": str, "name": str})
-        if len(values["name"]) > 64 or not values["name"].isprintable():
-            raise Malformed("name", "longer than 64 characters, or not printable")
+        # It is shown in tables and used as a key: a stranger's choice must stay harmless.
+        if not _NAME.fullmatch(values["name"]):
+            raise Malformed("name", "expected up to 63 lower-case letters, digits and hyphens")
         return cls(site=site_address(values["site"]), name=values["name"])
 
 
