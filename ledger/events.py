@@ -143,6 +143,62 @@ class StudyEnded(Event):
     rounds: int
 
 
+@dataclass(frozen=True)
+class Registered(Event):
+    """A site's contribution was put on chain, so that it cannot be left out."""
+
+    round: int
+    site: SiteAddress
+    update: Root
+    weight: int
+    at: int
+    entry: bytes
+
+
+@dataclass(frozen=True)
+class Overturned(Event):
+    """A closed round was proven wrong and is open again, with every later one void.
+
+    Attributes:
+        coordinator: who had closed it.
+        reason: what was proven, in a word.
+        next: the active coordinator now; the zero address when there is none.
+    """
+
+    round: int
+    coordinator: str
+    challenger: str
+    reason: str
+    opened_at: int
+    next: str
+
+
+@dataclass(frozen=True)
+class Slashed(Event):
+    """A coordinator lost its bond: part to the challenger, part to nobody."""
+
+    coordinator: str
+    challenger: str
+    reward: int
+    burnt: int
+
+
+@dataclass(frozen=True)
+class Held(Event):
+    """Rounds from this one on are not final before a time, because a challenge goes on."""
+
+    round: int
+    until: int
+
+
+@dataclass(frozen=True)
+class Collected(Event):
+    """Somebody took out what was owed from slashed bonds."""
+
+    account: str
+    amount: int
+
+
 _Reader = Callable[[StudyId, Log, dict[str, Any]], Event]
 
 
@@ -180,6 +236,19 @@ def _round_closed(study: StudyId, log: Log, fields: dict[str, Any]) -> Event:
     return RoundClosed(study, log, fields["round"], closing)
 
 
+def _overturned(study: StudyId, log: Log, fields: dict[str, Any]) -> Event:
+    return Overturned(
+        study,
+        log,
+        fields["round"],
+        fields["coordinator"],
+        fields["challenger"],
+        fields["reason"].rstrip(b"\0").decode("ascii", "replace"),
+        fields["openedAt"],
+        fields["next"],
+    )
+
+
 _READERS: dict[str, _Reader] = {
     "StudyCreated": _study_created,
     "Funded": _in_order(Funded, "from", "amount"),
@@ -195,4 +264,9 @@ _READERS: dict[str, _Reader] = {
     "Claimed": _in_order(Claimed, "site", "payout", "amount", "cumulative"),
     "Refunded": _in_order(Refunded, "sponsor", "amount"),
     "StudyEnded": _in_order(StudyEnded, "rounds"),
+    "Registered": _in_order(Registered, "round", "site", "update", "weight", "at", "entry"),
+    "Overturned": _overturned,
+    "Slashed": _in_order(Slashed, "coordinator", "challenger", "reward", "burnt"),
+    "Held": _in_order(Held, "round", "until"),
+    "Collected": _in_order(Collected, "account", "amount"),
 }

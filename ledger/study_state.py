@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from protocol.identifiers import SiteAddress
 from protocol.record import Closing, Recording, RuleId
 
 #: ``until`` of a site that was not removed.
@@ -75,6 +76,32 @@ class StudyState:
     paid: int
     refunded: int
     coordinators: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Registration:
+    """A contribution that was put on chain, so that the coordinator cannot leave it out.
+
+    Attributes:
+        entry: packed, 157 bytes.
+        at: when, seconds since 1970.
+        deadline: until when demanded bytes of its update can be shown; 0 when none were demanded.
+        unanswered: demands that were not answered.
+        refused: whether its update was shown to lead out of a model's range.
+    """
+
+    round: int
+    site: SiteAddress
+    entry: bytes
+    at: int
+    deadline: int = 0
+    unanswered: int = 0
+    refused: bool = False
+
+    def binds(self, closed_at: int, grace_seconds: int) -> bool:
+        """Whether a round that was closed at some time has to hold it."""
+        void = self.refused or (self.unanswered > 0 and self.deadline <= closed_at)
+        return not void and self.at + grace_seconds < closed_at
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from dataclasses import replace
 from typing import Any
 
 from eth_account.signers.local import LocalAccount
+from eth_utils import keccak
 
 from contracts import load_artifact
 from ledger.blocks import Receipt
@@ -22,6 +23,7 @@ from ledger.contract import Contract
 from ledger.errors import ContractReverted
 from ledger.events import (
     Event,
+    Registered,
     RoundClosed,
     SiteAdmitted,
     SiteRemoved,
@@ -218,6 +220,40 @@ class WardRound:
             receipt.gas_used,
         )
 
+    def contribute(
+        self,
+        signer: LocalAccount,
+        study: StudyId,
+        round_number: int,
+        previous: Closing,
+        entry: Entry,
+    ) -> Receipt | None:
+        """Register a site's signed contribution for the open round, so that it must be included.
+
+        Args:
+            signer: pays; anybody.
+            study: the study.
+            round_number: the open round.
+            previous: the closing of the round before.
+            entry: as the site signed it; the first one a site and round counts.
+        """
+        start = previous.commitment
+
+        def registered() -> bool:
+            slot = self._ask("registration", study, round_number, entry.site)
+            return bytes(slot[1]) == start
+
+        return self._send(
+            signer,
+            f"register {entry.site} for round {round_number}",
+            registered,
+            "contribute",
+            study,
+            round_number,
+            previous.abi(),
+            entry.pack(),
+        )
+
     def attest(
         self,
         signer: LocalAccount,
@@ -302,7 +338,22 @@ class WardRound:
             closing.abi(),
         )
 
+    def collect(self, signer: LocalAccount, study: StudyId, account: str) -> Receipt | None:
+        """Pay out an account's part of slashed bonds; None when nothing is owed."""
+        return self._send(
+            signer,
+            f"collect for {account}",
+            lambda: self.owed(study, account) == 0,
+            "collect",
+            study,
+            account,
+        )
+
     # ---------------------------------------------------------------- views
+
+    def court(self) -> str:
+        """Address of the contract that judges challenges."""
+        return str(self._ask("COURT"))
 
     def exists(self, study: StudyId) -> bool:
         """Whether a study was created."""
@@ -353,6 +404,22 @@ class WardRound:
     def claimed(self, study: StudyId, site: str) -> int:
         """All a site has been paid by a study."""
         return int(self._ask("claimed", study, site))
+
+    def owed(self, study: StudyId, account: str) -> int:
+        """What `collect` would pay."""
+        return int(self._ask("owed", study, account))
+
+    def registered(self, study: StudyId, round_number: int) -> list[Registered]:
+        """Contributions that were registered for a round as it starts now, one a site."""
+        start = self.commitment(study, round_number - 1)
+        found: dict[SiteAddress, Registered] = {}
+        for event in self._logged("Registered", study, round_number.to_bytes(32, "big")):
+            # Of a round before that was overturned, registrations are void.
+            if isinstance(event, Registered):
+                slot = self._ask("registration", study, round_number, event.site)
+                if bytes(slot[1]) == start and bytes(slot[0]) == keccak(event.entry):
+                    found[event.site] = event
+        return list(found.values())
 
     def is_final(self, study: StudyId, round_number: int, closing: Closing) -> bool:
         """Whether a closing stands for ever."""
@@ -416,6 +483,14 @@ class WardRound:
             if isinstance(event, RoundClosed)
         }
         return [self._closed(study, number, last.get(number)) for number in range(1, head)]
+
+    def closed_round(self, study: StudyId, event: RoundClosed) -> ClosedOnChain:
+        """A round that stands as an event says.
+
+        Raises:
+            StudyMismatch: the contract is committed to another closing, or to none.
+        """
+        return self._closed(study, event.round, event)
 
     # ---------------------------------------------------------------- inside
 
