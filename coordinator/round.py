@@ -98,7 +98,7 @@ class RoundState:
 
     def failure(self) -> RoundFailed:
         """Say by name why the round cannot be closed."""
-        reasons = [f"{row.site} {row.reason}" for row in self.dropped.values()]
+        reasons = [f"{row.site} {row.reason}, {row.evidence}" for row in self.dropped.values()]
         return RoundFailed(self.round, len(self.accepted), self.minimum, reasons)
 
 

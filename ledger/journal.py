@@ -69,11 +69,21 @@ class Entry:
 
 @dataclass(frozen=True)
 class Content:
-    """A journal that was read and found whole."""
+    """A journal that was read and found whole.
+
+    Attributes:
+        digests: of every line from the first; what was noted of a journal that went on since is
+            among them.
+    """
 
     genesis: Genesis
     entries: tuple[Entry, ...]
-    digest: bytes
+    digests: tuple[bytes, ...]
+
+    @property
+    def digest(self) -> bytes:
+        """Of the last line; it stands for the whole journal."""
+        return self.digests[-1]
 
 
 def logs_digest(logs: Iterable[Log]) -> bytes:
@@ -132,7 +142,7 @@ class Journal:
         finally:
             temporary.unlink()
         _sync_folder(path.parent)
-        return cls(path, Content(genesis, (), digest), _opened(path))
+        return cls(path, Content(genesis, (), (digest,)), _opened(path))
 
     @classmethod
     def reopen(cls, path: Path) -> tuple[Journal, Content]:
@@ -293,10 +303,12 @@ def _parse(path: Path, data: bytes, torn_allowed: bool) -> tuple[Content, int]:
     if not lines:
         raise JournalAltered(str(path), 1, "there is no whole line")
     documents: list[dict[str, Any]] = []
+    digests: list[bytes] = []
     digest = _FIRST
     for number, line in enumerate(lines, start=1):
         document, digest = _checked(path, number, line, digest)
         documents.append(document)
+        digests.append(digest)
     genesis = _genesis(path, documents[0])
     entries = tuple(_entries(path, documents[1:]))
     if tail:
@@ -306,7 +318,7 @@ def _parse(path: Path, data: bytes, torn_allowed: bool) -> tuple[Content, int]:
             raise JournalAltered(str(path), number, "its end of line was changed")
         if not torn_allowed:
             raise JournalTruncated(str(path), number)
-    return Content(genesis, entries, digest), len(data) - len(tail)
+    return Content(genesis, entries, tuple(digests)), len(data) - len(tail)
 
 
 def _checked(path: Path, number: int, line: bytes, before: bytes) -> tuple[dict[str, Any], bytes]:

@@ -29,6 +29,7 @@ from protocol.manifest import parse_manifest
 from protocol.merkle import vector_root
 from protocol.report import parse_report
 from protocol.rewards import reward_tree
+from protocol.study import parse_specification
 from simulations.finished import FinishedRun, open_run
 from simulations.scenario import Engine, builtin_scenarios, load_scenario
 from simulations.screen import TOKEN, RunProgress, rewards_table, rounds_table
@@ -56,7 +57,9 @@ def simulate(
     chain: Annotated[
         str, typer.Option(help="embedded, anvil, or the URL of a JSON-RPC endpoint.")
     ] = "embedded",
-    chain_id: Annotated[int | None, typer.Option(help="Accept this chain id only.")] = None,
+    chain_id: Annotated[
+        int | None, typer.Option(min=1, max=2**53 - 1, help="Accept this chain id only.")
+    ] = None,
     funder_key: Annotated[
         Path | None, typer.Option(help="File with a key that pays for gas at the endpoint.")
     ] = None,
@@ -66,8 +69,12 @@ def simulate(
             envvar="WARDROUND_DATA_DIR", help="Folder with your own copies of the data files."
         ),
     ] = None,
-    rounds: Annotated[int | None, typer.Option(min=1, help="Instead of the scenario's.")] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="Instead of the scenario's.")] = None,
+    rounds: Annotated[
+        int | None, typer.Option(min=1, max=10**6, help="Instead of the scenario's.")
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, max=2**53 - 1, help="Instead of the scenario's.")
+    ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the summary as one JSON object, nothing else.")
     ] = False,
@@ -142,7 +149,9 @@ def audit(
         ),
     ],
     rpc: Annotated[str | None, typer.Option(help="JSON-RPC endpoint of the chain.")] = None,
-    chain_id: Annotated[int | None, typer.Option(help="Accept this chain id only.")] = None,
+    chain_id: Annotated[
+        int | None, typer.Option(min=1, max=2**53 - 1, help="Accept this chain id only.")
+    ] = None,
     contract: Annotated[str | None, typer.Option(help="Address of the contract.")] = None,
     store: Annotated[str | None, typer.Option(help="Content store.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a round.")] = False,
@@ -343,7 +352,7 @@ def _sites(opened: FinishedRun, wanted: str | None) -> list[SiteAddress]:
         return [site_address(address) for _, address in sorted(sites.items())]
     if wanted in sites:
         return [site_address(sites[wanted])]
-    if wanted.startswith("0x"):
+    if wanted.lower() in sites.values():
         return [site_address(wanted)]
     raise ScenarioError(
         str(opened.folders.root), f"no site is called {wanted!r}: there are {', '.join(sites)}"
@@ -389,8 +398,8 @@ def _describe(data: bytes) -> tuple[str, str]:
             continue
         return kind, json.dumps(value.model_dump(mode="json", by_alias=True), indent=1)
     try:
-        return "specification", json.dumps(json.loads(data), indent=1)
-    except ValueError:
+        return "specification", json.dumps(parse_specification(data).document(), indent=1)
+    except ProtocolError:
         pass
     if len(data) % 4:
         return "unknown", f"first bytes {data[:32].hex()}"

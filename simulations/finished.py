@@ -15,7 +15,13 @@ from pydantic import ConfigDict, Field
 
 from ledger.chain import Chain, open_chain
 from ledger.errors import JournalAltered
-from ledger.journal import read_journal, replay_journal, resume_journaled
+from ledger.journal import (
+    Content,
+    Journal,
+    read_journal,
+    replay_journal,
+    resume_journaled,
+)
 from ledger.store import FolderStore
 from ledger.ward_round import WardRound
 from protocol.errors import ScenarioError
@@ -95,9 +101,10 @@ def open_run(folder: Path, *, to_append: bool = False) -> Iterator[FinishedRun]:
         contract = WardRound(chain, file.contract)
         yield FinishedRun(folders, file, chain, contract, study, store, None)
         return
-    content = read_journal(folders.journal)
-    if file.journal is not None and file.journal != "0x" + content.digest.hex():
-        reason = "it does not end where the run ended: lines are missing or were added"
+    content = _content(folders, to_append)
+    # A journal may have gone on since: a claim that was interrupted has not noted its end.
+    if file.journal is not None and bytes32(file.journal, "journal") not in content.digests:
+        reason = "it does not reach where the run ended: lines are missing"
         raise JournalAltered(str(folders.journal), len(content.entries) + 1, reason)
     name = f"replay-{os.getpid()}-{time.monotonic_ns()}"
     journal = None
@@ -116,10 +123,21 @@ def open_run(folder: Path, *, to_append: bool = False) -> Iterator[FinishedRun]:
             note_journal(folders)
 
 
+def _content(folders: Folders, to_append: bool) -> Content:
+    if not to_append:
+        return read_journal(folders.journal)
+    journal, content = Journal.reopen(folders.journal)  # drops a line that a crash cut off
+    journal.close()
+    return content
+
+
 def note_journal(folders: Folders) -> None:
     """Keep the journal's last digest beside the network, so that missing lines are seen."""
     if not folders.journal.exists():
         return
     value = json.loads(folders.network.read_text(encoding="utf-8"))
     value["journal"] = "0x" + read_journal(folders.journal).digest.hex()
-    folders.network.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+    # Whole or as before: a crash must not leave half a file.
+    temporary = folders.network.with_suffix(".new")
+    temporary.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+    temporary.replace(folders.network)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from eth_account.signers.local import LocalAccount
 
 from client.client_app import open_site
 from coordinator.server_app import OnSummary, make_server_app
@@ -52,6 +55,11 @@ class ChainChoice:
     def in_process(self) -> bool:
         """Whether no other process can reach the chain."""
         return self.kind == "embedded"
+
+    @property
+    def is_development(self) -> bool:
+        """Whether the chain is the simulation's own, and ends with it."""
+        return self.kind in ("embedded", "anvil")
 
 
 @dataclass(frozen=True)
@@ -100,24 +108,43 @@ def simulate(
             scenario.study.name, "flwr run starts honest sites only: use --engine ray"
         )
     started = time.monotonic()
+    # Before anything is made: a wrong address or key leaves nothing behind.
+    shared = None if choice.is_development else _shared_chain(choice)
     folders = new_folder(out)
-    (folders.root / "scenario.toml").write_text(scenario_text, encoding="utf-8")
-    keys = new_keys(folders)
-    with _chain(choice, folders, keys, watcher.say) as (chain, catch_up):
-        network = prepare(scenario, folders, keys, chain, data_dir=data_dir, say=watcher.say)
-        watcher.on_start(network)
-
-        def on_round(summary: dict[str, Any]) -> None:
-            catch_up()
-            watcher.on_round(summary)
-
-        _run(engine, network, watcher, on_round)
-        catch_up()
-        watcher.say("summing up")
-        results = collect(network, time.monotonic() - started)
-        note_journal(folders)
+    try:
+        (folders.root / "scenario.toml").write_text(scenario_text, encoding="utf-8")
+        keys = new_keys(folders)
+        with _chain(choice, shared, folders, keys, watcher.say) as (chain, catch_up):
+            network = prepare(scenario, folders, keys, chain, data_dir=data_dir, say=watcher.say)
+            watcher.on_start(network)
+            try:
+                _run(engine, network, watcher, lambda summary: _told(summary, catch_up, watcher))
+            finally:
+                catch_up()
+            watcher.say("summing up")
+            results = collect(network, time.monotonic() - started)
+            note_journal(folders)
+    except BaseException:
+        # Before there is a study nothing is lost, unless its keys hold money of a lasting chain.
+        if choice.is_development and not folders.network.exists():
+            _empty(folders.root)
+        raise
     draw(results.rounds, scenario.study.name, folders.root / "plots")
     return results
+
+
+def _told(summary: dict[str, Any], catch_up: Callable[[], None], watcher: Watcher) -> None:
+    catch_up()
+    watcher.on_round(summary)
+
+
+def _empty(folder: Path) -> None:
+    """Remove what was made in a folder that was empty, so that the same command can be repeated."""
+    for path in folder.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
 
 
 def _run(engine: Engine, network: Network, watcher: Watcher, on_round: OnSummary) -> None:
@@ -150,9 +177,17 @@ def _app_folder() -> Path:
 
 @contextmanager
 def _chain(
-    choice: ChainChoice, folders: Folders, keys: Keys, say: Say
+    choice: ChainChoice,
+    shared: tuple[Chain, LocalAccount] | None,
+    folders: Folders,
+    keys: Keys,
+    say: Say,
 ) -> Iterator[tuple[Chain, Callable[[], None]]]:
     """Open the chosen chain; yield it, and what brings its journal up to date."""
+    if shared is not None:
+        _pay_for_gas(*shared, keys, say)
+        yield shared[0], lambda: None
+        return
     now = int(time.time())
     balances = dict.fromkeys(keys.addresses, 10_000 * _ETHER)
     genesis = Genesis(choice.chain_id or DEV_CHAIN_ID, now, balances)
@@ -165,7 +200,7 @@ def _chain(
         finally:
             journal.close()
             embedded.close()
-    elif choice.kind == "anvil":
+    else:
         say("starting anvil")
         with Anvil(genesis) as anvil:
             journal = Journal.create(folders.journal, genesis)
@@ -173,18 +208,19 @@ def _chain(
                 yield anvil.chain, lambda: journal.catch_up(anvil.chain)
             finally:
                 journal.close()
-    else:
-        chain = open_chain(choice.kind, choice.chain_id)
-        _pay_for_gas(chain, choice, keys, say)
-        yield chain, lambda: None
 
 
-def _pay_for_gas(chain: Chain, choice: ChainChoice, keys: Keys, say: Say) -> None:
+def _shared_chain(choice: ChainChoice) -> tuple[Chain, LocalAccount]:
+    """Open a chain that others use too, and read the key that pays for gas there."""
+    chain = open_chain(choice.kind, choice.chain_id)
     if choice.funder_key is None:
         raise ScenarioError(
             choice.kind, "name a file with a key that pays for gas there: --funder-key FILE"
         )
+    return chain, read_key(choice.funder_key)
+
+
+def _pay_for_gas(chain: Chain, funder: LocalAccount, keys: Keys, say: Say) -> None:
     say("paying sponsor and coordinator for gas")
-    funder = read_key(choice.funder_key)
     for address in keys.addresses:
         chain.transfer(funder, address, _ETHER)

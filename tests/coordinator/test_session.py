@@ -212,8 +212,11 @@ def test_round_when_below_the_minimum_fails_by_name_and_can_be_tried_again(
     with pytest.raises(RoundFailed) as failure:
         session.run_round(position, hospitals.asked, [(0, bad), (1, hospitals.reply(1, position))])
     assert (failure.value.round_number, failure.value.accepted, failure.value.needed) == (1, 1, 2)
-    assert f"{hospitals.sites[0].lower()} malformed" in failure.value.dropped
-    assert f"{hospitals.sites[2].lower()} no_reply" in failure.value.dropped
+    first, third = (hospitals.sites[place].lower() for place in (0, 2))
+    assert failure.value.dropped == [
+        f"{first} malformed, message is malformed: study is missing.",
+        f"{third} no_reply, no answer in time",
+    ]
     assert hospitals.network.contract.study(hospitals.network.study).head == 1
     assert audit(hospitals) == []
     now = hospitals.session().position()
