@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity ^0.8.28;
+
+import {Aggregation} from "src/libraries/Aggregation.sol";
+import {CompactRange} from "src/libraries/CompactRange.sol";
+import {MerkleTree} from "src/libraries/MerkleTree.sol";
+import {RewardTree} from "src/libraries/RewardTree.sol";
+import {Vectors} from "src/libraries/Vectors.sol";
+
+/// @notice Lets a test call what the contracts keep inside, so that Python can be compared with it.
+contract Mirror {
+    function mean(int32[] calldata values, uint64[] calldata weights)
+        external
+        pure
+        returns (int256)
+    {
+        int256 sum;
+        uint256 total;
+        for (uint256 i = 0; i < values.length; ++i) {
+            sum += int256(values[i]) * int256(uint256(weights[i]));
+            total += weights[i];
+        }
+        return Aggregation.mean(sum, total);
+    }
+
+    function median(int32[] memory values) external pure returns (int256) {
+        return Aggregation.median(Aggregation.sort(values));
+    }
+
+    function trimmedMean(int32[] memory values, uint256 cut) external pure returns (int256) {
+        return Aggregation.trimmedMean(Aggregation.sort(values), cut);
+    }
+
+    function sorted(int32[] memory values) external pure returns (int32[] memory) {
+        return Aggregation.sort(values);
+    }
+
+    function treeRoot(bytes calldata data, uint256 size) external view returns (bytes32) {
+        bytes32[] memory leaves = new bytes32[]((data.length + size - 1) / size);
+        for (uint256 i = 0; i < leaves.length; ++i) {
+            leaves[i] = MerkleTree.leafHash(_part(data, size, i));
+        }
+        return MerkleTree.root(leaves);
+    }
+
+    function rangeRoot(bytes calldata data, uint256 size) external view returns (bytes32) {
+        bytes32[] memory peaks = new bytes32[](CompactRange.LEVELS);
+        uint256 count = (data.length + size - 1) / size;
+        for (uint256 i = 0; i < count; ++i) {
+            CompactRange.append(peaks, i, MerkleTree.leafHash(_part(data, size, i)));
+        }
+        return CompactRange.root(peaks, count);
+    }
+
+    function isIncluded(
+        bytes calldata opening,
+        uint256 leafLength,
+        bytes32 root,
+        uint256 index,
+        uint256 size
+    ) external view returns (bool) {
+        return Vectors.isIncluded(opening, leafLength, root, index, size);
+    }
+
+    function place(uint256 parameterCount, uint256 coordinate)
+        external
+        pure
+        returns (uint256 chunks, uint256 length, uint256 siblings)
+    {
+        uint256 index = coordinate / Vectors.CHUNK_COORDINATES;
+        chunks = Vectors.chunks(parameterCount);
+        length = Vectors.chunkLength(parameterCount, index);
+        siblings = Vectors.pathLength(index, chunks);
+    }
+
+    function at(bytes calldata chunk, uint256 coordinate) external pure returns (int32) {
+        return Vectors.at(chunk, coordinate);
+    }
+
+    function rewardRoot(address[] calldata sites, uint256[] calldata cumulative)
+        external
+        pure
+        returns (bytes32)
+    {
+        bytes32[] memory leaves = new bytes32[](sites.length);
+        for (uint256 i = 0; i < sites.length; ++i) {
+            leaves[i] = RewardTree.leaf(sites[i], cumulative[i]);
+        }
+        return RewardTree.root(leaves);
+    }
+
+    function _part(bytes calldata data, uint256 size, uint256 index)
+        private
+        pure
+        returns (bytes calldata)
+    {
+        uint256 end = (index + 1) * size;
+        return data[index * size:end < data.length ? end : data.length];
+    }
+}

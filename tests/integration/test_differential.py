@@ -1,0 +1,179 @@
+"""Python and Solidity give the same numbers, roots and verdicts: thousands of random cases."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from hashlib import sha256
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from protocol.contribution import WEIGHT_LIMIT
+from protocol.errors import ProofInvalid
+from protocol.evidence import CHUNK_COORDINATES, value_at
+from protocol.fixed_point import INT32_MAX, INT32_MIN
+from protocol.identifiers import SiteAddress, site_address
+from protocol.inspection import chunk_leaf, entry_leaf
+from protocol.merkle import (
+    CHUNK_BYTES,
+    entries_root,
+    leaf_hash,
+    vector_root,
+    verify_inclusion,
+)
+from protocol.record import RuleId
+from protocol.rewards import reward_tree
+from protocol.rules import Rule, aggregate
+from tests.integration.mirror import mirror
+
+many = settings(max_examples=800, deadline=None, suppress_health_check=list(HealthCheck))
+some = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+
+EXTREMES = [INT32_MIN, INT32_MIN + 1, -2, -1, 0, 1, 2, INT32_MAX - 1, INT32_MAX]
+int32 = st.one_of(st.integers(INT32_MIN, INT32_MAX), st.sampled_from(EXTREMES))
+seeds = st.integers(0, 2**32 - 1)
+
+
+def drawn_values(random: np.random.Generator, most: int) -> list[int]:
+    """Values of one of several magnitudes, extremes far more often than chance would give them."""
+    count, bits = int(random.integers(1, most + 1)), int(random.integers(1, 32))
+    values = random.integers(-(2**bits), 2**bits, count).clip(INT32_MIN, INT32_MAX)
+    chosen = random.choice(EXTREMES, count)
+    return [int(value) for value in np.where(random.random(count) < 0.2, chosen, values)]
+
+
+def drawn_weights(random: np.random.Generator, count: int) -> list[int]:
+    """Positive weights whose sum stays below its limit, and often comes close to it."""
+    largest = (WEIGHT_LIMIT - 1) // count
+    high = int(random.choice([2, 100, largest + 1]))
+    weights = random.integers(1, high, count, dtype=np.int64)
+    return [largest] * count if random.random() < 0.1 else [int(weight) for weight in weights]
+
+
+def in_python(rule: Rule, values: Sequence[int], weights: Sequence[int]) -> int:
+    updates = [np.array([value], np.int32) for value in values]
+    return int(aggregate(rule, updates, weights)[0])
+
+
+@many
+@given(seeds)
+def test_mean_is_the_same(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    values = drawn_values(random, 17)
+    weights = drawn_weights(random, len(values))
+    assert mirror()("mean", values, weights) == in_python(Rule(RuleId.MEAN), values, weights)
+
+
+@many
+@given(seeds)
+def test_median_is_the_same(seed: int) -> None:
+    values = drawn_values(np.random.default_rng(seed), 17)
+    expected = in_python(Rule(RuleId.MEDIAN), values, [1] * len(values))
+    assert mirror()("median", values) == expected
+
+
+@many
+@given(seeds)
+def test_trimmed_mean_is_the_same(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    values = drawn_values(random, 17)
+    trim = int(random.integers(0, (len(values) - 1) // 2 + 1))
+    expected = in_python(Rule(RuleId.TRIMMED_MEAN, trim), values, [1] * len(values))
+    assert mirror()("trimmedMean", values, trim) == expected
+
+
+@some
+@given(st.lists(int32, min_size=1, max_size=9))
+def test_rules_are_the_same_where_numbers_are_chosen_to_differ(values: list[int]) -> None:
+    ones = [1] * len(values)
+    assert list(mirror()("sorted", values)) == sorted(values)
+    assert mirror()("mean", values, ones) == in_python(Rule(RuleId.MEAN), values, ones)
+    assert mirror()("median", values) == in_python(Rule(RuleId.MEDIAN), values, ones)
+
+
+@some
+@given(st.binary(max_size=400), st.integers(1, 60))
+def test_tree_of_anything_is_the_same(data: bytes, size: int) -> None:
+    parts = [data[start : start + size] for start in range(0, len(data), size)]
+    expected = entries_root(parts)
+    assert mirror()("treeRoot", data, size) == expected
+    assert mirror()("rangeRoot", data, size) == expected
+    if not parts:
+        assert expected == sha256(b"").digest()
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 7, 8, 9, 31, 32, 33, 127, 129])
+def test_tree_is_the_same_at_odd_sizes(count: int) -> None:
+    data = bytes(index % 251 for index in range(20 * count))
+    expected = entries_root(data[20 * place : 20 * place + 20] for place in range(count))
+    assert mirror()("treeRoot", data, 20) == expected
+    assert mirror()("rangeRoot", data, 20) == expected
+
+
+@some
+@given(st.integers(1, 3 * CHUNK_COORDINATES + 2), st.integers(0, 2**32 - 1), st.data())
+def test_coordinate_is_read_and_proven_the_same(
+    parameters: int, seed: int, data: st.DataObject
+) -> None:
+    random = np.random.default_rng(seed)
+    vector = random.integers(INT32_MIN, INT32_MAX, parameters, dtype=np.int32, endpoint=True)
+    coordinate = data.draw(st.integers(0, parameters - 1))
+    leaf = chunk_leaf(vector.data, coordinate // CHUNK_COORDINATES)
+    root = vector_root(vector.data)
+    chunks, length, siblings = mirror()("place", parameters, coordinate)
+    assert chunks == -(-4 * parameters // CHUNK_BYTES)
+    assert (length, siblings) == (len(leaf.data), len(leaf.path))
+    assert mirror()("isIncluded", leaf.opening, length, root, leaf.index, chunks)
+    assert mirror()("at", leaf.data, coordinate) == value_at(leaf.data, coordinate)
+    assert value_at(leaf.data, coordinate) == vector[coordinate]
+
+
+@many
+@given(st.integers(1, 40), st.data())
+def test_inclusion_is_judged_the_same_whatever_the_proof(count: int, data: st.DataObject) -> None:
+    entries = [bytes([place]) * 33 for place in range(count)]
+    index = data.draw(st.integers(0, count - 1))
+    leaf, root = entry_leaf(entries, index), entries_root(entries)
+    opening = bytearray(leaf.opening)
+    change = data.draw(st.sampled_from(["none", "byte", "cut", "longer", "index", "size"]))
+    size = count
+    if change == "byte":
+        opening[data.draw(st.integers(0, len(opening) - 1))] ^= data.draw(st.integers(1, 255))
+    elif change == "cut" and len(opening) > 33:
+        del opening[-32:]
+    elif change == "longer":
+        opening += bytes(32)
+    elif change == "index":
+        index = data.draw(st.integers(0, 2 * count))
+    elif change == "size":
+        size = data.draw(st.integers(0, 2 * count))
+    proof = bytes(opening)
+    path = [proof[start : start + 32] for start in range(33, len(proof), 32)]
+    try:
+        verify_inclusion(leaf_hash(proof[:33]), index, size, path, root)
+        expected = True
+    except ProofInvalid:
+        expected = False
+    assert mirror()("isIncluded", proof, 33, root, index, size) is expected
+    if change in ("none", "byte", "longer"):
+        assert expected is (change == "none")
+
+
+@some
+@given(
+    st.dictionaries(
+        st.integers(1, 2**160 - 1),
+        st.one_of(st.integers(0, 2**256 - 1), st.sampled_from([0, 1, 2**256 - 1])),
+        min_size=1,
+        max_size=33,
+    )
+)
+def test_claim_tree_is_the_same(amounts: dict[int, int]) -> None:
+    earned: dict[SiteAddress, int] = {
+        site_address("0x" + key.to_bytes(20, "big").hex()): amount
+        for key, amount in amounts.items()
+    }
+    sites, cumulative = list(earned), list(earned.values())
+    assert mirror()("rewardRoot", sites, cumulative) == reward_tree(earned).root
