@@ -22,7 +22,8 @@ WardroundError
     │   ├── WeightsNotFinite      NaN or infinity among the weights that were given
     │   ├── TrainingDiverged      NaN or infinity came out
     │   └── OutputNotFinite       the network answers NaN or infinity
-    └── ExportInvalid             a model file that does not fit its layout
+    ├── ExportInvalid             a model file that does not fit its layout
+    └── learning.privacy.errors   training that would not keep what was promised
 """
 
 from __future__ import annotations

@@ -82,6 +82,22 @@ class TrainingSpec(Table):
         return self
 
 
+class PrivacySpec(Table):
+    """``[privacy]``: each site trains by DP-SGD, so that no single row shows in its update.
+
+    What that protects, and what not, stands in docs/privacy.md.
+    """
+
+    #: Standard deviation of the noise on a step's sum of gradients, in units of max_grad_norm.
+    noise_multiplier: Annotated[FiniteFloat, Field(ge=0.1, le=1000)]
+    #: A row's gradient is clipped to this L2 norm.
+    max_grad_norm: Annotated[FiniteFloat, Field(ge=1e-6, le=1e6)]
+    #: Chance with which the bound epsilon may fail; below 1 / rows at every site.
+    delta: Annotated[FiniteFloat, Field(ge=1e-30, le=1e-2)]
+    #: A site trains no further than this, whatever rounds the study has left.
+    target_epsilon: Annotated[FiniteFloat, Field(gt=0, le=1e6)] | None = None
+
+
 class AggregationSpec(Table):
     """``[aggregation]``: the rule, and the fixed point it works in."""
 
@@ -129,6 +145,8 @@ class StudySpec(Table):
     study: StudyTable
     model: ModelSpec
     training: TrainingSpec
+    #: None: sites train without record-level privacy.
+    privacy: PrivacySpec | None = None
     aggregation: AggregationSpec = AggregationSpec()
     rewards: RewardSpec = RewardSpec()
     chain: ChainSpec = ChainSpec()
@@ -159,8 +177,12 @@ class StudySpec(Table):
         return min(int(self.aggregation.update_bound * 2**self.aggregation.scale_bits), 2**31 - 1)
 
     def document(self) -> dict[str, Any]:
-        """The JSON value of which the digest is taken, defaults written out."""
-        return self.model_dump(mode="json")
+        """The JSON value of which the digest is taken, defaults written out.
+
+        A study without ``[privacy]`` says nothing of it, as before there was such a table.
+        """
+        without = {"privacy"} if self.privacy is None else None
+        return self.model_dump(mode="json", exclude=without)
 
     def params(
         self, *, sponsor: str, token: str, parameter_count: int, initial_model: Root, code: Digest

@@ -48,6 +48,12 @@ batch_size = 16
 local_epochs = 2
 threads = 1
 
+[privacy]
+noise_multiplier = 1.1
+max_grad_norm = 2.5
+delta = 1e-5
+target_epsilon = 8.0
+
 [aggregation]
 rule = "trimmed_mean"
 trim = 1
@@ -67,6 +73,12 @@ round_seconds = 20
 grace_seconds = 30
 demand_seconds = 40
 auditor_quorum = 2
+"""
+PRIVACY = """
+[privacy]
+noise_multiplier = 1
+max_grad_norm = 1.0
+delta = 1e-5
 """
 ADDRESSES: dict[str, Any] = {"sponsor": "0x" + "51" * 20, "token": "0x" + "70" * 20}
 
@@ -121,8 +133,22 @@ def test_digest_when_any_value_differs_is_another() -> None:
         assert StudySpec.model_validate(document).digest != before.digest, path
 
 
+def test_document_when_without_privacy_is_that_of_a_study_before_there_was_any() -> None:
+    spec = load_study(MINIMAL, "tiny.toml")
+    assert spec.privacy is None
+    assert "privacy" not in spec.document()
+    private = load_study(MINIMAL + PRIVACY, "tiny.toml")
+    assert private.document()["privacy"] == {
+        "noise_multiplier": 1.0,
+        "max_grad_norm": 1.0,
+        "delta": 1e-5,
+        "target_epsilon": None,
+    }
+    assert private.digest != spec.digest
+
+
 def test_specification_when_stored_is_read_back() -> None:
-    for text in (MINIMAL, COMPLETE):
+    for text in (MINIMAL, MINIMAL + PRIVACY, COMPLETE):
         spec = load_study(text, "study.toml")
         assert parse_specification(canonical_bytes(spec.document())) == spec
 
@@ -223,6 +249,28 @@ def test_study_when_a_value_is_wrong_names_line_and_key(
     assert refusal.value.key.startswith(key)
     assert str(refusal.value).startswith(f"study.toml:{line}: {key}")
     assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "key"),
+    [
+        ("noise_multiplier = 1", "noise_multiplier = 0.0", 15, "privacy.noise_multiplier"),
+        ("noise_multiplier = 1", "noise_multiplier = nan", 15, "privacy.noise_multiplier"),
+        ("noise_multiplier = 1", "", 14, "privacy.noise_multiplier"),
+        ("max_grad_norm = 1.0", "max_grad_norm = inf", 16, "privacy.max_grad_norm"),
+        ("max_grad_norm = 1.0", "max_grad_norm = 0", 16, "privacy.max_grad_norm"),
+        ("delta = 1e-5", "delta = 0.0", 17, "privacy.delta"),
+        ("delta = 1e-5", "delta = 0.5", 17, "privacy.delta"),
+        ("delta = 1e-5", "delta = 1e-5\ntarget_epsilon = -1", 18, "privacy.target_epsilon"),
+        ("delta = 1e-5", "delta = 1e-5\nepsilon = 1", 18, "privacy.epsilon"),
+    ],
+)
+def test_privacy_when_a_value_is_wrong_names_line_and_key(
+    old: str, new: str, line: int, key: str
+) -> None:
+    with pytest.raises(SpecificationError) as refusal:
+        load_study(MINIMAL + PRIVACY.replace(old, new), "study.toml")
+    assert (refusal.value.line, refusal.value.key) == (line, key)
 
 
 @pytest.mark.parametrize(
