@@ -7,6 +7,7 @@ simulation names the network's folder in the run configuration and the site by i
 from __future__ import annotations
 
 import time
+from contextlib import ExitStack
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from client.settings import SiteSettings, load_site_settings
 from client.site import Identity, Site
 from learning.datasets import load_table
 from ledger.application import application_digest
-from ledger.chain import open_chain
+from ledger.chain import Chain, connected
 from ledger.key_file import read_key
 from ledger.ward_round import WardRound
 from protocol.contribution import Domain
@@ -32,6 +33,7 @@ app = ClientApp()
 
 NETWORK_KEY = "network"
 _SITES_KEPT = 1024
+_connections = ExitStack()
 
 
 @app.query()
@@ -97,7 +99,7 @@ def open_site(folder: str) -> Site:
     """
     path = Path(folder)
     settings = load_site_settings(path)
-    chain = open_chain(settings.study.chain, settings.study.chain_id)
+    chain = _chain(settings.study.chain, settings.study.chain_id)
     contract = WardRound(chain, settings.study.contract)
     return Site(
         identity=_identity(settings, path),
@@ -109,6 +111,19 @@ def open_site(folder: str) -> Site:
         test=load_table(path / settings.data.test),
         clock=time.monotonic,
     )
+
+
+@lru_cache(maxsize=_SITES_KEPT)
+def _chain(url: str, chain_id: int) -> Chain:
+    """Open a chain once for all sites of a process."""
+    return _connections.enter_context(connected(url, chain_id))
+
+
+def close_sites() -> None:
+    """Let go of every site that is kept open in this process, and of their chains."""
+    open_site.cache_clear()
+    _chain.cache_clear()
+    _connections.close()
 
 
 def _identity(settings: SiteSettings, folder: Path) -> Identity:

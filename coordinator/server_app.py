@@ -15,9 +15,9 @@ from flwr.serverapp import Grid, ServerApp
 
 from coordinator.rounds_file import append_line, round_summary
 from coordinator.session import Session
-from coordinator.settings import load_coordinator_settings
+from coordinator.settings import CoordinatorSettings, load_coordinator_settings
 from coordinator.strategy import RoundResult, WardroundStrategy
-from ledger.chain import open_chain
+from ledger.chain import connected
 from ledger.key_file import read_key
 from ledger.store import open_store
 from ledger.ward_round import WardRound
@@ -52,8 +52,17 @@ def coordinate(folder: Path, grid: Grid, on_summary: OnSummary) -> None:
         RoundFailed: a round found too few good contributions, every time it was tried.
     """
     settings = load_coordinator_settings(folder)
-    chain = open_chain(settings.study.chain, settings.study.chain_id)
-    contract = WardRound(chain, settings.study.contract)
+    with connected(settings.study.chain, settings.study.chain_id) as chain:
+        _coordinate(settings, folder, WardRound(chain, settings.study.contract), grid, on_summary)
+
+
+def _coordinate(
+    settings: CoordinatorSettings,
+    folder: Path,
+    contract: WardRound,
+    grid: Grid,
+    on_summary: OnSummary,
+) -> None:
     signer = read_key(folder / settings.coordinator.key_file)
     store = open_store(folder / settings.coordinator.store)
     session = Session(contract, signer, store, contract.facts(settings.study_id))

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from eth_account.signers.local import LocalAccount
@@ -403,6 +404,20 @@ def open_chain(
             chain.close()
         raise WrongChain(url, expected_chain_id, chain.chain_id)
     return chain
+
+
+@contextmanager
+def connected(url: str, expected_chain_id: int | None = None) -> Iterator[Chain]:
+    """Open the chain at an address for a while, see `open_chain`.
+
+    A chain of this process stays open: whoever started it closes it.
+    """
+    chain = open_chain(url, expected_chain_id)
+    try:
+        yield chain
+    finally:
+        if not url.startswith("embedded:"):
+            chain.close()
 
 
 def _request(function: Call, sender: str | None) -> dict[str, str]:

@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ledger.audit import AuditedRound, StudyAudit
-from ledger.chain import open_chain
+from ledger.chain import connected
 from ledger.key_file import read_key
 from ledger.store import FolderStore, Store, open_store
 from ledger.ward_round import WardRound
@@ -173,8 +173,9 @@ def audit(
         raise ScenarioError(
             run_or_study, "a study's id needs --rpc, --contract and --store as well"
         )
-    ward = WardRound(open_chain(rpc, chain_id), site_address(contract))
-    _audit(ward, StudyId(bytes32(run_or_study, "study")), open_store(store), as_json)
+    study = StudyId(bytes32(run_or_study, "study"))
+    with connected(rpc, chain_id) as opened:
+        _audit(WardRound(opened, site_address(contract)), study, open_store(store), as_json)
 
 
 def claim(

@@ -13,7 +13,7 @@ from typing import Annotated
 
 from pydantic import ConfigDict, Field
 
-from ledger.chain import Chain, open_chain
+from ledger.chain import Chain, connected
 from ledger.errors import JournalAltered
 from ledger.journal import (
     Content,
@@ -97,9 +97,9 @@ def open_run(folder: Path, *, to_append: bool = False) -> Iterator[FinishedRun]:
     if not folders.journal.exists():
         if file.journal is not None or not file.chain.startswith("http"):
             raise ScenarioError(str(folder), "its journal is missing")
-        chain = open_chain(file.chain, file.chain_id)
-        contract = WardRound(chain, file.contract)
-        yield FinishedRun(folders, file, chain, contract, study, store, None)
+        with connected(file.chain, file.chain_id) as chain:
+            contract = WardRound(chain, file.contract)
+            yield FinishedRun(folders, file, chain, contract, study, store, None)
         return
     content = _content(folders, to_append)
     # A journal may have gone on since: a claim that was interrupted has not noted its end.

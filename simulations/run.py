@@ -6,14 +6,14 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from eth_account.signers.local import LocalAccount
 
-from client.client_app import open_site
+from client.client_app import close_sites
 from coordinator.server_app import OnSummary, make_server_app
 from ledger.anvil import Anvil
 from ledger.chain import Chain, open_chain
@@ -165,7 +165,7 @@ def _run(engine: Engine, network: Network, watcher: Watcher, on_round: OnSummary
         else:
             flwr_run(_app_folder(), config, num_supernodes=sites, on_line=watcher.say)
     finally:
-        open_site.cache_clear()
+        close_sites()
 
 
 def _app_folder() -> Path:
@@ -185,8 +185,9 @@ def _chain(
 ) -> Iterator[tuple[Chain, Callable[[], None]]]:
     """Open the chosen chain; yield it, and what brings its journal up to date."""
     if shared is not None:
-        _pay_for_gas(*shared, keys, say)
-        yield shared[0], lambda: None
+        with closing(shared[0]) as chain:
+            _pay_for_gas(chain, shared[1], keys, say)
+            yield chain, lambda: None
         return
     now = int(time.time())
     balances = dict.fromkeys(keys.addresses, 10_000 * _ETHER)

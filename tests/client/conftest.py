@@ -16,4 +16,4 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Network]:
     folder = tmp_path_factory.mktemp("client") / "network"
     with prepared(small_scenario(), folder) as made:
         yield made
-        client_app.open_site.cache_clear()
+        client_app.close_sites()

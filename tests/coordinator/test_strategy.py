@@ -54,7 +54,7 @@ def network_in(folder: Path, reply_seconds: float = 30.0, **tables: Any) -> Iter
         more = f"reply_seconds = {reply_seconds}\nattempts = 2\n"
         settings.write_text(text.replace("[study]", f"{more}\n[study]"), "utf-8")
         yield network
-        honest.open_site.cache_clear()
+        honest.close_sites()
 
 
 @pytest.fixture

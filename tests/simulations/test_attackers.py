@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from client.client_app import open_site
+from client.client_app import close_sites
 from coordinator.server_app import make_server_app
 from ledger.audit import AuditedRound, StudyAudit
 from ledger.store import FolderStore
@@ -36,7 +36,7 @@ def rounds_of(folder: Path, **behaviour: Any) -> tuple[Network, list[AuditedRoun
             [{} for _ in network.parties],
             {"network": str(network.folders.root)},
         )
-        open_site.cache_clear()
+        close_sites()
         store = FolderStore(network.folders.store)
         return network, list(StudyAudit(network.contract, network.study, store).rounds())
 
