@@ -49,6 +49,7 @@ GAS_MARGIN = 1.25
 _ATTEMPTS = 5
 _FIRST_POLL_SECONDS = 0.001
 _LAST_POLL_SECONDS = 0.5
+_RECEIPT_LAG_SECONDS = 2.0
 _DEFAULT_PRIORITY_WEI = 10**9
 
 
@@ -326,10 +327,14 @@ class Chain:
     def _wait(self, transaction_hash: str, sender: str, nonce: int, label: str) -> Receipt | None:
         """Wait for a receipt; None when another transaction has taken the nonce for good."""
         deadline = time.monotonic() + self.timeout_seconds
-        pause_seconds = _FIRST_POLL_SECONDS
+        pause_seconds, taken_at = _FIRST_POLL_SECONDS, None
         while (receipt := self.receipt(transaction_hash)) is None:
             if int(self.rpc("eth_getTransactionCount", sender, "latest"), 16) > nonce:
-                return self.receipt(transaction_hash)
+                # Nodes count a transaction some time before they show its receipt: to give up at
+                # once would be to send it twice.
+                taken_at = taken_at or time.monotonic()
+                if time.monotonic() > taken_at + _RECEIPT_LAG_SECONDS:
+                    return None
             if time.monotonic() > deadline:
                 raise TransactionTimedOut(label, transaction_hash, self.timeout_seconds)
             time.sleep(pause_seconds)

@@ -229,6 +229,29 @@ def test_transaction_mined_while_its_answer_was_lost(
     assert anvil.chain.call(probe.function("count")) == 1
 
 
+def test_transaction_whose_receipt_comes_late_is_not_sent_again(
+    anvil: Anvil, probe_artifact: dict[str, Any]
+) -> None:
+    """The endpoint counts a transaction before it shows its receipt."""
+    probe, alice = deployed(anvil, probe_artifact), anvil.alice  # type: ignore[attr-defined]
+    asked: list[str] = []
+
+    def answer(method: str, params: list[Any]) -> Any:
+        asked.append(method)
+        if method == "eth_getTransactionReceipt" and asked.count(method) <= 5:
+            return b'{"jsonrpc": "2.0", "id": 1, "result": null}'
+        found = anvil.chain.rpc.provider.make_request(rpc.RPCEndpoint(method), params)
+        return found["error"] if "error" in found else found["result"]
+
+    with served(answer) as url:
+        chain = open_chain(url)
+        receipt = chain.send(alice, probe.function("increment", b""), "increment")
+        chain.close()
+    assert receipt is not None
+    assert asked.count("eth_getTransactionReceipt") > 5
+    assert anvil.chain.call(probe.function("count")) == 1
+
+
 def test_two_processes_with_one_key_do_not_lose_a_transaction(
     anvil: Anvil, probe_artifact: dict[str, Any]
 ) -> None:
