@@ -19,6 +19,7 @@ from client.settings import SITE_FILE
 from coordinator.settings import COORDINATOR_FILE
 from learning.datasets import Dataset, SiteData, Table, load_dataset, save_table
 from learning.initial import InitialModel, initial_model
+from learning.models import check_fits
 from ledger.application import application_digest
 from ledger.chain import Chain
 from ledger.key_file import write_new_key
@@ -116,8 +117,9 @@ def prepare(
         ScenarioError: a behaviour names no site, or there are too few sites.
     """
     dataset = load_dataset(scenario.data.name, scenario.data.arguments, data_dir=data_dir)
-    parties = _parties(scenario, folders, dataset)
     spec = scenario.specification
+    check_fits(spec.model.name, spec.model.arguments, dataset.shape, dataset.classes)
+    parties = _parties(scenario, folders, dataset)
     initial = initial_model(spec)
     store = FolderStore(folders.store)
     model = Vector.of(initial.values)

@@ -8,7 +8,8 @@ import torch
 from pydantic import ValidationError
 from torch import nn
 
-from learning.errors import ModelArgumentInvalid, ModelUnknown
+from learning.errors import ModelArgumentInvalid, ModelUnknown, ModelUnsuitable
+from learning.loss import count_classes
 from learning.models.base import ModelSource
 from learning.models.cnn import Cnn
 from learning.models.factory import call_factory
@@ -16,7 +17,7 @@ from learning.models.flat import check_model, flatten, layout_of, load_flat
 from learning.models.logistic import Logistic
 from learning.models.mlp import Mlp
 
-__all__ = ["MODELS", "build_model", "flatten", "layout_of", "load_flat"]
+__all__ = ["MODELS", "build_model", "check_fits", "flatten", "layout_of", "load_flat"]
 
 MODELS: dict[str, type[ModelSource]] = {"logistic": Logistic, "mlp": Mlp, "cnn": Cnn}
 """To add a model, write a `ModelSource` in a file of its own and name it here."""
@@ -41,6 +42,32 @@ def build_model(name: str, arguments: Mapping[str, object], seed: int) -> nn.Mod
         model = call_factory(name, arguments) if ":" in name else _known(name, arguments).build()
     check_model(name, model)
     return model
+
+
+def check_fits(
+    name: str, arguments: Mapping[str, object], shape: tuple[int, ...], classes: int
+) -> None:
+    """Refuse a named network that cannot take a data set's rows, without building it in memory.
+
+    A study's own factory may compute while it builds, so only building it for real would tell.
+
+    Args:
+        name: as in `build_model`.
+        arguments: what that model takes.
+        shape: of one row's features.
+        classes: how many the labels tell apart.
+    Raises:
+        ModelUnknown: no such name.
+        ModelArgumentInvalid: an argument that the model does not take, or not so.
+        ModelUnsuitable: it takes other rows, or tells fewer classes apart.
+    """
+    if ":" in name:
+        return
+    with torch.device("meta"):
+        model = _known(name, arguments).build()
+        found = count_classes(model, torch.empty(1, *shape))
+    if found < classes:
+        raise ModelUnsuitable(name, f"it tells {found} classes apart, and the data have {classes}")
 
 
 def _known(name: str, arguments: Mapping[str, object]) -> ModelSource:
