@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from protocol.identifiers import SiteAddress
-from protocol.record import Closing, Recording, RuleId
+from protocol.record import Closing, Recording, RuleId, ScoringId
 
 #: ``until`` of a site that was not removed.
 STILL_MEMBER = 2**32 - 1
@@ -46,6 +46,7 @@ class Seat:
     bond: int
     place: int
     bonded: bool
+    barred: bool = False
 
 
 @dataclass(frozen=True)
@@ -65,11 +66,14 @@ class StudyState:
     recording: Recording
     rule: RuleId
     rule_argument: int
+    scoring: ScoringId
     parameter_count: int
     challenge_seconds: int
     round_seconds: int
     grace_seconds: int
     demand_seconds: int
+    hold_round: int
+    hold_until: int
     bond: int
     reward_per_round: int
     funded: int

@@ -35,7 +35,7 @@ from ledger.study_state import STILL_MEMBER, ClosedOnChain, OpenRound, Seat, Sit
 from protocol.contribution import Domain, Entry, pack_entries
 from protocol.errors import StudyMismatch
 from protocol.identifiers import SiteAddress, StudyId, hex_of
-from protocol.record import Closing, Record, Recording, RuleId, StudyParams
+from protocol.record import Closing, Record, Recording, RuleId, ScoringId, StudyParams
 from protocol.replay import Member, StudyFacts
 
 
@@ -371,6 +371,7 @@ class WardRound:
         names = list(StudyState.__dataclass_fields__)
         values[names.index("recording")] = Recording(values[names.index("recording")])
         values[names.index("rule")] = RuleId(values[names.index("rule")])
+        values[names.index("scoring")] = ScoringId(values[names.index("scoring")])
         return StudyState(*values)
 
     def open_round(self, study: StudyId) -> OpenRound:

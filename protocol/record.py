@@ -37,9 +37,16 @@ class RuleId(IntEnum):
     TRIMMED_MEAN = 2
 
 
+class ScoringId(IntEnum):
+    """Scoring rules in the contract's order. It can compute the split of the first one."""
+
+    EXAMPLES = 0
+    ALIGNMENT = 1
+
+
 _PARAMS_ABI = (
     "(address,address,uint128,uint96,uint32,uint32,uint32,uint32,uint32,uint16,uint16,"
-    "uint8,uint8,uint16,uint32,bytes32,bytes32,bytes32)"
+    "uint8,uint8,uint16,uint8,uint32,bytes32,bytes32,bytes32)"
 )
 _RECORD_ABI = "(bytes32,bytes32,bytes32,bytes32,uint32,uint64,uint128)"
 _CLOSING_ABI = f"({_RECORD_ABI},address,uint64)"
@@ -63,6 +70,7 @@ class StudyParams:
     recording: Recording
     rule: RuleId
     rule_argument: int
+    scoring: ScoringId
     parameter_count: int
     initial_model: Root
     specification: Digest
@@ -74,7 +82,7 @@ class StudyParams:
         return StudyId(keccak(self.encode()))
 
     def encode(self) -> bytes:
-        """ABI encoding, 576 bytes."""
+        """ABI encoding, 608 bytes."""
         return encode([_PARAMS_ABI], [self.abi()])
 
     @classmethod
@@ -85,6 +93,7 @@ class StudyParams:
         fields["token"] = to_checksum_address(fields["token"])
         fields["recording"] = Recording(fields["recording"])
         fields["rule"] = RuleId(fields["rule"])
+        fields["scoring"] = ScoringId(fields["scoring"])
         return cls(**fields)
 
     @classmethod

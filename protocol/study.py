@@ -25,7 +25,7 @@ from pydantic import (
 from protocol.canonical import canonical_digest, parse_canonical
 from protocol.errors import Malformed, SpecificationError
 from protocol.identifiers import Digest, Root
-from protocol.record import Recording, RuleId, StudyParams
+from protocol.record import Recording, RuleId, ScoringId, StudyParams
 from protocol.rules import Rule
 from protocol.scoring import Scoring
 
@@ -211,6 +211,7 @@ class StudySpec(Table):
             recording=Recording[self.chain.recording.upper()],
             rule=self.rule.id,
             rule_argument=self.rule.argument,
+            scoring=ScoringId[self.scoring.name],
             parameter_count=parameter_count,
             initial_model=initial_model,
             specification=self.digest,

@@ -1,17 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.28;
 
+import {Court} from "./Court.sol";
+import {ICourt} from "./interfaces/ICourt.sol";
 import {
     Closing,
     IWardRound,
     Record,
     Recording,
+    Registration,
     Seat,
     Site,
     StudyId,
     StudyParams,
-    StudyState
+    StudyState,
+    Terms
 } from "./interfaces/IWardRound.sol";
+import {Deposits} from "./libraries/Deposits.sol";
 import {Entries, Entry} from "./libraries/Entries.sol";
 import {MerkleTree} from "./libraries/MerkleTree.sol";
 import {Studies, Study} from "./libraries/Studies.sol";
@@ -38,9 +43,17 @@ contract WardRound is IWardRound, EIP712 {
     /// Sums of weight times coordinate stay exact in 64 bits below this total.
     uint64 internal constant TOTAL_WEIGHT_LIMIT = 2 ** 31;
 
+    /// What is slashed and goes to nobody is owed to this address, whose key does not exist.
+    address internal constant BURNT = 0x000000000000000000000000000000000000dEaD;
+
+    /// @inheritdoc IWardRound
+    ICourt public immutable COURT;
+
     mapping(StudyId => Study) internal _studies;
 
-    constructor() EIP712("wardround", "1") {}
+    constructor() EIP712("wardround", "1") {
+        COURT = new Court();
+    }
 
     // ================================================================== study
 
@@ -66,7 +79,7 @@ contract WardRound is IWardRound, EIP712 {
         // No upper limit: whatever no site earns goes back to the sponsor.
         s.funded += amount;
         emit Funded(id, msg.sender, amount);
-        _pull(s.token, amount);
+        Deposits.pull(s.token, amount);
     }
 
     /// @inheritdoc IWardRound
@@ -105,11 +118,12 @@ contract WardRound is IWardRound, EIP712 {
         Seat storage mine = s.seats[msg.sender];
         if (mine.place == 0) revert WardRound_NotCoordinator(id, msg.sender);
         if (mine.bonded) revert WardRound_AlreadyBonded(id, msg.sender);
+        if (mine.barred) revert WardRound_Barred(id, msg.sender);
 
         mine.bonded = true;
         mine.bond = s.bond;
         emit BondPosted(id, msg.sender, s.bond);
-        _pull(s.token, s.bond);
+        Deposits.pull(s.token, s.bond);
     }
 
     /// @inheritdoc IWardRound
@@ -166,6 +180,27 @@ contract WardRound is IWardRound, EIP712 {
     }
 
     /// @inheritdoc IWardRound
+    function contribute(StudyId id, uint32 round, Closing calldata previous, bytes calldata packed)
+        external
+    {
+        Study storage s = _running(id);
+        if (round != s.head) revert WardRound_RoundNotOpen(id, round, s.head);
+        bytes32 behind = s.checkCommitment(id, round - 1, previous);
+        if (packed.length != Entries.SIZE) revert WardRound_EntriesMalformed(packed.length);
+        Entry entry = packed.first();
+        bytes memory filling = Entries.template(id, round, previous.record.model);
+        (address key, uint64 weight) = s.checkEntry(id, round, entry, filling, _domainSeparatorV4());
+        Registration storage mine = s.registrations[round][key];
+        // One on top of a round that was overturned since is of no use any more.
+        if (mine.previous == behind) revert WardRound_AlreadyRegistered(id, round, key);
+
+        mine.entryHash = keccak256(packed);
+        mine.previous = behind;
+        mine.registeredAt = uint64(block.timestamp);
+        emit Registered(id, round, key, entry.update(), weight, mine.registeredAt, packed);
+    }
+
+    /// @inheritdoc IWardRound
     function attest(StudyId id, uint32 round, Closing calldata closing, bytes[] calldata signatures)
         external
     {
@@ -196,12 +231,15 @@ contract WardRound is IWardRound, EIP712 {
         Study storage s = _running(id);
         if (!s.stands(msg.sender)) revert WardRound_NotBonded(id, msg.sender);
         address from = s.coordinator;
-        uint256 seats = s.coordinators.length;
-        // Unsigned, so the ring is walked forward: never below zero.
-        uint256 distance = (seats + s.seats[msg.sender].place - s.seats[from].place) % seats;
-        if (distance == 0) revert WardRound_NotCoordinator(id, msg.sender);
-        uint256 turn = s.turnOf(distance);
-        if (block.timestamp < turn) revert WardRound_TooEarly(id, turn);
+        // Where nobody is active, whoever stands ready first need not wait.
+        if (from != address(0)) {
+            uint256 seats = s.coordinators.length;
+            // Unsigned, so the ring is walked forward: never below zero.
+            uint256 distance = (seats + s.seats[msg.sender].place - s.seats[from].place) % seats;
+            if (distance == 0) revert WardRound_NotCoordinator(id, msg.sender);
+            uint256 turn = s.turnOf(distance);
+            if (block.timestamp < turn) revert WardRound_TooEarly(id, turn);
+        }
 
         s.coordinator = msg.sender;
         s.openedAt = uint64(block.timestamp);
@@ -290,7 +328,84 @@ contract WardRound is IWardRound, EIP712 {
         emit StudyEnded(id, s.rounds);
     }
 
+    /// @inheritdoc IWardRound
+    function collect(StudyId id, address account) external {
+        Study storage s = _known(id);
+        uint256 amount = s.owed[account];
+        if (amount == 0) revert WardRound_NothingDue(id);
+
+        s.owed[account] = 0;
+        emit Collected(id, account, amount);
+        IERC20(s.token).safeTransfer(account, amount);
+    }
+
+    // ================================================================== court
+
+    /// @inheritdoc IWardRound
+    function overturn(
+        StudyId id,
+        uint32 round,
+        Closing calldata closing,
+        address challenger,
+        bytes32 reason
+    ) external {
+        if (msg.sender != address(COURT)) revert WardRound_NotCourt(msg.sender);
+        Study storage s = _studies[id];
+        bytes32 given = keccak256(abi.encode(closing));
+        if (!s.isChallengeable(round, given, closing.closedAt)) {
+            revert WardRound_NotChallengeable(id, round);
+        }
+        address coordinator = closing.coordinator;
+        uint256 bond = s.seats[coordinator].bond;
+        // A cheater may challenge itself, so it must never get all of it back.
+        uint256 reward = bond / 2;
+
+        s.bar(coordinator);
+        s.reopen(round);
+        s.owed[challenger] += reward;
+        s.owed[BURNT] += bond - reward;
+        emit Overturned(id, round, coordinator, challenger, reason, s.openedAt, s.coordinator);
+        emit Slashed(id, coordinator, challenger, reward, bond - reward);
+    }
+
+    /// @inheritdoc IWardRound
+    function hold(StudyId id, uint32 round, uint64 until) external {
+        if (msg.sender != address(COURT)) revert WardRound_NotCourt(msg.sender);
+        Study storage s = _studies[id];
+
+        s.hold(round, until);
+        emit Held(id, s.holdRound, s.holdUntil);
+    }
+
     // ================================================================== views
+
+    /// @inheritdoc IWardRound
+    function challengeable(StudyId id, uint32 round, bytes32 stored, uint64 closedAt)
+        external
+        view
+        returns (bool)
+    {
+        return _studies[id].isChallengeable(round, stored, closedAt);
+    }
+
+    /// @inheritdoc IWardRound
+    function terms(StudyId id) external view returns (Terms memory) {
+        return _known(id).terms();
+    }
+
+    /// @inheritdoc IWardRound
+    function registration(StudyId id, uint32 round, address key)
+        external
+        view
+        returns (Registration memory)
+    {
+        return _studies[id].registrations[round][key];
+    }
+
+    /// @inheritdoc IWardRound
+    function owed(StudyId id, address account) external view returns (uint256) {
+        return _studies[id].owed[account];
+    }
 
     /// @inheritdoc IWardRound
     function openRound(StudyId id)
@@ -404,20 +519,9 @@ contract WardRound is IWardRound, EIP712 {
         bytes32[] memory leaves = new bytes32[](count);
         address last;
         for (uint256 i = 0; i < count; ++i) {
-            address key = entry.site();
-            uint64 weight = entry.weight();
-            Site storage member = s.sites[key];
             // Strictly: equal keys would be one site counted twice.
-            if (key <= last) revert WardRound_EntriesUnsorted(i, key);
-            if (round < member.since || round >= member.until) {
-                revert WardRound_NotMember(id, round, key);
-            }
-            if (weight == 0 || weight > member.maxWeight) {
-                revert WardRound_WeightOutOfRange(key, weight, member.maxWeight);
-            }
-            // A key is never zero here, so a failed recovery cannot pass for it.
-            address recovered = entry.signer(filling, domainSeparator);
-            if (recovered != key) revert WardRound_SignatureInvalid(key, recovered);
+            if (entry.site() <= last) revert WardRound_EntriesUnsorted(i, entry.site());
+            (address key, uint64 weight) = s.checkEntry(id, round, entry, filling, domainSeparator);
             leaves[i] = MerkleTree.leafHash(entry.packed());
             // Cannot overflow: a weight has 64 bits, and there are fewer than 2**32.
             unchecked {
@@ -440,13 +544,5 @@ contract WardRound is IWardRound, EIP712 {
         assembly ("memory-safe") {
             log3(add(closing, 0x20), mload(closing), selector, id, round)
         }
-    }
-
-    /// Tokens that keep a fee would leave other studies of the same token short.
-    function _pull(address token, uint256 amount) internal {
-        uint256 before = IERC20(token).balanceOf(address(this));
-        IERC20(token).safeTransferFrom(msg.sender, address(this), amount);
-        uint256 received = IERC20(token).balanceOf(address(this)) - before;
-        if (received != amount) revert WardRound_TransferInexact(token, amount, received);
     }
 }

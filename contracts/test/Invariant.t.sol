@@ -33,6 +33,7 @@ contract Handler is Scene {
         for (uint256 i = 0; i < 2; ++i) {
             StudyParams memory params = sampleParams(Recording.Root);
             params.rounds = 4;
+            // forge-lint: disable-next-line(unsafe-typecast)
             params.bond = uint96(i * 50 ether);
             params.code = bytes32(i);
             StudyId id = open(params, SITES);
@@ -124,9 +125,9 @@ contract Handler is Scene {
         who = bound(who, 0, SITES - 1);
         bytes32[] memory tree = rewardTree(sites, amounts);
         bytes32[] memory proof = rewardProof(tree, rewardLeaf(sites[who], amounts[who]));
-        bool isFinal = ward.isFinal(id, round, _closings[id][round]);
+        bool settled = ward.isFinal(id, round, _closings[id][round]);
         try ward.claim(id, round, _closings[id][round], sites[who], amounts[who], proof) {
-            if (!isFinal) wrongs.push("a reward was paid before its round was final");
+            if (!settled) wrongs.push("a reward was paid before its round was final");
         } catch {}
     }
 
@@ -168,8 +169,8 @@ contract Handler is Scene {
             StudyId id = studies[i];
             uint32 head = ward.study(id).head;
             for (uint32 round = 1; round < head; ++round) {
-                bool isFinal = ward.isFinal(id, round, _closings[id][round]);
-                if (isFinal && finalCommitments[id][round] == 0) {
+                bool settled = ward.isFinal(id, round, _closings[id][round]);
+                if (settled && finalCommitments[id][round] == 0) {
                     finalCommitments[id][round] = ward.commitment(id, round);
                 }
             }

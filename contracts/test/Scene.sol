@@ -8,6 +8,7 @@ import {
     Record,
     Recording,
     Rule,
+    Scoring,
     StudyId,
     StudyParams
 } from "../src/interfaces/IWardRound.sol";
@@ -115,6 +116,7 @@ abstract contract Scene is Base {
             recording: recording,
             rule: Rule.Mean,
             ruleArgument: 0,
+            scoring: Scoring.Examples,
             parameterCount: 1000,
             initialModel: keccak256("initial model"),
             specification: keccak256("specification"),

@@ -26,7 +26,15 @@ from protocol.contribution import (
 )
 from protocol.errors import StudyMismatch
 from protocol.identifiers import Digest, Root, SiteAddress, StudyId
-from protocol.record import Closing, Record, Recording, RuleId, StudyParams, genesis_closing
+from protocol.record import (
+    Closing,
+    Record,
+    Recording,
+    RuleId,
+    ScoringId,
+    StudyParams,
+    genesis_closing,
+)
 from protocol.replay import StudyFacts
 from protocol.rewards import reward_tree
 from tests.ledger.conftest import World
@@ -135,6 +143,7 @@ def case(request: pytest.FixtureRequest, world: World) -> Case:
         recording=Recording.FULL if request.param == "full" else Recording.ROOT,
         rule=RuleId.MEAN,
         rule_argument=0,
+        scoring=ScoringId.EXAMPLES,
         parameter_count=1000,
         initial_model=Root(b"\x11" * 32),
         specification=Digest(b"\x22" * 32),

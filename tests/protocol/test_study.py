@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from protocol.canonical import canonical_bytes, canonical_digest
 from protocol.errors import ProtocolError, SpecificationError
-from protocol.record import Recording, RuleId
+from protocol.record import Recording, RuleId, ScoringId
 from protocol.rules import Rule
 from protocol.scoring import Scoring
 from protocol.study import StudySpec, load_study, parse_specification, parse_toml, validate_table
@@ -171,6 +171,7 @@ def test_parameters_when_written_are_those_of_the_study() -> None:
     assert (params.initial_model, params.code) == (b"\x01" * 32, b"\x02" * 32)
     assert spec.rule == Rule(RuleId.TRIMMED_MEAN, 1)
     assert spec.scoring is Scoring.ALIGNMENT
+    assert params.scoring is ScoringId.ALIGNMENT
     assert spec.update_limit == 4 * 2**18
 
 

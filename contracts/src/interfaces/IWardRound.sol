@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.28;
 
+import {ICourt} from "./ICourt.sol";
+
 /// @notice keccak256(abi.encode(StudyParams)).
 type StudyId is bytes32;
 
@@ -16,6 +18,14 @@ enum Rule {
     Mean,
     Median,
     TrimmedMean
+}
+
+/// @notice How a round's reward is split among its sites.
+enum Scoring {
+    /// By weight: the contract can compute it.
+    Examples,
+    /// By how far updates point where the others do: takes whole vectors.
+    Alignment
 }
 
 /// @notice What a study is. Immutable; its hash is the study's identity.
@@ -46,6 +56,7 @@ struct StudyParams {
     Rule rule;
     /// Values cut at each end by the trimmed mean; zero for other rules.
     uint16 ruleArgument;
+    Scoring scoring;
     /// Coordinates of a model; fixes the size of every vector's tree.
     uint32 parameterCount;
     /// Vector root of the model before round 1.
@@ -102,6 +113,17 @@ struct Seat {
     uint16 place;
     /// Whether the coordinator stands ready: it has posted its bond and not taken it back.
     bool bonded;
+    /// Whether a round it closed was overturned. It never acts in the study again.
+    bool barred;
+}
+
+/// @notice A contribution that its site brought to the chain itself.
+struct Registration {
+    /// keccak256 of the packed entry.
+    bytes32 entryHash;
+    /// Commitment of the round before, on whose model the entry builds.
+    bytes32 previous;
+    uint64 registeredAt;
 }
 
 /// @notice A study as it stands.
@@ -123,11 +145,15 @@ struct StudyState {
     Recording recording;
     Rule rule;
     uint16 ruleArgument;
+    Scoring scoring;
     uint32 parameterCount;
     uint32 challengeSeconds;
     uint32 roundSeconds;
     uint32 graceSeconds;
     uint32 demandSeconds;
+    /// Rounds from this one on are not final by time before `holdUntil`.
+    uint32 holdRound;
+    uint64 holdUntil;
     uint96 bond;
     uint128 rewardPerRound;
     uint128 funded;
@@ -136,6 +162,23 @@ struct StudyState {
     /// Funds returned to the sponsor.
     uint128 refunded;
     address[] coordinators;
+}
+
+/// @notice The part of a study that judging its rounds takes.
+struct Terms {
+    address token;
+    address coordinator;
+    uint32 head;
+    uint96 bond;
+    uint128 rewardPerRound;
+    uint32 challengeSeconds;
+    uint32 graceSeconds;
+    uint32 demandSeconds;
+    uint32 parameterCount;
+    Recording recording;
+    Rule rule;
+    uint16 ruleArgument;
+    Scoring scoring;
 }
 
 /// @title WardRound
@@ -175,6 +218,40 @@ interface IWardRound {
         address coordinator,
         uint64 closedAt
     );
+    /// @notice A site brought its contribution to the chain itself.
+    /// @param entry Packed, with all that a coordinator needs to include it.
+    event Registered(
+        StudyId indexed study,
+        uint32 indexed round,
+        address indexed site,
+        bytes32 update,
+        uint64 weight,
+        uint64 registeredAt,
+        bytes entry
+    );
+    /// @notice A closed round was proven wrong. It, and all behind it, are open again.
+    /// @param reason Name of the challenge.
+    /// @param next The active coordinator; zero when none stands ready.
+    event Overturned(
+        StudyId indexed study,
+        uint32 indexed round,
+        address indexed coordinator,
+        address challenger,
+        bytes32 reason,
+        uint64 openedAt,
+        address next
+    );
+    /// @param reward The challenger's part of the bond; the other part belongs to nobody.
+    event Slashed(
+        StudyId indexed study,
+        address indexed coordinator,
+        address indexed challenger,
+        uint256 reward,
+        uint256 burnt
+    );
+    /// @notice Rounds from this one on are not final by time before `until`.
+    event Held(StudyId indexed study, uint32 round, uint64 until);
+    event Collected(StudyId indexed study, address indexed account, uint256 amount);
     /// @notice Auditors made every round up to this one final.
     event Attested(StudyId indexed study, uint32 indexed round, uint256 signatures);
     event TookOver(
@@ -240,6 +317,10 @@ interface IWardRound {
     error WardRound_ProofInvalid(address site, uint256 cumulative);
     error WardRound_RewardsExceeded(uint256 asked, uint256 limit);
     error WardRound_NothingDue(StudyId study);
+    error WardRound_NotCourt(address caller);
+    error WardRound_NotChallengeable(StudyId study, uint32 round);
+    error WardRound_AlreadyRegistered(StudyId study, uint32 round, address site);
+    error WardRound_Barred(StudyId study, address coordinator);
 
     // ------------------------------------------------------------------ study
 
@@ -288,6 +369,17 @@ interface IWardRound {
     /// number of sites.
     function closeRoundRoot(StudyId study, uint32 round, Record calldata record) external;
 
+    /// @notice Registers a contribution to the open round, for the case that the coordinator leaves
+    /// it out. Anyone who holds the signed entry may; a site's first one counts.
+    /// @dev A round closed more than `graceSeconds` later without an entry of the site can be
+    /// overturned.
+    function contribute(
+        StudyId study,
+        uint32 round,
+        Closing calldata previous,
+        bytes calldata entry
+    ) external;
+
     /// @notice Makes every round up to this one final, by a quorum of auditors.
     /// @param signatures EIP-712 Attestations, ascending by signer.
     function attest(
@@ -325,7 +417,48 @@ interface IWardRound {
     /// or when every coordinator has missed its turn.
     function endStudy(StudyId study) external;
 
+    /// @notice Pays out what slashing has brought to an account. Anyone may call it.
+    function collect(StudyId study, address account) external;
+
+    // ------------------------------------------------------------------ court
+
+    /// @notice Opens a round again that was proven wrong, bars who closed it and takes its bond.
+    /// Only by the court. No token moves.
+    function overturn(
+        StudyId study,
+        uint32 round,
+        Closing calldata closing,
+        address challenger,
+        bytes32 reason
+    ) external;
+
+    /// @notice Keeps a round and those behind it from becoming final by time. Only by the court,
+    /// and only while the round is not final.
+    function hold(StudyId study, uint32 round, uint64 until) external;
+
     // ------------------------------------------------------------------ views
+
+    /// @notice Where closed rounds are challenged; deployed with this contract.
+    function COURT() external view returns (ICourt);
+
+    /// @notice Whether a round still stands as committed to, but not yet for ever.
+    /// @param commitment keccak256(abi.encode(closing)).
+    /// @param closedAt Of that closing.
+    function challengeable(StudyId study, uint32 round, bytes32 commitment, uint64 closedAt)
+        external
+        view
+        returns (bool);
+
+    function terms(StudyId study) external view returns (Terms memory);
+
+    /// @notice A site's registered contribution to a round.
+    function registration(StudyId study, uint32 round, address site)
+        external
+        view
+        returns (Registration memory);
+
+    /// @notice What `collect` would pay.
+    function owed(StudyId study, address account) external view returns (uint256);
 
     /// @notice What a coordinator or a site needs to know before it works on a round.
     function openRound(StudyId study)

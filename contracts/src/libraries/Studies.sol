@@ -5,13 +5,17 @@ import {
     Closing,
     IWardRound,
     Recording,
+    Registration,
     Rule,
+    Scoring,
     Seat,
     Site,
     StudyId,
     StudyParams,
-    StudyState
+    StudyState,
+    Terms
 } from "../interfaces/IWardRound.sol";
+import {Entry} from "./Entries.sol";
 
 /// What the contract keeps of a study. The first two slots are all of it that closing a round
 /// reads, and closing writes only the first.
@@ -45,6 +49,10 @@ struct Study {
     uint16 auditorQuorum;
     uint16 ruleArgument;
     Rule rule;
+    Scoring scoring;
+    // slot 6
+    uint32 holdRound;
+    uint64 holdUntil;
     // slots of their own
     bytes32 initialModel;
     address[] coordinators;
@@ -53,11 +61,15 @@ struct Study {
     mapping(address => Site) sites;
     mapping(address => uint256) claimed;
     mapping(uint32 => bytes32) commitments;
+    mapping(uint32 => mapping(address => Registration)) registrations;
+    mapping(address => uint256) owed;
 }
 
 /// @title Studies
 /// @notice How a study is laid out in storage, and the questions every entry point asks about it.
 library Studies {
+    using Studies for Study;
+
     // ------------------------------------------------------------------ beginning
 
     /// @notice Checks the parameters and writes them down. What nothing on chain reads, the
@@ -83,6 +95,7 @@ library Studies {
         s.recording = params.recording;
         s.rule = params.rule;
         s.ruleArgument = params.ruleArgument;
+        s.scoring = params.scoring;
         s.parameterCount = params.parameterCount;
         s.initialModel = params.initialModel;
         s.coordinators = coordinators;
@@ -149,12 +162,58 @@ library Studies {
     /// @notice Whether a coordinator may act: it has posted its bond, or none is asked for.
     function stands(Study storage s, address coordinator) internal view returns (bool) {
         Seat storage seat = s.seats[coordinator];
-        return seat.bonded || (s.bond == 0 && seat.place != 0);
+        return seat.bonded || (s.bond == 0 && seat.place != 0 && !seat.barred);
+    }
+
+    /// @notice The next in the ring that may act; zero if nobody can.
+    function standbyAfter(Study storage s, address coordinator) internal view returns (address) {
+        uint256 seats = s.coordinators.length;
+        uint256 place = s.seats[coordinator].place;
+        for (uint256 i = 0; i + 1 < seats; ++i) {
+            // Places count from 1, so a place is the index of the next one.
+            address next = s.coordinators[(place + i) % seats];
+            if (s.stands(next)) return next;
+        }
+        return address(0);
     }
 
     /// @notice When the coordinator at a distance from the active one may take over.
     function turnOf(Study storage s, uint256 distance) internal view returns (uint256) {
         return uint256(s.openedAt) + s.roundSeconds + distance * s.graceSeconds;
+    }
+
+    /// @notice Takes a coordinator's seat and bond for ever.
+    function bar(Study storage s, address coordinator) internal {
+        Seat storage seat = s.seats[coordinator];
+        seat.bond = 0;
+        seat.bonded = false;
+        seat.barred = true;
+    }
+
+    // ------------------------------------------------------------------ entries
+
+    /// @notice Reverts unless an entry is a member's, within its weight, and signed by it.
+    /// @param filling Of `Entries.template`.
+    function checkEntry(
+        Study storage s,
+        StudyId id,
+        uint32 round,
+        Entry entry,
+        bytes memory filling,
+        bytes32 domainSeparator
+    ) internal view returns (address key, uint64 weight) {
+        key = entry.site();
+        weight = entry.weight();
+        Site storage member = s.sites[key];
+        if (round < member.since || round >= member.until) {
+            revert IWardRound.WardRound_NotMember(id, round, key);
+        }
+        if (weight == 0 || weight > member.maxWeight) {
+            revert IWardRound.WardRound_WeightOutOfRange(key, weight, member.maxWeight);
+        }
+        // A key is never zero here, so a failed recovery cannot pass for it.
+        address recovered = entry.signer(filling, domainSeparator);
+        if (recovered != key) revert IWardRound.WardRound_SignatureInvalid(key, recovered);
     }
 
     // ------------------------------------------------------------------ closed rounds
@@ -172,10 +231,44 @@ library Studies {
         }
     }
 
+    /// @notice Whether a round stands for ever. If one does, all before it do.
     /// @dev The caller has checked that `closedAt` is what the round was committed to with.
     function isFinal(Study storage s, uint32 round, uint64 closedAt) internal view returns (bool) {
         if (round >= s.head) return false;
-        return round <= s.finalThrough || block.timestamp >= uint256(closedAt) + s.challengeSeconds;
+        if (round <= s.finalThrough) return true;
+        uint256 window = s.challengeSeconds;
+        uint256 until = uint256(closedAt) + window;
+        if (block.timestamp < until) return false;
+        if (round < s.holdRound || block.timestamp >= s.holdUntil) return true;
+        // The longest that honest steps can take: an entry is demanded, then its update, then a
+        // tally counts. Nothing holds a round for longer, so nobody can keep it from becoming final.
+        return block.timestamp >= until + 3 * window + 2 * uint256(s.demandSeconds);
+    }
+
+    /// @notice Whether a closing stands, but not for ever. There is nothing to hold against round 0.
+    function isChallengeable(Study storage s, uint32 round, bytes32 commitment, uint64 closedAt)
+        internal
+        view
+        returns (bool)
+    {
+        return round != 0 && round < s.head && s.commitments[round] == commitment
+            && !s.isFinal(round, closedAt);
+    }
+
+    /// @notice Holds rounds open, together with what is held already.
+    function hold(Study storage s, uint32 round, uint64 until) internal {
+        bool held = block.timestamp < s.holdUntil;
+        if (!held || round < s.holdRound) s.holdRound = round;
+        if (!held || until > s.holdUntil) s.holdUntil = until;
+    }
+
+    /// @notice Goes back to a round, under whoever stands ready if its coordinator is barred.
+    function reopen(Study storage s, uint32 round) internal {
+        if (s.seats[s.coordinator].barred) s.coordinator = s.standbyAfter(s.coordinator);
+        s.head = round;
+        s.openedAt = uint64(block.timestamp);
+        // What was to be found out about rounds that are gone keeps no new ones waiting.
+        if (s.holdRound >= round) s.holdUntil = 0;
     }
 
     function checkFinal(Study storage s, StudyId id, uint32 round, Closing calldata closing)
@@ -210,17 +303,38 @@ library Studies {
             recording: s.recording,
             rule: s.rule,
             ruleArgument: s.ruleArgument,
+            scoring: s.scoring,
             parameterCount: s.parameterCount,
             challengeSeconds: s.challengeSeconds,
             roundSeconds: s.roundSeconds,
             graceSeconds: s.graceSeconds,
             demandSeconds: s.demandSeconds,
+            holdRound: s.holdRound,
+            holdUntil: s.holdUntil,
             bond: s.bond,
             rewardPerRound: s.rewardPerRound,
             funded: s.funded,
             paid: s.paid,
             refunded: s.refunded,
             coordinators: s.coordinators
+        });
+    }
+
+    function terms(Study storage s) internal view returns (Terms memory) {
+        return Terms({
+            token: s.token,
+            coordinator: s.coordinator,
+            head: s.head,
+            bond: s.bond,
+            rewardPerRound: s.rewardPerRound,
+            challengeSeconds: s.challengeSeconds,
+            graceSeconds: s.graceSeconds,
+            demandSeconds: s.demandSeconds,
+            parameterCount: s.parameterCount,
+            recording: s.recording,
+            rule: s.rule,
+            ruleArgument: s.ruleArgument,
+            scoring: s.scoring
         });
     }
 }

@@ -1,0 +1,470 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity ^0.8.28;
+
+import {CoordinateProof, ICourt, Reward} from "../src/interfaces/ICourt.sol";
+import {
+    Closing,
+    Record,
+    Recording,
+    Rule,
+    Scoring,
+    StudyId,
+    StudyParams
+} from "../src/interfaces/IWardRound.sol";
+import {MerkleTree} from "../src/libraries/MerkleTree.sol";
+import {Scene} from "./Scene.sol";
+
+/// Whole rounds with real models, updates, signatures, trees and rewards, so that every challenge
+/// is made against what a coordinator would really close.
+abstract contract CourtScene is Scene {
+    // Every narrowed number was bounded above, or is fuzz whose upper bits may go.
+    // forge-lint: disable-start(unsafe-typecast)
+    /// A round and everything behind it.
+    struct Story {
+        StudyParams params;
+        StudyId id;
+        uint32 round;
+        Closing previous;
+        Closing closing;
+        Draft[] list;
+        int32[][] updates;
+        int32[] base;
+        int32[] model;
+        Reward[] before;
+        Reward[] afterwards;
+    }
+
+    address internal constant CHALLENGER = address(0xC4A1);
+
+    ICourt internal court;
+
+    function setUp() public virtual override {
+        super.setUp();
+        court = ward.COURT();
+        // forge-lint: disable-next-line(erc20-unchecked-transfer)
+        token.transfer(CHALLENGER, 2 ** 100);
+        vm.prank(CHALLENGER);
+        token.approve(address(court), type(uint256).max);
+    }
+
+    // ------------------------------------------------------------------ rounds
+
+    /// Rules, sizes and recordings at random.
+    function anyParams(uint256 seed, uint256 sites)
+        internal
+        view
+        returns (StudyParams memory params)
+    {
+        params = sampleParams(Recording(pick(seed, "recording", 2)));
+        params.rule = Rule(pick(seed, "rule", 3));
+        params.scoring = Scoring(pick(seed, "scoring", 2));
+        if (params.rule == Rule.TrimmedMean) {
+            params.ruleArgument = uint16(pick(seed, "cut", (sites + 1) / 2));
+            params.minSites = 2 * params.ruleArgument + 1;
+        }
+        params.parameterCount = uint32(1 + pick(seed, "small", 6));
+        // Around the edges of one, two and three chunks; not always, because it takes longer.
+        if (pick(seed, "wide", 6) == 0) {
+            params.parameterCount = uint32(254 + 256 * pick(seed, "chunks", 3) + pick(seed, "r", 5));
+        }
+    }
+
+    /// A study whose round 1 is ready to be closed.
+    function begin(StudyParams memory params, uint256 sites, uint256 seed)
+        internal
+        returns (Story memory story)
+    {
+        story.base = baseModel(params.parameterCount, seed);
+        params.initialModel = vectorRoot(bytesOf(story.base));
+        story.params = params;
+        story.id = open(params, sites);
+        story.round = 1;
+        story.previous = beginning(params);
+        contributeAll(story, sites, seed);
+        settle(story);
+    }
+
+    /// The round after a closed one, ready to be closed.
+    function following(Story memory story, uint256 sites, uint256 seed)
+        internal
+        view
+        returns (Story memory next)
+    {
+        next.params = story.params;
+        next.id = story.id;
+        next.round = story.round + 1;
+        next.previous = story.closing;
+        next.base = story.model;
+        next.before = story.afterwards;
+        contributeAll(next, sites, seed);
+        settle(next);
+    }
+
+    /// A round that an honest coordinator has closed, the first or the second of its study.
+    function anyHonest(uint256 seed) internal returns (Story memory story) {
+        uint256 sites = 1 + pick(seed, "sites", 6);
+        story = begin(anyParams(seed, sites), sites, seed);
+        close(story);
+        if (pick(seed, "second", 2) == 1) {
+            vm.warp(block.timestamp + 1 hours);
+            uint256 least = story.params.minSites;
+            uint256 present = least + pick(seed, "present", sites - least + 1);
+            story = following(story, present, seed ^ 1);
+            close(story);
+        }
+    }
+
+    function contributeAll(Story memory story, uint256 sites, uint256 seed) internal view {
+        story.list = drafts(story.id, story.round, story.previous.record.model, sites, seed);
+        story.updates = new int32[][](sites);
+        for (uint256 i = 0; i < sites; ++i) {
+            story.updates[i] = updateFor(story.base, seed, i);
+            story.list[i].update = vectorRoot(bytesOf(story.updates[i]));
+            sign(story, i);
+        }
+    }
+
+    function sign(Story memory story, uint256 i) internal view {
+        Draft memory draft = story.list[i];
+        draft.signature =
+            signed(draft.key, digestOf(story.id, story.round, story.previous.record.model, draft));
+    }
+
+    /// What an honest coordinator records.
+    function settle(Story memory story) internal view {
+        story.model = new int32[](story.base.length);
+        for (uint256 i = 0; i < story.base.length; ++i) {
+            story.model[i] = int32(story.base[i] + aggregated(story, i));
+        }
+        settleRewards(story);
+        Record memory record = recordOf(story.list, 0);
+        record.model = vectorRoot(bytesOf(story.model));
+        record.rewards = rewardsRoot(story.afterwards);
+        record.rewardTotal = uint128(sumOf(story.afterwards));
+        story.closing.record = record;
+    }
+
+    function settleRewards(Story memory story) internal pure {
+        uint256 totalWeight;
+        for (uint256 i = 0; i < story.list.length; ++i) {
+            totalWeight += story.list[i].weight;
+        }
+        Reward[] memory rewards = story.before;
+        for (uint256 i = 0; i < story.list.length; ++i) {
+            // Scored by weight in either case: any split within bounds is an honest alignment.
+            uint256 share =
+                uint256(story.params.rewardPerRound) * story.list[i].weight / totalWeight;
+            rewards = withReward(rewards, story.list[i].site, share);
+        }
+        story.afterwards = rewards;
+    }
+
+    function close(Story memory story) internal {
+        close(story, FIRST);
+    }
+
+    function close(Story memory story, address coordinator) internal {
+        bytes memory entries = packed(story.list);
+        vm.prank(coordinator);
+        if (story.params.recording == Recording.Full) {
+            ward.closeRound(story.id, story.round, story.closing.record, story.previous, entries);
+        } else {
+            ward.closeRoundRoot(story.id, story.round, story.closing.record);
+        }
+        story.closing.coordinator = coordinator;
+        story.closing.closedAt = uint64(block.timestamp);
+    }
+
+    // ------------------------------------------------------------------ proofs
+
+    function coordinateProof(Story memory story, uint256 coordinate)
+        internal
+        pure
+        returns (CoordinateProof memory proof)
+    {
+        uint256 chunk = coordinate / 256;
+        proof.coordinate = uint32(coordinate);
+        proof.updates = openings(story, chunk, 0, story.updates.length);
+        proof.base = opening(bytesOf(story.base), chunk);
+        proof.model = opening(bytesOf(story.model), chunk);
+    }
+
+    function openings(Story memory story, uint256 chunk, uint256 from, uint256 to)
+        internal
+        pure
+        returns (bytes memory all)
+    {
+        for (uint256 i = from; i < to; ++i) {
+            all = bytes.concat(all, opening(bytesOf(story.updates[i]), chunk));
+        }
+    }
+
+    function entryPath(Story memory story, uint256 index) internal pure returns (bytes32[] memory) {
+        return pathOf(entryLeaves(story.list), index);
+    }
+
+    function entryLeaves(Draft[] memory list) internal pure returns (bytes32[] memory leaves) {
+        leaves = new bytes32[](list.length);
+        for (uint256 i = 0; i < list.length; ++i) {
+            leaves[i] = sha256(bytes.concat(hex"00", packed(list[i])));
+        }
+    }
+
+    /// Recommits to entries that were tampered with.
+    function recommit(Story memory story) internal pure {
+        story.closing.record.contributions = rootOf(entryLeaves(story.list));
+    }
+
+    function challengeCoordinate(Story memory story, uint256 coordinate) internal {
+        CoordinateProof memory proof = coordinateProof(story, coordinate);
+        vm.prank(CHALLENGER);
+        court.challengeCoordinate(
+            story.id, story.round, story.closing, story.previous, packed(story.list), proof
+        );
+    }
+
+    function challengeRewards(Story memory story) internal {
+        vm.prank(CHALLENGER);
+        court.challengeRewards(
+            story.id,
+            story.round,
+            story.closing,
+            story.previous,
+            packed(story.list),
+            story.before,
+            story.afterwards
+        );
+    }
+
+    /// Whether the round was overturned, and by whom its coordinator was slashed.
+    function assertOverturned(Story memory story) internal view {
+        assertEq(ward.study(story.id).head, story.round, "open again");
+        assertTrue(ward.seat(story.id, story.closing.coordinator).barred, "barred");
+        assertEq(ward.seat(story.id, story.closing.coordinator).bond, 0, "slashed");
+        assertEq(ward.owed(story.id, CHALLENGER), uint256(story.params.bond) / 2, "reward");
+    }
+
+    function assertStands(Story memory story) internal view {
+        assertTrue(ward.study(story.id).head > story.round, "still closed");
+        assertTrue(!ward.seat(story.id, story.closing.coordinator).barred, "not barred");
+        assertEq(ward.seat(story.id, FIRST).bond, story.params.bond, "bond");
+    }
+
+    // ------------------------------------------------------------------ vectors
+
+    function baseModel(uint256 size, uint256 seed) internal pure returns (int32[] memory vector) {
+        vector = new int32[](size);
+        // The initial model of many studies is all zero; any value must do.
+        if (seed % 3 == 0) return vector;
+        for (uint256 i = 0; i < size; ++i) {
+            vector[i] = anyValue(seed, i);
+        }
+    }
+
+    /// An update that leads from a base to a model in range, as a site's always does.
+    function updateFor(int32[] memory base, uint256 seed, uint256 site)
+        internal
+        pure
+        returns (int32[] memory vector)
+    {
+        vector = new int32[](base.length);
+        for (uint256 i = 0; i < base.length; ++i) {
+            int256 value = anyValue(uint256(keccak256(abi.encode(seed, site))), i);
+            int256 sum = value + base[i];
+            bool fits = sum >= type(int32).min && sum <= type(int32).max;
+            vector[i] = fits ? int32(value) : int32(0);
+        }
+    }
+
+    /// Small, wide, or at the edges of 32 bits.
+    function anyValue(uint256 seed, uint256 i) private pure returns (int32) {
+        uint256 random = uint256(keccak256(abi.encode(seed, i)));
+        uint256 kind = seed % 5;
+        if (kind == 0) return int32(uint32(random));
+        if (kind == 1) {
+            return [type(int32).min, type(int32).min + 1, -1, 0, 1, type(int32).max][random % 6];
+        }
+        return int32(int256(random % 21) - 10);
+    }
+
+    function bytesOf(int32[] memory vector) internal pure returns (bytes memory data) {
+        // A word longer, because each coordinate is written as one; later ones overwrite its rest.
+        data = new bytes(vector.length * 4 + 32);
+        for (uint256 i = 0; i < vector.length; ++i) {
+            uint32 raw = uint32(vector[i]);
+            assembly ("memory-safe") {
+                let swapped :=
+                    or(
+                        or(shl(24, and(raw, 0xff)), shl(8, and(raw, 0xff00))),
+                        or(and(shr(8, raw), 0xff00), and(shr(24, raw), 0xff))
+                    )
+                mstore(add(add(data, 0x20), mul(i, 4)), shl(224, swapped))
+            }
+        }
+        assembly ("memory-safe") {
+            mstore(data, mul(mload(vector), 4))
+        }
+    }
+
+    function chunkOf(bytes memory data, uint256 index) internal pure returns (bytes memory chunk) {
+        uint256 start = index * 1024;
+        uint256 length = data.length - start < 1024 ? data.length - start : 1024;
+        chunk = new bytes(length);
+        assembly ("memory-safe") {
+            mcopy(add(chunk, 0x20), add(add(data, 0x20), start), length)
+        }
+    }
+
+    function vectorLeaves(bytes memory data) internal pure returns (bytes32[] memory leaves) {
+        leaves = new bytes32[]((data.length + 1023) / 1024);
+        for (uint256 i = 0; i < leaves.length; ++i) {
+            leaves[i] = sha256(bytes.concat(hex"00", chunkOf(data, i)));
+        }
+    }
+
+    function vectorRoot(bytes memory data) internal pure returns (bytes32) {
+        return rootOf(vectorLeaves(data));
+    }
+
+    /// A chunk and its path.
+    function opening(bytes memory data, uint256 index) internal pure returns (bytes memory) {
+        return abi.encodePacked(chunkOf(data, index), pathOf(vectorLeaves(data), index));
+    }
+
+    // ------------------------------------------------------------------ slow, clear trees
+
+    function rootOf(bytes32[] memory leaves) internal pure returns (bytes32) {
+        return subtree(leaves, 0, leaves.length);
+    }
+
+    function subtree(bytes32[] memory leaves, uint256 from, uint256 to)
+        private
+        pure
+        returns (bytes32)
+    {
+        if (to - from == 1) return leaves[from];
+        uint256 middle = from + split(to - from);
+        return sha256(
+            abi.encodePacked(hex"01", subtree(leaves, from, middle), subtree(leaves, middle, to))
+        );
+    }
+
+    function pathOf(bytes32[] memory leaves, uint256 index)
+        internal
+        pure
+        returns (bytes32[] memory path)
+    {
+        path = new bytes32[](0);
+        uint256 from = 0;
+        uint256 to = leaves.length;
+        // From the root downwards: each sibling goes in front of those found before.
+        while (to - from > 1) {
+            uint256 middle = from + split(to - from);
+            bytes32 sibling =
+                index < middle ? subtree(leaves, middle, to) : subtree(leaves, from, middle);
+            bytes32[] memory longer = new bytes32[](path.length + 1);
+            longer[0] = sibling;
+            for (uint256 i = 0; i < path.length; ++i) {
+                longer[i + 1] = path[i];
+            }
+            path = longer;
+            (from, to) = index < middle ? (from, middle) : (middle, to);
+        }
+    }
+
+    /// The largest power of two below a size.
+    function split(uint256 size) private pure returns (uint256 power) {
+        power = 1;
+        while (power * 2 < size) power *= 2;
+    }
+
+    // ------------------------------------------------------------------ slow, clear rules
+
+    function aggregated(Story memory story, uint256 coordinate) internal pure returns (int256) {
+        int256[] memory values = new int256[](story.updates.length);
+        uint256[] memory weights = new uint256[](values.length);
+        for (uint256 i = 0; i < values.length; ++i) {
+            values[i] = story.updates[i][coordinate];
+            weights[i] = story.list[i].weight;
+        }
+        return ruled(story.params.rule, story.params.ruleArgument, values, weights);
+    }
+
+    function ruled(Rule rule, uint256 cut, int256[] memory values, uint256[] memory weights)
+        internal
+        pure
+        returns (int256)
+    {
+        int256 sum;
+        uint256 count = values.length;
+        if (rule == Rule.Mean) {
+            uint256 total;
+            for (uint256 i = 0; i < count; ++i) {
+                sum += values[i] * int256(weights[i]);
+                total += weights[i];
+            }
+            return floored(sum, int256(total));
+        }
+        for (uint256 i = 1; i < count; ++i) {
+            for (uint256 j = i; j > 0 && values[j - 1] > values[j]; --j) {
+                (values[j - 1], values[j]) = (values[j], values[j - 1]);
+            }
+        }
+        if (rule == Rule.Median) {
+            return floored(values[(count - 1) / 2] + values[count / 2], 2);
+        }
+        for (uint256 i = cut; i < count - cut; ++i) {
+            sum += values[i];
+        }
+        return floored(sum, int256(count - 2 * cut));
+    }
+
+    /// Solidity rounds toward zero, and what is below zero must be rounded away from it.
+    function floored(int256 a, int256 b) internal pure returns (int256) {
+        return a >= 0 ? a / b : -((-a + b - 1) / b);
+    }
+
+    // ------------------------------------------------------------------ rewards
+
+    /// Rewards, ascending by site, with one site's raised.
+    function withReward(Reward[] memory rewards, address site, uint256 share)
+        internal
+        pure
+        returns (Reward[] memory raised)
+    {
+        uint256 place;
+        while (place < rewards.length && rewards[place].site < site) ++place;
+        bool known = place < rewards.length && rewards[place].site == site;
+        raised = new Reward[](rewards.length + (known ? 0 : 1));
+        for (uint256 i = 0; i < raised.length; ++i) {
+            if (i == place) {
+                raised[i] = Reward(site, share + (known ? rewards[i].cumulative : 0));
+            } else {
+                Reward memory old = rewards[i < place || known ? i : i - 1];
+                raised[i] = Reward(old.site, old.cumulative);
+            }
+        }
+    }
+
+    function rewardsRoot(Reward[] memory rewards) internal pure returns (bytes32) {
+        address[] memory sites = new address[](rewards.length);
+        uint256[] memory amounts = new uint256[](rewards.length);
+        for (uint256 i = 0; i < rewards.length; ++i) {
+            (sites[i], amounts[i]) = (rewards[i].site, rewards[i].cumulative);
+        }
+        return rewardTree(sites, amounts)[0];
+    }
+
+    function sumOf(Reward[] memory rewards) internal pure returns (uint256 sum) {
+        for (uint256 i = 0; i < rewards.length; ++i) {
+            sum += rewards[i].cumulative;
+        }
+    }
+
+    // ------------------------------------------------------------------ chance
+
+    function pick(uint256 seed, string memory what, uint256 among) internal pure returns (uint256) {
+        return uint256(keccak256(abi.encode(seed, what))) % among;
+    }
+    // forge-lint: disable-end(unsafe-typecast)
+}
