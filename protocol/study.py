@@ -282,7 +282,8 @@ def validate_table(table: type[TableT], value: object, text: str, source: str) -
     try:
         return table.model_validate(value)
     except ValidationError as error:
-        first = error.errors()[0]
+        # A misspelt key is unknown, and the right one missing: what is written comes first.
+        first = min(error.errors(), key=lambda one: one["type"] != "extra_forbidden")
         path = [str(part) for part in first["loc"] if not str(part).startswith("function-")]
         reason = first["msg"].removeprefix("Value error, ")
         if first["type"] == "extra_forbidden":

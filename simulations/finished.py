@@ -95,7 +95,7 @@ def open_run(folder: Path, *, to_append: bool = False) -> Iterator[FinishedRun]:
     store = FolderStore(folders.store)
     study = StudyId(bytes32(file.study, "study"))
     if not folders.journal.exists():
-        if file.journal is not None or not file.chain.startswith("http"):
+        if file.journal is not None or file.chain.startswith("embedded:"):
             raise ScenarioError(str(folder), "its journal is missing")
         with connected(file.chain, file.chain_id) as chain:
             contract = WardRound(chain, file.contract)

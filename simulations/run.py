@@ -21,7 +21,7 @@ from ledger.embedded import EmbeddedChain
 from ledger.evm import Genesis
 from ledger.journal import Journal, start_journaled
 from ledger.key_file import read_key
-from protocol.errors import ScenarioError
+from protocol.errors import ScenarioError, WardroundError
 from simulations.client_app import app as client_app
 from simulations.engines import flwr_run, run_flower_simulation, run_in_process
 from simulations.finished import note_journal
@@ -214,11 +214,15 @@ def _chain(
 def _shared_chain(choice: ChainChoice) -> tuple[Chain, LocalAccount]:
     """Open a chain that others use too, and read the key that pays for gas there."""
     chain = open_chain(choice.kind, choice.chain_id)
-    if choice.funder_key is None:
-        raise ScenarioError(
-            choice.kind, "name a file with a key that pays for gas there: --funder-key FILE"
-        )
-    return chain, read_key(choice.funder_key)
+    try:
+        if choice.funder_key is None:
+            raise ScenarioError(
+                choice.kind, "name a file with a key that pays for gas there: --funder-key FILE"
+            )
+        return chain, read_key(choice.funder_key)
+    except WardroundError:
+        chain.close()
+        raise
 
 
 def _pay_for_gas(chain: Chain, funder: LocalAccount, keys: Keys, say: Say) -> None:

@@ -193,7 +193,7 @@ WRONG = [
     ("learning_rate = 0.1", "learning_rate = 0.0", 11, "training.learning_rate"),
     ("learning_rate = 0.1", "learning_rate = nan", 11, "training.learning_rate"),
     ("learning_rate = 0.1", "learning_rate = inf", 11, "training.learning_rate"),
-    ("learning_rate = 0.1", "lr = 0.1", 10, "training.learning_rate"),
+    ("learning_rate = 0.1", "lr = 0.1", 11, "training.lr"),
     ("local_steps = 1", "local_steps = 1\nlocal_epochs = 1", 10, "training"),
     ("local_steps = 1", "", 10, "training"),
     ("local_steps = 1", 'local_steps = 1\noptimizer = "lion"', 13, "training.optimizer"),

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from client import client_app
-from learning.errors import DatasetUnknown
+from learning.errors import DatasetUnknown, ModelUnsuitable
 from ledger.audit import StudyAudit
 from ledger.errors import ChainUnknown, ChainUnreachable
 from ledger.journal import read_journal
@@ -104,10 +105,17 @@ REFUSED: list[tuple[str, dict[str, Any], dict[str, Any], type[WardroundError], s
     ("too few sites", {"aggregation": {"min_sites": 9}}, {}, ScenarioError, "fewer than min_sites"),
     (
         "another model",
-        {"model": {"arguments": {"features": 5}}, "study": {"rounds": 1}},
+        {"model": {"arguments": {"features": 5}}},
+        {},
+        ModelUnsuitable,
+        "cannot be used",
+    ),
+    (
+        "bad sites",
+        {"behaviour": [{"site": f"site-{n}", "attack": "nan"} for n in (1, 2)]},
         {},
         RoundFailed,
-        "round 1 failed: 0 good contributions, 2 needed .*site_error, ModelUnsuitable",
+        "round 1 failed: 1 good contributions, 2 needed .*malformed, the update is <f4",
     ),
 ]
 
@@ -115,7 +123,7 @@ REFUSED: list[tuple[str, dict[str, Any], dict[str, Any], type[WardroundError], s
 @pytest.mark.parametrize(
     ("tables", "choices", "kind", "words"),
     [row[1:] for row in REFUSED],
-    ids=[r[0] for r in REFUSED],
+    ids=[row[0] for row in REFUSED],
 )
 def test_run_when_it_cannot_be_done_says_why(
     tmp_path: Path,
@@ -134,7 +142,7 @@ def test_run_when_it_cannot_be_done_says_why(
 def test_endpoint_when_nobody_pays_for_gas_is_refused_before_anything_is_made(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "open_chain", lambda *_: None)
+    monkeypatch.setattr(module, "open_chain", lambda *_: SimpleNamespace(close=lambda: None))
     key = tmp_path / "funder.key"
     for funder, words in ((None, "--funder-key FILE"), (key, "key file")):
         choice = ChainChoice("http://127.0.0.1:9", None, funder)
