@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from client.sources.errors import ScalingNotPrivate
+from client.sources.prepare import check_private
+from client.sources.settings import DataSettings
+from protocol.errors import SpecificationError
+from protocol.study import load_study, parse_toml, validate_table
+from tests.client.sources.tables import settings
+from tests.protocol.test_study import MINIMAL, PRIVACY
+
+DATA = """
+name = "patients"
+on_missing = "drop"
+missing = ["", "?"]
+ignore = ["patient"]
+test_share = 0.2
+seed = 7
+
+[source]
+type = "csv"
+path = "patients.csv"
+
+[label]
+column = "outcome"
+classes = [[0], [1, 2, 3, 4]]
+
+[[features]]
+name = "age"
+type = "numeric"
+range = [0, 120]
+unit = "years"
+
+[[features]]
+name = "pain"
+type = "category"
+categories = ["none", "mild", "strong"]
+
+[[features]]
+name = "smoker"
+type = "boolean"
+"""
+
+
+def load(text: str) -> DataSettings:
+    return validate_table(DataSettings, parse_toml(text, "data.toml"), text, "data.toml")
+
+
+def test_schema_when_whole_says_what_a_model_needs() -> None:
+    found = load(DATA)
+    assert found.columns == ["age", "pain", "smoker", "outcome"]
+    # One for the age, two for the three kinds of pain, one for yes or no.
+    assert found.width == 4
+    assert [feature.width for feature in found.features] == [1, 2, 1]
+    assert (found.source.title, found.max_rows) == ("patients.csv", 1_000_000)
+
+
+WRONG = [
+    ('type = "csv"', 'type = "xlsx"', "source"),
+    ('type = "csv"', "", "source"),
+    ('path = "patients.csv"', 'path = "patients.csv"\ndelimiter = "ab"', "source"),
+    ('path = "patients.csv"', 'path = "patients.csv"\nquery = "x"', "source"),
+    ('type = "boolean"', 'type = "date"', "features.2"),
+    ('type = "boolean"', 'type = "boolean"\nrange = [0, 1]', "features.2"),
+    ("range = [0, 120]", "range = [120, 0]", "features.0"),
+    ("range = [0, 120]", "range = [0]", "features.0"),
+    ("range = [0, 120]", "range = [0, nan]", "features.0"),
+    ('categories = ["none", "mild", "strong"]', "categories = []", "features.1"),
+    ('categories = ["none", "mild", "strong"]', 'categories = ["a", "a"]', "features.1"),
+    ('categories = ["none", "mild", "strong"]', 'categories = [1, "1"]', "features.1"),
+    ("classes = [[0], [1, 2, 3, 4]]", "classes = [[0]]", "label"),
+    ("classes = [[0], [1, 2, 3, 4]]", "classes = [[0], []]", "label"),
+    ("classes = [[0], [1, 2, 3, 4]]", "classes = [[0], [0, 1]]", "label"),
+    ('name = "smoker"', 'name = "age"', ""),
+    ('column = "outcome"', 'column = "age"', ""),
+    ('ignore = ["patient"]', 'ignore = ["age"]', ""),
+    ('ignore = ["patient"]', 'ignoring = ["age"]', "ignoring"),
+    ("test_share = 0.2", "test_share = 0.0", "test_share"),
+    ("seed = 7", "min_rows = 1", "min_rows"),
+    ("seed = 7", 'scaling = "batch"', "scaling"),
+    ('name = "patients"', 'name = "My Patients"', "name"),
+]
+
+
+@pytest.mark.parametrize(("old", "new", "key"), WRONG, ids=[new for _, new, _ in WRONG])
+def test_schema_when_wrong_names_the_key(old: str, new: str, key: str) -> None:
+    assert old in DATA
+    with pytest.raises(SpecificationError) as refusal:
+        load(DATA.replace(old, new, 1))
+    assert refusal.value.key.startswith(key)
+    assert refusal.value.source == "data.toml"
+
+
+def test_schema_when_scaled_by_range_needs_every_range() -> None:
+    source = {"type": "csv", "path": "x"}
+    with pytest.raises(ValueError, match="needs the range of pressure"):
+        settings(source, scaling="range")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {},
+        {"url": "sqlite:///a.db", "url_variable": "URL", "table": "t"},
+        {"url": "sqlite:///a.db"},
+        {"url": "sqlite:///a.db", "table": "t", "query": "select 1"},
+        {"url": "sqlite:///a.db", "query": "select 1", "table_schema": "public"},
+    ],
+)
+def test_sql_when_not_exactly_one_table_is_named_is_refused(change: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"give exactly one|goes with table"):
+        settings({"type": "sql", **change})
+
+
+def test_scaling_when_a_study_is_private_must_not_follow_the_rows() -> None:
+    private, plain = load_study(MINIMAL + PRIVACY, "a"), load_study(MINIMAL, "b")
+    source = {"type": "csv", "path": "x"}
+    check_private(settings(source), plain)
+    check_private(settings(source, scaling="none"), private)
+    with pytest.raises(ScalingNotPrivate, match='write scaling = "range"'):
+        check_private(settings(source), private)
