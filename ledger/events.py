@@ -151,7 +151,7 @@ class Registered(Event):
     site: SiteAddress
     update: Root
     weight: int
-    at: int
+    registered_at: int
     entry: bytes
 
 
@@ -264,7 +264,9 @@ _READERS: dict[str, _Reader] = {
     "Claimed": _in_order(Claimed, "site", "payout", "amount", "cumulative"),
     "Refunded": _in_order(Refunded, "sponsor", "amount"),
     "StudyEnded": _in_order(StudyEnded, "rounds"),
-    "Registered": _in_order(Registered, "round", "site", "update", "weight", "at", "entry"),
+    "Registered": _in_order(
+        Registered, "round", "site", "update", "weight", "registeredAt", "entry"
+    ),
     "Overturned": _overturned,
     "Slashed": _in_order(Slashed, "coordinator", "challenger", "reward", "burnt"),
     "Held": _in_order(Held, "round", "until"),

@@ -489,8 +489,12 @@ class WardRound:
         """A round that stands as an event says.
 
         Raises:
-            StudyMismatch: the contract is committed to another closing, or to none.
+            StudyMismatch: the contract is committed to another closing, or the round is open
+                again.
         """
+        head = self.study(study).head
+        if head <= event.round:
+            raise StudyMismatch("open round", str(head), f"behind round {event.round}")
         return self._closed(study, event.round, event)
 
     # ---------------------------------------------------------------- inside
