@@ -17,6 +17,7 @@ from rich.console import Console
 
 from protocol.errors import WardroundError
 from simulations.commands import audit, claim, scenarios, show, simulate, verify_file
+from simulations.court_commands import cheating
 
 app = typer.Typer(
     name="wardround",
@@ -33,6 +34,7 @@ app.command()(claim)
 app.command()(show)
 app.command("verify-file")(verify_file)
 app.command()(scenarios)
+app.command()(cheating)
 
 
 @app.callback()

@@ -30,6 +30,7 @@ from protocol.merkle import vector_root
 from protocol.report import parse_report
 from protocol.rewards import reward_tree
 from protocol.study import parse_specification
+from simulations.court_commands import powers_of, watch
 from simulations.finished import FinishedRun, open_run
 from simulations.scenario import Engine, builtin_scenarios, load_scenario
 from simulations.screen import TOKEN, RunProgress, rewards_table, rounds_table
@@ -155,6 +156,23 @@ def audit(
     contract: Annotated[str | None, typer.Option(help="Address of the contract.")] = None,
     store: Annotated[str | None, typer.Option(help="Content store.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a round.")] = False,
+    follow: Annotated[
+        bool, typer.Option("--watch", help="Follow a live study until it is over and final.")
+    ] = False,
+    key: Annotated[
+        Path | None,
+        typer.Option(help="With --watch: key that signs attestations and pays for what is sent."),
+    ] = None,
+    challenge: Annotated[
+        bool, typer.Option("--challenge", help="With --watch: prove breaches on chain.")
+    ] = False,
+    answer: Annotated[
+        bool, typer.Option("--answer", help="With --watch: show what others demand on chain.")
+    ] = False,
+    signatures: Annotated[
+        Path | None,
+        typer.Option(help="With --watch: folder that a quorum of auditors shares."),
+    ] = None,
 ) -> None:
     """Recompute every round from chain and store alone; end with 0 only if all holds.
 
@@ -162,7 +180,15 @@ def audit(
       wardround audit runs/demo
 
       wardround audit 0x5e1f… --rpc http://127.0.0.1:8545 --contract 0x1234… --store ./store
+
+      wardround audit 0x5e1f… --rpc … --contract … --store … --watch --challenge --key auditor.key
     """
+    powers = powers_of(key, challenge, answer, signatures)
+    if follow:
+        watch(run_or_study, rpc, chain_id, contract, store, powers, as_json)
+        return
+    if key is not None:
+        raise typer.BadParameter("--key goes with --watch: add that, or leave the key out")
     if Path(run_or_study).is_dir() or not run_or_study.startswith("0x"):
         with open_run(Path(run_or_study)) as run:
             if run.replayed is not None and not as_json:
