@@ -51,7 +51,7 @@ def programs() -> Path | None:
     return folders[-1].parent if folders else None
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def postgresql() -> Iterator[Cluster]:
     folder = programs()
     if folder is None:
