@@ -33,6 +33,9 @@ interface Vm {
         returns (string[] memory);
     function keyExistsJson(string calldata json, string calldata key) external view returns (bool);
     function toString(uint256 value) external pure returns (string memory);
+    /// What the last call took: gasTotalUsed comes second.
+    function lastCallGas() external view returns (uint64, uint64, uint64, int64, uint64);
+    function snapshotValue(string calldata name, uint256 value) external;
     function snapshotGasLastCall(string calldata name) external returns (uint256);
 
     function assertEq(uint256 left, uint256 right, string calldata claim) external pure;

@@ -2,7 +2,7 @@
 pragma solidity ^0.8.28;
 
 import {CoordinateProof, ICourt} from "../src/interfaces/ICourt.sol";
-import {Closing, Recording, Rule, StudyId, StudyParams} from "../src/interfaces/IWardRound.sol";
+import {Recording, StudyParams} from "../src/interfaces/IWardRound.sol";
 import {CourtScene} from "./CourtScene.sol";
 
 contract CourtCoordinateTest is CourtScene {
@@ -17,52 +17,6 @@ contract CourtCoordinateTest is CourtScene {
         coordinate = bound(coordinate, 0, story.model.length - 1);
         challengeCoordinate(story, coordinate);
         assertOverturned(story);
-    }
-
-    function testFuzz_challengeCoordinate_neverOverturnsTheHonest(uint256 seed, uint256 coordinate)
-        public
-    {
-        Story memory story = anyHonest(seed);
-        coordinate = bound(coordinate, 0, story.model.length - 1);
-        CoordinateProof memory proof = coordinateProof(story, coordinate);
-        vm.expectRevert(
-            abi.encodeWithSelector(
-                ICourt.Court_CoordinateRight.selector, coordinate, story.model[coordinate]
-            )
-        );
-        vm.prank(CHALLENGER);
-        court.challengeCoordinate(
-            story.id, story.round, story.closing, story.previous, packed(story.list), proof
-        );
-        assertStands(story);
-    }
-
-    function testFuzz_challengeCoordinate_rejectsAnyFlippedBit(
-        uint256 seed,
-        uint256 coordinate,
-        uint256 place
-    ) public {
-        Story memory story = cheated(seed, coordinate, 1);
-        coordinate = bound(coordinate, 0, story.model.length - 1);
-        bytes memory call = abi.encodeCall(
-            ICourt.challengeCoordinate,
-            (
-                story.id,
-                story.round,
-                story.closing,
-                story.previous,
-                packed(story.list),
-                coordinateProof(story, coordinate)
-            )
-        );
-        place = bound(place, 0, call.length * 8 - 1);
-        bytes memory changed = bytes.concat(call);
-        changed[place / 8] ^= bytes1(uint8(bitAt(place % 8)));
-        (bool done,) = address(court).call(changed);
-        if (done) {
-            // Padding says nothing, so it may be anything.
-            assertEq(keccak256(this.recoded(changed)), keccak256(call), "a flipped bit passed");
-        }
     }
 
     /// Whatever a challenger says about an honest round, with whatever data, it stands.
@@ -199,20 +153,5 @@ contract CourtCoordinateTest is CourtScene {
         court.challengeCoordinate(story.id, 1, story.closing, story.previous, entries, proof);
     }
 
-    /// What a call says, said again.
-    function recoded(bytes calldata call) external pure returns (bytes memory) {
-        (
-            StudyId id,
-            uint32 round,
-            Closing memory closing,
-            Closing memory previous,
-            bytes memory entries,
-            CoordinateProof memory proof
-        ) = abi.decode(call[4:], (StudyId, uint32, Closing, Closing, bytes, CoordinateProof));
-        return
-            abi.encodeCall(
-                ICourt.challengeCoordinate, (id, round, closing, previous, entries, proof)
-            );
-    }
     // forge-lint: disable-end(unsafe-typecast)
 }

@@ -64,7 +64,7 @@ abstract contract CourtScene is Scene {
         }
         params.parameterCount = uint32(1 + pick(seed, "small", 6));
         // Around the edges of one, two and three chunks; not always, because it takes longer.
-        if (pick(seed, "wide", 6) == 0) {
+        if (pick(seed, "wide", 16) == 0) {
             params.parameterCount = uint32(254 + 256 * pick(seed, "chunks", 3) + pick(seed, "r", 5));
         }
     }
@@ -157,6 +157,19 @@ abstract contract CourtScene is Scene {
             rewards = withReward(rewards, story.list[i].site, share);
         }
         story.afterwards = rewards;
+    }
+
+    /// The same round, settled without one site.
+    function without(Story memory story, uint256 out) internal view returns (Story memory) {
+        Draft[] memory list = new Draft[](story.list.length - 1);
+        int32[][] memory updates = new int32[][](list.length);
+        for (uint256 i = 0; i < list.length; ++i) {
+            list[i] = story.list[i < out ? i : i + 1];
+            updates[i] = story.updates[i < out ? i : i + 1];
+        }
+        (story.list, story.updates) = (list, updates);
+        settle(story);
+        return story;
     }
 
     function close(Story memory story) internal {

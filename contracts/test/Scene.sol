@@ -34,11 +34,16 @@ abstract contract Scene is Base {
     address internal constant THIRD = address(0xC003);
     uint32 internal constant MAX_WEIGHT = 100_000;
 
+    uint256[] private _siteKeys;
+    uint256[] private _auditorKeys;
+    mapping(uint256 key => address) private _addressOf;
+
     IWardRound internal ward;
     StudyToken internal token;
 
     function setUp() public virtual {
         vm.warp(1_800_000_000);
+        makeKeys();
         ward = IWardRound(vm.deployCode("WardRound.sol:WardRound"));
         token = new StudyToken(type(uint128).max);
         // Below 2**127, so that no test runs into the token's supply.
@@ -67,30 +72,44 @@ abstract contract Scene is Base {
     }
 
     /// The keys of the first `count` sites, ascending by address.
-    function siteKeys(uint256 count) internal pure returns (uint256[] memory) {
-        return sortedKeys(count, 0x51fe0000);
-    }
-
-    function auditorKeys(uint256 count) internal pure returns (uint256[] memory) {
-        return sortedKeys(count, 0xa0d10000);
-    }
-
-    function sortedKeys(uint256 count, uint256 start) private pure returns (uint256[] memory keys) {
+    function siteKeys(uint256 count) internal view returns (uint256[] memory keys) {
         keys = new uint256[](count);
         for (uint256 i = 0; i < count; ++i) {
-            uint256 key = start + i;
-            uint256 j = i;
-            for (; j > 0 && vm.addr(keys[j - 1]) > vm.addr(key); --j) {
-                keys[j] = keys[j - 1];
-            }
-            keys[j] = key;
+            keys[i] = _siteKeys[i];
         }
     }
 
-    function addresses(uint256[] memory keys) internal pure returns (address[] memory list) {
+    function auditorKeys(uint256 count) internal view returns (uint256[] memory keys) {
+        keys = new uint256[](count);
+        for (uint256 i = 0; i < count; ++i) {
+            keys[i] = _auditorKeys[i];
+        }
+    }
+
+    /// Making addresses of keys is most of what a fuzz run takes, so it is done once.
+    function makeKeys() internal {
+        _siteKeys = sortedKeys(160, 0x51fe0000);
+        _auditorKeys = sortedKeys(3, 0xa0d10000);
+    }
+
+    function sortedKeys(uint256 count, uint256 start) private returns (uint256[] memory keys) {
+        keys = new uint256[](count);
+        address[] memory sorted = new address[](count);
+        for (uint256 i = 0; i < count; ++i) {
+            address made = vm.addr(start + i);
+            _addressOf[start + i] = made;
+            uint256 j = i;
+            for (; j > 0 && sorted[j - 1] > made; --j) {
+                (keys[j], sorted[j]) = (keys[j - 1], sorted[j - 1]);
+            }
+            (keys[j], sorted[j]) = (start + i, made);
+        }
+    }
+
+    function addresses(uint256[] memory keys) internal view returns (address[] memory list) {
         list = new address[](keys.length);
         for (uint256 i = 0; i < keys.length; ++i) {
-            list[i] = vm.addr(keys[i]);
+            list[i] = _addressOf[keys[i]];
         }
     }
 
@@ -136,7 +155,7 @@ abstract contract Scene is Base {
         ward.fund(id, uint128(uint256(params.rewardPerRound) * params.rounds));
         uint256[] memory keys = siteKeys(sites);
         for (uint256 i = 0; i < sites; ++i) {
-            address site = vm.addr(keys[i]);
+            address site = _addressOf[keys[i]];
             ward.admitSite(id, site, payoutOf(site), MAX_WEIGHT);
         }
         vm.stopPrank();
@@ -204,7 +223,7 @@ abstract contract Scene is Base {
         for (uint256 i = 0; i < count; ++i) {
             Draft memory draft = list[i];
             draft.key = keys[i];
-            draft.site = vm.addr(keys[i]);
+            draft.site = _addressOf[keys[i]];
             draft.weight = uint64(1 + uint256(keccak256(abi.encode(seed, i))) % MAX_WEIGHT);
             draft.update = keccak256(abi.encode("update", seed, round, i));
             draft.report = keccak256(abi.encode("report", seed, round, i));

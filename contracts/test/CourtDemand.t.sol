@@ -1,0 +1,548 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity ^0.8.28;
+
+import {
+    Demand,
+    DemandStatus,
+    ICourt,
+    Standing,
+    TallyStart,
+    Target,
+    What
+} from "../src/interfaces/ICourt.sol";
+import {
+    Closing,
+    IWardRound,
+    Recording,
+    Registration,
+    StudyParams
+} from "../src/interfaces/IWardRound.sol";
+import {CourtScene} from "./CourtScene.sol";
+
+/// Data that is withheld: by a coordinator, whose round is overturned, or by a site, whose
+/// registered contribution need not be included.
+contract CourtDemandTest is CourtScene {
+    // Every narrowed number was bounded above, or is fuzz whose upper bits may go.
+    // forge-lint: disable-start(unsafe-typecast)
+
+    // ------------------------------------------------------------------ demands
+
+    function testFuzz_demandChunk_whatIsNotShownOverturns(uint256 seed, address closer) public {
+        Story memory story = closed(seed);
+        uint256 before = token.balanceOf(CHALLENGER);
+        bytes32 demand = demanded(story, anyTarget(story, seed));
+        uint256 deposit = story.params.bond / 10;
+        assertEq(token.balanceOf(CHALLENGER), before - deposit, "deposit");
+        vm.warp(block.timestamp + story.params.demandSeconds);
+        vm.expectRevert(abi.encodeWithSelector(ICourt.Court_TooEarly.selector, block.timestamp));
+        court.closeDemand(demand, story.closing);
+
+        vm.warp(block.timestamp + 1);
+        // Whoever closes it, it was the demander's challenge.
+        vm.prank(closer);
+        court.closeDemand(demand, story.closing);
+        assertOverturned(story);
+        court.collect(story.id, CHALLENGER);
+        ward.collect(story.id, CHALLENGER);
+        assertEq(
+            token.balanceOf(CHALLENGER), before + story.params.bond / 2, "deposit back and reward"
+        );
+    }
+
+    function testFuzz_demandChunk_theHonestCanAlwaysAnswer(
+        uint256 seed,
+        uint256 late,
+        address answerer
+    ) public {
+        vm.assume(answerer != address(0) && answerer != address(ward) && answerer != address(court));
+        Story memory story = closed(seed);
+        Target memory target = anyTarget(story, seed);
+        bytes32 demand = demanded(story, target);
+        vm.warp(block.timestamp + bound(late, 0, story.params.demandSeconds));
+        bytes memory answer = answerTo(story, target);
+        vm.prank(answerer);
+        court.answerDemand(demand, answer);
+        uint256 deposit = story.params.bond / 10;
+        assertEq(court.owed(story.id, answerer), deposit, "the deposit goes to who answers");
+
+        vm.warp(block.timestamp + story.params.demandSeconds + 1);
+        vm.expectRevert(abi.encodeWithSelector(ICourt.Court_NotDemanded.selector, demand));
+        court.closeDemand(demand, story.closing);
+        // Shown once is shown for ever.
+        if (!ward.isFinal(story.id, story.round, story.closing)) {
+            vm.expectRevert(abi.encodeWithSelector(ICourt.Court_AlreadyDemanded.selector, demand));
+            vm.prank(CHALLENGER);
+            court.demandChunk(story.id, story.round, story.closing, story.previous, target);
+        }
+        assertStands(story);
+    }
+
+    function testFuzz_answerDemand_rejectsAnythingElse(uint256 seed, uint256 place, uint256 what)
+        public
+    {
+        Story memory story = closed(seed);
+        Target memory target = anyTarget(story, seed);
+        bytes32 demand = demanded(story, target);
+        bytes memory answer = answerTo(story, target);
+        what = bound(what, 0, 3);
+        if (what == 0) {
+            place = bound(place, 0, answer.length * 8 - 1);
+            answer[place / 8] ^= bytes1(uint8(bitAt(place % 8)));
+        }
+        if (what == 1) answer = bytes.concat(answer, bytes32(place));
+        if (what == 2) answer = bytes.concat(answer, hex"00");
+        if (what == 3) answer = bytes("");
+        try court.answerDemand(demand, answer) {
+            assertTrue(false, "other data was accepted");
+        } catch {}
+        answer = answerTo(story, target);
+        vm.warp(block.timestamp + story.params.demandSeconds + 1);
+        vm.expectRevert(
+            abi.encodeWithSelector(ICourt.Court_TooLate.selector, court.demandOf(demand).deadline)
+        );
+        court.answerDemand(demand, answer);
+    }
+
+    /// An entry in the last second of the window, shown at its deadline; its update then; and what
+    /// that proves in a tally at the very end.
+    function test_demands_lastMomentsCannotWinByTime() public {
+        StudyParams memory params = sampleParams(Recording.Root);
+        params.parameterCount = 300;
+        Story memory story = begin(params, 3, 4);
+        story.model[7] ^= 1;
+        story.closing.record.model = vectorRoot(bytesOf(story.model));
+        close(story);
+        vm.warp(story.closing.closedAt + params.challengeSeconds - 1);
+        Target memory target = Target(What.Entry, 1, 0, "", new bytes32[](0));
+        bytes32 demand = demanded(story, target);
+        vm.warp(block.timestamp + params.demandSeconds);
+        court.answerDemand(demand, answerTo(story, target));
+
+        vm.warp(block.timestamp + params.challengeSeconds - 1);
+        target = Target(What.Update, 0, 1, packed(story.list[1]), entryPath(story, 1));
+        demand = demanded(story, target);
+        vm.warp(block.timestamp + params.demandSeconds);
+        court.answerDemand(demand, answerTo(story, target));
+
+        vm.warp(block.timestamp + params.challengeSeconds - 1);
+        TallyStart memory start;
+        start.coordinate = 7;
+        start.base = opening(bytesOf(story.base), 0);
+        start.model = opening(bytesOf(story.model), 0);
+        vm.startPrank(CHALLENGER);
+        uint256 tally = court.openTally(story.id, 1, story.closing, story.previous, start);
+        vm.warp(block.timestamp + params.challengeSeconds - 1);
+        court.addToTally(tally, packed(story.list), openings(story, 0, 0, 3));
+        court.finishTally(tally, story.closing);
+        vm.stopPrank();
+        assertOverturned(story);
+    }
+
+    function test_closeDemand_ofARoundThatIsGone() public {
+        Story memory story = closed(1);
+        Target memory target = Target(What.Model, 0, 0, "", new bytes32[](0));
+        uint256 before = token.balanceOf(CHALLENGER);
+        bytes32 demand = demanded(story, target);
+        target.what = What.Base;
+        bytes32 other = demanded(story, target);
+        vm.warp(block.timestamp + story.params.demandSeconds + 1);
+        court.closeDemand(demand, story.closing);
+        assertOverturned(story);
+
+        vm.expectEmit(address(court));
+        emit ICourt.DemandLapsed(other);
+        court.closeDemand(other, story.closing);
+        court.collect(story.id, CHALLENGER);
+        assertEq(token.balanceOf(CHALLENGER), before, "both deposits");
+    }
+
+    function test_closeDemand_ofARoundMadeFinalByAuditors() public {
+        Story memory story = closed(1);
+        bytes32 demand = demanded(story, Target(What.Model, 0, 0, "", new bytes32[](0)));
+        bytes32 stored = ward.commitment(story.id, story.round);
+        ward.attest(
+            story.id, story.round, story.closing, attestations(story.id, story.round, stored, 2)
+        );
+        court.closeDemand(demand, story.closing);
+        assertTrue(court.demandOf(demand).status == DemandStatus.Closed, "closed");
+        assertStands(story);
+    }
+
+    function test_demandChunk_refusals() public {
+        StudyParams memory params = sampleParams(Recording.Full);
+        params.parameterCount = 257;
+        Story memory story = begin(params, 3, 1);
+        close(story);
+        Target memory target = Target(What.Entry, 0, 0, "", new bytes32[](0));
+        refused(
+            story, target, abi.encodeWithSelector(ICourt.Court_DemandsDisabled.selector, story.id)
+        );
+        target = Target(What.Model, 2, 0, "", new bytes32[](0));
+        refused(story, target, abi.encodeWithSelector(ICourt.Court_TargetUnknown.selector, 2, 2));
+        target = Target(What.Update, 0, 1, packed(story.list[0]), entryPath(story, 0));
+        refused(story, target, abi.encodeWithSelector(ICourt.Court_EntryNotIncluded.selector, 1));
+        target.what = What.Model;
+        bytes32 demand = demanded(story, target);
+        refused(
+            story, target, abi.encodeWithSelector(ICourt.Court_AlreadyDemanded.selector, demand)
+        );
+        // Where there is no time to answer, nothing can be demanded.
+        params.demandSeconds = 0;
+        story = begin(params, 3, 1);
+        close(story);
+        refused(
+            story, target, abi.encodeWithSelector(ICourt.Court_DemandsDisabled.selector, story.id)
+        );
+        vm.expectRevert(
+            abi.encodeWithSelector(ICourt.Court_NothingDue.selector, story.id, address(7))
+        );
+        court.collect(story.id, address(7));
+    }
+
+    // ------------------------------------------------------------------ contribute, omission
+
+    function testFuzz_challengeOmission_provesWhoWasLeftOut(uint256 seed, uint256 out) public {
+        uint256 sites = 2 + pick(seed, "sites", 6);
+        StudyParams memory params = anyParams(seed, sites - 1);
+        Story memory story = begin(params, sites, seed);
+        out = bound(out, 0, sites - 1);
+        Draft memory left = story.list[out];
+        register(story, left);
+        story = without(story, out);
+        vm.warp(block.timestamp + params.graceSeconds + 1);
+        close(story);
+        omission(story, left.site, out);
+        assertOverturned(story);
+    }
+
+    function testFuzz_challengeOmission_neverOverturnsTheHonest(
+        uint256 seed,
+        uint256 index,
+        uint256 place
+    ) public {
+        Story memory story = begin(anyParams(seed, 4), 4, seed);
+        index = bound(index, 0, 3);
+        register(story, story.list[index]);
+        vm.warp(block.timestamp + story.params.graceSeconds + 1);
+        close(story);
+        place = bound(place, 0, 5);
+        bytes32[] memory none = new bytes32[](0);
+        bytes memory before = place > 0 && place < 5 ? packed(story.list[place - 1]) : bytes("");
+        bytes memory behind = place < 4 ? packed(story.list[place]) : bytes("");
+        bytes32[] memory beforePath = place > 0 && place < 5 ? entryPath(story, place - 1) : none;
+        bytes32[] memory behindPath = place < 4 ? entryPath(story, place) : none;
+        address site = story.list[index].site;
+        vm.prank(CHALLENGER);
+        try court.challengeOmission(
+            story.id, 1, story.closing, site, uint32(place), before, behind, beforePath, behindPath
+        ) {
+            assertTrue(false, "an honest round was overturned");
+        } catch {}
+        assertStands(story);
+    }
+
+    /// Too late to be included is too late to be missed.
+    function testFuzz_challengeOmission_onlyOfThoseInTime(uint256 seed, uint256 time) public {
+        StudyParams memory params = sampleParams(Recording.Full);
+        params.parameterCount = 3;
+        Story memory story = begin(params, 3, seed);
+        Draft memory left = story.list[1];
+        time = bound(time, 0, story.params.graceSeconds);
+        register(story, left);
+        story = without(story, 1);
+        vm.warp(block.timestamp + time);
+        close(story);
+        bytes[2] memory pair = [packed(story.list[0]), packed(story.list[1])];
+        bytes32[][2] memory paths = [entryPath(story, 0), entryPath(story, 1)];
+        vm.expectRevert(
+            abi.encodeWithSelector(
+                ICourt.Court_RegistrationLate.selector,
+                left.site,
+                block.timestamp - time + story.params.graceSeconds,
+                block.timestamp
+            )
+        );
+        court.challengeOmission(
+            story.id, 1, story.closing, left.site, 1, pair[0], pair[1], paths[0], paths[1]
+        );
+        assertStands(story);
+    }
+
+    /// A coordinator that waits for data which nobody shows may leave the site out.
+    function testFuzz_demandContribution_unansweredVoids(uint256 seed, uint256 chunk, bool waits)
+        public
+    {
+        StudyParams memory params = sampleParams(Recording.Root);
+        params.parameterCount = 260;
+        Story memory story = begin(params, 3, seed);
+        Draft memory left = story.list[1];
+        register(story, left);
+        chunk = bound(chunk, 0, 1);
+        vm.prank(FIRST);
+        court.demandContribution(story.id, 1, left.site, uint32(chunk));
+        story = without(story, 1);
+        vm.warp(block.timestamp + params.demandSeconds + (waits ? 1 : 0));
+        close(story);
+        if (!waits) {
+            omission(story, left.site, 1);
+            assertOverturned(story);
+            return;
+        }
+        bytes[2] memory pair = [packed(story.list[0]), packed(story.list[1])];
+        bytes32[][2] memory paths = [entryPath(story, 0), entryPath(story, 1)];
+        vm.expectRevert(abi.encodeWithSelector(ICourt.Court_RegistrationVoid.selector, left.site));
+        court.challengeOmission(
+            story.id, 1, story.closing, left.site, 1, pair[0], pair[1], paths[0], paths[1]
+        );
+        assertStands(story);
+    }
+
+    function testFuzz_answerContribution_keepsItAlive(uint256 seed, uint256 chunk, uint256 place)
+        public
+    {
+        StudyParams memory params = sampleParams(Recording.Root);
+        params.parameterCount = 260;
+        Story memory story = begin(params, 3, seed);
+        Draft memory left = story.list[1];
+        register(story, left);
+        chunk = bound(chunk, 0, 1);
+        vm.prank(FIRST);
+        court.demandContribution(story.id, 1, left.site, uint32(chunk));
+        vm.warp(block.timestamp + params.demandSeconds);
+        bytes memory answer = opening(bytesOf(story.updates[1]), chunk);
+        bytes memory wrong = bytes.concat(answer);
+        place = bound(place, 0, wrong.length - 1);
+        wrong[place] ^= 0x10;
+        vm.expectRevert(
+            abi.encodeWithSelector(ICourt.Court_NotIncluded.selector, left.update, chunk)
+        );
+        court.answerContribution(story.id, 1, packed(left), uint32(chunk), wrong);
+        court.answerContribution(story.id, 1, packed(left), uint32(chunk), answer);
+
+        story = without(story, 1);
+        vm.warp(block.timestamp + 1);
+        close(story);
+        omission(story, left.site, 1);
+        assertOverturned(story);
+    }
+
+    /// What no model can hold need not be included.
+    function test_refuseContribution_ofASumOutOfRange() public {
+        StudyParams memory params = sampleParams(Recording.Full);
+        params.parameterCount = 300;
+        Story memory story = begin(params, 3, 2);
+        story.base[280] = -5;
+        params.initialModel = vectorRoot(bytesOf(story.base));
+        params.code = bytes32(0);
+        story.id = open(params, 3);
+        story.previous = beginning(params);
+        story.updates[1][280] = type(int32).min + 4;
+        story.list[1].update = vectorRoot(bytesOf(story.updates[1]));
+        for (uint256 i = 0; i < 3; ++i) {
+            sign(story, i);
+        }
+        Draft memory left = story.list[1];
+        register(story, left);
+        bytes memory update = opening(bytesOf(story.updates[1]), 1);
+        bytes memory base = opening(bytesOf(story.base), 1);
+        vm.expectRevert(
+            abi.encodeWithSelector(
+                ICourt.Court_ContributionFits.selector,
+                281,
+                int256(story.base[281]) + story.updates[1][281]
+            )
+        );
+        court.refuseContribution(story.id, 1, story.previous, packed(left), 281, update, base);
+        court.refuseContribution(story.id, 1, story.previous, packed(left), 280, update, base);
+        assertTrue(court.standing(story.id, 1, left.site).refused, "refused");
+
+        story = without(story, 1);
+        story.closing.record = recordOf(story.list, 0);
+        vm.warp(block.timestamp + params.graceSeconds + 1);
+        close(story);
+        bytes[2] memory pair = [packed(story.list[0]), packed(story.list[1])];
+        bytes32[][2] memory paths = [entryPath(story, 0), entryPath(story, 1)];
+        vm.expectRevert(abi.encodeWithSelector(ICourt.Court_RegistrationVoid.selector, left.site));
+        court.challengeOmission(
+            story.id, 1, story.closing, left.site, 1, pair[0], pair[1], paths[0], paths[1]
+        );
+    }
+
+    function testFuzz_contribute_onlyWhatClosingWouldAccept(uint256 seed, uint256 place) public {
+        StudyParams memory params = sampleParams(Recording.Full);
+        params.parameterCount = 3;
+        Story memory story = begin(params, 2, seed);
+        bytes memory entry = packed(story.list[0]);
+        place = bound(place, 0, entry.length * 8 - 1);
+        bytes memory wrong = bytes.concat(entry);
+        wrong[place / 8] ^= bytes1(uint8(bitAt(place % 8)));
+        try ward.contribute(story.id, 1, story.previous, wrong) {
+            assertTrue(false, "a flipped bit was registered");
+        } catch {}
+        ward.contribute(story.id, 1, story.previous, entry);
+        Registration memory kept = ward.registration(story.id, 1, story.list[0].site);
+        assertEq(kept.entryHash, keccak256(entry), "entry");
+        assertEq(kept.registeredAt, block.timestamp, "time");
+        vm.expectRevert(
+            abi.encodeWithSelector(
+                IWardRound.WardRound_AlreadyRegistered.selector, story.id, 1, story.list[0].site
+            )
+        );
+        ward.contribute(story.id, 1, story.previous, entry);
+        vm.expectRevert(
+            abi.encodeWithSelector(IWardRound.WardRound_RoundNotOpen.selector, story.id, 2, 1)
+        );
+        ward.contribute(story.id, 2, story.previous, entry);
+        close(story);
+        vm.expectRevert(
+            abi.encodeWithSelector(IWardRound.WardRound_RoundNotOpen.selector, story.id, 1, 2)
+        );
+        ward.contribute(story.id, 1, story.previous, entry);
+    }
+
+    /// For another model, another contribution: the site registers again.
+    function test_contribute_againWhenTheRoundBeforeWasOverturned() public {
+        StudyParams memory params = sampleParams(Recording.Full);
+        params.parameterCount = 4;
+        Story memory story = begin(params, 3, 1);
+        int32 right = story.model[0];
+        story.model[0] ^= 1;
+        story.closing.record.model = vectorRoot(bytesOf(story.model));
+        close(story);
+        Story memory next = following(story, 3, 2);
+        register(next, next.list[1]);
+        challengeCoordinate(story, 0);
+        story.model[0] = right;
+        story.closing.record.model = vectorRoot(bytesOf(story.model));
+        close(story, SECOND);
+
+        // The next round, closed without the site: what it registered was for a model now gone.
+        next = following(story, 3, 2);
+        Draft memory left = next.list[1];
+        next = without(next, 1);
+        vm.warp(block.timestamp + params.graceSeconds + 1);
+        bytes[2] memory pair = [packed(next.list[0]), packed(next.list[1])];
+        bytes32[][2] memory paths = [entryPath(next, 0), entryPath(next, 1)];
+        register(next, left);
+        vm.warp(block.timestamp + params.graceSeconds);
+        close(next, SECOND);
+        vm.expectRevert(
+            abi.encodeWithSelector(
+                ICourt.Court_RegistrationLate.selector, left.site, block.timestamp, block.timestamp
+            )
+        );
+        court.challengeOmission(
+            next.id, 2, next.closing, left.site, 1, pair[0], pair[1], paths[0], paths[1]
+        );
+    }
+
+    function test_demandContribution_refusals() public {
+        StudyParams memory params = sampleParams(Recording.Full);
+        Story memory story = begin(params, 2, 1);
+        address site = story.list[0].site;
+        vm.expectRevert(
+            abi.encodeWithSelector(ICourt.Court_NotRegistered.selector, story.id, 1, site)
+        );
+        vm.prank(FIRST);
+        court.demandContribution(story.id, 1, site, 0);
+        register(story, story.list[0]);
+        vm.expectRevert(
+            abi.encodeWithSelector(ICourt.Court_NotCoordinator.selector, story.id, SECOND)
+        );
+        vm.prank(SECOND);
+        court.demandContribution(story.id, 1, site, 0);
+        vm.startPrank(FIRST);
+        vm.expectRevert(abi.encodeWithSelector(ICourt.Court_TargetUnknown.selector, 4, 4));
+        court.demandContribution(story.id, 1, site, 4);
+        court.demandContribution(story.id, 1, site, 3);
+        try court.demandContribution(story.id, 1, site, 3) {
+            assertTrue(false, "asked twice");
+        } catch {}
+        vm.warp(block.timestamp + params.demandSeconds + 1);
+        // Void once is void: a later demand does not bring it back.
+        vm.expectRevert(abi.encodeWithSelector(ICourt.Court_RegistrationVoid.selector, site));
+        court.demandContribution(story.id, 1, site, 2);
+        vm.stopPrank();
+    }
+
+    // ------------------------------------------------------------------ inside
+
+    function closed(uint256 seed) internal returns (Story memory story) {
+        story = begin(anyParams(seed, 3), 3, seed);
+        close(story);
+    }
+
+    function anyTarget(Story memory story, uint256 seed)
+        internal
+        pure
+        returns (Target memory target)
+    {
+        target.what = What(pick(seed, "what", 4));
+        bool full = story.params.recording == Recording.Full;
+        if (target.what == What.Entry && full) target.what = What.Base;
+        if (target.what == What.Entry) {
+            target.index = uint32(pick(seed, "index", 3));
+            return target;
+        }
+        target.index = uint32(pick(seed, "index", (story.base.length + 255) / 256));
+        if (target.what == What.Update) {
+            target.entryIndex = uint32(pick(seed, "entry", 3));
+            target.entry = packed(story.list[target.entryIndex]);
+            target.path = entryPath(story, target.entryIndex);
+        }
+    }
+
+    function answerTo(Story memory story, Target memory target)
+        internal
+        pure
+        returns (bytes memory)
+    {
+        if (target.what == What.Entry) {
+            return abi.encodePacked(
+                packed(story.list[target.index]), entryPath(story, target.index)
+            );
+        }
+        int32[] memory vector = story.model;
+        if (target.what == What.Base) vector = story.base;
+        if (target.what == What.Update) vector = story.updates[target.entryIndex];
+        return opening(bytesOf(vector), target.index);
+    }
+
+    function demanded(Story memory story, Target memory target) internal returns (bytes32) {
+        vm.prank(CHALLENGER);
+        return court.demandChunk(story.id, story.round, story.closing, story.previous, target);
+    }
+
+    function refused(Story memory story, Target memory target, bytes memory reason) internal {
+        vm.expectRevert(reason);
+        vm.prank(CHALLENGER);
+        court.demandChunk(story.id, story.round, story.closing, story.previous, target);
+    }
+
+    function register(Story memory story, Draft memory draft) internal {
+        ward.contribute(story.id, story.round, story.previous, packed(draft));
+    }
+
+    function omission(Story memory story, address site, uint256 place) internal {
+        bytes32[] memory none = new bytes32[](0);
+        bool first = place == 0;
+        bool last = place == story.list.length;
+        bytes memory before = first ? bytes("") : packed(story.list[place - 1]);
+        bytes memory behind = last ? bytes("") : packed(story.list[place]);
+        bytes32[] memory beforePath = first ? none : entryPath(story, place - 1);
+        bytes32[] memory behindPath = last ? none : entryPath(story, place);
+        vm.prank(CHALLENGER);
+        court.challengeOmission(
+            story.id,
+            story.round,
+            story.closing,
+            site,
+            uint32(place),
+            before,
+            behind,
+            beforePath,
+            behindPath
+        );
+    }
+    // forge-lint: disable-end(unsafe-typecast)
+}

@@ -1,0 +1,360 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity ^0.8.28;
+
+import {
+    CoordinateProof,
+    ICourt,
+    Reward,
+    TallyStart,
+    Target,
+    What
+} from "../src/interfaces/ICourt.sol";
+import {IWardRound, Recording, Rule, Scoring, StudyParams} from "../src/interfaces/IWardRound.sol";
+import {CourtScene} from "./CourtScene.sol";
+
+/// What challenges cost, whole, at 10 and 100 sites with a million parameters: each call runs as a
+/// transaction of its own. Vectors are trees whose one opened chunk is real and whose other
+/// branches are hashes, which cost the same. Kept in snapshots/CourtGasTest.json.
+/// forge-config: default.isolate = true
+contract CourtGasTest is CourtScene {
+    // forge-lint: disable-start(unsafe-typecast)
+
+    uint32 internal constant PARAMETERS = 1_000_000;
+    /// No transaction carries more (EIP-7825).
+    uint256 internal constant TRANSACTION_LIMIT = 2 ** 24;
+    uint256 internal constant CHUNKS = 3907;
+    uint256 internal constant CHUNK = 1234;
+    uint256 internal constant DEPTH = 12;
+
+    function test_challengeCoordinate_gas() public {
+        Rule[3] memory rules = [Rule.Mean, Rule.Median, Rule.TrimmedMean];
+        string[3] memory names = ["mean", "median", "trimmedMean"];
+        for (uint256 rule = 0; rule < 3; ++rule) {
+            for (uint256 sites = 10; sites <= 100; sites *= 10) {
+                (Story memory story, CoordinateProof memory proof) =
+                    wide(Recording.Full, rules[rule], sites);
+                bytes memory entries = packed(story.list);
+                measure(
+                    string.concat("challengeCoordinate-", names[rule]),
+                    sites,
+                    address(court),
+                    abi.encodeCall(
+                        ICourt.challengeCoordinate,
+                        (story.id, 1, story.closing, story.previous, entries, proof)
+                    )
+                );
+                assertOverturned(story);
+            }
+        }
+    }
+
+    function test_tally_gas() public {
+        for (uint256 sites = 10; sites <= 100; sites *= 10) {
+            (Story memory story, CoordinateProof memory proof) =
+                wide(Recording.Root, Rule.Mean, sites);
+            TallyStart memory start = TallyStart(proof.coordinate, 0, 0, proof.base, proof.model);
+            uint256 tally = abi.decode(
+                measure(
+                    "openTally",
+                    sites,
+                    address(court),
+                    abi.encodeCall(
+                        ICourt.openTally, (story.id, 1, story.closing, story.previous, start)
+                    )
+                ),
+                (uint256)
+            );
+            measure(
+                "addToTally",
+                sites,
+                address(court),
+                abi.encodeCall(ICourt.addToTally, (tally, packed(story.list), proof.updates))
+            );
+            measure(
+                "finishTally",
+                sites,
+                address(court),
+                abi.encodeCall(ICourt.finishTally, (tally, story.closing))
+            );
+            assertOverturned(story);
+        }
+    }
+
+    function test_challengeEntry_gas() public {
+        for (uint256 sites = 10; sites <= 100; sites *= 10) {
+            Story memory story = rooted(sites);
+            story.list[3].signature[7] ^= 0x01;
+            recommit(story);
+            close(story);
+            bytes32[] memory path = entryPath(story, 3);
+            measure(
+                "challengeEntry",
+                sites,
+                address(court),
+                abi.encodeCall(
+                    ICourt.challengeEntry,
+                    (story.id, 1, story.closing, story.previous, packed(story.list[3]), 3, path)
+                )
+            );
+            assertOverturned(story);
+        }
+    }
+
+    function test_challengeOrder_gas() public {
+        for (uint256 sites = 10; sites <= 100; sites *= 10) {
+            Story memory story = rooted(sites);
+            story.list[4] = story.list[3];
+            recommit(story);
+            close(story);
+            bytes32[][2] memory paths = [entryPath(story, 3), entryPath(story, 4)];
+            bytes memory entry = packed(story.list[3]);
+            measure(
+                "challengeOrder",
+                sites,
+                address(court),
+                abi.encodeCall(
+                    ICourt.challengeOrder,
+                    (story.id, 1, story.closing, entry, entry, 3, paths[0], paths[1])
+                )
+            );
+            assertOverturned(story);
+        }
+    }
+
+    function test_challengeTotals_gas() public {
+        for (uint256 sites = 10; sites <= 100; sites *= 10) {
+            Story memory story = rooted(sites);
+            ++story.closing.record.totalWeight;
+            close(story);
+            measure(
+                "challengeTotals",
+                sites,
+                address(court),
+                abi.encodeCall(
+                    ICourt.challengeTotals, (story.id, 1, story.closing, packed(story.list))
+                )
+            );
+            assertOverturned(story);
+        }
+    }
+
+    function test_challengeOmission_gas() public {
+        for (uint256 sites = 10; sites <= 100; sites *= 10) {
+            Story memory story = rooted(sites + 1);
+            Draft memory left = story.list[4];
+            measure(
+                "contribute",
+                sites,
+                address(ward),
+                abi.encodeCall(IWardRound.contribute, (story.id, 1, story.previous, packed(left)))
+            );
+            Draft[] memory list = new Draft[](sites);
+            for (uint256 i = 0; i < sites; ++i) {
+                list[i] = story.list[i < 4 ? i : i + 1];
+            }
+            story.list = list;
+            story.closing.record = recordOf(list, 0);
+            vm.warp(block.timestamp + story.params.graceSeconds + 1);
+            close(story);
+            bytes[2] memory pair = [packed(list[3]), packed(list[4])];
+            bytes32[][2] memory paths = [entryPath(story, 3), entryPath(story, 4)];
+            measure(
+                "challengeOmission",
+                sites,
+                address(court),
+                abi.encodeCall(
+                    ICourt.challengeOmission,
+                    (story.id, 1, story.closing, left.site, 4, pair[0], pair[1], paths[0], paths[1])
+                )
+            );
+            assertOverturned(story);
+        }
+    }
+
+    function test_challengeRewards_gas() public {
+        for (uint256 sites = 10; sites <= 100; sites *= 10) {
+            for (uint256 scoring = 0; scoring < 2; ++scoring) {
+                StudyParams memory params = sampleParams(Recording.Full);
+                params.parameterCount = 2;
+                params.scoring = Scoring(scoring);
+                params.code = bytes32(sites);
+                Story memory story = begin(params, sites, 1);
+                close(story);
+                vm.warp(block.timestamp + 1 hours);
+                story = following(story, sites, 2);
+                Reward[] memory paid = story.afterwards;
+                if (story.params.scoring == Scoring.Examples) {
+                    paid = withReward(paid, paid[0].site, 1);
+                    story.closing.record.rewards = rewardsRoot(paid);
+                    story.afterwards = new Reward[](0);
+                } else {
+                    --story.closing.record.rewardTotal;
+                }
+                close(story);
+                bytes memory entries = packed(story.list);
+                measure(
+                    scoring == 0 ? "challengeRewards-examples" : "challengeRewards-alignment",
+                    sites,
+                    address(court),
+                    abi.encodeCall(
+                        ICourt.challengeRewards,
+                        (
+                            story.id,
+                            2,
+                            story.closing,
+                            story.previous,
+                            entries,
+                            story.before,
+                            story.afterwards
+                        )
+                    )
+                );
+                assertOverturned(story);
+            }
+        }
+    }
+
+    function test_demands_gas() public {
+        for (uint256 sites = 10; sites <= 100; sites *= 10) {
+            (Story memory story, CoordinateProof memory proof) =
+                wide(Recording.Full, Rule.Mean, sites);
+            bytes32[] memory path = entryPath(story, 3);
+            Target memory target =
+                Target(What.Update, uint32(CHUNK), 3, packed(story.list[3]), path);
+            bytes32 demand = abi.decode(
+                measure(
+                    "demandChunk",
+                    sites,
+                    address(court),
+                    abi.encodeCall(
+                        ICourt.demandChunk, (story.id, 1, story.closing, story.previous, target)
+                    )
+                ),
+                (bytes32)
+            );
+            measure(
+                "answerDemand",
+                sites,
+                address(court),
+                abi.encodeCall(ICourt.answerDemand, (demand, slice(proof.updates, 3)))
+            );
+            target = Target(What.Model, uint32(CHUNK), 0, "", new bytes32[](0));
+            vm.prank(CHALLENGER);
+            demand = court.demandChunk(story.id, 1, story.closing, story.previous, target);
+            vm.warp(block.timestamp + story.params.demandSeconds + 1);
+            measure(
+                "closeDemand",
+                sites,
+                address(court),
+                abi.encodeCall(ICourt.closeDemand, (demand, story.closing))
+            );
+        }
+    }
+
+    // ------------------------------------------------------------------ inside
+
+    function rooted(uint256 sites) internal returns (Story memory) {
+        StudyParams memory params = sampleParams(Recording.Root);
+        params.parameterCount = 2;
+        params.code = bytes32(sites);
+        return begin(params, sites, 1);
+    }
+
+    /// A closed round of wide vectors, one coordinate of whose model is wrong.
+    function wide(Recording recording, Rule rule, uint256 sites)
+        internal
+        returns (Story memory story, CoordinateProof memory proof)
+    {
+        StudyParams memory params = sampleParams(recording);
+        params.rule = rule;
+        params.ruleArgument = rule == Rule.TrimmedMean ? 4 : 0;
+        params.minSites = 9;
+        params.parameterCount = PARAMETERS;
+        params.code = keccak256(abi.encode(rule, sites, recording));
+        bytes32 root;
+        (root, proof.base) = wideOpening("base");
+        params.initialModel = root;
+        story.params = params;
+        story.id = open(params, sites);
+        story.round = 1;
+        story.previous = beginning(params);
+        story.list = drafts(story.id, 1, root, sites, 1);
+        bytes[] memory parts = new bytes[](sites);
+        for (uint256 i = 0; i < sites; ++i) {
+            (story.list[i].update, parts[i]) = wideOpening(vm.toString(i));
+            sign(story, i);
+        }
+        proof.updates = joined(parts);
+        story.closing.record = recordOf(story.list, 0);
+        (story.closing.record.model, proof.model) = wideOpening("model");
+        proof.coordinate = uint32(CHUNK * 256 + 17);
+        close(story);
+    }
+
+    /// The root over a chunk of random bytes, somewhere in the tree, and its opening.
+    function wideOpening(string memory seed) internal pure returns (bytes32, bytes memory) {
+        bytes memory chunk = new bytes(1024);
+        for (uint256 i = 0; i < 32; ++i) {
+            bytes32 word = keccak256(abi.encode(seed, i));
+            assembly ("memory-safe") {
+                mstore(add(add(chunk, 0x20), mul(i, 0x20)), word)
+            }
+        }
+        bytes memory opened = chunk;
+        bytes32 hash = sha256(bytes.concat(hex"00", chunk));
+        uint256 index = CHUNK;
+        uint256 last = CHUNKS - 1;
+        for (uint256 i = 0; last != 0; ++i) {
+            if (index % 2 == 1 || index != last) {
+                bytes32 sibling = keccak256(abi.encode(seed, "sibling", i));
+                opened = bytes.concat(opened, sibling);
+                hash = index % 2 == 1
+                    ? sha256(abi.encodePacked(hex"01", sibling, hash))
+                    : sha256(abi.encodePacked(hex"01", hash, sibling));
+            }
+            (index, last) = (index / 2, last / 2);
+        }
+        return (hash, opened);
+    }
+
+    function joined(bytes[] memory parts) internal pure returns (bytes memory all) {
+        uint256 size = parts[0].length;
+        all = new bytes(size * parts.length);
+        for (uint256 i = 0; i < parts.length; ++i) {
+            bytes memory part = parts[i];
+            assembly ("memory-safe") {
+                mcopy(add(add(all, 0x20), mul(i, size)), add(part, 0x20), size)
+            }
+        }
+    }
+
+    function slice(bytes memory all, uint256 i) internal pure returns (bytes memory part) {
+        uint256 size = 1024 + 32 * DEPTH;
+        part = new bytes(size);
+        assembly ("memory-safe") {
+            mcopy(add(part, 0x20), add(add(all, 0x20), mul(i, size)), size)
+        }
+    }
+
+    /// Calls as a transaction of its own, and keeps what it costs: where calldata is most of it,
+    /// its floor price (EIP-7623), which the EVM version of these tests does not know.
+    function measure(string memory name, uint256 sites, address to, bytes memory call)
+        internal
+        returns (bytes memory result)
+    {
+        bool done;
+        vm.prank(CHALLENGER);
+        (done, result) = to.call(call);
+        assertTrue(done, name);
+        (, uint256 used,,,) = vm.lastCallGas();
+        uint256 tokens;
+        for (uint256 i = 0; i < call.length; ++i) {
+            tokens += call[i] == 0 ? 1 : 4;
+        }
+        uint256 floor = 21_000 + 10 * tokens;
+        uint256 gas = used < floor ? floor : used;
+        assertLe(gas, TRANSACTION_LIMIT, "one transaction");
+        vm.snapshotValue(string.concat(name, "-", vm.toString(sites)), gas);
+    }
+    // forge-lint: disable-end(unsafe-typecast)
+}
