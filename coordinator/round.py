@@ -41,6 +41,13 @@ class SiteAccepted:
 
 
 @dataclass(frozen=True)
+class SiteRegistered:
+    """A site's contribution stands on chain and was obtained: it is in, whatever came before."""
+
+    accepted: Accepted
+
+
+@dataclass(frozen=True)
 class SiteDropped:
     """A site's reply was bad, or an error, or never came."""
 
@@ -52,7 +59,7 @@ class TimeUp:
     """The round's time is over: whoever has not answered is out of it."""
 
 
-Event = SiteAccepted | SiteDropped | TimeUp
+Event = SiteAccepted | SiteRegistered | SiteDropped | TimeUp
 
 
 @dataclass(frozen=True)
@@ -112,6 +119,17 @@ def tick(state: RoundState, event: Event) -> RoundState:
         if site not in state.waiting:
             return state
         return replace(state, accepted={**state.accepted, site: event.accepted})
+    if isinstance(event, SiteRegistered):
+        site = event.accepted.entry.site
+        if site in state.accepted:
+            return state
+        others = {other: row for other, row in state.dropped.items() if other != site}
+        return replace(
+            state,
+            asked=state.asked | {site},
+            accepted={**state.accepted, site: event.accepted},
+            dropped=others,
+        )
     if isinstance(event, SiteDropped):
         found = [site for site in state.waiting if site.lower() == event.dropped.site]
         if not found:

@@ -6,12 +6,14 @@ chain and the store, so that whoever holds the key can go on where another stopp
 
 from __future__ import annotations
 
+import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from eth_account.signers.local import LocalAccount
 
+from coordinator.registrations import Registrations
 from coordinator.round import (
     Accepted,
     Event,
@@ -19,16 +21,19 @@ from coordinator.round import (
     RoundState,
     SiteAccepted,
     SiteDropped,
+    SiteRegistered,
     TimeUp,
     tick,
 )
 from coordinator.verification import Expectation, Reply, ReplyRefused, verify_reply
 from learning.initial import initial_model
+from ledger.court import Court
+from ledger.events import Registered
 from ledger.store import Store
 from ledger.study_state import ClosedOnChain
 from ledger.ward_round import WardRound
 from protocol.cid import cid_from_sha256
-from protocol.contribution import WEIGHT_LIMIT
+from protocol.contribution import WEIGHT_LIMIT, Entry
 from protocol.errors import StudyMismatch
 from protocol.fixed_point import Int32Vector, vector_from_bytes
 from protocol.identifiers import Root, SiteAddress, hex_of
@@ -73,14 +78,30 @@ class Session:
     """A coordinator at work on one study."""
 
     def __init__(
-        self, contract: WardRound, signer: LocalAccount, store: Store, facts: StudyFacts
+        self,
+        contract: WardRound,
+        signer: LocalAccount,
+        store: Store,
+        facts: StudyFacts,
+        clock: Callable[[], float] = time.time,
+        wait: Callable[[float], None] = time.sleep,
     ) -> None:
-        """Read the specification from the store, by its digest on chain."""
+        """Read the specification from the store, by its digest on chain.
+
+        Args:
+            contract: where the study is.
+            signer: the coordinator's account.
+            store: where objects are.
+            facts: the study as the chain knows it.
+            clock: seconds since 1970, to know when a demand's deadline has passed.
+            wait: sleeps, while a site may still answer a demand.
+        """
         self.contract = contract
         self.signer = signer
         self.store = store
         self.facts = facts
         self.spec: StudySpec = fetch_specification(facts, store.map)
+        self._registrations = Registrations(Court(contract), signer, facts.study, clock, wait)
 
     def position(self) -> Position:
         """Read from chain and store where the study stands.
@@ -137,10 +158,23 @@ class Session:
                 state = tick(state, event)
         if state.phase is Phase.COLLECTING:
             state = tick(state, TimeUp())
+        state = self._with_registered(position, state, collected)
         if state.phase is Phase.FAILED:
             raise state.failure()
         settlement = self._settle(position, state, collected)
         return self._close(position, state, settlement)
+
+    def _with_registered(
+        self, position: Position, state: RoundState, collected: _Collected
+    ) -> RoundState:
+        """Take in what sites registered on chain; leaving it out would be a provable fraud."""
+        for registered in self.contract.registered(self.facts.study, position.round):
+            if registered.site in state.accepted:
+                continue
+            update = self._registrations.obtain(registered, position.previous, position.base)
+            if update is not None:
+                state = tick(state, collected.take_registered(registered, update))
+        return state
 
     def _settle(self, position: Position, state: RoundState, collected: _Collected) -> Settlement:
         frame = RoundFrame(
@@ -236,6 +270,15 @@ class _Collected:
             if self._running is not None:
                 self._running.add(update, entry.weight)
         return SiteAccepted(accepted)
+
+    def take_registered(self, registered: Registered, update: Int32Vector) -> Event:
+        """Store and sum an update that the contract has vouched for."""
+        entry, store = Entry.unpack(registered.entry), self._session.store
+        # Its report may be nowhere; the CID says where it belongs.
+        report_cid = cid_from_sha256(entry.report)
+        if self._running is not None:
+            self._running.add(update, entry.weight)
+        return SiteRegistered(Accepted(entry, store.put(update.data), report_cid))
 
     def aggregate(self, state: RoundState) -> Int32Vector:
         """The rule's result, int32, shape (P,)."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from ledger.store import Store
 from ledger.study_state import ClosedOnChain
@@ -37,6 +38,7 @@ class StudyAudit:
             ReplayFailed: it is not the one on chain.
         """
         self.store = store
+        self._contract = contract
         self.facts: StudyFacts = contract.facts(study)
         self.closed: list[ClosedOnChain] = contract.closed_rounds(study)
         self.spec: StudySpec = fetch_specification(self.facts, store.map)
@@ -54,7 +56,12 @@ class StudyAudit:
         base = self._initial_model()
         earned: Mapping[SiteAddress, int] = {}
         for closed in self.closed:
-            seen = ClosedRound(closed.round, closed.closing, closed.entries)
+            seen = ClosedRound(
+                closed.round,
+                closed.closing,
+                closed.entries,
+                registered=partial(self._registered, closed.round),
+            )
             settled = replay_round(self.facts, self.spec, base, earned, seen, self.store.map)
             base, earned = settled.model, settled.earned
             yield AuditedRound(closed, settled)
@@ -70,6 +77,10 @@ class StudyAudit:
             self.store.map(cid)
             count += 1
         return count
+
+    def _registered(self, number: int) -> frozenset[SiteAddress]:
+        found = self._contract.registered(self.facts.study, number)
+        return frozenset(event.site for event in found)
 
     def _initial_model(self) -> Vector:
         digest = self.closed[0].closing.record.manifest

@@ -1,0 +1,115 @@
+"""Sites that put their contribution on chain themselves, and a coordinator that must take it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from coordinator.session import Position, Session
+from coordinator.verification import Reply
+from ledger.audit import StudyAudit
+from ledger.court import Court
+from ledger.court_events import ContributionDemanded
+from ledger.store import FolderStore
+from protocol.contribution import Entry
+from protocol.evidence import Leaf
+from protocol.manifest import Dropped
+from protocol.merkle import CHUNK_BYTES, inclusion_proof, vector_leaves
+from protocol.messages import Delivery
+from tests.coordinator.conftest import Hospitals
+
+
+def session(hospitals: Hospitals, wait: Callable[[float], None]) -> Session:
+    network = hospitals.network
+    chain = network.contract.chain
+    return Session(
+        network.contract,
+        network.keys.coordinator,
+        FolderStore(network.folders.store),
+        network.contract.facts(network.study),
+        clock=lambda: float(chain.timestamp()),
+        wait=wait,
+    )
+
+
+def register(hospitals: Hospitals, node: int, position: Position) -> tuple[Entry, bytes]:
+    """What a site sends to nobody but the chain; its report is nowhere."""
+    reply = hospitals.reply(node, position)
+    network = hospitals.network
+    entry = Delivery.parse(reply.fields).entry
+    network.contract.contribute(
+        network.keys.sponsor, network.study, position.round, position.previous, entry
+    )
+    return entry, reply.vector.data
+
+
+def silent_first(hospitals: Hospitals, position: Position) -> list[tuple[int, Reply | Dropped]]:
+    answers = list(hospitals.replies(position))
+    site = hospitals.sites[0].lower()
+    answers[0] = (0, Dropped(site=site, reason="no_reply", evidence="silent"))
+    return answers
+
+
+def audit(hospitals: Hospitals) -> list[int]:
+    network = hospitals.network
+    store = FolderStore(network.folders.store)
+    audited = StudyAudit(network.contract, network.study, store).rounds()
+    return [one.closed.round for one in audited]
+
+
+def test_registered_update_when_shown_on_demand_is_in_the_round(hospitals: Hospitals) -> None:
+    network = hospitals.network
+    court = Court(network.contract)
+
+    def answer(_: float) -> None:
+        for event in court.events(network.study):
+            if isinstance(event, ContributionDemanded):
+                start = event.chunk * CHUNK_BYTES
+                path = tuple(inclusion_proof(vector_leaves(data), event.chunk))
+                leaf = Leaf(event.chunk, data[start : start + CHUNK_BYTES], path)
+                court.answer_contribution(
+                    network.keys.sponsor, network.study, event.round, entry.pack(), leaf
+                )
+
+    coordinator = session(hospitals, answer)
+    position = coordinator.position()
+    entry, data = register(hospitals, 0, position)
+    closed = coordinator.run_round(position, hospitals.asked, silent_first(hospitals, position))
+    assert entry in closed.state.entries
+    assert not closed.settlement.manifest.dropped
+    # Its report was never given to anybody, and the round holds all the same.
+    assert audit(hospitals) == [1]
+
+
+def test_registered_update_when_not_shown_in_time_is_left_out(hospitals: Hospitals) -> None:
+    network = hospitals.network
+    chain = network.contract.chain
+    waited: list[float] = []
+
+    def pass_time(seconds: float) -> None:
+        waited.append(seconds)
+        chain.advance(network.params.demand_seconds)
+
+    coordinator = session(hospitals, pass_time)
+    position = coordinator.position()
+    entry, _ = register(hospitals, 0, position)
+    closed = coordinator.run_round(position, hospitals.asked, silent_first(hospitals, position))
+    assert waited
+    assert entry.site not in closed.state.accepted
+    assert [row.reason for row in closed.settlement.manifest.dropped] == ["no_reply"]
+    deadline, unanswered, _ = Court(network.contract).standing(network.study, 1, entry.site)
+    assert unanswered == 1
+    assert deadline < closed.closing.closed_at
+    assert audit(hospitals) == [1]
+
+
+def test_registered_site_when_it_also_replied_costs_nothing(hospitals: Hospitals) -> None:
+    def never(_: float) -> None:
+        pytest.fail("nobody had to wait")
+
+    coordinator = session(hospitals, never)
+    position = coordinator.position()
+    register(hospitals, 0, position)
+    closed = coordinator.run_round(position, hospitals.asked, hospitals.replies(position))
+    assert len(closed.state.entries) == len(hospitals.sites)
