@@ -412,9 +412,12 @@ class WardRound:
 
     def registered(self, study: StudyId, round_number: int) -> list[Registered]:
         """Contributions that were registered for a round as it starts now, one a site."""
-        start = self.commitment(study, round_number - 1)
         found: dict[SiteAddress, Registered] = {}
-        for event in self._logged("Registered", study, round_number.to_bytes(32, "big")):
+        events = self._logged("Registered", study, round_number.to_bytes(32, "big"))
+        if not events:
+            return []
+        start = self.commitment(study, round_number - 1)
+        for event in events:
             # Of a round before that was overturned, registrations are void.
             if isinstance(event, Registered):
                 slot = self._ask("registration", study, round_number, event.site)
