@@ -9,8 +9,10 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
+from learning.initial import initial_model
+from ledger.chain import GAS_CAP
 from ledger.challenge import DEPOSIT_SHARE, send_challenge
-from ledger.court import NO_COORDINATE, DemandStatus
+from ledger.court import NO_COORDINATE, Contested, DemandStatus
 from ledger.court_events import (
     Answered,
     ContributionAnswered,
@@ -24,14 +26,15 @@ from ledger.court_events import (
 )
 from ledger.errors import ContractReverted
 from ledger.events import Collected, Held, Overturned, Registered, Slashed
-from protocol.contribution import Entry
+from protocol.contribution import Entry, contributions_root, pack_entries
 from protocol.errors import StudyMismatch
-from protocol.evidence import CoordinateEvidence, Demand, What
+from protocol.evidence import CALLDATA_LIMIT, CoordinateEvidence, Demand, What
 from protocol.fixed_point import INT32_MAX, INT32_MIN
-from protocol.identifiers import Root
-from protocol.inspection import chunk_leaf, entry_leaf
+from protocol.identifiers import Digest, Root, site_address
+from protocol.inspection import chunk_leaf, coordinate_evidence, entry_leaf
 from protocol.merkle import vector_root
-from protocol.record import Recording, RuleId
+from protocol.record import Record, Recording, RuleId, genesis_closing
+from protocol.rules import Rule, aggregate
 from simulations import cheats
 from simulations.accusations import SMALL_STEPS_BYTES
 from simulations.cheats import SHIFTED, Cheater
@@ -277,6 +280,95 @@ def test_totals_are_counted_in_several_transactions(scene: Theatre) -> None:
     assert isinstance(proven, Proven)
     assert proven.kind == "totals"
     assert send_challenge(court, auditor, contested, evidence, rule=stage.spec.rule) == []
+
+
+MANY = 120
+
+
+def closed_by_many(
+    scene: Theatre, rule: RuleId, seed: int, shift: int
+) -> tuple[Stage, CoordinateEvidence, Contested]:
+    """Close round 1 with more entries than one transaction carries, and a model off by `shift`.
+
+    Under root recording nobody looks at signatures before somebody challenges them.
+    """
+    stage, random = scene.stage(rule=rule), np.random.default_rng(seed)
+    base = initial_model(stage.spec).values
+    # Few values, so that many are equal, and now and then an extreme.
+    bound = int(random.choice([2, 2**20, 2**30]))
+    updates = [
+        random.integers(-bound, bound, base.size, dtype=np.int32, endpoint=True)
+        for _ in range(MANY)
+    ]
+    entries = [
+        Entry(
+            site_address("0x" + (place + 1).to_bytes(20, "big").hex()),
+            int(random.integers(1, 1000)),
+            vector_root(update.data),
+            Digest(bytes(32)),
+            bytes(65),
+        )
+        for place, update in enumerate(updates)
+    ]
+    weights = [entry.weight for entry in entries]
+    model = base + aggregate(stage.spec.rule, updates, weights)
+    coordinate = int(random.integers(0, base.size))
+    model[coordinate] += shift
+    record = Record(
+        contributions_root(entries),
+        vector_root(model.data),
+        Digest(bytes(32)),
+        Root(bytes(32)),
+        MANY,
+        sum(weights),
+        0,
+    )
+    previous = genesis_closing(stage.params.initial_model)
+    closed = scene.ward.close_round(scene.parties.first, stage.facts, 1, record, previous, entries)
+    packed = pack_entries(entries)
+    evidence = coordinate_evidence(coordinate, packed, updates, base, model)
+    return stage, evidence, Contested(stage.study, 1, closed.closing, previous)
+
+
+@pytest.mark.parametrize("rule", list(RuleId), ids=lambda rule: rule.name.lower())
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_round_of_many_sites_is_judged_as_in_python(
+    scene: Theatre, rule: RuleId, seed: int
+) -> None:
+    stage, evidence, contested = closed_by_many(scene, rule, seed, shift=0)
+    auditor = scene.parties.auditor
+    assert evidence.calldata_bytes > CALLDATA_LIMIT
+    with pytest.raises(ContractReverted) as caught:
+        send_challenge(scene.court, auditor, contested, evidence, rule=stage.spec.rule)
+    assert caught.value.name == "Court_CoordinateRight"
+    stage, evidence, contested = closed_by_many(scene, rule, seed, shift=-1)
+    receipts = send_challenge(scene.court, auditor, contested, evidence, rule=stage.spec.rule)
+    assert len(receipts) == 4
+    assert not scene.court.stands(contested)
+    for receipt in receipts:
+        sent = scene.chain.transaction(receipt.transaction_hash)
+        assert sent is not None
+        assert len(sent.data) < 128 * 1024
+        assert receipt.gas_used < GAS_CAP
+
+
+@pytest.mark.parametrize("rule", [RuleId.MEDIAN, RuleId.TRIMMED_MEAN])
+def test_tally_with_wrong_bounds_proves_nothing(scene: Theatre, rule: RuleId) -> None:
+    _, evidence, contested = closed_by_many(scene, rule, 4, shift=0)
+    court, auditor = scene.court, scene.parties.auditor
+    low, high = evidence.order_statistics(Rule(rule, int(rule is RuleId.TRIMMED_MEAN)))
+    receipt = court.open_tally(auditor, contested, evidence, (low - 1, high))
+    assert receipt is not None
+    tally = court.own_tally(auditor.address, contested, evidence.coordinate)
+    assert tally is not None
+    counted = 0
+    for part in evidence.steps():
+        openings = b"".join(leaf.opening for leaf in part.updates)
+        court.add_to_tally(auditor, tally, counted, part.entries, openings)
+        counted += len(part.updates)
+    with pytest.raises(ContractReverted) as caught:
+        court.finish_tally(auditor, contested, tally)
+    assert caught.value.name == "Court_RanksDiffer"
 
 
 # ---------------------------------------------------------------- demands
