@@ -1,0 +1,531 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity ^0.8.28;
+
+import {
+    Demand,
+    DemandStatus,
+    ICourt,
+    Standing,
+    TallyStart,
+    Target,
+    What
+} from "../src/interfaces/ICourt.sol";
+import {
+    Closing,
+    Recording,
+    Registration,
+    Rule,
+    Scoring,
+    StudyId,
+    StudyParams,
+    StudyState
+} from "../src/interfaces/IWardRound.sol";
+import {CourtScene} from "./CourtScene.sol";
+
+/// Lives through whole histories of a study in which two of the three coordinators cheat when they
+/// like, and anybody challenges anything: SECOND is honest, and answers every demand in time.
+contract CourtHandler is CourtScene {
+    // Every narrowed number was bounded above.
+    // forge-lint: disable-start(unsafe-typecast)
+
+    uint256 internal constant SITES = 3;
+    address internal constant BURNT = 0x000000000000000000000000000000000000dEaD;
+
+    enum Cheat {
+        None,
+        Coordinate,
+        Entry,
+        Totals,
+        Rewards,
+        Omission,
+        Withheld
+    }
+
+    StudyParams internal params;
+    StudyId public id;
+    /// Rounds as they were last closed, abi-encoded, and what is wrong with them.
+    mapping(uint32 round => bytes) internal _stories;
+    mapping(uint32 round => Cheat) public cheats;
+    mapping(uint32 round => bytes32) public finalCommitments;
+    mapping(uint32 round => address) internal _omitted;
+    bytes32[] internal _demands;
+    mapping(bytes32 demand => uint32) internal _demandRound;
+    mapping(bytes32 demand => bytes) internal _answers;
+    uint256[] internal _tallies;
+    mapping(uint256 tally => uint32) internal _tallyRound;
+
+    uint256 public closes;
+    uint256 public voided;
+    uint256 public posted;
+    uint256 public released;
+    uint256 public collected;
+    /// How often each way of ending a round was seen, so that no run is about nothing.
+    uint256 public overturned;
+    string[] public wrongs;
+
+    constructor() {
+        setUp();
+        params = sampleParams(Recording.Root);
+        params.rounds = 6;
+        params.parameterCount = 2;
+        params.challengeSeconds = 1 days;
+        params.demandSeconds = 12 hours;
+        params.bond = 50 ether + 1;
+        params.initialModel = vectorRoot(bytesOf(baseModel(2, 1)));
+        id = open(params, SITES);
+        posted = 3 * uint256(params.bond);
+        Story memory genesis;
+        genesis.params = params;
+        genesis.id = id;
+        genesis.model = baseModel(2, 1);
+        genesis.closing = beginning(params);
+        _stories[0] = abi.encode(genesis);
+        token.approve(address(court), type(uint256).max);
+    }
+
+    // ------------------------------------------------------------------ what may be done
+
+    function wait(uint256 time) external {
+        // Never beyond a deadline that an honest coordinator has to answer by.
+        answerForTheHonest();
+        vm.warp(block.timestamp + bound(time, 1, 11 hours));
+        noteFinality();
+    }
+
+    function close(uint256 seed) external {
+        StudyState memory s = ward.study(id);
+        if (s.head > s.rounds || s.coordinator == address(0)) return;
+        Story memory story = nextStory(s.head);
+        Cheat cheat = s.coordinator == SECOND ? Cheat.None : Cheat(seed % 7);
+        _omitted[s.head] = address(0);
+        // An honest coordinator leaves out who did not register, or whose data nobody shows.
+        for (uint256 i = SITES; i > 0 && story.list.length > 1; --i) {
+            address site = story.list[i - 1].site;
+            uint8 duty = dutyTo(s.head, site);
+            if (duty == 0 && seed >> i & 1 == 1) story = without(story, i - 1);
+            if (duty == 2 && cheat == Cheat.Omission && _omitted[s.head] == address(0)) {
+                _omitted[s.head] = site;
+                story = without(story, i - 1);
+            }
+        }
+        if (cheat == Cheat.Omission && _omitted[s.head] == address(0)) cheat = Cheat.None;
+        if (cheat == Cheat.Coordinate) {
+            story.model[0] ^= 1;
+            story.closing.record.model = vectorRoot(bytesOf(story.model));
+        }
+        if (cheat == Cheat.Entry) {
+            story.list[0].signature[3] ^= 0x01;
+            recommit(story);
+        }
+        if (cheat == Cheat.Totals) ++story.closing.record.totalWeight;
+        if (cheat == Cheat.Rewards) --story.closing.record.rewardTotal;
+        close(story, s.coordinator);
+        _stories[s.head] = abi.encode(story);
+        cheats[s.head] = cheat;
+        ++closes;
+        noteFinality();
+    }
+
+    function register(uint256 who) external {
+        StudyState memory s = ward.study(id);
+        if (s.head > s.rounds) return;
+        Story memory story = nextStory(s.head);
+        try ward.contribute(id, s.head, story.previous, packed(story.list[who % SITES])) {} catch {}
+    }
+
+    function demandContribution(uint256 who) external {
+        StudyState memory s = ward.study(id);
+        vm.prank(s.coordinator);
+        try court.demandContribution(id, s.head, addresses(siteKeys(SITES))[who % SITES], 0) {}
+            catch {}
+    }
+
+    function answerContribution(uint256 who) external {
+        StudyState memory s = ward.study(id);
+        if (s.head > s.rounds) return;
+        Story memory story = nextStory(s.head);
+        who %= SITES;
+        bytes memory answer = opening(bytesOf(story.updates[who]), 0);
+        try court.answerContribution(id, s.head, packed(story.list[who]), 0, answer) {} catch {}
+    }
+
+    /// A challenge that fits what is wrong succeeds as long as the round is not final, however late
+    /// and whatever happened before; any other fails.
+    function challenge(uint256 which, uint256 kind) external {
+        Story memory story = anyClosed(which);
+        if (story.round == 0) return;
+        Cheat cheat = cheats[story.round];
+        // Half the time what fits, so that histories hold many verdicts.
+        Cheat tried = kind % 2 == 0 ? cheat : Cheat(kind % 6);
+        if (tried == Cheat.None || tried == Cheat.Withheld) return;
+        bool openYet = ward.challengeable(
+            id, story.round, keccak256(abi.encode(story.closing)), story.closing.closedAt
+        );
+        uint32 head = ward.study(id).head;
+        bool done = tryChallenge(story, tried);
+        noteVerdict(story.round, head, done);
+        if (done && (cheat == Cheat.None || cheat == Cheat.Withheld)) {
+            wrongs.push("an honest round was overturned");
+        }
+        if (done && !openYet) wrongs.push("a final round was overturned");
+        if (!done && openYet && tried == cheat) wrongs.push("a cheat got away");
+        noteFinality();
+    }
+
+    function demand(uint256 which, uint256 what) external {
+        Story memory story = anyClosed(which);
+        if (story.round == 0) return;
+        Target memory target = Target(What(what % 4), 0, 0, "", new bytes32[](0));
+        bytes memory answer = opening(bytesOf(story.model), 0);
+        if (target.what == What.Base) answer = opening(bytesOf(story.base), 0);
+        if (target.what == What.Entry) {
+            answer = abi.encodePacked(packed(story.list[0]), entryPath(story, 0));
+        }
+        if (target.what == What.Update) {
+            (target.entry, target.path) = (packed(story.list[0]), entryPath(story, 0));
+            answer = opening(bytesOf(story.updates[0]), 0);
+        }
+        vm.prank(CHALLENGER);
+        try court.demandChunk(id, story.round, story.closing, story.previous, target) returns (
+            bytes32 made
+        ) {
+            if (_answers[made].length == 0) _demands.push(made);
+            _demandRound[made] = story.round;
+            _answers[made] = answer;
+        } catch {}
+    }
+
+    function closeDemand(uint256 which) external {
+        if (_demands.length == 0) return;
+        bytes32 made = _demands[which % _demands.length];
+        uint32 round = _demandRound[made];
+        Story memory story = abi.decode(_stories[round], (Story));
+        Demand memory d = court.demandOf(made);
+        bool openYet = ward.challengeable(id, round, d.commitment, story.closing.closedAt);
+        uint32 head = ward.study(id).head;
+        try court.closeDemand(made, story.closing) {
+            if (block.timestamp <= d.deadline && openYet) {
+                wrongs.push("closed before its deadline");
+            }
+            noteVerdict(round, head, openYet);
+            if (openYet && story.closing.coordinator == SECOND) {
+                wrongs.push("who answers was overturned");
+            }
+        } catch {}
+        noteFinality();
+    }
+
+    function tally(uint256 which, uint256 coordinate) external {
+        Story memory story = anyClosed(which);
+        if (story.round == 0) return;
+        TallyStart memory start;
+        start.coordinate = coordinate % 2 == 0 ? 0 : type(uint32).max;
+        if (start.coordinate == 0) {
+            start.base = opening(bytesOf(story.base), 0);
+            start.model = opening(bytesOf(story.model), 0);
+        }
+        vm.prank(CHALLENGER);
+        try court.openTally(id, story.round, story.closing, story.previous, start) returns (
+            uint256 made
+        ) {
+            _tallies.push(made);
+            _tallyRound[made] = story.round;
+        } catch {}
+    }
+
+    function stepTally(uint256 which, bool finish) external {
+        if (_tallies.length == 0) return;
+        uint256 made = _tallies[which % _tallies.length];
+        uint32 round = _tallyRound[made];
+        Story memory story = abi.decode(_stories[round], (Story));
+        bool wasFinal = finalCommitments[round] != 0;
+        uint32 head = ward.study(id).head;
+        vm.startPrank(CHALLENGER);
+        if (!finish) {
+            bool counts = court.tallyOf(made).coordinate == 0;
+            bytes memory updates = counts ? openings(story, 0, 0, story.list.length) : bytes("");
+            try court.addToTally(made, packed(story.list), updates) {} catch {}
+        } else {
+            try court.finishTally(made, story.closing) {
+                if (wasFinal) wrongs.push("a final round was overturned");
+                Cheat cheat = cheats[round];
+                if (cheat != Cheat.Coordinate && cheat != Cheat.Totals) {
+                    wrongs.push("a tally overturned what it does not prove");
+                }
+                noteVerdict(round, head, true);
+            } catch {}
+        }
+        vm.stopPrank();
+        noteFinality();
+    }
+
+    function takeOver(uint256 who) external {
+        vm.prank(coordinators()[who % 3]);
+        try ward.takeOver(id) {} catch {}
+    }
+
+    /// Auditors replay: they attest to no round that is wrong, nor to one built on such.
+    function attest(uint256 which) external {
+        Story memory story = anyClosed(which);
+        for (uint32 round = 1; round <= story.round; ++round) {
+            if (cheats[round] != Cheat.None) return;
+        }
+        if (story.round == 0) return;
+        bytes32 stored = keccak256(abi.encode(story.closing));
+        try ward.attest(id, story.round, story.closing, attestations(id, story.round, stored, 2)) {}
+            catch {}
+        noteFinality();
+    }
+
+    function collect(uint256 who) external {
+        address account = who % 2 == 0 ? CHALLENGER : BURNT;
+        uint256 amount = ward.owed(id, account);
+        try ward.collect(id, account) {
+            collected += amount;
+        } catch {}
+        try court.collect(id, account) {} catch {}
+    }
+
+    function claim(uint256 which, uint256 who) external {
+        Story memory story = anyClosed(which);
+        if (story.round == 0) return;
+        uint256 size = story.afterwards.length;
+        address[] memory sites = new address[](size);
+        uint256[] memory amounts = new uint256[](size);
+        for (uint256 i = 0; i < size; ++i) {
+            (sites[i], amounts[i]) = (story.afterwards[i].site, story.afterwards[i].cumulative);
+        }
+        who %= size;
+        bytes32[] memory tree = rewardTree(sites, amounts);
+        bytes32[] memory proof = rewardProof(tree, rewardLeaf(sites[who], amounts[who]));
+        bool settled = ward.isFinal(id, story.round, story.closing);
+        try ward.claim(id, story.round, story.closing, sites[who], amounts[who], proof) {
+            if (!settled) wrongs.push("a reward was paid before its round was final");
+        } catch {}
+    }
+
+    function releaseBond(uint256 who) external {
+        address caller = coordinators()[who % 3];
+        uint256 bond = ward.seat(id, caller).bond;
+        Story memory last = abi.decode(_stories[0], (Story));
+        uint32 rounds = ward.study(id).rounds;
+        if (_stories[rounds].length != 0) last = abi.decode(_stories[rounds], (Story));
+        vm.prank(caller);
+        try ward.releaseBond(id, last.closing) {
+            released += bond;
+        } catch {}
+    }
+
+    // ------------------------------------------------------------------ inside
+
+    /// The honest story of the round to come: the same sites and updates for one base, always.
+    function nextStory(uint32 head) internal view returns (Story memory) {
+        Story memory behind = abi.decode(_stories[head - 1], (Story));
+        return following(behind, SITES, uint256(keccak256(abi.encode(head))));
+    }
+
+    /// 2: a site must be included; 1: it may have to be soon, or its data was asked for; 0: not.
+    function dutyTo(uint32 round, address site) internal view returns (uint8) {
+        Registration memory kept = ward.registration(id, round, site);
+        if (kept.registeredAt == 0 || kept.previous != ward.commitment(id, round - 1)) return 0;
+        Standing memory stands = court.standing(id, round, site);
+        if (stands.unanswered > 0) return block.timestamp > stands.deadline ? 0 : 1;
+        return block.timestamp > kept.registeredAt + params.graceSeconds ? 2 : 1;
+    }
+
+    function anyClosed(uint256 which) internal view returns (Story memory story) {
+        uint32 head = ward.study(id).head;
+        if (head < 2) return story;
+        return abi.decode(_stories[uint32(1 + which % (head - 1))], (Story));
+    }
+
+    function tryChallenge(Story memory story, Cheat cheat) internal returns (bool done) {
+        bytes memory entries = packed(story.list);
+        bytes memory call;
+        if (cheat == Cheat.Coordinate) {
+            call = abi.encodeCall(
+                ICourt.challengeCoordinate,
+                (id, story.round, story.closing, story.previous, entries, coordinateProof(story, 0))
+            );
+        } else if (cheat == Cheat.Entry) {
+            call = abi.encodeCall(
+                ICourt.challengeEntry,
+                (
+                    id,
+                    story.round,
+                    story.closing,
+                    story.previous,
+                    packed(story.list[0]),
+                    0,
+                    entryPath(story, 0)
+                )
+            );
+        } else if (cheat == Cheat.Totals) {
+            call = abi.encodeCall(ICourt.challengeTotals, (id, story.round, story.closing, entries));
+        } else if (cheat == Cheat.Rewards) {
+            call = abi.encodeCall(
+                ICourt.challengeRewards,
+                (
+                    id,
+                    story.round,
+                    story.closing,
+                    story.previous,
+                    entries,
+                    story.before,
+                    story.afterwards
+                )
+            );
+        } else {
+            call = omissionCall(story);
+        }
+        vm.prank(CHALLENGER);
+        (done,) = address(court).call(call);
+    }
+
+    /// Of who was left out, or of any site that has no entry.
+    function omissionCall(Story memory story) internal view returns (bytes memory) {
+        address site = _omitted[story.round];
+        if (site == address(0)) site = addresses(siteKeys(SITES))[story.closing.closedAt % SITES];
+        uint256 place;
+        while (place < story.list.length && story.list[place].site < site) ++place;
+        bool last = place == story.list.length;
+        bytes32[] memory none = new bytes32[](0);
+        return abi.encodeCall(
+            ICourt.challengeOmission,
+            (
+                id,
+                story.round,
+                story.closing,
+                site,
+                uint32(place),
+                place == 0 ? bytes("") : packed(story.list[place - 1]),
+                last ? bytes("") : packed(story.list[place]),
+                place == 0 ? none : entryPath(story, place - 1),
+                last ? none : entryPath(story, place)
+            )
+        );
+    }
+
+    function noteVerdict(uint32 round, uint32 head, bool done) internal {
+        if (!done) return;
+        ++overturned;
+        voided += head - round;
+    }
+
+    /// Whoever is honest shows what is demanded; who withholds does not.
+    function answerForTheHonest() internal {
+        for (uint256 i = 0; i < _demands.length; ++i) {
+            Demand memory d = court.demandOf(_demands[i]);
+            if (
+                d.status != DemandStatus.Open || cheats[_demandRound[_demands[i]]] == Cheat.Withheld
+            ) {
+                continue;
+            }
+            try court.answerDemand(_demands[i], _answers[_demands[i]]) {}
+            catch {
+                // Of a round that is gone, nobody has to show anything.
+                if (ward.commitment(id, d.round) == d.commitment && d.round < ward.study(id).head) {
+                    wrongs.push("an honest answer was refused");
+                }
+            }
+        }
+    }
+
+    function noteFinality() internal {
+        uint32 head = ward.study(id).head;
+        for (uint32 round = 1; round < head; ++round) {
+            Story memory story = abi.decode(_stories[round], (Story));
+            bool settled = ward.isFinal(id, round, story.closing);
+            bytes32 noted = finalCommitments[round];
+            bytes32 stored = ward.commitment(id, round);
+            if (settled && noted == 0) finalCommitments[round] = stored;
+            if (noted != 0 && (!settled || noted != stored)) {
+                wrongs.push("a final round did not stay as it was");
+            }
+        }
+    }
+
+    // ------------------------------------------------------------------ what is known
+
+    function check() external view {
+        if (wrongs.length != 0) assertTrue(false, wrongs[0]);
+        StudyState memory s = ward.study(id);
+        uint256 bonds;
+        for (uint256 i = 0; i < 3; ++i) {
+            bonds += ward.seat(id, coordinators()[i]).bond;
+        }
+        uint256 owed = ward.owed(id, CHALLENGER) + ward.owed(id, BURNT);
+        assertEq(posted, released + bonds + owed + collected, "posted = released + held + slashed");
+        assertEq(
+            token.balanceOf(address(ward)),
+            uint256(s.funded) - s.paid - s.refunded + bonds + owed,
+            "the ward holds what it owes"
+        );
+        uint256 deposits = court.owed(id, CHALLENGER) + court.owed(id, address(this));
+        for (uint256 i = 0; i < _demands.length; ++i) {
+            Demand memory d = court.demandOf(_demands[i]);
+            if (d.status == DemandStatus.Open) deposits += d.deposit;
+        }
+        assertLe(deposits, token.balanceOf(address(court)), "the court holds what it owes");
+        assertEq(closes - voided, s.head - 1, "one close a round");
+        assertTrue(!ward.seat(id, SECOND).barred, "the honest is never barred");
+        assertTrue(
+            ward.seat(id, SECOND).bond == params.bond || released > 0, "nor does its bond shrink"
+        );
+    }
+    // forge-lint: disable-end(unsafe-typecast)
+}
+
+contract CourtInvariantTest is CourtScene {
+    struct FuzzSelector {
+        address addr;
+        bytes4[] selectors;
+    }
+
+    CourtHandler internal handler;
+
+    function setUp() public override {
+        handler = new CourtHandler();
+    }
+
+    function targetContracts() external view returns (address[] memory targets) {
+        targets = new address[](1);
+        targets[0] = address(handler);
+    }
+
+    /// What histories are made of comes up more often.
+    function targetSelectors() external view returns (FuzzSelector[] memory targets) {
+        bytes4[16] memory chosen = [
+            CourtHandler.wait.selector,
+            CourtHandler.wait.selector,
+            CourtHandler.close.selector,
+            CourtHandler.close.selector,
+            CourtHandler.register.selector,
+            CourtHandler.demandContribution.selector,
+            CourtHandler.answerContribution.selector,
+            CourtHandler.challenge.selector,
+            CourtHandler.challenge.selector,
+            CourtHandler.demand.selector,
+            CourtHandler.closeDemand.selector,
+            CourtHandler.tally.selector,
+            CourtHandler.stepTally.selector,
+            CourtHandler.takeOver.selector,
+            CourtHandler.attest.selector,
+            CourtHandler.claim.selector
+        ];
+        bytes4[] memory selectors = new bytes4[](18);
+        for (uint256 i = 0; i < 16; ++i) {
+            selectors[i] = chosen[i];
+        }
+        (selectors[16], selectors[17]) =
+        (CourtHandler.collect.selector, CourtHandler.releaseBond.selector);
+        targets = new FuzzSelector[](1);
+        targets[0] = FuzzSelector({addr: address(handler), selectors: selectors});
+    }
+
+    /// Solvency and conservation of both contracts; one close a round; final rounds stay; the honest
+    /// lose nothing; no cheat gets away while its round is not final.
+    function invariant_justice() public view {
+        handler.check();
+    }
+}
