@@ -16,6 +16,7 @@ import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 
+from client.privacy import PrivacyBook
 from client.settings import SiteSettings, load_site_settings
 from client.site import Identity, Site
 from learning.datasets import load_table
@@ -32,6 +33,7 @@ from protocol.messages import FIELDS, VECTOR, VECTOR_DTYPE, VECTOR_FORMAT, Assig
 app = ClientApp()
 
 NETWORK_KEY = "network"
+SECRET_FILE, ACCOUNT_FILE = "noise.secret", "privacy.json"
 _SITES_KEPT = 1024
 _connections = ExitStack()
 
@@ -110,6 +112,7 @@ def open_site(folder: str) -> Site:
         train=load_table(path / settings.data.train),
         test=load_table(path / settings.data.test),
         clock=time.monotonic,
+        privacy=PrivacyBook(path / SECRET_FILE, path / ACCOUNT_FILE),
     )
 
 

@@ -14,10 +14,12 @@ from typing import Protocol
 
 from torch import nn
 
+from client.privacy import PrivacyBook
 from learning.datasets import Table
 from learning.metrics import Metrics, evaluate
 from learning.models import build_model
-from learning.training import train_locally
+from learning.privacy.terms import PrivateTerms
+from learning.training import TrainingResult, train_locally
 from protocol.canonical import canonical_digest, sha256_digest
 from protocol.contribution import Domain, Entry
 from protocol.errors import OutOfRange, StudyMismatch
@@ -30,7 +32,7 @@ from protocol.fixed_point import (
 from protocol.identifiers import Digest, SiteAddress, StudyId, hex_of
 from protocol.merkle import vector_root
 from protocol.messages import Assignment, Delivery
-from protocol.report import Report
+from protocol.report import Privacy, Report
 from protocol.study import StudySpec, parse_specification
 
 #: Seconds that only grow; given by whoever runs the site.
@@ -81,6 +83,7 @@ class Site:
     train: Table
     test: Table
     clock: Clock
+    privacy: PrivacyBook | None = None
 
     @cached_property
     def _models(self) -> dict[Digest, nn.Module]:
@@ -113,7 +116,11 @@ class Site:
             self.train,
             spec.training,
             seed=training_seed(spec, self.identity.name, number),
+            private=self._private_terms(spec, number),
         )
+        if result.privacy is not None:
+            assert self.privacy is not None  # or there would be no terms
+            self.privacy.keep(result.privacy.account)
         update = quantize_update(result.weights, base, spec.aggregation.scale_bits)
         if largest_magnitude(update) > spec.update_limit:
             raise OutOfRange("update", int(abs(update).argmax()), float(abs(update).max()))
@@ -122,8 +129,8 @@ class Site:
             round=number,
             site=self.identity.address.lower(),
             examples=result.examples,
-            metrics={"train_loss": result.train_loss},
-            privacy=None,
+            metrics=dict(result.metrics),
+            privacy=_spent(result),
             code=hex_of(self.code),
             seconds=round(self.clock() - started, 3),
         ).encode()
@@ -143,6 +150,17 @@ class Site:
             statement.sign(self.domain, self.identity.key),
         )
         return Delivery(self.study, number, entry, report), update
+
+    def _private_terms(self, spec: StudySpec, number: int) -> PrivateTerms | None:
+        if spec.privacy is None:
+            return None
+        if self.privacy is None:
+            # Never train without the noise that the study promises.
+            raise StudyMismatch("private training", "asked for", "not set up at this site")
+        # Not the study's id, so that a simulation repeats with new keys; the noise depends on
+        # everything that is computed with anyway.
+        context = canonical_digest([hex_of(spec.digest), number, hex_of(self.code)])
+        return PrivateTerms(spec.privacy, self.privacy.secret(), context, self.privacy.account())
 
     def evaluate(self, task: Assignment, model: Int32Vector) -> Metrics:
         """Measure a model of the study on the site's test rows.
@@ -187,6 +205,11 @@ class Site:
             model = build_model(spec.model.name, spec.model.arguments, spec.study.seed)
             self._models[spec.digest] = model
         return self._models[spec.digest]
+
+
+def _spent(result: TrainingResult) -> Privacy | None:
+    spent = result.privacy
+    return None if spent is None else Privacy(epsilon=spent.epsilon, delta=spent.delta)
 
 
 def training_seed(spec: StudySpec, site: str, round_number: int) -> int:

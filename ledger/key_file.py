@@ -18,10 +18,15 @@ from protocol.errors import Malformed
 def write_new_key(path: Path) -> LocalAccount:
     """Make a key and write it to a new file that only its owner can read."""
     account: LocalAccount = Account.create()
+    write_private(path, account.key.hex() + "\n")
+    return account
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write a new file that only its owner can read."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "w", encoding="ascii") as file:
-        file.write(account.key.hex() + "\n")
-    return account
+        file.write(text)
 
 
 def read_key(path: Path) -> LocalAccount:

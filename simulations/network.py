@@ -15,6 +15,7 @@ from typing import Any
 
 from eth_account.signers.local import LocalAccount
 
+from client.client_app import SECRET_FILE
 from client.settings import SITE_FILE
 from coordinator.settings import COORDINATOR_FILE
 from learning.datasets import Dataset, SiteData, Table, load_dataset, save_table
@@ -22,11 +23,11 @@ from learning.initial import InitialModel, initial_model
 from learning.models import check_fits
 from ledger.application import application_digest
 from ledger.chain import Chain
-from ledger.key_file import write_new_key
+from ledger.key_file import write_new_key, write_private
 from ledger.store import FolderStore
 from ledger.study_token import StudyToken
 from ledger.ward_round import WardRound
-from protocol.canonical import canonical_bytes
+from protocol.canonical import canonical_bytes, canonical_digest
 from protocol.errors import ScenarioError
 from protocol.identifiers import StudyId, hex_of
 from protocol.record import StudyParams
@@ -171,6 +172,10 @@ def _parties(scenario: Scenario, folders: Folders, dataset: Dataset) -> tuple[Pa
             data = _poisoned(site, behaviour, dataset.classes)
         save_table(data.train, folder / "train.npz")
         save_table(data.test, folder / "test.npz")
+        if scenario.privacy is not None:
+            # From the seed, so that the simulation repeats; a hospital draws its own.
+            secret = canonical_digest(["noise", scenario.study.seed, site.name])
+            write_private(folder / SECRET_FILE, secret.hex() + "\n")
         parties.append(Party(site.name, write_new_key(folder / "site.key"), data))
     return tuple(parties)
 

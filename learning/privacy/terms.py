@@ -86,7 +86,12 @@ class PrivateTerms:
         Trained twice on equal inputs, a site gives the same update and tells nothing new. Change
         one row, the base model or anything else, and all noise is another.
         """
-        settings = [training.model_dump(mode="json"), self.privacy.model_dump(mode="json"), seed]
+        # A seed has 63 bits, and a JSON number 53: as text.
+        settings = [
+            training.model_dump(mode="json"),
+            self.privacy.model_dump(mode="json"),
+            str(seed),
+        ]
         layout = layout_of(model)
         shapes = [list(layout.names), [list(shape) for shape in layout.shapes]]
         return self.secret.stream(
