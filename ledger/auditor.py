@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 from eth_account.signers.local import LocalAccount
 
@@ -16,7 +15,7 @@ from ledger.blocks import Receipt
 from ledger.challenge import send_challenge
 from ledger.court import Contested, Court, DemandStatus
 from ledger.court_events import Demanded, Proven
-from ledger.errors import ContractReverted
+from ledger.errors import ChainError, ContractReverted, GasCapExceeded, NotEnoughFunds
 from ledger.events import Overturned, RoundClosed, SiteAdmitted, SiteRemoved
 from ledger.examination import (
     Breach,
@@ -27,13 +26,13 @@ from ledger.examination import (
     find_vector,
     recorded_standing,
 )
-from ledger.signatures import SignatureFolder
+from ledger.notices import Notice, Powers
 from ledger.store import Store
 from ledger.study_state import Registration
 from ledger.ward_round import WardRound
 from protocol.attestation import Attestation
-from protocol.errors import ReplayFailed, StudyMismatch
-from protocol.evidence import CALLDATA_LIMIT, Demand, Leaf, What
+from protocol.errors import ReplayFailed, Retryable, StudyMismatch
+from protocol.evidence import Demand, Leaf, What
 from protocol.identifiers import StudyId
 from protocol.inspection import chunk_leaf, entry_leaf, split_entries
 from protocol.record import Closing, genesis_closing
@@ -42,45 +41,6 @@ from protocol.settlement import Vector
 
 #: Between two looks at the chain.
 POLL_SECONDS = 2.0
-
-
-@dataclass(frozen=True)
-class Notice:
-    """Something an auditor saw or did.
-
-    Attributes:
-        kind: ``holds``, ``breach``, ``challenged``, ``refused``, ``overturned``, ``attested``,
-            ``demanded`` or ``answered``.
-        words: one sentence.
-        challenge: the entry point, where one was sent or would prove it.
-        gas: of everything that was sent for it.
-    """
-
-    kind: str
-    round: int
-    words: str
-    challenge: str | None = None
-    gas: int | None = None
-
-
-@dataclass(frozen=True)
-class Powers:
-    """What an auditor may do besides looking.
-
-    Attributes:
-        key: pays for what it sends, and signs attestations if it is one of the study's auditors.
-        challenge: whether to send proofs of breaches, and demand what is not shown.
-        answer: whether to show on chain what others demand and the store has.
-        signatures: where auditors leave their attestations for each other; needed for a quorum of
-            more than one.
-        limit_bytes: what one transaction may carry.
-    """
-
-    key: LocalAccount | None = None
-    challenge: bool = False
-    answer: bool = False
-    signatures: SignatureFolder | None = None
-    limit_bytes: int = CALLDATA_LIMIT
 
 
 class Auditor:
@@ -117,6 +77,7 @@ class Auditor:
         self._next_block = 0
         self._closings: dict[int, RoundClosed] = {}
         self._verdicts: dict[int, Verdict] = {}
+        self._demanded: list[Demanded] = []
         self._said: set[tuple[bytes, str]] = set()
 
     def step(self) -> list[Notice]:
@@ -125,35 +86,26 @@ class Auditor:
         Raises:
             ChainError: the chain cannot be asked; call again.
         """
-        notices = list(self._news())
-        for number in sorted(self._closings):
-            done = self._verdicts.get(number)
-            if done is not None and not _waits(done):
-                continue
-            try:
-                notices += self._judge(number)
-            except StudyMismatch:
-                # Overturned since it was read: the next look sees how it is closed again.
-                break
-            if number not in self._verdicts:
-                break
-        notices += self._answer()
-        notices += self._attest()
-        return notices
+        return list(self._step())
 
     def watch(
         self, tell: Callable[[Notice], None], sleep: Callable[[float], None] = time.sleep
     ) -> None:
-        """Go on until the study is over and final.
+        """Go on until the study is over and final, also when the chain is away for a while.
 
         Raises:
-            ChainError: the chain cannot be asked.
+            ChainError: the chain answers, but not to this.
         """
         while True:
-            for notice in self.step():
-                tell(notice)
-            if self.is_over():
-                return
+            try:
+                for notice in self._step():
+                    tell(notice)
+                if self.is_over():
+                    return
+            except ChainError as error:
+                if not isinstance(error, Retryable):
+                    raise
+                tell(Notice("waiting", 0, str(error)))
             sleep(POLL_SECONDS)
 
     @property
@@ -175,22 +127,51 @@ class Auditor:
 
     # ---------------------------------------------------------------- looking
 
+    def _step(self) -> Iterator[Notice]:
+        yield from self._news()
+        for number in sorted(self._closings):
+            done = self._verdicts.get(number)
+            if done is not None and not _waits(done):
+                continue
+            try:
+                yield from self._judge(number)
+            except StudyMismatch:
+                # Overturned since it was read, or the chain has reorganised: read all again.
+                self._next_block = 0
+                break
+            if number not in self._verdicts:
+                break
+        yield from self._answer()
+        yield from self._attest()
+
     def _news(self) -> Iterator[Notice]:
         head = self.ward.chain.block().number
         events = self.ward.events(self.study, self._next_block, head)
+        in_court = self.court.events(self.study, self._next_block, head)
+        if self._next_block == 0:
+            self._closings.clear()
+            self._demanded.clear()
         self._next_block = head + 1
+        self._demanded += [event for event in in_court if isinstance(event, Demanded)]
         if any(isinstance(event, (SiteAdmitted, SiteRemoved)) for event in events):
             self.facts = self.ward.facts(self.study)
         for event in events:
             if isinstance(event, RoundClosed):
                 self._closings[event.round] = event
-                self._verdicts.pop(event.round, None)
+                known = self._verdicts.get(event.round)
+                if known is not None and known.case.closed.closing != event.closing:
+                    self._forget(event.round)
             elif isinstance(event, Overturned):
+                self._forget(event.round)
                 for number in [one for one in self._closings if one >= event.round]:
                     del self._closings[number]
-                    self._verdicts.pop(number, None)
                 words = f"overturned ({event.reason}): {event.coordinator} closed it wrongly"
-                yield Notice("overturned", event.round, words)
+                if self._once(event.log.transaction_hash.encode(), words):
+                    yield Notice("overturned", event.round, words)
+
+    def _forget(self, first: int) -> None:
+        for number in [one for one in self._verdicts if one >= first]:
+            del self._verdicts[number]
 
     def _judge(self, number: int) -> Iterator[Notice]:
         standing = self._standing(number)
@@ -264,10 +245,8 @@ class Auditor:
         commitment = self._closings[number].closing.commitment
         return [
             event
-            for event in self.court.events(self.study)
-            if isinstance(event, Demanded)
-            and event.round == number
-            and self.court.demand_of(event.demand).commitment == commitment
+            for event in self._demanded
+            if event.round == number and self.court.demand_of(event.demand).commitment == commitment
         ]
 
     # ---------------------------------------------------------------- acting
@@ -289,7 +268,7 @@ class Auditor:
                 rule=self.spec.rule,
                 limit_bytes=self.powers.limit_bytes,
             )
-        except ContractReverted as error:
+        except (ContractReverted, NotEnoughFunds, GasCapExceeded) as error:
             if self._once(contested.closing.commitment, str(error)):
                 yield Notice("refused", breach.round, str(error), evidence.challenge)
             return

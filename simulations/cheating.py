@@ -15,12 +15,13 @@ from typing import Any
 
 from eth_account.signers.local import LocalAccount
 
-from ledger.auditor import Auditor, Notice, Powers
+from ledger.auditor import Auditor
 from ledger.chain import Chain
 from ledger.challenge import send_challenge
 from ledger.court import Contested, Court
 from ledger.errors import ContractReverted
 from ledger.events import RoundClosed, Slashed
+from ledger.notices import Notice, Powers
 from ledger.study_token import StudyToken
 from ledger.ward_round import WardRound
 from protocol.evidence import CALLDATA_LIMIT

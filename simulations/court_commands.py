@@ -17,10 +17,11 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from ledger.auditor import Auditor, Notice, Powers
+from ledger.auditor import Auditor
 from ledger.chain import Chain, connected
 from ledger.errors import AnvilMissing
 from ledger.key_file import read_key
+from ledger.notices import Notice, Powers
 from ledger.signatures import SignatureFolder
 from ledger.store import Store, open_store
 from ledger.ward_round import WardRound

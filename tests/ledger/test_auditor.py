@@ -10,10 +10,12 @@ import pytest
 from eth_account import Account
 from eth_account.signers.local import LocalAccount
 
-from ledger.auditor import Auditor, Notice, Powers
+from ledger.auditor import Auditor
 from ledger.challenge import send_challenge
 from ledger.court import DemandStatus
-from ledger.errors import ObjectMissing
+from ledger.errors import ChainUnreachable, ObjectMissing
+from ledger.events import RoundClosed
+from ledger.notices import Notice, Powers
 from ledger.signatures import SignatureFolder
 from ledger.store import FolderStore
 from protocol.attestation import Attestation
@@ -106,6 +108,53 @@ def test_study_that_ends_without_rounds_is_over(scene: Theatre) -> None:
     scene.chain.advance(10**6)
     scene.ward.end_study(scene.parties.sponsor, stage.study)
     assert auditor_of(scene, stage).is_over()
+
+
+def test_watch_outlasts_a_chain_that_is_away(scene: Theatre) -> None:
+    stage = scene.stage(rounds=1, quorum=1)
+    stage.close(scene.parties.first)
+    auditor = auditor_of(scene, stage, Powers(scene.parties.auditor))
+    heard: list[Notice] = []
+    asked = scene.ward.events
+    away = iter([ChainUnreachable("http://nowhere", "gone")])
+
+    def events(*arguments: object) -> object:
+        for error in away:
+            raise error
+        return asked(*arguments)  # type: ignore[arg-type]
+
+    scene.ward.events = events  # type: ignore[assignment,method-assign]
+    try:
+        auditor.watch(heard.append, sleep=lambda seconds: None)
+    finally:
+        del scene.ward.events  # type: ignore[method-assign]
+    assert kinds(heard) == [("waiting", 0), ("holds", 1), ("attested", 1)]
+
+
+def test_round_that_is_closed_anew_meanwhile_is_read_again(scene: Theatre) -> None:
+    stage = scene.stage()
+    stage.close(scene.parties.first)
+    cheats.shift_a_coordinate(Cheater(stage, scene.parties.first))
+    auditor = auditor_of(scene, stage)
+    real = scene.ward.closed_round
+    accused, contested = scene.accused(stage, 2), scene.contested(stage, 2)
+
+    def closed_round(study: StudyId, event: RoundClosed) -> object:
+        if event.round == 2 and scene.court.stands(contested):
+            receipt = scene.court.challenge_coordinate(
+                scene.parties.auditor, contested, accused.coordinate()
+            )
+            assert receipt is not None
+        return real(study, event)
+
+    scene.ward.closed_round = closed_round  # type: ignore[assignment,method-assign]
+    try:
+        assert kinds(auditor.step()) == [("holds", 1)]
+        stage.close(scene.parties.standby)
+        assert kinds(auditor.step()) == [("overturned", 2), ("holds", 2)]
+        assert auditor.step() == []
+    finally:
+        del scene.ward.closed_round  # type: ignore[method-assign]
 
 
 # ---------------------------------------------------------------- a quorum
@@ -234,6 +283,17 @@ def test_refused_challenge_is_said_once(scene: Theatre) -> None:
     assert kinds(notices) == [("holds", 1), ("breach", 2), ("refused", 2)]
     assert "Court_NotChallengeable" in notices[2].words
     assert auditor.step() == []
+
+
+def test_challenge_without_money_is_said_and_watching_goes_on(scene: Theatre) -> None:
+    stage = scene.stage()
+    stage.close(scene.parties.first)
+    cheats.shift_a_coordinate(Cheater(stage, scene.parties.first))
+    poor = auditor_of(scene, stage, Powers(Account.create(), challenge=True))
+    notices = poor.step()
+    assert kinds(notices) == [("holds", 1), ("breach", 2), ("refused", 2)]
+    assert "holds 0 wei" in notices[2].words
+    assert poor.step() == []
 
 
 def test_what_is_not_shown_is_demanded_and_then_judged(scene: Theatre) -> None:
