@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.28;
 
+import {Reward, RewardsFault} from "src/interfaces/ICourt.sol";
+import {Record} from "src/interfaces/IWardRound.sol";
 import {Aggregation} from "src/libraries/Aggregation.sol";
 import {CompactRange} from "src/libraries/CompactRange.sol";
 import {MerkleTree} from "src/libraries/MerkleTree.sol";
 import {RewardTree} from "src/libraries/RewardTree.sol";
+import {Rewards} from "src/libraries/Rewards.sol";
 import {Vectors} from "src/libraries/Vectors.sol";
 
 /// @notice Lets a test call what the contracts keep inside, so that Python can be compared with it.
@@ -73,8 +76,8 @@ contract Mirror {
         siblings = Vectors.pathLength(index, chunks);
     }
 
-    function at(bytes calldata chunk, uint256 coordinate) external pure returns (int32) {
-        return Vectors.at(chunk, coordinate);
+    function valueAt(bytes calldata chunk, uint256 coordinate) external pure returns (int32) {
+        return Vectors.valueAt(chunk, coordinate);
     }
 
     function rewardRoot(address[] calldata sites, uint256[] calldata cumulative)
@@ -87,6 +90,27 @@ contract Mirror {
             leaves[i] = RewardTree.leaf(sites[i], cumulative[i]);
         }
         return RewardTree.root(leaves);
+    }
+
+    function faultOfSplit(
+        Record calldata record,
+        bytes calldata entries,
+        Reward[] calldata before,
+        uint256 rewardPerRound
+    ) external pure returns (RewardsFault) {
+        return Rewards.faultOfSplit(record, entries, record.totalWeight, before, rewardPerRound);
+    }
+
+    function faultOf(
+        Record calldata record,
+        bytes calldata entries,
+        Reward[] calldata before,
+        Reward[] calldata afterwards,
+        uint256 rewardPerRound
+    ) external pure returns (RewardsFault) {
+        Rewards.check(before, record.manifest);
+        Rewards.check(afterwards, record.rewards);
+        return Rewards.faultOf(record, entries, before, afterwards, rewardPerRound);
     }
 
     function _part(bytes calldata data, uint256 size, uint256 index)
