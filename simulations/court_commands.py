@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 _out = Console(highlight=False)
 _err = Console(stderr=True, highlight=False)
+_TABLE_WIDTH = 108
 _DEV_CHAIN_ID = 31337
 _ETHER = 10**18
 
@@ -170,7 +171,8 @@ def cheating(
                 print(json.dumps(outcome.document()), flush=True)
     bad = [outcome for outcome in outcomes if not outcome.good]
     if not as_json:
-        _out.print(outcomes_table(outcomes))
+        # On a narrow screen lines wrap; cut words would say nothing.
+        _out.print(outcomes_table(outcomes), width=max(_out.width, _TABLE_WIDTH), crop=False)
         seconds = time.monotonic() - started
         for outcome in bad:
             expected = outcome.expected or "nothing"
