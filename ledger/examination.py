@@ -35,6 +35,7 @@ from protocol.inspection import (
     omission,
     split_entries,
     unsorted_pair,
+    wrong_rewards,
     wrong_totals,
 )
 from protocol.merkle import CHUNK_BYTES, entries_root, vector_root
@@ -267,27 +268,13 @@ class _Inspector:
             if committed is None or not committed or reward_tree(committed).root != record.rewards:
                 # What nobody shows cannot be computed with; a replay has said that it is wrong.
                 return
-            after, words = committed, self._overpaid(committed, entries)
+            sites = {entry.site for entry in entries}
+            after, total = committed, record.reward_total
+            words = wrong_rewards(before, committed, sites, total, reward)
         shown = () if self._spec.scoring is Scoring.EXAMPLES else by_site(after)
         evidence = RewardsEvidence(packed, by_site(before), shown)
         if words is not None and evidence.calldata_bytes <= CALLDATA_LIMIT:
             yield words, evidence
-
-    def _overpaid(self, after: Mapping[SiteAddress, int], entries: Sequence[Entry]) -> str | None:
-        record, before = self._case.record, self._standing.earned
-        total, gained = sum(after.values()), sum(after.values()) - sum(before.values())
-        if total != record.reward_total:
-            return f"the rewards add up to {total}, the record says {record.reward_total}"
-        if gained > self._spec.reward_per_round:
-            return f"the round pays {gained}, more than its {self._spec.reward_per_round}"
-        sites = {entry.site for entry in entries}
-        for site in after.keys() | before.keys():
-            earned, held = after.get(site, 0), before.get(site, 0)
-            if earned < held:
-                return f"{site} had earned {held} and is left with {earned}"
-            if earned > held and site not in sites:
-                return f"{site} is paid for a round without a contribution of its own"
-        return None
 
     # ---------------------------------------------------------------- vectors
 

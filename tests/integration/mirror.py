@@ -13,8 +13,10 @@ import pytest
 from eth_account import Account
 from eth_account.signers.local import LocalAccount
 
-from ledger.contract import Contract, deployment
-from ledger.evm import Evm, Genesis
+from contracts import load_artifact
+from ledger.contract import Contract, ErrorTable, deployment
+from ledger.errors import ContractReverted
+from ledger.evm import Evm, Genesis, Reverted
 
 HERE = Path(__file__).resolve().parent
 CONTRACTS = HERE.parents[1] / "contracts"
@@ -39,7 +41,17 @@ class Mirror:
         created = self._evm.execute(raw, 1_760_000_001, keep_reverted=False)
         self._evm.seal(1_760_000_001)
         assert created.contract_address is not None
+        self._errors = ErrorTable()
+        self._errors.learn(load_artifact("Court").abi)
         self._contract = Contract(abi, created.contract_address)
+
+    def refusal(self, function: str, *arguments: Any) -> ContractReverted | None:
+        """The error that a call reverts with; None when it returns."""
+        try:
+            self(function, *arguments)
+        except Reverted as error:
+            return self._errors.reverted(function, error.data)
+        return None
 
     def __call__(self, function: str, *arguments: Any) -> Any:
         call = self._contract.function(function, *arguments)
@@ -52,24 +64,25 @@ def mirror() -> Mirror:
     compiler = CONTRACTS / "solc"
     if shutil.which("node") is None or not (CONTRACTS / "node_modules" / "solc").is_dir():
         pytest.skip("the Solidity compiler is not installed: run `make setup`")
+    source = CONTRACTS / "src"
     sources = {
-        f"src/libraries/{path.name}": {"content": path.read_text("utf-8")}
-        for path in (CONTRACTS / "src" / "libraries").glob("*.sol")
-        if path.stem in {"Aggregation", "CompactRange", "MerkleTree", "RewardTree"}
-        or path.stem in {"Sorting", "Vectors"}
+        f"src/{path.relative_to(source).as_posix()}": {"content": path.read_text("utf-8")}
+        for folder in ("interfaces", "libraries")
+        for path in (source / folder).glob("*.sol")
     }
     sources["Mirror.sol"] = {"content": (HERE / "Mirror.sol").read_text("utf-8")}
     request = {
         "language": "Solidity",
         "sources": sources,
         "settings": {
-            "optimizer": {"enabled": True, "runs": 200},
+            "optimizer": {"enabled": True, "runs": 1_000},
+            "viaIR": True,
             "evmVersion": "cancun",
             "outputSelection": {"Mirror.sol": {"Mirror": ["abi", "evm.bytecode.object"]}},
         },
     }
     done = subprocess.run(
-        [str(compiler), "--standard-json"],
+        [str(compiler), "--standard-json", "--include-path", str(CONTRACTS / "node_modules")],
         input=json.dumps(request),
         capture_output=True,
         text=True,

@@ -10,12 +10,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from protocol.contribution import WEIGHT_LIMIT
+from protocol.contribution import WEIGHT_LIMIT, Entry
 from protocol.errors import ProofInvalid
 from protocol.evidence import CHUNK_COORDINATES, value_at
 from protocol.fixed_point import INT32_MAX, INT32_MIN
-from protocol.identifiers import SiteAddress, site_address
-from protocol.inspection import chunk_leaf, entry_leaf
+from protocol.identifiers import Digest, Root, SiteAddress, site_address
+from protocol.inspection import by_site, chunk_leaf, entry_leaf, wrong_rewards
 from protocol.merkle import (
     CHUNK_BYTES,
     entries_root,
@@ -23,13 +23,20 @@ from protocol.merkle import (
     vector_root,
     verify_inclusion,
 )
-from protocol.record import RuleId
-from protocol.rewards import reward_tree
+from protocol.record import Record, RuleId
+from protocol.rewards import accumulate, reward_tree, split_floor
 from protocol.rules import Rule, aggregate
 from tests.integration.mirror import mirror
 
-many = settings(max_examples=800, deadline=None, suppress_health_check=list(HealthCheck))
+many = settings(max_examples=500, deadline=None, suppress_health_check=list(HealthCheck))
 some = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _compiled() -> None:
+    # Once, and not in an example: what does not compile fails or is skipped at once.
+    mirror()
+
 
 EXTREMES = [INT32_MIN, INT32_MIN + 1, -2, -1, 0, 1, 2, INT32_MAX - 1, INT32_MAX]
 int32 = st.one_of(st.integers(INT32_MIN, INT32_MAX), st.sampled_from(EXTREMES))
@@ -126,7 +133,7 @@ def test_coordinate_is_read_and_proven_the_same(
     assert chunks == -(-4 * parameters // CHUNK_BYTES)
     assert (length, siblings) == (len(leaf.data), len(leaf.path))
     assert mirror()("isIncluded", leaf.opening, length, root, leaf.index, chunks)
-    assert mirror()("at", leaf.data, coordinate) == value_at(leaf.data, coordinate)
+    assert mirror()("valueAt", leaf.data, coordinate) == value_at(leaf.data, coordinate)
     assert value_at(leaf.data, coordinate) == vector[coordinate]
 
 
@@ -177,3 +184,95 @@ def test_claim_tree_is_the_same(amounts: dict[int, int]) -> None:
     }
     sites, cumulative = list(earned), list(earned.values())
     assert mirror()("rewardRoot", sites, cumulative) == reward_tree(earned).root
+
+
+# ---------------------------------------------------------------- rewards
+
+
+def address(place: int) -> SiteAddress:
+    return site_address("0x" + (place + 1).to_bytes(20, "big").hex())
+
+
+def packed(weights: dict[int, int]) -> bytes:
+    return b"".join(
+        Entry(address(place), weight, Root(bytes(32)), Digest(bytes(32)), bytes(65)).pack()
+        for place, weight in sorted(weights.items())
+    )
+
+
+def recorded(before: bytes, rewards: bytes, reward_total: int, total_weight: int) -> Record:
+    """A record with what the contract looks at; Mirror reads the tree before from `manifest`."""
+    zero = Root(bytes(32))
+    return Record(zero, zero, Digest(before), Root(rewards), 0, total_weight, reward_total)
+
+
+places = st.integers(0, 7)
+amounts = st.one_of(st.integers(0, 9), st.integers(0, 2**100))
+earnings = st.dictionaries(places, amounts, max_size=8)
+round_weights = st.dictionaries(
+    places, st.one_of(st.integers(1, 9), st.integers(1, 2**28)), min_size=1, max_size=8
+)
+
+
+@some
+@given(earnings, round_weights, st.one_of(st.integers(0, 9), st.integers(0, 2**100)))
+def test_split_by_examples_is_the_same(
+    earned: dict[int, int], weights: dict[int, int], reward: int
+) -> None:
+    before = {address(place): amount for place, amount in earned.items()}
+    shares = split_floor(reward, {address(place): weight for place, weight in weights.items()})
+    after = accumulate(before, shares)
+    root, total = reward_tree(after).root, sum(after.values())
+    known = reward_tree(before).root if before else bytes(32)
+    heavy = sum(weights.values())
+
+    def asked(rewards: bytes, reward_total: int) -> tuple[object, ...]:
+        record = recorded(known, rewards, reward_total, heavy).abi()
+        return "faultOfSplit", record, packed(weights), list(by_site(before)), reward
+
+    refusal = mirror().refusal(*asked(root, total))
+    assert refusal is not None
+    assert (refusal.name, refusal.arguments) == (
+        "Court_RewardsRight",
+        {"root": root, "total": total},
+    )
+    wrong_split, wrong_total = 0, 1
+    assert mirror()(*asked(bytes(32), total)) == wrong_split
+    assert mirror()(*asked(root, total + 1)) == wrong_total
+
+
+@settings(some, max_examples=300)
+@given(earnings, earnings, round_weights, amounts, st.integers(-1, 1), st.booleans())
+def test_rewards_against_every_rule_are_judged_the_same(
+    earned: dict[int, int],
+    gained: dict[int, int],
+    weights: dict[int, int],
+    reward: int,
+    off: int,
+    honest: bool,
+) -> None:
+    before = {address(place): amount for place, amount in earned.items()}
+    if honest:
+        gained = {place: reward // len(weights) for place in weights}
+    after = accumulate(before, {address(place): amount for place, amount in gained.items()})
+    if not honest and after and off:
+        first = next(iter(after))
+        after[first] = max(0, after[first] + off)
+    if not after:
+        return
+    total = sum(after.values()) + (off if honest else 0)
+    known = reward_tree(before).root if before else bytes(32)
+    record = recorded(known, reward_tree(after).root, max(0, total), 0)
+    sites = {address(place) for place in weights}
+    expected = wrong_rewards(before, after, sites, record.reward_total, reward)
+    refusal = mirror().refusal(
+        "faultOf",
+        record.abi(),
+        packed(weights),
+        list(by_site(before)),
+        list(by_site(after)),
+        reward,
+    )
+    assert (refusal is None) == (expected is not None), (expected, refusal)
+    if refusal is not None:
+        assert refusal.name == "Court_RewardsRight"
