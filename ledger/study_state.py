@@ -104,7 +104,7 @@ class Registration:
 
     def binds(self, closed_at: int, grace_seconds: int) -> bool:
         """Whether a round that was closed at some time has to hold it."""
-        void = self.refused or (self.unanswered > 0 and self.deadline <= closed_at)
+        void = self.refused or (self.unanswered > 0 and self.deadline < closed_at)
         return not void and self.at + grace_seconds < closed_at
 
 

@@ -224,6 +224,14 @@ def test_registration_that_does_not_bind_is_no_breach(changes: dict[str, Any]) -
     assert scene.examine(closed, row).breach is None
 
 
+def test_registration_binds_while_an_answer_could_still_come() -> None:
+    row = Registration(2, SiteAddress("0x"), b"", at=100, deadline=500, unanswered=1)
+    assert row.binds(closed_at=500, grace_seconds=10)
+    assert not row.binds(closed_at=501, grace_seconds=10)
+    unasked = replace(row, unanswered=0)
+    assert [unasked.binds(at, grace_seconds=10) for at in (110, 111)] == [False, True]
+
+
 def test_registered_site_that_is_there_is_no_breach() -> None:
     scene = Scene.of("full")
     made = scene.memory.contributions()
