@@ -34,8 +34,14 @@ from ledger.study_state import ClosedOnChain
 from ledger.ward_round import WardRound
 from protocol.cid import cid_from_sha256
 from protocol.contribution import WEIGHT_LIMIT, Entry
-from protocol.errors import StudyMismatch
-from protocol.fixed_point import Int32Vector, vector_from_bytes
+from protocol.errors import OutOfRange, StudyMismatch
+from protocol.fixed_point import (
+    INT32_MAX,
+    Int32Vector,
+    add_exact,
+    largest_magnitude,
+    vector_from_bytes,
+)
 from protocol.identifiers import Root, SiteAddress, hex_of
 from protocol.manifest import MANIFEST_MAX_BYTES, Dropped, Manifest, parse_manifest
 from protocol.record import Closing, genesis_closing
@@ -240,6 +246,7 @@ class _Collected:
         )
         self._roots: set[Root] = set()
         self._weight = 0
+        self._base = position.base.values
         self._expected = Expectation(
             domain=session.facts.domain,
             params=session.facts.params,
@@ -258,6 +265,7 @@ class _Collected:
             delivery, update = verify_reply(answer, asked, self._expected, self._roots)
             if self._weight + delivery.entry.weight >= WEIGHT_LIMIT:
                 raise ReplyRefused("weight", "the round's weights would add up to 2**31")
+            self._check_range(update)
         except ReplyRefused as error:
             return SiteDropped(
                 Dropped(site=asked.lower(), reason=error.reason, evidence=error.evidence)
@@ -270,6 +278,16 @@ class _Collected:
             if self._running is not None:
                 self._running.add(update, entry.weight)
         return SiteAccepted(accepted)
+
+    def _check_range(self, update: Int32Vector) -> None:
+        """Refuse an update that leads out of int32; then no aggregate of the rest can."""
+        base = self._base
+        if largest_magnitude(base) + self._session.spec.update_limit <= INT32_MAX:
+            return
+        try:
+            add_exact(base, update)
+        except OutOfRange as error:
+            raise ReplyRefused("range", f"the model would leave int32 at {error.index}") from error
 
     def take_registered(self, registered: Registered, update: Int32Vector) -> Event:
         """Store and sum an update that the contract has vouched for."""
