@@ -273,4 +273,9 @@ def _vector_record(vector: Vector) -> ArrayRecord:
 
 
 def _printable(text: str) -> str:
-    return "".join(letter if letter.isprintable() else " " for letter in text)[:300]
+    """Make text fit for a manifest: one line; of a long one, its beginning and its end.
+
+    Ray wraps a site's error into a traceback, whose last words say what was wrong.
+    """
+    plain = " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
+    return plain if len(plain) <= 300 else f"{plain[:80]} … {plain[-217:]}"

@@ -39,7 +39,7 @@ def test_settings_when_read_are_those_of_the_file(tmp_path: Path) -> None:
         ("chain_id = 31337", 'chain_id = "31337"', 7, "study.chain_id"),
         ('train = "train.npz"', "", 11, "data.train"),
         ("cd" * 32, "cd" * 33, 9, "study.id"),
-        ("[data]", "[date]", 11, "data"),
+        ("[data]", "[date]", 11, "date"),
     ],
 )
 def test_settings_when_wrong_name_file_line_and_key(

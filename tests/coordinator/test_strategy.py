@@ -190,7 +190,10 @@ TRAIN: dict[str, tuple[Answer, str]] = {
         ),
         "malformed",
     ),
-    "an exception": (raising(ValueError("out of \x1b[31mmemory\n" + "x" * 999)), "site_error"),
+    "an exception": (
+        raising(ValueError("out of \x1b[31mmemory\n" + "x" * 999 + " in the end")),
+        "site_error",
+    ),
     "the end": (raising(SystemExit(3)), "site_error"),
     "no message": (lambda *_: None, "site_error"),
 }
@@ -215,6 +218,9 @@ def test_round_when_one_site_answers_strangely_is_closed_without_it(
     (row,) = audited.settlement.manifest.dropped
     assert row.evidence.isprintable()
     assert 0 < len(row.evidence) <= 300
+    if how == "an exception":
+        assert row.evidence.startswith("ValueError: out of [31mmemory x")
+        assert row.evidence.endswith("x in the end"), "where Ray's tracebacks say what was wrong"
 
 
 def test_round_when_all_answer_strangely_fails_by_name_and_nothing_is_closed(
