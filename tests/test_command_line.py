@@ -121,6 +121,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 # ---------------------------------------------------------------------------------- simulate
 
 
+@pytest.mark.slow
 def test_summary_when_asked_for_as_json_is_one_object_and_nothing_else(
     small: Path, tmp_path: Path
 ) -> None:
@@ -180,6 +181,7 @@ def test_scenarios_when_listed_are_all_there(call: Call) -> None:
         assert name in ended.out
 
 
+@pytest.mark.slow
 def test_simulation_when_killed_leaves_a_folder_that_holds_so_far(
     call: Call, small: Path, tmp_path: Path
 ) -> None:
