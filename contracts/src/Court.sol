@@ -207,6 +207,9 @@ contract Court is ICourt {
         _checkAccused(id, round, closing);
         _checkPrevious(id, round, previous);
         _checkEntries(closing, entries);
+        // Only before round 1 has nobody earned: whoever builds on a round that lost its tree could
+        // not know what to add to.
+        if (before.length == 0 && round != 1) revert Court_RewardsUnsorted(0);
         Rewards.check(before, previous.record.rewards);
         Terms memory s = WARD.terms(id);
         RewardsFault fault;

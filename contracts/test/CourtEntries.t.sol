@@ -11,6 +11,7 @@ contract CourtEntriesTest is CourtScene {
     // forge-lint: disable-start(unsafe-typecast)
     // ------------------------------------------------------------------ challengeEntry
 
+    /// forge-config: ci.fuzz.runs = 2000
     function testFuzz_challengeEntry_provesEveryFault(uint256 seed, uint256 index, uint256 fault)
         public
     {
@@ -42,6 +43,7 @@ contract CourtEntriesTest is CourtScene {
     }
 
     /// Leaves of another length than an entry's are wrong whatever they say.
+    /// forge-config: ci.fuzz.runs = 2000
     function testFuzz_challengeEntry_provesMalformedOnes(uint256 seed, bytes calldata leaf) public {
         vm.assume(leaf.length != 157);
         Story memory story = rooted(seed, 3);
@@ -73,6 +75,7 @@ contract CourtEntriesTest is CourtScene {
 
     // ------------------------------------------------------------------ challengeOrder
 
+    /// forge-config: ci.fuzz.runs = 2000
     function testFuzz_challengeOrder_provesDoubledAndUnsorted(uint256 seed, uint256 index) public {
         uint256 sites = 2 + pick(seed, "sites", 6);
         Story memory story = rooted(seed, sites);
@@ -90,6 +93,7 @@ contract CourtEntriesTest is CourtScene {
 
     // ------------------------------------------------------------------ challengeTotals
 
+    /// forge-config: ci.fuzz.runs = 2000
     function testFuzz_challengeTotals_provesWrongOnes(uint256 seed, uint32 count, uint64 weight)
         public
     {
@@ -116,6 +120,7 @@ contract CourtEntriesTest is CourtScene {
 
     // ------------------------------------------------------------------ challengeRewards
 
+    /// forge-config: ci.fuzz.runs = 2000
     function testFuzz_challengeRewards_provesAWrongSplit(uint256 seed, uint256 site, uint256 amount)
         public
     {
@@ -131,6 +136,7 @@ contract CourtEntriesTest is CourtScene {
         assertOverturned(story);
     }
 
+    /// forge-config: ci.fuzz.runs = 2000
     function testFuzz_challengeRewards_provesAStranger(uint256 seed, address stranger) public {
         Story memory story = rewarded(seed, Scoring(seed % 2));
         for (uint256 i = 0; i < story.afterwards.length; ++i) {
@@ -143,6 +149,7 @@ contract CourtEntriesTest is CourtScene {
         assertOverturned(story);
     }
 
+    /// forge-config: ci.fuzz.runs = 2000
     function testFuzz_challengeRewards_provesAWrongTotal(uint256 seed, uint128 total) public {
         Story memory story = rewarded(seed, Scoring(seed % 2));
         total = uint128(bound(total, 0, uint256(story.params.rewardPerRound) * story.round));
@@ -155,6 +162,7 @@ contract CourtEntriesTest is CourtScene {
         assertOverturned(story);
     }
 
+    /// forge-config: ci.fuzz.runs = 2000
     function testFuzz_challengeRewards_provesTooMuch(uint256 seed, uint256 site, uint256 more)
         public
     {
@@ -193,6 +201,7 @@ contract CourtEntriesTest is CourtScene {
         assertOverturned(story);
     }
 
+    /// forge-config: ci.fuzz.runs = 2000
     function testFuzz_challengeRewards_provesWhatWasTaken(uint256 seed, uint256 site, uint256 left)
         public
     {
@@ -218,6 +227,7 @@ contract CourtEntriesTest is CourtScene {
     }
 
     /// Leaving a site out takes all it had.
+    /// forge-config: ci.fuzz.runs = 2000
     function testFuzz_challengeRewards_provesASiteLeftOut(uint256 seed, uint256 site) public {
         Story memory story = rewarded(seed, Scoring(seed % 2));
         if (story.round == 1 || story.afterwards.length < 2) return;
@@ -240,6 +250,23 @@ contract CourtEntriesTest is CourtScene {
         assertOverturned(story);
     }
 
+    /// A round without a tree is wrong itself; who builds on it, not challenged in time, is not.
+    function test_challengeRewards_notOfWhoBuildsOnALostTree() public {
+        Story memory story = rooted(0, 3);
+        story.closing.record.rewards = 0;
+        close(story);
+        vm.warp(block.timestamp + story.params.challengeSeconds);
+        story = following(story, 1, 9);
+        close(story);
+        story.before = new Reward[](0);
+        bytes memory entries = packed(story.list);
+        vm.expectRevert(abi.encodeWithSelector(ICourt.Court_RewardsUnsorted.selector, 0));
+        court.challengeRewards(
+            story.id, 2, story.closing, story.previous, entries, story.before, story.afterwards
+        );
+    }
+
+    /// forge-config: ci.fuzz.runs = 2000
     function testFuzz_challengeRewards_withAnyOtherRewards(
         uint256 seed,
         uint256 site,
