@@ -27,6 +27,7 @@ contract CourtDemandTest is CourtScene {
 
     // ------------------------------------------------------------------ demands
 
+    /// forge-config: ci.fuzz.runs = 2000
     function testFuzz_demandChunk_whatIsNotShownOverturns(uint256 seed, address closer) public {
         Story memory story = closed(seed);
         uint256 before = token.balanceOf(CHALLENGER);
@@ -49,6 +50,7 @@ contract CourtDemandTest is CourtScene {
         );
     }
 
+    /// forge-config: ci.fuzz.runs = 2000
     function testFuzz_demandChunk_theHonestCanAlwaysAnswer(
         uint256 seed,
         uint256 late,
@@ -77,6 +79,7 @@ contract CourtDemandTest is CourtScene {
         assertStands(story);
     }
 
+    /// forge-config: ci.fuzz.runs = 2000
     function testFuzz_answerDemand_rejectsAnythingElse(uint256 seed, uint256 place, uint256 what)
         public
     {
@@ -201,6 +204,7 @@ contract CourtDemandTest is CourtScene {
 
     // ------------------------------------------------------------------ contribute, omission
 
+    /// forge-config: ci.fuzz.runs = 2000
     function testFuzz_challengeOmission_provesWhoWasLeftOut(uint256 seed, uint256 out) public {
         uint256 sites = 2 + pick(seed, "sites", 6);
         StudyParams memory params = anyParams(seed, sites - 1);
@@ -242,6 +246,7 @@ contract CourtDemandTest is CourtScene {
     }
 
     /// Too late to be included is too late to be missed.
+    /// forge-config: ci.fuzz.runs = 2000
     function testFuzz_challengeOmission_onlyOfThoseInTime(uint256 seed, uint256 time) public {
         StudyParams memory params = sampleParams(Recording.Full);
         params.parameterCount = 3;
@@ -269,6 +274,7 @@ contract CourtDemandTest is CourtScene {
     }
 
     /// A coordinator that waits for data which nobody shows may leave the site out.
+    /// forge-config: ci.fuzz.runs = 1000
     function testFuzz_demandContribution_unansweredVoids(uint256 seed, uint256 chunk, bool waits)
         public
     {
@@ -297,6 +303,7 @@ contract CourtDemandTest is CourtScene {
         assertStands(story);
     }
 
+    /// forge-config: ci.fuzz.runs = 1000
     function testFuzz_answerContribution_keepsItAlive(uint256 seed, uint256 chunk, uint256 place)
         public
     {
@@ -368,6 +375,7 @@ contract CourtDemandTest is CourtScene {
         );
     }
 
+    /// forge-config: ci.fuzz.runs = 2000
     function testFuzz_contribute_onlyWhatClosingWouldAccept(uint256 seed, uint256 place) public {
         StudyParams memory params = sampleParams(Recording.Full);
         params.parameterCount = 3;

@@ -270,8 +270,16 @@ contract InvariantTest is Scene {
         targets[0] = FuzzSelector({addr: address(handler), selectors: selectors});
     }
 
+    /// All of them in one campaign: each would live through the same histories again.
+    function invariant_promises() public view {
+        solvency();
+        rewardsAreEarned();
+        roundsStand();
+        refusals();
+    }
+
     /// The contract holds exactly what its studies have left and the bonds posted.
-    function invariant_solvency() public view {
+    function solvency() internal view {
         uint256 owed;
         for (uint256 i = 0; i < 2; ++i) {
             StudyState memory s = handler.state(i);
@@ -281,7 +289,7 @@ contract InvariantTest is Scene {
     }
 
     /// A study never pays more than it was funded, nor more than its final rounds earned.
-    function invariant_rewardsAreEarned() public view {
+    function rewardsAreEarned() internal view {
         for (uint256 i = 0; i < 2; ++i) {
             StudyState memory s = handler.state(i);
             StudyId id = handler.studies(i);
@@ -292,7 +300,7 @@ contract InvariantTest is Scene {
     }
 
     /// A round closes once, and once final it stays as it is.
-    function invariant_roundsStand() public view {
+    function roundsStand() internal view {
         for (uint256 i = 0; i < 2; ++i) {
             StudyId id = handler.studies(i);
             StudyState memory s = handler.state(i);
@@ -308,7 +316,7 @@ contract InvariantTest is Scene {
     }
 
     /// Nothing went through that must be refused.
-    function invariant_refusals() public view {
+    function refusals() internal view {
         if (handler.wrongCount() != 0) assertTrue(false, handler.wrongs(0));
     }
 }

@@ -18,6 +18,7 @@ contract RoundTest is Scene {
 
     // ------------------------------------------------------------------ closeRound
 
+    /// forge-config: ci.fuzz.runs = 2000
     function testFuzz_closeRound_recordsSeveralRounds(uint256 sites, uint256 seed) public {
         sites = bound(sites, 1, 9);
         StudyParams memory params = sampleParams(Recording.Full);
