@@ -47,7 +47,7 @@ test: $(DEVELOPMENT) $(FOUNDRY) ## run every test: the contract's with Foundry, 
 	@echo "Testing the contract ..."
 	@cd contracts && FORGE_SNAPSHOT_EMIT=false $(FORGE) test
 	@echo "Testing the packages ..."
-	@$(VENV)/bin/python -m pytest
+	@$(VENV)/bin/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 check: $(DEVELOPMENT) $(FOUNDRY) ## lint, formats, types, artifacts and gas, changing nothing
 	@echo "Checking Python: ruff, mypy ..."
