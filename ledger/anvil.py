@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
@@ -10,6 +11,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
@@ -20,6 +22,7 @@ from ledger.evm import BLOCK_GAS, Genesis
 _START_SECONDS = 20
 _STOP_SECONDS = 5
 _POLL_SECONDS = 0.02
+_FOLDER_PREFIX = "wardround-anvil-"
 _LISTENING = "Listening on "
 _FIRST_BASE_FEE_WEI = 10**9
 
@@ -49,6 +52,62 @@ def find_anvil(environment: Mapping[str, str] = os.environ) -> Path:
     raise AnvilMissing(("PATH", "contracts/node_modules"))
 
 
+class Lease:
+    """A locked file that an anvil holds as long as it lives, so that none is left behind.
+
+    A process that is killed leaves its anvil running. The lock of the file goes to both, so
+    whoever takes the lease next finds it held, and ends the process whose number is in the file:
+    no other process can hold this lock.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Take the lease, ending an anvil that outlived its owner.
+
+        Raises:
+            AnvilFailed: somebody holds it and does not end.
+        """
+        self._path = path
+        self.descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        deadline = time.monotonic() + _STOP_SECONDS
+        while True:
+            try:
+                fcntl.flock(self.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                self._end_holder()
+            if time.monotonic() > deadline:
+                self.close()
+                raise AnvilFailed(f"the anvil that holds {path} does not end")
+            time.sleep(_POLL_SECONDS)
+        if folder := self._held()[1:]:
+            self._remove(Path(folder[0]))
+
+    def command(self, folder: Path) -> list[str]:
+        """What to put before a command, so that its number is in the file before it runs."""
+        words = 'echo "$$ $1" >"$0" && shift && exec "$@"'
+        return ["/bin/sh", "-c", words, str(self._path), str(folder)]
+
+    def close(self) -> None:
+        """Let go; the lease stays held while its anvil lives."""
+        if self.descriptor >= 0:
+            os.close(self.descriptor)
+            self.descriptor = -1
+
+    def _held(self) -> list[str]:
+        return self._path.read_text(errors="replace").strip().split(" ", 1)
+
+    def _end_holder(self) -> None:
+        number = self._held()[0]
+        if number.isdigit() and int(number) > 1:
+            with suppress(ProcessLookupError):
+                os.kill(int(number), signal.SIGKILL)
+
+    @staticmethod
+    def _remove(folder: Path) -> None:
+        if folder.name.startswith(_FOLDER_PREFIX) and folder.parent == Path(tempfile.gettempdir()):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
 class Anvil:
     """A running anvil on a free loopback port; stop it, or use it in a ``with``.
 
@@ -57,12 +116,15 @@ class Anvil:
         chain: for this one, over a local socket, which takes half the time of HTTP.
     """
 
-    def __init__(self, genesis: Genesis, timeout_seconds: float = 120) -> None:
+    def __init__(
+        self, genesis: Genesis, timeout_seconds: float = 120, lease: Lease | None = None
+    ) -> None:
         """Start it.
 
         Args:
             genesis: chain id, time of block 0, and who is funded.
             timeout_seconds: how long to wait for a receipt.
+            lease: says that it runs, also to whoever comes after this process was killed.
 
         Raises:
             AnvilMissing: the binary is not on this machine.
@@ -71,12 +133,13 @@ class Anvil:
         binary = find_anvil()
         self.genesis = genesis
         # Not in a folder of ours: the path of a local socket may have some 100 bytes only.
-        self._folder = Path(tempfile.mkdtemp(prefix="wardround-anvil-"))
+        self._folder = Path(tempfile.mkdtemp(prefix=_FOLDER_PREFIX))
         (self._folder / "genesis.json").write_text(json.dumps(_genesis_file(genesis)))
         self._output = self._folder / "output.txt"
         with self._output.open("wb") as output:
             self._process = subprocess.Popen(
                 [
+                    *(() if lease is None else lease.command(self._folder)),
                     str(binary),
                     *("--host", "127.0.0.1", "--port", "0", "--ipc", str(self._folder / "ipc")),
                     *("--init", str(self._folder / "genesis.json"), "--accounts", "0"),
@@ -87,6 +150,7 @@ class Anvil:
                 stderr=subprocess.STDOUT,
                 # Ctrl-C goes to us alone: we stop anvil when we are done with it.
                 start_new_session=True,
+                pass_fds=() if lease is None else (lease.descriptor,),
             )
         try:
             self.url = f"http://{self._listening()}"
@@ -96,6 +160,11 @@ class Anvil:
         except BaseException:
             self.stop()
             raise
+
+    @property
+    def ended(self) -> bool:
+        """Whether the process is no more."""
+        return self._process.poll() is not None
 
     @property
     def pid(self) -> int:

@@ -21,6 +21,7 @@ class Receipt:
     gas_used: int
     contract_address: str | None
     logs: tuple[Log, ...]
+    block_hash: str | None = None
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class Block:
     timestamp: int
     base_fee_wei: int | None
     transactions: tuple[str, ...]
+    block_hash: str | None = None
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,7 @@ def read_block(found: dict[str, Any]) -> Block:
         int(found["timestamp"], 16),
         None if fee is None else int(fee, 16),
         tuple(found["transactions"]),
+        found.get("hash"),
     )
 
 
@@ -80,6 +83,7 @@ def read_receipt(transaction_hash: str, found: dict[str, Any], timestamp: int) -
         int(found["gasUsed"], 16),
         None if created is None else to_checksum_address(created),
         tuple(read_log(log) for log in found["logs"]),
+        found.get("blockHash"),
     )
 
 

@@ -1,89 +1,28 @@
 """The journal of a development chain: every signed transaction, so that all can be run again.
 
-One RFC 8785 JSON object a line. The first line says what the chain starts from; each other line
-is a transaction, or a block without one (``raw`` is ``0x``). Every line ends with a digest:
-SHA-256 over the digest of the line before and the line itself without its digest. A byte changed
-anywhere is found on its line. Lines missing at the end are not: keep `Journal.digest` elsewhere,
-or ask the chain that is run again what it should hold.
+A byte changed anywhere is found on its line, see `ledger.journal_lines`. Lines missing at the end
+are not: keep `Journal.digest` elsewhere, or ask the chain that is run again what it should hold.
 """
 
 from __future__ import annotations
 
 import fcntl
 import os
-import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
 from hashlib import sha256
 from itertools import groupby
 from pathlib import Path
-from typing import Any
 
 from ledger.chain import Chain
 from ledger.contract import Log
 from ledger.embedded import EmbeddedChain
-from ledger.errors import JournalAltered, JournalInUse, JournalTruncated
+from ledger.errors import JournalAltered, JournalInUse
 from ledger.evm import Executed, Genesis, Refused
-from protocol.canonical import canonical_bytes, parse_canonical
-from protocol.errors import NotCanonical
+from ledger.journal_lines import FIRST, Content, Entry, header, parse, sealed
+from protocol.canonical import canonical_bytes
 
-FORMAT = "wardround-journal/1"
-
-_HEX = re.compile(r"0x(?:[0-9a-f]{2})*")
-_FIRST = bytes(32)
-_ENTRY_FIELDS = {"block", "digest", "index", "logs", "raw", "status", "timestamp"}
-_HEADER_FIELDS = {"balances", "chainId", "digest", "format", "timestamp"}
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One line: a transaction and what became of it.
-
-    Args:
-        index: from 0, without a gap.
-        block: the block's number.
-        timestamp: the block's, seconds since 1970.
-        raw: the signed transaction; empty for a block that has none.
-        status: 1 when it succeeded, 0 when it failed and was mined all the same.
-        logs: SHA-256 of what it logged, see `logs_digest`.
-    """
-
-    index: int
-    block: int
-    timestamp: int
-    raw: bytes
-    status: int
-    logs: bytes
-
-    def document(self) -> dict[str, Any]:
-        """The line as a JSON value, without its digest."""
-        return {
-            "block": self.block,
-            "index": self.index,
-            "logs": "0x" + self.logs.hex(),
-            "raw": "0x" + self.raw.hex(),
-            "status": self.status,
-            "timestamp": self.timestamp,
-        }
-
-
-@dataclass(frozen=True)
-class Content:
-    """A journal that was read and found whole.
-
-    Attributes:
-        digests: of every line from the first; what was noted of a journal that went on since is
-            among them.
-    """
-
-    genesis: Genesis
-    entries: tuple[Entry, ...]
-    digests: tuple[bytes, ...]
-
-    @property
-    def digest(self) -> bytes:
-        """Of the last line; it stands for the whole journal."""
-        return self.digests[-1]
+#: Of one transaction: its signed bytes, its status, and the digest of what it logged.
+Outcome = tuple[bytes, int, bytes]
 
 
 def logs_digest(logs: Iterable[Log]) -> bytes:
@@ -122,21 +61,8 @@ class Journal:
         Raises:
             FileExistsError: there is one already; nothing is ever overwritten.
         """
-        document = {
-            "balances": {
-                address.lower(): str(balance) for address, balance in genesis.balances.items()
-            },
-            "chainId": genesis.chain_id,
-            "format": FORMAT,
-            "timestamp": genesis.timestamp,
-        }
-        line, digest = _sealed(document, _FIRST)
-        # Whole or absent: a first line cut off by a crash could not be mended.
-        temporary = path.with_name(f".{path.name}.new")
-        with temporary.open("wb") as file:
-            file.write(line)
-            file.flush()
-            os.fsync(file.fileno())
+        line, digest = sealed(header(genesis), FIRST)
+        temporary = _written(path, line)
         try:
             os.link(temporary, path)
         finally:
@@ -155,7 +81,7 @@ class Journal:
         descriptor = _opened(path)
         try:
             data = path.read_bytes()
-            content, whole_bytes = _parse(path, data, torn_allowed=True)
+            content, whole_bytes = parse(path, data, torn_allowed=True)
             if whole_bytes < len(data):
                 os.ftruncate(descriptor, whole_bytes)
                 os.fsync(descriptor)
@@ -164,23 +90,42 @@ class Journal:
             raise
         return cls(path, content, descriptor), content
 
-    def append(self, block: int, timestamp: int, raw: bytes, status: int, logs: bytes) -> None:
-        """Add a transaction; when this returns, it survives a crash."""
-        entry = Entry(self._next_index, block, timestamp, raw, status, logs)
-        line, self.digest = _sealed(entry.document(), self.digest)
+    def append(
+        self,
+        block: int,
+        timestamp: int,
+        outcomes: Sequence[Outcome],
+        seal: tuple[bytes, int] | None = None,
+    ) -> None:
+        """Add a block; when this returns, it survives a crash.
+
+        Args:
+            block: its number.
+            timestamp: its time.
+            outcomes: its transactions, in order; none for an empty block.
+            seal: its hash and base fee, for its last line; where blocks have it, one that a crash
+                has cut short shows.
+        """
+        listed = outcomes or [(b"", 1, logs_digest(()))]
+        lines, digest = b"", self.digest
+        for place, (raw, status, logs) in enumerate(listed):
+            closing = seal if seal is not None and place == len(listed) - 1 else (None, None)
+            entry = Entry(self._next_index + place, block, timestamp, raw, status, logs, *closing)
+            line, digest = sealed(entry.document(), digest)
+            lines += line
         written = 0
-        while written < len(line):
-            written += os.write(self._descriptor, line[written:])
+        while written < len(lines):
+            written += os.write(self._descriptor, lines[written:])
         os.fsync(self._descriptor)
-        self._next_index += 1
+        self.digest = digest
+        self._next_index += len(listed)
         self.next_block = block + 1
 
     def record(self, block: int, timestamp: int, mined: list[Executed]) -> None:
         """Add a block of an embedded chain: a `ledger.embedded.Recorder`."""
-        if not mined:
-            self.append(block, timestamp, b"", 1, logs_digest(()))
-        for one in mined:
-            self.append(block, timestamp, one.raw, one.status, logs_digest(one.logs))
+        self.append(
+            block, timestamp, [(one.raw, one.status, logs_digest(one.logs)) for one in mined]
+        )
 
     def catch_up(self, chain: Chain) -> None:
         """Add the blocks that a chain of our own has mined since the last call.
@@ -190,14 +135,35 @@ class Journal:
         """
         for number in range(self.next_block, chain.block().number + 1):
             block = chain.block(number)
-            if not block.transactions:
-                self.append(number, block.timestamp, b"", 1, logs_digest(()))
+            outcomes = []
             for transaction_hash in block.transactions:
                 raw = bytes.fromhex(chain.rpc("eth_getRawTransactionByHash", transaction_hash)[2:])
                 receipt = chain.receipt(transaction_hash)
                 assert receipt is not None  # its block has it
-                logs = logs_digest(receipt.logs)
-                self.append(number, block.timestamp, raw, receipt.status, logs)
+                outcomes.append((raw, receipt.status, logs_digest(receipt.logs)))
+            seal = None
+            if block.block_hash is not None and block.base_fee_wei is not None:
+                seal = bytes.fromhex(block.block_hash[2:]), block.base_fee_wei
+            self.append(number, block.timestamp, outcomes, seal)
+
+    def rewind(self, block: int) -> None:
+        """Forget every block after this one: a reorganisation. All or nothing, also in a crash."""
+        content, _ = parse(self.path, self.path.read_bytes(), torn_allowed=True)
+        kept = tuple(entry for entry in content.entries if entry.block <= block)
+        lines, digest = sealed(header(self.genesis), FIRST)
+        for entry in kept:
+            line, digest = sealed(entry.document(), digest)
+            lines += line
+        temporary = _written(self.path, lines)
+        # Locked before it has the name: at no moment could another process append to it.
+        descriptor = _opened(temporary)
+        temporary.replace(self.path)
+        _sync_folder(self.path.parent)
+        os.close(self._descriptor)
+        self._descriptor = descriptor
+        self.digest = digest
+        self._next_index = len(kept)
+        self.next_block = kept[-1].block + 1 if kept else 1
 
     def close(self) -> None:
         """Let other processes append. Harmless the second time."""
@@ -213,7 +179,7 @@ def read_journal(path: Path) -> Content:
         JournalAltered: a line is not the one that was written; names it.
         JournalTruncated: the last line was cut off by a crash; `Journal.reopen` drops it.
     """
-    content, _ = _parse(path, path.read_bytes(), torn_allowed=False)
+    content, _ = parse(path, path.read_bytes(), torn_allowed=False)
     return content
 
 
@@ -298,76 +264,6 @@ def _repeat(path: Path, chain: EmbeddedChain, block: list[Entry]) -> None:
             raise JournalAltered(str(path), entry.index + 2, "run again it logs something else")
 
 
-def _parse(path: Path, data: bytes, torn_allowed: bool) -> tuple[Content, int]:
-    *lines, tail = data.split(b"\n")
-    if not lines:
-        raise JournalAltered(str(path), 1, "there is no whole line")
-    documents: list[dict[str, Any]] = []
-    digests: list[bytes] = []
-    digest = _FIRST
-    for number, line in enumerate(lines, start=1):
-        document, digest = _checked(path, number, line, digest)
-        documents.append(document)
-        digests.append(digest)
-    genesis = _genesis(path, documents[0])
-    entries = tuple(_entries(path, documents[1:]))
-    if tail:
-        number = len(lines) + 1
-        # What a crash leaves is the beginning of a line: nothing after its closing brace.
-        if b"}" in tail[:-1]:
-            raise JournalAltered(str(path), number, "its end of line was changed")
-        if not torn_allowed:
-            raise JournalTruncated(str(path), number)
-    return Content(genesis, entries, tuple(digests)), len(data) - len(tail)
-
-
-def _checked(path: Path, number: int, line: bytes, before: bytes) -> tuple[dict[str, Any], bytes]:
-    try:
-        document = parse_canonical(line, "line")
-    except NotCanonical as error:
-        raise JournalAltered(str(path), number, error.reason) from error
-    if not isinstance(document, dict) or "digest" not in document:
-        raise JournalAltered(str(path), number, "not a line of a journal")
-    stated = document.pop("digest")
-    _, digest = _sealed(document, before)
-    if stated != "0x" + digest.hex():
-        raise JournalAltered(str(path), number, "its digest does not follow from its bytes")
-    return document, digest
-
-
-def _genesis(path: Path, document: Mapping[str, Any]) -> Genesis:
-    if document.get("format") != FORMAT or set(document) != _HEADER_FIELDS - {"digest"}:
-        raise JournalAltered(str(path), 1, f"not a journal of format {FORMAT}")
-    balances = {address: int(balance) for address, balance in document["balances"].items()}
-    return Genesis(document["chainId"], document["timestamp"], balances)
-
-
-def _entries(path: Path, documents: list[dict[str, Any]]) -> Iterator[Entry]:
-    block = 0
-    for index, document in enumerate(documents):
-        line = index + 2
-        if set(document) != _ENTRY_FIELDS - {"digest"} or document["index"] != index:
-            raise JournalAltered(str(path), line, "not the line that belongs here")
-        if document["block"] not in (block, block + 1):
-            raise JournalAltered(str(path), line, "its block does not follow")
-        if not all(_HEX.fullmatch(document[field]) for field in ("raw", "logs")):
-            raise JournalAltered(str(path), line, "not lower-case hexadecimal")
-        block = document["block"]
-        yield Entry(
-            index,
-            block,
-            document["timestamp"],
-            bytes.fromhex(document["raw"][2:]),
-            document["status"],
-            bytes.fromhex(document["logs"][2:]),
-        )
-
-
-def _sealed(document: Mapping[str, Any], before: bytes) -> tuple[bytes, bytes]:
-    digest = sha256(before + canonical_bytes(document)).digest()
-    return canonical_bytes({**document, "digest": "0x" + digest.hex()}) + b"\n", digest
-
-
 def _opened(path: Path) -> int:
     descriptor = os.open(path, os.O_WRONLY | os.O_APPEND)
     try:
@@ -376,6 +272,16 @@ def _opened(path: Path) -> int:
         os.close(descriptor)
         raise JournalInUse(str(path)) from error
     return descriptor
+
+
+def _written(path: Path, data: bytes) -> Path:
+    # Under another name first: whole or absent, for a first line cut off could not be mended.
+    temporary = path.with_name(f".{path.name}.new")
+    with temporary.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    return temporary
 
 
 def _sync_folder(folder: Path) -> None:

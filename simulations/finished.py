@@ -16,12 +16,12 @@ from pydantic import ConfigDict, Field
 from ledger.chain import Chain, connected
 from ledger.errors import JournalAltered
 from ledger.journal import (
-    Content,
     Journal,
     read_journal,
     replay_journal,
     resume_journaled,
 )
+from ledger.journal_lines import Content
 from ledger.store import FolderStore
 from ledger.ward_round import WardRound
 from protocol.errors import ScenarioError

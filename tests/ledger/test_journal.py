@@ -30,6 +30,7 @@ from ledger.journal import (
     resume_journaled,
     start_journaled,
 )
+from ledger.journal_lines import sealed
 from tests.ledger.conftest import CHAIN_ID, ETHER, GENESIS_SECONDS, World
 
 
@@ -175,14 +176,12 @@ def test_file_that_is_no_journal(tmp_path: Path, data: bytes) -> None:
 
 def rewrite(path: Path, line: int, change: dict[str, Any]) -> None:
     """Forge a line and every digest after it, as somebody who knows the format could."""
-    from ledger.journal import _sealed
-
     documents = [json.loads(text) for text in path.read_bytes().splitlines()]
     documents[line - 1] |= change
     digest, out = bytes(32), b""
     for document in documents:
         del document["digest"]
-        text, digest = _sealed(document, digest)
+        text, digest = sealed(document, digest)
         out += text
     path.write_bytes(out)
 
