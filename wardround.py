@@ -15,6 +15,7 @@ import typer
 from click.exceptions import Abort, ClickException, Exit
 from rich.console import Console
 
+from client.site_commands import app as site
 from protocol.errors import WardroundError
 from simulations.commands import audit, claim, scenarios, show, simulate, verify_file
 from simulations.court_commands import cheating
@@ -35,6 +36,7 @@ app.command()(show)
 app.command("verify-file")(verify_file)
 app.command()(scenarios)
 app.command()(cheating)
+app.add_typer(site)
 
 
 @app.callback()

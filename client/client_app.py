@@ -1,38 +1,44 @@
 """The Flower ClientApp of a site: the same under every engine.
 
-A site's folder (``site.toml``, key, tables) is found through the node's configuration: a
-simulation names the network's folder in the run configuration and the site by its partition.
+A site's folder is found through the node's configuration. A hospital's SuperNode names its home,
+and the key is in the guard (`client.guard`), never in this process. A simulation names the
+network's folder in the run configuration and the site by its partition; its keys lie there.
 """
 
 from __future__ import annotations
 
+import os
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 
+from client.guard.signer import GuardClient, GuardedChain, GuardSigner
+from client.guard.tables import load_home_data
+from client.home import Home
 from client.privacy import PrivacyBook
-from client.settings import SiteSettings, load_site_settings
+from client.settings import load_site_settings
+from client.signing import KeySigner
 from client.site import Identity, Site
 from learning.datasets import load_table
 from ledger.application import application_digest
 from ledger.chain import Chain, connected
 from ledger.key_file import read_key
 from ledger.ward_round import WardRound
-from protocol.contribution import Domain
 from protocol.errors import Malformed, ScenarioError, StudyMismatch
 from protocol.fixed_point import Int32Vector, vector_bytes, vector_from_bytes
-from protocol.identifiers import SiteAddress
+from protocol.identifiers import SiteAddress, StudyId
 from protocol.messages import FIELDS, VECTOR, VECTOR_DTYPE, VECTOR_FORMAT, Assignment, Introduction
 
 app = ClientApp()
 
-NETWORK_KEY = "network"
+#: Of the node's configuration: a hospital's home. Of the run's: a simulated network's folder.
+SITE_KEY, NETWORK_KEY = "site", "network"
 SECRET_FILE, ACCOUNT_FILE = "noise.secret", "privacy.json"
 _SITES_KEPT = 1024
 _connections = ExitStack()
@@ -41,8 +47,12 @@ _connections = ExitStack()
 @app.query()
 def introduce(message: Message, context: Context) -> Message:
     """Say which site answers at this node."""
-    identity = _site(context).identity
-    introduction = Introduction(identity.address, identity.name)
+    if SITE_KEY in context.node_config:
+        name, address = GuardClient(Home(site_folder(context)).socket).identity()
+    else:
+        identity = open_site(str(site_folder(context))).identity
+        name, address = identity.name, identity.address
+    introduction = Introduction(address, name)
     return Message(RecordDict({FIELDS: ConfigRecord(introduction.fields())}), reply_to=message)
 
 
@@ -50,7 +60,7 @@ def introduce(message: Message, context: Context) -> Message:
 def train(message: Message, context: Context) -> Message:
     """Train from the base model and answer with the signed update."""
     task, base = _assignment(message)
-    delivery, update = _site(context).contribute(task, base)
+    delivery, update = _site(context, task.study).contribute(task, base)
     content = RecordDict(
         {FIELDS: ConfigRecord(delivery.fields()), VECTOR: ArrayRecord({VECTOR: _array(update)})}
     )
@@ -61,21 +71,14 @@ def train(message: Message, context: Context) -> Message:
 def evaluate(message: Message, context: Context) -> Message:
     """Measure a model on the site's test rows; counts and rates leave, rows do not."""
     task, model = _assignment(message)
-    site = _site(context)
-    metrics = site.evaluate(task, model)
-    values: dict[str, Any] = {
-        "examples": metrics.examples,
-        "correct": metrics.correct,
-        "accuracy": metrics.accuracy,
-        "log_loss": metrics.log_loss,
-    }
-    if metrics.auc is not None:
-        values["auc"] = metrics.auc
-    return Message(RecordDict({"metrics": MetricRecord(values)}), reply_to=message)
+    measures = _site(context, task.study).evaluate(task, model)
+    return Message(RecordDict({"metrics": MetricRecord(dict(measures))}), reply_to=message)
 
 
 def site_folder(context: Context) -> Path:
     """Find the folder of the site that a node stands for."""
+    if SITE_KEY in context.node_config:
+        return Path(str(context.node_config[SITE_KEY]))
     network = str(context.run_config.get(NETWORK_KEY, ""))
     if not network:
         raise ScenarioError("flwr run", "no network is named: use `wardround simulate` to make one")
@@ -86,13 +89,49 @@ def site_folder(context: Context) -> Path:
     return folders[partition]
 
 
-def _site(context: Context) -> Site:
-    return open_site(str(site_folder(context)))
+def _site(context: Context, study: StudyId) -> Site:
+    folder = str(site_folder(context))
+    if SITE_KEY in context.node_config:
+        return open_home(folder)(study)
+    return open_site(folder)
+
+
+@lru_cache(maxsize=_SITES_KEPT)
+def open_home(folder: str) -> Callable[[StudyId], Site]:
+    """Open a hospital's home; once a process. Its guard must be running.
+
+    Returns:
+        Gives the site as it takes part in a study. Whether it does, the guard says when asked.
+    Raises:
+        GuardUnreachable: no guard answers.
+        SpecificationError: ``site.toml`` cannot be used.
+        SourceError: the table does not fit its schema, or cannot be reached.
+        DataError: it has no rows, or a prepared one is damaged.
+    """
+    home = Home(Path(folder))
+    guard = GuardClient(home.socket)
+    name, address = guard.identity()
+    data = load_home_data(home.folder, home.settings(), os.environ)
+
+    @lru_cache(maxsize=_SITES_KEPT)
+    def of(study: StudyId) -> Site:
+        return Site(
+            identity=Identity(name, address),
+            signer=GuardSigner(guard, address),
+            study=study,
+            code=application_digest(),
+            chain=GuardedChain(guard),
+            train=data.train,
+            test=data.test,
+            clock=time.monotonic,
+        )
+
+    return of
 
 
 @lru_cache(maxsize=_SITES_KEPT)
 def open_site(folder: str) -> Site:
-    """Open a site from its folder; once a process.
+    """Open a simulated site from its folder; once a process.
 
     Raises:
         SpecificationError: the settings cannot be used.
@@ -103,16 +142,18 @@ def open_site(folder: str) -> Site:
     settings = load_site_settings(path)
     chain = _chain(settings.study.chain, settings.study.chain_id)
     contract = WardRound(chain, settings.study.contract)
+    account = read_key(path / settings.site.key_file)
+    address = SiteAddress(account.address)
+    book = PrivacyBook(path / SECRET_FILE, path / ACCOUNT_FILE)
     return Site(
-        identity=_identity(settings, path),
-        domain=Domain(settings.study.chain_id, contract.address),
+        identity=Identity(settings.site.name, address),
+        signer=KeySigner(address, contract.domain, bytes(account.key), book),
         study=settings.study_id,
         code=application_digest(),
         chain=contract,
         train=load_table(path / settings.data.train),
         test=load_table(path / settings.data.test),
         clock=time.monotonic,
-        privacy=PrivacyBook(path / SECRET_FILE, path / ACCOUNT_FILE),
     )
 
 
@@ -125,13 +166,9 @@ def _chain(url: str, chain_id: int) -> Chain:
 def close_sites() -> None:
     """Let go of every site that is kept open in this process, and of their chains."""
     open_site.cache_clear()
+    open_home.cache_clear()
     _chain.cache_clear()
     _connections.close()
-
-
-def _identity(settings: SiteSettings, folder: Path) -> Identity:
-    account = read_key(folder / settings.site.key_file)
-    return Identity(settings.site.name, SiteAddress(account.address), bytes(account.key))
 
 
 def _assignment(message: Message) -> tuple[Assignment, Int32Vector]:

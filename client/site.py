@@ -8,20 +8,19 @@ base model into the record that the contract keeps of the round before.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from typing import Protocol
 
 from torch import nn
 
-from client.privacy import PrivacyBook
+from client.signing import Allowance, Draft, Measures, Signer
 from learning.datasets import Table
-from learning.metrics import Metrics, evaluate
+from learning.metrics import evaluate
 from learning.models import build_model
 from learning.privacy.terms import PrivateTerms
 from learning.training import TrainingResult, train_locally
 from protocol.canonical import canonical_digest, sha256_digest
-from protocol.contribution import Domain, Entry
 from protocol.errors import OutOfRange, StudyMismatch
 from protocol.fixed_point import (
     Int32Vector,
@@ -60,15 +59,10 @@ class ChainView(Protocol):
 
 @dataclass(frozen=True)
 class Identity:
-    """A site's name and signing key. The address follows from the key."""
+    """A site's name, and the address of its signing key."""
 
     name: str
     address: SiteAddress
-    key: bytes
-
-    def __repr__(self) -> str:
-        """Name the site without its key."""
-        return f"Identity({self.name}, {self.address})"
 
 
 @dataclass(frozen=True)
@@ -76,14 +70,14 @@ class Site:
     """A hospital that takes part in one study on one chain."""
 
     identity: Identity
-    domain: Domain
+    signer: Signer
     study: StudyId
     code: Digest
     chain: ChainView
-    train: Table
-    test: Table
+    # Hidden from logs and tracebacks.
+    train: Table = field(repr=False)
+    test: Table = field(repr=False)
     clock: Clock
-    privacy: PrivacyBook | None = None
 
     @cached_property
     def _models(self) -> dict[Digest, nn.Module]:
@@ -110,17 +104,15 @@ class Site:
         started = self.clock()
         spec = self._check(task, base)
         number = task.round
+        allowance = self.signer.begin(task, spec, self.code)
         result = train_locally(
             self._model(spec),
             dequantize(base, spec.aggregation.scale_bits),
             self.train,
             spec.training,
             seed=training_seed(spec, self.identity.name, number),
-            private=self._private_terms(spec, number),
+            private=self._private_terms(spec, number, allowance),
         )
-        if result.privacy is not None:
-            assert self.privacy is not None  # or there would be no terms
-            self.privacy.keep(result.privacy.account)
         update = quantize_update(result.weights, base, spec.aggregation.scale_bits)
         if largest_magnitude(update) > spec.update_limit:
             raise OutOfRange("update", int(abs(update).argmax()), float(abs(update).max()))
@@ -133,49 +125,49 @@ class Site:
             privacy=_spent(result),
             code=hex_of(self.code),
             seconds=round(self.clock() - started, 3),
-        ).encode()
-        unsigned = Entry(
-            site=self.identity.address,
-            weight=min(result.examples, self.weight_cap),
-            update=vector_root(update.data),
-            report=sha256_digest(report),
-            signature=bytes(65),
         )
-        statement = unsigned.contribution(self.study, number, task.previous.record.model)
-        entry = Entry(
-            unsigned.site,
-            unsigned.weight,
-            unsigned.update,
-            unsigned.report,
-            statement.sign(self.domain, self.identity.key),
-        )
-        return Delivery(self.study, number, entry, report), update
+        account = None if result.privacy is None else result.privacy.account
+        weight = min(result.examples, self.weight_cap)
+        return self.signer.sign(Draft(task, base, update, weight, report, account)), update
 
-    def _private_terms(self, spec: StudySpec, number: int) -> PrivateTerms | None:
+    def _private_terms(
+        self, spec: StudySpec, number: int, allowance: Allowance | None
+    ) -> PrivateTerms | None:
         if spec.privacy is None:
             return None
-        if self.privacy is None:
+        if allowance is None:
             # Never train without the noise that the study promises.
             raise StudyMismatch("private training", "asked for", "not set up at this site")
         # Not the study's id, so that a simulation repeats with new keys; the noise depends on
         # everything that is computed with anyway.
         context = canonical_digest([hex_of(spec.digest), number, hex_of(self.code)])
-        return PrivateTerms(spec.privacy, self.privacy.secret(), context, self.privacy.account())
+        return PrivateTerms(spec.privacy, allowance.secret, context, allowance.account)
 
-    def evaluate(self, task: Assignment, model: Int32Vector) -> Metrics:
+    def evaluate(self, task: Assignment, model: Int32Vector) -> Measures:
         """Measure a model of the study on the site's test rows.
 
         Args:
             task: names the study and the specification.
             model: int32, shape (P,).
+        Returns:
+            What may leave: counts and rates by name.
         """
         spec = self._specification(task)
-        return evaluate(
+        metrics = evaluate(
             self._model(spec),
             dequantize(model, spec.aggregation.scale_bits),
             self.test,
             threads=spec.training.threads,
         )
+        measures: dict[str, float | int] = {
+            "examples": metrics.examples,
+            "correct": metrics.correct,
+            "accuracy": metrics.accuracy,
+            "log_loss": metrics.log_loss,
+        }
+        if metrics.auc is not None:
+            measures["auc"] = metrics.auc
+        return self.signer.release(task, model, measures)
 
     def _check(self, task: Assignment, base: Int32Vector) -> StudySpec:
         spec = self._specification(task)

@@ -18,6 +18,7 @@ from flwr.clientapp.typing import ClientAppCallable
 from flwr.common.constant import ErrorCode
 
 from client.client_app import open_site, site_folder
+from client.signing import KeySigner
 from client.site import Site
 from ledger.store import Store, open_store
 from protocol.cid import cid_from_sha256
@@ -46,8 +47,9 @@ class Position:
         statement = entry.contribution(
             self.task.study, self.task.round, self.task.previous.record.model
         )
-        signature = statement.sign(self.site.domain, key or self.site.identity.key)
-        return replace(entry, signature=signature)
+        own = self.site.signer
+        assert isinstance(own, KeySigner)  # a simulated site holds its key itself
+        return replace(entry, signature=statement.sign(own.domain, key or own.key))
 
 
 Answer = tuple[Delivery, Int32Vector]

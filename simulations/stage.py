@@ -15,6 +15,7 @@ from typing import Any
 from eth_account import Account
 from eth_account.signers.local import LocalAccount
 
+from client.signing import KeySigner
 from client.site import Identity, Site
 from coordinator.session import ClosedRound, Position, Session
 from coordinator.verification import RawVector, Reply
@@ -138,9 +139,10 @@ class Stage:
 
     def _site(self, data: SiteData) -> Site:
         account = Account.create()
+        identity = Identity(data.name, SiteAddress(account.address))
         return Site(
-            identity=Identity(data.name, SiteAddress(account.address), bytes(account.key)),
-            domain=self.contract.domain,
+            identity=identity,
+            signer=KeySigner(identity.address, self.contract.domain, bytes(account.key)),
             study=self.study,
             code=self.params.code,
             chain=self.contract,

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from client.client_app import open_site
+from client.signing import KeySigner
 from client.site import Site, training_seed
 from learning.datasets import Table
 from learning.errors import EmptyTable
@@ -195,16 +196,25 @@ def test_site_when_it_has_no_rows_says_so(network: Network) -> None:
 
 
 def test_measures_when_of_the_initial_model_are_plausible(network: Network) -> None:
-    metrics = site_of(network).evaluate(task_of(network), network.initial.values)
-    assert metrics.examples == len(network.parties[0].data.test)
-    assert 0 <= metrics.correct <= metrics.examples
+    measures = site_of(network).evaluate(task_of(network), network.initial.values)
+    assert measures["examples"] == len(network.parties[0].data.test)
+    assert 0 <= measures["correct"] <= measures["examples"]
 
 
-def test_identity_when_printed_hides_its_key(network: Network) -> None:
-    identity = site_of(network).identity
-    assert identity.key.hex() not in repr(identity)
-    assert identity.key.hex() not in repr(site_of(network))
-    assert identity.name in repr(identity)
+def test_site_when_printed_hides_its_key(network: Network) -> None:
+    site = site_of(network)
+    key = bytes(network.parties[0].account.key)
+    assert isinstance(site.signer, KeySigner)
+    assert site.signer.key == key
+    for hidden in (key.hex(), repr(key)):
+        assert hidden not in repr(site)
+    assert site.identity.name in repr(site)
+
+
+def test_site_when_printed_hides_its_rows(network: Network) -> None:
+    said = repr(site_of(network))
+    assert str(site_of(network).train.features[0, 0]) not in said
+    assert "features" not in said
 
 
 def test_site_when_its_settings_name_an_unknown_chain_says_so(

@@ -1,0 +1,163 @@
+"""Read a study before taking part in it: from the chain, and its specification from elsewhere."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from client.guard.approvals import Approval
+from client.guard.errors import CodeChanged, PrivacyRefused
+from client.guard.tables import load_home_data
+from client.home import Home
+from client.settings import HomeSettings
+from client.sources.prepare import check_private
+from client.sources.settings import DataSettings
+from learning.datasets.table import SiteData
+from learning.privacy.accountant import forecast
+from ledger.application import application_digest
+from ledger.store import open_store
+from ledger.ward_round import WardRound
+from protocol.cid import cid_from_sha256
+from protocol.errors import SpecificationError, StudyMismatch
+from protocol.identifiers import SiteAddress, StudyId, hex_of
+from protocol.study import (
+    StudySpec,
+    decode_text,
+    load_study,
+    parse_specification,
+)
+
+_SPECIFICATION_MAX_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """A study that may be approved, and what it would work on."""
+
+    approval: Approval
+    data: SiteData
+    installed: str
+
+
+def propose(
+    home: Home,
+    settings: HomeSettings,
+    ward: WardRound,
+    study: StudyId,
+    store: str | None,
+    file: Path | None,
+    code: str | None,
+    now: int,
+) -> Proposal:
+    """Put together what an administrator decides about.
+
+    Args:
+        home: the site's, with its settings.
+        settings: the site's.
+        ward: the contract.
+        study: which one.
+        store: where the specification is; or
+        file: the study's file.
+        code: a digest that the administrator approves although other code is installed.
+        now: seconds since 1970.
+    Raises:
+        StudyMismatch: the chain has no such study, or the specification is another one's.
+        CodeChanged: the study asks for other code than is installed.
+        PrivacyRefused: the study asks for no privacy, and the table has a budget.
+        SourceError: the site's table does not fit its schema.
+        LearningError: the table does not fit the study's model, or has no rows.
+    """
+    params = ward.params(study)
+    spec = _specification(params.specification, store, file)
+    if spec.digest != params.specification:
+        raise StudyMismatch("specification", hex_of(params.specification), hex_of(spec.digest))
+    installed = hex_of(application_digest())
+    if hex_of(params.code) not in (installed, code):
+        raise CodeChanged(hex_of(params.code), f"{installed}, as it is installed here")
+    if spec.privacy is None and settings.policy.max_epsilon is not None:
+        raise PrivacyRefused(
+            "the study asks for no privacy of single rows, and [policy] max_epsilon bounds what "
+            "this table may give away"
+        )
+    if isinstance(settings.data, DataSettings):
+        check_private(settings.data, spec)
+    data = load_home_data(home.folder, settings, os.environ)
+    if ":" not in spec.model.name:
+        # A factory of the study's own is code, and nothing of it runs before it is approved.
+        from learning.models import check_fits
+
+        classes = int(max(data.train.labels.max(), data.test.labels.max())) + 1
+        check_fits(spec.model.name, spec.model.arguments, data.train.features.shape[1:], classes)
+    approval = Approval(settings.chain.chain_id, settings.chain.contract, params, spec, now)
+    return Proposal(approval, data, installed)
+
+
+def describe(proposal: Proposal, ward: WardRound, site: SiteAddress) -> Iterator[str]:
+    """Write a study for people, a line at a time."""
+    approval, spec, params = proposal.approval, proposal.approval.spec, proposal.approval.params
+    training, privacy = spec.training, spec.privacy
+    state, slot = ward.study(approval.study), ward.site(approval.study, site)
+    yield f"study {hex_of(approval.study)}"
+    yield f"  name       {spec.study.name}, {spec.study.rounds} rounds"
+    arguments = ", ".join(f"{key} {value}" for key, value in spec.model.arguments.items())
+    yield f"  model      {spec.model.name} ({arguments}): {params.parameter_count:,} parameters"
+    length = (
+        f"{training.local_steps} steps"
+        if training.local_steps is not None
+        else f"{training.local_epochs} epochs"
+    )
+    batch = f"batches of {training.batch_size}" if training.batch_size else "all rows at once"
+    yield (
+        f"  training   {training.optimizer}, learning rate {training.learning_rate:g}, "
+        f"{length} a round, {batch}"
+    )
+    rows = len(proposal.data.train)
+    yield f"  your rows  {rows:,} to train on, {len(proposal.data.test):,} to measure on"
+    if privacy is None:
+        yield "  privacy    none asked for: updates are made from your rows without noise"
+    else:
+        target = "no limit" if privacy.target_epsilon is None else f"{privacy.target_epsilon:g}"
+        whole = forecast(spec, rows).epsilon(privacy.delta)
+        yield (
+            f"  privacy    of single rows: noise {privacy.noise_multiplier:g}, clipping "
+            f"{privacy.max_grad_norm:g}, delta {privacy.delta:g}, epsilon at most {target}"
+        )
+        yield f"             your {rows:,} rows would be at epsilon {whole:.3g} after all rounds"
+    yield (
+        f"  rule       {spec.aggregation.rule} of at least {spec.aggregation.min_sites} sites, "
+        f"coordinates up to {spec.aggregation.update_bound:g}"
+    )
+    yield (
+        f"  rewards    {params.reward_per_round / 10**18:,.4f} tokens a round by "
+        f"{spec.rewards.scoring}, from {params.token}; {state.funded / 10**18:,.4f} paid in"
+    )
+    yield f"  sponsor    {params.sponsor}"
+    yield f"  coordinator {state.coordinator}, bond {params.bond / 10**18:,.4f} tokens"
+    if slot.since:
+        yield f"  this site  admitted with weight up to {slot.max_weight:,}, paid to {slot.payout}"
+    else:
+        yield f"  this site  not admitted yet: send {site} to the sponsor"
+    same = (
+        "as installed here" if hex_of(approval.code) == proposal.installed else "NOT installed here"
+    )
+    yield f"  code       {hex_of(approval.code)}, {same}"
+    yield f"  spec       {hex_of(spec.digest)}"
+
+
+def _specification(digest: bytes, store: str | None, file: Path | None) -> StudySpec:
+    if file is not None:
+        with file.open("rb") as opened:
+            data = opened.read(_SPECIFICATION_MAX_BYTES + 1)
+        if len(data) > _SPECIFICATION_MAX_BYTES:
+            raise SpecificationError(str(file), None, "", "it is too long")
+        # As it is stored, or as a person writes it.
+        if data.startswith(b"{"):
+            return parse_specification(data)
+        return load_study(decode_text(data, str(file)), str(file))
+    if store is None:
+        raise SpecificationError("study", None, "", "give --store or --spec, to read it from")
+    return parse_specification(
+        open_store(store).get(cid_from_sha256(digest), _SPECIFICATION_MAX_BYTES)
+    )

@@ -1,0 +1,378 @@
+"""``wardround site ...``: what a hospital's administrator does."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from click.exceptions import Abort, ClickException, Exit
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from client.guard.approvals import Approvals
+from client.guard.errors import GuardUnreachable
+from client.guard.log import read_log
+from client.guard.signer import GuardClient
+from client.home import PASSWORD_VARIABLE, Home, make_home
+from client.keystore import keystore_address, open_keystore, read_password_file
+from client.settings import HomeSettings, PreparedTables
+from client.site_template import TEMPLATE
+from client.sources.base import Place
+from ledger.chain import connected
+from ledger.errors import ChainUnreachable, ContractReverted
+from ledger.store import open_store
+from ledger.ward_round import WardRound
+from protocol.errors import Malformed, WardroundError
+from protocol.identifiers import SiteAddress, StudyId, bytes32, hex_of
+
+app = typer.Typer(
+    name="site",
+    help="Run a hospital's side: its key, its table, its say in what leaves.",
+    epilog="Start with: wardround site init",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+)
+_out = Console(highlight=False, soft_wrap=True)
+_err = Console(stderr=True, highlight=False, soft_wrap=True)
+_PASSWORD_HELP = f"First line is the keystore's password; else {PASSWORD_VARIABLE}, or a prompt."
+_STATUS_SECONDS = 5.0
+
+HomeArgument = Annotated[Path, typer.Argument(help="The site's home folder.", show_default=True)]
+PasswordOption = Annotated[
+    Path | None, typer.Option("--password-file", help=_PASSWORD_HELP, dir_okay=False)
+]
+StudyArgument = Annotated[str, typer.Argument(help="The study's id, 0x and 64 digits.")]
+StoreOption = Annotated[str | None, typer.Option(help="Content store of the study.")]
+_HOME = Path("site")
+
+
+@app.command()
+def init(
+    folder: HomeArgument = _HOME,
+    name: Annotated[
+        str | None, typer.Option(help="What the site is called; by default as its folder.")
+    ] = None,
+    endpoint: Annotated[
+        str, typer.Option(help="JSON-RPC endpoint of the chain.")
+    ] = "http://127.0.0.1:8545",
+    chain_id: Annotated[int, typer.Option(min=1, max=2**53 - 1, help="The chain's id.")] = 31337,
+    contract: Annotated[str, typer.Option(help="Address of the contract.")] = "0x" + "00" * 20,
+    password_file: PasswordOption = None,
+) -> None:
+    """Make a site: a key under a password, and a site.toml to fill in.
+
+    Examples:
+      wardround site init hospital
+
+      wardround site init hospital --password-file secret.txt --endpoint https://rpc.example.org
+    """
+    called = name or folder.resolve().name.lower()
+    text = TEMPLATE.format(
+        name=json.dumps(called),
+        endpoint=json.dumps(endpoint),
+        chain_id=chain_id,
+        contract=json.dumps(contract.lower()),
+    )
+    address = make_home(folder, text, password_of(password_file, confirm=True), _now())
+    _out.print(f"site {called} is in {folder}")
+    _out.print(f"  its address is {address}")
+    _out.print(f"  keep a copy of {folder}/keystore.json and of its password: both are needed")
+    _out.print("\nNext:", style="bold")
+    _out.print(f"  fill in {folder}/site.toml: your table, the chain, the contract")
+    _out.print(f"  wardround site preview {folder}            see that the table is read")
+    _out.print("  send the address to the study's sponsor, who admits it")
+    _out.print(f"  wardround site approve STUDY {folder}      read a study, and take part in it")
+
+
+@app.command()
+def guard(folder: HomeArgument = _HOME, password_file: PasswordOption = None) -> None:
+    """Run the guard alone, in the foreground: it holds the key and signs what may leave.
+
+    `wardround site run` starts it for you. SIGTERM or Ctrl-C ends it.
+
+    Examples:
+      wardround site guard hospital --password-file secret.txt
+    """
+    from client.guard.run import run_guard
+
+    password = password_of(password_file)
+    # Whoever this process starts shall not inherit it.
+    os.environ.pop(PASSWORD_VARIABLE, None)
+    run_guard(
+        folder,
+        password,
+        _now,
+        say=lambda words: print(words, flush=True),
+        warn=lambda words: _err.print(f"warning: {words}", style="yellow", markup=False),
+    )
+
+
+@app.command()
+def approve(
+    study: StudyArgument,
+    folder: HomeArgument = _HOME,
+    store: StoreOption = None,
+    spec: Annotated[
+        Path | None, typer.Option(help="The study's file, instead of --store.", dir_okay=False)
+    ] = None,
+    code: Annotated[
+        str | None,
+        typer.Option(help="Approve this code digest, although other code is installed here."),
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Approve without asking.")] = False,
+    password_file: PasswordOption = None,
+) -> None:
+    """Show what a study is, and take part in it.
+
+    The parameters come from the chain; the specification from a content store or a file, and must
+    have the digest that the chain names. The approval is signed with the site's key.
+
+    Examples:
+      wardround site approve 0x4a1f…b1 hospital --store store
+
+      wardround site approve 0x4a1f…b1 hospital --spec study.toml --yes --password-file secret.txt
+    """
+    from client.site_approval import describe, propose
+
+    home, settings, address = _open(folder)
+    identifier = _study(study)
+    with connected(settings.chain.endpoints[0], settings.chain.chain_id) as chain:
+        ward = WardRound(chain, settings.chain.contract)
+        proposal = propose(home, settings, ward, identifier, store, spec, code, _now())
+        for line in describe(proposal, ward, address):
+            _out.print(line, markup=False)
+    if not yes and not typer.confirm("Take part in this study?"):
+        _out.print("Not approved.")
+        raise typer.Exit(1)
+    key = open_keystore(home.keystore(settings), password_of(password_file))
+    path = Approvals(home.approvals, address).give(proposal.approval, key)
+    _out.print(f"Approved, in {path}. The guard knows it at once.")
+
+
+@app.command()
+def revoke(study: StudyArgument, folder: HomeArgument = _HOME) -> None:
+    """Take no further part in a study. What was signed stays signed.
+
+    Examples:
+      wardround site revoke 0x4a1f…b1 hospital
+    """
+    home, _, address = _open(folder)
+    kept = Approvals(home.approvals, address).revoke(_study(study), _now())
+    _out.print(f"Revoked: the guard signs nothing more for it. The approval is kept as {kept}.")
+
+
+@app.command()
+def status(
+    folder: HomeArgument = _HOME,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Say who the site is, whether guard and chain answer, and where its studies are.
+
+    Examples:
+      wardround site status hospital
+    """
+    home, settings, address = _open(folder)
+    found = _status(home, settings, address)
+    if as_json:
+        print(json.dumps(found))
+        return
+    _out.print(f"site {found['name']}, {found['address']}")
+    _out.print(f"  guard: {found['guard']}", markup=False)
+    _out.print(f"  chain: {found['chain']}", markup=False)
+    _out.print(f"  table: {found['table']}", markup=False)
+    if not found["studies"]:
+        _out.print("  no study is approved: see `wardround site approve --help`")
+    for one in found["studies"]:
+        _out.print(f"  study {one['study']} ({one['name']}): {one['state']}", markup=False)
+
+
+@app.command()
+def history(
+    folder: HomeArgument = _HOME,
+    store: StoreOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+) -> None:
+    """List everything that the site ever signed, and what became of it on the chain.
+
+    Examples:
+      wardround site history hospital
+
+      wardround site history hospital --store store --json
+    """
+    from client.site_history import history as read_history
+
+    home, settings, address = _open(folder)
+    with connected(settings.chain.endpoints[0], settings.chain.chain_id) as chain:
+        ward = WardRound(chain, settings.chain.contract)
+        objects = None if store is None else open_store(store)
+        signed, earned = read_history(read_log(home.log), address, ward, objects)
+    if as_json:
+        for one in signed:
+            print(json.dumps({**vars(one), "study": hex_of(one.study)}))
+        for money in earned:
+            print(json.dumps({**vars(money), "study": hex_of(money.study)}))
+        return
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for column in ("signed (UTC)", "study", "round", "weight", "update", "on the chain"):
+        table.add_column(column, justify="right" if column in ("round", "weight") else "left")
+    for one in signed:
+        style = "red" if one.fate in ("forged", "left out") else ""
+        when, short = _when(one.at), hex_of(one.study)[:10]
+        row = (when, short, str(one.round), f"{one.weight:,}", one.update[:10], one.fate)
+        table.add_row(*row, style=style)
+    if signed:
+        _out.print(table, width=max(_out.width, 90), crop=False)
+    for money in earned:
+        told = "" if money.earned is None else f", earned {_tokens(money.earned)} so far"
+        _out.print(f"study {hex_of(money.study)}: paid {_tokens(money.paid)}{told}")
+    if not signed:
+        _out.print("Nothing was signed yet.")
+
+
+@app.command()
+def preview(folder: HomeArgument = _HOME) -> None:
+    """Read the site's table and show counts and ranges, no rows.
+
+    Examples:
+      wardround site preview hospital
+    """
+    home, settings, _ = _open(folder)
+    for line in _preview(home, settings):
+        _out.print(line, markup=False)
+
+
+# ---------------------------------------------------------------- inside
+
+
+def password_of(file: Path | None, *, confirm: bool = False) -> str:
+    """Get the keystore's password: from a file, the environment, or a prompt.
+
+    Raises:
+        Malformed: the file has none, or there is nobody to ask.
+    """
+    if file is not None:
+        return read_password_file(file)
+    if found := os.environ.get(PASSWORD_VARIABLE):
+        return found
+    if not sys.stdin.isatty():
+        reason = f"nobody is here to type it: give --password-file or {PASSWORD_VARIABLE}"
+        raise Malformed("password", reason)
+    return str(
+        typer.prompt("Password of the keystore", hide_input=True, confirmation_prompt=confirm)
+    )
+
+
+def run_alone(program: typer.Typer) -> None:
+    """Run a program of one command; turn errors into one line and a non-zero status."""
+    try:
+        code = program(standalone_mode=False)
+    except Exit as finished:
+        code = finished.exit_code
+    except ClickException as error:
+        error.show()
+        code = error.exit_code
+    except (Abort, KeyboardInterrupt):
+        code = 130
+    except (WardroundError, OSError) as error:
+        _err.print(f"error: {error}", style="red", markup=False)
+        code = 1
+    sys.exit(code or 0)
+
+
+def _open(folder: Path) -> tuple[Home, HomeSettings, SiteAddress]:
+    home = Home(folder)
+    settings = home.settings()
+    return home, settings, keystore_address(home.keystore(settings))
+
+
+def _study(text: str) -> StudyId:
+    return StudyId(bytes32(text, "study's id"))
+
+
+def _preview(home: Home, settings: HomeSettings) -> list[str]:
+    from client.guard.tables import load_home_data
+    from client.sources.preview import preview as preview_source
+    from client.sources.preview import rounded
+
+    data = settings.data
+    if not isinstance(data, PreparedTables):
+        return list(preview_source(data, Place(home.folder, os.environ)).lines())
+    loaded = load_home_data(home.folder, settings, os.environ)
+    lines = []
+    for what, table in (("training", loaded.train), ("test", loaded.test)):
+        count = rounded(len(table))
+        told = "fewer than 5" if count is None else f"about {count}"
+        lines.append(f"{data.name}: {told} {what} rows of shape {table.features.shape[1:]}")
+    return lines
+
+
+def _status(home: Home, settings: HomeSettings, address: SiteAddress) -> dict[str, Any]:
+    try:
+        GuardClient(home.socket, _STATUS_SECONDS).identity()
+        running = "answers"
+    except GuardUnreachable as error:
+        running = f"not running ({error.reason})"
+    approvals = Approvals(home.approvals, address)
+    studies: list[dict[str, Any]] = []
+    try:
+        with connected(settings.chain.endpoints[0], settings.chain.chain_id) as opened:
+            reached = f"{opened.url}, chain {opened.chain_id}, block {opened.block().number}"
+            ward = WardRound(opened, settings.chain.contract)
+            for study in approvals.studies():
+                studies.append(_study_status(approvals, ward, study, address))
+    except ChainUnreachable as error:
+        reached = str(error)
+        studies = [_study_status(approvals, None, study, address) for study in approvals.studies()]
+    return {
+        "name": settings.site.name,
+        "address": address,
+        "guard": running,
+        "chain": reached,
+        "table": settings.data.name,
+        "studies": studies,
+    }
+
+
+def _study_status(
+    approvals: Approvals, ward: WardRound | None, study: StudyId, site: SiteAddress
+) -> dict[str, Any]:
+    found: dict[str, Any] = {"study": hex_of(study), "name": "?", "open_round": None}
+    try:
+        found["name"] = approvals.of(study).spec.study.name
+    except WardroundError as error:
+        return {**found, "state": str(error)}
+    if ward is None:
+        return {**found, "state": "approved"}
+    slot = ward.site(study, site)
+    try:
+        opened = ward.open_round(study)
+    except ContractReverted as error:
+        over = "it is over" if error.name.endswith("StudyOver") else error.name
+        return {**found, "state": f"approved; {over}; paid {_tokens(ward.claimed(study, site))}"}
+    member = f"weight up to {slot.max_weight:,}" if slot.is_member(opened.round) else "NOT admitted"
+    return {
+        **found,
+        "open_round": opened.round,
+        "state": f"approved; round {opened.round} is open; {member}; "
+        f"paid {_tokens(ward.claimed(study, site))}",
+    }
+
+
+def _tokens(amount: int) -> str:
+    """Write an amount of a token with 18 decimals, as nearly all have."""
+    return f"{amount / 10**18:,.4f} tokens"
+
+
+def _when(at: int) -> str:
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def _now() -> int:
+    return int(time.time())

@@ -1,0 +1,53 @@
+"""The ``site.toml`` that a new site starts with: what must be filled in, and all defaults."""
+
+from __future__ import annotations
+
+TEMPLATE = """\
+# A hospital's settings. Lines with # are defaults or examples: take the # away to use them.
+# docs/operating-a-site.md explains each key; docs/site-data.md those of [data].
+
+[site]
+name = {name}
+keystore = "keystore.json"
+
+# The contract that you believe, on the chain that you believe. Endpoints are asked in this order;
+# the guard reads there what it checks, so name nodes that you trust.
+[chain]
+endpoints = [{endpoint}]
+chain_id = {chain_id}
+contract = {contract}
+
+# Where the coordinator's SuperLink is, and the certificates that its own must lead to.
+# [coordinator]
+# address = "link.example.org:9092"
+# root_certificate = "coordinator.pem"
+
+# What may leave, whatever a study asks for. Restart the guard after a change.
+[policy]
+# max_update_norm = 10.0
+# metrics = ["accuracy", "auc", "correct", "log_loss", "train_loss"]
+# evaluate = true
+# max_epsilon = 8.0
+# delta = 1e-6
+
+# Your own table. The rows stay where they are.
+[data]
+name = "patients"
+# missing = ["", "?"]
+# on_missing = "drop"
+# ignore = ["patient_id"]
+# scaling = "range"
+
+[data.source]
+type = "csv"
+path = "patients.csv"
+
+[data.label]
+column = "outcome"
+classes = [[0], [1]]
+
+[[data.features]]
+name = "age"
+type = "numeric"
+range = [0, 120]
+"""
