@@ -1,14 +1,19 @@
-"""What a coordinator tells of each round: one JSON object a line, in the order they closed."""
+"""What a coordinator tells of each round: one JSON object a line, in the order they closed.
+
+It is for people to follow a study; chain and store hold all that counts. A round has two lines when
+it was closed twice, after a reorganisation: the last one stands.
+"""
 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from coordinator.strategy import RoundResult, SiteMetrics
-from protocol.identifiers import SiteAddress, hex_of
+from protocol.identifiers import SiteAddress
 
 
 def round_summary(result: RoundResult, names: Mapping[SiteAddress, str]) -> dict[str, Any]:
@@ -26,30 +31,50 @@ def round_summary(result: RoundResult, names: Mapping[SiteAddress, str]) -> dict
     def name(site: str) -> str:
         return next((names[known] for known in names if known.lower() == site.lower()), site)
 
-    settlement = result.closed.settlement
+    manifest = result.facts.manifest
     metrics = {name(site): values for site, values in result.metrics.items()}
     return {
-        "round": settlement.manifest.round,
-        "model": hex_of(settlement.model.root),
-        "gas": result.closed.gas,
-        "contributors": [name(entry.site) for entry in result.closed.state.entries],
-        "dropped": [
-            {"site": name(row.site), "reason": row.reason} for row in settlement.manifest.dropped
-        ],
+        "round": manifest.round,
+        "model": manifest.model.root,
+        "gas": result.facts.gas,
+        "contributors": [name(row.entry().site) for row in manifest.contributions],
+        "dropped": [{"site": name(row.site), "reason": row.reason} for row in manifest.dropped],
         "accuracy": {site: values.accuracy for site, values in metrics.items()},
         "auc": {site: values.auc for site, values in metrics.items()},
         "log_loss": {site: values.log_loss for site, values in metrics.items()},
         "pooled_accuracy": _pooled_accuracy(metrics),
         "pooled_log_loss": _pooled_log_loss(metrics),
-        "rewards": {name(site): str(share) for site, share in settlement.shares.items()},
+        "rewards": {name(site): str(share) for site, share in result.facts.shares.items()},
         "wall_seconds": round(result.wall_seconds, 4),
     }
 
 
 def append_line(path: Path, value: Mapping[str, Any]) -> None:
-    """Append one JSON object as a line."""
-    with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(value, sort_keys=True) + "\n")
+    """Append one JSON object as a line; when this returns, it survives a crash."""
+    with path.open("ab+") as file:
+        # A crash may have left half a line; ours starts on a new one all the same.
+        if file.tell() > 0:
+            file.seek(-1, os.SEEK_END)
+        torn = file.read(1) not in (b"", b"\n")
+        line = json.dumps(value, sort_keys=True).encode() + b"\n"
+        file.write((b"\n" if torn else b"") + line)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def read_rounds(path: Path) -> list[dict[str, Any]]:
+    """Read what is told of closed rounds, in their order; attempts that failed are left out."""
+    if not path.exists():
+        return []
+    told: dict[int, dict[str, Any]] = {}
+    for line in path.read_bytes().splitlines():
+        try:
+            value = json.loads(line)
+        except ValueError:
+            continue  # half a line, from a crash; the round was told of again
+        if "failed" not in value:
+            told[value["round"]] = value
+    return [told[number] for number in sorted(told)]
 
 
 def _pooled_accuracy(metrics: Mapping[str, SiteMetrics]) -> float | None:

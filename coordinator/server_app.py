@@ -6,22 +6,28 @@ configuration; a simulation names the network's folder there.
 
 from __future__ import annotations
 
+import logging
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from eth_account.signers.local import LocalAccount
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
-from coordinator.rounds_file import append_line, round_summary
+from coordinator.rounds_file import append_line, read_rounds, round_summary
 from coordinator.session import Session
 from coordinator.settings import CoordinatorSettings, load_coordinator_settings
+from coordinator.standby import Tenure
 from coordinator.strategy import RoundResult, WardroundStrategy
 from ledger.chain import connected
 from ledger.key_file import read_key
 from ledger.store import open_store
 from ledger.ward_round import WardRound
 from protocol.errors import RoundFailed, ScenarioError
+
+_log = logging.getLogger(__name__)
 
 NETWORK_KEY = "network"
 #: Told of each closed round as the JSON value that is also written to the rounds file.
@@ -44,26 +50,54 @@ def make_server_app(on_summary: OnSummary = lambda summary: None) -> ServerApp:
     return server_app
 
 
-def coordinate(folder: Path, grid: Grid, on_summary: OnSummary) -> None:
+def coordinate(
+    folder: Path,
+    grid: Grid,
+    on_summary: OnSummary,
+    *,
+    standby: bool = False,
+    say: Callable[[str], None] = _log.info,
+) -> None:
     """Run a study to its end from a coordinator's folder.
 
+    Args:
+        folder: with the settings and the key.
+        grid: reaches the sites.
+        on_summary: told of every closed round.
+        standby: wait for this coordinator's turn, whatever its settings say.
+        say: told in plain words when it waits, takes over or stands down.
     Raises:
         SpecificationError: the settings cannot be used.
+        StoodDown: another coordinator is active, and this one is no standby.
+        SeatLost: this coordinator may never act.
         RoundFailed: a round found too few good contributions, every time it was tried.
     """
     settings = load_coordinator_settings(folder)
     with connected(settings.study.chain, settings.study.chain_id) as chain:
-        _coordinate(settings, folder, WardRound(chain, settings.study.contract), grid, on_summary)
+        contract = WardRound(chain, settings.study.contract)
+        signer = read_key(folder / settings.coordinator.key_file)
+        tenure = Tenure(
+            contract,
+            signer,
+            settings.study_id,
+            standby=standby or settings.coordinator.standby,
+            clock=time.time,
+            wait=time.sleep,
+            say=say,
+            patience_seconds=settings.coordinator.patience_seconds,
+        )
+        tenure.serve(lambda: _work(settings, folder, contract, signer, grid, on_summary))
 
 
-def _coordinate(
+def _work(
     settings: CoordinatorSettings,
     folder: Path,
     contract: WardRound,
+    signer: LocalAccount,
     grid: Grid,
     on_summary: OnSummary,
 ) -> None:
-    signer = read_key(folder / settings.coordinator.key_file)
+    """Go on with the study from wherever the chain says it stands."""
     store = open_store(folder / settings.coordinator.store)
     session = Session(contract, signer, store, contract.facts(settings.study_id))
     rounds_file = folder / settings.coordinator.rounds_file
@@ -76,13 +110,18 @@ def _coordinate(
     def on_failure(failure: RoundFailed) -> None:
         append_line(rounds_file, {"round": failure.round_number, "failed": str(failure)})
 
+    def is_told(number: int) -> bool:
+        return any(one["round"] == number for one in read_rounds(rounds_file))
+
     strategy = WardroundStrategy(
         session,
         sites_wanted=settings.study.sites,
         reply_seconds=settings.coordinator.reply_seconds,
         attempts=settings.coordinator.attempts,
+        retry_seconds=settings.coordinator.retry_seconds,
         on_round=on_round,
         on_failure=on_failure,
+        is_told=is_told,
     )
     strategy.start(grid)
 

@@ -7,12 +7,12 @@ chain and the store, so that whoever holds the key can go on where another stopp
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from eth_account.signers.local import LocalAccount
 
+from coordinator.errors import PositionMoved, StoodDown
 from coordinator.registrations import Registrations
 from coordinator.round import (
     Accepted,
@@ -28,7 +28,9 @@ from coordinator.round import (
 from coordinator.verification import Expectation, Reply, ReplyRefused, verify_reply
 from learning.initial import initial_model
 from ledger.court import Court
+from ledger.errors import ContractReverted
 from ledger.events import Registered
+from ledger.steps import Step, durable
 from ledger.store import Store
 from ledger.study_state import ClosedOnChain
 from ledger.ward_round import WardRound
@@ -50,6 +52,16 @@ from protocol.rules import RunningMean, aggregate
 from protocol.settlement import RoundFrame, Settlement, Vector, settle
 from protocol.study import StudySpec
 
+#: The contract's words for a round that is not there to be closed any more, or not by us.
+MOVED = frozenset(
+    {
+        "WardRound_NotCoordinator",
+        "WardRound_RoundNotOpen",
+        "WardRound_StudyOver",
+        "WardRound_CommitmentDiffers",
+    }
+)
+
 
 @dataclass(frozen=True)
 class Position:
@@ -70,6 +82,19 @@ class Position:
 
 
 @dataclass(frozen=True)
+class RoundFacts:
+    """What there is to tell of a closed round, whoever closed it.
+
+    Attributes:
+        shares: this round's rewards by site, in the token's smallest unit.
+    """
+
+    manifest: Manifest
+    shares: Mapping[SiteAddress, int]
+    gas: int
+
+
+@dataclass(frozen=True)
 class ClosedRound:
     """A round that this coordinator has closed."""
 
@@ -78,6 +103,11 @@ class ClosedRound:
     closing: Closing
     gas: int
     position: Position
+
+    @property
+    def facts(self) -> RoundFacts:
+        """What there is to tell of it."""
+        return RoundFacts(self.settlement.manifest, self.settlement.shares, self.gas)
 
 
 class Session:
@@ -135,6 +165,24 @@ class Session:
             raise StudyMismatch("model", hex_of(previous.record.model), hex_of(base.root))
         return Position(number, previous, base, earned, known)
 
+    def facts_of(self, number: int) -> RoundFacts:
+        """Read from chain and store what there is to tell of a closed round.
+
+        Raises:
+            ObjectMissing: its manifest, or the one before, is not in the store.
+        """
+        rounds = self.contract.closed_rounds(self.facts.study)
+        closed, before = rounds[number - 1], rounds[: number - 1][-1:]
+        manifest = self._manifest(closed)
+        earned = self._manifest(before[0]).earned() if before else {}
+        shares = {site: amount - earned.get(site, 0) for site, amount in manifest.earned().items()}
+        contributed = {row.entry().site for row in manifest.contributions}
+        return RoundFacts(
+            manifest,
+            {site: share for site, share in shares.items() if site in contributed},
+            closed.gas_used,
+        )
+
     def run_round(
         self,
         position: Position,
@@ -145,8 +193,9 @@ class Session:
 
         Args:
             position: where the study stands.
-            asked: the sites that were asked, by node. Several nodes may claim one site: a bad
-                answer counts against it only when no other node is left to give a good one.
+            asked: the sites that were asked, by node; it may grow while answers come. Several
+                nodes may claim one site: a bad answer counts against it only when no other node
+                is left to give a good one.
             answers: what came from each node: a reply, or why there is none; ends when all
                 have answered or time is up.
         Raises:
@@ -155,12 +204,13 @@ class Session:
         state = RoundState(position.round, frozenset(asked.values()), self.facts.params.min_sites)
         state = tick(state, TimeUp()) if not asked else state
         collected = _Collected(self, position)
-        left = Counter(asked.values())
+        answered: set[int] = set()
         for node, answer in answers:
             site = asked[node]
-            left[site] -= 1
+            answered.add(node)
             event = collected.take(answer, site, state)
-            if not (isinstance(event, SiteDropped) and left[site] > 0):
+            last = all(one in answered for one, other in asked.items() if other == site)
+            if last or not isinstance(event, SiteDropped):
                 state = tick(state, event)
         if state.phase is Phase.COLLECTING:
             state = tick(state, TimeUp())
@@ -201,19 +251,27 @@ class Session:
             dropped=list(state.dropped.values()),
         )
         # Objects first: once the record is on chain, everybody must find what it commits to.
-        self.store.put(settlement.model.data)
-        self.store.put(settlement.manifest_data)
+        with durable(Step.MODEL_STORED):
+            self.store.put(settlement.model.data)
+        with durable(Step.MANIFEST_STORED):
+            self.store.put(settlement.manifest_data)
         return settlement
 
     def _close(self, position: Position, state: RoundState, settlement: Settlement) -> ClosedRound:
-        closed = self.contract.close_round(
-            self.signer,
-            self.facts,
-            position.round,
-            settlement.record,
-            position.previous,
-            state.entries,
-        )
+        try:
+            with durable(Step.ROUND_CLOSED):
+                closed = self.contract.close_round(
+                    self.signer,
+                    self.facts,
+                    position.round,
+                    settlement.record,
+                    position.previous,
+                    state.entries,
+                )
+        except ContractReverted as error:
+            if error.name in MOVED:
+                self.check_standing(position)
+            raise
         if closed.closing.record != settlement.record:
             raise StudyMismatch(
                 f"record of round {position.round}",
@@ -228,6 +286,28 @@ class Session:
             {**position.known_updates, **_roots(settlement.manifest)},
         )
         return ClosedRound(settlement, state, closed.closing, closed.gas_used, following)
+
+    def check_standing(self, position: Position) -> None:
+        """Ask the chain, in one request, whether a round may still be worked on from here.
+
+        Raises:
+            StoodDown: another coordinator is active.
+            PositionMoved: the chain is elsewhere: a round was closed, overturned, or undone by a
+                reorganisation.
+        """
+        try:
+            found = self.contract.open_round(self.facts.study)
+        except ContractReverted as error:
+            if error.name != "WardRound_StudyOver":
+                raise
+            raise PositionMoved(position.round, self.facts.params.rounds + 1) from error
+        if found.coordinator != self.signer.address:
+            raise StoodDown(found.coordinator, found.round)
+        if (found.round, found.previous_commitment) != (
+            position.round,
+            position.previous.commitment,
+        ):
+            raise PositionMoved(position.round, found.round)
 
     def _manifest(self, closed: ClosedOnChain) -> Manifest:
         cid = cid_from_sha256(closed.closing.record.manifest)
@@ -271,7 +351,11 @@ class _Collected:
                 Dropped(site=asked.lower(), reason=error.reason, evidence=error.evidence)
             )
         entry, store = delivery.entry, self._session.store
-        accepted = Accepted(entry, store.put(update.data), store.put(delivery.report))
+        with durable(Step.UPDATE_STORED):
+            update_cid = store.put(update.data)
+        with durable(Step.REPORT_STORED):
+            report_cid = store.put(delivery.report)
+        accepted = Accepted(entry, update_cid, report_cid)
         if asked in state.waiting:
             self._weight += entry.weight
             self._roots.add(entry.update)

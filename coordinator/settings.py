@@ -22,6 +22,12 @@ class CoordinatorTable(Table):
     rounds_file: str
     #: How long a site may take to answer.
     reply_seconds: Annotated[float, Field(gt=0)] = 3600.0
+    #: How long a site that is away is asked again, and waited for before the first round.
+    retry_seconds: Annotated[float, Field(ge=0)] = 60.0
+    #: Wait for one's turn while another coordinator is active.
+    standby: bool = False
+    #: How long chain, store or disk may be away before the coordinator gives up.
+    patience_seconds: Annotated[float, Field(ge=0)] = 600.0
     #: How often a round with too few good contributions is tried again.
     attempts: Annotated[int, Field(ge=1)] = 3
 

@@ -12,12 +12,13 @@ from dataclasses import dataclass, field
 from math import inf
 
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
-from flwr.common.constant import ErrorCode
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Result, Strategy
 
-from coordinator.session import ClosedRound, Position, Session
+from coordinator.exchange import FIRST_POLL_SECONDS, LAST_POLL_SECONDS, UNAVAILABLE, Exchange
+from coordinator.session import ClosedRound, Position, RoundFacts, Session
 from coordinator.verification import RawVector, Reply
+from ledger.steps import Step, durable
 from protocol.canonical import canonical_bytes
 from protocol.errors import ProtocolError, RoundFailed
 from protocol.identifiers import SiteAddress
@@ -26,12 +27,8 @@ from protocol.messages import FIELDS, VECTOR, VECTOR_DTYPE, VECTOR_FORMAT, Assig
 from protocol.settlement import Vector
 
 TRAIN, EVALUATE, QUERY = "train", "evaluate", "query"
-_FIRST_POLL_SECONDS, _LAST_POLL_SECONDS = 0.002, 0.5
-_UNAVAILABLE = (
-    ErrorCode.NODE_UNAVAILABLE,
-    ErrorCode.MESSAGE_UNAVAILABLE,
-    ErrorCode.REPLY_MESSAGE_UNAVAILABLE,
-)
+#: Who a node stands for is said at once, or asked again later.
+_INTRODUCTION_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
@@ -49,7 +46,7 @@ class SiteMetrics:
 class RoundResult:
     """A closed round and what the sites measured of its model."""
 
-    closed: ClosedRound
+    facts: RoundFacts
     metrics: Mapping[SiteAddress, SiteMetrics]
     wall_seconds: float
 
@@ -61,17 +58,33 @@ OnFailure = Callable[[RoundFailed], None]
 
 @dataclass
 class WardroundStrategy(Strategy):
-    """Runs a study's rounds over any Grid, from wherever the chain says it stands."""
+    """Runs a study's rounds over any Grid, from wherever the chain says it stands.
+
+    Attributes:
+        session: the coordinator's work on the study.
+        sites_wanted: how many sites to wait for before the first round.
+        reply_seconds: how long a site may take to answer.
+        attempts: how often a round with too few good contributions is tried again.
+        retry_seconds: how long a site that is away is asked again, and waited for before the
+            first round; with 0, the first word counts.
+        on_round: told of every closed round.
+        on_failure: told of every attempt that failed.
+        is_told: whether somebody has told of a round.
+        names: of the sites, as they gave them.
+    """
 
     session: Session
     sites_wanted: int
     reply_seconds: float
     attempts: int
+    retry_seconds: float = 0.0
     on_round: OnRound = lambda result: None
     on_failure: OnFailure = lambda failure: None
+    is_told: Callable[[int], bool] = lambda number: True
     names: dict[SiteAddress, str] = field(default_factory=dict)
     _nodes: dict[int, SiteAddress] = field(default_factory=dict)
-    _sent: dict[str, int] = field(default_factory=dict)
+    _strangers: set[int] = field(default_factory=set)
+    _exchange: Exchange | None = None
     _position: Position | None = None
     _closed: ClosedRound | None = None
     _metrics: dict[SiteAddress, SiteMetrics] = field(default_factory=dict)
@@ -79,7 +92,9 @@ class WardroundStrategy(Strategy):
     def start(self, grid: Grid, *_: object, **__: object) -> Result:
         """Run every round that is still open; Flower's arguments give way to the study's."""
         self._position = self.session.position()
-        self._nodes = self._introductions(grid)
+        self._nodes = {}
+        self._gather(grid)
+        self._tell_of_last(grid)
         while self._position.round <= self.session.facts.params.rounds:
             self._run_round(grid)
         return Result(arrays=_vector_record(self._position.base))
@@ -91,7 +106,7 @@ class WardroundStrategy(Strategy):
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
         """Ask every known node to train from the base model."""
-        return self._messages(TRAIN, arrays, config, server_round)
+        return self._messages(TRAIN, arrays, config, server_round, self._nodes)
 
     def aggregate_train(
         self, server_round: int, replies: Iterable[Message]
@@ -108,7 +123,7 @@ class WardroundStrategy(Strategy):
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
         """Ask every known node to measure the new model."""
-        return self._messages(EVALUATE, arrays, config, server_round)
+        return self._messages(EVALUATE, arrays, config, server_round, self._nodes)
 
     def aggregate_evaluate(
         self, server_round: int, replies: Iterable[Message]
@@ -126,22 +141,44 @@ class WardroundStrategy(Strategy):
         assert self._position is not None
         position, started = self._position, time.monotonic()
         for attempt in range(1, self.attempts + 1):
+            # In vain otherwise: nobody would answer for a round that is not open, or pay for it.
+            self.session.check_standing(position)
+            self._meet(grid)
+            self._forget(grid)
             config = ConfigRecord(self._assignment(position).fields())
             arrays = _vector_record(position.base)
             try:
                 messages = self.configure_train(position.round, arrays, config, grid)
-                self.aggregate_train(position.round, self._exchange(grid, messages))
+                self.aggregate_train(position.round, self._replies(grid, messages))
                 break
             except RoundFailed as failure:
+                # Sites refuse a round that is not open any more: that is no failure of theirs.
+                self.session.check_standing(position)
                 self.on_failure(failure)
                 if attempt == self.attempts:
                     raise
         assert self._closed is not None
-        arrays = _vector_record(self._position.base)
-        messages = self.configure_evaluate(position.round, arrays, config, grid)
-        self.aggregate_evaluate(position.round, self._exchange(grid, messages))
+        self._tell(grid, config, self._closed.facts, started)
+
+    def _tell(self, grid: Grid, config: ConfigRecord, facts: RoundFacts, started: float) -> None:
+        """Let the sites measure a round's model, and tell of the round."""
+        assert self._position is not None
+        number, arrays = facts.manifest.round, _vector_record(self._position.base)
+        with durable(Step.MODEL_MEASURED):
+            messages = self.configure_evaluate(number, arrays, config, grid)
+            self.aggregate_evaluate(number, self._replies(grid, messages))
         elapsed = time.monotonic() - started
-        self.on_round(RoundResult(self._closed, dict(self._metrics), elapsed))
+        with durable(Step.ROUND_NOTED):
+            self.on_round(RoundResult(facts, dict(self._metrics), elapsed))
+
+    def _tell_of_last(self, grid: Grid) -> None:
+        """Tell of the last round if whoever closed it died before it could."""
+        assert self._position is not None
+        last, started = self._position.round - 1, time.monotonic()
+        if last == 0 or self.is_told(last):
+            return
+        config = ConfigRecord(self._assignment(self._position).fields())
+        self._tell(grid, config, self.session.facts_of(last), started)
 
     def _assignment(self, position: Position) -> Assignment:
         return Assignment(
@@ -151,56 +188,105 @@ class WardroundStrategy(Strategy):
             canonical_bytes(self.session.spec.document()),
         )
 
-    def _introductions(self, grid: Grid) -> dict[int, SiteAddress]:
-        """Wait for the nodes, ask each who it is, and keep those that the contract admits."""
-        deadline, pause = time.monotonic() + self.reply_seconds, _FIRST_POLL_SECONDS
-        while len(nodes := sorted(grid.get_node_ids())) < self.sites_wanted:
-            if time.monotonic() > deadline:
-                raise RoundFailed(0, len(nodes), self.sites_wanted, ["too few nodes connected"])
+    def _gather(self, grid: Grid) -> None:
+        """Wait for the sites, or, when time is up, for as many as a round needs."""
+        started, pause = time.monotonic(), FIRST_POLL_SECONDS
+        least = self.session.facts.params.min_sites
+        while True:
+            connected = self._meet(grid)
+            known, waited = len(set(self._nodes.values())), time.monotonic() - started
+            # A node that cannot say who it is counts too, once it has had its time.
+            if known >= self.sites_wanted or (
+                connected >= self.sites_wanted and waited >= self.retry_seconds
+            ):
+                return
+            if known >= least and waited >= (self.retry_seconds or self.reply_seconds):
+                return
+            if waited > self.reply_seconds:
+                raise RoundFailed(0, known, self.sites_wanted, ["too few nodes connected"])
             time.sleep(pause)
-            pause = min(2 * pause, _LAST_POLL_SECONDS)
+            pause = min(2 * pause, LAST_POLL_SECONDS)
+
+    def _meet(self, grid: Grid) -> int:
+        """Ask nodes that are new who they are, and keep those that the contract admits.
+
+        Returns:
+            How many nodes are connected.
+        """
+        connected = set(grid.get_node_ids())
+        unknown = sorted(connected - self._nodes.keys() - self._strangers)
         empty = RecordDict()
-        messages = [Message(empty, dst_node_id=node, message_type=QUERY) for node in nodes]
-        found: dict[int, SiteAddress] = {}
-        for reply in self._exchange(grid, messages):
+        messages = [Message(empty, dst_node_id=node, message_type=QUERY) for node in unknown]
+        exchange = Exchange(grid, min(self.reply_seconds, _INTRODUCTION_SECONDS), 0)
+        for reply in exchange.replies(messages):
             introduction = _introduction(reply)
-            if introduction is None or introduction.site not in self.session.facts.members:
+            node = exchange.node(reply)
+            if introduction is None:
+                continue
+            if introduction.site not in self.session.facts.members:
+                self._strangers.add(node)
                 continue
             # Anybody may claim an address, and only its owner can sign for it: ask all who do.
-            found[self._node(reply)] = introduction.site
+            self._nodes[node] = introduction.site
             self.names.setdefault(introduction.site, introduction.name)
-        return found
+        return len(connected)
+
+    def _forget(self, grid: Grid) -> None:
+        """Forget nodes of sites that came back as another one: they will never answer."""
+        connected = set(grid.get_node_ids())
+        present = {site for node, site in self._nodes.items() if node in connected}
+        for node, site in list(self._nodes.items()):
+            if node not in connected and site in present:
+                del self._nodes[node]
 
     def _messages(
-        self, kind: str, arrays: ArrayRecord, config: ConfigRecord, server_round: int
+        self,
+        kind: str,
+        arrays: ArrayRecord,
+        config: ConfigRecord,
+        server_round: int,
+        nodes: Iterable[int],
     ) -> list[Message]:
         content = RecordDict({FIELDS: config, VECTOR: arrays})
         return [
             Message(content, dst_node_id=node, message_type=kind, group_id=str(server_round))
-            for node in self._nodes
+            for node in nodes
         ]
 
-    def _exchange(self, grid: Grid, messages: Iterable[Message]) -> Iterator[Message]:
-        """Send messages and yield replies as they arrive, until all are in or time is up."""
+    def _replies(self, grid: Grid, messages: Iterable[Message]) -> Iterator[Message]:
+        """Send messages and yield replies as they arrive; ask those again that fail to train."""
         sent = list(messages)
-        ids = list(grid.push_messages(sent))
-        # By the request and not by its sender: some of Flower's errors come from the server.
-        self._sent = {
-            number: message.metadata.dst_node_id for number, message in zip(ids, sent, strict=True)
-        }
-        waiting = set(ids)
-        deadline, pause = time.monotonic() + self.reply_seconds, _FIRST_POLL_SECONDS
-        while waiting and time.monotonic() < deadline:
-            for reply in grid.pull_messages(waiting):
-                waiting.discard(reply.metadata.reply_to_message_id)
-                pause = _FIRST_POLL_SECONDS
-                yield reply
-            if waiting:
-                time.sleep(pause)
-                pause = min(2 * pause, _LAST_POLL_SECONDS)
+        if not sent or sent[0].metadata.message_type == TRAIN:
+            patience, again = self.reply_seconds, self.retry_seconds
+        else:
+            # No round waits long for what a site measured.
+            patience, again = min(self.reply_seconds, self.retry_seconds or self.reply_seconds), 0
+        self._exchange = Exchange(
+            grid, patience, again, newcomers=lambda: self._newcomers(grid, sent)
+        )
+        return self._exchange.replies(sent)
+
+    def _newcomers(self, grid: Grid, sent: list[Message]) -> list[Message]:
+        """Put a round's question to nodes that came after it was asked."""
+        asked = {message.metadata.dst_node_id for message in sent}
+        self._meet(grid)
+        like = sent[0]
+        new = [
+            Message(
+                like.content,
+                dst_node_id=node,
+                message_type=like.metadata.message_type,
+                group_id=like.metadata.group_id,
+            )
+            for node in self._nodes
+            if node not in asked
+        ]
+        sent.extend(new)
+        return new
 
     def _node(self, reply: Message) -> int:
-        return self._sent[reply.metadata.reply_to_message_id]
+        assert self._exchange is not None  # it has yielded the reply
+        return self._exchange.node(reply)
 
     def _answer(self, reply: Message) -> tuple[int, Reply | Dropped]:
         node = self._node(reply)
@@ -222,7 +308,7 @@ class _Unreadable(ProtocolError):
 def _reply(message: Message) -> Reply:
     if message.has_error():
         error = message.error
-        if error.code in _UNAVAILABLE:
+        if error.code in UNAVAILABLE:
             raise _Unreadable("unavailable", "the node did not answer")
         raise _Unreadable("site_error", _printable(error.reason or "no reason given"))
     content = message.content

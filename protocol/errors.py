@@ -14,6 +14,7 @@ WardroundError
 ├── ReplayFailed              a recorded round that does not follow from its inputs
 ├── ledger.errors             chain, store and journal
 ├── learning.errors           data sets, models, training
+├── coordinator.errors        who coordinates, and from where
 ├── RoundFailed               too few good contributions: nothing is closed, the study goes on
 ├── StudyMismatch             a study, round or model other than the chain's
 └── ScenarioError             a scenario that cannot be simulated

@@ -25,6 +25,10 @@ class Folders:
         """The coordinator's settings and key."""
         return self.root / "coordinator"
 
+    def standby(self, number: int) -> Path:
+        """Settings and key of a coordinator that stands by, from 1."""
+        return self.root / f"standby-{number}"
+
     @property
     def store(self) -> Path:
         """The content store."""

@@ -58,11 +58,18 @@ class Keys:
 
     sponsor: LocalAccount
     coordinator: LocalAccount
+    #: In the order in which they take over.
+    standbys: tuple[LocalAccount, ...] = ()
+
+    @property
+    def coordinators(self) -> list[LocalAccount]:
+        """Whoever may coordinate, the active one first."""
+        return [self.coordinator, *self.standbys]
 
     @property
     def addresses(self) -> list[str]:
         """Accounts that need money for gas."""
-        return [self.sponsor.address, self.coordinator.address]
+        return [self.sponsor.address, *(one.address for one in self.coordinators)]
 
 
 @dataclass(frozen=True)
@@ -93,11 +100,21 @@ def new_folder(path: Path) -> Folders:
     return folders
 
 
-def new_keys(folders: Folders) -> Keys:
-    """Make the keys of sponsor and coordinator."""
+def new_keys(folders: Folders, standbys: int = 0) -> Keys:
+    """Make the keys of sponsor and coordinators.
+
+    Args:
+        folders: where they go.
+        standbys: how many coordinators there are besides the first.
+    """
+    others = []
+    for number in range(1, standbys + 1):
+        folders.standby(number).mkdir()
+        others.append(write_new_key(folders.standby(number) / "coordinator.key"))
     return Keys(
         sponsor=write_new_key(folders.root / "sponsor.key"),
         coordinator=write_new_key(folders.coordinator / "coordinator.key"),
+        standbys=tuple(others),
     )
 
 
@@ -128,7 +145,10 @@ def prepare(
     store.put(canonical_bytes(spec.document()))
     say("deploying the contract")
     token = StudyToken.deploy(
-        chain, keys.sponsor, spec.reward_per_round * spec.study.rounds + 2 * int(spec.chain.bond)
+        chain,
+        keys.sponsor,
+        spec.reward_per_round * spec.study.rounds
+        + (1 + len(keys.coordinators)) * int(spec.chain.bond),
     )
     contract = WardRound.deploy(chain, keys.sponsor)
     params = spec.params(
@@ -142,7 +162,9 @@ def prepare(
     study = params.study_id
     for party in parties:
         _write_site(folders.sites / party.name, party, contract, study)
-    _write_coordinator(folders, contract, study, len(parties))
+    for number in range(len(keys.coordinators)):
+        folder = folders.standby(number) if number else folders.coordinator
+        _write_coordinator(folder, contract, study, len(parties))
     network = Network(folders, scenario, contract, study, params, parties, keys, initial)
     _write_network(network, token)
     return network
@@ -197,14 +219,14 @@ def _create_study(
 ) -> None:
     study, sponsor = params.study_id, keys.sponsor
     say("creating and funding the study")
-    contract.create_study(sponsor, params, [keys.coordinator.address])
+    contract.create_study(sponsor, params, [one.address for one in keys.coordinators])
     total = params.reward_per_round * params.rounds
     token.approve(sponsor, contract.address, total)
     contract.fund(sponsor, study, total)
-    if params.bond:
-        token.transfer(sponsor, keys.coordinator.address, params.bond)
-        token.approve(keys.coordinator, contract.address, params.bond)
-        contract.post_bond(keys.coordinator, study)
+    for coordinator in keys.coordinators if params.bond else []:
+        token.transfer(sponsor, coordinator.address, params.bond)
+        token.approve(coordinator, contract.address, params.bond)
+        contract.post_bond(coordinator, study)
     for number, party in enumerate(parties, 1):
         say(f"admitting site {number} of {len(parties)}")
         # In a simulation a site is paid at its own address; a hospital names a treasury.
@@ -225,14 +247,16 @@ def _write_site(folder: Path, party: Party, contract: WardRound, study: StudyId)
     )
 
 
-def _write_coordinator(folders: Folders, contract: WardRound, study: StudyId, sites: int) -> None:
+def _write_coordinator(folder: Path, contract: WardRound, study: StudyId, sites: int) -> None:
     _write_toml(
-        folders.coordinator / COORDINATOR_FILE,
+        folder / COORDINATOR_FILE,
         {
             "coordinator": {
                 "key_file": "coordinator.key",
                 "store": "../store",
                 "rounds_file": f"../{ROUNDS_FILE}",
+                # A simulated site that is away is away on purpose.
+                "retry_seconds": 0,
             },
             "study": {**_study_table(contract, study), "sites": sites},
         },

@@ -8,6 +8,7 @@ from enum import IntEnum
 from pathlib import Path
 from typing import Any
 
+from coordinator.rounds_file import read_rounds
 from learning.export import export_model
 from learning.metrics import evaluate_sites
 from learning.models import build_model
@@ -36,14 +37,6 @@ class Results:
         """One JSON value a closed round."""
         rounds: list[dict[str, Any]] = self.summary["rounds"]
         return rounds
-
-
-def read_rounds(path: Path) -> list[dict[str, Any]]:
-    """Read the rounds file, leaving out attempts that failed."""
-    if not path.exists():
-        return []
-    lines = path.read_text(encoding="utf-8").splitlines()
-    return [value for value in map(json.loads, lines) if "failed" not in value]
 
 
 def collect(network: Network, wall_seconds: float) -> Results:

@@ -23,7 +23,7 @@ def test_summary_when_a_round_is_closed_has_what_the_command_line_promises(
         second: SiteMetrics(300, 150, 0.5, 0.7, None),
     }
     names = {first: "north", second: "south"}
-    summary = round_summary(RoundResult(closed, metrics, 1.25), names)
+    summary = round_summary(RoundResult(closed.facts, metrics, 1.25), names)
     assert json.loads(json.dumps(summary, allow_nan=False)) == summary
     assert (summary["round"], summary["wall_seconds"]) == (1, 1.25)
     assert summary["model"] == hex_of(closed.settlement.model.root)
@@ -47,7 +47,7 @@ def test_summary_when_nobody_measured_has_no_pooled_accuracy(hospitals: Hospital
     position = session.position()
     closed = session.run_round(position, hospitals.asked, hospitals.replies(position))
     names: dict[SiteAddress, str] = {}
-    summary = round_summary(RoundResult(closed, {}, 0.0), names)
+    summary = round_summary(RoundResult(closed.facts, {}, 0.0), names)
     assert (summary["pooled_accuracy"], summary["pooled_log_loss"]) == (None, None)
     assert summary["contributors"] == sorted(hospitals.sites, key=str.lower)
 

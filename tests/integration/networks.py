@@ -63,10 +63,10 @@ def _toml(value: Any) -> str:
 
 
 @contextmanager
-def prepared(scenario: Scenario, folder: Path) -> Iterator[Network]:
+def prepared(scenario: Scenario, folder: Path, standbys: int = 0) -> Iterator[Network]:
     """Lay a network out on an embedded chain of its own, with a journal, up to its first round."""
     folders = new_folder(folder)
-    keys = new_keys(folders)
+    keys = new_keys(folders, standbys)
     genesis = Genesis(CHAIN_ID, 1_760_000_000, dict.fromkeys(keys.addresses, 10**21))
     chain = EmbeddedChain(f"test-{os.getpid()}-{time.monotonic_ns()}", genesis)
     journal = start_journaled(folders.journal, chain)

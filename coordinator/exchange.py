@@ -1,0 +1,153 @@
+"""Ask nodes and hear their replies, whatever dies in between.
+
+A site that is restarted gives the same answer again, so it costs nothing to ask it once more: when
+its node was away, when its program ended, and when nothing comes. What it says itself, a refusal
+for instance, is asked about a few times only.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+
+from flwr.app import Message
+from flwr.common.constant import ErrorCode
+from flwr.serverapp import Grid
+
+FIRST_POLL_SECONDS, LAST_POLL_SECONDS = 0.002, 0.5
+_FIRST_PAUSE_SECONDS, _LAST_PAUSE_SECONDS = 0.25, 4.0
+#: How often a site that answers with an error of its own is asked again.
+_REFUSALS = 3
+
+#: Nobody was there to answer.
+UNAVAILABLE = (
+    ErrorCode.NODE_UNAVAILABLE,
+    ErrorCode.MESSAGE_UNAVAILABLE,
+    ErrorCode.REPLY_MESSAGE_UNAVAILABLE,
+)
+#: The site's program ended under the question.
+_DIED = (*UNAVAILABLE, ErrorCode.CLIENT_APP_CRASHED, ErrorCode.UNKNOWN)
+
+
+@dataclass
+class _Asked:
+    """One node's question and what became of it."""
+
+    message: Message
+    asked_at: float
+    failed_at: float | None = None
+    pause_seconds: float = _FIRST_PAUSE_SECONDS
+    again_at: float | None = None
+    refusals: int = 0
+    ids: set[str] = field(default_factory=set)
+
+
+@dataclass
+class Exchange:
+    """One question to each of some nodes.
+
+    Attributes:
+        grid: carries messages.
+        reply_seconds: how long to wait for answers at all.
+        retry_seconds: how long a node that fails is asked again; with 0 the first word counts.
+        newcomers: called now and then while nodes are away: questions to nodes that came instead.
+        clock: seconds that only grow.
+        wait: sleeps for so many seconds.
+    """
+
+    grid: Grid
+    reply_seconds: float
+    retry_seconds: float
+    newcomers: Callable[[], Iterable[Message]] = lambda: ()
+    clock: Callable[[], float] = time.monotonic
+    wait: Callable[[float], None] = time.sleep
+    _waiting: dict[int, _Asked] = field(default_factory=dict)
+    _nodes: dict[str, int] = field(default_factory=dict)
+
+    def replies(self, messages: Iterable[Message]) -> Iterator[Message]:
+        """Send messages and yield one reply a node as it arrives, until all are in or time is up.
+
+        Args:
+            messages: at most one a node.
+        """
+        self._ask(messages)
+        deadline, pause = self.clock() + self.reply_seconds, FIRST_POLL_SECONDS
+        while self._waiting and self.clock() < deadline:
+            ids = {one for asked in self._waiting.values() for one in asked.ids}
+            for reply in self.grid.pull_messages(ids) if ids else ():
+                node = self.node(reply)
+                asked = self._waiting.get(node)
+                if asked is None or reply.metadata.reply_to_message_id not in asked.ids:
+                    continue  # it has answered before
+                asked.ids.discard(reply.metadata.reply_to_message_id)
+                pause = FIRST_POLL_SECONDS
+                if self._worth_asking_again(asked, reply):
+                    continue
+                del self._waiting[node]
+                yield reply
+            if self._waiting:
+                self._ask_again()
+                self.wait(pause)
+                pause = min(2 * pause, LAST_POLL_SECONDS)
+
+    def node(self, reply: Message) -> int:
+        """The node that a reply is from.
+
+        By the request and not by its sender: some of Flower's errors come from the server.
+        """
+        return self._nodes[reply.metadata.reply_to_message_id]
+
+    def _ask(self, messages: Iterable[Message]) -> None:
+        sent = list(messages)
+        now = self.clock()
+        for number, message in zip(self.grid.push_messages(sent), sent, strict=True):
+            node = message.metadata.dst_node_id
+            self._nodes[number] = node
+            asked = self._waiting.setdefault(node, _Asked(message, now))
+            asked.ids.add(number)
+
+    def _worth_asking_again(self, asked: _Asked, reply: Message) -> bool:
+        if not reply.has_error() or self.retry_seconds <= 0:
+            return False
+        now = self.clock()
+        asked.failed_at = now if asked.failed_at is None else asked.failed_at
+        if now + asked.pause_seconds > asked.failed_at + self.retry_seconds:
+            return False
+        if reply.error.code not in _DIED:
+            asked.refusals += 1
+            if asked.refusals > _REFUSALS:
+                return False
+        asked.again_at = now + asked.pause_seconds
+        asked.pause_seconds = min(2 * asked.pause_seconds, _LAST_PAUSE_SECONDS)
+        return True
+
+    def _ask_again(self) -> None:
+        """Ask whoever failed, after a pause, and whoever is silent, ever less often."""
+        if self.retry_seconds <= 0:
+            return
+        now = self.clock()
+        again = []
+        for asked in self._waiting.values():
+            if asked.again_at is not None:
+                due = now >= asked.again_at
+            else:
+                # Each time after twice as long: long training is asked about a few times only.
+                due = now >= asked.asked_at + self.retry_seconds * 2 ** (len(asked.ids) - 1)
+            if due:
+                asked.again_at = None
+                again.append(_copy(asked.message))
+        if again:
+            self._ask(again)
+            self._ask(m for m in self.newcomers() if m.metadata.dst_node_id not in self._waiting)
+
+
+def _copy(message: Message) -> Message:
+    """The same question as a new message, with an id of its own."""
+    told = message.metadata
+    return Message(
+        message.content,
+        dst_node_id=told.dst_node_id,
+        message_type=told.message_type,
+        group_id=told.group_id,
+    )
