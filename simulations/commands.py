@@ -18,6 +18,7 @@ from rich.table import Table
 
 from ledger.audit import AuditedRound, StudyAudit
 from ledger.chain import connected
+from ledger.finished import FinishedRun, open_run
 from ledger.key_file import read_key
 from ledger.store import FolderStore, Store, open_store
 from ledger.ward_round import WardRound
@@ -31,7 +32,6 @@ from protocol.report import parse_report
 from protocol.rewards import reward_tree
 from protocol.study import parse_specification
 from simulations.court_commands import powers_of, watch
-from simulations.finished import FinishedRun, open_run
 from simulations.scenario import Engine, builtin_scenarios, load_scenario
 from simulations.screen import TOKEN, RunProgress, rewards_table, rounds_table
 

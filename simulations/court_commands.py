@@ -20,6 +20,8 @@ from rich.table import Table
 from ledger.auditor import Auditor
 from ledger.chain import Chain, connected
 from ledger.errors import AnvilMissing
+from ledger.finished import read_network
+from ledger.folders import Folders
 from ledger.key_file import read_key
 from ledger.notices import Notice, Powers
 from ledger.signatures import SignatureFolder
@@ -27,8 +29,6 @@ from ledger.store import Store, open_store
 from ledger.ward_round import WardRound
 from protocol.errors import ScenarioError
 from protocol.identifiers import StudyId, bytes32, site_address
-from simulations.finished import read_network
-from simulations.folders import Folders
 from simulations.screen import TOKEN
 
 if TYPE_CHECKING:

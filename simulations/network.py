@@ -23,6 +23,7 @@ from learning.initial import InitialModel, initial_model
 from learning.models import check_fits
 from ledger.application import application_digest
 from ledger.chain import Chain
+from ledger.folders import ROUNDS_FILE, Folders
 from ledger.key_file import write_new_key, write_private
 from ledger.store import FolderStore
 from ledger.study_token import StudyToken
@@ -33,7 +34,6 @@ from protocol.identifiers import StudyId, hex_of
 from protocol.record import StudyParams
 from protocol.settlement import Vector
 from simulations.attackers import BEHAVIOUR_FILE
-from simulations.folders import ROUNDS_FILE, Folders
 from simulations.scenario import Behaviour, Scenario
 
 #: What a site may weigh: more rows than any simulated hospital has.

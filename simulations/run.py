@@ -19,13 +19,13 @@ from ledger.anvil import Anvil
 from ledger.chain import Chain, open_chain
 from ledger.embedded import EmbeddedChain
 from ledger.evm import Genesis
+from ledger.finished import note_journal
+from ledger.folders import Folders
 from ledger.journal import Journal, start_journaled
 from ledger.key_file import read_key
 from protocol.errors import ScenarioError, WardroundError
 from simulations.client_app import app as client_app
 from simulations.engines import flwr_run, run_flower_simulation, run_in_process
-from simulations.finished import note_journal
-from simulations.folders import Folders
 from simulations.grid import OnReply
 from simulations.network import Keys, Network, Say, new_folder, new_keys, prepare
 from simulations.plots import draw

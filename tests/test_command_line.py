@@ -26,11 +26,11 @@ from learning.datasets.heart import HOSPITALS
 from ledger.anvil import Anvil
 from ledger.errors import AnvilMissing
 from ledger.evm import Genesis
+from ledger.finished import open_run, read_network
 from ledger.key_file import write_new_key
 from ledger.store import FolderStore
 from protocol.cid import cid_from_sha256
 from protocol.manifest import parse_manifest
-from simulations.finished import open_run, read_network
 from simulations.scenario import builtin_scenarios
 from tests.integration.networks import copied, finished_run, run, small_scenario, toml_of
 

@@ -9,10 +9,10 @@ import pytest
 from client.privacy import ACCOUNT_MAX_BYTES, PrivacyBook
 from learning.privacy.accountant import Mechanism, PrivacyAccount
 from ledger.audit import StudyAudit
+from ledger.finished import open_run
 from protocol.errors import ProtocolError, WardroundError
 from protocol.report import parse_report
 from protocol.study import PrivacySpec
-from simulations.finished import open_run
 from simulations.run import simulate
 from tests.integration.networks import small_scenario
 

@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 
 from ledger.audit import StudyAudit
 from ledger.errors import JournalAltered, JournalTruncated, ObjectAltered, ObjectMissing
+from ledger.finished import FinishedRun, note_journal, open_run
 from protocol.canonical import canonical_bytes
 from protocol.cid import cid_from_sha256
 from protocol.errors import ScenarioError, WardroundError
 from protocol.identifiers import hex_of
-from simulations.finished import FinishedRun, note_journal, open_run
 from simulations.network import Folders
 from tests.integration.networks import copied
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ledger.audit import StudyAudit
-from simulations.finished import open_run
+from ledger.finished import open_run
 from simulations.results import Results
 from simulations.run import simulate
 from simulations.scenario import Scenario, load_scenario

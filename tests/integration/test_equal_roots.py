@@ -13,7 +13,7 @@ import pytest
 
 from ledger.audit import StudyAudit
 from ledger.errors import AnvilMissing
-from simulations.finished import open_run
+from ledger.finished import open_run
 from simulations.run import ChainChoice
 from tests.integration.networks import run, small_scenario, toml_of
 

@@ -25,8 +25,8 @@ import pytest
 
 from learning.datasets import Dataset, load_dataset
 from ledger.audit import StudyAudit
+from ledger.finished import open_run
 from protocol.fixed_point import vector_from_bytes
-from simulations.finished import open_run
 from tests.integration.networks import run, small_scenario
 
 UNITS = 2.0

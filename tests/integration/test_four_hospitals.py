@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ledger.audit import StudyAudit
-from simulations.finished import open_run
+from ledger.finished import open_run
 from simulations.run import simulate
 from simulations.scenario import load_scenario
 

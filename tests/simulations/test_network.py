@@ -10,6 +10,7 @@ import pytest
 from client.settings import load_site_settings
 from coordinator.settings import load_coordinator_settings
 from learning.datasets import load_dataset, load_table
+from ledger.finished import read_network
 from ledger.key_file import read_key
 from ledger.store import FolderStore
 from ledger.study_token import StudyToken
@@ -19,7 +20,6 @@ from protocol.errors import ScenarioError
 from protocol.identifiers import SiteAddress, hex_of
 from protocol.layout import Layout
 from simulations.attackers import BEHAVIOUR_FILE
-from simulations.finished import read_network
 from simulations.network import WEIGHT_CAP, Folders, new_folder
 from simulations.scenario import Behaviour
 from tests.integration.networks import prepared, small_scenario

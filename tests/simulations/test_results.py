@@ -9,13 +9,13 @@ from safetensors import safe_open
 from safetensors.numpy import load_file
 
 from learning.datasets import load_table
+from ledger.finished import open_run, read_network
 from ledger.store import FolderStore
 from protocol.cid import cid_from_sha256
 from protocol.fixed_point import dequantize, vector_from_bytes
 from protocol.identifiers import hex_of
 from protocol.manifest import parse_manifest
 from protocol.merkle import vector_root
-from simulations.finished import open_run, read_network
 from simulations.results import EVENTS_FILE, MODEL_FILE, SUMMARY_FILE, read_rounds
 from tests.integration.networks import small_scenario
 

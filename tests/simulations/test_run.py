@@ -14,10 +14,10 @@ from client import client_app
 from learning.errors import DatasetUnknown, ModelUnsuitable
 from ledger.audit import StudyAudit
 from ledger.errors import ChainUnknown, ChainUnreachable
+from ledger.finished import open_run, read_network
 from ledger.journal import read_journal
 from protocol.errors import Malformed, RoundFailed, ScenarioError, WardroundError
 from simulations import run as module
-from simulations.finished import open_run, read_network
 from simulations.run import ChainChoice, Watcher, simulate
 from simulations.scenario import Scenario
 from tests.integration.networks import run, small_scenario

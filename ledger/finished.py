@@ -15,6 +15,7 @@ from pydantic import ConfigDict, Field
 
 from ledger.chain import Chain, connected
 from ledger.errors import JournalAltered
+from ledger.folders import Folders
 from ledger.journal import (
     Journal,
     read_journal,
@@ -28,7 +29,6 @@ from protocol.errors import ScenarioError
 from protocol.identifiers import StudyId, bytes32
 from protocol.report import Address, Hex32
 from protocol.study import Table, decode_text, validate_table
-from simulations.folders import Folders
 
 
 class NetworkFile(Table):
