@@ -44,6 +44,7 @@ class EmbeddedProvider(BaseProvider):
         self._lock = threading.RLock()
         self._transactions: dict[str, Executed] = {}
         self._blocks: dict[int, list[Executed]] = {}
+        self._hashes: dict[int, str] = {}
         self._answers: dict[tuple[Any, ...], bytes] = {}
         self._methods: dict[str, Callable[..., Any]] = {
             "eth_chainId": lambda: hex(evm.chain_id),
@@ -173,6 +174,21 @@ class EmbeddedProvider(BaseProvider):
             "gasUsed": hex(header.gas_used),
             "gasLimit": hex(header.gas_limit),
             "baseFeePerGas": hex(header.base_fee_per_gas),
+            "sha3Uncles": _hex(header.uncles_hash),
+            "miner": _hex(header.coinbase),
+            "stateRoot": _hex(header.state_root),
+            "transactionsRoot": _hex(header.transaction_root),
+            "receiptsRoot": _hex(header.receipt_root),
+            "logsBloom": _hex(header.bloom.to_bytes(256, "big")),
+            "difficulty": hex(header.difficulty),
+            "extraData": _hex(header.extra_data),
+            "mixHash": _hex(header.mix_hash),
+            "nonce": _hex(header.nonce),
+            "withdrawalsRoot": _hex(header.withdrawals_root),
+            "blobGasUsed": hex(header.blob_gas_used),
+            "excessBlobGas": hex(header.excess_blob_gas),
+            "parentBeaconBlockRoot": _hex(header.parent_beacon_block_root),
+            "requestsHash": _hex(header.requests_hash),
             "transactions": [
                 one.transaction_hash for one in self._blocks.get(header.block_number, ())
             ],
@@ -207,7 +223,9 @@ class EmbeddedProvider(BaseProvider):
             "status": hex(one.status),
             "gasUsed": hex(one.gas_used),
             "contractAddress": one.contract_address,
-            "logs": [_log(log, one.timestamp) for log in one.logs],
+            "blockHash": self._hash_of(one.block_number),
+            "transactionIndex": hex(self._blocks[one.block_number].index(one)),
+            "logs": [self._log(log, one) for log in one.logs],
         }
 
     def _logs(self, asked: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -217,15 +235,34 @@ class EmbeddedProvider(BaseProvider):
             for key in ("fromBlock", "toBlock")
         )
         address = asked.get("address")
+        addresses = [address] if isinstance(address, str) else address
+        among = None if addresses is None else {one.lower() for one in addresses}
         wanted = asked.get("topics", [])
         return [
-            _log(log, one.timestamp)
+            self._log(log, one)
             for number in range(first, min(last, head) + 1)
             for one in self._blocks.get(number, ())
             for log in one.logs
-            if (address is None or log.address.lower() == address.lower())
-            and _matches(log.topics, wanted)
+            if (among is None or log.address.lower() in among) and _matches(log.topics, wanted)
         ]
+
+    def _log(self, log: Log, one: Executed) -> dict[str, Any]:
+        return {
+            "address": log.address,
+            "topics": [_hex(topic) for topic in log.topics],
+            "data": _hex(log.data),
+            "blockNumber": hex(log.block_number),
+            "blockHash": self._hash_of(log.block_number),
+            "blockTimestamp": hex(one.timestamp),
+            "transactionHash": log.transaction_hash,
+            "transactionIndex": hex(self._blocks[log.block_number].index(one)),
+            "logIndex": hex(log.log_index),
+        }
+
+    def _hash_of(self, number: int) -> str:
+        if number not in self._hashes:
+            self._hashes[number] = _hex(self.evm.header(number).hash)
+        return self._hashes[number]
 
 
 class EmbeddedChain(Chain):
@@ -255,18 +292,6 @@ class EmbeddedChain(Chain):
 def _asked(request: Mapping[str, str]) -> tuple[str | None, bytes, str | None, int]:
     data = bytes.fromhex(request.get("data", request.get("input", "0x"))[2:])
     return request.get("to"), data, request.get("from"), int(request.get("value", "0x0"), 16)
-
-
-def _log(log: Log, timestamp: int) -> dict[str, Any]:
-    return {
-        "address": log.address,
-        "topics": [_hex(topic) for topic in log.topics],
-        "data": _hex(log.data),
-        "blockNumber": hex(log.block_number),
-        "blockTimestamp": hex(timestamp),
-        "transactionHash": log.transaction_hash,
-        "logIndex": hex(log.log_index),
-    }
 
 
 def _matches(topics: tuple[bytes, ...], wanted: list[str | None]) -> bool:

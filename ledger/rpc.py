@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import select
 import socket
 import threading
 import time
+from collections.abc import Callable, Sequence
 from http.client import HTTPException
-from typing import Any, cast
+from typing import Any
 from urllib.parse import urlsplit
 
 import requests
@@ -53,13 +55,40 @@ class Rpc:
             ChainUnreachable: no answer after several attempts.
             RpcRefused: the node answers with an error.
         """
+        return self._result(
+            method, self._ask(lambda: self.provider.make_request(RPCEndpoint(method), parameters))
+        )
+
+    def many(self, requests_: Sequence[tuple[str, tuple[Any, ...]]]) -> list[Any]:
+        """Ask several things at once, where the provider can; answers are in the order asked.
+
+        Raises:
+            As for one request; the first refusal is raised.
+        """
+        batch = getattr(self.provider, "make_batch_request", None)
+        if batch is None or len(requests_) < 2:
+            return [self(method, *parameters) for method, parameters in requests_]
+        asked = [(RPCEndpoint(method), parameters) for method, parameters in requests_]
+        answers = self._ask(lambda: batch(asked))
+        if isinstance(answers, dict):  # one error for all of them
+            self._result("batch", answers)
+        # A node may answer in any order; ids are given in the order asked.
+        try:
+            ordered = sorted(answers, key=lambda answer: int(answer["id"]))
+        except (KeyError, TypeError, ValueError) as error:
+            raise ChainUnreachable(self.url, "it does not speak JSON-RPC") from error
+        if len(ordered) != len(asked):
+            raise ChainUnreachable(self.url, "it leaves out answers")
+        return [
+            self._result(method, answer)
+            for (method, _), answer in zip(requests_, ordered, strict=True)
+        ]
+
+    def _ask(self, request: Callable[[], Any]) -> Any:
         pause_seconds = FIRST_PAUSE_SECONDS
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                answer = cast(
-                    "dict[str, Any]", self.provider.make_request(RPCEndpoint(method), parameters)
-                )
-                break
+                return request()
             except (requests.RequestException, OSError, HTTPException, Web3Exception) as error:
                 if attempt == ATTEMPTS:
                     raise ChainUnreachable(self.url, _reason(error)) from error
@@ -67,6 +96,9 @@ class Rpc:
                 raise ChainUnreachable(self.url, "it does not speak JSON-RPC") from error
             time.sleep(pause_seconds)
             pause_seconds *= 2
+        raise AssertionError("the last attempt returns or raises")
+
+    def _result(self, method: str, answer: Any) -> Any:
         if not isinstance(answer, dict):
             raise ChainUnreachable(self.url, "it does not speak JSON-RPC")
         if answer.get("error") is not None:
@@ -88,21 +120,28 @@ class LocalSocketProvider(JSONBaseProvider):
 
     def make_request(self, method: RPCEndpoint, params: Any) -> RPCResponse:
         """Answer one request, as web3 asks it."""
-        request = self.encode_rpc_request(method, params) + b"\n"
-        with self._lock:
-            try:
-                connection = self._connection or self._connect()
-                connection.sendall(request)
-                return self._receive(connection)
-            except BaseException:
-                # What is left of an answer must not be taken for the next one.
-                self._close()
-                raise
+        answer: RPCResponse = self._exchange(self.encode_rpc_request(method, params))
+        return answer
+
+    def make_batch_request(self, requests: list[tuple[RPCEndpoint, Any]]) -> Any:
+        """Answer several requests, as web3 asks them."""
+        return self._exchange(self.encode_batch_rpc_request(requests))
 
     def disconnect(self) -> None:
         """Close the socket; the next request opens it again."""
         with self._lock:
             self._close()
+
+    def _exchange(self, request: bytes) -> Any:
+        with self._lock:
+            try:
+                connection = self._connection or self._connect()
+                connection.sendall(request + b"\n")
+                return self._receive(connection)
+            except BaseException:
+                # What is left of an answer must not be taken for the next one.
+                self._close()
+                raise
 
     def _connect(self) -> socket.socket:
         self._connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -110,15 +149,16 @@ class LocalSocketProvider(JSONBaseProvider):
         self._connection.connect(self._path)
         return self._connection
 
-    def _receive(self, connection: socket.socket) -> RPCResponse:
+    def _receive(self, connection: socket.socket) -> Any:
         answer = bytearray()
         while part := connection.recv(_RECEIVE_BYTES):
             answer += part
-            if answer.rstrip().endswith(b"}"):
+            # Of the end alone: answers may have many megabytes.
+            if part.rstrip()[-1:] in (b"}", b"]") and not _more(connection):
                 try:
                     return self.decode_rpc_response(bytes(answer))
                 except ValueError:
-                    continue  # that brace was not the last one
+                    continue  # that bracket was not the last one
         raise ConnectionError("the node closed the connection")
 
     def _close(self) -> None:
@@ -145,6 +185,11 @@ class WebProvider(HTTPProvider):
     def disconnect(self) -> None:
         """Close the connection; the next request opens it again."""
         self._own_session.close()
+
+
+def _more(connection: socket.socket) -> bool:
+    """Whether more of an answer lies ready, so that its end need not be looked for yet."""
+    return bool(select.select([connection], [], [], 0)[0])
 
 
 def provider_of(url: str, timeout_seconds: float) -> BaseProvider | None:
