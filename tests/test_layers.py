@@ -137,7 +137,7 @@ def test_sources_keep_to_their_layer() -> None:
 
 def test_sources_are_all_read() -> None:
     packages = {path.parts[0] for path in sources_of(ROOT)}
-    assert packages >= set(BELOW) - {"explorer"}
+    assert packages >= set(BELOW)
     tracked_beside = {
         path.parent.name for path in ROOT.glob("*/__init__.py") if path.parent.name != "build"
     }

@@ -1,0 +1,183 @@
+"""What is read from an index is what the run was."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from explorer.errors import NotIndexed, QueryInvalid
+from explorer.reader import EventFilter, Reader
+from explorer.rounds import read_open_round, read_round
+from explorer.search import search
+from explorer.sites import read_site
+from explorer.studies import list_studies, read_study, series, study_rounds
+from ledger.finished import open_run
+from protocol.identifiers import hex_of
+from tests.explorer.conftest import ROUNDS
+
+
+@pytest.fixture
+def study(reader: Reader) -> str:
+    (row,) = list_studies(reader).rows
+    return row.study
+
+
+def test_index_has_every_event_of_the_run(reader: Reader, run_folder: Path) -> None:
+    with open_run(run_folder) as run:
+        expected = [
+            (event.log.transaction_hash, event.log.log_index, type(event).__name__)
+            for event in run.contract.events()
+        ]
+    page = reader.events(limit=500, newest_first=False)
+    assert [(row.transaction, row.log_index, row.name) for row in page.rows] == expected
+    assert reader.health().events == len(expected)
+    assert reader.health().state == "finished"
+    assert reader.health().headers == "recomputed"
+
+
+def test_pages_of_events_leave_out_nothing(reader: Reader) -> None:
+    everything = reader.events(limit=500).rows
+    found, cursor = [], None
+    while True:
+        page = reader.events(cursor=cursor, limit=7)
+        found += page.rows
+        cursor = page.next
+        if cursor is None:
+            break
+    assert found == everything
+
+
+def test_study_is_what_the_contract_says(reader: Reader, study: str, run_folder: Path) -> None:
+    found = read_study(reader, study)
+    with open_run(run_folder) as run:
+        state = run.contract.study(run.study)
+        closed = run.contract.closed_rounds(run.study)
+    assert hex_of(run.study) == study
+    assert (found.summary.head, found.summary.rounds) == (state.head, state.rounds)
+    assert found.summary.state == "over"
+    assert found.summary.name == "demo"
+    assert int(found.summary.funds.funded) == state.funded
+    assert found.coordinator == state.coordinator.lower()
+    rounds = study_rounds(reader, study).rows
+    assert [one.commitment for one in reversed(rounds)] == [
+        hex_of(one.closing.commitment) for one in closed
+    ]
+    assert [one.gas for one in reversed(rounds)] == [one.gas_used for one in closed]
+
+
+def test_round_shows_what_manifest_and_chain_agree_on(reader: Reader, study: str) -> None:
+    found = read_round(reader, study, 2)
+    assert found.manifest.status == "verified"
+    assert len(found.entries) == found.summary.contributors == 4
+    assert all(entry.on_chain and entry.signature_valid for entry in found.entries)
+    assert sum(int(entry.reward or 0) for entry in found.entries) == int(found.summary.reward)
+    assert found.previous is not None
+    assert found.previous.model == found.manifest.document["base"]["root"]  # type: ignore[index]
+    assert found.raw is not None
+    assert found.missed == []
+
+
+def test_series_have_statements_and_reports(reader: Reader, study: str) -> None:
+    points = series(reader, study)
+    assert [point.round for point in points] == list(range(1, ROUNDS + 1))
+    sites = {member.site for member in read_study(reader, study).members}
+    for point in points:
+        assert point.statement is not None
+        assert set(point.statement["accuracy"]) == sites == set(point.metrics["train_loss"])
+
+
+def test_site_has_signed_every_round(reader: Reader, study: str) -> None:
+    member = read_study(reader, study).members[0]
+    found = read_site(reader, member.site)
+    assert [one.round for one in found.contributions.rows] == list(range(ROUNDS, 0, -1))
+    assert sum(int(one.reward or 0) for one in found.contributions.rows) == int(member.earned or 0)
+    first = read_site(reader, member.site, limit=1)
+    second = read_site(reader, member.site, first.contributions.next, limit=1)
+    assert second.contributions.rows == found.contributions.rows[1:2]
+
+
+def test_search_finds_everything_by_its_name(reader: Reader, study: str) -> None:
+    one = read_round(reader, study, 2)
+    entry = one.entries[0]
+    wanted = {
+        study: "study",
+        study.upper().replace("X", "x"): "study",
+        study[:12]: "study",
+        entry.site: "site",
+        one.summary.transaction: "transaction",
+        one.summary.block_hash: "block",
+        one.summary.commitment: "commitment",
+        one.record["manifest"]: "manifest",
+        one.record["rewards"]: "rewards",
+        one.record["contributions"]: "contributions",
+        one.summary.model: "model",
+        one.manifest.cid: "manifest",
+        entry.update: "update",
+        str(entry.update_cid): "update",
+        str(entry.report_cid): "report",
+        "round 2": "round",
+        "demo": "study",
+        "site-1": "site",
+    }
+    for text, kind in wanted.items():
+        hits = search(reader, text)
+        assert hits, text
+        assert hits[0].kind == kind, text
+
+
+@pytest.mark.parametrize(
+    "text", ["", "0x", "0xzz", "%", "'; DROP TABLE event; --", "b" * 59, "é" * 400]
+)
+def test_search_for_nothing_finds_nothing(reader: Reader, text: str) -> None:
+    assert search(reader, text) == []
+
+
+def test_what_is_not_there_is_said_with_the_blocks_looked_at(reader: Reader, study: str) -> None:
+    nothing = "0x" + "ab" * 32
+    for ask in (
+        lambda: read_study(reader, nothing),
+        lambda: study_rounds(reader, nothing),
+        lambda: read_round(reader, study, 99),
+        lambda: read_round(reader, study, 1, nothing),
+        lambda: read_open_round(reader, study),
+        lambda: read_site(reader, "0x" + "ab" * 20),
+        lambda: reader.transaction(nothing),
+        lambda: reader.block("99999999999999999999999"),
+    ):
+        with pytest.raises(NotIndexed) as caught:
+            ask()
+        assert (caught.value.first_block, caught.value.last_block) == (0, 13)
+
+
+@pytest.mark.parametrize("cursor", ["", "-1", "x", "١٢", "9" * 19])
+def test_cursors_that_no_page_gave_are_refused(reader: Reader, cursor: str) -> None:
+    for ask in (reader.events,):
+        with pytest.raises(QueryInvalid):
+            ask(cursor=cursor)
+    with pytest.raises(QueryInvalid):
+        list_studies(reader, cursor)
+
+
+def test_filters_hold_all_at_once(reader: Reader, study: str) -> None:
+    site = read_study(reader, study).members[0].site
+    rows = reader.events(EventFilter(study=study, site=site, name="Contributed", round=2)).rows
+    assert [(row.site, row.round, row.name) for row in rows] == [(site, 2, "Contributed")]
+    block = rows[0].block
+    assert reader.events(EventFilter(from_block=block, to_block=block)).rows
+    assert not reader.events(EventFilter(site=site, to_block=2)).rows
+    assert reader.events(EventFilter(from_block=2**70)).rows == []
+    assert {row.site for row in reader.events(EventFilter(address=site)).rows} == {site}
+
+
+def test_index_is_read_alone(reader: Reader) -> None:
+    with reader.look() as db, pytest.raises(Exception, match="readonly"):
+        db.execute("DELETE FROM event")
+
+
+def test_everything_is_json(reader: Reader, study: str) -> None:
+    from dataclasses import asdict
+
+    for one in (read_study(reader, study), read_round(reader, study, 1), reader.health()):
+        json.dumps(asdict(one))  # type: ignore[call-overload]
