@@ -3,7 +3,7 @@
 A transaction is sent so that it happens once. The question ``unless`` asks the chain whether its
 effect is there already; it is asked before sending, and again whenever the outcome is in doubt. A
 sender has at most one transaction under way: one that hangs is replaced under the same nonce, so
-never both are mined.
+never both are mined (`ledger.delivery`).
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ from ledger.blocks import (
     read_transaction,
 )
 from ledger.contract import AbiItem, Call, ErrorTable, Log, deployment
+from ledger.delivery import Delivery
+from ledger.endpoints import Endpoints, read_settings, split_urls
 from ledger.errors import (
     ChainUnknown,
     ChainUnreachable,
@@ -47,17 +49,27 @@ GAS_CAP = 16_777_216
 GAS_MARGIN = 1.25
 
 _ATTEMPTS = 5
-_FIRST_POLL_SECONDS = 0.001
-_LAST_POLL_SECONDS = 0.5
-_RECEIPT_LAG_SECONDS = 2.0
-_DEFAULT_PRIORITY_WEI = 10**9
+_FIRST_PAUSE_SECONDS = 0.05
+_LAST_PAUSE_SECONDS = 1.0
 
 
 class Chain:
-    """A chain behind a JSON-RPC interface."""
+    """A chain behind a JSON-RPC interface.
+
+    Attributes:
+        confirmations: how many blocks must stand upon one before what it holds is acted upon.
+            `call` and `logs` answer from the youngest such block, and `send` returns once its
+            transaction is in one. 0 on a chain of one's own.
+        bump_seconds: after how long a transaction that hangs is replaced by one that pays more.
+        max_fee_wei: what a unit of gas may cost at most; None for whatever it takes.
+    """
 
     def __init__(self, rpc: Rpc, timeout_seconds: float = 120) -> None:
         self.rpc = rpc
+        self.confirmations = 0
+        self.bump_seconds = 30.0
+        self.max_fee_wei: int | None = None
+        self._view = threading.local()
         self.url = rpc.url
         self.timeout_seconds = timeout_seconds
         self.errors = ErrorTable()
@@ -68,7 +80,7 @@ class Chain:
     # ---------------------------------------------------------------- asking
 
     def call(self, function: Call, sender: str | None = None) -> Any:
-        """Ask a contract, at the latest block.
+        """Ask a contract, at the latest block that is confirmed.
 
         Raises:
             ContractReverted: the contract refuses, under the name of its own error.
@@ -76,9 +88,9 @@ class Chain:
         """
         request = _request(function, sender)
         try:
-            returned = read_bytes(self.rpc("eth_call", request, "latest"))
+            returned = read_bytes(self.rpc("eth_call", request, self._seen()))
         except RpcRefused as error:
-            raise self._named(function.name, error) from error
+            raise self.named(function.name, error) from error
         if not returned and function.outputs:
             raise TransactionRefused(function.name, f"there is no contract at {function.to}")
         return function.result(returned)
@@ -132,9 +144,9 @@ class Chain:
             address: the contract.
             topics: what each topic must be; None for any.
             from_block: the first block.
-            to_block: the last block, the latest by default.
+            to_block: the last block, the latest that is confirmed by default.
         """
-        last = self.block().number if to_block is None else to_block
+        last = self._seen_number() if to_block is None else to_block
         if from_block > last:
             return []
         wanted = [None if topic is None else "0x" + topic.hex() for topic in topics]
@@ -185,17 +197,25 @@ class Chain:
         """
 
         def done() -> bool:
-            return unless is not None and unless()
+            # At the head: what is there and not yet confirmed must not be sent again.
+            if unless is None:
+                return False
+            with self._at_head():
+                return unless()
 
         with self._lock(signer.address):
-            if done():
+            if done() and self._settled(unless, label):
                 return None
             try:
-                return self._deliver(signer, function, label, done)
+                receipt = self._deliver(signer, function, label, done)
             except (ContractReverted, TransactionTimedOut, TransactionRefused, ChainUnreachable):
                 if done():
-                    return None
-                raise
+                    receipt = None
+                else:
+                    raise
+            if receipt is None and not self._settled(unless, label):
+                raise TransactionTimedOut(label, "an earlier transaction", self.timeout_seconds)
+            return receipt
 
     def deploy(
         self,
@@ -231,56 +251,55 @@ class Chain:
 
     def close(self) -> None:
         """Let go of the connection."""
-        closing = getattr(self.rpc.provider, "disconnect", None)
-        if closing is not None:
-            closing()
+        self.rpc.close()
 
     # ---------------------------------------------------------------- inside
+
+    @contextmanager
+    def _at_head(self) -> Iterator[None]:
+        before = getattr(self._view, "at_head", False)
+        self._view.at_head = True
+        try:
+            yield
+        finally:
+            self._view.at_head = before
+
+    def _seen_number(self) -> int:
+        head = self.block().number
+        at_head = getattr(self._view, "at_head", False)
+        return head if at_head else max(0, head - self.confirmations)
+
+    def _seen(self) -> str:
+        if self.confirmations == 0 or getattr(self._view, "at_head", False):
+            return "latest"
+        return hex(self._seen_number())
+
+    def _settled(self, unless: Callable[[], bool] | None, label: str) -> bool:
+        """Wait until an effect that is at the head is confirmed; False when it vanished."""
+        if unless is None or self.confirmations == 0:
+            return True
+        deadline, head = time.monotonic() + self.timeout_seconds, -1
+        pause_seconds = _FIRST_PAUSE_SECONDS
+        while not unless():
+            with self._at_head():
+                if not unless():
+                    return False
+                if self._seen_number() > head:
+                    # It comes nearer: the time given is for a chain that stands still.
+                    head = self._seen_number()
+                    deadline = time.monotonic() + self.timeout_seconds
+            if time.monotonic() > deadline:
+                raise TransactionTimedOut(label, "an earlier transaction", self.timeout_seconds)
+            time.sleep(pause_seconds)
+            pause_seconds = min(2 * pause_seconds, _LAST_PAUSE_SECONDS)
+        return True
 
     def _deliver(
         self, signer: LocalAccount, function: Call, label: str, done: Callable[[], bool]
     ) -> Receipt | None:
         gas = self._gas(signer.address, function, label)
-        fees = self._fees()
         for _ in range(_ATTEMPTS):
-            # The mined count, not the pending one: see the module's first lines.
-            nonce = int(self.rpc("eth_getTransactionCount", signer.address, "latest"), 16)
-            fields: dict[str, Any] = {
-                "chainId": self.chain_id,
-                "nonce": nonce,
-                "gas": gas,
-                "value": function.value_wei,
-                "data": function.data,
-                **fees,
-            }
-            if function.to is not None:
-                fields["to"] = function.to
-            signed = signer.sign_transaction(fields)
-            transaction_hash = "0x" + signed.hash.hex()
-            try:
-                self.rpc("eth_sendRawTransaction", "0x" + signed.raw_transaction.hex())
-            except RpcRefused as error:
-                words = error.message.lower()
-                if "out of gas" in words:
-                    raise GasCapExceeded(label, gas, None) from error
-                if "insufficient funds" in words or "enough funds" in words:
-                    needed = gas * max(fees.values()) + function.value_wei
-                    held = self.balance_wei(signer.address)
-                    raise NotEnoughFunds(label, signer.address, held, needed) from error
-                if error.reverted:
-                    raise self._named(label, error) from error
-                if "underpriced" in words:
-                    # Nodes ask a tenth more for a replacement.
-                    fees = {name: fee + fee // 4 + 1 for name, fee in fees.items()}
-                    continue
-                known = self.rpc("eth_getTransactionByHash", transaction_hash) is not None
-                if not known and "nonce" in words:
-                    if done():
-                        return None
-                    continue
-                if not known:
-                    raise TransactionRefused(label, error.message) from error
-            receipt = self._wait(transaction_hash, signer.address, nonce, label)
+            receipt = Delivery(self, signer, function, gas, label).run()
             if receipt is None:
                 if done():
                     return None
@@ -308,38 +327,10 @@ class Chain:
             if "insufficient funds" in words:
                 held = self.balance_wei(sender)
                 raise NotEnoughFunds(label, sender, held, function.value_wei) from error
-            raise self._named(label, error) from error
+            raise self.named(label, error) from error
         if needed > GAS_CAP:
             raise GasCapExceeded(label, GAS_CAP, needed)
         return min(GAS_CAP, int(needed * GAS_MARGIN))
-
-    def _fees(self) -> dict[str, int]:
-        base = self.block().base_fee_wei
-        if base is None:
-            return {"gasPrice": int(self.rpc("eth_gasPrice"), 16)}
-        try:
-            priority = int(self.rpc("eth_maxPriorityFeePerGas"), 16)
-        except RpcRefused:
-            priority = _DEFAULT_PRIORITY_WEI
-        # Twice the base fee lasts for six full blocks in a row.
-        return {"maxFeePerGas": 2 * base + priority, "maxPriorityFeePerGas": priority}
-
-    def _wait(self, transaction_hash: str, sender: str, nonce: int, label: str) -> Receipt | None:
-        """Wait for a receipt; None when another transaction has taken the nonce for good."""
-        deadline = time.monotonic() + self.timeout_seconds
-        pause_seconds, taken_at = _FIRST_POLL_SECONDS, None
-        while (receipt := self.receipt(transaction_hash)) is None:
-            if int(self.rpc("eth_getTransactionCount", sender, "latest"), 16) > nonce:
-                # Nodes count a transaction some time before they show its receipt: to give up at
-                # once would be to send it twice.
-                taken_at = taken_at or time.monotonic()
-                if time.monotonic() > taken_at + _RECEIPT_LAG_SECONDS:
-                    return None
-            if time.monotonic() > deadline:
-                raise TransactionTimedOut(label, transaction_hash, self.timeout_seconds)
-            time.sleep(pause_seconds)
-            pause_seconds = min(2 * pause_seconds, _LAST_POLL_SECONDS)
-        return receipt
 
     def _why_failed(
         self, sender: str, function: Call, label: str, receipt: Receipt, gas: int
@@ -354,7 +345,8 @@ class Chain:
             return GasCapExceeded(label, gas, None)
         return ContractReverted(label, "NoReason", {}, "0x")
 
-    def _named(self, label: str, error: RpcRefused) -> ContractReverted | TransactionRefused:
+    def named(self, label: str, error: RpcRefused) -> ContractReverted | TransactionRefused:
+        """A node's refusal under the name that the contract gives it, if it was the contract's."""
         if error.reverted:
             return self.errors.reverted(label, error.data or b"")
         return TransactionRefused(label, error.message)
@@ -382,12 +374,15 @@ def open_chain(
 
     Args:
         url: ``http://``, ``https://``, ``ipc://PATH``, or ``embedded:NAME`` in the process that
-            started that chain.
+            started that chain. Several, with commas between, stand in for each other. Settings
+            may follow after ``#``, with ``&`` between: ``confirmations=N``, ``bump_seconds=N``,
+            ``max_fee_gwei=N``; see `Chain`.
         expected_chain_id: refuse any other chain.
         timeout_seconds: how long to wait for a receipt, and for an answer at most.
 
     Raises:
         ChainUnknown: the address names no chain.
+        ChainSettingsInvalid: what follows ``#`` is none of these.
         ChainUnreachable: nobody answers there.
         WrongChain: another chain answers.
     """
@@ -396,19 +391,32 @@ def open_chain(
         if chain is None:
             raise ChainUnknown(url)
     else:
-        provider = provider_of(url, min(timeout_seconds, 30))
-        if provider is None:
-            raise ChainUnknown(url)
+        addresses, _, after = url.partition("#")
+        settings = read_settings(after)
         try:
-            chain = Chain(Rpc(provider, url), timeout_seconds)
+            rpc = _rpc(addresses, expected_chain_id, min(timeout_seconds, 30))
+            chain = Chain(rpc, timeout_seconds)
         except RpcRefused as error:
             raise ChainUnreachable(url, error.message) from error
+        chain.confirmations = settings.confirmations
+        chain.bump_seconds = settings.bump_seconds
+        chain.max_fee_wei = settings.max_fee_wei
     if expected_chain_id not in (None, chain.chain_id):
         assert expected_chain_id is not None
         if not url.startswith("embedded:"):
             chain.close()
         raise WrongChain(url, expected_chain_id, chain.chain_id)
     return chain
+
+
+def _rpc(url: str, expected_chain_id: int | None, timeout_seconds: float) -> Rpc:
+    urls = split_urls(url)
+    if len(urls) > 1:
+        return Endpoints(urls, expected_chain_id, timeout_seconds)
+    provider = provider_of(url, timeout_seconds)
+    if provider is None:
+        raise ChainUnknown(url)
+    return Rpc(provider, url)
 
 
 @contextmanager

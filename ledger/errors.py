@@ -8,13 +8,16 @@ LedgerError
 │   └── ObjectTooLarge        an object longer than the reader allows
 ├── ChainError
 │   ├── ChainUnreachable      no answer from the endpoint (retryable)
+│   │   └── NoEndpointLeft    none of several endpoints is well (retryable)
 │   ├── ChainUnknown          a chain address that names no chain
+│   ├── ChainSettingsInvalid  what follows # in a chain's address is no setting
 │   ├── WrongChain            another chain id than expected
 │   ├── DevChainOnly          time travel asked of a chain that others share
 │   ├── AnvilMissing          the anvil binary is not on this machine
 │   ├── AnvilFailed           anvil did not start
 │   ├── TransactionRefused    the node does not take a transaction, with its own words
 │   ├── TransactionTimedOut   no receipt in time (retryable)
+│   │   └── FeeCapReached     because the fee needed is above the one allowed (retryable)
 │   ├── ContractReverted      the contract refused, named after its own error
 │   ├── NotEnoughFunds        the sender cannot pay for the transaction
 │   └── GasCapExceeded        more gas than a transaction may use
@@ -97,6 +100,15 @@ class ChainUnreachable(ChainError, Retryable):
         )
 
 
+class NoEndpointLeft(ChainUnreachable):
+    """None of several endpoints of a chain is well; `reasons` says why, by address."""
+
+    def __init__(self, url: str, reasons: Mapping[str, str]) -> None:
+        self.reasons = dict(reasons)
+        listed = "; ".join(f"{address}: {reason}" for address, reason in reasons.items())
+        super().__init__(url, listed)
+
+
 class ChainUnknown(ChainError):
     """An address that names no chain."""
 
@@ -105,6 +117,17 @@ class ChainUnknown(ChainError):
         super().__init__(
             f"no chain answers to {url!r}: give http://, https://, ws://, ipc:// or, "
             "in the process that started it, embedded:NAME."
+        )
+
+
+class ChainSettingsInvalid(ChainError):
+    """What follows ``#`` in a chain's address is no setting, or has no value it can have."""
+
+    def __init__(self, setting: str) -> None:
+        self.setting = setting
+        super().__init__(
+            f"{setting!r} is no setting of a chain: after # give confirmations=N, "
+            "bump_seconds=N or max_fee_gwei=N, with & between."
         )
 
 
@@ -166,6 +189,26 @@ class TransactionTimedOut(ChainError, Retryable):
         super().__init__(
             f"{label}: no receipt of {transaction_hash} within {timeout_seconds:g} s: "
             "it may still be mined; call again, nothing is done twice."
+        )
+
+
+class FeeCapReached(TransactionTimedOut):
+    """No receipt came in time, and the settings allow no higher fee."""
+
+    def __init__(
+        self,
+        label: str,
+        transaction_hash: str,
+        timeout_seconds: float,
+        cap_wei: int,
+        needed_wei: int,
+    ) -> None:
+        self.cap_wei = cap_wei
+        self.needed_wei = needed_wei
+        super().__init__(label, transaction_hash, timeout_seconds)
+        self.args = (
+            f"{label}: {transaction_hash} needs {needed_wei} wei a gas where {cap_wei} "
+            "are allowed: allow more, or wait for lower fees; call again, nothing is done twice.",
         )
 
 

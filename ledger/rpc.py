@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import select
 import socket
 import threading
@@ -21,6 +22,21 @@ from ledger.errors import ChainError, ChainUnreachable
 ATTEMPTS = 4
 FIRST_PAUSE_SECONDS = 0.1
 
+_QUANTITY = re.compile(r"0x[0-9a-fA-F]{1,64}")
+_BYTES = re.compile(r"0x(?:[0-9a-fA-F]{2})*")
+_QUANTITIES = frozenset(
+    f"eth_{name}"
+    for name in (
+        *("chainId", "blockNumber", "getBalance", "getTransactionCount"),
+        *("estimateGas", "gasPrice", "maxPriorityFeePerGas"),
+    )
+)
+_DATA = frozenset({"eth_call", "eth_getCode"})
+_NAMED = {
+    "eth_getBlockByNumber": {"number", "timestamp", "transactions"},
+    "eth_getTransactionReceipt": {"blockNumber", "status", "gasUsed", "logs"},
+    "eth_getTransactionByHash": {"hash", "from", "nonce", "input"},
+}
 _RECEIVE_BYTES = 1 << 16
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
@@ -44,9 +60,10 @@ class RpcRefused(ChainError):
 class Rpc:
     """Requests to one node. Every request that we make may be repeated without harm."""
 
-    def __init__(self, provider: BaseProvider, url: str) -> None:
+    def __init__(self, provider: BaseProvider, url: str, attempts: int = ATTEMPTS) -> None:
         self.provider = provider
         self.url = url
+        self._attempts = attempts
 
     def __call__(self, method: str, *parameters: Any) -> Any:
         """Ask the node.
@@ -84,13 +101,21 @@ class Rpc:
             for (method, _), answer in zip(requests_, ordered, strict=True)
         ]
 
+    def close(self) -> None:
+        """Let go of the connection; the next request opens it again."""
+        closing = getattr(self.provider, "disconnect", None)
+        if closing is not None:
+            closing()
+
     def _ask(self, request: Callable[[], Any]) -> Any:
         pause_seconds = FIRST_PAUSE_SECONDS
-        for attempt in range(1, ATTEMPTS + 1):
+        for attempt in range(1, self._attempts + 1):
             try:
                 return request()
             except (requests.RequestException, OSError, HTTPException, Web3Exception) as error:
-                if attempt == ATTEMPTS:
+                # Where attempts are few there is somebody else to ask: no second wait.
+                hangs = isinstance(error, requests.Timeout | TimeoutError)
+                if attempt == self._attempts or (hangs and self._attempts < ATTEMPTS):
                     raise ChainUnreachable(self.url, _reason(error)) from error
             except ValueError as error:  # an answer that is not JSON
                 raise ChainUnreachable(self.url, "it does not speak JSON-RPC") from error
@@ -105,7 +130,10 @@ class Rpc:
             raise _refused(method, answer["error"])
         if "result" not in answer:
             raise ChainUnreachable(self.url, "it does not speak JSON-RPC")
-        return answer["result"]
+        result = answer["result"]
+        if not _fits(method, result):
+            raise ChainUnreachable(self.url, "it does not speak Ethereum")
+        return result
 
 
 class LocalSocketProvider(JSONBaseProvider):
@@ -199,6 +227,18 @@ def provider_of(url: str, timeout_seconds: float) -> BaseProvider | None:
     if url.startswith("ipc://"):
         return LocalSocketProvider(url.removeprefix("ipc://"), timeout_seconds)
     return None
+
+
+def _fits(method: str, result: Any) -> bool:
+    """Whether a result has the form that the method promises, for those that we read."""
+    if method in _QUANTITIES:
+        return isinstance(result, str) and _QUANTITY.fullmatch(result) is not None
+    if method in _DATA:
+        return isinstance(result, str) and _BYTES.fullmatch(result) is not None
+    if method in _NAMED:
+        needed = _NAMED[method]
+        return result is None or (isinstance(result, dict) and needed <= result.keys())
+    return method != "eth_getLogs" or isinstance(result, list)
 
 
 def _reason(error: Exception) -> str:

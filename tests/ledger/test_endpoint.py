@@ -1,12 +1,9 @@
 """Endpoints that are slow, absent, or talk nonsense; and anvil as a process."""
 
-import json
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,48 +26,12 @@ from ledger.errors import (
 from ledger.evm import Genesis
 from protocol.errors import Retryable
 from tests.ledger.conftest import CHAIN_ID, ETHER, GENESIS_SECONDS
-
-Answer = Callable[[str, list[Any]], Any]
+from tests.ledger.served import served
 
 
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rpc, "FIRST_PAUSE_SECONDS", 0.01)
-
-
-@contextmanager
-def served(answer: Answer) -> Iterator[str]:
-    """A small HTTP server; `answer` gives a result, an error object, or bytes as they are."""
-
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do_POST(self) -> None:
-            request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            found = answer(request["method"], request["params"])
-            if found is None:
-                self.close_connection = True
-                return
-            if not isinstance(found, bytes):
-                kind = "error" if isinstance(found, dict) and "code" in found else "result"
-                found = json.dumps({"jsonrpc": "2.0", "id": request["id"], kind: found}).encode()
-            self.send_response(503 if found == b"busy" else 200)
-            self.send_header("Content-Length", str(len(found)))
-            self.end_headers()
-            self.wfile.write(found)
-
-        def log_message(self, *_: Any) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 @pytest.fixture
