@@ -92,6 +92,12 @@ class Reader:
         finally:
             connection.execute("ROLLBACK")
 
+    def version(self) -> int:
+        """A number that is another one after anybody has written; for one thread to compare."""
+        with self.look() as db:
+            (version,) = db.execute("PRAGMA data_version").fetchone()
+            return int(version)
+
     # ---------------------------------------------------------------- the index itself
 
     def extent(self) -> Extent:

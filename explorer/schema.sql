@@ -138,7 +138,8 @@ CREATE INDEX closing_rewards ON closing (rewards);
 -- What the content store has under a closing's manifest digest, and what checking it gave.
 -- status: verified, missing, altered, too_large, malformed, or contradicts (the record).
 CREATE TABLE manifest (
-    closing INTEGER PRIMARY KEY REFERENCES closing (id) ON DELETE CASCADE,
+    id INTEGER PRIMARY KEY AUTOINCREMENT, -- grows with every look, so that news of it is found
+    closing INTEGER NOT NULL UNIQUE REFERENCES closing (id) ON DELETE CASCADE,
     cid TEXT NOT NULL,
     status TEXT NOT NULL,
     reason TEXT NOT NULL,

@@ -130,7 +130,7 @@ class ObjectReader:
             self._db.execute("DELETE FROM manifest WHERE closing = ?", (key,))
             size = None if data is None else len(data)
             self._db.execute(
-                "INSERT INTO manifest VALUES (?, ?, ?, ?, ?, ?)",
+                "INSERT INTO manifest VALUES (NULL, ?, ?, ?, ?, ?, ?)",
                 (key, cid, status, reason, size, document),
             )
             if manifest is None or status != "verified":
