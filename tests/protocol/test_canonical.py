@@ -167,7 +167,7 @@ def test_json_when_brackets_stand_in_strings_is_not_nested() -> None:
         {1, 2},
         object(),
     ],
-    ids=repr,
+    ids=lambda value: type(value).__name__,
 )
 def test_value_when_json_cannot_hold_it_is_refused(value: Any) -> None:
     with pytest.raises(NotCanonical):
