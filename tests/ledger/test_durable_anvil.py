@@ -253,6 +253,12 @@ def test_anvil_that_hangs_is_replaced(durable: DurableAnvil) -> None:
     durable.chain.transfer(ALICE, BOB.address, 1)
     before = heads(durable.chain)
     os.kill(durable.pid, signal.SIGSTOP)
+    # Its threads stop one by one, and until then anvil may still answer.
+    for task in Path(f"/proc/{durable.pid}/task").iterdir():
+        deadline = time.monotonic() + 10
+        while (task / "stat").read_text().rpartition(") ")[2][0] != "T":
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
     assert heads(durable.chain) == before
     assert durable.restarts == 1
 
