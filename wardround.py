@@ -16,6 +16,7 @@ from click.exceptions import Abort, ClickException, Exit
 from rich.console import Console
 
 from client.site_commands import app as site
+from coordinator.commands import app as coordinator
 from protocol.errors import WardroundError
 from simulations.commands import audit, claim, scenarios, show, simulate, verify_file
 from simulations.court_commands import cheating
@@ -37,6 +38,7 @@ app.command("verify-file")(verify_file)
 app.command()(scenarios)
 app.command()(cheating)
 app.add_typer(site)
+app.add_typer(coordinator)
 
 
 @app.callback()

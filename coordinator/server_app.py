@@ -1,12 +1,14 @@
 """The Flower ServerApp: the same under every engine.
 
-The coordinator's folder (``coordinator.toml`` and its key) is found through the run
-configuration; a simulation names the network's folder there.
+The coordinator's folder (``coordinator.toml`` and its key) is named by the environment where
+`wardround coordinator run` started the SuperLink. A simulation names the network's folder in the
+run configuration instead.
 """
 
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +20,7 @@ from flwr.serverapp import Grid, ServerApp
 
 from coordinator.rounds_file import append_line, read_rounds, round_summary
 from coordinator.session import Session
-from coordinator.settings import CoordinatorSettings, load_coordinator_settings
+from coordinator.settings import HOME_VARIABLE, CoordinatorSettings, load_coordinator_settings
 from coordinator.standby import Tenure
 from coordinator.strategy import RoundResult, WardroundStrategy
 from ledger.chain import connected
@@ -40,14 +42,20 @@ def make_server_app(on_summary: OnSummary = lambda summary: None) -> ServerApp:
 
     @server_app.main()
     def main(grid: Grid, context: Context) -> None:
-        network = str(context.run_config.get(NETWORK_KEY, ""))
-        if not network:
-            raise ScenarioError(
-                "flwr run", "no network is named: use `wardround simulate` to make one"
-            )
-        coordinate(Path(network) / "coordinator", grid, on_summary)
+        coordinate(_home(context), grid, on_summary)
 
     return server_app
+
+
+def _home(context: Context) -> Path:
+    home = os.environ.get(HOME_VARIABLE, "")
+    if home:
+        # Not in the run's configuration, which every site can read.
+        return Path(home)
+    network = str(context.run_config.get(NETWORK_KEY, ""))
+    if not network:
+        raise ScenarioError("flwr run", "no network is named: use `wardround simulate` to make one")
+    return Path(network) / "coordinator"
 
 
 def coordinate(

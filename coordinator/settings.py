@@ -7,11 +7,14 @@ from typing import Annotated
 
 from pydantic import Field
 
+from protocol.errors import SpecificationError
 from protocol.identifiers import StudyId, bytes32
 from protocol.report import Address, Hex32
 from protocol.study import Table, decode_text, parse_toml, validate_table
 
 COORDINATOR_FILE = "coordinator.toml"
+#: Names the folder of a coordinator to its ServerApp, which the SuperLink starts.
+HOME_VARIABLE = "WARDROUND_COORDINATOR"
 
 
 class CoordinatorTable(Table):
@@ -43,16 +46,40 @@ class StudyTable(Table):
     sites: Annotated[int, Field(ge=1)]
 
 
+class ServerTable(Table):
+    """``[server]``: where sites reach this coordinator, when they are processes of their own."""
+
+    #: Address to listen on; 0.0.0.0 stands for every one of this machine.
+    host: str
+    port: Annotated[int, Field(ge=1, le=65_535)]
+    #: Names and addresses under which the sites reach it; they go into its certificate.
+    names: Annotated[list[str], Field(min_length=1, max_length=32)]
+    #: The longest message that a site may send.
+    max_message_megabytes: Annotated[int, Field(ge=1, le=2000)] = 64
+
+
 class CoordinatorSettings(Table):
     """A coordinator's settings; relative paths start at the folder of the file."""
 
     coordinator: CoordinatorTable
     study: StudyTable
+    server: ServerTable | None = None
 
     @property
     def study_id(self) -> StudyId:
         """The study as bytes."""
         return StudyId(bytes32(self.study.id, "study"))
+
+    def require_server(self) -> ServerTable:
+        """Where sites reach it.
+
+        Raises:
+            SpecificationError: a simulation's coordinator, which nobody reaches.
+        """
+        if self.server is None:
+            reason = "this table is missing: make the folder with `wardround coordinator init`"
+            raise SpecificationError(COORDINATOR_FILE, None, "server", reason)
+        return self.server
 
 
 def load_coordinator_settings(folder: Path) -> CoordinatorSettings:

@@ -22,11 +22,21 @@ BELOW: dict[str, frozenset[str]] = {
     "contracts": frozenset(),
     "ledger": frozenset({"protocol", "contracts"}),
     "learning": frozenset({"protocol"}),
-    "client": frozenset({"protocol", "contracts", "ledger", "learning"}),
-    "coordinator": frozenset({"protocol", "contracts", "ledger", "learning"}),
+    "transport": frozenset({"protocol", "ledger"}),
+    "client": frozenset({"protocol", "contracts", "ledger", "learning", "transport"}),
+    "coordinator": frozenset({"protocol", "contracts", "ledger", "learning", "transport"}),
     "explorer": frozenset({"protocol", "contracts", "ledger", "learning"}),
     "simulations": frozenset(
-        {"protocol", "contracts", "ledger", "learning", "client", "coordinator", "explorer"}
+        {
+            "protocol",
+            "contracts",
+            "ledger",
+            "learning",
+            "transport",
+            "client",
+            "coordinator",
+            "explorer",
+        }
     ),
 }
 OURS = frozenset(BELOW) | {"wardround", "benchmarks", "tests"}
@@ -46,6 +56,7 @@ FOREIGN: dict[str, frozenset[str]] = {
     "contracts": ENGINES,
     "ledger": frozenset({"torch", "flwr", "ray", "sklearn", "pandas"}),
     "learning": frozenset({"flwr", "ray", "web3", "eth_tester", "eth"}),
+    "transport": frozenset({"torch", "ray", "sklearn", "pandas"}),
 }
 
 # Each of these runs code that it finds in the data it reads.
@@ -53,7 +64,13 @@ UNPICKLERS = frozenset({"pickle", "_pickle", "cPickle", "cloudpickle", "dill", "
 
 # Flower and the user start here; below, time is an argument.
 ENTRY_POINTS = frozenset(
-    {"wardround.py", "client/client_app.py", "coordinator/server_app.py", "contracts/build.py"}
+    {
+        "wardround.py",
+        "client/client_app.py",
+        "coordinator/server_app.py",
+        "contracts/build.py",
+        "coordinator/commands.py",
+    }
 )
 CLOCKS = frozenset({"datetime.now", "datetime.utcnow", "datetime.today", "date.today"})
 

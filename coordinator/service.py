@@ -1,0 +1,268 @@
+"""``wardround coordinator run``: the SuperLink, its door and the study, kept going to the end."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import ssl
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from coordinator.flower_control import Control, ControlFailed
+from coordinator.home import CoordinatorHome, EnrolmentBook
+from coordinator.settings import CoordinatorSettings, load_coordinator_settings
+from coordinator.superlink import superlink_arguments, superlink_environment
+from ledger.application import application_digest, application_files
+from ledger.chain import connected
+from ledger.errors import ChainUnreachable
+from ledger.ward_round import WardRound
+from protocol.errors import StudyMismatch, WardroundError
+from protocol.identifiers import hex_of
+from protocol.replay import StudyFacts
+from transport.bundle import write_bundle
+from transport.certificates import check_free, check_time, free_port
+from transport.errors import EnrolmentInvalid, PeerAway
+from transport.supervision import Program, Say, Supervisor, heard, module_command
+
+_LOOK_SECONDS = 0.2
+_STATUS_SECONDS = 1.0
+_START_SECONDS = 60.0
+_FIRST_PAUSE_SECONDS, _LAST_PAUSE_SECONDS = 2.0, 60.0
+_CHAIN_PAUSE_SECONDS = 5.0
+SUPERLINK, DOOR = "the SuperLink", "the door"
+
+
+class AlreadyRunning(WardroundError):
+    """Another process runs this coordinator."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        super().__init__(f"a coordinator runs in {folder} already: stop it first.")
+
+
+@dataclass
+class Service:
+    """One coordinator at work.
+
+    Attributes:
+        home: its folder.
+        say: told what happens.
+        now: the time, with a zone.
+        stopped: set when it is to end.
+    """
+
+    home: CoordinatorHome
+    say: Say
+    now: Callable[[], datetime]
+    stopped: threading.Event
+    _run_id: int | None = None
+    _pause: float = _FIRST_PAUSE_SECONDS
+    _not_before: float = 0.0
+    _registered: object = None
+    _ready_pid: int | None = None
+
+    def run(self) -> bool:
+        """Run the study to its end; False when stopped before.
+
+        Raises:
+            WardroundError: settings, certificates, port, chain or study cannot be used.
+        """
+        settings = load_coordinator_settings(self.home.root)
+        server = settings.require_server()
+        for path in (self.home.authority, self.home.certificate):
+            check_time(path, self.now(), "make another with `wardround coordinator renew`")
+        for folder in (self.home.sites, self.home.logs, self.home.flower):
+            folder.mkdir(exist_ok=True)
+        with _only_one(self.home.root):
+            check_free(server.host, server.port)
+            facts = self._facts(settings)
+            if facts is None:
+                return False
+            _check_code(facts)
+            return self._keep(settings, facts)
+
+    def _facts(self, settings: CoordinatorSettings) -> StudyFacts | None:
+        """Ask the chain for the study, however long it is away; None when stopped."""
+        study = settings.study
+        while True:
+            try:
+                with connected(study.chain, study.chain_id) as chain:
+                    return WardRound(chain, study.contract).facts(settings.study_id)
+            except ChainUnreachable as error:
+                self.say(f"{error} Trying again in {_CHAIN_PAUSE_SECONDS:g} s")
+                if self.stopped.wait(_CHAIN_PAUSE_SECONDS):
+                    return None
+
+    def _keep(self, settings: CoordinatorSettings, facts: StudyFacts) -> bool:
+        server = settings.require_server()
+        rounds = RoundsReader(self.home.root / settings.coordinator.rounds_file)
+        bundle = write_bundle(application_files())
+        port = free_port()
+        supervisor = Supervisor(self.say)
+        self.say(f"study {hex_of(settings.study_id)}, {facts.params.rounds} rounds")
+        try:
+            supervisor.start(self._superlink(port))
+            supervisor.start(self._door(port))
+            self.say(f"sites reach this coordinator at port {server.port} of {server.names[0]}")
+            while not self.stopped.wait(_LOOK_SECONDS):
+                supervisor.look()
+                for words in rounds.news(facts.params.rounds):
+                    self.say(words)
+                if self._step(supervisor, port, facts, bundle):
+                    for words in rounds.news(facts.params.rounds):
+                        self.say(words)
+                    self.say("the study is finished")
+                    return True
+            return False
+        finally:
+            self.say("stopping")
+            supervisor.stop()
+
+    def _step(self, supervisor: Supervisor, port: int, facts: StudyFacts, bundle: bytes) -> bool:
+        """Do what is next; True once the run is completed."""
+        mark = supervisor.marks.get(SUPERLINK)
+        if mark is None or not supervisor.is_running(SUPERLINK):
+            return False
+        if time.monotonic() < self._not_before:
+            return False
+        self._not_before = time.monotonic() + _STATUS_SECONDS
+        try:
+            if mark.pid != self._ready_pid:
+                # A new SuperLink knows no node and no run.
+                self._registered, self._run_id = None, None
+                if not _answers(port, self.home.authority):
+                    return False
+                self._ready_pid = mark.pid
+            with Control(port, self.home.authority) as control:
+                self._register(control, facts)
+                return self._advance(control, bundle)
+        except (PeerAway, ControlFailed) as error:
+            self.say(str(error))
+            return False
+
+    def _register(self, control: Control, facts: StudyFacts) -> None:
+        """Let in the node keys that admitted sites have vouched for."""
+        state = EnrolmentBook(self.home).state()
+        if state == self._registered:
+            return
+        members = {site.lower() for site in facts.members}
+        try:
+            enrolments = self.home.enrolments()
+        except EnrolmentInvalid as error:
+            self.say(str(error))
+            self._registered = state
+            return
+        for site, enrolment in enrolments.items():
+            if site in members:
+                control.register(enrolment.public_pem, enrolment.name)
+            else:
+                self.say(f"{enrolment.name} ({site}) is not let in: the contract has no such site")
+        count = len(members & set(enrolments))
+        self.say(f"{count} of {len(members)} admitted sites have enrolled their node key")
+        self._registered = state
+
+    def _advance(self, control: Control, bundle: bytes) -> bool:
+        if self._run_id is None:
+            self._run_id = control.start_run(bundle)
+            self.say("the study's application is submitted; waiting for the sites")
+            return False
+        status = control.status(self._run_id)
+        if status.status != "finished":
+            return False
+        if status.sub_status == "completed":
+            return True
+        self.say(f"the run {status.sub_status}: {status.details or 'no reason given'}")
+        self.say(f"going on where the chain stands in {self._pause:g} s")
+        self._not_before = time.monotonic() + self._pause
+        self._pause = min(2 * self._pause, _LAST_PAUSE_SECONDS)
+        self._run_id = None
+        return False
+
+    def _superlink(self, port: int) -> Program:
+        return Program(
+            SUPERLINK,
+            lambda: module_command("coordinator.superlink", *superlink_arguments(self.home, port)),
+            self.home.logs / "superlink.log",
+            environment=superlink_environment(self.home, os.environ),
+        )
+
+    def _door(self, port: int) -> Program:
+        root = str(self.home.root)
+        return Program(
+            DOOR,
+            lambda: module_command("coordinator.door", root, str(port)),
+            self.home.logs / "door.log",
+            on_line=heard(self.say),
+        )
+
+
+class RoundsReader:
+    """Reads the rounds file as it grows, and puts each line into words."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._at = path.stat().st_size if path.exists() else 0
+
+    def news(self, rounds: int) -> Iterator[str]:
+        """Tell of what was added since the last call."""
+        if not self._path.exists():
+            return
+        with self._path.open("rb") as file:
+            file.seek(self._at)
+            data = file.read()
+        whole = data[: data.rfind(b"\n") + 1]
+        self._at += len(whole)
+        for line in whole.splitlines():
+            yield round_sentence(json.loads(line), rounds)
+
+
+def round_sentence(summary: dict[str, Any], rounds: int) -> str:
+    """Put a line of the rounds file into words."""
+    if "failed" in summary:
+        return f"round {summary['round']}: {summary['failed']}"
+    words = f"round {summary['round']} of {rounds} closed: {len(summary['contributors'])} sites"
+    if summary["dropped"]:
+        dropped = (f"{row['site']} ({row['reason']})" for row in summary["dropped"])
+        words += f", dropped {', '.join(dropped)}"
+    accuracy = summary["pooled_accuracy"]
+    if accuracy is not None:
+        words += f", accuracy {accuracy:.4f}"
+    return f"{words}, {summary['wall_seconds']:.1f} s"
+
+
+def _check_code(facts: StudyFacts) -> None:
+    installed = application_digest()
+    if facts.params.code != installed:
+        raise StudyMismatch("application code", hex_of(facts.params.code), hex_of(installed))
+
+
+def _answers(port: int, authority: Path) -> bool:
+    trust = ssl.create_default_context(cafile=str(authority))
+    try:
+        address = f"https://127.0.0.1:{port}/health"
+        return httpx.get(address, verify=trust, timeout=1.0, trust_env=False).is_success
+    except httpx.HTTPError:
+        return False
+
+
+@contextmanager
+def _only_one(folder: Path) -> Iterator[None]:
+    descriptor = os.open(folder / "run.lock", os.O_WRONLY | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(descriptor)
+        raise AlreadyRunning(folder) from error
+    try:
+        yield
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,38 @@
+"""How Flower's programs are started: quiet, in a folder of their own, and without long waits."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+#: What wardround was tested with; its inside is used in few places, each checked at the start.
+TESTED_FLOWER = "1.41"
+
+_SETTINGS = {
+    "FLWR_TELEMETRY_ENABLED": "0",
+    "FLWR_DISABLE_UPDATE_CHECK": "1",
+    # Nothing is ever installed because an application says so.
+    "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
+    # How often a waiting task is looked for; Flower's own default is a second.
+    "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.1",
+    "PYTHONUNBUFFERED": "1",
+}
+#: Would let code in that nobody approved, or secrets of ours out.
+_WITHHELD = frozenset(
+    {"PYTHONPATH", "PYTHONSTARTUP", "PYTHONHOME", "WARDROUND_SITE_PASSWORD", "FLWR_HOME"}
+)
+
+
+def flower_environment(home: Path, given: Mapping[str, str]) -> dict[str, str]:
+    """Make the environment for one of Flower's programs.
+
+    Args:
+        home: a folder of Flower's own; nobody else's runs and settings are seen.
+        given: this process's environment.
+    """
+    kept = {key: value for key, value in given.items() if key not in _WITHHELD}
+    # Flower's programs find each other by name.
+    path = f"{Path(sys.executable).parent}{os.pathsep}{given.get('PATH', '')}"
+    return {**kept, **_SETTINGS, "PATH": path, "FLWR_HOME": str(home)}
