@@ -20,6 +20,7 @@ from coordinator.commands import app as coordinator
 from protocol.errors import WardroundError
 from simulations.commands import audit, claim, scenarios, show, simulate, verify_file
 from simulations.court_commands import cheating
+from simulations.live.commands import app as network
 
 app = typer.Typer(
     name="wardround",
@@ -39,6 +40,7 @@ app.command()(scenarios)
 app.command()(cheating)
 app.add_typer(site)
 app.add_typer(coordinator)
+app.add_typer(network)
 
 
 @app.callback()

@@ -115,9 +115,7 @@ class BundleGate:
             raise BundleRefused("this site has approved no study: see `wardround site approve`")
         digest = code_digest(read_bundle(content))
         if digest not in approved:
-            raise BundleRefused(
-                f"its digest is {hex_of(digest)}, and no approved study names that"
-            )
+            raise BundleRefused(f"its digest is {hex_of(digest)}, and no approved study names that")
         return digest
 
     def _tell(self, words: str) -> None:
@@ -149,9 +147,11 @@ def install(fleet: Fleet) -> None:
     """
     client = importlib.import_module("flwr.supernode.start_client_internal")
     connection = importlib.import_module("flwr.supernode.fleet_http_connection")
-    check_flower(package_version, client.http_request_response)
-    connection.FleetHttpClient = _bounded(connection.FleetHttpClient, fleet.answer_max_bytes)
-    client.http_request_response = _layered(client.http_request_response, fleet)
+    connect = vars(client)["http_request_response"]
+    check_flower(package_version, connect)
+    bounded = _bounded(vars(connection)["FleetHttpClient"], fleet.answer_max_bytes)
+    vars(connection)["FleetHttpClient"] = bounded
+    vars(client)["http_request_response"] = _layered(connect, fleet)
 
 
 def check_flower(version: str, connect: Callable[..., Any]) -> None:
@@ -200,10 +200,12 @@ def _plain_runs_only(get_run: Callable[[int], Run], say: Say) -> Callable[[int],
 
     def plain(run_id: int) -> Run:
         run = get_run(run_id)
-        expected = (_APPLICATION, TaskType.SERVER_APP, {})
-        found = (run.fab_id, run.primary_task_type, run.override_config)
-        if found != expected or not (
-            VERSION.fullmatch(run.fab_version) and _SHA256.fullmatch(run.fab_hash)
+        plain_kind = run.primary_task_type == TaskType.SERVER_APP and not run.override_config
+        if not (
+            plain_kind
+            and run.fab_id == _APPLICATION
+            and VERSION.fullmatch(run.fab_version)
+            and _SHA256.fullmatch(run.fab_hash)
         ):
             say("the coordinator's run is refused: it is not one of wardround's application alone")
             # Flower's own word for a message to pass over.
@@ -252,7 +254,7 @@ _KINDS = {
 def _bounded(client: type[Any], max_bytes: int) -> type[Any]:
     """Make a fleet client that follows no redirection and reads no endless answer."""
 
-    class BoundedClient(client):  # type: ignore[misc, valid-type]
+    class BoundedClient(client):  # type: ignore[misc]
         def __init__(self, *arguments: Any, **named: Any) -> None:
             super().__init__(*arguments, **named)
             inner = getattr(self, "_client", None)
@@ -288,4 +290,3 @@ class _BoundedStream(httpx.SyncByteStream):
 
     def close(self) -> None:
         self._stream.close()
-

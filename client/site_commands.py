@@ -31,6 +31,8 @@ from ledger.store import open_store
 from ledger.ward_round import WardRound
 from protocol.errors import Malformed, WardroundError
 from protocol.identifiers import SiteAddress, StudyId, bytes32, hex_of
+from transport.enrolment import ENROLMENT, enrol
+from transport.supervision import stop_asked
 
 app = typer.Typer(
     name="site",
@@ -80,7 +82,9 @@ def init(
         chain_id=chain_id,
         contract=json.dumps(contract.lower()),
     )
-    address = make_home(folder, text, password_of(password_file, confirm=True), _now())
+    password = password_of(password_file, confirm=True)
+    address = make_home(folder, text, password, _now())
+    enrol(folder, called, open_keystore(folder / "keystore.json", password))
     _out.print(f"site {called} is in {folder}")
     _out.print(f"  its address is {address}")
     _out.print(f"  keep a copy of {folder}/keystore.json and of its password: both are needed")
@@ -88,7 +92,9 @@ def init(
     _out.print(f"  fill in {folder}/site.toml: your table, the chain, the contract")
     _out.print(f"  wardround site preview {folder}            see that the table is read")
     _out.print("  send the address to the study's sponsor, who admits it")
-    _out.print(f"  wardround site approve STUDY {folder}      read a study, and take part in it")
+    _out.print(f"  send {folder}/{ENROLMENT} to the coordinator, who lets your node in")
+    _out.print(f"  wardround site approve STUDY {folder}      read a study, and agree to it")
+    _out.print(f"  wardround site run {folder}                take part")
 
 
 @app.command()
@@ -112,6 +118,27 @@ def guard(folder: HomeArgument = _HOME, password_file: PasswordOption = None) ->
         say=lambda words: print(words, flush=True),
         warn=lambda words: _err.print(f"warning: {words}", style="yellow", markup=False),
     )
+
+
+@app.command()
+def run(folder: HomeArgument = _HOME, password_file: PasswordOption = None) -> None:
+    """Take part: start guard and SuperNode, keep them running, and say what happens.
+
+    SIGTERM or Ctrl-C ends it; it may be started again at any time.
+
+    Examples:
+      wardround site run hospital --password-file secret.txt
+    """
+    # Flower takes seconds to import, and only this command needs it.
+    from client.guard.run import keep_memory_private
+    from client.service import SiteService
+
+    password = password_of(password_file)
+    # The processes that train must read it neither here nor in their own environment.
+    os.environ.pop(PASSWORD_VARIABLE, None)
+    keep_memory_private()
+    with stop_asked() as stopped:
+        SiteService(Home(folder), password, _tell, lambda: datetime.now(UTC), stopped).run()
 
 
 @app.command()
@@ -368,6 +395,10 @@ def _study_status(
 def _tokens(amount: int) -> str:
     """Write an amount of a token with 18 decimals, as nearly all have."""
     return f"{amount / 10**18:,.4f} tokens"
+
+
+def _tell(words: str) -> None:
+    _out.print(f"{datetime.now():%H:%M:%S} {words}", markup=False)
 
 
 def _when(at: int) -> str:

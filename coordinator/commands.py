@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -70,7 +71,7 @@ def init(
     now = datetime.now(UTC)
     make_authority(place.tls, host[0], now)
     issue_server(place.tls, [*host, *_LOOPBACK], now)
-    tables = {
+    tables: dict[str, dict[str, object]] = {
         "coordinator": {
             "key_file": "coordinator.key",
             "store": "store",
@@ -160,7 +161,7 @@ def _say(words: str) -> None:
     _out.print(f"{datetime.now():%H:%M:%S} {words}", markup=False)
 
 
-def _toml(tables: dict[str, dict[str, object]]) -> str:
+def _toml(tables: Mapping[str, Mapping[str, object]]) -> str:
     """Write flat tables of strings, numbers and lists, whose JSON form is also their TOML form."""
     lines = []
     for name, table in tables.items():

@@ -1,0 +1,210 @@
+"""``wardround site run``: the guard and the SuperNode, kept going, and what they do in words."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from client.guard.errors import GuardError
+from client.guard.signer import GuardClient
+from client.home import PASSWORD_VARIABLE, Home
+from client.keystore import open_keystore
+from client.settings import HomeSettings
+from client.supernode import coordinator_of, flower_folder, supernode_environment
+from protocol.canonical import parse_canonical
+from protocol.errors import ProtocolError, WardroundError
+from transport.certificates import Address, check_time, greet
+from transport.enrolment import ENROLMENT, NODE_KEY, enrol
+from transport.errors import CertificateExpired, PeerAway, TransportError
+from transport.supervision import Program, Say, Supervisor, heard, module_command
+
+GUARD, SUPERNODE = "the guard", "the SuperNode"
+_LOOK_SECONDS = 0.2
+_GREET_SECONDS = 10.0
+_GUARD_SECONDS = 60.0
+
+
+class SiteRunning(WardroundError):
+    """Another process runs this site."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        super().__init__(f"the site in {folder} is running already: stop it first.")
+
+
+@dataclass
+class SiteService:
+    """A hospital's side at work.
+
+    Attributes:
+        home: its folder.
+        password: of its keystore.
+        say: told what happens.
+        now: the time, with a zone.
+        stopped: set when it is to end.
+    """
+
+    home: Home
+    password: str = field(repr=False)
+    say: Say
+    now: Callable[[], datetime]
+    stopped: threading.Event
+
+    def run(self) -> None:
+        """Keep the site running until it is stopped.
+
+        Raises:
+            WardroundError: settings, key or certificate cannot be used.
+        """
+        settings = self.home.settings()
+        address, root = coordinator_of(self.home, settings.coordinator)
+        check_time(root, self.now(), "ask the coordinator for its new one")
+        with _only_one(self.home.folder):
+            self._enrolled(settings)
+            flower_folder(self.home)
+            (self.home.folder / "logs").mkdir(mode=0o700, exist_ok=True)
+            supervisor = Supervisor(self.say)
+            try:
+                self._keep(supervisor, Coordinator(address, root, self.say))
+            finally:
+                self.say("stopping")
+                supervisor.stop()
+
+    def _enrolled(self, settings: HomeSettings) -> None:
+        """Make the node key of a home that has none yet."""
+        if not (self.home.folder / NODE_KEY).exists():
+            key = open_keystore(self.home.keystore(settings), self.password)
+            enrol(self.home.folder, settings.site.name, key)
+            self.say(f"made a node key: give {self.home.folder / ENROLMENT} to the coordinator")
+
+    def _keep(self, supervisor: Supervisor, coordinator: Coordinator) -> None:
+        log = GuardNews(self.home.log)
+        supervisor.start(self._guard())
+        if not self._await_guard(supervisor):
+            return
+        supervisor.start(self._supernode())
+        while not self.stopped.wait(_LOOK_SECONDS):
+            supervisor.look()
+            for words in log.news():
+                self.say(words)
+            coordinator.look(time.monotonic())
+
+    def _await_guard(self, supervisor: Supervisor) -> bool:
+        """Wait for the guard, which has a table to read; without it nothing could be signed."""
+        guard = GuardClient(self.home.socket, _GUARD_SECONDS)
+        while not self.stopped.wait(_LOOK_SECONDS):
+            supervisor.look()
+            try:
+                guard.identity()
+                return True
+            except GuardError:
+                continue
+        return False
+
+    def _guard(self) -> Program:
+        return Program(
+            GUARD,
+            lambda: module_command("client.guard", str(self.home.folder)),
+            self.home.folder / "logs" / "guard.log",
+            on_line=self.say,
+            # In the environment of the guard alone; it takes it out before it does anything.
+            environment={**os.environ, PASSWORD_VARIABLE: self.password},
+        )
+
+    def _supernode(self) -> Program:
+        return Program(
+            SUPERNODE,
+            lambda: module_command("client.supernode", str(self.home.folder)),
+            self.home.folder / "logs" / "supernode.log",
+            on_line=heard(self.say),
+            environment=supernode_environment(self.home, os.environ),
+        )
+
+
+@dataclass
+class Coordinator:
+    """Looks now and then whether the coordinator answers, and says so when that changes."""
+
+    address: Address
+    root: Path
+    say: Say
+    _next: float = 0.0
+    _trouble: str | None = None
+
+    def look(self, now: float) -> None:
+        """Greet the coordinator if it is time to."""
+        if now < self._next:
+            return
+        trouble = None
+        try:
+            greet(self.address, self.root, timeout_seconds=3.0)
+        except (PeerAway, CertificateExpired) as error:
+            trouble = f"{error} Trying on"
+        except TransportError as error:
+            trouble = str(error)
+        # After the call, which may take a while when nobody is there.
+        self._next = now + _GREET_SECONDS
+        if trouble is not None and trouble != self._trouble:
+            self.say(trouble)
+        elif trouble is None and self._trouble is not None:
+            self.say(f"the coordinator at {self.address} answers")
+        self._trouble = trouble
+
+
+class GuardNews:
+    """Reads the guard's log as it grows, and puts each line into words."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._at = path.stat().st_size
+
+    def news(self) -> Iterator[str]:
+        """Tell of what was added since the last call."""
+        with self._path.open("rb") as file:
+            file.seek(self._at)
+            data = file.read()
+        whole = data[: data.rfind(b"\n") + 1]
+        self._at += len(whole)
+        for line in whole.splitlines():
+            try:
+                words = guard_sentence(parse_canonical(line, "line"))
+            except ProtocolError:
+                words = "a line of the guard's log cannot be read: see `wardround site history`"
+            if words:
+                yield words
+
+
+def guard_sentence(line: Any) -> str | None:
+    """Put a line of the guard's log into words; None for what is said elsewhere."""
+    if line["kind"] == "signed":
+        return (
+            f"signed round {line['round']} of study {line['study'][:10]}…: "
+            f"weight {line['weight']:,}, {line['update_bytes']:,} bytes of update leave"
+        )
+    if line["kind"] == "released":
+        return f"a model was measured: {len(line['measures'])} numbers leave"
+    if line["kind"] == "refused":
+        return f"REFUSED ({line['error']}): {line['words']}"
+    return None
+
+
+@contextmanager
+def _only_one(folder: Path) -> Iterator[None]:
+    descriptor = os.open(folder / "run.lock", os.O_WRONLY | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(descriptor)
+        raise SiteRunning(folder) from error
+    try:
+        yield
+    finally:
+        os.close(descriptor)

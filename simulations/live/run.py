@@ -1,0 +1,215 @@
+"""A whole network on one machine: a chain, a coordinator and its sites, each its own process."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+from ledger.chain import Chain, open_chain
+from ledger.durable_anvil import JOURNAL_FILE
+from ledger.errors import AnvilFailed, ChainUnreachable
+from protocol.errors import ScenarioError
+from protocol.identifiers import hex_of
+from simulations.finished import note_journal
+from simulations.folders import Folders
+from simulations.live.chain import genesis_text
+from simulations.live.layout import check_live, make_parties, password_file
+from simulations.live.record import SUPERVISOR, forget_processes, write_processes
+from simulations.network import Network, new_folder, new_keys, prepare
+from simulations.results import Results, collect
+from simulations.run import DEV_CHAIN_ID
+from simulations.scenario import Scenario
+from transport.certificates import free_port
+from transport.processes import ProcessMark, mark_of
+from transport.supervision import Program, Supervisor, heard, module_command
+
+_ETHER = 10**18
+_LOOK_SECONDS = 0.2
+_CHAIN_SECONDS = 60.0
+CHAIN, COORDINATOR = "chain", "coordinator"
+
+#: Told who says what.
+Tell = Callable[[str, str], None]
+
+
+@dataclass
+class LiveNetwork:
+    """A network that is being run.
+
+    Attributes:
+        folder: new or empty.
+        tell: told who says what.
+        now: the time, with a zone.
+        stopped: set when it is to end.
+    """
+
+    folder: Path
+    tell: Tell
+    now: Callable[[], datetime]
+    stopped: threading.Event
+    _supervisor: Supervisor = field(init=False)
+    _written: dict[str, ProcessMark] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._supervisor = Supervisor(lambda words: self.tell(SUPERVISOR, words))
+
+    def run(
+        self, scenario: Scenario, text: str, data_dir: Path | None, *, keep: bool = False
+    ) -> Results | None:
+        """Start everything, see the study to its end, and end everything.
+
+        Args:
+            scenario: what to run.
+            text: its TOML, kept in the folder for readers.
+            data_dir: folder with the user's own copies of data files.
+            keep: leave everything running after the study, until stopped.
+
+        Returns:
+            The study's results; None when stopped before its end.
+
+        Raises:
+            ScenarioError: the scenario cannot run on real processes, or the folder is in use.
+            WardroundError: data, chain or study fail; see each.
+        """
+        check_live(scenario)
+        started = time.monotonic()
+        folders = new_folder(self.folder)
+        (self.folder / "logs").mkdir()
+        (self.folder / "scenario.toml").write_text(text, encoding="utf-8")
+        try:
+            with self._chain(folders, scenario) as chain:
+                network = self._prepare(scenario, folders, chain, data_dir)
+                if not self._finish(network):
+                    return None
+                self.tell(SUPERVISOR, "summing up")
+                results = collect(network, time.monotonic() - started)
+                while keep and not self.stopped.wait(_LOOK_SECONDS):
+                    self._look()
+                return results
+        finally:
+            self.tell(SUPERVISOR, "ending every process")
+            self._supervisor.stop()
+            forget_processes(self.folder)
+            journal = self.folder / "chain" / JOURNAL_FILE
+            if folders.network.exists() and journal.exists():
+                shutil.copyfile(journal, folders.journal)
+                note_journal(folders)
+
+    @contextmanager
+    def _chain(self, folders: Folders, scenario: Scenario) -> Iterator[Chain]:
+        keys = new_keys(folders)
+        self._keys = keys
+        port, now = free_port(), int(self.now().timestamp())
+        balances = dict.fromkeys(keys.addresses, 10_000 * _ETHER)
+        genesis = genesis_text(DEV_CHAIN_ID, now, balances)
+        self._start(
+            CHAIN, "simulations.live.chain", str(folders.root / "chain"), str(port), genesis
+        )
+        chain = self._opened(f"http://127.0.0.1:{port}")
+        try:
+            yield chain
+        finally:
+            chain.close()
+
+    def _opened(self, url: str) -> Chain:
+        deadline = time.monotonic() + _CHAIN_SECONDS
+        while time.monotonic() < deadline and self._supervisor.is_running(CHAIN):
+            try:
+                return open_chain(url, DEV_CHAIN_ID)
+            except ChainUnreachable:
+                time.sleep(_LOOK_SECONDS)
+        raise AnvilFailed(f"no chain at {url}; its log is in {self.folder / 'logs'}")
+
+    def _prepare(
+        self, scenario: Scenario, folders: Folders, chain: Chain, data_dir: Path | None
+    ) -> Network:
+        def say(words: str) -> None:
+            self.tell(SUPERVISOR, words)
+
+        network = prepare(scenario, folders, self._keys, chain, data_dir=data_dir, say=say)
+        address = make_parties(network, self.now(), say)
+        say(f"study        {hex_of(network.study)}")
+        say(f"contract     {network.contract.address} on chain {chain.chain_id} at {chain.url}")
+        say(f"coordinator  {address}, folder {folders.coordinator}")
+        say(f"sites        {', '.join(party.name for party in network.parties)} in {folders.sites}")
+        return network
+
+    def _finish(self, network: Network) -> bool:
+        """Run every party until the coordinator is done; False when stopped before."""
+        folders = network.folders
+        self._start(
+            COORDINATOR, "wardround", "coordinator", "run", str(folders.coordinator), once=True
+        )
+        for party in network.parties:
+            self._start(
+                party.name,
+                *("wardround", "site", "run", str(folders.sites / party.name)),
+                *("--password-file", str(password_file(folders.root, party.name))),
+            )
+        while not self.stopped.wait(_LOOK_SECONDS):
+            self._look()
+            if self._supervisor.ended(COORDINATOR):
+                return True
+        return False
+
+    def _start(self, name: str, module: str, *arguments: str, once: bool = False) -> None:
+        self._supervisor.start(
+            Program(
+                name,
+                lambda: module_command(module, *arguments),
+                self.folder / "logs" / f"{name}.log",
+                on_line=self._listener(name),
+                once=once,
+            )
+        )
+        self._note()
+
+    def _listener(self, name: str) -> Callable[[str], None]:
+        if name == CHAIN:
+            return heard(lambda words: self.tell(name, words))
+        # Parties put the time before what they say; so does whoever listens to us.
+        return lambda line: self.tell(name, line[9:] if line[2:3] == ":" else line)
+
+    def _look(self) -> None:
+        self._supervisor.look()
+        self._note()
+
+    def _note(self) -> None:
+        """Keep the list of processes as it is now."""
+        mine = mark_of(os.getpid()) if not self._written else self._written[SUPERVISOR]
+        assert mine is not None  # this very process
+        now = {SUPERVISOR: mine, **self._supervisor.marks}
+        if now != self._written:
+            write_processes(self.folder, now)
+            self._written = now
+
+
+def with_changes(
+    scenario: Scenario, *, sites: int | None, rounds: int | None, seed: int | None
+) -> Scenario:
+    """Change what the command line may change of a scenario.
+
+    Raises:
+        ScenarioError: its data comes from a fixed number of hospitals.
+    """
+    changes = {"rounds": rounds, "seed": seed}
+    study = scenario.study.model_copy(update={k: v for k, v in changes.items() if v is not None})
+    update: dict[str, object] = {"study": study}
+    if sites is not None:
+        if "sites" not in scenario.data.arguments:
+            reason = (
+                f"its data, {scenario.data.name}, comes from hospitals of its own: drop --sites"
+            )
+            raise ScenarioError(scenario.study.name, reason)
+        arguments = {**scenario.data.arguments, "sites": sites}
+        update["data"] = scenario.data.model_copy(update={"arguments": arguments})
+        least = min(scenario.aggregation.min_sites, sites)
+        update["aggregation"] = scenario.aggregation.model_copy(update={"min_sites": least})
+    return scenario.model_copy(update=update)
