@@ -158,11 +158,13 @@ class WardroundStrategy(Strategy):
                 if attempt == self.attempts:
                     raise
         assert self._closed is not None
-        self._tell(grid, config, self._closed.facts, started)
+        self._tell(grid, self._closed.facts, started)
 
-    def _tell(self, grid: Grid, config: ConfigRecord, facts: RoundFacts, started: float) -> None:
+    def _tell(self, grid: Grid, facts: RoundFacts, started: float) -> None:
         """Let the sites measure a round's model, and tell of the round."""
         assert self._position is not None
+        # As the record before the next round: a site measures only a model that the chain has.
+        config = ConfigRecord(self._assignment(self._position).fields())
         number, arrays = facts.manifest.round, _vector_record(self._position.base)
         with durable(Step.MODEL_MEASURED):
             messages = self.configure_evaluate(number, arrays, config, grid)
@@ -177,8 +179,7 @@ class WardroundStrategy(Strategy):
         last, started = self._position.round - 1, time.monotonic()
         if last == 0 or self.is_told(last):
             return
-        config = ConfigRecord(self._assignment(self._position).fields())
-        self._tell(grid, config, self.session.facts_of(last), started)
+        self._tell(grid, self.session.facts_of(last), started)
 
     def _assignment(self, position: Position) -> Assignment:
         return Assignment(

@@ -63,15 +63,12 @@ FOREIGN: dict[str, frozenset[str]] = {
 UNPICKLERS = frozenset({"pickle", "_pickle", "cPickle", "cloudpickle", "dill", "joblib", "shelve"})
 
 # Flower and the user start here; below, time is an argument.
-ENTRY_POINTS = frozenset(
-    {
-        "wardround.py",
-        "client/client_app.py",
-        "coordinator/server_app.py",
-        "contracts/build.py",
-        "coordinator/commands.py",
-    }
-)
+# fmt: off
+ENTRY_POINTS = frozenset({
+    "wardround.py", "client/client_app.py", "coordinator/server_app.py", "contracts/build.py",
+    "client/site_commands.py", "coordinator/commands.py", "simulations/live/commands.py",
+})
+# fmt: on
 CLOCKS = frozenset({"datetime.now", "datetime.utcnow", "datetime.today", "date.today"})
 
 

@@ -13,13 +13,13 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from coordinator.rounds_file import read_rounds
 from ledger.chain import connected
 from ledger.errors import ChainError
 from protocol.errors import ScenarioError
 from simulations.finished import read_network
 from simulations.folders import Folders
 from simulations.live.record import SUPERVISOR, forget_processes, read_processes
-from simulations.results import read_rounds
 from simulations.scenario import load_scenario
 from simulations.screen import rewards_table, rounds_table
 from transport.processes import end_all, running, with_descendants
