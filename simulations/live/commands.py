@@ -16,9 +16,9 @@ from rich.table import Table
 from coordinator.rounds_file import read_rounds
 from ledger.chain import connected
 from ledger.errors import ChainError
+from ledger.finished import read_network
+from ledger.folders import Folders
 from protocol.errors import ScenarioError
-from simulations.finished import read_network
-from simulations.folders import Folders
 from simulations.live.record import SUPERVISOR, forget_processes, read_processes
 from simulations.scenario import load_scenario
 from simulations.screen import rewards_table, rounds_table

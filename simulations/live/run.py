@@ -15,10 +15,10 @@ from pathlib import Path
 from ledger.chain import Chain, open_chain
 from ledger.durable_anvil import JOURNAL_FILE
 from ledger.errors import AnvilFailed, ChainUnreachable
+from ledger.finished import note_journal
+from ledger.folders import Folders
 from protocol.errors import ScenarioError
 from protocol.identifiers import hex_of
-from simulations.finished import note_journal
-from simulations.folders import Folders
 from simulations.live.chain import genesis_text
 from simulations.live.layout import check_live, make_parties, password_file
 from simulations.live.record import SUPERVISOR, forget_processes, write_processes
