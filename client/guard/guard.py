@@ -6,32 +6,26 @@ site's approvals or from the site's own table, it reads there; a vector it is gi
 
 from __future__ import annotations
 
-import hashlib
-import hmac
-import math
 import os
 import threading
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
 from client.guard.approvals import Approval, Approvals
 from client.guard.book import Book, RoundKey
+from client.guard.budget import Budget
 from client.guard.chain import ChainReader
+from client.guard.contents import check_update, read_report, same_report
 from client.guard.errors import (
     AlreadySigned,
     BaseModelWrong,
-    BudgetExhausted,
     ChainSilent,
     CodeChanged,
     EvaluationOff,
     ExamplesWrong,
     MetricNotAllowed,
     NotAMember,
-    PrivacyRefused,
-    ReportWrong,
     RequestMalformed,
     RoundNotOpen,
     StudyNotApproved,
@@ -57,31 +51,19 @@ from client.guard.requests import (
 from client.guard.tables import TableFacts, count_rows
 from client.home import Home
 from client.settings import MEASURE_NAMES, HomeSettings
-from client.sources.errors import ScalingNotPrivate
-from client.sources.prepare import check_private
-from client.sources.settings import DataSettings
-from learning.privacy.accountant import Mechanism, PrivacyAccount, mechanism_of
 from ledger.errors import ChainError, ContractReverted
 from ledger.study_state import OpenRound, SiteSlot
-from protocol.canonical import canonical_bytes, sha256_digest
+from protocol.canonical import sha256_digest
 from protocol.contribution import Entry
-from protocol.errors import OutOfRange, ProtocolError
+from protocol.errors import ProtocolError
 from protocol.fixed_point import (
-    BLOCK,
     Int32Vector,
-    add_exact,
-    largest_magnitude,
     vector_from_bytes,
 )
 from protocol.identifiers import SiteAddress, StudyId, bytes32, hex_of
 from protocol.merkle import vector_root
 from protocol.record import Closing
-from protocol.report import Report, parse_report
-from protocol.study import StudySpec, Table
-
-_NOISE = b"wardround/guard/noise/1"
-#: Two computations of one epsilon may round differently.
-_TOLERANCE = 1e-9
+from protocol.study import Table
 
 #: Reads so many bytes of a vector that follows the request.
 ReadBytes = Callable[[int], bytes]
@@ -104,6 +86,7 @@ class Guard:
         self._approvals = Approvals(home.approvals, address)
         self._chain = ChainReader(settings.chain)
         self._book = Book(log.kept)
+        self._budget = Budget(self._book, log, settings, key)
         self._facts: dict[RoundKey, TableFacts] = {}
         self._lock = threading.RLock()
 
@@ -178,21 +161,7 @@ class Guard:
             raise CodeChanged(hex_of(approval.code), request.code)
         key, _ = self._round(approval, request.round, request.previous)
         facts = self._facts[key] = self.check_table()
-        spec = approval.spec
-        if spec.privacy is None:
-            if self._settings.policy.max_epsilon is not None:
-                raise PrivacyRefused(
-                    "the study asks for no privacy of single rows, and [policy] max_epsilon "
-                    "bounds what this table may give away"
-                )
-            return Begun(secret=None, account=None)
-        before = self._spend(approval, key, facts)
-        secret = hmac.new(
-            self._key,
-            _NOISE + canonical_bytes([key.fields(), self._table, facts.rows, request.code]),
-            hashlib.sha256,
-        )
-        return Begun(secret="0x" + secret.hexdigest(), account=before.model_dump(mode="json"))
+        return self._budget.begin(approval, key, facts)
 
     def _sign(
         self, request: AskSign, approval: Approval, base: Int32Vector, update: Int32Vector
@@ -211,15 +180,21 @@ class Guard:
         known = self._book.signed(key)
         if known is not None:
             return _again(known, entry, request, approval.study)
-        report = self._report(request, approval)
+        report = read_report(
+            request.report.encode(),
+            approval,
+            request.round,
+            self.address,
+            self._settings.policy.metrics,
+        )
         facts = self._facts.get(key) or self.check_table()
         if report.examples != facts.examples:
             raise ExamplesWrong("training rows", facts.examples, report.examples)
         limit = min(slot.max_weight, facts.examples)
         if not 1 <= request.weight <= limit:
             raise WeightTooHigh(request.weight, limit)
-        norm = self._check_update(update, base, approval.spec)
-        self._check_privacy(report, approval, key, facts)
+        norm = check_update(update, base, approval.spec, self._settings.policy.max_update_norm)
+        self._budget.check(report, approval, key, facts)
         statement = entry.contribution(approval.study, request.round, key.base)
         signature = statement.sign(self._chain.domain(), self._key)
         # Durable before it leaves: after a crash here the same is asked again, and found.
@@ -271,10 +246,6 @@ class Guard:
 
     # ---------------------------------------------------------------- the checks
 
-    @property
-    def _table(self) -> str:
-        return self._settings.data.name
-
     def _approval(self, study: str) -> Approval:
         found = StudyId(bytes32(study, "study"))
         with self._lock:
@@ -312,112 +283,6 @@ class Guard:
             raise NotAMember(self.address, approval.study, number)
         return RoundKey(approval.study, number, closing.record.model), slot
 
-    def _report(self, request: AskSign, approval: Approval) -> Report:
-        try:
-            report = parse_report(request.report.encode())
-        except ProtocolError as error:
-            for name in _strange_metrics(request.report):
-                raise MetricNotAllowed(name) from None
-            raise ReportWrong("form", f"is wrong: {error}") from None
-        if report.code != hex_of(approval.code):
-            raise CodeChanged(hex_of(approval.code), report.code)
-        expected = {
-            "study": hex_of(approval.study),
-            "round": request.round,
-            "site": self.address.lower(),
-        }
-        for name, value in expected.items():
-            if getattr(report, name) != value:
-                raise ReportWrong(name, f"is {getattr(report, name)}, not {value}")
-        # The loss of private training is made from rows without noise.
-        private = approval.spec.privacy is not None
-        allowed = set() if private else set(self._settings.policy.metrics)
-        for name in sorted(set(report.metrics) - allowed):
-            raise MetricNotAllowed(name)
-        return report
-
-    def _check_update(self, update: Int32Vector, base: Int32Vector, spec: StudySpec) -> float:
-        """See that an update is in range; give its norm in real units."""
-        largest = largest_magnitude(update)
-        if largest > spec.update_limit:
-            raise UpdateOutOfRange("a coordinate", largest, spec.update_limit)
-        try:
-            add_exact(base, update)
-        except OutOfRange as error:
-            raise UpdateOutOfRange("the model with it, a coordinate", error.value, 2**31) from None
-        squares = sum(
-            float(np.square(update[start : start + BLOCK].astype(np.float64)).sum())
-            for start in range(0, update.size, BLOCK)
-        )
-        norm = math.sqrt(squares) * 2.0**-spec.aggregation.scale_bits
-        limit = self._settings.policy.max_update_norm
-        if limit is not None and norm > limit:
-            raise UpdateOutOfRange("the norm", norm, limit)
-        return norm
-
-    # ---------------------------------------------------------------- privacy
-
-    def _spend(self, approval: Approval, key: RoundKey, facts: TableFacts) -> PrivacyAccount:
-        """Book what a round costs, once; give what the study had cost before it."""
-        spec, rows = approval.spec, facts.examples
-        assert spec.privacy is not None  # asked for by the caller
-        policy, table = self._settings.policy, self._table
-        if isinstance(self._settings.data, DataSettings):
-            try:
-                check_private(self._settings.data, spec)
-            except ScalingNotPrivate as error:
-                raise PrivacyRefused(str(error)) from None
-        known = self._book.spent(key, table, facts.rows)
-        before = self._book.account_of_study(approval.study, known)
-        if known is not None:
-            return before
-        mechanism = mechanism_of(spec.training, spec.privacy, rows)
-        delta = spec.privacy.delta
-        if delta * rows >= 1 or policy.delta * rows >= 1:
-            raise PrivacyRefused(f"delta is not below 1 / {rows}, one over this site's rows")
-        epsilon = _with(before, mechanism).epsilon(delta)
-        target = spec.privacy.target_epsilon
-        if target is not None and epsilon > target:
-            raise BudgetExhausted("the study", epsilon, target, delta)
-        if policy.max_epsilon is not None:
-            whole = _with(self._book.account_of_table(table), mechanism).epsilon(policy.delta)
-            if whole > policy.max_epsilon:
-                raise BudgetExhausted(f"table {table}", whole, policy.max_epsilon, policy.delta)
-        # Durable before the secret leaves, so a crash can only make the account too high.
-        line = self.log.append(
-            "spent",
-            **key.fields(),
-            table=table,
-            rows=facts.rows,
-            mechanism=mechanism.model_dump(mode="json"),
-        )
-        self._book.take(line)
-        return before
-
-    def _check_privacy(
-        self, report: Report, approval: Approval, key: RoundKey, facts: TableFacts
-    ) -> None:
-        """See that what a report states as spent is what was booked."""
-        privacy = approval.spec.privacy
-        if privacy is None:
-            if self._settings.policy.max_epsilon is not None:
-                raise PrivacyRefused("the study asks for no privacy, and this table has a budget")
-            if report.privacy is not None:
-                raise ReportWrong("privacy", "is stated, but the study asks for none")
-            return
-        known = self._book.spent(key, self._table, facts.rows)
-        if known is None:
-            raise PrivacyRefused("nothing was booked for this round: begin it first")
-        before = self._book.account_of_study(approval.study, known)
-        epsilon = _with(before, known.mechanism).epsilon(privacy.delta)
-        stated = report.privacy
-        if (
-            stated is None
-            or stated.delta != privacy.delta
-            or not math.isclose(stated.epsilon, epsilon, rel_tol=_TOLERANCE)
-        ):
-            raise ReportWrong("privacy", f"is not epsilon {epsilon:.6g} at {privacy.delta:g}")
-
     # ---------------------------------------------------------------- the chain
 
     def _ask(self, question: Callable[[Any], Any]) -> Any:
@@ -447,27 +312,10 @@ def _closing(text: str) -> Closing:
         raise RequestMalformed(str(error)) from None
 
 
-def _with(account: PrivacyAccount, mechanism: Mechanism) -> PrivacyAccount:
-    return account.compose(PrivacyAccount(mechanisms=[mechanism]))
-
-
-def _strange_metrics(report: str) -> list[str]:
-    """Name the metrics that made a report malformed, if that is what did."""
-    # The report's own parser names only that something is wrong.
-    from protocol.canonical import parse_canonical
-    from protocol.report import METRIC_NAMES
-
-    try:
-        metrics = parse_canonical(report.encode(), "report")["metrics"]
-        return sorted(str(name) for name in set(metrics) - METRIC_NAMES)
-    except (ProtocolError, KeyError, TypeError):
-        return []
-
-
 def _again(known: Line, entry: Entry, request: AskSign, study: StudyId) -> SignedAnswer:
     """Give the signature that was given before, to the same contribution."""
     same = known["update"] == hex_of(entry.update) and known["weight"] == entry.weight
-    if not same or not _same_report(known["report"], request.report):
+    if not same or not same_report(known["report"].encode(), request.report.encode()):
         raise AlreadySigned(study, request.round, known["update"])
     signed = replace(
         entry,
@@ -475,16 +323,6 @@ def _again(known: Line, entry: Entry, request: AskSign, study: StudyId) -> Signe
         signature=bytes.fromhex(known["signature"][2:]),
     )
     return _answer(signed, known["report"])
-
-
-def _same_report(known: str, asked: str) -> bool:
-    """Whether two reports differ in nothing but how long training took."""
-    try:
-        reports = [parse_report(text.encode()) for text in (known, asked)]
-    except ProtocolError:
-        return False
-    first, second = (one.model_copy(update={"seconds": 0.0}) for one in reports)
-    return first == second
 
 
 def _answer(entry: Entry, report: str) -> SignedAnswer:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -18,12 +17,15 @@ from client.guard.approvals import Approval, Approvals
 from client.guard.guard import Guard
 from client.guard.log import GuardLog, Line, read_log
 from client.guard.server import GuardServer
-from client.guard.signer import GuardClient
+from client.guard.signer import GuardClient, GuardSigner
 from client.home import Home, make_home
 from client.keystore import keystore_address
+from client.signing import Draft
 from client.site import Site
 from protocol.canonical import canonical_bytes
-from protocol.messages import Assignment
+from protocol.fixed_point import vector_bytes
+from protocol.identifiers import hex_of
+from protocol.messages import Assignment, Delivery
 from protocol.record import StudyParams, genesis_closing
 from protocol.study import StudySpec
 from simulations.network import Network
@@ -112,11 +114,46 @@ class Ward:
     def site(self) -> Site:
         return open_home(str(self.home.folder))(self.network.study)
 
+    def drafted(self) -> tuple[dict[str, Any], tuple[bytes, bytes]]:
+        """What honest code would ask the guard to sign: the request and its two vectors."""
+        drafts: list[Draft] = []
+
+        class Kept(GuardSigner):
+            def sign(self, draft: Draft) -> Delivery:
+                drafts.append(draft)
+                raise _Enough
+
+        site = self.site()
+        assert isinstance(site.signer, GuardSigner)
+        with suppress(_Enough):
+            signer = Kept(self.client, site.signer.site)
+            replace(site, signer=signer).contribute(self.task, self.network.initial.values)
+        (draft,) = drafts
+        base, update = vector_bytes(draft.base), vector_bytes(draft.update)
+        request = {
+            "ask": "sign",
+            "study": hex_of(self.network.study),
+            "round": 1,
+            "previous": hex_of(draft.task.previous.encode()),
+            "weight": draft.weight,
+            "report": draft.report.encode().decode(),
+            "base_bytes": len(base),
+            "update_bytes": len(update),
+        }
+        return request, (base, update)
+
     def log(self) -> list[Line]:
         return list(read_log(self.home.log))
 
     def refusals(self) -> list[str]:
         return [line["error"] for line in self.log() if line["kind"] == "refused"]
+
+    def signed(self) -> list[Line]:
+        return [line for line in self.log() if line["kind"] == "signed"]
+
+
+class _Enough(Exception):
+    """The draft is all that was wanted."""
 
 
 @pytest.fixture
@@ -130,6 +167,3 @@ def home(network: Network, tmp_path: Path) -> Home:
 def ward(network: Network, home: Home) -> Iterator[Ward]:
     with guarded(network, home) as guard:
         yield Ward(network, home, guard)
-
-
-__all__ = ["NOW", "PASSWORD", "Callable", "Ward", "approve", "guarded", "make", "os", "replace"]

@@ -1,0 +1,449 @@
+"""A hostile coordinator against the guard: whatever it makes the training code ask, by name."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from client.client_app import open_home
+from client.guard.errors import GuardRefused
+from client.guard.requests import Begun, Opened, Released, SignedAnswer
+from client.home import Home
+from learning.datasets import Table, load_table, save_table
+from protocol.canonical import canonical_bytes
+from protocol.contribution import Entry
+from protocol.errors import StudyMismatch
+from protocol.fixed_point import vector_bytes
+from protocol.identifiers import hex_of
+from protocol.merkle import vector_root
+from protocol.record import genesis_closing
+from protocol.report import parse_report
+from simulations.network import Network
+from tests.client.guard.conftest import Ward, approve, guarded, make
+from tests.integration.networks import small_scenario
+
+Request = dict[str, Any]
+Parts = tuple[bytes, bytes]
+
+
+def refused(ward: Ward, request: Request, parts: tuple[bytes, ...] = (), kind: Any = None) -> str:
+    """Ask for something, see that it is refused and that the log says so; give the name."""
+    before = len(ward.log())
+    with pytest.raises(GuardRefused) as refusal:
+        ward.client.ask(kind or SignedAnswer, request, parts)
+    (line,) = ward.log()[before:]
+    assert (line["kind"], line["error"]) == ("refused", refusal.value.name)
+    assert line["words"] == refusal.value.words[:600]
+    assert line["ask"] == request["ask"]
+    return refusal.value.name
+
+
+# ---------------------------------------------------------------- what is signed
+
+
+def test_contribution_when_all_is_well_is_signed_and_written_down(ward: Ward) -> None:
+    delivery, update = ward.site().contribute(ward.task, ward.network.initial.values)
+    entry = delivery.entry
+    statement = entry.contribution(ward.network.study, 1, ward.network.params.initial_model)
+    statement.check_signature(ward.network.contract.domain, entry.signature)
+    assert entry.update == vector_root(vector_bytes(update))
+    assert entry.weight == len(ward.network.parties[0].data.train)
+    (line,) = ward.signed()
+    assert (line["update"], line["weight"]) == (hex_of(entry.update), entry.weight)
+    assert (line["signature"], line["report"]) == (
+        hex_of(entry.signature),
+        delivery.report.decode(),
+    )
+    assert line["update_bytes"] == len(vector_bytes(update))
+
+
+def test_update_when_guarded_is_the_simulations(ward: Ward, network: Network) -> None:
+    """The same rows, name and seed give the same root, wherever the key is."""
+    from client.client_app import open_site
+
+    plain = open_site(str(network.folders.sites / network.parties[0].name))
+    expected, _ = plain.contribute(ward.task, network.initial.values)
+    found, _ = ward.site().contribute(ward.task, network.initial.values)
+    assert found.entry.update == expected.entry.update
+
+
+def test_same_contribution_when_asked_again_has_the_same_signature(ward: Ward) -> None:
+    first, _ = ward.site().contribute(ward.task, ward.network.initial.values)
+    second, _ = ward.site().contribute(ward.task, ward.network.initial.values)
+    # Training took another time, so the report would be another: the first one is given again.
+    assert first == second
+    assert len(ward.signed()) == 1
+
+
+def test_same_contribution_when_the_guard_was_restarted_has_the_same_signature(
+    network: Network, home: Home
+) -> None:
+    deliveries = []
+    for _ in range(2):
+        with guarded(network, home) as guard:
+            ward = Ward(network, home, guard)
+            delivery, _ = ward.site().contribute(ward.task, network.initial.values)
+            deliveries.append(delivery)
+    assert deliveries[0] == deliveries[1]
+
+
+# ---------------------------------------------------------------- what is refused
+
+
+def reported(request: Request, **changes: Any) -> Request:
+    report = {**json.loads(request["report"]), **changes}
+    return {**request, "report": canonical_bytes(report).decode()}
+
+
+def with_update(request: Request, parts: Parts, update: np.ndarray[Any, Any]) -> Any:
+    data = update.astype("<i4").tobytes()
+    return {**request, "update_bytes": len(data)}, (parts[0], data)
+
+
+def vector(data: bytes) -> Any:
+    return np.frombuffer(data, "<i4").copy()
+
+
+Change = Callable[[Request, Parts], tuple[Request, tuple[bytes, ...]]]
+BAD_DIGEST = "0x" + "ab" * 32
+
+HOSTILE: dict[str, tuple[Change, str]] = {
+    "a study that is not approved": (
+        lambda r, p: ({**r, "study": BAD_DIGEST}, p),
+        "StudyNotApproved",
+    ),
+    "the next round": (lambda r, p: (reported({**r, "round": 2}, round=2), p), "RoundNotOpen"),
+    "an old record": (
+        lambda r, p: ({**r, "previous": hex_of(genesis_closing(b"\x07" * 32).encode())}, p),  # type: ignore[arg-type]
+        "BaseModelWrong",
+    ),
+    "another model": (lambda r, p: (r, ((vector(p[0]) + 1).tobytes(), p[1])), "BaseModelWrong"),
+    "weight above the rows": (
+        lambda r, p: ({**r, "weight": r["weight"] + 1}, p),
+        "WeightTooHigh",
+    ),
+    "no weight": (lambda r, p: ({**r, "weight": 0}, p), "WeightTooHigh"),
+    "absurd weight": (lambda r, p: ({**r, "weight": 2**50}, p), "WeightTooHigh"),
+    "more examples than rows": (lambda r, p: (reported(r, examples=41), p), "ExamplesWrong"),
+    "changed code": (lambda r, p: (reported(r, code=BAD_DIGEST), p), "CodeChanged"),
+    "a metric of its own": (
+        lambda r, p: (reported(r, metrics={"row_17": 1.0}), p),
+        "MetricNotAllowed",
+    ),
+    "report of another study": (lambda r, p: (reported(r, study=BAD_DIGEST), p), "ReportWrong"),
+    "report of another round": (lambda r, p: (reported(r, round=9), p), "ReportWrong"),
+    "report of another site": (
+        lambda r, p: (reported(r, site="0x" + "ab" * 20), p),
+        "ReportWrong",
+    ),
+    "a field more": (lambda r, p: (reported(r, note="hello"), p), "ReportWrong"),
+    "spent privacy": (
+        lambda r, p: (reported(r, privacy={"epsilon": 1, "delta": 0.001}), p),
+        "ReportWrong",
+    ),
+    "no report": (lambda r, p: ({**r, "report": ""}, p), "ReportWrong"),
+    "report with spaces": (lambda r, p: ({**r, "report": r["report"] + " "}, p), "ReportWrong"),
+    "an update too short": (lambda r, p: with_update(r, p, vector(p[1])[:-1]), "UpdateOutOfRange"),
+    "an update too long": (
+        lambda r, p: with_update(r, p, np.append(vector(p[1]), 1)),
+        "UpdateOutOfRange",
+    ),
+    "an absurd length": (lambda r, p: ({**r, "update_bytes": 2**50}, p), "UpdateOutOfRange"),
+    "a coordinate beyond the bound": (
+        lambda r, p: with_update(r, p, np.full(7, 2**24 + 1)),
+        "UpdateOutOfRange",
+    ),
+    "the lowest integer": (
+        lambda r, p: with_update(r, p, np.full(7, -(2**31))),
+        "UpdateOutOfRange",
+    ),
+    "bytes missing": (lambda r, p: (r, (p[0], p[1][:-1])), "RequestMalformed"),
+    "a field missing": (
+        lambda r, p: ({k: v for k, v in r.items() if k != "weight"}, p),
+        "RequestMalformed",
+    ),
+    "a question unknown": (lambda r, p: ({**r, "ask": "key"}, p), "RequestMalformed"),
+    "a weight in words": (lambda r, p: ({**r, "weight": "40"}, p), "RequestMalformed"),
+    "a padded record": (
+        lambda r, p: ({**r, "previous": "0x" + "ff" * 288}, p),
+        "RequestMalformed",
+    ),
+}
+
+
+@pytest.mark.parametrize("how", HOSTILE)
+def test_guard_when_asked_for_what_must_not_leave_refuses_by_name(ward: Ward, how: str) -> None:
+    request, parts = ward.drafted()
+    change, name = HOSTILE[how]
+    changed, sent = change(request, parts)
+    if how == "bytes missing":
+        # Half a vector and then nothing: the other side hangs up.
+        _hang_up(ward, changed, sent)
+        assert ward.refusals() == [name]
+    else:
+        assert refused(ward, changed, sent) == name
+    assert ward.signed() == []
+    # It was the change that was refused: the same without it is signed.
+    ward.client.ask(SignedAnswer, request, parts)
+    assert len(ward.signed()) == 1
+
+
+def _hang_up(ward: Ward, request: Request, parts: tuple[bytes, ...]) -> None:
+    import socket
+
+    from client.guard.wire import Wire
+
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(str(ward.home.socket))
+        Wire(connection, 10).send(request, parts)
+        connection.shutdown(socket.SHUT_WR)
+        assert b"RequestMalformed" in connection.recv(10_000)
+
+
+def test_second_contribution_when_a_first_was_signed_is_refused(ward: Ward) -> None:
+    request, parts = ward.drafted()
+    first = ward.client.ask(SignedAnswer, request, parts)
+    other = vector(parts[1])
+    other[0] += 1
+    assert refused(ward, *with_update(request, parts, other)) == "AlreadySigned"
+    assert refused(ward, {**request, "weight": request["weight"] - 1}, parts) == "AlreadySigned"
+    loss = json.loads(request["report"])["metrics"]["train_loss"] + 0.5
+    assert refused(ward, reported(request, metrics={"train_loss": loss}), parts) == "AlreadySigned"
+    # How long training took is no other contribution.
+    again = ward.client.ask(SignedAnswer, reported(request, seconds=99), parts)
+    assert again == first
+    assert len(ward.signed()) == 1
+
+
+def test_signature_when_given_covers_what_was_sent_and_nothing_else(ward: Ward) -> None:
+    request, parts = ward.drafted()
+    answer = ward.client.ask(SignedAnswer, request, parts)
+    entry = Entry.unpack(bytes.fromhex(answer.entry[2:]))
+    assert entry.update == vector_root(parts[1])
+    assert answer.report == request["report"]
+
+
+def test_norm_when_above_the_sites_own_limit_is_refused(network: Network, tmp_path: Path) -> None:
+    home = make(network, tmp_path / "home", policy="max_update_norm = 0.01")
+    approve(network, home)
+    with guarded(network, home) as guard:
+        ward = Ward(network, home, guard)
+        assert refused(ward, *ward.drafted()) == "UpdateOutOfRange"
+
+
+def test_metric_when_the_site_withholds_it_is_refused(network: Network, tmp_path: Path) -> None:
+    home = make(network, tmp_path / "home", policy='metrics = ["auc"]')
+    approve(network, home)
+    with guarded(network, home) as guard:
+        ward = Ward(network, home, guard)
+        request, parts = ward.drafted()
+        assert refused(ward, request, parts) == "MetricNotAllowed"
+        ward.client.ask(SignedAnswer, reported(request, metrics={}), parts)
+
+
+def test_study_when_revoked_is_refused_at_once(ward: Ward) -> None:
+    from client.guard.approvals import Approvals
+
+    request, parts = ward.drafted()
+    party = ward.network.parties[0]
+    Approvals(ward.home.approvals, party.account.address).revoke(ward.network.study, 1)
+    assert refused(ward, request, parts) == "StudyNotApproved"
+
+
+def test_study_when_approved_for_another_contract_is_refused(network: Network, home: Home) -> None:
+    text = home.settings_file.read_text()
+    other = "0x" + "12" * 20
+    home.settings_file.write_text(text.replace(network.contract.address.lower(), other))
+    with guarded(network, home) as guard:
+        ward = Ward(network, home, guard)
+        request = {"ask": "open_round", "study": hex_of(network.study)}
+        assert refused(ward, request, kind=Opened) == "StudyNotApproved"
+
+
+def test_site_when_not_admitted_is_refused(network: Network, tmp_path: Path) -> None:
+    from eth_account import Account
+
+    from client.guard.approvals import Approval, Approvals
+    from client.guard.guard import Guard
+    from client.guard.log import GuardLog
+    from client.guard.requests import parse_request
+
+    home = make(network, tmp_path / "home")
+    stranger = Account.create()
+    approval = Approval(
+        network.contract.chain.chain_id,
+        network.contract.address.lower(),
+        network.params,
+        network.scenario.specification,
+        1,
+    )
+    Approvals(home.approvals, stranger.address).give(approval, bytes(stranger.key))
+    guard = Guard(
+        home, home.settings(), stranger.address, bytes(stranger.key), GuardLog(home.log, lambda: 1)
+    )
+    request = {
+        "ask": "begin",
+        "study": hex_of(network.study),
+        "round": 1,
+        "previous": hex_of(genesis_closing(network.params.initial_model).encode()),
+        "code": hex_of(network.params.code),
+    }
+    from client.guard.errors import NotAMember
+
+    with pytest.raises(NotAMember) as refusal:
+        guard.answer(parse_request(request), lambda count: b"")
+    assert refusal.value.site == stranger.address
+    guard.close()
+
+
+def test_table_when_it_changed_in_the_middle_of_a_round_is_noticed(
+    network: Network, home: Home
+) -> None:
+    with guarded(network, home) as guard:
+        ward = Ward(network, home, guard)
+        request, parts = ward.drafted()
+    table = load_table(home.folder / "train.npz")
+    save_table(Table(table.features[:-1], table.labels[:-1]), home.folder / "train.npz")
+    with guarded(network, home) as guard:
+        assert refused(Ward(network, home, guard), request, parts) == "ExamplesWrong"
+
+
+@pytest.mark.parametrize("data", [None, b"", b"PK\x03\x04 nothing"])
+def test_table_when_it_cannot_be_read_says_so(
+    network: Network, home: Home, data: bytes | None
+) -> None:
+    file = home.folder / "train.npz"
+    file.unlink() if data is None else file.write_bytes(data)
+    with guarded(network, home) as guard:
+        ward = Ward(network, home, guard)
+        previous = hex_of(genesis_closing(network.params.initial_model).encode())
+        request = {
+            "ask": "begin", "study": hex_of(network.study), "round": 1, "previous": previous,
+            "code": hex_of(network.params.code),
+        }  # fmt: skip
+        assert refused(ward, request, kind=Begun) == "TableUnusable"
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "words"),
+    [("http://127.0.0.1:1", "does not answer"), ("embedded:gone", "no chain answers")],
+)
+def test_chain_when_it_is_silent_is_a_refusal(
+    network: Network, home: Home, endpoint: str, words: str
+) -> None:
+    text = home.settings_file.read_text()
+    home.settings_file.write_text(text.replace(network.contract.chain.url, endpoint))
+    with guarded(network, home) as guard:
+        ward = Ward(network, home, guard)
+        request = {"ask": "open_round", "study": hex_of(network.study)}
+        assert refused(ward, request, kind=Opened) == "ChainSilent"
+        assert words in ward.log()[-1]["words"]
+
+
+def test_endpoint_when_one_is_away_is_passed_over(network: Network, home: Home) -> None:
+    text = home.settings_file.read_text()
+    url = network.contract.chain.url
+    home.settings_file.write_text(text.replace(f'["{url}"]', f'["http://127.0.0.1:1", "{url}"]'))
+    with guarded(network, home) as guard:
+        ward = Ward(network, home, guard)
+        found = ward.client.ask(Opened, {"ask": "open_round", "study": hex_of(network.study)})
+        assert found.round == 1
+
+
+def test_code_when_another_runs_is_refused_before_it_trains(ward: Ward) -> None:
+    """The process that trains says which code it is; whoever lies is refused when it signs."""
+    params = replace(ward.network.params, code=b"\x09" * 32)  # type: ignore[arg-type]
+    site = replace(ward.site(), code=params.code)
+    with pytest.raises(StudyMismatch):
+        site.contribute(ward.task, ward.network.initial.values)
+    spec = ward.network.scenario.specification
+    with pytest.raises(GuardRefused, match="CodeChanged"):
+        site.signer.begin(ward.task, spec, site.code)
+
+
+def test_specification_when_another_is_sent_is_never_trained_on(ward: Ward) -> None:
+    other = small_scenario(training={"learning_rate": 0.9}).specification
+    task = replace(ward.task, specification=canonical_bytes(other.document()))
+    with pytest.raises(StudyMismatch, match="specification"):
+        ward.site().contribute(task, ward.network.initial.values)
+    assert ward.signed() == []
+
+
+# ---------------------------------------------------------------- what is measured
+
+
+def test_measures_when_of_the_chains_model_leave_and_are_written_down(ward: Ward) -> None:
+    measures = ward.site().evaluate(ward.task, ward.network.initial.values)
+    assert set(measures) == {"examples", "correct", "accuracy", "log_loss", "auc"}
+    (line,) = (line for line in ward.log() if line["kind"] == "released")
+    assert line["measures"] == dict(measures)
+
+
+def test_measures_when_of_another_model_stay(ward: Ward) -> None:
+    """Who may choose the model may ask about single test rows."""
+    with pytest.raises(GuardRefused, match="BaseModelWrong"):
+        ward.site().evaluate(ward.task, ward.network.initial.values + np.int32(1))
+    task = replace(ward.task, previous=genesis_closing(b"\x02" * 32))  # type: ignore[arg-type]
+    with pytest.raises(GuardRefused, match="BaseModelWrong"):
+        ward.site().evaluate(task, ward.network.initial.values)
+    assert ward.refusals() == ["BaseModelWrong"] * 2
+
+
+def release(ward: Ward, measures: dict[str, Any]) -> Request:
+    return {
+        "ask": "release",
+        "study": hex_of(ward.network.study),
+        "round": 1,
+        "previous": hex_of(ward.task.previous.encode()),
+        "model": hex_of(ward.network.params.initial_model),
+        "measures": measures,
+    }
+
+
+@pytest.mark.parametrize(
+    ("measures", "name"),
+    [
+        ({"examples": 20, "row_3": 1}, "MetricNotAllowed"),
+        ({"examples": 21}, "ExamplesWrong"),
+        ({"auc": 0.5}, "ExamplesWrong"),
+        ({"examples": 20, "auc": "high"}, "RequestMalformed"),
+        ({f"m{n}": 1 for n in range(33)}, "RequestMalformed"),
+    ],
+)
+def test_measures_when_strange_are_refused(ward: Ward, measures: Any, name: str) -> None:
+    assert refused(ward, release(ward, measures), kind=Released) == name
+
+
+def test_measures_when_the_site_withholds_some_are_left_out(
+    network: Network, tmp_path: Path
+) -> None:
+    home = make(network, tmp_path / "home", policy='metrics = ["accuracy"]')
+    approve(network, home)
+    with guarded(network, home) as guard:
+        ward = Ward(network, home, guard)
+        measures = ward.site().evaluate(ward.task, network.initial.values)
+        assert set(measures) == {"examples", "accuracy"}
+
+
+def test_measures_when_the_site_gives_none_are_refused(network: Network, tmp_path: Path) -> None:
+    home = make(network, tmp_path / "home", policy="evaluate = false")
+    approve(network, home)
+    with guarded(network, home) as guard:
+        ward = Ward(network, home, guard)
+        with pytest.raises(GuardRefused, match="EvaluationOff"):
+            ward.site().evaluate(ward.task, network.initial.values)
+
+
+def test_home_when_opened_reads_name_and_address_from_the_guard(ward: Ward) -> None:
+    party = ward.network.parties[0]
+    site = open_home(str(ward.home.folder))(ward.network.study)
+    assert (site.identity.name, site.identity.address) == (party.name, party.account.address)
+    assert parse_report(site.contribute(ward.task, ward.network.initial.values)[0].report).site == (
+        party.account.address.lower()
+    )
