@@ -1,0 +1,286 @@
+"""The guard as a process of its own: killed at every step, its key in no other process."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+from client.guard.errors import GuardBroken, GuardRefused, GuardUnreachable
+from client.guard.log import read_log
+from client.guard.requests import Begun, SignedAnswer
+from client.guard.signer import GuardClient
+from client.home import PASSWORD_VARIABLE, Home
+from ledger.anvil import Anvil
+from ledger.evm import Genesis
+from protocol.canonical import canonical_bytes
+from protocol.contribution import Entry
+from protocol.fixed_point import vector_bytes
+from protocol.identifiers import hex_of
+from protocol.record import genesis_closing
+from protocol.study import PrivacySpec
+from simulations.network import Network, new_folder, new_keys, prepare
+from tests.client.guard.conftest import PASSWORD, Ward, approve, guarded, make
+from tests.client.guard.killed import POINTS
+from tests.integration.networks import CHAIN_ID, small_scenario
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+@contextmanager
+def on_anvil(folder: Path, private: bool) -> Iterator[Network]:
+    """A network on a chain that other processes reach."""
+    scenario = small_scenario()
+    if private:
+        privacy = PrivacySpec(noise_multiplier=1.0, max_grad_norm=1.0, delta=1e-3)
+        scenario = scenario.model_copy(update={"privacy": privacy})
+    folders = new_folder(folder)
+    keys = new_keys(folders)
+    genesis = Genesis(CHAIN_ID, 1_760_000_000, dict.fromkeys(keys.addresses, 10**21))
+    with Anvil(genesis) as anvil:
+        yield prepare(scenario, folders, keys, anvil.chain, data_dir=None)
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Network]:
+    with on_anvil(tmp_path_factory.mktemp("anvil") / "network", private=False) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def private(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Network]:
+    with on_anvil(tmp_path_factory.mktemp("private") / "network", private=True) as made:
+        yield made
+
+
+def home_of(network: Network, folder: Path) -> Home:
+    home = make(network, folder / "home")
+    approve(network, home)
+    (folder / "password").write_text(PASSWORD)
+    return home
+
+
+@contextmanager
+def process(*command: str | Path, **options: object) -> Iterator[subprocess.Popen[str]]:
+    """Start a process and read its first line; end it, whatever happens."""
+    started = subprocess.Popen(
+        [sys.executable, *map(str, command)],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        **options,  # type: ignore[call-overload]
+    )
+    try:
+        yield started
+    finally:
+        started.kill()
+        started.communicate(timeout=20)
+
+
+def first_line(started: subprocess.Popen[str]) -> str:
+    assert started.stdout is not None
+    return started.stdout.readline()
+
+
+def request_of(network: Network, home: Home) -> tuple[dict[str, object], tuple[bytes, bytes]]:
+    """What honest code asks, drafted with a guard of another home, which is then forgotten."""
+    copy = home.folder.parent / "draft"
+    if not copy.exists():
+        shutil.copytree(home.folder, copy)
+    with guarded(network, Home(copy)) as guard:
+        return Ward(network, Home(copy), guard).drafted()
+
+
+@pytest.mark.parametrize("point", POINTS)
+def test_guard_when_killed_while_it_signs_never_signs_a_second_contribution(
+    plain: Network, tmp_path: Path, point: str
+) -> None:
+    home = home_of(plain, tmp_path)
+    request, parts = request_of(plain, home)
+    other = bytearray(parts[1])
+    other[0] ^= 1
+    left: str | None = None
+    killed = ["-m", "tests.client.guard.killed", home.folder, tmp_path / "password"]
+    with process(*killed, "signed", point) as guard:
+        assert "listens" in first_line(guard)
+        with suppress(GuardUnreachable, GuardBroken):
+            left = GuardClient(home.socket, 30).ask(SignedAnswer, request, parts).entry
+        assert guard.wait(20) == -signal.SIGKILL
+    assert (left is not None) == (point == "sent")
+    written = [line for line in read_log(home.log) if line["kind"] == "signed"]
+    with guarded(plain, home):
+        client = GuardClient(home.socket, 30)
+        changed = (parts[0], bytes(other))
+        if written:
+            with pytest.raises(GuardRefused, match="AlreadySigned"):
+                client.ask(SignedAnswer, request, changed)
+            again = client.ask(SignedAnswer, request, parts).entry
+            assert left in (None, again)
+        else:
+            # Nothing was durable, so nothing had left: another one may be signed, once.
+            assert left is None
+            client.ask(SignedAnswer, request, changed)
+            with pytest.raises(GuardRefused, match="AlreadySigned"):
+                client.ask(SignedAnswer, request, parts)
+    assert bool(written) == (point not in ("before writing", "half written"))
+    repaired = [line for line in read_log(home.log) if line["kind"] == "repaired"]
+    assert bool(repaired) == (point == "half written")
+    assert len([line for line in read_log(home.log) if line["kind"] == "signed"]) == 1
+
+
+@pytest.mark.parametrize("point", ["half written", "before syncing", "half sent"])
+def test_guard_when_killed_while_it_books_privacy_counts_what_left(
+    private: Network, tmp_path: Path, point: str
+) -> None:
+    home = home_of(private, tmp_path)
+    request = {
+        "ask": "begin",
+        "study": hex_of(private.study),
+        "round": 1,
+        "previous": hex_of(genesis_closing(private.params.initial_model).encode()),
+        "code": hex_of(private.params.code),
+    }
+    killed = ["-m", "tests.client.guard.killed", home.folder, tmp_path / "password"]
+    with process(*killed, "spent", point) as guard:
+        assert "listens" in first_line(guard)
+        with pytest.raises((GuardUnreachable, GuardBroken)):
+            GuardClient(home.socket, 60).ask(Begun, request)
+        assert guard.wait(20) == -signal.SIGKILL
+    with guarded(private, home):
+        first = GuardClient(home.socket, 60).ask(Begun, request)
+        assert first.secret is not None
+        assert GuardClient(home.socket, 60).ask(Begun, request) == first
+    spent = [line for line in read_log(home.log) if line["kind"] == "spent"]
+    assert len(spent) == 1
+
+
+def test_guard_when_told_to_stop_ends_cleanly(plain: Network, tmp_path: Path) -> None:
+    home = home_of(plain, tmp_path)
+    environment = {**os.environ, PASSWORD_VARIABLE: PASSWORD}
+    with process("-m", "client.guard", home.folder, env=environment) as guard:
+        line = first_line(guard)
+        assert str(home.socket) in line
+        assert plain.parties[0].account.address in line
+        assert GuardClient(home.socket).identity()[0] == plain.parties[0].name
+        guard.send_signal(signal.SIGTERM)
+        assert first_line(guard) == "guard stopped\n"
+        assert guard.wait(20) == 0
+    assert not home.socket.exists()
+    assert [one["kind"] for one in read_log(home.log)] == ["created", "started", "stopped"]
+    with pytest.raises(GuardUnreachable):
+        GuardClient(home.socket).identity()
+
+
+# ---------------------------------------------------------------- where the key is
+
+
+def memory_of(pid: int) -> Iterator[bytes]:
+    """All that a process can write to, as it stands."""
+    with Path(f"/proc/{pid}/maps").open() as maps, Path(f"/proc/{pid}/mem").open("rb", 0) as memory:
+        for line in maps:
+            span, rights, *_ = line.split()
+            if "r" not in rights or "[v" in line:
+                continue
+            start, end = (int(one, 16) for one in span.split("-"))
+            while start < end:
+                # Overlapping, so that nothing is cut in two.
+                try:
+                    memory.seek(start)
+                    yield memory.read(min(end - start, (1 << 24) + 256))
+                except (OSError, OverflowError):
+                    pass
+                start += 1 << 24
+
+
+def forms_of(key: bytes) -> list[bytes]:
+    """A key as bytes, either way round, as text, and as Python keeps an integer."""
+    number = int.from_bytes(key, "big")
+    digits = b"".join(
+        (number >> shift & (2**30 - 1)).to_bytes(4, "little") for shift in range(0, 256, 30)
+    )
+    return [key, key[::-1], key.hex().encode(), key.hex().upper().encode(), digits]
+
+
+def holds(pid: int, secrets: list[bytes]) -> bool:
+    return any(secret in part for part in memory_of(pid) for secret in secrets)
+
+
+@pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="needs Linux's /proc")
+def test_key_when_a_site_trains_is_in_the_guard_and_nowhere_else(
+    plain: Network, tmp_path: Path
+) -> None:
+    home = home_of(plain, tmp_path)
+    key = bytes(plain.parties[0].account.key)
+    spec = canonical_bytes(plain.scenario.specification.document())
+    files = {
+        "params": plain.params.encode(),
+        "previous": genesis_closing(plain.params.initial_model).encode(),
+        "specification": spec,
+        "base": vector_bytes(plain.initial.values),
+    }
+    for name, data in files.items():
+        (tmp_path / name).write_bytes(data)
+    guard_command = ["-m", "client.guard", home.folder, "--password-file", tmp_path / "password"]
+    with process(*guard_command) as guard:
+        assert "listens" in first_line(guard)
+        environment = {name: value for name, value in os.environ.items() if "PASSWORD" not in name}
+        command = ["-m", "tests.client.guard.trainer", home.folder, tmp_path]
+        with process(*command, env=environment) as trainer:
+            entry = Entry.unpack(bytes.fromhex(first_line(trainer)))
+            statement = entry.contribution(plain.study, 1, plain.params.initial_model)
+            statement.check_signature(plain.contract.domain, entry.signature)
+            # It was found at all: what the trainer certainly holds is.
+            assert holds(trainer.pid, [entry.signature.hex().encode()])
+            secrets = [*forms_of(key), PASSWORD.encode()]
+            assert not holds(trainer.pid, secrets)
+            for one in Path(f"/proc/{trainer.pid}/fd").iterdir():
+                assert one.readlink().name not in ("keystore.json", "password")
+            environ = Path(f"/proc/{trainer.pid}/environ").read_bytes()
+            assert PASSWORD_VARIABLE.encode() not in environ
+        if os.geteuid() == 0:
+            assert holds(guard.pid, forms_of(key)), "the search would not find a key"
+        else:
+            with pytest.raises(PermissionError):
+                next(memory_of(guard.pid))
+
+
+_PEEK = """
+import ctypes, os, sys
+from client.guard.run import keep_memory_private
+if os.geteuid() == 0:
+    os.setgroups([]); os.setgid(65534); os.setuid(65534)
+ready, go = os.pipe(), os.pipe()
+child = os.fork()
+if child == 0:
+    if sys.argv[1] == "private":
+        keep_memory_private()
+    else:
+        ctypes.CDLL(None).prctl(4, 1, 0, 0, 0)
+    os.write(ready[1], b"."); os.read(go[0], 1); os._exit(0)
+os.read(ready[0], 1)
+try:
+    open(f"/proc/{child}/mem", "rb").close(); print("open")
+except PermissionError:
+    print("closed")
+os.write(go[1], b"."); os.waitpid(child, 0)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the kernel's help is Linux's")
+@pytest.mark.parametrize(("how", "said"), [("private", "closed"), ("plain", "open")])
+def test_memory_when_the_guard_closes_it_is_closed_to_the_same_user(how: str, said: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", _PEEK, how],
+        cwd=ROOT, capture_output=True, text=True, timeout=60, check=True,
+    )  # fmt: skip
+    assert done.stdout.strip() == said
