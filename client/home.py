@@ -10,8 +10,8 @@ from eth_account import Account
 
 from client.guard.errors import HomeInvalid
 from client.guard.log import create_log
-from client.keystore import SCRYPT_ITERATIONS, write_keystore
-from client.settings import SITE_FILE, HomeSettings, load_home_settings
+from client.keystore import SCRYPT_ITERATIONS, PasswordMissing, write_keystore
+from client.settings import SITE_FILE, HomeSettings, load_home_settings, parse_home_settings
 from protocol.identifiers import SiteAddress
 
 #: Environment variable with the keystore's password. Never given to the process that trains.
@@ -82,10 +82,14 @@ def make_home(
         The site's address.
     Raises:
         HomeInvalid: something is in the folder already.
-        Malformed: an empty password.
+        SpecificationError: the settings cannot be used.
+        PasswordMissing: it is empty.
     """
+    if not password:
+        raise PasswordMissing("the keystore", "give one that is not empty")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise HomeInvalid(folder, "it is not empty: name another folder")
+    parse_home_settings(settings, folder / SITE_FILE)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     folder.chmod(0o700)
     home = Home(folder)

@@ -1,10 +1,12 @@
 """A hospital's signing key in a file: an Ethereum keystore (version 3) under a password.
 
-KeystoreError
-├── KeystoreMissing        no such file
-├── KeystoreDamaged        not a keystore, or one that was altered
-├── KeystoreExists         a key would be overwritten
-└── PasswordWrong          the password does not open it
+WardroundError
+├── KeystoreError
+│   ├── KeystoreMissing        no such file
+│   ├── KeystoreDamaged        not a keystore, or one that was altered
+│   ├── KeystoreExists         a key would be overwritten
+│   └── PasswordWrong          the password does not open it
+└── PasswordMissing            there is none, and nobody to ask for it
 
 Source:
     Web3 Secret Storage Definition, version 3; by eth-account.
@@ -21,7 +23,7 @@ from eth_account import Account
 from eth_keys import keys
 from pydantic import Field, ValidationError
 
-from protocol.errors import Malformed, WardroundError
+from protocol.errors import WardroundError
 from protocol.identifiers import SiteAddress, site_address
 from protocol.study import Table
 
@@ -39,6 +41,15 @@ class KeystoreError(WardroundError):
     def __init__(self, path: Path, words: str) -> None:
         self.path = str(path)
         super().__init__(f"keystore {path} {words}.")
+
+
+class PasswordMissing(WardroundError):
+    """There is no password, and nobody who could type one."""
+
+    def __init__(self, where: str, remedy: str) -> None:
+        self.where = where
+        self.remedy = remedy
+        super().__init__(f"{where} has no password: {remedy}.")
 
 
 class KeystoreMissing(KeystoreError):
@@ -121,10 +132,10 @@ def write_keystore(
         The key's address.
     Raises:
         KeystoreExists: something is there.
-        Malformed: an empty password.
+        PasswordMissing: an empty password.
     """
     if not password:
-        raise Malformed("password", "it is empty")
+        raise PasswordMissing("the keystore", "give one that is not empty")
     document = Account.encrypt(key, password, kdf="scrypt", iterations=iterations)
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -169,16 +180,17 @@ def read_password_file(path: Path) -> str:
     """Read a password from a file's first line.
 
     Raises:
-        Malformed: no such file, empty, or too long.
+        PasswordMissing: no such file, empty, or too long.
     """
+    where = f"file {path}"
     try:
         with path.open("rb") as file:
             data = file.read(_PASSWORD_MAX_BYTES + 1)
         text = data.decode("utf-8").splitlines()[0] if data else ""
     except (OSError, UnicodeDecodeError) as error:
-        raise Malformed(f"password file {path}", "it cannot be read as text") from error
+        raise PasswordMissing(where, "it cannot be read as text") from error
     if not text or len(data) > _PASSWORD_MAX_BYTES:
-        raise Malformed(f"password file {path}", "expected a password in its first line")
+        raise PasswordMissing(where, f"write it as the first line, {_PASSWORD_MAX_BYTES} at most")
     return text
 
 

@@ -145,7 +145,15 @@ def load_home_settings(folder: Path) -> HomeSettings:
         SpecificationError: not TOML, an unknown key or a bad value; with its line.
     """
     path = folder / SITE_FILE
-    text = _text(path)
+    return parse_home_settings(_text(path), path)
+
+
+def parse_home_settings(text: str, path: Path) -> HomeSettings:
+    """Read a hospital's settings from their text; the path is for errors.
+
+    Raises:
+        SpecificationError: not TOML, an unknown key or a bad value; with its line.
+    """
     value = parse_toml(text, str(path))
     data = value.get("data")
     # Told apart before they are checked, so that an error speaks of what was meant.

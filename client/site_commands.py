@@ -21,7 +21,7 @@ from client.guard.errors import GuardUnreachable
 from client.guard.log import read_log
 from client.guard.signer import GuardClient
 from client.home import PASSWORD_VARIABLE, Home, make_home
-from client.keystore import keystore_address, open_keystore, read_password_file
+from client.keystore import PasswordMissing, keystore_address, open_keystore, read_password_file
 from client.settings import HomeSettings, PreparedTables
 from client.site_template import TEMPLATE
 from client.sources.base import Place
@@ -29,7 +29,7 @@ from ledger.chain import connected
 from ledger.errors import ChainUnreachable, ContractReverted
 from ledger.store import open_store
 from ledger.ward_round import WardRound
-from protocol.errors import Malformed, WardroundError
+from protocol.errors import WardroundError
 from protocol.identifiers import SiteAddress, StudyId, bytes32, hex_of
 from transport.enrolment import ENROLMENT, enrol
 from transport.supervision import stop_asked
@@ -236,10 +236,15 @@ def history(
     from client.site_history import history as read_history
 
     home, settings, address = _open(folder)
+    lines = [line for line in read_log(home.log) if line["kind"] == "signed"]
+    if not lines:
+        if not as_json:
+            _out.print("Nothing was signed yet.")
+        return
     with connected(settings.chain.endpoints[0], settings.chain.chain_id) as chain:
         ward = WardRound(chain, settings.chain.contract)
         objects = None if store is None else open_store(store)
-        signed, earned = read_history(read_log(home.log), address, ward, objects)
+        signed, earned = read_history(lines, address, ward, objects)
     if as_json:
         for one in signed:
             print(json.dumps({**vars(one), "study": hex_of(one.study)}))
@@ -254,13 +259,10 @@ def history(
         when, short = _when(one.at), hex_of(one.study)[:10]
         row = (when, short, str(one.round), f"{one.weight:,}", one.update[:10], one.fate)
         table.add_row(*row, style=style)
-    if signed:
-        _out.print(table, width=max(_out.width, 90), crop=False)
+    _out.print(table, width=max(_out.width, 90), crop=False)
     for money in earned:
         told = "" if money.earned is None else f", earned {_tokens(money.earned)} so far"
         _out.print(f"study {hex_of(money.study)}: paid {_tokens(money.paid)}{told}")
-    if not signed:
-        _out.print("Nothing was signed yet.")
 
 
 @app.command()
@@ -282,15 +284,16 @@ def password_of(file: Path | None, *, confirm: bool = False) -> str:
     """Get the keystore's password: from a file, the environment, or a prompt.
 
     Raises:
-        Malformed: the file has none, or there is nobody to ask.
+        PasswordMissing: the file has none, or there is nobody to ask.
     """
     if file is not None:
         return read_password_file(file)
     if found := os.environ.get(PASSWORD_VARIABLE):
         return found
     if not sys.stdin.isatty():
-        reason = f"nobody is here to type it: give --password-file or {PASSWORD_VARIABLE}"
-        raise Malformed("password", reason)
+        raise PasswordMissing(
+            "this command", f"give --password-file, or the variable {PASSWORD_VARIABLE}"
+        )
     return str(
         typer.prompt("Password of the keystore", hide_input=True, confirmation_prompt=confirm)
     )

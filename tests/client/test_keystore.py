@@ -15,13 +15,13 @@ from client.keystore import (
     KeystoreError,
     KeystoreExists,
     KeystoreMissing,
+    PasswordMissing,
     PasswordWrong,
     keystore_address,
     open_keystore,
     read_password_file,
     write_keystore,
 )
-from protocol.errors import Malformed
 
 KEY = b"\x31" * 32
 PASSWORD = "correct horse"
@@ -93,7 +93,7 @@ def test_keystore_when_there_is_one_is_never_overwritten(tmp_path: Path) -> None
 
 
 def test_password_when_empty_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(Malformed):
+    with pytest.raises(PasswordMissing):
         write_keystore(tmp_path / "keystore.json", KEY, "", iterations=2)
     assert list(tmp_path.iterdir()) == []
 
@@ -167,5 +167,5 @@ def test_password_file_when_it_has_none_says_so(tmp_path: Path, data: bytes | No
     path = tmp_path / "password"
     if data is not None:
         path.write_bytes(data)
-    with pytest.raises(Malformed):
+    with pytest.raises(PasswordMissing):
         read_password_file(path)

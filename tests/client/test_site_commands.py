@@ -1,0 +1,557 @@
+"""``wardround site ...`` as an administrator meets it, on a chain that is there."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from eth_account import Account
+
+import wardround
+from client.guard.approvals import Approvals
+from client.guard.log import GuardLog
+from client.home import PASSWORD_VARIABLE, Home
+from client.keystore import keystore_address, open_keystore
+from client.sources.schema import TableSchema
+from learning.datasets import Table, save_table
+from ledger.key_file import read_key
+from protocol.contribution import Entry, sign_digest, unpack_entries
+from protocol.identifiers import hex_of
+from simulations.finished import FinishedRun, open_run
+from simulations.network import Network
+from tests.client.guard.conftest import PASSWORD, approve, guarded, make
+from tests.integration.networks import finished_run, run, small_scenario
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a command ended."""
+
+    status: int
+    out: str
+    err: str
+
+    @property
+    def error(self) -> str:
+        """The one line that says what was wrong."""
+        assert self.status != 0, self.out
+        lines = self.err.splitlines()
+        assert len(lines) == 1, self.err
+        assert lines[0].startswith("error: ")
+        return lines[0]
+
+    @property
+    def good(self) -> str:
+        assert self.status == 0, self.err
+        return self.out
+
+
+Call = Callable[..., Ended]
+
+
+@pytest.fixture
+def call(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> Call:
+    """Call ``wardround site`` in this process, in a folder of its own."""
+    monkeypatch.chdir(tmp_path)
+    # A key under the work of a real keystore takes a second or more.
+    monkeypatch.setattr("client.home.SCRYPT_ITERATIONS", 2)
+    monkeypatch.setattr("client.home.make_home.__kwdefaults__", {"key": None, "iterations": 2})
+    monkeypatch.delenv(PASSWORD_VARIABLE, raising=False)
+
+    def run_command(*arguments: object) -> Ended:
+        monkeypatch.setattr(sys, "argv", ["wardround", "site", *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            wardround.main()
+        out, err = capsys.readouterr()
+        return Ended(int(ended.value.code or 0), out, err)
+
+    return run_command
+
+
+@pytest.fixture
+def password(tmp_path: Path) -> Path:
+    path = tmp_path / "password"
+    path.write_text(PASSWORD + "\n")
+    return path
+
+
+@pytest.fixture
+def site(network: Network, tmp_path: Path) -> Home:
+    """A home that has approved nothing yet."""
+    return make(network, tmp_path / "hospital")
+
+
+# ---------------------------------------------------------------- init
+
+
+def test_init_when_done_prints_the_address_to_admit(
+    call: Call, password: Path, tmp_path: Path
+) -> None:
+    said = call("init", "hospital", "--password-file", password).good
+    home = Home(tmp_path / "hospital")
+    assert keystore_address(home.folder / "keystore.json") in said
+    assert open_keystore(home.folder / "keystore.json", PASSWORD)
+    assert home.folder.stat().st_mode & 0o777 == 0o700
+    settings = home.settings()
+    assert settings.site.name == "hospital"
+    assert settings.policy.evaluate
+
+
+def test_init_when_options_are_given_writes_them(call: Call, password: Path) -> None:
+    contract = "0x" + "AB" * 20
+    ended = call(
+        "init", "h", "--name", "mercy-west", "--endpoint", "https://rpc.example.org", "--chain-id",
+        "10", "--contract", contract, "--password-file", password,
+    )  # fmt: skip
+    assert ended.status == 0
+    settings = Home(Path("h")).settings()
+    assert settings.site.name == "mercy-west"
+    assert settings.chain.endpoints == ["https://rpc.example.org"]
+    assert (settings.chain.chain_id, settings.chain.contract) == (10, contract.lower())
+
+
+def test_init_when_its_lines_are_uncommented_is_still_valid(call: Call, password: Path) -> None:
+    """What the template shows as examples can be used as it stands."""
+    assert call("init", "h", "--password-file", password).status == 0
+    path = Path("h/site.toml")
+    lines = path.read_text().splitlines()
+    keys = [re.sub(r"^# (?=[a-z_]+ = |\[)", "", line) for line in lines]
+    path.write_text("\n".join(keys))
+    settings = Home(Path("h")).settings()
+    assert settings.coordinator is not None
+    assert settings.policy.max_epsilon == 8.0
+    assert isinstance(settings.data, TableSchema)
+    assert settings.data.scaling == "range"
+
+
+def test_init_when_the_folder_is_in_use_touches_nothing(call: Call, password: Path) -> None:
+    Path("h").mkdir()
+    Path("h/mine").write_text("mine")
+    assert "not empty" in call("init", "h", "--password-file", password).error
+    assert [one.name for one in Path("h").iterdir()] == ["mine"]
+
+
+def test_init_when_the_name_is_strange_says_so(call: Call, password: Path) -> None:
+    error = call("init", "h", "--name", "Mercy West", "--password-file", password).error
+    assert "site.name" in error
+    assert not Path("h").exists()
+
+
+@pytest.mark.parametrize("text", ["", "\n"])
+def test_init_when_the_password_is_empty_makes_nothing(
+    call: Call, text: str, tmp_path: Path
+) -> None:
+    (tmp_path / "empty").write_text(text)
+    assert "password" in call("init", "h", "--password-file", tmp_path / "empty").error
+    assert not Path("h").exists()
+
+
+def test_init_when_nobody_can_type_a_password_says_what_to_give(
+    call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Path(os.devnull).open() as nothing:
+        monkeypatch.setattr(sys, "stdin", nothing)
+        assert PASSWORD_VARIABLE in call("init", "h").error
+    assert not Path("h").exists()
+
+
+def test_init_when_the_password_is_in_the_environment_takes_it(
+    call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(PASSWORD_VARIABLE, "from outside")
+    assert call("init", "h").status == 0
+    assert open_keystore(Path("h/keystore.json"), "from outside")
+
+
+# ---------------------------------------------------------------- approve, revoke
+
+
+def approval_of(network: Network, home: Home) -> Any:
+    address = network.parties[0].account.address
+    return Approvals(home.approvals, address).of(network.study)
+
+
+def approving(network: Network, home: Home, password: Path, *more: object) -> list[object]:
+    store = ["--store", network.folders.store]
+    return [
+        "approve", hex_of(network.study), home.folder, "--password-file", password,
+        *(more or store), "--yes",
+    ]  # fmt: skip
+
+
+def test_approve_when_read_and_confirmed_is_recorded(
+    call: Call, network: Network, site: Home, password: Path
+) -> None:
+    said = call(*approving(network, site, password)).good
+    assert approval_of(network, site).spec == network.scenario.specification
+    for shown in (
+        hex_of(network.study), hex_of(network.params.code), "as installed here", "small, 3 rounds",
+        "logistic", "none asked for", "40 to train on", "mean of at least 2 sites",
+        "weight up to 1,000,000", hex_of(network.params.specification),
+    ):  # fmt: skip
+        assert shown in said, shown
+
+
+def test_approve_when_the_specification_is_a_file_reads_it(
+    call: Call, network: Network, site: Home, password: Path, tmp_path: Path
+) -> None:
+    document = network.scenario.specification.document()
+    path = tmp_path / "study.toml"
+    tables = {k: v for k, v in document.items() if v}
+    lines = []
+    for name, table in tables.items():
+        lines.append(f"[{name}]")
+        for key, value in table.items():
+            if isinstance(value, dict):
+                value_text = "{ " + ", ".join(f"{k} = {v}" for k, v in value.items()) + " }"
+            else:
+                value_text = json.dumps(value)
+            if value is not None:
+                lines.append(f"{key} = {value_text}")
+    path.write_text("\n".join(lines))
+    assert call(*approving(network, site, password, "--spec", path)).status == 0
+    assert approval_of(network, site)
+
+
+def test_approve_when_refused_by_the_person_records_nothing(
+    call: Call, network: Network, site: Home, password: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("typer.confirm", lambda words: False)
+    ended = call(*approving(network, site, password)[:-1])
+    assert ended.status == 1
+    assert "Not approved" in ended.out
+    assert list(site.approvals.iterdir()) == []
+
+
+def test_approve_when_the_password_is_wrong_records_nothing(
+    call: Call, network: Network, site: Home, password: Path
+) -> None:
+    password.write_text("wrong\n")
+    assert "does not open" in call(*approving(network, site, password)).error
+    assert list(site.approvals.iterdir()) == []
+
+
+def test_approve_when_the_keystore_is_damaged_says_so(
+    call: Call, network: Network, site: Home, password: Path
+) -> None:
+    (site.folder / "keystore.json").write_text("{}")
+    assert "is damaged" in call(*approving(network, site, password)).error
+
+
+def test_approve_when_the_chain_is_another_says_so(
+    call: Call, network: Network, site: Home, password: Path
+) -> None:
+    text = site.settings_file.read_text()
+    site.settings_file.write_text(text.replace("chain_id = 31337", "chain_id = 1"))
+    assert "serves chain 31337, not 1" in call(*approving(network, site, password)).error
+
+
+@pytest.mark.parametrize("study", ["0x12", "small", "0x" + "AB" * 32])
+def test_approve_when_the_study_is_no_id_says_so(
+    call: Call, site: Home, password: Path, study: str
+) -> None:
+    assert "64 lower-case" in call("approve", study, site.folder, "--yes").error
+
+
+def test_approve_when_the_chain_has_no_such_study_says_so(
+    call: Call, network: Network, site: Home
+) -> None:
+    study = "0x" + "ab" * 32
+    error = call("approve", study, site.folder, "--store", network.folders.store, "--yes").error
+    assert "no such study" in error
+
+
+def test_approve_when_there_is_no_specification_says_what_to_give(
+    call: Call, network: Network, site: Home, password: Path, tmp_path: Path
+) -> None:
+    error = call(*approving(network, site, password, "--password-file", password)).error
+    assert "--store or --spec" in error
+    assert "not in" in call(*approving(network, site, password, "--store", tmp_path / "s")).error
+
+
+def test_approve_when_the_specification_is_another_says_so(
+    call: Call, network: Network, site: Home, password: Path, tmp_path: Path
+) -> None:
+    from protocol.canonical import canonical_bytes
+
+    other = small_scenario(training={"learning_rate": 0.9}).specification
+    path = tmp_path / "other.json"
+    path.write_bytes(canonical_bytes(other.document()))
+    error = call(*approving(network, site, password, "--spec", path)).error
+    assert "specification is 0x" in error
+
+
+def test_approve_when_the_code_is_another_says_so(
+    call: Call, network: Network, site: Home, password: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("client.site_approval.application_digest", lambda: b"\x09" * 32)
+    error = call(*approving(network, site, password)).error
+    assert "as it is installed here" in error
+    assert list(site.approvals.iterdir()) == []
+    store = ["--store", network.folders.store]
+    code = ["--code", hex_of(network.params.code)]
+    said = call(*approving(network, site, password, *store, *code)).good
+    assert "NOT installed here" in said
+
+
+def test_approve_when_the_table_does_not_fit_the_model_says_so(
+    call: Call, network: Network, site: Home, password: Path
+) -> None:
+    wide = Table(np.zeros((9, 5), np.float32), np.zeros(9, np.int64))
+    save_table(wide, site.folder / "train.npz")
+    assert "cannot be used" in call(*approving(network, site, password)).error
+
+
+def test_approve_when_the_table_is_empty_says_so(
+    call: Call, network: Network, site: Home, password: Path
+) -> None:
+    empty = Table(np.zeros((0, 6), np.float32), np.zeros(0, np.int64))
+    save_table(empty, site.folder / "train.npz")
+    assert "has no rows" in call(*approving(network, site, password)).error
+
+
+def test_approve_when_the_table_has_a_budget_and_the_study_no_privacy_says_so(
+    call: Call, network: Network, tmp_path: Path, password: Path
+) -> None:
+    home = make(network, tmp_path / "budget", policy="max_epsilon = 1.0")
+    assert "no privacy" in call(*approving(network, home, password)).error
+
+
+def test_revoke_when_done_is_noticed_and_cannot_be_done_twice(
+    call: Call, network: Network, site: Home
+) -> None:
+    approve(network, site)
+    assert "Revoked" in call("revoke", hex_of(network.study), site.folder).good
+    assert "is not approved" in call("revoke", hex_of(network.study), site.folder).error
+
+
+# ---------------------------------------------------------------- status, preview
+
+
+def test_status_when_all_is_well_says_so(call: Call, network: Network, site: Home) -> None:
+    approve(network, site)
+    with guarded(network, site):
+        said = call("status", site.folder).good
+        found = json.loads(call("status", site.folder, "--json").good)
+    assert "guard: answers" in said
+    assert "round 1 is open; weight up to 1,000,000" in said
+    assert found["studies"][0]["open_round"] == 1
+    assert found["address"] == network.parties[0].account.address
+
+
+def test_status_when_nothing_runs_says_that(call: Call, network: Network, site: Home) -> None:
+    approve(network, site)
+    text = site.settings_file.read_text()
+    url = network.contract.chain.url
+    site.settings_file.write_text(text.replace(url, "http://127.0.0.1:1"))
+    said = call("status", site.folder).good
+    assert "not running" in said
+    assert "does not answer" in said
+    assert "(small): approved" in said
+
+
+def test_status_when_an_approval_is_damaged_says_so(
+    call: Call, network: Network, site: Home
+) -> None:
+    approve(network, site).write_text("{}")
+    assert "is not one that this site gave" in call("status", site.folder).good
+
+
+@pytest.mark.parametrize("command", ["status", "history", "preview", "guard"])
+def test_command_when_there_is_no_site_says_so(call: Call, command: str, password: Path) -> None:
+    more = ["--password-file", password] if command == "guard" else []
+    assert "site.toml" in call(command, "nowhere", *more).error
+
+
+@pytest.mark.parametrize("command", ["status", "history", "preview"])
+def test_command_when_the_settings_are_wrong_names_the_line(
+    call: Call, site: Home, command: str
+) -> None:
+    site.settings_file.write_text(site.settings_file.read_text() + "\n[horse]\n")
+    assert re.search(r"site\.toml:\d+: horse: no such key", call(command, site.folder).error)
+
+
+def test_preview_when_tables_are_prepared_counts_rows(call: Call, site: Home) -> None:
+    assert call("preview", site.folder).good.splitlines() == [
+        "patients: about 40 training rows of shape (6,)",
+        "patients: about 20 test rows of shape (6,)",
+    ]
+
+
+# ---------------------------------------------------------------- guard
+
+
+def test_guard_when_the_password_is_wrong_does_not_start(
+    call: Call, site: Home, password: Path
+) -> None:
+    password.write_text("wrong")
+    assert "does not open" in call("guard", site.folder, "--password-file", password).error
+    assert not site.socket.exists()
+
+
+def test_guard_when_the_chain_is_another_does_not_start(
+    call: Call, site: Home, password: Path
+) -> None:
+    text = site.settings_file.read_text()
+    site.settings_file.write_text(text.replace("chain_id = 31337", "chain_id = 5"))
+    error = call("guard", site.folder, "--password-file", password).error
+    assert "serves chain 31337, not 5" in error
+
+
+def test_guard_when_its_log_is_gone_does_not_start(call: Call, site: Home, password: Path) -> None:
+    site.log.unlink()
+    error = call("guard", site.folder, "--password-file", password).error
+    assert "guard.log is missing" in error
+
+
+@pytest.fixture(autouse=True)
+def memory_stays_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Closing this process's memory would last, and hide it from other tests."""
+    monkeypatch.setattr("client.guard.run.keep_memory_private", lambda: None)
+
+
+# ---------------------------------------------------------------- history
+
+
+def test_history_when_nothing_was_signed_says_so(call: Call, site: Home) -> None:
+    assert call("history", site.folder).good == "Nothing was signed yet.\n"
+    assert call("history", site.folder, "--json").good == ""
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FinishedRun]:
+    with open_run(finished_run(tmp_path_factory.getbasetemp())) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def rooted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FinishedRun]:
+    folder = tmp_path_factory.mktemp("rooted") / "run"
+    run(small_scenario(study={"rounds": 1}, chain={"recording": "root"}), folder)
+    with open_run(folder) as opened:
+        yield opened
+
+
+def home_in(opened: FinishedRun, folder: Path) -> tuple[Home, Any]:
+    """The home that a site of a finished run would have had."""
+    from client.home import make_home
+
+    name = sorted(one.name for one in opened.folders.sites.iterdir())[0]
+    account = read_key(opened.folders.sites / name / "site.key")
+    text = "\n".join(
+        [
+            f'[site]\nname = "{name}"',
+            f'[chain]\nendpoints = ["{opened.chain.url}"]\nchain_id = {opened.chain.chain_id}',
+            f'contract = "{opened.contract.address.lower()}"',
+            '[data]\nname = "t"\ntrain = "train.npz"\ntest = "test.npz"',
+        ]
+    )
+    make_home(folder, text, PASSWORD, 1, key=bytes(account.key), iterations=2)
+    return Home(folder), account
+
+
+def write_down(home: Home, study: bytes, number: int, base: bytes, entry: Entry) -> None:
+    log = GuardLog(home.log, lambda: 1_760_000_000)
+    log.append(
+        "signed", study=hex_of(study), round=number, base=hex_of(base),
+        update=hex_of(entry.update), weight=entry.weight, report="{}",
+        report_sha256=hex_of(entry.report), signature=hex_of(entry.signature),
+    )  # fmt: skip
+    log.close()
+
+
+def contributions(opened: FinishedRun) -> list[tuple[int, bytes, list[Entry]]]:
+    """Every round of a run: its number, its base model, its entries."""
+    closed = opened.contract.closed_rounds(opened.study)
+    bases = [opened.contract.params(opened.study).initial_model]
+    bases += [one.closing.record.model for one in closed]
+    entries = [unpack_entries(one.entries or b"") for one in closed]
+    return [(at + 1, bases[at], entries[at]) for at in range(len(closed))]
+
+
+def resigned(opened: FinishedRun, account: Any, number: int, base: Any, entry: Entry) -> Entry:
+    statement = entry.contribution(opened.study, number, base)
+    digest = statement.signing_digest(opened.contract.domain)
+    return replace(entry, signature=sign_digest(digest, bytes(account.key)))
+
+
+def test_history_when_rounds_are_closed_says_what_became_of_each(
+    call: Call, finished: FinishedRun, tmp_path: Path
+) -> None:
+    home, account = home_in(finished, tmp_path / "home")
+    study = finished.study
+    rounds = contributions(finished)
+    own = [
+        (number, base, next(one for one in entries if one.site == account.address))
+        for number, base, entries in rounds
+    ]
+    number, base, entry = own[0]
+    write_down(home, study, number, base, entry)
+    # Another update than the one in the round.
+    number, base, entry = own[1]
+    other = resigned(finished, account, number, base, replace(entry, update=b"\x05" * 32))  # type: ignore[arg-type]
+    write_down(home, study, number, base, other)
+    # Trained from a model that the chain does not have any more.
+    gone = b"\x06" * 32
+    lost = resigned(finished, account, 3, gone, own[2][2])
+    write_down(home, study, 3, gone, lost)
+    # A line that somebody else put there.
+    stranger = resigned(finished, Account.create(), 3, own[2][1], own[2][2])
+    write_down(home, study, 3, own[2][1], stranger)
+    lines = call("history", home.folder, "--json", "--store", finished.folders.store).good
+    *signed, money = map(json.loads, lines.splitlines())
+    fates = [(one["round"], one["fate"]) for one in signed]
+    assert fates == [(1, "included"), (2, "left out"), (3, "overturned"), (3, "forged")]
+    assert money["paid"] == 0
+    assert money["earned"] > 0
+    said = call("history", home.folder, "--store", finished.folders.store).good
+    assert "left out" in said
+    assert "earned" in said
+    assert "earned" not in call("history", home.folder).good
+
+
+def test_history_when_a_round_is_open_says_so(call: Call, network: Network, tmp_path: Path) -> None:
+    from tests.client.guard.conftest import Ward
+
+    home = make(network, tmp_path / "home")
+    approve(network, home)
+    with guarded(network, home) as guard:
+        ward = Ward(network, home, guard)
+        ward.site().contribute(ward.task, network.initial.values)
+    (signed, _) = map(json.loads, call("history", home.folder, "--json").good.splitlines())
+    assert (signed["round"], signed["fate"]) == (1, "open")
+
+
+@pytest.mark.slow
+def test_history_when_sites_are_not_on_chain_asks_the_store(
+    call: Call, rooted: FinishedRun, tmp_path: Path
+) -> None:
+    from protocol.cid import cid_from_sha256
+    from protocol.manifest import parse_manifest
+
+    home, account = home_in(rooted, tmp_path / "home")
+    (closed,) = rooted.contract.closed_rounds(rooted.study)
+    assert closed.entries is None
+    manifest = parse_manifest(rooted.store.get(cid_from_sha256(closed.closing.record.manifest)))
+    row = next(row for row in manifest.contributions if row.site == account.address.lower())
+    base = rooted.contract.params(rooted.study).initial_model
+    write_down(home, rooted.study, 1, base, row.entry())
+
+    def fate(*more: object) -> str:
+        lines = call("history", home.folder, "--json", *more).good.splitlines()
+        return str(json.loads(lines[0])["fate"])
+
+    assert fate() == "closed, sites not on chain"
+    assert fate("--store", rooted.folders.store) == "included"
+    assert fate("--store", tmp_path / "empty") == "closed, sites not on chain"
