@@ -22,10 +22,10 @@ from client.home import PASSWORD_VARIABLE, Home
 from client.keystore import keystore_address, open_keystore
 from client.sources.schema import TableSchema
 from learning.datasets import Table, save_table
+from ledger.finished import FinishedRun, open_run
 from ledger.key_file import read_key
 from protocol.contribution import Entry, sign_digest, unpack_entries
 from protocol.identifiers import hex_of
-from simulations.finished import FinishedRun, open_run
 from simulations.network import Network
 from tests.client.guard.conftest import PASSWORD, approve, guarded, make
 from tests.integration.networks import finished_run, run, small_scenario
