@@ -130,6 +130,7 @@ def simulate(
     program = _program()
     _out.print(f"  {program} audit {folder}    replay every round from chain and store alone")
     _out.print(f"  {program} claim {folder}    pay the sites what they have earned")
+    _out.print(f"  {program} explore {folder}  look at all of it in a browser, and check it there")
 
 
 def scenarios() -> None:

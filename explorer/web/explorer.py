@@ -1,0 +1,98 @@
+"""What all pages share: the index, and what is behind it: a chain to ask and a store to read."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from eth_utils import to_checksum_address
+
+from explorer.reader import Reader
+from explorer.source import Source
+from explorer.views import Health
+from explorer.web.objects import Objects
+from explorer.web.rendering import Pages
+from explorer.web.rows import Site
+from ledger.errors import LedgerError
+from protocol.errors import WardroundError
+from protocol.identifiers import StudyId, bytes32
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the chain said when it was asked, or why it did not."""
+
+    value: bytes | None
+    source: str
+
+
+@dataclass
+class Explorer:
+    """The index of one source, and the source itself.
+
+    Attributes:
+        source: None where only an index file is there, and nothing behind it.
+        clock: seconds since 1970.
+    """
+
+    reader: Reader
+    source: Source | None
+    clock: Callable[[], float]
+    pages: Pages = field(default_factory=Pages)
+
+    def __post_init__(self) -> None:
+        """Read objects from the source's store."""
+        self.objects = Objects(None if self.source is None else self.source.store)
+        # An embedded chain answers one question at a time.
+        self._chain_lock = threading.Lock()
+
+    def index(self) -> Health:
+        """How far the index is."""
+        return self.reader.health()
+
+    def commitment(self, study: str, number: int) -> Answer:
+        """A round's commitment as the contract stores it now."""
+
+        def ask(source: Source) -> bytes:
+            return source.ward.commitment(StudyId(bytes32(study, "study")), number)
+
+        return self._asked(ask, "read from the contract by this server’s node, just now")
+
+    def called(self, transaction: str) -> Answer:
+        """The entries in a closing transaction's calldata; None where it brought none."""
+
+        def ask(source: Source) -> bytes | None:
+            sent = source.chain.transaction(transaction)
+            if sent is None or sent.to is None or sent.to != source.ward.address:
+                return None
+            called = source.ward.contract.arguments(sent.data)
+            if called is None or called[0] != "closeRound":
+                return None
+            return bytes(called[1]["entries"])
+
+        return self._asked(ask, "from the closing transaction’s calldata")
+
+    def sites(self, members: list[str], names: dict[str, str]) -> dict[str, Site]:
+        """Members of a study with their names, and a colour each."""
+        return {
+            address: Site(address, names.get(address), place)
+            for place, address in enumerate(sorted(members))
+        }
+
+    def _asked(self, ask: Callable[[Source], bytes | None], source: str) -> Answer:
+        if self.source is None:
+            return Answer(None, "no chain is behind this index")
+        try:
+            with self._chain_lock:
+                return Answer(ask(self.source), source)
+        except (LedgerError, WardroundError, OSError) as error:
+            return Answer(None, f"the node did not answer: {error}")
+
+
+def checksummed(address: str) -> str:
+    """An address as the protocol's own code writes it."""
+    return str(to_checksum_address(address))

@@ -1,0 +1,60 @@
+"""How numbers, times and amounts are written on pages."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+#: Tokens have 18 decimals, as ERC-20 tokens mostly do; the exact amount stands in a title.
+TOKEN = 10**18
+_STEP = TOKEN // 10_000
+#: Beyond this Python knows no dates; a chain could still name such a second.
+_LAST_SECOND = 253_402_300_799
+
+
+def utc(seconds: int) -> str:
+    """A block's time for people; odd seconds are written as they are."""
+    if not 0 <= seconds <= _LAST_SECOND:
+        return f"second {seconds}"
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def iso(seconds: int) -> str:
+    """A block's time for machines."""
+    if not 0 <= seconds <= _LAST_SECOND:
+        return ""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def span(seconds: float) -> str:
+    """A length of time in its two largest units."""
+    words: list[str] = []
+    rest = max(0, round(seconds))
+    for size, name in ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s")):
+        if rest >= size or (size == 1 and not words):
+            words.append(f"{rest // size} {name}")
+        rest %= size
+    return " ".join(words[:2])
+
+
+def tokens(amount: int | str) -> str:
+    """An amount of the token's smallest unit, in tokens, rounded to four decimals."""
+    value = int(amount)
+    sign = "−" if value < 0 else ""
+    rounded = (abs(value) + _STEP // 2) // _STEP
+    if value and not rounded:
+        return f"{sign}< 0.0001"
+    whole, part = divmod(rounded, 10_000)
+    decimals = f"{part:04d}".rstrip("0")
+    return f"{sign}{whole:,}" + (f".{decimals}" if decimals else "")
+
+
+def percent(share: float) -> str:
+    """A share of one, in percent with one decimal."""
+    return f"{100 * share:.1f} %"
+
+
+def size(count: int) -> str:
+    """A number of bytes."""
+    if count < 10_000:
+        return f"{count:,} bytes"
+    return f"{count / 1000:,.0f} kB" if count < 10_000_000 else f"{count / 1e6:,.0f} MB"

@@ -1,0 +1,141 @@
+"""Pages that a name leads to: search, one event, a transaction, an object of the store."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from explorer.errors import NotIndexed
+from explorer.search import search
+from explorer.views import Hit
+from explorer.web import urls
+from explorer.web.explorer import Explorer
+from explorer.web.formats import size
+from explorer.web.parameters import SEARCH_MAX, NotThere
+from explorer.web.queries import event_at, last_id, of_transaction
+from ledger.errors import StoreError
+
+
+@dataclass(frozen=True)
+class Found:
+    """A hit of a search, with where it leads."""
+
+    what: str
+    words: str
+    target: str
+
+
+def search_page(explorer: Explorer, asked: str) -> bytes:
+    """What there is under a name."""
+    asked = asked.strip()[:SEARCH_MAX]
+    reader = explorer.reader
+    with reader.look():
+        hits = search(reader, asked)
+        index = explorer.index()
+    found = [Found(hit.kind, hit.title, target) for hit in hits if (target := _target(hit))]
+    extent = index.extent
+    return explorer.pages.render(
+        "search.html",
+        asked=asked,
+        index=index,
+        hits=list(dict.fromkeys(found)),
+        negative=(
+            f"Nothing of that name in the indexed blocks {extent.first_block:,} to "
+            f"{extent.last_block:,}, nor in the documents they lead to."
+        ),
+    )
+
+
+def event_page(explorer: Explorer, block_hash: str, log_index: int) -> bytes:
+    """One event, decoded beside raw.
+
+    Raises:
+        NotThere: no such block is indexed, or it has no such log of the contract.
+    """
+    reader = explorer.reader
+    event = event_at(reader, block_hash, log_index)
+    index = explorer.index()
+    if event is None:
+        raise NotThere(
+            f"No event {log_index} of block {block_hash} is in the indexed blocks "
+            f"{index.extent.first_block:,} to {index.extent.last_block:,}; the chain may have "
+            "given that block up since."
+        )
+    address = index.contract if event.contract == "WardRound" else index.court
+    return explorer.pages.render("event.html", index=index, event=event, address=address)
+
+
+def transaction_page(explorer: Explorer, transaction: str) -> bytes:
+    """A transaction with its events.
+
+    Raises:
+        NotThere: none of the indexed events are of it.
+    """
+    reader = explorer.reader
+    with reader.look():
+        try:
+            found = reader.transaction(transaction)
+        except NotIndexed as error:
+            raise NotThere(str(error)) from error
+        events = of_transaction(reader, transaction)
+        index = explorer.index()
+        since = last_id(reader)
+    return explorer.pages.render(
+        "transaction.html", index=index, since=since, found=found, events=events
+    )
+
+
+def block_page(explorer: Explorer, name: str) -> bytes:
+    """The events of a block.
+
+    Raises:
+        NotThere: it is not in the index.
+    """
+    reader = explorer.reader
+    with reader.look():
+        try:
+            block = reader.block(name)
+        except NotIndexed as error:
+            raise NotThere(str(error)) from error
+        events = [
+            event
+            for one in reversed(block.events)
+            if (event := event_at(reader, block.hash, one.log_index))
+        ]
+        index = explorer.index()
+    return explorer.pages.render("block.html", index=index, block=block, events=events)
+
+
+def object_page(explorer: Explorer, cid: str) -> bytes:
+    """An object of the store, told by what it is.
+
+    Raises:
+        NotThere: the store has none of that name, or it is too large for a page.
+    """
+    try:
+        shown = explorer.objects.shown(cid)
+    except StoreError as error:
+        raise NotThere(str(error)) from error
+    return explorer.pages.render(
+        "object.html",
+        index=explorer.index(),
+        cid=cid,
+        kind=shown.kind,
+        problem=shown.problem,
+        size=size(shown.bytes),
+        facts=shown.facts,
+        text=shown.text,
+    )
+
+
+def _target(hit: Hit) -> str | None:
+    if hit.cid is not None:
+        return urls.content(hit.cid)
+    if hit.study is not None and hit.round is not None:
+        return urls.round_page(hit.study, hit.round)
+    if hit.study is not None:
+        return urls.study(hit.study)
+    if hit.address is not None:
+        return urls.site(hit.address)
+    if hit.transaction is not None:
+        return urls.transaction(hit.transaction)
+    return None if hit.block is None else urls.block(hit.block)

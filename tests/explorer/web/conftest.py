@@ -1,0 +1,75 @@
+"""The explorer over a finished run: the application itself, and on a real socket."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import httpx
+import pytest
+
+from explorer.indexer import Indexer
+from explorer.reader import Reader
+from explorer.source import run_source
+from explorer.web.app import create_app
+from explorer.web.explorer import Explorer
+from tests.explorer.serving import served
+from tests.explorer.web.chromium import launched
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+
+@contextmanager
+def explored(folder: Path, index: Path) -> Iterator[Explorer]:
+    """Open a run's folder as `wardround explore` does."""
+    with run_source(folder) as source:
+        indexer = Indexer(source, index)
+        indexer.catch_up()
+        indexer.close()
+        reader = Reader(index)
+        try:
+            yield Explorer(reader, source, time.time)
+        finally:
+            reader.close()
+
+
+@pytest.fixture(scope="session")
+def copied_run(run_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run whose store these tests may alter, if they mend it again."""
+    return Path(shutil.copytree(run_folder, tmp_path_factory.mktemp("web") / "run"))
+
+
+@pytest.fixture(scope="session")
+def explorer(copied_run: Path) -> Iterator[Explorer]:
+    with explored(copied_run, copied_run.parent / "index.sqlite") as opened:
+        yield opened
+
+
+@pytest.fixture(scope="session")
+def client(address: str) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=address, timeout=30) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="session")
+def address(explorer: Explorer) -> Iterator[str]:
+    with served(create_app(explorer)) as where:
+        yield where
+
+
+@pytest.fixture(scope="session")
+def study(explorer: Explorer) -> str:
+    with explorer.reader.look() as db:
+        (found,) = db.execute("SELECT study FROM study").fetchone()
+    return str(found)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    with launched() as opened:
+        yield opened
