@@ -34,7 +34,7 @@ def load_artifact(name: str) -> Artifact:
     """Read a committed artifact.
 
     Args:
-        name: `WardRound`, `Court` or `StudyToken`.
+        name: `WardRound`, `Court`, `Grants` or `StudyToken`.
 
     Raises:
         FileNotFoundError: No contract of that name is part of the package.

@@ -19,7 +19,7 @@ from typing import Any
 
 HERE = Path(__file__).resolve().parent
 OUT = HERE / "out" / "package"
-NAMES = ("WardRound", "Court", "StudyToken")
+NAMES = ("WardRound", "Court", "Grants", "StudyToken")
 
 
 def main(arguments: list[str] | None = None) -> int:
