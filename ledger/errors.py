@@ -5,7 +5,11 @@ LedgerError
 │   ├── StoreUnknown          an address that names no kind of store
 │   ├── ObjectMissing         the store has no such object
 │   ├── ObjectAltered         an object whose bytes do not give its CID
-│   └── ObjectTooLarge        an object longer than the reader allows
+│   ├── ObjectTooLarge        an object longer than the reader allows
+│   ├── ObjectSealed          an object that is encrypted, and no key to it
+│   ├── NotGranted            the sponsor has not let this account read or write
+│   ├── StoreUnreachable      no answer from a store elsewhere (retryable)
+│   └── StoreRefused          a store elsewhere answers with a refusal
 ├── ChainError
 │   ├── ChainUnreachable      no answer from the endpoint (retryable)
 │   │   └── NoEndpointLeft    none of several endpoints is well (retryable)
@@ -83,6 +87,48 @@ class ObjectTooLarge(StoreError):
             f"object {cid} has {size_bytes} bytes where at most {max_bytes} are expected: "
             "it is not what it is named as."
         )
+
+
+class ObjectSealed(StoreError):
+    """An object is encrypted, and this reader has no key to it."""
+
+    def __init__(self, cid: str, epoch: int) -> None:
+        self.cid = cid
+        self.epoch = epoch
+        super().__init__(
+            f"object {cid} is encrypted (epoch {epoch}) and no key to it is here: ask the study's "
+            "sponsor for a grant, and name the reading key."
+        )
+
+
+class NotGranted(StoreError):
+    """Nothing may be read or written in this account's name."""
+
+    def __init__(self, account: str, study: str) -> None:
+        self.account = account
+        self.study = study
+        super().__init__(
+            f"{account} has no grant with this reading key for study {study}: "
+            "its sponsor gives one with `wardround grants give`."
+        )
+
+
+class StoreUnreachable(StoreError, Retryable):
+    """A store elsewhere does not answer."""
+
+    def __init__(self, where: str, reason: str) -> None:
+        self.where = where
+        self.reason = reason
+        super().__init__(f"the store at {where} does not answer ({reason}): try again.")
+
+
+class StoreRefused(StoreError):
+    """A store elsewhere answers, but not with what was asked for."""
+
+    def __init__(self, where: str, reason: str) -> None:
+        self.where = where
+        self.reason = reason
+        super().__init__(f"the store at {where} refuses: {reason}.")
 
 
 class ChainError(LedgerError):

@@ -1,0 +1,202 @@
+"""A store whose updates and models are encrypted at rest, for readers that the chain names.
+
+To its user it is a store like any other: objects have the CIDs of their content, so commitments
+and audits are the same. What is public stays so: specification, manifests, reports. Everything
+else is sealed with the key of the study's current epoch (`ledger.store.sealing`), which is wrapped
+for each account that the sponsor has granted (`ledger.store.key_ring`, Grants.sol). A revocation
+begins an epoch: what is written from then on has another key.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+from eth_account.signers.local import LocalAccount
+
+from ledger.errors import (
+    NotGranted,
+    ObjectAltered,
+    ObjectMissing,
+    ObjectSealed,
+    ObjectTooLarge,
+)
+from ledger.grants import Grants, Reader
+from ledger.store.base import MAX_OBJECT_BYTES, Store
+from ledger.store.key_ring import KeyRing, make_ring, read_ring
+from ledger.store.reading_key import ReadingKey
+from ledger.store.sealing import KEY_BYTES, Header, name_of_key, read_header, seal, unseal
+from ledger.store.vault import Vault, is_document
+from ledger.ward_round import WardRound
+from protocol.cid import Cid, cid_of
+from protocol.errors import Malformed, SignatureInvalid
+from protocol.identifiers import StudyId, hex_of
+
+
+class ConfidentialStore(Store):
+    """The objects of one study.
+
+    Args:
+        vault: where they are kept.
+        ward: the contract that knows the study, its sponsor and coordinators.
+        grants: who may read.
+        study: the study.
+        reading: a reader's key; None to read what is public.
+        signer: the sponsor or a coordinator, who may write; None to read only.
+    """
+
+    def __init__(
+        self,
+        vault: Vault,
+        ward: WardRound,
+        grants: Grants,
+        study: StudyId,
+        reading: ReadingKey | None = None,
+        signer: LocalAccount | None = None,
+    ) -> None:
+        self.vault = vault
+        self.grants = grants
+        self.study = study
+        self._ward = ward
+        self._reading = reading
+        self._signer = signer
+        #: Keys of epochs by name, and which epoch each is of.
+        self._keys: dict[bytes, tuple[int, bytes]] = {}
+
+    def put(self, data: bytes | memoryview) -> Cid:
+        """Keep an object, sealed unless it is public. See `Store.put`.
+
+        Raises:
+            NotGranted: this account may not write, for it could not read it again.
+        """
+        view = memoryview(data).cast("B")
+        if is_document(view):
+            return self.vault.keep_document(view)
+        cid = cid_of(view)
+        epoch, key = self.sync()
+        try:
+            self.map(cid)
+        except (ObjectMissing, ObjectAltered, ObjectSealed):
+            self.vault.keep_sealed(self.study, cid, seal(view, cid, self.study, epoch, key))
+        return cid
+
+    def get(self, cid: str, max_bytes: int = MAX_OBJECT_BYTES) -> bytes:
+        """Read an object, decrypted. See `Store.get`.
+
+        Raises:
+            ObjectSealed: it is encrypted, and there is no key to it.
+        """
+        return bytes(self.map(cid, max_bytes))
+
+    def map(self, cid: str, max_bytes: int = MAX_OBJECT_BYTES) -> memoryview:
+        """Read an object, decrypted into memory of this process alone. See `Store.map`.
+
+        Raises:
+            ObjectSealed: it is encrypted, and there is no key to it.
+        """
+        try:
+            return self.vault.document(cid, max_bytes)
+        except ObjectMissing:
+            data = self.vault.sealed(self.study, cid)
+        try:
+            header = read_header(data)
+            if (header.study, header.cid) != (self.study, cid):
+                raise Malformed("sealed object", "it is another one")
+            if header.size > max_bytes:
+                raise ObjectTooLarge(cid, header.size, max_bytes)
+            content = unseal(data, self._key_of(header))
+        except Malformed as error:
+            raise ObjectAltered(cid, "no content", "the sealed objects") from error
+        found = cid_of(content)
+        if found != cid:
+            raise ObjectAltered(cid, found, "the sealed objects")
+        return content
+
+    def has(self, cid: str) -> bool:
+        """Say whether an object of this CID is here, readable or not. See `Store.has`."""
+        try:
+            self.vault.document(cid, MAX_OBJECT_BYTES)
+        except ObjectMissing:
+            try:
+                self.vault.sealed(self.study, cid)
+            except ObjectMissing:
+                return False
+        return True
+
+    def cids(self) -> Iterator[Cid]:
+        """Name every object by its content. See `Store.cids`."""
+        return self.vault.cids(self.study)
+
+    def sync(self) -> tuple[int, bytes]:
+        """Give every reader every key that is here, and find the one for what is written now.
+
+        Returns:
+            The epoch and its key, 32 bytes.
+
+        Raises:
+            NotGranted: this account may not read, or may not write.
+        """
+        if self._signer is None or self._reading is None:
+            account = "this process" if self._signer is None else self._signer.address
+            raise NotGranted(account, hex_of(self.study))
+        readers = self.grants.readers(self.study)
+        epoch = self.grants.epoch(self.study)
+        own = self._reading.public
+        # Who could not read it again would lose it with this process.
+        if self._signer.address not in self._writers() or own not in [
+            r.public_key for r in readers
+        ]:
+            raise NotGranted(self._signer.address, hex_of(self.study))
+        rings = self._rings()
+        current = [(e, key) for e, key in self._keys.values() if e == epoch]
+        if not current:
+            key = os.urandom(KEY_BYTES)
+            self._keys[name_of_key(key)] = (epoch, key)
+            current = [(epoch, key)]
+        for key_epoch, key in list(self._keys.values()):
+            self._give(key_epoch, key, readers, rings)
+        return current[0]
+
+    def close(self) -> None:
+        """Let go of connections."""
+        self.vault.close()
+
+    # ---------------------------------------------------------------- inside
+
+    def _key_of(self, header: Header) -> bytes:
+        if header.key_name not in self._keys and self._reading is not None:
+            self._rings()
+        if header.key_name not in self._keys:
+            raise ObjectSealed(header.cid, header.epoch)
+        return self._keys[header.key_name][1]
+
+    def _writers(self) -> set[str]:
+        state = self._ward.study(self.study)
+        return {state.sponsor, *state.coordinators}
+
+    def _rings(self) -> list[KeyRing]:
+        """Read the rings that may be trusted, and open those that are for this reader."""
+        found: list[KeyRing] = []
+        writers = self._writers()
+        for data in self.vault.rings(self.study):
+            try:
+                ring = read_ring(data, self.grants.domain)
+                if ring.study != self.study or ring.signer not in writers:
+                    continue
+                key = None if self._reading is None else ring.open(self._reading)
+            except (Malformed, SignatureInvalid):
+                # Anybody may put one there: it counts for nothing.
+                continue
+            found.append(ring)
+            if key is not None:
+                self._keys[ring.key_name] = (ring.epoch, key)
+        return found
+
+    def _give(self, epoch: int, key: bytes, readers: list[Reader], rings: list[KeyRing]) -> None:
+        name = name_of_key(key)
+        have = {one for ring in rings if ring.key_name == name for one in ring.wrapped}
+        lacking = [r for r in readers if (r.account.lower(), r.public_key) not in have]
+        if lacking:
+            assert self._signer is not None
+            ring = make_ring(self.study, epoch, key, lacking, self._signer, self.grants.domain)
+            self.vault.keep_ring(self.study, ring)
