@@ -17,6 +17,7 @@ from rich.console import Console
 
 from client.site_commands import app as site
 from coordinator.commands import app as coordinator
+from explorer.commands import events, export, watch
 from explorer.web.commands import explore
 from protocol.errors import WardroundError
 from simulations.commands import audit, claim, scenarios, show, simulate, verify_file
@@ -40,6 +41,9 @@ app.command("verify-file")(verify_file)
 app.command()(scenarios)
 app.command()(cheating)
 app.command()(explore)
+app.command()(events)
+app.command()(watch)
+app.command()(export)
 app.add_typer(site)
 app.add_typer(coordinator)
 app.add_typer(network)

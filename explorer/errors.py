@@ -10,7 +10,7 @@ ExplorerError
 ├── EventOutOfPlace       an event that cannot follow what is indexed
 ├── NotIndexed            the index has nothing under that name
 ├── QueryInvalid          a filter or cursor that means nothing
-└── EvidenceInvalid       an archive that is none, or that does not prove what it says
+└── EvidenceIncomplete    something that an archive needs cannot be had
 """
 
 from __future__ import annotations
@@ -122,10 +122,9 @@ class QueryInvalid(ExplorerError):
         super().__init__(f"{parameter}: {reason}.")
 
 
-class EvidenceInvalid(ExplorerError):
-    """An archive that is none, or that does not prove what it says."""
+class EvidenceIncomplete(ExplorerError):
+    """Something that an archive needs cannot be had."""
 
-    def __init__(self, path: str, reason: str) -> None:
-        self.path = path
+    def __init__(self, reason: str) -> None:
         self.reason = reason
-        super().__init__(f"{path}: {reason}: do not rely on this archive.")
+        super().__init__(f"no archive was made: {reason}.")

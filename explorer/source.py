@@ -33,6 +33,7 @@ class Source:
         live: whether more may come.
         labels: what a run's folder calls addresses, lower-case.
         statements: what it says of rounds besides, by study and round; not on chain.
+        journal: every transaction of a development chain, where there is one.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Source:
     live: bool
     labels: Mapping[str, str] = field(default_factory=dict)
     statements: Mapping[tuple[str, int], Mapping[str, Any]] = field(default_factory=dict)
+    journal: Path | None = None
 
     @property
     def contracts(self) -> dict[str, str]:
@@ -81,6 +83,7 @@ def run_source(folder: Path) -> Iterator[Source]:
             live=run.replayed is None,
             labels=labels,
             statements=_statements(run.folders.rounds, hex_of(run.study), run.file.sites),
+            journal=None if run.replayed is None else run.folders.journal,
         )
 
 

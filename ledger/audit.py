@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Protocol
 
+from ledger.events import Registered
 from ledger.store import Store
 from ledger.study_state import ClosedOnChain
-from ledger.ward_round import WardRound
 from protocol.cid import cid_from_sha256
 from protocol.errors import ReplayFailed
 from protocol.identifiers import SiteAddress, StudyId
-from protocol.manifest import MANIFEST_MAX_BYTES, parse_manifest
+from protocol.manifest import MANIFEST_MAX_BYTES, Manifest, parse_manifest
 from protocol.replay import ClosedRound, StudyFacts, fetch_specification, fetch_vector, replay_round
 from protocol.settlement import Settlement, Vector
 from protocol.study import StudySpec
@@ -26,11 +27,38 @@ class AuditedRound:
     settlement: Settlement
 
 
+class StudyRecords(Protocol):
+    """Where a chain's word about studies comes from: a contract, or an archive of its events."""
+
+    def facts(self, study: StudyId) -> StudyFacts:
+        """What the chain says of a study, independent of any round."""
+
+    def closed_rounds(self, study: StudyId) -> list[ClosedOnChain]:
+        """The rounds that stand, in order."""
+
+    def registered(self, study: StudyId, round_number: int) -> Sequence[Registered]:
+        """Contributions that were registered for a round, one a site."""
+
+
 class StudyAudit:
     """An audit of one study: read its facts, then iterate over its rounds."""
 
-    def __init__(self, contract: WardRound, study: StudyId, store: Store) -> None:
+    def __init__(
+        self,
+        contract: StudyRecords,
+        study: StudyId,
+        store: Store,
+        first_round: int = 1,
+        last_round: int | None = None,
+    ) -> None:
         """Read the study from the chain and its specification from the store.
+
+        Args:
+            contract: the chain's word.
+            study: which.
+            store: where its objects are.
+            first_round: recompute from here; what came before is taken as it was recorded.
+            last_round: recompute up to here; by default to the last that is closed.
 
         Raises:
             StudyMismatch: the chain has no such study.
@@ -40,7 +68,12 @@ class StudyAudit:
         self.store = store
         self._contract = contract
         self.facts: StudyFacts = contract.facts(study)
-        self.closed: list[ClosedOnChain] = contract.closed_rounds(study)
+        closed = contract.closed_rounds(study)
+        end = len(closed) + 1 if last_round is None else last_round
+        self.closed: list[ClosedOnChain] = [
+            one for one in closed if first_round <= one.round <= end
+        ]
+        self._before = next((one for one in closed if one.round == first_round - 1), None)
         self.spec: StudySpec = fetch_specification(self.facts, store.map)
 
     def rounds(self) -> Iterator[AuditedRound]:
@@ -53,8 +86,7 @@ class StudyAudit:
         """
         if not self.closed:
             return
-        base = self._initial_model()
-        earned: Mapping[SiteAddress, int] = {}
+        base, earned = self._start()
         for closed in self.closed:
             seen = ClosedRound(
                 closed.round,
@@ -82,10 +114,18 @@ class StudyAudit:
         found = self._contract.registered(self.facts.study, number)
         return frozenset(event.site for event in found)
 
-    def _initial_model(self) -> Vector:
-        digest = self.closed[0].closing.record.manifest
-        manifest = parse_manifest(self.store.map(cid_from_sha256(digest), MANIFEST_MAX_BYTES))
+    def _start(self) -> tuple[Vector, Mapping[SiteAddress, int]]:
+        first = self.closed[0]
+        manifest = self._manifest(first)
         model = Vector.of(fetch_vector(self.facts, self.store.map, manifest.base.cid))
-        if model.root != self.facts.params.initial_model:
-            raise ReplayFailed(1, "base model", "it is not the study's initial model")
-        return model
+        if first.round == 1:
+            if model.root != self.facts.params.initial_model:
+                raise ReplayFailed(1, "base model", "it is not the study's initial model")
+            return model, {}
+        if self._before is None or model.root != self._before.closing.record.model:
+            raise ReplayFailed(first.round, "base model", "it is not the recorded one")
+        return model, self._manifest(self._before).earned()
+
+    def _manifest(self, closed: ClosedOnChain) -> Manifest:
+        digest = closed.closing.record.manifest
+        return parse_manifest(self.store.map(cid_from_sha256(digest), MANIFEST_MAX_BYTES))

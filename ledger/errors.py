@@ -25,6 +25,7 @@ LedgerError
 │   ├── ContractReverted      the contract refused, named after its own error
 │   ├── NotEnoughFunds        the sender cannot pay for the transaction
 │   └── GasCapExceeded        more gas than a transaction may use
+├── ArchiveInvalid            an archive that is none, or that does not prove what it says
 └── JournalError
     ├── JournalAltered        a line that is not the one that was written
     ├── JournalTruncated      the last line was cut off by a crash
@@ -296,6 +297,15 @@ class GasCapExceeded(ChainError):
             f"{label}: needs {found} gas where one transaction may use {cap}: "
             "send less at once, or use root recording."
         )
+
+
+class ArchiveInvalid(LedgerError):
+    """An evidence archive that is none, or that does not prove what it says."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        self.path = path
+        self.reason = reason
+        super().__init__(f"archive {path}: {reason}: do not rely on it.")
 
 
 class JournalError(LedgerError):

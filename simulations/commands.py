@@ -16,7 +16,9 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from ledger.audit import AuditedRound, StudyAudit
+from ledger.archive import JOURNAL, Archive, ArchiveStore
+from ledger.archived_study import ArchivedStudy, replayed_journal
+from ledger.audit import AuditedRound, StudyAudit, StudyRecords
 from ledger.chain import connected
 from ledger.finished import FinishedRun, open_run
 from ledger.key_file import read_key
@@ -147,7 +149,8 @@ def audit(
     run_or_study: Annotated[
         str,
         typer.Argument(
-            help="Folder of a run; or a study's id, with --rpc, --contract and --store."
+            help="Folder of a run; an evidence archive; or a study's id, with --rpc, "
+            "--contract and --store."
         ),
     ],
     rpc: Annotated[str | None, typer.Option(help="JSON-RPC endpoint of the chain.")] = None,
@@ -180,6 +183,8 @@ def audit(
     Examples:
       wardround audit runs/demo
 
+      wardround audit evidence.zip
+
       wardround audit 0x5e1f… --rpc http://127.0.0.1:8545 --contract 0x1234… --store ./store
 
       wardround audit 0x5e1f… --rpc … --contract … --store … --watch --challenge --key auditor.key
@@ -190,6 +195,9 @@ def audit(
         return
     if key is not None:
         raise typer.BadParameter("--key goes with --watch: add that, or leave the key out")
+    if Path(run_or_study).is_file():
+        _audit_archive(Path(run_or_study), as_json)
+        return
     if Path(run_or_study).is_dir() or not run_or_study.startswith("0x"):
         with open_run(Path(run_or_study)) as run:
             if run.replayed is not None and not as_json:
@@ -339,11 +347,52 @@ def _new_run_folder(name: str) -> Path:
     raise ScenarioError(name, "runs/ is full: remove some, or name a folder with --out")
 
 
-def _audit(contract: WardRound, study: StudyId, store: Store, as_json: bool) -> None:
-    work = StudyAudit(contract, study, store)
+def _audit_archive(path: Path, as_json: bool) -> None:
+    with Archive(path) as archive:
+        described, archived = archive.description, ArchivedStudy(archive)
+        study, rounds = archived.study, (described.first_round, described.last_round)
+        if not as_json:
+            _out.print(
+                f"archive: chain {described.chain_id}, contract {described.contract}, "
+                f"blocks {described.first_block} to {described.last_block}",
+                soft_wrap=True,
+            )
+            _out.print(
+                f"{len(archived.transactions)} transactions, {archived.signed} as they were "
+                f"signed; {archived.blocks} block hashes and receipt roots recomputed",
+                soft_wrap=True,
+            )
+        store = ArchiveStore(archive)
+        if JOURNAL not in archive.names:
+            _audit(archived, study, store, as_json, *rounds)
+            if not as_json:
+                _out.print(
+                    "Not to be known offline: whether these blocks are the chain's. "
+                    f"Ask a node for block {described.last_block}: {described.last_hash}",
+                    soft_wrap=True,
+                )
+            return
+        with replayed_journal(archive) as chain:
+            archived.require_in(chain)
+            if not as_json:
+                _out.print("journal: executed again, same results; it holds every transaction")
+            _audit(WardRound(chain, described.contract), study, store, as_json, *rounds)
+
+
+def _audit(
+    contract: StudyRecords,
+    study: StudyId,
+    store: Store,
+    as_json: bool,
+    first: int = 1,
+    last: int | None = None,
+) -> None:
+    work = StudyAudit(contract, study, store, first, last)
     if not as_json:
         _out.print(f"study {hex_of(study)}", soft_wrap=True)
         _out.print(f"specification: digest on chain, {len(work.closed)} closed rounds")
+        if first > 1:
+            _out.print(f"rounds before {first} are taken as they were recorded")
     for audited in work.rounds():
         if as_json:
             print(json.dumps(_audited(audited)))

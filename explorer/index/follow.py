@@ -8,11 +8,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from explorer.errors import EventOutOfPlace, IndexUnusable, Moved, NodeLied
-from explorer.index.blocks import Header
 from explorer.index.database import PLACES, Place, set_meta, tip_of, transaction
 from explorer.index.decode import Decoded, EventTable
 from explorer.index.node import HEADERS_AT_ONCE, Node, Range
 from explorer.index.project import Projector
+from ledger.headers import Header
 from ledger.rpc import RpcRefused
 from protocol.errors import Retryable, WardroundError
 

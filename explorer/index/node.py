@@ -14,9 +14,9 @@ from itertools import pairwise
 from typing import Any
 
 from explorer.errors import NodeIncomplete, NodeLied
-from explorer.index.blocks import Header, read_header
 from explorer.index.decode import RawLog
 from ledger.errors import ChainUnreachable
+from ledger.headers import Header, read_header
 from ledger.rpc import Rpc, RpcRefused
 
 #: Headers in one request.

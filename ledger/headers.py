@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 import rlp
+from eth.db.trie import make_trie_root_and_nodes
 from eth_utils import keccak
 
 #: In the order in which they are hashed. Each fork added some at the end, and none was ever taken
@@ -101,3 +102,39 @@ def _bits_of(address: str) -> tuple[tuple[int, int], ...]:
     # Three bits of eleven each, counted from the end (yellow paper, section 4.3.1).
     bits = [int.from_bytes(digest[place : place + 2], "big") & 2047 for place in (0, 2, 4)]
     return tuple((255 - bit // 8, 1 << (bit % 8)) for bit in bits)
+
+
+def receipts_root(receipts: Sequence[Mapping[str, Any]]) -> str:
+    """The root that a header holds over all receipts of its block.
+
+    Args:
+        receipts: of every transaction in the block, in order, as a node gives them.
+
+    Raises:
+        KeyError, ValueError, TypeError, AttributeError: one is malformed.
+
+    Source:
+        EIP-2718: a receipt is its type and ``rlp([status, cumulativeGas, logsBloom, logs])``.
+    """
+    encoded = []
+    for receipt in receipts:
+        logs = [
+            [
+                bytes.fromhex(log["address"][2:]),
+                [bytes.fromhex(topic[2:]) for topic in log["topics"]],
+                bytes.fromhex(log["data"][2:]),
+            ]
+            for log in receipt["logs"]
+        ]
+        body = rlp.encode(
+            [
+                int(receipt["status"], 16),
+                int(receipt["cumulativeGasUsed"], 16),
+                bytes.fromhex(receipt["logsBloom"][2:]),
+                logs,
+            ]
+        )
+        kind = int(receipt.get("type", "0x0"), 16)
+        encoded.append((bytes([kind]) if kind else b"") + body)
+    root, _ = make_trie_root_and_nodes(tuple(encoded))
+    return "0x" + bytes(root).hex()
