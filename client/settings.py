@@ -82,10 +82,15 @@ class HomeSiteTable(Table):
 class ChainTable(Table):
     """``[chain]``: the one contract on the one chain that the site believes."""
 
-    #: Asked in this order, until one answers.
+    #: They stand in for each other.
     endpoints: Annotated[list[str], Field(min_length=1, max_length=16)]
     chain_id: Annotated[int, Field(ge=1, lt=2**53)]
     contract: Address
+
+    @property
+    def url(self) -> str:
+        """All endpoints as one address, see `ledger.chain.open_chain`."""
+        return ",".join(self.endpoints)
 
 
 class CoordinatorTable(Table):

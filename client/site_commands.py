@@ -170,7 +170,7 @@ def approve(
 
     home, settings, address = _open(folder)
     identifier = _study(study)
-    with connected(settings.chain.endpoints[0], settings.chain.chain_id) as chain:
+    with connected(settings.chain.url, settings.chain.chain_id) as chain:
         ward = WardRound(chain, settings.chain.contract)
         proposal = propose(home, settings, ward, identifier, store, spec, code, _now())
         for line in describe(proposal, ward, address):
@@ -241,7 +241,7 @@ def history(
         if not as_json:
             _out.print("Nothing was signed yet.")
         return
-    with connected(settings.chain.endpoints[0], settings.chain.chain_id) as chain:
+    with connected(settings.chain.url, settings.chain.chain_id) as chain:
         ward = WardRound(chain, settings.chain.contract)
         objects = None if store is None else open_store(store)
         signed, earned = read_history(lines, address, ward, objects)
@@ -352,7 +352,7 @@ def _status(home: Home, settings: HomeSettings, address: SiteAddress) -> dict[st
     approvals = Approvals(home.approvals, address)
     studies: list[dict[str, Any]] = []
     try:
-        with connected(settings.chain.endpoints[0], settings.chain.chain_id) as opened:
+        with connected(settings.chain.url, settings.chain.chain_id) as opened:
             reached = f"{opened.url}, chain {opened.chain_id}, block {opened.block().number}"
             ward = WardRound(opened, settings.chain.contract)
             for study in approvals.studies():

@@ -10,7 +10,7 @@ TEMPLATE = """\
 name = {name}
 keystore = "keystore.json"
 
-# The contract that you believe, on the chain that you believe. Endpoints are asked in this order;
+# The contract that you believe, on the chain that you believe. Endpoints stand in for each other;
 # the guard reads there what it checks, so name nodes that you trust.
 [chain]
 endpoints = [{endpoint}]

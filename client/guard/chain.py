@@ -1,14 +1,13 @@
-"""What the guard asks of the chain: reading only, at the first of its endpoints that answers."""
+"""What the guard asks of the chain: reading only, at whichever of its endpoints is well."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TypeVar
 
-from client.guard.errors import ChainSilent
 from client.settings import ChainTable
 from ledger.chain import Chain, open_chain
-from ledger.errors import ChainError, ChainUnreachable
+from ledger.errors import ChainUnreachable
 from ledger.ward_round import WardRound
 from protocol.contribution import Domain
 
@@ -20,49 +19,41 @@ class ChainReader:
     """The site's contract, wherever it answers."""
 
     def __init__(self, settings: ChainTable) -> None:
-        self._endpoints: Sequence[str] = settings.endpoints
-        self._chain_id, self._address = settings.chain_id, settings.contract
+        self._settings = settings
         self._open: tuple[Chain, WardRound] | None = None
 
     def ask(self, question: Callable[[WardRound], Answer]) -> Answer:
         """Ask the contract.
 
         Raises:
-            ChainSilent: no endpoint answers.
-            WrongChain: an endpoint serves another chain. It is not passed over: somebody should
-                know.
+            ChainError: no endpoint answers, or one serves another chain.
             ContractReverted: the contract refuses.
         """
-        reasons = []
-        for _ in range(1 + len(self._endpoints)):
-            try:
-                return question(self.contract())
-            except ChainUnreachable as error:
-                self.close()
-                self._endpoints = [*self._endpoints[1:], self._endpoints[0]]
-                reasons.append(str(error))
-        raise ChainSilent(reasons[-1])
+        try:
+            return question(self.contract())
+        except ChainUnreachable:
+            # The next question opens a connection of its own.
+            self.close()
+            raise
 
     def contract(self) -> WardRound:
-        """Connect to the first endpoint.
+        """Connect, unless that was done.
 
         Raises:
-            ChainError: it does not answer, or serves another chain.
+            ChainError: no endpoint answers, or one serves another chain.
         """
         if self._open is None:
-            chain = open_chain(self._endpoints[0], self._chain_id, _TIMEOUT_SECONDS)
-            self._open = chain, WardRound(chain, self._address)
+            settings = self._settings
+            chain = open_chain(settings.url, settings.chain_id, _TIMEOUT_SECONDS)
+            self._open = chain, WardRound(chain, settings.contract)
         return self._open[1]
 
     def domain(self) -> Domain:
         """What signatures for this contract are good for; from the settings alone."""
-        return Domain(self._chain_id, self._address)
+        return Domain(self._settings.chain_id, self._settings.contract)
 
     def close(self) -> None:
-        """Let go of the connection; the next question opens another."""
+        """Let go of the connection."""
         if self._open is not None and not self._open[0].url.startswith("embedded:"):
             self._open[0].close()
         self._open = None
-
-
-__all__ = ["ChainError", "ChainReader"]

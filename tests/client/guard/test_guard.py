@@ -346,16 +346,6 @@ def test_chain_when_it_is_silent_is_a_refusal(
         assert words in ward.log()[-1]["words"]
 
 
-def test_endpoint_when_one_is_away_is_passed_over(network: Network, home: Home) -> None:
-    text = home.settings_file.read_text()
-    url = network.contract.chain.url
-    home.settings_file.write_text(text.replace(f'["{url}"]', f'["http://127.0.0.1:1", "{url}"]'))
-    with guarded(network, home) as guard:
-        ward = Ward(network, home, guard)
-        found = ward.client.ask(Opened, {"ask": "open_round", "study": hex_of(network.study)})
-        assert found.round == 1
-
-
 def test_code_when_another_runs_is_refused_before_it_trains(ward: Ward) -> None:
     """The process that trains says which code it is; whoever lies is refused when it signs."""
     params = replace(ward.network.params, code=b"\x09" * 32)  # type: ignore[arg-type]

@@ -15,7 +15,7 @@ import pytest
 
 from client.guard.errors import GuardBroken, GuardRefused, GuardUnreachable
 from client.guard.log import read_log
-from client.guard.requests import Begun, SignedAnswer
+from client.guard.requests import Begun, Opened, SignedAnswer
 from client.guard.signer import GuardClient
 from client.home import PASSWORD_VARIABLE, Home
 from ledger.anvil import Anvil
@@ -179,6 +179,15 @@ def test_guard_when_told_to_stop_ends_cleanly(plain: Network, tmp_path: Path) ->
     assert [one["kind"] for one in read_log(home.log)] == ["created", "started", "stopped"]
     with pytest.raises(GuardUnreachable):
         GuardClient(home.socket).identity()
+
+
+def test_endpoint_when_one_is_away_another_stands_in(plain: Network, tmp_path: Path) -> None:
+    home = home_of(plain, tmp_path)
+    text, url = home.settings_file.read_text(), plain.contract.chain.url
+    home.settings_file.write_text(text.replace(f'["{url}"]', f'["http://127.0.0.1:1", "{url}"]'))
+    with guarded(plain, home):
+        request = {"ask": "open_round", "study": hex_of(plain.study)}
+        assert GuardClient(home.socket, 60).ask(Opened, request).round == 1
 
 
 # ---------------------------------------------------------------- where the key is
