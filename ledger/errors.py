@@ -9,7 +9,8 @@ LedgerError
 │   ├── ObjectSealed          an object that is encrypted, and no key to it
 │   ├── NotGranted            the sponsor has not let this account read or write
 │   ├── StoreUnreachable      no answer from a store elsewhere (retryable)
-│   └── StoreRefused          a store elsewhere answers with a refusal
+│   ├── StoreRefused          a store elsewhere answers with a refusal
+│   └── QuorumMissed          too few of a store's replicas took an object (retryable)
 ├── ChainError
 │   ├── ChainUnreachable      no answer from the endpoint (retryable)
 │   │   └── NoEndpointLeft    none of several endpoints is well (retryable)
@@ -52,7 +53,10 @@ class StoreUnknown(StoreError):
 
     def __init__(self, url: str) -> None:
         self.url = url
-        super().__init__(f"no store answers to {url!r}: give a folder, or file:// and its path.")
+        super().__init__(
+            f"no store answers to {url!r}: give a folder, file:// and its path, or "
+            "ipfs://HOST:PORT; several with commas between, and #quorum=N after them."
+        )
 
 
 class ObjectMissing(StoreError):
@@ -130,6 +134,16 @@ class StoreRefused(StoreError):
         self.where = where
         self.reason = reason
         super().__init__(f"the store at {where} refuses: {reason}.")
+
+
+class QuorumMissed(StoreError, Retryable):
+    """Too few replicas of a store took an object; `reasons` says why, by replica."""
+
+    def __init__(self, quorum: int, reasons: Mapping[str, str]) -> None:
+        self.quorum = quorum
+        self.reasons = dict(reasons)
+        listed = "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
+        super().__init__(f"fewer than {quorum} replicas of the store have it ({listed}).")
 
 
 class ChainError(LedgerError):
