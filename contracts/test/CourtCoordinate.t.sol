@@ -113,7 +113,6 @@ contract CourtCoordinateTest is CourtScene {
         court.challengeCoordinate(story.id, 1, story.closing, story.previous, entries, proof);
     }
 
-    /// forge-config: ci.fuzz.runs = 2000
     function testFuzz_challengeCoordinate_onlyWithinTheWindow(uint256 seed, uint256 late) public {
         Story memory story = cheated(seed, 0, 1);
         late = bound(late, 0, 365 days);

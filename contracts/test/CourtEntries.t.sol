@@ -11,7 +11,6 @@ contract CourtEntriesTest is CourtScene {
     // forge-lint: disable-start(unsafe-typecast)
     // ------------------------------------------------------------------ challengeEntry
 
-    /// forge-config: ci.fuzz.runs = 2000
     function testFuzz_challengeEntry_provesEveryFault(uint256 seed, uint256 index, uint256 fault)
         public
     {
@@ -43,7 +42,6 @@ contract CourtEntriesTest is CourtScene {
     }
 
     /// Leaves of another length than an entry's are wrong whatever they say.
-    /// forge-config: ci.fuzz.runs = 2000
     function testFuzz_challengeEntry_provesMalformedOnes(uint256 seed, bytes calldata leaf) public {
         vm.assume(leaf.length != 157);
         Story memory story = rooted(seed, 3);
@@ -75,7 +73,6 @@ contract CourtEntriesTest is CourtScene {
 
     // ------------------------------------------------------------------ challengeOrder
 
-    /// forge-config: ci.fuzz.runs = 2000
     function testFuzz_challengeOrder_provesDoubledAndUnsorted(uint256 seed, uint256 index) public {
         uint256 sites = 2 + pick(seed, "sites", 6);
         Story memory story = rooted(seed, sites);
@@ -93,7 +90,6 @@ contract CourtEntriesTest is CourtScene {
 
     // ------------------------------------------------------------------ challengeTotals
 
-    /// forge-config: ci.fuzz.runs = 2000
     function testFuzz_challengeTotals_provesWrongOnes(uint256 seed, uint32 count, uint64 weight)
         public
     {
@@ -120,7 +116,6 @@ contract CourtEntriesTest is CourtScene {
 
     // ------------------------------------------------------------------ challengeRewards
 
-    /// forge-config: ci.fuzz.runs = 2000
     function testFuzz_challengeRewards_provesAWrongSplit(uint256 seed, uint256 site, uint256 amount)
         public
     {
@@ -136,7 +131,6 @@ contract CourtEntriesTest is CourtScene {
         assertOverturned(story);
     }
 
-    /// forge-config: ci.fuzz.runs = 2000
     function testFuzz_challengeRewards_provesAStranger(uint256 seed, address stranger) public {
         Story memory story = rewarded(seed, Scoring(seed % 2));
         for (uint256 i = 0; i < story.afterwards.length; ++i) {
@@ -149,7 +143,6 @@ contract CourtEntriesTest is CourtScene {
         assertOverturned(story);
     }
 
-    /// forge-config: ci.fuzz.runs = 2000
     function testFuzz_challengeRewards_provesAWrongTotal(uint256 seed, uint128 total) public {
         Story memory story = rewarded(seed, Scoring(seed % 2));
         total = uint128(bound(total, 0, uint256(story.params.rewardPerRound) * story.round));
@@ -162,7 +155,6 @@ contract CourtEntriesTest is CourtScene {
         assertOverturned(story);
     }
 
-    /// forge-config: ci.fuzz.runs = 2000
     function testFuzz_challengeRewards_provesTooMuch(uint256 seed, uint256 site, uint256 more)
         public
     {
@@ -201,7 +193,6 @@ contract CourtEntriesTest is CourtScene {
         assertOverturned(story);
     }
 
-    /// forge-config: ci.fuzz.runs = 2000
     function testFuzz_challengeRewards_provesWhatWasTaken(uint256 seed, uint256 site, uint256 left)
         public
     {
@@ -227,7 +218,6 @@ contract CourtEntriesTest is CourtScene {
     }
 
     /// Leaving a site out takes all it had.
-    /// forge-config: ci.fuzz.runs = 2000
     function testFuzz_challengeRewards_provesASiteLeftOut(uint256 seed, uint256 site) public {
         Story memory story = rewarded(seed, Scoring(seed % 2));
         if (story.round == 1 || story.afterwards.length < 2) return;
@@ -266,7 +256,6 @@ contract CourtEntriesTest is CourtScene {
         );
     }
 
-    /// forge-config: ci.fuzz.runs = 2000
     function testFuzz_challengeRewards_withAnyOtherRewards(
         uint256 seed,
         uint256 site,

@@ -132,9 +132,19 @@ abstract contract CourtScene is Scene {
 
     /// What an honest coordinator records.
     function settle(Story memory story) internal view {
+        uint256 sites = story.updates.length;
+        int256[] memory values = new int256[](sites);
+        uint256[] memory weights = new uint256[](sites);
+        for (uint256 k = 0; k < sites; ++k) {
+            weights[k] = story.list[k].weight;
+        }
         story.model = new int32[](story.base.length);
         for (uint256 i = 0; i < story.base.length; ++i) {
-            story.model[i] = int32(story.base[i] + aggregated(story, i));
+            for (uint256 k = 0; k < sites; ++k) {
+                values[k] = story.updates[k][i];
+            }
+            int256 change = ruled(story.params.rule, story.params.ruleArgument, values, weights);
+            story.model[i] = int32(story.base[i] + change);
         }
         settleRewards(story);
         Record memory record = recordOf(story.list, 0);
@@ -281,8 +291,9 @@ abstract contract CourtScene is Scene {
         returns (int32[] memory vector)
     {
         vector = new int32[](base.length);
+        uint256 own = mixed(seed, site);
         for (uint256 i = 0; i < base.length; ++i) {
-            int256 value = anyValue(uint256(keccak256(abi.encode(seed, site))), i);
+            int256 value = anyValue(own, i);
             int256 sum = value + base[i];
             bool fits = sum >= type(int32).min && sum <= type(int32).max;
             vector[i] = fits ? int32(value) : int32(0);
@@ -291,13 +302,23 @@ abstract contract CourtScene is Scene {
 
     /// Small, wide, or at the edges of 32 bits.
     function anyValue(uint256 seed, uint256 i) private pure returns (int32) {
-        uint256 random = uint256(keccak256(abi.encode(seed, i)));
+        uint256 random = mixed(seed, i);
         uint256 kind = seed % 5;
         if (kind == 0) return int32(uint32(random));
-        if (kind == 1) {
-            return [type(int32).min, type(int32).min + 1, -1, 0, 1, type(int32).max][random % 6];
+        if (kind != 1) return int32(int256(random % 21) - 10);
+        random %= 6;
+        if (random < 3) return int32(int256(random) - 1);
+        if (random == 3) return type(int32).min;
+        return random == 4 ? type(int32).min + 1 : type(int32).max;
+    }
+
+    /// keccak256(abi.encode(a, b)), which would allocate memory for every coordinate.
+    function mixed(uint256 a, uint256 b) private pure returns (uint256 hash) {
+        assembly ("memory-safe") {
+            mstore(0, a)
+            mstore(0x20, b)
+            hash := keccak256(0, 0x40)
         }
-        return int32(int256(random % 21) - 10);
     }
 
     function bytesOf(int32[] memory vector) internal pure returns (bytes memory data) {
@@ -392,16 +413,6 @@ abstract contract CourtScene is Scene {
     }
 
     // ------------------------------------------------------------------ slow, clear rules
-
-    function aggregated(Story memory story, uint256 coordinate) internal pure returns (int256) {
-        int256[] memory values = new int256[](story.updates.length);
-        uint256[] memory weights = new uint256[](values.length);
-        for (uint256 i = 0; i < values.length; ++i) {
-            values[i] = story.updates[i][coordinate];
-            weights[i] = story.list[i].weight;
-        }
-        return ruled(story.params.rule, story.params.ruleArgument, values, weights);
-    }
 
     function ruled(Rule rule, uint256 cut, int256[] memory values, uint256[] memory weights)
         internal

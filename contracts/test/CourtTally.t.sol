@@ -13,7 +13,6 @@ contract CourtTallyTest is CourtScene {
 
     // ------------------------------------------------------------------ what it proves
 
-    /// forge-config: ci.fuzz.runs = 2000
     function testFuzz_tally_provesAnyWrongUnit(uint256 seed, uint256 coordinate, int32 shift)
         public
     {
@@ -65,7 +64,6 @@ contract CourtTallyTest is CourtScene {
         assertStands(story);
     }
 
-    /// forge-config: ci.fuzz.runs = 2000
     function testFuzz_tally_provesWrongTotals(uint256 seed, uint32 count, bool withCoordinate)
         public
     {
@@ -86,7 +84,6 @@ contract CourtTallyTest is CourtScene {
         assertOverturned(story);
     }
 
-    /// forge-config: ci.fuzz.runs = 2000
     function testFuzz_tally_ofTotalsNeverOverturnsTheHonest(uint256 seed) public {
         Story memory story = anyHonest(seed);
         uint256 tally = counted(story, startForNone(), seed);
@@ -103,7 +100,6 @@ contract CourtTallyTest is CourtScene {
     }
 
     /// All entries, each once, in their order, with the chunks they name: nothing else counts.
-    /// forge-config: ci.fuzz.runs = 2000
     function testFuzz_tally_rejectsOtherEntriesAndData(uint256 seed, uint256 what) public {
         Story memory story = cheated(seed);
         uint256 last = story.list.length - 1;
@@ -152,7 +148,6 @@ contract CourtTallyTest is CourtScene {
 
     // ------------------------------------------------------------------ whose, and when
 
-    /// forge-config: ci.fuzz.runs = 2000
     function testFuzz_tally_onlyByWhoOpenedIt(uint256 seed, address other) public {
         vm.assume(other != CHALLENGER);
         Story memory story = cheated(seed);
@@ -167,7 +162,6 @@ contract CourtTallyTest is CourtScene {
     }
 
     /// Opened in the last second, and each step in the last second after the one before.
-    /// forge-config: ci.fuzz.runs = 2000
     function testFuzz_tally_lastMomentsCannotWinByTime(uint256 seed) public {
         Story memory story = cheated(seed);
         uint256 window = story.params.challengeSeconds;
@@ -183,7 +177,6 @@ contract CourtTallyTest is CourtScene {
         assertOverturned(story);
     }
 
-    /// forge-config: ci.fuzz.runs = 2000
     function testFuzz_tally_holdsNoLongerThanThis(uint256 seed, uint256 steps) public {
         Story memory story = anyHonest(seed);
         uint256 window = story.params.challengeSeconds;

@@ -12,13 +12,8 @@ import {
 import {Scene} from "./Scene.sol";
 
 contract RoundTest is Scene {
-    /// Order of the secp256k1 group: n - s signs what s signs.
-    uint256 internal constant ORDER =
-        0xfffffffffffffffffffffffffffffffebaaedce6af48a03bbfd25e8cd0364141;
-
     // ------------------------------------------------------------------ closeRound
 
-    /// forge-config: ci.fuzz.runs = 2000
     function testFuzz_closeRound_recordsSeveralRounds(uint256 sites, uint256 seed) public {
         sites = bound(sites, 1, 9);
         StudyParams memory params = sampleParams(Recording.Full);
@@ -28,6 +23,10 @@ contract RoundTest is Scene {
             vm.warp(block.timestamp + bound(seed, 0, 1 days));
             uint256 present = 1 + uint256(keccak256(abi.encode(seed, round))) % sites;
             Draft[] memory list = drafts(id, round, previous.record.model, present, seed);
+            // One as a site's wallet makes it, with a nonce of its own.
+            (uint8 v, bytes32 r, bytes32 s) =
+                vm.sign(list[0].key, digestOf(id, round, previous.record.model, list[0]));
+            list[0].signature = abi.encodePacked(r, s, v);
             Record memory record = recordOf(list, params.rewardPerRound * round);
 
             for (uint256 i = 0; i < present; ++i) {
@@ -208,6 +207,7 @@ contract RoundTest is Scene {
         (StudyId id, StudyParams memory params, Draft[] memory list) = ready(1, seed);
         (uint8 v, bytes32 r, bytes32 s) =
             vm.sign(list[0].key, digestOf(id, 1, params.initialModel, list[0]));
+        // n - s signs what s signs.
         list[0].signature = abi.encodePacked(r, bytes32(ORDER - uint256(s)), v ^ 7);
         expectRejected(
             id,

@@ -34,6 +34,12 @@ abstract contract Scene is Base {
     address internal constant THIRD = address(0xC003);
     uint32 internal constant MAX_WEIGHT = 100_000;
 
+    /// Of secp256k1: the order of its group, and the first coordinate of its generator.
+    uint256 internal constant ORDER =
+        0xfffffffffffffffffffffffffffffffebaaedce6af48a03bbfd25e8cd0364141;
+    uint256 internal constant GENERATOR_X =
+        0x79be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798;
+
     uint256[] private _siteKeys;
     uint256[] private _auditorKeys;
     mapping(uint256 key => address) private _addressOf;
@@ -207,9 +213,14 @@ abstract contract Scene is Base {
         );
     }
 
+    /// ECDSA with 1 as the nonce, so r is the generator's x and s = digest + r * key. It gives its
+    /// key away, and to whoever checks it, it is as good as any. vm.sign, which keeps its key, is
+    /// most of what a run of real rounds would take.
     function signed(uint256 key, bytes32 digest) internal pure returns (bytes memory) {
-        (uint8 v, bytes32 r, bytes32 s) = vm.sign(key, digest);
-        return abi.encodePacked(r, s, v);
+        uint256 s = addmod(uint256(digest), mulmod(GENERATOR_X, key, ORDER), ORDER);
+        bool high = s > ORDER / 2;
+        // The generator's y is even: 27, and 28 where the lower of the two s is that of minus it.
+        return abi.encodePacked(GENERATOR_X, high ? ORDER - s : s, uint8(high ? 28 : 27));
     }
 
     /// Contributions of the first `count` sites to a round, signed.
