@@ -17,6 +17,9 @@ MADE := $(VENV)/.wardround-made
 RUNTIME := $(VENV)/.wardround-runtime
 DEVELOPMENT := $(VENV)/.wardround-development
 FOUNDRY := contracts/node_modules/.wardround-installed
+# Two tools with environments of their own: they need other versions of what wardround needs.
+SLITHER := $(VENV)/slither/bin/slither
+HALMOS := $(VENV)/halmos/bin/halmos
 
 # The tools of the environment come first, so Node from PyPI is found where the machine has none.
 export PATH := $(abspath $(VENV)/bin):$(PATH)
@@ -29,9 +32,14 @@ export FLWR_DISABLE_UPDATE_CHECK := 1
 export FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION := 1
 export RAY_USAGE_STATS_ENABLED := 0
 
+# An environment apart, with a program of the same name.
+apart = rm -rf $(VENV)/$(1) && $(VENV)/bin/python -m venv $(VENV)/$(1) && \
+  $(VENV)/$(1)/bin/pip --disable-pip-version-check install -qq --no-compile \
+    --requirement contracts/$(1)-requirements.txt && touch $(VENV)/$(1)/bin/$(1)
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test check bench clean
+.PHONY: help setup demo test check slither prove bench clean
 # Installations share one environment, and forge its cache: one recipe at a time.
 .NOTPARALLEL:
 
@@ -58,7 +66,16 @@ check: $(DEVELOPMENT) $(FOUNDRY) ## lint, formats, types, artifacts and gas, cha
 	@cd contracts && $(FORGE) fmt --check
 	@cd contracts && $(FORGE) lint --deny warnings
 	@$(VENV)/bin/python -m contracts.build --check
-	@cd contracts && test -s test/Gas.t.sol && FORGE_SNAPSHOT_CHECK=true $(FORGE) test --match-path test/Gas.t.sol
+	@cd contracts && test -s test/Gas.t.sol && test -s test/CourtGas.t.sol && \
+	  FORGE_SNAPSHOT_CHECK=true $(FORGE) test --match-path 'test/*Gas.t.sol'
+
+slither: $(DEVELOPMENT) $(FOUNDRY) $(SLITHER) ## look for known weaknesses in the contract
+	@echo "Looking for known weaknesses in the contract ..."
+	@$(VENV)/bin/python -m contracts.slither $(SLITHER)
+
+prove: $(DEVELOPMENT) $(FOUNDRY) $(HALMOS) ## prove that a round closes once and a claim pays once
+	@echo "Proving ..."
+	@$(VENV)/bin/python -m contracts.prove $(HALMOS)
 
 bench: $(DEVELOPMENT) $(FOUNDRY) ## measure speed and gas side by side, as ratios
 	@$(VENV)/bin/python -m benchmarks
@@ -91,6 +108,14 @@ $(DEVELOPMENT): $(MADE) pyproject.toml constraints.txt
 	@echo "Installing wardround, what it needs, and the tools to test it ..."
 	@$(INSTALL) --editable '.[dev]'
 	@touch $(RUNTIME) $@
+
+$(SLITHER): contracts/slither-requirements.txt $(MADE)
+	@echo "Installing Slither ..."
+	@$(call apart,slither)
+
+$(HALMOS): contracts/halmos-requirements.txt $(MADE)
+	@echo "Installing Halmos ..."
+	@$(call apart,halmos)
 
 $(FOUNDRY): contracts/package-lock.json $(MADE)
 	@major=$$(npm --version > /dev/null 2>&1 && node -p 'process.versions.node.split(".")[0]' 2> /dev/null); \

@@ -15,7 +15,11 @@ import {
 import {Base} from "../test/Base.sol";
 
 /// Proofs, for all values at once, that a round closes at most once and that a claim pays once.
-/// Halmos runs what is named check_; `forge test` does not.
+/// Halmos runs what is named check_; `forge test` does not. broken.toml shows that each can fail.
+///
+/// All values of what a proof takes as parameters; everything else is one case: a study of three
+/// rounds with root recording and without a bond, one site, rewards trees of one leaf. The second
+/// call is any; what came before it is one history. Of hashes it is assumed that they are injective.
 contract HalmosTest is Base {
     address internal constant COORDINATOR = address(0xC001);
     address internal constant SITE = address(0x517E);
@@ -70,7 +74,7 @@ contract HalmosTest is Base {
     ) public {
         vm.prank(COORDINATOR);
         ward.closeRoundRoot(id, 1, first);
-        bytes32 closed = ward.commitment(id, 1);
+        bytes32 stored = ward.commitment(id, 1);
         vm.assume(time >= block.timestamp && time < 2 ** 40);
         vm.warp(time);
 
@@ -78,7 +82,7 @@ contract HalmosTest is Base {
         (bool done,) =
             address(ward).call(abi.encodeCall(WardRound.closeRoundRoot, (id, round, second)));
 
-        assert(ward.commitment(id, 1) == closed);
+        assert(ward.commitment(id, 1) == stored);
         assert(!done || (round == 2 && caller == COORDINATOR));
         assert(ward.study(id).head == (done ? 3 : 2));
     }
