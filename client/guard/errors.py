@@ -20,6 +20,7 @@ GuardError
 │   ├── TableUnusable         the site's own table cannot be read (retryable)
 │   └── ChainSilent           the chain cannot be asked (retryable)
 ├── GuardRefused              a refusal as the training process hears of it
+├── Withheld                  an error as the coordinator hears of it: its name alone
 ├── GuardUnreachable          nobody answers at the socket (retryable)
 ├── GuardBroken               an answer that is not of the agreed form
 ├── HomeInvalid               a site's folder that cannot be used
@@ -218,6 +219,14 @@ class GuardRefused(GuardError):
         self.name = name
         self.words = words
         super().__init__(f"{name}: {words}")
+
+
+class Withheld(GuardError):
+    """An error of a hospital, without its words: those may tell of rows, files or machines."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        super().__init__(f"{name}; the site's own log says more.")
 
 
 class GuardUnreachable(GuardError, Retryable):

@@ -1,0 +1,91 @@
+"""The ClientApp at a hospital: its SuperNode names the home, and the key is in the guard."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
+
+from client.client_app import app
+from protocol.fixed_point import vector_bytes
+from protocol.messages import (
+    FIELDS,
+    VECTOR,
+    VECTOR_DTYPE,
+    VECTOR_FORMAT,
+    Assignment,
+    Delivery,
+    Introduction,
+)
+from protocol.record import genesis_closing
+from simulations.flower_identity import server_identity
+from simulations.grid import FIRST_NODE_ID, InProcessGrid
+from tests.client.guard.conftest import Ward
+
+
+def ask(ward: Ward, kind: str, task: Assignment | None = None, change: int = 0) -> Message:
+    content = RecordDict()
+    if task is not None:
+        data = vector_bytes(ward.network.initial.values + np.int32(change))
+        base = Array(dtype=VECTOR_DTYPE, shape=(len(data) // 4,), stype=VECTOR_FORMAT, data=data)
+        content[FIELDS] = ConfigRecord(task.fields())
+        content[VECTOR] = ArrayRecord({VECTOR: base})
+    with server_identity(1):
+        grid = InProcessGrid(app, [{"site": str(ward.home.folder)}], {})
+        (reply,) = grid.send_and_receive([Message(content, FIRST_NODE_ID, kind)])
+    return reply
+
+
+def test_hospital_when_asked_who_it_is_says_so(ward: Ward) -> None:
+    found = Introduction.parse(dict(ask(ward, "query").content.config_records[FIELDS]))
+    party = ward.network.parties[0]
+    assert (found.site, found.name) == (party.account.address, party.name)
+
+
+def test_hospital_when_asked_to_train_answers_with_what_the_guard_signed(ward: Ward) -> None:
+    reply = ask(ward, "train", ward.task)
+    delivery = Delivery.parse(dict(reply.content.config_records[FIELDS]))
+    (line,) = ward.signed()
+    assert line["signature"] == "0x" + delivery.entry.signature.hex()
+    assert set(reply.content) == {FIELDS, VECTOR}
+
+
+def test_hospital_when_asked_to_measure_answers_with_what_the_guard_released(ward: Ward) -> None:
+    (record,) = ask(ward, "evaluate", ward.task).content.metric_records.values()
+    (line,) = (line for line in ward.log() if line["kind"] == "released")
+    assert dict(record) == pytest.approx(line["measures"])
+
+
+@pytest.mark.parametrize("kind", ["train", "evaluate"])
+def test_hospital_when_it_refuses_gives_a_name_and_no_words(ward: Ward, kind: str) -> None:
+    """Flower sends the words of an error, and a coordinator publishes them."""
+    old = replace(ward.task, previous=genesis_closing(b"\x02" * 32))  # type: ignore[arg-type]
+    reply = ask(ward, kind, old)
+    assert reply.has_error()
+    name = "StudyMismatch" if kind == "train" else "BaseModelWrong"
+    assert f"{name}; the site's own log says more" in reply.error.reason
+    assert "0x" not in reply.error.reason
+
+
+def test_hospital_when_its_table_is_wrong_tells_the_coordinator_nothing_of_it(
+    ward: Ward, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (ward.home.folder / "train.npz").write_bytes(b"Jane Doe")
+    reply = ask(ward, "train", ward.task)
+    assert reply.has_error()
+    assert "TableInvalid" in reply.error.reason
+    for secret in ("train.npz", str(ward.home.folder), "Jane"):
+        assert secret not in reply.error.reason
+    # The administrator sees it all.
+    assert "train.npz" in capfd.readouterr().err
+
+
+def test_hospital_when_its_guard_is_away_says_so_by_name(ward: Ward, tmp_path: Path) -> None:
+    with server_identity(1):
+        grid = InProcessGrid(app, [{"site": str(tmp_path)}], {})
+        (reply,) = grid.send_and_receive([Message(RecordDict(), FIRST_NODE_ID, "query")])
+    assert "GuardUnreachable" in reply.error.reason
+    assert str(tmp_path) not in reply.error.reason
