@@ -218,7 +218,9 @@ class WardroundStrategy(Strategy):
         unknown = sorted(connected - self._nodes.keys() - self._strangers)
         empty = RecordDict()
         messages = [Message(empty, dst_node_id=node, message_type=QUERY) for node in unknown]
-        exchange = Exchange(grid, min(self.reply_seconds, _INTRODUCTION_SECONDS), 0)
+        # On a busy machine it takes a node half a minute to start the process that answers.
+        patience = max(_INTRODUCTION_SECONDS, self.retry_seconds)
+        exchange = Exchange(grid, min(self.reply_seconds, patience), 0)
         for reply in exchange.replies(messages):
             introduction = _introduction(reply)
             node = exchange.node(reply)

@@ -126,9 +126,19 @@ def prepare(
     *,
     data_dir: Path | None,
     say: Say = lambda words: None,
+    retry_seconds: int = 0,
 ) -> Network:
     """Write every party's folder, deploy the contract, and create, fund and open the study.
 
+    Args:
+        scenario: what to prepare.
+        folders: where it goes.
+        keys: who sends transactions.
+        chain: where the study will be.
+        data_dir: folder with the user's own copies of data files.
+        say: told what is done.
+        retry_seconds: how long a coordinator asks a site again that is away; 0 where a simulated
+            site is away on purpose.
     Raises:
         DataError: the data set cannot be had or divided as asked.
         ModelError: the model cannot be built.
@@ -164,7 +174,7 @@ def prepare(
         _write_site(folders.sites / party.name, party, contract, study)
     for number in range(len(keys.coordinators)):
         folder = folders.standby(number) if number else folders.coordinator
-        _write_coordinator(folder, contract, study, len(parties))
+        _write_coordinator(folder, contract, study, len(parties), retry_seconds)
     network = Network(folders, scenario, contract, study, params, parties, keys, initial)
     _write_network(network, token)
     return network
@@ -247,7 +257,9 @@ def _write_site(folder: Path, party: Party, contract: WardRound, study: StudyId)
     )
 
 
-def _write_coordinator(folder: Path, contract: WardRound, study: StudyId, sites: int) -> None:
+def _write_coordinator(
+    folder: Path, contract: WardRound, study: StudyId, sites: int, retry_seconds: int
+) -> None:
     _write_toml(
         folder / COORDINATOR_FILE,
         {
@@ -255,8 +267,7 @@ def _write_coordinator(folder: Path, contract: WardRound, study: StudyId, sites:
                 "key_file": "coordinator.key",
                 "store": "../store",
                 "rounds_file": f"../{ROUNDS_FILE}",
-                # A simulated site that is away is away on purpose.
-                "retry_seconds": 0,
+                "retry_seconds": retry_seconds,
             },
             "study": {**_study_table(contract, study), "sites": sites},
         },

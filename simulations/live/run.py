@@ -31,6 +31,8 @@ from transport.processes import ProcessMark, mark_of
 from transport.supervision import Program, Supervisor, heard, module_command
 
 _ETHER = 10**18
+#: A process that is slow or starts anew is asked again.
+_RETRY_SECONDS = 120
 _LOOK_SECONDS = 0.2
 _CHAIN_SECONDS = 60.0
 CHAIN, COORDINATOR = "chain", "coordinator"
@@ -133,7 +135,15 @@ class LiveNetwork:
         def say(words: str) -> None:
             self.tell(SUPERVISOR, words)
 
-        network = prepare(scenario, folders, self._keys, chain, data_dir=data_dir, say=say)
+        network = prepare(
+            scenario,
+            folders,
+            self._keys,
+            chain,
+            data_dir=data_dir,
+            say=say,
+            retry_seconds=_RETRY_SECONDS,
+        )
         address = make_parties(network, self.now(), say)
         say(f"study        {hex_of(network.study)}")
         say(f"contract     {network.contract.address} on chain {chain.chain_id} at {chain.url}")
