@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TypeVar
-
-from eth_utils import to_checksum_address
 
 from explorer.reader import Reader
 from explorer.source import Source
@@ -78,9 +77,11 @@ class Explorer:
 
     def sites(self, members: list[str], names: dict[str, str]) -> dict[str, Site]:
         """Members of a study with their names, and a colour each."""
+        # By name where there is one; site-10 after site-9.
+        ordered = sorted(members, key=lambda one: (_natural(names.get(one, "\uffff")), one))
         return {
             address: Site(address, names.get(address), place)
-            for place, address in enumerate(sorted(members))
+            for place, address in enumerate(ordered)
         }
 
     def _asked(self, ask: Callable[[Source], bytes | None], source: str) -> Answer:
@@ -93,6 +94,8 @@ class Explorer:
             return Answer(None, f"the node did not answer: {error}")
 
 
-def checksummed(address: str) -> str:
-    """An address as the protocol's own code writes it."""
-    return str(to_checksum_address(address))
+def _natural(name: str) -> list[tuple[int, str]]:
+    return [
+        (int(part), "") if part.isdecimal() and len(part) < 10 else (-1, part)
+        for part in re.split(r"([0-9]+)", name)
+    ]

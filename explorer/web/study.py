@@ -91,6 +91,7 @@ def study_page(explorer: Explorer, study_id: str) -> bytes:
             params=params,
             alerts=_alerts(study, params, recent),
             sites=sites,
+            members=sorted(study.members, key=lambda one: sites[one.site].colour or 0),
             money=money,
             money_bar=_bar(money),
             money_words=_equation(money),

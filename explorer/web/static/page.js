@@ -92,6 +92,11 @@ if (live) {
       const answer = await fetch(location.href, { headers: { accept: "text/html" } });
       if (!answer.ok) return;
       const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
+      // An open round that is closed now has parts that this page never had.
+      const missing = [...fresh.querySelectorAll("[data-region]")].some(
+        (region) => !document.querySelector(`[data-region="${region.dataset.region}"]`),
+      );
+      if (missing) return location.reload();
       for (const region of document.querySelectorAll("[data-region]")) {
         const with_ = fresh.querySelector(`[data-region="${region.dataset.region}"]`);
         if (with_ && with_.innerHTML !== region.innerHTML) {

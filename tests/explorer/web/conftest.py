@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
 from collections.abc import Iterator
@@ -38,10 +39,15 @@ def explored(folder: Path, index: Path) -> Iterator[Explorer]:
             reader.close()
 
 
+#: Folder of a finished run to look at instead of a new one.
+RUN = "WARDROUND_EXPLORER_RUN"
+
+
 @pytest.fixture(scope="session")
-def copied_run(run_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def copied_run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run whose store these tests may alter, if they mend it again."""
-    return Path(shutil.copytree(run_folder, tmp_path_factory.mktemp("web") / "run"))
+    folder = os.environ.get(RUN) or request.getfixturevalue("run_folder")
+    return Path(shutil.copytree(folder, tmp_path_factory.mktemp("web") / "run"))
 
 
 @pytest.fixture(scope="session")
