@@ -16,8 +16,18 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
+from flwr.app import (
+    Array,
+    ArrayRecord,
+    ConfigRecord,
+    Context,
+    Error,
+    Message,
+    MetricRecord,
+    RecordDict,
+)
 from flwr.clientapp import ClientApp
+from flwr.common.constant import ErrorCode
 
 from client.guard.errors import GuardRefused, Withheld
 from client.guard.signer import GuardClient, GuardedChain, GuardSigner
@@ -32,7 +42,7 @@ from ledger.application import application_digest
 from ledger.chain import Chain, connected
 from ledger.key_file import read_key
 from ledger.ward_round import WardRound
-from protocol.errors import Malformed, ScenarioError, StudyMismatch
+from protocol.errors import Malformed, Retryable, ScenarioError, StudyMismatch, WardroundError
 from protocol.fixed_point import Int32Vector, vector_bytes, vector_from_bytes
 from protocol.identifiers import SiteAddress, StudyId
 from protocol.messages import FIELDS, VECTOR, VECTOR_DTYPE, VECTOR_FORMAT, Assignment, Introduction
@@ -42,6 +52,8 @@ app = ClientApp()
 #: Of the node's configuration: a hospital's home. Of the run's: a simulated network's folder.
 SITE_KEY, NETWORK_KEY = "site", "network"
 SECRET_FILE, ACCOUNT_FILE = "noise.secret", "privacy.json"
+#: What a guard says that it will not say for ever.
+_PASSING = frozenset({"ChainSilent", "TableUnusable"})
 _SITES_KEPT = 1024
 _connections = ExitStack()
 
@@ -64,11 +76,26 @@ def train(message: Message, context: Context) -> Message:
     """Train from the base model and answer with the signed update."""
     with _words_stay(context):
         task, base = _assignment(message)
-        delivery, update = _site(context, task.study).contribute(task, base)
+        try:
+            delivery, update = _site(context, task.study).contribute(task, base)
+        except WardroundError as error:
+            if not _may_pass(error):
+                raise
+            # A guard or a chain that is away comes back: ask again, as if this node had been away.
+            print(f"{error} The coordinator will ask again.", file=sys.stderr, flush=True)
+            return Message(
+                Error(ErrorCode.NODE_UNAVAILABLE, type(error).__name__), reply_to=message
+            )
     content = RecordDict(
         {FIELDS: ConfigRecord(delivery.fields()), VECTOR: ArrayRecord({VECTOR: _array(update)})}
     )
     return Message(content, reply_to=message)
+
+
+def _may_pass(error: WardroundError) -> bool:
+    if isinstance(error, GuardRefused):
+        return error.name in _PASSING
+    return isinstance(error, Retryable)
 
 
 @app.evaluate()

@@ -20,6 +20,7 @@ from learning.metrics import evaluate
 from learning.models import build_model
 from learning.privacy.terms import PrivateTerms
 from learning.training import TrainingResult, train_locally
+from ledger.steps import Step, durable
 from protocol.canonical import canonical_digest, sha256_digest
 from protocol.errors import OutOfRange, StudyMismatch
 from protocol.fixed_point import (
@@ -105,14 +106,15 @@ class Site:
         spec = self._check(task, base)
         number = task.round
         allowance = self.signer.begin(task, spec, self.code)
-        result = train_locally(
-            self._model(spec),
-            dequantize(base, spec.aggregation.scale_bits),
-            self.train,
-            spec.training,
-            seed=training_seed(spec, self.identity.name, number),
-            private=self._private_terms(spec, number, allowance),
-        )
+        with durable(Step.UPDATE_TRAINED):
+            result = train_locally(
+                self._model(spec),
+                dequantize(base, spec.aggregation.scale_bits),
+                self.train,
+                spec.training,
+                seed=training_seed(spec, self.identity.name, number),
+                private=self._private_terms(spec, number, allowance),
+            )
         update = quantize_update(result.weights, base, spec.aggregation.scale_bits)
         if largest_magnitude(update) > spec.update_limit:
             raise OutOfRange("update", int(abs(update).argmax()), float(abs(update).max()))
@@ -128,7 +130,9 @@ class Site:
         )
         account = None if result.privacy is None else result.privacy.account
         weight = min(result.examples, self.weight_cap)
-        return self.signer.sign(Draft(task, base, update, weight, report, account)), update
+        with durable(Step.ANSWER_SIGNED):
+            delivery = self.signer.sign(Draft(task, base, update, weight, report, account))
+        return delivery, update
 
     def _private_terms(
         self, spec: StudySpec, number: int, allowance: Allowance | None

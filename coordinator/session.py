@@ -32,7 +32,6 @@ from ledger.errors import ContractReverted
 from ledger.events import Registered
 from ledger.steps import Step, durable
 from ledger.store import Store
-from ledger.study_state import ClosedOnChain
 from ledger.ward_round import WardRound
 from protocol.cid import cid_from_sha256
 from protocol.contribution import WEIGHT_LIMIT, Entry
@@ -150,9 +149,9 @@ class Session:
         earned: Mapping[SiteAddress, int] = {}
         known: dict[Root, str] = {}
         manifest: Manifest | None = None
-        for closed in self.contract.closed_rounds(self.facts.study):
-            number, previous = closed.round + 1, closed.closing
-            manifest = self._manifest(closed)
+        for closed, previous in self.contract.closings(self.facts.study):
+            number = closed + 1
+            manifest = self._manifest(previous)
             known.update(_roots(manifest))
         if manifest is None:
             base = Vector.of(initial_model(self.spec).values)
@@ -173,8 +172,8 @@ class Session:
         """
         rounds = self.contract.closed_rounds(self.facts.study)
         closed, before = rounds[number - 1], rounds[: number - 1][-1:]
-        manifest = self._manifest(closed)
-        earned = self._manifest(before[0]).earned() if before else {}
+        manifest = self._manifest(closed.closing)
+        earned = self._manifest(before[0].closing).earned() if before else {}
         shares = {site: amount - earned.get(site, 0) for site, amount in manifest.earned().items()}
         contributed = {row.entry().site for row in manifest.contributions}
         return RoundFacts(
@@ -309,8 +308,8 @@ class Session:
         ):
             raise PositionMoved(position.round, found.round)
 
-    def _manifest(self, closed: ClosedOnChain) -> Manifest:
-        cid = cid_from_sha256(closed.closing.record.manifest)
+    def _manifest(self, closing: Closing) -> Manifest:
+        cid = cid_from_sha256(closing.record.manifest)
         return parse_manifest(self.store.get(cid, MANIFEST_MAX_BYTES))
 
 

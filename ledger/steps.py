@@ -29,10 +29,12 @@ Edge = Literal["before", "after"]
 class Step(StrEnum):
     """What becomes durable in a round, in the order of a round."""
 
-    ANSWER_KEPT = "answer_kept"
-    """Site: the update and report that it will sign are on its disk."""
+    UPDATE_TRAINED = "update_trained"
+    """Site: it knows what it will ask its guard to sign. Nothing of it is on disk."""
+    SIGNATURE_LOGGED = "signature_logged"
+    """Guard: what it signed is in its log."""
     ANSWER_SIGNED = "answer_signed"
-    """Site: whoever holds the key has signed, and noted that it did."""
+    """Site: it has the guard's signature."""
     UPDATE_STORED = "update_stored"
     REPORT_STORED = "report_stored"
     MODEL_STORED = "model_stored"
@@ -52,7 +54,8 @@ class Step(StrEnum):
 
 
 #: Steps by who takes them.
-SITE_STEPS = (Step.ANSWER_KEPT, Step.ANSWER_SIGNED)
+SITE_STEPS = (Step.UPDATE_TRAINED, Step.ANSWER_SIGNED)
+GUARD_STEPS = (Step.SIGNATURE_LOGGED,)
 COORDINATOR_STEPS = (
     Step.UPDATE_STORED,
     Step.REPORT_STORED,
@@ -125,6 +128,12 @@ def durable(step: Step) -> AbstractContextManager[None]:
         A context; one that does nothing unless this process is to be killed at this step.
     """
     return _unwatched if _plan is None or _plan.step != step else _Watched(step)
+
+
+def arm(point: Point | None) -> None:
+    """Let this process die at a point, or at none; for processes that do not read the variable."""
+    global _plan, _seen
+    _plan, _seen = point, 0
 
 
 def _reached(step: Step, edge: Edge) -> None:

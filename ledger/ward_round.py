@@ -488,6 +488,31 @@ class WardRound:
         }
         return [self._closed(study, number, last.get(number)) for number in range(1, head)]
 
+    def closings(self, study: StudyId) -> list[tuple[int, Closing]]:
+        """The closings that stand, by round from 1 on, in three requests however many there are.
+
+        Only the last one is compared with what the contract is committed to. It is what the next
+        round builds upon; who relies on the others asks for `closed_rounds`.
+
+        Raises:
+            StudyMismatch: an event is missing, or the last is not what the contract says.
+        """
+        head = self.study(study).head
+        last = {
+            event.round: event.closing
+            for event in self._logged("RoundClosed", study)
+            if isinstance(event, RoundClosed)
+        }
+        numbers = range(1, head)
+        if missing := [number for number in numbers if number not in last]:
+            raise StudyMismatch(f"closing of round {missing[0]}", "committed to", "no event")
+        if head > 1:
+            commitment = self.commitment(study, head - 1)
+            if last[head - 1].commitment != commitment:
+                found = hex_of(last[head - 1].commitment)
+                raise StudyMismatch(f"closing of round {head - 1}", hex_of(commitment), found)
+        return [(number, last[number]) for number in numbers]
+
     def closed_round(self, study: StudyId, event: RoundClosed) -> ClosedOnChain:
         """A round that stands as an event says.
 

@@ -52,6 +52,7 @@ from client.guard.tables import TableFacts, count_rows
 from client.home import Home
 from client.settings import MEASURE_NAMES, HomeSettings
 from ledger.errors import ChainError, ContractReverted
+from ledger.steps import Step, durable
 from ledger.study_state import OpenRound, SiteSlot
 from protocol.canonical import sha256_digest
 from protocol.contribution import Entry
@@ -198,17 +199,18 @@ class Guard:
         statement = entry.contribution(approval.study, request.round, key.base)
         signature = statement.sign(self._chain.domain(), self._key)
         # Durable before it leaves: after a crash here the same is asked again, and found.
-        line = self.log.append(
-            "signed",
-            **key.fields(),
-            update=hex_of(entry.update),
-            update_bytes=request.update_bytes,
-            norm=norm,
-            weight=request.weight,
-            report=request.report,
-            report_sha256=hex_of(entry.report),
-            signature=hex_of(signature),
-        )
+        with durable(Step.SIGNATURE_LOGGED):
+            line = self.log.append(
+                "signed",
+                **key.fields(),
+                update=hex_of(entry.update),
+                update_bytes=request.update_bytes,
+                norm=norm,
+                weight=request.weight,
+                report=request.report,
+                report_sha256=hex_of(entry.report),
+                signature=hex_of(signature),
+            )
         self._book.take(line)
         return _answer(replace(entry, signature=signature), request.report)
 
