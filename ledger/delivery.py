@@ -23,6 +23,7 @@ from ledger.errors import (
     TransactionTimedOut,
 )
 from ledger.rpc import RpcRefused
+from ledger.steps import Step, durable
 
 if TYPE_CHECKING:
     from ledger.chain import Chain
@@ -81,8 +82,9 @@ class Delivery:
         """
         self._nonce = self._mined_count()
         self._fees = self._allowed(self._market_fees())
-        if not self._submit():
-            return None
+        with durable(Step.TRANSACTION_SENT):
+            if not self._submit():
+                return None
         sent_at = looked_at = time.monotonic()
         deadline = sent_at + self._chain.timeout_seconds
         pause_seconds, taken_at, head = _FIRST_POLL_SECONDS, None, -1
@@ -93,7 +95,8 @@ class Delivery:
                 taken_at = None
                 standing, number = self._confirmed(receipt)
                 if standing:
-                    return receipt
+                    with durable(Step.RECEIPT_SEEN):
+                        return receipt
                 if number > head:
                     # The time given is for a chain that stands still.
                     head, deadline = number, now + self._chain.timeout_seconds

@@ -1,0 +1,54 @@
+"""What each process of a chaos run does; loaded once, before any of them is forked."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from flwr.app import Context
+from flwr.serverapp import Grid, ServerApp
+
+from client.client_app import app as _site_app  # noqa: F401  loaded here, once for all
+from client.guard.run import run_guard
+from coordinator.server_app import coordinate
+from ledger.durable_anvil import DurableAnvil
+from ledger.evm import Genesis
+from simulations.chaos.sites import RemoteSites, serve_site
+from simulations.engines import run_in_process
+
+
+def coordinator_body(folder: Path, site_ports: Sequence[int]) -> None:
+    """Coordinate, or stand by, until the study is over."""
+    server_app = ServerApp()
+
+    @server_app.main()
+    def main(grid: Grid, context: Context) -> None:
+        coordinate(folder, grid, lambda summary: None, standby=True, say=_say)
+
+    run_in_process(
+        server_app, RemoteSites(site_ports), [{} for _ in site_ports], {}, workers=len(site_ports)
+    )
+
+
+def site_body(home: Path, port: int) -> None:
+    """Train and answer."""
+    torch.set_num_threads(1)
+    serve_site(home, port)
+
+
+def guard_body(home: Path, password: str) -> None:
+    """Guard a site's key."""
+    run_guard(home, password, lambda: int(time.time()), _say, _say)
+
+
+def chain_body(folder: Path, genesis: Genesis, port: int) -> None:
+    """Be a development chain, until ended."""
+    with DurableAnvil(folder, genesis, port=port):
+        signal.sigwait({signal.SIGTERM})
+
+
+def _say(words: str) -> None:
+    print(f"{time.time():.3f} {words}")

@@ -1,0 +1,58 @@
+"""``wardround network chaos``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from protocol.errors import ScenarioError
+
+_out = Console(highlight=False, soft_wrap=True)
+
+
+def chaos(
+    kills: Annotated[int, typer.Option(min=1, max=10_000, help="How many processes die.")] = 20,
+    seed: Annotated[int, typer.Option(min=0, help="Of the victims and the moments.")] = 1,
+    out: Annotated[Path, typer.Option(help="A new folder: studies, logs, report.")] = Path(
+        "runs/chaos"
+    ),
+) -> None:
+    """Kill the processes of a study again and again, and check that nothing is lost.
+
+    Coordinators, sites, guards and chain are processes of their own on this machine; they die at
+    random and just before and after every durable step, connections are cut, the closing block is
+    reorganised away, the disk is full for a while. Then models, signatures, rewards and the audit
+    are compared with an undisturbed run, and the report is written to OUT/report.md.
+
+    Example:
+      wardround network chaos --kills 20 --seed 7
+    """
+    # PyTorch and Flower take seconds to import, and only this command needs them here.
+    from simulations.chaos.play import GRACE_SECONDS, ROUND_SECONDS, SITES, STANDBYS, play
+    from simulations.chaos.report import Setting, broken, report
+    from simulations.chaos.report import kills as count
+
+    if out.exists():
+        raise ScenarioError(str(out), "it is there already: name a new folder with --out")
+    legs = play(out, kills, seed, _out.print)
+    setting = Setting(
+        command=f"wardround network chaos --kills {kills} --seed {seed}",
+        engine="Messages travel over sockets of ours instead of Flower's SuperLink, and processes "
+        "are forked from one that has loaded its modules: a round takes a fraction of a second "
+        "instead of Flower's ten, and a restart milliseconds instead of seconds.",
+        seed=seed,
+        sites=SITES,
+        standbys=STANDBYS,
+        round_seconds=ROUND_SECONDS,
+        grace_seconds=GRACE_SECONDS,
+    )
+    text = report(setting, legs)
+    (out / "report.md").write_text(text, encoding="utf-8")
+    _out.print(text)
+    if faults := broken(legs):
+        _out.print(f"{count(legs)} kills, and {len(faults)} broken promises.")
+        raise typer.Exit(1)
+    _out.print(f"{count(legs)} kills, and nothing is lost. The report is {out / 'report.md'}.")

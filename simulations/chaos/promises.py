@@ -1,0 +1,127 @@
+"""What must hold after everything that was done to a study; each broken promise in one sentence."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from client.guard.log import read_log
+from ledger.audit import StudyAudit
+from ledger.events import Overturned, RoundClosed, Slashed
+from ledger.store import open_store
+from protocol.cid import cid_from_sha256
+from protocol.errors import WardroundError
+from protocol.identifiers import SiteAddress, hex_of
+from protocol.manifest import MANIFEST_MAX_BYTES, parse_manifest
+from protocol.rewards import reward_tree
+from simulations.network import Network
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What an undisturbed run of the same study gives.
+
+    Attributes:
+        roots: of every model, from round 1 on.
+        earned: by the site's name.
+    """
+
+    roots: tuple[str, ...]
+    earned: dict[str, int]
+
+
+@dataclass
+class Verdict:
+    """What was counted, and every promise that was broken."""
+
+    rounds: int = 0
+    roots_equal: int = 0
+    signatures: int = 0
+    double_signatures: int = 0
+    double_closes: int = 0
+    lost_rewards: int = 0
+    paid: int = 0
+    audited: int = 0
+    broken: list[str] = field(default_factory=list)
+
+
+def judge(network: Network, homes: list[Path], store: Path, expected: Expected) -> Verdict:
+    """Look at chain, store and the guards' logs after the study is over.
+
+    The chain's clock is moved past the challenge window, and every site is paid.
+
+    Args:
+        network: the study.
+        homes: of the sites.
+        store: the content store.
+        expected: of the undisturbed run.
+    """
+    verdict = Verdict()
+    _rounds(network, expected, verdict)
+    for home in homes:
+        _signatures(home, network, verdict)
+    _audit(network, store, verdict)
+    _rewards(network, store, expected, verdict)
+    return verdict
+
+
+def _rounds(network: Network, expected: Expected, verdict: Verdict) -> None:
+    events = network.contract.events(network.study)
+    closed = Counter(event.round for event in events if isinstance(event, RoundClosed))
+    for event in events:
+        if isinstance(event, (Overturned, Slashed)):
+            verdict.broken.append(f"an honest coordinator was accused: {type(event).__name__}")
+    verdict.double_closes = sum(count - 1 for count in closed.values())
+    if verdict.double_closes:
+        verdict.broken.append(f"closed twice: {[n for n, count in closed.items() if count > 1]}")
+    closings = network.contract.closings(network.study)
+    verdict.rounds = len(closings)
+    roots = [hex_of(closing.record.model) for _, closing in closings]
+    equal = [one == other for one, other in zip(roots, expected.roots, strict=False)]
+    verdict.roots_equal = sum(equal)
+    if len(roots) != len(expected.roots):
+        verdict.broken.append(f"{len(roots)} rounds where {len(expected.roots)} belong")
+    if not all(equal):
+        verdict.broken.append(f"round {equal.index(False) + 1} has another model")
+
+
+def _signatures(home: Path, network: Network, verdict: Verdict) -> None:
+    signed: dict[int, set[tuple[str, str, str]]] = defaultdict(set)
+    for line in read_log(home / "guard.log"):
+        if line["kind"] == "signed":
+            verdict.signatures += 1
+            signed[line["round"]].add((line["base"], line["update"], line["report_sha256"]))
+    double = [number for number, ones in signed.items() if len(ones) > 1]
+    verdict.double_signatures += len(double)
+    if double:
+        verdict.broken.append(f"{home.name} signed different contributions for rounds {double}")
+
+
+def _audit(network: Network, store: Path, verdict: Verdict) -> None:
+    try:
+        audit = StudyAudit(network.contract, network.study, open_store(store))
+        verdict.audited = sum(1 for _ in audit.rounds())
+    except WardroundError as error:
+        verdict.broken.append(f"the audit fails: {error}")
+
+
+def _rewards(network: Network, store: Path, expected: Expected, verdict: Verdict) -> None:
+    contract, study = network.contract, network.study
+    number, closing = contract.closings(study)[-1]
+    data = open_store(store).get(cid_from_sha256(closing.record.manifest), MANIFEST_MAX_BYTES)
+    earned = parse_manifest(data).earned()
+    contract.chain.advance(network.params.challenge_seconds + 1)
+    tree = reward_tree(earned)
+    for party in network.parties:
+        site = SiteAddress(party.account.address)
+        amount = earned.get(site, 0)
+        if amount:
+            proof = tree.proof(site)
+            contract.claim(network.keys.sponsor, study, number, closing, site, amount, list(proof))
+        paid = contract.claimed(study, site)
+        verdict.paid += paid
+        due = expected.earned.get(party.name, 0)
+        if paid != due:
+            verdict.lost_rewards += 1
+            verdict.broken.append(f"{party.name} was paid {paid} where {due} is due")

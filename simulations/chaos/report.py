@@ -1,0 +1,142 @@
+"""A chaos run, told as Markdown."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from statistics import median
+
+from simulations.chaos.promises import Verdict
+from simulations.chaos.run import Course, Outcome
+
+
+@dataclass(frozen=True)
+class Leg:
+    """One study of a chaos run."""
+
+    course: Course
+    verdict: Verdict
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Setting:
+    """How it was run.
+
+    Attributes:
+        engine: in words.
+        round_seconds: and grace: of the contract.
+    """
+
+    command: str
+    engine: str
+    seed: int
+    sites: int
+    standbys: int
+    round_seconds: int
+    grace_seconds: int
+
+
+def kills(legs: Sequence[Leg]) -> int:
+    """How many processes died."""
+    return sum(outcome.deaths for leg in legs for outcome in leg.course.outcomes)
+
+
+def broken(legs: Sequence[Leg]) -> list[str]:
+    """Every broken promise of every study."""
+    return [
+        f"study {number}: {words}"
+        for number, leg in enumerate(legs, 1)
+        for words in leg.verdict.broken
+    ]
+
+
+def report(setting: Setting, legs: Sequence[Leg]) -> str:
+    """Write the report."""
+    return "\n".join(_lines(setting, legs)) + "\n"
+
+
+def _lines(setting: Setting, legs: Sequence[Leg]) -> Iterator[str]:
+    outcomes = [outcome for leg in legs for outcome in leg.course.outcomes]
+    yield "# Chaos report"
+    yield ""
+    yield f"`{setting.command}`"
+    yield ""
+    yield (
+        f"{kills(legs)} processes killed and "
+        f"{sum(1 for one in outcomes if one.deaths == 0)} other troubles in {len(legs)} "
+        f"{'study' if len(legs) == 1 else 'studies'} of {setting.sites} sites with a guard each, "
+        f"{1 + setting.standbys} coordinators and a development chain; seed {setting.seed}. "
+        f"{setting.engine}"
+    )
+    yield ""
+    yield from _promises(legs)
+    yield ""
+    yield from _recovery(setting, legs, outcomes)
+    left_out = sorted({words for leg in legs for words in leg.course.left_out})
+    if left_out:
+        yield ""
+        yield "Left out: " + "; ".join(left_out) + "."
+
+
+def _promises(legs: Sequence[Leg]) -> Iterator[str]:
+    def total(name: str) -> int:
+        return sum(getattr(leg.verdict, name) for leg in legs)
+
+    yield "| promise | counted |"
+    yield "| --- | --- |"
+    yield f"| rounds closed | {total('rounds')} |"
+    yield f"| models equal to the undisturbed run | {total('roots_equal')} of {total('rounds')} |"
+    yield f"| rounds that the audit recomputed | {total('audited')} of {total('rounds')} |"
+    yield f"| signatures in the guards' logs | {total('signatures')} |"
+    yield f"| double signatures | {total('double_signatures')} |"
+    yield f"| double closes | {total('double_closes')} |"
+    yield f"| sites paid other than in the undisturbed run | {total('lost_rewards')} |"
+    yield f"| broken promises | {len(broken(legs))} |"
+    for words in broken(legs):
+        yield ""
+        yield f"**{words}**"
+
+
+def _recovery(setting: Setting, legs: Sequence[Leg], outcomes: Sequence[Outcome]) -> Iterator[str]:
+    usual = median(leg.course.round_seconds for leg in legs)
+    yield (
+        f"An undisturbed round took {usual:.2f} s here (median). Recovery is the time from the "
+        "death, or the beginning of the trouble, to the next closed round: what is left of the "
+        "round, and what the disturbance costs."
+    )
+    yield ""
+    yield "| what | point | times | died | recovery, median | longest |"
+    yield "| --- | --- | --- | --- | --- | --- |"
+    by_kind: dict[tuple[str, str], list[Outcome]] = defaultdict(list)
+    for outcome in outcomes:
+        # Of a connection, which one does not matter for the table.
+        point = "" if outcome.deaths == 0 else outcome.point
+        by_kind[outcome.what, point].append(outcome)
+    for (what, point), ones in sorted(by_kind.items()):
+        times = [one.recovery_seconds for one in ones]
+        deaths = sum(one.deaths for one in ones)
+        yield (
+            f"| {what} | {point} | {len(ones)} | {deaths} | {median(times):.2f} s "
+            f"| {max(times):.2f} s |"
+        )
+    yield ""
+    restarted = [
+        one.recovery_seconds for one in outcomes if one.what.startswith("active coordinator killed")
+    ]
+    replaced = [one.recovery_seconds for one in outcomes if "took over" in one.what]
+    if restarted:
+        yield (
+            f"A coordinator that is restarted cost {median(restarted):.2f} s (median, longest "
+            f"{max(restarted):.2f} s): it begins the open round again, so at most one round and "
+            "its own start are lost."
+        )
+    if replaced:
+        bound = setting.round_seconds + setting.grace_seconds
+        yield (
+            f"A coordinator that is lost cost {median(replaced):.2f} s (median, longest "
+            f"{max(replaced):.2f} s) with a standby: it may take over {setting.round_seconds} s "
+            f"after the round was opened plus {setting.grace_seconds} s of grace ({bound} s), and "
+            "then runs the round."
+        )

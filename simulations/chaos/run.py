@@ -1,0 +1,275 @@
+"""A study under chaos: disturb it, one thing at a time, and see it go on."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import pairwise
+from statistics import median
+
+from ledger.rpc import RpcRefused
+from protocol.errors import WardroundError
+from simulations.chaos.plan import Disturbance, Kill, Trouble, Victim
+from simulations.chaos.processes import Actor
+from simulations.chaos.stand import Stand
+
+_LOOK_SECONDS = 0.01
+_DIE_SECONDS = 90.0
+_RECOVER_SECONDS = 180.0
+_CUT_SECONDS, _DELAY_SECONDS, _HELD_BACK_SECONDS = 1.0, 1.0, 0.05
+_DISK_SECONDS = 1.5
+_WARM_ROUNDS = 3
+
+
+class NotRecovered(WardroundError):
+    """The study stands still."""
+
+    def __init__(self, what: str, seconds: float) -> None:
+        self.what = what
+        self.seconds = seconds
+        super().__init__(f"no round was closed within {seconds:g} s after {what}: see the logs.")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One disturbance and what became of it.
+
+    Attributes:
+        what: in words: the process, or the trouble.
+        point: where it died, empty for a moment drawn from the seed.
+        deaths: how many processes died for it.
+        recovery_seconds: until the next round was closed.
+    """
+
+    what: str
+    point: str
+    deaths: int
+    recovery_seconds: float
+
+
+@dataclass
+class Course:
+    """What happened in one study.
+
+    Attributes:
+        round_seconds: what an undisturbed round took here, the median.
+    """
+
+    outcomes: list[Outcome] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
+    round_seconds: float = 0.0
+    rounds: int = 0
+
+
+@dataclass
+class Director:
+    """Does to a study what a plan says.
+
+    Attributes:
+        stand: the study's processes.
+        draw: moments and victims.
+        fill_disk: fills the store's disk, and answers how to empty it; None where there is no way.
+        damage: damages an object of the store; None where there is no second copy to mend it from.
+        say: told of each disturbance.
+    """
+
+    stand: Stand
+    draw: random.Random
+    fill_disk: Callable[[], Callable[[], None]] | None
+    damage: Callable[[], str] | None
+    say: Callable[[str], None]
+    course: Course = field(default_factory=Course)
+
+    def perform(self, disturbances: list[Disturbance]) -> Course:
+        """Disturb the study, then let it finish.
+
+        Raises:
+            NotRecovered: it did not go on.
+        """
+        self._warm_up()
+        last = self.stand.network.params.rounds
+        for number, one in enumerate(disturbances, 1):
+            if self.stand.head() >= last:
+                self.course.left_out.append(f"{len(disturbances) - number + 1} more: it was over")
+                break
+            outcome = self._do(one)
+            if outcome is not None:
+                self.course.outcomes.append(outcome)
+                self.say(
+                    f"{number}/{len(disturbances)} {outcome.what} {outcome.point}: "
+                    f"recovered in {outcome.recovery_seconds:.2f} s"
+                )
+        self._finish()
+        return self.course
+
+    # ---------------------------------------------------------------- one thing
+
+    def _do(self, one: Disturbance) -> Outcome | None:
+        if isinstance(one, Trouble):
+            return self._trouble(one)
+        if one.victim is Victim.LOST:
+            return self._lose(one)
+        actor = self._actor(one.victim)
+        if one.point is None:
+            self._sleep_into_round()
+            started = time.monotonic()
+            deaths = self._kill(one.victim, actor)
+            return self._recovered(f"{one.victim} killed", "", deaths, started)
+        before = len(actor.deaths)
+        actor.next_point = one.point
+        actor.kill()
+        started = self._death_at(actor, before, str(one.point))
+        return self._recovered(f"{one.victim} killed", _point_words(one), 2, started)
+
+    def _lose(self, one: Kill) -> Outcome:
+        """Kill the active coordinator for good; the standby takes over; the lost one comes back."""
+        stand = self.stand
+        active = stand.active()
+        lost, heir = self._active(active), self._standby(active)
+        if one.point is not None:
+            before = len(heir.deaths)
+            heir.next_point = one.point
+            heir.kill()
+            self._wait(lambda: heir.pid is not None and heir.point == one.point, "restart")
+        self._sleep_into_round()
+        lost.wanted = False
+        started = time.monotonic()
+        lost.kill()
+        try:
+            if one.point is not None:
+                self._death_at(heir, before, str(one.point))
+            self._wait(lambda: stand.active() != active, "the standby's turn")
+            words = "active coordinator lost, standby took over"
+            return self._recovered(words, _point_words(one), 1 if one.point is None else 3, started)
+        finally:
+            lost.wanted = True
+
+    def _trouble(self, one: Trouble) -> Outcome | None:
+        stand = self.stand
+        self._sleep_into_round()
+        started = time.monotonic()
+        if one is Trouble.REORGANISATION:
+            with suppress(RpcRefused):
+                stand.ask(lambda: stand.chain.rpc("anvil_reorg", 1, []))
+        elif one in (Trouble.CUT, Trouble.DELAY):
+            name = self.draw.choice(sorted(stand.links))
+            link = stand.links[name]
+            if one is Trouble.CUT:
+                link.cut()
+                time.sleep(_CUT_SECONDS)
+            else:
+                link.delay_seconds = _HELD_BACK_SECONDS
+                time.sleep(_DELAY_SECONDS)
+            link.mend()
+            return self._recovered(one, name, 0, started)
+        elif one is Trouble.DISK:
+            if self.fill_disk is None:
+                self.course.left_out.append(f"{one}: it takes root to mount a small disk")
+                return None
+            empty = self.fill_disk()
+            time.sleep(_DISK_SECONDS)
+            empty()
+        elif self.damage is None:
+            self.course.left_out.append(f"{one}: the store has one copy only")
+            return None
+        else:
+            what = self.damage()
+            self._kill(Victim.COORDINATOR, self._actor(Victim.COORDINATOR))
+            return self._recovered(one, what, 1, started)
+        return self._recovered(one, "", 0, started)
+
+    def _kill(self, victim: Victim, actor: Actor) -> int:
+        if victim is Victim.ANVIL:
+            pid = self.stand.anvil_pid()
+            if pid is None:
+                return 0
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+            return 1
+        return int(actor.kill())
+
+    # ---------------------------------------------------------------- who
+
+    def _actor(self, victim: Victim) -> Actor:
+        stand = self.stand
+        if victim is Victim.COORDINATOR:
+            return self._active(stand.active())
+        if victim is Victim.STANDBY:
+            return self._standby(stand.active())
+        if victim is Victim.SITE:
+            return self.draw.choice(stand.sites)
+        if victim is Victim.GUARD:
+            return self.draw.choice(stand.guards)
+        return stand.chain_actor
+
+    def _active(self, active: str) -> Actor:
+        return self.stand.coordinators[active]
+
+    def _standby(self, active: str) -> Actor:
+        return next(one for address, one in self.stand.coordinators.items() if address != active)
+
+    # ---------------------------------------------------------------- waiting
+
+    def _warm_up(self) -> None:
+        """Let a few rounds pass, to know how long one takes when nobody dies."""
+        moments = []
+        for number in range(1, _WARM_ROUNDS + 2):
+            self._wait(partial(self._past, number), "the first rounds")
+            moments.append(time.monotonic())
+        gaps = [later - earlier for earlier, later in pairwise(moments)]
+        self.course.round_seconds = median(gaps)
+
+    def _past(self, number: int) -> bool:
+        return self.stand.head() > number
+
+    def _sleep_into_round(self) -> None:
+        time.sleep(self.draw.uniform(0, max(self.course.round_seconds, 0.05)))
+
+    def _death_at(self, actor: Actor, before: int, point: str) -> float:
+        """Wait until an actor has died at its point; when."""
+
+        def died() -> bool:
+            return any(str(death.point) == point for death in actor.deaths[before:])
+
+        self._wait(died, f"{actor.name} was to die at {point}", _DIE_SECONDS)
+        (found,) = (one for one in actor.deaths[before:] if str(one.point) == point)
+        return found.at
+
+    def _recovered(self, what: str, point: str, deaths: int, started: float) -> Outcome:
+        head = self.stand.head()
+        last = self.stand.network.params.rounds
+        self._wait(lambda: self.stand.head() > min(head, last), f"{what} {point}")
+        return Outcome(what, point, deaths, time.monotonic() - started)
+
+    def _finish(self) -> None:
+        """Let the rest of the rounds pass, and every coordinator notice that it is over."""
+        last = self.stand.network.params.rounds
+        deadline = time.monotonic() + _RECOVER_SECONDS
+        seen = 0
+        while (head := self.stand.head()) <= last:
+            if head != seen:
+                seen, deadline = head, time.monotonic() + _RECOVER_SECONDS
+            if time.monotonic() > deadline:
+                raise NotRecovered(f"round {head}", _RECOVER_SECONDS)
+            time.sleep(_LOOK_SECONDS)
+        self._wait(lambda: all(one.finished for one in self.stand.coordinators.values()), "the end")
+        self.course.rounds = last
+
+    def _wait(
+        self, until: Callable[[], bool], what: str, seconds: float = _RECOVER_SECONDS
+    ) -> None:
+        deadline = time.monotonic() + seconds
+        while not until():
+            if time.monotonic() > deadline:
+                raise NotRecovered(what, seconds)
+            time.sleep(_LOOK_SECONDS)
+
+
+def _point_words(kill: Kill) -> str:
+    return "" if kill.point is None else f"{kill.point.edge} {kill.point.step}"

@@ -1,0 +1,26 @@
+"""Kill the processes of a study, and see that nothing is lost."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from simulations.chaos.plan import Kill, Trouble, Victim, named_kills, plan
+
+
+def test_plan_when_repeated_is_the_same_and_holds_every_kind() -> None:
+    first, second = plan(200, 3), plan(200, 3)
+    assert first == second
+    assert plan(200, 4) != first
+    assert set(named_kills()) <= set(first)
+    assert set(Trouble) <= set(first)
+    assert {one.victim for one in first if isinstance(one, Kill)} == set(Victim)
+
+
+@pytest.mark.parametrize("kills", [1, 2, 7, 12, 40, 200])
+def test_plan_has_as_many_deaths_as_were_asked_for(kills: int) -> None:
+    deaths = [
+        1 if one.point is None else 2 for one in plan(kills, 1) if isinstance(one, Kill)
+    ]
+    assert kills <= sum(deaths) <= kills + 2
