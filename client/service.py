@@ -18,7 +18,7 @@ from client.guard.signer import GuardClient
 from client.home import PASSWORD_VARIABLE, Home
 from client.keystore import open_keystore
 from client.settings import HomeSettings
-from client.supernode import coordinator_of, flower_folder, supernode_environment
+from client.supernode import coordinators_of, flower_folder, supernode_environment
 from protocol.canonical import parse_canonical
 from protocol.errors import ProtocolError, WardroundError
 from transport.certificates import Address, check_time, greet
@@ -65,15 +65,17 @@ class SiteService:
             WardroundError: settings, key or certificate cannot be used.
         """
         settings = self.home.settings()
-        address, root = coordinator_of(self.home, settings.coordinator)
-        check_time(root, self.now(), "ask the coordinator for its new one")
+        coordinators = coordinators_of(self.home, settings)
+        for _, root in coordinators:
+            check_time(root, self.now(), "ask the coordinator for its new one")
         with _only_one(self.home.folder):
             self._enrolled(settings)
-            flower_folder(self.home)
+            for number in range(len(coordinators)):
+                flower_folder(self.home, number)
             (self.home.folder / "logs").mkdir(mode=0o700, exist_ok=True)
             supervisor = Supervisor(self.say)
             try:
-                self._keep(supervisor, Coordinator(address, root, self.say))
+                self._keep(supervisor, [Coordinator(*one, self.say) for one in coordinators])
             finally:
                 self.say("stopping")
                 supervisor.stop()
@@ -85,17 +87,19 @@ class SiteService:
             enrol(self.home.folder, settings.site.name, key)
             self.say(f"made a node key: give {self.home.folder / ENROLMENT} to the coordinator")
 
-    def _keep(self, supervisor: Supervisor, coordinator: Coordinator) -> None:
+    def _keep(self, supervisor: Supervisor, coordinators: list[Coordinator]) -> None:
         log = GuardNews(self.home.log)
         supervisor.start(self._guard())
         if not self._await_guard(supervisor):
             return
-        supervisor.start(self._supernode())
+        for number in range(len(coordinators)):
+            supervisor.start(self._supernode(number))
         while not self.stopped.wait(_LOOK_SECONDS):
             supervisor.look()
             for words in log.news():
                 self.say(words)
-            coordinator.look(time.monotonic())
+            for coordinator in coordinators:
+                coordinator.look(time.monotonic())
 
     def _await_guard(self, supervisor: Supervisor) -> bool:
         """Wait for the guard, which has a table to read; without it nothing could be signed."""
@@ -119,13 +123,14 @@ class SiteService:
             environment={**os.environ, PASSWORD_VARIABLE: self.password},
         )
 
-    def _supernode(self) -> Program:
+    def _supernode(self, number: int) -> Program:
+        more = f"-{number}" if number else ""
         return Program(
-            SUPERNODE,
-            lambda: module_command("client.supernode", str(self.home.folder)),
-            self.home.folder / "logs" / "supernode.log",
+            f"{SUPERNODE}{more}",
+            lambda: module_command("client.supernode", str(self.home.folder), str(number)),
+            self.home.folder / "logs" / f"supernode{more}.log",
             on_line=heard(self.say),
-            environment=supernode_environment(self.home, os.environ),
+            environment=supernode_environment(self.home, os.environ, number),
         )
 
 

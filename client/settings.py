@@ -131,6 +131,8 @@ class HomeSettings(Table):
     site: HomeSiteTable
     chain: ChainTable
     coordinator: CoordinatorTable | None = None
+    #: Coordinators that may take over; the site answers whichever asks.
+    standby: Annotated[list[CoordinatorTable], Field(max_length=16)] = Field(default_factory=list)
     data: DataSettings | PreparedTables
     policy: PolicyTable = PolicyTable()
 

@@ -22,6 +22,11 @@ contract = {contract}
 # address = "link.example.org:9092"
 # root_certificate = "coordinator.pem"
 
+# A coordinator that takes over when the first is silent; one such table for each.
+# [[standby]]
+# address = "link-b.example.org:9092"
+# root_certificate = "coordinator-b.pem"
+
 # What may leave, whatever a study asks for. Restart the guard after a change.
 [policy]
 # max_update_norm = 10.0

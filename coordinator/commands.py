@@ -139,19 +139,31 @@ def renew(
 
 
 @app.command()
-def run(home: _Home) -> None:
+def run(
+    home: _Home,
+    standby: Annotated[
+        bool,
+        typer.Option("--standby", help="Wait for its turn while another coordinator is active."),
+    ] = False,
+) -> None:
     """Run a study to its end: SuperLink, its door to the sites, and every round.
 
-    It goes on where the chain stands, so it may be stopped and started again at any time.
+    It goes on where the chain stands, so it may be stopped and started again at any time. With
+    --standby it watches the chain, takes over when the active coordinator is silent for longer
+    than a round and its grace, and stands by again when another is active.
 
-    Example:
+    Examples:
       wardround coordinator run fl
+
+      wardround coordinator run fl-b --standby
     """
     # Flower takes seconds to import, and only this command needs it.
     from coordinator.service import Service
 
     with stop_asked() as stopped:
-        service: Service = Service(CoordinatorHome(home), _say, lambda: datetime.now(UTC), stopped)
+        service: Service = Service(
+            CoordinatorHome(home), _say, lambda: datetime.now(UTC), stopped, standby
+        )
         finished = service.run()
     if not finished:
         raise typer.Exit(130)

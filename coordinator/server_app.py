@@ -20,7 +20,12 @@ from flwr.serverapp import Grid, ServerApp
 
 from coordinator.rounds_file import append_line, read_rounds, round_summary
 from coordinator.session import Session
-from coordinator.settings import HOME_VARIABLE, CoordinatorSettings, load_coordinator_settings
+from coordinator.settings import (
+    HOME_VARIABLE,
+    STANDBY_VARIABLE,
+    CoordinatorSettings,
+    load_coordinator_settings,
+)
 from coordinator.standby import Tenure
 from coordinator.strategy import RoundResult, WardroundStrategy
 from ledger.chain import connected
@@ -28,6 +33,7 @@ from ledger.key_file import read_key
 from ledger.store import open_store
 from ledger.ward_round import WardRound
 from protocol.errors import RoundFailed, ScenarioError
+from transport.supervision import told
 
 _log = logging.getLogger(__name__)
 
@@ -42,7 +48,15 @@ def make_server_app(on_summary: OnSummary = lambda summary: None) -> ServerApp:
 
     @server_app.main()
     def main(grid: Grid, context: Context) -> None:
-        coordinate(_home(context), grid, on_summary)
+        alone = HOME_VARIABLE in os.environ
+        coordinate(
+            _home(context),
+            grid,
+            on_summary,
+            standby=bool(os.environ.get(STANDBY_VARIABLE)),
+            # Whoever supervises the SuperLink hears it.
+            say=told if alone else _log.info,
+        )
 
     return server_app
 

@@ -58,12 +58,14 @@ class Service:
         say: told what happens.
         now: the time, with a zone.
         stopped: set when it is to end.
+        standby: wait for its turn while another coordinator is active.
     """
 
     home: CoordinatorHome
     say: Say
     now: Callable[[], datetime]
     stopped: threading.Event
+    standby: bool = False
     _run_id: int | None = None
     _pause: float = _FIRST_PAUSE_SECONDS
     _not_before: float = 0.0
@@ -120,12 +122,21 @@ class Service:
                 if self._step(supervisor, port, facts, bundle):
                     for words in rounds.news(facts.params.rounds):
                         self.say(words)
-                    self.say("the study is finished")
+                    self.say(self._end(settings))
                     return True
             return False
         finally:
             self.say("stopping")
             supervisor.stop()
+
+    def _end(self, settings: CoordinatorSettings) -> str:
+        """Say why the run has ended by itself."""
+        study = settings.study
+        with connected(study.chain, study.chain_id) as chain:
+            state = WardRound(chain, study.contract).study(settings.study_id)
+        if state.head > state.rounds:
+            return "the study is finished"
+        return f"coordinator {state.coordinator} is active: standing down"
 
     def _step(self, supervisor: Supervisor, port: int, facts: StudyFacts, bundle: bytes) -> bool:
         """Do what is next; True once the run is completed."""
@@ -192,7 +203,8 @@ class Service:
             SUPERLINK,
             lambda: module_command("coordinator.superlink", *superlink_arguments(self.home, port)),
             self.home.logs / "superlink.log",
-            environment=superlink_environment(self.home, os.environ),
+            on_line=heard(self.say),
+            environment=superlink_environment(self.home, os.environ, standby=self.standby),
         )
 
     def _door(self, port: int) -> Program:

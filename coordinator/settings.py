@@ -15,6 +15,8 @@ from protocol.study import Table, decode_text, parse_toml, validate_table
 COORDINATOR_FILE = "coordinator.toml"
 #: Names the folder of a coordinator to its ServerApp, which the SuperLink starts.
 HOME_VARIABLE = "WARDROUND_COORDINATOR"
+#: Set when that coordinator stands by, whatever its settings say.
+STANDBY_VARIABLE = "WARDROUND_STANDBY"
 
 
 class CoordinatorTable(Table):

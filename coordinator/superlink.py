@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from flwr.superlink.cli.flower_superlink import flower_superlink
 
 from coordinator.home import CoordinatorHome
-from coordinator.settings import HOME_VARIABLE
+from coordinator.settings import HOME_VARIABLE, STANDBY_VARIABLE
 from transport.flower import flower_environment
 
 
@@ -26,9 +26,11 @@ def superlink_arguments(home: CoordinatorHome, port: int) -> list[str]:
     ]
 
 
-def superlink_environment(home: CoordinatorHome, given: Mapping[str, str]) -> dict[str, str]:
+def superlink_environment(
+    home: CoordinatorHome, given: Mapping[str, str], *, standby: bool = False
+) -> dict[str, str]:
     """The environment of a SuperLink, and of the ServerApp that it starts."""
-    own = {HOME_VARIABLE: str(home.root.resolve())}
+    own = {HOME_VARIABLE: str(home.root.resolve()), STANDBY_VARIABLE: "1" if standby else ""}
     return {**flower_environment(home.flower, given), **own}
 
 

@@ -8,6 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+
+# PyTorch loads it, and a thousand modules with it, at the first training.
+import torch._dynamo
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 

@@ -56,3 +56,24 @@ def chaos(
         _out.print(f"{count(legs)} kills, and {len(faults)} broken promises.")
         raise typer.Exit(1)
     _out.print(f"{count(legs)} kills, and nothing is lost. The report is {out / 'report.md'}.")
+
+
+def soak(
+    rounds: Annotated[int, typer.Option(min=20, max=10**6, help="How many.")] = 200,
+    out: Annotated[Path, typer.Option(help="A new folder.")] = Path("runs/soak"),
+) -> None:
+    """Run many rounds and compare every process's memory, files and threads early and late.
+
+    Example:
+      wardround network soak --rounds 200
+    """
+    from simulations.chaos.soak import run_soak, soak_table
+
+    if out.exists():
+        raise ScenarioError(str(out), "it is there already: name a new folder with --out")
+    found = run_soak(out, rounds, _out.print)
+    _out.print(soak_table(found))
+    if grown := [row.name for row in found if row.grows]:
+        _out.print(f"These grow: {', '.join(grown)}.")
+        raise typer.Exit(1)
+    _out.print(f"Nothing grows over {rounds} rounds.")

@@ -14,6 +14,7 @@ from itertools import pairwise
 from statistics import median
 
 from ledger.rpc import RpcRefused
+from ledger.steps import Point
 from protocol.errors import WardroundError
 from simulations.chaos.plan import Disturbance, Kill, Trouble, Victim
 from simulations.chaos.processes import Actor
@@ -121,9 +122,7 @@ class Director:
             started = time.monotonic()
             deaths = self._kill(one.victim, actor)
             return self._recovered(f"{one.victim} killed", "", deaths, started)
-        before = len(actor.deaths)
-        actor.next_point = one.point
-        actor.kill()
+        before = self._arm(actor, one.point)
         started = self._death_at(actor, before, str(one.point))
         return self._recovered(f"{one.victim} killed", _point_words(one), 2, started)
 
@@ -133,10 +132,7 @@ class Director:
         active = stand.active()
         lost, heir = self._active(active), self._standby(active)
         if one.point is not None:
-            before = len(heir.deaths)
-            heir.next_point = one.point
-            heir.kill()
-            self._wait(lambda: heir.pid is not None and heir.point == one.point, "restart")
+            before = self._arm(heir, one.point)
         self._sleep_into_round()
         lost.wanted = False
         started = time.monotonic()
@@ -184,15 +180,42 @@ class Director:
             return self._recovered(one, what, 1, started)
         return self._recovered(one, "", 0, started)
 
+    def _arm(self, actor: Actor, point: Point) -> int:
+        """Start a process again that is to die at a point; answer how often it had died before."""
+        before = len(actor.deaths)
+        actor.next_point = point
+
+        def armed() -> bool:
+            if actor.next_point is None:
+                return True
+            # Also one that was just being started, without having been told.
+            actor.kill()
+            return False
+
+        self._wait(armed, f"{actor.name} was to start again")
+        return before
+
     def _kill(self, victim: Victim, actor: Actor) -> int:
-        if victim is Victim.ANVIL:
-            pid = self.stand.anvil_pid()
-            if pid is None:
-                return 0
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-            return 1
-        return int(actor.kill())
+        """Kill a process once it is there; 1, or 0 when it ended by itself meanwhile."""
+        killed: list[bool] = []
+
+        def tried() -> bool:
+            gone = self._kill_anvil() if victim is Victim.ANVIL else actor.kill()
+            killed.append(gone)
+            return gone or actor.finished
+
+        self._wait(tried, f"{actor.name} was to run")
+        return int(killed[-1])
+
+    def _kill_anvil(self) -> bool:
+        pid = self.stand.anvil_pid()
+        if pid is None:
+            return False
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            return False
+        return True
 
     # ---------------------------------------------------------------- who
 

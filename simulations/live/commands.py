@@ -19,6 +19,7 @@ from ledger.errors import ChainError
 from ledger.finished import read_network
 from ledger.folders import Folders
 from protocol.errors import ScenarioError
+from simulations.chaos.commands import chaos, soak
 from simulations.live.record import SUPERVISOR, forget_processes, read_processes
 from simulations.scenario import load_scenario
 from simulations.screen import rewards_table, rounds_table
@@ -32,6 +33,8 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="rich",
 )
+app.command()(chaos)
+app.command()(soak)
 _out = Console(highlight=False, soft_wrap=True)
 _END_SECONDS = 60.0
 _FOLDER = Path("networks") / "demo"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from simulations.chaos.plan import Kill, Trouble, Victim, named_kills, plan
@@ -20,7 +18,5 @@ def test_plan_when_repeated_is_the_same_and_holds_every_kind() -> None:
 
 @pytest.mark.parametrize("kills", [1, 2, 7, 12, 40, 200])
 def test_plan_has_as_many_deaths_as_were_asked_for(kills: int) -> None:
-    deaths = [
-        1 if one.point is None else 2 for one in plan(kills, 1) if isinstance(one, Kill)
-    ]
+    deaths = [1 if one.point is None else 2 for one in plan(kills, 1) if isinstance(one, Kill)]
     assert kills <= sum(deaths) <= kills + 2
