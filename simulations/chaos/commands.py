@@ -37,7 +37,6 @@ def chaos(
 
     if out.exists():
         raise ScenarioError(str(out), "it is there already: name a new folder with --out")
-    legs = play(out, kills, seed, _out.print)
     setting = Setting(
         command=f"wardround network chaos --kills {kills} --seed {seed}",
         engine="Messages travel over sockets of ours instead of Flower's SuperLink, and processes "
@@ -49,9 +48,11 @@ def chaos(
         round_seconds=ROUND_SECONDS,
         grace_seconds=GRACE_SECONDS,
     )
-    text = report(setting, legs)
-    (out / "report.md").write_text(text, encoding="utf-8")
-    _out.print(text)
+    legs = []
+    for leg in play(out, kills, seed, lambda words: _out.print(words, markup=False)):
+        legs.append(leg)
+        (out / "report.md").write_text(report(setting, legs), encoding="utf-8")
+    _out.print(report(setting, legs), markup=False)
     if faults := broken(legs):
         _out.print(f"{count(legs)} kills, and {len(faults)} broken promises.")
         raise typer.Exit(1)

@@ -13,9 +13,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from simulations.chaos.plan import Disturbance, Kill, plan
-from simulations.chaos.promises import Expected, judge
+from simulations.chaos.promises import Expected, Verdict, judge
 from simulations.chaos.report import Leg
-from simulations.chaos.run import Director
+from simulations.chaos.run import Director, NotRecovered
 from simulations.chaos.stand import stand_up
 from simulations.run import simulate
 from simulations.scenario import Scenario
@@ -23,7 +23,7 @@ from simulations.scenario import Scenario
 SITES, STANDBYS = 3, 1
 ROUND_SECONDS, GRACE_SECONDS = 12, 4
 #: Of one study; more kills take more studies, since a restart reads all of a study's manifests.
-KILLS_PER_STUDY = 50
+KILLS_PER_STUDY = 70
 _FEATURES = 6
 _DISK_BYTES = 8 << 20
 
@@ -70,16 +70,14 @@ def undisturbed(scenario: Scenario, folder: Path) -> Expected:
     )
 
 
-def play(folder: Path, kills: int, seed: int, say: Say) -> list[Leg]:
-    """Disturb as many studies as it takes.
+def play(folder: Path, kills: int, seed: int, say: Say) -> Iterator[Leg]:
+    """Disturb as many studies as it takes, and yield each when it is over.
 
     Args:
         folder: new; every study leaves its folder and its logs there.
         kills: how many processes die at least.
         seed: of everything that is drawn.
         say: told what happens.
-    Raises:
-        NotRecovered: a study stood still.
     """
     folder.mkdir(parents=True)
     disturbances = plan(kills, seed)
@@ -87,12 +85,10 @@ def play(folder: Path, kills: int, seed: int, say: Say) -> list[Leg]:
     rounds = 2 * max(map(len, legs)) + 6
     say(f"the same study undisturbed, {rounds} rounds")
     expected = undisturbed(chaos_scenario(rounds), folder / "undisturbed")
-    played = []
     for number, leg in enumerate(legs, 1):
         say(f"study {number} of {len(legs)}: {len(leg)} disturbances in {rounds} rounds")
         draw = random.Random(f"{seed}/{number}")  # noqa: S311  repeatable on purpose
-        played.append(_play(folder / f"study-{number}", leg, rounds, expected, draw, say))
-    return played
+        yield _play(folder / f"study-{number}", leg, rounds, expected, draw, say)
 
 
 def _legs(disturbances: list[Disturbance]) -> Iterator[list[Disturbance]]:
@@ -124,15 +120,20 @@ def _play(
         try:
             fill = None if disk is None else lambda: _filled(disk)
             director = Director(stand, draw, fill, None, say)
-            course = director.perform(disturbances)
-            verdict = judge(stand.network, stand.homes(), stand.network.folders.store, expected)
+            try:
+                director.perform(disturbances)
+                store = stand.network.folders.store
+                verdict = judge(stand.network, stand.homes(), store, expected)
+            except NotRecovered as error:
+                # The worst that there is to report, and what came before still counts.
+                verdict = Verdict(broken=[str(error)])
         finally:
             stand.close()
             if disk is not None:
                 # The disk goes, what was on it stays.
                 root.joinpath("store").unlink()
                 shutil.copytree(disk, root / "store")
-    return Leg(course, verdict, time.monotonic() - started)
+    return Leg(director.course, verdict, time.monotonic() - started)
 
 
 @contextmanager

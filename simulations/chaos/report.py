@@ -101,6 +101,8 @@ def _promises(legs: Sequence[Leg]) -> Iterator[str]:
 
 def _recovery(setting: Setting, legs: Sequence[Leg], outcomes: Sequence[Outcome]) -> Iterator[str]:
     usual = median(leg.course.round_seconds for leg in legs)
+    if not outcomes:
+        return
     yield (
         f"An undisturbed round took {usual:.2f} s here (median). Recovery is the time from the "
         "death, or the beginning of the trouble, to the next closed round: what is left of the "
