@@ -154,7 +154,7 @@ def test_one_command_prints_the_table_on_anvil() -> None:
         text=True,
         timeout=270,
         cwd=Path(__file__).parents[2],
-        env={"COLUMNS": "108", "PATH": "/usr/bin:/bin"},
+        env={"COLUMNS": "80", "PATH": "/usr/bin:/bin"},
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"{Trials.count} trials on anvil" in done.stdout
