@@ -163,7 +163,8 @@ class ArchivedStudy:
         if called is not None:
             name, arguments = called
             if name in ("closeRound", "closeRoundRoot"):
-                stated = (arguments["study"], arguments["round"], tuple(arguments["record"]))
+                study, number, record = list(arguments.values())[:3]
+                stated = (study, number, tuple(record))
                 if stated != (self.study, event.round, event.closing.record.abi()):
                     raise self._invalid(f"transaction {sent.hash} closed another round")
                 entries = arguments.get("entries")

@@ -8,8 +8,8 @@ from functools import lru_cache
 from typing import Any
 
 import rlp
-from eth.db.trie import make_trie_root_and_nodes
 from eth_utils import keccak
+from trie.hexary import HexaryTrie
 
 #: In the order in which they are hashed. Each fork added some at the end, and none was ever taken
 #: away, so a header has the first so many of them.
@@ -136,5 +136,7 @@ def receipts_root(receipts: Sequence[Mapping[str, Any]]) -> str:
         )
         kind = int(receipt.get("type", "0x0"), 16)
         encoded.append((bytes([kind]) if kind else b"") + body)
-    root, _ = make_trie_root_and_nodes(tuple(encoded))
-    return "0x" + bytes(root).hex()
+    trie = HexaryTrie({})
+    for place, item in enumerate(encoded):
+        trie[rlp.encode(place, sedes=rlp.sedes.big_endian_int)] = item
+    return "0x" + bytes(trie.root_hash).hex()

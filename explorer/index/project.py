@@ -71,6 +71,7 @@ class Projector:
         """Read everything from the index again: it was rolled back, or a transaction failed."""
         self._studies.clear()
         self._counted.clear()
+        self._entries = ("", 0, 0)
 
     def add(self, events: Iterable[Decoded]) -> None:
         """Write events in chain order.
