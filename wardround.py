@@ -22,7 +22,9 @@ from explorer.web.commands import explore
 from protocol.errors import WardroundError
 from simulations.commands import audit, claim, scenarios, show, simulate, verify_file
 from simulations.court_commands import cheating
+from simulations.grant_commands import app as grants
 from simulations.live.commands import app as network
+from simulations.store_commands import app as store
 
 app = typer.Typer(
     name="wardround",
@@ -47,6 +49,8 @@ app.command()(export)
 app.add_typer(site)
 app.add_typer(coordinator)
 app.add_typer(network)
+app.add_typer(grants)
+app.add_typer(store)
 
 
 @app.callback()

@@ -11,6 +11,7 @@ import logging
 import os
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ from coordinator.standby import Tenure
 from coordinator.strategy import RoundResult, WardroundStrategy
 from ledger.chain import connected
 from ledger.key_file import read_key
-from ledger.store import open_store
+from ledger.store.study_store import open_study_store
 from ledger.ward_round import WardRound
 from protocol.errors import RoundFailed, ScenarioError
 from transport.supervision import told
@@ -120,7 +121,9 @@ def _work(
     on_summary: OnSummary,
 ) -> None:
     """Go on with the study from wherever the chain says it stands."""
-    store = open_store(folder / settings.coordinator.store)
+    store = open_study_store(
+        settings.coordinator.store, folder, contract, settings.study_id, signer
+    )
     session = Session(contract, signer, store, contract.facts(settings.study_id))
     rounds_file = folder / settings.coordinator.rounds_file
 
@@ -145,7 +148,8 @@ def _work(
         on_failure=on_failure,
         is_told=is_told,
     )
-    strategy.start(grid)
+    with closing(store):
+        strategy.start(grid)
 
 
 app = make_server_app()

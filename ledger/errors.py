@@ -27,6 +27,7 @@ LedgerError
 │   ├── NotEnoughFunds        the sender cannot pay for the transaction
 │   └── GasCapExceeded        more gas than a transaction may use
 ├── ArchiveInvalid            an archive that is none, or that does not prove what it says
+├── AuditIncomplete           what is public holds, and encrypted vectors were not read
 └── JournalError
     ├── JournalAltered        a line that is not the one that was written
     ├── JournalTruncated      the last line was cut off by a crash
@@ -320,6 +321,17 @@ class ArchiveInvalid(LedgerError):
         self.path = path
         self.reason = reason
         super().__init__(f"archive {path}: {reason}: do not rely on it.")
+
+
+class AuditIncomplete(LedgerError):
+    """Everything public holds, but vectors are encrypted and this reader has no key to them."""
+
+    def __init__(self, unread: int) -> None:
+        self.unread = unread
+        super().__init__(
+            f"what is public holds, but {unread} vectors are encrypted and were not read, so "
+            "models and rewards were not recomputed: ask the study's sponsor for a grant."
+        )
 
 
 class JournalError(LedgerError):

@@ -14,7 +14,7 @@ from protocol.cid import cid_from_sha256
 from protocol.contribution import Domain, Entry, pack_entries, sort_entries
 from protocol.errors import ReplayFailed, SignatureInvalid, WardroundError
 from protocol.fixed_point import Int32Vector, largest_magnitude, vector_from_bytes
-from protocol.identifiers import SiteAddress, StudyId, hex_of
+from protocol.identifiers import Root, SiteAddress, StudyId, hex_of
 from protocol.manifest import MANIFEST_MAX_BYTES, Manifest, parse_manifest
 from protocol.merkle import vector_root
 from protocol.record import Closing, StudyParams
@@ -139,11 +139,11 @@ def replay_round(
     if closed.entries is not None:
         same = pack_entries(entries) == closed.entries
         require(same, "contributions", "the manifest's differ from those in the transaction")
-    _check_entries(facts, closed, base, entries)
-    _check_dropped(facts, manifest, number)
+    check_entries(facts, closed, base.root, entries)
+    check_dropped(facts, manifest, number)
     for entry, row in zip(entries, manifest.contributions, strict=True):
         try:
-            _check_report(facts, closed, entry, fetch(row.report.cid, REPORT_MAX_BYTES))
+            check_report(facts, closed, entry, fetch(row.report.cid, REPORT_MAX_BYTES))
         except WardroundError:
             if entry.site not in closed.registered():
                 raise
@@ -174,9 +174,14 @@ def replay_round(
     return settled
 
 
-def _check_entries(
-    facts: StudyFacts, closed: ClosedRound, base: Vector, entries: Sequence[Entry]
+def check_entries(
+    facts: StudyFacts, closed: ClosedRound, base: Root, entries: Sequence[Entry]
 ) -> None:
+    """Check membership, weights and signatures of a round's entries.
+
+    Raises:
+        ReplayFailed: one is not what the study allows; names its site.
+    """
     for entry in entries:
         member = facts.members.get(entry.site)
         if member is None or not member.belongs(closed.round):
@@ -184,14 +189,14 @@ def _check_entries(
         if not 1 <= entry.weight <= member.max_weight:
             reason = f"weight {entry.weight} is not in 1 .. {member.max_weight}"
             raise ReplayFailed(closed.round, f"site {entry.site}", reason)
-        statement = entry.contribution(facts.study, closed.round, base.root)
+        statement = entry.contribution(facts.study, closed.round, base)
         try:
             statement.check_signature(facts.domain, entry.signature)
         except SignatureInvalid as error:
             raise ReplayFailed(closed.round, f"site {entry.site}", str(error)) from error
 
 
-def _check_dropped(facts: StudyFacts, manifest: Manifest, number: int) -> None:
+def check_dropped(facts: StudyFacts, manifest: Manifest, number: int) -> None:
     """Check what can be checked: why a site was left out is its coordinator's word."""
     taken = {row.site for row in manifest.contributions}
     known = {site.lower() for site in facts.members}
@@ -202,9 +207,14 @@ def _check_dropped(facts: StudyFacts, manifest: Manifest, number: int) -> None:
         taken.add(row.site)
 
 
-def _check_report(
+def check_report(
     facts: StudyFacts, closed: ClosedRound, entry: Entry, data: bytes | memoryview
 ) -> None:
+    """Check that a report is the one that a site signed, and speaks of this contribution.
+
+    Raises:
+        ReplayFailed: it is not, or does not; names its site.
+    """
     what = f"report of {entry.site}"
     if sha256_digest(data) != entry.report:
         raise ReplayFailed(closed.round, what, "its digest is not the one signed")

@@ -7,7 +7,7 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -20,9 +20,12 @@ from ledger.archive import JOURNAL, Archive, ArchiveStore
 from ledger.archived_study import ArchivedStudy, replayed_journal
 from ledger.audit import AuditedRound, StudyAudit, StudyRecords
 from ledger.chain import connected
+from ledger.errors import AuditIncomplete, NotGranted, ObjectSealed
 from ledger.finished import FinishedRun, open_run
 from ledger.key_file import read_key
-from ledger.store import FolderStore, Store, open_store
+from ledger.public_audit import public_rounds
+from ledger.store import FolderStore, Store
+from ledger.store.study_store import open_study_store
 from ledger.ward_round import WardRound
 from protocol.cid import cid_from_sha256, cid_of
 from protocol.errors import Malformed, ProtocolError, ScenarioError
@@ -210,7 +213,9 @@ def audit(
         )
     study = StudyId(bytes32(run_or_study, "study"))
     with connected(rpc, chain_id) as opened:
-        _audit(WardRound(opened, site_address(contract)), study, open_store(store), as_json)
+        ward = WardRound(opened, site_address(contract))
+        with closing(open_study_store(store, Path(), ward, study)) as objects:
+            _audit(ward, study, objects, as_json)
 
 
 def claim(
@@ -393,15 +398,38 @@ def _audit(
         _out.print(f"specification: digest on chain, {len(work.closed)} closed rounds")
         if first > 1:
             _out.print(f"rounds before {first} are taken as they were recorded")
-    for audited in work.rounds():
-        if as_json:
-            print(json.dumps(_audited(audited)))
-        else:
-            _out.print(_sentence(audited), soft_wrap=True)
+    try:
+        for audited in work.rounds():
+            if as_json:
+                print(json.dumps(_audited(audited)))
+            else:
+                _out.print(_sentence(audited), soft_wrap=True)
+    except (ObjectSealed, NotGranted) as sealed:
+        # Not the end of it: what is public can be checked all the same.
+        raise AuditIncomplete(_audit_public(work, as_json)) from sealed
     objects = work.check_objects()
     if not as_json:
         _out.print(f"store: {objects} objects have the bytes that their names say")
         _out.print("All holds.", style="bold green")
+
+
+def _audit_public(work: StudyAudit, as_json: bool) -> int:
+    """Check what is public, name what could not be read, and count it."""
+    count = 0
+    for public in public_rounds(work):
+        count += len(public.unread)
+        number, entries = public.closed.round, public.closed.closing.record.count
+        if as_json:
+            print(json.dumps({"round": number, "public_holds": True, "unread": public.unread}))
+            continue
+        _out.print(
+            f"round {number}: {entries} signatures and reports verified, roots and rewards tree "
+            f"as recorded; {len(public.unread)} vectors not read",
+            soft_wrap=True,
+        )
+        for name in public.unread:
+            _out.print(f"  encrypted, and no grant: {name}", soft_wrap=True)
+    return count
 
 
 def _audited(audited: AuditedRound) -> dict[str, Any]:

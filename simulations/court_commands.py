@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict
 from itertools import groupby
 from pathlib import Path
@@ -25,7 +25,8 @@ from ledger.folders import Folders
 from ledger.key_file import read_key
 from ledger.notices import Notice, Powers
 from ledger.signatures import SignatureFolder
-from ledger.store import Store, open_store
+from ledger.store import Store
+from ledger.store.study_store import open_study_store
 from ledger.ward_round import WardRound
 from protocol.errors import ScenarioError
 from protocol.identifiers import StudyId, bytes32, site_address
@@ -106,17 +107,19 @@ def _live(
                 run_or_study, "its chain ended with the run: audit it without --watch"
             )
         url, expected, address, study = file.chain, file.chain_id, file.contract, file.study
-        objects = open_store(Folders(folder).store)
+        where = str(Folders(folder).store)
     elif rpc is None or contract is None or store is None:
         raise ScenarioError(
             run_or_study, "a study's id needs --rpc, --contract and --store as well"
         )
     else:
-        url, address, study, objects = rpc, contract, run_or_study, open_store(store)
+        url, address, study, where = rpc, contract, run_or_study, store
         expected = chain_id
     with connected(url, expected) as chain:
         ward = WardRound(chain, site_address(address))
-        yield ward, StudyId(bytes32(study, "study")), objects
+        identity = StudyId(bytes32(study, "study"))
+        with closing(open_study_store(where, Path(), ward, identity)) as objects:
+            yield ward, identity, objects
 
 
 def _print_json(notice: Notice) -> None:

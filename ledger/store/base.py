@@ -51,3 +51,7 @@ class Store(ABC):
     @abstractmethod
     def cids(self) -> Iterator[Cid]:
         """Name every object, in the order of their CIDs."""
+
+    def close(self) -> None:
+        """Let go of connections; the next request opens them again."""
+        return

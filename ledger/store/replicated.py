@@ -114,9 +114,7 @@ class ReplicatedStore(Store):
     def close(self) -> None:
         """Let go of connections."""
         for replica in self.replicas:
-            closing = getattr(replica, "close", None)
-            if closing is not None:
-                closing()
+            replica.close()
 
     def _first(self, cid: str, read: Callable[[Store], Found]) -> Found:
         lacking: list[Store] = []
