@@ -143,6 +143,35 @@ def test_standby_goes_on_where_the_first_stopped(scene: Scene, coordinator: Pers
     assert scene.store(coordinator).get(cid) == b"\x01" * 500
 
 
+def test_reading_key_that_is_lost_is_replaced(scene: Scene, coordinator: Person) -> None:
+    sponsor = scene.person(scene.theatre.parties.sponsor)
+    scene.grant(sponsor)
+    scene.stage.close(coordinator.account)
+    (scene.folder / f"{coordinator.account.address}.key").unlink()
+    scene.revoke(coordinator)
+    again = scene.person(coordinator.account)
+    with pytest.raises(NotGranted):
+        scene.store(again, writes=True).sync()
+    scene.grant(again)
+    with pytest.raises(ObjectSealed):  # nobody has handed over the keys of before
+        scene.store(again).get(vectors(scene, 1)[0])
+    scene.store(sponsor, writes=True).sync()
+    scene.stage.store = scene.store(again, writes=True)  # type: ignore[assignment]
+    scene.stage.close(coordinator.account)
+    assert scene.audit(scene.store(again)) == 2
+
+
+def test_backup_of_objects_alone_is_enough(scene: Scene, coordinator: Person) -> None:
+    scene.stage.close(coordinator.account)
+    shutil.copytree(scene.folder / "objects", scene.folder / "backup")
+    shutil.rmtree(scene.folder / "objects")
+    shutil.rmtree(scene.folder / "index")
+    shutil.copytree(scene.folder / "backup", scene.folder / "objects")
+    scene.stage.store = scene.store(coordinator, writes=True)  # type: ignore[assignment]
+    scene.stage.close(coordinator.account)
+    assert scene.audit(scene.store(coordinator)) == 2
+
+
 def test_only_sponsor_and_coordinators_with_a_grant_may_write(scene: Scene) -> None:
     stranger = scene.person()
     scene.grant(stranger)

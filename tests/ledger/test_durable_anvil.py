@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 import signal
 import socket
 import subprocess
@@ -246,6 +247,25 @@ def test_same_address_after_everything_starts_anew(tmp_path: Path) -> None:
         assert second.url == url
         assert second.genesis.chain_id == CHAIN_ID
         assert heads(second.chain) == before
+
+
+def test_copy_of_a_running_chain_is_a_backup(durable: DurableAnvil, tmp_path: Path) -> None:
+    stop = threading.Event()
+
+    def work() -> None:
+        while not stop.is_set():
+            durable.chain.transfer(ALICE, BOB.address, 1)
+
+    sender = threading.Thread(target=work)
+    sender.start()
+    time.sleep(0.3)
+    shutil.copytree(durable.journal_path.parent, tmp_path / "backup")
+    stop.set()
+    sender.join(30)
+    with DurableAnvil(tmp_path / "backup") as restored:
+        found = heads(restored.chain)
+        assert len(found) > 1
+        assert found == heads(durable.chain)[: len(found)]
 
 
 @pytest.mark.slow
