@@ -198,7 +198,7 @@ def memory_of(pid: int) -> Iterator[bytes]:
     with Path(f"/proc/{pid}/maps").open() as maps, Path(f"/proc/{pid}/mem").open("rb", 0) as memory:
         for line in maps:
             span, rights, *_ = line.split()
-            if "r" not in rights or "[v" in line:
+            if not rights.startswith("rw"):
                 continue
             start, end = (int(one, 16) for one in span.split("-"))
             while start < end:
