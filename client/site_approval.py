@@ -100,50 +100,58 @@ def describe(proposal: Proposal, ward: WardRound, site: SiteAddress) -> Iterator
     training, privacy = spec.training, spec.privacy
     state, slot = ward.study(approval.study), ward.site(approval.study, site)
     yield f"study {hex_of(approval.study)}"
-    yield f"  name       {spec.study.name}, {spec.study.rounds} rounds"
+    yield f"  name         {spec.study.name}, {spec.study.rounds} rounds"
     arguments = ", ".join(f"{key} {value}" for key, value in spec.model.arguments.items())
-    yield f"  model      {spec.model.name} ({arguments}): {params.parameter_count:,} parameters"
+    yield f"  model        {spec.model.name} ({arguments}): {params.parameter_count:,} parameters"
     length = (
         f"{training.local_steps} steps"
         if training.local_steps is not None
-        else f"{training.local_epochs} epochs"
+        else f"{training.local_epochs} passes over the rows"
     )
     batch = f"batches of {training.batch_size}" if training.batch_size else "all rows at once"
     yield (
-        f"  training   {training.optimizer}, learning rate {training.learning_rate:g}, "
+        f"  training     {training.optimizer}, learning rate {training.learning_rate:g}, "
         f"{length} a round, {batch}"
     )
     rows = len(proposal.data.train)
-    yield f"  your rows  {rows:,} to train on, {len(proposal.data.test):,} to measure on"
+    yield f"  your rows    {rows:,} to train on, {len(proposal.data.test):,} to measure on"
     if privacy is None:
-        yield "  privacy    none asked for: updates are made from your rows without noise"
+        yield "  privacy      none asked for: updates are made from your rows without noise"
     else:
         target = "no limit" if privacy.target_epsilon is None else f"{privacy.target_epsilon:g}"
         whole = forecast(spec, rows).epsilon(privacy.delta)
         yield (
-            f"  privacy    of single rows: noise {privacy.noise_multiplier:g}, clipping "
+            f"  privacy      of single rows: noise {privacy.noise_multiplier:g}, clipping "
             f"{privacy.max_grad_norm:g}, delta {privacy.delta:g}, epsilon at most {target}"
         )
-        yield f"             your {rows:,} rows would be at epsilon {whole:.3g} after all rounds"
+        yield f"               your {rows:,} rows would be at epsilon {whole:.3g} after all rounds"
     yield (
-        f"  rule       {spec.aggregation.rule} of at least {spec.aggregation.min_sites} sites, "
+        f"  rule         {spec.aggregation.rule} of at least {spec.aggregation.min_sites} sites, "
         f"coordinates up to {spec.aggregation.update_bound:g}"
     )
     yield (
-        f"  rewards    {params.reward_per_round / 10**18:,.4f} tokens a round by "
-        f"{spec.rewards.scoring}, from {params.token}; {state.funded / 10**18:,.4f} paid in"
+        f"  rewards      {tokens(params.reward_per_round)} a round by {spec.rewards.scoring}, "
+        f"{tokens(state.funded)} paid in; the token is {params.token}"
     )
-    yield f"  sponsor    {params.sponsor}"
-    yield f"  coordinator {state.coordinator}, bond {params.bond / 10**18:,.4f} tokens"
+    yield f"  sponsor      {params.sponsor}"
+    yield f"  coordinator  {state.coordinator}, bond {tokens(params.bond)}"
     if slot.since:
-        yield f"  this site  admitted with weight up to {slot.max_weight:,}, paid to {slot.payout}"
+        weight = f"weight up to {slot.max_weight:,}"
+        yield f"  this site    admitted with {weight}, paid to {slot.payout}"
     else:
-        yield f"  this site  not admitted yet: send {site} to the sponsor"
+        yield f"  this site    not admitted yet: send {site} to the sponsor"
     same = (
         "as installed here" if hex_of(approval.code) == proposal.installed else "NOT installed here"
     )
-    yield f"  code       {hex_of(approval.code)}, {same}"
-    yield f"  spec       {hex_of(spec.digest)}"
+    yield f"  code         {hex_of(approval.code)}, {same}"
+    yield f"  spec         {hex_of(spec.digest)}"
+
+
+def tokens(amount: int) -> str:
+    """Write an amount of a token with 18 decimals, as nearly all have."""
+    if 0 < amount < 10**14:
+        return f"{amount:,} of a token's smallest unit"
+    return f"{amount / 10**18:,.4f} tokens"
 
 
 def _specification(digest: bytes, store: str | None, file: Path | None) -> StudySpec:

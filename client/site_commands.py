@@ -396,8 +396,9 @@ def _study_status(
 
 
 def _tokens(amount: int) -> str:
-    """Write an amount of a token with 18 decimals, as nearly all have."""
-    return f"{amount / 10**18:,.4f} tokens"
+    from client.site_approval import tokens
+
+    return tokens(amount)
 
 
 def _tell(words: str) -> None:
