@@ -52,6 +52,7 @@ CREATE INDEX event_study ON event (study, round, name);
 CREATE INDEX event_study_name ON event (study, name);
 CREATE INDEX event_name ON event (name);
 CREATE INDEX event_site ON event (site, name) WHERE site IS NOT NULL;
+CREATE INDEX event_site_study ON event (site, study) WHERE site IS NOT NULL;
 CREATE INDEX event_root ON event (root) WHERE root IS NOT NULL;
 CREATE INDEX event_reference ON event (reference) WHERE reference IS NOT NULL;
 

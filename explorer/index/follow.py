@@ -136,17 +136,33 @@ class Follower:
         found = self._range(first, head)
         if tip is not None and found.headers[0].parent != tip.hash:
             return self._roll_back(tip, tip.number - 1)
+        count = self.take_in(found, tip, head)
+        return Extended(first, found.headers[-1].number, count)
+
+    def take_in(self, found: Range, tip: Place | None = None, head: int = -1) -> int:
+        """Write blocks and what their logs say, all or nothing; return how many events.
+
+        Args:
+            found: blocks that follow the tip.
+            tip: what the tip must be; None for whatever it is.
+            head: the latest block that the node has named.
+
+        Raises:
+            EventUnknown, EventUndecodable, EventOutOfPlace: says where.
+            Moved: another process has written meanwhile.
+        """
         decoded = [self._events.decode(log) for log in found.logs]
         try:
             with transaction(self._db):
-                self._expect(tip)
+                if tip is not None or head >= 0:
+                    self._expect(tip)
                 self._insert(found.headers, decoded)
                 self._projector.add(decoded)
                 self._note(found.headers[-1], head, len(decoded))
         except BaseException:
             self._projector.forget()
             raise
-        return Extended(first, found.headers[-1].number, len(decoded))
+        return len(decoded)
 
     def _range(self, first: int, head: int) -> Range:
         while True:

@@ -1,0 +1,285 @@
+"""The explorer's index: how fast it takes a chain in, how soon a block is in it, and what
+questions take when it holds a million events.
+
+The chain is a local anvil with real closings of signed contributions. The large index is made up,
+see `benchmarks.synthetic_index`.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+from time import perf_counter
+
+from eth_account import Account
+from eth_account.signers.local import LocalAccount
+
+from benchmarks.figure import Detail, Figure, Result, Target
+from benchmarks.synthetic_index import fill
+from explorer.indexer import Indexer
+from explorer.reader import EventFilter, Reader
+from explorer.rounds import read_round
+from explorer.search import search
+from explorer.sites import read_site
+from explorer.source import Source, chain_source
+from explorer.studies import list_studies, read_study, series, study_rounds
+from ledger.anvil import Anvil
+from ledger.evm import Genesis
+from ledger.study_token import StudyToken
+from ledger.ward_round import WardRound
+from protocol.contribution import Contribution, Entry, contributions_root, sort_entries
+from protocol.identifiers import Digest, Root, SiteAddress
+from protocol.record import (
+    Record,
+    Recording,
+    RuleId,
+    ScoringId,
+    StudyParams,
+    genesis_closing,
+)
+
+_ETHER = 10**18
+_CHILD = """
+import resource, sys, time
+from pathlib import Path
+from explorer.indexer import Indexer
+from explorer.source import chain_source
+url, contract, path = sys.argv[1:]
+with chain_source(url, contract, first_block=0) as source:
+    indexer = Indexer(source, Path(path))
+    started = time.perf_counter()
+    indexer.follower.catch_up()
+    print(time.perf_counter() - started)
+    indexer.catch_up()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+"""
+
+
+def measure(quick: bool) -> Result:
+    """Measure backfill and latency on an anvil, and questions to a large index."""
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        with _network(sites=5 if quick else 100, rounds=5 if quick else 150) as network:
+            events, seconds, memory = network.backfill(folder)
+            delays = network.delays(folder, 5 if quick else 50)
+        target = 10_000 if quick else 1_000_000
+        started = perf_counter()
+        held = fill(folder / "large.sqlite", target)
+        filling = perf_counter() - started
+        asked = _questions(folder / "large.sqlite", 5 if quick else 30)
+    slowest = max(seconds for name, seconds in asked.items() if name in _PAGES)
+    figures = [
+        Figure(
+            "backfill from an anvil",
+            ours=events / seconds,
+            peer=held / filling,
+            peer_name="decoding and writing alone",
+            unit="events/s",
+            target=Target(10_000, at_most=False),
+            absolute=True,
+        ),
+        Figure(
+            "a block's event in the index",
+            ours=1e3 * median(delays),
+            unit="ms",
+            target=Target(50, at_most=True),
+            absolute=True,
+        ),
+        Figure(
+            f"questions of a study or round page, {held:,} events",
+            ours=1e3 * slowest,
+            unit="ms",
+            target=Target(50, at_most=True),
+            absolute=True,
+        ),
+        Figure(
+            "memory of an indexing process",
+            ours=memory / 1e6,
+            unit="MB",
+            target=Target(300, at_most=True),
+            absolute=True,
+        ),
+    ]
+    details = [Detail(name, 1e3 * seconds, "ms") for name, seconds in asked.items()]
+    details.append(Detail("the latest of those blocks", 1e3 * max(delays), "ms"))
+    return Result(figures, {f"{held:,} events": details})
+
+
+class _Network:
+    """An anvil with closed rounds of signed contributions."""
+
+    def __init__(self, anvil: Anvil, ward: WardRound, sponsor: LocalAccount) -> None:
+        self._anvil, self._ward, self._sponsor = anvil, ward, sponsor
+
+    def backfill(self, folder: Path) -> tuple[int, float, int]:
+        """Index all of it in a process of its own: events, seconds, bytes of memory."""
+        path = folder / "backfill.sqlite"
+        url = self._anvil.chain.url
+        done = subprocess.run(
+            [sys.executable, "-c", _CHILD, url, self._ward.address, str(path)],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        seconds, memory = done.stdout.split()
+        reader = Reader(path)
+        events = reader.health().events
+        reader.close()
+        return events, float(seconds), int(memory)
+
+    def delays(self, folder: Path, count: int) -> list[float]:
+        """From a transaction's acceptance by the node, which mines it at once, to the index."""
+        chain = self._anvil.chain
+        with chain_source(chain.url, self._ward.address, first_block=0) as source:
+            indexer, stop = Indexer(source, folder / "backfill.sqlite"), threading.Event()
+            thread = threading.Thread(target=indexer.run, args=(stop,))
+            thread.start()
+            try:
+                return [self._delay(source, indexer.path, place) for place in range(count)]
+            finally:
+                stop.set()
+                thread.join()
+                indexer.close()
+
+    def _delay(self, source: Source, path: Path, place: int) -> float:
+        chain = self._anvil.chain
+        call = self._ward.contract.function(
+            "createStudy", _params(self._sponsor, 10_000 + place).abi(), [self._sponsor.address], []
+        )
+        signed = self._sponsor.sign_transaction(
+            {
+                "chainId": chain.chain_id,
+                "nonce": int(
+                    chain.rpc("eth_getTransactionCount", self._sponsor.address, "latest"), 16
+                ),
+                "gas": 2_000_000,
+                "maxFeePerGas": 10**11,
+                "maxPriorityFeePerGas": 1,
+                "to": call.to,
+                "data": call.data,
+            }
+        )
+        reader = Reader(path)
+        wanted = "0x" + _params(self._sponsor, 10_000 + place).study_id.hex()
+        chosen = EventFilter(study=wanted)
+        chain.rpc("eth_sendRawTransaction", "0x" + signed.raw_transaction.hex())
+        started = perf_counter()
+        while not reader.events(chosen, limit=1).rows:
+            if perf_counter() > started + 20:
+                raise TimeoutError("the event is not indexed")
+            time.sleep(0.001)
+        taken = perf_counter() - started
+        reader.close()
+        # Not in step with the follower's own pauses.
+        time.sleep(0.013 * (place % 5))
+        return taken
+
+
+@contextmanager
+def _network(sites: int, rounds: int) -> Iterator[_Network]:
+    sponsor = Account.create()
+    with Anvil(Genesis(31337, int(time.time()), {sponsor.address: 10_000 * _ETHER})) as anvil:
+        chain = anvil.chain
+        token = StudyToken.deploy(chain, sponsor, 10**30)
+        ward = WardRound.deploy(chain, sponsor)
+        params = _params(sponsor, rounds, token.address)
+        ward.create_study(sponsor, params, [sponsor.address])
+        token.approve(sponsor, ward.address, rounds)
+        ward.fund(sponsor, params.study_id, rounds)
+        keys = [Account.create() for _ in range(sites)]
+        for key in keys:
+            ward.admit_site(sponsor, params.study_id, key.address, key.address, 100)
+        ward.open_study(sponsor, params.study_id)
+        facts, previous = ward.facts(params.study_id), genesis_closing(params.initial_model)
+        for number in range(1, rounds + 1):
+            entries = _entries(keys, ward, params, number, previous.record.model)
+            record = Record(
+                contributions_root(entries),
+                Root(number.to_bytes(32, "big")),
+                Digest(bytes(32)),
+                Root(bytes(32)),
+                len(entries),
+                100 * len(entries),
+                0,
+            )
+            previous = ward.close_round(sponsor, facts, number, record, previous, entries).closing
+        yield _Network(anvil, ward, sponsor)
+
+
+def _entries(
+    keys: list[LocalAccount], ward: WardRound, params: StudyParams, number: int, base: Root
+) -> list[Entry]:
+    entries = []
+    for key in keys:
+        site = SiteAddress(key.address)
+        update, report = Root(number.to_bytes(32, "little")), Digest(bytes(32))
+        said = Contribution(params.study_id, number, base, site, update, 100, report)
+        signature = said.sign(ward.domain, bytes(key.key))
+        entries.append(Entry(site, 100, update, report, signature))
+    return sort_entries(entries)
+
+
+def _params(sponsor: LocalAccount, rounds: int, token: str | None = None) -> StudyParams:
+    return StudyParams(
+        sponsor.address,
+        token or sponsor.address,
+        1,
+        0,
+        rounds,
+        86_400,
+        86_400,
+        600,
+        600,
+        1,
+        0,
+        Recording.FULL,
+        RuleId.MEAN,
+        0,
+        ScoringId.EXAMPLES,
+        1000,
+        Root(bytes(31) + b"\1"),
+        Digest(bytes(32)),
+        Digest(bytes(32)),
+    )
+
+
+#: Questions that pages of studies and rounds ask; the others are shown beside them.
+_PAGES = frozenset({"study", "rounds of a study", "round", "charts of a study"})
+
+
+def _questions(path: Path, repeats: int) -> dict[str, float]:
+    reader = Reader(path)
+    study = list_studies(reader).rows[-1].study
+    one = read_round(reader, study, 50)
+    site = one.entries[0].site
+    asked: dict[str, Callable[[], object]] = {
+        "study": lambda: read_study(reader, study),
+        "rounds of a study": lambda: study_rounds(reader, study),
+        "charts of a study": lambda: series(reader, study),
+        "round": lambda: read_round(reader, study, 50),
+        "list of studies": lambda: list_studies(reader),
+        "site": lambda: read_site(reader, site),
+        "newest events": lambda: reader.events(),
+        "events of a site in a study": lambda: reader.events(EventFilter(study=study, site=site)),
+        "events of a name": lambda: reader.events(EventFilter(name="RoundClosed")),
+        "search for a root": lambda: search(reader, one.summary.model),
+        "search for an address": lambda: search(reader, site),
+        "health": reader.health,
+    }
+    found = {}
+    for name, question in asked.items():
+        times = []
+        for _ in range(repeats):
+            started = perf_counter()
+            question()
+            times.append(perf_counter() - started)
+        found[name] = median(times)
+    reader.close()
+    return found
