@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
@@ -12,10 +12,24 @@ from protocol.errors import ScenarioError
 
 _out = Console(highlight=False, soft_wrap=True)
 
+_FAST = (
+    "Messages travel over sockets of ours instead of Flower's SuperLink, and processes are forked "
+    "from one that has loaded its modules: a round takes a fraction of a second instead of "
+    "Flower's ten, and a restart milliseconds instead of seconds."
+)
+_FLOWER = (
+    "All of it as `wardround network up` runs it: Flower's SuperLink behind its door, SuperNodes "
+    "over TLS, every process a fresh interpreter that is started again after a pause."
+)
+
 
 def chaos(
     kills: Annotated[int, typer.Option(min=1, max=10_000, help="How many processes die.")] = 20,
     seed: Annotated[int, typer.Option(min=0, help="Of the victims and the moments.")] = 1,
+    engine: Annotated[
+        Literal["fast", "flower"],
+        typer.Option(help="fast: sockets of ours. flower: SuperLink, SuperNodes, TLS; slow."),
+    ] = "fast",
     out: Annotated[Path, typer.Option(help="A new folder: studies, logs, report.")] = Path(
         "runs/chaos"
     ),
@@ -27,29 +41,36 @@ def chaos(
     reorganised away, the disk is full for a while. Then models, signatures, rewards and the audit
     are compared with an undisturbed run, and the report is written to OUT/report.md.
 
-    Example:
+    Examples:
       wardround network chaos --kills 20 --seed 7
+
+      wardround network chaos --engine flower --kills 5
     """
     # PyTorch and Flower take seconds to import, and only this command needs them here.
+    from simulations.chaos import live
     from simulations.chaos.play import GRACE_SECONDS, ROUND_SECONDS, SITES, STANDBYS, play
-    from simulations.chaos.report import Setting, broken, report
+    from simulations.chaos.report import Leg, Setting, broken, report
     from simulations.chaos.report import kills as count
 
     if out.exists():
         raise ScenarioError(str(out), "it is there already: name a new folder with --out")
+    more = "" if engine == "fast" else f" --engine {engine}"
     setting = Setting(
-        command=f"wardround network chaos --kills {kills} --seed {seed}",
-        engine="Messages travel over sockets of ours instead of Flower's SuperLink, and processes "
-        "are forked from one that has loaded its modules: a round takes a fraction of a second "
-        "instead of Flower's ten, and a restart milliseconds instead of seconds.",
+        command=f"wardround network chaos --kills {kills} --seed {seed}{more}",
+        engine=_FAST if engine == "fast" else _FLOWER,
         seed=seed,
-        sites=SITES,
-        standbys=STANDBYS,
+        sites=SITES if engine == "fast" else live.SITES,
+        standbys=STANDBYS if engine == "fast" else 0,
         round_seconds=ROUND_SECONDS,
         grace_seconds=GRACE_SECONDS,
     )
-    legs = []
-    for leg in play(out, kills, seed, lambda words: _out.print(words, markup=False)):
+
+    def say(words: str) -> None:
+        _out.print(words, markup=False)
+
+    legs: list[Leg] = []
+    one = [live.play_live(out, kills, seed, say)] if engine == "flower" else None
+    for leg in one or play(out, kills, seed, say):
         legs.append(leg)
         (out / "report.md").write_text(report(setting, legs), encoding="utf-8")
     _out.print(report(setting, legs), markup=False)

@@ -12,11 +12,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from protocol.identifiers import SiteAddress
 from simulations.chaos.plan import Disturbance, Kill, plan
-from simulations.chaos.promises import Expected, Verdict, judge
+from simulations.chaos.promises import Expected, Subject, Verdict, judge
 from simulations.chaos.report import Leg
 from simulations.chaos.run import Director, NotRecovered
-from simulations.chaos.stand import stand_up
+from simulations.chaos.stand import Stand, stand_up
 from simulations.run import simulate
 from simulations.scenario import Scenario
 
@@ -119,11 +120,10 @@ def _play(
         stand = stand_up(chaos_scenario(rounds), root, STANDBYS, disk)
         try:
             fill = None if disk is None else lambda: _filled(disk)
-            director = Director(stand, draw, fill, None, say)
+            director = Director(stand, draw, fill, lambda: _damaged(root / "store", draw), say)
             try:
                 director.perform(disturbances)
-                store = stand.network.folders.store
-                verdict = judge(stand.network, stand.homes(), store, expected)
+                verdict = judge(_subject(stand), expected)
             except NotRecovered as error:
                 # The worst that there is to report, and what came before still counts.
                 verdict = Verdict(broken=[str(error)])
@@ -134,6 +134,29 @@ def _play(
                 root.joinpath("store").unlink()
                 shutil.copytree(disk, root / "store")
     return Leg(director.course, verdict, time.monotonic() - started)
+
+
+def _subject(stand: Stand) -> Subject:
+    network = stand.network
+    return Subject(
+        network.contract,
+        network.study,
+        {party.name: SiteAddress(party.account.address) for party in network.parties},
+        network.keys.sponsor,
+        stand.homes(),
+        stand.store,
+    )
+
+
+def _damaged(store: Path, draw: random.Random) -> str:
+    """Change a byte of one of the newest objects in the store's first copy; its kind by size."""
+    objects = sorted(store.glob("b*"), key=lambda path: path.stat().st_mtime)[-8:]
+    chosen = draw.choice(objects)
+    data = bytearray(chosen.read_bytes())
+    place = draw.randrange(len(data))
+    data[place] ^= 1 << draw.randrange(8)
+    chosen.write_bytes(data)
+    return f"byte {place} of {len(data)}"
 
 
 @contextmanager

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from eth_account.signers.local import LocalAccount
 
 from client.guard.log import read_log
 from ledger.audit import StudyAudit
 from ledger.events import Overturned, RoundClosed, Slashed
 from ledger.store import open_store
+from ledger.ward_round import WardRound
 from protocol.cid import cid_from_sha256
 from protocol.errors import WardroundError
-from protocol.identifiers import SiteAddress, hex_of
+from protocol.identifiers import SiteAddress, StudyId, hex_of
 from protocol.manifest import MANIFEST_MAX_BYTES, parse_manifest
 from protocol.rewards import reward_tree
-from simulations.network import Network
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,27 @@ class Expected:
 
     roots: tuple[str, ...]
     earned: dict[str, int]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A study that is over.
+
+    Attributes:
+        contract: where it is.
+        study: which.
+        sites: addresses by name.
+        payer: sends the claims.
+        homes: of the sites' guards.
+        store: address of the content store.
+    """
+
+    contract: WardRound
+    study: StudyId
+    sites: Mapping[str, SiteAddress]
+    payer: LocalAccount
+    homes: Sequence[Path]
+    store: str
 
 
 @dataclass
@@ -46,28 +70,26 @@ class Verdict:
     broken: list[str] = field(default_factory=list)
 
 
-def judge(network: Network, homes: list[Path], store: Path, expected: Expected) -> Verdict:
+def judge(subject: Subject, expected: Expected) -> Verdict:
     """Look at chain, store and the guards' logs after the study is over.
 
     The chain's clock is moved past the challenge window, and every site is paid.
 
     Args:
-        network: the study.
-        homes: of the sites.
-        store: the content store.
+        subject: the study.
         expected: of the undisturbed run.
     """
     verdict = Verdict()
-    _rounds(network, expected, verdict)
-    for home in homes:
-        _signatures(home, network, verdict)
-    _audit(network, store, verdict)
-    _rewards(network, store, expected, verdict)
+    _rounds(subject, expected, verdict)
+    for home in subject.homes:
+        _signatures(home, verdict)
+    _audit(subject, verdict)
+    _rewards(subject, expected, verdict)
     return verdict
 
 
-def _rounds(network: Network, expected: Expected, verdict: Verdict) -> None:
-    events = network.contract.events(network.study)
+def _rounds(subject: Subject, expected: Expected, verdict: Verdict) -> None:
+    events = subject.contract.events(subject.study)
     closed = Counter(event.round for event in events if isinstance(event, RoundClosed))
     for event in events:
         if isinstance(event, (Overturned, Slashed)):
@@ -75,7 +97,7 @@ def _rounds(network: Network, expected: Expected, verdict: Verdict) -> None:
     verdict.double_closes = sum(count - 1 for count in closed.values())
     if verdict.double_closes:
         verdict.broken.append(f"closed twice: {[n for n, count in closed.items() if count > 1]}")
-    closings = network.contract.closings(network.study)
+    closings = subject.contract.closings(subject.study)
     verdict.rounds = len(closings)
     roots = [hex_of(closing.record.model) for _, closing in closings]
     equal = [one == other for one, other in zip(roots, expected.roots, strict=False)]
@@ -86,7 +108,7 @@ def _rounds(network: Network, expected: Expected, verdict: Verdict) -> None:
         verdict.broken.append(f"round {equal.index(False) + 1} has another model")
 
 
-def _signatures(home: Path, network: Network, verdict: Verdict) -> None:
+def _signatures(home: Path, verdict: Verdict) -> None:
     signed: dict[int, set[tuple[str, str, str]]] = defaultdict(set)
     for line in read_log(home / "guard.log"):
         if line["kind"] == "signed":
@@ -98,30 +120,29 @@ def _signatures(home: Path, network: Network, verdict: Verdict) -> None:
         verdict.broken.append(f"{home.name} signed different contributions for rounds {double}")
 
 
-def _audit(network: Network, store: Path, verdict: Verdict) -> None:
+def _audit(subject: Subject, verdict: Verdict) -> None:
     try:
-        audit = StudyAudit(network.contract, network.study, open_store(store))
+        audit = StudyAudit(subject.contract, subject.study, open_store(subject.store))
         verdict.audited = sum(1 for _ in audit.rounds())
     except WardroundError as error:
         verdict.broken.append(f"the audit fails: {error}")
 
 
-def _rewards(network: Network, store: Path, expected: Expected, verdict: Verdict) -> None:
-    contract, study = network.contract, network.study
+def _rewards(subject: Subject, expected: Expected, verdict: Verdict) -> None:
+    contract, study = subject.contract, subject.study
     number, closing = contract.closings(study)[-1]
-    data = open_store(store).get(cid_from_sha256(closing.record.manifest), MANIFEST_MAX_BYTES)
-    earned = parse_manifest(data).earned()
-    contract.chain.advance(network.params.challenge_seconds + 1)
+    cid = cid_from_sha256(closing.record.manifest)
+    earned = parse_manifest(open_store(subject.store).get(cid, MANIFEST_MAX_BYTES)).earned()
+    contract.chain.advance(contract.study(study).challenge_seconds + 1)
     tree = reward_tree(earned)
-    for party in network.parties:
-        site = SiteAddress(party.account.address)
+    for name, site in subject.sites.items():
         amount = earned.get(site, 0)
         if amount:
-            proof = tree.proof(site)
-            contract.claim(network.keys.sponsor, study, number, closing, site, amount, list(proof))
+            proof = list(tree.proof(site))
+            contract.claim(subject.payer, study, number, closing, site, amount, proof)
         paid = contract.claimed(study, site)
         verdict.paid += paid
-        due = expected.earned.get(party.name, 0)
+        due = expected.earned.get(name, 0)
         if paid != due:
             verdict.lost_rewards += 1
-            verdict.broken.append(f"{party.name} was paid {paid} where {due} is due")
+            verdict.broken.append(f"{name} was paid {paid} where {due} is due")

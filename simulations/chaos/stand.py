@@ -34,6 +34,8 @@ _ETHER = 10**18
 #: Loading everything once takes a busy machine its time.
 _START_SECONDS = 300.0
 _ASK_SECONDS = 60.0
+#: Folder of the store's second copy.
+SECOND_COPY = "store-copy"
 _PASSWORD = "chaos"  # noqa: S105  of keys that are worth nothing
 #: How long the coordinator asks a site again that is away: longer than anything is away here.
 _RETRY_SECONDS = 120
@@ -51,6 +53,7 @@ class Stand:
         chain_port: of the chain itself; the links lead there.
         links: by name.
         coordinators: actors by their coordinator's address.
+        store: address of the content store, which has two copies.
     """
 
     network: Network
@@ -59,6 +62,7 @@ class Stand:
     contract: WardRound
     links: dict[str, Link] = field(default_factory=dict)
     coordinators: dict[str, Actor] = field(default_factory=dict)
+    store: str = ""
     sites: list[Actor] = field(default_factory=list)
     guards: list[Actor] = field(default_factory=list)
 
@@ -135,6 +139,9 @@ def stand_up(scenario: Scenario, root: Path, standbys: int = 1, store: Path | No
         chain = _opened(f"http://127.0.0.1:{port}")
         network = prepare(scenario, folders, keys, chain, data_dir=None)
         stand = Stand(network, troupe, chain, network.contract)
+        second = root / SECOND_COPY
+        shutil.copytree(folders.store.resolve(), second)
+        stand.store = f"{folders.store.absolute().as_uri()},{second.absolute().as_uri()}"
         _start_sites(stand, port)
         _start_coordinators(stand, port)
     except BaseException:
@@ -201,6 +208,7 @@ def _start_coordinators(stand: Stand, chain_port: int) -> None:
         settings = folder / COORDINATOR_FILE
         text = settings.read_text("utf-8")
         text = text.replace(f":{chain_port}", f":{link.port}")
+        text = text.replace('store = "../store"', f'store = "{stand.store}"')
         text = text.replace("retry_seconds = 0", f"retry_seconds = {_RETRY_SECONDS}")
         settings.write_text(text, "utf-8")
         log = folders.root / "logs" / f"{folder.name}.log"

@@ -68,7 +68,11 @@ def _make_coordinator(network: Network, now: datetime) -> Address:
     make_authority(home.tls, network.scenario.study.name, now)
     issue_server(home.tls, [LOOPBACK, "localhost"], now)
     address = Address(LOOPBACK, free_port())
-    with (home.root / COORDINATOR_FILE).open("a", encoding="utf-8") as file:
+    settings = home.root / COORDINATOR_FILE
+    # A simulated site is away on purpose; a process is away because it was killed.
+    text = settings.read_text("utf-8").replace("retry_seconds = 0\n", "retry_seconds = 60\n")
+    settings.write_text(text, "utf-8")
+    with settings.open("a", encoding="utf-8") as file:
         file.write(
             f'[server]\nhost = "{address.host}"\nport = {address.port}\n'
             f'names = ["{address.host}"]\n'
