@@ -1,9 +1,11 @@
 """Transactions that vanish, hang, cost too much, or were left behind: each happens once."""
 
+import random
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +14,7 @@ from eth_account.signers.local import LocalAccount
 
 from ledger import delivery
 from ledger.anvil import Anvil
+from ledger.audit import StudyAudit
 from ledger.chain import Chain, open_chain
 from ledger.contract import Contract
 from ledger.errors import (
@@ -22,7 +25,11 @@ from ledger.errors import (
     TransactionTimedOut,
 )
 from ledger.evm import Genesis
+from ledger.study_token import StudyToken
+from ledger.ward_round import WardRound
 from protocol.errors import Retryable
+from protocol.record import Recording, RuleId
+from simulations.stage import BOND, REWARD, Parties, Stage, specification
 from tests.ledger.conftest import CHAIN_ID, ETHER, GENESIS_SECONDS
 
 ALICE = Account.from_key(b"\x31" * 32)
@@ -420,3 +427,58 @@ def test_node_that_takes_no_fee_whatever_is_named(anvil: Anvil, probe: Contract)
         with pytest.raises(TransactionRefused, match="however high"):
             chain.send(ALICE, probe.function("increment", b""), "increment")
         chain.rpc = chain_rpc
+
+
+# ---------------------------------------------------------------- a whole study
+
+
+@contextmanager
+def blocks_that_come_and_go(anvil: Anvil, seed: int) -> Iterator[list[int]]:
+    """Mine a block now and then, and take the youngest two away again, at random moments."""
+    stop, taken = threading.Event(), [0]
+    chance = random.Random(seed)
+    node = open_chain(anvil.url, CHAIN_ID)
+
+    def work() -> None:
+        while not stop.wait(0.03):
+            node.rpc("evm_mine")
+            if chance.random() < 0.1:
+                node.rpc("anvil_rollback", chance.choice([1, 2]))
+                taken[0] += 1
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        yield taken
+    finally:
+        stop.set()
+        thread.join()
+        node.close()
+
+
+@pytest.mark.slow
+def test_study_on_a_chain_that_reorganises_ends_with_the_same_models(tmp_path: Path) -> None:
+    parties = Parties.new()
+    balances = dict.fromkeys(parties.addresses, 1000 * ETHER)
+    models: list[list[bytes]] = []
+    for confirmations in (0, 3):
+        try:
+            anvil = Anvil(Genesis(CHAIN_ID, GENESIS_SECONDS, balances))
+        except AnvilMissing as error:
+            pytest.skip(str(error))
+        with anvil, other(anvil, confirmations, timeout_seconds=60) as chain, ExitStack() as stack:
+            if confirmations:
+                anvil.chain.rpc("anvil_mine", "0x5")
+                taken = stack.enter_context(blocks_that_come_and_go(anvil, seed=4))
+            token = StudyToken.deploy(chain, parties.sponsor, 4 * REWARD + 2 * BOND)
+            ward = WardRound.deploy(chain, parties.sponsor)
+            spec = specification("reorganised", Recording.FULL, RuleId.MEAN, 3, 0)
+            stage = Stage(ward, token, parties, spec, tmp_path / str(confirmations))
+            for _ in range(3):
+                stage.close(parties.first)
+            closed = ward.closed_rounds(stage.study)
+            assert [one.round for one in closed] == [1, 2, 3]
+            models.append([bytes(one.closing.record.model) for one in closed])
+            assert len(list(StudyAudit(ward, stage.study, stage.store).rounds())) == 3
+    assert models[0] == models[1]
+    assert taken[0] > 5
