@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -11,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
+from secrets import token_hex
 from typing import Any
 
 from client.guard.errors import GuardError
@@ -18,15 +20,16 @@ from client.guard.signer import GuardClient
 from client.home import PASSWORD_VARIABLE, Home
 from client.keystore import open_keystore
 from client.settings import HomeSettings
-from client.supernode import coordinators_of, flower_folder, supernode_environment
+from client.supernode import coordinators_of, flower_folder, secret_file, supernode_environment
+from ledger.key_file import write_private
 from protocol.canonical import parse_canonical
 from protocol.errors import ProtocolError, WardroundError
-from transport.certificates import Address, check_time, greet
+from transport.certificates import Address, check_time, free_port, greet
 from transport.enrolment import ENROLMENT, NODE_KEY, enrol
 from transport.errors import CertificateExpired, PeerAway, TransportError
 from transport.supervision import Program, Say, Supervisor, heard, module_command
 
-GUARD, SUPERNODE = "the guard", "the SuperNode"
+GUARD, SUPERNODE, EXECUTOR = "the guard", "the SuperNode", "the executor"
 _LOOK_SECONDS = 0.2
 _GREET_SECONDS = 10.0
 _GUARD_SECONDS = 60.0
@@ -93,7 +96,11 @@ class SiteService:
         if not self._await_guard(supervisor):
             return
         for number in range(len(coordinators)):
-            supervisor.start(self._supernode(number))
+            port, secret = free_port(), secret_file(self.home, number)
+            secret.unlink(missing_ok=True)
+            write_private(secret, token_hex(32))
+            supervisor.start(self._supernode(number, port))
+            supervisor.start(self._executor(number, port, secret))
         while not self.stopped.wait(_LOOK_SECONDS):
             supervisor.look()
             for words in log.news():
@@ -123,13 +130,24 @@ class SiteService:
             environment={**os.environ, PASSWORD_VARIABLE: self.password},
         )
 
-    def _supernode(self, number: int) -> Program:
+    def _supernode(self, number: int, port: int) -> Program:
         more = f"-{number}" if number else ""
+        arguments = (str(self.home.folder), str(number), str(port))
         return Program(
             f"{SUPERNODE}{more}",
-            lambda: module_command("client.supernode", str(self.home.folder), str(number)),
+            lambda: module_command("client.supernode", *arguments),
             self.home.folder / "logs" / f"supernode{more}.log",
             on_line=heard(self.say),
+            environment=supernode_environment(self.home, os.environ, number),
+        )
+
+    def _executor(self, number: int, port: int, secret: Path) -> Program:
+        more = f"-{number}" if number else ""
+        return Program(
+            f"{EXECUTOR}{more}",
+            # Not with a lifeline, which is a thread: it forks, and looks after its parent itself.
+            lambda: [sys.executable, "-m", "client.executor", str(secret), str(port)],
+            self.home.folder / "logs" / f"tasks{more}.log",
             environment=supernode_environment(self.home, os.environ, number),
         )
 

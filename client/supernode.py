@@ -1,4 +1,4 @@
-"""``python -m client.supernode HOME [NUMBER]``: Flower's SuperNode, behind the site's own layer.
+"""``python -m client.supernode HOME NUMBER PORT``: Flower's SuperNode, behind our own layer.
 
 There is one for each coordinator: number 0 for the first, the others for those that stand by.
 """
@@ -20,7 +20,7 @@ from client.keystore import keystore_address
 from client.settings import CoordinatorTable, HomeSettings
 from protocol.errors import SpecificationError, WardroundError
 from protocol.identifiers import Digest
-from transport.certificates import Address, free_port
+from transport.certificates import Address
 from transport.enrolment import NODE_KEY
 from transport.flower import flower_environment
 from transport.supervision import told
@@ -29,12 +29,13 @@ from transport.supervision import told
 ANSWER_MAX_BYTES = 32_000_000
 
 
-def run_supernode(home: Home, number: int = 0) -> None:
+def run_supernode(home: Home, number: int, port: int) -> None:
     """Run a SuperNode in this process until it is asked to end.
 
     Args:
         home: the site's.
         number: of the coordinator.
+        port: on loopback, where `client.executor` asks for tasks.
     Raises:
         FlowerChanged: this is not the Flower that it was tested with.
         SpecificationError: ``site.toml`` names no coordinator.
@@ -48,6 +49,12 @@ def run_supernode(home: Home, number: int = 0) -> None:
     install(Fleet(gate, ANSWER_MAX_BYTES, told))
     address, root = coordinators_of(home, settings)[number]
     sys.argv = ["flower-supernode", *supernode_arguments(home, address, root, trust)]
+    sys.argv += [
+        "--port",
+        str(port),
+        "--superexec-auth-secret-file",
+        str(secret_file(home, number)),
+    ]
     flower_supernode()
 
 
@@ -71,7 +78,7 @@ def supernode_arguments(home: Home, address: Address, root: Path, trust: Path) -
         *("--superlink", str(address), "--root-certificates", str(root)),
         *("--auth-supernode-private-key", str(home.folder / NODE_KEY)),
         *("--trusted-entities", str(trust)),
-        *("--host", "127.0.0.1", "--port", str(free_port())),
+        *("--host", "127.0.0.1", "--isolation", "process"),
         *("--node-config", str(node)),
     ]
 
@@ -86,6 +93,11 @@ def flower_folder(home: Home, number: int = 0) -> Path:
     folder = _flower(home, number)
     folder.mkdir(mode=0o700, exist_ok=True)
     return folder
+
+
+def secret_file(home: Home, number: int = 0) -> Path:
+    """Where the secret is for which a SuperNode gives tasks, so that no other user takes them."""
+    return flower_folder(home, number) / "superexec.secret"
 
 
 def _flower(home: Home, number: int) -> Path:
@@ -126,7 +138,7 @@ def coordinator_of(
 
 if __name__ == "__main__":
     try:
-        run_supernode(Home(Path(sys.argv[1])), int(sys.argv[2]) if len(sys.argv) > 2 else 0)
+        run_supernode(Home(Path(sys.argv[1])), int(sys.argv[2]), int(sys.argv[3]))
     except WardroundError as error:
         told(str(error))
         sys.exit(1)

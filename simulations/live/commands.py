@@ -13,7 +13,6 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from coordinator.rounds_file import read_rounds
 from ledger.chain import connected
 from ledger.errors import ChainError
 from ledger.finished import read_network
@@ -154,6 +153,8 @@ def read_network_or_processes(folder: Path) -> None:
 
 
 def _status(folder: Path) -> dict[str, Any]:
+    from coordinator.rounds_file import read_rounds  # brings PyTorch with it
+
     read_network_or_processes(folder)
     processes = read_processes(folder)
     alive = set(running(processes.values()))

@@ -1,0 +1,166 @@
+"""``python -m client.executor SECRET PORT``: starts a process for each task, from a prepared one.
+
+Flower starts a new Python for every message, which then imports PyTorch and all else: seconds of
+it, every round, at every site. Here one process imports what a ClientApp needs, forgets this
+installation's own modules again, and forks for each task. The fork runs Flower's `run_clientapp`,
+which unpacks the approved bundle and imports the application from there, as ever.
+
+    this process (it has no threads, ever)
+      ├── forks ── Flower's SuperExec: asks the SuperNode for tasks, and passes them on as lines
+      └── forks ── a task, then another …
+
+The SuperExec proves itself to the SuperNode with a secret in a file, so that no other user of the
+machine can take tasks.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import select
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from flwr.supercore.cli.flower_superexec import flower_superexec
+from flwr.supercore.constant import TaskType
+from flwr.supercore.superexec.executor import ExecutionSpec, LaunchResult, SubprocessExecutor
+from flwr.supernode.runtime.run_clientapp import run_clientapp
+
+_OWN = ("client", "contracts", "coordinator", "learning", "ledger", "protocol", "transport")
+_APPLICATION = "client.client_app"
+_LOOK_SECONDS = 0.5
+_LINE_MAX_BYTES = 16_384
+
+
+def prepare(application: str = _APPLICATION) -> None:
+    """Import all that the application needs, and forget the application itself.
+
+    What stays is what is installed here beside it: PyTorch, Flower, NumPy and the like.
+    """
+    importlib.import_module(application)
+    # PyTorch's optimisers import this when the first is made, which takes longer than all else.
+    importlib.import_module("torch._dynamo")
+    forget_own()
+
+
+def forget_own() -> None:
+    """Forget this installation's modules, so that those of the bundle are imported."""
+    for name in [one for one in sys.modules if one.split(".")[0] in _OWN]:
+        del sys.modules[name]
+
+
+class ForkExecutor(SubprocessExecutor):
+    """Passes tasks on to the process that forks, instead of starting a Python for each."""
+
+    def __init__(self, tasks: int) -> None:
+        self._tasks = tasks
+
+    def launch(self, spec: ExecutionSpec) -> LaunchResult:
+        """Pass a task on.
+
+        Only a ClientApp is ever run for a coordinator; Flower knows other kinds of task.
+        """
+        if spec.task_type != TaskType.CLIENT_APP:
+            return LaunchResult.failed(f"a {spec.task_type} is not run at this site")
+        line = json.dumps({"address": spec.runtime_api_address, "token": spec.token})
+        # Shorter than a pipe writes at once, so never half a line.
+        os.write(self._tasks, line.encode() + b"\n")
+        return LaunchResult.accepted()
+
+
+def run(port: int, secret: Path) -> int:
+    """Serve tasks until asked to end, or until the parent or the SuperExec ends.
+
+    Args:
+        port: of the SuperNode's own interface, on loopback.
+        secret: file with what the SuperExec proves itself with.
+    """
+    parent, tasks, ended = os.getppid(), os.pipe(), []
+
+    def end(number: int, frame: FrameType | None) -> None:
+        ended.append(number)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, end)
+    os.set_inheritable(tasks[1], False)
+    superexec = _forked(lambda: _superexec(port, secret, tasks[1]))
+    os.close(tasks[1])
+    status, rest = 0, b""
+    while not ended and os.getppid() == parent:
+        if select.select([tasks[0]], [], [], _LOOK_SECONDS)[0]:
+            data = os.read(tasks[0], _LINE_MAX_BYTES)
+            *lines, rest = (rest + data).split(b"\n")
+            for line in lines:
+                _forked(partial(_task, json.loads(line)))
+        if _reaped(superexec):
+            status = 1
+            break
+    with suppress(ProcessLookupError):
+        os.kill(superexec, signal.SIGTERM)
+    return status
+
+
+def _superexec(port: int, secret: Path, tasks: int) -> None:
+    module = importlib.import_module("flwr.supercore.superexec.run_superexec")
+    vars(module)["get_executor"] = lambda *_, **__: ForkExecutor(tasks)
+    sys.argv = [
+        "flower-superexec",
+        *("--insecure", "--runtime-api-address", f"127.0.0.1:{port}"),
+        *("--superexec-auth-secret-file", str(secret)),
+        *("--parent-pid", str(os.getppid())),
+    ]
+    flower_superexec()
+
+
+def _task(task: dict[str, Any]) -> None:
+    run_clientapp(
+        runtime_api_address=task["address"],
+        token=task["token"],
+        insecure=True,  # on loopback, where it is the token that counts
+        certificates=None,
+        parent_pid=os.getppid(),
+        runtime_dependency_install=False,
+    )
+
+
+def _forked(work: Callable[[], None]) -> int:
+    """Do some work in a fork, which ends with it."""
+    pid = os.fork()
+    if pid:
+        return pid
+    status = 1
+    try:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.SIG_DFL)
+        work()
+        status = 0
+    except SystemExit as error:
+        status = error.code if isinstance(error.code, int) else 1
+    except BaseException:  # noqa: BLE001 -- the entry point of a process: nobody else would say it
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+
+
+def _reaped(superexec: int) -> bool:
+    """Take note of children that have ended; whether the SuperExec is among them."""
+    found = False
+    with suppress(ChildProcessError):
+        while (pid := os.waitpid(-1, os.WNOHANG)[0]) != 0:
+            found |= pid == superexec
+    return found
+
+
+if __name__ == "__main__":
+    prepare()
+    sys.exit(run(int(sys.argv[2]), Path(sys.argv[1])))
