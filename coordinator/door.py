@@ -134,6 +134,7 @@ async def serve(home: CoordinatorHome, upstream_port: int, say: Say) -> None:
             ssl_keyfile=home.certificate_key,
             log_level="warning",
             lifespan="off",
+            ws="none",
             server_header=False,
             limit_concurrency=_CONNECTIONS_MAX,
             timeout_graceful_shutdown=5,

@@ -1,0 +1,230 @@
+"""The door as a process, with TLS on both sides: who gets in, with what, and who does not."""
+
+from __future__ import annotations
+
+import base64
+import shutil
+import socket
+import ssl
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+import httpx
+import pytest
+import uvicorn
+from flwr.superlink.routers.fleet.router import router
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from coordinator.door import PATHS
+from coordinator.home import CoordinatorHome
+from coordinator.settings import COORDINATOR_FILE
+from transport.certificates import free_port, issue_server, make_authority
+from transport.enrolment import ENROLMENT, Enrolment, enrol
+
+START_SECONDS = 180.0  # of a machine that has much else to do
+LIMIT_BYTES = 1_000_000
+
+
+@dataclass
+class Door:
+    home: CoordinatorHome
+    port: int
+    enrolment: Enrolment
+    lines: list[str] = field(default_factory=list)
+
+    def post(
+        self, path: str, body: bytes | Iterator[bytes] = b"x", key: bytes | None = None
+    ) -> httpx.Response:
+        pem = self.enrolment.public_pem if key is None else key
+        headers = {"flwr-public-key": base64.b64encode(pem).decode(), "x-own": "1"}
+        trust = ssl.create_default_context(cafile=str(self.home.authority))
+        address = f"https://127.0.0.1:{self.port}{path}"
+        return httpx.post(address, content=body, headers=headers, verify=trust, timeout=30)
+
+
+def await_port(port: int, process: subprocess.Popen[str] | None = None) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), 1).close()
+            return
+        except OSError:
+            assert time.monotonic() < deadline
+            assert process is None or process.poll() is None
+            time.sleep(0.05)
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> CoordinatorHome:
+    found = CoordinatorHome(tmp_path_factory.mktemp("door"))
+    found.tls.mkdir()
+    found.sites.mkdir()
+    make_authority(found.tls, "test", datetime.now(UTC))
+    issue_server(found.tls, ["127.0.0.1"], datetime.now(UTC))
+    (found.root / COORDINATOR_FILE).write_text(
+        '[coordinator]\nkey_file = "k"\nstore = "s"\nrounds_file = "r"\n'
+        f'[study]\nchain = "http://127.0.0.1:1"\nchain_id = 1\ncontract = "0x{"00" * 20}"\n'
+        f'id = "0x{"00" * 32}"\nsites = 1\n'
+        f'[server]\nhost = "127.0.0.1"\nport = {free_port()}\nnames = ["127.0.0.1"]\n'
+        "max_message_megabytes = 1\n"
+    )
+    return found
+
+
+@pytest.fixture(scope="module")
+def upstream(home: CoordinatorHome) -> Iterator[int]:
+    """What stands for the SuperLink: it says what it was asked."""
+
+    async def answer(request: Request) -> Response:
+        body = await request.body()
+        told = {"path": request.url.path, "bytes": len(body), "own": request.headers.get("x-own")}
+        return JSONResponse(told, headers={"x-answer": "2"})
+
+    port = free_port()
+    config = uvicorn.Config(
+        Starlette(routes=[Route("/{rest:path}", answer, methods=["GET", "POST"])]),
+        host="127.0.0.1",
+        port=port,
+        ssl_certfile=home.certificate,
+        ssl_keyfile=home.certificate_key,
+        log_level="warning",
+        ws="none",
+    )
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    await_port(port)
+    yield port
+    server.should_exit = True
+    thread.join(20)
+
+
+@pytest.fixture(scope="module")
+def door(
+    home: CoordinatorHome, upstream: int, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Door]:
+    site = tmp_path_factory.mktemp("site")
+    enrolment = enrol(site, "cleveland", bytes(range(1, 33)))
+    shutil.copy(site / ENROLMENT, home.sites / "cleveland.json")
+    port = int((home.root / COORDINATOR_FILE).read_text().split("port = ")[1].split()[0])
+    command = [sys.executable, "-m", "coordinator.door", str(home.root), str(upstream)]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as process:
+        await_port(port, process)
+        found = Door(home, port, enrolment)
+        assert process.stdout is not None
+        reader = threading.Thread(target=lambda: found.lines.extend(process.stdout or []))
+        reader.start()
+        yield found
+        process.terminate()
+        assert process.wait(20) in (0, -15)
+        reader.join(10)
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_site_gets_through_with_what_a_node_asks(door: Door, path: str) -> None:
+    answer = door.post(path, b"12345")
+    assert answer.status_code == 200
+    assert answer.json() == {"path": path, "bytes": 5, "own": "1"}
+    assert answer.headers["x-answer"] == "2"
+
+
+def test_passed_on_is_what_flower_serves_to_nodes_but_registering() -> None:
+    served = {route.path for route in router.routes}  # type: ignore[attr-defined]
+    assert served - set(PATHS) == {"/v1/fleet/register-node", "/v1/fleet/unregister-node"}
+    assert set(PATHS) <= served
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v1/fleet/register-node",
+        "/v1/fleet/unregister-node",
+        "/v1/control/start-run",
+        "/v1/control/register-node",
+        "/v1/runtime/acquire-task",
+        "/health",
+        "/docs",
+        "/openapi.json",
+        "/",
+        "/v1/fleet/get-run/",
+        "/v1/fleet/../control/start-run",
+        "/v1/fleet/%2e%2e/control/start-run",
+        "//v1/control/start-run",
+    ],
+)
+def test_nothing_else_gets_through(door: Door, path: str) -> None:
+    """Not even for an enrolled site."""
+    assert door.post(path).status_code in (404, 307)
+    assert not door.post(path).is_success
+
+
+@pytest.mark.parametrize("key", [b"", b"nonsense", b"x" * 5000])
+def test_unknown_key_is_turned_away(door: Door, key: bytes) -> None:
+    assert door.post(PATHS[0], key=key).status_code == 401
+
+
+def test_node_that_no_site_vouched_for_is_turned_away_and_told_of(
+    door: Door, tmp_path: Path
+) -> None:
+    stranger = enrol(tmp_path, "stranger", bytes(range(2, 34)))
+    assert door.post(PATHS[0], key=stranger.public_pem).status_code == 401
+    assert any("turned away: 127.0.0.1" in line for line in door.lines)
+
+
+def test_site_is_let_in_as_soon_as_it_is_enrolled(door: Door, tmp_path: Path) -> None:
+    late = enrol(tmp_path, "late", bytes(range(3, 35)))
+    assert door.post(PATHS[0], key=late.public_pem).status_code == 401
+    target = door.home.sites / "late.json"
+    shutil.copy(tmp_path / ENROLMENT, target)
+    assert door.post(PATHS[0], key=late.public_pem).status_code == 200
+    target.unlink()
+    assert door.post(PATHS[0], key=late.public_pem).status_code == 401
+
+
+def test_message_that_is_too_long_is_refused(door: Door) -> None:
+    assert door.post(PATHS[3], bytes(LIMIT_BYTES)).json()["bytes"] == LIMIT_BYTES
+    assert door.post(PATHS[3], bytes(LIMIT_BYTES + 1)).status_code == 413
+
+    def endless() -> Iterator[bytes]:
+        for _ in range(40):
+            yield bytes(50_000)
+
+    assert door.post(PATHS[3], endless()).status_code == 413
+    assert any("refused: a message of cleveland" in line for line in door.lines)
+
+
+def test_only_posts_are_answered(door: Door) -> None:
+    trust = ssl.create_default_context(cafile=str(door.home.authority))
+    address = f"https://127.0.0.1:{door.port}{PATHS[0]}"
+    assert httpx.get(address, verify=trust).status_code == 405
+
+
+def test_plain_text_is_not_answered(door: Door) -> None:
+    with pytest.raises(httpx.HTTPError):
+        httpx.post(f"http://127.0.0.1:{door.port}{PATHS[0]}", timeout=5)
+
+
+def test_door_says_so_when_the_superlink_is_away(
+    door: Door, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    copy = CoordinatorHome(tmp_path_factory.mktemp("away") / "home")
+    shutil.copytree(door.home.root, copy.root)
+    port = free_port()
+    text = (copy.root / COORDINATOR_FILE).read_text()
+    (copy.root / COORDINATOR_FILE).write_text(text.replace(str(door.port), str(port)))
+    command = [sys.executable, "-m", "coordinator.door", str(copy.root), str(free_port())]
+    with subprocess.Popen(command, text=True) as process:
+        await_port(port, process)
+        assert Door(copy, port, door.enrolment).post(PATHS[0]).status_code == 503
+        process.terminate()
