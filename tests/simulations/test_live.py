@@ -1,0 +1,112 @@
+"""A network's list of processes, and its commands where there is no network."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from protocol.errors import ScenarioError
+from simulations.live.chain import genesis_text, read_genesis
+from simulations.live.commands import app
+from simulations.live.layout import check_live
+from simulations.live.record import (
+    PROCESSES_FILE,
+    SUPERVISOR,
+    forget_processes,
+    read_processes,
+    write_processes,
+)
+from simulations.live.run import with_changes
+from simulations.scenario import load_scenario
+from tests.integration.networks import small_scenario
+from transport.processes import ProcessMark, mark_of, running
+
+OTHER = ProcessMark(os.getpid(), "Thu Jan  1 00:00:00 1970")
+
+
+def test_processes_are_written_down_and_read(tmp_path: Path) -> None:
+    assert read_processes(tmp_path) == {}
+    write_processes(tmp_path, {"chain": OTHER})
+    assert read_processes(tmp_path) == {"chain": OTHER}
+    forget_processes(tmp_path)
+    forget_processes(tmp_path)
+    assert read_processes(tmp_path) == {}
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"processes": {"x": {"pid": "1"}}}'])
+def test_damaged_list_is_named(tmp_path: Path, text: str) -> None:
+    (tmp_path / PROCESSES_FILE).write_text(text)
+    with pytest.raises(ScenarioError, match="damaged"):
+        read_processes(tmp_path)
+
+
+def test_down_ends_what_is_listed_and_nothing_else(tmp_path: Path) -> None:
+    """A number that was given anew belongs to somebody else: here, to this test."""
+    sleep = [sys.executable, "-c", "import time; time.sleep(60)"]
+    with subprocess.Popen(sleep) as ours, subprocess.Popen(sleep) as foreign:
+        mark = mark_of(ours.pid)
+        assert mark is not None
+        old = ProcessMark(foreign.pid, OTHER.started)
+        write_processes(tmp_path, {SUPERVISOR: OTHER, "site": mark, "chain": old})
+        done = CliRunner().invoke(app, ["down", str(tmp_path)])
+        assert done.exit_code == 0, done.output
+        assert "3 processes have ended" in done.output
+        ours.wait(10)
+        time.sleep(0.2)
+        assert foreign.poll() is None
+        assert running([mark]) == []
+        foreign.kill()
+    assert not (tmp_path / PROCESSES_FILE).exists()
+
+
+def test_status_tells_who_runs(tmp_path: Path) -> None:
+    mine = mark_of(os.getpid())
+    assert mine is not None
+    write_processes(tmp_path, {SUPERVISOR: mine, "chain": OTHER})
+    done = CliRunner().invoke(app, ["status", str(tmp_path), "--json"])
+    assert done.exit_code == 0, done.output
+    found = json.loads(done.output)
+    assert found["processes"] == {
+        SUPERVISOR: {"pid": mine.pid, "running": True},
+        "chain": {"pid": OTHER.pid, "running": False},
+    }
+    assert found["study"] is None
+    assert "NOT running" in CliRunner().invoke(app, ["status", str(tmp_path)]).output
+
+
+@pytest.mark.parametrize("command", ["down", "status"])
+def test_folder_of_no_network_is_refused(tmp_path: Path, command: str) -> None:
+    done = CliRunner().invoke(app, [command, str(tmp_path)])
+    assert isinstance(done.exception, ScenarioError)
+    assert "not the folder of a network" in str(done.exception)
+
+
+def test_number_of_sites_is_changed_where_the_data_allows() -> None:
+    changed = with_changes(small_scenario(), sites=2, rounds=9, seed=4)
+    assert changed.data.arguments["sites"] == 2
+    assert (changed.study.rounds, changed.study.seed) == (9, 4)
+    assert changed.aggregation.min_sites == 2
+    assert with_changes(small_scenario(), sites=None, rounds=None, seed=None) == small_scenario()
+    four, _ = load_scenario("four-hospitals")
+    with pytest.raises(ScenarioError, match="drop --sites"):
+        with_changes(four, sites=2, rounds=None, seed=None)
+
+
+def test_attackers_are_refused() -> None:
+    attackers, _ = load_scenario("attackers")
+    with pytest.raises(ScenarioError, match="wardround simulate"):
+        check_live(attackers)
+    check_live(small_scenario())
+
+
+def test_genesis_is_read_as_written() -> None:
+    found = read_genesis(genesis_text(31337, 7, {"0x" + "ab" * 20: 10**22}))
+    assert (found.chain_id, found.timestamp) == (31337, 7)
+    assert found.balances == {"0x" + "ab" * 20: 10**22}
