@@ -142,7 +142,7 @@ def layered(tmp_path: Path, said: list[str], **parts: Any) -> Any:
 def run_of(**changes: Any) -> Run:
     run = Run.create_empty(7)
     return replace(
-        run, fab_id="wardround/wardround", fab_version="0.1.0", fab_hash="ab" * 32, **changes
+        run, fab_id="wardround/wardround", fab_version="1.2.3", fab_hash="ab" * 32, **changes
     )
 
 
