@@ -3,38 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from threading import Lock
-from typing import Generic, TypeVar
 
-from ledger.errors import ObjectAltered, ObjectMissing, StoreError
+from ledger.errors import ObjectAltered, ObjectMissing
 from ledger.store import FolderStore, Store
-from protocol.cid import cid_from_sha256, cid_of
+from protocol.cid import cid_of
 from protocol.errors import ProtocolError, WardroundError
 from protocol.fixed_point import vector_from_bytes
 from protocol.identifiers import hex_of
-from protocol.manifest import MANIFEST_MAX_BYTES, Manifest, parse_manifest
+from protocol.manifest import MANIFEST_MAX_BYTES, parse_manifest
 from protocol.merkle import vector_root
-from protocol.report import REPORT_MAX_BYTES, Report, parse_report
-from protocol.study import StudySpec, parse_specification
+from protocol.report import parse_report
+from protocol.study import parse_specification
 
 #: What one page or check may download; larger objects are fetched from the store itself.
 RAW_BYTES_MAX = 64 << 20
 _SPECIFICATION_MAX_BYTES = 1 << 20
 _COORDINATES_SHOWN = 64
-
-T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Found(Generic[T]):
-    """A document, or why it cannot be shown. ``altered`` when it is not what the chain names."""
-
-    value: T | None
-    problem: str = ""
-    altered: bool = False
 
 
 @dataclass(frozen=True)
@@ -54,17 +40,16 @@ class Objects:
     def __init__(self, store: Store | None) -> None:
         self.store = store
 
-    def manifest(self, digest: bytes) -> Found[Manifest]:
-        """The manifest with this SHA-256."""
-        return self._document(digest, MANIFEST_MAX_BYTES, _manifest)
-
-    def report(self, digest: bytes) -> Found[Report]:
-        """The report with this SHA-256."""
-        return self._document(digest, REPORT_MAX_BYTES, _report)
-
-    def specification(self, digest: bytes) -> Found[StudySpec]:
-        """The specification with this SHA-256."""
-        return self._document(digest, _SPECIFICATION_MAX_BYTES, _specification)
+    def altered(self, cid: str) -> str:
+        """Words about an object whose bytes are not those of its name; empty otherwise."""
+        try:
+            if self.store is not None:
+                self.store.get(cid, MANIFEST_MAX_BYTES)
+        except ObjectAltered as error:
+            return str(error)
+        except WardroundError:
+            return ""
+        return ""
 
     def raw(self, cid: str) -> bytes:
         """An object's bytes as they are here, altered or not: whoever asks is about to hash them.
@@ -93,50 +78,6 @@ class Objects:
         problem = "" if found == cid else f"Its bytes have the name {found}."
         kind, facts, text = _described(data)
         return Shown(kind, len(data), facts, text, problem)
-
-    def _document(self, digest: bytes, limit: int, parse: Callable[[bytes], T]) -> Found[T]:
-        if self.store is None:
-            return Found(None, "This explorer was started without a content store (--store).")
-        try:
-            return Found(parse(self.store.get(cid_from_sha256(digest), limit)))
-        except StoreError as error:
-            return Found(None, str(error), altered=isinstance(error, ObjectAltered))
-        except WardroundError as error:
-            # Its digest is the one on chain, and yet it is no such document.
-            return Found(None, str(error), altered=True)
-
-
-class _Parsed(Generic[T]):
-    """Documents parsed once: read again on every page, so that an altered file is seen.
-
-    Bounded by their bytes, because a manifest has from one kilobyte to a thousand.
-    """
-
-    def __init__(self, parse: Callable[[bytes], T], bytes_max: int) -> None:
-        self._parse = parse
-        self._bytes_max = bytes_max
-        self._kept: OrderedDict[bytes, T] = OrderedDict()
-        self._bytes = 0
-        self._lock = Lock()
-
-    def __call__(self, data: bytes) -> T:
-        with self._lock:
-            if data in self._kept:
-                self._kept.move_to_end(data)
-                return self._kept[data]
-        value = self._parse(data)
-        with self._lock:
-            if data not in self._kept:
-                self._kept[data] = value
-                self._bytes += len(data)
-            while self._bytes > self._bytes_max:
-                self._bytes -= len(self._kept.popitem(last=False)[0])
-        return value
-
-
-_manifest = _Parsed(parse_manifest, 4 << 20)
-_report = _Parsed(parse_report, 2 << 20)
-_specification = _Parsed(parse_specification, 1 << 20)
 
 
 def _described(data: bytes) -> tuple[str, list[tuple[str, str]], str]:

@@ -9,13 +9,17 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
+from threading import Lock
 from typing import Any
 
 from contracts import load_artifact
 from explorer.reader import Reader
+from explorer.rounds import CLOSING, round_summary
+from explorer.views import RoundSummary
 from explorer.web.rows import EventRow
 
 _EVENT = (
@@ -27,6 +31,11 @@ _EVENT = (
     "LEFT JOIN specification ON specification.study = event.study "
 )
 _LAST = (1 << 63) - 1
+#: Events of more rounds than this are not sorted to find the newest.
+_SORTED_ROUNDS = 50
+#: Rows of entries that charts read at once, and those that are kept.
+_SAMPLED_ROWS = 2000
+_SAMPLES_KEPT = 2000
 
 
 @cache
@@ -170,14 +179,56 @@ def samples(reader: Reader, study: str, sites: int, rounds_max: int = 60) -> lis
     """
     with reader.look() as db:
         found = db.execute(
-            "SELECT closing.id, closing.round FROM closing JOIN study ON study.id = closing.study "
+            "SELECT closing.id, closing.round, manifest.id FROM closing "
+            "JOIN study ON study.id = closing.study "
+            "LEFT JOIN manifest ON manifest.closing = closing.id "
             "WHERE study.study = ? AND closing.overturned IS NULL ORDER BY closing.round",
             (study,),
         ).fetchall()
-        kept = max(2, min(rounds_max, 3000 // max(1, sites)))
+        kept = max(2, min(rounds_max, _SAMPLED_ROWS // max(1, sites)))
         step = max(1, -(-len(found) // kept))
-        chosen = found[::-1][::step][::-1]
-        return [_sample(db, study, key, number) for key, number in chosen]
+        # Always the same ones, so that a new round adds one and what was read can be kept.
+        chosen = [row for row in found if step == 1 or row[1] % step == 0 or row is found[-1]]
+        return [_kept(reader, db, study, row) for row in chosen]
+
+
+def standing(reader: Reader, study: str, limit: int) -> list[RoundSummary]:
+    """The last rounds that stand, the newest first.
+
+    Which ones is found first: to read all that belongs to a round takes a while.
+    """
+    with reader.look() as db:
+        ids = db.execute(
+            "SELECT closing.id FROM closing JOIN study ON study.id = closing.study "
+            "WHERE study.study = ? AND overturned IS NULL ORDER BY closing.round DESC LIMIT ?",
+            (study, limit),
+        ).fetchall()
+        marks = ", ".join("?" * len(ids))
+        rows = db.execute(f"{CLOSING}WHERE closing.id IN ({marks})", [row[0] for row in ids])
+        extent = reader.extent()
+        found = [round_summary(row, extent) for row in rows]
+        return sorted(found, key=lambda one: one.round, reverse=True)
+
+
+_samples: OrderedDict[tuple[Any, ...], Sample] = OrderedDict()
+_samples_lock = Lock()
+
+
+def _kept(reader: Reader, db: sqlite3.Connection, study: str, row: Sequence[Any]) -> Sample:
+    """A round's sample; a closing whose manifest was looked at anew is read anew."""
+    key = (str(reader.path), study, *row)
+    with _samples_lock:
+        if key in _samples:
+            _samples.move_to_end(key)
+            return _samples[key]
+    sample = _sample(db, study, row[0], row[1])
+    # A manifest that is not looked at yet, or a block that may go again, is not kept.
+    if row[2] is not None and row[0] >> 20 <= reader.final_block():
+        with _samples_lock:
+            _samples[key] = sample
+            while sum(len(one.loss) + 8 for one in _samples.values()) > 50 * _SAMPLES_KEPT:
+                _samples.popitem(last=False)
+    return sample
 
 
 def _sample(db: sqlite3.Connection, study: str, key: int, number: int) -> Sample:
@@ -239,15 +290,10 @@ def _newest_ids(db: sqlite3.Connection, wanted: Wanted, limit: int, before: int)
     if wanted.site is not None:
         if wanted.study is None and not rounds:
             yield from _newest_of_site(db, wanted, limit, (low, high))
-            return
-        # Whatever names the address: as the site of an event, or as another party to it.
-        ids = db.execute(
-            "SELECT id FROM event WHERE site = ? UNION ALL "
-            "SELECT event FROM mention WHERE address = ? ",
-            (wanted.site, wanted.site),
-        )
-        yield from _filtered(db, wanted, {row[0] for row in ids}, limit, (low, high))
+        else:
+            yield from _of_site(db, wanted, limit, (low, high), values[2:])
         return
+    first = last = 0
     if rounds:
         conditions.append("round BETWEEN ? AND ?")
         first = wanted.round or 0
@@ -257,6 +303,9 @@ def _newest_ids(db: sqlite3.Connection, wanted: Wanted, limit: int, before: int)
     if wanted.name is not None:
         conditions.append("name = ?")
         values.append(wanted.name)
+    if rounds and wanted.name is None and last - first > _SORTED_ROUNDS:
+        # Too many to sort: go through ids from the newest on, by no other index.
+        conditions = [one if one.startswith("id") else f"+{one}" for one in conditions]
     where = " AND ".join(conditions)
     if wanted.study is None or wanted.name is not None or rounds:
         found = db.execute(
@@ -295,35 +344,27 @@ def _newest_of_site(
     yield from sorted(found, reverse=True)[:limit]
 
 
-def _filtered(
+def _of_site(
     db: sqlite3.Connection,
     wanted: Wanted,
-    ids: set[int],
     limit: int,
     bounds: tuple[int, int],
+    study: Sequence[int],
 ) -> Iterator[int]:
-    key = None
-    if wanted.study is not None:
-        (key,) = db.execute("SELECT id FROM study WHERE study = ?", (wanted.study,)).fetchone()
-    first = wanted.round or 0
-    last = wanted.round_to if wanted.round_to is not None else wanted.round
-    count = 0
-    for one in sorted(ids, reverse=True):
-        if not bounds[0] <= one < bounds[1]:
-            continue
-        study, number, name = db.execute(
-            "SELECT study, round, name FROM event WHERE id = ?", (one,)
-        ).fetchone()
-        if key is not None and study != key:
-            continue
-        if wanted.name is not None and name != wanted.name:
-            continue
-        if last is not None and (number is None or not first <= number <= last):
-            continue
-        yield one
-        count += 1
-        if count == limit:
-            return
+    """Whatever names the address, as the site of an event or as another party, and more."""
+    first, last = wanted.round, wanted.round if wanted.round_to is None else wanted.round_to
+    where = (
+        "event.id >= ?2 AND event.id < ?3 AND (?4 IS NULL OR event.study = ?4) "
+        "AND (?5 IS NULL OR event.round >= ?5) AND (?6 IS NULL OR event.round <= ?6) "
+        "AND (?7 IS NULL OR event.name = ?7)"
+    )
+    found = db.execute(
+        f"SELECT id FROM event INDEXED BY event_site WHERE event.site = ?1 AND {where} "
+        "UNION SELECT event.id FROM mention JOIN event ON event.id = mention.event "
+        f"WHERE mention.address = ?1 AND {where} ORDER BY 1 DESC LIMIT ?8",
+        (wanted.site, *bounds, study[0] if study else None, first, last, wanted.name, limit),
+    )
+    yield from (row[0] for row in found)
 
 
 def _rows(db: sqlite3.Connection, ids: Sequence[int]) -> list[EventRow]:

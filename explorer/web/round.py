@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,12 +19,10 @@ from explorer.web.queries import Wanted, accuracy_of, last_id, newest, raw_event
 from explorer.web.rows import EventRow, Missed, Site, Step
 from explorer.web.study import params_of
 from explorer.web.words import REASONS
-from protocol.canonical import canonical_bytes, sha256_digest
-from protocol.contribution import Entry as Signed
-from protocol.contribution import contributions_root
+from protocol.canonical import sha256_digest
 from protocol.errors import WardroundError
 from protocol.identifiers import Digest, Root, bytes32, hex_of, site_address
-from protocol.manifest import Manifest, parse_manifest
+from protocol.merkle import entries_root
 from protocol.record import Closing, Record, Recording, genesis_closing
 
 _ENTRIES_SHOWN = 200
@@ -208,7 +207,9 @@ def round_bytes(
 # -------------------------------------------------------------------- inside
 
 
-def _checked(explorer: Explorer, found: Round, full: bool) -> tuple[Manifest | None, list[str]]:
+def _checked(
+    explorer: Explorer, found: Round, full: bool
+) -> tuple[Mapping[str, Any] | None, list[str]]:
     """The manifest, and what in index or store is not what was recorded.
 
     The page repeats the cheap checks each time it is shown; the button repeats all of them in the
@@ -224,20 +225,14 @@ def _checked(explorer: Explorer, found: Round, full: bool) -> tuple[Manifest | N
         alerts.append("The record in the index is not the one in the event’s own bytes.")
     if hex_of(keccak(raw)) != summary.commitment:
         alerts.append("The event’s bytes do not hash to the commitment in the index.")
-    now = explorer.objects.manifest(bytes32(record["manifest"], "manifest"))
-    if now.altered or found.manifest.status in ("altered", "contradicts", "malformed", "too_large"):
-        alerts.append(
-            f"The manifest in the store is altered: {now.problem or found.manifest.reason}"
-        )
+    now = explorer.objects.altered(found.manifest.cid)
+    if now or found.manifest.status in ("altered", "contradicts", "malformed", "too_large"):
+        alerts.append(f"The manifest in the store is altered: {now or found.manifest.reason}")
     manifest = None
-    if found.manifest.document is not None and found.manifest.status == "verified":
-        try:
-            data = canonical_bytes(dict(found.manifest.document))
-            if hex_of(sha256_digest(data)) != record["manifest"]:
-                alerts.append("The manifest in the index has not the digest in the record.")
-            manifest = parse_manifest(data)
-        except WardroundError as error:
-            alerts.append(f"The manifest in the index is altered: {error}")
+    if found.manifest.status == "verified":
+        manifest = found.manifest.document
+        if manifest is None or _digest(manifest) != record["manifest"]:
+            alerts.append("The manifest in the index has not the digest in the record.")
     if manifest is not None and _root(found.entries, found) != record["contributions"]:
         alerts.append("The contributions in the index do not give the contributions root.")
     if full and any(not entry.on_chain for entry in found.entries):
@@ -262,29 +257,29 @@ def _closing_of(found: Round) -> Closing:
     )
 
 
+def _digest(document: Mapping[str, Any]) -> str:
+    """SHA-256 of a document's canonical form."""
+    # Python's own writer, in C, gives the same bytes for all that manifests hold.
+    plain = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hex_of(sha256_digest(plain.encode("utf-8", "replace")))
+
+
 def _root(entries: list[Entry], found: Round) -> str:
     """Contributions root of the entries as the index has them; empty where one is not complete."""
-    reports = {}
     document = found.manifest.document or {}
-    for row in document.get("contributions", []):
-        reports[row["site"]] = row["report"]["sha256"]
-    signed = []
-    for one in entries:
-        if one.signature is None or one.site not in reports:
-            return ""
-        signed.append(
-            Signed(
-                site_address(one.site),
-                one.weight,
-                Root(bytes32(one.update, "update")),
-                Digest(bytes32(reports[one.site], "report")),
-                bytes.fromhex(one.signature[2:]),
-            )
-        )
     try:
-        return hex_of(contributions_root(signed))
-    except WardroundError:
+        reports = {row["site"]: row["report"]["sha256"] for row in document["contributions"]}
+        packed = [
+            bytes.fromhex(one.site[2:])
+            + one.weight.to_bytes(8, "big")
+            + bytes32(one.update, "update")
+            + bytes32(reports[one.site], "report")
+            + bytes.fromhex((one.signature or "")[2:])
+            for one in entries
+        ]
+    except (KeyError, TypeError, ValueError, OverflowError, WardroundError):
         return ""
+    return hex_of(entries_root(packed))
 
 
 def _site(sites: Mapping[str, Site], address: str) -> Site:

@@ -8,21 +8,21 @@ from statistics import median, pstdev
 from typing import Any
 
 from explorer.errors import NotIndexed
-from explorer.studies import list_studies, read_study, study_rounds
+from explorer.studies import list_studies, read_study
 from explorer.views import RoundSummary, Study
 from explorer.web.charts import Series, Slice, bar, line_chart
 from explorer.web.explorer import Explorer
 from explorer.web.formats import TOKEN, tokens
 from explorer.web.parameters import NotThere
-from explorer.web.queries import Sample, Wanted, last_id, newest, samples
+from explorer.web.queries import Sample, Wanted, last_id, newest, samples, standing
 from explorer.web.rows import Money, Site
 from explorer.web.words import PARAMETERS, parameter
 from protocol.identifiers import bytes32
 from protocol.record import StudyParams
 
 _STUDIES = 50
-_CELLS = 400
-_LINEAGE = 50
+_CELLS = 200
+_LINEAGE = 25
 _EVENTS = 12
 #: With more sites than this a chart has the worst, the middle and the best instead of each.
 _LINES_MAX = 12
@@ -71,17 +71,16 @@ def study_page(explorer: Explorer, study_id: str) -> bytes:
     with reader.look():
         try:
             study = read_study(reader, study_id)
-            recent = study_rounds(reader, study_id, limit=_LINEAGE).rows
+            standing_rounds = standing(reader, study_id, _LINEAGE)
         except NotIndexed as error:
             raise NotThere(str(error)) from error
         params = params_of(study.params)
         names = reader.names()
         sites = explorer.sites([one.site for one in study.members], names)
         sampled = samples(reader, study_id, len(study.members))
-        standing = [one for one in recent if one.state != "overturned"]
-        record = standing[0] if standing else None
+        record = standing_rounds[0] if standing_rounds else None
         money = Money.of(study.summary.funds, int(record.reward_total) if record else 0)
-        cells = _cells(study, standing)
+        cells = _cells(study, standing_rounds)
         return explorer.pages.render(
             "study.html",
             index=explorer.index(),
@@ -89,18 +88,18 @@ def study_page(explorer: Explorer, study_id: str) -> bytes:
             study=study,
             summary=study.summary,
             params=params,
-            alerts=_alerts(study, params, recent),
+            alerts=_alerts(study, params, standing_rounds),
             sites=sites,
             members=sorted(study.members, key=lambda one: sites[one.site].colour or 0),
             money=money,
             money_bar=_bar(money),
             money_words=_equation(money),
             cells=cells,
-            cells_left=max(0, study.summary.rounds - _CELLS),
+            cells_left=study.summary.rounds - len(cells),
             charts=charts(sampled, list(sites.values())),
             figures=sampled,
-            lineage=standing,
-            lineage_left=study.summary.closed - len(standing),
+            lineage=standing_rounds,
+            lineage_left=study.summary.closed - len(standing_rounds),
             parameter_rows=[
                 (PARAMETERS[one.name][0], _shown(params, one.name), PARAMETERS[one.name][1])
                 for one in fields(params)
@@ -229,7 +228,9 @@ def _cells(study: Study, standing: Sequence[RoundSummary]) -> list[Cell]:
     # Rounds become final in order, so the ones before a final one are.
     older = states[min(states)] if states else "closed"
     cells = []
-    for number in range(1, min(study.summary.rounds, _CELLS) + 1):
+    # The last ones that matter: up to a few behind the head.
+    last = min(study.summary.rounds, max(_CELLS, study.summary.head + 3))
+    for number in range(max(1, last - _CELLS + 1), last + 1):
         if number < study.summary.head:
             cells.append(Cell(number, states.get(number, older)))
         elif number == study.summary.head and study.summary.state == "open":

@@ -7,6 +7,7 @@ import io
 import json
 import re
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from html import unescape
@@ -244,9 +245,13 @@ def test_altered_manifest_in_the_store_is_shown_as_such(
     client: httpx.Client, study: str, explorer: Explorer, copied_run: Path
 ) -> None:
     cid, _ = manifest_of(explorer, 2)
+    page = f"/study/{study}/round/2"
     with altered(copied_run / "store" / cid, 40):
-        page = client.get(f"/study/{study}/round/2").text
-        assert "The manifest in the store is altered" in page
+        # A page is kept for a moment, so that many readers cost one rendering.
+        deadline = time.monotonic() + 10
+        while "The manifest in the store is altered" not in client.get(page).text:
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
         shown = client.get(f"/object/{cid}").text
         assert "This object is not what its name says" in shown
 
