@@ -12,22 +12,25 @@ from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from hashlib import sha256
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from threading import Lock
 from typing import Any
 
 from starlette.applications import Starlette
+from starlette.background import BackgroundTask
 from starlette.concurrency import iterate_in_threadpool, run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from explorer.api import api_routes
-from explorer.errors import ExplorerError
+from explorer.errors import ExplorerError, NotIndexed
 from explorer.web import log, lookup, parameters, site, study, urls
 from explorer.web import round as rounds
 from explorer.web.explorer import Explorer
@@ -169,6 +172,32 @@ class Site:
         }
         return Response(data, media_type="application/octet-stream", headers=headers)
 
+    def evidence(self, request: Request) -> Response:
+        """An archive of a study or round, written for this one answer; one at a time."""
+        name, number = _study(request), None
+        if "round" in request.path_params:
+            name, number, _ = _round(request)
+        folder = TemporaryDirectory(prefix="wardround-evidence-")
+        path = (
+            Path(folder.name) / f"wardround-{name[:10]}{f'-round-{number}' if number else ''}.zip"
+        )
+        try:
+            self.explorer.evidence(name, number, path)
+        except NotIndexed as error:
+            folder.cleanup()
+            raise NotThere(str(error)) from error
+        except BaseException:
+            folder.cleanup()
+            raise
+        headers = {"cache-control": "no-store"}
+        return FileResponse(
+            path,
+            media_type="application/zip",
+            filename=path.name,
+            headers=headers,
+            background=BackgroundTask(folder.cleanup),
+        )
+
     # ---------------------------------------------------------------- streams
 
     async def live(self, request: Request) -> Response:
@@ -254,6 +283,8 @@ def create_app(explorer: Explorer, hosts: list[str] | None = None) -> Starlette:
             Route("/study/{study}/round/{round}", pages.round),
             Route("/study/{study}/round/{round}/bytes", pages.round_bytes),
             Route("/study/{study}/round/{round}/replay", pages.replay),
+            Route("/study/{study}/evidence.zip", pages.evidence),
+            Route("/study/{study}/round/{round}/evidence.zip", pages.evidence),
             Route("/site/{address}", pages.site),
             Route("/events", pages.events),
             Route("/events.{kind}", pages.export),

@@ -3,33 +3,27 @@
 from __future__ import annotations
 
 import ipaddress
-import threading
 import time
 import webbrowser
-from collections.abc import Iterator
-from contextlib import contextmanager
-from hashlib import sha256
 from pathlib import Path
 from typing import Annotated
 
 import typer
 import uvicorn
-from platformdirs import user_cache_path
 from rich.console import Console
 from starlette.applications import Starlette
 
-from explorer.indexer import CONFIRMATIONS, Indexer
+from explorer.indexer import CONFIRMATIONS
+from explorer.looking import indexed, named_source, open_indexer
 from explorer.reader import Reader
-from explorer.source import Source, chain_source, run_source
+from explorer.studies import list_studies
 from explorer.web import urls
 from explorer.web.app import create_app
 from explorer.web.explorer import Explorer
 from protocol.errors import ScenarioError, WardroundError
-from protocol.identifiers import bytes32
 
 _out = Console(highlight=False, soft_wrap=True)
 _err = Console(stderr=True, highlight=False, soft_wrap=True)
-_STOP_SECONDS = 5.0
 
 
 def explore(
@@ -70,79 +64,22 @@ def explore(
 
       wardround explore 0x5e1f… --rpc … --contract … --store … --port 0 --no-browser
     """
-    with _source(run_or_study, rpc, chain_id, contract, store, from_block) as (source, study):
-        path = index or _index_file(source)
-        indexer = Indexer(source, path, confirmations)
-        try:
-            if not source.live:
-                indexer.catch_up()
-            reader = Reader(path)
-            try:
-                app = create_app(Explorer(reader, source, time.time), _hosts(host))
-                with _following(indexer, source):
-                    _serve(app, host, port, study, browser)
-            finally:
-                reader.close()
-        finally:
-            indexer.close()
+    with named_source(run_or_study, rpc, contract, store, chain_id, from_block) as (source, study):
+        indexer = open_indexer(source, index, confirmations)
+        with indexed(indexer, follow=True, failed=_tell_failure) as reader:
+            app = create_app(Explorer(reader, source, time.time), _hosts(host))
+            _serve(app, host, port, study or _only_study(reader), browser)
 
 
-@contextmanager
-def _source(
-    run_or_study: str | None,
-    rpc: str | None,
-    chain_id: int | None,
-    contract: str | None,
-    store: str | None,
-    from_block: int | None,
-) -> Iterator[tuple[Source, str | None]]:
-    if run_or_study is not None and not run_or_study.startswith("0x"):
-        if rpc is not None or contract is not None or store is not None:
-            raise typer.BadParameter("a run's folder says where its chain and store are")
-        with run_source(Path(run_or_study)) as source:
-            yield source, next((study for study, _ in source.statements), None)
-        return
-    if run_or_study is not None:
-        bytes32(run_or_study, "study")
-    if rpc is None or contract is None:
-        raise ScenarioError(
-            run_or_study or "explore", "name a run's folder, or a chain with --rpc and --contract"
-        )
-    with chain_source(rpc, contract, store, chain_id, from_block) as source:
-        yield source, run_or_study
+def _only_study(reader: Reader) -> str | None:
+    """The study that a page opens with: the only one there is, as in a run's folder."""
+    found = list_studies(reader, limit=2).rows
+    return found[0].study if len(found) == 1 else None
 
 
-def _index_file(source: Source) -> Path:
-    """One file a source: development chains share ids and addresses, so by its name too."""
-    named = "\n".join([str(Path(source.name).resolve()), *source.identity.values()])
-    if source.live:
-        named = "\n".join([source.name, *source.identity.values()])
-    name = sha256(named.encode()).hexdigest()[:16]
-    return user_cache_path("wardround") / "explorer" / f"{name}.sqlite"
-
-
-@contextmanager
-def _following(indexer: Indexer, source: Source) -> Iterator[None]:
-    """Keep the index up with a live chain, in a thread of its own."""
-    if not source.live:
-        yield
-        return
-    stop = threading.Event()
-
-    def follow() -> None:
-        try:
-            indexer.run(stop)
-        except WardroundError as error:
-            # The page shows it too; what is indexed stays readable.
-            _err.print(f"index stopped: {error}", style="red", markup=False)
-
-    thread = threading.Thread(target=follow, name="indexer", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join(_STOP_SECONDS)
+def _tell_failure(error: WardroundError) -> None:
+    # The page shows it too; what is indexed stays readable.
+    _err.print(f"index stopped: {error}", style="red", markup=False)
 
 
 class _Server(uvicorn.Server):

@@ -6,8 +6,11 @@ import re
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TypeVar
 
+from explorer.errors import EvidenceIncomplete
+from explorer.evidence import export
 from explorer.reader import Reader
 from explorer.source import Source
 from explorer.views import Health
@@ -74,6 +77,18 @@ class Explorer:
             return bytes(called[1]["entries"])
 
         return self._asked(ask, "from the closing transaction’s calldata")
+
+    def evidence(self, study: str, number: int | None, path: Path) -> None:
+        """Write an archive that anybody can verify offline.
+
+        Raises:
+            NotIndexed: there is no such study or round.
+            EvidenceIncomplete: there is no store, or the chain has changed meanwhile.
+        """
+        if self.source is None:
+            raise EvidenceIncomplete("no chain is behind this index")
+        with self._chain_lock:
+            export(self.source, self.reader, study, number, path)
 
     def sites(self, members: list[str], names: dict[str, str]) -> dict[str, Site]:
         """Members of a study with their names, and a colour each."""

@@ -35,6 +35,11 @@ def round_replay(study_id: str, number: int, block: str | None = None) -> str:
     return f"/study/{quote(study_id)}/round/{number}/replay" + query(block=block)
 
 
+def evidence(study_id: str, number: int | None = None) -> str:
+    """An archive that anybody can verify offline, of a study or of one round."""
+    return study(study_id) + ("" if number is None else f"/round/{number}") + "/evidence.zip"
+
+
 def site(address: str) -> str:
     """One site, over all studies."""
     return f"/site/{quote(address)}"

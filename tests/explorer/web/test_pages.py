@@ -8,6 +8,7 @@ import json
 import re
 import sqlite3
 import time
+import zipfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from html import unescape
@@ -85,6 +86,19 @@ def test_round_shows_who_did_what(client: httpx.Client, study: str) -> None:
         assert words in text
     assert "No attestation of round 2 or a later one; indexed blocks 0 to " in text
     assert "Something recorded does not hold" not in text
+
+
+def test_evidence_of_a_round_can_be_taken_away(
+    client: httpx.Client, study: str, tmp_path: Path
+) -> None:
+    answer = client.get(f"/study/{study}/round/2/evidence.zip")
+    assert answer.headers["content-type"] == "application/zip"
+    path = tmp_path / "evidence.zip"
+    path.write_bytes(answer.content)
+    with zipfile.ZipFile(path) as archive:
+        assert archive.testzip() is None
+        assert "abi/WardRound.json" in archive.namelist()
+    assert client.get(f"/study/{study}/round/9/evidence.zip").status_code == 404
 
 
 def test_study_says_where_figures_come_from(client: httpx.Client, study: str) -> None:
