@@ -170,10 +170,12 @@ class Session:
         Raises:
             ObjectMissing: its manifest, or the one before, is not in the store.
         """
-        rounds = self.contract.closed_rounds(self.facts.study)
-        closed, before = rounds[number - 1], rounds[: number - 1][-1:]
+        study = self.facts.study
+        closed = self.contract.closed(study, number)
         manifest = self._manifest(closed.closing)
-        earned = self._manifest(before[0].closing).earned() if before else {}
+        earned: Mapping[SiteAddress, int] = {}
+        if number > 1:
+            earned = self._manifest(self.contract.closed(study, number - 1).closing).earned()
         shares = {site: amount - earned.get(site, 0) for site, amount in manifest.earned().items()}
         contributed = {row.entry().site for row in manifest.contributions}
         return RoundFacts(

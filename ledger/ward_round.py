@@ -488,6 +488,14 @@ class WardRound:
         }
         return [self._closed(study, number, last.get(number)) for number in range(1, head)]
 
+    def closed(self, study: StudyId, round_number: int) -> ClosedOnChain:
+        """One round that stands, by its number.
+
+        Raises:
+            StudyMismatch: it was never closed, or its event is not what the contract says.
+        """
+        return self._closed(study, round_number, self._last_closing(study, round_number))
+
     def closings(self, study: StudyId) -> list[tuple[int, Closing]]:
         """The closings that stand, by round from 1 on, in three requests however many there are.
 

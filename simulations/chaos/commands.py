@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -21,6 +22,13 @@ _FLOWER = (
     "All of it as `wardround network up` runs it: Flower's SuperLink behind its door, SuperNodes "
     "over TLS, every process a fresh interpreter that is started again after a pause."
 )
+
+
+def _start(out: Path) -> None:
+    if out.exists():
+        raise ScenarioError(str(out), "it is there already: name a new folder with --out")
+    # As Ctrl-C does: processes and mounted disks are let go of.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 def chaos(
@@ -52,8 +60,7 @@ def chaos(
     from simulations.chaos.report import Leg, Setting, broken, report
     from simulations.chaos.report import kills as count
 
-    if out.exists():
-        raise ScenarioError(str(out), "it is there already: name a new folder with --out")
+    _start(out)
     more = "" if engine == "fast" else f" --engine {engine}"
     setting = Setting(
         command=f"wardround network chaos --kills {kills} --seed {seed}{more}",
@@ -91,8 +98,7 @@ def soak(
     """
     from simulations.chaos.soak import run_soak, soak_table
 
-    if out.exists():
-        raise ScenarioError(str(out), "it is there already: name a new folder with --out")
+    _start(out)
     found = run_soak(out, rounds, _out.print)
     _out.print(soak_table(found))
     if grown := [row.name for row in found if row.grows]:

@@ -77,10 +77,17 @@ class Actor:
 
     def kill(self) -> bool:
         """Kill it as a power failure would; False when it was not there."""
+        return self.send(signal.SIGKILL)
+
+    def send(self, number: signal.Signals) -> bool:
+        """Send it a signal; False when it was not there."""
         pid = self.pid
         if pid is None:
             return False
-        os.kill(pid, signal.SIGKILL)
+        try:
+            os.kill(pid, number)
+        except ProcessLookupError:  # it has just ended
+            return False
         return True
 
 
@@ -113,8 +120,7 @@ class Troupe:
         self._thread.join()
         for request in (signal.SIGTERM, signal.SIGKILL):
             for actor in self.actors.values():
-                if (pid := actor.pid) is not None:
-                    os.kill(pid, request)
+                actor.send(request)
             deadline = time.monotonic() + _STOP_SECONDS
             for actor in self.actors.values():
                 if actor.process is not None:
