@@ -123,8 +123,11 @@ class Chain:
         stated = next((log.get("blockTimestamp") for log in found["logs"]), None)
         if stated is not None:
             return read_receipt(transaction_hash, found, int(stated, 16))
-        timestamp = self.block(int(found["blockNumber"], 16)).timestamp
-        return read_receipt(transaction_hash, found, timestamp)
+        block = self.rpc("eth_getBlockByNumber", found["blockNumber"], False)
+        if block is None:
+            # A reorganisation came between the two requests: it is mined no more.
+            return None
+        return read_receipt(transaction_hash, found, read_block(block).timestamp)
 
     def transaction(self, transaction_hash: str) -> Transaction | None:
         """A transaction as it was sent; None when the chain does not know it."""
