@@ -15,7 +15,7 @@ from rich.console import Console
 from simulations.flower_identity import QUIET_ENVIRONMENT
 
 #: In the order in which they are run: those that heat nothing first.
-NAMES = ("gas", "root", "aggregation", "replay", "explorer", "engine", "overhead")
+NAMES = ("gas", "root", "aggregation", "replay", "explorer", "engine", "overhead", "deployed")
 _WIDTH = 120
 
 

@@ -32,7 +32,7 @@ def check(output: str, name: str) -> None:
     assert any(figure["ratio"] is not None for figure in figures) or name == "gas"
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name != "engine"])
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in ("engine", "deployed")])
 def test_benchmark_gives_figures_when_quick(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--quick", "--json", name]) == 0
     check(capsys.readouterr().out, name)
@@ -42,6 +42,15 @@ def test_benchmark_gives_figures_when_quick(name: str, capsys: pytest.CaptureFix
 def test_engine_benchmark_gives_figures_when_quick() -> None:
     # In a process of its own: Ray leaves things behind.
     check(run("--json", "engine"), "engine")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_benchmark_of_processes_gives_figures_when_quick(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["--quick", "--json", "deployed"]) == 0
+    check(capsys.readouterr().out, "deployed")
 
 
 def test_table_names_both_sides_and_the_ratio() -> None:

@@ -1,0 +1,194 @@
+"""What a round costs on separate processes over the same round in one process, and where it goes.
+
+One site, so that nothing waits for another: a chain, a coordinator with SuperLink and door, a site
+with guard, SuperNode and executor, as `wardround network up` starts them. The same study runs in
+one process, and again on processes with a model of 31 parameters, whose transfer costs nothing.
+
+Ours of the difference is the guard: what it checks, signs and syncs, and what it takes to ask it.
+Verifying, summing and the chain are in both, and so in neither part.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from benchmarks.figure import Detail, Figure, Result, Target
+from benchmarks.network import Shape, prepared
+from benchmarks.stopwatch import Stopwatch
+from client.client_app import open_home
+from client.guard.guard import Guard
+from client.guard.log import GuardLog
+from client.guard.server import GuardServer
+from client.home import Home
+from ledger.store import FolderStore
+from protocol.canonical import canonical_bytes
+from protocol.identifiers import SiteAddress
+from protocol.messages import Assignment
+from protocol.record import genesis_closing
+from protocol.report import parse_report
+from simulations.live.layout import make_parties
+from simulations.live.run import LiveNetwork
+from simulations.run import simulate
+
+_MILLION = Shape(sites=1, rounds=4, rows=64, features=100, hidden=(950, 950))
+_TINY = Shape(sites=1, rounds=4, rows=64)
+_LIMIT_SECONDS = 900.0
+_ANSWERED = re.compile(r"answered after ([\d.]+) s")
+
+
+@dataclass(frozen=True)
+class Rounds:
+    """Seconds a round, the first left out: it starts processes and fills caches.
+
+    Attributes:
+        whole: as the coordinator counts it, training and measuring.
+        tasks: that the site's processes took for both.
+        training: of these, as the site's own report states it.
+    """
+
+    whole: float
+    tasks: float
+    training: float
+
+
+@dataclass
+class _Ear:
+    """Hears how long tasks took."""
+
+    answers: list[float] = field(default_factory=list)
+
+    def tell(self, who: str, words: str) -> None:
+        found = _ANSWERED.match(words)
+        if found:
+            self.answers.append(float(found[1]))
+
+
+def measure(quick: bool) -> Result:
+    """Measure both ways of running; quick: a model of 31 parameters, two rounds."""
+    shape = Shape(sites=1, rounds=2, rows=16) if quick else _MILLION
+    tiny = Shape(sites=1, rounds=2, rows=16) if quick else _TINY
+    with TemporaryDirectory(prefix="wardround-bench-") as name:
+        folder = Path(name)
+        alone = _alone(shape, folder / "alone")
+        live = _live(shape, folder / "live")
+        small = live if quick else _live(tiny, folder / "small")
+        small_alone = alone if quick else _alone(tiny, folder / "small-alone")
+    guard = _guard_seconds(shape)
+    cost = max(live.whole - alone, 1e-6)
+    # What a task takes beyond training and the guard: a fork, unpacking, imports, the table.
+    starting = live.tasks - live.training - guard
+    # Verifying, summing and the chain are in both.
+    waits = (small.whole - small.tasks) - (small_alone - small.training)
+    transfer = cost - starting - guard - waits
+    return Result(
+        figures=[
+            Figure(
+                f"a round on processes, {_parameters(shape)} parameters, one site",
+                ours=live.whole,
+                peer=alone,
+                peer_name="in one process",
+                unit="s",
+            ),
+            Figure(
+                "ours of what that costs more",
+                ours=guard,
+                peer=cost,
+                peer_name="all of it",
+                unit="s",
+                target=Target(0.1, at_most=True),
+            ),
+        ],
+        details={
+            "a round's cost over one process": [
+                Detail("Flower's waits and its other processes", waits, "s"),
+                Detail("tasks: fork, unpack, import, read the table", starting, "s"),
+                Detail("transfer of models and updates, and what differs otherwise", transfer, "s"),
+                Detail("ours: the guard asked, checking, signing, syncing", guard, "s"),
+                Detail("together", cost, "s"),
+            ]
+        },
+    )
+
+
+def _parameters(shape: Shape) -> str:
+    return "1,000,351" if shape.hidden else f"{shape.features + 1}"
+
+
+def _alone(shape: Shape, folder: Path) -> float:
+    results = simulate(shape.scenario(), "", folder)
+    return median(row["wall_seconds"] for row in results.rounds[1:])
+
+
+def _live(shape: Shape, folder: Path) -> Rounds:
+    ear, stopped = _Ear(), threading.Event()
+    network = LiveNetwork(folder, ear.tell, lambda: datetime.now(UTC), stopped)
+    limit = threading.Timer(_LIMIT_SECONDS, stopped.set)
+    limit.start()
+    try:
+        results = network.run(shape.scenario(), "", None)
+    finally:
+        limit.cancel()
+    if results is None:
+        raise TimeoutError(f"the network did not finish in {_LIMIT_SECONDS:g} s")
+    # The last answers are a train and an evaluation a round; before them, who the site is.
+    count = 2 * (shape.rounds - 1)
+    answers = ear.answers[-count:]
+    rounds = results.rounds[1:]
+    return Rounds(
+        whole=median(row["wall_seconds"] for row in rounds),
+        tasks=median(map(sum, zip(answers[::2], answers[1::2], strict=True))),
+        training=median(_reported(folder, rounds)),
+    )
+
+
+def _reported(folder: Path, rounds: list[dict[str, Any]]) -> list[float]:
+    """Read from the store how long the site says that it trained."""
+    store = FolderStore(folder / "store")
+    seconds = []
+    wanted = {row["round"] for row in rounds}
+    for cid in store.cids():
+        data = store.get(cid)
+        if not data.startswith(b'{"code"'):
+            continue
+        report = parse_report(data)
+        if report.round in wanted:
+            seconds.append(report.seconds)
+    return seconds
+
+
+def _guard_seconds(shape: Shape) -> float:
+    """Seconds that a round's training and measuring spend asking the guard."""
+    watch = Stopwatch()
+    with prepared(shape.scenario()) as network:
+        make_parties(network, datetime.now(UTC), lambda words: None)
+        party = network.parties[0]
+        home = Home(network.folders.sites / party.name)
+        log = GuardLog(home.log, lambda: int(time.time()))
+        address = SiteAddress(party.account.address)
+        guard = Guard(home, home.settings(), address, bytes(party.account.key), log)
+        server = GuardServer(guard, home)
+        thread = threading.Thread(target=server.serve)
+        thread.start()
+        try:
+            spec = canonical_bytes(network.scenario.specification.document())
+            closing = genesis_closing(network.params.initial_model)
+            task = Assignment(network.params, closing, 1, spec)
+            base = network.initial.values
+            with watch.watching({"guard": ["client.guard.signer:GuardClient.ask"]}):
+                site = open_home(str(home.folder))(network.study)
+                site.contribute(task, base)
+                site.evaluate(task, base)
+        finally:
+            server.stop()
+            thread.join()
+            guard.close()
+            open_home.cache_clear()
+    return watch.seconds["guard"]
