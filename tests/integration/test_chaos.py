@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from simulations.chaos.plan import Kill, Trouble, Victim, named_kills, plan
+from simulations.chaos.play import SITES, play
+from simulations.chaos.report import kills
 
 
 def test_plan_when_repeated_is_the_same_and_holds_every_kind() -> None:
@@ -20,3 +24,17 @@ def test_plan_when_repeated_is_the_same_and_holds_every_kind() -> None:
 def test_plan_has_as_many_deaths_as_were_asked_for(kills: int) -> None:
     deaths = [1 if one.point is None else 2 for one in plan(kills, 1) if isinstance(one, Kill)]
     assert kills <= sum(deaths) <= kills + 2
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_study_when_a_dozen_processes_die_loses_nothing(tmp_path: Path) -> None:
+    """Seeded: the same victims at the same steps every time."""
+    said: list[str] = []
+    (leg,) = play(tmp_path / "chaos", 12, 1, said.append)
+    verdict = leg.verdict
+    assert verdict.broken == [], said
+    assert kills([leg]) >= 12
+    assert verdict.rounds == verdict.roots_equal == verdict.audited
+    assert verdict.signatures == SITES * verdict.rounds
+    assert (verdict.double_signatures, verdict.double_closes, verdict.lost_rewards) == (0, 0, 0)
