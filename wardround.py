@@ -17,6 +17,7 @@ from rich.console import Console
 
 from client.site_commands import app as site
 from coordinator.commands import app as coordinator
+from coordinator.study_commands import app as study
 from explorer.commands import events, export, watch
 from explorer.web.commands import explore
 from protocol.errors import WardroundError
@@ -46,6 +47,7 @@ app.command()(explore)
 app.command()(events)
 app.command()(watch)
 app.command()(export)
+app.add_typer(study)
 app.add_typer(site)
 app.add_typer(coordinator)
 app.add_typer(network)

@@ -14,7 +14,7 @@ from rich.console import Console
 from coordinator.home import CoordinatorHome
 from coordinator.settings import COORDINATOR_FILE, load_coordinator_settings
 from ledger.chain import connected
-from ledger.key_file import write_new_key
+from ledger.key_file import read_key, write_new_key, write_private
 from ledger.ward_round import WardRound
 from protocol.errors import SpecificationError
 from protocol.identifiers import StudyId, bytes32, site_address
@@ -52,6 +52,12 @@ def init(
     sites: Annotated[
         int | None, typer.Option(min=1, help="Sites to wait for; by default all admitted ones.")
     ] = None,
+    key: Annotated[
+        Path | None, typer.Option(help="File with the key that the study names; it is copied.")
+    ] = None,
+    store: Annotated[
+        str, typer.Option(help="Content store; a relative path starts at the folder.")
+    ] = "store",
 ) -> None:
     """Make a coordinator's folder: its key, its certificate authority, its settings.
 
@@ -65,16 +71,20 @@ def init(
         raise SpecificationError(str(home), None, "", reason)
     with connected(chain, chain_id) as opened:
         facts = WardRound(opened, site_address(contract)).facts(StudyId(bytes32(study, "study")))
+    account = None if key is None else read_key(key)
     for folder in (home, place.tls, place.sites):
         folder.mkdir(parents=True, exist_ok=True)
-    account = write_new_key(home / "coordinator.key")
+    if account is None:
+        account = write_new_key(home / "coordinator.key")
+    else:
+        write_private(home / "coordinator.key", account.key.hex() + "\n")
     now = datetime.now(UTC)
     make_authority(place.tls, host[0], now)
     issue_server(place.tls, [*host, *_LOOPBACK], now)
     tables: dict[str, dict[str, object]] = {
         "coordinator": {
             "key_file": "coordinator.key",
-            "store": "store",
+            "store": store,
             "rounds_file": "rounds.jsonl",
         },
         "study": {
