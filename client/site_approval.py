@@ -134,7 +134,8 @@ def describe(proposal: Proposal, ward: WardRound, site: SiteAddress) -> Iterator
         f"{tokens(state.funded)} paid in; the token is {params.token}"
     )
     yield f"  sponsor      {params.sponsor}"
-    yield f"  coordinator  {state.coordinator}, bond {tokens(params.bond)}"
+    active = "none before the study is opened" if state.head == 0 else state.coordinator
+    yield f"  coordinator  {active}, bond {tokens(params.bond)}"
     if slot.since:
         weight = f"weight up to {slot.max_weight:,}"
         yield f"  this site    admitted with {weight}, paid to {slot.payout}"

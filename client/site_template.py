@@ -19,12 +19,12 @@ contract = {contract}
 
 # Where the coordinator's SuperLink is, and the certificates that its own must lead to.
 # [coordinator]
-# address = "link.example.org:9092"
+# address = "link.example.org:8443"
 # root_certificate = "coordinator.pem"
 
 # A coordinator that takes over when the first is silent; one such table for each.
 # [[standby]]
-# address = "link-b.example.org:9092"
+# address = "link-b.example.org:8443"
 # root_certificate = "coordinator-b.pem"
 
 # What may leave, whatever a study asks for. Restart the guard after a change.

@@ -15,6 +15,7 @@ from coordinator.home import CoordinatorHome
 from coordinator.settings import COORDINATOR_FILE, load_coordinator_settings
 from ledger.chain import connected
 from ledger.key_file import read_key, write_new_key, write_private
+from ledger.study_token import StudyToken
 from ledger.ward_round import WardRound
 from protocol.errors import SpecificationError
 from protocol.identifiers import StudyId, bytes32, site_address
@@ -127,6 +128,32 @@ def add_site(
     _out.print(f"{found.name} ({found.address}) has signed for this node key: {what}.")
     if found.address not in facts.members:
         _out.print("The contract has not admitted it: its sponsor must, before it can take part.")
+
+
+@app.command()
+def bond(home: _Home) -> None:
+    """Post the bond that the study asks of its coordinators, from the coordinator's own tokens.
+
+    Until it is posted, a coordinator cannot close rounds or take over. It comes back when the study
+    is over, unless a fraud was proven.
+
+    Example:
+      wardround coordinator bond fl
+    """
+    settings = load_coordinator_settings(home)
+    account = read_key(home / settings.coordinator.key_file)
+    with connected(settings.study.chain, settings.study.chain_id) as chain:
+        ward = WardRound(chain, settings.study.contract)
+        params = ward.params(settings.study_id)
+        if not params.bond:
+            _out.print("This study asks for no bond.")
+            return
+        if ward.seat(settings.study_id, account.address).bonded:
+            _out.print("The bond is posted already.")
+            return
+        StudyToken(chain, params.token).approve(account, ward.address, params.bond)
+        ward.post_bond(account, settings.study_id)
+    _out.print(f"bond         {params.bond / 10**18:,.2f} tokens posted by {account.address}")
 
 
 @app.command()

@@ -1,0 +1,251 @@
+"""``wardround study`` and ``wardround coordinator``: from keys to a study with an open round."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+
+import wardround
+from coordinator.home import CoordinatorHome
+from coordinator.session import Session
+from coordinator.settings import load_coordinator_settings
+from ledger.embedded import EmbeddedChain
+from ledger.evm import Genesis
+from ledger.key_file import read_key
+from ledger.store import open_store
+from ledger.study_token import StudyToken
+from ledger.ward_round import WardRound
+from protocol.identifiers import StudyId, bytes32
+from transport.enrolment import ENROLMENT, enrol
+
+CHAIN_ID, ETHER = 31_337_002, 10**18
+PAYOUT = "0x" + "77" * 20
+STUDY = """
+[study]
+name = "lungs"
+rounds = 2
+
+[model]
+name = "logistic"
+arguments = { features = 5 }
+
+[training]
+learning_rate = 0.1
+local_steps = 3
+
+[aggregation]
+min_sites = 1
+
+[rewards]
+per_round = "1000000000000000000"
+
+[chain]
+bond = "5000000000000000000"
+"""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a command ended."""
+
+    status: int
+    out: str
+    err: str
+
+    @property
+    def good(self) -> str:
+        assert self.status == 0, self.err
+        return self.out
+
+    @property
+    def error(self) -> str:
+        assert self.status != 0, self.out
+        (line,) = self.err.splitlines()
+        return line
+
+
+Call = Callable[..., Ended]
+
+
+@pytest.fixture
+def call(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> Call:
+    monkeypatch.chdir(tmp_path)
+
+    def run_command(*arguments: object) -> Ended:
+        monkeypatch.setattr(sys, "argv", ["wardround", *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            wardround.main()
+        out, err = capsys.readouterr()
+        return Ended(int(ended.value.code or 0), out, err)
+
+    return run_command
+
+
+@dataclass(frozen=True)
+class Place:
+    """A chain on which sponsor and coordinator have money, and the study's file."""
+
+    chain: EmbeddedChain
+    sponsor: str
+    coordinator: str
+
+    @property
+    def on_chain(self) -> list[object]:
+        return ["--chain", self.chain.url, "--chain-id", CHAIN_ID]
+
+
+@pytest.fixture
+def place(call: Call, tmp_path: Path) -> Iterator[Place]:
+    addresses = [
+        re.findall(r"0x[0-9a-fA-F]{40}", call("study", "keygen", f"{name}.key").good)[0]
+        for name in ("sponsor", "coordinator")
+    ]
+    balances = dict.fromkeys(addresses, 10 * ETHER)
+    chain = EmbeddedChain(tmp_path.name, Genesis(CHAIN_ID, 1_790_000_000, balances))
+    (tmp_path / "study.toml").write_text(STUDY, encoding="utf-8")
+    yield Place(chain, *addresses)
+    chain.close()
+
+
+@dataclass(frozen=True)
+class Created:
+    """A study that was created by the command."""
+
+    contract: str
+    token: str
+    study: str
+
+
+def create(call: Call, place: Place, *more: object) -> Created:
+    said = call(
+        *("study", "create", "study.toml", *place.on_chain, "--key", "sponsor.key"),
+        *("--coordinator", place.coordinator, "--store", "store", *more),
+    ).good
+    values = dict(line.split()[:2] for line in said.splitlines()[:3])
+    return Created(values["contract"], values["token"], values["study"])
+
+
+def admit(call: Call, place: Place, study: Created, site: str, *more: object) -> Ended:
+    return call(
+        *("study", "admit", study.study, site, *place.on_chain, "--contract", study.contract),
+        *("--key", "sponsor.key", "--payout", PAYOUT, "--max-weight", 500, *more),
+    )
+
+
+def init(call: Call, place: Place, study: Created, *more: object) -> Ended:
+    return call(
+        *("coordinator", "init", "fl", *place.on_chain, "--contract", study.contract),
+        *("--study", study.study, "--host", "fl.example.org", "--store", "../store", *more),
+    )
+
+
+def test_from_keys_to_an_open_round(call: Call, place: Place, tmp_path: Path) -> None:
+    study = create(call, place)
+    said = init(call, place, study, "--key", "coordinator.key").good
+    assert place.coordinator in said
+    assert "5.00 tokens posted" in call("coordinator", "bond", "fl").good
+    assert "already" in call("coordinator", "bond", "fl").good
+
+    site_key = bytes.fromhex("31" * 32)
+    (tmp_path / "site").mkdir()
+    site = enrol(tmp_path / "site", "st-mary", site_key).address
+    said = call("coordinator", "add-site", "fl", tmp_path / "site" / ENROLMENT).good
+    assert "is let in" in said
+    assert "has not admitted it" in said
+    assert "admitted: at most 500 examples" in admit(call, place, study, site).good
+    assert "was admitted so before" in admit(call, place, study, site).good
+    said = call("coordinator", "add-site", "fl", tmp_path / "site" / ENROLMENT).good
+    assert "is replaced" in said
+    assert "has not admitted it" not in said
+
+    on_contract = [*place.on_chain, "--contract", study.contract, "--key", "sponsor.key"]
+    assert "round 1 is open" in call("study", "open", study.study, *on_contract).good
+    assert "is removed" in call("study", "remove", study.study, site, *on_contract).good
+    assert "was removed before" in call("study", "remove", study.study, site, *on_contract).good
+
+    # A coordinator that starts now finds all it needs.
+    settings = load_coordinator_settings(tmp_path / "fl")
+    ward = WardRound(place.chain, settings.study.contract)
+    facts = ward.facts(settings.study_id)
+    assert (facts.members[site].max_weight, ward.site(settings.study_id, site).payout) == (
+        500,
+        "0x" + "77" * 20,
+    )
+    session = Session(
+        ward,
+        read_key(tmp_path / "fl" / settings.coordinator.key_file),
+        open_store(tmp_path / "fl" / settings.coordinator.store),
+        facts,
+    )
+    assert session.position().round == 1
+    assert ward.study(settings.study_id).funded == 2 * ETHER
+
+
+def test_create_when_repeated_goes_on(call: Call, place: Place) -> None:
+    first = create(call, place)
+    again = create(call, place, "--contract", first.contract, "--token", first.token)
+    assert again == first
+    ward = WardRound(place.chain, first.contract)
+    study = StudyId(bytes32(first.study, "study"))
+    assert ward.study(study).funded == 2 * ETHER
+    assert StudyToken(place.chain, first.token).balance_of(place.coordinator) == 5 * ETHER
+
+
+def test_bad_input_is_one_line(call: Call, place: Place, tmp_path: Path) -> None:
+    assert "already" in call("study", "keygen", "sponsor.key").error
+    study = create(call, place)
+    (tmp_path / "study.toml").write_text(STUDY + "more = 1\n", encoding="utf-8")
+    said = call(
+        *("study", "create", "study.toml", *place.on_chain, "--key", "sponsor.key"),
+        *("--coordinator", place.coordinator, "--store", "store"),
+    ).error
+    assert "study.toml:22" in said
+    wrong = [*place.on_chain[:3], CHAIN_ID + 1, "--contract", study.contract, "--key"]
+    said = call("study", "open", study.study, *wrong, "sponsor.key").error
+    assert str(CHAIN_ID + 1) in said
+    on_contract = [*place.on_chain, "--contract", study.contract, "--key"]
+    assert "NotSponsor" in call("study", "open", study.study, *on_contract, "coordinator.key").error
+    assert "no.key" in call("study", "open", study.study, *on_contract, "no.key").error
+    assert call("study", "open", "0x12", *on_contract, "sponsor.key").error
+    assert admit(call, place, study, "0x1234").error
+    other = "0x" + "12" * 32
+    said = init(call, place, Created(study.contract, study.token, other)).error
+    assert other in said
+    assert not (tmp_path / "fl").exists()
+    init(call, place, study, "--key", "coordinator.key")
+    assert "not empty" in init(call, place, study).error
+
+
+def test_enrolment_that_the_site_did_not_sign_is_refused(
+    call: Call, place: Place, tmp_path: Path
+) -> None:
+    study = create(call, place)
+    init(call, place, study)
+    enrol(tmp_path, "st-mary", bytes.fromhex("31" * 32))
+    file = tmp_path / ENROLMENT
+    file.write_text(file.read_text().replace("st-mary", "st-john"), encoding="utf-8")
+    assert call("coordinator", "add-site", "fl", file).error
+    assert list((tmp_path / "fl" / "sites").iterdir()) == []
+
+
+def test_renewed_certificate_is_the_authoritys(call: Call, place: Place, tmp_path: Path) -> None:
+    study = create(call, place)
+    init(call, place, study)
+    home = CoordinatorHome(tmp_path / "fl")
+    authority = x509.load_pem_x509_certificate(home.authority.read_bytes())
+    before = x509.load_pem_x509_certificates(home.certificate.read_bytes())[0]
+    assert "valid until" in call("coordinator", "renew", "fl", "--days", 30).good
+    after = x509.load_pem_x509_certificates(home.certificate.read_bytes())[0]
+    assert after.serial_number != before.serial_number
+    after.verify_directly_issued_by(authority)
+    assert x509.load_pem_x509_certificate(home.authority.read_bytes()) == authority
+    assert (after.not_valid_after_utc - after.not_valid_before_utc).days in (30, 31)
