@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from explorer.errors import NotIndexed
 from explorer.search import search
@@ -115,16 +116,28 @@ def object_page(explorer: Explorer, cid: str) -> bytes:
         shown = explorer.objects.shown(cid)
     except StoreError as error:
         raise NotThere(str(error)) from error
+    hits = search(explorer.reader, cid)
+    if shown.root:
+        hits += search(explorer.reader, shown.root)
     return explorer.pages.render(
         "object.html",
         index=explorer.index(),
         cid=cid,
-        kind=shown.kind,
-        problem=shown.problem,
+        shown=shown,
         size=size(shown.bytes),
-        facts=shown.facts,
-        text=shown.text,
+        named_by=[one for one in _places(hits) if one.target != urls.content(cid)],
     )
+
+
+def _places(hits: Sequence[Hit]) -> list[Found]:
+    """Rounds and studies that name an object, each once."""
+    found: dict[str, Found] = {}
+    for hit in hits:
+        target = _target(replace(hit, cid=None))
+        if target is not None:
+            words = "Its study" if hit.kind == "specification" else hit.title
+            found.setdefault(target, Found(hit.kind, words, target))
+    return list(found.values())
 
 
 def _target(hit: Hit) -> str | None:

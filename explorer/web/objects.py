@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -19,8 +20,27 @@ from protocol.study import parse_specification
 
 #: What one page or check may download; larger objects are fetched from the store itself.
 RAW_BYTES_MAX = 64 << 20
+_ROOT = "vector root"
 _SPECIFICATION_MAX_BYTES = 1 << 20
 _COORDINATES_SHOWN = 64
+_CID = re.compile(r"\b(bafkrei[a-z2-7]{52})\b")
+_MEANINGS = {
+    "manifest": (
+        "What a round was made of: each site's signed update and report, the models, scores and "
+        "rewards. Its SHA-256 is in the round's record on chain."
+    ),
+    "report": (
+        "What a site says of its training in one round; its signature covers the report's SHA-256."
+    ),
+    "specification": (
+        "The study as its sites agreed on it. Its SHA-256 is among the study's parameters."
+    ),
+    "vector": (
+        "A model or a site's update, as fixed-point numbers: the study's scale_bits say how many "
+        "bits of each coordinate are a fraction. Rounds name it by its vector root."
+    ),
+    "unknown object": "It is in the store, but is nothing that a round or study is made of.",
+}
 
 
 @dataclass(frozen=True)
@@ -32,6 +52,19 @@ class Shown:
     facts: list[tuple[str, str]] = field(default_factory=list)
     text: str = ""
     problem: str = ""
+    root: str = ""
+
+    @property
+    def meaning(self) -> str:
+        """What such an object is for."""
+        return _MEANINGS.get(self.kind, "")
+
+    @property
+    def pieces(self) -> list[tuple[str, str]]:
+        """The text, cut where it names another object: each piece, and the CID it is or empty."""
+        return [
+            (piece, piece if place % 2 else "") for place, piece in enumerate(_CID.split(self.text))
+        ]
 
 
 class Objects:
@@ -77,7 +110,7 @@ class Objects:
         found = cid_of(data)
         problem = "" if found == cid else f"Its bytes have the name {found}."
         kind, facts, text = _described(data)
-        return Shown(kind, len(data), facts, text, problem)
+        return Shown(kind, len(data), facts, text, problem, dict(facts).get(_ROOT, ""))
 
 
 def _described(data: bytes) -> tuple[str, list[tuple[str, str]], str]:
@@ -99,7 +132,7 @@ def _described(data: bytes) -> tuple[str, list[tuple[str, str]], str]:
     head = ", ".join(str(value) for value in vector[:_COORDINATES_SHOWN].tolist())
     facts = [
         ("coordinates", f"{vector.size:,} int32, little-endian"),
-        ("vector root", hex_of(vector_root(data))),
+        (_ROOT, hex_of(vector_root(data))),
         ("smallest, largest", f"{int(vector.min()):,}, {int(vector.max()):,}"),
     ]
     return "vector", facts, head + (", …" if vector.size > _COORDINATES_SHOWN else "")

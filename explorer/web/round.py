@@ -315,7 +315,13 @@ def _steps(found: Round, now: int) -> list[Step]:
         words = f"{span(abs(spare))} {'before' if spare >= 0 else 'after'} its deadline"
     steps.append(Step("done", "Closed", summary.closed_at, words))
     if summary.state == "overturned":
-        return [*steps, Step("bad", "Overturned", None, "proven wrong before the court contract")]
+        proof = [
+            one.timestamp
+            for one in found.events
+            if one.name == "Overturned" and one.transaction == summary.overturned_by
+        ]
+        at = proof[0] if proof else None
+        return [*steps, Step("bad", "Overturned", at, "proven wrong before the court contract")]
     if summary.state == "final":
         attested = now < summary.challenge_until
         words = "by auditors, before the window was over" if attested else "the window is over"

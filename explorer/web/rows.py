@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from explorer.views import Funds
-from explorer.web.words import sentence
+from explorer.web.words import reason, sentence
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,10 @@ class EventRow:
     @property
     def fields(self) -> list[tuple[str, Any]]:
         """The decoded fields, nested ones written with a dot."""
-        return _flat("", self.args)
+        return [
+            (name, f"{value} ({reason(value)})" if name == "reason" else value)
+            for name, value in _flat("", self.args)
+        ]
 
 
 @dataclass(frozen=True)

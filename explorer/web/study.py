@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from statistics import median, pstdev
@@ -272,10 +273,18 @@ def _tables(document: Mapping[str, Any] | None) -> list[tuple[str, list[tuple[st
     if document is None:
         return []
     return [
-        (name, [(key, _plain(value)) for key, value in table.items()])
+        (name, [(key, _amount(key, value)) for key, value in table.items()])
         for name, table in document.items()
         if isinstance(table, Mapping)
     ]
+
+
+def _amount(key: str, value: Any) -> str:
+    """Amounts of the token's smallest unit are words of decimal digits, told in tokens as well."""
+    words = _plain(value)
+    if key in ("per_round", "bond") and re.fullmatch("[0-9]{1,78}", words):
+        return f"{words} ({tokens(words)} tokens)"
+    return words
 
 
 def _plain(value: Any) -> str:

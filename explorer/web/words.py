@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from explorer.web.formats import span, tokens, utc
 
 Fields = Mapping[str, Any]
+_BYTES32 = re.compile("0x[0-9a-fA-F]{64}")
 
 #: Why a site is not in a round. Source: docs/protocol.md, section 6.
 REASONS = {
@@ -33,6 +35,15 @@ def short(value: object) -> str:
     """The first and last digits of a hash or address."""
     text = str(value)
     return f"{text[:10]}…{text[-4:]}" if text.startswith("0x") and len(text) > 18 else text
+
+
+def reason(value: object) -> str:
+    """The contract's reason, which is text in 32 bytes; anything else as it is, in short."""
+    text = str(value)
+    if not _BYTES32.fullmatch(text):
+        return text
+    read = bytes.fromhex(text[2:]).rstrip(b"\0")
+    return read.decode() if read and read.isascii() and read.decode().isprintable() else short(text)
 
 
 def sentence(name: str, fields: Fields) -> str:
@@ -67,14 +78,17 @@ _SENTENCES: dict[str, Callable[[Fields], str]] = {
         f"{f['record']['count']} sites, model {short(f['record']['model'])}, "
         f"by {short(f['coordinator'])}"
     ),
-    "Attested": lambda f: f"{f['signatures']} auditors made every round up to this one final",
+    "Attested": lambda f: (
+        f"{f['signatures']} auditor{'' if int(f['signatures']) == 1 else 's'} made every round up to "
+        "this one final"
+    ),
     "TookOver": lambda f: f"{short(f['to'])} took over from {short(f['from'])}",
     "Claimed": lambda f: f"{tokens(f['amount'])} tokens to {short(f['payout'])}",
     "Refunded": lambda f: f"{tokens(f['amount'])} tokens back to the sponsor",
     "StudyEnded": lambda f: f"the study ends with {f['rounds']} rounds",
     "Registered": lambda f: f"site {short(f['site'])} put its own contribution on chain",
     "Overturned": lambda f: (
-        f"proven wrong ({f['reason']}) by {short(f['challenger'])}; the round is open again"
+        f"proven wrong ({reason(f['reason'])}) by {short(f['challenger'])}; the round is open again"
     ),
     "Slashed": lambda f: (
         f"{short(f['coordinator'])} lost its bond: {tokens(f['reward'])} tokens to "
@@ -119,8 +133,14 @@ PARAMETERS: dict[str, tuple[str, str]] = {
     "challenge_seconds": ("Challenge window", "then a closed round is final"),
     "demand_seconds": ("Demand time", "to show demanded data"),
     "min_sites": ("Least sites a round", ""),
-    "auditor_quorum": ("Auditor quorum", "signatures that make a round final at once; 0 for none"),
-    "recording": ("Recording", "full: entries in the closing transaction; root: the record alone"),
+    "auditor_quorum": (
+        "Auditor quorum",
+        "signatures that make a round final at once; with 0, time alone does",
+    ),
+    "recording": (
+        "Recording",
+        "a closing puts on chain its entries too (full) or its record alone (root)",
+    ),
     "rule": ("Aggregation rule", ""),
     "rule_argument": ("Rule's argument", "values left out at each end"),
     "scoring": ("Scoring", "by which a round's reward is split"),
