@@ -113,8 +113,10 @@ OPERATIONS = (
         "series",
         "Its charts: scores, weights, rewards and metrics of each round that stands.",
         list[Point],
-        lambda reader, given: series(reader, given["study"], given.get("limit", 500)),
-        (_STUDY, LIMIT),
+        lambda reader, given: series(
+            reader, given["study"], given.get("limit", 500), given.get("before")
+        ),
+        (_STUDY, LIMIT, whole("before", "query", "Only rounds before it.", 1, _LARGEST_ROUND)),
     ),
     Operation(
         "/api/studies/{study}/open-round",

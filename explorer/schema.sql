@@ -128,6 +128,7 @@ CREATE TABLE closing (
     closed_at INTEGER NOT NULL,
     overturned INTEGER REFERENCES event (id) ON DELETE SET NULL -- the event that voided it
 );
+CREATE INDEX closing_study ON closing (study);
 CREATE INDEX closing_round ON closing (study, round);
 CREATE INDEX closing_overturned ON closing (overturned) WHERE overturned IS NOT NULL;
 CREATE INDEX closing_commitment ON closing (commitment);

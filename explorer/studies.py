@@ -7,8 +7,8 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from explorer.reader import Reader, check_limit, cursor_key
-from explorer.rounds import CLOSING, round_summary
+from explorer.reader import PAGE_ROWS, Reader, check_limit, cursor_key
+from explorer.rounds import round_rows, round_summary
 from explorer.views import (
     Extent,
     Funds,
@@ -23,6 +23,7 @@ from explorer.views import (
 )
 from protocol.cid import cid_from_sha256
 
+_LAST_ROUND = 1 << 62
 _STUDY = (
     "SELECT study.id, study.study, sponsor, rounds, head, ended, funded, paid, refunded, "
     "bonds_posted, bonds_released, slashed, burnt, block.timestamp, block.number, block.hash, "
@@ -101,30 +102,47 @@ def study_rounds(
     check_limit(limit)
     with reader.look() as db:
         key = study_key(reader, db, study)
-        rows = db.execute(
-            f"{CLOSING}WHERE closing.study = ? AND closing.id < ? ORDER BY closing.id DESC LIMIT ?",
-            (key, before, limit + 1),
-        ).fetchall()
-        following = str(rows[limit - 1][0]) if len(rows) > limit else None
+        keys = [
+            row[0]
+            for row in db.execute(
+                "SELECT id FROM closing WHERE study = ? AND id < ? ORDER BY id DESC LIMIT ?",
+                (key, before, limit + 1),
+            )
+        ]
+        following = str(keys[limit - 1]) if len(keys) > limit else None
         extent = reader.extent()
-        return Page([round_summary(row, extent) for row in rows[:limit]], following, extent)
+        rows = round_rows(db, keys[:limit])
+        return Page([round_summary(row, extent) for row in rows], following, extent)
 
 
-def series(reader: Reader, study: str, limit: int = 2000) -> list[Point]:
+def series(
+    reader: Reader, study: str, limit: int = PAGE_ROWS, before: int | None = None
+) -> list[Point]:
     """What a study's charts show, one point for each of the last rounds that stand.
+
+    Args:
+        reader: the index.
+        study: its id.
+        limit: how many rounds at most.
+        before: only rounds before this one, such as the first of the points one already has.
 
     Raises:
         NotIndexed: there is no such study in the index.
+        QueryInvalid: a limit that means nothing.
     """
+    check_limit(limit)
     with reader.look() as db:
         key = study_key(reader, db, study)
         extent = reader.extent()
-        rows = db.execute(
-            f"{CLOSING}WHERE closing.study = ? AND closing.overturned IS NULL "
-            "ORDER BY closing.round DESC LIMIT ?",
-            (key, limit),
-        ).fetchall()
-        return [_point(db, row, extent) for row in reversed(rows)]
+        keys = [
+            row[0]
+            for row in db.execute(
+                "SELECT id FROM closing WHERE study = ? AND round < ? AND overturned IS NULL "
+                "ORDER BY round DESC LIMIT ?",
+                (key, _LAST_ROUND if before is None else before, limit),
+            )
+        ]
+        return [_point(db, row, extent) for row in round_rows(db, keys[::-1])]
 
 
 def members_of(

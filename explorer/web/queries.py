@@ -18,7 +18,7 @@ from typing import Any
 
 from contracts import load_artifact
 from explorer.reader import Reader
-from explorer.rounds import CLOSING, round_summary
+from explorer.rounds import round_rows, round_summary
 from explorer.views import RoundSummary
 from explorer.web.rows import EventRow
 
@@ -193,21 +193,15 @@ def samples(reader: Reader, study: str, sites: int, rounds_max: int = 60) -> lis
 
 
 def standing(reader: Reader, study: str, limit: int) -> list[RoundSummary]:
-    """The last rounds that stand, the newest first.
-
-    Which ones is found first: to read all that belongs to a round takes a while.
-    """
+    """The last rounds that stand, the newest first."""
     with reader.look() as db:
         ids = db.execute(
             "SELECT closing.id FROM closing JOIN study ON study.id = closing.study "
             "WHERE study.study = ? AND overturned IS NULL ORDER BY closing.round DESC LIMIT ?",
             (study, limit),
         ).fetchall()
-        marks = ", ".join("?" * len(ids))
-        rows = db.execute(f"{CLOSING}WHERE closing.id IN ({marks})", [row[0] for row in ids])
         extent = reader.extent()
-        found = [round_summary(row, extent) for row in rows]
-        return sorted(found, key=lambda one: one.round, reverse=True)
+        return [round_summary(row, extent) for row in round_rows(db, [row[0] for row in ids])]
 
 
 _samples: OrderedDict[tuple[Any, ...], Sample] = OrderedDict()

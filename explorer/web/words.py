@@ -79,8 +79,8 @@ _SENTENCES: dict[str, Callable[[Fields], str]] = {
         f"by {short(f['coordinator'])}"
     ),
     "Attested": lambda f: (
-        f"{f['signatures']} auditor{'' if int(f['signatures']) == 1 else 's'} made every round up to "
-        "this one final"
+        f"{f['signatures']} auditor{'' if int(f['signatures']) == 1 else 's'} made every round up "
+        "to this one final"
     ),
     "TookOver": lambda f: f"{short(f['to'])} took over from {short(f['from'])}",
     "Claimed": lambda f: f"{tokens(f['amount'])} tokens to {short(f['payout'])}",

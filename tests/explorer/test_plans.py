@@ -14,6 +14,7 @@ from explorer.rounds import read_round
 from explorer.search import search
 from explorer.sites import read_site
 from explorer.studies import list_studies, read_study, series, study_rounds
+from explorer.web.queries import standing
 
 #: Tables that grow with every event or round.
 LARGE = ("event", "tx", "closing", "entry", "mention", "block")
@@ -93,6 +94,26 @@ def questions(reader: Reader) -> dict[str, Callable[[], object]]:
 def test_no_question_reads_a_large_table(large: Reader) -> None:
     for name, question in questions(large).items():
         assert scans(large, question) == [], name
+
+
+def test_pages_of_a_study_find_their_closings_in_order(large: Reader) -> None:
+    """None reads all closings of a study, with all that belongs to them, to sort them."""
+    study = list_studies(large).rows[-1].study
+    for question in (
+        lambda: study_rounds(large, study),
+        lambda: series(large, study),
+        lambda: standing(large, study, 25),
+    ):
+        asked = [one for one in statements(large, question) if "FROM closing" in one]
+        assert asked
+        with large.look() as db:
+            plans = [
+                row[3]
+                for one in asked
+                for row in db.execute(f"EXPLAIN QUERY PLAN {one}").fetchall()
+            ]
+        assert not [one for one in plans if "USE TEMP B-TREE" in one]
+        assert any("SEARCH closing USING INTEGER PRIMARY KEY (rowid=?)" in one for one in plans)
 
 
 def test_a_scan_would_be_seen(large: Reader) -> None:

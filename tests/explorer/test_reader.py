@@ -88,6 +88,23 @@ def test_series_have_statements_and_reports(reader: Reader, study: str) -> None:
         assert set(point.statement["accuracy"]) == sites == set(point.metrics["train_loss"])
 
 
+def test_rounds_and_series_come_in_pages(reader: Reader, study: str) -> None:
+    whole, found, cursor = study_rounds(reader, study).rows, [], None
+    while not found or cursor:
+        page = study_rounds(reader, study, cursor, limit=1)
+        found += page.rows
+        cursor = page.next
+    assert found == whole
+    points = series(reader, study)
+    last = series(reader, study, limit=1)
+    assert last == points[-1:]
+    assert series(reader, study, before=last[0].round) == points[:-1]
+    assert series(reader, study, before=1) == []
+    for limit in (0, 501):
+        with pytest.raises(QueryInvalid):
+            series(reader, study, limit=limit)
+
+
 def test_site_has_signed_every_round(reader: Reader, study: str) -> None:
     member = read_study(reader, study).members[0]
     found = read_site(reader, member.site)

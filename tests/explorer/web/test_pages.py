@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 
 from explorer.web.explorer import Explorer
 from explorer.web.security import CONTENT_SECURITY_POLICY
+from explorer.web.words import reason, short
 from tests.explorer.conftest import ROUNDS
 
 SITES = 4
@@ -182,6 +183,28 @@ def test_search_finds_every_hash_of_a_round(client: httpx.Client, study: str) ->
     for name in names:
         found = client.get("/search", params={"q": name}).text
         assert "No match" not in found, name
+
+
+def test_object_says_what_it_is_and_what_names_it(
+    client: httpx.Client, explorer: Explorer, study: str
+) -> None:
+    cid, manifest = manifest_of(explorer, 2)
+    page = client.get(f"/object/{cid}").text
+    assert f'href="/study/{study}/round/2"' in page
+    for one in manifest["contributions"]:
+        assert f'href="/object/{one["update"]["cid"]}"' in page
+    for one in (manifest["contributions"][0]["update"], manifest["model"]):
+        assert f'href="/study/{study}/round/2"' in client.get(f"/object/{one['cid']}").text
+    specification = re.search(r'href="(/object/[^"]+)"', client.get(f"/study/{study}").text)
+    assert specification
+    assert f'href="/study/{study}">Its study' in client.get(specification[1]).text
+
+
+def test_reason_of_a_contract_is_read_as_text() -> None:
+    assert reason("0x" + b"coordinate".ljust(32, b"\0").hex()) == "coordinate"
+    for odd in (bytes(32), b"\xff".ljust(32, b"\0"), b"a\nb".ljust(32, b"\0")):
+        assert reason("0x" + odd.hex()) == short("0x" + odd.hex())
+    assert reason("<b>") == "<b>"
 
 
 def test_unchanged_page_is_not_sent_again(client: httpx.Client, study: str) -> None:
