@@ -22,7 +22,7 @@ from eth_account import Account
 from eth_account.signers.local import LocalAccount
 
 from benchmarks.figure import Detail, Figure, Result, Target
-from benchmarks.synthetic_index import fill
+from benchmarks.synthetic_index import ROUNDS, fill
 from explorer.indexer import Indexer
 from explorer.reader import EventFilter, Reader
 from explorer.rounds import read_round
@@ -30,6 +30,9 @@ from explorer.search import search
 from explorer.sites import read_site
 from explorer.source import Source, chain_source
 from explorer.studies import list_studies, read_study, series, study_rounds
+from explorer.web.explorer import Explorer
+from explorer.web.round import round_page
+from explorer.web.study import study_page
 from ledger.anvil import Anvil
 from ledger.evm import Genesis
 from ledger.study_token import StudyToken
@@ -74,6 +77,7 @@ def measure(quick: bool) -> Result:
         held = fill(folder / "large.sqlite", target)
         filling = perf_counter() - started
         asked = _questions(folder / "large.sqlite", 5 if quick else 30)
+        rendered = _renders(folder / "large.sqlite", 5 if quick else 30)
     slowest = max(seconds for name, seconds in asked.items() if name in _PAGES)
     figures = [
         Figure(
@@ -100,6 +104,13 @@ def measure(quick: bool) -> Result:
             absolute=True,
         ),
         Figure(
+            f"study or round page rendered, {held:,} events",
+            ours=1e3 * max(map(median, rendered.values())),
+            unit="ms",
+            target=Target(50, at_most=True),
+            absolute=True,
+        ),
+        Figure(
             "memory of an indexing process",
             ours=memory / 1e6,
             unit="MB",
@@ -108,6 +119,9 @@ def measure(quick: bool) -> Result:
         ),
     ]
     details = [Detail(name, 1e3 * seconds, "ms") for name, seconds in asked.items()]
+    for name, times in rendered.items():
+        details.append(Detail(f"{name} rendered", 1e3 * median(times), "ms"))
+        details.append(Detail(f"{name} rendered, the slowest", 1e3 * max(times), "ms"))
     details.append(Detail("the latest of those blocks", 1e3 * max(delays), "ms"))
     return Result(figures, {f"{held:,} events": details})
 
@@ -252,6 +266,28 @@ def _params(sponsor: LocalAccount, rounds: int, token: str | None = None) -> Stu
 
 #: Questions that pages of studies and rounds ask; the others are shown beside them.
 _PAGES = frozenset({"study", "rounds of a study", "round", "charts of a study"})
+
+
+def _renders(path: Path, repeats: int) -> dict[str, list[float]]:
+    """Seconds to make the bytes of a page, each time of another study and round: nothing is kept.
+
+    The made-up index has no content store behind it, so a round's manifest is shown as missing.
+    """
+    reader = Reader(path)
+    explorer = Explorer(reader, None, time.time)
+    studies = [one.study for one in list_studies(reader).rows]
+    found: dict[str, list[float]] = {"study page": [], "round page": []}
+    for place in range(repeats):
+        study = studies[place % len(studies)]
+        number = 1 + 37 * place % ROUNDS
+        started = perf_counter()
+        study_page(explorer, study)
+        between = perf_counter()
+        round_page(explorer, study, number, None)
+        found["study page"].append(between - started)
+        found["round page"].append(perf_counter() - between)
+    reader.close()
+    return found
 
 
 def _questions(path: Path, repeats: int) -> dict[str, float]:
