@@ -1,0 +1,42 @@
+"""`make test` runs every Foundry test there is."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+CONTRACTS = ROOT / "contracts"
+TEST = re.compile(r"^    function ((?:test|invariant_)\w*)\(", re.MULTILINE)
+
+
+@pytest.mark.slow
+def test_forge_knows_every_test_that_is_written() -> None:
+    """forge silently drops tests whose compilation it takes for done: see the Makefile."""
+    (forge,) = CONTRACTS.glob("node_modules/@foundry-rs/forge-*/bin/forge")
+    (whole,) = re.findall(r"^WHOLE := (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    listed = subprocess.run(
+        [str(forge), "test", *whole.split(), "--list", "--json"],
+        cwd=CONTRACTS,
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=True,
+    )
+    found = {
+        name
+        for suites in json.loads(listed.stdout.splitlines()[-1]).values()
+        for names in suites.values()
+        for name in names
+    }
+    written = {
+        name
+        for path in (CONTRACTS / "test").glob("*.sol")
+        for name in TEST.findall(path.read_text(encoding="utf-8"))
+    }
+    assert len(written) > 100
+    assert written == found
