@@ -49,6 +49,8 @@ GAS_CAP = 16_777_216
 GAS_MARGIN = 1.25
 
 _ATTEMPTS = 5
+#: How often a block is chosen anew to ask at.
+_VIEWS = 5
 _FIRST_PAUSE_SECONDS = 0.05
 _LAST_PAUSE_SECONDS = 1.0
 
@@ -87,10 +89,15 @@ class Chain:
             TransactionRefused: there is no contract, or the node refuses for its own reasons.
         """
         request = _request(function, sender)
-        try:
-            returned = read_bytes(self.rpc("eth_call", request, self._seen()))
-        except RpcRefused as error:
-            raise self.named(function.name, error) from error
+        for left in reversed(range(_VIEWS)):
+            seen = self._seen()
+            try:
+                returned = read_bytes(self.rpc("eth_call", request, seen))
+                break
+            except RpcRefused as error:
+                # A reorganisation may have removed the block between the two questions.
+                if error.reverted or seen == "latest" or not left:
+                    raise self.named(function.name, error) from error
         if not returned and function.outputs:
             raise TransactionRefused(function.name, f"there is no contract at {function.to}")
         return function.result(returned)

@@ -47,7 +47,9 @@ def test_keys_are_those_of_the_code(table: str) -> None:
 
 
 def test_no_table_is_left_out() -> None:
-    assert set(HomeSettings.model_fields) == {*TABLES, "data"}
+    # `[[standby]]` has the keys of `[coordinator]`; `[data]` has a page of its own.
+    assert set(HomeSettings.model_fields) == {*TABLES, "data", "standby"}
+    assert "`[[standby]]`" in PAGE
 
 
 def test_every_refusal_is_explained() -> None:

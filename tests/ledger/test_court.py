@@ -487,7 +487,7 @@ def test_contribution_that_no_model_can_hold_is_refused(scene: Theatre) -> None:
     update[SHIFTED] = INT32_MAX if base.values[SHIFTED] > 0 else INT32_MIN
     row = next(one for one in cheater.rows if one.entry.site == site.identity.address)
     entry = replace(row.entry, update=Root(vector_root(update.data)))
-    entry = replace(entry, signature=cheater.signed(entry, site.identity.key))
+    entry = replace(entry, signature=cheater.signed(entry, site.signer.key))
     previous, study = cheater.position.previous, stage.study
     scene.ward.contribute(scene.stranger, study, 2, previous, entry)
     index = SHIFTED // 256
