@@ -197,7 +197,9 @@ def test_damaged_public_document_fails_without_a_grant_too(study: Study) -> None
     shutil.copytree(study.folder / "objects", copy)
     store = FolderStore(copy)
     reports = [cid for cid in store.cids() if b'"seconds"' in store.get(cid)]
-    (copy / reports[0]).write_bytes(store.get(reports[0]).replace(b'"round":1', b'"round":2'))
+    whole = store.get(reports[0])
+    (copy / reports[0]).write_bytes(whole.replace(b'"round":', b'"rounD":'))
+    assert (copy / reports[0]).read_bytes() != whole
     error = study.failed(*study.audit(f"confidential:{copy}#grants={study.grants}"))
     assert not isinstance(error, AuditIncomplete)
     assert reports[0] in str(error)
