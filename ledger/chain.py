@@ -48,7 +48,8 @@ GAS_CAP = 16_777_216
 #: Estimates are exact for one state; another transaction may change it before ours is mined.
 GAS_MARGIN = 1.25
 
-_ATTEMPTS = 5
+#: Another process with the same key may be quicker many times in a row.
+_ATTEMPTS = 25
 #: How often a block is chosen anew to ask at.
 _VIEWS = 5
 _FIRST_PAUSE_SECONDS = 0.05
