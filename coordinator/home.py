@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from coordinator.settings import SAID_FILE
 from transport.certificates import (
     AUTHORITY_CERTIFICATE,
     SERVER_CERTIFICATE,
@@ -49,6 +50,11 @@ class CoordinatorHome:
     def logs(self) -> Path:
         """What the programs print."""
         return self.root / "logs"
+
+    @property
+    def said(self) -> Path:
+        """What the ServerApp says; Flower throws away what it prints."""
+        return self.root / SAID_FILE
 
     @property
     def flower(self) -> Path:

@@ -62,19 +62,29 @@ def append_line(path: Path, value: Mapping[str, Any]) -> None:
         os.fsync(file.fileno())
 
 
-def read_rounds(path: Path) -> list[dict[str, Any]]:
-    """Read what is told of closed rounds, in their order; attempts that failed are left out."""
-    if not path.exists():
-        return []
+def read_rounds(*paths: Path) -> list[dict[str, Any]]:
+    """Read what is told of closed rounds, in their order; attempts that failed are left out.
+
+    Args:
+        paths: one for each coordinator. Whoever takes over tells again of the round before, so the
+            first of them that tells of a round is believed.
+    """
     told: dict[int, dict[str, Any]] = {}
-    for line in path.read_bytes().splitlines():
+    for path in paths:
+        told = {**_told(path), **told}
+    return [told[number] for number in sorted(told)]
+
+
+def _told(path: Path) -> dict[int, dict[str, Any]]:
+    told: dict[int, dict[str, Any]] = {}
+    for line in path.read_bytes().splitlines() if path.exists() else ():
         try:
             value = json.loads(line)
         except ValueError:
             continue  # half a line, from a crash; the round was told of again
         if "failed" not in value:
             told[value["round"]] = value
-    return [told[number] for number in sorted(told)]
+    return told
 
 
 def _pooled_accuracy(metrics: Mapping[str, SiteMetrics]) -> float | None:

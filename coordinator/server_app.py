@@ -23,6 +23,7 @@ from coordinator.rounds_file import append_line, read_rounds, round_summary
 from coordinator.session import Session
 from coordinator.settings import (
     HOME_VARIABLE,
+    SAID_FILE,
     STANDBY_VARIABLE,
     CoordinatorSettings,
     load_coordinator_settings,
@@ -48,22 +49,25 @@ def make_server_app(on_summary: OnSummary = lambda summary: None) -> ServerApp:
 
     @server_app.main()
     def main(grid: Grid, context: Context) -> None:
-        alone = HOME_VARIABLE in os.environ
+        home = _home(context)
         coordinate(
-            _home(context),
+            home,
             grid,
             on_summary,
             standby=bool(os.environ.get(STANDBY_VARIABLE)),
-            # Whoever supervises the SuperLink hears it.
-            say=_say if alone else _log.info,
+            # Whoever started the SuperLink reads it there: Flower throws away what is printed.
+            say=_said_in(home / SAID_FILE) if HOME_VARIABLE in os.environ else _log.info,
         )
 
     return server_app
 
 
-def _say(words: str) -> None:
-    # As `transport.supervision.told`, which is not in the bundle that Flower unpacks and runs.
-    print(f"wardround: {words}", flush=True)
+def _said_in(path: Path) -> Callable[[str], None]:
+    def say(words: str) -> None:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(" ".join(words.split()) + "\n")
+
+    return say
 
 
 def _home(context: Context) -> Path:

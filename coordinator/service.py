@@ -107,6 +107,7 @@ class Service:
     def _keep(self, settings: CoordinatorSettings, facts: StudyFacts) -> bool:
         server = settings.require_server()
         rounds = RoundsReader(self.home.root / settings.coordinator.rounds_file)
+        said = LineReader(self.home.said)
         bundle = write_bundle(application_files())
         port = free_port()
         supervisor = Supervisor(self.say)
@@ -117,11 +118,12 @@ class Service:
             self.say(f"sites reach this coordinator at port {server.port} of {server.names[0]}")
             while not self.stopped.wait(_LOOK_SECONDS):
                 supervisor.look()
+                over = self._step(supervisor, port, facts, bundle)
+                for line in said.news():
+                    self.say(line.decode("utf-8", "replace"))
                 for words in rounds.news(facts.params.rounds):
                     self.say(words)
-                if self._step(supervisor, port, facts, bundle):
-                    for words in rounds.news(facts.params.rounds):
-                        self.say(words)
+                if over:
                     self.say(self._end(settings))
                     return True
             return False
@@ -217,24 +219,39 @@ class Service:
         )
 
 
-class RoundsReader:
-    """Reads the rounds file as it grows, and puts each line into words."""
+class LineReader:
+    """Reads a file's lines as it grows, from where it ends now."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._at = path.stat().st_size if path.exists() else 0
 
-    def news(self, rounds: int) -> Iterator[str]:
-        """Tell of what was added since the last call."""
+    def news(self) -> list[bytes]:
+        """Read the lines that were added since the last call."""
         if not self._path.exists():
-            return
+            return []
         with self._path.open("rb") as file:
             file.seek(self._at)
             data = file.read()
         whole = data[: data.rfind(b"\n") + 1]
         self._at += len(whole)
-        for line in whole.splitlines():
-            yield round_sentence(json.loads(line), rounds)
+        return whole.splitlines()
+
+
+class RoundsReader:
+    """Reads the rounds file as it grows, and puts each line into words."""
+
+    def __init__(self, path: Path) -> None:
+        self._lines = LineReader(path)
+
+    def news(self, rounds: int) -> Iterator[str]:
+        """Tell of what was added since the last call."""
+        for line in self._lines.news():
+            try:
+                summary = json.loads(line)
+            except ValueError:
+                continue  # half a line, from a crash; the round is told of again
+            yield round_sentence(summary, rounds)
 
 
 def round_sentence(summary: dict[str, Any], rounds: int) -> str:
