@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -82,7 +82,7 @@ def run_source(folder: Path) -> Iterator[Source]:
             first_block=0 if run.replayed is not None else _creation(run.chain, run.contract),
             live=run.replayed is None,
             labels=labels,
-            statements=_statements(run.folders.rounds, hex_of(run.study), run.file.sites),
+            statements=_statements(run.folders.all_rounds, hex_of(run.study), run.file.sites),
             journal=None if run.replayed is None else run.folders.journal,
         )
 
@@ -140,11 +140,21 @@ def _creation(chain: Chain, ward: WardRound) -> int:
 
 
 def _statements(
+    paths: Sequence[Path], study: str, sites: Mapping[str, str]
+) -> dict[tuple[str, int], Mapping[str, Any]]:
+    """Read every ``rounds.jsonl``, the first one believed first; sites by address, not by name.
+
+    Lines that are none are left.
+    """
+    found: dict[tuple[str, int], Mapping[str, Any]] = {}
+    for path in reversed([one for one in paths if one.is_file()]):
+        found.update(_statements_of(path, study, sites))
+    return found
+
+
+def _statements_of(
     path: Path, study: str, sites: Mapping[str, str]
 ) -> dict[tuple[str, int], Mapping[str, Any]]:
-    """Read ``rounds.jsonl``; sites by address instead of by name. Lines that are none are left."""
-    if not path.is_file():
-        return {}
     found: dict[tuple[str, int], Mapping[str, Any]] = {}
     with path.open("rb") as file:
         for line in file:

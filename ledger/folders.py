@@ -45,6 +45,11 @@ class Folders:
         return self.root / ROUNDS_FILE
 
     @property
+    def all_rounds(self) -> list[Path]:
+        """What each coordinator tells of rounds, the first one's first."""
+        return [self.rounds, *sorted(self.root.glob(f"standby-*/{ROUNDS_FILE}"))]
+
+    @property
     def network(self) -> Path:
         """What the network is: chain, contract, study, sites."""
         return self.root / NETWORK_FILE

@@ -46,7 +46,7 @@ def collect(network: Network, wall_seconds: float) -> Results:
     simulation can do.
     """
     folders = network.folders
-    rounds = read_rounds(folders.rounds)
+    rounds = read_rounds(*folders.all_rounds)
     summary: dict[str, Any] = {
         "study": hex_of(network.study),
         "scenario": network.scenario.study.name,

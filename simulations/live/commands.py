@@ -17,7 +17,9 @@ from ledger.chain import connected
 from ledger.errors import ChainError
 from ledger.finished import read_network
 from ledger.folders import Folders
+from ledger.ward_round import WardRound
 from protocol.errors import ScenarioError
+from protocol.identifiers import StudyId, bytes32
 from simulations.chaos.commands import chaos, soak
 from simulations.live.record import SUPERVISOR, forget_processes, read_processes
 from simulations.scenario import load_scenario
@@ -27,7 +29,7 @@ from transport.supervision import stop_asked
 
 app = typer.Typer(
     name="network",
-    help="Run a whole network on this machine: chain, coordinator, sites, each its own process.",
+    help="Run a whole network on this machine: chain, coordinators, sites, each its own process.",
     epilog="Start with: wardround network up",
     no_args_is_help=True,
     rich_markup_mode="rich",
@@ -55,6 +57,9 @@ def up(
     seed: Annotated[
         int | None, typer.Option(min=0, max=2**53 - 1, help="Instead of the scenario's.")
     ] = None,
+    standbys: Annotated[
+        int, typer.Option(min=0, max=16, help="Coordinators that stand by for the first.")
+    ] = 0,
     data_dir: Annotated[
         Path | None,
         typer.Option(
@@ -67,7 +72,9 @@ def up(
 ) -> None:
     """Start everything, show what happens, and end everything when the study is finished.
 
-    Ctrl-C, or `wardround network down` from elsewhere, ends it before.
+    Ctrl-C, or `wardround network down` from elsewhere, ends it before. With --standbys, a
+    coordinator whose round takes longer than the scenario's round_seconds and grace_seconds is
+    replaced.
 
     Examples:
       wardround network up
@@ -75,6 +82,8 @@ def up(
       wardround network up networks/small --sites 2 --rounds 1
 
       wardround network up networks/heart --scenario four-hospitals --rounds 3 --data-dir ~/heart
+
+      wardround network up networks/two --scenario hasty.toml --standbys 1
     """
     # PyTorch and Flower take seconds to import, and only this command needs them.
     from simulations.live.run import LiveNetwork, with_changes
@@ -84,7 +93,7 @@ def up(
     voice = _Voice()
     with stop_asked() as stopped:
         network = LiveNetwork(folder, voice.tell, lambda: datetime.now(UTC), stopped)
-        results = network.run(chosen, text, data_dir, keep=keep)
+        results = network.run(chosen, text, data_dir, keep=keep, standbys=standbys)
     if results is None:
         _out.print(f"stopped before the study's end; everything so far is in {folder}")
         raise typer.Exit(130)
@@ -118,6 +127,8 @@ def status(
     else:
         _out.print("No process of this network runs.")
     _out.print(f"study {found['study']}")
+    if found["coordinator"]:
+        _out.print(f"coordinator {found['coordinator']} is active")
     _out.print(f"{found['rounds_closed']} rounds are closed; chain {found['chain']}")
 
 
@@ -163,7 +174,8 @@ def _status(folder: Path) -> dict[str, Any]:
             name: {"pid": mark.pid, "running": mark in alive} for name, mark in processes.items()
         },
         "study": None,
-        "rounds_closed": len(read_rounds(Folders(folder).rounds)),
+        "coordinator": None,
+        "rounds_closed": len(read_rounds(*Folders(folder).all_rounds)),
         "chain": "is not there yet",
     }
     with suppress(ScenarioError):
@@ -172,6 +184,8 @@ def _status(folder: Path) -> dict[str, Any]:
         try:
             with connected(file.chain, file.chain_id) as chain:
                 found["chain"] = f"{file.chain} is at block {chain.block().number}"
+                study = StudyId(bytes32(file.study, "study"))
+                found["coordinator"] = WardRound(chain, file.contract).study(study).coordinator
         except ChainError:
             found["chain"] = f"{file.chain} does not answer"
     return found

@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 import secrets
 import shutil
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
@@ -18,6 +20,7 @@ from client.site_approval import propose
 from coordinator.home import CoordinatorHome
 from coordinator.settings import COORDINATOR_FILE
 from learning.datasets import save_table
+from ledger.folders import ROUNDS_FILE
 from ledger.key_file import write_private
 from protocol.errors import ScenarioError
 from simulations.network import Network, Party, Say
@@ -47,22 +50,51 @@ def password_file(root: Path, name: str) -> Path:
     return root / PASSWORDS / f"{name}.txt"
 
 
-def make_parties(network: Network, now: datetime, say: Say) -> Address:
+@dataclass(frozen=True)
+class Seat:
+    """A coordinator of the network.
+
+    Attributes:
+        folder: its home.
+        key: the address that the study names.
+        address: where sites reach it.
+    """
+
+    folder: Path
+    key: str
+    address: Address
+
+    @property
+    def certificate(self) -> str:
+        """The name of its root certificate in a site's home."""
+        return f"{self.folder.name}.pem"
+
+
+def make_parties(network: Network, now: datetime, say: Say) -> list[Seat]:
     """Make homes of a prepared network's folders.
 
     Returns:
-        Where sites reach the coordinator.
+        The coordinators, in the order in which they take over.
     """
-    address = _make_coordinator(network, now)
+    folders = network.folders
+    seats = [
+        _make_coordinator(
+            network,
+            folders.standby(number) if number else folders.coordinator,
+            account.address,
+            now,
+        )
+        for number, account in enumerate(network.keys.coordinators)
+    ]
     (network.folders.root / PASSWORDS).mkdir(mode=0o700)
     for number, party in enumerate(network.parties, 1):
         say(f"making the home of {party.name} ({number} of {len(network.parties)})")
-        _make_site(network, party, address, int(now.timestamp()))
-    return address
+        _make_site(network, party, seats, int(now.timestamp()))
+    return seats
 
 
-def _make_coordinator(network: Network, now: datetime) -> Address:
-    home = CoordinatorHome(network.folders.coordinator)
+def _make_coordinator(network: Network, folder: Path, key: str, now: datetime) -> Seat:
+    home = CoordinatorHome(folder)
     home.tls.mkdir()
     home.sites.mkdir()
     make_authority(home.tls, network.scenario.study.name, now)
@@ -71,21 +103,23 @@ def _make_coordinator(network: Network, now: datetime) -> Address:
     settings = home.root / COORDINATOR_FILE
     # A simulated site is away on purpose; a process is away because it was killed.
     text = settings.read_text("utf-8").replace("retry_seconds = 0\n", "retry_seconds = 60\n")
+    if folder != network.folders.coordinator:
+        # As on a machine of its own: what another has told of rounds is not there.
+        text = text.replace(f'"../{ROUNDS_FILE}"', f'"{ROUNDS_FILE}"')
     settings.write_text(text, "utf-8")
     with settings.open("a", encoding="utf-8") as file:
         file.write(
             f'[server]\nhost = "{address.host}"\nport = {address.port}\n'
             f'names = ["{address.host}"]\n'
         )
-    return address
+    return Seat(folder, key, address)
 
 
-def _make_site(network: Network, party: Party, address: Address, now: int) -> None:
+def _make_site(network: Network, party: Party, seats: Sequence[Seat], now: int) -> None:
     folder = network.folders.sites / party.name
     shutil.rmtree(folder)
     password = secrets.token_urlsafe(18)
     write_private(password_file(network.folders.root, party.name), password + "\n")
-    coordinator = CoordinatorHome(network.folders.coordinator)
     chain = network.contract.chain
     tables: dict[str, dict[str, object]] = {
         "site": {"name": party.name},
@@ -94,17 +128,20 @@ def _make_site(network: Network, party: Party, address: Address, now: int) -> No
             "chain_id": chain.chain_id,
             "contract": network.contract.address.lower(),
         },
-        "coordinator": {"address": str(address), "root_certificate": "coordinator.pem"},
+        "coordinator": _seat_table(seats[0]),
         "policy": {},
         "data": {"name": party.name, "train": "train.npz", "test": "test.npz"},
     }
     key = bytes(party.account.key)
-    make_home(folder, _toml(tables), password, now, key=key, iterations=_SCRYPT_ITERATIONS)
-    shutil.copyfile(coordinator.authority, folder / "coordinator.pem")
+    text = _toml(tables.items()) + _toml(("[standby]", _seat_table(one)) for one in seats[1:])
+    make_home(folder, text, password, now, key=key, iterations=_SCRYPT_ITERATIONS)
     save_table(party.data.train, folder / "train.npz")
     save_table(party.data.test, folder / "test.npz")
     enrolment = enrol(folder, party.name, key)
-    shutil.copyfile(folder / ENROLMENT, coordinator.sites / f"{enrolment.site}.json")
+    for seat in seats:
+        coordinator = CoordinatorHome(seat.folder)
+        shutil.copyfile(coordinator.authority, folder / seat.certificate)
+        shutil.copyfile(folder / ENROLMENT, coordinator.sites / f"{enrolment.site}.json")
     # As `wardround site approve` does, without asking.
     home, store = Home(folder), str(network.folders.store)
     proposal = propose(
@@ -113,9 +150,13 @@ def _make_site(network: Network, party: Party, address: Address, now: int) -> No
     Approvals(home.approvals, enrolment.address).give(proposal.approval, key)
 
 
-def _toml(tables: dict[str, dict[str, object]]) -> str:
+def _seat_table(seat: Seat) -> dict[str, object]:
+    return {"address": str(seat.address), "root_certificate": seat.certificate}
+
+
+def _toml(tables: Iterable[tuple[str, dict[str, object]]]) -> str:
     """Write flat tables of strings, numbers and lists, whose JSON form is also their TOML form."""
     lines = []
-    for name, table in tables.items():
+    for name, table in tables:
         lines += [f"[{name}]", *(f"{key} = {json.dumps(value)}" for key, value in table.items())]
-    return "\n".join(lines) + "\n"
+    return "".join(line + "\n" for line in lines)

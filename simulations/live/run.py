@@ -1,4 +1,4 @@
-"""A whole network on one machine: a chain, a coordinator and its sites, each its own process."""
+"""A whole network on one machine: a chain, coordinators and sites, each its own process."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
+from coordinator.rounds_file import read_rounds
 from ledger.chain import Chain, open_chain
 from ledger.durable_anvil import JOURNAL_FILE
 from ledger.errors import AnvilFailed, ChainUnreachable
@@ -35,7 +36,9 @@ _ETHER = 10**18
 _RETRY_SECONDS = 120
 _LOOK_SECONDS = 0.2
 _CHAIN_SECONDS = 60.0
-CHAIN, COORDINATOR = "chain", "coordinator"
+#: Whoever coordinated last has this long to tell of the last round, after another saw the end.
+_LAST_WORD_SECONDS = 60.0
+CHAIN = "chain"
 
 #: Told who says what.
 Tell = Callable[[str, str], None]
@@ -57,13 +60,20 @@ class LiveNetwork:
     now: Callable[[], datetime]
     stopped: threading.Event
     _supervisor: Supervisor = field(init=False)
+    _coordinators: list[str] = field(default_factory=list)
     _written: dict[str, ProcessMark] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._supervisor = Supervisor(lambda words: self.tell(SUPERVISOR, words))
 
     def run(
-        self, scenario: Scenario, text: str, data_dir: Path | None, *, keep: bool = False
+        self,
+        scenario: Scenario,
+        text: str,
+        data_dir: Path | None,
+        *,
+        keep: bool = False,
+        standbys: int = 0,
     ) -> Results | None:
         """Start everything, see the study to its end, and end everything.
 
@@ -72,6 +82,8 @@ class LiveNetwork:
             text: its TOML, kept in the folder for readers.
             data_dir: folder with the user's own copies of data files.
             keep: leave everything running after the study, until stopped.
+            standbys: how many coordinators there are besides the first; all of them then wait for
+                their turn while another is active.
 
         Returns:
             The study's results; None when stopped before its end.
@@ -86,7 +98,7 @@ class LiveNetwork:
         (self.folder / "logs").mkdir()
         (self.folder / "scenario.toml").write_text(text, encoding="utf-8")
         try:
-            with self._chain(folders, scenario) as chain:
+            with self._chain(folders, standbys) as chain:
                 network = self._prepare(scenario, folders, chain, data_dir)
                 if not self._finish(network):
                     return None
@@ -105,8 +117,8 @@ class LiveNetwork:
                 note_journal(folders)
 
     @contextmanager
-    def _chain(self, folders: Folders, scenario: Scenario) -> Iterator[Chain]:
-        keys = new_keys(folders)
+    def _chain(self, folders: Folders, standbys: int) -> Iterator[Chain]:
+        keys = new_keys(folders, standbys)
         self._keys = keys
         port, now = free_port(), int(self.now().timestamp())
         balances = dict.fromkeys(keys.addresses, 10_000 * _ETHER)
@@ -144,28 +156,47 @@ class LiveNetwork:
             say=say,
             retry_seconds=_RETRY_SECONDS,
         )
-        address = make_parties(network, self.now(), say)
+        seats = make_parties(network, self.now(), say)
         say(f"study        {hex_of(network.study)}")
         say(f"contract     {network.contract.address} on chain {chain.chain_id} at {chain.url}")
-        say(f"coordinator  {address}, folder {folders.coordinator}")
+        for seat in seats:
+            self._coordinators.append(seat.folder.name)
+            say(f"{seat.folder.name:<12} {seat.address}, folder {seat.folder}, key {seat.key}")
+        if standbys := seats[1:]:
+            spec = scenario.chain
+            say(
+                f"{standbys[0].folder.name} may take over {spec.round_seconds} s after a round was "
+                f"opened plus {spec.grace_seconds} s of grace"
+            )
         say(f"sites        {', '.join(party.name for party in network.parties)} in {folders.sites}")
         return network
 
     def _finish(self, network: Network) -> bool:
-        """Run every party until the coordinator is done; False when stopped before."""
+        """Run every party until the study is over; False when stopped before."""
         folders = network.folders
-        self._start(
-            COORDINATOR, "wardround", "coordinator", "run", str(folders.coordinator), once=True
-        )
+        standby = ["--standby"] if len(self._coordinators) > 1 else []
+        for name in self._coordinators:
+            command = ["coordinator", "run", str(folders.root / name), *standby]
+            self._start(name, "wardround", *command, once=True)
         for party in network.parties:
             self._start(
                 party.name,
                 *("wardround", "site", "run", str(folders.sites / party.name)),
                 *("--password-file", str(password_file(folders.root, party.name))),
             )
+        seen_at: float | None = None
         while not self.stopped.wait(_LOOK_SECONDS):
             self._look()
-            if self._supervisor.ended(COORDINATOR):
+            ended = [name for name in self._coordinators if self._supervisor.ended(name)]
+            if not ended:
+                continue
+            seen_at = seen_at or time.monotonic()
+            # A coordinator that is lost for good never ends; the others need not wait for it.
+            waited_seconds = time.monotonic() - seen_at
+            if len(ended) == len(self._coordinators) or waited_seconds > _LAST_WORD_SECONDS:
+                return True
+            told = read_rounds(*folders.all_rounds)
+            if told and told[-1]["round"] == network.params.rounds:
                 return True
         return False
 

@@ -7,15 +7,20 @@ import os
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
+from client.home import Home
+from client.supernode import coordinators_of
+from coordinator.home import CoordinatorHome
+from coordinator.settings import load_coordinator_settings
 from protocol.errors import ScenarioError
 from simulations.live.chain import genesis_text, read_genesis
 from simulations.live.commands import app
-from simulations.live.layout import check_live
+from simulations.live.layout import check_live, make_parties
 from simulations.live.record import (
     PROCESSES_FILE,
     SUPERVISOR,
@@ -25,7 +30,7 @@ from simulations.live.record import (
 )
 from simulations.live.run import with_changes
 from simulations.scenario import load_scenario
-from tests.integration.networks import small_scenario
+from tests.integration.networks import prepared, small_scenario
 from transport.processes import ProcessMark, mark_of, running
 
 OTHER = ProcessMark(os.getpid(), "Thu Jan  1 00:00:00 1970")
@@ -110,3 +115,29 @@ def test_genesis_is_read_as_written() -> None:
     found = read_genesis(genesis_text(31337, 7, {"0x" + "ab" * 20: 10**22}))
     assert (found.chain_id, found.timestamp) == (31337, 7)
     assert found.balances == {"0x" + "ab" * 20: 10**22}
+
+
+def test_sites_know_every_coordinator_and_each_knows_every_site(tmp_path: Path) -> None:
+    scenario = small_scenario(chain={"bond": "50"})
+    with prepared(scenario, tmp_path / "network", standbys=2) as network:
+        seats = make_parties(network, datetime.now(UTC), lambda words: None)
+        state = network.contract.study(network.study)
+        assert list(state.coordinators) == [seat.key for seat in seats]
+        assert all(network.contract.seat(network.study, seat.key).bonded for seat in seats)
+    assert [seat.folder.name for seat in seats] == ["coordinator", "standby-1", "standby-2"]
+    for party in network.parties:
+        home = Home(network.folders.sites / party.name)
+        found = coordinators_of(home, home.settings())
+        assert [address for address, _ in found] == [seat.address for seat in seats]
+        for seat, (_, certificate) in zip(seats, found, strict=True):
+            assert certificate.read_bytes() == CoordinatorHome(seat.folder).authority.read_bytes()
+    members = {party.account.address.lower() for party in network.parties}
+    files = set()
+    for seat in seats:
+        assert set(CoordinatorHome(seat.folder).enrolments()) == members
+        settings = load_coordinator_settings(seat.folder)
+        server = settings.require_server()
+        assert (server.host, server.port) == (seat.address.host, seat.address.port)
+        files.add((seat.folder / settings.coordinator.rounds_file).resolve())
+        assert (seat.folder / settings.coordinator.store).resolve() == network.folders.store
+    assert files == {network.folders.rounds, *(seat.folder / "rounds.jsonl" for seat in seats[1:])}
