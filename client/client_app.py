@@ -29,6 +29,7 @@ from flwr.app import (
 from flwr.clientapp import ClientApp
 from flwr.common.constant import ErrorCode
 
+from client.answers import KeptAnswers
 from client.guard.errors import GuardRefused, Withheld
 from client.guard.signer import GuardClient, GuardedChain, GuardSigner
 from client.guard.tables import load_home_data
@@ -176,6 +177,7 @@ def open_home(folder: str) -> Callable[[StudyId], Site]:
             train=data.train,
             test=data.test,
             clock=time.monotonic,
+            answers=KeptAnswers(home.answers),
         )
 
     return of

@@ -44,6 +44,11 @@ class Home:
         """Which studies the site takes part in."""
         return self.folder / "approvals"
 
+    @property
+    def answers(self) -> Path:
+        """The last answer to each study, to be given again."""
+        return self.folder / "answers"
+
     def settings(self) -> HomeSettings:
         """Read ``site.toml``.
 

@@ -7,6 +7,7 @@ base model into the record that the contract keeps of the round before.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
@@ -14,6 +15,7 @@ from typing import Protocol
 
 from torch import nn
 
+from client.answers import KeptAnswers
 from client.signing import Allowance, Draft, Measures, Signer
 from learning.datasets import Table
 from learning.metrics import evaluate
@@ -79,6 +81,7 @@ class Site:
     train: Table = field(repr=False)
     test: Table = field(repr=False)
     clock: Clock
+    answers: KeptAnswers | None = None
 
     @cached_property
     def _models(self) -> dict[Digest, nn.Module]:
@@ -90,7 +93,7 @@ class Site:
         return self.chain.max_weight(self.study, self.identity.address)
 
     def contribute(self, task: Assignment, base: Int32Vector) -> tuple[Delivery, Int32Vector]:
-        """Train on the site's rows and sign the update.
+        """Train on the site's rows and sign the update; asked again, give the same answer again.
 
         Args:
             task: what the coordinator asks for.
@@ -106,6 +109,8 @@ class Site:
         spec = self._check(task, base)
         number = task.round
         allowance = self.signer.begin(task, spec, self.code)
+        if self.answers is not None and (kept := self.answers.find(task)) is not None:
+            return kept
         with durable(Step.UPDATE_TRAINED):
             result = train_locally(
                 self._model(spec),
@@ -132,7 +137,18 @@ class Site:
         weight = min(result.examples, self.weight_cap)
         with durable(Step.ANSWER_SIGNED):
             delivery = self.signer.sign(Draft(task, base, update, weight, report, account))
+        self._keep(task, delivery, update)
         return delivery, update
+
+    def _keep(self, task: Assignment, delivery: Delivery, update: Int32Vector) -> None:
+        if self.answers is None:
+            return
+        try:
+            with durable(Step.ANSWER_KEPT):
+                self.answers.keep(task, delivery, update)
+        except OSError as error:
+            # It can be trained again, so the round goes on.
+            print(f"the answer could not be kept: {error}", file=sys.stderr, flush=True)
 
     def _private_terms(
         self, spec: StudySpec, number: int, allowance: Allowance | None

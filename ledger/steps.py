@@ -35,6 +35,8 @@ class Step(StrEnum):
     """Guard: what it signed is in its log."""
     ANSWER_SIGNED = "answer_signed"
     """Site: it has the guard's signature."""
+    ANSWER_KEPT = "answer_kept"
+    """Site: its answer is on its disk, to be given again."""
     UPDATE_STORED = "update_stored"
     REPORT_STORED = "report_stored"
     MODEL_STORED = "model_stored"
@@ -54,7 +56,7 @@ class Step(StrEnum):
 
 
 #: Steps by who takes them.
-SITE_STEPS = (Step.UPDATE_TRAINED, Step.ANSWER_SIGNED)
+SITE_STEPS = (Step.UPDATE_TRAINED, Step.ANSWER_SIGNED, Step.ANSWER_KEPT)
 GUARD_STEPS = (Step.SIGNATURE_LOGGED,)
 COORDINATOR_STEPS = (
     Step.UPDATE_STORED,

@@ -12,7 +12,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from statistics import median
 
 from ledger.chain import Chain, open_chain
 from ledger.errors import ChainError
@@ -181,7 +180,7 @@ def _disturb(
     watched: _Watched, course: Course, kills: int, draw: random.Random, say: Callable[[str], None]
 ) -> None:
     moments = [watched.wait_past(number, "the start") for number in range(1, _WARM_ROUNDS + 2)]
-    course.round_seconds = median(later - earlier for earlier, later in pairwise(moments))
+    course.calm_rounds = [later - earlier for earlier, later in pairwise(moments)]
     order: list[str] = []
     for number in range(1, kills + 1):
         if not order:

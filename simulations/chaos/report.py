@@ -100,17 +100,19 @@ def _promises(legs: Sequence[Leg]) -> Iterator[str]:
 
 
 def _recovery(setting: Setting, legs: Sequence[Leg], outcomes: Sequence[Outcome]) -> Iterator[str]:
-    usual = median(leg.course.round_seconds for leg in legs)
     if not outcomes:
         return
+    calm = [seconds for leg in legs for seconds in leg.course.calm_rounds]
+    usual = median(calm)
     yield (
-        f"An undisturbed round took {usual:.2f} s here (median). Recovery is the time from the "
-        "death, or the beginning of the trouble, to the next closed round: what is left of the "
-        "round, and what the disturbance costs."
+        f"An undisturbed round took {usual:.2f} s here (median of {len(calm)}; longest "
+        f"{max(calm):.2f} s). Recovery is the time from the death, or the beginning of the "
+        "trouble, to the next closed round. Its cost is how much longer the rounds took in which "
+        "it happened than as many undisturbed ones, and belongs to all who died in them."
     )
     yield ""
-    yield "| what | point | times | died | recovery, median | longest |"
-    yield "| --- | --- | --- | --- | --- | --- |"
+    yield "| what | point | times | died | recovery, median | longest | cost, median | highest |"
+    yield "| --- | --- | --- | --- | --- | --- | --- | --- |"
     by_kind: dict[tuple[str, str], list[Outcome]] = defaultdict(list)
     for outcome in outcomes:
         # Of a connection, which one does not matter for the table.
@@ -118,26 +120,33 @@ def _recovery(setting: Setting, legs: Sequence[Leg], outcomes: Sequence[Outcome]
         by_kind[outcome.what, point].append(outcome)
     for (what, point), ones in sorted(by_kind.items()):
         times = [one.recovery_seconds for one in ones]
+        costs = [one.cost_seconds(usual) for one in ones]
         deaths = sum(one.deaths for one in ones)
         yield (
             f"| {what} | {point} | {len(ones)} | {deaths} | {median(times):.2f} s "
-            f"| {max(times):.2f} s |"
+            f"| {max(times):.2f} s | {median(costs):.2f} s | {max(costs):.2f} s |"
         )
     yield ""
+    yield from _coordinators(setting, outcomes, usual)
+
+
+def _coordinators(setting: Setting, outcomes: Sequence[Outcome], usual: float) -> Iterator[str]:
+    """What the death of a coordinator cost, against what it may cost."""
     restarted = [
-        one.recovery_seconds for one in outcomes if one.what.startswith("active coordinator killed")
+        one.cost_seconds(usual) / one.deaths
+        for one in outcomes
+        if one.what.startswith("active coordinator killed") and one.deaths
     ]
-    replaced = [one.recovery_seconds for one in outcomes if "took over" in one.what]
+    replaced = [one.cost_seconds(usual) for one in outcomes if "took over" in one.what]
     if restarted:
         yield (
-            f"A coordinator that is restarted cost {median(restarted):.2f} s (median, longest "
-            f"{max(restarted):.2f} s): it begins the open round again, so at most one round and "
-            "its own start are lost."
+            f"A death of a coordinator that is restarted cost {median(restarted):.2f} s (median, "
+            f"highest {max(restarted):.2f} s)"
         )
     if replaced:
         bound = setting.round_seconds + setting.grace_seconds
         yield (
-            f"A coordinator that is lost cost {median(replaced):.2f} s (median, longest "
+            f"A coordinator that is lost cost {median(replaced):.2f} s (median, highest "
             f"{max(replaced):.2f} s) with a standby: it may take over {setting.round_seconds} s "
             f"after the round was opened plus {setting.grace_seconds} s of grace ({bound} s), and "
             "then runs the round."

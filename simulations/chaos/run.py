@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import partial
 from itertools import pairwise
 from statistics import median
 
@@ -46,12 +45,20 @@ class Outcome:
         point: where it died, empty for a moment drawn from the seed.
         deaths: how many processes died for it.
         recovery_seconds: until the next round was closed.
+        span_seconds: from the opening of the round in which it began to the end of the recovery.
+        span_rounds: how many rounds were closed in that time.
     """
 
     what: str
     point: str
     deaths: int
     recovery_seconds: float
+    span_seconds: float = 0.0
+    span_rounds: int = 0
+
+    def cost_seconds(self, round_seconds: float) -> float:
+        """How much longer its rounds took than undisturbed ones would have."""
+        return self.span_seconds - self.span_rounds * round_seconds
 
 
 @dataclass
@@ -59,13 +66,49 @@ class Course:
     """What happened in one study.
 
     Attributes:
-        round_seconds: what an undisturbed round took here, the median.
+        calm_rounds: seconds that each round took in which nothing was disturbed.
     """
 
     outcomes: list[Outcome] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
-    round_seconds: float = 0.0
+    calm_rounds: list[float] = field(default_factory=list)
     rounds: int = 0
+
+    @property
+    def round_seconds(self) -> float:
+        """What an undisturbed round took here, the median."""
+        return median(self.calm_rounds) if self.calm_rounds else 0.0
+
+
+@dataclass
+class _Heads:
+    """Which round was open when, as far as somebody looked.
+
+    Attributes:
+        changes: a time and the round that was open from then on.
+        spans: times in which something was disturbed.
+    """
+
+    changes: list[tuple[float, int]] = field(default_factory=list)
+    spans: list[tuple[float, float]] = field(default_factory=list)
+
+    def note(self, head: int) -> None:
+        """Say which round is open now."""
+        if not self.changes or self.changes[-1][1] != head:
+            self.changes.append((time.monotonic(), head))
+
+    def at(self, moment: float) -> tuple[float, int]:
+        """Since when which round was open at a moment."""
+        return next(one for one in reversed(self.changes) if one[0] <= moment)
+
+    def calm_rounds(self) -> list[float]:
+        """What each round took whose time no span touches, in seconds."""
+        # The first is left out: the sites come in during it.
+        return [
+            end - begin
+            for (begin, _), (end, _) in pairwise(self.changes[1:])
+            if not any(begin < late and early < end for early, late in self.spans)
+        ]
 
 
 @dataclass
@@ -86,6 +129,7 @@ class Director:
     damage: Callable[[], str] | None
     say: Callable[[str], None]
     course: Course = field(default_factory=Course)
+    _heads: _Heads = field(default_factory=_Heads)
 
     def perform(self, disturbances: list[Disturbance]) -> Course:
         """Disturb the study, then let it finish.
@@ -107,6 +151,7 @@ class Director:
                     f"recovered in {outcome.recovery_seconds:.2f} s"
                 )
         self._finish()
+        self.course.calm_rounds = self._heads.calm_rounds()
         return self.course
 
     # ---------------------------------------------------------------- one thing
@@ -122,9 +167,10 @@ class Director:
             started = time.monotonic()
             deaths = self._kill(one.victim, actor)
             return self._recovered(f"{one.victim} killed", "", deaths, started)
+        began = time.monotonic()
         before = self._arm(actor, one.point)
-        started = self._death_at(actor, before, str(one.point))
-        return self._recovered(f"{one.victim} killed", _point_words(one), 2, started)
+        died = self._death_at(actor, before, str(one.point))
+        return self._recovered(f"{one.victim} killed", _point_words(one), 2, died, began)
 
     def _lose(self, one: Kill) -> Outcome:
         """Kill the active coordinator for good; the standby takes over; the lost one comes back."""
@@ -158,10 +204,10 @@ class Director:
             link = stand.links[name]
             if one is Trouble.CUT:
                 link.cut()
-                time.sleep(_CUT_SECONDS)
+                self._sleep(_CUT_SECONDS)
             else:
                 link.delay_seconds = _HELD_BACK_SECONDS
-                time.sleep(_DELAY_SECONDS)
+                self._sleep(_DELAY_SECONDS)
             link.mend()
             return self._recovered(one, name, 0, started)
         elif one is Trouble.DISK:
@@ -169,7 +215,7 @@ class Director:
                 self.course.left_out.append(f"{one}: it takes root to mount a small disk")
                 return None
             empty = self.fill_disk()
-            time.sleep(_DISK_SECONDS)
+            self._sleep(_DISK_SECONDS)
             empty()
         elif self.damage is None:
             self.course.left_out.append(f"{one}: the store has one copy only")
@@ -241,18 +287,23 @@ class Director:
 
     def _warm_up(self) -> None:
         """Let a few rounds pass, to know how long one takes when nobody dies."""
-        moments = []
-        for number in range(1, _WARM_ROUNDS + 2):
-            self._wait(partial(self._past, number), "the first rounds")
-            moments.append(time.monotonic())
-        gaps = [later - earlier for earlier, later in pairwise(moments)]
-        self.course.round_seconds = median(gaps)
+        self._wait(lambda: self._head() > _WARM_ROUNDS + 1, "the first rounds")
+        self.course.calm_rounds = self._heads.calm_rounds()
 
-    def _past(self, number: int) -> bool:
-        return self.stand.head() > number
+    def _head(self) -> int:
+        head = self.stand.head()
+        self._heads.note(head)
+        return head
+
+    def _sleep(self, seconds: float) -> None:
+        """Let time pass, and look at the chain meanwhile."""
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            self._head()
+            time.sleep(min(left, _LOOK_SECONDS))
 
     def _sleep_into_round(self) -> None:
-        time.sleep(self.draw.uniform(0, max(self.course.round_seconds, 0.05)))
+        self._sleep(self.draw.uniform(0, max(self.course.round_seconds, 0.05)))
 
     def _death_at(self, actor: Actor, before: int, point: str) -> float:
         """Wait until an actor has died at its point; when."""
@@ -264,18 +315,30 @@ class Director:
         (found,) = (one for one in actor.deaths[before:] if str(one.point) == point)
         return found.at
 
-    def _recovered(self, what: str, point: str, deaths: int, started: float) -> Outcome:
-        head = self.stand.head()
+    def _recovered(
+        self, what: str, point: str, deaths: int, started: float, began: float | None = None
+    ) -> Outcome:
+        """Wait for the next round to be closed after something was done.
+
+        Args:
+            started: when it was done.
+            began: when the first of several things was done, if not then.
+        """
+        opened, first = self._heads.at(started if began is None else began)
+        head = self._head()
         last = self.stand.network.params.rounds
-        self._wait(lambda: self.stand.head() > min(head, last), f"{what} {point}")
-        return Outcome(what, point, deaths, time.monotonic() - started)
+        self._wait(lambda: self._head() > min(head, last), f"{what} {point}")
+        ended, next_head = self._heads.changes[-1]
+        self._heads.spans.append((opened, ended))
+        span = (ended - opened, next_head - first)
+        return Outcome(what, point, deaths, ended - started, *span)
 
     def _finish(self) -> None:
         """Let the rest of the rounds pass, and every coordinator notice that it is over."""
         last = self.stand.network.params.rounds
         deadline = time.monotonic() + _RECOVER_SECONDS
         seen = 0
-        while (head := self.stand.head()) <= last:
+        while (head := self._head()) <= last:
             if head != seen:
                 seen, deadline = head, time.monotonic() + _RECOVER_SECONDS
             if time.monotonic() > deadline:
@@ -289,6 +352,7 @@ class Director:
     ) -> None:
         deadline = time.monotonic() + seconds
         while not until():
+            self._head()
             if time.monotonic() > deadline:
                 raise NotRecovered(what, seconds)
             time.sleep(_LOOK_SECONDS)
