@@ -25,19 +25,21 @@ SITES, STANDBYS = 3, 1
 ROUND_SECONDS, GRACE_SECONDS = 12, 4
 #: Of one study; more kills take more studies, since a restart reads all of a study's manifests.
 KILLS_PER_STUDY = 70
+#: So that a round is mostly training, as at a hospital, and takes longer than a restart.
+LOCAL_EPOCHS = 300
 _FEATURES = 6
 _DISK_BYTES = 8 << 20
 
 Say = Callable[[str], None]
 
 
-def chaos_scenario(rounds: int) -> Scenario:
+def chaos_scenario(rounds: int, epochs: int = LOCAL_EPOCHS) -> Scenario:
     """The study that is disturbed: small, so that many rounds and deaths fit into minutes."""
     return Scenario.model_validate(
         {
             "study": {"name": "chaos", "rounds": rounds, "seed": 5},
             "model": {"name": "logistic", "arguments": {"features": _FEATURES}},
-            "training": {"learning_rate": 0.2, "batch_size": 8, "local_epochs": 1},
+            "training": {"learning_rate": 0.2, "batch_size": 8, "local_epochs": epochs},
             "aggregation": {"min_sites": 2},
             "rewards": {"per_round": "1000", "scoring": "alignment"},
             "chain": {
@@ -71,7 +73,9 @@ def undisturbed(scenario: Scenario, folder: Path) -> Expected:
     )
 
 
-def play(folder: Path, kills: int, seed: int, say: Say) -> Iterator[Leg]:
+def play(
+    folder: Path, kills: int, seed: int, say: Say, epochs: int = LOCAL_EPOCHS
+) -> Iterator[Leg]:
     """Disturb as many studies as it takes, and yield each when it is over.
 
     Args:
@@ -79,17 +83,19 @@ def play(folder: Path, kills: int, seed: int, say: Say) -> Iterator[Leg]:
         kills: how many processes die at least.
         seed: of everything that is drawn.
         say: told what happens.
+        epochs: of each site's training in each round.
     """
     folder.mkdir(parents=True)
     disturbances = plan(kills, seed)
     legs = list(_legs(disturbances))
     rounds = 2 * max(map(len, legs)) + 6
     say(f"the same study undisturbed, {rounds} rounds")
-    expected = undisturbed(chaos_scenario(rounds), folder / "undisturbed")
+    scenario = chaos_scenario(rounds, epochs)
+    expected = undisturbed(scenario, folder / "undisturbed")
     for number, leg in enumerate(legs, 1):
         say(f"study {number} of {len(legs)}: {len(leg)} disturbances in {rounds} rounds")
         draw = random.Random(f"{seed}/{number}")  # noqa: S311  repeatable on purpose
-        yield _play(folder / f"study-{number}", leg, rounds, expected, draw, say)
+        yield _play(folder / f"study-{number}", leg, scenario, expected, draw, say)
 
 
 def _legs(disturbances: list[Disturbance]) -> Iterator[list[Disturbance]]:
@@ -110,14 +116,14 @@ def _legs(disturbances: list[Disturbance]) -> Iterator[list[Disturbance]]:
 def _play(
     root: Path,
     disturbances: list[Disturbance],
-    rounds: int,
+    scenario: Scenario,
     expected: Expected,
     draw: random.Random,
     say: Say,
 ) -> Leg:
     started = time.monotonic()
     with _small_disk(root.with_name(f"{root.name}-disk")) as disk:
-        stand = stand_up(chaos_scenario(rounds), root, STANDBYS, disk)
+        stand = stand_up(scenario, root, STANDBYS, disk)
         try:
             fill = None if disk is None else lambda: _filled(disk)
             director = Director(stand, draw, fill, lambda: _damaged(root / "store", draw), say)

@@ -31,7 +31,7 @@ def test_plan_has_as_many_deaths_as_were_asked_for(kills: int) -> None:
 def test_study_when_a_dozen_processes_die_loses_nothing(tmp_path: Path) -> None:
     """Seeded: the same victims at the same steps every time."""
     said: list[str] = []
-    (leg,) = play(tmp_path / "chaos", 12, 1, said.append)
+    (leg,) = play(tmp_path / "chaos", 12, 1, said.append, epochs=1)
     verdict = leg.verdict
     assert verdict.broken == [], said
     assert kills([leg]) >= 12
