@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from math import inf
 
@@ -18,6 +19,7 @@ from flwr.serverapp.strategy import Result, Strategy
 from coordinator.exchange import FIRST_POLL_SECONDS, LAST_POLL_SECONDS, UNAVAILABLE, Exchange
 from coordinator.session import ClosedRound, Position, RoundFacts, Session
 from coordinator.verification import RawVector, Reply
+from ledger.errors import ChainUnreachable
 from ledger.steps import Step, durable
 from protocol.canonical import canonical_bytes
 from protocol.errors import ProtocolError, RoundFailed
@@ -270,7 +272,17 @@ class WardroundStrategy(Strategy):
         return self._exchange.replies(sent)
 
     def _newcomers(self, grid: Grid, sent: list[Message]) -> list[Message]:
-        """Put a round's question to nodes that came after it was asked."""
+        """Put a round's question to nodes that came after it was asked.
+
+        Raises:
+            StoodDown: there is nobody to ask for us any more.
+            PositionMoved: nor anything to ask.
+        """
+        assert self._position is not None
+        # Sites refuse a round that a reorganisation or another coordinator took away. While the
+        # chain is away, answers come in all the same.
+        with suppress(ChainUnreachable):
+            self.session.check_standing(self._position)
         asked = {message.metadata.dst_node_id for message in sent}
         self._meet(grid)
         like = sent[0]

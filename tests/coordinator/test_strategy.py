@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from math import inf, nan
@@ -11,8 +12,18 @@ from typing import Any
 
 import numpy as np
 import pytest
-from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
+from flwr.app import (
+    Array,
+    ArrayRecord,
+    ConfigRecord,
+    Context,
+    Error,
+    Message,
+    MetricRecord,
+    RecordDict,
+)
 from flwr.clientapp import ClientApp
+from flwr.common.constant import ErrorCode
 
 from client import client_app as honest
 from coordinator.server_app import make_server_app
@@ -378,6 +389,30 @@ def test_study_when_it_is_over_asks_nobody(network: Network) -> None:
     coordinate(network, app)
     assert coordinate(network, app_where("train", raising(OSError()), (0, 1, 2))) == []
     assert closed_rounds(network) == 1
+
+
+def test_round_when_another_takes_it_over_is_let_go_while_a_site_is_asked_again(
+    tmp_path: Path,
+) -> None:
+    """Not only after the minute in which a site that is away may come back."""
+    tables = {"chain": {"round_seconds": 60, "grace_seconds": 10, "bond": "50"}}
+    asked: list[float] = []
+    with prepared(small_scenario(**tables), tmp_path / "network", standbys=1) as network:
+        settings = network.folders.coordinator / "coordinator.toml"
+        text = settings.read_text("utf-8")
+        settings.write_text(text.replace("retry_seconds = 0", "retry_seconds = 60"), "utf-8")
+
+        def away(message: Message, *_: Any) -> Message:
+            if not asked:
+                network.contract.chain.advance(70)
+                network.contract.take_over(network.keys.standbys[0], network.study)
+            asked.append(time.monotonic())
+            return Message(Error(ErrorCode.NODE_UNAVAILABLE, "away"), reply_to=message)
+
+        coordinate(network, app_where("train", away))
+        assert len(asked) <= 2
+        assert network.contract.study(network.study).head == 1
+        honest.close_sites()
 
 
 def test_server_when_no_network_is_named_says_what_to_do() -> None:
