@@ -127,11 +127,14 @@ def _recovery(setting: Setting, legs: Sequence[Leg], outcomes: Sequence[Outcome]
             f"| {max(times):.2f} s | {median(costs):.2f} s | {max(costs):.2f} s |"
         )
     yield ""
-    yield from _coordinators(setting, outcomes, usual)
+    yield from _coordinators(setting, outcomes, calm)
 
 
-def _coordinators(setting: Setting, outcomes: Sequence[Outcome], usual: float) -> Iterator[str]:
+def _coordinators(
+    setting: Setting, outcomes: Sequence[Outcome], calm: Sequence[float]
+) -> Iterator[str]:
     """What the death of a coordinator cost, against what it may cost."""
+    usual, longest = median(calm), max(calm)
     restarted = [
         one.cost_seconds(usual) / one.deaths
         for one in outcomes
@@ -140,14 +143,24 @@ def _coordinators(setting: Setting, outcomes: Sequence[Outcome], usual: float) -
     replaced = [one.cost_seconds(usual) for one in outcomes if "took over" in one.what]
     if restarted:
         yield (
-            f"A death of a coordinator that is restarted cost {median(restarted):.2f} s (median, "
-            f"highest {max(restarted):.2f} s)"
+            f"**A coordinator that is restarted** cost {median(restarted):.2f} s for each of "
+            f"{len(restarted)} deaths (median; highest {max(restarted):.2f} s). "
+            f"{_more_than(restarted, longest)} more than the longest undisturbed round, "
+            f"{longest:.2f} s: it begins the open round again, and sites that had answered give "
+            "the same answer again without training."
         )
+        yield ""
     if replaced:
         bound = setting.round_seconds + setting.grace_seconds
         yield (
-            f"A coordinator that is lost cost {median(replaced):.2f} s (median, highest "
-            f"{max(replaced):.2f} s) with a standby: it may take over {setting.round_seconds} s "
-            f"after the round was opened plus {setting.grace_seconds} s of grace ({bound} s), and "
-            "then runs the round."
+            f"**A coordinator that is lost**, with a standby, cost {median(replaced):.2f} s "
+            f"(median of {len(replaced)}; highest {max(replaced):.2f} s). "
+            f"{_more_than(replaced, bound)} more than a round's time and the grace together, "
+            f"{setting.round_seconds} s and {setting.grace_seconds} s: so long after the round was "
+            "opened the standby may take over."
         )
+
+
+def _more_than(costs: Sequence[float], bound: float) -> str:
+    count = sum(cost > bound for cost in costs)
+    return f"{count or 'None'} of them cost" if count != 1 else "1 of them cost"
