@@ -44,7 +44,7 @@ from explorer.views import (
     StudySummary,
     Transaction,
 )
-from ledger.errors import ObjectMissing, StoreError
+from ledger.errors import ObjectMissing, ObjectSealed, StoreError
 from ledger.store import Store
 from protocol.errors import Malformed
 
@@ -250,6 +250,7 @@ _OBJECT_PATH = {
                 }
                 for status, words in (
                     ("400", "It is no CID."),
+                    ("403", "It is encrypted, and this explorer has no key to it."),
                     ("404", "The store does not have it, or there is no store."),
                     ("502", "The store has other bytes under this name."),
                 )
@@ -322,6 +323,8 @@ class _Object:
         except (ObjectMissing, Malformed) as error:
             # Well formed by its description, and yet no name that an object here can have.
             return _error(404, type(error).__name__, str(error))
+        except ObjectSealed as error:
+            return _error(403, type(error).__name__, str(error))
         except StoreError as error:
             return _error(502, type(error).__name__, str(error))
         headers = {

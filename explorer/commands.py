@@ -38,6 +38,10 @@ Named = Annotated[
 ]
 Rpc = Annotated[str | None, typer.Option(help="JSON-RPC endpoint of the chain.")]
 Contract = Annotated[str | None, typer.Option(help="Address of the contract.")]
+ReadingKeyFile = Annotated[
+    Path | None,
+    typer.Option(help="For a run with an encrypted store: a key that has a grant."),
+]
 StoreName = Annotated[str | None, typer.Option(help="Content store.")]
 ChainId = Annotated[
     int | None, typer.Option(min=1, max=2**53 - 1, help="Accept this chain id only.")
@@ -146,6 +150,7 @@ def export(
     store: StoreName = None,
     chain_id: ChainId = None,
     index: IndexFile = None,
+    reading_key: ReadingKeyFile = None,
 ) -> None:
     """Write a study, or one round, into one archive that anybody can verify offline.
 
@@ -156,7 +161,8 @@ def export(
 
       wardround export 0x5e1f… --rpc … --contract … --store ./store -o evidence.zip
     """
-    with named_source(run_or_study, rpc, contract, store, chain_id) as (source, meant):
+    named = (run_or_study, rpc, contract, store, chain_id)
+    with named_source(*named, reading_key=reading_key) as (source, meant):
         with indexed(open_indexer(source, index), follow=False) as reader:
             study = meant or _only_study(reader)
             missing = write_evidence(source, reader, study, round_number, output)

@@ -28,6 +28,7 @@ def named_source(
     store: str | None = None,
     chain_id: int | None = None,
     from_block: int | None = None,
+    reading_key: Path | None = None,
 ) -> Iterator[tuple[Source, str | None]]:
     """Open what a user names: a source, and the study that is meant, if one is.
 
@@ -39,15 +40,19 @@ def named_source(
     if run_or_study is not None and not run_or_study.startswith("0x"):
         if rpc is not None or contract is not None or store is not None:
             raise ScenarioError(run_or_study, "a run's folder says where its chain and store are")
-        with run_source(Path(run_or_study)) as source:
+        with run_source(Path(run_or_study), reading_key) as source:
             yield source, None
         return
+    if reading_key is not None:
+        reason = "a reading key goes with a run's folder: leave --reading-key out"
+        raise ScenarioError(run_or_study or "explorer", reason)
     if run_or_study is not None:
         bytes32(run_or_study, "study")
     if rpc is None or contract is None:
         reason = "name a run's folder, or a chain with --rpc and --contract"
         raise ScenarioError(run_or_study or "explorer", reason)
-    with chain_source(rpc, contract, store, chain_id, from_block) as source:
+    named = (rpc, contract, store, chain_id, from_block, run_or_study)
+    with chain_source(*named) as source:
         yield source, run_or_study
 
 

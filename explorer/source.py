@@ -15,8 +15,12 @@ from ledger.errors import TransactionRefused
 from ledger.finished import open_run
 from ledger.rpc import RpcRefused
 from ledger.store import FolderStore, Store, open_store
+from ledger.store.confidential import ConfidentialStore
+from ledger.store.study_store import PREFIX, open_study_store
+from ledger.store.vault import LocalVault
 from ledger.ward_round import WardRound
-from protocol.identifiers import hex_of, site_address
+from protocol.errors import ScenarioError
+from protocol.identifiers import StudyId, bytes32, hex_of, site_address
 
 #: What a run's folder says of one round, at most; longer lines are left out.
 _STATEMENT_MAX_BYTES = 1 << 20
@@ -63,15 +67,19 @@ class Source:
 
 
 @contextmanager
-def run_source(folder: Path) -> Iterator[Source]:
+def run_source(folder: Path, reading: Path | None = None) -> Iterator[Source]:
     """Open a run's folder; an embedded chain is executed again from its journal.
+
+    Args:
+        folder: the run's.
+        reading: file of a reading key, for what is encrypted in the store.
 
     Raises:
         ScenarioError: this is no run's folder.
         JournalAltered: the journal is not the one that was written.
         ChainError: the run was on a chain that does not answer.
     """
-    with open_run(folder) as run:
+    with open_run(folder, reading=reading) as run:
         labels = {address.lower(): name for name, address in run.file.sites.items()}
         yield Source(
             str(folder),
@@ -94,6 +102,7 @@ def chain_source(
     store: str | None = None,
     chain_id: int | None = None,
     first_block: int | None = None,
+    study: str | None = None,
 ) -> Iterator[Source]:
     """Open a contract on a chain.
 
@@ -103,6 +112,7 @@ def chain_source(
         store: address of the content store.
         chain_id: refuse any other chain.
         first_block: not behind the contract's creation; looked for by default.
+        study: the one that is looked at; a confidential store is one study's.
 
     Raises:
         ChainError: the chain does not answer, or has no such contract.
@@ -113,14 +123,24 @@ def chain_source(
         if not chain.code(ward.address):
             raise TransactionRefused("explore", f"there is no contract at {ward.address}")
         first = _creation(chain, ward) if first_block is None else first_block
-        opened = None if store is None else open_store(store)
+        opened = None if store is None else _store(store, ward, study)
         yield Source(url, chain, ward, Court(ward), opened, first, live=True)
+
+
+def _store(address: str, ward: WardRound, study: str | None) -> Store:
+    if not address.startswith(PREFIX):
+        return open_store(address)
+    if study is None:
+        raise ScenarioError(address, "a confidential store is one study's: name the study's id")
+    return open_study_store(address, Path(), ward, StudyId(bytes32(study, "study")))
 
 
 def store_name(store: Store | None) -> str:
     """A store for people; empty when there is none."""
     if isinstance(store, FolderStore):
         return str(store.folder)
+    if isinstance(store, ConfidentialStore) and isinstance(store.vault, LocalVault):
+        return f"{store_name(store.vault.store)}, encrypted"
     return "" if store is None else type(store).__name__
 
 

@@ -330,7 +330,8 @@ class AuditIncomplete(LedgerError):
         self.unread = unread
         super().__init__(
             f"what is public holds, but {unread} vectors are encrypted and were not read, so "
-            "models and rewards were not recomputed: ask the study's sponsor for a grant."
+            "models and rewards were not recomputed: ask the study's sponsor for a grant, and "
+            "name your reading key (--reading-key FILE, or '&key=FILE' in the --store address)."
         )
 
 

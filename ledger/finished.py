@@ -6,10 +6,11 @@ import json
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlencode
 
 from pydantic import ConfigDict, Field
 
@@ -23,7 +24,8 @@ from ledger.journal import (
     resume_journaled,
 )
 from ledger.journal_lines import Content
-from ledger.store import FolderStore
+from ledger.store import Store
+from ledger.store.study_store import PREFIX, open_study_store
 from ledger.ward_round import WardRound
 from protocol.errors import ScenarioError
 from protocol.identifiers import StudyId, bytes32
@@ -45,6 +47,8 @@ class NetworkFile(Table):
     study: Hex32
     sites: dict[str, Address]
     journal: Hex32 | None = None
+    #: The Grants contract, where the store is confidential.
+    grants: Address | None = None
 
 
 @dataclass(frozen=True)
@@ -56,7 +60,7 @@ class FinishedRun:
     chain: Chain
     contract: WardRound
     study: StudyId
-    store: FolderStore
+    store: Store
     #: How many transactions the journal held; None when the chain itself was asked.
     replayed: int | None
 
@@ -79,27 +83,58 @@ def read_network(folder: Path) -> NetworkFile:
     return validate_table(NetworkFile, value, "", str(path))
 
 
+def run_store(
+    folders: Folders, ward: WardRound, study: StudyId, grants: str | None, reading: Path | None
+) -> Store:
+    """Open a run's store.
+
+    Args:
+        folders: the run's.
+        ward: the contract.
+        study: the study.
+        grants: address of the Grants contract, where the store is confidential.
+        reading: file of a reading key, for what is encrypted there.
+
+    Raises:
+        ScenarioError: a key is given, and nothing is encrypted.
+        Malformed: there is no key in the file.
+    """
+    if grants is None:
+        if reading is not None:
+            reason = "nothing in its store is encrypted: leave the reading key out"
+            raise ScenarioError(str(folders.root), reason)
+        return open_study_store(folders.store, folders.root, ward, study)
+    settings = {"grants": grants}
+    if reading is not None:
+        settings["key"] = str(reading.absolute())
+    address = f"{PREFIX}{folders.store.name}#{urlencode(settings)}"
+    return open_study_store(address, folders.root, ward, study)
+
+
 @contextmanager
-def open_run(folder: Path, *, to_append: bool = False) -> Iterator[FinishedRun]:
+def open_run(
+    folder: Path, *, to_append: bool = False, reading: Path | None = None
+) -> Iterator[FinishedRun]:
     """Open a run; its embedded chain is derived from the journal, not taken on trust.
 
     Args:
         folder: the run's.
         to_append: go on with the journal, so that new transactions are kept.
+        reading: file of a reading key, for what is encrypted in the store.
     Raises:
         JournalAltered: a line is not the one that was written, or lines are missing.
         ScenarioError: this is no run's folder.
         WrongChain: another chain answers at the run's endpoint.
     """
     folders, file = Folders(folder), read_network(folder)
-    store = FolderStore(folders.store)
     study = StudyId(bytes32(file.study, "study"))
     if not folders.journal.exists():
         if file.journal is not None or file.chain.startswith("embedded:"):
             raise ScenarioError(str(folder), "its journal is missing")
         with connected(file.chain, file.chain_id) as chain:
             contract = WardRound(chain, file.contract)
-            yield FinishedRun(folders, file, chain, contract, study, store, None)
+            with closing(run_store(folders, contract, study, file.grants, reading)) as store:
+                yield FinishedRun(folders, file, chain, contract, study, store, None)
         return
     content = _content(folders, to_append)
     # A journal may have gone on since: a claim that was interrupted has not noted its end.
@@ -115,7 +150,8 @@ def open_run(folder: Path, *, to_append: bool = False) -> Iterator[FinishedRun]:
     try:
         contract = WardRound(embedded, file.contract)
         count = len(content.entries)
-        yield FinishedRun(folders, file, embedded, contract, study, store, count)
+        with closing(run_store(folders, contract, study, file.grants, reading)) as store:
+            yield FinishedRun(folders, file, embedded, contract, study, store, count)
     finally:
         embedded.close()
         if journal is not None:

@@ -30,6 +30,11 @@ class Folders:
         return self.root / f"standby-{number}"
 
     @property
+    def auditor(self) -> Path:
+        """Keys of somebody who may read a confidential store, and no more."""
+        return self.root / "auditor"
+
+    @property
     def store(self) -> Path:
         """The content store."""
         return self.root / "store"

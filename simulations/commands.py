@@ -22,9 +22,12 @@ from ledger.audit import AuditedRound, StudyAudit, StudyRecords
 from ledger.chain import connected
 from ledger.errors import AuditIncomplete, NotGranted, ObjectSealed
 from ledger.finished import FinishedRun, open_run
+from ledger.folders import Folders
 from ledger.key_file import read_key
 from ledger.public_audit import public_rounds
 from ledger.store import FolderStore, Store
+from ledger.store.key_ring import is_ring
+from ledger.store.sealing import is_sealed, read_header
 from ledger.store.study_store import open_study_store
 from ledger.ward_round import WardRound
 from protocol.cid import cid_from_sha256, cid_of
@@ -36,6 +39,7 @@ from protocol.merkle import vector_root
 from protocol.report import parse_report
 from protocol.rewards import reward_tree
 from protocol.study import parse_specification
+from simulations.confidential import READING_KEY
 from simulations.court_commands import powers_of, watch
 from simulations.scenario import Engine, builtin_scenarios, load_scenario
 from simulations.screen import TOKEN, RunProgress, rewards_table, rounds_table
@@ -81,6 +85,9 @@ def simulate(
     seed: Annotated[
         int | None, typer.Option(min=0, max=2**53 - 1, help="Instead of the scenario's.")
     ] = None,
+    confidential: Annotated[
+        bool, typer.Option("--confidential", help="Encrypt updates and models in the store.")
+    ] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the summary as one JSON object, nothing else.")
     ] = False,
@@ -95,6 +102,8 @@ def simulate(
       wardround simulate attackers --json > summary.json
 
       wardround simulate demo --engine ray --chain anvil
+
+      wardround simulate demo --confidential
     """
     # PyTorch and Flower take seconds to import, and only this command needs them.
     from simulations.run import ChainChoice
@@ -114,6 +123,7 @@ def simulate(
             choice=ChainChoice(chain, chain_id, funder_key),
             data_dir=data_dir,
             watcher=watcher,
+            confidential=confidential,
         )
     if as_json:
         print(json.dumps(results.summary))
@@ -131,9 +141,20 @@ def simulate(
     _out.print(
         f"Everything is in {folder}: store, journal, manifests, plots, model.", soft_wrap=True
     )
+    key = ""
+    if confidential:
+        key = f" --reading-key {Folders(folder).auditor / READING_KEY}"
+        _out.print(
+            "Updates and models are encrypted in its store; the model in the clear is beside the "
+            "coordinator's keys.",
+            soft_wrap=True,
+        )
     _out.print("\nNext:", style="bold")
     program = _program()
-    _out.print(f"  {program} audit {folder}    replay every round from chain and store alone")
+    _out.print(
+        f"  {program} audit {folder}{key}    replay every round from chain and store alone",
+        soft_wrap=True,
+    )
     _out.print(f"  {program} claim {folder}    pay the sites what they have earned")
     _out.print(f"  {program} explore {folder}  look at all of it in a browser, and check it there")
 
@@ -162,6 +183,10 @@ def audit(
     ] = None,
     contract: Annotated[str | None, typer.Option(help="Address of the contract.")] = None,
     store: Annotated[str | None, typer.Option(help="Content store.")] = None,
+    reading_key: Annotated[
+        Path | None,
+        typer.Option(help="For a run with an encrypted store: a key that has a grant."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a round.")] = False,
     follow: Annotated[
         bool, typer.Option("--watch", help="Follow a live study until it is over and final.")
@@ -186,6 +211,8 @@ def audit(
     Examples:
       wardround audit runs/demo
 
+      wardround audit runs/demo --reading-key runs/demo/auditor/reading.key
+
       wardround audit evidence.zip
 
       wardround audit 0x5e1f… --rpc http://127.0.0.1:8545 --contract 0x1234… --store ./store
@@ -193,16 +220,21 @@ def audit(
       wardround audit 0x5e1f… --rpc … --contract … --store … --watch --challenge --key auditor.key
     """
     powers = powers_of(key, challenge, answer, signatures)
+    is_run = Path(run_or_study).is_dir() or not run_or_study.startswith("0x")
+    if reading_key is not None and (Path(run_or_study).is_file() or not is_run):
+        raise typer.BadParameter(
+            "--reading-key goes with a run's folder: with --store it is '…&key=FILE' in the address"
+        )
     if follow:
-        watch(run_or_study, rpc, chain_id, contract, store, powers, as_json)
+        watch(run_or_study, rpc, chain_id, contract, store, reading_key, powers, as_json)
         return
     if key is not None:
         raise typer.BadParameter("--key goes with --watch: add that, or leave the key out")
     if Path(run_or_study).is_file():
         _audit_archive(Path(run_or_study), as_json)
         return
-    if Path(run_or_study).is_dir() or not run_or_study.startswith("0x"):
-        with open_run(Path(run_or_study)) as run:
+    if is_run:
+        with open_run(Path(run_or_study), reading=reading_key) as run:
             if run.replayed is not None and not as_json:
                 _out.print(f"journal: {run.replayed} transactions executed again, same results")
             _audit(run.contract, run.study, run.store, as_json)
@@ -406,6 +438,12 @@ def _audit(
                 _out.print(_sentence(audited), soft_wrap=True)
     except (ObjectSealed, NotGranted) as sealed:
         # Not the end of it: what is public can be checked all the same.
+        if not as_json:
+            _out.print(
+                "Its store is encrypted, and no key to all of it is here: checked is what is "
+                "public, signatures, reports, weights, roots and the rewards tree.",
+                soft_wrap=True,
+            )
         raise AuditIncomplete(_audit_public(work, as_json)) from sealed
     objects = work.check_objects()
     if not as_json:
@@ -496,6 +534,12 @@ def _manifest_cid(run: Path, round_number: int) -> str:
 
 def _describe(data: bytes) -> tuple[str, str]:
     """Tell what an object is by reading it as each kind in turn."""
+    if is_sealed(data):
+        header = read_header(memoryview(data))
+        words = f"the content {header.cid}, {header.size:,} bytes, with the key of epoch"
+        return "encrypted", f"{words} {header.epoch}"
+    if is_ring(data):
+        return "key ring", data.decode()
     for kind, parse in (("manifest", parse_manifest), ("report", parse_report)):
         try:
             value = parse(data)

@@ -20,7 +20,7 @@ from rich.table import Table
 from ledger.auditor import Auditor
 from ledger.chain import Chain, connected
 from ledger.errors import AnvilMissing
-from ledger.finished import read_network
+from ledger.finished import read_network, run_store
 from ledger.folders import Folders
 from ledger.key_file import read_key
 from ledger.notices import Notice, Powers
@@ -71,6 +71,7 @@ def watch(
     chain_id: int | None,
     contract: str | None,
     store: str | None,
+    reading_key: Path | None,
     powers: Powers,
     as_json: bool,
 ) -> None:
@@ -80,7 +81,8 @@ def watch(
         ScenarioError: the run's chain has ended, or something is not named.
         Exit: with status 1 when a round that does not hold stands in the end.
     """
-    with _live(run_or_study, rpc, chain_id, contract, store) as (ward, study, objects):
+    where = (run_or_study, rpc, chain_id, contract, store, reading_key)
+    with _live(*where) as (ward, study, objects):
         auditor = Auditor(ward, study, objects, powers)
         auditor.watch(_print_json if as_json else _print_words)
         breaches = auditor.breaches
@@ -97,28 +99,30 @@ def _live(
     chain_id: int | None,
     contract: str | None,
     store: str | None,
+    reading_key: Path | None,
 ) -> Iterator[tuple[WardRound, StudyId, Store]]:
     folder = Path(run_or_study)
-    expected: int | None
     if folder.is_dir() or not run_or_study.startswith("0x"):
         file = read_network(folder)
         if not file.chain.startswith(("http", "ipc")):
             raise ScenarioError(
                 run_or_study, "its chain ended with the run: audit it without --watch"
             )
-        url, expected, address, study = file.chain, file.chain_id, file.contract, file.study
-        where = str(Folders(folder).store)
-    elif rpc is None or contract is None or store is None:
+        identity = StudyId(bytes32(file.study, "study"))
+        with connected(file.chain, file.chain_id) as chain:
+            ward = WardRound(chain, site_address(file.contract))
+            opened = run_store(Folders(folder), ward, identity, file.grants, reading_key)
+            with closing(opened) as objects:
+                yield ward, identity, objects
+        return
+    if rpc is None or contract is None or store is None:
         raise ScenarioError(
             run_or_study, "a study's id needs --rpc, --contract and --store as well"
         )
-    else:
-        url, address, study, where = rpc, contract, run_or_study, store
-        expected = chain_id
-    with connected(url, expected) as chain:
-        ward = WardRound(chain, site_address(address))
-        identity = StudyId(bytes32(study, "study"))
-        with closing(open_study_store(where, Path(), ward, identity)) as objects:
+    with connected(rpc, chain_id) as chain:
+        ward = WardRound(chain, site_address(contract))
+        identity = StudyId(bytes32(run_or_study, "study"))
+        with closing(open_study_store(store, Path(), ward, identity)) as objects:
             yield ward, identity, objects
 
 

@@ -8,7 +8,8 @@ same apps run on it under every engine.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,9 +24,11 @@ from learning.initial import InitialModel, initial_model
 from learning.models import check_fits
 from ledger.application import application_digest
 from ledger.chain import Chain
+from ledger.finished import run_store
 from ledger.folders import ROUNDS_FILE, Folders
 from ledger.key_file import write_new_key, write_private
-from ledger.store import FolderStore
+from ledger.store import Store
+from ledger.store.study_store import open_study_store
 from ledger.study_token import StudyToken
 from ledger.ward_round import WardRound
 from protocol.canonical import canonical_bytes, canonical_digest
@@ -34,6 +37,7 @@ from protocol.identifiers import StudyId, hex_of
 from protocol.record import StudyParams
 from protocol.settlement import Vector
 from simulations.attackers import BEHAVIOUR_FILE
+from simulations.confidential import SPONSOR_READING_KEY, confidential_address, give_grants
 from simulations.scenario import Behaviour, Scenario
 
 #: What a site may weigh: more rows than any simulated hospital has.
@@ -84,6 +88,16 @@ class Network:
     parties: tuple[Party, ...]
     keys: Keys
     initial: InitialModel
+    #: Address of the Grants contract, where the store is confidential.
+    grants: str | None = None
+
+    @contextmanager
+    def store(self) -> Iterator[Store]:
+        """Open the store as the sponsor reads it."""
+        reading = None if self.grants is None else self.folders.root / SPONSOR_READING_KEY
+        where = (self.folders, self.contract, self.study, self.grants, reading)
+        with closing(run_store(*where)) as opened:
+            yield opened
 
 
 def new_folder(path: Path) -> Folders:
@@ -127,6 +141,7 @@ def prepare(
     data_dir: Path | None,
     say: Say = lambda words: None,
     retry_seconds: int = 0,
+    confidential: bool = False,
 ) -> Network:
     """Write every party's folder, deploy the contract, and create, fund and open the study.
 
@@ -139,6 +154,8 @@ def prepare(
         say: told what is done.
         retry_seconds: how long a coordinator asks a site again that is away; 0 where a simulated
             site is away on purpose.
+        confidential: encrypt updates and models in the store; sponsor, coordinators and an
+            auditor may read them.
     Raises:
         DataError: the data set cannot be had or divided as asked.
         ModelError: the model cannot be built.
@@ -149,10 +166,7 @@ def prepare(
     check_fits(spec.model.name, spec.model.arguments, dataset.shape, dataset.classes)
     parties = _parties(scenario, folders, dataset)
     initial = initial_model(spec)
-    store = FolderStore(folders.store)
     model = Vector.of(initial.values)
-    store.put(model.data)
-    store.put(canonical_bytes(spec.document()))
     say("deploying the contract")
     token = StudyToken.deploy(
         chain,
@@ -170,12 +184,32 @@ def prepare(
     )
     _create_study(contract, token, params, keys, parties, say)
     study = params.study_id
+    grants, address = None, "../store"
+    if confidential:
+        say("saying on chain who may read")
+        grants = give_grants(contract, study, folders, keys.sponsor, keys.coordinators)
+        address = confidential_address(address, grants)
+    # Any coordinator may write; the first keeps what the study begins with.
+    where = (address, folders.coordinator, contract, study, keys.coordinator)
+    with closing(open_study_store(*where)) as store:
+        store.put(model.data)
+        store.put(canonical_bytes(spec.document()))
     for party in parties:
         _write_site(folders.sites / party.name, party, contract, study)
     for number in range(len(keys.coordinators)):
         folder = folders.standby(number) if number else folders.coordinator
-        _write_coordinator(folder, contract, study, len(parties), retry_seconds)
-    network = Network(folders, scenario, contract, study, params, parties, keys, initial)
+        _write_coordinator(folder, address, contract, study, len(parties), retry_seconds)
+    network = Network(
+        folders,
+        scenario,
+        contract,
+        study,
+        params,
+        parties,
+        keys,
+        initial,
+        None if grants is None else grants.address,
+    )
     _write_network(network, token)
     return network
 
@@ -258,14 +292,19 @@ def _write_site(folder: Path, party: Party, contract: WardRound, study: StudyId)
 
 
 def _write_coordinator(
-    folder: Path, contract: WardRound, study: StudyId, sites: int, retry_seconds: int
+    folder: Path,
+    store: str,
+    contract: WardRound,
+    study: StudyId,
+    sites: int,
+    retry_seconds: int,
 ) -> None:
     _write_toml(
         folder / COORDINATOR_FILE,
         {
             "coordinator": {
                 "key_file": "coordinator.key",
-                "store": "../store",
+                "store": store,
                 "rounds_file": f"../{ROUNDS_FILE}",
                 "retry_seconds": retry_seconds,
             },
@@ -294,6 +333,8 @@ def _write_network(network: Network, token: StudyToken) -> None:
         "study": hex_of(network.study),
         "sites": {party.name: party.account.address.lower() for party in network.parties},
     }
+    if network.grants is not None:
+        value["grants"] = network.grants.lower()
     network.folders.network.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
     layout = json.dumps(network.initial.layout.document(), indent=1)
     (network.folders.root / "layout.json").write_text(layout + "\n", encoding="utf-8")

@@ -13,7 +13,6 @@ from learning.export import export_model
 from learning.metrics import evaluate_sites
 from learning.models import build_model
 from ledger.events import Event
-from ledger.store import FolderStore
 from protocol.cid import cid_from_sha256
 from protocol.fixed_point import dequantize, vector_from_bytes
 from protocol.identifiers import hex_of
@@ -68,14 +67,16 @@ def collect(network: Network, wall_seconds: float) -> Results:
 def _final(network: Network, last: dict[str, Any]) -> dict[str, Any]:
     spec, folders = network.scenario.specification, network.folders
     count = network.params.parameter_count
-    store = FolderStore(folders.store)
     (closed,) = network.contract.closed_rounds(network.study)[-1:]
     cid = cid_from_sha256(closed.closing.record.manifest)
-    manifest = parse_manifest(store.get(cid, MANIFEST_MAX_BYTES))
-    values = vector_from_bytes(store.map(manifest.model.cid, 4 * count), count)
+    with network.store() as store:
+        manifest = parse_manifest(store.get(cid, MANIFEST_MAX_BYTES))
+        values = vector_from_bytes(store.map(manifest.model.cid, 4 * count), count)
     weights = dequantize(values, spec.aggregation.scale_bits)
     metadata = {"study": hex_of(network.study), "round": str(last["round"]), "root": last["model"]}
-    export_model(weights, network.initial.layout, folders.root / MODEL_FILE, metadata)
+    # What the store encrypts lies in the clear only beside a key that opens it.
+    place = folders.root if network.grants is None else folders.coordinator
+    export_model(weights, network.initial.layout, place / MODEL_FILE, metadata)
     model = build_model(spec.model.name, spec.model.arguments, spec.study.seed)
     tables = [party.data.test for party in network.parties]
     each, pooled = evaluate_sites(model, weights, tables, spec.training.threads)

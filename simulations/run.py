@@ -81,6 +81,7 @@ def simulate(
     choice: ChainChoice | None = None,
     data_dir: Path | None = None,
     watcher: Watcher | None = None,
+    confidential: bool = False,
 ) -> Results:
     """Prepare a network, run its study to the end, and sum it up.
 
@@ -93,6 +94,7 @@ def simulate(
         choice: the chain; by default one in this process.
         data_dir: folder with the user's own copies of data files.
         watcher: told of progress.
+        confidential: encrypt updates and models in the store.
     Raises:
         ScenarioError: engine, chain and scenario do not go together.
         WardroundError: data, chain or study fail; see each.
@@ -115,7 +117,15 @@ def simulate(
         (folders.root / "scenario.toml").write_text(scenario_text, encoding="utf-8")
         keys = new_keys(folders)
         with _chain(choice, shared, folders, keys, watcher.say) as (chain, catch_up):
-            network = prepare(scenario, folders, keys, chain, data_dir=data_dir, say=watcher.say)
+            network = prepare(
+                scenario,
+                folders,
+                keys,
+                chain,
+                data_dir=data_dir,
+                say=watcher.say,
+                confidential=confidential,
+            )
             watcher.on_start(network)
             try:
                 _run(engine, network, watcher, lambda summary: _told(summary, catch_up, watcher))

@@ -36,10 +36,11 @@ from explorer.web import round as rounds
 from explorer.web.explorer import Explorer
 from explorer.web.live import Hub, message
 from explorer.web.news import News
+from explorer.web.objects import not_shown
 from explorer.web.parameters import NotThere, PageError
 from explorer.web.replay import replay_of
 from explorer.web.security import SecurityHeaders
-from ledger.errors import StoreError
+from ledger.errors import ObjectSealed, StoreError
 from protocol.errors import WardroundError
 
 _PAGES_KEPT = 256
@@ -165,7 +166,7 @@ class Site:
         try:
             data = self.explorer.objects.raw(cid)
         except StoreError as error:
-            raise NotThere(str(error)) from error
+            raise not_shown(error) from error
         headers = {
             "content-disposition": f'attachment; filename="{cid}"',
             "cache-control": "no-store",
@@ -186,6 +187,9 @@ class Site:
         except NotIndexed as error:
             folder.cleanup()
             raise NotThere(str(error)) from error
+        except ObjectSealed as error:
+            folder.cleanup()
+            raise not_shown(error) from error
         except BaseException:
             folder.cleanup()
             raise

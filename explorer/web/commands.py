@@ -43,6 +43,10 @@ def explore(
     from_block: Annotated[
         int | None, typer.Option(min=0, help="Index from here; by default from its creation.")
     ] = None,
+    reading_key: Annotated[
+        Path | None,
+        typer.Option(help="For a run with an encrypted store: a key that has a grant."),
+    ] = None,
     index: Annotated[
         Path | None, typer.Option(help="Index file; by default one in the user's cache.")
     ] = None,
@@ -64,7 +68,8 @@ def explore(
 
       wardround explore 0x5e1f… --rpc … --contract … --store … --port 0 --no-browser
     """
-    with named_source(run_or_study, rpc, contract, store, chain_id, from_block) as (source, study):
+    named = (run_or_study, rpc, contract, store, chain_id, from_block, reading_key)
+    with named_source(*named) as (source, study):
         indexer = open_indexer(source, index, confirmations)
         with indexed(indexer, follow=True, failed=_tell_failure) as reader:
             app = create_app(Explorer(reader, source, time.time), _hosts(host))

@@ -11,6 +11,7 @@ from explorer.views import Hit
 from explorer.web import urls
 from explorer.web.explorer import Explorer
 from explorer.web.formats import size
+from explorer.web.objects import not_shown
 from explorer.web.parameters import SEARCH_MAX, NotThere
 from explorer.web.queries import event_at, last_id, of_transaction
 from ledger.errors import StoreError
@@ -111,11 +112,12 @@ def object_page(explorer: Explorer, cid: str) -> bytes:
 
     Raises:
         NotThere: the store has none of that name, or it is too large for a page.
+        Sealed: it is encrypted, and there is no key to it.
     """
     try:
         shown = explorer.objects.shown(cid)
     except StoreError as error:
-        raise NotThere(str(error)) from error
+        raise not_shown(error) from error
     hits = search(explorer.reader, cid)
     if shown.root:
         hits += search(explorer.reader, shown.root)

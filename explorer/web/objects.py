@@ -7,7 +7,8 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from ledger.errors import ObjectAltered, ObjectMissing
+from explorer.web.parameters import NotThere, PageError, Sealed
+from ledger.errors import ObjectAltered, ObjectMissing, ObjectSealed, StoreError
 from ledger.store import FolderStore, Store
 from protocol.cid import cid_of
 from protocol.errors import ProtocolError, WardroundError
@@ -111,6 +112,11 @@ class Objects:
         problem = "" if found == cid else f"Its bytes have the name {found}."
         kind, facts, text = _described(data)
         return Shown(kind, len(data), facts, text, problem, dict(facts).get(_ROOT, ""))
+
+
+def not_shown(error: StoreError) -> PageError:
+    """What a page says where an object cannot be had."""
+    return (Sealed if isinstance(error, ObjectSealed) else NotThere)(str(error))
 
 
 def _described(data: bytes) -> tuple[str, list[tuple[str, str]], str]:

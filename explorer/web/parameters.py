@@ -2,6 +2,7 @@
 
 PageError
 ├── NotThere      404: well formed, but nothing is known of it
+├── Sealed        403: encrypted, and there is no key to it here
 └── NotUnderstood 400: not such a thing at all
 """
 
@@ -35,6 +36,13 @@ class NotThere(PageError):
 
     status = 404
     title = "Not found"
+
+
+class Sealed(PageError):
+    """Encrypted, and there is no key to it here."""
+
+    status = 403
+    title = "Encrypted"
 
 
 class NotUnderstood(PageError):

@@ -19,6 +19,7 @@ from explorer.web.parameters import NotThere
 from explorer.web.queries import Wanted, newest, raw_event
 from explorer.web.round import round_of
 from explorer.web.study import params_of
+from ledger.errors import ObjectSealed
 from ledger.store import Store
 from ledger.study_state import STILL_MEMBER
 from protocol.cid import cid_from_sha256
@@ -96,6 +97,14 @@ class Replay:
         except ReplayFailed as error:
             tell(("step", {"kind": "fails", "title": error.what, "detail": str(error)}))
             tell(("done", {"holds": False, "words": f"It does not follow: {error}"}))
+            return
+        except ObjectSealed as error:
+            tell(("step", {"kind": "skipped", "title": "Updates and models", "detail": str(error)}))
+            words = (
+                "It cannot be replayed here: updates and models are encrypted. The other button "
+                "checks what is public."
+            )
+            tell(("done", {"holds": None, "words": words}))
             return
         except (WardroundError, OSError) as error:
             tell(("step", {"kind": "fails", "title": "Reading", "detail": str(error)}))

@@ -30,7 +30,9 @@ def open_store(url: str | Path) -> Store:
     if isinstance(url, Path):
         return FolderStore(url)
     if "://" not in url:
-        if not url:
+        # A confidential one is opened for one study (`ledger.store.study_store`); as a path it
+        # would be a folder of that name.
+        if not url or url.startswith("confidential:"):
             raise StoreUnknown(url)
         return FolderStore(Path(url))
     match = _QUORUM.fullmatch(url)

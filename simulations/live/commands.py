@@ -21,6 +21,7 @@ from ledger.ward_round import WardRound
 from protocol.errors import ScenarioError
 from protocol.identifiers import StudyId, bytes32
 from simulations.chaos.commands import chaos, soak
+from simulations.confidential import READING_KEY
 from simulations.live.record import SUPERVISOR, forget_processes, read_processes
 from simulations.scenario import load_scenario
 from simulations.screen import rewards_table, rounds_table
@@ -69,6 +70,9 @@ def up(
     keep: Annotated[
         bool, typer.Option("--keep", help="Leave everything running after the study.")
     ] = False,
+    confidential: Annotated[
+        bool, typer.Option("--confidential", help="Encrypt updates and models in the store.")
+    ] = False,
 ) -> None:
     """Start everything, show what happens, and end everything when the study is finished.
 
@@ -93,14 +97,17 @@ def up(
     voice = _Voice()
     with stop_asked() as stopped:
         network = LiveNetwork(folder, voice.tell, lambda: datetime.now(UTC), stopped)
-        results = network.run(chosen, text, data_dir, keep=keep, standbys=standbys)
+        results = network.run(
+            chosen, text, data_dir, keep=keep, standbys=standbys, confidential=confidential
+        )
     if results is None:
         _out.print(f"stopped before the study's end; everything so far is in {folder}")
         raise typer.Exit(130)
     _out.print(rounds_table(results.rounds, chosen.study.name, _out.width))
     _out.print(rewards_table(results.rounds))
     _out.print(f"Everything is in {folder}: homes, logs, chain, store, model.")
-    _out.print(f"Next: wardround audit {folder}")
+    key = f" --reading-key {Folders(folder).auditor / READING_KEY}" if confidential else ""
+    _out.print(f"Next: wardround audit {folder}{key}")
 
 
 @app.command()

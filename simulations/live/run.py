@@ -74,6 +74,7 @@ class LiveNetwork:
         *,
         keep: bool = False,
         standbys: int = 0,
+        confidential: bool = False,
     ) -> Results | None:
         """Start everything, see the study to its end, and end everything.
 
@@ -84,6 +85,7 @@ class LiveNetwork:
             keep: leave everything running after the study, until stopped.
             standbys: how many coordinators there are besides the first; all of them then wait for
                 their turn while another is active.
+            confidential: encrypt updates and models in the store.
 
         Returns:
             The study's results; None when stopped before its end.
@@ -94,6 +96,7 @@ class LiveNetwork:
         """
         check_live(scenario)
         started = time.monotonic()
+        self._confidential = confidential
         folders = new_folder(self.folder)
         (self.folder / "logs").mkdir()
         (self.folder / "scenario.toml").write_text(text, encoding="utf-8")
@@ -155,6 +158,7 @@ class LiveNetwork:
             data_dir=data_dir,
             say=say,
             retry_seconds=_RETRY_SECONDS,
+            confidential=self._confidential,
         )
         seats = make_parties(network, self.now(), say)
         say(f"study        {hex_of(network.study)}")

@@ -63,7 +63,9 @@ def _toml(value: Any) -> str:
 
 
 @contextmanager
-def prepared(scenario: Scenario, folder: Path, standbys: int = 0) -> Iterator[Network]:
+def prepared(
+    scenario: Scenario, folder: Path, standbys: int = 0, *, confidential: bool = False
+) -> Iterator[Network]:
     """Lay a network out on an embedded chain of its own, with a journal, up to its first round."""
     folders = new_folder(folder)
     keys = new_keys(folders, standbys)
@@ -71,7 +73,7 @@ def prepared(scenario: Scenario, folder: Path, standbys: int = 0) -> Iterator[Ne
     chain = EmbeddedChain(f"test-{os.getpid()}-{time.monotonic_ns()}", genesis)
     journal = start_journaled(folders.journal, chain)
     try:
-        yield prepare(scenario, folders, keys, chain, data_dir=None)
+        yield prepare(scenario, folders, keys, chain, data_dir=None, confidential=confidential)
     finally:
         journal.close()
         chain.close()

@@ -1,62 +1,352 @@
-"""A coordinator whose settings name a confidential store: same models, nothing in the clear."""
+"""A run whose store is confidential: same models, nothing in the clear, and who may read what."""
 
 from __future__ import annotations
 
+import shutil
+import threading
+import time
 from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import httpx
 import pytest
+from typer.testing import CliRunner
 
 from client.client_app import close_sites
-from coordinator.settings import COORDINATOR_FILE
+from explorer.indexer import Indexer
+from explorer.reader import Reader
+from explorer.source import run_source
+from explorer.web import urls
+from explorer.web.app import create_app
+from explorer.web.explorer import Explorer
 from ledger.audit import StudyAudit
-from ledger.errors import ObjectSealed
+from ledger.errors import AuditIncomplete, NotGranted, ObjectSealed
+from ledger.finished import FinishedRun, open_run, read_network
+from ledger.folders import Folders
 from ledger.grants import Grants
+from ledger.key_file import read_key
 from ledger.store import FolderStore
-from ledger.store.reading_key import write_new_reading_key
-from ledger.store.sealing import is_sealed
-from ledger.store.study_store import open_study_store
+from ledger.store.confidential import ConfidentialStore
+from ledger.store.gateway import Gateway
+from ledger.store.gateway_vault import GatewayVault
+from ledger.store.reading_key import read_reading_key
+from ledger.store.study_store import local_vault
+from protocol.cid import cid_from_sha256
+from protocol.errors import ScenarioError
+from protocol.fixed_point import dequantize, vector_from_bytes
+from protocol.manifest import parse_manifest
+from simulations.confidential import AUDITOR_KEY, READING_KEY, SPONSOR_READING_KEY
+from simulations.live.run import LiveNetwork, with_changes
 from simulations.network import Network
-from tests.integration.networks import prepared, run
-from tests.integration.test_operations import SCENARIO, coordinate_in, models
+from simulations.results import MODEL_FILE
+from simulations.run import Watcher, simulate
+from simulations.scenario import load_scenario
+from tests.explorer.serving import served
+from tests.explorer.web.chromium import launched
+from tests.integration.networks import prepared, run, small_scenario
+from tests.integration.test_operations import (
+    GRACE_SECONDS,
+    ROUND_SECONDS,
+    SCENARIO,
+    coordinate_in,
+    models,
+)
+from wardround import app
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+ROUNDS, SITES = 3, 3
+pytestmark = pytest.mark.slow
+
+
+@dataclass(frozen=True)
+class Played:
+    """A run whose auditor was revoked when its first round had been told of."""
+
+    folders: Folders
+    models: list[str]
+
+    @property
+    def sponsor(self) -> Path:
+        return self.folders.root / SPONSOR_READING_KEY
+
+    @property
+    def auditor(self) -> Path:
+        return self.folders.auditor / READING_KEY
+
+
+@pytest.fixture(scope="module")
+def played(tmp_path_factory: pytest.TempPathFactory) -> Played:
+    folders = Folders(tmp_path_factory.mktemp("confidential") / "run")
+    networks: list[Network] = []
+
+    def on_round(summary: dict[str, object]) -> None:
+        if summary["round"] == 1:
+            (network,) = networks
+            assert network.grants is not None
+            grants = Grants(network.contract.chain, network.grants)
+            auditor = read_key(folders.auditor / AUDITOR_KEY).address
+            assert grants.revoke(network.keys.sponsor, network.study, auditor) is not None
+
+    watcher = Watcher(on_start=networks.append, on_round=on_round)
+    results = run(small_scenario(), folders.root, watcher=watcher, confidential=True)
+    return Played(folders, [one["model"] for one in results.rounds])
+
+
+def vectors(opened: FinishedRun) -> list[list[str]]:
+    """CIDs from the public manifests: the first base; then each round's updates and model."""
+    manifests = [
+        parse_manifest(opened.store.get(cid_from_sha256(one.closing.record.manifest)))
+        for one in opened.contract.closed_rounds(opened.study)
+    ]
+    return [
+        [manifests[0].base.cid],
+        *([*(row.update.cid for row in m.contributions), m.model.cid] for m in manifests),
+    ]
+
+
+def test_models_when_encrypted_are_those_of_a_plain_run(played: Played, tmp_path: Path) -> None:
+    plain = run(small_scenario(), tmp_path / "plain")
+    assert played.models == [one["model"] for one in plain.rounds]
+    assert len(played.models) == ROUNDS
+
+
+def test_no_number_of_an_update_or_model_is_at_rest_without_a_key_beside_it(
+    played: Played,
+) -> None:
+    with open_run(played.folders.root, reading=played.sponsor) as opened:
+        names = [cid for one in vectors(opened) for cid in one]
+        plain = {cid: opened.store.get(cid) for cid in names}
+        scale = opened.contract.params(opened.study)
+    assert len(names) == 1 + ROUNDS * (SITES + 1)
+    last = vector_from_bytes(plain[names[-1]], len(plain[names[-1]]) // 4)
+    weights = dequantize(last, 20)
+    assert scale.parameter_count == len(weights)
+    needles = [*plain.values(), weights[:-1].tobytes()]
+    with_it = [path for path in files(played.folders.root) if holds(path, needles)]
+    # The exported model, which is the coordinator's, and nothing else.
+    assert with_it == [played.folders.coordinator / MODEL_FILE]
+    stored = FolderStore(played.folders.store)
+    assert not set(names) & set(stored.cids())
+    # The needles would be found: a plain store has them.
+    copy = played.folders.store / ".sealed" / "needle"
+    copy.write_bytes(b"x" + plain[names[1]])
+    try:
+        assert holds(copy, needles)
+    finally:
+        copy.unlink()
+
+
+def files(folder: Path) -> list[Path]:
+    return [path for path in sorted(folder.rglob("*")) if path.is_file()]
+
+
+def holds(path: Path, needles: list[bytes]) -> bool:
+    data = path.read_bytes()
+    return any(needle in data for needle in needles)
+
+
+def test_audit_without_a_grant_checks_what_is_public_and_says_what_to_do(played: Played) -> None:
+    result = CliRunner().invoke(app, ["audit", str(played.folders.root)])
+    assert isinstance(result.exception, AuditIncomplete)
+    assert result.exception.unread == ROUNDS * (SITES + 1)
+    assert "ask the study's sponsor for a grant" in str(result.exception)
+    assert "--reading-key FILE" in str(result.exception)
+    for number in range(1, ROUNDS + 1):
+        assert f"round {number}: {SITES} signatures and reports verified" in result.output
+    assert "All holds" not in result.output
+
+
+def test_audit_without_a_grant_finds_an_altered_document(played: Played, tmp_path: Path) -> None:
+    folder = Folders(Path(shutil.copytree(played.folders.root, tmp_path / "run")))
+    store = FolderStore(folder.store)
+    report = next(cid for cid in store.cids() if b'"seconds"' in store.get(cid))
+    path = folder.store / report
+    path.write_bytes(path.read_bytes().replace(b'"round":', b'"rounD":'))
+    result = CliRunner().invoke(app, ["audit", str(folder.root)])
+    assert result.exception is not None
+    assert not isinstance(result.exception, AuditIncomplete)
+    assert report in str(result.exception)
+
+
+def test_audit_with_a_grant_recomputes_everything(played: Played) -> None:
+    words = ["audit", str(played.folders.root), "--reading-key", str(played.sponsor)]
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code == 0, result.exception
+    assert "All holds." in result.output
+    assert result.output.count("mean recomputed") == ROUNDS
+    coordinator = played.folders.coordinator / READING_KEY
+    assert CliRunner().invoke(app, [*words[:-1], str(coordinator)]).exit_code == 0
+
+
+def test_reader_when_revoked_reads_nothing_that_came_after(played: Played) -> None:
+    with open_run(played.folders.root, reading=played.auditor) as opened:
+        first, *rounds = vectors(opened)
+        for cid in (*first, *rounds[0]):
+            opened.store.get(cid)
+        for cid in (cid for one in rounds[1:] for cid in one):
+            with pytest.raises(ObjectSealed) as refused:
+                opened.store.get(cid)
+            assert refused.value.epoch == 2
+        assert Grants(opened.chain, opened.file.grants or "").epoch(opened.study) == 2
+    result = CliRunner().invoke(
+        app, ["audit", str(played.folders.root), "--reading-key", str(played.auditor)]
+    )
+    assert isinstance(result.exception, AuditIncomplete)
+    assert result.exception.unread == (ROUNDS - 1) * (SITES + 1)
+
+
+def test_gateway_lets_in_who_the_run_names(played: Played) -> None:
+    folders = played.folders
+    with open_run(folders.root) as opened:
+        grants = Grants(opened.chain, opened.file.grants or "")
+        gateway = Gateway(local_vault("store", folders.root), grants, time.time).app()
+        with served(gateway) as where:
+
+            def rounds(account: Path | None, reading: Path | None) -> int:
+                key = None if account is None else read_key(account)
+                vault = GatewayVault(where, grants.domain, key, time.time)
+                read = None if reading is None else read_reading_key(reading)
+                store = ConfidentialStore(vault, opened.contract, grants, opened.study, read)
+                with closing(store):
+                    return len(list(StudyAudit(opened.contract, opened.study, store).rounds()))
+
+            assert rounds(folders.root / "sponsor.key", played.sponsor) == ROUNDS
+            # Revoked: nothing more, of what was readable before neither.
+            for account in (folders.auditor / AUDITOR_KEY, None):
+                with pytest.raises(NotGranted):
+                    rounds(account, played.auditor)
+
+
+def test_claims_need_no_grant(played: Played, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(played.folders.root, tmp_path / "run"))
+    shutil.rmtree(folder / "auditor")
+    (folder / SPONSOR_READING_KEY).unlink()
+    (folder / "coordinator" / READING_KEY).unlink()
+    result = CliRunner().invoke(app, ["claim", str(folder)])
+    assert result.exit_code == 0, result.exception
+    assert result.output.count(": paid ") == SITES
 
 
 @pytest.fixture
-def network(tmp_path: Path) -> Iterator[Network]:
-    with prepared(SCENARIO, tmp_path / "network") as made:
-        yield made
-        close_sites()
+def explored(played: Played, tmp_path: Path) -> Iterator[str]:
+    """The explorer without a key."""
+    with run_source(played.folders.root) as source:
+        indexer = Indexer(source, tmp_path / "index.sqlite")
+        indexer.catch_up()
+        indexer.close()
+        reader = Reader(tmp_path / "index.sqlite")
+        try:
+            with served(create_app(Explorer(reader, source, time.time))) as where:
+                yield where
+        finally:
+            reader.close()
 
 
-@pytest.mark.slow
-def test_coordinator_that_dies_goes_on_in_a_confidential_store(
-    network: Network, tmp_path: Path
+def test_explorer_without_a_grant_shows_rounds_and_says_what_is_encrypted(
+    played: Played, explored: str
 ) -> None:
-    sponsor, coordinator = network.keys.sponsor, network.keys.coordinator
-    grants = Grants.deploy(network.contract, sponsor)
-    folder = network.folders.coordinator
-    reading = write_new_reading_key(folder / "reading.key")
-    grants.grant(sponsor, network.study, coordinator.address, reading.public)
-    plain = FolderStore(network.folders.store)
-    before = set(plain.cids())
-    address = f"confidential:../store#grants={grants.address}&key=reading.key"
-    path = folder / COORDINATOR_FILE
-    text = path.read_text()
-    assert '"../store"' in text
-    path.write_text(text.replace('"../store"', f'"{address}"'))
+    study = read_network(played.folders.root).study
+    with open_run(played.folders.root) as opened:
+        _, *rounds = vectors(opened)
+        with pytest.raises(ObjectSealed):
+            opened.store.get(rounds[0][-1])
+    model = rounds[0][-1]
+    with httpx.Client(base_url=explored, timeout=30) as client:
+        page = client.get(urls.round_page(study, 1))
+        assert page.status_code == 200
+        assert "missing" not in page.text
+        for path in (urls.content(model), urls.raw(model), f"/api/objects/{model}"):
+            answer = client.get(path)
+            assert answer.status_code == 403, path
+            assert "is encrypted" in answer.text
+            assert "sponsor for a grant" in answer.text
+        assert client.get(urls.evidence(study)).status_code == 403
 
-    coordinate_in(network, folder, until=1)
-    coordinate_in(network, folder)
 
-    rounds = network.params.rounds
-    undisturbed = run(SCENARIO, tmp_path / "plain")
-    assert models(network) == [one["model"] for one in undisturbed.rounds]
-    sealed = [cid for cid in plain.cids() if cid not in before and is_sealed(plain.get(cid))]
-    # A model a round, and an update of each site; the first model is in the specification.
-    assert len(sealed) == rounds * (len(network.parties) + 1)
-    store = open_study_store(address, folder, network.contract, network.study)
-    assert len(list(StudyAudit(network.contract, network.study, store).rounds())) == rounds
-    public = f"confidential:../store#grants={grants.address}"
-    blind = open_study_store(public, folder, network.contract, network.study)
-    with pytest.raises(ObjectSealed):
-        list(StudyAudit(network.contract, network.study, blind).rounds())
+def test_browser_checks_what_is_public_and_names_what_is_not(played: Played, explored: str) -> None:
+    study = read_network(played.folders.root).study
+    with launched() as browser:
+        page = browser.new_page()
+        page.set_default_timeout(15_000)
+        page.goto(explored + urls.round_page(study, 1))
+        checked = pressed(page, "check")
+        assert checked.startswith("✓ All "), checked
+        left = page.locator("#check-result li.skipped").all_inner_texts()
+        assert any("encrypted, and this explorer has no key" in one for one in left)
+        assert "updates and models are encrypted" in pressed(page, "replay")
+        assert page.locator("#replay-result li.fails").count() == 0
+
+
+def pressed(page: Page, button: str) -> str:
+    page.locator(f"#{button}").click()
+    page.locator(f"#{button}:not([disabled])").wait_for()
+    return page.locator(f"#{button}-result .verdict").inner_text()
+
+
+def test_export_needs_the_key_and_then_proves_everything(played: Played, tmp_path: Path) -> None:
+    archive = tmp_path / "evidence.zip"
+    words = ["export", str(played.folders.root), "-o", str(archive)]
+    words += ["--index", str(tmp_path / "export.sqlite")]
+    assert isinstance(CliRunner().invoke(app, words).exception, ObjectSealed)
+    assert not archive.exists()
+    result = CliRunner().invoke(app, [*words, "--reading-key", str(played.sponsor)])
+    assert result.exit_code == 0, result.exception
+    assert "All holds." in CliRunner().invoke(app, ["audit", str(archive)]).output
+
+
+def test_reading_key_for_a_plain_run_is_refused(tmp_path: Path, played: Played) -> None:
+    run(small_scenario(study={"rounds": 1}), tmp_path / "plain")
+    words = ["audit", str(tmp_path / "plain"), "--reading-key", str(played.sponsor)]
+    assert isinstance(CliRunner().invoke(app, words).exception, ScenarioError)
+    assert CliRunner().invoke(app, ["audit", "0x12", *words[2:]]).exit_code == 2
+
+
+def test_coordinator_that_dies_is_followed_by_itself_and_a_standby(tmp_path: Path) -> None:
+    with prepared(SCENARIO, tmp_path / "network", standbys=1, confidential=True) as network:
+        try:
+            first, second = network.folders.coordinator, network.folders.standby(1)
+            coordinate_in(network, first, until=1)
+            coordinate_in(network, first, until=2)
+            network.contract.chain.advance(ROUND_SECONDS + GRACE_SECONDS)
+            coordinate_in(network, second, standby=True)
+        finally:
+            close_sites()
+        undisturbed = run(SCENARIO, tmp_path / "plain")
+        assert models(network) == [one["model"] for one in undisturbed.rounds]
+        with network.store() as store:
+            audit = StudyAudit(network.contract, network.study, store)
+            assert len(list(audit.rounds())) == network.params.rounds
+
+
+@pytest.mark.timeout(600)
+def test_processes_with_an_encrypted_store_give_the_same_models(tmp_path: Path) -> None:
+    scenario, text = load_scenario("demo")
+    scenario = with_changes(scenario, sites=2, rounds=1, seed=None)
+    told: list[tuple[str, str]] = []
+    stopped = threading.Event()
+    network = LiveNetwork(
+        tmp_path / "live", lambda *words: told.append(words), lambda: datetime.now(UTC), stopped
+    )
+    limit = threading.Timer(500, stopped.set)
+    limit.start()
+    try:
+        results = network.run(scenario, text, None, confidential=True)
+    finally:
+        limit.cancel()
+    assert results is not None, told[-40:]
+    alone = simulate(scenario, text, tmp_path / "alone")
+    assert [one["model"] for one in results.rounds] == [one["model"] for one in alone.rounds]
+    folders = Folders(network.folder)
+    words = ["audit", str(network.folder)]
+    assert isinstance(CliRunner().invoke(app, words).exception, AuditIncomplete)
+    for folder in (folders.auditor, folders.coordinator):
+        key = ["--reading-key", str(folder / READING_KEY)]
+        result = CliRunner().invoke(app, [*words, *key])
+        assert result.exit_code == 0, result.exception
+        assert "All holds." in result.output

@@ -39,7 +39,8 @@ button?.addEventListener("click", () => {
   source.addEventListener("progress", (message) => set("busy", JSON.parse(message.data).words));
   source.addEventListener("done", (message) => {
     const { holds, words } = JSON.parse(message.data);
-    set(holds ? "holds" : "fails", (holds ? "✓ " : "✗ ") + words);
+    if (holds === null) set("busy", "– " + words); // neither: something is encrypted
+    else set(holds ? "holds" : "fails", (holds ? "✓ " : "✗ ") + words);
     end();
   });
   source.addEventListener("error", () => {

@@ -60,6 +60,11 @@ async function download(url) {
   return new Uint8Array(await answer.arrayBuffer());
 }
 
+/** Whether an object is encrypted, and the server has no key to it. */
+async function isSealed(url) {
+  return (await fetch(url, { method: "HEAD" })).status === 403;
+}
+
 const object = (source, cid) => `${source.objects}${encodeURIComponent(cid)}/raw`;
 
 /** Recompute a round from the bytes at `source.bytes`; objects are below `source.objects`. */
@@ -169,6 +174,10 @@ async function checkVectors(checks, source, closing, previous, manifest) {
   });
   if (size > VECTOR_BYTES_MAX || size * (count + 2) > DOWNLOAD_BYTES_MAX) {
     checks.skipped("updates and models", `${(size / 1e6).toFixed(1)} MB each are too much for a page; “Replay the round” reads them`);
+    return;
+  }
+  if (await isSealed(object(source, manifest.model.cid))) {
+    checks.skipped("updates and models", "they are encrypted, and this explorer has no key to them");
     return;
   }
   const updates = [];
