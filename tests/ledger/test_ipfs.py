@@ -1,6 +1,7 @@
 """The store in an IPFS daemon: against what a real one answered, and against one that lies.
 
-With WARDROUND_IPFS=ipfs://127.0.0.1:PORT the first half also runs against a real daemon.
+The first half also runs against a real daemon: WARDROUND_IPFS=ipfs://127.0.0.1:PORT names one that
+runs; else one is started where `tests.ledger.ipfs_daemon` finds it installed.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from ledger.store.ipfs import IpfsStore
 from protocol.cid import cid_of
 from protocol.errors import Malformed, Retryable
 from tests.ledger.ipfs_contract import MISSING, SIZES, Answer, Recorded, content, serving
+from tests.ledger.ipfs_daemon import Daemon
 
 pytestmark = pytest.mark.filterwarnings("ignore:The 'strict' parameter:FutureWarning")
 
@@ -33,6 +35,17 @@ pytestmark = pytest.mark.filterwarnings("ignore:The 'strict' parameter:FutureWar
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ipfs, "FIRST_PAUSE_SECONDS", 0.01)
+
+
+@pytest.fixture(scope="module")
+def daemon_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    url = os.environ.get("WARDROUND_IPFS")
+    if url is not None:
+        yield url
+        return
+    daemon = Daemon(tmp_path_factory.mktemp("ipfs") / "daemon")
+    yield daemon.url
+    daemon.kill()
 
 
 @pytest.fixture(params=["recorded", "real"])
@@ -43,10 +56,7 @@ def store(request: pytest.FixtureRequest) -> Iterator[IpfsStore]:
             yield opened
             opened.close()
         return
-    url = os.environ.get("WARDROUND_IPFS")
-    if url is None:
-        pytest.skip("WARDROUND_IPFS names no daemon")
-    real = open_store(url)
+    real = open_store(request.getfixturevalue("daemon_url"))
     assert isinstance(real, IpfsStore)
     yield real
     real.close()
