@@ -129,7 +129,7 @@ def _play(
             director = Director(stand, draw, fill, lambda: _damaged(root / "store", draw), say)
             try:
                 director.perform(disturbances)
-                verdict = judge(_subject(stand), expected)
+                verdict = judge(subject_of(stand), expected)
             except NotRecovered as error:
                 # The worst that there is to report, and what came before still counts.
                 verdict = Verdict(broken=[str(error)])
@@ -142,7 +142,8 @@ def _play(
     return Leg(director.course, verdict, time.monotonic() - started)
 
 
-def _subject(stand: Stand) -> Subject:
+def subject_of(stand: Stand) -> Subject:
+    """What `judge` looks at of a stand whose study is over."""
     network = stand.network
     return Subject(
         network.contract,
