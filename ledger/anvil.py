@@ -25,6 +25,10 @@ _POLL_SECONDS = 0.02
 _FOLDER_PREFIX = "wardround-anvil-"
 _LISTENING = "Listening on "
 _FIRST_BASE_FEE_WEI = 10**9
+#: Runs a command beside a watcher that ends when our end of its input is closed, be it because we
+#: were killed, and ends the whole process group with it: so anvil never outlives its owner. A
+#: group's number is not given anew while the watcher is in it, so nobody else is hit.
+_WATCHED = 'exec 3<&0 </dev/null; { read -r _ <&3; kill -9 0; } & exec 3<&-; exec "$@"'
 
 
 def find_anvil(environment: Mapping[str, str] = os.environ) -> Path:
@@ -55,9 +59,9 @@ def find_anvil(environment: Mapping[str, str] = os.environ) -> Path:
 class Lease:
     """A locked file that an anvil holds as long as it lives, so that none is left behind.
 
-    A process that is killed leaves its anvil running. The lock of the file goes to both, so
-    whoever takes the lease next finds it held, and ends the process whose number is in the file:
-    no other process can hold this lock.
+    A process that is killed leaves its anvil running for a moment. The lock of the file goes to
+    both, so whoever takes the lease next finds it held, and ends the process whose number is in the
+    file: no other process can hold this lock.
     """
 
     def __init__(self, path: Path) -> None:
@@ -136,16 +140,18 @@ class Anvil:
         self._folder = Path(tempfile.mkdtemp(prefix=_FOLDER_PREFIX))
         (self._folder / "genesis.json").write_text(json.dumps(_genesis_file(genesis)))
         self._output = self._folder / "output.txt"
-        with self._output.open("wb") as output:
+        watched, self._lifeline = os.pipe()
+        with self._output.open("wb") as output, os.fdopen(watched) as lifeline:
             self._process = subprocess.Popen(
                 [
+                    *("/bin/sh", "-c", _WATCHED, "sh"),
                     *(() if lease is None else lease.command(self._folder)),
                     str(binary),
                     *("--host", "127.0.0.1", "--port", "0", "--ipc", str(self._folder / "ipc")),
                     *("--init", str(self._folder / "genesis.json"), "--accounts", "0"),
                     *("--hardfork", "prague", "--order", "fifo", "--no-cors"),
                 ],
-                stdin=subprocess.DEVNULL,
+                stdin=lifeline,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 # Ctrl-C goes to us alone: we stop anvil when we are done with it.
@@ -182,6 +188,9 @@ class Anvil:
             except subprocess.TimeoutExpired:
                 os.killpg(self._process.pid, signal.SIGKILL)
                 self._process.wait()
+        if self._lifeline >= 0:
+            os.close(self._lifeline)
+            self._lifeline = -1
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def __enter__(self) -> Anvil:

@@ -1,0 +1,281 @@
+"""Silence between hosts in the middle of a round; and what of a coordinator others can reach."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from coordinator.home import CoordinatorHome
+from coordinator.settings import COORDINATOR_FILE
+from ledger.anvil import find_anvil
+from ledger.chain import Chain, connected
+from ledger.folders import Folders
+from protocol.identifiers import SiteAddress
+from simulations.chaos.play import undisturbed
+from simulations.chaos.promises import Subject, Verdict, judge
+from simulations.live.layout import make_parties, password_file
+from simulations.network import Network, new_folder, new_keys, prepare
+from simulations.scenario import Scenario
+from tests.integration.hosts import Internet, why_not
+from tests.integration.networks import CHAIN_ID, FEATURES, small_scenario
+from transport.certificates import issue_server
+from transport.supervision import Program, Supervisor, module_command
+
+COORDINATOR, CHAIN = "coordinator", "chain"
+#: Hosts of the two sites, in their order.
+SITES = ("hospital", "clinic")
+ROUNDS = 8
+CUT_SECONDS = 15.0
+#: A round takes some four seconds, on a machine that others use too rather ten.
+RECOVERED_SECONDS = 30.0
+_RPC_PORT = 8545
+_LOOK_SECONDS = 0.05
+_ETHER = 10**18
+_CLOSED = r"^\S+ round \d+ of \d+ closed"
+
+_reason = why_not()
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(600),
+    pytest.mark.skipif(_reason is not None, reason=str(_reason)),
+]
+
+
+@dataclass
+class Spread:
+    """A network whose parties are on hosts of their own.
+
+    Attributes:
+        folder: of everything.
+        internet: the hosts.
+        heard: when who said what.
+    """
+
+    folder: Path
+    internet: Internet
+    heard: list[tuple[float, str, str]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.supervisor = Supervisor(lambda words: self.tell("supervisor", words))
+
+    def tell(self, who: str, words: str) -> None:
+        self.heard.append((time.monotonic(), who, words))
+
+    def start(self, host: str, command: list[str], *, once: bool = False) -> None:
+        """Keep a command running on a host, which gives its name."""
+        on, log = self.internet.on(host, command), self.folder / "logs" / f"{host}.log"
+        program = Program(host, lambda: on, log, lambda line: self.tell(host, line), once=once)
+        self.supervisor.start(program)
+
+    def wait(self, until: Callable[[], bool], what: str, seconds: float = 240.0) -> None:
+        """Wait until something is so, and keep everything running."""
+        deadline = time.monotonic() + seconds
+        while not until():
+            assert time.monotonic() < deadline, f"{what}: {self.heard[-30:]}"
+            self.supervisor.look()
+            time.sleep(_LOOK_SECONDS)
+
+    def wait_for(self, who: str, pattern: str, since: float | None = None) -> float:
+        """Wait until somebody says something after a moment, or from now on; when."""
+        moment = time.monotonic() if since is None else since
+        found: list[float] = []
+
+        def said() -> bool:
+            for at, name, words in list(self.heard):
+                if name == who and at > moment and re.search(pattern, words):
+                    found.append(at)
+            return bool(found)
+
+        self.wait(said, f"{who} was to say {pattern!r}")
+        return found[0]
+
+    def silence(self, one: str, other: str) -> float:
+        """Cut two hosts off from each other, mend it, and measure how long a round then takes."""
+        self.internet.cut(one, other)
+        self.tell("router", f"drops everything between {one} and {other}")
+        end = time.monotonic() + CUT_SECONDS
+        self.wait(lambda: time.monotonic() > end, "the cut")
+        assert not self._said(COORDINATOR, _CLOSED, end - CUT_SECONDS + 1), "the cut did nothing"
+        self.internet.mend(one, other)
+        mended = time.monotonic()
+        self.tell("router", f"lets {one} and {other} talk again")
+        return self.wait_for(COORDINATOR, _CLOSED, mended) - mended
+
+    def _said(self, who: str, pattern: str, since: float) -> bool:
+        return any(
+            name == who and at > since and re.search(pattern, words)
+            for at, name, words in self.heard
+        )
+
+
+class Reached(NamedTuple):
+    """Ports of the coordinator's host that take a connection: from a site's host, from itself."""
+
+    from_hospital: set[int]
+    from_itself: set[int]
+
+
+@dataclass(frozen=True)
+class Partitioned:
+    """A study in which hosts were cut off from each other, and what came of it.
+
+    Attributes:
+        door: the port that sites are told of.
+        recovery_seconds: from each mending to the next closed round, by who was cut off.
+    """
+
+    verdict: Verdict
+    reached: Reached
+    door: int
+    recovery_seconds: dict[tuple[str, str], float]
+
+
+@pytest.fixture(scope="module")
+def partitioned(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Partitioned]:
+    folder = tmp_path_factory.mktemp("partition")
+    arguments = {"sites": len(SITES), "rows": 40, "test_rows": 20, "features": FEATURES}
+    scenario = small_scenario(study={"rounds": ROUNDS}, data={"arguments": arguments})
+    expected = undisturbed(scenario, folder / "undisturbed")
+    with Internet([COORDINATOR, *SITES, CHAIN]) as internet:
+        spread = Spread(folder / "network", internet)
+        try:
+            with chain_of(spread) as chain:
+                network, door = laid_out(spread, scenario, chain)
+                start_parties(spread, network)
+                spread.wait_for(COORDINATOR, _CLOSED)
+                reached = reached_of(internet)
+                recovery = disturbed(spread)
+                spread.wait(lambda: spread.supervisor.ended(COORDINATOR), "the study was to end")
+                yield Partitioned(judge(subject_of(network), expected), reached, door, recovery)
+        finally:
+            spread.supervisor.stop()
+            for at, who, words in (one for one in spread.heard if one[1] != CHAIN):
+                print(f"{at - spread.heard[0][0]:7.2f} {who:>12}  {words}")
+
+
+@contextmanager
+def chain_of(spread: Spread) -> Iterator[Chain]:
+    """A chain on its own host; we ask it over a local socket, which no cut reaches."""
+    new_folder(spread.folder)
+    (spread.folder / "logs").mkdir()
+    # The path of a local socket may have some 100 bytes only.
+    socket = Path("/tmp") / f"{spread.internet.name}.ipc"
+    where = ["--host", "0.0.0.0", "--port", str(_RPC_PORT), "--ipc", str(socket)]
+    what = ["--chain-id", str(CHAIN_ID), "--accounts", "0", "--hardfork", "prague"]
+    spread.start(CHAIN, [str(find_anvil()), *where, *what])
+    spread.wait_for(CHAIN, "Listening on", 0)
+    try:
+        with connected(f"ipc://{socket}", CHAIN_ID) as chain:
+            yield chain
+    finally:
+        socket.unlink(missing_ok=True)
+
+
+def laid_out(spread: Spread, scenario: Scenario, chain: Chain) -> tuple[Network, int]:
+    """Prepare the study, and let everybody know the others by their hosts' addresses."""
+    folders, internet = Folders(spread.folder), spread.internet
+    keys = new_keys(folders)
+    for address in keys.addresses:
+        chain.rpc("anvil_setBalance", address, hex(10_000 * _ETHER))
+    network = prepare(scenario, folders, keys, chain, data_dir=None, retry_seconds=120)
+    now = datetime.now(UTC)
+    local = make_parties(network, now, lambda words: None)
+    here = internet.address(COORDINATOR)
+    issue_server(CoordinatorHome(folders.coordinator).tls, [here, "127.0.0.1"], now)
+    files = [folders.coordinator / COORDINATOR_FILE]
+    files += [folders.sites / party.name / "site.toml" for party in network.parties]
+    for path in files:
+        text = path.read_text("utf-8")
+        text = text.replace(chain.url, f"http://{internet.address(CHAIN)}:{_RPC_PORT}")
+        text = text.replace(str(local), f"{here}:{local.port}")
+        # On every address of the host, so that what is not reached is not open.
+        text = text.replace(f'host = "{local.host}"', 'host = "0.0.0.0"')
+        text = text.replace(f'names = ["{local.host}"]', f'names = ["{here}"]')
+        path.write_text(text, "utf-8")
+    return network, local.port
+
+
+def start_parties(spread: Spread, network: Network) -> None:
+    folders = network.folders
+    command = module_command("wardround", "coordinator", "run", str(folders.coordinator))
+    spread.start(COORDINATOR, command, once=True)
+    for host, party in zip(SITES, network.parties, strict=True):
+        home, password = folders.sites / party.name, password_file(folders.root, party.name)
+        words = ("site", "run", str(home), "--password-file", str(password))
+        spread.start(host, module_command("wardround", *words))
+
+
+def disturbed(spread: Spread) -> dict[tuple[str, str], float]:
+    """Cut each of the three kinds of connection in the middle of a round; seconds to recover."""
+    found = {}
+    spread.wait_for(SITES[0], "asks to train")
+    found[SITES[0], COORDINATOR] = spread.silence(SITES[0], COORDINATOR)
+    spread.wait_for(SITES[0], "signed round")
+    found[COORDINATOR, CHAIN] = spread.silence(COORDINATOR, CHAIN)
+    spread.wait_for(SITES[0], "asks to train")
+    found[SITES[0], CHAIN] = spread.silence(SITES[0], CHAIN)
+    return found
+
+
+_SCAN = """
+import socket, sys
+for port in range(1, 65536):
+    with socket.socket() as one:
+        one.settimeout(5)
+        if one.connect_ex((sys.argv[1], port)) == 0:
+            print(port)
+"""
+
+
+def reached_of(internet: Internet) -> Reached:
+    """Try every port of the coordinator's host, from a site's host and from that host itself."""
+
+    def ports(host: str, address: str) -> set[int]:
+        command = internet.on(host, [sys.executable, "-c", _SCAN, address])
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
+        return set(map(int, done.stdout.split()))
+
+    here = internet.address(COORDINATOR)
+    return Reached(ports(SITES[0], here), ports(COORDINATOR, "127.0.0.1"))
+
+
+def subject_of(network: Network) -> Subject:
+    return Subject(
+        network.contract,
+        network.study,
+        {party.name: SiteAddress(party.account.address) for party in network.parties},
+        network.keys.sponsor,
+        [network.folders.sites / party.name for party in network.parties],
+        str(network.folders.store),
+    )
+
+
+def test_study_goes_on_with_the_models_of_an_undisturbed_one(partitioned: Partitioned) -> None:
+    verdict = partitioned.verdict
+    assert verdict.broken == []
+    assert verdict.rounds == verdict.roots_equal == verdict.audited == ROUNDS
+    assert verdict.signatures == len(SITES) * ROUNDS
+    assert (verdict.double_signatures, verdict.double_closes, verdict.lost_rewards) == (0, 0, 0)
+
+
+def test_silence_that_ends_is_over_soon(partitioned: Partitioned) -> None:
+    print(partitioned.recovery_seconds)
+    assert len(partitioned.recovery_seconds) == 3
+    assert max(partitioned.recovery_seconds.values()) < RECOVERED_SECONDS
+
+
+def test_only_the_door_answers_another_host(partitioned: Partitioned) -> None:
+    from_hospital, from_itself = partitioned.reached
+    assert from_hospital == {partitioned.door}
+    # The SuperLink with its control interface is there, on the host itself.
+    assert from_itself > {partitioned.door}
