@@ -123,7 +123,7 @@ class Tenure:
             SeatLost: it may never act.
             WardroundError: whatever `work` raises, unless waiting may help.
         """
-        has_worked, waited_for, head = False, "", 0
+        has_worked, waited_for, head, begun = False, "", 0, 0
         trouble: _Trouble | None = None
         while True:
             try:
@@ -135,6 +135,9 @@ class Tenure:
                     return
                 if turn.stance is Stance.WORK:
                     has_worked, waited_for = True, ""
+                    if state.head != begun:
+                        begun = state.head
+                        self.say(f"going on with round {begun} of {state.rounds}")
                     work()
                 elif not self.standby and not has_worked:
                     raise StoodDown(state.coordinator, state.head)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -18,6 +20,7 @@ from client.client_app import app as _site_app  # noqa: F401  loaded here, once 
 from client.guard.run import run_guard
 from coordinator.server_app import coordinate
 from ledger.durable_anvil import DurableAnvil
+from ledger.errors import ChainError
 from ledger.evm import Genesis
 from simulations.chaos.sites import RemoteSites, serve_site
 from simulations.engines import run_in_process
@@ -29,7 +32,7 @@ def coordinator_body(folder: Path, site_ports: Sequence[int]) -> None:
 
     @server_app.main()
     def main(grid: Grid, context: Context) -> None:
-        coordinate(folder, grid, lambda summary: None, standby=True, say=_say)
+        coordinate(folder, grid, _tell, standby=True, say=_say)
 
     run_in_process(
         server_app, RemoteSites(site_ports), [{} for _ in site_ports], {}, workers=len(site_ports)
@@ -47,10 +50,27 @@ def guard_body(home: Path, password: str) -> None:
     run_guard(home, password, lambda: int(time.time()), _say, _say)
 
 
-def chain_body(folder: Path, genesis: Genesis, port: int) -> None:
-    """Be a development chain, until ended."""
-    with DurableAnvil(folder, genesis, port=port):
-        signal.sigwait({signal.SIGTERM})
+def chain_body(folder: Path, genesis: Genesis, port: int, block_seconds: float = 0.0) -> None:
+    """Be a development chain, until ended.
+
+    Args:
+        folder: of its journal.
+        genesis: what it starts from.
+        port: where it listens.
+        block_seconds: also mine a block so often, for confirmations; 0 for blocks with
+            transactions in them only.
+    """
+    with DurableAnvil(folder, genesis, port=port) as durable:
+        if not block_seconds:
+            signal.sigwait({signal.SIGTERM})
+            return
+        while signal.sigtimedwait({signal.SIGTERM}, block_seconds) is None:
+            with suppress(ChainError):
+                durable.chain.rpc("evm_mine")
+
+
+def _tell(summary: dict[str, Any]) -> None:
+    _say(f"round {summary['round']} is closed; {summary['wall_seconds']:.3f} s")
 
 
 def _say(words: str) -> None:

@@ -38,6 +38,9 @@ def chaos(
         Literal["fast", "flower"],
         typer.Option(help="fast: sockets of ours. flower: SuperLink, SuperNodes, TLS; slow."),
     ] = "fast",
+    confirmations: Annotated[
+        int, typer.Option(min=0, max=64, help="Blocks that everybody waits for. Of the fast one.")
+    ] = 0,
     out: Annotated[Path, typer.Option(help="A new folder: studies, logs, report.")] = Path(
         "runs/chaos"
     ),
@@ -52,6 +55,8 @@ def chaos(
     Examples:
       wardround network chaos --kills 20 --seed 7
 
+      wardround network chaos --kills 20 --confirmations 3
+
       wardround network chaos --engine flower --kills 5
     """
     # PyTorch and Flower take seconds to import, and only this command needs them here.
@@ -60,8 +65,11 @@ def chaos(
     from simulations.chaos.report import Leg, Setting, broken, report
     from simulations.chaos.report import kills as count
 
+    if engine == "flower" and confirmations:
+        raise typer.BadParameter("only the fast engine's blocks come by themselves")
     _start(out)
     more = "" if engine == "fast" else f" --engine {engine}"
+    more += f" --confirmations {confirmations}" if confirmations else ""
     setting = Setting(
         command=f"wardround network chaos --kills {kills} --seed {seed}{more}",
         engine=_FAST if engine == "fast" else _FLOWER,
@@ -77,7 +85,7 @@ def chaos(
 
     legs: list[Leg] = []
     one = [live.play_live(out, kills, seed, say)] if engine == "flower" else None
-    for leg in one or play(out, kills, seed, say):
+    for leg in one or play(out, kills, seed, say, confirmations=confirmations):
         legs.append(leg)
         (out / "report.md").write_text(report(setting, legs), encoding="utf-8")
     _out.print(report(setting, legs), markup=False)

@@ -74,7 +74,12 @@ def undisturbed(scenario: Scenario, folder: Path) -> Expected:
 
 
 def play(
-    folder: Path, kills: int, seed: int, say: Say, epochs: int = LOCAL_EPOCHS
+    folder: Path,
+    kills: int,
+    seed: int,
+    say: Say,
+    epochs: int = LOCAL_EPOCHS,
+    confirmations: int = 0,
 ) -> Iterator[Leg]:
     """Disturb as many studies as it takes, and yield each when it is over.
 
@@ -84,6 +89,7 @@ def play(
         seed: of everything that is drawn.
         say: told what happens.
         epochs: of each site's training in each round.
+        confirmations: that everybody waits for.
     """
     folder.mkdir(parents=True)
     disturbances = plan(kills, seed)
@@ -95,7 +101,8 @@ def play(
     for number, leg in enumerate(legs, 1):
         say(f"study {number} of {len(legs)}: {len(leg)} disturbances in {rounds} rounds")
         draw = random.Random(f"{seed}/{number}")  # noqa: S311  repeatable on purpose
-        yield _play(folder / f"study-{number}", leg, scenario, expected, draw, say)
+        root = folder / f"study-{number}"
+        yield _play(root, leg, scenario, expected, draw, say, confirmations)
 
 
 def _legs(disturbances: list[Disturbance]) -> Iterator[list[Disturbance]]:
@@ -120,10 +127,11 @@ def _play(
     expected: Expected,
     draw: random.Random,
     say: Say,
+    confirmations: int,
 ) -> Leg:
     started = time.monotonic()
     with _small_disk(root.with_name(f"{root.name}-disk")) as disk:
-        stand = stand_up(scenario, root, STANDBYS, disk)
+        stand = stand_up(scenario, root, STANDBYS, disk, confirmations)
         try:
             fill = None if disk is None else lambda: _filled(disk)
             director = Director(stand, draw, fill, lambda: _damaged(root / "store", draw), say)

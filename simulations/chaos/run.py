@@ -197,8 +197,10 @@ class Director:
         self._sleep_into_round()
         started = time.monotonic()
         if one is Trouble.REORGANISATION:
+            # As deep as nothing has been acted upon yet, or just deeper.
+            depth = max(1, stand.confirmations)
             with suppress(RpcRefused):
-                stand.ask(lambda: stand.chain.rpc("anvil_reorg", 1, []))
+                stand.ask(lambda: stand.chain.rpc("anvil_reorg", depth, []))
         elif one in (Trouble.CUT, Trouble.DELAY):
             name = self.draw.choice(sorted(stand.links))
             link = stand.links[name]

@@ -37,6 +37,8 @@ _ASK_SECONDS = 60.0
 #: Folder of the store's second copy.
 SECOND_COPY = "store-copy"
 _PASSWORD = "chaos"  # noqa: S105  of keys that are worth nothing
+#: Of a chain whose blocks are to confirm what is below them.
+_BLOCK_SECONDS = 0.5
 #: How long the coordinator asks a site again that is away: longer than anything is away here.
 _RETRY_SECONDS = 120
 
@@ -54,6 +56,7 @@ class Stand:
         links: by name.
         coordinators: actors by their coordinator's address.
         store: address of the content store, which has two copies.
+        confirmations: that everybody waits for.
     """
 
     network: Network
@@ -63,6 +66,7 @@ class Stand:
     links: dict[str, Link] = field(default_factory=dict)
     coordinators: dict[str, Actor] = field(default_factory=dict)
     store: str = ""
+    confirmations: int = 0
     sites: list[Actor] = field(default_factory=list)
     guards: list[Actor] = field(default_factory=list)
 
@@ -101,6 +105,10 @@ class Stand:
         """Of the sites, in their order."""
         return [home_of(self.network, party) for party in self.network.parties]
 
+    def endpoint(self, port: int) -> str:
+        """The chain at a port, as settings name it."""
+        return f"http://127.0.0.1:{port}#confirmations={self.confirmations}"
+
     def close(self) -> None:
         """End every process and every link."""
         self.troupe.stop()
@@ -114,7 +122,13 @@ def home_of(network: Network, party: Party) -> Path:
     return network.folders.root / "homes" / party.name
 
 
-def stand_up(scenario: Scenario, root: Path, standbys: int = 1, store: Path | None = None) -> Stand:
+def stand_up(
+    scenario: Scenario,
+    root: Path,
+    standbys: int = 1,
+    store: Path | None = None,
+    confirmations: int = 0,
+) -> Stand:
     """Prepare a study and start its processes.
 
     Args:
@@ -122,6 +136,7 @@ def stand_up(scenario: Scenario, root: Path, standbys: int = 1, store: Path | No
         root: a new folder.
         standbys: coordinators beside the first.
         store: where objects go, instead of the folder's own store.
+        confirmations: that coordinators and sites wait for; blocks then come by themselves.
     """
     folders = new_folder(root)
     (root / "logs").mkdir()
@@ -132,13 +147,13 @@ def stand_up(scenario: Scenario, root: Path, standbys: int = 1, store: Path | No
     genesis = Genesis(DEV_CHAIN_ID, int(time.time()), balances)
     troupe = Troupe()
     port = _free_port()
-    troupe.add(
-        Actor("chain", chain_body, (root / "chain", genesis, port), root / "logs" / "chain.log")
-    )
+    pace = _BLOCK_SECONDS if confirmations else 0.0
+    body = (root / "chain", genesis, port, pace)
+    troupe.add(Actor("chain", chain_body, body, root / "logs" / "chain.log"))
     try:
         chain = _opened(f"http://127.0.0.1:{port}")
         network = prepare(scenario, folders, keys, chain, data_dir=None)
-        stand = Stand(network, troupe, chain, network.contract)
+        stand = Stand(network, troupe, chain, network.contract, confirmations=confirmations)
         second = root / SECOND_COPY
         shutil.copytree(folders.store.resolve(), second)
         stand.store = f"{folders.store.absolute().as_uri()},{second.absolute().as_uri()}"
@@ -155,7 +170,7 @@ def _start_sites(stand: Stand, chain_port: int) -> None:
     for party in network.parties:
         link = stand.links[f"{party.name} to chain"] = Link(chain_port)
         home = home_of(network, party)
-        _make_home(network, party, home, link.port)
+        _make_home(network, party, home, stand.endpoint(link.port))
         guard = Actor(f"{party.name}-guard", guard_body, (home, _PASSWORD), logs / "guards.log")
         port = _free_port()
         stand.links[f"coordinators to {party.name}"] = Link(port)
@@ -164,14 +179,14 @@ def _start_sites(stand: Stand, chain_port: int) -> None:
         stand.sites.append(stand.troupe.add(site))
 
 
-def _make_home(network: Network, party: Party, home: Path, chain_port: int) -> None:
+def _make_home(network: Network, party: Party, home: Path, endpoint: str) -> None:
     contract = network.contract
     text = "\n".join(
         [
             "[site]",
             f'name = "{party.name}"',
             "[chain]",
-            f'endpoints = ["http://127.0.0.1:{chain_port}"]',
+            f'endpoints = ["{endpoint}"]',
             f"chain_id = {contract.chain.chain_id}",
             f'contract = "{contract.address.lower()}"',
             "[policy]",
@@ -207,7 +222,7 @@ def _start_coordinators(stand: Stand, chain_port: int) -> None:
         link = stand.links[f"{folder.name} to chain"] = Link(chain_port)
         settings = folder / COORDINATOR_FILE
         text = settings.read_text("utf-8")
-        text = text.replace(f":{chain_port}", f":{link.port}")
+        text = text.replace(f"http://127.0.0.1:{chain_port}", stand.endpoint(link.port))
         text = text.replace('store = "../store"', f'store = "{stand.store}"')
         text = text.replace("retry_seconds = 0", f"retry_seconds = {_RETRY_SECONDS}")
         settings.write_text(text, "utf-8")
