@@ -9,7 +9,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -17,13 +17,16 @@ from typing import Any
 
 import httpx
 
+from coordinator.errors import StoodDown
 from coordinator.flower_control import Control, ControlFailed
 from coordinator.home import CoordinatorHome, EnrolmentBook
 from coordinator.settings import CoordinatorSettings, load_coordinator_settings
+from coordinator.standby import Stance, turn_of
 from coordinator.superlink import superlink_arguments, superlink_environment
 from ledger.application import application_digest, application_files
 from ledger.chain import connected
 from ledger.errors import ChainUnreachable
+from ledger.key_file import read_key
 from ledger.ward_round import WardRound
 from protocol.errors import StudyMismatch, WardroundError
 from protocol.identifiers import hex_of
@@ -66,6 +69,7 @@ class Service:
     now: Callable[[], datetime]
     stopped: threading.Event
     standby: bool = False
+    _address: str = ""
     _run_id: int | None = None
     _pause: float = _FIRST_PAUSE_SECONDS
     _not_before: float = 0.0
@@ -76,9 +80,13 @@ class Service:
         """Run the study to its end; False when stopped before.
 
         Raises:
-            WardroundError: settings, certificates, port, chain or study cannot be used.
+            StoodDown: another coordinator is active, and this one is no standby.
+            SeatLost: this coordinator may never act.
+            WardroundError: settings, key, certificates, port, chain or study cannot be used.
         """
         settings = load_coordinator_settings(self.home.root)
+        self._address = read_key(self.home.root / settings.coordinator.key_file).address
+        self.standby = self.standby or settings.coordinator.standby
         server = settings.require_server()
         for path in (self.home.authority, self.home.certificate):
             check_time(path, self.now(), "make another with `wardround coordinator renew`")
@@ -94,15 +102,24 @@ class Service:
 
     def _facts(self, settings: CoordinatorSettings) -> StudyFacts | None:
         """Ask the chain for the study, however long it is away; None when stopped."""
-        study = settings.study
         while True:
             try:
-                with connected(study.chain, study.chain_id) as chain:
-                    return WardRound(chain, study.contract).facts(settings.study_id)
+                with _opened(settings) as contract:
+                    # Before anything is started: a coordinator that may not act says so at once.
+                    self._check_turn(contract, settings)
+                    return contract.facts(settings.study_id)
             except ChainUnreachable as error:
                 self.say(f"{error} Trying again in {_CHAIN_PAUSE_SECONDS:g} s")
                 if self.stopped.wait(_CHAIN_PAUSE_SECONDS):
                     return None
+
+    def _check_turn(self, contract: WardRound, settings: CoordinatorSettings) -> None:
+        state = contract.study(settings.study_id)
+        seat = contract.seat(settings.study_id, self._address)
+        turn = turn_of(state, seat, self._address, self.now().timestamp())
+        waits = turn.stance in (Stance.WAIT, Stance.TAKE_OVER)
+        if waits and state.head > 0 and not self.standby:
+            raise StoodDown(state.coordinator, state.head)
 
     def _keep(self, settings: CoordinatorSettings, facts: StudyFacts) -> bool:
         server = settings.require_server()
@@ -118,7 +135,7 @@ class Service:
             self.say(f"sites reach this coordinator at port {server.port} of {server.names[0]}")
             while not self.stopped.wait(_LOOK_SECONDS):
                 supervisor.look()
-                over = self._step(supervisor, port, facts, bundle)
+                over = self._step(supervisor, port, settings, facts, bundle)
                 for line in said.news():
                     self.say(line.decode("utf-8", "replace"))
                 for words in rounds.news(facts.params.rounds):
@@ -133,14 +150,20 @@ class Service:
 
     def _end(self, settings: CoordinatorSettings) -> str:
         """Say why the run has ended by itself."""
-        study = settings.study
-        with connected(study.chain, study.chain_id) as chain:
-            state = WardRound(chain, study.contract).study(settings.study_id)
+        with _opened(settings) as contract:
+            state = contract.study(settings.study_id)
         if state.head > state.rounds:
             return "the study is finished"
         return f"coordinator {state.coordinator} is active: standing down"
 
-    def _step(self, supervisor: Supervisor, port: int, facts: StudyFacts, bundle: bytes) -> bool:
+    def _step(
+        self,
+        supervisor: Supervisor,
+        port: int,
+        settings: CoordinatorSettings,
+        facts: StudyFacts,
+        bundle: bytes,
+    ) -> bool:
         """Do what is next; True once the run is completed."""
         mark = supervisor.marks.get(SUPERLINK)
         if mark is None or not supervisor.is_running(SUPERLINK):
@@ -157,7 +180,7 @@ class Service:
                 self._ready_pid = mark.pid
             with Control(port, self.home.authority) as control:
                 self._register(control, facts)
-                return self._advance(control, bundle)
+                return self._advance(control, settings, bundle)
         except (PeerAway, ControlFailed) as error:
             self.say(str(error))
             return False
@@ -183,7 +206,7 @@ class Service:
         self.say(f"{count} of {len(members)} admitted sites have enrolled their node key")
         self._registered = state
 
-    def _advance(self, control: Control, bundle: bytes) -> bool:
+    def _advance(self, control: Control, settings: CoordinatorSettings, bundle: bytes) -> bool:
         if self._run_id is None:
             self._run_id = control.start_run(bundle)
             self.say("the study's application is submitted; waiting for the sites")
@@ -193,6 +216,9 @@ class Service:
             return False
         if status.sub_status == "completed":
             return True
+        # Its ServerApp may have failed because another coordinator is active: then it ends here.
+        with suppress(ChainUnreachable), _opened(settings) as contract:
+            self._check_turn(contract, settings)
         self.say(f"the run {status.sub_status}: {status.details or 'no reason given'}")
         self.say(f"going on where the chain stands in {self._pause:g} s")
         self._not_before = time.monotonic() + self._pause
@@ -266,6 +292,13 @@ def round_sentence(summary: dict[str, Any], rounds: int) -> str:
     if accuracy is not None:
         words += f", accuracy {accuracy:.4f}"
     return f"{words}, {summary['wall_seconds']:.1f} s"
+
+
+@contextmanager
+def _opened(settings: CoordinatorSettings) -> Iterator[WardRound]:
+    study = settings.study
+    with connected(study.chain, study.chain_id) as chain:
+        yield WardRound(chain, study.contract)
 
 
 def _check_code(facts: StudyFacts) -> None:

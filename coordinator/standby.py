@@ -27,6 +27,7 @@ _TOO_LATE = frozenset(
     {"WardRound_TooEarly", "WardRound_NotCoordinator", "WardRound_StudyOver", "WardRound_NotBonded"}
 )
 _NOBODY = "0x" + 40 * "0"
+_OPENING = "the sponsor to open the study"
 #: What a disk that is full or away says; it may be emptied, or come back.
 _DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS})
 _POLL_SECONDS = 2.0
@@ -139,6 +140,11 @@ class Tenure:
                         begun = state.head
                         self.say(f"going on with round {begun} of {state.rounds}")
                     work()
+                elif state.head == 0:
+                    if waited_for != _OPENING:
+                        waited_for = _OPENING
+                        self.say(f"waiting for {_OPENING}")
+                    self._wait_until(0)
                 elif not self.standby and not has_worked:
                     raise StoodDown(state.coordinator, state.head)
                 elif not self.standby:

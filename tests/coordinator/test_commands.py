@@ -15,6 +15,7 @@ import wardround
 from coordinator.home import CoordinatorHome
 from coordinator.session import Session
 from coordinator.settings import load_coordinator_settings
+from coordinator.standby import Tenure
 from ledger.embedded import EmbeddedChain
 from ledger.evm import Genesis
 from ledger.key_file import read_key
@@ -22,6 +23,7 @@ from ledger.store import open_store
 from ledger.study_token import StudyToken
 from ledger.ward_round import WardRound
 from protocol.identifiers import StudyId, bytes32
+from transport.certificates import free_port
 from transport.enrolment import ENROLMENT, enrol
 
 CHAIN_ID, ETHER = 31_337_002, 10**18
@@ -249,3 +251,61 @@ def test_renewed_certificate_is_the_authoritys(call: Call, place: Place, tmp_pat
     after.verify_directly_issued_by(authority)
     assert x509.load_pem_x509_certificate(home.authority.read_bytes()) == authority
     assert (after.not_valid_after_utc - after.not_valid_before_utc).days in (30, 31)
+
+
+def test_run_by_who_may_not_act_is_refused_before_anything_starts(
+    call: Call, place: Place, tmp_path: Path
+) -> None:
+    (second,) = re.findall(r"0x[0-9a-fA-F]{40}", call("study", "keygen", "second.key").good)
+    place.chain.transfer(read_key(tmp_path / "sponsor.key"), second, ETHER)
+    study = create(call, place, "--coordinator", second)
+    for folder, key in (("fl", "coordinator.key"), ("fl-b", "second.key"), ("fl-c", "sponsor.key")):
+        call(
+            *("coordinator", "init", folder, *place.on_chain, "--contract", study.contract),
+            *("--study", study.study, "--host", "127.0.0.1", "--key", key, "--port", free_port()),
+        )
+    assert "it is not listed" in call("coordinator", "run", "fl-c").error
+    assert "its bond is not posted" in call("coordinator", "run", "fl-b", "--standby").error
+    for folder in ("fl", "fl-b"):
+        assert "posted" in call("coordinator", "bond", folder).good
+    admit(call, place, study, "0x" + "ab" * 20)
+    on_contract = ["--contract", study.contract, "--key", "sponsor.key"]
+    call("study", "open", study.study, *place.on_chain, *on_contract)
+    refused = call("coordinator", "run", "fl-b").error
+    assert f"round 1 belongs to coordinator {place.coordinator}" in refused
+    (tmp_path / "fl-b" / "coordinator.key").unlink()
+    assert "coordinator.key" in call("coordinator", "run", "fl-b", "--standby").error
+    assert not any((tmp_path / "fl-b" / "logs").iterdir())
+
+
+def test_coordinator_that_comes_before_the_study_is_opened_waits_for_it(
+    call: Call, place: Place, tmp_path: Path
+) -> None:
+    study = create(call, place)
+    init(call, place, study, "--key", "coordinator.key")
+    call("coordinator", "bond", "fl")
+    admit(call, place, study, "0x" + "ab" * 20)
+    on_contract = ["--contract", study.contract, "--key", "sponsor.key"]
+    said: list[str] = []
+
+    def wait(seconds: float) -> None:
+        call("study", "open", study.study, *place.on_chain, *on_contract)
+
+    class Worked(Exception):
+        """It came to work."""
+
+    def work() -> None:
+        raise Worked
+
+    tenure = Tenure(
+        WardRound(place.chain, study.contract),
+        read_key(tmp_path / "coordinator.key"),
+        StudyId(bytes32(study.study, "study")),
+        standby=False,
+        clock=place.chain.timestamp,
+        wait=wait,
+        say=said.append,
+    )
+    with pytest.raises(Worked):
+        tenure.serve(work)
+    assert said == ["waiting for the sponsor to open the study"]
