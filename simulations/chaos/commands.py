@@ -75,9 +75,9 @@ def chaos(
         engine=_FAST if engine == "fast" else _FLOWER,
         seed=seed,
         sites=SITES if engine == "fast" else live.SITES,
-        standbys=STANDBYS if engine == "fast" else 0,
-        round_seconds=ROUND_SECONDS,
-        grace_seconds=GRACE_SECONDS,
+        standbys=STANDBYS if engine == "fast" else live.STANDBYS,
+        round_seconds=ROUND_SECONDS if engine == "fast" else live.ROUND_SECONDS,
+        grace_seconds=GRACE_SECONDS if engine == "fast" else live.GRACE_SECONDS,
     )
 
     def say(words: str) -> None:

@@ -8,15 +8,19 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import TypeVar
 
 from ledger.chain import Chain, open_chain
 from ledger.errors import ChainError
 from ledger.finished import open_run, read_network
+from ledger.folders import Folders
 from ledger.key_file import read_key
+from ledger.study_state import StudyState
 from ledger.ward_round import WardRound
 from protocol.errors import ScenarioError
 from protocol.identifiers import StudyId, bytes32, site_address
@@ -24,24 +28,32 @@ from simulations.chaos.play import undisturbed
 from simulations.chaos.promises import Expected, Subject, Verdict, judge
 from simulations.chaos.report import Leg
 from simulations.chaos.run import Course, NotRecovered, Outcome
+from simulations.live.record import read_processes
 from simulations.scenario import load_scenario
 from transport.processes import with_descendants
 
-#: Who is killed in turn, and by what its command line is known.
-VICTIMS = {
+#: Who is killed in turn, and by what its command line is known: of the active coordinator,
+_ACTIVES = {
     "ServerApp": "flwr-serverapp",
     "SuperLink": "coordinator.superlink",
+    "coordinator run": "wardround coordinator run",
+    "door": "coordinator.door",
+}
+#: and of the whole network.
+_OTHERS = {
     "guard": "client.guard",
     "SuperNode": "client.supernode",
-    "coordinator run": "wardround coordinator run",
     "site run": "wardround site run",
     "anvil": "/bin/anvil",
     "chain's keeper": "simulations.live.chain",
-    "door": "coordinator.door",
 }
-SITES = 2
-ROUND_SECONDS, GRACE_SECONDS = 3600, 600
-_WARM_ROUNDS = 2
+#: All of the active coordinator's processes, and its folder is away until the standby took over.
+LOST = "active coordinator lost, standby took over"
+VICTIMS = [LOST, *_ACTIVES, *_OTHERS]
+SITES, STANDBYS = 2, 1
+T = TypeVar("T")
+ROUND_SECONDS, GRACE_SECONDS = 60, 15
+_WARM_ROUNDS, _RETURN_ROUNDS = 3, 4
 _LOOK_SECONDS = 0.1
 _START_SECONDS = 600.0
 _RECOVER_SECONDS = 600.0
@@ -71,10 +83,24 @@ min_sites = {sites}
 per_round = "1000"
 scoring = "alignment"
 
+[chain]
+round_seconds = {round_seconds}
+grace_seconds = {grace_seconds}
+bond = "50"
+
 [data]
 name = "generated"
 arguments = {{ sites = {sites}, rows = 40, test_rows = 20, features = 6 }}
 """
+
+
+@dataclass(frozen=True)
+class _Begun:
+    """When something was done, to which round, and when that was opened, in seconds since 1970."""
+
+    head: int
+    opened_at: int
+    at: float
 
 
 @dataclass
@@ -82,20 +108,42 @@ class _Watched:
     """A network that runs, seen through its chain and its process tree."""
 
     process: subprocess.Popen[bytes]
+    root: Path
     chain: Chain
     contract: WardRound
     study: StudyId
     rounds: int
+    #: Names of the coordinators' folders by address.
+    coordinators: dict[str, str]
 
     def head(self) -> int:
         """The open round; the chain may be away, and is gone when all is over."""
+        return self._asked(lambda state: state.head, self.rounds + 1)
+
+    def begin(self) -> _Begun:
+        """Note which round something is done to."""
+        over = (self.rounds + 1, int(time.time()))
+        head, opened_at = self._asked(lambda state: (state.head, state.opened_at), over)
+        return _Begun(head, opened_at, time.time())
+
+    def recovered(self, begun: _Begun, what: str, deaths: int) -> Outcome:
+        """Wait until the next round is closed, and say what it took."""
+        self.wait_past(min(begun.head, self.rounds), what)
+        now, passed = time.time(), self.head() - begun.head
+        return Outcome(what, "", deaths, now - begun.at, now - begun.opened_at, passed)
+
+    def active(self) -> str:
+        """The name of the active coordinator."""
+        return self._asked(lambda state: self.coordinators[state.coordinator], "")
+
+    def _asked(self, answer: Callable[[StudyState], T], when_over: T) -> T:
         deadline = time.monotonic() + _END_SECONDS
         while True:
             try:
-                return self.contract.study(self.study).head
+                return answer(self.contract.study(self.study))
             except (ChainError, OSError):
                 if self.process.poll() is not None:
-                    return self.rounds + 1
+                    return when_over
                 if time.monotonic() > deadline:
                     raise
                 time.sleep(_LOOK_SECONDS)
@@ -109,16 +157,28 @@ class _Watched:
             time.sleep(_LOOK_SECONDS)
         return time.monotonic()
 
-    def find(self, pattern: str) -> list[int]:
-        """The processes of the network whose command line has a pattern."""
+    def tree_of(self, coordinator: str) -> list[int]:
+        """`coordinator run` of one of them, and all that it started; empty while it is away."""
+        mark = read_processes(self.root).get(coordinator)
+        return [] if mark is None else [one.pid for one in with_descendants([mark.pid])]
+
+    def find(self, name: str) -> list[int]:
+        """The processes that go by a victim's name now."""
+        if name in _ACTIVES:
+            return self.matching(_ACTIVES[name], self.tree_of(self.active()))
+        everybody = [one.pid for one in with_descendants([self.process.pid])]
+        return self.matching(_OTHERS[name], everybody)
+
+    def matching(self, pattern: str, pids: Iterable[int]) -> list[int]:
+        """Those of some processes whose command line has a pattern."""
         found = []
-        for mark in with_descendants([self.process.pid]):
+        for pid in pids:
             try:
-                line = (Path("/proc") / str(mark.pid) / "cmdline").read_bytes()
+                line = (Path("/proc") / str(pid) / "cmdline").read_bytes()
             except OSError:
                 continue
             if pattern in line.replace(b"\0", b" ").decode("utf-8", "replace"):
-                found.append(mark.pid)
+                found.append(pid)
         return found
 
 
@@ -133,9 +193,14 @@ def play_live(folder: Path, kills: int, seed: int, say: Callable[[str], None]) -
     """
     folder.mkdir(parents=True)
     started = time.monotonic()
-    rounds = kills + _WARM_ROUNDS + 2
+    victims = _victims(kills, random.Random(seed))  # noqa: S311  repeatable on purpose
+    # What comes back takes a few rounds to do so.
+    rounds = _WARM_ROUNDS + 2 * kills + _RETURN_ROUNDS * victims.count(LOST)
     file = folder / "chaos.toml"
-    file.write_text(_SCENARIO.format(rounds=rounds, sites=SITES), encoding="utf-8")
+    text = _SCENARIO.format(
+        rounds=rounds, sites=SITES, round_seconds=ROUND_SECONDS, grace_seconds=GRACE_SECONDS
+    )
+    file.write_text(text, encoding="utf-8")
     scenario, _ = load_scenario(str(file))
     expected = undisturbed(scenario, folder / "undisturbed")
     root = folder / "network"
@@ -143,7 +208,7 @@ def play_live(folder: Path, kills: int, seed: int, say: Callable[[str], None]) -
     course = Course()
     with (folder / "network.log").open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", *command, "--scenario", str(file)],
+            [sys.executable, "-m", *command, "--scenario", str(file), "--standbys", str(STANDBYS)],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
@@ -151,7 +216,7 @@ def play_live(folder: Path, kills: int, seed: int, say: Callable[[str], None]) -
         try:
             watched = _watch(process, root, rounds)
             try:
-                _disturb(watched, course, kills, random.Random(seed), say)  # noqa: S311
+                _disturb(watched, course, victims, random.Random(seed), say)  # noqa: S311
                 _end(process)
             except NotRecovered as error:
                 return Leg(course, Verdict(broken=[str(error)]), time.monotonic() - started)
@@ -173,35 +238,90 @@ def _watch(process: subprocess.Popen[bytes], root: Path, rounds: int) -> _Watche
     file = read_network(root)
     chain = open_chain(file.chain, file.chain_id)
     study = StudyId(bytes32(file.study, "study"))
-    return _Watched(process, chain, WardRound(chain, file.contract), study, rounds)
+    folders = Folders(root)
+    homes = [folders.coordinator, *(folders.standby(number + 1) for number in range(STANDBYS))]
+    coordinators: dict[str, str] = {
+        read_key(home / "coordinator.key").address: home.name for home in homes
+    }
+    contract = WardRound(chain, file.contract)
+    return _Watched(process, root, chain, contract, study, rounds, coordinators)
+
+
+def _victims(kills: int, draw: random.Random) -> list[str]:
+    """Draw who dies, in turn; a lost coordinator is among them, however few they are."""
+    found: list[str] = []
+    while len(found) < kills:
+        found += draw.sample(VICTIMS, len(VICTIMS))
+    found = found[:kills]
+    if LOST not in found:
+        found[draw.randrange(kills)] = LOST
+    return found
 
 
 def _disturb(
-    watched: _Watched, course: Course, kills: int, draw: random.Random, say: Callable[[str], None]
+    watched: _Watched,
+    course: Course,
+    victims: list[str],
+    draw: random.Random,
+    say: Callable[[str], None],
 ) -> None:
     moments = [watched.wait_past(number, "the start") for number in range(1, _WARM_ROUNDS + 2)]
     course.calm_rounds = [later - earlier for earlier, later in pairwise(moments)]
-    order: list[str] = []
-    for number in range(1, kills + 1):
-        if not order:
-            order = draw.sample(sorted(VICTIMS), len(VICTIMS))
-        name = order.pop()
+    for number, name in enumerate(victims, 1):
         time.sleep(draw.uniform(0, course.round_seconds))
-        found = watched.find(VICTIMS[name])
-        deadline = time.monotonic() + _END_SECONDS
-        while not found and time.monotonic() < deadline:
-            time.sleep(_LOOK_SECONDS)
-            found = watched.find(VICTIMS[name])
-        if not found:
+        if watched.head() >= watched.rounds:
+            course.left_out.append(f"{len(victims) - number + 1} more: the study was over")
+            break
+        outcome = _lose(watched) if name == LOST else _kill(watched, name, draw)
+        if outcome is None:
             course.left_out.append(f"{name}: it does not run")
             continue
-        head, killed_at = watched.head(), time.monotonic()
-        os.kill(draw.choice(found), signal.SIGKILL)
-        recovery = watched.wait_past(min(head, watched.rounds), f"{name} was killed") - killed_at
-        course.outcomes.append(Outcome(f"{name} killed", "", 1, recovery))
-        say(f"{number}/{kills} {name} killed: recovered in {recovery:.1f} s")
+        course.outcomes.append(outcome)
+        say(f"{number}/{len(victims)} {outcome.what}: {outcome.recovery_seconds:.1f} s")
     watched.wait_past(watched.rounds, "the last kill")
     course.rounds = watched.rounds
+
+
+def _kill(watched: _Watched, name: str, draw: random.Random) -> Outcome | None:
+    """Kill one process; None when there is none of that name."""
+    found = _until(lambda: watched.find(name))
+    if not found:
+        return None
+    begun = watched.begin()
+    os.kill(draw.choice(found), signal.SIGKILL)
+    return watched.recovered(begun, f"{name} killed", 1)
+
+
+def _lose(watched: _Watched) -> Outcome | None:
+    """Kill all of the active coordinator's processes, and take its folder away for a while."""
+    name = watched.active()
+    tree = _until(lambda: watched.tree_of(name))
+    if not tree:
+        return None
+    begun = watched.begin()
+    for pid in tree:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    # Whoever starts it again finds nothing: its machine is gone.
+    folder = watched.root / name
+    away = folder.rename(folder.with_name(f"{name}-away"))
+    try:
+        if not _until(lambda: watched.active() != name, _RECOVER_SECONDS):
+            raise NotRecovered("the active coordinator was lost", _RECOVER_SECONDS)
+        outcome = watched.recovered(begun, LOST, len(tree))
+    finally:
+        away.rename(folder)
+    # Back, it waits for its turn, so that it can take over from the other one.
+    _until(lambda: watched.matching(_ACTIVES["ServerApp"], watched.tree_of(name)))
+    return outcome
+
+
+def _until(found: Callable[[], T], seconds: float = _END_SECONDS) -> T:
+    """Look until something is found, or time is up."""
+    deadline = time.monotonic() + seconds
+    while not (one := found()) and time.monotonic() < deadline:
+        time.sleep(_LOOK_SECONDS)
+    return one
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
