@@ -1,4 +1,4 @@
-"""``python -m client.executor SECRET PORT``: starts a process for each task, from a prepared one.
+"""``python -m client.executor SECRET PORT...``: starts a process a task, from a prepared one.
 
 Flower starts a new Python for every message, which then imports PyTorch and all else: seconds of
 it, every round, at every site. Here one process imports what a ClientApp needs, forgets this
@@ -6,11 +6,13 @@ installation's own modules again, and forks for each task. The fork runs Flower'
 which unpacks the approved bundle and imports the application from there, as ever.
 
     this process (it has no threads, ever)
-      ├── forks ── Flower's SuperExec: asks the SuperNode for tasks, and passes them on as lines
+      ├── forks ── Flower's SuperExec: asks a SuperNode for tasks, and passes them on as lines
+      ├── forks ── another one, for each further coordinator's SuperNode
       └── forks ── a task, then another …
 
-The SuperExec proves itself to the SuperNode with a secret in a file, so that no other user of the
-machine can take tasks.
+A SuperExec proves itself to its SuperNode with a secret in a file, so that no other user of the
+machine can take tasks. Tasks of different coordinators share what is imported and nothing else:
+each coordinator's bundle is unpacked in Flower's folder for that coordinator.
 """
 
 from __future__ import annotations
@@ -22,13 +24,14 @@ import select
 import signal
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from flwr.common.constant import FLWR_HOME
 from flwr.supercore.cli.flower_superexec import flower_superexec
 from flwr.supercore.constant import TaskType
 from flwr.supercore.superexec.executor import ExecutionSpec, LaunchResult, SubprocessExecutor
@@ -60,8 +63,8 @@ def forget_own() -> None:
 class ForkExecutor(SubprocessExecutor):
     """Passes tasks on to the process that forks, instead of starting a Python for each."""
 
-    def __init__(self, tasks: int) -> None:
-        self._tasks = tasks
+    def __init__(self, tasks: int, home: Path) -> None:
+        self._tasks, self._home = tasks, home
 
     def launch(self, spec: ExecutionSpec) -> LaunchResult:
         """Pass a task on.
@@ -70,18 +73,20 @@ class ForkExecutor(SubprocessExecutor):
         """
         if spec.task_type != TaskType.CLIENT_APP:
             return LaunchResult.failed(f"a {spec.task_type} is not run at this site")
-        line = json.dumps({"address": spec.runtime_api_address, "token": spec.token})
+        line = json.dumps(
+            {"address": spec.runtime_api_address, "token": spec.token, "home": str(self._home)}
+        )
         # Shorter than a pipe writes at once, so never half a line.
         os.write(self._tasks, line.encode() + b"\n")
         return LaunchResult.accepted()
 
 
-def run(port: int, secret: Path) -> int:
-    """Serve tasks until asked to end, or until the parent or the SuperExec ends.
+def run(supernodes: Sequence[tuple[Path, int]]) -> int:
+    """Serve tasks until asked to end, or until the parent or a SuperExec ends.
 
     Args:
-        port: of the SuperNode's own interface, on loopback.
-        secret: file with what the SuperExec proves itself with.
+        supernodes: of each, the file with what a SuperExec proves itself with, in Flower's folder
+            for it, and the port of its own interface, on loopback.
     """
     parent, tasks, ended = os.getppid(), os.pipe(), []
 
@@ -91,7 +96,10 @@ def run(port: int, secret: Path) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, end)
     os.set_inheritable(tasks[1], False)
-    superexec = _forked(lambda: _superexec(port, secret, tasks[1]))
+    superexecs = {
+        _forked(partial(_superexec, port, secret.absolute(), tasks[1]))
+        for secret, port in supernodes
+    }
     os.close(tasks[1])
     status, rest = 0, b""
     while not ended and os.getppid() == parent:
@@ -100,17 +108,19 @@ def run(port: int, secret: Path) -> int:
             *lines, rest = (rest + data).split(b"\n")
             for line in lines:
                 _forked(partial(_task, json.loads(line)))
-        if _reaped(superexec):
+        if superexecs & _reaped():
             status = 1
             break
-    with suppress(ProcessLookupError):
-        os.kill(superexec, signal.SIGTERM)
+    for superexec in superexecs:
+        with suppress(ProcessLookupError):
+            os.kill(superexec, signal.SIGTERM)
     return status
 
 
 def _superexec(port: int, secret: Path, tasks: int) -> None:
+    os.environ[FLWR_HOME] = str(secret.parent)
     module = importlib.import_module("flwr.supercore.superexec.run_superexec")
-    vars(module)["get_executor"] = lambda *_, **__: ForkExecutor(tasks)
+    vars(module)["get_executor"] = lambda *_, **__: ForkExecutor(tasks, secret.parent)
     sys.argv = [
         "flower-superexec",
         *("--insecure", "--runtime-api-address", f"127.0.0.1:{port}"),
@@ -121,6 +131,8 @@ def _superexec(port: int, secret: Path, tasks: int) -> None:
 
 
 def _task(task: dict[str, Any]) -> None:
+    # Where Flower unpacks the bundle and finds it again.
+    os.environ[FLWR_HOME] = task["home"]
     run_clientapp(
         runtime_api_address=task["address"],
         token=task["token"],
@@ -152,15 +164,16 @@ def _forked(work: Callable[[], None]) -> int:
         os._exit(status)
 
 
-def _reaped(superexec: int) -> bool:
-    """Take note of children that have ended; whether the SuperExec is among them."""
-    found = False
+def _reaped() -> set[int]:
+    """Take note of children that have ended."""
+    found = set()
     with suppress(ChildProcessError):
         while (pid := os.waitpid(-1, os.WNOHANG)[0]) != 0:
-            found |= pid == superexec
+            found.add(pid)
     return found
 
 
 if __name__ == "__main__":
     prepare()
-    sys.exit(run(int(sys.argv[2]), Path(sys.argv[1])))
+    pairs = zip(map(Path, sys.argv[1::2]), map(int, sys.argv[2::2]), strict=True)
+    sys.exit(run(list(pairs)))

@@ -7,7 +7,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -95,12 +95,14 @@ class SiteService:
         supervisor.start(self._guard())
         if not self._await_guard(supervisor):
             return
+        tasks: list[str] = []
         for number in range(len(coordinators)):
             port, secret = free_port(), secret_file(self.home, number)
             secret.unlink(missing_ok=True)
             write_private(secret, token_hex(32))
             supervisor.start(self._supernode(number, port))
-            supervisor.start(self._executor(number, port, secret))
+            tasks += [str(secret), str(port)]
+        supervisor.start(self._executor(tasks))
         while not self.stopped.wait(_LOOK_SECONDS):
             supervisor.look()
             for words in log.news():
@@ -141,14 +143,13 @@ class SiteService:
             environment=supernode_environment(self.home, os.environ, number),
         )
 
-    def _executor(self, number: int, port: int, secret: Path) -> Program:
-        more = f"-{number}" if number else ""
+    def _executor(self, tasks: Sequence[str]) -> Program:
         return Program(
-            f"{EXECUTOR}{more}",
+            EXECUTOR,
             # Not with a lifeline, which is a thread: it forks, and looks after its parent itself.
-            lambda: [sys.executable, "-m", "client.executor", str(secret), str(port)],
-            self.home.folder / "logs" / f"tasks{more}.log",
-            environment=supernode_environment(self.home, os.environ, number),
+            lambda: [sys.executable, "-m", "client.executor", *tasks],
+            self.home.folder / "logs" / "tasks.log",
+            environment=supernode_environment(self.home, os.environ),
         )
 
 
