@@ -1,0 +1,177 @@
+"""A coordinator that waits for confirmations, on a chain that takes its closing back."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flwr.app import Context
+from flwr.serverapp import Grid, ServerApp
+
+from client.client_app import close_sites
+from coordinator.server_app import coordinate
+from coordinator.settings import COORDINATOR_FILE
+from ledger.anvil import Anvil
+from ledger.audit import StudyAudit
+from ledger.chain import open_chain
+from ledger.errors import AnvilMissing
+from ledger.events import RoundClosed
+from ledger.evm import Genesis
+from ledger.ward_round import WardRound
+from protocol.identifiers import StudyId, hex_of
+from protocol.record import Record
+from simulations.client_app import app as client_app
+from simulations.engines import run_in_process
+from simulations.network import Network, new_folder, new_keys, prepare
+from tests.integration.networks import CHAIN_ID, run, small_scenario
+
+CONFIRMATIONS = 3
+ROUNDS, SITES = 3, 3
+#: Long enough for a coordinator that does not wait to go on.
+_PATIENT_SECONDS = 0.7
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+
+
+@dataclass
+class Hand:
+    """Mines, and takes blocks away, when the test wants it; a connection of its own."""
+
+    ward: WardRound
+    study: StudyId
+    told: list[int] = field(default_factory=list)
+    #: Transactions that closed a round, those taken away too, with their records.
+    closings: list[tuple[int, Record]] = field(default_factory=list)
+
+    def closed(self, number: int) -> RoundClosed | None:
+        """The closing of a round as the head has it."""
+        for event in self.ward.events(self.study):
+            if isinstance(event, RoundClosed) and event.round == number:
+                return event
+        return None
+
+    def wait_for(self, number: int) -> RoundClosed:
+        event: RoundClosed = until(lambda: self.closed(number))
+        self.closings.append((number, event.closing.record))
+        return event
+
+    def mine(self, count: int) -> None:
+        for _ in range(count):
+            self.ward.chain.rpc("evm_mine")
+
+    def confirm(self, number: int) -> None:
+        """Mine one short of the confirmations, see that nothing happens; then the last one."""
+        self.wait_for(number)
+        self.mine(CONFIRMATIONS - 1)
+        time.sleep(_PATIENT_SECONDS)
+        assert number not in self.told
+        assert self.closed(number + 1) is None
+        self.mine(1)
+        until(lambda: number in self.told)
+
+    def hash_of(self, block: int) -> str:
+        found = self.ward.chain.rpc("eth_getBlockByNumber", hex(block), False)
+        return str(found["hash"])
+
+    def work(self) -> None:
+        self.confirm(1)
+        # The second round's closing goes with all that stands upon it, at the last moment.
+        before = self.wait_for(2)
+        self.mine(CONFIRMATIONS - 1)
+        block, head = before.log.block_number, self.ward.chain.block().number
+        assert head == block + CONFIRMATIONS - 1
+        was = self.hash_of(block)
+        self.ward.chain.rpc("anvil_reorg", CONFIRMATIONS, [])
+        assert self.hash_of(block) != was
+        assert 2 not in self.told
+        self.confirm(2)
+        self.confirm(3)
+
+
+def until(condition: Callable[[], Any]) -> Any:
+    deadline = time.monotonic() + 30
+    while not (found := condition()):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    return found
+
+
+@pytest.fixture
+def network(tmp_path: Path) -> Iterator[Network]:
+    folders = new_folder(tmp_path / "network")
+    keys = new_keys(folders)
+    genesis = Genesis(CHAIN_ID, int(time.time()), dict.fromkeys(keys.addresses, 10**21))
+    try:
+        anvil = Anvil(genesis)
+    except AnvilMissing as error:
+        pytest.skip(str(error))
+    with anvil:
+        made = prepare(small_scenario(), folders, keys, anvil.chain, data_dir=None)
+        path = folders.coordinator / COORDINATOR_FILE
+        text, url = path.read_text(), made.contract.chain.url
+        assert f'chain = "{url}"' in text
+        address = f"{anvil.url}#confirmations={CONFIRMATIONS}"
+        path.write_text(text.replace(f'chain = "{url}"', f'chain = "{address}"'))
+        # The study itself must be confirmed before a coordinator sees it.
+        anvil.chain.rpc("anvil_mine", hex(CONFIRMATIONS + 1))
+        yield made
+        close_sites()
+
+
+def test_closing_that_a_reorganisation_took_is_sent_again_and_only_then_acted_upon(
+    network: Network, tmp_path: Path
+) -> None:
+    chain = open_chain(network.contract.chain.url, CHAIN_ID)
+    hand = Hand(WardRound(chain, network.contract.address), network.study)
+    failed: list[BaseException] = []
+    trained: list[int] = []
+
+    def work() -> None:
+        try:
+            hand.work()
+        except BaseException as error:  # noqa: BLE001 - told below, by the test's own thread
+            failed.append(error)
+            # Whoever waits for blocks gets them, so that the coordinator ends.
+            while len(hand.told) < ROUNDS:
+                hand.mine(1)
+                time.sleep(0.05)
+
+    server_app = ServerApp()
+
+    @server_app.main()
+    def main(grid: Grid, context: Context) -> None:
+        folder = network.folders.coordinator
+        coordinate(folder, grid, lambda summary: hand.told.append(summary["round"]))
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    partial(
+        run_in_process,
+        server_app,
+        client_app,
+        [{} for _ in network.parties],
+        {"network": str(network.folders.root)},
+        on_reply=lambda node, kind, seconds: trained.append(node) if kind == "train" else None,
+    )()
+    thread.join(60)
+    assert not failed, failed
+    assert not thread.is_alive()
+    assert hand.told == [1, 2, 3]
+    # Twice the same record: no site was asked to train or sign again.
+    assert [number for number, _ in hand.closings] == [1, 2, 2, 3]
+    assert hand.closings[1] == hand.closings[2]
+    assert len(trained) == ROUNDS * SITES
+    closings = network.contract.closings(network.study)
+    undisturbed = run(small_scenario(), tmp_path / "plain")
+    assert [hex_of(one.record.model) for _, one in closings] == [
+        one["model"] for one in undisturbed.rounds
+    ]
+    with network.store() as store:
+        audit = StudyAudit(network.contract, network.study, store)
+        assert len(list(audit.rounds())) == ROUNDS
+    chain.close()
