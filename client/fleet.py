@@ -11,7 +11,8 @@ Flower that it was not tested with.
 - **Size and place.** Answers are read up to a limit, and redirections are not followed: a
   coordinator must not send the site's process elsewhere in the hospital's network.
 - **Waiting.** Flower asks for work, and sleeps three seconds when there is none; here the same
-  question is asked again sooner.
+  question is asked again sooner. After a failure it waits up to twenty seconds, and on a network
+  that is silent for thirty before it takes that for one; both are shorter here (`ledger.silence`).
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -35,9 +37,11 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from flwr.supercore.constant import TaskType
 from flwr.supercore.fab import Fab
 from flwr.supercore.primitives.asymmetric_ed25519 import create_message_to_sign
+from flwr.supercore.retry import RetryInvoker, exponential
 from flwr.supercore.run import Run, RunNotRunningException
 from flwr.supercore.version import package_version
 
+from ledger.silence import CONNECT_SECONDS, notice_silence
 from protocol.code import code_digest
 from protocol.identifiers import Digest, hex_of
 from transport.bundle import PROJECT, PUBLISHER, VERSION, read_bundle
@@ -52,6 +56,7 @@ Approved = Callable[[], frozenset[Digest]]
 _ENTITY = "wardround-site"
 _POLL_SECONDS = 0.25
 _POLLS = 240  # then Flower's own loop turns once, and sleeps
+_AGAIN_SECONDS = 3
 _APPLICATION = f"{PUBLISHER}/{PROJECT}"
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _PARAMETERS = (
@@ -151,6 +156,8 @@ def install(fleet: Fleet) -> None:
     check_flower(package_version, connect)
     bounded = _bounded(vars(connection)["FleetHttpClient"], fleet.answer_max_bytes)
     vars(connection)["FleetHttpClient"] = bounded
+    make = vars(connection)["make_simple_http_retry_invoker"]
+    vars(connection)["make_simple_http_retry_invoker"] = _eager(make)
     vars(client)["http_request_response"] = _layered(connect, fleet)
 
 
@@ -182,6 +189,17 @@ def _layered(connect: Callable[..., Any], fleet: Fleet) -> Callable[..., Any]:
             yield tuple(changed)
 
     return layered
+
+
+def _eager(make: Callable[[], RetryInvoker]) -> Callable[[], RetryInvoker]:
+    """Let whoever asks the coordinator again after a failure do so soon."""
+
+    def eager() -> RetryInvoker:
+        invoker = make()
+        invoker.wait_gen_factory = lambda: exponential(max_delay=_AGAIN_SECONDS)
+        return invoker
+
+    return eager
 
 
 def _gated(get_fab: Callable[[str, int], Fab], gate: BundleGate) -> Callable[[str, int], Fab]:
@@ -252,7 +270,7 @@ _KINDS = {
 
 
 def _bounded(client: type[Any], max_bytes: int) -> type[Any]:
-    """Make a fleet client that follows no redirection and reads no endless answer."""
+    """Make a fleet client that follows no redirection, reads no endless answer, notices silence."""
 
     class BoundedClient(client):  # type: ignore[misc]
         def __init__(self, *arguments: Any, **named: Any) -> None:
@@ -261,9 +279,19 @@ def _bounded(client: type[Any], max_bytes: int) -> type[Any]:
             if not isinstance(inner, httpx.Client):
                 raise FlowerChanged("its fleet client has no httpx client")
             inner.follow_redirects = False
-            inner.event_hooks = {"response": [lambda answer: _bound(answer, max_bytes)]}
+            inner.timeout = httpx.Timeout(inner.timeout.read, connect=CONNECT_SECONDS)
+            bound = partial(_bound, max_bytes=max_bytes)
+            inner.event_hooks = {"response": [_notice_silence, bound]}
 
     return BoundedClient
+
+
+def _notice_silence(answer: httpx.Response) -> None:
+    # Flower opens the connections; here is the first time that one can be had.
+    stream = answer.extensions.get("network_stream")
+    connection = stream.get_extra_info("socket") if stream is not None else None
+    if connection is not None:
+        notice_silence(connection)
 
 
 def _bound(answer: httpx.Response, max_bytes: int) -> None:

@@ -13,11 +13,14 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import requests
+from requests.adapters import HTTPAdapter
+from urllib3.connection import HTTPConnection
 from web3.exceptions import Web3Exception
 from web3.providers import BaseProvider, HTTPProvider, JSONBaseProvider
 from web3.types import RPCEndpoint, RPCResponse
 
 from ledger.errors import ChainError, ChainUnreachable
+from ledger.silence import CONNECT_SECONDS, silence_options
 
 ATTEMPTS = 4
 FIRST_PAUSE_SECONDS = 0.1
@@ -195,6 +198,22 @@ class LocalSocketProvider(JSONBaseProvider):
             self._connection = None
 
 
+def _socket_options() -> list[tuple[int, int, int]]:
+    return [*HTTPConnection.default_socket_options, *silence_options()]
+
+
+class _AttentiveAdapter(HTTPAdapter):
+    """Connections that notice when the network is silent."""
+
+    def init_poolmanager(self, *arguments: Any, **named: Any) -> None:
+        """Make the pool, as requests asks for it."""
+        super().init_poolmanager(*arguments, **named, socket_options=_socket_options())
+
+    def proxy_manager_for(self, *arguments: Any, **named: Any) -> Any:
+        """Make the pool of a proxy."""
+        return super().proxy_manager_for(*arguments, **named, socket_options=_socket_options())
+
+
 class WebProvider(HTTPProvider):
     """web3's provider for HTTP with a connection that is kept, and can be closed."""
 
@@ -202,9 +221,12 @@ class WebProvider(HTTPProvider):
         self._own_session = requests.Session()
         # Looking for proxies takes a millisecond a request, and there are none to this machine.
         self._own_session.trust_env = urlsplit(url).hostname not in _LOOPBACK
+        for scheme in ("http://", "https://"):
+            self._own_session.mount(scheme, _AttentiveAdapter())
+        connect_seconds = min(CONNECT_SECONDS, timeout_seconds)
         super().__init__(
             url,
-            request_kwargs={"timeout": timeout_seconds},
+            request_kwargs={"timeout": (connect_seconds, timeout_seconds)},
             session=self._own_session,
             # The retries are ours: web3's own leave out the sending of transactions.
             exception_retry_configuration=None,

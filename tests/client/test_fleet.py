@@ -207,10 +207,16 @@ def test_layer_is_put_where_flower_looks(tmp_path: Path, monkeypatch: pytest.Mon
     before = start_client_internal.http_request_response
     monkeypatch.setattr(start_client_internal, "http_request_response", before)
     monkeypatch.setattr(fleet_http_connection, "FleetHttpClient", FleetHttpClient)
+    make = fleet_http_connection.make_simple_http_retry_invoker
+    monkeypatch.setattr(fleet_http_connection, "make_simple_http_retry_invoker", make)
     fleet.install(fleet.Fleet(BundleGate(frozenset, print), 1000, print))
     assert start_client_internal.http_request_response is not before
     assert issubclass(fleet_http_connection.FleetHttpClient, FleetHttpClient)
     assert fleet_http_connection.FleetHttpClient is not FleetHttpClient
+    eager = fleet_http_connection.make_simple_http_retry_invoker()
+    pauses, flowers = eager.wait_gen_factory(), make().wait_gen_factory()
+    assert [next(pauses) for _ in range(7)] == [1, 2, 3, 3, 3, 3, 3]
+    assert max(next(flowers) for _ in range(7)) == 20
 
 
 @contextmanager

@@ -34,10 +34,10 @@ from transport.supervision import Program, Supervisor, module_command
 COORDINATOR, CHAIN = "coordinator", "chain"
 #: Hosts of the two sites, in their order.
 SITES = ("hospital", "clinic")
-ROUNDS = 8
+ROUNDS = 7
 CUT_SECONDS = 15.0
 #: A round takes some four seconds, on a machine that others use too rather ten.
-RECOVERED_SECONDS = 30.0
+RECOVERED_SECONDS = 20.0
 _RPC_PORT = 8545
 _LOOK_SECONDS = 0.05
 _ETHER = 10**18
@@ -189,7 +189,8 @@ def laid_out(spread: Spread, scenario: Scenario, chain: Chain) -> tuple[Network,
         chain.rpc("anvil_setBalance", address, hex(10_000 * _ETHER))
     network = prepare(scenario, folders, keys, chain, data_dir=None, retry_seconds=120)
     now = datetime.now(UTC)
-    local = make_parties(network, now, lambda words: None)
+    (seat,) = make_parties(network, now, lambda words: None)
+    local = seat.address
     here = internet.address(COORDINATOR)
     issue_server(CoordinatorHome(folders.coordinator).tls, [here, "127.0.0.1"], now)
     files = [folders.coordinator / COORDINATOR_FILE]
