@@ -103,7 +103,7 @@ def run_store(
         if reading is not None:
             reason = "nothing in its store is encrypted: leave the reading key out"
             raise ScenarioError(str(folders.root), reason)
-        return open_study_store(folders.store, folders.root, ward, study)
+        return open_study_store(folders.store.name, folders.root, ward, study)
     settings = {"grants": grants}
     if reading is not None:
         settings["key"] = str(reading.absolute())

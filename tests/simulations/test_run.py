@@ -207,3 +207,16 @@ def test_root_recording_when_simulated_holds(tmp_path: Path) -> None:
     with open_run(tmp_path / "run") as opened:
         audit = StudyAudit(opened.contract, opened.study, opened.store)
         assert all(one.closed.entries is None for one in audit.rounds())
+
+
+def test_run_when_its_folder_is_a_relative_path_is_summed_up_and_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for confidential in (False, True):
+        folder = Path("runs") / str(confidential)
+        results = run(small_scenario(study={"rounds": 1}), folder, confidential=confidential)
+        assert results.summary["final"]["round"] == 1
+        with open_run(folder) as opened:
+            assert list(opened.store.cids())
+    assert {path.name for path in tmp_path.iterdir()} == {"runs"}
