@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from ledger.application import PACKAGES
+
 ROOT = Path(__file__).resolve().parents[1]
 
 # What each package may import of ours. Whoever is not named here may be imported by nobody.
@@ -171,6 +173,72 @@ def test_protocol_loads_no_engine_when_imported() -> None:
         [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=60
     )
     assert (done.returncode, done.stdout.strip(), done.stderr) == (0, "[]", "")
+
+
+def reached_from(root: Path, start: Path) -> set[Path]:
+    """Follow every import of ours from a file, also those within functions, to its end."""
+    reached: set[Path] = set()
+    waiting = [start]
+    while waiting:
+        path = waiting.pop()
+        if path in reached:
+            continue
+        reached.add(path)
+        for node in ast.walk(ast.parse((root / path).read_text("utf-8"))):
+            names = list(imported_by(node, path))
+            if isinstance(node, ast.ImportFrom):
+                names += [f"{names[0]}.{alias.name}" for alias in node.names]
+            for name in names:
+                waiting += files_of(root, name)
+    return reached
+
+
+def files_of(root: Path, module: str) -> Iterator[Path]:
+    """The files that run when a module of ours is imported; none for what is no module."""
+    parts = module.split(".")
+    if parts[0] in OURS:
+        for length in range(1, len(parts) + 1):
+            path = Path(*parts[:length])
+            for file in (path / "__init__.py", path.with_suffix(".py")):
+                if (root / file).is_file():
+                    yield file
+
+
+def test_client_app_is_made_of_nothing_that_a_site_did_not_approve() -> None:
+    """The digest that a site approves covers `PACKAGES`; what trains and asks to sign is in them.
+
+    The contract's interface is not. No bundle may carry it (`transport.bundle`), so it comes from
+    the site's own installation, as NumPy does.
+    """
+    start = Path("client/client_app.py")
+    reached = reached_from(ROOT, start)
+    assert len(reached) > 50
+    outside = {path for path in reached if path.parts[0] not in PACKAGES}
+    assert outside == {Path("contracts/__init__.py")}
+    program = "import sys, client.client_app; print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=120
+    )
+    loaded = {name for name in done.stdout.split() if name.split(".")[0] in OURS}
+    assert "client.site" in loaded
+    assert {name for name in loaded if name.split(".")[0] not in PACKAGES} == {"contracts"}
+    assert {file for name in loaded for file in files_of(ROOT, name)} <= reached
+
+
+def test_import_is_followed_into_functions_and_through_other_files(tmp_path: Path) -> None:
+    sources = {
+        "client/__init__.py": "",
+        "client/client_app.py": "from client import site\n",
+        "client/site.py": "def late():\n    from transport.bundle import read_bundle\n",
+        "transport/__init__.py": "",
+        "transport/bundle.py": "",
+        "transport/flower.py": "",
+    }
+    for name, text in sources.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    reached = reached_from(tmp_path, Path("client/client_app.py"))
+    assert {str(path) for path in reached} == set(sources) - {"transport/flower.py"}
 
 
 BROKEN = [
