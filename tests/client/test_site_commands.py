@@ -8,6 +8,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from protocol.identifiers import hex_of
 from simulations.network import Network
 from tests.client.guard.conftest import PASSWORD, approve, guarded, make
 from tests.integration.networks import finished_run, run, small_scenario
+from transport.certificates import make_authority
 
 
 @dataclass(frozen=True)
@@ -419,6 +421,36 @@ def test_guard_when_its_log_is_gone_does_not_start(call: Call, site: Home, passw
 def memory_stays_open(monkeypatch: pytest.MonkeyPatch) -> None:
     """Closing this process's memory would last, and hide it from other tests."""
     monkeypatch.setattr("client.guard.run.keep_memory_private", lambda: None)
+
+
+# ---------------------------------------------------------------- run
+
+
+def name_coordinator(site: Home) -> None:
+    with site.settings_file.open("a") as file:
+        file.write('\n[coordinator]\naddress = "127.0.0.1:9"\nroot_certificate = "tls/ca.pem"\n')
+    (site.folder / "tls").mkdir()
+
+
+def test_run_when_the_coordinators_certificate_has_expired_starts_nothing(
+    call: Call, site: Home, password: Path
+) -> None:
+    name_coordinator(site)
+    long_ago = datetime.now(UTC) - timedelta(days=20)
+    make_authority(site.folder / "tls", "gone", long_ago, 10)
+    error = call("run", site.folder, "--password-file", password).error
+    assert f"certificate {site.folder / 'tls' / 'ca.pem'} has expired" in error
+    assert error.endswith("ask the coordinator for its new one.")
+    assert not (site.folder / "logs").exists()
+
+
+def test_run_when_the_coordinators_certificate_is_missing_starts_nothing(
+    call: Call, site: Home, password: Path
+) -> None:
+    name_coordinator(site)
+    error = call("run", site.folder, "--password-file", password).error
+    assert "ca.pem cannot be used: No such file or directory" in error
+    assert not (site.folder / "logs").exists()
 
 
 # ---------------------------------------------------------------- history

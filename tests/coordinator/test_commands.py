@@ -6,6 +6,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -23,7 +24,7 @@ from ledger.store import open_store
 from ledger.study_token import StudyToken
 from ledger.ward_round import WardRound
 from protocol.identifiers import StudyId, bytes32
-from transport.certificates import free_port
+from transport.certificates import free_port, issue_server
 from transport.enrolment import ENROLMENT, enrol
 
 CHAIN_ID, ETHER = 31_337_002, 10**18
@@ -251,6 +252,18 @@ def test_renewed_certificate_is_the_authoritys(call: Call, place: Place, tmp_pat
     after.verify_directly_issued_by(authority)
     assert x509.load_pem_x509_certificate(home.authority.read_bytes()) == authority
     assert (after.not_valid_after_utc - after.not_valid_before_utc).days in (30, 31)
+
+
+def test_run_when_its_certificate_has_expired_starts_nothing(
+    call: Call, place: Place, tmp_path: Path
+) -> None:
+    init(call, place, create(call, place))
+    home = CoordinatorHome(tmp_path / "fl")
+    issue_server(home.tls, ["fl.example.org"], datetime.now(UTC) - timedelta(days=10), 1)
+    error = call("coordinator", "run", "fl").error
+    assert "server.pem has expired" in error
+    assert error.endswith("make another with `wardround coordinator renew`.")
+    assert not home.logs.exists()
 
 
 def test_run_by_who_may_not_act_is_refused_before_anything_starts(
