@@ -291,13 +291,16 @@ class Session:
     def check_standing(self, position: Position) -> None:
         """Ask the chain, in one request, whether a round may still be worked on from here.
 
+        At its newest block: what is there, confirmed or not, is where a closing would be refused.
+
         Raises:
             StoodDown: another coordinator is active.
             PositionMoved: the chain is elsewhere: a round was closed, overturned, or undone by a
                 reorganisation.
         """
         try:
-            found = self.contract.open_round(self.facts.study)
+            with self.contract.chain.at_head():
+                found = self.contract.open_round(self.facts.study)
         except ContractReverted as error:
             if error.name != "WardRound_StudyOver":
                 raise

@@ -125,6 +125,7 @@ class Tenure:
             WardroundError: whatever `work` raises, unless waiting may help.
         """
         has_worked, waited_for, head, begun = False, "", 0, 0
+        moved, pause = "", _GLANCE_SECONDS
         trouble: _Trouble | None = None
         while True:
             try:
@@ -157,13 +158,15 @@ class Tenure:
                         waited_for = state.coordinator
                         self.say(f"standing by for coordinator {waited_for}")
                     self._wait_until(turn.due)
-            except StoodDown as error:
-                if not self.standby and not has_worked:
+            except (StoodDown, PositionMoved) as error:
+                if isinstance(error, StoodDown) and not self.standby and not has_worked:
                     raise
-                self.say(str(error))
-            except PositionMoved as error:
-                self.say(str(error))
-                self.wait(_GLANCE_SECONDS)
+                # It may take a while to be confirmed; until then the same is found again.
+                if str(error) != moved:
+                    moved, pause = str(error), _GLANCE_SECONDS
+                    self.say(moved)
+                self.wait(pause)
+                pause = min(2 * pause, self.poll_seconds)
             except (WardroundError, OSError) as error:
                 if not _may_pass(error):
                     raise

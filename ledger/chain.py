@@ -211,7 +211,7 @@ class Chain:
             # At the head: what is there and not yet confirmed must not be sent again.
             if unless is None:
                 return False
-            with self._at_head():
+            with self.at_head():
                 return unless()
 
         with self._lock(signer.address):
@@ -260,20 +260,21 @@ class Chain:
         except RpcRefused as error:
             raise DevChainOnly(self.url) from error
 
-    def close(self) -> None:
-        """Let go of the connection."""
-        self.rpc.close()
-
-    # ---------------------------------------------------------------- inside
-
     @contextmanager
-    def _at_head(self) -> Iterator[None]:
+    def at_head(self) -> Iterator[None]:
+        """Answer this thread from the newest block, confirmed or not, inside a ``with``."""
         before = getattr(self._view, "at_head", False)
         self._view.at_head = True
         try:
             yield
         finally:
             self._view.at_head = before
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        self.rpc.close()
+
+    # ---------------------------------------------------------------- inside
 
     def _seen_number(self) -> int:
         head = self.block().number
@@ -292,7 +293,7 @@ class Chain:
         deadline, head = time.monotonic() + self.timeout_seconds, -1
         pause_seconds = _FIRST_PAUSE_SECONDS
         while not unless():
-            with self._at_head():
+            with self.at_head():
                 if not unless():
                     return False
                 if self._seen_number() > head:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -15,24 +16,33 @@ from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
 from client.client_app import close_sites
+from coordinator.errors import PositionMoved
 from coordinator.server_app import coordinate
+from coordinator.session import Session
 from coordinator.settings import COORDINATOR_FILE
+from coordinator.standby import Tenure
 from ledger.anvil import Anvil
 from ledger.audit import StudyAudit
 from ledger.chain import open_chain
 from ledger.errors import AnvilMissing
 from ledger.events import RoundClosed
 from ledger.evm import Genesis
+from ledger.store import FolderStore
 from ledger.ward_round import WardRound
 from protocol.identifiers import StudyId, hex_of
 from protocol.record import Record
 from simulations.client_app import app as client_app
 from simulations.engines import run_in_process
 from simulations.network import Network, new_folder, new_keys, prepare
+from tests.coordinator.conftest import Hospitals
 from tests.integration.networks import CHAIN_ID, run, small_scenario
 
 CONFIRMATIONS = 3
 ROUNDS, SITES = 3, 3
+ROUND_SECONDS, GRACE_SECONDS = 600, 10
+SCENARIO = small_scenario(
+    chain={"round_seconds": ROUND_SECONDS, "grace_seconds": GRACE_SECONDS, "bond": "50"}
+)
 #: Long enough for a coordinator that does not wait to go on.
 _PATIENT_SECONDS = 0.7
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
@@ -104,14 +114,14 @@ def until(condition: Callable[[], Any]) -> Any:
 @pytest.fixture
 def network(tmp_path: Path) -> Iterator[Network]:
     folders = new_folder(tmp_path / "network")
-    keys = new_keys(folders)
+    keys = new_keys(folders, 1)
     genesis = Genesis(CHAIN_ID, int(time.time()), dict.fromkeys(keys.addresses, 10**21))
     try:
         anvil = Anvil(genesis)
     except AnvilMissing as error:
         pytest.skip(str(error))
     with anvil:
-        made = prepare(small_scenario(), folders, keys, anvil.chain, data_dir=None)
+        made = prepare(SCENARIO, folders, keys, anvil.chain, data_dir=None)
         path = folders.coordinator / COORDINATOR_FILE
         text, url = path.read_text(), made.contract.chain.url
         assert f'chain = "{url}"' in text
@@ -167,7 +177,7 @@ def test_closing_that_a_reorganisation_took_is_sent_again_and_only_then_acted_up
     assert hand.closings[1] == hand.closings[2]
     assert len(trained) == ROUNDS * SITES
     closings = network.contract.closings(network.study)
-    undisturbed = run(small_scenario(), tmp_path / "plain")
+    undisturbed = run(SCENARIO, tmp_path / "plain")
     assert [hex_of(one.record.model) for _, one in closings] == [
         one["model"] for one in undisturbed.rounds
     ]
@@ -175,3 +185,66 @@ def test_closing_that_a_reorganisation_took_is_sent_again_and_only_then_acted_up
         audit = StudyAudit(network.contract, network.study, store)
         assert len(list(audit.rounds())) == ROUNDS
     chain.close()
+
+
+@contextmanager
+def careful(network: Network) -> Iterator[WardRound]:
+    """The contract as somebody sees it who waits for confirmations."""
+    url = f"{network.contract.chain.url}#confirmations={CONFIRMATIONS}"
+    chain = open_chain(url, CHAIN_ID)
+    try:
+        yield WardRound(chain, network.contract.address)
+    finally:
+        chain.close()
+
+
+def session_of(network: Network, contract: WardRound) -> Session:
+    facts = contract.facts(network.study)
+    return Session(contract, network.keys.coordinator, FolderStore(network.folders.store), facts)
+
+
+def test_coordinator_that_died_after_closing_asks_nobody_for_that_round_again(
+    network: Network,
+) -> None:
+    """It sees the round still open until the closing is confirmed."""
+    hospitals = Hospitals(network)
+    first = session_of(network, network.contract)
+    position = first.position()
+    first.run_round(position, hospitals.asked, hospitals.replies(position))
+    with careful(network) as contract:
+        session = session_of(network, contract)
+        position = session.position()
+        assert position.round == 1
+        with pytest.raises(PositionMoved) as caught:
+            session.check_standing(position)
+        assert caught.value.open_round == 2
+        # Had it asked all the same, and others answered.
+        answers = hospitals.replies(position)[:2]
+        with pytest.raises(PositionMoved):
+            session.run_round(position, hospitals.asked, answers)
+
+
+def test_coordinator_whose_turn_is_over_waits_until_that_is_confirmed(network: Network) -> None:
+    heir, said = network.keys.standbys[0], list[str]()
+    network.contract.chain.advance(ROUND_SECONDS + GRACE_SECONDS)
+    network.contract.take_over(heir, network.study)
+    with careful(network) as contract:
+
+        def work() -> None:
+            session = session_of(network, contract)
+            session.check_standing(session.position())
+            raise AssertionError("a site would have been asked")
+
+        Tenure(
+            contract,
+            network.keys.coordinator,
+            network.study,
+            standby=False,
+            clock=time.time,
+            wait=lambda seconds: network.contract.chain.advance(1),
+            say=said.append,
+        ).serve(work)
+    begun, told, ended = said
+    assert begun == "going on with round 1 of 3"
+    assert heir.address in told  # once, however often it is found
+    assert ended == f"coordinator {heir.address} is active: standing down"
