@@ -185,7 +185,8 @@ def _statements_of(
                 number = document["round"]
             except (ValueError, TypeError, KeyError):
                 continue
-            if isinstance(number, int):
+            # What an attempt failed for is no word on the round that another coordinator closed.
+            if isinstance(number, int) and "failed" not in document:
                 found[study, number] = _by_address(document, sites)
     return found
 

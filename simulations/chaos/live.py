@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import TypeVar
@@ -53,7 +54,7 @@ VICTIMS = [LOST, *_ACTIVES, *_OTHERS]
 SITES, STANDBYS = 2, 1
 T = TypeVar("T")
 ROUND_SECONDS, GRACE_SECONDS = 60, 15
-_WARM_ROUNDS, _RETURN_ROUNDS = 3, 4
+_WARM_ROUNDS = 3
 _LOOK_SECONDS = 0.1
 _START_SECONDS = 600.0
 _RECOVER_SECONDS = 600.0
@@ -169,6 +170,10 @@ class _Watched:
         everybody = [one.pid for one in with_descendants([self.process.pid])]
         return self.matching(_OTHERS[name], everybody)
 
+    def serving(self, coordinator: str) -> list[int]:
+        """The ServerApp of a coordinator, which works or stands by."""
+        return self.matching(_ACTIVES["ServerApp"], self.tree_of(coordinator))
+
     def matching(self, pattern: str, pids: Iterable[int]) -> list[int]:
         """Those of some processes whose command line has a pattern."""
         found = []
@@ -194,8 +199,8 @@ def play_live(folder: Path, kills: int, seed: int, say: Callable[[str], None]) -
     folder.mkdir(parents=True)
     started = time.monotonic()
     victims = _victims(kills, random.Random(seed))  # noqa: S311  repeatable on purpose
-    # What comes back takes a few rounds to do so.
-    rounds = _WARM_ROUNDS + 2 * kills + _RETURN_ROUNDS * victims.count(LOST)
+    # Rounds also pass until the moment of each kill.
+    rounds = _WARM_ROUNDS + 3 * kills + 2
     file = folder / "chaos.toml"
     text = _SCENARIO.format(
         rounds=rounds, sites=SITES, round_seconds=ROUND_SECONDS, grace_seconds=GRACE_SECONDS
@@ -295,6 +300,9 @@ def _kill(watched: _Watched, name: str, draw: random.Random) -> Outcome | None:
 def _lose(watched: _Watched) -> Outcome | None:
     """Kill all of the active coordinator's processes, and take its folder away for a while."""
     name = watched.active()
+    # One that was lost before comes back, and waits for its turn, so that it can take over now.
+    for heir in set(watched.coordinators.values()) - {name}:
+        _until(partial(watched.serving, heir))
     tree = _until(lambda: watched.tree_of(name))
     if not tree:
         return None
@@ -311,8 +319,6 @@ def _lose(watched: _Watched) -> Outcome | None:
         outcome = watched.recovered(begun, LOST, len(tree))
     finally:
         away.rename(folder)
-    # Back, it waits for its turn, so that it can take over from the other one.
-    _until(lambda: watched.matching(_ACTIVES["ServerApp"], watched.tree_of(name)))
     return outcome
 
 

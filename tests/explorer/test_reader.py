@@ -12,6 +12,7 @@ from explorer.reader import EventFilter, Reader
 from explorer.rounds import read_open_round, read_round
 from explorer.search import search
 from explorer.sites import read_site
+from explorer.source import _statements
 from explorer.studies import list_studies, read_study, series, study_rounds
 from ledger.finished import open_run
 from protocol.identifiers import hex_of
@@ -198,3 +199,19 @@ def test_everything_is_json(reader: Reader, study: str) -> None:
 
     for one in (read_study(reader, study), read_round(reader, study, 1), reader.health()):
         json.dumps(asdict(one))  # type: ignore[call-overload]
+
+
+def test_statements_of_several_coordinators_are_read_as_one(tmp_path: Path) -> None:
+    first, second, missing = (tmp_path / name for name in ("a.jsonl", "b.jsonl", "c.jsonl"))
+    lines = [
+        {"round": 1, "gas": 1, "rewards": {"site-1": "5"}},
+        {"round": 2, "failed": "too few sites"},
+    ]
+    first.write_text("".join(json.dumps(line) + "\n" for line in lines) + "[3]\n{")
+    lines = [{"round": 1, "gas": 9, "rewards": {}}, {"round": 2, "gas": 2, "rewards": {}}]
+    second.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    found = _statements([first, second, missing], "0x5e", {"site-1": "0xAB"})
+    assert found == {
+        ("0x5e", 1): {"round": 1, "gas": 1, "rewards": {"0xab": "5"}},
+        ("0x5e", 2): {"round": 2, "gas": 2, "rewards": {}},
+    }
