@@ -4,31 +4,128 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Annotated
+from importlib import import_module
+from typing import Annotated, Any
 
 # Flower reads these when it is imported: no telemetry, no look for updates.
 os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
 os.environ.setdefault("FLWR_DISABLE_UPDATE_CHECK", "1")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 
+import click
 import typer
 from click.exceptions import Abort, ClickException, Exit
 from rich.console import Console
+from typer.core import TyperGroup
 
-from client.site_commands import app as site
-from coordinator.commands import app as coordinator
-from coordinator.study_commands import app as study
-from explorer.commands import events, export, watch
-from explorer.web.commands import explore
 from protocol.errors import WardroundError
-from simulations.commands import audit, claim, scenarios, show, simulate, verify_file
-from simulations.court_commands import cheating
-from simulations.grant_commands import app as grants
-from simulations.live.commands import app as network
-from simulations.store_commands import app as store
+
+#: Where each command or group of commands is, and what its help begins with.
+COMMANDS = {
+    "simulate": (
+        "simulations.commands:simulate",
+        "Simulate hospitals that learn together, with every round on a chain.",
+    ),
+    "audit": (
+        "simulations.commands:audit",
+        "Recompute every round from chain and store alone; end with 0 only if all holds.",
+    ),
+    "claim": (
+        "simulations.commands:claim",
+        "Pay a site what it has earned up to the last round.",
+    ),
+    "show": (
+        "simulations.commands:show",
+        "Show an object of a run's store, verified: a manifest, report, vector or specification.",
+    ),
+    "verify-file": (
+        "simulations.commands:verify_file",
+        "Print a file's CID and, for a vector, its Merkle root, as the chain and IPFS name it.",
+    ),
+    "scenarios": (
+        "simulations.commands:scenarios",
+        "List the scenarios that come with wardround.",
+    ),
+    "cheating": (
+        "simulations.court_commands:cheating",
+        "Let a coordinator try every cheat, and see by what it is caught.",
+    ),
+    "explore": (
+        "explorer.web.commands:explore",
+        "Look at studies, rounds, sites and rewards in a browser, and check them there.",
+    ),
+    "events": (
+        "explorer.commands:events",
+        "List what happened, oldest first, and say which blocks were looked at.",
+    ),
+    "watch": (
+        "explorer.commands:watch",
+        "Watch studies, rounds and sites in this terminal, with whatever needs attention.",
+    ),
+    "export": (
+        "explorer.commands:export",
+        "Write a study, or one round, into one archive that anybody can verify offline.",
+    ),
+    "study": (
+        "coordinator.study_commands:app",
+        "Sponsor a study: create and fund it, admit sites, open it.",
+    ),
+    "site": (
+        "client.site_commands:app",
+        "Run a hospital's side: its key, its table, its say in what leaves.",
+    ),
+    "coordinator": (
+        "coordinator.commands:app",
+        "Coordinate a study: take in sites, and run its rounds.",
+    ),
+    "network": (
+        "simulations.live.commands:app",
+        "Run a whole network on this machine: chain, coordinators, sites, each its own process.",
+    ),
+    "grants": (
+        "simulations.grant_commands:app",
+        "Say on chain who may read a study's encrypted updates and models; the sponsor alone.",
+    ),
+    "store": (
+        "simulations.store_commands:app",
+        "Make reading keys, serve a confidential store, mend a replicated one.",
+    ),
+}
+
+
+class LazyGroup(TyperGroup):
+    """Imports a command once it is called: what they need takes seconds, a list of them does not.
+
+    Until then each is a name and a line of help, which is all that the list shows.
+    """
+
+    def __init__(self, **attributes: Any) -> None:
+        listed = {name: click.Command(name, help=words) for name, (_, words) in COMMANDS.items()}
+        super().__init__(**{**attributes, "commands": listed})
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command that is called, and import it. See `click.Group.resolve_command`."""
+        name, listed, rest = super().resolve_command(ctx, args)
+        return name, listed if listed is None else _imported(str(listed.name)), rest
+
+
+def _imported(name: str) -> click.Command:
+    module, _, attribute = COMMANDS[name][0].partition(":")
+    found = getattr(import_module(module), attribute)
+    if isinstance(found, typer.Typer):
+        return typer.main.get_group(found)
+    alone = typer.Typer(
+        add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False
+    )
+    alone.command(name)(found)
+    return typer.main.get_command(alone)
+
 
 app = typer.Typer(
     name="wardround",
+    cls=LazyGroup,
     help="Federated learning for hospitals, every round recorded and repeatable on a chain.",
     epilog="Start with: wardround simulate demo",
     no_args_is_help=True,
@@ -36,23 +133,6 @@ app = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
 )
-app.command()(simulate)
-app.command()(audit)
-app.command()(claim)
-app.command()(show)
-app.command("verify-file")(verify_file)
-app.command()(scenarios)
-app.command()(cheating)
-app.command()(explore)
-app.command()(events)
-app.command()(watch)
-app.command()(export)
-app.add_typer(study)
-app.add_typer(site)
-app.add_typer(coordinator)
-app.add_typer(network)
-app.add_typer(grants)
-app.add_typer(store)
 
 
 @app.callback()

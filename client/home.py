@@ -10,12 +10,12 @@ from eth_account import Account
 
 from client.guard.errors import HomeInvalid
 from client.guard.log import create_log
-from client.keystore import SCRYPT_ITERATIONS, PasswordMissing, write_keystore
+from client.keystore import SCRYPT_ITERATIONS, write_keystore
+from client.password import PasswordMissing
 from client.settings import SITE_FILE, HomeSettings, load_home_settings, parse_home_settings
 from protocol.identifiers import SiteAddress
 
 #: Environment variable with the keystore's password. Never given to the process that trains.
-PASSWORD_VARIABLE = "WARDROUND_SITE_PASSWORD"  # noqa: S105  (the name of it)
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,11 @@
 """A hospital's signing key in a file: an Ethereum keystore (version 3) under a password.
 
 WardroundError
-├── KeystoreError
-│   ├── KeystoreMissing        no such file
-│   ├── KeystoreDamaged        not a keystore, or one that was altered
-│   ├── KeystoreExists         a key would be overwritten
-│   └── PasswordWrong          the password does not open it
-└── PasswordMissing            there is none, and nobody to ask for it
+└── KeystoreError
+    ├── KeystoreMissing        no such file
+    ├── KeystoreDamaged        not a keystore, or one that was altered
+    ├── KeystoreExists         a key would be overwritten
+    └── PasswordWrong          the password does not open it
 
 Source:
     Web3 Secret Storage Definition, version 3; by eth-account.
@@ -23,6 +22,7 @@ from eth_account import Account
 from eth_keys import keys
 from pydantic import Field, ValidationError
 
+from client.password import PasswordMissing
 from protocol.errors import WardroundError
 from protocol.identifiers import SiteAddress, site_address
 from protocol.study import Table
@@ -30,7 +30,6 @@ from protocol.study import Table
 KEYSTORE_MAX_BYTES = 16_384
 #: Work of deriving the key from the password. About a second and 256 MiB, as every wallet does.
 SCRYPT_ITERATIONS = 2**18
-_PASSWORD_MAX_BYTES = 1024
 
 _Hex = Annotated[str, Field(pattern=r"^(0x)?[0-9a-fA-F]{0,512}$")]
 
@@ -41,15 +40,6 @@ class KeystoreError(WardroundError):
     def __init__(self, path: Path, words: str) -> None:
         self.path = str(path)
         super().__init__(f"keystore {path} {words}.")
-
-
-class PasswordMissing(WardroundError):
-    """There is no password, and nobody who could type one."""
-
-    def __init__(self, where: str, remedy: str) -> None:
-        self.where = where
-        self.remedy = remedy
-        super().__init__(f"{where} has no password: {remedy}.")
 
 
 class KeystoreMissing(KeystoreError):
@@ -174,24 +164,6 @@ def open_keystore(path: Path, password: str) -> bytes:
     if address.removeprefix("0x") != document.address.removeprefix("0x").lower():
         raise KeystoreDamaged(path, "its key has another address than it states")
     return key
-
-
-def read_password_file(path: Path) -> str:
-    """Read a password from a file's first line.
-
-    Raises:
-        PasswordMissing: no such file, empty, or too long.
-    """
-    where = f"file {path}"
-    try:
-        with path.open("rb") as file:
-            data = file.read(_PASSWORD_MAX_BYTES + 1)
-        text = data.decode("utf-8").splitlines()[0] if data else ""
-    except (OSError, UnicodeDecodeError) as error:
-        raise PasswordMissing(where, "it cannot be read as text") from error
-    if not text or len(data) > _PASSWORD_MAX_BYTES:
-        raise PasswordMissing(where, f"write it as the first line, {_PASSWORD_MAX_BYTES} at most")
-    return text
 
 
 def _read(path: Path) -> _Keystore:

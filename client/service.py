@@ -17,8 +17,9 @@ from typing import Any
 
 from client.guard.errors import GuardError
 from client.guard.signer import GuardClient
-from client.home import PASSWORD_VARIABLE, Home
+from client.home import Home
 from client.keystore import open_keystore
+from client.password import PASSWORD_VARIABLE
 from client.settings import HomeSettings
 from client.supernode import coordinators_of, flower_folder, secret_file, supernode_environment
 from ledger.key_file import write_private

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from client.guard.approvals import Approval
-from client.guard.errors import CodeChanged, PrivacyRefused
+from client.guard.errors import CodeNotInstalled, PrivacyRefused
 from client.guard.tables import load_home_data
 from client.home import Home
 from client.settings import HomeSettings
@@ -64,7 +64,7 @@ def propose(
         now: seconds since 1970.
     Raises:
         StudyMismatch: the chain has no such study, or the specification is another one's.
-        CodeChanged: the study asks for other code than is installed.
+        CodeNotInstalled: the study asks for other code than is installed.
         PrivacyRefused: the study asks for no privacy, and the table has a budget.
         SourceError: the site's table does not fit its schema.
         LearningError: the table does not fit the study's model, or has no rows.
@@ -75,7 +75,7 @@ def propose(
         raise StudyMismatch("specification", hex_of(params.specification), hex_of(spec.digest))
     installed = hex_of(application_digest())
     if hex_of(params.code) not in (installed, code):
-        raise CodeChanged(hex_of(params.code), f"{installed}, as it is installed here")
+        raise CodeNotInstalled(hex_of(params.code), installed)
     if spec.privacy is None and settings.policy.max_epsilon is not None:
         raise PrivacyRefused(
             "the study asks for no privacy of single rows, and [policy] max_epsilon bounds what "

@@ -8,7 +8,7 @@ import sys
 import time
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from click.exceptions import Abort, ClickException, Exit
@@ -16,23 +16,12 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from client.guard.approvals import Approvals
-from client.guard.errors import GuardUnreachable
-from client.guard.log import read_log
-from client.guard.signer import GuardClient
-from client.home import PASSWORD_VARIABLE, Home, make_home
-from client.keystore import PasswordMissing, keystore_address, open_keystore, read_password_file
-from client.settings import HomeSettings, PreparedTables
+from client.password import PASSWORD_VARIABLE, password_of
 from client.site_template import TEMPLATE
-from client.sources.base import Place
-from ledger.chain import connected
-from ledger.errors import ChainUnreachable, ContractReverted
-from ledger.store import open_store
-from ledger.ward_round import WardRound
 from protocol.errors import WardroundError
-from protocol.identifiers import SiteAddress, StudyId, bytes32, hex_of
-from transport.enrolment import ENROLMENT, enrol
-from transport.supervision import stop_asked
+
+# What works with keys and chains takes seconds to import, and whoever asks for help waits for
+# it: each command imports what it needs.
 
 app = typer.Typer(
     name="site",
@@ -44,7 +33,6 @@ app = typer.Typer(
 _out = Console(highlight=False, soft_wrap=True)
 _err = Console(stderr=True, highlight=False, soft_wrap=True)
 _PASSWORD_HELP = f"First line is the keystore's password; else {PASSWORD_VARIABLE}, or a prompt."
-_STATUS_SECONDS = 5.0
 
 HomeArgument = Annotated[Path, typer.Argument(help="The site's home folder.", show_default=True)]
 PasswordOption = Annotated[
@@ -75,6 +63,10 @@ def init(
 
       wardround site init hospital --password-file secret.txt --endpoint https://rpc.example.org
     """
+    from client.home import make_home
+    from client.keystore import open_keystore
+    from transport.enrolment import ENROLMENT, enrol
+
     called = name or folder.resolve().name.lower()
     text = TEMPLATE.format(
         name=json.dumps(called),
@@ -131,7 +123,9 @@ def run(folder: HomeArgument = _HOME, password_file: PasswordOption = None) -> N
     """
     # Flower takes seconds to import, and only this command needs it.
     from client.guard.run import keep_memory_private
+    from client.home import Home
     from client.service import SiteService
+    from transport.supervision import stop_asked
 
     password = password_of(password_file)
     # The processes that train must read it neither here nor in their own environment.
@@ -166,10 +160,15 @@ def approve(
 
       wardround site approve 0x4a1f…b1 hospital --spec study.toml --yes --password-file secret.txt
     """
+    from client.guard.approvals import Approvals
+    from client.keystore import open_keystore
     from client.site_approval import describe, propose
+    from client.site_standing import open_home, study_of
+    from ledger.chain import connected
+    from ledger.ward_round import WardRound
 
-    home, settings, address = _open(folder)
-    identifier = _study(study)
+    home, settings, address = open_home(folder)
+    identifier = study_of(study)
     with connected(settings.chain.url, settings.chain.chain_id) as chain:
         ward = WardRound(chain, settings.chain.contract)
         proposal = propose(home, settings, ward, identifier, store, spec, code, _now())
@@ -190,8 +189,11 @@ def revoke(study: StudyArgument, folder: HomeArgument = _HOME) -> None:
     Examples:
       wardround site revoke 0x4a1f…b1 hospital
     """
-    home, _, address = _open(folder)
-    kept = Approvals(home.approvals, address).revoke(_study(study), _now())
+    from client.guard.approvals import Approvals
+    from client.site_standing import open_home, study_of
+
+    home, _, address = open_home(folder)
+    kept = Approvals(home.approvals, address).revoke(study_of(study), _now())
     _out.print(f"Revoked: the guard signs nothing more for it. The approval is kept as {kept}.")
 
 
@@ -205,8 +207,10 @@ def status(
     Examples:
       wardround site status hospital
     """
-    home, settings, address = _open(folder)
-    found = _status(home, settings, address)
+    from client.site_standing import open_home, standing
+
+    home, settings, address = open_home(folder)
+    found = standing(home, settings, address)
     if as_json:
         print(json.dumps(found))
         return
@@ -233,9 +237,15 @@ def history(
 
       wardround site history hospital --store store --json
     """
+    from client.guard.log import read_log
     from client.site_history import history as read_history
+    from client.site_standing import open_home, tokens_of
+    from ledger.chain import connected
+    from ledger.store import open_store
+    from ledger.ward_round import WardRound
+    from protocol.identifiers import hex_of
 
-    home, settings, address = _open(folder)
+    home, settings, address = open_home(folder)
     lines = [line for line in read_log(home.log) if line["kind"] == "signed"]
     if not lines:
         if not as_json:
@@ -261,8 +271,8 @@ def history(
         table.add_row(*row, style=style)
     _out.print(table, width=max(_out.width, 90), crop=False)
     for money in earned:
-        told = "" if money.earned is None else f", earned {_tokens(money.earned)} so far"
-        _out.print(f"study {hex_of(money.study)}: paid {_tokens(money.paid)}{told}")
+        told = "" if money.earned is None else f", earned {tokens_of(money.earned)} so far"
+        _out.print(f"study {hex_of(money.study)}: paid {tokens_of(money.paid)}{told}")
 
 
 @app.command()
@@ -272,31 +282,14 @@ def preview(folder: HomeArgument = _HOME) -> None:
     Examples:
       wardround site preview hospital
     """
-    home, settings, _ = _open(folder)
-    for line in _preview(home, settings):
+    from client.site_standing import open_home, previewed
+
+    home, settings, _ = open_home(folder)
+    for line in previewed(home, settings):
         _out.print(line, markup=False)
 
 
 # ---------------------------------------------------------------- inside
-
-
-def password_of(file: Path | None, *, confirm: bool = False) -> str:
-    """Get the keystore's password: from a file, the environment, or a prompt.
-
-    Raises:
-        PasswordMissing: the file has none, or there is nobody to ask.
-    """
-    if file is not None:
-        return read_password_file(file)
-    if found := os.environ.get(PASSWORD_VARIABLE):
-        return found
-    if not sys.stdin.isatty():
-        raise PasswordMissing(
-            "this command", f"give --password-file, or the variable {PASSWORD_VARIABLE}"
-        )
-    return str(
-        typer.prompt("Password of the keystore", hide_input=True, confirmation_prompt=confirm)
-    )
 
 
 def run_alone(program: typer.Typer) -> None:
@@ -314,91 +307,6 @@ def run_alone(program: typer.Typer) -> None:
         _err.print(f"error: {error}", style="red", markup=False)
         code = 1
     sys.exit(code or 0)
-
-
-def _open(folder: Path) -> tuple[Home, HomeSettings, SiteAddress]:
-    home = Home(folder)
-    settings = home.settings()
-    return home, settings, keystore_address(home.keystore(settings))
-
-
-def _study(text: str) -> StudyId:
-    return StudyId(bytes32(text, "study's id"))
-
-
-def _preview(home: Home, settings: HomeSettings) -> list[str]:
-    from client.guard.tables import load_home_data
-    from client.sources.preview import preview as preview_source
-    from client.sources.preview import rounded
-
-    data = settings.data
-    if not isinstance(data, PreparedTables):
-        return list(preview_source(data, Place(home.folder, os.environ)).lines())
-    loaded = load_home_data(home.folder, settings, os.environ)
-    lines = []
-    for what, table in (("training", loaded.train), ("test", loaded.test)):
-        count = rounded(len(table))
-        told = "fewer than 5" if count is None else f"about {count}"
-        lines.append(f"{data.name}: {told} {what} rows of shape {table.features.shape[1:]}")
-    return lines
-
-
-def _status(home: Home, settings: HomeSettings, address: SiteAddress) -> dict[str, Any]:
-    try:
-        GuardClient(home.socket, _STATUS_SECONDS).identity()
-        running = "answers"
-    except GuardUnreachable as error:
-        running = f"not running ({error.reason})"
-    approvals = Approvals(home.approvals, address)
-    studies: list[dict[str, Any]] = []
-    try:
-        with connected(settings.chain.url, settings.chain.chain_id) as opened:
-            reached = f"{opened.url}, chain {opened.chain_id}, block {opened.block().number}"
-            ward = WardRound(opened, settings.chain.contract)
-            for study in approvals.studies():
-                studies.append(_study_status(approvals, ward, study, address))
-    except ChainUnreachable as error:
-        reached = str(error)
-        studies = [_study_status(approvals, None, study, address) for study in approvals.studies()]
-    return {
-        "name": settings.site.name,
-        "address": address,
-        "guard": running,
-        "chain": reached,
-        "table": settings.data.name,
-        "studies": studies,
-    }
-
-
-def _study_status(
-    approvals: Approvals, ward: WardRound | None, study: StudyId, site: SiteAddress
-) -> dict[str, Any]:
-    found: dict[str, Any] = {"study": hex_of(study), "name": "?", "open_round": None}
-    try:
-        found["name"] = approvals.of(study).spec.study.name
-    except WardroundError as error:
-        return {**found, "state": str(error)}
-    if ward is None:
-        return {**found, "state": "approved"}
-    slot = ward.site(study, site)
-    try:
-        opened = ward.open_round(study)
-    except ContractReverted as error:
-        over = "it is over" if error.name.endswith("StudyOver") else error.name
-        return {**found, "state": f"approved; {over}; paid {_tokens(ward.claimed(study, site))}"}
-    member = f"weight up to {slot.max_weight:,}" if slot.is_member(opened.round) else "NOT admitted"
-    return {
-        **found,
-        "open_round": opened.round,
-        "state": f"approved; round {opened.round} is open; {member}; "
-        f"paid {_tokens(ward.claimed(study, site))}",
-    }
-
-
-def _tokens(amount: int) -> str:
-    from client.site_approval import tokens
-
-    return tokens(amount)
 
 
 def _tell(words: str) -> None:

@@ -18,6 +18,7 @@ WardroundError
     │   ├── ModelFactoryFailed    module:factory does not give a network
     │   ├── ModelHasBuffers       state beside the parameters, such as batch norm's
     │   └── ModelUnsuitable       parameters or outputs of a form we cannot use
+    │       └── RowsUnsuitable    rows of another length than it takes
     ├── TrainingError             numbers that went wrong in training or evaluation
     │   ├── WeightsNotFinite      NaN or infinity among the weights that were given
     │   ├── TrainingDiverged      NaN or infinity came out
@@ -199,6 +200,22 @@ class ModelUnsuitable(ModelError):
         super().__init__(
             f"model {name} cannot be used ({reason}): it needs float32 parameters on the CPU and "
             "one logit (two classes) or one logit a class for each row."
+        )
+
+
+class RowsUnsuitable(ModelUnsuitable):
+    """Rows have another number of features than the model takes."""
+
+    def __init__(self, name: str, taken: int, found: int) -> None:
+        self.taken = taken
+        self.found = found
+        self.name = name
+        self.reason = f"rows of {taken} numbers, not {found}"
+        ModelError.__init__(
+            self,
+            f"the study's model {name} takes {taken} features, and a row of this table has "
+            f"{found}: declare the columns that the study asks for, or change the study's "
+            f"[model] to take {found}.",
         )
 
 

@@ -18,7 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
+import typer
 
 import wardround
 from learning.datasets import DATA_DIR_VARIABLE
@@ -707,3 +709,39 @@ def test_runs_when_made_by_the_library_and_by_the_command_are_the_same(
     by_command = json.loads(call("simulate", small, "--out", "run", "--json").out)
     by_library = run(small_scenario(study={"rounds": 1}), tmp_path / "other")
     assert by_command["final"]["model"] == by_library.summary["final"]["model"]
+
+
+# ---------------------------------------------------------------- help
+
+
+@pytest.mark.parametrize("name", wardround.COMMANDS)
+def test_command_when_listed_is_described_as_by_itself(name: str) -> None:
+    group = typer.main.get_group(wardround.app)
+    _, found, _ = group.resolve_command(click.Context(group), [name])
+    assert found is not None
+    first = (found.help or "").split("\n\n")[0]
+    assert " ".join(first.split()) == wardround.COMMANDS[name][1]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--help"], "Simulate hospitals"),
+        (["site", "--help"], "Take part: start guard"),
+        (["sit"], "Did you mean 'site'"),
+    ],
+)
+def test_help_when_asked_for_imports_nothing_heavy(words: list[str], said: str) -> None:
+    program = (
+        "import sys, wardround\n"
+        f"sys.argv = ['wardround', *{words!r}]\n"
+        "try:\n    wardround.main()\n"
+        "finally:\n"
+        "    heavy = {'torch', 'numpy', 'web3', 'eth_account', 'eth', 'flwr', 'starlette'}\n"
+        "    print('heavy:', sorted(heavy & sys.modules.keys()))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
+    assert "heavy: []" in done.stdout, done.stderr
+    assert said in done.stdout + done.stderr

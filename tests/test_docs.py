@@ -93,7 +93,7 @@ def parse(words: list[str]) -> str:
         place = next((i for i, word in enumerate(words) if not word.startswith("-")), None)
         assert place is not None, f"{' '.join(names)} wants a command"
         name, words = words[place], words[place + 1 :]
-        found = command.get_command(click.Context(command), name)
+        _, found, _ = command.resolve_command(click.Context(command), [name])
         assert found is not None, f"there is no command {' '.join([*names, name])}"
         command, names = found, [*names, name]
     command.make_context(names[-1], list(words))
@@ -102,7 +102,9 @@ def parse(words: list[str]) -> str:
 
 def leaves(group: click.Group, path: str = "") -> Iterator[tuple[str, click.Command]]:
     """Name every command, with those of its group before it: `site init`."""
-    for name, command in group.commands.items():
+    for name in group.commands:
+        _, command, _ = group.resolve_command(click.Context(group), [name])
+        assert command is not None
         if isinstance(command, click.Group):
             yield from leaves(command, f"{path}{name} ")
         elif not command.hidden:

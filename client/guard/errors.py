@@ -5,6 +5,7 @@ GuardError
 │   ├── RequestMalformed      not a request of the agreed form
 │   ├── StudyNotApproved      the site has not approved this study
 │   ├── CodeChanged           another application than the one approved
+│   ├── CodeNotInstalled      a study to approve runs other code than is here
 │   ├── RoundNotOpen          not the round that the contract has open
 │   ├── BaseModelWrong        not the model that the chain has for this round
 │   ├── NotAMember            the contract does not admit the site to this round
@@ -72,7 +73,23 @@ class CodeChanged(Refusal):
     def __init__(self, approved: str, found: str) -> None:
         self.approved = approved
         self.found = found
-        super().__init__(f"the application's code is {found}, but {approved} was approved.")
+        super().__init__(
+            f"the application's code is {found}, and the site approved {approved} for this study: "
+            "only that one may train here."
+        )
+
+
+class CodeNotInstalled(Refusal):
+    """A study that is about to be approved runs other code than is installed."""
+
+    def __init__(self, study: str, installed: str) -> None:
+        self.study = study
+        self.installed = installed
+        super().__init__(
+            f"nothing is approved: the study runs code {study}, and {installed} is installed here; "
+            "install the version that the study names, or, if you have examined that code and "
+            f"trust it, approve it with --code {study}."
+        )
 
 
 class RoundNotOpen(Refusal):

@@ -55,6 +55,7 @@ class Preview:
         dropped: rows with a missing value, rounded; None likewise.
         columns: the features in order.
         classes: rows by class, rounded; None for a small group.
+        numbers: features that a model gets of each row; a category is several.
     """
 
     table: str
@@ -62,6 +63,7 @@ class Preview:
     dropped: int | None
     columns: tuple[ColumnPreview, ...]
     classes: tuple[int | None, ...]
+    numbers: int
 
     def lines(self) -> Iterator[str]:
         """Write it for people, a line at a time."""
@@ -75,6 +77,7 @@ class Preview:
             yield ", ".join(parts)
         counts = ", ".join(f"{at}: {_told(count)}" for at, count in enumerate(self.classes))
         yield f"  classes: {counts}"
+        yield f"  a study's model must take {self.numbers} features"
 
 
 def preview(settings: DataSettings, place: Place) -> Preview:
@@ -97,6 +100,7 @@ def preview(settings: DataSettings, place: Place) -> Preview:
         classes=tuple(
             rounded(int((labels == place).sum())) for place in range(len(settings.label.classes))
         ),
+        numbers=settings.width,
     )
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import prod
 
 import torch
 from pydantic import ValidationError
 from torch import nn
 
-from learning.errors import ModelArgumentInvalid, ModelUnknown, ModelUnsuitable
+from learning.errors import ModelArgumentInvalid, ModelUnknown, ModelUnsuitable, RowsUnsuitable
 from learning.loss import count_classes
 from learning.models.base import ModelSource
 from learning.models.cnn import Cnn
@@ -59,12 +60,16 @@ def check_fits(
     Raises:
         ModelUnknown: no such name.
         ModelArgumentInvalid: an argument that the model does not take, or not so.
+        RowsUnsuitable: it takes rows with more numbers, or fewer.
         ModelUnsuitable: it takes other rows, or tells fewer classes apart.
     """
     if ":" in name:
         return
+    source = _known(name, arguments)
+    if (found := prod(shape)) != source.numbers:
+        raise RowsUnsuitable(name, source.numbers, found)
     with torch.device("meta"):
-        model = _known(name, arguments).build()
+        model = source.build()
         found = count_classes(model, torch.empty(1, *shape))
     if found < classes:
         raise ModelUnsuitable(name, f"it tells {found} classes apart, and the data have {classes}")

@@ -17,6 +17,11 @@ class ModelSource(BaseModel, ABC):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
+    @property
+    @abstractmethod
+    def numbers(self) -> int:
+        """How many numbers there are in a row that the network takes."""
+
     @abstractmethod
     def build(self) -> nn.Module:
         """Make the network, its parameters drawn from torch's global generator."""

@@ -17,6 +17,11 @@ class Cnn(ModelSource):
     side: Annotated[int, Field(ge=4)]
     classes: Classes
 
+    @property
+    def numbers(self) -> int:
+        """The pixels of every channel."""
+        return self.channels * self.side**2
+
     def build(self) -> nn.Module:
         """Features have shape (n, channels, side, side)."""
         pooled = self.side // 2 // 2

@@ -13,6 +13,11 @@ class Logistic(ModelSource):
     features: Size
     classes: Classes = 2
 
+    @property
+    def numbers(self) -> int:
+        """The features."""
+        return self.features
+
     def build(self) -> nn.Module:
         """Linear layer with bias."""
         return nn.Sequential(nn.Flatten(), nn.Linear(self.features, outputs(self.classes)))

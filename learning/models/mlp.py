@@ -14,6 +14,11 @@ class Mlp(ModelSource):
     hidden: list[Size]
     classes: Classes = 2
 
+    @property
+    def numbers(self) -> int:
+        """The features."""
+        return self.features
+
     def build(self) -> nn.Module:
         """Linear and ReLU by turns, ending in a linear layer."""
         layers: list[nn.Module] = [nn.Flatten()]

@@ -15,13 +15,12 @@ from client.keystore import (
     KeystoreError,
     KeystoreExists,
     KeystoreMissing,
-    PasswordMissing,
     PasswordWrong,
     keystore_address,
     open_keystore,
-    read_password_file,
     write_keystore,
 )
+from client.password import PasswordMissing, read_password_file
 
 KEY = b"\x31" * 32
 PASSWORD = "correct horse"

@@ -19,8 +19,9 @@ from eth_account import Account
 import wardround
 from client.guard.approvals import Approvals
 from client.guard.log import GuardLog
-from client.home import PASSWORD_VARIABLE, Home
+from client.home import Home
 from client.keystore import keystore_address, open_keystore
+from client.password import PASSWORD_VARIABLE
 from client.sources.schema import TableSchema
 from learning.datasets import Table, save_table
 from ledger.finished import FinishedRun, open_run
@@ -299,7 +300,9 @@ def test_approve_when_the_code_is_another_says_so(
 ) -> None:
     monkeypatch.setattr("client.site_approval.application_digest", lambda: b"\x09" * 32)
     error = call(*approving(network, site, password)).error
-    assert "as it is installed here" in error
+    asked, here = hex_of(network.params.code), hex_of(b"\x09" * 32)
+    assert f"nothing is approved: the study runs code {asked}, and {here} is installed" in error
+    assert f"--code {asked}" in error
     assert list(site.approvals.iterdir()) == []
     store = ["--store", network.folders.store]
     code = ["--code", hex_of(network.params.code)]
@@ -312,7 +315,10 @@ def test_approve_when_the_table_does_not_fit_the_model_says_so(
 ) -> None:
     wide = Table(np.zeros((9, 5), np.float32), np.zeros(9, np.int64))
     save_table(wide, site.folder / "train.npz")
-    assert "cannot be used" in call(*approving(network, site, password)).error
+    assert (
+        "takes 6 features, and a row of this table has 5"
+        in call(*approving(network, site, password)).error
+    )
 
 
 def test_approve_when_the_table_is_empty_says_so(

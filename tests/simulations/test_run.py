@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from client import client_app
-from learning.errors import DatasetUnknown, ModelUnsuitable
+from learning.errors import DatasetUnknown, RowsUnsuitable
 from ledger.audit import StudyAudit
 from ledger.errors import ChainUnknown, ChainUnreachable
 from ledger.finished import open_run, read_network
@@ -107,8 +107,8 @@ REFUSED: list[tuple[str, dict[str, Any], dict[str, Any], type[WardroundError], s
         "another model",
         {"model": {"arguments": {"features": 5}}},
         {},
-        ModelUnsuitable,
-        "cannot be used",
+        RowsUnsuitable,
+        "takes 5 features, and a row of this table has 6: ",
     ),
     (
         "bad sites",

@@ -15,7 +15,7 @@ from client.guard import log as log_module
 from client.guard.log import GuardLog
 from client.guard.run import run_guard
 from client.guard.wire import Wire
-from client.keystore import read_password_file
+from client.password import read_password_file
 
 POINTS = (
     "before writing", "half written", "before syncing", "after syncing", "half sent", "sent"

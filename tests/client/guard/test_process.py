@@ -17,7 +17,8 @@ from client.guard.errors import GuardBroken, GuardRefused, GuardUnreachable
 from client.guard.log import read_log
 from client.guard.requests import Begun, Opened, SignedAnswer
 from client.guard.signer import GuardClient
-from client.home import PASSWORD_VARIABLE, Home
+from client.home import Home
+from client.password import PASSWORD_VARIABLE
 from ledger.anvil import Anvil
 from ledger.evm import Genesis
 from protocol.canonical import canonical_bytes

@@ -36,6 +36,7 @@ def test_preview_when_shown_has_counts_and_ranges(tmp_path: Path) -> None:
     text = "\n".join(found.lines())
     assert "patients: about 195 rows, about 5 left out" in text
     assert "age (numeric, years), mostly" in text
+    assert f"a study's model must take {found.numbers} features" in text
     assert "missing: fewer than 5" in text
     assert "P0" not in text
 
