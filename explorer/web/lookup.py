@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from explorer.errors import NotIndexed
+from explorer.reader import Reader
 from explorer.search import search
 from explorer.views import Hit
 from explorer.web import urls
@@ -13,7 +14,7 @@ from explorer.web.explorer import Explorer
 from explorer.web.formats import size
 from explorer.web.objects import not_shown
 from explorer.web.parameters import SEARCH_MAX, NotThere
-from explorer.web.queries import event_at, last_id, of_transaction
+from explorer.web.queries import event_at, last_id, of_transaction, overturned_in
 from ledger.errors import StoreError
 
 
@@ -31,9 +32,8 @@ def search_page(explorer: Explorer, asked: str) -> bytes:
     asked = asked.strip()[:SEARCH_MAX]
     reader = explorer.reader
     with reader.look():
-        hits = search(reader, asked)
+        found = [one for hit in search(reader, asked) if (one := _found(reader, hit))]
         index = explorer.index()
-    found = [Found(hit.kind, hit.title, target) for hit in hits if (target := _target(hit))]
     extent = index.extent
     return explorer.pages.render(
         "search.html",
@@ -127,30 +127,38 @@ def object_page(explorer: Explorer, cid: str) -> bytes:
         cid=cid,
         shown=shown,
         size=size(shown.bytes),
-        named_by=[one for one in _places(hits) if one.target != urls.content(cid)],
+        named_by=[one for one in _places(explorer.reader, hits) if one.target != urls.content(cid)],
     )
 
 
-def _places(hits: Sequence[Hit]) -> list[Found]:
+def _places(reader: Reader, hits: Sequence[Hit]) -> list[Found]:
     """Rounds and studies that name an object, each once."""
     found: dict[str, Found] = {}
     for hit in hits:
-        target = _target(replace(hit, cid=None))
-        if target is not None:
-            words = "Its study" if hit.kind == "specification" else hit.title
-            found.setdefault(target, Found(hit.kind, words, target))
+        words = "Its study" if hit.kind == "specification" else hit.title
+        one = _found(reader, replace(hit, cid=None, title=words))
+        if one is not None:
+            found.setdefault(one.target, one)
     return list(found.values())
 
 
-def _target(hit: Hit) -> str | None:
+def _found(reader: Reader, hit: Hit) -> Found | None:
+    """Where a hit leads; of a closing that was overturned, to that one and not to the one since."""
     if hit.cid is not None:
-        return urls.content(hit.cid)
+        return Found(hit.kind, hit.title, urls.content(hit.cid))
     if hit.study is not None and hit.round is not None:
-        return urls.round_page(hit.study, hit.round)
+        block = None
+        if hit.commitment is not None:
+            block = overturned_in(reader, hit.study, hit.round, hit.commitment)
+        words = hit.title if block is None else f"{hit.title}, overturned"
+        return Found(hit.kind, words, urls.round_page(hit.study, hit.round, block))
+    target = None
     if hit.study is not None:
-        return urls.study(hit.study)
-    if hit.address is not None:
-        return urls.site(hit.address)
-    if hit.transaction is not None:
-        return urls.transaction(hit.transaction)
-    return None if hit.block is None else urls.block(hit.block)
+        target = urls.study(hit.study)
+    elif hit.address is not None:
+        target = urls.site(hit.address)
+    elif hit.transaction is not None:
+        target = urls.transaction(hit.transaction)
+    elif hit.block is not None:
+        target = urls.block(hit.block)
+    return None if target is None else Found(hit.kind, hit.title, target)

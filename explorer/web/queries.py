@@ -50,6 +50,21 @@ def event_names() -> tuple[str, ...]:
     return tuple(sorted(found))
 
 
+def overturned_in(reader: Reader, study: str, number: int, commitment: str) -> str | None:
+    """Hash of the block that a round was closed in so, where that closing does not stand."""
+    with reader.look() as db:
+        row = db.execute(
+            "SELECT block.hash, closing.overturned FROM closing "
+            "JOIN study ON study.id = closing.study JOIN event ON event.id = closing.id "
+            "JOIN block ON block.number = event.block "
+            "WHERE study.study = ? AND closing.round = ? AND closing.commitment = ? "
+            # The same bytes may have been closed again.
+            "ORDER BY closing.overturned IS NULL DESC, closing.id DESC LIMIT 1",
+            (study, number, commitment),
+        ).fetchone()
+    return None if row is None or row[1] is None else str(row[0])
+
+
 @dataclass(frozen=True)
 class Wanted:
     """Which events; everything that is given must hold. Ranges include both ends."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,12 @@ from explorer.web import formats, urls
 TEMPLATES = Path(__file__).parent / "templates"
 
 
+@cache
 def environment() -> Environment:
-    """The templates' environment: autoescape for every file, unknown names are errors."""
+    """The templates' environment: autoescape for every file, unknown names are errors.
+
+    All of them are compiled here, once: whoever opens the first page would wait for it otherwise.
+    """
     made = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -34,6 +39,8 @@ def environment() -> Environment:
         hex=lambda value: "0x" + bytes(value).hex(),
         words=lambda name: str(name).replace("_", " "),
     )
+    for name in made.list_templates():
+        made.get_template(name)
     return made
 
 

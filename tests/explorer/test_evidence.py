@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import struct
+import time
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,8 +17,12 @@ from typer.testing import CliRunner
 from explorer.evidence import export
 from explorer.indexer import Indexer
 from explorer.reader import Reader
+from explorer.rounds import read_round
 from explorer.source import run_source
-from explorer.studies import list_studies
+from explorer.studies import list_studies, read_study
+from explorer.web import urls
+from explorer.web.explorer import Explorer
+from explorer.web.lookup import search_page
 from ledger.archive import Archive
 from ledger.errors import ArchiveInvalid
 from protocol.errors import WardroundError
@@ -129,9 +134,6 @@ def test_overturned_round_is_in_the_index(cheated: tuple[World, str], live_archi
     assert int(found.funds.bonds_held) + int(found.funds.slashed) + int(
         found.funds.bonds_released
     ) == int(found.funds.bonds_posted)
-    from explorer.rounds import read_round
-    from explorer.studies import read_study
-
     detail = read_study(reader, found.study)
     assert detail.coordinator == state.coordinator.lower()
     assert {one.contributions for one in detail.members} == {3}
@@ -145,6 +147,27 @@ def test_overturned_round_is_in_the_index(cheated: tuple[World, str], live_archi
     assert other.overturned_by is not None
     assert {event.name for event in second.events} >= {"CoordinateProven", "Overturned"}
     assert read_round(reader, found.study, 2, other.commitment).summary == other
+    reader.close()
+
+
+def test_search_for_what_was_overturned_leads_there_and_not_to_what_stands(
+    live_archive: Path,
+) -> None:
+    reader = Reader(live_archive.with_name("index.sqlite"))
+    study = next(one.study for one in list_studies(reader).rows if one.overturned)
+    second = read_round(reader, study, 2)
+    (gone,) = second.others
+    explorer = Explorer(reader, None, time.time)
+    stands = urls.round_page(study, 2)
+    # What the cheat changed is of one closing alone, and so is the commitment.
+    for asked in (gone.commitment, gone.model):
+        page = search_page(explorer, asked).decode()
+        assert "of round 2, overturned</a>" in page
+        assert f'href="{urls.round_page(study, 2, gone.block_hash)}"' in page
+        assert f'href="{stands}"' not in page
+    page = search_page(explorer, second.summary.commitment).decode()
+    assert "overturned</a>" not in page
+    assert f'href="{stands}"' in page
     reader.close()
 
 
