@@ -304,7 +304,6 @@ interface IWardRound {
     error WardRound_WeightOutOfRange(address site, uint64 weight, uint32 maxWeight);
     /// @param recovered Who signed instead; zero when the signature is malformed.
     error WardRound_SignatureInvalid(address site, address recovered);
-    error WardRound_CountDiffers(uint32 given, uint256 actual);
     error WardRound_TotalWeightDiffers(uint64 given, uint256 actual);
     error WardRound_TotalWeightOutOfRange(uint64 totalWeight);
     error WardRound_ContributionsDiffer(bytes32 given, bytes32 actual);
