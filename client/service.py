@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -28,6 +26,7 @@ from protocol.errors import ProtocolError, WardroundError
 from transport.certificates import Address, check_time, free_port, greet
 from transport.enrolment import ENROLMENT, NODE_KEY, enrol
 from transport.errors import CertificateExpired, PeerAway, TransportError
+from transport.running import LineReader, only_one
 from transport.supervision import Program, Say, Supervisor, heard, module_command
 
 GUARD, SUPERNODE, EXECUTOR = "the guard", "the SuperNode", "the executor"
@@ -72,7 +71,7 @@ class SiteService:
         coordinators = coordinators_of(self.home, settings)
         for _, root in coordinators:
             check_time(root, self.now(), "ask the coordinator for its new one")
-        with _only_one(self.home.folder):
+        with only_one(self.home.folder, SiteRunning(self.home.folder)):
             self._enrolled(settings)
             for number in range(len(coordinators)):
                 flower_folder(self.home, number)
@@ -188,17 +187,11 @@ class GuardNews:
     """Reads the guard's log as it grows, and puts each line into words."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        self._at = path.stat().st_size
+        self._lines = LineReader(path)
 
     def news(self) -> Iterator[str]:
         """Tell of what was added since the last call."""
-        with self._path.open("rb") as file:
-            file.seek(self._at)
-            data = file.read()
-        whole = data[: data.rfind(b"\n") + 1]
-        self._at += len(whole)
-        for line in whole.splitlines():
+        for line in self._lines.news():
             try:
                 words = guard_sentence(parse_canonical(line, "line"))
             except ProtocolError:
@@ -219,17 +212,3 @@ def guard_sentence(line: Any) -> str | None:
     if line["kind"] == "refused":
         return f"REFUSED ({line['error']}): {line['words']}"
     return None
-
-
-@contextmanager
-def _only_one(folder: Path) -> Iterator[None]:
-    descriptor = os.open(folder / "run.lock", os.O_WRONLY | os.O_CREAT, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        os.close(descriptor)
-        raise SiteRunning(folder) from error
-    try:
-        yield
-    finally:
-        os.close(descriptor)

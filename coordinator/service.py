@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import ssl
@@ -34,6 +33,7 @@ from protocol.replay import StudyFacts
 from transport.bundle import write_bundle
 from transport.certificates import check_free, check_time, free_port
 from transport.errors import EnrolmentInvalid, PeerAway
+from transport.running import LineReader, only_one
 from transport.supervision import Program, Say, Supervisor, heard, module_command
 
 _LOOK_SECONDS = 0.2
@@ -92,7 +92,7 @@ class Service:
             check_time(path, self.now(), "make another with `wardround coordinator renew`")
         for folder in (self.home.sites, self.home.logs, self.home.flower):
             folder.mkdir(exist_ok=True)
-        with _only_one(self.home.root):
+        with only_one(self.home.root, AlreadyRunning(self.home.root)):
             check_free(server.host, server.port)
             facts = self._facts(settings)
             if facts is None:
@@ -245,25 +245,6 @@ class Service:
         )
 
 
-class LineReader:
-    """Reads a file's lines as it grows, from where it ends now."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._at = path.stat().st_size if path.exists() else 0
-
-    def news(self) -> list[bytes]:
-        """Read the lines that were added since the last call."""
-        if not self._path.exists():
-            return []
-        with self._path.open("rb") as file:
-            file.seek(self._at)
-            data = file.read()
-        whole = data[: data.rfind(b"\n") + 1]
-        self._at += len(whole)
-        return whole.splitlines()
-
-
 class RoundsReader:
     """Reads the rounds file as it grows, and puts each line into words."""
 
@@ -314,17 +295,3 @@ def _answers(port: int, authority: Path) -> bool:
         return httpx.get(address, verify=trust, timeout=1.0, trust_env=False).is_success
     except httpx.HTTPError:
         return False
-
-
-@contextmanager
-def _only_one(folder: Path) -> Iterator[None]:
-    descriptor = os.open(folder / "run.lock", os.O_WRONLY | os.O_CREAT, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        os.close(descriptor)
-        raise AlreadyRunning(folder) from error
-    try:
-        yield
-    finally:
-        os.close(descriptor)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from coordinator.rounds_file import append_line, read_rounds, round_summary
-from coordinator.service import LineReader, RoundsReader
+from coordinator.service import RoundsReader
 from coordinator.strategy import RoundResult, SiteMetrics
 from protocol.identifiers import SiteAddress, hex_of
 from tests.coordinator.conftest import Hospitals
@@ -81,14 +81,3 @@ def test_reader_passes_over_half_a_line_that_a_crash_left(tmp_path: Path) -> Non
     assert list(reader.news(3)) == []
     append_line(path, {"round": 2, "failed": "too few sites"})
     assert list(reader.news(3)) == ["round 2: too few sites"]
-
-
-def test_line_reader_gives_each_whole_line_once(tmp_path: Path) -> None:
-    path = tmp_path / "said.log"
-    reader = LineReader(path)
-    assert reader.news() == []
-    path.write_bytes(b"took over\nstanding")
-    assert reader.news() == [b"took over"]
-    with path.open("ab") as file:
-        file.write(b" by\n")
-    assert (reader.news(), reader.news()) == ([b"standing by"], [])
