@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from typing import Protocol
@@ -105,6 +106,10 @@ class Site:
             OutOfRange: training left the fixed-point range or the study's bound.
             LearningError: the table or the model cannot be trained on.
         """
+        with nullcontext() if self.answers is None else self.answers.turn(task):
+            return self._contribute(task, base)
+
+    def _contribute(self, task: Assignment, base: Int32Vector) -> tuple[Delivery, Int32Vector]:
         started = self.clock()
         spec = self._check(task, base)
         number = task.round

@@ -17,6 +17,9 @@ from flwr.serverapp import Grid
 
 FIRST_POLL_SECONDS, LAST_POLL_SECONDS = 0.002, 0.5
 _FIRST_PAUSE_SECONDS, _LAST_PAUSE_SECONDS = 0.25, 4.0
+#: When a silent site is first asked again. It may be training; or the question is lost, for Flower
+#: hands each out once, and whoever carried it may have died, or the network failed, on its way.
+_SILENT_SECONDS = 20.0
 #: How often a site that answers with an error of its own is asked again.
 _REFUSALS = 3
 
@@ -133,7 +136,8 @@ class Exchange:
                 due = now >= asked.again_at
             else:
                 # Each time after twice as long: long training is asked about a few times only.
-                due = now >= asked.asked_at + self.retry_seconds * 2 ** (len(asked.ids) - 1)
+                first = min(self.retry_seconds, _SILENT_SECONDS)
+                due = now >= asked.asked_at + first * 2 ** (len(asked.ids) - 1)
             if due:
                 asked.again_at = None
                 again.append(_copy(asked.message))

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -66,7 +69,7 @@ def site_of(network: Network, answers: Path) -> tuple[Site, Counted]:
 
 
 def file_in(folder: Path) -> Path:
-    (found,) = folder.iterdir()
+    (found,) = folder.glob("*.safetensors")
     return found
 
 
@@ -82,6 +85,37 @@ def test_site_when_asked_again_gives_the_same_answer_without_training(
     assert site.contribute(task, network.initial.values)[0] == first
     # Whether the site still takes part is asked each time.
     assert (counted.begun, counted.signed) == (2, 1)
+
+
+class Held(Counted):
+    """A signer that signs when it is let."""
+
+    def __init__(self, inner: Signer) -> None:
+        super().__init__(inner)
+        self.trained, self.let = threading.Event(), threading.Event()
+
+    def sign(self, draft: Draft) -> Delivery:
+        self.trained.set()
+        assert self.let.wait(60)
+        return super().sign(draft)
+
+
+def test_site_when_asked_again_while_it_trains_does_not_train_twice(
+    network: Network, task: Assignment, tmp_path: Path
+) -> None:
+    site, _ = site_of(network, tmp_path / "answers")
+    held = Held(site.signer)
+    again, counted = site_of(network, tmp_path / "answers")
+    with ThreadPoolExecutor(2) as pool:
+        values = network.initial.values
+        first = pool.submit(replace(site, signer=held).contribute, task, values)
+        assert held.trained.wait(60)
+        second = pool.submit(again.contribute, task, values)
+        time.sleep(0.3)
+        assert not second.done()
+        held.let.set()
+        assert first.result(60)[0] == second.result(60)[0]
+    assert (held.signed, counted.signed) == (1, 0)
 
 
 def test_answer_is_for_the_sites_user_only(
@@ -117,7 +151,7 @@ def test_answer_of_the_round_before_is_replaced(
     kept.keep(later, replace(delivery, round=2), update)
     assert kept.find(task) is None
     assert kept.find(later) is not None
-    assert len(list((tmp_path / "answers").iterdir())) == 1
+    assert len(list((tmp_path / "answers").glob("*.safetensors"))) == 1
 
 
 @settings(
