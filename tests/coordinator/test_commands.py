@@ -321,4 +321,4 @@ def test_coordinator_that_comes_before_the_study_is_opened_waits_for_it(
     )
     with pytest.raises(Worked):
         tenure.serve(work)
-    assert said == ["waiting for the sponsor to open the study"]
+    assert said == ["waiting for the sponsor to open the study", "going on with round 1 of 2"]

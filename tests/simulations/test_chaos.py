@@ -179,7 +179,7 @@ def test_report_states_kills_recovery_and_every_broken_promise() -> None:
     course = Course(
         [Outcome("guard killed", "", 1, 0.5), Outcome("guard killed", "", 1, 1.5)],
         ["disk full: it takes root"],
-        0.4,
+        [0.4],
         9,
     )
     leg = Leg(course, Verdict(rounds=9, roots_equal=8, broken=["round 3 has another model"]), 10.0)
