@@ -19,6 +19,7 @@ from eth_account.signers.local import LocalAccount
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
+from coordinator.orphan import end_with_parent
 from coordinator.rounds_file import append_line, read_rounds, round_summary
 from coordinator.session import Session
 from coordinator.settings import (
@@ -50,6 +51,8 @@ def make_server_app(on_summary: OnSummary = lambda summary: None) -> ServerApp:
     @server_app.main()
     def main(grid: Grid, context: Context) -> None:
         home = _home(context)
+        if HOME_VARIABLE in os.environ:
+            end_with_parent()
         coordinate(
             home,
             grid,
