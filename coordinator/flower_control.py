@@ -18,6 +18,7 @@ from flwr.proto.control_pb2 import (
     ListRunsRequest,
     RegisterNodeRequest,
     StartRunRequest,
+    StopRunRequest,
 )
 from flwr.supercore.control import ControlHttpClient
 from flwr.supercore.fab import Fab
@@ -89,6 +90,16 @@ class Control:
         if not answer.HasField("run_id"):
             raise ControlFailed("start the study", "no reason given")
         return int(answer.run_id)
+
+    def stop_run(self, run_id: int) -> None:
+        """Call a run off.
+
+        Raises:
+            ControlFailed: it is over.
+            PeerAway: the SuperLink does not answer.
+        """
+        request = StopRunRequest(run_id=run_id)
+        _asked("stop the run", lambda: self._client.StopRun(request))
 
     def status(self, run_id: int) -> RunStatus:
         """Say how a run stands.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from coordinator.settings import SAID_FILE
+from coordinator.settings import PRESENCE_FILE, SAID_FILE
 from transport.certificates import (
     AUTHORITY_CERTIFICATE,
     SERVER_CERTIFICATE,
@@ -55,6 +55,11 @@ class CoordinatorHome:
     def said(self) -> Path:
         """What the ServerApp says; Flower throws away what it prints."""
         return self.root / SAID_FILE
+
+    @property
+    def presence(self) -> Path:
+        """Locked by the ServerApp while it lives."""
+        return self.root / PRESENCE_FILE
 
     @property
     def flower(self) -> Path:

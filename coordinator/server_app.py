@@ -20,10 +20,12 @@ from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
 from coordinator.orphan import end_with_parent
+from coordinator.presence import be_present
 from coordinator.rounds_file import append_line, read_rounds, round_summary
 from coordinator.session import Session
 from coordinator.settings import (
     HOME_VARIABLE,
+    PRESENCE_FILE,
     SAID_FILE,
     STANDBY_VARIABLE,
     CoordinatorSettings,
@@ -53,6 +55,7 @@ def make_server_app(on_summary: OnSummary = lambda summary: None) -> ServerApp:
         home = _home(context)
         if HOME_VARIABLE in os.environ:
             end_with_parent()
+            be_present(home / PRESENCE_FILE)
         coordinate(
             home,
             grid,

@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ import httpx
 from coordinator.errors import StoodDown
 from coordinator.flower_control import Control, ControlFailed
 from coordinator.home import CoordinatorHome, EnrolmentBook
+from coordinator.presence import Presence
 from coordinator.settings import CoordinatorSettings, load_coordinator_settings
 from coordinator.standby import Stance, turn_of
 from coordinator.superlink import superlink_arguments, superlink_environment
@@ -75,6 +76,10 @@ class Service:
     _not_before: float = 0.0
     _registered: object = None
     _ready_pid: int | None = None
+    _presence: Presence = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._presence = Presence(self.home.presence)
 
     def run(self) -> bool:
         """Run the study to its end; False when stopped before.
@@ -208,11 +213,14 @@ class Service:
 
     def _advance(self, control: Control, settings: CoordinatorSettings, bundle: bytes) -> bool:
         if self._run_id is None:
+            self._presence.expect()
             self._run_id = control.start_run(bundle)
             self.say("the study's application is submitted; waiting for the sites")
             return False
         status = control.status(self._run_id)
         if status.status != "finished":
+            if self._presence.is_lost():
+                self._call_off(control)
             return False
         if status.sub_status == "completed":
             return True
@@ -225,6 +233,14 @@ class Service:
         self._pause = min(2 * self._pause, _LAST_PAUSE_SECONDS)
         self._run_id = None
         return False
+
+    def _call_off(self, control: Control) -> None:
+        """Begin anew without waiting until Flower notices that a ServerApp has died."""
+        assert self._run_id is not None
+        with suppress(ControlFailed):
+            control.stop_run(self._run_id)
+        self.say("the ServerApp has died: going on where the chain stands")
+        self._run_id = None
 
     def _superlink(self, port: int) -> Program:
         return Program(

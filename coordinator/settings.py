@@ -15,6 +15,7 @@ from protocol.study import Table, decode_text, parse_toml, validate_table
 COORDINATOR_FILE = "coordinator.toml"
 #: What the ServerApp says of waiting, taking over and standing down, a line each.
 SAID_FILE = "logs/said.log"
+PRESENCE_FILE = "logs/serverapp.lock"
 #: Names the folder of a coordinator to its ServerApp, which the SuperLink starts.
 HOME_VARIABLE = "WARDROUND_COORDINATOR"
 #: Set when that coordinator stands by, whatever its settings say.

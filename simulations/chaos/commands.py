@@ -15,8 +15,8 @@ _out = Console(highlight=False, soft_wrap=True)
 
 _FAST = (
     "Messages travel over sockets of ours instead of Flower's SuperLink, and processes are forked "
-    "from one that has loaded its modules: a round takes a fraction of a second instead of "
-    "Flower's ten, and a restart milliseconds instead of seconds."
+    "from one that has loaded its modules: a restart takes milliseconds instead of seconds. A "
+    "round is mostly training."
 )
 _FLOWER = (
     "All of it as `wardround network up` runs it: Flower's SuperLink behind its door, SuperNodes "

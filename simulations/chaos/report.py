@@ -10,6 +10,9 @@ from statistics import median
 from simulations.chaos.promises import Verdict
 from simulations.chaos.run import Course, Outcome
 
+#: How the words end for what happens at a named point.
+_WITH_POINTS = ("killed", "took over")
+
 
 @dataclass(frozen=True)
 class Leg:
@@ -115,8 +118,8 @@ def _recovery(setting: Setting, legs: Sequence[Leg], outcomes: Sequence[Outcome]
     yield "| --- | --- | --- | --- | --- | --- | --- | --- |"
     by_kind: dict[tuple[str, str], list[Outcome]] = defaultdict(list)
     for outcome in outcomes:
-        # Of a connection, which one does not matter for the table.
-        point = "" if outcome.deaths == 0 else outcome.point
+        # Which connection it was, or which byte, does not matter for the table.
+        point = outcome.point if outcome.what.endswith(_WITH_POINTS) else ""
         by_kind[outcome.what, point].append(outcome)
     for (what, point), ones in sorted(by_kind.items()):
         times = [one.recovery_seconds for one in ones]
@@ -155,9 +158,9 @@ def _coordinators(
         yield (
             f"**A coordinator that is lost**, with a standby, cost {median(replaced):.2f} s "
             f"(median of {len(replaced)}; highest {max(replaced):.2f} s). "
-            f"{_more_than(replaced, bound)} more than a round's time and the grace together, "
-            f"{setting.round_seconds} s and {setting.grace_seconds} s: so long after the round was "
-            "opened the standby may take over."
+            f"{_more_than(replaced, bound + longest)} more than {bound + longest:.2f} s: the "
+            f"grace, {setting.grace_seconds} s, and one round, whose time is over after "
+            f"{setting.round_seconds} s and which the standby then runs in at most {longest:.2f} s."
         )
 
 
