@@ -190,13 +190,12 @@ def test_kill_of_everything_loses_no_confirmed_transaction(tmp_path: Path) -> No
             anvil_pid = int(owner.stdout.readline().split()[0])
             said = [owner.stdout.readline() for _ in range(chance.randrange(3, 12))]
             time.sleep(chance.uniform(0, 0.02))
-            owner.kill()  # anvil itself is left behind
+            owner.kill()  # anvil ends a moment later, or is ended by the next owner
             owner.wait()
             said += owner.stdout.read().splitlines()
         for line in said:
             number, block_hash = line.split()
             confirmed[int(number)] = block_hash
-    assert runs(anvil_pid)
     with DurableAnvil(folder) as durable:
         assert not runs(anvil_pid)
         found = heads(durable.chain)
