@@ -23,9 +23,10 @@ from client.supernode import coordinators_of, flower_folder, secret_file, supern
 from ledger.key_file import write_private
 from protocol.canonical import parse_canonical
 from protocol.errors import ProtocolError, WardroundError
-from transport.certificates import Address, check_time, free_port, greet
+from transport.certificates import Address, check_time, greet
 from transport.enrolment import ENROLMENT, NODE_KEY, enrol
 from transport.errors import CertificateExpired, PeerAway, TransportError
+from transport.ports import free_port
 from transport.running import LineReader, only_one
 from transport.supervision import Program, Say, Supervisor, heard, module_command
 

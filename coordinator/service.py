@@ -32,8 +32,9 @@ from protocol.errors import StudyMismatch, WardroundError
 from protocol.identifiers import hex_of
 from protocol.replay import StudyFacts
 from transport.bundle import write_bundle
-from transport.certificates import check_free, check_time, free_port
+from transport.certificates import check_time
 from transport.errors import EnrolmentInvalid, PeerAway
+from transport.ports import check_free, free_port
 from transport.running import LineReader, only_one
 from transport.supervision import Program, Say, Supervisor, heard, module_command
 

@@ -19,7 +19,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -38,6 +37,7 @@ from flwr.simulation import run_simulation
 from protocol.errors import WardroundError
 from simulations import flower_identity as flower
 from simulations.grid import Availabilities, InProcessGrid, OnReply
+from transport.ports import free_port
 
 _SUPERLINK_START_SECONDS = 60.0
 _STOP_SECONDS = 15.0
@@ -269,9 +269,7 @@ def _flower_environment(home: Path) -> dict[str, str]:
 @contextmanager
 def _superlink(home: Path, environment: dict[str, str]) -> Iterator[str]:
     """Run a SuperLink for a block and give its address."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
+    port = free_port()
     command = [_program("flower-superlink"), "--insecure", "--simulation"]
     command += ["--isolation", "subprocess", "--host", "127.0.0.1", "--port", str(port)]
     output = home / "superlink.log"

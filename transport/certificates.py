@@ -22,7 +22,6 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from ledger.key_file import write_private
 from transport.errors import (
-    AddressInUse,
     CertificateExpired,
     CertificateRefused,
     CertificateUnreadable,
@@ -194,33 +193,6 @@ def greet(address: Address, root: Path, timeout_seconds: float = 10.0) -> None:
         raise CertificateRefused(str(address), reason) from error
     except OSError as error:
         raise PeerAway(str(address), error.strerror or str(error)) from error
-
-
-def check_free(host: str, port: int) -> None:
-    """Check that nobody listens at a port of this machine.
-
-    Raises:
-        AddressInUse: somebody does.
-        PeerAway: the host is not an address of this machine.
-    """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-            probe.listen(1)
-        except OSError as error:
-            if error.errno in (98, 48):  # EADDRINUSE of Linux and of macOS
-                raise AddressInUse(host, port) from error
-            raise PeerAway(f"{host}:{port}", error.strerror or str(error)) from error
-
-
-def free_port(host: str = "127.0.0.1") -> int:
-    """Find a port that nobody listens at now."""
-    with socket.socket() as probe:
-        probe.bind((host, 0))
-        port: int = probe.getsockname()[1]
-    return port
 
 
 def _certificate(

@@ -7,7 +7,6 @@ of its own, so that killing it is all that killing a machine would be.
 from __future__ import annotations
 
 import shutil
-import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -29,6 +28,7 @@ from simulations.chaos.processes import Actor, Troupe
 from simulations.network import Network, Party, new_folder, new_keys, prepare
 from simulations.run import DEV_CHAIN_ID
 from simulations.scenario import Scenario
+from transport.ports import free_port
 
 _ETHER = 10**18
 #: Loading everything once takes a busy machine its time.
@@ -146,7 +146,7 @@ def stand_up(
     balances = dict.fromkeys(keys.addresses, 10_000 * _ETHER)
     genesis = Genesis(DEV_CHAIN_ID, int(time.time()), balances)
     troupe = Troupe()
-    port = _free_port()
+    port = free_port()
     pace = _BLOCK_SECONDS if confirmations else 0.0
     body = (root / "chain", genesis, port, pace)
     troupe.add(Actor("chain", chain_body, body, root / "logs" / "chain.log"))
@@ -172,7 +172,7 @@ def _start_sites(stand: Stand, chain_port: int) -> None:
         home = home_of(network, party)
         _make_home(network, party, home, stand.endpoint(link.port))
         guard = Actor(f"{party.name}-guard", guard_body, (home, _PASSWORD), logs / "guards.log")
-        port = _free_port()
+        port = free_port()
         stand.links[f"coordinators to {party.name}"] = Link(port)
         site = Actor(party.name, site_body, (home, port), logs / f"{party.name}.log")
         stand.guards.append(stand.troupe.add(guard))
@@ -240,10 +240,3 @@ def _opened(url: str) -> Chain:
             if time.monotonic() > deadline:
                 raise
             time.sleep(0.1)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

@@ -25,8 +25,9 @@ from ledger.key_file import write_private
 from protocol.errors import ScenarioError
 from simulations.network import Network, Party, Say
 from simulations.scenario import Scenario
-from transport.certificates import Address, free_port, issue_server, make_authority
+from transport.certificates import Address, issue_server, make_authority
 from transport.enrolment import ENROLMENT, enrol
+from transport.ports import free_port
 
 PASSWORDS = "passwords"
 LOOPBACK = "127.0.0.1"

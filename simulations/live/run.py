@@ -27,7 +27,7 @@ from simulations.network import Network, new_folder, new_keys, prepare
 from simulations.results import Results, collect
 from simulations.run import DEV_CHAIN_ID
 from simulations.scenario import Scenario
-from transport.certificates import free_port
+from transport.ports import free_port
 from transport.processes import ProcessMark, mark_of
 from transport.supervision import Program, Supervisor, heard, module_command
 

@@ -24,8 +24,9 @@ from ledger.store import open_store
 from ledger.study_token import StudyToken
 from ledger.ward_round import WardRound
 from protocol.identifiers import StudyId, bytes32
-from transport.certificates import free_port, issue_server
+from transport.certificates import issue_server
 from transport.enrolment import ENROLMENT, enrol
+from transport.ports import free_port
 
 CHAIN_ID, ETHER = 31_337_002, 10**18
 PAYOUT = "0x" + "77" * 20

@@ -27,8 +27,9 @@ from starlette.routing import Route
 from coordinator.door import PATHS
 from coordinator.home import CoordinatorHome
 from coordinator.settings import COORDINATOR_FILE
-from transport.certificates import free_port, issue_server, make_authority
+from transport.certificates import issue_server, make_authority
 from transport.enrolment import ENROLMENT, Enrolment, enrol
+from transport.ports import free_port
 
 START_SECONDS = 180.0  # of a machine that has much else to do
 LIMIT_BYTES = 1_000_000

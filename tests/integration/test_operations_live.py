@@ -27,7 +27,7 @@ from ledger.evm import Genesis
 from ledger.ward_round import WardRound
 from protocol.identifiers import StudyId, bytes32
 from simulations.chaos.links import Link
-from transport.certificates import free_port
+from transport.ports import free_port
 from transport.processes import with_descendants
 
 CHAIN_ID, ETHER = 31337, 10**18

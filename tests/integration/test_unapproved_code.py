@@ -31,7 +31,7 @@ from simulations.live.layout import make_parties, password_file
 from simulations.network import Network, new_folder, new_keys, prepare
 from tests.integration.networks import small_scenario
 from transport.bundle import write_bundle
-from transport.certificates import free_port
+from transport.ports import free_port
 from transport.supervision import Supervisor
 
 WAIT_SECONDS = 600.0

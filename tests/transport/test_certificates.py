@@ -18,20 +18,18 @@ from transport.certificates import (
     SERVER_CERTIFICATE,
     SERVER_KEY,
     Address,
-    check_free,
     check_time,
-    free_port,
     greet,
     issue_server,
     make_authority,
 )
 from transport.errors import (
-    AddressInUse,
     CertificateExpired,
     CertificateRefused,
     CertificateUnreadable,
     PeerAway,
 )
+from transport.ports import free_port
 
 NOW = datetime.now(UTC)
 
@@ -140,16 +138,6 @@ def test_nobody_there_is_told_apart(tmp_path: Path) -> None:
         address = Address("127.0.0.1", silent.getsockname()[1])
         with pytest.raises(PeerAway, match="timed out"):
             greet(address, tls / AUTHORITY_CERTIFICATE, 0.2)
-
-
-def test_port_in_use_is_named() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-        with pytest.raises(AddressInUse, match=f"port {port} of 127.0.0.1 is in use"):
-            check_free("127.0.0.1", port)
-    check_free("127.0.0.1", port)
-    with pytest.raises(PeerAway):
-        check_free("192.0.2.1", port)
 
 
 @pytest.mark.parametrize(
