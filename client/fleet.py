@@ -13,6 +13,9 @@ Flower that it was not tested with.
 - **Waiting.** Flower asks for work, and sleeps three seconds when there is none; here the same
   question is asked again sooner. After a failure it waits up to twenty seconds, and on a network
   that is silent for thirty before it takes that for one; both are shorter here (`ledger.silence`).
+- **Coming back.** A SuperNode that was killed is counted as connected until its heartbeats have
+  been missed for a minute, and until then its successor is refused and ends. Here hearts beat
+  faster, and a successor waits.
 """
 
 from __future__ import annotations
@@ -35,6 +38,7 @@ import httpx
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from flwr.supercore.constant import TaskType
+from flwr.supercore.error import ApiErrorCode, FlowerError
 from flwr.supercore.fab import Fab
 from flwr.supercore.primitives.asymmetric_ed25519 import create_message_to_sign
 from flwr.supercore.retry import RetryInvoker, exponential
@@ -57,8 +61,13 @@ _ENTITY = "wardround-site"
 _POLL_SECONDS = 0.25
 _POLLS = 240  # then Flower's own loop turns once, and sleeps
 _AGAIN_SECONDS = 3
+#: Flower's least. One is sent every four seconds; a node is away when none came for twice as long.
+_HEARTBEAT_SECONDS = 10
+_ACTIVATION_SECONDS = 2.5 * _HEARTBEAT_SECONDS
 _APPLICATION = f"{PUBLISHER}/{PROJECT}"
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+#: How Flower puts what a ClientApp raised.
+_RAISED = re.compile(r"<class '(?:\w+\.)*(\w+)'>:<'(.*)'>", re.DOTALL)
 _PARAMETERS = (
     "server_address insecure root_certificates authentication_keys max_retries max_wait_time"
 )
@@ -155,7 +164,11 @@ def install(fleet: Fleet) -> None:
     connect = vars(client)["http_request_response"]
     check_flower(package_version, connect)
     bounded = _bounded(vars(connection)["FleetHttpClient"], fleet.answer_max_bytes)
-    vars(connection)["FleetHttpClient"] = bounded
+    vars(connection)["FleetHttpClient"] = _returning(bounded, fleet.say)
+    for module in (connection, importlib.import_module("flwr.supercore.heartbeat")):
+        if "HEARTBEAT_DEFAULT_INTERVAL" not in vars(module):
+            raise FlowerChanged("its heartbeat's interval is elsewhere")
+        vars(module)["HEARTBEAT_DEFAULT_INTERVAL"] = _HEARTBEAT_SECONDS
     make = vars(connection)["make_simple_http_retry_invoker"]
     vars(connection)["make_simple_http_retry_invoker"] = _eager(make)
     vars(client)["http_request_response"] = _layered(connect, fleet)
@@ -253,13 +266,19 @@ def _telling(send: Callable[..., Any], say: Say) -> Callable[..., Any]:
     def telling(message: Any, object_tree: Any, seconds: float) -> Any:
         sent = send(message, object_tree, seconds)
         if message.has_error():
-            reason = " ".join((message.error.reason or "no reason given").split())[:400]
-            say(f"answered with an error: {reason}")
+            say(f"answered with an error: {_reason(message.error.reason)}")
         else:
             say(f"answered after {seconds:.1f} s")
         return sent
 
     return telling
+
+
+def _reason(given: str | None) -> str:
+    """Put an error's reason into one short line."""
+    raised = _RAISED.fullmatch(given or "")
+    words = f"{raised[1]}: {raised[2]}" if raised else given or "no reason given"
+    return " ".join(words.split())[:400]
 
 
 _KINDS = {
@@ -284,6 +303,31 @@ def _bounded(client: type[Any], max_bytes: int) -> type[Any]:
             inner.event_hooks = {"response": [_notice_silence, bound]}
 
     return BoundedClient
+
+
+def _returning(client: type[Any], say: Say) -> type[Any]:
+    """Make a fleet client that waits while its killed predecessor still counts as connected."""
+
+    class ReturningClient(client):  # type: ignore[misc]
+        def ActivateNode(self, request: Any) -> Any:  # noqa: N802  Flower's name
+            deadline, told = time.monotonic() + _ACTIVATION_SECONDS, False
+            while True:
+                try:
+                    return super().ActivateNode(request)
+                except httpx.HTTPStatusError as error:
+                    if not _still_active(error) or time.monotonic() > deadline:
+                        raise
+                if not told:
+                    told = True
+                    say("the coordinator still counts the connection before; waiting for its end")
+                time.sleep(1)
+
+    return ReturningClient
+
+
+def _still_active(error: httpx.HTTPStatusError) -> bool:
+    known = FlowerError.from_json(error.response.text)
+    return known is not None and known.code == ApiErrorCode.FLEET_NODE_ACTIVATION_FAILED
 
 
 def _notice_silence(answer: httpx.Response) -> None:

@@ -25,7 +25,7 @@ from learning.privacy.terms import PrivateTerms
 from learning.training import TrainingResult, train_locally
 from ledger.steps import Step, durable
 from protocol.canonical import canonical_digest, sha256_digest
-from protocol.errors import OutOfRange, StudyMismatch
+from protocol.errors import OutOfRange, RoundOver, StudyMismatch
 from protocol.fixed_point import (
     Int32Vector,
     dequantize,
@@ -102,6 +102,7 @@ class Site:
         Returns:
             The signed delivery and the update, int32, shape (P,).
         Raises:
+            RoundOver: the question came after the round was closed.
             StudyMismatch: study, specification, code, round or base model are not the chain's.
             OutOfRange: training left the fixed-point range or the study's bound.
             LearningError: the table or the model cannot be trained on.
@@ -197,6 +198,8 @@ class Site:
     def _check(self, task: Assignment, base: Int32Vector) -> StudySpec:
         spec = self._specification(task)
         opened = self.chain.open_round(self.study)
+        if opened.round > task.round:
+            raise RoundOver(opened.round, task.round)
         if opened.round != task.round:
             raise StudyMismatch("round", str(opened.round), str(task.round))
         commitment = task.previous.commitment

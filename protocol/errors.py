@@ -17,6 +17,7 @@ WardroundError
 ├── coordinator.errors        who coordinates, and from where
 ├── RoundFailed               too few good contributions: nothing is closed, the study goes on
 ├── StudyMismatch             a study, round or model other than the chain's
+│   └── RoundOver             a round that was closed before the question arrived
 └── ScenarioError             a scenario that cannot be simulated
 
 Each carries typed attributes and says in one sentence what to do. The command line prints that
@@ -167,6 +168,17 @@ class StudyMismatch(WardroundError):
         self.expected = expected
         self.found = found
         super().__init__(f"{what} is {found}, but the chain says {expected}: take part in neither.")
+
+
+class RoundOver(StudyMismatch):
+    """A question came late: its round is closed, by the answers that were there in time."""
+
+    def __init__(self, open_round: int, asked: int) -> None:
+        super().__init__("round", str(open_round), str(asked))
+        self.args = (
+            f"round {asked} is closed and round {open_round} is open: the question came late, and "
+            "nothing is lost.",
+        )
 
 
 class ScenarioError(WardroundError):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -13,7 +15,9 @@ from typing import Any
 
 import httpx
 import pytest
+from flwr.supercore import heartbeat
 from flwr.supercore.constant import TaskType
+from flwr.supercore.error import ApiErrorCode, FlowerError
 from flwr.supercore.fab import Fab
 from flwr.supercore.run import Run, RunNotRunningException
 from flwr.supercore.version import package_version
@@ -207,6 +211,8 @@ def test_layer_is_put_where_flower_looks(tmp_path: Path, monkeypatch: pytest.Mon
     before = start_client_internal.http_request_response
     monkeypatch.setattr(start_client_internal, "http_request_response", before)
     monkeypatch.setattr(fleet_http_connection, "FleetHttpClient", FleetHttpClient)
+    for module in (fleet_http_connection, heartbeat):
+        monkeypatch.setattr(module, "HEARTBEAT_DEFAULT_INTERVAL", 30)
     make = fleet_http_connection.make_simple_http_retry_invoker
     monkeypatch.setattr(fleet_http_connection, "make_simple_http_retry_invoker", make)
     fleet.install(fleet.Fleet(BundleGate(frozenset, print), 1000, print))
@@ -217,12 +223,15 @@ def test_layer_is_put_where_flower_looks(tmp_path: Path, monkeypatch: pytest.Mon
     pauses, flowers = eager.wait_gen_factory(), make().wait_gen_factory()
     assert [next(pauses) for _ in range(7)] == [1, 2, 3, 3, 3, 3, 3]
     assert max(next(flowers) for _ in range(7)) == 20
+    assert vars(fleet_http_connection)["HEARTBEAT_DEFAULT_INTERVAL"] == 10
+    assert vars(heartbeat)["HEARTBEAT_DEFAULT_INTERVAL"] == 10
 
 
 @contextmanager
-def answering(answer: bytes) -> Iterator[int]:
-    """Give everybody the same answer, and count who came."""
+def answering(*answers: bytes) -> Iterator[int]:
+    """Give who comes one answer after the other, and the last to all who come later."""
     server = socket.create_server(("127.0.0.1", 0))
+    left = list(answers)
 
     def serve() -> None:
         while True:
@@ -232,7 +241,10 @@ def answering(answer: bytes) -> Iterator[int]:
                 return
             with connection, suppress(OSError):
                 connection.recv(65_536)
-                connection.sendall(answer)
+                connection.sendall(left.pop(0) if len(left) > 1 else left[0])
+                connection.shutdown(socket.SHUT_WR)
+                while connection.recv(65_536):  # else what was not read resets the connection
+                    pass
 
     thread = threading.Thread(target=serve)
     thread.start()
@@ -285,3 +297,73 @@ def test_redirection_is_not_followed() -> None:
         answer = b"HTTP/1.1 307 Temporary Redirect\r\n" + location + b"Content-Length: 0\r\n\r\n"
         with answering(answer) as outside, pytest.raises(httpx.HTTPStatusError):
             asked(outside)
+
+
+def refusing(status: bytes, body: bytes) -> bytes:
+    length = f"Connection: close\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+    return b"HTTP/1.1 " + status + b"\r\nContent-Type: application/json\r\n" + length + body
+
+
+def activated(answers: list[bytes], monkeypatch: pytest.MonkeyPatch) -> tuple[Any, list[str]]:
+    """Activate a node at a SuperLink that gives these answers, one after the other."""
+    from flwr.proto.fleet_pb2 import ActivateNodeRequest
+
+    said: list[str] = []
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
+    returning = fleet._returning(fleet._bounded(FleetHttpClient, 1000), said.append)
+    with (
+        answering(*answers) as port,
+        returning.from_server_address(f"127.0.0.1:{port}", True, None, []) as client,
+    ):
+        return client.ActivateNode(ActivateNodeRequest(public_key=b"k")), said
+
+
+def flower_error(code: int) -> bytes:
+    return json.dumps(FlowerError(code, "").to_json("no")).encode()
+
+
+FAILED = flower_error(ApiErrorCode.FLEET_NODE_ACTIVATION_FAILED)
+NOT_ALLOWED = flower_error(ApiErrorCode.FLEET_INVALID_HEARTBEAT_INTERVAL)
+
+
+def test_node_whose_predecessor_was_killed_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    refused = refusing(b"400 Bad Request", FAILED)
+    found, said = activated(
+        [refused, refused, HEAD + b"Content-Length: 2\r\n\r\n\x08\x07"], monkeypatch
+    )
+    assert found.node_id == 7
+    assert said == ["the coordinator still counts the connection before; waiting for its end"]
+
+
+def test_node_waits_for_its_predecessors_end_and_no_longer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(fleet, "_ACTIVATION_SECONDS", 0.5)
+    with pytest.raises(httpx.HTTPStatusError):
+        activated([refusing(b"400 Bad Request", FAILED)], monkeypatch)
+
+
+@pytest.mark.parametrize("body", [NOT_ALLOWED, b"", b"nonsense", b"[]", b'{"code": "x"}'])
+def test_node_that_is_refused_otherwise_does_not_wait(
+    body: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(httpx.HTTPStatusError):
+        activated([refusing(b"401 Unauthorized", body), b"never asked for"], monkeypatch)
+
+
+@pytest.mark.parametrize(
+    ("given", "line"),
+    [
+        (
+            "<class 'client.guard.errors.Withheld'>:<'RoundOver; see\nthe log.'>",
+            "Withheld: RoundOver; see the log.",
+        ),
+        ("<class 'KeyError'>:<''x''>", "KeyError: 'x'"),
+        ("plain words", "plain words"),
+        (None, "no reason given"),
+        ("", "no reason given"),
+        ("x" * 1000, "x" * 400),
+    ],
+)
+def test_reason_is_one_short_line(given: str | None, line: str) -> None:
+    assert fleet._reason(given) == line

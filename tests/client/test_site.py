@@ -17,7 +17,7 @@ from learning.datasets import Table
 from learning.errors import EmptyTable
 from ledger.errors import ChainUnknown
 from protocol.canonical import canonical_bytes, canonical_digest
-from protocol.errors import OutOfRange, ProtocolError, StudyMismatch, WardroundError
+from protocol.errors import OutOfRange, ProtocolError, RoundOver, StudyMismatch, WardroundError
 from protocol.fixed_point import Int32Vector, vector_bytes
 from protocol.identifiers import Digest, StudyId, hex_of
 from protocol.merkle import vector_root
@@ -112,6 +112,12 @@ def test_site_when_anything_is_not_the_chains_does_not_sign(network: Network, ho
     with pytest.raises(StudyMismatch) as refusal:
         site_of(network).contribute(change(task_of(network)), network.initial.values)
     assert refusal.value.what == what
+
+
+def test_site_when_asked_late_says_that_the_round_is_over(network: Network) -> None:
+    task = replace(task_of(network), round=0)
+    with pytest.raises(RoundOver, match="round 0 is closed and round 1 is open"):
+        site_of(network).contribute(task, network.initial.values)
 
 
 def test_site_when_given_another_base_model_does_not_sign(network: Network) -> None:
