@@ -37,9 +37,12 @@ from flwr.supercore.constant import TaskType
 from flwr.supercore.superexec.executor import ExecutionSpec, LaunchResult, SubprocessExecutor
 from flwr.supernode.runtime.run_clientapp import run_clientapp
 
+from transport.flower import asking_soon
+
 _OWN = ("client", "contracts", "coordinator", "learning", "ledger", "protocol", "transport")
 _APPLICATION = "client.client_app"
 _LOOK_SECONDS = 0.5
+_AGAIN_SECONDS = 1
 _LINE_MAX_BYTES = 16_384
 
 
@@ -120,6 +123,9 @@ def run(supernodes: Sequence[tuple[Path, int]]) -> int:
 def _superexec(port: int, secret: Path, tasks: int) -> None:
     os.environ[FLWR_HOME] = str(secret.parent)
     module = importlib.import_module("flwr.supercore.superexec.run_superexec")
+    # Its SuperNode is on this machine, and away only while it is started again.
+    make = vars(module)["make_simple_http_retry_invoker"]
+    vars(module)["make_simple_http_retry_invoker"] = asking_soon(make, _AGAIN_SECONDS)
     vars(module)["get_executor"] = lambda *_, **__: ForkExecutor(tasks, secret.parent)
     sys.argv = [
         "flower-superexec",

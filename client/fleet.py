@@ -41,7 +41,6 @@ from flwr.supercore.constant import TaskType
 from flwr.supercore.error import ApiErrorCode, FlowerError
 from flwr.supercore.fab import Fab
 from flwr.supercore.primitives.asymmetric_ed25519 import create_message_to_sign
-from flwr.supercore.retry import RetryInvoker, exponential
 from flwr.supercore.run import Run, RunNotRunningException
 from flwr.supercore.version import package_version
 
@@ -50,7 +49,7 @@ from protocol.code import code_digest
 from protocol.identifiers import Digest, hex_of
 from transport.bundle import PROJECT, PUBLISHER, VERSION, read_bundle
 from transport.errors import BundleRefused, FlowerChanged, TransportError
-from transport.flower import TESTED_FLOWER
+from transport.flower import TESTED_FLOWER, asking_soon
 from transport.supervision import Say
 
 #: Gives the digests of the code that the site approved, as of now.
@@ -170,7 +169,7 @@ def install(fleet: Fleet) -> None:
             raise FlowerChanged("its heartbeat's interval is elsewhere")
         vars(module)["HEARTBEAT_DEFAULT_INTERVAL"] = _HEARTBEAT_SECONDS
     make = vars(connection)["make_simple_http_retry_invoker"]
-    vars(connection)["make_simple_http_retry_invoker"] = _eager(make)
+    vars(connection)["make_simple_http_retry_invoker"] = asking_soon(make, _AGAIN_SECONDS)
     vars(client)["http_request_response"] = _layered(connect, fleet)
 
 
@@ -202,17 +201,6 @@ def _layered(connect: Callable[..., Any], fleet: Fleet) -> Callable[..., Any]:
             yield tuple(changed)
 
     return layered
-
-
-def _eager(make: Callable[[], RetryInvoker]) -> Callable[[], RetryInvoker]:
-    """Let whoever asks the coordinator again after a failure do so soon."""
-
-    def eager() -> RetryInvoker:
-        invoker = make()
-        invoker.wait_gen_factory = lambda: exponential(max_delay=_AGAIN_SECONDS)
-        return invoker
-
-    return eager
 
 
 def _gated(get_fab: Callable[[str, int], Fab], gate: BundleGate) -> Callable[[str, int], Fab]:

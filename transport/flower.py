@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from flwr.supercore.retry import RetryInvoker
 
 #: What wardround was tested with; its inside is used in few places, each checked at the start.
 TESTED_FLOWER = "1.41"
@@ -36,3 +40,25 @@ def flower_environment(home: Path, given: Mapping[str, str]) -> dict[str, str]:
     # Flower's programs find each other by name.
     path = f"{Path(sys.executable).parent}{os.pathsep}{given.get('PATH', '')}"
     return {**kept, **_SETTINGS, "PATH": path, "FLWR_HOME": str(home)}
+
+
+def asking_soon(
+    make: Callable[[], RetryInvoker], longest_seconds: int
+) -> Callable[[], RetryInvoker]:
+    """Change how Flower makes what asks again after a failure.
+
+    Its own waits up to twenty seconds in between, long after the other side is back.
+
+    Args:
+        make: Flower's own way.
+        longest_seconds: between two attempts.
+    """
+    # Flower takes half a second to import, and services that only start its programs need it not.
+    from flwr.supercore.retry import exponential
+
+    def eager() -> RetryInvoker:
+        invoker = make()
+        invoker.wait_gen_factory = lambda: exponential(max_delay=longest_seconds)
+        return invoker
+
+    return eager

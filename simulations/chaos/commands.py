@@ -20,7 +20,9 @@ _FAST = (
 )
 _FLOWER = (
     "All of it as `wardround network up` runs it: Flower's SuperLink behind its door, SuperNodes "
-    "over TLS, every process a fresh interpreter that is started again after a pause."
+    "over TLS, every process a fresh interpreter that is started again after a pause. A "
+    "cost is of two rounds here, that of the death and the next: a ServerApp, say, outlives what "
+    "started it by seconds, and closes the round."
 )
 
 
@@ -41,6 +43,14 @@ def chaos(
     confirmations: Annotated[
         int, typer.Option(min=0, max=64, help="Blocks that everybody waits for. Of the fast one.")
     ] = 0,
+    epochs: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=10**6,
+            help="Of a site's training: how long rounds are. [default: 300; flower: 1]",
+        ),
+    ] = None,
     out: Annotated[Path, typer.Option(help="A new folder: studies, logs, report.")] = Path(
         "runs/chaos"
     ),
@@ -57,11 +67,20 @@ def chaos(
 
       wardround network chaos --kills 20 --confirmations 3
 
-      wardround network chaos --engine flower --kills 5
+      wardround network chaos --engine flower --kills 10
+
+      wardround network chaos --engine flower --kills 5 --epochs 10000
     """
     # PyTorch and Flower take seconds to import, and only this command needs them here.
     from simulations.chaos import live
-    from simulations.chaos.play import GRACE_SECONDS, ROUND_SECONDS, SITES, STANDBYS, play
+    from simulations.chaos.play import (
+        GRACE_SECONDS,
+        LOCAL_EPOCHS,
+        ROUND_SECONDS,
+        SITES,
+        STANDBYS,
+        play,
+    )
     from simulations.chaos.report import Leg, Setting, broken, report
     from simulations.chaos.report import kills as count
 
@@ -70,6 +89,7 @@ def chaos(
     _start(out)
     more = "" if engine == "fast" else f" --engine {engine}"
     more += f" --confirmations {confirmations}" if confirmations else ""
+    more += f" --epochs {epochs}" if epochs is not None else ""
     setting = Setting(
         command=f"wardround network chaos --kills {kills} --seed {seed}{more}",
         engine=_FAST if engine == "fast" else _FLOWER,
@@ -84,8 +104,13 @@ def chaos(
         _out.print(words, markup=False)
 
     legs: list[Leg] = []
-    one = [live.play_live(out, kills, seed, say)] if engine == "flower" else None
-    for leg in one or play(out, kills, seed, say, confirmations=confirmations):
+    if engine == "flower":
+        played = iter([live.play_live(out, kills, seed, say, epochs or live.LOCAL_EPOCHS)])
+    else:
+        played = play(
+            out, kills, seed, say, epochs=epochs or LOCAL_EPOCHS, confirmations=confirmations
+        )
+    for leg in played:
         legs.append(leg)
         (out / "report.md").write_text(report(setting, legs), encoding="utf-8")
     _out.print(report(setting, legs), markup=False)

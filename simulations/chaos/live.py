@@ -53,7 +53,9 @@ LOST = "active coordinator lost, standby took over"
 VICTIMS = [LOST, *_ACTIVES, *_OTHERS]
 SITES, STANDBYS = 2, 1
 T = TypeVar("T")
-ROUND_SECONDS, GRACE_SECONDS = 60, 15
+ROUND_SECONDS, GRACE_SECONDS = 120, 15
+#: So that a round is as short as it gets.
+LOCAL_EPOCHS = 1
 _WARM_ROUNDS = 3
 _LOOK_SECONDS = 0.1
 _START_SECONDS = 600.0
@@ -75,7 +77,7 @@ arguments = {{ features = 6 }}
 [training]
 learning_rate = 0.2
 batch_size = 8
-local_epochs = 1
+local_epochs = {epochs}
 
 [aggregation]
 min_sites = {sites}
@@ -128,10 +130,16 @@ class _Watched:
         return _Begun(head, opened_at, time.time())
 
     def recovered(self, begun: _Begun, what: str, deaths: int) -> Outcome:
-        """Wait until the next round is closed, and say what it took."""
+        """Wait until the round and the next one are closed, and say what it took.
+
+        The next one too, because the round may be closed by what was under way already: a
+        ServerApp outlives its `coordinator run` by seconds.
+        """
         self.wait_past(min(begun.head, self.rounds), what)
+        recovered_at = time.time()
+        self.wait_past(min(begun.head + 1, self.rounds), what)
         now, passed = time.time(), self.head() - begun.head
-        return Outcome(what, "", deaths, now - begun.at, now - begun.opened_at, passed)
+        return Outcome(what, "", deaths, recovered_at - begun.at, now - begun.opened_at, passed)
 
     def active(self) -> str:
         """The name of the active coordinator."""
@@ -187,7 +195,9 @@ class _Watched:
         return found
 
 
-def play_live(folder: Path, kills: int, seed: int, say: Callable[[str], None]) -> Leg:
+def play_live(
+    folder: Path, kills: int, seed: int, say: Callable[[str], None], epochs: int = LOCAL_EPOCHS
+) -> Leg:
     """Kill processes of a network under Flower, one after the other.
 
     Args:
@@ -195,15 +205,20 @@ def play_live(folder: Path, kills: int, seed: int, say: Callable[[str], None]) -
         kills: how many processes die.
         seed: of their order and the moments.
         say: told what happens.
+        epochs: of each site's training in each round.
     """
     folder.mkdir(parents=True)
     started = time.monotonic()
     victims = _victims(kills, random.Random(seed))  # noqa: S311  repeatable on purpose
-    # Rounds also pass until the moment of each kill.
+    # The round until the moment of each kill, that of the kill, and the next.
     rounds = _WARM_ROUNDS + 3 * kills + 2
     file = folder / "chaos.toml"
     text = _SCENARIO.format(
-        rounds=rounds, sites=SITES, round_seconds=ROUND_SECONDS, grace_seconds=GRACE_SECONDS
+        rounds=rounds,
+        sites=SITES,
+        epochs=epochs,
+        round_seconds=ROUND_SECONDS,
+        grace_seconds=GRACE_SECONDS,
     )
     file.write_text(text, encoding="utf-8")
     scenario, _ = load_scenario(str(file))

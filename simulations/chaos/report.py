@@ -12,6 +12,14 @@ from simulations.chaos.run import Course, Outcome
 
 #: How the words end for what happens at a named point.
 _WITH_POINTS = ("killed", "took over")
+#: A coordinator, and under Flower each of its processes.
+_RESTARTED = (
+    "active coordinator killed",
+    "ServerApp killed",
+    "SuperLink killed",
+    "coordinator run killed",
+    "door killed",
+)
 
 
 @dataclass(frozen=True)
@@ -141,7 +149,7 @@ def _coordinators(
     restarted = [
         one.cost_seconds(usual) / one.deaths
         for one in outcomes
-        if one.what.startswith("active coordinator killed") and one.deaths
+        if one.what.startswith(_RESTARTED) and one.deaths
     ]
     replaced = [one.cost_seconds(usual) for one in outcomes if "took over" in one.what]
     if restarted:
