@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import sys
 from importlib import import_module
@@ -115,12 +116,27 @@ def _imported(name: str) -> click.Command:
     module, _, attribute = COMMANDS[name][0].partition(":")
     found = getattr(import_module(module), attribute)
     if isinstance(found, typer.Typer):
-        return typer.main.get_group(found)
+        return _unwrapped(typer.main.get_group(found))
     alone = typer.Typer(
         add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False
     )
     alone.command(name)(found)
-    return typer.main.get_command(alone)
+    return _unwrapped(typer.main.get_command(alone))
+
+
+def _unwrapped(command: click.Command) -> click.Command:
+    """Let help flow to the terminal's width: Typer would keep the breaks of our source's lines."""
+    for below in command.commands.values() if isinstance(command, click.Group) else ():
+        _unwrapped(below)
+    paragraphs = inspect.cleandoc(command.help or "").split("\n\n")
+    command.help = "\n\n".join(
+        # Examples are indented, and stay as they are.
+        paragraph
+        if "\n " in paragraph or paragraph.startswith(" ")
+        else " ".join(paragraph.split())
+        for paragraph in paragraphs
+    )
+    return command
 
 
 app = typer.Typer(

@@ -160,7 +160,11 @@ def simulate(
 
 
 def scenarios() -> None:
-    """List the scenarios that come with wardround."""
+    """List the scenarios that come with wardround.
+
+    Example:
+      wardround scenarios
+    """
     table = Table(header_style="bold")
     table.add_column("scenario")
     table.add_column("what happens")
@@ -330,7 +334,11 @@ def show(
 def verify_file(
     file: Annotated[Path, typer.Argument(help="Any file.")],
 ) -> None:
-    """Print a file's CID and, for a vector, its Merkle root, as the chain and IPFS name it."""
+    """Print a file's CID and, for a vector, its Merkle root, as the chain and IPFS name it.
+
+    Example:
+      wardround verify-file runs/demo/model.safetensors
+    """
     if not file.is_file():
         raise Malformed(str(file), "there is no such file")
     data = file.read_bytes()

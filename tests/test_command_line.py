@@ -723,6 +723,26 @@ def test_command_when_listed_is_described_as_by_itself(name: str) -> None:
     assert " ".join(first.split()) == wardround.COMMANDS[name][1]
 
 
+def commands_below(command: click.Command, name: str) -> Iterator[tuple[str, click.Command]]:
+    if isinstance(command, click.Group):
+        for word, below in command.commands.items():
+            yield from commands_below(below, f"{name} {word}")
+    else:
+        yield name, command
+
+
+@pytest.mark.parametrize("name", wardround.COMMANDS)
+def test_help_when_asked_for_flows_and_ends_with_examples(name: str) -> None:
+    """Typer keeps line breaks, so those of our source's lines must not reach it."""
+    group = typer.main.get_group(wardround.app)
+    _, found, _ = group.resolve_command(click.Context(group), [name])
+    assert found is not None
+    for called, command in commands_below(found, name):
+        prose, _, examples = (command.help or "").partition("\n\nExample")
+        assert all("\n" not in paragraph for paragraph in prose.split("\n\n")), called
+        assert f"\n  wardround {called}" in examples, called
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
