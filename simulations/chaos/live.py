@@ -25,7 +25,7 @@ from ledger.study_state import StudyState
 from ledger.ward_round import WardRound
 from protocol.errors import ScenarioError
 from protocol.identifiers import StudyId, bytes32, site_address
-from simulations.chaos.play import undisturbed
+from simulations.chaos.play import learning_rate, undisturbed
 from simulations.chaos.promises import Expected, Subject, Verdict, judge
 from simulations.chaos.report import Leg
 from simulations.chaos.run import Course, NotRecovered, Outcome
@@ -75,7 +75,7 @@ name = "logistic"
 arguments = {{ features = 6 }}
 
 [training]
-learning_rate = 0.2
+learning_rate = {rate}
 batch_size = 8
 local_epochs = {epochs}
 
@@ -217,6 +217,7 @@ def play_live(
         rounds=rounds,
         sites=SITES,
         epochs=epochs,
+        rate=learning_rate(epochs),
         round_seconds=ROUND_SECONDS,
         grace_seconds=GRACE_SECONDS,
     )

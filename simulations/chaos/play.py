@@ -33,13 +33,22 @@ _DISK_BYTES = 8 << 20
 Say = Callable[[str], None]
 
 
+def learning_rate(epochs: int) -> float:
+    """A rate with which weights stay in range however long the sites train."""
+    return 0.2 * min(1.0, LOCAL_EPOCHS / epochs)
+
+
 def chaos_scenario(rounds: int, epochs: int = LOCAL_EPOCHS) -> Scenario:
     """The study that is disturbed: small, so that many rounds and deaths fit into minutes."""
     return Scenario.model_validate(
         {
             "study": {"name": "chaos", "rounds": rounds, "seed": 5},
             "model": {"name": "logistic", "arguments": {"features": _FEATURES}},
-            "training": {"learning_rate": 0.2, "batch_size": 8, "local_epochs": epochs},
+            "training": {
+                "learning_rate": learning_rate(epochs),
+                "batch_size": 8,
+                "local_epochs": epochs,
+            },
             "aggregation": {"min_sites": 2},
             "rewards": {"per_round": "1000", "scoring": "alignment"},
             "chain": {
