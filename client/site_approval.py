@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,11 +18,11 @@ from client.sources.settings import DataSettings
 from learning.datasets.table import SiteData
 from learning.privacy.accountant import forecast
 from ledger.application import application_digest
-from ledger.store import open_store
+from ledger.store.study_store import open_study_store
 from ledger.ward_round import WardRound
 from protocol.cid import cid_from_sha256
 from protocol.errors import SpecificationError, StudyMismatch
-from protocol.identifiers import SiteAddress, StudyId, hex_of
+from protocol.identifiers import Digest, SiteAddress, StudyId, hex_of
 from protocol.study import (
     StudySpec,
     decode_text,
@@ -58,7 +59,7 @@ def propose(
         settings: the site's.
         ward: the contract.
         study: which one.
-        store: where the specification is; or
+        store: where the specification is, as `open_study_store` takes it; or
         file: the study's file.
         code: a digest that the administrator approves although other code is installed.
         now: seconds since 1970.
@@ -70,7 +71,7 @@ def propose(
         LearningError: the table does not fit the study's model, or has no rows.
     """
     params = ward.params(study)
-    spec = _specification(params.specification, store, file)
+    spec = _specification(ward, study, params.specification, store, file)
     if spec.digest != params.specification:
         raise StudyMismatch("specification", hex_of(params.specification), hex_of(spec.digest))
     installed = hex_of(application_digest())
@@ -155,7 +156,9 @@ def tokens(amount: int) -> str:
     return f"{amount / 10**18:,.4f} tokens"
 
 
-def _specification(digest: bytes, store: str | None, file: Path | None) -> StudySpec:
+def _specification(
+    ward: WardRound, study: StudyId, digest: Digest, store: str | None, file: Path | None
+) -> StudySpec:
     if file is not None:
         with file.open("rb") as opened:
             data = opened.read(_SPECIFICATION_MAX_BYTES + 1)
@@ -167,6 +170,7 @@ def _specification(digest: bytes, store: str | None, file: Path | None) -> Study
         return load_study(decode_text(data, str(file)), str(file))
     if store is None:
         raise SpecificationError("study", None, "", "give --store or --spec, to read it from")
-    return parse_specification(
-        open_store(store).get(cid_from_sha256(digest), _SPECIFICATION_MAX_BYTES)
-    )
+    # Of a confidential store too: the specification is for everybody to read, without a key.
+    with closing(open_study_store(store, Path(), ward, study)) as opened_store:
+        data = opened_store.get(cid_from_sha256(digest), _SPECIFICATION_MAX_BYTES)
+    return parse_specification(data)

@@ -206,6 +206,15 @@ def test_approve_when_read_and_confirmed_is_recorded(
         assert shown in said, shown
 
 
+def test_approve_when_the_store_is_confidential_needs_no_key(
+    call: Call, network: Network, site: Home, password: Path
+) -> None:
+    grants = network.contract.address  # of any contract: nobody is asked who may read this
+    store = f"confidential:{network.folders.store}#grants={grants}"
+    assert "Approved" in call(*approving(network, site, password, "--store", store)).good
+    assert approval_of(network, site)
+
+
 def test_approve_when_the_specification_is_a_file_reads_it(
     call: Call, network: Network, site: Home, password: Path, tmp_path: Path
 ) -> None:

@@ -34,11 +34,12 @@ from ledger.store.confidential import ConfidentialStore
 from ledger.store.gateway import Gateway
 from ledger.store.gateway_vault import GatewayVault
 from ledger.store.reading_key import read_reading_key
-from ledger.store.study_store import local_vault
+from ledger.store.study_store import local_vault, open_study_store
 from protocol.cid import cid_from_sha256
 from protocol.errors import ScenarioError
 from protocol.fixed_point import dequantize, vector_from_bytes
 from protocol.manifest import parse_manifest
+from protocol.study import parse_specification
 from simulations.confidential import AUDITOR_KEY, READING_KEY, SPONSOR_READING_KEY
 from simulations.live.run import LiveNetwork, with_changes
 from simulations.network import Network
@@ -217,6 +218,12 @@ def test_gateway_lets_in_who_the_run_names(played: Played) -> None:
                     return len(list(StudyAudit(opened.contract, opened.study, store).rounds()))
 
             assert rounds(folders.root / "sponsor.key", played.sponsor) == ROUNDS
+            # What a site reads before it approves the study is for everybody.
+            address = f"confidential:{where}#grants={grants.address}"
+            anyone = open_study_store(address, folders.root, opened.contract, opened.study)
+            with closing(anyone):
+                specification = opened.contract.params(opened.study).specification
+                assert parse_specification(anyone.get(cid_from_sha256(specification)))
             # Revoked: nothing more, of what was readable before neither.
             for account in (folders.auditor / AUDITOR_KEY, None):
                 with pytest.raises(NotGranted):
