@@ -1,4 +1,4 @@
-"""A coordinator whose programs die, and a site whose chain is away at the start and later."""
+"""Programs that die at coordinator and site, and a chain that is away at the start and later."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from simulations.scenario import Scenario
 from tests.integration.networks import FEATURES, run, small_scenario, toml_of
 from transport.processes import with_descendants
 
-ROUNDS = 6
+ROUNDS = 7
 CUT_SECONDS = 6.0
 LIMIT_SECONDS = 400
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(LIMIT_SECONDS + 60)]
@@ -36,6 +36,7 @@ PROGRAMS = {
     "the SuperLink": "coordinator.superlink",
     "the door": "coordinator.door",
 }
+SUPERNODE = "the SuperNode"
 
 
 @dataclass
@@ -63,7 +64,7 @@ class Troubled(LiveNetwork):
         link = Link(int(chain.url.rsplit(":", 1)[1]))
         link.cut()
         self.links.append(link)
-        self.site = network.parties[0].name
+        self.site, self.other = (party.name for party in network.parties)
         settings = folders.sites / self.site / "site.toml"
         text = settings.read_text("utf-8")
         assert text.count(chain.url) == 1
@@ -84,16 +85,21 @@ class Troubled(LiveNetwork):
         link.mend()
         for number, (name, pattern) in enumerate(PROGRAMS.items(), 1):
             yield from self._wait_for_round(number)
-            while not (found := self._find(pattern)):
-                yield
-            self.killed[name] = found[0]
-            os.kill(found[0], signal.SIGKILL)
+            yield from self._kill("coordinator", name, pattern)
         yield from self._wait_for_round(len(PROGRAMS) + 1)
+        yield from self._kill(self.other, SUPERNODE, "client.supernode")
+        yield from self._wait_for_round(len(PROGRAMS) + 2)
         link.cut()
         end = time.monotonic() + CUT_SECONDS
         while time.monotonic() < end:
             yield
         link.mend()
+
+    def _kill(self, whose: str, name: str, pattern: str) -> Iterator[None]:
+        while not (found := self._find(whose, pattern)):
+            yield
+        self.killed[name] = found[0]
+        os.kill(found[0], signal.SIGKILL)
 
     def _said(self, who: str, pattern: str) -> bool:
         return any(name == who and re.search(pattern, words) for name, words in self.heard)
@@ -102,10 +108,10 @@ class Troubled(LiveNetwork):
         while not self._said("coordinator", f"^round {number} of {ROUNDS} closed"):
             yield
 
-    def _find(self, pattern: str) -> list[int]:
-        """The coordinator's processes whose command line has a pattern."""
+    def _find(self, whose: str, pattern: str) -> list[int]:
+        """Somebody's processes whose command line has a pattern."""
         found = []
-        for mark in with_descendants([read_processes(self.folder)["coordinator"].pid]):
+        for mark in with_descendants([read_processes(self.folder)[whose].pid]):
             try:
                 line = Path(f"/proc/{mark.pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
             except OSError:
@@ -166,8 +172,20 @@ def test_program_of_the_coordinator_that_dies_is_started_again(ended: Ended, nam
 
 
 def test_server_app_that_dies_is_submitted_again(ended: Ended) -> None:
-    assert set(ended.network.killed) == set(PROGRAMS)
+    assert set(ended.network.killed) == {*PROGRAMS, SUPERNODE}
     assert "going on where the chain stands" in ended.said("coordinator")
+
+
+def test_supernode_that_is_killed_comes_back_in_its_own_place(ended: Ended) -> None:
+    """Flower counts the killed one as connected for a while; the next waits, and does not end."""
+    said = ended.said(ended.network.other)
+    after = said[said.index(f"{SUPERNODE} was killed by signal 9; starting it again") :]
+    waited, connected = (
+        after.index("still counts the connection before"),
+        after.index("connected to the coordinator"),
+    )
+    assert waited < connected
+    assert f"{SUPERNODE} ended with" not in after[:connected]
 
 
 def test_site_whose_chain_is_away_says_so_and_signs_later(ended: Ended) -> None:
