@@ -31,7 +31,9 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import httpx
 from flwr.common.constant import FLWR_HOME
+from flwr.proto.runtime_pb2 import SendTaskHeartbeatRequest
 from flwr.supercore.cli.flower_superexec import flower_superexec
 from flwr.supercore.constant import TaskType
 from flwr.supercore.superexec.executor import ExecutionSpec, LaunchResult, SubprocessExecutor
@@ -136,7 +138,33 @@ def _superexec(port: int, secret: Path, tasks: int) -> None:
     flower_superexec()
 
 
+def untiring(client: Any) -> Callable[[], bool]:
+    """Make a task's heartbeat, which does not end the task when nobody knows it any more.
+
+    Flower's does, which throws the training away whenever a SuperNode is started again. What is
+    trained is kept for whoever asks next: the coordinator that is back, or its standby.
+
+    Args:
+        client: Flower's client of the SuperNode.
+    Returns:
+        Sends one; False when the SuperNode is away and it should be sent again soon.
+    """
+
+    def beat() -> bool:
+        try:
+            client.SendTaskHeartbeat(SendTaskHeartbeatRequest())
+        except httpx.TransportError:
+            return False
+        except httpx.HTTPStatusError as error:
+            return not error.response.is_server_error
+        return True
+
+    return beat
+
+
 def _task(task: dict[str, Any]) -> None:
+    module = importlib.import_module("flwr.supernode.runtime.run_clientapp")
+    vars(module)["make_task_heartbeat_fn_http"] = untiring
     # Where Flower unpacks the bundle and finds it again.
     os.environ[FLWR_HOME] = task["home"]
     run_clientapp(
