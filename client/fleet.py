@@ -254,12 +254,18 @@ def _telling(send: Callable[..., Any], say: Say) -> Callable[..., Any]:
     def telling(message: Any, object_tree: Any, seconds: float) -> Any:
         sent = send(message, object_tree, seconds)
         if message.has_error():
-            say(f"answered with an error: {_reason(message.error.reason)}")
+            reason = _reason(message.error.reason)
+            late = _LATE in reason.split("; ")[0].split(": ")
+            say(_TOO_LATE if late else f"answered with an error: {reason}")
         else:
             say(f"answered after {seconds:.1f} s")
         return sent
 
     return telling
+
+
+#: The coordinator asks a silent site again, and a site that trains is silent.
+_LATE, _TOO_LATE = "RoundOver", "asked once more, but the round is closed: there is nothing to do"
 
 
 def _reason(given: str | None) -> str:

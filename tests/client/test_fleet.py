@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -367,3 +368,28 @@ def test_node_that_is_refused_otherwise_does_not_wait(
 )
 def test_reason_is_one_short_line(given: str | None, line: str) -> None:
     assert fleet._reason(given) == line
+
+
+@pytest.mark.parametrize(
+    ("reason", "words"),
+    [
+        (
+            "<class 'client.guard.errors.Withheld'>:<'RoundOver; the site's own log says more.'>",
+            "asked once more, but the round is closed: there is nothing to do",
+        ),
+        (
+            "<class 'protocol.errors.RoundOver'>:<'round 1 is closed and round 2 is open'>",
+            "asked once more, but the round is closed: there is nothing to do",
+        ),
+        (
+            "<class 'KeyError'>:<''RoundOverdue''>",
+            "answered with an error: KeyError: 'RoundOverdue'",
+        ),
+    ],
+)
+def test_late_question_is_told_as_what_it_is(reason: str, words: str) -> None:
+    said: list[str] = []
+    error = SimpleNamespace(reason=reason)
+    message = SimpleNamespace(has_error=lambda: True, error=error)
+    fleet._telling(lambda *sent: None, said.append)(message, None, 0.0)
+    assert said == [words]
