@@ -138,11 +138,13 @@ def played(tmp_path_factory: pytest.TempPathFactory) -> Played:
             for name in ("coordinator", "standby-1")
         }
         # Between the site's signature and the round's end: in the middle of a round.
-        scene.until(lambda: scene.signed() >= 2, "the second round's signature")
+        # The third, because whoever takes over also tells of the round before.
+        scene.until(lambda: scene.signed() >= 3, "the third round's signature")
         before = scene.state()
         lost = keys[before.coordinator]
         (heir,) = set(keys.values()) - {lost}
         deaths, killed_at = scene.lose(lost), time.monotonic()
+        before = scene.state()  # it may have closed the round just before
         scene.until(lambda: scene.state().coordinator != before.coordinator, "the takeover")
         # It comes back, as one that does not stand by: it ends; then as one that does.
         command = [
@@ -188,7 +190,7 @@ def test_study_is_finished_with_the_undisturbed_runs_models_and_rewards(played: 
 
 
 def test_standby_took_over_and_says_so(played: Played) -> None:
-    assert 2 <= played.killed_in < ROUNDS
+    assert 3 <= played.killed_in < ROUNDS
     # `coordinator run`, the SuperLink, its door, its SuperExec, the ServerApp.
     assert played.deaths >= 5
     with open_run(played.scene.folder) as run:
@@ -218,7 +220,7 @@ def test_network_ends_and_reads_the_rounds_of_both(played: Played) -> None:
     assert results is not None
     assert [row["round"] for row in results.rounds] == list(range(1, ROUNDS + 1))
     own = read_rounds(played.scene.folder / "standby-1" / "rounds.jsonl")
-    assert len(own) < ROUNDS or played.lost == "standby-1"
+    assert len(own) < ROUNDS
     assert read_processes(played.scene.folder) == {}
 
 
