@@ -41,6 +41,7 @@ from flwr.supercore.constant import TaskType
 from flwr.supercore.error import ApiErrorCode, FlowerError
 from flwr.supercore.fab import Fab
 from flwr.supercore.primitives.asymmetric_ed25519 import create_message_to_sign
+from flwr.supercore.retry import RetryInvoker, RetryState, constant
 from flwr.supercore.run import Run, RunNotRunningException
 from flwr.supercore.version import package_version
 
@@ -62,7 +63,7 @@ _POLLS = 240  # then Flower's own loop turns once, and sleeps
 _AGAIN_SECONDS = 3
 #: Flower's least. One is sent every four seconds; a node is away when none came for twice as long.
 _HEARTBEAT_SECONDS = 10
-_ACTIVATION_SECONDS = 2.5 * _HEARTBEAT_SECONDS
+_ACTIVATION_SECONDS, _ACTIVATION_PAUSE_SECONDS = 2.5 * _HEARTBEAT_SECONDS, 1.0
 _APPLICATION = f"{PUBLISHER}/{PROJECT}"
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 #: How Flower puts what a ClientApp raised.
@@ -302,24 +303,30 @@ def _bounded(client: type[Any], max_bytes: int) -> type[Any]:
 def _returning(client: type[Any], say: Say) -> type[Any]:
     """Make a fleet client that waits while its killed predecessor still counts as connected."""
 
+    def tell(state: RetryState) -> None:
+        if state.tries == 1:
+            say("the coordinator still counts the connection before; waiting for its end")
+
+    waiting = RetryInvoker(
+        lambda: constant(_ACTIVATION_PAUSE_SECONDS),
+        httpx.HTTPStatusError,
+        max_tries=None,
+        max_time=_ACTIVATION_SECONDS,
+        on_backoff=tell,
+        jitter=None,
+        should_giveup=lambda error: not _still_active(error),
+    )
+
+    # Its base is known at run time alone, and it has Flower's name for the question.
     class ReturningClient(client):  # type: ignore[misc]
-        def ActivateNode(self, request: Any) -> Any:  # noqa: N802  Flower's name
-            deadline, told = time.monotonic() + _ACTIVATION_SECONDS, False
-            while True:
-                try:
-                    return super().ActivateNode(request)
-                except httpx.HTTPStatusError as error:
-                    if not _still_active(error) or time.monotonic() > deadline:
-                        raise
-                if not told:
-                    told = True
-                    say("the coordinator still counts the connection before; waiting for its end")
-                time.sleep(1)
+        def ActivateNode(self, request: Any) -> Any:  # noqa: N802
+            return waiting.invoke(super().ActivateNode, request)
 
     return ReturningClient
 
 
-def _still_active(error: httpx.HTTPStatusError) -> bool:
+def _still_active(error: Exception) -> bool:
+    assert isinstance(error, httpx.HTTPStatusError)  # nothing else is asked again
     known = FlowerError.from_json(error.response.text)
     return known is not None and known.code == ApiErrorCode.FLEET_NODE_ACTIVATION_FAILED
 

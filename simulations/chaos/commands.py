@@ -20,8 +20,8 @@ _FAST = (
 )
 _FLOWER = (
     "All of it as `wardround network up` runs it: Flower's SuperLink behind its door, SuperNodes "
-    "over TLS, every process a fresh interpreter that is started again after a pause. A "
-    "cost is of two rounds here, that of the death and the next: a ServerApp, say, outlives what "
+    "over TLS, every process a fresh interpreter that is started again after a pause. "
+    "A cost is of two rounds here, that of the death and the next: a ServerApp, say, outlives what "
     "started it by seconds, and closes the round."
 )
 

@@ -13,6 +13,7 @@ from datetime import datetime
 from pathlib import Path
 
 from coordinator.rounds_file import read_rounds
+from ledger.anvil import find_anvil
 from ledger.chain import Chain, open_chain
 from ledger.durable_anvil import JOURNAL_FILE
 from ledger.errors import AnvilFailed, ChainUnreachable
@@ -91,10 +92,12 @@ class LiveNetwork:
             The study's results; None when stopped before its end.
 
         Raises:
+            AnvilMissing: its chain is not on this machine.
             ScenarioError: the scenario cannot run on real processes, or the folder is in use.
             WardroundError: data, chain or study fail; see each.
         """
         check_live(scenario)
+        find_anvil()  # before there is a folder that would be in the way of the next attempt
         started = time.monotonic()
         self._confidential = confidential
         folders = new_folder(self.folder)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import socket
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -310,7 +309,7 @@ def activated(answers: list[bytes], monkeypatch: pytest.MonkeyPatch) -> tuple[An
     from flwr.proto.fleet_pb2 import ActivateNodeRequest
 
     said: list[str] = []
-    monkeypatch.setattr(time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(fleet, "_ACTIVATION_PAUSE_SECONDS", 0.01)
     returning = fleet._returning(fleet._bounded(FleetHttpClient, 1000), said.append)
     with (
         answering(*answers) as port,

@@ -17,6 +17,7 @@ from client.home import Home
 from client.supernode import coordinators_of
 from coordinator.home import CoordinatorHome
 from coordinator.settings import load_coordinator_settings
+from ledger.errors import AnvilMissing
 from protocol.errors import ScenarioError
 from simulations.live.chain import genesis_text, read_genesis
 from simulations.live.commands import app
@@ -50,6 +51,16 @@ def test_damaged_list_is_named(tmp_path: Path, text: str) -> None:
     (tmp_path / PROCESSES_FILE).write_text(text)
     with pytest.raises(ScenarioError, match="damaged"):
         read_processes(tmp_path)
+
+
+def test_up_without_anvil_says_what_to_do_and_leaves_nothing_in_the_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WARDROUND_ANVIL", str(tmp_path / "missing"))
+    done = CliRunner().invoke(app, ["up", str(tmp_path / "network")])
+    assert isinstance(done.exception, AnvilMissing)
+    assert "make setup" in str(done.exception)
+    assert not (tmp_path / "network").exists()
 
 
 def test_down_ends_what_is_listed_and_nothing_else(tmp_path: Path) -> None:
