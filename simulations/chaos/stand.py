@@ -141,7 +141,8 @@ def stand_up(
     folders = new_folder(root)
     (root / "logs").mkdir()
     if store is not None:
-        folders.store.symlink_to(store, target_is_directory=True)
+        # A relative link would start at its own folder, not at ours.
+        folders.store.symlink_to(store.absolute(), target_is_directory=True)
     keys = new_keys(folders, standbys)
     balances = dict.fromkeys(keys.addresses, 10_000 * _ETHER)
     genesis = Genesis(DEV_CHAIN_ID, int(time.time()), balances)

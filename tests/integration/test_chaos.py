@@ -28,10 +28,14 @@ def test_plan_has_as_many_deaths_as_were_asked_for(kills: int) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_study_when_a_dozen_processes_die_loses_nothing(tmp_path: Path) -> None:
+def test_study_when_a_dozen_processes_die_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Seeded: the same victims at the same steps every time."""
     said: list[str] = []
-    (leg,) = play(tmp_path / "chaos", 12, 1, said.append, epochs=1)
+    # As the command's own --out, a path that starts where it is called.
+    monkeypatch.chdir(tmp_path)
+    (leg,) = play(Path("chaos"), 12, 1, said.append, epochs=1)
     verdict = leg.verdict
     assert verdict.broken == [], said
     assert kills([leg]) >= 12
