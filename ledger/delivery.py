@@ -16,6 +16,7 @@ from eth_account.signers.local import LocalAccount
 from ledger.blocks import Receipt
 from ledger.contract import Call
 from ledger.errors import (
+    EarlierUndone,
     FeeCapReached,
     GasCapExceeded,
     NotEnoughFunds,
@@ -78,6 +79,8 @@ class Delivery:
                 take it.
             TransactionTimedOut: no receipt, or no new block upon it, within the chain's time.
             FeeCapReached: the same, since more is needed than may be paid.
+            EarlierUndone: a reorganisation undid an earlier transaction of the sender; whoever
+                sent that one must look at the chain again.
             ChainUnreachable: no answer.
         """
         self._nonce = self._mined_count()
@@ -87,10 +90,12 @@ class Delivery:
                 return None
         sent_at = looked_at = time.monotonic()
         deadline = sent_at + self._chain.timeout_seconds
-        pause_seconds, taken_at, head = _FIRST_POLL_SECONDS, None, -1
+        pause_seconds, taken_at, undone_at, head = _FIRST_POLL_SECONDS, None, None, -1
         while True:
             receipt = self._receipt()
             now = time.monotonic()
+            mined = self._nonce if receipt is not None else self._mined_count()
+            undone_at = (undone_at or now) if mined < self._nonce else None
             if receipt is not None:
                 taken_at = None
                 standing, number = self._confirmed(receipt)
@@ -100,7 +105,10 @@ class Delivery:
                 if number > head:
                     # The time given is for a chain that stands still.
                     head, deadline = number, now + self._chain.timeout_seconds
-            elif self._mined_count() > self._nonce:
+            elif undone_at is not None and now > undone_at + _RECEIPT_LAG_SECONDS:
+                # Not at once: another endpoint may only lag behind.
+                raise EarlierUndone(self._label, self._youngest(), now - undone_at)
+            elif mined > self._nonce:
                 # Nodes count a transaction some time before they show its receipt: to give up at
                 # once would be to send it twice.
                 taken_at = taken_at or now
@@ -247,8 +255,11 @@ class Delivery:
         same = again is not None and again.block_hash == receipt.block_hash
         return same, head
 
+    def _youngest(self) -> str:
+        return next(reversed(self._raws), "a transaction")
+
     def _timed_out(self) -> TransactionTimedOut:
-        transaction_hash = next(reversed(self._raws), "a transaction")
+        transaction_hash = self._youngest()
         seconds, cap = self._chain.timeout_seconds, self._chain.max_fee_wei
         if self._capped_at is not None and cap is not None:
             return FeeCapReached(self._label, transaction_hash, seconds, cap, self._capped_at)

@@ -22,7 +22,8 @@ LedgerError
 │   ├── AnvilFailed           anvil did not start
 │   ├── TransactionRefused    the node does not take a transaction, with its own words
 │   ├── TransactionTimedOut   no receipt in time (retryable)
-│   │   └── FeeCapReached     because the fee needed is above the one allowed (retryable)
+│   │   ├── FeeCapReached     because the fee needed is above the one allowed (retryable)
+│   │   └── EarlierUndone     because one before it was undone (retryable)
 │   ├── ContractReverted      the contract refused, named after its own error
 │   ├── NotEnoughFunds        the sender cannot pay for the transaction
 │   └── GasCapExceeded        more gas than a transaction may use
@@ -251,6 +252,17 @@ class TransactionTimedOut(ChainError, Retryable):
         super().__init__(
             f"{label}: no receipt of {transaction_hash} within {timeout_seconds:g} s: "
             "it may still be mined; call again, nothing is done twice."
+        )
+
+
+class EarlierUndone(TransactionTimedOut):
+    """No receipt can come: a reorganisation undid an earlier transaction of the same sender."""
+
+    def __init__(self, label: str, transaction_hash: str, waited_seconds: float) -> None:
+        super().__init__(label, transaction_hash, waited_seconds)
+        self.args = (
+            f"{label}: a reorganisation undid an earlier transaction of the sender, and "
+            f"{transaction_hash} cannot be mined without it: call again, nothing is done twice.",
         )
 
 
