@@ -10,7 +10,7 @@ begins an epoch: what is written from then on has another key.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from eth_account.signers.local import LocalAccount
 
@@ -60,8 +60,10 @@ class ConfidentialStore(Store):
         self._ward = ward
         self._reading = reading
         self._signer = signer
-        #: Keys of epochs by name, and which epoch each is of.
-        self._keys: dict[bytes, tuple[int, bytes]] = {}
+        #: Keys of epochs by name, whoever said so: only to read with.
+        self._keys: dict[bytes, bytes] = {}
+        #: Names of those that were made here, by epoch.
+        self._made: dict[int, bytes] = {}
 
     def put(self, data: bytes | memoryview) -> Cid:
         """Keep an object, sealed unless it is public. See `Store.put`.
@@ -139,23 +141,33 @@ class ConfidentialStore(Store):
         if self._signer is None or self._reading is None:
             account = "this process" if self._signer is None else self._signer.address
             raise NotGranted(account, hex_of(self.study))
-        readers = self.grants.readers(self.study)
+        # In this order: somebody who is revoked in between still is no reader of the new epoch.
         epoch = self.grants.epoch(self.study)
-        own = self._reading.public
+        readers = self.grants.readers(self.study)
+        own = (self._signer.address, self._reading.public)
         # Who could not read it again would lose it with this process.
-        if self._signer.address not in self._writers() or own not in [
-            r.public_key for r in readers
-        ]:
-            raise NotGranted(self._signer.address, hex_of(self.study))
+        granted = [(reader.account, reader.public_key) for reader in readers]
+        sponsor, coordinators = self._writers()
+        if own not in granted or own[0] not in (sponsor, *coordinators):
+            raise NotGranted(own[0], hex_of(self.study))
         rings = self._rings()
-        current = [(e, key) for e, key in self._keys.values() if e == epoch]
+        # A coordinator who was revoked must not choose the key of what he shall not read.
+        signers = {sponsor, *(account for account, _ in granted)}
+        trusted = [ring for ring in rings if ring.signer in signers]
+        current = [r.key_name for r in trusted if r.epoch == epoch and r.key_name in self._keys]
         if not current:
-            key = os.urandom(KEY_BYTES)
-            self._keys[name_of_key(key)] = (epoch, key)
-            current = [(epoch, key)]
-        for key_epoch, key in list(self._keys.values()):
-            self._give(key_epoch, key, readers, rings)
-        return current[0]
+            if epoch not in self._made:
+                key = os.urandom(KEY_BYTES)
+                self._made[epoch] = name_of_key(key)
+                self._keys[self._made[epoch]] = key
+            current = [self._made[epoch]]
+        # Of earlier epochs whatever is known; of this one what may be written with; what is said
+        # of later ones would come to be trusted for this account's signature under it.
+        known = {(r.epoch, r.key_name) for r in rings if r.epoch < epoch}
+        for key_epoch, name in sorted(known | {(epoch, name) for name in current}):
+            if name in self._keys:
+                self._give(key_epoch, self._keys[name], readers, trusted)
+        return epoch, self._keys[current[0]]
 
     def close(self) -> None:
         """Let go of connections."""
@@ -168,20 +180,21 @@ class ConfidentialStore(Store):
             self._rings()
         if header.key_name not in self._keys:
             raise ObjectSealed(header.cid, header.epoch)
-        return self._keys[header.key_name][1]
+        return self._keys[header.key_name]
 
-    def _writers(self) -> set[str]:
+    def _writers(self) -> tuple[str, Sequence[str]]:
+        """The sponsor and the coordinators."""
         state = self._ward.study(self.study)
-        return {state.sponsor, *state.coordinators}
+        return state.sponsor, state.coordinators
 
     def _rings(self) -> list[KeyRing]:
-        """Read the rings that may be trusted, and open those that are for this reader."""
+        """Read the rings of those who ever could write, and open what is for this reader."""
         found: list[KeyRing] = []
-        writers = self._writers()
+        sponsor, coordinators = self._writers()
         for data in self.vault.rings(self.study):
             try:
                 ring = read_ring(data, self.grants.domain)
-                if ring.study != self.study or ring.signer not in writers:
+                if ring.study != self.study or ring.signer not in (sponsor, *coordinators):
                     continue
                 key = None if self._reading is None else ring.open(self._reading)
             except (Malformed, SignatureInvalid):
@@ -189,7 +202,7 @@ class ConfidentialStore(Store):
                 continue
             found.append(ring)
             if key is not None:
-                self._keys[ring.key_name] = (ring.epoch, key)
+                self._keys[ring.key_name] = key
         return found
 
     def _give(self, epoch: int, key: bytes, readers: list[Reader], rings: list[KeyRing]) -> None:

@@ -18,14 +18,15 @@ from ledger.errors import (
     ObjectTooLarge,
     StoreUnknown,
 )
-from ledger.grants import Grants
-from ledger.store import FolderStore
+from ledger.grants import Grants, Reader
+from ledger.store import FolderStore, key_ring
 from ledger.store.key_ring import is_ring, make_ring
 from ledger.store.sealing import is_sealed, read_header
 from ledger.store.study_store import open_study_store
 from protocol.canonical import canonical_bytes
 from protocol.cid import cid_of
 from protocol.errors import Malformed
+from protocol.identifiers import StudyId
 from tests.ledger.secrecy import Person, Scene, vectors
 from tests.ledger.staged import Theatre, theatre
 
@@ -199,6 +200,92 @@ def test_ring_of_a_stranger_counts_for_nothing(scene: Scene, coordinator: Person
     )
     FolderStore(scene.folder / "objects").put(ring)
     assert scene.store(coordinator, writes=True).sync()[1] != key
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_ring_of_a_revoked_coordinator_is_not_written_with(
+    scene: Scene, coordinator: Person, when: str
+) -> None:
+    """He is one still, so the contract names him; he would read what he was shut out from."""
+    revoked = scene.person(scene.theatre.parties.standby)
+    scene.grant(revoked)
+    study, key = scene.stage.study, b"\x07" * 32
+
+    def plant(epoch: int) -> None:
+        readers = scene.grants.readers(study)
+        ring = make_ring(study, epoch, key, readers, revoked.account, scene.grants.domain)
+        scene.store().vault.keep_ring(scene.stage.study, ring)
+
+    store = scene.store(coordinator, writes=True)
+    if when == "before":
+        plant(epoch=2)
+        # Nor may another's signature come under it meanwhile.
+        store.sync()
+    scene.revoke(revoked)
+    if when == "after":
+        plant(epoch=2)
+    for writer in (store, scene.store(coordinator, writes=True)):
+        epoch, found = writer.sync()
+        assert epoch == 2
+        assert found != key
+    scene.stage.close(coordinator.account)
+    for cid in vectors(scene, 1):
+        with pytest.raises(ObjectSealed):
+            scene.store(revoked).get(cid)
+
+
+def test_earlier_key_is_not_taken_for_todays(scene: Scene, coordinator: Person) -> None:
+    """A revoked coordinator has the first epoch's key, and says that it is the second's."""
+    revoked = scene.person(scene.theatre.parties.standby)
+    scene.grant(revoked)
+    _, first = scene.store(coordinator, writes=True).sync()
+    scene.revoke(revoked)
+    study = scene.stage.study
+    readers = scene.grants.readers(study)
+    ring = make_ring(study, 2, first, readers, revoked.account, scene.grants.domain)
+    scene.store().vault.keep_ring(scene.stage.study, ring)
+    assert scene.store(coordinator, writes=True).sync()[1] != first
+
+
+def test_wrapped_key_that_does_not_open_is_given_again(
+    scene: Scene, coordinator: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A revoked coordinator says in a ring that a reader has the key already."""
+    revoked, reader = scene.person(scene.theatre.parties.standby), scene.person()
+    scene.grant(revoked)
+    _, first = scene.store(coordinator, writes=True).sync()
+    scene.stage.close(coordinator.account)
+    scene.revoke(revoked)
+    scene.grant(reader)
+    named = [Reader(reader.account.address, reader.reading.public)]
+    with monkeypatch.context() as patched:
+        patched.setattr(key_ring, "wrap", lambda *_: b"\0" * 80)
+        ring = make_ring(scene.stage.study, 1, first, named, revoked.account, scene.grants.domain)
+    scene.store().vault.keep_ring(scene.stage.study, ring)
+    scene.store(coordinator, writes=True).sync()
+    assert scene.audit(scene.store(reader)) == 1
+
+
+def test_who_is_revoked_while_a_writer_looks_is_not_given_the_new_key(
+    scene: Scene, coordinator: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader = scene.person()
+    scene.grant(reader)
+    store = scene.store(coordinator, writes=True)
+    asked = scene.grants.readers
+
+    def revoked_meanwhile(study: StudyId) -> list[Reader]:
+        found = asked(study)
+        scene.revoke(reader)
+        monkeypatch.undo()
+        return found
+
+    monkeypatch.setattr(scene.grants, "readers", revoked_meanwhile)
+    store.sync()
+    scene.stage.close(coordinator.account)
+    for cid in vectors(scene, 1):
+        with pytest.raises(ObjectSealed):
+            scene.store(reader).get(cid)
 
 
 def test_index_that_is_lost_is_found_again(scene: Scene, coordinator: Person) -> None:
