@@ -99,9 +99,12 @@ class GatewayVault(Vault):
         data = self._asked("GET", path, study, b"", _LIST_MAX_BYTES, "")
         try:
             found: Any = json.loads(data)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise StoreRefused(self.url, "it answers with no JSON") from error
-        if not isinstance(found, list) or not all(isinstance(one, str) for one in found):
+        # CIDs and canonical rings are ASCII; half of a surrogate pair could not even be encoded.
+        if not isinstance(found, list) or not all(
+            isinstance(one, str) and one.isascii() for one in found
+        ):
             raise StoreRefused(self.url, "it answers with no list of texts")
         return found
 
