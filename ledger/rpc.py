@@ -120,7 +120,7 @@ class Rpc:
                 hangs = isinstance(error, requests.Timeout | TimeoutError)
                 if attempt == self._attempts or (hangs and self._attempts < ATTEMPTS):
                     raise ChainUnreachable(self.url, _reason(error)) from error
-            except ValueError as error:  # an answer that is not JSON
+            except (ValueError, RecursionError) as error:  # an answer that is not JSON
                 raise ChainUnreachable(self.url, "it does not speak JSON-RPC") from error
             time.sleep(pause_seconds)
             pause_seconds *= 2

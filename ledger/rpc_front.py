@@ -106,7 +106,7 @@ class _Handler(BaseHTTPRequestHandler):
             return
         try:
             asked = json.loads(self.rfile.read(int(length)))
-        except ValueError:
+        except (ValueError, RecursionError):
             answer: Any = _error(None, RpcError(_PARSE_ERROR, "not JSON"))
         else:
             several = isinstance(asked, list) and asked

@@ -146,7 +146,7 @@ class IpfsStore(Store):
                 if any(words in str(error) for words in _NOT_PINNED):
                     raise ObjectMissing(cid, self.url) from error
                 raise StoreRefused(self.url, _line(error)) from error
-            except (exceptions.StatusError, exceptions.EncoderError) as error:
+            except (exceptions.StatusError, exceptions.EncoderError, RecursionError) as error:
                 raise StoreRefused(self.url, _line(error)) from error
             except (exceptions.CommunicationError, OSError) as error:
                 if attempt == ATTEMPTS:

@@ -362,7 +362,7 @@ def test_gateway_that_lies_is_found_out(played: Scene) -> None:
     for text in (b"{}", b"[1]", b'["\\ud800"]', b"[" * 100_000):
         with lying(text) as url:
             vault = vault_of(url)
-            with pytest.raises(StoreRefused, match="no list|no JSON"):
+            with pytest.raises(StoreRefused, match=r"no list|no JSON"):
                 vault.rings(study)
             vault.close()
 
