@@ -51,6 +51,8 @@ _OTHERS = {
 #: All of the active coordinator's processes, and its folder is away until the standby took over.
 LOST = "active coordinator lost, standby took over"
 VICTIMS = [LOST, *_ACTIVES, *_OTHERS]
+#: What a coordinator says when it is started, and when it is there.
+_STARTED, _THERE = "sites reach this coordinator", ("going on with round", "standing by for")
 SITES, STANDBYS = 2, 1
 T = TypeVar("T")
 ROUND_SECONDS, GRACE_SECONDS = 120, 15
@@ -182,6 +184,12 @@ class _Watched:
         """The ServerApp of a coordinator, which works or stands by."""
         return self.matching(_ACTIVES["ServerApp"], self.tree_of(coordinator))
 
+    def is_there(self, coordinator: str) -> bool:
+        """Whether a coordinator works or stands by, and is not just being started."""
+        log = self.root / "logs" / f"{coordinator}.log"
+        text = log.read_text("utf-8", errors="replace").rpartition(_STARTED)[2]
+        return any(words in text for words in _THERE)
+
     def matching(self, pattern: str, pids: Iterable[int]) -> list[int]:
         """Those of some processes whose command line has a pattern."""
         found = []
@@ -289,6 +297,10 @@ def _disturb(
     moments = [watched.wait_past(number, "the start") for number in range(1, _WARM_ROUNDS + 2)]
     course.calm_rounds = [later - earlier for earlier, later in pairwise(moments)]
     for number, name in enumerate(victims, 1):
+        # One death at a time: who was lost before has come back, so that its start, which takes
+        # half a minute of both cores, is not counted for the next.
+        for coordinator in watched.coordinators.values():
+            _until(partial(watched.is_there, coordinator))
         time.sleep(draw.uniform(0, course.round_seconds))
         if watched.head() >= watched.rounds:
             course.left_out.append(f"{len(victims) - number + 1} more: the study was over")
