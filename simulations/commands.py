@@ -155,8 +155,11 @@ def simulate(
         f"  {program} audit {folder}{key}    replay every round from chain and store alone",
         soft_wrap=True,
     )
-    _out.print(f"  {program} claim {folder}    pay the sites what they have earned")
-    _out.print(f"  {program} explore {folder}  look at all of it in a browser, and check it there")
+    _out.print(f"  {program} claim {folder}    pay the sites what they have earned", soft_wrap=True)
+    _out.print(
+        f"  {program} explore {folder}  look at it all in a browser, and check it there",
+        soft_wrap=True,
+    )
 
 
 def scenarios() -> None:
