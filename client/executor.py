@@ -36,6 +36,7 @@ from flwr.common.constant import FLWR_HOME
 from flwr.proto.runtime_pb2 import SendTaskHeartbeatRequest
 from flwr.supercore.cli.flower_superexec import flower_superexec
 from flwr.supercore.constant import TaskType
+from flwr.supercore.retry import RetryInvoker
 from flwr.supercore.superexec.executor import ExecutionSpec, LaunchResult, SubprocessExecutor
 from flwr.supernode.runtime.run_clientapp import run_clientapp
 
@@ -162,9 +163,38 @@ def untiring(client: Any) -> Callable[[], bool]:
     return beat
 
 
+def unshaken(make: Callable[[], RetryInvoker]) -> Callable[[], RetryInvoker]:
+    """Make what asks a task's SuperNode, which leaves a refusal to whoever asked.
+
+    Flower's interrupts its whole process as soon as a SuperNode does not know its token: one that
+    was started again knows none, so the first heartbeat would end the training.
+
+    Args:
+        make: Flower's own way.
+    """
+
+    def made() -> RetryInvoker:
+        invoker = make()
+        gives_up = invoker.should_giveup
+
+        def refused(error: Exception) -> bool:
+            unknown = (
+                isinstance(error, httpx.HTTPStatusError)
+                and error.response.status_code == httpx.codes.UNAUTHORIZED
+            )
+            return unknown or (gives_up is not None and gives_up(error))
+
+        invoker.should_giveup = refused
+        return invoker
+
+    return made
+
+
 def _task(task: dict[str, Any]) -> None:
     module = importlib.import_module("flwr.supernode.runtime.run_clientapp")
     vars(module)["make_task_heartbeat_fn_http"] = untiring
+    make = vars(module)["make_simple_http_retry_invoker"]
+    vars(module)["make_simple_http_retry_invoker"] = unshaken(make)
     # Where Flower unpacks the bundle and finds it again.
     os.environ[FLWR_HOME] = task["home"]
     run_clientapp(

@@ -8,8 +8,9 @@ from typing import Any
 
 import httpx
 import pytest
+from flwr.supercore.retry import make_simple_http_retry_invoker
 
-from client.executor import untiring
+from client.executor import unshaken, untiring
 
 
 def client(answer: Exception | bool) -> Any:
@@ -45,9 +46,34 @@ def test_training_goes_on_whatever_becomes_of_the_supernode(
     assert untiring(client(answer))() is sent
 
 
+def test_token_that_is_unknown_interrupts_nothing() -> None:
+    """Flower's own invoker would send this process an interrupt."""
+    asked = []
+
+    def unknown() -> None:
+        asked.append(1)
+        raise status(401)
+
+    with pytest.raises(httpx.HTTPStatusError):
+        unshaken(make_simple_http_retry_invoker)().invoke(unknown)
+    assert len(asked) == 1
+
+
+def test_node_that_is_away_is_asked_again() -> None:
+    answers = iter([httpx.ConnectError("refused"), status(503), None])
+
+    def away() -> str:
+        if (answer := next(answers)) is not None:
+            raise answer
+        return "there"
+
+    assert unshaken(make_simple_http_retry_invoker)().invoke(away) == "there"
+
+
 def test_flower_has_what_is_changed() -> None:
     task = importlib.import_module("flwr.supernode.runtime.run_clientapp")
-    assert callable(vars(task)["make_task_heartbeat_fn_http"])
+    for name in ("make_task_heartbeat_fn_http", "make_simple_http_retry_invoker"):
+        assert callable(vars(task)[name])
     superexec = importlib.import_module("flwr.supercore.superexec.run_superexec")
     for name in ("get_executor", "make_simple_http_retry_invoker"):
         assert callable(vars(superexec)[name])
