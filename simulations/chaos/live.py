@@ -180,12 +180,10 @@ class _Watched:
         everybody = [one.pid for one in with_descendants([self.process.pid])]
         return self.matching(_OTHERS[name], everybody)
 
-    def serving(self, coordinator: str) -> list[int]:
-        """The ServerApp of a coordinator, which works or stands by."""
-        return self.matching(_ACTIVES["ServerApp"], self.tree_of(coordinator))
-
     def is_there(self, coordinator: str) -> bool:
         """Whether a coordinator works or stands by, and is not just being started."""
+        if not self.matching(_ACTIVES["ServerApp"], self.tree_of(coordinator)):
+            return False  # what it said last is of before it was lost
         log = self.root / "logs" / f"{coordinator}.log"
         text = log.read_text("utf-8", errors="replace").rpartition(_STARTED)[2]
         return any(words in text for words in _THERE)
@@ -298,7 +296,7 @@ def _disturb(
     course.calm_rounds = [later - earlier for earlier, later in pairwise(moments)]
     for number, name in enumerate(victims, 1):
         # One death at a time: who was lost before has come back, so that its start, which takes
-        # half a minute of both cores, is not counted for the next.
+        # half a minute of both cores, is not counted for the next, and it can take over.
         for coordinator in watched.coordinators.values():
             _until(partial(watched.is_there, coordinator))
         time.sleep(draw.uniform(0, course.round_seconds))
@@ -328,9 +326,6 @@ def _kill(watched: _Watched, name: str, draw: random.Random) -> Outcome | None:
 def _lose(watched: _Watched) -> Outcome | None:
     """Kill all of the active coordinator's processes, and take its folder away for a while."""
     name = watched.active()
-    # One that was lost before comes back, and waits for its turn, so that it can take over now.
-    for heir in set(watched.coordinators.values()) - {name}:
-        _until(partial(watched.serving, heir))
     tree = _until(lambda: watched.tree_of(name))
     if not tree:
         return None
