@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity ^0.8.28;
+
+import {
+    Closing,
+    IWardRound,
+    Record,
+    Recording,
+    StudyId,
+    StudyParams
+} from "../../src/interfaces/IWardRound.sol";
+import {AttackScene} from "./AttackScene.sol";
+import {OddToken} from "./OddToken.sol";
+import {SafeERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
+
+/// A sponsor that calls `fund` again while the token moves its payment.
+contract TwiceFunder {
+    IWardRound internal immutable WARD;
+    StudyId internal _study;
+
+    constructor(IWardRound ward) {
+        WARD = ward;
+    }
+
+    function create(
+        StudyParams calldata params,
+        address[] calldata coordinators,
+        address[] calldata auditors
+    ) external returns (StudyId) {
+        _study = WARD.createStudy(params, coordinators, auditors);
+        return _study;
+    }
+
+    function fund(uint128 amount) external {
+        WARD.fund(_study, amount);
+    }
+}
+
+/// Tokens that lose balances, block accounts, fail without a revert or call back.
+contract TokensAttackTest is AttackScene {
+    address internal constant SITE = address(0xA11CE);
+    address internal constant PAYOUT = address(0xBEEF);
+    uint96 internal constant BOND = 10;
+    uint128 internal constant REWARD = 1000;
+
+    OddToken internal odd;
+
+    function setUp() public override {
+        super.setUp();
+        odd = new OddToken();
+    }
+
+    // ------------------------------------------------------------------ between studies
+
+    /// Each study holds a reward and a bond; then the token halves every balance.
+    function test_claim_whenTheTokenLosesHalfItsWorth() public {
+        (StudyId id, Closing memory closing) = earned("one");
+        earned("other");
+        odd.halve();
+        try ward.claim(id, 1, closing, SITE, REWARD, new bytes32[](0)) {} catch {}
+        assertLe(
+            odd.balanceOf(PAYOUT), (REWARD + BOND) / 2, "a study pays from its own money alone"
+        );
+    }
+
+    function test_claim_whenTheTokenBlocksAnotherStudysMoney() public {
+        earned("one");
+        (StudyId id, Closing memory closing) = earned("other");
+        odd.blockAccount(holder());
+        try ward.claim(id, 1, closing, SITE, REWARD, new bytes32[](0)) {} catch {}
+        assertEq(
+            odd.balanceOf(PAYOUT),
+            REWARD,
+            "blocking the money of one study leaves another able to pay"
+        );
+    }
+
+    /// Holds the money of the study "one". So far the contract itself holds that of all.
+    function holder() internal view returns (address) {
+        return address(ward);
+    }
+
+    // ------------------------------------------------------------------ blocked payouts
+
+    /// No entry point changes a payout address yet, or gives unclaimed money back.
+    function test_reward_whenTheTokenBlocksThePayout() public {
+        (StudyId id, Closing memory closing) = earned("one");
+        vm.prank(FIRST);
+        ward.releaseBond(id, closing);
+        odd.blockAccount(PAYOUT);
+        vm.warp(block.timestamp + 3650 days);
+        try ward.claim(id, 1, closing, SITE, REWARD, new bytes32[](0)) {} catch {}
+        try ward.refund(id, closing) {} catch {}
+        assertEq(
+            odd.balanceOf(holder()), 0, "no money is stuck when the token blocks a payout address"
+        );
+    }
+
+    // ------------------------------------------------------------------ controls, which hold
+
+    function test_fund_whenTheTokenAnswersFalse() public {
+        (StudyId id,) = earned("one");
+        odd.mint(SPONSOR, 100);
+        odd.refuse();
+        vm.expectRevert(
+            abi.encodeWithSelector(SafeERC20.SafeERC20FailedOperation.selector, address(odd))
+        );
+        vm.prank(SPONSOR);
+        ward.fund(id, 100);
+        assertEq(ward.study(id).funded, REWARD, "funded");
+    }
+
+    function test_fund_whenTheTokenCallsBack() public {
+        TwiceFunder sponsor = new TwiceFunder(ward);
+        StudyParams memory params = oddParams("one");
+        params.sponsor = address(sponsor);
+        StudyId id = sponsor.create(params, coordinators(), addresses(auditorKeys(3)));
+        odd.mint(address(sponsor), 1000);
+        odd.callBack(address(sponsor), abi.encodeCall(TwiceFunder.fund, (100)));
+        vm.expectRevert(
+            abi.encodeWithSelector(
+                IWardRound.WardRound_TransferInexact.selector, address(odd), 100, 200
+            )
+        );
+        sponsor.fund(100);
+        assertEq(ward.study(id).funded, odd.balanceOf(holder()), "the contract holds what it says");
+    }
+
+    // ------------------------------------------------------------------ scenes
+
+    function oddParams(bytes32 code) internal view returns (StudyParams memory params) {
+        params = smallStudy();
+        params.recording = Recording.Root;
+        params.minSites = 1;
+        params.token = address(odd);
+        params.bond = BOND;
+        params.rounds = 1;
+        params.rewardPerRound = REWARD;
+        params.code = code;
+    }
+
+    /// A study of the odd token, whose only round is final and owes its only site the reward.
+    function earned(bytes32 code) internal returns (StudyId id, Closing memory closing) {
+        StudyParams memory params = oddParams(code);
+        id = create(params);
+        odd.mint(SPONSOR, REWARD);
+        odd.mint(FIRST, BOND);
+        vm.startPrank(SPONSOR);
+        ward.fund(id, REWARD);
+        ward.admitSite(id, SITE, PAYOUT, 10);
+        vm.stopPrank();
+        vm.prank(FIRST);
+        ward.postBond(id);
+        vm.prank(SPONSOR);
+        ward.openStudy(id);
+        Record memory record = sampleRecord(1);
+        (record.count, record.totalWeight) = (1, 1);
+        (record.rewardTotal, record.rewards) = (REWARD, rewardLeaf(SITE, REWARD));
+        closing = closeRoot(id, 1, record, FIRST);
+        vm.warp(block.timestamp + params.challengeSeconds);
+    }
+}

@@ -1,0 +1,163 @@
+"""Every attack on the contract that is known, as a Foundry test of what must hold under it.
+
+The tests in `contracts/test/attacks` state the right behaviour. `FAILING` names those that the
+contract does not satisfy yet, and its attack works. A change to the contract that defends against
+one removes its line here.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from contracts.scratch import with_forge
+
+ROOT = Path(__file__).resolve().parents[2]
+CONTRACTS = ROOT / "contracts"
+TEST = re.compile(r"^    function (test\w*)\(", re.MULTILINE)
+TIME_LIMIT_SECONDS = 540
+
+# The assertion that fails, as the Solidity test words it: a test that fails by any other one, or
+# before it gets there, counts as broken.
+FAILING = {
+    # Earnings.t.sol
+    "test_finalEarnings_whenALaterRoundHidesItsRewards_full": (
+        "a site is paid all that it earned in final rounds"
+    ),
+    "test_finalEarnings_whenALaterRoundHidesItsRewards_root": (
+        "a site is paid all that it earned in final rounds"
+    ),
+    "test_finalEarnings_whenTheSponsorIsRefundedFirst": (
+        "a site is paid all that it earned in final rounds"
+    ),
+    "test_closedRound_whenItsRewardsAreHidden": "a round that hides its rewards is overturned",
+    "test_challengeRewards_whenOneContributorGetsAll": (
+        "a round that pays one of four contributors is overturned"
+    ),
+    "test_claim_inTheBlockOfAnAttestation": (
+        "nobody is paid in the block in which a round is closed"
+    ),
+    "test_challengeRewards_inTheBlockOfAnAttestation": (
+        "there is time to challenge a round that auditors attest"
+    ),
+    # Inclusion.t.sol
+    "test_registeredSite_whenTheCoordinatorClosesQuickly_full": (
+        "no round is closed without a site that registered at once"
+    ),
+    "test_registeredSite_whenTheCoordinatorClosesQuickly_root": (
+        "no round is closed without a site that registered at once"
+    ),
+    "test_demandContribution_whenASiteAnswers": (
+        "the coordinator pays a part of what its demand costs a site"
+    ),
+    "test_honestCoordinator_whenASiteRegistersWhileItWaitsForAnother": (
+        "a registration after the round's time costs no coordinator its bond"
+    ),
+    "test_honestCoordinator_whenASiteRegistersAnUpdateBeyondTheBound": (
+        "a coordinator may leave out an update beyond the study's bound"
+    ),
+    # Bonds.t.sol
+    "test_challenge_whenAFriendOfTheCoordinatorCopiesIt": (
+        "the reward of a challenge is paid to its author, not to a copier"
+    ),
+    "test_honestCoordinator_whenAStrangerDemandsForFree": (
+        "a demand without a deposit overturns no round"
+    ),
+    # Hostages.t.sol
+    "test_bonds_whenTheSponsorAbandonsAStudy": (
+        "a coordinator gets its bond back from an abandoned study"
+    ),
+    "test_refund_whenCoordinatorsTakeTurnsForEver": (
+        "a sponsor gets its money back from a study that closes no round"
+    ),
+    "test_finality_whenATallyIsOpenedWithoutADeposit": (
+        "a tally without a deposit holds no round open"
+    ),
+    # Tokens.t.sol
+    "test_claim_whenTheTokenLosesHalfItsWorth": "a study pays from its own money alone",
+    "test_claim_whenTheTokenBlocksAnotherStudysMoney": (
+        "blocking the money of one study leaves another able to pay"
+    ),
+    "test_reward_whenTheTokenBlocksThePayout": (
+        "no money is stuck when the token blocks a payout address"
+    ),
+    # Windows.t.sol
+    "test_claim_whenTheChallengeWindowIsZero": "no round is final in the block that closes it",
+    "test_hiddenModel_whenTheDemandWindowIsZero": "a round whose model is hidden is overturned",
+    "test_honestCoordinator_whenTheDemandWindowIsASecond": (
+        "an answer in the next block saves the bond"
+    ),
+    "test_takeOver_whenTheWindowsOfARoundAreZero": (
+        "a coordinator keeps its turn in the block that opens the round"
+    ),
+}
+
+WRITTEN = sorted(
+    name
+    for path in (CONTRACTS / "test" / "attacks").glob("*.t.sol")
+    for name in TEST.findall(path.read_text(encoding="utf-8"))
+)
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(TIME_LIMIT_SECONDS + 30)]
+
+
+class AttackWorks(AssertionError):
+    """The assertion fails that `FAILING` names; anything else that goes wrong is another error."""
+
+
+def expected_to_fail(name: str) -> Any:
+    """A parameter for one Solidity test, marked if the contract does not satisfy it yet."""
+    if name not in FAILING:
+        return name
+    mark = pytest.mark.xfail(strict=True, raises=AttackWorks, reason=f"not yet: {FAILING[name]}")
+    return pytest.param(name, marks=mark)
+
+
+@pytest.fixture(scope="module")
+def results() -> dict[str, dict[str, Any]]:
+    """What forge says of each test, by its name. The profile has build folders of its own."""
+    environment = with_forge("attacks")
+    done = subprocess.run(
+        ["forge", "test", "--json"],
+        cwd=CONTRACTS,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=TIME_LIMIT_SECONDS,
+        check=False,
+    )
+    # The status is 1 when a test fails, which is expected here, and when nothing compiles.
+    lines = done.stdout.splitlines()
+    if not lines or not lines[-1].startswith("{"):
+        raise RuntimeError(f"forge ran no test:\n{done.stdout}{done.stderr}")
+    suites = json.loads(lines[-1])
+    found = [
+        (name.removesuffix("()"), result)
+        for suite in suites.values()
+        for name, result in suite["test_results"].items()
+    ]
+    assert len(dict(found)) == len(found), "two tests have one name"
+    return dict(found)
+
+
+def test_forge_runs_every_attack_that_is_written(results: dict[str, dict[str, Any]]) -> None:
+    assert sorted(results) == WRITTEN
+
+
+def test_every_expected_failure_names_a_test() -> None:
+    assert FAILING.keys() <= set(WRITTEN)
+
+
+@pytest.mark.parametrize("name", [expected_to_fail(name) for name in WRITTEN])
+def test_contract_withstands(name: str, results: dict[str, dict[str, Any]]) -> None:
+    result = results[name]
+    reason = result["reason"] or ""
+    if name in FAILING and reason.startswith(FAILING[name]):
+        raise AttackWorks(reason)
+    if result["status"] != "Success":
+        pytest.fail(f"{name}: {reason}")

@@ -1,0 +1,215 @@
+"""Coordinator and one site together choose the models that another hospital measures.
+
+Every round keeps the rules, so an audit finds nothing. The third hospital runs the real guard,
+which lets its five numbers out for each model; the attackers solve them for its test patients.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from client.guard.errors import GuardRefused
+from client.site import Site
+from coordinator.session import Position, Session
+from protocol.canonical import canonical_bytes
+from protocol.errors import RoundFailed
+from protocol.messages import Assignment
+from simulations.network import Network
+from tests.client.guard.conftest import Ward, approve, guarded, make
+from tests.coordinator.conftest import Hospitals
+from tests.integration.networks import prepared, small_scenario
+
+Floats = npt.NDArray[np.float64]
+
+FEATURES, TEST_ROWS = 3, 20
+VICTIM, PUPPET = 0, 2
+#: Length of a chosen model's slope: with it, rows are far above its threshold or far below.
+STEEP = 60.0
+
+
+class Withheld(Exception):
+    """The attack met a refusal."""
+
+
+@pytest.fixture
+def network(tmp_path: Path) -> Iterator[Network]:
+    """Three hospitals; the specification lets a model move far in one round."""
+    data = {"sites": 3, "rows": 40, "test_rows": TEST_ROWS, "features": FEATURES}
+    scenario = small_scenario(
+        study={"rounds": 100},
+        model={"name": "logistic", "arguments": {"features": FEATURES}},
+        aggregation={"min_sites": 2, "update_bound": 1024.0},
+        data={"name": "generated", "arguments": data},
+    )
+    with prepared(scenario, tmp_path / "network") as made:
+        yield made
+
+
+@dataclass
+class Conspiracy:
+    """A coordinator and a puppet, and a hospital that takes part honestly.
+
+    Attributes:
+        victim: the hospital that measures, with the real guard.
+        rounds: how many rounds were closed.
+    """
+
+    hospitals: Hospitals
+    victim: Site
+    rounds: int = 0
+    session: Session = field(init=False)
+    position: Position = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.session = self.hospitals.session()
+        self.position = self.session.position()
+
+    def measured(self, wanted: Floats) -> tuple[dict[str, float], Floats]:
+        """Close a round whose model is the wanted one; give its measures, and the exact model."""
+        unit = 2.0**-self.session.spec.aggregation.scale_bits
+        position, network = self.position, self.hospitals.network
+        change = np.rint(wanted / unit).astype(np.int64) - position.base.values
+        # No two updates are the same, or the second would pass for a copy of the first.
+        change += np.random.default_rng(position.round).integers(-99, 100, change.size)
+        # The others change nothing here, so the puppet alone moves the mean; all weigh the same.
+        updates = dict.fromkeys(self.hospitals.asked, np.zeros(change.size, np.int32))
+        updates[PUPPET] = (change * len(updates)).astype(np.int32)
+        answers = [(node, self.hospitals.reply(node, position, updates[node])) for node in updates]
+        try:
+            closed = self.session.run_round(position, self.hospitals.asked, answers)
+        except RoundFailed as refusal:
+            raise Withheld from refusal
+        self.rounds += 1
+        self.position = following = closed.position
+        if closed.state.dropped:
+            raise Withheld
+        spec = canonical_bytes(network.scenario.specification.document())
+        task = Assignment(network.params, following.previous, following.round, spec)
+        try:
+            told = self.victim.evaluate(task, following.base.values)
+        except GuardRefused as refusal:
+            raise Withheld from refusal
+        if not {"examples", "correct", "log_loss"} <= told.keys():
+            raise Withheld
+        return dict(told), following.base.values * unit
+
+    def positives(self) -> int:
+        """How many test patients are ill: a model that says no to all is wrong of them alone."""
+        told, _ = self.measured(np.array([0.0] * FEATURES + [-15.0]))
+        return int(told["examples"] - told["correct"])
+
+
+@dataclass
+class Oracle:
+    """What one model's loss says of the rows that it calls ill.
+
+    The loss of all rows is the sum of softplus over their logits less the logits of the ill ones,
+    which is known once their number and the sum of their features are.
+    """
+
+    conspiracy: Conspiracy
+    ill: int
+    sums: Floats
+
+    def excess(self, slope: Floats, bias: float) -> float:
+        """Sum of softplus over all rows' logits: nearly the logits of those above the threshold."""
+        told, model = self.conspiracy.measured(np.append(slope, bias))
+        loss = told["log_loss"] * told["examples"]
+        return loss + model[-1] * self.ill + float(model[:-1] @ self.sums)
+
+
+def sums_of_the_ill(conspiracy: Conspiracy, ill: int) -> Floats:
+    sums = np.zeros(FEATURES)
+    for place in range(FEATURES):
+        slope = np.zeros(FEATURES)
+        slope[place] = 1.0
+        told, model = conspiracy.measured(np.append(slope, -30.0))
+        sums[place] = -told["log_loss"] * told["examples"] - model[-1] * ill
+    return sums
+
+
+def row_above(oracle: Oracle, slope: Floats) -> float | None:
+    """A bias with which exactly one row is above the threshold, and all others far below."""
+    low, high = -STEEP * 4, 0.0
+    for _ in range(8):
+        bias = (low + high) / 2
+        here = oracle.excess(slope, bias)
+        above = oracle.excess(slope, bias + 1) - here
+        if abs(above - 1) < 1e-3 and here > 5:
+            return bias
+        if above < 1:
+            low = bias
+        else:
+            high = bias
+    return None
+
+
+def rebuilt_row(conspiracy: Conspiracy) -> Floats | None:
+    """One test patient of the victim, from the numbers that its guard lets out."""
+    try:
+        ill = conspiracy.positives()
+        oracle = Oracle(conspiracy, ill, sums_of_the_ill(conspiracy, ill))
+        random = np.random.default_rng(1)
+        for _ in range(3):
+            direction = random.standard_normal(FEATURES)
+            slope = STEEP * direction / np.linalg.norm(direction)
+            if (bias := row_above(oracle, slope)) is None:
+                continue
+            logit = math.log(math.expm1(oracle.excess(slope, bias)))
+            row = np.zeros(FEATURES)
+            for place in range(FEATURES):
+                other = slope.copy()
+                other[place] += 1.0
+                row[place] = math.log(math.expm1(oracle.excess(other, bias))) - logit
+            return row
+    except Withheld:
+        return None
+    return None
+
+
+@pytest.fixture
+def conspiracy(network: Network, tmp_path: Path) -> Iterator[Conspiracy]:
+    home = make(network, tmp_path / "home", VICTIM)
+    approve(network, home, VICTIM)
+    with guarded(network, home, VICTIM) as guard:
+        yield Conspiracy(Hospitals(network), Ward(network, home, guard).site())
+
+
+@pytest.mark.xfail(
+    strict=True,
+    raises=AssertionError,
+    reason="the exact count of right answers of one site leaves for any model",
+)
+def test_number_of_the_ill_when_a_model_says_no_to_all_does_not_leave(
+    conspiracy: Conspiracy, network: Network
+) -> None:
+    truth = int(network.parties[VICTIM].data.test.labels.sum())
+    try:
+        found: int | None = conspiracy.positives()
+    except Withheld:
+        found = None
+    assert found != truth, f"after one round the attackers know that {truth} patients are ill"
+
+
+@pytest.mark.xfail(
+    strict=True,
+    raises=AssertionError,
+    reason="exact losses of models that the attackers choose leave without limit",
+)
+def test_test_patient_when_the_attackers_choose_the_models_stays_hidden(
+    conspiracy: Conspiracy, network: Network
+) -> None:
+    row = rebuilt_row(conspiracy)
+    if row is not None:
+        rows = network.parties[VICTIM].data.test.features.astype(np.float64)
+        error = float(np.abs(rows - row).max(axis=1).min())
+        assert error > 0.01, (
+            f"after {conspiracy.rounds} rounds a test patient is known to within {error:.1e}"
+        )

@@ -1,0 +1,335 @@
+"""Refusals that name the one thing to change, and files as Windows and wallets write them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from eth_account import Account
+
+from client.client_app import open_site
+from client.guard.contents import check_update
+from client.guard.errors import UpdateOutOfRange
+from client.password import read_password_file
+from client.privacy import PrivacyBook
+from client.settings import SITE_FILE, load_home_settings, load_site_settings
+from client.sources.base import Place
+from client.sources.errors import SchemaMismatch, SourceDamaged, SourceError
+from client.sources.prepare import load_site_data
+from client.sources.preview import Preview, preview
+from client.sources.rows import read_rows
+from client.sources.settings import DataSettings
+from coordinator.settings import COORDINATOR_FILE, load_coordinator_settings
+from ledger.key_file import read_key
+from ledger.store.reading_key import read_reading_key
+from protocol.canonical import canonical_bytes
+from protocol.errors import Malformed, OutOfRange, SpecificationError
+from protocol.messages import Assignment
+from protocol.record import genesis_closing
+from protocol.study import decode_text, load_study
+from simulations.scenario import load_scenario
+from tests.integration.networks import prepared, small_scenario
+
+
+def wrong_knob(reason: str) -> pytest.MarkDecorator:
+    """The refusal is there, and does not name the setting to change."""
+    return pytest.mark.xfail(strict=True, raises=AssertionError, reason=reason)
+
+
+BOM = "\N{ZERO WIDTH NO-BREAK SPACE}"
+
+
+def declared(**changes: Any) -> DataSettings:
+    """A table of patients with a name, an age and an outcome."""
+    value: dict[str, Any] = {
+        "name": "patients",
+        "ignore": ["surname"],
+        "features": [{"name": "age", "type": "numeric", "range": [0, 120]}],
+        "label": {"column": "outcome", "classes": [[0], [1]]},
+    }
+    source = {"type": "csv", "path": "patients.csv", **changes.pop("source", {})}
+    return DataSettings.model_validate(value | {"source": source} | changes)
+
+
+# ---------------------------------------------------------------- CSV files
+
+HEADER = "surname,age,outcome"
+LINES = [f"Smith,{20 + row},{row % 2}" for row in range(30)]
+PLAIN = "\n".join([HEADER, *LINES]) + "\n"
+NAMED = PLAIN.replace("Smith", "Müller")
+
+
+@pytest.mark.parametrize(
+    ("data", "source", "hint"),
+    [
+        (PLAIN.replace(",", ";").encode(), {}, r"\bdelimiter\b.*;"),
+        (PLAIN.replace(",", "\t").encode(), {}, r"\bdelimiter\b"),
+        (PLAIN.encode(), {"delimiter": ";"}, r"\bdelimiter\b.*,"),
+        (NAMED.encode("latin-1"), {}, r"\bencoding\b.*(latin-1|cp1252)"),
+        (PLAIN.replace("Smith", "Šmid").encode("cp1252"), {}, r"\bencoding\b.*cp1252"),
+        (NAMED.encode("utf-8-sig"), {"encoding": "cp1252"}, r"\bencoding\b.*utf-8"),
+        (NAMED.encode("utf-8-sig"), {"encoding": "latin-1"}, r"\bencoding\b.*utf-8"),
+        (PLAIN.encode("utf-16"), {}, r"utf-16"),
+        (PLAIN.encode("utf-16-be"), {}, r"utf-16"),
+        (b"sep=,\n" + PLAIN.encode(), {}, r"sep="),
+        (b"sep=;\r\n" + PLAIN.replace(",", ";").encode(), {"delimiter": ";"}, r"sep="),
+        (PLAIN.replace(HEADER, HEADER.upper()).encode(), {}, r"capital|upper|lower|\bcase\b"),
+        (PLAIN.replace("age", "Age").encode(), {}, r"capital|upper|lower|\bcase\b"),
+    ],
+    ids=[
+        *("semicolons", "tabs", "commas where semicolons are declared"),
+        *("latin-1", "cp1252", "mark under cp1252", "mark under latin-1"),
+        *("utf-16", "utf-16 without mark", "sep line", "sep line of semicolons"),
+        *("capitals", "a capital"),
+    ],
+)
+@wrong_knob("the refusal speaks of missing columns or a new export, and names no setting")
+def test_csv_that_another_program_wrote_is_refused_with_what_to_change(
+    tmp_path: Path, data: bytes, source: dict[str, str], hint: str
+) -> None:
+    """The columns are all there: only how the file is written was declared otherwise."""
+    (tmp_path / "patients.csv").write_bytes(data)
+    with pytest.raises((SchemaMismatch, SourceDamaged)) as refusal:
+        read_rows(declared(source=source), Place(tmp_path, {}))
+    assert not any(name in str(refusal.value) for name in ("Smith", "ller", "mid"))
+    assert re.search(hint, str(refusal.value), re.IGNORECASE | re.DOTALL)
+
+
+# ---------------------------------------------------------------- the division of rows
+
+
+def one_patient() -> list[str]:
+    return ["Smith,50,1"] * 60
+
+
+def two_patients() -> list[str]:
+    return ["Smith,79,0", "Jones,25,1"] * 30
+
+
+def twenty_patients() -> list[str]:
+    return LINES[:20]
+
+
+SPLITS = [
+    (one_patient, 0.25, r"equal|same side"),
+    (two_patients, 0.25, r"equal|same side|test_share"),
+    (twenty_patients, 0.001, r"test_share"),
+    (twenty_patients, 0.999, r"test_share"),
+]
+
+
+def said_of(look: Callable[[DataSettings, Place], Any], settings: DataSettings, at: Place) -> str:
+    """What an administrator reads: an outline, or a refusal; nothing where rows are loaded."""
+    try:
+        found = look(settings, at)
+    except SourceError as refusal:
+        return str(refusal)
+    return "\n".join(found.lines()) if isinstance(found, Preview) else ""
+
+
+@pytest.mark.parametrize("look", [preview, load_site_data], ids=["preview", "loading"])
+@pytest.mark.parametrize(("lines", "test_share", "hint"), SPLITS)
+@wrong_knob("preview says nothing, and loading asks for more rows or a lower min_rows")
+def test_table_that_cannot_be_divided_says_why(
+    tmp_path: Path,
+    look: Callable[[DataSettings, Place], Any],
+    lines: Callable[[], list[str]],
+    test_share: float,
+    hint: str,
+) -> None:
+    """There are rows enough: equal ones go to one side, or the share leaves a side empty."""
+    text = "\n".join([HEADER, *lines()]) + "\n"
+    (tmp_path / "patients.csv").write_text(text, encoding="utf-8")
+    at = Place(tmp_path, {})
+    # Where two kinds of rows go follows from the seed: one that puts them together is looked for.
+    tried = [declared(test_share=test_share, seed=seed) for seed in range(20)]
+    chosen = next(one for one in tried if said_of(load_site_data, one, at))
+    said = said_of(look, chosen, at)
+    assert re.search(hint, said)
+    assert "lower min_rows" not in said
+
+
+# ---------------------------------------------------------------- the bound of an update
+
+
+@pytest.mark.parametrize(
+    ("learning_rate", "bound"), [(1000.0, 16.0), (20.0, 0.5)], ids=["large", "small"]
+)
+@wrong_knob("the refusal counts in fixed point, and asks for another scale_bits")
+def test_update_beyond_its_bound_names_coordinate_and_setting(
+    tmp_path: Path, learning_rate: float, bound: float
+) -> None:
+    """The site says by how much which weight moved, in the study's own units."""
+    scenario = small_scenario(
+        training={"learning_rate": learning_rate, "batch_size": 0},
+        aggregation={"update_bound": bound},
+    )
+    with prepared(scenario, tmp_path / "network") as network:
+        site = open_site(str(network.folders.sites / network.parties[0].name))
+        first = genesis_closing(network.params.initial_model)
+        spec = canonical_bytes(scenario.specification.document())
+        with pytest.raises(OutOfRange) as refusal:
+            site.contribute(Assignment(network.params, first, 1, spec), network.initial.values)
+        names = network.initial.layout.names
+    said = str(refusal.value)
+    assert f"update_bound {bound:g}" in said
+    assert "scale_bits" not in said
+    assert any(name in said for name in names)
+    moved = re.search(r"moved by ([\d.]+)", said)
+    assert moved is not None
+    assert bound < float(moved[1]) < 2048
+
+
+@wrong_knob("the guard counts in fixed point, and does not name update_bound")
+def test_guard_names_the_bound_that_an_update_exceeds() -> None:
+    """The guard counts in fixed point, and speaks in the study's own units."""
+    spec = small_scenario().specification
+    update = np.array([0, 260 << spec.aggregation.scale_bits, 0], np.int32)
+    with pytest.raises(UpdateOutOfRange) as refusal:
+        check_update(update, np.zeros(3, np.int32), spec, None)
+    assert "update_bound 16" in str(refusal.value)
+    assert re.search(r"\b260\b", str(refusal.value))
+
+
+# ---------------------------------------------------------------- files of settings
+
+SITE = f"""[site]
+name = "mercy"
+key_file = "site.key"
+[study]
+chain = "http://127.0.0.1:8545"
+chain_id = 31337
+contract = "0x{"ab" * 20}"
+id = "0x{"cd" * 32}"
+[data]
+train = "train.npz"
+test = "test.npz"
+"""
+HOME = f"""[site]
+name = "mercy"
+[chain]
+endpoints = ["http://127.0.0.1:8545"]
+chain_id = 31337
+contract = "0x{"ab" * 20}"
+[data]
+name = "patients"
+train = "train.npz"
+test = "test.npz"
+"""
+COORDINATOR = f"""[coordinator]
+key_file = "coordinator.key"
+store = "../store"
+rounds_file = "../rounds.jsonl"
+[study]
+chain = "http://127.0.0.1:8545"
+chain_id = 31337
+contract = "0x{"ab" * 20}"
+id = "0x{"cd" * 32}"
+sites = 4
+"""
+STUDY = """[study]
+name = "mercy"
+rounds = 2
+[model]
+name = "logistic"
+arguments = { features = 6 }
+[training]
+learning_rate = 0.1
+local_epochs = 1
+"""
+SCENARIO = STUDY + '[data]\nname = "generated"\n'
+
+SETTINGS: dict[str, tuple[str, str, Callable[[Path], Any]]] = {
+    "a site": (SITE_FILE, SITE, lambda path: load_site_settings(path.parent)),
+    "a home": (SITE_FILE, HOME, lambda path: load_home_settings(path.parent)),
+    "a coordinator": (
+        COORDINATOR_FILE,
+        COORDINATOR,
+        lambda path: load_coordinator_settings(path.parent),
+    ),
+    "a study": (
+        "study.toml",
+        STUDY,
+        lambda path: load_study(decode_text(path.read_bytes(), path.name), path.name),
+    ),
+    "a scenario": ("mercy.toml", SCENARIO, lambda path: load_scenario(str(path))[0]),
+}
+
+
+@pytest.mark.parametrize("whose", SETTINGS)
+@pytest.mark.xfail(
+    strict=True, raises=SpecificationError, reason="a byte order mark is taken for TOML"
+)
+def test_settings_with_a_byte_order_mark_are_read(tmp_path: Path, whose: str) -> None:
+    """Windows' editor writes the mark first, and ends lines with a carriage return."""
+    name, text, load = SETTINGS[whose]
+    path = tmp_path / name
+    path.write_text(text, encoding="utf-8")
+    expected = load(path)
+    path.write_bytes((BOM + text.replace("\n", "\r\n")).encode())
+    assert load(path) == expected
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        pytest.param(
+            BOM + "correct horse\r\n",
+            marks=pytest.mark.xfail(
+                strict=True,
+                raises=AssertionError,
+                reason="a byte order mark becomes part of the password",
+            ),
+        ),
+        "correct horse\r\n",
+        "correct horse",
+    ],
+    ids=["mark", "carriage return", "no line end"],
+)
+def test_password_file_gives_the_password_alone(tmp_path: Path, written: str) -> None:
+    """The keystore opens with what the administrator typed."""
+    path = tmp_path / "password.txt"
+    path.write_bytes(written.encode())
+    assert read_password_file(path) == "correct horse"
+
+
+# ---------------------------------------------------------------- key files
+
+DIGITS = "1f" * 32
+
+KEYS: dict[str, Callable[[Path], object]] = {
+    "key": lambda path: bytes(read_key(path).key),
+    "reading key": lambda path: read_reading_key(path).public,
+    "noise secret": lambda path: PrivacyBook(path, path).secret().stream([]).normal(4).tobytes(),
+}
+
+
+@pytest.mark.parametrize("what", KEYS)
+@pytest.mark.parametrize("written", ["0x{}", "0x{}\r\n", "0X{}\n"], ids=["0x", "line end", "0X"])
+@wrong_knob("a key with 0x is only said to be no hexadecimal")
+def test_key_that_begins_with_0x_is_read_or_refused_by_that_name(
+    tmp_path: Path, what: str, written: str
+) -> None:
+    """Wallets write it so; its reader takes it, or says what to leave out."""
+    path = tmp_path / "key"
+    path.write_text(DIGITS, encoding="ascii")
+    expected = KEYS[what](path)
+    path.write_text(written.format(DIGITS), encoding="ascii", newline="")
+    said = ""
+    try:
+        found = KEYS[what](path)
+    except Malformed as refusal:
+        found, said = None, str(refusal)
+    assert found == expected or "without 0x" in said
+
+
+def test_key_without_prefix_is_read_with_any_line_end(tmp_path: Path) -> None:
+    """So that nobody is refused for what an editor adds."""
+    path = tmp_path / "key"
+    for end in ("", "\n", "\r\n", " \n"):
+        path.write_text(DIGITS.upper() + end, encoding="ascii", newline="")
+        assert read_key(path).address == Account.from_key("0x" + DIGITS).address
