@@ -6,6 +6,7 @@ import inspect
 import os
 import sys
 from importlib import import_module
+from importlib.metadata import version
 from typing import Annotated, Any
 
 # Flower reads these when it is imported: no telemetry, no look for updates.
@@ -151,9 +152,24 @@ app = typer.Typer(
 )
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"wardround {version('wardround')}")
+        raise Exit
+
+
 @app.callback()
 def _options(
     debug: Annotated[bool, typer.Option("--debug", help="Show a traceback on errors.")] = False,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version",
+            callback=_print_version,
+            is_eager=True,
+            help="Print the installed version and exit.",
+        ),
+    ] = False,
 ) -> None:
     """Take options that go before any command."""
 

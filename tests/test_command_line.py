@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -765,3 +766,17 @@ def test_help_when_asked_for_imports_nothing_heavy(words: list[str], said: str) 
     )
     assert "heavy: []" in done.stdout, done.stderr
     assert said in done.stdout + done.stderr
+
+
+def test_version_is_the_installed_distributions() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "wardround", "--version"],
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_SECONDS,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (
+        0,
+        f"wardround {version('wardround')}\n",
+        "",
+    )
