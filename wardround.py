@@ -5,8 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 import sys
-from importlib import import_module
-from importlib.metadata import version
+from importlib import import_module, metadata
 from typing import Annotated, Any
 
 # Flower reads these when it is imported: no telemetry, no look for updates.
@@ -154,7 +153,7 @@ app = typer.Typer(
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"wardround {version('wardround')}")
+        typer.echo(f"wardround {metadata.version('wardround')}")
         raise Exit
 
 

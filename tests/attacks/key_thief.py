@@ -30,14 +30,14 @@ def capabilities() -> int:
 
 
 def listener(path: str) -> int | None:
-    """The process that listens at a socket, by the kernel's word; None when nobody does."""
+    """Return the id of the process that listens at a socket; None when no process does."""
     with socket.socket(socket.AF_UNIX) as asked:
         try:
             asked.connect(path)
         except OSError:
             return None
-        told = asked.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
-        return int(struct.unpack("3i", told)[0])
+        credentials = asked.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+        return int(struct.unpack("3i", credentials)[0])
 
 
 def children(parent: int) -> Iterator[int]:
@@ -71,6 +71,7 @@ def main(path: str, supervisor: int, seconds: float) -> None:
     while time.monotonic() < deadline and not back and not any(b"PASSWORD" in one for one in seen):
         back = listener(path) not in (None, guard)
         seen |= {shown(process) for process in children(supervisor) if process != guard}
+        # A poll: the restarted guard shows its environment for some milliseconds.
         time.sleep(0.005)
     print("the guard listens again" if back else "gone")
     sys.stdout.flush()

@@ -1,7 +1,7 @@
 """A site's rows get a new label, and private training on them goes on as if they were others.
 
 The budget belongs to the patients. What a table is called, how its rows are sorted, and that one of
-them is gone, changes nothing of what was told of the others.
+them is gone, changes nothing of what training has revealed of the others.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def renamed(home: Home) -> None:
     home.settings_file.write_text(text.replace('"patients"', '"patients-2"'), encoding="utf-8")
 
 
-def sorted_anew(home: Home) -> None:
+def resorted(home: Home) -> None:
     table = load_table(home.folder / "train.npz")
     order = np.argsort(table.features[:, 0])
     save_table(Table(table.features[order], table.labels[order]), home.folder / "train.npz")
@@ -108,7 +108,7 @@ RENAMED = pytest.mark.xfail(
     [
         unchanged,
         pytest.param(renamed, marks=RENAMED),
-        pytest.param(sorted_anew, marks=RENAMED),
+        pytest.param(resorted, marks=RENAMED),
         pytest.param(shortened, marks=RENAMED),
     ],
 )

@@ -40,7 +40,7 @@ FAILING = {
         "a round that pays one of four contributors is overturned"
     ),
     "test_claim_inTheBlockOfAnAttestation": (
-        "nobody is paid in the block in which a round is closed"
+        "no site is paid in the block in which a round is closed"
     ),
     "test_challengeRewards_inTheBlockOfAnAttestation": (
         "there is time to challenge a round that auditors attest"
@@ -120,7 +120,7 @@ def expected_to_fail(name: str) -> Any:
 
 @pytest.fixture(scope="module")
 def results() -> dict[str, dict[str, Any]]:
-    """What forge says of each test, by its name. The profile has build folders of its own."""
+    """Return forge's result of each test, by its name. The profile has build folders of its own."""
     environment = with_forge("attacks")
     done = subprocess.run(
         ["forge", "test", "--json"],

@@ -32,17 +32,17 @@ pytestmark = [
 ROOT = Path(__file__).resolve().parents[2]
 PASSWORD = "a password of the keystore"
 START_SECONDS, STOP_SECONDS, THEFT_SECONDS = 60.0, 30.0, 40.0
-#: Nobody answers there: neither chain nor coordinator is needed for this.
-NOBODY = "127.0.0.1:9"
+#: No service listens there: neither chain nor coordinator is needed for this.
+NO_SERVICE = "127.0.0.1:9"
 
 SETTINGS = f"""[site]
 name = "mercy"
 [chain]
-endpoints = ["http://{NOBODY}"]
+endpoints = ["http://{NO_SERVICE}"]
 chain_id = 31337
 contract = "0x{"11" * 20}"
 [coordinator]
-address = "{NOBODY}"
+address = "{NO_SERVICE}"
 root_certificate = "{AUTHORITY_CERTIFICATE}"
 [policy]
 [data]
@@ -96,14 +96,14 @@ def running(home: Home, password: Path) -> Iterator[int]:
     kept = ("PATH", "HOME", "LANG", "LC_", "FLWR_", "PYTHON")
     environment = {name: one for name, one in os.environ.items() if name.startswith(kept)}
     command = ordinary("-m", "wardround", "site", "run", home.folder, "--password-file", password)
-    with (home.folder.parent / "said.txt").open("wb") as said:
-        site = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=said, stderr=said)
+    with (home.folder.parent / "output.txt").open("wb") as output:
+        site = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=output, stderr=output)
     try:
         deadline = time.monotonic() + START_SECONDS
         while not listens(home) and site.poll() is None and time.monotonic() < deadline:
             time.sleep(0.1)
         if not listens(home):
-            pytest.fail(f"the site does not run: {(home.folder.parent / 'said.txt').read_text()}")
+            pytest.fail(f"the site does not run: {(home.folder.parent / 'output.txt').read_text()}")
         yield site.pid
     finally:
         site.terminate()

@@ -229,7 +229,7 @@ def test_missing_code_of_text_is_found_from_every_source(tmp_path: Path) -> None
 def test_missing_code_in_a_table_of_decimal_commas_is_found(
     tmp_path: Path, missing: str, cell: str
 ) -> None:
-    """The code is declared as it stands in the file; SAS writes a point for no value."""
+    """The code is declared as the file spells it; SAS writes a point for no value."""
     cells = [cell if row % 10 == 0 else f"2{row % 7},5" for row in range(ROWS)]
     source = write_decimal_commas(tmp_path, ward(bmi=cells))
     found = read(source, tmp_path, missing=["", missing], on_missing="drop")

@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -17,63 +12,14 @@ from eth_account import Account
 from ledger.chain import open_chain
 from ledger.errors import ChainUnreachable
 from ledger.rpc import RpcRefused
+from tests.ledger.served import HttpAnswer, served
 
 CHAIN = 5
 BALANCE = 7 * 10**18
 WHERE = Account.from_key(b"\x21" * 32).address
 
 
-@dataclass(frozen=True)
-class Answer:
-    """What an endpoint sends back.
-
-    Attributes:
-        body: a JSON-RPC result or error, by that name; text is sent as it is.
-        status: of HTTP.
-        headers: besides the length.
-    """
-
-    body: Mapping[str, Any] | str
-    status: int = 200
-    headers: Mapping[str, str] = field(default_factory=dict)
-
-
-Answering = Callable[[str, list[Any]], Answer]
-
-
-@contextmanager
-def serving(answering: Answering) -> Iterator[str]:
-    """Serve one endpoint on this machine, a thread for each connection."""
-
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do_POST(self) -> None:
-            request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            found = answering(request["method"], request["params"])
-            if isinstance(found.body, str):
-                data = found.body.encode()
-            else:
-                data = json.dumps({"jsonrpc": "2.0", "id": request["id"], **found.body}).encode()
-            self.send_response(found.status)
-            for name, value in found.headers.items():
-                self.send_header(name, value)
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
-
-        def log_message(self, *_: Any) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+Answering = Callable[[str, list[Any]], HttpAnswer]
 
 
 # ---------------------------------------------------------------- too many requests
@@ -91,13 +37,13 @@ takes_for_an_answer = pytest.mark.xfail(
 TOO_MANY = {"code": -32005, "message": "rate limit exceeded, retry in 1s"}
 
 LIMITS = {
-    "429": (Answer("Too Many Requests", 429, {"Retry-After": "1"}), gives_up),
-    "429 with an error": (Answer({"error": TOO_MANY}, 429, {"Retry-After": "1"}), gives_up),
-    "429 without a time": (Answer({"error": TOO_MANY}, 429), gives_up),
-    "503": (Answer("Service Unavailable", 503, {"Retry-After": "1"}), gives_up),
-    "an error": (Answer({"error": TOO_MANY}), takes_for_an_answer),
+    "429": (HttpAnswer("Too Many Requests", 429, {"Retry-After": "1"}), gives_up),
+    "429 with an error": (HttpAnswer({"error": TOO_MANY}, 429, {"Retry-After": "1"}), gives_up),
+    "429 without a time": (HttpAnswer({"error": TOO_MANY}, 429), gives_up),
+    "503": (HttpAnswer("Service Unavailable", 503, {"Retry-After": "1"}), gives_up),
+    "an error": (HttpAnswer({"error": TOO_MANY}), takes_for_an_answer),
     "an error of its own": (
-        Answer({"error": {"code": 429, "message": "Too Many Requests"}}),
+        HttpAnswer({"error": {"code": 429, "message": "Too Many Requests"}}),
         takes_for_an_answer,
     ),
 }
@@ -106,20 +52,20 @@ LIMITS = {
 @pytest.mark.parametrize(
     "limit", [pytest.param(answer, id=name, marks=mark) for name, (answer, mark) in LIMITS.items()]
 )
-def test_endpoint_that_asks_for_patience_is_asked_again(limit: Answer) -> None:
-    """A caller waits as long as it is told, and goes on; nobody has to start anything."""
+def test_endpoint_that_asks_for_patience_is_asked_again(limit: HttpAnswer) -> None:
+    """A caller waits as long as the endpoint asks, and goes on by itself."""
     limited_until: list[float] = []
 
-    def answering(method: str, _: list[Any]) -> Answer:
+    def answering(method: str, _: list[Any]) -> HttpAnswer:
         if method == "eth_chainId":
-            return Answer({"result": hex(CHAIN)})
+            return HttpAnswer({"result": hex(CHAIN)})
         if not limited_until:
             limited_until.append(time.monotonic() + LIMITED_SECONDS)
         if time.monotonic() < limited_until[0]:
             return limit
-        return Answer({"result": hex(BALANCE)})
+        return HttpAnswer({"result": hex(BALANCE)})
 
-    with serving(answering) as url:
+    with served(answering) as url:
         chain = open_chain(url, CHAIN)
         try:
             assert chain.balance_wei(WHERE) == BALANCE
@@ -161,15 +107,17 @@ def log_at(block: int) -> dict[str, Any]:
 def test_logs_are_asked_for_in_parts_whatever_status_tells_of_the_limit(status: int) -> None:
     """The body says what is wrong with the request; providers send it under many a status."""
 
-    def answering(method: str, parameters: list[Any]) -> Answer:
+    def answering(method: str, parameters: list[Any]) -> HttpAnswer:
         if method == "eth_chainId":
-            return Answer({"result": hex(CHAIN)})
+            return HttpAnswer({"result": hex(CHAIN)})
         first, last = (int(parameters[0][name], 16) for name in ("fromBlock", "toBlock"))
         if last - first >= MOST_BLOCKS:
-            return Answer({"error": TOO_LONG}, status)
-        return Answer({"result": [log_at(block) for block in LOGGED_AT if first <= block <= last]})
+            return HttpAnswer({"error": TOO_LONG}, status)
+        return HttpAnswer(
+            {"result": [log_at(block) for block in LOGGED_AT if first <= block <= last]}
+        )
 
-    with serving(answering) as url:
+    with served(answering) as url:
         chain = open_chain(url, CHAIN)
         try:
             found = chain.logs(WHERE, (), 0, 100)
@@ -184,12 +132,12 @@ def test_logs_are_asked_for_in_parts_whatever_status_tells_of_the_limit(status: 
 def test_refusal_of_the_node_is_told_in_its_own_words_under_any_status(status: int) -> None:
     """The node answers, so it is reached."""
 
-    def answering(method: str, _: list[Any]) -> Answer:
+    def answering(method: str, _: list[Any]) -> HttpAnswer:
         if method == "eth_chainId":
-            return Answer({"result": hex(CHAIN)})
-        return Answer({"error": {"code": -32601, "message": "no such method here"}}, status)
+            return HttpAnswer({"result": hex(CHAIN)})
+        return HttpAnswer({"error": {"code": -32601, "message": "no such method here"}}, status)
 
-    with serving(answering) as url:
+    with served(answering) as url:
         chain = open_chain(url, CHAIN)
         try:
             with pytest.raises(RpcRefused, match="no such method here"):
@@ -201,12 +149,12 @@ def test_refusal_of_the_node_is_told_in_its_own_words_under_any_status(status: i
 def test_gateway_that_answers_with_a_page_is_unreachable() -> None:
     """A page of HTML is no answer of a node, so there is nothing in it to read."""
 
-    def answering(method: str, _: list[Any]) -> Answer:
+    def answering(method: str, _: list[Any]) -> HttpAnswer:
         if method == "eth_chainId":
-            return Answer({"result": hex(CHAIN)})
-        return Answer("<html>Bad Gateway</html>", 502)
+            return HttpAnswer({"result": hex(CHAIN)})
+        return HttpAnswer("<html>Bad Gateway</html>", 502)
 
-    with serving(answering) as url:
+    with served(answering) as url:
         chain = open_chain(url, CHAIN)
         try:
             with pytest.raises(ChainUnreachable, match="502"):

@@ -32,6 +32,8 @@ from protocol.messages import Assignment
 from protocol.record import genesis_closing
 from protocol.study import decode_text, load_study
 from simulations.scenario import load_scenario
+from tests.client.test_settings import GOOD as SITE_SETTINGS
+from tests.coordinator.test_settings import GOOD as COORDINATOR_SETTINGS
 from tests.integration.networks import prepared, small_scenario
 
 
@@ -197,18 +199,6 @@ def test_guard_names_the_bound_that_an_update_exceeds() -> None:
 
 # ---------------------------------------------------------------- files of settings
 
-SITE = f"""[site]
-name = "mercy"
-key_file = "site.key"
-[study]
-chain = "http://127.0.0.1:8545"
-chain_id = 31337
-contract = "0x{"ab" * 20}"
-id = "0x{"cd" * 32}"
-[data]
-train = "train.npz"
-test = "test.npz"
-"""
 HOME = f"""[site]
 name = "mercy"
 [chain]
@@ -219,17 +209,6 @@ contract = "0x{"ab" * 20}"
 name = "patients"
 train = "train.npz"
 test = "test.npz"
-"""
-COORDINATOR = f"""[coordinator]
-key_file = "coordinator.key"
-store = "../store"
-rounds_file = "../rounds.jsonl"
-[study]
-chain = "http://127.0.0.1:8545"
-chain_id = 31337
-contract = "0x{"ab" * 20}"
-id = "0x{"cd" * 32}"
-sites = 4
 """
 STUDY = """[study]
 name = "mercy"
@@ -244,11 +223,11 @@ local_epochs = 1
 SCENARIO = STUDY + '[data]\nname = "generated"\n'
 
 SETTINGS: dict[str, tuple[str, str, Callable[[Path], Any]]] = {
-    "a site": (SITE_FILE, SITE, lambda path: load_site_settings(path.parent)),
+    "a site": (SITE_FILE, SITE_SETTINGS, lambda path: load_site_settings(path.parent)),
     "a home": (SITE_FILE, HOME, lambda path: load_home_settings(path.parent)),
     "a coordinator": (
         COORDINATOR_FILE,
-        COORDINATOR,
+        COORDINATOR_SETTINGS,
         lambda path: load_coordinator_settings(path.parent),
     ),
     "a study": (
@@ -328,7 +307,7 @@ def test_key_that_begins_with_0x_is_read_or_refused_by_that_name(
 
 
 def test_key_without_prefix_is_read_with_any_line_end(tmp_path: Path) -> None:
-    """So that nobody is refused for what an editor adds."""
+    """Editors add line ends; a key is read all the same."""
     path = tmp_path / "key"
     for end in ("", "\n", "\r\n", " \n"):
         path.write_text(DIGITS.upper() + end, encoding="ascii", newline="")

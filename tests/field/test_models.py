@@ -1,7 +1,7 @@
 """A study's own network: what it is named after, what it keeps, and one dry step before a study.
 
 A sponsor learns of a network that cannot be federated before anything is created. So each study
-here is set up by somebody without money: whoever touches the chain first is told `NotEnoughFunds`.
+here is set up by an account without money: the first transaction raises `NotEnoughFunds`.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def study_of(factory: Factory, **tables: Any) -> Scenario:
 
 
 def set_up(scenario: Scenario, folder: Path) -> None:
-    """Prepare a network on a chain where nobody has money."""
+    """Prepare a network on a chain where no account has money."""
     folders = new_folder(folder / "network")
     chain = EmbeddedChain(f"penniless-{folder.name}", Genesis(CHAIN_ID, 1_760_000_000, {}))
     try:
@@ -71,7 +71,7 @@ def set_up(scenario: Scenario, folder: Path) -> None:
 
 
 def sponsor(scenario: Scenario, folder: Path) -> None:
-    """Create a study, as its sponsor does, on a chain where nobody has money."""
+    """Create a study, as its sponsor does, on a chain where no account has money."""
     chain = EmbeddedChain(f"penniless-{folder.name}", Genesis(CHAIN_ID, 1_760_000_000, {}))
     payer, coordinator = Account.create(), Account.create()
     store = FolderStore(folder / "store")
@@ -404,7 +404,7 @@ def float16() -> nn.Module:
             marks=pytest.mark.xfail(
                 strict=True,
                 raises=TypeError,
-                reason="bfloat16 logits are trained on, and then nobody can measure them",
+                reason="bfloat16 logits are trained on, and then no site can measure them",
             ),
         ),
         float16,
@@ -413,7 +413,7 @@ def float16() -> nn.Module:
 def test_network_of_short_logits_is_refused_early_or_can_be_measured(
     tmp_path: Path, factory: Factory
 ) -> None:
-    """No round closes that nobody can measure."""
+    """No round closes whose model the sites cannot measure."""
     try:
         set_up(study_of(factory), tmp_path)
     except ModelUnsuitable:

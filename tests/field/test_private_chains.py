@@ -1,4 +1,4 @@
-"""Chains of a consortium: gas costs nothing, nobody holds a coin, and the EVM may be older."""
+"""Chains of a consortium: gas costs nothing, no account holds a coin, and the EVM may be older."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def costs_nothing(address: str) -> str:
 @pytest.mark.xfail(
     strict=True,
     raises=NotEnoughFunds,
-    reason="a transaction offers a priority fee, which nobody can pay there",
+    reason="a transaction offers a priority fee, which no account there can pay",
 )
 def test_sponsor_without_a_coin_deploys_where_gas_costs_nothing(tmp_path: Path) -> None:
     """The base fee is 0, so a fee of 0 is enough, for a contract and for every call."""
@@ -101,7 +101,7 @@ def test_sponsor_without_a_coin_deploys_where_gas_costs_nothing(tmp_path: Path) 
 @pytest.mark.xfail(
     strict=True,
     raises=NotEnoughFunds,
-    reason="a transaction offers a priority fee, which nobody can pay there",
+    reason="a transaction offers a priority fee, which no account there can pay",
 )
 def test_sponsor_without_a_coin_deploys_the_contract_of_a_study(tmp_path: Path) -> None:
     """The largest transaction of all, nine million gas, costs as little."""

@@ -2,17 +2,38 @@
 
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 Answer = Callable[[str, list[Any]], Any]
 
 
+@dataclass(frozen=True)
+class HttpAnswer:
+    """An answer with a status and headers of its own.
+
+    Attributes:
+        body: a JSON-RPC ``result`` or ``error`` under that key; text is sent as it is.
+        status: HTTP status code.
+        headers: besides the length.
+    """
+
+    body: Mapping[str, Any] | str
+    status: int = 200
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
 @contextmanager
 def served(answer: Answer) -> Iterator[str]:
-    """A small HTTP server; `answer` gives a result, an error object, or bytes as they are."""
+    """Serve HTTP on this machine for a block; yield the address.
+
+    Args:
+        answer: from method and parameters to a result, an error object, bytes as they are, an
+            `HttpAnswer`, or None to close the connection.
+    """
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -23,10 +44,20 @@ def served(answer: Answer) -> Iterator[str]:
             if found is None:
                 self.close_connection = True
                 return
-            if not isinstance(found, bytes):
+            status, headers = 503 if found == b"busy" else 200, {}
+            if isinstance(found, HttpAnswer):
+                status, headers = found.status, found.headers
+                if isinstance(found.body, str):
+                    found = found.body.encode()
+                else:
+                    body = {"jsonrpc": "2.0", "id": request["id"], **found.body}
+                    found = json.dumps(body).encode()
+            elif not isinstance(found, bytes):
                 kind = "error" if isinstance(found, dict) and "code" in found else "result"
                 found = json.dumps({"jsonrpc": "2.0", "id": request["id"], kind: found}).encode()
-            self.send_response(503 if found == b"busy" else 200)
+            self.send_response(status)
+            for name, value in headers.items():
+                self.send_header(name, value)
             self.send_header("Content-Length", str(len(found)))
             self.end_headers()
             self.wfile.write(found)

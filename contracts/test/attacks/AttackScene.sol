@@ -121,7 +121,7 @@ abstract contract AttackScene is CourtScene {
             catch {}
     }
 
-    /// Demands a chunk, waits until nobody can answer any more, and closes the demand.
+    /// Demands a chunk, waits until the demand window is over, and closes the demand.
     function tryUnansweredDemand(Story memory story, Target memory target, address demander)
         internal
     {

@@ -19,7 +19,7 @@ contract EarningsAttackTest is AttackScene {
         checkFinalEarnings(Recording.Root);
     }
 
-    /// The last round promises everything to one site, in a tree that the coordinator shows nobody.
+    /// The last round promises everything to one site, in a tree that the coordinator hides.
     function checkFinalEarnings(Recording recording) internal {
         Story memory honest = twoFinalRounds(recording);
         Story memory last = following(honest, SITES, 9);
@@ -80,7 +80,7 @@ contract EarningsAttackTest is AttackScene {
         assertEq(
             token.balanceOf(payoutOf(thief)),
             0,
-            "nobody is paid in the block in which a round is closed"
+            "no site is paid in the block in which a round is closed"
         );
     }
 
@@ -107,8 +107,8 @@ contract EarningsAttackTest is AttackScene {
         assertTrue(ward.isFinal(story.id, 2, story.closing), "round 2 is final");
     }
 
-    /// Records a tree of two leaves: everything for the first site, and a number that nobody can
-    /// guess.
+    /// Records a tree of two leaves: everything for the first site, and a number that only the
+    /// coordinator knows.
     function hideRewards(Story memory story) internal pure returns (uint256 everything) {
         everything = uint256(story.params.rewardPerRound) * story.params.rounds;
         bytes32 leaf = rewardLeaf(story.list[0].site, everything);

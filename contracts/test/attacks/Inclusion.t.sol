@@ -18,7 +18,7 @@ contract InclusionAttackTest is AttackScene {
     }
 
     /// A site registers in the block that opens the round. The coordinator closes without it, in
-    /// the last second in which nobody can prove that yet.
+    /// the last second in which the contract accepts no proof of an omission yet.
     function checkRegisteredSite(Recording recording) internal {
         StudyParams memory params = smallStudy();
         params.recording = recording;

@@ -5,7 +5,7 @@ import {Target, What} from "../../src/interfaces/ICourt.sol";
 import {StudyParams} from "../../src/interfaces/IWardRound.sol";
 import {AttackScene} from "./AttackScene.sol";
 
-/// A sponsor chooses windows in which nobody can act. `createStudy` may reject them.
+/// A sponsor chooses windows too short for any party to act. `createStudy` may reject them.
 contract WindowsAttackTest is AttackScene {
     function test_claim_whenTheChallengeWindowIsZero() public {
         StudyParams memory params = smallStudy();
@@ -27,7 +27,7 @@ contract WindowsAttackTest is AttackScene {
         params.demandSeconds = 0;
         if (isRejected(params)) return;
         Story memory story = begin(params, 4, 3);
-        story.closing.record.model = keccak256("shown to nobody");
+        story.closing.record.model = keccak256("a hidden model");
         close(story);
         Target memory target;
         target.what = What.Model;
