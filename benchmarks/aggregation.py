@@ -22,9 +22,9 @@ from flwr.serverapp.strategy.strategy_utils import aggregate_arrayrecords
 
 from benchmarks.figure import Detail, Figure, Result, Target, medians_of, seconds_of
 from benchmarks.machine import copy_seconds
-from protocol.fixed_point import vector_bytes, vector_from_bytes
-from protocol.merkle import vector_root
-from protocol.rules import RunningMean
+from wardround.protocol.fixed_point import vector_bytes, vector_from_bytes
+from wardround.protocol.merkle import vector_root
+from wardround.protocol.rules import RunningMean
 
 _SCALE = np.float32(2.0**-20)
 _PAGE_KILOBYTES = 4.096

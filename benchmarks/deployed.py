@@ -23,20 +23,20 @@ from typing import Any
 from benchmarks.figure import Detail, Figure, Result, Target
 from benchmarks.network import Shape, prepared
 from benchmarks.stopwatch import Stopwatch
-from client.client_app import open_home
-from client.guard.guard import Guard
-from client.guard.log import GuardLog
-from client.guard.server import GuardServer
-from client.home import Home
-from ledger.store import FolderStore
-from protocol.canonical import canonical_bytes
-from protocol.identifiers import SiteAddress
-from protocol.messages import Assignment
-from protocol.record import genesis_closing
-from protocol.report import parse_report
-from simulations.live.layout import make_parties
-from simulations.live.run import LiveNetwork
-from simulations.run import simulate
+from wardround.protocol.canonical import canonical_bytes
+from wardround.protocol.identifiers import SiteAddress
+from wardround.protocol.messages import Assignment
+from wardround.protocol.record import genesis_closing
+from wardround.protocol.report import parse_report
+from wardround.store import FolderStore
+from wardround_client.app.client_app import open_home
+from wardround_client.guard.guard import Guard
+from wardround_client.guard.log import GuardLog
+from wardround_client.guard.server import GuardServer
+from wardround_client.home import Home
+from wardround_simulations.live.layout import make_parties
+from wardround_simulations.live.run import LiveNetwork
+from wardround_simulations.run import simulate
 
 _MILLION = Shape(sites=1, rounds=4, rows=64, features=100, hidden=(950, 950))
 _TINY = Shape(sites=1, rounds=4, rows=64)
@@ -182,7 +182,7 @@ def _guard_seconds(shape: Shape) -> float:
             closing = genesis_closing(network.params.initial_model)
             task = Assignment(network.params, closing, 1, spec)
             base = network.initial.values
-            with watch.watching({"guard": ["client.guard.signer:GuardClient.ask"]}):
+            with watch.watching({"guard": ["wardround_client.guard.signer:GuardClient.ask"]}):
                 site = open_home(str(home.folder))(network.study)
                 site.contribute(task, base)
                 site.evaluate(task, base)

@@ -17,7 +17,7 @@ from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid, ServerApp
 
 from benchmarks.figure import Detail, Figure, Result, Target
-from simulations.engines import run_flower_simulation, run_in_process
+from wardround_simulations.engines import run_flower_simulation, run_in_process
 
 _PARAMETERS = 31
 

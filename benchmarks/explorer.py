@@ -23,23 +23,23 @@ from eth_account.signers.local import LocalAccount
 
 from benchmarks.figure import Detail, Figure, Result, Target
 from benchmarks.synthetic_index import ROUNDS, fill
-from explorer.indexer import Indexer
-from explorer.reader import EventFilter, Reader
-from explorer.rounds import read_round
-from explorer.search import search
-from explorer.sites import read_site
-from explorer.source import Source, chain_source
-from explorer.studies import list_studies, read_study, series, study_rounds
-from explorer.web.explorer import Explorer
-from explorer.web.round import round_page
-from explorer.web.study import study_page
-from ledger.anvil import Anvil
-from ledger.evm import Genesis
-from ledger.study_token import StudyToken
-from ledger.ward_round import WardRound
-from protocol.contribution import Contribution, Entry, contributions_root, sort_entries
-from protocol.identifiers import Digest, Root, SiteAddress
-from protocol.record import (
+from wardround.chain.study_token import StudyToken
+from wardround.chain.ward_round import WardRound
+from wardround.devchain.anvil import Anvil
+from wardround.devchain.evm import Genesis
+from wardround.explorer.indexer import Indexer
+from wardround.explorer.reader import EventFilter, Reader
+from wardround.explorer.rounds import read_round
+from wardround.explorer.search import search
+from wardround.explorer.sites import read_site
+from wardround.explorer.source import Source, chain_source
+from wardround.explorer.studies import list_studies, read_study, series, study_rounds
+from wardround.explorer.web.explorer import Explorer
+from wardround.explorer.web.round import round_page
+from wardround.explorer.web.study import study_page
+from wardround.protocol.contribution import Contribution, Entry, contributions_root, sort_entries
+from wardround.protocol.identifiers import Digest, Root, SiteAddress
+from wardround.protocol.record import (
     Record,
     Recording,
     RuleId,
@@ -52,8 +52,8 @@ _ETHER = 10**18
 _CHILD = """
 import resource, sys, time
 from pathlib import Path
-from explorer.indexer import Indexer
-from explorer.source import chain_source
+from wardround.explorer.indexer import Indexer
+from wardround.explorer.source import chain_source
 url, contract, path = sys.argv[1:]
 with chain_source(url, contract, first_block=0) as source:
     indexer = Indexer(source, Path(path))

@@ -12,21 +12,21 @@ from typing import Any, Literal
 
 import numpy as np
 
-from coordinator.session import Position, Session
-from coordinator.verification import RawVector, Reply
-from ledger.embedded import EmbeddedChain
-from ledger.evm import Genesis
-from ledger.journal import start_journaled
-from ledger.store import FolderStore
-from protocol.canonical import sha256_digest
-from protocol.contribution import Entry
-from protocol.fixed_point import vector_bytes
-from protocol.identifiers import SiteAddress, hex_of
-from protocol.merkle import vector_root
-from protocol.messages import VECTOR_DTYPE, VECTOR_FORMAT, Delivery
-from protocol.report import Report
-from simulations.network import Network, Party, new_folder, new_keys, prepare
-from simulations.scenario import Scenario
+from wardround.devchain.embedded import EmbeddedChain
+from wardround.devchain.evm import Genesis
+from wardround.devchain.journal import start_journaled
+from wardround.protocol.canonical import sha256_digest
+from wardround.protocol.contribution import Entry
+from wardround.protocol.fixed_point import vector_bytes
+from wardround.protocol.identifiers import SiteAddress, hex_of
+from wardround.protocol.merkle import vector_root
+from wardround.protocol.messages import VECTOR_DTYPE, VECTOR_FORMAT, Delivery
+from wardround.protocol.report import Report
+from wardround.store import FolderStore
+from wardround_coordinator.session import Position, Session
+from wardround_coordinator.verification import RawVector, Reply
+from wardround_simulations.network import Network, Party, new_folder, new_keys, prepare
+from wardround_simulations.scenario import Scenario
 
 _CHAIN_ID = 31337
 _ETHER = 10**18

@@ -21,62 +21,65 @@ import numpy as np
 from benchmarks.figure import Detail, Figure, Result, Target, per_part
 from benchmarks.network import MILLION, Shape, prepared
 from benchmarks.stopwatch import Stopwatch
-from client.client_app import open_site
-from client.site import training_seed
-from coordinator.server_app import make_server_app
-from learning.metrics import evaluate
-from learning.models import build_model, flatten
-from learning.training import train_locally
-from protocol.fixed_point import Float32Vector
-from simulations.client_app import app as client_app
-from simulations.engines import run_in_process
-from simulations.network import Network
-from simulations.scenario import Scenario, load_scenario
+from wardround.learning.metrics import evaluate
+from wardround.learning.models import build_model, flatten
+from wardround.learning.training import train_locally
+from wardround.protocol.fixed_point import Float32Vector
+from wardround_client.app.client_app import open_site
+from wardround_client.app.site import training_seed
+from wardround_coordinator.server_app import make_server_app
+from wardround_simulations.client_app import app as client_app
+from wardround_simulations.engines import run_in_process
+from wardround_simulations.network import Network
+from wardround_simulations.scenario import Scenario, load_scenario
 
 #: What training alone does as well.
 LEARNING = ("training", "measuring the new model", "building networks")
 PARTS = {
-    LEARNING[0]: ["learning.training:train_locally"],
-    LEARNING[1]: ["learning.metrics:evaluate"],
-    LEARNING[2]: ["learning.models:build_model"],
+    LEARNING[0]: ["wardround.learning.training:train_locally"],
+    LEARNING[1]: ["wardround.learning.metrics:evaluate"],
+    LEARNING[2]: ["wardround.learning.models:build_model"],
     "fixed point": [
-        "protocol.fixed_point:dequantize",
-        "protocol.fixed_point:quantize_update",
-        "protocol.fixed_point:add_exact",
-        "protocol.fixed_point:largest_magnitude",
-        "protocol.fixed_point:vector_bytes",
+        "wardround.protocol.fixed_point:dequantize",
+        "wardround.protocol.fixed_point:quantize_update",
+        "wardround.protocol.fixed_point:add_exact",
+        "wardround.protocol.fixed_point:largest_magnitude",
+        "wardround.protocol.fixed_point:vector_bytes",
     ],
-    "vector roots": ["protocol.merkle:vector_root"],
-    "content identifiers": ["protocol.cid:cid_of"],
-    "signing": ["protocol.contribution:Contribution.sign"],
-    "checking signatures": ["protocol.contribution:Contribution.check_signature"],
-    "verifying, the rest": ["coordinator.verification:verify_reply"],
+    "vector roots": ["wardround.protocol.merkle:vector_root"],
+    "content identifiers": ["wardround.protocol.cid:cid_of"],
+    "signing": ["wardround.protocol.contribution:Contribution.sign"],
+    "checking signatures": ["wardround.protocol.contribution:Contribution.check_signature"],
+    "verifying, the rest": ["wardround_coordinator.verification:verify_reply"],
     "syncing to disk": ["os:fsync"],
     "store, the rest": [
-        "ledger.store.folder:FolderStore.put",
-        "ledger.store.folder:FolderStore.get",
-        "ledger.store.folder:FolderStore.map",
+        "wardround.store.folder:FolderStore.put",
+        "wardround.store.folder:FolderStore.get",
+        "wardround.store.folder:FolderStore.map",
     ],
     "aggregating": [
-        "protocol.rules:RunningMean.__init__",
-        "protocol.rules:RunningMean.add",
-        "protocol.rules:RunningMean.finish",
+        "wardround.protocol.rules:RunningMean.__init__",
+        "wardround.protocol.rules:RunningMean.add",
+        "wardround.protocol.rules:RunningMean.finish",
     ],
-    "scoring": ["protocol.scoring:alignment_scores"],
-    "settling, the rest": ["protocol.settlement:settle"],
+    "scoring": ["wardround.protocol.scoring:alignment_scores"],
+    "settling, the rest": ["wardround.protocol.settlement:settle"],
     "chain": [
-        "ledger.chain:Chain.send",
-        "ledger.chain:Chain.call",
-        "ledger.chain:Chain.logs",
-        "ledger.ward_round:WardRound.close_round",
-        "ledger.ward_round:WardRound.closed_rounds",
-        "ledger.ward_round:WardRound.facts",
+        "wardround.chain.chain:Chain.send",
+        "wardround.chain.chain:Chain.call",
+        "wardround.chain.chain:Chain.logs",
+        "wardround.chain.ward_round:WardRound.close_round",
+        "wardround.chain.ward_round:WardRound.closed_rounds",
+        "wardround.chain.ward_round:WardRound.facts",
     ],
-    "site, the rest": ["client.site:Site.contribute", "client.site:Site.evaluate"],
-    "opening sites": ["client.client_app:open_site"],
+    "site, the rest": [
+        "wardround_client.app.site:Site.contribute",
+        "wardround_client.app.site:Site.evaluate",
+    ],
+    "opening sites": ["wardround_client.app.client_app:open_site"],
     "messages": [
-        "simulations.grid:InProcessGrid.push_messages",
-        "simulations.grid:InProcessGrid._answer",
+        "wardround.transport.flower.grid:InProcessGrid.push_messages",
+        "wardround.transport.flower.grid:InProcessGrid._answer",
         "flwr.clientapp:ClientApp.__call__",
     ],
 }

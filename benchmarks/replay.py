@@ -13,7 +13,7 @@ from typing import Literal
 
 from benchmarks.figure import Detail, Figure, Result, Target
 from benchmarks.network import MILLION, Shape, asked_sites, prepared, session_of, signed_replies
-from protocol.replay import ClosedRound, replay_round
+from wardround.protocol.replay import ClosedRound, replay_round
 
 
 def measure(quick: bool) -> Result:

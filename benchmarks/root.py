@@ -7,8 +7,8 @@ from hashlib import sha256
 import numpy as np
 
 from benchmarks.figure import Detail, Figure, Result, Target, medians_of, seconds_of
-from protocol.cid import cid_of
-from protocol.merkle import vector_root
+from wardround.protocol.cid import cid_of
+from wardround.protocol.merkle import vector_root
 
 
 def measure(quick: bool) -> Result:

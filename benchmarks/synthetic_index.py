@@ -13,15 +13,15 @@ from pathlib import Path
 from eth_abi import encode
 from eth_utils import keccak
 
-from contracts import load_artifact
-from explorer.index.database import open_writer, set_meta, transaction
-from explorer.index.decode import EventTable, RawLog
-from explorer.index.follow import Follower
-from explorer.index.node import Range
-from ledger.contract import Contract
-from ledger.headers import Header
-from protocol.identifiers import Digest, Root
-from protocol.record import Record, Recording, RuleId, ScoringId, StudyParams
+from wardround.chain.artifacts import load_artifact
+from wardround.chain.contract import Contract
+from wardround.chain.headers import Header
+from wardround.explorer.index.database import open_writer, set_meta, transaction
+from wardround.explorer.index.decode import EventTable, RawLog
+from wardround.explorer.index.follow import Follower
+from wardround.explorer.index.node import Range
+from wardround.protocol.identifiers import Digest, Root
+from wardround.protocol.record import Record, Recording, RuleId, ScoringId, StudyParams
 
 WARD, COURT = "0x" + "aa" * 20, "0x" + "bb" * 20
 SITES, ROUNDS = 100, 100

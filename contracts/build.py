@@ -1,4 +1,4 @@
-"""Compile the contracts and keep what users need in `artifacts/`.
+"""Compile the contracts and keep what users need in `wardround/chain/artifacts/`.
 
     python -m contracts.build           compile and write
     python -m contracts.build --check   compile and compare; status 1 when they differ
@@ -19,6 +19,7 @@ from typing import Any
 
 HERE = Path(__file__).resolve().parent
 OUT = HERE / "out" / "package"
+ARTIFACTS = HERE.parent / "wardround" / "chain" / "artifacts"
 NAMES = ("WardRound", "Court", "Grants", "StudyToken")
 
 
@@ -31,7 +32,8 @@ def main(arguments: list[str] | None = None) -> int:
     stale = [name for name in NAMES if not settle(name, check=check)]
     for name in stale:
         print(
-            f"artifacts/{name}.json is not what src/ compiles to: run `python -m contracts.build`"
+            f"{ARTIFACTS.name}/{name}.json is not what src/ compiles to: "
+            "run `python -m contracts.build`"
         )
     return 1 if stale else 0
 
@@ -65,7 +67,7 @@ def forge_build() -> None:
 
 def settle(name: str, *, check: bool) -> bool:
     """Write an artifact, or compare it; whether the committed file is now as compiled."""
-    path = HERE / "artifacts" / f"{name}.json"
+    path = ARTIFACTS / f"{name}.json"
     text = render(name, json.loads((OUT / f"{name}.sol" / f"{name}.json").read_text()))
     if check:
         return path.exists() and path.read_text("utf-8") == text

@@ -10,7 +10,7 @@ import pytest
 from benchmarks.__main__ import NAMES, main
 from benchmarks.figure import Figure, Target, medians_of
 from benchmarks.stopwatch import Stopwatch
-from protocol import merkle, settlement
+from wardround.protocol import merkle, settlement
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -89,8 +89,8 @@ def test_stopwatch_counts_inner_parts_once_and_puts_functions_back() -> None:
     original = merkle.vector_root
     watch = Stopwatch()
     parts = {
-        "whole": ["protocol.settlement:Vector.ref"],
-        "roots": ["protocol.merkle:vector_root"],
+        "whole": ["wardround.protocol.settlement:Vector.ref"],
+        "roots": ["wardround.protocol.merkle:vector_root"],
     }
     with watch.watching(parts):
         assert settlement.vector_root is not original

@@ -24,18 +24,18 @@ import pytest
 import typer
 
 import wardround
-from learning.datasets import DATA_DIR_VARIABLE
-from learning.datasets.heart import HOSPITALS
-from ledger.anvil import Anvil
-from ledger.errors import AnvilMissing
-from ledger.evm import Genesis
-from ledger.finished import open_run, read_network
-from ledger.key_file import write_new_key
-from ledger.store import FolderStore
-from protocol.cid import cid_from_sha256
-from protocol.manifest import parse_manifest
-from simulations.scenario import builtin_scenarios
 from tests.integration.networks import copied, finished_run, run, small_scenario, toml_of
+from wardround.audit.finished import open_run, read_network
+from wardround.chain.errors import AnvilMissing
+from wardround.devchain.anvil import Anvil
+from wardround.devchain.evm import Genesis
+from wardround.host.key_file import write_new_key
+from wardround.learning.datasets import DATA_DIR_VARIABLE
+from wardround.learning.datasets.heart import HOSPITALS
+from wardround.protocol.cid import cid_from_sha256
+from wardround.protocol.manifest import parse_manifest
+from wardround.store import FolderStore
+from wardround_simulations.scenario import builtin_scenarios
 
 ROOT = Path(__file__).resolve().parents[1]
 TIMEOUT_SECONDS = 120
@@ -533,7 +533,7 @@ def test_claim_when_made_pays_once_and_the_audit_still_holds(call: Call, folder:
 
 def claimed(folder: Path) -> dict[str, int]:
     """What the token says that each site holds, from the journal run again."""
-    from ledger.study_token import StudyToken
+    from wardround.chain.study_token import StudyToken
 
     with open_run(folder) as opened:
         token = StudyToken(opened.chain, opened.file.token)

@@ -18,12 +18,15 @@ import typer
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
-from learning.datasets import SOURCES
-from learning.models import MODELS
-from protocol.manifest import Manifest
-from protocol.record import Record, StudyParams
-from protocol.report import METRIC_NAMES, Report
-from protocol.study import (
+from tests.shown import PAGES, PICTURES, ROOT, Block, blocks, run_block
+from tests.test_house import tracked
+from wardround import app
+from wardround.learning.datasets import SOURCES
+from wardround.learning.models import MODELS
+from wardround.protocol.manifest import Manifest
+from wardround.protocol.record import Record, StudyParams
+from wardround.protocol.report import METRIC_NAMES, Report
+from wardround.protocol.study import (
     AggregationSpec,
     ChainSpec,
     ModelSpec,
@@ -33,10 +36,8 @@ from protocol.study import (
     StudyTable,
     TrainingSpec,
 )
-from simulations.attackers import ATTACKS
-from simulations.scenario import Behaviour, DataSpec, Scenario, builtin_scenarios
-from tests.shown import PAGES, PICTURES, ROOT, Block, blocks, run_block
-from wardround import app
+from wardround_simulations.attackers import ATTACKS
+from wardround_simulations.scenario import Behaviour, DataSpec, Scenario, builtin_scenarios
 
 BLOCKS = [block for page in PAGES for block in blocks(page)]
 CLI = typer.main.get_command(app)
@@ -208,9 +209,15 @@ def test_files_named_in_code_exist() -> None:
 
 
 def test_map_of_folders_is_whole() -> None:
-    drawn = next(b for b in BLOCKS if b.page == "README.md" and "wardround.py" in b.text)
-    folders = {path.name for path in ROOT.iterdir() if (path / "__init__.py").exists()} | {"docs"}
-    assert set(re.findall(r"(\w+)/", drawn.text)) == folders
+    drawn = next(
+        b for b in BLOCKS if b.page == "README.md" and "the library and the command line" in b.text
+    )
+    rooms = {path.parent.name for path in ROOT.glob("wardround/*/__init__.py")}
+    assert set(re.findall(r"^  (\w+)/", drawn.text, re.MULTILINE)) == rooms
+    folders = {path.name for path in ROOT.iterdir() if path.is_dir()} & {
+        name.split("/")[0] for name in tracked()
+    }
+    assert set(re.findall(r"(?:^|  )(\w+)/", drawn.text, re.MULTILINE)) - rooms == folders - {".ci"}
 
 
 def test_copies_of_files_are_current() -> None:
@@ -288,7 +295,7 @@ def camel(name: str) -> str:
     ],
 )
 def test_abi_fields_are_those_of_the_code(heading: str, kind: type, abi: str) -> None:
-    from protocol import record
+    from wardround.protocol import record
 
     (table,) = tables_below("docs/protocol.md", heading)
     assert list(table) == [camel(name) for name in kind.__dataclass_fields__]  # type: ignore[attr-defined]
@@ -298,9 +305,10 @@ def test_abi_fields_are_those_of_the_code(heading: str, kind: type, abi: str) ->
 def test_reasons_are_those_of_the_code() -> None:
     (table,) = tables_below("docs/protocol.md", "6. Messages")
     sources = [
-        text_of(f"coordinator/{name}.py") for name in ("verification", "strategy", "session")
+        text_of(f"coordinator/wardround_coordinator/{name}.py")
+        for name in ("verification", "strategy", "session")
     ]
-    sources.append(text_of("coordinator/round.py"))
+    sources.append(text_of("coordinator/wardround_coordinator/round.py"))
     pattern = r"(?:ReplyRefused\(|_Unreadable\(|reason=)\"(\w+)\""
     assert set(table) == {reason for source in sources for reason in re.findall(pattern, source)}
 

@@ -14,34 +14,35 @@ from pathlib import Path
 
 import pytest
 
-from ledger.application import PACKAGES
+from wardround.transport.code import training_files
 
 ROOT = Path(__file__).resolve().parents[1]
 
-# What each package may import of ours. Whoever is not named here may be imported by nobody.
+# From the bottom up: a room may import those of the lines above it, and none beside it.
+STOREYS: tuple[tuple[str, ...], ...] = (
+    ("wardround.protocol",),
+    ("wardround.host",),
+    ("wardround.learning",),
+    ("wardround.chain",),
+    ("wardround.devchain", "wardround.store"),
+    ("wardround.audit", "wardround.transport"),
+    ("wardround.explorer", "wardround_client", "wardround_coordinator"),
+    ("wardround_simulations",),
+    ("wardround.command_line",),
+    ("wardround.__main__",),
+)
+ROOMS = frozenset(room for storey in STOREYS for room in storey)
 BELOW: dict[str, frozenset[str]] = {
-    "protocol": frozenset(),
-    "contracts": frozenset(),
-    "ledger": frozenset({"protocol", "contracts"}),
-    "learning": frozenset({"protocol"}),
-    "transport": frozenset({"protocol", "ledger"}),
-    "client": frozenset({"protocol", "contracts", "ledger", "learning", "transport"}),
-    "coordinator": frozenset({"protocol", "contracts", "ledger", "learning", "transport"}),
-    "explorer": frozenset({"protocol", "contracts", "ledger", "learning"}),
-    "simulations": frozenset(
-        {
-            "protocol",
-            "contracts",
-            "ledger",
-            "learning",
-            "transport",
-            "client",
-            "coordinator",
-            "explorer",
-        }
-    ),
+    room: frozenset(one for lower in STOREYS[:number] for one in lower)
+    for number, storey in enumerate(STOREYS)
+    for room in storey
+} | {"contracts": frozenset()}
+APPLICATIONS = ("client", "coordinator", "simulations")
+OURS = frozenset({"wardround", *(f"wardround_{name}" for name in APPLICATIONS)}) | {
+    "contracts",
+    "benchmarks",
+    "tests",
 }
-OURS = frozenset(BELOW) | {"wardround", "benchmarks", "tests"}
 
 # The protocol is pure: numbers and bytes in, numbers and bytes out.
 # fmt: off
@@ -53,34 +54,56 @@ INPUT_OUTPUT = frozenset({
 })
 # fmt: on
 ENGINES = frozenset({"torch", "flwr", "ray", "web3", "eth_tester", "eth", "sklearn", "pandas"})
+_NO_LEARNING = frozenset({"torch", "flwr", "ray", "sklearn", "pandas"})
 FOREIGN: dict[str, frozenset[str]] = {
-    "protocol": INPUT_OUTPUT | ENGINES,
+    "wardround.protocol": INPUT_OUTPUT | ENGINES,
+    "wardround.host": ENGINES,
+    "wardround.chain": _NO_LEARNING,
+    "wardround.devchain": _NO_LEARNING,
+    "wardround.store": _NO_LEARNING,
+    "wardround.audit": _NO_LEARNING,
+    "wardround.learning": frozenset({"flwr", "ray", "web3", "eth_tester", "eth"}),
+    "wardround.transport": frozenset({"torch", "ray", "sklearn", "pandas"}),
     "contracts": ENGINES,
-    "ledger": frozenset({"torch", "flwr", "ray", "sklearn", "pandas"}),
-    "learning": frozenset({"flwr", "ray", "web3", "eth_tester", "eth"}),
-    "transport": frozenset({"torch", "ray", "sklearn", "pandas"}),
 }
 
 # Each of these runs code that it finds in the data it reads.
 UNPICKLERS = frozenset({"pickle", "_pickle", "cPickle", "cloudpickle", "dill", "joblib", "shelve"})
 
 # Flower and the user start here; below, time is an argument.
-# fmt: off
-ENTRY_POINTS = frozenset({
-    "wardround.py", "client/client_app.py", "coordinator/server_app.py", "contracts/build.py",
-    "client/site_commands.py", "coordinator/commands.py", "simulations/live/commands.py",
-})
-# fmt: on
+ENTRY_POINTS = frozenset(
+    {
+        "wardround/command_line.py",
+        "client/wardround_client/app/client_app.py",
+        "client/wardround_client/site_commands.py",
+        "coordinator/wardround_coordinator/commands.py",
+        "coordinator/wardround_coordinator/server_app.py",
+        "simulations/wardround_simulations/live/commands.py",
+        "contracts/build.py",
+    }
+)
 CLOCKS = frozenset({"datetime.now", "datetime.utcnow", "datetime.today", "date.today"})
 
 
 def sources_of(root: Path) -> Iterator[Path]:
-    """Name every Python file of the packages, relative to the root."""
-    found = [path for name in BELOW for path in (root / name).rglob("*.py")]
-    found += [path for path in [root / "wardround.py"] if path.exists()]
-    for path in sorted(found):
+    """Name every Python file of the product, relative to the root."""
+    folders = ["wardround", *(f"{one}/wardround_{one}" for one in APPLICATIONS), "contracts"]
+    for path in sorted(path for name in folders for path in (root / name).rglob("*.py")):
         if "node_modules" not in path.parts:
             yield path.relative_to(root)
+
+
+def module_of(path: Path) -> str:
+    """Name the module in a file, relative to the root."""
+    parts = path.with_suffix("").parts
+    parts = parts[1:] if parts[0] in APPLICATIONS else parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def room_of(module: str) -> str:
+    """Name the room that a module is in; the library's own name for the library's front."""
+    parts = module.split(".")
+    return ".".join(parts[:2]) if parts[0] == "wardround" else parts[0]
 
 
 def faults_of(root: Path) -> list[str]:
@@ -93,21 +116,26 @@ def faults_of(root: Path) -> list[str]:
 
 
 def faults_in(path: Path, tree: ast.Module) -> Iterator[tuple[int, str]]:
-    package = path.parts[0].removesuffix(".py")
-    allowed = BELOW.get(package, frozenset(BELOW)) | {package}
+    room = room_of(module_of(path))
+    allowed = BELOW.get(room, frozenset()) | {room}
     for node in ast.walk(tree):
         line = getattr(node, "lineno", 0)
         for module in imported_by(node, path):
             top = module.split(".")[0]
-            if top in OURS and top not in allowed:
-                yield line, f"{package} imports {top}"
-            if top in FOREIGN.get(package, ()):
-                yield line, f"{package} imports {top}"
+            # `from wardround import chain` names its room last.
+            names = [module]
+            if module == "wardround" and isinstance(node, ast.ImportFrom):
+                names = [f"wardround.{alias.name}" for alias in node.names]
+            for found in sorted({room_of(name) for name in names}):
+                if top in OURS and found not in allowed:
+                    yield line, f"{room} imports {found}"
+            if top in FOREIGN.get(room, ()):
+                yield line, f"{room} imports {top}"
             if top in UNPICKLERS:
                 yield line, f"{top} runs code out of data"
         if isinstance(node, ast.Call):
             name = ast.unparse(node.func)
-            if package == "protocol" and name == "open":
+            if room == "wardround.protocol" and name == "open":
                 yield line, "protocol opens a file"
             if any(unpickles(name, keyword) for keyword in node.keywords):
                 yield line, f"{name} may run code out of data"
@@ -125,7 +153,8 @@ def imported_by(node: ast.AST, path: Path) -> Iterator[str]:
             yield node.module or ""
         else:
             # One dot is the file's own folder, each further dot one up.
-            folder = path.parts[: len(path.parts) - node.level]
+            inside = path.parts[1:] if path.parts[0] in APPLICATIONS else path.parts
+            folder = inside[: len(inside) - node.level]
             yield ".".join([*folder, node.module or node.names[0].name])
     elif isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant):
         value = node.args[0].value
@@ -151,28 +180,25 @@ def test_sources_keep_to_their_layer() -> None:
     assert faults_of(ROOT) == []
 
 
-def test_sources_are_all_read() -> None:
-    packages = {path.parts[0] for path in sources_of(ROOT)}
-    assert packages >= set(BELOW)
-    tracked_beside = {
-        path.parent.name for path in ROOT.glob("*/__init__.py") if path.parent.name != "build"
-    }
-    assert tracked_beside <= OURS, "a new package needs its place in BELOW"
+def test_every_room_has_its_storey() -> None:
+    rooms = {room_of(module_of(path)) for path in sources_of(ROOT)} - {"wardround"}
+    assert rooms == set(BELOW)
 
 
 def test_protocol_loads_no_engine_when_imported() -> None:
     """What the sources do not show: an engine that comes in through someone else's package."""
-    modules = ", ".join(
-        ".".join(path.with_suffix("").parts)
-        for path in sources_of(ROOT)
-        if path.parts[0] == "protocol" and path.name != "__init__.py"
+    modules = [module_of(path) for path in sources_of(ROOT)]
+    protocol = [name for name in modules if room_of(name) == "wardround.protocol"]
+    program = (
+        f"import sys, {', '.join(protocol)}\n"
+        f"ours = [n for n in sys.modules if n.split('.')[0] in {sorted(OURS)}]\n"
+        "other = [n for n in ours if n != 'wardround' and n.split('.')[1] != 'protocol']\n"
+        f"print([n for n in {sorted(ENGINES)} if n in sys.modules], other)"
     )
-    unwanted = sorted(ENGINES | (OURS - {"protocol"}))
-    program = f"import sys, {modules}; print([n for n in {unwanted} if n in sys.modules])"
     done = subprocess.run(
         [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=60
     )
-    assert (done.returncode, done.stdout.strip(), done.stderr) == (0, "[]", "")
+    assert (done.returncode, done.stdout.strip(), done.stderr) == (0, "[] []", "")
 
 
 def reached_from(root: Path, start: Path) -> set[Path]:
@@ -197,82 +223,113 @@ def files_of(root: Path, module: str) -> Iterator[Path]:
     """The files that run when a module of ours is imported; none for what is no module."""
     parts = module.split(".")
     if parts[0] in OURS:
+        above = parts[0].removeprefix("wardround_")
+        top = Path(above) if above in APPLICATIONS else Path()
         for length in range(1, len(parts) + 1):
-            path = Path(*parts[:length])
+            path = top.joinpath(*parts[:length])
             for file in (path / "__init__.py", path.with_suffix(".py")):
                 if (root / file).is_file():
                     yield file
 
 
-def test_client_app_is_made_of_nothing_that_a_site_did_not_approve() -> None:
-    """The digest that a site approves covers `PACKAGES`; what trains and asks to sign is in them.
+def digested(path: Path) -> bool:
+    """Whether the code digest covers a file."""
+    name = path.as_posix().removeprefix("client/")
+    return name in training_files()
 
-    The contract's interface is not. No bundle may carry it (`transport.bundle`), so it comes from
-    the site's own installation, as NumPy does.
+
+def test_client_app_trains_with_nothing_that_a_site_did_not_approve() -> None:
+    """The digest that a site approves covers what trains.
+
+    All else that the ClientApp imports comes from the site's own installation, never from a bundle
+    (`wardround.transport.bundle`), as NumPy does: the key, the guard's socket, the chain.
     """
-    start = Path("client/client_app.py")
+    start = Path("client/wardround_client/app/client_app.py")
     reached = reached_from(ROOT, start)
     assert len(reached) > 50
-    outside = {path for path in reached if path.parts[0] not in PACKAGES}
-    assert outside == {Path("contracts/__init__.py")}
-    program = "import sys, client.client_app; print(*sys.modules)"
+    installed = {room_of(module_of(path)) for path in reached if not digested(path)}
+    assert installed == {
+        "wardround.chain",
+        "wardround.host",
+        "wardround.transport",
+        "wardround_client",
+    }
+    program = "import sys, wardround_client.app.client_app; print(*sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=120
     )
     loaded = {name for name in done.stdout.split() if name.split(".")[0] in OURS}
-    assert "client.site" in loaded
-    assert {name for name in loaded if name.split(".")[0] not in PACKAGES} == {"contracts"}
+    assert "wardround_client.app.site" in loaded
     assert {file for name in loaded for file in files_of(ROOT, name)} <= reached
 
 
 def test_import_is_followed_into_functions_and_through_other_files(tmp_path: Path) -> None:
+    late = "def late():\n    from wardround.transport.bundle import read_bundle\n"
     sources = {
-        "client/__init__.py": "",
-        "client/client_app.py": "from client import site\n",
-        "client/site.py": "def late():\n    from transport.bundle import read_bundle\n",
-        "transport/__init__.py": "",
-        "transport/bundle.py": "",
-        "transport/flower.py": "",
+        "client/wardround_client/__init__.py": "",
+        "client/wardround_client/app/client_app.py": "from wardround_client.app import site\n",
+        "client/wardround_client/app/site.py": late,
+        "wardround/transport/__init__.py": "",
+        "wardround/transport/bundle.py": "",
+        "wardround/transport/ports.py": "",
     }
     for name, text in sources.items():
-        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
         (tmp_path / name).write_text(text)
-    reached = reached_from(tmp_path, Path("client/client_app.py"))
-    assert {str(path) for path in reached} == set(sources) - {"transport/flower.py"}
+    reached = reached_from(tmp_path, Path("client/wardround_client/app/client_app.py"))
+    assert {str(path) for path in reached} == set(sources) - {"wardround/transport/ports.py"}
 
 
+RULES = "wardround/protocol/rules.py"
+CHAIN = "wardround/chain/chain.py"
+STORE = "wardround/store/base.py"
+SITE = "client/wardround_client/guard/process.py"
+ROUND = "coordinator/wardround_coordinator/round.py"
+GRID = "wardround/transport/flower/grid.py"
+RUN = "simulations/wardround_simulations/run.py"
 BROKEN = [
-    ("protocol/rules.py", "import learning.models", "protocol imports learning"),
-    ("protocol/rules.py", "from ledger import chain", "protocol imports ledger"),
-    ("protocol/rules.py", "import torch", "protocol imports torch"),
-    ("protocol/rules.py", "from flwr.app import Message", "protocol imports flwr"),
-    ("protocol/rules.py", "from web3 import Web3", "protocol imports web3"),
-    ("protocol/rules.py", "from pathlib import Path", "protocol imports pathlib"),
-    ("protocol/rules.py", "def f():\n    import socket", "protocol imports socket"),
-    ("protocol/rules.py", "data = open('x').read()", "protocol opens a file"),
-    ("protocol/rules.py", "import wardround", "protocol imports wardround"),
-    ("contracts/__init__.py", "import protocol", "contracts imports protocol"),
-    ("ledger/chain.py", "import learning", "ledger imports learning"),
-    ("ledger/store/base.py", "from ...learning import models", "ledger imports learning"),
-    ("ledger/store/base.py", "from ... import client", "ledger imports client"),
-    ("ledger/chain.py", "import flwr", "ledger imports flwr"),
-    ("learning/training.py", "import contracts", "learning imports contracts"),
-    ("learning/training.py", "from ledger import store", "learning imports ledger"),
-    ("client/guard.py", "from coordinator.round import step", "client imports coordinator"),
-    ("client/guard.py", "import simulations.grid", "client imports simulations"),
-    ("coordinator/round.py", "from client import guard", "coordinator imports client"),
-    ("coordinator/round.py", "import_module('simulations.grid')", "coordinator imports simulat"),
-    ("explorer/index.py", "import coordinator", "explorer imports coordinator"),
-    ("simulations/grid.py", "import wardround", "simulations imports wardround"),
-    ("simulations/grid.py", "import benchmarks", "simulations imports benchmarks"),
-    ("wardround.py", "from tests import vectors", "wardround imports tests"),
-    ("client/guard.py", "import pickle", "pickle runs code"),
-    ("simulations/grid.py", "from cloudpickle import loads", "cloudpickle runs code"),
-    ("ledger/chain.py", "np.load(file, allow_pickle=True)", "np.load may run code"),
-    ("ledger/chain.py", "np.load(file, allow_pickle=flag)", "np.load may run code"),
-    ("learning/export.py", "torch.load(file, weights_only=False)", "torch.load may run code"),
-    ("client/guard.py", "datetime.now(tz=UTC)", "take the time as an argument"),
-    ("coordinator/round.py", "datetime.datetime.utcnow()", "take the time as an argument"),
+    (RULES, "import wardround.learning.models", "protocol imports wardround.learning"),
+    (RULES, "from wardround import chain", "protocol imports wardround.chain"),
+    (RULES, "import torch", "protocol imports torch"),
+    (RULES, "from flwr.app import Message", "protocol imports flwr"),
+    (RULES, "from web3 import Web3", "protocol imports web3"),
+    (RULES, "from pathlib import Path", "protocol imports pathlib"),
+    (RULES, "def f():\n    import socket", "protocol imports socket"),
+    (RULES, "data = open('x').read()", "protocol opens a file"),
+    (RULES, "import wardround.command_line", "protocol imports wardround.command_line"),
+    ("contracts/build.py", "import wardround.protocol", "contracts imports wardround.protocol"),
+    (CHAIN, "import wardround.store.base", "chain imports wardround.store"),
+    (CHAIN, "import wardround.devchain", "chain imports wardround.devchain"),
+    (STORE, "from ...wardround.audit import audit", "store imports wardround.audit"),
+    (STORE, "from ..audit import audit", "store imports wardround.audit"),
+    (STORE, "import wardround.devchain.anvil", "store imports wardround.devchain"),
+    (CHAIN, "import flwr", "chain imports flwr"),
+    ("wardround/learning/training.py", "import contracts", "learning imports contracts"),
+    (
+        "wardround/learning/training.py",
+        "from wardround import store",
+        "learning imports wardround.s",
+    ),
+    (SITE, "from wardround_coordinator.round import step", "client imports wardround_coordinator"),
+    (SITE, "import wardround_simulations.run", "client imports wardround_simulations"),
+    (ROUND, "from wardround_client import guard", "coordinator imports wardround_client"),
+    (ROUND, "import_module('wardround_simulations.run')", "coordinator imports wardround_simulat"),
+    (
+        "wardround/explorer/search.py",
+        "import wardround_coordinator",
+        "explorer imports wardround_c",
+    ),
+    (GRID, "import wardround_client", "transport imports wardround_client"),
+    (RUN, "import wardround.command_line", "simulations imports wardround.command_line"),
+    (RUN, "import benchmarks", "simulations imports benchmarks"),
+    ("wardround/command_line.py", "from tests import vectors", "command_line imports tests"),
+    (SITE, "import pickle", "pickle runs code"),
+    (GRID, "from cloudpickle import loads", "cloudpickle runs code"),
+    (CHAIN, "np.load(file, allow_pickle=True)", "np.load may run code"),
+    (CHAIN, "np.load(file, allow_pickle=flag)", "np.load may run code"),
+    (CHAIN, "torch.load(file, weights_only=False)", "torch.load may run code"),
+    (SITE, "datetime.now(tz=UTC)", "take the time as an argument"),
+    (ROUND, "datetime.datetime.utcnow()", "take the time as an argument"),
 ]
 
 
@@ -289,12 +346,12 @@ def test_fault_is_found_when_a_rule_is_broken(
 
 
 KEPT = [
-    ("ledger/store/folder.py", "from . import base\nfrom .. import chain\nfrom ..chain import x"),
-    ("client/client_app.py", "import ledger.store\nfrom learning import models\ndatetime.now()"),
-    ("simulations/grid.py", "import client, coordinator, learning, ledger, protocol, contracts"),
-    ("wardround.py", "import simulations, client, coordinator\ndatetime.now()"),
-    ("learning/table.py", "np.load(file, allow_pickle=False); torch.load(f, weights_only=True)"),
-    ("protocol/study.py", "import tomllib, hashlib, numpy, pydantic, eth_keys, rfc8785"),
+    (STORE, "from . import folder\nfrom .. import chain\nfrom ..chain import x"),
+    ("client/wardround_client/app/client_app.py", "import wardround.store\ndatetime.now()"),
+    (RUN, "import wardround_client, wardround_coordinator, wardround.explorer, wardround.protocol"),
+    ("wardround/command_line.py", "import wardround_simulations, wardround_client\ndatetime.now()"),
+    (CHAIN, "np.load(file, allow_pickle=False); torch.load(f, weights_only=True)"),
+    (RULES, "import tomllib, hashlib, numpy, pydantic, eth_keys, rfc8785"),
 ]
 
 

@@ -12,17 +12,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from client.guard.errors import GuardRefused
-from client.guard.requests import Begun
-from client.home import Home
-from learning.datasets import Table, load_table, save_table
-from learning.privacy.accountant import PrivacyAccount, mechanism_of
-from protocol.identifiers import hex_of
-from protocol.study import PrivacySpec
-from simulations.network import Network
 from tests.client.guard.conftest import Ward, approve, guarded, make
 from tests.coordinator.conftest import Hospitals
 from tests.integration.networks import prepared, small_scenario
+from wardround.learning.datasets import Table, load_table, save_table
+from wardround.learning.privacy.accountant import PrivacyAccount, mechanism_of
+from wardround.protocol.identifiers import hex_of
+from wardround.protocol.study import PrivacySpec
+from wardround_client.guard.errors import GuardRefused
+from wardround_client.guard.requests import Begun
+from wardround_client.home import Home
+from wardround_simulations.network import Network
 
 PRIVACY = PrivacySpec(noise_multiplier=1.0, max_grad_norm=1.0, delta=1e-3)
 DELTA = 1e-6

@@ -16,19 +16,25 @@ import pytest
 import torch
 from eth_utils import to_checksum_address
 
-from learning.datasets import DATA_DIR_VARIABLE, SiteData, Table, load_dataset
-from learning.initial import initial_model
-from learning.models import build_model
-from learning.training import train_locally
-from protocol.contribution import Entry
-from protocol.fixed_point import Int32Vector, add_exact, dequantize, quantize_update, vector_bytes
-from protocol.identifiers import Digest, SiteAddress
-from protocol.merkle import vector_root
-from protocol.rewards import split_floor
-from protocol.rules import aggregate
-from protocol.scoring import Scoring
-from protocol.settlement import round_scores
-from simulations.scenario import Scenario, load_scenario
+from wardround.learning.datasets import DATA_DIR_VARIABLE, SiteData, Table, load_dataset
+from wardround.learning.initial import initial_model
+from wardround.learning.models import build_model
+from wardround.learning.training import train_locally
+from wardround.protocol.contribution import Entry
+from wardround.protocol.fixed_point import (
+    Int32Vector,
+    add_exact,
+    dequantize,
+    quantize_update,
+    vector_bytes,
+)
+from wardround.protocol.identifiers import Digest, SiteAddress
+from wardround.protocol.merkle import vector_root
+from wardround.protocol.rewards import split_floor
+from wardround.protocol.rules import aggregate
+from wardround.protocol.scoring import Scoring
+from wardround.protocol.settlement import round_scores
+from wardround_simulations.scenario import Scenario, load_scenario
 
 ROUNDS = 4
 PER_ROUND = 10**20

@@ -19,9 +19,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from client.home import Home, make_home
-from learning.datasets import Table, save_table
-from transport.certificates import AUTHORITY_CERTIFICATE, make_authority
+from wardround.learning.datasets import Table, save_table
+from wardround.transport.certificates import AUTHORITY_CERTIFICATE, make_authority
+from wardround_client.home import Home, make_home
 
 pytestmark = [
     pytest.mark.slow,

@@ -15,16 +15,16 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from client.guard.errors import GuardRefused
-from client.site import Site
-from coordinator.session import Position, Session
-from protocol.canonical import canonical_bytes
-from protocol.errors import RoundFailed
-from protocol.messages import Assignment
-from simulations.network import Network
 from tests.client.guard.conftest import Ward, approve, guarded, make
 from tests.coordinator.conftest import Hospitals
 from tests.integration.networks import prepared, small_scenario
+from wardround.protocol.canonical import canonical_bytes
+from wardround.protocol.errors import RoundFailed
+from wardround.protocol.messages import Assignment
+from wardround_client.app.site import Site
+from wardround_client.guard.errors import GuardRefused
+from wardround_coordinator.session import Position, Session
+from wardround_simulations.network import Network
 
 Floats = npt.NDArray[np.float64]
 

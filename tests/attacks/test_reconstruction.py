@@ -17,15 +17,15 @@ import numpy.typing as npt
 import pytest
 import torch
 
-from learning.datasets import DATA_DIR_VARIABLE, load_dataset
-from learning.initial import initial_model
-from ledger.audit import StudyAudit
-from ledger.finished import open_run
-from protocol.canonical import canonical_digest
-from protocol.fixed_point import add_exact
-from protocol.rules import aggregate
-from simulations.scenario import Scenario
 from tests.integration.networks import run
+from wardround.audit.audit import StudyAudit
+from wardround.audit.finished import open_run
+from wardround.learning.datasets import DATA_DIR_VARIABLE, load_dataset
+from wardround.learning.initial import initial_model
+from wardround.protocol.canonical import canonical_digest
+from wardround.protocol.fixed_point import add_exact
+from wardround.protocol.rules import aggregate
+from wardround_simulations.scenario import Scenario
 
 pytestmark = [
     pytest.mark.slow,

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from ledger.auditor import Auditor
-from ledger.notices import Powers
-from ledger.store import FolderStore
-from protocol.manifest import Dropped
 from tests.coordinator.conftest import Hospitals, hospitals_of
 from tests.coordinator.test_registrations import register, session
+from wardround.audit.auditor import Auditor
+from wardround.audit.notices import Powers
+from wardround.protocol.manifest import Dropped
+from wardround.store import FolderStore
 
 
 @pytest.fixture

@@ -33,9 +33,9 @@ from flwr.supercore.inflatable.inflatable_object import (
 from flwr.superlink.grid.http_grid import HttpGrid
 from google.protobuf.message import DecodeError
 
-from coordinator.exchange import Exchange
-from protocol.messages import FIELDS, VECTOR, VECTOR_DTYPE, VECTOR_FORMAT
-from simulations.flower_identity import Run, server_identity, set_message_id
+from wardround.protocol.messages import FIELDS, VECTOR, VECTOR_DTYPE, VECTOR_FORMAT
+from wardround.transport.flower.identity import Run, server_identity, set_message_id
+from wardround_coordinator.exchange import Exchange
 
 HOSTILE, HONEST = 1, (2, 3)
 RUN = 1

@@ -15,18 +15,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from client.guard.errors import GuardRefused
-from client.guard.requests import Released, SignedAnswer
-from explorer.web.queries import Sample
-from explorer.web.rows import Site
-from explorer.web.study import charts
-from protocol.canonical import canonical_bytes
-from protocol.contribution import Entry
-from protocol.identifiers import hex_of
-from protocol.merkle import vector_root
-from simulations.network import Network
 from tests.client.guard.conftest import Ward, approve, guarded, make
 from tests.integration.networks import prepared, small_scenario
+from wardround.explorer.web.queries import Sample
+from wardround.explorer.web.rows import Site
+from wardround.explorer.web.study import charts
+from wardround.protocol.canonical import canonical_bytes
+from wardround.protocol.contribution import Entry
+from wardround.protocol.identifiers import hex_of
+from wardround.protocol.merkle import vector_root
+from wardround_client.guard.errors import GuardRefused
+from wardround_client.guard.requests import Released, SignedAnswer
+from wardround_simulations.network import Network
 
 #: Numbers of a report that code may choose, and how many bytes of a row fit into each.
 NUMBERS = ("seconds", "train_loss", "accuracy", "auc", "log_loss")

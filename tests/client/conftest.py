@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from client import client_app
-from simulations.network import Network
 from tests.integration.networks import prepared, small_scenario
+from wardround_client.app import client_app
+from wardround_simulations.network import Network
 
 
 @pytest.fixture(scope="session")

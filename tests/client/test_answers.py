@@ -13,18 +13,18 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from client.answers import KeptAnswers
-from client.client_app import close_sites, open_site
-from client.signing import Allowance, Draft, Measures, Signer
-from client.site import Site
-from protocol.canonical import canonical_bytes
-from protocol.fixed_point import Int32Vector, vector_bytes
-from protocol.identifiers import Digest
-from protocol.messages import Assignment, Delivery
-from protocol.record import genesis_closing
-from protocol.study import StudySpec
-from simulations.network import Network
 from tests.integration.networks import prepared, small_scenario
+from wardround.protocol.canonical import canonical_bytes
+from wardround.protocol.fixed_point import Int32Vector, vector_bytes
+from wardround.protocol.identifiers import Digest
+from wardround.protocol.messages import Assignment, Delivery
+from wardround.protocol.record import genesis_closing
+from wardround.protocol.study import StudySpec
+from wardround_client.app.answers import KeptAnswers
+from wardround_client.app.client_app import close_sites, open_site
+from wardround_client.app.signing import Allowance, Draft, Measures, Signer
+from wardround_client.app.site import Site
+from wardround_simulations.network import Network
 
 
 class Counted:

@@ -9,12 +9,11 @@ import numpy as np
 import pytest
 from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
 
-from client.client_app import app, site_folder
-from protocol.canonical import canonical_bytes
-from protocol.errors import ScenarioError
-from protocol.fixed_point import vector_bytes
-from protocol.merkle import vector_root
-from protocol.messages import (
+from wardround.protocol.canonical import canonical_bytes
+from wardround.protocol.errors import ScenarioError
+from wardround.protocol.fixed_point import vector_bytes
+from wardround.protocol.merkle import vector_root
+from wardround.protocol.messages import (
     FIELDS,
     VECTOR,
     VECTOR_DTYPE,
@@ -23,10 +22,11 @@ from protocol.messages import (
     Delivery,
     Introduction,
 )
-from protocol.record import genesis_closing
-from simulations.flower_identity import server_identity
-from simulations.grid import FIRST_NODE_ID, InProcessGrid
-from simulations.network import Network
+from wardround.protocol.record import genesis_closing
+from wardround.transport.flower.grid import FIRST_NODE_ID, InProcessGrid
+from wardround.transport.flower.identity import server_identity
+from wardround_client.app.client_app import app, site_folder
+from wardround_simulations.network import Network
 
 
 def ask(network: Network, kind: str, content: RecordDict, node: int = 0) -> Message:

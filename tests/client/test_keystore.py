@@ -10,7 +10,7 @@ from eth_account import Account
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from client.keystore import (
+from wardround_client.keystore import (
     KeystoreDamaged,
     KeystoreError,
     KeystoreExists,
@@ -20,7 +20,7 @@ from client.keystore import (
     open_keystore,
     write_keystore,
 )
-from client.password import PasswordMissing, read_password_file
+from wardround_client.password import PasswordMissing, read_password_file
 
 KEY = b"\x31" * 32
 PASSWORD = "correct horse"

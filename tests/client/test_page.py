@@ -11,9 +11,15 @@ import pytest
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
-from client.guard import errors
-from client.settings import ChainTable, CoordinatorTable, HomeSettings, HomeSiteTable, PolicyTable
 from tests.shown import ROOT
+from wardround_client.guard import errors
+from wardround_client.settings import (
+    ChainTable,
+    CoordinatorTable,
+    HomeSettings,
+    HomeSiteTable,
+    PolicyTable,
+)
 
 PAGE = (ROOT / "docs" / "operating-a-site.md").read_text(encoding="utf-8")
 TABLES: dict[str, type[BaseModel]] = {

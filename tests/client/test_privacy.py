@@ -6,15 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from client.privacy import ACCOUNT_MAX_BYTES, PrivacyBook
-from learning.privacy.accountant import Mechanism, PrivacyAccount
-from ledger.audit import StudyAudit
-from ledger.finished import open_run
-from protocol.errors import ProtocolError, WardroundError
-from protocol.report import parse_report
-from protocol.study import PrivacySpec
-from simulations.run import simulate
 from tests.integration.networks import small_scenario
+from wardround.audit.audit import StudyAudit
+from wardround.audit.finished import open_run
+from wardround.learning.privacy.accountant import Mechanism, PrivacyAccount
+from wardround.protocol.errors import ProtocolError, WardroundError
+from wardround.protocol.report import parse_report
+from wardround.protocol.study import PrivacySpec
+from wardround_client.app.privacy import ACCOUNT_MAX_BYTES, PrivacyBook
+from wardround_simulations.run import simulate
 
 
 def book(folder: Path) -> PrivacyBook:

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from client.service import Coordinator
 from tests.transport.test_certificates import served
-from transport.certificates import AUTHORITY_CERTIFICATE, issue_server, make_authority
+from wardround.transport.certificates import AUTHORITY_CERTIFICATE, issue_server, make_authority
+from wardround_client.service import Coordinator
 
 NOW = datetime.now(UTC)
 LATER = 1e6  # past any pause

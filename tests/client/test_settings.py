@@ -7,15 +7,15 @@ import hypothesis
 import pytest
 from hypothesis import strategies as st
 
-from client.settings import (
+from wardround.protocol.errors import SpecificationError
+from wardround_client.settings import (
     SITE_FILE,
     HomeSettings,
     PreparedTables,
     load_home_settings,
     load_site_settings,
 )
-from client.sources.settings import DataSettings
-from protocol.errors import SpecificationError
+from wardround_client.sources.settings import DataSettings
 
 GOOD = f"""[site]
 name = "cleveland"

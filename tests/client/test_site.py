@@ -10,22 +10,28 @@ from typing import Any
 import numpy as np
 import pytest
 
-from client.client_app import open_site
-from client.signing import KeySigner
-from client.site import Site, training_seed
-from learning.datasets import Table
-from learning.errors import EmptyTable
-from ledger.errors import ChainUnknown
-from protocol.canonical import canonical_bytes, canonical_digest
-from protocol.errors import OutOfRange, ProtocolError, RoundOver, StudyMismatch, WardroundError
-from protocol.fixed_point import Int32Vector, vector_bytes
-from protocol.identifiers import Digest, StudyId, hex_of
-from protocol.merkle import vector_root
-from protocol.messages import Assignment
-from protocol.record import genesis_closing
-from protocol.report import parse_report
-from simulations.network import Network
 from tests.integration.networks import small_scenario
+from wardround.chain.errors import ChainUnknown
+from wardround.learning.datasets import Table
+from wardround.learning.errors import EmptyTable
+from wardround.protocol.canonical import canonical_bytes, canonical_digest
+from wardround.protocol.errors import (
+    OutOfRange,
+    ProtocolError,
+    RoundOver,
+    StudyMismatch,
+    WardroundError,
+)
+from wardround.protocol.fixed_point import Int32Vector, vector_bytes
+from wardround.protocol.identifiers import Digest, StudyId, hex_of
+from wardround.protocol.merkle import vector_root
+from wardround.protocol.messages import Assignment
+from wardround.protocol.record import genesis_closing
+from wardround.protocol.report import parse_report
+from wardround_client.app.client_app import open_site
+from wardround_client.app.signing import KeySigner
+from wardround_client.app.site import Site, training_seed
+from wardround_simulations.network import Network
 
 
 def task_of(network: Network) -> Assignment:
@@ -144,7 +150,7 @@ def test_site_when_the_pinned_specification_is_none_says_so_by_name(
     network: Network, data: bytes
 ) -> None:
     """A sponsor may pin anything: a site refuses it without a crash."""
-    from protocol.canonical import sha256_digest
+    from wardround.protocol.canonical import sha256_digest
 
     params = replace(network.params, specification=sha256_digest(data))
     task = replace(task_of(network), params=params, specification=data)

@@ -17,21 +17,21 @@ import pytest
 from eth_account import Account
 
 import wardround
-from client.guard.approvals import Approvals
-from client.guard.log import GuardLog
-from client.home import Home
-from client.keystore import keystore_address, open_keystore
-from client.password import PASSWORD_VARIABLE
-from client.sources.schema import TableSchema
-from learning.datasets import Table, save_table
-from ledger.finished import FinishedRun, open_run
-from ledger.key_file import read_key
-from protocol.contribution import Entry, sign_digest, unpack_entries
-from protocol.identifiers import hex_of
-from simulations.network import Network
 from tests.client.guard.conftest import PASSWORD, approve, guarded, make
 from tests.integration.networks import finished_run, run, small_scenario
-from transport.certificates import make_authority
+from wardround.audit.finished import FinishedRun, open_run
+from wardround.host.key_file import read_key
+from wardround.learning.datasets import Table, save_table
+from wardround.protocol.contribution import Entry, sign_digest, unpack_entries
+from wardround.protocol.identifiers import hex_of
+from wardround.transport.certificates import make_authority
+from wardround_client.guard.approvals import Approvals
+from wardround_client.guard.log import GuardLog
+from wardround_client.home import Home
+from wardround_client.keystore import keystore_address, open_keystore
+from wardround_client.password import PASSWORD_VARIABLE
+from wardround_client.sources.schema import TableSchema
+from wardround_simulations.network import Network
 
 
 @dataclass(frozen=True)
@@ -67,8 +67,10 @@ def call(
     """Call ``wardround site`` in this process, in a folder of its own."""
     monkeypatch.chdir(tmp_path)
     # A key under the work of a real keystore takes a second or more.
-    monkeypatch.setattr("client.home.SCRYPT_ITERATIONS", 2)
-    monkeypatch.setattr("client.home.make_home.__kwdefaults__", {"key": None, "iterations": 2})
+    monkeypatch.setattr("wardround_client.home.SCRYPT_ITERATIONS", 2)
+    monkeypatch.setattr(
+        "wardround_client.home.make_home.__kwdefaults__", {"key": None, "iterations": 2}
+    )
     monkeypatch.delenv(PASSWORD_VARIABLE, raising=False)
 
     def run_command(*arguments: object) -> Ended:
@@ -295,7 +297,7 @@ def test_approve_when_there_is_no_specification_says_what_to_give(
 def test_approve_when_the_specification_is_another_says_so(
     call: Call, network: Network, site: Home, password: Path, tmp_path: Path
 ) -> None:
-    from protocol.canonical import canonical_bytes
+    from wardround.protocol.canonical import canonical_bytes
 
     other = small_scenario(training={"learning_rate": 0.9}).specification
     path = tmp_path / "other.json"
@@ -307,7 +309,7 @@ def test_approve_when_the_specification_is_another_says_so(
 def test_approve_when_the_code_is_another_says_so(
     call: Call, network: Network, site: Home, password: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("client.site_approval.application_digest", lambda: b"\x09" * 32)
+    monkeypatch.setattr("wardround_client.site_approval.application_digest", lambda: b"\x09" * 32)
     error = call(*approving(network, site, password)).error
     asked, here = hex_of(network.params.code), hex_of(b"\x09" * 32)
     assert f"nothing is approved: the study runs code {asked}, and {here} is installed" in error
@@ -435,7 +437,7 @@ def test_guard_when_its_log_is_gone_does_not_start(call: Call, site: Home, passw
 @pytest.fixture(autouse=True)
 def memory_stays_open(monkeypatch: pytest.MonkeyPatch) -> None:
     """Closing this process's memory would last, and hide it from other tests."""
-    monkeypatch.setattr("client.guard.run.keep_memory_private", lambda: None)
+    monkeypatch.setattr("wardround_client.guard.run.keep_memory_private", lambda: None)
 
 
 # ---------------------------------------------------------------- run
@@ -492,7 +494,7 @@ def rooted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FinishedRun]:
 
 def home_in(opened: FinishedRun, folder: Path) -> tuple[Home, Any]:
     """The home that a site of a finished run would have had."""
-    from client.home import make_home
+    from wardround_client.home import make_home
 
     name = sorted(one.name for one in opened.folders.sites.iterdir())[0]
     account = read_key(opened.folders.sites / name / "site.key")
@@ -584,8 +586,8 @@ def test_history_when_a_round_is_open_says_so(call: Call, network: Network, tmp_
 def test_history_when_sites_are_not_on_chain_asks_the_store(
     call: Call, rooted: FinishedRun, tmp_path: Path
 ) -> None:
-    from protocol.cid import cid_from_sha256
-    from protocol.manifest import parse_manifest
+    from wardround.protocol.cid import cid_from_sha256
+    from wardround.protocol.manifest import parse_manifest
 
     home, account = home_in(rooted, tmp_path / "home")
     (closed,) = rooted.contract.closed_rounds(rooted.study)

@@ -10,19 +10,19 @@ from typing import Any
 import numpy as np
 import pytest
 
-from coordinator.session import Position, Session
-from coordinator.verification import RawVector, Reply
-from ledger.store import FolderStore
-from protocol.canonical import sha256_digest
-from protocol.contribution import Entry
-from protocol.fixed_point import Int32Vector, vector_bytes
-from protocol.identifiers import SiteAddress, hex_of
-from protocol.manifest import Dropped
-from protocol.merkle import vector_root
-from protocol.messages import VECTOR_DTYPE, VECTOR_FORMAT, Delivery
-from protocol.report import Report
-from simulations.network import Network
 from tests.integration.networks import prepared, small_scenario
+from wardround.protocol.canonical import sha256_digest
+from wardround.protocol.contribution import Entry
+from wardround.protocol.fixed_point import Int32Vector, vector_bytes
+from wardround.protocol.identifiers import SiteAddress, hex_of
+from wardround.protocol.manifest import Dropped
+from wardround.protocol.merkle import vector_root
+from wardround.protocol.messages import VECTOR_DTYPE, VECTOR_FORMAT, Delivery
+from wardround.protocol.report import Report
+from wardround.store import FolderStore
+from wardround_coordinator.session import Position, Session
+from wardround_coordinator.verification import RawVector, Reply
+from wardround_simulations.network import Network
 
 
 @dataclass(frozen=True)

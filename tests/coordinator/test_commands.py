@@ -13,20 +13,20 @@ import pytest
 from cryptography import x509
 
 import wardround
-from coordinator.home import CoordinatorHome
-from coordinator.session import Session
-from coordinator.settings import load_coordinator_settings
-from coordinator.standby import Tenure
-from ledger.embedded import EmbeddedChain
-from ledger.evm import Genesis
-from ledger.key_file import read_key
-from ledger.store import open_store
-from ledger.study_token import StudyToken
-from ledger.ward_round import WardRound
-from protocol.identifiers import StudyId, bytes32
-from transport.certificates import issue_server
-from transport.enrolment import ENROLMENT, enrol
-from transport.ports import free_port
+from wardround.chain.study_token import StudyToken
+from wardround.chain.ward_round import WardRound
+from wardround.devchain.embedded import EmbeddedChain
+from wardround.devchain.evm import Genesis
+from wardround.host.key_file import read_key
+from wardround.protocol.identifiers import StudyId, bytes32
+from wardround.store import open_store
+from wardround.transport.certificates import issue_server
+from wardround.transport.enrolment import ENROLMENT, enrol
+from wardround.transport.ports import free_port
+from wardround_coordinator.home import CoordinatorHome
+from wardround_coordinator.session import Session
+from wardround_coordinator.settings import load_coordinator_settings
+from wardround_coordinator.standby import Tenure
 
 CHAIN_ID, ETHER = 31_337_002, 10**18
 PAYOUT = "0x" + "77" * 20

@@ -24,12 +24,12 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from coordinator.door import PATHS
-from coordinator.home import CoordinatorHome
-from coordinator.settings import COORDINATOR_FILE
-from transport.certificates import issue_server, make_authority
-from transport.enrolment import ENROLMENT, Enrolment, enrol
-from transport.ports import free_port
+from wardround.transport.certificates import issue_server, make_authority
+from wardround.transport.enrolment import ENROLMENT, Enrolment, enrol
+from wardround.transport.ports import free_port
+from wardround_coordinator.door import PATHS
+from wardround_coordinator.home import CoordinatorHome
+from wardround_coordinator.settings import COORDINATOR_FILE
 
 START_SECONDS = 180.0  # of a machine that has much else to do
 LIMIT_BYTES = 1_000_000
@@ -117,7 +117,7 @@ def door(
     enrolment = enrol(site, "cleveland", bytes(range(1, 33)))
     shutil.copy(site / ENROLMENT, home.sites / "cleveland.json")
     port = int((home.root / COORDINATOR_FILE).read_text().split("port = ")[1].split()[0])
-    command = [sys.executable, "-m", "coordinator.door", str(home.root), str(upstream)]
+    command = [sys.executable, "-m", "wardround_coordinator.door", str(home.root), str(upstream)]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as process:
@@ -224,7 +224,7 @@ def test_door_says_so_when_the_superlink_is_away(
     port = free_port()
     text = (copy.root / COORDINATOR_FILE).read_text()
     (copy.root / COORDINATOR_FILE).write_text(text.replace(str(door.port), str(port)))
-    command = [sys.executable, "-m", "coordinator.door", str(copy.root), str(free_port())]
+    command = [sys.executable, "-m", "wardround_coordinator.door", str(copy.root), str(free_port())]
     with subprocess.Popen(command, text=True) as process:
         await_port(port, process)
         assert Door(copy, port, door.enrolment).post(PATHS[0]).status_code == 503

@@ -11,9 +11,9 @@ from flwr.app import ConfigRecord, Context, Error, Message, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.common.constant import ErrorCode
 
-from coordinator.exchange import Exchange
-from simulations import flower_identity as flower
-from simulations.grid import FIRST_NODE_ID, Availability, InProcessGrid
+from wardround.transport.flower import identity as flower
+from wardround.transport.flower.grid import FIRST_NODE_ID, Availability, InProcessGrid
+from wardround_coordinator.exchange import Exchange
 
 NODES = [FIRST_NODE_ID + place for place in range(3)]
 BAD = NODES[0]

@@ -6,12 +6,12 @@ import subprocess
 import sys
 import time
 
-from transport.processes import mark_of, running
+from wardround.transport.processes import mark_of, running
 
 #: As a ServerApp that fetches from a dead SuperLink: its main thread waits for a lock, for ever.
 _CHILD = """
 import signal, threading
-from coordinator.orphan import end_with_parent
+from wardround_coordinator.orphan import end_with_parent
 signal.signal(signal.SIGINT, lambda *_: None)
 end_with_parent()
 print("ready", flush=True)

@@ -11,12 +11,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from coordinator.presence import GRACE_SECONDS, Presence, be_present
+from wardround_coordinator.presence import GRACE_SECONDS, Presence, be_present
 
 _PRESENT = """
 import sys, time
 from pathlib import Path
-from coordinator.presence import be_present
+from wardround_coordinator.presence import be_present
 be_present(Path(sys.argv[1]))
 print("here", flush=True)
 time.sleep(60)

@@ -6,18 +6,18 @@ from collections.abc import Callable
 
 import pytest
 
-from coordinator.session import Position, Session
-from coordinator.verification import Reply
-from ledger.audit import StudyAudit
-from ledger.court import Court
-from ledger.court_events import ContributionDemanded
-from ledger.store import FolderStore
-from protocol.contribution import Entry
-from protocol.evidence import Leaf
-from protocol.manifest import Dropped
-from protocol.merkle import CHUNK_BYTES, inclusion_proof, vector_leaves
-from protocol.messages import Delivery
 from tests.coordinator.conftest import Hospitals
+from wardround.audit.audit import StudyAudit
+from wardround.chain.court import Court
+from wardround.chain.court_events import ContributionDemanded
+from wardround.protocol.contribution import Entry
+from wardround.protocol.evidence import Leaf
+from wardround.protocol.manifest import Dropped
+from wardround.protocol.merkle import CHUNK_BYTES, inclusion_proof, vector_leaves
+from wardround.protocol.messages import Delivery
+from wardround.store import FolderStore
+from wardround_coordinator.session import Position, Session
+from wardround_coordinator.verification import Reply
 
 
 def session(hospitals: Hospitals, wait: Callable[[float], None]) -> Session:

@@ -7,7 +7,10 @@ from eth_utils import to_checksum_address
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coordinator.round import (
+from wardround.protocol.contribution import Entry
+from wardround.protocol.identifiers import Digest, Root, SiteAddress
+from wardround.protocol.manifest import Dropped
+from wardround_coordinator.round import (
     Accepted,
     Event,
     Phase,
@@ -17,9 +20,6 @@ from coordinator.round import (
     TimeUp,
     tick,
 )
-from protocol.contribution import Entry
-from protocol.identifiers import Digest, Root, SiteAddress
-from protocol.manifest import Dropped
 
 SITES = [SiteAddress(to_checksum_address(bytes([0xA0 + n]) * 20)) for n in range(6)]
 

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from coordinator.rounds_file import append_line, read_rounds, round_summary
-from coordinator.service import RoundsReader
-from coordinator.strategy import RoundResult, SiteMetrics
-from protocol.identifiers import SiteAddress, hex_of
 from tests.coordinator.conftest import Hospitals
+from wardround.protocol.identifiers import SiteAddress, hex_of
+from wardround_coordinator.rounds_file import append_line, read_rounds, round_summary
+from wardround_coordinator.service import RoundsReader
+from wardround_coordinator.strategy import RoundResult, SiteMetrics
 
 
 def test_summary_when_a_round_is_closed_has_what_the_command_line_promises(

@@ -7,19 +7,19 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from coordinator.session import ClosedRound, Position
-from coordinator.verification import RawVector, Reply
-from ledger.audit import StudyAudit
-from ledger.errors import ObjectAltered, ObjectMissing
-from ledger.store import FolderStore
-from protocol.cid import cid_from_sha256
-from protocol.errors import RoundFailed, StudyMismatch, WardroundError
-from protocol.fixed_point import vector_from_bytes
-from protocol.manifest import Dropped
-from protocol.messages import VECTOR_FORMAT
-from protocol.record import genesis_closing
-from protocol.replay import StudyFacts
 from tests.coordinator.conftest import Hospitals
+from wardround.audit.audit import StudyAudit
+from wardround.chain.errors import ObjectAltered, ObjectMissing
+from wardround.protocol.cid import cid_from_sha256
+from wardround.protocol.errors import RoundFailed, StudyMismatch, WardroundError
+from wardround.protocol.fixed_point import vector_from_bytes
+from wardround.protocol.manifest import Dropped
+from wardround.protocol.messages import VECTOR_FORMAT
+from wardround.protocol.record import genesis_closing
+from wardround.protocol.replay import StudyFacts
+from wardround.store import FolderStore
+from wardround_coordinator.session import ClosedRound, Position
+from wardround_coordinator.verification import RawVector, Reply
 
 
 def audit(hospitals: Hospitals) -> list[int]:
@@ -236,7 +236,7 @@ def test_round_when_nobody_answers_fails_by_name(hospitals: Hospitals) -> None:
 def test_round_when_all_weights_together_reach_the_limit_drops_the_last(
     hospitals: Hospitals, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("coordinator.session.WEIGHT_LIMIT", 100)
+    monkeypatch.setattr("wardround_coordinator.session.WEIGHT_LIMIT", 100)
     session = hospitals.session()
     position = session.position()
     closed = session.run_round(position, hospitals.asked, hospitals.replies(position))

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from coordinator.settings import COORDINATOR_FILE, load_coordinator_settings
-from protocol.errors import SpecificationError
+from wardround.protocol.errors import SpecificationError
+from wardround_coordinator.settings import COORDINATOR_FILE, load_coordinator_settings
 
 GOOD = f"""[coordinator]
 key_file = "coordinator.key"

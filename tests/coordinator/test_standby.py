@@ -13,17 +13,17 @@ from typing import Any
 import pytest
 from eth_account.signers.local import LocalAccount
 
-from coordinator.errors import PositionMoved, SeatLost, StoodDown
-from coordinator.session import ClosedRound, Session
-from coordinator.standby import Stance, Tenure, turn_of
-from ledger.errors import ChainUnreachable, ContractReverted
-from ledger.store import FolderStore
-from ledger.study_state import Seat, StudyState
-from protocol.errors import RoundFailed
-from protocol.record import Recording, RuleId, ScoringId
-from simulations.network import Network
 from tests.coordinator.conftest import Hospitals
 from tests.integration.networks import prepared, small_scenario
+from wardround.chain.errors import ChainUnreachable, ContractReverted
+from wardround.chain.study_state import Seat, StudyState
+from wardround.protocol.errors import RoundFailed
+from wardround.protocol.record import Recording, RuleId, ScoringId
+from wardround.store import FolderStore
+from wardround_coordinator.errors import PositionMoved, SeatLost, StoodDown
+from wardround_coordinator.session import ClosedRound, Session
+from wardround_coordinator.standby import Stance, Tenure, turn_of
+from wardround_simulations.network import Network
 
 A, B, C = ("0x" + letter * 40 for letter in "abc")
 ROUND_SECONDS, GRACE_SECONDS = 60, 10

@@ -25,16 +25,16 @@ from flwr.app import (
 from flwr.clientapp import ClientApp
 from flwr.common.constant import ErrorCode
 
-from client import client_app as honest
-from coordinator.server_app import make_server_app
-from ledger.audit import StudyAudit
-from ledger.store import FolderStore
-from protocol.errors import RoundFailed, ScenarioError
-from protocol.messages import FIELDS, VECTOR, VECTOR_DTYPE, VECTOR_FORMAT
-from simulations.engines import run_in_process
-from simulations.grid import FIRST_NODE_ID, Availability
-from simulations.network import Network
 from tests.integration.networks import prepared, small_scenario
+from wardround.audit.audit import StudyAudit
+from wardround.protocol.errors import RoundFailed, ScenarioError
+from wardround.protocol.messages import FIELDS, VECTOR, VECTOR_DTYPE, VECTOR_FORMAT
+from wardround.store import FolderStore
+from wardround.transport.flower.grid import FIRST_NODE_ID, Availability
+from wardround_client.app import client_app as honest
+from wardround_coordinator.server_app import make_server_app
+from wardround_simulations.engines import run_in_process
+from wardround_simulations.network import Network
 
 BAD = 0  # the partition that misbehaves
 Answer = Callable[[Message, Context, Callable[[Message, Context], Message]], Any]

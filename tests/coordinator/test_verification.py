@@ -13,22 +13,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from coordinator.verification import (
+from tests.protocol.rounds import CAP, PARAMETERS, Memory, random_update
+from wardround.protocol.canonical import sha256_digest
+from wardround.protocol.contribution import Entry
+from wardround.protocol.fixed_point import vector_bytes
+from wardround.protocol.identifiers import Root, SiteAddress
+from wardround.protocol.manifest import Dropped
+from wardround.protocol.messages import VECTOR_DTYPE, VECTOR_FORMAT, Delivery
+from wardround.protocol.record import Closing, genesis_closing
+from wardround.protocol.replay import Member
+from wardround_coordinator.verification import (
     Expectation,
     RawVector,
     Reply,
     ReplyRefused,
     verify_reply,
 )
-from protocol.canonical import sha256_digest
-from protocol.contribution import Entry
-from protocol.fixed_point import vector_bytes
-from protocol.identifiers import Root, SiteAddress
-from protocol.manifest import Dropped
-from protocol.messages import VECTOR_DTYPE, VECTOR_FORMAT, Delivery
-from protocol.record import Closing, genesis_closing
-from protocol.replay import Member
-from tests.protocol.rounds import CAP, PARAMETERS, Memory, random_update
 
 ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
 

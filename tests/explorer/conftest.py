@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from explorer.indexer import Indexer
-from explorer.reader import Reader
-from explorer.source import run_source
-from simulations.run import simulate
-from simulations.scenario import load_scenario
+from wardround.explorer.indexer import Indexer
+from wardround.explorer.reader import Reader
+from wardround.explorer.source import run_source
+from wardround_simulations.run import simulate
+from wardround_simulations.scenario import load_scenario
 
 ROUNDS = 3
 

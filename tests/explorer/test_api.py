@@ -13,12 +13,12 @@ from hypothesis import HealthCheck, given, settings
 from schemathesis.generation import GenerationMode
 from starlette.applications import Starlette
 
-from explorer.api import OPERATIONS, api_routes
-from explorer.reader import Reader
-from explorer.studies import list_studies
-from ledger.store import FolderStore
-from protocol.cid import cid_of
 from tests.explorer.serving import served
+from wardround.explorer.api import OPERATIONS, api_routes
+from wardround.explorer.reader import Reader
+from wardround.explorer.studies import list_studies
+from wardround.protocol.cid import cid_of
+from wardround.store import FolderStore
 
 
 @pytest.fixture(scope="module")

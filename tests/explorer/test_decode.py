@@ -11,10 +11,10 @@ from eth_abi import encode
 from eth_utils import keccak
 from eth_utils.abi import collapse_if_tuple
 
-from contracts import load_artifact
-from explorer.errors import EventUndecodable, EventUnknown
-from explorer.index.decode import EventTable, RawLog
-from ledger.contract import Contract, Log
+from wardround.chain.artifacts import load_artifact
+from wardround.chain.contract import Contract, Log
+from wardround.explorer.errors import EventUndecodable, EventUnknown
+from wardround.explorer.index.decode import EventTable, RawLog
 
 ADDRESS = "0x" + "12" * 20
 OTHER = "0x" + "34" * 20
@@ -63,7 +63,7 @@ def raw_log(contract: str, item: Any, draw: random.Random) -> RawLog:
 
 
 def plain(value: Any) -> Any:
-    """What `ledger.contract` gives, in the index's spelling; wide and narrow integers alike."""
+    """What `chain.contract` gives, in the index's spelling; wide and narrow integers alike."""
     if isinstance(value, bytes):
         return "0x" + value.hex()
     if isinstance(value, (tuple, list)):

@@ -14,24 +14,24 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from explorer.evidence import export
-from explorer.indexer import Indexer
-from explorer.reader import Reader
-from explorer.rounds import read_round
-from explorer.source import run_source
-from explorer.studies import list_studies, read_study
-from explorer.web import urls
-from explorer.web.explorer import Explorer
-from explorer.web.lookup import search_page
-from ledger.archive import Archive
-from ledger.errors import ArchiveInvalid
-from protocol.errors import WardroundError
-from protocol.identifiers import hex_of
-from simulations.cheating import CHEATS, Trials
-from simulations.cheating import Recording as TrialRecording
-from simulations.commands import _audit_archive
 from tests.explorer.worlds import World, world
 from wardround import app
+from wardround.audit.archive import Archive
+from wardround.chain.errors import ArchiveInvalid
+from wardround.explorer.evidence import export
+from wardround.explorer.indexer import Indexer
+from wardround.explorer.reader import Reader
+from wardround.explorer.rounds import read_round
+from wardround.explorer.source import run_source
+from wardround.explorer.studies import list_studies, read_study
+from wardround.explorer.web import urls
+from wardround.explorer.web.explorer import Explorer
+from wardround.explorer.web.lookup import search_page
+from wardround.protocol.errors import WardroundError
+from wardround.protocol.identifiers import hex_of
+from wardround_simulations.cheating import CHEATS, Trials
+from wardround_simulations.cheating import Recording as TrialRecording
+from wardround_simulations.commands import _audit_archive
 
 
 @pytest.fixture(scope="module")

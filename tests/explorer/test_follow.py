@@ -13,7 +13,9 @@ from typing import Any
 
 import pytest
 
-from explorer.errors import (
+from tests.explorer.worlds import World, content, faulty, follower, world
+from wardround.chain.errors import ChainUnreachable
+from wardround.explorer.errors import (
     EventOutOfPlace,
     EventUndecodable,
     EventUnknown,
@@ -22,16 +24,14 @@ from explorer.errors import (
     NodeIncomplete,
     NodeLied,
 )
-from explorer.index.database import open_writer
-from explorer.index.follow import Extended, RolledBack, UpToDate
-from explorer.indexer import Indexer
-from explorer.news import NewsReader
-from explorer.reader import EventFilter, Reader
-from explorer.rounds import read_open_round, read_round
-from explorer.studies import read_study, study_rounds
-from ledger.errors import ChainUnreachable
-from protocol.identifiers import hex_of
-from tests.explorer.worlds import World, content, faulty, follower, world
+from wardround.explorer.index.database import open_writer
+from wardround.explorer.index.follow import Extended, RolledBack, UpToDate
+from wardround.explorer.indexer import Indexer
+from wardround.explorer.news import NewsReader
+from wardround.explorer.reader import EventFilter, Reader
+from wardround.explorer.rounds import read_open_round, read_round
+from wardround.explorer.studies import read_study, study_rounds
+from wardround.protocol.identifiers import hex_of
 
 
 @pytest.fixture(scope="module")
@@ -342,8 +342,8 @@ def test_node_that_goes_away_is_waited_for(shared: World, tmp_path: Path) -> Non
 _INDEX_ALL = """
 import sys
 from pathlib import Path
-from explorer.indexer import Indexer
-from explorer.source import chain_source
+from wardround.explorer.indexer import Indexer
+from wardround.explorer.source import chain_source
 url, contract, path = sys.argv[1:]
 with chain_source(url, contract, first_block=0) as source:
     indexer = Indexer(source, Path(path))

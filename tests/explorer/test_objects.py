@@ -8,19 +8,19 @@ from pathlib import Path
 
 import pytest
 
-from explorer.index.database import transaction
-from explorer.index.objects import ObjectReader
-from explorer.indexer import Indexer
-from explorer.reader import Reader
-from explorer.rounds import read_round
-from explorer.source import run_source
-from explorer.studies import list_studies
-from explorer.views import Round
-from ledger.store import FolderStore
-from protocol.canonical import canonical_bytes, sha256_digest
-from protocol.cid import cid_from_sha256
-from protocol.identifiers import hex_of
-from protocol.manifest import MANIFEST_MAX_BYTES, parse_manifest
+from wardround.explorer.index.database import transaction
+from wardround.explorer.index.objects import ObjectReader
+from wardround.explorer.indexer import Indexer
+from wardround.explorer.reader import Reader
+from wardround.explorer.rounds import read_round
+from wardround.explorer.source import run_source
+from wardround.explorer.studies import list_studies
+from wardround.explorer.views import Round
+from wardround.protocol.canonical import canonical_bytes, sha256_digest
+from wardround.protocol.cid import cid_from_sha256
+from wardround.protocol.identifiers import hex_of
+from wardround.protocol.manifest import MANIFEST_MAX_BYTES, parse_manifest
+from wardround.store import FolderStore
 
 Damage = Callable[[Path], None]
 

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from benchmarks.synthetic_index import fill
-from explorer.reader import EventFilter, Reader
-from explorer.rounds import read_round
-from explorer.search import search
-from explorer.sites import read_site
-from explorer.studies import list_studies, read_study, series, study_rounds
-from explorer.web.queries import standing
+from wardround.explorer.reader import EventFilter, Reader
+from wardround.explorer.rounds import read_round
+from wardround.explorer.search import search
+from wardround.explorer.sites import read_site
+from wardround.explorer.studies import list_studies, read_study, series, study_rounds
+from wardround.explorer.web.queries import standing
 
 #: Tables that grow with every event or round.
 LARGE = ("event", "tx", "closing", "entry", "mention", "block")

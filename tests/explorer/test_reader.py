@@ -7,16 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from explorer.errors import NotIndexed, QueryInvalid
-from explorer.reader import EventFilter, Reader
-from explorer.rounds import read_open_round, read_round
-from explorer.search import search
-from explorer.sites import read_site
-from explorer.source import _statements
-from explorer.studies import list_studies, read_study, series, study_rounds
-from ledger.finished import open_run
-from protocol.identifiers import hex_of
 from tests.explorer.conftest import ROUNDS
+from wardround.audit.finished import open_run
+from wardround.explorer.errors import NotIndexed, QueryInvalid
+from wardround.explorer.reader import EventFilter, Reader
+from wardround.explorer.rounds import read_open_round, read_round
+from wardround.explorer.search import search
+from wardround.explorer.sites import read_site
+from wardround.explorer.source import _statements
+from wardround.explorer.studies import list_studies, read_study, series, study_rounds
+from wardround.protocol.identifiers import hex_of
 
 
 @pytest.fixture

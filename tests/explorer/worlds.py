@@ -14,22 +14,22 @@ from eth_account import Account
 from web3.providers import BaseProvider
 from web3.types import RPCEndpoint, RPCResponse
 
-from explorer.index.decode import EventTable
-from explorer.index.follow import Follower
-from explorer.index.node import Node
-from explorer.indexer import Indexer
-from explorer.source import Source
-from ledger.anvil import Anvil
-from ledger.chain import Chain
-from ledger.court import Court
-from ledger.errors import AnvilMissing
-from ledger.evm import Genesis
-from ledger.rpc import Rpc
-from ledger.store import FolderStore
-from ledger.study_token import StudyToken
-from ledger.ward_round import WardRound
-from protocol.record import Recording, RuleId
-from simulations.stage import BOND, REWARD, Parties, Stage, specification
+from wardround.chain.chain import Chain
+from wardround.chain.court import Court
+from wardround.chain.errors import AnvilMissing
+from wardround.chain.rpc import Rpc
+from wardround.chain.study_token import StudyToken
+from wardround.chain.ward_round import WardRound
+from wardround.devchain.anvil import Anvil
+from wardround.devchain.evm import Genesis
+from wardround.explorer.index.decode import EventTable
+from wardround.explorer.index.follow import Follower
+from wardround.explorer.index.node import Node
+from wardround.explorer.indexer import Indexer
+from wardround.explorer.source import Source
+from wardround.protocol.record import Recording, RuleId
+from wardround.store import FolderStore
+from wardround_simulations.stage import BOND, REWARD, Parties, Stage, specification
 
 _ETHER = 10**18
 _GENESIS_SECONDS = 1_760_000_000

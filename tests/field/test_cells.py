@@ -11,11 +11,11 @@ import pyarrow
 import pytest
 from pyarrow import parquet
 
-from client.sources.base import Place
-from client.sources.cells import UNKNOWN_CATEGORY, UNKNOWN_LABEL
-from client.sources.errors import SchemaMismatch
-from client.sources.rows import Rows, read_rows
-from client.sources.settings import DataSettings
+from wardround_client.sources.base import Place
+from wardround_client.sources.cells import UNKNOWN_CATEGORY, UNKNOWN_LABEL
+from wardround_client.sources.errors import SchemaMismatch
+from wardround_client.sources.rows import Rows, read_rows
+from wardround_client.sources.settings import DataSettings
 
 ROWS = 60
 Column = Sequence[object]

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from eth_account import Account
 
-from ledger.chain import open_chain
-from ledger.errors import ChainUnreachable
-from ledger.rpc import RpcRefused
-from tests.ledger.served import HttpAnswer, served
+from tests.store.served import HttpAnswer, served
+from wardround.chain.chain import open_chain
+from wardround.chain.errors import ChainUnreachable
+from wardround.chain.rpc import RpcRefused
 
 CHAIN = 5
 BALANCE = 7 * 10**18

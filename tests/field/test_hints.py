@@ -11,30 +11,30 @@ import numpy as np
 import pytest
 from eth_account import Account
 
-from client.client_app import open_site
-from client.guard.contents import check_update
-from client.guard.errors import UpdateOutOfRange
-from client.password import read_password_file
-from client.privacy import PrivacyBook
-from client.settings import SITE_FILE, load_home_settings, load_site_settings
-from client.sources.base import Place
-from client.sources.errors import SchemaMismatch, SourceDamaged, SourceError
-from client.sources.prepare import load_site_data
-from client.sources.preview import Preview, preview
-from client.sources.rows import read_rows
-from client.sources.settings import DataSettings
-from coordinator.settings import COORDINATOR_FILE, load_coordinator_settings
-from ledger.key_file import read_key
-from ledger.store.reading_key import read_reading_key
-from protocol.canonical import canonical_bytes
-from protocol.errors import Malformed, OutOfRange, SpecificationError
-from protocol.messages import Assignment
-from protocol.record import genesis_closing
-from protocol.study import decode_text, load_study
-from simulations.scenario import load_scenario
 from tests.client.test_settings import GOOD as SITE_SETTINGS
 from tests.coordinator.test_settings import GOOD as COORDINATOR_SETTINGS
 from tests.integration.networks import prepared, small_scenario
+from wardround.host.key_file import read_key
+from wardround.protocol.canonical import canonical_bytes
+from wardround.protocol.errors import Malformed, OutOfRange, SpecificationError
+from wardround.protocol.messages import Assignment
+from wardround.protocol.record import genesis_closing
+from wardround.protocol.study import decode_text, load_study
+from wardround.store.reading_key import read_reading_key
+from wardround_client.app.client_app import open_site
+from wardround_client.app.privacy import PrivacyBook
+from wardround_client.guard.contents import check_update
+from wardround_client.guard.errors import UpdateOutOfRange
+from wardround_client.password import read_password_file
+from wardround_client.settings import SITE_FILE, load_home_settings, load_site_settings
+from wardround_client.sources.base import Place
+from wardround_client.sources.errors import SchemaMismatch, SourceDamaged, SourceError
+from wardround_client.sources.prepare import load_site_data
+from wardround_client.sources.preview import Preview, preview
+from wardround_client.sources.rows import read_rows
+from wardround_client.sources.settings import DataSettings
+from wardround_coordinator.settings import COORDINATOR_FILE, load_coordinator_settings
+from wardround_simulations.scenario import load_scenario
 
 
 def wrong_knob(reason: str) -> pytest.MarkDecorator:

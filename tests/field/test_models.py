@@ -17,29 +17,29 @@ import torch
 from eth_account import Account
 from torch import nn
 
-from client import client_app
-from coordinator.sponsoring import create_study
-from learning.datasets import Table
-from learning.errors import ModelError, ModelHasBuffers, ModelUnsuitable
-from learning.metrics import evaluate
-from learning.models import build_model, flatten
-from learning.models.factory import find_factory
-from learning.privacy.errors import NotPerRecord
-from learning.privacy.noise import NoiseSecret
-from learning.privacy.terms import PrivateTerms
-from learning.training import train_locally
-from ledger.embedded import EmbeddedChain
-from ledger.errors import NotEnoughFunds
-from ledger.evm import Genesis
-from ledger.store import FolderStore
-from protocol.canonical import canonical_bytes
-from protocol.errors import WardroundError
-from protocol.messages import Assignment
-from protocol.record import genesis_closing
-from protocol.study import PrivacySpec, TrainingSpec, load_study
-from simulations.network import new_folder, new_keys, prepare
-from simulations.scenario import Scenario
 from tests.integration.networks import CHAIN_ID, FEATURES, prepared, small_scenario
+from wardround.chain.errors import NotEnoughFunds
+from wardround.devchain.embedded import EmbeddedChain
+from wardround.devchain.evm import Genesis
+from wardround.learning.datasets import Table
+from wardround.learning.errors import ModelError, ModelHasBuffers, ModelUnsuitable
+from wardround.learning.metrics import evaluate
+from wardround.learning.models import build_model, flatten
+from wardround.learning.models.factory import find_factory
+from wardround.learning.privacy.errors import NotPerRecord
+from wardround.learning.privacy.noise import NoiseSecret
+from wardround.learning.privacy.terms import PrivateTerms
+from wardround.learning.training import train_locally
+from wardround.protocol.canonical import canonical_bytes
+from wardround.protocol.errors import WardroundError
+from wardround.protocol.messages import Assignment
+from wardround.protocol.record import genesis_closing
+from wardround.protocol.study import PrivacySpec, TrainingSpec, load_study
+from wardround.store import FolderStore
+from wardround_client.app import client_app
+from wardround_coordinator.sponsoring import create_study
+from wardround_simulations.network import new_folder, new_keys, prepare
+from wardround_simulations.scenario import Scenario
 
 Factory = Callable[..., nn.Module]
 

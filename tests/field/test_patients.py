@@ -11,9 +11,9 @@ import pytest
 from pyarrow import parquet
 from pydantic import ValidationError
 
-from client.sources.base import Place
-from client.sources.prepare import load_site_data
-from client.sources.settings import DataSettings
+from wardround_client.sources.base import Place
+from wardround_client.sources.prepare import load_site_data
+from wardround_client.sources.settings import DataSettings
 
 no_key = pytest.mark.xfail(
     strict=True,

@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 from eth_account import Account
 
-from ledger.anvil import find_anvil
-from ledger.chain import Chain, open_chain
-from ledger.errors import AnvilMissing, ChainSettingsInvalid, LedgerError, NotEnoughFunds
-from ledger.study_token import StudyToken
-from ledger.ward_round import WardRound
+from wardround.chain.chain import Chain, open_chain
+from wardround.chain.errors import AnvilMissing, ChainSettingsInvalid, LedgerError, NotEnoughFunds
+from wardround.chain.study_token import StudyToken
+from wardround.chain.ward_round import WardRound
+from wardround.devchain.anvil import find_anvil
 
 CHAIN_ID = 31_337_002
 START_SECONDS = 20

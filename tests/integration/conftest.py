@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from learning.datasets import DATA_DIR_VARIABLE
 from tests.integration.networks import finished_run
+from wardround.learning.datasets import DATA_DIR_VARIABLE
 
 
 @pytest.fixture(scope="session")

@@ -13,10 +13,10 @@ import pytest
 from eth_account import Account
 from eth_account.signers.local import LocalAccount
 
-from contracts import load_artifact
-from ledger.contract import Contract, ErrorTable, deployment
-from ledger.errors import ContractReverted
-from ledger.evm import Evm, Genesis, Reverted
+from wardround.chain.artifacts import load_artifact
+from wardround.chain.contract import Contract, ErrorTable, deployment
+from wardround.chain.errors import ContractReverted
+from wardround.devchain.evm import Evm, Genesis, Reverted
 
 HERE = Path(__file__).resolve().parent
 CONTRACTS = HERE.parents[1] / "contracts"

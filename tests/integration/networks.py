@@ -11,13 +11,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from ledger.embedded import EmbeddedChain
-from ledger.evm import Genesis
-from ledger.journal import start_journaled
-from simulations.network import Network, new_folder, new_keys, prepare
-from simulations.results import Results
-from simulations.run import simulate
-from simulations.scenario import Scenario
+from wardround.devchain.embedded import EmbeddedChain
+from wardround.devchain.evm import Genesis
+from wardround.devchain.journal import start_journaled
+from wardround_simulations.network import Network, new_folder, new_keys, prepare
+from wardround_simulations.results import Results
+from wardround_simulations.run import simulate
+from wardround_simulations.scenario import Scenario
 
 CHAIN_ID = 31337
 FEATURES = 6

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from transport.certificates import SERVER_CERTIFICATE, SERVER_KEY, Address
+from wardround.transport.certificates import SERVER_CERTIFICATE, SERVER_KEY, Address
 
 _PART_BYTES = 65_536
 

@@ -13,15 +13,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ledger.audit import StudyAudit
-from ledger.errors import JournalAltered, JournalTruncated, ObjectAltered, ObjectMissing
-from ledger.finished import FinishedRun, note_journal, open_run
-from protocol.canonical import canonical_bytes
-from protocol.cid import cid_from_sha256
-from protocol.errors import ScenarioError, WardroundError
-from protocol.identifiers import hex_of
-from simulations.network import Folders
 from tests.integration.networks import copied
+from wardround.audit.audit import StudyAudit
+from wardround.audit.finished import FinishedRun, note_journal, open_run
+from wardround.chain.errors import JournalAltered, JournalTruncated, ObjectAltered, ObjectMissing
+from wardround.protocol.canonical import canonical_bytes
+from wardround.protocol.cid import cid_from_sha256
+from wardround.protocol.errors import ScenarioError, WardroundError
+from wardround.protocol.identifiers import hex_of
+from wardround_simulations.network import Folders
 
 HOLDS = [1, 2, 3]
 

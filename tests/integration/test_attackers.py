@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from ledger.audit import StudyAudit
-from ledger.finished import open_run
-from simulations.results import Results
-from simulations.run import simulate
-from simulations.scenario import Scenario, load_scenario
+from wardround.audit.audit import StudyAudit
+from wardround.audit.finished import open_run
+from wardround_simulations.results import Results
+from wardround_simulations.run import simulate
+from wardround_simulations.scenario import Scenario, load_scenario
 
 DROPPED = {
     "site-03": "range",

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from simulations.chaos.plan import Kill, Trouble, Victim, named_kills, plan
-from simulations.chaos.play import SITES, play
-from simulations.chaos.report import kills
+from tests.chaos.plan import Kill, Trouble, Victim, named_kills, plan
+from tests.chaos.play import SITES, play
+from tests.chaos.report import kills
 
 
 def test_plan_when_repeated_is_the_same_and_holds_every_kind() -> None:

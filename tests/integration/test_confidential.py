@@ -16,36 +16,6 @@ import httpx
 import pytest
 from typer.testing import CliRunner
 
-from client.client_app import close_sites
-from explorer.indexer import Indexer
-from explorer.reader import Reader
-from explorer.source import run_source
-from explorer.web import urls
-from explorer.web.app import create_app
-from explorer.web.explorer import Explorer
-from ledger.audit import StudyAudit
-from ledger.errors import AuditIncomplete, NotGranted, ObjectSealed
-from ledger.finished import FinishedRun, open_run, read_network
-from ledger.folders import Folders
-from ledger.grants import Grants
-from ledger.key_file import read_key
-from ledger.store import FolderStore
-from ledger.store.confidential import ConfidentialStore
-from ledger.store.gateway import Gateway
-from ledger.store.gateway_vault import GatewayVault
-from ledger.store.reading_key import read_reading_key
-from ledger.store.study_store import local_vault, open_study_store
-from protocol.cid import cid_from_sha256
-from protocol.errors import ScenarioError
-from protocol.fixed_point import dequantize, vector_from_bytes
-from protocol.manifest import parse_manifest
-from protocol.study import parse_specification
-from simulations.confidential import AUDITOR_KEY, READING_KEY, SPONSOR_READING_KEY
-from simulations.live.run import LiveNetwork, with_changes
-from simulations.network import Network
-from simulations.results import MODEL_FILE
-from simulations.run import Watcher, simulate
-from simulations.scenario import load_scenario
 from tests.explorer.serving import served
 from tests.explorer.web.chromium import launched
 from tests.integration.networks import prepared, run, small_scenario
@@ -57,6 +27,36 @@ from tests.integration.test_operations import (
     models,
 )
 from wardround import app
+from wardround.audit.audit import StudyAudit
+from wardround.audit.finished import FinishedRun, open_run, read_network
+from wardround.audit.folders import Folders
+from wardround.chain.errors import AuditIncomplete, NotGranted, ObjectSealed
+from wardround.chain.grants import Grants
+from wardround.explorer.indexer import Indexer
+from wardround.explorer.reader import Reader
+from wardround.explorer.source import run_source
+from wardround.explorer.web import urls
+from wardround.explorer.web.app import create_app
+from wardround.explorer.web.explorer import Explorer
+from wardround.host.key_file import read_key
+from wardround.protocol.cid import cid_from_sha256
+from wardround.protocol.errors import ScenarioError
+from wardround.protocol.fixed_point import dequantize, vector_from_bytes
+from wardround.protocol.manifest import parse_manifest
+from wardround.protocol.study import parse_specification
+from wardround.store import FolderStore
+from wardround.store.confidential import ConfidentialStore
+from wardround.store.gateway import Gateway
+from wardround.store.gateway_vault import GatewayVault
+from wardround.store.reading_key import read_reading_key
+from wardround.store.study_store import local_vault, open_study_store
+from wardround_client.app.client_app import close_sites
+from wardround_simulations.confidential import AUDITOR_KEY, READING_KEY, SPONSOR_READING_KEY
+from wardround_simulations.live.run import LiveNetwork, with_changes
+from wardround_simulations.network import Network
+from wardround_simulations.results import MODEL_FILE
+from wardround_simulations.run import Watcher, simulate
+from wardround_simulations.scenario import load_scenario
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page

@@ -15,27 +15,27 @@ import pytest
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
-from client.client_app import close_sites
-from coordinator.errors import PositionMoved
-from coordinator.server_app import coordinate
-from coordinator.session import Session
-from coordinator.settings import COORDINATOR_FILE
-from coordinator.standby import Tenure
-from ledger.anvil import Anvil
-from ledger.audit import StudyAudit
-from ledger.chain import open_chain
-from ledger.errors import AnvilMissing
-from ledger.events import RoundClosed
-from ledger.evm import Genesis
-from ledger.store import FolderStore
-from ledger.ward_round import WardRound
-from protocol.identifiers import StudyId, hex_of
-from protocol.record import Record
-from simulations.client_app import app as client_app
-from simulations.engines import run_in_process
-from simulations.network import Network, new_folder, new_keys, prepare
 from tests.coordinator.conftest import Hospitals
 from tests.integration.networks import CHAIN_ID, run, small_scenario
+from wardround.audit.audit import StudyAudit
+from wardround.chain.chain import open_chain
+from wardround.chain.errors import AnvilMissing
+from wardround.chain.events import RoundClosed
+from wardround.chain.ward_round import WardRound
+from wardround.devchain.anvil import Anvil
+from wardround.devchain.evm import Genesis
+from wardround.protocol.identifiers import StudyId, hex_of
+from wardround.protocol.record import Record
+from wardround.store import FolderStore
+from wardround_client.app.client_app import close_sites
+from wardround_coordinator.errors import PositionMoved
+from wardround_coordinator.server_app import coordinate
+from wardround_coordinator.session import Session
+from wardround_coordinator.settings import COORDINATOR_FILE
+from wardround_coordinator.standby import Tenure
+from wardround_simulations.client_app import app as client_app
+from wardround_simulations.engines import run_in_process
+from wardround_simulations.network import Network, new_folder, new_keys, prepare
 
 CONFIRMATIONS = 3
 ROUNDS, SITES = 3, 3

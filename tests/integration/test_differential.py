@@ -10,23 +10,23 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from protocol.contribution import WEIGHT_LIMIT, Entry
-from protocol.errors import ProofInvalid
-from protocol.evidence import CHUNK_COORDINATES, value_at
-from protocol.fixed_point import INT32_MAX, INT32_MIN
-from protocol.identifiers import Digest, Root, SiteAddress, site_address
-from protocol.inspection import by_site, chunk_leaf, entry_leaf, wrong_rewards
-from protocol.merkle import (
+from tests.integration.mirror import mirror
+from wardround.protocol.contribution import WEIGHT_LIMIT, Entry
+from wardround.protocol.errors import ProofInvalid
+from wardround.protocol.evidence import CHUNK_COORDINATES, value_at
+from wardround.protocol.fixed_point import INT32_MAX, INT32_MIN
+from wardround.protocol.identifiers import Digest, Root, SiteAddress, site_address
+from wardround.protocol.inspection import by_site, chunk_leaf, entry_leaf, wrong_rewards
+from wardround.protocol.merkle import (
     CHUNK_BYTES,
     entries_root,
     leaf_hash,
     vector_root,
     verify_inclusion,
 )
-from protocol.record import Record, RuleId
-from protocol.rewards import accumulate, reward_tree, split_floor
-from protocol.rules import Rule, aggregate
-from tests.integration.mirror import mirror
+from wardround.protocol.record import Record, RuleId
+from wardround.protocol.rewards import accumulate, reward_tree, split_floor
+from wardround.protocol.rules import Rule, aggregate
 
 many = settings(max_examples=500, deadline=None, suppress_health_check=list(HealthCheck))
 some = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from ledger.audit import StudyAudit
-from ledger.errors import AnvilMissing
-from ledger.finished import open_run
-from simulations.run import ChainChoice
 from tests.integration.networks import run, small_scenario, toml_of
+from wardround.audit.audit import StudyAudit
+from wardround.audit.finished import open_run
+from wardround.chain.errors import AnvilMissing
+from wardround_simulations.run import ChainChoice
 
 TIMEOUT_SECONDS = 280
 ROOT = Path(__file__).resolve().parents[2]

@@ -23,11 +23,11 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from learning.datasets import Dataset, load_dataset
-from ledger.audit import StudyAudit
-from ledger.finished import open_run
-from protocol.fixed_point import vector_from_bytes
 from tests.integration.networks import run, small_scenario
+from wardround.audit.audit import StudyAudit
+from wardround.audit.finished import open_run
+from wardround.learning.datasets import Dataset, load_dataset
+from wardround.protocol.fixed_point import vector_from_bytes
 
 UNITS = 2.0
 UNIT = 2.0**-20

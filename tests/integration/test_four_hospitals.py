@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from ledger.audit import StudyAudit
-from ledger.finished import open_run
-from simulations.run import simulate
-from simulations.scenario import load_scenario
+from wardround.audit.audit import StudyAudit
+from wardround.audit.finished import open_run
+from wardround_simulations.run import simulate
+from wardround_simulations.scenario import load_scenario
 
 
 @pytest.mark.slow

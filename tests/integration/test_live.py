@@ -14,27 +14,27 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from learning.datasets import load_table
-from learning.datasets.heart import HOSPITALS
-from ledger.audit import StudyAudit
-from ledger.chain import Chain
-from ledger.finished import open_run
-from ledger.folders import Folders
-from protocol.identifiers import hex_of
-from simulations.live.record import read_processes
-from simulations.live.run import LiveNetwork, with_changes
-from simulations.network import Network
-from simulations.results import Results
-from simulations.run import simulate
-from simulations.scenario import Scenario, load_scenario
 from tests.integration.recording import Recorder, Sent, requests_of, texts_of, traces_of
-from transport.certificates import (
+from wardround.audit.audit import StudyAudit
+from wardround.audit.finished import open_run
+from wardround.audit.folders import Folders
+from wardround.chain.chain import Chain
+from wardround.learning.datasets import load_table
+from wardround.learning.datasets.heart import HOSPITALS
+from wardround.protocol.identifiers import hex_of
+from wardround.transport.certificates import (
     AUTHORITY_CERTIFICATE,
     Address,
     issue_server,
     make_authority,
 )
-from transport.processes import ProcessMark, running, with_descendants
+from wardround.transport.processes import ProcessMark, running, with_descendants
+from wardround_simulations.live.record import read_processes
+from wardround_simulations.live.run import LiveNetwork, with_changes
+from wardround_simulations.network import Network
+from wardround_simulations.results import Results
+from wardround_simulations.run import simulate
+from wardround_simulations.scenario import Scenario, load_scenario
 
 ROUNDS = 3
 LIMIT_SECONDS = 900

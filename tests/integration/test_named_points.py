@@ -9,13 +9,13 @@ from dataclasses import dataclass
 
 import pytest
 
-from ledger.steps import Point, Step
-from simulations.chaos.plan import Kill, Victim, named_kills
-from simulations.chaos.play import SITES, STANDBYS, chaos_scenario, subject_of, undisturbed
-from simulations.chaos.processes import Death
-from simulations.chaos.promises import Verdict, judge
-from simulations.chaos.run import Course, Director
-from simulations.chaos.stand import Stand, stand_up
+from tests.chaos.plan import Kill, Victim, named_kills
+from tests.chaos.play import SITES, STANDBYS, chaos_scenario, subject_of, undisturbed
+from tests.chaos.processes import Death
+from tests.chaos.promises import Verdict, judge
+from tests.chaos.run import Course, Director
+from tests.chaos.stand import Stand, stand_up
+from wardround.host.steps import Point, Step
 
 #: A kill costs a round or two; some come before the first and after the last.
 ROUNDS = 3 * len(named_kills()) // 2 + 9

@@ -12,20 +12,20 @@ import pytest
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
-from client.client_app import close_sites
-from coordinator.errors import SeatLost, StoodDown
-from coordinator.rounds_file import read_rounds
-from coordinator.server_app import coordinate
-from ledger.audit import StudyAudit
-from ledger.errors import ObjectMissing
-from ledger.key_file import write_new_key
-from ledger.store import FolderStore
-from protocol.errors import Malformed
-from protocol.identifiers import hex_of
-from simulations.client_app import app as client_app
-from simulations.engines import run_in_process
-from simulations.network import Network
 from tests.integration.networks import prepared, run, small_scenario
+from wardround.audit.audit import StudyAudit
+from wardround.chain.errors import ObjectMissing
+from wardround.host.key_file import write_new_key
+from wardround.protocol.errors import Malformed
+from wardround.protocol.identifiers import hex_of
+from wardround.store import FolderStore
+from wardround_client.app.client_app import close_sites
+from wardround_coordinator.errors import SeatLost, StoodDown
+from wardround_coordinator.rounds_file import read_rounds
+from wardround_coordinator.server_app import coordinate
+from wardround_simulations.client_app import app as client_app
+from wardround_simulations.engines import run_in_process
+from wardround_simulations.network import Network
 
 ROUND_SECONDS, GRACE_SECONDS = 60, 10
 SCENARIO = small_scenario(

@@ -18,17 +18,17 @@ from pathlib import Path
 import pytest
 
 import wardround
-from client.guard.log import read_log
-from learning.datasets import load_dataset, save_table
-from ledger.chain import open_chain
-from ledger.durable_anvil import DurableAnvil
-from ledger.events import TookOver
-from ledger.evm import Genesis
-from ledger.ward_round import WardRound
-from protocol.identifiers import StudyId, bytes32
-from simulations.chaos.links import Link
-from transport.ports import free_port
-from transport.processes import with_descendants
+from tests.chaos.links import Link
+from wardround.chain.chain import open_chain
+from wardround.chain.events import TookOver
+from wardround.chain.ward_round import WardRound
+from wardround.devchain.durable_anvil import DurableAnvil
+from wardround.devchain.evm import Genesis
+from wardround.learning.datasets import load_dataset, save_table
+from wardround.protocol.identifiers import StudyId, bytes32
+from wardround.transport.ports import free_port
+from wardround.transport.processes import with_descendants
+from wardround_client.guard.log import read_log
 
 CHAIN_ID, ETHER = 31337, 10**18
 # The standby is started when it is needed, so nobody takes over from a first that is slow.
@@ -76,7 +76,13 @@ class Running:
     def start(cls, folder: Path, *arguments: object) -> Running:
         count = len(list(folder.glob("*.log")))
         log = folder / f"{count}-{arguments[0]}-{Path(str(arguments[2])).name}.log"
-        command = [sys.executable, "-m", "transport.lifeline", "wardround", *map(str, arguments)]
+        command = [
+            sys.executable,
+            "-m",
+            "wardround.transport.lifeline",
+            "wardround",
+            *map(str, arguments),
+        ]
         with log.open("wb") as out:
             process = subprocess.Popen(command, cwd=folder, stdout=out, stderr=subprocess.STDOUT)
         return cls(process, log)

@@ -15,21 +15,21 @@ from typing import NamedTuple
 
 import pytest
 
-from coordinator.home import CoordinatorHome
-from coordinator.settings import COORDINATOR_FILE
-from ledger.anvil import find_anvil
-from ledger.chain import Chain, connected
-from ledger.folders import Folders
-from protocol.identifiers import SiteAddress
-from simulations.chaos.play import undisturbed
-from simulations.chaos.promises import Subject, Verdict, judge
-from simulations.live.layout import make_parties, password_file
-from simulations.network import Network, new_folder, new_keys, prepare
-from simulations.scenario import Scenario
+from tests.chaos.play import undisturbed
+from tests.chaos.promises import Subject, Verdict, judge
 from tests.integration.hosts import Internet, why_not
 from tests.integration.networks import CHAIN_ID, FEATURES, small_scenario
-from transport.certificates import issue_server
-from transport.supervision import Program, Supervisor, module_command
+from wardround.audit.folders import Folders
+from wardround.chain.chain import Chain, connected
+from wardround.devchain.anvil import find_anvil
+from wardround.protocol.identifiers import SiteAddress
+from wardround.transport.certificates import issue_server
+from wardround.transport.supervision import Program, Supervisor, module_command
+from wardround_coordinator.home import CoordinatorHome
+from wardround_coordinator.settings import COORDINATOR_FILE
+from wardround_simulations.live.layout import make_parties, password_file
+from wardround_simulations.network import Network, new_folder, new_keys, prepare
+from wardround_simulations.scenario import Scenario
 
 COORDINATOR, CHAIN = "coordinator", "chain"
 #: Hosts of the two sites, in their order.

@@ -14,16 +14,16 @@ from pathlib import Path
 
 import pytest
 
-from ledger.chain import Chain
-from ledger.folders import Folders
-from simulations.chaos.links import Link
-from simulations.live.record import read_processes
-from simulations.live.run import LiveNetwork
-from simulations.network import Network
-from simulations.results import Results
-from simulations.scenario import Scenario
+from tests.chaos.links import Link
 from tests.integration.networks import FEATURES, run, small_scenario, toml_of
-from transport.processes import with_descendants
+from wardround.audit.folders import Folders
+from wardround.chain.chain import Chain
+from wardround.transport.processes import with_descendants
+from wardround_simulations.live.record import read_processes
+from wardround_simulations.live.run import LiveNetwork
+from wardround_simulations.network import Network
+from wardround_simulations.results import Results
+from wardround_simulations.scenario import Scenario
 
 ROUNDS = 7
 CUT_SECONDS = 6.0
@@ -33,8 +33,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(LIMIT_SECONDS + 60)]
 #: What the coordinator starts, directly or through the SuperLink, by its command line.
 PROGRAMS = {
     "the ServerApp": "flwr-serverapp",
-    "the SuperLink": "coordinator.superlink",
-    "the door": "coordinator.door",
+    "the SuperLink": "wardround.transport.flower.superlink",
+    "the door": "wardround_coordinator.door",
 }
 SUPERNODE = "the SuperNode"
 
@@ -87,7 +87,7 @@ class Troubled(LiveNetwork):
             yield from self._wait_for_round(number)
             yield from self._kill("coordinator", name, pattern)
         yield from self._wait_for_round(len(PROGRAMS) + 1)
-        yield from self._kill(self.other, SUPERNODE, "client.supernode")
+        yield from self._kill(self.other, SUPERNODE, "wardround_client.supernode")
         yield from self._wait_for_round(len(PROGRAMS) + 2)
         link.cut()
         end = time.monotonic() + CUT_SECONDS

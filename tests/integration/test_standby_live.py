@@ -16,24 +16,24 @@ from pathlib import Path
 
 import pytest
 
-from client.guard.log import read_log
-from coordinator.rounds_file import read_rounds
-from ledger.chain import open_chain
-from ledger.errors import ChainError
-from ledger.events import TookOver
-from ledger.finished import open_run, read_network
-from ledger.key_file import read_key
-from ledger.study_state import StudyState
-from ledger.ward_round import WardRound
-from protocol.identifiers import StudyId, bytes32, site_address
-from simulations.chaos.play import undisturbed
-from simulations.chaos.promises import Subject, Verdict, judge
-from simulations.live.record import read_processes
-from simulations.live.run import LiveNetwork
-from simulations.results import Results
-from simulations.scenario import Scenario
+from tests.chaos.play import undisturbed
+from tests.chaos.promises import Subject, Verdict, judge
 from tests.integration.networks import small_scenario, toml_of
-from transport.processes import running, with_descendants
+from wardround.audit.finished import open_run, read_network
+from wardround.chain.chain import open_chain
+from wardround.chain.errors import ChainError
+from wardround.chain.events import TookOver
+from wardround.chain.study_state import StudyState
+from wardround.chain.ward_round import WardRound
+from wardround.host.key_file import read_key
+from wardround.protocol.identifiers import StudyId, bytes32, site_address
+from wardround.transport.processes import running, with_descendants
+from wardround_client.guard.log import read_log
+from wardround_coordinator.rounds_file import read_rounds
+from wardround_simulations.live.record import read_processes
+from wardround_simulations.live.run import LiveNetwork
+from wardround_simulations.results import Results
+from wardround_simulations.scenario import Scenario
 
 ROUNDS, SITES = 6, 2
 ROUND_SECONDS, GRACE_SECONDS = 30, 5

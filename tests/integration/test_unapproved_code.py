@@ -16,23 +16,23 @@ from pathlib import Path
 
 import pytest
 
-from client.guard.approvals import Approval, Approvals
-from client.home import Home
-from client.service import SiteService
-from coordinator.flower_control import Control
-from coordinator.home import CoordinatorHome
-from coordinator.service import Service, _answers
-from ledger.anvil import Anvil
-from ledger.application import application_digest, application_files
-from ledger.evm import Genesis
-from protocol.code import code_digest
-from protocol.identifiers import Digest, SiteAddress
-from simulations.live.layout import make_parties, password_file
-from simulations.network import Network, new_folder, new_keys, prepare
 from tests.integration.networks import small_scenario
-from transport.bundle import write_bundle
-from transport.ports import free_port
-from transport.supervision import Supervisor
+from wardround.devchain.anvil import Anvil
+from wardround.devchain.evm import Genesis
+from wardround.protocol.code import code_digest
+from wardround.protocol.identifiers import Digest, SiteAddress
+from wardround.transport.bundle import write_bundle
+from wardround.transport.code import application_digest, training_files
+from wardround.transport.flower.control import Control
+from wardround.transport.ports import free_port
+from wardround.transport.supervision import Supervisor
+from wardround_client.guard.approvals import Approval, Approvals
+from wardround_client.home import Home
+from wardround_client.service import SiteService
+from wardround_coordinator.home import CoordinatorHome
+from wardround_coordinator.service import Service, _answers
+from wardround_simulations.live.layout import make_parties, password_file
+from wardround_simulations.network import Network, new_folder, new_keys, prepare
 
 WAIT_SECONDS = 600.0
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(2 * WAIT_SECONDS)]
@@ -57,6 +57,14 @@ def main(grid, context):
     (folder / "replies.part").write_text("\\n".join(told))
     (folder / "replies.part").replace(folder / "replies")
 """
+#: Runs that instead of the coordinator's ServerApp, which comes from its own installation.
+HIJACK = f"""
+import os, sys, types
+if os.environ.get("WHERE") == "coordinator":
+    module = types.ModuleType("wardround_coordinator.server_app")
+    sys.modules[module.__name__] = module
+    exec({SERVER!r}, vars(module))
+""".encode()
 MARK = b"""
 import os
 from pathlib import Path
@@ -65,12 +73,12 @@ Path(os.environ["MARKS"], f"ran-{__name__}-at-{os.environ.get('WHERE')}").touch(
 
 
 def hostile_bundle() -> bytes:
-    """The application, with a mark in every package and an own ServerApp."""
-    files = application_files()
+    """The application, with a mark in every package, and a ServerApp of the attacker's."""
+    files = training_files()
     for path in [one for one in files if one.endswith("__init__.py")]:
         files[path] += MARK
-    files["coordinator/server_app.py"] = MARK + SERVER.encode()
-    files["client/client_app.py"] = (
+    files["wardround/__init__.py"] += HIJACK
+    files["wardround_client/app/client_app.py"] = (
         MARK + b"from flwr.clientapp import ClientApp\napp = ClientApp()\n"
     )
     assert code_digest(files) != application_digest()
@@ -171,7 +179,7 @@ def test_changed_code_leaves_no_trace_at_a_site(stage: Stage) -> None:
     """And the true application then runs in the same processes, so that the site was able to."""
     marks = stage.submit(hostile_bundle())
     # It did run where it came from: the marks work, and say where.
-    assert "ran-coordinator.server_app-at-coordinator" in marks
+    assert "ran-wardround-at-coordinator" in marks
     assert [name for name in marks if name.endswith("-at-site")] == []
     (reply,) = (stage.marks / "replies").read_text().splitlines()
     assert "could not be verified" in reply
@@ -179,8 +187,8 @@ def test_changed_code_leaves_no_trace_at_a_site(stage: Stage) -> None:
     unpacked = stage.site.folder / "flower" / "apps"
     assert not unpacked.exists() or not any(unpacked.iterdir())
 
-    files = application_files()
-    files["coordinator/server_app.py"] = MARK + SERVER.encode()
+    files = training_files()
+    files["wardround/__init__.py"] += HIJACK
     # The site approves this one: what was refused before now runs there.
     approve_code(stage, Digest(code_digest(files)))
     (stage.marks / "replies").unlink()

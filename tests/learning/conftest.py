@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from learning.datasets import DATA_DIR_VARIABLE
+from wardround.learning.datasets import DATA_DIR_VARIABLE
 
 
 def _heart_folder() -> Path | None:

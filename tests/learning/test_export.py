@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
 from safetensors.torch import load_model
 
-from learning.errors import ExportInvalid
-from learning.export import export_model, load_exported
-from learning.models import build_model, flatten, layout_of
-from protocol.errors import ShapeMismatch
-from protocol.layout import Layout
+from wardround.learning.errors import ExportInvalid
+from wardround.learning.export import export_model, load_exported
+from wardround.learning.models import build_model, flatten, layout_of
+from wardround.protocol.errors import ShapeMismatch
+from wardround.protocol.layout import Layout
 
 LAYOUT = Layout(("b", "a", "scalar"), ((3,), (2, 2), ()))
 WEIGHTS = np.arange(8, dtype=np.float32)
@@ -48,7 +48,8 @@ def test_export_model_in_another_process_gives_equal_bytes(tmp_path):
     program = (
         "import sys; sys.path.insert(0, '.')\n"
         "from pathlib import Path; import numpy as np\n"
-        "from learning.export import export_model; from protocol.layout import Layout\n"
+        "from wardround.learning.export import export_model\n"
+        "from wardround.protocol.layout import Layout\n"
         "export_model(np.ones(3, np.float32), Layout(('x',), ((3,),)), Path(sys.argv[1]),\n"
         "             {k: k for k in 'qwertyuiop'})\n"
     )

@@ -6,10 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, log_loss, roc_auc_score
 
-from learning.datasets import Table
-from learning.errors import ClassOutOfRange, EmptyTable, OutputNotFinite, WeightsNotFinite
-from learning.metrics import Metrics, evaluate, evaluate_sites, measure, pool, rank_auc
-from learning.models import build_model, flatten
+from wardround.learning.datasets import Table
+from wardround.learning.errors import ClassOutOfRange, EmptyTable, OutputNotFinite, WeightsNotFinite
+from wardround.learning.metrics import Metrics, evaluate, evaluate_sites, measure, pool, rank_auc
+from wardround.learning.models import build_model, flatten
 
 # Few distinct scores, so that ties are the rule.
 pairs = st.lists(st.tuples(st.integers(-3, 3), st.booleans()), min_size=1, max_size=60)

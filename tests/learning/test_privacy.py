@@ -17,12 +17,12 @@ from opacus.accountants import PRVAccountant
 from scipy import stats
 from torch import nn
 
-from learning.datasets import Table
-from learning.metrics import evaluate
-from learning.models import build_model, flatten
-from learning.models.flat import load_flat
-from learning.privacy import descent
-from learning.privacy.accountant import (
+from wardround.learning.datasets import Table
+from wardround.learning.metrics import evaluate
+from wardround.learning.models import build_model, flatten
+from wardround.learning.models.flat import load_flat
+from wardround.learning.privacy import descent
+from wardround.learning.privacy.accountant import (
     ORDERS,
     Mechanism,
     PrivacyAccount,
@@ -31,7 +31,7 @@ from learning.privacy.accountant import (
     parse_account,
     renyi_divergence,
 )
-from learning.privacy.errors import (
+from wardround.learning.privacy.errors import (
     DeltaTooLarge,
     LossWithheld,
     NotPerRecord,
@@ -39,11 +39,11 @@ from learning.privacy.errors import (
     RowsMixed,
     SecretInvalid,
 )
-from learning.privacy.noise import NoiseSecret, SecretStream
-from learning.privacy.terms import PrivateTerms
-from learning.training import train_locally
-from protocol.errors import ProtocolError
-from protocol.study import PrivacySpec, TrainingSpec, load_study
+from wardround.learning.privacy.noise import NoiseSecret, SecretStream
+from wardround.learning.privacy.terms import PrivateTerms
+from wardround.learning.training import train_locally
+from wardround.protocol.errors import ProtocolError
+from wardround.protocol.study import PrivacySpec, TrainingSpec, load_study
 
 
 def account(noise=1.1, rate=0.01, steps=100):
@@ -654,12 +654,12 @@ def test_training_when_private_still_learns(optimizer):
 
 PROGRAM = """
 import json, sys, numpy as np
-from learning.datasets import Table
-from learning.models import build_model, flatten
-from learning.privacy.noise import NoiseSecret
-from learning.privacy.terms import PrivateTerms
-from learning.training import train_locally
-from protocol.study import PrivacySpec, TrainingSpec
+from wardround.learning.datasets import Table
+from wardround.learning.models import build_model, flatten
+from wardround.learning.privacy.noise import NoiseSecret
+from wardround.learning.privacy.terms import PrivateTerms
+from wardround.learning.training import train_locally
+from wardround.protocol.study import PrivacySpec, TrainingSpec
 random = np.random.default_rng(0)
 rows = Table(random.standard_normal((20, 3)).astype(np.float32), random.integers(0, 2, 20))
 model = build_model("logistic", {"features": 3}, seed=0)

@@ -9,19 +9,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from learning.datasets import Table, load_dataset
-from learning.errors import (
+from wardround.learning.datasets import Table, load_dataset
+from wardround.learning.errors import (
     ClassOutOfRange,
     EmptyTable,
     ModelUnsuitable,
     TrainingDiverged,
     WeightsNotFinite,
 )
-from learning.metrics import evaluate
-from learning.models import build_model, flatten
-from learning.training import train_locally
-from protocol.errors import ShapeMismatch
-from protocol.study import TrainingSpec
+from wardround.learning.metrics import evaluate
+from wardround.learning.models import build_model, flatten
+from wardround.learning.training import train_locally
+from wardround.protocol.errors import ShapeMismatch
+from wardround.protocol.study import TrainingSpec
 
 
 def spec(**changes):
@@ -134,10 +134,10 @@ def test_train_when_momentum_or_adam_starts_the_optimiser_anew():
 def test_train_when_in_another_process_gives_equal_bits():
     program = (
         "import sys, hashlib; sys.path.insert(0, '.')\n"
-        "from learning.datasets import load_dataset\n"
-        "from learning.models import build_model, flatten\n"
-        "from learning.training import train_locally\n"
-        "from protocol.study import TrainingSpec\n"
+        "from wardround.learning.datasets import load_dataset\n"
+        "from wardround.learning.models import build_model, flatten\n"
+        "from wardround.learning.training import train_locally\n"
+        "from wardround.protocol.study import TrainingSpec\n"
         "asked = {'rows': 200, 'features': [1, 8, 8], 'classes': 4}\n"
         "site = load_dataset('generated', asked).sites[0]\n"
         "model = build_model('cnn', {'side': 8, 'classes': 4}, 3)\n"

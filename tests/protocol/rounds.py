@@ -10,20 +10,20 @@ import numpy as np
 from eth_keys import keys
 from eth_utils import keccak
 
-from ledger.errors import ObjectMissing
-from protocol.canonical import canonical_bytes, sha256_digest
-from protocol.cid import cid_of
-from protocol.contribution import Domain, Entry, pack_entries, sort_entries
-from protocol.fixed_point import Int32Vector, vector_bytes, vector_from_bytes
-from protocol.identifiers import Digest, Root, SiteAddress, hex_of
-from protocol.manifest import Dropped
-from protocol.merkle import vector_root
-from protocol.record import Closing, Record, Recording, StudyParams
-from protocol.replay import ClosedRound, Member, StudyFacts, replay_round
-from protocol.report import Report
-from protocol.rules import aggregate
-from protocol.settlement import RoundFrame, Settlement, Vector, settle
-from protocol.study import StudySpec
+from wardround.chain.errors import ObjectMissing
+from wardround.protocol.canonical import canonical_bytes, sha256_digest
+from wardround.protocol.cid import cid_of
+from wardround.protocol.contribution import Domain, Entry, pack_entries, sort_entries
+from wardround.protocol.fixed_point import Int32Vector, vector_bytes, vector_from_bytes
+from wardround.protocol.identifiers import Digest, Root, SiteAddress, hex_of
+from wardround.protocol.manifest import Dropped
+from wardround.protocol.merkle import vector_root
+from wardround.protocol.record import Closing, Record, Recording, StudyParams
+from wardround.protocol.replay import ClosedRound, Member, StudyFacts, replay_round
+from wardround.protocol.report import Report
+from wardround.protocol.rules import aggregate
+from wardround.protocol.settlement import RoundFrame, Settlement, Vector, settle
+from wardround.protocol.study import StudySpec
 
 PARAMETERS = 300  # two chunks of a vector's tree
 CODE = Digest(b"\x11" * 32)

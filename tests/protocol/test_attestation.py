@@ -4,10 +4,10 @@ import pytest
 from eth_account import Account
 from eth_account.messages import encode_typed_data
 
-from protocol.attestation import Attestation
-from protocol.contribution import Domain
-from protocol.errors import SignatureInvalid
-from protocol.identifiers import StudyId
+from wardround.protocol.attestation import Attestation
+from wardround.protocol.contribution import Domain
+from wardround.protocol.errors import SignatureInvalid
+from wardround.protocol.identifiers import StudyId
 
 DOMAIN = Domain(31337, "0x" + "Ab" * 20)
 STATEMENT = Attestation(StudyId(b"\x01" * 32), 7, b"\x02" * 32)

@@ -10,14 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocol.canonical import (
+from wardround.protocol.canonical import (
     NESTING_MAX,
     canonical_bytes,
     canonical_digest,
     parse_canonical,
     sha256_digest,
 )
-from protocol.errors import NotCanonical
+from wardround.protocol.errors import NotCanonical
 
 json_values: st.SearchStrategy[Any] = st.recursive(
     st.none()

@@ -8,8 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocol.cid import CHUNK_BYTES, cid_from_sha256, cid_of, cid_of_chunks, sha256_of_cid
-from protocol.errors import Malformed
+from wardround.protocol.cid import (
+    CHUNK_BYTES,
+    cid_from_sha256,
+    cid_of,
+    cid_of_chunks,
+    sha256_of_cid,
+)
+from wardround.protocol.errors import Malformed
 
 VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "cids.json").read_text())["vectors"]
 

@@ -6,7 +6,7 @@ from hashlib import sha256
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocol.code import code_digest
+from wardround.protocol.code import code_digest
 
 files = st.dictionaries(
     st.text(st.characters(codec="ascii", exclude_categories=["Cc"]), min_size=1), st.binary(),

@@ -10,7 +10,7 @@ from eth_utils import keccak
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocol.contribution import (
+from wardround.protocol.contribution import (
     ENTRY_BYTES,
     WEIGHT_LIMIT,
     Contribution,
@@ -22,8 +22,8 @@ from protocol.contribution import (
     total_weight,
     unpack_entries,
 )
-from protocol.errors import Malformed, SignatureInvalid, WeightInvalid
-from protocol.merkle import entries_root
+from wardround.protocol.errors import Malformed, SignatureInvalid, WeightInvalid
+from wardround.protocol.merkle import entries_root
 
 word = st.binary(min_size=32, max_size=32)
 addresses = st.binary(min_size=20, max_size=20).map(lambda b: Account.from_key(keccak(b)).address)

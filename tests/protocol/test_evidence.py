@@ -7,12 +7,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocol.contribution import ENTRY_BYTES, Entry
-from protocol.errors import Malformed
-from protocol.evidence import CALLDATA_LIMIT, CHUNK_COORDINATES, CoordinateEvidence, value_at
-from protocol.fixed_point import INT32_MAX, INT32_MIN, Int32Vector, add_exact
-from protocol.identifiers import Digest, Root, site_address
-from protocol.inspection import (
+from wardround.protocol.contribution import ENTRY_BYTES, Entry
+from wardround.protocol.errors import Malformed
+from wardround.protocol.evidence import (
+    CALLDATA_LIMIT,
+    CHUNK_COORDINATES,
+    CoordinateEvidence,
+    value_at,
+)
+from wardround.protocol.fixed_point import INT32_MAX, INT32_MIN, Int32Vector, add_exact
+from wardround.protocol.identifiers import Digest, Root, site_address
+from wardround.protocol.inspection import (
     by_site,
     chunk_leaf,
     coordinate_evidence,
@@ -24,9 +29,9 @@ from protocol.inspection import (
     unsorted_pair,
     wrong_totals,
 )
-from protocol.merkle import entries_root, leaf_hash, vector_root, verify_inclusion
-from protocol.record import Record, RuleId
-from protocol.rules import Rule, aggregate
+from wardround.protocol.merkle import entries_root, leaf_hash, vector_root, verify_inclusion
+from wardround.protocol.record import Record, RuleId
+from wardround.protocol.rules import Rule, aggregate
 
 RULES = [Rule(RuleId.MEAN), Rule(RuleId.MEDIAN), Rule(RuleId.TRIMMED_MEAN, 1)]
 

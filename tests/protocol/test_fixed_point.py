@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from protocol.errors import OutOfRange, ShapeMismatch
-from protocol.fixed_point import (
+from wardround.protocol.errors import OutOfRange, ShapeMismatch
+from wardround.protocol.fixed_point import (
     add_exact,
     dequantize,
     largest_magnitude,

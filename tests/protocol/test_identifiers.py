@@ -5,8 +5,8 @@ from eth_account import Account
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocol.errors import Malformed
-from protocol.identifiers import bytes32, hex_of, site_address
+from wardround.protocol.errors import Malformed
+from wardround.protocol.identifiers import bytes32, hex_of, site_address
 
 
 @given(st.binary(min_size=20, max_size=20))

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocol.errors import Malformed
-from protocol.layout import Layout
+from wardround.protocol.errors import Malformed
+from wardround.protocol.layout import Layout
 
 shapes = st.lists(st.integers(1, 50), max_size=4).map(tuple)
 layouts = st.lists(st.tuples(st.text(), shapes), min_size=1, max_size=6).map(

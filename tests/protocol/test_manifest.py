@@ -8,11 +8,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from protocol.canonical import canonical_bytes, sha256_digest
-from protocol.cid import cid_from_sha256, cid_of
-from protocol.errors import Malformed, ProtocolError
-from protocol.manifest import MANIFEST_MAX_BYTES, Dropped, Manifest, ManifestEntry, parse_manifest
 from tests.protocol.rounds import Memory
+from wardround.protocol.canonical import canonical_bytes, sha256_digest
+from wardround.protocol.cid import cid_from_sha256, cid_of
+from wardround.protocol.errors import Malformed, ProtocolError
+from wardround.protocol.manifest import (
+    MANIFEST_MAX_BYTES,
+    Dropped,
+    Manifest,
+    ManifestEntry,
+    parse_manifest,
+)
 
 
 @cache

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocol.errors import Malformed, ProofInvalid
-from protocol.merkle import (
+from wardround.protocol.errors import Malformed, ProofInvalid
+from wardround.protocol.merkle import (
     CHUNK_BYTES,
     entries_root,
     inclusion_proof,

@@ -6,13 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocol.contribution import Entry
-from protocol.errors import Malformed
-from protocol.messages import Assignment, Delivery, Introduction
-from protocol.record import genesis_closing
-from protocol.report import REPORT_MAX_BYTES
 from tests.protocol.rounds import Memory
 from tests.protocol.test_record import addresses, all_params, closings
+from wardround.protocol.contribution import Entry
+from wardround.protocol.errors import Malformed
+from wardround.protocol.messages import Assignment, Delivery, Introduction
+from wardround.protocol.record import genesis_closing
+from wardround.protocol.report import REPORT_MAX_BYTES
 
 words = st.binary(min_size=32, max_size=32)
 entries = st.builds(

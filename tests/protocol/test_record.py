@@ -9,9 +9,9 @@ from eth_utils import keccak, to_checksum_address
 from hypothesis import given
 from hypothesis import strategies as st
 
-from contracts import load_artifact
-from protocol.errors import Malformed
-from protocol.record import (
+from wardround.chain.artifacts import load_artifact
+from wardround.protocol.errors import Malformed
+from wardround.protocol.record import (
     ZERO_ADDRESS,
     Closing,
     Record,

@@ -5,22 +5,28 @@ import sys
 
 import pytest
 
-import protocol
+from wardround.protocol import RECURSION_MAX
 
 #: What brings eth-account or py-evm, each in a process of its own; the last before any of ours.
-_FIRST = ("client.home", "client.keystore", "ledger.evm", "transport.enrolment", "eth_account")
+_FIRST = (
+    "wardround_client.home",
+    "wardround_client.keystore",
+    "wardround.devchain.evm",
+    "wardround.transport.enrolment",
+    "eth_account",
+)
 
 _SCRIPT = f"""
 import importlib, json, sys
 importlib.import_module(sys.argv[1])
 if sys.argv[1] == "eth_account":
-    import protocol
+    import wardround.protocol
 for opening in ("[", '{{"a":'):
     try:
         json.loads(opening * 1_000_000)
     except RecursionError:
         print("refused")
-assert sys.getrecursionlimit() <= {protocol.RECURSION_MAX}
+assert sys.getrecursionlimit() <= {RECURSION_MAX}
 """
 
 

@@ -13,18 +13,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ledger.errors import ObjectMissing
-from protocol.canonical import canonical_bytes, sha256_digest
-from protocol.contribution import contributions_root
-from protocol.errors import ReplayFailed, WardroundError
-from protocol.fixed_point import vector_bytes
-from protocol.identifiers import Digest, hex_of
-from protocol.manifest import Dropped, Earned, Manifest, RewardsRef, Score
-from protocol.replay import ClosedRound, Member, fetch_specification
-from protocol.rewards import reward_tree
-from protocol.rules import aggregate
-from protocol.settlement import Settlement, Vector, settle
 from tests.protocol.rounds import PARAMETERS, Memory, in_order, random_update, study_spec
+from wardround.chain.errors import ObjectMissing
+from wardround.protocol.canonical import canonical_bytes, sha256_digest
+from wardround.protocol.contribution import contributions_root
+from wardround.protocol.errors import ReplayFailed, WardroundError
+from wardround.protocol.fixed_point import vector_bytes
+from wardround.protocol.identifiers import Digest, hex_of
+from wardround.protocol.manifest import Dropped, Earned, Manifest, RewardsRef, Score
+from wardround.protocol.replay import ClosedRound, Member, fetch_specification
+from wardround.protocol.rewards import reward_tree
+from wardround.protocol.rules import aggregate
+from wardround.protocol.settlement import Settlement, Vector, settle
 
 STRANGER = "0x" + "5a" * 20
 

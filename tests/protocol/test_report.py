@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocol.canonical import canonical_bytes
-from protocol.errors import Malformed, NotCanonical, ProtocolError
-from protocol.report import METRIC_NAMES, REPORT_MAX_BYTES, Report, parse_report
+from wardround.protocol.canonical import canonical_bytes
+from wardround.protocol.errors import Malformed, NotCanonical, ProtocolError
+from wardround.protocol.report import METRIC_NAMES, REPORT_MAX_BYTES, Report, parse_report
 
 hex32 = st.binary(min_size=32, max_size=32).map(lambda data: "0x" + data.hex())
 finite = st.floats(allow_nan=False, allow_infinity=False)

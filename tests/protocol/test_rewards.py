@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocol.errors import EmptyRound, Malformed
-from protocol.identifiers import site_address
-from protocol.rewards import accumulate, reward_tree, split_floor, verify_claim
+from wardround.protocol.errors import EmptyRound, Malformed
+from wardround.protocol.identifiers import site_address
+from wardround.protocol.rewards import accumulate, reward_tree, split_floor, verify_claim
 
 VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "rewards.json").read_text())
 

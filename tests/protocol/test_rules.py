@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocol.errors import EmptyRound, Malformed, ShapeMismatch, WeightInvalid
-from protocol.record import RuleId
-from protocol.rules import (
+from tests.vectors import make
+from wardround.protocol.errors import EmptyRound, Malformed, ShapeMismatch, WeightInvalid
+from wardround.protocol.record import RuleId
+from wardround.protocol.rules import (
     Rule,
     RunningMean,
     aggregate,
@@ -18,7 +19,6 @@ from protocol.rules import (
     median_floor,
     trimmed_mean_floor,
 )
-from tests.vectors import make
 
 CASES = json.loads((Path(__file__).parents[1] / "vectors" / "rules.json").read_text())["vectors"]
 

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from protocol.errors import ShapeMismatch
-from protocol.scoring import ALIGNMENT_ONE, alignment_scores, exact_dot
+from wardround.protocol.errors import ShapeMismatch
+from wardround.protocol.scoring import ALIGNMENT_ONE, alignment_scores, exact_dot
 
 vectors = arrays(np.int32, 40, elements=st.integers(-(2**31), 2**31 - 1))
 small = arrays(np.int32, 40, elements=st.integers(-1000, 1000))

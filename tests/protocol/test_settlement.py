@@ -5,17 +5,17 @@ import pytest
 from eth_abi import encode
 from eth_utils import keccak
 
-from protocol.canonical import sha256_digest
-from protocol.contribution import contributions_root
-from protocol.errors import OutOfRange, WeightInvalid
-from protocol.fixed_point import vector_bytes, vector_from_bytes
-from protocol.identifiers import hex_of
-from protocol.manifest import Dropped, parse_manifest
-from protocol.merkle import vector_root
-from protocol.rewards import reward_tree, verify_claim
-from protocol.scoring import ALIGNMENT_ONE
-from protocol.settlement import Vector
 from tests.protocol.rounds import PARAMETERS, Memory, random_update, study_spec
+from wardround.protocol.canonical import sha256_digest
+from wardround.protocol.contribution import contributions_root
+from wardround.protocol.errors import OutOfRange, WeightInvalid
+from wardround.protocol.fixed_point import vector_bytes, vector_from_bytes
+from wardround.protocol.identifiers import hex_of
+from wardround.protocol.manifest import Dropped, parse_manifest
+from wardround.protocol.merkle import vector_root
+from wardround.protocol.rewards import reward_tree, verify_claim
+from wardround.protocol.scoring import ALIGNMENT_ONE
+from wardround.protocol.settlement import Vector
 
 
 def test_settlement_when_computed_by_hand() -> None:

@@ -9,12 +9,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from protocol.canonical import canonical_bytes, canonical_digest
-from protocol.errors import ProtocolError, SpecificationError
-from protocol.record import Recording, RuleId, ScoringId
-from protocol.rules import Rule
-from protocol.scoring import Scoring
-from protocol.study import StudySpec, load_study, parse_specification, parse_toml, validate_table
+from wardround.protocol.canonical import canonical_bytes, canonical_digest
+from wardround.protocol.errors import ProtocolError, SpecificationError
+from wardround.protocol.record import Recording, RuleId, ScoringId
+from wardround.protocol.rules import Rule
+from wardround.protocol.scoring import Scoring
+from wardround.protocol.study import (
+    StudySpec,
+    load_study,
+    parse_specification,
+    parse_toml,
+    validate_table,
+)
 
 MINIMAL = """
 [study]
@@ -330,7 +336,7 @@ def test_specification_when_a_byte_is_altered_is_another_or_none(data: st.DataOb
 
 
 def test_line_when_the_key_is_in_a_row_of_tables_is_that_rows() -> None:
-    from simulations.scenario import Scenario
+    from wardround_simulations.scenario import Scenario
 
     text = MINIMAL + '\n[data]\nname = "generated"\n\n[[behaviour]]\nsite = "a"\nabsent = [1]\n'
     text += '\n[[behaviour]]\nsite = "b"\natack = "nan"\n'
@@ -341,7 +347,9 @@ def test_line_when_the_key_is_in_a_row_of_tables_is_that_rows() -> None:
 
 
 def test_documents_when_in_the_scenarios_folder_are_studies() -> None:
-    folder = Path(__file__).resolve().parents[2] / "simulations" / "scenarios"
+    folder = (
+        Path(__file__).resolve().parents[2] / "simulations" / "wardround_simulations" / "scenarios"
+    )
     for path in folder.glob("*.toml"):
         tables = {
             name: value

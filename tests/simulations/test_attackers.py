@@ -8,18 +8,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from client.client_app import close_sites
-from coordinator.server_app import make_server_app
-from ledger.audit import AuditedRound, StudyAudit
-from ledger.store import FolderStore
-from protocol.fixed_point import vector_from_bytes
-from protocol.identifiers import SiteAddress
-from simulations.attackers import ATTACKS
-from simulations.client_app import app
-from simulations.engines import run_in_process
-from simulations.network import Network
-from simulations.scenario import Attack
 from tests.integration.networks import prepared, small_scenario
+from wardround.audit.audit import AuditedRound, StudyAudit
+from wardround.protocol.fixed_point import vector_from_bytes
+from wardround.protocol.identifiers import SiteAddress
+from wardround.store import FolderStore
+from wardround_client.app.client_app import close_sites
+from wardround_coordinator.server_app import make_server_app
+from wardround_simulations.attackers import ATTACKS
+from wardround_simulations.client_app import app
+from wardround_simulations.engines import run_in_process
+from wardround_simulations.network import Network
+from wardround_simulations.scenario import Attack
 
 BAD = "site-1"
 ROUNDS = 2

@@ -15,20 +15,22 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from ledger.anvil import Anvil
-from ledger.embedded import EmbeddedChain
-from ledger.errors import AnvilMissing
-from ledger.evm import Genesis
-from ledger.key_file import write_new_key
-from ledger.study_token import StudyToken
-from ledger.ward_round import WardRound
-from protocol.identifiers import hex_of
-from protocol.record import Recording, RuleId
-from simulations import cheats
-from simulations.cheating import CHEATS, ROUNDS, Cheat, Outcome, Trials
-from simulations.cheats import Cheater
-from simulations.court_commands import outcomes_table
-from simulations.stage import (
+from tests.chain.staged import theatre
+from wardround import app
+from wardround.chain.errors import AnvilMissing
+from wardround.chain.study_token import StudyToken
+from wardround.chain.ward_round import WardRound
+from wardround.devchain.anvil import Anvil
+from wardround.devchain.embedded import EmbeddedChain
+from wardround.devchain.evm import Genesis
+from wardround.host.key_file import write_new_key
+from wardround.protocol.identifiers import hex_of
+from wardround.protocol.record import Recording, RuleId
+from wardround_simulations import cheats
+from wardround_simulations.cheating import CHEATS, ROUNDS, Cheat, Outcome, Trials
+from wardround_simulations.cheats import Cheater
+from wardround_simulations.court_commands import outcomes_table
+from wardround_simulations.stage import (
     BOND,
     CHALLENGE_SECONDS,
     REWARD,
@@ -36,8 +38,6 @@ from simulations.stage import (
     Stage,
     specification,
 )
-from tests.ledger.staged import theatre
-from wardround import app
 
 RECORDINGS = [pytest.param(one, id=one.name.lower()) for one in Recording]
 TRIED = [

@@ -12,8 +12,8 @@ from flwr.serverapp import ServerApp
 from flwr.serverapp.strategy import FedAvg
 from flwr.supercore.task_identity import TaskIdentity
 
-from simulations import engines
-from simulations.engines import (
+from wardround_simulations import engines
+from wardround_simulations.engines import (
     FlowerMissing,
     FlowerRunFailed,
     flwr_run,

@@ -13,26 +13,26 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from client.home import Home
-from client.supernode import coordinators_of
-from coordinator.home import CoordinatorHome
-from coordinator.settings import load_coordinator_settings
-from ledger.errors import AnvilMissing
-from protocol.errors import ScenarioError
-from simulations.live.chain import genesis_text, read_genesis
-from simulations.live.commands import app
-from simulations.live.layout import check_live, make_parties
-from simulations.live.record import (
+from tests.integration.networks import prepared, small_scenario
+from wardround.chain.errors import AnvilMissing
+from wardround.protocol.errors import ScenarioError
+from wardround.transport.processes import ProcessMark, mark_of, running
+from wardround_client.home import Home
+from wardround_client.supernode import coordinators_of
+from wardround_coordinator.home import CoordinatorHome
+from wardround_coordinator.settings import load_coordinator_settings
+from wardround_simulations.live.chain import genesis_text, read_genesis
+from wardround_simulations.live.commands import app
+from wardround_simulations.live.layout import check_live, make_parties
+from wardround_simulations.live.record import (
     PROCESSES_FILE,
     SUPERVISOR,
     forget_processes,
     read_processes,
     write_processes,
 )
-from simulations.live.run import with_changes
-from simulations.scenario import load_scenario
-from tests.integration.networks import prepared, small_scenario
-from transport.processes import ProcessMark, mark_of, running
+from wardround_simulations.live.run import with_changes
+from wardround_simulations.scenario import load_scenario
 
 OTHER = ProcessMark(os.getpid(), "Thu Jan  1 00:00:00 1970")
 

@@ -7,22 +7,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from client.settings import load_site_settings
-from coordinator.settings import load_coordinator_settings
-from learning.datasets import load_dataset, load_table
-from ledger.finished import read_network
-from ledger.key_file import read_key
-from ledger.store import FolderStore
-from ledger.study_token import StudyToken
-from protocol.canonical import canonical_bytes
-from protocol.cid import cid_from_sha256
-from protocol.errors import ScenarioError
-from protocol.identifiers import SiteAddress, hex_of
-from protocol.layout import Layout
-from simulations.attackers import BEHAVIOUR_FILE
-from simulations.network import WEIGHT_CAP, Folders, new_folder
-from simulations.scenario import Behaviour
 from tests.integration.networks import prepared, small_scenario
+from wardround.audit.finished import read_network
+from wardround.chain.study_token import StudyToken
+from wardround.host.key_file import read_key
+from wardround.learning.datasets import load_dataset, load_table
+from wardround.protocol.canonical import canonical_bytes
+from wardround.protocol.cid import cid_from_sha256
+from wardround.protocol.errors import ScenarioError
+from wardround.protocol.identifiers import SiteAddress, hex_of
+from wardround.protocol.layout import Layout
+from wardround.store import FolderStore
+from wardround_client.settings import load_site_settings
+from wardround_coordinator.settings import load_coordinator_settings
+from wardround_simulations.attackers import BEHAVIOUR_FILE
+from wardround_simulations.network import WEIGHT_CAP, Folders, new_folder
+from wardround_simulations.scenario import Behaviour
 
 
 @pytest.mark.parametrize("what", ["a file in it", "a folder in it", "a file itself"])

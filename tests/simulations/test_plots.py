@@ -7,7 +7,7 @@ import matplotlib.image
 import matplotlib.pyplot as plt
 import pytest
 
-from simulations.plots import draw
+from wardround_simulations.plots import draw
 
 
 def rounds(count: int, sites: int) -> list[dict[str, Any]]:

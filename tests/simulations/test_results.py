@@ -8,16 +8,16 @@ import pytest
 from safetensors import safe_open
 from safetensors.numpy import load_file
 
-from learning.datasets import load_table
-from ledger.finished import open_run, read_network
-from ledger.store import FolderStore
-from protocol.cid import cid_from_sha256
-from protocol.fixed_point import dequantize, vector_from_bytes
-from protocol.identifiers import hex_of
-from protocol.manifest import parse_manifest
-from protocol.merkle import vector_root
-from simulations.results import EVENTS_FILE, MODEL_FILE, SUMMARY_FILE, read_rounds
 from tests.integration.networks import small_scenario
+from wardround.audit.finished import open_run, read_network
+from wardround.learning.datasets import load_table
+from wardround.protocol.cid import cid_from_sha256
+from wardround.protocol.fixed_point import dequantize, vector_from_bytes
+from wardround.protocol.identifiers import hex_of
+from wardround.protocol.manifest import parse_manifest
+from wardround.protocol.merkle import vector_root
+from wardround.store import FolderStore
+from wardround_simulations.results import EVENTS_FILE, MODEL_FILE, SUMMARY_FILE, read_rounds
 
 
 @pytest.fixture(scope="module")

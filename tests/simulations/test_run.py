@@ -10,17 +10,17 @@ from typing import Any
 
 import pytest
 
-from client import client_app
-from learning.errors import DatasetUnknown, RowsUnsuitable
-from ledger.audit import StudyAudit
-from ledger.errors import ChainUnknown, ChainUnreachable
-from ledger.finished import open_run, read_network
-from ledger.journal import read_journal
-from protocol.errors import Malformed, RoundFailed, ScenarioError, WardroundError
-from simulations import run as module
-from simulations.run import ChainChoice, Watcher, simulate
-from simulations.scenario import Scenario
 from tests.integration.networks import run, small_scenario
+from wardround.audit.audit import StudyAudit
+from wardround.audit.finished import open_run, read_network
+from wardround.chain.errors import ChainUnknown, ChainUnreachable
+from wardround.devchain.journal import read_journal
+from wardround.learning.errors import DatasetUnknown, RowsUnsuitable
+from wardround.protocol.errors import Malformed, RoundFailed, ScenarioError, WardroundError
+from wardround_client.app import client_app
+from wardround_simulations import run as module
+from wardround_simulations.run import ChainChoice, Watcher, simulate
+from wardround_simulations.scenario import Scenario
 
 
 def test_folder_when_a_run_is_finished_has_everything(finished: Path) -> None:

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from learning.datasets import load_dataset
-from protocol.errors import ScenarioError, SpecificationError
-from simulations.scenario import Scenario, builtin_scenarios, load_scenario
 from tests.integration.networks import small_scenario, toml_of
+from wardround.learning.datasets import load_dataset
+from wardround.protocol.errors import ScenarioError, SpecificationError
+from wardround_simulations.scenario import Scenario, builtin_scenarios, load_scenario
 
 
 def written(tmp_path: Path, text: str) -> str:

@@ -5,7 +5,7 @@ from typing import Any
 
 from rich.console import Console
 
-from simulations.screen import RunProgress, rewards_table, rounds_table
+from wardround_simulations.screen import RunProgress, rewards_table, rounds_table
 
 
 def rounds(count: int, sites: int = 2) -> list[dict[str, Any]]:

@@ -17,19 +17,19 @@ from click.testing import Result
 from eth_account import Account
 from typer.testing import CliRunner
 
-from ledger.anvil import Anvil
-from ledger.errors import AnvilMissing, AuditIncomplete, ContractReverted, NotGranted
-from ledger.evm import Genesis
-from ledger.key_file import write_private
-from ledger.store import FolderStore
-from ledger.store.study_store import open_study_store
-from ledger.study_token import StudyToken
-from ledger.ward_round import WardRound
-from protocol.errors import Malformed
-from protocol.identifiers import hex_of
-from protocol.record import Recording, RuleId
-from simulations.stage import BOND, REWARD, Parties, Stage, specification
 from wardround import app
+from wardround.chain.errors import AnvilMissing, AuditIncomplete, ContractReverted, NotGranted
+from wardround.chain.study_token import StudyToken
+from wardround.chain.ward_round import WardRound
+from wardround.devchain.anvil import Anvil
+from wardround.devchain.evm import Genesis
+from wardround.host.key_file import write_private
+from wardround.protocol.errors import Malformed
+from wardround.protocol.identifiers import hex_of
+from wardround.protocol.record import Recording, RuleId
+from wardround.store import FolderStore
+from wardround.store.study_store import open_study_store
+from wardround_simulations.stage import BOND, REWARD, Parties, Stage, specification
 
 ETHER = 10**18
 

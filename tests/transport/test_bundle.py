@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import io
-import re
 import stat
-import tomllib
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -18,14 +16,14 @@ from flwr.cli.install import install_from_fab
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ledger.application import PACKAGES, application_digest, application_files
-from protocol.code import code_digest
-from transport.bundle import read_bundle, write_bundle
-from transport.errors import BundleRefused
+from wardround.protocol.code import code_digest
+from wardround.transport.bundle import read_bundle, write_app, write_bundle
+from wardround.transport.code import MARKERS, PACKAGES, application_digest, training_files
+from wardround.transport.errors import BundleRefused
 
-ROOT = Path(__file__).resolve().parents[2]
 FILES = {f"{package}/__init__.py": f"# {package}\n".encode() for package in PACKAGES}
-FILES["client/client_app.py"] = b"app = None\n"
+FILES |= dict.fromkeys(MARKERS, b"")
+FILES["wardround_client/app/client_app.py"] = b"app = None\n"
 
 
 def packed(
@@ -63,9 +61,9 @@ def test_bundle_gives_back_the_files() -> None:
 
 
 def test_bundle_of_the_installed_application_has_its_digest() -> None:
-    bundle = write_bundle(application_files())
+    bundle = write_bundle(training_files())
     assert code_digest(read_bundle(bundle)) == application_digest()
-    assert bundle == write_bundle(dict(reversed(application_files().items())))
+    assert bundle == write_bundle(dict(reversed(training_files().items())))
 
 
 def test_flower_unpacks_what_was_written(tmp_path: Path) -> None:
@@ -77,9 +75,10 @@ def test_flower_unpacks_what_was_written(tmp_path: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:GitWildMatchPattern:DeprecationWarning")  # Flower's own
-def test_bundle_that_flower_builds_of_this_folder_is_accepted() -> None:
-    """`flwr run .` packs by `fab-include` in pyproject.toml, and nothing more may be in it."""
-    assert code_digest(read_bundle(build_fab_from_disk(ROOT))) == application_digest()
+def test_bundle_that_flower_builds_of_the_written_folder_is_accepted(tmp_path: Path) -> None:
+    """`simulate --engine flwr` writes the folder that `flwr run` packs."""
+    write_app(tmp_path, training_files())
+    assert code_digest(read_bundle(build_fab_from_disk(tmp_path))) == application_digest()
 
 
 SHADOWS = [
@@ -88,35 +87,38 @@ SHADOWS = [
     "numpy.py",
     "numpy/__init__.py",
     "torch/__init__.py",
-    "simulations/__init__.py",
-    "contracts/__init__.py",
-    "transport/__init__.py",
+    "wardround_simulations/__init__.py",
+    "wardround/chain/artifacts/__init__.py",
+    "wardround/transport/__init__.py",
     "conftest.py",
-    "client/data.json",
-    "client/native.so",
-    "client/client_app.pyc",
-    "client/__pycache__/client_app.cpython-311.pyc",
-    "learning/x.pth",
+    "wardround_client/app/data.json",
+    "wardround_client/app/native.so",
+    "wardround_client/app/client_app.pyc",
+    "wardround_client/app/__pycache__/client_app.cpython-311.pyc",
+    "wardround/learning/x.pth",
     "README.md",
     "extra.toml",
     ".info/OTHER",
-    "client/.hidden.py",
-    "client//site.py",
-    "client/./site.py",
-    "client/../numpy.py",
+    "wardround_client/app/.hidden.py",
+    "wardround_client/app//site.py",
+    "wardround_client/app/./site.py",
+    "wardround_client/app/../numpy.py",
     "../numpy.py",
     "/tmp/numpy.py",
-    "client\\..\\numpy.py",
+    "wardround_client/app\\..\\numpy.py",
     "C:/numpy.py",
-    "client/site.py/",
-    "client/",
-    "Client/site.py",
-    "client/Site.py",
-    "client/sité.py",
-    "client/site.py\n",
-    " client/site.py",
-    "protocol.py",
-    "protocolx/rules.py",
+    "wardround_client/app/site.py/",
+    "wardround_client/app/",
+    "wardround_client/App/site.py",
+    "wardround_client/app/Site.py",
+    "wardround_client/app/sité.py",
+    "wardround_client/app/site.py\n",
+    " wardround_client/app/site.py",
+    "wardround/rules.py",
+    "wardround/protocolx/rules.py",
+    "wardround_client/home.py",
+    "wardround_client/guard/guard.py",
+    "wardround_coordinator/server_app.py",
 ]
 
 
@@ -127,14 +129,21 @@ def test_bundle_with_another_file_is_refused(name: str) -> None:
 
 
 def test_name_cut_off_by_a_zero_byte_is_refused() -> None:
-    data = packed({"client/aaaaa.py": b""}).replace(b"client/aaaaa.py", b"client/b.py\0.so")
+    data = packed({"wardround_client/app/aaaaa.py": b""}).replace(
+        b"wardround_client/app/aaaaa.py", b"wardround_client/app/b.py\0.so"
+    )
     with pytest.raises(BundleRefused):
         read_bundle(data)
 
 
 def test_file_that_is_there_twice_is_refused() -> None:
     with pytest.warns(UserWarning, match="Duplicate"):
-        data = packed([("client/site.py", b"a"), ("client/site.py", b"b")])
+        data = packed(
+            [
+                ("wardround_client/app/site.py", b"a"),
+                ("wardround_client/app/site.py", b"b"),
+            ]
+        )
     with pytest.raises(BundleRefused, match="twice"):
         read_bundle(data)
 
@@ -142,11 +151,11 @@ def test_file_that_is_there_twice_is_refused() -> None:
 @pytest.mark.parametrize("kind", [stat.S_IFLNK, stat.S_IFDIR, stat.S_IFIFO, stat.S_IFCHR])
 def test_anything_but_a_plain_file_is_refused(kind: int) -> None:
     def change(info: zipfile.ZipInfo) -> None:
-        if info.filename == "client/site.py":
+        if info.filename == "wardround_client/app/site.py":
             info.external_attr = (kind | 0o777) << 16
 
     with pytest.raises(BundleRefused, match="plain file"):
-        read_bundle(packed({"client/site.py": b"/etc/passwd"}, change))
+        read_bundle(packed({"wardround_client/app/site.py": b"/etc/passwd"}, change))
 
 
 def test_encrypted_file_is_refused() -> None:
@@ -160,20 +169,20 @@ def test_encrypted_file_is_refused() -> None:
 def test_bomb_is_refused_before_it_goes_off() -> None:
     big = b"#" * (1024 * 1024 + 1)
     with pytest.raises(BundleRefused, match="too large"):
-        read_bundle(packed({"client/site.py": big}))
-    many = {f"client/m{number}.py": b"#" * 1024 * 1000 for number in range(18)}
+        read_bundle(packed({"wardround_client/app/site.py": big}))
+    many = {f"wardround_client/app/m{number}.py": b"#" * 1024 * 1000 for number in range(18)}
     with pytest.raises(BundleRefused, match="too large"):
         read_bundle(packed(many))
     with pytest.raises(BundleRefused, match="files"):
-        read_bundle(packed({f"client/m{number}.py": b"" for number in range(2001)}))
+        read_bundle(packed({f"wardround_client/app/m{number}.py": b"" for number in range(2001)}))
     with pytest.raises(BundleRefused, match="bytes"):
         read_bundle(bytes(10 * 1024 * 1024 + 1))
 
 
 def test_size_in_the_header_is_not_believed() -> None:
     """The directory states ten bytes; the stream goes on for two megabytes."""
-    data = bytearray(packed({"client/site.py": b"#" * 2_000_000}))
-    at = data.rfind(b"client/site.py") - 46
+    data = bytearray(packed({"wardround_client/app/site.py": b"#" * 2_000_000}))
+    at = data.rfind(b"wardround_client/app/site.py") - 46
     assert data[at : at + 4] == b"PK\x01\x02"
     data[at + 24 : at + 28] = (10).to_bytes(4, "little")
     with pytest.raises(BundleRefused):
@@ -183,8 +192,8 @@ def test_size_in_the_header_is_not_believed() -> None:
 @pytest.mark.parametrize(
     ("before", "after"),
     [
-        ("client.client_app:app", "client.evil:app"),
-        ("coordinator.server_app:app", "x:app"),
+        ("wardround_client.app.client_app:app", "client.evil:app"),
+        ("wardround_coordinator.server_app:app", "x:app"),
         ('network = ""', 'network = "/etc"'),
         ('network = ""', 'network = ""\nother = 1'),
         ('name = "wardround"', 'name = "other"'),
@@ -201,14 +210,6 @@ def test_other_settings_are_refused(before: str, after: str) -> None:
     assert before in text
     with pytest.raises(BundleRefused):
         read_bundle(packed({"pyproject.toml": text.replace(before, after, 1).encode()}))
-
-
-def test_settings_of_the_repository_say_what_the_bundle_says() -> None:
-    ours = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["flwr"]["app"]
-    made = tomllib.loads(good_rows()["pyproject.toml"].decode())["tool"]["flwr"]["app"]
-    assert {key: ours[key] for key in made} == made
-    assert set(ours) - set(made) == {"fab-include"}
-    assert {re.split(r"/", one)[0] for one in ours["fab-include"]} == set(PACKAGES)
 
 
 @pytest.mark.parametrize(
@@ -255,6 +256,6 @@ def test_changed_byte_is_refused_or_changes_nothing(place: int, change: int) -> 
 
 
 def test_changed_source_has_another_digest() -> None:
-    changed = {**FILES, "client/client_app.py": b"app = 1\n"}
+    changed = {**FILES, "wardround_client/app/client_app.py": b"app = 1\n"}
     assert code_digest(read_bundle(write_bundle(changed))) != code_digest(FILES)
     assert zlib  # the errors of its streams are among those that are refused

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from transport.certificates import (
+from wardround.transport.certificates import (
     AUTHORITY_CERTIFICATE,
     SERVER_CERTIFICATE,
     SERVER_KEY,
@@ -23,13 +23,13 @@ from transport.certificates import (
     issue_server,
     make_authority,
 )
-from transport.errors import (
+from wardround.transport.errors import (
     CertificateExpired,
     CertificateRefused,
     CertificateUnreadable,
     PeerAway,
 )
-from transport.ports import free_port
+from wardround.transport.ports import free_port
 
 NOW = datetime.now(UTC)
 

@@ -14,8 +14,8 @@ from flwr.supercore.primitives.asymmetric import public_key_to_bytes
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from transport.enrolment import ENROLMENT, NODE_KEY, enrol, read_enrolment
-from transport.errors import EnrolmentInvalid
+from wardround.transport.enrolment import ENROLMENT, NODE_KEY, enrol, read_enrolment
+from wardround.transport.errors import EnrolmentInvalid
 
 KEY = bytes(range(1, 33))
 OTHER = bytes(range(2, 34))

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from transport import ports
-from transport.errors import AddressInUse, PeerAway
-from transport.ports import check_free, free_port
+from wardround.transport import ports
+from wardround.transport.errors import AddressInUse, PeerAway
+from wardround.transport.ports import check_free, free_port
 
 
 def test_port_in_use_is_named() -> None:

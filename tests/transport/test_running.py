@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from protocol.errors import WardroundError
-from transport.running import LineReader, only_one
+from wardround.protocol.errors import WardroundError
+from wardround.transport.running import LineReader, only_one
 
 
 class Busy(WardroundError):
@@ -19,8 +19,8 @@ class Busy(WardroundError):
 HOLDER = """
 import sys, time
 from pathlib import Path
-from protocol.errors import WardroundError
-from transport.running import only_one
+from wardround.protocol.errors import WardroundError
+from wardround.transport.running import only_one
 with only_one(Path(sys.argv[1]), WardroundError("busy")):
     print("held", flush=True)
     time.sleep(600)

@@ -12,9 +12,16 @@ from pathlib import Path
 
 import pytest
 
-from transport import supervision
-from transport.processes import ProcessMark, end_all, mark_of, running, with_descendants
-from transport.supervision import Program, Supervisor, heard, module_command, stop_asked, told
+from wardround.transport import supervision
+from wardround.transport.processes import ProcessMark, end_all, mark_of, running, with_descendants
+from wardround.transport.supervision import (
+    Program,
+    Supervisor,
+    heard,
+    module_command,
+    stop_asked,
+    told,
+)
 
 WAIT_SECONDS = 20.0
 

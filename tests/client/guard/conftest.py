@@ -12,23 +12,23 @@ from typing import Any
 
 import pytest
 
-from client.client_app import open_home
-from client.guard.approvals import Approval, Approvals
-from client.guard.guard import Guard
-from client.guard.log import GuardLog, Line, read_log
-from client.guard.server import GuardServer
-from client.guard.signer import GuardClient, GuardSigner
-from client.home import Home, make_home
-from client.keystore import keystore_address
-from client.signing import Draft
-from client.site import Site
-from protocol.canonical import canonical_bytes
-from protocol.fixed_point import vector_bytes
-from protocol.identifiers import hex_of
-from protocol.messages import Assignment, Delivery
-from protocol.record import StudyParams, genesis_closing
-from protocol.study import StudySpec
-from simulations.network import Network
+from wardround.protocol.canonical import canonical_bytes
+from wardround.protocol.fixed_point import vector_bytes
+from wardround.protocol.identifiers import hex_of
+from wardround.protocol.messages import Assignment, Delivery
+from wardround.protocol.record import StudyParams, genesis_closing
+from wardround.protocol.study import StudySpec
+from wardround_client.app.client_app import open_home
+from wardround_client.app.signing import Draft
+from wardround_client.app.site import Site
+from wardround_client.guard.approvals import Approval, Approvals
+from wardround_client.guard.guard import Guard
+from wardround_client.guard.log import GuardLog, Line, read_log
+from wardround_client.guard.server import GuardServer
+from wardround_client.guard.signer import GuardClient, GuardSigner
+from wardround_client.home import Home, make_home
+from wardround_client.keystore import keystore_address
+from wardround_simulations.network import Network
 
 PASSWORD = "correct horse"
 NOW = 1_760_000_000

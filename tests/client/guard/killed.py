@@ -11,11 +11,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from client.guard import log as log_module
-from client.guard.log import GuardLog
-from client.guard.run import run_guard
-from client.guard.wire import Wire
-from client.password import read_password_file
+from wardround_client.guard import log as log_module
+from wardround_client.guard.log import GuardLog
+from wardround_client.guard.run import run_guard
+from wardround_client.guard.wire import Wire
+from wardround_client.password import read_password_file
 
 POINTS = (
     "before writing", "half written", "before syncing", "after syncing", "half sent", "sent"

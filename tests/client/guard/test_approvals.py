@@ -7,11 +7,11 @@ from eth_account import Account
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from client.guard.approvals import APPROVAL_MAX_BYTES, Approval, Approvals
-from client.guard.errors import ApprovalDamaged, StudyNotApproved
-from protocol.canonical import canonical_bytes, parse_canonical
-from protocol.identifiers import Root, StudyId
 from tests.integration.networks import small_scenario
+from wardround.protocol.canonical import canonical_bytes, parse_canonical
+from wardround.protocol.identifiers import Root, StudyId
+from wardround_client.guard.approvals import APPROVAL_MAX_BYTES, Approval, Approvals
+from wardround_client.guard.errors import ApprovalDamaged, StudyNotApproved
 
 ACCOUNT = Account.from_key(b"\x11" * 32)
 OTHER = Account.from_key(b"\x12" * 32)

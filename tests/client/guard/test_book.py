@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from client.guard.book import Book, RoundKey
-from protocol.identifiers import Root, StudyId, hex_of
+from wardround.protocol.identifiers import Root, StudyId, hex_of
+from wardround_client.guard.book import Book, RoundKey
 
 STUDY, OTHER = StudyId(b"\x01" * 32), StudyId(b"\x02" * 32)
 BASE, ANOTHER = Root(b"\x03" * 32), Root(b"\x04" * 32)

@@ -11,24 +11,24 @@ from typing import Any
 import pytest
 from eth_account import Account
 
-from client.guard.approvals import Approval
-from client.guard.book import Book, RoundKey
-from client.guard.budget import Budget
-from client.guard.errors import BudgetExhausted, GuardRefused, PrivacyRefused
-from client.guard.log import GuardLog, create_log
-from client.guard.requests import Begun, SignedAnswer
-from client.guard.tables import TableFacts
-from client.settings import HomeSettings
-from learning.datasets import Table, load_table, save_table
-from learning.privacy.accountant import Mechanism, PrivacyAccount
-from protocol.canonical import canonical_bytes
-from protocol.identifiers import Root, hex_of
-from protocol.report import Privacy, Report, parse_report
-from protocol.study import PrivacySpec
-from simulations.network import Network
 from tests.client.guard.conftest import Ward, approve, guarded, make
 from tests.client.sources.tables import SCHEMA
 from tests.integration.networks import prepared, small_scenario
+from wardround.learning.datasets import Table, load_table, save_table
+from wardround.learning.privacy.accountant import Mechanism, PrivacyAccount
+from wardround.protocol.canonical import canonical_bytes
+from wardround.protocol.identifiers import Root, hex_of
+from wardround.protocol.report import Privacy, Report, parse_report
+from wardround.protocol.study import PrivacySpec
+from wardround_client.guard.approvals import Approval
+from wardround_client.guard.book import Book, RoundKey
+from wardround_client.guard.budget import Budget
+from wardround_client.guard.errors import BudgetExhausted, GuardRefused, PrivacyRefused
+from wardround_client.guard.log import GuardLog, create_log
+from wardround_client.guard.requests import Begun, SignedAnswer
+from wardround_client.guard.tables import TableFacts
+from wardround_client.settings import HomeSettings
+from wardround_simulations.network import Network
 
 PRIVACY = PrivacySpec(noise_multiplier=1.0, max_grad_norm=1.0, delta=1e-3)
 KEY = b"\x21" * 32

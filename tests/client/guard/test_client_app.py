@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
 
-from client.client_app import app
-from protocol.fixed_point import vector_bytes
-from protocol.messages import (
+from tests.client.guard.conftest import Ward
+from wardround.protocol.fixed_point import vector_bytes
+from wardround.protocol.messages import (
     FIELDS,
     VECTOR,
     VECTOR_DTYPE,
@@ -20,10 +20,10 @@ from protocol.messages import (
     Delivery,
     Introduction,
 )
-from protocol.record import genesis_closing
-from simulations.flower_identity import server_identity
-from simulations.grid import FIRST_NODE_ID, InProcessGrid
-from tests.client.guard.conftest import Ward
+from wardround.protocol.record import genesis_closing
+from wardround.transport.flower.grid import FIRST_NODE_ID, InProcessGrid
+from wardround.transport.flower.identity import server_identity
+from wardround_client.app.client_app import app
 
 
 def ask(ward: Ward, kind: str, task: Assignment | None = None, change: int = 0) -> Message:

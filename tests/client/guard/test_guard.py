@@ -11,22 +11,22 @@ from typing import Any
 import numpy as np
 import pytest
 
-from client.client_app import open_home
-from client.guard.errors import GuardRefused
-from client.guard.requests import Begun, Opened, Released, SignedAnswer
-from client.home import Home
-from learning.datasets import Table, load_table, save_table
-from protocol.canonical import canonical_bytes
-from protocol.contribution import Entry
-from protocol.errors import StudyMismatch
-from protocol.fixed_point import vector_bytes
-from protocol.identifiers import hex_of
-from protocol.merkle import vector_root
-from protocol.record import genesis_closing
-from protocol.report import parse_report
-from simulations.network import Network
 from tests.client.guard.conftest import Ward, approve, guarded, make
 from tests.integration.networks import small_scenario
+from wardround.learning.datasets import Table, load_table, save_table
+from wardround.protocol.canonical import canonical_bytes
+from wardround.protocol.contribution import Entry
+from wardround.protocol.errors import StudyMismatch
+from wardround.protocol.fixed_point import vector_bytes
+from wardround.protocol.identifiers import hex_of
+from wardround.protocol.merkle import vector_root
+from wardround.protocol.record import genesis_closing
+from wardround.protocol.report import parse_report
+from wardround_client.app.client_app import open_home
+from wardround_client.guard.errors import GuardRefused
+from wardround_client.guard.requests import Begun, Opened, Released, SignedAnswer
+from wardround_client.home import Home
+from wardround_simulations.network import Network
 
 Request = dict[str, Any]
 Parts = tuple[bytes, bytes]
@@ -65,7 +65,7 @@ def test_contribution_when_all_is_well_is_signed_and_written_down(ward: Ward) ->
 
 def test_update_when_guarded_is_the_simulations(ward: Ward, network: Network) -> None:
     """The same rows, name and seed give the same root, wherever the key is."""
-    from client.client_app import open_site
+    from wardround_client.app.client_app import open_site
 
     plain = open_site(str(network.folders.sites / network.parties[0].name))
     expected, _ = plain.contribute(ward.task, network.initial.values)
@@ -197,7 +197,7 @@ def test_guard_when_asked_for_what_must_not_leave_refuses_by_name(ward: Ward, ho
 def _hang_up(ward: Ward, request: Request, parts: tuple[bytes, ...]) -> None:
     import socket
 
-    from client.guard.wire import Wire
+    from wardround_client.guard.wire import Wire
 
     with socket.socket(socket.AF_UNIX) as connection:
         connection.connect(str(ward.home.socket))
@@ -248,7 +248,7 @@ def test_metric_when_the_site_withholds_it_is_refused(network: Network, tmp_path
 
 
 def test_study_when_revoked_is_refused_at_once(ward: Ward) -> None:
-    from client.guard.approvals import Approvals
+    from wardround_client.guard.approvals import Approvals
 
     request, parts = ward.drafted()
     party = ward.network.parties[0]
@@ -269,10 +269,10 @@ def test_study_when_approved_for_another_contract_is_refused(network: Network, h
 def test_site_when_not_admitted_is_refused(network: Network, tmp_path: Path) -> None:
     from eth_account import Account
 
-    from client.guard.approvals import Approval, Approvals
-    from client.guard.guard import Guard
-    from client.guard.log import GuardLog
-    from client.guard.requests import parse_request
+    from wardround_client.guard.approvals import Approval, Approvals
+    from wardround_client.guard.guard import Guard
+    from wardround_client.guard.log import GuardLog
+    from wardround_client.guard.requests import parse_request
 
     home = make(network, tmp_path / "home")
     stranger = Account.create()
@@ -294,7 +294,7 @@ def test_site_when_not_admitted_is_refused(network: Network, tmp_path: Path) -> 
         "previous": hex_of(genesis_closing(network.params.initial_model).encode()),
         "code": hex_of(network.params.code),
     }
-    from client.guard.errors import NotAMember
+    from wardround_client.guard.errors import NotAMember
 
     with pytest.raises(NotAMember) as refusal:
         guard.answer(parse_request(request), lambda count: b"")

@@ -8,14 +8,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from client.guard.errors import (
+from wardround_client.guard.errors import (
     LogDamaged,
     LogError,
     LogInUse,
     LogMissing,
     LogUnwritable,
 )
-from client.guard.log import GuardLog, create_log, read_log
+from wardround_client.guard.log import GuardLog, create_log, read_log
 
 
 def made(folder: Path, lines: int = 3) -> Path:

@@ -13,24 +13,24 @@ from pathlib import Path
 
 import pytest
 
-from client.guard.errors import GuardBroken, GuardRefused, GuardUnreachable
-from client.guard.log import read_log
-from client.guard.requests import Begun, Opened, SignedAnswer
-from client.guard.signer import GuardClient
-from client.home import Home
-from client.password import PASSWORD_VARIABLE
-from ledger.anvil import Anvil
-from ledger.evm import Genesis
-from protocol.canonical import canonical_bytes
-from protocol.contribution import Entry
-from protocol.fixed_point import vector_bytes
-from protocol.identifiers import hex_of
-from protocol.record import genesis_closing
-from protocol.study import PrivacySpec
-from simulations.network import Network, new_folder, new_keys, prepare
 from tests.client.guard.conftest import PASSWORD, Ward, approve, guarded, make
 from tests.client.guard.killed import POINTS
 from tests.integration.networks import CHAIN_ID, small_scenario
+from wardround.devchain.anvil import Anvil
+from wardround.devchain.evm import Genesis
+from wardround.protocol.canonical import canonical_bytes
+from wardround.protocol.contribution import Entry
+from wardround.protocol.fixed_point import vector_bytes
+from wardround.protocol.identifiers import hex_of
+from wardround.protocol.record import genesis_closing
+from wardround.protocol.study import PrivacySpec
+from wardround_client.guard.errors import GuardBroken, GuardRefused, GuardUnreachable
+from wardround_client.guard.log import read_log
+from wardround_client.guard.requests import Begun, Opened, SignedAnswer
+from wardround_client.guard.signer import GuardClient
+from wardround_client.home import Home
+from wardround_client.password import PASSWORD_VARIABLE
+from wardround_simulations.network import Network, new_folder, new_keys, prepare
 
 pytestmark = pytest.mark.slow
 
@@ -168,7 +168,7 @@ def test_guard_when_killed_while_it_books_privacy_counts_what_left(
 def test_guard_when_told_to_stop_ends_cleanly(plain: Network, tmp_path: Path) -> None:
     home = home_of(plain, tmp_path)
     environment = {**os.environ, PASSWORD_VARIABLE: PASSWORD}
-    with process("-m", "client.guard", home.folder, env=environment) as guard:
+    with process("-m", "wardround_client.guard", home.folder, env=environment) as guard:
         line = first_line(guard)
         assert str(home.socket) in line
         assert plain.parties[0].account.address in line
@@ -240,7 +240,13 @@ def test_key_when_a_site_trains_is_in_the_guard_and_nowhere_else(
     }
     for name, data in files.items():
         (tmp_path / name).write_bytes(data)
-    guard_command = ["-m", "client.guard", home.folder, "--password-file", tmp_path / "password"]
+    guard_command = [
+        "-m",
+        "wardround_client.guard",
+        home.folder,
+        "--password-file",
+        tmp_path / "password",
+    ]
     with process(*guard_command) as guard:
         assert "listens" in first_line(guard)
         environment = {name: value for name, value in os.environ.items() if "PASSWORD" not in name}
@@ -266,7 +272,7 @@ def test_key_when_a_site_trains_is_in_the_guard_and_nowhere_else(
 
 _PEEK = """
 import ctypes, os, sys
-from client.guard.run import keep_memory_private
+from wardround_client.guard.run import keep_memory_private
 if os.geteuid() == 0:
     os.setgroups([]); os.setgid(65534); os.setuid(65534)
 ready, go = os.pipe(), os.pipe()

@@ -16,22 +16,22 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from client.guard.errors import (
+from tests.client.guard.conftest import Ward, approve, guarded, make
+from wardround.protocol.canonical import canonical_bytes
+from wardround_client.guard.errors import (
     GuardBroken,
     GuardRefused,
     GuardUnreachable,
     HomeInvalid,
     LogInUse,
 )
-from client.guard.log import GuardLog
-from client.guard.requests import Identified, SignedAnswer, parse_request
-from client.guard.server import CONNECTIONS_MAX, GuardServer
-from client.guard.signer import GuardClient
-from client.guard.wire import DOCUMENT_MAX_BYTES
-from client.home import Home
-from protocol.canonical import canonical_bytes
-from simulations.network import Network
-from tests.client.guard.conftest import Ward, approve, guarded, make
+from wardround_client.guard.log import GuardLog
+from wardround_client.guard.requests import Identified, SignedAnswer, parse_request
+from wardround_client.guard.server import CONNECTIONS_MAX, GuardServer
+from wardround_client.guard.signer import GuardClient
+from wardround_client.guard.wire import DOCUMENT_MAX_BYTES
+from wardround_client.home import Home
+from wardround_simulations.network import Network
 
 
 @pytest.fixture(scope="module")
@@ -176,7 +176,7 @@ def test_guard_when_a_caller_trickles_is_not_held_longer(patient: Ward) -> None:
 def test_guard_when_a_vector_falls_silent_signs_nothing(
     patient: Ward, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("client.guard.server._VECTOR_SECONDS", 0.5)
+    monkeypatch.setattr("wardround_client.guard.server._VECTOR_SECONDS", 0.5)
     request, parts = patient.drafted()
     sent = framed(canonical_bytes(request)) + parts[0] + parts[1][:-1]
     assert name_in(say(patient, sent, hang_up=False)) == "RequestMalformed"
@@ -278,7 +278,7 @@ def test_guard_when_its_log_cannot_be_written_signs_nothing(
         def full(descriptor: int) -> None:
             raise OSError(28, "No space left on device")
 
-        monkeypatch.setattr("client.guard.log.os.fsync", full)
+        monkeypatch.setattr("wardround_client.guard.log.os.fsync", full)
         for _ in range(2):
             with pytest.raises(GuardRefused, match="LogUnwritable"):
                 ward.client.ask(SignedAnswer, request, parts)

@@ -9,10 +9,10 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from client.client_app import open_home
-from protocol.fixed_point import vector_from_bytes
-from protocol.messages import Assignment
-from protocol.record import Closing, StudyParams
+from wardround.protocol.fixed_point import vector_from_bytes
+from wardround.protocol.messages import Assignment
+from wardround.protocol.record import Closing, StudyParams
+from wardround_client.app.client_app import open_home
 
 
 def main(home: str, folder: str) -> None:

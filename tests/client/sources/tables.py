@@ -13,8 +13,8 @@ import numpy as np
 import pyarrow
 from pyarrow import parquet
 
-from client.sources.base import Place
-from client.sources.settings import DataSettings
+from wardround_client.sources.base import Place
+from wardround_client.sources.settings import DataSettings
 
 #: Stands in cells that are wrong, and must come up in no message.
 SECRET = "Jane Doe 8675309"

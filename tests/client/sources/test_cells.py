@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from client.sources import cells
-from client.sources.cells import feature_reader, label_reader, spread
-from client.sources.schema import Boolean, Category, Label, Numeric
 from tests.client.sources.tables import SECRET
+from wardround_client.sources import cells
+from wardround_client.sources.cells import feature_reader, label_reader, spread
+from wardround_client.sources.schema import Boolean, Category, Label, Numeric
 
 NUMBER = Numeric(name="n", type="numeric")
 AGE = Numeric(name="age", type="numeric", range=[0, 120])

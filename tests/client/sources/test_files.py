@@ -17,16 +17,6 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from pyarrow import parquet
 
-from client.sources import csv as csv_module
-from client.sources.errors import (
-    SchemaMismatch,
-    SourceDamaged,
-    SourceError,
-    SourceTooLarge,
-    SourceUnreachable,
-)
-from client.sources.rows import read_rows
-from learning.errors import EmptyTable
 from tests.client.sources.tables import (
     COLUMNS,
     SECRET,
@@ -36,6 +26,16 @@ from tests.client.sources.tables import (
     settings,
     write_parquet,
 )
+from wardround.learning.errors import EmptyTable
+from wardround_client.sources import csv as csv_module
+from wardround_client.sources.errors import (
+    SchemaMismatch,
+    SourceDamaged,
+    SourceError,
+    SourceTooLarge,
+    SourceUnreachable,
+)
+from wardround_client.sources.rows import read_rows
 
 CSV = {"type": "csv", "path": "patients.csv"}
 PARQUET = {"type": "parquet", "path": "patients.parquet"}

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 from pydantic_core import PydanticUndefined
 
-from client.sources.csv import CsvSource
-from client.sources.parquet import ParquetSource
-from client.sources.preview import SMALLEST_GROUP
-from client.sources.schema import Boolean, Category, Label, Numeric
-from client.sources.settings import DataSettings
-from client.sources.sql import SqlSource
+from wardround_client.sources.csv import CsvSource
+from wardround_client.sources.parquet import ParquetSource
+from wardround_client.sources.preview import SMALLEST_GROUP
+from wardround_client.sources.schema import Boolean, Category, Label, Numeric
+from wardround_client.sources.settings import DataSettings
+from wardround_client.sources.sql import SqlSource
 
 PAGE = (Path(__file__).resolve().parents[3] / "docs" / "site-data.md").read_text("utf-8")
 

@@ -12,14 +12,6 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from client.sources.errors import TooFewRows
-from client.sources.prepare import divide, load_site_data
-from client.sources.rows import Rows
-from learning.datasets import load_dataset
-from learning.errors import EmptyTable
-from learning.models import build_model, flatten
-from learning.training import train_locally
-from protocol.study import TrainingSpec
 from tests.client.sources.conftest import Cluster
 from tests.client.sources.tables import (
     COLUMNS,
@@ -31,6 +23,14 @@ from tests.client.sources.tables import (
     write_parquet,
     write_sqlite,
 )
+from wardround.learning.datasets import load_dataset
+from wardround.learning.errors import EmptyTable
+from wardround.learning.models import build_model, flatten
+from wardround.learning.training import train_locally
+from wardround.protocol.study import TrainingSpec
+from wardround_client.sources.errors import TooFewRows
+from wardround_client.sources.prepare import divide, load_site_data
+from wardround_client.sources.rows import Rows
 
 
 def load(source: dict[str, Any], folder: Path, environment: Any = None, **changes: Any) -> Any:

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from client.sources.errors import SchemaMismatch
-from client.sources.preview import SMALLEST_GROUP, _range, preview, rounded
 from tests.client.sources.tables import SECRET, patients, place, settings, write_csv
+from wardround_client.sources.errors import SchemaMismatch
+from wardround_client.sources.preview import SMALLEST_GROUP, _range, preview, rounded
 
 
 def outline(folder: Path, rows: list[dict[str, Any]], **changes: Any) -> Any:

@@ -4,13 +4,13 @@ from typing import Any
 
 import pytest
 
-from client.sources.errors import ScalingNotPrivate
-from client.sources.prepare import check_private
-from client.sources.settings import DataSettings
-from protocol.errors import SpecificationError
-from protocol.study import load_study, parse_toml, validate_table
 from tests.client.sources.tables import settings
 from tests.protocol.test_study import MINIMAL, PRIVACY
+from wardround.protocol.errors import SpecificationError
+from wardround.protocol.study import load_study, parse_toml, validate_table
+from wardround_client.sources.errors import ScalingNotPrivate
+from wardround_client.sources.prepare import check_private
+from wardround_client.sources.settings import DataSettings
 
 DATA = """
 name = "patients"

@@ -12,15 +12,15 @@ import pyarrow
 import pytest
 from pyarrow import parquet
 
-from client.client_app import open_home
-from client.guard.errors import GuardRefused, TableUnusable
-from client.home import Home
-from client.sources.errors import SourceError
-from protocol.report import parse_report
-from simulations.network import Network
 from tests.client.guard.conftest import Ward, approve, guarded, make
 from tests.client.sources.conftest import PASSWORD, Cluster
 from tests.integration.networks import FEATURES
+from wardround.protocol.report import parse_report
+from wardround_client.app.client_app import open_home
+from wardround_client.guard.errors import GuardRefused, TableUnusable
+from wardround_client.home import Home
+from wardround_client.sources.errors import SourceError
+from wardround_simulations.network import Network
 
 COLUMNS = [f"x{place}" for place in range(FEATURES)]
 
@@ -143,7 +143,7 @@ def test_site_when_its_table_cannot_be_used_says_why_and_trains_nothing(
 
 
 def _begin(ward: Ward) -> None:
-    from client.guard.signer import GuardSigner
+    from wardround_client.guard.signer import GuardSigner
 
     signer = GuardSigner(ward.client, ward.network.parties[0].account.address)
     spec = ward.network.scenario.specification

@@ -11,15 +11,6 @@ from typing import Any
 
 import pytest
 
-from client.sources.errors import (
-    QueryRefused,
-    SchemaMismatch,
-    SourceError,
-    SourceTooLarge,
-    SourceUnreachable,
-)
-from client.sources.rows import read_rows
-from learning.errors import EmptyTable
 from tests.client.sources.conftest import PASSWORD, Cluster
 from tests.client.sources.tables import (
     COLUMNS,
@@ -31,6 +22,15 @@ from tests.client.sources.tables import (
     settings,
     write_sqlite,
 )
+from wardround.learning.errors import EmptyTable
+from wardround_client.sources.errors import (
+    QueryRefused,
+    SchemaMismatch,
+    SourceError,
+    SourceTooLarge,
+    SourceUnreachable,
+)
+from wardround_client.sources.rows import read_rows
 
 SELECT = "select age, pressure, pain, smoker, outcome from patients"
 VARIABLE = "HOSPITAL_DATABASE"

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from explorer.indexer import Indexer
-from explorer.reader import Reader
-from explorer.source import run_source
-from explorer.web.app import create_app
-from explorer.web.explorer import Explorer
 from tests.explorer.serving import served
 from tests.explorer.web.chromium import launched
+from wardround.explorer.indexer import Indexer
+from wardround.explorer.reader import Reader
+from wardround.explorer.source import run_source
+from wardround.explorer.web.app import create_app
+from wardround.explorer.web.explorer import Explorer
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser

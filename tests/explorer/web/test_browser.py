@@ -18,21 +18,21 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from PIL import Image
 
-from explorer.indexer import Indexer
-from explorer.reader import Reader
-from explorer.source import chain_source
-from explorer.web.app import create_app
-from explorer.web.explorer import Explorer
-from ledger.anvil import Anvil
-from ledger.evm import Genesis
-from ledger.store import FolderStore
-from ledger.study_token import StudyToken
-from ledger.ward_round import WardRound
-from protocol.cid import cid_of
-from protocol.record import Recording, RuleId
-from simulations.stage import BOND, REWARD, Parties, Stage, specification
 from tests.explorer.serving import served
 from tests.explorer.web.test_pages import altered, manifest_of
+from wardround.chain.study_token import StudyToken
+from wardround.chain.ward_round import WardRound
+from wardround.devchain.anvil import Anvil
+from wardround.devchain.evm import Genesis
+from wardround.explorer.indexer import Indexer
+from wardround.explorer.reader import Reader
+from wardround.explorer.source import chain_source
+from wardround.explorer.web.app import create_app
+from wardround.explorer.web.explorer import Explorer
+from wardround.protocol.cid import cid_of
+from wardround.protocol.record import Recording, RuleId
+from wardround.store import FolderStore
+from wardround_simulations.stage import BOND, REWARD, Parties, Stage, specification
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page

@@ -15,8 +15,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from explorer.web.commands import explore
-from protocol.errors import WardroundError
+from wardround.explorer.web.commands import explore
+from wardround.protocol.errors import WardroundError
 
 ROOT = Path(__file__).parents[3]
 

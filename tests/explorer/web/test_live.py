@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from explorer.web.live import QUEUE_MESSAGES, Hub, message
+from wardround.explorer.web.live import QUEUE_MESSAGES, Hub, message
 
 READERS = 500
 

@@ -20,10 +20,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from explorer.web.explorer import Explorer
-from explorer.web.security import CONTENT_SECURITY_POLICY
-from explorer.web.words import reason, short
 from tests.explorer.conftest import ROUNDS
+from wardround.explorer.web.explorer import Explorer
+from wardround.explorer.web.security import CONTENT_SECURITY_POLICY
+from wardround.explorer.web.words import reason, short
 
 SITES = 4
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from explorer.web import vendor
+from wardround.explorer.web import vendor
 
 
 def test_every_vendored_file_has_its_pinned_digest() -> None:

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from learning.datasets import load_dataset
-from learning.errors import DatasetArgumentInvalid, SplitImpossible
+from wardround.learning.datasets import load_dataset
+from wardround.learning.errors import DatasetArgumentInvalid, SplitImpossible
 
 
 def load(**arguments):

@@ -2,9 +2,9 @@ import socket
 
 import pytest
 
-from learning.datasets.download import fetch, sha256_hex
-from learning.errors import DataFileAltered, DownloadFailed
-from protocol.errors import Retryable
+from wardround.learning.datasets.download import fetch, sha256_hex
+from wardround.learning.errors import DataFileAltered, DownloadFailed
+from wardround.protocol.errors import Retryable
 
 DATA = bytes(range(256)) * 40
 

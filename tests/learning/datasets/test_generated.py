@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from learning.datasets import load_dataset
-from learning.errors import DatasetArgumentInvalid
+from wardround.learning.datasets import load_dataset
+from wardround.learning.errors import DatasetArgumentInvalid
 
 
 def test_load_gives_rows_of_the_shape_asked_for():

@@ -3,10 +3,10 @@ import shutil
 import numpy as np
 import pytest
 
-from learning.datasets import DATA_DIR_VARIABLE, load_dataset
-from learning.datasets import heart as heart_module
-from learning.datasets.heart import HOSPITALS
-from learning.errors import DataFileAltered, DataFileMissing, DatasetArgumentInvalid
+from wardround.learning.datasets import DATA_DIR_VARIABLE, load_dataset
+from wardround.learning.datasets import heart as heart_module
+from wardround.learning.datasets.heart import HOSPITALS
+from wardround.learning.errors import DataFileAltered, DataFileMissing, DatasetArgumentInvalid
 
 
 def test_load_gives_the_four_hospitals_of_flamby(heart_folder):

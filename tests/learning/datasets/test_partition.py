@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from learning.datasets.partition import by_covariate, dirichlet, iid
-from learning.errors import SplitImpossible
+from wardround.learning.datasets.partition import by_covariate, dirichlet, iid
+from wardround.learning.errors import SplitImpossible
 
 LABELS = np.repeat(np.arange(3), 100)
 

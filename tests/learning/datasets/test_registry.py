@@ -1,7 +1,7 @@
 import pytest
 
-from learning.datasets import SOURCES, load_dataset
-from learning.errors import DatasetUnknown
+from wardround.learning.datasets import SOURCES, load_dataset
+from wardround.learning.errors import DatasetUnknown
 
 
 def test_load_dataset_when_name_is_unknown_lists_the_known():

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from learning.datasets.split import can_stratify, prepare_site
+from wardround.learning.datasets.split import can_stratify, prepare_site
 
 
 def test_prepare_site_standardises_on_its_training_rows_alone():

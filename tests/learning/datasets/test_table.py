@@ -4,8 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from learning.datasets import Table, load_table, save_table
-from learning.errors import ClassOutOfRange, DataFileMissing, TableInvalid
+from wardround.learning.datasets import Table, load_table, save_table
+from wardround.learning.errors import ClassOutOfRange, DataFileMissing, TableInvalid
 
 
 def rows(n=4, d=3):

@@ -3,14 +3,14 @@ import pytest
 import torch
 from torch import nn
 
-from learning.errors import (
+from wardround.learning.errors import (
     ModelArgumentInvalid,
     ModelFactoryFailed,
     ModelHasBuffers,
     ModelUnknown,
     ModelUnsuitable,
 )
-from learning.models import MODELS, build_model, flatten, layout_of
+from wardround.learning.models import MODELS, build_model, flatten, layout_of
 
 HERE = __name__
 

@@ -6,10 +6,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from torch import nn
 
-from learning.errors import ModelUnsuitable, WeightsNotFinite
-from learning.models import build_model, flatten, layout_of, load_flat
-from protocol.errors import ShapeMismatch
-from protocol.layout import Layout
+from wardround.learning.errors import ModelUnsuitable, WeightsNotFinite
+from wardround.learning.models import build_model, flatten, layout_of, load_flat
+from wardround.protocol.errors import ShapeMismatch
+from wardround.protocol.layout import Layout
 
 MLP = build_model("mlp", {"features": 2, "hidden": [3]}, seed=0)
 P = 13

@@ -1,0 +1,122 @@
+"""A site's last signed answer, kept so that a site that is asked again need not train again.
+
+A coordinator that dies in the middle of a round asks again when it is back, and so does the standby
+that takes over. The guard would sign no other answer anyway; keeping it spares the hospital the
+training, and answers the same even where training would not repeat to the last bit.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from wardround.protocol.canonical import canonical_digest, sha256_digest
+from wardround.protocol.contribution import Entry
+from wardround.protocol.errors import ProtocolError
+from wardround.protocol.fixed_point import Int32Vector
+from wardround.protocol.identifiers import hex_of
+from wardround.protocol.merkle import vector_root
+from wardround.protocol.messages import Assignment, Delivery
+
+_UPDATE = "update"
+_LOCK_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC
+
+
+@dataclass(frozen=True)
+class KeptAnswers:
+    """One answer for each study, in a folder that only the site can enter.
+
+    Everything in it has left the site, or was about to.
+    """
+
+    folder: Path
+
+    @contextmanager
+    def turn(self, task: Assignment) -> Iterator[None]:
+        """Let one process of this machine work on a study at a time.
+
+        A coordinator that hears nothing asks again while the site still trains. Whoever is second
+        waits here, and then finds the answer.
+        """
+        try:
+            self.folder.mkdir(mode=0o700, exist_ok=True)
+            descriptor = os.open(self._path(task).with_suffix(".lock"), _LOCK_FLAGS, 0o600)
+        except OSError:
+            # A disk that takes nothing costs training twice, no round.
+            yield
+            return
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
+
+    def keep(self, task: Assignment, delivery: Delivery, update: Int32Vector) -> None:
+        """Keep an answer instead of the one before.
+
+        A crash may lose it, never leave half of it.
+
+        Args:
+            task: what it answers.
+            delivery: signed.
+            update: int32, shape (P,).
+        Raises:
+            OSError: the disk takes it not.
+        """
+        self.folder.mkdir(mode=0o700, exist_ok=True)
+        told = {
+            "asked": _asked(task),
+            "entry": hex_of(delivery.entry.pack()),
+            "report": delivery.report.decode(),
+        }
+        told["seal"] = hex_of(canonical_digest(told))
+        path = self._path(task)
+        part = path.with_name(f".{path.name}.{os.getpid()}")
+        try:
+            part.write_bytes(save({_UPDATE: np.ascontiguousarray(update)}, metadata=told))
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
+
+    def find(self, task: Assignment) -> tuple[Delivery, Int32Vector] | None:
+        """Find the answer to a question that was asked before.
+
+        Returns:
+            The delivery, and the update, int32, shape (P,); None when another question was the last
+            one, or what is on disk is not what was kept.
+        """
+        count = task.params.parameter_count
+        try:
+            with safe_open(self._path(task), framework="numpy") as file:
+                told = dict(file.metadata() or {})
+                if told.pop("seal", "") != hex_of(canonical_digest(told)):
+                    return None
+                shape = file.get_slice(_UPDATE).get_shape()
+                if told.get("asked") != _asked(task) or shape != [count]:
+                    return None
+                update: Int32Vector = file.get_tensor(_UPDATE)
+            entry, report = Entry.unpack(bytes.fromhex(told["entry"][2:])), told["report"].encode()
+        except (SafetensorError, ProtocolError, OSError, ValueError, KeyError):
+            return None
+        if update.dtype != np.int32 or vector_root(update.data) != entry.update:
+            return None
+        if sha256_digest(report) != entry.report:
+            return None
+        return Delivery(task.study, task.round, entry, report), update
+
+    def _path(self, task: Assignment) -> Path:
+        return self.folder / f"{hex_of(task.study)}.safetensors"
+
+
+def _asked(task: Assignment) -> str:
+    """The digest of the question: study, round, and the closing that holds the base model."""
+    question = [hex_of(task.study), task.round, hex_of(task.previous.encode())]
+    return hex_of(canonical_digest(question))

@@ -1,0 +1,191 @@
+"""Which studies a site takes part in: one file a study, signed by the site's own key.
+
+The process that trains runs as the same user and could write such a file, but not sign it.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from eth_utils import keccak
+from pydantic import Field, ValidationError
+
+from wardround.protocol.canonical import canonical_bytes, parse_canonical
+from wardround.protocol.contribution import recover_signer, sign_digest
+from wardround.protocol.errors import ProtocolError
+from wardround.protocol.identifiers import Digest, SiteAddress, StudyId, bytes32, hex_of
+from wardround.protocol.record import StudyParams
+from wardround.protocol.report import Address, Hex32
+from wardround.protocol.study import PrivacySpec, StudySpec, Table, parse_specification
+from wardround_client.guard.errors import ApprovalDamaged, StudyNotApproved
+
+APPROVAL_MAX_BYTES = 1 << 21
+#: Nothing that a site signs for the contract begins so.
+_PURPOSE = b"wardround site approval 1\n"
+
+_Bytes = Annotated[str, Field(pattern=r"^0x([0-9a-f]{2})*$", max_length=4096)]
+
+
+class _Statement(Table):
+    """What a site approved, as it is written down."""
+
+    format: Literal["wardround-approval/1"]
+    study: Hex32
+    chain_id: Annotated[int, Field(ge=1, lt=2**53)]
+    contract: Address
+    specification_digest: Hex32
+    code: Hex32
+    privacy: PrivacySpec | None
+    at: Annotated[int, Field(ge=0, lt=2**53)]
+    site: Address
+    params: _Bytes
+    specification: dict[str, Any]
+
+
+class _Signed(Table):
+    statement: _Statement
+    signature: _Bytes
+
+
+@dataclass(frozen=True)
+class Approval:
+    """A study that the site takes part in.
+
+    Attributes:
+        chain_id: and contract: where the study is.
+        params: hashed into the study's id.
+        spec: hashed into ``params.specification``.
+        at: when, seconds since 1970.
+    """
+
+    chain_id: int
+    contract: str
+    params: StudyParams
+    spec: StudySpec
+    at: int
+
+    @cached_property
+    def study(self) -> StudyId:
+        """The study's id."""
+        return self.params.study_id
+
+    @property
+    def code(self) -> Digest:
+        """Digest of the application that may run."""
+        return self.params.code
+
+    def document(self, site: SiteAddress) -> dict[str, Any]:
+        """What is signed and written down."""
+        privacy = self.spec.privacy
+        return {
+            "format": "wardround-approval/1",
+            "study": hex_of(self.study),
+            "chain_id": self.chain_id,
+            "contract": self.contract.lower(),
+            "specification_digest": hex_of(self.spec.digest),
+            "code": hex_of(self.code),
+            "privacy": None if privacy is None else privacy.model_dump(mode="json"),
+            "at": self.at,
+            "site": site.lower(),
+            "params": hex_of(self.params.encode()),
+            "specification": self.spec.document(),
+        }
+
+
+class Approvals:
+    """The folder of a site's approvals."""
+
+    def __init__(self, folder: Path, site: SiteAddress) -> None:
+        self.folder, self.site = folder, site
+        self._read: dict[StudyId, tuple[tuple[int, int, int], Approval]] = {}
+
+    def give(self, approval: Approval, key: bytes) -> Path:
+        """Write an approval down, signed; when this returns, it survives a crash."""
+        document = approval.document(self.site)
+        signature = sign_digest(_digest(document), key)
+        data = canonical_bytes({"statement": document, "signature": hex_of(signature)})
+        path = self._path(approval.study)
+        part = path.with_name(f".{path.name}.{os.getpid()}")
+        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+        return path
+
+    def revoke(self, study: StudyId, now: int) -> Path:
+        """Take an approval back; it stays as a file under another name.
+
+        Raises:
+            StudyNotApproved: there is none.
+        """
+        path = self._path(study)
+        kept = path.with_name(f"{path.name}.revoked-{now}")
+        try:
+            path.replace(kept)
+        except FileNotFoundError:
+            raise StudyNotApproved(study) from None
+        return kept
+
+    def of(self, study: StudyId) -> Approval:
+        """Read the approval of a study.
+
+        Raises:
+            StudyNotApproved: there is none.
+            ApprovalDamaged: it was altered, or this site's key did not sign it.
+        """
+        path = self._path(study)
+        try:
+            found = path.stat()
+        except FileNotFoundError:
+            raise StudyNotApproved(study) from None
+        state = (found.st_mtime_ns, found.st_size, found.st_ino)
+        known = self._read.get(study)
+        if known is None or known[0] != state:
+            known = (state, self._parse(path, study))
+            self._read[study] = known
+        return known[1]
+
+    def studies(self) -> list[StudyId]:
+        """Name every study with an approval, good or damaged."""
+        if not self.folder.is_dir():
+            return []
+        names = sorted(path.stem for path in self.folder.glob("0x*.json"))
+        return [StudyId(bytes32(name, "approval")) for name in names if len(name) == 66]
+
+    def _path(self, study: StudyId) -> Path:
+        return self.folder / f"{hex_of(study)}.json"
+
+    def _parse(self, path: Path, study: StudyId) -> Approval:
+        with path.open("rb") as file:
+            data = file.read(APPROVAL_MAX_BYTES + 1)
+        if len(data) > APPROVAL_MAX_BYTES:
+            raise ApprovalDamaged(path, f"it is longer than {APPROVAL_MAX_BYTES} bytes")
+        try:
+            value = parse_canonical(data, "approval")
+            signed = _Signed.model_validate(value)
+            statement = signed.statement
+            # The signature first: what it covers may then be believed.
+            signature = bytes.fromhex(signed.signature[2:])
+            signer = recover_signer(_digest(value["statement"]), signature, statement.site)
+            if signer != self.site:
+                raise ApprovalDamaged(path, "another key signed it")
+            params = StudyParams.decode(bytes.fromhex(statement.params[2:]))
+            spec = parse_specification(canonical_bytes(statement.specification))
+        except ValidationError as error:
+            place = ".".join(map(str, error.errors()[0]["loc"]))
+            raise ApprovalDamaged(path, f"{place or 'the whole'} is wrong") from None
+        except ProtocolError as error:
+            raise ApprovalDamaged(path, str(error)) from None
+        if params.study_id != study or params.specification != spec.digest:
+            raise ApprovalDamaged(path, "it is of another study")
+        return Approval(statement.chain_id, statement.contract, params, spec, statement.at)
+
+
+def _digest(document: dict[str, Any]) -> bytes:
+    return keccak(_PURPOSE + canonical_bytes(document))

@@ -1,0 +1,167 @@
+"""What left the site, and what was refused: lines that are durable before anything follows them.
+
+Each line is a document in RFC 8785 form that holds the digest of the line before it. Whatever a
+crash does to the last line, its answer had not left; damage anywhere else is an error by name.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from wardround.protocol.canonical import canonical_bytes, parse_canonical, sha256_digest
+from wardround.protocol.errors import NotCanonical
+from wardround.protocol.identifiers import hex_of
+from wardround_client.guard.errors import LogDamaged, LogInUse, LogMissing, LogUnwritable
+
+LINE_MAX_BYTES = 1 << 17
+#: What was signed, and the privacy that was spent.
+KEPT = frozenset({"signed", "spent"})
+_START = "0x" + "00" * 32
+
+Line = dict[str, Any]
+#: Seconds since 1970; given by whoever runs the guard.
+Now = Callable[[], int]
+
+
+def create_log(path: Path, now: int, **fields: Any) -> None:
+    """Make a log with its first line, so that a lost one is noticed."""
+    data = _written({"at": now, "before": _START, "kind": "created", "n": 1, **fields})
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        os.write(descriptor, data)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    _sync_folder(path.parent)
+
+
+def read_log(path: Path) -> Iterator[Line]:
+    """Read a log that somebody may be writing to; a last line that is not whole is left out.
+
+    Raises:
+        LogMissing: there is none.
+        LogDamaged: a line is not the one that was written.
+    """
+    try:
+        file = path.open("rb")
+    except FileNotFoundError:
+        raise LogMissing(path) from None
+    with file:
+        before, number = _START, 0
+        while data := file.readline(LINE_MAX_BYTES + 1):
+            if not data.endswith(b"\n"):
+                if len(data) > LINE_MAX_BYTES:
+                    raise LogDamaged(path, number + 1, "it is too long")
+                break
+            number += 1
+            yield _checked(path, data, number, before)
+            before = hex_of(sha256_digest(data))
+    if number == 0:
+        raise LogDamaged(path, 1, "it is not there")
+
+
+class GuardLog:
+    """A log that is open for writing, by one guard at a time."""
+
+    def __init__(self, path: Path, now: Now) -> None:
+        """Open a log, drop what a crash cut off, and read the rest.
+
+        Raises:
+            LogMissing: there is none.
+            LogInUse: another guard has it open.
+            LogDamaged: a line is not the one that was written.
+        """
+        self.path, self._now, self._broken = path, now, ""
+        try:
+            self._file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
+        except FileNotFoundError:
+            raise LogMissing(path) from None
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(self._file)
+            raise LogInUse(path) from None
+        #: Lines that decide what may be signed, in their order.
+        self.kept: list[Line] = []
+        self._count, self._length, self._last = 0, 0, _START
+        try:
+            for line in read_log(path):
+                self._take(line, _written(line))
+            self._repair()
+        except BaseException:
+            os.close(self._file)
+            raise
+
+    def append(self, kind: str, **fields: Any) -> Line:
+        """Write a line; when this returns, it survives a crash.
+
+        Raises:
+            LogUnwritable: it may not have been written. From then on nothing is.
+        """
+        if self._broken:
+            raise LogUnwritable(self.path, self._broken)
+        line = {
+            "at": self._now(), "before": self._last, "kind": kind, "n": self._count + 1, **fields,
+        }  # fmt: skip
+        data = _written(line)
+        if len(data) > LINE_MAX_BYTES:
+            raise LogUnwritable(self.path, f"a line of {len(data)} bytes")
+        try:
+            written = os.write(self._file, data)
+            if written != len(data):
+                raise OSError(f"{written} of {len(data)} bytes were written")
+            os.fsync(self._file)
+        except OSError as error:
+            # What is on disk now is not known: only a new start, which reads it, can tell.
+            self._broken = error.strerror or str(error)
+            raise LogUnwritable(self.path, self._broken) from error
+        self._take(line, data)
+        return line
+
+    def close(self) -> None:
+        """Let go of the file. Harmless the second time."""
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+
+    def _take(self, line: Line, data: bytes) -> None:
+        self._count += 1
+        self._length += len(data)
+        self._last = hex_of(sha256_digest(data))
+        if line["kind"] in KEPT:
+            self.kept.append(line)
+
+    def _repair(self) -> None:
+        torn = os.fstat(self._file).st_size - self._length
+        if torn:
+            os.ftruncate(self._file, self._length)
+            os.fsync(self._file)
+            self.append("repaired", bytes=torn)
+
+
+def _written(line: Line) -> bytes:
+    return canonical_bytes(line) + b"\n"
+
+
+def _checked(path: Path, data: bytes, number: int, before: str) -> Line:
+    try:
+        line = parse_canonical(data[:-1], "line")
+    except NotCanonical as error:
+        raise LogDamaged(path, number, error.reason) from None
+    if not isinstance(line, dict) or not isinstance(line.get("kind"), str):
+        raise LogDamaged(path, number, "it is no line of a guard")
+    if line.get("n") != number or line.get("before") != before:
+        raise LogDamaged(path, number, "it does not follow the line before it")
+    return line
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,128 @@
+"""What may be asked of the guard, and what it answers."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, FiniteFloat, TypeAdapter, ValidationError
+
+from wardround.protocol.report import REPORT_MAX_BYTES, Hex32
+from wardround.protocol.study import Table
+from wardround_client.guard.errors import RequestMalformed
+
+_Round = Annotated[int, Field(ge=1, lt=2**32)]
+_Count = Annotated[int, Field(ge=0, lt=2**53)]
+#: A closing is 288 bytes in the ABI's form.
+_Closing = Annotated[str, Field(pattern=r"^0x[0-9a-f]{576}$")]
+
+
+class AskIdentity(Table):
+    """Who is this site?"""
+
+    ask: Literal["identity"]
+
+
+class AskOpenRound(Table):
+    """Which round does the contract have open?"""
+
+    ask: Literal["open_round"]
+    study: Hex32
+
+
+class AskMaxWeight(Table):
+    """What may this site weigh?"""
+
+    ask: Literal["max_weight"]
+    study: Hex32
+
+
+class AskBegin(Table):
+    """May this round be trained for, and with which noise?"""
+
+    ask: Literal["begin"]
+    study: Hex32
+    round: _Round
+    previous: _Closing
+    code: Hex32
+
+
+class AskSign(Table):
+    """Sign this contribution. Base model and update follow as bytes."""
+
+    ask: Literal["sign"]
+    study: Hex32
+    round: _Round
+    previous: _Closing
+    weight: _Count
+    report: Annotated[str, Field(max_length=REPORT_MAX_BYTES)]
+    base_bytes: _Count
+    update_bytes: _Count
+
+
+class AskRelease(Table):
+    """May these measures of a model leave?"""
+
+    ask: Literal["release"]
+    study: Hex32
+    round: _Round
+    previous: _Closing
+    model: Hex32
+    measures: Annotated[dict[str, FiniteFloat | int], Field(max_length=32)]
+
+
+Request = AskIdentity | AskOpenRound | AskMaxWeight | AskBegin | AskSign | AskRelease
+_REQUEST: TypeAdapter[Request] = TypeAdapter(Annotated[Request, Field(discriminator="ask")])
+
+
+def parse_request(value: Any) -> Request:
+    """Read a request.
+
+    Raises:
+        RequestMalformed: an unknown question, field or form.
+    """
+    try:
+        return _REQUEST.validate_python(value)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part)[:40] for part in first["loc"])
+        raise RequestMalformed(f"{place or 'it'}: {first['msg'][:200]}") from None
+
+
+class Identified(Table):
+    """Name and address."""
+
+    name: Annotated[str, Field(max_length=63)]
+    site: Annotated[str, Field(pattern=r"^0x[0-9a-fA-F]{40}$")]
+
+
+class Opened(Table):
+    """The open round, and the commitment to the one before."""
+
+    round: int
+    previous_commitment: Hex32
+
+
+class Weighed(Table):
+    """A weight cap."""
+
+    max_weight: int
+
+
+class Begun(Table):
+    """Training may begin; for a private study, with this secret, after these mechanisms."""
+
+    secret: Hex32 | None
+    account: dict[str, Any] | None
+
+
+class SignedAnswer(Table):
+    """The entry that was signed, 157 bytes, and its report, which may be that of an earlier try."""
+
+    entry: Annotated[str, Field(pattern=r"^0x[0-9a-f]{314}$")]
+    report: Annotated[str, Field(max_length=REPORT_MAX_BYTES)]
+
+
+class Released(Table):
+    """What may leave."""
+
+    measures: dict[str, FiniteFloat | int]

@@ -1,0 +1,69 @@
+"""A site's own table, as the guard and the process that trains both read it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from wardround.learning.datasets.table import SiteData, load_table
+from wardround.learning.errors import DataError, EmptyTable
+from wardround_client.guard.errors import TableUnusable
+from wardround_client.settings import HomeSettings, PreparedTables
+from wardround_client.sources.base import Place
+from wardround_client.sources.errors import SourceError
+from wardround_client.sources.prepare import load_site_data
+
+
+@dataclass(frozen=True)
+class TableFacts:
+    """What the guard keeps of a table: counts, and a digest by which the same rows are known.
+
+    Attributes:
+        examples: training rows.
+        tests: rows to measure on.
+        rows: SHA-256 of the training rows, in hexadecimal.
+    """
+
+    examples: int
+    tests: int
+    rows: str
+
+
+def load_home_data(
+    folder: Path, settings: HomeSettings, environment: Mapping[str, str]
+) -> SiteData:
+    """Read a site's training and test rows.
+
+    Args:
+        folder: of ``site.toml``.
+        settings: the site's.
+        environment: where a database's password is.
+    Raises:
+        SourceError: the table does not fit its schema, or cannot be reached.
+        DataError: it has no rows, or a prepared one is damaged.
+    """
+    data = settings.data
+    if isinstance(data, PreparedTables):
+        found = SiteData(data.name, load_table(folder / data.train), load_table(folder / data.test))
+        for what, table in (("the training table", found.train), ("the test table", found.test)):
+            if not len(table):
+                raise EmptyTable(what)
+        return found
+    return load_site_data(data, Place(folder, environment))
+
+
+def count_rows(folder: Path, settings: HomeSettings, environment: Mapping[str, str]) -> TableFacts:
+    """Read a site's table and keep nothing of it but facts.
+
+    Raises:
+        TableUnusable: says why, without a value of a row.
+    """
+    try:
+        data = load_home_data(folder, settings, environment)
+    except (SourceError, DataError) as error:
+        raise TableUnusable(str(error)) from None
+    digest = hashlib.sha256(data.train.features.tobytes())
+    digest.update(data.train.labels.tobytes())
+    return TableFacts(len(data.train), len(data.test), digest.hexdigest())

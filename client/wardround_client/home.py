@@ -1,0 +1,117 @@
+"""A hospital's home folder: settings, keystore, approvals, the guard's socket and its log."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from eth_account import Account
+
+from wardround.protocol.identifiers import SiteAddress
+from wardround_client.guard.errors import HomeInvalid
+from wardround_client.guard.log import create_log
+from wardround_client.keystore import SCRYPT_ITERATIONS, write_keystore
+from wardround_client.password import PasswordMissing
+from wardround_client.settings import (
+    SITE_FILE,
+    HomeSettings,
+    load_home_settings,
+    parse_home_settings,
+)
+
+#: Environment variable with the keystore's password. Never given to the process that trains.
+
+
+@dataclass(frozen=True)
+class Home:
+    """Where everything of a site is."""
+
+    folder: Path
+
+    @property
+    def settings_file(self) -> Path:
+        """What the administrator writes down."""
+        return self.folder / SITE_FILE
+
+    @property
+    def socket(self) -> Path:
+        """Where the guard listens."""
+        return self.folder / "guard.sock"
+
+    @property
+    def log(self) -> Path:
+        """What left, and what was refused."""
+        return self.folder / "guard.log"
+
+    @property
+    def approvals(self) -> Path:
+        """Which studies the site takes part in."""
+        return self.folder / "approvals"
+
+    @property
+    def answers(self) -> Path:
+        """The last answer to each study, to be given again."""
+        return self.folder / "answers"
+
+    def settings(self) -> HomeSettings:
+        """Read ``site.toml``.
+
+        Raises:
+            HomeInvalid: there is none.
+            SpecificationError: it cannot be used.
+        """
+        if not self.settings_file.is_file():
+            raise HomeInvalid(self.folder, "it has no site.toml: make one with `site init`")
+        return load_home_settings(self.folder)
+
+    def keystore(self, settings: HomeSettings) -> Path:
+        """Where the key is."""
+        return self.folder / settings.site.keystore
+
+
+def make_home(
+    folder: Path,
+    settings: str,
+    password: str,
+    now: int,
+    *,
+    key: bytes | None = None,
+    iterations: int = SCRYPT_ITERATIONS,
+) -> SiteAddress:
+    """Make a site's home with a new key.
+
+    Args:
+        folder: new or empty.
+        settings: text of ``site.toml``.
+        password: of the keystore.
+        now: seconds since 1970.
+        key: instead of a new one, 32 bytes.
+        iterations: of the keystore's scrypt.
+    Returns:
+        The site's address.
+    Raises:
+        HomeInvalid: something is in the folder already.
+        SpecificationError: the settings cannot be used.
+        PasswordMissing: it is empty.
+    """
+    if not password:
+        raise PasswordMissing("the keystore", "give one that is not empty")
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise HomeInvalid(folder, "it is not empty: name another folder")
+    parse_home_settings(settings, folder / SITE_FILE)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    folder.chmod(0o700)
+    home = Home(folder)
+    address = write_keystore(
+        folder / "keystore.json",
+        Account.create().key if key is None else key,
+        password,
+        iterations=iterations,
+    )
+    descriptor = os.open(home.settings_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(settings)
+    home.approvals.mkdir(mode=0o700)
+    create_log(home.log, now, site=address.lower())
+    return address

@@ -1,0 +1,193 @@
+"""A hospital's signing key in a file: an Ethereum keystore (version 3) under a password.
+
+WardroundError
+└── KeystoreError
+    ├── KeystoreMissing        no such file
+    ├── KeystoreDamaged        not a keystore, or one that was altered
+    ├── KeystoreExists         a key would be overwritten
+    └── PasswordWrong          the password does not open it
+
+Source:
+    Web3 Secret Storage Definition, version 3; by eth-account.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from eth_account import Account
+from eth_keys import keys
+from pydantic import Field, ValidationError
+
+from wardround.protocol.errors import WardroundError
+from wardround.protocol.identifiers import SiteAddress, site_address
+from wardround.protocol.study import Table
+from wardround_client.password import PasswordMissing
+
+KEYSTORE_MAX_BYTES = 16_384
+#: Work of deriving the key from the password. About a second and 256 MiB, as every wallet does.
+SCRYPT_ITERATIONS = 2**18
+
+_Hex = Annotated[str, Field(pattern=r"^(0x)?[0-9a-fA-F]{0,512}$")]
+
+
+class KeystoreError(WardroundError):
+    """A keystore cannot be used."""
+
+    def __init__(self, path: Path, words: str) -> None:
+        self.path = str(path)
+        super().__init__(f"keystore {path} {words}.")
+
+
+class KeystoreMissing(KeystoreError):
+    """There is no such file."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, "is missing: make one with `wardround site init`, or restore it")
+
+
+class KeystoreDamaged(KeystoreError):
+    """The file is no keystore, or was altered."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        self.reason = reason
+        super().__init__(path, f"is damaged ({reason}): restore it from your copy")
+
+
+class KeystoreExists(KeystoreError):
+    """A key is there already and is never overwritten."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, "is there already: name another folder")
+
+
+class PasswordWrong(KeystoreError):
+    """The password does not open the keystore."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, "does not open with this password: give the one it was made with")
+
+
+class _CipherParams(Table):
+    iv: _Hex
+
+
+class _Scrypt(Table):
+    """Bounded, so that a planted file cannot take all memory before its password fails."""
+
+    dklen: Literal[32]
+    n: Annotated[int, Field(ge=2, le=2**20)]
+    r: Annotated[int, Field(ge=1, le=8)]
+    p: Annotated[int, Field(ge=1, le=16)]
+    salt: _Hex
+
+
+class _Pbkdf2(Table):
+    dklen: Literal[32]
+    c: Annotated[int, Field(ge=1, le=10_000_000)]
+    prf: Literal["hmac-sha256"]
+    salt: _Hex
+
+
+class _Crypto(Table):
+    cipher: Literal["aes-128-ctr"]
+    cipherparams: _CipherParams
+    ciphertext: Annotated[str, Field(pattern=r"^(0x)?[0-9a-fA-F]{64}$")]
+    kdf: Literal["scrypt", "pbkdf2"]
+    kdfparams: _Scrypt | _Pbkdf2
+    mac: Annotated[str, Field(pattern=r"^(0x)?[0-9a-fA-F]{64}$")]
+
+
+class _Keystore(Table):
+    address: Annotated[str, Field(pattern=r"^(0x)?[0-9a-fA-F]{40}$")]
+    crypto: _Crypto
+    id: Annotated[str, Field(max_length=100)]
+    version: Literal[3]
+
+
+def write_keystore(
+    path: Path, key: bytes, password: str, *, iterations: int = SCRYPT_ITERATIONS
+) -> SiteAddress:
+    """Write a key to a new file that only its owner can read.
+
+    Args:
+        path: must not exist.
+        key: 32-byte private key.
+        password: not empty.
+        iterations: of scrypt, a power of two.
+    Returns:
+        The key's address.
+    Raises:
+        KeystoreExists: something is there.
+        PasswordMissing: an empty password.
+    """
+    if not password:
+        raise PasswordMissing("the keystore", "give one that is not empty")
+    document = Account.encrypt(key, password, kdf="scrypt", iterations=iterations)
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        raise KeystoreExists(path) from None
+    with os.fdopen(descriptor, "w", encoding="ascii") as file:
+        json.dump(document, file)
+        file.flush()
+        os.fsync(file.fileno())
+    return site_address("0x" + document["address"].removeprefix("0x"))
+
+
+def keystore_address(path: Path) -> SiteAddress:
+    """Read whose key a keystore holds, without its password.
+
+    Raises:
+        KeystoreError: missing or damaged.
+    """
+    return site_address("0x" + _read(path).address.removeprefix("0x").lower())
+
+
+def open_keystore(path: Path, password: str) -> bytes:
+    """Decrypt a keystore.
+
+    Returns:
+        The 32-byte private key.
+    Raises:
+        KeystoreError: missing, damaged, or another password.
+    """
+    document = _read(path)
+    try:
+        key = bytes(Account.decrypt(document.model_dump(), password))
+    except ValueError:
+        raise PasswordWrong(path) from None
+    address = keys.PrivateKey(key).public_key.to_address()
+    if address.removeprefix("0x") != document.address.removeprefix("0x").lower():
+        raise KeystoreDamaged(path, "its key has another address than it states")
+    return key
+
+
+def _read(path: Path) -> _Keystore:
+    try:
+        with path.open("rb") as file:
+            data = file.read(KEYSTORE_MAX_BYTES + 1)
+    except FileNotFoundError:
+        raise KeystoreMissing(path) from None
+    except OSError as error:
+        raise KeystoreDamaged(path, error.strerror or type(error).__name__) from error
+    if len(data) > KEYSTORE_MAX_BYTES:
+        raise KeystoreDamaged(path, f"it is longer than {KEYSTORE_MAX_BYTES} bytes")
+    try:
+        value: Any = json.loads(data)
+        # Some wallets write capital letters.
+        return _Keystore.model_validate(_lower(value))
+    except ValidationError as error:
+        place = ".".join(map(str, error.errors()[0]["loc"]))
+        raise KeystoreDamaged(path, f"{place or 'the whole'} is not as it should be") from None
+    except (ValueError, RecursionError):
+        raise KeystoreDamaged(path, "it is not JSON") from None
+
+
+def _lower(value: Any) -> Any:
+    if not isinstance(value, dict):
+        return value
+    return {str(name).lower(): _lower(inner) for name, inner in value.items()}

@@ -1,0 +1,229 @@
+"""``wardround site run``: the guard and the SuperNode, kept going, and what they do in words."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from secrets import token_hex
+from typing import Any
+
+from wardround.host.key_file import write_private
+from wardround.protocol.canonical import parse_canonical
+from wardround.protocol.errors import ProtocolError, WardroundError
+from wardround.transport.certificates import Address, check_time, greet
+from wardround.transport.enrolment import ENROLMENT, NODE_KEY, enrol
+from wardround.transport.errors import CertificateExpired, PeerAway, TransportError
+from wardround.transport.ports import free_port
+from wardround.transport.running import LineReader, only_one
+from wardround.transport.supervision import Program, Say, Supervisor, heard, module_command
+from wardround_client.guard.errors import GuardError
+from wardround_client.guard.signer import GuardClient
+from wardround_client.home import Home
+from wardround_client.keystore import open_keystore
+from wardround_client.password import PASSWORD_VARIABLE
+from wardround_client.settings import HomeSettings
+from wardround_client.supernode import (
+    coordinators_of,
+    flower_folder,
+    secret_file,
+    supernode_environment,
+)
+
+#: What the executor imports once for all tasks. PyTorch's optimisers import the second when the
+#: first of them is made, which takes longer than all else.
+_IMPORTS = ("wardround_client.app.client_app", "torch._dynamo")
+GUARD, SUPERNODE, EXECUTOR = "the guard", "the SuperNode", "the executor"
+_LOOK_SECONDS = 0.2
+_GREET_SECONDS = 10.0
+_GUARD_SECONDS = 60.0
+
+
+class SiteRunning(WardroundError):
+    """Another process runs this site."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        super().__init__(f"the site in {folder} is running already: stop it first.")
+
+
+@dataclass
+class SiteService:
+    """A hospital's side at work.
+
+    Attributes:
+        home: its folder.
+        password: of its keystore.
+        say: told what happens.
+        now: the time, with a zone.
+        stopped: set when it is to end.
+    """
+
+    home: Home
+    password: str = field(repr=False)
+    say: Say
+    now: Callable[[], datetime]
+    stopped: threading.Event
+
+    def run(self) -> None:
+        """Keep the site running until it is stopped.
+
+        Raises:
+            WardroundError: settings, key or certificate cannot be used.
+        """
+        settings = self.home.settings()
+        coordinators = coordinators_of(self.home, settings)
+        for _, root in coordinators:
+            check_time(root, self.now(), "ask the coordinator for its new one")
+        with only_one(self.home.folder, SiteRunning(self.home.folder)):
+            self._enrolled(settings)
+            for number in range(len(coordinators)):
+                flower_folder(self.home, number)
+            (self.home.folder / "logs").mkdir(mode=0o700, exist_ok=True)
+            supervisor = Supervisor(self.say)
+            try:
+                self._keep(supervisor, [Coordinator(*one, self.say) for one in coordinators])
+            finally:
+                self.say("stopping")
+                supervisor.stop()
+
+    def _enrolled(self, settings: HomeSettings) -> None:
+        """Make the node key of a home that has none yet."""
+        if not (self.home.folder / NODE_KEY).exists():
+            key = open_keystore(self.home.keystore(settings), self.password)
+            enrol(self.home.folder, settings.site.name, key)
+            self.say(f"made a node key: give {self.home.folder / ENROLMENT} to the coordinator")
+
+    def _keep(self, supervisor: Supervisor, coordinators: list[Coordinator]) -> None:
+        log = GuardNews(self.home.log)
+        supervisor.start(self._guard())
+        if not self._await_guard(supervisor):
+            return
+        tasks: list[str] = []
+        for number in range(len(coordinators)):
+            port, secret = free_port(), secret_file(self.home, number)
+            secret.unlink(missing_ok=True)
+            write_private(secret, token_hex(32))
+            supervisor.start(self._supernode(number, port))
+            tasks += [str(secret), str(port)]
+        supervisor.start(self._executor(tasks))
+        while not self.stopped.wait(_LOOK_SECONDS):
+            supervisor.look()
+            for words in log.news():
+                self.say(words)
+            for coordinator in coordinators:
+                coordinator.look(time.monotonic())
+
+    def _await_guard(self, supervisor: Supervisor) -> bool:
+        """Wait for the guard, which has a table to read; without it nothing could be signed."""
+        guard = GuardClient(self.home.socket, _GUARD_SECONDS)
+        while not self.stopped.wait(_LOOK_SECONDS):
+            supervisor.look()
+            try:
+                guard.identity()
+                return True
+            except GuardError:
+                continue
+        return False
+
+    def _guard(self) -> Program:
+        return Program(
+            GUARD,
+            lambda: module_command("wardround_client.guard", str(self.home.folder)),
+            self.home.folder / "logs" / "guard.log",
+            on_line=self.say,
+            # In the environment of the guard alone; it takes it out before it does anything.
+            environment={**os.environ, PASSWORD_VARIABLE: self.password},
+        )
+
+    def _supernode(self, number: int, port: int) -> Program:
+        more = f"-{number}" if number else ""
+        arguments = (str(self.home.folder), str(number), str(port))
+        return Program(
+            f"{SUPERNODE}{more}",
+            lambda: module_command("wardround_client.supernode", *arguments),
+            self.home.folder / "logs" / f"supernode{more}.log",
+            on_line=heard(self.say),
+            environment=supernode_environment(self.home, os.environ, number),
+        )
+
+    def _executor(self, tasks: Sequence[str]) -> Program:
+        return Program(
+            EXECUTOR,
+            # Not with a lifeline, which is a thread: it forks, and looks after its parent itself.
+            lambda: [
+                sys.executable,
+                "-m",
+                "wardround.transport.flower.executor",
+                ",".join(_IMPORTS),
+                *tasks,
+            ],
+            self.home.folder / "logs" / "tasks.log",
+            environment=supernode_environment(self.home, os.environ),
+        )
+
+
+@dataclass
+class Coordinator:
+    """Looks now and then whether the coordinator answers, and says so when that changes."""
+
+    address: Address
+    root: Path
+    say: Say
+    _next: float = 0.0
+    _trouble: str | None = None
+
+    def look(self, now: float) -> None:
+        """Greet the coordinator if it is time to."""
+        if now < self._next:
+            return
+        trouble = None
+        try:
+            greet(self.address, self.root, timeout_seconds=3.0)
+        except (PeerAway, CertificateExpired) as error:
+            trouble = f"{error} Trying on"
+        except TransportError as error:
+            trouble = str(error)
+        # After the call, which may take a while when nobody is there.
+        self._next = now + _GREET_SECONDS
+        if trouble is not None and trouble != self._trouble:
+            self.say(trouble)
+        elif trouble is None and self._trouble is not None:
+            self.say(f"the coordinator at {self.address} answers")
+        self._trouble = trouble
+
+
+class GuardNews:
+    """Reads the guard's log as it grows, and puts each line into words."""
+
+    def __init__(self, path: Path) -> None:
+        self._lines = LineReader(path)
+
+    def news(self) -> Iterator[str]:
+        """Tell of what was added since the last call."""
+        for line in self._lines.news():
+            try:
+                words = guard_sentence(parse_canonical(line, "line"))
+            except ProtocolError:
+                words = "a line of the guard's log cannot be read: see `wardround site history`"
+            if words:
+                yield words
+
+
+def guard_sentence(line: Any) -> str | None:
+    """Put a line of the guard's log into words; None for what is said elsewhere."""
+    if line["kind"] == "signed":
+        return (
+            f"signed round {line['round']} of study {line['study'][:10]}…: "
+            f"weight {line['weight']:,}, {line['update_bytes']:,} bytes of update leave"
+        )
+    if line["kind"] == "released":
+        return f"a model was measured: {len(line['measures'])} numbers leave"
+    if line["kind"] == "refused":
+        return f"REFUSED ({line['error']}): {line['words']}"
+    return None

@@ -1,0 +1,186 @@
+"""``site.toml``: what a hospital's own administrator writes down.
+
+A hospital's home serves every study that it approved, and holds its key in a keystore
+(`HomeSettings`). A simulated site serves one study and has a plain key (`SiteSettings`).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, FiniteFloat
+
+from wardround.protocol.errors import SpecificationError
+from wardround.protocol.identifiers import StudyId, bytes32
+from wardround.protocol.report import METRIC_NAMES, Address, Hex32
+from wardround.protocol.study import Table, decode_text, parse_toml, validate_table
+from wardround_client.sources.settings import DataSettings
+
+SITE_FILE = "site.toml"
+SITE_FILE_MAX_BYTES = 1 << 20
+#: What a site may tell of a model, beside how many rows it counted.
+MEASURE_NAMES = METRIC_NAMES | {"correct"}
+
+_Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
+
+
+class SiteTable(Table):
+    """``[site]``: who this is, and the file that holds its signing key."""
+
+    name: _Name
+    key_file: str
+
+
+class StudyTable(Table):
+    """``[study]``: the one study this site takes part in, on the one chain it believes."""
+
+    chain: str
+    chain_id: Annotated[int, Field(ge=1, lt=2**53)]
+    contract: Address
+    id: Hex32
+
+
+class DataTable(Table):
+    """``[data]``: the site's own tables, which never leave it."""
+
+    train: str
+    test: str
+
+
+class SiteSettings(Table):
+    """A site's settings; relative paths start at the folder of the file."""
+
+    site: SiteTable
+    study: StudyTable
+    data: DataTable
+
+    @property
+    def study_id(self) -> StudyId:
+        """The study as bytes."""
+        return StudyId(bytes32(self.study.id, "study"))
+
+
+def load_site_settings(folder: Path) -> SiteSettings:
+    """Read a site's settings.
+
+    Raises:
+        SpecificationError: not TOML, an unknown key or a bad value; with its line.
+    """
+    path = folder / SITE_FILE
+    text = _text(path)
+    return validate_table(SiteSettings, parse_toml(text, str(path)), text, str(path))
+
+
+class HomeSiteTable(Table):
+    """``[site]`` of a hospital."""
+
+    name: _Name
+    keystore: str = "keystore.json"
+
+
+class ChainTable(Table):
+    """``[chain]``: the one contract on the one chain that the site believes."""
+
+    #: They stand in for each other.
+    endpoints: Annotated[list[str], Field(min_length=1, max_length=16)]
+    chain_id: Annotated[int, Field(ge=1, lt=2**53)]
+    contract: Address
+
+    @property
+    def url(self) -> str:
+        """All endpoints as one address, see `wardround.chain.chain.open_chain`."""
+        return ",".join(self.endpoints)
+
+
+class CoordinatorTable(Table):
+    """``[coordinator]``: where the SuperLink is."""
+
+    #: Host and port, or a URL.
+    address: Annotated[str, Field(min_length=1, max_length=300)]
+    #: Certificates that the SuperLink's must lead to; from the folder of ``site.toml``.
+    root_certificate: str | None = None
+
+
+class PolicyTable(Table):
+    """``[policy]``: what the guard lets leave, whatever a study asks for."""
+
+    #: Longest update (L2 norm, real units).
+    max_update_norm: Annotated[FiniteFloat, Field(gt=0)] | None = None
+    #: Names of numbers that may leave, in reports and of evaluations.
+    metrics: list[str] = Field(default_factory=lambda: sorted(MEASURE_NAMES))
+    #: Whether models are measured on the site's test rows.
+    evaluate: bool = True
+    #: Budget of the table over all studies; with it, only private studies are approved.
+    max_epsilon: Annotated[FiniteFloat, Field(gt=0, le=1e6)] | None = None
+    #: Chance with which that budget may fail.
+    delta: Annotated[FiniteFloat, Field(ge=1e-30, le=1e-2)] = 1e-6
+
+
+class PreparedTables(Table):
+    """``[data]`` of a site whose tables are prepared already, as ``.npz``."""
+
+    name: _Name
+    train: str
+    test: str
+
+
+class HomeSettings(Table):
+    """A hospital's settings; relative paths start at the folder of the file."""
+
+    site: HomeSiteTable
+    chain: ChainTable
+    coordinator: CoordinatorTable | None = None
+    #: Coordinators that may take over; the site answers whichever asks.
+    standby: Annotated[list[CoordinatorTable], Field(max_length=16)] = Field(default_factory=list)
+    data: DataSettings | PreparedTables
+    policy: PolicyTable = PolicyTable()
+
+
+class _WithSource(HomeSettings):
+    data: DataSettings
+
+
+class _WithTables(HomeSettings):
+    data: PreparedTables
+
+
+def load_home_settings(folder: Path) -> HomeSettings:
+    """Read a hospital's settings.
+
+    Raises:
+        SpecificationError: not TOML, an unknown key or a bad value; with its line.
+    """
+    path = folder / SITE_FILE
+    return parse_home_settings(_text(path), path)
+
+
+def parse_home_settings(text: str, path: Path) -> HomeSettings:
+    """Read a hospital's settings from their text; the path is for errors.
+
+    Raises:
+        SpecificationError: not TOML, an unknown key or a bad value; with its line.
+    """
+    value = parse_toml(text, str(path))
+    data = value.get("data")
+    # Told apart before they are checked, so that an error speaks of what was meant.
+    prepared = isinstance(data, dict) and "train" in data and "source" not in data
+    kind: type[HomeSettings] = _WithTables if prepared else _WithSource
+    settings = validate_table(kind, value, text, str(path))
+    unknown = sorted(set(settings.policy.metrics) - MEASURE_NAMES)
+    if unknown:
+        known = ", ".join(sorted(MEASURE_NAMES))
+        raise SpecificationError(
+            str(path), None, "policy.metrics", f"{unknown[0]!r} is none of {known}"
+        )
+    return settings
+
+
+def _text(path: Path) -> str:
+    with path.open("rb") as file:
+        data = file.read(SITE_FILE_MAX_BYTES + 1)
+    if len(data) > SITE_FILE_MAX_BYTES:
+        raise SpecificationError(
+            str(path), None, "", f"it is longer than {SITE_FILE_MAX_BYTES} bytes"
+        )
+    return decode_text(data, str(path))

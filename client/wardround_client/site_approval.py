@@ -1,0 +1,176 @@
+"""Read a study before taking part in it: from the chain, and its specification from elsewhere."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+from wardround.chain.ward_round import WardRound
+from wardround.learning.datasets.table import SiteData
+from wardround.learning.privacy.accountant import forecast
+from wardround.protocol.cid import cid_from_sha256
+from wardround.protocol.errors import SpecificationError, StudyMismatch
+from wardround.protocol.identifiers import Digest, SiteAddress, StudyId, hex_of
+from wardround.protocol.study import (
+    StudySpec,
+    decode_text,
+    load_study,
+    parse_specification,
+)
+from wardround.store.study_store import open_study_store
+from wardround.transport.code import application_digest
+from wardround_client.guard.approvals import Approval
+from wardround_client.guard.errors import CodeNotInstalled, PrivacyRefused
+from wardround_client.guard.tables import load_home_data
+from wardround_client.home import Home
+from wardround_client.settings import HomeSettings
+from wardround_client.sources.prepare import check_private
+from wardround_client.sources.settings import DataSettings
+
+_SPECIFICATION_MAX_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """A study that may be approved, and what it would work on."""
+
+    approval: Approval
+    data: SiteData
+    installed: str
+
+
+def propose(
+    home: Home,
+    settings: HomeSettings,
+    ward: WardRound,
+    study: StudyId,
+    store: str | None,
+    file: Path | None,
+    code: str | None,
+    now: int,
+) -> Proposal:
+    """Put together what an administrator decides about.
+
+    Args:
+        home: the site's, with its settings.
+        settings: the site's.
+        ward: the contract.
+        study: which one.
+        store: where the specification is, as `open_study_store` takes it; or
+        file: the study's file.
+        code: a digest that the administrator approves although other code is installed.
+        now: seconds since 1970.
+    Raises:
+        StudyMismatch: the chain has no such study, or the specification is another one's.
+        CodeNotInstalled: the study asks for other code than is installed.
+        PrivacyRefused: the study asks for no privacy, and the table has a budget.
+        SourceError: the site's table does not fit its schema.
+        LearningError: the table does not fit the study's model, or has no rows.
+    """
+    params = ward.params(study)
+    spec = _specification(ward, study, params.specification, store, file)
+    if spec.digest != params.specification:
+        raise StudyMismatch("specification", hex_of(params.specification), hex_of(spec.digest))
+    installed = hex_of(application_digest())
+    if hex_of(params.code) not in (installed, code):
+        raise CodeNotInstalled(hex_of(params.code), installed)
+    if spec.privacy is None and settings.policy.max_epsilon is not None:
+        raise PrivacyRefused(
+            "the study asks for no privacy of single rows, and [policy] max_epsilon bounds what "
+            "this table may give away"
+        )
+    if isinstance(settings.data, DataSettings):
+        check_private(settings.data, spec)
+    data = load_home_data(home.folder, settings, os.environ)
+    if ":" not in spec.model.name:
+        # A factory of the study's own is code, and nothing of it runs before it is approved.
+        from wardround.learning.models import check_fits
+
+        classes = int(max(data.train.labels.max(), data.test.labels.max())) + 1
+        check_fits(spec.model.name, spec.model.arguments, data.train.features.shape[1:], classes)
+    approval = Approval(settings.chain.chain_id, settings.chain.contract, params, spec, now)
+    return Proposal(approval, data, installed)
+
+
+def describe(proposal: Proposal, ward: WardRound, site: SiteAddress) -> Iterator[str]:
+    """Write a study for people, a line at a time."""
+    approval, spec, params = proposal.approval, proposal.approval.spec, proposal.approval.params
+    training, privacy = spec.training, spec.privacy
+    state, slot = ward.study(approval.study), ward.site(approval.study, site)
+    yield f"study {hex_of(approval.study)}"
+    yield f"  name         {spec.study.name}, {spec.study.rounds} rounds"
+    arguments = ", ".join(f"{key} {value}" for key, value in spec.model.arguments.items())
+    yield f"  model        {spec.model.name} ({arguments}): {params.parameter_count:,} parameters"
+    length = (
+        f"{training.local_steps} steps"
+        if training.local_steps is not None
+        else f"{training.local_epochs} passes over the rows"
+    )
+    batch = f"batches of {training.batch_size}" if training.batch_size else "all rows at once"
+    yield (
+        f"  training     {training.optimizer}, learning rate {training.learning_rate:g}, "
+        f"{length} a round, {batch}"
+    )
+    rows = len(proposal.data.train)
+    yield f"  your rows    {rows:,} to train on, {len(proposal.data.test):,} to measure on"
+    if privacy is None:
+        yield "  privacy      none asked for: updates are made from your rows without noise"
+    else:
+        target = "no limit" if privacy.target_epsilon is None else f"{privacy.target_epsilon:g}"
+        whole = forecast(spec, rows).epsilon(privacy.delta)
+        yield (
+            f"  privacy      of single rows: noise {privacy.noise_multiplier:g}, clipping "
+            f"{privacy.max_grad_norm:g}, delta {privacy.delta:g}, epsilon at most {target}"
+        )
+        yield f"               your {rows:,} rows would be at epsilon {whole:.3g} after all rounds"
+    yield (
+        f"  rule         {spec.aggregation.rule} of at least {spec.aggregation.min_sites} sites, "
+        f"coordinates up to {spec.aggregation.update_bound:g}"
+    )
+    yield (
+        f"  rewards      {tokens(params.reward_per_round)} a round by {spec.rewards.scoring}, "
+        f"{tokens(state.funded)} paid in; the token is {params.token}"
+    )
+    yield f"  sponsor      {params.sponsor}"
+    active = "none before the study is opened" if state.head == 0 else state.coordinator
+    yield f"  coordinator  {active}, bond {tokens(params.bond)}"
+    if slot.since:
+        weight = f"weight up to {slot.max_weight:,}"
+        yield f"  this site    admitted with {weight}, paid to {slot.payout}"
+    else:
+        yield f"  this site    not admitted yet: send {site} to the sponsor"
+    same = (
+        "as installed here" if hex_of(approval.code) == proposal.installed else "NOT installed here"
+    )
+    yield f"  code         {hex_of(approval.code)}, {same}"
+    yield f"  spec         {hex_of(spec.digest)}"
+
+
+def tokens(amount: int) -> str:
+    """Write an amount of a token with 18 decimals, as nearly all have."""
+    if 0 < amount < 10**14:
+        return f"{amount:,} of a token's smallest unit"
+    return f"{amount / 10**18:,.4f} tokens"
+
+
+def _specification(
+    ward: WardRound, study: StudyId, digest: Digest, store: str | None, file: Path | None
+) -> StudySpec:
+    if file is not None:
+        with file.open("rb") as opened:
+            data = opened.read(_SPECIFICATION_MAX_BYTES + 1)
+        if len(data) > _SPECIFICATION_MAX_BYTES:
+            raise SpecificationError(str(file), None, "", "it is too long")
+        # As it is stored, or as a person writes it.
+        if data.startswith(b"{"):
+            return parse_specification(data)
+        return load_study(decode_text(data, str(file)), str(file))
+    if store is None:
+        raise SpecificationError("study", None, "", "give --store or --spec, to read it from")
+    # Of a confidential store too: the specification is for everybody to read, without a key.
+    with closing(open_study_store(store, Path(), ward, study)) as opened_store:
+        data = opened_store.get(cid_from_sha256(digest), _SPECIFICATION_MAX_BYTES)
+    return parse_specification(data)

@@ -1,0 +1,321 @@
+"""``wardround site ...``: what a hospital's administrator does."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from click.exceptions import Abort, ClickException, Exit
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from wardround.protocol.errors import WardroundError
+from wardround_client.password import PASSWORD_VARIABLE, password_of
+from wardround_client.site_template import TEMPLATE
+
+# What works with keys and chains takes seconds to import, and whoever asks for help waits for
+# it: each command imports what it needs.
+
+app = typer.Typer(
+    name="site",
+    help="Run a hospital's side: its key, its table, its say in what leaves.",
+    epilog="Start with: wardround site init",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+)
+_out = Console(highlight=False, soft_wrap=True)
+_err = Console(stderr=True, highlight=False, soft_wrap=True)
+_PASSWORD_HELP = f"First line is the keystore's password; else {PASSWORD_VARIABLE}, or a prompt."
+
+HomeArgument = Annotated[Path, typer.Argument(help="The site's home folder.", show_default=True)]
+PasswordOption = Annotated[
+    Path | None, typer.Option("--password-file", help=_PASSWORD_HELP, dir_okay=False)
+]
+StudyArgument = Annotated[str, typer.Argument(help="The study's id, 0x and 64 digits.")]
+StoreOption = Annotated[str | None, typer.Option(help="Content store of the study.")]
+_HOME = Path("site")
+
+
+@app.command()
+def init(
+    folder: HomeArgument = _HOME,
+    name: Annotated[
+        str | None, typer.Option(help="What the site is called; by default as its folder.")
+    ] = None,
+    endpoint: Annotated[
+        str, typer.Option(help="JSON-RPC endpoint of the chain.")
+    ] = "http://127.0.0.1:8545",
+    chain_id: Annotated[int, typer.Option(min=1, max=2**53 - 1, help="The chain's id.")] = 31337,
+    contract: Annotated[str, typer.Option(help="Address of the contract.")] = "0x" + "00" * 20,
+    password_file: PasswordOption = None,
+) -> None:
+    """Make a site: a key under a password, and a site.toml to fill in.
+
+    Examples:
+      wardround site init hospital
+
+      wardround site init hospital --password-file secret.txt --endpoint https://rpc.example.org
+    """
+    from wardround.transport.enrolment import ENROLMENT, enrol
+    from wardround_client.home import make_home
+    from wardround_client.keystore import open_keystore
+
+    called = name or folder.resolve().name.lower()
+    text = TEMPLATE.format(
+        name=json.dumps(called),
+        endpoint=json.dumps(endpoint),
+        chain_id=chain_id,
+        contract=json.dumps(contract.lower()),
+    )
+    password = password_of(password_file, confirm=True)
+    address = make_home(folder, text, password, _now())
+    enrol(folder, called, open_keystore(folder / "keystore.json", password))
+    _out.print(f"site {called} is in {folder}")
+    _out.print(f"  its address is {address}")
+    _out.print(f"  keep a copy of {folder}/keystore.json and of its password: both are needed")
+    _out.print("\nNext:", style="bold")
+    _out.print(f"  fill in {folder}/site.toml: your table, the chain, the contract")
+    _out.print(f"  wardround site preview {folder}            see that the table is read")
+    _out.print("  send the address to the study's sponsor, who admits it")
+    _out.print(f"  send {folder}/{ENROLMENT} to the coordinator, who lets your node in")
+    _out.print(f"  wardround site approve STUDY {folder}      read a study, and agree to it")
+    _out.print(f"  wardround site run {folder}                take part")
+
+
+@app.command()
+def guard(folder: HomeArgument = _HOME, password_file: PasswordOption = None) -> None:
+    """Run the guard alone, in the foreground: it holds the key and signs what may leave.
+
+    `wardround site run` starts it for you. SIGTERM or Ctrl-C ends it.
+
+    Examples:
+      wardround site guard hospital --password-file secret.txt
+    """
+    from wardround_client.guard.run import run_guard
+
+    password = password_of(password_file)
+    # Whoever this process starts shall not inherit it.
+    os.environ.pop(PASSWORD_VARIABLE, None)
+    run_guard(
+        folder,
+        password,
+        _now,
+        say=lambda words: print(words, flush=True),
+        warn=lambda words: _err.print(f"warning: {words}", style="yellow", markup=False),
+    )
+
+
+@app.command()
+def run(folder: HomeArgument = _HOME, password_file: PasswordOption = None) -> None:
+    """Take part: start guard and SuperNode, keep them running, and say what happens.
+
+    SIGTERM or Ctrl-C ends it; it may be started again at any time.
+
+    Examples:
+      wardround site run hospital --password-file secret.txt
+    """
+    # Flower takes seconds to import, and only this command needs it.
+    from wardround.transport.supervision import stop_asked
+    from wardround_client.guard.run import keep_memory_private
+    from wardround_client.home import Home
+    from wardround_client.service import SiteService
+
+    password = password_of(password_file)
+    # The processes that train must read it neither here nor in their own environment.
+    os.environ.pop(PASSWORD_VARIABLE, None)
+    keep_memory_private()
+    with stop_asked() as stopped:
+        SiteService(Home(folder), password, _tell, lambda: datetime.now(UTC), stopped).run()
+
+
+@app.command()
+def approve(
+    study: StudyArgument,
+    folder: HomeArgument = _HOME,
+    store: StoreOption = None,
+    spec: Annotated[
+        Path | None, typer.Option(help="The study's file, instead of --store.", dir_okay=False)
+    ] = None,
+    code: Annotated[
+        str | None,
+        typer.Option(help="Approve this code digest, although other code is installed here."),
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Approve without asking.")] = False,
+    password_file: PasswordOption = None,
+) -> None:
+    """Show what a study is, and take part in it.
+
+    The parameters come from the chain; the specification from a content store or a file, and must
+    have the digest that the chain names. The approval is signed with the site's key.
+
+    Examples:
+      wardround site approve 0x4a1f…b1 hospital --store store
+
+      wardround site approve 0x4a1f…b1 hospital --spec study.toml --yes --password-file secret.txt
+    """
+    from wardround.chain.chain import connected
+    from wardround.chain.ward_round import WardRound
+    from wardround_client.guard.approvals import Approvals
+    from wardround_client.keystore import open_keystore
+    from wardround_client.site_approval import describe, propose
+    from wardround_client.site_standing import open_home, study_of
+
+    home, settings, address = open_home(folder)
+    identifier = study_of(study)
+    with connected(settings.chain.url, settings.chain.chain_id) as chain:
+        ward = WardRound(chain, settings.chain.contract)
+        proposal = propose(home, settings, ward, identifier, store, spec, code, _now())
+        for line in describe(proposal, ward, address):
+            _out.print(line, markup=False)
+    if not yes and not typer.confirm("Take part in this study?"):
+        _out.print("Not approved.")
+        raise typer.Exit(1)
+    key = open_keystore(home.keystore(settings), password_of(password_file))
+    path = Approvals(home.approvals, address).give(proposal.approval, key)
+    _out.print(f"Approved, in {path}. The guard knows it at once.")
+
+
+@app.command()
+def revoke(study: StudyArgument, folder: HomeArgument = _HOME) -> None:
+    """Take no further part in a study. What was signed stays signed.
+
+    Examples:
+      wardround site revoke 0x4a1f…b1 hospital
+    """
+    from wardround_client.guard.approvals import Approvals
+    from wardround_client.site_standing import open_home, study_of
+
+    home, _, address = open_home(folder)
+    kept = Approvals(home.approvals, address).revoke(study_of(study), _now())
+    _out.print(f"Revoked: the guard signs nothing more for it. The approval is kept as {kept}.")
+
+
+@app.command()
+def status(
+    folder: HomeArgument = _HOME,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Say who the site is, whether guard and chain answer, and where its studies are.
+
+    Examples:
+      wardround site status hospital
+    """
+    from wardround_client.site_standing import open_home, standing
+
+    home, settings, address = open_home(folder)
+    found = standing(home, settings, address)
+    if as_json:
+        print(json.dumps(found))
+        return
+    _out.print(f"site {found['name']}, {found['address']}")
+    _out.print(f"  guard: {found['guard']}", markup=False)
+    _out.print(f"  chain: {found['chain']}", markup=False)
+    _out.print(f"  table: {found['table']}", markup=False)
+    if not found["studies"]:
+        _out.print("  no study is approved: see `wardround site approve --help`")
+    for one in found["studies"]:
+        _out.print(f"  study {one['study']} ({one['name']}): {one['state']}", markup=False)
+
+
+@app.command()
+def history(
+    folder: HomeArgument = _HOME,
+    store: StoreOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+) -> None:
+    """List everything that the site ever signed, and what became of it on the chain.
+
+    Examples:
+      wardround site history hospital
+
+      wardround site history hospital --store store --json
+    """
+    from wardround.chain.chain import connected
+    from wardround.chain.ward_round import WardRound
+    from wardround.protocol.identifiers import hex_of
+    from wardround.store import open_store
+    from wardround_client.guard.log import read_log
+    from wardround_client.site_history import history as read_history
+    from wardround_client.site_standing import open_home, tokens_of
+
+    home, settings, address = open_home(folder)
+    lines = [line for line in read_log(home.log) if line["kind"] == "signed"]
+    if not lines:
+        if not as_json:
+            _out.print("Nothing was signed yet.")
+        return
+    with connected(settings.chain.url, settings.chain.chain_id) as chain:
+        ward = WardRound(chain, settings.chain.contract)
+        objects = None if store is None else open_store(store)
+        signed, earned = read_history(lines, address, ward, objects)
+    if as_json:
+        for one in signed:
+            print(json.dumps({**vars(one), "study": hex_of(one.study)}))
+        for money in earned:
+            print(json.dumps({**vars(money), "study": hex_of(money.study)}))
+        return
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for column in ("signed (UTC)", "study", "round", "weight", "update", "on the chain"):
+        table.add_column(column, justify="right" if column in ("round", "weight") else "left")
+    for one in signed:
+        style = "red" if one.fate in ("forged", "left out") else ""
+        when, short = _when(one.at), hex_of(one.study)[:10]
+        row = (when, short, str(one.round), f"{one.weight:,}", one.update[:10], one.fate)
+        table.add_row(*row, style=style)
+    _out.print(table, width=max(_out.width, 90), crop=False)
+    for money in earned:
+        told = "" if money.earned is None else f", earned {tokens_of(money.earned)} so far"
+        _out.print(f"study {hex_of(money.study)}: paid {tokens_of(money.paid)}{told}")
+
+
+@app.command()
+def preview(folder: HomeArgument = _HOME) -> None:
+    """Read the site's table and show counts and ranges, no rows.
+
+    Examples:
+      wardround site preview hospital
+    """
+    from wardround_client.site_standing import open_home, previewed
+
+    home, settings, _ = open_home(folder)
+    for line in previewed(home, settings):
+        _out.print(line, markup=False)
+
+
+# ---------------------------------------------------------------- inside
+
+
+def run_alone(program: typer.Typer) -> None:
+    """Run a program of one command; turn errors into one line and a non-zero status."""
+    try:
+        code = program(standalone_mode=False)
+    except Exit as finished:
+        code = finished.exit_code
+    except ClickException as error:
+        error.show()
+        code = error.exit_code
+    except (Abort, KeyboardInterrupt):
+        code = 130
+    except (WardroundError, OSError) as error:
+        _err.print(f"error: {error}", style="red", markup=False)
+        code = 1
+    sys.exit(code or 0)
+
+
+def _tell(words: str) -> None:
+    _out.print(f"{datetime.now():%H:%M:%S} {words}", markup=False)
+
+
+def _when(at: int) -> str:
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def _now() -> int:
+    return int(time.time())

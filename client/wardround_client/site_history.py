@@ -1,0 +1,150 @@
+"""Everything that a site ever signed, from its own log, held against the chain."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from wardround.chain.errors import ObjectMissing
+from wardround.chain.events import Overturned
+from wardround.chain.study_state import ClosedOnChain
+from wardround.chain.ward_round import WardRound
+from wardround.protocol.cid import cid_from_sha256
+from wardround.protocol.contribution import Entry, unpack_entries
+from wardround.protocol.errors import SignatureInvalid
+from wardround.protocol.identifiers import Digest, Root, SiteAddress, StudyId, bytes32
+from wardround.protocol.manifest import MANIFEST_MAX_BYTES, Manifest, parse_manifest
+from wardround.store import Store
+from wardround_client.guard.log import Line
+
+Fate = Literal["included", "left out", "open", "overturned", "closed, sites not on chain", "forged"]
+
+
+@dataclass(frozen=True)
+class Signed:
+    """One contribution and what became of it.
+
+    Attributes:
+        at: when it was signed, seconds since 1970.
+        fate: ``overturned``: the chain went back, and the round starts from another model now.
+            ``forged``: the site's key did not make the signature in the log.
+    """
+
+    study: StudyId
+    round: int
+    at: int
+    weight: int
+    update: str
+    fate: Fate
+
+
+@dataclass(frozen=True)
+class Earned:
+    """What a study has paid a site, and what its last closed round says it has earned.
+
+    Attributes:
+        paid: by claims so far, in the token's smallest unit.
+        earned: cumulative, in the last closed round's manifest; None when no store was given or
+            it has no manifest.
+    """
+
+    study: StudyId
+    paid: int
+    earned: int | None
+
+
+def history(
+    lines: Iterable[Line], site: SiteAddress, ward: WardRound, store: Store | None
+) -> tuple[list[Signed], list[Earned]]:
+    """Read a log and ask the chain about every signature in it.
+
+    Args:
+        lines: of the guard's log.
+        site: whose.
+        ward: the contract.
+        store: where manifests are; tells who is in a round with root recording, and rewards.
+    """
+    by_study: dict[StudyId, list[Line]] = {}
+    for line in lines:
+        if line["kind"] == "signed":
+            by_study.setdefault(StudyId(bytes32(line["study"], "study")), []).append(line)
+    signed: list[Signed] = []
+    earned: list[Earned] = []
+    for study, own in by_study.items():
+        closed = ward.closed_rounds(study)
+        manifests = _Manifests(store, closed)
+        events = ward.events(study)
+        undone = min((e.round for e in events if isinstance(e, Overturned)), default=None)
+        for line in own:
+            fate = _fate(line, site, ward, closed, manifests, undone)
+            signed.append(
+                Signed(study, line["round"], line["at"], line["weight"], line["update"], fate)
+            )
+        earned.append(Earned(study, ward.claimed(study, site), manifests.earned(site)))
+    return signed, earned
+
+
+def entry_of(line: Line, site: SiteAddress) -> Entry:
+    """The entry that a line of the log says was signed."""
+    return Entry(
+        site,
+        line["weight"],
+        Root(bytes32(line["update"], "update")),
+        Digest(bytes32(line["report_sha256"], "report")),
+        bytes.fromhex(line["signature"][2:]),
+    )
+
+
+class _Manifests:
+    """The manifests of closed rounds, as far as the store has them."""
+
+    def __init__(self, store: Store | None, closed: list[ClosedOnChain]) -> None:
+        self._store, self._closed = store, closed
+
+    def of(self, one: ClosedOnChain) -> Manifest | None:
+        if self._store is None:
+            return None
+        try:
+            data = self._store.get(cid_from_sha256(one.closing.record.manifest), MANIFEST_MAX_BYTES)
+        except ObjectMissing:
+            return None
+        return parse_manifest(data)
+
+    def earned(self, site: SiteAddress) -> int | None:
+        last = self.of(self._closed[-1]) if self._closed else None
+        if last is None:
+            return None
+        return last.earned().get(site, 0)
+
+    def signatures(self, one: ClosedOnChain) -> Iterator[str] | None:
+        manifest = self.of(one)
+        return None if manifest is None else (row.signature for row in manifest.contributions)
+
+
+def _fate(
+    line: Line,
+    site: SiteAddress,
+    ward: WardRound,
+    closed: list[ClosedOnChain],
+    manifests: _Manifests,
+    undone: int | None,
+) -> Fate:
+    number, entry = line["round"], entry_of(line, site)
+    study, base = bytes32(line["study"], "study"), Root(bytes32(line["base"], "base"))
+    try:
+        statement = entry.contribution(StudyId(study), number, base)
+        statement.check_signature(ward.domain, entry.signature)
+    except SignatureInvalid:
+        return "forged"
+    if number > 1 and number - 2 < len(closed) and closed[number - 2].closing.record.model != base:
+        return "overturned"
+    if number > len(closed):
+        return "overturned" if undone is not None and undone < number else "open"
+    one = closed[number - 1]
+    if one.entries is not None:
+        return "included" if entry in unpack_entries(one.entries) else "left out"
+    found = manifests.signatures(one)
+    if found is None:
+        return "closed, sites not on chain"
+    return "included" if line["signature"] in set(found) else "left out"

@@ -1,0 +1,104 @@
+"""What a source of rows is: it finds a site's table and reads the columns that are declared."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from wardround.protocol.study import Table
+from wardround_client.sources.errors import (
+    Problem,
+    SchemaMismatch,
+    SourceTooLarge,
+    SourceUnreachable,
+)
+
+#: Columns by name, of some rows; all equally long.
+Batch = Mapping[str, Sequence[object]]
+#: Rows that are held as Python values at a time.
+BATCH_ROWS = 4096
+#: Default limit on the bytes of a file, as it lies and unpacked.
+FILE_MAX_BYTES = 256 * 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a site's settings are at home.
+
+    Attributes:
+        folder: of ``site.toml``; relative paths start there.
+        environment: where passwords are, so that they are in no file of the site.
+    """
+
+    folder: Path
+    environment: Mapping[str, str]
+
+
+class DataSource(Table, ABC):
+    """One kind of place that rows come from; its fields are the keys of ``[data.source]``.
+
+    To add a kind, write a subclass in a file of its own with a ``type`` of its own, and name it
+    in `wardround_client.sources.settings`.
+    """
+
+    @abstractmethod
+    def read(
+        self, columns: Sequence[str], ignore: Sequence[str], max_rows: int, place: Place
+    ) -> Iterator[Batch]:
+        """Read the declared columns, some rows at a time, in any order.
+
+        Args:
+            columns: those to give, and no others.
+            ignore: those that may be there too.
+            max_rows: how many rows at most.
+            place: where the site is at home.
+        Raises:
+            SchemaMismatch: columns other than declared.
+            SourceError: unreachable, damaged, or too large.
+        """
+
+    @property
+    @abstractmethod
+    def title(self) -> str:
+        """What the table is called in messages; without a password."""
+
+
+def check_columns(
+    table: str, found: Sequence[str], columns: Sequence[str], ignore: Sequence[str]
+) -> None:
+    """Refuse a table whose columns are not the declared ones.
+
+    Raises:
+        SchemaMismatch: a column is missing, there twice, or not declared.
+    """
+    problems = [Problem(name, "it is missing") for name in columns if name not in found]
+    problems += [Problem(name, "it is there twice") for name in columns if found.count(name) > 1]
+    known = {*columns, *ignore}
+    extra = [str(at) for at, name in enumerate(found, 1) if name not in known]
+    if extra:
+        shown = ", ".join(extra[:10]) + (" ..." if len(extra) > 10 else "")
+        what = f"{len(extra)} columns are neither declared nor ignored, by their place: {shown}"
+        problems.append(Problem(None, what))
+    if problems:
+        raise SchemaMismatch(table, problems)
+
+
+def check_file(table: str, path: Path, max_bytes: int) -> None:
+    """Refuse what is no plain file, or a larger one, before a byte is read.
+
+    Raises:
+        SourceUnreachable: no such file, or none that can be read.
+        SourceTooLarge: more bytes.
+    """
+    reason = None
+    try:
+        if not path.is_file():
+            reason = "there is no such file"
+        elif path.stat().st_size > max_bytes:
+            raise SourceTooLarge(table, "bytes", max_bytes, "max_bytes")
+    except OSError as exc:
+        reason = exc.strerror or type(exc).__name__
+    if reason is not None:
+        raise SourceUnreachable(table, reason)

@@ -1,0 +1,125 @@
+"""Rows from a Parquet file. Its columns are read, and nothing else that a writer left in it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from wardround_client.sources.base import (
+    BATCH_ROWS,
+    FILE_MAX_BYTES,
+    Batch,
+    DataSource,
+    Place,
+    check_columns,
+    check_file,
+)
+from wardround_client.sources.errors import (
+    Problem,
+    SchemaMismatch,
+    SourceDamaged,
+    SourceTooLarge,
+    SourceUnreachable,
+)
+
+
+class ParquetSource(DataSource):
+    """``type = "parquet"``: a columnar file, as pandas, Spark or DuckDB write it."""
+
+    type: Literal["parquet"]
+    path: str
+    #: Of the file, and of all its columns unpacked.
+    max_bytes: Annotated[int, Field(ge=1)] = FILE_MAX_BYTES
+
+    @property
+    def title(self) -> str:
+        """The file's path as written."""
+        return self.path
+
+    def read(
+        self, columns: Sequence[str], ignore: Sequence[str], max_rows: int, place: Place
+    ) -> Iterator[Batch]:
+        """Read row group by row group; see `DataSource.read`."""
+        import pyarrow
+        from pyarrow import parquet
+
+        path = place.folder / self.path
+        check_file(self.title, path, self.max_bytes)
+        # What went wrong is raised outside of the handler: Arrow's errors may quote the file.
+        fault: SourceDamaged | SourceUnreachable
+        try:
+            with path.open("rb") as handle:
+                file = parquet.ParquetFile(
+                    handle,
+                    pre_buffer=False,
+                    thrift_string_size_limit=16 * 1024 * 1024,
+                    thrift_container_size_limit=1_000_000,
+                    # Types that a writer defined itself are read as what they are stored as.
+                    arrow_extensions_enabled=False,
+                )
+                check_columns(self.title, file.schema_arrow.names, columns, ignore)
+                self._check_types(pyarrow.types, file.schema_arrow, columns)
+                self._check_size(file.metadata, max_rows)
+                # One thread: a site has other work, and rows come in the file's order.
+                for batch in file.iter_batches(
+                    BATCH_ROWS, columns=list(columns), use_threads=False, use_pandas_metadata=False
+                ):
+                    if batch.nbytes > self.max_bytes:
+                        raise SourceTooLarge(self.title, "bytes", self.max_bytes, "max_bytes")
+                    yield {name: _cells(batch.column(name)) for name in columns}
+            return
+        except (pyarrow.ArrowException, UnicodeDecodeError):
+            fault = SourceDamaged(self.title, "it is not a Parquet file, or a damaged one")
+        except OSError as exc:
+            # Arrow raises its own errors of reading as OSError too, without a number.
+            fault = (
+                SourceDamaged(self.title, "it is not a Parquet file, or a damaged one")
+                if exc.errno is None
+                else SourceUnreachable(self.title, exc.strerror or type(exc).__name__)
+            )
+        raise fault
+
+    def _check_types(self, types: Any, schema: Any, columns: Sequence[str]) -> None:
+        problems = [
+            Problem(name, "a type that is neither number, text nor yes or no")
+            for name in columns
+            if not _is_plain(types, schema.field(name).type)
+        ]
+        if problems:
+            raise SchemaMismatch(self.title, problems)
+
+    def _check_size(self, metadata: Any, max_rows: int) -> None:
+        """Refuse before anything is unpacked."""
+        if metadata.num_rows > max_rows:
+            raise SourceTooLarge(self.title, "rows", max_rows, "max_rows")
+        # Not column by column: on a damaged file pyarrow 26 ends the process there.
+        groups = range(metadata.num_row_groups)
+        unpacked = sum(max(0, metadata.row_group(at).total_byte_size) for at in groups)
+        if unpacked > self.max_bytes:
+            raise SourceTooLarge(self.title, "bytes unpacked", self.max_bytes, "max_bytes")
+
+
+def _is_plain(types: Any, kind: Any) -> bool:
+    if types.is_dictionary(kind):
+        kind = kind.value_type
+    tests = (
+        types.is_integer,
+        types.is_floating,
+        types.is_decimal,
+        types.is_boolean,
+        types.is_string,
+        types.is_large_string,
+        types.is_null,
+    )
+    return any(test(kind) for test in tests)
+
+
+def _cells(column: Any) -> list[object]:
+    dictionary = getattr(column, "dictionary", None)
+    if dictionary is None:
+        return list(column.to_pylist())
+    # A long text that many rows share stays one object.
+    values = dictionary.to_pylist()
+    return [None if at is None else values[at] for at in column.indices.to_pylist()]

@@ -1,0 +1,127 @@
+"""What a site declares of its table: features, label, and how rows become numbers."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, FiniteFloat, model_validator
+
+from wardround.protocol.study import Table
+
+Column = Annotated[str, Field(min_length=1, max_length=200)]
+#: A category or label as it stands in the table; text and numbers are told apart by need only.
+Value = str | int | bool
+
+
+class Numeric(Table):
+    """A number; one input of the model, scaled as `[data]` says."""
+
+    name: Column
+    type: Literal["numeric"]
+    #: Lowest and highest value that can be true. A cell outside is an error.
+    range: Annotated[list[FiniteFloat], Field(min_length=2, max_length=2)] | None = None
+    unit: Annotated[str, Field(max_length=40)] | None = None
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Numeric:
+        if self.range is not None and not self.range[0] < self.range[1]:
+            raise ValueError("the range must go from low to high")
+        return self
+
+    @property
+    def width(self) -> int:
+        """How many of the model's inputs it takes."""
+        return 1
+
+
+class Category(Table):
+    """One of some values; each but the first is an input of the model that is 0 or 1."""
+
+    name: Column
+    type: Literal["category"]
+    categories: Annotated[list[Value], Field(min_length=2, max_length=1000)]
+
+    @model_validator(mode="after")
+    def _distinct(self) -> Category:
+        if len({text_of(value) for value in self.categories}) < len(self.categories):
+            raise ValueError("a category is named twice")
+        return self
+
+    @property
+    def width(self) -> int:
+        """How many of the model's inputs it takes."""
+        return len(self.categories) - 1
+
+
+class Boolean(Table):
+    """Yes or no; one input of the model that is 0 or 1."""
+
+    name: Column
+    type: Literal["boolean"]
+
+    @property
+    def width(self) -> int:
+        """How many of the model's inputs it takes."""
+        return 1
+
+
+Feature = Annotated[Numeric | Category | Boolean, Field(discriminator="type")]
+
+
+class Label(Table):
+    """What the model is to tell: a column, and which of its values make each class."""
+
+    column: Column
+    #: Values of class 0, values of class 1, and so on.
+    classes: Annotated[
+        list[Annotated[list[Value], Field(min_length=1)]], Field(min_length=2, max_length=1000)
+    ]
+
+    @model_validator(mode="after")
+    def _distinct(self) -> Label:
+        values = [text_of(value) for one in self.classes for value in one]
+        if len(set(values)) < len(values):
+            raise ValueError("a value is named twice")
+        return self
+
+
+class TableSchema(Table):
+    """The keys of ``[data]`` that say what is in the table."""
+
+    features: Annotated[list[Feature], Field(min_length=1, max_length=10_000)]
+    label: Label
+    #: Columns that are there and not used, such as a patient's number.
+    ignore: list[Column] = Field(default_factory=list)
+    #: Text that stands for no value, beside an empty database field.
+    missing: list[str] = Field(default_factory=lambda: [""])
+    #: ``drop`` leaves out rows in which a value is missing; ``error`` refuses the table.
+    on_missing: Literal["drop", "error"] = "error"
+    #: ``rows``: mean 0 and deviation 1 over the site's own training rows; ``range``: the declared
+    #: range becomes -1 .. 1; ``none``: numbers as they are.
+    scaling: Literal["rows", "range", "none"] = "rows"
+
+    @model_validator(mode="after")
+    def _fits(self) -> TableSchema:
+        columns = [*self.columns, *self.ignore]
+        if len(set(columns)) < len(columns):
+            raise ValueError("a column is named twice")
+        for feature in self.features:
+            ranged = not isinstance(feature, Numeric) or feature.range is not None
+            if self.scaling == "range" and not ranged:
+                raise ValueError(f'scaling = "range" needs the range of {feature.name}')
+        return self
+
+    @property
+    def columns(self) -> list[str]:
+        """The columns that are read: the features' in order, then the label's."""
+        return [*(feature.name for feature in self.features), self.label.column]
+
+    @property
+    def width(self) -> int:
+        """Inputs that a model needs for a row; the same at every site with this schema."""
+        return sum(feature.width for feature in self.features)
+
+
+def text_of(value: Value) -> str:
+    """Spell a declared value as a table would: ``true``, ``3``, ``angina``."""
+    return str(value).lower() if isinstance(value, bool) else str(value).strip()

@@ -1,0 +1,222 @@
+"""Commands of a coordinator: a folder, its certificates, its sites, and the study itself."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from wardround.chain.chain import connected
+from wardround.chain.study_token import StudyToken
+from wardround.chain.ward_round import WardRound
+from wardround.host.key_file import read_key, write_new_key, write_private
+from wardround.protocol.errors import SpecificationError
+from wardround.protocol.identifiers import StudyId, bytes32, site_address
+from wardround.transport.certificates import SERVER_DAYS, check_time, issue_server, make_authority
+from wardround.transport.enrolment import read_enrolment
+from wardround.transport.supervision import stop_asked
+from wardround_coordinator.home import CoordinatorHome
+from wardround_coordinator.settings import COORDINATOR_FILE, load_coordinator_settings
+
+if TYPE_CHECKING:
+    from wardround_coordinator.service import Service
+
+app = typer.Typer(
+    name="coordinator",
+    help="Coordinate a study: take in sites, and run its rounds.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+)
+_out = Console(highlight=False, soft_wrap=True)
+_LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+_Home = Annotated[Path, typer.Argument(help="The coordinator's folder.")]
+
+
+@app.command()
+def init(
+    home: _Home,
+    chain: Annotated[str, typer.Option(help="JSON-RPC endpoint.")],
+    contract: Annotated[str, typer.Option(help="Address of the WardRound contract.")],
+    study: Annotated[str, typer.Option(help="The study's id.")],
+    chain_id: Annotated[int, typer.Option(min=1, max=2**53 - 1, help="Its chain id.")],
+    host: Annotated[
+        list[str], typer.Option(help="Name or address under which sites reach it; repeatable.")
+    ],
+    port: Annotated[int, typer.Option(min=1, max=65_535, help="Port to listen on.")] = 8443,
+    listen: Annotated[str, typer.Option(help="Address to listen on.")] = "0.0.0.0",  # noqa: S104 -- sites come from outside
+    sites: Annotated[
+        int | None, typer.Option(min=1, help="Sites to wait for; by default all admitted ones.")
+    ] = None,
+    key: Annotated[
+        Path | None, typer.Option(help="File with the key that the study names; it is copied.")
+    ] = None,
+    store: Annotated[
+        str, typer.Option(help="Content store; a relative path starts at the folder.")
+    ] = "store",
+) -> None:
+    """Make a coordinator's folder: its key, its certificate authority, its settings.
+
+    Example:
+      wardround coordinator init fl --chain http://127.0.0.1:8545 --chain-id 31337
+      --contract 0x1234… --study 0x5e1f… --host fl.example.org
+    """
+    place = CoordinatorHome(home)
+    if home.exists() and any(home.iterdir()):
+        reason = "the folder is not empty: name another one"
+        raise SpecificationError(str(home), None, "", reason)
+    with connected(chain, chain_id) as opened:
+        facts = WardRound(opened, site_address(contract)).facts(StudyId(bytes32(study, "study")))
+    account = None if key is None else read_key(key)
+    for folder in (home, place.tls, place.sites):
+        folder.mkdir(parents=True, exist_ok=True)
+    if account is None:
+        account = write_new_key(home / "coordinator.key")
+    else:
+        write_private(home / "coordinator.key", account.key.hex() + "\n")
+    now = datetime.now(UTC)
+    make_authority(place.tls, host[0], now)
+    issue_server(place.tls, [*host, *_LOOPBACK], now)
+    tables: dict[str, dict[str, object]] = {
+        "coordinator": {
+            "key_file": "coordinator.key",
+            "store": store,
+            "rounds_file": "rounds.jsonl",
+        },
+        "study": {
+            "chain": chain,
+            "chain_id": chain_id,
+            "contract": contract.lower(),
+            "id": study.lower(),
+            "sites": sites or max(1, len(facts.members)),
+        },
+        "server": {"host": listen, "port": port, "names": host},
+    }
+    (home / COORDINATOR_FILE).write_text(_toml(tables), encoding="utf-8")
+    load_coordinator_settings(home)
+    _out.print(f"address      {account.address}   the study must name it, and it pays for gas")
+    _out.print(f"certificate  {place.authority}   give it to every site; it is no secret")
+    _out.print(f"settings     {home / COORDINATOR_FILE}")
+
+
+@app.command("add-site")
+def add_site(
+    home: _Home,
+    enrolment: Annotated[Path, typer.Argument(help="The enrolment.json that a site handed in.")],
+) -> None:
+    """Let a site's node key in, after checking that the site itself signed for it.
+
+    Example:
+      wardround coordinator add-site fl ~/incoming/enrolment.json
+    """
+    place = CoordinatorHome(home)
+    settings = load_coordinator_settings(home)
+    found = read_enrolment(enrolment)
+    study = settings.study
+    with connected(study.chain, study.chain_id) as chain:
+        facts = WardRound(chain, study.contract).facts(settings.study_id)
+    place.sites.mkdir(exist_ok=True)
+    target = place.sites / f"{found.site}.json"
+    replaced = target.exists()
+    target.write_bytes(enrolment.read_bytes())
+    what = "its node key is replaced" if replaced else "its node key is let in"
+    _out.print(f"{found.name} ({found.address}) has signed for this node key: {what}.")
+    if found.address not in facts.members:
+        _out.print("The contract has not admitted it: its sponsor must, before it can take part.")
+
+
+@app.command()
+def bond(home: _Home) -> None:
+    """Post the bond that the study asks of its coordinators, from the coordinator's own tokens.
+
+    Until it is posted, a coordinator cannot close rounds or take over. It comes back when the study
+    is over, unless a fraud was proven.
+
+    Example:
+      wardround coordinator bond fl
+    """
+    settings = load_coordinator_settings(home)
+    account = read_key(home / settings.coordinator.key_file)
+    with connected(settings.study.chain, settings.study.chain_id) as chain:
+        ward = WardRound(chain, settings.study.contract)
+        params = ward.params(settings.study_id)
+        if not params.bond:
+            _out.print("This study asks for no bond.")
+            return
+        if ward.seat(settings.study_id, account.address).bonded:
+            _out.print("The bond is posted already.")
+            return
+        StudyToken(chain, params.token).approve(account, ward.address, params.bond)
+        ward.post_bond(account, settings.study_id)
+    _out.print(f"bond         {params.bond / 10**18:,.2f} tokens posted by {account.address}")
+
+
+@app.command()
+def renew(
+    home: _Home,
+    days: Annotated[int, typer.Option(min=1, max=3650, help="How long it is valid.")] = SERVER_DAYS,
+) -> None:
+    """Make a new server certificate under the same authority; the sites need nothing new.
+
+    Example:
+      wardround coordinator renew fl
+    """
+    place = CoordinatorHome(home)
+    server = load_coordinator_settings(home).require_server()
+    now = datetime.now(UTC)
+    check_time(place.authority, now, "make a new coordinator's folder and give it to the sites")
+    issue_server(place.tls, [*server.names, *_LOOPBACK], now, days)
+    ends = check_time(place.certificate, now, "set the clock")
+    _out.print(f"{place.certificate} is valid until {ends:%Y-%m-%d}. Start the coordinator anew.")
+
+
+@app.command()
+def run(
+    home: _Home,
+    standby: Annotated[
+        bool,
+        typer.Option("--standby", help="Wait for its turn while another coordinator is active."),
+    ] = False,
+) -> None:
+    """Run a study to its end: SuperLink, its door to the sites, and every round.
+
+    It goes on where the chain stands, so it may be stopped and started again at any time. With
+    --standby it watches the chain, takes over when the active coordinator is silent for longer
+    than a round and its grace, and stands by again when another is active.
+
+    Examples:
+      wardround coordinator run fl
+
+      wardround coordinator run fl-b --standby
+    """
+    # Flower takes seconds to import, and only this command needs it.
+    from wardround_coordinator.service import Service
+
+    with stop_asked() as stopped:
+        service: Service = Service(
+            CoordinatorHome(home), _say, lambda: datetime.now(UTC), stopped, standby
+        )
+        finished = service.run()
+    if not finished:
+        raise typer.Exit(130)
+
+
+def _say(words: str) -> None:
+    _out.print(f"{datetime.now():%H:%M:%S} {words}", markup=False)
+
+
+def _toml(tables: Mapping[str, Mapping[str, object]]) -> str:
+    """Write flat tables of strings, numbers and lists, whose JSON form is also their TOML form."""
+    lines = []
+    for name, table in tables.items():
+        lines += [
+            f"[{name}]",
+            *(f"{key} = {json.dumps(value)}" for key, value in table.items()),
+            "",
+        ]
+    return "\n".join(lines)

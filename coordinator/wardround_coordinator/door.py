@@ -1,0 +1,173 @@
+"""The coordinator's only open port: TLS in front of Flower's SuperLink, and nothing but its fleet.
+
+Flower serves sites, operators and its own helpers on one port, and asks operators for no name. So
+the SuperLink listens on the loopback interface, and this door passes on to it what sites may ask,
+from node keys that a site has vouched for, in messages of bounded size.
+
+It does not check signatures: the SuperLink does that behind it, on every request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import ssl
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import httpx
+import uvicorn
+from flwr.supercore.constant import FLEET_HTTP_PUBLIC_KEY_HEADER
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+
+from wardround.transport.supervision import Say, told
+from wardround_coordinator.home import CoordinatorHome, EnrolmentBook
+from wardround_coordinator.settings import load_coordinator_settings
+
+#: What a SuperNode asks for once its key is registered. Registering is the coordinator's to do.
+PATHS = tuple(
+    f"/v1/fleet/{name}"
+    for name in (
+        "activate-node",
+        "deactivate-node",
+        "send-node-heartbeat",
+        "pull-messages",
+        "push-messages",
+        "get-run",
+        "get-fab",
+        "push-object",
+        "pull-object",
+        "confirm-message-received",
+    )
+)
+
+_TIMEOUT_SECONDS = 60.0
+_KEY_MAX_BYTES = 2048
+_CONNECTIONS_MAX = 1024
+#: Of one connection between two hops only, or set anew by each side.
+# fmt: off
+_OWN_HEADERS = frozenset({
+    "host", "connection", "keep-alive", "content-length", "transfer-encoding", "te", "trailer",
+    "upgrade", "accept-encoding", "content-encoding", "date",
+})
+# fmt: on
+
+
+#: The sites' names by the node key (PEM) that each has vouched for, as of now.
+Names = Callable[[], Mapping[bytes, str]]
+
+
+def make_door(upstream: httpx.AsyncClient, names: Names, max_bytes: int, say: Say) -> Starlette:
+    """Make the application that stands in front of a SuperLink.
+
+    Args:
+        upstream: a client whose base is the SuperLink.
+        names: asked at every message, so that a site may be enrolled at any time.
+        max_bytes: of one request's body.
+        say: told of sites that come, and of who is turned away.
+    """
+    seen: set[str] = set()
+
+    async def enter(request: Request) -> Response:
+        name = names().get(_node_key(request))
+        if name is None:
+            host = request.client.host if request.client else "somebody"
+            say_once(f"turned away: {host} has a node key that no admitted site vouched for")
+            return PlainTextResponse("This node key is not enrolled here.", 401)
+        body = await _body(request, max_bytes)
+        if body is None:
+            say(f"refused: a message of {name} has more than {max_bytes:,} bytes")
+            return PlainTextResponse(f"A message may have {max_bytes:,} bytes.", 413)
+        headers = [(key, value) for key, value in request.headers.raw if _is_passed(key)]
+        headers.append((b"accept-encoding", b"identity"))
+        try:
+            answer = await upstream.post(request.url.path, content=body, headers=headers)
+        except httpx.HTTPError:
+            return PlainTextResponse("The SuperLink is away; try again.", 503)
+        if request.url.path.endswith("/activate-node") and answer.is_success:
+            say(f"{name} is connected")
+        passed = {
+            key.decode("latin-1"): value.decode("latin-1")
+            for key, value in answer.headers.raw
+            if _is_passed(key)
+        }
+        return Response(answer.content, answer.status_code, passed)
+
+    def say_once(words: str) -> None:
+        if words not in seen and len(seen) < _CONNECTIONS_MAX:
+            seen.add(words)
+            say(words)
+
+    return Starlette(routes=[Route(path, enter, methods=["POST"]) for path in PATHS])
+
+
+async def serve(home: CoordinatorHome, upstream_port: int, say: Say) -> None:
+    """Open the door of a coordinator's home until the process is asked to end.
+
+    Args:
+        home: with its certificates and enrolments.
+        upstream_port: where the SuperLink listens on the loopback interface.
+        say: told of sites that come, and of who is turned away.
+    """
+    server = load_coordinator_settings(home.root).require_server()
+    book = EnrolmentBook(home)
+    trust = ssl.create_default_context(cafile=str(home.authority))
+    limits = httpx.Limits(max_connections=_CONNECTIONS_MAX)
+    async with httpx.AsyncClient(
+        base_url=f"https://127.0.0.1:{upstream_port}",
+        verify=trust,
+        timeout=_TIMEOUT_SECONDS,
+        limits=limits,
+        trust_env=False,
+    ) as upstream:
+        door = make_door(upstream, book.names, server.max_message_megabytes * 1_000_000, say)
+        config = uvicorn.Config(
+            door,
+            host=server.host,
+            port=server.port,
+            ssl_certfile=home.certificate,
+            ssl_keyfile=home.certificate_key,
+            log_level="warning",
+            lifespan="off",
+            ws="none",
+            server_header=False,
+            limit_concurrency=_CONNECTIONS_MAX,
+            timeout_graceful_shutdown=5,
+        )
+        await uvicorn.Server(config).serve()
+
+
+async def _body(request: Request, max_bytes: int) -> bytes | None:
+    """Read a request's body; None when it is longer than allowed."""
+    stated = request.headers.get("content-length", "0")
+    if not stated.isdecimal() or int(stated) > max_bytes:
+        return None
+    parts = bytearray()
+    async for part in request.stream():
+        parts += part
+        if len(parts) > max_bytes:
+            return None
+    return bytes(parts)
+
+
+def _node_key(request: Request) -> bytes:
+    text = request.headers.get(FLEET_HTTP_PUBLIC_KEY_HEADER, "")
+    if len(text) > _KEY_MAX_BYTES:
+        return b""
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        return b""
+
+
+def _is_passed(header: bytes) -> bool:
+    return header.decode("latin-1").lower() not in _OWN_HEADERS
+
+
+if __name__ == "__main__":
+    asyncio.run(serve(CoordinatorHome(Path(sys.argv[1])), int(sys.argv[2]), told))

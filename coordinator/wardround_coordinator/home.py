@@ -1,0 +1,111 @@
+"""What is where in a coordinator's folder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from wardround.transport.certificates import (
+    AUTHORITY_CERTIFICATE,
+    SERVER_CERTIFICATE,
+    SERVER_KEY,
+)
+from wardround.transport.enrolment import Enrolment, read_enrolment
+from wardround.transport.errors import EnrolmentInvalid
+from wardround_coordinator.settings import PRESENCE_FILE, SAID_FILE
+
+
+@dataclass(frozen=True)
+class CoordinatorHome:
+    """A coordinator's folder: settings, key, certificates, and the sites' enrolments."""
+
+    root: Path
+
+    @property
+    def tls(self) -> Path:
+        """The certificate authority and the server's certificate."""
+        return self.root / "tls"
+
+    @property
+    def authority(self) -> Path:
+        """What the sites need, and may be given to anybody."""
+        return self.tls / AUTHORITY_CERTIFICATE
+
+    @property
+    def certificate(self) -> Path:
+        """Of the server."""
+        return self.tls / SERVER_CERTIFICATE
+
+    @property
+    def certificate_key(self) -> Path:
+        """Of the server; secret."""
+        return self.tls / SERVER_KEY
+
+    @property
+    def sites(self) -> Path:
+        """The enrolments that sites handed in, a file each."""
+        return self.root / "sites"
+
+    @property
+    def logs(self) -> Path:
+        """What the programs print."""
+        return self.root / "logs"
+
+    @property
+    def said(self) -> Path:
+        """What the ServerApp says; Flower throws away what it prints."""
+        return self.root / SAID_FILE
+
+    @property
+    def presence(self) -> Path:
+        """Locked by the ServerApp while it lives."""
+        return self.root / PRESENCE_FILE
+
+    @property
+    def flower(self) -> Path:
+        """Flower's own folder."""
+        return self.root / "flower"
+
+    def enrolments(self) -> dict[str, Enrolment]:
+        """Read every enrolment, by the site's address.
+
+        Raises:
+            EnrolmentInvalid: one is malformed or not signed by its site, or two name one site.
+        """
+        found: dict[str, Enrolment] = {}
+        for path in sorted(self.sites.glob("*.json")):
+            enrolment = read_enrolment(path)
+            if enrolment.site in found:
+                raise EnrolmentInvalid(str(path), f"another file enrols {enrolment.site} as well")
+            found[enrolment.site] = enrolment
+        return found
+
+
+class EnrolmentBook:
+    """The enrolments of a home, read again when a file comes, goes or changes."""
+
+    def __init__(self, home: CoordinatorHome) -> None:
+        self._home = home
+        self._state: list[tuple[str, int, int]] | None = None
+        self._names: dict[bytes, str] = {}
+
+    def names(self) -> dict[bytes, str]:
+        """Names of sites by node key (PEM).
+
+        Raises:
+            EnrolmentInvalid: see `CoordinatorHome.enrolments`.
+        """
+        state = self.state()
+        if state != self._state:
+            enrolments = self._home.enrolments().values()
+            self._names = {one.public_pem: one.name for one in enrolments}
+            self._state = state
+        return self._names
+
+    def state(self) -> list[tuple[str, int, int]]:
+        """What tells one set of files from another."""
+        found = []
+        for path in sorted(self._home.sites.glob("*.json")):
+            about = path.stat()
+            found.append((path.name, about.st_mtime_ns, about.st_size))
+        return found

@@ -1,0 +1,99 @@
+"""What a coordinator tells of each round: one JSON object a line, in the order they closed.
+
+It is for people to follow a study; chain and store hold all that counts. A round has two lines when
+it was closed twice, after a reorganisation: the last one stands.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from wardround.protocol.identifiers import SiteAddress
+from wardround_coordinator.strategy import RoundResult, SiteMetrics
+
+
+def round_summary(result: RoundResult, names: Mapping[SiteAddress, str]) -> dict[str, Any]:
+    """Sum up a closed round as a JSON value.
+
+    Args:
+        result: the round.
+        names: site names by address; a site without one goes by its address.
+    Returns:
+        Round, model root, gas, contributors, dropped sites with reasons, accuracy, AUC and
+        log-loss by site, pooled accuracy and log-loss, this round's rewards by site (decimal
+        text, smallest unit) and wall time in seconds.
+    """
+
+    def name(site: str) -> str:
+        return next((names[known] for known in names if known.lower() == site.lower()), site)
+
+    manifest = result.facts.manifest
+    metrics = {name(site): values for site, values in result.metrics.items()}
+    return {
+        "round": manifest.round,
+        "model": manifest.model.root,
+        "gas": result.facts.gas,
+        "contributors": [name(row.entry().site) for row in manifest.contributions],
+        "dropped": [{"site": name(row.site), "reason": row.reason} for row in manifest.dropped],
+        "accuracy": {site: values.accuracy for site, values in metrics.items()},
+        "auc": {site: values.auc for site, values in metrics.items()},
+        "log_loss": {site: values.log_loss for site, values in metrics.items()},
+        "pooled_accuracy": _pooled_accuracy(metrics),
+        "pooled_log_loss": _pooled_log_loss(metrics),
+        "rewards": {name(site): str(share) for site, share in result.facts.shares.items()},
+        "wall_seconds": round(result.wall_seconds, 4),
+    }
+
+
+def append_line(path: Path, value: Mapping[str, Any]) -> None:
+    """Append one JSON object as a line; when this returns, it survives a crash."""
+    with path.open("ab+") as file:
+        # A crash may have left half a line; ours starts on a new one all the same.
+        if file.tell() > 0:
+            file.seek(-1, os.SEEK_END)
+        torn = file.read(1) not in (b"", b"\n")
+        line = json.dumps(value, sort_keys=True).encode() + b"\n"
+        file.write((b"\n" if torn else b"") + line)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def read_rounds(*paths: Path) -> list[dict[str, Any]]:
+    """Read what is told of closed rounds, in their order; attempts that failed are left out.
+
+    Args:
+        paths: one for each coordinator. Whoever takes over tells again of the round before, so the
+            first of them that tells of a round is believed.
+    """
+    told: dict[int, dict[str, Any]] = {}
+    for path in paths:
+        told = {**_told(path), **told}
+    return [told[number] for number in sorted(told)]
+
+
+def _told(path: Path) -> dict[int, dict[str, Any]]:
+    told: dict[int, dict[str, Any]] = {}
+    for line in path.read_bytes().splitlines() if path.exists() else ():
+        try:
+            value = json.loads(line)
+        except ValueError:
+            continue  # half a line, from a crash; the round was told of again
+        if "failed" not in value:
+            told[value["round"]] = value
+    return told
+
+
+def _pooled_accuracy(metrics: Mapping[str, SiteMetrics]) -> float | None:
+    examples = sum(values.examples for values in metrics.values())
+    return sum(v.correct for v in metrics.values()) / examples if examples else None
+
+
+def _pooled_log_loss(metrics: Mapping[str, SiteMetrics]) -> float | None:
+    examples = sum(values.examples for values in metrics.values())
+    if not examples:
+        return None
+    return sum(v.log_loss * v.examples for v in metrics.values()) / examples

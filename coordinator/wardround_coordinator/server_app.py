@@ -1,0 +1,169 @@
+"""The Flower ServerApp: the same under every engine.
+
+The coordinator's folder (``coordinator.toml`` and its key) is named by the environment where
+`wardround coordinator run` started the SuperLink. A simulation names the network's folder in the
+run configuration instead.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from eth_account.signers.local import LocalAccount
+from flwr.app import Context
+from flwr.serverapp import Grid, ServerApp
+
+from wardround.chain.chain import connected
+from wardround.chain.ward_round import WardRound
+from wardround.host.key_file import read_key
+from wardround.protocol.errors import RoundFailed, ScenarioError
+from wardround.store.study_store import open_study_store
+from wardround_coordinator.orphan import end_with_parent
+from wardround_coordinator.presence import be_present
+from wardround_coordinator.rounds_file import append_line, read_rounds, round_summary
+from wardround_coordinator.session import Session
+from wardround_coordinator.settings import (
+    HOME_VARIABLE,
+    PRESENCE_FILE,
+    SAID_FILE,
+    STANDBY_VARIABLE,
+    CoordinatorSettings,
+    load_coordinator_settings,
+)
+from wardround_coordinator.standby import Tenure
+from wardround_coordinator.strategy import RoundResult, WardroundStrategy
+
+_log = logging.getLogger(__name__)
+
+NETWORK_KEY = "network"
+#: Told of each closed round as the JSON value that is also written to the rounds file.
+OnSummary = Callable[[dict[str, Any]], None]
+
+
+def make_server_app(on_summary: OnSummary = lambda summary: None) -> ServerApp:
+    """Make a ServerApp that also tells somebody in this process of every closed round."""
+    server_app = ServerApp()
+
+    @server_app.main()
+    def main(grid: Grid, context: Context) -> None:
+        home = _home(context)
+        if HOME_VARIABLE in os.environ:
+            end_with_parent()
+            be_present(home / PRESENCE_FILE)
+        coordinate(
+            home,
+            grid,
+            on_summary,
+            standby=bool(os.environ.get(STANDBY_VARIABLE)),
+            # Whoever started the SuperLink reads it there: Flower throws away what is printed.
+            say=_said_in(home / SAID_FILE) if HOME_VARIABLE in os.environ else _log.info,
+        )
+
+    return server_app
+
+
+def _said_in(path: Path) -> Callable[[str], None]:
+    def say(words: str) -> None:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(" ".join(words.split()) + "\n")
+
+    return say
+
+
+def _home(context: Context) -> Path:
+    home = os.environ.get(HOME_VARIABLE, "")
+    if home:
+        # Not in the run's configuration, which every site can read.
+        return Path(home)
+    network = str(context.run_config.get(NETWORK_KEY, ""))
+    if not network:
+        raise ScenarioError("flwr run", "no network is named: use `wardround simulate` to make one")
+    return Path(network) / "coordinator"
+
+
+def coordinate(
+    folder: Path,
+    grid: Grid,
+    on_summary: OnSummary,
+    *,
+    standby: bool = False,
+    say: Callable[[str], None] = _log.info,
+) -> None:
+    """Run a study to its end from a coordinator's folder.
+
+    Args:
+        folder: with the settings and the key.
+        grid: reaches the sites.
+        on_summary: told of every closed round.
+        standby: wait for this coordinator's turn, whatever its settings say.
+        say: told in plain words when it waits, takes over or stands down.
+    Raises:
+        SpecificationError: the settings cannot be used.
+        StoodDown: another coordinator is active, and this one is no standby.
+        SeatLost: this coordinator may never act.
+        RoundFailed: a round found too few good contributions, every time it was tried.
+    """
+    settings = load_coordinator_settings(folder)
+    with connected(settings.study.chain, settings.study.chain_id) as chain:
+        contract = WardRound(chain, settings.study.contract)
+        signer = read_key(folder / settings.coordinator.key_file)
+        tenure = Tenure(
+            contract,
+            signer,
+            settings.study_id,
+            standby=standby or settings.coordinator.standby,
+            clock=time.time,
+            wait=time.sleep,
+            say=say,
+            patience_seconds=settings.coordinator.patience_seconds,
+        )
+        tenure.serve(lambda: _work(settings, folder, contract, signer, grid, on_summary))
+
+
+def _work(
+    settings: CoordinatorSettings,
+    folder: Path,
+    contract: WardRound,
+    signer: LocalAccount,
+    grid: Grid,
+    on_summary: OnSummary,
+) -> None:
+    """Go on with the study from wherever the chain says it stands."""
+    store = open_study_store(
+        settings.coordinator.store, folder, contract, settings.study_id, signer
+    )
+    session = Session(contract, signer, store, contract.facts(settings.study_id))
+    rounds_file = folder / settings.coordinator.rounds_file
+
+    def on_round(result: RoundResult) -> None:
+        summary = round_summary(result, strategy.names)
+        append_line(rounds_file, summary)
+        on_summary(summary)
+
+    def on_failure(failure: RoundFailed) -> None:
+        append_line(rounds_file, {"round": failure.round_number, "failed": str(failure)})
+
+    def is_told(number: int) -> bool:
+        return any(one["round"] == number for one in read_rounds(rounds_file))
+
+    strategy = WardroundStrategy(
+        session,
+        sites_wanted=settings.study.sites,
+        reply_seconds=settings.coordinator.reply_seconds,
+        attempts=settings.coordinator.attempts,
+        retry_seconds=settings.coordinator.retry_seconds,
+        on_round=on_round,
+        on_failure=on_failure,
+        is_told=is_told,
+    )
+    with closing(store):
+        strategy.start(grid)
+
+
+app = make_server_app()

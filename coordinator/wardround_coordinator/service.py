@@ -1,0 +1,334 @@
+"""``wardround coordinator run``: the SuperLink, its door and the study, kept going to the end."""
+
+from __future__ import annotations
+
+import json
+import os
+import ssl
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from wardround.chain.chain import connected
+from wardround.chain.errors import ChainUnreachable
+from wardround.chain.ward_round import WardRound
+from wardround.host.key_file import read_key
+from wardround.protocol.errors import StudyMismatch, WardroundError
+from wardround.protocol.identifiers import hex_of
+from wardround.protocol.replay import StudyFacts
+from wardround.transport.bundle import write_bundle
+from wardround.transport.certificates import check_time
+from wardround.transport.code import application_digest, training_files
+from wardround.transport.errors import EnrolmentInvalid, PeerAway
+from wardround.transport.flower.control import Control, ControlFailed
+from wardround.transport.flower.programs import flower_environment
+from wardround.transport.flower.superlink import superlink_arguments
+from wardround.transport.ports import check_free, free_port
+from wardround.transport.running import LineReader, only_one
+from wardround.transport.supervision import Program, Say, Supervisor, heard, module_command
+from wardround_coordinator.errors import StoodDown
+from wardround_coordinator.home import CoordinatorHome, EnrolmentBook
+from wardround_coordinator.presence import Presence
+from wardround_coordinator.settings import (
+    HOME_VARIABLE,
+    STANDBY_VARIABLE,
+    CoordinatorSettings,
+    load_coordinator_settings,
+)
+from wardround_coordinator.standby import Stance, turn_of
+
+_LOOK_SECONDS = 0.2
+_STATUS_SECONDS = 1.0
+_START_SECONDS = 60.0
+_FIRST_PAUSE_SECONDS, _LAST_PAUSE_SECONDS = 2.0, 60.0
+_CHAIN_PAUSE_SECONDS = 5.0
+SUPERLINK, DOOR = "the SuperLink", "the door"
+
+
+class AlreadyRunning(WardroundError):
+    """Another process runs this coordinator."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        super().__init__(f"a coordinator runs in {folder} already: stop it first.")
+
+
+@dataclass
+class Service:
+    """One coordinator at work.
+
+    Attributes:
+        home: its folder.
+        say: told what happens.
+        now: the time, with a zone.
+        stopped: set when it is to end.
+        standby: wait for its turn while another coordinator is active.
+    """
+
+    home: CoordinatorHome
+    say: Say
+    now: Callable[[], datetime]
+    stopped: threading.Event
+    standby: bool = False
+    _address: str = ""
+    _run_id: int | None = None
+    _pause: float = _FIRST_PAUSE_SECONDS
+    _not_before: float = 0.0
+    _registered: object = None
+    _ready_pid: int | None = None
+    _presence: Presence = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._presence = Presence(self.home.presence)
+
+    def run(self) -> bool:
+        """Run the study to its end; False when stopped before.
+
+        Raises:
+            StoodDown: another coordinator is active, and this one is no standby.
+            SeatLost: this coordinator may never act.
+            WardroundError: settings, key, certificates, port, chain or study cannot be used.
+        """
+        settings = load_coordinator_settings(self.home.root)
+        self._address = read_key(self.home.root / settings.coordinator.key_file).address
+        self.standby = self.standby or settings.coordinator.standby
+        server = settings.require_server()
+        for path in (self.home.authority, self.home.certificate):
+            check_time(path, self.now(), "make another with `wardround coordinator renew`")
+        for folder in (self.home.sites, self.home.logs, self.home.flower):
+            folder.mkdir(exist_ok=True)
+        with only_one(self.home.root, AlreadyRunning(self.home.root)):
+            check_free(server.host, server.port)
+            facts = self._facts(settings)
+            if facts is None:
+                return False
+            _check_code(facts)
+            return self._keep(settings, facts)
+
+    def _facts(self, settings: CoordinatorSettings) -> StudyFacts | None:
+        """Ask the chain for the study, however long it is away; None when stopped."""
+        while True:
+            try:
+                with _opened(settings) as contract:
+                    # Before anything is started: a coordinator that may not act says so at once.
+                    self._check_turn(contract, settings)
+                    return contract.facts(settings.study_id)
+            except ChainUnreachable as error:
+                self.say(f"{error} Trying again in {_CHAIN_PAUSE_SECONDS:g} s")
+                if self.stopped.wait(_CHAIN_PAUSE_SECONDS):
+                    return None
+
+    def _check_turn(self, contract: WardRound, settings: CoordinatorSettings) -> None:
+        state = contract.study(settings.study_id)
+        seat = contract.seat(settings.study_id, self._address)
+        turn = turn_of(state, seat, self._address, self.now().timestamp())
+        waits = turn.stance in (Stance.WAIT, Stance.TAKE_OVER)
+        if waits and state.head > 0 and not self.standby:
+            raise StoodDown(state.coordinator, state.head)
+
+    def _keep(self, settings: CoordinatorSettings, facts: StudyFacts) -> bool:
+        server = settings.require_server()
+        rounds = RoundsReader(self.home.root / settings.coordinator.rounds_file)
+        said = LineReader(self.home.said)
+        bundle = write_bundle(training_files())
+        port = free_port()
+        supervisor = Supervisor(self.say)
+        self.say(f"study {hex_of(settings.study_id)}, {facts.params.rounds} rounds")
+        try:
+            supervisor.start(self._superlink(port))
+            supervisor.start(self._door(port))
+            self.say(f"sites reach this coordinator at port {server.port} of {server.names[0]}")
+            while not self.stopped.wait(_LOOK_SECONDS):
+                supervisor.look()
+                over = self._step(supervisor, port, settings, facts, bundle)
+                for line in said.news():
+                    self.say(line.decode("utf-8", "replace"))
+                for words in rounds.news(facts.params.rounds):
+                    self.say(words)
+                if over:
+                    self.say(self._end(settings))
+                    return True
+            return False
+        finally:
+            self.say("stopping")
+            supervisor.stop()
+
+    def _end(self, settings: CoordinatorSettings) -> str:
+        """Say why the run has ended by itself."""
+        with _opened(settings) as contract:
+            state = contract.study(settings.study_id)
+        if state.head > state.rounds:
+            return "the study is finished"
+        return f"coordinator {state.coordinator} is active: standing down"
+
+    def _step(
+        self,
+        supervisor: Supervisor,
+        port: int,
+        settings: CoordinatorSettings,
+        facts: StudyFacts,
+        bundle: bytes,
+    ) -> bool:
+        """Do what is next; True once the run is completed."""
+        mark = supervisor.marks.get(SUPERLINK)
+        if mark is None or not supervisor.is_running(SUPERLINK):
+            return False
+        if time.monotonic() < self._not_before:
+            return False
+        self._not_before = time.monotonic() + _STATUS_SECONDS
+        try:
+            if mark.pid != self._ready_pid:
+                # A new SuperLink knows no node and no run.
+                self._registered, self._run_id = None, None
+                if not _answers(port, self.home.authority):
+                    return False
+                self._ready_pid = mark.pid
+            with Control(port, self.home.authority) as control:
+                self._register(control, facts)
+                return self._advance(control, settings, bundle)
+        except (PeerAway, ControlFailed) as error:
+            self.say(str(error))
+            return False
+
+    def _register(self, control: Control, facts: StudyFacts) -> None:
+        """Let in the node keys that admitted sites have vouched for."""
+        state = EnrolmentBook(self.home).state()
+        if state == self._registered:
+            return
+        members = {site.lower() for site in facts.members}
+        try:
+            enrolments = self.home.enrolments()
+        except EnrolmentInvalid as error:
+            self.say(str(error))
+            self._registered = state
+            return
+        for site, enrolment in enrolments.items():
+            if site in members:
+                control.register(enrolment.public_pem, enrolment.name)
+            else:
+                self.say(f"{enrolment.name} ({site}) is not let in: the contract has no such site")
+        count = len(members & set(enrolments))
+        self.say(f"{count} of {len(members)} admitted sites have enrolled their node key")
+        self._registered = state
+
+    def _advance(self, control: Control, settings: CoordinatorSettings, bundle: bytes) -> bool:
+        if self._run_id is None:
+            self._presence.expect()
+            self._run_id = control.start_run(bundle)
+            self.say("the study's application is submitted; waiting for the sites")
+            return False
+        status = control.status(self._run_id)
+        if status.status != "finished":
+            if self._presence.is_lost():
+                self._call_off(control)
+            return False
+        if status.sub_status == "completed":
+            return True
+        # Its ServerApp may have failed because another coordinator is active: then it ends here.
+        with suppress(ChainUnreachable), _opened(settings) as contract:
+            self._check_turn(contract, settings)
+        self.say(f"the run {status.sub_status}: {status.details or 'no reason given'}")
+        self.say(f"going on where the chain stands in {self._pause:g} s")
+        self._not_before = time.monotonic() + self._pause
+        self._pause = min(2 * self._pause, _LAST_PAUSE_SECONDS)
+        self._run_id = None
+        return False
+
+    def _call_off(self, control: Control) -> None:
+        """Begin anew without waiting until Flower notices that a ServerApp has died."""
+        assert self._run_id is not None
+        with suppress(ControlFailed):
+            control.stop_run(self._run_id)
+        self.say("the ServerApp has died: going on where the chain stands")
+        self._run_id = None
+
+    def _superlink(self, port: int) -> Program:
+        return Program(
+            SUPERLINK,
+            lambda: module_command(
+                "wardround.transport.flower.superlink",
+                *superlink_arguments(
+                    port,
+                    authority=self.home.authority,
+                    certificate=self.home.certificate,
+                    certificate_key=self.home.certificate_key,
+                ),
+            ),
+            self.home.logs / "superlink.log",
+            on_line=heard(self.say),
+            environment=self._superlink_environment(),
+        )
+
+    def _superlink_environment(self) -> dict[str, str]:
+        """The environment of a SuperLink, and of the ServerApp that it starts."""
+        root = str(self.home.root.resolve())
+        own = {HOME_VARIABLE: root, STANDBY_VARIABLE: "1" if self.standby else ""}
+        return {**flower_environment(self.home.flower, os.environ), **own}
+
+    def _door(self, port: int) -> Program:
+        root = str(self.home.root)
+        return Program(
+            DOOR,
+            lambda: module_command("wardround_coordinator.door", root, str(port)),
+            self.home.logs / "door.log",
+            on_line=heard(self.say),
+        )
+
+
+class RoundsReader:
+    """Reads the rounds file as it grows, and puts each line into words."""
+
+    def __init__(self, path: Path) -> None:
+        self._lines = LineReader(path)
+
+    def news(self, rounds: int) -> Iterator[str]:
+        """Tell of what was added since the last call."""
+        for line in self._lines.news():
+            try:
+                summary = json.loads(line)
+            except ValueError:
+                continue  # half a line, from a crash; the round is told of again
+            yield round_sentence(summary, rounds)
+
+
+def round_sentence(summary: dict[str, Any], rounds: int) -> str:
+    """Put a line of the rounds file into words."""
+    if "failed" in summary:
+        return f"round {summary['round']}: {summary['failed']}"
+    words = f"round {summary['round']} of {rounds} closed: {len(summary['contributors'])} sites"
+    if summary["dropped"]:
+        dropped = (f"{row['site']} ({row['reason']})" for row in summary["dropped"])
+        words += f", dropped {', '.join(dropped)}"
+    accuracy = summary["pooled_accuracy"]
+    if accuracy is not None:
+        words += f", accuracy {accuracy:.4f}"
+    return f"{words}, {summary['wall_seconds']:.1f} s"
+
+
+@contextmanager
+def _opened(settings: CoordinatorSettings) -> Iterator[WardRound]:
+    study = settings.study
+    with connected(study.chain, study.chain_id) as chain:
+        yield WardRound(chain, study.contract)
+
+
+def _check_code(facts: StudyFacts) -> None:
+    installed = application_digest()
+    if facts.params.code != installed:
+        raise StudyMismatch("application code", hex_of(facts.params.code), hex_of(installed))
+
+
+def _answers(port: int, authority: Path) -> bool:
+    trust = ssl.create_default_context(cafile=str(authority))
+    try:
+        address = f"https://127.0.0.1:{port}/health"
+        return httpx.get(address, verify=trust, timeout=1.0, trust_env=False).is_success
+    except httpx.HTTPError:
+        return False

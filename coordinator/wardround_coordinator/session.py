@@ -1,0 +1,407 @@
+"""One study under one coordinator: where it stands, and how a round is settled and closed.
+
+The coordinator keeps nothing of its own. Position, rewards and the base model are read from the
+chain and the store, so that whoever holds the key can go on where another stopped.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from eth_account.signers.local import LocalAccount
+
+from wardround.chain.court import Court
+from wardround.chain.errors import ContractReverted
+from wardround.chain.events import Registered
+from wardround.chain.ward_round import WardRound
+from wardround.host.steps import Step, durable
+from wardround.learning.initial import initial_model
+from wardround.protocol.cid import cid_from_sha256
+from wardround.protocol.contribution import WEIGHT_LIMIT, Entry
+from wardround.protocol.errors import OutOfRange, StudyMismatch
+from wardround.protocol.fixed_point import (
+    INT32_MAX,
+    Int32Vector,
+    add_exact,
+    largest_magnitude,
+    vector_from_bytes,
+)
+from wardround.protocol.identifiers import Root, SiteAddress, hex_of
+from wardround.protocol.manifest import MANIFEST_MAX_BYTES, Dropped, Manifest, parse_manifest
+from wardround.protocol.record import Closing, genesis_closing
+from wardround.protocol.replay import StudyFacts, fetch_specification
+from wardround.protocol.rules import RunningMean, aggregate
+from wardround.protocol.settlement import RoundFrame, Settlement, Vector, settle
+from wardround.protocol.study import StudySpec
+from wardround.store import Store
+from wardround_coordinator.errors import PositionMoved, StoodDown
+from wardround_coordinator.registrations import Registrations
+from wardround_coordinator.round import (
+    Accepted,
+    Event,
+    Phase,
+    RoundState,
+    SiteAccepted,
+    SiteDropped,
+    SiteRegistered,
+    TimeUp,
+    tick,
+)
+from wardround_coordinator.verification import Expectation, Reply, ReplyRefused, verify_reply
+
+#: The contract's words for a round that is not there to be closed any more, or not by us.
+MOVED = frozenset(
+    {
+        "WardRound_NotCoordinator",
+        "WardRound_RoundNotOpen",
+        "WardRound_StudyOver",
+        "WardRound_CommitmentDiffers",
+    }
+)
+
+
+@dataclass(frozen=True)
+class Position:
+    """Where a study stands between two rounds.
+
+    Attributes:
+        round: the open round; one more than ``rounds`` when the study is over.
+        previous: the closing of the round before, whose model is ``base``.
+        earned: cumulative rewards by site.
+        known_updates: every update so far by root: which site and round it came from.
+    """
+
+    round: int
+    previous: Closing
+    base: Vector
+    earned: Mapping[SiteAddress, int]
+    known_updates: Mapping[Root, str]
+
+
+@dataclass(frozen=True)
+class RoundFacts:
+    """What there is to tell of a closed round, whoever closed it.
+
+    Attributes:
+        shares: this round's rewards by site, in the token's smallest unit.
+    """
+
+    manifest: Manifest
+    shares: Mapping[SiteAddress, int]
+    gas: int
+
+
+@dataclass(frozen=True)
+class ClosedRound:
+    """A round that this coordinator has closed."""
+
+    settlement: Settlement
+    state: RoundState
+    closing: Closing
+    gas: int
+    position: Position
+
+    @property
+    def facts(self) -> RoundFacts:
+        """What there is to tell of it."""
+        return RoundFacts(self.settlement.manifest, self.settlement.shares, self.gas)
+
+
+class Session:
+    """A coordinator at work on one study."""
+
+    def __init__(
+        self,
+        contract: WardRound,
+        signer: LocalAccount,
+        store: Store,
+        facts: StudyFacts,
+        clock: Callable[[], float] = time.time,
+        wait: Callable[[float], None] = time.sleep,
+    ) -> None:
+        """Read the specification from the store, by its digest on chain.
+
+        Args:
+            contract: where the study is.
+            signer: the coordinator's account.
+            store: where objects are.
+            facts: the study as the chain knows it.
+            clock: seconds since 1970, to know when a demand's deadline has passed.
+            wait: sleeps, while a site may still answer a demand.
+        """
+        self.contract = contract
+        self.signer = signer
+        self.store = store
+        self.facts = facts
+        self.spec: StudySpec = fetch_specification(facts, store.map)
+        self._registrations = Registrations(Court(contract), signer, facts.study, clock, wait)
+
+    def position(self) -> Position:
+        """Read from chain and store where the study stands.
+
+        Raises:
+            ObjectMissing: the model or a manifest is not in the store.
+            ObjectAltered: it is, with other bytes.
+        """
+        number, previous = 1, genesis_closing(self.facts.params.initial_model)
+        earned: Mapping[SiteAddress, int] = {}
+        known: dict[Root, str] = {}
+        manifest: Manifest | None = None
+        for closed, previous in self.contract.closings(self.facts.study):
+            number = closed + 1
+            manifest = self._manifest(previous)
+            known.update(_roots(manifest))
+        if manifest is None:
+            base = Vector.of(initial_model(self.spec).values)
+            self.store.put(base.data)
+        else:
+            count = self.facts.params.parameter_count
+            data = self.store.map(manifest.model.cid, 4 * count)
+            base, earned = Vector.of(vector_from_bytes(data, count)), manifest.earned()
+        if base.root != previous.record.model:
+            raise StudyMismatch("model", hex_of(previous.record.model), hex_of(base.root))
+        return Position(number, previous, base, earned, known)
+
+    def facts_of(self, number: int) -> RoundFacts:
+        """Read from chain and store what there is to tell of a closed round.
+
+        Raises:
+            ObjectMissing: its manifest, or the one before, is not in the store.
+        """
+        study = self.facts.study
+        closed = self.contract.closed(study, number)
+        manifest = self._manifest(closed.closing)
+        earned: Mapping[SiteAddress, int] = {}
+        if number > 1:
+            earned = self._manifest(self.contract.closed(study, number - 1).closing).earned()
+        shares = {site: amount - earned.get(site, 0) for site, amount in manifest.earned().items()}
+        contributed = {row.entry().site for row in manifest.contributions}
+        return RoundFacts(
+            manifest,
+            {site: share for site, share in shares.items() if site in contributed},
+            closed.gas_used,
+        )
+
+    def run_round(
+        self,
+        position: Position,
+        asked: Mapping[int, SiteAddress],
+        answers: Iterable[tuple[int, Reply | Dropped]],
+    ) -> ClosedRound:
+        """Collect a round's replies as they arrive, settle it and close it on chain.
+
+        Args:
+            position: where the study stands.
+            asked: the sites that were asked, by node; it may grow while answers come. Several
+                nodes may claim one site: a bad answer counts against it only when no other node
+                is left to give a good one.
+            answers: what came from each node: a reply, or why there is none; ends when all
+                have answered or time is up.
+        Raises:
+            RoundFailed: too few good contributions; nothing was closed.
+        """
+        state = RoundState(position.round, frozenset(asked.values()), self.facts.params.min_sites)
+        state = tick(state, TimeUp()) if not asked else state
+        collected = _Collected(self, position)
+        answered: set[int] = set()
+        for node, answer in answers:
+            site = asked[node]
+            answered.add(node)
+            event = collected.take(answer, site, state)
+            last = all(one in answered for one, other in asked.items() if other == site)
+            if last or not isinstance(event, SiteDropped):
+                state = tick(state, event)
+        if state.phase is Phase.COLLECTING:
+            state = tick(state, TimeUp())
+        state = self._with_registered(position, state, collected)
+        if state.phase is Phase.FAILED:
+            raise state.failure()
+        settlement = self._settle(position, state, collected)
+        return self._close(position, state, settlement)
+
+    def _with_registered(
+        self, position: Position, state: RoundState, collected: _Collected
+    ) -> RoundState:
+        """Take in what sites registered on chain; leaving it out would be a provable fraud."""
+        for registered in self.contract.registered(self.facts.study, position.round):
+            if registered.site in state.accepted:
+                continue
+            update = self._registrations.obtain(registered, position.previous, position.base)
+            if update is not None:
+                state = tick(state, collected.take_registered(registered, update))
+        return state
+
+    def _settle(self, position: Position, state: RoundState, collected: _Collected) -> Settlement:
+        frame = RoundFrame(
+            domain=self.facts.domain,
+            study=self.facts.study,
+            spec=self.spec,
+            round=position.round,
+            coordinator=self.signer.address,
+            base=position.base,
+            earned=position.earned,
+        )
+        settlement = settle(
+            frame,
+            state.entries,
+            state.objects,
+            collected.aggregate(state),
+            updates=lambda: collected.updates(state),
+            dropped=list(state.dropped.values()),
+        )
+        # Objects first: once the record is on chain, everybody must find what it commits to.
+        with durable(Step.MODEL_STORED):
+            self.store.put(settlement.model.data)
+        with durable(Step.MANIFEST_STORED):
+            self.store.put(settlement.manifest_data)
+        return settlement
+
+    def _close(self, position: Position, state: RoundState, settlement: Settlement) -> ClosedRound:
+        try:
+            with durable(Step.ROUND_CLOSED):
+                closed = self.contract.close_round(
+                    self.signer,
+                    self.facts,
+                    position.round,
+                    settlement.record,
+                    position.previous,
+                    state.entries,
+                )
+        except ContractReverted as error:
+            if error.name in MOVED:
+                self.check_standing(position)
+            raise
+        if closed.closing.record != settlement.record:
+            raise StudyMismatch(
+                f"record of round {position.round}",
+                hex_of(closed.closing.record.manifest),
+                hex_of(settlement.record.manifest),
+            )
+        following = Position(
+            position.round + 1,
+            closed.closing,
+            settlement.model,
+            settlement.earned,
+            {**position.known_updates, **_roots(settlement.manifest)},
+        )
+        return ClosedRound(settlement, state, closed.closing, closed.gas_used, following)
+
+    def check_standing(self, position: Position) -> None:
+        """Ask the chain, in one request, whether a round may still be worked on from here.
+
+        At its newest block: what is there, confirmed or not, is where a closing would be refused.
+
+        Raises:
+            StoodDown: another coordinator is active.
+            PositionMoved: the chain is elsewhere: a round was closed, overturned, or undone by a
+                reorganisation.
+        """
+        try:
+            with self.contract.chain.at_head():
+                found = self.contract.open_round(self.facts.study)
+        except ContractReverted as error:
+            if error.name != "WardRound_StudyOver":
+                raise
+            raise PositionMoved(position.round, self.facts.params.rounds + 1) from error
+        if found.coordinator != self.signer.address:
+            raise StoodDown(found.coordinator, found.round)
+        if (found.round, found.previous_commitment) != (
+            position.round,
+            position.previous.commitment,
+        ):
+            raise PositionMoved(position.round, found.round)
+
+    def _manifest(self, closing: Closing) -> Manifest:
+        cid = cid_from_sha256(closing.record.manifest)
+        return parse_manifest(self.store.get(cid, MANIFEST_MAX_BYTES))
+
+
+class _Collected:
+    """What a round has gathered: a running sum where the rule allows it, else stored updates."""
+
+    def __init__(self, session: Session, position: Position) -> None:
+        self._session = session
+        self._rule = session.spec.rule
+        # Other rules read the stored updates again, block by block.
+        self._running = (
+            RunningMean(session.facts.params.parameter_count) if self._rule.streams else None
+        )
+        self._roots: set[Root] = set()
+        self._weight = 0
+        self._base = position.base.values
+        self._expected = Expectation(
+            domain=session.facts.domain,
+            params=session.facts.params,
+            spec=session.spec,
+            round=position.round,
+            previous=position.previous,
+            members=session.facts.members,
+            known_updates=position.known_updates,
+        )
+
+    def take(self, answer: Reply | Dropped, asked: SiteAddress, state: RoundState) -> Event:
+        """Verify one answer; store and sum it when it is good."""
+        if isinstance(answer, Dropped):
+            return SiteDropped(answer)
+        try:
+            delivery, update = verify_reply(answer, asked, self._expected, self._roots)
+            if self._weight + delivery.entry.weight >= WEIGHT_LIMIT:
+                raise ReplyRefused("weight", "the round's weights would add up to 2**31")
+            self._check_range(update)
+        except ReplyRefused as error:
+            return SiteDropped(
+                Dropped(site=asked.lower(), reason=error.reason, evidence=error.evidence)
+            )
+        entry, store = delivery.entry, self._session.store
+        with durable(Step.UPDATE_STORED):
+            update_cid = store.put(update.data)
+        with durable(Step.REPORT_STORED):
+            report_cid = store.put(delivery.report)
+        accepted = Accepted(entry, update_cid, report_cid)
+        if asked in state.waiting:
+            self._weight += entry.weight
+            self._roots.add(entry.update)
+            if self._running is not None:
+                self._running.add(update, entry.weight)
+        return SiteAccepted(accepted)
+
+    def _check_range(self, update: Int32Vector) -> None:
+        """Refuse an update that leads out of int32; then no aggregate of the rest can."""
+        base = self._base
+        if largest_magnitude(base) + self._session.spec.update_limit <= INT32_MAX:
+            return
+        try:
+            add_exact(base, update)
+        except OutOfRange as error:
+            raise ReplyRefused("range", f"the model would leave int32 at {error.index}") from error
+
+    def take_registered(self, registered: Registered, update: Int32Vector) -> Event:
+        """Store and sum an update that the contract has vouched for."""
+        entry, store = Entry.unpack(registered.entry), self._session.store
+        # Its report may be nowhere; the CID says where it belongs.
+        report_cid = cid_from_sha256(entry.report)
+        if self._running is not None:
+            self._running.add(update, entry.weight)
+        return SiteRegistered(Accepted(entry, store.put(update.data), report_cid))
+
+    def aggregate(self, state: RoundState) -> Int32Vector:
+        """The rule's result, int32, shape (P,)."""
+        if self._running is not None:
+            return self._running.finish()
+        weights = [entry.weight for entry in state.entries]
+        return aggregate(self._rule, list(self.updates(state)), weights)
+
+    def updates(self, state: RoundState) -> Iterator[Int32Vector]:
+        """Read the updates again from the store, in the order of the entries."""
+        count = self._session.facts.params.parameter_count
+        for cid, _ in state.objects:
+            yield vector_from_bytes(self._session.store.map(cid, 4 * count), count)
+
+
+def _roots(manifest: Manifest) -> dict[Root, str]:
+    return {
+        row.entry().update: f"{row.site} sent it in round {manifest.round}"
+        for row in manifest.contributions
+    }

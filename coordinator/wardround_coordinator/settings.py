@@ -1,0 +1,98 @@
+"""``coordinator.toml``: what a coordinator's administrator writes down."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+
+from wardround.protocol.errors import SpecificationError
+from wardround.protocol.identifiers import StudyId, bytes32
+from wardround.protocol.report import Address, Hex32
+from wardround.protocol.study import Table, decode_text, parse_toml, validate_table
+
+COORDINATOR_FILE = "coordinator.toml"
+#: What the ServerApp says of waiting, taking over and standing down, a line each.
+SAID_FILE = "logs/said.log"
+PRESENCE_FILE = "logs/serverapp.lock"
+#: Names the folder of a coordinator to its ServerApp, which the SuperLink starts.
+HOME_VARIABLE = "WARDROUND_COORDINATOR"
+#: Set when that coordinator stands by, whatever its settings say.
+STANDBY_VARIABLE = "WARDROUND_STANDBY"
+
+
+class CoordinatorTable(Table):
+    """``[coordinator]``: the key that closes rounds, the store, and where progress is noted."""
+
+    key_file: str
+    store: str
+    rounds_file: str
+    #: How long a site may take to answer.
+    reply_seconds: Annotated[float, Field(gt=0)] = 3600.0
+    #: How long a site that is away is asked again, and waited for before the first round.
+    retry_seconds: Annotated[float, Field(ge=0)] = 60.0
+    #: Wait for one's turn while another coordinator is active.
+    standby: bool = False
+    #: How long chain, store or disk may be away before the coordinator gives up.
+    patience_seconds: Annotated[float, Field(ge=0)] = 600.0
+    #: How often a round with too few good contributions is tried again.
+    attempts: Annotated[int, Field(ge=1)] = 3
+
+
+class StudyTable(Table):
+    """``[study]``: the study to coordinate."""
+
+    chain: str
+    chain_id: Annotated[int, Field(ge=1, lt=2**53)]
+    contract: Address
+    id: Hex32
+    #: How many nodes to wait for before the first round.
+    sites: Annotated[int, Field(ge=1)]
+
+
+class ServerTable(Table):
+    """``[server]``: where sites reach this coordinator, when they are processes of their own."""
+
+    #: Address to listen on; 0.0.0.0 stands for every one of this machine.
+    host: str
+    port: Annotated[int, Field(ge=1, le=65_535)]
+    #: Names and addresses under which the sites reach it; they go into its certificate.
+    names: Annotated[list[str], Field(min_length=1, max_length=32)]
+    #: The longest message that a site may send.
+    max_message_megabytes: Annotated[int, Field(ge=1, le=2000)] = 64
+
+
+class CoordinatorSettings(Table):
+    """A coordinator's settings; relative paths start at the folder of the file."""
+
+    coordinator: CoordinatorTable
+    study: StudyTable
+    server: ServerTable | None = None
+
+    @property
+    def study_id(self) -> StudyId:
+        """The study as bytes."""
+        return StudyId(bytes32(self.study.id, "study"))
+
+    def require_server(self) -> ServerTable:
+        """Where sites reach it.
+
+        Raises:
+            SpecificationError: a simulation's coordinator, which nobody reaches.
+        """
+        if self.server is None:
+            reason = "this table is missing: make the folder with `wardround coordinator init`"
+            raise SpecificationError(COORDINATOR_FILE, None, "server", reason)
+        return self.server
+
+
+def load_coordinator_settings(folder: Path) -> CoordinatorSettings:
+    """Read a coordinator's settings.
+
+    Raises:
+        SpecificationError: not TOML, an unknown key or a bad value; with its line.
+    """
+    path = folder / COORDINATOR_FILE
+    text = decode_text(path.read_bytes(), str(path))
+    return validate_table(CoordinatorSettings, parse_toml(text, str(path)), text, str(path))

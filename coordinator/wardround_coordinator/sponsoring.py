@@ -1,0 +1,108 @@
+"""What a sponsor does: create a study from its file, fund it, admit sites, open it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from eth_account.signers.local import LocalAccount
+
+from wardround.chain.chain import Chain
+from wardround.chain.study_token import StudyToken
+from wardround.chain.ward_round import WardRound
+from wardround.learning.initial import initial_model
+from wardround.protocol.canonical import canonical_bytes
+from wardround.protocol.identifiers import StudyId, hex_of
+from wardround.protocol.record import StudyParams
+from wardround.protocol.settlement import Vector
+from wardround.protocol.study import StudySpec
+from wardround.store import Store
+from wardround.transport.code import application_digest
+
+#: Told what was done, in a line.
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Sponsored:
+    """A study that was created and funded, and is not yet open.
+
+    Attributes:
+        contract: and token: where the study and its money are.
+        params: what the study's id is the hash of.
+    """
+
+    contract: WardRound
+    token: StudyToken
+    params: StudyParams
+
+    @property
+    def study(self) -> StudyId:
+        """The study's id."""
+        return self.params.study_id
+
+
+def create_study(
+    chain: Chain,
+    sponsor: LocalAccount,
+    spec: StudySpec,
+    coordinators: Sequence[str],
+    store: Store,
+    *,
+    contract: str | None,
+    token: str | None,
+    auditors: Sequence[str] = (),
+    say: Say = lambda words: None,
+) -> Sponsored:
+    """Publish a study's specification and first model, create the study, and pay its rewards in.
+
+    Every step asks the chain first, so the same call goes on where another was interrupted, once
+    contract and token are named.
+
+    Args:
+        chain: where.
+        sponsor: pays rewards and gas.
+        spec: what is to be learnt.
+        coordinators: addresses, the first active first; the others stand by in this order.
+        store: gets the specification and the first model.
+        contract: a WardRound contract; None creates one.
+        token: the ERC-20 that the study pays in; None creates a plain one, worth nothing elsewhere,
+            and hands each coordinator its bond.
+        auditors: whose attestations count towards the quorum.
+        say: told of each step.
+    Raises:
+        ModelError: the model cannot be built.
+        ContractReverted: the contract refuses, under the name of its own error.
+        NotEnoughFunds: the sponsor cannot pay for gas.
+    """
+    initial = initial_model(spec)
+    model = Vector.of(initial.values)
+    store.put(model.data)
+    store.put(canonical_bytes(spec.document()))
+    ward = WardRound.deploy(chain, sponsor) if contract is None else WardRound(chain, contract)
+    say(f"contract     {ward.address}")
+    total = spec.reward_per_round * spec.study.rounds
+    bond = int(spec.chain.bond)
+    if token is None:
+        money = StudyToken.deploy(chain, sponsor, total + bond * len(coordinators))
+        for coordinator in coordinators if bond else ():
+            money.transfer(sponsor, coordinator, bond)
+    else:
+        money = StudyToken(chain, token)
+    say(f"token        {money.address}")
+    params = spec.params(
+        sponsor=sponsor.address,
+        token=money.address,
+        parameter_count=initial.values.size,
+        initial_model=model.root,
+        code=application_digest(),
+    )
+    study = params.study_id
+    ward.create_study(sponsor, params, coordinators, auditors)
+    say(f"study        {hex_of(study)}")
+    missing = total - ward.study(study).funded
+    if missing > 0:
+        money.approve(sponsor, ward.address, missing)
+        ward.fund(sponsor, study, missing)
+    say(f"funded       {total / 10**18:,.2f} tokens for {spec.study.rounds} rounds")
+    return Sponsored(ward, money, params)

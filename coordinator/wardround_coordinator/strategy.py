@@ -1,0 +1,394 @@
+"""A thin Flower strategy around a session: messages out, replies in, nothing decided here.
+
+Flower's own loop starts at round 1 and holds every reply; ours starts where the chain stands
+and hands replies on as they arrive.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from math import inf
+
+from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
+from flwr.serverapp import Grid
+from flwr.serverapp.strategy import Result, Strategy
+
+from wardround.chain.errors import ChainUnreachable
+from wardround.host.steps import Step, durable
+from wardround.protocol.canonical import canonical_bytes
+from wardround.protocol.errors import ProtocolError, RoundFailed
+from wardround.protocol.identifiers import SiteAddress
+from wardround.protocol.manifest import Dropped
+from wardround.protocol.messages import (
+    FIELDS,
+    VECTOR,
+    VECTOR_DTYPE,
+    VECTOR_FORMAT,
+    Assignment,
+    Introduction,
+)
+from wardround.protocol.settlement import Vector
+from wardround_coordinator.exchange import (
+    FIRST_POLL_SECONDS,
+    LAST_POLL_SECONDS,
+    UNAVAILABLE,
+    Exchange,
+)
+from wardround_coordinator.session import ClosedRound, Position, RoundFacts, Session
+from wardround_coordinator.verification import RawVector, Reply
+
+TRAIN, EVALUATE, QUERY = "train", "evaluate", "query"
+#: Who a node stands for is said at once, or asked again later.
+_INTRODUCTION_SECONDS = 30.0
+
+
+@dataclass(frozen=True)
+class SiteMetrics:
+    """What a site measured of a new model on its own test rows."""
+
+    examples: int
+    correct: int
+    accuracy: float
+    log_loss: float
+    auc: float | None
+
+
+@dataclass(frozen=True)
+class RoundResult:
+    """A closed round and what the sites measured of its model."""
+
+    facts: RoundFacts
+    metrics: Mapping[SiteAddress, SiteMetrics]
+    wall_seconds: float
+
+
+#: Told of every closed round, and of every attempt that failed.
+OnRound = Callable[[RoundResult], None]
+OnFailure = Callable[[RoundFailed], None]
+
+
+@dataclass
+class WardroundStrategy(Strategy):
+    """Runs a study's rounds over any Grid, from wherever the chain says it stands.
+
+    Attributes:
+        session: the coordinator's work on the study.
+        sites_wanted: how many sites to wait for before the first round.
+        reply_seconds: how long a site may take to answer.
+        attempts: how often a round with too few good contributions is tried again.
+        retry_seconds: how long a site that is away is asked again, and waited for before the
+            first round; with 0, the first word counts.
+        on_round: told of every closed round.
+        on_failure: told of every attempt that failed.
+        is_told: whether somebody has told of a round.
+        names: of the sites, as they gave them.
+    """
+
+    session: Session
+    sites_wanted: int
+    reply_seconds: float
+    attempts: int
+    retry_seconds: float = 0.0
+    on_round: OnRound = lambda result: None
+    on_failure: OnFailure = lambda failure: None
+    is_told: Callable[[int], bool] = lambda number: True
+    names: dict[SiteAddress, str] = field(default_factory=dict)
+    _nodes: dict[int, SiteAddress] = field(default_factory=dict)
+    _strangers: set[int] = field(default_factory=set)
+    _exchange: Exchange | None = None
+    _position: Position | None = None
+    _closed: ClosedRound | None = None
+    _metrics: dict[SiteAddress, SiteMetrics] = field(default_factory=dict)
+
+    def start(self, grid: Grid, *_: object, **__: object) -> Result:
+        """Run every round that is still open; Flower's arguments give way to the study's."""
+        self._position = self.session.position()
+        self._nodes = {}
+        self._gather(grid)
+        self._tell_of_last(grid)
+        while self._position.round <= self.session.facts.params.rounds:
+            self._run_round(grid)
+        return Result(arrays=_vector_record(self._position.base))
+
+    def summary(self) -> None:
+        """Nothing: whoever runs the study tells about it."""
+
+    def configure_train(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> Iterable[Message]:
+        """Ask every known node to train from the base model."""
+        return self._messages(TRAIN, arrays, config, server_round, self._nodes)
+
+    def aggregate_train(
+        self, server_round: int, replies: Iterable[Message]
+    ) -> tuple[ArrayRecord | None, MetricRecord | None]:
+        """Verify, sum, settle and close, one reply at a time."""
+        assert self._position is not None  # start() has read it
+        self._closed = self.session.run_round(
+            self._position, self._nodes, (self._answer(reply) for reply in replies)
+        )
+        self._position = self._closed.position
+        return _vector_record(self._position.base), None
+
+    def configure_evaluate(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> Iterable[Message]:
+        """Ask every known node to measure the new model."""
+        return self._messages(EVALUATE, arrays, config, server_round, self._nodes)
+
+    def aggregate_evaluate(
+        self, server_round: int, replies: Iterable[Message]
+    ) -> MetricRecord | None:
+        """Keep what each site measured; a site that cannot measure is simply not listed."""
+        self._metrics = {}
+        for reply in replies:
+            site = self._nodes.get(self._node(reply))
+            measured = _site_metrics(reply)
+            if site is not None and measured is not None:
+                self._metrics[site] = measured
+        return None
+
+    def _run_round(self, grid: Grid) -> None:
+        assert self._position is not None
+        position, started = self._position, time.monotonic()
+        for attempt in range(1, self.attempts + 1):
+            # In vain otherwise: nobody would answer for a round that is not open, or pay for it.
+            self.session.check_standing(position)
+            self._meet(grid)
+            self._forget(grid)
+            config = ConfigRecord(self._assignment(position).fields())
+            arrays = _vector_record(position.base)
+            try:
+                messages = self.configure_train(position.round, arrays, config, grid)
+                self.aggregate_train(position.round, self._replies(grid, messages))
+                break
+            except RoundFailed as failure:
+                # Sites refuse a round that is not open any more: that is no failure of theirs.
+                self.session.check_standing(position)
+                self.on_failure(failure)
+                if attempt == self.attempts:
+                    raise
+        assert self._closed is not None
+        self._tell(grid, self._closed.facts, started)
+
+    def _tell(self, grid: Grid, facts: RoundFacts, started: float) -> None:
+        """Let the sites measure a round's model, and tell of the round."""
+        assert self._position is not None
+        # As the record before the next round: a site measures only a model that the chain has.
+        config = ConfigRecord(self._assignment(self._position).fields())
+        number, arrays = facts.manifest.round, _vector_record(self._position.base)
+        with durable(Step.MODEL_MEASURED):
+            messages = self.configure_evaluate(number, arrays, config, grid)
+            self.aggregate_evaluate(number, self._replies(grid, messages))
+        elapsed = time.monotonic() - started
+        with durable(Step.ROUND_NOTED):
+            self.on_round(RoundResult(facts, dict(self._metrics), elapsed))
+
+    def _tell_of_last(self, grid: Grid) -> None:
+        """Tell of the last round if whoever closed it died before it could."""
+        assert self._position is not None
+        last, started = self._position.round - 1, time.monotonic()
+        if last == 0 or self.is_told(last):
+            return
+        self._tell(grid, self.session.facts_of(last), started)
+
+    def _assignment(self, position: Position) -> Assignment:
+        return Assignment(
+            self.session.facts.params,
+            position.previous,
+            position.round,
+            canonical_bytes(self.session.spec.document()),
+        )
+
+    def _gather(self, grid: Grid) -> None:
+        """Wait for the sites, or, when time is up, for as many as a round needs."""
+        started, pause = time.monotonic(), FIRST_POLL_SECONDS
+        least = self.session.facts.params.min_sites
+        while True:
+            connected = self._meet(grid)
+            known, waited = len(set(self._nodes.values())), time.monotonic() - started
+            # A node that cannot say who it is counts too, once it has had its time.
+            if known >= self.sites_wanted or (
+                connected >= self.sites_wanted and waited >= self.retry_seconds
+            ):
+                return
+            if known >= least and waited >= (self.retry_seconds or self.reply_seconds):
+                return
+            if waited > self.reply_seconds:
+                raise RoundFailed(0, known, self.sites_wanted, ["too few nodes connected"])
+            time.sleep(pause)
+            pause = min(2 * pause, LAST_POLL_SECONDS)
+
+    def _meet(self, grid: Grid) -> int:
+        """Ask nodes that are new who they are, and keep those that the contract admits.
+
+        Returns:
+            How many nodes are connected.
+        """
+        connected = set(grid.get_node_ids())
+        unknown = sorted(connected - self._nodes.keys() - self._strangers)
+        empty = RecordDict()
+        messages = [Message(empty, dst_node_id=node, message_type=QUERY) for node in unknown]
+        # On a busy machine it takes a node half a minute to start the process that answers.
+        patience = max(_INTRODUCTION_SECONDS, self.retry_seconds)
+        exchange = Exchange(grid, min(self.reply_seconds, patience), 0)
+        for reply in exchange.replies(messages):
+            introduction = _introduction(reply)
+            node = exchange.node(reply)
+            if introduction is None:
+                continue
+            if introduction.site not in self.session.facts.members:
+                self._strangers.add(node)
+                continue
+            # Anybody may claim an address, and only its owner can sign for it: ask all who do.
+            self._nodes[node] = introduction.site
+            self.names.setdefault(introduction.site, introduction.name)
+        return len(connected)
+
+    def _forget(self, grid: Grid) -> None:
+        """Forget nodes of sites that came back as another one: they will never answer."""
+        connected = set(grid.get_node_ids())
+        present = {site for node, site in self._nodes.items() if node in connected}
+        for node, site in list(self._nodes.items()):
+            if node not in connected and site in present:
+                del self._nodes[node]
+
+    def _messages(
+        self,
+        kind: str,
+        arrays: ArrayRecord,
+        config: ConfigRecord,
+        server_round: int,
+        nodes: Iterable[int],
+    ) -> list[Message]:
+        content = RecordDict({FIELDS: config, VECTOR: arrays})
+        return [
+            Message(content, dst_node_id=node, message_type=kind, group_id=str(server_round))
+            for node in nodes
+        ]
+
+    def _replies(self, grid: Grid, messages: Iterable[Message]) -> Iterator[Message]:
+        """Send messages and yield replies as they arrive; ask those again that fail to train."""
+        sent = list(messages)
+        if not sent or sent[0].metadata.message_type == TRAIN:
+            patience, again = self.reply_seconds, self.retry_seconds
+        else:
+            # No round waits long for what a site measured.
+            patience, again = min(self.reply_seconds, self.retry_seconds or self.reply_seconds), 0
+        self._exchange = Exchange(
+            grid, patience, again, newcomers=lambda: self._newcomers(grid, sent)
+        )
+        return self._exchange.replies(sent)
+
+    def _newcomers(self, grid: Grid, sent: list[Message]) -> list[Message]:
+        """Put a round's question to nodes that came after it was asked.
+
+        Raises:
+            StoodDown: there is nobody to ask for us any more.
+            PositionMoved: nor anything to ask.
+        """
+        assert self._position is not None
+        # Sites refuse a round that a reorganisation or another coordinator took away. While the
+        # chain is away, answers come in all the same.
+        with suppress(ChainUnreachable):
+            self.session.check_standing(self._position)
+        asked = {message.metadata.dst_node_id for message in sent}
+        self._meet(grid)
+        like = sent[0]
+        new = [
+            Message(
+                like.content,
+                dst_node_id=node,
+                message_type=like.metadata.message_type,
+                group_id=like.metadata.group_id,
+            )
+            for node in self._nodes
+            if node not in asked
+        ]
+        sent.extend(new)
+        return new
+
+    def _node(self, reply: Message) -> int:
+        assert self._exchange is not None  # it has yielded the reply
+        return self._exchange.node(reply)
+
+    def _answer(self, reply: Message) -> tuple[int, Reply | Dropped]:
+        node = self._node(reply)
+        try:
+            return node, _reply(reply)
+        except _Unreadable as error:
+            site = self._nodes[node].lower()
+            return node, Dropped(site=site, reason=error.reason, evidence=str(error)[:300])
+
+
+class _Unreadable(ProtocolError):
+    """A message that holds no reply."""
+
+    def __init__(self, reason: str, evidence: str) -> None:
+        self.reason = reason
+        super().__init__(evidence)
+
+
+def _reply(message: Message) -> Reply:
+    if message.has_error():
+        error = message.error
+        if error.code in UNAVAILABLE:
+            raise _Unreadable("unavailable", "the node did not answer")
+        raise _Unreadable("site_error", _printable(error.reason or "no reason given"))
+    content = message.content
+    if set(content) != {FIELDS, VECTOR} or FIELDS not in content.config_records:
+        raise _Unreadable("malformed", _printable(f"records {sorted(content)}"))
+    vectors = content.array_records.get(VECTOR)
+    if vectors is None or set(vectors) != {VECTOR}:
+        raise _Unreadable("malformed", "there is not exactly one vector")
+    array = vectors[VECTOR]
+    return Reply(
+        dict(content.config_records[FIELDS]), RawVector(array.dtype, array.stype, array.data)
+    )
+
+
+def _introduction(message: Message) -> Introduction | None:
+    if message.has_error() or FIELDS not in message.content.config_records:
+        return None
+    try:
+        return Introduction.parse(dict(message.content.config_records[FIELDS]))
+    except ProtocolError:
+        # Whoever cannot say who it is, is not asked to train.
+        return None
+
+
+def _site_metrics(message: Message) -> SiteMetrics | None:
+    if message.has_error() or "metrics" not in message.content.metric_records:
+        return None
+    values = message.content.metric_records["metrics"]
+    examples, correct = values.get("examples"), values.get("correct")
+    log_loss, auc = values.get("log_loss"), values.get("auc")
+    # Comparisons with NaN are false, so NaN fails these tests as it should.
+    if not (isinstance(examples, int) and 1 <= examples < 2**53):
+        return None
+    if not (isinstance(correct, int) and 0 <= correct <= examples):
+        return None
+    if not (isinstance(log_loss, float) and 0 <= log_loss < inf):
+        return None
+    if not (auc is None or (isinstance(auc, float) and 0 <= auc <= 1)):
+        return None
+    return SiteMetrics(examples, correct, correct / examples, log_loss, auc)
+
+
+def _vector_record(vector: Vector) -> ArrayRecord:
+    array = Array(
+        dtype=VECTOR_DTYPE, shape=vector.values.shape, stype=VECTOR_FORMAT, data=vector.data
+    )
+    return ArrayRecord({VECTOR: array})
+
+
+def _printable(text: str) -> str:
+    """Make text fit for a manifest: one line; of a long one, its beginning and its end.
+
+    Ray wraps a site's error into a traceback, whose last words say what was wrong.
+    """
+    plain = " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
+    return plain if len(plain) <= 300 else f"{plain[:80]} … {plain[-217:]}"

@@ -1,0 +1,174 @@
+"""Sites that cheat, and sites that are not there.
+
+An attacker is a Flower mod around the honest ClientApp: it changes what the honest code answers
+and, owning its key, signs again. The honest code has no hook for it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Error, Message, RecordDict
+from flwr.clientapp.typing import ClientAppCallable
+from flwr.common.constant import ErrorCode
+
+from wardround.protocol.cid import cid_from_sha256
+from wardround.protocol.contribution import Entry
+from wardround.protocol.fixed_point import Int32Vector, vector_bytes, vector_from_bytes
+from wardround.protocol.identifiers import Root
+from wardround.protocol.manifest import MANIFEST_MAX_BYTES, parse_manifest
+from wardround.protocol.merkle import vector_root
+from wardround.protocol.messages import (
+    FIELDS,
+    VECTOR,
+    VECTOR_DTYPE,
+    VECTOR_FORMAT,
+    Assignment,
+    Delivery,
+)
+from wardround.store import Store, open_store
+from wardround_client.app.client_app import open_site, site_folder
+from wardround_client.app.signing import KeySigner
+from wardround_client.app.site import Site
+from wardround_simulations.scenario import Behaviour
+
+BEHAVIOUR_FILE = "behaviour.json"
+
+
+@dataclass(frozen=True)
+class Position:
+    """An attacker at work: who it is, what it was asked, and what it can read."""
+
+    site: Site
+    task: Assignment
+    store: Store
+    behaviour: Behaviour
+
+    def signed(self, entry: Entry, key: bytes | None = None) -> Entry:
+        """Sign an entry with the attacker's own key, or another one."""
+        statement = entry.contribution(
+            self.task.study, self.task.round, self.task.previous.record.model
+        )
+        own = self.site.signer
+        assert isinstance(own, KeySigner)  # a simulated site holds its key itself
+        return replace(entry, signature=statement.sign(own.domain, key or own.key))
+
+
+Answer = tuple[Delivery, Int32Vector]
+
+
+def sign_flip(position: Position, answer: Answer) -> Answer:
+    """Push the model the other way, times ``factor``."""
+    return _with_update(position, answer, -position.behaviour.factor * _wide(answer[1]))
+
+
+def scaled(position: Position, answer: Answer) -> Answer:
+    """Push the model the right way, but ``factor`` times as far."""
+    return _with_update(position, answer, position.behaviour.factor * _wide(answer[1]))
+
+
+def copied_update(position: Position, answer: Answer) -> Answer:
+    """Send another site's update of the round before as one's own; honest in the first round."""
+    manifest = position.task.previous.record.manifest
+    if position.task.round == 1:
+        return answer
+    data = position.store.get(cid_from_sha256(manifest), MANIFEST_MAX_BYTES)
+    own = position.site.identity.address.lower()
+    victims = [row for row in parse_manifest(data).contributions if row.site != own]
+    if not victims:
+        return answer
+    count = position.task.params.parameter_count
+    update = vector_from_bytes(position.store.get(victims[0].update.cid), count)
+    return _with_update(position, answer, _wide(update))
+
+
+def inflated_weight(position: Position, answer: Answer) -> Answer:
+    """Claim ``factor`` times the examples."""
+    delivery, update = answer
+    entry = replace(delivery.entry, weight=delivery.entry.weight * position.behaviour.factor)
+    return replace(delivery, entry=position.signed(entry)), update
+
+
+def forged_signature(position: Position, answer: Answer) -> Answer:
+    """Sign with a key that is not the site's."""
+    delivery, update = answer
+    return replace(delivery, entry=position.signed(delivery.entry, os.urandom(32))), update
+
+
+ATTACKS: dict[str, Callable[[Position, Answer], Answer]] = {
+    "sign_flip": sign_flip,
+    "scaled": scaled,
+    "copied_update": copied_update,
+    "inflated_weight": inflated_weight,
+    "forged_signature": forged_signature,
+}
+
+
+def misbehave(message: Message, context: Context, call_next: ClientAppCallable) -> Message:
+    """Flower mod: let a site do what its behaviour file says; without one, be honest."""
+    folder = site_folder(context)
+    behaviour = _behaviour(str(folder))
+    fields = message.content.config_records.get(FIELDS)
+    if behaviour is None or fields is None:
+        return call_next(message, context)
+    task = Assignment.parse(dict(fields))
+    # A model is measured when the round after it is open.
+    measured = message.metadata.message_type == "evaluate"
+    if task.round - measured in behaviour.absent:
+        error = Error(ErrorCode.NODE_UNAVAILABLE, "absent, as the scenario says")
+        return Message(error, reply_to=message)
+    reply = call_next(message, context)
+    if message.metadata.message_type != "train" or reply.has_error():
+        return reply
+    if behaviour.attack == "nan":
+        count = task.params.parameter_count
+        reply.content[VECTOR] = _record(np.full(count, np.nan, np.float32), "<f4")
+    elif behaviour.attack in ATTACKS:
+        store = open_store(folder.parent.parent / "store")
+        position = Position(open_site(str(folder)), task, store, behaviour)
+        answer = _read(reply, task.params.parameter_count)
+        delivery, update = ATTACKS[behaviour.attack](position, answer)
+        reply.content = RecordDict(
+            {FIELDS: ConfigRecord(delivery.fields()), VECTOR: _record(update, VECTOR_DTYPE)}
+        )
+    return reply
+
+
+def _read(reply: Message, parameter_count: int) -> Answer:
+    delivery = Delivery.parse(dict(reply.content.config_records[FIELDS]))
+    array = reply.content.array_records[VECTOR][VECTOR]
+    return delivery, vector_from_bytes(array.data, parameter_count)
+
+
+def _with_update(
+    position: Position, answer: Answer, wide: np.ndarray[tuple[int], np.dtype[np.int64]]
+) -> Answer:
+    update = np.clip(wide, -(2**31), 2**31 - 1).astype(np.int32)
+    delivery, _ = answer
+    root: Root = vector_root(vector_bytes(update))
+    entry = position.signed(replace(delivery.entry, update=root))
+    return replace(delivery, entry=entry), update
+
+
+def _wide(update: Int32Vector) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    return update.astype(np.int64)
+
+
+def _record(vector: np.ndarray[tuple[int], np.dtype[np.generic]], dtype: str) -> ArrayRecord:
+    data = vector.tobytes()
+    return ArrayRecord(
+        {VECTOR: Array(dtype=dtype, shape=vector.shape, stype=VECTOR_FORMAT, data=data)}
+    )
+
+
+@lru_cache(maxsize=1024)
+def _behaviour(folder: str) -> Behaviour | None:
+    path = Path(folder) / BEHAVIOUR_FILE
+    if not path.exists():
+        return None
+    return Behaviour.model_validate_json(path.read_text(encoding="utf-8"))

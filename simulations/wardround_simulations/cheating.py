@@ -1,0 +1,375 @@
+"""Let a coordinator try every cheat, and see who catches it.
+
+Each trial is a study of its own with three rounds. The first coordinator closes round 1 honestly
+and cheats in round 2. An auditor that has the chain and the store, and nothing else, looks after
+every step. The standby then closes round 2 again from the same contributions and goes on to the
+end, where the study must have the model that honest coordinators give it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from eth_account.signers.local import LocalAccount
+
+from wardround.audit.auditor import Auditor
+from wardround.audit.challenge import send_challenge
+from wardround.audit.notices import Notice, Powers
+from wardround.chain.chain import Chain
+from wardround.chain.court import Contested, Court
+from wardround.chain.errors import ContractReverted
+from wardround.chain.events import RoundClosed, Slashed
+from wardround.chain.study_token import StudyToken
+from wardround.chain.ward_round import WardRound
+from wardround.protocol.evidence import CALLDATA_LIMIT
+from wardround.protocol.record import Recording, RuleId
+from wardround_simulations import cheats
+from wardround_simulations.accusations import ACCUSATIONS, SMALL_STEPS_BYTES, Accused, accuse
+from wardround_simulations.cheats import Cheater
+from wardround_simulations.stage import (
+    BOND,
+    CHALLENGE_SECONDS,
+    DEMAND_SECONDS,
+    GRACE_SECONDS,
+    REWARD,
+    ROUND_SECONDS,
+    Parties,
+    Stage,
+    specification,
+)
+
+ROUNDS, CHEATED_ROUND = 3, 2
+
+
+@dataclass(frozen=True)
+class Cheat:
+    """Something that a coordinator tries.
+
+    Attributes:
+        act: does it; in words, its docstring.
+        full: what catches it under full recording: a challenge, or an error of the contract;
+            None where it is not tried.
+        root: what catches it under root recording.
+        rule: of the study.
+        registered: whether a site puts its contribution on chain first.
+        limit_bytes: what the auditor puts into one transaction at most.
+    """
+
+    title: str
+    act: Callable[[Cheater], None]
+    full: str | None
+    root: str
+    rule: RuleId = RuleId.MEAN
+    registered: bool = False
+    limit_bytes: int = CALLDATA_LIMIT
+
+    def expected(self, recording: Recording) -> str | None:
+        """What catches it."""
+        return self.full if recording is Recording.FULL else self.root
+
+
+CHEATS = (
+    Cheat(
+        "shifts a coordinate by one",
+        cheats.shift_a_coordinate,
+        "challengeCoordinate",
+        "challengeCoordinate",
+    ),
+    Cheat(
+        "the same, median",
+        cheats.shift_a_coordinate,
+        "challengeCoordinate",
+        "challengeCoordinate",
+        RuleId.MEDIAN,
+    ),
+    Cheat(
+        "the same, trimmed mean",
+        cheats.shift_a_coordinate,
+        "challengeCoordinate",
+        "challengeCoordinate",
+        RuleId.TRIMMED_MEAN,
+    ),
+    Cheat(
+        "the same, in several steps",
+        cheats.shift_a_coordinate,
+        "challengeCoordinate",
+        "challengeCoordinate",
+        RuleId.TRIMMED_MEAN,
+        limit_bytes=SMALL_STEPS_BYTES,
+    ),
+    Cheat(
+        "drops a registered site",
+        cheats.drop_a_site,
+        "challengeOmission",
+        "challengeOmission",
+        registered=True,
+    ),
+    Cheat("invents a site", cheats.invent_a_site, "WardRound_NotMember", "challengeEntry"),
+    Cheat(
+        "replays a contribution",
+        cheats.replay_an_old_contribution,
+        "WardRound_SignatureInvalid",
+        "challengeEntry",
+    ),
+    Cheat(
+        "inflates a weight",
+        cheats.inflate_a_weight,
+        "WardRound_WeightOutOfRange",
+        "challengeEntry",
+    ),
+    Cheat(
+        "counts a site twice",
+        cheats.count_a_site_twice,
+        "WardRound_EntriesUnsorted",
+        "challengeOrder",
+    ),
+    Cheat(
+        "states another weight",
+        cheats.state_another_total,
+        "WardRound_TotalWeightDiffers",
+        "challengeTotals",
+    ),
+    Cheat("signs nothing", cheats.sign_nothing, "WardRound_SignatureInvalid", "challengeEntry"),
+    Cheat("pays itself", cheats.pay_itself, "challengeRewards", "challengeRewards"),
+    Cheat(
+        "pays too much",
+        cheats.pay_too_much,
+        "WardRound_RewardTooHigh",
+        "WardRound_RewardTooHigh",
+    ),
+    Cheat("withholds the model", cheats.withhold_the_model, "demandChunk", "demandChunk"),
+    Cheat("withholds an update", cheats.withhold_an_update, "demandChunk", "demandChunk"),
+    # With full recording the entries are on chain, and nobody needs the manifest to have them.
+    Cheat("withholds the manifest", cheats.withhold_the_manifest, None, "demandChunk"),
+    Cheat("closes twice", cheats.close_twice, "WardRound_RoundNotOpen", "WardRound_RoundNotOpen"),
+    Cheat(
+        "closes after takeover",
+        cheats.close_after_takeover,
+        "WardRound_NotCoordinator",
+        "WardRound_NotCoordinator",
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a trial.
+
+    Attributes:
+        tried: what was tried.
+        recording: ``full`` or ``root``.
+        caught_by: the challenge that proved it, or the error it was refused with; empty when
+            nobody noticed.
+        expected: what should have caught it; empty where there is nothing to catch.
+        gas: of everything that was sent to prove it; 0 where it was refused.
+        slashed: what the coordinator lost, in the token's smallest unit.
+        closed_by: who closed the round in the end, ``first`` or ``standby``.
+        ends_right: whether the study ended with the model that honest coordinators give it.
+        words: what the auditor or the contract said.
+    """
+
+    tried: str
+    recording: str
+    caught_by: str
+    expected: str
+    gas: int
+    slashed: int
+    closed_by: str
+    ends_right: bool
+    words: str
+
+    @property
+    def good(self) -> bool:
+        """Caught as expected, and the study came to the right end."""
+        return self.caught_by == self.expected and self.ends_right
+
+    def document(self) -> dict[str, Any]:
+        """As a JSON value; amounts as decimal text."""
+        return {**asdict(self), "slashed": str(self.slashed), "good": self.good}
+
+
+class Trials:
+    """All trials on one chain.
+
+    Attributes:
+        count: how many outcomes `run` gives.
+    """
+
+    count = len(Recording) * (len(RuleId) + len(CHEATS) + len(ACCUSATIONS) + 1) - sum(
+        cheat.full is None for cheat in CHEATS
+    )
+
+    def __init__(self, chain: Chain, parties: Parties, folder: Path) -> None:
+        """Deploy the contract and a token.
+
+        Args:
+            chain: a development chain, whose clock can be moved.
+            parties: with money for gas.
+            folder: for the studies' stores; each gets a folder of its own.
+        """
+        self.chain, self.parties, self._folder = chain, parties, folder
+        studies = len(Recording) * (len(CHEATS) + len(RuleId) + 1)
+        supply = studies * (ROUNDS * REWARD + 2 * BOND) + 2 * BOND
+        self._token = StudyToken.deploy(chain, parties.sponsor, supply)
+        # For the deposits of its first demands; later ones it pays out of what it has won.
+        for one in (parties.auditor, parties.standby):
+            self._token.transfer(parties.sponsor, one.address, BOND)
+        self._ward = WardRound.deploy(chain, parties.sponsor)
+        self._models: dict[RuleId, bytes] = {}
+
+    def run(self) -> Iterator[Outcome]:
+        """Run an honest study for each rule and recording, then every cheat under both."""
+        for rule in RuleId:
+            for recording in Recording:
+                yield self.honest(rule, recording)
+        for cheat in CHEATS:
+            for recording in Recording:
+                if cheat.expected(recording) is not None:
+                    yield self.trial(cheat, recording)
+        for pair in zip(*(self.accusations(recording) for recording in Recording), strict=True):
+            yield from pair
+
+    def honest(self, rule: RuleId, recording: Recording) -> Outcome:
+        """A study in which nobody cheats: there is nothing to overturn."""
+        stage, auditor = self._open(f"honest-{rule.name.lower()}", rule, recording)
+        notices: list[Notice] = []
+        for number in range(1, ROUNDS + 1):
+            if number == CHEATED_ROUND:
+                self._register(stage)
+            stage.close(self.parties.first)
+            notices += auditor.step()
+        last = self._ward.closed_rounds(stage.study)[-1].closing
+        self._models.setdefault(rule, last.record.model)
+        title = f"nothing ({rule.name.lower().replace('_', ' ')})"
+        return self._outcome(title, "", stage, auditor, notices, None)
+
+    def trial(self, cheat: Cheat, recording: Recording) -> Outcome:
+        """One cheat in one study; `honest` has run for its rule."""
+        name = cheat.act.__name__.replace("_", "-")
+        name += "-in-steps" * (cheat.limit_bytes < CALLDATA_LIMIT)
+        stage, auditor = self._open(name, cheat.rule, recording, cheat.limit_bytes)
+        stage.close(self.parties.first)
+        notices = auditor.step()
+        if cheat.registered:
+            self._register(stage)
+        refusal = self._attempt(stage, cheat)
+        notices += auditor.step()
+        if any(notice.kind == "demanded" for notice in notices):
+            self.chain.advance(DEMAND_SECONDS + 1)
+            notices += auditor.step()
+        self._take_over(stage)
+        while self._ward.study(stage.study).head <= ROUNDS:
+            stage.close(self._active(stage))
+            notices += auditor.step()
+        expected = cheat.expected(recording) or ""
+        return self._outcome(cheat.title, expected, stage, auditor, notices, refusal)
+
+    def accusations(self, recording: Recording) -> Iterator[Outcome]:
+        """An honest study, and a standby that accuses its coordinator of everything."""
+        # No auditors' quorum: until the window has passed, anybody may challenge.
+        stage, auditor = self._open("accused", RuleId.MEAN, recording, quorum=0)
+        for number in range(1, CHEATED_ROUND + 1):
+            if number == CHEATED_ROUND:
+                self._register(stage)
+            stage.close(self.parties.first)
+            auditor.step()
+        court = Court(self._ward)
+        previous, closed = (one.closing for one in self._ward.closed_rounds(stage.study))
+        contested = Contested(stage.study, CHEATED_ROUND, closed, previous)
+        accused = Accused.of(
+            court, contested, stage.spec.rule, stage.params.parameter_count, stage.store
+        )
+        refusals = [
+            (one.title, one.refused_with, accuse(accused, self.parties.standby, one))
+            for one in ACCUSATIONS
+        ]
+        send_challenge(
+            court, self.parties.standby, contested, accused.demand(), rule=stage.spec.rule
+        )
+        answers = [notice for notice in auditor.step() if notice.kind == "answered"]
+        refusals.append(("withheld data", "answerDemand", ", ".join(map(_challenge, answers))))
+        stage.close(self.parties.first)
+        self.chain.advance(2 * CHALLENGE_SECONDS)
+        notices = auditor.step()
+        for title, expected, found in refusals:
+            row = self._outcome(title, expected, stage, auditor, notices, None)
+            yield replace(row, tried=f"accused: {title}", caught_by=found)
+
+    # ---------------------------------------------------------------- steps
+
+    def _open(
+        self,
+        name: str,
+        rule: RuleId,
+        recording: Recording,
+        limit_bytes: int = CALLDATA_LIMIT,
+        quorum: int = 1,
+    ) -> tuple[Stage, Auditor]:
+        name = f"{name}-{rule.name.lower()}-{recording.name.lower()}".replace("_", "-")
+        spec = specification(name, recording, rule, ROUNDS, quorum)
+        stage = Stage(self._ward, self._token, self.parties, spec, self._folder / name)
+        powers = Powers(self.parties.auditor, challenge=True, answer=True, limit_bytes=limit_bytes)
+        # The chain's own clock is moved, so the wall's says nothing.
+        return stage, Auditor(self._ward, stage.study, stage.store, powers, now=lambda: 0.0)
+
+    def _register(self, stage: Stage) -> None:
+        """Put a site's contribution on chain, long enough before the round is closed."""
+        cheater = Cheater(stage, self.parties.first)
+        position, entry = cheater.position, cheater.rows[1].entry
+        sender = self.parties.auditor  # anybody who pays for gas
+        self._ward.contribute(sender, stage.study, position.round, position.previous, entry)
+        self.chain.advance(GRACE_SECONDS + 1)
+
+    def _attempt(self, stage: Stage, cheat: Cheat) -> ContractReverted | None:
+        try:
+            cheat.act(Cheater(stage, self.parties.first))
+        except ContractReverted as error:
+            return error
+        return None
+
+    def _take_over(self, stage: Stage) -> None:
+        """Let the standby go on where a cheater was refused and does nothing any more."""
+        state = self._ward.study(stage.study)
+        if state.head == CHEATED_ROUND and state.coordinator == self.parties.first.address:
+            self.chain.advance(ROUND_SECONDS + GRACE_SECONDS)
+            self._ward.take_over(self.parties.standby, stage.study)
+
+    def _active(self, stage: Stage) -> LocalAccount:
+        active = self._ward.study(stage.study).coordinator
+        both = (self.parties.first, self.parties.standby)
+        return next(one for one in both if one.address == active)
+
+    def _outcome(
+        self,
+        tried: str,
+        expected: str,
+        stage: Stage,
+        auditor: Auditor,
+        notices: list[Notice],
+        refusal: ContractReverted | None,
+    ) -> Outcome:
+        events = self._ward.events(stage.study)
+        closings = {event.round: event for event in events if isinstance(event, RoundClosed)}
+        closer = closings[CHEATED_ROUND].closing.coordinator
+        proven = [notice for notice in notices if notice.kind == "challenged"]
+        breaches = [notice.words for notice in notices if notice.kind == "breach"]
+        caught = refusal.name if refusal else ", ".join(str(one.challenge) for one in proven)
+        model = closings[ROUNDS].closing.record.model
+        return Outcome(
+            tried=tried,
+            recording=stage.params.recording.name.lower(),
+            caught_by=caught,
+            expected=expected,
+            gas=sum(one.gas or 0 for one in notices if one.kind in ("challenged", "demanded")),
+            slashed=sum(one.reward + one.burnt for one in events if isinstance(one, Slashed)),
+            closed_by="first" if closer == self.parties.first.address else "standby",
+            ends_right=auditor.is_over() and model == self._models[stage.params.rule],
+            words="; ".join(breaches) or (str(refusal) if refusal else "all holds"),
+        )
+
+
+def _challenge(notice: Notice) -> str:
+    return str(notice.challenge)

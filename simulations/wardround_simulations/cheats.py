@@ -1,0 +1,242 @@
+"""What a coordinator might try, each as a round that is honest but for one lie.
+
+A cheater holds the coordinator's key, the sites' true contributions and the store. It forges what
+it likes, computes everything else as the rules say, stores what it must, and closes the round.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from eth_account import Account
+from eth_account.signers.local import LocalAccount
+
+from wardround.protocol.canonical import sha256_digest
+from wardround.protocol.cid import cid_from_sha256, cid_of
+from wardround.protocol.contribution import Entry
+from wardround.protocol.fixed_point import Int32Vector, vector_bytes, vector_from_bytes
+from wardround.protocol.identifiers import SiteAddress, hex_of, site_address
+from wardround.protocol.manifest import Earned, Manifest, RewardsRef, parse_manifest
+from wardround.protocol.record import Record
+from wardround.protocol.rewards import reward_tree
+from wardround.protocol.rules import aggregate
+from wardround.protocol.settlement import RoundFrame, Vector, settle
+from wardround_coordinator.session import Position
+from wardround_simulations.stage import GRACE_SECONDS, ROUND_SECONDS, ROWS, Sent, Stage
+
+#: The coordinate that is shifted: in the second of three chunks.
+SHIFTED = 300
+
+
+@dataclass(frozen=True)
+class Row:
+    """A contribution as a cheater has it: entry, report and update."""
+
+    entry: Entry
+    report: bytes
+    update: Int32Vector
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A round as it is about to be closed; `model` and `manifest` are not stored yet."""
+
+    rows: tuple[Row, ...]
+    model: Vector
+    manifest: Manifest
+    record: Record
+
+    def with_model(self, values: Int32Vector) -> Draft:
+        """Put in another model."""
+        model = Vector.of(values)
+        manifest = self.manifest.model_copy(update={"model": model.ref()})
+        return replace(
+            self, model=model, manifest=manifest, record=replace(self.record, model=model.root)
+        )
+
+    def with_earned(self, earned: Mapping[SiteAddress, int]) -> Draft:
+        """Put in other rewards."""
+        root, total = reward_tree(earned).root, sum(earned.values())
+        rows = [Earned(site=site.lower(), amount=str(amount)) for site, amount in earned.items()]
+        rewards = RewardsRef(root=hex_of(root), round=self.manifest.rewards.round, cumulative=rows)
+        manifest = self.manifest.model_copy(update={"rewards": rewards})
+        record = replace(self.record, rewards=root, reward_total=total)
+        return replace(self, manifest=manifest, record=record)
+
+
+class Cheater:
+    """A coordinator that closes whatever it has drafted."""
+
+    def __init__(self, stage: Stage, signer: LocalAccount) -> None:
+        self.stage = stage
+        self.signer = signer
+        self.position: Position = stage.session(signer).position()
+        sent: Mapping[SiteAddress, Sent] = stage.collect(self.position)
+        self.rows = sorted(
+            (Row(one.delivery.entry, one.delivery.report, one.update) for one in sent.values()),
+            key=lambda row: bytes.fromhex(row.entry.site[2:]),
+        )
+
+    def draft(self, rows: Sequence[Row] | None = None) -> Draft:
+        """Compute what follows by the rules from some contributions, by default the true ones."""
+        rows = self.rows if rows is None else rows
+        stage, position = self.stage, self.position
+        frame = RoundFrame(
+            domain=stage.contract.domain,
+            study=stage.study,
+            spec=stage.spec,
+            round=position.round,
+            coordinator=self.signer.address,
+            base=position.base,
+            earned=position.earned,
+        )
+        entries, updates = [row.entry for row in rows], [row.update for row in rows]
+        objects = [(cid_of(vector_bytes(row.update)), cid_of(row.report)) for row in rows]
+        change = aggregate(stage.spec.rule, updates, [entry.weight for entry in entries])
+        settled = settle(frame, entries, objects, change, lambda: updates, [])
+        return Draft(tuple(rows), settled.model, settled.manifest, settled.record)
+
+    def close(self, draft: Draft, hidden: str | None = None) -> None:
+        """Store everything but what is hidden, and close the round.
+
+        Raises:
+            ContractReverted: the contract does not let it.
+        """
+        manifest = draft.manifest.encode()
+        objects = [manifest, draft.model.data]
+        objects += [data for row in draft.rows for data in (vector_bytes(row.update), row.report)]
+        for data in objects:
+            if cid_of(data) != hidden:
+                self.stage.store.put(data)
+        self.stage.contract.close_round(
+            self.signer,
+            self.stage.facts,
+            self.position.round,
+            replace(draft.record, manifest=sha256_digest(manifest)),
+            self.position.previous,
+            [row.entry for row in draft.rows],
+        )
+
+    def signed(self, entry: Entry, key: bytes) -> bytes:
+        """Sign an entry for this round."""
+        statement = entry.contribution(
+            self.stage.study, self.position.round, self.position.previous.record.model
+        )
+        return statement.sign(self.stage.contract.domain, key)
+
+
+def shift_a_coordinate(cheater: Cheater) -> None:
+    """Add one unit, a millionth, to one coordinate of the model."""
+    draft = cheater.draft()
+    values = draft.model.values.copy()
+    values[SHIFTED] += 1
+    cheater.close(draft.with_model(values))
+
+
+def drop_a_site(cheater: Cheater) -> None:
+    """Leave out a site's contribution."""
+    cheater.close(cheater.draft(cheater.rows[:1] + cheater.rows[2:]))
+
+
+def invent_a_site(cheater: Cheater) -> None:
+    """Add a site that nobody admitted, with a key of one's own."""
+    account = Account.create()
+    true = cheater.rows[0]
+    entry = replace(true.entry, site=SiteAddress(account.address))
+    entry = replace(entry, signature=cheater.signed(entry, bytes(account.key)))
+    cheater.close(cheater.draft(_sorted([*cheater.rows, replace(true, entry=entry)])))
+
+
+def replay_an_old_contribution(cheater: Cheater) -> None:
+    """Put in what a site signed for the round before."""
+    stage, previous = cheater.stage, cheater.position.previous.record.manifest
+    old = parse_manifest(stage.store.get(cid_from_sha256(previous))).contributions[0]
+    data = stage.store.get(old.update.cid)
+    update = vector_from_bytes(data, stage.params.parameter_count)
+    row = Row(old.entry(), stage.store.get(old.report.cid), update)
+    others = [row for row in cheater.rows if row.entry.site != site_address(old.site)]
+    cheater.close(cheater.draft(_sorted([row, *others])))
+
+
+def inflate_a_weight(cheater: Cheater) -> None:
+    """Let a site weigh more than the sponsor allows it."""
+    first = cheater.rows[0]
+    heavy = replace(first, entry=replace(first.entry, weight=10 * ROWS))
+    cheater.close(cheater.draft([heavy, *cheater.rows[1:]]))
+
+
+def count_a_site_twice(cheater: Cheater) -> None:
+    """Put one contribution in twice."""
+    cheater.close(cheater.draft([cheater.rows[0], *cheater.rows]))
+
+
+def state_another_total(cheater: Cheater) -> None:
+    """Write down a total weight that is not the sum of the weights."""
+    draft = cheater.draft()
+    record = replace(draft.record, total_weight=draft.record.total_weight + 1)
+    cheater.close(replace(draft, record=record))
+
+
+def sign_nothing(cheater: Cheater) -> None:
+    """Put in a contribution that its site did not sign."""
+    first = cheater.rows[0]
+    unsigned = replace(first, entry=replace(first.entry, signature=bytes(65)))
+    cheater.close(cheater.draft([unsigned, *cheater.rows[1:]]))
+
+
+def pay_itself(cheater: Cheater) -> None:
+    """Give a site's share of the round to an address of one's own."""
+    draft = cheater.draft()
+    before, after = cheater.position.earned, draft.manifest.earned()
+    victim = cheater.rows[0].entry.site
+    own = SiteAddress(cheater.signer.address)
+    held = before.get(victim, 0)
+    earned = {**after, victim: held, own: after[victim] - held}
+    cheater.close(draft.with_earned(earned))
+
+
+def pay_too_much(cheater: Cheater) -> None:
+    """Double what everybody has earned."""
+    draft = cheater.draft()
+    earned = {site: 2 * amount for site, amount in draft.manifest.earned().items()}
+    cheater.close(draft.with_earned(earned))
+
+
+def withhold_the_model(cheater: Cheater) -> None:
+    """Close the round as it should be, but show nobody the new model."""
+    draft = cheater.draft()
+    cheater.close(draft, hidden=draft.model.cid)
+
+
+def withhold_an_update(cheater: Cheater) -> None:
+    """Close the round as it should be, but show nobody one of the updates."""
+    draft = cheater.draft()
+    cheater.close(draft, hidden=cid_of(vector_bytes(draft.rows[1].update)))
+
+
+def withhold_the_manifest(cheater: Cheater) -> None:
+    """Close the round as it should be, but show nobody who is in it."""
+    draft = cheater.draft()
+    cheater.close(draft, hidden=cid_of(draft.manifest.encode()))
+
+
+def close_twice(cheater: Cheater) -> None:
+    """Close the round honestly, then once more with another model."""
+    draft = cheater.draft()
+    cheater.close(draft)
+    values = draft.model.values.copy()
+    values[SHIFTED] += 1
+    cheater.close(draft.with_model(values))
+
+
+def close_after_takeover(cheater: Cheater) -> None:
+    """Come back after the standby has taken over."""
+    stage = cheater.stage
+    stage.chain.advance(ROUND_SECONDS + GRACE_SECONDS)
+    stage.contract.take_over(stage.parties.standby, stage.study)
+    cheater.close(cheater.draft())
+
+
+def _sorted(rows: Sequence[Row]) -> list[Row]:
+    return sorted(rows, key=lambda row: bytes.fromhex(row.entry.site[2:]))

@@ -1,0 +1,267 @@
+"""A whole network on one machine: a chain, coordinators and sites, each its own process."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+from wardround.audit.finished import note_journal
+from wardround.audit.folders import Folders
+from wardround.chain.chain import Chain, open_chain
+from wardround.chain.errors import AnvilFailed, ChainUnreachable
+from wardround.devchain.anvil import find_anvil
+from wardround.devchain.durable_anvil import JOURNAL_FILE
+from wardround.protocol.errors import ScenarioError
+from wardround.protocol.identifiers import hex_of
+from wardround.transport.ports import free_port
+from wardround.transport.processes import ProcessMark, mark_of
+from wardround.transport.supervision import Program, Supervisor, heard, module_command
+from wardround_coordinator.rounds_file import read_rounds
+from wardround_simulations.live.chain import genesis_text
+from wardround_simulations.live.layout import check_live, make_parties, password_file
+from wardround_simulations.live.record import SUPERVISOR, forget_processes, write_processes
+from wardround_simulations.network import Network, new_folder, new_keys, prepare
+from wardround_simulations.results import Results, collect
+from wardround_simulations.run import DEV_CHAIN_ID
+from wardround_simulations.scenario import Scenario
+
+_ETHER = 10**18
+#: A process that is slow or starts anew is asked again.
+_RETRY_SECONDS = 120
+_LOOK_SECONDS = 0.2
+_CHAIN_SECONDS = 60.0
+#: Whoever coordinated last has this long to tell of the last round, after another saw the end.
+_LAST_WORD_SECONDS = 60.0
+CHAIN = "chain"
+
+#: Told who says what.
+Tell = Callable[[str, str], None]
+
+
+@dataclass
+class LiveNetwork:
+    """A network that is being run.
+
+    Attributes:
+        folder: new or empty.
+        tell: told who says what.
+        now: the time, with a zone.
+        stopped: set when it is to end.
+    """
+
+    folder: Path
+    tell: Tell
+    now: Callable[[], datetime]
+    stopped: threading.Event
+    _supervisor: Supervisor = field(init=False)
+    _coordinators: list[str] = field(default_factory=list)
+    _written: dict[str, ProcessMark] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._supervisor = Supervisor(lambda words: self.tell(SUPERVISOR, words))
+
+    def run(
+        self,
+        scenario: Scenario,
+        text: str,
+        data_dir: Path | None,
+        *,
+        keep: bool = False,
+        standbys: int = 0,
+        confidential: bool = False,
+    ) -> Results | None:
+        """Start everything, see the study to its end, and end everything.
+
+        Args:
+            scenario: what to run.
+            text: its TOML, kept in the folder for readers.
+            data_dir: folder with the user's own copies of data files.
+            keep: leave everything running after the study, until stopped.
+            standbys: how many coordinators there are besides the first; all of them then wait for
+                their turn while another is active.
+            confidential: encrypt updates and models in the store.
+
+        Returns:
+            The study's results; None when stopped before its end.
+
+        Raises:
+            AnvilMissing: its chain is not on this machine.
+            ScenarioError: the scenario cannot run on real processes, or the folder is in use.
+            WardroundError: data, chain or study fail; see each.
+        """
+        check_live(scenario)
+        find_anvil()  # before there is a folder that would be in the way of the next attempt
+        started = time.monotonic()
+        self._confidential = confidential
+        folders = new_folder(self.folder)
+        (self.folder / "logs").mkdir()
+        (self.folder / "scenario.toml").write_text(text, encoding="utf-8")
+        try:
+            with self._chain(folders, standbys) as chain:
+                network = self._prepare(scenario, folders, chain, data_dir)
+                if not self._finish(network):
+                    return None
+                self.tell(SUPERVISOR, "summing up")
+                results = collect(network, time.monotonic() - started)
+                while keep and not self.stopped.wait(_LOOK_SECONDS):
+                    self._look()
+                return results
+        finally:
+            self.tell(SUPERVISOR, "ending every process")
+            self._supervisor.stop()
+            forget_processes(self.folder)
+            journal = self.folder / "chain" / JOURNAL_FILE
+            if folders.network.exists() and journal.exists():
+                shutil.copyfile(journal, folders.journal)
+                note_journal(folders)
+
+    @contextmanager
+    def _chain(self, folders: Folders, standbys: int) -> Iterator[Chain]:
+        keys = new_keys(folders, standbys)
+        self._keys = keys
+        port, now = free_port(), int(self.now().timestamp())
+        balances = dict.fromkeys(keys.addresses, 10_000 * _ETHER)
+        genesis = genesis_text(DEV_CHAIN_ID, now, balances)
+        self._start(
+            CHAIN,
+            "wardround_simulations.live.chain",
+            str(folders.root / "chain"),
+            str(port),
+            genesis,
+        )
+        chain = self._opened(f"http://127.0.0.1:{port}")
+        try:
+            yield chain
+        finally:
+            chain.close()
+
+    def _opened(self, url: str) -> Chain:
+        deadline = time.monotonic() + _CHAIN_SECONDS
+        while time.monotonic() < deadline and self._supervisor.is_running(CHAIN):
+            try:
+                return open_chain(url, DEV_CHAIN_ID)
+            except ChainUnreachable:
+                time.sleep(_LOOK_SECONDS)
+        raise AnvilFailed(f"no chain at {url}; its log is in {self.folder / 'logs'}")
+
+    def _prepare(
+        self, scenario: Scenario, folders: Folders, chain: Chain, data_dir: Path | None
+    ) -> Network:
+        def say(words: str) -> None:
+            self.tell(SUPERVISOR, words)
+
+        network = prepare(
+            scenario,
+            folders,
+            self._keys,
+            chain,
+            data_dir=data_dir,
+            say=say,
+            retry_seconds=_RETRY_SECONDS,
+            confidential=self._confidential,
+        )
+        seats = make_parties(network, self.now(), say)
+        say(f"study        {hex_of(network.study)}")
+        say(f"contract     {network.contract.address} on chain {chain.chain_id} at {chain.url}")
+        for seat in seats:
+            self._coordinators.append(seat.folder.name)
+            say(f"{seat.folder.name:<12} {seat.address}, folder {seat.folder}, key {seat.key}")
+        if standbys := seats[1:]:
+            spec = scenario.chain
+            say(
+                f"{standbys[0].folder.name} may take over {spec.round_seconds} s after a round was "
+                f"opened plus {spec.grace_seconds} s of grace"
+            )
+        say(f"sites        {', '.join(party.name for party in network.parties)} in {folders.sites}")
+        return network
+
+    def _finish(self, network: Network) -> bool:
+        """Run every party until the study is over; False when stopped before."""
+        folders = network.folders
+        standby = ["--standby"] if len(self._coordinators) > 1 else []
+        for name in self._coordinators:
+            command = ["coordinator", "run", str(folders.root / name), *standby]
+            self._start(name, "wardround", *command, once=True)
+        for party in network.parties:
+            self._start(
+                party.name,
+                *("wardround", "site", "run", str(folders.sites / party.name)),
+                *("--password-file", str(password_file(folders.root, party.name))),
+            )
+        seen_at: float | None = None
+        while not self.stopped.wait(_LOOK_SECONDS):
+            self._look()
+            ended = [name for name in self._coordinators if self._supervisor.ended(name)]
+            if not ended:
+                continue
+            seen_at = seen_at or time.monotonic()
+            # A coordinator that is lost for good never ends; the others need not wait for it.
+            waited_seconds = time.monotonic() - seen_at
+            if len(ended) == len(self._coordinators) or waited_seconds > _LAST_WORD_SECONDS:
+                return True
+            told = read_rounds(*folders.all_rounds)
+            if told and told[-1]["round"] == network.params.rounds:
+                return True
+        return False
+
+    def _start(self, name: str, module: str, *arguments: str, once: bool = False) -> None:
+        self._supervisor.start(
+            Program(
+                name,
+                lambda: module_command(module, *arguments),
+                self.folder / "logs" / f"{name}.log",
+                on_line=self._listener(name),
+                once=once,
+            )
+        )
+        self._note()
+
+    def _listener(self, name: str) -> Callable[[str], None]:
+        if name == CHAIN:
+            return heard(lambda words: self.tell(name, words))
+        # Parties put the time before what they say; so does whoever listens to us.
+        return lambda line: self.tell(name, line[9:] if line[2:3] == ":" else line)
+
+    def _look(self) -> None:
+        self._supervisor.look()
+        self._note()
+
+    def _note(self) -> None:
+        """Keep the list of processes as it is now."""
+        mine = mark_of(os.getpid()) if not self._written else self._written[SUPERVISOR]
+        assert mine is not None  # this very process
+        now = {SUPERVISOR: mine, **self._supervisor.marks}
+        if now != self._written:
+            write_processes(self.folder, now)
+            self._written = now
+
+
+def with_changes(
+    scenario: Scenario, *, sites: int | None, rounds: int | None, seed: int | None
+) -> Scenario:
+    """Change what the command line may change of a scenario.
+
+    Raises:
+        ScenarioError: its data comes from a fixed number of hospitals.
+    """
+    changes = {"rounds": rounds, "seed": seed}
+    study = scenario.study.model_copy(update={k: v for k, v in changes.items() if v is not None})
+    update: dict[str, object] = {"study": study}
+    if sites is not None:
+        if "sites" not in scenario.data.arguments:
+            reason = (
+                f"its data, {scenario.data.name}, comes from hospitals of its own: drop --sites"
+            )
+            raise ScenarioError(scenario.study.name, reason)
+        arguments = {**scenario.data.arguments, "sites": sites}
+        update["data"] = scenario.data.model_copy(update={"arguments": arguments})
+        least = min(scenario.aggregation.min_sites, sites)
+        update["aggregation"] = scenario.aggregation.model_copy(update={"min_sites": least})
+    return scenario.model_copy(update=update)

@@ -1,0 +1,356 @@
+"""Lay out a whole network on one machine: folders, keys, tables, a chain with a funded study.
+
+A network's folder holds a folder for each site (``sites/NAME``: its ``site.toml``, key and
+tables), one for the coordinator, the content store, and what the chain and the study need. The
+same apps run on it under every engine.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from eth_account.signers.local import LocalAccount
+
+from wardround.audit.finished import run_store
+from wardround.audit.folders import ROUNDS_FILE, Folders
+from wardround.chain.chain import Chain
+from wardround.chain.study_token import StudyToken
+from wardround.chain.ward_round import WardRound
+from wardround.host.key_file import write_new_key, write_private
+from wardround.learning.datasets import Dataset, SiteData, Table, load_dataset, save_table
+from wardround.learning.initial import InitialModel, initial_model
+from wardround.learning.models import check_fits
+from wardround.protocol.canonical import canonical_bytes, canonical_digest
+from wardround.protocol.errors import ScenarioError
+from wardround.protocol.identifiers import StudyId, hex_of
+from wardround.protocol.record import StudyParams
+from wardround.protocol.settlement import Vector
+from wardround.store import Store
+from wardround.store.study_store import open_study_store
+from wardround.transport.code import application_digest
+from wardround_client.app.client_app import SECRET_FILE
+from wardround_client.settings import SITE_FILE
+from wardround_coordinator.settings import COORDINATOR_FILE
+from wardround_simulations.attackers import BEHAVIOUR_FILE
+from wardround_simulations.confidential import (
+    SPONSOR_READING_KEY,
+    confidential_address,
+    give_grants,
+)
+from wardround_simulations.scenario import Behaviour, Scenario
+
+#: What a site may weigh: more rows than any simulated hospital has.
+WEIGHT_CAP = 1_000_000
+
+#: Told what is being prepared, in a few words.
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Party:
+    """A simulated hospital: its name, its key, its tables."""
+
+    name: str
+    account: LocalAccount
+    data: SiteData
+
+
+@dataclass(frozen=True)
+class Keys:
+    """Everybody who sends transactions. Sites never do."""
+
+    sponsor: LocalAccount
+    coordinator: LocalAccount
+    #: In the order in which they take over.
+    standbys: tuple[LocalAccount, ...] = ()
+
+    @property
+    def coordinators(self) -> list[LocalAccount]:
+        """Whoever may coordinate, the active one first."""
+        return [self.coordinator, *self.standbys]
+
+    @property
+    def addresses(self) -> list[str]:
+        """Accounts that need money for gas."""
+        return [self.sponsor.address, *(one.address for one in self.coordinators)]
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network that is ready for its first round."""
+
+    folders: Folders
+    scenario: Scenario
+    contract: WardRound
+    study: StudyId
+    params: StudyParams
+    parties: tuple[Party, ...]
+    keys: Keys
+    initial: InitialModel
+    #: Address of the Grants contract, where the store is confidential.
+    grants: str | None = None
+
+    @contextmanager
+    def store(self) -> Iterator[Store]:
+        """Open the store as the sponsor reads it."""
+        reading = None if self.grants is None else self.folders.root / SPONSOR_READING_KEY
+        where = (self.folders, self.contract, self.study, self.grants, reading)
+        with closing(run_store(*where)) as opened:
+            yield opened
+
+
+def new_folder(path: Path) -> Folders:
+    """Make an empty folder for a network.
+
+    Raises:
+        ScenarioError: something is in it already.
+    """
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise ScenarioError(str(path), "the folder is not empty: name another one")
+    folders = Folders(path)
+    folders.sites.mkdir(parents=True)
+    folders.coordinator.mkdir()
+    return folders
+
+
+def new_keys(folders: Folders, standbys: int = 0) -> Keys:
+    """Make the keys of sponsor and coordinators.
+
+    Args:
+        folders: where they go.
+        standbys: how many coordinators there are besides the first.
+    """
+    others = []
+    for number in range(1, standbys + 1):
+        folders.standby(number).mkdir()
+        others.append(write_new_key(folders.standby(number) / "coordinator.key"))
+    return Keys(
+        sponsor=write_new_key(folders.root / "sponsor.key"),
+        coordinator=write_new_key(folders.coordinator / "coordinator.key"),
+        standbys=tuple(others),
+    )
+
+
+def prepare(
+    scenario: Scenario,
+    folders: Folders,
+    keys: Keys,
+    chain: Chain,
+    *,
+    data_dir: Path | None,
+    say: Say = lambda words: None,
+    retry_seconds: int = 0,
+    confidential: bool = False,
+) -> Network:
+    """Write every party's folder, deploy the contract, and create, fund and open the study.
+
+    Args:
+        scenario: what to prepare.
+        folders: where it goes.
+        keys: who sends transactions.
+        chain: where the study will be.
+        data_dir: folder with the user's own copies of data files.
+        say: told what is done.
+        retry_seconds: how long a coordinator asks a site again that is away; 0 where a simulated
+            site is away on purpose.
+        confidential: encrypt updates and models in the store; sponsor, coordinators and an
+            auditor may read them.
+    Raises:
+        DataError: the data set cannot be had or divided as asked.
+        ModelError: the model cannot be built.
+        ScenarioError: a behaviour names no site, or there are too few sites.
+    """
+    dataset = load_dataset(scenario.data.name, scenario.data.arguments, data_dir=data_dir)
+    spec = scenario.specification
+    check_fits(spec.model.name, spec.model.arguments, dataset.shape, dataset.classes)
+    parties = _parties(scenario, folders, dataset)
+    initial = initial_model(spec)
+    model = Vector.of(initial.values)
+    say("deploying the contract")
+    token = StudyToken.deploy(
+        chain,
+        keys.sponsor,
+        spec.reward_per_round * spec.study.rounds
+        + (1 + len(keys.coordinators)) * int(spec.chain.bond),
+    )
+    contract = WardRound.deploy(chain, keys.sponsor)
+    params = spec.params(
+        sponsor=keys.sponsor.address,
+        token=token.address,
+        parameter_count=initial.values.size,
+        initial_model=model.root,
+        code=application_digest(),
+    )
+    _create_study(contract, token, params, keys, parties, say)
+    study = params.study_id
+    grants, address = None, "../store"
+    if confidential:
+        say("saying on chain who may read")
+        grants = give_grants(contract, study, folders, keys.sponsor, keys.coordinators)
+        address = confidential_address(address, grants)
+    # Any coordinator may write; the first keeps what the study begins with.
+    where = (address, folders.coordinator, contract, study, keys.coordinator)
+    with closing(open_study_store(*where)) as store:
+        store.put(model.data)
+        store.put(canonical_bytes(spec.document()))
+    for party in parties:
+        _write_site(folders.sites / party.name, party, contract, study)
+    for number in range(len(keys.coordinators)):
+        folder = folders.standby(number) if number else folders.coordinator
+        _write_coordinator(folder, address, contract, study, len(parties), retry_seconds)
+    network = Network(
+        folders,
+        scenario,
+        contract,
+        study,
+        params,
+        parties,
+        keys,
+        initial,
+        None if grants is None else grants.address,
+    )
+    _write_network(network, token)
+    return network
+
+
+def _parties(scenario: Scenario, folders: Folders, dataset: Dataset) -> tuple[Party, ...]:
+    names = [site.name for site in dataset.sites]
+    behaviours = {behaviour.site: behaviour for behaviour in scenario.behaviour}
+    for name in behaviours:
+        if name not in names:
+            raise ScenarioError(
+                scenario.study.name, f"no site is called {name!r}: there are {', '.join(names)}"
+            )
+    if len(names) < scenario.aggregation.min_sites:
+        raise ScenarioError(
+            scenario.study.name,
+            f"{len(names)} sites are fewer than min_sites, {scenario.aggregation.min_sites}",
+        )
+    parties = []
+    for site in dataset.sites:
+        folder = folders.sites / site.name
+        folder.mkdir()
+        behaviour = behaviours.get(site.name)
+        data = site
+        if behaviour is not None:
+            (folder / BEHAVIOUR_FILE).write_text(behaviour.model_dump_json(), encoding="utf-8")
+            data = _poisoned(site, behaviour, dataset.classes)
+        save_table(data.train, folder / "train.npz")
+        save_table(data.test, folder / "test.npz")
+        if scenario.privacy is not None:
+            # From the seed, so that the simulation repeats; a hospital draws its own.
+            secret = canonical_digest(["noise", scenario.study.seed, site.name])
+            write_private(folder / SECRET_FILE, secret.hex() + "\n")
+        parties.append(Party(site.name, write_new_key(folder / "site.key"), data))
+    return tuple(parties)
+
+
+def _poisoned(site: SiteData, behaviour: Behaviour, classes: int) -> SiteData:
+    if behaviour.attack != "label_flip":
+        return site
+    flipped = Table(site.train.features, classes - 1 - site.train.labels)
+    return replace(site, train=flipped)
+
+
+def _create_study(
+    contract: WardRound,
+    token: StudyToken,
+    params: StudyParams,
+    keys: Keys,
+    parties: tuple[Party, ...],
+    say: Say,
+) -> None:
+    study, sponsor = params.study_id, keys.sponsor
+    say("creating and funding the study")
+    contract.create_study(sponsor, params, [one.address for one in keys.coordinators])
+    total = params.reward_per_round * params.rounds
+    token.approve(sponsor, contract.address, total)
+    contract.fund(sponsor, study, total)
+    for coordinator in keys.coordinators if params.bond else []:
+        token.transfer(sponsor, coordinator.address, params.bond)
+        token.approve(coordinator, contract.address, params.bond)
+        contract.post_bond(coordinator, study)
+    for number, party in enumerate(parties, 1):
+        say(f"admitting site {number} of {len(parties)}")
+        # In a simulation a site is paid at its own address; a hospital names a treasury.
+        contract.admit_site(
+            sponsor, study, party.account.address, party.account.address, WEIGHT_CAP
+        )
+    contract.open_study(sponsor, study)
+
+
+def _write_site(folder: Path, party: Party, contract: WardRound, study: StudyId) -> None:
+    _write_toml(
+        folder / SITE_FILE,
+        {
+            "site": {"name": party.name, "key_file": "site.key"},
+            "study": _study_table(contract, study),
+            "data": {"train": "train.npz", "test": "test.npz"},
+        },
+    )
+
+
+def _write_coordinator(
+    folder: Path,
+    store: str,
+    contract: WardRound,
+    study: StudyId,
+    sites: int,
+    retry_seconds: int,
+) -> None:
+    _write_toml(
+        folder / COORDINATOR_FILE,
+        {
+            "coordinator": {
+                "key_file": "coordinator.key",
+                "store": store,
+                "rounds_file": f"../{ROUNDS_FILE}",
+                "retry_seconds": retry_seconds,
+            },
+            "study": {**_study_table(contract, study), "sites": sites},
+        },
+    )
+
+
+def _study_table(contract: WardRound, study: StudyId) -> dict[str, Any]:
+    return {
+        "chain": contract.chain.url,
+        "chain_id": contract.chain.chain_id,
+        "contract": contract.address.lower(),
+        "id": hex_of(study),
+    }
+
+
+def _write_network(network: Network, token: StudyToken) -> None:
+    value = {
+        "format": "wardround-network/1",
+        "scenario": network.scenario.study.name,
+        "chain_id": network.contract.chain.chain_id,
+        "chain": network.contract.chain.url,
+        "contract": network.contract.address.lower(),
+        "token": token.address.lower(),
+        "study": hex_of(network.study),
+        "sites": {party.name: party.account.address.lower() for party in network.parties},
+    }
+    if network.grants is not None:
+        value["grants"] = network.grants.lower()
+    network.folders.network.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+    layout = json.dumps(network.initial.layout.document(), indent=1)
+    (network.folders.root / "layout.json").write_text(layout + "\n", encoding="utf-8")
+
+
+def _write_toml(path: Path, tables: dict[str, dict[str, Any]]) -> None:
+    """Write flat tables of strings and integers, whose JSON form is also their TOML form."""
+    lines = []
+    for name, table in tables.items():
+        lines += [
+            f"[{name}]",
+            *(f"{key} = {json.dumps(value)}" for key, value in table.items()),
+            "",
+        ]
+    path.write_text("\n".join(lines), encoding="utf-8")

@@ -1,0 +1,98 @@
+"""A scenario: a study's specification, the data it runs on, and who misbehaves.
+
+The tables of a study file (``[study]``, ``[model]``, …) stand beside ``[data]`` and
+``[[behaviour]]``. The study's digest is taken over its own tables alone, so the same study may
+be simulated with and without attackers.
+"""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from wardround.protocol.errors import ScenarioError
+from wardround.protocol.study import StudySpec, Table, decode_text, parse_toml, validate_table
+
+Attack = Literal[
+    "label_flip",
+    "sign_flip",
+    "scaled",
+    "nan",
+    "copied_update",
+    "inflated_weight",
+    "forged_signature",
+]
+
+
+#: What runs the apps: our Grid in this process, Flower's Simulation Runtime, or ``flwr run``.
+Engine = Literal["in-process", "ray", "flwr"]
+
+
+class DataSpec(Table):
+    """``[data]``: a data set by name, and its arguments."""
+
+    name: Annotated[str, Field(min_length=1)]
+    arguments: dict[str, Any] = Field(default_factory=dict)
+
+
+class Behaviour(Table):
+    """``[[behaviour]]``: what one site does that an honest one does not."""
+
+    site: Annotated[str, Field(min_length=1)]
+    attack: Attack | None = None
+    #: Multiplies the update of ``sign_flip`` and ``scaled``, and the weight of
+    #: ``inflated_weight``.
+    factor: Annotated[int, Field(ge=1, le=10**6)] = 10
+    #: Rounds in which the site is not there at all.
+    absent: list[Annotated[int, Field(ge=1)]] = Field(default_factory=list)
+
+    @model_validator(mode="after")
+    def _does_something(self) -> Behaviour:
+        if self.attack is None and not self.absent:
+            raise ValueError("give an attack, or the rounds in which the site is absent")
+        return self
+
+
+class Scenario(StudySpec):
+    """A study, its data and the behaviour of its sites."""
+
+    about: Annotated[str, Field(max_length=500)] = ""
+    data: DataSpec
+    behaviour: list[Behaviour] = Field(default_factory=list)
+
+    @property
+    def specification(self) -> StudySpec:
+        """The study alone, as it is pinned on chain."""
+        return StudySpec(**{name: getattr(self, name) for name in StudySpec.model_fields})
+
+
+def load_scenario(name: str) -> tuple[Scenario, str]:
+    """Read a scenario that comes with wardround, or a file.
+
+    Args:
+        name: such as ``four-hospitals``, or the path of a TOML file.
+    Returns:
+        The scenario and its text.
+    Raises:
+        ScenarioError: no such scenario or file.
+        SpecificationError: it cannot be used; with the line.
+    """
+    if name in (known := builtin_scenarios()):
+        text, source = known[name].read_text(encoding="utf-8"), f"{name}.toml"
+    else:
+        path = Path(name)
+        if not path.is_file():
+            raise ScenarioError(
+                name, f"there is no such file; those that come along are {', '.join(known)}"
+            )
+        text, source = decode_text(path.read_bytes(), name), name
+    return validate_table(Scenario, parse_toml(text, source), text, source), text
+
+
+def builtin_scenarios() -> dict[str, Path]:
+    """Scenarios that come with wardround, by name."""
+    folder = Path(str(files("wardround_simulations"))) / "scenarios"
+    return {path.stem: path for path in sorted(folder.glob("*.toml"))}

@@ -1,0 +1,211 @@
+"""A study in miniature: a chain, a store, two coordinators, an auditor and a few sites.
+
+The sites are real ones that train real models; only the tables are made up, and nothing travels.
+Their contributions are the same whoever asks for them, so that a round that was overturned can be
+closed again from the same ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from eth_account import Account
+from eth_account.signers.local import LocalAccount
+
+from wardround.chain.chain import Chain
+from wardround.chain.study_token import StudyToken
+from wardround.chain.ward_round import WardRound
+from wardround.learning.datasets import SiteData
+from wardround.learning.datasets.generated import Generated
+from wardround.learning.initial import initial_model
+from wardround.protocol.canonical import canonical_bytes
+from wardround.protocol.fixed_point import Int32Vector, vector_bytes
+from wardround.protocol.identifiers import SiteAddress, StudyId
+from wardround.protocol.messages import VECTOR_DTYPE, VECTOR_FORMAT, Assignment, Delivery
+from wardround.protocol.record import Recording, RuleId, StudyParams
+from wardround.protocol.replay import StudyFacts
+from wardround.protocol.settlement import Vector
+from wardround.protocol.study import StudySpec
+from wardround.store import FolderStore
+from wardround.transport.code import application_digest
+from wardround_client.app.signing import KeySigner
+from wardround_client.app.site import Identity, Site
+from wardround_coordinator.session import ClosedRound, Position, Session
+from wardround_coordinator.verification import RawVector, Reply
+
+SITES, ROWS, FEATURES = 4, 24, 600
+REWARD, BOND = 100 * 10**18, 50 * 10**18
+ROUND_SECONDS, GRACE_SECONDS = 3600, 600
+DEMAND_SECONDS, CHALLENGE_SECONDS = 1800, 86_400
+_SEED = 11
+
+
+@dataclass(frozen=True)
+class Parties:
+    """Everybody with a key who sends transactions; they play in every study."""
+
+    sponsor: LocalAccount
+    first: LocalAccount
+    standby: LocalAccount
+    auditor: LocalAccount
+
+    @classmethod
+    def new(cls) -> Parties:
+        """Make keys."""
+        return cls(*(Account.create() for _ in range(4)))
+
+    @property
+    def addresses(self) -> list[str]:
+        """Accounts that need money for gas."""
+        return [one.address for one in (self.sponsor, self.first, self.standby, self.auditor)]
+
+
+@dataclass(frozen=True)
+class Sent:
+    """What a site sent."""
+
+    delivery: Delivery
+    update: Int32Vector
+
+
+class Stage:
+    """One study, ready for its first round."""
+
+    def __init__(
+        self,
+        contract: WardRound,
+        token: StudyToken,
+        parties: Parties,
+        spec: StudySpec,
+        folder: Path,
+        auditors: Sequence[LocalAccount] = (),
+    ) -> None:
+        """Create, fund and open the study; `auditors` attest besides the one of the parties."""
+        self.contract, self.token, self.parties, self.spec = contract, token, parties, spec
+        self.auditors = [parties.auditor, *auditors]
+        self.chain: Chain = contract.chain
+        self.store = FolderStore(folder)
+        model = Vector.of(initial_model(spec).values)
+        self.store.put(model.data)
+        self.store.put(canonical_bytes(spec.document()))
+        self.params: StudyParams = spec.params(
+            sponsor=parties.sponsor.address,
+            token=token.address,
+            parameter_count=model.values.size,
+            initial_model=model.root,
+            code=application_digest(),
+        )
+        self.sites = [self._site(data) for data in _tables()]
+        self._open()
+
+    @property
+    def study(self) -> StudyId:
+        """The study's id."""
+        return self.params.study_id
+
+    @property
+    def facts(self) -> StudyFacts:
+        """What the chain says of the study."""
+        return self.contract.facts(self.study)
+
+    def session(self, coordinator: LocalAccount) -> Session:
+        """An honest coordinator at work."""
+        return Session(self.contract, coordinator, self.store, self.facts)
+
+    def close(self, coordinator: LocalAccount) -> ClosedRound:
+        """Run the open round honestly."""
+        session = self.session(coordinator)
+        position = session.position()
+        sent = self.collect(position)
+        asked = {node: site.identity.address for node, site in enumerate(self.sites)}
+        return session.run_round(
+            position, asked, ((node, _reply(sent[address])) for node, address in asked.items())
+        )
+
+    def collect(self, position: Position) -> Mapping[SiteAddress, Sent]:
+        """Let every site train and sign for the open round."""
+        task = Assignment(
+            self.params, position.previous, position.round, canonical_bytes(self.spec.document())
+        )
+        return {
+            site.identity.address: Sent(*site.contribute(task, position.base.values))
+            for site in self.sites
+        }
+
+    # ---------------------------------------------------------------- inside
+
+    def _site(self, data: SiteData) -> Site:
+        account = Account.create()
+        identity = Identity(data.name, SiteAddress(account.address))
+        return Site(
+            identity=identity,
+            signer=KeySigner(identity.address, self.contract.domain, bytes(account.key)),
+            study=self.study,
+            code=self.params.code,
+            chain=self.contract,
+            train=data.train,
+            test=data.test,
+            # A clock that stands still: a contribution repeats to the byte.
+            clock=lambda: 0.0,
+        )
+
+    def _open(self) -> None:
+        contract, parties, study = self.contract, self.parties, self.study
+        sponsor = parties.sponsor
+        coordinators = [parties.first, parties.standby]
+        contract.create_study(
+            sponsor,
+            self.params,
+            [one.address for one in coordinators],
+            [one.address for one in self.auditors],
+        )
+        self.token.approve(sponsor, contract.address, REWARD * self.params.rounds)
+        contract.fund(sponsor, study, REWARD * self.params.rounds)
+        for coordinator in coordinators:
+            self.token.transfer(sponsor, coordinator.address, BOND)
+            self.token.approve(coordinator, contract.address, BOND)
+            contract.post_bond(coordinator, study)
+        for site in self.sites:
+            address = site.identity.address
+            contract.admit_site(sponsor, study, address, address, ROWS)
+        contract.open_study(sponsor, study)
+
+
+def specification(
+    name: str, recording: Recording, rule: RuleId, rounds: int, quorum: int
+) -> StudySpec:
+    """A study with a model of a few chunks and a split that the contract can compute."""
+    value: dict[str, Any] = {
+        "study": {"name": name, "rounds": rounds, "seed": _SEED},
+        "model": {"name": "logistic", "arguments": {"features": FEATURES}},
+        "training": {"learning_rate": 0.1, "batch_size": 0, "local_steps": 1},
+        "aggregation": {
+            "rule": rule.name.lower(),
+            "trim": int(rule is RuleId.TRIMMED_MEAN),
+            "min_sites": 3,
+        },
+        "rewards": {"per_round": str(REWARD), "scoring": "examples"},
+        "chain": {
+            "recording": recording.name.lower(),
+            "bond": str(BOND),
+            "challenge_seconds": CHALLENGE_SECONDS,
+            "round_seconds": ROUND_SECONDS,
+            "grace_seconds": GRACE_SECONDS,
+            "demand_seconds": DEMAND_SECONDS,
+            "auditor_quorum": quorum,
+        },
+    }
+    return StudySpec.model_validate(value)
+
+
+def _tables() -> tuple[SiteData, ...]:
+    source = Generated(sites=SITES, rows=ROWS, test_rows=1, features=FEATURES, seed=_SEED)
+    return source.load(data_dir=None, progress=None).sites
+
+
+def _reply(sent: Sent) -> Reply:
+    vector = RawVector(VECTOR_DTYPE, VECTOR_FORMAT, vector_bytes(sent.update))
+    return Reply(sent.delivery.fields(), vector)

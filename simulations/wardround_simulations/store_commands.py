@@ -1,0 +1,104 @@
+"""``wardround store ...``: reading keys, and the gateway to a confidential store."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+import uvicorn
+from rich.console import Console
+
+from wardround.chain.chain import connected
+from wardround.chain.grants import Grants
+from wardround.protocol.identifiers import site_address
+from wardround.store import ReplicatedStore, open_store
+from wardround.store.gateway import Gateway
+from wardround.store.reading_key import write_new_reading_key
+from wardround.store.study_store import local_vault
+
+app = typer.Typer(
+    name="store",
+    help="Make reading keys, serve a confidential store, mend a replicated one.",
+    epilog="Start with: wardround store keygen reader.key",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+)
+_out = Console(highlight=False, soft_wrap=True)
+
+
+@app.command()
+def keygen(file: Annotated[Path, typer.Argument(help="A new file for the private key.")]) -> None:
+    """Make a reading key; the public key printed goes to the sponsor.
+
+    Who loses the file can be granted again with another key. Who gets hold of it reads all that
+    its owner may read.
+
+    Examples:
+      wardround store keygen reader.key
+    """
+    _out.print(f"public key: 0x{write_new_reading_key(file).public.hex()}")
+    _out.print(f"private key in {file}: back it up, show it to nobody")
+
+
+@app.command()
+def serve(
+    store: Annotated[str, typer.Argument(help="The content store, as the coordinator names it.")],
+    rpc: Annotated[str, typer.Option(help="JSON-RPC endpoint of the chain.")],
+    grants: Annotated[str, typer.Option("--grants", help="Address of the Grants contract.")],
+    index: Annotated[
+        Path | None, typer.Option(help="Folder of the index, where the store is no folder.")
+    ] = None,
+    host: Annotated[str, typer.Option(help="Where to listen.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 for a free one.")] = 8600,
+) -> None:
+    """Serve documents to everybody, and what is encrypted to whom the chain names.
+
+    It speaks plain HTTP: put a proxy with TLS before it. It holds no key to what it serves.
+
+    Examples:
+      wardround store serve ./store --rpc http://127.0.0.1:8545 --grants 0x1234…
+    """
+    with connected(rpc) as chain:
+        contract = Grants(chain, site_address(grants))
+        contract.ward_round()  # says at once when there is no such contract
+        vault = local_vault(store, Path(), None if index is None else str(index))
+        config = uvicorn.Config(
+            Gateway(vault, contract, time.time).app(),
+            host=host,
+            port=port,
+            log_level="warning",
+            ws="none",
+            lifespan="off",
+        )
+        _Server(config).run()
+
+
+@app.command()
+def repair(
+    store: Annotated[str, typer.Argument(help="Addresses of the replicas, commas between.")],
+) -> None:
+    """Give every replica of a store what it lacks or has damaged.
+
+    Examples:
+      wardround store repair ipfs://10.0.0.1:5001,ipfs://10.0.0.2:5001
+    """
+    opened = open_store(store)
+    if not isinstance(opened, ReplicatedStore):
+        raise typer.BadParameter("name several stores, with commas between")
+    try:
+        given = opened.repair()
+    finally:
+        opened.close()
+    _out.print(f"{given} objects given to replicas that lacked them; now all are whole")
+
+
+class _Server(uvicorn.Server):
+    """Says where it listens once it does; the port may have been free to choose."""
+
+    async def startup(self, sockets: list[object] | None = None) -> None:  # type: ignore[override]
+        await super().startup()
+        if self.started and self.servers:
+            host, port = self.servers[0].sockets[0].getsockname()[:2]
+            _out.print(f"serving on http://{host}:{port}; end with Ctrl-C")

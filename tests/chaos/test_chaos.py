@@ -1,0 +1,212 @@
+"""What a chaos run is made of: links that are cut, promises that are checked, the report."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from tests.chaos.links import Link
+from tests.chaos.promises import Expected, Subject, Verdict, judge
+from tests.chaos.report import Leg, Setting, broken, kills, report
+from tests.chaos.run import Course, Outcome
+from tests.chaos.soak import Footprint, Growth, footprint
+from tests.integration.networks import copied, finished_run
+from wardround.audit.finished import open_run
+from wardround.host.key_file import read_key
+from wardround.protocol.identifiers import hex_of, site_address
+from wardround_client.guard.log import GuardLog, create_log
+
+# ---------------------------------------------------------------- links
+
+
+@pytest.fixture
+def echo() -> Iterator[int]:
+    """A server that says everything back, on a port."""
+    server = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        while True:
+            try:
+                connection, _ = server.accept()
+            except OSError:
+                return
+            with connection:
+                while part := connection.recv(1000):
+                    connection.sendall(part)
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    yield server.getsockname()[1]
+    server.shutdown(socket.SHUT_RDWR)
+    server.close()
+    thread.join(5)
+
+
+@pytest.fixture
+def link(echo: int) -> Iterator[Link]:
+    made = Link(echo)
+    yield made
+    made.close()
+
+
+def said_back(link: Link, words: bytes) -> bytes:
+    with socket.create_connection(("127.0.0.1", link.port), 5) as connection:
+        connection.settimeout(5)
+        connection.sendall(words)
+        return connection.recv(1000)
+
+
+def test_link_passes_bytes_on_until_it_is_cut_and_after_it_is_mended(link: Link) -> None:
+    assert said_back(link, b"one") == b"one"
+    with socket.create_connection(("127.0.0.1", link.port), 5) as old:
+        old.sendall(b"two")
+        assert old.recv(10) == b"two"
+        link.cut()
+        # What was open ends, and what is opened ends at once.
+        assert old.recv(10) == b""
+        with suppress(ConnectionError):
+            assert said_back(link, b"three") == b""
+    link.mend()
+    assert said_back(link, b"four") == b"four"
+
+
+def test_link_when_slowed_down_holds_each_part_back(link: Link) -> None:
+    link.delay_seconds = 0.2
+    started = time.monotonic()
+    assert said_back(link, b"slow") == b"slow"
+    assert time.monotonic() - started >= 0.4
+
+
+# ---------------------------------------------------------------- promises
+
+
+@pytest.fixture
+def run(tmp_path_factory: pytest.TempPathFactory, tmp_path: Path) -> Path:
+    base = tmp_path_factory.getbasetemp() / "chaos-finished"
+    return copied(finished_run(base), tmp_path / "run")
+
+
+def judged(run: Path, home: Path, expected: Expected | None = None) -> Verdict:
+    with open_run(run, to_append=True) as opened:
+        sites = {name: site_address(address) for name, address in opened.file.sites.items()}
+        subject = Subject(
+            opened.contract,
+            opened.study,
+            sites,
+            read_key(run / "sponsor.key"),
+            [home],
+            str(opened.folders.store),
+        )
+        return judge(subject, expected or expected_of(run))
+
+
+def expected_of(run: Path) -> Expected:
+    with open_run(run) as opened:
+        closings = opened.contract.closings(opened.study)
+        names = {address: name for name, address in opened.file.sites.items()}
+    summary = json.loads((run / "summary.json").read_text("utf-8"))
+    earned = summary["final"]["earned"]
+    return Expected(
+        tuple(hex_of(closing.record.model) for _, closing in closings),
+        {names[address.lower()]: int(amount) for address, amount in earned.items()},
+    )
+
+
+def logged(home: Path, *updates: tuple[int, str]) -> Path:
+    """A home whose guard has signed these updates."""
+    home.mkdir()
+    create_log(home / "guard.log", 1, site="0x" + 40 * "1")
+    log = GuardLog(home / "guard.log", lambda: 2)
+    for number, update in updates:
+        log.append("signed", study="0x", round=number, base="0xb", update=update, report_sha256="r")
+    log.close()
+    return home
+
+
+def test_verdict_when_all_is_well_counts_and_breaks_nothing(run: Path, tmp_path: Path) -> None:
+    verdict = judged(run, logged(tmp_path / "home", (1, "u"), (2, "v"), (3, "w")))
+    assert verdict.broken == []
+    assert (verdict.rounds, verdict.roots_equal, verdict.audited, verdict.signatures) == (
+        3,
+        3,
+        3,
+        3,
+    )
+    assert verdict.paid > 0
+
+
+def test_verdict_when_a_site_signed_twice_says_so(run: Path, tmp_path: Path) -> None:
+    verdict = judged(run, logged(tmp_path / "home", (1, "u"), (2, "v"), (2, "x")))
+    assert verdict.double_signatures == 1
+    assert verdict.broken == ["home signed different contributions for rounds [2]"]
+
+
+def test_verdict_when_models_or_rewards_differ_says_so(run: Path, tmp_path: Path) -> None:
+    right = expected_of(run)
+    name = next(iter(right.earned))
+    wrong = Expected(
+        (*right.roots[:1], "0x00", *right.roots[2:]), {**right.earned, name: right.earned[name] + 1}
+    )
+    verdict = judged(run, logged(tmp_path / "home"), wrong)
+    assert (verdict.roots_equal, verdict.lost_rewards) == (2, 1)
+    assert "round 2 has another model" in verdict.broken
+
+
+def test_verdict_when_an_object_is_lost_says_that_the_audit_fails(
+    run: Path, tmp_path: Path
+) -> None:
+    expected = expected_of(run)
+    # Some update: the manifests and the models are still there.
+    victim = min((run / "store").iterdir(), key=lambda path: (path.stat().st_size != 28, path.name))
+    shutil.move(victim, tmp_path / "lost")
+    verdict = judged(run, logged(tmp_path / "home"), expected)
+    assert any(words.startswith("the audit fails") for words in verdict.broken)
+
+
+# ---------------------------------------------------------------- report
+
+
+def test_report_states_kills_recovery_and_every_broken_promise() -> None:
+    course = Course(
+        [Outcome("guard killed", "", 1, 0.5), Outcome("guard killed", "", 1, 1.5)],
+        ["disk full: it takes root"],
+        [0.4],
+        9,
+    )
+    leg = Leg(course, Verdict(rounds=9, roots_equal=8, broken=["round 3 has another model"]), 10.0)
+    text = report(Setting("python -m tests.chaos kill", "Fast.", 1, 3, 1, 12, 4), [leg, leg])
+    assert kills([leg, leg]) == 4
+    assert "| guard killed |  | 4 | 4 | 1.00 s | 1.50 s |" in text
+    assert "16 of 18" in text
+    assert broken([leg, leg])[1] == "study 2: round 3 has another model"
+    assert "**study 2: round 3 has another model**" in text
+    assert "Left out: disk full: it takes root." in text
+
+
+# ---------------------------------------------------------------- soak
+
+
+def test_footprint_sees_files_that_are_left_open(tmp_path: Path) -> None:
+    before = footprint(os.getpid())
+    files = [(tmp_path / str(number)).open("w") for number in range(9)]
+    after = footprint(os.getpid())
+    for file in files:
+        file.close()
+    assert after.files == before.files + 9
+    assert before.memory > 2**20
+    assert Growth("x", before, after).grows
+
+
+def test_growth_of_memory_is_seen() -> None:
+    early = Footprint(100 << 20, 10, 3)
+    assert not Growth("x", early, Footprint(101 << 20, 11, 3)).grows
+    assert Growth("x", early, Footprint(180 << 20, 10, 3)).grows

@@ -1,0 +1,286 @@
+"""What an archive says of its study, from transactions that verify themselves.
+
+Checked with no chain: every signed transaction gives its hash and its sender; every header gives
+its block's hash; every log is in the receipts that the header's root is over; every closing is the
+record that its transaction carried. Not to be known from here: whether those blocks are the
+chain's, and whether something was left out of the archive between them.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from eth_account import Account
+from eth_account.typed_transactions import TypedTransaction
+from eth_utils import keccak
+from hexbytes import HexBytes
+from rlp.exceptions import RLPException
+
+from wardround.audit.archive import BLOCKS, JOURNAL, JOURNAL_MAX_BYTES, TRANSACTIONS, Archive
+from wardround.chain.artifacts import load_artifact
+from wardround.chain.chain import Chain
+from wardround.chain.contract import Contract, Log
+from wardround.chain.errors import ArchiveInvalid
+from wardround.chain.events import (
+    Event,
+    Overturned,
+    Registered,
+    RoundClosed,
+    SiteAdmitted,
+    SiteRemoved,
+    StudyCreated,
+    read_event,
+)
+from wardround.chain.headers import read_header, receipts_root
+from wardround.chain.study_state import STILL_MEMBER, ClosedOnChain
+from wardround.devchain.journal import replay_journal
+from wardround.protocol.contribution import Domain
+from wardround.protocol.errors import StudyMismatch
+from wardround.protocol.identifiers import SiteAddress, StudyId, bytes32, hex_of, site_address
+from wardround.protocol.replay import Member, StudyFacts
+
+_BROKEN = (KeyError, ValueError, TypeError, AttributeError, IndexError, OverflowError)
+
+
+@dataclass(frozen=True)
+class Sent:
+    """A transaction of an archive.
+
+    Attributes:
+        sender: recovered from the signature; None where it is not in the archive as signed.
+        to, data: what was called, from the signed bytes.
+    """
+
+    hash: str
+    block: int
+    gas_used: int
+    sender: str | None
+    to: str | None
+    data: bytes
+    logs: tuple[Log, ...]
+
+
+class ArchivedStudy:
+    """The study of an archive, as `wardround.audit.audit.StudyRecords`.
+
+    Attributes:
+        study: its id.
+        transactions: in the order of the chain.
+        signed: how many of them are there as they were signed.
+        blocks: how many headers and receipt roots were recomputed.
+    """
+
+    def __init__(self, archive: Archive) -> None:
+        """Read and check the transactions.
+
+        Raises:
+            ArchiveInvalid: one does not prove what it says.
+        """
+        self._path = str(archive.path)
+        described = archive.description
+        self.domain = Domain(described.chain_id, site_address(described.contract))
+        self.study = StudyId(bytes32(described.study, "study"))
+        self._contract = Contract(load_artifact("WardRound").abi, self.domain.contract)
+        receipts = dict(self._blocks(archive))
+        self.blocks = len(receipts)
+        self.transactions = list(self._transactions(archive, receipts))
+        self.signed = sum(one.sender is not None for one in self.transactions)
+        events = (read_event(self._contract, log) for one in self.transactions for log in one.logs)
+        self._events: list[Event] = [
+            event for event in events if event is not None and event.study == self.study
+        ]
+
+    def facts(self, study: StudyId) -> StudyFacts:
+        """What the archive's events say of the study.
+
+        Raises:
+            StudyMismatch: it has no such study, or other parameters.
+        """
+        members: dict[SiteAddress, Member] = {}
+        params = None
+        for event in self._events:
+            if isinstance(event, StudyCreated) and event.params.study_id == study:
+                params = event.params
+            elif isinstance(event, SiteAdmitted):
+                members[event.site] = Member(event.max_weight, event.since, STILL_MEMBER)
+            elif isinstance(event, SiteRemoved) and event.site in members:
+                members[event.site] = replace(members[event.site], until=event.until)
+        if params is None:
+            raise StudyMismatch("study", "not in the archive", hex_of(study))
+        return StudyFacts(self.domain, params, members)
+
+    def closed_rounds(self, study: StudyId) -> list[ClosedOnChain]:
+        """The closings that stand at the end of the archive.
+
+        Raises:
+            ArchiveInvalid: a transaction carried another record than its event says.
+        """
+        standing: dict[int, RoundClosed] = {}
+        for event in self._events:
+            if isinstance(event, RoundClosed):
+                standing[event.round] = event
+            elif isinstance(event, Overturned):
+                standing = {one: had for one, had in standing.items() if one < event.round}
+        return [self._closed(standing[number]) for number in sorted(standing)]
+
+    def registered(self, study: StudyId, round_number: int) -> list[Registered]:
+        """Contributions that sites registered for a round, the last of each site."""
+        found = {
+            event.site: event
+            for event in self._events
+            if isinstance(event, Registered) and event.round == round_number
+        }
+        return list(found.values())
+
+    def require_in(self, chain: Chain) -> None:
+        """Hold the archive's transactions against a chain.
+
+        Raises:
+            ArchiveInvalid: one is not there, or has logged something else.
+        """
+        if chain.chain_id != self.domain.chain_id:
+            raise self._invalid(f"its journal is of chain {chain.chain_id}")
+        for sent in self.transactions:
+            receipt = chain.receipt(sent.hash)
+            if receipt is None or receipt.block_number != sent.block:
+                raise self._invalid(f"transaction {sent.hash} is not in its journal")
+            if not set(sent.logs) <= set(receipt.logs) or receipt.gas_used != sent.gas_used:
+                raise self._invalid(f"transaction {sent.hash} gives something else when executed")
+
+    def _closed(self, event: RoundClosed) -> ClosedOnChain:
+        sent = next(one for one in self.transactions if one.hash == event.log.transaction_hash)
+        entries = None
+        called = None
+        if sent.to == self.domain.contract:
+            called = self._contract.arguments(sent.data)
+        if called is not None:
+            name, arguments = called
+            if name in ("closeRound", "closeRoundRoot"):
+                study, number, record = list(arguments.values())[:3]
+                stated = (study, number, tuple(record))
+                if stated != (self.study, event.round, event.closing.record.abi()):
+                    raise self._invalid(f"transaction {sent.hash} closed another round")
+                entries = arguments.get("entries")
+        return ClosedOnChain(
+            event.round, event.closing, entries, sent.hash, sent.block, sent.gas_used
+        )
+
+    # ---------------------------------------------------------------- reading
+
+    def _blocks(self, archive: Archive) -> Iterator[tuple[str, list[Mapping[str, Any]]]]:
+        """Receipts by the hash of their block, which they were found to belong to."""
+        if BLOCKS not in archive.names:
+            return
+        for line in archive.lines(BLOCKS):
+            try:
+                header, receipts = read_header(line["header"]), line["receipts"]
+                root, stated = receipts_root(receipts), line["header"]["receiptsRoot"]
+            except _BROKEN as error:
+                raise self._invalid(f"a block is malformed ({error!r:.60})") from error
+            if header.recomputed != header.hash:
+                raise self._invalid(f"the header of block {header.number} has another hash")
+            if root != stated:
+                raise self._invalid(f"the receipts of block {header.number} have another root")
+            yield header.hash, receipts
+
+    def _transactions(
+        self, archive: Archive, receipts: Mapping[str, list[Mapping[str, Any]]]
+    ) -> Iterator[Sent]:
+        before = (-1, -1)
+        for line in archive.lines(TRANSACTIONS):
+            try:
+                sent, place, block_hash = self._sent(line)
+                found = receipts.get(block_hash)
+                if found is not None:
+                    self._match(sent, found[place[1]])
+            except ArchiveInvalid:
+                raise
+            except (*_BROKEN, RLPException) as error:
+                raise self._invalid(f"a transaction is malformed ({error!r:.60})") from error
+            if place <= before:
+                raise self._invalid("its transactions repeat or are out of order")
+            if receipts and found is None:
+                raise self._invalid(f"the block of transaction {sent.hash} is missing")
+            before = place
+            yield sent
+
+    def _sent(self, line: Mapping[str, Any]) -> tuple[Sent, tuple[int, int], str]:
+        name, block, position = line["hash"], line["block"], line["position"]
+        if not isinstance(block, int) or not isinstance(position, int) or position < 0:
+            raise ValueError("its place is no number")
+        sender, to, data = None, None, b""
+        if line["raw"] is not None:
+            raw = bytes.fromhex(line["raw"][2:])
+            if hex_of(keccak(raw)) != name:
+                raise self._invalid(f"transaction {name} as signed has another hash")
+            sender = str(Account.recover_transaction(raw))
+            to, data = _called(raw)
+        logs = tuple(
+            Log(
+                site_address(log["address"]),
+                tuple(bytes.fromhex(topic[2:]) for topic in log["topics"]),
+                bytes.fromhex(log["data"][2:]),
+                block,
+                name,
+                log["index"],
+            )
+            for log in line["logs"]
+        )
+        gas = line["gasUsed"]
+        return Sent(name, block, gas, sender, to, data, logs), (block, position), line["blockHash"]
+
+    def _match(self, sent: Sent, receipt: Mapping[str, Any]) -> None:
+        """Every log that is stated must be in the receipt, in its order."""
+        there = iter(
+            (
+                log["address"].lower(),
+                tuple(bytes.fromhex(topic[2:]) for topic in log["topics"]),
+                bytes.fromhex(log["data"][2:]),
+            )
+            for log in receipt["logs"]
+        )
+        for log in sent.logs:
+            if (log.address.lower(), log.topics, log.data) not in there:
+                raise self._invalid(f"a log of transaction {sent.hash} is not in its receipt")
+
+    def _invalid(self, reason: str) -> ArchiveInvalid:
+        return ArchiveInvalid(self._path, reason)
+
+
+@contextmanager
+def replayed_journal(archive: Archive) -> Iterator[Chain]:
+    """Execute an archive's journal again.
+
+    Raises:
+        JournalAltered: a line was changed, or does not do what it says.
+    """
+    with TemporaryDirectory(prefix="wardround-") as folder:
+        path = Path(folder) / JOURNAL
+        path.write_bytes(archive.read(JOURNAL, JOURNAL_MAX_BYTES))
+        chain = replay_journal(path, f"archive-{os.getpid()}-{time.monotonic_ns()}")
+        try:
+            yield chain
+        finally:
+            chain.close()
+
+
+def _called(raw: bytes) -> tuple[str | None, bytes]:
+    """Whom a signed transaction calls, and with what."""
+    if raw[0] <= 0x7F:
+        fields = TypedTransaction.from_bytes(HexBytes(raw)).as_dict()
+        to, data = fields.get("to"), bytes(fields["data"])
+    else:
+        import rlp
+
+        items = rlp.decode(raw)
+        to, data = items[3], bytes(items[5])
+    if not to:
+        return None, data
+    return site_address("0x" + bytes(to).hex()), data

@@ -1,0 +1,137 @@
+"""Replay a whole study from chain and store alone, and say for each round what was recomputed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Protocol
+
+from wardround.chain.events import Registered
+from wardround.chain.study_state import ClosedOnChain
+from wardround.protocol.cid import cid_from_sha256
+from wardround.protocol.errors import ReplayFailed
+from wardround.protocol.identifiers import SiteAddress, StudyId
+from wardround.protocol.manifest import MANIFEST_MAX_BYTES, Manifest, parse_manifest
+from wardround.protocol.replay import (
+    ClosedRound,
+    StudyFacts,
+    fetch_specification,
+    fetch_vector,
+    replay_round,
+)
+from wardround.protocol.settlement import Settlement, Vector
+from wardround.protocol.study import StudySpec
+from wardround.store import Store
+
+
+@dataclass(frozen=True)
+class AuditedRound:
+    """A round that was recomputed and is what the chain says."""
+
+    closed: ClosedOnChain
+    settlement: Settlement
+
+
+class StudyRecords(Protocol):
+    """Where a chain's word about studies comes from: a contract, or an archive of its events."""
+
+    def facts(self, study: StudyId) -> StudyFacts:
+        """What the chain says of a study, independent of any round."""
+
+    def closed_rounds(self, study: StudyId) -> list[ClosedOnChain]:
+        """The rounds that stand, in order."""
+
+    def registered(self, study: StudyId, round_number: int) -> Sequence[Registered]:
+        """Contributions that were registered for a round, one a site."""
+
+
+class StudyAudit:
+    """An audit of one study: read its facts, then iterate over its rounds."""
+
+    def __init__(
+        self,
+        contract: StudyRecords,
+        study: StudyId,
+        store: Store,
+        first_round: int = 1,
+        last_round: int | None = None,
+    ) -> None:
+        """Read the study from the chain and its specification from the store.
+
+        Args:
+            contract: the chain's word.
+            study: which.
+            store: where its objects are.
+            first_round: recompute from here; what came before is taken as it was recorded.
+            last_round: recompute up to here; by default to the last that is closed.
+
+        Raises:
+            StudyMismatch: the chain has no such study.
+            StoreError: the specification is missing or altered.
+            ReplayFailed: it is not the one on chain.
+        """
+        self.store = store
+        self._contract = contract
+        self.facts: StudyFacts = contract.facts(study)
+        closed = contract.closed_rounds(study)
+        end = len(closed) + 1 if last_round is None else last_round
+        self.closed: list[ClosedOnChain] = [
+            one for one in closed if first_round <= one.round <= end
+        ]
+        self._before = next((one for one in closed if one.round == first_round - 1), None)
+        self.spec: StudySpec = fetch_specification(self.facts, store.map)
+
+    def rounds(self) -> Iterator[AuditedRound]:
+        """Recompute every closed round in order.
+
+        Raises:
+            ReplayFailed: a round does not follow from its inputs; says which and what.
+            StoreError: an object is missing or altered; names it.
+            ProtocolError: an object is malformed.
+        """
+        if not self.closed:
+            return
+        base, earned = self._start()
+        for closed in self.closed:
+            seen = ClosedRound(
+                closed.round,
+                closed.closing,
+                closed.entries,
+                registered=partial(self._registered, closed.round),
+            )
+            settled = replay_round(self.facts, self.spec, base, earned, seen, self.store.map)
+            base, earned = settled.model, settled.earned
+            yield AuditedRound(closed, settled)
+
+    def check_objects(self) -> int:
+        """Verify every object in the store against its name, used or not; return how many.
+
+        Raises:
+            ObjectAltered: one is not what its name says.
+        """
+        count = 0
+        for cid in self.store.cids():
+            self.store.map(cid)
+            count += 1
+        return count
+
+    def _registered(self, number: int) -> frozenset[SiteAddress]:
+        found = self._contract.registered(self.facts.study, number)
+        return frozenset(event.site for event in found)
+
+    def _start(self) -> tuple[Vector, Mapping[SiteAddress, int]]:
+        first = self.closed[0]
+        manifest = self._manifest(first)
+        model = Vector.of(fetch_vector(self.facts, self.store.map, manifest.base.cid))
+        if first.round == 1:
+            if model.root != self.facts.params.initial_model:
+                raise ReplayFailed(1, "base model", "it is not the study's initial model")
+            return model, {}
+        if self._before is None or model.root != self._before.closing.record.model:
+            raise ReplayFailed(first.round, "base model", "it is not the recorded one")
+        return model, self._manifest(self._before).earned()
+
+    def _manifest(self, closed: ClosedOnChain) -> Manifest:
+        digest = closed.closing.record.manifest
+        return parse_manifest(self.store.map(cid_from_sha256(digest), MANIFEST_MAX_BYTES))

@@ -1,0 +1,389 @@
+"""Follow a study on a live chain: replay what is closed, attest what holds, challenge the rest.
+
+An auditor knows the chain and the store, and trusts neither the coordinator nor the manifest. It
+keeps nothing that it could not find out again, so it may be stopped and started at any time.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+
+from eth_account.signers.local import LocalAccount
+
+from wardround.audit.challenge import send_challenge
+from wardround.audit.examination import (
+    Breach,
+    RoundCase,
+    Standing,
+    Verdict,
+    examine,
+    find_vector,
+    recorded_standing,
+)
+from wardround.audit.notices import Notice, Powers
+from wardround.chain.blocks import Receipt
+from wardround.chain.court import Contested, Court, DemandStatus
+from wardround.chain.court_events import Demanded, Proven
+from wardround.chain.errors import ChainError, ContractReverted, GasCapExceeded, NotEnoughFunds
+from wardround.chain.events import Overturned, RoundClosed, SiteAdmitted, SiteRemoved
+from wardround.chain.study_state import Registration
+from wardround.chain.ward_round import WardRound
+from wardround.protocol.attestation import Attestation
+from wardround.protocol.errors import ReplayFailed, Retryable, StudyMismatch
+from wardround.protocol.evidence import Demand, Leaf, What
+from wardround.protocol.identifiers import StudyId
+from wardround.protocol.inspection import chunk_leaf, entry_leaf, split_entries
+from wardround.protocol.record import Closing, genesis_closing
+from wardround.protocol.replay import ClosedRound, fetch_specification
+from wardround.protocol.settlement import Vector
+from wardround.store import Store
+
+#: Between two looks at the chain.
+POLL_SECONDS = 2.0
+
+
+class Auditor:
+    """An audit of one study that goes on as the study does."""
+
+    def __init__(
+        self,
+        ward: WardRound,
+        study: StudyId,
+        store: Store,
+        powers: Powers | None = None,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        """Read the study from the chain and its specification from the store.
+
+        Args:
+            ward: the contract.
+            study: the study.
+            store: where its objects are.
+            powers: none by default: it only looks.
+            now: seconds since 1970; a chain without traffic has no time of its own.
+
+        Raises:
+            StudyMismatch: the chain has no such study.
+            StoreError: the specification is missing or altered.
+            ReplayFailed: it is not the one on chain.
+        """
+        self.ward, self.study, self.store = ward, study, store
+        self.court = Court(ward)
+        self.powers = powers or Powers()
+        self.facts = ward.facts(study)
+        self.spec = fetch_specification(self.facts, store.map)
+        self._now = now
+        self._next_block = 0
+        self._closings: dict[int, RoundClosed] = {}
+        self._verdicts: dict[int, Verdict] = {}
+        self._demanded: list[Demanded] = []
+        self._said: set[tuple[bytes, str]] = set()
+
+    def step(self) -> list[Notice]:
+        """Look at the chain once, and do what there is to do.
+
+        Raises:
+            ChainError: the chain cannot be asked; call again.
+        """
+        return list(self._step())
+
+    def watch(
+        self, tell: Callable[[Notice], None], sleep: Callable[[float], None] = time.sleep
+    ) -> None:
+        """Go on until the study is over and final, also when the chain is away for a while.
+
+        Raises:
+            ChainError: the chain answers, but not to this.
+        """
+        while True:
+            try:
+                for notice in self._step():
+                    tell(notice)
+                if self.is_over():
+                    return
+            except ChainError as error:
+                if not isinstance(error, Retryable):
+                    raise
+                tell(Notice("waiting", 0, str(error)))
+            sleep(POLL_SECONDS)
+
+    @property
+    def breaches(self) -> list[Breach]:
+        """What is wrong with the rounds that stand, in order."""
+        verdicts = (self._verdicts[number] for number in sorted(self._verdicts))
+        return [verdict.breach for verdict in verdicts if verdict.breach is not None]
+
+    def is_over(self) -> bool:
+        """Whether the last round is closed and can no longer be overturned."""
+        state = self.ward.study(self.study)
+        last = self._closings.get(state.rounds)
+        if state.rounds == 0 or state.head <= state.rounds or last is None:
+            return state.rounds == 0
+        if self.ward.is_final(self.study, state.rounds, last.closing):
+            return True
+        held = state.hold_until if 0 < state.hold_round <= state.rounds else 0
+        return self._time() >= max(last.closing.closed_at + state.challenge_seconds, held)
+
+    # ---------------------------------------------------------------- looking
+
+    def _step(self) -> Iterator[Notice]:
+        yield from self._news()
+        for number in sorted(self._closings):
+            done = self._verdicts.get(number)
+            if done is not None and not _waits(done):
+                continue
+            try:
+                yield from self._judge(number)
+            except StudyMismatch:
+                # Overturned since it was read, or the chain has reorganised: read all again.
+                self._next_block = 0
+                break
+            if number not in self._verdicts:
+                break
+        yield from self._answer()
+        yield from self._attest()
+
+    def _news(self) -> Iterator[Notice]:
+        head = self.ward.chain.block().number
+        events = self.ward.events(self.study, self._next_block, head)
+        in_court = self.court.events(self.study, self._next_block, head)
+        if self._next_block == 0:
+            self._closings.clear()
+            self._demanded.clear()
+        self._next_block = head + 1
+        self._demanded += [event for event in in_court if isinstance(event, Demanded)]
+        if any(isinstance(event, (SiteAdmitted, SiteRemoved)) for event in events):
+            self.facts = self.ward.facts(self.study)
+        for event in events:
+            if isinstance(event, RoundClosed):
+                self._closings[event.round] = event
+                known = self._verdicts.get(event.round)
+                if known is not None and known.case.closed.closing != event.closing:
+                    self._forget(event.round)
+            elif isinstance(event, Overturned):
+                self._forget(event.round)
+                for number in [one for one in self._closings if one >= event.round]:
+                    del self._closings[number]
+                words = f"overturned ({event.reason}): {event.coordinator} closed it wrongly"
+                if self._once(event.log.transaction_hash.encode(), words):
+                    yield Notice("overturned", event.round, words)
+
+    def _forget(self, first: int) -> None:
+        for number in [one for one in self._verdicts if one >= first]:
+            del self._verdicts[number]
+
+    def _judge(self, number: int) -> Iterator[Notice]:
+        standing = self._standing(number)
+        if standing is None:
+            return
+        case = self._case(number)
+        verdict = examine(self.facts, self.spec, standing, case, self.store)
+        self._verdicts[number] = verdict
+        commitment = case.closed.closing.commitment
+        if verdict.breach is None:
+            if verdict.settlement is not None and self._once(commitment, "holds"):
+                settled = verdict.settlement
+                words = (
+                    f"{settled.record.count} signatures and updates verified, "
+                    f"{settled.manifest.rule.name} recomputed, model, rewards and manifest equal"
+                )
+                yield Notice("holds", number, words)
+            return
+        breach = verdict.breach
+        if self._once(commitment, breach.what):
+            yield Notice("breach", number, _sentence(breach), _entry_point(breach))
+        yield from self._challenge(case, breach)
+
+    def _standing(self, number: int) -> Standing | None:
+        """What a round starts from; None when an earlier round leaves nothing to start from."""
+        if number == 1:
+            root = self.facts.params.initial_model
+            found = find_vector(self.store, self.facts.params.parameter_count, root)
+            if found is None:
+                raise ReplayFailed(1, "base model", "the study's initial model is not in the store")
+            return Standing(Vector.of(found), {})
+        before = self._verdicts.get(number - 1)
+        if before is None:
+            return None
+        if before.settlement is not None:
+            return Standing(before.settlement.model, before.settlement.earned)
+        return recorded_standing(self.facts, before.case, self.store)
+
+    def _case(self, number: int) -> RoundCase:
+        closed = self.ward.closed_round(self.study, self._closings[number])
+        registered = tuple(
+            Registration(
+                number,
+                event.site,
+                event.entry,
+                event.registered_at,
+                *self.court.standing(self.study, number, event.site),
+            )
+            for event in self.ward.registered(self.study, number)
+        )
+        answered: dict[tuple[What, bytes], dict[int, bytes]] = {}
+        for event in self._demands(number):
+            data = self.court.answer(event.demand)
+            if data is not None:
+                root = self.court.demand_of(event.demand).root
+                answered.setdefault((event.what, root), {})[event.index] = data
+        return RoundCase(
+            ClosedRound(number, closed.closing, closed.entries),
+            self._previous(number),
+            registered,
+            answered,
+        )
+
+    def _previous(self, number: int) -> Closing:
+        if number == 1:
+            return genesis_closing(self.facts.params.initial_model)
+        return self._closings[number - 1].closing
+
+    def _demands(self, number: int) -> list[Demanded]:
+        """Demands for a round as it is closed now."""
+        commitment = self._closings[number].closing.commitment
+        return [
+            event
+            for event in self._demanded
+            if event.round == number and self.court.demand_of(event.demand).commitment == commitment
+        ]
+
+    # ---------------------------------------------------------------- acting
+
+    def _challenge(self, case: RoundCase, breach: Breach) -> Iterator[Notice]:
+        key, evidence = self.powers.key, breach.evidence
+        if key is None or evidence is None or not self.powers.challenge:
+            return
+        contested = Contested(self.study, case.closed.round, case.closed.closing, case.previous)
+        try:
+            if isinstance(evidence, Demand):
+                yield from self._press(key, contested, evidence)
+                return
+            receipts = send_challenge(
+                self.court,
+                key,
+                contested,
+                evidence,
+                rule=self.spec.rule,
+                limit_bytes=self.powers.limit_bytes,
+            )
+        except (ContractReverted, NotEnoughFunds, GasCapExceeded) as error:
+            if self._once(contested.closing.commitment, str(error)):
+                yield Notice("refused", breach.round, str(error), evidence.challenge)
+            return
+        yield from self._proven(contested, receipts, evidence.challenge)
+
+    def _press(self, key: LocalAccount, contested: Contested, demand: Demand) -> Iterator[Notice]:
+        """Demand what is not shown; after the deadline, hold the round to it."""
+        number, identifier = contested.round, self.court.demand_id(contested, demand)
+        state = self.court.demand_of(identifier)
+        if state.status is DemandStatus.NONE:
+            receipts = send_challenge(self.court, key, contested, demand, rule=self.spec.rule)
+            deadline = self.court.demand_of(identifier).deadline
+            words = f"demanded what is not shown; to be answered until {deadline}"
+            yield Notice("demanded", number, words, demand.challenge, _gas(receipts))
+        elif state.status is DemandStatus.OPEN and self._time() > state.deadline:
+            receipt = self.court.close_demand(key, identifier, contested.closing)
+            sent = [] if receipt is None else [receipt]
+            yield from self._proven(contested, sent, demand.challenge)
+
+    def _proven(
+        self, contested: Contested, receipts: list[Receipt], challenge: str
+    ) -> Iterator[Notice]:
+        events = [event for one in receipts for event in self.court.events_of(one)]
+        if any(isinstance(event, Proven) for event in events):
+            words = f"proven in {len(receipts)} transaction{'s' * (len(receipts) > 1)}"
+            yield Notice("challenged", contested.round, words, challenge, _gas(receipts))
+            key = self.powers.key
+            assert key is not None
+            self.ward.collect(key, self.study, key.address)
+            self.court.collect(key, self.study, key.address)
+
+    def _answer(self) -> Iterator[Notice]:
+        """Show on chain what others demand and the store has, for their deposits."""
+        key = self.powers.key
+        if key is None or not self.powers.answer:
+            return
+        for number in sorted(self._closings):
+            for event in self._demands(number):
+                state = self.court.demand_of(event.demand)
+                if state.status is not DemandStatus.OPEN or self._time() > state.deadline:
+                    continue
+                leaf = self._leaf(number, event.what, state.root, state.index)
+                if leaf is None:
+                    continue
+                receipt = self.court.answer_demand(key, event.demand, leaf)
+                if receipt is not None:
+                    words = f"showed what {event.demander} demanded"
+                    yield Notice("answered", number, words, "answerDemand", receipt.gas_used)
+
+    def _leaf(self, number: int, what: What, root: bytes, index: int) -> Leaf | None:
+        if what is not What.ENTRY:
+            vector = find_vector(self.store, self.facts.params.parameter_count, root)
+            return None if vector is None else chunk_leaf(vector.data, index)
+        settled = self._verdicts[number].settlement if number in self._verdicts else None
+        if settled is None:
+            return None
+        packed = b"".join(row.entry().pack() for row in settled.manifest.contributions)
+        return entry_leaf(split_entries(packed), index)
+
+    def _attest(self) -> Iterator[Notice]:
+        """Sign for the last round up to which all hold, and send a quorum of signatures."""
+        key, state = self.powers.key, self.ward.study(self.study)
+        last = 0
+        while (verdict := self._verdicts.get(last + 1)) and verdict.settlement is not None:
+            last += 1
+        if key is None or state.auditor_quorum == 0 or last <= state.final_through:
+            return
+        if not self.ward.is_auditor(self.study, key.address):
+            return
+        closing = self._closings[last].closing
+        statement = Attestation(self.study, last, closing.commitment)
+        own = statement.sign(self.ward.domain, bytes(key.key))
+        signatures = {str(key.address): own}
+        if state.auditor_quorum > 1:
+            if self.powers.signatures is None:
+                return
+            self.powers.signatures.leave(statement, key.address, own)
+            signatures = {
+                signer: signature
+                for signer, signature in self.powers.signatures.found(statement, self.ward.domain)
+                if self.ward.is_auditor(self.study, signer)
+            }
+        if len(signatures) < state.auditor_quorum:
+            return
+        ordered = [signatures[signer] for signer in sorted(signatures, key=str.lower)]
+        receipt = self.ward.attest(key, self.study, last, closing, ordered)
+        if receipt is not None:
+            words = f"attested by {len(ordered)}; final from now on"
+            yield Notice("attested", last, words, "attest", receipt.gas_used)
+
+    # ---------------------------------------------------------------- inside
+
+    def _time(self) -> float:
+        return max(self._now(), self.ward.chain.timestamp())
+
+    def _once(self, commitment: bytes, words: str) -> bool:
+        new = (commitment, words) not in self._said
+        self._said.add((commitment, words))
+        return new
+
+
+def _waits(verdict: Verdict) -> bool:
+    """Whether a round has to be looked at again: something was not shown, which may change."""
+    return verdict.breach is not None and isinstance(verdict.breach.evidence, Demand)
+
+
+def _sentence(breach: Breach) -> str:
+    if breach.evidence is None:
+        return f"{breach.what} (seen by auditors; no challenge proves it)"
+    return f"{breach.what} (proven by {breach.evidence.challenge})"
+
+
+def _entry_point(breach: Breach) -> str | None:
+    return None if breach.evidence is None else breach.evidence.challenge
+
+
+def _gas(receipts: list[Receipt]) -> int:
+    return sum(receipt.gas_used for receipt in receipts)

@@ -1,0 +1,332 @@
+"""Find out what is wrong with a closed round, and the cheapest way to prove it on chain.
+
+A round that replays is right. For one that does not, everything that a contract could be shown is
+looked at by itself, with as little trust in the manifest as possible: entries come from the
+chain where they are recorded, and vectors are searched for by their roots.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import count
+
+from wardround.audit.partial_manifest import PartialManifest
+from wardround.chain.study_state import Registration
+from wardround.protocol.contribution import Entry
+from wardround.protocol.errors import ProtocolError, SignatureInvalid, WardroundError
+from wardround.protocol.evidence import (
+    CALLDATA_LIMIT,
+    Demand,
+    EntryEvidence,
+    Evidence,
+    RewardsEvidence,
+    TotalsEvidence,
+    What,
+)
+from wardround.protocol.fixed_point import Int32Vector, vector_from_bytes
+from wardround.protocol.identifiers import SiteAddress
+from wardround.protocol.inspection import (
+    by_site,
+    coordinate_evidence,
+    entry_leaf,
+    first_wrong_coordinate,
+    omission,
+    split_entries,
+    unsorted_pair,
+    wrong_rewards,
+    wrong_totals,
+)
+from wardround.protocol.merkle import CHUNK_BYTES, entries_root, vector_root
+from wardround.protocol.record import Closing, Record
+from wardround.protocol.replay import ClosedRound, StudyFacts, replay_round
+from wardround.protocol.rewards import accumulate, reward_tree, split_floor
+from wardround.protocol.scoring import Scoring
+from wardround.protocol.settlement import Settlement, Vector
+from wardround.protocol.study import StudySpec
+from wardround.store import Store
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What a round starts from: the model and the rewards after the round before."""
+
+    base: Vector
+    earned: Mapping[SiteAddress, int]
+
+
+@dataclass(frozen=True)
+class RoundCase:
+    """What the chain says of a closed round, of the one before, and of who registered for it."""
+
+    closed: ClosedRound
+    previous: Closing
+    registered: tuple[Registration, ...] = ()
+    #: Leaves that were given on chain because somebody demanded them, by tree and place.
+    answered: Mapping[tuple[What, bytes], Mapping[int, bytes]] = field(default_factory=dict)
+
+    @property
+    def record(self) -> Record:
+        """The round's record."""
+        return self.closed.closing.record
+
+
+@dataclass(frozen=True)
+class Breach:
+    """What is wrong with a round, and what proves it; None where no challenge does.
+
+    Attributes:
+        what: in plain words, one sentence.
+    """
+
+    round: int
+    what: str
+    evidence: Evidence | None
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A round that holds, with what follows from it; or one that does not, and why."""
+
+    case: RoundCase
+    settlement: Settlement | None
+    breach: Breach | None
+
+
+def examine(
+    facts: StudyFacts, spec: StudySpec, standing: Standing, case: RoundCase, store: Store
+) -> Verdict:
+    """Replay a round; when it does not hold, look for the cheapest breach that can be proven.
+
+    Args:
+        facts: the study as the chain knows it.
+        spec: its specification, already checked.
+        standing: what the round starts from, already recomputed.
+        case: the round as the chain knows it.
+        store: where its objects are.
+    """
+    number = case.closed.round
+    inspector = _Inspector(facts, spec, standing, case, store)
+    settlement = None
+    try:
+        settlement = replay_round(
+            facts, spec, standing.base, standing.earned, case.closed, store.map
+        )
+        found = list(inspector.beyond_replay())
+        words = ""
+    except WardroundError as error:
+        found = list(inspector.breaches())
+        words = str(error)
+    if found:
+        # A demand costs a deposit and a deadline: only where nothing can be shown at once.
+        best = min(found, key=lambda one: (isinstance(one[1], Demand), one[1].calldata_bytes))
+        return Verdict(case, None, Breach(number, *best))
+    if settlement is None:
+        return Verdict(case, None, Breach(number, words, None))
+    return Verdict(case, settlement, None)
+
+
+def find_vector(
+    store: Store, parameter_count: int, root: bytes, named: str | None = None
+) -> Int32Vector | None:
+    """Find a vector by its root: under the CID that somebody names, or anywhere in a store.
+
+    Args:
+        store: where to look.
+        parameter_count: P.
+        root: the vector's.
+        named: where it is said to be.
+    Returns:
+        int32, shape (P,); None when the store has no such vector.
+    """
+    size = 4 * parameter_count
+    for cid in ([] if named is None else [named]) + [one for one in store.cids() if one != named]:
+        try:
+            data = store.map(cid, size)
+        except WardroundError:
+            continue
+        if data.nbytes == size and vector_root(data) == root:
+            return vector_from_bytes(data, parameter_count)
+    return None
+
+
+def recorded_standing(facts: StudyFacts, case: RoundCase, store: Store) -> Standing | None:
+    """What a round that does not hold leaves behind all the same; None when it is not shown."""
+    record, manifest = case.record, PartialManifest.read(store, case.record.manifest)
+    named = manifest.cids.get(record.model)
+    model = find_vector(store, facts.params.parameter_count, record.model, named)
+    earned = manifest.earned
+    if model is None or not earned or reward_tree(earned).root != record.rewards:
+        return None
+    return Standing(Vector.of(model), earned)
+
+
+_Found = tuple[str, Evidence]
+
+
+class _Inspector:
+    """Looks at one round from every side that a challenge exists for."""
+
+    def __init__(
+        self,
+        facts: StudyFacts,
+        spec: StudySpec,
+        standing: Standing,
+        case: RoundCase,
+        store: Store,
+    ) -> None:
+        self._facts = facts
+        self._spec = spec
+        self._standing = standing
+        self._case = case
+        self._store = store
+        self._manifest = PartialManifest.read(store, case.record.manifest)
+
+    def beyond_replay(self) -> Iterator[_Found]:
+        """What a replay does not see: it knows nothing of what sites registered on chain."""
+        packed = self._entries()
+        if packed is not None:
+            yield from self._omitted(split_entries(packed))
+
+    def breaches(self) -> Iterator[_Found]:
+        """Everything that can be proven against the round."""
+        packed = self._entries()
+        if packed is None:
+            index = self._first_unanswered(What.ENTRY, self._case.record.contributions)
+            yield "the entries under the record are not to be had", Demand(What.ENTRY, index)
+            return
+        raw = split_entries(packed)
+        entries = [Entry.unpack(one) for one in raw]
+        totals = wrong_totals(entries, self._case.record)
+        if totals is not None:
+            yield totals, TotalsEvidence(packed)
+        if len(raw) != self._case.record.count:
+            # Every other proof is checked against a tree of the size that the record states.
+            return
+        pair = unsorted_pair(raw)
+        if pair is not None:
+            first, second = (Entry.unpack(leaf.data).site for leaf in (pair.first, pair.second))
+            words = f"{first} stands twice" if first == second else f"{first} precedes {second}"
+            yield f"the entries do not ascend by site: {words}", pair
+        else:
+            yield from self._omitted(raw)
+        for index, entry in enumerate(entries):
+            flaw = self._flaw(entry)
+            if flaw is not None:
+                yield flaw, EntryEvidence(entry_leaf(raw, index))
+                break
+        yield from self._rewards(packed, entries)
+        yield from self._vectors(packed, entries)
+
+    # ---------------------------------------------------------------- entries
+
+    def _entries(self) -> bytes | None:
+        """The entries under the record's root, packed; None when nobody shows them."""
+        committed = self._case.record.contributions
+        for packed in (self._case.closed.entries, self._manifest.entries):
+            if packed is not None and entries_root(split_entries(packed)) == committed:
+                return packed
+        return self._answered(What.ENTRY, committed, self._case.record.count)
+
+    def _flaw(self, entry: Entry) -> str | None:
+        number, member = self._case.closed.round, self._facts.members.get(entry.site)
+        if member is None or not member.belongs(number):
+            return f"{entry.site} is not a member in this round"
+        if not 1 <= entry.weight <= member.max_weight:
+            return f"weight {entry.weight} of {entry.site} is not in 1 .. {member.max_weight}"
+        statement = entry.contribution(self._facts.study, number, self._case.previous.record.model)
+        try:
+            statement.check_signature(self._facts.domain, entry.signature)
+        except SignatureInvalid as error:
+            return str(error)
+        return None
+
+    def _omitted(self, raw: Sequence[bytes]) -> Iterator[_Found]:
+        sites, closing = {one[:20] for one in raw}, self._case.closed.closing
+        for row in self._case.registered:
+            there = bytes.fromhex(row.site[2:]) in sites
+            if not there and row.binds(closing.closed_at, self._facts.params.grace_seconds):
+                words = f"{row.site} registered its contribution and was left out"
+                yield words, omission(raw, row.site)
+
+    # ---------------------------------------------------------------- rewards
+
+    def _rewards(self, packed: bytes, entries: Sequence[Entry]) -> Iterator[_Found]:
+        record, before = self._case.record, self._standing.earned
+        reward = self._spec.reward_per_round
+        after: Mapping[SiteAddress, int]
+        if self._spec.scoring is Scoring.EXAMPLES:
+            weights = {entry.site: entry.weight for entry in entries}
+            after = accumulate(before, split_floor(reward, weights))
+            words = None
+            if reward_tree(after).root != record.rewards:
+                words = "the reward tree is not that of the split by examples"
+            elif sum(after.values()) != record.reward_total:
+                words = f"the split by examples adds up to {sum(after.values())}, not to the record"
+        else:
+            committed = self._manifest.earned
+            if committed is None or not committed or reward_tree(committed).root != record.rewards:
+                # What nobody shows cannot be computed with; a replay has said that it is wrong.
+                return
+            sites = {entry.site for entry in entries}
+            after, total = committed, record.reward_total
+            words = wrong_rewards(before, committed, sites, total, reward)
+        shown = () if self._spec.scoring is Scoring.EXAMPLES else by_site(after)
+        evidence = RewardsEvidence(packed, by_site(before), shown)
+        if words is not None and evidence.calldata_bytes <= CALLDATA_LIMIT:
+            yield words, evidence
+
+    # ---------------------------------------------------------------- vectors
+
+    def _vectors(self, packed: bytes, entries: Sequence[Entry]) -> Iterator[_Found]:
+        raw = split_entries(packed)
+        updates: list[Int32Vector] = []
+        for index, entry in enumerate(entries):
+            update = self._vector(What.UPDATE, entry.update)
+            if update is not None:
+                updates.append(update)
+                continue
+            leaf = entry_leaf(raw, index)
+            missing = self._first_unanswered(What.UPDATE, entry.update)
+            yield (
+                f"the update of {entry.site} is not to be had",
+                Demand(What.UPDATE, missing, leaf),
+            )
+        model = self._vector(What.MODEL, self._case.record.model)
+        if model is None:
+            missing = self._first_unanswered(What.MODEL, self._case.record.model)
+            yield "the new model is not to be had", Demand(What.MODEL, missing)
+        if model is None or len(updates) < len(entries):
+            return
+        base, weights = self._standing.base.values, [entry.weight for entry in entries]
+        try:
+            wrong = first_wrong_coordinate(self._spec.rule, base, updates, weights, model)
+        except ProtocolError:
+            # Weights or numbers of entries with which nothing can be aggregated: shown otherwise.
+            return
+        if wrong is not None:
+            words = (
+                f"coordinate {wrong} of the new model is {model[wrong]}, not what the rule gives"
+            )
+            yield words, coordinate_evidence(wrong, packed, updates, base, model)
+
+    def _vector(self, what: What, root: bytes) -> Int32Vector | None:
+        parameters = self._facts.params.parameter_count
+        found = find_vector(self._store, parameters, root, self._manifest.cids.get(root))
+        if found is not None:
+            return found
+        answer = self._answered(what, root, -(-4 * parameters // CHUNK_BYTES))
+        return None if answer is None else vector_from_bytes(answer, parameters)
+
+    # ---------------------------------------------------------------- answers on chain
+
+    def _first_unanswered(self, what: What, root: bytes) -> int:
+        given = self._case.answered.get((what, root), {})
+        return next(index for index in count() if index not in given)
+
+    def _answered(self, what: What, root: bytes, leaves: int) -> bytes | None:
+        """Put a whole tree's leaves together out of what was given on chain."""
+        given = self._case.answered.get((what, root), {})
+        if len(given) < leaves:
+            return None
+        return b"".join(given[index] for index in range(leaves))

@@ -1,0 +1,179 @@
+"""Open a finished run: its chain, run again from the journal, and its store."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+from urllib.parse import urlencode
+
+from pydantic import ConfigDict, Field
+
+from wardround.audit.folders import Folders
+from wardround.chain.chain import Chain, connected
+from wardround.chain.errors import JournalAltered
+from wardround.chain.ward_round import WardRound
+from wardround.devchain.journal import (
+    Journal,
+    read_journal,
+    replay_journal,
+    resume_journaled,
+)
+from wardround.devchain.journal_lines import Content
+from wardround.protocol.errors import ScenarioError
+from wardround.protocol.identifiers import StudyId, bytes32
+from wardround.protocol.report import Address, Hex32
+from wardround.protocol.study import Table, decode_text, validate_table
+from wardround.store import Store
+from wardround.store.study_store import PREFIX, open_study_store
+
+
+class NetworkFile(Table):
+    """``network.json``: where a run's study is."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    format: str
+    scenario: str
+    chain_id: Annotated[int, Field(ge=1)]
+    chain: str
+    contract: Address
+    token: Address
+    study: Hex32
+    sites: dict[str, Address]
+    journal: Hex32 | None = None
+    #: The Grants contract, where the store is confidential.
+    grants: Address | None = None
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """A run's folder, opened."""
+
+    folders: Folders
+    file: NetworkFile
+    chain: Chain
+    contract: WardRound
+    study: StudyId
+    store: Store
+    #: How many transactions the journal held; None when the chain itself was asked.
+    replayed: int | None
+
+
+def read_network(folder: Path) -> NetworkFile:
+    """Read a run's ``network.json``.
+
+    Raises:
+        ScenarioError: this is no run's folder.
+        SpecificationError: the file is malformed.
+    """
+    path = Folders(folder).network
+    if not path.is_file():
+        raise ScenarioError(str(folder), "this is not the folder of a run: network.json is missing")
+    text = decode_text(path.read_bytes(), str(path))
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise ScenarioError(str(path), f"not JSON: {error}") from error
+    return validate_table(NetworkFile, value, "", str(path))
+
+
+def run_store(
+    folders: Folders, ward: WardRound, study: StudyId, grants: str | None, reading: Path | None
+) -> Store:
+    """Open a run's store.
+
+    Args:
+        folders: the run's.
+        ward: the contract.
+        study: the study.
+        grants: address of the Grants contract, where the store is confidential.
+        reading: file of a reading key, for what is encrypted there.
+
+    Raises:
+        ScenarioError: a key is given, and nothing is encrypted.
+        Malformed: there is no key in the file.
+    """
+    if grants is None:
+        if reading is not None:
+            reason = "nothing in its store is encrypted: leave the reading key out"
+            raise ScenarioError(str(folders.root), reason)
+        return open_study_store(folders.store.name, folders.root, ward, study)
+    settings = {"grants": grants}
+    if reading is not None:
+        settings["key"] = str(reading.absolute())
+    address = f"{PREFIX}{folders.store.name}#{urlencode(settings)}"
+    return open_study_store(address, folders.root, ward, study)
+
+
+@contextmanager
+def open_run(
+    folder: Path, *, to_append: bool = False, reading: Path | None = None
+) -> Iterator[FinishedRun]:
+    """Open a run; its embedded chain is derived from the journal, not taken on trust.
+
+    Args:
+        folder: the run's.
+        to_append: go on with the journal, so that new transactions are kept.
+        reading: file of a reading key, for what is encrypted in the store.
+    Raises:
+        JournalAltered: a line is not the one that was written, or lines are missing.
+        ScenarioError: this is no run's folder.
+        WrongChain: another chain answers at the run's endpoint.
+    """
+    folders, file = Folders(folder), read_network(folder)
+    study = StudyId(bytes32(file.study, "study"))
+    if not folders.journal.exists():
+        if file.journal is not None or file.chain.startswith("embedded:"):
+            raise ScenarioError(str(folder), "its journal is missing")
+        with connected(file.chain, file.chain_id) as chain:
+            contract = WardRound(chain, file.contract)
+            with closing(run_store(folders, contract, study, file.grants, reading)) as store:
+                yield FinishedRun(folders, file, chain, contract, study, store, None)
+        return
+    content = _content(folders, to_append)
+    # A journal may have gone on since: a claim that was interrupted has not noted its end.
+    if file.journal is not None and bytes32(file.journal, "journal") not in content.digests:
+        reason = "it does not reach where the run ended: lines are missing"
+        raise JournalAltered(str(folders.journal), len(content.entries) + 1, reason)
+    name = f"replay-{os.getpid()}-{time.monotonic_ns()}"
+    journal = None
+    if to_append:
+        embedded, journal = resume_journaled(folders.journal, name)
+    else:
+        embedded = replay_journal(folders.journal, name)
+    try:
+        contract = WardRound(embedded, file.contract)
+        count = len(content.entries)
+        with closing(run_store(folders, contract, study, file.grants, reading)) as store:
+            yield FinishedRun(folders, file, embedded, contract, study, store, count)
+    finally:
+        embedded.close()
+        if journal is not None:
+            journal.close()
+            note_journal(folders)
+
+
+def _content(folders: Folders, to_append: bool) -> Content:
+    if not to_append:
+        return read_journal(folders.journal)
+    journal, content = Journal.reopen(folders.journal)  # drops a line that a crash cut off
+    journal.close()
+    return content
+
+
+def note_journal(folders: Folders) -> None:
+    """Keep the journal's last digest beside the network, so that missing lines are seen."""
+    if not folders.journal.exists():
+        return
+    value = json.loads(folders.network.read_text(encoding="utf-8"))
+    value["journal"] = "0x" + read_journal(folders.journal).digest.hex()
+    # Whole or as before: a crash must not leave half a file.
+    temporary = folders.network.with_suffix(".new")
+    temporary.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+    temporary.replace(folders.network)

@@ -1,0 +1,50 @@
+"""What an auditor may do, and what it says of what it saw and did."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from eth_account.signers.local import LocalAccount
+
+from wardround.audit.signatures import SignatureFolder
+from wardround.protocol.evidence import CALLDATA_LIMIT
+
+
+@dataclass(frozen=True)
+class Notice:
+    """Something an auditor saw or did.
+
+    Attributes:
+        kind: ``holds``, ``breach``, ``challenged``, ``refused``, ``overturned``, ``attested``,
+            ``demanded``, ``answered`` or, while the chain is away, ``waiting``.
+        round: which one; 0 where it is about none.
+        words: one sentence.
+        challenge: the entry point, where one was sent or would prove it.
+        gas: of everything that was sent for it.
+    """
+
+    kind: str
+    round: int
+    words: str
+    challenge: str | None = None
+    gas: int | None = None
+
+
+@dataclass(frozen=True)
+class Powers:
+    """What an auditor may do besides looking.
+
+    Attributes:
+        key: pays for what it sends, and signs attestations if it is one of the study's auditors.
+        challenge: whether to send proofs of breaches, and demand what is not shown.
+        answer: whether to show on chain what others demand and the store has.
+        signatures: where auditors leave their attestations for each other; needed for a quorum of
+            more than one.
+        limit_bytes: what one transaction may carry.
+    """
+
+    key: LocalAccount | None = None
+    challenge: bool = False
+    answer: bool = False
+    signatures: SignatureFolder | None = None
+    limit_bytes: int = CALLDATA_LIMIT

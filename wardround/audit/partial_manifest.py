@@ -1,0 +1,74 @@
+"""What can be read of a manifest, however wrong it is.
+
+Nothing here is believed: whoever uses a part compares it with a root on chain.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from wardround.chain.errors import StoreError
+from wardround.protocol.cid import cid_from_sha256
+from wardround.protocol.contribution import Entry
+from wardround.protocol.errors import ProtocolError
+from wardround.protocol.identifiers import SiteAddress, bytes32, site_address
+from wardround.protocol.manifest import MANIFEST_MAX_BYTES, Earned
+from wardround.store import Store
+
+
+@dataclass(frozen=True)
+class PartialManifest:
+    """The parts that could be read; None, or nothing, where one could not.
+
+    Attributes:
+        entries: packed, in the order of the document.
+        cids: of the model and the updates, by root.
+        earned: cumulative rewards by site.
+    """
+
+    entries: bytes | None
+    cids: Mapping[bytes, str]
+    earned: Mapping[SiteAddress, int] | None
+
+    @classmethod
+    def read(cls, store: Store, digest: bytes) -> PartialManifest:
+        """Read what there is under a digest; never fails."""
+        try:
+            value = json.loads(bytes(store.map(cid_from_sha256(digest), MANIFEST_MAX_BYTES)))
+        except (StoreError, ValueError, RecursionError):
+            return cls(None, {}, None)
+        return cls(
+            _or_none(_packed_entries, value), _or_none(_cids, value) or {}, _or_none(_earned, value)
+        )
+
+
+def _or_none(read: Any, value: Any) -> Any:
+    try:
+        return read(value)
+    except (ProtocolError, ValueError, TypeError, KeyError, OverflowError, AttributeError):
+        return None
+
+
+def _packed_entries(value: Any) -> bytes:
+    rows = [
+        bytes.fromhex(row["site"][2:])
+        + row["weight"].to_bytes(8, "big")
+        + bytes32(row["update"]["root"], "update")
+        + bytes32(row["report"]["sha256"], "report")
+        + bytes.fromhex(row["signature"][2:])
+        for row in value["contributions"]
+    ]
+    return b"".join(Entry.unpack(row).pack() for row in rows)
+
+
+def _cids(value: Any) -> dict[bytes, str]:
+    vectors = [value["model"], *(row["update"] for row in value["contributions"])]
+    return {bytes32(one["root"], "root"): str(one["cid"]) for one in vectors}
+
+
+def _earned(value: Any) -> dict[SiteAddress, int]:
+    rows = [Earned.model_validate(row) for row in value["rewards"]["cumulative"]]
+    return {site_address(row.site): int(row.amount) for row in rows}

@@ -1,0 +1,108 @@
+"""Audit what is public of a confidential study: all but what follows from encrypted vectors.
+
+Without a grant one sees digests. Still every signature, weight, report, root and cap is checked,
+and the tree of rewards against the manifest; whether the model follows from the updates, and the
+rewards from the scores, is for somebody with a grant to say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from wardround.audit.audit import StudyAudit
+from wardround.chain.errors import NotGranted, ObjectSealed
+from wardround.chain.study_state import ClosedOnChain
+from wardround.protocol.cid import cid_from_sha256
+from wardround.protocol.contribution import contributions_root, sort_entries, total_weight
+from wardround.protocol.errors import ReplayFailed
+from wardround.protocol.fixed_point import Int32Vector
+from wardround.protocol.identifiers import Root, hex_of
+from wardround.protocol.manifest import MANIFEST_MAX_BYTES, parse_manifest
+from wardround.protocol.merkle import vector_root
+from wardround.protocol.replay import (
+    ClosedRound,
+    check_dropped,
+    check_entries,
+    check_report,
+    fetch_vector,
+)
+from wardround.protocol.report import REPORT_MAX_BYTES
+from wardround.protocol.rewards import reward_tree
+
+
+@dataclass(frozen=True)
+class PublicRound:
+    """A round whose public part holds.
+
+    Attributes:
+        unread: what is encrypted and there is no grant for: ``update of SITE (CID)``, ``model``.
+    """
+
+    closed: ClosedOnChain
+    unread: tuple[str, ...]
+
+
+def public_rounds(audit: StudyAudit) -> Iterator[PublicRound]:
+    """Check the public part of every closed round, in order.
+
+    Raises:
+        ReplayFailed: something recorded does not follow; says what.
+        StoreError: a public object is missing or altered.
+    """
+    base = audit.facts.params.initial_model
+    earned_before = 0
+    for closed in audit.closed:
+        unread, earned = _check(audit, closed, base, earned_before)
+        base, earned_before = closed.closing.record.model, earned
+        yield PublicRound(closed, unread)
+
+
+def _check(
+    audit: StudyAudit, closed: ClosedOnChain, base: Root, earned_before: int
+) -> tuple[tuple[str, ...], int]:
+    facts, fetch, record = audit.facts, audit.store.map, closed.closing.record
+
+    def require(holds: bool, what: str) -> None:
+        if not holds:
+            raise ReplayFailed(closed.round, what, "the manifest's is not the one on chain")
+
+    seen = ClosedRound(closed.round, closed.closing, closed.entries, registered=frozenset)
+    manifest = parse_manifest(fetch(cid_from_sha256(record.manifest), MANIFEST_MAX_BYTES))
+    stated = (manifest.study, manifest.round, manifest.chain_id, manifest.contract)
+    domain = facts.domain
+    here = (hex_of(facts.study), closed.round, domain.chain_id, domain.contract.lower())
+    require(stated == here, "study and round")
+    require(manifest.base.root == hex_of(base), "base model")
+    require(manifest.model.root == hex_of(record.model), "model")
+    entries = [row.entry() for row in manifest.contributions]
+    require(entries == sort_entries(entries), "order of contributions")
+    require(contributions_root(entries) == record.contributions, "contributions")
+    require((len(entries), total_weight(entries)) == (record.count, record.total_weight), "weights")
+    check_entries(facts, seen, base, entries)
+    check_dropped(facts, manifest, closed.round)
+    earned = manifest.earned()
+    require(reward_tree(earned).root == record.rewards, "rewards")
+    paid = sum(earned.values())
+    require(paid == record.reward_total and paid >= earned_before, "sum of rewards")
+    unread: list[str] = []
+    for entry, row in zip(entries, manifest.contributions, strict=True):
+        check_report(facts, seen, entry, fetch(row.report.cid, REPORT_MAX_BYTES))
+        vector = _vector(audit, row.update.cid)
+        if vector is None:
+            unread.append(f"update of {entry.site} ({row.update.cid})")
+        else:
+            require(vector_root(vector.data) == entry.update, f"update of {entry.site}")
+    model = _vector(audit, manifest.model.cid)
+    if model is None:
+        unread.append(f"model ({manifest.model.cid})")
+    else:
+        require(vector_root(model.data) == record.model, "model")
+    return tuple(unread), paid
+
+
+def _vector(audit: StudyAudit, cid: str) -> Int32Vector | None:
+    try:
+        return fetch_vector(audit.facts, audit.store.map, cid)
+    except (ObjectSealed, NotGranted):
+        return None

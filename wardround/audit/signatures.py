@@ -1,0 +1,54 @@
+"""Where auditors leave their signatures for each other: a folder, one file a signature.
+
+A content store names objects by their bytes, so nobody could look up in it what another auditor
+may have signed. A folder that all of them reach does: ``STUDY/ROUND-RECORD/AUDITOR.txt``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from wardround.protocol.attestation import Attestation
+from wardround.protocol.contribution import Domain
+from wardround.protocol.errors import SignatureInvalid
+
+_SIGNATURE_TEXT = 132
+
+
+@dataclass(frozen=True)
+class SignatureFolder:
+    """A folder of attestations."""
+
+    root: Path
+
+    def leave(self, statement: Attestation, signer: str, signature: bytes) -> None:
+        """Write a signature down; the same one twice is one."""
+        folder = self._folder(statement)
+        folder.mkdir(parents=True, exist_ok=True)
+        file = folder / f"{signer.lower()}.txt"
+        # Renamed, so that nobody reads half a signature.
+        temporary = file.with_suffix(".new")
+        temporary.write_text("0x" + signature.hex() + "\n", encoding="ascii")
+        temporary.replace(file)
+
+    def found(self, statement: Attestation, domain: Domain) -> Iterator[tuple[str, bytes]]:
+        """Every signature of a statement that somebody made, with who made it."""
+        seen = set()
+        for file in sorted(self._folder(statement).glob("*.txt")):
+            with file.open("rb") as opened:
+                text = opened.read(_SIGNATURE_TEXT + 1)
+            try:
+                signature = bytes.fromhex(text.decode("ascii").strip().removeprefix("0x"))
+                signer = statement.signer(domain, signature)
+            except (ValueError, SignatureInvalid):
+                # Anybody may write here; what proves nothing is nothing.
+                continue
+            if signer not in seen:
+                seen.add(signer)
+                yield signer, signature
+
+    def _folder(self, statement: Attestation) -> Path:
+        name = f"{statement.round}-{statement.record.hex()}"
+        return self.root / statement.study.hex() / name

@@ -1,0 +1,456 @@
+"""One chain for everybody: in process, a local anvil, or any JSON-RPC endpoint.
+
+A transaction is sent so that it happens once. The question ``unless`` asks the chain whether its
+effect is there already; it is asked before sending, and again whenever the outcome is in doubt. A
+sender has at most one transaction under way: one that hangs is replaced under the same nonce, so
+never both are mined (`wardround.chain.delivery`).
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from eth_account.signers.local import LocalAccount
+from eth_utils import to_checksum_address
+
+from wardround.chain.blocks import (
+    Block,
+    Receipt,
+    Transaction,
+    read_block,
+    read_bytes,
+    read_log,
+    read_receipt,
+    read_transaction,
+)
+from wardround.chain.contract import AbiItem, Call, ErrorTable, Log, deployment
+from wardround.chain.delivery import Delivery
+from wardround.chain.endpoints import Endpoints, read_settings, split_urls
+from wardround.chain.errors import (
+    ChainUnknown,
+    ChainUnreachable,
+    ContractReverted,
+    DevChainOnly,
+    GasCapExceeded,
+    NotEnoughFunds,
+    TransactionRefused,
+    TransactionTimedOut,
+    WrongChain,
+)
+from wardround.chain.rpc import Rpc, RpcRefused, provider_of
+
+#: What one transaction may use (EIP-7825). Development chains may not enforce it, so we do.
+GAS_CAP = 16_777_216
+#: Estimates are exact for one state; another transaction may change it before ours is mined.
+GAS_MARGIN = 1.25
+
+#: Another process with the same key may be quicker many times in a row.
+_ATTEMPTS = 25
+#: How often a block is chosen anew to ask at.
+_VIEWS = 5
+_FIRST_PAUSE_SECONDS = 0.05
+_LAST_PAUSE_SECONDS = 1.0
+
+
+class Chain:
+    """A chain behind a JSON-RPC interface.
+
+    Attributes:
+        confirmations: how many blocks must stand upon one before what it holds is acted upon.
+            `call` and `logs` answer from the youngest such block, and `send` returns once its
+            transaction is in one. 0 on a chain of one's own.
+        bump_seconds: after how long a transaction that hangs is replaced by one that pays more.
+        max_fee_wei: what a unit of gas may cost at most; None for whatever it takes.
+    """
+
+    def __init__(self, rpc: Rpc, timeout_seconds: float = 120) -> None:
+        self.rpc = rpc
+        self.confirmations = 0
+        self.bump_seconds = 30.0
+        self.max_fee_wei: int | None = None
+        self._view = threading.local()
+        self.url = rpc.url
+        self.timeout_seconds = timeout_seconds
+        self.errors = ErrorTable()
+        self.chain_id = int(rpc("eth_chainId"), 16)
+        self._locks: dict[str, threading.Lock] = {}
+        self._locks_lock = threading.Lock()
+
+    # ---------------------------------------------------------------- asking
+
+    def call(self, function: Call, sender: str | None = None) -> Any:
+        """Ask a contract, at the latest block that is confirmed.
+
+        Raises:
+            ContractReverted: the contract refuses, under the name of its own error.
+            TransactionRefused: there is no contract, or the node refuses for its own reasons.
+        """
+        request = _request(function, sender)
+        for left in reversed(range(_VIEWS)):
+            seen = self._seen()
+            try:
+                returned = read_bytes(self.rpc("eth_call", request, seen))
+                break
+            except RpcRefused as error:
+                # A reorganisation may have removed the block between the two questions.
+                if error.reverted or seen == "latest" or not left:
+                    raise self.named(function.name, error) from error
+        if not returned and function.outputs:
+            raise TransactionRefused(function.name, f"there is no contract at {function.to}")
+        return function.result(returned)
+
+    def balance_wei(self, address: str) -> int:
+        """What an account holds of the chain's own currency."""
+        return int(self.rpc("eth_getBalance", address, "latest"), 16)
+
+    def code(self, address: str) -> bytes:
+        """A contract's code; empty when there is none."""
+        return read_bytes(self.rpc("eth_getCode", address, "latest"))
+
+    def block(self, number: int | None = None) -> Block:
+        """A block by its number, or the latest."""
+        found = self.rpc("eth_getBlockByNumber", "latest" if number is None else hex(number), False)
+        if found is None:
+            raise TransactionRefused("block", f"the chain has no block {number}")
+        return read_block(found)
+
+    def timestamp(self) -> int:
+        """The latest block's time."""
+        return self.block().timestamp
+
+    def receipt(self, transaction_hash: str) -> Receipt | None:
+        """What became of a transaction; None while it is not mined."""
+        found = self.rpc("eth_getTransactionReceipt", transaction_hash)
+        if found is None or found.get("blockNumber") is None:
+            return None
+        # Anvil and many nodes name the time in each log, which saves a request.
+        stated = next((log.get("blockTimestamp") for log in found["logs"]), None)
+        if stated is not None:
+            return read_receipt(transaction_hash, found, int(stated, 16))
+        block = self.rpc("eth_getBlockByNumber", found["blockNumber"], False)
+        if block is None:
+            # A reorganisation came between the two requests: it is mined no more.
+            return None
+        return read_receipt(transaction_hash, found, read_block(block).timestamp)
+
+    def transaction(self, transaction_hash: str) -> Transaction | None:
+        """A transaction as it was sent; None when the chain does not know it."""
+        found = self.rpc("eth_getTransactionByHash", transaction_hash)
+        return None if found is None else read_transaction(found)
+
+    def logs(
+        self,
+        address: str,
+        topics: Iterable[bytes | None] = (),
+        from_block: int = 0,
+        to_block: int | None = None,
+    ) -> list[Log]:
+        """Events of a contract in chain order.
+
+        Args:
+            address: the contract.
+            topics: what each topic must be; None for any.
+            from_block: the first block.
+            to_block: the last block, the latest that is confirmed by default.
+        """
+        last = self._seen_number() if to_block is None else to_block
+        if from_block > last:
+            return []
+        wanted = [None if topic is None else "0x" + topic.hex() for topic in topics]
+        request = {
+            "address": address,
+            "topics": wanted,
+            "fromBlock": hex(from_block),
+            "toBlock": hex(last),
+        }
+        try:
+            return [read_log(log) for log in self.rpc("eth_getLogs", request)]
+        except RpcRefused:
+            if from_block == last:
+                raise
+            # Public endpoints bound the blocks or events of one answer: halve and ask again.
+            middle = (from_block + last) // 2
+            return self.logs(address, topics, from_block, middle) + self.logs(
+                address, topics, middle + 1, last
+            )
+
+    # ---------------------------------------------------------------- sending
+
+    def send(
+        self,
+        signer: LocalAccount,
+        function: Call,
+        label: str,
+        unless: Callable[[], bool] | None = None,
+    ) -> Receipt | None:
+        """Send a transaction and wait until it is mined.
+
+        Args:
+            signer: pays and signs.
+            function: what to call, or a deployment.
+            label: says in errors what was attempted.
+            unless: asks the chain whether the effect is there already.
+
+        Returns:
+            The receipt; None when `unless` found the effect there, so nothing new was needed.
+
+        Raises:
+            ContractReverted: the contract refuses, under the name of its own error.
+            NotEnoughFunds: the signer cannot pay.
+            GasCapExceeded: it needs more than `GAS_CAP` gas.
+            TransactionTimedOut: no receipt in time; call again.
+            TransactionRefused: the node refuses for another reason.
+            ChainUnreachable: no answer.
+        """
+
+        def done() -> bool:
+            # At the head: what is there and not yet confirmed must not be sent again.
+            if unless is None:
+                return False
+            with self.at_head():
+                return unless()
+
+        with self._lock(signer.address):
+            if done() and self._settled(unless, label):
+                return None
+            try:
+                receipt = self._deliver(signer, function, label, done)
+            except (ContractReverted, TransactionTimedOut, TransactionRefused, ChainUnreachable):
+                if done():
+                    receipt = None
+                else:
+                    raise
+            if receipt is None and not self._settled(unless, label):
+                raise TransactionTimedOut(label, "an earlier transaction", self.timeout_seconds)
+            return receipt
+
+    def deploy(
+        self,
+        signer: LocalAccount,
+        abi: Iterable[AbiItem],
+        bytecode: bytes,
+        *arguments: Any,
+        label: str = "deploy",
+    ) -> Receipt:
+        """Create a contract; its address is in the receipt."""
+        receipt = self.send(signer, deployment(abi, bytecode, *arguments), label)
+        assert receipt is not None  # without `unless` there always is one
+        return receipt
+
+    def transfer(self, signer: LocalAccount, to: str, value_wei: int) -> Receipt:
+        """Send some of the chain's own currency."""
+        call = Call(to_checksum_address(to), b"", "transfer", value_wei=value_wei)
+        receipt = self.send(signer, call, f"transfer to {to}")
+        assert receipt is not None
+        return receipt
+
+    def advance(self, seconds: int) -> None:
+        """Let time pass on a development chain: mine a block so much later.
+
+        Raises:
+            DevChainOnly: the chain keeps its own time.
+        """
+        try:
+            self.rpc("evm_increaseTime", seconds)
+            self.rpc("evm_mine")
+        except RpcRefused as error:
+            raise DevChainOnly(self.url) from error
+
+    @contextmanager
+    def at_head(self) -> Iterator[None]:
+        """Answer this thread from the newest block, confirmed or not, inside a ``with``."""
+        before = getattr(self._view, "at_head", False)
+        self._view.at_head = True
+        try:
+            yield
+        finally:
+            self._view.at_head = before
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        self.rpc.close()
+
+    # ---------------------------------------------------------------- inside
+
+    def _seen_number(self) -> int:
+        head = self.block().number
+        at_head = getattr(self._view, "at_head", False)
+        return head if at_head else max(0, head - self.confirmations)
+
+    def _seen(self) -> str:
+        if self.confirmations == 0 or getattr(self._view, "at_head", False):
+            return "latest"
+        return hex(self._seen_number())
+
+    def _settled(self, unless: Callable[[], bool] | None, label: str) -> bool:
+        """Wait until an effect that is at the head is confirmed; False when it vanished."""
+        if unless is None or self.confirmations == 0:
+            return True
+        deadline, head = time.monotonic() + self.timeout_seconds, -1
+        pause_seconds = _FIRST_PAUSE_SECONDS
+        while not unless():
+            with self.at_head():
+                if not unless():
+                    return False
+                if self._seen_number() > head:
+                    # It comes nearer: the time given is for a chain that stands still.
+                    head = self._seen_number()
+                    deadline = time.monotonic() + self.timeout_seconds
+            if time.monotonic() > deadline:
+                raise TransactionTimedOut(label, "an earlier transaction", self.timeout_seconds)
+            time.sleep(pause_seconds)
+            pause_seconds = min(2 * pause_seconds, _LAST_PAUSE_SECONDS)
+        return True
+
+    def _deliver(
+        self, signer: LocalAccount, function: Call, label: str, done: Callable[[], bool]
+    ) -> Receipt | None:
+        gas = self._gas(signer.address, function, label)
+        for _ in range(_ATTEMPTS):
+            receipt = Delivery(self, signer, function, gas, label).run()
+            if receipt is None:
+                if done():
+                    return None
+                continue
+            if receipt.status != 1:
+                raise self._why_failed(signer.address, function, label, receipt, gas)
+            return receipt
+        raise TransactionRefused(label, f"its nonce was taken {_ATTEMPTS} times by another sender")
+
+    def _gas(self, sender: str, function: Call, label: str) -> int:
+        request = _request(function, sender) | {"gas": hex(GAS_CAP)}
+        try:
+            try:
+                needed = int(self.rpc("eth_estimateGas", request, "latest"), 16)
+            except RpcRefused as error:
+                if not error.reverted:
+                    raise
+                # A deadline may have passed since the latest block. Only then: the pending state
+                # may hold the very transaction that this one replaces.
+                needed = int(self.rpc("eth_estimateGas", request, "pending"), 16)
+        except RpcRefused as error:
+            words = error.message.lower()
+            if "out of gas" in words or "gas required exceeds" in words:
+                raise GasCapExceeded(label, GAS_CAP, None) from error
+            if "insufficient funds" in words:
+                held = self.balance_wei(sender)
+                raise NotEnoughFunds(label, sender, held, function.value_wei) from error
+            raise self.named(label, error) from error
+        if needed > GAS_CAP:
+            raise GasCapExceeded(label, GAS_CAP, needed)
+        return min(GAS_CAP, int(needed * GAS_MARGIN))
+
+    def _why_failed(
+        self, sender: str, function: Call, label: str, receipt: Receipt, gas: int
+    ) -> ContractReverted | GasCapExceeded:
+        # A receipt holds no reason: the call is made again on the state the transaction met.
+        try:
+            self.rpc("eth_call", _request(function, sender), hex(receipt.block_number - 1))
+        except RpcRefused as error:
+            if error.data is not None:
+                return self.errors.reverted(label, error.data)
+        if receipt.gas_used >= gas:
+            return GasCapExceeded(label, gas, None)
+        return ContractReverted(label, "NoReason", {}, "0x")
+
+    def named(self, label: str, error: RpcRefused) -> ContractReverted | TransactionRefused:
+        """A node's refusal under the name that the contract gives it, if it was the contract's."""
+        if error.reverted:
+            return self.errors.reverted(label, error.data or b"")
+        return TransactionRefused(label, error.message)
+
+    def _lock(self, sender: str) -> threading.Lock:
+        with self._locks_lock:
+            return self._locks.setdefault(sender, threading.Lock())
+
+
+_EMBEDDED: dict[str, Chain] = {}
+
+
+def register_embedded(name: str, chain: Chain | None) -> None:
+    """Let `open_chain` find an embedded chain under ``embedded:NAME``; None forgets it."""
+    if chain is None:
+        _EMBEDDED.pop(name, None)
+    else:
+        _EMBEDDED[name] = chain
+
+
+def open_chain(
+    url: str, expected_chain_id: int | None = None, timeout_seconds: float = 120
+) -> Chain:
+    """Open the chain at an address.
+
+    Args:
+        url: ``http://``, ``https://``, ``ipc://PATH``, or ``embedded:NAME`` in the process that
+            started that chain. Several, with commas between, stand in for each other. Settings
+            may follow after ``#``, with ``&`` between: ``confirmations=N``, ``bump_seconds=N``,
+            ``max_fee_gwei=N``; see `Chain`.
+        expected_chain_id: refuse any other chain.
+        timeout_seconds: how long to wait for a receipt, and for an answer at most.
+
+    Raises:
+        ChainUnknown: the address names no chain.
+        ChainSettingsInvalid: what follows ``#`` is none of these.
+        ChainUnreachable: nobody answers there.
+        WrongChain: another chain answers.
+    """
+    if url.startswith("embedded:"):
+        chain = _EMBEDDED.get(url.removeprefix("embedded:"))
+        if chain is None:
+            raise ChainUnknown(url)
+    else:
+        addresses, _, after = url.partition("#")
+        settings = read_settings(after)
+        try:
+            rpc = _rpc(addresses, expected_chain_id, min(timeout_seconds, 30))
+            chain = Chain(rpc, timeout_seconds)
+        except RpcRefused as error:
+            raise ChainUnreachable(url, error.message) from error
+        chain.confirmations = settings.confirmations
+        chain.bump_seconds = settings.bump_seconds
+        chain.max_fee_wei = settings.max_fee_wei
+    if expected_chain_id not in (None, chain.chain_id):
+        assert expected_chain_id is not None
+        if not url.startswith("embedded:"):
+            chain.close()
+        raise WrongChain(url, expected_chain_id, chain.chain_id)
+    return chain
+
+
+def _rpc(url: str, expected_chain_id: int | None, timeout_seconds: float) -> Rpc:
+    urls = split_urls(url)
+    if len(urls) > 1:
+        return Endpoints(urls, expected_chain_id, timeout_seconds)
+    provider = provider_of(url, timeout_seconds)
+    if provider is None:
+        raise ChainUnknown(url)
+    return Rpc(provider, url)
+
+
+@contextmanager
+def connected(url: str, expected_chain_id: int | None = None) -> Iterator[Chain]:
+    """Open the chain at an address for a while, see `open_chain`.
+
+    A chain of this process stays open: whoever started it closes it.
+    """
+    chain = open_chain(url, expected_chain_id)
+    try:
+        yield chain
+    finally:
+        if not url.startswith("embedded:"):
+            chain.close()
+
+
+def _request(function: Call, sender: str | None) -> dict[str, str]:
+    request = {"data": "0x" + function.data.hex()}
+    if function.to is not None:
+        request["to"] = function.to
+    if sender is not None:
+        request["from"] = sender
+    if function.value_wei:
+        request["value"] = hex(function.value_wei)
+    return request

@@ -1,0 +1,179 @@
+"""Calls, events and errors of a contract, read from its ABI."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from eth_abi import decode, encode
+from eth_abi.exceptions import DecodingError
+from eth_utils import keccak, to_checksum_address
+from eth_utils.abi import collapse_if_tuple
+
+from wardround.chain.errors import ContractReverted
+
+AbiItem = Mapping[str, Any]
+
+_BUILT_IN_ERRORS: tuple[AbiItem, ...] = (
+    {"type": "error", "name": "Error", "inputs": [{"name": "message", "type": "string"}]},
+    {"type": "error", "name": "Panic", "inputs": [{"name": "code", "type": "uint256"}]},
+)
+
+
+@dataclass(frozen=True)
+class Log:
+    """An event as the chain keeps it."""
+
+    address: str
+    topics: tuple[bytes, ...]
+    data: bytes
+    block_number: int
+    transaction_hash: str
+    log_index: int
+
+
+@dataclass(frozen=True)
+class Call:
+    """A function of a contract with its arguments, ready to be called or sent.
+
+    ``to`` is None for a deployment; ``outputs`` are ABI types.
+    """
+
+    to: str | None
+    data: bytes
+    name: str
+    outputs: tuple[str, ...] = ()
+    value_wei: int = 0
+
+    def result(self, returned: bytes) -> Any:
+        """Decode what the function returned: nothing, one value, or a tuple of several."""
+        values = _plain(self.outputs, decode(self.outputs, returned))
+        return values[0] if len(values) == 1 else values
+
+
+class Contract:
+    """A contract at an address. Its functions have distinct names."""
+
+    def __init__(self, abi: Iterable[AbiItem], address: str) -> None:
+        self.abi = tuple(abi)
+        self.address = to_checksum_address(address)
+        self._functions = {item["name"]: item for item in self.abi if item["type"] == "function"}
+        self._events = {
+            keccak(text=_signature(item)): item for item in self.abi if item["type"] == "event"
+        }
+        self._selectors = {
+            name: keccak(text=_signature(item))[:4] for name, item in self._functions.items()
+        }
+
+    def function(self, name: str, *arguments: Any) -> Call:
+        """Encode a call of a function by its name.
+
+        Args:
+            name: as in the ABI.
+            arguments: bytes, int, bool, str and tuples, in the ABI's order.
+        """
+        item = self._functions[name]
+        data = self._selectors[name] + encode(_types(item["inputs"]), arguments)
+        return Call(self.address, data, name, _types(item["outputs"]))
+
+    def event(self, log: Log) -> tuple[str, dict[str, Any]] | None:
+        """Decode a log of this contract; None when it comes from another one."""
+        if log.address != self.address or not log.topics or log.topics[0] not in self._events:
+            return None
+        item = self._events[log.topics[0]]
+        indexed = [field for field in item["inputs"] if field["indexed"]]
+        others = [field for field in item["inputs"] if not field["indexed"]]
+        found = {
+            field["name"]: _plain(types, decode(types, topic))[0]
+            for field, topic in zip(indexed, log.topics[1:], strict=True)
+            for types in [_types([field])]
+        }
+        types = _types(others)
+        values = _plain(types, decode(types, log.data))
+        found.update(zip((field["name"] for field in others), values, strict=True))
+        return item["name"], {field["name"]: found[field["name"]] for field in item["inputs"]}
+
+    def event_topic(self, name: str) -> bytes:
+        """Topic 0 of an event by its name, 32 bytes."""
+        return next(topic for topic, item in self._events.items() if item["name"] == name)
+
+    def arguments(self, data: bytes) -> tuple[str, dict[str, Any]] | None:
+        """Decode calldata sent to this contract; None when no function of it was called."""
+        for name, selector in self._selectors.items():
+            if data[:4] == selector:
+                inputs = self._functions[name]["inputs"]
+                types = _types(inputs)
+                try:
+                    values = _plain(types, decode(types, data[4:]))
+                except DecodingError:
+                    return None
+                return name, dict(zip((field["name"] for field in inputs), values, strict=True))
+        return None
+
+
+def deployment(abi: Iterable[AbiItem], bytecode: bytes, *arguments: Any) -> Call:
+    """Encode the creation of a contract."""
+    constructor: AbiItem = next(
+        (item for item in abi if item["type"] == "constructor"), {"inputs": ()}
+    )
+    return Call(None, bytecode + encode(_types(constructor["inputs"]), arguments), "constructor")
+
+
+class ErrorTable:
+    """The custom errors that contracts may revert with, by selector."""
+
+    def __init__(self) -> None:
+        self._errors: dict[bytes, AbiItem] = {}
+        self.learn(_BUILT_IN_ERRORS)
+
+    def learn(self, abi: Iterable[AbiItem]) -> None:
+        """Add the errors of an ABI."""
+        for item in abi:
+            if item["type"] == "error":
+                self._errors[keccak(text=_signature(item))[:4]] = item
+
+    def reverted(self, label: str, data: bytes) -> ContractReverted:
+        """Name a revert after the contract's own error; an unknown one keeps its bytes."""
+        shown = "0x" + data.hex()
+        if not data:
+            return ContractReverted(label, "NoReason", {}, shown)
+        item = self._errors.get(data[:4])
+        if item is not None:
+            types = _types(item["inputs"])
+            try:
+                values = _plain(types, decode(types, data[4:]))
+            except DecodingError:
+                return ContractReverted(label, "UnknownError", {"data": shown}, shown)
+            names = [
+                field["name"] or f"argument{place}" for place, field in enumerate(item["inputs"])
+            ]
+            arguments = dict(zip(names, values, strict=True))
+            return ContractReverted(label, item["name"], arguments, shown)
+        return ContractReverted(label, "UnknownError", {"data": shown}, shown)
+
+
+def _types(fields: Sequence[AbiItem]) -> tuple[str, ...]:
+    return tuple(collapse_if_tuple(dict(field)) for field in fields)
+
+
+def _signature(item: AbiItem) -> str:
+    return f"{item['name']}({','.join(_types(item['inputs']))})"
+
+
+def _plain(types: Sequence[str], values: Sequence[Any]) -> tuple[Any, ...]:
+    # eth_abi gives addresses in lower case; everywhere else they are checksummed.
+    return tuple(
+        to_checksum_address(value) if kind == "address" else _nested(value)
+        for kind, value in zip(types, values, strict=True)
+    )
+
+
+def _nested(value: Any) -> Any:
+    # Only an address decodes to this form inside of a tuple or list; strings there are rare and
+    # no contract of ours returns any.
+    if isinstance(value, (tuple, list)):
+        return tuple(_nested(inner) for inner in value)
+    if isinstance(value, str) and len(value) == 42 and value.startswith("0x"):
+        return to_checksum_address(value)
+    return value

@@ -1,0 +1,479 @@
+"""The Court contract in Python: every challenge, demand, view and event, typed.
+
+Each method that sends may be called again after any failure: it asks the chain first whether its
+effect is there, and then sends nothing and returns None. The effect of a challenge is that its
+closing no longer stands, whoever proved it wrong.
+
+Source:
+    ICourt.sol
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any
+
+from eth_account.signers.local import LocalAccount
+
+from wardround.chain.artifacts import load_artifact
+from wardround.chain.blocks import Receipt
+from wardround.chain.contract import Contract
+from wardround.chain.court_events import Answered, CourtEvent, TallyOpened, read_court_events
+from wardround.chain.ward_round import WardRound
+from wardround.protocol.evidence import (
+    CoordinateEvidence,
+    Demand,
+    EntryEvidence,
+    Leaf,
+    OmissionEvidence,
+    OrderEvidence,
+    RewardsEvidence,
+    TotalsEvidence,
+)
+from wardround.protocol.identifiers import StudyId, hex_of
+from wardround.protocol.record import Closing
+
+#: Of a tally that computes no coordinate.
+NO_COORDINATE = 2**32 - 1
+
+
+class DemandStatus(IntEnum):
+    """What became of a demand, in the contract's order."""
+
+    NONE = 0
+    OPEN = 1
+    ANSWERED = 2
+    CLOSED = 3
+
+
+@dataclass(frozen=True)
+class Contested:
+    """A closed round as the contract must be told of it: its closing, and the one before."""
+
+    study: StudyId
+    round: int
+    closing: Closing
+    previous: Closing
+
+
+@dataclass(frozen=True)
+class DemandState:
+    """A demand as it stands."""
+
+    study: StudyId
+    commitment: bytes
+    root: bytes
+    size: int
+    index: int
+    length: int
+    round: int
+    deadline: int
+    status: DemandStatus
+    demander: str
+    deposit: int
+
+
+@dataclass(frozen=True)
+class TallyState:
+    """A tally as it stands. ``owner`` is the zero address once it is finished.
+
+    ``ranks`` is what was counted: see ICourt.Ranks.
+    """
+
+    study: StudyId
+    commitment: bytes
+    owner: str
+    round: int
+    coordinate: int
+    count: int
+    low: int
+    high: int
+    base: int
+    model: int
+    until: int
+    limit: int
+    ranks: tuple[int, ...]
+
+
+class Court:
+    """The court of a WardRound contract."""
+
+    def __init__(self, ward: WardRound) -> None:
+        artifact = load_artifact("Court")
+        self.ward = ward
+        self.chain = ward.chain
+        self.contract = Contract(artifact.abi, ward.court())
+        self.address = self.contract.address
+        self.chain.errors.learn(artifact.abi)
+
+    # ---------------------------------------------------------------- challenges
+
+    def challenge_coordinate(
+        self, signer: LocalAccount, contested: Contested, evidence: CoordinateEvidence
+    ) -> Receipt | None:
+        """Prove that one coordinate of the model is not what the rule gives."""
+        proof = (
+            evidence.coordinate,
+            b"".join(leaf.opening for leaf in evidence.updates),
+            evidence.base.opening,
+            evidence.model.opening,
+        )
+        return self._challenge(
+            signer,
+            contested,
+            "challengeCoordinate",
+            contested.previous.abi(),
+            evidence.entries,
+            proof,
+        )
+
+    def challenge_entry(
+        self, signer: LocalAccount, contested: Contested, evidence: EntryEvidence
+    ) -> Receipt | None:
+        """Prove that an entry is no member's, out of its weight's range, or unsigned."""
+        leaf = evidence.entry
+        return self._challenge(
+            signer,
+            contested,
+            "challengeEntry",
+            contested.previous.abi(),
+            leaf.data,
+            leaf.index,
+            list(leaf.path),
+        )
+
+    def challenge_order(
+        self, signer: LocalAccount, contested: Contested, evidence: OrderEvidence
+    ) -> Receipt | None:
+        """Prove that two neighbours are one site twice, or not ascending."""
+        first, second = evidence.first, evidence.second
+        return self._challenge(
+            signer,
+            contested,
+            "challengeOrder",
+            first.data,
+            second.data,
+            first.index,
+            list(first.path),
+            list(second.path),
+        )
+
+    def challenge_totals(
+        self, signer: LocalAccount, contested: Contested, evidence: TotalsEvidence
+    ) -> Receipt | None:
+        """Prove that count or total weight are not those of the entries."""
+        return self._challenge(signer, contested, "challengeTotals", evidence.entries)
+
+    def challenge_omission(
+        self, signer: LocalAccount, contested: Contested, evidence: OmissionEvidence
+    ) -> Receipt | None:
+        """Prove that a site registered its contribution and was left out."""
+        before, behind = evidence.before, evidence.behind
+        return self._challenge(
+            signer,
+            contested,
+            "challengeOmission",
+            evidence.site,
+            evidence.place,
+            b"" if before is None else before.data,
+            b"" if behind is None else behind.data,
+            [] if before is None else list(before.path),
+            [] if behind is None else list(behind.path),
+        )
+
+    def challenge_rewards(
+        self, signer: LocalAccount, contested: Contested, evidence: RewardsEvidence
+    ) -> Receipt | None:
+        """Prove that the rewards break the rules of the study."""
+        return self._challenge(
+            signer,
+            contested,
+            "challengeRewards",
+            contested.previous.abi(),
+            evidence.entries,
+            list(evidence.before),
+            list(evidence.after),
+        )
+
+    # ---------------------------------------------------------------- tallies
+
+    def open_tally(
+        self,
+        signer: LocalAccount,
+        contested: Contested,
+        evidence: CoordinateEvidence | None,
+        bounds: tuple[int, int] = (0, 0),
+    ) -> Receipt | None:
+        """Begin to count a round of more entries than one transaction carries.
+
+        Args:
+            signer: the only one who may go on with it.
+            contested: the round.
+            evidence: for a coordinate; None to count entries and weights only.
+            bounds: the two order statistics of the rule; see `CoordinateEvidence`.
+        """
+        start: tuple[Any, ...] = (NO_COORDINATE, 0, 0, b"", b"")
+        if evidence is not None:
+            openings = (evidence.base.opening, evidence.model.opening)
+            start = (evidence.coordinate, *bounds, *openings)
+        return self._challenge(
+            signer,
+            contested,
+            "openTally",
+            contested.previous.abi(),
+            start,
+            done=lambda: self.own_tally(signer.address, contested, start[0]) is not None,
+        )
+
+    def add_to_tally(
+        self, signer: LocalAccount, tally: int, counted: int, entries: bytes, updates: bytes
+    ) -> Receipt | None:
+        """Count the next entries; `counted` of them were counted before."""
+        return self._send(
+            signer,
+            f"add to tally {tally}",
+            lambda: self.tally_of(tally).count > counted,
+            "addToTally",
+            tally,
+            entries,
+            updates,
+        )
+
+    def finish_tally(
+        self, signer: LocalAccount, contested: Contested, tally: int
+    ) -> Receipt | None:
+        """Overturn the round if the tally shows that its record is wrong."""
+        return self._send(
+            signer,
+            f"finish tally {tally}",
+            lambda: not self.stands(contested),
+            "finishTally",
+            tally,
+            contested.closing.abi(),
+        )
+
+    def own_tally(self, owner: str, contested: Contested, coordinate: int) -> int | None:
+        """Find a tally of one's own about a closing that is not finished yet."""
+        for event in reversed(self.events(contested.study)):
+            if not isinstance(event, TallyOpened) or event.challenger != owner:
+                continue
+            state = self.tally_of(event.tally)
+            found = (state.owner, state.commitment, state.coordinate)
+            if found == (owner, contested.closing.commitment, coordinate):
+                return event.tally
+        return None
+
+    # ---------------------------------------------------------------- demands
+
+    def demand_chunk(
+        self, signer: LocalAccount, contested: Contested, demand: Demand
+    ) -> Receipt | None:
+        """Demand data, against a deposit that the signer has approved to this contract."""
+        entry = demand.entry
+        target = (
+            demand.what,
+            demand.index,
+            0 if entry is None else entry.index,
+            b"" if entry is None else entry.data,
+            [] if entry is None else list(entry.path),
+        )
+        identifier = self.demand_id(contested, demand)
+        return self._challenge(
+            signer,
+            contested,
+            "demandChunk",
+            contested.previous.abi(),
+            target,
+            done=lambda: self.demand_of(identifier).status is not DemandStatus.NONE,
+        )
+
+    def answer_demand(self, signer: LocalAccount, demand: bytes, leaf: Leaf) -> Receipt | None:
+        """Show what was demanded, and earn the deposit."""
+        return self._send(
+            signer,
+            f"answer demand {hex_of(demand)}",
+            lambda: self.demand_of(demand).status is DemandStatus.ANSWERED,
+            "answerDemand",
+            demand,
+            leaf.opening,
+        )
+
+    def close_demand(self, signer: LocalAccount, demand: bytes, closing: Closing) -> Receipt | None:
+        """Overturn the round whose data was not shown by the deadline."""
+        return self._send(
+            signer,
+            f"close demand {hex_of(demand)}",
+            lambda: self.demand_of(demand).status is not DemandStatus.OPEN,
+            "closeDemand",
+            demand,
+            closing.abi(),
+        )
+
+    def collect(self, signer: LocalAccount, study: StudyId, account: str) -> Receipt | None:
+        """Pay out an account's deposits and earnings; None when nothing is owed."""
+        return self._send(
+            signer,
+            f"collect deposits of {account}",
+            lambda: self.owed(study, account) == 0,
+            "collect",
+            study,
+            account,
+        )
+
+    # ---------------------------------------------------------------- registered contributions
+
+    def demand_contribution(
+        self, coordinator: LocalAccount, study: StudyId, round_number: int, site: str, chunk: int
+    ) -> Receipt | None:
+        """Ask a site for a chunk of the update that it registered. Not while others do."""
+        before = self.standing(study, round_number, site)[1]
+        return self._send(
+            coordinator,
+            f"demand chunk {chunk} of {site}",
+            lambda: self.standing(study, round_number, site)[1] > before,
+            "demandContribution",
+            study,
+            round_number,
+            site,
+            chunk,
+        )
+
+    def answer_contribution(
+        self, signer: LocalAccount, study: StudyId, round_number: int, entry: bytes, leaf: Leaf
+    ) -> Receipt | None:
+        """Show a chunk of a registered update. Not while others do."""
+        site = "0x" + entry[:20].hex()
+        before = self.standing(study, round_number, site)[1]
+        return self._send(
+            signer,
+            f"show chunk {leaf.index} of {site}",
+            lambda: self.standing(study, round_number, site)[1] < before,
+            "answerContribution",
+            study,
+            round_number,
+            entry,
+            leaf.index,
+            leaf.opening,
+        )
+
+    def refuse_contribution(
+        self,
+        signer: LocalAccount,
+        study: StudyId,
+        round_number: int,
+        previous: Closing,
+        entry: bytes,
+        coordinate: int,
+        update: Leaf,
+        base: Leaf,
+    ) -> Receipt | None:
+        """Void a registration whose update leads out of the range of a model."""
+        site = "0x" + entry[:20].hex()
+        return self._send(
+            signer,
+            f"refuse the contribution of {site}",
+            lambda: self.standing(study, round_number, site)[2],
+            "refuseContribution",
+            study,
+            round_number,
+            previous.abi(),
+            entry,
+            coordinate,
+            update.opening,
+            base.opening,
+        )
+
+    # ---------------------------------------------------------------- views
+
+    def stands(self, contested: Contested) -> bool:
+        """Whether a closing is still its round's, and the round is not open again."""
+        state = self.ward.study(contested.study)
+        stored = self.ward.commitment(contested.study, contested.round)
+        return contested.round < state.head and stored == contested.closing.commitment
+
+    def demand_id(self, contested: Contested, demand: Demand) -> bytes:
+        """The id of a demand as the contract computes it."""
+        place = 0 if demand.entry is None else demand.entry.index
+        commitment = contested.closing.commitment
+        where = (contested.study, contested.round, commitment)
+        return bytes(self._ask("demandIdOf", *where, demand.what, demand.index, place))
+
+    def demand_of(self, demand: bytes) -> DemandState:
+        """A demand as it stands; all zero when it was never made."""
+        values = list(self._ask("demandOf", demand))
+        values[8] = DemandStatus(values[8])
+        return DemandState(*values)
+
+    def tally_of(self, tally: int) -> TallyState:
+        """A tally as it stands."""
+        return TallyState(*self._ask("tallyOf", tally))
+
+    def standing(self, study: StudyId, round_number: int, site: str) -> tuple[int, int, bool]:
+        """Of a registered contribution: deadline of demands, how many are open, refused or not."""
+        deadline, unanswered, refused = self._ask("standing", study, round_number, site)
+        return deadline, unanswered, refused
+
+    def owed(self, study: StudyId, account: str) -> int:
+        """What `collect` would pay."""
+        return int(self._ask("owed", study, account))
+
+    # ---------------------------------------------------------------- events
+
+    def events(
+        self, study: StudyId | None = None, from_block: int = 0, to_block: int | None = None
+    ) -> list[CourtEvent]:
+        """What happened in court, to one study or to all, in chain order.
+
+        Events that name a demand or a tally instead of a study come only with all.
+        """
+        topics = [] if study is None else [None, study]
+        logs = self.chain.logs(self.address, topics, from_block, to_block)
+        return read_court_events(self.contract, logs)
+
+    def events_of(self, receipt: Receipt) -> list[CourtEvent]:
+        """What one transaction did in court."""
+        return read_court_events(self.contract, receipt.logs)
+
+    def answer(self, demand: bytes) -> bytes | None:
+        """The chunk or entry that was shown for a demand; None while nothing was."""
+        topics = [self.contract.event_topic("Answered"), demand]
+        for event in read_court_events(self.contract, self.chain.logs(self.address, topics)):
+            if isinstance(event, Answered):
+                return event.data
+        return None
+
+    # ---------------------------------------------------------------- inside
+
+    def _challenge(
+        self,
+        signer: LocalAccount,
+        contested: Contested,
+        function: str,
+        *arguments: Any,
+        done: Callable[[], bool] = lambda: False,
+    ) -> Receipt | None:
+        return self._send(
+            signer,
+            f"{function} of round {contested.round}",
+            lambda: done() or not self.stands(contested),
+            function,
+            contested.study,
+            contested.round,
+            contested.closing.abi(),
+            *arguments,
+        )
+
+    def _ask(self, function: str, *arguments: Any) -> Any:
+        return self.chain.call(self.contract.function(function, *arguments))
+
+    def _send(
+        self,
+        signer: LocalAccount,
+        label: str,
+        unless: Callable[[], bool],
+        function: str,
+        *arguments: Any,
+    ) -> Receipt | None:
+        return self.chain.send(signer, self.contract.function(function, *arguments), label, unless)

@@ -1,0 +1,337 @@
+"""Several endpoints of one chain as one: the first that is well answers, until it is not.
+
+An endpoint is left aside, and asked again later, when it does not answer, answers nonsense or
+with an internal error, serves another chain, or lags: its head is behind that of the best, or
+older. Requests stay with one endpoint as long as it is well. Another one takes over only when it
+has reached the highest block that anybody here was shown, so that the chain never seems to go
+back: a count of transactions or a state from before would look like work undone.
+
+Endpoints are trusted to tell the truth about the chain, like any single one.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+from wardround.chain.errors import (
+    ChainSettingsInvalid,
+    ChainUnknown,
+    ChainUnreachable,
+    NoEndpointLeft,
+    WrongChain,
+)
+from wardround.chain.rpc import Rpc, RpcRefused, provider_of
+
+LAG_BLOCKS = 5
+LAG_SECONDS = 120
+CHECK_SECONDS = 15.0
+#: The first pause before an endpoint is asked again; it doubles up to the last.
+FIRST_ASIDE_SECONDS = 5.0
+LAST_ASIDE_SECONDS = 300.0
+
+_PROBE_SECONDS = 5.0
+_ROUNDS = 5
+_ROUND_PAUSE_SECONDS = 0.25
+_ATTEMPTS = 2
+_GWEI = 10**9
+_INTERNAL_ERROR = -32603
+_NOT_PROBED = "not asked yet"
+
+
+@dataclass(frozen=True)
+class ChainSettings:
+    """What may follow an address after ``#``; see the attributes of `chain.Chain`."""
+
+    confirmations: int = 0
+    bump_seconds: float = 30.0
+    max_fee_wei: int | None = None
+
+
+def split_urls(url: str) -> list[str]:
+    """The addresses of a list with commas between; a comma within an address stays."""
+    return re.split(r"\s*,\s*(?=[a-z]+:)", url.strip())
+
+
+def read_settings(text: str) -> ChainSettings:
+    """Read what follows ``#``, such as ``confirmations=3&max_fee_gwei=40``.
+
+    Raises:
+        ChainSettingsInvalid: an unknown name, one that comes twice, or no whole number.
+    """
+    found: dict[str, int] = {}
+    for part in text.split("&") if text else ():
+        name, _, value = part.partition("=")
+        known = name in ("confirmations", "bump_seconds", "max_fee_gwei")
+        least = 0 if name == "confirmations" else 1
+        if not known or name in found or not re.fullmatch(r"[0-9]{1,9}", value):
+            raise ChainSettingsInvalid(part)
+        found[name] = int(value)
+        if found[name] < least:
+            raise ChainSettingsInvalid(part)
+    fee = found.get("max_fee_gwei")
+    return ChainSettings(
+        found.get("confirmations", 0),
+        float(found.get("bump_seconds", 30)),
+        None if fee is None else fee * _GWEI,
+    )
+
+
+@dataclass
+class _Endpoint:
+    url: str
+    rpc: Rpc
+    probe: Rpc
+    reason: str | None = _NOT_PROBED
+    again_at: float = 0.0
+    pause_seconds: float = FIRST_ASIDE_SECONDS
+
+    @property
+    def well(self) -> bool:
+        return self.reason is None
+
+
+@dataclass(frozen=True)
+class _Head:
+    number: int
+    timestamp: int
+
+
+@dataclass
+class _Memory:
+    """What was shown to callers: `Endpoints` never goes back behind it."""
+
+    highest: int = 0
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def saw(self, number: int) -> None:
+        with self.lock:
+            self.highest = max(self.highest, number)
+
+
+class Endpoints(Rpc):
+    """Requests to whichever endpoint is well.
+
+    Attributes:
+        chain_id: what each of them must serve.
+    """
+
+    def __init__(
+        self, urls: Sequence[str], expected_chain_id: int | None, timeout_seconds: float
+    ) -> None:
+        """Ask every endpoint once.
+
+        Args:
+            urls: in the order of preference.
+            expected_chain_id: None for that of the first one that answers.
+            timeout_seconds: how long an answer may take.
+
+        Raises:
+            ChainUnknown: an address is none of an endpoint.
+            WrongChain: those that answer serve another chain.
+            NoEndpointLeft: none answers.
+        """
+        self._endpoints = [_endpoint(url, timeout_seconds) for url in urls]
+        self._current = self._endpoints[0]
+        self._memory = _Memory()
+        self._lock = threading.RLock()
+        self._next_check = 0.0
+        self._expected = expected_chain_id
+        super().__init__(self._current.rpc.provider, ",".join(urls))
+        try:
+            for one in self._endpoints:
+                # The first that answers says which chain it is; then all are asked together.
+                if self._expected is None:
+                    self._look([one])
+            self._look(self._endpoints)
+            if not any(one.well for one in self._endpoints):
+                raise self._none_left()
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def current(self) -> str:
+        """The address of the endpoint that answers now."""
+        return self._current.url
+
+    def aside(self) -> dict[str, str]:
+        """Why endpoints are left aside, by address."""
+        return {one.url: one.reason for one in self._endpoints if one.reason is not None}
+
+    def __call__(self, method: str, *parameters: Any) -> Any:
+        """Ask an endpoint that is well; another one when it fails.
+
+        Raises:
+            NoEndpointLeft: none is well.
+            RpcRefused: the node answers with an error.
+        """
+        found = self._asked(lambda rpc: rpc(method, *parameters))
+        self._remember(method, parameters, found)
+        return found
+
+    def many(self, requests_: Sequence[tuple[str, tuple[Any, ...]]]) -> list[Any]:
+        """Ask several things of one endpoint at once. See `Rpc.many`."""
+        answers: list[Any] = self._asked(lambda rpc: rpc.many(requests_))
+        for (method, parameters), found in zip(requests_, answers, strict=True):
+            self._remember(method, parameters, found)
+        return answers
+
+    def close(self) -> None:
+        """Let go of every connection."""
+        for one in self._endpoints:
+            one.rpc.close()
+            one.probe.close()
+
+    # ---------------------------------------------------------------- inside
+
+    def _asked(self, request: Callable[[Rpc], Any]) -> Any:
+        self._check()
+        # An endpoint may fail here and yet pass every probe: that must end, too.
+        for _ in range(2 * len(self._endpoints)):
+            endpoint = self._well()
+            try:
+                return request(endpoint.rpc)
+            except ChainUnreachable as error:
+                self._leave(endpoint, error.reason)
+            except RpcRefused as error:
+                if error.code != _INTERNAL_ERROR or error.reverted:
+                    raise
+                # Is it the node's fault or the request's? Another node knows.
+                return self._elsewhere(endpoint, error, request)
+        raise self._none_left()
+
+    def _elsewhere(
+        self, endpoint: _Endpoint, error: RpcRefused, request: Callable[[Rpc], Any]
+    ) -> Any:
+        for other in self._endpoints:
+            if other is endpoint or not other.well or not self._up_to_date(other):
+                continue
+            try:
+                found = request(other.rpc)
+            except ChainUnreachable as unreachable:
+                self._leave(other, unreachable.reason)
+                continue
+            self._leave(endpoint, error.message)
+            return found
+        raise error
+
+    def _remember(self, method: str, parameters: Sequence[Any], found: Any) -> None:
+        number = None
+        if method == "eth_blockNumber":
+            number = found
+        elif method == "eth_getBlockByNumber" and parameters[:1] == ("latest",) and found:
+            number = found.get("number")
+        elif method == "eth_getTransactionReceipt" and found:
+            number = found.get("blockNumber")
+        if isinstance(number, str):
+            self._memory.saw(int(number, 16))
+
+    def _check(self) -> None:
+        """Look at all endpoints from time to time, also at those left aside."""
+        if time.monotonic() < self._next_check or not self._lock.acquire(blocking=False):
+            return
+        try:
+            now = time.monotonic()
+            self._look([one for one in self._endpoints if one.well or now >= one.again_at])
+        finally:
+            self._lock.release()
+
+    def _well(self) -> _Endpoint:
+        with self._lock:
+            if self._current.well:
+                return self._current
+            for turn in range(_ROUNDS):
+                for one in self._endpoints:
+                    if one.well and self._up_to_date(one):
+                        self._current, self.provider = one, one.rpc.provider
+                        return one
+                # Nobody: all are asked again, however short ago they failed.
+                time.sleep(turn * _ROUND_PAUSE_SECONDS)
+                self._look(self._endpoints)
+            raise self._none_left()
+
+    def _up_to_date(self, endpoint: _Endpoint) -> bool:
+        try:
+            head = self._probe(endpoint)
+        except (ChainUnreachable, RpcRefused, WrongChain) as error:
+            self._leave(endpoint, _words(error))
+            return False
+        if head.number < self._memory.highest:
+            self._leave(endpoint, self._behind(head))
+            return False
+        return True
+
+    def _behind(self, head: _Head) -> str:
+        return f"is at block {head.number}, not yet {self._memory.highest}"
+
+    def _look(self, endpoints: Sequence[_Endpoint]) -> None:
+        """Probe endpoints together, and sort out those that fail or lag."""
+        heads: list[tuple[_Endpoint, _Head]] = []
+        trusted = self._current if self._current.well else None
+        with ThreadPoolExecutor(len(self._endpoints)) as pool:
+            for one, task in [(one, pool.submit(self._probe, one)) for one in endpoints]:
+                try:
+                    heads.append((one, task.result()))
+                except (ChainUnreachable, RpcRefused, WrongChain) as error:
+                    self._leave(one, _words(error))
+        best = max((head.number for _, head in heads), default=0)
+        newest = max((head.timestamp for _, head in heads), default=0)
+        for one, head in heads:
+            if best - head.number > LAG_BLOCKS:
+                self._leave(one, f"is at block {head.number} while another is at {best}")
+            elif newest - head.timestamp > LAG_SECONDS:
+                self._leave(one, f"its head is {newest - head.timestamp} s older than another's")
+            elif one is not trusted and head.number < self._memory.highest:
+                self._leave(one, self._behind(head))
+            else:
+                one.reason, one.pause_seconds = None, FIRST_ASIDE_SECONDS
+        self._next_check = time.monotonic() + CHECK_SECONDS
+
+    def _probe(self, endpoint: _Endpoint) -> _Head:
+        try:
+            chain_id = int(endpoint.probe("eth_chainId"), 16)
+            if self._expected is None:
+                self._expected = chain_id
+            elif chain_id != self._expected:
+                raise WrongChain(endpoint.url, self._expected, chain_id)
+            head = endpoint.probe("eth_getBlockByNumber", "latest", False)
+            return _Head(int(head["number"], 16), int(head["timestamp"], 16))
+        except (TypeError, ValueError, KeyError) as error:
+            raise ChainUnreachable(endpoint.url, "it does not speak Ethereum") from error
+
+    def _leave(self, endpoint: _Endpoint, reason: str) -> None:
+        with self._lock:
+            endpoint.reason = reason
+            endpoint.again_at = time.monotonic() + endpoint.pause_seconds
+            endpoint.pause_seconds = min(2 * endpoint.pause_seconds, LAST_ASIDE_SECONDS)
+
+    def _none_left(self) -> ChainUnreachable | WrongChain:
+        wrong = [one for one in self._endpoints if (one.reason or "").startswith(_SERVES)]
+        if len(wrong) == len(self._endpoints) and self._expected is not None:
+            actual = int((wrong[0].reason or "").removeprefix(_SERVES))
+            return WrongChain(self.url, self._expected, actual)
+        return NoEndpointLeft(self.url, self.aside())
+
+
+_SERVES = "serves chain "
+
+
+def _words(error: ChainUnreachable | RpcRefused | WrongChain) -> str:
+    if isinstance(error, WrongChain):
+        return f"{_SERVES}{error.actual}"
+    return error.message if isinstance(error, RpcRefused) else error.reason
+
+
+def _endpoint(url: str, timeout_seconds: float) -> _Endpoint:
+    answering = provider_of(url, timeout_seconds)
+    probing = provider_of(url, min(timeout_seconds, _PROBE_SECONDS))
+    if answering is None or probing is None:
+        raise ChainUnknown(url)
+    # There are others: nobody waits long for this one.
+    return _Endpoint(url, Rpc(answering, url, _ATTEMPTS), Rpc(probing, url, _ATTEMPTS))

@@ -1,0 +1,94 @@
+"""The Grants contract in Python: who may read what a study keeps confidential.
+
+Source:
+    IGrants.sol
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from eth_account.signers.local import LocalAccount
+
+from wardround.chain.artifacts import load_artifact
+from wardround.chain.blocks import Receipt
+from wardround.chain.chain import Chain
+from wardround.chain.contract import Contract
+from wardround.chain.ward_round import WardRound
+from wardround.protocol.contribution import Domain
+from wardround.protocol.identifiers import StudyId
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Somebody who may read, and the X25519 key (32 bytes) that keys are wrapped to."""
+
+    account: str
+    public_key: bytes
+
+
+class Grants:
+    """The contract at an address."""
+
+    def __init__(self, chain: Chain, address: str) -> None:
+        artifact = load_artifact("Grants")
+        self.chain = chain
+        self.contract = Contract(artifact.abi, address)
+        self.address = self.contract.address
+        chain.errors.learn(artifact.abi)
+
+    @classmethod
+    def deploy(cls, ward: WardRound, signer: LocalAccount) -> Grants:
+        """Create one beside a WardRound. Nobody owns it, the signer neither."""
+        artifact = load_artifact("Grants")
+        receipt = ward.chain.deploy(
+            signer, artifact.abi, artifact.bytecode, ward.address, label="deploy Grants"
+        )
+        assert receipt.contract_address is not None
+        return cls(ward.chain, receipt.contract_address)
+
+    @property
+    def domain(self) -> Domain:
+        """What signatures about confidential objects are good for."""
+        return Domain(self.chain.chain_id, self.address)
+
+    def ward_round(self) -> str:
+        """Address of the contract that knows studies and their sponsors."""
+        return str(self.chain.call(self.contract.function("WARD_ROUND")))
+
+    def grant(
+        self, sponsor: LocalAccount, study: StudyId, reader: str, public_key: bytes
+    ) -> Receipt | None:
+        """Let an account read; None when it may, with this key."""
+        return self.chain.send(
+            sponsor,
+            self.contract.function("grant", study, reader, public_key),
+            f"grant {reader}",
+            unless=lambda: self.public_key_of(study, reader) == public_key,
+        )
+
+    def revoke(self, sponsor: LocalAccount, study: StudyId, reader: str) -> Receipt | None:
+        """Let it read nothing that is written from now on; None when it may not now."""
+        return self.chain.send(
+            sponsor,
+            self.contract.function("revoke", study, reader),
+            f"revoke {reader}",
+            unless=lambda: not self.is_granted(study, reader),
+        )
+
+    def is_granted(self, study: StudyId, reader: str) -> bool:
+        """Whether an account may read now."""
+        return bool(self.chain.call(self.contract.function("isGranted", study, reader)))
+
+    def public_key_of(self, study: StudyId, reader: str) -> bytes:
+        """The key of a reader, 32 bytes; zero for everybody else."""
+        return bytes(self.chain.call(self.contract.function("publicKeyOf", study, reader)))
+
+    def epoch(self, study: StudyId) -> int:
+        """The epoch of what is written now, from 1."""
+        return int(self.chain.call(self.contract.function("epoch", study)))
+
+    def readers(self, study: StudyId) -> list[Reader]:
+        """Everybody who may read now, sorted by account."""
+        found = self.chain.call(self.contract.function("readers", study))
+        return sorted((Reader(str(a), bytes(k)) for a, k in found), key=lambda one: one.account)

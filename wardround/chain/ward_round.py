@@ -1,0 +1,598 @@
+"""The WardRound contract in Python: every entry point, view and event, typed.
+
+Each method that sends may be called again after any failure: it asks the chain first whether its
+effect is there, and then sends nothing and returns None.
+
+Source:
+    IWardRound.sol
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from eth_account.signers.local import LocalAccount
+from eth_utils import keccak
+
+from wardround.chain.artifacts import load_artifact
+from wardround.chain.blocks import Receipt
+from wardround.chain.chain import Chain
+from wardround.chain.contract import Contract
+from wardround.chain.errors import ContractReverted
+from wardround.chain.events import (
+    Event,
+    Registered,
+    RoundClosed,
+    SiteAdmitted,
+    SiteRemoved,
+    StudyCreated,
+    read_event,
+    read_events,
+)
+from wardround.chain.study_state import (
+    STILL_MEMBER,
+    ClosedOnChain,
+    OpenRound,
+    Seat,
+    SiteSlot,
+    StudyState,
+)
+from wardround.protocol.contribution import Domain, Entry, pack_entries
+from wardround.protocol.errors import StudyMismatch
+from wardround.protocol.identifiers import SiteAddress, StudyId, hex_of
+from wardround.protocol.record import Closing, Record, Recording, RuleId, ScoringId, StudyParams
+from wardround.protocol.replay import Member, StudyFacts
+
+
+class WardRound:
+    """The contract at an address."""
+
+    def __init__(self, chain: Chain, address: str) -> None:
+        artifact = load_artifact("WardRound")
+        self.chain = chain
+        self.contract = Contract(artifact.abi, address)
+        self.address = self.contract.address
+        # A token's refusal comes through the contract unchanged.
+        chain.errors.learn(load_artifact("StudyToken").abi)
+        chain.errors.learn(artifact.abi)
+
+    @classmethod
+    def deploy(cls, chain: Chain, signer: LocalAccount) -> WardRound:
+        """Create a new contract. Nobody owns it, the signer neither."""
+        artifact = load_artifact("WardRound")
+        receipt = chain.deploy(signer, artifact.abi, artifact.bytecode, label="deploy WardRound")
+        assert receipt.contract_address is not None
+        return cls(chain, receipt.contract_address)
+
+    @property
+    def domain(self) -> Domain:
+        """What signatures for this contract are good for."""
+        return Domain(self.chain.chain_id, self.address)
+
+    # ---------------------------------------------------------------- study
+
+    def create_study(
+        self,
+        sponsor: LocalAccount,
+        params: StudyParams,
+        coordinators: Sequence[str],
+        auditors: Sequence[str] = (),
+    ) -> Receipt | None:
+        """Create a study; its id is ``params.study_id``."""
+        study = params.study_id
+        return self._send(
+            sponsor,
+            f"create study {hex_of(study)}",
+            lambda: self.exists(study),
+            "createStudy",
+            params.abi(),
+            list(coordinators),
+            list(auditors),
+        )
+
+    def fund(self, signer: LocalAccount, study: StudyId, amount: int) -> Receipt | None:
+        """Pay into a study what the signer has approved. Not while others fund it too."""
+        enough = self.study(study).funded + amount
+        return self._send(
+            signer,
+            f"fund study {hex_of(study)}",
+            lambda: self.study(study).funded >= enough,
+            "fund",
+            study,
+            amount,
+        )
+
+    def admit_site(
+        self, sponsor: LocalAccount, study: StudyId, site: str, payout: str, max_weight: int
+    ) -> Receipt | None:
+        """Admit a site from the round being worked on."""
+
+        def admitted() -> bool:
+            slot = self.site(study, site)
+            return (slot.payout, slot.max_weight, slot.until) == (payout, max_weight, STILL_MEMBER)
+
+        return self._send(
+            sponsor,
+            f"admit site {site}",
+            admitted,
+            "admitSite",
+            study,
+            site,
+            payout,
+            max_weight,
+        )
+
+    def remove_site(self, sponsor: LocalAccount, study: StudyId, site: str) -> Receipt | None:
+        """Remove a site from the next round on."""
+        return self._send(
+            sponsor,
+            f"remove site {site}",
+            lambda: 0 < self.site(study, site).until < STILL_MEMBER,
+            "removeSite",
+            study,
+            site,
+        )
+
+    def post_bond(self, coordinator: LocalAccount, study: StudyId) -> Receipt | None:
+        """Deposit the bond that the coordinator has approved."""
+        return self._send(
+            coordinator,
+            "post bond",
+            lambda: self.seat(study, coordinator.address).bonded,
+            "postBond",
+            study,
+        )
+
+    def open_study(self, sponsor: LocalAccount, study: StudyId) -> Receipt | None:
+        """Open round 1."""
+        return self._send(
+            sponsor,
+            f"open study {hex_of(study)}",
+            lambda: self.study(study).head > 0,
+            "openStudy",
+            study,
+        )
+
+    def end_study(self, sponsor: LocalAccount, study: StudyId) -> Receipt | None:
+        """End a study after the rounds it has."""
+        return self._send(
+            sponsor,
+            f"end study {hex_of(study)}",
+            lambda: self._happened("StudyEnded", study),
+            "endStudy",
+            study,
+        )
+
+    # ---------------------------------------------------------------- rounds
+
+    def close_round(
+        self,
+        coordinator: LocalAccount,
+        facts: StudyFacts,
+        round_number: int,
+        record: Record,
+        previous: Closing,
+        entries: Sequence[Entry],
+    ) -> ClosedOnChain:
+        """Close a round, with full or root recording as the study asks.
+
+        Args:
+            coordinator: the active one.
+            facts: of the study.
+            round_number: the open round.
+            record: what the round commits to.
+            previous: the closing of the round before.
+            entries: sorted by site; they reach the chain only under full recording.
+
+        Returns:
+            The round as the chain has it, also when it had this record before.
+        """
+        study = facts.study
+
+        def standing() -> RoundClosed | None:
+            # The cheapest question first: it is asked before every closing.
+            if self.commitment(study, round_number) == bytes(32):
+                return None
+            if self.study(study).head <= round_number:
+                return None
+            event = self._last_closing(study, round_number)
+            return event if event is not None and event.closing.record == record else None
+
+        packed: bytes | None = None
+        arguments: tuple[Any, ...] = ("closeRoundRoot", study, round_number, record.abi())
+        if facts.params.recording is Recording.FULL:
+            packed = pack_entries(entries)
+            arguments = (
+                "closeRound",
+                study,
+                round_number,
+                record.abi(),
+                previous.abi(),
+                packed,
+            )
+        receipt = self._send(
+            coordinator, f"close round {round_number}", lambda: standing() is not None, *arguments
+        )
+        if receipt is None:
+            return self._closed(study, round_number, standing())
+        (event,) = (one for one in self.events_of(receipt) if isinstance(one, RoundClosed))
+        return ClosedOnChain(
+            round_number,
+            event.closing,
+            packed,
+            receipt.transaction_hash,
+            receipt.block_number,
+            receipt.gas_used,
+        )
+
+    def contribute(
+        self,
+        signer: LocalAccount,
+        study: StudyId,
+        round_number: int,
+        previous: Closing,
+        entry: Entry,
+    ) -> Receipt | None:
+        """Register a site's signed contribution for the open round, so that it must be included.
+
+        Args:
+            signer: pays; anybody.
+            study: the study.
+            round_number: the open round.
+            previous: the closing of the round before.
+            entry: as the site signed it; the first one a site and round counts.
+        """
+        start = previous.commitment
+
+        def registered() -> bool:
+            slot = self._ask("registration", study, round_number, entry.site)
+            return bytes(slot[1]) == start
+
+        return self._send(
+            signer,
+            f"register {entry.site} for round {round_number}",
+            registered,
+            "contribute",
+            study,
+            round_number,
+            previous.abi(),
+            entry.pack(),
+        )
+
+    def attest(
+        self,
+        signer: LocalAccount,
+        study: StudyId,
+        round_number: int,
+        closing: Closing,
+        signatures: Sequence[bytes],
+    ) -> Receipt | None:
+        """Make every round up to this one final; signatures ascend by their auditor."""
+        return self._send(
+            signer,
+            f"attest round {round_number}",
+            lambda: self.study(study).final_through >= round_number,
+            "attest",
+            study,
+            round_number,
+            closing.abi(),
+            list(signatures),
+        )
+
+    def take_over(self, standby: LocalAccount, study: StudyId) -> Receipt | None:
+        """Become the active coordinator."""
+        return self._send(
+            standby,
+            "take over",
+            lambda: self.study(study).coordinator == standby.address,
+            "takeOver",
+            study,
+        )
+
+    # ---------------------------------------------------------------- money
+
+    def claim(
+        self,
+        signer: LocalAccount,
+        study: StudyId,
+        round_number: int,
+        closing: Closing,
+        site: str,
+        cumulative: int,
+        proof: Sequence[bytes],
+    ) -> Receipt | None:
+        """Pay a site what it has earned up to a final round."""
+        return self._send(
+            signer,
+            f"claim for {site}",
+            lambda: cumulative > 0 and self.claimed(study, site) >= cumulative,
+            "claim",
+            study,
+            round_number,
+            closing.abi(),
+            site,
+            cumulative,
+            list(proof),
+        )
+
+    def release_bond(
+        self, coordinator: LocalAccount, study: StudyId, closing: Closing
+    ) -> Receipt | None:
+        """Take the bond back; `closing` is that of the last round."""
+        return self._send(
+            coordinator,
+            "release bond",
+            lambda: (
+                not self.seat(study, coordinator.address).bonded
+                and self._happened("BondReleased", study, coordinator.address)
+            ),
+            "releaseBond",
+            study,
+            closing.abi(),
+        )
+
+    def refund(self, signer: LocalAccount, study: StudyId, closing: Closing) -> Receipt | None:
+        """Return to the sponsor what no site can earn; `closing` is that of the last round."""
+        before = self.study(study).refunded
+        return self._send(
+            signer,
+            f"refund study {hex_of(study)}",
+            lambda: self.study(study).refunded > before,
+            "refund",
+            study,
+            closing.abi(),
+        )
+
+    def collect(self, signer: LocalAccount, study: StudyId, account: str) -> Receipt | None:
+        """Pay out an account's part of slashed bonds; None when nothing is owed."""
+        return self._send(
+            signer,
+            f"collect for {account}",
+            lambda: self.owed(study, account) == 0,
+            "collect",
+            study,
+            account,
+        )
+
+    # ---------------------------------------------------------------- views
+
+    def court(self) -> str:
+        """Address of the contract that judges challenges."""
+        return str(self._ask("COURT"))
+
+    def exists(self, study: StudyId) -> bool:
+        """Whether a study was created."""
+        try:
+            self.study(study)
+        except ContractReverted as error:
+            if error.name == "WardRound_StudyUnknown":
+                return False
+            raise
+        return True
+
+    def study(self, study: StudyId) -> StudyState:
+        """A study as it stands."""
+        values: list[Any] = list(self._ask("study", study))
+        names = list(StudyState.__dataclass_fields__)
+        values[names.index("recording")] = Recording(values[names.index("recording")])
+        values[names.index("rule")] = RuleId(values[names.index("rule")])
+        values[names.index("scoring")] = ScoringId(values[names.index("scoring")])
+        return StudyState(*values)
+
+    def open_round(self, study: StudyId) -> OpenRound:
+        """The round being worked on, in one request.
+
+        Raises:
+            ContractReverted: ``WardRound_StudyOver`` after the last round.
+        """
+        return OpenRound(*self._ask("openRound", study))
+
+    def commitment(self, study: StudyId, round_number: int) -> bytes:
+        """Hash of a round's closing; zero when it was never closed."""
+        return bytes(self._ask("commitment", study, round_number))
+
+    def site(self, study: StudyId, site: str) -> SiteSlot:
+        """A site's admission."""
+        return SiteSlot(*self._ask("site", study, site))
+
+    def max_weight(self, study: StudyId, site: SiteAddress) -> int:
+        """A site's weight cap, which never changes; 0 when it was never admitted."""
+        return self.site(study, site).max_weight
+
+    def seat(self, study: StudyId, coordinator: str) -> Seat:
+        """A coordinator's place and bond."""
+        return Seat(*self._ask("seat", study, coordinator))
+
+    def is_auditor(self, study: StudyId, auditor: str) -> bool:
+        """Whether an attestation by this address counts."""
+        return bool(self._ask("isAuditor", study, auditor))
+
+    def claimed(self, study: StudyId, site: str) -> int:
+        """All a site has been paid by a study."""
+        return int(self._ask("claimed", study, site))
+
+    def owed(self, study: StudyId, account: str) -> int:
+        """What `collect` would pay."""
+        return int(self._ask("owed", study, account))
+
+    def registered(self, study: StudyId, round_number: int) -> list[Registered]:
+        """Contributions that were registered for a round as it starts now, one a site."""
+        found: dict[SiteAddress, Registered] = {}
+        events = self._logged("Registered", study, round_number.to_bytes(32, "big"))
+        if not events:
+            return []
+        start = self.commitment(study, round_number - 1)
+        for event in events:
+            # Of a round before that was overturned, registrations are void.
+            if isinstance(event, Registered):
+                slot = self._ask("registration", study, round_number, event.site)
+                if bytes(slot[1]) == start and bytes(slot[0]) == keccak(event.entry):
+                    found[event.site] = event
+        return list(found.values())
+
+    def is_final(self, study: StudyId, round_number: int, closing: Closing) -> bool:
+        """Whether a closing stands for ever."""
+        return bool(self._ask("isFinal", study, round_number, closing.abi()))
+
+    def study_id_of(self, params: StudyParams) -> StudyId:
+        """The id as the contract computes it."""
+        return StudyId(self._ask("studyIdOf", params.abi()))
+
+    # ---------------------------------------------------------------- events
+
+    def events(
+        self, study: StudyId | None = None, from_block: int = 0, to_block: int | None = None
+    ) -> list[Event]:
+        """Everything that happened, to one study or to all, in chain order."""
+        topics = [] if study is None else [None, study]
+        return read_events(
+            self.contract, self.chain.logs(self.address, topics, from_block, to_block)
+        )
+
+    def events_of(self, receipt: Receipt) -> list[Event]:
+        """What one transaction did."""
+        return read_events(self.contract, receipt.logs)
+
+    def params(self, study: StudyId) -> StudyParams:
+        """A study's parameters, checked against its id.
+
+        Raises:
+            StudyMismatch: the chain has no such study, or names other parameters.
+        """
+        for event in self._logged("StudyCreated", study):
+            if isinstance(event, StudyCreated) and event.params.study_id == study:
+                return event.params
+        raise StudyMismatch("study", "no such study", hex_of(study))
+
+    def facts(self, study: StudyId) -> StudyFacts:
+        """What the chain says of a study, independent of any round.
+
+        Raises:
+            StudyMismatch: the chain has no such study, or names other parameters.
+        """
+        members: dict[SiteAddress, Member] = {}
+        for event in self.events(study):
+            if isinstance(event, SiteAdmitted):
+                members[event.site] = Member(event.max_weight, event.since, STILL_MEMBER)
+            elif isinstance(event, SiteRemoved):
+                members[event.site] = replace(members[event.site], until=event.until)
+        return StudyFacts(self.domain, self.params(study), members)
+
+    def closed_rounds(self, study: StudyId) -> list[ClosedOnChain]:
+        """The rounds that stand, from 1 on without a gap.
+
+        Raises:
+            StudyMismatch: an event is not what the contract committed to.
+        """
+        head = self.study(study).head
+        # A round that was overturned is closed again: the last closing is the one that stands.
+        last = {
+            event.round: event
+            for event in self._logged("RoundClosed", study)
+            if isinstance(event, RoundClosed)
+        }
+        return [self._closed(study, number, last.get(number)) for number in range(1, head)]
+
+    def closed(self, study: StudyId, round_number: int) -> ClosedOnChain:
+        """One round that stands, by its number.
+
+        Raises:
+            StudyMismatch: it was never closed, or its event is not what the contract says.
+        """
+        return self._closed(study, round_number, self._last_closing(study, round_number))
+
+    def closings(self, study: StudyId) -> list[tuple[int, Closing]]:
+        """The closings that stand, by round from 1 on, in three requests however many there are.
+
+        Only the last one is compared with what the contract is committed to. It is what the next
+        round builds upon; who relies on the others asks for `closed_rounds`.
+
+        Raises:
+            StudyMismatch: an event is missing, or the last is not what the contract says.
+        """
+        head = self.study(study).head
+        last = {
+            event.round: event.closing
+            for event in self._logged("RoundClosed", study)
+            if isinstance(event, RoundClosed)
+        }
+        numbers = range(1, head)
+        if missing := [number for number in numbers if number not in last]:
+            raise StudyMismatch(f"closing of round {missing[0]}", "committed to", "no event")
+        if head > 1:
+            commitment = self.commitment(study, head - 1)
+            if last[head - 1].commitment != commitment:
+                found = hex_of(last[head - 1].commitment)
+                raise StudyMismatch(f"closing of round {head - 1}", hex_of(commitment), found)
+        return [(number, last[number]) for number in numbers]
+
+    def closed_round(self, study: StudyId, event: RoundClosed) -> ClosedOnChain:
+        """A round that stands as an event says.
+
+        Raises:
+            StudyMismatch: the contract is committed to another closing, or the round is open
+                again.
+        """
+        head = self.study(study).head
+        if head <= event.round:
+            raise StudyMismatch("open round", str(head), f"behind round {event.round}")
+        return self._closed(study, event.round, event)
+
+    # ---------------------------------------------------------------- inside
+
+    def _closed(
+        self, study: StudyId, round_number: int, event: RoundClosed | None
+    ) -> ClosedOnChain:
+        commitment = self.commitment(study, round_number)
+        if event is None or event.closing.commitment != commitment:
+            found = "no event" if event is None else hex_of(event.closing.commitment)
+            raise StudyMismatch(f"closing of round {round_number}", hex_of(commitment), found)
+        log = event.log
+        transaction = self.chain.transaction(log.transaction_hash)
+        receipt = self.chain.receipt(log.transaction_hash)
+        if transaction is None or receipt is None:
+            raise StudyMismatch(
+                f"transaction of round {round_number}", "not there", log.transaction_hash
+            )
+        entries = None
+        if transaction.to == self.address:
+            called = self.contract.arguments(transaction.data)
+            if called is not None and called[0] == "closeRound":
+                entries = called[1]["entries"]
+        return ClosedOnChain(
+            round_number,
+            event.closing,
+            entries,
+            log.transaction_hash,
+            log.block_number,
+            receipt.gas_used,
+        )
+
+    def _last_closing(self, study: StudyId, round_number: int) -> RoundClosed | None:
+        events = self._logged("RoundClosed", study, round_number.to_bytes(32, "big"))
+        closings = [event for event in events if isinstance(event, RoundClosed)]
+        return closings[-1] if closings else None
+
+    def _logged(self, event: str, study: StudyId, *topics: bytes) -> list[Event]:
+        wanted = [self.contract.event_topic(event), study, *topics]
+        found = (read_event(self.contract, log) for log in self.chain.logs(self.address, wanted))
+        return [event for event in found if event is not None]
+
+    def _happened(self, event: str, study: StudyId, *addresses: str) -> bool:
+        topics = [bytes(12) + bytes.fromhex(address[2:]) for address in addresses]
+        return bool(self._logged(event, study, *topics))
+
+    def _ask(self, function: str, *arguments: Any) -> Any:
+        return self.chain.call(self.contract.function(function, *arguments))
+
+    def _send(
+        self,
+        signer: LocalAccount,
+        label: str,
+        unless: Callable[[], bool],
+        function: str,
+        *arguments: Any,
+    ) -> Receipt | None:
+        return self.chain.send(signer, self.contract.function(function, *arguments), label, unless)

@@ -1,0 +1,206 @@
+"""The command line: ``wardround COMMAND``. Each folder brings its own commands."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import sys
+from importlib import import_module, metadata
+from typing import Annotated, Any, NoReturn
+
+# Flower reads these when it is imported: no telemetry, no look for updates.
+os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
+os.environ.setdefault("FLWR_DISABLE_UPDATE_CHECK", "1")
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+
+import click
+import typer
+from click.exceptions import Abort, ClickException, Exit
+from rich.console import Console
+from typer.core import TyperGroup
+
+from wardround.protocol.errors import WardroundError
+
+#: Where each command or group of commands is, and what its help begins with.
+COMMANDS = {
+    "simulate": (
+        "wardround_simulations.commands:simulate",
+        "Simulate hospitals that learn together, with every round on a chain.",
+    ),
+    "audit": (
+        "wardround_simulations.commands:audit",
+        "Recompute every round from chain and store alone; end with 0 only if all holds.",
+    ),
+    "claim": (
+        "wardround_simulations.commands:claim",
+        "Pay a site what it has earned up to the last round.",
+    ),
+    "show": (
+        "wardround_simulations.commands:show",
+        "Show an object of a run's store, verified: a manifest, report, vector or specification.",
+    ),
+    "verify-file": (
+        "wardround_simulations.commands:verify_file",
+        "Print a file's CID and, for a vector, its Merkle root, as the chain and IPFS name it.",
+    ),
+    "scenarios": (
+        "wardround_simulations.commands:scenarios",
+        "List the scenarios that come with wardround.",
+    ),
+    "cheating": (
+        "wardround_simulations.court_commands:cheating",
+        "Let a coordinator try every cheat, and see by what it is caught.",
+    ),
+    "explore": (
+        "wardround.explorer.web.commands:explore",
+        "Look at studies, rounds, sites and rewards in a browser, and check them there.",
+    ),
+    "events": (
+        "wardround.explorer.commands:events",
+        "List what happened, oldest first, and say which blocks were looked at.",
+    ),
+    "watch": (
+        "wardround.explorer.commands:watch",
+        "Watch studies, rounds and sites in this terminal, with whatever needs attention.",
+    ),
+    "export": (
+        "wardround.explorer.commands:export",
+        "Write a study, or one round, into one archive that anybody can verify offline.",
+    ),
+    "study": (
+        "wardround_coordinator.study_commands:app",
+        "Sponsor a study: create and fund it, admit sites, open it.",
+    ),
+    "site": (
+        "wardround_client.site_commands:app",
+        "Run a hospital's side: its key, its table, its say in what leaves.",
+    ),
+    "coordinator": (
+        "wardround_coordinator.commands:app",
+        "Coordinate a study: take in sites, and run its rounds.",
+    ),
+    "network": (
+        "wardround_simulations.live.commands:app",
+        "Run a whole network on this machine: chain, coordinators, sites, each its own process.",
+    ),
+    "grants": (
+        "wardround_simulations.grant_commands:app",
+        "Say on chain who may read a study's encrypted updates and models; the sponsor alone.",
+    ),
+    "store": (
+        "wardround_simulations.store_commands:app",
+        "Make reading keys, serve a confidential store, mend a replicated one.",
+    ),
+}
+
+
+class LazyGroup(TyperGroup):
+    """Imports a command once it is called: what they need takes seconds, a list of them does not.
+
+    Until then each is a name and a line of help, which is all that the list shows.
+    """
+
+    def __init__(self, **attributes: Any) -> None:
+        listed = {name: click.Command(name, help=words) for name, (_, words) in COMMANDS.items()}
+        super().__init__(**{**attributes, "commands": listed})
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command that is called, and import it. See `click.Group.resolve_command`."""
+        name, listed, rest = super().resolve_command(ctx, args)
+        return name, listed if listed is None else _imported(str(listed.name)), rest
+
+
+def _imported(name: str) -> click.Command:
+    module, _, attribute = COMMANDS[name][0].partition(":")
+    found = getattr(import_module(module), attribute)
+    if isinstance(found, typer.Typer):
+        return _unwrapped(typer.main.get_group(found))
+    alone = typer.Typer(
+        add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False
+    )
+    alone.command(name)(found)
+    return _unwrapped(typer.main.get_command(alone))
+
+
+def _unwrapped(command: click.Command) -> click.Command:
+    """Let help flow to the terminal's width: Typer would keep the breaks of our source's lines."""
+    for below in command.commands.values() if isinstance(command, click.Group) else ():
+        _unwrapped(below)
+    paragraphs = inspect.cleandoc(command.help or "").split("\n\n")
+    command.help = "\n\n".join(
+        # Examples are indented, and stay as they are.
+        paragraph
+        if "\n " in paragraph or paragraph.startswith(" ")
+        else " ".join(paragraph.split())
+        for paragraph in paragraphs
+    )
+    return command
+
+
+app = typer.Typer(
+    name="wardround",
+    cls=LazyGroup,
+    help="Federated learning for hospitals, every round recorded and repeatable on a chain.",
+    epilog="Start with: wardround simulate demo",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"wardround {metadata.version('wardround')}")
+        raise Exit
+
+
+@app.callback()
+def _options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show a traceback on errors.")] = False,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version",
+            callback=_print_version,
+            is_eager=True,
+            help="Print the installed version and exit.",
+        ),
+    ] = False,
+) -> None:
+    """Take options that go before any command."""
+
+
+def main() -> None:
+    """Run the command that this process was started with, and end it."""
+    run(app)
+
+
+def run(app: typer.Typer) -> NoReturn:
+    """Run a command; turn errors into one line and a non-zero status."""
+    debug = "--debug" in sys.argv
+    errors = Console(stderr=True, highlight=False, soft_wrap=True)
+    try:
+        status = app(standalone_mode=False)
+    except Exit as finished:
+        status = finished.exit_code
+    except ClickException as error:
+        error.show()
+        status = error.exit_code
+    except (Abort, KeyboardInterrupt):
+        errors.print("stopped")
+        status = 130
+    except WardroundError as error:
+        if debug:
+            raise
+        errors.print(f"error: {error}", style="red", markup=False)
+        status = 1
+    except OSError as error:
+        # Disk, folders and sockets fail with words of the operating system's own.
+        if debug:
+            raise
+        errors.print(f"error: {error}", style="red", markup=False)
+        status = 1
+    sys.exit(status or 0)

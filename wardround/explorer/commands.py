@@ -1,0 +1,282 @@
+"""Commands for whoever looks: the events, a live view, and evidence to take away."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.live import Live
+
+from wardround.explorer.errors import QueryInvalid
+from wardround.explorer.evidence import export as write_evidence
+from wardround.explorer.indexer import CONFIRMATIONS
+from wardround.explorer.looking import indexed, named_source, open_indexer
+from wardround.explorer.news import NewsReader
+from wardround.explorer.reader import PAGE_ROWS, EventFilter, Reader
+from wardround.explorer.screen import picture
+from wardround.explorer.studies import list_studies
+from wardround.explorer.views import EventRow
+from wardround.protocol.errors import WardroundError
+from wardround.protocol.identifiers import bytes32, site_address
+
+_out = Console(highlight=False, soft_wrap=True)
+_err = Console(stderr=True, highlight=False, soft_wrap=True)
+_POLL_SECONDS = 0.05
+_FRAME_SECONDS = 0.5
+
+Named = Annotated[
+    str | None,
+    typer.Argument(help="Folder of a run; or a study's id, with --rpc and --contract."),
+]
+Rpc = Annotated[str | None, typer.Option(help="JSON-RPC endpoint of the chain.")]
+Contract = Annotated[str | None, typer.Option(help="Address of the contract.")]
+ReadingKeyFile = Annotated[
+    Path | None,
+    typer.Option(help="For a run with an encrypted store: a key that has a grant."),
+]
+StoreName = Annotated[str | None, typer.Option(help="Content store.")]
+ChainId = Annotated[
+    int | None, typer.Option(min=1, max=2**53 - 1, help="Accept this chain id only.")
+]
+IndexFile = Annotated[
+    Path | None, typer.Option(help="Index file; by default one in the user's cache.")
+]
+Confirmations = Annotated[
+    int, typer.Option(min=0, help="Blocks behind the tip that may still change.")
+]
+
+
+def events(
+    run_or_study: Named = None,
+    rpc: Rpc = None,
+    contract: Contract = None,
+    chain_id: ChainId = None,
+    index: IndexFile = None,
+    study: Annotated[str | None, typer.Option(help="Of this study.")] = None,
+    site: Annotated[str | None, typer.Option(help="About this site: a name or address.")] = None,
+    round_number: Annotated[
+        int | None, typer.Option("--round", min=0, help="Of this round.")
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="Of this name, such as RoundClosed.")] = None,
+    from_block: Annotated[int | None, typer.Option(min=0, help="Not before this block.")] = None,
+    to_block: Annotated[int | None, typer.Option(min=0, help="Not after this block.")] = None,
+    follow: Annotated[bool, typer.Option("--follow", help="Go on as more come.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object an event.")] = False,
+    confirmations: Confirmations = CONFIRMATIONS,
+) -> None:
+    """List what happened, oldest first, and say which blocks were looked at.
+
+    Examples:
+      wardround events runs/demo
+
+      wardround events runs/demo --name RoundClosed --json
+
+      wardround events --rpc http://127.0.0.1:8545 --contract 0x1234… --site 0x5678… --follow
+    """
+    with named_source(run_or_study, rpc, contract, None, chain_id) as (source, meant):
+        if follow and not source.live:
+            raise typer.BadParameter("--follow: this run is over, nothing more will come")
+        with indexed(open_indexer(source, index, confirmations), follow=False) as reader:
+            chosen = EventFilter(
+                study=_study(study or meant),
+                round=round_number,
+                site=_site(reader, site),
+                name=_name(name),
+                from_block=from_block,
+                to_block=to_block,
+            )
+            count, last = 0, None
+            for row in _all(reader, chosen):
+                _show(row, as_json)
+                count, last = count + 1, row.cursor
+            extent = reader.extent()
+        words = "event" if count == 1 else "events"
+        span = f"blocks {extent.first_block} to {extent.last_block}"
+        _err.print(f"{count} {words} in {span}", style="dim")
+        if not follow:
+            return
+        indexer = open_indexer(source, index, confirmations)
+        with indexed(indexer, follow=True, failed=_tell_failure) as reader:
+            _follow(reader, chosen, last or str(extent.last_block << 20 | 0xFFFFF), as_json)
+
+
+def watch(
+    run_or_study: Named = None,
+    rpc: Rpc = None,
+    contract: Contract = None,
+    store: StoreName = None,
+    chain_id: ChainId = None,
+    index: IndexFile = None,
+    once: Annotated[bool, typer.Option("--once", help="Show it once and end.")] = False,
+    confirmations: Confirmations = CONFIRMATIONS,
+) -> None:
+    """Watch studies, rounds and sites in this terminal, with whatever needs attention.
+
+    Examples:
+      wardround watch --rpc http://127.0.0.1:8545 --contract 0x1234… --store ./store
+
+      wardround watch runs/demo
+    """
+    with named_source(run_or_study, rpc, contract, store, chain_id) as (source, study):
+        live = source.live and not once
+        indexer = open_indexer(source, index, confirmations)
+        with indexed(indexer, follow=live, failed=_tell_failure) as reader:
+            if not live:
+                for part in picture(reader, study, time.time()):
+                    Console(highlight=False).print(part)
+                return
+            _watch(reader, study)
+
+
+def export(
+    run_or_study: Annotated[
+        str,
+        typer.Argument(help="Folder of a run; or a study's id, with --rpc, --contract, --store."),
+    ],
+    output: Annotated[Path, typer.Option("-o", "--output", help="The archive to write.")],
+    round_number: Annotated[
+        int | None, typer.Option("--round", min=1, help="This round alone.")
+    ] = None,
+    rpc: Rpc = None,
+    contract: Contract = None,
+    store: StoreName = None,
+    chain_id: ChainId = None,
+    index: IndexFile = None,
+    reading_key: ReadingKeyFile = None,
+) -> None:
+    """Write a study, or one round, into one archive that anybody can verify offline.
+
+    Examples:
+      wardround export runs/demo -o evidence.zip
+
+      wardround export runs/demo --round 3 -o round-3.zip
+
+      wardround export 0x5e1f… --rpc … --contract … --store ./store -o evidence.zip
+    """
+    named = (run_or_study, rpc, contract, store, chain_id)
+    with named_source(*named, reading_key=reading_key) as (source, meant):
+        with indexed(open_indexer(source, index), follow=False) as reader:
+            study = meant or _only_study(reader)
+            missing = write_evidence(source, reader, study, round_number, output)
+        for one in missing:
+            _err.print(f"missing: {one}", style="yellow", markup=False)
+        _out.print(f"{output}: {output.stat().st_size:,} bytes. Verify it with")
+        _out.print(f"  wardround audit {output}", markup=False)
+
+
+def _only_study(reader: Reader) -> str:
+    studies = list_studies(reader).rows
+    if len(studies) != 1:
+        raise QueryInvalid(
+            "study", f"there are {len(studies)}: name one, with --rpc and --contract"
+        )
+    return studies[0].study
+
+
+def _watch(reader: Reader, study: str | None) -> None:
+    from rich.console import Group
+
+    console = Console(highlight=False)
+    with Live(console=console, auto_refresh=False, screen=console.is_terminal) as screen:
+        while True:
+            # The clock too: deadlines come nearer when nothing happens.
+            screen.update(Group(*picture(reader, study, time.time())), refresh=True)
+            time.sleep(_FRAME_SECONDS)
+
+
+def _all(reader: Reader, chosen: EventFilter) -> Iterator[EventRow]:
+    cursor: str | None = None
+    while True:
+        page = reader.events(chosen, cursor, PAGE_ROWS, newest_first=False)
+        yield from page.rows
+        cursor = page.next
+        if cursor is None:
+            return
+
+
+def _follow(reader: Reader, chosen: EventFilter, last: str, as_json: bool) -> None:
+    news = NewsReader(reader)
+    while True:
+        for row in _after(reader, chosen, last):
+            _show(row, as_json)
+            last = row.cursor
+        found = news.poll()
+        for gone in found.reorganisations if found else ():
+            _err.print(
+                f"the chain has reorganised: {gone.events_removed} events behind block "
+                f"{gone.ancestor} no longer stand",
+                style="yellow",
+            )
+            last = str(min(int(last), (gone.ancestor + 1) << 20))
+        if found is None:
+            time.sleep(_POLL_SECONDS)
+
+
+def _after(reader: Reader, chosen: EventFilter, cursor: str) -> Iterator[EventRow]:
+    while True:
+        page = reader.events(chosen, cursor, PAGE_ROWS, newest_first=False)
+        yield from page.rows
+        if page.next is None:
+            return
+        cursor = page.next
+
+
+def _show(row: EventRow, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(asdict(row)), flush=True)
+        return
+    at = datetime.fromtimestamp(row.timestamp, UTC).strftime("%Y-%m-%d %H:%M:%S")
+    details = " ".join(f"{key} {_short(value)}" for key, value in row.args.items())
+    _out.print(f"{row.block:>8}  {at}  {row.name:<20}  {details}", markup=False)
+    sys.stdout.flush()
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, str) and value.startswith("0x") and len(value) > 12:
+        return value[:10] + "…"
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key} {_short(one)}" for key, one in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_short, value)) + "]"
+    return str(value)
+
+
+def _study(text: str | None) -> str | None:
+    if text is not None:
+        bytes32(text.lower(), "study")
+    return None if text is None else text.lower()
+
+
+def _site(reader: Reader, text: str | None) -> str | None:
+    if text is None:
+        return None
+    called = {name: address for address, name in reader.names().items()}
+    return called.get(text) or site_address(text).lower()
+
+
+def _name(text: str | None) -> str | None:
+    from wardround.chain.artifacts import load_artifact
+
+    known = {
+        item["name"]
+        for contract in ("WardRound", "Court")
+        for item in load_artifact(contract).abi
+        if item["type"] == "event"
+    }
+    if text is not None and text not in known:
+        raise QueryInvalid(
+            "--name", f"there is no event {text}; there are {', '.join(sorted(known))}"
+        )
+    return text
+
+
+def _tell_failure(error: WardroundError) -> None:
+    _err.print(f"index stopped: {error}", style="red", markup=False)

@@ -1,0 +1,282 @@
+"""Keep the index equal to the chain: read on from the tip, or go back to where both agree."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from wardround.chain.headers import Header
+from wardround.chain.rpc import RpcRefused
+from wardround.explorer.errors import EventOutOfPlace, IndexUnusable, Moved, NodeLied
+from wardround.explorer.index.database import PLACES, Place, set_meta, tip_of, transaction
+from wardround.explorer.index.decode import Decoded, EventTable
+from wardround.explorer.index.node import HEADERS_AT_ONCE, Node, Range
+from wardround.explorer.index.project import Projector
+from wardround.protocol.errors import Retryable, WardroundError
+
+#: Blocks in one transaction, at most and to begin with.
+LONGEST_SPAN = 2000
+_FIRST_SPAN = 500
+_PAUSES_SECONDS = (0.2, 0.5, 1.0, 2.0, 5.0)
+
+
+@dataclass(frozen=True)
+class Extended:
+    """Blocks were added."""
+
+    first: int
+    last: int
+    events: int
+
+
+@dataclass(frozen=True)
+class RolledBack:
+    """The chain has reorganised: blocks behind the ancestor were removed."""
+
+    ancestor: int
+    old_tip: int
+    events_removed: int
+
+
+@dataclass(frozen=True)
+class UpToDate:
+    """The node has nothing newer; `behind` says by how much it is older than the index."""
+
+    tip: int
+    behind: int = 0
+
+
+Step = Extended | RolledBack | UpToDate
+
+
+class Follower:
+    """Fills an index from a node.
+
+    Attributes:
+        node: who is asked.
+    """
+
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        node: Node,
+        events: EventTable,
+        first_block: int,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        """Begin where the index is.
+
+        Args:
+            connection: an index open to write, see `open_writer`.
+            node: who is asked.
+            events: what the contracts may say.
+            first_block: where a new index begins; not behind the contract's creation.
+            now: seconds since 1970, noted with reorganisations.
+        """
+        self.node = node
+        self._db = connection
+        self._events = events
+        self._first_block = first_block
+        self._projector = Projector(connection)
+        self._now = now
+        self._span = _FIRST_SPAN
+
+    def step(self) -> Step:
+        """Look at the chain once and take in at most one batch.
+
+        Raises:
+            NodeLied: the node contradicts itself; nothing was taken in.
+            NodeIncomplete: it left something out; nothing was taken in.
+            EventUnknown, EventUndecodable, EventOutOfPlace: says where; nothing was taken in.
+            Moved: another process writes the same index; look again.
+            ChainError: the node cannot be asked.
+        """
+        tip, head = tip_of(self._db), self.node.head()
+        if tip is None:
+            if head.number < self._first_block:
+                return UpToDate(self._first_block - 1)
+            return self._extend(None, head.number)
+        if head.number > tip.number:
+            return self._extend(tip, head.number)
+        if (head.number, head.hash) == (tip.number, tip.hash):
+            self._note_head(head)
+            return UpToDate(tip.number)
+        kept = self._stored_hash(head.number)
+        if kept == head.hash:
+            return UpToDate(tip.number, tip.number - head.number)
+        return self._roll_back(tip, min(head.number, tip.number - 1))
+
+    def catch_up(self, tell: Callable[[Step], None] = lambda _: None) -> None:
+        """Take in all there is.
+
+        Raises:
+            As `step`; what may be over in a moment is tried again a few times first.
+        """
+        failures = 0
+        while True:
+            try:
+                step = self.step()
+            except WardroundError as error:
+                failures += 1
+                if not may_pass(error) or failures > len(_PAUSES_SECONDS):
+                    raise
+                time.sleep(_PAUSES_SECONDS[failures - 1])
+                continue
+            failures = 0
+            tell(step)
+            if isinstance(step, UpToDate):
+                return
+
+    # ---------------------------------------------------------------- forward
+
+    def _extend(self, tip: Place | None, head: int) -> Step:
+        first = self._first_block if tip is None else tip.number + 1
+        found = self._range(first, head)
+        if tip is not None and found.headers[0].parent != tip.hash:
+            return self._roll_back(tip, tip.number - 1)
+        count = self.take_in(found, tip, head)
+        return Extended(first, found.headers[-1].number, count)
+
+    def take_in(self, found: Range, tip: Place | None = None, head: int = -1) -> int:
+        """Write blocks and what their logs say, all or nothing; return how many events.
+
+        Args:
+            found: blocks that follow the tip.
+            tip: what the tip must be; None for whatever it is.
+            head: the latest block that the node has named.
+
+        Raises:
+            EventUnknown, EventUndecodable, EventOutOfPlace: says where.
+            Moved: another process has written meanwhile.
+        """
+        decoded = [self._events.decode(log) for log in found.logs]
+        try:
+            with transaction(self._db):
+                if tip is not None or head >= 0:
+                    self._expect(tip)
+                self._insert(found.headers, decoded)
+                self._projector.add(decoded)
+                self._note(found.headers[-1], head, len(decoded))
+        except BaseException:
+            self._projector.forget()
+            raise
+        return len(decoded)
+
+    def _range(self, first: int, head: int) -> Range:
+        while True:
+            last = min(head, first + self._span - 1)
+            try:
+                found = self.node.range(first, last)
+            except RpcRefused as error:
+                # Public endpoints bound the blocks or events of one answer.
+                if self._span == 1 or last == first:
+                    raise
+                self._span = max(1, min(self._span, last - first + 1) // 2)
+                del error
+                continue
+            if len(found.logs) < 5 * LONGEST_SPAN:
+                self._span = min(LONGEST_SPAN, self._span + self._span // 4 + 1)
+            else:
+                self._span = max(1, self._span // 2)
+            return found
+
+    def _insert(self, headers: Sequence[Header], events: Sequence[Decoded]) -> None:
+        self._db.executemany(
+            "INSERT INTO block VALUES (?, ?, ?, ?)",
+            [(one.number, one.hash, one.parent, one.timestamp) for one in headers],
+        )
+        transactions = {
+            event.log.block * PLACES + event.log.position: (
+                event.log.block * PLACES + event.log.position,
+                event.log.transaction_hash,
+                event.log.block,
+            )
+            for event in events
+        }
+        self._db.executemany(
+            "INSERT INTO tx (id, hash, block) VALUES (?, ?, ?)", list(transactions.values())
+        )
+
+    def _note(self, header: Header, head: int, events: int) -> None:
+        follows = {None: "unknown", True: "recomputed", False: "not recomputable"}
+        values = {
+            "head": str(max(head, header.number)),
+            "headers": follows[self.node.hashes_follow],
+        }
+        set_meta(self._db, values)
+        self._count(events)
+
+    def _count(self, change: int) -> None:
+        # Kept, because to count a million rows takes longer than a page may.
+        self._db.execute(
+            "INSERT INTO meta VALUES ('events', ?1) ON CONFLICT (key) "
+            "DO UPDATE SET value = CAST(value AS INTEGER) + ?1",
+            (change,),
+        )
+
+    def _note_head(self, head: Header) -> None:
+        # Read first: a chain that stands still must not make the index write all the time.
+        row = self._db.execute("SELECT value FROM meta WHERE key = 'head'").fetchone()
+        if row != (str(head.number),):
+            with transaction(self._db):
+                set_meta(self._db, {"head": str(head.number)})
+
+    def _expect(self, tip: Place | None) -> None:
+        found = tip_of(self._db)
+        if found != tip:
+            self._projector.forget()
+            raise Moved(-1 if tip is None else tip.number, -1 if found is None else found.number)
+
+    # ---------------------------------------------------------------- back
+
+    def _roll_back(self, tip: Place, at_most: int) -> RolledBack:
+        ancestor = self._ancestor(at_most)
+        with transaction(self._db):
+            self._expect(tip)
+            studies = [
+                row[0]
+                for row in self._db.execute(
+                    "SELECT DISTINCT study FROM event WHERE block > ? AND study IS NOT NULL",
+                    (ancestor,),
+                )
+            ]
+            (removed,) = self._db.execute(
+                "SELECT count(*) FROM event WHERE block > ?", (ancestor,)
+            ).fetchone()
+            self._db.execute("DELETE FROM block WHERE number > ?", (ancestor,))
+            self._projector.rebuild(studies)
+            self._count(-removed)
+            self._db.execute(
+                "INSERT INTO reorganisation "
+                "(seen_at, ancestor, old_tip, old_hash, events_removed) VALUES (?, ?, ?, ?, ?)",
+                (int(self._now()), ancestor, tip.number, tip.hash, removed),
+            )
+        return RolledBack(ancestor, tip.number, removed)
+
+    def _ancestor(self, at_most: int) -> int:
+        """The last stored block, up to `at_most`, that the node has too."""
+        (first,) = self._db.execute("SELECT min(number) FROM block").fetchone()
+        last = at_most
+        length = 8
+        while last >= first:
+            # Most reorganisations are short: few at first, then more.
+            numbers = range(max(first, last - length + 1), last + 1)
+            for header in reversed(self.node.headers(numbers)):
+                if self._stored_hash(header.number) == header.hash:
+                    return header.number
+            last -= length
+            length = min(HEADERS_AT_ONCE, 4 * length)
+        (path,) = self._db.execute("SELECT file FROM pragma_database_list").fetchone()
+        reason = f"{self.node.rpc.url} has none of its blocks: this is another chain"
+        raise IndexUnusable(path, reason)
+
+    def _stored_hash(self, number: int) -> str | None:
+        row = self._db.execute("SELECT hash FROM block WHERE number = ?", (number,)).fetchone()
+        return None if row is None else str(row[0])
+
+
+def may_pass(error: WardroundError) -> bool:
+    """Whether it is worth asking again: the node may be back, or another one in its place."""
+    return isinstance(error, (Retryable, NodeLied, EventOutOfPlace))

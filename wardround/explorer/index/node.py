@@ -1,0 +1,176 @@
+"""What the follower asks a node, in as few requests as possible, and believes only when it agrees.
+
+What can be seen without trusting the node: that each header gives the hash it is named by, that
+headers follow each other, that logs name these headers, and that no block whose filter admits a
+log of ours is without one. A node that leaves out some logs of a block and not others is found by
+what its events mean, in `wardround.explorer.index.project`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+from wardround.chain.errors import ChainUnreachable
+from wardround.chain.headers import Header, read_header
+from wardround.chain.rpc import Rpc, RpcRefused
+from wardround.explorer.errors import NodeIncomplete, NodeLied
+from wardround.explorer.index.decode import RawLog
+
+#: Headers in one request.
+HEADERS_AT_ONCE = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """Blocks that follow each other, and every log of the two contracts in them."""
+
+    headers: Sequence[Header]
+    logs: Sequence[RawLog]
+
+
+class Node:
+    """One endpoint, asked about one WardRound and its Court."""
+
+    def __init__(self, rpc: Rpc, addresses: Sequence[str]) -> None:
+        """Begin.
+
+        Args:
+            rpc: the connection.
+            addresses: of the contracts, lower-case.
+        """
+        self.rpc = rpc
+        self.addresses = tuple(addresses)
+        #: Whether headers give their hash here; None before the first header. Some chains hash
+        #: fields that no other has, so a chain whose first header does not, is not judged by it.
+        self.hashes_follow: bool | None = None
+
+    def head(self) -> Header:
+        """The latest block."""
+        (header,) = self._headers(["latest"])
+        return header
+
+    def header(self, number: int) -> Header | None:
+        """A block by its number; None when the node has none."""
+        found = self.rpc("eth_getBlockByNumber", hex(number), False)
+        if found is None:
+            return None
+        header = self._read(found)
+        if header.number != number:
+            raise NodeLied(self.rpc.url, number, f"it gives block {header.number} for it")
+        return header
+
+    def headers(self, numbers: Sequence[int]) -> list[Header]:
+        """Several blocks by their numbers."""
+        found: list[Header] = []
+        for start in range(0, len(numbers), HEADERS_AT_ONCE):
+            found += self._headers([hex(one) for one in numbers[start : start + HEADERS_AT_ONCE]])
+        for number, header in zip(numbers, found, strict=True):
+            if header.number != number:
+                raise NodeLied(self.rpc.url, number, f"it gives block {header.number} for it")
+        return found
+
+    def range(self, first: int, last: int) -> Range:
+        """Read blocks and logs.
+
+        Raises:
+            NodeLied: the answer contradicts itself.
+            NodeIncomplete: something is missing, or the chain changed while it was read.
+            RpcRefused: the node does not answer for as many blocks.
+            ChainUnreachable: no answer.
+        """
+        headers = self.headers(range(first, last + 1))
+        for one, next_one in pairwise(headers):
+            if next_one.parent != one.hash:
+                reason = "its parent is not the block before: the chain has changed meanwhile"
+                raise NodeIncomplete(self.rpc.url, next_one.number, reason)
+        logs = self._logs(first, last)
+        self._match(headers, logs)
+        return Range(headers, logs)
+
+    def _headers(self, names: Sequence[str]) -> list[Header]:
+        answers = self.rpc.many([("eth_getBlockByNumber", (name, False)) for name in names])
+        for name, found in zip(names, answers, strict=True):
+            if found is None:
+                number = int(name, 16) if name != "latest" else -1
+                raise NodeIncomplete(self.rpc.url, number, "it does not have the block")
+        return [self._read(found) for found in answers]
+
+    def _read(self, found: Any) -> Header:
+        try:
+            header = read_header(found)
+        except (KeyError, ValueError, TypeError, AttributeError, IndexError) as error:
+            raise NodeLied(self.rpc.url, -1, f"a block is malformed ({error!r:.80})") from error
+        follows = header.recomputed == header.hash
+        if self.hashes_follow is None:
+            self.hashes_follow = follows
+        if self.hashes_follow and not follows:
+            reason = f"it names it {header.hash}, its fields give {header.recomputed}"
+            raise NodeLied(self.rpc.url, header.number, reason)
+        return header
+
+    def _logs(self, first: int, last: int) -> list[RawLog]:
+        request = {
+            "address": list(self.addresses),
+            "fromBlock": hex(first),
+            "toBlock": hex(last),
+        }
+        found = self.rpc("eth_getLogs", request)
+        if not isinstance(found, list):
+            raise ChainUnreachable(self.rpc.url, "its answer to eth_getLogs is no list")
+        try:
+            return [_read_log(one) for one in found]
+        except (KeyError, ValueError, TypeError, AttributeError) as error:
+            raise NodeLied(self.rpc.url, first, f"a log is malformed ({error!r:.80})") from error
+
+    def _match(self, headers: Sequence[Header], logs: Sequence[RawLog]) -> None:
+        by_number = {header.number: header for header in headers}
+        before = (-1, -1)
+        for log in logs:
+            header = by_number.get(log.block)
+            if header is None or log.contract not in self.addresses:
+                raise NodeLied(self.rpc.url, log.block, "it gives a log that was not asked for")
+            if header.hash != log.block_hash:
+                reason = f"a log is of block {log.block_hash}: the chain has changed meanwhile"
+                raise NodeIncomplete(self.rpc.url, log.block, reason)
+            if (log.block, log.log_index) <= before:
+                raise NodeLied(self.rpc.url, log.block, "its logs repeat or are out of order")
+            before = (log.block, log.log_index)
+        logged = {log.block for log in logs}
+        for header in headers:
+            admitted = header.may_hold_logs_of(*self.addresses)
+            if header.number in logged and not admitted:
+                raise NodeLied(self.rpc.url, header.number, "its filter admits none of its logs")
+            if admitted and header.bloom and header.number not in logged:
+                self._look_closer(header)
+
+    def _look_closer(self, header: Header) -> None:
+        """Tell a missing log from a filter that admits too much, by the block's receipts."""
+        try:
+            receipts = self.rpc("eth_getBlockReceipts", hex(header.number))
+        except RpcRefused:
+            block = self.rpc("eth_getBlockByNumber", hex(header.number), False)
+            asked = [("eth_getTransactionReceipt", (one,)) for one in block["transactions"]]
+            receipts = self.rpc.many(asked)
+        for receipt in receipts or ():
+            for log in (receipt or {}).get("logs", ()):
+                if log["address"].lower() in self.addresses:
+                    reason = "a receipt holds a log that eth_getLogs does not give"
+                    raise NodeIncomplete(self.rpc.url, header.number, reason)
+
+
+def _read_log(found: dict[str, Any]) -> RawLog:
+    if found.get("removed"):
+        raise ValueError("marked as removed")
+    return RawLog(
+        found["address"].lower(),
+        tuple([bytes.fromhex(topic[2:]) for topic in found["topics"]]),
+        bytes.fromhex(found["data"][2:]),
+        int(found["blockNumber"], 16),
+        found["blockHash"].lower(),
+        found["transactionHash"].lower(),
+        int(found["transactionIndex"], 16),
+        int(found["logIndex"], 16),
+    )

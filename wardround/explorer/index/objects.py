@@ -1,0 +1,261 @@
+"""Documents of the content store, checked against what the chain says of them.
+
+A manifest is believed only when its digest is the record's, and everything in it that the record
+or an earlier record states agrees. Signatures are checked one by one, so that a page can say of
+each whether it holds.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Callable
+from typing import Any
+
+from wardround.chain.errors import ObjectAltered, ObjectMissing, ObjectTooLarge, StoreError
+from wardround.explorer.index.database import meta_of, transaction
+from wardround.protocol.canonical import sha256_digest
+from wardround.protocol.cid import cid_from_sha256
+from wardround.protocol.contribution import Domain, contributions_root, total_weight
+from wardround.protocol.errors import ProtocolError, SignatureInvalid
+from wardround.protocol.identifiers import Root, StudyId, bytes32, site_address
+from wardround.protocol.manifest import MANIFEST_MAX_BYTES, Manifest, parse_manifest
+from wardround.protocol.report import REPORT_MAX_BYTES, parse_report
+from wardround.protocol.rewards import reward_tree
+from wardround.protocol.study import parse_specification
+from wardround.store import Store
+
+_SPECIFICATION_MAX_BYTES = 1 << 20
+
+
+class ObjectReader:
+    """Fetches what closings and studies name, and keeps what checking it gave."""
+
+    def __init__(self, connection: sqlite3.Connection, store: Store) -> None:
+        """Begin.
+
+        Args:
+            connection: an index open to write.
+            store: where objects are; every read of it is verified against the CID.
+        """
+        self._db = connection
+        self._store = store
+        meta = meta_of(connection)
+        self._domain = Domain(int(meta["chain_id"]), site_address(meta["contract"]))
+
+    def fetch(self, limit: int, again: bool = False) -> int:
+        """Look up objects that were not looked up yet, the newest first.
+
+        Args:
+            limit: how many closings and how many studies at most.
+            again: look for those that were missing instead.
+
+        Returns:
+            How many closings and studies it looked at.
+        """
+        condition = "manifest.status = 'missing'" if again else "manifest.closing IS NULL"
+        closings = self._db.execute(
+            "SELECT closing.id FROM closing LEFT JOIN manifest ON manifest.closing = closing.id "
+            f"WHERE {condition} ORDER BY closing.id DESC LIMIT ?",
+            (limit,),
+        ).fetchall()
+        condition = "specification.status = 'missing'" if again else "specification.study IS NULL"
+        studies = self._db.execute(
+            "SELECT study.id, study.params FROM study "
+            "LEFT JOIN specification ON specification.study = study.id "
+            f"WHERE {condition} ORDER BY study.id DESC LIMIT ?",
+            (limit,),
+        ).fetchall()
+        for key, params in studies:
+            self._specification(key, json.loads(params)["specification"])
+        for (key,) in closings:
+            self._manifest(key)
+        return len(studies) + len(closings)
+
+    # ---------------------------------------------------------------- specification
+
+    def _specification(self, key: int, digest: str) -> None:
+        cid = cid_from_sha256(bytes32(digest, "specification"))
+        document = None
+        status, reason, data = self._read(cid, _SPECIFICATION_MAX_BYTES)
+        if data is not None:
+            try:
+                spec = parse_specification(data)
+                document = json.dumps(spec.document())
+                if "0x" + spec.digest.hex() != digest:
+                    status, reason = "contradicts", "its digest is not the one on chain"
+            except ProtocolError as error:
+                status, reason = "malformed", str(error)
+        with transaction(self._db):
+            self._db.execute(
+                "INSERT OR REPLACE INTO specification SELECT id, ?, ?, ?, ? FROM study "
+                "WHERE id = ?",
+                (cid, status, reason, document, key),
+            )
+
+    # ---------------------------------------------------------------- manifest
+
+    def _manifest(self, key: int) -> None:
+        row = self._db.execute(
+            "SELECT study.study, closing.round, closing.contributions, closing.model, "
+            "closing.manifest, closing.rewards, closing.count, closing.total_weight, "
+            "closing.coordinator, json_extract(study.params, '$.parameterCount'), "
+            "coalesce((SELECT before.model FROM closing AS before WHERE "
+            "before.study = closing.study AND before.round = closing.round - 1 "
+            "AND before.id < closing.id ORDER BY before.id DESC LIMIT 1), "
+            "json_extract(study.params, '$.initialModel')) "
+            "FROM closing JOIN study ON study.id = closing.study WHERE closing.id = ?",
+            (key,),
+        ).fetchone()
+        if row is None:
+            return
+        cid = cid_from_sha256(bytes32(row[4], "manifest"))
+        status, reason, data = self._read(cid, MANIFEST_MAX_BYTES)
+        manifest = None
+        if data is not None:
+            try:
+                manifest = parse_manifest(data)
+                reason = self._contradiction(manifest, data, row)
+                status = "contradicts" if reason else "verified"
+            except ProtocolError as error:
+                status, reason = "malformed", str(error)
+        entries = self._entries(manifest, row) if manifest and status == "verified" else []
+        document = None
+        if manifest is not None:
+            document = json.dumps(manifest.model_dump(mode="json", by_alias=True))
+        with transaction(self._db):
+            # Removed meanwhile by a reorganisation: then there is nothing to say.
+            if not self._db.execute("SELECT 1 FROM closing WHERE id = ?", (key,)).fetchone():
+                return
+            self._db.execute("DELETE FROM manifest WHERE closing = ?", (key,))
+            size = None if data is None else len(data)
+            self._db.execute(
+                "INSERT INTO manifest VALUES (NULL, ?, ?, ?, ?, ?, ?)",
+                (key, cid, status, reason, size, document),
+            )
+            if manifest is None or status != "verified":
+                return
+            marks = ", ".join("?" * 14)
+            self._db.executemany(
+                f"INSERT INTO entry VALUES ({marks})", [(key, *entry) for entry in entries]
+            )
+            self._db.executemany(
+                "INSERT INTO dropped VALUES (?, ?, ?, ?)",
+                [(key, one.site, one.reason, one.evidence) for one in manifest.dropped],
+            )
+
+    def _contradiction(self, manifest: Manifest, data: bytes, row: Any) -> str:
+        """What in a manifest is not what the chain says; empty when nothing is."""
+        study, number, contributions, model, digest, rewards, count, weight = row[:8]
+        coordinator, parameters, base = row[8:11]
+        entries = [one.entry() for one in manifest.contributions]
+        stated = {
+            "digest": ("0x" + sha256_digest(data).hex(), digest),
+            "chain": (manifest.chain_id, self._domain.chain_id),
+            "contract": (manifest.contract, self._domain.contract.lower()),
+            "study": (manifest.study, study),
+            "round": (manifest.round, number),
+            "coordinator": (manifest.coordinator, coordinator),
+            "parameters": (manifest.parameters, parameters),
+            "base model": (manifest.base.root, base),
+            "model": (manifest.model.root, model),
+            "rewards": (manifest.rewards.root, rewards),
+            "number of contributions": (len(entries), count),
+            "contributions root": ("0x" + contributions_root(entries).hex(), contributions),
+            "total weight": (total_weight(entries), weight),
+        }
+        for what, (found, expected) in stated.items():
+            if found != expected:
+                return f"its {what} is {found}, on chain it is {expected}"
+        if "0x" + reward_tree(manifest.earned()).root.hex() != rewards:
+            return "its list of rewards does not give the rewards root on chain"
+        return ""
+
+    def _entries(self, manifest: Manifest, row: Any) -> list[tuple[Any, ...]]:
+        scores = {one.site: one.score for one in manifest.scores}
+        cumulative = {one.site: int(one.amount) for one in manifest.rewards.cumulative}
+        before = self._earned_before(row)
+        study, number = StudyId(bytes32(row[0], "study")), row[1]
+        base = Root(bytes32(row[10], "base model"))
+        found = []
+        for one in manifest.contributions:
+            entry = one.entry()
+            try:
+                statement = entry.contribution(study, number, base)
+                statement.check_signature(self._domain, entry.signature)
+                valid = 1
+            except SignatureInvalid:
+                valid = 0
+            total = cumulative.get(one.site)
+            reward = None
+            if total is not None and before is not None:
+                reward = str(total - before.get(one.site, 0))
+            report_status, report = self._report(one.report.cid, one.report.sha256)
+            found.append(
+                (
+                    one.site,
+                    one.weight,
+                    one.update.root,
+                    one.update.cid,
+                    one.report.sha256,
+                    one.report.cid,
+                    one.signature,
+                    valid,
+                    scores.get(one.site),
+                    reward,
+                    None if total is None else str(total),
+                    report_status,
+                    report,
+                )
+            )
+        return found
+
+    def _earned_before(self, row: Any) -> dict[str, int] | None:
+        """Cumulative rewards of the round before; None where its manifest is not there."""
+        if row[1] == 1:
+            return {}
+        digest = self._db.execute(
+            "SELECT closing.manifest FROM closing JOIN study ON study.id = closing.study "
+            "WHERE study.study = ? AND closing.round = ? AND closing.model = ? "
+            "ORDER BY closing.id DESC LIMIT 1",
+            (row[0], row[1] - 1, row[10]),
+        ).fetchone()
+        if digest is None:
+            return None
+        cid = cid_from_sha256(bytes32(digest[0], "manifest"))
+        data = self._read(cid, MANIFEST_MAX_BYTES)[2]
+        if data is None:
+            return None
+        try:
+            return {site.lower(): amount for site, amount in parse_manifest(data).earned().items()}
+        except ProtocolError:
+            return None
+
+    def _report(self, cid: str, digest: str) -> tuple[str, str | None]:
+        status, _, data = self._read(cid, REPORT_MAX_BYTES)
+        if data is None:
+            return status, None
+        if "0x" + sha256_digest(data).hex() != digest:
+            return "contradicts", None
+        return _parsed(lambda: parse_report(data).model_dump(mode="json"))
+
+    def _read(self, cid: str, max_bytes: int) -> tuple[str, str, bytes | None]:
+        """An object's status, the reason in words, and its bytes where they are what they must."""
+        try:
+            return "verified", "", self._store.get(cid, max_bytes)
+        except ObjectMissing:
+            return "missing", "the store does not have it", None
+        except ObjectAltered as error:
+            return "altered", f"the bytes in the store give {error.found}", None
+        except ObjectTooLarge as error:
+            reason = f"{error.size_bytes} bytes where at most {error.max_bytes} belong"
+            return "too_large", reason, None
+        except (StoreError, ProtocolError, OSError) as error:
+            return "missing", str(error), None
+
+
+def _parsed(parse: Callable[[], Any]) -> tuple[str, str | None]:
+    try:
+        return "verified", json.dumps(parse())
+    except ProtocolError:
+        return "malformed", None

@@ -1,0 +1,478 @@
+"""What events mean: studies, members and closings as they leave them, kept beside the events.
+
+Each event must be able to follow the ones before it. That is how events are missed that a node
+left out: a closing whose contributions do not add up, a round that was never opened, a payment
+that does not continue the last one.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from wardround.explorer.errors import EventOutOfPlace
+from wardround.explorer.index.database import PLACES
+from wardround.explorer.index.decode import Decoded
+from wardround.protocol.identifiers import Digest, Root
+from wardround.protocol.record import Closing, Record
+
+_NOBODY = "0x" + "00" * 20
+_FULL_RECORDING = 0
+#: Events that change nothing but counters, of which there may be a million.
+_COUNTED = "Contributed"
+
+_EVENT_COLUMNS = (
+    "id, block, tx, log_index, contract, name, study, round, site, weight, root, reference, "
+    "args, topics, data"
+)
+
+
+@dataclass
+class _Study:
+    """A study while its events are read."""
+
+    id: int
+    study: str
+    params: Mapping[str, Any]
+    coordinators: list[str]
+    auditors: list[str]
+    rounds: int
+    head: int = 0
+    coordinator: str | None = None
+    opened_at: int | None = None
+    final_through: int = 0
+    hold_round: int = 0
+    hold_until: int = 0
+    ended: int = 0
+    seats: dict[str, dict[str, Any]] = field(default_factory=dict)
+    funded: int = 0
+    paid: int = 0
+    refunded: int = 0
+    bonds_posted: int = 0
+    bonds_released: int = 0
+    slashed: int = 0
+    burnt: int = 0
+
+
+class Projector:
+    """Writes events and what follows from them, inside the caller's transaction."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._db = connection
+        self._studies: dict[str, _Study] = {}
+        self._counted: dict[tuple[int, str], list[int]] = {}
+        #: Of the transaction being read: entries and their weight, since the last closing.
+        self._entries: tuple[str, int, int] = ("", 0, 0)
+
+    def forget(self) -> None:
+        """Read everything from the index again: it was rolled back, or a transaction failed."""
+        self._studies.clear()
+        self._counted.clear()
+        self._entries = ("", 0, 0)
+
+    def add(self, events: Iterable[Decoded]) -> None:
+        """Write events in chain order.
+
+        Raises:
+            EventOutOfPlace: one cannot follow what is indexed.
+        """
+        # A study hangs on the event that it is named in.
+        self._db.execute("PRAGMA defer_foreign_keys = ON")
+        rows: list[tuple[Any, ...]] = []
+        mentions: list[tuple[str, int]] = []
+        touched: dict[str, _Study] = {}
+        study: _Study | None
+        for event in events:
+            if event.name == _COUNTED:
+                study = self._study(event)
+                self._count(event, study)
+            else:
+                # What follows from an event may look for the events before it.
+                self._write(rows, mentions)
+                study = self._apply(event)
+                if study is not None:
+                    touched[study.study] = study
+            rows.append(_row(event, None if study is None else study.id))
+            key = rows[-1][0]
+            mentions += [(address, key) for address in event.addresses]
+            if event.name == "StudyCreated":
+                self._write(rows, mentions)
+            if event.name == "RoundClosed":
+                assert study is not None
+                self._close(event, study)
+            if event.name == "Overturned":
+                assert study is not None
+                self._write(rows, mentions)
+                self._overturn(event, study, key)
+        self._write(rows, mentions)
+        self._save(touched.values())
+        self._flush_counters()
+
+    def rebuild(self, studies: Iterable[int]) -> None:
+        """Derive studies anew from the events that are left, after some were removed."""
+        self.forget()
+        for key in studies:
+            found = self._db.execute("SELECT study FROM study WHERE id = ?", (key,)).fetchone()
+            if found is None:
+                continue
+            self._db.execute("DELETE FROM member WHERE study = ?", (key,))
+            study: _Study | None = None
+            query = (
+                f"SELECT name, args, id FROM event WHERE study = ? AND name <> '{_COUNTED}' "
+                "AND contract = 'WardRound' ORDER BY id"
+            )
+            for name, text, event in self._db.execute(query, (key,)).fetchall():
+                args = json.loads(text)
+                if name == "StudyCreated":
+                    study = _created(event, args)
+                    continue
+                assert study is not None
+                _change(study, name, args)
+                self._member(study.id, name, args)
+            assert study is not None
+            self._studies[study.study] = study
+            self._save([study])
+            self._recount(study.id)
+
+    # ---------------------------------------------------------------- one event
+
+    def _study(self, event: Decoded) -> _Study:
+        name = event.args["study"]
+        found = self._studies.get(name) or self._load(name)
+        if found is None:
+            raise _out_of_place(event, f"its study {name} is not indexed")
+        self._studies[name] = found
+        return found
+
+    def _count(self, event: Decoded, study: _Study) -> None:
+        args = event.args
+        if args["round"] != study.head:
+            raise _out_of_place(event, f"round {args['round']} is not open, {study.head} is")
+        counted = self._counted.setdefault((study.id, args["site"]), [0, 0])
+        counted[0] += 1
+        counted[1] += args["weight"]
+        transaction, count, weight = self._entries
+        if transaction != event.log.transaction_hash:
+            transaction, count, weight = event.log.transaction_hash, 0, 0
+        self._entries = (transaction, count + 1, weight + args["weight"])
+
+    def _apply(self, event: Decoded) -> _Study | None:
+        name, args = event.name, event.args
+        if event.contract != "WardRound":
+            return self._court_study(event)
+        if name == "StudyCreated":
+            study = _created(_key(event), args)
+            self._studies[study.study] = study
+            self._insert(study)
+            return study
+        study = self._study(event)
+        self._check(event, study)
+        _change(study, name, args)
+        self._member(study.id, name, args)
+        return study
+
+    def _check(self, event: Decoded, study: _Study) -> None:
+        name, args = event.name, event.args
+        number = args.get("round", 0)
+        if name in ("RoundClosed", "Registered", "TookOver") and number != study.head:
+            raise _out_of_place(event, f"round {number} is not open, {study.head} is")
+        if name in ("Overturned", "Attested") and not 0 < number < study.head:
+            raise _out_of_place(event, f"round {number} is not closed")
+        if name == "StudyOpened" and study.head != 0:
+            raise _out_of_place(event, "the study is open")
+        if name == "RoundClosed" and study.params["recording"] == _FULL_RECORDING:
+            transaction, count, weight = self._entries
+            if transaction != event.log.transaction_hash:
+                count = weight = 0
+            record = args["record"]
+            if (count, weight) != (record["count"], record["totalWeight"]):
+                reason = (
+                    f"its record has {record['count']} entries of weight "
+                    f"{record['totalWeight']}, there are {count} of {weight}"
+                )
+                raise _out_of_place(event, reason)
+            self._entries = ("", 0, 0)
+        if name == "Claimed":
+            before = self._db.execute(
+                "SELECT paid FROM member WHERE study = ? AND site = ?", (study.id, args["site"])
+            ).fetchone()
+            if before is None or int(before[0]) + int(args["amount"]) != int(args["cumulative"]):
+                raise _out_of_place(event, "it does not continue what the site was paid before")
+
+    def _court_study(self, event: Decoded) -> _Study | None:
+        args = event.args
+        if "study" in args:
+            return self._study(event)
+        reference = _reference(args)
+        found = self._db.execute(
+            "SELECT study.study, event.round FROM event JOIN study ON study.id = event.study "
+            "WHERE reference = ? ORDER BY event.id LIMIT 1",
+            (reference,),
+        ).fetchone()
+        if found is None:
+            raise _out_of_place(event, f"what it is about, {reference}, is not indexed")
+        # Kept with the event: whoever looks at the round wants to see it.
+        args["study"], args["round"] = found
+        return self._studies.get(found[0]) or self._load(found[0])
+
+    # ---------------------------------------------------------------- rows
+
+    def _write(self, rows: list[tuple[Any, ...]], mentions: list[tuple[str, int]]) -> None:
+        if not rows:
+            return
+        marks = ", ".join("?" * len(rows[0]))
+        self._db.executemany(f"INSERT INTO event ({_EVENT_COLUMNS}) VALUES ({marks})", rows)
+        self._db.executemany("INSERT OR IGNORE INTO mention VALUES (?, ?)", mentions)
+        rows.clear()
+        mentions.clear()
+
+    def _close(self, event: Decoded, study: _Study) -> None:
+        args, record = event.args, event.args["record"]
+        closing = Closing(
+            Record(
+                Root(_bytes(record["contributions"])),
+                Root(_bytes(record["model"])),
+                Digest(_bytes(record["manifest"])),
+                Root(_bytes(record["rewards"])),
+                record["count"],
+                record["totalWeight"],
+                int(record["rewardTotal"]),
+            ),
+            args["coordinator"],
+            args["closedAt"],
+        )
+        self._db.execute(
+            "INSERT INTO closing VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL)",
+            (
+                _key(event),
+                study.id,
+                args["round"],
+                "0x" + closing.commitment.hex(),
+                record["contributions"],
+                record["model"],
+                record["manifest"],
+                record["rewards"],
+                record["count"],
+                record["totalWeight"],
+                record["rewardTotal"],
+                args["coordinator"],
+                args["closedAt"],
+            ),
+        )
+
+    def _overturn(self, event: Decoded, study: _Study, key: int) -> None:
+        self._db.execute(
+            "UPDATE closing SET overturned = ? "
+            "WHERE study = ? AND round >= ? AND overturned IS NULL",
+            (key, study.id, event.args["round"]),
+        )
+        self._flush_counters()
+        self._recount(study.id)
+
+    def _member(self, study: int, name: str, args: Mapping[str, Any]) -> None:
+        if name == "SiteAdmitted":
+            self._db.execute(
+                "INSERT INTO member VALUES (?, ?, ?, ?, ?, NULL, 0, 0, '0')",
+                (study, args["site"], args["payout"], args["maxWeight"], args["since"]),
+            )
+        elif name == "SiteRemoved":
+            self._db.execute(
+                "UPDATE member SET until = ? WHERE study = ? AND site = ?",
+                (args["until"], study, args["site"]),
+            )
+        elif name == "Claimed":
+            self._db.execute(
+                "UPDATE member SET paid = ? WHERE study = ? AND site = ?",
+                (args["cumulative"], study, args["site"]),
+            )
+
+    def _flush_counters(self) -> None:
+        self._db.executemany(
+            "UPDATE member SET contributions = contributions + ?, weight = weight + ? "
+            "WHERE study = ? AND site = ?",
+            [(count, weight, *key) for key, (count, weight) in self._counted.items()],
+        )
+        self._counted.clear()
+
+    def _recount(self, study: int) -> None:
+        """Count the contributions of the rounds that stand, with the round being closed now."""
+        self._db.execute(
+            "UPDATE member SET contributions = 0, weight = 0 WHERE study = ?", (study,)
+        )
+        rows = self._db.execute(
+            "SELECT count(*), sum(event.weight), event.study, event.site FROM closing "
+            "JOIN event AS closed ON closed.id = closing.id "
+            "JOIN event ON event.study = closing.study AND event.round = closing.round "
+            "AND event.name = 'Contributed' AND event.tx = closed.tx "
+            "WHERE closing.study = ? AND closing.overturned IS NULL GROUP BY event.site",
+            (study,),
+        ).fetchall()
+        self._db.executemany(
+            "UPDATE member SET contributions = ?, weight = ? WHERE study = ? AND site = ?", rows
+        )
+
+    def _insert(self, study: _Study) -> None:
+        values = _saved(study)
+        columns = {
+            "id": study.id,
+            "study": study.study,
+            "sponsor": study.params["sponsor"],
+            "token": study.params["token"],
+            "params": json.dumps(study.params),
+            "coordinators": json.dumps(study.coordinators),
+            "auditors": json.dumps(study.auditors),
+            **values,
+        }
+        self._db.execute(
+            f"INSERT INTO study ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})",
+            list(columns.values()),
+        )
+
+    def _save(self, studies: Iterable[_Study]) -> None:
+        for study in studies:
+            values = _saved(study)
+            self._db.execute(
+                f"UPDATE study SET {', '.join(f'{name} = ?' for name in values)} WHERE id = ?",
+                [*values.values(), study.id],
+            )
+
+    def _load(self, name: str) -> _Study | None:
+        columns = (
+            "id, study, params, coordinators, auditors, rounds, head, coordinator, opened_at, "
+            "final_through, hold_round, hold_until, ended, seats, funded, paid, refunded, "
+            "bonds_posted, bonds_released, slashed, burnt"
+        )
+        row = self._db.execute(f"SELECT {columns} FROM study WHERE study = ?", (name,)).fetchone()
+        if row is None:
+            return None
+        values: list[Any] = list(row)
+        values[2:5] = [json.loads(text) for text in row[2:5]]
+        values[13] = json.loads(row[13])
+        values[14:] = [int(text) for text in row[14:]]
+        return _Study(*values)
+
+
+def _saved(study: _Study) -> dict[str, Any]:
+    return {
+        "rounds": study.rounds,
+        "head": study.head,
+        "coordinator": study.coordinator,
+        "opened_at": study.opened_at,
+        "final_through": study.final_through,
+        "hold_round": study.hold_round,
+        "hold_until": study.hold_until,
+        "ended": study.ended,
+        "seats": json.dumps(study.seats),
+        "funded": str(study.funded),
+        "paid": str(study.paid),
+        "refunded": str(study.refunded),
+        "bonds_posted": str(study.bonds_posted),
+        "bonds_released": str(study.bonds_released),
+        "slashed": str(study.slashed),
+        "burnt": str(study.burnt),
+    }
+
+
+def _created(key: int, args: Mapping[str, Any]) -> _Study:
+    seats = {
+        address: {"place": place, "bond": "0", "bonded": False, "barred": False}
+        for place, address in enumerate(args["coordinators"], start=1)
+    }
+    params = args["params"]
+    return _Study(
+        key,
+        args["study"],
+        params,
+        list(args["coordinators"]),
+        list(args["auditors"]),
+        params["rounds"],
+        seats=seats,
+    )
+
+
+def _change(study: _Study, name: str, args: Mapping[str, Any]) -> None:
+    """Do to a study what an event of WardRound says. Sites are the caller's."""
+    match name:
+        case "Funded":
+            study.funded += int(args["amount"])
+        case "BondPosted":
+            study.bonds_posted += int(args["amount"])
+            seat = study.seats[args["coordinator"]]
+            seat["bond"], seat["bonded"] = args["amount"], True
+        case "BondReleased":
+            study.bonds_released += int(args["amount"])
+            seat = study.seats[args["coordinator"]]
+            seat["bond"], seat["bonded"] = "0", False
+        case "StudyOpened":
+            study.head, study.coordinator = 1, args["coordinator"]
+            study.opened_at = args["openedAt"]
+        case "RoundClosed":
+            study.head = args["round"] + 1
+            study.opened_at = args["closedAt"]
+        case "TookOver":
+            study.coordinator, study.opened_at = args["to"], args["openedAt"]
+        case "Overturned":
+            study.head, study.opened_at = args["round"], args["openedAt"]
+            study.coordinator = None if args["next"] == _NOBODY else args["next"]
+            if study.hold_round >= args["round"]:
+                study.hold_until = 0
+        case "Slashed":
+            lost = int(args["reward"]) + int(args["burnt"])
+            study.slashed += lost
+            study.burnt += int(args["burnt"])
+            seat = study.seats[args["coordinator"]]
+            seat["bond"], seat["bonded"], seat["barred"] = "0", False, True
+        case "Held":
+            study.hold_round, study.hold_until = args["round"], args["until"]
+        case "Attested":
+            study.final_through = max(study.final_through, args["round"])
+        case "Claimed":
+            study.paid += int(args["amount"])
+        case "Refunded":
+            study.refunded += int(args["amount"])
+        case "StudyEnded":
+            study.rounds, study.ended = args["rounds"], 1
+            study.head = max(study.head, 1)
+        case _:
+            pass  # it changes nothing of the study itself
+
+
+def _row(event: Decoded, study: int | None) -> tuple[Any, ...]:
+    args, log = event.args, event.log
+    return (
+        log.block * PLACES + log.log_index,
+        log.block,
+        log.block * PLACES + log.position,
+        log.log_index,
+        event.contract,
+        event.name,
+        study,
+        args.get("round"),
+        args.get("site"),
+        args.get("weight"),
+        args.get("update"),
+        _reference(args),
+        json.dumps(args, separators=(",", ":")),
+        b"".join(log.topics),
+        log.data,
+    )
+
+
+def _reference(args: Mapping[str, Any]) -> str | None:
+    found = args.get("demand", args.get("tally"))
+    return None if found is None else str(found)
+
+
+def _key(event: Decoded) -> int:
+    return event.log.block * PLACES + event.log.log_index
+
+
+def _out_of_place(event: Decoded, reason: str) -> EventOutOfPlace:
+    return EventOutOfPlace(event.name, event.log.block, event.log.log_index, reason)
+
+
+def _bytes(text: str) -> bytes:
+    return bytes.fromhex(text[2:])

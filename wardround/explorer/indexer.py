@@ -1,0 +1,188 @@
+"""An index at work: follow the chain, then look up objects and transactions while it is quiet."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from wardround.explorer.errors import Moved
+from wardround.explorer.index.database import open_writer, set_meta, transaction
+from wardround.explorer.index.decode import EventTable
+from wardround.explorer.index.follow import Extended, Follower, RolledBack, Step, UpToDate, may_pass
+from wardround.explorer.index.node import Node
+from wardround.explorer.index.objects import ObjectReader
+from wardround.explorer.index.transactions import TransactionReader
+from wardround.explorer.source import Source, store_name
+from wardround.protocol.errors import WardroundError
+
+#: Between two looks at a chain that stands still: a node on this machine, or elsewhere.
+NEAR_SECONDS, FAR_SECONDS = 0.02, 1.0
+#: Blocks behind the tip that count as final, where nothing else is asked for.
+CONFIRMATIONS = 12
+
+_CHORES = 8
+_MISSING_AGAIN_SECONDS = 5.0
+_PAUSES_SECONDS = (0.2, 0.5, 1.0, 2.0, 5.0)
+
+
+class Indexer:
+    """One index of one source.
+
+    Attributes:
+        follower: reads the chain.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        path: Path,
+        confirmations: int = CONFIRMATIONS,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """Open the index, making it when it is not there.
+
+        Args:
+            source: what is looked at.
+            path: the index file.
+            confirmations: blocks behind the tip that may still change; none of a finished run.
+            clock: seconds since 1970.
+
+        Raises:
+            IndexUnusable: the file is an index of something else.
+        """
+        self.source = source
+        self.path = path
+        self.db: sqlite3.Connection = open_writer(path, source.identity)
+        names = source.contracts
+        self.follower = Follower(
+            self.db,
+            Node(source.chain.rpc, list(names)),
+            EventTable(names),
+            source.first_block,
+            clock,
+        )
+        self._objects = None if source.store is None else ObjectReader(self.db, source.store)
+        self._transactions = TransactionReader(self.db, source.chain.rpc)
+        self._looked_again = 0.0
+        self._said: dict[str, str] = {}
+        with transaction(self.db):
+            set_meta(
+                self.db,
+                {
+                    "source": source.name,
+                    "store": store_name(source.store),
+                    "confirmations": str(confirmations if source.live else 0),
+                },
+            )
+            self.db.executemany(
+                "INSERT OR REPLACE INTO label VALUES (?, ?)", list(source.labels.items())
+            )
+            self.db.executemany(
+                "INSERT OR REPLACE INTO statement VALUES (?, ?, ?)",
+                [(*key, json.dumps(one)) for key, one in source.statements.items()],
+            )
+        self._say("catching up")
+
+    def close(self) -> None:
+        """Let go of the index."""
+        self.db.close()
+
+    def catch_up(self, tell: Callable[[Step], None] = lambda _: None) -> None:
+        """Take in all there is, with objects and transactions.
+
+        Raises:
+            WardroundError: what stands in the way, after several attempts.
+        """
+        try:
+            self.follower.catch_up(tell)
+            while self._chores(256):
+                pass
+        except WardroundError as error:
+            self._say("stopped", str(error))
+            raise
+        self._say("following" if self.source.live else "finished")
+
+    def run(
+        self,
+        stop: threading.Event,
+        tell: Callable[[Step], None] = lambda _: None,
+        poll_seconds: float | None = None,
+    ) -> None:
+        """Go on until told to stop. Whatever is wrong is kept in the index for readers to see.
+
+        Args:
+            stop: ends it, within a moment.
+            tell: hears of every step that changed something.
+            poll_seconds: by default by how far away the node is.
+
+        Raises:
+            WardroundError: nothing more can be indexed; says where.
+        """
+        pause = poll_seconds or poll_seconds_for(self.source.chain.url)
+        failures = 0
+        while not stop.is_set():
+            try:
+                busy = self._once(tell)
+            except Moved:
+                continue
+            except WardroundError as error:
+                if not may_pass(error):
+                    self._say("stopped", str(error))
+                    raise
+                # A liar may be replaced behind its address, or come to itself; until then nothing
+                # of what it says is taken in.
+                self._say("waiting", str(error))
+                stop.wait(_PAUSES_SECONDS[min(failures, len(_PAUSES_SECONDS) - 1)])
+                failures += 1
+                continue
+            failures = 0
+            if not busy:
+                stop.wait(pause)
+
+    def _once(self, tell: Callable[[Step], None]) -> bool:
+        """One step; False when there was nothing to do."""
+        step = self.follower.step()
+        if isinstance(step, (Extended, RolledBack)):
+            tell(step)
+            # Near the tip a batch is a block or two: the state need not change for each.
+            if isinstance(step, Extended) and step.last - step.first > 100:
+                self._say("catching up")
+            return True
+        assert isinstance(step, UpToDate)
+        words = f"the node is {step.behind} blocks behind the index" if step.behind else ""
+        self._say("following", words)
+        return self._chores(_CHORES) > 0
+
+    def _chores(self, limit: int) -> int:
+        done = self._transactions.fetch(8 * limit)
+        if self._objects is not None:
+            done += self._objects.fetch(limit)
+            # What the store does not have yet may come: sites and coordinators are slower than
+            # blocks.
+            now = time.monotonic()
+            if not done and self.source.live and now > self._looked_again + _MISSING_AGAIN_SECONDS:
+                self._looked_again = now
+                self._objects.fetch(limit, again=True)
+        return done
+
+    def _say(self, state: str, trouble: str = "") -> None:
+        said = {"state": state, "trouble": trouble}
+        if said != self._said:
+            with transaction(self.db):
+                set_meta(self.db, said)
+            self._said = said
+
+
+def poll_seconds_for(url: str) -> float:
+    """How often to look at a chain: a node of this machine can be asked all the time."""
+    near = url.startswith(("ipc://", "embedded:")) or urlsplit(url).hostname in (
+        "127.0.0.1",
+        "::1",
+        "localhost",
+    )
+    return NEAR_SECONDS if near else FAR_SECONDS

@@ -1,0 +1,133 @@
+"""From what a user names, a run's folder or a chain and a contract, to an index to read."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from hashlib import sha256
+from pathlib import Path
+
+from platformdirs import user_cache_path
+
+from wardround.explorer.errors import IndexUnusable
+from wardround.explorer.indexer import CONFIRMATIONS, Indexer
+from wardround.explorer.reader import Reader
+from wardround.explorer.source import Source, chain_source, run_source
+from wardround.protocol.errors import ScenarioError, WardroundError
+from wardround.protocol.identifiers import bytes32
+
+_STOP_SECONDS = 10.0
+
+
+@contextmanager
+def named_source(
+    run_or_study: str | None,
+    rpc: str | None = None,
+    contract: str | None = None,
+    store: str | None = None,
+    chain_id: int | None = None,
+    from_block: int | None = None,
+    reading_key: Path | None = None,
+) -> Iterator[tuple[Source, str | None]]:
+    """Open what a user names: a source, and the study that is meant, if one is.
+
+    Raises:
+        ScenarioError: it is neither a run nor a chain with a contract.
+        Malformed: a study's id or an address is none.
+        ChainError: the chain does not answer.
+    """
+    if run_or_study is not None and not run_or_study.startswith("0x"):
+        if rpc is not None or contract is not None or store is not None:
+            raise ScenarioError(run_or_study, "a run's folder says where its chain and store are")
+        with run_source(Path(run_or_study), reading_key) as source:
+            yield source, None
+        return
+    if reading_key is not None:
+        reason = "a reading key goes with a run's folder: leave --reading-key out"
+        raise ScenarioError(run_or_study or "explorer", reason)
+    if run_or_study is not None:
+        bytes32(run_or_study, "study")
+    if rpc is None or contract is None:
+        reason = "name a run's folder, or a chain with --rpc and --contract"
+        raise ScenarioError(run_or_study or "explorer", reason)
+    named = (rpc, contract, store, chain_id, from_block, run_or_study)
+    with chain_source(*named) as source:
+        yield source, run_or_study
+
+
+def index_file(source: Source) -> Path:
+    """The index of a source in the user's cache.
+
+    Development chains share ids and addresses, so a file is named after the source as well.
+    """
+    name = source.name if source.live else str(Path(source.name).resolve())
+    digest = sha256("\n".join([name, *source.identity.values()]).encode()).hexdigest()[:16]
+    return user_cache_path("wardround") / "explorer" / f"{digest}.sqlite"
+
+
+def open_indexer(
+    source: Source, index: Path | None = None, confirmations: int = CONFIRMATIONS
+) -> Indexer:
+    """Open the index of a source.
+
+    Args:
+        source: what is looked at.
+        index: the file; by default one in the user's cache, which is made anew when it does not
+            fit: everything in it can be had again.
+        confirmations: blocks behind the tip that may still change.
+
+    Raises:
+        IndexUnusable: the named file is an index of something else.
+    """
+    if index is not None:
+        return Indexer(source, index, confirmations)
+    path = index_file(source)
+    try:
+        return Indexer(source, path, confirmations)
+    except IndexUnusable:
+        for suffix in ("", "-wal", "-shm"):
+            path.with_name(path.name + suffix).unlink(missing_ok=True)
+        return Indexer(source, path, confirmations)
+
+
+@contextmanager
+def indexed(
+    indexer: Indexer, *, follow: bool, failed: Callable[[WardroundError], None] | None = None
+) -> Iterator[Reader]:
+    """Take in what there is, or go on in the background; give what reads it.
+
+    Args:
+        indexer: the index; it is closed at the end.
+        follow: go on in a thread, as far as the source is live.
+        failed: hears why indexing has stopped in the background.
+
+    Raises:
+        WardroundError: what stands in the way of taking in what there is.
+    """
+    stop = threading.Event()
+    thread: threading.Thread | None = None
+
+    def run() -> None:
+        try:
+            indexer.run(stop)
+        except WardroundError as error:
+            if failed is not None:
+                failed(error)
+
+    try:
+        if follow and indexer.source.live:
+            thread = threading.Thread(target=run, name="indexer", daemon=True)
+            thread.start()
+        else:
+            indexer.catch_up()
+        reader = Reader(indexer.path)
+        try:
+            yield reader
+        finally:
+            reader.close()
+    finally:
+        stop.set()
+        if thread is not None:
+            thread.join(_STOP_SECONDS)
+        indexer.close()

@@ -1,0 +1,67 @@
+"""Templates become pages. Everything is escaped; nothing from chain or store is marked safe."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from wardround.explorer.web import formats, urls
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+
+@cache
+def environment() -> Environment:
+    """The templates' environment: autoescape for every file, unknown names are errors.
+
+    All of them are compiled here, once: whoever opens the first page would wait for it otherwise.
+    """
+    made = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        auto_reload=False,
+    )
+    made.globals["url"] = urls
+    made.filters.update(
+        utc=formats.utc,
+        iso=formats.iso,
+        span=formats.span,
+        tokens=formats.tokens,
+        percent=formats.percent,
+        share1=lambda share: f"{100 * share:.1f}",
+        number1=lambda value: f"{value:.1f}",
+        hex=lambda value: "0x" + bytes(value).hex(),
+        words=lambda name: str(name).replace("_", " "),
+    )
+    for name in made.list_templates():
+        made.get_template(name)
+    return made
+
+
+class Pages:
+    """Renders pages by name."""
+
+    def __init__(self) -> None:
+        self._environment = environment()
+
+    def render(self, template: str, /, **values: Any) -> bytes:
+        """Render a template, in UTF-8.
+
+        Args:
+            template: the file in ``templates/``.
+            values: what it needs; `page`, `asked` and `index` may be left out.
+        """
+        known = {"page": "", "asked": "", "index": None, **values}
+        # Half a surrogate pair, as JSON can hold one, has no UTF-8.
+        return self._environment.get_template(template).render(known).encode("utf-8", "replace")
+
+    def row(self, event: Any) -> str:
+        """One row of an event table, for pages that are open already."""
+        module = self._environment.get_template("parts.html").module
+        return str(module.event_row(event))  # type: ignore[attr-defined]  # a macro of the template

@@ -1,0 +1,184 @@
+"""Recompute one round on the server and tell its progress: what the button on the page starts.
+
+It takes the chain's facts as the index has them and everything else from the store, like an audit
+(`wardround.protocol.replay`), but for one round: its base model and the rewards before it are those
+that the round before committed to, checked against that commitment and not recomputed in turn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from queue import SimpleQueue
+from threading import Thread
+from typing import Any
+
+from wardround.chain.errors import ObjectSealed
+from wardround.chain.study_state import STILL_MEMBER
+from wardround.explorer.studies import read_study
+from wardround.explorer.web.explorer import Explorer
+from wardround.explorer.web.parameters import NotThere
+from wardround.explorer.web.queries import Wanted, newest, raw_event
+from wardround.explorer.web.round import round_of
+from wardround.explorer.web.study import params_of
+from wardround.protocol.cid import cid_from_sha256
+from wardround.protocol.contribution import Domain
+from wardround.protocol.errors import ReplayFailed, WardroundError
+from wardround.protocol.identifiers import SiteAddress, hex_of, site_address
+from wardround.protocol.manifest import MANIFEST_MAX_BYTES, parse_manifest
+from wardround.protocol.record import Closing, Recording, genesis_closing
+from wardround.protocol.replay import (
+    ClosedRound,
+    Member,
+    StudyFacts,
+    fetch_specification,
+    fetch_vector,
+    replay_round,
+)
+from wardround.protocol.rewards import reward_tree
+from wardround.protocol.settlement import Vector
+from wardround.store import Store
+
+_NOT_CHECKED = [
+    (
+        "that sites trained honestly on honest rows",
+        "no replay can: it starts from what they signed",
+    ),
+    ("why a site was left out", "that is the coordinator’s word"),
+    (
+        "the rounds before",
+        "their models and rewards are taken as committed; wardround audit replays them all",
+    ),
+]
+
+
+@dataclass(frozen=True)
+class Replay:
+    """One round to be recomputed, with the closing of the round before."""
+
+    facts: StudyFacts
+    previous: Closing
+    closed: ClosedRound
+    store: Store
+
+    def steps(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Recompute; yield named messages as work goes on, ``done`` last.
+
+        The work runs in a thread of its own, so that its progress can be told meanwhile.
+        """
+        told: SimpleQueue[tuple[str, dict[str, Any]]] = SimpleQueue()
+        Thread(target=self._work, args=(told.put,), daemon=True).start()
+        while True:
+            message = told.get()
+            yield message
+            if message[0] == "done":
+                return
+
+    def _work(self, tell: Callable[[tuple[str, dict[str, Any]]], None]) -> None:
+        def holds(title: str, detail: str) -> None:
+            tell(("step", {"kind": "holds", "title": title, "detail": detail}))
+
+        read = 0
+
+        def fetch(cid: str, limit: int) -> memoryview:
+            nonlocal read
+            data = self.store.map(cid, limit)
+            read += 1
+            words = f"The server is recomputing: {read} objects read and verified …"
+            tell(("progress", {"words": words}))
+            return data
+
+        number = self.closed.round
+        try:
+            spec = fetch_specification(self.facts, fetch)
+            holds("Specification", "its digest is on chain, and it gives the study’s parameters")
+            base, earned = self._before(fetch)
+            settled = replay_round(self.facts, spec, base, earned, self.closed, fetch)
+        except ReplayFailed as error:
+            tell(("step", {"kind": "fails", "title": error.what, "detail": str(error)}))
+            tell(("done", {"holds": False, "words": f"It does not follow: {error}"}))
+            return
+        except ObjectSealed as error:
+            tell(("step", {"kind": "skipped", "title": "Updates and models", "detail": str(error)}))
+            words = (
+                "It cannot be replayed here: updates and models are encrypted. The other button "
+                "checks what is public."
+            )
+            tell(("done", {"holds": None, "words": words}))
+            return
+        except (WardroundError, OSError) as error:
+            tell(("step", {"kind": "fails", "title": "Reading", "detail": str(error)}))
+            tell(("done", {"holds": False, "words": f"It cannot be replayed: {error}"}))
+            return
+        record = settled.record
+        holds(f"{record.count} signatures", "each made by its site for this round and base model")
+        holds(
+            f"{record.count} updates and reports",
+            "each has its signed digest, is within the study’s bound, and speaks of this round",
+        )
+        holds(
+            f"Model by {settled.manifest.rule.name.replace('_', ' ')}",
+            f"recomputed in integers, every byte equal: {hex_of(record.model)}",
+        )
+        holds("Scores and rewards", f"recomputed, rewards tree equal: {hex_of(record.rewards)}")
+        holds("Manifest and record", "written anew from all of the above, every byte equal")
+        for title, detail in _NOT_CHECKED:
+            tell(("step", {"kind": "skipped", "title": title, "detail": detail}))
+        words = f"Round {number} follows from its inputs, byte for byte ({read} objects read)."
+        tell(("done", {"holds": True, "words": words}))
+
+    def _before(
+        self, fetch: Callable[[str, int], memoryview]
+    ) -> tuple[Vector, dict[SiteAddress, int]]:
+        """The base model and the rewards so far, as the round before committed to them."""
+        number, record = self.closed.round, self.previous.record
+        own = self.closed.closing.record.manifest
+        manifest = parse_manifest(fetch(cid_from_sha256(own), MANIFEST_MAX_BYTES))
+        base = Vector.of(fetch_vector(self.facts, fetch, manifest.base.cid))
+        if base.root != record.model:
+            raise ReplayFailed(number, "base model", "it is not the round before's")
+        if number == 1:
+            return base, {}
+        before = parse_manifest(fetch(cid_from_sha256(record.manifest), MANIFEST_MAX_BYTES))
+        earned = before.earned()
+        if reward_tree(earned).root != record.rewards:
+            raise ReplayFailed(number, "rewards before", "not those the round before committed to")
+        return base, earned
+
+
+def replay_of(explorer: Explorer, study: str, number: int, block: str | None) -> Replay:
+    """Gather what a replay starts from.
+
+    Raises:
+        NotThere: the round is not closed in the indexed blocks, or there is no store.
+    """
+    if explorer.objects.store is None:
+        raise NotThere("This explorer was started without a content store (--store).")
+    reader = explorer.reader
+    with reader.look():
+        found = round_of(explorer, study, number, block)
+        whole = read_study(reader, study)
+        closing = raw_event(reader, study, found.summary.block_hash, "RoundClosed", number)
+        params = params_of(whole.params)
+        if found.previous is None:
+            previous = genesis_closing(params.initial_model)
+        else:
+            before = found.previous.block_hash
+            previous = Closing.decode(raw_event(reader, study, before, "RoundClosed", number - 1))
+        health = explorer.index()
+        registered = newest(reader, Wanted(name="Registered", study=study, round=number), 500)
+    members = {
+        site_address(one.site): Member(one.max_weight, one.since, one.until or STILL_MEMBER)
+        for one in whole.members
+    }
+    facts = StudyFacts(Domain(health.chain_id, health.contract), params, members)
+    entries = None
+    if params.recording is Recording.FULL:
+        entries = explorer.called(found.summary.transaction).value
+    closed = ClosedRound(
+        number,
+        Closing.decode(closing),
+        entries,
+        registered=lambda: {site_address(one.site) for one in registered if one.site},
+    )
+    return Replay(facts, previous, closed, explorer.objects.store)

@@ -1,0 +1,302 @@
+"""The page of a study."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from statistics import median, pstdev
+from typing import Any
+
+from wardround.explorer.errors import NotIndexed
+from wardround.explorer.studies import list_studies, read_study
+from wardround.explorer.views import RoundSummary, Study
+from wardround.explorer.web.charts import Series, Slice, bar, line_chart
+from wardround.explorer.web.explorer import Explorer
+from wardround.explorer.web.formats import TOKEN, tokens
+from wardround.explorer.web.parameters import NotThere
+from wardround.explorer.web.queries import Sample, Wanted, last_id, newest, samples, standing
+from wardround.explorer.web.rows import Money, Site
+from wardround.explorer.web.words import PARAMETERS, parameter
+from wardround.protocol.identifiers import bytes32
+from wardround.protocol.record import StudyParams
+
+_STUDIES = 50
+_CELLS = 200
+_LINEAGE = 25
+_EVENTS = 12
+#: With more sites than this a chart has the worst, the middle and the best instead of each.
+_LINES_MAX = 12
+
+
+def overview_page(explorer: Explorer) -> bytes:
+    """All studies, the live feed, the health of the index."""
+    reader = explorer.reader
+    with reader.look():
+        found = list_studies(reader, limit=_STUDIES)
+        index = explorer.index()
+        events = newest(reader, Wanted(), 25)
+        with reader.look() as db:
+            (studies,) = db.execute("SELECT count(*) FROM study").fetchone()
+            (sites,) = db.execute("SELECT count(DISTINCT site) FROM member").fetchone()
+            (rounds,) = db.execute("SELECT count(*) FROM closing").fetchone()
+            (overturned,) = db.execute(
+                "SELECT count(*) FROM event WHERE name = 'Overturned'"
+            ).fetchone()
+            paid = sum(int(row[0]) for row in db.execute("SELECT paid FROM study"))
+        return explorer.pages.render(
+            "overview.html",
+            page="overview",
+            index=index,
+            since=last_id(reader),
+            totals={
+                "studies": studies,
+                "sites": sites,
+                "rounds": rounds,
+                "overturned": overturned,
+                "paid": paid,
+            },
+            studies=found.rows,
+            events=events,
+            reorganisations=reader.reorganisations(10),
+        )
+
+
+def study_page(explorer: Explorer, study_id: str) -> bytes:
+    """One study.
+
+    Raises:
+        NotThere: it is not in the index.
+    """
+    reader = explorer.reader
+    with reader.look():
+        try:
+            study = read_study(reader, study_id)
+            standing_rounds = standing(reader, study_id, _LINEAGE)
+        except NotIndexed as error:
+            raise NotThere(str(error)) from error
+        params = params_of(study.params)
+        names = reader.names()
+        sites = explorer.sites([one.site for one in study.members], names)
+        sampled = samples(reader, study_id, len(study.members))
+        record = standing_rounds[0] if standing_rounds else None
+        money = Money.of(study.summary.funds, int(record.reward_total) if record else 0)
+        cells = _cells(study, standing_rounds)
+        return explorer.pages.render(
+            "study.html",
+            index=explorer.index(),
+            since=last_id(reader),
+            study=study,
+            summary=study.summary,
+            params=params,
+            alerts=_alerts(study, params, standing_rounds),
+            sites=sites,
+            members=sorted(study.members, key=lambda one: sites[one.site].colour or 0),
+            money=money,
+            money_bar=_bar(money),
+            money_words=_equation(money),
+            cells=cells,
+            cells_left=study.summary.rounds - len(cells),
+            charts=charts(sampled, list(sites.values())),
+            figures=sampled,
+            lineage=standing_rounds,
+            lineage_left=study.summary.closed - len(standing_rounds),
+            parameter_rows=[
+                (PARAMETERS[one.name][0], _shown(params, one.name), PARAMETERS[one.name][1])
+                for one in fields(params)
+            ],
+            specification=_tables(study.specification.document),
+            named=bool(names),
+            events=newest(reader, Wanted(study=study_id), _EVENTS),
+        )
+
+
+def params_of(values: Mapping[str, Any]) -> StudyParams:
+    """Read the parameters that the index keeps by the contract's names."""
+    read = []
+    for one in fields(StudyParams):
+        value = values[_camel(one.name)]
+        if isinstance(value, str) and len(value) == 66:
+            value = bytes32(value, one.name)
+        elif isinstance(value, str) and not value.startswith("0x"):
+            value = int(value)
+        read.append(value)
+    return StudyParams.from_abi(read)
+
+
+@dataclass(frozen=True)
+class Charts:
+    """A study's charts, each empty where nothing is recorded, and what the page says of them."""
+
+    accuracy: str
+    fairness: str
+    loss: str
+    earned: str
+    legend: Sequence[Series]
+    last: Sample | None
+    gap: float | None
+    step: int
+
+
+def charts(sampled: Sequence[Sample], sites: Sequence[Site]) -> Charts:
+    """Draw what the rounds hold."""
+
+    def by_site(of: Mapping[str, Mapping[int, float]]) -> list[Series]:
+        if len(sites) <= _LINES_MAX:
+            return [
+                Series(one.name or one.address[:10], of.get(one.address, {}), one.colour)
+                for one in sites
+            ]
+        rounds: dict[int, list[float]] = {}
+        for values in of.values():
+            for number, value in values.items():
+                rounds.setdefault(number, []).append(value)
+        return [
+            Series("lowest site", {r: min(v) for r, v in rounds.items()}, 1),
+            Series("middle site", {r: median(v) for r, v in rounds.items()}, 2),
+            Series("highest site", {r: max(v) for r, v in rounds.items()}, 0),
+        ]
+
+    accuracy, loss, earned = (
+        {
+            site.address: {
+                one.round: scale * getattr(one, name)[site.address]
+                for one in sampled
+                if site.address in getattr(one, name)
+            }
+            for site in sites
+        }
+        for name, scale in (("accuracy", 100.0), ("loss", 1.0), ("cumulative", 1 / TOKEN))
+    )
+    pooled = {one.round: 100 * one.pooled for one in sampled if one.pooled is not None}
+    lines = [*by_site(accuracy), Series("all rows", pooled, None)]
+    spread = [one for one in sampled if len(one.accuracy) > 1]
+    fairness = [
+        Series("worst to best", {one.round: 100 * _gap(one) for one in spread}, 1),
+        Series(
+            "standard deviation",
+            {one.round: 100 * pstdev(one.accuracy.values()) for one in spread},
+            2,
+        ),
+    ]
+    measured = [one for one in sampled if one.accuracy or one.pooled is not None]
+    last = measured[-1] if measured else None
+    return Charts(
+        accuracy=line_chart("Accuracy by round, in percent, a line a site", lines, unit=" %"),
+        fairness=line_chart(
+            "Difference of accuracy between sites by round, in points", fairness, low=0
+        ),
+        loss=line_chart("Training loss by round, a line a site", by_site(loss)),
+        earned=line_chart("Tokens earned by round, a line a site", by_site(earned), low=0),
+        legend=[one for one in lines if one.values] or by_site(earned),
+        last=last,
+        gap=_gap(last) if last and len(last.accuracy) > 1 else None,
+        step=sampled[1].round - sampled[0].round if len(sampled) > 1 else 1,
+    )
+
+
+def _shown(params: StudyParams, name: str) -> str:
+    return parameter(name, getattr(params, name))
+
+
+def _gap(one: Sample) -> float:
+    return max(one.accuracy.values()) - min(one.accuracy.values())
+
+
+def _alerts(study: Study, params: StudyParams, recent: Sequence[RoundSummary]) -> list[str]:
+    """What in the index or the store is not what was recorded."""
+    alerts = []
+    if "0x" + params.study_id.hex() != study.summary.study:
+        alerts.append("The parameters in the index do not hash to the study’s id.")
+    if study.specification.status in ("altered", "contradicts", "malformed", "too_large"):
+        alerts.append(f"The specification: {study.specification.reason}.")
+    for one in recent:
+        if one.manifest in ("altered", "contradicts", "malformed", "too_large"):
+            alerts.append(f"Round {one.round}: its manifest in the store is {one.manifest}.")
+    return alerts
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A round in the strip of rounds."""
+
+    number: int
+    state: str
+
+
+def _cells(study: Study, standing: Sequence[RoundSummary]) -> list[Cell]:
+    states = {one.round: one.state for one in standing}
+    # Rounds become final in order, so the ones before a final one are.
+    older = states[min(states)] if states else "closed"
+    cells = []
+    # The last ones that matter: up to a few behind the head.
+    last = min(study.summary.rounds, max(_CELLS, study.summary.head + 3))
+    for number in range(max(1, last - _CELLS + 1), last + 1):
+        if number < study.summary.head:
+            cells.append(Cell(number, states.get(number, older)))
+        elif number == study.summary.head and study.summary.state == "open":
+            cells.append(Cell(number, "open"))
+        else:
+            cells.append(Cell(number, "waiting"))
+    return cells
+
+
+def _bar(money: Money) -> str:
+    total = money.total or 1
+    return bar(
+        _equation(money),
+        [
+            Slice("paid", money.paid / total, f"paid to sites: {tokens(money.paid)}"),
+            Slice("back", money.returned / total, f"returned: {tokens(money.returned)}"),
+            Slice("slashed", money.slashed / total, f"slashed: {tokens(money.slashed)}"),
+            Slice("due", money.due / total, f"earned, not yet paid: {tokens(money.due)}"),
+            Slice(
+                "left",
+                (money.remaining - money.due) / total,
+                f"remaining: {tokens(money.remaining - money.due)}",
+            ),
+        ],
+    )
+
+
+def _equation(money: Money) -> str:
+    words = f"{tokens(money.funded)} funded"
+    if money.bonds:
+        words += f" + {tokens(money.bonds)} bonds"
+    words += f" = {tokens(money.paid)} paid"
+    if money.returned:
+        words += f" + {tokens(money.returned)} returned"
+    return f"{words} + {tokens(money.slashed)} slashed + {tokens(money.remaining)} remaining"
+
+
+def _tables(document: Mapping[str, Any] | None) -> list[tuple[str, list[tuple[str, str]]]]:
+    if document is None:
+        return []
+    return [
+        (name, [(key, _amount(key, value)) for key, value in table.items()])
+        for name, table in document.items()
+        if isinstance(table, Mapping)
+    ]
+
+
+def _amount(key: str, value: Any) -> str:
+    """Amounts of the token's smallest unit are words of decimal digits, told in tokens as well."""
+    words = _plain(value)
+    if key in ("per_round", "bond") and re.fullmatch("[0-9]{1,78}", words):
+        return f"{words} ({tokens(words)} tokens)"
+    return words
+
+
+def _plain(value: Any) -> str:
+    if value is None:
+        return "–"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {_plain(one)}" for key, one in value.items()) or "none"
+    if isinstance(value, list):
+        return ", ".join(map(_plain, value)) or "none"
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _camel(name: str) -> str:
+    first, *rest = name.split("_")
+    return first + "".join(word.capitalize() for word in rest)

@@ -1,0 +1,121 @@
+"""The libraries that a reader's browser runs: copied from npm as they are, and pinned.
+
+They are single files of plain ECMAScript, so nothing is bundled, minified or edited: what is served
+is what their author published. ``vendor.json`` names each package's version, the integrity that npm
+states for its archive, and the SHA-256 of each file kept here.
+
+To move on, raise versions in ``vendor.json`` and run, with npm at hand::
+
+    python -m wardround.explorer.web.vendor           # fetches, writes files and digests
+    python -m wardround.explorer.web.vendor --check   # fetches, compares, changes nothing
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import subprocess
+import sys
+import tarfile
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from wardround.protocol.errors import WardroundError
+
+FOLDER = Path(__file__).parent / "static" / "vendor"
+LIST = FOLDER / "vendor.json"
+
+
+class VendorAltered(WardroundError):
+    """A vendored file is not the published one."""
+
+    def __init__(self, what: str, reason: str) -> None:
+        self.what = what
+        self.reason = reason
+        super().__init__(
+            f"{what}: {reason}; run python -m wardround.explorer.web.vendor and review the diff"
+        )
+
+
+def packages() -> list[dict[str, Any]]:
+    """The list of what is vendored: name, version, folder, integrity, files and their digests."""
+    listed: list[dict[str, Any]] = json.loads(LIST.read_text(encoding="utf-8"))
+    return listed
+
+
+def check_files() -> None:
+    """Compare every file here with its pinned digest.
+
+    Raises:
+        VendorAltered: one differs, is missing, or is not in the list.
+    """
+    expected = {LIST.relative_to(FOLDER).as_posix()}
+    for package in packages():
+        for name, digest in package["files"].items():
+            path = FOLDER / package["folder"] / name
+            expected.add(path.relative_to(FOLDER).as_posix())
+            if not path.is_file():
+                raise VendorAltered(path.name, "it is missing")
+            if hashlib.sha256(path.read_bytes()).hexdigest() != digest:
+                raise VendorAltered(path.name, "its SHA-256 is not the pinned one")
+    present = {path.relative_to(FOLDER).as_posix() for path in FOLDER.rglob("*") if path.is_file()}
+    if present != expected:
+        raise VendorAltered(", ".join(sorted(present - expected)), "not in vendor.json")
+
+
+def fetch(package: dict[str, Any], folder: Path) -> dict[str, bytes]:
+    """Take a package's files from npm.
+
+    Args:
+        package: an entry of the list; an empty ``integrity`` accepts what comes.
+        folder: a scratch folder.
+    Raises:
+        VendorAltered: npm sent another archive than the pinned one.
+    """
+    spec = f"{package['name']}@{package['version']}"
+    done = subprocess.run(
+        ["npm", "pack", "--json", "--silent", spec],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+    )
+    archive = folder / json.loads(done.stdout)[0]["filename"]
+    digest = hashlib.sha512(archive.read_bytes()).digest()
+    integrity = "sha512-" + base64.b64encode(digest).decode()
+    if package["integrity"] not in ("", integrity):
+        raise VendorAltered(spec, f"npm sent {integrity}")
+    package["integrity"] = integrity
+    files = {}
+    with tarfile.open(archive) as packed:
+        for name in package["files"]:
+            member = packed.extractfile(f"package/{name}")
+            assert member is not None  # a name that is no file raises KeyError before
+            files[name] = member.read()
+    return files
+
+
+def main() -> None:
+    """Fetch all packages; write them, or with ``--check`` compare."""
+    listed = packages()
+    with tempfile.TemporaryDirectory() as scratch:
+        for package in listed:
+            for name, data in fetch(package, Path(scratch)).items():
+                path = FOLDER / package["folder"] / name
+                if "--check" in sys.argv:
+                    if path.read_bytes() != data:
+                        raise VendorAltered(name, "npm has another")
+                    continue
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(data)
+                package["files"][name] = hashlib.sha256(data).hexdigest()
+    if "--check" not in sys.argv:
+        LIST.write_text(json.dumps(listed, indent=2) + "\n", encoding="utf-8")
+    check_files()
+
+
+if __name__ == "__main__":
+    main()

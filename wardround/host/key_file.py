@@ -1,0 +1,43 @@
+"""Private keys of simulated parties: a file with 32 bytes of hexadecimal, readable by its owner.
+
+A hospital's key belongs in a keystore with a password; a simulation makes its keys when it
+starts, and they are worth nothing outside it.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from eth_account import Account
+from eth_account.signers.local import LocalAccount
+
+from wardround.protocol.errors import Malformed
+
+
+def write_new_key(path: Path) -> LocalAccount:
+    """Make a key and write it to a new file that only its owner can read."""
+    account: LocalAccount = Account.create()
+    write_private(path, account.key.hex() + "\n")
+    return account
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write a new file that only its owner can read."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w", encoding="ascii") as file:
+        file.write(text)
+
+
+def read_key(path: Path) -> LocalAccount:
+    """Read a key.
+
+    Raises:
+        Malformed: the file is missing, or not 32 bytes of hexadecimal.
+    """
+    try:
+        key = bytes.fromhex(path.read_text(encoding="ascii").strip())
+        account: LocalAccount = Account.from_key(key)
+    except (OSError, ValueError) as error:
+        raise Malformed(f"key file {path}", "expected 32 bytes of hexadecimal") from error
+    return account

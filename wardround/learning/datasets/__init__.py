@@ -1,0 +1,69 @@
+"""Data sets by name, each divided over sites."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from wardround.learning.datasets.base import Dataset, DataSource, Progress
+from wardround.learning.datasets.breast_cancer import BreastCancer
+from wardround.learning.datasets.generated import Generated
+from wardround.learning.datasets.heart import Heart
+from wardround.learning.datasets.table import SiteData, Table, load_table, save_table
+from wardround.learning.errors import DatasetArgumentInvalid, DatasetUnknown
+
+__all__ = [
+    "DATA_DIR_VARIABLE",
+    "SOURCES",
+    "Dataset",
+    "SiteData",
+    "Table",
+    "load_dataset",
+    "load_table",
+    "save_table",
+]
+
+DATA_DIR_VARIABLE = "WARDROUND_DATA_DIR"
+
+SOURCES: dict[str, type[DataSource]] = {
+    "breast-cancer": BreastCancer,
+    "heart": Heart,
+    "generated": Generated,
+}
+"""To add a data set, write a `DataSource` in a file of its own and name it here."""
+
+
+def load_dataset(
+    name: str,
+    arguments: Mapping[str, object] | None = None,
+    *,
+    data_dir: Path | None = None,
+    progress: Progress | None = None,
+) -> Dataset:
+    """Load a data set, divided over its sites.
+
+    Args:
+        name: a key of `SOURCES`.
+        arguments: the fields of that source, as a scenario gives them.
+        data_dir: folder with the user's own copies of files; by default the environment's
+            ``WARDROUND_DATA_DIR``, and without that files are downloaded and cached.
+        progress: told of every download.
+    Raises:
+        DatasetUnknown: no such name.
+        DatasetArgumentInvalid: an argument that the source does not take, or not so.
+        DataError: the rows cannot be had, or not divided as asked.
+    """
+    if name not in SOURCES:
+        raise DatasetUnknown(name, sorted(SOURCES))
+    try:
+        source = SOURCES[name].model_validate(dict(arguments or {}))
+    except ValidationError as exc:
+        first = exc.errors()[0]
+        argument = ".".join(str(part) for part in first["loc"])
+        raise DatasetArgumentInvalid(name, argument, first["msg"]) from exc
+    if data_dir is None and os.environ.get(DATA_DIR_VARIABLE):
+        data_dir = Path(os.environ[DATA_DIR_VARIABLE])
+    return source.load(data_dir=data_dir, progress=progress)

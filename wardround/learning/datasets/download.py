@@ -1,0 +1,78 @@
+"""Fetch one small file over HTTPS, bounded in size and time."""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import os
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+from wardround.learning.datasets.base import Progress
+from wardround.learning.errors import DataFileAltered, DownloadFailed
+
+CHUNK_BYTES = 8192
+
+
+def sha256_hex(data: bytes) -> str:
+    """Digest bytes as 64 lower-case hexadecimal digits."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def fetch(
+    url: str,
+    sha256: str,
+    *,
+    expected_bytes: int,
+    timeout_seconds: float,
+    progress: Progress | None = None,
+) -> bytes:
+    """Download a file whose content is known in advance.
+
+    Args:
+        url: starts with ``https://``.
+        sha256: that the content must have, in lower-case hexadecimal.
+        expected_bytes: its length; not one byte more is kept.
+        timeout_seconds: for the whole transfer, and for each wait within it.
+        progress: told of each piece.
+    Raises:
+        DownloadFailed: not HTTPS, unreachable, refused, too slow.
+        DataFileAltered: the server gave something else.
+    """
+    if not url.startswith("https://"):
+        raise DownloadFailed(url, "only https is used")
+    deadline = time.monotonic() + timeout_seconds
+    data = bytearray()
+    try:
+        with urllib.request.urlopen(url, timeout=timeout_seconds) as reply:  # noqa: S310 (https, above)
+            while chunk := reply.read1(min(CHUNK_BYTES, expected_bytes + 1 - len(data))):
+                data += chunk
+                if progress is not None:
+                    progress(url, len(data), expected_bytes)
+                if len(data) > expected_bytes:
+                    break
+                if time.monotonic() > deadline:
+                    raise DownloadFailed(url, f"not done after {timeout_seconds:g} seconds")
+    except urllib.error.HTTPError as exc:
+        exc.close()
+        raise DownloadFailed(url, f"the server answered {exc.code}") from exc
+    except (OSError, http.client.HTTPException) as exc:
+        reason = getattr(exc, "reason", None) or exc
+        raise DownloadFailed(url, str(reason) or type(exc).__name__) from exc
+    found = sha256_hex(bytes(data))
+    if found != sha256:
+        raise DataFileAltered(url, sha256, found)
+    return bytes(data)
+
+
+def store(data: bytes, path: Path) -> None:
+    """Write a cache file; a reader sees the whole file or none."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        part.write_bytes(data)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)

@@ -1,0 +1,100 @@
+"""Models as safetensors files, which other tools read without running any code."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from wardround.learning.errors import ExportInvalid
+from wardround.protocol.errors import ShapeMismatch
+from wardround.protocol.fixed_point import Float32Vector
+from wardround.protocol.layout import Layout
+
+
+def export_model(
+    weights: Float32Vector, layout: Layout, path: Path, metadata: Mapping[str, str]
+) -> None:
+    """Write a model with the names and shapes of its layout; readers see all of it or none.
+
+    Equal arguments give equal bytes.
+
+    Args:
+        weights: float32, shape (P,).
+        layout: of the study.
+        path: file to write, ``.safetensors`` by custom; its folder exists.
+        metadata: for instance study, round and model root.
+    Raises:
+        ShapeMismatch: ``weights`` do not fill the layout.
+    """
+    if weights.shape != (layout.parameter_count,):
+        raise ShapeMismatch("weights", layout.parameter_count, weights.size)
+    ends = np.cumsum(layout.sizes)
+    tensors = {
+        name: weights[end - size : end].reshape(shape)
+        for name, shape, size, end in zip(
+            layout.names, layout.shapes, layout.sizes, ends, strict=True
+        )
+    }
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        data = memoryview(save(tensors, metadata=dict(metadata)))
+        header = _sorted_header(data)
+        with part.open("wb") as file:
+            file.write(header)
+            file.write(data[len(header) :])
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def load_exported(path: Path, layout: Layout) -> tuple[Float32Vector, dict[str, str]]:
+    """Read a model file back as a flat vector.
+
+    Args:
+        path: written by `export_model`.
+        layout: that the file must have.
+    Returns:
+        float32, shape (P,), and the metadata.
+    Raises:
+        ExportInvalid: missing, damaged, or of another layout.
+    """
+    vector = np.empty(layout.parameter_count, dtype=np.float32)
+    try:
+        with safe_open(path, framework="numpy") as file:
+            found = set(file.keys())
+            if found != set(layout.names):
+                odd = ", ".join(sorted(found ^ set(layout.names)))
+                raise ExportInvalid(str(path), f"other parameters than the layout's: {odd}")
+            start = 0
+            for name, shape, size in zip(layout.names, layout.shapes, layout.sizes, strict=True):
+                tensor = file.get_tensor(name)
+                if tensor.shape != shape or tensor.dtype != np.float32:
+                    raise ExportInvalid(str(path), f"{name} is {tensor.dtype} {tensor.shape}")
+                vector[start : start + size] = tensor.reshape(-1)
+                start += size
+            metadata = dict(file.metadata() or {})
+    except (SafetensorError, OSError) as exc:
+        raise ExportInvalid(str(path), str(exc).splitlines()[0]) from exc
+    return vector, metadata
+
+
+def _sorted_header(data: memoryview) -> bytes:
+    """Sort the metadata, which the library writes in another order each time.
+
+    Source:
+        safetensors format: length of the header (8 bytes, little-endian), JSON, padding spaces.
+    """
+    length = int.from_bytes(data[:8], "little")
+    header = json.loads(bytes(data[8 : 8 + length]))
+    if "__metadata__" in header:
+        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode().ljust(length)
+    # A longer header would move the tensors; escapes that differ could do that, so say it.
+    assert len(text) == length, "safetensors and json write this metadata differently"
+    return bytes(data[:8]) + text

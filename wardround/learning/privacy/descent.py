@@ -1,0 +1,188 @@
+"""DP-SGD: clip each row's gradient, add noise to the sum, and only then let the optimiser see it.
+
+Source:
+    Abadi et al. 2016, Algorithm 1 (arXiv:1607.00133), with Opacus' gradients for each row.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from opacus.grad_sample import GradSampleModule
+from opacus.optimizers import DPOptimizer
+from torch import nn
+
+from wardround.learning.loss import classification_loss
+from wardround.learning.privacy.accountant import Mechanism
+from wardround.learning.privacy.errors import NotPerRecord, RowsMixed
+from wardround.learning.privacy.noise import SecretStream
+from wardround.protocol.study import PrivacySpec
+
+#: Floats that the gradients of single rows may take at a time. 16 MiB bound the memory, and are
+#: twice as fast as 256, which a core's cache cannot hold.
+_FLOATS_MAX = 1 << 22
+#: Rows with which a network is tried out.
+_PROBE_ROWS = 4
+
+
+class SecretNoise(DPOptimizer):  # type: ignore[misc]  # Opacus has no types
+    """Opacus' optimiser with noise that only the site can foresee."""
+
+    def __init__(
+        self,
+        optimizer: torch.optim.Optimizer,
+        privacy: PrivacySpec,
+        expected_rows: float,
+        stream: SecretStream,
+    ) -> None:
+        super().__init__(
+            optimizer,
+            noise_multiplier=privacy.noise_multiplier,
+            max_grad_norm=privacy.max_grad_norm,
+            # How many rows were drawn is secret: the sum is divided by their expectation.
+            expected_batch_size=expected_rows,
+        )
+        self._stream = stream
+
+    def add_noise(self) -> None:
+        """Add it in float64 and round the sum, so that low bits do not tell sum and noise apart.
+
+        Source:
+            Mironov 2012, "On significance of the least significant bits for differential privacy".
+        """
+        deviation = self.noise_multiplier * self.max_grad_norm
+        for parameter in self.params:
+            noise = torch.from_numpy(self._stream.normal(parameter.numel()))
+            total = parameter.summed_grad.double() + deviation * noise.view_as(parameter)
+            parameter.grad = total.to(parameter.dtype)
+
+
+def descend_privately(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    features: torch.Tensor,
+    labels: torch.Tensor,
+    privacy: PrivacySpec,
+    mechanism: Mechanism,
+    stream: SecretStream,
+    progress: Callable[[int, int], None] | None,
+) -> None:
+    """Take the mechanism's steps; the model's parameters change in place.
+
+    Neither losses nor the rows of a step are looked at or told: they have no noise in them.
+
+    Args:
+        model: in training mode.
+        optimizer: over the model's parameters.
+        features: float32, shape (n, ...), n >= 1.
+        labels: int64, shape (n,), in range.
+        privacy: clipping and noise.
+        mechanism: sampling and number of steps.
+        stream: of this training alone.
+        progress: told of every step.
+    Raises:
+        RowsMixed: one row changes what the network gives for another.
+        NotPerRecord: Opacus finds no gradient for each row.
+    """
+    parameters = [one for one in model.parameters() if one.requires_grad]
+    _check_apart(model, features[:_PROBE_ROWS])
+    expected_rows = mechanism.sample_rate * len(labels)
+    with _row_by_row(model) as hooked:
+        _check_per_record(hooked, parameters, features[:_PROBE_ROWS], labels[:_PROBE_ROWS])
+        private = SecretNoise(optimizer, privacy, expected_rows, stream)
+        at_once = max(1, _FLOATS_MAX // sum(one.numel() for one in parameters))
+        for step in range(1, mechanism.steps + 1):
+            index = stream.choose(len(labels), mechanism.sample_rate)
+            for part, last in _parts(index, at_once):
+                private.zero_grad(set_to_none=True)
+                _row_gradients(hooked, parameters, features[part], labels[part])
+                private.signal_skip_step(do_skip=not last)
+                private.step()
+            if progress is not None:
+                progress(step, mechanism.steps)
+        private.zero_grad(set_to_none=True)
+
+
+def _parts(index: npt.NDArray[np.int64], size: int) -> Iterator[tuple[torch.Tensor, bool]]:
+    """Divide a step's rows so that their gradients fit memory; no rows are one empty part."""
+    rows = torch.from_numpy(index)
+    for start in range(0, max(1, len(rows)), size):
+        yield rows[start : start + size], start + size >= len(rows)
+
+
+def _row_gradients(
+    hooked: nn.Module,
+    parameters: list[nn.Parameter],
+    features: torch.Tensor,
+    labels: torch.Tensor,
+) -> None:
+    """Leave each row's gradient in its parameter's ``grad_sample``."""
+    if not len(labels):
+        # A step without rows is noise alone, and must be taken: that it has none is secret.
+        for parameter in parameters:
+            parameter.grad_sample = torch.zeros((0, *parameter.shape))  # type: ignore[attr-defined]
+        return
+    torch.autograd.backward(classification_loss(hooked(features), labels))
+    for parameter in parameters:
+        # One row that overflows would ruin the sum, and the failure tell that it is there.
+        torch.nan_to_num_(parameter.grad_sample, 0.0, 0.0, 0.0)  # type: ignore[attr-defined]
+
+
+@contextmanager
+def _row_by_row(model: nn.Module) -> Iterator[nn.Module]:
+    """Hook Opacus into a network, and take it out again."""
+    try:
+        hooked = GradSampleModule(model, loss_reduction="mean", strict=True)
+    except NotImplementedError as exc:
+        reason = "it keeps buffers" if "buffers" in str(exc) else type(exc).__name__
+        raise NotPerRecord(type(model).__name__, reason) from exc
+    try:
+        with warnings.catch_warnings():
+            # The first layer's input needs no gradient, so torch tells of its output's instead.
+            warnings.filterwarnings("ignore", "Full backward hook is firing", UserWarning)
+            yield hooked
+    finally:
+        hooked.to_standard_module()
+        for parameter in model.parameters():
+            for name in ("grad_sample", "summed_grad", "_forward_counter", "_current_grad_sample"):
+                if hasattr(parameter, name):
+                    delattr(parameter, name)
+        for module in model.modules():
+            for name in ("activations", "max_batch_len"):
+                if hasattr(module, name):
+                    delattr(module, name)
+
+
+def _check_apart(model: nn.Module, rows: torch.Tensor) -> None:
+    """Refuse a network in which the first row's output has a gradient along another row."""
+    probe = torch.cat([rows, rows]).requires_grad_()
+    first = model(probe)[0].sum()
+    if first.requires_grad:
+        (along,) = torch.autograd.grad(first, probe, allow_unused=True)
+        if along is not None and torch.count_nonzero(along[1:]):
+            raise RowsMixed(type(model).__name__)
+
+
+def _check_per_record(
+    hooked: nn.Module,
+    parameters: list[nn.Parameter],
+    features: torch.Tensor,
+    labels: torch.Tensor,
+) -> None:
+    """See that Opacus finds one gradient for each row and parameter."""
+    name = type(getattr(hooked, "_module", hooked)).__name__
+    try:
+        torch.autograd.backward(classification_loss(hooked(features), labels))
+    except (RuntimeError, ValueError, NotImplementedError) as exc:
+        reason = str(exc).splitlines()[0] if str(exc) else type(exc).__name__
+        raise NotPerRecord(name, reason) from exc
+    for parameter in parameters:
+        found = getattr(parameter, "grad_sample", None)
+        if not isinstance(found, torch.Tensor) or found.shape != (len(labels), *parameter.shape):
+            shape = list(parameter.shape)
+            raise NotPerRecord(name, f"none for a parameter of shape {shape}")

@@ -1,0 +1,106 @@
+"""Under which terms a site trains privately, and what it then has spent."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import nn
+
+from wardround.learning.datasets.table import Table
+from wardround.learning.models.flat import layout_of
+from wardround.learning.privacy.accountant import Mechanism, PrivacyAccount, mechanism_of
+from wardround.learning.privacy.errors import DeltaTooLarge, PrivacyExhausted
+from wardround.learning.privacy.noise import NoiseSecret, SecretStream
+from wardround.protocol.canonical import canonical_bytes
+from wardround.protocol.fixed_point import Float32Vector
+from wardround.protocol.study import PrivacySpec, TrainingSpec
+
+
+@dataclass(frozen=True)
+class PrivacySpent:
+    """What a training costs those whose rows it used.
+
+    Attributes:
+        epsilon: of the whole account, this training included.
+        delta: chance with which that bound may fail.
+        mechanism: what this training alone did.
+        account: the account after it.
+    """
+
+    epsilon: float
+    delta: float
+    mechanism: Mechanism
+    account: PrivacyAccount
+
+
+@dataclass(frozen=True)
+class PrivateTerms:
+    """What private training needs beside the study's file.
+
+    Attributes:
+        privacy: noise, clipping, delta and limit.
+        secret: of this site; `NoiseSecret.fresh` at a hospital, kept from one run to the next
+            only where a simulation must repeat.
+        context: what else decides the result, so that no two computations share their noise:
+            study, round and code digest.
+        account: spent in this study before.
+    """
+
+    privacy: PrivacySpec
+    secret: NoiseSecret
+    context: bytes
+    account: PrivacyAccount = field(default_factory=PrivacyAccount)
+
+    def spend(self, training: TrainingSpec, rows: int) -> PrivacySpent:
+        """Say what a training will cost, before it starts.
+
+        Args:
+            training: batch size and length.
+            rows: at least 1.
+        Raises:
+            DeltaTooLarge: not below 1 / rows.
+            PrivacyExhausted: the study's epsilon would be exceeded.
+        """
+        delta = self.privacy.delta
+        if delta * rows >= 1:
+            raise DeltaTooLarge(delta, rows)
+        mechanism = mechanism_of(training, self.privacy, rows)
+        account = self.account.compose(PrivacyAccount(mechanisms=[mechanism]))
+        epsilon = account.epsilon(delta)
+        target = self.privacy.target_epsilon
+        if target is not None and epsilon > target:
+            raise PrivacyExhausted(epsilon, target, delta)
+        return PrivacySpent(epsilon, delta, mechanism, account)
+
+    def stream(
+        self,
+        model: nn.Module,
+        weights: Float32Vector,
+        table: Table,
+        training: TrainingSpec,
+        seed: int,
+    ) -> SecretStream:
+        """Open the stream of random numbers of exactly this training.
+
+        Trained twice on equal inputs, a site gives the same update and tells nothing new. Change
+        one row, the base model or anything else, and all noise is another.
+        """
+        # A seed has 63 bits, and a JSON number 53: as text.
+        settings = [
+            training.model_dump(mode="json"),
+            self.privacy.model_dump(mode="json"),
+            str(seed),
+        ]
+        layout = layout_of(model)
+        shapes = [list(layout.names), [list(shape) for shape in layout.shapes]]
+        return self.secret.stream(
+            [
+                self.context,
+                canonical_bytes([settings, shapes, type(model).__name__, torch.__version__]),
+                canonical_bytes(list(table.features.shape)),
+                weights.tobytes(),
+                table.features.tobytes(),
+                table.labels.tobytes(),
+            ]
+        )

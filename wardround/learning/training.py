@@ -1,0 +1,198 @@
+"""What a site does between two rounds: train on its own rows, the same way every time."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from wardround.learning.datasets.table import Table
+from wardround.learning.errors import EmptyTable, TrainingDiverged
+from wardround.learning.loss import classification_loss, count_classes
+from wardround.learning.models.flat import is_finite, load_flat
+from wardround.learning.privacy.errors import LossWithheld
+from wardround.learning.privacy.terms import PrivacySpent, PrivateTerms
+from wardround.learning.repeatable import repeatable
+from wardround.protocol.fixed_point import Float32Vector
+from wardround.protocol.study import TrainingSpec
+
+StepProgress = Callable[[int, int], None]
+"""Called after each step with steps done and steps in all."""
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingResult:
+    """What came of it.
+
+    Attributes:
+        weights: float32, shape (P,), finite; the caller's own.
+        examples: rows of the table, which is the site's weight in the average.
+        steps: optimiser steps taken.
+        mean_loss: of the rows as they were seen, in nats; None of private training, where it
+            would tell of rows without noise.
+        privacy: what private training cost; None of other training.
+    """
+
+    weights: Float32Vector
+    examples: int
+    steps: int
+    mean_loss: float | None
+    privacy: PrivacySpent | None = None
+
+    @property
+    def train_loss(self) -> float:
+        """Mean loss of the rows as they were seen, in nats.
+
+        Raises:
+            LossWithheld: the training was private.
+        """
+        if self.mean_loss is None:
+            raise LossWithheld
+        return self.mean_loss
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """The numbers that a site may send."""
+        return {} if self.mean_loss is None else {"train_loss": self.mean_loss}
+
+
+def train_locally(
+    model: nn.Module,
+    weights: Float32Vector,
+    table: Table,
+    training: TrainingSpec,
+    seed: int,
+    progress: StepProgress | None = None,
+    private: PrivateTerms | None = None,
+) -> TrainingResult:
+    """Train a copy of the weights on a site's rows.
+
+    Equal arguments give equal bits on machines of one kind. Nothing outside changes: neither
+    ``weights`` nor torch's global generator and threads; the optimiser starts anew.
+
+    Args:
+        model: the network; its own parameters are replaced.
+        weights: to start from, float32, shape (P,).
+        table: the site's training rows.
+        training: optimiser, batch size and how long.
+        seed: of shuffling and of random layers, in 0 .. 2**63 - 1; give each site and round
+            its own.
+        progress: told of every step.
+        private: terms of differential privacy for single rows; None trains without.
+    Raises:
+        EmptyTable: no rows.
+        ShapeMismatch: ``weights`` are not (P,).
+        WeightsNotFinite: NaN or infinity in ``weights``.
+        ClassOutOfRange: a label that the network has no output for.
+        ModelUnsuitable: the network cannot take such rows.
+        TrainingDiverged: loss or weights became NaN or infinite.
+        PrivacyError: the terms do not allow it, or the network gives no gradient for each row.
+    Source:
+        McMahan et al. 2017, ClientUpdate of Algorithm 1 (arXiv:1602.05629).
+    """
+    if not len(table):
+        raise EmptyTable("the training table")
+    spent = None if private is None else private.spend(training, len(table))
+    flat = load_flat(model, weights)
+    # Copied, so that kernels find the same memory alignment in every process (see load_flat).
+    features, labels = torch.tensor(table.features), torch.tensor(table.labels)
+    mean_loss = None
+    with repeatable(training.threads, seed):
+        table.check_classes(count_classes(model, features[:1]))
+        model.train()
+        optimizer = _optimizer(model, training)
+        if private is None or spent is None:
+            steps = _count_steps(len(table), training)
+            mean_loss = _descend(
+                model, optimizer, features, labels, training, steps, seed, progress
+            )
+        else:
+            # Opacus takes seconds to import: only for those who ask for it.
+            from wardround.learning.privacy.descent import descend_privately
+
+            steps = spent.mechanism.steps
+            stream = private.stream(model, weights, table, training, seed)
+            descend_privately(
+                model,
+                optimizer,
+                features,
+                labels,
+                private.privacy,
+                spent.mechanism,
+                stream,
+                progress,
+            )
+    if not is_finite(flat):
+        raise TrainingDiverged(steps, "a weight", float(flat[~torch.isfinite(flat)][0]))
+    # Gradients are as large as the model, and nobody needs them any more.
+    model.zero_grad(set_to_none=True)
+    return TrainingResult(flat.numpy(), len(table), steps, mean_loss, spent)
+
+
+def _descend(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    features: torch.Tensor,
+    labels: torch.Tensor,
+    training: TrainingSpec,
+    steps: int,
+    seed: int,
+    progress: StepProgress | None,
+) -> float:
+    """Take the steps; give the mean loss of the rows as they were seen."""
+    loss_sum, rows_seen = 0.0, 0
+    batches = _batches(features, labels, training.batch_size, seed)
+    for step in range(1, steps + 1):
+        rows, targets = next(batches)
+        optimizer.zero_grad()
+        loss = classification_loss(model(rows), targets)
+        torch.autograd.backward(loss)
+        optimizer.step()
+        value = loss.item()
+        if not math.isfinite(value):
+            raise TrainingDiverged(step, "the loss", value)
+        loss_sum += value * len(targets)
+        rows_seen += len(targets)
+        if progress is not None:
+            progress(step, steps)
+    return loss_sum / rows_seen
+
+
+def _count_steps(rows: int, training: TrainingSpec) -> int:
+    if training.local_steps is not None:
+        return training.local_steps
+    assert training.local_epochs is not None  # the specification has exactly one
+    return training.local_epochs * math.ceil(rows / (training.batch_size or rows))
+
+
+def _optimizer(model: nn.Module, training: TrainingSpec) -> torch.optim.Optimizer:
+    parameters = list(model.parameters())
+    if training.optimizer == "adam":
+        return torch.optim.Adam(
+            parameters, lr=training.learning_rate, weight_decay=training.weight_decay
+        )
+    return torch.optim.SGD(
+        parameters,
+        lr=training.learning_rate,
+        momentum=training.momentum,
+        weight_decay=training.weight_decay,
+    )
+
+
+def _batches(
+    features: torch.Tensor, labels: torch.Tensor, batch_size: int, seed: int
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Yield batches for ever, shuffled anew each epoch; the last of an epoch may be short."""
+    if batch_size == 0 or batch_size >= len(labels):
+        # All rows each time: their order would only change the rounding.
+        while True:
+            yield features, labels
+    shuffle = torch.Generator().manual_seed(seed)
+    while True:
+        order = torch.randperm(len(labels), generator=shuffle)
+        for start in range(0, len(labels), batch_size):
+            index = order[start : start + batch_size]
+            yield features[index], labels[index]

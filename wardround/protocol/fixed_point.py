@@ -1,0 +1,150 @@
+"""Real weights as integers, so that every sum is exact and every byte repeats.
+
+A model is one flat vector of int32; the real value of a coordinate is ``m * 2**-scale_bits``.
+Rounding happens once, at the site, and is round-half-to-even. Nothing is ever clamped: a value
+that does not fit is an error with its coordinate.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from wardround.protocol.errors import OutOfRange, ShapeMismatch
+
+Int32Vector = npt.NDArray[np.int32]
+Float32Vector = npt.NDArray[np.float32]
+
+INT32_MIN = -(2**31)
+INT32_MAX = 2**31 - 1
+#: Coordinates handled at once: temporaries stay in the cache and memory stays O(model).
+BLOCK = 1 << 16
+
+
+def dequantize(model: Int32Vector, scale_bits: int) -> Float32Vector:
+    """Turn a fixed-point model into the float32 weights that a site trains from.
+
+    Args:
+        model: int32, shape (P,).
+        scale_bits: fractional bits, 0 .. 30.
+    Returns:
+        float32, shape (P,); each value is ``m * 2**-scale_bits`` rounded to the nearest float32.
+    """
+    weights = model.astype(np.float32)
+    weights *= np.float32(2.0**-scale_bits)
+    return weights
+
+
+def quantize(weights: Float32Vector, scale_bits: int) -> Int32Vector:
+    """Turn float32 weights into a fixed-point model, rounding half to even.
+
+    Args:
+        weights: float32, shape (P,), finite.
+        scale_bits: fractional bits, 0 .. 30.
+    Returns:
+        int32, shape (P,).
+    Raises:
+        OutOfRange: NaN, infinite, or beyond int32 after scaling; carries the coordinate.
+    """
+    return quantize_update(weights, np.zeros(weights.shape, np.int32), scale_bits)
+
+
+def quantize_update(weights: Float32Vector, base: Int32Vector, scale_bits: int) -> Int32Vector:
+    """Compute what a site sends: its trained weights in fixed point, less the base model.
+
+    Args:
+        weights: trained weights, float32, shape (P,).
+        base: the model trained from, int32, shape (P,).
+        scale_bits: fractional bits, 0 .. 30.
+    Returns:
+        int32, shape (P,): ``rint(float64(W) * 2**scale_bits) - M``.
+    Raises:
+        ShapeMismatch: the vectors differ in length.
+        OutOfRange: a weight is NaN or infinite, or it or its difference leaves int32.
+    """
+    if weights.shape != base.shape:
+        raise ShapeMismatch("trained weights", base.size, weights.size)
+    update = np.empty(base.shape, np.int32)
+    scale = float(2**scale_bits)
+    for start in range(0, base.size, BLOCK):
+        block = slice(start, start + BLOCK)
+        scaled = np.multiply(weights[block], scale, dtype=np.float64)
+        np.rint(scaled, out=scaled)
+        if not _fits_int32(scaled):
+            at = start + _first_misfit(scaled)
+            raise OutOfRange("trained weight", at, float(weights[at]))
+        # Exact in float64: both are whole numbers of at most 32 bits.
+        scaled -= base[block]
+        update[block] = _to_int32(scaled, "update", start)
+    return update
+
+
+def add_exact(base: Int32Vector, change: Int32Vector) -> Int32Vector:
+    """Add an aggregate to the model it belongs to: ``M_r = M_{r-1} + A``.
+
+    Args:
+        base: int32, shape (P,).
+        change: int32, shape (P,).
+    Returns:
+        int32, shape (P,).
+    Raises:
+        ShapeMismatch: the vectors differ in length.
+        OutOfRange: a sum leaves int32; carries the coordinate.
+    """
+    if base.shape != change.shape:
+        raise ShapeMismatch("aggregate", base.size, change.size)
+    model = np.empty(base.shape, np.int32)
+    for start in range(0, base.size, BLOCK):
+        block = slice(start, start + BLOCK)
+        total = base[block].astype(np.int64) + change[block]
+        model[block] = _to_int32(total, "model", start)
+    return model
+
+
+def largest_magnitude(vector: Int32Vector) -> int:
+    """Return ``max |v_i|`` exactly, as a Python integer (so that -2**31 does not wrap)."""
+    if not vector.size:
+        return 0
+    return max(int(vector.max()), -int(vector.min()))
+
+
+def vector_bytes(vector: Int32Vector) -> bytes:
+    """Write a vector as it is hashed and stored: int32, little-endian."""
+    return vector.astype("<i4", copy=False).tobytes()
+
+
+def vector_from_bytes(data: bytes | memoryview, parameter_count: int) -> Int32Vector:
+    """Read a stored vector without copying it.
+
+    Args:
+        data: exactly ``4 * parameter_count`` bytes.
+        parameter_count: P, as the study fixes it.
+    Returns:
+        int32, shape (P,), read-only.
+    Raises:
+        ShapeMismatch: another length.
+    """
+    view = memoryview(data)
+    if view.nbytes != 4 * parameter_count:
+        raise ShapeMismatch("vector", parameter_count, view.nbytes // 4)
+    vector: Int32Vector = np.frombuffer(view, dtype="<i4").astype(np.int32, copy=False)
+    vector.flags.writeable = False
+    return vector
+
+
+def _to_int32(
+    values: npt.NDArray[np.int64] | npt.NDArray[np.float64], what: str, offset: int
+) -> Int32Vector:
+    if not _fits_int32(values):
+        at = _first_misfit(values)
+        raise OutOfRange(what, offset + at, float(values[at]))
+    return values.astype(np.int32)
+
+
+def _fits_int32(values: npt.NDArray[np.int64] | npt.NDArray[np.float64]) -> bool:
+    # NaN comes out of min and max, and a comparison with NaN is false, as it should be here.
+    return bool(values.min() >= INT32_MIN and values.max() <= INT32_MAX)
+
+
+def _first_misfit(values: npt.NDArray[np.int64] | npt.NDArray[np.float64]) -> int:
+    return int(np.argmin((values >= INT32_MIN) & (values <= INT32_MAX)))

@@ -1,0 +1,169 @@
+"""What coordinator and site say to each other, apart from how it travels.
+
+A message is a set of named scalars and at most one vector. Everything in it is checked against
+the chain by whoever receives it, so the transport needs no trust.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from wardround.protocol.contribution import Entry
+from wardround.protocol.errors import Malformed
+from wardround.protocol.identifiers import Digest, Root, SiteAddress, StudyId, site_address
+from wardround.protocol.record import Closing, StudyParams
+from wardround.protocol.report import REPORT_MAX_BYTES
+
+#: Names of the record with the scalars and of the one with the vector.
+FIELDS, VECTOR = "fields", "vector"
+#: How a vector travels: raw little-endian int32, read without unpickling anything.
+VECTOR_DTYPE, VECTOR_FORMAT = "<i4", "wardround.raw"
+_SPECIFICATION_MAX_BYTES = 1 << 20
+_NAME = re.compile("[a-z0-9][a-z0-9-]{0,62}")
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """Coordinator to site: train from this model in this round. The vector is the base model."""
+
+    params: StudyParams
+    previous: Closing
+    round: int
+    specification: bytes
+
+    @property
+    def study(self) -> StudyId:
+        """The study, which follows from its parameters."""
+        return self.params.study_id
+
+    def fields(self) -> dict[str, Any]:
+        """Scalars to send."""
+        return {
+            "params": self.params.encode(),
+            "previous": self.previous.encode(),
+            "round": self.round,
+            "specification": self.specification,
+        }
+
+    @classmethod
+    def parse(cls, fields: Mapping[str, object]) -> Assignment:
+        """Read what a coordinator sent.
+
+        Raises:
+            Malformed: a field is missing, strange or of another type.
+        """
+        values = _exactly(
+            fields, {"params": bytes, "previous": bytes, "round": int, "specification": bytes}
+        )
+        if len(values["specification"]) > _SPECIFICATION_MAX_BYTES:
+            raise Malformed("assignment", "the specification is too long")
+        return cls(
+            params=StudyParams.decode(values["params"]),
+            previous=Closing.decode(values["previous"]),
+            round=values["round"],
+            specification=values["specification"],
+        )
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """Site to coordinator: a signed contribution and its report. The vector is the update."""
+
+    study: StudyId
+    round: int
+    entry: Entry
+    report: bytes
+
+    def fields(self) -> dict[str, Any]:
+        """Scalars to send."""
+        return {
+            "study": self.study,
+            "round": self.round,
+            "site": self.entry.site,
+            "weight": self.entry.weight,
+            "update": self.entry.update,
+            "digest": self.entry.report,
+            "signature": self.entry.signature,
+            "report": self.report,
+        }
+
+    @classmethod
+    def parse(cls, fields: Mapping[str, object]) -> Delivery:
+        """Read what a site sent.
+
+        Raises:
+            Malformed: a field is missing, strange, of another type or of another length.
+        """
+        values = _exactly(
+            fields,
+            {
+                "study": bytes,
+                "round": int,
+                "site": str,
+                "weight": int,
+                "update": bytes,
+                "digest": bytes,
+                "signature": bytes,
+                "report": bytes,
+            },
+        )
+        for name, length in (("study", 32), ("update", 32), ("digest", 32), ("signature", 65)):
+            if len(values[name]) != length:
+                raise Malformed(name, f"{len(values[name])} bytes where {length} belong")
+        if len(values["report"]) > REPORT_MAX_BYTES:
+            raise Malformed("report", f"{len(values['report'])} bytes are too many")
+        if not 0 <= values["weight"] < 2**64:
+            raise Malformed("weight", f"{values['weight']} is not a weight")
+        return cls(
+            study=StudyId(values["study"]),
+            round=values["round"],
+            entry=Entry(
+                site=site_address(values["site"]),
+                weight=values["weight"],
+                update=Root(values["update"]),
+                report=Digest(values["digest"]),
+                signature=values["signature"],
+            ),
+            report=values["report"],
+        )
+
+
+@dataclass(frozen=True)
+class Introduction:
+    """Site to coordinator: which address answers at this node."""
+
+    site: SiteAddress
+    name: str
+
+    def fields(self) -> dict[str, Any]:
+        """Scalars to send."""
+        return {"site": self.site, "name": self.name}
+
+    @classmethod
+    def parse(cls, fields: Mapping[str, object]) -> Introduction:
+        """Read what a site sent.
+
+        Raises:
+            Malformed: a field is missing, strange or of another type.
+        """
+        values = _exactly(fields, {"site": str, "name": str})
+        # It is shown in tables and used as a key: a stranger's choice must stay harmless.
+        if not _NAME.fullmatch(values["name"]):
+            raise Malformed("name", "expected up to 63 lower-case letters, digits and hyphens")
+        return cls(site=site_address(values["site"]), name=values["name"])
+
+
+def _exactly(fields: Mapping[str, object], types: Mapping[str, type]) -> dict[str, Any]:
+    for name in types:
+        if name not in fields:
+            raise Malformed("message", f"{name} is missing")
+    for name, value in fields.items():
+        if name not in types:
+            raise Malformed("message", f"{str(name)[:40]!r} does not belong there")
+        # type() and not isinstance(): True is an int to isinstance, and not to us.
+        if type(value) is not types[name]:
+            raise Malformed("message", f"{name} is not {types[name].__name__}")
+    return dict(fields)

@@ -1,0 +1,188 @@
+"""What the contract knows of a study and of a closed round.
+
+Source:
+    IWardRound.sol: StudyParams, Record, Closing. Field order is the ABI's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import astuple, dataclass
+from dataclasses import fields as dataclass_fields
+from enum import IntEnum
+from typing import Any
+
+from eth_abi import decode, encode
+from eth_abi.exceptions import DecodingError
+from eth_utils import keccak, to_checksum_address
+
+from wardround.protocol.errors import Malformed
+from wardround.protocol.identifiers import Digest, Root, StudyId
+
+ZERO_ADDRESS = "0x" + "00" * 20
+
+
+class Recording(IntEnum):
+    """How a round reaches the chain: all entries, or the roots alone."""
+
+    FULL = 0
+    ROOT = 1
+
+
+class RuleId(IntEnum):
+    """Aggregation rules in the contract's order."""
+
+    MEAN = 0
+    MEDIAN = 1
+    TRIMMED_MEAN = 2
+
+
+class ScoringId(IntEnum):
+    """Scoring rules in the contract's order. It can compute the split of the first one."""
+
+    EXAMPLES = 0
+    ALIGNMENT = 1
+
+
+_PARAMS_ABI = (
+    "(address,address,uint128,uint96,uint32,uint32,uint32,uint32,uint32,uint16,uint16,"
+    "uint8,uint8,uint16,uint8,uint32,bytes32,bytes32,bytes32)"
+)
+_RECORD_ABI = "(bytes32,bytes32,bytes32,bytes32,uint32,uint64,uint128)"
+_CLOSING_ABI = f"({_RECORD_ABI},address,uint64)"
+
+
+@dataclass(frozen=True)
+class StudyParams:
+    """Everything about a study that can never change. Amounts in the token's smallest unit."""
+
+    sponsor: str
+    token: str
+    reward_per_round: int
+    bond: int
+    rounds: int
+    challenge_seconds: int
+    round_seconds: int
+    grace_seconds: int
+    demand_seconds: int
+    min_sites: int
+    auditor_quorum: int
+    recording: Recording
+    rule: RuleId
+    rule_argument: int
+    scoring: ScoringId
+    parameter_count: int
+    initial_model: Root
+    specification: Digest
+    code: Digest
+
+    @property
+    def study_id(self) -> StudyId:
+        """``keccak256(abi.encode(params))``, 32 bytes."""
+        return StudyId(keccak(self.encode()))
+
+    def encode(self) -> bytes:
+        """ABI encoding, 608 bytes."""
+        return encode([_PARAMS_ABI], [self.abi()])
+
+    @classmethod
+    def from_abi(cls, values: Sequence[Any]) -> StudyParams:
+        """Read the tuple that the contract's ABI gives."""
+        fields = dict(zip((field.name for field in dataclass_fields(cls)), values, strict=True))
+        fields["sponsor"] = to_checksum_address(fields["sponsor"])
+        fields["token"] = to_checksum_address(fields["token"])
+        fields["recording"] = Recording(fields["recording"])
+        fields["rule"] = RuleId(fields["rule"])
+        fields["scoring"] = ScoringId(fields["scoring"])
+        return cls(**fields)
+
+    @classmethod
+    def decode(cls, data: bytes) -> StudyParams:
+        """Read an ABI encoding.
+
+        Raises:
+            Malformed: not the encoding of study parameters.
+        """
+        try:
+            return cls.from_abi(_decode_exactly(_PARAMS_ABI, data))
+        except ValueError as error:
+            raise Malformed("study parameters", str(error)) from error
+
+    def abi(self) -> tuple[Any, ...]:
+        """The tuple that the contract's ABI takes."""
+        return astuple(self)
+
+
+@dataclass(frozen=True)
+class Record:
+    """What a round commits to. ``reward_total`` counts all rounds up to this one."""
+
+    contributions: Root
+    model: Root
+    manifest: Digest
+    rewards: Root
+    count: int
+    total_weight: int
+    reward_total: int
+
+    def abi(self) -> tuple[Any, ...]:
+        """The tuple that the contract's ABI takes."""
+        return astuple(self)
+
+
+@dataclass(frozen=True)
+class Closing:
+    """A record with who closed the round and when (seconds since 1970)."""
+
+    record: Record
+    coordinator: str
+    closed_at: int
+
+    @property
+    def commitment(self) -> bytes:
+        """``keccak256(abi.encode(closing))``: the one slot that the contract keeps a round."""
+        return keccak(self.encode())
+
+    def encode(self) -> bytes:
+        """ABI encoding, 288 bytes."""
+        return encode([_CLOSING_ABI], [self.abi()])
+
+    @classmethod
+    def from_abi(cls, values: Sequence[Any]) -> Closing:
+        """Read the tuple that the contract's ABI gives."""
+        record, coordinator, closed_at = values
+        return cls(Record(*record), to_checksum_address(coordinator), closed_at)
+
+    @classmethod
+    def decode(cls, data: bytes) -> Closing:
+        """Read an ABI encoding.
+
+        Raises:
+            Malformed: not the encoding of a closing.
+        """
+        try:
+            return cls.from_abi(_decode_exactly(_CLOSING_ABI, data))
+        except ValueError as error:
+            raise Malformed("closing", str(error)) from error
+
+    def abi(self) -> tuple[Any, ...]:
+        """The tuple that the contract's ABI takes."""
+        return (self.record.abi(), self.coordinator, self.closed_at)
+
+
+def _decode_exactly(abi: str, data: bytes) -> Any:
+    """Decode one value whose every byte counts, so that one value has one encoding."""
+    try:
+        (value,) = decode([abi], data)
+    except (DecodingError, OverflowError) as error:
+        raise ValueError(str(error)) from error
+    if encode([abi], [value]) != data:
+        raise ValueError("bytes that mean nothing follow or pad it")
+    return value
+
+
+def genesis_closing(initial_model: Root) -> Closing:
+    """Round 0: nobody's contributions, the initial model. Every round has a previous one."""
+    nothing = bytes(32)
+    record = Record(Root(nothing), initial_model, Digest(nothing), Root(nothing), 0, 0, 0)
+    return Closing(record, ZERO_ADDRESS, 0)

@@ -1,0 +1,64 @@
+"""What a site tells about its training: a short, signed-for document."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import Field, FiniteFloat, ValidationError
+
+from wardround.protocol.canonical import canonical_bytes, parse_canonical
+from wardround.protocol.errors import Malformed
+from wardround.protocol.study import Table
+
+#: A report is a few hundred bytes; anything larger is refused unread.
+REPORT_MAX_BYTES = 16_384
+#: Metric names that may leave a site. Anything else stays.
+METRIC_NAMES = frozenset({"train_loss", "accuracy", "auc", "log_loss"})
+
+Hex32 = Annotated[str, Field(pattern=r"^0x[0-9a-f]{64}$")]
+Address = Annotated[str, Field(pattern=r"^0x[0-9a-f]{40}$")]
+
+
+class Privacy(Table):
+    """Privacy spent by this site in this study so far."""
+
+    epsilon: Annotated[FiniteFloat, Field(ge=0)]
+    delta: Annotated[FiniteFloat, Field(ge=0, lt=1)]
+
+
+class Report(Table):
+    """A site's report on one round; its SHA-256 is in the contribution."""
+
+    study: Hex32
+    round: Annotated[int, Field(ge=1, lt=2**32)]
+    site: Address
+    examples: Annotated[int, Field(ge=1, lt=2**53)]
+    metrics: dict[str, FiniteFloat | int]
+    privacy: Privacy | None
+    code: Hex32
+    seconds: Annotated[FiniteFloat, Field(ge=0)]
+
+    def encode(self) -> bytes:
+        """Write the RFC 8785 form that is hashed and stored."""
+        return canonical_bytes(self.model_dump(mode="json"))
+
+
+def parse_report(data: bytes | memoryview) -> Report:
+    """Read a report.
+
+    Raises:
+        Malformed: too long, an unknown field or metric, or a value out of range.
+        NotCanonical: not in RFC 8785 form.
+    """
+    if len(data) > REPORT_MAX_BYTES:
+        raise Malformed("report", f"{len(data)} bytes exceed {REPORT_MAX_BYTES}")
+    value: Any = parse_canonical(data, "report")
+    try:
+        report = Report.model_validate(value)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise Malformed("report", f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+    unknown = sorted(set(report.metrics) - METRIC_NAMES)
+    if unknown:
+        raise Malformed("report", f"metric {unknown[0]!r} is not one that may leave a site")
+    return report

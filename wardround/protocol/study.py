@@ -1,0 +1,316 @@
+"""A study's specification: one TOML file in, one canonical digest out.
+
+Everything that decides a model stands here, so whoever holds the file and the digest on chain
+knows what is learnt, how, and what it pays. Durations in seconds, amounts in the token's
+smallest unit.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from functools import cached_property
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    ValidationError,
+    model_validator,
+)
+
+from wardround.protocol.canonical import canonical_digest, parse_canonical
+from wardround.protocol.errors import Malformed, SpecificationError
+from wardround.protocol.identifiers import Digest, Root
+from wardround.protocol.record import Recording, RuleId, ScoringId, StudyParams
+from wardround.protocol.rules import Rule
+from wardround.protocol.scoring import Scoring
+
+Seconds = Annotated[int, Field(ge=1, le=2**32 - 1)]
+#: Decimal text, because JSON numbers end at 2**53 and token amounts do not.
+Amount = Annotated[
+    str, BeforeValidator(lambda v: str(v) if type(v) is int else v), Field(pattern=r"^[0-9]{1,29}$")
+]
+TableT = TypeVar("TableT", bound="Table")
+_NAME = r"^[a-z0-9][a-z0-9-]{0,62}$"
+
+
+class Table(BaseModel):
+    """A TOML table: unknown keys are errors, values never change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class StudyTable(Table):
+    """``[study]``: its name, its length and the seed of everything random."""
+
+    name: Annotated[str, Field(pattern=_NAME)]
+    rounds: Annotated[int, Field(ge=1, le=1_000_000)]
+    seed: Annotated[int, Field(ge=0, lt=2**53)] = 0
+
+
+class ModelSpec(Table):
+    """``[model]``: a model's name, or ``package.module:factory``, and its arguments."""
+
+    name: Annotated[str, Field(min_length=1, max_length=200)]
+    arguments: dict[str, int | FiniteFloat | str | list[int]] = Field(default_factory=dict)
+
+
+class TrainingSpec(Table):
+    """``[training]``: what a site does between two rounds."""
+
+    optimizer: Literal["sgd", "adam"] = "sgd"
+    learning_rate: Annotated[float, Field(gt=0, le=1000)]
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    weight_decay: Annotated[FiniteFloat, Field(ge=0)] = 0.0
+    #: Rows a step; 0 takes all of them (full batch).
+    batch_size: Annotated[int, Field(ge=0)] = 32
+    local_steps: Annotated[int, Field(ge=1)] | None = None
+    local_epochs: Annotated[int, Field(ge=1)] | None = None
+    #: Training repeats bit for bit only with a fixed number of threads.
+    threads: Annotated[int, Field(ge=1, le=256)] = 1
+
+    @model_validator(mode="after")
+    def _one_length(self) -> TrainingSpec:
+        if (self.local_steps is None) == (self.local_epochs is None):
+            raise ValueError("give exactly one of local_steps and local_epochs")
+        if self.optimizer == "adam" and self.momentum:
+            raise ValueError("adam has no momentum: leave it out")
+        return self
+
+
+class PrivacySpec(Table):
+    """``[privacy]``: each site trains by DP-SGD, so that no single row shows in its update.
+
+    What that protects, and what not, stands in docs/privacy.md.
+    """
+
+    #: Standard deviation of the noise on a step's sum of gradients, in units of max_grad_norm.
+    noise_multiplier: Annotated[FiniteFloat, Field(ge=0.1, le=1000)]
+    #: A row's gradient is clipped to this L2 norm.
+    max_grad_norm: Annotated[FiniteFloat, Field(ge=1e-6, le=1e6)]
+    #: Chance with which the bound epsilon may fail; below 1 / rows at every site.
+    delta: Annotated[FiniteFloat, Field(ge=1e-30, le=1e-2)]
+    #: A site trains no further than this, whatever rounds the study has left.
+    target_epsilon: Annotated[FiniteFloat, Field(gt=0, le=1e6)] | None = None
+
+
+class AggregationSpec(Table):
+    """``[aggregation]``: the rule, and the fixed point it works in."""
+
+    rule: Literal["mean", "median", "trimmed_mean"] = "mean"
+    #: How many values ``trimmed_mean`` leaves out at each end.
+    trim: Annotated[int, Field(ge=0, le=2**15)] = 0
+    scale_bits: Annotated[int, Field(ge=0, le=30)] = 20
+    #: No coordinate of an update may exceed this magnitude (real units).
+    update_bound: Annotated[FiniteFloat, Field(gt=0)] = 16.0
+    min_sites: Annotated[int, Field(ge=1, le=2**16 - 1)] = 2
+
+    @model_validator(mode="after")
+    def _trims(self) -> AggregationSpec:
+        if (self.rule == "trimmed_mean") != (self.trim > 0):
+            raise ValueError("trim goes with the rule trimmed_mean, and is at least 1 there")
+        if self.min_sites <= 2 * self.trim:
+            raise ValueError(
+                f"min_sites must exceed {2 * self.trim}, or nothing is left to average"
+            )
+        return self
+
+
+class RewardSpec(Table):
+    """``[rewards]``: what a round pays and by which score it is split."""
+
+    per_round: Amount = "1000000000000000000"
+    scoring: Literal["examples", "alignment"] = "examples"
+
+
+class ChainSpec(Table):
+    """``[chain]``: recording, bond and clocks."""
+
+    recording: Literal["full", "root"] = "full"
+    bond: Amount = "0"
+    challenge_seconds: Seconds = 86_400
+    round_seconds: Seconds = 3_600
+    grace_seconds: Seconds = 600
+    demand_seconds: Seconds = 21_600
+    auditor_quorum: Annotated[int, Field(ge=0, le=2**16 - 1)] = 0
+
+
+class StudySpec(Table):
+    """One federated training job, complete."""
+
+    study: StudyTable
+    model: ModelSpec
+    training: TrainingSpec
+    #: None: sites train without record-level privacy.
+    privacy: PrivacySpec | None = None
+    aggregation: AggregationSpec = AggregationSpec()
+    rewards: RewardSpec = RewardSpec()
+    chain: ChainSpec = ChainSpec()
+
+    @cached_property
+    def digest(self) -> Digest:
+        """SHA-256 of the RFC 8785 form, pinned on chain. Comments and order do not matter."""
+        return canonical_digest(self.document())
+
+    @property
+    def rule(self) -> Rule:
+        """The aggregation rule with its argument."""
+        return Rule(RuleId[self.aggregation.rule.upper()], self.aggregation.trim)
+
+    @property
+    def scoring(self) -> Scoring:
+        """The scoring rule."""
+        return Scoring(self.rewards.scoring)
+
+    @property
+    def reward_per_round(self) -> int:
+        """What one round pays at most."""
+        return int(self.rewards.per_round)
+
+    @property
+    def update_limit(self) -> int:
+        """Largest magnitude of an update's coordinate, in fixed point."""
+        return min(int(self.aggregation.update_bound * 2**self.aggregation.scale_bits), 2**31 - 1)
+
+    def document(self) -> dict[str, Any]:
+        """The JSON value of which the digest is taken, defaults written out.
+
+        A study without ``[privacy]`` says nothing of it, as before there was such a table.
+        """
+        without = {"privacy"} if self.privacy is None else None
+        return self.model_dump(mode="json", exclude=without)
+
+    def params(
+        self, *, sponsor: str, token: str, parameter_count: int, initial_model: Root, code: Digest
+    ) -> StudyParams:
+        """Write the parameters that the contract keeps.
+
+        Args:
+            sponsor: address that creates and funds the study.
+            token: address of the ERC-20 that pays.
+            parameter_count: P.
+            initial_model: vector root of ``M_0``.
+            code: digest of the application code.
+        """
+        return StudyParams(
+            sponsor=sponsor,
+            token=token,
+            reward_per_round=self.reward_per_round,
+            bond=int(self.chain.bond),
+            rounds=self.study.rounds,
+            challenge_seconds=self.chain.challenge_seconds,
+            round_seconds=self.chain.round_seconds,
+            grace_seconds=self.chain.grace_seconds,
+            demand_seconds=self.chain.demand_seconds,
+            min_sites=self.aggregation.min_sites,
+            auditor_quorum=self.chain.auditor_quorum,
+            recording=Recording[self.chain.recording.upper()],
+            rule=self.rule.id,
+            rule_argument=self.rule.argument,
+            scoring=ScoringId[self.scoring.name],
+            parameter_count=parameter_count,
+            initial_model=initial_model,
+            specification=self.digest,
+            code=code,
+        )
+
+
+def load_study(text: str, source: str) -> StudySpec:
+    """Read a study file.
+
+    Args:
+        text: TOML.
+        source: the file's name, for errors.
+    Raises:
+        SpecificationError: not TOML, an unknown key, or a value out of range; with its line.
+    """
+    return validate_table(StudySpec, parse_toml(text, source), text, source)
+
+
+def parse_specification(data: bytes | memoryview) -> StudySpec:
+    """Read a specification as it is stored and hashed; the caller has bounded its length.
+
+    Raises:
+        NotCanonical: not in RFC 8785 form.
+        Malformed: an unknown or missing key, or a value out of range.
+    """
+    value = parse_canonical(data, "specification")
+    try:
+        return StudySpec.model_validate(value)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        raise Malformed("specification", f"{place}: {first['msg']}") from error
+
+
+def decode_text(data: bytes, source: str) -> str:
+    """Read a file's bytes as text.
+
+    Raises:
+        SpecificationError: not UTF-8.
+    """
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise SpecificationError(source, None, "", f"not UTF-8: {error}") from error
+
+
+def parse_toml(text: str, source: str) -> dict[str, Any]:
+    """Parse TOML.
+
+    Raises:
+        SpecificationError: not TOML; with its line.
+    """
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        line = re.search(r"at line (\d+)", str(error))
+        number = int(line.group(1)) if line else None
+        raise SpecificationError(source, number, "", f"not TOML: {error}") from error
+
+
+def validate_table(table: type[TableT], value: object, text: str, source: str) -> TableT:
+    """Check a parsed document against its form; name the first thing wrong and its line.
+
+    Raises:
+        SpecificationError: an unknown or missing key, or a value out of range.
+    """
+    try:
+        return table.model_validate(value)
+    except ValidationError as error:
+        # A misspelt key is unknown, and the right one missing: what is written comes first.
+        first = min(error.errors(), key=lambda one: one["type"] != "extra_forbidden")
+        path = [str(part) for part in first["loc"] if not str(part).startswith("function-")]
+        reason = first["msg"].removeprefix("Value error, ")
+        if first["type"] == "extra_forbidden":
+            reason = "no such key"
+        elif first["type"] == "missing":
+            reason = "this key is missing"
+        raise SpecificationError(source, _line_of(text, path), ".".join(path), reason) from error
+
+
+def _line_of(text: str, path: list[str]) -> int | None:
+    """Find the line of a key by its path; the nearest enclosing table when it is not written."""
+    best, depth = None, 0
+    table: list[str] = []
+    counts: dict[str, int] = {}
+    for number, line in enumerate(text.splitlines(), 1):
+        stripped = line.strip()
+        if header := re.fullmatch(r"(\[\[?)\s*([^\[\]]+?)\s*\]\]?\s*(#.*)?", stripped):
+            table = [part.strip().strip("\"'") for part in header.group(2).split(".")]
+            if header.group(1) == "[[":
+                place = counts.get(header.group(2), -1) + 1
+                counts[header.group(2)] = place
+                table = [*table, str(place)]
+            here = table
+        elif key := re.match(r"([\w\-\"'.]+)\s*=", stripped):
+            here = table + [part.strip("\"'") for part in key.group(1).split(".")]
+        else:
+            continue
+        if here == path[: len(here)] and len(here) > depth:
+            best, depth = number, len(here)
+    return best

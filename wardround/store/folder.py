@@ -1,0 +1,110 @@
+"""The embedded store: a folder with one file per object, named by its CID."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import re
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from wardround.chain.errors import ObjectAltered, ObjectMissing, ObjectTooLarge
+from wardround.protocol.cid import Cid, cid_of, sha256_of_cid
+from wardround.store.base import MAX_OBJECT_BYTES, Store
+
+_OBJECT_NAME = re.compile(r"b[a-z2-7]{58}")
+
+
+class FolderStore(Store):
+    """A folder; several processes may use it at once.
+
+    A write goes to a temporary file that is synced and renamed, so a file under a CID is whole or
+    absent, whenever the power fails. An object that was altered on disk is written anew by the
+    next `put` of its true bytes.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def put(self, data: bytes | memoryview) -> Cid:
+        """Keep an object, durably. See `Store.put`."""
+        view = memoryview(data).cast("B")
+        cid = cid_of(view)
+        try:
+            self.map(cid)
+        except (ObjectMissing, ObjectAltered):
+            self._write(cid, view)
+        return cid
+
+    def get(self, cid: str, max_bytes: int = MAX_OBJECT_BYTES) -> bytes:
+        """Read and verify an object. See `Store.get`."""
+        with self._opened(cid, max_bytes) as (file, size), open(file, "rb", closefd=False) as whole:
+            data = whole.read(size)
+        self._verify(cid, memoryview(data))
+        return data
+
+    def map(self, cid: str, max_bytes: int = MAX_OBJECT_BYTES) -> memoryview:
+        """Map an object into memory and verify it. See `Store.map`.
+
+        The pages are the file's own: they cost no memory of the process, and whoever alters the
+        file later alters the view. This class never writes into an existing file.
+        """
+        with self._opened(cid, max_bytes) as (file, size):
+            # An empty file cannot be mapped.
+            mapped = mmap.mmap(file, size, access=mmap.ACCESS_READ) if size else b""
+        view = memoryview(mapped)
+        self._verify(cid, view)
+        return view
+
+    def has(self, cid: str) -> bool:
+        """Say whether an object of this CID is here. See `Store.has`."""
+        return self._path(cid).is_file()
+
+    def cids(self) -> Iterator[Cid]:
+        """Name every object. See `Store.cids`."""
+        names = sorted(path.name for path in self.folder.iterdir())
+        return (Cid(name) for name in names if _OBJECT_NAME.fullmatch(name))
+
+    def _path(self, cid: str) -> Path:
+        sha256_of_cid(cid)  # refuses every name that could lead out of the folder
+        return self.folder / cid
+
+    @contextmanager
+    def _opened(self, cid: str, max_bytes: int) -> Iterator[tuple[int, int]]:
+        try:
+            file = os.open(self._path(cid), os.O_RDONLY)
+        except FileNotFoundError as error:
+            raise ObjectMissing(cid, str(self.folder)) from error
+        try:
+            size = os.fstat(file).st_size
+            if size > max_bytes:
+                raise ObjectTooLarge(cid, size, max_bytes)
+            yield file, size
+        finally:
+            os.close(file)
+
+    def _verify(self, cid: str, data: memoryview) -> None:
+        found = cid_of(data)
+        if found != cid:
+            raise ObjectAltered(cid, found, str(self.folder))
+
+    def _write(self, cid: Cid, view: memoryview) -> None:
+        # Hidden, and not a CID: `cids` never shows what a crash left half written.
+        temporary = self.folder / f".new-{secrets.token_hex(8)}"
+        try:
+            with temporary.open("xb") as file:
+                file.write(view)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(self.folder / cid)
+        finally:
+            temporary.unlink(missing_ok=True)
+        # The rename itself lasts only when the folder is synced too.
+        folder = os.open(self.folder, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)

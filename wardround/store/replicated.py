@@ -1,0 +1,156 @@
+"""One store kept in several places: any of them may be away, or damaged.
+
+A write counts once a quorum of the replicas has it. A read takes the first good answer, and gives
+the object to the replicas before it that lacked it or had it damaged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
+
+from wardround.chain.errors import (
+    ObjectAltered,
+    ObjectMissing,
+    ObjectTooLarge,
+    QuorumMissed,
+    StoreError,
+    StoreUnreachable,
+)
+from wardround.protocol.cid import Cid, cid_of
+from wardround.store.base import MAX_OBJECT_BYTES, Store
+
+Found = TypeVar("Found", bytes, memoryview)
+
+
+class ReplicatedStore(Store):
+    """Replicas of one store, in the order in which they are asked."""
+
+    def __init__(self, replicas: Sequence[Store], quorum: int | None = None) -> None:
+        """Hold the replicas.
+
+        Args:
+            replicas: at least one.
+            quorum: how many must have what is put; by default more than half of them.
+        """
+        self.replicas = tuple(replicas)
+        self.quorum = len(self.replicas) // 2 + 1 if quorum is None else quorum
+        if not 1 <= self.quorum <= len(self.replicas):
+            raise ValueError(f"a quorum of {self.quorum} among {len(self.replicas)} replicas")
+
+    def put(self, data: bytes | memoryview) -> Cid:
+        """Keep an object in every replica that can take it. See `Store.put`.
+
+        Raises:
+            QuorumMissed: fewer than the quorum have it. Those keep it; put it again.
+        """
+        failed: dict[str, str] = {}
+        for place, replica in enumerate(self.replicas):
+            try:
+                replica.put(data)
+            except (StoreError, OSError) as error:
+                failed[_name(replica, place)] = str(error)
+        if len(self.replicas) - len(failed) < self.quorum:
+            raise QuorumMissed(self.quorum, failed)
+        return cid_of(data)
+
+    def get(self, cid: str, max_bytes: int = MAX_OBJECT_BYTES) -> bytes:
+        """Read an object from the first replica that has it whole. See `Store.get`."""
+        return self._first(cid, lambda replica: replica.get(cid, max_bytes))
+
+    def map(self, cid: str, max_bytes: int = MAX_OBJECT_BYTES) -> memoryview:
+        """Map an object from the first replica that has it whole. See `Store.map`."""
+        return self._first(cid, lambda replica: replica.map(cid, max_bytes))
+
+    def has(self, cid: str) -> bool:
+        """Say whether a replica that answers has it. See `Store.has`."""
+        away: StoreError | OSError | None = None
+        for replica in self.replicas:
+            try:
+                if replica.has(cid):
+                    return True
+            except (StoreError, OSError) as error:
+                away = error
+        if away is not None:
+            # It may be there: no answer is not the answer no.
+            raise away
+        return False
+
+    def cids(self) -> Iterator[Cid]:
+        """Name what any replica that answers has. See `Store.cids`."""
+        found: set[Cid] = set()
+        failed: dict[str, str] = {}
+        for place, replica in enumerate(self.replicas):
+            try:
+                found.update(replica.cids())
+            except (StoreError, OSError) as error:
+                failed[_name(replica, place)] = str(error)
+        if len(failed) == len(self.replicas):
+            raise QuorumMissed(1, failed)
+        yield from sorted(found)
+
+    def repair(self) -> int:
+        """Give every replica what it lacks or has damaged; return how many objects were given.
+
+        Raises:
+            StoreError, OSError: a replica is away, or no replica has an object whole.
+        """
+        given = 0
+        for cid in self.cids():
+            lacking = []
+            for replica in self.replicas:
+                try:
+                    replica.map(cid)
+                except (ObjectMissing, ObjectAltered):
+                    lacking.append(replica)
+            if lacking:
+                data = self.map(cid)
+                for replica in lacking:
+                    # `map` has mended those it asked in vain; the others stand behind.
+                    replica.put(data)
+                    given += 1
+        return given
+
+    def close(self) -> None:
+        """Let go of connections."""
+        for replica in self.replicas:
+            replica.close()
+
+    def _first(self, cid: str, read: Callable[[Store], Found]) -> Found:
+        lacking: list[Store] = []
+        errors: list[StoreError | OSError] = []
+        for replica in self.replicas:
+            try:
+                found = read(replica)
+            except (ObjectMissing, ObjectAltered, ObjectTooLarge) as error:
+                # Too large may be damage, too: the others tell.
+                lacking.append(replica)
+                errors.append(error)
+            except (StoreError, OSError) as error:
+                errors.append(error)
+            else:
+                self._mend(lacking, found)
+                return found
+        raise _worst(errors)
+
+    @staticmethod
+    def _mend(lacking: Sequence[Store], data: bytes | memoryview) -> None:
+        for replica in lacking:
+            try:
+                replica.put(data)
+            except (StoreError, OSError):
+                # The reader has what he asked for; `repair` says what cannot be mended.
+                continue
+
+
+def _worst(errors: Sequence[StoreError | OSError]) -> StoreError | OSError:
+    """What to say when nobody had it: that one is away, before too large, damaged, missing."""
+    for kind in (StoreUnreachable, OSError, ObjectTooLarge, ObjectAltered):
+        for error in errors:
+            if isinstance(error, kind):
+                return error
+    return errors[0]
+
+
+def _name(replica: Store, place: int) -> str:
+    return str(getattr(replica, "url", getattr(replica, "folder", f"replica {place}")))

@@ -1,0 +1,137 @@
+"""A site's node key, and the site's word for it.
+
+Flower knows a SuperNode by a key of its own (NIST P-384). The site signs that key with its
+Ethereum key; the coordinator lets a node key in only with the signature of a site that the
+contract admits. So whoever connects as a site is that site, and the coordinator cannot be made to
+take another's answers for it.
+
+The signed text says in words what it is, and is prefixed as a wallet does, so that it can never
+be taken for a contribution or a transaction.
+
+Source:
+    EIP-191, version 0x45 (``personal_sign``).
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from eth_account import Account
+from eth_account.messages import encode_defunct
+from eth_keys.exceptions import BadSignature, ValidationError
+from pydantic import Field
+
+from wardround.host.key_file import write_private
+from wardround.protocol.errors import SpecificationError
+from wardround.protocol.identifiers import SiteAddress, site_address
+from wardround.protocol.report import Address
+from wardround.protocol.study import Table, decode_text, validate_table
+from wardround.transport.errors import EnrolmentInvalid
+
+NODE_KEY, ENROLMENT = "node.key", "enrolment.json"
+_MAX_BYTES = 4096
+# secp256k1's order halved: EIP-2 calls the other half malleable.
+_HIGHEST_S = 0x7FFFFFFFFFFFFFFFFFFFFFFFFFFFFFFF5D576E7357A4501DDFE92F46681B20A0
+
+
+class Enrolment(Table):
+    """``enrolment.json``: what a site gives to the coordinator; nothing in it is secret."""
+
+    format: Literal["wardround-enrolment/1"]
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
+    site: Address
+    node_key: Annotated[str, Field(pattern=r"^ecdsa-sha2-nistp384 [A-Za-z0-9+/=]{100,400}$")]
+    signature: Annotated[str, Field(pattern=r"^0x[0-9a-f]{130}$")]
+
+    @property
+    def address(self) -> SiteAddress:
+        """The site."""
+        return site_address(self.site)
+
+    @property
+    def public_key(self) -> ec.EllipticCurvePublicKey:
+        """The node key."""
+        key = serialization.load_ssh_public_key(self.node_key.encode("ascii"))
+        if not isinstance(key, ec.EllipticCurvePublicKey):
+            raise ValueError("not a key of an elliptic curve")
+        return key
+
+    @property
+    def public_pem(self) -> bytes:
+        """The node key as Flower sends it with every request."""
+        form = serialization.PublicFormat.SubjectPublicKeyInfo
+        return self.public_key.public_bytes(serialization.Encoding.PEM, form)
+
+
+def enrol(home: Path, name: str, key: bytes) -> Enrolment:
+    """Make a site's node key and let the site vouch for it.
+
+    Args:
+        home: the site's folder; ``node.key`` must not exist in it.
+        name: of the site.
+        key: the site's Ethereum key, 32 bytes.
+
+    Returns:
+        What was written to ``enrolment.json``.
+    """
+    node = ec.generate_private_key(ec.SECP384R1())
+    encoding, secret = serialization.Encoding, serialization.PrivateFormat
+    private = node.private_bytes(encoding.PEM, secret.OpenSSH, serialization.NoEncryption())
+    public = node.public_key().public_bytes(encoding.OpenSSH, serialization.PublicFormat.OpenSSH)
+    site: str = Account.from_key(key).address
+    node_key = public.decode("ascii")
+    signed = Account.sign_message(_statement(name, site, node_key), key)
+    enrolment = Enrolment(
+        format="wardround-enrolment/1",
+        name=name,
+        site=site.lower(),
+        node_key=node_key,
+        signature="0x" + bytes(signed.signature).hex(),
+    )
+    write_private(home / NODE_KEY, private.decode("ascii"))
+    text = json.dumps(enrolment.model_dump(), indent=2) + "\n"
+    (home / ENROLMENT).write_text(text, encoding="utf-8")
+    return enrolment
+
+
+def read_enrolment(path: Path) -> Enrolment:
+    """Read and verify what a site handed in.
+
+    Raises:
+        EnrolmentInvalid: malformed, or the site's key did not sign this node key.
+    """
+    with path.open("rb") as file:
+        data = file.read(_MAX_BYTES + 1)
+    if len(data) > _MAX_BYTES:
+        raise EnrolmentInvalid(str(path), "the file is too long")
+    try:
+        value = json.loads(decode_text(data, str(path)))
+        enrolment = validate_table(Enrolment, value, "", str(path))
+    except (ValueError, RecursionError, SpecificationError) as error:
+        raise EnrolmentInvalid(str(path), f"not an enrolment ({error})") from error
+    _verify(enrolment, str(path))
+    return enrolment
+
+
+def _verify(enrolment: Enrolment, source: str) -> None:
+    signature = bytes.fromhex(enrolment.signature[2:])
+    if int.from_bytes(signature[32:64], "big") > _HIGHEST_S:
+        raise EnrolmentInvalid(source, "its signature is not in the canonical form")
+    statement = _statement(enrolment.name, enrolment.address, enrolment.node_key)
+    try:
+        enrolment.public_pem  # noqa: B018 -- reads the key, or raises
+        signer = Account.recover_message(statement, signature=signature)
+    except (BadSignature, ValidationError, ValueError, UnsupportedAlgorithm) as error:
+        raise EnrolmentInvalid(source, "its key or signature is malformed") from error
+    if signer.lower() != enrolment.site:
+        raise EnrolmentInvalid(source, f"site {enrolment.site} has not signed this node key")
+
+
+def _statement(name: str, site: str, node_key: str) -> object:
+    lines = ["wardround: this node speaks for this site", name, site.lower(), node_key]
+    return encode_defunct(text="\n".join(lines))

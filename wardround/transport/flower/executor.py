@@ -1,0 +1,244 @@
+"""``python -m wardround.transport.flower.executor MODULES SECRET PORT...``: a process a task.
+
+Flower starts a new Python for every message, which then imports PyTorch and all else: seconds of
+it, every round, at every site. Here one process imports what a ClientApp needs, forgets this
+installation's own modules again, and forks for each task. The fork runs Flower's `run_clientapp`,
+which unpacks the approved bundle and imports the application from there, as ever.
+
+    this process (it has no threads, ever)
+      ├── forks ── Flower's SuperExec: asks a SuperNode for tasks, and passes them on as lines
+      ├── forks ── another one, for each further coordinator's SuperNode
+      └── forks ── a task, then another …
+
+A SuperExec proves itself to its SuperNode with a secret in a file, so that no other user of the
+machine can take tasks. Tasks of different coordinators share what is imported and nothing else:
+each coordinator's bundle is unpacked in Flower's folder for that coordinator.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import select
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import httpx
+from flwr.common.constant import FLWR_HOME
+from flwr.proto.runtime_pb2 import SendTaskHeartbeatRequest
+from flwr.supercore.cli.flower_superexec import flower_superexec
+from flwr.supercore.constant import TaskType
+from flwr.supercore.retry import RetryInvoker
+from flwr.supercore.superexec.executor import ExecutionSpec, LaunchResult, SubprocessExecutor
+from flwr.supernode.runtime.run_clientapp import run_clientapp
+
+from wardround.transport.flower.programs import asking_soon
+
+_OWN = "wardround"  # what the names of all our packages begin with
+_LOOK_SECONDS = 0.5
+_AGAIN_SECONDS = 1
+_LINE_MAX_BYTES = 16_384
+
+
+def prepare(modules: Sequence[str]) -> None:
+    """Import all that the application needs, and forget the application itself.
+
+    What stays is what is installed here beside it: PyTorch, Flower, NumPy and the like.
+
+    Args:
+        modules: the application, and what it imports only later.
+    """
+    for module in modules:
+        importlib.import_module(module)
+    forget_own()
+
+
+def forget_own() -> None:
+    """Forget this installation's modules, so that those of the bundle are imported."""
+    for name in [one for one in sys.modules if one.startswith(_OWN)]:
+        del sys.modules[name]
+
+
+class ForkExecutor(SubprocessExecutor):
+    """Passes tasks on to the process that forks, instead of starting a Python for each."""
+
+    def __init__(self, tasks: int, home: Path) -> None:
+        self._tasks, self._home = tasks, home
+
+    def launch(self, spec: ExecutionSpec) -> LaunchResult:
+        """Pass a task on.
+
+        Only a ClientApp is ever run for a coordinator; Flower knows other kinds of task.
+        """
+        if spec.task_type != TaskType.CLIENT_APP:
+            return LaunchResult.failed(f"a {spec.task_type} is not run at this site")
+        line = json.dumps(
+            {"address": spec.runtime_api_address, "token": spec.token, "home": str(self._home)}
+        )
+        # Shorter than a pipe writes at once, so never half a line.
+        os.write(self._tasks, line.encode() + b"\n")
+        return LaunchResult.accepted()
+
+
+def run(supernodes: Sequence[tuple[Path, int]]) -> int:
+    """Serve tasks until asked to end, or until the parent or a SuperExec ends.
+
+    Args:
+        supernodes: of each, the file with what a SuperExec proves itself with, in Flower's folder
+            for it, and the port of its own interface, on loopback.
+    """
+    parent, tasks, ended = os.getppid(), os.pipe(), []
+
+    def end(number: int, frame: FrameType | None) -> None:
+        ended.append(number)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, end)
+    os.set_inheritable(tasks[1], False)
+    superexecs = {
+        _forked(partial(_superexec, port, secret.absolute(), tasks[1]))
+        for secret, port in supernodes
+    }
+    os.close(tasks[1])
+    status, rest = 0, b""
+    while not ended and os.getppid() == parent:
+        if select.select([tasks[0]], [], [], _LOOK_SECONDS)[0]:
+            data = os.read(tasks[0], _LINE_MAX_BYTES)
+            *lines, rest = (rest + data).split(b"\n")
+            for line in lines:
+                _forked(partial(_task, json.loads(line)))
+        if superexecs & _reaped():
+            status = 1
+            break
+    for superexec in superexecs:
+        with suppress(ProcessLookupError):
+            os.kill(superexec, signal.SIGTERM)
+    return status
+
+
+def _superexec(port: int, secret: Path, tasks: int) -> None:
+    os.environ[FLWR_HOME] = str(secret.parent)
+    module = importlib.import_module("flwr.supercore.superexec.run_superexec")
+    # Its SuperNode is on this machine, and away only while it is started again.
+    make = vars(module)["make_simple_http_retry_invoker"]
+    vars(module)["make_simple_http_retry_invoker"] = asking_soon(make, _AGAIN_SECONDS)
+    vars(module)["get_executor"] = lambda *_, **__: ForkExecutor(tasks, secret.parent)
+    sys.argv = [
+        "flower-superexec",
+        *("--insecure", "--runtime-api-address", f"127.0.0.1:{port}"),
+        *("--superexec-auth-secret-file", str(secret)),
+        *("--parent-pid", str(os.getppid())),
+    ]
+    flower_superexec()
+
+
+def untiring(client: Any) -> Callable[[], bool]:
+    """Make a task's heartbeat, which does not end the task when nobody knows it any more.
+
+    Flower's does, which throws the training away whenever a SuperNode is started again. What is
+    trained is kept for whoever asks next: the coordinator that is back, or its standby.
+
+    Args:
+        client: Flower's client of the SuperNode.
+    Returns:
+        Sends one; False when the SuperNode is away and it should be sent again soon.
+    """
+
+    def beat() -> bool:
+        try:
+            client.SendTaskHeartbeat(SendTaskHeartbeatRequest())
+        except httpx.TransportError:
+            return False
+        except httpx.HTTPStatusError as error:
+            return not error.response.is_server_error
+        return True
+
+    return beat
+
+
+def unshaken(make: Callable[[], RetryInvoker]) -> Callable[[], RetryInvoker]:
+    """Make what asks a task's SuperNode, which leaves a refusal to whoever asked.
+
+    Flower's interrupts its whole process as soon as a SuperNode does not know its token: one that
+    was started again knows none, so the first heartbeat would end the training.
+
+    Args:
+        make: Flower's own way.
+    """
+
+    def made() -> RetryInvoker:
+        invoker = make()
+        gives_up = invoker.should_giveup
+
+        def refused(error: Exception) -> bool:
+            unknown = (
+                isinstance(error, httpx.HTTPStatusError)
+                and error.response.status_code == httpx.codes.UNAUTHORIZED
+            )
+            return unknown or (gives_up is not None and gives_up(error))
+
+        invoker.should_giveup = refused
+        return invoker
+
+    return made
+
+
+def _task(task: dict[str, Any]) -> None:
+    module = importlib.import_module("flwr.supernode.runtime.run_clientapp")
+    vars(module)["make_task_heartbeat_fn_http"] = untiring
+    make = vars(module)["make_simple_http_retry_invoker"]
+    vars(module)["make_simple_http_retry_invoker"] = unshaken(make)
+    # Where Flower unpacks the bundle and finds it again.
+    os.environ[FLWR_HOME] = task["home"]
+    run_clientapp(
+        runtime_api_address=task["address"],
+        token=task["token"],
+        insecure=True,  # on loopback, where it is the token that counts
+        certificates=None,
+        parent_pid=os.getppid(),
+        runtime_dependency_install=False,
+    )
+
+
+def _forked(work: Callable[[], None]) -> int:
+    """Do some work in a fork, which ends with it."""
+    pid = os.fork()
+    if pid:
+        return pid
+    status = 1
+    try:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.SIG_DFL)
+        work()
+        status = 0
+    except SystemExit as error:
+        status = error.code if isinstance(error.code, int) else 1
+    except BaseException:  # noqa: BLE001 -- the entry point of a process: nobody else would say it
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+
+
+def _reaped() -> set[int]:
+    """Take note of children that have ended."""
+    found = set()
+    with suppress(ChildProcessError):
+        while (pid := os.waitpid(-1, os.WNOHANG)[0]) != 0:
+            found.add(pid)
+    return found
+
+
+if __name__ == "__main__":
+    prepare(sys.argv[1].split(","))
+    pairs = zip(map(Path, sys.argv[2::2]), map(int, sys.argv[3::2]), strict=True)
+    sys.exit(run(list(pairs)))

@@ -1,0 +1,366 @@
+"""The site's own layer between Flower's SuperNode and what a coordinator sends it.
+
+Everything that is taken from Flower's inside for it is here, and `install` refuses to work on a
+Flower that it was not tested with.
+
+- **Code.** Flower's `--trusted-entities` runs a bundle only with the signature of somebody the
+  SuperNode trusts. Here that somebody is this process: it looks at each bundle where it is
+  fetched, and signs, with a key that is made at the start and kept in memory, the one that the
+  site approved. Of any other, not a byte is handed on. Were this layer to be missing, nothing
+  would be signed, and so nothing would run.
+- **Size and place.** Answers are read up to a limit, and redirections are not followed: a
+  coordinator must not send the site's process elsewhere in the hospital's network.
+- **Waiting.** Flower asks for work, and sleeps three seconds when there is none; here the same
+  question is asked again sooner. After a failure it waits up to twenty seconds, and on a network
+  that is silent for thirty before it takes that for one; both are shorter here
+  (`wardround.host.silence`).
+- **Coming back.** A SuperNode that was killed is counted as connected until its heartbeats have
+  been missed for a minute, and until then its successor is refused and ends. Here hearts beat
+  faster, and a successor waits.
+"""
+
+from __future__ import annotations
+
+import base64
+import importlib
+import inspect
+import json
+import re
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import httpx
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from flwr.supercore.constant import TaskType
+from flwr.supercore.error import ApiErrorCode, FlowerError
+from flwr.supercore.fab import Fab
+from flwr.supercore.primitives.asymmetric_ed25519 import create_message_to_sign
+from flwr.supercore.retry import RetryInvoker, RetryState, constant
+from flwr.supercore.run import Run, RunNotRunningException
+from flwr.supercore.version import package_version
+
+from wardround.host.silence import CONNECT_SECONDS, notice_silence
+from wardround.protocol.code import code_digest
+from wardround.protocol.identifiers import Digest, hex_of
+from wardround.transport.bundle import PROJECT, PUBLISHER, VERSION, read_bundle
+from wardround.transport.errors import BundleRefused, FlowerChanged, TransportError
+from wardround.transport.flower.programs import TESTED_FLOWER, asking_soon
+from wardround.transport.supervision import Say
+
+#: Gives the digests of the code that the site approved, as of now.
+Approved = Callable[[], frozenset[Digest]]
+
+#: Who Flower is told to trust: this process.
+_ENTITY = "wardround-site"
+_POLL_SECONDS = 0.25
+_POLLS = 240  # then Flower's own loop turns once, and sleeps
+_AGAIN_SECONDS = 3
+#: Flower's least. One is sent every four seconds; a node is away when none came for twice as long.
+_HEARTBEAT_SECONDS = 10
+_ACTIVATION_SECONDS, _ACTIVATION_PAUSE_SECONDS = 2.5 * _HEARTBEAT_SECONDS, 1.0
+_APPLICATION = f"{PUBLISHER}/{PROJECT}"
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+#: How Flower puts what a ClientApp raised.
+_RAISED = re.compile(r"<class '(?:\w+\.)*(\w+)'>:<'(.*)'>", re.DOTALL)
+_PARAMETERS = (
+    "server_address insecure root_certificates authentication_keys max_retries max_wait_time"
+)
+_CONNECTION_PARTS = 8
+_RECEIVE, _SEND, _GET_RUN, _GET_FAB = 1, 2, 3, 4
+
+
+class TooLarge(TransportError):
+    """A coordinator sends more than the site takes."""
+
+    def __init__(self, limit_bytes: int) -> None:
+        self.limit_bytes = limit_bytes
+        super().__init__(f"the coordinator sends more than {limit_bytes:,} bytes in one answer.")
+
+
+class BundleGate:
+    """Looks at every bundle and signs those that the site approved."""
+
+    def __init__(self, approved: Approved, say: Say) -> None:
+        self._approved, self._say = approved, say
+        self._key = Ed25519PrivateKey.generate()
+        self._said = ""
+
+    def write_trust(self, path: Path) -> None:
+        """Write the file for `--trusted-entities`: this gate alone."""
+        form = serialization.PublicFormat.OpenSSH
+        public = self._key.public_key().public_bytes(serialization.Encoding.OpenSSH, form)
+        # JSON is YAML.
+        path.write_text(json.dumps({_ENTITY: public.decode("ascii")}), encoding="utf-8")
+
+    def pass_on(self, fab: Fab) -> Fab:
+        """Give an approved bundle with this gate's signature, or an empty one without.
+
+        Flower answers the coordinator that the bundle could not be verified, and asks for it
+        again with the next message: an approval given meanwhile then counts.
+        """
+        try:
+            digest = self._look(fab.content)
+            content_digest = sha256(fab.content)
+            if fab.hash_str != content_digest.hexdigest():
+                raise BundleRefused("it comes under another bundle's name")
+        except BundleRefused as error:
+            self._tell(str(error))
+            return Fab(fab.hash_str, b"", {})
+        self._tell(f"the coordinator's code is the approved one ({hex_of(digest)[:18]}…)")
+        signed_at = int(time.time())
+        signature = self._key.sign(create_message_to_sign(content_digest.digest(), signed_at))
+        verification = {
+            "signature": base64.urlsafe_b64encode(signature).decode("ascii"),
+            "signed_at": signed_at,
+        }
+        # Whatever verifications came with it are dropped: nobody else is trusted here.
+        signed = {"valid_license": "true", _ENTITY: json.dumps(verification)}
+        return Fab(fab.hash_str, fab.content, signed)
+
+    def _look(self, content: bytes) -> Digest:
+        approved = self._approved()
+        if not approved:
+            raise BundleRefused("this site has approved no study: see `wardround site approve`")
+        digest = code_digest(read_bundle(content))
+        if digest not in approved:
+            raise BundleRefused(f"its digest is {hex_of(digest)}, and no approved study names that")
+        return digest
+
+    def _tell(self, words: str) -> None:
+        if words != self._said:  # a refused bundle comes again with every message
+            self._said = words
+            self._say(words)
+
+
+@dataclass(frozen=True)
+class Fleet:
+    """What a site lets through between its SuperNode and the coordinator.
+
+    Attributes:
+        gate: looks at bundles.
+        answer_max_bytes: of one answer of the coordinator.
+        say: told of messages that come and go.
+    """
+
+    gate: BundleGate
+    answer_max_bytes: int
+    say: Say
+
+
+def install(fleet: Fleet) -> None:
+    """Put the layer into this process's Flower, before its SuperNode starts.
+
+    Raises:
+        FlowerChanged: it is not the Flower that this was tested with.
+    """
+    client = importlib.import_module("flwr.supernode.start_client_internal")
+    connection = importlib.import_module("flwr.supernode.fleet_http_connection")
+    connect = vars(client)["http_request_response"]
+    check_flower(package_version, connect)
+    bounded = _bounded(vars(connection)["FleetHttpClient"], fleet.answer_max_bytes)
+    vars(connection)["FleetHttpClient"] = _returning(bounded, fleet.say)
+    for module in (connection, importlib.import_module("flwr.supercore.heartbeat")):
+        if "HEARTBEAT_DEFAULT_INTERVAL" not in vars(module):
+            raise FlowerChanged("its heartbeat's interval is elsewhere")
+        vars(module)["HEARTBEAT_DEFAULT_INTERVAL"] = _HEARTBEAT_SECONDS
+    make = vars(connection)["make_simple_http_retry_invoker"]
+    vars(connection)["make_simple_http_retry_invoker"] = asking_soon(make, _AGAIN_SECONDS)
+    vars(client)["http_request_response"] = _layered(connect, fleet)
+
+
+def check_flower(version: str, connect: Callable[..., Any]) -> None:
+    """Check that Flower is the one that this was tested with.
+
+    Raises:
+        FlowerChanged: names what differs.
+    """
+    if not version.startswith(f"{TESTED_FLOWER}."):
+        raise FlowerChanged(f"its version is {version}, not {TESTED_FLOWER}")
+    found = " ".join(inspect.signature(connect).parameters)
+    if found != _PARAMETERS:
+        raise FlowerChanged(f"its connection takes {found}")
+
+
+def _layered(connect: Callable[..., Any], fleet: Fleet) -> Callable[..., Any]:
+    @contextmanager
+    def layered(*arguments: Any, **named: Any) -> Iterator[tuple[Any, ...]]:
+        with connect(*arguments, **named) as parts:
+            if len(parts) != _CONNECTION_PARTS:
+                raise FlowerChanged(f"its connection has {len(parts)} parts")
+            changed = list(parts)
+            changed[_RECEIVE] = _patient(parts[_RECEIVE], fleet.say)
+            changed[_SEND] = _telling(parts[_SEND], fleet.say)
+            changed[_GET_RUN] = _plain_runs_only(parts[_GET_RUN], fleet.say)
+            changed[_GET_FAB] = _gated(parts[_GET_FAB], fleet.gate)
+            fleet.say("connected to the coordinator; waiting for work")
+            yield tuple(changed)
+
+    return layered
+
+
+def _gated(get_fab: Callable[[str, int], Fab], gate: BundleGate) -> Callable[[str, int], Fab]:
+    def gated(fab_hash: str, run_id: int) -> Fab:
+        return gate.pass_on(get_fab(fab_hash, run_id))
+
+    return gated
+
+
+def _plain_runs_only(get_run: Callable[[int], Run], say: Say) -> Callable[[int], Run]:
+    """Refuse a run that would have Flower start anything but a ClientApp, or look elsewhere for it.
+
+    Flower finds the unpacked bundle by what the coordinator says of the run, and lets the
+    coordinator choose between kinds of task.
+    """
+
+    def plain(run_id: int) -> Run:
+        run = get_run(run_id)
+        plain_kind = run.primary_task_type == TaskType.SERVER_APP and not run.override_config
+        if not (
+            plain_kind
+            and run.fab_id == _APPLICATION
+            and VERSION.fullmatch(run.fab_version)
+            and _SHA256.fullmatch(run.fab_hash)
+        ):
+            say("the coordinator's run is refused: it is not one of wardround's application alone")
+            # Flower's own word for a message to pass over.
+            raise RunNotRunningException
+        return run
+
+    return plain
+
+
+def _patient(receive: Callable[[], Any], say: Say) -> Callable[[], Any]:
+    def patient() -> Any:
+        for _ in range(_POLLS):
+            received = receive()
+            if received is not None:
+                message = received[0]
+                words = _KINDS.get(message.metadata.message_type, "sent a message")
+                of_round = message.metadata.group_id
+                say(f"the coordinator {words}" + (f" (round {of_round[:8]})" if of_round else ""))
+                return received
+            time.sleep(_POLL_SECONDS)
+        return None
+
+    return patient
+
+
+def _telling(send: Callable[..., Any], say: Say) -> Callable[..., Any]:
+    def telling(message: Any, object_tree: Any, seconds: float) -> Any:
+        sent = send(message, object_tree, seconds)
+        if message.has_error():
+            reason = _reason(message.error.reason)
+            late = _LATE in reason.split("; ")[0].split(": ")
+            say(_TOO_LATE if late else f"answered with an error: {reason}")
+        else:
+            say(f"answered after {seconds:.1f} s")
+        return sent
+
+    return telling
+
+
+#: The coordinator asks a silent site again, and a site that trains is silent.
+_LATE, _TOO_LATE = "RoundOver", "asked once more, but the round is closed: there is nothing to do"
+
+
+def _reason(given: str | None) -> str:
+    """Put an error's reason into one short line."""
+    raised = _RAISED.fullmatch(given or "")
+    words = f"{raised[1]}: {raised[2]}" if raised else given or "no reason given"
+    return " ".join(words.split())[:400]
+
+
+_KINDS = {
+    "query": "asks who this site is",
+    "train": "asks to train",
+    "evaluate": "asks to measure a model",
+}
+
+
+def _bounded(client: type[Any], max_bytes: int) -> type[Any]:
+    """Make a fleet client that follows no redirection, reads no endless answer, notices silence."""
+
+    class BoundedClient(client):  # type: ignore[misc]
+        def __init__(self, *arguments: Any, **named: Any) -> None:
+            super().__init__(*arguments, **named)
+            inner = getattr(self, "_client", None)
+            if not isinstance(inner, httpx.Client):
+                raise FlowerChanged("its fleet client has no httpx client")
+            inner.follow_redirects = False
+            inner.timeout = httpx.Timeout(inner.timeout.read, connect=CONNECT_SECONDS)
+            bound = partial(_bound, max_bytes=max_bytes)
+            inner.event_hooks = {"response": [_notice_silence, bound]}
+
+    return BoundedClient
+
+
+def _returning(client: type[Any], say: Say) -> type[Any]:
+    """Make a fleet client that waits while its killed predecessor still counts as connected."""
+
+    def tell(state: RetryState) -> None:
+        if state.tries == 1:
+            say("the coordinator still counts the connection before; waiting for its end")
+
+    waiting = RetryInvoker(
+        lambda: constant(_ACTIVATION_PAUSE_SECONDS),
+        httpx.HTTPStatusError,
+        max_tries=None,
+        max_time=_ACTIVATION_SECONDS,
+        on_backoff=tell,
+        jitter=None,
+        should_giveup=lambda error: not _still_active(error),
+    )
+
+    # Its base is known at run time alone, and it has Flower's name for the question.
+    class ReturningClient(client):  # type: ignore[misc]
+        def ActivateNode(self, request: Any) -> Any:  # noqa: N802
+            return waiting.invoke(super().ActivateNode, request)
+
+    return ReturningClient
+
+
+def _still_active(error: Exception) -> bool:
+    assert isinstance(error, httpx.HTTPStatusError)  # nothing else is asked again
+    known = FlowerError.from_json(error.response.text)
+    return known is not None and known.code == ApiErrorCode.FLEET_NODE_ACTIVATION_FAILED
+
+
+def _notice_silence(answer: httpx.Response) -> None:
+    # Flower opens the connections; here is the first time that one can be had.
+    stream = answer.extensions.get("network_stream")
+    connection = stream.get_extra_info("socket") if stream is not None else None
+    if connection is not None:
+        notice_silence(connection)
+
+
+def _bound(answer: httpx.Response, max_bytes: int) -> None:
+    stated = answer.headers.get("content-length", "0")
+    if not stated.isdecimal() or int(stated) > max_bytes:
+        raise TooLarge(max_bytes)
+    if answer.headers.get("content-encoding", "identity") != "identity":
+        # A small answer could unpack to a large one; nothing that we fetch is worth packing.
+        raise TooLarge(max_bytes)
+    assert isinstance(answer.stream, httpx.SyncByteStream)
+    answer.stream = _BoundedStream(answer.stream, max_bytes)
+
+
+class _BoundedStream(httpx.SyncByteStream):
+    def __init__(self, stream: httpx.SyncByteStream, max_bytes: int) -> None:
+        self._stream, self._left, self._max_bytes = stream, max_bytes, max_bytes
+
+    def __iter__(self) -> Iterator[bytes]:
+        for part in self._stream:
+            self._left -= len(part)
+            if self._left < 0:
+                raise TooLarge(self._max_bytes)
+            yield part
+
+    def close(self) -> None:
+        self._stream.close()

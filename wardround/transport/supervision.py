@@ -1,0 +1,237 @@
+"""Start programs, start them again when they die, and end them all together."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+
+from wardround.transport.processes import ProcessMark, end_all, mark_of, with_descendants
+
+#: A program that ran this long is not failing to start.
+_STEADY_SECONDS = 60.0
+_FIRST_PAUSE_SECONDS, _LAST_PAUSE_SECONDS = 1.0, 60.0
+_STOP_SECONDS = 15.0
+_LOG_MAX_BYTES = 16 * 1024 * 1024
+
+#: Marks what is meant for a person among the lines that a program prints.
+TOLD = "wardround: "
+#: Told of something, in words for a person.
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Program:
+    """A program to keep running.
+
+    Attributes:
+        name: for people, as in "the guard".
+        command: made anew for every start.
+        log: its output, the newest at the end; the one before in ``.1``.
+        on_line: told of every line that it prints.
+        environment: in place of this process's own.
+        once: its end with status 0 is no fault.
+    """
+
+    name: str
+    command: Callable[[], Sequence[str]]
+    log: Path
+    on_line: Callable[[str], None] = lambda line: None
+    environment: Mapping[str, str] | None = None
+    once: bool = False
+
+
+def told(words: str) -> None:
+    """Say something so that whoever supervises this process can tell it from its log."""
+    print(f"{TOLD}{words}", flush=True)
+
+
+def heard(say: Say) -> Callable[[str], None]:
+    """Pass on what a supervised program has `told`, and nothing else of what it prints."""
+
+    def on_line(line: str) -> None:
+        if line.startswith(TOLD):
+            say(line.removeprefix(TOLD))
+
+    return on_line
+
+
+def module_command(module: str, *arguments: str) -> list[str]:
+    """A command that runs a module of ours, which ends when this process does."""
+    return [sys.executable, "-m", "wardround.transport.lifeline", module, *arguments]
+
+
+@dataclass
+class Supervisor:
+    """Keeps programs running; call `look` now and then."""
+
+    say: Say
+    _kept: list[_Kept] = field(default_factory=list)
+
+    def start(self, program: Program) -> None:
+        """Start a program and keep it running."""
+        kept = _Kept(program)
+        kept.start()
+        self._kept.append(kept)
+
+    def look(self) -> None:
+        """Start again what has died, after a pause that doubles each time."""
+        for kept in self._kept:
+            words = kept.look()
+            if words:
+                self.say(words)
+
+    def is_running(self, name: str) -> bool:
+        """Whether a program is running now."""
+        return any(kept.program.name == name and kept.is_running for kept in self._kept)
+
+    def ended(self, name: str) -> bool:
+        """Whether a program that runs once has done its work."""
+        return any(kept.program.name == name and kept.done for kept in self._kept)
+
+    @property
+    def marks(self) -> dict[str, ProcessMark]:
+        """The running programs by name."""
+        return {kept.program.name: kept.mark for kept in self._kept if kept.mark is not None}
+
+    def forget(self, name: str) -> None:
+        """End a program and no longer keep it."""
+        for kept in [one for one in self._kept if one.program.name == name]:
+            kept.stop()
+            self._kept.remove(kept)
+
+    def stop(self) -> None:
+        """End everything, the last started first."""
+        for kept in reversed(self._kept):
+            kept.stop()
+        self._kept.clear()
+
+
+class _Kept:
+    """One program's present and past."""
+
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        self.done = False
+        self.mark: ProcessMark | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+        self._reader: threading.Thread | None = None
+        self._started = 0.0
+        self._pause = _FIRST_PAUSE_SECONDS
+        self._again_at: float | None = None
+
+    @property
+    def is_running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def start(self) -> None:
+        self._again_at = None
+        self._started = time.monotonic()
+        environment = self.program.environment
+        self._process = subprocess.Popen(
+            self.program.command(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env=None if environment is None else dict(environment),
+            start_new_session=True,  # an interrupt from the terminal leaves its end to us
+        )
+        self.mark = mark_of(self._process.pid)
+        self._reader = threading.Thread(target=self._read, args=(self._process,), daemon=True)
+        self._reader.start()
+
+    def look(self) -> str | None:
+        if self.done or self._process is None:
+            return None
+        now = time.monotonic()
+        if self._again_at is not None:
+            if now >= self._again_at:
+                self.start()
+            return None
+        if not self._has_ended():
+            if now - self._started > _STEADY_SECONDS:
+                self._pause = _FIRST_PAUSE_SECONDS
+            return None
+        self._end_group()
+        status = self._process.wait()
+        if status == 0 and self.program.once:
+            self.done = True
+            return None
+        pause, self._pause = self._pause, min(2 * self._pause, _LAST_PAUSE_SECONDS)
+        self._again_at = now + pause
+        how = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
+        return f"{self.program.name} {how}; starting it again in {pause:g} s"
+
+    def stop(self) -> None:
+        process = self._process
+        if process is None:
+            return
+        self._again_at, self.done = None, True
+        below = with_descendants([process.pid])
+        if process.returncode is None:
+            if not self._has_ended():
+                process.terminate()
+            deadline = time.monotonic() + _STOP_SECONDS
+            while not self._has_ended() and time.monotonic() < deadline:
+                time.sleep(0.05)
+            self._end_group()
+        # Also those that left the group: some of Flower's processes do.
+        end_all(below, 2.0)
+        process.wait()
+        if self._reader is not None:
+            self._reader.join(2.0)
+
+    def _has_ended(self) -> bool:
+        """Whether the program has ended, without taking its status: so its number stays its own."""
+        assert self._process is not None
+        if self._process.returncode is not None:
+            return True
+        flags = os.WEXITED | os.WNOHANG | os.WNOWAIT
+        return os.waitid(os.P_PID, self._process.pid, flags) is not None
+
+    def _end_group(self) -> None:
+        """End what a dead program left behind in its process group."""
+        assert self._process is not None
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+
+    def _read(self, process: subprocess.Popen[bytes]) -> None:
+        assert process.stdout is not None
+        path = self.program.log
+        with process.stdout as lines:
+            sink = path.open("ab")
+            try:
+                for raw in lines:
+                    if sink.tell() > _LOG_MAX_BYTES:
+                        sink.close()
+                        path.replace(path.with_name(path.name + ".1"))
+                        sink = path.open("ab")
+                    sink.write(raw)
+                    sink.flush()
+                    self.program.on_line(raw.decode("utf-8", "replace").rstrip("\n"))
+            finally:
+                sink.close()
+
+
+@contextmanager
+def stop_asked() -> Iterator[threading.Event]:
+    """Turn SIGTERM and SIGINT into an event for the length of a block."""
+    asked = threading.Event()
+
+    def note(number: int, frame: FrameType | None) -> None:
+        asked.set()
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
