@@ -195,7 +195,7 @@ def run(app: typer.Typer) -> NoReturn:
     except WardroundError as error:
         if debug:
             raise
-        errors.print(f"error: {error}", style="red", markup=False)
+        errors.print(f"error: {error} [{error.code}]", style="red", markup=False)
         status = 1
     except OSError as error:
         # Disk, folders and sockets fail with words of the operating system's own.

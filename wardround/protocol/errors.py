@@ -26,9 +26,17 @@ sentence and ends with a non-zero status; a traceback appears only with ``--debu
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 
 class WardroundError(Exception):
-    """Root of everything wardround raises on purpose."""
+    """Root of everything wardround raises on purpose.
+
+    Attributes:
+        code: stable between releases, for programs and for a search; sentences may change.
+    """
+
+    code: ClassVar[str] = "wardround"
 
 
 class Retryable:
