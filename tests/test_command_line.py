@@ -26,8 +26,8 @@ import typer
 import wardround
 from tests.integration.networks import copied, finished_run, run, small_scenario, toml_of
 from wardround.audit.finished import open_run, read_network
-from wardround.chain.errors import AnvilMissing
 from wardround.devchain.anvil import Anvil
+from wardround.devchain.errors import AnvilMissing
 from wardround.devchain.evm import Genesis
 from wardround.host.key_file import write_new_key
 from wardround.learning.datasets import DATA_DIR_VARIABLE

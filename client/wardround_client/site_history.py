@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from wardround.chain.errors import ObjectMissing
 from wardround.chain.events import Overturned
 from wardround.chain.study_state import ClosedOnChain
 from wardround.chain.ward_round import WardRound
@@ -16,6 +15,7 @@ from wardround.protocol.errors import SignatureInvalid
 from wardround.protocol.identifiers import Digest, Root, SiteAddress, StudyId, bytes32
 from wardround.protocol.manifest import MANIFEST_MAX_BYTES, Manifest, parse_manifest
 from wardround.store import Store
+from wardround.store.errors import ObjectMissing
 from wardround_client.guard.log import Line
 
 Fate = Literal["included", "left out", "open", "overturned", "closed, sites not on chain", "forged"]

@@ -19,11 +19,11 @@ from rich.table import Table
 from wardround.audit.archive import JOURNAL, Archive, ArchiveStore
 from wardround.audit.archived_study import ArchivedStudy, replayed_journal
 from wardround.audit.audit import AuditedRound, StudyAudit, StudyRecords
+from wardround.audit.errors import AuditIncomplete
 from wardround.audit.finished import FinishedRun, open_run
 from wardround.audit.folders import Folders
 from wardround.audit.public_audit import public_rounds
 from wardround.chain.chain import connected
-from wardround.chain.errors import AuditIncomplete, NotGranted, ObjectSealed
 from wardround.chain.ward_round import WardRound
 from wardround.host.key_file import read_key
 from wardround.protocol.cid import cid_from_sha256, cid_of
@@ -36,6 +36,7 @@ from wardround.protocol.report import parse_report
 from wardround.protocol.rewards import reward_tree
 from wardround.protocol.study import parse_specification
 from wardround.store import FolderStore, Store
+from wardround.store.errors import NotGranted, ObjectSealed
 from wardround.store.key_ring import is_ring
 from wardround.store.sealing import is_sealed, read_header
 from wardround.store.study_store import open_study_store

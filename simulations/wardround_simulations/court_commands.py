@@ -23,8 +23,8 @@ from wardround.audit.folders import Folders
 from wardround.audit.notices import Notice, Powers
 from wardround.audit.signatures import SignatureFolder
 from wardround.chain.chain import Chain, connected
-from wardround.chain.errors import AnvilMissing
 from wardround.chain.ward_round import WardRound
+from wardround.devchain.errors import AnvilMissing
 from wardround.host.key_file import read_key
 from wardround.protocol.errors import ScenarioError
 from wardround.protocol.identifiers import StudyId, bytes32, site_address

@@ -10,12 +10,12 @@ import typer
 from rich.console import Console
 
 from wardround.chain.chain import connected
-from wardround.chain.errors import NotGranted
 from wardround.chain.grants import Grants
 from wardround.chain.ward_round import WardRound
 from wardround.host.key_file import read_key
 from wardround.protocol.identifiers import StudyId, bytes32, site_address
 from wardround.store.confidential import ConfidentialStore
+from wardround.store.errors import NotGranted
 from wardround.store.reading_key import wrap
 from wardround.store.study_store import open_study_store
 

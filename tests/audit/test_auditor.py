@@ -16,7 +16,7 @@ from wardround.audit.challenge import send_challenge
 from wardround.audit.notices import Notice, Powers
 from wardround.audit.signatures import SignatureFolder
 from wardround.chain.court import DemandStatus
-from wardround.chain.errors import ChainUnreachable, ObjectMissing
+from wardround.chain.errors import ChainUnreachable
 from wardround.chain.events import RoundClosed
 from wardround.protocol.attestation import Attestation
 from wardround.protocol.cid import cid_from_sha256
@@ -27,6 +27,7 @@ from wardround.protocol.fixed_point import vector_bytes
 from wardround.protocol.identifiers import StudyId
 from wardround.protocol.record import Recording
 from wardround.store import FolderStore
+from wardround.store.errors import ObjectMissing
 from wardround_simulations import cheats
 from wardround_simulations.cheats import Cheater
 from wardround_simulations.stage import CHALLENGE_SECONDS, DEMAND_SECONDS, Stage

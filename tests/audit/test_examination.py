@@ -19,7 +19,6 @@ from wardround.audit.examination import (
     find_vector,
     recorded_standing,
 )
-from wardround.chain.errors import ObjectMissing
 from wardround.chain.study_state import Registration
 from wardround.protocol.canonical import sha256_digest
 from wardround.protocol.cid import Cid, cid_of
@@ -43,6 +42,7 @@ from wardround.protocol.replay import ClosedRound
 from wardround.protocol.rewards import reward_tree
 from wardround.protocol.settlement import Settlement, Vector
 from wardround.store import Store
+from wardround.store.errors import ObjectMissing
 
 Made = tuple[Entry, str, str]
 

@@ -12,9 +12,9 @@ from eth_account.signers.local import LocalAccount
 
 from wardround.chain.chain import Chain
 from wardround.chain.contract import Contract
-from wardround.chain.errors import AnvilMissing
 from wardround.devchain.anvil import Anvil
 from wardround.devchain.embedded import EmbeddedChain
+from wardround.devchain.errors import AnvilMissing
 from wardround.devchain.evm import Genesis
 
 CHAIN_ID = 31_337_001

@@ -16,8 +16,6 @@ from wardround.chain import rpc
 from wardround.chain.chain import open_chain
 from wardround.chain.contract import Call, Contract
 from wardround.chain.errors import (
-    AnvilFailed,
-    AnvilMissing,
     ChainUnreachable,
     DevChainOnly,
     TransactionRefused,
@@ -25,6 +23,7 @@ from wardround.chain.errors import (
     WrongChain,
 )
 from wardround.devchain.anvil import Anvil, find_anvil
+from wardround.devchain.errors import AnvilFailed, AnvilMissing
 from wardround.devchain.evm import Genesis
 from wardround.protocol.errors import Retryable
 

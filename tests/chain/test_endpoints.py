@@ -18,7 +18,6 @@ from wardround.chain.chain import Chain, open_chain
 from wardround.chain.contract import Contract
 from wardround.chain.endpoints import Endpoints, split_urls
 from wardround.chain.errors import (
-    AnvilMissing,
     ChainSettingsInvalid,
     ChainUnknown,
     ChainUnreachable,
@@ -27,6 +26,7 @@ from wardround.chain.errors import (
 )
 from wardround.chain.rpc import RpcRefused
 from wardround.devchain.anvil import Anvil
+from wardround.devchain.errors import AnvilMissing
 from wardround.devchain.evm import Genesis
 from wardround.protocol.errors import Retryable
 

@@ -9,7 +9,6 @@ import pytest
 
 from tests.coordinator.conftest import Hospitals
 from wardround.audit.audit import StudyAudit
-from wardround.chain.errors import ObjectAltered, ObjectMissing
 from wardround.protocol.cid import cid_from_sha256
 from wardround.protocol.errors import RoundFailed, StudyMismatch, WardroundError
 from wardround.protocol.fixed_point import vector_from_bytes
@@ -18,6 +17,7 @@ from wardround.protocol.messages import VECTOR_FORMAT
 from wardround.protocol.record import genesis_closing
 from wardround.protocol.replay import StudyFacts
 from wardround.store import FolderStore
+from wardround.store.errors import ObjectAltered, ObjectMissing
 from wardround_coordinator.session import ClosedRound, Position
 from wardround_coordinator.verification import RawVector, Reply
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from wardround.chain.errors import AnvilMissing
 from wardround.devchain.anvil import Anvil, find_anvil
+from wardround.devchain.errors import AnvilMissing
 from wardround.devchain.evm import Genesis
 
 GENESIS = Genesis(31_337_009, 1_760_000_000, {})

@@ -25,10 +25,10 @@ from tests.chain.conftest import CHAIN_ID, ETHER
 from wardround.chain.blocks import Block
 from wardround.chain.chain import Chain, open_chain
 from wardround.chain.contract import Contract
-from wardround.chain.errors import AnvilMissing, JournalAltered, JournalInUse
 from wardround.chain.rpc import RpcRefused
 from wardround.devchain.anvil import find_anvil
 from wardround.devchain.durable_anvil import CLOCK_FILE, JOURNAL_FILE, LEASE_FILE, DurableAnvil
+from wardround.devchain.errors import AnvilMissing, JournalAltered, JournalInUse
 from wardround.devchain.evm import Genesis
 from wardround.devchain.journal import read_journal, replay_journal
 from wardround.devchain.journal_lines import sealed

@@ -14,14 +14,9 @@ from eth_account import Account
 from tests.chain.conftest import CHAIN_ID, ETHER, GENESIS_SECONDS, World
 from wardround.chain.chain import Chain, open_chain
 from wardround.chain.contract import Contract
-from wardround.chain.errors import (
-    ChainUnknown,
-    ContractReverted,
-    JournalAltered,
-    JournalInUse,
-    JournalTruncated,
-)
+from wardround.chain.errors import ChainUnknown, ContractReverted
 from wardround.devchain.embedded import EmbeddedChain
+from wardround.devchain.errors import JournalAltered, JournalInUse, JournalTruncated
 from wardround.devchain.evm import Genesis
 from wardround.devchain.journal import (
     Journal,

@@ -19,7 +19,6 @@ from wardround.chain import delivery
 from wardround.chain.chain import Chain, open_chain
 from wardround.chain.contract import Contract
 from wardround.chain.errors import (
-    AnvilMissing,
     ContractReverted,
     EarlierUndone,
     FeeCapReached,
@@ -29,6 +28,7 @@ from wardround.chain.errors import (
 from wardround.chain.study_token import StudyToken
 from wardround.chain.ward_round import WardRound
 from wardround.devchain.anvil import Anvil
+from wardround.devchain.errors import AnvilMissing
 from wardround.devchain.evm import Genesis
 from wardround.protocol.errors import Retryable, StudyMismatch
 from wardround.protocol.record import Recording, RuleId

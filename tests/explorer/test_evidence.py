@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from tests.explorer.worlds import World, world
 from wardround import app
 from wardround.audit.archive import Archive
-from wardround.chain.errors import ArchiveInvalid
+from wardround.audit.errors import ArchiveInvalid
 from wardround.explorer.evidence import export
 from wardround.explorer.indexer import Indexer
 from wardround.explorer.reader import Reader

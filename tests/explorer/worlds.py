@@ -16,11 +16,11 @@ from web3.types import RPCEndpoint, RPCResponse
 
 from wardround.chain.chain import Chain
 from wardround.chain.court import Court
-from wardround.chain.errors import AnvilMissing
 from wardround.chain.rpc import Rpc
 from wardround.chain.study_token import StudyToken
 from wardround.chain.ward_round import WardRound
 from wardround.devchain.anvil import Anvil
+from wardround.devchain.errors import AnvilMissing
 from wardround.devchain.evm import Genesis
 from wardround.explorer.index.decode import EventTable
 from wardround.explorer.index.follow import Follower

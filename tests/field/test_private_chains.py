@@ -13,10 +13,11 @@ import pytest
 from eth_account import Account
 
 from wardround.chain.chain import Chain, open_chain
-from wardround.chain.errors import AnvilMissing, ChainSettingsInvalid, LedgerError, NotEnoughFunds
+from wardround.chain.errors import ChainError, ChainSettingsInvalid, NotEnoughFunds
 from wardround.chain.study_token import StudyToken
 from wardround.chain.ward_round import WardRound
 from wardround.devchain.anvil import find_anvil
+from wardround.devchain.errors import AnvilMissing
 
 CHAIN_ID = 31_337_002
 START_SECONDS = 20
@@ -141,7 +142,7 @@ unexplained = pytest.mark.xfail(
 def refusal_of(chain: Chain) -> str:
     """What a sponsor with money enough reads when the contract cannot be deployed."""
     chain.rpc("anvil_setBalance", SPONSOR.address, hex(10**21))
-    with pytest.raises(LedgerError) as refusal:
+    with pytest.raises(ChainError) as refusal:
         WardRound.deploy(chain, SPONSOR)
     return str(refusal.value)
 

@@ -16,11 +16,12 @@ from hypothesis import strategies as st
 from tests.integration.networks import copied
 from wardround.audit.audit import StudyAudit
 from wardround.audit.finished import FinishedRun, note_journal, open_run
-from wardround.chain.errors import JournalAltered, JournalTruncated, ObjectAltered, ObjectMissing
+from wardround.devchain.errors import JournalAltered, JournalTruncated
 from wardround.protocol.canonical import canonical_bytes
 from wardround.protocol.cid import cid_from_sha256
 from wardround.protocol.errors import ScenarioError, WardroundError
 from wardround.protocol.identifiers import hex_of
+from wardround.store.errors import ObjectAltered, ObjectMissing
 from wardround_simulations.network import Folders
 
 HOLDS = [1, 2, 3]

@@ -28,9 +28,9 @@ from tests.integration.test_operations import (
 )
 from wardround import app
 from wardround.audit.audit import StudyAudit
+from wardround.audit.errors import AuditIncomplete
 from wardround.audit.finished import FinishedRun, open_run, read_network
 from wardround.audit.folders import Folders
-from wardround.chain.errors import AuditIncomplete, NotGranted, ObjectSealed
 from wardround.chain.grants import Grants
 from wardround.explorer.indexer import Indexer
 from wardround.explorer.reader import Reader
@@ -46,6 +46,7 @@ from wardround.protocol.manifest import parse_manifest
 from wardround.protocol.study import parse_specification
 from wardround.store import FolderStore
 from wardround.store.confidential import ConfidentialStore
+from wardround.store.errors import NotGranted, ObjectSealed
 from wardround.store.gateway import Gateway
 from wardround.store.gateway_vault import GatewayVault
 from wardround.store.reading_key import read_reading_key

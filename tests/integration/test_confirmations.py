@@ -19,10 +19,10 @@ from tests.coordinator.conftest import Hospitals
 from tests.integration.networks import CHAIN_ID, run, small_scenario
 from wardround.audit.audit import StudyAudit
 from wardround.chain.chain import open_chain
-from wardround.chain.errors import AnvilMissing
 from wardround.chain.events import RoundClosed
 from wardround.chain.ward_round import WardRound
 from wardround.devchain.anvil import Anvil
+from wardround.devchain.errors import AnvilMissing
 from wardround.devchain.evm import Genesis
 from wardround.protocol.identifiers import StudyId, hex_of
 from wardround.protocol.record import Record

@@ -14,7 +14,7 @@ import pytest
 from tests.integration.networks import run, small_scenario, toml_of
 from wardround.audit.audit import StudyAudit
 from wardround.audit.finished import open_run
-from wardround.chain.errors import AnvilMissing
+from wardround.devchain.errors import AnvilMissing
 from wardround_simulations.run import ChainChoice
 
 TIMEOUT_SECONDS = 280

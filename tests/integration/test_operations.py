@@ -14,11 +14,11 @@ from flwr.serverapp import Grid, ServerApp
 
 from tests.integration.networks import prepared, run, small_scenario
 from wardround.audit.audit import StudyAudit
-from wardround.chain.errors import ObjectMissing
 from wardround.host.key_file import write_new_key
 from wardround.protocol.errors import Malformed
 from wardround.protocol.identifiers import hex_of
 from wardround.store import FolderStore
+from wardround.store.errors import ObjectMissing
 from wardround_client.app.client_app import close_sites
 from wardround_coordinator.errors import SeatLost, StoodDown
 from wardround_coordinator.rounds_file import read_rounds

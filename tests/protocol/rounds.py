@@ -10,7 +10,6 @@ import numpy as np
 from eth_keys import keys
 from eth_utils import keccak
 
-from wardround.chain.errors import ObjectMissing
 from wardround.protocol.canonical import canonical_bytes, sha256_digest
 from wardround.protocol.cid import cid_of
 from wardround.protocol.contribution import Domain, Entry, pack_entries, sort_entries
@@ -24,6 +23,7 @@ from wardround.protocol.report import Report
 from wardround.protocol.rules import aggregate
 from wardround.protocol.settlement import RoundFrame, Settlement, Vector, settle
 from wardround.protocol.study import StudySpec
+from wardround.store.errors import ObjectMissing
 
 PARAMETERS = 300  # two chunks of a vector's tree
 CODE = Digest(b"\x11" * 32)

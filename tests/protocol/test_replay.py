@@ -14,7 +14,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.protocol.rounds import PARAMETERS, Memory, in_order, random_update, study_spec
-from wardround.chain.errors import ObjectMissing
 from wardround.protocol.canonical import canonical_bytes, sha256_digest
 from wardround.protocol.contribution import contributions_root
 from wardround.protocol.errors import ReplayFailed, WardroundError
@@ -25,6 +24,7 @@ from wardround.protocol.replay import ClosedRound, Member, fetch_specification
 from wardround.protocol.rewards import reward_tree
 from wardround.protocol.rules import aggregate
 from wardround.protocol.settlement import Settlement, Vector, settle
+from wardround.store.errors import ObjectMissing
 
 STRANGER = "0x" + "5a" * 20
 

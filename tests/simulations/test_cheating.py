@@ -17,11 +17,11 @@ from typer.testing import CliRunner
 
 from tests.chain.staged import theatre
 from wardround import app
-from wardround.chain.errors import AnvilMissing
 from wardround.chain.study_token import StudyToken
 from wardround.chain.ward_round import WardRound
 from wardround.devchain.anvil import Anvil
 from wardround.devchain.embedded import EmbeddedChain
+from wardround.devchain.errors import AnvilMissing
 from wardround.devchain.evm import Genesis
 from wardround.host.key_file import write_new_key
 from wardround.protocol.identifiers import hex_of

@@ -14,7 +14,7 @@ import pytest
 from typer.testing import CliRunner
 
 from tests.integration.networks import prepared, small_scenario
-from wardround.chain.errors import AnvilMissing
+from wardround.devchain.errors import AnvilMissing
 from wardround.protocol.errors import ScenarioError
 from wardround.transport.processes import ProcessMark, mark_of, running
 from wardround_client.home import Home

@@ -18,16 +18,19 @@ from eth_account import Account
 from typer.testing import CliRunner
 
 from wardround import app
-from wardround.chain.errors import AnvilMissing, AuditIncomplete, ContractReverted, NotGranted
+from wardround.audit.errors import AuditIncomplete
+from wardround.chain.errors import ContractReverted
 from wardround.chain.study_token import StudyToken
 from wardround.chain.ward_round import WardRound
 from wardround.devchain.anvil import Anvil
+from wardround.devchain.errors import AnvilMissing
 from wardround.devchain.evm import Genesis
 from wardround.host.key_file import write_private
 from wardround.protocol.errors import Malformed
 from wardround.protocol.identifiers import hex_of
 from wardround.protocol.record import Recording, RuleId
 from wardround.store import FolderStore
+from wardround.store.errors import NotGranted
 from wardround.store.study_store import open_study_store
 from wardround_simulations.stage import BOND, REWARD, Parties, Stage, specification
 

@@ -104,8 +104,8 @@ class Recorded:
 
 def record(port: int) -> None:
     """Ask a daemon all that the store asks, and write down what it says."""
-    from wardround.chain.errors import ObjectMissing
     from wardround.protocol.cid import cid_of
+    from wardround.store.errors import ObjectMissing
     from wardround.store.ipfs import IpfsStore
 
     answers: dict[str, Any] = {}

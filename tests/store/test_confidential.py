@@ -11,8 +11,14 @@ import pytest
 from tests.chain.staged import Theatre, theatre
 from tests.store.secrecy import Person, Scene, vectors
 from wardround.audit.audit import StudyAudit
-from wardround.chain.errors import (
-    ContractReverted,
+from wardround.chain.errors import ContractReverted
+from wardround.chain.grants import Grants, Reader
+from wardround.protocol.canonical import canonical_bytes
+from wardround.protocol.cid import cid_of
+from wardround.protocol.errors import Malformed
+from wardround.protocol.identifiers import StudyId
+from wardround.store import FolderStore, key_ring
+from wardround.store.errors import (
     NotGranted,
     ObjectAltered,
     ObjectMissing,
@@ -20,12 +26,6 @@ from wardround.chain.errors import (
     ObjectTooLarge,
     StoreUnknown,
 )
-from wardround.chain.grants import Grants, Reader
-from wardround.protocol.canonical import canonical_bytes
-from wardround.protocol.cid import cid_of
-from wardround.protocol.errors import Malformed
-from wardround.protocol.identifiers import StudyId
-from wardround.store import FolderStore, key_ring
 from wardround.store.key_ring import is_ring, make_ring
 from wardround.store.sealing import is_sealed, read_header
 from wardround.store.study_store import open_study_store

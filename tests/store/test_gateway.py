@@ -17,7 +17,12 @@ from tests.chain.staged import Theatre, theatre
 from tests.store.secrecy import Person, Scene, vectors
 from tests.store.served import served
 from wardround.audit.audit import StudyAudit
-from wardround.chain.errors import (
+from wardround.chain.grants import Grants
+from wardround.protocol.cid import cid_of
+from wardround.protocol.identifiers import hex_of
+from wardround.store import FolderStore
+from wardround.store.confidential import ConfidentialStore
+from wardround.store.errors import (
     NotGranted,
     ObjectAltered,
     ObjectMissing,
@@ -26,11 +31,6 @@ from wardround.chain.errors import (
     StoreRefused,
     StoreUnreachable,
 )
-from wardround.chain.grants import Grants
-from wardround.protocol.cid import cid_of
-from wardround.protocol.identifiers import hex_of
-from wardround.store import FolderStore
-from wardround.store.confidential import ConfidentialStore
 from wardround.store.gateway import Gateway
 from wardround.store.gateway_vault import GatewayVault
 from wardround.store.request import HEADER, Request, body_digest

@@ -16,7 +16,10 @@ import pytest
 
 from tests.store.ipfs_contract import MISSING, SIZES, Answer, Recorded, content, serving
 from tests.store.ipfs_daemon import Daemon
-from wardround.chain.errors import (
+from wardround.protocol.cid import cid_of
+from wardround.protocol.errors import Malformed, Retryable
+from wardround.store import FolderStore, ReplicatedStore, ipfs, open_store
+from wardround.store.errors import (
     ObjectAltered,
     ObjectMissing,
     ObjectTooLarge,
@@ -24,9 +27,6 @@ from wardround.chain.errors import (
     StoreUnknown,
     StoreUnreachable,
 )
-from wardround.protocol.cid import cid_of
-from wardround.protocol.errors import Malformed, Retryable
-from wardround.store import FolderStore, ReplicatedStore, ipfs, open_store
 from wardround.store.ipfs import IpfsStore
 
 pytestmark = pytest.mark.filterwarnings("ignore:The 'strict' parameter:FutureWarning")

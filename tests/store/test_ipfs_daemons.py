@@ -17,9 +17,9 @@ from flwr.serverapp import Grid, ServerApp
 from tests.integration.networks import prepared, run, small_scenario
 from tests.store.ipfs_daemon import Daemon
 from wardround.audit.audit import StudyAudit
-from wardround.chain.errors import ObjectMissing
 from wardround.protocol.identifiers import hex_of
 from wardround.store import FolderStore, ReplicatedStore, Store, open_store
+from wardround.store.errors import ObjectMissing
 from wardround_client.app.client_app import close_sites
 from wardround_coordinator.server_app import coordinate
 from wardround_coordinator.settings import COORDINATOR_FILE

@@ -7,17 +7,17 @@ from pathlib import Path
 import pytest
 
 from tests.store.ipfs_contract import Recorded, content, serving
-from wardround.chain.errors import (
+from wardround.protocol.cid import Cid, cid_of
+from wardround.protocol.errors import Retryable
+from wardround.store import FolderStore, ReplicatedStore, open_store
+from wardround.store.base import Store
+from wardround.store.errors import (
     ObjectAltered,
     ObjectMissing,
     ObjectTooLarge,
     QuorumMissed,
     StoreUnreachable,
 )
-from wardround.protocol.cid import Cid, cid_of
-from wardround.protocol.errors import Retryable
-from wardround.store import FolderStore, ReplicatedStore, open_store
-from wardround.store.base import Store
 from wardround.store.ipfs import IpfsStore
 
 

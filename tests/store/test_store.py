@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wardround.chain.errors import ObjectAltered, ObjectMissing, ObjectTooLarge, StoreUnknown
 from wardround.protocol.cid import cid_of
 from wardround.protocol.errors import Malformed
 from wardround.store import FolderStore, open_store
+from wardround.store.errors import ObjectAltered, ObjectMissing, ObjectTooLarge, StoreUnknown
 
 
 @pytest.fixture

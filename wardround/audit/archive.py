@@ -23,12 +23,13 @@ from typing import Annotated, Any
 
 from pydantic import ConfigDict, Field
 
-from wardround.chain.errors import ArchiveInvalid, ObjectAltered, ObjectMissing, ObjectTooLarge
+from wardround.audit.errors import ArchiveInvalid
 from wardround.protocol.cid import Cid, cid_of, sha256_of_cid
 from wardround.protocol.errors import WardroundError
 from wardround.protocol.report import Address, Hex32
 from wardround.protocol.study import Table, validate_table
 from wardround.store.base import MAX_OBJECT_BYTES, Store
+from wardround.store.errors import ObjectAltered, ObjectMissing, ObjectTooLarge
 
 FORMAT = "wardround-evidence/1"
 TRANSACTIONS = "chain/transactions.jsonl"

@@ -24,10 +24,10 @@ from hexbytes import HexBytes
 from rlp.exceptions import RLPException
 
 from wardround.audit.archive import BLOCKS, JOURNAL, JOURNAL_MAX_BYTES, TRANSACTIONS, Archive
+from wardround.audit.errors import ArchiveInvalid
 from wardround.chain.artifacts import load_artifact
 from wardround.chain.chain import Chain
 from wardround.chain.contract import Contract, Log
-from wardround.chain.errors import ArchiveInvalid
 from wardround.chain.events import (
     Event,
     Overturned,

@@ -16,8 +16,8 @@ from pydantic import ConfigDict, Field
 
 from wardround.audit.folders import Folders
 from wardround.chain.chain import Chain, connected
-from wardround.chain.errors import JournalAltered
 from wardround.chain.ward_round import WardRound
+from wardround.devchain.errors import JournalAltered
 from wardround.devchain.journal import (
     Journal,
     read_journal,

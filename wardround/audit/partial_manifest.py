@@ -10,13 +10,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from wardround.chain.errors import StoreError
 from wardround.protocol.cid import cid_from_sha256
 from wardround.protocol.contribution import Entry
 from wardround.protocol.errors import ProtocolError
 from wardround.protocol.identifiers import SiteAddress, bytes32, site_address
 from wardround.protocol.manifest import MANIFEST_MAX_BYTES, Earned
 from wardround.store import Store
+from wardround.store.errors import StoreError
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from wardround.audit.audit import StudyAudit
-from wardround.chain.errors import NotGranted, ObjectSealed
 from wardround.chain.study_state import ClosedOnChain
 from wardround.protocol.cid import cid_from_sha256
 from wardround.protocol.contribution import contributions_root, sort_entries, total_weight
@@ -29,6 +28,7 @@ from wardround.protocol.replay import (
 )
 from wardround.protocol.report import REPORT_MAX_BYTES
 from wardround.protocol.rewards import reward_tree
+from wardround.store.errors import NotGranted, ObjectSealed
 
 
 @dataclass(frozen=True)

@@ -200,7 +200,7 @@ class Endpoints(Rpc):
             except ChainUnreachable as error:
                 self._leave(endpoint, error.reason)
             except RpcRefused as error:
-                if error.code != _INTERNAL_ERROR or error.reverted:
+                if error.rpc_code != _INTERNAL_ERROR or error.reverted:
                     raise
                 # Is it the node's fault or the request's? Another node knows.
                 return self._elsewhere(endpoint, error, request)

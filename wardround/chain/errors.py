@@ -1,38 +1,19 @@
-"""Errors of the places where things are kept.
+"""Errors of the chain.
 
-LedgerError
-├── StoreError
-│   ├── StoreUnknown          an address that names no kind of store
-│   ├── ObjectMissing         the store has no such object
-│   ├── ObjectAltered         an object whose bytes do not give its CID
-│   ├── ObjectTooLarge        an object longer than the reader allows
-│   ├── ObjectSealed          an object that is encrypted, and no key to it
-│   ├── NotGranted            the sponsor has not let this account read or write
-│   ├── StoreUnreachable      no answer from a store elsewhere (retryable)
-│   ├── StoreRefused          a store elsewhere answers with a refusal
-│   └── QuorumMissed          too few of a store's replicas took an object (retryable)
-├── ChainError
-│   ├── ChainUnreachable      no answer from the endpoint (retryable)
-│   │   └── NoEndpointLeft    none of several endpoints is well (retryable)
-│   ├── ChainUnknown          a chain address that names no chain
-│   ├── ChainSettingsInvalid  what follows # in a chain's address is no setting
-│   ├── WrongChain            another chain id than expected
-│   ├── DevChainOnly          time travel asked of a chain that others share
-│   ├── AnvilMissing          the anvil binary is not on this machine
-│   ├── AnvilFailed           anvil did not start
-│   ├── TransactionRefused    the node does not take a transaction, with its own words
-│   ├── TransactionTimedOut   no receipt in time (retryable)
-│   │   ├── FeeCapReached     because the fee needed is above the one allowed (retryable)
-│   │   └── EarlierUndone     because one before it was undone (retryable)
-│   ├── ContractReverted      the contract refused, named after its own error
-│   ├── NotEnoughFunds        the sender cannot pay for the transaction
-│   └── GasCapExceeded        more gas than a transaction may use
-├── ArchiveInvalid            an archive that is none, or that does not prove what it says
-├── AuditIncomplete           what is public holds, and encrypted vectors were not read
-└── JournalError
-    ├── JournalAltered        a line that is not the one that was written
-    ├── JournalTruncated      the last line was cut off by a crash
-    └── JournalInUse          another process appends to it
+ChainError
+├── ChainUnreachable      no answer from the endpoint (retryable)
+│   └── NoEndpointLeft    none of several endpoints is well (retryable)
+├── ChainUnknown          a chain address that names no chain
+├── ChainSettingsInvalid  what follows # in a chain's address is no setting
+├── WrongChain            another chain id than expected
+├── DevChainOnly          time travel asked of a chain that others share
+├── TransactionRefused    the node does not take a transaction, with its own words
+├── TransactionTimedOut   no receipt in time (retryable)
+│   ├── FeeCapReached     because the fee needed is above the one allowed (retryable)
+│   └── EarlierUndone     because one before it was undone (retryable)
+├── ContractReverted      the contract refused, named after its own error
+├── NotEnoughFunds        the sender cannot pay for the transaction
+└── GasCapExceeded        more gas than a transaction may use
 """
 
 from __future__ import annotations
@@ -42,113 +23,7 @@ from collections.abc import Mapping
 from wardround.protocol.errors import Retryable, WardroundError
 
 
-class LedgerError(WardroundError):
-    """Something about chain, store or journal."""
-
-
-class StoreError(LedgerError):
-    """Something about stored objects."""
-
-
-class StoreUnknown(StoreError):
-    """An address that names no kind of store."""
-
-    def __init__(self, url: str) -> None:
-        self.url = url
-        super().__init__(
-            f"no store answers to {url!r}: give a folder, file:// and its path, or "
-            "ipfs://HOST:PORT; several with commas between, and #quorum=N after them."
-        )
-
-
-class ObjectMissing(StoreError):
-    """The store has no object of this CID."""
-
-    def __init__(self, cid: str, where: str) -> None:
-        self.cid = cid
-        self.where = where
-        super().__init__(f"object {cid} is not in {where}: fetch it from another copy.")
-
-
-class ObjectAltered(StoreError):
-    """The bytes under a CID are not those that it names."""
-
-    def __init__(self, cid: str, found: str, where: str) -> None:
-        self.cid = cid
-        self.found = found
-        self.where = where
-        super().__init__(
-            f"object {cid} in {where} was altered (its bytes give {found}): "
-            "replace it from another copy."
-        )
-
-
-class ObjectTooLarge(StoreError):
-    """An object is longer than the reader allows."""
-
-    def __init__(self, cid: str, size_bytes: int, max_bytes: int) -> None:
-        self.cid = cid
-        self.size_bytes = size_bytes
-        self.max_bytes = max_bytes
-        super().__init__(
-            f"object {cid} has {size_bytes} bytes where at most {max_bytes} are expected: "
-            "it is not what it is named as."
-        )
-
-
-class ObjectSealed(StoreError):
-    """An object is encrypted, and this reader has no key to it."""
-
-    def __init__(self, cid: str, epoch: int) -> None:
-        self.cid = cid
-        self.epoch = epoch
-        super().__init__(
-            f"object {cid} is encrypted (epoch {epoch}) and no key to it is here: ask the study's "
-            "sponsor for a grant, and name the reading key."
-        )
-
-
-class NotGranted(StoreError):
-    """Nothing may be read or written in this account's name."""
-
-    def __init__(self, account: str, study: str) -> None:
-        self.account = account
-        self.study = study
-        super().__init__(
-            f"{account} has no grant with this reading key for study {study}: "
-            "its sponsor gives one with `wardround grants give`."
-        )
-
-
-class StoreUnreachable(StoreError, Retryable):
-    """A store elsewhere does not answer."""
-
-    def __init__(self, where: str, reason: str) -> None:
-        self.where = where
-        self.reason = reason
-        super().__init__(f"the store at {where} does not answer ({reason}): try again.")
-
-
-class StoreRefused(StoreError):
-    """A store elsewhere answers, but not with what was asked for."""
-
-    def __init__(self, where: str, reason: str) -> None:
-        self.where = where
-        self.reason = reason
-        super().__init__(f"the store at {where} refuses: {reason}.")
-
-
-class QuorumMissed(StoreError, Retryable):
-    """Too few replicas of a store took an object; `reasons` says why, by replica."""
-
-    def __init__(self, quorum: int, reasons: Mapping[str, str]) -> None:
-        self.quorum = quorum
-        self.reasons = dict(reasons)
-        listed = "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
-        super().__init__(f"fewer than {quorum} replicas of the store have it ({listed}).")
-
-
-class ChainError(LedgerError):
+class ChainError(WardroundError):
     """Something about the chain."""
 
 
@@ -212,25 +87,6 @@ class DevChainOnly(ChainError):
     def __init__(self, url: str) -> None:
         self.url = url
         super().__init__(f"{url} keeps its own time: wait for it, or use embedded or anvil.")
-
-
-class AnvilMissing(ChainError):
-    """The anvil binary is not on this machine."""
-
-    def __init__(self, looked_in: tuple[str, ...]) -> None:
-        self.looked_in = looked_in
-        super().__init__(
-            f"anvil was not found in {', '.join(looked_in)}: "
-            "run `make setup`, or name the binary in WARDROUND_ANVIL."
-        )
-
-
-class AnvilFailed(ChainError):
-    """The anvil process did not come up."""
-
-    def __init__(self, reason: str) -> None:
-        self.reason = reason
-        super().__init__(f"anvil did not start ({reason}): try it by hand with `anvil`.")
 
 
 class TransactionRefused(ChainError):
@@ -324,61 +180,6 @@ class GasCapExceeded(ChainError):
             f"{label}: needs {found} gas where one transaction may use {cap}: "
             "send less at once, or use root recording."
         )
-
-
-class ArchiveInvalid(LedgerError):
-    """An evidence archive that is none, or that does not prove what it says."""
-
-    def __init__(self, path: str, reason: str) -> None:
-        self.path = path
-        self.reason = reason
-        super().__init__(f"archive {path}: {reason}: do not rely on it.")
-
-
-class AuditIncomplete(LedgerError):
-    """Everything public holds, but vectors are encrypted and this reader has no key to them."""
-
-    def __init__(self, unread: int) -> None:
-        self.unread = unread
-        super().__init__(
-            f"what is public holds, but {unread} vectors are encrypted and were not read, so "
-            "models and rewards were not recomputed: ask the study's sponsor for a grant, and "
-            "name your reading key (--reading-key FILE, or '&key=FILE' in the --store address)."
-        )
-
-
-class JournalError(LedgerError):
-    """Something about the record of a development chain."""
-
-
-class JournalAltered(JournalError):
-    """A line of a journal is not the one that was written."""
-
-    def __init__(self, path: str, line: int, reason: str) -> None:
-        self.path = path
-        self.line = line
-        self.reason = reason
-        super().__init__(f"{path}:{line}: the journal was altered ({reason}): use a true copy.")
-
-
-class JournalTruncated(JournalError):
-    """The last line was cut off while it was written."""
-
-    def __init__(self, path: str, line: int) -> None:
-        self.path = path
-        self.line = line
-        super().__init__(
-            f"{path}:{line}: the journal ends inside a line, as after a crash: "
-            "open it for appending to drop that line."
-        )
-
-
-class JournalInUse(JournalError):
-    """Another process appends to the journal."""
-
-    def __init__(self, path: str) -> None:
-        self.path = path
-        super().__init__(f"{path}: another process appends to this journal: end it first.")
 
 
 def _shown(value: object) -> str:

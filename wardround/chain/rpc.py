@@ -45,11 +45,11 @@ _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 class RpcRefused(ChainError):
-    """The node answered with an error: its code, words and data."""
+    """The node answered with an error: its code, message and data."""
 
     def __init__(self, method: str, code: int, message: str, data: bytes | None) -> None:
         self.method = method
-        self.code = code
+        self.rpc_code = code
         self.message = message
         self.data = data
         super().__init__(f"{method}: the node answers {message!r} ({code}).")

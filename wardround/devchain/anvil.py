@@ -16,7 +16,7 @@ from pathlib import Path
 from types import TracebackType
 
 from wardround.chain.chain import Chain, open_chain
-from wardround.chain.errors import AnvilFailed, AnvilMissing
+from wardround.devchain.errors import AnvilFailed, AnvilMissing
 from wardround.devchain.evm import BLOCK_GAS, Genesis
 
 _START_SECONDS = 20

@@ -28,12 +28,14 @@ from types import TracebackType
 from typing import Any
 
 from wardround.chain.chain import Chain, open_chain
-from wardround.chain.errors import ChainUnreachable, JournalAltered, LedgerError
+from wardround.chain.errors import ChainUnreachable
 from wardround.chain.rpc import RpcRefused
 from wardround.devchain.anvil import Anvil, Lease
+from wardround.devchain.errors import JournalAltered
 from wardround.devchain.evm import Genesis
 from wardround.devchain.journal import Journal, read_journal
 from wardround.devchain.rpc_front import RpcError, RpcFront
+from wardround.protocol.errors import WardroundError
 
 JOURNAL_FILE = "chain.jsonl"
 LEASE_FILE = "anvil.lock"
@@ -103,7 +105,7 @@ class DurableAnvil:
         self._clock = clock
         self._lock = threading.RLock()
         self._stopping = threading.Event()
-        self._failure: LedgerError | None = None
+        self._failure: WardroundError | None = None
         self._anvil: Anvil | None = None
         self.restarts = 0
         self.journal_path = folder / JOURNAL_FILE
@@ -299,7 +301,7 @@ class DurableAnvil:
         try:
             self._start()
             self.restarts += 1
-        except LedgerError as error:
+        except WardroundError as error:
             self._failure = error
 
     def _supervise(self) -> None:

@@ -16,8 +16,8 @@ from pathlib import Path
 
 from wardround.chain.chain import Chain
 from wardround.chain.contract import Log
-from wardround.chain.errors import JournalAltered, JournalInUse
 from wardround.devchain.embedded import EmbeddedChain
+from wardround.devchain.errors import JournalAltered, JournalInUse
 from wardround.devchain.evm import Executed, Genesis, Refused
 from wardround.devchain.journal_lines import FIRST, Content, Entry, header, parse, sealed
 from wardround.protocol.canonical import canonical_bytes

@@ -15,7 +15,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from wardround.chain.errors import JournalAltered, JournalTruncated
+from wardround.devchain.errors import JournalAltered, JournalTruncated
 from wardround.devchain.evm import Genesis
 from wardround.protocol.canonical import canonical_bytes, parse_canonical
 from wardround.protocol.errors import NotCanonical

@@ -12,7 +12,6 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute, Mount, Route
 
-from wardround.chain.errors import ObjectMissing, ObjectSealed, StoreError
 from wardround.explorer.errors import ExplorerError, NotIndexed, QueryInvalid
 from wardround.explorer.openapi import (
     CURSOR,
@@ -47,6 +46,7 @@ from wardround.explorer.views import (
 )
 from wardround.protocol.errors import Malformed
 from wardround.store import Store
+from wardround.store.errors import ObjectMissing, ObjectSealed, StoreError
 
 #: What one may keep for good: a year is as long as caches take it to be.
 _FOR_GOOD = "public, max-age=31536000, immutable"

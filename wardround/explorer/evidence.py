@@ -17,7 +17,6 @@ from wardround.audit.archive import (
     TRANSACTIONS,
 )
 from wardround.chain.artifacts import load_artifact
-from wardround.chain.errors import ObjectMissing
 from wardround.chain.headers import read_header, receipts_root
 from wardround.chain.rpc import RpcRefused
 from wardround.explorer.errors import EvidenceIncomplete
@@ -28,6 +27,7 @@ from wardround.protocol.cid import cid_from_sha256
 from wardround.protocol.identifiers import bytes32
 from wardround.protocol.manifest import MANIFEST_MAX_BYTES, parse_manifest
 from wardround.store import Store
+from wardround.store.errors import ObjectMissing
 
 #: What belongs to a study as a whole; of other events, those of the rounds that are asked for.
 _WHOLE = (

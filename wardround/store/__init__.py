@@ -6,8 +6,8 @@ import re
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from wardround.chain.errors import StoreUnknown
 from wardround.store.base import Store
+from wardround.store.errors import StoreUnknown
 from wardround.store.folder import FolderStore
 from wardround.store.replicated import ReplicatedStore
 

@@ -14,19 +14,19 @@ from collections.abc import Iterator, Sequence
 
 from eth_account.signers.local import LocalAccount
 
-from wardround.chain.errors import (
-    NotGranted,
-    ObjectAltered,
-    ObjectMissing,
-    ObjectSealed,
-    ObjectTooLarge,
-)
 from wardround.chain.grants import Grants, Reader
 from wardround.chain.ward_round import WardRound
 from wardround.protocol.cid import Cid, cid_of
 from wardround.protocol.errors import Malformed, SignatureInvalid
 from wardround.protocol.identifiers import StudyId, hex_of
 from wardround.store.base import MAX_OBJECT_BYTES, Store
+from wardround.store.errors import (
+    NotGranted,
+    ObjectAltered,
+    ObjectMissing,
+    ObjectSealed,
+    ObjectTooLarge,
+)
 from wardround.store.key_ring import KeyRing, make_ring, read_ring
 from wardround.store.reading_key import ReadingKey
 from wardround.store.sealing import KEY_BYTES, Header, name_of_key, read_header, seal, unseal

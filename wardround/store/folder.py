@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from wardround.chain.errors import ObjectAltered, ObjectMissing, ObjectTooLarge
 from wardround.protocol.cid import Cid, cid_of, sha256_of_cid
 from wardround.store.base import MAX_OBJECT_BYTES, Store
+from wardround.store.errors import ObjectAltered, ObjectMissing, ObjectTooLarge
 
 _OBJECT_NAME = re.compile(r"b[a-z2-7]{58}")
 

@@ -28,10 +28,11 @@ from starlette.requests import Request as HttpRequest
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from wardround.chain.errors import ChainError, ObjectAltered, ObjectMissing, ObjectTooLarge
+from wardround.chain.errors import ChainError
 from wardround.chain.grants import Grants
 from wardround.protocol.errors import Malformed, SignatureInvalid
 from wardround.protocol.identifiers import StudyId, bytes32
+from wardround.store.errors import ObjectAltered, ObjectMissing, ObjectTooLarge
 from wardround.store.key_ring import RING_MAX_BYTES, read_ring
 from wardround.store.request import HEADER, TOLERANCE_SECONDS, Request, read_request
 from wardround.store.sealing import read_header

@@ -10,7 +10,11 @@ from typing import Any
 import httpx
 from eth_account.signers.local import LocalAccount
 
-from wardround.chain.errors import (
+from wardround.protocol.cid import Cid, cid_of, sha256_of_cid
+from wardround.protocol.contribution import Domain
+from wardround.protocol.identifiers import StudyId, hex_of
+from wardround.store.base import MAX_OBJECT_BYTES
+from wardround.store.errors import (
     NotGranted,
     ObjectAltered,
     ObjectMissing,
@@ -18,10 +22,6 @@ from wardround.chain.errors import (
     StoreRefused,
     StoreUnreachable,
 )
-from wardround.protocol.cid import Cid, cid_of, sha256_of_cid
-from wardround.protocol.contribution import Domain
-from wardround.protocol.identifiers import StudyId, hex_of
-from wardround.store.base import MAX_OBJECT_BYTES
 from wardround.store.request import HEADER, Request, body_digest
 from wardround.store.vault import DOCUMENT_MAX_BYTES, Vault
 

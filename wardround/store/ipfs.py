@@ -17,15 +17,15 @@ from typing import Any
 import ipfshttpclient
 from ipfshttpclient import exceptions
 
-from wardround.chain.errors import (
+from wardround.protocol.cid import Cid, cid_of, sha256_of_cid
+from wardround.store.base import MAX_OBJECT_BYTES, Store
+from wardround.store.errors import (
     ObjectAltered,
     ObjectMissing,
     ObjectTooLarge,
     StoreRefused,
     StoreUnreachable,
 )
-from wardround.protocol.cid import Cid, cid_of, sha256_of_cid
-from wardround.store.base import MAX_OBJECT_BYTES, Store
 
 ATTEMPTS = 3
 FIRST_PAUSE_SECONDS = 0.2

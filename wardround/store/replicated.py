@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
-from wardround.chain.errors import (
+from wardround.protocol.cid import Cid, cid_of
+from wardround.store.base import MAX_OBJECT_BYTES, Store
+from wardround.store.errors import (
     ObjectAltered,
     ObjectMissing,
     ObjectTooLarge,
@@ -17,8 +19,6 @@ from wardround.chain.errors import (
     StoreError,
     StoreUnreachable,
 )
-from wardround.protocol.cid import Cid, cid_of
-from wardround.store.base import MAX_OBJECT_BYTES, Store
 
 Found = TypeVar("Found", bytes, memoryview)
 

@@ -9,13 +9,13 @@ from urllib.parse import parse_qsl
 
 from eth_account.signers.local import LocalAccount
 
-from wardround.chain.errors import StoreUnknown
 from wardround.chain.grants import Grants
 from wardround.chain.ward_round import WardRound
 from wardround.host.key_file import read_key
 from wardround.protocol.identifiers import StudyId, site_address
 from wardround.store import FolderStore, Store, open_store
 from wardround.store.confidential import ConfidentialStore
+from wardround.store.errors import StoreUnknown
 from wardround.store.gateway_vault import GatewayVault
 from wardround.store.reading_key import read_reading_key
 from wardround.store.vault import LocalVault, Vault

@@ -7,12 +7,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
 
-from wardround.chain.errors import ObjectAltered, ObjectMissing
 from wardround.protocol.canonical import parse_canonical
 from wardround.protocol.cid import Cid, sha256_of_cid
 from wardround.protocol.errors import Malformed, NotCanonical
 from wardround.protocol.identifiers import StudyId
 from wardround.store.base import MAX_OBJECT_BYTES, Store
+from wardround.store.errors import ObjectAltered, ObjectMissing
 from wardround.store.key_ring import RING_MAX_BYTES, is_ring
 from wardround.store.sealing import is_sealed, read_header
 

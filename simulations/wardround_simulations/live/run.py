@@ -15,9 +15,10 @@ from pathlib import Path
 from wardround.audit.finished import note_journal
 from wardround.audit.folders import Folders
 from wardround.chain.chain import Chain, open_chain
-from wardround.chain.errors import AnvilFailed, ChainUnreachable
+from wardround.chain.errors import ChainUnreachable
 from wardround.devchain.anvil import find_anvil
 from wardround.devchain.durable_anvil import JOURNAL_FILE
+from wardround.devchain.errors import AnvilFailed
 from wardround.protocol.errors import ScenarioError
 from wardround.protocol.identifiers import hex_of
 from wardround.transport.ports import free_port

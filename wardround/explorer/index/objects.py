@@ -12,7 +12,6 @@ import sqlite3
 from collections.abc import Callable
 from typing import Any
 
-from wardround.chain.errors import ObjectAltered, ObjectMissing, ObjectTooLarge, StoreError
 from wardround.explorer.index.database import meta_of, transaction
 from wardround.protocol.canonical import sha256_digest
 from wardround.protocol.cid import cid_from_sha256
@@ -24,6 +23,7 @@ from wardround.protocol.report import REPORT_MAX_BYTES, parse_report
 from wardround.protocol.rewards import reward_tree
 from wardround.protocol.study import parse_specification
 from wardround.store import Store
+from wardround.store.errors import ObjectAltered, ObjectMissing, ObjectTooLarge, StoreError
 
 _SPECIFICATION_MAX_BYTES = 1 << 20
 

@@ -29,7 +29,6 @@ from starlette.responses import FileResponse, JSONResponse, Response, StreamingR
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from wardround.chain.errors import ObjectSealed, StoreError
 from wardround.explorer.api import api_routes
 from wardround.explorer.errors import ExplorerError, NotIndexed
 from wardround.explorer.web import log, lookup, parameters, site, study, urls
@@ -42,6 +41,7 @@ from wardround.explorer.web.parameters import NotThere, PageError
 from wardround.explorer.web.replay import replay_of
 from wardround.explorer.web.security import SecurityHeaders
 from wardround.protocol.errors import WardroundError
+from wardround.store.errors import ObjectSealed, StoreError
 
 _PAGES_KEPT = 256
 _KEPT_SECONDS = 2.0

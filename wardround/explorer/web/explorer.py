@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-from wardround.chain.errors import LedgerError
 from wardround.explorer.errors import EvidenceIncomplete
 from wardround.explorer.evidence import export
 from wardround.explorer.reader import Reader
@@ -105,7 +104,7 @@ class Explorer:
         try:
             with self._chain_lock:
                 return Answer(ask(self.source), source)
-        except (LedgerError, WardroundError, OSError) as error:
+        except (WardroundError, OSError) as error:
             return Answer(None, f"the node did not answer: {error}")
 
 

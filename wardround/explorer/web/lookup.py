@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from wardround.chain.errors import StoreError
 from wardround.explorer.errors import NotIndexed
 from wardround.explorer.reader import Reader
 from wardround.explorer.search import search
@@ -16,6 +15,7 @@ from wardround.explorer.web.formats import size
 from wardround.explorer.web.objects import not_shown
 from wardround.explorer.web.parameters import SEARCH_MAX, NotThere
 from wardround.explorer.web.queries import event_at, last_id, of_transaction, overturned_in
+from wardround.store.errors import StoreError
 
 
 @dataclass(frozen=True)

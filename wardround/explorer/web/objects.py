@@ -7,7 +7,6 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from wardround.chain.errors import ObjectAltered, ObjectMissing, ObjectSealed, StoreError
 from wardround.explorer.web.parameters import NotThere, PageError, Sealed
 from wardround.protocol.cid import cid_of
 from wardround.protocol.errors import ProtocolError, WardroundError
@@ -18,6 +17,7 @@ from wardround.protocol.merkle import vector_root
 from wardround.protocol.report import parse_report
 from wardround.protocol.study import parse_specification
 from wardround.store import FolderStore, Store
+from wardround.store.errors import ObjectAltered, ObjectMissing, ObjectSealed, StoreError
 
 #: What one page or check may download; larger objects are fetched from the store itself.
 RAW_BYTES_MAX = 64 << 20

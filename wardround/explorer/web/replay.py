@@ -13,7 +13,6 @@ from queue import SimpleQueue
 from threading import Thread
 from typing import Any
 
-from wardround.chain.errors import ObjectSealed
 from wardround.chain.study_state import STILL_MEMBER
 from wardround.explorer.studies import read_study
 from wardround.explorer.web.explorer import Explorer
@@ -38,6 +37,7 @@ from wardround.protocol.replay import (
 from wardround.protocol.rewards import reward_tree
 from wardround.protocol.settlement import Vector
 from wardround.store import Store
+from wardround.store.errors import ObjectSealed
 
 _NOT_CHECKED = [
     (
