@@ -23,7 +23,7 @@ from eth_keys import keys
 from pydantic import Field, ValidationError
 
 from wardround.protocol.errors import WardroundError
-from wardround.protocol.identifiers import SiteAddress, site_address
+from wardround.protocol.identifiers import SiteAddress, address_of
 from wardround.protocol.study import Table
 from wardround_client.password import PasswordMissing
 
@@ -135,7 +135,7 @@ def write_keystore(
         json.dump(document, file)
         file.flush()
         os.fsync(file.fileno())
-    return site_address("0x" + document["address"].removeprefix("0x"))
+    return address_of("0x" + document["address"].removeprefix("0x"))
 
 
 def keystore_address(path: Path) -> SiteAddress:
@@ -144,7 +144,7 @@ def keystore_address(path: Path) -> SiteAddress:
     Raises:
         KeystoreError: missing or damaged.
     """
-    return site_address("0x" + _read(path).address.removeprefix("0x").lower())
+    return address_of("0x" + _read(path).address.removeprefix("0x").lower())
 
 
 def open_keystore(path: Path, password: str) -> bytes:

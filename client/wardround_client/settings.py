@@ -13,7 +13,7 @@ from pydantic import Field, FiniteFloat
 
 from wardround.protocol.errors import SpecificationError
 from wardround.protocol.identifiers import StudyId, bytes32
-from wardround.protocol.report import METRIC_NAMES, Address, Hex32
+from wardround.protocol.report import METRIC_NAMES, Hex32, WrittenAddress
 from wardround.protocol.study import Table, decode_text, parse_toml, validate_table
 from wardround_client.sources.settings import DataSettings
 
@@ -37,7 +37,7 @@ class StudyTable(Table):
 
     chain: str
     chain_id: Annotated[int, Field(ge=1, lt=2**53)]
-    contract: Address
+    contract: WrittenAddress
     id: Hex32
 
 
@@ -85,7 +85,7 @@ class ChainTable(Table):
     #: They stand in for each other.
     endpoints: Annotated[list[str], Field(min_length=1, max_length=16)]
     chain_id: Annotated[int, Field(ge=1, lt=2**53)]
-    contract: Address
+    contract: WrittenAddress
 
     @property
     def url(self) -> str:

@@ -63,6 +63,7 @@ def init(
 
       wardround site init hospital --password-file secret.txt --endpoint https://rpc.example.org
     """
+    from wardround.protocol.identifiers import address_of
     from wardround.transport.enrolment import ENROLMENT, enrol
     from wardround_client.home import make_home
     from wardround_client.keystore import open_keystore
@@ -72,7 +73,7 @@ def init(
         name=json.dumps(called),
         endpoint=json.dumps(endpoint),
         chain_id=chain_id,
-        contract=json.dumps(contract.lower()),
+        contract=json.dumps(address_of(contract).lower()),
     )
     password = password_of(password_file, confirm=True)
     address = make_home(folder, text, password, _now())

@@ -16,7 +16,7 @@ from wardround.chain.study_token import StudyToken
 from wardround.chain.ward_round import WardRound
 from wardround.host.key_file import read_key, write_new_key, write_private
 from wardround.protocol.errors import SpecificationError
-from wardround.protocol.identifiers import StudyId, bytes32, site_address
+from wardround.protocol.identifiers import StudyId, address_of, bytes32
 from wardround.transport.certificates import SERVER_DAYS, check_time, issue_server, make_authority
 from wardround.transport.enrolment import read_enrolment
 from wardround.transport.supervision import stop_asked
@@ -71,7 +71,7 @@ def init(
         reason = "the folder is not empty: name another one"
         raise SpecificationError(str(home), None, "", reason)
     with connected(chain, chain_id) as opened:
-        facts = WardRound(opened, site_address(contract)).facts(StudyId(bytes32(study, "study")))
+        facts = WardRound(opened, address_of(contract)).facts(StudyId(bytes32(study, "study")))
     account = None if key is None else read_key(key)
     for folder in (home, place.tls, place.sites):
         folder.mkdir(parents=True, exist_ok=True)

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from wardround.protocol.errors import SpecificationError
 from wardround.protocol.identifiers import StudyId, bytes32
-from wardround.protocol.report import Address, Hex32
+from wardround.protocol.report import Hex32, WrittenAddress
 from wardround.protocol.study import Table, decode_text, parse_toml, validate_table
 
 COORDINATOR_FILE = "coordinator.toml"
@@ -45,7 +45,7 @@ class StudyTable(Table):
 
     chain: str
     chain_id: Annotated[int, Field(ge=1, lt=2**53)]
-    contract: Address
+    contract: WrittenAddress
     id: Hex32
     #: How many nodes to wait for before the first round.
     sites: Annotated[int, Field(ge=1)]

@@ -14,7 +14,7 @@ from wardround.chain.chain import connected
 from wardround.chain.ward_round import WardRound
 from wardround.host.key_file import read_key, write_new_key
 from wardround.protocol.errors import SpecificationError
-from wardround.protocol.identifiers import StudyId, bytes32, site_address
+from wardround.protocol.identifiers import StudyId, address_of, bytes32
 from wardround.protocol.study import decode_text, load_study
 from wardround.store import open_store
 
@@ -81,8 +81,8 @@ def create(
     from wardround_coordinator.sponsoring import create_study
 
     spec = load_study(decode_text(file.read_bytes(), str(file)), str(file))
-    coordinators = [site_address(one) for one in coordinator]
-    auditors = [site_address(one) for one in auditor or ()]
+    coordinators = [address_of(one) for one in coordinator]
+    auditors = [address_of(one) for one in auditor or ()]
     with connected(chain, chain_id) as opened:
         create_study(
             opened,
@@ -90,8 +90,8 @@ def create(
             spec,
             coordinators,
             open_store(store),
-            contract=None if contract is None else site_address(contract),
-            token=None if token is None else site_address(token),
+            contract=None if contract is None else address_of(contract),
+            token=None if token is None else address_of(token),
             auditors=auditors,
             say=_out.print,
         )
@@ -118,10 +118,10 @@ def admit(
       --payout 0x77aa… --max-weight 500
     """
     with _opened(chain, chain_id, contract) as ward:
-        identity, address = StudyId(bytes32(study, "study")), site_address(site)
-        sent = ward.admit_site(read_key(key), identity, address, site_address(payout), max_weight)
+        identity, address = StudyId(bytes32(study, "study")), address_of(site)
+        sent = ward.admit_site(read_key(key), identity, address, address_of(payout), max_weight)
     what = "admitted" if sent is not None else "was admitted so before"
-    _out.print(f"{address} {what}: at most {max_weight} examples, paid at {site_address(payout)}")
+    _out.print(f"{address} {what}: at most {max_weight} examples, paid at {address_of(payout)}")
 
 
 @app.command()
@@ -139,7 +139,7 @@ def remove(
       wardround study remove 0x5e1f… 0xabcd… --chain … --contract 0x1234… --key sponsor.key
     """
     with _opened(chain, chain_id, contract) as ward:
-        address = site_address(site)
+        address = address_of(site)
         sent = ward.remove_site(read_key(key), StudyId(bytes32(study, "study")), address)
     _out.print(f"{address} {'is removed' if sent is not None else 'was removed before'}")
 
@@ -161,4 +161,4 @@ def open_(
 @contextmanager
 def _opened(chain: str, chain_id: int | None, contract: str) -> Iterator[WardRound]:
     with connected(chain, chain_id) as opened:
-        yield WardRound(opened, site_address(contract))
+        yield WardRound(opened, address_of(contract))

@@ -16,7 +16,7 @@ from wardround.protocol.canonical import sha256_digest
 from wardround.protocol.cid import cid_from_sha256, cid_of
 from wardround.protocol.contribution import Entry
 from wardround.protocol.fixed_point import Int32Vector, vector_bytes, vector_from_bytes
-from wardround.protocol.identifiers import SiteAddress, hex_of, site_address
+from wardround.protocol.identifiers import SiteAddress, address_of, hex_of
 from wardround.protocol.manifest import Earned, Manifest, RewardsRef, parse_manifest
 from wardround.protocol.record import Record
 from wardround.protocol.rewards import reward_tree
@@ -155,7 +155,7 @@ def replay_an_old_contribution(cheater: Cheater) -> None:
     data = stage.store.get(old.update.cid)
     update = vector_from_bytes(data, stage.params.parameter_count)
     row = Row(old.entry(), stage.store.get(old.report.cid), update)
-    others = [row for row in cheater.rows if row.entry.site != site_address(old.site)]
+    others = [row for row in cheater.rows if row.entry.site != address_of(old.site)]
     cheater.close(cheater.draft(_sorted([row, *others])))
 
 

@@ -29,7 +29,7 @@ from wardround.host.key_file import read_key
 from wardround.protocol.cid import cid_from_sha256, cid_of
 from wardround.protocol.errors import Malformed, ProtocolError, ScenarioError
 from wardround.protocol.fixed_point import vector_from_bytes
-from wardround.protocol.identifiers import SiteAddress, StudyId, bytes32, hex_of, site_address
+from wardround.protocol.identifiers import SiteAddress, StudyId, address_of, bytes32, hex_of
 from wardround.protocol.manifest import parse_manifest
 from wardround.protocol.merkle import vector_root
 from wardround.protocol.report import parse_report
@@ -253,7 +253,7 @@ def audit(
         )
     study = StudyId(bytes32(run_or_study, "study"))
     with connected(rpc, chain_id) as opened:
-        ward = WardRound(opened, site_address(contract))
+        ward = WardRound(opened, address_of(contract))
         with closing(open_study_store(store, Path(), ward, study)) as objects:
             _audit(ward, study, objects, as_json)
 
@@ -504,11 +504,11 @@ def _sentence(audited: AuditedRound) -> str:
 def _sites(opened: FinishedRun, wanted: str | None) -> list[SiteAddress]:
     sites = opened.file.sites
     if wanted is None:
-        return [site_address(address) for _, address in sorted(sites.items())]
+        return [address_of(address) for _, address in sorted(sites.items())]
     if wanted in sites:
-        return [site_address(sites[wanted])]
+        return [address_of(sites[wanted])]
     if wanted.lower() in sites.values():
-        return [site_address(wanted)]
+        return [address_of(wanted)]
     raise ScenarioError(
         str(opened.folders.root), f"no site is called {wanted!r}: there are {', '.join(sites)}"
     )

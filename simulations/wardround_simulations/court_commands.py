@@ -27,7 +27,7 @@ from wardround.chain.ward_round import WardRound
 from wardround.devchain.errors import AnvilMissing
 from wardround.host.key_file import read_key
 from wardround.protocol.errors import ScenarioError
-from wardround.protocol.identifiers import StudyId, bytes32, site_address
+from wardround.protocol.identifiers import StudyId, address_of, bytes32
 from wardround.store import Store
 from wardround.store.study_store import open_study_store
 from wardround_simulations.screen import TOKEN
@@ -110,7 +110,7 @@ def _live(
             )
         identity = StudyId(bytes32(file.study, "study"))
         with connected(file.chain, file.chain_id) as chain:
-            ward = WardRound(chain, site_address(file.contract))
+            ward = WardRound(chain, address_of(file.contract))
             opened = run_store(Folders(folder), ward, identity, file.grants, reading_key)
             with closing(opened) as objects:
                 yield ward, identity, objects
@@ -120,7 +120,7 @@ def _live(
             run_or_study, "a study's id needs --rpc, --contract and --store as well"
         )
     with connected(rpc, chain_id) as chain:
-        ward = WardRound(chain, site_address(contract))
+        ward = WardRound(chain, address_of(contract))
         identity = StudyId(bytes32(run_or_study, "study"))
         with closing(open_study_store(store, Path(), ward, identity)) as objects:
             yield ward, identity, objects

@@ -13,7 +13,7 @@ from wardround.chain.chain import connected
 from wardround.chain.grants import Grants
 from wardround.chain.ward_round import WardRound
 from wardround.host.key_file import read_key
-from wardround.protocol.identifiers import StudyId, bytes32, site_address
+from wardround.protocol.identifiers import StudyId, address_of, bytes32
 from wardround.store.confidential import ConfidentialStore
 from wardround.store.errors import NotGranted
 from wardround.store.reading_key import wrap
@@ -47,7 +47,7 @@ def deploy(
       wardround grants deploy --rpc http://127.0.0.1:8545 --contract 0x1234… --key sponsor.key
     """
     with connected(rpc) as chain:
-        ward = WardRound(chain, site_address(contract))
+        ward = WardRound(chain, address_of(contract))
         _out.print(f"grants contract: {Grants.deploy(ward, read_key(key)).address}")
 
 
@@ -72,12 +72,12 @@ def give(
     Examples:
       wardround grants give 0x5e1f… 0xabcd… 0x77aa… --rpc … --grants 0x1234… --key sponsor.key
     """
-    identity, account = StudyId(bytes32(study, "study")), site_address(reader)
+    identity, account = StudyId(bytes32(study, "study")), address_of(reader)
     public = bytes32(public_key, "public key")
     wrap(bytes(32), public, b"")  # refuses what is no X25519 key before it is on chain
     signer = read_key(key)
     with connected(rpc) as chain:
-        contract = Grants(chain, site_address(grants))
+        contract = Grants(chain, address_of(grants))
         sent = contract.grant(signer, identity, account, public)
         _out.print(f"{account} {'may read' if sent else 'could read before'}")
         if store is None:
@@ -105,9 +105,9 @@ def revoke(
     Examples:
       wardround grants revoke 0x5e1f… 0xabcd… --rpc … --grants 0x1234… --key sponsor.key
     """
-    identity, account = StudyId(bytes32(study, "study")), site_address(reader)
+    identity, account = StudyId(bytes32(study, "study")), address_of(reader)
     with connected(rpc) as chain:
-        contract = Grants(chain, site_address(grants))
+        contract = Grants(chain, address_of(grants))
         if contract.revoke(read_key(key), identity, account) is None:
             raise NotGranted(account, study)
         _out.print(f"{account} may read nothing from epoch {contract.epoch(identity)} on")
@@ -122,7 +122,7 @@ def list_(study: StudyArgument, rpc: RpcOption, grants: GrantsOption) -> None:
     """
     identity = StudyId(bytes32(study, "study"))
     with connected(rpc) as chain:
-        contract = Grants(chain, site_address(grants))
+        contract = Grants(chain, address_of(grants))
         _out.print(f"epoch {contract.epoch(identity)}")
         for reader in contract.readers(identity):
             _out.print(f"{reader.account}  0x{reader.public_key.hex()}")

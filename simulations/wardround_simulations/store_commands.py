@@ -12,7 +12,7 @@ from rich.console import Console
 
 from wardround.chain.chain import connected
 from wardround.chain.grants import Grants
-from wardround.protocol.identifiers import site_address
+from wardround.protocol.identifiers import address_of
 from wardround.store import ReplicatedStore, open_store
 from wardround.store.gateway import Gateway
 from wardround.store.reading_key import write_new_reading_key
@@ -61,7 +61,7 @@ def serve(
       wardround store serve ./store --rpc http://127.0.0.1:8545 --grants 0x1234…
     """
     with connected(rpc) as chain:
-        contract = Grants(chain, site_address(grants))
+        contract = Grants(chain, address_of(grants))
         contract.ward_round()  # says at once when there is no such contract
         vault = local_vault(store, Path(), None if index is None else str(index))
         config = uvicorn.Config(

@@ -31,7 +31,7 @@ from wardround.protocol.contribution import Entry, contributions_root, pack_entr
 from wardround.protocol.errors import StudyMismatch
 from wardround.protocol.evidence import CALLDATA_LIMIT, CoordinateEvidence, Demand, What
 from wardround.protocol.fixed_point import INT32_MAX, INT32_MIN
-from wardround.protocol.identifiers import Digest, Root, site_address
+from wardround.protocol.identifiers import Digest, Root, address_of
 from wardround.protocol.inspection import chunk_leaf, coordinate_evidence, entry_leaf
 from wardround.protocol.merkle import vector_root
 from wardround.protocol.record import Record, Recording, RuleId, genesis_closing
@@ -302,7 +302,7 @@ def closed_by_many(
     ]
     entries = [
         Entry(
-            site_address("0x" + (place + 1).to_bytes(20, "big").hex()),
+            address_of("0x" + (place + 1).to_bytes(20, "big").hex()),
             int(random.integers(1, 1000)),
             vector_root(update.data),
             Digest(bytes(32)),

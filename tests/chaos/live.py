@@ -28,7 +28,7 @@ from wardround.chain.study_state import StudyState
 from wardround.chain.ward_round import WardRound
 from wardround.host.key_file import read_key
 from wardround.protocol.errors import ScenarioError
-from wardround.protocol.identifiers import StudyId, bytes32, site_address
+from wardround.protocol.identifiers import StudyId, address_of, bytes32
 from wardround.transport.processes import with_descendants
 from wardround_simulations.live.record import read_processes
 from wardround_simulations.scenario import load_scenario
@@ -362,7 +362,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 def _judged(root: Path, expected: Expected) -> Verdict:
     with open_run(root, to_append=True) as run:
-        sites = {name: site_address(address) for name, address in run.file.sites.items()}
+        sites = {name: address_of(address) for name, address in run.file.sites.items()}
         subject = Subject(
             run.contract,
             run.study,

@@ -22,7 +22,7 @@ from tests.chaos.soak import Footprint, Growth, footprint
 from tests.integration.networks import copied, finished_run
 from wardround.audit.finished import open_run
 from wardround.host.key_file import read_key
-from wardround.protocol.identifiers import hex_of, site_address
+from wardround.protocol.identifiers import address_of, hex_of
 from wardround_client.guard.log import GuardLog, create_log
 
 # ---------------------------------------------------------------- links
@@ -97,7 +97,7 @@ def run(tmp_path_factory: pytest.TempPathFactory, tmp_path: Path) -> Path:
 
 def judged(run: Path, home: Path, expected: Expected | None = None) -> Verdict:
     with open_run(run, to_append=True) as opened:
-        sites = {name: site_address(address) for name, address in opened.file.sites.items()}
+        sites = {name: address_of(address) for name, address in opened.file.sites.items()}
         subject = Subject(
             opened.contract,
             opened.study,

@@ -38,7 +38,7 @@ def test_settings_when_read_have_defaults(tmp_path: Path) -> None:
         ('store = "../store"', 'store = "x"\nreply_seconds = 0.0', 4, "coordinator.reply_seconds"),
         ('store = "../store"', 'store = "x"\nattempts = 0', 4, "coordinator.attempts"),
         ("cd" * 32, "cd" * 31, 10, "study.id"),
-        ("ab" * 20, "AB" * 20, 9, "study.contract"),
+        ("ab" * 20, "aB" + "ab" * 19, 9, "study.contract"),
     ],
 )
 def test_settings_when_wrong_name_file_line_and_key(

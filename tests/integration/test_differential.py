@@ -15,7 +15,7 @@ from wardround.protocol.contribution import WEIGHT_LIMIT, Entry
 from wardround.protocol.errors import ProofInvalid
 from wardround.protocol.evidence import CHUNK_COORDINATES, value_at
 from wardround.protocol.fixed_point import INT32_MAX, INT32_MIN
-from wardround.protocol.identifiers import Digest, Root, SiteAddress, site_address
+from wardround.protocol.identifiers import Digest, Root, SiteAddress, address_of
 from wardround.protocol.inspection import by_site, chunk_leaf, entry_leaf, wrong_rewards
 from wardround.protocol.merkle import (
     CHUNK_BYTES,
@@ -179,8 +179,7 @@ def test_inclusion_is_judged_the_same_whatever_the_proof(count: int, data: st.Da
 )
 def test_claim_tree_is_the_same(amounts: dict[int, int]) -> None:
     earned: dict[SiteAddress, int] = {
-        site_address("0x" + key.to_bytes(20, "big").hex()): amount
-        for key, amount in amounts.items()
+        address_of("0x" + key.to_bytes(20, "big").hex()): amount for key, amount in amounts.items()
     }
     sites, cumulative = list(earned), list(earned.values())
     assert mirror()("rewardRoot", sites, cumulative) == reward_tree(earned).root
@@ -190,7 +189,7 @@ def test_claim_tree_is_the_same(amounts: dict[int, int]) -> None:
 
 
 def address(place: int) -> SiteAddress:
-    return site_address("0x" + (place + 1).to_bytes(20, "big").hex())
+    return address_of("0x" + (place + 1).to_bytes(20, "big").hex())
 
 
 def packed(weights: dict[int, int]) -> bytes:

@@ -26,7 +26,7 @@ from wardround.chain.events import TookOver
 from wardround.chain.study_state import StudyState
 from wardround.chain.ward_round import WardRound
 from wardround.host.key_file import read_key
-from wardround.protocol.identifiers import StudyId, bytes32, site_address
+from wardround.protocol.identifiers import StudyId, address_of, bytes32
 from wardround.transport.processes import running, with_descendants
 from wardround_client.guard.log import read_log
 from wardround_coordinator.rounds_file import read_rounds
@@ -167,7 +167,7 @@ def played(tmp_path_factory: pytest.TempPathFactory) -> Played:
         scene.stopped.set()
         scene.thread.join(120)
     with open_run(scene.folder, to_append=True) as run:
-        sites = {name: site_address(address) for name, address in run.file.sites.items()}
+        sites = {name: address_of(address) for name, address in run.file.sites.items()}
         subject = Subject(
             run.contract,
             run.study,

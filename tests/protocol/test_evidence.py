@@ -16,7 +16,7 @@ from wardround.protocol.evidence import (
     value_at,
 )
 from wardround.protocol.fixed_point import INT32_MAX, INT32_MIN, Int32Vector, add_exact
-from wardround.protocol.identifiers import Digest, Root, site_address
+from wardround.protocol.identifiers import Digest, Root, address_of
 from wardround.protocol.inspection import (
     by_site,
     chunk_leaf,
@@ -37,7 +37,7 @@ RULES = [Rule(RuleId.MEAN), Rule(RuleId.MEDIAN), Rule(RuleId.TRIMMED_MEAN, 1)]
 
 
 def entry_of(place: int, weight: int = 1) -> bytes:
-    site = site_address("0x" + (place + 1).to_bytes(20, "big").hex())
+    site = address_of("0x" + (place + 1).to_bytes(20, "big").hex())
     return Entry(site, weight, Root(bytes(32)), Digest(bytes(32)), bytes(65)).pack()
 
 
@@ -222,8 +222,7 @@ def test_tally_steps_cut_between_entries() -> None:
 @given(st.dictionaries(st.integers(1, 2**160 - 1), st.integers(0, 2**128)))
 def test_rewards_ascend_by_site(amounts: dict[int, int]) -> None:
     earned = {
-        site_address("0x" + key.to_bytes(20, "big").hex()): amount
-        for key, amount in amounts.items()
+        address_of("0x" + key.to_bytes(20, "big").hex()): amount for key, amount in amounts.items()
     }
     rows = by_site(earned)
     assert dict(rows) == earned

@@ -6,21 +6,28 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wardround.protocol.errors import Malformed
-from wardround.protocol.identifiers import bytes32, hex_of, site_address
+from wardround.protocol.identifiers import address_of, bytes32, hex_of
 
 
 @given(st.binary(min_size=20, max_size=20))
 def test_address_when_in_any_letter_case_is_checksummed(raw: bytes) -> None:
     lower = "0x" + raw.hex()
-    address = site_address(lower)
+    address = address_of(lower)
     assert address.lower() == lower
-    assert site_address("0x" + raw.hex().upper()) == address
-    assert site_address(address) == address
+    assert address_of("0x" + raw.hex().upper()) == address
+    assert address_of(address) == address
 
 
 def test_address_when_checksummed_is_eth_accounts() -> None:
     account = Account.from_key(b"\x01" * 32)
-    assert site_address(account.address.lower()) == account.address
+    assert address_of(account.address.lower()) == account.address
+
+
+def test_address_when_one_letter_has_the_wrong_case_is_refused_by_name() -> None:
+    right = "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed"  # of EIP-55
+    wrong = right.replace("BeAed", "BeaEd")
+    with pytest.raises(Malformed, match=f"address {wrong} is malformed: its checksum is wrong"):
+        address_of(wrong)
 
 
 @pytest.mark.parametrize(
@@ -45,13 +52,13 @@ def test_address_when_checksummed_is_eth_accounts() -> None:
 )
 def test_address_when_it_is_none_is_refused(text: object) -> None:
     with pytest.raises(Malformed):
-        site_address(text)
+        address_of(text)
 
 
 @given(st.text() | st.binary() | st.none() | st.integers())
 def test_address_when_hostile_gives_an_address_or_one_error(text: object) -> None:
     try:
-        address = site_address(text)
+        address = address_of(text)
     except Malformed:
         return
     assert isinstance(text, str)

@@ -8,21 +8,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wardround.protocol.errors import EmptyRound, Malformed
-from wardround.protocol.identifiers import site_address
+from wardround.protocol.identifiers import address_of
 from wardround.protocol.rewards import accumulate, reward_tree, split_floor, verify_claim
 
 VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "rewards.json").read_text())
 
-addresses = st.binary(min_size=20, max_size=20).map(lambda b: site_address("0x" + b.hex()))
+addresses = st.binary(min_size=20, max_size=20).map(lambda b: address_of("0x" + b.hex()))
 
 
 @pytest.mark.parametrize("vector", VECTORS["vectors"], ids=lambda v: str(len(v["values"])))
 def test_trees_are_openzeppelins(vector: dict) -> None:
-    amounts = {site_address(site): int(amount) for site, amount in vector["values"]}
+    amounts = {address_of(site): int(amount) for site, amount in vector["values"]}
     tree = reward_tree(amounts)
     assert "0x" + tree.root.hex() == vector["root"]
     for (site, _), proof in zip(vector["values"], vector["proofs"], strict=True):
-        assert ["0x" + step.hex() for step in tree.proof(site_address(site))] == proof
+        assert ["0x" + step.hex() for step in tree.proof(address_of(site))] == proof
 
 
 @given(st.dictionaries(addresses, st.integers(0, 2**128), min_size=1, max_size=20))
@@ -46,7 +46,7 @@ def test_shares_never_exceed_the_reward(reward: int, scores: dict) -> None:
 
 
 def test_rewards_accumulate_and_nobody_is_forgotten() -> None:
-    one, two = site_address("0x" + "11" * 20), site_address("0x" + "22" * 20)
+    one, two = address_of("0x" + "11" * 20), address_of("0x" + "22" * 20)
     assert accumulate({two: 5}, {one: 1, two: 2}) == {one: 1, two: 7}
     assert accumulate({one: 3}, {two: 1}) == {one: 3, two: 1}
 
@@ -54,6 +54,6 @@ def test_rewards_accumulate_and_nobody_is_forgotten() -> None:
 def test_an_empty_tree_and_a_stranger_are_named() -> None:
     with pytest.raises(EmptyRound):
         reward_tree({})
-    tree = reward_tree({site_address("0x" + "11" * 20): 1})
+    tree = reward_tree({address_of("0x" + "11" * 20): 1})
     with pytest.raises(Malformed):
-        tree.proof(site_address("0x" + "22" * 20))
+        tree.proof(address_of("0x" + "22" * 20))

@@ -43,7 +43,7 @@ from wardround.chain.study_state import STILL_MEMBER, ClosedOnChain
 from wardround.devchain.journal import replay_journal
 from wardround.protocol.contribution import Domain
 from wardround.protocol.errors import StudyMismatch
-from wardround.protocol.identifiers import SiteAddress, StudyId, bytes32, hex_of, site_address
+from wardround.protocol.identifiers import SiteAddress, StudyId, address_of, bytes32, hex_of
 from wardround.protocol.replay import Member, StudyFacts
 
 _BROKEN = (KeyError, ValueError, TypeError, AttributeError, IndexError, OverflowError)
@@ -85,7 +85,7 @@ class ArchivedStudy:
         """
         self._path = str(archive.path)
         described = archive.description
-        self.domain = Domain(described.chain_id, site_address(described.contract))
+        self.domain = Domain(described.chain_id, address_of(described.contract))
         self.study = StudyId(bytes32(described.study, "study"))
         self._contract = Contract(load_artifact("WardRound").abi, self.domain.contract)
         receipts = dict(self._blocks(archive))
@@ -224,7 +224,7 @@ class ArchivedStudy:
             to, data = _called(raw)
         logs = tuple(
             Log(
-                site_address(log["address"]),
+                address_of(log["address"]),
                 tuple(bytes.fromhex(topic[2:]) for topic in log["topics"]),
                 bytes.fromhex(log["data"][2:]),
                 block,
@@ -283,4 +283,4 @@ def _called(raw: bytes) -> tuple[str | None, bytes]:
         to, data = items[3], bytes(items[5])
     if not to:
         return None, data
-    return site_address("0x" + bytes(to).hex()), data
+    return address_of("0x" + bytes(to).hex()), data

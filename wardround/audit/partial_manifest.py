@@ -13,7 +13,7 @@ from typing import Any
 from wardround.protocol.cid import cid_from_sha256
 from wardround.protocol.contribution import Entry
 from wardround.protocol.errors import ProtocolError
-from wardround.protocol.identifiers import SiteAddress, bytes32, site_address
+from wardround.protocol.identifiers import SiteAddress, address_of, bytes32
 from wardround.protocol.manifest import MANIFEST_MAX_BYTES, Earned
 from wardround.store import Store
 from wardround.store.errors import StoreError
@@ -71,4 +71,4 @@ def _cids(value: Any) -> dict[bytes, str]:
 
 def _earned(value: Any) -> dict[SiteAddress, int]:
     rows = [Earned.model_validate(row) for row in value["rewards"]["cumulative"]]
-    return {site_address(row.site): int(row.amount) for row in rows}
+    return {address_of(row.site): int(row.amount) for row in rows}

@@ -25,7 +25,7 @@ from wardround.explorer.screen import picture
 from wardround.explorer.studies import list_studies
 from wardround.explorer.views import EventRow
 from wardround.protocol.errors import WardroundError
-from wardround.protocol.identifiers import bytes32, site_address
+from wardround.protocol.identifiers import address_of, bytes32
 
 _out = Console(highlight=False, soft_wrap=True)
 _err = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -259,7 +259,7 @@ def _site(reader: Reader, text: str | None) -> str | None:
     if text is None:
         return None
     called = {name: address for address, name in reader.names().items()}
-    return called.get(text) or site_address(text).lower()
+    return called.get(text) or address_of(text).lower()
 
 
 def _name(text: str | None) -> str | None:

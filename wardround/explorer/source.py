@@ -16,7 +16,7 @@ from wardround.chain.errors import TransactionRefused
 from wardround.chain.rpc import RpcRefused
 from wardround.chain.ward_round import WardRound
 from wardround.protocol.errors import ScenarioError
-from wardround.protocol.identifiers import StudyId, bytes32, hex_of, site_address
+from wardround.protocol.identifiers import StudyId, address_of, bytes32, hex_of
 from wardround.store import FolderStore, Store, open_store
 from wardround.store.confidential import ConfidentialStore
 from wardround.store.study_store import PREFIX, open_study_store
@@ -119,7 +119,7 @@ def chain_source(
         Malformed: the contract's address is none.
     """
     with connected(url, chain_id) as chain:
-        ward = WardRound(chain, site_address(contract))
+        ward = WardRound(chain, address_of(contract))
         if not chain.code(ward.address):
             raise TransactionRefused("explore", f"there is no contract at {ward.address}")
         first = _creation(chain, ward) if first_block is None else first_block

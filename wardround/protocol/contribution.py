@@ -16,7 +16,7 @@ from eth_keys.exceptions import BadSignature, ValidationError
 from eth_utils import keccak
 
 from wardround.protocol.errors import Malformed, SignatureInvalid, WeightInvalid
-from wardround.protocol.identifiers import Digest, Root, SiteAddress, StudyId, site_address
+from wardround.protocol.identifiers import Digest, Root, SiteAddress, StudyId, address_of
 from wardround.protocol.merkle import entries_root
 
 CONTRIBUTION_TYPE = (
@@ -140,7 +140,7 @@ class Entry:
         if len(data) != ENTRY_BYTES:
             raise Malformed("entry", f"{len(data)} bytes where {ENTRY_BYTES} belong")
         return cls(
-            site=site_address("0x" + data[:20].hex()),
+            site=address_of("0x" + data[:20].hex()),
             weight=int.from_bytes(data[20:28], "big"),
             update=Root(data[28:60]),
             report=Digest(data[60:92]),

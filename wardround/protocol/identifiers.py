@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from typing import NewType
 
-from eth_utils import is_address, to_checksum_address
+from eth_utils import to_checksum_address
 
 from wardround.protocol.errors import Malformed
 
@@ -17,16 +18,26 @@ Digest = NewType("Digest", bytes)
 #: EIP-55 checksummed address of a site's signing key.
 SiteAddress = NewType("SiteAddress", str)
 
+_ADDRESS = re.compile("0x[0-9a-fA-F]{40}")
 
-def site_address(text: object) -> SiteAddress:
-    """Read an address in any letter case; return it checksummed.
 
+def address_of(text: object) -> SiteAddress:
+    """Read an address in every form that EIP-55 allows; return it with its checksum.
+
+    Args:
+        text: ``0x`` and 40 digits, all lower case, all upper case, or with the checksum's mix.
     Raises:
-        Malformed: not 20 bytes of hexadecimal with 0x.
+        Malformed: another length or alphabet, or a mix of cases that is not the checksum's.
+    Source:
+        EIP-55.
     """
-    if not isinstance(text, str) or not text.startswith("0x") or not is_address(text.lower()):
+    if not isinstance(text, str) or not _ADDRESS.fullmatch(text):
         raise Malformed(f"address {text!r}", "expected 0x and 40 hexadecimal digits")
-    return SiteAddress(to_checksum_address(text))
+    address = SiteAddress(to_checksum_address(text))
+    if text != address and text[2:] not in (text[2:].lower(), text[2:].upper()):
+        reason = "its checksum is wrong, so a digit was mistyped: copy it again"
+        raise Malformed(f"address {text}", reason)
+    return address
 
 
 def hex_of(value: bytes) -> str:

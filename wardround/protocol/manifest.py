@@ -13,7 +13,7 @@ from pydantic.alias_generators import to_camel
 from wardround.protocol.canonical import canonical_bytes, parse_canonical
 from wardround.protocol.contribution import Entry
 from wardround.protocol.errors import Malformed
-from wardround.protocol.identifiers import Digest, Root, SiteAddress, bytes32, site_address
+from wardround.protocol.identifiers import Digest, Root, SiteAddress, address_of, bytes32
 from wardround.protocol.report import Address, Hex32
 from wardround.protocol.study import Table
 
@@ -69,7 +69,7 @@ class ManifestEntry(_Part):
     def entry(self) -> Entry:
         """Read the entry back, as it is packed and hashed."""
         return Entry(
-            site=site_address(self.site),
+            site=address_of(self.site),
             weight=self.weight,
             update=Root(bytes32(self.update.root, "update root")),
             report=Digest(bytes32(self.report.sha256, "report digest")),
@@ -153,7 +153,7 @@ class Manifest(_Part):
 
     def earned(self) -> dict[SiteAddress, int]:
         """Cumulative rewards by site."""
-        return {site_address(row.site): int(row.amount) for row in self.rewards.cumulative}
+        return {address_of(row.site): int(row.amount) for row in self.rewards.cumulative}
 
 
 def parse_manifest(data: bytes | memoryview) -> Manifest:

@@ -13,7 +13,7 @@ from typing import Any
 
 from wardround.protocol.contribution import Entry
 from wardround.protocol.errors import Malformed
-from wardround.protocol.identifiers import Digest, Root, SiteAddress, StudyId, site_address
+from wardround.protocol.identifiers import Digest, Root, SiteAddress, StudyId, address_of
 from wardround.protocol.record import Closing, StudyParams
 from wardround.protocol.report import REPORT_MAX_BYTES
 
@@ -121,7 +121,7 @@ class Delivery:
             study=StudyId(values["study"]),
             round=values["round"],
             entry=Entry(
-                site=site_address(values["site"]),
+                site=address_of(values["site"]),
                 weight=values["weight"],
                 update=Root(values["update"]),
                 report=Digest(values["digest"]),
@@ -153,7 +153,7 @@ class Introduction:
         # It is shown in tables and used as a key: a stranger's choice must stay harmless.
         if not _NAME.fullmatch(values["name"]):
             raise Malformed("name", "expected up to 63 lower-case letters, digits and hyphens")
-        return cls(site=site_address(values["site"]), name=values["name"])
+        return cls(site=address_of(values["site"]), name=values["name"])
 
 
 def _exactly(fields: Mapping[str, object], types: Mapping[str, type]) -> dict[str, Any]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import Field, FiniteFloat, ValidationError
+from pydantic import AfterValidator, Field, FiniteFloat, ValidationError
 
 from wardround.protocol.canonical import canonical_bytes, parse_canonical
 from wardround.protocol.errors import Malformed
+from wardround.protocol.identifiers import address_of
 from wardround.protocol.study import Table
 
 #: A report is a few hundred bytes; anything larger is refused unread.
@@ -17,6 +18,17 @@ METRIC_NAMES = frozenset({"train_loss", "accuracy", "auc", "log_loss"})
 
 Hex32 = Annotated[str, Field(pattern=r"^0x[0-9a-f]{64}$")]
 Address = Annotated[str, Field(pattern=r"^0x[0-9a-f]{40}$")]
+
+
+def _written(text: str) -> str:
+    try:
+        return address_of(text).lower()
+    except Malformed as error:
+        raise ValueError(error.reason) from error
+
+
+#: An address in a settings file, which people write: any form that EIP-55 allows, kept lower-case.
+WrittenAddress = Annotated[str, AfterValidator(_written)]
 
 
 class Privacy(Table):

@@ -12,7 +12,7 @@ from eth_account.signers.local import LocalAccount
 from wardround.chain.grants import Grants
 from wardround.chain.ward_round import WardRound
 from wardround.host.key_file import read_key
-from wardround.protocol.identifiers import StudyId, site_address
+from wardround.protocol.identifiers import StudyId, address_of
 from wardround.store import FolderStore, Store, open_store
 from wardround.store.confidential import ConfidentialStore
 from wardround.store.errors import StoreUnknown
@@ -57,7 +57,7 @@ def open_study_store(
     settings = dict(parse_qsl(after, strict_parsing=True)) if "=" in after else {}
     if not where or "grants" not in settings or not settings.keys() <= _SETTINGS:
         raise StoreUnknown(text)
-    grants = Grants(ward.chain, site_address(settings["grants"]))
+    grants = Grants(ward.chain, address_of(settings["grants"]))
     reading = read_reading_key(base / settings["key"]) if "key" in settings else None
     account = read_key(base / settings["account"]) if "account" in settings else signer
     vault: Vault

@@ -28,7 +28,7 @@ from pydantic import Field
 
 from wardround.host.key_file import write_private
 from wardround.protocol.errors import SpecificationError
-from wardround.protocol.identifiers import SiteAddress, site_address
+from wardround.protocol.identifiers import SiteAddress, address_of
 from wardround.protocol.report import Address
 from wardround.protocol.study import Table, decode_text, validate_table
 from wardround.transport.errors import EnrolmentInvalid
@@ -51,7 +51,7 @@ class Enrolment(Table):
     @property
     def address(self) -> SiteAddress:
         """The site."""
-        return site_address(self.site)
+        return address_of(self.site)
 
     @property
     def public_key(self) -> ec.EllipticCurvePublicKey:

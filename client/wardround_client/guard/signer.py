@@ -20,9 +20,9 @@ from wardround.protocol.identifiers import (
     Digest,
     SiteAddress,
     StudyId,
+    address_of,
     bytes32,
     hex_of,
-    site_address,
 )
 from wardround.protocol.merkle import vector_root
 from wardround.protocol.messages import Assignment, Delivery
@@ -84,7 +84,7 @@ class GuardClient:
     def identity(self) -> tuple[str, SiteAddress]:
         """Ask for the site's name and address."""
         found = self.ask(Identified, {"ask": "identity"})
-        return found.name, site_address(found.site)
+        return found.name, address_of(found.site)
 
 
 def _read(kind: type[AnswerT], answer: Any) -> AnswerT:

@@ -17,7 +17,7 @@ from wardround.protocol.canonical import sha256_digest
 from wardround.protocol.cid import cid_from_sha256
 from wardround.protocol.contribution import Domain, contributions_root, total_weight
 from wardround.protocol.errors import ProtocolError, SignatureInvalid
-from wardround.protocol.identifiers import Root, StudyId, bytes32, site_address
+from wardround.protocol.identifiers import Root, StudyId, address_of, bytes32
 from wardround.protocol.manifest import MANIFEST_MAX_BYTES, Manifest, parse_manifest
 from wardround.protocol.report import REPORT_MAX_BYTES, parse_report
 from wardround.protocol.rewards import reward_tree
@@ -41,7 +41,7 @@ class ObjectReader:
         self._db = connection
         self._store = store
         meta = meta_of(connection)
-        self._domain = Domain(int(meta["chain_id"]), site_address(meta["contract"]))
+        self._domain = Domain(int(meta["chain_id"]), address_of(meta["contract"]))
 
     def fetch(self, limit: int, again: bool = False) -> int:
         """Look up objects that were not looked up yet, the newest first.

@@ -23,7 +23,7 @@ from wardround.explorer.web.study import params_of
 from wardround.protocol.cid import cid_from_sha256
 from wardround.protocol.contribution import Domain
 from wardround.protocol.errors import ReplayFailed, WardroundError
-from wardround.protocol.identifiers import SiteAddress, hex_of, site_address
+from wardround.protocol.identifiers import SiteAddress, address_of, hex_of
 from wardround.protocol.manifest import MANIFEST_MAX_BYTES, parse_manifest
 from wardround.protocol.record import Closing, Recording, genesis_closing
 from wardround.protocol.replay import (
@@ -168,7 +168,7 @@ def replay_of(explorer: Explorer, study: str, number: int, block: str | None) ->
         health = explorer.index()
         registered = newest(reader, Wanted(name="Registered", study=study, round=number), 500)
     members = {
-        site_address(one.site): Member(one.max_weight, one.since, one.until or STILL_MEMBER)
+        address_of(one.site): Member(one.max_weight, one.since, one.until or STILL_MEMBER)
         for one in whole.members
     }
     facts = StudyFacts(Domain(health.chain_id, health.contract), params, members)
@@ -179,6 +179,6 @@ def replay_of(explorer: Explorer, study: str, number: int, block: str | None) ->
         number,
         Closing.decode(closing),
         entries,
-        registered=lambda: {site_address(one.site) for one in registered if one.site},
+        registered=lambda: {address_of(one.site) for one in registered if one.site},
     )
     return Replay(facts, previous, closed, explorer.objects.store)

@@ -21,7 +21,7 @@ from wardround.explorer.web.study import params_of
 from wardround.explorer.web.words import REASONS
 from wardround.protocol.canonical import sha256_digest
 from wardround.protocol.errors import WardroundError
-from wardround.protocol.identifiers import Digest, Root, bytes32, hex_of, site_address
+from wardround.protocol.identifiers import Digest, Root, address_of, bytes32, hex_of
 from wardround.protocol.merkle import entries_root
 from wardround.protocol.record import Closing, Record, Recording, genesis_closing
 
@@ -252,7 +252,7 @@ def _closing_of(found: Round) -> Closing:
             record["totalWeight"],
             int(record["rewardTotal"]),
         ),
-        site_address(found.summary.coordinator),
+        address_of(found.summary.coordinator),
         found.summary.closed_at,
     )
 
