@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from eth_account import Account
 
+from wardround.host.durable import write_private
 from wardround.protocol.identifiers import SiteAddress
 from wardround_client.guard.errors import HomeInvalid
 from wardround_client.guard.log import create_log
@@ -109,9 +109,7 @@ def make_home(
         password,
         iterations=iterations,
     )
-    descriptor = os.open(home.settings_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(settings)
+    write_private(home.settings_file, settings)
     home.approvals.mkdir(mode=0o700)
     create_log(home.log, now, site=address.lower())
     return address

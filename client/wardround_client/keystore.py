@@ -14,7 +14,6 @@ Source:
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -22,6 +21,7 @@ from eth_account import Account
 from eth_keys import keys
 from pydantic import Field, ValidationError
 
+from wardround.host.durable import write_private
 from wardround.protocol.errors import WardroundError
 from wardround.protocol.identifiers import SiteAddress, address_of
 from wardround.protocol.study import Table
@@ -128,13 +128,9 @@ def write_keystore(
         raise PasswordMissing("the keystore", "give one that is not empty")
     document = Account.encrypt(key, password, kdf="scrypt", iterations=iterations)
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        write_private(path, json.dumps(document))
     except FileExistsError:
         raise KeystoreExists(path) from None
-    with os.fdopen(descriptor, "w", encoding="ascii") as file:
-        json.dump(document, file)
-        file.flush()
-        os.fsync(file.fileno())
     return address_of("0x" + document["address"].removeprefix("0x"))
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from secrets import token_hex
 from typing import Any
 
-from wardround.host.key_file import write_private
+from wardround.host.durable import write_private
 from wardround.protocol.canonical import parse_canonical
 from wardround.protocol.errors import ProtocolError, WardroundError
 from wardround.transport.certificates import Address, check_time, greet

@@ -14,7 +14,8 @@ from rich.console import Console
 from wardround.chain.chain import connected
 from wardround.chain.study_token import StudyToken
 from wardround.chain.ward_round import WardRound
-from wardround.host.key_file import read_key, write_new_key, write_private
+from wardround.host.durable import write_private
+from wardround.host.key_file import read_key, write_new_key
 from wardround.protocol.errors import SpecificationError
 from wardround.protocol.identifiers import StudyId, address_of, bytes32
 from wardround.transport.certificates import SERVER_DAYS, check_time, issue_server, make_authority

@@ -7,11 +7,11 @@ it was closed twice, after a reorganisation: the last one stands.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from wardround.host.durable import append_line
 from wardround.protocol.identifiers import SiteAddress
 from wardround_coordinator.strategy import RoundResult, SiteMetrics
 
@@ -49,17 +49,9 @@ def round_summary(result: RoundResult, names: Mapping[SiteAddress, str]) -> dict
     }
 
 
-def append_line(path: Path, value: Mapping[str, Any]) -> None:
+def append_round(path: Path, value: Mapping[str, Any]) -> None:
     """Append one JSON object as a line; when this returns, it survives a crash."""
-    with path.open("ab+") as file:
-        # A crash may have left half a line; ours starts on a new one all the same.
-        if file.tell() > 0:
-            file.seek(-1, os.SEEK_END)
-        torn = file.read(1) not in (b"", b"\n")
-        line = json.dumps(value, sort_keys=True).encode() + b"\n"
-        file.write((b"\n" if torn else b"") + line)
-        file.flush()
-        os.fsync(file.fileno())
+    append_line(path, json.dumps(value, sort_keys=True).encode())
 
 
 def read_rounds(*paths: Path) -> list[dict[str, Any]]:

@@ -26,7 +26,7 @@ from wardround.protocol.errors import RoundFailed, ScenarioError
 from wardround.store.study_store import open_study_store
 from wardround_coordinator.orphan import end_with_parent
 from wardround_coordinator.presence import be_present
-from wardround_coordinator.rounds_file import append_line, read_rounds, round_summary
+from wardround_coordinator.rounds_file import append_round, read_rounds, round_summary
 from wardround_coordinator.session import Session
 from wardround_coordinator.settings import (
     HOME_VARIABLE,
@@ -143,11 +143,11 @@ def _work(
 
     def on_round(result: RoundResult) -> None:
         summary = round_summary(result, strategy.names)
-        append_line(rounds_file, summary)
+        append_round(rounds_file, summary)
         on_summary(summary)
 
     def on_failure(failure: RoundFailed) -> None:
-        append_line(rounds_file, {"round": failure.round_number, "failed": str(failure)})
+        append_round(rounds_file, {"round": failure.round_number, "failed": str(failure)})
 
     def is_told(number: int) -> bool:
         return any(one["round"] == number for one in read_rounds(rounds_file))

@@ -21,7 +21,8 @@ from wardround.audit.folders import ROUNDS_FILE, Folders
 from wardround.chain.chain import Chain
 from wardround.chain.study_token import StudyToken
 from wardround.chain.ward_round import WardRound
-from wardround.host.key_file import write_new_key, write_private
+from wardround.host.durable import write_private
+from wardround.host.key_file import write_new_key
 from wardround.learning.datasets import Dataset, SiteData, Table, load_dataset, save_table
 from wardround.learning.initial import InitialModel, initial_model
 from wardround.learning.models import check_fits

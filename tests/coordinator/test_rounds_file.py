@@ -7,7 +7,7 @@ import pytest
 
 from tests.coordinator.conftest import Hospitals
 from wardround.protocol.identifiers import SiteAddress, hex_of
-from wardround_coordinator.rounds_file import append_line, read_rounds, round_summary
+from wardround_coordinator.rounds_file import append_round, read_rounds, round_summary
 from wardround_coordinator.service import RoundsReader
 from wardround_coordinator.strategy import RoundResult, SiteMetrics
 
@@ -56,7 +56,7 @@ def test_summary_when_nobody_measured_has_no_pooled_accuracy(hospitals: Hospital
 def test_lines_when_appended_follow_each_other(tmp_path: Path) -> None:
     path = tmp_path / "rounds.jsonl"
     for number in (1, 2):
-        append_line(path, {"round": number, "name": "Zürich\n"})
+        append_round(path, {"round": number, "name": "Zürich\n"})
     lines = path.read_text("utf-8").splitlines()
     assert [json.loads(line)["round"] for line in lines] == [1, 2]
 
@@ -64,8 +64,8 @@ def test_lines_when_appended_follow_each_other(tmp_path: Path) -> None:
 def test_rounds_of_several_coordinators_are_read_as_one(tmp_path: Path) -> None:
     first, second, missing = (tmp_path / name for name in ("a.jsonl", "b.jsonl", "c.jsonl"))
     for path, number in ((first, 1), (first, 2), (second, 2), (second, 3)):
-        append_line(path, {"round": number, "by": path.stem})
-    append_line(second, {"round": 4, "failed": "too few sites"})
+        append_round(path, {"round": number, "by": path.stem})
+    append_round(second, {"round": 4, "failed": "too few sites"})
     found = read_rounds(first, second, missing)
     assert [(one["round"], one["by"]) for one in found] == [(1, "a"), (2, "a"), (3, "b")]
     assert read_rounds(missing) == []
@@ -73,11 +73,11 @@ def test_rounds_of_several_coordinators_are_read_as_one(tmp_path: Path) -> None:
 
 def test_reader_passes_over_half_a_line_that_a_crash_left(tmp_path: Path) -> None:
     path = tmp_path / "rounds.jsonl"
-    append_line(path, {"round": 1, "failed": "before it began to read"})
+    append_round(path, {"round": 1, "failed": "before it began to read"})
     reader = RoundsReader(path)
     assert list(reader.news(3)) == []
     with path.open("ab") as file:
         file.write(b'{"round": 2, "fai')
     assert list(reader.news(3)) == []
-    append_line(path, {"round": 2, "failed": "too few sites"})
+    append_round(path, {"round": 2, "failed": "too few sites"})
     assert list(reader.news(3)) == ["round 2: too few sites"]

@@ -25,6 +25,7 @@ from wardround.devchain.journal import (
     resume_journaled,
 )
 from wardround.devchain.journal_lines import Content
+from wardround.host.durable import write_durably
 from wardround.protocol.errors import ScenarioError
 from wardround.protocol.identifiers import StudyId, bytes32
 from wardround.protocol.report import Address, Hex32
@@ -173,7 +174,4 @@ def note_journal(folders: Folders) -> None:
         return
     value = json.loads(folders.network.read_text(encoding="utf-8"))
     value["journal"] = "0x" + read_journal(folders.journal).digest.hex()
-    # Whole or as before: a crash must not leave half a file.
-    temporary = folders.network.with_suffix(".new")
-    temporary.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
-    temporary.replace(folders.network)
+    write_durably(folders.network, json.dumps(value, indent=2) + "\n")

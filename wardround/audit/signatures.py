@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from wardround.host.durable import write_durably
 from wardround.protocol.attestation import Attestation
 from wardround.protocol.contribution import Domain
 from wardround.protocol.errors import SignatureInvalid
@@ -27,11 +28,7 @@ class SignatureFolder:
         """Write a signature down; the same one twice is one."""
         folder = self._folder(statement)
         folder.mkdir(parents=True, exist_ok=True)
-        file = folder / f"{signer.lower()}.txt"
-        # Renamed, so that nobody reads half a signature.
-        temporary = file.with_suffix(".new")
-        temporary.write_text("0x" + signature.hex() + "\n", encoding="ascii")
-        temporary.replace(file)
+        write_durably(folder / f"{signer.lower()}.txt", "0x" + signature.hex() + "\n")
 
     def found(self, statement: Attestation, domain: Domain) -> Iterator[tuple[str, bytes]]:
         """Every signature of a statement that somebody made, with who made it."""

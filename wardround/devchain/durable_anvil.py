@@ -35,6 +35,7 @@ from wardround.devchain.errors import JournalAltered
 from wardround.devchain.evm import Genesis
 from wardround.devchain.journal import Journal, read_journal
 from wardround.devchain.rpc_front import RpcError, RpcFront
+from wardround.host.durable import write_durably
 from wardround.protocol.errors import WardroundError
 
 JOURNAL_FILE = "chain.jsonl"
@@ -227,12 +228,7 @@ class DurableAnvil:
 
     def _set_offset(self, seconds: float) -> None:
         self._offset_seconds = seconds
-        temporary = self._folder / f".{CLOCK_FILE}.new"
-        with temporary.open("w") as file:
-            file.write(f"{seconds:.3f}\n")
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(self._folder / CLOCK_FILE)
+        write_durably(self._folder / CLOCK_FILE, f"{seconds:.3f}\n")
 
     def _read_offset(self) -> float:
         try:

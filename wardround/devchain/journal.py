@@ -20,6 +20,7 @@ from wardround.devchain.embedded import EmbeddedChain
 from wardround.devchain.errors import JournalAltered, JournalInUse
 from wardround.devchain.evm import Executed, Genesis, Refused
 from wardround.devchain.journal_lines import FIRST, Content, Entry, header, parse, sealed
+from wardround.host.durable import replacing, write_durably
 from wardround.protocol.canonical import canonical_bytes
 
 #: Of one transaction: its signed bytes, its status, and the digest of what it logged.
@@ -63,12 +64,7 @@ class Journal:
             FileExistsError: there is one already; nothing is ever overwritten.
         """
         line, digest = sealed(header(genesis), FIRST)
-        temporary = _written(path, line)
-        try:
-            os.link(temporary, path)
-        finally:
-            temporary.unlink()
-        _sync_folder(path.parent)
+        write_durably(path, line, new=True)
         return cls(path, Content(genesis, (), (digest,)), _opened(path))
 
     @classmethod
@@ -155,11 +151,10 @@ class Journal:
         for entry in kept:
             line, digest = sealed(entry.document(), digest)
             lines += line
-        temporary = _written(self.path, lines)
-        # Locked before it has the name: at no moment could another process append to it.
-        descriptor = _opened(temporary)
-        temporary.replace(self.path)
-        _sync_folder(self.path.parent)
+        with replacing(self.path) as file:
+            file.write(lines)
+            # Locked before it has the name: at no moment could another process append to it.
+            descriptor = _opened(Path(file.name))
         os.close(self._descriptor)
         self._descriptor = descriptor
         self.digest = digest
@@ -273,21 +268,3 @@ def _opened(path: Path) -> int:
         os.close(descriptor)
         raise JournalInUse(str(path)) from error
     return descriptor
-
-
-def _written(path: Path, data: bytes) -> Path:
-    # Under another name first: whole or absent, for a first line cut off could not be mended.
-    temporary = path.with_name(f".{path.name}.new")
-    with temporary.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    return temporary
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

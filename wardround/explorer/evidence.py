@@ -23,6 +23,7 @@ from wardround.explorer.errors import EvidenceIncomplete
 from wardround.explorer.reader import Reader
 from wardround.explorer.source import Source
 from wardround.explorer.views import Extent
+from wardround.host.durable import replacing
 from wardround.protocol.cid import cid_from_sha256
 from wardround.protocol.identifiers import bytes32
 from wardround.protocol.manifest import MANIFEST_MAX_BYTES, parse_manifest
@@ -84,24 +85,19 @@ def export(
     unsigned = sum(one["raw"] is None for one in transactions)
     if unsigned:
         missing.append(f"{unsigned} transactions as they were signed: the node does not give them")
-    temporary = path.with_name(f".{path.name}.new")
-    try:
-        with zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
-            _add(archive, DESCRIPTION, json.dumps(description, indent=1).encode())
-            _add(archive, TRANSACTIONS, _lines(transactions))
-            if source.journal is None:
-                _add(archive, BLOCKS, _lines(_blocks(source, transactions)))
-            else:
-                _add(archive, JOURNAL, source.journal.read_bytes())
-            for name in ("WardRound", "Court"):
-                _add(archive, f"abi/{name}.json", json.dumps(load_artifact(name).abi).encode())
-            for cid in _objects(source.store, params, closings, round_number, missing):
-                _add(archive, f"objects/{cid}", source.store.map(cid))
-            words = _instructions(source, study, round_number, extent, missing)
-            _add(archive, INSTRUCTIONS, words.encode())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        _add(archive, DESCRIPTION, json.dumps(description, indent=1).encode())
+        _add(archive, TRANSACTIONS, _lines(transactions))
+        if source.journal is None:
+            _add(archive, BLOCKS, _lines(_blocks(source, transactions)))
+        else:
+            _add(archive, JOURNAL, source.journal.read_bytes())
+        for name in ("WardRound", "Court"):
+            _add(archive, f"abi/{name}.json", json.dumps(load_artifact(name).abi).encode())
+        for cid in _objects(source.store, params, closings, round_number, missing):
+            _add(archive, f"objects/{cid}", source.store.map(cid))
+        words = _instructions(source, study, round_number, extent, missing)
+        _add(archive, INSTRUCTIONS, words.encode())
     return missing
 
 

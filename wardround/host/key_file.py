@@ -6,12 +6,12 @@ starts, and they are worth nothing outside it.
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from eth_account import Account
 from eth_account.signers.local import LocalAccount
 
+from wardround.host.durable import write_private
 from wardround.protocol.errors import Malformed
 
 
@@ -20,13 +20,6 @@ def write_new_key(path: Path) -> LocalAccount:
     account: LocalAccount = Account.create()
     write_private(path, account.key.hex() + "\n")
     return account
-
-
-def write_private(path: Path, text: str) -> None:
-    """Write a new file that only its owner can read."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w", encoding="ascii") as file:
-        file.write(text)
 
 
 def read_key(path: Path) -> LocalAccount:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
+from wardround.host.durable import replacing
 from wardround.learning.errors import ExportInvalid
 from wardround.protocol.errors import ShapeMismatch
 from wardround.protocol.fixed_point import Float32Vector
@@ -41,16 +41,11 @@ def export_model(
             layout.names, layout.shapes, layout.sizes, ends, strict=True
         )
     }
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        data = memoryview(save(tensors, metadata=dict(metadata)))
-        header = _sorted_header(data)
-        with part.open("wb") as file:
-            file.write(header)
-            file.write(data[len(header) :])
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    data = memoryview(save(tensors, metadata=dict(metadata)))
+    header = _sorted_header(data)
+    with replacing(path) as file:
+        file.write(header)
+        file.write(data[len(header) :])
 
 
 def load_exported(path: Path, layout: Layout) -> tuple[Float32Vector, dict[str, str]]:

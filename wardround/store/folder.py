@@ -5,11 +5,11 @@ from __future__ import annotations
 import mmap
 import os
 import re
-import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from wardround.host.durable import write_durably
 from wardround.protocol.cid import Cid, cid_of, sha256_of_cid
 from wardround.store.base import MAX_OBJECT_BYTES, Store
 from wardround.store.errors import ObjectAltered, ObjectMissing, ObjectTooLarge
@@ -36,7 +36,8 @@ class FolderStore(Store):
         try:
             self.map(cid)
         except (ObjectMissing, ObjectAltered):
-            self._write(cid, view)
+            # Hidden until it is whole, so `cids` never names what a crash left half written.
+            write_durably(self._path(cid), view)
         return cid
 
     def get(self, cid: str, max_bytes: int = MAX_OBJECT_BYTES) -> bytes:
@@ -90,21 +91,3 @@ class FolderStore(Store):
         found = cid_of(data)
         if found != cid:
             raise ObjectAltered(cid, found, str(self.folder))
-
-    def _write(self, cid: Cid, view: memoryview) -> None:
-        # Hidden, and not a CID: `cids` never shows what a crash left half written.
-        temporary = self.folder / f".new-{secrets.token_hex(8)}"
-        try:
-            with temporary.open("xb") as file:
-                file.write(view)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(self.folder / cid)
-        finally:
-            temporary.unlink(missing_ok=True)
-        # The rename itself lasts only when the folder is synced too.
-        folder = os.open(self.folder, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)

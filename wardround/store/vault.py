@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
 
+from wardround.host.durable import OWNER_ONLY, append_line
 from wardround.protocol.canonical import parse_canonical
 from wardround.protocol.cid import Cid, sha256_of_cid
 from wardround.protocol.errors import Malformed, NotCanonical
@@ -185,13 +185,7 @@ class LocalVault(Vault):
     def _add(self, name: str, cid: Cid) -> None:
         if cid in self._lines(name):
             return
-        descriptor = os.open(self._index / name, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-        try:
-            # The line before may have been cut off.
-            os.write(descriptor, f"\n{cid}\n".encode())
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        append_line(self._index / name, cid.encode(), mode=OWNER_ONLY)
 
 
 def _is_cid(text: str) -> bool:

@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from wardround.host.key_file import write_private
+from wardround.host.durable import write_private
 from wardround.transport.errors import (
     CertificateExpired,
     CertificateRefused,

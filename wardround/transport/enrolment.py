@@ -26,7 +26,7 @@ from eth_account.messages import encode_defunct
 from eth_keys.exceptions import BadSignature, ValidationError
 from pydantic import Field
 
-from wardround.host.key_file import write_private
+from wardround.host.durable import write_private
 from wardround.protocol.errors import SpecificationError
 from wardround.protocol.identifiers import SiteAddress, address_of
 from wardround.protocol.report import Address

@@ -18,6 +18,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
+from wardround.host.durable import write_durably
 from wardround.protocol.canonical import canonical_digest, sha256_digest
 from wardround.protocol.contribution import Entry
 from wardround.protocol.errors import ProtocolError
@@ -78,13 +79,8 @@ class KeptAnswers:
             "report": delivery.report.decode(),
         }
         told["seal"] = hex_of(canonical_digest(told))
-        path = self._path(task)
-        part = path.with_name(f".{path.name}.{os.getpid()}")
-        try:
-            part.write_bytes(save({_UPDATE: np.ascontiguousarray(update)}, metadata=told))
-            part.replace(path)
-        finally:
-            part.unlink(missing_ok=True)
+        data = save({_UPDATE: np.ascontiguousarray(update)}, metadata=told)
+        write_durably(self._path(task), data)
 
     def find(self, task: Assignment) -> tuple[Delivery, Int32Vector] | None:
         """Find the answer to a question that was asked before.

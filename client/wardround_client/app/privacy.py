@@ -7,10 +7,10 @@ the site's key.
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from wardround.host.durable import write_durably
 from wardround.learning.privacy.accountant import PrivacyAccount, parse_account
 from wardround.learning.privacy.noise import NoiseSecret
 from wardround.protocol.errors import Malformed
@@ -52,9 +52,4 @@ class PrivacyBook:
 
     def keep(self, account: PrivacyAccount) -> None:
         """Write what was spent; when this returns, it survives a crash."""
-        part = self.account_file.with_name(f".{self.account_file.name}.{os.getpid()}")
-        with part.open("wb") as file:
-            file.write(account.encode())
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(self.account_file)
+        write_durably(self.account_file, account.encode())

@@ -5,7 +5,6 @@ The process that trains runs as the same user and could write such a file, but n
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Annotated, Any, Literal
 from eth_utils import keccak
 from pydantic import Field, ValidationError
 
+from wardround.host.durable import OWNER_ONLY, move, write_durably
 from wardround.protocol.canonical import canonical_bytes, parse_canonical
 from wardround.protocol.contribution import recover_signer, sign_digest
 from wardround.protocol.errors import ProtocolError
@@ -109,13 +109,7 @@ class Approvals:
         signature = sign_digest(_digest(document), key)
         data = canonical_bytes({"statement": document, "signature": hex_of(signature)})
         path = self._path(approval.study)
-        part = path.with_name(f".{path.name}.{os.getpid()}")
-        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
+        write_durably(path, data, mode=OWNER_ONLY)
         return path
 
     def revoke(self, study: StudyId, now: int) -> Path:
@@ -127,7 +121,7 @@ class Approvals:
         path = self._path(study)
         kept = path.with_name(f"{path.name}.revoked-{now}")
         try:
-            path.replace(kept)
+            move(path, kept)
         except FileNotFoundError:
             raise StudyNotApproved(study) from None
         return kept

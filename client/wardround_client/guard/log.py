@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from wardround.host.durable import OWNER_ONLY, write_durably
 from wardround.protocol.canonical import canonical_bytes, parse_canonical, sha256_digest
 from wardround.protocol.errors import NotCanonical
 from wardround.protocol.identifiers import hex_of
@@ -30,13 +31,7 @@ Now = Callable[[], int]
 def create_log(path: Path, now: int, **fields: Any) -> None:
     """Make a log with its first line, so that a lost one is noticed."""
     data = _written({"at": now, "before": _START, "kind": "created", "n": 1, **fields})
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        os.write(descriptor, data)
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-    _sync_folder(path.parent)
+    write_durably(path, data, mode=OWNER_ONLY, new=True)
 
 
 def read_log(path: Path) -> Iterator[Line]:
@@ -157,11 +152,3 @@ def _checked(path: Path, data: bytes, number: int, before: str) -> Line:
     if line.get("n") != number or line.get("before") != before:
         raise LogDamaged(path, number, "it does not follow the line before it")
     return line
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -16,7 +16,7 @@ from datetime import datetime
 from pathlib import Path
 
 from wardround.audit.folders import ROUNDS_FILE
-from wardround.host.key_file import write_private
+from wardround.host.durable import write_private
 from wardround.learning.datasets import save_table
 from wardround.protocol.errors import ScenarioError
 from wardround.transport.certificates import Address, issue_server, make_authority

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from wardround.host.durable import write_durably
 from wardround.protocol.errors import ScenarioError
 from wardround.protocol.study import Table
 from wardround.transport.processes import ProcessMark
@@ -29,10 +30,7 @@ class _File(Table):
 def write_processes(folder: Path, processes: Mapping[str, ProcessMark]) -> None:
     """Write down a network's processes, whole or not at all."""
     rows = {name: {"pid": m.pid, "started": m.started} for name, m in processes.items()}
-    path = folder / PROCESSES_FILE
-    temporary = path.with_suffix(".new")
-    temporary.write_text(json.dumps({"processes": rows}, indent=2) + "\n", encoding="utf-8")
-    temporary.replace(path)
+    write_durably(folder / PROCESSES_FILE, json.dumps({"processes": rows}, indent=2) + "\n")
 
 
 def read_processes(folder: Path) -> dict[str, ProcessMark]:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import http.client
-import os
 import time
 import urllib.error
 import urllib.request
-from pathlib import Path
 
 from wardround.learning.datasets.base import Progress
 from wardround.learning.errors import DataFileAltered, DownloadFailed
@@ -65,14 +63,3 @@ def fetch(
     if found != sha256:
         raise DataFileAltered(url, sha256, found)
     return bytes(data)
-
-
-def store(data: bytes, path: Path) -> None:
-    """Write a cache file; a reader sees the whole file or none."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        part.write_bytes(data)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)

@@ -15,8 +15,9 @@ import numpy as np
 import numpy.typing as npt
 import platformdirs
 
+from wardround.host.durable import write_durably
 from wardround.learning.datasets.base import Dataset, DataSource, Progress
-from wardround.learning.datasets.download import fetch, sha256_hex, store
+from wardround.learning.datasets.download import fetch, sha256_hex
 from wardround.learning.datasets.split import prepare_site
 from wardround.learning.errors import DataFileAltered, DataFileMissing
 
@@ -131,7 +132,8 @@ def _download(hospital: Hospital, progress: Progress | None) -> bytes:
         timeout_seconds=TIMEOUT_SECONDS,
         progress=progress,
     )
-    store(data, cached)
+    cached.parent.mkdir(parents=True, exist_ok=True)
+    write_durably(cached, data)
     return data
 
 

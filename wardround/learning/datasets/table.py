@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from wardround.host.durable import replacing
 from wardround.learning.errors import ClassOutOfRange, DataFileMissing, TableInvalid
 
 
@@ -64,15 +64,8 @@ def save_table(table: Table, path: Path) -> None:
         table: the rows.
         path: ends in ``.npz``; its folder exists.
     """
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        with part.open("wb") as file:
-            np.savez(file, features=table.features, labels=table.labels)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    with replacing(path) as file:
+        np.savez(file, features=table.features, labels=table.labels)
 
 
 def load_table(path: Path, classes: int | None = None) -> Table:
