@@ -73,7 +73,7 @@ def create_study(
     Raises:
         ModelError: the model cannot be built.
         ContractReverted: the contract refuses, under the name of its own error.
-        NotEnoughFunds: the sponsor cannot pay for gas.
+        TransactionRefused: the sponsor cannot pay for gas.
     """
     initial = initial_model(spec)
     model = Vector.of(initial.values)

@@ -10,14 +10,7 @@ from eth_account import Account
 from tests.chain.conftest import CHAIN_ID, ETHER, GENESIS_SECONDS, World
 from wardround.chain.chain import GAS_CAP, open_chain
 from wardround.chain.contract import Contract
-from wardround.chain.errors import (
-    ChainUnknown,
-    ContractReverted,
-    GasCapExceeded,
-    NotEnoughFunds,
-    TransactionRefused,
-    WrongChain,
-)
+from wardround.chain.errors import ChainError, ContractReverted, TransactionRefused, WrongChain
 
 CODE = b"\x01" * 32
 
@@ -88,24 +81,22 @@ def test_unknown_error_keeps_its_bytes(world: World, probe: Contract) -> None:
 
 def test_send_without_money(world: World, probe: Contract) -> None:
     poor = Account.create()
-    with pytest.raises(NotEnoughFunds) as caught:
+    with pytest.raises(TransactionRefused) as caught:
         world.chain.send(poor, probe.function("increment", b""), "increment")
-    assert (caught.value.sender, caught.value.balance_wei) == (poor.address, 0)
-    assert caught.value.needed_wei > 0
+    assert f"{poor.address} holds 0 wei and needs " in str(caught.value)
 
 
 def test_transfer(world: World) -> None:
     somebody = Account.create()
     world.chain.transfer(world.alice, somebody.address, ETHER)
     assert world.chain.balance_wei(somebody.address) == ETHER
-    with pytest.raises(NotEnoughFunds):
+    with pytest.raises(TransactionRefused, match="send it some"):
         world.chain.transfer(somebody, world.alice.address, 2 * ETHER)
 
 
 def test_more_gas_than_the_cap(world: World, probe: Contract) -> None:
-    with pytest.raises(GasCapExceeded) as caught:
+    with pytest.raises(TransactionRefused, match=f"one transaction may use {GAS_CAP}"):
         world.chain.send(world.alice, probe.function("burn", 800), "burn")
-    assert caught.value.cap == GAS_CAP
     assert world.chain.call(probe.function("count")) == 0
 
 
@@ -187,7 +178,7 @@ def test_unknown_hash(world: World) -> None:
 
 
 def test_block_that_is_not_there(world: World) -> None:
-    with pytest.raises(TransactionRefused, match="no block 999"):
+    with pytest.raises(ChainError, match="no block 999"):
         world.chain.block(999)
 
 
@@ -215,5 +206,5 @@ def test_open_chain_checks_the_chain_id(world: World) -> None:
 
 @pytest.mark.parametrize("url", ["", "embedded:nobody", "ftp://x", "localhost:8545", "ws://x"])
 def test_open_chain_that_no_address_names(url: str) -> None:
-    with pytest.raises(ChainUnknown):
+    with pytest.raises(ChainError):
         open_chain(url)

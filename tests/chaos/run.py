@@ -15,7 +15,7 @@ from statistics import median
 from tests.chaos.plan import Disturbance, Kill, Trouble, Victim
 from tests.chaos.processes import Actor
 from tests.chaos.stand import Stand
-from wardround.chain.rpc import RpcRefused
+from wardround.chain.errors import RpcRefused
 from wardround.host.steps import Point
 from wardround.protocol.errors import WardroundError
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from tests.integration.networks import small_scenario
-from wardround.chain.errors import ChainUnknown
+from wardround.chain.errors import ChainError
 from wardround.learning.datasets import Table
 from wardround.learning.errors import EmptyTable
 from wardround.protocol.canonical import canonical_bytes, canonical_digest
@@ -238,5 +238,5 @@ def test_site_when_its_settings_name_an_unknown_chain_says_so(
     settings = tmp_path / "site.toml"
     text = settings.read_text("utf-8")
     settings.write_text(text.replace(network.contract.chain.url, "embedded:gone"), "utf-8")
-    with pytest.raises(ChainUnknown, match="embedded:gone"):
+    with pytest.raises(ChainError, match="embedded:gone"):
         open_site(str(tmp_path))

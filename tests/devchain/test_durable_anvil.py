@@ -25,7 +25,7 @@ from tests.chain.conftest import CHAIN_ID, ETHER
 from wardround.chain.blocks import Block
 from wardround.chain.chain import Chain, open_chain
 from wardround.chain.contract import Contract
-from wardround.chain.rpc import RpcRefused
+from wardround.chain.errors import RpcRefused
 from wardround.devchain.anvil import find_anvil
 from wardround.devchain.durable_anvil import CLOCK_FILE, JOURNAL_FILE, LEASE_FILE, DurableAnvil
 from wardround.devchain.errors import AnvilMissing, JournalAltered, JournalInUse

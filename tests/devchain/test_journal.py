@@ -14,7 +14,7 @@ from eth_account import Account
 from tests.chain.conftest import CHAIN_ID, ETHER, GENESIS_SECONDS, World
 from wardround.chain.chain import Chain, open_chain
 from wardround.chain.contract import Contract
-from wardround.chain.errors import ChainUnknown, ContractReverted
+from wardround.chain.errors import ChainError, ContractReverted
 from wardround.devchain.embedded import EmbeddedChain
 from wardround.devchain.errors import JournalAltered, JournalInUse, JournalTruncated
 from wardround.devchain.evm import Genesis
@@ -89,7 +89,7 @@ def test_replay_leads_to_the_same_chain(
             assert again.balance_wei(address) == world.chain.balance_wei(address)
     finally:
         again.close()
-    with pytest.raises(ChainUnknown):
+    with pytest.raises(ChainError):
         open_chain("embedded:replay")
 
 
@@ -199,7 +199,7 @@ def test_forged_line_does_not_do_what_it_says(
     with pytest.raises(JournalAltered) as caught:
         replay_journal(journal)
     assert caught.value.line == line
-    with pytest.raises(ChainUnknown):
+    with pytest.raises(ChainError):
         open_chain("embedded:replay")
 
 

@@ -11,8 +11,7 @@ from eth_account import Account
 
 from tests.store.served import HttpAnswer, served
 from wardround.chain.chain import open_chain
-from wardround.chain.errors import ChainUnreachable
-from wardround.chain.rpc import RpcRefused
+from wardround.chain.errors import ChainUnreachable, RpcRefused
 
 CHAIN = 5
 BALANCE = 7 * 10**18

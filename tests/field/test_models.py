@@ -1,7 +1,7 @@
 """A study's own network: what it is named after, what it keeps, and one dry step before a study.
 
 A sponsor learns of a network that cannot be federated before anything is created. So each study
-here is set up by an account without money: the first transaction raises `NotEnoughFunds`.
+here is set up by an account without money: the first transaction raises `TransactionRefused`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from eth_account import Account
 from torch import nn
 
 from tests.integration.networks import CHAIN_ID, FEATURES, prepared, small_scenario
-from wardround.chain.errors import NotEnoughFunds
+from wardround.chain.errors import TransactionRefused
 from wardround.devchain.embedded import EmbeddedChain
 from wardround.devchain.evm import Genesis
 from wardround.learning.datasets import Table
@@ -48,7 +48,7 @@ PRIVACY = PrivacySpec(noise_multiplier=1.0, max_grad_norm=1.0, delta=1e-5)
 
 def too_late(reason: str) -> pytest.MarkDecorator:
     """The chain is touched before the network is tried."""
-    return pytest.mark.xfail(strict=True, raises=NotEnoughFunds, reason=reason)
+    return pytest.mark.xfail(strict=True, raises=TransactionRefused, reason=reason)
 
 
 def named(factory: Factory) -> str:
@@ -308,7 +308,7 @@ def test_network_that_can_be_federated_gets_as_far_as_the_chain(
     tmp_path: Path, factory: Factory
 ) -> None:
     """A constant is no state, and a frozen layer is no hindrance."""
-    with pytest.raises(NotEnoughFunds):
+    with pytest.raises(TransactionRefused):
         set_up(study_of(factory), tmp_path)
 
 
@@ -418,7 +418,7 @@ def test_network_of_short_logits_is_refused_early_or_can_be_measured(
         set_up(study_of(factory), tmp_path)
     except ModelUnsuitable:
         return
-    except NotEnoughFunds:
+    except TransactionRefused:
         model = build_model(named(factory), {}, seed=0)
     plan = TrainingSpec(learning_rate=0.1, batch_size=8, local_epochs=1)
     result = train_locally(model, flatten(model), rows(), plan, seed=1)

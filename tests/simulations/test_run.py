@@ -13,7 +13,7 @@ import pytest
 from tests.integration.networks import run, small_scenario
 from wardround.audit.audit import StudyAudit
 from wardround.audit.finished import open_run, read_network
-from wardround.chain.errors import ChainUnknown, ChainUnreachable
+from wardround.chain.errors import ChainError, ChainUnreachable
 from wardround.devchain.journal import read_journal
 from wardround.learning.errors import DatasetUnknown, RowsUnsuitable
 from wardround.protocol.errors import Malformed, RoundFailed, ScenarioError, WardroundError
@@ -87,7 +87,7 @@ REFUSED: list[tuple[str, dict[str, Any], dict[str, Any], type[WardroundError], s
         "use --engine ray",
     ),
     ("unknown data", {"data": {"name": "mnist"}}, {}, DatasetUnknown, "mnist"),
-    ("unknown chain", {}, {"choice": ChainChoice("moon")}, ChainUnknown, "moon"),
+    ("unknown chain", {}, {"choice": ChainChoice("moon")}, ChainError, "moon"),
     (
         "no such node",
         {},

@@ -24,7 +24,7 @@ from wardround.store.errors import (
     ObjectMissing,
     ObjectSealed,
     ObjectTooLarge,
-    StoreUnknown,
+    StoreError,
 )
 from wardround.store.key_ring import is_ring, make_ring
 from wardround.store.sealing import is_sealed, read_header
@@ -409,5 +409,5 @@ def _sealed(scene: Scene) -> list[str]:
     ],
 )
 def test_address_that_says_too_little_or_too_much(scene: Scene, address: str) -> None:
-    with pytest.raises(StoreUnknown):
+    with pytest.raises(StoreError, match="is no store's address"):
         open_study_store(address, scene.folder, scene.theatre.ward, scene.stage.study)

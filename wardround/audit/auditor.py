@@ -25,7 +25,7 @@ from wardround.audit.notices import Notice, Powers
 from wardround.chain.blocks import Receipt
 from wardround.chain.court import Contested, Court, DemandStatus
 from wardround.chain.court_events import Demanded, Proven
-from wardround.chain.errors import ChainError, ContractReverted, GasCapExceeded, NotEnoughFunds
+from wardround.chain.errors import ChainError, ContractReverted, TransactionRefused
 from wardround.chain.events import Overturned, RoundClosed, SiteAdmitted, SiteRemoved
 from wardround.chain.study_state import Registration
 from wardround.chain.ward_round import WardRound
@@ -268,7 +268,7 @@ class Auditor:
                 rule=self.spec.rule,
                 limit_bytes=self.powers.limit_bytes,
             )
-        except (ContractReverted, NotEnoughFunds, GasCapExceeded) as error:
+        except (ContractReverted, TransactionRefused) as error:
             if self._once(contested.closing.commitment, str(error)):
                 yield Notice("refused", breach.round, str(error), evidence.challenge)
             return

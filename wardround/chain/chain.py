@@ -29,19 +29,19 @@ from wardround.chain.blocks import (
 )
 from wardround.chain.contract import AbiItem, Call, ErrorTable, Log, deployment
 from wardround.chain.delivery import Delivery
-from wardround.chain.endpoints import Endpoints, read_settings, split_urls
+from wardround.chain.endpoints import Endpoints, chain_unknown, read_settings, split_urls
 from wardround.chain.errors import (
-    ChainUnknown,
+    ChainError,
     ChainUnreachable,
     ContractReverted,
-    DevChainOnly,
-    GasCapExceeded,
-    NotEnoughFunds,
+    RpcRefused,
     TransactionRefused,
     TransactionTimedOut,
     WrongChain,
+    gas_cap_exceeded,
+    not_enough_funds,
 )
-from wardround.chain.rpc import Rpc, RpcRefused, provider_of
+from wardround.chain.rpc import Rpc, provider_of
 
 #: What one transaction may use (EIP-7825). Development chains may not enforce it, so we do.
 GAS_CAP = 16_777_216
@@ -115,7 +115,7 @@ class Chain:
         """A block by its number, or the latest."""
         found = self.rpc("eth_getBlockByNumber", "latest" if number is None else hex(number), False)
         if found is None:
-            raise TransactionRefused("block", f"the chain has no block {number}")
+            raise ChainError(f"the chain at {self.url} has no block {number}.")
         return read_block(found)
 
     def timestamp(self) -> int:
@@ -200,10 +200,9 @@ class Chain:
 
         Raises:
             ContractReverted: the contract refuses, under the name of its own error.
-            NotEnoughFunds: the signer cannot pay.
-            GasCapExceeded: it needs more than `GAS_CAP` gas.
+            TransactionRefused: the signer cannot pay, it needs more than `GAS_CAP` gas, or the
+                node refuses it for another reason.
             TransactionTimedOut: no receipt in time; call again.
-            TransactionRefused: the node refuses for another reason.
             ChainUnreachable: no answer.
         """
 
@@ -219,13 +218,12 @@ class Chain:
                 return None
             try:
                 receipt = self._deliver(signer, function, label, done)
-            except (ContractReverted, TransactionTimedOut, TransactionRefused, ChainUnreachable):
-                if done():
-                    receipt = None
-                else:
+            except ChainError:
+                if not done():
                     raise
+                receipt = None
             if receipt is None and not self._settled(unless, label):
-                raise TransactionTimedOut(label, "an earlier transaction", self.timeout_seconds)
+                raise self._unsettled(label)
             return receipt
 
     def deploy(
@@ -252,13 +250,15 @@ class Chain:
         """Let time pass on a development chain: mine a block so much later.
 
         Raises:
-            DevChainOnly: the chain keeps its own time.
+            ChainError: the chain keeps its own time.
         """
         try:
             self.rpc("evm_increaseTime", seconds)
             self.rpc("evm_mine")
         except RpcRefused as error:
-            raise DevChainOnly(self.url) from error
+            raise ChainError(
+                f"{self.url} keeps its own time: wait for it, or use embedded or anvil."
+            ) from error
 
     @contextmanager
     def at_head(self) -> Iterator[None]:
@@ -301,10 +301,14 @@ class Chain:
                     head = self._seen_number()
                     deadline = time.monotonic() + self.timeout_seconds
             if time.monotonic() > deadline:
-                raise TransactionTimedOut(label, "an earlier transaction", self.timeout_seconds)
+                raise self._unsettled(label)
             time.sleep(pause_seconds)
             pause_seconds = min(2 * pause_seconds, _LAST_PAUSE_SECONDS)
         return True
+
+    def _unsettled(self, label: str) -> TransactionTimedOut:
+        seconds = f"{self.timeout_seconds:g} s"
+        return TransactionTimedOut(label, f"an earlier one was not confirmed within {seconds}")
 
     def _deliver(
         self, signer: LocalAccount, function: Call, label: str, done: Callable[[], bool]
@@ -335,18 +339,18 @@ class Chain:
         except RpcRefused as error:
             words = error.message.lower()
             if "out of gas" in words or "gas required exceeds" in words:
-                raise GasCapExceeded(label, GAS_CAP, None) from error
+                raise gas_cap_exceeded(label, GAS_CAP, None) from error
             if "insufficient funds" in words:
                 held = self.balance_wei(sender)
-                raise NotEnoughFunds(label, sender, held, function.value_wei) from error
+                raise not_enough_funds(label, sender, held, function.value_wei) from error
             raise self.named(label, error) from error
         if needed > GAS_CAP:
-            raise GasCapExceeded(label, GAS_CAP, needed)
+            raise gas_cap_exceeded(label, GAS_CAP, needed)
         return min(GAS_CAP, int(needed * GAS_MARGIN))
 
     def _why_failed(
         self, sender: str, function: Call, label: str, receipt: Receipt, gas: int
-    ) -> ContractReverted | GasCapExceeded:
+    ) -> ContractReverted | TransactionRefused:
         # A receipt holds no reason: the call is made again on the state the transaction met.
         try:
             self.rpc("eth_call", _request(function, sender), hex(receipt.block_number - 1))
@@ -354,14 +358,14 @@ class Chain:
             if error.data is not None:
                 return self.errors.reverted(label, error.data)
         if receipt.gas_used >= gas:
-            return GasCapExceeded(label, gas, None)
+            return gas_cap_exceeded(label, gas, None)
         return ContractReverted(label, "NoReason", {}, "0x")
 
     def named(self, label: str, error: RpcRefused) -> ContractReverted | TransactionRefused:
         """A node's refusal under the name that the contract gives it, if it was the contract's."""
         if error.reverted:
             return self.errors.reverted(label, error.data or b"")
-        return TransactionRefused(label, error.message)
+        return TransactionRefused(label, f"the node refuses the transaction ({error.message})")
 
     def _lock(self, sender: str) -> threading.Lock:
         with self._locks_lock:
@@ -393,15 +397,14 @@ def open_chain(
         timeout_seconds: how long to wait for a receipt, and for an answer at most.
 
     Raises:
-        ChainUnknown: the address names no chain.
-        ChainSettingsInvalid: what follows ``#`` is none of these.
-        ChainUnreachable: nobody answers there.
+        ChainError: the address names no chain, or what follows ``#`` is none of these.
+        ChainUnreachable: no answer.
         WrongChain: another chain answers.
     """
     if url.startswith("embedded:"):
         chain = _EMBEDDED.get(url.removeprefix("embedded:"))
         if chain is None:
-            raise ChainUnknown(url)
+            raise chain_unknown(url)
     else:
         addresses, _, after = url.partition("#")
         settings = read_settings(after)
@@ -427,7 +430,7 @@ def _rpc(url: str, expected_chain_id: int | None, timeout_seconds: float) -> Rpc
         return Endpoints(urls, expected_chain_id, timeout_seconds)
     provider = provider_of(url, timeout_seconds)
     if provider is None:
-        raise ChainUnknown(url)
+        raise chain_unknown(url)
     return Rpc(provider, url)
 
 

@@ -16,14 +16,12 @@ from eth_account.signers.local import LocalAccount
 from wardround.chain.blocks import Receipt
 from wardround.chain.contract import Call
 from wardround.chain.errors import (
-    EarlierUndone,
-    FeeCapReached,
-    GasCapExceeded,
-    NotEnoughFunds,
+    RpcRefused,
     TransactionRefused,
     TransactionTimedOut,
+    gas_cap_exceeded,
+    not_enough_funds,
 )
-from wardround.chain.rpc import RpcRefused
 from wardround.host.steps import Step, durable
 
 if TYPE_CHECKING:
@@ -75,12 +73,10 @@ class Delivery:
             The receipt; None when another transaction of the sender has taken the nonce for good.
 
         Raises:
-            ContractReverted, GasCapExceeded, NotEnoughFunds, TransactionRefused: the node does not
-                take it.
-            TransactionTimedOut: no receipt, or no new block upon it, within the chain's time.
-            FeeCapReached: the same, since more is needed than may be paid.
-            EarlierUndone: a reorganisation undid an earlier transaction of the sender; whoever
-                sent that one must look at the chain again.
+            ContractReverted, TransactionRefused: the node does not take it.
+            TransactionTimedOut: no receipt, or no new block upon it, within the chain's time; more
+                is needed than may be paid; or a reorganisation undid an earlier transaction of
+                the sender, which must look at the chain again.
             ChainUnreachable: no answer.
         """
         self._nonce = self._mined_count()
@@ -107,7 +103,11 @@ class Delivery:
                     head, deadline = number, now + self._chain.timeout_seconds
             elif undone_at is not None and now > undone_at + _RECEIPT_LAG_SECONDS:
                 # Not at once: another endpoint may only lag behind.
-                raise EarlierUndone(self._label, self._youngest(), now - undone_at)
+                reason = (
+                    "a reorganisation undid an earlier transaction of the sender, and "
+                    f"{self._youngest()} cannot be mined without it"
+                )
+                raise TransactionTimedOut(self._label, reason)
             elif mined > self._nonce:
                 # Nodes count a transaction some time before they show its receipt: to give up at
                 # once would be to send it twice.
@@ -154,18 +154,18 @@ class Delivery:
                 if self._chain.rpc("eth_getTransactionByHash", transaction_hash) is None:
                     if "nonce" in words:
                         return False
-                    raise TransactionRefused(self._label, error.message) from error
+                    raise self._chain.named(self._label, error) from error
             self._raws[transaction_hash] = raw
             return True
-        raise TransactionRefused(self._label, "its fee is refused, however high")
+        raise TransactionRefused(self._label, "the node refuses its fee, however high")
 
     def _refuse(self, error: RpcRefused, words: str) -> None:
         if "out of gas" in words:
-            raise GasCapExceeded(self._label, self._gas, None) from error
+            raise gas_cap_exceeded(self._label, self._gas, None) from error
         if "insufficient funds" in words or "enough funds" in words:
             needed = self._gas * max(self._fees.values()) + self._function.value_wei
             held = self._chain.balance_wei(self._signer.address)
-            raise NotEnoughFunds(self._label, self._signer.address, held, needed) from error
+            raise not_enough_funds(self._label, self._signer.address, held, needed) from error
         if error.reverted:
             raise self._chain.named(self._label, error) from error
 
@@ -262,5 +262,10 @@ class Delivery:
         transaction_hash = self._youngest()
         seconds, cap = self._chain.timeout_seconds, self._chain.max_fee_wei
         if self._capped_at is not None and cap is not None:
-            return FeeCapReached(self._label, transaction_hash, seconds, cap, self._capped_at)
-        return TransactionTimedOut(self._label, transaction_hash, seconds)
+            reason = (
+                f"{transaction_hash} needs {self._capped_at} wei a gas where {cap} are allowed: "
+                "allow more, or wait for lower fees"
+            )
+        else:
+            reason = f"no receipt of {transaction_hash} within {seconds:g} s: it may still be mined"
+        return TransactionTimedOut(self._label, reason)

@@ -19,14 +19,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
-from wardround.chain.errors import (
-    ChainSettingsInvalid,
-    ChainUnknown,
-    ChainUnreachable,
-    NoEndpointLeft,
-    WrongChain,
-)
-from wardround.chain.rpc import Rpc, RpcRefused, provider_of
+from wardround.chain.errors import ChainError, ChainUnreachable, RpcRefused, WrongChain
+from wardround.chain.rpc import Rpc, provider_of
 
 LAG_BLOCKS = 5
 LAG_SECONDS = 120
@@ -53,6 +47,14 @@ class ChainSettings:
     max_fee_wei: int | None = None
 
 
+def chain_unknown(url: str) -> ChainError:
+    """An address that names no chain."""
+    return ChainError(
+        f"{url!r} is no chain's address: give http://, https://, ipc:// or, "
+        "in the process that started it, embedded:NAME."
+    )
+
+
 def split_urls(url: str) -> list[str]:
     """The addresses of a list with commas between; a comma within an address stays."""
     return re.split(r"\s*,\s*(?=[a-z]+:)", url.strip())
@@ -62,18 +64,20 @@ def read_settings(text: str) -> ChainSettings:
     """Read what follows ``#``, such as ``confirmations=3&max_fee_gwei=40``.
 
     Raises:
-        ChainSettingsInvalid: an unknown name, one that comes twice, or no whole number.
+        ChainError: an unknown name, one that comes twice, or no whole number.
     """
     found: dict[str, int] = {}
     for part in text.split("&") if text else ():
         name, _, value = part.partition("=")
         known = name in ("confirmations", "bump_seconds", "max_fee_gwei")
         least = 0 if name == "confirmations" else 1
-        if not known or name in found or not re.fullmatch(r"[0-9]{1,9}", value):
-            raise ChainSettingsInvalid(part)
-        found[name] = int(value)
-        if found[name] < least:
-            raise ChainSettingsInvalid(part)
+        number = int(value) if re.fullmatch(r"[0-9]{1,9}", value) else -1
+        if not known or name in found or number < least:
+            raise ChainError(
+                f"{part!r} is no setting of a chain: after # give confirmations=N, "
+                "bump_seconds=N or max_fee_gwei=N, with & between."
+            )
+        found[name] = number
     fee = found.get("max_fee_gwei")
     return ChainSettings(
         found.get("confirmations", 0),
@@ -132,9 +136,9 @@ class Endpoints(Rpc):
             timeout_seconds: how long an answer may take.
 
         Raises:
-            ChainUnknown: an address is none of an endpoint.
+            ChainError: an address is none of an endpoint.
             WrongChain: those that answer serve another chain.
-            NoEndpointLeft: none answers.
+            ChainUnreachable: none answers; says why, by address.
         """
         self._endpoints = [_endpoint(url, timeout_seconds) for url in urls]
         self._current = self._endpoints[0]
@@ -168,7 +172,7 @@ class Endpoints(Rpc):
         """Ask an endpoint that is well; another one when it fails.
 
         Raises:
-            NoEndpointLeft: none is well.
+            ChainUnreachable: none is well; says why, by address.
             RpcRefused: the node answers with an error.
         """
         found = self._asked(lambda rpc: rpc(method, *parameters))
@@ -316,7 +320,8 @@ class Endpoints(Rpc):
         if len(wrong) == len(self._endpoints) and self._expected is not None:
             actual = int((wrong[0].reason or "").removeprefix(_SERVES))
             return WrongChain(self.url, self._expected, actual)
-        return NoEndpointLeft(self.url, self.aside())
+        reasons = "; ".join(f"{url}: {reason}" for url, reason in self.aside().items())
+        return ChainUnreachable(self.url, reasons)
 
 
 _SERVES = "serves chain "
@@ -332,6 +337,6 @@ def _endpoint(url: str, timeout_seconds: float) -> _Endpoint:
     answering = provider_of(url, timeout_seconds)
     probing = provider_of(url, min(timeout_seconds, _PROBE_SECONDS))
     if answering is None or probing is None:
-        raise ChainUnknown(url)
+        raise chain_unknown(url)
     # There are others: nobody waits long for this one.
     return _Endpoint(url, Rpc(answering, url, _ATTEMPTS), Rpc(probing, url, _ATTEMPTS))

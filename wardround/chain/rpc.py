@@ -19,7 +19,7 @@ from web3.exceptions import Web3Exception
 from web3.providers import BaseProvider, HTTPProvider, JSONBaseProvider
 from web3.types import RPCEndpoint, RPCResponse
 
-from wardround.chain.errors import ChainError, ChainUnreachable
+from wardround.chain.errors import ChainUnreachable, RpcRefused
 from wardround.host.silence import CONNECT_SECONDS, silence_options
 
 ATTEMPTS = 4
@@ -42,22 +42,6 @@ _NAMED = {
 }
 _RECEIVE_BYTES = 1 << 16
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
-
-
-class RpcRefused(ChainError):
-    """The node answered with an error: its code, message and data."""
-
-    def __init__(self, method: str, code: int, message: str, data: bytes | None) -> None:
-        self.method = method
-        self.rpc_code = code
-        self.message = message
-        self.data = data
-        super().__init__(f"{method}: the node answers {message!r} ({code}).")
-
-    @property
-    def reverted(self) -> bool:
-        """Whether a contract refused, rather than the node."""
-        return self.data is not None or "revert" in self.message.lower()
 
 
 class Rpc:

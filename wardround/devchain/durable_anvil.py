@@ -28,8 +28,7 @@ from types import TracebackType
 from typing import Any
 
 from wardround.chain.chain import Chain, open_chain
-from wardround.chain.errors import ChainUnreachable
-from wardround.chain.rpc import RpcRefused
+from wardround.chain.errors import ChainUnreachable, RpcRefused
 from wardround.devchain.anvil import Anvil, Lease
 from wardround.devchain.errors import JournalAltered
 from wardround.devchain.evm import Genesis

@@ -17,8 +17,8 @@ from wardround.audit.archive import (
     TRANSACTIONS,
 )
 from wardround.chain.artifacts import load_artifact
+from wardround.chain.errors import RpcRefused
 from wardround.chain.headers import read_header, receipts_root
-from wardround.chain.rpc import RpcRefused
 from wardround.explorer.errors import EvidenceIncomplete
 from wardround.explorer.reader import Reader
 from wardround.explorer.source import Source

@@ -12,8 +12,7 @@ from typing import Any
 from wardround.audit.finished import open_run
 from wardround.chain.chain import Chain, connected
 from wardround.chain.court import Court
-from wardround.chain.errors import TransactionRefused
-from wardround.chain.rpc import RpcRefused
+from wardround.chain.errors import ChainError, RpcRefused
 from wardround.chain.ward_round import WardRound
 from wardround.protocol.errors import ScenarioError
 from wardround.protocol.identifiers import StudyId, address_of, bytes32, hex_of
@@ -121,7 +120,7 @@ def chain_source(
     with connected(url, chain_id) as chain:
         ward = WardRound(chain, address_of(contract))
         if not chain.code(ward.address):
-            raise TransactionRefused("explore", f"there is no contract at {ward.address}")
+            raise ChainError(f"there is no contract at {ward.address}: name that of a WardRound.")
         first = _creation(chain, ward) if first_block is None else first_block
         opened = None if store is None else _store(store, ward, study)
         yield Source(url, chain, ward, Court(ward), opened, first, live=True)

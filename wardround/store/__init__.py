@@ -7,7 +7,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from wardround.store.base import Store
-from wardround.store.errors import StoreUnknown
+from wardround.store.errors import store_unknown
 from wardround.store.folder import FolderStore
 from wardround.store.replicated import ReplicatedStore
 
@@ -25,7 +25,7 @@ def open_store(url: str | Path) -> Store:
             ``#quorum=N`` after them says how many must take what is put, by default most.
 
     Raises:
-        StoreUnknown: no kind of store answers to this address.
+        StoreError: no kind of store answers to this address.
     """
     if isinstance(url, Path):
         return FolderStore(url)
@@ -33,7 +33,7 @@ def open_store(url: str | Path) -> Store:
         # A confidential one is opened for one study (`wardround.store.study_store`); as a path it
         # would be a folder of that name.
         if not url or url.startswith("confidential:"):
-            raise StoreUnknown(url)
+            raise store_unknown(url)
         return FolderStore(Path(url))
     match = _QUORUM.fullmatch(url)
     assert match is not None  # the second part may be missing
@@ -42,7 +42,7 @@ def open_store(url: str | Path) -> Store:
     if len(urls) == 1 and quorum is None:
         return _opened(url)
     if quorum is not None and quorum > len(urls):
-        raise StoreUnknown(url)
+        raise store_unknown(url)
     return ReplicatedStore([_opened(one) for one in urls], quorum)
 
 
@@ -57,6 +57,6 @@ def _opened(url: str) -> Store:
         try:
             port = parts.port
         except ValueError as error:
-            raise StoreUnknown(url) from error
+            raise store_unknown(url) from error
         return IpfsStore(parts.hostname, port or 5001)
-    raise StoreUnknown(url)
+    raise store_unknown(url)

@@ -1,41 +1,29 @@
 """Errors of the content store.
 
-StoreError
-├── StoreUnknown          an address that names no kind of store
-├── ObjectMissing         the store has no such object
-├── ObjectAltered         an object whose bytes do not give its CID
-├── ObjectTooLarge        an object longer than the reader allows
-├── ObjectSealed          an object that is encrypted, and no key to it
-├── NotGranted            the sponsor has not let this account read or write
-├── StoreUnreachable      no answer from a store elsewhere (retryable)
-├── StoreRefused          a store elsewhere answers with a refusal
-└── QuorumMissed          too few of a store's replicas took an object (retryable)
+StoreError                    an address that names no store, or a store that answers nonsense
+├── ObjectMissing             the store has no such object
+├── ObjectAltered             an object whose bytes do not give its CID
+├── ObjectTooLarge            an object longer than the reader allows
+├── ObjectSealed              an object that is encrypted, and no key to it
+├── NotGranted                the sponsor has not let this account read or write
+└── StoreUnreachable          no answer, or too few replicas that took an object (retryable)
 """
 
 from __future__ import annotations
-
-from collections.abc import Mapping
 
 from wardround.protocol.errors import Retryable, WardroundError
 
 
 class StoreError(WardroundError):
-    """Something about stored objects."""
+    """The store cannot do what was asked."""
 
-
-class StoreUnknown(StoreError):
-    """An address that names no kind of store."""
-
-    def __init__(self, url: str) -> None:
-        self.url = url
-        super().__init__(
-            f"no store answers to {url!r}: give a folder, file:// and its path, or "
-            "ipfs://HOST:PORT; several with commas between, and #quorum=N after them."
-        )
+    code = "store"
 
 
 class ObjectMissing(StoreError):
     """The store has no object of this CID."""
+
+    code = "object-missing"
 
     def __init__(self, cid: str, where: str) -> None:
         self.cid = cid
@@ -45,6 +33,8 @@ class ObjectMissing(StoreError):
 
 class ObjectAltered(StoreError):
     """The bytes under a CID are not those that it names."""
+
+    code = "object-altered"
 
     def __init__(self, cid: str, found: str, where: str) -> None:
         self.cid = cid
@@ -59,6 +49,8 @@ class ObjectAltered(StoreError):
 class ObjectTooLarge(StoreError):
     """An object is longer than the reader allows."""
 
+    code = "object-too-large"
+
     def __init__(self, cid: str, size_bytes: int, max_bytes: int) -> None:
         self.cid = cid
         self.size_bytes = size_bytes
@@ -72,6 +64,8 @@ class ObjectTooLarge(StoreError):
 class ObjectSealed(StoreError):
     """An object is encrypted, and this reader has no key to it."""
 
+    code = "object-sealed"
+
     def __init__(self, cid: str, epoch: int) -> None:
         self.cid = cid
         self.epoch = epoch
@@ -84,6 +78,8 @@ class ObjectSealed(StoreError):
 class NotGranted(StoreError):
     """Nothing may be read or written in this account's name."""
 
+    code = "not-granted"
+
     def __init__(self, account: str, study: str) -> None:
         self.account = account
         self.study = study
@@ -94,7 +90,9 @@ class NotGranted(StoreError):
 
 
 class StoreUnreachable(StoreError, Retryable):
-    """A store elsewhere does not answer."""
+    """A store elsewhere does not answer, or too few replicas do."""
+
+    code = "store-unreachable"
 
     def __init__(self, where: str, reason: str) -> None:
         self.where = where
@@ -102,20 +100,14 @@ class StoreUnreachable(StoreError, Retryable):
         super().__init__(f"the store at {where} does not answer ({reason}): try again.")
 
 
-class StoreRefused(StoreError):
+def store_unknown(url: str) -> StoreError:
+    """An address that names no kind of store."""
+    return StoreError(
+        f"{url!r} is no store's address: give a folder, file:// and its path, or "
+        "ipfs://HOST:PORT; several with commas between, and #quorum=N after them."
+    )
+
+
+def store_refused(where: str, reason: str) -> StoreError:
     """A store elsewhere answers, but not with what was asked for."""
-
-    def __init__(self, where: str, reason: str) -> None:
-        self.where = where
-        self.reason = reason
-        super().__init__(f"the store at {where} refuses: {reason}.")
-
-
-class QuorumMissed(StoreError, Retryable):
-    """Too few replicas of a store took an object; `reasons` says why, by replica."""
-
-    def __init__(self, quorum: int, reasons: Mapping[str, str]) -> None:
-        self.quorum = quorum
-        self.reasons = dict(reasons)
-        listed = "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
-        super().__init__(f"fewer than {quorum} replicas of the store have it ({listed}).")
+    return StoreError(f"the store at {where} refuses: {reason}.")

@@ -19,8 +19,8 @@ from wardround.store.errors import (
     ObjectAltered,
     ObjectMissing,
     ObjectTooLarge,
-    StoreRefused,
     StoreUnreachable,
+    store_refused,
 )
 from wardround.store.request import HEADER, Request, body_digest
 from wardround.store.vault import DOCUMENT_MAX_BYTES, Vault
@@ -66,7 +66,7 @@ class GatewayVault(Vault):
 
     def keep_document(self, data: memoryview) -> Cid:
         """Bring a document. See `Vault.keep_document`."""
-        raise StoreRefused(self.url, "documents come from the study's own store")
+        raise store_refused(self.url, "documents come from the study's own store")
 
     def sealed(self, study: StudyId, cid: str) -> memoryview:
         """Read a sealed object. See `Vault.sealed`."""
@@ -100,12 +100,12 @@ class GatewayVault(Vault):
         try:
             found: Any = json.loads(data)
         except (ValueError, RecursionError) as error:
-            raise StoreRefused(self.url, "it answers with no JSON") from error
+            raise store_refused(self.url, "it answers with no JSON") from error
         # CIDs and canonical rings are ASCII; half of a surrogate pair could not even be encoded.
         if not isinstance(found, list) or not all(
             isinstance(one, str) and one.isascii() for one in found
         ):
-            raise StoreRefused(self.url, "it answers with no list of texts")
+            raise store_refused(self.url, "it answers with no list of texts")
         return found
 
     def _asked(
@@ -138,7 +138,7 @@ class GatewayVault(Vault):
             raise StoreUnreachable(self.url, str(error) or type(error).__name__) from error
         if not answer.is_success:
             words = data[:_WORDS_MAX].decode("utf-8", "replace").strip()
-            raise StoreRefused(self.url, f"status {answer.status_code}, {words}")
+            raise store_refused(self.url, f"status {answer.status_code}, {words}")
         return data
 
     def _body(self, answer: httpx.Response, max_bytes: int, cid: str) -> bytes:

@@ -23,8 +23,8 @@ from wardround.store.errors import (
     ObjectAltered,
     ObjectMissing,
     ObjectTooLarge,
-    StoreRefused,
     StoreUnreachable,
+    store_refused,
 )
 
 ATTEMPTS = 3
@@ -69,13 +69,13 @@ class IpfsStore(Store):
 
         Raises:
             StoreUnreachable: the daemon does not answer.
-            StoreRefused: it refuses, or gives the object another CID.
+            StoreError: it refuses, or gives the object another CID.
         """
         view = memoryview(data).cast("B")
         cid = cid_of(view)
         named = self._asked(lambda: self._client.add_bytes(bytes(view), opts=dict(_ADD)), cid)
         if named != cid:
-            raise StoreRefused(self.url, f"it names {cid} {named!r:.80}, so it adds otherwise")
+            raise store_refused(self.url, f"it names {cid} {named!r:.80}, so it adds otherwise")
         return cid
 
     def get(self, cid: str, max_bytes: int = MAX_OBJECT_BYTES) -> bytes:
@@ -105,7 +105,7 @@ class IpfsStore(Store):
         found = self._asked(lambda: self._client.pin.ls(type="recursive"), "")
         keys = _field(found, "Keys")
         if not isinstance(keys, Iterable) or isinstance(keys, str):
-            raise StoreRefused(self.url, "it lists no pins")
+            raise store_refused(self.url, "it lists no pins")
         names = (_in_base32(str(name)) for name in keys)
         return iter(sorted(Cid(name) for name in names if _OBJECT_NAME.fullmatch(name)))
 
@@ -122,7 +122,7 @@ class IpfsStore(Store):
         stat = self._client.files.stat(f"/ipfs/{cid}")
         size = _field(stat, "Size")
         if not isinstance(size, int) or size < 0:
-            raise StoreRefused(self.url, f"it does not say how long {cid} is")
+            raise store_refused(self.url, f"it does not say how long {cid} is")
         if size > max_bytes:
             raise ObjectTooLarge(cid, size, max_bytes)
         data = bytearray()
@@ -145,9 +145,9 @@ class IpfsStore(Store):
             except exceptions.ErrorResponse as error:
                 if any(words in str(error) for words in _NOT_PINNED):
                     raise ObjectMissing(cid, self.url) from error
-                raise StoreRefused(self.url, _line(error)) from error
+                raise store_refused(self.url, _line(error)) from error
             except (exceptions.StatusError, exceptions.EncoderError, RecursionError) as error:
-                raise StoreRefused(self.url, _line(error)) from error
+                raise store_refused(self.url, _line(error)) from error
             except (exceptions.CommunicationError, OSError) as error:
                 if attempt == ATTEMPTS:
                     raise StoreUnreachable(self.url, _line(error)) from error

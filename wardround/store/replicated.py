@@ -6,7 +6,7 @@ the object to the replicas before it that lacked it or had it damaged.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TypeVar
 
 from wardround.protocol.cid import Cid, cid_of
@@ -15,7 +15,6 @@ from wardround.store.errors import (
     ObjectAltered,
     ObjectMissing,
     ObjectTooLarge,
-    QuorumMissed,
     StoreError,
     StoreUnreachable,
 )
@@ -42,16 +41,16 @@ class ReplicatedStore(Store):
         """Keep an object in every replica that can take it. See `Store.put`.
 
         Raises:
-            QuorumMissed: fewer than the quorum have it. Those keep it; put it again.
+            StoreUnreachable: fewer than the quorum have it. Those keep it; put it again.
         """
         failed: dict[str, str] = {}
         for place, replica in enumerate(self.replicas):
             try:
                 replica.put(data)
             except (StoreError, OSError) as error:
-                failed[_name(replica, place)] = str(error)
+                failed[_name(replica, place)] = _reason(error)
         if len(self.replicas) - len(failed) < self.quorum:
-            raise QuorumMissed(self.quorum, failed)
+            raise _too_few(self.quorum, failed)
         return cid_of(data)
 
     def get(self, cid: str, max_bytes: int = MAX_OBJECT_BYTES) -> bytes:
@@ -84,9 +83,9 @@ class ReplicatedStore(Store):
             try:
                 found.update(replica.cids())
             except (StoreError, OSError) as error:
-                failed[_name(replica, place)] = str(error)
+                failed[_name(replica, place)] = _reason(error)
         if len(failed) == len(self.replicas):
-            raise QuorumMissed(1, failed)
+            raise _too_few(1, failed)
         yield from sorted(found)
 
     def repair(self) -> int:
@@ -150,6 +149,15 @@ def _worst(errors: Sequence[StoreError | OSError]) -> StoreError | OSError:
             if isinstance(error, kind):
                 return error
     return errors[0]
+
+
+def _reason(error: StoreError | OSError) -> str:
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)
+
+
+def _too_few(quorum: int, failed: Mapping[str, str]) -> StoreUnreachable:
+    reasons = "; ".join(f"{name}: {reason}" for name, reason in failed.items())
+    return StoreUnreachable(", ".join(failed), f"{quorum} replicas must answer; {reasons}")
 
 
 def _name(replica: Store, place: int) -> str:

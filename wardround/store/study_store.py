@@ -15,7 +15,7 @@ from wardround.host.key_file import read_key
 from wardround.protocol.identifiers import StudyId, address_of
 from wardround.store import FolderStore, Store, open_store
 from wardround.store.confidential import ConfidentialStore
-from wardround.store.errors import StoreUnknown
+from wardround.store.errors import store_unknown
 from wardround.store.gateway_vault import GatewayVault
 from wardround.store.reading_key import read_reading_key
 from wardround.store.vault import LocalVault, Vault
@@ -47,7 +47,7 @@ def open_study_store(
         signer: the sponsor or a coordinator, if this process is to write.
 
     Raises:
-        StoreUnknown: no kind of store answers to this address.
+        StoreError: no kind of store answers to this address.
         Malformed: a key's file is missing, or holds no key.
     """
     text = str(address)
@@ -56,7 +56,7 @@ def open_study_store(
     where, _, after = text.removeprefix(PREFIX).partition("#")
     settings = dict(parse_qsl(after, strict_parsing=True)) if "=" in after else {}
     if not where or "grants" not in settings or not settings.keys() <= _SETTINGS:
-        raise StoreUnknown(text)
+        raise store_unknown(text)
     grants = Grants(ward.chain, address_of(settings["grants"]))
     reading = read_reading_key(base / settings["key"]) if "key" in settings else None
     account = read_key(base / settings["account"]) if "account" in settings else signer
@@ -72,13 +72,13 @@ def local_vault(where: str, base: Path, index: str | None = None) -> LocalVault:
     """Open a vault over a content store.
 
     Raises:
-        StoreUnknown: no kind of store answers, or it is no folder and `index` names none.
+        StoreError: no kind of store answers, or it is no folder and `index` names none.
     """
     store = open_store(_placed(where, base))
     if index is not None:
         return LocalVault(store, base / index)
     if not isinstance(store, FolderStore):
-        raise StoreUnknown(where)
+        raise store_unknown(where)
     return LocalVault(store, store.folder / INDEX_FOLDER)
 
 

@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from wardround.chain.errors import RpcRefused
 from wardround.chain.headers import Header
-from wardround.chain.rpc import RpcRefused
 from wardround.explorer.errors import EventOutOfPlace, IndexUnusable, Moved, NodeLied
 from wardround.explorer.index.database import PLACES, Place, set_meta, tip_of, transaction
 from wardround.explorer.index.decode import Decoded, EventTable

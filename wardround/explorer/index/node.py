@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from wardround.chain.errors import ChainUnreachable
+from wardround.chain.errors import ChainUnreachable, RpcRefused
 from wardround.chain.headers import Header, read_header
-from wardround.chain.rpc import Rpc, RpcRefused
+from wardround.chain.rpc import Rpc
 from wardround.explorer.errors import NodeIncomplete, NodeLied
 from wardround.explorer.index.decode import RawLog
 

@@ -7,7 +7,8 @@ from typing import Any
 
 from eth_utils import keccak
 
-from wardround.chain.rpc import Rpc, RpcRefused
+from wardround.chain.errors import RpcRefused
+from wardround.chain.rpc import Rpc
 from wardround.explorer.errors import NodeIncomplete, NodeLied
 from wardround.explorer.index.database import transaction
 
