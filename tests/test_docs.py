@@ -20,7 +20,7 @@ from pydantic_core import PydanticUndefined
 
 from tests.shown import PAGES, PICTURES, ROOT, Block, blocks, run_block
 from tests.test_house import tracked
-from wardround import app
+from wardround.command_line import app
 from wardround.learning.datasets import SOURCES
 from wardround.learning.models import MODELS
 from wardround.protocol.manifest import Manifest

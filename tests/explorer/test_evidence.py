@@ -15,9 +15,9 @@ import pytest
 from typer.testing import CliRunner
 
 from tests.explorer.worlds import World, world
-from wardround import app
 from wardround.audit.archive import Archive
 from wardround.audit.errors import ArchiveInvalid
+from wardround.command_line import app
 from wardround.explorer.evidence import export
 from wardround.explorer.indexer import Indexer
 from wardround.explorer.reader import Reader

@@ -26,12 +26,12 @@ from tests.integration.test_operations import (
     coordinate_in,
     models,
 )
-from wardround import app
 from wardround.audit.audit import StudyAudit
 from wardround.audit.errors import AuditIncomplete
 from wardround.audit.finished import FinishedRun, open_run, read_network
 from wardround.audit.folders import Folders
 from wardround.chain.grants import Grants
+from wardround.command_line import app
 from wardround.explorer.indexer import Indexer
 from wardround.explorer.reader import Reader
 from wardround.explorer.source import run_source

@@ -16,9 +16,9 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from tests.chain.staged import theatre
-from wardround import app
 from wardround.chain.study_token import StudyToken
 from wardround.chain.ward_round import WardRound
+from wardround.command_line import app
 from wardround.devchain.anvil import Anvil
 from wardround.devchain.embedded import EmbeddedChain
 from wardround.devchain.errors import AnvilMissing

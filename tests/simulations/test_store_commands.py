@@ -17,11 +17,11 @@ from click.testing import Result
 from eth_account import Account
 from typer.testing import CliRunner
 
-from wardround import app
 from wardround.audit.errors import AuditIncomplete
 from wardround.chain.errors import ContractReverted
 from wardround.chain.study_token import StudyToken
 from wardround.chain.ward_round import WardRound
+from wardround.command_line import app
 from wardround.devchain.anvil import Anvil
 from wardround.devchain.errors import AnvilMissing
 from wardround.devchain.evm import Genesis
