@@ -1,4 +1,4 @@
-"""Averaging large updates: our running integer mean beside flwr's `aggregate_arrayrecords`.
+"""Averaging large updates: our running integer mean beside flwr's `FedAvg`.
 
 Both start from replies as they come off the wire (flwr: `ArrayRecord`s of float32; ours: raw
 int32 of the same values) and end with the bytes of the result. The peak of memory is measured in
@@ -9,6 +9,7 @@ before the next, flwr's function needs them all.
 from __future__ import annotations
 
 import argparse
+import logging
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,18 +18,21 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from flwr.app import Array, ArrayRecord, MetricRecord, RecordDict
-from flwr.serverapp.strategy.strategy_utils import aggregate_arrayrecords
+from flwr.app import Array, ArrayRecord, Message, MetricRecord, RecordDict
+from flwr.serverapp.strategy import FedAvg
 
 from benchmarks.figure import Detail, Figure, Result, Target, medians_of, seconds_of
 from benchmarks.machine import copy_seconds
 from wardround.protocol.fixed_point import vector_bytes, vector_from_bytes
 from wardround.protocol.merkle import vector_root
 from wardround.protocol.rules import RunningMean
+from wardround.transport.flower.identity import assume_server_identity
 
 _SCALE = np.float32(2.0**-20)
 _PAGE_KILOBYTES = 4.096
 _WEIGHT = "num-examples"
+_PEER = FedAvg(weighted_by_key=_WEIGHT)
+logging.getLogger("flwr").setLevel(logging.WARNING)
 
 
 def measure(quick: bool) -> Result:
@@ -43,7 +47,7 @@ def measure(quick: bool) -> Result:
                 f"average of {sites} updates x {count:,} parameters",
                 ours=ours,
                 peer=peer,
-                peer_name="aggregate_arrayrecords",
+                peer_name="FedAvg",
                 unit="s",
                 inverse=True,
                 target=Target(1, at_most=False),
@@ -60,14 +64,14 @@ def measure(quick: bool) -> Result:
         details={
             "aggregation": [
                 Detail("ours", gigabytes / ours, "GB/s"),
-                Detail("aggregate_arrayrecords", gigabytes / peer, "GB/s"),
+                Detail("FedAvg", gigabytes / peer, "GB/s"),
                 Detail("copying one update in memory", count * 4 / copying / 1e9, "GB/s"),
                 Detail("vector root of one update, which verifying adds", rooting, "s"),
             ],
             "peak memory beyond the start, replies included": [
                 Detail(f"{who}, {sites} sites", megabytes, "MB")
                 for sites, ours_mb, peer_mb in peaks
-                for who, megabytes in (("ours", ours_mb), ("aggregate_arrayrecords", peer_mb))
+                for who, megabytes in (("ours", ours_mb), ("FedAvg", peer_mb))
             ],
         },
     )
@@ -78,11 +82,11 @@ def _times(count: int, sites: int, repeats: int) -> list[float]:
     replies, floats = [], []
     for weight, values in enumerate(_integers(count, sites), start=100):
         replies.append((values.tobytes(), weight))
-        floats.append(_record(values.astype(np.float32) * _SCALE, weight))
+        floats.append(_reply(values.astype(np.float32) * _SCALE, weight))
     return medians_of(
         repeats,
         lambda: seconds_of(lambda: _aggregate(count, iter(replies))),
-        lambda: seconds_of(lambda: aggregate_arrayrecords(floats, _WEIGHT)),
+        lambda: seconds_of(lambda: _PEER.aggregate_train(1, floats)),
         copy_seconds(count * 4),
         lambda: seconds_of(lambda: vector_root(replies[0][0])),
     )
@@ -95,9 +99,11 @@ def _integers(count: int, sites: int) -> Iterator[npt.NDArray[np.int32]]:
         yield values + np.int32(site)
 
 
-def _record(values: npt.NDArray[np.float32], weight: int) -> RecordDict:
+def _reply(values: npt.NDArray[np.float32], weight: int) -> Message:
+    assume_server_identity(1)
     model = ArrayRecord({"model": Array(values)})
-    return RecordDict({"model": model, "metrics": MetricRecord({_WEIGHT: weight})})
+    content = RecordDict({"model": model, "metrics": MetricRecord({_WEIGHT: weight})})
+    return Message(content, dst_node_id=1, message_type="train")
 
 
 def _aggregate(count: int, replies: Iterator[tuple[bytes, int]]) -> bytes:
@@ -135,8 +141,8 @@ def _report_peak(arguments: list[str]) -> None:
     if asked.who == "ours":
         _aggregate(asked.count, ((values.tobytes(), 100 + k) for k in range(asked.sites)))
     else:
-        records = [_record(floats, 100 + k) for k in range(asked.sites)]
-        aggregate_arrayrecords(records, _WEIGHT)
+        records = [_reply(floats, 100 + k) for k in range(asked.sites)]
+        _PEER.aggregate_train(1, records)
     # Toy sizes may fit into memory that was freed before; less than a page cannot be told.
     print(max(_peak_kilobytes() - before, _PAGE_KILOBYTES) / 1e3)
 

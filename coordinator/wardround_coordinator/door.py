@@ -19,12 +19,12 @@ from pathlib import Path
 
 import httpx
 import uvicorn
-from flwr.supercore.constant import FLEET_HTTP_PUBLIC_KEY_HEADER
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
+from wardround.transport.flower.messages import NODE_KEY_HEADER
 from wardround.transport.supervision import Say, told
 from wardround_coordinator.home import CoordinatorHome, EnrolmentBook
 from wardround_coordinator.settings import load_coordinator_settings
@@ -156,7 +156,7 @@ async def _body(request: Request, max_bytes: int) -> bytes | None:
 
 
 def _node_key(request: Request) -> bytes:
-    text = request.headers.get(FLEET_HTTP_PUBLIC_KEY_HEADER, "")
+    text = request.headers.get(NODE_KEY_HEADER, "")
     if len(text) > _KEY_MAX_BYTES:
         return b""
     try:

@@ -12,8 +12,9 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from flwr.app import Message
-from flwr.common.constant import ErrorCode
 from flwr.serverapp import Grid
+
+from wardround.transport.flower.messages import ErrorCode
 
 FIRST_POLL_SECONDS, LAST_POLL_SECONDS = 0.002, 0.5
 _FIRST_PAUSE_SECONDS, _LAST_PAUSE_SECONDS = 0.25, 4.0

@@ -14,8 +14,6 @@ from pathlib import Path
 
 import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Error, Message, RecordDict
-from flwr.clientapp.typing import ClientAppCallable
-from flwr.common.constant import ErrorCode
 
 from wardround.protocol.cid import cid_from_sha256
 from wardround.protocol.contribution import Entry
@@ -32,6 +30,7 @@ from wardround.protocol.messages import (
     Delivery,
 )
 from wardround.store import Store, open_store
+from wardround.transport.flower.messages import ErrorCode
 from wardround_client.app.client_app import open_site, site_folder
 from wardround_client.app.signing import KeySigner
 from wardround_client.app.site import Site
@@ -109,7 +108,9 @@ ATTACKS: dict[str, Callable[[Position, Answer], Answer]] = {
 }
 
 
-def misbehave(message: Message, context: Context, call_next: ClientAppCallable) -> Message:
+def misbehave(
+    message: Message, context: Context, call_next: Callable[[Message, Context], Message]
+) -> Message:
     """Flower mod: let a site do what its behaviour file says; without one, be honest."""
     folder = site_folder(context)
     behaviour = _behaviour(str(folder))

@@ -12,11 +12,9 @@ from pathlib import Path
 
 from flwr.app import Context, Error, Message, RecordDict
 from flwr.clientapp import ClientApp
-from flwr.common.constant import ErrorCode
-from flwr.common.serde import message_from_proto, message_to_proto
-from flwr.proto.message_pb2 import Message as ProtoMessage
 
 from wardround.transport.flower import identity as flower
+from wardround.transport.flower.messages import ErrorCode, message_bytes, message_from_bytes
 from wardround_client.app.client_app import SITE_KEY
 from wardround_client.app.client_app import app as site_app
 
@@ -84,7 +82,7 @@ def _answered(message: Message, home: Path) -> Message:
 
 
 def _send(connection: socket.socket, message: Message) -> None:
-    data = message_to_proto(message).SerializeToString()
+    data = message_bytes(message)
     connection.sendall(len(data).to_bytes(_LENGTH_BYTES, "big") + data)
 
 
@@ -92,10 +90,7 @@ def _receive(connection: socket.socket) -> Message:
     length = int.from_bytes(_exactly(connection, _LENGTH_BYTES), "big")
     if length > _MAX_BYTES:
         raise ValueError(f"a message of {length} bytes")
-    try:
-        return message_from_proto(ProtoMessage.FromString(_exactly(connection, length)))
-    except Exception as error:
-        raise ValueError("not a message") from error
+    return message_from_bytes(_exactly(connection, length))
 
 
 def _exactly(connection: socket.socket, count: int) -> bytes:

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from flwr.app import ConfigRecord, Context, Error, Message, RecordDict
 from flwr.clientapp import ClientApp
-from flwr.common.constant import ErrorCode
 
 from wardround.transport.flower import identity as flower
 from wardround.transport.flower.grid import FIRST_NODE_ID, Availability, InProcessGrid
+from wardround.transport.flower.messages import ErrorCode
 from wardround_coordinator.exchange import Exchange
 
 NODES = [FIRST_NODE_ID + place for place in range(3)]

@@ -23,7 +23,6 @@ from flwr.app import (
     RecordDict,
 )
 from flwr.clientapp import ClientApp
-from flwr.common.constant import ErrorCode
 
 from tests.integration.networks import prepared, small_scenario
 from wardround.audit.audit import StudyAudit
@@ -31,6 +30,7 @@ from wardround.protocol.errors import RoundFailed, ScenarioError
 from wardround.protocol.messages import FIELDS, VECTOR, VECTOR_DTYPE, VECTOR_FORMAT
 from wardround.store import FolderStore
 from wardround.transport.flower.grid import FIRST_NODE_ID, Availability
+from wardround.transport.flower.messages import ErrorCode
 from wardround_client.app import client_app as honest
 from wardround_coordinator.server_app import make_server_app
 from wardround_simulations.engines import run_in_process

@@ -27,7 +27,6 @@ from flwr.app import (
     RecordDict,
 )
 from flwr.clientapp import ClientApp
-from flwr.common.constant import ErrorCode
 
 from wardround.chain.chain import Chain, connected
 from wardround.chain.ward_round import WardRound
@@ -51,6 +50,7 @@ from wardround.protocol.messages import (
     Introduction,
 )
 from wardround.transport.code import application_digest
+from wardround.transport.flower.messages import ErrorCode
 from wardround_client.app.answers import KeptAnswers
 from wardround_client.app.privacy import PrivacyBook
 from wardround_client.app.signing import KeySigner

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from hashlib import sha256
+from importlib.metadata import version
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,7 +21,6 @@ from flwr.supercore.constant import TaskType
 from flwr.supercore.error import ApiErrorCode, FlowerError
 from flwr.supercore.fab import Fab
 from flwr.supercore.run import Run, RunNotRunningException
-from flwr.supercore.version import package_version
 from flwr.supernode import fleet_http_connection, start_client_internal
 from flwr.supernode.cli.flower_supernode import (
     _try_obtain_trusted_entities,
@@ -194,11 +194,11 @@ def test_other_run_is_passed_over(tmp_path: Path, changes: dict[str, Any]) -> No
 
 
 def test_layer_knows_the_flower_it_was_tested_with() -> None:
-    check_flower(package_version, start_client_internal.http_request_response)
+    check_flower(version("flwr"), start_client_internal.http_request_response)
     with pytest.raises(FlowerChanged, match=r"its version is 1\.42\.0"):
         check_flower("1.42.0", start_client_internal.http_request_response)
     with pytest.raises(FlowerChanged, match="its connection takes one two"):
-        check_flower(package_version, lambda one, two: None)
+        check_flower(version("flwr"), lambda one, two: None)
 
 
 def test_connection_with_other_parts_is_refused(tmp_path: Path) -> None:

@@ -9,7 +9,8 @@ from flwr.clientapp import ClientApp
 from flwr.serverapp.strategy import FedAvg
 
 from wardround.transport.flower.grid import FIRST_NODE_ID, Availability, InProcessGrid
-from wardround.transport.flower.identity import SERVER_NODE_ID, ErrorCode
+from wardround.transport.flower.identity import SERVER_NODE_ID
+from wardround.transport.flower.messages import ErrorCode
 
 
 def echo_app():

@@ -32,7 +32,6 @@ from types import FrameType
 from typing import Any
 
 import httpx
-from flwr.common.constant import FLWR_HOME
 from flwr.proto.runtime_pb2 import SendTaskHeartbeatRequest
 from flwr.supercore.cli.flower_superexec import flower_superexec
 from flwr.supercore.constant import TaskType
@@ -125,12 +124,12 @@ def run(supernodes: Sequence[tuple[Path, int]]) -> int:
 
 
 def _superexec(port: int, secret: Path, tasks: int) -> None:
-    os.environ[FLWR_HOME] = str(secret.parent)
-    module = importlib.import_module("flwr.supercore.superexec.run_superexec")
+    os.environ["FLWR_HOME"] = str(secret.parent)
+    superexec = importlib.import_module("flwr.supercore.superexec.run_superexec")
     # Its SuperNode is on this machine, and away only while it is started again.
-    make = vars(module)["make_simple_http_retry_invoker"]
-    vars(module)["make_simple_http_retry_invoker"] = asking_soon(make, _AGAIN_SECONDS)
-    vars(module)["get_executor"] = lambda *_, **__: ForkExecutor(tasks, secret.parent)
+    make = vars(superexec)["make_simple_http_retry_invoker"]
+    vars(superexec)["make_simple_http_retry_invoker"] = asking_soon(make, _AGAIN_SECONDS)
+    vars(superexec)["get_executor"] = lambda *_, **__: ForkExecutor(tasks, secret.parent)
     sys.argv = [
         "flower-superexec",
         *("--insecure", "--runtime-api-address", f"127.0.0.1:{port}"),
@@ -192,12 +191,12 @@ def unshaken(make: Callable[[], RetryInvoker]) -> Callable[[], RetryInvoker]:
 
 
 def _task(task: dict[str, Any]) -> None:
-    module = importlib.import_module("flwr.supernode.runtime.run_clientapp")
-    vars(module)["make_task_heartbeat_fn_http"] = untiring
-    make = vars(module)["make_simple_http_retry_invoker"]
-    vars(module)["make_simple_http_retry_invoker"] = unshaken(make)
+    runner = importlib.import_module("flwr.supernode.runtime.run_clientapp")
+    vars(runner)["make_task_heartbeat_fn_http"] = untiring
+    make = vars(runner)["make_simple_http_retry_invoker"]
+    vars(runner)["make_simple_http_retry_invoker"] = unshaken(make)
     # Where Flower unpacks the bundle and finds it again.
-    os.environ[FLWR_HOME] = task["home"]
+    os.environ["FLWR_HOME"] = task["home"]
     run_clientapp(
         runtime_api_address=task["address"],
         token=task["token"],

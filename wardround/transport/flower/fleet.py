@@ -32,6 +32,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,6 @@ from flwr.supercore.fab import Fab
 from flwr.supercore.primitives.asymmetric_ed25519 import create_message_to_sign
 from flwr.supercore.retry import RetryInvoker, RetryState, constant
 from flwr.supercore.run import Run, RunNotRunningException
-from flwr.supercore.version import package_version
 
 from wardround.host.silence import CONNECT_SECONDS, notice_silence
 from wardround.protocol.code import code_digest
@@ -163,7 +163,7 @@ def install(fleet: Fleet) -> None:
     client = importlib.import_module("flwr.supernode.start_client_internal")
     connection = importlib.import_module("flwr.supernode.fleet_http_connection")
     connect = vars(client)["http_request_response"]
-    check_flower(package_version, connect)
+    check_flower(version("flwr"), connect)
     bounded = _bounded(vars(connection)["FleetHttpClient"], fleet.answer_max_bytes)
     vars(connection)["FleetHttpClient"] = _returning(bounded, fleet.say)
     for module in (connection, importlib.import_module("flwr.supercore.heartbeat")):
@@ -175,14 +175,14 @@ def install(fleet: Fleet) -> None:
     vars(client)["http_request_response"] = _layered(connect, fleet)
 
 
-def check_flower(version: str, connect: Callable[..., Any]) -> None:
+def check_flower(release: str, connect: Callable[..., Any]) -> None:
     """Check that Flower is the one that this was tested with.
 
     Raises:
         FlowerChanged: names what differs.
     """
-    if not version.startswith(f"{TESTED_FLOWER}."):
-        raise FlowerChanged(f"its version is {version}, not {TESTED_FLOWER}")
+    if not release.startswith(f"{TESTED_FLOWER}."):
+        raise FlowerChanged(f"its version is {release}, not {TESTED_FLOWER}")
     found = " ".join(inspect.signature(connect).parameters)
     if found != _PARAMETERS:
         raise FlowerChanged(f"its connection takes {found}")

@@ -38,6 +38,7 @@ from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid
 
 from wardround.transport.flower import identity as flower
+from wardround.transport.flower.messages import ErrorCode
 
 _log = logging.getLogger(__name__)
 
@@ -269,20 +270,20 @@ class InProcessGrid(Grid):
         try:
             reply = self._client_app(message=request, context=context)
         except flower.LoadClientAppError as error:
-            return _refusal(asked, flower.ErrorCode.LOAD_CLIENT_APP_EXCEPTION, error)
+            return _refusal(asked, ErrorCode.LOAD_CLIENT_APP_EXCEPTION, error)
         except SystemExit as error:  # the site's process would have ended, not the federation
-            return _refusal(asked, flower.ErrorCode.CLIENT_APP_CRASHED, error)
+            return _refusal(asked, ErrorCode.CLIENT_APP_CRASHED, error)
         except Exception as error:  # noqa: BLE001  the boundary of a site: its bugs stay its own
-            return _refusal(asked, flower.ErrorCode.CLIENT_APP_RAISED_EXCEPTION, error)
+            return _refusal(asked, ErrorCode.CLIENT_APP_RAISED_EXCEPTION, error)
         if not isinstance(reply, Message):
             reason = f"the ClientApp returned {type(reply).__name__}, not a Message"
-            return flower.error_reply(asked, flower.ErrorCode.UNKNOWN, reason)
+            return flower.error_reply(asked, ErrorCode.UNKNOWN, reason)
         flower.set_message_id(reply, flower.new_message_id())
         faults = flower.faults_of_reply(reply, asked)
         if context.run_config != self._run_config:
             faults.append("the ClientApp changed `context.run_config`, which is read-only")
         if faults:
-            return flower.error_reply(asked, flower.ErrorCode.UNKNOWN, "; ".join(faults))
+            return flower.error_reply(asked, ErrorCode.UNKNOWN, "; ".join(faults))
         self._contexts[asked.dst_node_id] = context
         if reply.has_content():
             return flower.with_content(reply.metadata, _snapshot(reply.content))

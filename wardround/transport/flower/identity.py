@@ -1,9 +1,7 @@
-"""What Flower keeps to itself and an engine still has to set: identities and message ids.
+"""What every message needs beyond Flower's public API: the task's identity and message ids.
 
-Flower's `Grid` is public, but two things that every message needs are filled in by Flower's own
-runtime: the identity of the running task (read by the `Message` constructor) and the message id.
-Everything that the engines take from Flower's inside is in this module, so that a new version of
-Flower is met in one place.
+Flower's own runtime fills both in: the `Message` constructor reads the identity of the running
+task, and the server gives each message its id. The engines set them through this module.
 """
 
 from __future__ import annotations
@@ -16,8 +14,9 @@ from uuid import uuid4
 
 from flwr.app import Context, Error, Message, Metadata, RecordDict
 from flwr.app.message import make_message
-from flwr.clientapp.client_app import LoadClientAppError
-from flwr.common.constant import SUPERLINK_NODE_ID, ErrorCode
+from flwr.clientapp.client_app import LoadClientAppError as LoadClientAppError
+from flwr.common import now
+from flwr.common.constant import SUPERLINK_NODE_ID
 from flwr.server.superlink.linkstate.utils import (
     create_message_error_unavailable_ins_message,
     create_message_error_unavailable_res_message,
@@ -25,30 +24,8 @@ from flwr.server.superlink.linkstate.utils import (
 )
 from flwr.server.utils.validator import validate_message
 from flwr.supercore import telemetry
-from flwr.supercore.date import now
-from flwr.supercore.run import Run
+from flwr.supercore.run import Run as Run
 from flwr.supercore.task_identity import TaskIdentity
-
-__all__ = [
-    "SERVER_NODE_ID",
-    "ErrorCode",
-    "LoadClientAppError",
-    "Run",
-    "assume_server_identity",
-    "clone",
-    "error_reply",
-    "expired_reply",
-    "faults_of_reply",
-    "faults_of_request",
-    "has_expired",
-    "items_of",
-    "new_message_id",
-    "server_identity",
-    "set_message_id",
-    "silence_flower",
-    "unavailable_reply",
-    "with_content",
-]
 
 SERVER_NODE_ID: int = SUPERLINK_NODE_ID
 """The node id of every ServerApp; no site may have it."""
@@ -128,32 +105,32 @@ def with_content(metadata: Metadata, content: RecordDict) -> Message:
 
 
 def faults_of_request(message: Message) -> list[str]:
-    """Say what Flower's link state would refuse in a request; empty when nothing."""
+    """List what Flower's link state would reject in a request."""
     return validate_message(message, is_reply_message=False)
 
 
 def faults_of_reply(message: Message, asked: Metadata) -> list[str]:
-    """Say what Flower's link state would refuse in a reply; empty when nothing.
+    """List what Flower's link state would reject in a reply.
 
-    A reply that names another run, request or sender is refused too: a site speaks for itself only.
+    A reply that names another run, request or sender is rejected too.
 
     Args:
         message: the reply, with its id set.
         asked: metadata of the request, as the server sent it.
     """
     faults = validate_message(message, is_reply_message=True)
-    told = message.metadata
-    if told.run_id != asked.run_id:
+    found = message.metadata
+    if found.run_id != asked.run_id:
         faults.append("`metadata.run_id` is not that of the request")
-    if told.reply_to_message_id != asked.message_id:
+    if found.reply_to_message_id != asked.message_id:
         faults.append("`metadata.reply_to_message_id` is not that of the request")
-    if told.src_node_id != asked.dst_node_id:
+    if found.src_node_id != asked.dst_node_id:
         faults.append("`metadata.src_node_id` is not the node that was asked")
     return faults
 
 
 def has_expired(metadata: Metadata) -> bool:
-    """Say whether a message's time to live is over."""
+    """Whether a message's time to live is over."""
     return message_ttl_has_expired(metadata, now().timestamp())
 
 
