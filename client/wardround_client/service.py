@@ -14,13 +14,14 @@ from secrets import token_hex
 from typing import Any
 
 from wardround.host.durable import write_private
+from wardround.host.lock import only_one
 from wardround.protocol.canonical import parse_canonical
 from wardround.protocol.errors import ProtocolError, WardroundError
 from wardround.transport.certificates import Address, check_time, greet
 from wardround.transport.enrolment import ENROLMENT, NODE_KEY, enrol
 from wardround.transport.errors import CertificateExpired, PeerAway, TransportError
 from wardround.transport.ports import free_port
-from wardround.transport.running import LineReader, only_one
+from wardround.transport.running import LineReader
 from wardround.transport.supervision import Program, Say, Supervisor, heard, module_command
 from wardround_client.guard.errors import GuardError
 from wardround_client.guard.signer import GuardClient

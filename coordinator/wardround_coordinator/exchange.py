@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from flwr.app import Message
 from flwr.serverapp import Grid
 
+from wardround.host.backoff import pauses
 from wardround.transport.flower.messages import ErrorCode
 
 FIRST_POLL_SECONDS, LAST_POLL_SECONDS = 0.002, 0.5
@@ -41,7 +42,9 @@ class _Asked:
     message: Message
     asked_at: float
     failed_at: float | None = None
-    pause_seconds: float = _FIRST_PAUSE_SECONDS
+    pauses: Iterator[float] = field(
+        default_factory=lambda: pauses(_FIRST_PAUSE_SECONDS, _LAST_PAUSE_SECONDS)
+    )
     again_at: float | None = None
     refusals: int = 0
     ids: set[str] = field(default_factory=set)
@@ -76,7 +79,8 @@ class Exchange:
             messages: at most one a node.
         """
         self._ask(messages)
-        deadline, pause = self.clock() + self.reply_seconds, FIRST_POLL_SECONDS
+        deadline = self.clock() + self.reply_seconds
+        pause = pauses(FIRST_POLL_SECONDS, LAST_POLL_SECONDS)
         while self._waiting and self.clock() < deadline:
             ids = {one for asked in self._waiting.values() for one in asked.ids}
             for reply in self.grid.pull_messages(ids) if ids else ():
@@ -85,15 +89,14 @@ class Exchange:
                 if asked is None or reply.metadata.reply_to_message_id not in asked.ids:
                     continue  # it has answered before
                 asked.ids.discard(reply.metadata.reply_to_message_id)
-                pause = FIRST_POLL_SECONDS
+                pause = pauses(FIRST_POLL_SECONDS, LAST_POLL_SECONDS)
                 if self._worth_asking_again(asked, reply):
                     continue
                 del self._waiting[node]
                 yield reply
             if self._waiting:
                 self._ask_again()
-                self.wait(pause)
-                pause = min(2 * pause, LAST_POLL_SECONDS)
+                self.wait(next(pause))
 
     def node(self, reply: Message) -> int:
         """The node that a reply is from.
@@ -116,14 +119,14 @@ class Exchange:
             return False
         now = self.clock()
         asked.failed_at = now if asked.failed_at is None else asked.failed_at
-        if now + asked.pause_seconds > asked.failed_at + self.retry_seconds:
+        again_at = now + next(asked.pauses)
+        if again_at > asked.failed_at + self.retry_seconds:
             return False
         if reply.error.code not in _DIED:
             asked.refusals += 1
             if asked.refusals > _REFUSALS:
                 return False
-        asked.again_at = now + asked.pause_seconds
-        asked.pause_seconds = min(2 * asked.pause_seconds, _LAST_PAUSE_SECONDS)
+        asked.again_at = again_at
         return True
 
     def _ask_again(self) -> None:

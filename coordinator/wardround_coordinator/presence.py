@@ -6,12 +6,13 @@ ends. Flower would hear no heartbeat of it for 45 seconds before it called the r
 
 from __future__ import annotations
 
-import fcntl
 import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from wardround.host.lock import take_lock
 
 #: Longer than Flower takes to tell of a run that has just ended in good order.
 GRACE_SECONDS = 3.0
@@ -27,7 +28,7 @@ def be_present(path: Path) -> int:
     """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     # Shared: one that is about to end must not keep the next one from starting.
-    fcntl.flock(descriptor, fcntl.LOCK_SH)
+    take_lock(descriptor, shared=True, wait=True)
     return descriptor
 
 
@@ -66,9 +67,6 @@ class Presence:
         except FileNotFoundError:
             return False
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
+            return not take_lock(descriptor)
         finally:
             os.close(descriptor)
-        return False

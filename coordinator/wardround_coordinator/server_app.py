@@ -22,9 +22,9 @@ from flwr.serverapp import Grid, ServerApp
 from wardround.chain.chain import connected
 from wardround.chain.ward_round import WardRound
 from wardround.host.key_file import read_key
+from wardround.host.lifeline import end_with_parent
 from wardround.protocol.errors import RoundFailed, ScenarioError
 from wardround.store.study_store import open_study_store
-from wardround_coordinator.orphan import end_with_parent
 from wardround_coordinator.presence import be_present
 from wardround_coordinator.rounds_file import append_round, read_rounds, round_summary
 from wardround_coordinator.session import Session
@@ -54,7 +54,8 @@ def make_server_app(on_summary: OnSummary = lambda summary: None) -> ServerApp:
     def main(grid: Grid, context: Context) -> None:
         home = _home(context)
         if HOME_VARIABLE in os.environ:
-            end_with_parent()
+            # At once: a main thread that waits for a dead SuperLink's answer hears no signal.
+            end_with_parent(grace_seconds=0)
             be_present(home / PRESENCE_FILE)
         coordinate(
             home,

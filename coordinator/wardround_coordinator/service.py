@@ -19,7 +19,9 @@ import httpx
 from wardround.chain.chain import connected
 from wardround.chain.errors import ChainUnreachable
 from wardround.chain.ward_round import WardRound
+from wardround.host.backoff import pauses
 from wardround.host.key_file import read_key
+from wardround.host.lock import only_one
 from wardround.protocol.errors import StudyMismatch, WardroundError
 from wardround.protocol.identifiers import hex_of
 from wardround.protocol.replay import StudyFacts
@@ -31,7 +33,7 @@ from wardround.transport.flower.control import Control, ControlFailed
 from wardround.transport.flower.programs import flower_environment
 from wardround.transport.flower.superlink import superlink_arguments
 from wardround.transport.ports import check_free, free_port
-from wardround.transport.running import LineReader, only_one
+from wardround.transport.running import LineReader
 from wardround.transport.supervision import Program, Say, Supervisor, heard, module_command
 from wardround_coordinator.errors import StoodDown
 from wardround_coordinator.home import CoordinatorHome, EnrolmentBook
@@ -79,7 +81,9 @@ class Service:
     standby: bool = False
     _address: str = ""
     _run_id: int | None = None
-    _pause: float = _FIRST_PAUSE_SECONDS
+    _pauses: Iterator[float] = field(
+        default_factory=lambda: pauses(_FIRST_PAUSE_SECONDS, _LAST_PAUSE_SECONDS)
+    )
     _not_before: float = 0.0
     _registered: object = None
     _ready_pid: int | None = None
@@ -235,9 +239,9 @@ class Service:
         with suppress(ChainUnreachable), _opened(settings) as contract:
             self._check_turn(contract, settings)
         self.say(f"the run {status.sub_status}: {status.details or 'no reason given'}")
-        self.say(f"going on where the chain stands in {self._pause:g} s")
-        self._not_before = time.monotonic() + self._pause
-        self._pause = min(2 * self._pause, _LAST_PAUSE_SECONDS)
+        pause = next(self._pauses)
+        self.say(f"going on where the chain stands in {pause:.1f} s")
+        self._not_before = time.monotonic() + pause
         self._run_id = None
         return False
 

@@ -17,6 +17,7 @@ from eth_account.signers.local import LocalAccount
 from wardround.chain.errors import ContractReverted
 from wardround.chain.study_state import Seat, StudyState
 from wardround.chain.ward_round import WardRound
+from wardround.host.backoff import pauses
 from wardround.host.steps import Step, durable
 from wardround.protocol.errors import Retryable, RoundFailed, WardroundError
 from wardround.protocol.identifiers import StudyId
@@ -125,7 +126,7 @@ class Tenure:
             WardroundError: whatever `work` raises, unless waiting may help.
         """
         has_worked, waited_for, head, begun = False, "", 0, 0
-        moved, pause = "", _GLANCE_SECONDS
+        moved, pause = "", pauses(_GLANCE_SECONDS, self.poll_seconds)
         trouble: _Trouble | None = None
         while True:
             try:
@@ -163,10 +164,9 @@ class Tenure:
                     raise
                 # It may take a while to be confirmed; until then the same is found again.
                 if str(error) != moved:
-                    moved, pause = str(error), _GLANCE_SECONDS
+                    moved, pause = str(error), pauses(_GLANCE_SECONDS, self.poll_seconds)
                     self.say(moved)
-                self.wait(pause)
-                pause = min(2 * pause, self.poll_seconds)
+                self.wait(next(pause))
             except (WardroundError, OSError) as error:
                 if not _may_pass(error):
                     raise

@@ -17,6 +17,7 @@ from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Result, Strategy
 
 from wardround.chain.errors import ChainUnreachable
+from wardround.host.backoff import pauses
 from wardround.host.steps import Step, durable
 from wardround.protocol.canonical import canonical_bytes
 from wardround.protocol.errors import ProtocolError, RoundFailed
@@ -205,7 +206,7 @@ class WardroundStrategy(Strategy):
 
     def _gather(self, grid: Grid) -> None:
         """Wait for the sites, or, when time is up, for as many as a round needs."""
-        started, pause = time.monotonic(), FIRST_POLL_SECONDS
+        started, pause = time.monotonic(), pauses(FIRST_POLL_SECONDS, LAST_POLL_SECONDS)
         least = self.session.facts.params.min_sites
         while True:
             connected = self._meet(grid)
@@ -219,8 +220,7 @@ class WardroundStrategy(Strategy):
                 return
             if waited > self.reply_seconds:
                 raise RoundFailed(0, known, self.sites_wanted, ["too few nodes connected"])
-            time.sleep(pause)
-            pause = min(2 * pause, LAST_POLL_SECONDS)
+            time.sleep(next(pause))
 
     def _meet(self, grid: Grid) -> int:
         """Ask nodes that are new who they are, and keep those that the contract admits.

@@ -231,7 +231,7 @@ def play_live(
     scenario, _ = load_scenario(str(file))
     expected = undisturbed(scenario, folder / "undisturbed")
     root = folder / "network"
-    command = ["wardround.transport.lifeline", "wardround", "network", "up", str(root)]
+    command = ["wardround.host.lifeline", "wardround", "network", "up", str(root)]
     course = Course()
     with (folder / "network.log").open("wb") as log:
         process = subprocess.Popen(

@@ -79,7 +79,7 @@ class Running:
         command = [
             sys.executable,
             "-m",
-            "wardround.transport.lifeline",
+            "wardround.host.lifeline",
             "wardround",
             *map(str, arguments),
         ]

@@ -42,6 +42,7 @@ from wardround.chain.errors import (
     not_enough_funds,
 )
 from wardround.chain.rpc import Rpc, provider_of
+from wardround.host.backoff import pauses
 
 #: What one transaction may use (EIP-7825). Development chains may not enforce it, so we do.
 GAS_CAP = 16_777_216
@@ -291,7 +292,7 @@ class Chain:
         if unless is None or self.confirmations == 0:
             return True
         deadline, head = time.monotonic() + self.timeout_seconds, -1
-        pause_seconds = _FIRST_PAUSE_SECONDS
+        pause = pauses(_FIRST_PAUSE_SECONDS, _LAST_PAUSE_SECONDS)
         while not unless():
             with self.at_head():
                 if not unless():
@@ -302,8 +303,7 @@ class Chain:
                     deadline = time.monotonic() + self.timeout_seconds
             if time.monotonic() > deadline:
                 raise self._unsettled(label)
-            time.sleep(pause_seconds)
-            pause_seconds = min(2 * pause_seconds, _LAST_PAUSE_SECONDS)
+            time.sleep(next(pause))
         return True
 
     def _unsettled(self, label: str) -> TransactionTimedOut:

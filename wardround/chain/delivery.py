@@ -22,6 +22,7 @@ from wardround.chain.errors import (
     gas_cap_exceeded,
     not_enough_funds,
 )
+from wardround.host.backoff import pauses
 from wardround.host.steps import Step, durable
 
 if TYPE_CHECKING:
@@ -86,7 +87,8 @@ class Delivery:
                 return None
         sent_at = looked_at = time.monotonic()
         deadline = sent_at + self._chain.timeout_seconds
-        pause_seconds, taken_at, undone_at, head = _FIRST_POLL_SECONDS, None, None, -1
+        pause = pauses(_FIRST_POLL_SECONDS, _LAST_POLL_SECONDS)
+        taken_at, undone_at, head = None, None, -1
         while True:
             receipt = self._receipt()
             now = time.monotonic()
@@ -127,8 +129,7 @@ class Delivery:
                 self._send_again_if_forgotten()
             if now > deadline:
                 raise self._timed_out()
-            time.sleep(pause_seconds)
-            pause_seconds = min(2 * pause_seconds, _LAST_POLL_SECONDS)
+            time.sleep(next(pause))
 
     # ---------------------------------------------------------------- sending
 

@@ -20,6 +20,7 @@ from web3.providers import BaseProvider, HTTPProvider, JSONBaseProvider
 from web3.types import RPCEndpoint, RPCResponse
 
 from wardround.chain.errors import ChainUnreachable, RpcRefused
+from wardround.host.backoff import pauses
 from wardround.host.silence import CONNECT_SECONDS, silence_options
 
 ATTEMPTS = 4
@@ -95,7 +96,7 @@ class Rpc:
             closing()
 
     def _ask(self, request: Callable[[], Any]) -> Any:
-        pause_seconds = FIRST_PAUSE_SECONDS
+        pause = pauses(FIRST_PAUSE_SECONDS)
         for attempt in range(1, self._attempts + 1):
             try:
                 return request()
@@ -106,8 +107,7 @@ class Rpc:
                     raise ChainUnreachable(self.url, _reason(error)) from error
             except (ValueError, RecursionError) as error:  # an answer that is not JSON
                 raise ChainUnreachable(self.url, "it does not speak JSON-RPC") from error
-            time.sleep(pause_seconds)
-            pause_seconds *= 2
+            time.sleep(next(pause))
         raise AssertionError("the last attempt returns or raises")
 
     def _result(self, method: str, answer: Any) -> Any:

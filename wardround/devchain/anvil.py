@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import shutil
@@ -18,6 +17,7 @@ from types import TracebackType
 from wardround.chain.chain import Chain, open_chain
 from wardround.devchain.errors import AnvilFailed, AnvilMissing
 from wardround.devchain.evm import BLOCK_GAS, Genesis
+from wardround.host.lock import take_lock
 
 _START_SECONDS = 20
 _STOP_SECONDS = 5
@@ -74,11 +74,9 @@ class Lease:
         self.descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
         deadline = time.monotonic() + _STOP_SECONDS
         while True:
-            try:
-                fcntl.flock(self.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if take_lock(self.descriptor):
                 break
-            except BlockingIOError:
-                self._end_holder()
+            self._end_holder()
             if time.monotonic() > deadline:
                 self.close()
                 raise AnvilFailed(f"the anvil that holds {path} does not end")

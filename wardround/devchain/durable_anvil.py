@@ -34,6 +34,7 @@ from wardround.devchain.errors import JournalAltered
 from wardround.devchain.evm import Genesis
 from wardround.devchain.journal import Journal, read_journal
 from wardround.devchain.rpc_front import RpcError, RpcFront
+from wardround.host.backoff import pauses
 from wardround.host.durable import write_durably
 from wardround.protocol.errors import WardroundError
 
@@ -194,12 +195,11 @@ class DurableAnvil:
     def _wait_for_block(self, chain: Chain) -> None:
         # anvil answers first and mines then. What the sender was told should be on disk.
         deadline = time.monotonic() + _MINE_SECONDS
-        pause_seconds = 0.0002
+        pause = pauses(0.0002, _POLL_SECONDS)
         while chain.rpc("anvil_getAutomine") and int(chain.rpc("txpool_status")["pending"], 16):
             if time.monotonic() > deadline:
                 break
-            time.sleep(pause_seconds)
-            pause_seconds = min(2 * pause_seconds, _POLL_SECONDS)
+            time.sleep(next(pause))
 
     def _keep(self, chain: Chain) -> None:
         head = chain.block()

@@ -7,7 +7,6 @@ should hold.
 
 from __future__ import annotations
 
-import fcntl
 import os
 from collections.abc import Callable, Iterable, Sequence
 from hashlib import sha256
@@ -21,6 +20,7 @@ from wardround.devchain.errors import JournalAltered, JournalInUse
 from wardround.devchain.evm import Executed, Genesis, Refused
 from wardround.devchain.journal_lines import FIRST, Content, Entry, header, parse, sealed
 from wardround.host.durable import replacing, write_durably
+from wardround.host.lock import take_lock
 from wardround.protocol.canonical import canonical_bytes
 
 #: Of one transaction: its signed bytes, its status, and the digest of what it logged.
@@ -262,9 +262,7 @@ def _repeat(path: Path, chain: EmbeddedChain, block: list[Entry]) -> None:
 
 def _opened(path: Path) -> int:
     descriptor = os.open(path, os.O_WRONLY | os.O_APPEND)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
+    if not take_lock(descriptor):
         os.close(descriptor)
-        raise JournalInUse(str(path)) from error
+        raise JournalInUse(str(path))
     return descriptor

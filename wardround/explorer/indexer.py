@@ -18,6 +18,7 @@ from wardround.explorer.index.node import Node
 from wardround.explorer.index.objects import ObjectReader
 from wardround.explorer.index.transactions import TransactionReader
 from wardround.explorer.source import Source, store_name
+from wardround.host.backoff import pauses
 from wardround.protocol.errors import WardroundError
 
 #: Between two looks at a chain that stands still: a node on this machine, or elsewhere.
@@ -27,7 +28,7 @@ CONFIRMATIONS = 12
 
 _CHORES = 8
 _MISSING_AGAIN_SECONDS = 5.0
-_PAUSES_SECONDS = (0.2, 0.5, 1.0, 2.0, 5.0)
+_FIRST_PAUSE_SECONDS, _LAST_PAUSE_SECONDS = 0.2, 5.0
 
 
 class Indexer:
@@ -124,7 +125,7 @@ class Indexer:
             WardroundError: nothing more can be indexed; says where.
         """
         pause = poll_seconds or poll_seconds_for(self.source.chain.url)
-        failures = 0
+        again = pauses(_FIRST_PAUSE_SECONDS, _LAST_PAUSE_SECONDS)
         while not stop.is_set():
             try:
                 busy = self._once(tell)
@@ -137,10 +138,9 @@ class Indexer:
                 # A liar may be replaced behind its address, or come to itself; until then nothing
                 # of what it says is taken in.
                 self._say("waiting", str(error))
-                stop.wait(_PAUSES_SECONDS[min(failures, len(_PAUSES_SECONDS) - 1)])
-                failures += 1
+                stop.wait(next(again))
                 continue
-            failures = 0
+            again = pauses(_FIRST_PAUSE_SECONDS, _LAST_PAUSE_SECONDS)
             if not busy:
                 stop.wait(pause)
 

@@ -17,6 +17,7 @@ from typing import Any
 import ipfshttpclient
 from ipfshttpclient import exceptions
 
+from wardround.host.backoff import pauses
 from wardround.protocol.cid import Cid, cid_of, sha256_of_cid
 from wardround.store.base import MAX_OBJECT_BYTES, Store
 from wardround.store.errors import (
@@ -138,7 +139,7 @@ class IpfsStore(Store):
         return bytes(data)
 
     def _asked(self, ask: Callable[[], Any], cid: str) -> Any:
-        pause_seconds = FIRST_PAUSE_SECONDS
+        pause = pauses(FIRST_PAUSE_SECONDS)
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 return ask()
@@ -151,8 +152,7 @@ class IpfsStore(Store):
             except (exceptions.CommunicationError, OSError) as error:
                 if attempt == ATTEMPTS:
                     raise StoreUnreachable(self.url, _line(error)) from error
-            time.sleep(pause_seconds)
-            pause_seconds *= 2
+            time.sleep(next(pause))
         raise AssertionError("the last attempt returns or raises")
 
 

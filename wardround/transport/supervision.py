@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 
+from wardround.host.backoff import pauses
 from wardround.transport.processes import ProcessMark, end_all, mark_of, with_descendants
 
 #: A program that ran this long is not failing to start.
@@ -66,7 +67,7 @@ def heard(say: Say) -> Callable[[str], None]:
 
 def module_command(module: str, *arguments: str) -> list[str]:
     """A command that runs a module of ours, which ends when this process does."""
-    return [sys.executable, "-m", "wardround.transport.lifeline", module, *arguments]
+    return [sys.executable, "-m", "wardround.host.lifeline", module, *arguments]
 
 
 @dataclass
@@ -125,7 +126,7 @@ class _Kept:
         self._process: subprocess.Popen[bytes] | None = None
         self._reader: threading.Thread | None = None
         self._started = 0.0
-        self._pause = _FIRST_PAUSE_SECONDS
+        self._pauses = pauses(_FIRST_PAUSE_SECONDS, _LAST_PAUSE_SECONDS)
         self._again_at: float | None = None
 
     @property
@@ -158,17 +159,17 @@ class _Kept:
             return None
         if not self._has_ended():
             if now - self._started > _STEADY_SECONDS:
-                self._pause = _FIRST_PAUSE_SECONDS
+                self._pauses = pauses(_FIRST_PAUSE_SECONDS, _LAST_PAUSE_SECONDS)
             return None
         self._end_group()
         status = self._process.wait()
         if status == 0 and self.program.once:
             self.done = True
             return None
-        pause, self._pause = self._pause, min(2 * self._pause, _LAST_PAUSE_SECONDS)
+        pause = next(self._pauses)
         self._again_at = now + pause
         how = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
-        return f"{self.program.name} {how}; starting it again in {pause:g} s"
+        return f"{self.program.name} {how}; starting it again in {pause:.1f} s"
 
     def stop(self) -> None:
         process = self._process

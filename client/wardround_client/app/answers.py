@@ -7,7 +7,6 @@ training, and answers the same even where training would not repeat to the last 
 
 from __future__ import annotations
 
-import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from wardround.host.durable import write_durably
+from wardround.host.lock import take_lock
 from wardround.protocol.canonical import canonical_digest, sha256_digest
 from wardround.protocol.contribution import Entry
 from wardround.protocol.errors import ProtocolError
@@ -55,7 +55,7 @@ class KeptAnswers:
             yield
             return
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            take_lock(descriptor, wait=True)
             yield
         finally:
             os.close(descriptor)

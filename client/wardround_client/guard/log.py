@@ -6,13 +6,13 @@ crash does to the last line, its answer had not left; damage anywhere else is an
 
 from __future__ import annotations
 
-import fcntl
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from wardround.host.durable import OWNER_ONLY, write_durably
+from wardround.host.lock import take_lock
 from wardround.protocol.canonical import canonical_bytes, parse_canonical, sha256_digest
 from wardround.protocol.errors import NotCanonical
 from wardround.protocol.identifiers import hex_of
@@ -75,11 +75,9 @@ class GuardLog:
             self._file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
         except FileNotFoundError:
             raise LogMissing(path) from None
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not take_lock(self._file):
             os.close(self._file)
-            raise LogInUse(path) from None
+            raise LogInUse(path)
         #: Lines that decide what may be signed, in their order.
         self.kept: list[Line] = []
         self._count, self._length, self._last = 0, 0, _START

@@ -14,12 +14,13 @@ from wardround.explorer.index.database import PLACES, Place, set_meta, tip_of, t
 from wardround.explorer.index.decode import Decoded, EventTable
 from wardround.explorer.index.node import HEADERS_AT_ONCE, Node, Range
 from wardround.explorer.index.project import Projector
+from wardround.host.backoff import pauses
 from wardround.protocol.errors import Retryable, WardroundError
 
 #: Blocks in one transaction, at most and to begin with.
 LONGEST_SPAN = 2000
 _FIRST_SPAN = 500
-_PAUSES_SECONDS = (0.2, 0.5, 1.0, 2.0, 5.0)
+_FIRST_PAUSE_SECONDS, _ATTEMPTS = 0.2, 6
 
 
 @dataclass(frozen=True)
@@ -114,17 +115,17 @@ class Follower:
         Raises:
             As `step`; what may be over in a moment is tried again a few times first.
         """
-        failures = 0
+        failures, again = 0, pauses(_FIRST_PAUSE_SECONDS)
         while True:
             try:
                 step = self.step()
             except WardroundError as error:
                 failures += 1
-                if not may_pass(error) or failures > len(_PAUSES_SECONDS):
+                if not may_pass(error) or failures == _ATTEMPTS:
                     raise
-                time.sleep(_PAUSES_SECONDS[failures - 1])
+                time.sleep(next(again))
                 continue
-            failures = 0
+            failures, again = 0, pauses(_FIRST_PAUSE_SECONDS)
             tell(step)
             if isinstance(step, UpToDate):
                 return

@@ -39,6 +39,7 @@ from flwr.supercore.retry import RetryInvoker
 from flwr.supercore.superexec.executor import ExecutionSpec, LaunchResult, SubprocessExecutor
 from flwr.supernode.runtime.run_clientapp import run_clientapp
 
+from wardround.host.lifeline import parent_watch
 from wardround.transport.flower.programs import asking_soon
 
 _OWN = "wardround"  # what the names of all our packages begin with
@@ -94,7 +95,7 @@ def run(supernodes: Sequence[tuple[Path, int]]) -> int:
         supernodes: of each, the file with what a SuperExec proves itself with, in Flower's folder
             for it, and the port of its own interface, on loopback.
     """
-    parent, tasks, ended = os.getppid(), os.pipe(), []
+    parent_has_ended, tasks, ended = parent_watch(), os.pipe(), []
 
     def end(number: int, frame: FrameType | None) -> None:
         ended.append(number)
@@ -108,7 +109,7 @@ def run(supernodes: Sequence[tuple[Path, int]]) -> int:
     }
     os.close(tasks[1])
     status, rest = 0, b""
-    while not ended and os.getppid() == parent:
+    while not ended and not parent_has_ended():
         if select.select([tasks[0]], [], [], _LOOK_SECONDS)[0]:
             data = os.read(tasks[0], _LINE_MAX_BYTES)
             *lines, rest = (rest + data).split(b"\n")

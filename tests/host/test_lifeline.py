@@ -1,4 +1,4 @@
-"""A ServerApp ends when whoever started it is gone."""
+"""A process ends when its parent has ended."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from wardround.transport.processes import mark_of, running
 #: As a ServerApp that fetches from a dead SuperLink: its main thread waits for a lock, for ever.
 _CHILD = """
 import signal, threading
-from wardround_coordinator.orphan import end_with_parent
+from wardround.host.lifeline import end_with_parent
 signal.signal(signal.SIGINT, lambda *_: None)
-end_with_parent()
+end_with_parent(grace_seconds=0)
 print("ready", flush=True)
 threading.Event().wait()
 """
