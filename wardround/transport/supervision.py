@@ -169,7 +169,7 @@ class _Kept:
         pause = next(self._pauses)
         self._again_at = now + pause
         how = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
-        return f"{self.program.name} {how}; starting it again in {pause:.1f} s"
+        return f"{self.program.name} {how}; starting it again in {pause:.2g} s"
 
     def stop(self) -> None:
         process = self._process
