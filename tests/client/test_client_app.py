@@ -106,7 +106,7 @@ def test_site_when_asked_strangely_answers_with_an_error_by_name(
     reply = ask(network, kind, request(network, **STRANGE[how]))
     assert reply.has_error()
     name = reply.error.reason.split(":")[0]
-    assert name in ("Malformed", "StudyMismatch", "ShapeMismatch", "KeyError"), reply.error.reason
+    assert name in ("Malformed", "StudyMismatch", "ProtocolError", "KeyError"), reply.error.reason
 
 
 def context(network: object, partition: int) -> Context:

@@ -13,7 +13,7 @@ import pytest
 from tests.integration.networks import small_scenario
 from wardround.chain.errors import ChainError
 from wardround.learning.datasets import Table
-from wardround.learning.errors import EmptyTable
+from wardround.learning.errors import DataError
 from wardround.protocol.canonical import canonical_bytes, canonical_digest
 from wardround.protocol.errors import (
     OutOfRange,
@@ -203,7 +203,7 @@ def test_training_when_it_diverges_is_an_error_by_name(network: Network) -> None
 def test_site_when_it_has_no_rows_says_so(network: Network) -> None:
     site = site_of(network)
     empty = Table(site.train.features[:0], site.train.labels[:0])
-    with pytest.raises(EmptyTable):
+    with pytest.raises(DataError):
         replace(site, train=empty).contribute(task_of(network), network.initial.values)
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tests.integration.mirror import mirror
 from wardround.protocol.contribution import WEIGHT_LIMIT, Entry
-from wardround.protocol.errors import ProofInvalid
+from wardround.protocol.errors import ProtocolError
 from wardround.protocol.evidence import CHUNK_COORDINATES, value_at
 from wardround.protocol.fixed_point import INT32_MAX, INT32_MIN
 from wardround.protocol.identifiers import Digest, Root, SiteAddress, address_of
@@ -161,7 +161,7 @@ def test_inclusion_is_judged_the_same_whatever_the_proof(count: int, data: st.Da
     try:
         verify_inclusion(leaf_hash(proof[:33]), index, size, path, root)
         expected = True
-    except ProofInvalid:
+    except ProtocolError:
         expected = False
     assert mirror()("isIncluded", proof, 33, root, index, size) is expected
     if change in ("none", "byte", "longer"):

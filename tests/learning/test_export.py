@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
 from safetensors.torch import load_model
 
-from wardround.learning.errors import ExportInvalid
+from wardround.learning.errors import ModelError
 from wardround.learning.export import export_model, load_exported
 from wardround.learning.models import build_model, flatten, layout_of
-from wardround.protocol.errors import ShapeMismatch
+from wardround.protocol.errors import ProtocolError
 from wardround.protocol.layout import Layout
 
 LAYOUT = Layout(("b", "a", "scalar"), ((3,), (2, 2), ()))
@@ -61,20 +61,20 @@ def test_export_model_in_another_process_gives_equal_bytes(tmp_path):
 
 
 def test_export_model_when_length_differs_writes_nothing(tmp_path):
-    with pytest.raises(ShapeMismatch):
+    with pytest.raises(ProtocolError):
         export_model(WEIGHTS[:-1], LAYOUT, tmp_path / "m.safetensors", {})
     assert list(tmp_path.iterdir()) == []
 
 
 def test_load_exported_when_damaged_or_missing_says_so(tmp_path):
     path = tmp_path / "m.safetensors"
-    with pytest.raises(ExportInvalid, match=r"m\.safetensors"):
+    with pytest.raises(ModelError, match=r"m\.safetensors"):
         load_exported(path, LAYOUT)
     export_model(WEIGHTS, LAYOUT, path, {})
     good = path.read_bytes()
     for keep in (0, 7, 20, len(good) - 1):
         path.write_bytes(good[:keep])
-        with pytest.raises(ExportInvalid):
+        with pytest.raises(ModelError):
             load_exported(path, LAYOUT)
 
 
@@ -92,11 +92,11 @@ def test_load_exported_when_layout_differs_names_the_parameter(tmp_path, tensors
         for name, shape in tensors.items()
     }
     save_file(made, tmp_path / "m.safetensors")
-    with pytest.raises(ExportInvalid, match=reason):
+    with pytest.raises(ModelError, match=reason):
         load_exported(tmp_path / "m.safetensors", LAYOUT)
 
 
 def test_load_exported_when_dtype_differs_says_so(tmp_path):
     save_file({"x": np.zeros(3)}, tmp_path / "m.safetensors")
-    with pytest.raises(ExportInvalid, match="x is float64"):
+    with pytest.raises(ModelError, match="x is float64"):
         load_exported(tmp_path / "m.safetensors", Layout(("x",), ((3,),)))

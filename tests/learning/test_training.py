@@ -10,17 +10,11 @@ from hypothesis import strategies as st
 from torch import nn
 
 from wardround.learning.datasets import Table, load_dataset
-from wardround.learning.errors import (
-    ClassOutOfRange,
-    EmptyTable,
-    ModelUnsuitable,
-    TrainingDiverged,
-    WeightsNotFinite,
-)
+from wardround.learning.errors import DataError, ModelError, TrainingDiverged
 from wardround.learning.metrics import evaluate
 from wardround.learning.models import build_model, flatten
 from wardround.learning.training import train_locally
-from wardround.protocol.errors import ShapeMismatch
+from wardround.protocol.errors import ProtocolError
 from wardround.protocol.study import TrainingSpec
 
 
@@ -229,7 +223,7 @@ def test_train_when_fedavg_on_heart_reaches_flamby(heart_folder):
 
 def test_train_when_table_is_empty_is_refused():
     model = build_model("logistic", {"features": 3}, seed=0)
-    with pytest.raises(EmptyTable, match="training table has no rows"):
+    with pytest.raises(DataError, match="training table has no rows"):
         train_locally(model, flatten(model), table(0), spec(), seed=0)
 
 
@@ -238,13 +232,13 @@ def test_train_when_weights_are_not_finite_is_refused(value):
     model = build_model("logistic", {"features": 3}, seed=0)
     weights = flatten(model)
     weights[2] = value
-    with pytest.raises(WeightsNotFinite, match="weight 2"):
+    with pytest.raises(TrainingDiverged, match="weight 2"):
         train_locally(model, weights, table(), spec(), seed=0)
 
 
 def test_train_when_weights_have_another_length_is_refused():
     model = build_model("logistic", {"features": 3}, seed=0)
-    with pytest.raises(ShapeMismatch):
+    with pytest.raises(ProtocolError):
         train_locally(model, np.zeros(5, np.float32), table(), spec(), seed=0)
 
 
@@ -254,22 +248,21 @@ def test_train_when_a_label_has_no_output_names_the_row(outputs):
     classes = max(2, outputs)
     rows = table()
     rows.labels[7] = classes
-    with pytest.raises(ClassOutOfRange) as caught:
+    with pytest.raises(DataError, match=rf"row 7 .* not in 0 \.\. {classes - 1}"):
         train_locally(model, flatten(model), rows, spec(), seed=0)
-    assert (caught.value.row, caught.value.classes) == (7, classes)
 
 
 @pytest.mark.parametrize("features", [2, 4])
 def test_train_when_features_do_not_fit_the_model_says_so(features):
     model = build_model("logistic", {"features": 3}, seed=0)
-    with pytest.raises(ModelUnsuitable, match=rf"features \({features},\)"):
+    with pytest.raises(ModelError, match=rf"features \({features},\)"):
         train_locally(model, flatten(model), table(d=features), spec(), seed=0)
 
 
 def test_train_when_output_is_no_row_of_logits_says_so():
     model = nn.Conv1d(1, 1, 1)
     rows = Table(np.ones((4, 1, 5), np.float32), np.zeros(4, np.int64))
-    with pytest.raises(ModelUnsuitable, match="one row gives"):
+    with pytest.raises(ModelError, match="one row gives"):
         train_locally(model, flatten(model), rows, spec(), seed=0)
 
 

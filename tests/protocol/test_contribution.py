@@ -22,7 +22,7 @@ from wardround.protocol.contribution import (
     total_weight,
     unpack_entries,
 )
-from wardround.protocol.errors import Malformed, SignatureInvalid, WeightInvalid
+from wardround.protocol.errors import Malformed, ProtocolError, SignatureInvalid
 from wardround.protocol.merkle import entries_root
 
 word = st.binary(min_size=32, max_size=32)
@@ -166,5 +166,5 @@ def test_cut_entries_are_refused() -> None:
 def test_weights_add_up_below_the_limit(entry: Entry) -> None:
     assert total_weight([entry]) == entry.weight
     for weights in ([0], [WEIGHT_LIMIT], [WEIGHT_LIMIT - 1, 1]):
-        with pytest.raises(WeightInvalid):
+        with pytest.raises(ProtocolError):
             total_weight([replace(entry, weight=weight) for weight in weights])

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wardround.protocol.errors import Malformed, ProofInvalid
+from wardround.protocol.errors import Malformed, ProtocolError
 from wardround.protocol.merkle import (
     CHUNK_BYTES,
     entries_root,
@@ -70,26 +70,26 @@ def test_every_leaf_proves_its_place_and_no_other(
     index = data.draw(st.integers(0, len(leaves) - 1))
     path = inclusion_proof(leaves, index)
     verify_inclusion(leaves[index], index, len(leaves), path, root)
-    with pytest.raises(ProofInvalid):
+    with pytest.raises(ProtocolError):
         verify_inclusion(leaf_hash(b"another leaf"), index, len(leaves), path, root)
-    with pytest.raises(ProofInvalid):
+    with pytest.raises(ProtocolError):
         verify_inclusion(leaves[index], len(leaves), len(leaves), path, root)
-    with pytest.raises(ProofInvalid):
+    with pytest.raises(ProtocolError):
         verify_inclusion(leaves[index], index, len(leaves), [*path, bytes(32)], root)
     if path:
-        with pytest.raises(ProofInvalid):
+        with pytest.raises(ProtocolError):
             verify_inclusion(leaves[index], index, len(leaves), path[:-1], root)
         broken = [bytes([path[0][0] ^ 1]) + path[0][1:], *path[1:]]
-        with pytest.raises(ProofInvalid):
+        with pytest.raises(ProtocolError):
             verify_inclusion(leaves[index], index, len(leaves), broken, root)
         other = data.draw(st.integers(0, len(leaves) - 1).filter(lambda i: i != index))
         if leaves[other] != leaves[index]:
-            with pytest.raises(ProofInvalid):
+            with pytest.raises(ProtocolError):
                 verify_inclusion(leaves[index], other, len(leaves), path, root)
 
 
 def test_steps_must_be_hashes() -> None:
-    with pytest.raises(ProofInvalid):
+    with pytest.raises(ProtocolError):
         verify_inclusion(bytes(32), 0, 2, [b"short"], bytes(32))
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wardround.protocol.errors import EmptyRound, Malformed
+from wardround.protocol.errors import Malformed, ProtocolError
 from wardround.protocol.identifiers import address_of
 from wardround.protocol.rewards import accumulate, reward_tree, split_floor, verify_claim
 
@@ -52,7 +52,7 @@ def test_rewards_accumulate_and_nobody_is_forgotten() -> None:
 
 
 def test_an_empty_tree_and_a_stranger_are_named() -> None:
-    with pytest.raises(EmptyRound):
+    with pytest.raises(ProtocolError):
         reward_tree({})
     tree = reward_tree({address_of("0x" + "11" * 20): 1})
     with pytest.raises(Malformed):

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from wardround.protocol.errors import ShapeMismatch
+from wardround.protocol.errors import ProtocolError
 from wardround.protocol.scoring import ALIGNMENT_ONE, alignment_scores, exact_dot
 
 vectors = arrays(np.int32, 40, elements=st.integers(-(2**31), 2**31 - 1))
@@ -49,5 +49,5 @@ def test_same_direction_scores_one_and_opposite_nothing() -> None:
 
 
 def test_lengths_must_agree() -> None:
-    with pytest.raises(ShapeMismatch):
+    with pytest.raises(ProtocolError):
         alignment_scores([np.zeros(2, np.int32)], np.zeros(3, np.int32))

@@ -8,7 +8,7 @@ from eth_utils import keccak
 from tests.protocol.rounds import PARAMETERS, Memory, random_update, study_spec
 from wardround.protocol.canonical import sha256_digest
 from wardround.protocol.contribution import contributions_root
-from wardround.protocol.errors import OutOfRange, WeightInvalid
+from wardround.protocol.errors import OutOfRange, ProtocolError
 from wardround.protocol.fixed_point import vector_bytes, vector_from_bytes
 from wardround.protocol.identifiers import hex_of
 from wardround.protocol.manifest import Dropped, parse_manifest
@@ -132,5 +132,5 @@ def test_weight_when_out_of_range_is_an_error(weight: int) -> None:
     made = study.contributions()
     entry = made[0][0]
     bad = study.contribution(entry.site, weight=weight)
-    with pytest.raises(WeightInvalid):
+    with pytest.raises(ProtocolError):
         study.settle([bad, *made[1:]])

@@ -255,6 +255,7 @@ def test_study_when_a_value_is_wrong_names_line_and_key(
     assert (refusal.value.line, refusal.value.source) == (line, "study.toml")
     assert refusal.value.key.startswith(key)
     assert str(refusal.value).startswith(f"study.toml:{line}: {key}")
+    assert "should" not in str(refusal.value)  # pydantic's own wording
     assert "\n" not in str(refusal.value)
 
 

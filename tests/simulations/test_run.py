@@ -15,7 +15,7 @@ from wardround.audit.audit import StudyAudit
 from wardround.audit.finished import open_run, read_network
 from wardround.chain.errors import ChainError, ChainUnreachable
 from wardround.devchain.journal import read_journal
-from wardround.learning.errors import DatasetUnknown, RowsUnsuitable
+from wardround.learning.errors import DataError, ModelError
 from wardround.protocol.errors import Malformed, RoundFailed, ScenarioError, WardroundError
 from wardround_client.app import client_app
 from wardround_simulations import run as module
@@ -86,7 +86,7 @@ REFUSED: list[tuple[str, dict[str, Any], dict[str, Any], type[WardroundError], s
         ScenarioError,
         "use --engine ray",
     ),
-    ("unknown data", {"data": {"name": "mnist"}}, {}, DatasetUnknown, "mnist"),
+    ("unknown data", {"data": {"name": "mnist"}}, {}, DataError, "mnist"),
     ("unknown chain", {}, {"choice": ChainChoice("moon")}, ChainError, "moon"),
     (
         "no such node",
@@ -107,7 +107,7 @@ REFUSED: list[tuple[str, dict[str, Any], dict[str, Any], type[WardroundError], s
         "another model",
         {"model": {"arguments": {"features": 5}}},
         {},
-        RowsUnsuitable,
+        ModelError,
         "takes 5 features, and a row of this table has 6: ",
     ),
     (

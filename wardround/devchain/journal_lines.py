@@ -18,7 +18,7 @@ from typing import Any
 from wardround.devchain.errors import JournalAltered, JournalTruncated
 from wardround.devchain.evm import Genesis
 from wardround.protocol.canonical import canonical_bytes, parse_canonical
-from wardround.protocol.errors import NotCanonical
+from wardround.protocol.errors import Malformed
 
 FORMAT = "wardround-journal/1"
 #: What the first line's digest follows from.
@@ -138,7 +138,7 @@ def parse(path: Path, data: bytes, torn_allowed: bool) -> tuple[Content, int]:
 def _checked(path: Path, number: int, line: bytes, before: bytes) -> tuple[dict[str, Any], bytes]:
     try:
         document = parse_canonical(line, "line")
-    except NotCanonical as error:
+    except Malformed as error:
         raise JournalAltered(str(path), number, error.reason) from error
     if not isinstance(document, dict) or "digest" not in document:
         raise JournalAltered(str(path), number, "not a line of a journal")

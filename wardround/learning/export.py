@@ -11,8 +11,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from wardround.host.durable import replacing
-from wardround.learning.errors import ExportInvalid
-from wardround.protocol.errors import ShapeMismatch
+from wardround.learning.errors import ModelError
+from wardround.protocol.errors import shape_mismatch
 from wardround.protocol.fixed_point import Float32Vector
 from wardround.protocol.layout import Layout
 
@@ -30,10 +30,10 @@ def export_model(
         path: file to write, ``.safetensors`` by custom; its folder exists.
         metadata: for instance study, round and model root.
     Raises:
-        ShapeMismatch: ``weights`` do not fill the layout.
+        ProtocolError: ``weights`` do not fill the layout.
     """
     if weights.shape != (layout.parameter_count,):
-        raise ShapeMismatch("weights", layout.parameter_count, weights.size)
+        raise shape_mismatch("weights", layout.parameter_count, weights.size)
     ends = np.cumsum(layout.sizes)
     tensors = {
         name: weights[end - size : end].reshape(shape)
@@ -57,7 +57,7 @@ def load_exported(path: Path, layout: Layout) -> tuple[Float32Vector, dict[str, 
     Returns:
         float32, shape (P,), and the metadata.
     Raises:
-        ExportInvalid: missing, damaged, or of another layout.
+        ModelError: missing, damaged, or of another layout.
     """
     vector = np.empty(layout.parameter_count, dtype=np.float32)
     try:
@@ -65,17 +65,17 @@ def load_exported(path: Path, layout: Layout) -> tuple[Float32Vector, dict[str, 
             found = set(file.keys())
             if found != set(layout.names):
                 odd = ", ".join(sorted(found ^ set(layout.names)))
-                raise ExportInvalid(str(path), f"other parameters than the layout's: {odd}")
+                raise _not_this(path, f"other parameters than the layout's: {odd}")
             start = 0
             for name, shape, size in zip(layout.names, layout.shapes, layout.sizes, strict=True):
                 tensor = file.get_tensor(name)
                 if tensor.shape != shape or tensor.dtype != np.float32:
-                    raise ExportInvalid(str(path), f"{name} is {tensor.dtype} {tensor.shape}")
+                    raise _not_this(path, f"{name} is {tensor.dtype} {tensor.shape}")
                 vector[start : start + size] = tensor.reshape(-1)
                 start += size
             metadata = dict(file.metadata() or {})
     except (SafetensorError, OSError) as exc:
-        raise ExportInvalid(str(path), str(exc).splitlines()[0]) from exc
+        raise _not_this(path, str(exc).splitlines()[0]) from exc
     return vector, metadata
 
 
@@ -93,3 +93,7 @@ def _sorted_header(data: memoryview) -> bytes:
     # A longer header would move the tensors; escapes that differ could do that, so say it.
     assert len(text) == length, "safetensors and json write this metadata differently"
     return bytes(data[:8]) + text
+
+
+def _not_this(path: Path, reason: str) -> ModelError:
+    return ModelError(f"{path} is not this study's model: {reason}.")

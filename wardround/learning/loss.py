@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from wardround.learning.errors import ModelUnsuitable
+from wardround.learning.errors import unsuitable
 
 
 def count_classes(model: nn.Module, row: torch.Tensor) -> int:
@@ -16,7 +16,7 @@ def count_classes(model: nn.Module, row: torch.Tensor) -> int:
         model: the network; left in evaluation mode.
         row: float32, shape (1, ...).
     Raises:
-        ModelUnsuitable: it does not take such rows, or the output is neither one logit nor one
+        ModelError: it does not take such rows, or the output is neither one logit nor one
             a class.
     """
     model.eval()
@@ -26,9 +26,9 @@ def count_classes(model: nn.Module, row: torch.Tensor) -> int:
             logits = model(row)
     except (RuntimeError, ValueError, TypeError, IndexError) as exc:
         reason = str(exc).splitlines()[0] if str(exc) else type(exc).__name__
-        raise ModelUnsuitable(name, f"features {tuple(row.shape[1:])}: {reason}") from exc
+        raise unsuitable(name, f"features {tuple(row.shape[1:])}: {reason}") from exc
     if not isinstance(logits, torch.Tensor) or logits.shape[:1] != (1,) or logits.ndim > 2:
-        raise ModelUnsuitable(name, f"one row gives {getattr(logits, 'shape', type(logits))}")
+        raise unsuitable(name, f"one row gives {getattr(logits, 'shape', type(logits))}")
     return max(2, logits.numel())
 
 

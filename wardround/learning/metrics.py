@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from wardround.learning.datasets.table import Table
-from wardround.learning.errors import EmptyTable, OutputNotFinite
+from wardround.learning.errors import TrainingDiverged, no_rows
 from wardround.learning.loss import count_classes
 from wardround.learning.models.flat import load_flat
 from wardround.learning.repeatable import repeatable
@@ -64,12 +64,10 @@ def evaluate(model: nn.Module, weights: Float32Vector, table: Table, threads: in
         table: at least one row.
         threads: as in training, so that the numbers repeat.
     Raises:
-        EmptyTable: no rows.
-        ShapeMismatch: ``weights`` are not (P,).
-        WeightsNotFinite: NaN or infinity in ``weights``.
-        ClassOutOfRange: a label that the network has no output for.
-        ModelUnsuitable: the network cannot take such rows.
-        OutputNotFinite: carries the row.
+        DataError: no rows; a label that the network has no output for.
+        ProtocolError: ``weights`` are not (P,).
+        TrainingDiverged: NaN or infinity in ``weights``; carries the row.
+        ModelError: the network cannot take such rows.
     """
     load_flat(model, weights)
     return measure(_predict(model, table, threads), table.labels)
@@ -93,7 +91,7 @@ def evaluate_sites(
         LearningError: as `evaluate`.
     """
     if not tables:
-        raise EmptyTable("the list of tables")
+        raise no_rows("the list of tables")
     load_flat(model, weights)
     logits = [_predict(model, table, threads) for table in tables]
     labels = [table.labels for table in tables]
@@ -105,10 +103,10 @@ def pool(sites: Sequence[Metrics]) -> Metrics:
     """Pool what follows from the sites' numbers alone: counts and losses, but not the AUC.
 
     Raises:
-        EmptyTable: no sites.
+        DataError: no sites.
     """
     if not sites:
-        raise EmptyTable("the list of metrics")
+        raise no_rows("the list of metrics")
     return Metrics(
         examples=sum(site.examples for site in sites),
         correct=sum(site.correct for site in sites),
@@ -124,10 +122,10 @@ def measure(logits: npt.NDArray[np.float64], labels: npt.NDArray[np.int64]) -> M
         logits: float64, shape (n, classes), finite. An equal pair counts as the lower class.
         labels: int64, shape (n,), n >= 1, in range.
     Raises:
-        EmptyTable: no rows.
+        DataError: no rows.
     """
     if not len(labels):
-        raise EmptyTable("the table to measure on")
+        raise no_rows("the table to measure on")
     top = logits.max(axis=1)
     losses = np.log(np.exp(logits - top[:, None]).sum(axis=1)) + top
     losses -= logits[np.arange(len(labels)), labels]
@@ -175,7 +173,7 @@ def _mean_auc(logits: npt.NDArray[np.float64], labels: npt.NDArray[np.int64]) ->
 def _predict(model: nn.Module, table: Table, threads: int) -> npt.NDArray[np.float64]:
     """Compute float64 logits of shape (n, classes); one logit z becomes the pair (0, z)."""
     if not len(table):
-        raise EmptyTable("the table to measure on")
+        raise no_rows("the table to measure on")
     parts = []
     with repeatable(threads), torch.no_grad():
         table.check_classes(count_classes(model, torch.tensor(table.features[:1])))
@@ -185,7 +183,10 @@ def _predict(model: nn.Module, table: Table, threads: int) -> npt.NDArray[np.flo
     logits = np.concatenate(parts)
     finite = np.isfinite(logits).all(axis=1)
     if not finite.all():
-        raise OutputNotFinite(int(np.flatnonzero(~finite)[0]))
+        row = int(np.flatnonzero(~finite)[0])
+        raise TrainingDiverged(
+            f"the model's output for row {row} is not finite: use other weights."
+        )
     if logits.shape[1] == 1:
         logits = np.concatenate([np.zeros_like(logits), logits], axis=1)
     return logits

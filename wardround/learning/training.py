@@ -10,10 +10,9 @@ import torch
 from torch import nn
 
 from wardround.learning.datasets.table import Table
-from wardround.learning.errors import EmptyTable, TrainingDiverged
+from wardround.learning.errors import PrivacyError, TrainingDiverged, no_rows
 from wardround.learning.loss import classification_loss, count_classes
 from wardround.learning.models.flat import is_finite, load_flat
-from wardround.learning.privacy.errors import LossWithheld
 from wardround.learning.privacy.terms import PrivacySpent, PrivateTerms
 from wardround.learning.repeatable import repeatable
 from wardround.protocol.fixed_point import Float32Vector
@@ -47,10 +46,13 @@ class TrainingResult:
         """Mean loss of the rows as they were seen, in nats.
 
         Raises:
-            LossWithheld: the training was private.
+            PrivacyError: the training was private.
         """
         if self.mean_loss is None:
-            raise LossWithheld
+            raise PrivacyError(
+                "the loss of private training is withheld, because it is made from rows without "
+                "noise: send `metrics` of the result instead."
+            )
         return self.mean_loss
 
     @property
@@ -83,18 +85,16 @@ def train_locally(
         progress: told of every step.
         private: terms of differential privacy for single rows; None trains without.
     Raises:
-        EmptyTable: no rows.
-        ShapeMismatch: ``weights`` are not (P,).
-        WeightsNotFinite: NaN or infinity in ``weights``.
-        ClassOutOfRange: a label that the network has no output for.
-        ModelUnsuitable: the network cannot take such rows.
-        TrainingDiverged: loss or weights became NaN or infinite.
+        DataError: no rows; a label that the network has no output for.
+        ProtocolError: ``weights`` are not (P,).
+        TrainingDiverged: NaN or infinity in ``weights``; loss or weights became NaN or infinite.
+        ModelError: the network cannot take such rows.
         PrivacyError: the terms do not allow it, or the network gives no gradient for each row.
     Source:
         McMahan et al. 2017, ClientUpdate of Algorithm 1 (arXiv:1602.05629).
     """
     if not len(table):
-        raise EmptyTable("the training table")
+        raise no_rows("the training table")
     spent = None if private is None else private.spend(training, len(table))
     flat = load_flat(model, weights)
     # Copied, so that kernels find the same memory alignment in every process (see load_flat).
@@ -126,7 +126,7 @@ def train_locally(
                 progress,
             )
     if not is_finite(flat):
-        raise TrainingDiverged(steps, "a weight", float(flat[~torch.isfinite(flat)][0]))
+        raise _diverged(steps, "a weight", float(flat[~torch.isfinite(flat)][0]))
     # Gradients are as large as the model, and nobody needs them any more.
     model.zero_grad(set_to_none=True)
     return TrainingResult(flat.numpy(), len(table), steps, mean_loss, spent)
@@ -153,7 +153,7 @@ def _descend(
         optimizer.step()
         value = loss.item()
         if not math.isfinite(value):
-            raise TrainingDiverged(step, "the loss", value)
+            raise _diverged(step, "the loss", value)
         loss_sum += value * len(targets)
         rows_seen += len(targets)
         if progress is not None:
@@ -196,3 +196,7 @@ def _batches(
         for start in range(0, len(labels), batch_size):
             index = order[start : start + batch_size]
             yield features[index], labels[index]
+
+
+def _diverged(step: int, what: str, value: float) -> TrainingDiverged:
+    return TrainingDiverged(f"{what} is {value!r} at step {step}: lower the learning rate.")

@@ -9,7 +9,7 @@ from typing import Any
 
 import rfc8785
 
-from wardround.protocol.errors import NotCanonical
+from wardround.protocol.errors import Malformed
 from wardround.protocol.identifiers import Digest
 
 #: No document of ours is nested deeper than six levels. Python's parser recurses in C, and some
@@ -22,7 +22,7 @@ def canonical_bytes(value: Any) -> bytes:
     """Write a JSON value in its RFC 8785 form.
 
     Raises:
-        NotCanonical: the value has no such form (NaN, an integer beyond 2**53, half a surrogate
+        Malformed: the value has no such form (NaN, an integer beyond 2**53, half a surrogate
             pair, or nested without end).
     """
     return _written(value, "value")
@@ -45,18 +45,18 @@ def parse_canonical(data: bytes | memoryview, what: str) -> Any:
         data: the document's bytes; the caller has bounded their length.
         what: the document's name, for the error.
     Raises:
-        NotCanonical: not JSON, or JSON written in any other way.
+        Malformed: not JSON, or JSON written in any other way.
     """
     written = bytes(data)
     try:
         text = written.decode("utf-8")
         if _nesting(text) > NESTING_MAX:
-            raise NotCanonical(what, f"nested deeper than {NESTING_MAX} levels")
+            raise Malformed(what, f"nested deeper than {NESTING_MAX} levels")
         value = json.loads(text, parse_int=_number, parse_constant=_refuse_constant)
     except ValueError as error:
-        raise NotCanonical(what, f"not JSON: {error}") from error
+        raise Malformed(what, f"not JSON: {error}") from error
     if _written(value, what) != written:
-        raise NotCanonical(what, "its bytes differ from the RFC 8785 form of its value")
+        raise Malformed(what, "its bytes differ from the RFC 8785 form of its value")
     return value
 
 
@@ -64,7 +64,7 @@ def _written(value: Any, what: str) -> bytes:
     try:
         return rfc8785.dumps(value)
     except (rfc8785.CanonicalizationError, UnicodeEncodeError, RecursionError) as error:
-        raise NotCanonical(what, str(error)) from error
+        raise Malformed(what, str(error)) from error
 
 
 def _nesting(text: str) -> int:

@@ -15,7 +15,7 @@ from eth_keys import keys
 from eth_keys.exceptions import BadSignature, ValidationError
 from eth_utils import keccak
 
-from wardround.protocol.errors import Malformed, SignatureInvalid, WeightInvalid
+from wardround.protocol.errors import Malformed, SignatureInvalid, weight_invalid
 from wardround.protocol.identifiers import Digest, Root, SiteAddress, StudyId, address_of
 from wardround.protocol.merkle import entries_root
 
@@ -195,14 +195,14 @@ def total_weight(entries: Sequence[Entry]) -> int:
     """Sum of all weights.
 
     Raises:
-        WeightInvalid: a weight below one, or a sum of 2**31 or more.
+        ProtocolError: a weight below one, or a sum of 2**31 or more.
     """
     for entry in entries:
         if entry.weight < 1:
-            raise WeightInvalid(f"weight of {entry.site}", entry.weight, WEIGHT_LIMIT - 1)
+            raise weight_invalid(f"weight of {entry.site}", entry.weight, WEIGHT_LIMIT - 1)
     total = sum(entry.weight for entry in entries)
     if total >= WEIGHT_LIMIT:
-        raise WeightInvalid("total weight", total, WEIGHT_LIMIT - 1)
+        raise weight_invalid("total weight", total, WEIGHT_LIMIT - 1)
     return total
 
 

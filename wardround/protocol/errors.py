@@ -1,27 +1,21 @@
-"""Every error that wardround raises on purpose, drawn as a tree.
+"""Every error that wardround raises on purpose: the root, and those of the protocol.
 
 WardroundError
-├── ProtocolError             bytes, numbers or names that break a rule of the protocol
-│   ├── ShapeMismatch         a vector has not the study's length
+├── ProtocolError             a rule of the protocol is broken
 │   ├── OutOfRange            a number leaves the fixed-point range, or is NaN or infinite
-│   ├── EmptyRound            nothing to aggregate
-│   ├── WeightInvalid         a weight is not in 1 .. cap, or their sum reaches 2**31
-│   ├── NotCanonical          JSON that is not the RFC 8785 form of its value
 │   ├── SignatureInvalid      a signature that its signer did not make
-│   ├── Malformed             a message or document without the agreed form
-│   └── ProofInvalid          an inclusion proof that does not lead to its root
-├── SpecificationError        a study file that cannot be used, with the key or line
+│   └── Malformed             a message, document or number without the agreed form
+├── SpecificationError        a file of settings that cannot be used, with the key or line
 ├── ReplayFailed              a recorded round that does not follow from its inputs
-├── wardround.chain.errors             chain, store and journal
-├── wardround.learning.errors           data sets, models, training
-├── wardround_coordinator.errors        who coordinates, and from where
-├── RoundFailed               too few good contributions: nothing is closed, the study goes on
+├── RoundFailed               too few good contributions: nothing is closed (retryable)
 ├── StudyMismatch             a study, round or model other than the chain's
-│   └── RoundOver             a round that was closed before the question arrived
-└── ScenarioError             a scenario that cannot be simulated
+│   └── RoundOver             a round that was closed before the train task arrived
+└── ScenarioError             a run's folder or a scenario that cannot be used
 
-Each carries typed attributes and says in one sentence what to do. The command line prints that
-sentence and ends with a non-zero status; a traceback appears only with ``--debug``.
+Each room's own tree is at the top of its ``errors.py``; docs/errors.md lists every code. An error
+carries typed attributes and one sentence that names what to do. The command line prints that
+sentence with the code and ends with a non-zero status; ``--debug`` adds the traceback. A class
+exists where a caller tells it apart; everything else is a sentence of its parent.
 """
 
 from __future__ import annotations
@@ -46,22 +40,13 @@ class Retryable:
 class ProtocolError(WardroundError):
     """A rule of the protocol is broken."""
 
-
-class ShapeMismatch(ProtocolError):
-    """A vector has not the length that the study fixes."""
-
-    def __init__(self, what: str, expected: int, found: int) -> None:
-        self.what = what
-        self.expected = expected
-        self.found = found
-        super().__init__(
-            f"{what} has {found} elements where the study has {expected}: "
-            "use the model that the study names."
-        )
+    code = "protocol"
 
 
 class OutOfRange(ProtocolError):
     """A value has no exact place in the fixed-point range."""
+
+    code = "out-of-range"
 
     def __init__(self, what: str, index: int, value: float) -> None:
         self.what = what
@@ -73,36 +58,10 @@ class OutOfRange(ProtocolError):
         )
 
 
-class EmptyRound(ProtocolError):
-    """There is nothing to aggregate."""
-
-    def __init__(self) -> None:
-        super().__init__("no updates to aggregate: wait for at least one site.")
-
-
-class WeightInvalid(ProtocolError):
-    """A weight, or the sum of all weights, is outside its range."""
-
-    def __init__(self, what: str, weight: int, limit: int) -> None:
-        self.what = what
-        self.weight = weight
-        self.limit = limit
-        super().__init__(
-            f"{what} is {weight}, not in 1 .. {limit}: cap the examples it stands for."
-        )
-
-
-class NotCanonical(ProtocolError):
-    """A JSON document is not the RFC 8785 form of its own value."""
-
-    def __init__(self, what: str, reason: str) -> None:
-        self.what = what
-        self.reason = reason
-        super().__init__(f"{what} is not canonical JSON ({reason}): write it with RFC 8785.")
-
-
 class SignatureInvalid(ProtocolError):
-    """A signature was not made by the one it is said to come from."""
+    """A signature was not made by its claimed signer."""
+
+    code = "signature-invalid"
 
     def __init__(self, signer: str, reason: str) -> None:
         self.signer = signer
@@ -115,23 +74,18 @@ class SignatureInvalid(ProtocolError):
 class Malformed(ProtocolError):
     """A message or document has not the agreed form."""
 
+    code = "malformed"
+
     def __init__(self, what: str, reason: str) -> None:
         self.what = what
         self.reason = reason
         super().__init__(f"{what} is malformed: {reason}.")
 
 
-class ProofInvalid(ProtocolError):
-    """An inclusion proof does not lead from its leaf to its root."""
-
-    def __init__(self, what: str, index: int) -> None:
-        self.what = what
-        self.index = index
-        super().__init__(f"the proof of {what} {index} does not lead to the committed root.")
-
-
 class SpecificationError(WardroundError):
-    """A study or scenario file cannot be used."""
+    """A study, scenario or settings file cannot be used."""
+
+    code = "specification"
 
     def __init__(self, source: str, line: int | None, key: str, reason: str) -> None:
         self.source = source
@@ -146,6 +100,8 @@ class SpecificationError(WardroundError):
 class ReplayFailed(WardroundError):
     """A recorded round does not follow from its inputs."""
 
+    code = "replay-failed"
+
     def __init__(self, round_number: int, what: str, reason: str) -> None:
         self.round_number = round_number
         self.what = what
@@ -155,6 +111,8 @@ class ReplayFailed(WardroundError):
 
 class RoundFailed(WardroundError, Retryable):
     """Too few good contributions came; nothing was closed."""
+
+    code = "round-failed"
 
     def __init__(self, round_number: int, accepted: int, needed: int, dropped: list[str]) -> None:
         self.round_number = round_number
@@ -171,28 +129,52 @@ class RoundFailed(WardroundError, Retryable):
 class StudyMismatch(WardroundError):
     """Something names a study, round or model that is not the chain's."""
 
+    code = "study-mismatch"
+
     def __init__(self, what: str, expected: str, found: str) -> None:
         self.what = what
         self.expected = expected
         self.found = found
-        super().__init__(f"{what} is {found}, but the chain says {expected}: take part in neither.")
+        super().__init__(f"{what} is {found}, but the chain has {expected}: take part in neither.")
 
 
 class RoundOver(StudyMismatch):
-    """A question came late: its round is closed, by the answers that were there in time."""
+    """A train task came late: its round was closed with the contributions that were in time."""
+
+    code = "round-over"
 
     def __init__(self, open_round: int, asked: int) -> None:
         super().__init__("round", str(open_round), str(asked))
         self.args = (
-            f"round {asked} is closed and round {open_round} is open: the question came late, and "
-            "nothing is lost.",
+            f"round {asked} is closed and round {open_round} is open: the train task came late, "
+            "and nothing is lost.",
         )
 
 
 class ScenarioError(WardroundError):
-    """A scenario cannot be simulated as written."""
+    """A run's folder or a scenario cannot be used as asked."""
+
+    code = "scenario"
 
     def __init__(self, scenario: str, reason: str) -> None:
         self.scenario = scenario
         self.reason = reason
         super().__init__(f"scenario {scenario}: {reason}.")
+
+
+def shape_mismatch(what: str, expected: int, found: int) -> ProtocolError:
+    """A vector has not the length that the study fixes."""
+    return ProtocolError(
+        f"{what} has {found} elements where the study has {expected}: "
+        "use the model that the study names."
+    )
+
+
+def nothing_to_aggregate() -> ProtocolError:
+    """A round without any update."""
+    return ProtocolError("no updates to aggregate: wait for at least one site.")
+
+
+def weight_invalid(what: str, weight: int, limit: int) -> ProtocolError:
+    """A weight, or the sum of all weights, is outside its range."""
+    return ProtocolError(f"{what} is {weight}, not in 1 .. {limit}: cap the examples it counts.")

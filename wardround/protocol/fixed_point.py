@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from wardround.protocol.errors import OutOfRange, ShapeMismatch
+from wardround.protocol.errors import OutOfRange, shape_mismatch
 
 Int32Vector = npt.NDArray[np.int32]
 Float32Vector = npt.NDArray[np.float32]
@@ -59,11 +59,11 @@ def quantize_update(weights: Float32Vector, base: Int32Vector, scale_bits: int) 
     Returns:
         int32, shape (P,): ``rint(float64(W) * 2**scale_bits) - M``.
     Raises:
-        ShapeMismatch: the vectors differ in length.
+        ProtocolError: the vectors differ in length.
         OutOfRange: a weight is NaN or infinite, or it or its difference leaves int32.
     """
     if weights.shape != base.shape:
-        raise ShapeMismatch("trained weights", base.size, weights.size)
+        raise shape_mismatch("trained weights", base.size, weights.size)
     update = np.empty(base.shape, np.int32)
     scale = float(2**scale_bits)
     for start in range(0, base.size, BLOCK):
@@ -88,11 +88,11 @@ def add_exact(base: Int32Vector, change: Int32Vector) -> Int32Vector:
     Returns:
         int32, shape (P,).
     Raises:
-        ShapeMismatch: the vectors differ in length.
+        ProtocolError: the vectors differ in length.
         OutOfRange: a sum leaves int32; carries the coordinate.
     """
     if base.shape != change.shape:
-        raise ShapeMismatch("aggregate", base.size, change.size)
+        raise shape_mismatch("aggregate", base.size, change.size)
     model = np.empty(base.shape, np.int32)
     for start in range(0, base.size, BLOCK):
         block = slice(start, start + BLOCK)
@@ -122,11 +122,11 @@ def vector_from_bytes(data: bytes | memoryview, parameter_count: int) -> Int32Ve
     Returns:
         int32, shape (P,), read-only.
     Raises:
-        ShapeMismatch: another length.
+        ProtocolError: another length.
     """
     view = memoryview(data)
     if view.nbytes != 4 * parameter_count:
-        raise ShapeMismatch("vector", parameter_count, view.nbytes // 4)
+        raise shape_mismatch("vector", parameter_count, view.nbytes // 4)
     vector: Int32Vector = np.frombuffer(view, dtype="<i4").astype(np.int32, copy=False)
     vector.flags.writeable = False
     return vector

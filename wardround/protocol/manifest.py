@@ -5,13 +5,14 @@ RFC 8785 JSON; its SHA-256 is on chain. It holds nothing that cannot be recomput
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field, ValidationError
+from pydantic import ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
-from wardround.protocol.canonical import canonical_bytes, parse_canonical
+from wardround.protocol.canonical import canonical_bytes
 from wardround.protocol.contribution import Entry
+from wardround.protocol.documents import parse_document
 from wardround.protocol.errors import Malformed
 from wardround.protocol.identifiers import Digest, Root, SiteAddress, address_of, bytes32
 from wardround.protocol.report import Address, Hex32
@@ -160,16 +161,6 @@ def parse_manifest(data: bytes | memoryview) -> Manifest:
     """Read a manifest.
 
     Raises:
-        Malformed: too long, an unknown field, or a value out of range.
-        NotCanonical: not in RFC 8785 form.
+        Malformed: too long, an unknown field, or a value out of range; not in RFC 8785 form.
     """
-    if len(data) > MANIFEST_MAX_BYTES:
-        raise Malformed("manifest", f"{len(data)} bytes exceed {MANIFEST_MAX_BYTES}")
-    value: Any = parse_canonical(data, "manifest")
-    try:
-        # Not by Python's names: a field has one spelling.
-        return Manifest.model_validate(value, by_alias=True, by_name=False)
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
-        raise Malformed("manifest", f"{place}: {first['msg']}") from error
+    return parse_document(Manifest, data, "manifest", MANIFEST_MAX_BYTES)

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from hashlib import sha256
 
-from wardround.protocol.errors import Malformed, ProofInvalid
+from wardround.protocol.errors import Malformed, ProtocolError
 from wardround.protocol.identifiers import Root
 
 #: Bytes of a vector under one leaf: 256 coordinates of int32.
@@ -95,16 +95,17 @@ def verify_inclusion(
         path: sibling hashes from the leaf upwards.
         root: the committed root.
     Raises:
-        ProofInvalid: it does not.
+        ProtocolError: it does not.
     Source:
         RFC 9162 section 2.1.3.2.
     """
+    refusal = ProtocolError(f"the proof of leaf {index} does not lead to the committed root.")
     if not 0 <= index < size or any(len(step) != 32 for step in path):
-        raise ProofInvalid("leaf", index)
+        raise refusal
     position, last, value = index, size - 1, leaf
     for step in path:
         if last == 0:
-            raise ProofInvalid("leaf", index)
+            raise refusal
         if position & 1 or position == last:
             value = node_hash(step, value)
             while not position & 1 and position:
@@ -115,7 +116,7 @@ def verify_inclusion(
         position >>= 1
         last >>= 1
     if last != 0 or value != root:
-        raise ProofInvalid("leaf", index)
+        raise refusal
 
 
 def _root(leaves: list[bytes]) -> Root:

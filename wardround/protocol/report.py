@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
-from pydantic import AfterValidator, Field, FiniteFloat, ValidationError
+from pydantic import AfterValidator, Field, FiniteFloat
 
-from wardround.protocol.canonical import canonical_bytes, parse_canonical
+from wardround.protocol.canonical import canonical_bytes
+from wardround.protocol.documents import parse_document
 from wardround.protocol.errors import Malformed
 from wardround.protocol.identifiers import address_of
 from wardround.protocol.study import Table
@@ -59,17 +60,10 @@ def parse_report(data: bytes | memoryview) -> Report:
     """Read a report.
 
     Raises:
-        Malformed: too long, an unknown field or metric, or a value out of range.
-        NotCanonical: not in RFC 8785 form.
+        Malformed: too long, not in RFC 8785 form, an unknown field or metric, or a value out of
+            range.
     """
-    if len(data) > REPORT_MAX_BYTES:
-        raise Malformed("report", f"{len(data)} bytes exceed {REPORT_MAX_BYTES}")
-    value: Any = parse_canonical(data, "report")
-    try:
-        report = Report.model_validate(value)
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise Malformed("report", f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+    report = parse_document(Report, data, "report", REPORT_MAX_BYTES)
     unknown = sorted(set(report.metrics) - METRIC_NAMES)
     if unknown:
         raise Malformed("report", f"metric {unknown[0]!r} is not one that may leave a site")

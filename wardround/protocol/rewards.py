@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from eth_utils import keccak
 
-from wardround.protocol.errors import EmptyRound, Malformed
+from wardround.protocol.errors import Malformed, nothing_to_aggregate
 from wardround.protocol.identifiers import Root, SiteAddress
 
 
@@ -83,10 +83,10 @@ def reward_tree(cumulative: Mapping[SiteAddress, int]) -> RewardTree:
     Args:
         cumulative: amount earned so far by site, at least one site.
     Raises:
-        EmptyRound: no sites.
+        ProtocolError: no sites.
     """
     if not cumulative:
-        raise EmptyRound
+        raise nothing_to_aggregate()
     leaves = sorted((reward_leaf(site, amount), site) for site, amount in cumulative.items())
     size = 2 * len(leaves) - 1
     nodes = [b""] * size

@@ -14,7 +14,12 @@ import numpy as np
 import numpy.typing as npt
 
 from wardround.protocol.contribution import WEIGHT_LIMIT
-from wardround.protocol.errors import EmptyRound, Malformed, ShapeMismatch, WeightInvalid
+from wardround.protocol.errors import (
+    Malformed,
+    nothing_to_aggregate,
+    shape_mismatch,
+    weight_invalid,
+)
 from wardround.protocol.fixed_point import BLOCK, Int32Vector
 from wardround.protocol.record import RuleId
 
@@ -53,10 +58,9 @@ def aggregate(rule: Rule, updates: Sequence[Int32Vector], weights: Sequence[int]
     Returns:
         int32, shape (P,). Exact: the order of sites does not matter.
     Raises:
-        EmptyRound: no updates.
+        ProtocolError: no updates; an update whose length differs from the first; a weight below
+            one, or a sum too large.
         Malformed: fewer updates than a trimmed mean needs.
-        ShapeMismatch: an update whose length differs from the first.
-        WeightInvalid: a weight below one, or a sum too large.
     """
     if rule.id is RuleId.MEAN:
         return mean_floor(updates, weights)
@@ -74,14 +78,13 @@ def mean_floor(updates: Sequence[Int32Vector], weights: Sequence[int]) -> Int32V
     Returns:
         int32, shape (P,): ``floor(sum(w_k q_k) / sum(w_k))``.
     Raises:
-        EmptyRound: no updates.
-        ShapeMismatch: an update whose length differs from the first.
-        WeightInvalid: a weight below one, or a sum too large.
+        ProtocolError: no updates; an update whose length differs from the first; a weight below
+            one, or a sum too large.
     Source:
         McMahan et al. 2017, Algorithm 1 (arXiv:1602.05629), in fixed point.
     """
     if not updates:
-        raise EmptyRound
+        raise nothing_to_aggregate()
     running = RunningMean(updates[0].size)
     for update, weight in zip(updates, weights, strict=True):
         running.add(update, weight)
@@ -106,13 +109,13 @@ class RunningMean:
             update: int32, shape (P,); not kept.
             weight: >= 1; all together < 2**31.
         Raises:
-            ShapeMismatch: another length.
-            WeightInvalid: the weight or the new sum is out of range; nothing was added.
+            ProtocolError: another length; the weight or the new sum is out of range; nothing was
+                added.
         """
         if update.shape != self._sum.shape:
-            raise ShapeMismatch("update", self._sum.size, update.size)
+            raise shape_mismatch("update", self._sum.size, update.size)
         if weight < 1 or self._weight + weight >= WEIGHT_LIMIT:
-            raise WeightInvalid("weight", weight, WEIGHT_LIMIT - 1 - self._weight)
+            raise weight_invalid("weight", weight, WEIGHT_LIMIT - 1 - self._weight)
         product = np.empty(min(BLOCK, update.size), np.int64)
         factor = np.int64(weight)
         for start in range(0, update.size, BLOCK):
@@ -126,10 +129,10 @@ class RunningMean:
         """Return ``floor(sum(w_k q_k) / sum(w_k))``, int32, shape (P,).
 
         Raises:
-            EmptyRound: nothing was added.
+            ProtocolError: nothing was added.
         """
         if not self._weight:
-            raise EmptyRound
+            raise nothing_to_aggregate()
         mean = np.empty(self._sum.shape, np.int32)
         for start in range(0, mean.size, BLOCK):
             block = slice(start, start + BLOCK)
@@ -146,8 +149,7 @@ def median_floor(updates: Sequence[Int32Vector]) -> Int32Vector:
     Returns:
         int32, shape (P,).
     Raises:
-        EmptyRound: no updates.
-        ShapeMismatch: an update whose length differs from the first.
+        ProtocolError: no updates; an update whose length differs from the first.
     Source:
         Yin et al. 2018, coordinate-wise median (arXiv:1803.01498), in fixed point.
     """
@@ -168,9 +170,8 @@ def trimmed_mean_floor(updates: Sequence[Int32Vector], trim: int) -> Int32Vector
     Returns:
         int32, shape (P,), floor of the mean of what is left.
     Raises:
-        EmptyRound: no updates.
+        ProtocolError: no updates; an update whose length differs from the first.
         Malformed: not more than ``2 * trim`` updates.
-        ShapeMismatch: an update whose length differs from the first.
     Source:
         Yin et al. 2018, coordinate-wise trimmed mean (arXiv:1803.01498), in fixed point.
     """
@@ -186,10 +187,10 @@ def trimmed_mean_floor(updates: Sequence[Int32Vector], trim: int) -> Int32Vector
 
 def _checked_count(updates: Sequence[Int32Vector]) -> int:
     if not updates:
-        raise EmptyRound
+        raise nothing_to_aggregate()
     for update in updates:
         if update.shape != updates[0].shape:
-            raise ShapeMismatch("update", updates[0].size, update.size)
+            raise shape_mismatch("update", updates[0].size, update.size)
     return len(updates)
 
 

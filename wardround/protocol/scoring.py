@@ -9,7 +9,7 @@ from math import isqrt
 import numpy as np
 import numpy.typing as npt
 
-from wardround.protocol.errors import ShapeMismatch
+from wardround.protocol.errors import shape_mismatch
 from wardround.protocol.fixed_point import Int32Vector, largest_magnitude
 
 #: An alignment of 1.0 as an integer: parts per million.
@@ -39,7 +39,7 @@ def alignment_scores(updates: Iterable[Int32Vector], aggregate: Int32Vector) -> 
         One integer per update, 0 .. 1_000_000: ``floor(10**6 * max(0, cos))``, computed from exact
         integer dot products; 0 where either vector is zero.
     Raises:
-        ShapeMismatch: an update of another length.
+        ProtocolError: an update of another length.
     Source:
         Xu et al. 2021, "Gradient driven rewards to guarantee fairness in collaborative machine
         learning" (CGSV), equation 3.
@@ -67,10 +67,10 @@ def exact_dot(left: Int32Vector, right: Int32Vector) -> int:
         left: int32, shape (P,).
         right: int32, shape (P,).
     Raises:
-        ShapeMismatch: the vectors differ in length.
+        ProtocolError: the vectors differ in length.
     """
     if left.shape != right.shape:
-        raise ShapeMismatch("update", right.size, left.size)
+        raise shape_mismatch("update", right.size, left.size)
     total = 0
     for start in range(0, left.size, _DOT_BLOCK):
         a, b = left[start : start + _DOT_BLOCK], right[start : start + _DOT_BLOCK]

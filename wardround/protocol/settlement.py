@@ -98,7 +98,7 @@ def settle(
         The settlement; equal inputs give equal bytes.
     Raises:
         OutOfRange: base plus aggregate leaves int32.
-        WeightInvalid: a weight is out of range.
+        ProtocolError: a weight is out of range.
         Malformed: the manifest would be too long.
     """
     spec = frame.spec

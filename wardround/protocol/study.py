@@ -22,8 +22,9 @@ from pydantic import (
     model_validator,
 )
 
-from wardround.protocol.canonical import canonical_digest, parse_canonical
-from wardround.protocol.errors import Malformed, SpecificationError
+from wardround.protocol.canonical import canonical_digest
+from wardround.protocol.documents import fault_of, parse_document
+from wardround.protocol.errors import SpecificationError
 from wardround.protocol.identifiers import Digest, Root
 from wardround.protocol.record import Recording, RuleId, ScoringId, StudyParams
 from wardround.protocol.rules import Rule
@@ -235,16 +236,9 @@ def parse_specification(data: bytes | memoryview) -> StudySpec:
     """Read a specification as it is stored and hashed; the caller has bounded its length.
 
     Raises:
-        NotCanonical: not in RFC 8785 form.
-        Malformed: an unknown or missing key, or a value out of range.
+        Malformed: not in RFC 8785 form, an unknown or missing key, or a value out of range.
     """
-    value = parse_canonical(data, "specification")
-    try:
-        return StudySpec.model_validate(value)
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
-        raise Malformed("specification", f"{place}: {first['msg']}") from error
+    return parse_document(StudySpec, data, "specification")
 
 
 def decode_text(data: bytes, source: str) -> str:
@@ -256,7 +250,8 @@ def decode_text(data: bytes, source: str) -> str:
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise SpecificationError(source, None, "", f"not UTF-8: {error}") from error
+        reason = f"not UTF-8 text, from byte {error.start} on"
+        raise SpecificationError(source, None, "", reason) from error
 
 
 def parse_toml(text: str, source: str) -> dict[str, Any]:
@@ -268,9 +263,10 @@ def parse_toml(text: str, source: str) -> dict[str, Any]:
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        line = re.search(r"at line (\d+)", str(error))
-        number = int(line.group(1)) if line else None
-        raise SpecificationError(source, number, "", f"not TOML: {error}") from error
+        found = re.fullmatch(r"(.*?)(?: \(at line (\d+), column \d+\))?", str(error), re.DOTALL)
+        assert found is not None  # the second part may be missing
+        number = int(found[2]) if found[2] else None
+        raise SpecificationError(source, number, "", f"not TOML: {found[1]}") from error
 
 
 def validate_table(table: type[TableT], value: object, text: str, source: str) -> TableT:
@@ -282,15 +278,9 @@ def validate_table(table: type[TableT], value: object, text: str, source: str) -
     try:
         return table.model_validate(value)
     except ValidationError as error:
-        # A misspelt key is unknown, and the right one missing: what is written comes first.
-        first = min(error.errors(), key=lambda one: one["type"] != "extra_forbidden")
-        path = [str(part) for part in first["loc"] if not str(part).startswith("function-")]
-        reason = first["msg"].removeprefix("Value error, ")
-        if first["type"] == "extra_forbidden":
-            reason = "no such key"
-        elif first["type"] == "missing":
-            reason = "this key is missing"
-        raise SpecificationError(source, _line_of(text, path), ".".join(path), reason) from error
+        path, reason = fault_of(error)
+        line = _line_of(text, path.split(".") if path else [])
+        raise SpecificationError(source, line, path, reason) from error
 
 
 def _line_of(text: str, path: list[str]) -> int | None:

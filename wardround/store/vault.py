@@ -9,7 +9,7 @@ from pathlib import Path
 from wardround.host.durable import OWNER_ONLY, append_line
 from wardround.protocol.canonical import parse_canonical
 from wardround.protocol.cid import Cid, sha256_of_cid
-from wardround.protocol.errors import Malformed, NotCanonical
+from wardround.protocol.errors import Malformed
 from wardround.protocol.identifiers import StudyId
 from wardround.store.base import MAX_OBJECT_BYTES, Store
 from wardround.store.errors import ObjectAltered, ObjectMissing
@@ -31,7 +31,7 @@ def is_document(data: memoryview) -> bool:
         return False
     try:
         parse_canonical(data, "document")
-    except NotCanonical:
+    except Malformed:
         return False
     return not is_ring(data)
 
@@ -171,7 +171,7 @@ class LocalVault(Vault):
                 elif is_ring(data):
                     value = parse_canonical(bytes(data), "key ring")
                     self._add(_RINGS + bytes.fromhex(str(value["study"])[2:]).hex(), name)
-            except (ObjectMissing, ObjectAltered, Malformed, NotCanonical, KeyError, ValueError):
+            except (ObjectMissing, ObjectAltered, Malformed, KeyError, ValueError):
                 continue
 
     def _lines(self, name: str) -> list[str]:

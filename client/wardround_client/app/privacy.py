@@ -40,8 +40,7 @@ class PrivacyBook:
         """Read what was spent; nothing when no file is there yet.
 
         Raises:
-            Malformed: the file is too long.
-            NotCanonical: it was altered.
+            Malformed: the file is too long; it was altered.
         """
         if not self.account_file.exists():
             return PrivacyAccount()

@@ -14,7 +14,7 @@ from typing import Any
 from wardround.host.durable import OWNER_ONLY, write_durably
 from wardround.host.lock import take_lock
 from wardround.protocol.canonical import canonical_bytes, parse_canonical, sha256_digest
-from wardround.protocol.errors import NotCanonical
+from wardround.protocol.errors import Malformed
 from wardround.protocol.identifiers import hex_of
 from wardround_client.guard.errors import LogDamaged, LogInUse, LogMissing, LogUnwritable
 
@@ -143,7 +143,7 @@ def _written(line: Line) -> bytes:
 def _checked(path: Path, data: bytes, number: int, before: str) -> Line:
     try:
         line = parse_canonical(data[:-1], "line")
-    except NotCanonical as error:
+    except Malformed as error:
         raise LogDamaged(path, number, error.reason) from None
     if not isinstance(line, dict) or not isinstance(line.get("kind"), str):
         raise LogDamaged(path, number, "it is no line of a guard")

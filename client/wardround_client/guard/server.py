@@ -11,7 +11,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from wardround.protocol.errors import Malformed, NotCanonical, WardroundError
+from wardround.protocol.errors import Malformed, WardroundError
 from wardround_client.guard.errors import HomeInvalid, LogError, RequestMalformed
 from wardround_client.guard.guard import Guard
 from wardround_client.guard.requests import parse_request
@@ -95,7 +95,7 @@ class GuardServer:
         try:
             try:
                 document = wire.receive()
-            except (Malformed, NotCanonical, TimeoutError) as error:
+            except (Malformed, TimeoutError) as error:
                 if "after 0 of 4" in str(error):
                     return  # somebody looked whether a guard is here
                 raise RequestMalformed(str(error)) from None

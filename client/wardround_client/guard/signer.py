@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from wardround.learning.privacy.accountant import PrivacyAccount
 from wardround.learning.privacy.noise import NoiseSecret
 from wardround.protocol.contribution import Entry
-from wardround.protocol.errors import Malformed, NotCanonical, ProtocolError
+from wardround.protocol.errors import Malformed, ProtocolError
 from wardround.protocol.fixed_point import Int32Vector, vector_bytes
 from wardround.protocol.identifiers import (
     Digest,
@@ -77,7 +77,7 @@ class GuardClient:
                 answer = wire.receive()
         except OSError as error:
             raise GuardUnreachable(self.path, error.strerror or str(error)) from error
-        except (Malformed, NotCanonical) as error:
+        except Malformed as error:
             raise GuardBroken(str(error)) from error
         return _read(kind, answer)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wardround.learning.datasets.table import SiteData, load_table
-from wardround.learning.errors import DataError, EmptyTable
+from wardround.learning.errors import DataError, no_rows
 from wardround_client.guard.errors import TableUnusable
 from wardround_client.settings import HomeSettings, PreparedTables
 from wardround_client.sources.base import Place
@@ -49,7 +49,7 @@ def load_home_data(
         found = SiteData(data.name, load_table(folder / data.train), load_table(folder / data.test))
         for what, table in (("the training table", found.train), ("the test table", found.test)):
             if not len(table):
-                raise EmptyTable(what)
+                raise no_rows(what)
         return found
     return load_site_data(data, Place(folder, environment))
 

@@ -56,8 +56,7 @@ class Wire:
         """Receive a document.
 
         Raises:
-            Malformed: too long, or cut off.
-            NotCanonical: not in RFC 8785 form.
+            Malformed: too long, or cut off; not in RFC 8785 form.
             OSError: the deadline is over.
         """
         length = int.from_bytes(self.receive_bytes(_HEADER_BYTES), "big")

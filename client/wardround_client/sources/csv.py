@@ -9,7 +9,7 @@ from typing import Annotated, Literal, TextIO
 
 from pydantic import Field
 
-from wardround.learning.errors import EmptyTable
+from wardround.learning.errors import no_rows
 from wardround_client.sources.base import (
     BATCH_ROWS,
     FILE_MAX_BYTES,
@@ -77,7 +77,7 @@ class CsvSource(DataSource):
         reader = csv.reader(self._lines(file), delimiter=self.delimiter, strict=True)
         header = next(reader, None)
         if header is None:
-            raise EmptyTable(self.title)
+            raise no_rows(self.title)
         names = [name.strip() for name in header]
         check_columns(self.title, names, columns, ignore)
         places = {name: names.index(name) for name in columns}

@@ -28,7 +28,7 @@ def load_site_data(settings: DataSettings, place: Place) -> SiteData:
         Training and test rows; features float32, shape (n, settings.width).
     Raises:
         SchemaMismatch: columns or cells other than declared.
-        EmptyTable: no rows.
+        DataError: no rows.
         TooFewRows: too few in all, to train on or to measure on.
         SourceError: unreachable, damaged, or too large.
     """

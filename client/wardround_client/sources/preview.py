@@ -85,7 +85,7 @@ def preview(settings: DataSettings, place: Place) -> Preview:
 
     Raises:
         SourceError: as when it is loaded; rows that do not fit are an error here too.
-        EmptyTable: no rows.
+        DataError: no rows.
     """
     rows = read_rows(settings, place)
     labels = rows.values[:, -1]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from wardround.learning.errors import EmptyTable
+from wardround.learning.errors import no_rows
 from wardround_client.sources.base import Place
 from wardround_client.sources.cells import feature_reader, label_reader
 from wardround_client.sources.errors import SchemaMismatch, SourceTooLarge, TooFewRows
@@ -42,7 +42,7 @@ def read_rows(settings: DataSettings, place: Place) -> Rows:
         place: where the site is at home.
     Raises:
         SchemaMismatch: columns or cells other than declared, with the number of rows of each kind.
-        EmptyTable: no rows, or none without a missing value.
+        DataError: no rows, or none without a missing value.
         TooFewRows: fewer than ``min_rows``.
         SourceError: unreachable, damaged, or too large.
     """
@@ -62,7 +62,7 @@ def read_rows(settings: DataSettings, place: Place) -> Rows:
         raise SchemaMismatch(settings.source.title, problems)
     values = np.concatenate(parts) if parts else np.empty((0, len(readers)))
     if not len(values):
-        raise EmptyTable(settings.source.title)
+        raise no_rows(settings.source.title)
     if len(values) < settings.min_rows:
         raise TooFewRows(settings.source.title, len(values), settings.min_rows)
     missing = {reader.column: reader.absent for reader in readers}

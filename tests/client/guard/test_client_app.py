@@ -76,7 +76,7 @@ def test_hospital_when_its_table_is_wrong_tells_the_coordinator_nothing_of_it(
     (ward.home.folder / "train.npz").write_bytes(b"Jane Doe")
     reply = ask(ward, "train", ward.task)
     assert reply.has_error()
-    assert "TableInvalid" in reply.error.reason
+    assert "DataError" in reply.error.reason
     for secret in ("train.npz", str(ward.home.folder), "Jane"):
         assert secret not in reply.error.reason
     # The administrator sees it all.

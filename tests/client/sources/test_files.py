@@ -26,7 +26,7 @@ from tests.client.sources.tables import (
     settings,
     write_parquet,
 )
-from wardround.learning.errors import EmptyTable
+from wardround.learning.errors import DataError
 from wardround_client.sources import csv as csv_module
 from wardround_client.sources.errors import (
     SchemaMismatch,
@@ -173,9 +173,9 @@ def test_csv_when_rows_are_ragged_counts_them(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", ["", "\n", HEADER, HEADER + "\n", HEADER + "\n\n\n"])
 def test_csv_when_without_rows_is_empty(tmp_path: Path, text: str) -> None:
-    with pytest.raises((EmptyTable, SchemaMismatch)) as caught:
+    with pytest.raises((DataError, SchemaMismatch)) as caught:
         values(write(tmp_path, text), tmp_path)
-    assert isinstance(caught.value, EmptyTable) or text == "\n"
+    assert isinstance(caught.value, DataError) or text == "\n"
 
 
 @pytest.mark.parametrize(
@@ -238,7 +238,7 @@ def test_file_when_it_is_no_file_is_unreachable(tmp_path: Path, source: dict[str
 )
 def test_csv_when_hostile_gives_one_error(tmp_path: Path, data: bytes) -> None:
     write(tmp_path, HEADER.encode() + b"\n" + data)
-    with pytest.raises((SourceError, EmptyTable)):
+    with pytest.raises((SourceError, DataError)):
         values(CSV, tmp_path)
 
 
@@ -361,5 +361,5 @@ def test_parquet_when_bytes_are_altered_gives_rows_or_one_error(
     for _ in range(data.draw(st.integers(1, 3))):
         altered[data.draw(st.integers(0, len(altered) - 1))] ^= data.draw(st.integers(1, 255))
     path.write_bytes(altered)
-    with contextlib.suppress(SourceError, EmptyTable):
+    with contextlib.suppress(SourceError, DataError):
         assert np.isfinite(values(PARQUET, tmp_path)).all()

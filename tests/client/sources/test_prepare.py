@@ -24,7 +24,7 @@ from tests.client.sources.tables import (
     write_sqlite,
 )
 from wardround.learning.datasets import load_dataset
-from wardround.learning.errors import EmptyTable
+from wardround.learning.errors import DataError
 from wardround.learning.models import build_model, flatten
 from wardround.learning.training import train_locally
 from wardround.protocol.study import TrainingSpec
@@ -130,7 +130,7 @@ def test_division_when_measured_keeps_to_its_share() -> None:
 
 
 def test_data_when_there_are_too_few_rows_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(EmptyTable):
+    with pytest.raises(DataError):
         load(write_csv(tmp_path, []), tmp_path)
     with pytest.raises(TooFewRows) as refusal:
         load(write_csv(tmp_path, patients(1)), tmp_path)

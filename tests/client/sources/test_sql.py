@@ -22,7 +22,7 @@ from tests.client.sources.tables import (
     settings,
     write_sqlite,
 )
-from wardround.learning.errors import EmptyTable
+from wardround.learning.errors import DataError
 from wardround_client.sources.errors import (
     QueryRefused,
     SchemaMismatch,
@@ -155,7 +155,7 @@ def test_sqlite_when_there_is_no_file_makes_none(tmp_path: Path) -> None:
 
 def test_sqlite_when_empty_or_too_long_is_refused(tmp_path: Path) -> None:
     source = write_sqlite(tmp_path, [])
-    with pytest.raises(EmptyTable):
+    with pytest.raises(DataError):
         values(source, tmp_path)
     (tmp_path / "patients.db").unlink()
     write_sqlite(tmp_path, patients(5000))

@@ -3,7 +3,7 @@ import socket
 import pytest
 
 from wardround.learning.datasets.download import fetch, sha256_hex
-from wardround.learning.errors import DataFileAltered, DownloadFailed
+from wardround.learning.errors import DataError, DownloadFailed
 from wardround.protocol.errors import Retryable
 
 DATA = bytes(range(256)) * 40
@@ -31,14 +31,14 @@ def test_fetch_gives_the_bytes_and_tells_how_far_it_is(https_server):
 def test_fetch_when_the_file_is_longer_stops_reading(https_server):
     server = https_server({"a": DATA + b"x" * 1_000_000})
     told = []
-    with pytest.raises(DataFileAltered):
+    with pytest.raises(DataError):
         get(server.url + "a", progress=lambda *news: told.append(news))
     assert told[-1][1] == len(DATA) + 1
 
 
 def test_fetch_when_the_file_is_cut_off_is_refused(https_server):
     server = https_server({"a": DATA[:-1]})
-    with pytest.raises(DataFileAltered, match=sha256_hex(DATA)):
+    with pytest.raises(DataError, match=sha256_hex(DATA)):
         get(server.url + "a")
 
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from wardround.learning.datasets import load_dataset
-from wardround.learning.errors import DatasetArgumentInvalid
+from wardround.learning.errors import DataError
 
 
 def test_load_gives_rows_of_the_shape_asked_for():
@@ -28,5 +28,5 @@ def test_load_when_sites_are_added_leaves_the_others_alone():
 
 @pytest.mark.parametrize("features", [0, [], [1, 0], "20"])
 def test_load_when_shape_is_wrong_names_the_argument(features):
-    with pytest.raises(DatasetArgumentInvalid, match="features"):
+    with pytest.raises(DataError, match="features"):
         load_dataset("generated", {"features": features})

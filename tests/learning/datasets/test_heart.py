@@ -1,4 +1,5 @@
 import shutil
+from hashlib import sha256
 
 import numpy as np
 import pytest
@@ -6,7 +7,7 @@ import pytest
 from wardround.learning.datasets import DATA_DIR_VARIABLE, load_dataset
 from wardround.learning.datasets import heart as heart_module
 from wardround.learning.datasets.heart import HOSPITALS
-from wardround.learning.errors import DataFileAltered, DataFileMissing, DatasetArgumentInvalid
+from wardround.learning.errors import DataError
 
 
 def test_load_gives_the_four_hospitals_of_flamby(heart_folder):
@@ -43,7 +44,7 @@ def test_load_finds_the_files_directly_or_in_heart(heart_folder, tmp_path, monke
 def test_load_when_a_file_is_missing_names_it(heart_folder, tmp_path):
     shutil.copytree(heart_folder, tmp_path, dirs_exist_ok=True)
     (tmp_path / "processed.switzerland.data").unlink()
-    with pytest.raises(DataFileMissing, match=r"processed\.switzerland\.data is missing.*data-dir"):
+    with pytest.raises(DataError, match=r"processed\.switzerland\.data is missing.*data-dir"):
         load_dataset("heart", data_dir=tmp_path)
 
 
@@ -53,12 +54,9 @@ def test_load_when_a_file_is_altered_shows_both_digests(heart_folder, tmp_path):
     data = bytearray(path.read_bytes())
     data[0] ^= 1
     path.write_bytes(data)
-    with pytest.raises(DataFileAltered) as caught:
+    found = sha256(data).hexdigest()
+    with pytest.raises(DataError, match=f"{path} .*{HOSPITALS[3].sha256}.*{found}"):
         load_dataset("heart", data_dir=tmp_path)
-    assert caught.value.expected == HOSPITALS[3].sha256
-    assert caught.value.found != caught.value.expected
-    assert caught.value.found in str(caught.value)
-    assert caught.value.path == str(path)
 
 
 def test_load_when_no_folder_is_named_downloads_once(
@@ -89,11 +87,11 @@ def test_load_when_the_mirror_is_edited_keeps_nothing(
     monkeypatch.delenv(DATA_DIR_VARIABLE, raising=False)
     monkeypatch.setattr(heart_module, "URL", server.url)
     monkeypatch.setattr(heart_module.platformdirs, "user_cache_dir", lambda name: str(tmp_path))
-    with pytest.raises(DataFileAltered, match=HOSPITALS[0].sha256):
+    with pytest.raises(DataError, match=HOSPITALS[0].sha256):
         load_dataset("heart")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_load_when_given_arguments_refuses_them():
-    with pytest.raises(DatasetArgumentInvalid, match="sites"):
+    with pytest.raises(DataError, match="sites"):
         load_dataset("heart", {"sites": 3})

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from wardround.learning.datasets import Table, load_table, save_table
-from wardround.learning.errors import ClassOutOfRange, DataFileMissing, TableInvalid
+from wardround.learning.errors import DataError
 
 
 def rows(n=4, d=3):
@@ -51,44 +51,43 @@ def test_save_table_twice_gives_equal_bytes(tmp_path):
     ],
 )
 def test_table_when_malformed_says_why(features, labels, reason):
-    with pytest.raises(TableInvalid, match=reason):
+    with pytest.raises(DataError, match=reason):
         Table(features, labels)
 
 
 def test_load_table_when_label_beyond_classes_names_the_row(tmp_path):
     save_table(Table(np.ones((3, 1), np.float32), np.array([0, 1, 2])), tmp_path / "t.npz")
-    with pytest.raises(ClassOutOfRange, match=r"row 2 has label 2, not in 0 \.\. 1") as caught:
+    with pytest.raises(DataError, match=r"row 2 has label 2, not in 0 \.\. 1"):
         load_table(tmp_path / "t.npz", classes=2)
-    assert (caught.value.row, caught.value.label, caught.value.classes) == (2, 2, 2)
 
 
 def test_load_table_when_missing_names_the_file(tmp_path):
-    with pytest.raises(DataFileMissing, match=r"t\.npz is missing"):
+    with pytest.raises(DataError, match=r"t\.npz is missing"):
         load_table(tmp_path / "t.npz")
 
 
 def test_load_table_when_folder_is_refused(tmp_path):
-    with pytest.raises(TableInvalid):
+    with pytest.raises(DataError):
         load_table(tmp_path)
 
 
 def test_load_table_when_object_array_is_never_unpickled(tmp_path):
     features, labels = rows()
     np.savez(tmp_path / "t.npz", features=features.astype(object), labels=labels)
-    with pytest.raises(TableInvalid, match="allow_pickle"):
+    with pytest.raises(DataError, match="allow_pickle"):
         load_table(tmp_path / "t.npz")
 
 
 def test_load_table_when_other_arrays_are_inside_is_refused(tmp_path):
     features, labels = rows()
     np.savez(tmp_path / "t.npz", features=features, labels=labels, more=labels)
-    with pytest.raises(TableInvalid, match="more"):
+    with pytest.raises(DataError, match="more"):
         load_table(tmp_path / "t.npz")
 
 
 def test_load_table_when_plain_array_is_refused(tmp_path):
     np.save(tmp_path / "t.npy", rows()[0])
-    with pytest.raises(TableInvalid, match="npz"):
+    with pytest.raises(DataError, match="npz"):
         load_table(tmp_path / "t.npy")
 
 
@@ -98,9 +97,9 @@ def test_load_table_when_damaged_never_gives_rows(tmp_path):
     good = path.read_bytes()
     for keep in (0, 1, 30, len(good) // 2, len(good) - 1):
         path.write_bytes(good[:keep])
-        with pytest.raises(TableInvalid):
+        with pytest.raises(DataError):
             load_table(path)
     middle = good.index(np.ones(12, np.float32).tobytes())
     path.write_bytes(good[:middle] + b"\xff" + good[middle + 1 :])
-    with pytest.raises(TableInvalid, match="CRC"):
+    with pytest.raises(DataError, match="CRC"):
         load_table(path)

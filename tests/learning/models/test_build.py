@@ -3,13 +3,7 @@ import pytest
 import torch
 from torch import nn
 
-from wardround.learning.errors import (
-    ModelArgumentInvalid,
-    ModelFactoryFailed,
-    ModelHasBuffers,
-    ModelUnknown,
-    ModelUnsuitable,
-)
+from wardround.learning.errors import ModelError
 from wardround.learning.models import MODELS, build_model, flatten, layout_of
 
 HERE = __name__
@@ -99,13 +93,12 @@ def test_build_model_depends_on_its_seed_alone(name):
     ],
 )
 def test_build_model_when_argument_is_wrong_names_it(name, arguments, argument):
-    with pytest.raises(ModelArgumentInvalid) as caught:
+    with pytest.raises(ModelError, match=f"model {name}: argument '{argument}'"):
         build_model(name, arguments, seed=0)
-    assert (caught.value.name, caught.value.argument) == (name, argument)
 
 
 def test_build_model_when_name_is_unknown_lists_the_known():
-    with pytest.raises(ModelUnknown, match=r"cnn, logistic, mlp, or write package\.module:factory"):
+    with pytest.raises(ModelError, match=r"cnn, logistic, mlp, or write package\.module:factory"):
         build_model("transformer", {}, seed=0)
 
 
@@ -124,15 +117,14 @@ def test_build_model_when_name_is_unknown_lists_the_known():
     ],
 )
 def test_build_model_when_factory_fails_says_why(name, reason):
-    with pytest.raises(ModelFactoryFailed, match=reason) as caught:
+    with pytest.raises(ModelError, match=f"^{name} gives no model .*{reason}"):
         build_model(name, {}, seed=0)
-    assert caught.value.name == name
 
 
 def test_build_model_when_batch_norm_names_the_buffers():
-    with pytest.raises(ModelHasBuffers, match=r"running_mean.*group or layer norm") as caught:
+    with pytest.raises(ModelError, match=r"running_mean.*group or layer norm") as caught:
         build_model(f"{HERE}:normed", {}, seed=0)
-    assert "1.running_var" in caught.value.buffers
+    assert "1.running_var" in str(caught.value)
 
 
 def test_build_model_when_buffer_is_a_constant_takes_it():
@@ -144,5 +136,5 @@ def test_build_model_when_buffer_is_a_constant_takes_it():
     [("double", "float64"), ("lazy", "not fixed"), ("empty", "no parameters")],
 )
 def test_build_model_when_parameters_do_not_suit_says_why(factory, reason):
-    with pytest.raises(ModelUnsuitable, match=reason):
+    with pytest.raises(ModelError, match=reason):
         build_model(f"{HERE}:{factory}", {}, seed=0)

@@ -6,9 +6,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from torch import nn
 
-from wardround.learning.errors import ModelUnsuitable, WeightsNotFinite
+from wardround.learning.errors import ModelError, TrainingDiverged
 from wardround.learning.models import build_model, flatten, layout_of, load_flat
-from wardround.protocol.errors import ShapeMismatch
+from wardround.protocol.errors import ProtocolError
 from wardround.protocol.layout import Layout
 
 MLP = build_model("mlp", {"features": 2, "hidden": [3]}, seed=0)
@@ -65,12 +65,12 @@ def test_flatten_when_parameter_is_transposed_reads_it_in_order():
 
 @pytest.mark.parametrize("shape", [(P - 1,), (P + 1,), (1, P), (0,)])
 def test_load_flat_when_length_differs_is_refused(shape):
-    with pytest.raises(ShapeMismatch):
+    with pytest.raises(ProtocolError):
         load_flat(MLP, np.zeros(shape, np.float32))
 
 
 def test_load_flat_when_dtype_differs_is_refused():
-    with pytest.raises(ModelUnsuitable, match="float64"):
+    with pytest.raises(ModelError, match="float64"):
         load_flat(MLP, np.zeros(P))
 
 
@@ -78,6 +78,5 @@ def test_load_flat_when_dtype_differs_is_refused():
 def test_load_flat_when_not_finite_names_the_coordinate(value):
     vector = np.zeros(P, np.float32)
     vector[5] = value
-    with pytest.raises(WeightsNotFinite) as caught:
+    with pytest.raises(TrainingDiverged, match="weight 5 is"):
         load_flat(MLP, vector)
-    assert caught.value.index == 5

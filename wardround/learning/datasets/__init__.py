@@ -13,7 +13,8 @@ from wardround.learning.datasets.breast_cancer import BreastCancer
 from wardround.learning.datasets.generated import Generated
 from wardround.learning.datasets.heart import Heart
 from wardround.learning.datasets.table import SiteData, Table, load_table, save_table
-from wardround.learning.errors import DatasetArgumentInvalid, DatasetUnknown
+from wardround.learning.errors import DataError
+from wardround.protocol.documents import fault_of
 
 __all__ = [
     "DATA_DIR_VARIABLE",
@@ -52,18 +53,17 @@ def load_dataset(
             ``WARDROUND_DATA_DIR``, and without that files are downloaded and cached.
         progress: told of every download.
     Raises:
-        DatasetUnknown: no such name.
-        DatasetArgumentInvalid: an argument that the source does not take, or not so.
-        DataError: the rows cannot be had, or not divided as asked.
+        DataError: no such name, an argument that the source does not take, or rows that cannot be
+            had or divided as asked.
     """
     if name not in SOURCES:
-        raise DatasetUnknown(name, sorted(SOURCES))
+        known = ", ".join(sorted(SOURCES))
+        raise DataError(f"no data set is named {name!r}: choose one of {known}.")
     try:
         source = SOURCES[name].model_validate(dict(arguments or {}))
     except ValidationError as exc:
-        first = exc.errors()[0]
-        argument = ".".join(str(part) for part in first["loc"])
-        raise DatasetArgumentInvalid(name, argument, first["msg"]) from exc
+        argument, reason = fault_of(exc)
+        raise DataError(f"data set {name}: argument {argument!r}: {reason}.") from exc
     if data_dir is None and os.environ.get(DATA_DIR_VARIABLE):
         data_dir = Path(os.environ[DATA_DIR_VARIABLE])
     return source.load(data_dir=data_dir, progress=progress)

@@ -18,7 +18,7 @@ from sklearn.datasets import load_breast_cancer
 from wardround.learning.datasets.base import Dataset, DataSource, Progress
 from wardround.learning.datasets.partition import Rows, by_covariate, dirichlet, iid
 from wardround.learning.datasets.split import can_stratify, prepare_site
-from wardround.learning.errors import DatasetArgumentInvalid, SplitImpossible
+from wardround.learning.errors import DataError, no_split
 
 
 class BreastCancer(DataSource):
@@ -48,8 +48,7 @@ class BreastCancer(DataSource):
         """Divide the bundled rows.
 
         Raises:
-            SplitImpossible: a site would get fewer rows than the minimum.
-            DatasetArgumentInvalid: there is no such covariate.
+            DataError: a site would get fewer rows than the minimum; there is no such covariate.
         """
         bunch = load_breast_cancer()
         features = bunch.data.astype(np.float64)
@@ -60,7 +59,7 @@ class BreastCancer(DataSource):
             # The same rounding as train_test_split: train down, test gets the rest.
             train = int(len(part) * self.train_size)
             if train < self.minimum_train or len(part) - train < self.minimum_test:
-                raise SplitImpossible(
+                raise no_split(
                     self.sites,
                     len(labels),
                     f"a site would have {train} rows to train and {len(part) - train} to test, "
@@ -87,8 +86,9 @@ class BreastCancer(DataSource):
             minimum = _smallest(self.train_size, self.minimum_train, self.minimum_test)
             return dirichlet(labels, self.sites, self.alpha, minimum, self.seed)
         if self.covariate not in names:
-            raise DatasetArgumentInvalid(
-                "breast-cancer", "covariate", f"no such column, use one of {', '.join(names)}"
+            raise DataError(
+                "data set breast-cancer: argument 'covariate': no such column, use one of "
+                f"{', '.join(names)}."
             )
         return by_covariate(features[:, names.index(self.covariate)], self.sites)
 

@@ -9,7 +9,7 @@ import urllib.error
 import urllib.request
 
 from wardround.learning.datasets.base import Progress
-from wardround.learning.errors import DataFileAltered, DownloadFailed
+from wardround.learning.errors import DownloadFailed, file_altered
 
 CHUNK_BYTES = 8192
 
@@ -37,7 +37,7 @@ def fetch(
         progress: told of each piece.
     Raises:
         DownloadFailed: not HTTPS, unreachable, refused, too slow.
-        DataFileAltered: the server gave something else.
+        DataError: the server gave something else.
     """
     if not url.startswith("https://"):
         raise DownloadFailed(url, "only https is used")
@@ -61,5 +61,5 @@ def fetch(
         raise DownloadFailed(url, str(reason) or type(exc).__name__) from exc
     found = sha256_hex(bytes(data))
     if found != sha256:
-        raise DataFileAltered(url, sha256, found)
+        raise file_altered(url, sha256, found)
     return bytes(data)

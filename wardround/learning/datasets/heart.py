@@ -19,7 +19,7 @@ from wardround.host.durable import write_durably
 from wardround.learning.datasets.base import Dataset, DataSource, Progress
 from wardround.learning.datasets.download import fetch, sha256_hex
 from wardround.learning.datasets.split import prepare_site
-from wardround.learning.errors import DataFileAltered, DataFileMissing
+from wardround.learning.errors import DataError, file_altered
 
 URL = "https://archive.ics.uci.edu/ml/machine-learning-databases/heart-disease/"
 TIMEOUT_SECONDS = 30.0
@@ -78,8 +78,7 @@ class Heart(DataSource):
         """Read the files from ``data_dir`` when given, else from the cache, else from UCI.
 
         Raises:
-            DataFileMissing: ``data_dir`` is given and has not all four.
-            DataFileAltered: a file has not its digest.
+            DataError: ``data_dir`` is given and has not all four; a file has not its digest.
             DownloadFailed: UCI cannot be reached.
         """
         files = [
@@ -109,12 +108,11 @@ def _read(hospital: Hospital, data_dir: Path) -> bytes:
         if path.is_file():
             data = path.read_bytes()
             if sha256_hex(data) != hospital.sha256:
-                raise DataFileAltered(str(path), hospital.sha256, sha256_hex(data))
+                raise file_altered(str(path), hospital.sha256, sha256_hex(data))
             return data
-    raise DataFileMissing(
-        str(data_dir / hospital.file),
-        f"put the four files of {URL} there, or leave out --data-dir and WARDROUND_DATA_DIR "
-        "to download them",
+    raise DataError(
+        f"{data_dir / hospital.file} is missing: put the four files of {URL} there, or leave out "
+        "--data-dir and WARDROUND_DATA_DIR to download them."
     )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from wardround.learning.errors import SplitImpossible
+from wardround.learning.errors import no_split
 
 Rows = npt.NDArray[np.int64]
 
@@ -50,7 +50,7 @@ def dirichlet(labels: Rows, sites: int, alpha: float, minimum: int, seed: int) -
         minimum: rows that each site must get.
         seed: of the draws.
     Raises:
-        SplitImpossible: no draw of `DRAWS` gave every site its minimum.
+        DataError: no draw of `DRAWS` gave every site its minimum.
     Source:
         Hsu, Qi, Brown 2019 (arXiv:1909.06335); Yurochkin et al. 2019 (arXiv:1905.12022).
     """
@@ -66,6 +66,6 @@ def dirichlet(labels: Rows, sites: int, alpha: float, minimum: int, seed: int) -
         dealt_rows = [np.sort(np.concatenate(part)) for part in parts]
         if min(len(part) for part in dealt_rows) >= minimum:
             return dealt_rows
-    raise SplitImpossible(
+    raise no_split(
         sites, len(labels), f"no Dirichlet({alpha:g}) draw left {minimum} rows for every site"
     )

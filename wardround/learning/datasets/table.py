@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from wardround.host.durable import replacing
-from wardround.learning.errors import ClassOutOfRange, DataFileMissing, TableInvalid
+from wardround.learning.errors import DataError, no_table
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,7 +22,7 @@ class Table:
         labels: int64, shape (n,), each >= 0.
 
     Raises:
-        TableInvalid: another dtype or shape, NaN, infinity, or a negative label.
+        DataError: another dtype or shape, NaN, infinity, or a negative label.
     """
 
     features: npt.NDArray[np.float32]
@@ -31,7 +31,7 @@ class Table:
     def __post_init__(self) -> None:
         reason = _fault(self.features, self.labels)
         if reason is not None:
-            raise TableInvalid("the given pair of arrays", reason)
+            raise no_table("the given pair of arrays", reason)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -40,12 +40,15 @@ class Table:
         """Refuse labels that a model of so many classes has no output for.
 
         Raises:
-            ClassOutOfRange: carries the first such row.
+            DataError: carries the first such row.
         """
         bad = np.flatnonzero(self.labels >= classes)
         if bad.size:
             row = int(bad[0])
-            raise ClassOutOfRange(row, int(self.labels[row]), classes)
+            raise DataError(
+                f"row {row} has label {self.labels[row]}, not in 0 .. {classes - 1}: "
+                "correct the label or use a model with more classes."
+            )
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,27 +78,26 @@ def load_table(path: Path, classes: int | None = None) -> Table:
         path: the ``.npz`` file.
         classes: when given, labels must lie in 0 .. classes - 1.
     Raises:
-        DataFileMissing: there is no such file.
-        TableInvalid: damaged, or not a table.
-        ClassOutOfRange: a label at or above ``classes``.
+        DataError: there is no such file; damaged, or not a table; a label at or above ``classes``.
     """
     try:
         # A handle of our own, because numpy leaves its own open when the archive is damaged.
         with path.open("rb") as file:
             arrays = np.load(file, allow_pickle=False)
             if not isinstance(arrays, np.lib.npyio.NpzFile):
-                raise TableInvalid(str(path), "not an .npz archive")
+                raise no_table(str(path), "not an .npz archive")
             with arrays:
                 if sorted(arrays.files) != ["features", "labels"]:
-                    raise TableInvalid(str(path), f"holds {sorted(arrays.files)}")
+                    raise no_table(str(path), f"holds {sorted(arrays.files)}")
                 features, labels = arrays["features"], arrays["labels"]
     except FileNotFoundError:
-        raise DataFileMissing(str(path), "prepare the site's data again") from None
+        raise DataError(f"{path} is missing: prepare the site's data again.") from None
     except (zipfile.BadZipFile, ValueError, EOFError, OSError) as exc:
-        raise TableInvalid(str(path), str(exc).splitlines()[0] or type(exc).__name__) from exc
+        reason = getattr(exc, "strerror", None) or str(exc).partition("\n")[0]
+        raise no_table(str(path), reason or type(exc).__name__) from exc
     reason = _fault(features, labels)
     if reason is not None:
-        raise TableInvalid(str(path), reason)
+        raise no_table(str(path), reason)
     table = Table(features, labels)
     if classes is not None:
         table.check_classes(classes)

@@ -9,12 +9,7 @@ import torch
 from pydantic import ValidationError
 from torch import nn
 
-from wardround.learning.errors import (
-    ModelArgumentInvalid,
-    ModelUnknown,
-    ModelUnsuitable,
-    RowsUnsuitable,
-)
+from wardround.learning.errors import ModelError, unsuitable
 from wardround.learning.loss import count_classes
 from wardround.learning.models.base import ModelSource
 from wardround.learning.models.cnn import Cnn
@@ -22,6 +17,7 @@ from wardround.learning.models.factory import call_factory
 from wardround.learning.models.flat import check_model, flatten, layout_of, load_flat
 from wardround.learning.models.logistic import Logistic
 from wardround.learning.models.mlp import Mlp
+from wardround.protocol.documents import fault_of
 
 __all__ = ["MODELS", "build_model", "check_fits", "flatten", "layout_of", "load_flat"]
 
@@ -37,11 +33,9 @@ def build_model(name: str, arguments: Mapping[str, object], seed: int) -> nn.Mod
         arguments: what that model takes.
         seed: of the initial parameters, in 0 .. 2**63 - 1.
     Raises:
-        ModelUnknown: no such name.
-        ModelArgumentInvalid: an argument that the model does not take, or not so.
-        ModelFactoryFailed: the factory gives no network.
-        ModelHasBuffers: the network keeps state beside its parameters.
-        ModelUnsuitable: its parameters are not float32 on the CPU.
+        ModelError: no such name; an argument that the model does not take, or not so; the factory
+            gives no network; the network keeps state beside its parameters; its parameters are not
+            float32 on the CPU.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -63,29 +57,33 @@ def check_fits(
         shape: of one row's features.
         classes: how many the labels tell apart.
     Raises:
-        ModelUnknown: no such name.
-        ModelArgumentInvalid: an argument that the model does not take, or not so.
-        RowsUnsuitable: it takes rows with more numbers, or fewer.
-        ModelUnsuitable: it takes other rows, or tells fewer classes apart.
+        ModelError: no such name; an argument that the model does not take, or not so; it takes rows
+            with more numbers, or fewer; it takes other rows, or tells fewer classes apart.
     """
     if ":" in name:
         return
     source = _known(name, arguments)
     if (found := prod(shape)) != source.numbers:
-        raise RowsUnsuitable(name, source.numbers, found)
+        raise ModelError(
+            f"the study's model {name} takes {source.numbers} features, and a row of this table "
+            f"has {found}: declare the columns that the study asks for, or change the study's "
+            f"[model] to take {found}."
+        )
     with torch.device("meta"):
         model = source.build()
         found = count_classes(model, torch.empty(1, *shape))
     if found < classes:
-        raise ModelUnsuitable(name, f"it tells {found} classes apart, and the data have {classes}")
+        raise unsuitable(name, f"it tells {found} classes apart, and the data have {classes}")
 
 
 def _known(name: str, arguments: Mapping[str, object]) -> ModelSource:
     if name not in MODELS:
-        raise ModelUnknown(name, sorted(MODELS))
+        known = ", ".join(sorted(MODELS))
+        raise ModelError(
+            f"no model is named {name!r}: choose one of {known}, or write package.module:factory."
+        )
     try:
         return MODELS[name].model_validate(dict(arguments))
     except ValidationError as exc:
-        first = exc.errors()[0]
-        argument = ".".join(str(part) for part in first["loc"])
-        raise ModelArgumentInvalid(name, argument, first["msg"]) from exc
+        argument, reason = fault_of(exc)
+        raise ModelError(f"model {name}: argument {argument!r}: {reason}.") from exc

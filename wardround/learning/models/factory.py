@@ -11,28 +11,28 @@ from collections.abc import Callable, Mapping
 
 from torch import nn
 
-from wardround.learning.errors import ModelFactoryFailed
+from wardround.learning.errors import no_factory
 
 
 def find_factory(name: str) -> Callable[..., object]:
     """Import the callable that ``package.module:factory`` names.
 
     Raises:
-        ModelFactoryFailed: cannot be imported, has no such name, or is no callable.
+        ModelError: cannot be imported, has no such name, or is no callable.
     """
     module_name, _, attribute = name.partition(":")
     if not module_name or not attribute:
-        raise ModelFactoryFailed(name, "not of the form package.module:factory")
+        raise no_factory(name, "not of the form package.module:factory")
     try:
         found: object = importlib.import_module(module_name)
     except Exception as exc:  # importing runs foreign code, which may raise anything
-        raise ModelFactoryFailed(name, f"import failed with {_describe(exc)}") from exc
+        raise no_factory(name, f"import failed with {_describe(exc)}") from exc
     for part in attribute.split("."):
         if not hasattr(found, part):
-            raise ModelFactoryFailed(name, f"{module_name} has no {attribute}")
+            raise no_factory(name, f"{module_name} has no {attribute}")
         found = getattr(found, part)
     if not callable(found):
-        raise ModelFactoryFailed(name, f"{attribute} is not callable")
+        raise no_factory(name, f"{attribute} is not callable")
     return found
 
 
@@ -40,15 +40,15 @@ def call_factory(name: str, arguments: Mapping[str, object]) -> nn.Module:
     """Build the network.
 
     Raises:
-        ModelFactoryFailed: the call raises, or returns something other than a network.
+        ModelError: the call raises, or returns something other than a network.
     """
     factory = find_factory(name)
     try:
         model = factory(**arguments)
     except Exception as exc:  # foreign code again
-        raise ModelFactoryFailed(name, f"the call failed with {_describe(exc)}") from exc
+        raise no_factory(name, f"the call failed with {_describe(exc)}") from exc
     if not isinstance(model, nn.Module):
-        raise ModelFactoryFailed(name, f"it returned {type(model).__name__}")
+        raise no_factory(name, f"it returned {type(model).__name__}")
     return model
 
 

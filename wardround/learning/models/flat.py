@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from wardround.learning.errors import ModelHasBuffers, ModelUnsuitable, WeightsNotFinite
-from wardround.protocol.errors import ShapeMismatch
+from wardround.learning.errors import ModelError, TrainingDiverged, unsuitable
+from wardround.protocol.errors import shape_mismatch
 from wardround.protocol.fixed_point import Float32Vector
 from wardround.protocol.layout import Layout
 
@@ -16,24 +16,27 @@ def check_model(name: str, model: nn.Module) -> None:
     """Refuse a network whose whole state is not float32 parameters on the CPU.
 
     Raises:
-        ModelHasBuffers: it keeps state that no update would carry.
-        ModelUnsuitable: no parameters, lazy ones, or of another dtype or device.
+        ModelError: it keeps state that no update would carry; no parameters, lazy ones, or of
+            another dtype or device.
     """
     # Buffers that are not saved hold constants, such as a causal mask, and need no update.
     own = {key for key, _ in model.named_parameters(remove_duplicate=False)}
     buffers = [key for key in model.state_dict() if key not in own]
     if buffers:
-        raise ModelHasBuffers(name, buffers)
+        raise ModelError(
+            f"model {name} keeps state beside its parameters ({', '.join(buffers)}), which no "
+            "update would carry: use group or layer norm in place of batch norm."
+        )
     parameters = list(model.named_parameters())
     if not parameters:
-        raise ModelUnsuitable(name, "it has no parameters")
+        raise unsuitable(name, "it has no parameters")
     for key, parameter in parameters:
         if isinstance(parameter, nn.parameter.UninitializedParameter):
-            raise ModelUnsuitable(name, f"the shape of {key} is not fixed yet")
+            raise unsuitable(name, f"the shape of {key} is not fixed yet")
         if parameter.dtype != torch.float32 or parameter.device.type != "cpu":
-            raise ModelUnsuitable(name, f"{key} is {parameter.dtype} on {parameter.device}")
+            raise unsuitable(name, f"{key} is {parameter.dtype} on {parameter.device}")
         if parameter.numel() == 0:
-            raise ModelUnsuitable(name, f"{key} is empty")
+            raise unsuitable(name, f"{key} is empty")
 
 
 def layout_of(model: nn.Module) -> Layout:
@@ -73,22 +76,24 @@ def load_flat(model: nn.Module, vector: Float32Vector) -> torch.Tensor:
     Returns:
         float32 tensor, shape (P,), that the parameters now view.
     Raises:
-        ShapeMismatch: another length.
-        ModelUnsuitable: another dtype.
-        WeightsNotFinite: NaN or infinity, with its place.
+        ProtocolError: another length.
+        ModelError: another dtype.
+        TrainingDiverged: NaN or infinity, with its place.
     """
     parameters = list(model.parameters())
     count = sum(parameter.numel() for parameter in parameters)
     if vector.shape != (count,):
-        raise ShapeMismatch("weights", count, vector.size)
+        raise shape_mismatch("weights", count, vector.size)
     if vector.dtype != np.float32:
-        raise ModelUnsuitable(type(model).__name__, f"weights are {vector.dtype}")
+        raise unsuitable(type(model).__name__, f"weights are {vector.dtype}")
     # Torch allocates on 64-byte borders, numpy on 16; kernels may sum in another order off them.
     flat = torch.empty(count)
     np.copyto(flat.numpy(), vector)
     if not is_finite(flat):
         index = int(np.flatnonzero(~np.isfinite(vector))[0])
-        raise WeightsNotFinite(index, float(vector[index]))
+        raise TrainingDiverged(
+            f"weight {index} is {float(vector[index])!r}: start from finite weights."
+        )
     start = 0
     for parameter in parameters:
         end = start + parameter.numel()

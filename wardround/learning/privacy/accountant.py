@@ -10,12 +10,12 @@ from __future__ import annotations
 import math
 import warnings
 from functools import lru_cache
-from typing import Annotated, Any
+from typing import Annotated
 
-from pydantic import Field, FiniteFloat, ValidationError
+from pydantic import Field, FiniteFloat
 
-from wardround.protocol.canonical import canonical_bytes, parse_canonical
-from wardround.protocol.errors import Malformed
+from wardround.protocol.canonical import canonical_bytes
+from wardround.protocol.documents import parse_document
 from wardround.protocol.study import PrivacySpec, StudySpec, Table, TrainingSpec
 
 #: An account grows by one mechanism for each new noise, batch size or number of rows.
@@ -92,17 +92,8 @@ def parse_account(data: bytes) -> PrivacyAccount:
 
     Raises:
         Malformed: too long, an unknown key, or a value out of range.
-        NotCanonical: not in RFC 8785 form.
     """
-    if len(data) > ACCOUNT_MAX_BYTES:
-        raise Malformed("privacy account", f"{len(data)} bytes exceed {ACCOUNT_MAX_BYTES}")
-    value: Any = parse_canonical(data, "privacy account")
-    try:
-        return PrivacyAccount.model_validate(value)
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
-        raise Malformed("privacy account", f"{place}: {first['msg']}") from error
+    return parse_document(PrivacyAccount, data, "privacy account", ACCOUNT_MAX_BYTES)
 
 
 def mechanism_of(training: TrainingSpec, privacy: PrivacySpec, rows: int) -> Mechanism:

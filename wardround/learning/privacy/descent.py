@@ -17,9 +17,9 @@ from opacus.grad_sample import GradSampleModule
 from opacus.optimizers import DPOptimizer
 from torch import nn
 
+from wardround.learning.errors import PrivacyError, no_gradient_by_row
 from wardround.learning.loss import classification_loss
 from wardround.learning.privacy.accountant import Mechanism
-from wardround.learning.privacy.errors import NotPerRecord, RowsMixed
 from wardround.learning.privacy.noise import SecretStream
 from wardround.protocol.study import PrivacySpec
 
@@ -86,8 +86,8 @@ def descend_privately(
         stream: of this training alone.
         progress: told of every step.
     Raises:
-        RowsMixed: one row changes what the network gives for another.
-        NotPerRecord: Opacus finds no gradient for each row.
+        PrivacyError: one row changes what the network gives for another; Opacus finds no gradient
+            for each row.
     """
     parameters = [one for one in model.parameters() if one.requires_grad]
     _check_apart(model, features[:_PROBE_ROWS])
@@ -140,7 +140,7 @@ def _row_by_row(model: nn.Module) -> Iterator[nn.Module]:
         hooked = GradSampleModule(model, loss_reduction="mean", strict=True)
     except NotImplementedError as exc:
         reason = "it keeps buffers" if "buffers" in str(exc) else type(exc).__name__
-        raise NotPerRecord(type(model).__name__, reason) from exc
+        raise no_gradient_by_row(type(model).__name__, reason) from exc
     try:
         with warnings.catch_warnings():
             # The first layer's input needs no gradient, so torch tells of its output's instead.
@@ -165,7 +165,10 @@ def _check_apart(model: nn.Module, rows: torch.Tensor) -> None:
     if first.requires_grad:
         (along,) = torch.autograd.grad(first, probe, allow_unused=True)
         if along is not None and torch.count_nonzero(along[1:]):
-            raise RowsMixed(type(model).__name__)
+            raise PrivacyError(
+                f"model {type(model).__name__} lets one row change what it gives for another: "
+                "use group or layer norm in place of batch norm."
+            )
 
 
 def _check_per_record(
@@ -180,9 +183,9 @@ def _check_per_record(
         torch.autograd.backward(classification_loss(hooked(features), labels))
     except (RuntimeError, ValueError, NotImplementedError) as exc:
         reason = str(exc).splitlines()[0] if str(exc) else type(exc).__name__
-        raise NotPerRecord(name, reason) from exc
+        raise no_gradient_by_row(name, reason) from exc
     for parameter in parameters:
         found = getattr(parameter, "grad_sample", None)
         if not isinstance(found, torch.Tensor) or found.shape != (len(labels), *parameter.shape):
             shape = list(parameter.shape)
-            raise NotPerRecord(name, f"none for a parameter of shape {shape}")
+            raise no_gradient_by_row(name, f"none for a parameter of shape {shape}")

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
-from wardround.learning.privacy.errors import SecretInvalid
+from wardround.learning.errors import PrivacyError
 
 SECRET_BYTES = 32
 #: Normal numbers made at a time; fits a core's cache.
@@ -35,10 +35,13 @@ class NoiseSecret:
         """Keep a secret.
 
         Raises:
-            SecretInvalid: not 32 bytes.
+            PrivacyError: not 32 bytes.
         """
         if len(secret) != SECRET_BYTES:
-            raise SecretInvalid(SECRET_BYTES, len(secret))
+            raise PrivacyError(
+                f"a noise secret has {SECRET_BYTES} random bytes, not {len(secret)}: "
+                "let the site draw one."
+            )
         self._secret = secret
 
     @classmethod

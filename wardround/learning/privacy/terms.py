@@ -8,9 +8,9 @@ import torch
 from torch import nn
 
 from wardround.learning.datasets.table import Table
+from wardround.learning.errors import PrivacyError
 from wardround.learning.models.flat import layout_of
 from wardround.learning.privacy.accountant import Mechanism, PrivacyAccount, mechanism_of
-from wardround.learning.privacy.errors import DeltaTooLarge, PrivacyExhausted
 from wardround.learning.privacy.noise import NoiseSecret, SecretStream
 from wardround.protocol.canonical import canonical_bytes
 from wardround.protocol.fixed_point import Float32Vector
@@ -59,18 +59,23 @@ class PrivateTerms:
             training: batch size and length.
             rows: at least 1.
         Raises:
-            DeltaTooLarge: not below 1 / rows.
-            PrivacyExhausted: the study's epsilon would be exceeded.
+            PrivacyError: not below 1 / rows; the study's epsilon would be exceeded.
         """
         delta = self.privacy.delta
         if delta * rows >= 1:
-            raise DeltaTooLarge(delta, rows)
+            raise PrivacyError(
+                f"delta {delta:g} is not below 1 / {rows}, one over this site's rows: "
+                "take part only in studies with a smaller delta."
+            )
         mechanism = mechanism_of(training, self.privacy, rows)
         account = self.account.compose(PrivacyAccount(mechanisms=[mechanism]))
         epsilon = account.epsilon(delta)
         target = self.privacy.target_epsilon
         if target is not None and epsilon > target:
-            raise PrivacyExhausted(epsilon, target, delta)
+            raise PrivacyError(
+                f"this round would bring the study to epsilon {epsilon:.3f} at delta {delta:g}, "
+                f"more than the {target:g} it allows: this site trains no further in it."
+            )
         return PrivacySpent(epsilon, delta, mechanism, account)
 
     def stream(
