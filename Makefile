@@ -13,6 +13,8 @@ FORGE := node_modules/@foundry-rs/forge-*/bin/forge
 # any test in them. So the run of all of them shares no folder with any other.
 WHOLE := --out out/whole --cache-path cache/whole
 
+PYTEST = $(VENV)/bin/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
 INSTALL := $(PIP) install -qq --no-compile --constraint constraints.txt
 
@@ -20,14 +22,24 @@ MADE := $(VENV)/.wardround-made
 RUNTIME := $(VENV)/.wardround-runtime
 DEVELOPMENT := $(VENV)/.wardround-development
 FOUNDRY := contracts/node_modules/.wardround-installed
+# Every module of wardround, and what PyTorch, Flower and coincurve import when they are first used.
+LATE := torch._dynamo coincurve flwr.cli.run flwr.supercore.cli flwr.superlink.cli \
+  flwr.supernode.cli flwr.simulation.app
+COMPILE = $(VENV)/bin/python -c 'import importlib, pkgutil, sys; \
+  [importlib.import_module(name) for name in sys.argv[1:]]; \
+  [importlib.import_module(module.name) \
+   for top in ("wardround", "wardround_client", "wardround_coordinator", "wardround_simulations") \
+   for module in pkgutil.walk_packages(importlib.import_module(top).__path__, top + ".") \
+   if not module.name.endswith("__main__")]' $(LATE)
 # Two tools with environments of their own: they need other versions of what wardround needs.
 SLITHER := $(VENV)/slither/bin/slither
 HALMOS := $(VENV)/halmos/bin/halmos
 
 # The tools of the environment come first, so Node from PyPI is found where the machine has none.
 export PATH := $(abspath $(VENV)/bin):$(PATH)
-# Of 17,000 modules few are ever imported, so pip compiles none of them, and those that are imported
-# must be kept compiled: where this is set, each start would take 12 seconds longer.
+# Of 17,000 modules few are ever imported, so pip compiles none of them. What a start imports is
+# imported once after the installation instead, and Python keeps it compiled. So a start is as quick
+# where this variable is set; for pip, Ray and the tests it is unset.
 export PYTHONDONTWRITEBYTECODE :=
 # Flower and Ray report nothing, ask for no updates, and install nothing by themselves.
 export FLWR_TELEMETRY_ENABLED := 0
@@ -42,23 +54,29 @@ apart = rm -rf $(VENV)/$(1) && $(VENV)/bin/python -m venv $(VENV)/$(1) && \
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test check slither prove bench clean
+.PHONY: help setup demo test test-deep check slither prove bench clean
 # Installations share one environment, and forge its cache: one recipe at a time.
 .NOTPARALLEL:
 
 help: ## print this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(DEVELOPMENT) $(FOUNDRY) ## install everything that the other targets need
 
 demo: $(RUNTIME) ## train on bundled clinical data, every round on a chain, and print the table
 	@$(VENV)/bin/wardround simulate demo
 
-test: $(DEVELOPMENT) $(FOUNDRY) ## run every test: the contract's with Foundry, then pytest
+test: $(DEVELOPMENT) $(FOUNDRY) ## test the contract with Foundry, then the packages with pytest
 	@echo "Testing the contract ..."
 	@cd contracts && FORGE_SNAPSHOT_EMIT=false $(FORGE) test $(WHOLE)
 	@echo "Testing the packages ..."
-	@$(VENV)/bin/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+	@$(PYTEST)
+
+test-deep: slither prove ## test in depth: far more fuzzing, long chaos, a wheel, slither, prove
+	@echo "Testing the contract in depth ..."
+	@cd contracts && FOUNDRY_PROFILE=deep FORGE_SNAPSHOT_EMIT=false $(FORGE) test $(WHOLE)
+	@echo "Testing the packages in depth ..."
+	@$(PYTEST) -m deep
 
 check: $(DEVELOPMENT) $(FOUNDRY) ## lint, formats, types, artifacts and gas, changing nothing
 	@echo "Checking Python: ruff, mypy ..."
@@ -103,6 +121,7 @@ $(RUNTIME): $(MADE) pyproject.toml constraints.txt
 	@$(INSTALL) "$$(grep '^torch==' constraints.txt)"
 	@echo "Installing wardround and what it needs ..."
 	@$(INSTALL) --editable .
+	@$(COMPILE)
 	@touch $@
 
 $(DEVELOPMENT): $(MADE) pyproject.toml constraints.txt
@@ -110,6 +129,7 @@ $(DEVELOPMENT): $(MADE) pyproject.toml constraints.txt
 	@$(INSTALL) "$$(grep '^torch==' constraints.txt)"
 	@echo "Installing wardround, what it needs, and the tools to test it ..."
 	@$(INSTALL) --editable '.[dev]'
+	@$(COMPILE) ray
 	@touch $(RUNTIME) $@
 
 $(SLITHER): contracts/slither-requirements.txt $(MADE)

@@ -38,13 +38,12 @@ def test_benchmark_gives_figures_when_quick(name: str, capsys: pytest.CaptureFix
     check(capsys.readouterr().out, name)
 
 
-@pytest.mark.slow
 def test_engine_benchmark_gives_figures_when_quick() -> None:
     # In a process of its own: Ray leaves things behind.
     check(run("--json", "engine"), "engine")
 
 
-@pytest.mark.slow
+@pytest.mark.deep
 @pytest.mark.timeout(1200)
 def test_benchmark_of_processes_gives_figures_when_quick(
     capsys: pytest.CaptureFixture[str],

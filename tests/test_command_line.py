@@ -23,8 +23,8 @@ import click
 import pytest
 import typer
 
-import wardround
 from tests.integration.networks import copied, finished_run, run, small_scenario, toml_of
+from wardround import command_line
 from wardround.audit.finished import open_run, read_network
 from wardround.devchain.anvil import Anvil
 from wardround.devchain.errors import AnvilMissing
@@ -75,7 +75,7 @@ def call(
         monkeypatch.setattr(sys, "argv", ["wardround", *map(str, arguments)])
         capsys.readouterr()
         with pytest.raises(SystemExit) as ended:
-            wardround.main()
+            command_line.main()
         out, err = capsys.readouterr()
         return Ended(int(ended.value.code or 0), out, err)
 
@@ -124,7 +124,6 @@ def contents(folder: Path) -> dict[str, bytes]:
 # ---------------------------------------------------------------------------------- simulate
 
 
-@pytest.mark.slow
 def test_summary_when_asked_for_as_json_is_one_object_and_nothing_else(
     small: Path, tmp_path: Path
 ) -> None:
@@ -184,7 +183,6 @@ def test_scenarios_when_listed_are_all_there(call: Call) -> None:
         assert name in ended.out
 
 
-@pytest.mark.slow
 def test_simulation_when_killed_leaves_a_folder_that_holds_so_far(
     call: Call, small: Path, tmp_path: Path
 ) -> None:
@@ -715,13 +713,13 @@ def test_runs_when_made_by_the_library_and_by_the_command_are_the_same(
 # ---------------------------------------------------------------- help
 
 
-@pytest.mark.parametrize("name", wardround.COMMANDS)
+@pytest.mark.parametrize("name", command_line.COMMANDS)
 def test_command_when_listed_is_described_as_by_itself(name: str) -> None:
-    group = typer.main.get_group(wardround.app)
+    group = typer.main.get_group(command_line.app)
     _, found, _ = group.resolve_command(click.Context(group), [name])
     assert found is not None
     first = (found.help or "").split("\n\n")[0]
-    assert " ".join(first.split()) == wardround.COMMANDS[name][1]
+    assert " ".join(first.split()) == command_line.COMMANDS[name][1]
 
 
 def commands_below(command: click.Command, name: str) -> Iterator[tuple[str, click.Command]]:
@@ -732,10 +730,10 @@ def commands_below(command: click.Command, name: str) -> Iterator[tuple[str, cli
         yield name, command
 
 
-@pytest.mark.parametrize("name", wardround.COMMANDS)
+@pytest.mark.parametrize("name", command_line.COMMANDS)
 def test_help_when_asked_for_flows_and_ends_with_examples(name: str) -> None:
     """Typer keeps line breaks, so those of our source's lines must not reach it."""
-    group = typer.main.get_group(wardround.app)
+    group = typer.main.get_group(command_line.app)
     _, found, _ = group.resolve_command(click.Context(group), [name])
     assert found is not None
     for called, command in commands_below(found, name):
@@ -754,9 +752,9 @@ def test_help_when_asked_for_flows_and_ends_with_examples(name: str) -> None:
 )
 def test_help_when_asked_for_imports_nothing_heavy(words: list[str], said: str) -> None:
     program = (
-        "import sys, wardround\n"
+        "import sys\nfrom wardround import command_line\n"
         f"sys.argv = ['wardround', *{words!r}]\n"
-        "try:\n    wardround.main()\n"
+        "try:\n    command_line.main()\n"
         "finally:\n"
         "    heavy = {'torch', 'numpy', 'web3', 'eth_account', 'eth', 'flwr', 'starlette'}\n"
         "    print('heavy:', sorted(heavy & sys.modules.keys()))\n"

@@ -392,7 +392,6 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, t
     return folder, said
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "command", ["make demo", "wardround audit runs/demo", "wardround claim runs/demo"]
 )
@@ -405,7 +404,6 @@ def test_readme_shows_what_the_demo_says(session: Any, command: str) -> None:
     assert shape(now) == shape(shown), "if that is meant: python -m tests.shown"
 
 
-@pytest.mark.slow
 def test_summary_keys_are_those_of_the_readme(session: Any) -> None:
     summary = json.loads((session[0] / "runs/demo/summary.json").read_text(encoding="utf-8"))
     section = text_of("README.md").split("<!-- summary -->")[1].split("\n\n")[0]
@@ -418,7 +416,6 @@ def test_summary_keys_are_those_of_the_readme(session: Any) -> None:
     assert set(re.findall(r"`(\w+)`", final)) == set(summary["final"])
 
 
-@pytest.mark.slow
 def test_run_folder_has_what_the_readme_names(session: Any) -> None:
     run = session[0] / "runs/demo"
     section = text_of("README.md").split("## Follow one update")[1].split("\n## ")[0]

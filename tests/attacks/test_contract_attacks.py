@@ -103,7 +103,7 @@ WRITTEN = sorted(
     for name in TEST.findall(path.read_text(encoding="utf-8"))
 )
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(TIME_LIMIT_SECONDS + 30)]
+pytestmark = [pytest.mark.deep, pytest.mark.timeout(TIME_LIMIT_SECONDS + 30)]
 
 
 class AttackWorks(AssertionError):

@@ -139,7 +139,7 @@ def game(request: pytest.FixtureRequest) -> Iterator[Game]:
     torch.set_num_threads(threads)
 
 
-@pytest.mark.slow
+@pytest.mark.deep
 @pytest.mark.xfail(
     strict=True,
     raises=AssertionError,

@@ -24,7 +24,6 @@ from wardround.transport.certificates import AUTHORITY_CERTIFICATE, make_authori
 from wardround_client.home import Home, make_home
 
 pytestmark = [
-    pytest.mark.slow,
     pytest.mark.timeout(150),
     pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="needs Linux's /proc"),
 ]

@@ -28,7 +28,7 @@ from wardround.protocol.rules import aggregate
 from wardround_simulations.scenario import Scenario
 
 pytestmark = [
-    pytest.mark.slow,
+    pytest.mark.deep,
     # torch.func imports a part of torch that warns of itself.
     pytest.mark.filterwarnings("ignore:.torch.jit.:DeprecationWarning"),
 ]

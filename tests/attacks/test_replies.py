@@ -158,7 +158,6 @@ def test_exchange_when_one_reply_does_not_decode_hears_the_others() -> None:
     assert good(exchange(SuperLink(pushed))) == set(HONEST)
 
 
-@pytest.mark.slow
 @pytest.mark.xfail(
     strict=True,
     raises=AssertionError,

@@ -382,7 +382,7 @@ def test_address_in_a_list_that_is_none(url: str) -> None:
         open_chain(url)
 
 
-@pytest.mark.slow
+@pytest.mark.deep
 def test_transactions_go_on_while_nodes_fail_in_turn(
     anvil: Anvil, probe_artifact: dict[str, Any]
 ) -> None:

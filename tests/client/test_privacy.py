@@ -46,7 +46,6 @@ def test_secret_when_missing_or_malformed_is_an_error_by_name(
         book(tmp_path).secret()
 
 
-@pytest.mark.slow
 def test_study_when_private_states_what_it_spent_and_repeats(tmp_path: Path) -> None:
     privacy = PrivacySpec(noise_multiplier=1.0, max_grad_norm=1.0, delta=1e-3)
     scenario = small_scenario(study={"rounds": 2}).model_copy(update={"privacy": privacy})

@@ -582,7 +582,6 @@ def test_history_when_a_round_is_open_says_so(call: Call, network: Network, tmp_
     assert (signed["round"], signed["fate"]) == (1, "open")
 
 
-@pytest.mark.slow
 def test_history_when_sites_are_not_on_chain_asks_the_store(
     call: Call, rooted: FinishedRun, tmp_path: Path
 ) -> None:

@@ -7,14 +7,11 @@ import re
 import subprocess
 from pathlib import Path
 
-import pytest
-
 ROOT = Path(__file__).resolve().parents[2]
 CONTRACTS = ROOT / "contracts"
 TEST = re.compile(r"^    function ((?:test|invariant_)\w*)\(", re.MULTILINE)
 
 
-@pytest.mark.slow
 def test_forge_knows_every_test_that_is_written() -> None:
     """forge silently drops tests whose compilation it takes for done: see the Makefile."""
     (forge,) = CONTRACTS.glob("node_modules/@foundry-rs/forge-*/bin/forge")

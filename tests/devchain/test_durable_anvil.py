@@ -108,7 +108,7 @@ def signed(chain: Chain, signer: LocalAccount, data: bytes, to: str) -> str:
     )
 
 
-@pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.deep)])
 def test_kills_at_random_moments_lose_nothing_and_do_nothing_twice(
     durable: DurableAnvil, probe_artifact: dict[str, Any], seed: int
 ) -> None:
@@ -175,7 +175,6 @@ def runs(pid: int) -> bool:
     return stat.exists() and stat.read_text().rpartition(")")[2].split()[0] != "Z"
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 def test_kill_of_everything_loses_no_confirmed_transaction(tmp_path: Path) -> None:
     folder = tmp_path / "chain"
@@ -268,7 +267,6 @@ def test_copy_of_a_running_chain_is_a_backup(durable: DurableAnvil, tmp_path: Pa
         assert found == heads(durable.chain)[: len(found)]
 
 
-@pytest.mark.slow
 def test_anvil_that_hangs_is_replaced(durable: DurableAnvil) -> None:
     durable.chain.transfer(ALICE, BOB.address, 1)
     before = heads(durable.chain)

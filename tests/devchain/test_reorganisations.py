@@ -487,7 +487,7 @@ def close_amid_reorganisations(stage: Stage, deadline: float) -> None:
                 raise
 
 
-@pytest.mark.slow
+@pytest.mark.deep
 def test_study_on_a_chain_that_reorganises_ends_with_the_same_models(tmp_path: Path) -> None:
     parties = Parties.new()
     balances = dict.fromkeys(parties.addresses, 1000 * ETHER)

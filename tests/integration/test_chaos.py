@@ -26,19 +26,19 @@ def test_plan_has_as_many_deaths_as_were_asked_for(kills: int) -> None:
     assert kills <= sum(deaths) <= kills + 2
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_study_when_a_dozen_processes_die_loses_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("deaths", [3, pytest.param(12, marks=pytest.mark.deep)])
+def test_study_when_processes_die_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, deaths: int
 ) -> None:
     """Seeded: the same victims at the same steps every time."""
     said: list[str] = []
     # As the command's own --out, a path that starts where it is called.
     monkeypatch.chdir(tmp_path)
-    (leg,) = play(Path("chaos"), 12, 1, said.append, epochs=1)
+    (leg,) = play(Path("chaos"), deaths, 1, said.append, epochs=1)
     verdict = leg.verdict
     assert verdict.broken == [], said
-    assert kills([leg]) >= 12
+    assert kills([leg]) >= deaths
     assert verdict.rounds == verdict.roots_equal == verdict.audited
     assert verdict.signatures == SITES * verdict.rounds
     assert (verdict.double_signatures, verdict.double_closes, verdict.lost_rewards) == (0, 0, 0)

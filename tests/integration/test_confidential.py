@@ -63,7 +63,6 @@ if TYPE_CHECKING:
     from playwright.sync_api import Page
 
 ROUNDS, SITES = 3, 3
-pytestmark = pytest.mark.slow
 
 
 @dataclass(frozen=True)

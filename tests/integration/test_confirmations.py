@@ -45,7 +45,7 @@ SCENARIO = small_scenario(
 )
 #: Long enough for a coordinator that does not wait to go on.
 _PATIENT_SECONDS = 0.7
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = pytest.mark.timeout(180)
 
 
 @dataclass

@@ -12,7 +12,6 @@ from wardround_simulations.run import simulate
 from wardround_simulations.scenario import load_scenario
 
 
-@pytest.mark.slow
 def test_four_hospitals_when_run_reach_the_published_accuracy(
     heart_folder: Path, tmp_path: Path
 ) -> None:

@@ -20,7 +20,7 @@ from wardround.host.steps import Point, Step
 #: A kill costs a round or two; some come before the first and after the last.
 ROUNDS = 3 * len(named_kills()) // 2 + 9
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.deep, pytest.mark.timeout(900)]
 
 EDGES = ("before", "after")
 POINTS = {(step, edge) for step in Step for edge in EDGES}

@@ -34,7 +34,7 @@ CHAIN_ID, ETHER = 31337, 10**18
 # The standby is started when it is needed, so nobody takes over from a first that is slow.
 ROUNDS, ROUND_SECONDS, GRACE_SECONDS = 7, 10, 2
 LIMIT_SECONDS = 300.0
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(4 * LIMIT_SECONDS)]
+pytestmark = [pytest.mark.deep, pytest.mark.timeout(4 * LIMIT_SECONDS)]
 NOW_AT, MOVED_TO = "127.0.0.1", "127.0.0.2"
 
 STUDY = f"""

@@ -45,7 +45,7 @@ _CLOSED = r"^\S+ round \d+ of \d+ closed"
 
 _reason = why_not()
 pytestmark = [
-    pytest.mark.slow,
+    pytest.mark.deep,
     pytest.mark.timeout(600),
     pytest.mark.skipif(_reason is not None, reason=str(_reason)),
 ]

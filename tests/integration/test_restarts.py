@@ -28,7 +28,7 @@ from wardround_simulations.scenario import Scenario
 ROUNDS = 7
 CUT_SECONDS = 6.0
 LIMIT_SECONDS = 400
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(LIMIT_SECONDS + 60)]
+pytestmark = [pytest.mark.deep, pytest.mark.timeout(LIMIT_SECONDS + 60)]
 
 #: What the coordinator starts, directly or through the SuperLink, by its command line.
 PROGRAMS = {

@@ -38,7 +38,7 @@ from wardround_simulations.scenario import Scenario
 ROUNDS, SITES = 6, 2
 ROUND_SECONDS, GRACE_SECONDS = 30, 5
 LIMIT_SECONDS = 600.0
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(2 * LIMIT_SECONDS)]
+pytestmark = [pytest.mark.deep, pytest.mark.timeout(2 * LIMIT_SECONDS)]
 
 
 def scenario() -> Scenario:

@@ -35,7 +35,7 @@ from wardround_simulations.live.layout import make_parties, password_file
 from wardround_simulations.network import Network, new_folder, new_keys, prepare
 
 WAIT_SECONDS = 600.0
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(2 * WAIT_SECONDS)]
+pytestmark = [pytest.mark.deep, pytest.mark.timeout(2 * WAIT_SECONDS)]
 
 #: Sends every node a message, and writes down what came back.
 SERVER = """

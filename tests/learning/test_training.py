@@ -124,7 +124,6 @@ def test_train_when_momentum_or_adam_starts_the_optimiser_anew():
         assert once.tobytes() != plain.tobytes()
 
 
-@pytest.mark.slow
 def test_train_when_in_another_process_gives_equal_bits():
     program = (
         "import sys, hashlib; sys.path.insert(0, '.')\n"
@@ -201,7 +200,7 @@ def test_train_when_full_batch_fedsgd_follows_pooled_gradient_descent():
     assert abs(pooled - flatten(build_model("logistic", {"features": 3}, 0))).max() > 0.1
 
 
-@pytest.mark.slow
+@pytest.mark.deep
 def test_train_when_fedavg_on_heart_reaches_flamby(heart_folder):
     data = load_dataset("heart", data_dir=heart_folder)
     model = build_model("logistic", {"features": 13}, seed=0)

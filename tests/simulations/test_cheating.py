@@ -141,7 +141,7 @@ def test_command_ends_with_nonzero_status_unless_all_is_good(
     assert (value["good"], value["slashed"]) == (outcome.good, str(BOND))
 
 
-@pytest.mark.slow
+@pytest.mark.deep
 @pytest.mark.timeout(280)
 def test_one_command_prints_the_table_on_anvil() -> None:
     try:

@@ -116,14 +116,14 @@ def fail_under_ray():
     run_flower_simulation(failing_server(), ClientApp(), SITES, {})
 
 
-@pytest.mark.slow
+@pytest.mark.deep
 def test_ray_gives_the_same_bytes_as_in_process():
     here, under_ray, left = in_child(average_in_process_and_under_ray, {"rounds": 2, "step": 0.5})
     assert under_ray == here
     assert left == (False, True), "Ray is shut down, the environment is as before"
 
 
-@pytest.mark.slow
+@pytest.mark.deep
 def test_server_error_passes_unchanged_under_ray():
     with pytest.raises(LookupError, match="the server's own error"):
         in_child(fail_under_ray)
@@ -189,7 +189,6 @@ def processes_naming(text):
     return [line for line in listed.stdout.splitlines() if text in line]
 
 
-@pytest.mark.slow
 def test_flwr_run_runs_the_app_and_leaves_nothing_behind(app_dir, tmp_path):
     lines = []
     out = tmp_path / "with space.txt"
@@ -200,14 +199,14 @@ def test_flwr_run_runs_the_app_and_leaves_nothing_behind(app_dir, tmp_path):
     assert not processes_naming(port)
 
 
-@pytest.mark.slow
+@pytest.mark.deep
 def test_flwr_run_names_the_failure_of_the_app(app_dir):
     with pytest.raises(FlowerRunFailed, match="no rounds to run") as failure:
         flwr_run(app_dir, {"rounds": 0}, num_supernodes=2)
     assert failure.value.status == "finished:failed"
 
 
-@pytest.mark.slow
+@pytest.mark.deep
 def test_flwr_run_is_refused_when_a_key_is_unknown(app_dir):
     with pytest.raises(FlowerRunFailed, match="Invalid run configuration"):
         flwr_run(app_dir, {"unknown": 0}, num_supernodes=2)

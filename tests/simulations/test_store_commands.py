@@ -119,7 +119,6 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Study]:
         yield found
 
 
-@pytest.mark.slow
 def test_confidential_study_from_end_to_end(study: Study) -> None:
     reader = Account.create()
     write_private(study.folder / "reader.account", reader.key.hex())

@@ -29,7 +29,7 @@ from wardround_simulations.network import Network
 
 ROUNDS, SITES = 3, 3
 pytestmark = [
-    pytest.mark.slow,
+    pytest.mark.deep,
     pytest.mark.timeout(300),
     pytest.mark.filterwarnings("ignore:The 'strict' parameter:FutureWarning"),
 ]

@@ -142,7 +142,6 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 """
 
 
-@pytest.mark.slow
 def test_sealing_takes_memory_for_frames_only() -> None:
     done = subprocess.run(
         [sys.executable, "-c", LARGE], capture_output=True, text=True, check=True, timeout=120

@@ -22,7 +22,8 @@ class AnvilMissing(ChainError):
         self.looked_in = looked_in
         super().__init__(
             f"anvil was not found in {', '.join(looked_in)}: "
-            "run `make setup`, or name the binary in WARDROUND_ANVIL."
+            "run `npm install --global @foundry-rs/anvil` (in a checkout, `make setup`), "
+            "or name the binary in WARDROUND_ANVIL."
         )
 
 

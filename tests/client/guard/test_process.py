@@ -32,8 +32,6 @@ from wardround_client.home import Home
 from wardround_client.password import PASSWORD_VARIABLE
 from wardround_simulations.network import Network, new_folder, new_keys, prepare
 
-pytestmark = pytest.mark.slow
-
 ROOT = Path(__file__).resolve().parents[3]
 
 

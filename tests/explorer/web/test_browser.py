@@ -37,7 +37,6 @@ from wardround_simulations.stage import BOND, REWARD, Parties, Stage, specificat
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
-pytestmark = pytest.mark.slow
 
 DESKTOP = {"width": 1200, "height": 900}
 PHONE = {"width": 360, "height": 740}

@@ -46,7 +46,6 @@ def started(*words: str, cache: Path) -> Iterator[tuple[subprocess.Popen[str], s
         assert "Traceback" not in errors
 
 
-@pytest.mark.slow
 def test_run_is_served_until_it_is_interrupted(run_folder: Path, tmp_path: Path) -> None:
     with started(str(run_folder), cache=tmp_path) as (_, where):
         assert "/study/0x" in where
@@ -58,7 +57,6 @@ def test_run_is_served_until_it_is_interrupted(run_folder: Path, tmp_path: Path)
         assert (foreign.status_code, "Accuracy" in foreign.text) == (400, False)
 
 
-@pytest.mark.slow
 def test_other_host_than_loopback_is_warned_of(run_folder: Path, tmp_path: Path) -> None:
     words = [str(run_folder), "--host", "0.0.0.0"]
     with started(*words, cache=tmp_path) as (process, where):

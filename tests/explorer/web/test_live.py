@@ -44,7 +44,7 @@ def resident_kb() -> int:
     return pages * resource.getpagesize() // 1024
 
 
-@pytest.mark.slow
+@pytest.mark.deep
 def test_five_hundred_readers_cost_their_sockets(address: str) -> None:
     import httpx
 

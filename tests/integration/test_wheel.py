@@ -1,0 +1,191 @@
+"""wardround from a wheel, in an environment without the checkout, beside folders of like names.
+
+The environment takes what wardround needs from the one that runs the tests, so nothing is
+downloaded; wardround itself comes from the wheel alone, which the first test checks.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import sysconfig
+import venv
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.test_house import ROOT
+from wardround.devchain.anvil import find_anvil
+
+LIMIT_SECONDS = 240
+pytestmark = [pytest.mark.deep, pytest.mark.timeout(LIMIT_SECONDS + 60)]
+
+#: Top-level names that wardround once used, here of somebody else's program.
+FOREIGN = ("client", "coordinator", "explorer", "ledger", "learning", "protocol", "transport")
+FLOWER_PROGRAMS = ("flower-", "flwr")
+
+
+@dataclass(frozen=True)
+class Installation:
+    """An environment with the wheel, and the folder in which its user works."""
+
+    programs: Path
+    work: Path
+
+    def environment(self, **more: str) -> dict[str, str]:
+        """What the user's shell has: no checkout, no tools of the tests."""
+        kept = {
+            name: value
+            for name, value in os.environ.items()
+            if name.startswith(("FLWR_", "RAY_", "LANG", "LC_", "WARDROUND_DATA"))
+        }
+        own = {
+            "HOME": str(self.work.parent / "home"),
+            "PATH": f"{self.programs}:/usr/bin:/bin",
+            "COLUMNS": "120",
+        }
+        return {**kept, **own, **more}
+
+    def run(self, *words: str, status: int = 0, **more: str) -> subprocess.CompletedProcess[str]:
+        """Run a program of the environment in the user's folder."""
+        done = subprocess.run(
+            [self.programs / words[0], *words[1:]],
+            cwd=self.work,
+            env=self.environment(**more),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=LIMIT_SECONDS,
+        )
+        assert done.returncode == status, done.stdout + done.stderr
+        assert "Traceback" not in done.stderr
+        return done
+
+
+@pytest.fixture(scope="module")
+def installation(tmp_path_factory: pytest.TempPathFactory) -> Installation:
+    folder = tmp_path_factory.mktemp("wheel")
+    build = [sys.executable, "-m", "hatchling", "build", "--target", "wheel"]
+    subprocess.run([*build, "--directory", folder], cwd=ROOT, check=True, capture_output=True)
+    (wheel,) = folder.glob("wardround-*.whl")
+    venv.create(folder / "env", with_pip=False, symlinks=True)
+    programs = folder / "env/bin"
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
+    install = ["--python", programs / "python", "install", "--quiet", "--no-deps", "--no-index"]
+    subprocess.run([*pip, *install, wheel], check=True)
+    # A line of a .pth adds a folder behind the environment's own, and reads no .pth in it: so the
+    # editable wardround there stays out.
+    (packages,) = (folder / "env/lib").glob("python*/site-packages")
+    (packages / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    for script in entry_points(group="console_scripts"):
+        if script.name.startswith(FLOWER_PROGRAMS):
+            program = programs / script.name
+            program.write_text(
+                f"#!{programs / 'python'}\nfrom {script.module} import {script.attr}\n"
+                f"if __name__ == '__main__':\n    {script.attr}()\n"
+            )
+            program.chmod(0o755)
+    work = folder / "work"
+    for name in FOREIGN:
+        (work / name).mkdir(parents=True)
+        (work / name / "__init__.py").write_text('raise RuntimeError("a program of others")\n')
+    (folder / "home").mkdir()
+    return Installation(programs, work)
+
+
+@pytest.fixture(scope="module")
+def models(installation: Installation) -> list[str]:
+    """The models of the demo's first two rounds, from the wheel."""
+    return simulate(installation, "demo")
+
+
+@pytest.fixture
+def anvil() -> str:
+    return str(find_anvil())
+
+
+def simulate(installation: Installation, out: str, *words: str, **more: str) -> list[str]:
+    command = ["wardround", "simulate", "demo", "--rounds", "2", "--json", "--out", out, *words]
+    summary = json.loads(installation.run(*command, **more).stdout)
+    return [one["model"] for one in summary["rounds"]]
+
+
+def test_everything_imports_from_the_wheel(installation: Installation) -> None:
+    names = ("wardround", "wardround_client", "wardround_coordinator", "wardround_simulations")
+    program = f"import {', '.join(names)}; print(*(m.__file__ for m in ({', '.join(names)})))"
+    files = installation.run("python", "-c", program).stdout.split()
+    packages = str(installation.programs.parent / "lib")
+    assert len(files) == len(names)
+    assert all(file.startswith(packages) for file in files)
+    assert installation.run("wardround", "--version").stdout.startswith("wardround ")
+
+
+def test_demo_and_audit_from_a_wheel(installation: Installation, models: list[str]) -> None:
+    assert len(models) == 2
+    assert "All holds." in installation.run("wardround", "audit", "demo").stdout
+    assert "four-hospitals" in installation.run("wardround", "scenarios").stdout
+
+
+@pytest.mark.parametrize("engine", ["in-process", "ray", "flwr"])
+def test_engines_on_anvil_from_a_wheel_give_equal_models(
+    installation: Installation, models: list[str], anvil: str, engine: str
+) -> None:
+    words = ["--engine", engine, "--chain", "anvil"]
+    assert simulate(installation, engine, *words, WARDROUND_ANVIL=anvil) == models
+
+
+def test_network_of_processes_from_a_wheel(
+    installation: Installation, models: list[str], anvil: str
+) -> None:
+    words = ["network", "up", "live", "--sites", "4", "--rounds", "2"]
+    installation.run("wardround", *words, WARDROUND_ANVIL=anvil)
+    audit = installation.run("wardround", "audit", "live").stdout
+    assert "All holds." in audit
+    assert all(model[:18] in audit for model in models)
+
+
+def test_explorer_from_a_wheel_serves_pages_until_it_is_interrupted(
+    installation: Installation, models: list[str]
+) -> None:
+    words = ["explore", "demo", "--no-browser", "--port", "0"]
+    with subprocess.Popen(
+        [installation.programs / "wardround", *words],
+        cwd=installation.work,
+        env=installation.environment(),
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            assert process.stdout is not None
+            found = re.fullmatch(r"explorer: (http://\S+)\n", process.stdout.readline())
+            assert found
+            page = httpx.get(found[1], timeout=60)
+            style = httpx.get(httpx.URL(found[1]).join("/static/style.css"), timeout=60)
+            assert (page.status_code, style.status_code) == (200, 200)
+            assert "Accuracy by site" in page.text
+        finally:
+            process.send_signal(signal.SIGINT)
+    assert process.returncode == 0
+
+
+def test_what_a_wheel_cannot_bring_is_named_with_its_command(
+    installation: Installation, anvil: str
+) -> None:
+    words = ["simulate", "demo", "--out", "nothing", "--chain", "anvil", "--engine", "ray"]
+    failed = installation.run("wardround", *words, status=1)
+    assert "npm install --global @foundry-rs/anvil" in failed.stderr
+    without_ray = (
+        "import importlib.util as util; find = util.find_spec; "
+        "util.find_spec = lambda name, *more: None if name == 'ray' else find(name, *more); "
+        "from wardround.command_line import main; main()"
+    )
+    more = {"WARDROUND_ANVIL": anvil}
+    failed = installation.run("python", "-c", without_ray, *words, status=1, **more)
+    assert "pip install 'wardround[ray]'" in failed.stderr
