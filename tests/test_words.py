@@ -18,7 +18,7 @@ LISTED = re.compile(
 )
 LISTED_PER_THOUSAND = 9.0
 #: What callers tell apart. A ratchet as well.
-ERRORS_MAX = 170
+ERRORS_MAX = 128
 CLASS_TWICE_MAX = 32
 
 
