@@ -18,12 +18,11 @@ import logging
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Timer
@@ -38,6 +37,7 @@ from wardround.protocol.errors import WardroundError
 from wardround.transport.flower import identity as flower
 from wardround.transport.flower.grid import Availabilities, InProcessGrid, OnReply
 from wardround.transport.ports import free_port
+from wardround.transport.processes import end_all, with_descendants
 
 _SUPERLINK_START_SECONDS = 60.0
 _STOP_SECONDS = 15.0
@@ -290,7 +290,7 @@ def _superlink(home: Path, environment: dict[str, str]) -> Iterator[str]:
             time.sleep(0.1)
         yield f"127.0.0.1:{port}"
     finally:
-        helpers = _descendants(process.pid)
+        helpers = with_descendants([process.pid])
         process.terminate()
         try:
             process.wait(_STOP_SECONDS)
@@ -298,52 +298,7 @@ def _superlink(home: Path, environment: dict[str, str]) -> Iterator[str]:
             process.kill()
             process.wait()
         # It stops its own helpers, but a simulation that is still running outlives them, with Ray.
-        _end(helpers)
-
-
-def _descendants(pid: int) -> dict[int, str]:
-    """List the processes below one: process id and command line."""
-    children: dict[int, list[int]] = {}
-    command_lines = {}
-    for child, (parent, command_line) in _processes().items():
-        children.setdefault(parent, []).append(child)
-        command_lines[child] = command_line
-    found, below = {}, [pid]
-    while below:
-        for child in children.get(below.pop(), []):
-            found[child] = command_lines[child]
-            below.append(child)
-    return found
-
-
-def _end(processes: dict[int, str]) -> None:
-    """End those processes that are still there: first asked, then forced."""
-    for request in (signal.SIGTERM, signal.SIGKILL):
-        deadline = time.monotonic() + _STOP_SECONDS
-        left = _still_there(processes)
-        for pid in left:
-            with suppress(ProcessLookupError):
-                os.kill(pid, request)
-        while left and time.monotonic() < deadline:
-            time.sleep(0.2)
-            left = _still_there(left)
-
-
-def _still_there(processes: dict[int, str]) -> dict[int, str]:
-    now = _processes()  # the command line too: a process id may have been given anew
-    return {pid: line for pid, line in processes.items() if now.get(pid, (0, ""))[1] == line}
-
-
-def _processes() -> dict[int, tuple[int, str]]:
-    """List this machine's processes, dead ones left out: parent and command line by process id."""
-    command = ["ps", "-ww", "-A", "-o", "pid=,ppid=,stat=,args="]
-    listed = subprocess.run(command, capture_output=True, text=True, check=True)
-    found = {}
-    for line in listed.stdout.splitlines():
-        pid, parent, state, *rest = line.split(maxsplit=3)
-        if not state.startswith("Z"):
-            found[int(pid)] = (int(parent), "".join(rest))
-    return found
+        end_all(helpers, _STOP_SECONDS)
 
 
 def _answers(port: int) -> bool:

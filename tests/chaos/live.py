@@ -16,6 +16,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TypeVar
 
+import psutil
+
 from tests.chaos.play import learning_rate, undisturbed
 from tests.chaos.promises import Expected, Subject, Verdict, judge
 from tests.chaos.report import Leg
@@ -192,12 +194,9 @@ class _Watched:
         """Those of some processes whose command line has a pattern."""
         found = []
         for pid in pids:
-            try:
-                line = (Path("/proc") / str(pid) / "cmdline").read_bytes()
-            except OSError:
-                continue
-            if pattern in line.replace(b"\0", b" ").decode("utf-8", "replace"):
-                found.append(pid)
+            with suppress(psutil.NoSuchProcess):
+                if pattern in " ".join(psutil.Process(pid).cmdline()):
+                    found.append(pid)
         return found
 
 

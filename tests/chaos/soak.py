@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+import psutil
 
 from tests.chaos.play import STANDBYS, chaos_scenario
 from tests.chaos.run import NotRecovered
@@ -46,16 +47,9 @@ class Growth:
 
 
 def footprint(pid: int) -> Footprint:
-    """Look at a process of this machine.
-
-    Source:
-        proc(5): statm, fd, task.
-    """
-    place = Path("/proc") / str(pid)
-    pages = int((place / "statm").read_text().split()[1])
-    files = sum(1 for _ in (place / "fd").iterdir())
-    threads = sum(1 for _ in (place / "task").iterdir())
-    return Footprint(pages * os.sysconf("SC_PAGE_SIZE"), files, threads)
+    """Look at a process of this machine."""
+    process = psutil.Process(pid)
+    return Footprint(process.memory_info().rss, process.num_fds(), process.num_threads())
 
 
 def run_soak(folder: Path, rounds: int, say: Callable[[str], None]) -> list[Growth]:

@@ -8,10 +8,12 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.chaos.links import Link
@@ -112,12 +114,9 @@ class Troubled(LiveNetwork):
         """Somebody's processes whose command line has a pattern."""
         found = []
         for mark in with_descendants([read_processes(self.folder)[whose].pid]):
-            try:
-                line = Path(f"/proc/{mark.pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
-            except OSError:
-                continue  # ended meanwhile
-            if pattern in line:
-                found.append(mark.pid)
+            with suppress(psutil.NoSuchProcess):
+                if pattern in " ".join(psutil.Process(mark.pid).cmdline()):
+                    found.append(mark.pid)
         return found
 
 

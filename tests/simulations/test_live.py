@@ -34,7 +34,7 @@ from wardround_simulations.live.record import (
 from wardround_simulations.live.run import with_changes
 from wardround_simulations.scenario import load_scenario
 
-OTHER = ProcessMark(os.getpid(), "Thu Jan  1 00:00:00 1970")
+OTHER = ProcessMark(os.getpid(), 0.0)
 
 
 def test_processes_are_written_down_and_read(tmp_path: Path) -> None:

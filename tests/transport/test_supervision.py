@@ -143,7 +143,7 @@ def test_process_is_not_taken_for_another_with_its_number() -> None:
     mark = mark_of(os.getpid())
     assert mark is not None
     assert running([mark]) == [mark]
-    other = ProcessMark(mark.pid, "Thu Jan  1 00:00:00 1970")
+    other = ProcessMark(mark.pid, 0.0)
     assert running([other]) == []
     assert end_all([other], 1) == [], "or this test would have ended"
 

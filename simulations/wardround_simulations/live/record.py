@@ -20,7 +20,7 @@ SUPERVISOR = "network"
 
 class _Process(Table):
     pid: int
-    started: str
+    started: float
 
 
 class _File(Table):
