@@ -25,7 +25,7 @@ from benchmarks.network import Shape, prepared
 from benchmarks.stopwatch import Stopwatch
 from wardround.protocol.canonical import canonical_bytes
 from wardround.protocol.identifiers import SiteAddress
-from wardround.protocol.messages import Assignment
+from wardround.protocol.messages import TrainTask
 from wardround.protocol.record import genesis_closing
 from wardround.protocol.report import parse_report
 from wardround.store import FolderStore
@@ -180,7 +180,7 @@ def _guard_seconds(shape: Shape) -> float:
         try:
             spec = canonical_bytes(network.scenario.specification.document())
             closing = genesis_closing(network.params.initial_model)
-            task = Assignment(network.params, closing, 1, spec)
+            task = TrainTask(network.params, closing, 1, spec)
             base = network.initial.values
             with watch.watching({"guard": ["wardround_client.guard.signer:GuardClient.ask"]}):
                 site = open_home(str(home.folder))(network.study)

@@ -20,7 +20,7 @@ from wardround.protocol.contribution import Entry
 from wardround.protocol.fixed_point import vector_bytes
 from wardround.protocol.identifiers import SiteAddress, hex_of
 from wardround.protocol.merkle import vector_root
-from wardround.protocol.messages import VECTOR_DTYPE, VECTOR_FORMAT, Delivery
+from wardround.protocol.messages import VECTOR_DTYPE, VECTOR_FORMAT, TrainReply
 from wardround.protocol.report import Report
 from wardround.store import FolderStore
 from wardround_coordinator.session import Position, Session
@@ -134,5 +134,5 @@ def _signed(
     statement = unsigned.contribution(network.study, position.round, model)
     signature = statement.sign(network.contract.domain, bytes(party.account.key))
     entry = Entry(address, weight, unsigned.update, unsigned.report, signature)
-    fields = Delivery(network.study, position.round, entry, report).fields()
+    fields = TrainReply(network.study, position.round, entry, report).fields()
     return Reply(fields, RawVector(VECTOR_DTYPE, VECTOR_FORMAT, update))

@@ -15,7 +15,7 @@ from eth_utils import keccak
 
 from wardround.chain.artifacts import load_artifact
 from wardround.chain.contract import Contract
-from wardround.chain.headers import Header
+from wardround.chain.headers import BlockHeader
 from wardround.explorer.index.database import open_writer, set_meta, transaction
 from wardround.explorer.index.decode import EventTable, RawLog
 from wardround.explorer.index.follow import Follower
@@ -37,7 +37,7 @@ def fill(path: Path, events: int) -> int:
     table = EventTable({WARD: "WardRound", COURT: "Court"})
     follower = Follower(db, _Nobody(), table, 0)  # type: ignore[arg-type]
     made = closed = 0
-    batch: list[tuple[Header, list[RawLog]]] = []
+    batch: list[tuple[BlockHeader, list[RawLog]]] = []
     blocks = _blocks()
     while made < events or closed % ROUNDS:
         header, logs = next(blocks)
@@ -61,13 +61,13 @@ class _Nobody:
     hashes_follow = None
 
 
-def _take_in(follower: Follower, batch: list[tuple[Header, list[RawLog]]]) -> None:
+def _take_in(follower: Follower, batch: list[tuple[BlockHeader, list[RawLog]]]) -> None:
     headers = [header for header, _ in batch]
     logs = [log for _, found in batch for log in found]
     follower.take_in(Range(headers, logs))
 
 
-def _blocks() -> Iterator[tuple[Header, list[RawLog]]]:
+def _blocks() -> Iterator[tuple[BlockHeader, list[RawLog]]]:
     number, parent = 0, "0x" + "00" * 32
     for logs in _transactions():
         name = "0x" + sha256(f"block {number}".encode()).hexdigest()
@@ -76,7 +76,7 @@ def _blocks() -> Iterator[tuple[Header, list[RawLog]]]:
             RawLog(WARD, topics, data, number, name, sent, 0, place)
             for place, (topics, data) in enumerate(logs)
         ]
-        yield Header(number, name, parent, _GENESIS_SECONDS + 12 * number, None, b""), found
+        yield BlockHeader(number, name, parent, _GENESIS_SECONDS + 12 * number, None, b""), found
         number, parent = number + 1, name
 
 

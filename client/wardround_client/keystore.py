@@ -22,9 +22,9 @@ from eth_keys import keys
 from pydantic import Field, ValidationError
 
 from wardround.host.durable import write_private
+from wardround.protocol.documents import Form
 from wardround.protocol.errors import WardroundError
 from wardround.protocol.identifiers import SiteAddress, address_of
-from wardround.protocol.study import Table
 from wardround_client.password import PasswordMissing
 
 KEYSTORE_MAX_BYTES = 16_384
@@ -71,11 +71,11 @@ class PasswordWrong(KeystoreError):
         super().__init__(path, "does not open with this password: give the one it was made with")
 
 
-class _CipherParams(Table):
+class _CipherParams(Form):
     iv: _Hex
 
 
-class _Scrypt(Table):
+class _Scrypt(Form):
     """Bounded, so that a planted file cannot take all memory before its password fails."""
 
     dklen: Literal[32]
@@ -85,14 +85,14 @@ class _Scrypt(Table):
     salt: _Hex
 
 
-class _Pbkdf2(Table):
+class _Pbkdf2(Form):
     dklen: Literal[32]
     c: Annotated[int, Field(ge=1, le=10_000_000)]
     prf: Literal["hmac-sha256"]
     salt: _Hex
 
 
-class _Crypto(Table):
+class _Crypto(Form):
     cipher: Literal["aes-128-ctr"]
     cipherparams: _CipherParams
     ciphertext: Annotated[str, Field(pattern=r"^(0x)?[0-9a-fA-F]{64}$")]
@@ -101,7 +101,7 @@ class _Crypto(Table):
     mac: Annotated[str, Field(pattern=r"^(0x)?[0-9a-fA-F]{64}$")]
 
 
-class _Keystore(Table):
+class _Keystore(Form):
     address: Annotated[str, Field(pattern=r"^(0x)?[0-9a-fA-F]{40}$")]
     crypto: _Crypto
     id: Annotated[str, Field(max_length=100)]

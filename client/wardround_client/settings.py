@@ -11,10 +11,10 @@ from typing import Annotated
 
 from pydantic import Field, FiniteFloat
 
+from wardround.protocol.documents import Form, decode_text, parse_toml, validate_form
 from wardround.protocol.errors import SpecificationError
 from wardround.protocol.identifiers import StudyId, bytes32
 from wardround.protocol.report import METRIC_NAMES, Hex32, WrittenAddress
-from wardround.protocol.study import Table, decode_text, parse_toml, validate_table
 from wardround_client.sources.settings import DataSettings
 
 SITE_FILE = "site.toml"
@@ -25,14 +25,14 @@ MEASURE_NAMES = METRIC_NAMES | {"correct"}
 _Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
 
 
-class SiteTable(Table):
+class SiteTable(Form):
     """``[site]``: who this is, and the file that holds its signing key."""
 
     name: _Name
     key_file: str
 
 
-class StudyTable(Table):
+class StudyTable(Form):
     """``[study]``: the one study this site takes part in, on the one chain it believes."""
 
     chain: str
@@ -41,14 +41,14 @@ class StudyTable(Table):
     id: Hex32
 
 
-class DataTable(Table):
+class DataTable(Form):
     """``[data]``: the site's own tables, which never leave it."""
 
     train: str
     test: str
 
 
-class SiteSettings(Table):
+class SiteSettings(Form):
     """A site's settings; relative paths start at the folder of the file."""
 
     site: SiteTable
@@ -69,17 +69,17 @@ def load_site_settings(folder: Path) -> SiteSettings:
     """
     path = folder / SITE_FILE
     text = _text(path)
-    return validate_table(SiteSettings, parse_toml(text, str(path)), text, str(path))
+    return validate_form(SiteSettings, parse_toml(text, str(path)), text, str(path))
 
 
-class HomeSiteTable(Table):
+class HomeSiteTable(Form):
     """``[site]`` of a hospital."""
 
     name: _Name
     keystore: str = "keystore.json"
 
 
-class ChainTable(Table):
+class ChainTable(Form):
     """``[chain]``: the one contract on the one chain that the site believes."""
 
     #: They stand in for each other.
@@ -93,7 +93,7 @@ class ChainTable(Table):
         return ",".join(self.endpoints)
 
 
-class CoordinatorTable(Table):
+class CoordinatorTable(Form):
     """``[coordinator]``: where the SuperLink is."""
 
     #: Host and port, or a URL.
@@ -102,7 +102,7 @@ class CoordinatorTable(Table):
     root_certificate: str | None = None
 
 
-class PolicyTable(Table):
+class PolicyTable(Form):
     """``[policy]``: what the guard lets leave, whatever a study asks for."""
 
     #: Longest update (L2 norm, real units).
@@ -117,7 +117,7 @@ class PolicyTable(Table):
     delta: Annotated[FiniteFloat, Field(ge=1e-30, le=1e-2)] = 1e-6
 
 
-class PreparedTables(Table):
+class PreparedTables(Form):
     """``[data]`` of a site whose tables are prepared already, as ``.npz``."""
 
     name: _Name
@@ -125,7 +125,7 @@ class PreparedTables(Table):
     test: str
 
 
-class HomeSettings(Table):
+class HomeSettings(Form):
     """A hospital's settings; relative paths start at the folder of the file."""
 
     site: HomeSiteTable
@@ -166,7 +166,7 @@ def parse_home_settings(text: str, path: Path) -> HomeSettings:
     # Told apart before they are checked, so that an error speaks of what was meant.
     prepared = isinstance(data, dict) and "train" in data and "source" not in data
     kind: type[HomeSettings] = _WithTables if prepared else _WithSource
-    settings = validate_table(kind, value, text, str(path))
+    settings = validate_form(kind, value, text, str(path))
     unknown = sorted(set(settings.policy.metrics) - MEASURE_NAMES)
     if unknown:
         known = ", ".join(sorted(MEASURE_NAMES))

@@ -12,14 +12,10 @@ from wardround.chain.ward_round import WardRound
 from wardround.learning.datasets.table import SiteData
 from wardround.learning.privacy.accountant import forecast
 from wardround.protocol.cid import cid_from_sha256
+from wardround.protocol.documents import decode_text
 from wardround.protocol.errors import SpecificationError, StudyMismatch
 from wardround.protocol.identifiers import Digest, SiteAddress, StudyId, hex_of
-from wardround.protocol.study import (
-    StudySpec,
-    decode_text,
-    load_study,
-    parse_specification,
-)
+from wardround.protocol.study import StudySpec, load_study, parse_specification
 from wardround.store.study_store import open_study_store
 from wardround.transport.code import application_digest
 from wardround_client.guard.approvals import Approval

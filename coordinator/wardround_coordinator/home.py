@@ -5,11 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from wardround.transport.certificates import (
-    AUTHORITY_CERTIFICATE,
-    SERVER_CERTIFICATE,
-    SERVER_KEY,
-)
+from wardround.transport.certificates import AUTHORITY_CERTIFICATE, SERVER_CERTIFICATE, SERVER_KEY
 from wardround.transport.enrolment import Enrolment, read_enrolment
 from wardround.transport.errors import EnrolmentInvalid
 from wardround_coordinator.settings import PRESENCE_FILE, SAID_FILE

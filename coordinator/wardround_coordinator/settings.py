@@ -7,10 +7,10 @@ from typing import Annotated
 
 from pydantic import Field
 
+from wardround.protocol.documents import Form, decode_text, parse_toml, validate_form
 from wardround.protocol.errors import SpecificationError
 from wardround.protocol.identifiers import StudyId, bytes32
 from wardround.protocol.report import Hex32, WrittenAddress
-from wardround.protocol.study import Table, decode_text, parse_toml, validate_table
 
 COORDINATOR_FILE = "coordinator.toml"
 #: What the ServerApp says of waiting, taking over and standing down, a line each.
@@ -22,7 +22,7 @@ HOME_VARIABLE = "WARDROUND_COORDINATOR"
 STANDBY_VARIABLE = "WARDROUND_STANDBY"
 
 
-class CoordinatorTable(Table):
+class CoordinatorTable(Form):
     """``[coordinator]``: the key that closes rounds, the store, and where progress is noted."""
 
     key_file: str
@@ -40,7 +40,7 @@ class CoordinatorTable(Table):
     attempts: Annotated[int, Field(ge=1)] = 3
 
 
-class StudyTable(Table):
+class StudyTable(Form):
     """``[study]``: the study to coordinate."""
 
     chain: str
@@ -51,7 +51,7 @@ class StudyTable(Table):
     sites: Annotated[int, Field(ge=1)]
 
 
-class ServerTable(Table):
+class ServerTable(Form):
     """``[server]``: where sites reach this coordinator, when they are processes of their own."""
 
     #: Address to listen on; 0.0.0.0 stands for every one of this machine.
@@ -63,7 +63,7 @@ class ServerTable(Table):
     max_message_megabytes: Annotated[int, Field(ge=1, le=2000)] = 64
 
 
-class CoordinatorSettings(Table):
+class CoordinatorSettings(Form):
     """A coordinator's settings; relative paths start at the folder of the file."""
 
     coordinator: CoordinatorTable
@@ -95,4 +95,4 @@ def load_coordinator_settings(folder: Path) -> CoordinatorSettings:
     """
     path = folder / COORDINATOR_FILE
     text = decode_text(path.read_bytes(), str(path))
-    return validate_table(CoordinatorSettings, parse_toml(text, str(path)), text, str(path))
+    return validate_form(CoordinatorSettings, parse_toml(text, str(path)), text, str(path))

@@ -28,8 +28,8 @@ from wardround.protocol.messages import (
     VECTOR,
     VECTOR_DTYPE,
     VECTOR_FORMAT,
-    Assignment,
     Introduction,
+    TrainTask,
 )
 from wardround.protocol.settlement import Vector
 from wardround_coordinator.exchange import (
@@ -196,8 +196,8 @@ class WardroundStrategy(Strategy):
             return
         self._tell(grid, self.session.facts_of(last), started)
 
-    def _assignment(self, position: Position) -> Assignment:
-        return Assignment(
+    def _assignment(self, position: Position) -> TrainTask:
+        return TrainTask(
             self.session.facts.params,
             position.previous,
             position.round,

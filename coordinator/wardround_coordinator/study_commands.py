@@ -13,9 +13,10 @@ from rich.console import Console
 from wardround.chain.chain import connected
 from wardround.chain.ward_round import WardRound
 from wardround.host.key_file import read_key, write_new_key
+from wardround.protocol.documents import decode_text
 from wardround.protocol.errors import SpecificationError
 from wardround.protocol.identifiers import StudyId, address_of, bytes32
-from wardround.protocol.study import decode_text, load_study
+from wardround.protocol.study import load_study
 from wardround.store import open_store
 
 app = typer.Typer(

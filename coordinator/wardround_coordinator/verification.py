@@ -17,7 +17,7 @@ from wardround.protocol.errors import ProtocolError, SignatureInvalid
 from wardround.protocol.fixed_point import Int32Vector, largest_magnitude, vector_from_bytes
 from wardround.protocol.identifiers import Root, SiteAddress, StudyId, hex_of
 from wardround.protocol.merkle import vector_root
-from wardround.protocol.messages import VECTOR_DTYPE, VECTOR_FORMAT, Delivery
+from wardround.protocol.messages import VECTOR_DTYPE, VECTOR_FORMAT, TrainReply
 from wardround.protocol.record import Closing, StudyParams
 from wardround.protocol.replay import Member
 from wardround.protocol.report import parse_report
@@ -74,7 +74,7 @@ class ReplyRefused(ProtocolError):
 
 def verify_reply(
     reply: Reply, asked: SiteAddress, expected: Expectation, this_round: Set[Root]
-) -> tuple[Delivery, Int32Vector]:
+) -> tuple[TrainReply, Int32Vector]:
     """Check a reply completely.
 
     Args:
@@ -88,7 +88,7 @@ def verify_reply(
         ReplyRefused: anything at all is wrong; the first thing found.
     """
     try:
-        delivery = Delivery.parse(reply.fields)
+        delivery = TrainReply.parse(reply.fields)
     except ProtocolError as error:
         raise ReplyRefused("malformed", str(error)) from error
     entry = delivery.entry
@@ -130,7 +130,7 @@ def _vector(raw: RawVector, parameter_count: int) -> Int32Vector:
     return vector_from_bytes(raw.data, parameter_count)
 
 
-def _check_report(delivery: Delivery, expected: Expectation) -> None:
+def _check_report(delivery: TrainReply, expected: Expectation) -> None:
     if sha256_digest(delivery.report) != delivery.entry.report:
         raise ReplyRefused("report", "its digest is not the one signed")
     try:

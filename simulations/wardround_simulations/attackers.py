@@ -26,8 +26,8 @@ from wardround.protocol.messages import (
     VECTOR,
     VECTOR_DTYPE,
     VECTOR_FORMAT,
-    Assignment,
-    Delivery,
+    TrainReply,
+    TrainTask,
 )
 from wardround.store import Store, open_store
 from wardround.transport.flower.messages import ErrorCode
@@ -44,7 +44,7 @@ class Position:
     """An attacker at work: who it is, what it was asked, and what it can read."""
 
     site: Site
-    task: Assignment
+    task: TrainTask
     store: Store
     behaviour: Behaviour
 
@@ -58,7 +58,7 @@ class Position:
         return replace(entry, signature=statement.sign(own.domain, key or own.key))
 
 
-Answer = tuple[Delivery, Int32Vector]
+Answer = tuple[TrainReply, Int32Vector]
 
 
 def sign_flip(position: Position, answer: Answer) -> Answer:
@@ -117,7 +117,7 @@ def misbehave(
     fields = message.content.config_records.get(FIELDS)
     if behaviour is None or fields is None:
         return call_next(message, context)
-    task = Assignment.parse(dict(fields))
+    task = TrainTask.parse(dict(fields))
     # A model is measured when the round after it is open.
     measured = message.metadata.message_type == "evaluate"
     if task.round - measured in behaviour.absent:
@@ -141,7 +141,7 @@ def misbehave(
 
 
 def _read(reply: Message, parameter_count: int) -> Answer:
-    delivery = Delivery.parse(dict(reply.content.config_records[FIELDS]))
+    delivery = TrainReply.parse(dict(reply.content.config_records[FIELDS]))
     array = reply.content.array_records[VECTOR][VECTOR]
     return delivery, vector_from_bytes(array.data, parameter_count)
 

@@ -13,8 +13,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from wardround.protocol.documents import Form, decode_text, parse_toml, validate_form
 from wardround.protocol.errors import ScenarioError
-from wardround.protocol.study import StudySpec, Table, decode_text, parse_toml, validate_table
+from wardround.protocol.study import StudySpec
 
 Attack = Literal[
     "label_flip",
@@ -31,14 +32,14 @@ Attack = Literal[
 Engine = Literal["in-process", "ray", "flwr"]
 
 
-class DataSpec(Table):
+class DataSpec(Form):
     """``[data]``: a data set by name, and its arguments."""
 
     name: Annotated[str, Field(min_length=1)]
     arguments: dict[str, Any] = Field(default_factory=dict)
 
 
-class Behaviour(Table):
+class Behaviour(Form):
     """``[[behaviour]]``: what one site does that an honest one does not."""
 
     site: Annotated[str, Field(min_length=1)]
@@ -89,7 +90,7 @@ def load_scenario(name: str) -> tuple[Scenario, str]:
                 name, f"there is no such file; those that come along are {', '.join(known)}"
             )
         text, source = decode_text(path.read_bytes(), name), name
-    return validate_table(Scenario, parse_toml(text, source), text, source), text
+    return validate_form(Scenario, parse_toml(text, source), text, source), text
 
 
 def builtin_scenarios() -> dict[str, Path]:

@@ -24,7 +24,7 @@ from wardround.learning.initial import initial_model
 from wardround.protocol.canonical import canonical_bytes
 from wardround.protocol.fixed_point import Int32Vector, vector_bytes
 from wardround.protocol.identifiers import SiteAddress, StudyId
-from wardround.protocol.messages import VECTOR_DTYPE, VECTOR_FORMAT, Assignment, Delivery
+from wardround.protocol.messages import VECTOR_DTYPE, VECTOR_FORMAT, TrainReply, TrainTask
 from wardround.protocol.record import Recording, RuleId, StudyParams
 from wardround.protocol.replay import StudyFacts
 from wardround.protocol.settlement import Vector
@@ -67,7 +67,7 @@ class Parties:
 class Sent:
     """What a site sent."""
 
-    delivery: Delivery
+    delivery: TrainReply
     update: Int32Vector
 
 
@@ -127,7 +127,7 @@ class Stage:
 
     def collect(self, position: Position) -> Mapping[SiteAddress, Sent]:
         """Let every site train and sign for the open round."""
-        task = Assignment(
+        task = TrainTask(
             self.params, position.previous, position.round, canonical_bytes(self.spec.document())
         )
         return {

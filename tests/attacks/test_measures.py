@@ -20,7 +20,7 @@ from tests.coordinator.conftest import Hospitals
 from tests.integration.networks import prepared, small_scenario
 from wardround.protocol.canonical import canonical_bytes
 from wardround.protocol.errors import RoundFailed
-from wardround.protocol.messages import Assignment
+from wardround.protocol.messages import TrainTask
 from wardround_client.app.site import Site
 from wardround_client.guard.errors import GuardRefused
 from wardround_coordinator.session import Position, Session
@@ -91,7 +91,7 @@ class Conspiracy:
         if closed.state.dropped:
             raise Withheld
         spec = canonical_bytes(network.scenario.specification.document())
-        task = Assignment(network.params, following.previous, following.round, spec)
+        task = TrainTask(network.params, following.previous, following.round, spec)
         try:
             told = self.victim.evaluate(task, following.base.values)
         except GuardRefused as refusal:

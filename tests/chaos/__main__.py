@@ -83,14 +83,7 @@ def kill(
     """
     # PyTorch and Flower take seconds to import, and only this command needs them here.
     from tests.chaos import live
-    from tests.chaos.play import (
-        GRACE_SECONDS,
-        LOCAL_EPOCHS,
-        ROUND_SECONDS,
-        SITES,
-        STANDBYS,
-        play,
-    )
+    from tests.chaos.play import GRACE_SECONDS, LOCAL_EPOCHS, ROUND_SECONDS, SITES, STANDBYS, play
     from tests.chaos.report import Leg, Setting, broken, report
     from tests.chaos.report import kills as count
 

@@ -17,7 +17,7 @@ from tests.integration.networks import prepared, small_scenario
 from wardround.protocol.canonical import canonical_bytes
 from wardround.protocol.fixed_point import Int32Vector, vector_bytes
 from wardround.protocol.identifiers import Digest
-from wardround.protocol.messages import Assignment, Delivery
+from wardround.protocol.messages import TrainReply, TrainTask
 from wardround.protocol.record import genesis_closing
 from wardround.protocol.study import StudySpec
 from wardround_client.app.answers import KeptAnswers
@@ -33,15 +33,15 @@ class Counted:
     def __init__(self, inner: Signer) -> None:
         self.inner, self.begun, self.signed = inner, 0, 0
 
-    def begin(self, task: Assignment, spec: StudySpec, code: Digest) -> Allowance | None:
+    def begin(self, task: TrainTask, spec: StudySpec, code: Digest) -> Allowance | None:
         self.begun += 1
         return self.inner.begin(task, spec, code)
 
-    def sign(self, draft: Draft) -> Delivery:
+    def sign(self, draft: Draft) -> TrainReply:
         self.signed += 1
         return self.inner.sign(draft)
 
-    def release(self, task: Assignment, model: Int32Vector, measures: Measures) -> Measures:
+    def release(self, task: TrainTask, model: Int32Vector, measures: Measures) -> Measures:
         return self.inner.release(task, model, measures)
 
 
@@ -53,8 +53,8 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Network]:
 
 
 @pytest.fixture
-def task(network: Network) -> Assignment:
-    return Assignment(
+def task(network: Network) -> TrainTask:
+    return TrainTask(
         network.params,
         genesis_closing(network.params.initial_model),
         1,
@@ -74,7 +74,7 @@ def file_in(folder: Path) -> Path:
 
 
 def test_site_when_asked_again_gives_the_same_answer_without_training(
-    network: Network, task: Assignment, tmp_path: Path
+    network: Network, task: TrainTask, tmp_path: Path
 ) -> None:
     site, counted = site_of(network, tmp_path / "answers")
     first, update = site.contribute(task, network.initial.values)
@@ -94,14 +94,14 @@ class Held(Counted):
         super().__init__(inner)
         self.trained, self.let = threading.Event(), threading.Event()
 
-    def sign(self, draft: Draft) -> Delivery:
+    def sign(self, draft: Draft) -> TrainReply:
         self.trained.set()
         assert self.let.wait(60)
         return super().sign(draft)
 
 
 def test_site_when_asked_again_while_it_trains_does_not_train_twice(
-    network: Network, task: Assignment, tmp_path: Path
+    network: Network, task: TrainTask, tmp_path: Path
 ) -> None:
     site, _ = site_of(network, tmp_path / "answers")
     held = Held(site.signer)
@@ -119,7 +119,7 @@ def test_site_when_asked_again_while_it_trains_does_not_train_twice(
 
 
 def test_answer_is_for_the_sites_user_only(
-    network: Network, task: Assignment, tmp_path: Path
+    network: Network, task: TrainTask, tmp_path: Path
 ) -> None:
     site, _ = site_of(network, tmp_path / "answers")
     site.contribute(task, network.initial.values)
@@ -128,7 +128,7 @@ def test_answer_is_for_the_sites_user_only(
 
 
 def test_answer_when_another_round_or_base_is_asked_for_is_not_given(
-    network: Network, task: Assignment, tmp_path: Path
+    network: Network, task: TrainTask, tmp_path: Path
 ) -> None:
     site, _ = site_of(network, tmp_path / "answers")
     site.contribute(task, network.initial.values)
@@ -142,7 +142,7 @@ def test_answer_when_another_round_or_base_is_asked_for_is_not_given(
 
 
 def test_answer_of_the_round_before_is_replaced(
-    network: Network, task: Assignment, tmp_path: Path
+    network: Network, task: TrainTask, tmp_path: Path
 ) -> None:
     kept = KeptAnswers(tmp_path / "answers")
     site, _ = site_of(network, tmp_path / "answers")
@@ -160,7 +160,7 @@ def test_answer_of_the_round_before_is_replaced(
 @given(data=st.data())
 def test_answer_when_a_byte_is_altered_is_trained_again(
     network: Network,
-    task: Assignment,
+    task: TrainTask,
     tmp_path_factory: pytest.TempPathFactory,
     data: st.DataObject,
 ) -> None:
@@ -180,7 +180,7 @@ def test_answer_when_a_byte_is_altered_is_trained_again(
 
 @pytest.mark.parametrize("kept", [b"", b"\xff" * 8, b"\x02\0\0\0\0\0\0\0{}", b"\x00" * 100])
 def test_answer_when_the_file_is_something_else_is_trained_again(
-    network: Network, task: Assignment, tmp_path: Path, kept: bytes
+    network: Network, task: TrainTask, tmp_path: Path, kept: bytes
 ) -> None:
     site, counted = site_of(network, tmp_path / "answers")
     site.contribute(task, network.initial.values)
@@ -190,7 +190,7 @@ def test_answer_when_the_file_is_something_else_is_trained_again(
 
 
 def test_site_when_its_disk_takes_nothing_answers_all_the_same(
-    network: Network, task: Assignment, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    network: Network, task: TrainTask, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "answers").write_bytes(b"a file, where a folder belongs")
     site, counted = site_of(network, tmp_path / "answers")

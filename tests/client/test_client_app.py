@@ -18,9 +18,9 @@ from wardround.protocol.messages import (
     VECTOR,
     VECTOR_DTYPE,
     VECTOR_FORMAT,
-    Assignment,
-    Delivery,
     Introduction,
+    TrainReply,
+    TrainTask,
 )
 from wardround.protocol.record import genesis_closing
 from wardround.transport.flower.grid import FIRST_NODE_ID, InProcessGrid
@@ -40,7 +40,7 @@ def ask(network: Network, kind: str, content: RecordDict, node: int = 0) -> Mess
 
 def request(network: Network, **changes: Any) -> RecordDict:
     spec = canonical_bytes(network.scenario.specification.document())
-    task = Assignment(network.params, genesis_closing(network.params.initial_model), 1, spec)
+    task = TrainTask(network.params, genesis_closing(network.params.initial_model), 1, spec)
     data = vector_bytes(network.initial.values)
     base = Array(dtype=VECTOR_DTYPE, shape=(len(data) // 4,), stype=VECTOR_FORMAT, data=data)
     records: dict[str, Any] = {
@@ -60,7 +60,7 @@ def test_site_when_asked_who_it_is_says_so(network: Network, node: int) -> None:
 
 def test_site_when_asked_to_train_answers_with_its_update(network: Network) -> None:
     reply = ask(network, "train", request(network))
-    delivery = Delivery.parse(dict(reply.content.config_records[FIELDS]))
+    delivery = TrainReply.parse(dict(reply.content.config_records[FIELDS]))
     array = reply.content.array_records[VECTOR][VECTOR]
     assert (array.dtype, array.stype) == (VECTOR_DTYPE, VECTOR_FORMAT)
     assert vector_root(array.data) == delivery.entry.update

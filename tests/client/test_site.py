@@ -25,7 +25,7 @@ from wardround.protocol.errors import (
 from wardround.protocol.fixed_point import Int32Vector, vector_bytes
 from wardround.protocol.identifiers import Digest, StudyId, hex_of
 from wardround.protocol.merkle import vector_root
-from wardround.protocol.messages import Assignment
+from wardround.protocol.messages import TrainTask
 from wardround.protocol.record import genesis_closing
 from wardround.protocol.report import parse_report
 from wardround_client.app.client_app import open_site
@@ -34,9 +34,9 @@ from wardround_client.app.site import Site, training_seed
 from wardround_simulations.network import Network
 
 
-def task_of(network: Network) -> Assignment:
+def task_of(network: Network) -> TrainTask:
     params = network.params
-    return Assignment(
+    return TrainTask(
         params,
         genesis_closing(params.initial_model),
         1,
@@ -90,12 +90,12 @@ def test_base_model_when_trained_from_is_not_changed(network: Network) -> None:
     np.testing.assert_array_equal(base, network.initial.values)
 
 
-def other_specification(task: Assignment) -> Assignment:
+def other_specification(task: TrainTask) -> TrainTask:
     spec = small_scenario(training={"learning_rate": 0.3}).specification
     return replace(task, specification=canonical_bytes(spec.document()))
 
 
-MISMATCHES: dict[str, tuple[Callable[[Assignment], Assignment], str]] = {
+MISMATCHES: dict[str, tuple[Callable[[TrainTask], TrainTask], str]] = {
     "study": (lambda task: replace(task, params=replace(task.params, rounds=99)), "study"),
     "code": (lambda task: replace(task, params=replace(task.params, code=b"\x01" * 32)), "study"),
     "specification": (other_specification, "specification"),
@@ -159,7 +159,7 @@ def test_site_when_the_pinned_specification_is_none_says_so_by_name(
         site.contribute(task, network.initial.values)
 
 
-def with_params(network: Network, **training: Any) -> tuple[Site, Assignment, Int32Vector]:
+def with_params(network: Network, **training: Any) -> tuple[Site, TrainTask, Int32Vector]:
     """A site of another study, over the same tables; the chain is asked only for the round."""
     spec = small_scenario(**training).specification
     params = replace(network.params, specification=canonical_digest(spec.document()))

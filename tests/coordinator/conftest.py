@@ -17,7 +17,7 @@ from wardround.protocol.fixed_point import Int32Vector, vector_bytes
 from wardround.protocol.identifiers import SiteAddress, hex_of
 from wardround.protocol.manifest import Dropped
 from wardround.protocol.merkle import vector_root
-from wardround.protocol.messages import VECTOR_DTYPE, VECTOR_FORMAT, Delivery
+from wardround.protocol.messages import VECTOR_DTYPE, VECTOR_FORMAT, TrainReply
 from wardround.protocol.report import Report
 from wardround.store import FolderStore
 from wardround_coordinator.session import Position, Session
@@ -78,7 +78,7 @@ class Hospitals:
         model = position.previous.record.model
         statement = entry.contribution(network.study, position.round, model)
         signature = statement.sign(network.contract.domain, bytes(party.account.key))
-        delivery = Delivery(
+        delivery = TrainReply(
             network.study, position.round, replace(entry, signature=signature), report
         )
         return Reply(delivery.fields(), RawVector(VECTOR_DTYPE, VECTOR_FORMAT, data))

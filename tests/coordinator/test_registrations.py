@@ -14,7 +14,7 @@ from wardround.protocol.contribution import Entry
 from wardround.protocol.evidence import Leaf
 from wardround.protocol.manifest import Dropped
 from wardround.protocol.merkle import CHUNK_BYTES, inclusion_proof, vector_leaves
-from wardround.protocol.messages import Delivery
+from wardround.protocol.messages import TrainReply
 from wardround.store import FolderStore
 from wardround_coordinator.session import Position, Session
 from wardround_coordinator.verification import Reply
@@ -37,7 +37,7 @@ def register(hospitals: Hospitals, node: int, position: Position) -> tuple[Entry
     """What a site sends to nobody but the chain; its report is nowhere."""
     reply = hospitals.reply(node, position)
     network = hospitals.network
-    entry = Delivery.parse(reply.fields).entry
+    entry = TrainReply.parse(reply.fields).entry
     network.contract.contribute(
         network.keys.sponsor, network.study, position.round, position.previous, entry
     )

@@ -19,7 +19,7 @@ from wardround.protocol.contribution import Entry
 from wardround.protocol.fixed_point import vector_bytes
 from wardround.protocol.identifiers import Root, SiteAddress
 from wardround.protocol.manifest import Dropped
-from wardround.protocol.messages import VECTOR_DTYPE, VECTOR_FORMAT, Delivery
+from wardround.protocol.messages import VECTOR_DTYPE, VECTOR_FORMAT, TrainReply
 from wardround.protocol.record import Closing, genesis_closing
 from wardround.protocol.replay import Member
 from wardround_coordinator.verification import (
@@ -45,21 +45,21 @@ class Case:
     data: bytes
 
     @property
-    def delivery(self) -> Delivery:
-        return Delivery(self.memory.facts.study, 1, self.entry, self.report)
+    def delivery(self) -> TrainReply:
+        return TrainReply(self.memory.facts.study, 1, self.entry, self.report)
 
     def reply(
-        self, delivery: Delivery | None = None, data: bytes | None = None, **fields: object
+        self, delivery: TrainReply | None = None, data: bytes | None = None, **fields: object
     ) -> Reply:
         vector = RawVector(VECTOR_DTYPE, VECTOR_FORMAT, self.data if data is None else data)
         return Reply({**(delivery or self.delivery).fields(), **fields}, vector)
 
-    def resigned(self, **changes: Any) -> Delivery:
+    def resigned(self, **changes: Any) -> TrainReply:
         """A delivery whose owner vouches for every change in it."""
         entry = self.memory.signed(replace(self.entry, **changes))
         return replace(self.delivery, entry=entry)
 
-    def reporting(self, report: bytes) -> Delivery:
+    def reporting(self, report: bytes) -> TrainReply:
         return replace(self.resigned(report=sha256_digest(report)), report=report)
 
     def refusal(self, reply: Reply, **expected: Any) -> ReplyRefused:
@@ -193,7 +193,7 @@ def test_reply_when_it_is_another_sites_own_is_an_impostors_all_the_same() -> No
     """A good reply of one site, sent again from the node of another."""
     one = case()
     entry, update, report = one.memory.contribution(list(one.memory.keys)[1])
-    delivery = Delivery(one.memory.facts.study, 1, entry, one.memory.objects[report])
+    delivery = TrainReply(one.memory.facts.study, 1, entry, one.memory.objects[report])
     reply = one.reply(delivery, data=one.memory.objects[update])
     assert one.refusal(reply).reason == "impostor"
 
@@ -265,12 +265,12 @@ def test_update_when_a_coordinate_is_out_of_range_is_dropped() -> None:
         update = np.zeros(PARAMETERS, np.int32)
         update[3] = value
         entry, cid, report = one.memory.contribution(one.site, update)
-        delivery = Delivery(one.memory.facts.study, 1, entry, one.memory.objects[report])
+        delivery = TrainReply(one.memory.facts.study, 1, entry, one.memory.objects[report])
         reply = one.reply(delivery, data=one.memory.objects[cid])
         assert one.refusal(reply).reason == "range"
     update[3] = -limit
     entry, cid, report = one.memory.contribution(one.site, update)
-    delivery = Delivery(one.memory.facts.study, 1, entry, one.memory.objects[report])
+    delivery = TrainReply(one.memory.facts.study, 1, entry, one.memory.objects[report])
     verify_reply(one.reply(delivery, data=one.memory.objects[cid]), one.site, one.expected, set())
 
 
@@ -346,7 +346,7 @@ def test_update_when_copied_from_an_earlier_round_is_dropped_with_its_source() -
 def test_update_when_nothing_changed_may_be_the_same_for_two_sites() -> None:
     one = case()
     entry, cid, report = one.memory.contribution(one.site, np.zeros(PARAMETERS, np.int32))
-    delivery = Delivery(one.memory.facts.study, 1, entry, one.memory.objects[report])
+    delivery = TrainReply(one.memory.facts.study, 1, entry, one.memory.objects[report])
     reply = one.reply(delivery, data=one.memory.objects[cid])
     known = {entry.update: "somebody"}
     expected = replace(one.expected, known_updates=known)
@@ -394,7 +394,7 @@ def test_reasons_when_listed_name_each_fault_with_a_word_of_its_own() -> None:
     one = case()
     far = np.full(PARAMETERS, 2**30, np.int32)
     entry, cid, report = one.memory.contribution(one.site, far)
-    too_far = Delivery(one.memory.facts.study, 1, entry, one.memory.objects[report])
+    too_far = TrainReply(one.memory.facts.study, 1, entry, one.memory.objects[report])
     replies = {
         "malformed": one.reply(more=1),
         "length": one.reply(data=b""),

@@ -16,10 +16,11 @@ from tests.coordinator.test_settings import GOOD as COORDINATOR_SETTINGS
 from tests.integration.networks import prepared, small_scenario
 from wardround.host.key_file import read_key
 from wardround.protocol.canonical import canonical_bytes
+from wardround.protocol.documents import decode_text
 from wardround.protocol.errors import Malformed, OutOfRange, SpecificationError
-from wardround.protocol.messages import Assignment
+from wardround.protocol.messages import TrainTask
 from wardround.protocol.record import genesis_closing
-from wardround.protocol.study import decode_text, load_study
+from wardround.protocol.study import load_study
 from wardround.store.reading_key import read_reading_key
 from wardround_client.app.client_app import open_site
 from wardround_client.app.privacy import PrivacyBook
@@ -175,7 +176,7 @@ def test_update_beyond_its_bound_names_coordinate_and_setting(
         first = genesis_closing(network.params.initial_model)
         spec = canonical_bytes(scenario.specification.document())
         with pytest.raises(OutOfRange) as refusal:
-            site.contribute(Assignment(network.params, first, 1, spec), network.initial.values)
+            site.contribute(TrainTask(network.params, first, 1, spec), network.initial.values)
         names = network.initial.layout.names
     said = str(refusal.value)
     assert f"update_bound {bound:g}" in said

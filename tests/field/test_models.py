@@ -31,7 +31,7 @@ from wardround.learning.privacy.terms import PrivateTerms
 from wardround.learning.training import train_locally
 from wardround.protocol.canonical import canonical_bytes
 from wardround.protocol.errors import WardroundError
-from wardround.protocol.messages import Assignment
+from wardround.protocol.messages import TrainTask
 from wardround.protocol.record import genesis_closing
 from wardround.protocol.study import PrivacySpec, TrainingSpec, load_study
 from wardround.store import FolderStore
@@ -131,7 +131,7 @@ def test_site_whose_parameters_stand_in_another_order_refuses(
     """Every weight has the same value, and means another thing: a set has no order to keep."""
     with prepared(study_of(assembled), tmp_path / "network") as network:
         spec = canonical_bytes(network.scenario.specification.document())
-        task = Assignment(network.params, genesis_closing(network.params.initial_model), 1, spec)
+        task = TrainTask(network.params, genesis_closing(network.params.initial_model), 1, spec)
         monkeypatch.setitem(globals(), "NAMES", order)
         site = client_app.open_site(str(network.folders.sites / network.parties[0].name))
         try:
@@ -145,7 +145,7 @@ def test_site_whose_parameters_stand_as_pinned_trains(tmp_path: Path) -> None:
     """The same study, unchanged: no refusal."""
     with prepared(study_of(assembled), tmp_path / "network") as network:
         spec = canonical_bytes(network.scenario.specification.document())
-        task = Assignment(network.params, genesis_closing(network.params.initial_model), 1, spec)
+        task = TrainTask(network.params, genesis_closing(network.params.initial_model), 1, spec)
         site = client_app.open_site(str(network.folders.sites / network.parties[0].name))
         try:
             _, update = site.contribute(task, network.initial.values)

@@ -10,7 +10,7 @@ from tests.protocol.rounds import Memory
 from tests.protocol.test_record import addresses, all_params, closings
 from wardround.protocol.contribution import Entry
 from wardround.protocol.errors import Malformed
-from wardround.protocol.messages import Assignment, Delivery, Introduction
+from wardround.protocol.messages import Introduction, TrainReply, TrainTask
 from wardround.protocol.record import genesis_closing
 from wardround.protocol.report import REPORT_MAX_BYTES
 
@@ -23,20 +23,20 @@ entries = st.builds(
     report=words,
     signature=st.binary(min_size=65, max_size=65),
 )
-KINDS: list[Any] = [Assignment, Delivery, Introduction]
+KINDS: list[Any] = [TrainTask, TrainReply, Introduction]
 
 
 @given(all_params, closings, st.integers(1, 2**32 - 1), st.binary(max_size=100))
 def test_assignment_when_sent_is_read(params: Any, previous: Any, number: int, spec: bytes) -> None:
-    task = Assignment(params, previous, number, spec)
-    assert Assignment.parse(task.fields()) == task
-    assert Assignment.parse(task.fields()).study == params.study_id
+    task = TrainTask(params, previous, number, spec)
+    assert TrainTask.parse(task.fields()) == task
+    assert TrainTask.parse(task.fields()).study == params.study_id
 
 
 @given(words, st.integers(0, 2**32), entries, st.binary(max_size=100))
 def test_delivery_when_sent_is_read(study: Any, number: int, entry: Entry, report: bytes) -> None:
-    delivery = Delivery(study, number, entry, report)
-    assert Delivery.parse(delivery.fields()) == delivery
+    delivery = TrainReply(study, number, entry, report)
+    assert TrainReply.parse(delivery.fields()) == delivery
 
 
 @given(addresses, st.from_regex(r"[a-z0-9][a-z0-9-]{0,62}", fullmatch=True))
@@ -49,8 +49,8 @@ def good(kind: Any) -> dict[str, Any]:
     memory = Memory()
     entry, _, report = memory.contribution(next(iter(memory.keys)))
     message: Any = {
-        Assignment: Assignment(memory.facts.params, genesis_closing(memory.base.root), 1, b"{}"),
-        Delivery: Delivery(memory.facts.study, 1, entry, memory.objects[report]),
+        TrainTask: TrainTask(memory.facts.params, genesis_closing(memory.base.root), 1, b"{}"),
+        TrainReply: TrainReply(memory.facts.study, 1, entry, memory.objects[report]),
         Introduction: Introduction(entry.site, "here"),
     }[kind]
     fields: dict[str, Any] = message.fields()
@@ -103,7 +103,7 @@ def test_message_when_a_value_has_another_type_says_which(kind: Any) -> None:
 )
 def test_delivery_when_a_value_is_out_of_range_is_refused(change: dict[str, Any]) -> None:
     with pytest.raises(Malformed):
-        Delivery.parse({**good(Delivery), **change})
+        TrainReply.parse({**good(TrainReply), **change})
 
 
 @pytest.mark.parametrize(
@@ -129,18 +129,18 @@ def test_message_when_hostile_gives_one_error_or_itself(kind: Any, data: st.Data
         message = kind.parse(fields)
     except Malformed:
         return
-    assert message.fields() == fields or isinstance(message, Introduction | Delivery)
+    assert message.fields() == fields or isinstance(message, Introduction | TrainReply)
 
 
 @given(st.sampled_from(["params", "previous"]), st.data())
 def test_assignment_when_a_byte_is_altered_is_another_or_none(
     name: str, data: st.DataObject
 ) -> None:
-    fields = good(Assignment)
+    fields = good(TrainTask)
     altered = bytearray(fields[name])
     altered[data.draw(st.integers(0, len(altered) - 1))] ^= data.draw(st.integers(1, 255))
     try:
-        task = Assignment.parse({**fields, name: bytes(altered)})
+        task = TrainTask.parse({**fields, name: bytes(altered)})
     except Malformed:
         return
     assert task.fields()[name] == bytes(altered)
@@ -148,4 +148,4 @@ def test_assignment_when_a_byte_is_altered_is_another_or_none(
 
 def test_assignment_when_the_specification_is_too_long_is_refused() -> None:
     with pytest.raises(Malformed, match="too long"):
-        Assignment.parse({**good(Assignment), "specification": bytes(2**20 + 1)})
+        TrainTask.parse({**good(TrainTask), "specification": bytes(2**20 + 1)})

@@ -10,17 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wardround.protocol.canonical import canonical_bytes, canonical_digest
+from wardround.protocol.documents import parse_toml, validate_form
 from wardround.protocol.errors import ProtocolError, SpecificationError
 from wardround.protocol.record import Recording, RuleId, ScoringId
 from wardround.protocol.rules import Rule
 from wardround.protocol.scoring import Scoring
-from wardround.protocol.study import (
-    StudySpec,
-    load_study,
-    parse_specification,
-    parse_toml,
-    validate_table,
-)
+from wardround.protocol.study import StudySpec, load_study, parse_specification
 
 MINIMAL = """
 [study]
@@ -342,7 +337,7 @@ def test_line_when_the_key_is_in_a_row_of_tables_is_that_rows() -> None:
     text = MINIMAL + '\n[data]\nname = "generated"\n\n[[behaviour]]\nsite = "a"\nabsent = [1]\n'
     text += '\n[[behaviour]]\nsite = "b"\natack = "nan"\n'
     with pytest.raises(SpecificationError) as refusal:
-        validate_table(Scenario, parse_toml(text, "s.toml"), text, "s.toml")
+        validate_form(Scenario, parse_toml(text, "s.toml"), text, "s.toml")
     line = text.splitlines().index('atack = "nan"') + 1
     assert (refusal.value.line, refusal.value.key) == (line, "behaviour.1.atack")
 
@@ -357,6 +352,6 @@ def test_documents_when_in_the_scenarios_folder_are_studies() -> None:
             for name, value in tomllib.loads(path.read_text("utf-8")).items()
             if name in StudySpec.model_fields
         }
-        spec = validate_table(StudySpec, tables, path.read_text("utf-8"), str(path))
+        spec = validate_form(StudySpec, tables, path.read_text("utf-8"), str(path))
         assert spec.study.name == path.stem
         assert json.loads(canonical_bytes(spec.document())) == spec.document()

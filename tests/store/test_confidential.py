@@ -12,7 +12,7 @@ from tests.chain.staged import Theatre, theatre
 from tests.store.secrecy import Person, Scene, vectors
 from wardround.audit.audit import StudyAudit
 from wardround.chain.errors import ContractReverted
-from wardround.chain.grants import Grants, Reader
+from wardround.chain.grants import Grantee, Grants
 from wardround.protocol.canonical import canonical_bytes
 from wardround.protocol.cid import cid_of
 from wardround.protocol.errors import Malformed
@@ -257,7 +257,7 @@ def test_wrapped_key_that_does_not_open_is_given_again(
     scene.stage.close(coordinator.account)
     scene.revoke(revoked)
     scene.grant(reader)
-    named = [Reader(reader.account.address, reader.reading.public)]
+    named = [Grantee(reader.account.address, reader.reading.public)]
     with monkeypatch.context() as patched:
         patched.setattr(key_ring, "wrap", lambda *_: b"\0" * 80)
         ring = make_ring(scene.stage.study, 1, first, named, revoked.account, scene.grants.domain)
@@ -274,7 +274,7 @@ def test_who_is_revoked_while_a_writer_looks_is_not_given_the_new_key(
     store = scene.store(coordinator, writes=True)
     asked = scene.grants.readers
 
-    def revoked_meanwhile(study: StudyId) -> list[Reader]:
+    def revoked_meanwhile(study: StudyId) -> list[Grantee]:
         found = asked(study)
         scene.revoke(reader)
         monkeypatch.undo()

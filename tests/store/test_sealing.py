@@ -10,7 +10,7 @@ from eth_account import Account
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wardround.chain.grants import Reader
+from wardround.chain.grants import Grantee
 from wardround.protocol.canonical import canonical_bytes
 from wardround.protocol.cid import cid_of
 from wardround.protocol.contribution import Domain
@@ -18,17 +18,12 @@ from wardround.protocol.errors import Malformed, SignatureInvalid
 from wardround.protocol.identifiers import StudyId
 from wardround.store import sealing
 from wardround.store.key_ring import is_ring, make_ring, read_ring
-from wardround.store.reading_key import (
-    ReadingKey,
-    read_reading_key,
-    wrap,
-    write_new_reading_key,
-)
+from wardround.store.reading_key import ReadingKey, read_reading_key, wrap, write_new_reading_key
 from wardround.store.sealing import (
     FRAME_BYTES,
     HEADER_BYTES,
     TAG_BYTES,
-    Header,
+    SealedHeader,
     is_sealed,
     name_of_key,
     read_header,
@@ -92,7 +87,7 @@ def test_frames_cannot_be_cut_off_swapped_or_repeated() -> None:
             unseal(memoryview(head + frames), KEY)
     # Cut at a frame, with a header that says so: the first frame is not the last.
     header = read_header(whole)
-    shorter = Header(STUDY, 3, header.key_name, header.cid, FRAME_BYTES, header.salt)
+    shorter = SealedHeader(STUDY, 3, header.key_name, header.cid, FRAME_BYTES, header.salt)
     with pytest.raises(Malformed, match="altered"):
         unseal(memoryview(shorter.pack() + first), KEY)
 
@@ -109,7 +104,7 @@ def test_header_binds_study_epoch_and_content() -> None:
         {"key_name": bytes(16)},
     ]
     for change in changes:
-        other = Header(**{**header.__dict__, **change})
+        other = SealedHeader(**{**header.__dict__, **change})
         with pytest.raises(Malformed, match="altered"):
             unseal(memoryview(other.pack() + body), KEY)
     assert unseal(memoryview(header.pack() + body), KEY) == b"model"
@@ -205,9 +200,9 @@ def test_public_key_of_small_order_or_length_is_refused(public: bytes) -> None:
 
 def test_ring_is_for_its_readers_and_says_who_signed(tmp_path: Path, reading: ReadingKey) -> None:
     sponsor, reader = Account.create(), Account.create()
-    broken = Reader(Account.create().address, bytes(32))
+    broken = Grantee(Account.create().address, bytes(32))
     data = make_ring(
-        STUDY, 2, KEY, [Reader(reader.address, reading.public), broken], sponsor, DOMAIN
+        STUDY, 2, KEY, [Grantee(reader.address, reading.public), broken], sponsor, DOMAIN
     )
     assert is_ring(data)
     assert not is_document(memoryview(data))
@@ -224,7 +219,7 @@ def test_altered_ring_is_somebody_elses(reading: ReadingKey, field: str) -> None
     import json
 
     sponsor = Account.create()
-    data = make_ring(STUDY, 2, KEY, [Reader(sponsor.address, reading.public)], sponsor, DOMAIN)
+    data = make_ring(STUDY, 2, KEY, [Grantee(sponsor.address, reading.public)], sponsor, DOMAIN)
     value = json.loads(data)
     value[field] = {
         "epoch": 3,
@@ -242,7 +237,7 @@ def test_altered_ring_is_somebody_elses(reading: ReadingKey, field: str) -> None
 
 def test_ring_for_another_contract_is_somebody_elses(reading: ReadingKey) -> None:
     sponsor = Account.create()
-    data = make_ring(STUDY, 2, KEY, [Reader(sponsor.address, reading.public)], sponsor, DOMAIN)
+    data = make_ring(STUDY, 2, KEY, [Grantee(sponsor.address, reading.public)], sponsor, DOMAIN)
     for domain in (Domain(1, DOMAIN.contract), Domain(31337, "0x" + "Bb" * 20)):
         try:
             assert read_ring(data, domain).signer != sponsor.address

@@ -25,9 +25,9 @@ from pydantic import ConfigDict, Field
 
 from wardround.audit.errors import ArchiveInvalid
 from wardround.protocol.cid import Cid, cid_of, sha256_of_cid
+from wardround.protocol.documents import Form, validate_form
 from wardround.protocol.errors import WardroundError
 from wardround.protocol.report import Address, Hex32
-from wardround.protocol.study import Table, validate_table
 from wardround.store.base import MAX_OBJECT_BYTES, Store
 from wardround.store.errors import ObjectAltered, ObjectMissing, ObjectTooLarge
 
@@ -56,7 +56,7 @@ _NAME = re.compile(
 _ENCRYPTED = 1
 
 
-class Description(Table):
+class Description(Form):
     """``evidence.json``."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -179,7 +179,7 @@ class Archive:
     def _described(self, data: bytes) -> Description:
         try:
             value = json.loads(data)
-            described = validate_table(Description, value, "", f"{self.path}:{DESCRIPTION}")
+            described = validate_form(Description, value, "", f"{self.path}:{DESCRIPTION}")
         except (ValueError, RecursionError, WardroundError) as error:
             raise ArchiveInvalid(str(self.path), f"{DESCRIPTION}: {error}") from error
         if described.format != FORMAT:

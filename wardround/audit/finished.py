@@ -18,23 +18,18 @@ from wardround.audit.folders import Folders
 from wardround.chain.chain import Chain, connected
 from wardround.chain.ward_round import WardRound
 from wardround.devchain.errors import JournalAltered
-from wardround.devchain.journal import (
-    Journal,
-    read_journal,
-    replay_journal,
-    resume_journaled,
-)
+from wardround.devchain.journal import Journal, read_journal, replay_journal, resume_journaled
 from wardround.devchain.journal_lines import Content
 from wardround.host.durable import write_durably
+from wardround.protocol.documents import Form, decode_text, validate_form
 from wardround.protocol.errors import ScenarioError
 from wardround.protocol.identifiers import StudyId, bytes32
 from wardround.protocol.report import Address, Hex32
-from wardround.protocol.study import Table, decode_text, validate_table
 from wardround.store import Store
 from wardround.store.study_store import PREFIX, open_study_store
 
 
-class NetworkFile(Table):
+class NetworkFile(Form):
     """``network.json``: where a run's study is."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -81,7 +76,7 @@ def read_network(folder: Path) -> NetworkFile:
         value = json.loads(text)
     except ValueError as error:
         raise ScenarioError(str(path), f"not JSON: {error}") from error
-    return validate_table(NetworkFile, value, "", str(path))
+    return validate_form(NetworkFile, value, "", str(path))
 
 
 def run_store(

@@ -9,7 +9,7 @@ jams the sender.
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from eth_account.signers.local import LocalAccount
 
@@ -22,11 +22,9 @@ from wardround.chain.errors import (
     gas_cap_exceeded,
     not_enough_funds,
 )
+from wardround.chain.reader import ChainReader
 from wardround.host.backoff import pauses
 from wardround.host.steps import Step, durable
-
-if TYPE_CHECKING:
-    from wardround.chain.chain import Chain
 
 _FIRST_POLL_SECONDS = 0.001
 _LAST_POLL_SECONDS = 0.5
@@ -41,11 +39,11 @@ _MAX_BUMPS = 200
 Fees = dict[str, int]
 
 
-class Delivery:
+class PendingTransaction:
     """A transaction on its way."""
 
     def __init__(
-        self, chain: Chain, signer: LocalAccount, function: Call, gas: int, label: str
+        self, chain: ChainReader, signer: LocalAccount, function: Call, gas: int, label: str
     ) -> None:
         """Prepare it; `run` sends it.
 

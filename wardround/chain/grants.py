@@ -20,7 +20,7 @@ from wardround.protocol.identifiers import StudyId
 
 
 @dataclass(frozen=True)
-class Reader:
+class Grantee:
     """Somebody who may read, and the X25519 key (32 bytes) that keys are wrapped to."""
 
     account: str
@@ -88,7 +88,7 @@ class Grants:
         """The epoch of what is written now, from 1."""
         return int(self.chain.call(self.contract.function("epoch", study)))
 
-    def readers(self, study: StudyId) -> list[Reader]:
+    def readers(self, study: StudyId) -> list[Grantee]:
         """Everybody who may read now, sorted by account."""
         found = self.chain.call(self.contract.function("readers", study))
-        return sorted((Reader(str(a), bytes(k)) for a, k in found), key=lambda one: one.account)
+        return sorted((Grantee(str(a), bytes(k)) for a, k in found), key=lambda one: one.account)

@@ -41,7 +41,7 @@ _FIRST_FORK = 15
 
 
 @dataclass(frozen=True, slots=True)
-class Header:
+class BlockHeader:
     """A block's head.
 
     Attributes:
@@ -61,14 +61,14 @@ class Header:
         return not self.bloom or any(_in_bloom(self.bloom, address) for address in addresses)
 
 
-def read_header(found: Mapping[str, Any]) -> Header:
+def read_header(found: Mapping[str, Any]) -> BlockHeader:
     """Read the answer to ``eth_getBlockByNumber``.
 
     Raises:
         KeyError, ValueError, TypeError, AttributeError: it is none.
     """
     bloom = found.get("logsBloom")
-    return Header(
+    return BlockHeader(
         int(found["number"], 16),
         found["hash"].lower(),
         found["parentHash"].lower(),

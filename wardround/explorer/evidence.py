@@ -8,14 +8,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from wardround.audit.archive import (
-    BLOCKS,
-    DESCRIPTION,
-    FORMAT,
-    INSTRUCTIONS,
-    JOURNAL,
-    TRANSACTIONS,
-)
+from wardround.audit.archive import BLOCKS, DESCRIPTION, FORMAT, INSTRUCTIONS, JOURNAL, TRANSACTIONS
 from wardround.chain.artifacts import load_artifact
 from wardround.chain.errors import RpcRefused
 from wardround.chain.headers import read_header, receipts_root

@@ -1,17 +1,24 @@
-"""Documents in canonical JSON of one form, and what is wrong with those of another."""
+"""Documents of a fixed form: TOML files by line, canonical JSON as it is hashed."""
 
 from __future__ import annotations
 
 import re
-from typing import TypeVar
+import tomllib
+from typing import Any, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from wardround.protocol.canonical import parse_canonical
-from wardround.protocol.errors import Malformed
+from wardround.protocol.errors import Malformed, SpecificationError
 
 FormT = TypeVar("FormT", bound=BaseModel)
 _SUBJECT = re.compile(r"^(?:Input|String|List|Dictionary|Tuple|Value|Data) should\b")
+
+
+class Form(BaseModel):
+    """The form of a document or TOML table: unknown keys are errors, values never change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 def parse_document(
@@ -51,3 +58,68 @@ def fault_of(error: ValidationError) -> tuple[str, str]:
     if first["type"] == "missing":
         return path, "this key is missing"
     return path, _SUBJECT.sub("must", first["msg"].removeprefix("Value error, "))
+
+
+def decode_text(data: bytes, source: str) -> str:
+    """Read a file's bytes as text.
+
+    Raises:
+        SpecificationError: not UTF-8.
+    """
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        reason = f"not UTF-8 text, from byte {error.start} on"
+        raise SpecificationError(source, None, "", reason) from error
+
+
+def parse_toml(text: str, source: str) -> dict[str, Any]:
+    """Parse TOML.
+
+    Raises:
+        SpecificationError: not TOML; with its line.
+    """
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        found = re.fullmatch(r"(.*?)(?: \(at line (\d+), column \d+\))?", str(error), re.DOTALL)
+        assert found is not None  # the second part may be missing
+        number = int(found[2]) if found[2] else None
+        raise SpecificationError(source, number, "", f"not TOML: {found[1]}") from error
+
+
+def validate_form(form: type[FormT], value: object, text: str, source: str) -> FormT:
+    """Check a parsed document against its form; name the first thing wrong and its line.
+
+    Raises:
+        SpecificationError: an unknown or missing key, or a value out of range.
+    """
+    try:
+        return form.model_validate(value)
+    except ValidationError as error:
+        path, reason = fault_of(error)
+        line = _line_of(text, path.split(".") if path else [])
+        raise SpecificationError(source, line, path, reason) from error
+
+
+def _line_of(text: str, path: list[str]) -> int | None:
+    """Find the line of a key by its path; the nearest enclosing table when it is not written."""
+    best, depth = None, 0
+    table: list[str] = []
+    counts: dict[str, int] = {}
+    for number, line in enumerate(text.splitlines(), 1):
+        stripped = line.strip()
+        if header := re.fullmatch(r"(\[\[?)\s*([^\[\]]+?)\s*\]\]?\s*(#.*)?", stripped):
+            table = [part.strip().strip("\"'") for part in header.group(2).split(".")]
+            if header.group(1) == "[[":
+                place = counts.get(header.group(2), -1) + 1
+                counts[header.group(2)] = place
+                table = [*table, str(place)]
+            here = table
+        elif key := re.match(r"([\w\-\"'.]+)\s*=", stripped):
+            here = table + [part.strip("\"'") for part in key.group(1).split(".")]
+        else:
+            continue
+        if here == path[: len(here)] and len(here) > depth:
+            best, depth = number, len(here)
+    return best

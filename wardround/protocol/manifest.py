@@ -12,11 +12,10 @@ from pydantic.alias_generators import to_camel
 
 from wardround.protocol.canonical import canonical_bytes
 from wardround.protocol.contribution import Entry
-from wardround.protocol.documents import parse_document
+from wardround.protocol.documents import Form, parse_document
 from wardround.protocol.errors import Malformed
 from wardround.protocol.identifiers import Digest, Root, SiteAddress, address_of, bytes32
 from wardround.protocol.report import Address, Hex32
-from wardround.protocol.study import Table
 
 #: One content chunk, so that a manifest's CID follows from its SHA-256 alone: about 1400 sites.
 MANIFEST_MAX_BYTES = 1 << 20
@@ -27,7 +26,7 @@ AmountText = Annotated[str, Field(pattern=r"^[0-9]{1,29}$")]
 Signature = Annotated[str, Field(pattern=r"^0x[0-9a-f]{130}$")]
 
 
-class _Part(Table):
+class _Part(Form):
     model_config = ConfigDict(
         extra="forbid", frozen=True, strict=True, alias_generator=to_camel, populate_by_name=True
     )

@@ -26,7 +26,7 @@ _NAME = re.compile("[a-z0-9][a-z0-9-]{0,62}")
 
 
 @dataclass(frozen=True)
-class Assignment:
+class TrainTask:
     """Coordinator to site: train from this model in this round. The vector is the base model."""
 
     params: StudyParams
@@ -49,7 +49,7 @@ class Assignment:
         }
 
     @classmethod
-    def parse(cls, fields: Mapping[str, object]) -> Assignment:
+    def parse(cls, fields: Mapping[str, object]) -> TrainTask:
         """Read what a coordinator sent.
 
         Raises:
@@ -59,7 +59,7 @@ class Assignment:
             fields, {"params": bytes, "previous": bytes, "round": int, "specification": bytes}
         )
         if len(values["specification"]) > _SPECIFICATION_MAX_BYTES:
-            raise Malformed("assignment", "the specification is too long")
+            raise Malformed("train task", "the specification is too long")
         return cls(
             params=StudyParams.decode(values["params"]),
             previous=Closing.decode(values["previous"]),
@@ -69,7 +69,7 @@ class Assignment:
 
 
 @dataclass(frozen=True)
-class Delivery:
+class TrainReply:
     """Site to coordinator: a signed contribution and its report. The vector is the update."""
 
     study: StudyId
@@ -91,7 +91,7 @@ class Delivery:
         }
 
     @classmethod
-    def parse(cls, fields: Mapping[str, object]) -> Delivery:
+    def parse(cls, fields: Mapping[str, object]) -> TrainReply:
         """Read what a site sent.
 
         Raises:

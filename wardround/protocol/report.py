@@ -7,10 +7,9 @@ from typing import Annotated
 from pydantic import AfterValidator, Field, FiniteFloat
 
 from wardround.protocol.canonical import canonical_bytes
-from wardround.protocol.documents import parse_document
+from wardround.protocol.documents import Form, parse_document
 from wardround.protocol.errors import Malformed
 from wardround.protocol.identifiers import address_of
-from wardround.protocol.study import Table
 
 #: A report is a few hundred bytes; anything larger is refused unread.
 REPORT_MAX_BYTES = 16_384
@@ -32,14 +31,14 @@ def _written(text: str) -> str:
 WrittenAddress = Annotated[str, AfterValidator(_written)]
 
 
-class Privacy(Table):
+class Privacy(Form):
     """Privacy spent by this site in this study so far."""
 
     epsilon: Annotated[FiniteFloat, Field(ge=0)]
     delta: Annotated[FiniteFloat, Field(ge=0, lt=1)]
 
 
-class Report(Table):
+class Report(Form):
     """A site's report on one round; its SHA-256 is in the contribution."""
 
     study: Hex32

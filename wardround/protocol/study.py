@@ -7,24 +7,13 @@ smallest unit.
 
 from __future__ import annotations
 
-import re
-import tomllib
 from functools import cached_property
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    FiniteFloat,
-    ValidationError,
-    model_validator,
-)
+from pydantic import BeforeValidator, Field, FiniteFloat, model_validator
 
 from wardround.protocol.canonical import canonical_digest
-from wardround.protocol.documents import fault_of, parse_document
-from wardround.protocol.errors import SpecificationError
+from wardround.protocol.documents import Form, parse_document, parse_toml, validate_form
 from wardround.protocol.identifiers import Digest, Root
 from wardround.protocol.record import Recording, RuleId, ScoringId, StudyParams
 from wardround.protocol.rules import Rule
@@ -35,17 +24,10 @@ Seconds = Annotated[int, Field(ge=1, le=2**32 - 1)]
 Amount = Annotated[
     str, BeforeValidator(lambda v: str(v) if type(v) is int else v), Field(pattern=r"^[0-9]{1,29}$")
 ]
-TableT = TypeVar("TableT", bound="Table")
 _NAME = r"^[a-z0-9][a-z0-9-]{0,62}$"
 
 
-class Table(BaseModel):
-    """A TOML table: unknown keys are errors, values never change."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-class StudyTable(Table):
+class StudyTable(Form):
     """``[study]``: its name, its length and the seed of everything random."""
 
     name: Annotated[str, Field(pattern=_NAME)]
@@ -53,14 +35,14 @@ class StudyTable(Table):
     seed: Annotated[int, Field(ge=0, lt=2**53)] = 0
 
 
-class ModelSpec(Table):
+class ModelSpec(Form):
     """``[model]``: a model's name, or ``package.module:factory``, and its arguments."""
 
     name: Annotated[str, Field(min_length=1, max_length=200)]
     arguments: dict[str, int | FiniteFloat | str | list[int]] = Field(default_factory=dict)
 
 
-class TrainingSpec(Table):
+class TrainingSpec(Form):
     """``[training]``: what a site does between two rounds."""
 
     optimizer: Literal["sgd", "adam"] = "sgd"
@@ -83,7 +65,7 @@ class TrainingSpec(Table):
         return self
 
 
-class PrivacySpec(Table):
+class PrivacySpec(Form):
     """``[privacy]``: each site trains by DP-SGD, so that no single row shows in its update.
 
     What that protects, and what not, stands in docs/privacy.md.
@@ -99,7 +81,7 @@ class PrivacySpec(Table):
     target_epsilon: Annotated[FiniteFloat, Field(gt=0, le=1e6)] | None = None
 
 
-class AggregationSpec(Table):
+class AggregationSpec(Form):
     """``[aggregation]``: the rule, and the fixed point it works in."""
 
     rule: Literal["mean", "median", "trimmed_mean"] = "mean"
@@ -121,14 +103,14 @@ class AggregationSpec(Table):
         return self
 
 
-class RewardSpec(Table):
+class RewardSpec(Form):
     """``[rewards]``: what a round pays and by which score it is split."""
 
     per_round: Amount = "1000000000000000000"
     scoring: Literal["examples", "alignment"] = "examples"
 
 
-class ChainSpec(Table):
+class ChainSpec(Form):
     """``[chain]``: recording, bond and clocks."""
 
     recording: Literal["full", "root"] = "full"
@@ -140,7 +122,7 @@ class ChainSpec(Table):
     auditor_quorum: Annotated[int, Field(ge=0, le=2**16 - 1)] = 0
 
 
-class StudySpec(Table):
+class StudySpec(Form):
     """One federated training job, complete."""
 
     study: StudyTable
@@ -229,7 +211,7 @@ def load_study(text: str, source: str) -> StudySpec:
     Raises:
         SpecificationError: not TOML, an unknown key, or a value out of range; with its line.
     """
-    return validate_table(StudySpec, parse_toml(text, source), text, source)
+    return validate_form(StudySpec, parse_toml(text, source), text, source)
 
 
 def parse_specification(data: bytes | memoryview) -> StudySpec:
@@ -239,68 +221,3 @@ def parse_specification(data: bytes | memoryview) -> StudySpec:
         Malformed: not in RFC 8785 form, an unknown or missing key, or a value out of range.
     """
     return parse_document(StudySpec, data, "specification")
-
-
-def decode_text(data: bytes, source: str) -> str:
-    """Read a file's bytes as text.
-
-    Raises:
-        SpecificationError: not UTF-8.
-    """
-    try:
-        return data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        reason = f"not UTF-8 text, from byte {error.start} on"
-        raise SpecificationError(source, None, "", reason) from error
-
-
-def parse_toml(text: str, source: str) -> dict[str, Any]:
-    """Parse TOML.
-
-    Raises:
-        SpecificationError: not TOML; with its line.
-    """
-    try:
-        return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        found = re.fullmatch(r"(.*?)(?: \(at line (\d+), column \d+\))?", str(error), re.DOTALL)
-        assert found is not None  # the second part may be missing
-        number = int(found[2]) if found[2] else None
-        raise SpecificationError(source, number, "", f"not TOML: {found[1]}") from error
-
-
-def validate_table(table: type[TableT], value: object, text: str, source: str) -> TableT:
-    """Check a parsed document against its form; name the first thing wrong and its line.
-
-    Raises:
-        SpecificationError: an unknown or missing key, or a value out of range.
-    """
-    try:
-        return table.model_validate(value)
-    except ValidationError as error:
-        path, reason = fault_of(error)
-        line = _line_of(text, path.split(".") if path else [])
-        raise SpecificationError(source, line, path, reason) from error
-
-
-def _line_of(text: str, path: list[str]) -> int | None:
-    """Find the line of a key by its path; the nearest enclosing table when it is not written."""
-    best, depth = None, 0
-    table: list[str] = []
-    counts: dict[str, int] = {}
-    for number, line in enumerate(text.splitlines(), 1):
-        stripped = line.strip()
-        if header := re.fullmatch(r"(\[\[?)\s*([^\[\]]+?)\s*\]\]?\s*(#.*)?", stripped):
-            table = [part.strip().strip("\"'") for part in header.group(2).split(".")]
-            if header.group(1) == "[[":
-                place = counts.get(header.group(2), -1) + 1
-                counts[header.group(2)] = place
-                table = [*table, str(place)]
-            here = table
-        elif key := re.match(r"([\w\-\"'.]+)\s*=", stripped):
-            here = table + [part.strip("\"'") for part in key.group(1).split(".")]
-        else:
-            continue
-        if here == path[: len(here)] and len(here) > depth:
-            best, depth = number, len(here)
-    return best

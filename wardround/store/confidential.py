@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 
 from eth_account.signers.local import LocalAccount
 
-from wardround.chain.grants import Grants, Reader
+from wardround.chain.grants import Grantee, Grants
 from wardround.chain.ward_round import WardRound
 from wardround.protocol.cid import Cid, cid_of
 from wardround.protocol.errors import Malformed, SignatureInvalid
@@ -29,7 +29,7 @@ from wardround.store.errors import (
 )
 from wardround.store.key_ring import KeyRing, make_ring, read_ring
 from wardround.store.reading_key import ReadingKey
-from wardround.store.sealing import KEY_BYTES, Header, name_of_key, read_header, seal, unseal
+from wardround.store.sealing import KEY_BYTES, SealedHeader, name_of_key, read_header, seal, unseal
 from wardround.store.vault import Vault, is_document
 
 
@@ -175,7 +175,7 @@ class ConfidentialStore(Store):
 
     # ---------------------------------------------------------------- inside
 
-    def _key_of(self, header: Header) -> bytes:
+    def _key_of(self, header: SealedHeader) -> bytes:
         if header.key_name not in self._keys and self._reading is not None:
             self._rings()
         if header.key_name not in self._keys:
@@ -205,7 +205,7 @@ class ConfidentialStore(Store):
                 self._keys[ring.key_name] = key
         return found
 
-    def _give(self, epoch: int, key: bytes, readers: list[Reader], rings: list[KeyRing]) -> None:
+    def _give(self, epoch: int, key: bytes, readers: list[Grantee], rings: list[KeyRing]) -> None:
         name = name_of_key(key)
         have = {one for ring in rings if ring.key_name == name for one in ring.wrapped}
         lacking = [r for r in readers if (r.account.lower(), r.public_key) not in have]

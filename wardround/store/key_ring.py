@@ -15,13 +15,13 @@ from eth_account.signers.local import LocalAccount
 from eth_utils import keccak
 from pydantic import Field
 
-from wardround.chain.grants import Reader
+from wardround.chain.grants import Grantee
 from wardround.protocol.canonical import canonical_bytes, parse_canonical
 from wardround.protocol.contribution import Domain, recover_signer, sign_digest
+from wardround.protocol.documents import Form, validate_form
 from wardround.protocol.errors import Malformed, SpecificationError
 from wardround.protocol.identifiers import StudyId, bytes32
 from wardround.protocol.report import Address, Hex32
-from wardround.protocol.study import Table, validate_table
 from wardround.store.reading_key import ReadingKey, wrap
 from wardround.store.sealing import name_of_key
 
@@ -33,13 +33,13 @@ _TYPEHASH = keccak(text="KeyRing(bytes32 study,uint64 epoch,bytes16 key,bytes32 
 _Hex = Annotated[str, Field(pattern=r"^0x(?:[0-9a-f]{2})*$", max_length=400)]
 
 
-class _Wrapped(Table):
+class _Wrapped(Form):
     reader: Address
     publicKey: Hex32  # noqa: N815 - the name in the file
     wrapped: _Hex
 
 
-class _Document(Table):
+class _Document(Form):
     format: Literal["wardround-keys/1"]
     study: Hex32
     epoch: Annotated[int, Field(ge=1, lt=2**53)]
@@ -85,7 +85,7 @@ def make_ring(
     study: StudyId,
     epoch: int,
     key: bytes,
-    readers: Iterable[Reader],
+    readers: Iterable[Grantee],
     signer: LocalAccount,
     domain: Domain,
 ) -> bytes:
@@ -132,7 +132,7 @@ def read_ring(data: bytes | memoryview, domain: Domain) -> KeyRing:
         raise Malformed("key ring", f"{len(data)} bytes are too many")
     value = parse_canonical(bytes(data), "key ring")
     try:
-        document = validate_table(_Document, value, "", "key ring")
+        document = validate_form(_Document, value, "", "key ring")
     except SpecificationError as error:
         raise Malformed("key ring", str(error)) from error
     study, name = StudyId(bytes32(document.study, "study")), bytes.fromhex(document.key[2:])

@@ -42,7 +42,7 @@ HEADER_BYTES = _HEADER.size
 
 
 @dataclass(frozen=True)
-class Header:
+class SealedHeader:
     """What a sealed object says of itself; only true if its frames open.
 
     Args:
@@ -90,7 +90,7 @@ def is_sealed(data: bytes | memoryview) -> bool:
     return bytes(data[: len(_MAGIC)]) == _MAGIC
 
 
-def read_header(data: bytes | memoryview) -> Header:
+def read_header(data: bytes | memoryview) -> SealedHeader:
     """Read what a sealed object says of itself.
 
     Raises:
@@ -104,7 +104,7 @@ def read_header(data: bytes | memoryview) -> Header:
     except UnicodeDecodeError as error:
         raise Malformed("sealed object", "its CID is not text") from error
     sha256_of_cid(name)
-    header = Header(StudyId(study), epoch, key_name, name, size, salt)
+    header = SealedHeader(StudyId(study), epoch, key_name, name, size, salt)
     if len(data) != header.sealed_bytes:
         raise Malformed("sealed object", f"{len(data)} bytes instead of {header.sealed_bytes}")
     return header
@@ -120,7 +120,7 @@ def seal(content: memoryview, cid: str, study: StudyId, epoch: int, key: bytes) 
         epoch: the current one.
         key: the epoch's, 32 bytes.
     """
-    header = Header(study, epoch, name_of_key(key), cid, len(content), os.urandom(32))
+    header = SealedHeader(study, epoch, name_of_key(key), cid, len(content), os.urandom(32))
     packed = header.pack()
     cipher = _cipher(header, key)
     with tempfile.TemporaryFile() as file:
@@ -168,6 +168,6 @@ def _frames(size: int) -> list[tuple[bytes, int, int]]:
     ]
 
 
-def _cipher(header: Header, key: bytes) -> AESGCM:
+def _cipher(header: SealedHeader, key: bytes) -> AESGCM:
     info = b"wardround object key\0" + header.pack()
     return AESGCM(HKDF(SHA256(), KEY_BYTES, header.salt, info).derive(key))

@@ -27,10 +27,10 @@ from eth_keys.exceptions import BadSignature, ValidationError
 from pydantic import Field
 
 from wardround.host.durable import write_private
+from wardround.protocol.documents import Form, decode_text, validate_form
 from wardround.protocol.errors import SpecificationError
 from wardround.protocol.identifiers import SiteAddress, address_of
 from wardround.protocol.report import Address
-from wardround.protocol.study import Table, decode_text, validate_table
 from wardround.transport.errors import EnrolmentInvalid
 
 NODE_KEY, ENROLMENT = "node.key", "enrolment.json"
@@ -39,7 +39,7 @@ _MAX_BYTES = 4096
 _HIGHEST_S = 0x7FFFFFFFFFFFFFFFFFFFFFFFFFFFFFFF5D576E7357A4501DDFE92F46681B20A0
 
 
-class Enrolment(Table):
+class Enrolment(Form):
     """``enrolment.json``: what a site gives to the coordinator; nothing in it is secret."""
 
     format: Literal["wardround-enrolment/1"]
@@ -111,7 +111,7 @@ def read_enrolment(path: Path) -> Enrolment:
         raise EnrolmentInvalid(str(path), "the file is too long")
     try:
         value = json.loads(decode_text(data, str(path)))
-        enrolment = validate_table(Enrolment, value, "", str(path))
+        enrolment = validate_form(Enrolment, value, "", str(path))
     except (ValueError, RecursionError, SpecificationError) as error:
         raise EnrolmentInvalid(str(path), f"not an enrolment ({error})") from error
     _verify(enrolment, str(path))

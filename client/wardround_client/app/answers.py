@@ -25,7 +25,7 @@ from wardround.protocol.errors import ProtocolError
 from wardround.protocol.fixed_point import Int32Vector
 from wardround.protocol.identifiers import hex_of
 from wardround.protocol.merkle import vector_root
-from wardround.protocol.messages import Assignment, Delivery
+from wardround.protocol.messages import TrainReply, TrainTask
 
 _UPDATE = "update"
 _LOCK_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC
@@ -41,7 +41,7 @@ class KeptAnswers:
     folder: Path
 
     @contextmanager
-    def turn(self, task: Assignment) -> Iterator[None]:
+    def turn(self, task: TrainTask) -> Iterator[None]:
         """Let one process of this machine work on a study at a time.
 
         A coordinator that hears nothing asks again while the site still trains. Whoever is second
@@ -60,7 +60,7 @@ class KeptAnswers:
         finally:
             os.close(descriptor)
 
-    def keep(self, task: Assignment, delivery: Delivery, update: Int32Vector) -> None:
+    def keep(self, task: TrainTask, delivery: TrainReply, update: Int32Vector) -> None:
         """Keep an answer instead of the one before.
 
         A crash may lose it, never leave half of it.
@@ -82,7 +82,7 @@ class KeptAnswers:
         data = save({_UPDATE: np.ascontiguousarray(update)}, metadata=told)
         write_durably(self._path(task), data)
 
-    def find(self, task: Assignment) -> tuple[Delivery, Int32Vector] | None:
+    def find(self, task: TrainTask) -> tuple[TrainReply, Int32Vector] | None:
         """Find the answer to a question that was asked before.
 
         Returns:
@@ -106,13 +106,13 @@ class KeptAnswers:
             return None
         if sha256_digest(report) != entry.report:
             return None
-        return Delivery(task.study, task.round, entry, report), update
+        return TrainReply(task.study, task.round, entry, report), update
 
-    def _path(self, task: Assignment) -> Path:
+    def _path(self, task: TrainTask) -> Path:
         return self.folder / f"{hex_of(task.study)}.safetensors"
 
 
-def _asked(task: Assignment) -> str:
+def _asked(task: TrainTask) -> str:
     """The digest of the question: study, round, and the closing that holds the base model."""
     question = [hex_of(task.study), task.round, hex_of(task.previous.encode())]
     return hex_of(canonical_digest(question))

@@ -46,8 +46,8 @@ from wardround.protocol.messages import (
     VECTOR,
     VECTOR_DTYPE,
     VECTOR_FORMAT,
-    Assignment,
     Introduction,
+    TrainTask,
 )
 from wardround.transport.code import application_digest
 from wardround.transport.flower.messages import ErrorCode
@@ -238,11 +238,11 @@ def close_sites() -> None:
     _connections.close()
 
 
-def _assignment(message: Message) -> tuple[Assignment, Int32Vector]:
+def _assignment(message: Message) -> tuple[TrainTask, Int32Vector]:
     content = message.content
     if set(content) != {FIELDS, VECTOR}:
         raise Malformed("message", f"records {sorted(content)} where fields and vector belong")
-    task = Assignment.parse(dict(content.config_records[FIELDS]))
+    task = TrainTask.parse(dict(content.config_records[FIELDS]))
     array = content.array_records[VECTOR][VECTOR]
     if array.dtype != VECTOR_DTYPE or array.stype != VECTOR_FORMAT:
         raise StudyMismatch("vector", VECTOR_DTYPE, array.dtype)

@@ -17,7 +17,7 @@ from wardround.protocol.contribution import Domain, Entry
 from wardround.protocol.fixed_point import Int32Vector
 from wardround.protocol.identifiers import Digest, SiteAddress
 from wardround.protocol.merkle import vector_root
-from wardround.protocol.messages import Assignment, Delivery
+from wardround.protocol.messages import TrainReply, TrainTask
 from wardround.protocol.report import Report
 from wardround.protocol.study import StudySpec
 from wardround_client.app.privacy import PrivacyBook
@@ -52,7 +52,7 @@ class Draft:
         account: spent in this study with this round; None of training without privacy.
     """
 
-    task: Assignment
+    task: TrainTask
     base: Int32Vector
     update: Int32Vector
     weight: int
@@ -63,13 +63,13 @@ class Draft:
 class Signer(Protocol):
     """Holds a site's key, or speaks to who does."""
 
-    def begin(self, task: Assignment, spec: StudySpec, code: Digest) -> Allowance | None:
+    def begin(self, task: TrainTask, spec: StudySpec, code: Digest) -> Allowance | None:
         """Ask before training whether to train; give what a private study needs."""
 
-    def sign(self, draft: Draft) -> Delivery:
+    def sign(self, draft: Draft) -> TrainReply:
         """Sign a contribution; nothing of it may leave before."""
 
-    def release(self, task: Assignment, model: Int32Vector, measures: Measures) -> Measures:
+    def release(self, task: TrainTask, model: Int32Vector, measures: Measures) -> Measures:
         """Say which of the measures of a model may leave."""
 
 
@@ -82,13 +82,13 @@ class KeySigner:
     key: bytes = field(repr=False)
     book: PrivacyBook | None = None
 
-    def begin(self, task: Assignment, spec: StudySpec, code: Digest) -> Allowance | None:
+    def begin(self, task: TrainTask, spec: StudySpec, code: Digest) -> Allowance | None:
         """See `Signer.begin`."""
         if spec.privacy is None or self.book is None:
             return None
         return Allowance(self.book.secret(), self.book.account())
 
-    def sign(self, draft: Draft) -> Delivery:
+    def sign(self, draft: Draft) -> TrainReply:
         """See `Signer.sign`."""
         if draft.account is not None:
             assert self.book is not None  # or there would have been no allowance
@@ -103,8 +103,8 @@ class KeySigner:
         )
         statement = unsigned.contribution(task.study, task.round, task.previous.record.model)
         entry = replace(unsigned, signature=statement.sign(self.domain, self.key))
-        return Delivery(task.study, task.round, entry, report)
+        return TrainReply(task.study, task.round, entry, report)
 
-    def release(self, task: Assignment, model: Int32Vector, measures: Measures) -> Measures:
+    def release(self, task: TrainTask, model: Int32Vector, measures: Measures) -> Measures:
         """See `Signer.release`; a simulation has nothing to protect."""
         return measures

@@ -32,7 +32,7 @@ from wardround.protocol.fixed_point import (
 )
 from wardround.protocol.identifiers import Digest, SiteAddress, StudyId, hex_of
 from wardround.protocol.merkle import vector_root
-from wardround.protocol.messages import Assignment, Delivery
+from wardround.protocol.messages import TrainReply, TrainTask
 from wardround.protocol.report import Privacy, Report
 from wardround.protocol.study import StudySpec, parse_specification
 from wardround_client.app.answers import KeptAnswers
@@ -93,7 +93,7 @@ class Site:
         """What the contract lets this site weigh; it never changes once admitted."""
         return self.chain.max_weight(self.study, self.identity.address)
 
-    def contribute(self, task: Assignment, base: Int32Vector) -> tuple[Delivery, Int32Vector]:
+    def contribute(self, task: TrainTask, base: Int32Vector) -> tuple[TrainReply, Int32Vector]:
         """Train on the site's rows and sign the update; asked again, give the same answer again.
 
         Args:
@@ -110,7 +110,7 @@ class Site:
         with nullcontext() if self.answers is None else self.answers.turn(task):
             return self._contribute(task, base)
 
-    def _contribute(self, task: Assignment, base: Int32Vector) -> tuple[Delivery, Int32Vector]:
+    def _contribute(self, task: TrainTask, base: Int32Vector) -> tuple[TrainReply, Int32Vector]:
         started = self.clock()
         spec = self._check(task, base)
         number = task.round
@@ -146,7 +146,7 @@ class Site:
         self._keep(task, delivery, update)
         return delivery, update
 
-    def _keep(self, task: Assignment, delivery: Delivery, update: Int32Vector) -> None:
+    def _keep(self, task: TrainTask, delivery: TrainReply, update: Int32Vector) -> None:
         if self.answers is None:
             return
         try:
@@ -169,7 +169,7 @@ class Site:
         context = canonical_digest([hex_of(spec.digest), number, hex_of(self.code)])
         return PrivateTerms(spec.privacy, allowance.secret, context, allowance.account)
 
-    def evaluate(self, task: Assignment, model: Int32Vector) -> Measures:
+    def evaluate(self, task: TrainTask, model: Int32Vector) -> Measures:
         """Measure a model of the study on the site's test rows.
 
         Args:
@@ -195,7 +195,7 @@ class Site:
             measures["auc"] = metrics.auc
         return self.signer.release(task, model, measures)
 
-    def _check(self, task: Assignment, base: Int32Vector) -> StudySpec:
+    def _check(self, task: TrainTask, base: Int32Vector) -> StudySpec:
         spec = self._specification(task)
         opened = self.chain.open_round(self.study)
         if opened.round > task.round:
@@ -212,7 +212,7 @@ class Site:
             raise StudyMismatch("base model", hex_of(task.previous.record.model), hex_of(root))
         return spec
 
-    def _specification(self, task: Assignment) -> StudySpec:
+    def _specification(self, task: TrainTask) -> StudySpec:
         if task.study != self.study:
             raise StudyMismatch("study", hex_of(self.study), hex_of(task.study))
         if task.params.code != self.code:

@@ -16,11 +16,12 @@ from pydantic import Field, ValidationError
 from wardround.host.durable import OWNER_ONLY, move, write_durably
 from wardround.protocol.canonical import canonical_bytes, parse_canonical
 from wardround.protocol.contribution import recover_signer, sign_digest
+from wardround.protocol.documents import Form
 from wardround.protocol.errors import ProtocolError
 from wardround.protocol.identifiers import Digest, SiteAddress, StudyId, bytes32, hex_of
 from wardround.protocol.record import StudyParams
 from wardround.protocol.report import Address, Hex32
-from wardround.protocol.study import PrivacySpec, StudySpec, Table, parse_specification
+from wardround.protocol.study import PrivacySpec, StudySpec, parse_specification
 from wardround_client.guard.errors import ApprovalDamaged, StudyNotApproved
 
 APPROVAL_MAX_BYTES = 1 << 21
@@ -30,7 +31,7 @@ _PURPOSE = b"wardround site approval 1\n"
 _Bytes = Annotated[str, Field(pattern=r"^0x([0-9a-f]{2})*$", max_length=4096)]
 
 
-class _Statement(Table):
+class _Statement(Form):
     """What a site approved, as it is written down."""
 
     format: Literal["wardround-approval/1"]
@@ -46,7 +47,7 @@ class _Statement(Table):
     specification: dict[str, Any]
 
 
-class _Signed(Table):
+class _Signed(Form):
     statement: _Statement
     signature: _Bytes
 

@@ -17,15 +17,12 @@ from wardround.chain.study_state import OpenRound, SiteSlot
 from wardround.host.steps import Step, durable
 from wardround.protocol.canonical import sha256_digest
 from wardround.protocol.contribution import Entry
+from wardround.protocol.documents import Form
 from wardround.protocol.errors import ProtocolError
-from wardround.protocol.fixed_point import (
-    Int32Vector,
-    vector_from_bytes,
-)
+from wardround.protocol.fixed_point import Int32Vector, vector_from_bytes
 from wardround.protocol.identifiers import SiteAddress, StudyId, bytes32, hex_of
 from wardround.protocol.merkle import vector_root
 from wardround.protocol.record import Closing
-from wardround.protocol.study import Table
 from wardround_client.guard.approvals import Approval, Approvals
 from wardround_client.guard.book import Book, RoundKey
 from wardround_client.guard.budget import Budget
@@ -91,7 +88,7 @@ class Guard:
         self._facts: dict[RoundKey, TableFacts] = {}
         self._lock = threading.RLock()
 
-    def answer(self, request: Request, read: ReadBytes) -> Table:
+    def answer(self, request: Request, read: ReadBytes) -> Form:
         """Decide a request.
 
         Args:

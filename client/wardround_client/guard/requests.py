@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, FiniteFloat, TypeAdapter, ValidationError
 
+from wardround.protocol.documents import Form
 from wardround.protocol.report import REPORT_MAX_BYTES, Hex32
-from wardround.protocol.study import Table
 from wardround_client.guard.errors import RequestMalformed
 
 _Round = Annotated[int, Field(ge=1, lt=2**32)]
@@ -16,27 +16,27 @@ _Count = Annotated[int, Field(ge=0, lt=2**53)]
 _Closing = Annotated[str, Field(pattern=r"^0x[0-9a-f]{576}$")]
 
 
-class AskIdentity(Table):
+class AskIdentity(Form):
     """Who is this site?"""
 
     ask: Literal["identity"]
 
 
-class AskOpenRound(Table):
+class AskOpenRound(Form):
     """Which round does the contract have open?"""
 
     ask: Literal["open_round"]
     study: Hex32
 
 
-class AskMaxWeight(Table):
+class AskMaxWeight(Form):
     """What may this site weigh?"""
 
     ask: Literal["max_weight"]
     study: Hex32
 
 
-class AskBegin(Table):
+class AskBegin(Form):
     """May this round be trained for, and with which noise?"""
 
     ask: Literal["begin"]
@@ -46,7 +46,7 @@ class AskBegin(Table):
     code: Hex32
 
 
-class AskSign(Table):
+class AskSign(Form):
     """Sign this contribution. Base model and update follow as bytes."""
 
     ask: Literal["sign"]
@@ -59,7 +59,7 @@ class AskSign(Table):
     update_bytes: _Count
 
 
-class AskRelease(Table):
+class AskRelease(Form):
     """May these measures of a model leave?"""
 
     ask: Literal["release"]
@@ -88,41 +88,41 @@ def parse_request(value: Any) -> Request:
         raise RequestMalformed(f"{place or 'it'}: {first['msg'][:200]}") from None
 
 
-class Identified(Table):
+class Identified(Form):
     """Name and address."""
 
     name: Annotated[str, Field(max_length=63)]
     site: Annotated[str, Field(pattern=r"^0x[0-9a-fA-F]{40}$")]
 
 
-class Opened(Table):
+class Opened(Form):
     """The open round, and the commitment to the one before."""
 
     round: int
     previous_commitment: Hex32
 
 
-class Weighed(Table):
+class Weighed(Form):
     """A weight cap."""
 
     max_weight: int
 
 
-class Begun(Table):
+class Begun(Form):
     """Training may begin; for a private study, with this secret, after these mechanisms."""
 
     secret: Hex32 | None
     account: dict[str, Any] | None
 
 
-class SignedAnswer(Table):
+class SignedAnswer(Form):
     """The entry that was signed, 157 bytes, and its report, which may be that of an earlier try."""
 
     entry: Annotated[str, Field(pattern=r"^0x[0-9a-f]{314}$")]
     report: Annotated[str, Field(max_length=REPORT_MAX_BYTES)]
 
 
-class Released(Table):
+class Released(Form):
     """What may leave."""
 
     measures: dict[str, FiniteFloat | int]

@@ -14,19 +14,13 @@ from pydantic import ValidationError
 from wardround.learning.privacy.accountant import PrivacyAccount
 from wardround.learning.privacy.noise import NoiseSecret
 from wardround.protocol.contribution import Entry
+from wardround.protocol.documents import Form
 from wardround.protocol.errors import Malformed, ProtocolError
 from wardround.protocol.fixed_point import Int32Vector, vector_bytes
-from wardround.protocol.identifiers import (
-    Digest,
-    SiteAddress,
-    StudyId,
-    address_of,
-    bytes32,
-    hex_of,
-)
+from wardround.protocol.identifiers import Digest, SiteAddress, StudyId, address_of, bytes32, hex_of
 from wardround.protocol.merkle import vector_root
-from wardround.protocol.messages import Assignment, Delivery
-from wardround.protocol.study import StudySpec, Table
+from wardround.protocol.messages import TrainReply, TrainTask
+from wardround.protocol.study import StudySpec
 from wardround_client.app.signing import Allowance, Draft, Measures
 from wardround_client.guard.errors import GuardBroken, GuardRefused, GuardUnreachable
 from wardround_client.guard.requests import (
@@ -41,7 +35,7 @@ from wardround_client.guard.wire import Wire, socket_address
 
 #: The guard may have to read a whole table, and to wait for the chain.
 ANSWER_SECONDS = 600.0
-AnswerT = TypeVar("AnswerT", bound=Table)
+AnswerT = TypeVar("AnswerT", bound=Form)
 
 
 @dataclass(frozen=True)
@@ -131,7 +125,7 @@ class GuardSigner:
     guard: GuardClient
     site: SiteAddress
 
-    def begin(self, task: Assignment, spec: StudySpec, code: Digest) -> Allowance | None:
+    def begin(self, task: TrainTask, spec: StudySpec, code: Digest) -> Allowance | None:
         """See `wardround_client.app.signing.Signer.begin`."""
         begun = self.guard.ask(Begun, {"ask": "begin", **_of(task), "code": hex_of(code)})
         if begun.secret is None or begun.account is None:
@@ -142,7 +136,7 @@ class GuardSigner:
             raise GuardBroken("its privacy account is malformed") from None
         return Allowance(NoiseSecret(bytes32(begun.secret, "secret")), account)
 
-    def sign(self, draft: Draft) -> Delivery:
+    def sign(self, draft: Draft) -> TrainReply:
         """See `app.signing.Signer.sign`. The report may be that of an earlier try."""
         base, update = vector_bytes(draft.base), vector_bytes(draft.update)
         request = {
@@ -158,16 +152,16 @@ class GuardSigner:
             entry = Entry.unpack(bytes.fromhex(answer.entry[2:]))
         except ProtocolError as error:
             raise GuardBroken(str(error)) from None
-        return Delivery(draft.task.study, draft.task.round, entry, answer.report.encode())
+        return TrainReply(draft.task.study, draft.task.round, entry, answer.report.encode())
 
-    def release(self, task: Assignment, model: Int32Vector, measures: Measures) -> Measures:
+    def release(self, task: TrainTask, model: Int32Vector, measures: Measures) -> Measures:
         """See `wardround_client.app.signing.Signer.release`."""
         root = hex_of(vector_root(model.data))
         request = {"ask": "release", **_of(task), "model": root, "measures": dict(measures)}
         return self.guard.ask(Released, request).measures
 
 
-def _of(task: Assignment) -> dict[str, Any]:
+def _of(task: TrainTask) -> dict[str, Any]:
     return {
         "study": hex_of(task.study),
         "round": task.round,

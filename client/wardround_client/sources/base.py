@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from wardround.protocol.study import Table
+from wardround.protocol.documents import Form
 from wardround_client.sources.errors import (
     Problem,
     SchemaMismatch,
@@ -36,7 +36,7 @@ class Place:
     environment: Mapping[str, str]
 
 
-class DataSource(Table, ABC):
+class DataSource(Form, ABC):
     """One kind of place that rows come from; its fields are the keys of ``[data.source]``.
 
     To add a kind, write a subclass in a file of its own with a ``type`` of its own, and name it

@@ -6,14 +6,14 @@ from typing import Annotated, Literal
 
 from pydantic import Field, FiniteFloat, model_validator
 
-from wardround.protocol.study import Table
+from wardround.protocol.documents import Form
 
 Column = Annotated[str, Field(min_length=1, max_length=200)]
 #: A category or label as it stands in the table; text and numbers are told apart by need only.
 Value = str | int | bool
 
 
-class Numeric(Table):
+class Numeric(Form):
     """A number; one input of the model, scaled as `[data]` says."""
 
     name: Column
@@ -34,7 +34,7 @@ class Numeric(Table):
         return 1
 
 
-class Category(Table):
+class Category(Form):
     """One of some values; each but the first is an input of the model that is 0 or 1."""
 
     name: Column
@@ -53,7 +53,7 @@ class Category(Table):
         return len(self.categories) - 1
 
 
-class Boolean(Table):
+class Boolean(Form):
     """Yes or no; one input of the model that is 0 or 1."""
 
     name: Column
@@ -68,7 +68,7 @@ class Boolean(Table):
 Feature = Annotated[Numeric | Category | Boolean, Field(discriminator="type")]
 
 
-class Label(Table):
+class Label(Form):
     """What the model is to tell: a column, and which of its values make each class."""
 
     column: Column
@@ -85,7 +85,7 @@ class Label(Table):
         return self
 
 
-class TableSchema(Table):
+class TableSchema(Form):
     """The keys of ``[data]`` that say what is in the table."""
 
     features: Annotated[list[Feature], Field(min_length=1, max_length=10_000)]

@@ -9,8 +9,8 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from wardround.host.durable import write_durably
+from wardround.protocol.documents import Form
 from wardround.protocol.errors import ScenarioError
-from wardround.protocol.study import Table
 from wardround.transport.processes import ProcessMark
 
 PROCESSES_FILE = "processes.json"
@@ -18,12 +18,12 @@ PROCESSES_FILE = "processes.json"
 SUPERVISOR = "network"
 
 
-class _Process(Table):
+class _Process(Form):
     pid: int
     started: float
 
 
-class _File(Table):
+class _File(Form):
     processes: dict[str, _Process]
 
 

@@ -15,7 +15,7 @@ import pytest
 from wardround.protocol.canonical import canonical_bytes
 from wardround.protocol.fixed_point import vector_bytes
 from wardround.protocol.identifiers import hex_of
-from wardround.protocol.messages import Assignment, Delivery
+from wardround.protocol.messages import TrainReply, TrainTask
 from wardround.protocol.record import StudyParams, genesis_closing
 from wardround.protocol.study import StudySpec
 from wardround_client.app.client_app import open_home
@@ -106,10 +106,10 @@ class Ward:
         self.client = GuardClient(self.home.socket, 30)
 
     @property
-    def task(self) -> Assignment:
+    def task(self) -> TrainTask:
         params = self.network.params
         spec = canonical_bytes(self.network.scenario.specification.document())
-        return Assignment(params, genesis_closing(params.initial_model), 1, spec)
+        return TrainTask(params, genesis_closing(params.initial_model), 1, spec)
 
     def site(self) -> Site:
         return open_home(str(self.home.folder))(self.network.study)
@@ -119,7 +119,7 @@ class Ward:
         drafts: list[Draft] = []
 
         class Kept(GuardSigner):
-            def sign(self, draft: Draft) -> Delivery:
+            def sign(self, draft: Draft) -> TrainReply:
                 drafts.append(draft)
                 raise _Enough
 

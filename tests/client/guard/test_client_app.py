@@ -16,9 +16,9 @@ from wardround.protocol.messages import (
     VECTOR,
     VECTOR_DTYPE,
     VECTOR_FORMAT,
-    Assignment,
-    Delivery,
     Introduction,
+    TrainReply,
+    TrainTask,
 )
 from wardround.protocol.record import genesis_closing
 from wardround.transport.flower.grid import FIRST_NODE_ID, InProcessGrid
@@ -26,7 +26,7 @@ from wardround.transport.flower.identity import server_identity
 from wardround_client.app.client_app import app
 
 
-def ask(ward: Ward, kind: str, task: Assignment | None = None, change: int = 0) -> Message:
+def ask(ward: Ward, kind: str, task: TrainTask | None = None, change: int = 0) -> Message:
     content = RecordDict()
     if task is not None:
         data = vector_bytes(ward.network.initial.values + np.int32(change))
@@ -47,7 +47,7 @@ def test_hospital_when_asked_who_it_is_says_so(ward: Ward) -> None:
 
 def test_hospital_when_asked_to_train_answers_with_what_the_guard_signed(ward: Ward) -> None:
     reply = ask(ward, "train", ward.task)
-    delivery = Delivery.parse(dict(reply.content.config_records[FIELDS]))
+    delivery = TrainReply.parse(dict(reply.content.config_records[FIELDS]))
     (line,) = ward.signed()
     assert line["signature"] == "0x" + delivery.entry.signature.hex()
     assert set(reply.content) == {FIELDS, VECTOR}

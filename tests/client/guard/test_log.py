@@ -8,13 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wardround_client.guard.errors import (
-    LogDamaged,
-    LogError,
-    LogInUse,
-    LogMissing,
-    LogUnwritable,
-)
+from wardround_client.guard.errors import LogDamaged, LogError, LogInUse, LogMissing, LogUnwritable
 from wardround_client.guard.log import GuardLog, create_log, read_log
 
 

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from wardround.protocol.fixed_point import vector_from_bytes
-from wardround.protocol.messages import Assignment
+from wardround.protocol.messages import TrainTask
 from wardround.protocol.record import Closing, StudyParams
 from wardround_client.app.client_app import open_home
 
@@ -18,7 +18,7 @@ from wardround_client.app.client_app import open_home
 def main(home: str, folder: str) -> None:
     read = lambda name: (Path(folder) / name).read_bytes()  # noqa: E731
     params = StudyParams.decode(read("params"))
-    task = Assignment(params, Closing.decode(read("previous")), 1, read("specification"))
+    task = TrainTask(params, Closing.decode(read("previous")), 1, read("specification"))
     site = open_home(home)(task.study)
     delivery, _ = site.contribute(task, vector_from_bytes(read("base"), params.parameter_count))
     print(delivery.entry.pack().hex(), flush=True)

@@ -6,8 +6,9 @@ import pytest
 
 from tests.client.sources.tables import settings
 from tests.protocol.test_study import MINIMAL, PRIVACY
+from wardround.protocol.documents import parse_toml, validate_form
 from wardround.protocol.errors import SpecificationError
-from wardround.protocol.study import load_study, parse_toml, validate_table
+from wardround.protocol.study import load_study
 from wardround_client.sources.errors import ScalingNotPrivate
 from wardround_client.sources.prepare import check_private
 from wardround_client.sources.settings import DataSettings
@@ -46,7 +47,7 @@ type = "boolean"
 
 
 def load(text: str) -> DataSettings:
-    return validate_table(DataSettings, parse_toml(text, "data.toml"), text, "data.toml")
+    return validate_form(DataSettings, parse_toml(text, "data.toml"), text, "data.toml")
 
 
 def test_schema_when_whole_says_what_a_model_needs() -> None:

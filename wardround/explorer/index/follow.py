@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from wardround.chain.errors import RpcRefused
-from wardround.chain.headers import Header
+from wardround.chain.headers import BlockHeader
 from wardround.explorer.errors import EventOutOfPlace, IndexUnusable, Moved, NodeLied
 from wardround.explorer.index.database import PLACES, Place, set_meta, tip_of, transaction
 from wardround.explorer.index.decode import Decoded, EventTable
@@ -183,7 +183,7 @@ class Follower:
                 self._span = max(1, self._span // 2)
             return found
 
-    def _insert(self, headers: Sequence[Header], events: Sequence[Decoded]) -> None:
+    def _insert(self, headers: Sequence[BlockHeader], events: Sequence[Decoded]) -> None:
         self._db.executemany(
             "INSERT INTO block VALUES (?, ?, ?, ?)",
             [(one.number, one.hash, one.parent, one.timestamp) for one in headers],
@@ -200,7 +200,7 @@ class Follower:
             "INSERT INTO tx (id, hash, block) VALUES (?, ?, ?)", list(transactions.values())
         )
 
-    def _note(self, header: Header, head: int, events: int) -> None:
+    def _note(self, header: BlockHeader, head: int, events: int) -> None:
         follows = {None: "unknown", True: "recomputed", False: "not recomputable"}
         values = {
             "head": str(max(head, header.number)),
@@ -217,7 +217,7 @@ class Follower:
             (change,),
         )
 
-    def _note_head(self, head: Header) -> None:
+    def _note_head(self, head: BlockHeader) -> None:
         # Read first: a chain that stands still must not make the index write all the time.
         row = self._db.execute("SELECT value FROM meta WHERE key = 'head'").fetchone()
         if row != (str(head.number),):

@@ -14,7 +14,7 @@ from itertools import pairwise
 from typing import Any
 
 from wardround.chain.errors import ChainUnreachable, RpcRefused
-from wardround.chain.headers import Header, read_header
+from wardround.chain.headers import BlockHeader, read_header
 from wardround.chain.rpc import Rpc
 from wardround.explorer.errors import NodeIncomplete, NodeLied
 from wardround.explorer.index.decode import RawLog
@@ -27,7 +27,7 @@ HEADERS_AT_ONCE = 256
 class Range:
     """Blocks that follow each other, and every log of the two contracts in them."""
 
-    headers: Sequence[Header]
+    headers: Sequence[BlockHeader]
     logs: Sequence[RawLog]
 
 
@@ -47,12 +47,12 @@ class Node:
         #: fields that no other has, so a chain whose first header does not, is not judged by it.
         self.hashes_follow: bool | None = None
 
-    def head(self) -> Header:
+    def head(self) -> BlockHeader:
         """The latest block."""
         (header,) = self._headers(["latest"])
         return header
 
-    def header(self, number: int) -> Header | None:
+    def header(self, number: int) -> BlockHeader | None:
         """A block by its number; None when the node has none."""
         found = self.rpc("eth_getBlockByNumber", hex(number), False)
         if found is None:
@@ -62,9 +62,9 @@ class Node:
             raise NodeLied(self.rpc.url, number, f"it gives block {header.number} for it")
         return header
 
-    def headers(self, numbers: Sequence[int]) -> list[Header]:
+    def headers(self, numbers: Sequence[int]) -> list[BlockHeader]:
         """Several blocks by their numbers."""
-        found: list[Header] = []
+        found: list[BlockHeader] = []
         for start in range(0, len(numbers), HEADERS_AT_ONCE):
             found += self._headers([hex(one) for one in numbers[start : start + HEADERS_AT_ONCE]])
         for number, header in zip(numbers, found, strict=True):
@@ -90,7 +90,7 @@ class Node:
         self._match(headers, logs)
         return Range(headers, logs)
 
-    def _headers(self, names: Sequence[str]) -> list[Header]:
+    def _headers(self, names: Sequence[str]) -> list[BlockHeader]:
         answers = self.rpc.many([("eth_getBlockByNumber", (name, False)) for name in names])
         for name, found in zip(names, answers, strict=True):
             if found is None:
@@ -98,7 +98,7 @@ class Node:
                 raise NodeIncomplete(self.rpc.url, number, "it does not have the block")
         return [self._read(found) for found in answers]
 
-    def _read(self, found: Any) -> Header:
+    def _read(self, found: Any) -> BlockHeader:
         try:
             header = read_header(found)
         except (KeyError, ValueError, TypeError, AttributeError, IndexError) as error:
@@ -125,7 +125,7 @@ class Node:
         except (KeyError, ValueError, TypeError, AttributeError) as error:
             raise NodeLied(self.rpc.url, first, f"a log is malformed ({error!r:.80})") from error
 
-    def _match(self, headers: Sequence[Header], logs: Sequence[RawLog]) -> None:
+    def _match(self, headers: Sequence[BlockHeader], logs: Sequence[RawLog]) -> None:
         by_number = {header.number: header for header in headers}
         before = (-1, -1)
         for log in logs:
@@ -146,7 +146,7 @@ class Node:
             if admitted and header.bloom and header.number not in logged:
                 self._look_closer(header)
 
-    def _look_closer(self, header: Header) -> None:
+    def _look_closer(self, header: BlockHeader) -> None:
         """Tell a missing log from a filter that admits too much, by the block's receipts."""
         try:
             receipts = self.rpc("eth_getBlockReceipts", hex(header.number))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from wardround.learning.datasets.base import Dataset, DataSource, Progress
+from wardround.learning.datasets.base import Dataset, DatasetSource, Progress
 from wardround.learning.datasets.breast_cancer import BreastCancer
 from wardround.learning.datasets.generated import Generated
 from wardround.learning.datasets.heart import Heart
@@ -29,12 +29,12 @@ __all__ = [
 
 DATA_DIR_VARIABLE = "WARDROUND_DATA_DIR"
 
-SOURCES: dict[str, type[DataSource]] = {
+SOURCES: dict[str, type[DatasetSource]] = {
     "breast-cancer": BreastCancer,
     "heart": Heart,
     "generated": Generated,
 }
-"""To add a data set, write a `DataSource` in a file of its own and name it here."""
+"""To add a data set, write a `DatasetSource` in a file of its own and name it here."""
 
 
 def load_dataset(

@@ -32,7 +32,7 @@ class Dataset:
     sites: tuple[SiteData, ...]
 
 
-class DataSource(BaseModel, ABC):
+class DatasetSource(BaseModel, ABC):
     """Where a data set comes from; its fields are the arguments that a scenario may give."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)

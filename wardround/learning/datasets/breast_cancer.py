@@ -15,13 +15,13 @@ import numpy as np
 from pydantic import Field
 from sklearn.datasets import load_breast_cancer
 
-from wardround.learning.datasets.base import Dataset, DataSource, Progress
+from wardround.learning.datasets.base import Dataset, DatasetSource, Progress
 from wardround.learning.datasets.partition import Rows, by_covariate, dirichlet, iid
 from wardround.learning.datasets.split import can_stratify, prepare_site
 from wardround.learning.errors import DataError, no_split
 
 
-class BreastCancer(DataSource):
+class BreastCancer(DatasetSource):
     """Works offline.
 
     Attributes:

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 from pydantic import Field, field_validator
 
-from wardround.learning.datasets.base import Dataset, DataSource, Progress
+from wardround.learning.datasets.base import Dataset, DatasetSource, Progress
 from wardround.learning.datasets.table import SiteData, Table
 
 
-class Generated(DataSource):
+class Generated(DatasetSource):
     """Gaussian features whose label is the largest of a few random projections.
 
     Attributes:

@@ -16,7 +16,7 @@ import numpy.typing as npt
 import platformdirs
 
 from wardround.host.durable import write_durably
-from wardround.learning.datasets.base import Dataset, DataSource, Progress
+from wardround.learning.datasets.base import Dataset, DatasetSource, Progress
 from wardround.learning.datasets.download import fetch, sha256_hex
 from wardround.learning.datasets.split import prepare_site
 from wardround.learning.errors import DataError, file_altered
@@ -71,7 +71,7 @@ HOSPITALS = (
 )
 
 
-class Heart(DataSource):
+class Heart(DatasetSource):
     """303, 261, 46 and 130 patients with 13 features; 1 is heart disease. No arguments."""
 
     def load(self, *, data_dir: Path | None, progress: Progress | None) -> Dataset:

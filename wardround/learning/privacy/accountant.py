@@ -15,8 +15,8 @@ from typing import Annotated
 from pydantic import Field, FiniteFloat
 
 from wardround.protocol.canonical import canonical_bytes
-from wardround.protocol.documents import parse_document
-from wardround.protocol.study import PrivacySpec, StudySpec, Table, TrainingSpec
+from wardround.protocol.documents import Form, parse_document
+from wardround.protocol.study import PrivacySpec, StudySpec, TrainingSpec
 
 #: An account grows by one mechanism for each new noise, batch size or number of rows.
 MECHANISMS_MAX = 10_000
@@ -27,7 +27,7 @@ _FRACTIONS = [1 + tenth / 10 for tenth in range(1, 100)]
 ORDERS: list[float] = [*_FRACTIONS, *range(11, 64), 64, 80, 96, 128, 192, 256, 384, 512, 768, 1024]
 
 
-class Mechanism(Table):
+class Mechanism(Form):
     """The Poisson-sampled Gaussian mechanism, taken so many times."""
 
     noise_multiplier: Annotated[FiniteFloat, Field(ge=0.1, le=1000)]
@@ -36,7 +36,7 @@ class Mechanism(Table):
     steps: Annotated[int, Field(ge=1, lt=2**53)]
 
 
-class PrivacyAccount(Table):
+class PrivacyAccount(Form):
     """All that was done to a table so far. Equal contents make equal accounts."""
 
     mechanisms: Annotated[list[Mechanism], Field(max_length=MECHANISMS_MAX)] = Field(

@@ -25,15 +25,7 @@ from enum import Enum
 from itertools import islice
 from threading import Lock
 
-from flwr.app import (
-    Array,
-    Context,
-    Message,
-    Metadata,
-    RecordDict,
-    UserConfig,
-    UserConfigValue,
-)
+from flwr.app import Array, Context, Message, Metadata, RecordDict, UserConfig, UserConfigValue
 from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid
 
