@@ -54,7 +54,7 @@ def main(arguments: list[str]) -> int:
         print(json.dumps(document, indent=2))
     else:
         terminal = Console()
-        # Where nobody says how wide a line may be, wide enough that nothing is cut.
+        # Without a terminal, wide enough that no line is cut.
         screen = terminal if terminal.is_terminal else Console(width=_WIDTH)
         show(screen, facts, results, seconds, asked.quick)
     return 0

@@ -143,7 +143,7 @@ def _report_peak(arguments: list[str]) -> None:
     else:
         records = [_reply(floats, 100 + k) for k in range(asked.sites)]
         _PEER.aggregate_train(1, records)
-    # Toy sizes may fit into memory that was freed before; less than a page cannot be told.
+    # Toy sizes may fit into memory that was freed before; less than a page is not measurable.
     print(max(_peak_kilobytes() - before, _PAGE_KILOBYTES) / 1e3)
 
 

@@ -150,7 +150,7 @@ def _live(shape: Shape, folder: Path) -> Rounds:
 
 
 def _reported(folder: Path, rounds: list[dict[str, Any]]) -> list[float]:
-    """Read from the store how long the site says that it trained."""
+    """Read from the store the training times that the site reported."""
     store = FolderStore(folder / "store")
     seconds = []
     wanted = {row["round"] for row in rounds}

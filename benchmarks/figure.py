@@ -1,4 +1,4 @@
-"""What a benchmark says: figures with a target, and the parts behind them."""
+"""The result of a benchmark: figures with a target, and the parts behind them."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Figure:
         what: what was measured.
         ours: of wardround.
         unit: of both numbers.
-        peer: of what it stands beside; None when there is nothing.
+        peer: the figure that it is compared with; None without one.
         peer_name: what that is.
         inverse: the ratio is peer / ours instead of ours / peer.
         target: what the ratio should keep, or ours when ``absolute``.

@@ -104,7 +104,7 @@ def measure(quick: bool) -> Result:
     else:
         large = replace(MILLION, rows=10_000, rounds=2).scenario()
     demo, _ = load_scenario("demo")
-    _compare(demo)  # imports and first uses belong to nobody
+    _compare(demo)  # imports and first uses count for neither side
     large_runs = [_compare(large) for _ in range(1 if quick else 2)]
     tiny_runs = [_compare(demo) for _ in range(1 if quick else 3)]
     title = (

@@ -44,7 +44,7 @@ def forge_build() -> None:
     Raises:
         SystemExit: forge is missing, or the sources do not compile.
     """
-    # Not npm's own launcher in `.bin`: it ends with status 0 whatever forge said.
+    # Not npm's own launcher in `.bin`: it ends with status 0 even when forge fails.
     forge = next((HERE / "node_modules" / "@foundry-rs").glob("forge-*/bin/forge*"), None)
     if forge is None:
         raise SystemExit("forge is missing: run `npm ci` in contracts/ first.")

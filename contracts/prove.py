@@ -4,7 +4,7 @@
     python -m contracts.prove PROGRAM --broken   every proof fails, on contracts that are broken
 
 `PROGRAM` is Halmos's, in an environment of its own. A proof that stops at a bound of Halmos's own,
-or runs out of time, does not count as one. `proofs/broken.toml` says how the contracts are broken
+or runs out of time, does not count as one. `proofs/broken.toml` lists how the contracts are broken
 to see that each proof can fail. The exit status is 1 when one is not as it should be.
 """
 
@@ -81,7 +81,7 @@ def ends(tests: list[dict[str, Any]]) -> list[tuple[str, int]]:
 
 
 def break_contracts(copy: Path) -> None:
-    """Change a copy of the contracts as `proofs/broken.toml` says.
+    """Change a copy of the contracts as `proofs/broken.toml` lists.
 
     Raises:
         SystemExit: what it changes is not there, or is there more than once.

@@ -90,7 +90,7 @@ def run_slither(program: Path) -> dict[str, Any]:
             check=False,
             timeout=TIME_LIMIT_SECONDS,
         )
-        # Its status tells findings from none; whether it looked at all is told by its report.
+        # Its status distinguishes findings from none; its report shows whether it ran at all.
         written = json.loads(report.read_text("utf-8")) if report.exists() else {"success": False}
     if not written["success"]:
         raise SystemExit(f"Slither did not finish:\n{done.stdout}")
@@ -106,7 +106,7 @@ def read_findings(report: dict[str, Any]) -> Iterator[Finding]:
 
 
 def place_of(element: dict[str, Any]) -> str:
-    """Name a thing with what it stands in: `Contract.function.variable`."""
+    """Name a thing with what contains it: `Contract.function.variable`."""
     names = [element["name"]]
     around = element.get("type_specific_fields", {}).get("parent")
     while around and around["type"] in ("contract", "function"):

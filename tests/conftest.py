@@ -12,7 +12,7 @@ os.environ.setdefault("FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION", "1")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 
 # A folder beside the checkout may hold the hospitals' files; without it, tests that need them
-# download them or say why they were skipped.
+# download them or skip with the reason.
 _data = Path(__file__).resolve().parents[2] / "shared" / "data"
 if _data.is_dir():
     os.environ.setdefault("WARDROUND_DATA_DIR", str(_data))

@@ -1,7 +1,7 @@
 """What README.md and docs/ show: commands with their output, and pictures that a run made.
 
 ``python -m tests.shown [FILE...]`` runs every command of every ``console`` block again and puts
-what it says in its place; pictures are copied from the runs. A block's commands are the lines that
+its output in its place; pictures are copied from the runs. A block's commands are the lines that
 begin with ``$``, run one after the other by bash, in a folder that all blocks of a file share.
 ``<!-- lines: 6 2 -->`` above a block keeps the first six and the last two lines of its output;
 ``<!-- file: PATH -->`` above a block makes it a copy of a file.
@@ -76,7 +76,7 @@ def blocks(page: str) -> Iterator[Block]:
 
 
 def run_block(block: Block, folder: Path) -> str:
-    """Run a block's commands; return its text with what they say now."""
+    """Run a block's commands; return its text with their present output."""
     # `make demo` installs nothing new here: it is the command that it runs.
     real = [command.replace("make demo", "wardround simulate demo") for command in block.commands]
     script = "".join(f"{command}\nprintf '{_BETWEEN}'\n" for command in real)

@@ -1,4 +1,4 @@
-"""Every benchmark runs at toy size and prints its ratios. What they say is not judged here."""
+"""Every benchmark runs at toy size and prints its ratios, whose values are not checked here."""
 
 import json
 import subprocess

@@ -51,7 +51,7 @@ class Ended:
 
     @property
     def error(self) -> str:
-        """The one line that says what was wrong."""
+        """The one line that names the fault."""
         assert self.status != 0, self.out
         assert "Traceback" not in self.err + self.out
         lines = [line for line in self.err.splitlines() if not line.startswith("…")]
@@ -530,7 +530,7 @@ def test_claim_when_made_pays_once_and_the_audit_still_holds(call: Call, folder:
 
 
 def claimed(folder: Path) -> dict[str, int]:
-    """What the token says that each site holds, from the journal run again."""
+    """Each site's balance in the token, from the journal run again."""
     from wardround.chain.study_token import StudyToken
 
     with open_run(folder) as opened:

@@ -1,4 +1,4 @@
-"""README.md and docs/ say what is true: commands, output, links, keys, fields."""
+"""README.md and docs/ are true: commands, output, links, keys, fields."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ def test_every_command_and_option_is_documented() -> None:
         if isinstance(parameter, click.Option)
         for option in parameter.opts
     }
-    # These two say in `--help` all that there is to say.
+    # `--help` documents these two in full.
     missing = {option for option in options if option not in everything}
     assert missing <= {"--seed", "--chain-id"}
 

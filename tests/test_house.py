@@ -1,4 +1,4 @@
-"""What is true of the whole repository: what is in it, what is not, and what is said once."""
+"""What is true of the whole repository: what is in it, what is not, and what is stated once."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def test_every_make_target_is_in_help() -> None:
 
 
 def test_scripts_start_forge_itself() -> None:
-    """npm's launcher in `.bin` ends with status 0 whatever forge said: failures would pass."""
+    """npm's launcher in `.bin` ends with status 0 even when forge fails: failures would pass."""
     scripts = [name for name in tracked() if name in {"Makefile", ".ci/run"} or "build" in name]
     assert "contracts/build.py" in scripts
     assert [name for name in scripts if re.search(r"\.bin\W+(forge|cast)", text_of(name))] == []

@@ -167,7 +167,7 @@ def imported_by(node: ast.AST, path: Path) -> Iterator[str]:
 
 
 def unpickles(name: str, keyword: ast.keyword) -> bool:
-    """Whether a call's keyword allows pickles: numpy must say no, torch must say weights only."""
+    """Whether a call's keyword allows pickles: numpy must forbid them, torch load weights only."""
     value = keyword.value
     if keyword.arg == "allow_pickle":
         return not (isinstance(value, ast.Constant) and value.value is False)

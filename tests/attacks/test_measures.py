@@ -101,14 +101,14 @@ class Conspiracy:
         return dict(told), following.base.values * unit
 
     def positives(self) -> int:
-        """How many test patients are ill: a model that says no to all is wrong of them alone."""
+        """How many test patients are ill: predicting 0 for all is wrong about them alone."""
         told, _ = self.measured(np.array([0.0] * FEATURES + [-15.0]))
         return int(told["examples"] - told["correct"])
 
 
 @dataclass
 class Oracle:
-    """What one model's loss says of the rows that it calls ill.
+    """What one model's loss reveals about the rows that it predicts to be ill.
 
     The loss of all rows is the sum of softplus over their logits less the logits of the ill ones,
     which is known once their number and the sum of their features are.

@@ -60,7 +60,7 @@ class SuperLink:
     Attributes:
         pushed: content by node.
         silent: nodes that announce a reply and never push its objects.
-        over: set when no more objects will come, which a real SuperLink says much later.
+        over: set when no more objects will come, which a real SuperLink reports much later.
     """
 
     pushed: dict[int, RecordDict]

@@ -1,4 +1,4 @@
-"""An auditor that has the chain and the store alone: what it sees, says and does."""
+"""An auditor that has the chain and the store alone: what it detects, reports and sends."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_auditor_without_a_key_says_what_holds_and_sends_nothing(scene: Theatre)
     stage.close(scene.parties.first)
     assert kinds(auditor.step()) == [("holds", 2)]
     assert scene.chain.block().number > block
-    assert not auditor.is_over()  # nobody attests, so the window decides
+    assert not auditor.is_over()  # no auditor attests, so the window decides
     scene.chain.advance(CHALLENGE_SECONDS + 1)
     assert auditor.is_over()
     assert auditor.breaches == []
@@ -192,7 +192,7 @@ def test_quorum_of_two_is_collected_and_sent_once(scene: Theatre, tmp_path: Path
     stage = scene.stage(rounds=1, quorum=2, auditors=[second])
     stage.close(scene.parties.first)
     folder = SignatureFolder(tmp_path)
-    # Somebody who is no auditor signs too: that counts for nothing.
+    # The signature of an account that is no auditor does not count.
     closing = scene.ward.closed_rounds(stage.study)[0].closing
     statement = Attestation(stage.study, 1, closing.commitment)
     other: LocalAccount = Account.create()
@@ -318,7 +318,7 @@ def test_next_chunk_is_demanded_when_one_was_shown_on_chain(scene: Theatre, tmp_
     cheats.withhold_an_update(cheater)
     auditor = auditor_of(scene, stage, challenger(scene))
     auditor.step()
-    # Somebody who has everything shows what is demanded, each time.
+    # A full copy of the store answers each demand.
     whole = FolderStore(tmp_path)
     for cid in stage.store.cids():
         whole.put(stage.store.get(cid))

@@ -75,7 +75,7 @@ class DictStore(Store):
 
 @dataclass
 class Scene:
-    """A study's second round, before anybody closes it."""
+    """A study's second round, still open."""
 
     memory: Memory
     previous: Closing
@@ -411,7 +411,7 @@ def test_entries_are_read_from_a_manifest_that_is_none_otherwise() -> None:
     made[0] = scene.memory.contribution(made[0][0].site, weight=CAP + 1)
     settled, _ = scene.memory.settle(made)
     value = json.loads(settled.manifest_data)
-    value["contributions"][1]["weight"] = 2**63  # more than a manifest may say
+    value["contributions"][1]["weight"] = 2**63  # more than a manifest may state
     data = json.dumps({"contributions": value["contributions"], "more": []}).encode()
     entries = [entry for entry, _, _ in made]
     entries[1] = replace(entries[1], weight=2**63)

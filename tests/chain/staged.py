@@ -33,7 +33,7 @@ class Theatre:
     folder: Path
     ward: WardRound
     token: StudyToken
-    #: Somebody with money for gas who has no part in any study.
+    #: An account with money for gas and no part in any study.
     stranger: LocalAccount
     stages: list[str] = field(default_factory=list)
 

@@ -96,7 +96,7 @@ def test_proven_challenge_overturns_slashes_and_pays(scene: Theatre) -> None:
     assert (state.head, state.coordinator) == (2, scene.parties.standby.address)
     seat = ward.seat(stage.study, scene.parties.first.address)
     assert (seat.bonded, seat.barred, seat.bond) == (False, True, 0)
-    # Somebody else finds that it is done already.
+    # A second challenger finds that it is done already.
     assert court.challenge_totals(scene.stranger, contested, accused.totals()) is None
     assert ward.owed(stage.study, auditor.address) == HALF
     paid = ward.collect(scene.stranger, stage.study, auditor.address)
@@ -290,7 +290,7 @@ def closed_by_many(
 ) -> tuple[Stage, CoordinateEvidence, Contested]:
     """Close round 1 with more entries than one transaction carries, and a model off by `shift`.
 
-    Under root recording nobody looks at signatures before somebody challenges them.
+    Under root recording the contract checks a signature only when it is challenged.
     """
     stage, random = scene.stage(rule=rule), np.random.default_rng(seed)
     base = initial_model(stage.spec).values

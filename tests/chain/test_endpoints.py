@@ -164,7 +164,7 @@ def test_node_that_dies_between_transactions_is_replaced(
 def test_node_that_is_behind_what_was_seen_does_not_take_over(
     anvil: Anvil, probe_artifact: dict[str, Any]
 ) -> None:
-    """It would say that work was not done, and its count of transactions would be an old one."""
+    """It would report work as not done, and its count of transactions would be an old one."""
     probe = counter(anvil, probe_artifact)
     with started() as second:
         follow(anvil, second)
@@ -313,7 +313,7 @@ def test_internal_error_of_one_node_is_asked_of_another(
         first.fault = lambda method, _, honest: broken if method == "eth_call" else honest()
         assert chain.call(probe.function("count")) == 0
         assert "missing trie node" in rpc_of(chain).aside()[first.url]
-        # Both say so: it is the request.
+        # Both answer so: the request is at fault.
         second.fault = first.fault
         time.sleep(0.3)
         with pytest.raises(Exception, match="missing trie node"):

@@ -53,7 +53,7 @@ _OTHERS = {
 #: All of the active coordinator's processes, and its folder is away until the standby took over.
 LOST = "active coordinator lost, standby took over"
 VICTIMS = [LOST, *_ACTIVES, *_OTHERS]
-#: What a coordinator says when it is started, and when it is there.
+#: What a coordinator logs when it is started, and when it is ready.
 _STARTED, _THERE = "sites reach this coordinator", ("going on with round", "standing by for")
 SITES, STANDBYS = 2, 1
 T = TypeVar("T")
@@ -134,7 +134,7 @@ class _Watched:
         return _Begun(head, opened_at, time.time())
 
     def recovered(self, begun: _Begun, what: str, deaths: int) -> Outcome:
-        """Wait until the round and the next one are closed, and say what it took.
+        """Wait until the round and the next one are closed; return what it took.
 
         The next one too, because the round may be closed by what was under way already: a
         ServerApp outlives its `coordinator run` by seconds.
@@ -183,9 +183,9 @@ class _Watched:
         return self.matching(_OTHERS[name], everybody)
 
     def is_there(self, coordinator: str) -> bool:
-        """Whether a coordinator works or stands by, and is not just being started."""
+        """Whether a coordinator is active or standby, and not just being started."""
         if not self.matching(_ACTIVES["ServerApp"], self.tree_of(coordinator)):
-            return False  # what it said last is of before it was lost
+            return False  # its last line is from before it was lost
         log = self.root / "logs" / f"{coordinator}.log"
         text = log.read_text("utf-8", errors="replace").rpartition(_STARTED)[2]
         return any(words in text for words in _THERE)
@@ -209,7 +209,7 @@ def play_live(
         folder: new.
         kills: how many processes die.
         seed: of their order and the moments.
-        say: told what happens.
+        say: callback for progress lines.
         epochs: of each site's training in each round.
     """
     folder.mkdir(parents=True)
@@ -332,7 +332,7 @@ def _lose(watched: _Watched) -> Outcome | None:
     for pid in tree:
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
-    # Whoever starts it again finds nothing: its machine is gone.
+    # A restart finds no folder: its machine is gone.
     folder = watched.root / name
     away = folder.rename(folder.with_name(f"{name}-away"))
     try:

@@ -22,7 +22,7 @@ class Victim(StrEnum):
 
 
 class Trouble(StrEnum):
-    """What goes wrong without anybody dying."""
+    """Disturbances that kill no process."""
 
     REORGANISATION = "reorganisation of the closing block"
     CUT = "connection cut"
@@ -74,7 +74,7 @@ def plan(
 ) -> list[Disturbance]:
     """Choose what happens.
 
-    A kill at a named point takes two: the process must be started again to be told where to die.
+    A kill at a named point takes two: a restart sets the point at which the process dies.
 
     Args:
         kills: how many processes die at least.

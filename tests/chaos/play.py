@@ -96,7 +96,7 @@ def play(
         folder: new; every study leaves its folder and its logs there.
         kills: how many processes die at least.
         seed: of everything that is drawn.
-        say: told what happens.
+        say: callback for progress lines.
         epochs: of each site's training in each round.
         confirmations: that everybody waits for.
     """

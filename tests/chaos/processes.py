@@ -2,7 +2,7 @@
 
 Each is forked from one process that has loaded everything and done nothing, so a restart takes
 milliseconds where a fresh interpreter with PyTorch takes seconds: what is measured is the recovery
-of the study. They end with whoever started them.
+of the study. They end with the process that started them.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Death:
     Attributes:
         at: seconds on the clock that only grows.
         status: exit status; -9 when it was killed.
-        point: where it had been told to die.
+        point: the named point that it was set to die at.
     """
 
     at: float
@@ -95,7 +95,7 @@ class Troupe:
     """Keeps actors running, in a thread; stop it."""
 
     def __init__(self, pause_seconds: float = 0.1) -> None:
-        """Start with nobody.
+        """Start with no actor.
 
         Args:
             pause_seconds: between a death and the next start, as a supervisor would take.

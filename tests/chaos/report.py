@@ -1,4 +1,4 @@
-"""A chaos run, told as Markdown."""
+"""The report of a chaos run, in Markdown."""
 
 from __future__ import annotations
 

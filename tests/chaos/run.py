@@ -28,7 +28,7 @@ _WARM_ROUNDS = 3
 
 
 class NotRecovered(WardroundError):
-    """The study stands still."""
+    """The study closes no more rounds."""
 
     def __init__(self, what: str, seconds: float) -> None:
         self.what = what
@@ -82,7 +82,7 @@ class Course:
 
 @dataclass
 class _Heads:
-    """Which round was open when, as far as somebody looked.
+    """Which round was open when, as far as it was polled.
 
     Attributes:
         changes: a time and the round that was open from then on.
@@ -93,7 +93,7 @@ class _Heads:
     spans: list[tuple[float, float]] = field(default_factory=list)
 
     def note(self, head: int) -> None:
-        """Say which round is open now."""
+        """Note which round is open now."""
         if not self.changes or self.changes[-1][1] != head:
             self.changes.append((time.monotonic(), head))
 
@@ -113,14 +113,14 @@ class _Heads:
 
 @dataclass
 class Director:
-    """Does to a study what a plan says.
+    """Carries out a plan on a study.
 
     Attributes:
         stand: the study's processes.
         draw: moments and victims.
         fill_disk: fills the store's disk, and answers how to empty it; None where there is no way.
         damage: damages an object of the store; None where there is no second copy to mend it from.
-        say: told of each disturbance.
+        say: callback for a line about each disturbance.
     """
 
     stand: Stand
@@ -236,7 +236,7 @@ class Director:
         def armed() -> bool:
             if actor.next_point is None:
                 return True
-            # Also one that was just being started, without having been told.
+            # Also one that was just being started, without a point to die at.
             actor.kill()
             return False
 
@@ -288,7 +288,7 @@ class Director:
     # ---------------------------------------------------------------- waiting
 
     def _warm_up(self) -> None:
-        """Let a few rounds pass, to know how long one takes when nobody dies."""
+        """Let a few rounds pass, to measure an undisturbed one."""
         self._wait(lambda: self._head() > _WARM_ROUNDS + 1, "the first rounds")
         self.course.calm_rounds = self._heads.calm_rounds()
 

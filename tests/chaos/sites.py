@@ -1,6 +1,6 @@
 """A site as a process of its own, without Flower's SuperLink between: one message a connection.
 
-The same ClientApp runs as under a SuperNode. `RemoteSites` stands in for it in the coordinator's
+The same ClientApp runs as under a SuperNode. `RemoteSites` replaces it in the coordinator's
 process, so that the in-process Grid reaches sites that may die.
 """
 
@@ -66,7 +66,7 @@ def serve_site(home: Path, port: int) -> None:
                     connection.settimeout(_ANSWER_SECONDS)
                     _send(connection, _answered(message, home))
                 except (OSError, ValueError):
-                    continue  # whoever asked has gone
+                    continue  # the caller has gone
 
 
 def _answered(message: Message, home: Path) -> Message:

@@ -30,7 +30,7 @@ from wardround_client.guard.log import GuardLog, create_log
 
 @pytest.fixture
 def echo() -> Iterator[int]:
-    """A server that says everything back, on a port."""
+    """An echo server on a port."""
     server = socket.create_server(("127.0.0.1", 0))
 
     def serve() -> None:

@@ -1,4 +1,4 @@
-"""One prepared network for all tests of a site; nobody closes a round in it."""
+"""One prepared network for all tests of a site; its first round stays open."""
 
 from __future__ import annotations
 

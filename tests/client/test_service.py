@@ -1,4 +1,4 @@
-"""What `site run` says of a coordinator whose certificate is not valid, and when that is mended."""
+"""What `site run` reports when a coordinator's certificate is invalid, and valid again."""
 
 from __future__ import annotations
 

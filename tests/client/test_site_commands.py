@@ -44,7 +44,7 @@ class Ended:
 
     @property
     def error(self) -> str:
-        """The one line that says what was wrong."""
+        """The one line that names the fault."""
         assert self.status != 0, self.out
         lines = self.err.splitlines()
         assert len(lines) == 1, self.err
@@ -127,7 +127,7 @@ def test_init_when_options_are_given_writes_them(call: Call, password: Path) -> 
 
 
 def test_init_when_its_lines_are_uncommented_is_still_valid(call: Call, password: Path) -> None:
-    """What the template shows as examples can be used as it stands."""
+    """The template's examples are valid settings."""
     assert call("init", "h", "--password-file", password).status == 0
     path = Path("h/site.toml")
     lines = path.read_text().splitlines()
@@ -211,7 +211,7 @@ def test_approve_when_read_and_confirmed_is_recorded(
 def test_approve_when_the_store_is_confidential_needs_no_key(
     call: Call, network: Network, site: Home, password: Path
 ) -> None:
-    grants = network.contract.address  # of any contract: nobody is asked who may read this
+    grants = network.contract.address  # of any contract: public objects need no grant
     store = f"confidential:{network.folders.store}#grants={grants}"
     assert "Approved" in call(*approving(network, site, password, "--store", store)).good
     assert approval_of(network, site)
@@ -555,7 +555,7 @@ def test_history_when_rounds_are_closed_says_what_became_of_each(
     gone = b"\x06" * 32
     lost = resigned(finished, account, 3, gone, own[2][2])
     write_down(home, study, 3, gone, lost)
-    # A line that somebody else put there.
+    # A line that another key signed.
     stranger = resigned(finished, Account.create(), 3, own[2][1], own[2][2])
     write_down(home, study, 3, own[2][1], stranger)
     lines = call("history", home.folder, "--json", "--store", finished.folders.store).good

@@ -38,7 +38,7 @@ FOUND = {
 
 
 def program(folder: Path, writes: str, option: str) -> Path:
-    """A program that writes a report where `option` says, and fails as Slither does on findings."""
+    """A program that writes a report to `option`, and fails as Slither does on findings."""
     path = folder / "tool"
     path.write_text(
         "#!/usr/bin/env python3\nimport sys\n"

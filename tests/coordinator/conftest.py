@@ -49,7 +49,7 @@ class Hospitals:
     def reply(
         self, node: int, position: Position, update: Int32Vector | None = None, weight: int = 0
     ) -> Reply:
-        """What the site at a node sends; a weight of 0 stands for its rows."""
+        """What the site at a node sends; a weight of 0 means its number of rows."""
         network = self.network
         party = network.parties[node]
         if update is None:

@@ -83,7 +83,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> CoordinatorHome:
 
 @pytest.fixture(scope="module")
 def upstream(home: CoordinatorHome) -> Iterator[int]:
-    """What stands for the SuperLink: it says what it was asked."""
+    """A fake SuperLink, which echoes the request."""
 
     async def answer(request: Request) -> Response:
         body = await request.body()

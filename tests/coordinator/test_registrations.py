@@ -34,7 +34,7 @@ def session(hospitals: Hospitals, wait: Callable[[float], None]) -> Session:
 
 
 def register(hospitals: Hospitals, node: int, position: Position) -> tuple[Entry, bytes]:
-    """What a site sends to nobody but the chain; its report is nowhere."""
+    """Send a contribution to the chain alone; its report is nowhere."""
     reply = hospitals.reply(node, position)
     network = hospitals.network
     entry = TrainReply.parse(reply.fields).entry
@@ -78,7 +78,7 @@ def test_registered_update_when_shown_on_demand_is_in_the_round(hospitals: Hospi
     closed = coordinator.run_round(position, hospitals.asked, silent_first(hospitals, position))
     assert entry in closed.state.entries
     assert not closed.settlement.manifest.dropped
-    # Its report was never given to anybody, and the round holds all the same.
+    # Its report was never published, and the round is valid all the same.
     assert audit(hospitals) == [1]
 
 

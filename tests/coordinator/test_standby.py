@@ -288,7 +288,7 @@ def test_trouble_that_may_pass_is_waited_for(bench: Bench) -> None:
 
     bench.tenure(first, standby=False).serve(work)
     assert bench.head == 4
-    # Said once each, however often it comes.
+    # Reported once each, however often it happens.
     assert len(bench.said) == 4
     assert "No space left" in bench.said[3]
 

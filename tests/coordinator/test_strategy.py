@@ -75,7 +75,7 @@ def network(tmp_path: Path) -> Iterator[Network]:
 
 
 def coordinate(network: Network, app: ClientApp, **options: Any) -> list[dict[str, Any]]:
-    """Run the study with a ClientApp; return what the coordinator told of each round."""
+    """Run the study with a ClientApp; return what the coordinator reported of each round."""
     told: list[dict[str, Any]] = []
     run_in_process(
         make_server_app(told.append),
@@ -323,7 +323,7 @@ MEASURES: dict[str, Answer] = {
 def test_measures_when_strange_are_left_out(network: Network, how: str) -> None:
     (told,) = coordinate(network, app_where("evaluate", MEASURES[how]))
     bad = network.parties[BAD].name
-    # Whatever a site says of its own test rows, the round stands and its line is JSON.
+    # Whatever a site measures on its own test rows, the round closes and its line is JSON.
     text = network.folders.rounds.read_text("utf-8")
     json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
     assert told["accuracy"].keys() == {p.name for p in network.parties} - {bad}

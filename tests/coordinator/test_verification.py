@@ -390,7 +390,7 @@ def test_reply_when_any_byte_is_altered_is_refused(data: st.DataObject) -> None:
 
 
 def test_reasons_when_listed_name_each_fault_with_a_word_of_its_own() -> None:
-    """What the issue lists, from what a manifest says: words, and no two faults under one."""
+    """Each fault has one word in the manifest, and no two faults share one."""
     one = case()
     far = np.full(PARAMETERS, 2**30, np.int32)
     entry, cid, report = one.memory.contribution(one.site, far)

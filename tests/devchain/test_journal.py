@@ -170,7 +170,7 @@ def test_file_that_is_no_journal(tmp_path: Path, data: bytes) -> None:
 
 
 def rewrite(path: Path, line: int, change: dict[str, Any]) -> None:
-    """Forge a line and every digest after it, as somebody who knows the format could."""
+    """Forge a line and every digest after it, as an attacker who knows the format could."""
     documents = [json.loads(text) for text in path.read_bytes().splitlines()]
     documents[line - 1] |= change
     digest, out = bytes(32), b""

@@ -203,7 +203,7 @@ def test_work_that_vanished_while_waited_for_is_done(anvil: Anvil, probe: Contra
 def test_transaction_behind_one_that_was_undone_is_not_waited_for(
     anvil: Anvil, probe: Contract
 ) -> None:
-    """It has the next nonce, so it hangs until the one before is sent again: by whoever asks."""
+    """It has the next nonce, so it hangs until the one before is sent again by its caller."""
     with other(anvil, timeout_seconds=60) as chain:
         anvil.chain.send(ALICE, probe.function("increment", b""), "increment")
         anvil.chain.rpc("evm_setAutomine", False)
@@ -234,7 +234,7 @@ def test_time_runs_out_only_while_the_chain_stands_still(anvil: Anvil, probe: Co
 
 
 def test_failure_is_told_only_when_it_is_confirmed(anvil: Anvil, probe: Contract) -> None:
-    """Two send the same; the second is mined, fails, and says why."""
+    """Two send the same; the second is mined and fails, and its error has the reason."""
     with other(anvil, confirmations=1) as chain:
         until_seconds = anvil.chain.timestamp() + 10**6
         anvil.chain.rpc("evm_setAutomine", False)

@@ -1,4 +1,4 @@
-"""Evidence proves what it says with no network, and every alteration of it is found."""
+"""Evidence is proven without a network, and every alteration of it is found."""
 
 from __future__ import annotations
 

@@ -128,7 +128,7 @@ def test_another_chain_is_refused(shared: World, tmp_path: Path) -> None:
         source = other.source()
         with pytest.raises(IndexUnusable, match="its contract is"):
             Indexer(source, path)
-        # The same ids and addresses on a chain that was started anew: only the hashes tell.
+        # The same ids and addresses on a restarted chain: only the hashes differ.
         db = open_writer(path, {})
         follow = follower(source, db)
         with pytest.raises(IndexUnusable, match="this is another chain"):

@@ -1,4 +1,4 @@
-"""Documents that are not what the chain says of them are shown as such, and never believed."""
+"""Documents that contradict the chain are shown as false, and never believed."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_manifest_that_is_not_what_it_was(
     found = round_of(index, 2)
     assert (found.manifest.status, found.manifest.document) == (status, None)
     assert found.manifest.reason
-    # What the chain itself says is still there, and nothing that only the manifest says.
+    # The chain's own data is still there, and nothing that only the manifest has.
     assert len(found.entries) == found.summary.contributors
     for entry in found.entries:
         assert entry.on_chain
@@ -105,7 +105,7 @@ def test_report_that_is_not_what_it_was(copy: Path, run_index: Path, tmp_path: P
 def test_manifest_that_a_coordinator_committed_to_and_is_none(
     copy: Path, run_index: Path, tmp_path: Path, data: bytes | None, status: str
 ) -> None:
-    """The index is told of another digest, as if the record on chain had it."""
+    """The index gets another digest, as if the record on chain had it."""
     store = FolderStore(copy / "store")
     if data is None:
         data = store.get(manifest_cid(run_index, 1))

@@ -117,7 +117,7 @@ def follower(source: Source, connection: sqlite3.Connection) -> Follower:
 
 
 def content(path: Path) -> dict[str, list[tuple[Any, ...]]]:
-    """All that an index says, but how it came to it."""
+    """All rows of an index, without those about how it was built."""
     db = sqlite3.connect(path)
     tables = ("block", "tx", "event", "mention", "study", "member", "closing", "entry", "dropped")
     found = {

@@ -252,7 +252,7 @@ TEXTS = {
 )
 @pytest.mark.parametrize("column", ["code", "back"])
 def test_parquet_reads_text_of_every_kind(tmp_path: Path, kind: str, column: str) -> None:
-    """How a writer lays text out in memory says nothing of what it means."""
+    """The memory layout of a writer's text does not change its meaning."""
     columns = ward()
     cells = [str(cell) for cell in columns[column]]
     cells[3] = None  # type: ignore[call-overload]

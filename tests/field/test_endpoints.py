@@ -1,4 +1,4 @@
-"""Endpoints that say in other words, or under another status, what a caller may do next."""
+"""Endpoints that report a retryable error in other words, or under another status."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def log_at(block: int) -> dict[str, Any]:
     [200, *(pytest.param(one, marks=unreachable) for one in (400, 413, 403, 500))],
 )
 def test_logs_are_asked_for_in_parts_whatever_status_tells_of_the_limit(status: int) -> None:
-    """The body says what is wrong with the request; providers send it under many a status."""
+    """The body names the request's fault; providers send it under various statuses."""
 
     def answering(method: str, parameters: list[Any]) -> HttpAnswer:
         if method == "eth_chainId":

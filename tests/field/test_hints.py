@@ -166,7 +166,7 @@ def test_table_that_cannot_be_divided_says_why(
 def test_update_beyond_its_bound_names_coordinate_and_setting(
     tmp_path: Path, learning_rate: float, bound: float
 ) -> None:
-    """The site says by how much which weight moved, in the study's own units."""
+    """The site reports which weight moved by how much, in the study's own units."""
     scenario = small_scenario(
         training={"learning_rate": learning_rate, "batch_size": 0},
         aggregation={"update_bound": bound},
@@ -294,7 +294,7 @@ KEYS: dict[str, Callable[[Path], object]] = {
 def test_key_that_begins_with_0x_is_read_or_refused_by_that_name(
     tmp_path: Path, what: str, written: str
 ) -> None:
-    """Wallets write it so; its reader takes it, or says what to leave out."""
+    """Wallets write it so; the reader accepts it, or names what to leave out."""
     path = tmp_path / "key"
     path.write_text(DIGITS, encoding="ascii")
     expected = KEYS[what](path)

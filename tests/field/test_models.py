@@ -236,7 +236,7 @@ class Normalised(nn.Module):
 
 
 class Remembering(nn.Module):
-    """A running mean in a plain attribute: `keep` says in what kind."""
+    """A running mean in a plain attribute; `keep` selects its kind."""
 
     def __init__(self, keep: Callable[[torch.Tensor], Any], read: Callable[[Any], Any]) -> None:
         super().__init__()

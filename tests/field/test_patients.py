@@ -24,7 +24,7 @@ PATIENTS, VISITS = 30, 4
 
 
 def visits(patients: int = PATIENTS) -> list[dict[str, Any]]:
-    """Four visits of each patient; a visit's number is told by its row, and by no other."""
+    """Four visits of each patient; only a visit's own row has its number."""
     return [
         {
             "patient": f"P{patient:03}",
@@ -83,7 +83,7 @@ def test_site_that_names_the_patient_s_column_has_no_patient_on_both_sides(
 
 @no_key
 def test_patient_keeps_the_side_when_others_join(tmp_path: Path) -> None:
-    """Whoever was measured on is never trained on later, as the table grows."""
+    """A patient in the test rows never moves to the training rows, as the table grows."""
     before = sides(write_csv(tmp_path, visits()), tmp_path, patient="patient")
     after = sides(write_csv(tmp_path, visits(PATIENTS + 9)), tmp_path, patient="patient")
     for one, other in zip(before, after, strict=True):

@@ -1,4 +1,4 @@
-"""One finished run for all tests of this folder; whoever changes something copies it first."""
+"""One finished run for all tests of this folder; a test that changes it takes a copy."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Hosts with addresses, ports and cables of their own: network namespaces of Linux, and a router.
 
-A cut between two of them is silence: packets vanish at the router, and neither side is told, as
+A cut between two of them is silence: packets vanish at the router, and neither side is notified, as
 when a firewall or a cable fails somewhere in between. A connection that a process closes, or that
 a proxy cuts, is noticed at once instead.
 
@@ -104,7 +104,7 @@ class Internet:
 
 
 def why_not() -> str | None:
-    """Say why there can be no hosts on this machine; None when there can."""
+    """Return why there can be no hosts on this machine; None when there can."""
     if os.geteuid() != 0:
         return "only root may make network namespaces"
     if shutil.which("ip") is None:

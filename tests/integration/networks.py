@@ -86,7 +86,7 @@ def run(scenario: Scenario, folder: Path, **choices: Any) -> Results:
 
 @cache
 def finished_run(base: Path) -> Path:
-    """Run the small scenario once for all tests of a session; nobody may change its folder."""
+    """Run the small scenario once for all tests of a session; no test may change its folder."""
     folder = base / "finished"
     run(small_scenario(), folder)
     return folder

@@ -150,7 +150,7 @@ def journal_lines(folder: Path) -> list[bytes]:
 
 
 def refusal(folder: Path, data: bytes) -> JournalAltered | JournalTruncated:
-    """Put other bytes in the journal's place and open the run; say how that fails."""
+    """Put other bytes in the journal's place, open the run, and return the error."""
     path = folder / "journal.jsonl"
     before = path.read_bytes()
     path.write_bytes(data)
@@ -248,7 +248,7 @@ def test_journal_when_missing_is_named(folder: Path) -> None:
 
 
 def resealed(lines: list[bytes]) -> bytes:
-    """Write a journal whose every digest is right: what somebody with much patience would do."""
+    """Write a journal whose every digest is right, as a patient attacker would."""
     digest, out = bytes(32), []
     for line in lines:
         document = {key: value for key, value in json.loads(line).items() if key != "digest"}
@@ -267,7 +267,7 @@ def flipped(text: str) -> str:
 
 
 def test_journal_when_sealed_again_is_found_out_by_running_it(folder: Path, tmp_path: Path) -> None:
-    """Digests made anew, their end noted: now only the EVM can tell, and it does."""
+    """With all digests recomputed and their end noted, only the EVM can detect it, and it does."""
     lines = journal_lines(folder)
     copy = copied(folder, tmp_path / "run")
     for number in range(2, len(lines) + 1):

@@ -67,7 +67,7 @@ ROUNDS, SITES = 3, 3
 
 @dataclass(frozen=True)
 class Played:
-    """A run whose auditor was revoked when its first round had been told of."""
+    """A run whose auditor was revoked after its first round was reported."""
 
     folders: Folders
     models: list[str]

@@ -90,7 +90,7 @@ class Hand:
 
     def work(self) -> None:
         self.confirm(1)
-        # The second round's closing goes with all that stands upon it, at the last moment.
+        # The second round's closing goes with all blocks after it, at the last moment.
         before = self.wait_for(2)
         self.mine(CONFIRMATIONS - 1)
         block, head = before.log.block_number, self.ward.chain.block().number
@@ -144,9 +144,9 @@ def test_closing_that_a_reorganisation_took_is_sent_again_and_only_then_acted_up
     def work() -> None:
         try:
             hand.work()
-        except BaseException as error:  # noqa: BLE001 - told below, by the test's own thread
+        except BaseException as error:  # noqa: BLE001 - raised below, in the test's own thread
             failed.append(error)
-            # Whoever waits for blocks gets them, so that the coordinator ends.
+            # Mine blocks for the waiting coordinator, so that it ends.
             while len(hand.told) < ROUNDS:
                 hand.mine(1)
                 time.sleep(0.05)
@@ -189,7 +189,7 @@ def test_closing_that_a_reorganisation_took_is_sent_again_and_only_then_acted_up
 
 @contextmanager
 def careful(network: Network) -> Iterator[WardRound]:
-    """The contract as somebody sees it who waits for confirmations."""
+    """The contract as a client with confirmations reads it."""
     url = f"{network.contract.chain.url}#confirmations={CONFIRMATIONS}"
     chain = open_chain(url, CHAIN_ID)
     try:

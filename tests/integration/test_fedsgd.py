@@ -95,5 +95,5 @@ def test_full_batch_fedsgd_when_run_through_the_protocol_is_pooled_gradient_desc
         assert np.linalg.norm(after - pooled) <= bound, f"after round {number}"
     # The bound means something: descent has gone a thousand times as far.
     assert np.linalg.norm(pooled - models[0]) > 1000 * bound
-    # Rounding is what it is said to be: were there none, this would be another protocol.
+    # The models differ by rounding: without any, this would be another protocol.
     assert np.abs(models[-1] - pooled).max() > 0

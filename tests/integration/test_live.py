@@ -93,7 +93,7 @@ def listeners(pids: set[int]) -> set[tuple[str, int]]:
                 if found:
                     inodes.add(found[1])
         except OSError:
-            continue  # ended meanwhile, or a guard, which lets nobody look
+            continue  # ended meanwhile, or a guard, whose files are closed to others
     found_at = set()
     for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
         cells = line.split()
@@ -242,7 +242,7 @@ def test_what_leaves_is_what_the_docs_list(live: Live) -> None:
     print(report)
     limits = documented()
     assert set(found) - {"cut off"} <= set(limits), report
-    # A site says good-bye only where the coordinator is still there.
+    # A site signs off only where the coordinator is still reachable.
     assert set(limits) - {"deactivate-node"} <= set(found), report
     assert {k: v for k, v in report.items() if k in limits and v[2] > limits[k]} == {}
 

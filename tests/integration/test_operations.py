@@ -59,7 +59,7 @@ def coordinate_in(
     standby: bool = False,
     say: Callable[[str], None] = lambda words: None,
 ) -> None:
-    """Run a coordinator from a folder; its machine dies when a round has been told of."""
+    """Run a coordinator from a folder; its machine dies after it reported a round."""
 
     def on_summary(summary: dict[str, Any]) -> None:
         if summary["round"] == until:
@@ -102,7 +102,7 @@ def test_coordinator_when_moved_goes_on_with_the_same_models(
     coordinate_in(network, new)
     assert models(network) == undisturbed
     assert audited(network, new.parent / "store") == 3
-    # What is for people starts anew there, from the round that was being told of.
+    # The file for people starts there with the round that was being reported.
     assert [one["round"] for one in read_rounds(new.parent / "rounds.jsonl")] == [1, 2, 3]
 
 

@@ -31,7 +31,7 @@ from wardround.transport.processes import with_descendants
 from wardround_client.guard.log import read_log
 
 CHAIN_ID, ETHER = 31337, 10**18
-# The standby is started when it is needed, so nobody takes over from a first that is slow.
+# The standby is started when it is needed, so none takes over from a slow first one.
 ROUNDS, ROUND_SECONDS, GRACE_SECONDS = 7, 10, 2
 LIMIT_SECONDS = 300.0
 pytestmark = [pytest.mark.deep, pytest.mark.timeout(4 * LIMIT_SECONDS)]
@@ -117,7 +117,7 @@ class Desk:
         return out
 
     def refused(self, *arguments: object) -> str:
-        """Run a command that says in one line why it cannot."""
+        """Run a command that fails; return its one line of error."""
         status, out, err = self._run(*arguments)
         assert status == 1, out
         (line,) = err.splitlines()
@@ -239,7 +239,7 @@ def test_operations_with_the_real_commands(desk: Desk) -> None:
         first = start("coordinator", "run", "elsewhere/fl")
         until(lambda: head() > before, first, site)
 
-        # ---- its key is lost: it says so, and the standby takes over
+        # ---- its key is lost: it names the file, and the standby takes over
         assert first.stop() == 130
         (desk.folder / "elsewhere/fl/coordinator.key").unlink()
         assert "coordinator.key" in desk.refused("coordinator", "run", "elsewhere/fl")

@@ -58,7 +58,7 @@ class Spread:
     Attributes:
         folder: of everything.
         internet: the hosts.
-        heard: when who said what.
+        heard: every log line, with its time and process.
     """
 
     folder: Path
@@ -86,7 +86,7 @@ class Spread:
             time.sleep(_LOOK_SECONDS)
 
     def wait_for(self, who: str, pattern: str, since: float | None = None) -> float:
-        """Wait until somebody says something after a moment, or from now on; when."""
+        """Wait for a log line after a moment, or from now on; return its time."""
         moment = time.monotonic() if since is None else since
         found: list[float] = []
 
@@ -130,7 +130,7 @@ class Partitioned:
     """A study in which hosts were cut off from each other, and what came of it.
 
     Attributes:
-        door: the port that sites are told of.
+        door: the port that sites connect to.
         recovery_seconds: from each mending to the next closed round, by who was cut off.
     """
 

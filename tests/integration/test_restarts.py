@@ -46,7 +46,7 @@ class Troubled(LiveNetwork):
     """A network in which one thing after the other goes wrong, each in a round of its own.
 
     Attributes:
-        heard: who said what.
+        heard: every log line, with its process.
         killed: the process number of each program that was killed.
         links: the first site's ways to its chain; cut at the start.
     """
@@ -111,7 +111,7 @@ class Troubled(LiveNetwork):
             yield
 
     def _find(self, whose: str, pattern: str) -> list[int]:
-        """Somebody's processes whose command line has a pattern."""
+        """A party's processes whose command line has a pattern."""
         found = []
         for mark in with_descendants([read_processes(self.folder)[whose].pid]):
             with suppress(psutil.NoSuchProcess):

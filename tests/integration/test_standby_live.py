@@ -138,7 +138,7 @@ def played(tmp_path_factory: pytest.TempPathFactory) -> Played:
             for name in ("coordinator", "standby-1")
         }
         # Between the site's signature and the round's end: in the middle of a round.
-        # The third, because whoever takes over also tells of the round before.
+        # The third, because a coordinator that takes over also reports the round before.
         scene.until(lambda: scene.signed() >= 3, "the third round's signature")
         before = scene.state()
         lost = keys[before.coordinator]

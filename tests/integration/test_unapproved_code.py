@@ -178,7 +178,7 @@ def running_site(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> Iterator[None
 def test_changed_code_leaves_no_trace_at_a_site(stage: Stage) -> None:
     """And the true application then runs in the same processes, so that the site was able to."""
     marks = stage.submit(hostile_bundle())
-    # It did run where it came from: the marks work, and say where.
+    # It did run where it came from: the marks work, and name the place.
     assert "ran-wardround-at-coordinator" in marks
     assert [name for name in marks if name.endswith("-at-site")] == []
     (reply,) = (stage.marks / "replies").read_text().splitlines()

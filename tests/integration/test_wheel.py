@@ -27,7 +27,7 @@ from wardround.devchain.anvil import find_anvil
 LIMIT_SECONDS = 240
 pytestmark = [pytest.mark.deep, pytest.mark.timeout(LIMIT_SECONDS + 60)]
 
-#: Top-level names that wardround once used, here of somebody else's program.
+#: Top-level names that wardround once used, here of another program.
 FOREIGN = ("client", "coordinator", "explorer", "ledger", "learning", "protocol", "transport")
 FLOWER_PROGRAMS = ("flower-", "flwr")
 

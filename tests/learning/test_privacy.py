@@ -682,7 +682,7 @@ def test_training_when_in_another_process_gives_equal_bits():
     assert train_locally(model, start, table(), training(), seed=1).weights.tobytes().hex() == plain
 
 
-# ---------------------------------------------------------------- what docs/privacy.md says
+# ---------------------------------------------------------------- what docs/privacy.md states
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "privacy.md").read_text("utf-8")
 

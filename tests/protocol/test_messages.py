@@ -111,7 +111,7 @@ def test_delivery_when_a_value_is_out_of_range_is_refused(change: dict[str, Any]
     ["", "x" * 64, "a\nb", "a\n", "a\x1b[31mb", "\u202eevil", "[/]", "[red]x", ":smile:", "-", "A"],
 )
 def test_introduction_when_the_name_could_do_harm_is_refused(name: str) -> None:
-    """A name stands in tables and logs: it must not steer a terminal or a table's layout."""
+    """Tables and logs show a name: it must not steer a terminal or a table's layout."""
     with pytest.raises(Malformed, match="name is malformed"):
         Introduction.parse({**good(Introduction), "name": name})
 

@@ -154,7 +154,7 @@ def alterations() -> list[tuple[str, bytes]]:
     found = {}
     for path in paths(document):
         name = ".".join(map(str, path))
-        # What a coordinator saw of a bad site is its own word: nobody else can recompute it.
+        # What a coordinator states about a bad site cannot be recomputed by others.
         if name.endswith((".reason", ".evidence")):
             continue
         value = document
@@ -244,7 +244,7 @@ def test_dropped_when_it_cannot_be_true_fails(rows: str) -> None:
 
 
 def lie(change: Callable[[Memory, Settlement], Settlement]) -> ReplayFailed:
-    """Close round 1 with something other than what follows; say how replay names it."""
+    """Close round 1 with something other than what follows; return the replay's error."""
     memory = Memory()
     settled, closed = memory.settle()
     told = change(memory, settled)
@@ -337,7 +337,7 @@ def test_round_when_built_on_another_base_is_named() -> None:
 
 
 def admitted(change: Callable[[Memory, Any], tuple[Any, str, str]], **spec: Any) -> ReplayFailed:
-    """Settle a round whose first contribution was never checked; say how replay names it."""
+    """Settle a round whose first contribution was never checked; return the replay's error."""
     memory = Memory(study_spec(**spec))
     first = next(iter(memory.keys))
     made = [change(memory, first), *(memory.contribution(s) for s in list(memory.keys)[1:])]

@@ -1,4 +1,4 @@
-"""Each attack on its own: what it sends is what it says, and is truly signed where it can be."""
+"""Each attack on its own: it sends what its name means, validly signed where it can be."""
 
 from __future__ import annotations
 

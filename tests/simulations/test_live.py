@@ -64,7 +64,7 @@ def test_up_without_anvil_says_what_to_do_and_leaves_nothing_in_the_way(
 
 
 def test_down_ends_what_is_listed_and_nothing_else(tmp_path: Path) -> None:
-    """A number that was given anew belongs to somebody else: here, to this test."""
+    """A process number that was reused belongs to another program: here, to this test."""
     sleep = [sys.executable, "-c", "import time; time.sleep(60)"]
     with subprocess.Popen(sleep) as ours, subprocess.Popen(sleep) as foreign:
         mark = mark_of(ours.pid)

@@ -103,7 +103,7 @@ class Recorded:
 
 
 def record(port: int) -> None:
-    """Ask a daemon all that the store asks, and write down what it says."""
+    """Send a daemon every request of the store, and record its answers."""
     from wardround.protocol.cid import cid_of
     from wardround.store.errors import ObjectMissing
     from wardround.store.ipfs import IpfsStore

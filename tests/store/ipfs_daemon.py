@@ -1,7 +1,7 @@
 """A real IPFS daemon for the tests: the npm package `ipfs` 0.66, with no network but loopback.
 
 Installing it takes minutes, so it is not among the tools of `make setup`. `.ci/ipfs` installs it
-into a folder of its own and runs these tests; elsewhere they say that they are skipped.
+into a folder of its own and runs these tests; elsewhere they are skipped.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Daemon:
 
     def start(self) -> None:
         """Start it, and wait until it answers."""
-        # A killed one leaves its lock behind; whoever runs it knows that it is dead.
+        # A killed one leaves its lock behind; the test knows that it is dead.
         shutil.rmtree(self._repository / "repo.lock", ignore_errors=True)
         self._process = subprocess.Popen(
             ["node", str(self._script), str(self._repository), str(self.port)],

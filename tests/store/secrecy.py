@@ -48,7 +48,7 @@ class Scene:
         self.grants.revoke(self.theatre.parties.sponsor, self.stage.study, person.account.address)
 
     def store(self, reader: Person | None = None, *, writes: bool = False) -> ConfidentialStore:
-        """The store as somebody sees it; everything in it is read anew."""
+        """The store as a reader sees it, without any cache."""
         return ConfidentialStore(
             LocalVault(FolderStore(self.folder / "objects"), self.folder / "index"),
             self.theatre.ward,

@@ -1,4 +1,4 @@
-"""A small HTTP endpoint that answers, or does not, as a test says."""
+"""A small HTTP endpoint whose answers, or silence, a test scripts."""
 
 import json
 import threading

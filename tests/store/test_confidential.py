@@ -154,7 +154,7 @@ def test_reading_key_that_is_lost_is_replaced(scene: Scene, coordinator: Person)
     with pytest.raises(NotGranted):
         scene.store(again, writes=True).sync()
     scene.grant(again)
-    with pytest.raises(ObjectSealed):  # nobody has handed over the keys of before
+    with pytest.raises(ObjectSealed):  # no writer has handed over the earlier keys
         scene.store(again).get(vectors(scene, 1)[0])
     scene.store(sponsor, writes=True).sync()
     scene.stage.store = scene.store(again, writes=True)  # type: ignore[assignment]
@@ -235,7 +235,7 @@ def test_ring_of_a_revoked_coordinator_is_not_written_with(
 
 
 def test_earlier_key_is_not_taken_for_todays(scene: Scene, coordinator: Person) -> None:
-    """A revoked coordinator has the first epoch's key, and says that it is the second's."""
+    """A revoked coordinator has the first epoch's key, and publishes it as the second's."""
     revoked = scene.person(scene.theatre.parties.standby)
     scene.grant(revoked)
     _, first = scene.store(coordinator, writes=True).sync()
@@ -250,7 +250,7 @@ def test_earlier_key_is_not_taken_for_todays(scene: Scene, coordinator: Person) 
 def test_wrapped_key_that_does_not_open_is_given_again(
     scene: Scene, coordinator: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A revoked coordinator says in a ring that a reader has the key already."""
+    """A ring of a revoked coordinator claims that a reader has the key already."""
     revoked, reader = scene.person(scene.theatre.parties.standby), scene.person()
     scene.grant(revoked)
     _, first = scene.store(coordinator, writes=True).sync()

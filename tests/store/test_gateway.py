@@ -241,7 +241,7 @@ def test_signature_for_something_else(asking: Asking, what: str) -> None:
         parts[place] = str(int(parts[0]) + 1) if what == "time" else "00" * 32
         header = " ".join(parts)
     answer = asking.get(header)
-    assert answer.status_code == 403  # signed by nobody who has a grant
+    assert answer.status_code == 403  # the signer has no grant
     assert "has no grant" in answer.text
 
 
@@ -282,7 +282,7 @@ def test_paths_that_lead_nowhere(url: str, path: str, status: int) -> None:
 
 
 def test_sealed_objects_are_no_documents(played: Scene, url: str) -> None:
-    """Else anybody could fetch ciphertext and rings by their own names."""
+    """Otherwise a stranger could fetch ciphertext and rings by their own names."""
     for name, data in played.objects().items():
         status = httpx.get(f"{url}/documents/{name}", timeout=5).status_code
         public = data[:1] == b"{" and b"wardround-keys" not in data

@@ -81,7 +81,7 @@ def put_store(network: Network, url: str) -> None:
 
 
 def coordinated(network: Network, on_round: dict[int, Any]) -> None:
-    """Run the study; do something when a round has been told of."""
+    """Run the study; call a function when a round was reported."""
 
     def on_summary(summary: dict[str, Any]) -> None:
         on_round.get(summary["round"], lambda: None)()
@@ -150,7 +150,7 @@ def test_study_goes_on_while_one_of_two_daemons_is_dead(
     assert models(network) == undisturbed[0]
     with closing(open_store(second.url)) as alone:
         lacking = undisturbed[1] - vectors(alone)
-    # Of the round without it: three updates and a model, unless somebody read them since.
+    # Of the round without it: three updates and a model, unless a reader repaired them since.
     assert 0 < len(lacking) <= SITES + 1
     with closing(open_store(url)) as both:
         assert isinstance(both, ReplicatedStore)

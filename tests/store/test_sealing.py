@@ -85,7 +85,7 @@ def test_frames_cannot_be_cut_off_swapped_or_repeated() -> None:
     for frames in (second + first, first + first, second + second):
         with pytest.raises(Malformed, match="altered"):
             unseal(memoryview(head + frames), KEY)
-    # Cut at a frame, with a header that says so: the first frame is not the last.
+    # Cut at a frame, with a header that agrees: the first frame is not the last.
     header = read_header(whole)
     shorter = SealedHeader(STUDY, 3, header.key_name, header.cid, FRAME_BYTES, header.salt)
     with pytest.raises(Malformed, match="altered"):

@@ -1,4 +1,4 @@
-"""A site's word for its node key, and whoever would give it in the site's place."""
+"""A site's signature for its node key, and attempts to sign in the site's place."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which ports are chosen for services, and what is said of those that are taken."""
+"""Which ports are chosen for services, and the errors about those that are taken."""
 
 from __future__ import annotations
 

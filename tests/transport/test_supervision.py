@@ -116,7 +116,7 @@ def test_stop_ends_what_a_program_started(tmp_path: Path, supervisor: Supervisor
 
 
 def end_left(below: list[ProcessMark]) -> bool:
-    """The child that left the group is nobody's once its parent was killed; see the lifeline."""
+    """The child that left the group has no parent once that was killed; see the lifeline."""
     left = running(below)
     assert len(left) <= 1
     end_all(left, 5)

@@ -14,7 +14,7 @@ def line(key: RoundKey, update: int) -> dict[str, object]:
 
 
 def test_round_when_it_opens_again_on_the_same_model_is_the_same() -> None:
-    """A closing was overturned, and its round stands open again: no second contribution to it."""
+    """A closing was overturned and its round is open again: no second contribution to it."""
     book = Book([line(RoundKey(STUDY, 4, BASE), 7)])
     known = book.signed(RoundKey(STUDY, 4, BASE))
     assert known is not None
@@ -22,7 +22,7 @@ def test_round_when_it_opens_again_on_the_same_model_is_the_same() -> None:
 
 
 def test_round_when_it_opens_again_on_another_model_is_another() -> None:
-    """The round before it was overturned and closed anew: this one starts from another model."""
+    """The round before it was overturned and closed again: this one starts from another model."""
     book = Book([line(RoundKey(STUDY, 4, BASE), 7)])
     assert book.signed(RoundKey(STUDY, 4, ANOTHER)) is None
     book.take(line(RoundKey(STUDY, 4, ANOTHER), 8))

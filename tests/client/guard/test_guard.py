@@ -33,7 +33,7 @@ Parts = tuple[bytes, bytes]
 
 
 def refused(ward: Ward, request: Request, parts: tuple[bytes, ...] = (), kind: Any = None) -> str:
-    """Ask for something, see that it is refused and that the log says so; give the name."""
+    """Send a request, check that it is refused and logged; return the refusal's name."""
     before = len(ward.log())
     with pytest.raises(GuardRefused) as refusal:
         ward.client.ask(kind or SignedAnswer, request, parts)
@@ -347,7 +347,7 @@ def test_chain_when_it_is_silent_is_a_refusal(
 
 
 def test_code_when_another_runs_is_refused_before_it_trains(ward: Ward) -> None:
-    """The process that trains says which code it is; whoever lies is refused when it signs."""
+    """The process that trains states its code; a false statement is refused at signing."""
     params = replace(ward.network.params, code=b"\x09" * 32)  # type: ignore[arg-type]
     site = replace(ward.site(), code=params.code)
     with pytest.raises(StudyMismatch):

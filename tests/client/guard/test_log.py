@@ -138,7 +138,7 @@ def test_log_when_the_disk_is_full_writes_nothing_more(tmp_path: Path) -> None:
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
         signal.signal(signal.SIGXFSZ, handler)
-    # There is room again, but what is in the file is not known before it is read anew.
+    # There is room again, but the file's content is unknown until it is read again.
     with pytest.raises(LogUnwritable):
         log.append("signed", value=6)
     log.close()

@@ -193,7 +193,7 @@ def test_endpoint_when_one_is_away_another_stands_in(plain: Network, tmp_path: P
 
 
 def memory_of(pid: int) -> Iterator[bytes]:
-    """All that a process can write to, as it stands."""
+    """All that a process can write to, as it is now."""
     with Path(f"/proc/{pid}/maps").open() as maps, Path(f"/proc/{pid}/mem").open("rb", 0) as memory:
         for line in maps:
             span, rights, *_ = line.split()

@@ -16,7 +16,7 @@ from pyarrow import parquet
 from wardround_client.sources.base import Place
 from wardround_client.sources.settings import DataSettings
 
-#: Stands in cells that are wrong, and must come up in no message.
+#: The content of wrong cells, which no message may show.
 SECRET = "Jane Doe 8675309"
 
 SCHEMA: dict[str, Any] = {

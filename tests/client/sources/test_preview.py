@@ -1,4 +1,4 @@
-"""What an administrator sees: nobody."""
+"""What an administrator sees: no single patient."""
 
 from __future__ import annotations
 

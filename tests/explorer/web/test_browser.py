@@ -251,7 +251,7 @@ def test_dark_by_preference_and_by_choice(
 
 
 def contrast(page: Page) -> list[str]:
-    """Texts whose colour stands out too little from what is behind them (WCAG 2.2, 1.4.3)."""
+    """Texts with too little contrast against their background (WCAG 2.2, 1.4.3)."""
     return page.evaluate(
         """() => {
           const parse = (colour) => colour.match(/[\\d.]+/g).map(Number);

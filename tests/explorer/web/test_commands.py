@@ -52,7 +52,7 @@ def test_run_is_served_until_it_is_interrupted(run_folder: Path, tmp_path: Path)
         answer = httpx.get(where, timeout=30)
         assert answer.status_code == 200
         assert "Accuracy by site" in answer.text
-        # Under a name of somebody else's that leads here, it says nothing.
+        # A foreign host name that resolves to this server gets no page.
         foreign = httpx.get(where, headers={"host": "evil.example"}, timeout=30)
         assert (foreign.status_code, "Accuracy" in foreign.text) == (400, False)
 

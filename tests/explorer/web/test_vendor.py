@@ -1,4 +1,4 @@
-"""What a reader's browser runs is what its authors published, and says whose it is."""
+"""What a reader's browser runs is what its authors published, with their licence."""
 
 import json
 import shutil
