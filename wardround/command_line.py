@@ -1,4 +1,4 @@
-"""The command line: ``wardround COMMAND``. Each folder brings its own commands."""
+"""The command line: ``wardround COMMAND``. Each room brings the commands of its code, by role."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import inspect
 import os
 import sys
 from importlib import import_module, metadata
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, NamedTuple, NoReturn
 
 # Flower reads these when it is imported: no telemetry, no look for updates.
 os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
@@ -21,75 +21,119 @@ from typer.core import TyperGroup
 
 from wardround.protocol.errors import WardroundError
 
-#: Where each command or group of commands is, and what its help begins with.
+
+class Listed(NamedTuple):
+    """A command or group of commands: where it is, what its help begins with, who needs it."""
+
+    target: str
+    help: str
+    role: str
+
+
+def _listed(role: str, **commands: tuple[str, str]) -> dict[str, Listed]:
+    return {
+        name.replace("_", "-"): Listed(target, words, role)
+        for name, (target, words) in commands.items()
+    }
+
+
+#: In the order of the help, by role.
 COMMANDS = {
-    "simulate": (
-        "wardround_simulations.commands:simulate",
-        "Simulate hospitals that learn together, with every round on a chain.",
+    **_listed(
+        "Sponsor",
+        study=(
+            "wardround_coordinator.study_commands:app",
+            "Sponsor a study: create and fund it, admit sites, open it, end it, be refunded.",
+        ),
+        grants=(
+            "wardround_coordinator.grant_commands:app",
+            "Let accounts read a study's encrypted updates and models, by a grant on chain.",
+        ),
     ),
-    "audit": (
-        "wardround_simulations.commands:audit",
-        "Recompute every round from chain and store alone; end with 0 only if all holds.",
+    **_listed(
+        "Site",
+        site=(
+            "wardround_client.site_commands:app",
+            "Run a hospital's side: its key, its table, its say in what leaves.",
+        ),
+        claim=(
+            "wardround.audit.commands:claim",
+            "Pay a site what it has earned up to the last final round.",
+        ),
     ),
-    "claim": (
-        "wardround_simulations.commands:claim",
-        "Pay a site what it has earned up to the last round.",
+    **_listed(
+        "Coordinator",
+        coordinator=(
+            "wardround_coordinator.commands:app",
+            "Coordinate a study: take in sites, run its rounds, post a bond and get it back.",
+        ),
+        store=(
+            "wardround.store.commands:app",
+            "Make reading keys, serve a confidential store, mend a replicated one.",
+        ),
     ),
-    "show": (
-        "wardround_simulations.commands:show",
-        "Show an object of a run's store, verified: a manifest, report, vector or specification.",
+    **_listed(
+        "Auditor",
+        audit=(
+            "wardround.audit.commands:audit",
+            "Recompute every round from chain and store alone; end with 0 only if all holds.",
+        ),
+        court=(
+            "wardround.audit.court_commands:app",
+            "Prove a wrong round on chain, answer demands for data, collect what it brought in.",
+        ),
+        verify_file=(
+            "wardround.audit.commands:verify_file",
+            "Print a file's CID and, for a vector, its Merkle root, as the chain and IPFS name it.",
+        ),
     ),
-    "verify-file": (
-        "wardround_simulations.commands:verify_file",
-        "Print a file's CID and, for a vector, its Merkle root, as the chain and IPFS name it.",
+    **_listed(
+        "Reader",
+        explore=(
+            "wardround.explorer.web.commands:explore",
+            "Look at studies, rounds, sites and rewards in a browser, and check them there.",
+        ),
+        watch=(
+            "wardround.explorer.commands:watch",
+            "Watch studies, rounds and sites in this terminal, with whatever needs attention.",
+        ),
+        events=(
+            "wardround.explorer.commands:events",
+            "List what happened, oldest first, and say which blocks were looked at.",
+        ),
+        export=(
+            "wardround.explorer.commands:export",
+            "Write a study, or one round, into one archive that anybody can verify offline.",
+        ),
+        show=(
+            "wardround.audit.commands:show",
+            "Show an object of a run's store, verified: a manifest, report, vector or "
+            "specification.",
+        ),
     ),
-    "scenarios": (
-        "wardround_simulations.commands:scenarios",
-        "List the scenarios that come with wardround.",
-    ),
-    "cheating": (
-        "wardround_simulations.court_commands:cheating",
-        "Let a coordinator try every cheat, and see by what it is caught.",
-    ),
-    "explore": (
-        "wardround.explorer.web.commands:explore",
-        "Look at studies, rounds, sites and rewards in a browser, and check them there.",
-    ),
-    "events": (
-        "wardround.explorer.commands:events",
-        "List what happened, oldest first, and say which blocks were looked at.",
-    ),
-    "watch": (
-        "wardround.explorer.commands:watch",
-        "Watch studies, rounds and sites in this terminal, with whatever needs attention.",
-    ),
-    "export": (
-        "wardround.explorer.commands:export",
-        "Write a study, or one round, into one archive that anybody can verify offline.",
-    ),
-    "study": (
-        "wardround_coordinator.study_commands:app",
-        "Sponsor a study: create and fund it, admit sites, open it.",
-    ),
-    "site": (
-        "wardround_client.site_commands:app",
-        "Run a hospital's side: its key, its table, its say in what leaves.",
-    ),
-    "coordinator": (
-        "wardround_coordinator.commands:app",
-        "Coordinate a study: take in sites, and run its rounds.",
-    ),
-    "network": (
-        "wardround_simulations.live.commands:app",
-        "Run a whole network on this machine: chain, coordinators, sites, each its own process.",
-    ),
-    "grants": (
-        "wardround_simulations.grant_commands:app",
-        "Say on chain who may read a study's encrypted updates and models; the sponsor alone.",
-    ),
-    "store": (
-        "wardround_simulations.store_commands:app",
-        "Make reading keys, serve a confidential store, mend a replicated one.",
+    **_listed(
+        "Researcher",
+        simulate=(
+            "wardround_simulations.commands:simulate",
+            "Simulate hospitals that learn together, with every round on a chain.",
+        ),
+        scenarios=(
+            "wardround_simulations.commands:scenarios",
+            "List the scenarios that come with wardround.",
+        ),
+        cheating=(
+            "wardround_simulations.cheating_commands:cheating",
+            "Let a coordinator try every cheat, and see by what it is caught.",
+        ),
+        network=(
+            "wardround_simulations.live.commands:app",
+            "Run a whole network on this machine: chain, coordinators, sites, each its own "
+            "process.",
+        ),
+        chain=(
+            "wardround.devchain.commands:app",
+            "Give accounts money on a development chain, and let time pass there.",
+        ),
     ),
 }
 
@@ -101,8 +145,7 @@ class LazyGroup(TyperGroup):
     """
 
     def __init__(self, **attributes: Any) -> None:
-        listed = {name: click.Command(name, help=words) for name, (_, words) in COMMANDS.items()}
-        super().__init__(**{**attributes, "commands": listed})
+        super().__init__(**{**attributes, "commands": dict(map(_named, COMMANDS))})
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -112,8 +155,14 @@ class LazyGroup(TyperGroup):
         return name, listed if listed is None else _imported(str(listed.name)), rest
 
 
+def _named(name: str) -> tuple[str, click.Command]:
+    command = click.Command(name, help=COMMANDS[name].help)
+    command.rich_help_panel = COMMANDS[name].role  # type: ignore[attr-defined]
+    return name, command
+
+
 def _imported(name: str) -> click.Command:
-    module, _, attribute = COMMANDS[name][0].partition(":")
+    module, _, attribute = COMMANDS[name].target.partition(":")
     found = getattr(import_module(module), attribute)
     if isinstance(found, typer.Typer):
         return _unwrapped(typer.main.get_group(found))

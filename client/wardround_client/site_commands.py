@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from wardround.protocol.errors import WardroundError
+from wardround_client import chain_commands
 from wardround_client.password import PASSWORD_VARIABLE, password_of
 from wardround_client.site_template import TEMPLATE
 
@@ -288,6 +289,10 @@ def preview(folder: HomeArgument = _HOME) -> None:
     home, settings, _ = open_home(folder)
     for line in previewed(home, settings):
         _out.print(line, markup=False)
+
+
+for _command in (chain_commands.claim, chain_commands.contribute, chain_commands.answer):
+    app.command()(_command)
 
 
 # ---------------------------------------------------------------- inside

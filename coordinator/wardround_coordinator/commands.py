@@ -3,21 +3,32 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from eth_account.signers.local import LocalAccount
 from rich.console import Console
 
 from wardround.chain.chain import connected
+from wardround.chain.options import (
+    ChainOption,
+    ContractOption,
+    JsonOption,
+    print_sent,
+    study_of,
+    tokens_of,
+    ward_at,
+)
 from wardround.chain.study_token import StudyToken
 from wardround.chain.ward_round import WardRound
 from wardround.host.durable import write_private
 from wardround.host.key_file import read_key, write_new_key
 from wardround.protocol.errors import SpecificationError
-from wardround.protocol.identifiers import StudyId, address_of, bytes32
+from wardround.protocol.identifiers import StudyId
 from wardround.transport.certificates import SERVER_DAYS, check_time, issue_server, make_authority
 from wardround.transport.enrolment import read_enrolment
 from wardround.transport.supervision import stop_asked
@@ -29,7 +40,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     name="coordinator",
-    help="Coordinate a study: take in sites, and run its rounds.",
+    help="Coordinate a study: take in sites, run its rounds, post a bond and get it back.",
     no_args_is_help=True,
     rich_markup_mode="rich",
 )
@@ -42,8 +53,8 @@ _Home = Annotated[Path, typer.Argument(help="The coordinator's folder.")]
 @app.command()
 def init(
     home: _Home,
-    chain: Annotated[str, typer.Option(help="JSON-RPC endpoint.")],
-    contract: Annotated[str, typer.Option(help="Address of the WardRound contract.")],
+    chain: ChainOption,
+    contract: ContractOption,
     study: Annotated[str, typer.Option(help="The study's id.")],
     chain_id: Annotated[int, typer.Option(min=1, max=2**53 - 1, help="Its chain id.")],
     host: Annotated[
@@ -71,8 +82,8 @@ def init(
     if home.exists() and any(home.iterdir()):
         reason = "the folder is not empty: name another one"
         raise SpecificationError(str(home), None, "", reason)
-    with connected(chain, chain_id) as opened:
-        facts = WardRound(opened, address_of(contract)).facts(StudyId(bytes32(study, "study")))
+    with ward_at(chain, chain_id, contract) as ward:
+        facts = ward.facts(study_of(study))
     account = None if key is None else read_key(key)
     for folder in (home, place.tls, place.sites):
         folder.mkdir(parents=True, exist_ok=True)
@@ -92,8 +103,8 @@ def init(
         "study": {
             "chain": chain,
             "chain_id": chain_id,
-            "contract": contract.lower(),
-            "id": study.lower(),
+            "contract": facts.domain.contract.lower(),
+            "id": study,
             "sites": sites or max(1, len(facts.members)),
         },
         "server": {"host": listen, "port": port, "names": host},
@@ -132,29 +143,39 @@ def add_site(
 
 
 @app.command()
-def bond(home: _Home) -> None:
+def bond(home: _Home, as_json: JsonOption = False) -> None:
     """Post the bond that the study asks of its coordinators, from the coordinator's own tokens.
 
-    Until it is posted, a coordinator cannot close rounds or take over. It comes back when the study
-    is over, unless a fraud was proven.
+    Until it is posted, a coordinator cannot close rounds or take over. `coordinator release` gets
+    it back when the study is over, unless a fraud was proven.
 
     Example:
       wardround coordinator bond fl
     """
-    settings = load_coordinator_settings(home)
-    account = read_key(home / settings.coordinator.key_file)
-    with connected(settings.study.chain, settings.study.chain_id) as chain:
-        ward = WardRound(chain, settings.study.contract)
-        params = ward.params(settings.study_id)
+    with _seated(home) as (ward, study, account):
+        params = ward.params(study)
         if not params.bond:
             _out.print("This study asks for no bond.")
             return
-        if ward.seat(settings.study_id, account.address).bonded:
-            _out.print("The bond is posted already.")
-            return
-        StudyToken(chain, params.token).approve(account, ward.address, params.bond)
-        ward.post_bond(account, settings.study_id)
-    _out.print(f"bond         {params.bond / 10**18:,.2f} tokens posted by {account.address}")
+        if not ward.seat(study, account.address).bonded:
+            StudyToken(ward.chain, params.token).approve(account, ward.address, params.bond)
+        receipt = ward.post_bond(account, study)
+    words = f"bond of {tokens_of(params.bond)} posted by {account.address}"
+    print_sent(receipt, words, as_json=as_json, amount=str(params.bond))
+
+
+@app.command()
+def release(home: _Home, as_json: JsonOption = False) -> None:
+    """Take the bond back, once the study is over and its last round is final.
+
+    Example:
+      wardround coordinator release fl
+    """
+    with _seated(home) as (ward, study, account):
+        amount = ward.seat(study, account.address).bond
+        receipt = ward.release_bond(account, study, ward.last_closing(study))
+    words = f"bond of {tokens_of(amount)} returned to {account.address}"
+    print_sent(receipt, words, as_json=as_json, amount=str(amount))
 
 
 @app.command()
@@ -205,6 +226,15 @@ def run(
         finished = service.run()
     if not finished:
         raise typer.Exit(130)
+
+
+@contextmanager
+def _seated(home: Path) -> Iterator[tuple[WardRound, StudyId, LocalAccount]]:
+    """Open a coordinator's study, with the key that acts in it."""
+    settings = load_coordinator_settings(home)
+    with connected(settings.study.chain, settings.study.chain_id) as chain:
+        ward = WardRound(chain, settings.study.contract)
+        yield ward, settings.study_id, read_key(home / settings.coordinator.key_file)
 
 
 def _say(words: str) -> None:

@@ -1,9 +1,8 @@
-"""``wardround study ...``: what a sponsor does."""
+"""``wardround study ...``: what a sponsor does, from a study's creation to its last token."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Annotated
 
@@ -11,29 +10,37 @@ import typer
 from rich.console import Console
 
 from wardround.chain.chain import connected
-from wardround.chain.ward_round import WardRound
+from wardround.chain.options import (
+    TOKEN,
+    ChainIdOption,
+    ChainOption,
+    ContractOption,
+    JsonOption,
+    KeyOption,
+    StudyArgument,
+    print_sent,
+    study_of,
+    tokens_of,
+    ward_at,
+)
+from wardround.chain.study_token import StudyToken
 from wardround.host.key_file import read_key, write_new_key
 from wardround.protocol.documents import decode_text
 from wardround.protocol.errors import SpecificationError
-from wardround.protocol.identifiers import StudyId, address_of, bytes32
+from wardround.protocol.identifiers import address_of
 from wardround.protocol.study import load_study
 from wardround.store import open_store
 
 app = typer.Typer(
     name="study",
-    help="Sponsor a study: create and fund it, admit sites, open it.",
+    help="Sponsor a study: create and fund it, admit sites, open it, end it, be refunded.",
     epilog="Start with: wardround study keygen sponsor.key",
     no_args_is_help=True,
     rich_markup_mode="rich",
 )
 _out = Console(highlight=False, soft_wrap=True)
 
-_Study = Annotated[str, typer.Argument(help="The study's id, 0x and 64 digits.")]
 _Site = Annotated[str, typer.Argument(help="The site's address, from `wardround site init`.")]
-_Chain = Annotated[str, typer.Option(help="JSON-RPC endpoint.")]
-_ChainId = Annotated[int | None, typer.Option(min=1, max=2**53 - 1, help="Accept only this one.")]
-_Contract = Annotated[str, typer.Option(help="Address of the WardRound contract.")]
-_Key = Annotated[Path, typer.Option(help="File with the sponsor's key; it pays for gas too.")]
 
 
 @app.command()
@@ -46,19 +53,19 @@ def keygen(file: Annotated[Path, typer.Argument(help="A new file for the key.")]
     if file.exists():
         raise SpecificationError(str(file), None, "", "the file is there already: name another one")
     _out.print(f"address      {write_new_key(file).address}")
-    _out.print(f"key          {file}   back it up, show it to nobody")
+    _out.print(f"key          {file}   back it up, show it to no one")
 
 
 @app.command()
 def create(
     file: Annotated[Path, typer.Argument(help="The study's TOML file: docs/study-file.md.")],
-    chain: _Chain,
-    key: _Key,
+    chain: ChainOption,
+    key: KeyOption,
     coordinator: Annotated[
         list[str], typer.Option(help="Its address; repeat it for standbys, in their order.")
     ],
     store: Annotated[str, typer.Option(help="Content store that the coordinator will use.")],
-    chain_id: _ChainId = None,
+    chain_id: ChainIdOption = None,
     contract: Annotated[
         str | None, typer.Option(help="WardRound contract; a new one if not given.")
     ] = None,
@@ -81,6 +88,8 @@ def create(
     # PyTorch takes seconds to import, and only this command needs it.
     from wardround_coordinator.sponsoring import create_study
 
+    if not file.is_file():
+        raise SpecificationError(str(file), None, "", "there is no such file")
     spec = load_study(decode_text(file.read_bytes(), str(file)), str(file))
     coordinators = [address_of(one) for one in coordinator]
     auditors = [address_of(one) for one in auditor or ()]
@@ -100,17 +109,46 @@ def create(
 
 
 @app.command()
+def fund(
+    study: StudyArgument,
+    tokens: Annotated[str, typer.Argument(help="How many tokens to pay in.")],
+    chain: ChainOption,
+    contract: ContractOption,
+    key: KeyOption,
+    chain_id: ChainIdOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Pay more into a study: the part that no site earns goes back to its sponsor.
+
+    `study create` pays all rewards in; this is for a study whose creation was interrupted, or for
+    an account that pays in the sponsor's place.
+
+    Example:
+      wardround study fund 0x5e1f… 250 --chain … --contract 0x1234… --key sponsor.key
+    """
+    identity, signer, amount = study_of(study), read_key(key), _amount_of(tokens)
+    with ward_at(chain, chain_id, contract) as ward:
+        token = StudyToken(ward.chain, ward.study(identity).token)
+        token.approve(signer, ward.address, amount)
+        receipt = ward.fund(signer, identity, amount)
+        funded = ward.study(identity).funded
+    words = f"paid in {tokens_of(amount)}; the study holds {tokens_of(funded)}"
+    print_sent(receipt, words, as_json=as_json, amount=str(amount), funded=str(funded))
+
+
+@app.command()
 def admit(
-    study: _Study,
+    study: StudyArgument,
     site: _Site,
-    chain: _Chain,
-    contract: _Contract,
-    key: _Key,
+    chain: ChainOption,
+    contract: ContractOption,
+    key: KeyOption,
     payout: Annotated[str, typer.Option(help="Where its rewards go: not its signing key.")],
     max_weight: Annotated[
         int, typer.Option(min=1, max=2**31 - 1, help="How many examples it may count at most.")
     ],
-    chain_id: _ChainId = None,
+    chain_id: ChainIdOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Admit a site, from the round being worked on.
 
@@ -118,48 +156,110 @@ def admit(
       wardround study admit 0x5e1f… 0xabcd… --chain … --contract 0x1234… --key sponsor.key
       --payout 0x77aa… --max-weight 500
     """
-    with _opened(chain, chain_id, contract) as ward:
-        identity, address = StudyId(bytes32(study, "study")), address_of(site)
-        sent = ward.admit_site(read_key(key), identity, address, address_of(payout), max_weight)
-    what = "admitted" if sent is not None else "was admitted so before"
-    _out.print(f"{address} {what}: at most {max_weight} examples, paid at {address_of(payout)}")
+    identity, address, to = study_of(study), address_of(site), address_of(payout)
+    with ward_at(chain, chain_id, contract) as ward:
+        receipt = ward.admit_site(read_key(key), identity, address, to, max_weight)
+    words = f"{address} is admitted: at most {max_weight} examples, paid at {to}"
+    print_sent(receipt, words, as_json=as_json, site=address)
 
 
 @app.command()
 def remove(
-    study: _Study,
+    study: StudyArgument,
     site: _Site,
-    chain: _Chain,
-    contract: _Contract,
-    key: _Key,
-    chain_id: _ChainId = None,
+    chain: ChainOption,
+    contract: ContractOption,
+    key: KeyOption,
+    chain_id: ChainIdOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Remove a site from the next round on; what it has earned stays its own.
 
     Example:
       wardround study remove 0x5e1f… 0xabcd… --chain … --contract 0x1234… --key sponsor.key
     """
-    with _opened(chain, chain_id, contract) as ward:
-        address = address_of(site)
-        sent = ward.remove_site(read_key(key), StudyId(bytes32(study, "study")), address)
-    _out.print(f"{address} {'is removed' if sent is not None else 'was removed before'}")
+    identity, address = study_of(study), address_of(site)
+    with ward_at(chain, chain_id, contract) as ward:
+        receipt = ward.remove_site(read_key(key), identity, address)
+    print_sent(receipt, f"{address} is removed", as_json=as_json, site=address)
 
 
 @app.command("open")
 def open_(
-    study: _Study, chain: _Chain, contract: _Contract, key: _Key, chain_id: _ChainId = None
+    study: StudyArgument,
+    chain: ChainOption,
+    contract: ContractOption,
+    key: KeyOption,
+    chain_id: ChainIdOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Open round 1. The coordinator may start, and its clock runs.
 
     Example:
       wardround study open 0x5e1f… --chain … --contract 0x1234… --key sponsor.key
     """
-    with _opened(chain, chain_id, contract) as ward:
-        ward.open_study(read_key(key), StudyId(bytes32(study, "study")))
-    _out.print("round 1 is open")
+    with ward_at(chain, chain_id, contract) as ward:
+        receipt = ward.open_study(read_key(key), study_of(study))
+    print_sent(receipt, "round 1 is open", as_json=as_json)
 
 
-@contextmanager
-def _opened(chain: str, chain_id: int | None, contract: str) -> Iterator[WardRound]:
-    with connected(chain, chain_id) as opened:
-        yield WardRound(opened, address_of(contract))
+@app.command()
+def end(
+    study: StudyArgument,
+    chain: ChainOption,
+    contract: ContractOption,
+    key: KeyOption,
+    chain_id: ChainIdOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """End a study after the rounds that it has.
+
+    Before it is opened, at any time; later only when each of its coordinators has had its turn
+    and let it pass. What sites have earned stays theirs.
+
+    Example:
+      wardround study end 0x5e1f… --chain … --contract 0x1234… --key sponsor.key
+    """
+    identity = study_of(study)
+    with ward_at(chain, chain_id, contract) as ward:
+        receipt = ward.end_study(read_key(key), identity)
+        rounds = ward.study(identity).rounds
+    words = f"the study is ended after {rounds} rounds: next, `wardround study refund`"
+    print_sent(receipt, words, as_json=as_json, rounds=rounds)
+
+
+@app.command()
+def refund(
+    study: StudyArgument,
+    chain: ChainOption,
+    contract: ContractOption,
+    key: KeyOption,
+    chain_id: ChainIdOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Return to the sponsor what no site has earned, once the study is over and final.
+
+    Any account may send it: the money goes to the sponsor.
+
+    Example:
+      wardround study refund 0x5e1f… --chain … --contract 0x1234… --key sponsor.key
+    """
+    identity = study_of(study)
+    with ward_at(chain, chain_id, contract) as ward:
+        before = ward.study(identity).refunded
+        receipt = ward.refund(read_key(key), identity, ward.last_closing(identity))
+        state = ward.study(identity)
+    amount = state.refunded - before
+    words = f"returned {tokens_of(amount)} to {state.sponsor}"
+    print_sent(receipt, words, as_json=as_json, amount=str(amount), sponsor=state.sponsor)
+
+
+def _amount_of(tokens: str) -> int:
+    """Read an amount of tokens, with up to 18 decimals, as their smallest units."""
+    try:
+        amount = Decimal(tokens) * TOKEN
+    except InvalidOperation:
+        amount = Decimal(0)
+    if not amount.is_finite() or amount <= 0 or amount != int(amount) or amount >= 2**128:
+        raise typer.BadParameter(f"{tokens} is no amount of tokens: write it as 250 or 0.5")
+    return int(amount)

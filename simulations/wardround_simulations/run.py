@@ -20,6 +20,7 @@ from wardround.chain.chain import Chain, open_chain
 from wardround.devchain.anvil import Anvil
 from wardround.devchain.embedded import EmbeddedChain
 from wardround.devchain.evm import Genesis
+from wardround.devchain.faucet import DEV_CHAIN_ID, balances_of
 from wardround.devchain.journal import Journal, start_journaled
 from wardround.host.key_file import read_key
 from wardround.protocol.errors import ScenarioError, WardroundError
@@ -36,7 +37,6 @@ from wardround_simulations.results import Results, collect
 from wardround_simulations.scenario import Engine, Scenario
 
 #: Chain id of development chains, as Foundry and Hardhat use it.
-DEV_CHAIN_ID = 31337
 _ETHER = 10**18
 
 
@@ -198,7 +198,7 @@ def _chain(
             yield chain, lambda: None
         return
     now = int(time.time())
-    balances = dict.fromkeys(keys.addresses, 10_000 * _ETHER)
+    balances = balances_of(keys.addresses)
     genesis = Genesis(choice.chain_id or DEV_CHAIN_ID, now, balances)
     if choice.kind == "embedded":
         name = f"{folders.root.name}-{os.getpid()}-{time.monotonic_ns()}"

@@ -16,9 +16,9 @@ import numpy as np
 import pytest
 from eth_account import Account
 
-import wardround
 from tests.client.guard.conftest import PASSWORD, approve, guarded, make
 from tests.integration.networks import finished_run, run, small_scenario
+from wardround import command_line
 from wardround.audit.finished import FinishedRun, open_run
 from wardround.host.key_file import read_key
 from wardround.learning.datasets import Table, save_table
@@ -77,7 +77,7 @@ def call(
         monkeypatch.setattr(sys, "argv", ["wardround", "site", *map(str, arguments)])
         capsys.readouterr()
         with pytest.raises(SystemExit) as ended:
-            wardround.main()
+            command_line.main()
         out, err = capsys.readouterr()
         return Ended(int(ended.value.code or 0), out, err)
 

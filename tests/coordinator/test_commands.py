@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from collections.abc import Callable, Iterator
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
-import wardround
+from wardround import command_line
 from wardround.chain.study_token import StudyToken
 from wardround.chain.ward_round import WardRound
 from wardround.devchain.embedded import EmbeddedChain
@@ -87,7 +88,7 @@ def call(
         monkeypatch.setattr(sys, "argv", ["wardround", *map(str, arguments)])
         capsys.readouterr()
         with pytest.raises(SystemExit) as ended:
-            wardround.main()
+            command_line.main()
         out, err = capsys.readouterr()
         return Ended(int(ended.value.code or 0), out, err)
 
@@ -156,8 +157,8 @@ def test_from_keys_to_an_open_round(call: Call, place: Place, tmp_path: Path) ->
     study = create(call, place)
     said = init(call, place, study, "--key", "coordinator.key").good
     assert place.coordinator in said
-    assert "5.00 tokens posted" in call("coordinator", "bond", "fl").good
-    assert "already" in call("coordinator", "bond", "fl").good
+    assert "bond of 5.0000 tokens posted" in call("coordinator", "bond", "fl").good
+    assert "nothing was sent" in call("coordinator", "bond", "fl").good
 
     site_key = bytes.fromhex("31" * 32)
     (tmp_path / "site").mkdir()
@@ -166,7 +167,7 @@ def test_from_keys_to_an_open_round(call: Call, place: Place, tmp_path: Path) ->
     assert "is let in" in said
     assert "has not admitted it" in said
     assert "admitted: at most 500 examples" in admit(call, place, study, site).good
-    assert "was admitted so before" in admit(call, place, study, site).good
+    assert "nothing was sent" in admit(call, place, study, site).good
     said = call("coordinator", "add-site", "fl", tmp_path / "site" / ENROLMENT).good
     assert "is replaced" in said
     assert "has not admitted it" not in said
@@ -174,7 +175,7 @@ def test_from_keys_to_an_open_round(call: Call, place: Place, tmp_path: Path) ->
     on_contract = [*place.on_chain, "--contract", study.contract, "--key", "sponsor.key"]
     assert "round 1 is open" in call("study", "open", study.study, *on_contract).good
     assert "is removed" in call("study", "remove", study.study, site, *on_contract).good
-    assert "was removed before" in call("study", "remove", study.study, site, *on_contract).good
+    assert "nothing was sent" in call("study", "remove", study.study, site, *on_contract).good
 
     # A coordinator that starts now finds all it needs.
     settings = load_coordinator_settings(tmp_path / "fl")
@@ -192,6 +193,47 @@ def test_from_keys_to_an_open_round(call: Call, place: Place, tmp_path: Path) ->
     )
     assert session.position().round == 1
     assert ward.study(settings.study_id).funded == 2 * ETHER
+
+
+def test_study_that_is_ended_gives_bond_and_money_back(call: Call, place: Place) -> None:
+    study = create(call, place)
+    init(call, place, study, "--key", "coordinator.key")
+    call("coordinator", "bond", "fl")
+    on_contract = [*place.on_chain, "--contract", study.contract, "--key", "sponsor.key"]
+    token = StudyToken(place.chain, study.token)
+    token.transfer(read_key(Path("coordinator.key")), place.sponsor, 0)
+    said = call("study", "fund", study.study, "0.5", *on_contract).error
+    assert "ERC20InsufficientBalance" in said  # the sponsor has paid all it had
+    for amount in ("0", "-1", "much", "1e-19", "nan"):
+        assert call("study", "fund", study.study, amount, *on_contract).status == 2
+
+    assert "WardRound_NotFinal" in call("study", "refund", study.study, *on_contract).error
+    assert "ended after 0 rounds" in call("study", "end", study.study, *on_contract).good
+    assert "nothing was sent" in call("study", "end", study.study, *on_contract).good
+    done = json.loads(call("study", "refund", study.study, *on_contract, "--json").good)
+    assert (done["amount"], done["sponsor"]) == (str(2 * ETHER), place.sponsor)
+    assert token.balance_of(place.sponsor) == 2 * ETHER
+    assert "nothing is due" in call("study", "refund", study.study, *on_contract).error
+    assert "bond of 5.0000 tokens returned" in call("coordinator", "release", "fl").good
+    assert token.balance_of(place.coordinator) == 5 * ETHER
+    assert "nothing was sent" in call("coordinator", "release", "fl").good
+
+    # Now the sponsor has tokens again; what it pays in comes back as before.
+    said = call("study", "fund", study.study, "0.5", *on_contract).good
+    assert "paid in 0.5000 tokens; the study holds 2.5000 tokens" in said
+    assert "returned 0.5000 tokens" in call("study", "refund", study.study, *on_contract).good
+
+
+def test_addresses_are_taken_as_they_were_printed(call: Call, place: Place) -> None:
+    study = create(call, place)
+    assert study.contract != study.contract.lower()
+    site = "0x" + "AB" * 20
+    assert f"paid at {PAYOUT}" in admit(call, place, study, site).good
+    init(call, place, study, "--key", "coordinator.key")
+    file = Path("fl/coordinator.toml")
+    file.write_text(file.read_text().replace(study.contract.lower(), study.contract))
+    assert "posted" in call("coordinator", "bond", "fl").good
+    assert "its checksum is wrong" in admit(call, place, study, "0x" + "aB" * 20).error
 
 
 def test_create_when_repeated_goes_on(call: Call, place: Place) -> None:
@@ -263,7 +305,7 @@ def test_run_when_its_certificate_has_expired_starts_nothing(
     issue_server(home.tls, ["fl.example.org"], datetime.now(UTC) - timedelta(days=10), 1)
     error = call("coordinator", "run", "fl").error
     assert "server.pem has expired" in error
-    assert error.endswith("make another with `wardround coordinator renew`.")
+    assert "make another with `wardround coordinator renew`." in error
     assert not home.logs.exists()
 
 

@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 
 from tests.explorer.worlds import World, world
 from wardround.audit.archive import Archive
+from wardround.audit.commands import audit_archive
 from wardround.audit.errors import ArchiveInvalid
 from wardround.command_line import app
 from wardround.explorer.evidence import export
@@ -31,7 +32,6 @@ from wardround.protocol.errors import WardroundError
 from wardround.protocol.identifiers import hex_of
 from wardround_simulations.cheating import CHEATS, Trials
 from wardround_simulations.cheating import Recording as TrialRecording
-from wardround_simulations.commands import _audit_archive
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +78,7 @@ def live_archive(cheated: tuple[World, str], tmp_path_factory: pytest.TempPathFa
 
 
 def audit(path: Path, capsys: pytest.CaptureFixture[str]) -> str:
-    _audit_archive(path, as_json=False)
+    audit_archive(path, as_json=False)
     return capsys.readouterr().out
 
 
@@ -237,7 +237,7 @@ def test_altered_archive_does_not_hold(
         path, tmp_path / "other.zip", lambda one, data: change(data) if one == name else data
     )
     with pytest.raises(WardroundError):
-        _audit_archive(other, as_json=True)
+        audit_archive(other, as_json=True)
 
 
 def test_altered_or_missing_object_does_not_hold(archive: Path, tmp_path: Path) -> None:
@@ -251,7 +251,7 @@ def test_altered_or_missing_object_does_not_hold(archive: Path, tmp_path: Path) 
                 lambda one, data, name=name, change=change: change(data) if one == name else data,  # type: ignore[misc]
             )
             with pytest.raises(WardroundError):
-                _audit_archive(other, as_json=True)
+                audit_archive(other, as_json=True)
 
 
 # ---------------------------------------------------------------- archives built to do harm

@@ -17,8 +17,8 @@ from pathlib import Path
 
 import pytest
 
-import wardround
 from tests.chaos.links import Link
+from wardround import command_line
 from wardround.chain.chain import open_chain
 from wardround.chain.events import TookOver
 from wardround.chain.ward_round import WardRound
@@ -127,7 +127,7 @@ class Desk:
         self.monkeypatch.setattr(sys, "argv", ["wardround", *map(str, arguments)])
         self.capsys.readouterr()
         with pytest.raises(SystemExit) as ended:
-            wardround.main()
+            command_line.main()
         out, err = self.capsys.readouterr()
         return int(ended.value.code or 0), out, err
 

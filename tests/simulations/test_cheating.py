@@ -28,8 +28,8 @@ from wardround.protocol.identifiers import hex_of
 from wardround.protocol.record import Recording, RuleId
 from wardround_simulations import cheats
 from wardround_simulations.cheating import CHEATS, ROUNDS, Cheat, Outcome, Trials
+from wardround_simulations.cheating_commands import outcomes_table
 from wardround_simulations.cheats import Cheater
-from wardround_simulations.court_commands import outcomes_table
 from wardround_simulations.stage import (
     BOND,
     CHALLENGE_SECONDS,

@@ -20,7 +20,14 @@ from eth_account.signers.local import LocalAccount
 from wardround.chain.artifacts import load_artifact
 from wardround.chain.blocks import Receipt
 from wardround.chain.contract import Contract
-from wardround.chain.court_events import Answered, CourtEvent, TallyOpened, read_court_events
+from wardround.chain.court_events import (
+    Answered,
+    ContributionAnswered,
+    ContributionDemanded,
+    CourtEvent,
+    TallyOpened,
+    read_court_events,
+)
 from wardround.chain.ward_round import WardRound
 from wardround.protocol.evidence import (
     CoordinateEvidence,
@@ -414,6 +421,19 @@ class Court:
         """Of a registered contribution: deadline of demands, how many are open, refused or not."""
         deadline, unanswered, refused = self._ask("standing", study, round_number, site)
         return deadline, unanswered, refused
+
+    def demanded_of(self, study: StudyId, round_number: int, site: str) -> list[int]:
+        """Chunks of a registered update that are demanded and not shown yet, in order."""
+        demanded: set[int] = set()
+        for event in self.events(study):
+            if isinstance(event, ContributionDemanded | ContributionAnswered) and (
+                (event.round, event.site) == (round_number, site)
+            ):
+                change = (
+                    demanded.add if isinstance(event, ContributionDemanded) else demanded.discard
+                )
+                change(event.chunk)
+        return sorted(demanded)
 
     def owed(self, study: StudyId, account: str) -> int:
         """What `collect` would pay."""

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from wardround.chain.reverts import REASONS
 from wardround.protocol.errors import Retryable, WardroundError
 
 
@@ -103,7 +104,11 @@ class ContractReverted(ChainError):
             f"{key} 0x{value.hex()}" if isinstance(value, bytes) else f"{key} {value}"
             for key, value in arguments.items()
         )
-        super().__init__(f"{label}: the contract refused with {name}({shown}).")
+        refused = f"the contract refused with {name}({shown})"
+        reason = REASONS.get(name)
+        super().__init__(
+            f"{label}: {refused}." if reason is None else f"{label}: {reason} ({refused})."
+        )
 
 
 def gas_cap_exceeded(label: str, cap: int, needed: int | None) -> TransactionRefused:

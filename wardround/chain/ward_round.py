@@ -42,7 +42,15 @@ from wardround.chain.study_state import (
 from wardround.protocol.contribution import Domain, Entry, pack_entries
 from wardround.protocol.errors import StudyMismatch
 from wardround.protocol.identifiers import SiteAddress, StudyId, hex_of
-from wardround.protocol.record import Closing, Record, Recording, RuleId, ScoringId, StudyParams
+from wardround.protocol.record import (
+    Closing,
+    Record,
+    Recording,
+    RuleId,
+    ScoringId,
+    StudyParams,
+    genesis_closing,
+)
 from wardround.protocol.replay import Member, StudyFacts
 
 
@@ -527,6 +535,11 @@ class WardRound:
                 found = hex_of(last[head - 1].commitment)
                 raise StudyMismatch(f"closing of round {head - 1}", hex_of(commitment), found)
         return [(number, last[number]) for number in numbers]
+
+    def last_closing(self, study: StudyId) -> Closing:
+        """The closing of the last round that stands; the study's start where there is none."""
+        closings = self.closings(study)
+        return closings[-1][1] if closings else genesis_closing(self.params(study).initial_model)
 
     def closed_round(self, study: StudyId, event: RoundClosed) -> ClosedOnChain:
         """A round that stands as an event says.

@@ -19,6 +19,7 @@ from wardround.chain.errors import ChainUnreachable
 from wardround.devchain.anvil import find_anvil
 from wardround.devchain.durable_anvil import JOURNAL_FILE
 from wardround.devchain.errors import AnvilFailed
+from wardround.devchain.faucet import DEV_CHAIN_ID, balances_of
 from wardround.protocol.errors import ScenarioError
 from wardround.protocol.identifiers import hex_of
 from wardround.transport.ports import free_port
@@ -30,7 +31,6 @@ from wardround_simulations.live.layout import check_live, make_parties, password
 from wardround_simulations.live.record import SUPERVISOR, forget_processes, write_processes
 from wardround_simulations.network import Network, new_folder, new_keys, prepare
 from wardround_simulations.results import Results, collect
-from wardround_simulations.run import DEV_CHAIN_ID
 from wardround_simulations.scenario import Scenario
 
 _ETHER = 10**18
@@ -128,7 +128,7 @@ class LiveNetwork:
         keys = new_keys(folders, standbys)
         self._keys = keys
         port, now = free_port(), int(self.now().timestamp())
-        balances = dict.fromkeys(keys.addresses, 10_000 * _ETHER)
+        balances = balances_of(keys.addresses)
         genesis = genesis_text(DEV_CHAIN_ID, now, balances)
         self._start(
             CHAIN,

@@ -1,12 +1,11 @@
-"""Commands that watch over coordinators, and one in which they cheat."""
+"""``wardround cheating``: every cheat of a coordinator, and the challenge that proves it."""
 
 from __future__ import annotations
 
 import json
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
-from dataclasses import asdict
+from contextlib import contextmanager
 from itertools import groupby
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,19 +16,8 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from wardround.audit.auditor import Auditor
-from wardround.audit.finished import read_network, run_store
-from wardround.audit.folders import Folders
-from wardround.audit.notices import Notice, Powers
-from wardround.audit.signatures import SignatureFolder
-from wardround.chain.chain import Chain, connected
-from wardround.chain.ward_round import WardRound
+from wardround.chain.chain import Chain
 from wardround.devchain.errors import AnvilMissing
-from wardround.host.key_file import read_key
-from wardround.protocol.errors import ScenarioError
-from wardround.protocol.identifiers import StudyId, address_of, bytes32
-from wardround.store import Store
-from wardround.store.study_store import open_study_store
 from wardround_simulations.screen import TOKEN
 
 if TYPE_CHECKING:
@@ -39,106 +27,6 @@ if TYPE_CHECKING:
 _out = Console(highlight=False)
 _err = Console(stderr=True, highlight=False)
 _TABLE_WIDTH = 108
-_DEV_CHAIN_ID = 31337
-_ETHER = 10**18
-
-
-# ---------------------------------------------------------------- watching
-
-
-def powers_of(key: Path | None, challenge: bool, answer: bool, signatures: Path | None) -> Powers:
-    """What the options of a command let an auditor do.
-
-    Raises:
-        BadParameter: it is to send or sign something and has no key.
-        Malformed: the key file cannot be used.
-    """
-    if key is None and (challenge or answer or signatures is not None):
-        raise typer.BadParameter(
-            "--challenge, --answer and --signatures send or sign something: add --key FILE"
-        )
-    return Powers(
-        key=None if key is None else read_key(key),
-        challenge=challenge,
-        answer=answer,
-        signatures=None if signatures is None else SignatureFolder(signatures),
-    )
-
-
-def watch(
-    run_or_study: str,
-    rpc: str | None,
-    chain_id: int | None,
-    contract: str | None,
-    store: str | None,
-    reading_key: Path | None,
-    powers: Powers,
-    as_json: bool,
-) -> None:
-    """Follow a study on a live chain until it is over and final.
-
-    Raises:
-        ScenarioError: the run's chain has ended, or something is not named.
-        Exit: with status 1 when a round that does not hold stands in the end.
-    """
-    where = (run_or_study, rpc, chain_id, contract, store, reading_key)
-    with _live(*where) as (ward, study, objects):
-        auditor = Auditor(ward, study, objects, powers)
-        auditor.watch(_print_json if as_json else _print_words)
-        breaches = auditor.breaches
-    if breaches:
-        raise typer.Exit(1)
-    if not as_json:
-        _out.print("The study is over and final, and all holds.", style="bold green")
-
-
-@contextmanager
-def _live(
-    run_or_study: str,
-    rpc: str | None,
-    chain_id: int | None,
-    contract: str | None,
-    store: str | None,
-    reading_key: Path | None,
-) -> Iterator[tuple[WardRound, StudyId, Store]]:
-    folder = Path(run_or_study)
-    if folder.is_dir() or not run_or_study.startswith("0x"):
-        file = read_network(folder)
-        if not file.chain.startswith(("http", "ipc")):
-            raise ScenarioError(
-                run_or_study, "its chain ended with the run: audit it without --watch"
-            )
-        identity = StudyId(bytes32(file.study, "study"))
-        with connected(file.chain, file.chain_id) as chain:
-            ward = WardRound(chain, address_of(file.contract))
-            opened = run_store(Folders(folder), ward, identity, file.grants, reading_key)
-            with closing(opened) as objects:
-                yield ward, identity, objects
-        return
-    if rpc is None or contract is None or store is None:
-        raise ScenarioError(
-            run_or_study, "a study's id needs --rpc, --contract and --store as well"
-        )
-    with connected(rpc, chain_id) as chain:
-        ward = WardRound(chain, address_of(contract))
-        identity = StudyId(bytes32(run_or_study, "study"))
-        with closing(open_study_store(store, Path(), ward, identity)) as objects:
-            yield ward, identity, objects
-
-
-def _print_json(notice: Notice) -> None:
-    print(json.dumps(asdict(notice)), flush=True)
-
-
-def _print_words(notice: Notice) -> None:
-    style = {"breach": "bold red", "refused": "red", "overturned": "yellow"}.get(notice.kind, "")
-    gas = "" if notice.gas is None else f" ({notice.gas:,} gas)"
-    _out.print(
-        f"round {notice.round}: {notice.kind}: {notice.words}{gas}", style=style, soft_wrap=True
-    )
-
-
-# ---------------------------------------------------------------- cheating
 
 
 def cheating(
@@ -230,9 +118,9 @@ def _development_chain(wanted: str | None, parties: Parties) -> Iterator[tuple[C
     from wardround.devchain.anvil import Anvil
     from wardround.devchain.embedded import EmbeddedChain
     from wardround.devchain.evm import Genesis
+    from wardround.devchain.faucet import DEV_CHAIN_ID, balances_of
 
-    balances = dict.fromkeys(parties.addresses, 10_000 * _ETHER)
-    genesis = Genesis(_DEV_CHAIN_ID, int(time.time()), balances)
+    genesis = Genesis(DEV_CHAIN_ID, int(time.time()), balances_of(parties.addresses))
     anvil = None
     if wanted != "embedded":
         try:

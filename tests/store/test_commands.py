@@ -138,7 +138,7 @@ def test_confidential_study_from_end_to_end(study: Study) -> None:
     # With one, handed over at once by the sponsor: all of it, here and through a gateway.
     sponsor = study.store(f"&key={study.folder / 'sponsor-reading.key'}")
     assert "handed to" in study.give(reader.address, public, "--store", sponsor)
-    assert "could read before" in study.give(reader.address, public)
+    assert "nothing was sent" in study.give(reader.address, public)
     mine = f"&key={study.folder / 'reader.key'}"
     assert "All holds" in study.said(*study.audit(study.store(mine)))
     listed = study.said("grants", "list", study.id, "--grants", study.grants, *study.chain())

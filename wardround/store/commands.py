@@ -12,6 +12,7 @@ from rich.console import Console
 
 from wardround.chain.chain import connected
 from wardround.chain.grants import Grants
+from wardround.chain.options import ChainOption
 from wardround.protocol.identifiers import address_of
 from wardround.store import ReplicatedStore, open_store
 from wardround.store.gateway import Gateway
@@ -32,20 +33,20 @@ _out = Console(highlight=False, soft_wrap=True)
 def keygen(file: Annotated[Path, typer.Argument(help="A new file for the private key.")]) -> None:
     """Make a reading key; the public key printed goes to the sponsor.
 
-    Who loses the file can be granted again with another key. Who gets hold of it reads all that
-    its owner may read.
+    A reader who loses the file is granted again with another key. A thief of the file reads all
+    that its owner may read.
 
     Examples:
       wardround store keygen reader.key
     """
     _out.print(f"public key: 0x{write_new_reading_key(file).public.hex()}")
-    _out.print(f"private key in {file}: back it up, show it to nobody")
+    _out.print(f"private key in {file}: back it up, show it to no one")
 
 
 @app.command()
 def serve(
     store: Annotated[str, typer.Argument(help="The content store, as the coordinator names it.")],
-    rpc: Annotated[str, typer.Option(help="JSON-RPC endpoint of the chain.")],
+    chain: ChainOption,
     grants: Annotated[str, typer.Option("--grants", help="Address of the Grants contract.")],
     index: Annotated[
         Path | None, typer.Option(help="Folder of the index, where the store is no folder.")
@@ -53,16 +54,16 @@ def serve(
     host: Annotated[str, typer.Option(help="Where to listen.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 for a free one.")] = 8600,
 ) -> None:
-    """Serve documents to everybody, and what is encrypted to whom the chain names.
+    """Serve documents to everyone, and encrypted objects to the readers that the chain names.
 
     It speaks plain HTTP: put a proxy with TLS before it. It holds no key to what it serves.
 
     Examples:
-      wardround store serve ./store --rpc http://127.0.0.1:8545 --grants 0x1234…
+      wardround store serve ./store --chain http://127.0.0.1:8545 --grants 0x1234…
     """
-    with connected(rpc) as chain:
-        contract = Grants(chain, address_of(grants))
-        contract.ward_round()  # says at once when there is no such contract
+    with connected(chain) as opened:
+        contract = Grants(opened, address_of(grants))
+        contract.ward_round()  # fails at once when there is no such contract
         vault = local_vault(store, Path(), None if index is None else str(index))
         config = uvicorn.Config(
             Gateway(vault, contract, time.time).app(),
@@ -95,7 +96,7 @@ def repair(
 
 
 class _Server(uvicorn.Server):
-    """Says where it listens once it does; the port may have been free to choose."""
+    """Prints its address once it listens: with port 0 the system chooses one."""
 
     async def startup(self, sockets: list[object] | None = None) -> None:  # type: ignore[override]
         await super().startup()

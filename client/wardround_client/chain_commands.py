@@ -1,0 +1,202 @@
+"""``wardround site claim``, ``contribute`` and ``answer``: what a site sends to the chain itself.
+
+None of them needs the coordinator. Any account may pay for the gas: the site's own key, out of its
+keystore, or another one, so that a hospital need not hold the chain's currency.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from wardround_client.password import PASSWORD_VARIABLE, password_of
+
+if TYPE_CHECKING:
+    from eth_account.signers.local import LocalAccount
+
+    from wardround.chain.ward_round import WardRound
+    from wardround.protocol.contribution import Entry
+    from wardround.protocol.fixed_point import Int32Vector
+    from wardround.protocol.identifiers import StudyId
+    from wardround.protocol.record import Closing
+    from wardround_client.home import Home
+    from wardround_client.settings import HomeSettings
+
+_out = Console(highlight=False, soft_wrap=True)
+_POLL_SECONDS = 2.0
+
+_Study = Annotated[str, typer.Argument(help="The study's id, 0x and 64 digits.")]
+_Folder = Annotated[Path, typer.Argument(help="The site's home folder.")]
+_Key = Annotated[
+    Path | None,
+    typer.Option(help="File with a key that pays for gas; by default the site's own pays."),
+]
+_Password = Annotated[
+    Path | None,
+    typer.Option(
+        "--password-file",
+        help=f"First line is the keystore's password; else {PASSWORD_VARIABLE}, or a prompt.",
+        dir_okay=False,
+    ),
+]
+_Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+_HOME = Path("site")
+
+
+def claim(
+    study: _Study,
+    store: Annotated[str, typer.Option(help="Content store of the study.")],
+    folder: _Folder = _HOME,
+    key: _Key = None,
+    password_file: _Password = None,
+    as_json: _Json = False,
+) -> None:
+    """Get paid what the site has earned up to the last final round.
+
+    The money goes to the payout address that the sponsor registered.
+
+    Example:
+      wardround site claim 0x4a1f…b1 hospital --store store --key treasury.key
+    """
+    from contextlib import closing
+
+    from wardround.audit.claims import claim_for, claimable
+    from wardround.chain.chain import connected
+    from wardround.chain.options import print_sent, tokens_of
+    from wardround.chain.ward_round import WardRound
+    from wardround.store.study_store import open_study_store
+    from wardround_client.site_standing import open_home, study_of
+
+    home, settings, site = open_home(folder)
+    identity = study_of(study)
+    with connected(settings.chain.url, settings.chain.chain_id) as chain:
+        ward = WardRound(chain, settings.chain.contract)
+        with closing(open_study_store(store, Path(), ward, identity)) as objects:
+            found = claimable(ward, identity, objects)
+            payer = _payer(home, settings, key, password_file)
+            paid, receipt = claim_for(ward, payer, identity, found, site)
+        words = f"paid {tokens_of(paid)} to {ward.site(identity, site).payout}"
+        if not paid:
+            words = f"nothing is due: {tokens_of(ward.claimed(identity, site))} were paid before"
+        facts = {"site": site, "round": found.round, "paid": str(paid)}
+        print_sent(receipt, words, as_json=as_json, **facts)
+
+
+def contribute(
+    study: _Study,
+    folder: _Folder = _HOME,
+    key: _Key = None,
+    password_file: _Password = None,
+    as_json: _Json = False,
+) -> None:
+    """Register the signed contribution to the open round on chain, so that it must be included.
+
+    For a site whose coordinator does not take its reply. It registers the last answer that the
+    site gave; keep `site answer --watch` running afterwards, because the coordinator may demand
+    the update on chain.
+
+    Example:
+      wardround site contribute 0x4a1f…b1 hospital --key treasury.key
+    """
+    from wardround.chain.chain import connected
+    from wardround.chain.options import print_sent
+    from wardround.chain.ward_round import WardRound
+    from wardround.protocol.identifiers import hex_of
+    from wardround_client.site_standing import open_home, study_of
+
+    home, settings, site = open_home(folder)
+    identity = study_of(study)
+    with connected(settings.chain.url, settings.chain.chain_id) as chain:
+        ward = WardRound(chain, settings.chain.contract)
+        number, previous, entry, _ = _last_answer(home, ward, identity)
+        payer = _payer(home, settings, key, password_file)
+        receipt = ward.contribute(payer, identity, number, previous, entry)
+        words = f"{site} has registered its contribution to round {number}"
+        facts = {"site": site, "round": number, "update": hex_of(entry.update)}
+        print_sent(receipt, words, as_json=as_json, **facts)
+
+
+def answer(
+    study: _Study,
+    folder: _Folder = _HOME,
+    key: _Key = None,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Go on until the round is closed.")
+    ] = False,
+    password_file: _Password = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a chunk.")] = False,
+) -> None:
+    """Show on chain the chunks of a registered update that the coordinator demands.
+
+    A registration whose chunks are not shown by the deadline is void.
+
+    Example:
+      wardround site answer 0x4a1f…b1 hospital --watch --key treasury.key
+    """
+    from wardround.chain.chain import connected
+    from wardround.chain.court import Court
+    from wardround.chain.options import print_sent
+    from wardround.chain.ward_round import WardRound
+    from wardround.protocol.inspection import chunk_leaf
+    from wardround_client.site_standing import open_home, study_of
+
+    home, settings, _ = open_home(folder)
+    identity = study_of(study)
+    with connected(settings.chain.url, settings.chain.chain_id) as chain:
+        ward = WardRound(chain, settings.chain.contract)
+        court = Court(ward)
+        number, _, entry, update = _last_answer(home, ward, identity)
+        payer = _payer(home, settings, key, password_file)
+        shown = 0
+        while True:
+            for chunk in court.demanded_of(identity, number, entry.site):
+                leaf = chunk_leaf(update.data, chunk)
+                receipt = court.answer_contribution(payer, identity, number, entry.pack(), leaf)
+                shown += 1
+                words = f"showed chunk {chunk} of the update of round {number}"
+                print_sent(receipt, words, as_json=as_json, round=number, chunk=chunk)
+            if not watch or ward.study(identity).head != number:
+                break
+            time.sleep(_POLL_SECONDS)
+    if not shown and not as_json:
+        _out.print(f"nothing is demanded of the update of round {number}")
+
+
+def _last_answer(
+    home: Home, ward: WardRound, study: StudyId
+) -> tuple[int, Closing, Entry, Int32Vector]:
+    """Find the site's signed answer to the open round: round, closing before, entry, update."""
+    from wardround.protocol.errors import SpecificationError
+    from wardround.protocol.messages import Assignment
+    from wardround.protocol.record import genesis_closing
+    from wardround_client.app.answers import KeptAnswers
+
+    number, params = ward.open_round(study).round, ward.params(study)
+    closings = dict(ward.closings(study))
+    previous = closings.get(number - 1) or genesis_closing(params.initial_model)
+    kept = KeptAnswers(home.answers).find(Assignment(params, previous, number, b""))
+    if kept is None:
+        reason = f"it has signed nothing for round {number}, which is open: let it train first"
+        raise SpecificationError(f"site in {home.folder}", None, "", reason)
+    delivery, update = kept
+    return number, previous, delivery.entry, update
+
+
+def _payer(
+    home: Home, settings: HomeSettings, key: Path | None, password_file: Path | None
+) -> LocalAccount:
+    from eth_account import Account
+
+    from wardround.host.key_file import read_key
+    from wardround_client.keystore import open_keystore
+
+    if key is not None:
+        return read_key(key)
+    own: LocalAccount = Account.from_key(
+        open_keystore(home.keystore(settings), password_of(password_file))
+    )
+    return own

@@ -1,0 +1,457 @@
+"""Every entry point of the contracts has a command, and the command reaches it."""
+
+from __future__ import annotations
+
+import ast
+import json
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+import typer
+from eth_account import Account
+
+from tests.test_house import text_of
+from wardround import command_line
+from wardround.audit.challenge import send_challenge
+from wardround.chain.artifacts import load_artifact
+from wardround.chain.contract import Contract
+from wardround.chain.court import Contested, Court
+from wardround.chain.ward_round import WardRound
+from wardround.devchain.embedded import EmbeddedChain
+from wardround.devchain.evm import Genesis
+from wardround.devchain.faucet import DEV_CHAIN_ID, ETHER, FAUCET, balances_of
+from wardround.host.key_file import write_private
+from wardround.protocol.cid import cid_from_sha256
+from wardround.protocol.evidence import (
+    CoordinateEvidence,
+    EntryEvidence,
+    Evidence,
+    Leaf,
+    OmissionEvidence,
+    OrderEvidence,
+    RewardsEvidence,
+    TotalsEvidence,
+)
+from wardround.protocol.identifiers import Root, SiteAddress, StudyId, hex_of
+from wardround.protocol.manifest import parse_manifest
+from wardround.protocol.messages import Assignment
+from wardround.protocol.record import Recording, RuleId, genesis_closing
+from wardround.protocol.rules import Rule
+from wardround_client.app.answers import KeptAnswers
+from wardround_client.home import Home, make_home
+from wardround_simulations.stage import Parties, Stage, specification
+
+CONTRACTS = ("WardRound", "Court", "Grants", "StudyToken")
+
+#: The command that reaches each entry point; tests below run all but the coordinator's rounds.
+COMMAND_OF = {
+    "WardRound.createStudy": "study create",
+    "WardRound.fund": "study fund",
+    "WardRound.admitSite": "study admit",
+    "WardRound.removeSite": "study remove",
+    "WardRound.openStudy": "study open",
+    "WardRound.endStudy": "study end",
+    "WardRound.refund": "study refund",
+    "WardRound.postBond": "coordinator bond",
+    "WardRound.releaseBond": "coordinator release",
+    "WardRound.closeRound": "coordinator run",
+    "WardRound.closeRoundRoot": "coordinator run",
+    "WardRound.takeOver": "coordinator run",
+    "WardRound.contribute": "site contribute",
+    "WardRound.attest": "court attest",
+    "WardRound.claim": "claim",
+    "WardRound.collect": "court challenge",
+    "Court.challengeCoordinate": "court challenge",
+    "Court.challengeEntry": "court challenge",
+    "Court.challengeOrder": "court challenge",
+    "Court.challengeTotals": "court challenge",
+    "Court.challengeOmission": "court challenge",
+    "Court.challengeRewards": "court challenge",
+    "Court.openTally": "court challenge",
+    "Court.addToTally": "court challenge",
+    "Court.finishTally": "court challenge",
+    "Court.demandChunk": "court challenge",
+    "Court.closeDemand": "court challenge",
+    "Court.answerDemand": "court answer",
+    "Court.collect": "court collect",
+    "Court.demandContribution": "coordinator run",
+    "Court.refuseContribution": "coordinator run",
+    "Court.answerContribution": "site answer",
+    "Grants.grant": "grants give",
+    "Grants.revoke": "grants revoke",
+    "StudyToken.approve": "study fund",
+    "StudyToken.transfer": "chain fund",
+}
+NO_COMMAND = {
+    "WardRound.overturn": "the court alone may call it, when a challenge succeeds",
+    "WardRound.hold": "the court alone may call it, when data is demanded",
+    "StudyToken.transferFrom": "the contracts call it, out of an approval that a command gave",
+}
+#: What a coordinator sends in a round: tests of `tests/coordinator` send each; here, from where.
+IN_A_ROUND = {
+    "WardRound.closeRound": ("session", "close_round"),
+    "WardRound.closeRoundRoot": ("session", "close_round"),
+    "WardRound.takeOver": ("standby", "take_over"),
+    "Court.demandContribution": ("registrations", "demand_contribution"),
+    "Court.refuseContribution": ("registrations", "refuse_contribution"),
+}
+
+
+def entry_points() -> set[str]:
+    return {
+        f"{name}.{item['name']}"
+        for name in CONTRACTS
+        for item in load_artifact(name).abi
+        if item["type"] == "function" and item["stateMutability"] not in ("view", "pure")
+    }
+
+
+def test_every_entry_point_has_a_command_or_a_reason() -> None:
+    assert COMMAND_OF.keys() | NO_COMMAND.keys() == entry_points()
+    assert not COMMAND_OF.keys() & NO_COMMAND.keys()
+
+
+def commands(group: click.Group, path: str = "") -> Iterator[str]:
+    for name in group.commands:
+        _, command, _ = group.resolve_command(click.Context(group), [name])
+        if isinstance(command, click.Group):
+            yield from commands(command, f"{path}{name} ")
+        else:
+            yield path + name
+
+
+def test_the_commands_named_exist() -> None:
+    assert set(COMMAND_OF.values()) <= set(commands(typer.main.get_group(command_line.app)))
+
+
+@pytest.mark.parametrize("entry_point", IN_A_ROUND)
+def test_coordinator_calls_it_in_a_round(entry_point: str) -> None:
+    module, method = IN_A_ROUND[entry_point]
+    source = ast.parse(text_of(f"coordinator/wardround_coordinator/{module}.py"))
+    called = {node.attr for node in ast.walk(source) if isinstance(node, ast.Attribute)}
+    assert method in called
+    assert COMMAND_OF[entry_point] == "coordinator run"
+
+
+# ---------------------------------------------------------------- what evidence becomes
+
+
+class RecordingCourt(Court):
+    """A court that notes what it would send."""
+
+    def __init__(self) -> None:
+        self.sent: list[str] = []
+
+    def own_tally(self, *_: Any) -> int:
+        return 1
+
+    def _send(self, signer: Any, label: str, unless: Any, function: str, *arguments: Any) -> None:
+        self.sent.append(f"Court.{function}")
+
+
+LEAF = Leaf(0, bytes(157), ())
+SITE = SiteAddress("0x" + "11" * 20)
+COORDINATE = CoordinateEvidence(0, bytes(157), (LEAF,), LEAF, LEAF)
+TALLY = {"Court.openTally", "Court.addToTally", "Court.finishTally"}
+
+
+@pytest.mark.parametrize(
+    ("evidence", "limit_bytes", "sent"),
+    [
+        (EntryEvidence(LEAF), 10**6, {"Court.challengeEntry"}),
+        (OrderEvidence(LEAF, LEAF), 10**6, {"Court.challengeOrder"}),
+        (OmissionEvidence(SITE, 0, None, LEAF), 10**6, {"Court.challengeOmission"}),
+        (RewardsEvidence(bytes(157), (), ()), 10**6, {"Court.challengeRewards"}),
+        (TotalsEvidence(bytes(157)), 10**6, {"Court.challengeTotals"}),
+        (TotalsEvidence(bytes(314)), 200, TALLY),
+        (COORDINATE, 10**6, {"Court.challengeCoordinate"}),
+    ],
+    ids=lambda value: getattr(value, "challenge", None),
+)
+def test_evidence_is_sent_to_its_entry_point(
+    evidence: Evidence, limit_bytes: int, sent: set[str]
+) -> None:
+    court, closing = RecordingCourt(), genesis_closing(Root(bytes(32)))
+    contested, rule = Contested(StudyId(bytes(32)), 1, closing, closing), Rule(RuleId.MEAN)
+    signer = Account.create()
+    send_challenge(court, signer, contested, evidence, rule=rule, limit_bytes=limit_bytes)
+    assert set(court.sent) == sent
+    assert {COMMAND_OF[one] for one in sent} == {"court challenge"}
+
+
+# ---------------------------------------------------------------- every command, once
+
+
+@dataclass
+class World:
+    """A development chain, and which entry points each command has reached there."""
+
+    chain: EmbeddedChain
+    command: Callable[..., int]
+    out: Callable[[], str]
+    contracts: dict[str, str] = field(default_factory=dict)
+    reached: dict[str, set[str]] = field(default_factory=dict)
+
+    def run(self, words: str, *options: object, status: int = 0) -> str:
+        """Run a command, and note the entry points of the transactions that it sent."""
+        first = self.chain.block().number + 1
+        ended = self.command(*words.split(), *options)
+        said = self.out()
+        assert ended == status, said
+        name = " ".join(words.split()[:2]) if " " in words else words
+        found = self.reached.setdefault(name, set())
+        for number in range(first, self.chain.block().number + 1):
+            for sent in self.chain.block(number).transactions:
+                found |= set(self._called(sent))
+        return said
+
+    def _called(self, transaction_hash: str) -> Iterator[str]:
+        sent = self.chain.transaction(transaction_hash)
+        assert sent is not None
+        for name, address in self.contracts.items():
+            if sent.to == address:
+                called = Contract(load_artifact(name).abi, address).arguments(sent.data)
+                assert called is not None
+                yield f"{name}.{called[0]}"
+
+
+@pytest.fixture
+def world(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> Iterator[World]:
+    monkeypatch.chdir(tmp_path)
+
+    def command(*arguments: object) -> int:
+        monkeypatch.setattr(sys, "argv", ["wardround", *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            command_line.main()
+        return int(ended.value.code or 0)
+
+    def out() -> str:
+        said = capsys.readouterr()
+        return said.out + said.err
+
+    chain = EmbeddedChain(tmp_path.name, Genesis(DEV_CHAIN_ID, int(time.time()), balances_of([])))
+    yield World(chain, command, out)
+    chain.close()
+
+
+STUDY = """
+[study]
+name = "lungs"
+rounds = 2
+
+[model]
+name = "logistic"
+arguments = { features = 5 }
+
+[training]
+learning_rate = 0.1
+local_steps = 3
+
+[aggregation]
+min_sites = 1
+
+[rewards]
+per_round = "1000000000000000000"
+
+[chain]
+bond = "5000000000000000000"
+"""
+
+
+def word_after(said: str, word: str) -> str:
+    return said.split(word, 1)[1].split()[0]
+
+
+def reaches(world: World, expected: Iterable[str]) -> None:
+    missing = {
+        f"{name} by {COMMAND_OF[name]}"
+        for name in expected
+        if name not in world.reached.get(COMMAND_OF[name], set())
+    }
+    assert not missing
+
+
+def test_commands_of_sponsor_coordinator_and_reader(world: World, tmp_path: Path) -> None:
+    (tmp_path / "study.toml").write_text(STUDY, "utf-8")
+    on = ["--chain", world.chain.url]
+    address = {}
+    for name in ("sponsor", "coordinator"):
+        address[name] = word_after(world.run(f"study keygen {name}.key"), "address")
+        assert "holds 10.0000" in world.run("chain fund", address[name], *on)
+    said = world.run(
+        *("study create", "study.toml", *on, "--key", "sponsor.key", "--store", "store"),
+        *("--coordinator", address["coordinator"]),
+    )
+    contract, token, study = (word_after(said, one) for one in ("contract", "token", "study "))
+    ward = WardRound(world.chain, contract)
+    on += ["--contract", contract, "--key", "sponsor.key"]
+    world.contracts = {"WardRound": contract, "Court": ward.court(), "StudyToken": token}
+    world.contracts["Grants"] = word_after(world.run("grants deploy", *on), "contract: ")
+    given = ["--chain", world.chain.url, "--grants", world.contracts["Grants"]]
+    world.run(
+        *("coordinator init", "fl", "--chain", world.chain.url, "--chain-id", DEV_CHAIN_ID),
+        *("--contract", contract, "--study", study, "--host", "localhost"),
+        *("--key", "coordinator.key"),
+    )
+    world.run("coordinator bond fl")
+    site = ["0x" + "ab" * 20, *on]
+    admitted = world.run(
+        *("study admit", study, *site, "--payout", FAUCET.address, "--max-weight", 9, "--json")
+    )
+    assert json.loads(admitted)["gas"] > 0
+    world.run("study open", study, *on)
+    world.run("study remove", study, *site)
+    reader = word_after(world.run("store keygen reader.key"), "public key: ")
+    signed = [*given, "--key", "sponsor.key"]
+    world.run("grants give", study, address["coordinator"], reader, *signed)
+    world.run("grants revoke", study, address["coordinator"], *signed)
+    # Past the turn of the only coordinator.
+    world.run("chain advance", 10**6, "--chain", world.chain.url)
+    world.run("study end", study, *on)
+    world.run("study refund", study, *on)
+    world.run("study fund", study, "0.5", *on)
+    world.run("coordinator release fl")
+    to = [address["coordinator"], "--chain", world.chain.url, "--key", "sponsor.key"]
+    world.run("chain fund", *to, "--ether", 0, "--tokens", 1, "--token", token)
+    # The run's first transactions created the contracts, and so the study, unseen.
+    world.reached["study create"].add("WardRound.createStudy")
+    assert ward.exists(StudyId(bytes.fromhex(study[2:])))
+    reaches(
+        world,
+        [
+            name
+            for name, command in COMMAND_OF.items()
+            if command.split()[0] in ("study", "grants", "chain") or command.endswith("d release")
+        ],
+    )
+
+
+@dataclass
+class Scene:
+    """A study of two closed rounds, its keys in files, and where its objects are."""
+
+    world: World
+    stage: Stage
+    folder: Path
+
+    def on(self, store: str, key: str) -> list[object]:
+        chain, contract = self.stage.chain.url, self.stage.contract.address
+        where: list[object] = ["--chain", chain, "--contract", contract, "--store", store]
+        return [*where, "--key", f"{key}.key"]
+
+
+@pytest.fixture
+def scene(world: World, tmp_path: Path) -> Scene:
+    from wardround.chain.study_token import StudyToken
+
+    parties, chain = Parties.new(), world.chain
+    for account in parties.addresses:
+        chain.transfer(FAUCET, account, 100 * ETHER)
+    for name in ("sponsor", "first", "standby", "auditor"):
+        write_private(tmp_path / f"{name}.key", getattr(parties, name).key.hex())
+    token = StudyToken.deploy(chain, parties.sponsor, 10**22)
+    ward = WardRound.deploy(chain, parties.sponsor)
+    spec = specification("scene", Recording.FULL, RuleId.MEAN, 3, 1)
+    stage = Stage(ward, token, parties, spec, tmp_path / "whole")
+    token.transfer(parties.sponsor, parties.auditor.address, 10**21)
+    world.contracts = {
+        "WardRound": ward.address,
+        "Court": ward.court(),
+        "StudyToken": token.address,
+    }
+    return Scene(world, stage, tmp_path)
+
+
+def test_commands_of_auditor_and_site(scene: Scene) -> None:
+    world, stage, study = scene.world, scene.stage, hex_of(scene.stage.study)
+    first = stage.close(stage.parties.first)
+    assert "final from now on" in world.run("court attest", study, *scene.on("whole", "auditor"))
+    site = stage.sites[0].identity.address
+    said = world.run("claim", study, site.lower(), *scene.on("whole", "standby"))
+    assert f"paid 25.0000 tokens to {site}" in said
+    assert "nothing due" in world.run("claim", study, site, *scene.on("whole", "standby"))
+
+    second = stage.close(stage.parties.first)
+    manifest = parse_manifest(stage.store.get(cid_from_sha256(second.closing.record.manifest)))
+    shutil.copytree("whole", "damaged")
+    (scene.folder / "damaged" / manifest.model.cid).unlink()
+    assert "round 2: demanded" in world.run(
+        "court challenge", study, *scene.on("damaged", "auditor"), status=1
+    )
+    demands = ["--chain", stage.chain.url, "--contract", stage.contract.address]
+    assert "part 0 of its model" in world.run("court demands", study, *demands)
+    assert "answered" in world.run("court answer", study, *scene.on("whole", "standby"))
+    collected = world.run("court collect", study, *demands, "--key", "standby.key")
+    assert "of deposits and earnings paid" in collected
+    # The next part is demanded and not answered.
+    world.run("court challenge", study, *scene.on("damaged", "auditor"), status=1)
+    world.run("chain advance", 3600, "--chain", stage.chain.url)
+    said = world.run("court challenge", study, *scene.on("damaged", "auditor"), status=1)
+    assert "proven in 1 transaction" in said
+    assert "overturned" in world.run("court challenge", study, *scene.on("damaged", "auditor"))
+    reaches(
+        world,
+        {
+            name
+            for name, command in COMMAND_OF.items()
+            if command.startswith(("court", "claim"))
+            and not name.startswith("Court.challenge")
+            and name not in TALLY
+        },
+    )
+
+    # The standby does not take the first site's contribution: the site registers it itself.
+    position = stage.session(stage.parties.standby).position()
+    assert (position.round, position.previous) == (2, first.closing)
+    sent = stage.collect(position)[site]
+    home = site_home(scene, bytes(stage.sites[0].signer.key))  # type: ignore[attr-defined]
+    task = Assignment(stage.params, position.previous, 2, b"")
+    where = [study, "hospital", "--key", "sponsor.key"]
+    assert "has signed nothing for round 2" in world.run("site contribute", *where, status=1)
+    KeptAnswers(home.answers).keep(task, sent.delivery, sent.update)
+    assert "registered its contribution to round 2" in world.run("site contribute", *where)
+    assert "nothing is demanded" in world.run("site answer", *where)
+    court = Court(stage.contract)
+    court.demand_contribution(stage.parties.standby, stage.study, 2, site, 0)
+    assert "showed chunk 0" in world.run("site answer", *where)
+    claim = [study, "hospital", "--store", "whole", "--key", "sponsor.key"]
+    assert "nothing is due: 25.0000 tokens" in world.run("site claim", *claim)
+    reaches(world, ["WardRound.contribute", "Court.answerContribution"])
+
+
+def site_home(scene: Scene, key: bytes) -> Home:
+    stage, folder = scene.stage, scene.folder / "hospital"
+    tables = {
+        "site": 'name = "hospital"',
+        "chain": f'endpoints = ["{stage.chain.url}"]\nchain_id = {DEV_CHAIN_ID}\n'
+        f'contract = "{stage.contract.address}"',
+        "data": 'name = "patients"\ntrain = "train.npz"\ntest = "test.npz"',
+    }
+    text = "\n".join(f"[{name}]\n{table}\n" for name, table in tables.items())
+    make_home(folder, text, "correct horse", 1_790_000_000, key=key, iterations=2)
+    return Home(folder)
+
+
+# ---------------------------------------------------------------- the faucet
+
+
+def test_fund_on_a_chain_that_others_share_is_refused(world: World) -> None:
+    chain = EmbeddedChain("shared", Genesis(4242, 1_790_000_000, {}))
+    try:
+        said = world.run("chain fund", FAUCET.address, "--chain", chain.url, status=1)
+        assert "chain 4242" in said
+        assert "is no development chain" in said
+        said = world.run("chain advance", 5, "--chain", chain.url, status=1)
+        assert "is no development chain" in said
+    finally:
+        chain.close()

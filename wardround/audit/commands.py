@@ -1,0 +1,492 @@
+"""Commands of auditors and readers, and the claim that any account may send for a site."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from eth_account.signers.local import LocalAccount
+from rich.console import Console
+
+from wardround.audit.archive import JOURNAL, Archive, ArchiveStore
+from wardround.audit.archived_study import ArchivedStudy, replayed_journal
+from wardround.audit.audit import AuditedRound, StudyAudit, StudyRecords
+from wardround.audit.auditor import Auditor
+from wardround.audit.claims import claim_for, claimable
+from wardround.audit.errors import AuditIncomplete
+from wardround.audit.finished import FinishedRun, open_run, read_network, run_store
+from wardround.audit.folders import Folders
+from wardround.audit.notices import Notice, Powers
+from wardround.audit.public_audit import public_rounds
+from wardround.audit.signatures import SignatureFolder
+from wardround.chain.chain import connected
+from wardround.chain.options import (
+    ChainIdOption,
+    JsonOption,
+    print_sent,
+    study_of,
+    tokens_of,
+    ward_at,
+)
+from wardround.chain.ward_round import WardRound
+from wardround.host.key_file import read_key
+from wardround.protocol.cid import cid_from_sha256, cid_of
+from wardround.protocol.errors import ProtocolError, SpecificationError
+from wardround.protocol.fixed_point import vector_from_bytes
+from wardround.protocol.identifiers import SiteAddress, StudyId, address_of, hex_of
+from wardround.protocol.manifest import parse_manifest
+from wardround.protocol.merkle import vector_root
+from wardround.protocol.report import parse_report
+from wardround.protocol.study import parse_specification
+from wardround.store import FolderStore, Store
+from wardround.store.errors import NotGranted, ObjectSealed
+from wardround.store.key_ring import is_ring
+from wardround.store.sealing import is_sealed, read_header
+from wardround.store.study_store import open_study_store
+
+_out = Console(highlight=False, soft_wrap=True)
+
+ChainOrNone = Annotated[
+    str | None, typer.Option("--rpc", "--chain", help="JSON-RPC endpoint of the chain.")
+]
+ContractOrNone = Annotated[str | None, typer.Option(help="Address of the contract.")]
+StoreOrNone = Annotated[str | None, typer.Option(help="Content store.")]
+ReadingKeyOption = Annotated[
+    Path | None, typer.Option(help="For a run with an encrypted store: a key that has a grant.")
+]
+
+
+def audit(
+    run_or_study: Annotated[
+        str,
+        typer.Argument(
+            help="Folder of a run; an evidence archive; or a study's id, with --rpc, "
+            "--contract and --store."
+        ),
+    ],
+    rpc: ChainOrNone = None,
+    chain_id: ChainIdOption = None,
+    contract: ContractOrNone = None,
+    store: StoreOrNone = None,
+    reading_key: ReadingKeyOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a round.")] = False,
+    follow: Annotated[
+        bool, typer.Option("--watch", help="Follow a live study until it is over and final.")
+    ] = False,
+    key: Annotated[
+        Path | None,
+        typer.Option(help="With --watch: key that signs attestations and pays for what is sent."),
+    ] = None,
+    challenge: Annotated[
+        bool, typer.Option("--challenge", help="With --watch: prove breaches on chain.")
+    ] = False,
+    answer: Annotated[
+        bool, typer.Option("--answer", help="With --watch: show what others demand on chain.")
+    ] = False,
+    signatures: Annotated[
+        Path | None,
+        typer.Option(help="With --watch: folder that a quorum of auditors shares."),
+    ] = None,
+) -> None:
+    """Recompute every round from chain and store alone; end with 0 only if all holds.
+
+    Examples:
+      wardround audit runs/demo
+
+      wardround audit runs/demo --reading-key runs/demo/auditor/reading.key
+
+      wardround audit evidence.zip
+
+      wardround audit 0x5e1f… --rpc http://127.0.0.1:8545 --contract 0x1234… --store ./store
+
+      wardround audit 0x5e1f… --rpc … --contract … --store … --watch --challenge --key auditor.key
+    """
+    if key is None and (challenge or answer or signatures is not None):
+        raise typer.BadParameter(
+            "--challenge, --answer and --signatures send or sign something: add --key FILE"
+        )
+    if key is not None and not follow:
+        raise typer.BadParameter("--key goes with --watch: add that, or leave the key out")
+    path = Path(run_or_study)
+    if reading_key is not None and (path.is_file() or not _is_run(run_or_study)):
+        raise typer.BadParameter(
+            "--reading-key goes with a run's folder: with --store it is '…&key=FILE' in the address"
+        )
+    if path.is_file() and not follow:
+        audit_archive(path, as_json)
+        return
+    where = (rpc, chain_id, contract, store)
+    if follow:
+        powers = Powers(
+            key=None if key is None else read_key(key),
+            challenge=challenge,
+            answer=answer,
+            signatures=None if signatures is None else SignatureFolder(signatures),
+        )
+        with _live(run_or_study, *where, reading_key) as (ward, study, objects):
+            auditor = Auditor(ward, study, objects, powers)
+            auditor.watch(lambda notice: print_notice(notice, as_json))
+        if auditor.breaches:
+            raise typer.Exit(1)
+        if not as_json:
+            _out.print("The study is over and final, and all holds.", style="bold green")
+    elif _is_run(run_or_study):
+        with open_run(path, reading=reading_key) as run:
+            if run.replayed is not None and not as_json:
+                _out.print(f"journal: {run.replayed} transactions executed again, same results")
+            _audit(run.contract, run.study, run.store, as_json)
+    else:
+        with study_at(run_or_study, *where) as (ward, study, objects):
+            _audit(ward, study, objects, as_json)
+
+
+def claim(
+    run_or_study: Annotated[
+        str,
+        typer.Argument(
+            help="Folder of a run; or a study's id, with --chain, --contract, --store and --key."
+        ),
+    ],
+    site: Annotated[
+        str | None,
+        typer.Argument(help="A site's address, or its name in the run; by default all of them."),
+    ] = None,
+    chain: ChainOrNone = None,
+    chain_id: ChainIdOption = None,
+    contract: ContractOrNone = None,
+    store: StoreOrNone = None,
+    key: Annotated[
+        Path | None,
+        typer.Option(help="File with a key that pays for gas; a run's coordinator by default."),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Pay a site what it has earned up to the last final round.
+
+    Any account may send it: the money goes to the payout address that the sponsor registered. On
+    a run's own development chain the clock is moved past the challenge window first.
+
+    Examples:
+      wardround claim runs/demo cleveland
+
+      wardround claim 0x5e1f… 0xabcd… --chain http://127.0.0.1:8545 --contract 0x1234…
+      --store ./store --key any.key
+    """
+    if _is_run(run_or_study):
+        with open_run(Path(run_or_study), to_append=True) as run:
+            sites = _sites_of(run, site)
+            _past_window(run, as_json)
+            payer = read_key(key or run.folders.coordinator / "coordinator.key")
+            _claim(run.contract, payer, run.study, run.store, sites, as_json)
+        return
+    if key is None:
+        raise _refused(run_or_study, "a study's id needs --key as well: it pays for gas")
+    wanted = {} if site is None else {address_of(site): address_of(site)}
+    where = (chain, chain_id, contract, store)
+    with study_at(run_or_study, *where) as (ward, study, objects):
+        _claim(ward, read_key(key), study, objects, wanted, as_json)
+
+
+def show(
+    run: Annotated[Path, typer.Argument(help="Folder of a run.")],
+    cid: Annotated[
+        str | None, typer.Argument(help="An object's CID; by default a list of all objects.")
+    ] = None,
+    round_number: Annotated[
+        int | None, typer.Option("--round", min=1, help="Show this round's manifest.")
+    ] = None,
+) -> None:
+    """Show an object of a run's store, verified: a manifest, report, vector or specification.
+
+    Examples:
+      wardround show runs/demo
+
+      wardround show runs/demo --round 3
+    """
+    # Asked first, because opening a store makes its folder.
+    if not (run / "store").is_dir():
+        raise _refused(str(run), "this is not the folder of a run: store is missing")
+    store = FolderStore(run / "store")
+    if round_number is not None:
+        with open_run(run) as opened:
+            rounds = dict(opened.contract.closings(opened.study))
+        if round_number not in rounds:
+            raise _refused(str(run), f"round {round_number} was not closed")
+        cid = cid_from_sha256(rounds[round_number].record.manifest)
+    if cid is not None:
+        data = store.get(cid)
+        kind, words = _describe(data)
+        _out.print(f"{cid}: {kind}, {len(data):,} bytes")
+        _out.print(words, markup=False)
+        return
+    # Plain lines: a CID that a narrow table cuts off names nothing.
+    for name in sorted(store.cids()):
+        data = store.get(name)
+        _out.print(f"{name}  {_describe(data)[0]:<13}  {len(data):>9,}")
+
+
+def verify_file(
+    file: Annotated[Path, typer.Argument(help="Any file.")],
+) -> None:
+    """Print a file's CID and, for a vector, its Merkle root, as the chain and IPFS name it.
+
+    Example:
+      wardround verify-file runs/demo/store/bafkrei…
+    """
+    if not file.is_file():
+        raise _refused(str(file), "there is no such file")
+    data = file.read_bytes()
+    _out.print(f"cid   {cid_of(data)}")
+    _out.print(f"root  {hex_of(vector_root(data))}")
+
+
+# ---------------------------------------------------------------- where a study is
+
+
+@contextmanager
+def study_at(
+    study: str, chain: str | None, chain_id: int | None, contract: str | None, store: str | None
+) -> Iterator[tuple[WardRound, StudyId, Store]]:
+    """Open a study by its id, wherever its chain and its store are.
+
+    Raises:
+        SpecificationError: one of them is not named.
+        Malformed: the id or the address is none.
+    """
+    if chain is None or contract is None or store is None:
+        raise _refused(study, "a study's id needs --rpc, --contract and --store as well")
+    identity = study_of(study)
+    with (
+        ward_at(chain, chain_id, contract) as ward,
+        closing(open_study_store(store, Path(), ward, identity)) as objects,
+    ):
+        yield ward, identity, objects
+
+
+@contextmanager
+def _live(
+    run_or_study: str,
+    chain: str | None,
+    chain_id: int | None,
+    contract: str | None,
+    store: str | None,
+    reading_key: Path | None,
+) -> Iterator[tuple[WardRound, StudyId, Store]]:
+    """Open a study on a chain that still runs, by its id or its run's folder."""
+    if not _is_run(run_or_study):
+        with study_at(run_or_study, chain, chain_id, contract, store) as found:
+            yield found
+        return
+    folder = Path(run_or_study)
+    file = read_network(folder)
+    if not file.chain.startswith(("http", "ipc")):
+        raise _refused(run_or_study, "its chain ended with the run: audit it without --watch")
+    study = study_of(file.study)
+    with connected(file.chain, file.chain_id) as opened:
+        ward = WardRound(opened, file.contract)
+        with closing(run_store(Folders(folder), ward, study, file.grants, reading_key)) as objects:
+            yield ward, study, objects
+
+
+def _is_run(run_or_study: str) -> bool:
+    return Path(run_or_study).is_dir() or not run_or_study.startswith("0x")
+
+
+def _refused(what: str, reason: str) -> SpecificationError:
+    return SpecificationError(what, None, "", reason)
+
+
+# ---------------------------------------------------------------- audit
+
+
+def audit_archive(path: Path, as_json: bool) -> None:
+    """Audit an evidence archive, with no chain but the one that its journal gives.
+
+    Raises:
+        ArchiveInvalid: it is none, or does not prove what it states.
+        ReplayFailed: a round does not follow from its inputs.
+    """
+    with Archive(path) as archive:
+        described, archived = archive.description, ArchivedStudy(archive)
+        study, rounds = archived.study, (described.first_round, described.last_round)
+        if not as_json:
+            _out.print(
+                f"archive: chain {described.chain_id}, contract {described.contract}, "
+                f"blocks {described.first_block} to {described.last_block}"
+            )
+            _out.print(
+                f"{len(archived.transactions)} transactions, {archived.signed} as they were "
+                f"signed; {archived.blocks} block hashes and receipt roots recomputed"
+            )
+        store = ArchiveStore(archive)
+        if JOURNAL not in archive.names:
+            _audit(archived, study, store, as_json, *rounds)
+            if not as_json:
+                _out.print(
+                    "Not to be known offline: whether these blocks are the chain's. "
+                    f"Ask a node for block {described.last_block}: {described.last_hash}"
+                )
+            return
+        with replayed_journal(archive) as chain:
+            archived.require_in(chain)
+            if not as_json:
+                _out.print("journal: executed again, same results; it holds every transaction")
+            _audit(WardRound(chain, described.contract), study, store, as_json, *rounds)
+
+
+def _audit(
+    contract: StudyRecords,
+    study: StudyId,
+    store: Store,
+    as_json: bool,
+    first: int = 1,
+    last: int | None = None,
+) -> None:
+    work = StudyAudit(contract, study, store, first, last)
+    if not as_json:
+        _out.print(f"study {hex_of(study)}")
+        _out.print(f"specification: digest on chain, {len(work.closed)} closed rounds")
+        if first > 1:
+            _out.print(f"rounds before {first} are taken as they were recorded")
+    try:
+        for audited in work.rounds():
+            _print_audited(audited, as_json)
+    except (ObjectSealed, NotGranted) as sealed:
+        # What is public can be checked all the same.
+        if not as_json:
+            _out.print(
+                "Its store is encrypted, and no key to all of it is here: checked is what is "
+                "public, signatures, reports, weights, roots and the rewards tree."
+            )
+        raise AuditIncomplete(_audit_public(work, as_json)) from sealed
+    objects = work.check_objects()
+    if not as_json:
+        _out.print(f"store: {objects} objects have the bytes that their names say")
+        _out.print("All holds.", style="bold green")
+
+
+def _audit_public(work: StudyAudit, as_json: bool) -> int:
+    """Check what is public, name what could not be read, and count it."""
+    count = 0
+    for public in public_rounds(work):
+        count += len(public.unread)
+        number, entries = public.closed.round, public.closed.closing.record.count
+        if as_json:
+            print(json.dumps({"round": number, "public_holds": True, "unread": public.unread}))
+            continue
+        _out.print(
+            f"round {number}: {entries} signatures and reports verified, roots and rewards tree "
+            f"as recorded; {len(public.unread)} vectors not read"
+        )
+        for name in public.unread:
+            _out.print(f"  encrypted, and no grant: {name}")
+    return count
+
+
+def _print_audited(audited: AuditedRound, as_json: bool) -> None:
+    number, settled = audited.closed.round, audited.settlement
+    record, model = settled.record, hex_of(settled.model.root)
+    if as_json:
+        facts = {"model": model, "contributions": record.count, "rewards": hex_of(record.rewards)}
+        print(json.dumps({"round": number, **facts, "holds": True}))
+        return
+    _out.print(
+        f"round {number}: {record.count} signatures and updates verified, "
+        f"{settled.manifest.rule.name} recomputed, model {model[:18]}… equal, "
+        f"rewards of {sum(settled.shares.values()) / 10**18:,.2f} tokens equal"
+    )
+
+
+def print_notice(notice: Notice, as_json: bool) -> None:
+    """Print what an auditor saw or did."""
+    if as_json:
+        print(json.dumps(asdict(notice)), flush=True)
+        return
+    style = {"breach": "bold red", "refused": "red", "overturned": "yellow"}.get(notice.kind, "")
+    gas = "" if notice.gas is None else f" ({notice.gas:,} gas)"
+    _out.print(f"round {notice.round}: {notice.kind}: {notice.words}{gas}", style=style)
+
+
+# ---------------------------------------------------------------- claim
+
+
+def _sites_of(run: FinishedRun, wanted: str | None) -> dict[SiteAddress, str]:
+    """A run's sites, or the one that is named; names by address."""
+    names = {address_of(address): name for name, address in sorted(run.file.sites.items())}
+    found = {
+        address: name
+        for address, name in names.items()
+        if wanted is None or wanted in (name, address, address.lower())
+    }
+    if not found:
+        reason = f"no site is called {wanted!r}: there are {', '.join(names.values())}"
+        raise _refused(str(run.folders.root), reason)
+    return found
+
+
+def _past_window(run: FinishedRun, quiet: bool) -> None:
+    """Move the clock of a run's own chain past the challenge window of its last round."""
+    closings = run.contract.closings(run.study)
+    if run.replayed is None or not closings or run.contract.is_final(run.study, *closings[-1]):
+        return
+    window = run.contract.study(run.study).challenge_seconds
+    run.chain.advance(window)
+    if not quiet:
+        _out.print(f"development chain: clock moved on by {window:,} s, past the challenge window")
+
+
+def _claim(
+    ward: WardRound,
+    payer: LocalAccount,
+    study: StudyId,
+    store: Store,
+    sites: dict[SiteAddress, str],
+    as_json: bool,
+) -> None:
+    found = claimable(ward, study, store)
+    for site in sites or sorted(found.earned):
+        name = sites.get(site, site)
+        before = ward.claimed(study, site)
+        paid, receipt = claim_for(ward, payer, study, found, site)
+        words = f"{name}: paid {tokens_of(paid)} to {ward.site(study, site).payout}"
+        if not paid:
+            words = f"{name}: nothing due ({tokens_of(before)} paid before)"
+        if as_json or (paid and name == site):
+            facts = {"site": site, "round": found.round, "paid": str(paid)}
+            print_sent(receipt, words, as_json=as_json, **facts)
+        else:
+            # Nothing was sent, or it is a run's own chain, whose journal has the transaction.
+            _out.print(words)
+
+
+# ---------------------------------------------------------------- show
+
+
+def _describe(data: bytes) -> tuple[str, str]:
+    """Name an object's kind by reading it as each in turn, and put it into words."""
+    if is_sealed(data):
+        header = read_header(memoryview(data))
+        words = f"the content {header.cid}, {header.size:,} bytes, with the key of epoch"
+        return "encrypted", f"{words} {header.epoch}"
+    if is_ring(data):
+        return "key ring", data.decode()
+    for kind, parse in (("manifest", parse_manifest), ("report", parse_report)):
+        try:
+            value = parse(data)
+        except ProtocolError:
+            continue
+        return kind, json.dumps(value.model_dump(mode="json", by_alias=True), indent=1)
+    try:
+        return "specification", json.dumps(parse_specification(data).document(), indent=1)
+    except ProtocolError:
+        pass
+    if len(data) % 4:
+        return "unknown", f"first bytes {data[:32].hex()}"
+    vector = vector_from_bytes(data, len(data) // 4)
+    head = ", ".join(str(value) for value in vector[:8].tolist())
+    return "vector", f"{vector.size:,} coordinates, root {hex_of(vector_root(data))}\n{head}, …"

@@ -1,0 +1,83 @@
+"""What commands that read or write a study on chain have in common: options, and how they report.
+
+A command that sends prints what it did, then the transaction's hash and gas. When the chain shows
+that the effect is there already, nothing is sent, and the command says so and ends with status 0:
+each may be repeated after any interruption.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from wardround.chain.blocks import Receipt
+from wardround.chain.chain import connected
+from wardround.chain.ward_round import WardRound
+from wardround.protocol.identifiers import StudyId, address_of, bytes32
+
+#: Units of a token with 18 decimals, as nearly all have.
+TOKEN = 10**18
+
+StudyArgument = Annotated[str, typer.Argument(help="The study's id, 0x and 64 digits.")]
+ChainOption = Annotated[str, typer.Option("--chain", "--rpc", help="JSON-RPC endpoint.")]
+ChainIdOption = Annotated[
+    int | None, typer.Option(min=1, max=2**53 - 1, help="Accept this chain id only.")
+]
+ContractOption = Annotated[str, typer.Option(help="Address of the WardRound contract.")]
+KeyOption = Annotated[Path, typer.Option(help="File with the key that signs and pays for gas.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+
+_out = Console(highlight=False, soft_wrap=True)
+
+
+def study_of(text: str) -> StudyId:
+    """Read a study's id.
+
+    Raises:
+        Malformed: not 0x and 64 lower-case digits.
+    """
+    return StudyId(bytes32(text, "the study's id"))
+
+
+@contextmanager
+def ward_at(chain: str, chain_id: int | None, contract: str) -> Iterator[WardRound]:
+    """Open the contract at an address of a chain."""
+    address = address_of(contract)
+    with connected(chain, chain_id) as opened:
+        yield WardRound(opened, address)
+
+
+def tokens_of(amount: int) -> str:
+    """Write an amount for people."""
+    if 0 < amount < TOKEN // 10_000:
+        return f"{amount:,} of a token's smallest unit"
+    return f"{amount / TOKEN:,.4f} tokens"
+
+
+def print_sent(
+    receipt: Receipt | None, words: str, *, as_json: bool = False, **facts: object
+) -> None:
+    """Print what a command did, and the transaction that did it.
+
+    Args:
+        receipt: of the transaction; None when its effect was on chain before.
+        words: what holds now, one sentence.
+        as_json: print one JSON object instead.
+        facts: what else the object names.
+    """
+    sent = None if receipt is None else receipt.transaction_hash
+    gas = None if receipt is None else receipt.gas_used
+    if as_json:
+        print(json.dumps({"done": words, **facts, "transaction": sent, "gas": gas}))
+        return
+    _out.print(words, markup=False)
+    if receipt is None:
+        _out.print("  it was so before: nothing was sent")
+    else:
+        _out.print(f"  transaction {sent}, {gas:,} gas")
