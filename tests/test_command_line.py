@@ -324,7 +324,7 @@ def test_sites_when_there_are_none_or_too_few_is_one_line(
     ("arguments", "words"),
     [
         (("--chain", "http://127.0.0.1:9"), "http://127.0.0.1:9 does not answer"),
-        (("--chain", "ftp://moon"), "no chain answers to 'ftp://moon'"),
+        (("--chain", "ftp://moon"), "'ftp://moon' is no chain's address"),
         (("--engine", "ray"), "add --chain anvil"),
     ],
 )
@@ -496,7 +496,7 @@ def test_audit_when_the_study_is_not_the_files_says_so(call: Call, folder: Path)
              "--store", "store"),
             "does not answer",
         ),
-        (("0x12", "--rpc", "x", "--contract", "y", "--store", "z"), "study is malformed"),
+        (("0x12", "--rpc", "x", "--contract", "y", "--store", "z"), "the study's id is malformed"),
     ],
 )  # fmt: skip
 def test_audit_of_a_study_when_it_cannot_be_found_is_one_line(
@@ -516,7 +516,7 @@ def test_claim_when_made_pays_once_and_the_audit_still_holds(call: Call, folder:
     first = call("claim", folder, "site-1")
     assert first.status == 0
     assert "past the challenge window" in first.out
-    assert f"tokens to {names['site-1']}" in first.out.lower()
+    assert f"to {names['site-1']}" in first.out.lower()
     assert "site-2" not in first.out
     assert claimed(folder) == {names["site-1"]: earned[names["site-1"]]}
     again = call("claim", folder, "site-1")

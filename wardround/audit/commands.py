@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -445,7 +445,7 @@ def _claim(
     payer: LocalAccount,
     study: StudyId,
     store: Store,
-    sites: dict[SiteAddress, str],
+    sites: Mapping[SiteAddress, str],
     as_json: bool,
 ) -> None:
     found = claimable(ward, study, store)
