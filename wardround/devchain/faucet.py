@@ -14,8 +14,7 @@ from eth_utils import keccak
 
 from wardround.chain.blocks import Receipt
 from wardround.chain.chain import Chain
-from wardround.chain.errors import ChainError
-from wardround.chain.rpc import RpcRefused
+from wardround.chain.errors import ChainError, RpcRefused
 
 DEV_CHAIN_ID = 31337
 ETHER = 10**18
