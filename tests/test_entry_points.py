@@ -41,7 +41,7 @@ from wardround.protocol.evidence import (
 )
 from wardround.protocol.identifiers import Root, SiteAddress, StudyId, hex_of
 from wardround.protocol.manifest import parse_manifest
-from wardround.protocol.messages import Assignment
+from wardround.protocol.messages import TrainTask
 from wardround.protocol.record import Recording, RuleId, genesis_closing
 from wardround.protocol.rules import Rule
 from wardround_client.app.answers import KeptAnswers
@@ -415,7 +415,7 @@ def test_commands_of_auditor_and_site(scene: Scene) -> None:
     assert (position.round, position.previous) == (2, first.closing)
     sent = stage.collect(position)[site]
     home = site_home(scene, bytes(stage.sites[0].signer.key))  # type: ignore[attr-defined]
-    task = Assignment(stage.params, position.previous, 2, b"")
+    task = TrainTask(stage.params, position.previous, 2, b"")
     where = [study, "hospital", "--key", "sponsor.key"]
     assert "has signed nothing for round 2" in world.run("site contribute", *where, status=1)
     KeptAnswers(home.answers).keep(task, sent.delivery, sent.update)

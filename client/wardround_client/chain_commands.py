@@ -171,14 +171,14 @@ def _last_answer(
 ) -> tuple[int, Closing, Entry, Int32Vector]:
     """Find the site's signed answer to the open round: round, closing before, entry, update."""
     from wardround.protocol.errors import SpecificationError
-    from wardround.protocol.messages import Assignment
+    from wardround.protocol.messages import TrainTask
     from wardround.protocol.record import genesis_closing
     from wardround_client.app.answers import KeptAnswers
 
     number, params = ward.open_round(study).round, ward.params(study)
     closings = dict(ward.closings(study))
     previous = closings.get(number - 1) or genesis_closing(params.initial_model)
-    kept = KeptAnswers(home.answers).find(Assignment(params, previous, number, b""))
+    kept = KeptAnswers(home.answers).find(TrainTask(params, previous, number, b""))
     if kept is None:
         reason = f"it has signed nothing for round {number}, which is open: let it train first"
         raise SpecificationError(f"site in {home.folder}", None, "", reason)
