@@ -178,7 +178,7 @@ contract Court is ICourt {
         _checkAccused(id, round, closing);
         _checkRegistered(id, round, closing.closedAt, site);
 
-        // Entries ascend: between these two, or before the first, or behind the last, stands nobody.
+        // Entries ascend: no entry is between these two, before the first or behind the last.
         bool between = index <= closing.record.count;
         if (index > 0) {
             Entry entry = _includedEntry(closing, before, uint256(index) - 1, beforePath);
@@ -207,8 +207,8 @@ contract Court is ICourt {
         _checkAccused(id, round, closing);
         _checkPrevious(id, round, previous);
         _checkEntries(closing, entries);
-        // Only before round 1 has nobody earned: whoever builds on a round that lost its tree could
-        // not know what to add to.
+        // Only before round 1 has no site earned: without the tree of the round before, nothing can be
+        // added to.
         if (before.length == 0 && round != 1) revert Court_RewardsUnsorted(0);
         Rewards.check(before, previous.record.rewards);
         Terms memory s = WARD.terms(id);
@@ -330,7 +330,7 @@ contract Court is ICourt {
     ) external returns (bytes32 demand) {
         bytes32 commitment = _checkAccused(id, round, closing);
         Terms memory s = WARD.terms(id);
-        // With no time to answer, nobody could.
+        // With no time to answer, no demand could be met.
         if (s.demandSeconds == 0) revert Court_DemandsDisabled(id);
         // An update may have to wait for the entry that names it.
         uint256 latest = uint256(closing.closedAt) + s.challengeSeconds;
@@ -401,7 +401,7 @@ contract Court is ICourt {
         _owed[id][demander] += d.deposit;
         if (accused) {
             emit WithheldProven(id, round, demander, demand);
-            // The demander is the challenger, whoever calls: nobody can run ahead of it.
+            // The demander is the challenger, not the caller, so that it cannot be front-run.
             _overturn(id, round, closing, demander, "withheld");
         } else {
             emit DemandLapsed(demand);
@@ -535,7 +535,7 @@ contract Court is ICourt {
 
     // ================================================================== what is accused
 
-    /// Reverts unless the closing stands, but not for ever.
+    /// Reverts unless the closing is valid and not yet final.
     function _checkAccused(StudyId id, uint32 round, Closing calldata closing)
         internal
         view
@@ -924,7 +924,7 @@ contract Court is ICourt {
         view
     {
         Registration memory registered = _registrationOf(id, round, site);
-        // Strictly: with no grace at all, what stands in the same block as the closing is too late.
+        // Strictly: without grace, a registration in the closing's own block is too late.
         uint256 from = uint256(registered.registeredAt) + WARD.terms(id).graceSeconds;
         if (from >= closedAt) revert Court_RegistrationLate(site, from, closedAt);
         Standing memory stands = _standings[_standingOf(id, round, registered.entryHash)];

@@ -5,7 +5,7 @@ import {IGrants, Reader} from "./interfaces/IGrants.sol";
 import {IWardRound, StudyId} from "./interfaces/IWardRound.sol";
 
 /// @title Grants
-/// @notice Who may read what a study keeps confidential: its sponsor says so.
+/// @notice Who may read what a study keeps confidential, as its sponsor decides.
 /// @dev It keeps no money, has no owner and cannot be upgraded. The sponsor is asked of WardRound
 /// each time, so there is nothing here to fall out of step with it.
 contract Grants is IGrants {

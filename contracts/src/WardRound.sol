@@ -30,7 +30,7 @@ import {Math} from "@openzeppelin/contracts/utils/math/Math.sol";
 /// @title WardRound
 /// @notice Records, enforces and pays the rounds of federated learning studies.
 /// @dev Every entry point reads: checks, effects, event, transfer. Money moves last, so no call
-/// needs a reentrancy guard. Nobody owns the contract and nothing in it can be upgraded.
+/// needs a reentrancy guard. The contract has no owner and cannot be upgraded.
 contract WardRound is IWardRound, EIP712 {
     using Entries for bytes;
     using MerkleTree for bytes32[];
@@ -43,7 +43,7 @@ contract WardRound is IWardRound, EIP712 {
     /// Sums of weight times coordinate stay exact in 64 bits below this total.
     uint64 internal constant TOTAL_WEIGHT_LIMIT = 2 ** 31;
 
-    /// What is slashed and goes to nobody is owed to this address, whose key does not exist.
+    /// Burnt parts of bonds are owed to this address, whose key does not exist.
     address internal constant BURNT = 0x000000000000000000000000000000000000dEaD;
 
     /// @inheritdoc IWardRound
@@ -208,7 +208,7 @@ contract WardRound is IWardRound, EIP712 {
         bytes32 stored = s.checkCommitment(id, round, closing);
         if (round >= s.head) revert WardRound_RoundNotOpen(id, round, s.head);
         if (round <= s.finalThrough) revert WardRound_AlreadyFinal(id, round);
-        // A quorum of zero means there is none, not that nobody is enough.
+        // A quorum of zero switches attestations off; it does not make them free.
         if (s.auditorQuorum == 0 || signatures.length < s.auditorQuorum) {
             revert WardRound_QuorumMissing(signatures.length, s.auditorQuorum);
         }
@@ -231,7 +231,7 @@ contract WardRound is IWardRound, EIP712 {
         Study storage s = _running(id);
         if (!s.stands(msg.sender)) revert WardRound_NotBonded(id, msg.sender);
         address from = s.coordinator;
-        // Where nobody is active, whoever stands ready first need not wait.
+        // Without an active coordinator, the first bonded one need not wait.
         if (from != address(0)) {
             uint256 seats = s.coordinators.length;
             // Unsigned, so the ring is walked forward: never below zero.
@@ -268,7 +268,7 @@ contract WardRound is IWardRound, EIP712 {
         uint256 before = s.claimed[key];
         if (cumulative <= before) revert WardRound_NothingDue(id);
         uint256 amount = cumulative - before;
-        // The tree may promise more than its record says; the record's total is what counts. After
+        // The tree may promise more than its record; the record's total is what counts. After
         // a refund, what was left for the sites counts too.
         uint256 limit = Math.min(closing.record.rewardTotal, s.funded - s.refunded);
         if (s.paid + amount > limit) revert WardRound_RewardsExceeded(s.paid + amount, limit);
@@ -286,7 +286,7 @@ contract WardRound is IWardRound, EIP712 {
         Study storage s = _known(id);
         Seat storage mine = s.seats[msg.sender];
         if (!mine.bonded) revert WardRound_NotBonded(id, msg.sender);
-        // Nobody can be held to a study that never opens.
+        // A study that never opens binds no coordinator.
         if (s.head != 0) s.checkOver(id, closing);
 
         uint256 amount = mine.bond;
@@ -309,7 +309,7 @@ contract WardRound is IWardRound, EIP712 {
         // forge-lint: disable-next-line(unsafe-typecast)
         s.refunded += uint128(amount);
         emit Refunded(id, s.sponsor, amount);
-        // To the sponsor whoever calls, so the caller needs no check.
+        // Paid to the sponsor in any case, so the caller needs no check.
         IERC20(s.token).safeTransfer(s.sponsor, amount);
     }
 
@@ -489,7 +489,7 @@ contract WardRound is IWardRound, EIP712 {
         Record calldata record,
         Recording recording
     ) internal view {
-        // Of an unknown or unopened study the coordinator is zero, which is nobody's address.
+        // Of an unknown or unopened study the coordinator is zero, which has no key.
         if (msg.sender != s.coordinator) revert WardRound_NotCoordinator(id, msg.sender);
         if (round != s.head) revert WardRound_RoundNotOpen(id, round, s.head);
         if (round > s.rounds) revert WardRound_StudyOver(id, s.rounds);

@@ -67,7 +67,7 @@ class Chain(ChainReader):
         Args:
             signer: pays and signs.
             function: what to call, or a deployment.
-            label: says in errors what was attempted.
+            label: names the attempt in errors.
             unless: asks the chain whether the effect is there already.
 
         Returns:
@@ -148,7 +148,7 @@ class Chain(ChainReader):
                 if not unless():
                     return False
                 if self._seen_number() > head:
-                    # It comes nearer: the time given is for a chain that stands still.
+                    # A new block arrived: the timeout counts from the last one.
                     head = self._seen_number()
                     deadline = time.monotonic() + self.timeout_seconds
             if time.monotonic() > deadline:
@@ -282,7 +282,7 @@ def _rpc(url: str, expected_chain_id: int | None, timeout_seconds: float) -> Rpc
 def connected(url: str, expected_chain_id: int | None = None) -> Iterator[Chain]:
     """Open the chain at an address for a while, see `open_chain`.
 
-    A chain of this process stays open: whoever started it closes it.
+    A chain of this process stays open: its starter closes it.
     """
     chain = open_chain(url, expected_chain_id)
     try:

@@ -2,7 +2,7 @@
 
 Each method that sends may be called again after any failure: it asks the chain first whether its
 effect is there, and then sends nothing and returns None. The effect of a challenge is that its
-closing no longer stands, whoever proved it wrong.
+closing is overturned, by this or any other challenger.
 
 Source:
     ICourt.sol
@@ -42,7 +42,7 @@ from wardround.protocol.evidence import (
 from wardround.protocol.identifiers import StudyId, hex_of
 from wardround.protocol.record import Closing
 
-#: Of a tally that computes no coordinate.
+#: Sentinel: the tally only counts.
 NO_COORDINATE = 2**32 - 1
 
 
@@ -57,7 +57,7 @@ class DemandStatus(IntEnum):
 
 @dataclass(frozen=True)
 class Contested:
-    """A closed round as the contract must be told of it: its closing, and the one before."""
+    """A closed round as the contract takes it: its closing, and the one before."""
 
     study: StudyId
     round: int
@@ -67,7 +67,7 @@ class Contested:
 
 @dataclass(frozen=True)
 class DemandState:
-    """A demand as it stands."""
+    """The present state of a demand."""
 
     study: StudyId
     commitment: bytes
@@ -84,7 +84,7 @@ class DemandState:
 
 @dataclass(frozen=True)
 class TallyState:
-    """A tally as it stands. ``owner`` is the zero address once it is finished.
+    """The present state of a tally. ``owner`` is the zero address once it is finished.
 
     ``ranks`` is what was counted: see ICourt.Ranks.
     """
@@ -408,13 +408,13 @@ class Court:
         return bytes(self._ask("demandIdOf", *where, demand.what, demand.index, place))
 
     def demand_of(self, demand: bytes) -> DemandState:
-        """A demand as it stands; all zero when it was never made."""
+        """Read a demand's state; all zero when it was never made."""
         values = list(self._ask("demandOf", demand))
         values[8] = DemandStatus(values[8])
         return DemandState(*values)
 
     def tally_of(self, tally: int) -> TallyState:
-        """A tally as it stands."""
+        """Read a tally's state."""
         return TallyState(*self._ask("tallyOf", tally))
 
     def standing(self, study: StudyId, round_number: int, site: str) -> tuple[int, int, bool]:

@@ -17,7 +17,7 @@ from wardround.protocol.identifiers import SiteAddress, StudyId
 
 @dataclass(frozen=True)
 class CourtEvent:
-    """Something that happened in court, and where the chain says so."""
+    """An event of Court, with its log."""
 
     log: Log
 
@@ -29,7 +29,7 @@ class Proven(CourtEvent):
     Attributes:
         kind: ``coordinate``, ``entry``, ``order``, ``totals``, ``omission``, ``rewards`` or
             ``withheld``.
-        details: what the event says besides, by the contract's names.
+        details: the event's other fields, by the contract's names.
     """
 
     study: StudyId
@@ -41,7 +41,7 @@ class Proven(CourtEvent):
 
 @dataclass(frozen=True)
 class TallyOpened(CourtEvent):
-    """Somebody begins to count a round in several transactions."""
+    """A challenger begins to count a round in several transactions."""
 
     study: StudyId
     round: int
@@ -92,7 +92,7 @@ class DemandLapsed(CourtEvent):
 
 @dataclass(frozen=True)
 class DepositCollected(CourtEvent):
-    """Somebody took deposits and earnings out."""
+    """An account took its deposits and earnings out."""
 
     study: StudyId
     account: str

@@ -1,4 +1,4 @@
-"""One transaction under one nonce, from its signature until it stands deep enough in the chain.
+"""One transaction under one nonce, from its signature until it is confirmed.
 
 All that is ever signed here has the same nonce, so at most one of it is mined, whatever is sent
 again, replaced or forgotten on the way. The nonce is the number of the sender's mined
@@ -48,11 +48,11 @@ class PendingTransaction:
         """Prepare it; `run` sends it.
 
         Args:
-            chain: sends, and says how many confirmations are needed and what may be paid.
+            chain: sends it, and has the number of confirmations and the fee cap.
             signer: pays and signs.
             function: what to call.
             gas: what it may use.
-            label: says in errors what was attempted.
+            label: names the attempt in errors.
         """
         self._chain = chain
         self._signer = signer
@@ -99,7 +99,7 @@ class PendingTransaction:
                     with durable(Step.RECEIPT_SEEN):
                         return receipt
                 if number > head:
-                    # The time given is for a chain that stands still.
+                    # A new block arrived: the timeout counts from the last one.
                     head, deadline = number, now + self._chain.timeout_seconds
             elif undone_at is not None and now > undone_at + _RECEIPT_LAG_SECONDS:
                 # Not at once: another endpoint may only lag behind.

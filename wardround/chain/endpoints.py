@@ -3,7 +3,7 @@
 An endpoint is left aside, and asked again later, when it does not answer, answers nonsense or
 with an internal error, serves another chain, or lags: its head is behind that of the best, or
 older. Requests stay with one endpoint as long as it is well. Another one takes over only when it
-has reached the highest block that anybody here was shown, so that the chain never seems to go
+has reached the highest block that a caller was shown, so that the chain never seems to go
 back: a count of transactions or a state from before would look like work undone.
 
 Endpoints are trusted to tell the truth about the chain, like any single one.
@@ -138,7 +138,7 @@ class Endpoints(Rpc):
         Raises:
             ChainError: an address is none of an endpoint.
             WrongChain: those that answer serve another chain.
-            ChainUnreachable: none answers; says why, by address.
+            ChainUnreachable: none answers; gives the reason by address.
         """
         self._endpoints = [_endpoint(url, timeout_seconds) for url in urls]
         self._current = self._endpoints[0]
@@ -149,7 +149,7 @@ class Endpoints(Rpc):
         super().__init__(self._current.rpc.provider, ",".join(urls))
         try:
             for one in self._endpoints:
-                # The first that answers says which chain it is; then all are asked together.
+                # The first that answers sets the chain id; then all are probed together.
                 if self._expected is None:
                     self._look([one])
             self._look(self._endpoints)
@@ -172,7 +172,7 @@ class Endpoints(Rpc):
         """Ask an endpoint that is well; another one when it fails.
 
         Raises:
-            ChainUnreachable: none is well; says why, by address.
+            ChainUnreachable: none is well; gives the reason by address.
             RpcRefused: the node answers with an error.
         """
         found = self._asked(lambda rpc: rpc(method, *parameters))
@@ -255,7 +255,7 @@ class Endpoints(Rpc):
                     if one.well and self._up_to_date(one):
                         self._current, self.provider = one, one.rpc.provider
                         return one
-                # Nobody: all are asked again, however short ago they failed.
+                # None is well: probe all again, however recently they failed.
                 time.sleep(turn * _ROUND_PAUSE_SECONDS)
                 self._look(self._endpoints)
             raise self._none_left()
@@ -338,5 +338,5 @@ def _endpoint(url: str, timeout_seconds: float) -> _Endpoint:
     probing = provider_of(url, min(timeout_seconds, _PROBE_SECONDS))
     if answering is None or probing is None:
         raise chain_unknown(url)
-    # There are others: nobody waits long for this one.
+    # Few attempts: there are others to fall back to.
     return _Endpoint(url, Rpc(answering, url, _ATTEMPTS), Rpc(probing, url, _ATTEMPTS))

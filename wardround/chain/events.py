@@ -17,7 +17,7 @@ from wardround.protocol.record import Closing, Record, StudyParams
 
 @dataclass(frozen=True)
 class Event:
-    """Something that happened to a study, and where the chain says so."""
+    """An event of a study, with its log."""
 
     study: StudyId
     log: Log
@@ -34,7 +34,7 @@ class StudyCreated(Event):
 
 @dataclass(frozen=True)
 class Funded(Event):
-    """Somebody paid into a study."""
+    """An account paid into a study."""
 
     payer: str
     amount: int
@@ -60,7 +60,7 @@ class SiteRemoved(Event):
 
 @dataclass(frozen=True)
 class BondPosted(Event):
-    """A coordinator stands ready."""
+    """A coordinator posted its bond and may become active."""
 
     coordinator: str
     amount: int
@@ -175,7 +175,7 @@ class Overturned(Event):
 
 @dataclass(frozen=True)
 class Slashed(Event):
-    """A coordinator lost its bond: part to the challenger, part to nobody."""
+    """A coordinator lost its bond: one part to the challenger, the other burnt."""
 
     coordinator: str
     challenger: str
@@ -193,7 +193,7 @@ class Held(Event):
 
 @dataclass(frozen=True)
 class Collected(Event):
-    """Somebody took out what was owed from slashed bonds."""
+    """An account took out what it was owed from slashed bonds."""
 
     account: str
     amount: int

@@ -21,7 +21,7 @@ from wardround.protocol.identifiers import StudyId
 
 @dataclass(frozen=True)
 class Grantee:
-    """Somebody who may read, and the X25519 key (32 bytes) that keys are wrapped to."""
+    """An account that may read, with the X25519 key (32 bytes) that keys are wrapped to."""
 
     account: str
     public_key: bytes
@@ -39,7 +39,7 @@ class Grants:
 
     @classmethod
     def deploy(cls, ward: WardRound, signer: LocalAccount) -> Grants:
-        """Create one beside a WardRound. Nobody owns it, the signer neither."""
+        """Deploy one beside a WardRound. It has no owner."""
         artifact = load_artifact("Grants")
         receipt = ward.chain.deploy(
             signer, artifact.abi, artifact.bytecode, ward.address, label="deploy Grants"
@@ -81,7 +81,7 @@ class Grants:
         return bool(self.chain.call(self.contract.function("isGranted", study, reader)))
 
     def public_key_of(self, study: StudyId, reader: str) -> bytes:
-        """The key of a reader, 32 bytes; zero for everybody else."""
+        """The key of a reader, 32 bytes; zero for any other account."""
         return bytes(self.chain.call(self.contract.function("publicKeyOf", study, reader)))
 
     def epoch(self, study: StudyId) -> int:
@@ -89,6 +89,6 @@ class Grants:
         return int(self.chain.call(self.contract.function("epoch", study)))
 
     def readers(self, study: StudyId) -> list[Grantee]:
-        """Everybody who may read now, sorted by account."""
+        """All accounts that may read now, sorted."""
         found = self.chain.call(self.contract.function("readers", study))
         return sorted((Grantee(str(a), bytes(k)) for a, k in found), key=lambda one: one.account)

@@ -101,7 +101,7 @@ class Rpc:
             try:
                 return request()
             except (requests.RequestException, OSError, HTTPException, Web3Exception) as error:
-                # Where attempts are few there is somebody else to ask: no second wait.
+                # Few attempts mean that there are other endpoints: no second wait.
                 hangs = isinstance(error, requests.Timeout | TimeoutError)
                 if attempt == self._attempts or (hangs and self._attempts < ATTEMPTS):
                     raise ChainUnreachable(self.url, _reason(error)) from error

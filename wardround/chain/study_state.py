@@ -1,4 +1,4 @@
-"""What the contract's views say, as frozen dataclasses.
+"""What the contract's views return, as frozen dataclasses.
 
 Source:
     IWardRound.sol: StudyState, Site, Seat, openRound.
@@ -41,7 +41,7 @@ class SiteSlot:
 
 @dataclass(frozen=True)
 class Seat:
-    """A coordinator's place, from 1, and bond; place 0 for everybody else."""
+    """A coordinator's place, from 1, and bond; place 0 for any other account."""
 
     bond: int
     place: int
@@ -51,7 +51,7 @@ class Seat:
 
 @dataclass(frozen=True)
 class StudyState:
-    """A study as it stands. Amounts in the token's smallest unit, times in seconds since 1970."""
+    """A study's state. Amounts in the token's smallest unit, times in seconds since 1970."""
 
     sponsor: str
     token: str

@@ -48,7 +48,7 @@ class StudyToken:
         )
 
     def transfer(self, signer: LocalAccount, to: str, amount: int) -> Receipt:
-        """Give an amount to somebody. Never asked for twice: see `Chain.send`."""
+        """Transfer an amount. Not idempotent: see `Chain.send`."""
         receipt = self.chain.send(
             signer, self.contract.function("transfer", to, amount), f"transfer tokens to {to}"
         )

@@ -68,7 +68,7 @@ class WardRound:
 
     @classmethod
     def deploy(cls, chain: Chain, signer: LocalAccount) -> WardRound:
-        """Create a new contract. Nobody owns it, the signer neither."""
+        """Deploy a new contract. It has no owner."""
         artifact = load_artifact("WardRound")
         receipt = chain.deploy(signer, artifact.abi, artifact.bytecode, label="deploy WardRound")
         assert receipt.contract_address is not None
@@ -246,7 +246,7 @@ class WardRound:
         """Register a site's signed contribution for the open round, so that it must be included.
 
         Args:
-            signer: pays; anybody.
+            signer: pays for gas; any account.
             study: the study.
             round_number: the open round.
             previous: the closing of the round before.
@@ -381,7 +381,7 @@ class WardRound:
         return True
 
     def study(self, study: StudyId) -> StudyState:
-        """A study as it stands."""
+        """Read a study's present state."""
         values: list[Any] = list(self._ask("study", study))
         names = list(StudyState.__dataclass_fields__)
         values[names.index("recording")] = Recording(values[names.index("recording")])
@@ -441,7 +441,7 @@ class WardRound:
         return list(found.values())
 
     def is_final(self, study: StudyId, round_number: int, closing: Closing) -> bool:
-        """Whether a closing stands for ever."""
+        """Whether a closing is final."""
         return bool(self._ask("isFinal", study, round_number, closing.abi()))
 
     def study_id_of(self, params: StudyParams) -> StudyId:
@@ -475,7 +475,7 @@ class WardRound:
         raise StudyMismatch("study", "no such study", hex_of(study))
 
     def facts(self, study: StudyId) -> StudyFacts:
-        """What the chain says of a study, independent of any round.
+        """Read what is on chain about a study, independent of any round.
 
         Raises:
             StudyMismatch: the chain has no such study, or names other parameters.
@@ -489,13 +489,13 @@ class WardRound:
         return StudyFacts(self.domain, self.params(study), members)
 
     def closed_rounds(self, study: StudyId) -> list[ClosedOnChain]:
-        """The rounds that stand, from 1 on without a gap.
+        """Read all closed rounds, from 1 on without a gap.
 
         Raises:
             StudyMismatch: an event is not what the contract committed to.
         """
         head = self.study(study).head
-        # A round that was overturned is closed again: the last closing is the one that stands.
+        # A round that was overturned is closed again: its last closing is the valid one.
         last = {
             event.round: event
             for event in self._logged("RoundClosed", study)
@@ -504,21 +504,21 @@ class WardRound:
         return [self._closed(study, number, last.get(number)) for number in range(1, head)]
 
     def closed(self, study: StudyId, round_number: int) -> ClosedOnChain:
-        """One round that stands, by its number.
+        """Read one closed round by its number.
 
         Raises:
-            StudyMismatch: it was never closed, or its event is not what the contract says.
+            StudyMismatch: it was never closed, or its event is not the contract's.
         """
         return self._closed(study, round_number, self._last_closing(study, round_number))
 
     def closings(self, study: StudyId) -> list[tuple[int, Closing]]:
-        """The closings that stand, by round from 1 on, in three requests however many there are.
+        """Read all closings by round from 1 on, in three requests however many there are.
 
-        Only the last one is compared with what the contract is committed to. It is what the next
-        round builds upon; who relies on the others asks for `closed_rounds`.
+        Only the last one is compared with what the contract is committed to. The next
+        round builds on it; `closed_rounds` checks the others too.
 
         Raises:
-            StudyMismatch: an event is missing, or the last is not what the contract says.
+            StudyMismatch: an event is missing, or the last is not the contract's.
         """
         head = self.study(study).head
         last = {
@@ -542,7 +542,7 @@ class WardRound:
         return closings[-1][1] if closings else genesis_closing(self.params(study).initial_model)
 
     def closed_round(self, study: StudyId, event: RoundClosed) -> ClosedOnChain:
-        """A round that stands as an event says.
+        """Read the round that an event closed.
 
         Raises:
             StudyMismatch: the contract is committed to another closing, or the round is open

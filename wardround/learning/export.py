@@ -90,7 +90,7 @@ def _sorted_header(data: memoryview) -> bytes:
     if "__metadata__" in header:
         header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
     text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode().ljust(length)
-    # A longer header would move the tensors; escapes that differ could do that, so say it.
+    # A longer header would move the tensors, for instance with other escapes.
     assert len(text) == length, "safetensors and json write this metadata differently"
     return bytes(data[:8]) + text
 

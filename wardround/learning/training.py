@@ -73,7 +73,7 @@ def train_locally(
     """Train a copy of the weights on a site's rows.
 
     Equal arguments give equal bits on machines of one kind. Nothing outside changes: neither
-    ``weights`` nor torch's global generator and threads; the optimiser starts anew.
+    ``weights`` nor torch's global generator and threads; the optimiser starts from scratch.
 
     Args:
         model: the network; its own parameters are replaced.
@@ -82,7 +82,7 @@ def train_locally(
         training: optimiser, batch size and how long.
         seed: of shuffling and of random layers, in 0 .. 2**63 - 1; give each site and round
             its own.
-        progress: told of every step.
+        progress: called after every step.
         private: terms of differential privacy for single rows; None trains without.
     Raises:
         DataError: no rows; a label that the network has no output for.
@@ -127,7 +127,7 @@ def train_locally(
             )
     if not is_finite(flat):
         raise _diverged(steps, "a weight", float(flat[~torch.isfinite(flat)][0]))
-    # Gradients are as large as the model, and nobody needs them any more.
+    # Gradients are as large as the model and no longer needed.
     model.zero_grad(set_to_none=True)
     return TrainingResult(flat.numpy(), len(table), steps, mean_loss, spent)
 
@@ -185,7 +185,7 @@ def _optimizer(model: nn.Module, training: TrainingSpec) -> torch.optim.Optimize
 def _batches(
     features: torch.Tensor, labels: torch.Tensor, batch_size: int, seed: int
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Yield batches for ever, shuffled anew each epoch; the last of an epoch may be short."""
+    """Yield batches for ever, reshuffled each epoch; the last of an epoch may be short."""
     if batch_size == 0 or batch_size >= len(labels):
         # All rows each time: their order would only change the rounding.
         while True:

@@ -1,8 +1,8 @@
 """Content identifiers: the CIDs that an IPFS node gives the same bytes.
 
 ``ipfs add --cid-version=1 --chunker=size-1048576 --raw-leaves`` cuts content into chunks of 1 MiB.
-Content of one chunk is a raw block and its CID holds the plain SHA-256 of the bytes, so whoever has
-the digest of a small object also has its CID. Longer content becomes a balanced tree of UnixFS
+Content of one chunk is a raw block and its CID holds the plain SHA-256 of the bytes, so the
+digest of a small object gives its CID. Longer content becomes a balanced tree of UnixFS
 nodes with at most 174 links each.
 
 Source:

@@ -177,7 +177,7 @@ def sort_entries(entries: Sequence[Entry]) -> list[Entry]:
     """Order entries by site, as every commitment wants them.
 
     Raises:
-        Malformed: a site stands twice.
+        Malformed: a site has two entries.
     """
     ordered = sorted(entries, key=lambda entry: bytes.fromhex(entry.site[2:]))
     for before, after in pairwise(ordered):
@@ -219,7 +219,7 @@ def recover_signer(digest: bytes, signature: bytes, claimed: str) -> SiteAddress
     Args:
         digest: what was signed.
         signature: 65 bytes r, s, v with v 27 or 28 and s in the lower half.
-        claimed: whose signature it is said to be, for the error.
+        claimed: the claimed signer, for the error.
     Raises:
         SignatureInvalid: wrong length, v or s, or no key fits.
     """

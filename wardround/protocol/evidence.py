@@ -150,7 +150,7 @@ class What(IntEnum):
 
 @dataclass(frozen=True)
 class Demand(Evidence):
-    """Something that nobody shows: a chunk of a model or of an update, or an entry.
+    """Withheld data: a chunk of a model or of an update, or an entry.
 
     Attributes:
         what: of which tree it is a leaf.
@@ -203,7 +203,7 @@ class CoordinateEvidence(Evidence):
         """The two values between which a rule averages; for the mean there are none: zeros.
 
         Of a median they are the two middle values, of a trimmed mean the lowest and the highest
-        that are kept. A contract that is told them can check their ranks by counting.
+        that are kept. A contract that is given them can check their ranks by counting.
         """
         ordered, count = sorted(self.values), len(self.updates)
         if rule.id is RuleId.MEAN:

@@ -1,6 +1,6 @@
 """Look through a round's entries and vectors for what is wrong, and cut the evidence out.
 
-A replay has said that a round does not hold; this module finds where, and prepares what a
+A replay has failed for a round; this module finds where, and prepares what a
 contract needs to see it too.
 
 Source:
@@ -156,7 +156,7 @@ def omission(entries: Sequence[bytes], site: SiteAddress) -> OmissionEvidence:
 
 
 def wrong_totals(entries: Sequence[Entry], record: Record) -> str | None:
-    """Say in what a record's count or total weight is not that of its entries."""
+    """Name how a record's count or total weight differs from its entries."""
     count, total = len(entries), sum(entry.weight for entry in entries)
     if count != record.count:
         return f"the record counts {record.count} contributions, its tree holds {count}"
@@ -180,7 +180,7 @@ def wrong_rewards(
     reward_total: int,
     reward_per_round: int,
 ) -> str | None:
-    """Say in what rewards break what holds for them however sites are scored.
+    """Name how rewards break the rules that hold whatever the scoring.
 
     Args:
         before: cumulative amount by site up to the round before.

@@ -86,7 +86,7 @@ def inclusion_proof(leaves: Sequence[bytes], index: int) -> list[bytes]:
 def verify_inclusion(
     leaf: bytes, index: int, size: int, path: Sequence[bytes], root: bytes
 ) -> None:
-    """Check that a leaf stands at an index of the tree with a given root.
+    """Check that a leaf is at an index of the tree with a given root.
 
     Args:
         leaf: leaf hash, 32 bytes.

@@ -1,7 +1,7 @@
-"""What coordinator and site say to each other, apart from how it travels.
+"""The messages between coordinator and site, apart from their transport.
 
 A message is a set of named scalars and at most one vector. Everything in it is checked against
-the chain by whoever receives it, so the transport needs no trust.
+the chain by its receiver, so the transport needs no trust.
 """
 
 from __future__ import annotations

@@ -182,7 +182,7 @@ def _decode_exactly(abi: str, data: bytes) -> Any:
 
 
 def genesis_closing(initial_model: Root) -> Closing:
-    """Round 0: nobody's contributions, the initial model. Every round has a previous one."""
+    """The closing of round 0: no contributions, the initial model."""
     nothing = bytes(32)
     record = Record(Root(nothing), initial_model, Digest(nothing), Root(nothing), 0, 0, 0)
     return Closing(record, ZERO_ADDRESS, 0)

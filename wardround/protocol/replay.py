@@ -44,7 +44,7 @@ class Member:
 
 @dataclass(frozen=True)
 class StudyFacts:
-    """What the chain says of a study, independent of any round."""
+    """A study on chain, independent of any round."""
 
     domain: Domain
     params: StudyParams
@@ -58,7 +58,7 @@ class StudyFacts:
 
 @dataclass(frozen=True)
 class ClosedRound:
-    """What the chain says of one closed round; ``entries`` only where they are recorded.
+    """One closed round on chain; ``entries`` only where they are recorded.
 
     ``registered`` gives the sites that put their contribution on chain themselves: their
     coordinator had to take it as it was, so its report and its bound are not held against it.
@@ -121,7 +121,7 @@ def replay_round(
     Returns:
         The settlement that follows, whose record is the chain's.
     Raises:
-        ReplayFailed: something recorded does not follow; says what.
+        ReplayFailed: something recorded does not follow; names it.
         WardroundError: an object is missing, altered or malformed; names it.
     """
     record, number = closed.closing.record, closed.round

@@ -47,7 +47,7 @@ class Vector:
         return cls(values, data, vector_root(data), cid_of(data))
 
     def ref(self) -> VectorRef:
-        """As it stands in a manifest."""
+        """The entry as a manifest has it."""
         return VectorRef(root=hex_of(self.root), cid=self.cid)
 
 

@@ -1,6 +1,6 @@
 """A study's specification: one TOML file in, one canonical digest out.
 
-Everything that decides a model stands here, so whoever holds the file and the digest on chain
+Everything that decides a model is in it: a reader who has the file and the digest on chain
 knows what is learnt, how, and what it pays. Durations in seconds, amounts in the token's
 smallest unit.
 """
@@ -68,14 +68,14 @@ class TrainingSpec(Form):
 class PrivacySpec(Form):
     """``[privacy]``: each site trains by DP-SGD, so that no single row shows in its update.
 
-    What that protects, and what not, stands in docs/privacy.md.
+    docs/privacy.md explains what that protects and what it does not.
     """
 
     #: Standard deviation of the noise on a step's sum of gradients, in units of max_grad_norm.
     noise_multiplier: Annotated[FiniteFloat, Field(ge=0.1, le=1000)]
     #: A row's gradient is clipped to this L2 norm.
     max_grad_norm: Annotated[FiniteFloat, Field(ge=1e-6, le=1e6)]
-    #: Chance with which the bound epsilon may fail; below 1 / rows at every site.
+    #: The δ of the (ε, δ) budget; below 1 / rows at every site.
     delta: Annotated[FiniteFloat, Field(ge=1e-30, le=1e-2)]
     #: A site trains no further than this, whatever rounds the study has left.
     target_epsilon: Annotated[FiniteFloat, Field(gt=0, le=1e6)] | None = None
@@ -162,7 +162,7 @@ class StudySpec(Form):
     def document(self) -> dict[str, Any]:
         """The JSON value of which the digest is taken, defaults written out.
 
-        A study without ``[privacy]`` says nothing of it, as before there was such a table.
+        A study without ``[privacy]`` has no such key, as before that table existed.
         """
         without = {"privacy"} if self.privacy is None else None
         return self.model_dump(mode="json", exclude=without)

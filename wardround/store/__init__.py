@@ -22,7 +22,7 @@ def open_store(url: str | Path) -> Store:
     Args:
         url: a folder's path, ``file://`` and its absolute path, or ``ipfs://HOST:PORT``, the RPC
             of a daemon. Several of the latter two with commas between are replicas;
-            ``#quorum=N`` after them says how many must take what is put, by default most.
+            ``#quorum=N`` after them is how many must take what is put, by default most.
 
     Raises:
         StoreError: no kind of store answers to this address.

@@ -46,7 +46,7 @@ class Store(ABC):
 
     @abstractmethod
     def has(self, cid: str) -> bool:
-        """Say whether an object of this CID is here, unread."""
+        """Whether an object of this CID is here; it is not read."""
 
     @abstractmethod
     def cids(self) -> Iterator[Cid]:

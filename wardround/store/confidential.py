@@ -60,7 +60,7 @@ class ConfidentialStore(Store):
         self._ward = ward
         self._reading = reading
         self._signer = signer
-        #: Keys of epochs by name, whoever said so: only to read with.
+        #: Keys of epochs by name, from any source: only for reading.
         self._keys: dict[bytes, bytes] = {}
         #: Names of those that were made here, by epoch.
         self._made: dict[int, bytes] = {}
@@ -115,7 +115,7 @@ class ConfidentialStore(Store):
         return content
 
     def has(self, cid: str) -> bool:
-        """Say whether an object of this CID is here, readable or not. See `Store.has`."""
+        """Whether an object of this CID is here, readable or not. See `Store.has`."""
         try:
             self.vault.document(cid, MAX_OBJECT_BYTES)
         except ObjectMissing:
@@ -141,7 +141,7 @@ class ConfidentialStore(Store):
         if self._signer is None or self._reading is None:
             account = "this process" if self._signer is None else self._signer.address
             raise NotGranted(account, hex_of(self.study))
-        # In this order: somebody who is revoked in between still is no reader of the new epoch.
+        # In this order, a reader who is revoked in between gets no key of the new epoch.
         epoch = self.grants.epoch(self.study)
         readers = self.grants.readers(self.study)
         own = (self._signer.address, self._reading.public)
@@ -161,8 +161,8 @@ class ConfidentialStore(Store):
                 self._made[epoch] = name_of_key(key)
                 self._keys[self._made[epoch]] = key
             current = [self._made[epoch]]
-        # Of earlier epochs whatever is known; of this one what may be written with; what is said
-        # of later ones would come to be trusted for this account's signature under it.
+        # All known keys of earlier epochs, and this epoch's own. None of later epochs: with this
+        # account's signature under it a stranger's key would be trusted.
         known = {(r.epoch, r.key_name) for r in rings if r.epoch < epoch}
         for key_epoch, name in sorted(known | {(epoch, name) for name in current}):
             if name in self._keys:
@@ -198,7 +198,7 @@ class ConfidentialStore(Store):
                     continue
                 key = None if self._reading is None else ring.open(self._reading)
             except (Malformed, SignatureInvalid):
-                # Anybody may put one there: it counts for nothing.
+                # Any account may put a ring there: without a valid signature it is skipped.
                 continue
             found.append(ring)
             if key is not None:

@@ -21,7 +21,7 @@ class FolderStore(Store):
     """A folder; several processes may use it at once.
 
     A write goes to a temporary file that is synced and renamed, so a file under a CID is whole or
-    absent, whenever the power fails. An object that was altered on disk is written anew by the
+    absent, whenever the power fails. An object that was altered on disk is written again by the
     next `put` of its true bytes.
     """
 
@@ -50,8 +50,8 @@ class FolderStore(Store):
     def map(self, cid: str, max_bytes: int = MAX_OBJECT_BYTES) -> memoryview:
         """Map an object into memory and verify it. See `Store.map`.
 
-        The pages are the file's own: they cost no memory of the process, and whoever alters the
-        file later alters the view. This class never writes into an existing file.
+        The pages are the file's own: they cost no memory of the process, and a later
+        change of the file changes the view. This class never writes into an existing file.
         """
         with self._opened(cid, max_bytes) as (file, size):
             # An empty file cannot be mapped.
@@ -61,7 +61,7 @@ class FolderStore(Store):
         return view
 
     def has(self, cid: str) -> bool:
-        """Say whether an object of this CID is here. See `Store.has`."""
+        """Whether an object of this CID is here. See `Store.has`."""
         return self._path(cid).is_file()
 
     def cids(self) -> Iterator[Cid]:

@@ -1,7 +1,7 @@
-"""A gateway to a vault over HTTP: documents for everybody, the rest for whom the chain names.
+"""A gateway to a vault over HTTP: documents are public, the rest is for granted accounts.
 
-Whoever asks for sealed objects or key rings, or brings some, signs the request
-(`wardround.store.request`); the contract is asked at that moment whether the signer has a grant.
+Requests for sealed objects and key rings, and uploads, are signed (`wardround.store.request`); for
+each one the contract is asked whether the signer has a grant.
 The gateway has no key to anything it serves.
 
 | request | answer |

@@ -40,7 +40,7 @@ _ADD = {
     "pin": "true",
     "cid-base": "base32",
 }
-#: Kubo says the first, js-ipfs the second.
+#: Kubo answers with the first, js-ipfs with the second.
 _NOT_PINNED = ("is not pinned", "not pinned")
 
 # ipfshttpclient names an argument that urllib3 no longer needs, once a connection.
@@ -93,7 +93,7 @@ class IpfsStore(Store):
         return memoryview(self.get(cid, max_bytes))
 
     def has(self, cid: str) -> bool:
-        """Say whether an object of this CID is pinned. See `Store.has`."""
+        """Whether an object of this CID is pinned. See `Store.has`."""
         sha256_of_cid(cid)
         try:
             self._asked(lambda: self._client.pin.ls(cid, type="recursive"), cid)
@@ -130,7 +130,7 @@ class IpfsStore(Store):
         with self._client.cat(cid, stream=True) as parts:
             for part in parts:
                 data += part
-                # Whatever it said before, no more than that is ever held.
+                # Bounds the memory, whatever size was announced.
                 if len(data) > size:
                     raise ObjectAltered(cid, f"more than {size} bytes", self.url)
         found = cid_of(memoryview(data))

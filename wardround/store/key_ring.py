@@ -1,7 +1,7 @@
 """A key ring: the key of one epoch of a study, wrapped for each of its readers.
 
-It is a canonical JSON object, signed by the study's sponsor or one of its coordinators: nobody
-else may say which key an epoch has, or a stranger's ring would make a writer encrypt for him.
+It is a canonical JSON object, signed by the study's sponsor or one of its coordinators. Other rings
+are rejected: with a stranger's key a writer would encrypt for that stranger.
 """
 
 from __future__ import annotations
@@ -126,7 +126,7 @@ def read_ring(data: bytes | memoryview, domain: Domain) -> KeyRing:
 
     Raises:
         Malformed: it is none.
-        SignatureInvalid: nobody has signed it.
+        SignatureInvalid: it has no valid signature.
     """
     if len(data) > RING_MAX_BYTES:
         raise Malformed("key ring", f"{len(data)} bytes are too many")

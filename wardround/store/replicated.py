@@ -62,7 +62,7 @@ class ReplicatedStore(Store):
         return self._first(cid, lambda replica: replica.map(cid, max_bytes))
 
     def has(self, cid: str) -> bool:
-        """Say whether a replica that answers has it. See `Store.has`."""
+        """Whether a replica that answers has it. See `Store.has`."""
         away: StoreError | OSError | None = None
         for replica in self.replicas:
             try:
@@ -138,12 +138,12 @@ class ReplicatedStore(Store):
             try:
                 replica.put(data)
             except (StoreError, OSError):
-                # The reader has what he asked for; `repair` says what cannot be mended.
+                # The caller has the object; `repair` reports what cannot be mended.
                 continue
 
 
 def _worst(errors: Sequence[StoreError | OSError]) -> StoreError | OSError:
-    """What to say when nobody had it: that one is away, before too large, damaged, missing."""
+    """The error when no replica had it: unreachable before too large, damaged, missing."""
     for kind in (StoreUnreachable, OSError, ObjectTooLarge, ObjectAltered):
         for error in errors:
             if isinstance(error, kind):

@@ -79,7 +79,7 @@ def read_request(
 
     Raises:
         Malformed: it has another form.
-        SignatureInvalid: nobody has signed it.
+        SignatureInvalid: it has no valid signature.
     """
     match = _FORM.fullmatch(header)
     if match is None:

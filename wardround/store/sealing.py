@@ -1,12 +1,12 @@
 """How a confidential object is encrypted: AES-256-GCM in frames, under a key of its own.
 
-An object is ``header ‖ frame ‖ frame …``. The header says in the clear what the object is: study,
+An object is ``header ‖ frame ‖ frame …``. The header names the object in the clear: study,
 epoch, the name of the epoch's key, CID and length of the content, and a random salt. A frame is 64
 KiB of content (the last one shorter, or empty) and its 16-byte tag.
 
 Nonces: each object has its own key, HKDF-SHA256 of the epoch's key with the header as salt and
 info, and 256 random bits in the header. So nonces may count frames from zero, and never repeat
-under a key. A nonce also says whether the frame is the last (the STREAM construction: Hoang,
+under a key. A nonce also marks the last frame (the STREAM construction: Hoang,
 Reyhanitabar, Rogaway and Vizár 2015), so frames cannot be cut off, swapped or taken from another
 object; the header is associated data of every frame.
 """
@@ -43,7 +43,7 @@ HEADER_BYTES = _HEADER.size
 
 @dataclass(frozen=True)
 class SealedHeader:
-    """What a sealed object says of itself; only true if its frames open.
+    """What a sealed object claims to be; proven only when its frames open.
 
     Args:
         study: whose object it is.
@@ -91,10 +91,10 @@ def is_sealed(data: bytes | memoryview) -> bool:
 
 
 def read_header(data: bytes | memoryview) -> SealedHeader:
-    """Read what a sealed object says of itself.
+    """Read the header of a sealed object.
 
     Raises:
-        Malformed: it is none, or has not the length that it says.
+        Malformed: it is none, or has not the length that it names.
     """
     if len(data) < HEADER_BYTES or not is_sealed(data):
         raise Malformed("sealed object", "it does not begin like one")

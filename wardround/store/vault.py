@@ -84,7 +84,7 @@ class LocalVault(Vault):
     """A vault over a content store.
 
     Sealed objects and rings are objects like any other, under the CIDs of their own bytes. An
-    index leads from a content's CID to them; it can be lost, for the objects say what they are.
+    index leads from a content's CID to them; it can be rebuilt, for the objects name themselves.
 
     Args:
         store: holds the objects.
@@ -101,7 +101,7 @@ class LocalVault(Vault):
         """Read what is in the clear. See `Vault.document`."""
         data = self.store.map(cid, max_bytes)
         if is_sealed(data) or is_ring(data):
-            # Nobody asks for these by their own names.
+            # Sealed objects and rings are not read by their own names.
             raise ObjectMissing(cid, "the documents")
         return data
 

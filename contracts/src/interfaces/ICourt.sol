@@ -135,7 +135,7 @@ struct Tally {
     Ranks ranks;
 }
 
-/// @notice How a site's registered contribution stands.
+/// @notice The state of a site's registered contribution.
 struct Standing {
     /// Until when the last demand for its data can be answered; zero if none was made.
     uint64 deadline;
@@ -318,7 +318,7 @@ interface ICourt {
         bytes calldata entries
     ) external;
 
-    /// @notice A site that registered its contribution in time stands nowhere in the record.
+    /// @notice A site that registered its contribution in time is not in the record.
     /// @param index Where it would stand: the number of entries before it.
     /// @param before The entry at index - 1; empty when index is 0.
     /// @param behind The entry at index; empty when index is the record's count.

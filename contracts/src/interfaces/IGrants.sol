@@ -3,7 +3,7 @@ pragma solidity ^0.8.28;
 
 import {IWardRound, StudyId} from "./IWardRound.sol";
 
-/// @notice Somebody who may read what a study keeps confidential.
+/// @notice An account that may read what a study keeps confidential.
 struct Reader {
     address account;
     /// The X25519 key to which the keys of the study's epochs are wrapped (RFC 7748, RFC 9180).
@@ -11,10 +11,10 @@ struct Reader {
 }
 
 /// @title IGrants
-/// @notice Who may read what a study keeps confidential: its sponsor says so.
+/// @notice Who may read what a study keeps confidential, as its sponsor decides.
 /// @dev A study's time is divided into epochs, each with an encryption key of its own. Revoking
 /// begins a new epoch, so that who is revoked cannot read what is written from then on. What was
-/// written before cannot be taken back from somebody who could read it.
+/// written before cannot be taken back from a reader who could read it.
 interface IGrants {
     /// @notice From now on the account is given the keys of all epochs.
     event Granted(StudyId indexed study, address indexed reader, bytes32 publicKey, uint64 epoch);

@@ -111,7 +111,7 @@ struct Seat {
     uint96 bond;
     /// Position in the list of coordinators, from 1; zero for everybody else.
     uint16 place;
-    /// Whether the coordinator stands ready: it has posted its bond and not taken it back.
+    /// Whether the coordinator is bonded: it has posted its bond and not taken it back.
     bool bonded;
     /// Whether a round it closed was overturned. It never acts in the study again.
     bool barred;
@@ -126,7 +126,7 @@ struct Registration {
     uint64 registeredAt;
 }
 
-/// @notice A study as it stands.
+/// @notice A study's present state.
 struct StudyState {
     address sponsor;
     address token;
@@ -231,7 +231,7 @@ interface IWardRound {
     );
     /// @notice A closed round was proven wrong. It, and all behind it, are open again.
     /// @param reason Name of the challenge.
-    /// @param next The active coordinator; zero when none stands ready.
+    /// @param next The active coordinator; zero when none is bonded.
     event Overturned(
         StudyId indexed study,
         uint32 indexed round,
@@ -241,7 +241,7 @@ interface IWardRound {
         uint64 openedAt,
         address next
     );
-    /// @param reward The challenger's part of the bond; the other part belongs to nobody.
+    /// @param reward The challenger's part of the bond; the other part is burnt.
     event Slashed(
         StudyId indexed study,
         address indexed coordinator,
@@ -440,7 +440,7 @@ interface IWardRound {
     /// @notice Where closed rounds are challenged; deployed with this contract.
     function COURT() external view returns (ICourt);
 
-    /// @notice Whether a round still stands as committed to, but not yet for ever.
+    /// @notice Whether a round is still as committed to, but not yet final.
     /// @param commitment keccak256(abi.encode(closing)).
     /// @param closedAt Of that closing.
     function challengeable(StudyId study, uint32 round, bytes32 commitment, uint64 closedAt)
@@ -480,7 +480,7 @@ interface IWardRound {
     /// @notice All a site has been paid by a study.
     function claimed(StudyId study, address site) external view returns (uint256);
 
-    /// @notice Whether a closing stands for ever.
+    /// @notice Whether a closing is final.
     function isFinal(StudyId study, uint32 round, Closing calldata closing)
         external
         view

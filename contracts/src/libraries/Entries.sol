@@ -92,7 +92,7 @@ library Entries {
             v := byte(0, calldataload(add(entry, 156)))
         }
         bytes32 digest = MessageHashUtils.toTypedDataHash(domainSeparator, structHash);
-        // The error says why recovery failed; for the caller every such entry is just unsigned.
+        // The error names why recovery failed; for the caller every such entry is just unsigned.
         (recovered,,) = ECDSA.tryRecover(digest, v, r, s);
     }
 }

@@ -25,7 +25,7 @@ library Rewards {
         if (given != recorded) revert ICourt.Court_RewardsDiffer(recorded, given);
     }
 
-    /// @notice Splits a round's reward by weight, and says what is wrong with the record; reverts
+    /// @notice Splits a round's reward by weight and returns what is wrong with it; reverts
     /// when nothing is.
     /// @param totalWeight Of the entries; positive.
     function faultOfSplit(
@@ -69,7 +69,7 @@ library Rewards {
         revert ICourt.Court_RewardsRight(root, total);
     }
 
-    /// @notice Says what is wrong with a record's rewards whatever the scoring rule; reverts when
+    /// @notice Returns what is wrong with a record's rewards under any scoring rule; reverts when
     /// nothing is.
     function faultOf(
         Record calldata record,
@@ -93,7 +93,7 @@ library Rewards {
             while (i < count && entry.site() < site) entry = _next(entry, ++i, count);
             uint256 had;
             if (old < before.length && before[old].site <= site) {
-                // Whoever came before this site and is not listed has lost everything.
+                // A site that sorts before this one and is not listed has lost everything.
                 if (before[old].site < site) return RewardsFault.Taken;
                 had = before[old].cumulative;
                 limit += had;

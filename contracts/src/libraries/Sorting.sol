@@ -3,7 +3,7 @@ pragma solidity ^0.8.28;
 
 /// @title Sorting
 /// @notice A merge sort in memory.
-/// @dev Not a quicksort: whoever is judged chose the values, and could choose them so that sorting
+/// @dev Not a quicksort: the accused chose the values, and could choose them so that sorting
 /// them costs more gas than a transaction has.
 library Sorting {
     /// @notice The values in ascending order. Takes over the array that it is given.

@@ -165,7 +165,7 @@ library Studies {
         return seat.bonded || (s.bond == 0 && seat.place != 0 && !seat.barred);
     }
 
-    /// @notice The next in the ring that may act; zero if nobody can.
+    /// @notice The next in the ring that may act; zero if none can.
     function standbyAfter(Study storage s, address coordinator) internal view returns (address) {
         uint256 seats = s.coordinators.length;
         uint256 place = s.seats[coordinator].place;
@@ -231,7 +231,7 @@ library Studies {
         }
     }
 
-    /// @notice Whether a round stands for ever. If one does, all before it do.
+    /// @notice Whether a round is final. If one is, all before it are.
     /// @dev The caller has checked that `closedAt` is what the round was committed to with.
     function isFinal(Study storage s, uint32 round, uint64 closedAt) internal view returns (bool) {
         if (round >= s.head) return false;
@@ -241,11 +241,11 @@ library Studies {
         if (block.timestamp < until) return false;
         if (round < s.holdRound || block.timestamp >= s.holdUntil) return true;
         // The longest that honest steps can take: an entry is demanded, then its update, then a
-        // tally counts. Nothing holds a round for longer, so nobody can keep it from becoming final.
+        // tally counts. Nothing holds a round for longer, so it always becomes final.
         return block.timestamp >= until + 3 * window + 2 * uint256(s.demandSeconds);
     }
 
-    /// @notice Whether a closing stands, but not for ever. There is nothing to hold against round 0.
+    /// @notice Whether a closing is valid and not yet final. There is nothing to hold against round 0.
     function isChallengeable(Study storage s, uint32 round, bytes32 commitment, uint64 closedAt)
         internal
         view
@@ -262,7 +262,7 @@ library Studies {
         if (!held || until > s.holdUntil) s.holdUntil = until;
     }
 
-    /// @notice Goes back to a round, under whoever stands ready if its coordinator is barred.
+    /// @notice Goes back to a round, under the next bonded coordinator if its own is barred.
     function reopen(Study storage s, uint32 round) internal {
         if (s.seats[s.coordinator].barred) s.coordinator = s.standbyAfter(s.coordinator);
         s.head = round;

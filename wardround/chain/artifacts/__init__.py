@@ -1,4 +1,4 @@
-"""The wardround contract as data: ABI and bytecode, so that nobody needs a compiler to use it.
+"""The wardround contract as data: ABI and bytecode, so that no compiler is needed.
 
 The Solidity is in `contracts/src/`; `python -m contracts.build` compiles it into this folder.
 """

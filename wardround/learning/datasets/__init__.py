@@ -51,7 +51,7 @@ def load_dataset(
         arguments: the fields of that source, as a scenario gives them.
         data_dir: folder with the user's own copies of files; by default the environment's
             ``WARDROUND_DATA_DIR``, and without that files are downloaded and cached.
-        progress: told of every download.
+        progress: called for every download.
     Raises:
         DataError: no such name, an argument that the source does not take, or rows that cannot be
             had or divided as asked.

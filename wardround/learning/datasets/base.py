@@ -44,7 +44,7 @@ class DatasetSource(BaseModel, ABC):
         Args:
             data_dir: folder with files that the user already has; sources that are bundled or
                 generated do not look there.
-            progress: told of every download as it goes.
+            progress: called while a file is downloaded.
         Raises:
             DataError: the rows cannot be had, or not divided as asked.
         """

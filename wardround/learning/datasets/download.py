@@ -34,7 +34,7 @@ def fetch(
         sha256: that the content must have, in lower-case hexadecimal.
         expected_bytes: its length; not one byte more is kept.
         timeout_seconds: for the whole transfer, and for each wait within it.
-        progress: told of each piece.
+        progress: called for each piece.
     Raises:
         DownloadFailed: not HTTPS, unreachable, refused, too slow.
         DataError: the server gave something else.

@@ -105,7 +105,7 @@ def load_table(path: Path, classes: int | None = None) -> Table:
 
 
 def _fault(features: object, labels: object) -> str | None:
-    """Say what keeps two arrays from being a table; None when nothing does."""
+    """Return the reason why two arrays are no table, or None."""
     if not isinstance(features, np.ndarray) or not isinstance(labels, np.ndarray):
         return "not arrays"
     if features.dtype != np.float32 or labels.dtype != np.int64:

@@ -40,7 +40,7 @@ def check_model(name: str, model: nn.Module) -> None:
 
 
 def layout_of(model: nn.Module) -> Layout:
-    """Names and shapes in vector order; a parameter that is used twice stands once."""
+    """Names and shapes in vector order; a shared parameter is listed once."""
     parameters = list(model.named_parameters())
     return Layout(
         names=tuple(name for name, _ in parameters),

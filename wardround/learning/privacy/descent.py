@@ -74,7 +74,7 @@ def descend_privately(
 ) -> None:
     """Take the mechanism's steps; the model's parameters change in place.
 
-    Neither losses nor the rows of a step are looked at or told: they have no noise in them.
+    Neither losses nor the rows of a step are returned: they have no noise in them.
 
     Args:
         model: in training mode.
@@ -84,7 +84,7 @@ def descend_privately(
         privacy: clipping and noise.
         mechanism: sampling and number of steps.
         stream: of this training alone.
-        progress: told of every step.
+        progress: called after every step.
     Raises:
         PrivacyError: one row changes what the network gives for another; Opacus finds no gradient
             for each row.
@@ -143,7 +143,7 @@ def _row_by_row(model: nn.Module) -> Iterator[nn.Module]:
         raise no_gradient_by_row(type(model).__name__, reason) from exc
     try:
         with warnings.catch_warnings():
-            # The first layer's input needs no gradient, so torch tells of its output's instead.
+            # The first layer's input needs no gradient, so torch warns about its output's instead.
             warnings.filterwarnings("ignore", "Full backward hook is firing", UserWarning)
             yield hooked
     finally:

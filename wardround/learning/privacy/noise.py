@@ -1,9 +1,9 @@
 """Randomness that only the site can foresee.
 
-Whoever knows the noise can subtract it, and whoever knows which rows a step took loses the benefit
-of sampling. So neither may follow from anything that the coordinator knows, such as the study's
-seed, and torch's generators will not do: they are not cryptographic, and ``manual_seed`` of the
-one for CPUs keeps 32 bits, which can simply be tried.
+Known noise can be subtracted, and a known choice of rows takes away the benefit of sampling. So
+neither may follow from anything that the coordinator knows, such as the study's seed. torch's
+generators are not cryptographic, and ``manual_seed`` of the one for CPUs keeps 32 bits, which can
+be tried one by one.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class NoiseSecret:
 
     @classmethod
     def fresh(cls) -> NoiseSecret:
-        """Draw a secret from the operating system; nobody can make its noise again."""
+        """Draw a secret from the operating system; its noise cannot be made again."""
         return cls(secrets.token_bytes(SECRET_BYTES))
 
     def __repr__(self) -> str:

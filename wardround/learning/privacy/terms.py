@@ -53,7 +53,7 @@ class PrivateTerms:
     account: PrivacyAccount = field(default_factory=PrivacyAccount)
 
     def spend(self, training: TrainingSpec, rows: int) -> PrivacySpent:
-        """Say what a training will cost, before it starts.
+        """Compute what a training will cost, before it starts.
 
         Args:
             training: batch size and length.
