@@ -216,6 +216,14 @@ def hang(method: str, parameters: list[Any], honest: Callable[[], Any]) -> Any:
     time.sleep(1.5)
 
 
+def until(condition: Callable[[], object]) -> None:
+    """Poll until it holds: endpoints are checked when a request is made and a check is due."""
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
 FAULTS: dict[str, tuple[Callable[..., Any], str]] = {
     "drops connections": (lambda *_: None, "refused or lost"),
     "is busy": (lambda *_: b"busy", "HTTP status 503"),
@@ -240,16 +248,12 @@ def test_node_that_misbehaves_is_left_aside_and_tried_again(
     ):
         chain.timeout_seconds = 20
         first.fault, words = FAULTS[fault]
-        time.sleep(0.15)  # the next look at all is due
+        until(lambda: chain.block() and rpc_of(chain).current == second.url)
         chain.send(ALICE, probe.function("increment", b"1"), "increment")
-        assert rpc_of(chain).current == second.url
         assert words in rpc_of(chain).aside()[first.url]
         before = len(first.asked)
         first.fault = None
-        deadline = time.monotonic() + 10
-        while rpc_of(chain).aside() and time.monotonic() < deadline:
-            time.sleep(0.1)
-            chain.block()
+        until(lambda: chain.block() and not rpc_of(chain).aside())
         assert len(first.asked) > before
         # Well again: it takes over when the other one fails.
         second.fault = FAULTS["drops connections"][0]
@@ -285,8 +289,7 @@ def test_node_that_stops_following_is_left_aside(
         first.fault = fault
         for _ in range(3):
             anvil.chain.rpc("evm_mine")
-        time.sleep(0.15)
-        assert chain.block().number == 3
+        until(lambda: chain.block().number == 3)
         assert rpc_of(chain).current == second.url
         assert rpc_of(chain).aside()[first.url] == "is at block 0 while another is at 3"
 
@@ -298,9 +301,7 @@ def test_node_whose_head_is_old_is_left_aside(anvil: Anvil) -> None:
             old if parameters[:1] == ["latest"] else honest()
         )
         anvil.chain.advance(1000)
-        time.sleep(0.15)
-        chain.block()
-        assert rpc_of(chain).current == second.url
+        until(lambda: chain.block() and rpc_of(chain).current == second.url)
         assert "s older than another's" in rpc_of(chain).aside()[first.url]
 
 
@@ -314,8 +315,8 @@ def test_internal_error_of_one_node_is_asked_of_another(
         assert chain.call(probe.function("count")) == 0
         assert "missing trie node" in rpc_of(chain).aside()[first.url]
         # Both answer so: the request is at fault.
+        until(lambda: chain.block() and not rpc_of(chain).aside())
         second.fault = first.fault
-        time.sleep(0.3)
         with pytest.raises(Exception, match="missing trie node"):
             chain.call(probe.function("count"))
 

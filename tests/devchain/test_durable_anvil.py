@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from http.client import HTTPConnection
 from pathlib import Path
@@ -137,13 +137,13 @@ def test_kills_at_random_moments_lose_nothing_and_do_nothing_twice(
     for _ in range(8):
         time.sleep(chance.uniform(0.02, 0.4))
         os.kill(durable.pid, signal.SIGKILL)
-    time.sleep(0.2)
+    before = len(confirmed)
+    until(lambda: failures or len(confirmed) > before + 20)
     stop.set()
     for sender in senders:
         sender.join(60)
     assert failures == []
     assert durable.restarts >= 4  # two kills may meet the same process
-    assert len(confirmed) > 20
     assert durable.chain.call(probe.function("count")) == len(confirmed)
     for transaction_hash, block_number in confirmed:
         receipt = durable.chain.receipt(transaction_hash)
@@ -168,6 +168,13 @@ while True:
     receipt = chain.chain.transfer(alice, alice.address, 1)
     print(receipt.block_number, receipt.block_hash, flush=True)
 """
+
+
+def until(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def runs(pid: int) -> bool:
@@ -256,7 +263,7 @@ def test_copy_of_a_running_chain_is_a_backup(durable: DurableAnvil, tmp_path: Pa
 
     sender = threading.Thread(target=work)
     sender.start()
-    time.sleep(0.3)
+    until(lambda: durable.chain.block().number > 3)
     shutil.copytree(durable.journal_path.parent, tmp_path / "backup")
     stop.set()
     sender.join(30)

@@ -386,11 +386,7 @@ def test_what_an_earlier_process_left_hanging_is_replaced(
         assert count(anvil, probe) == 1
         # Those that hung behind it were free to go on, or still hang; neither stops the next.
         sending = Sending(chain, probe)
-        time.sleep(0.3)
-        anvil.chain.rpc("evm_mine")
-        time.sleep(0.5)
-        anvil.chain.rpc("evm_setAutomine", True)
-        anvil.chain.rpc("evm_mine")
+        until(lambda: anvil.chain.rpc("evm_mine") and sending.ended)
         assert sending.result().status == 1
     assert count(anvil, probe) == 2
     assert anvil.chain.balance_wei(BOB.address) - held <= 2

@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -75,7 +74,6 @@ def test_down_ends_what_is_listed_and_nothing_else(tmp_path: Path) -> None:
         assert done.exit_code == 0, done.output
         assert "3 processes have ended" in done.output
         ours.wait(10)
-        time.sleep(0.2)
         assert foreign.poll() is None
         assert running([mark]) == []
         foreign.kill()
