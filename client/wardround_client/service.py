@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from secrets import token_hex
-from typing import Any
 
 from wardround.host.durable import write_private
 from wardround.host.lock import only_one
-from wardround.protocol.canonical import parse_canonical
-from wardround.protocol.errors import ProtocolError, WardroundError
+from wardround.host.log import EventLog, configure
+from wardround.protocol.errors import WardroundError
 from wardround.transport.certificates import Address, check_time, greet
 from wardround.transport.enrolment import ENROLMENT, NODE_KEY, enrol
 from wardround.transport.errors import CertificateExpired, PeerAway, TransportError
 from wardround.transport.ports import free_port
-from wardround.transport.running import LineReader
-from wardround.transport.supervision import Program, Say, Supervisor, heard, module_command
+from wardround.transport.supervision import Program, Say, Supervisor, module_command
 from wardround_client.guard.errors import GuardError
 from wardround_client.guard.signer import GuardClient
 from wardround_client.home import Home
@@ -60,7 +59,7 @@ class SiteService:
     Attributes:
         home: its folder.
         password: of its keystore.
-        say: told what happens.
+        say: shows a person what happens.
         now: the time, with a zone.
         stopped: set when it is to end.
     """
@@ -70,6 +69,8 @@ class SiteService:
     say: Say
     now: Callable[[], datetime]
     stopped: threading.Event
+    _log: logging.Logger = field(init=False)
+    _events: EventLog = field(init=False)
 
     def run(self) -> None:
         """Keep the site running until it is stopped.
@@ -82,26 +83,29 @@ class SiteService:
         for _, root in coordinators:
             check_time(root, self.now(), "ask the coordinator for its new one")
         with only_one(self.home.folder, SiteRunning(self.home.folder)):
+            self._events = EventLog(self.home.folder, rotates=True)
+            self._log = configure(self.home.folder, "site")
             self._enrolled(settings)
             for number in range(len(coordinators)):
                 flower_folder(self.home, number)
-            (self.home.folder / "logs").mkdir(mode=0o700, exist_ok=True)
-            supervisor = Supervisor(self.say)
+            supervisor = Supervisor(self._log.info)
             try:
-                self._keep(supervisor, [Coordinator(*one, self.say) for one in coordinators])
+                self._keep(supervisor, [Coordinator(*one, self._log.info) for one in coordinators])
             finally:
-                self.say("stopping")
+                self._log.info("stopping")
                 supervisor.stop()
+                self._show()
 
     def _enrolled(self, settings: HomeSettings) -> None:
         """Make the node key of a home that has none yet."""
         if not (self.home.folder / NODE_KEY).exists():
             key = open_keystore(self.home.keystore(settings), self.password)
             enrol(self.home.folder, settings.site.name, key)
-            self.say(f"made a node key: give {self.home.folder / ENROLMENT} to the coordinator")
+            self._log.info(
+                f"made a node key: give {self.home.folder / ENROLMENT} to the coordinator"
+            )
 
     def _keep(self, supervisor: Supervisor, coordinators: list[Coordinator]) -> None:
-        log = GuardNews(self.home.log)
         supervisor.start(self._guard())
         if not self._await_guard(supervisor):
             return
@@ -115,10 +119,9 @@ class SiteService:
         supervisor.start(self._executor(tasks))
         while not self.stopped.wait(_LOOK_SECONDS):
             supervisor.look()
-            for words in log.news():
-                self.say(words)
             for coordinator in coordinators:
                 coordinator.look(time.monotonic())
+            self._show()
 
     def _await_guard(self, supervisor: Supervisor) -> bool:
         """Wait for the guard, which has a table to read; without it nothing could be signed."""
@@ -129,15 +132,19 @@ class SiteService:
                 guard.identity()
                 return True
             except GuardError:
-                continue
+                self._show()
         return False
+
+    def _show(self) -> None:
+        """Show what this process and those it started have logged."""
+        for message in self._events.news():
+            self.say(message)
 
     def _guard(self) -> Program:
         return Program(
             GUARD,
             lambda: module_command("wardround_client.guard", str(self.home.folder)),
             self.home.folder / "logs" / "guard.log",
-            on_line=self.say,
             # In the environment of the guard alone; it takes it out before it does anything.
             environment={**os.environ, PASSWORD_VARIABLE: self.password},
         )
@@ -149,7 +156,6 @@ class SiteService:
             f"{SUPERNODE}{more}",
             lambda: module_command("wardround_client.supernode", *arguments),
             self.home.folder / "logs" / f"supernode{more}.log",
-            on_line=heard(self.say),
             environment=supernode_environment(self.home, os.environ, number),
         )
 
@@ -197,34 +203,3 @@ class Coordinator:
         elif trouble is None and self._trouble is not None:
             self.say(f"the coordinator at {self.address} answers")
         self._trouble = trouble
-
-
-class GuardNews:
-    """Reads the guard's log as it grows, and puts each line into words."""
-
-    def __init__(self, path: Path) -> None:
-        self._lines = LineReader(path)
-
-    def news(self) -> Iterator[str]:
-        """Tell of what was added since the last call."""
-        for line in self._lines.news():
-            try:
-                words = guard_sentence(parse_canonical(line, "line"))
-            except ProtocolError:
-                words = "a line of the guard's log cannot be read: see `wardround site history`"
-            if words:
-                yield words
-
-
-def guard_sentence(line: Any) -> str | None:
-    """Put a line of the guard's log into words; None for what is said elsewhere."""
-    if line["kind"] == "signed":
-        return (
-            f"signed round {line['round']} of study {line['study'][:10]}…: "
-            f"weight {line['weight']:,}, {line['update_bytes']:,} bytes of update leave"
-        )
-    if line["kind"] == "released":
-        return f"a model was measured: {len(line['measures'])} numbers leave"
-    if line["kind"] == "refused":
-        return f"REFUSED ({line['error']}): {line['words']}"
-    return None

@@ -6,22 +6,25 @@ There is one for each coordinator: number 0 for the first, the others for those 
 from __future__ import annotations
 
 import json
+import logging
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from wardround.host.log import configure
 from wardround.protocol.errors import SpecificationError, WardroundError
 from wardround.protocol.identifiers import Digest
 from wardround.transport.certificates import Address
 from wardround.transport.enrolment import NODE_KEY
 from wardround.transport.flower.programs import flower_environment
 from wardround.transport.flower.supernode import run_supernode
-from wardround.transport.supervision import told
 from wardround_client.guard.approvals import Approvals
 from wardround_client.guard.errors import ApprovalDamaged, StudyNotApproved
 from wardround_client.home import Home
 from wardround_client.keystore import keystore_address
 from wardround_client.settings import CoordinatorTable, HomeSettings
+
+_log = logging.getLogger("wardround.supernode")
 
 
 def serve(home: Home, number: int, port: int) -> None:
@@ -52,7 +55,7 @@ def serve(home: Home, number: int, port: int) -> None:
         secret=secret_file(home, number),
         port=port,
         approved=lambda: approved_codes(approvals),
-        say=told,
+        say=configure(home.folder, "supernode").info,
     )
 
 
@@ -63,7 +66,7 @@ def approved_codes(approvals: Approvals) -> frozenset[Digest]:
         try:
             found.add(approvals.of(study).code)
         except (ApprovalDamaged, StudyNotApproved) as error:
-            told(str(error))
+            _log.error(error)
     return frozenset(found)
 
 
@@ -121,8 +124,9 @@ def coordinator_of(
 
 
 if __name__ == "__main__":
+    site = Home(Path(sys.argv[1]))
     try:
-        serve(Home(Path(sys.argv[1])), int(sys.argv[2]), int(sys.argv[3]))
+        serve(site, int(sys.argv[2]), int(sys.argv[3]))
     except WardroundError as error:
-        told(str(error))
+        configure(site.folder, "supernode").error(error)
         sys.exit(1)

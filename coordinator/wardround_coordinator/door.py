@@ -24,8 +24,9 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
+from wardround.host.log import configure
 from wardround.transport.flower.messages import NODE_KEY_HEADER
-from wardround.transport.supervision import Say, told
+from wardround.transport.supervision import Say
 from wardround_coordinator.home import CoordinatorHome, EnrolmentBook
 from wardround_coordinator.settings import load_coordinator_settings
 
@@ -170,4 +171,5 @@ def _is_passed(header: bytes) -> bool:
 
 
 if __name__ == "__main__":
-    asyncio.run(serve(CoordinatorHome(Path(sys.argv[1])), int(sys.argv[2]), told))
+    home = CoordinatorHome(Path(sys.argv[1]))
+    asyncio.run(serve(home, int(sys.argv[2]), configure(home.root, "door").info))

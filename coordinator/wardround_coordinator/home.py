@@ -8,7 +8,7 @@ from pathlib import Path
 from wardround.transport.certificates import AUTHORITY_CERTIFICATE, SERVER_CERTIFICATE, SERVER_KEY
 from wardround.transport.enrolment import Enrolment, read_enrolment
 from wardround.transport.errors import EnrolmentInvalid
-from wardround_coordinator.settings import PRESENCE_FILE, SAID_FILE
+from wardround_coordinator.settings import PRESENCE_FILE
 
 
 @dataclass(frozen=True)
@@ -46,11 +46,6 @@ class CoordinatorHome:
     def logs(self) -> Path:
         """What the programs print."""
         return self.root / "logs"
-
-    @property
-    def said(self) -> Path:
-        """What the ServerApp says; Flower throws away what it prints."""
-        return self.root / SAID_FILE
 
     @property
     def presence(self) -> Path:

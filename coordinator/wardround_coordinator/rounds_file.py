@@ -49,6 +49,20 @@ def round_summary(result: RoundResult, names: Mapping[SiteAddress, str]) -> dict
     }
 
 
+def round_sentence(summary: dict[str, Any], rounds: int) -> str:
+    """Put a line of the rounds file into words."""
+    if "failed" in summary:
+        return f"round {summary['round']}: {summary['failed']}"
+    words = f"round {summary['round']} of {rounds} closed: {len(summary['contributors'])} sites"
+    if summary["dropped"]:
+        dropped = (f"{row['site']} ({row['reason']})" for row in summary["dropped"])
+        words += f", dropped {', '.join(dropped)}"
+    accuracy = summary["pooled_accuracy"]
+    if accuracy is not None:
+        words += f", accuracy {accuracy:.4f}"
+    return f"{words}, {summary['wall_seconds']:.1f} s"
+
+
 def append_round(path: Path, value: Mapping[str, Any]) -> None:
     """Append one JSON object as a line; when this returns, it survives a crash."""
     append_line(path, json.dumps(value, sort_keys=True).encode())

@@ -23,15 +23,20 @@ from wardround.chain.chain import connected
 from wardround.chain.ward_round import WardRound
 from wardround.host.key_file import read_key
 from wardround.host.lifeline import end_with_parent
+from wardround.host.log import configure
 from wardround.protocol.errors import RoundFailed, ScenarioError
 from wardround.store.study_store import open_study_store
 from wardround_coordinator.presence import be_present
-from wardround_coordinator.rounds_file import append_round, read_rounds, round_summary
+from wardround_coordinator.rounds_file import (
+    append_round,
+    read_rounds,
+    round_sentence,
+    round_summary,
+)
 from wardround_coordinator.session import Session
 from wardround_coordinator.settings import (
     HOME_VARIABLE,
     PRESENCE_FILE,
-    SAID_FILE,
     STANDBY_VARIABLE,
     CoordinatorSettings,
     load_coordinator_settings,
@@ -39,7 +44,7 @@ from wardround_coordinator.settings import (
 from wardround_coordinator.standby import Tenure
 from wardround_coordinator.strategy import RoundResult, WardroundStrategy
 
-_log = logging.getLogger(__name__)
+_log = logging.getLogger("wardround.serverapp")
 
 NETWORK_KEY = "network"
 #: Told of each closed round as the JSON value that is also written to the rounds file.
@@ -57,24 +62,16 @@ def make_server_app(on_summary: OnSummary = lambda summary: None) -> ServerApp:
             # At once: a main thread that waits for a dead SuperLink's answer hears no signal.
             end_with_parent(grace_seconds=0)
             be_present(home / PRESENCE_FILE)
+            configure(home, "serverapp")
         coordinate(
             home,
             grid,
             on_summary,
             standby=bool(os.environ.get(STANDBY_VARIABLE)),
-            # Whoever started the SuperLink reads it there: Flower throws away what is printed.
-            say=_said_in(home / SAID_FILE) if HOME_VARIABLE in os.environ else _log.info,
+            say=_log.info,
         )
 
     return server_app
-
-
-def _said_in(path: Path) -> Callable[[str], None]:
-    def say(words: str) -> None:
-        with path.open("a", encoding="utf-8") as file:
-            file.write(" ".join(words.split()) + "\n")
-
-    return say
 
 
 def _home(context: Context) -> Path:
@@ -145,10 +142,12 @@ def _work(
     def on_round(result: RoundResult) -> None:
         summary = round_summary(result, strategy.names)
         append_round(rounds_file, summary)
+        _log.info(round_sentence(summary, session.facts.params.rounds))
         on_summary(summary)
 
     def on_failure(failure: RoundFailed) -> None:
         append_round(rounds_file, {"round": failure.round_number, "failed": str(failure)})
+        _log.warning(f"round {failure.round_number}: {failure}")
 
     def is_told(number: int) -> bool:
         return any(one["round"] == number for one in read_rounds(rounds_file))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import logging
 import os
 import ssl
 import threading
@@ -12,7 +12,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import httpx
 
@@ -22,6 +21,7 @@ from wardround.chain.ward_round import WardRound
 from wardround.host.backoff import pauses
 from wardround.host.key_file import read_key
 from wardround.host.lock import only_one
+from wardround.host.log import EventLog, configure
 from wardround.protocol.errors import StudyMismatch, WardroundError
 from wardround.protocol.identifiers import hex_of
 from wardround.protocol.replay import StudyFacts
@@ -33,8 +33,7 @@ from wardround.transport.flower.control import Control, ControlFailed
 from wardround.transport.flower.programs import flower_environment
 from wardround.transport.flower.superlink import superlink_arguments
 from wardround.transport.ports import check_free, free_port
-from wardround.transport.running import LineReader
-from wardround.transport.supervision import Program, Say, Supervisor, heard, module_command
+from wardround.transport.supervision import Program, Say, Supervisor, module_command
 from wardround_coordinator.errors import StoodDown
 from wardround_coordinator.home import CoordinatorHome, EnrolmentBook
 from wardround_coordinator.presence import Presence
@@ -68,7 +67,7 @@ class Service:
 
     Attributes:
         home: its folder.
-        say: told what happens.
+        say: shows a person what happens.
         now: the time, with a zone.
         stopped: set when it is to end.
         standby: wait for its turn while another coordinator is active.
@@ -88,6 +87,8 @@ class Service:
     _registered: object = None
     _ready_pid: int | None = None
     _presence: Presence = field(init=False)
+    _log: logging.Logger = field(init=False)
+    _events: EventLog = field(init=False)
 
     def __post_init__(self) -> None:
         self._presence = Presence(self.home.presence)
@@ -109,12 +110,18 @@ class Service:
         for folder in (self.home.sites, self.home.logs, self.home.flower):
             folder.mkdir(exist_ok=True)
         with only_one(self.home.root, AlreadyRunning(self.home.root)):
-            check_free(server.host, server.port)
-            facts = self._facts(settings)
-            if facts is None:
-                return False
-            _check_code(facts)
-            return self._keep(settings, facts)
+            self._events = EventLog(self.home.root, rotates=True)
+            self._log = configure(self.home.root, "coordinator")
+            try:
+                check_free(server.host, server.port)
+                facts = self._facts(settings)
+                if facts is None:
+                    return False
+                _check_code(facts)
+                return self._keep(settings, facts)
+            except WardroundError as error:
+                self._log.error(error)
+                raise
 
     def _facts(self, settings: CoordinatorSettings) -> StudyFacts | None:
         """Ask the chain for the study, however long it is away; None when stopped."""
@@ -125,7 +132,8 @@ class Service:
                     self._check_turn(contract, settings)
                     return contract.facts(settings.study_id)
             except ChainUnreachable as error:
-                self.say(f"{error} Trying again in {_CHAIN_PAUSE_SECONDS:g} s")
+                self._log.warning(f"{error} Trying again in {_CHAIN_PAUSE_SECONDS:g} s")
+                self._show()
                 if self.stopped.wait(_CHAIN_PAUSE_SECONDS):
                     return None
 
@@ -139,30 +147,33 @@ class Service:
 
     def _keep(self, settings: CoordinatorSettings, facts: StudyFacts) -> bool:
         server = settings.require_server()
-        rounds = RoundsReader(self.home.root / settings.coordinator.rounds_file)
-        said = LineReader(self.home.said)
         bundle = write_bundle(training_files())
         port = free_port()
-        supervisor = Supervisor(self.say)
-        self.say(f"study {hex_of(settings.study_id)}, {facts.params.rounds} rounds")
+        supervisor = Supervisor(self._log.info)
+        self._log.info(f"study {hex_of(settings.study_id)}, {facts.params.rounds} rounds")
         try:
             supervisor.start(self._superlink(port))
             supervisor.start(self._door(port))
-            self.say(f"sites reach this coordinator at port {server.port} of {server.names[0]}")
+            self._log.info(
+                f"sites reach this coordinator at port {server.port} of {server.names[0]}"
+            )
             while not self.stopped.wait(_LOOK_SECONDS):
                 supervisor.look()
                 over = self._step(supervisor, port, settings, facts, bundle)
-                for line in said.news():
-                    self.say(line.decode("utf-8", "replace"))
-                for words in rounds.news(facts.params.rounds):
-                    self.say(words)
                 if over:
-                    self.say(self._end(settings))
+                    self._log.info(self._end(settings))
                     return True
+                self._show()
             return False
         finally:
-            self.say("stopping")
+            self._log.info("stopping")
             supervisor.stop()
+            self._show()
+
+    def _show(self) -> None:
+        """Show what this process and those it started have logged."""
+        for message in self._events.news():
+            self.say(message)
 
     def _end(self, settings: CoordinatorSettings) -> str:
         """Say why the run has ended by itself."""
@@ -198,7 +209,7 @@ class Service:
                 self._register(control, facts)
                 return self._advance(control, settings, bundle)
         except (PeerAway, ControlFailed) as error:
-            self.say(str(error))
+            self._log.warning(error)
             return False
 
     def _register(self, control: Control, facts: StudyFacts) -> None:
@@ -210,23 +221,25 @@ class Service:
         try:
             enrolments = self.home.enrolments()
         except EnrolmentInvalid as error:
-            self.say(str(error))
+            self._log.warning(error)
             self._registered = state
             return
         for site, enrolment in enrolments.items():
             if site in members:
                 control.register(enrolment.public_pem, enrolment.name)
             else:
-                self.say(f"{enrolment.name} ({site}) is not let in: the contract has no such site")
+                self._log.info(
+                    f"{enrolment.name} ({site}) is not let in: the contract has no such site"
+                )
         count = len(members & set(enrolments))
-        self.say(f"{count} of {len(members)} admitted sites have enrolled their node key")
+        self._log.info(f"{count} of {len(members)} admitted sites have enrolled their node key")
         self._registered = state
 
     def _advance(self, control: Control, settings: CoordinatorSettings, bundle: bytes) -> bool:
         if self._run_id is None:
             self._presence.expect()
             self._run_id = control.start_run(bundle)
-            self.say("the study's application is submitted; waiting for the sites")
+            self._log.info("the study's application is submitted; waiting for the sites")
             return False
         status = control.status(self._run_id)
         if status.status != "finished":
@@ -238,9 +251,9 @@ class Service:
         # Its ServerApp may have failed because another coordinator is active: then it ends here.
         with suppress(ChainUnreachable), _opened(settings) as contract:
             self._check_turn(contract, settings)
-        self.say(f"the run {status.sub_status}: {status.details or 'no reason given'}")
+        self._log.info(f"the run {status.sub_status}: {status.details or 'no reason given'}")
         pause = next(self._pauses)
-        self.say(f"going on where the chain stands in {pause:.1f} s")
+        self._log.info(f"going on where the chain stands in {pause:.1f} s")
         self._not_before = time.monotonic() + pause
         self._run_id = None
         return False
@@ -250,7 +263,7 @@ class Service:
         assert self._run_id is not None
         with suppress(ControlFailed):
             control.stop_run(self._run_id)
-        self.say("the ServerApp has died: going on where the chain stands")
+        self._log.info("the ServerApp has died: going on where the chain stands")
         self._run_id = None
 
     def _superlink(self, port: int) -> Program:
@@ -266,7 +279,6 @@ class Service:
                 ),
             ),
             self.home.logs / "superlink.log",
-            on_line=heard(self.say),
             environment=self._superlink_environment(),
         )
 
@@ -282,38 +294,7 @@ class Service:
             DOOR,
             lambda: module_command("wardround_coordinator.door", root, str(port)),
             self.home.logs / "door.log",
-            on_line=heard(self.say),
         )
-
-
-class RoundsReader:
-    """Reads the rounds file as it grows, and puts each line into words."""
-
-    def __init__(self, path: Path) -> None:
-        self._lines = LineReader(path)
-
-    def news(self, rounds: int) -> Iterator[str]:
-        """Tell of what was added since the last call."""
-        for line in self._lines.news():
-            try:
-                summary = json.loads(line)
-            except ValueError:
-                continue  # half a line, from a crash; the round is told of again
-            yield round_sentence(summary, rounds)
-
-
-def round_sentence(summary: dict[str, Any], rounds: int) -> str:
-    """Put a line of the rounds file into words."""
-    if "failed" in summary:
-        return f"round {summary['round']}: {summary['failed']}"
-    words = f"round {summary['round']} of {rounds} closed: {len(summary['contributors'])} sites"
-    if summary["dropped"]:
-        dropped = (f"{row['site']} ({row['reason']})" for row in summary["dropped"])
-        words += f", dropped {', '.join(dropped)}"
-    accuracy = summary["pooled_accuracy"]
-    if accuracy is not None:
-        words += f", accuracy {accuracy:.4f}"
-    return f"{words}, {summary['wall_seconds']:.1f} s"
 
 
 @contextmanager

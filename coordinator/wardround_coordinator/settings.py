@@ -14,7 +14,6 @@ from wardround.protocol.report import Hex32, WrittenAddress
 
 COORDINATOR_FILE = "coordinator.toml"
 #: What the ServerApp says of waiting, taking over and standing down, a line each.
-SAID_FILE = "logs/said.log"
 PRESENCE_FILE = "logs/serverapp.lock"
 #: Names the folder of a coordinator to its ServerApp, which the SuperLink starts.
 HOME_VARIABLE = "WARDROUND_COORDINATOR"

@@ -8,7 +8,6 @@ import pytest
 from tests.coordinator.conftest import Hospitals
 from wardround.protocol.identifiers import SiteAddress, hex_of
 from wardround_coordinator.rounds_file import append_round, read_rounds, round_summary
-from wardround_coordinator.service import RoundsReader
 from wardround_coordinator.strategy import RoundResult, SiteMetrics
 
 
@@ -71,13 +70,10 @@ def test_rounds_of_several_coordinators_are_read_as_one(tmp_path: Path) -> None:
     assert read_rounds(missing) == []
 
 
-def test_reader_passes_over_half_a_line_that_a_crash_left(tmp_path: Path) -> None:
+def test_reading_passes_over_half_a_line_that_a_crash_left(tmp_path: Path) -> None:
     path = tmp_path / "rounds.jsonl"
-    append_round(path, {"round": 1, "failed": "before it began to read"})
-    reader = RoundsReader(path)
-    assert list(reader.news(3)) == []
+    append_round(path, {"round": 1, "by": "a"})
     with path.open("ab") as file:
         file.write(b'{"round": 2, "fai')
-    assert list(reader.news(3)) == []
-    append_round(path, {"round": 2, "failed": "too few sites"})
-    assert list(reader.news(3)) == ["round 2: too few sites"]
+    append_round(path, {"round": 3, "by": "a"})
+    assert [one["round"] for one in read_rounds(path)] == [1, 3]

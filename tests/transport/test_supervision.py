@@ -14,15 +14,14 @@ from pathlib import Path
 
 import pytest
 
+from wardround.host import log
 from wardround.transport import supervision
 from wardround.transport.processes import ProcessMark, end_all, mark_of, running, with_descendants
 from wardround.transport.supervision import (
     Program,
     Supervisor,
-    heard,
     module_command,
     stop_asked,
-    told,
 )
 
 WAIT_SECONDS = 20.0
@@ -83,16 +82,11 @@ def test_pauses_grow_while_a_program_fails(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_program_that_runs_once_is_done(tmp_path: Path, supervisor: Supervisor) -> None:
-    heard_lines: list[str] = []
-    program = Program(
-        "once", lambda: python("print('a'); print('wardround: b')"), tmp_path / "log",
-        heard(heard_lines.append), once=True,
-    )  # fmt: skip
+    program = Program("once", lambda: python("print('a')"), tmp_path / "log", once=True)
     supervisor.start(program)
     until(lambda: supervisor.look() or supervisor.ended("once"))
     supervisor.stop()
-    assert heard_lines == ["b"]
-    assert (tmp_path / "log").read_text() == "a\nwardround: b\n"
+    assert (tmp_path / "log").read_text() == "a\n"
 
 
 def test_stop_ends_what_a_program_started(tmp_path: Path, supervisor: Supervisor) -> None:
@@ -170,7 +164,7 @@ def test_signal_asks_to_stop() -> None:
 def test_log_is_turned_over_when_long(
     tmp_path: Path, supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(supervision, "_LOG_MAX_BYTES", 1000)
+    monkeypatch.setattr(log, "FILE_MAX_BYTES", 1000)
     code = "[print(number, 'x' * 50) for number in range(100)]"
     supervisor.start(Program("talker", lambda: python(code), tmp_path / "log", once=True))
     until(lambda: supervisor.look() or supervisor.ended("talker"))
@@ -178,8 +172,3 @@ def test_log_is_turned_over_when_long(
     assert (tmp_path / "log").read_text().splitlines()[-1].startswith("99 ")
     assert (tmp_path / "log").stat().st_size < 1200
     assert (tmp_path / "log.1").stat().st_size < 1200
-
-
-def test_told_is_marked(capsys: pytest.CaptureFixture[str]) -> None:
-    told("something happened")
-    assert capsys.readouterr().out == "wardround: something happened\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import subprocess
@@ -9,23 +10,21 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 
 from wardround.host.backoff import pauses
+from wardround.host.log import rotated
 from wardround.transport.processes import ProcessMark, end_all, mark_of, with_descendants
 
 #: A program that ran this long is not failing to start.
 _STEADY_SECONDS = 60.0
 _FIRST_PAUSE_SECONDS, _LAST_PAUSE_SECONDS = 1.0, 60.0
 _STOP_SECONDS = 15.0
-_LOG_MAX_BYTES = 16 * 1024 * 1024
 
-#: Marks what is meant for a person among the lines that a program prints.
-TOLD = "wardround: "
-#: Told of something, in words for a person.
+#: Shows a person what happens.
 Say = Callable[[str], None]
 
 
@@ -36,8 +35,7 @@ class Program:
     Attributes:
         name: for people, as in "the guard".
         command: made anew for every start.
-        log: its output, the newest at the end; the one before in ``.1``.
-        on_line: told of every line that it prints.
+        log: its output, rotated: `wardround.host.log.FILE_MAX_BYTES` in each file.
         environment: in place of this process's own.
         once: its end with status 0 is no fault.
     """
@@ -45,24 +43,8 @@ class Program:
     name: str
     command: Callable[[], Sequence[str]]
     log: Path
-    on_line: Callable[[str], None] = lambda line: None
     environment: Mapping[str, str] | None = None
     once: bool = False
-
-
-def told(words: str) -> None:
-    """Say something so that whoever supervises this process can tell it from its log."""
-    print(f"{TOLD}{words}", flush=True)
-
-
-def heard(say: Say) -> Callable[[str], None]:
-    """Pass on what a supervised program has `told`, and nothing else of what it prints."""
-
-    def on_line(line: str) -> None:
-        if line.startswith(TOLD):
-            say(line.removeprefix(TOLD))
-
-    return on_line
 
 
 def module_command(module: str, *arguments: str) -> list[str]:
@@ -206,20 +188,10 @@ class _Kept:
 
     def _read(self, process: subprocess.Popen[bytes]) -> None:
         assert process.stdout is not None
-        path = self.program.log
-        with process.stdout as lines:
-            sink = path.open("ab")
-            try:
-                for raw in lines:
-                    if sink.tell() > _LOG_MAX_BYTES:
-                        sink.close()
-                        path.replace(path.with_name(path.name + ".1"))
-                        sink = path.open("ab")
-                    sink.write(raw)
-                    sink.flush()
-                    self.program.on_line(raw.decode("utf-8", "replace").rstrip("\n"))
-            finally:
-                sink.close()
+        with process.stdout as lines, closing(rotated(self.program.log)) as log:
+            for raw in lines:
+                line = raw.decode("utf-8", "replace").rstrip("\n")
+                log.handle(logging.makeLogRecord({"msg": line}))
 
 
 @contextmanager

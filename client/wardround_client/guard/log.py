@@ -6,6 +6,7 @@ crash does to the last line, its answer had not left; damage anywhere else is an
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,6 +23,7 @@ LINE_MAX_BYTES = 1 << 17
 #: What was signed, and the privacy that was spent.
 KEPT = frozenset({"signed", "spent"})
 _START = "0x" + "00" * 32
+_log = logging.getLogger("wardround.guard")
 
 Line = dict[str, Any]
 #: Seconds since 1970; given by whoever runs the guard.
@@ -113,6 +115,8 @@ class GuardLog:
             self._broken = error.strerror or str(error)
             raise LogUnwritable(self.path, self._broken) from error
         self._take(line, data)
+        if sentence := guard_sentence(line):
+            _log.info(sentence)
         return line
 
     def close(self) -> None:
@@ -134,6 +138,20 @@ class GuardLog:
             os.ftruncate(self._file, self._length)
             os.fsync(self._file)
             self.append("repaired", bytes=torn)
+
+
+def guard_sentence(line: Line) -> str | None:
+    """Put a line into words; None for what a person need not read at once."""
+    if line["kind"] == "signed":
+        return (
+            f"signed round {line['round']} of study {line['study'][:10]}…: "
+            f"weight {line['weight']:,}, {line['update_bytes']:,} bytes of update leave"
+        )
+    if line["kind"] == "released":
+        return f"a model was measured: {len(line['measures'])} numbers leave"
+    if line["kind"] == "refused":
+        return f"REFUSED ({line['error']}): {line['words']}"
+    return None
 
 
 def _written(line: Line) -> bytes:

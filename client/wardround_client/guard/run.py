@@ -9,12 +9,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 from wardround.chain.errors import ChainUnreachable
+from wardround.host.log import configure
+from wardround.protocol.errors import WardroundError
 from wardround_client.guard.errors import TableUnusable
 from wardround_client.guard.guard import Guard
 from wardround_client.guard.log import GuardLog, Now
 from wardround_client.guard.server import GuardServer
 from wardround_client.home import Home
 from wardround_client.keystore import keystore_address, open_keystore
+from wardround_client.settings import HomeSettings
 
 _PR_SET_DUMPABLE = 4
 
@@ -41,6 +44,26 @@ def run_guard(folder: Path, password: str, now: Now, say: Say, warn: Say) -> Non
     keep_memory_private()
     home = Home(folder)
     settings = home.settings()
+    events = configure(home.folder, "guard")
+
+    def note(words: str) -> None:
+        say(words)
+        events.info(words)
+
+    def caution(words: str) -> None:
+        warn(words)
+        events.warning(words)
+
+    try:
+        _guard(home, settings, password, now, note, caution)
+    except WardroundError as error:
+        events.error(error)
+        raise
+
+
+def _guard(
+    home: Home, settings: HomeSettings, password: str, now: Now, say: Say, warn: Say
+) -> None:
     keystore = home.keystore(settings)
     address = keystore_address(keystore)
     log = GuardLog(home.log, now)

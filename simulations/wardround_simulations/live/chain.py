@@ -12,8 +12,9 @@ from pathlib import Path
 
 from wardround.devchain.durable_anvil import DurableAnvil
 from wardround.devchain.evm import Genesis
+from wardround.host.log import configure
 from wardround.protocol.errors import WardroundError
-from wardround.transport.supervision import stop_asked, told
+from wardround.transport.supervision import stop_asked
 
 
 def genesis_text(chain_id: int, timestamp: int, balances: Mapping[str, int]) -> str:
@@ -32,7 +33,9 @@ def read_genesis(text: str) -> Genesis:
 def main(folder: Path, port: int, genesis: str) -> None:
     """Keep a chain until asked to end."""
     with stop_asked() as stopped, DurableAnvil(folder, read_genesis(genesis), port=port) as chain:
-        told(f"chain {chain.genesis.chain_id} at {chain.url}, {chain.restarts} restarts")
+        configure(folder, "chain").info(
+            f"chain {chain.genesis.chain_id} at {chain.url}, {chain.restarts} restarts"
+        )
         stopped.wait()
 
 
@@ -40,5 +43,5 @@ if __name__ == "__main__":
     try:
         main(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3])
     except WardroundError as error:
-        told(str(error))
+        configure(Path(sys.argv[1]), "chain").error(error)
         sys.exit(1)

@@ -20,11 +20,12 @@ from wardround.devchain.anvil import find_anvil
 from wardround.devchain.durable_anvil import JOURNAL_FILE
 from wardround.devchain.errors import AnvilFailed
 from wardround.devchain.faucet import DEV_CHAIN_ID, balances_of
+from wardround.host.log import EventLog
 from wardround.protocol.errors import ScenarioError
 from wardround.protocol.identifiers import hex_of
 from wardround.transport.ports import free_port
 from wardround.transport.processes import ProcessMark, mark_of
-from wardround.transport.supervision import Program, Supervisor, heard, module_command
+from wardround.transport.supervision import Program, Supervisor, module_command
 from wardround_coordinator.rounds_file import read_rounds
 from wardround_simulations.live.chain import genesis_text
 from wardround_simulations.live.layout import check_live, make_parties, password_file
@@ -64,6 +65,7 @@ class LiveNetwork:
     _supervisor: Supervisor = field(init=False)
     _coordinators: list[str] = field(default_factory=list)
     _written: dict[str, ProcessMark] = field(default_factory=dict)
+    _events: dict[str, EventLog] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._supervisor = Supervisor(lambda words: self.tell(SUPERVISOR, words))
@@ -117,6 +119,7 @@ class LiveNetwork:
         finally:
             self.tell(SUPERVISOR, "ending every process")
             self._supervisor.stop()
+            self._show()
             forget_processes(self.folder)
             journal = self.folder / "chain" / JOURNAL_FILE
             if folders.network.exists() and journal.exists():
@@ -132,6 +135,7 @@ class LiveNetwork:
         genesis = genesis_text(DEV_CHAIN_ID, now, balances)
         self._start(
             CHAIN,
+            folders.root / "chain",
             "wardround_simulations.live.chain",
             str(folders.root / "chain"),
             str(port),
@@ -189,10 +193,11 @@ class LiveNetwork:
         standby = ["--standby"] if len(self._coordinators) > 1 else []
         for name in self._coordinators:
             command = ["coordinator", "run", str(folders.root / name), *standby]
-            self._start(name, "wardround", *command, once=True)
+            self._start(name, folders.root / name, "wardround", *command, once=True)
         for party in network.parties:
             self._start(
                 party.name,
+                folders.sites / party.name,
                 *("wardround", "site", "run", str(folders.sites / party.name)),
                 *("--password-file", str(password_file(folders.root, party.name))),
             )
@@ -212,27 +217,30 @@ class LiveNetwork:
                 return True
         return False
 
-    def _start(self, name: str, module: str, *arguments: str, once: bool = False) -> None:
+    def _start(
+        self, name: str, folder: Path, module: str, *arguments: str, once: bool = False
+    ) -> None:
+        self._events[name] = EventLog(folder)
         self._supervisor.start(
             Program(
                 name,
                 lambda: module_command(module, *arguments),
                 self.folder / "logs" / f"{name}.log",
-                on_line=self._listener(name),
                 once=once,
             )
         )
         self._note()
 
-    def _listener(self, name: str) -> Callable[[str], None]:
-        if name == CHAIN:
-            return heard(lambda words: self.tell(name, words))
-        # Parties put the time before what they say; so does whoever listens to us.
-        return lambda line: self.tell(name, line[9:] if line[2:3] == ":" else line)
-
     def _look(self) -> None:
         self._supervisor.look()
+        self._show()
         self._note()
+
+    def _show(self) -> None:
+        """Show what the parties have logged."""
+        for name, events in self._events.items():
+            for message in events.news():
+                self.tell(name, message)
 
     def _note(self) -> None:
         """Keep the list of processes as it is now."""

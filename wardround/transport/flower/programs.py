@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Callable, Mapping
+from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,6 +42,19 @@ def flower_environment(home: Path, given: Mapping[str, str]) -> dict[str, str]:
     # Flower's programs find each other by name.
     path = f"{Path(sys.executable).parent}{os.pathsep}{given.get('PATH', '')}"
     return {**kept, **_SETTINGS, "PATH": path, "FLWR_HOME": str(home)}
+
+
+def quiet_requests() -> None:
+    """Keep successful requests out of this process's log: polling would fill it.
+
+    Flower leaves out those of sites, but not those of whoever watches a run.
+    """
+    logging.getLogger("uvicorn.access").addFilter(_has_failed)
+
+
+def _has_failed(record: logging.LogRecord) -> bool:
+    status = record.args[-1] if isinstance(record.args, tuple) and record.args else None
+    return not isinstance(status, int) or status >= HTTPStatus.BAD_REQUEST
 
 
 def asking_soon(

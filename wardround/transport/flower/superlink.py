@@ -6,6 +6,8 @@ from pathlib import Path
 
 from flwr.superlink.cli.flower_superlink import flower_superlink
 
+from wardround.transport.flower.programs import quiet_requests
+
 
 def superlink_arguments(
     port: int, *, authority: Path, certificate: Path, certificate_key: Path
@@ -25,4 +27,5 @@ def superlink_arguments(
 
 
 if __name__ == "__main__":
+    quiet_requests()
     flower_superlink()

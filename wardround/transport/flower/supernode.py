@@ -11,6 +11,7 @@ from flwr.supernode.cli.flower_supernode import flower_supernode
 from wardround.protocol.identifiers import Digest
 from wardround.transport.certificates import Address
 from wardround.transport.flower.fleet import BundleGate, Fleet, install
+from wardround.transport.flower.programs import quiet_requests
 
 #: One answer of a coordinator; Flower cuts models into chunks of 5 MB, and a bundle has up to 10.
 ANSWER_MAX_BYTES = 32_000_000
@@ -43,6 +44,7 @@ def run_supernode(
     Raises:
         FlowerChanged: this is not the Flower that it was tested with.
     """
+    quiet_requests()
     gate = BundleGate(approved, say)
     gate.write_trust(trust)
     install(Fleet(gate, ANSWER_MAX_BYTES, say))
