@@ -22,7 +22,8 @@ from wardround import command_line
 from wardround.audit.challenge import send_challenge
 from wardround.chain.artifacts import load_artifact
 from wardround.chain.contract import Contract
-from wardround.chain.court import Contested, Court
+from wardround.chain.court import Court
+from wardround.chain.court_reader import Contested
 from wardround.chain.ward_round import WardRound
 from wardround.devchain.embedded import EmbeddedChain
 from wardround.devchain.evm import Genesis

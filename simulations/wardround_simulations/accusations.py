@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from eth_account.signers.local import LocalAccount
 
 from wardround.audit.challenge import send_challenge
-from wardround.chain.court import Contested, Court
+from wardround.chain.court import Court
+from wardround.chain.court_reader import Contested
 from wardround.chain.errors import ContractReverted
 from wardround.protocol.cid import cid_from_sha256
 from wardround.protocol.evidence import (

@@ -19,7 +19,8 @@ from wardround.audit.auditor import Auditor
 from wardround.audit.challenge import send_challenge
 from wardround.audit.notices import Notice, Powers
 from wardround.chain.chain import Chain
-from wardround.chain.court import Contested, Court
+from wardround.chain.court import Court
+from wardround.chain.court_reader import Contested
 from wardround.chain.errors import ContractReverted
 from wardround.chain.events import RoundClosed, Slashed
 from wardround.chain.study_token import StudyToken

@@ -15,7 +15,7 @@ from wardround.audit.auditor import Auditor
 from wardround.audit.challenge import send_challenge
 from wardround.audit.notices import Notice, Powers
 from wardround.audit.signatures import SignatureFolder
-from wardround.chain.court import DemandStatus
+from wardround.chain.court_reader import DemandStatus
 from wardround.chain.errors import ChainUnreachable
 from wardround.chain.events import RoundClosed
 from wardround.protocol.attestation import Attestation

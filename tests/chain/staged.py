@@ -11,7 +11,8 @@ from eth_account import Account
 from eth_account.signers.local import LocalAccount
 
 from wardround.chain.chain import Chain
-from wardround.chain.court import Contested, Court
+from wardround.chain.court import Court
+from wardround.chain.court_reader import Contested
 from wardround.chain.study_token import StudyToken
 from wardround.chain.ward_round import WardRound
 from wardround.devchain.embedded import EmbeddedChain

@@ -12,7 +12,7 @@ import pytest
 from tests.chain.staged import Theatre, theatre
 from wardround.audit.challenge import DEPOSIT_SHARE, send_challenge
 from wardround.chain.chain import GAS_CAP
-from wardround.chain.court import NO_COORDINATE, Contested, DemandStatus
+from wardround.chain.court import NO_COORDINATE
 from wardround.chain.court_events import (
     Answered,
     ContributionAnswered,
@@ -24,6 +24,7 @@ from wardround.chain.court_events import (
     TallyExtended,
     TallyOpened,
 )
+from wardround.chain.court_reader import Contested, DemandStatus
 from wardround.chain.errors import ContractReverted
 from wardround.chain.events import Collected, Held, Overturned, Registered, Slashed
 from wardround.learning.initial import initial_model

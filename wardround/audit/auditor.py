@@ -23,8 +23,9 @@ from wardround.audit.examination import (
 )
 from wardround.audit.notices import Notice, Powers
 from wardround.chain.blocks import Receipt
-from wardround.chain.court import Contested, Court, DemandStatus
+from wardround.chain.court import Court
 from wardround.chain.court_events import Demanded, Proven
+from wardround.chain.court_reader import Contested, DemandStatus
 from wardround.chain.errors import ChainError, ContractReverted, TransactionRefused
 from wardround.chain.events import Overturned, RoundClosed, SiteAdmitted, SiteRemoved
 from wardround.chain.study_state import Registration

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from eth_account.signers.local import LocalAccount
 
 from wardround.chain.blocks import Receipt
-from wardround.chain.court import NO_COORDINATE, Contested, Court
+from wardround.chain.court import NO_COORDINATE, Court
+from wardround.chain.court_reader import Contested
 from wardround.chain.study_token import StudyToken
 from wardround.protocol.contribution import ENTRY_BYTES
 from wardround.protocol.evidence import (

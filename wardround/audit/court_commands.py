@@ -15,8 +15,9 @@ from wardround.audit.auditor import Auditor
 from wardround.audit.commands import print_notice, study_at
 from wardround.audit.notices import Powers
 from wardround.audit.signatures import SignatureFolder
-from wardround.chain.court import Court, DemandStatus
+from wardround.chain.court import Court
 from wardround.chain.court_events import Demanded
+from wardround.chain.court_reader import DemandStatus
 from wardround.chain.options import (
     ChainIdOption,
     ChainOption,

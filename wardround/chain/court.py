@@ -1,4 +1,4 @@
-"""The Court contract in Python: every challenge, demand, view and event, typed.
+"""The Court contract in Python: every challenge and demand, typed; `court_reader` has the views.
 
 Each method that sends may be called again after any failure: it asks the chain first whether its
 effect is there, and then sends nothing and returns None. The effect of a challenge is that its
@@ -11,24 +11,12 @@ Source:
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from enum import IntEnum
 from typing import Any
 
 from eth_account.signers.local import LocalAccount
 
-from wardround.chain.artifacts import load_artifact
 from wardround.chain.blocks import Receipt
-from wardround.chain.contract import Contract
-from wardround.chain.court_events import (
-    Answered,
-    ContributionAnswered,
-    ContributionDemanded,
-    CourtEvent,
-    TallyOpened,
-    read_court_events,
-)
-from wardround.chain.ward_round import WardRound
+from wardround.chain.court_reader import Contested, CourtReader, DemandStatus
 from wardround.protocol.evidence import (
     CoordinateEvidence,
     Demand,
@@ -46,74 +34,8 @@ from wardround.protocol.record import Closing
 NO_COORDINATE = 2**32 - 1
 
 
-class DemandStatus(IntEnum):
-    """What became of a demand, in the contract's order."""
-
-    NONE = 0
-    OPEN = 1
-    ANSWERED = 2
-    CLOSED = 3
-
-
-@dataclass(frozen=True)
-class Contested:
-    """A closed round as the contract takes it: its closing, and the one before."""
-
-    study: StudyId
-    round: int
-    closing: Closing
-    previous: Closing
-
-
-@dataclass(frozen=True)
-class DemandState:
-    """The present state of a demand."""
-
-    study: StudyId
-    commitment: bytes
-    root: bytes
-    size: int
-    index: int
-    length: int
-    round: int
-    deadline: int
-    status: DemandStatus
-    demander: str
-    deposit: int
-
-
-@dataclass(frozen=True)
-class TallyState:
-    """The present state of a tally. ``owner`` is the zero address once it is finished.
-
-    ``ranks`` is what was counted: see ICourt.Ranks.
-    """
-
-    study: StudyId
-    commitment: bytes
-    owner: str
-    round: int
-    coordinate: int
-    count: int
-    low: int
-    high: int
-    base: int
-    model: int
-    until: int
-    limit: int
-    ranks: tuple[int, ...]
-
-
-class Court:
+class Court(CourtReader):
     """The court of a WardRound contract."""
-
-    def __init__(self, ward: WardRound) -> None:
-        artifact = load_artifact("Court")
-        self.ward = ward
-        self.chain = ward.chain
-        self.contract = Contract(artifact.abi, ward.court())
-        self.address = self.contract.address
-        self.chain.errors.learn(artifact.abi)
 
     # ---------------------------------------------------------------- challenges
 
@@ -261,17 +183,6 @@ class Court:
             contested.closing.abi(),
         )
 
-    def own_tally(self, owner: str, contested: Contested, coordinate: int) -> int | None:
-        """Find a tally of one's own about a closing that is not finished yet."""
-        for event in reversed(self.events(contested.study)):
-            if not isinstance(event, TallyOpened) or event.challenger != owner:
-                continue
-            state = self.tally_of(event.tally)
-            found = (state.owner, state.commitment, state.coordinate)
-            if found == (owner, contested.closing.commitment, coordinate):
-                return event.tally
-        return None
-
     # ---------------------------------------------------------------- demands
 
     def demand_chunk(
@@ -392,78 +303,6 @@ class Court:
             base.opening,
         )
 
-    # ---------------------------------------------------------------- views
-
-    def stands(self, contested: Contested) -> bool:
-        """Whether a closing is still its round's, and the round is not open again."""
-        state = self.ward.study(contested.study)
-        stored = self.ward.commitment(contested.study, contested.round)
-        return contested.round < state.head and stored == contested.closing.commitment
-
-    def demand_id(self, contested: Contested, demand: Demand) -> bytes:
-        """The id of a demand as the contract computes it."""
-        place = 0 if demand.entry is None else demand.entry.index
-        commitment = contested.closing.commitment
-        where = (contested.study, contested.round, commitment)
-        return bytes(self._ask("demandIdOf", *where, demand.what, demand.index, place))
-
-    def demand_of(self, demand: bytes) -> DemandState:
-        """Read a demand's state; all zero when it was never made."""
-        values = list(self._ask("demandOf", demand))
-        values[8] = DemandStatus(values[8])
-        return DemandState(*values)
-
-    def tally_of(self, tally: int) -> TallyState:
-        """Read a tally's state."""
-        return TallyState(*self._ask("tallyOf", tally))
-
-    def standing(self, study: StudyId, round_number: int, site: str) -> tuple[int, int, bool]:
-        """Of a registered contribution: deadline of demands, how many are open, refused or not."""
-        deadline, unanswered, refused = self._ask("standing", study, round_number, site)
-        return deadline, unanswered, refused
-
-    def demanded_of(self, study: StudyId, round_number: int, site: str) -> list[int]:
-        """Chunks of a registered update that are demanded and not shown yet, in order."""
-        demanded: set[int] = set()
-        for event in self.events(study):
-            if isinstance(event, ContributionDemanded | ContributionAnswered) and (
-                (event.round, event.site) == (round_number, site)
-            ):
-                change = (
-                    demanded.add if isinstance(event, ContributionDemanded) else demanded.discard
-                )
-                change(event.chunk)
-        return sorted(demanded)
-
-    def owed(self, study: StudyId, account: str) -> int:
-        """What `collect` would pay."""
-        return int(self._ask("owed", study, account))
-
-    # ---------------------------------------------------------------- events
-
-    def events(
-        self, study: StudyId | None = None, from_block: int = 0, to_block: int | None = None
-    ) -> list[CourtEvent]:
-        """What happened in court, to one study or to all, in chain order.
-
-        Events that name a demand or a tally instead of a study come only with all.
-        """
-        topics = [] if study is None else [None, study]
-        logs = self.chain.logs(self.address, topics, from_block, to_block)
-        return read_court_events(self.contract, logs)
-
-    def events_of(self, receipt: Receipt) -> list[CourtEvent]:
-        """What one transaction did in court."""
-        return read_court_events(self.contract, receipt.logs)
-
-    def answer(self, demand: bytes) -> bytes | None:
-        """The chunk or entry that was shown for a demand; None while nothing was."""
-        topics = [self.contract.event_topic("Answered"), demand]
-        for event in read_court_events(self.contract, self.chain.logs(self.address, topics)):
-            if isinstance(event, Answered):
-                return event.data
-        return None
-
     # ---------------------------------------------------------------- inside
 
     def _challenge(
@@ -484,16 +323,3 @@ class Court:
             contested.closing.abi(),
             *arguments,
         )
-
-    def _ask(self, function: str, *arguments: Any) -> Any:
-        return self.chain.call(self.contract.function(function, *arguments))
-
-    def _send(
-        self,
-        signer: LocalAccount,
-        label: str,
-        unless: Callable[[], bool],
-        function: str,
-        *arguments: Any,
-    ) -> Receipt | None:
-        return self.chain.send(signer, self.contract.function(function, *arguments), label, unless)

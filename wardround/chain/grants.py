@@ -10,10 +10,8 @@ from dataclasses import dataclass
 
 from eth_account.signers.local import LocalAccount
 
-from wardround.chain.artifacts import load_artifact
 from wardround.chain.blocks import Receipt
-from wardround.chain.chain import Chain
-from wardround.chain.contract import Contract
+from wardround.chain.bound import BoundContract
 from wardround.chain.ward_round import WardRound
 from wardround.protocol.contribution import Domain
 from wardround.protocol.identifiers import StudyId
@@ -27,25 +25,15 @@ class Grantee:
     public_key: bytes
 
 
-class Grants:
+class Grants(BoundContract):
     """The contract at an address."""
 
-    def __init__(self, chain: Chain, address: str) -> None:
-        artifact = load_artifact("Grants")
-        self.chain = chain
-        self.contract = Contract(artifact.abi, address)
-        self.address = self.contract.address
-        chain.errors.learn(artifact.abi)
+    ARTIFACT = "Grants"
 
     @classmethod
     def deploy(cls, ward: WardRound, signer: LocalAccount) -> Grants:
         """Deploy one beside a WardRound. It has no owner."""
-        artifact = load_artifact("Grants")
-        receipt = ward.chain.deploy(
-            signer, artifact.abi, artifact.bytecode, ward.address, label="deploy Grants"
-        )
-        assert receipt.contract_address is not None
-        return cls(ward.chain, receipt.contract_address)
+        return cls.created(ward.chain, signer, ward.address)
 
     @property
     def domain(self) -> Domain:
@@ -54,41 +42,46 @@ class Grants:
 
     def ward_round(self) -> str:
         """Address of the contract that knows studies and their sponsors."""
-        return str(self.chain.call(self.contract.function("WARD_ROUND")))
+        return str(self._ask("WARD_ROUND"))
 
     def grant(
         self, sponsor: LocalAccount, study: StudyId, reader: str, public_key: bytes
     ) -> Receipt | None:
         """Let an account read; None when it may, with this key."""
-        return self.chain.send(
+        return self._send(
             sponsor,
-            self.contract.function("grant", study, reader, public_key),
             f"grant {reader}",
-            unless=lambda: self.public_key_of(study, reader) == public_key,
+            lambda: self.public_key_of(study, reader) == public_key,
+            "grant",
+            study,
+            reader,
+            public_key,
         )
 
     def revoke(self, sponsor: LocalAccount, study: StudyId, reader: str) -> Receipt | None:
         """Let it read nothing that is written from now on; None when it may not now."""
-        return self.chain.send(
+        return self._send(
             sponsor,
-            self.contract.function("revoke", study, reader),
             f"revoke {reader}",
-            unless=lambda: not self.is_granted(study, reader),
+            lambda: not self.is_granted(study, reader),
+            "revoke",
+            study,
+            reader,
         )
 
     def is_granted(self, study: StudyId, reader: str) -> bool:
         """Whether an account may read now."""
-        return bool(self.chain.call(self.contract.function("isGranted", study, reader)))
+        return bool(self._ask("isGranted", study, reader))
 
     def public_key_of(self, study: StudyId, reader: str) -> bytes:
         """The key of a reader, 32 bytes; zero for any other account."""
-        return bytes(self.chain.call(self.contract.function("publicKeyOf", study, reader)))
+        return bytes(self._ask("publicKeyOf", study, reader))
 
     def epoch(self, study: StudyId) -> int:
         """The epoch of what is written now, from 1."""
-        return int(self.chain.call(self.contract.function("epoch", study)))
+        return int(self._ask("epoch", study))
 
     def readers(self, study: StudyId) -> list[Grantee]:
         """All accounts that may read now, sorted."""
-        found = self.chain.call(self.contract.function("readers", study))
+        found = self._ask("readers", study)
         return sorted((Grantee(str(a), bytes(k)) for a, k in found), key=lambda one: one.account)

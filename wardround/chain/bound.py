@@ -1,0 +1,57 @@
+"""One of our contracts at an address, bound to the chain that it is on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ClassVar, Self
+
+from eth_account.signers.local import LocalAccount
+
+from wardround.chain.artifacts import load_artifact
+from wardround.chain.blocks import Receipt
+from wardround.chain.chain import Chain
+from wardround.chain.contract import Contract
+
+
+class BoundContract:
+    """A contract of ours; a subclass names its artifact.
+
+    A method that sends may be called again after any failure: it asks the chain first whether its
+    effect is there, and then sends nothing and returns None.
+    """
+
+    ARTIFACT: ClassVar[str]
+
+    def __init__(self, chain: Chain, address: str) -> None:
+        artifact = load_artifact(self.ARTIFACT)
+        self.chain = chain
+        self.contract = Contract(artifact.abi, address)
+        self.address = self.contract.address
+        chain.errors.learn(artifact.abi)
+
+    @classmethod
+    def created(cls, chain: Chain, signer: LocalAccount, *arguments: Any) -> Self:
+        """Deploy a new one with its constructor's arguments."""
+        artifact = load_artifact(cls.ARTIFACT)
+        receipt = chain.deploy(
+            signer,
+            artifact.abi,
+            artifact.bytecode,
+            *arguments,
+            label=f"deploy {cls.ARTIFACT}",
+        )
+        assert receipt.contract_address is not None
+        return cls(chain, receipt.contract_address)
+
+    def _ask(self, function: str, *arguments: Any) -> Any:
+        return self.chain.call(self.contract.function(function, *arguments))
+
+    def _send(
+        self,
+        signer: LocalAccount,
+        label: str,
+        unless: Callable[[], bool] | None,
+        function: str,
+        *arguments: Any,
+    ) -> Receipt | None:
+        return self.chain.send(signer, self.contract.function(function, *arguments), label, unless)

@@ -1,0 +1,295 @@
+"""The views and events of WardRound, typed.
+
+Source:
+    IWardRound.sol
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from eth_utils import keccak
+
+from wardround.chain.artifacts import load_artifact
+from wardround.chain.blocks import Receipt
+from wardround.chain.bound import BoundContract
+from wardround.chain.chain import Chain
+from wardround.chain.errors import ContractReverted
+from wardround.chain.events import (
+    Event,
+    Registered,
+    RoundClosed,
+    SiteAdmitted,
+    SiteRemoved,
+    StudyCreated,
+    read_event,
+    read_events,
+)
+from wardround.chain.study_state import (
+    STILL_MEMBER,
+    ClosedOnChain,
+    OpenRound,
+    Seat,
+    SiteSlot,
+    StudyState,
+)
+from wardround.protocol.contribution import Domain
+from wardround.protocol.errors import StudyMismatch
+from wardround.protocol.identifiers import SiteAddress, StudyId, hex_of
+from wardround.protocol.record import (
+    Closing,
+    Recording,
+    RuleId,
+    ScoringId,
+    StudyParams,
+    genesis_closing,
+)
+from wardround.protocol.replay import Member, StudyFacts
+
+
+class StudyReader(BoundContract):
+    """What the contract at an address answers about studies; nothing is sent."""
+
+    ARTIFACT = "WardRound"
+
+    def __init__(self, chain: Chain, address: str) -> None:
+        # A token's refusal comes through the contract unchanged.
+        chain.errors.learn(load_artifact("StudyToken").abi)
+        super().__init__(chain, address)
+
+    @property
+    def domain(self) -> Domain:
+        """What signatures for this contract are good for."""
+        return Domain(self.chain.chain_id, self.address)
+
+    def court(self) -> str:
+        """Address of the contract that judges challenges."""
+        return str(self._ask("COURT"))
+
+    def exists(self, study: StudyId) -> bool:
+        """Whether a study was created."""
+        try:
+            self.study(study)
+        except ContractReverted as error:
+            if error.name == "WardRound_StudyUnknown":
+                return False
+            raise
+        return True
+
+    def study(self, study: StudyId) -> StudyState:
+        """Read a study's present state."""
+        values: list[Any] = list(self._ask("study", study))
+        names = list(StudyState.__dataclass_fields__)
+        values[names.index("recording")] = Recording(values[names.index("recording")])
+        values[names.index("rule")] = RuleId(values[names.index("rule")])
+        values[names.index("scoring")] = ScoringId(values[names.index("scoring")])
+        return StudyState(*values)
+
+    def open_round(self, study: StudyId) -> OpenRound:
+        """The round being worked on, in one request.
+
+        Raises:
+            ContractReverted: ``WardRound_StudyOver`` after the last round.
+        """
+        return OpenRound(*self._ask("openRound", study))
+
+    def commitment(self, study: StudyId, round_number: int) -> bytes:
+        """Hash of a round's closing; zero when it was never closed."""
+        return bytes(self._ask("commitment", study, round_number))
+
+    def site(self, study: StudyId, site: str) -> SiteSlot:
+        """A site's admission."""
+        return SiteSlot(*self._ask("site", study, site))
+
+    def max_weight(self, study: StudyId, site: SiteAddress) -> int:
+        """A site's weight cap, which never changes; 0 when it was never admitted."""
+        return self.site(study, site).max_weight
+
+    def seat(self, study: StudyId, coordinator: str) -> Seat:
+        """A coordinator's place and bond."""
+        return Seat(*self._ask("seat", study, coordinator))
+
+    def is_auditor(self, study: StudyId, auditor: str) -> bool:
+        """Whether an attestation by this address counts."""
+        return bool(self._ask("isAuditor", study, auditor))
+
+    def claimed(self, study: StudyId, site: str) -> int:
+        """All a site has been paid by a study."""
+        return int(self._ask("claimed", study, site))
+
+    def owed(self, study: StudyId, account: str) -> int:
+        """What `collect` would pay."""
+        return int(self._ask("owed", study, account))
+
+    def registered(self, study: StudyId, round_number: int) -> list[Registered]:
+        """Contributions that were registered for a round as it starts now, one a site."""
+        found: dict[SiteAddress, Registered] = {}
+        events = self._logged("Registered", study, round_number.to_bytes(32, "big"))
+        if not events:
+            return []
+        start = self.commitment(study, round_number - 1)
+        for event in events:
+            # Of a round before that was overturned, registrations are void.
+            if isinstance(event, Registered):
+                slot = self._ask("registration", study, round_number, event.site)
+                if bytes(slot[1]) == start and bytes(slot[0]) == keccak(event.entry):
+                    found[event.site] = event
+        return list(found.values())
+
+    def is_final(self, study: StudyId, round_number: int, closing: Closing) -> bool:
+        """Whether a closing is final."""
+        return bool(self._ask("isFinal", study, round_number, closing.abi()))
+
+    def study_id_of(self, params: StudyParams) -> StudyId:
+        """The id as the contract computes it."""
+        return StudyId(self._ask("studyIdOf", params.abi()))
+
+    # ---------------------------------------------------------------- events
+
+    def events(
+        self, study: StudyId | None = None, from_block: int = 0, to_block: int | None = None
+    ) -> list[Event]:
+        """Everything that happened, to one study or to all, in chain order."""
+        topics = [] if study is None else [None, study]
+        return read_events(
+            self.contract, self.chain.logs(self.address, topics, from_block, to_block)
+        )
+
+    def events_of(self, receipt: Receipt) -> list[Event]:
+        """What one transaction did."""
+        return read_events(self.contract, receipt.logs)
+
+    def params(self, study: StudyId) -> StudyParams:
+        """A study's parameters, checked against its id.
+
+        Raises:
+            StudyMismatch: the chain has no such study, or names other parameters.
+        """
+        for event in self._logged("StudyCreated", study):
+            if isinstance(event, StudyCreated) and event.params.study_id == study:
+                return event.params
+        raise StudyMismatch("study", "no such study", hex_of(study))
+
+    def facts(self, study: StudyId) -> StudyFacts:
+        """Read what is on chain about a study, independent of any round.
+
+        Raises:
+            StudyMismatch: the chain has no such study, or names other parameters.
+        """
+        members: dict[SiteAddress, Member] = {}
+        for event in self.events(study):
+            if isinstance(event, SiteAdmitted):
+                members[event.site] = Member(event.max_weight, event.since, STILL_MEMBER)
+            elif isinstance(event, SiteRemoved):
+                members[event.site] = replace(members[event.site], until=event.until)
+        return StudyFacts(self.domain, self.params(study), members)
+
+    def closed_rounds(self, study: StudyId) -> list[ClosedOnChain]:
+        """Read all closed rounds, from 1 on without a gap.
+
+        Raises:
+            StudyMismatch: an event is not what the contract committed to.
+        """
+        head = self.study(study).head
+        # A round that was overturned is closed again: its last closing is the valid one.
+        last = {
+            event.round: event
+            for event in self._logged("RoundClosed", study)
+            if isinstance(event, RoundClosed)
+        }
+        return [self._closed(study, number, last.get(number)) for number in range(1, head)]
+
+    def closed(self, study: StudyId, round_number: int) -> ClosedOnChain:
+        """Read one closed round by its number.
+
+        Raises:
+            StudyMismatch: it was never closed, or its event is not the contract's.
+        """
+        return self._closed(study, round_number, self._last_closing(study, round_number))
+
+    def closings(self, study: StudyId) -> list[tuple[int, Closing]]:
+        """Read all closings by round from 1 on, in three requests however many there are.
+
+        Only the last one is compared with what the contract is committed to. The next
+        round builds on it; `closed_rounds` checks the others too.
+
+        Raises:
+            StudyMismatch: an event is missing, or the last is not the contract's.
+        """
+        head = self.study(study).head
+        last = {
+            event.round: event.closing
+            for event in self._logged("RoundClosed", study)
+            if isinstance(event, RoundClosed)
+        }
+        numbers = range(1, head)
+        if missing := [number for number in numbers if number not in last]:
+            raise StudyMismatch(f"closing of round {missing[0]}", "committed to", "no event")
+        if head > 1:
+            commitment = self.commitment(study, head - 1)
+            if last[head - 1].commitment != commitment:
+                found = hex_of(last[head - 1].commitment)
+                raise StudyMismatch(f"closing of round {head - 1}", hex_of(commitment), found)
+        return [(number, last[number]) for number in numbers]
+
+    def last_closing(self, study: StudyId) -> Closing:
+        """The closing of the last round that stands; the study's start where there is none."""
+        closings = self.closings(study)
+        return closings[-1][1] if closings else genesis_closing(self.params(study).initial_model)
+
+    def closed_round(self, study: StudyId, event: RoundClosed) -> ClosedOnChain:
+        """Read the round that an event closed.
+
+        Raises:
+            StudyMismatch: the contract is committed to another closing, or the round is open
+                again.
+        """
+        head = self.study(study).head
+        if head <= event.round:
+            raise StudyMismatch("open round", str(head), f"behind round {event.round}")
+        return self._closed(study, event.round, event)
+
+    # ---------------------------------------------------------------- inside
+
+    def _closed(
+        self, study: StudyId, round_number: int, event: RoundClosed | None
+    ) -> ClosedOnChain:
+        commitment = self.commitment(study, round_number)
+        if event is None or event.closing.commitment != commitment:
+            found = "no event" if event is None else hex_of(event.closing.commitment)
+            raise StudyMismatch(f"closing of round {round_number}", hex_of(commitment), found)
+        log = event.log
+        transaction = self.chain.transaction(log.transaction_hash)
+        receipt = self.chain.receipt(log.transaction_hash)
+        if transaction is None or receipt is None:
+            raise StudyMismatch(
+                f"transaction of round {round_number}", "not there", log.transaction_hash
+            )
+        entries = None
+        if transaction.to == self.address:
+            called = self.contract.arguments(transaction.data)
+            if called is not None and called[0] == "closeRound":
+                entries = called[1]["entries"]
+        return ClosedOnChain(
+            round_number,
+            event.closing,
+            entries,
+            log.transaction_hash,
+            log.block_number,
+            receipt.gas_used,
+        )
+
+    def _last_closing(self, study: StudyId, round_number: int) -> RoundClosed | None:
+        events = self._logged("RoundClosed", study, round_number.to_bytes(32, "big"))
+        closings = [event for event in events if isinstance(event, RoundClosed)]
+        return closings[-1] if closings else None
+
+    def _logged(self, event: str, study: StudyId, *topics: bytes) -> list[Event]:
+        wanted = [self.contract.event_topic(event), study, *topics]
+        found = (read_event(self.contract, log) for log in self.chain.logs(self.address, wanted))
+        return [event for event in found if event is not None]
+
+    def _happened(self, event: str, study: StudyId, *addresses: str) -> bool:
+        topics = [bytes(12) + bytes.fromhex(address[2:]) for address in addresses]
+        return bool(self._logged(event, study, *topics))
