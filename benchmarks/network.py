@@ -23,7 +23,7 @@ from wardround.protocol.merkle import vector_root
 from wardround.protocol.messages import VECTOR_DTYPE, VECTOR_FORMAT, TrainReply
 from wardround.protocol.report import Report
 from wardround.store import FolderStore
-from wardround_coordinator.session import Position, Session
+from wardround_coordinator.session import Session, StudyPosition
 from wardround_coordinator.verification import RawVector, Reply
 from wardround_simulations.network import Network, Party, new_folder, new_keys, prepare
 from wardround_simulations.scenario import Scenario
@@ -97,7 +97,7 @@ def session_of(network: Network) -> Session:
     return Session(contract, network.keys.coordinator, store, contract.facts(network.study))
 
 
-def signed_replies(network: Network, position: Position, seed: int) -> list[Reply]:
+def signed_replies(network: Network, position: StudyPosition, seed: int) -> list[Reply]:
     """Make what every site would send, with random updates in place of training.
 
     Updates are normal with a standard deviation of 1/256, as a first local epoch gives.
@@ -112,7 +112,7 @@ def asked_sites(network: Network) -> dict[int, SiteAddress]:
 
 
 def _signed(
-    network: Network, party: Party, position: Position, random: np.random.Generator
+    network: Network, party: Party, position: StudyPosition, random: np.random.Generator
 ) -> Reply:
     count = network.params.parameter_count
     scale = 2**network.scenario.aggregation.scale_bits / 256

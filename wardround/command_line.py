@@ -247,9 +247,11 @@ def run(app: typer.Typer) -> NoReturn:
         errors.print(f"error: {error} [{error.code}]", style="red", markup=False)
         status = 1
     except OSError as error:
-        # Disk, folders and sockets fail with words of the operating system's own.
+        # Disk, folders and sockets: the file, and the operating system's reason without its number.
         if debug:
             raise
-        errors.print(f"error: {error}", style="red", markup=False)
+        where = f"{error.filename}: " if error.filename else ""
+        reason = error.strerror or str(error)
+        errors.print(f"error: {where}{reason} [system]", style="red", markup=False)
         status = 1
     sys.exit(status or 0)

@@ -121,7 +121,7 @@ def add_site(
     home: _Home,
     enrolment: Annotated[Path, typer.Argument(help="The enrolment.json that a site handed in.")],
 ) -> None:
-    """Let a site's node key in, after checking that the site itself signed for it.
+    """Enrol a site's node key, after checking that the site itself signed for it.
 
     Example:
       wardround coordinator add-site fl ~/incoming/enrolment.json
@@ -194,7 +194,7 @@ def renew(
     check_time(place.authority, now, "make a new coordinator's folder and give it to the sites")
     issue_server(place.tls, [*server.names, *_LOOPBACK], now, days)
     ends = check_time(place.certificate, now, "set the clock")
-    _out.print(f"{place.certificate} is valid until {ends:%Y-%m-%d}. Start the coordinator anew.")
+    _out.print(f"{place.certificate} is valid until {ends:%Y-%m-%d}. Restart the coordinator.")
 
 
 @app.command()
@@ -207,9 +207,9 @@ def run(
 ) -> None:
     """Run a study to its end: SuperLink, its door to the sites, and every round.
 
-    It goes on where the chain stands, so it may be stopped and started again at any time. With
+    It goes on at the chain's position, so it may be stopped and started again at any time. With
     --standby it watches the chain, takes over when the active coordinator is silent for longer
-    than a round and its grace, and stands by again when another is active.
+    than a round and its grace, and waits again while another is active.
 
     Examples:
       wardround coordinator run fl

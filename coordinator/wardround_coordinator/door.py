@@ -1,8 +1,8 @@
-"""The coordinator's only open port: TLS in front of Flower's SuperLink, and nothing but its fleet.
+"""The gateway: the coordinator's only open port, TLS in front of Flower's SuperLink.
 
-Flower serves sites, operators and its own helpers on one port, and asks operators for no name. So
-the SuperLink listens on the loopback interface, and this door passes on to it what sites may ask,
-from node keys that a site has vouched for, in messages of bounded size.
+Flower serves sites, operators and its own helpers on one port, and does not authenticate operators.
+So the SuperLink listens on the loopback interface, and this gateway forwards the requests of sites
+only, from node keys that a site has signed for, in messages of bounded size.
 
 It does not check signatures: the SuperLink does that behind it, on every request.
 """
@@ -30,7 +30,7 @@ from wardround.transport.supervision import Say
 from wardround_coordinator.home import CoordinatorHome, EnrolmentBook
 from wardround_coordinator.settings import load_coordinator_settings
 
-#: What a SuperNode asks for once its key is registered. Registering is the coordinator's to do.
+#: Requests of a SuperNode whose key is registered. The coordinator alone registers keys.
 PATHS = tuple(
     f"/v1/fleet/{name}"
     for name in (
@@ -50,7 +50,7 @@ PATHS = tuple(
 _TIMEOUT_SECONDS = 60.0
 _KEY_MAX_BYTES = 2048
 _CONNECTIONS_MAX = 1024
-#: Of one connection between two hops only, or set anew by each side.
+#: Headers of one hop only, or set again by each side.
 # fmt: off
 _OWN_HEADERS = frozenset({
     "host", "connection", "keep-alive", "content-length", "transfer-encoding", "te", "trailer",
@@ -64,20 +64,20 @@ Names = Callable[[], Mapping[bytes, str]]
 
 
 def make_door(upstream: httpx.AsyncClient, names: Names, max_bytes: int, say: Say) -> Starlette:
-    """Make the application that stands in front of a SuperLink.
+    """Make the application in front of a SuperLink.
 
     Args:
         upstream: a client whose base is the SuperLink.
         names: asked at every message, so that a site may be enrolled at any time.
         max_bytes: of one request's body.
-        say: told of sites that come, and of who is turned away.
+        say: reports sites that connect, and clients that are rejected.
     """
     seen: set[str] = set()
 
     async def enter(request: Request) -> Response:
         name = names().get(_node_key(request))
         if name is None:
-            host = request.client.host if request.client else "somebody"
+            host = request.client.host if request.client else "a client"
             say_once(f"turned away: {host} has a node key that no admitted site vouched for")
             return PlainTextResponse("This node key is not enrolled here.", 401)
         body = await _body(request, max_bytes)
@@ -113,7 +113,7 @@ async def serve(home: CoordinatorHome, upstream_port: int, say: Say) -> None:
     Args:
         home: with its certificates and enrolments.
         upstream_port: where the SuperLink listens on the loopback interface.
-        say: told of sites that come, and of who is turned away.
+        say: reports sites that connect, and clients that are rejected.
     """
     server = load_coordinator_settings(home.root).require_server()
     book = EnrolmentBook(home)

@@ -1,8 +1,8 @@
-"""Ask nodes and hear their replies, whatever dies in between.
+"""Send train and evaluate tasks to nodes and collect the replies, with retries.
 
-A site that is restarted gives the same answer again, so it costs nothing to ask it once more: when
-its node was away, when its program ended, and when nothing comes. What it says itself, a refusal
-for instance, is asked about a few times only.
+A site that is restarted gives the same answer again, so a retry costs nothing: after its node was
+offline, its program crashed, or no reply came. A site's own error, a refusal for instance, is
+retried a few times only.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from wardround.transport.flower.messages import ErrorCode
 
 FIRST_POLL_SECONDS, LAST_POLL_SECONDS = 0.002, 0.5
 _FIRST_PAUSE_SECONDS, _LAST_PAUSE_SECONDS = 0.25, 4.0
-#: When a silent site is first asked again. It may be training; or the question is lost, for Flower
-#: hands each out once, and whoever carried it may have died, or the network failed, on its way.
+#: When a silent site is first asked again. It may be training; or the message is lost, because
+#: Flower delivers each once, and the receiving process died or the network failed on the way.
 _SILENT_SECONDS = 20.0
 #: How often a site that answers with an error of its own is asked again.
 _REFUSALS = 3
 
-#: Nobody was there to answer.
+#: Flower found no node to answer.
 UNAVAILABLE = (
     ErrorCode.NODE_UNAVAILABLE,
     ErrorCode.MESSAGE_UNAVAILABLE,
@@ -57,8 +57,8 @@ class Exchange:
     Attributes:
         grid: carries messages.
         reply_seconds: how long to wait for answers at all.
-        retry_seconds: how long a node that fails is asked again; with 0 the first word counts.
-        newcomers: called now and then while nodes are away: questions to nodes that came instead.
+        retry_seconds: how long a node that fails is asked again; with 0 its first answer counts.
+        newcomers: called at every retry: messages to nodes that have connected since.
         clock: seconds that only grow.
         wait: sleeps for so many seconds.
     """
@@ -130,7 +130,7 @@ class Exchange:
         return True
 
     def _ask_again(self) -> None:
-        """Ask whoever failed, after a pause, and whoever is silent, ever less often."""
+        """Retry nodes that failed, after a pause, and silent ones, at growing intervals."""
         if self.retry_seconds <= 0:
             return
         now = self.clock()
@@ -152,10 +152,10 @@ class Exchange:
 
 def _copy(message: Message) -> Message:
     """The same question as a new message, with an id of its own."""
-    told = message.metadata
+    about = message.metadata
     return Message(
         message.content,
-        dst_node_id=told.dst_node_id,
-        message_type=told.message_type,
-        group_id=told.group_id,
+        dst_node_id=about.dst_node_id,
+        message_type=about.message_type,
+        group_id=about.group_id,
     )

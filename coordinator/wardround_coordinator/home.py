@@ -24,7 +24,7 @@ class CoordinatorHome:
 
     @property
     def authority(self) -> Path:
-        """What the sites need, and may be given to anybody."""
+        """The root certificate, which every site gets; it is not secret."""
         return self.tls / AUTHORITY_CERTIFICATE
 
     @property

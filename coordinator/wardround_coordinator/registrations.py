@@ -1,9 +1,9 @@
 """Contributions that sites put on chain themselves: a round must not be closed without them.
 
-A site that the coordinator does not hear, or does not like, can register its signed contribution.
-Leaving it out of the round is then a provable fraud, so an honest coordinator goes and gets it: it
-demands the update's bytes on chain. Whoever does not show them by the deadline is not included,
-and nobody can blame the coordinator.
+A site whose reply the coordinator does not get, or rejects, can register its signed contribution.
+Leaving it out of the round is then a provable fraud, so an honest coordinator demands the update's
+bytes on chain. A site that does not show them by the deadline is not included, and no challenge
+can prove an omission.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from wardround.chain.court import Court
 from wardround.chain.court_events import ContributionAnswered
 from wardround.chain.events import Registered
 from wardround.protocol.errors import OutOfRange, StudyMismatch
-from wardround.protocol.evidence import Leaf
 from wardround.protocol.fixed_point import Int32Vector, add_exact, vector_from_bytes
 from wardround.protocol.identifiers import StudyId, hex_of
-from wardround.protocol.merkle import CHUNK_BYTES, inclusion_proof, vector_leaves, vector_root
+from wardround.protocol.inspection import chunk_leaf
+from wardround.protocol.merkle import CHUNK_BYTES, vector_root
 from wardround.protocol.record import Closing
 from wardround.protocol.settlement import Vector
 
@@ -84,15 +84,10 @@ class Registrations:
         }
 
     def _demand(self, registered: Registered, chunks: range) -> bool:
-        """Demand some chunks and wait; answer whether all of them were shown."""
+        """Demand some chunks and wait; return whether all of them were shown."""
         number, site = registered.round, registered.site
-        shown = {
-            event.chunk
-            for event in self.court.events(self.study)
-            if isinstance(event, ContributionAnswered)
-            and (event.round, event.site) == (number, site)
-        }
-        deadline, unanswered, refused = self.court.standing(self.study, number, site)
+        shown = self._shown(registered)
+        _, unanswered, refused = self.court.standing(self.study, number, site)
         if refused:
             return False
         for chunk in chunks:
@@ -115,6 +110,7 @@ class Registrations:
         update: Int32Vector,
         coordinate: int,
     ) -> None:
+        chunk = 4 * coordinate // CHUNK_BYTES
         self.court.refuse_contribution(
             self.coordinator,
             self.study,
@@ -122,13 +118,6 @@ class Registrations:
             previous,
             registered.entry,
             coordinate,
-            _leaf(bytes(update.data), coordinate),
-            _leaf(base.data, coordinate),
+            chunk_leaf(update.data, chunk),
+            chunk_leaf(base.data, chunk),
         )
-
-
-def _leaf(data: bytes, coordinate: int) -> Leaf:
-    index = 4 * coordinate // CHUNK_BYTES
-    start = index * CHUNK_BYTES
-    path = inclusion_proof(vector_leaves(data), index)
-    return Leaf(index, data[start : start + CHUNK_BYTES], tuple(path))

@@ -6,7 +6,7 @@ reads a clock, a socket or a disk; time comes in as an event.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
@@ -17,7 +17,7 @@ from wardround.protocol.manifest import Dropped
 
 
 class Phase(StrEnum):
-    """Where a round stands."""
+    """What a round waits for."""
 
     COLLECTING = "collecting"
     READY = "ready"
@@ -42,7 +42,7 @@ class SiteAccepted:
 
 @dataclass(frozen=True)
 class SiteRegistered:
-    """A site's contribution stands on chain and was obtained: it is in, whatever came before."""
+    """A site's contribution is registered on chain: it overrides what came before."""
 
     accepted: Accepted
 
@@ -56,7 +56,7 @@ class SiteDropped:
 
 @dataclass(frozen=True)
 class TimeUp:
-    """The round's time is over: whoever has not answered is out of it."""
+    """The round's time is over: sites that have not answered are dropped."""
 
 
 Event = SiteAccepted | SiteRegistered | SiteDropped | TimeUp
@@ -103,16 +103,30 @@ class RoundState:
         ordered = [self.accepted[entry.site] for entry in self.entries]
         return [(accepted.update_cid, accepted.report_cid) for accepted in ordered]
 
-    def failure(self) -> RoundFailed:
-        """Say by name why the round cannot be closed."""
-        reasons = [f"{row.site} {row.reason}, {row.evidence}" for row in self.dropped.values()]
+    def failure(
+        self, names: Mapping[SiteAddress, str], absent: Iterable[SiteAddress]
+    ) -> RoundFailed:
+        """The error that names each site that failed, and why.
+
+        Args:
+            names: of sites, as they gave them.
+            absent: admitted sites that no node has answered for.
+        """
+
+        def called(site: SiteAddress) -> str:
+            return f"{names[site]} ({site})" if site in names else site
+
+        reasons = [
+            f"{called(site)}: {row.evidence} [{row.reason}]" for site, row in self.dropped.items()
+        ]
+        reasons += [f"{called(site)}: not connected" for site in absent]
         return RoundFailed(self.round, len(self.accepted), self.minimum, reasons)
 
 
 def tick(state: RoundState, event: Event) -> RoundState:
     """Move a round on by one event.
 
-    A site that has already answered, or was never asked, changes nothing: the first word counts.
+    A site that has already answered, or was never asked, changes nothing: its first answer counts.
     """
     if isinstance(event, SiteAccepted):
         site = event.accepted.entry.site

@@ -1,7 +1,7 @@
-"""What a coordinator tells of each round: one JSON object a line, in the order they closed.
+"""The rounds file: a coordinator's report on each round, one JSON object a line.
 
-It is for people to follow a study; chain and store hold all that counts. A round has two lines when
-it was closed twice, after a reorganisation: the last one stands.
+It is for people who follow a study; chain and store hold all that counts. A round that was closed
+twice, after a reorganisation, has two lines: the last one counts.
 """
 
 from __future__ import annotations
@@ -69,28 +69,28 @@ def append_round(path: Path, value: Mapping[str, Any]) -> None:
 
 
 def read_rounds(*paths: Path) -> list[dict[str, Any]]:
-    """Read what is told of closed rounds, in their order; attempts that failed are left out.
+    """Read the reports on closed rounds, in their order; attempts that failed are left out.
 
     Args:
-        paths: one for each coordinator. Whoever takes over tells again of the round before, so the
-            first of them that tells of a round is believed.
+        paths: one for each coordinator. One that takes over may report the round before again, so
+            the first report on a round counts.
     """
-    told: dict[int, dict[str, Any]] = {}
+    reports: dict[int, dict[str, Any]] = {}
     for path in paths:
-        told = {**_told(path), **told}
-    return [told[number] for number in sorted(told)]
+        reports = {**_reports(path), **reports}
+    return [reports[number] for number in sorted(reports)]
 
 
-def _told(path: Path) -> dict[int, dict[str, Any]]:
-    told: dict[int, dict[str, Any]] = {}
+def _reports(path: Path) -> dict[int, dict[str, Any]]:
+    reports: dict[int, dict[str, Any]] = {}
     for line in path.read_bytes().splitlines() if path.exists() else ():
         try:
             value = json.loads(line)
         except ValueError:
-            continue  # half a line, from a crash; the round was told of again
+            continue  # half a line, from a crash; the round was reported again
         if "failed" not in value:
-            told[value["round"]] = value
-    return told
+            reports[value["round"]] = value
+    return reports
 
 
 def _pooled_accuracy(metrics: Mapping[str, SiteMetrics]) -> float | None:

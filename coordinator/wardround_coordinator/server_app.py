@@ -47,12 +47,12 @@ from wardround_coordinator.strategy import RoundResult, WardroundStrategy
 _log = logging.getLogger("wardround.serverapp")
 
 NETWORK_KEY = "network"
-#: Told of each closed round as the JSON value that is also written to the rounds file.
+#: Callback: a round was closed; takes the JSON value that is also written to the rounds file.
 OnSummary = Callable[[dict[str, Any]], None]
 
 
 def make_server_app(on_summary: OnSummary = lambda summary: None) -> ServerApp:
-    """Make a ServerApp that also tells somebody in this process of every closed round."""
+    """Make a ServerApp that also reports every closed round to this process."""
     server_app = ServerApp()
 
     @server_app.main()
@@ -98,13 +98,13 @@ def coordinate(
     Args:
         folder: with the settings and the key.
         grid: reaches the sites.
-        on_summary: told of every closed round.
-        standby: wait for this coordinator's turn, whatever its settings say.
-        say: told in plain words when it waits, takes over or stands down.
+        on_summary: called with each closed round.
+        standby: wait for this coordinator's turn, as with `standby` in its settings.
+        say: reports when it waits, takes over or yields to another.
     Raises:
         SpecificationError: the settings cannot be used.
         StoodDown: another coordinator is active, and this one is no standby.
-        SeatLost: this coordinator may never act.
+        CoordinatorError: this coordinator may never act.
         RoundFailed: a round found too few good contributions, every time it was tried.
     """
     settings = load_coordinator_settings(folder)
@@ -132,7 +132,7 @@ def _work(
     grid: Grid,
     on_summary: OnSummary,
 ) -> None:
-    """Go on with the study from wherever the chain says it stands."""
+    """Go on with the study from the chain's position."""
     store = open_study_store(
         settings.coordinator.store, folder, contract, settings.study_id, signer
     )
@@ -149,7 +149,7 @@ def _work(
         append_round(rounds_file, {"round": failure.round_number, "failed": str(failure)})
         _log.warning(f"round {failure.round_number}: {failure}")
 
-    def is_told(number: int) -> bool:
+    def is_reported(number: int) -> bool:
         return any(one["round"] == number for one in read_rounds(rounds_file))
 
     strategy = WardroundStrategy(
@@ -160,7 +160,7 @@ def _work(
         retry_seconds=settings.coordinator.retry_seconds,
         on_round=on_round,
         on_failure=on_failure,
-        is_told=is_told,
+        is_reported=is_reported,
     )
     with closing(store):
         strategy.start(grid)

@@ -34,7 +34,7 @@ from wardround.transport.flower.programs import flower_environment
 from wardround.transport.flower.superlink import superlink_arguments
 from wardround.transport.ports import check_free, free_port
 from wardround.transport.supervision import Program, Say, Supervisor, module_command
-from wardround_coordinator.errors import StoodDown
+from wardround_coordinator.errors import CoordinatorError, StoodDown
 from wardround_coordinator.home import CoordinatorHome, EnrolmentBook
 from wardround_coordinator.presence import Presence
 from wardround_coordinator.settings import (
@@ -53,21 +53,13 @@ _CHAIN_PAUSE_SECONDS = 5.0
 SUPERLINK, DOOR = "the SuperLink", "the door"
 
 
-class AlreadyRunning(WardroundError):
-    """Another process runs this coordinator."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        super().__init__(f"a coordinator runs in {folder} already: stop it first.")
-
-
 @dataclass
 class Service:
     """One coordinator at work.
 
     Attributes:
         home: its folder.
-        say: shows a person what happens.
+        say: reports what happens.
         now: the time, with a zone.
         stopped: set when it is to end.
         standby: wait for its turn while another coordinator is active.
@@ -98,7 +90,7 @@ class Service:
 
         Raises:
             StoodDown: another coordinator is active, and this one is no standby.
-            SeatLost: this coordinator may never act.
+            CoordinatorError: this coordinator may never act, or runs already.
             WardroundError: settings, key, certificates, port, chain or study cannot be used.
         """
         settings = load_coordinator_settings(self.home.root)
@@ -109,7 +101,10 @@ class Service:
             check_time(path, self.now(), "make another with `wardround coordinator renew`")
         for folder in (self.home.sites, self.home.logs, self.home.flower):
             folder.mkdir(exist_ok=True)
-        with only_one(self.home.root, AlreadyRunning(self.home.root)):
+        running = CoordinatorError(
+            f"a coordinator runs in {self.home.root} already: stop it first."
+        )
+        with only_one(self.home.root, running):
             self._events = EventLog(self.home.root, rotates=True)
             self._log = configure(self.home.root, "coordinator")
             try:
@@ -128,7 +123,7 @@ class Service:
         while True:
             try:
                 with _opened(settings) as contract:
-                    # Before anything is started: a coordinator that may not act says so at once.
+                    # Before anything is started: a coordinator that may not act fails at once.
                     self._check_turn(contract, settings)
                     return contract.facts(settings.study_id)
             except ChainUnreachable as error:
@@ -176,7 +171,7 @@ class Service:
             self.say(message)
 
     def _end(self, settings: CoordinatorSettings) -> str:
-        """Say why the run has ended by itself."""
+        """Why the run has ended by itself."""
         with _opened(settings) as contract:
             state = contract.study(settings.study_id)
         if state.head > state.rounds:
@@ -259,7 +254,7 @@ class Service:
         return False
 
     def _call_off(self, control: Control) -> None:
-        """Begin anew without waiting until Flower notices that a ServerApp has died."""
+        """Restart the run without waiting until Flower notices that its ServerApp has died."""
         assert self._run_id is not None
         with suppress(ControlFailed):
             control.stop_run(self._run_id)

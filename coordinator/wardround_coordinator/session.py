@@ -1,7 +1,7 @@
-"""One study under one coordinator: where it stands, and how a round is settled and closed.
+"""One study under one coordinator: its position, and how a round is settled and closed.
 
-The coordinator keeps nothing of its own. Position, rewards and the base model are read from the
-chain and the store, so that whoever holds the key can go on where another stopped.
+The coordinator keeps no state. Position, rewards and the base model are read from chain and store,
+so another process with the key can go on where one stopped.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from eth_account.signers.local import LocalAccount
 
@@ -36,7 +37,7 @@ from wardround.protocol.rules import RunningMean, aggregate
 from wardround.protocol.settlement import RoundFrame, Settlement, Vector, settle
 from wardround.protocol.study import StudySpec
 from wardround.store import Store
-from wardround_coordinator.errors import PositionMoved, StoodDown
+from wardround_coordinator.errors import PositionMoved, ReplyRefused, StoodDown
 from wardround_coordinator.registrations import Registrations
 from wardround_coordinator.round import (
     Accepted,
@@ -49,9 +50,9 @@ from wardround_coordinator.round import (
     TimeUp,
     tick,
 )
-from wardround_coordinator.verification import Expectation, Reply, ReplyRefused, verify_reply
+from wardround_coordinator.verification import Expectation, Reply, verify_reply
 
-#: The contract's words for a round that is not there to be closed any more, or not by us.
+#: Revert reasons: the round moved on, or this coordinator is not the active one.
 MOVED = frozenset(
     {
         "WardRound_NotCoordinator",
@@ -63,8 +64,8 @@ MOVED = frozenset(
 
 
 @dataclass(frozen=True)
-class Position:
-    """Where a study stands between two rounds.
+class StudyPosition:
+    """What the next round starts from.
 
     Attributes:
         round: the open round; one more than ``rounds`` when the study is over.
@@ -82,7 +83,7 @@ class Position:
 
 @dataclass(frozen=True)
 class RoundFacts:
-    """What there is to tell of a closed round, whoever closed it.
+    """What is reported of a closed round.
 
     Attributes:
         shares: this round's rewards by site, in the token's smallest unit.
@@ -94,18 +95,18 @@ class RoundFacts:
 
 
 @dataclass(frozen=True)
-class ClosedRound:
+class RoundOutcome:
     """A round that this coordinator has closed."""
 
     settlement: Settlement
     state: RoundState
     closing: Closing
     gas: int
-    position: Position
+    position: StudyPosition
 
     @property
     def facts(self) -> RoundFacts:
-        """What there is to tell of it."""
+        """What is reported of it."""
         return RoundFacts(self.settlement.manifest, self.settlement.shares, self.gas)
 
 
@@ -138,8 +139,8 @@ class Session:
         self.spec: StudySpec = fetch_specification(facts, store.map)
         self._registrations = Registrations(Court(contract), signer, facts.study, clock, wait)
 
-    def position(self) -> Position:
-        """Read from chain and store where the study stands.
+    def position(self) -> StudyPosition:
+        """Read the study's position from chain and store.
 
         Raises:
             ObjectMissing: the model or a manifest is not in the store.
@@ -162,10 +163,10 @@ class Session:
             base, earned = Vector.of(vector_from_bytes(data, count)), manifest.earned()
         if base.root != previous.record.model:
             raise StudyMismatch("model", hex_of(previous.record.model), hex_of(base.root))
-        return Position(number, previous, base, earned, known)
+        return StudyPosition(number, previous, base, earned, known)
 
     def facts_of(self, number: int) -> RoundFacts:
-        """Read from chain and store what there is to tell of a closed round.
+        """Read what is reported of a closed round, from chain and store.
 
         Raises:
             ObjectMissing: its manifest, or the one before, is not in the store.
@@ -186,19 +187,21 @@ class Session:
 
     def run_round(
         self,
-        position: Position,
+        position: StudyPosition,
         asked: Mapping[int, SiteAddress],
         answers: Iterable[tuple[int, Reply | Dropped]],
-    ) -> ClosedRound:
+        names: Mapping[SiteAddress, str] = MappingProxyType({}),
+    ) -> RoundOutcome:
         """Collect a round's replies as they arrive, settle it and close it on chain.
 
         Args:
-            position: where the study stands.
+            position: what the round starts from.
             asked: the sites that were asked, by node; it may grow while answers come. Several
                 nodes may claim one site: a bad answer counts against it only when no other node
                 is left to give a good one.
             answers: what came from each node: a reply, or why there is none; ends when all
                 have answered or time is up.
+            names: of sites, for the error of a round that fails.
         Raises:
             RoundFailed: too few good contributions; nothing was closed.
         """
@@ -217,12 +220,14 @@ class Session:
             state = tick(state, TimeUp())
         state = self._with_registered(position, state, collected)
         if state.phase is Phase.FAILED:
-            raise state.failure()
+            members = self.facts.members.items()
+            present = [site for site, member in members if member.belongs(position.round)]
+            raise state.failure(names, [site for site in present if site not in state.asked])
         settlement = self._settle(position, state, collected)
         return self._close(position, state, settlement)
 
     def _with_registered(
-        self, position: Position, state: RoundState, collected: _Collected
+        self, position: StudyPosition, state: RoundState, collected: _Collected
     ) -> RoundState:
         """Take in what sites registered on chain; leaving it out would be a provable fraud."""
         for registered in self.contract.registered(self.facts.study, position.round):
@@ -233,7 +238,9 @@ class Session:
                 state = tick(state, collected.take_registered(registered, update))
         return state
 
-    def _settle(self, position: Position, state: RoundState, collected: _Collected) -> Settlement:
+    def _settle(
+        self, position: StudyPosition, state: RoundState, collected: _Collected
+    ) -> Settlement:
         frame = RoundFrame(
             domain=self.facts.domain,
             study=self.facts.study,
@@ -251,14 +258,16 @@ class Session:
             updates=lambda: collected.updates(state),
             dropped=list(state.dropped.values()),
         )
-        # Objects first: once the record is on chain, everybody must find what it commits to.
+        # Objects first: once the record is on chain, every auditor must find what it commits to.
         with durable(Step.MODEL_STORED):
             self.store.put(settlement.model.data)
         with durable(Step.MANIFEST_STORED):
             self.store.put(settlement.manifest_data)
         return settlement
 
-    def _close(self, position: Position, state: RoundState, settlement: Settlement) -> ClosedRound:
+    def _close(
+        self, position: StudyPosition, state: RoundState, settlement: Settlement
+    ) -> RoundOutcome:
         try:
             with durable(Step.ROUND_CLOSED):
                 closed = self.contract.close_round(
@@ -279,19 +288,19 @@ class Session:
                 hex_of(closed.closing.record.manifest),
                 hex_of(settlement.record.manifest),
             )
-        following = Position(
+        following = StudyPosition(
             position.round + 1,
             closed.closing,
             settlement.model,
             settlement.earned,
             {**position.known_updates, **_roots(settlement.manifest)},
         )
-        return ClosedRound(settlement, state, closed.closing, closed.gas_used, following)
+        return RoundOutcome(settlement, state, closed.closing, closed.gas_used, following)
 
-    def check_standing(self, position: Position) -> None:
-        """Ask the chain, in one request, whether a round may still be worked on from here.
+    def check_standing(self, position: StudyPosition) -> None:
+        """Check, in one request, that a round is still open and this coordinator is active.
 
-        At its newest block: what is there, confirmed or not, is where a closing would be refused.
+        At the newest block, confirmed or not: a closing is judged there.
 
         Raises:
             StoodDown: another coordinator is active.
@@ -321,7 +330,7 @@ class Session:
 class _Collected:
     """What a round has gathered: a running sum where the rule allows it, else stored updates."""
 
-    def __init__(self, session: Session, position: Position) -> None:
+    def __init__(self, session: Session, position: StudyPosition) -> None:
         self._session = session
         self._rule = session.spec.rule
         # Other rules read the stored updates again, block by block.
@@ -380,7 +389,7 @@ class _Collected:
     def take_registered(self, registered: Registered, update: Int32Vector) -> Event:
         """Store and sum an update that the contract has vouched for."""
         entry, store = Entry.unpack(registered.entry), self._session.store
-        # Its report may be nowhere; the CID says where it belongs.
+        # Its report may be in no store; the CID names it all the same.
         report_cid = cid_from_sha256(entry.report)
         if self._running is not None:
             self._running.add(update, entry.weight)

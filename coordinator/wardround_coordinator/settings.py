@@ -13,15 +13,14 @@ from wardround.protocol.identifiers import StudyId, bytes32
 from wardround.protocol.report import Hex32, WrittenAddress
 
 COORDINATOR_FILE = "coordinator.toml"
-#: What the ServerApp says of waiting, taking over and standing down, a line each.
 PRESENCE_FILE = "logs/serverapp.lock"
 #: Names the folder of a coordinator to its ServerApp, which the SuperLink starts.
 HOME_VARIABLE = "WARDROUND_COORDINATOR"
-#: Set when that coordinator stands by, whatever its settings say.
+#: Set for a coordinator that is a standby, as with `standby` in its settings.
 STANDBY_VARIABLE = "WARDROUND_STANDBY"
 
 
-class CoordinatorTable(Form):
+class CoordinationTable(Form):
     """``[coordinator]``: the key that closes rounds, the store, and where progress is noted."""
 
     key_file: str
@@ -39,7 +38,7 @@ class CoordinatorTable(Form):
     attempts: Annotated[int, Field(ge=1)] = 3
 
 
-class StudyTable(Form):
+class CoordinatedStudyTable(Form):
     """``[study]``: the study to coordinate."""
 
     chain: str
@@ -53,7 +52,7 @@ class StudyTable(Form):
 class ServerTable(Form):
     """``[server]``: where sites reach this coordinator, when they are processes of their own."""
 
-    #: Address to listen on; 0.0.0.0 stands for every one of this machine.
+    #: Address to listen on; 0.0.0.0 for every one of this machine.
     host: str
     port: Annotated[int, Field(ge=1, le=65_535)]
     #: Names and addresses under which the sites reach it; they go into its certificate.
@@ -65,8 +64,8 @@ class ServerTable(Form):
 class CoordinatorSettings(Form):
     """A coordinator's settings; relative paths start at the folder of the file."""
 
-    coordinator: CoordinatorTable
-    study: StudyTable
+    coordinator: CoordinationTable
+    study: CoordinatedStudyTable
     server: ServerTable | None = None
 
     @property
@@ -78,7 +77,7 @@ class CoordinatorSettings(Form):
         """Where sites reach it.
 
         Raises:
-            SpecificationError: a simulation's coordinator, which nobody reaches.
+            SpecificationError: a simulation's coordinator has none.
         """
         if self.server is None:
             reason = "this table is missing: make the folder with `wardround coordinator init`"
@@ -90,8 +89,11 @@ def load_coordinator_settings(folder: Path) -> CoordinatorSettings:
     """Read a coordinator's settings.
 
     Raises:
-        SpecificationError: not TOML, an unknown key or a bad value; with its line.
+        SpecificationError: no such file, not TOML, an unknown key or a bad value; with its line.
     """
     path = folder / COORDINATOR_FILE
+    if not path.is_file():
+        reason = f"{COORDINATOR_FILE} is missing: make the folder with `wardround coordinator init`"
+        raise SpecificationError(str(folder), None, "", reason)
     text = decode_text(path.read_bytes(), str(path))
     return validate_form(CoordinatorSettings, parse_toml(text, str(path)), text, str(path))

@@ -19,7 +19,7 @@ from wardround.protocol.study import StudySpec
 from wardround.store import Store
 from wardround.transport.code import application_digest
 
-#: Told what was done, in a line.
+#: Takes a line that reports what was done.
 Say = Callable[[str], None]
 
 
@@ -69,7 +69,7 @@ def create_study(
         token: the ERC-20 that the study pays in; None creates a plain one, worth nothing elsewhere,
             and hands each coordinator its bond.
         auditors: whose attestations count towards the quorum.
-        say: told of each step.
+        say: reports each step.
     Raises:
         ModelError: the model cannot be built.
         ContractReverted: the contract refuses, under the name of its own error.

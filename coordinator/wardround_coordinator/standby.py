@@ -1,4 +1,4 @@
-"""Whose turn it is: when a coordinator works, waits, takes over or stands down.
+"""Whose turn it is: when a coordinator works, waits, takes over or yields.
 
 The chain alone decides. The listed coordinators form a ring; once a round's time is over, each
 further one in the ring may take over a grace period later than the one before it. So whatever
@@ -21,15 +21,15 @@ from wardround.host.backoff import pauses
 from wardround.host.steps import Step, durable
 from wardround.protocol.errors import Retryable, RoundFailed, WardroundError
 from wardround.protocol.identifiers import StudyId
-from wardround_coordinator.errors import PositionMoved, SeatLost, StoodDown
+from wardround_coordinator.errors import CoordinatorError, PositionMoved, StoodDown
 
-#: The contract's words when another coordinator, or time, was faster than our question.
+#: Revert reasons: another coordinator took over first, or the chain's clock is behind ours.
 _TOO_LATE = frozenset(
     {"WardRound_TooEarly", "WardRound_NotCoordinator", "WardRound_StudyOver", "WardRound_NotBonded"}
 )
-_NOBODY = "0x" + 40 * "0"
+_NO_COORDINATOR = "0x" + 40 * "0"
 _OPENING = "the sponsor to open the study"
-#: What a disk that is full or away says; it may be emptied, or come back.
+#: Errors of a disk that is full or away; it may be emptied, or come back.
 _DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS})
 _POLL_SECONDS = 2.0
 _PAUSE_SECONDS = 1.0
@@ -47,7 +47,7 @@ class Stance(Enum):
 
 @dataclass(frozen=True)
 class Turn:
-    """A coordinator's place in the order of things.
+    """What a coordinator must do next, and when.
 
     Attributes:
         stance: what to do.
@@ -59,31 +59,36 @@ class Turn:
 
 
 def turn_of(state: StudyState, seat: Seat, coordinator: str, now: float) -> Turn:
-    """Say what a coordinator should do.
+    """Decide what a coordinator should do.
 
     Args:
-        state: the study as it stands.
+        state: of the study.
         seat: the coordinator's.
         coordinator: its address.
         now: seconds since 1970.
     Raises:
-        SeatLost: it may never act: not listed, slashed, or without its bond.
+        CoordinatorError: it may never act: not listed, slashed, or without its bond.
     Source:
         WardRound.takeOver.
     """
     if 0 < state.rounds < state.head:
         return Turn(Stance.OVER)
-    if seat.place == 0:
-        raise SeatLost(coordinator, "it is not listed")
-    if seat.barred:
-        raise SeatLost(coordinator, "it was slashed")
-    if state.bond > 0 and not seat.bonded:
-        raise SeatLost(coordinator, "its bond is not posted")
+    unbonded = state.bond > 0 and not seat.bonded
+    for holds, reason in (
+        (seat.place == 0, "it is not listed"),
+        (seat.barred, "it was slashed"),
+        (unbonded, "its bond is not posted"),
+    ):
+        if holds:
+            raise CoordinatorError(
+                f"coordinator {coordinator} has no seat in this study ({reason}): "
+                "use the key of a listed coordinator that has posted its bond."
+            )
     if state.head == 0:
         return Turn(Stance.WAIT)
     if state.coordinator == coordinator:
         return Turn(Stance.WORK)
-    if state.coordinator == _NOBODY:
+    if state.coordinator == _NO_COORDINATOR:
         return Turn(Stance.TAKE_OVER)
     seats = len(state.coordinators)
     active = state.coordinators.index(state.coordinator) + 1
@@ -100,7 +105,7 @@ class Tenure:
         standby: wait for one's turn instead of ending where another is active.
         clock: seconds since 1970.
         wait: sleeps for so many seconds.
-        say: told in plain words of every change.
+        say: reports every change.
         poll_seconds: between two looks at the chain while waiting, at most.
         patience_seconds: how long chain, store or disk may be away before this gives up.
     """
@@ -119,10 +124,10 @@ class Tenure:
         """Work whenever it is this coordinator's turn, until the study is over.
 
         Args:
-            work: runs rounds from wherever the chain stands to the study's end.
+            work: runs rounds from the chain's position to the study's end.
         Raises:
             StoodDown: another coordinator is active, and this one is no standby.
-            SeatLost: it may never act.
+            CoordinatorError: it may never act.
             WardroundError: whatever `work` raises, unless waiting may help.
         """
         has_worked, waited_for, head, begun = False, "", 0, 0
@@ -208,5 +213,5 @@ class _Trouble:
 def _may_pass(error: Exception) -> bool:
     if isinstance(error, OSError):
         return error.errno in _DISK
-    # A round that failed was tried as often as the settings say.
+    # A round that failed was tried as often as the settings allow.
     return isinstance(error, Retryable) and not isinstance(error, RoundFailed)

@@ -1,7 +1,7 @@
-"""A thin Flower strategy around a session: messages out, replies in, nothing decided here.
+"""A thin Flower strategy around a session: it sends messages and hands on replies.
 
-Flower's own loop starts at round 1 and holds every reply; ours starts where the chain stands
-and hands replies on as they arrive.
+Flower's own loop starts at round 1 and holds every reply; ours starts at the chain's position and
+hands replies on as they arrive. It decides nothing.
 """
 
 from __future__ import annotations
@@ -32,17 +32,18 @@ from wardround.protocol.messages import (
     TrainTask,
 )
 from wardround.protocol.settlement import Vector
+from wardround_coordinator.errors import ReplyRefused
 from wardround_coordinator.exchange import (
     FIRST_POLL_SECONDS,
     LAST_POLL_SECONDS,
     UNAVAILABLE,
     Exchange,
 )
-from wardround_coordinator.session import ClosedRound, Position, RoundFacts, Session
+from wardround_coordinator.session import RoundFacts, RoundOutcome, Session, StudyPosition
 from wardround_coordinator.verification import RawVector, Reply
 
 TRAIN, EVALUATE, QUERY = "train", "evaluate", "query"
-#: Who a node stands for is said at once, or asked again later.
+#: How long a node has to name its site; it is asked again later.
 _INTRODUCTION_SECONDS = 30.0
 
 
@@ -66,14 +67,14 @@ class RoundResult:
     wall_seconds: float
 
 
-#: Told of every closed round, and of every attempt that failed.
+#: Callbacks: a round was closed; an attempt at one failed.
 OnRound = Callable[[RoundResult], None]
 OnFailure = Callable[[RoundFailed], None]
 
 
 @dataclass
 class WardroundStrategy(Strategy):
-    """Runs a study's rounds over any Grid, from wherever the chain says it stands.
+    """Runs a study's rounds over any Grid, from the chain's position.
 
     Attributes:
         session: the coordinator's work on the study.
@@ -81,10 +82,10 @@ class WardroundStrategy(Strategy):
         reply_seconds: how long a site may take to answer.
         attempts: how often a round with too few good contributions is tried again.
         retry_seconds: how long a site that is away is asked again, and waited for before the
-            first round; with 0, the first word counts.
-        on_round: told of every closed round.
-        on_failure: told of every attempt that failed.
-        is_told: whether somebody has told of a round.
+            first round; with 0, its first answer counts.
+        on_round: reports a closed round.
+        on_failure: reports an attempt that failed.
+        is_reported: whether a round was reported already.
         names: of the sites, as they gave them.
     """
 
@@ -95,27 +96,27 @@ class WardroundStrategy(Strategy):
     retry_seconds: float = 0.0
     on_round: OnRound = lambda result: None
     on_failure: OnFailure = lambda failure: None
-    is_told: Callable[[int], bool] = lambda number: True
+    is_reported: Callable[[int], bool] = lambda number: True
     names: dict[SiteAddress, str] = field(default_factory=dict)
     _nodes: dict[int, SiteAddress] = field(default_factory=dict)
     _strangers: set[int] = field(default_factory=set)
     _exchange: Exchange | None = None
-    _position: Position | None = None
-    _closed: ClosedRound | None = None
+    _position: StudyPosition | None = None
+    _closed: RoundOutcome | None = None
     _metrics: dict[SiteAddress, SiteMetrics] = field(default_factory=dict)
 
     def start(self, grid: Grid, *_: object, **__: object) -> Result:
-        """Run every round that is still open; Flower's arguments give way to the study's."""
+        """Run every round that is still open; the study's values replace Flower's arguments."""
         self._position = self.session.position()
         self._nodes = {}
         self._gather(grid)
-        self._tell_of_last(grid)
+        self._report_last(grid)
         while self._position.round <= self.session.facts.params.rounds:
             self._run_round(grid)
         return Result(arrays=_vector_record(self._position.base))
 
     def summary(self) -> None:
-        """Nothing: whoever runs the study tells about it."""
+        """No-op: `on_round` reports progress."""
 
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
@@ -129,7 +130,10 @@ class WardroundStrategy(Strategy):
         """Verify, sum, settle and close, one reply at a time."""
         assert self._position is not None  # start() has read it
         self._closed = self.session.run_round(
-            self._position, self._nodes, (self._answer(reply) for reply in replies)
+            self._position,
+            self._nodes,
+            (self._answer(reply) for reply in replies),
+            self.names,
         )
         self._position = self._closed.position
         return _vector_record(self._position.base), None
@@ -156,7 +160,7 @@ class WardroundStrategy(Strategy):
         assert self._position is not None
         position, started = self._position, time.monotonic()
         for attempt in range(1, self.attempts + 1):
-            # In vain otherwise: nobody would answer for a round that is not open, or pay for it.
+            # Stop early: sites reject a round that is not open.
             self.session.check_standing(position)
             self._meet(grid)
             self._forget(grid)
@@ -167,16 +171,16 @@ class WardroundStrategy(Strategy):
                 self.aggregate_train(position.round, self._replies(grid, messages))
                 break
             except RoundFailed as failure:
-                # Sites refuse a round that is not open any more: that is no failure of theirs.
+                # Sites rejected a round that is no longer open: the chain moved, they are well.
                 self.session.check_standing(position)
                 self.on_failure(failure)
                 if attempt == self.attempts:
                     raise
         assert self._closed is not None
-        self._tell(grid, self._closed.facts, started)
+        self._report(grid, self._closed.facts, started)
 
-    def _tell(self, grid: Grid, facts: RoundFacts, started: float) -> None:
-        """Let the sites measure a round's model, and tell of the round."""
+    def _report(self, grid: Grid, facts: RoundFacts, started: float) -> None:
+        """Let the sites measure a round's model, and report the round."""
         assert self._position is not None
         # As the record before the next round: a site measures only a model that the chain has.
         config = ConfigRecord(self._assignment(self._position).fields())
@@ -188,15 +192,15 @@ class WardroundStrategy(Strategy):
         with durable(Step.ROUND_NOTED):
             self.on_round(RoundResult(facts, dict(self._metrics), elapsed))
 
-    def _tell_of_last(self, grid: Grid) -> None:
-        """Tell of the last round if whoever closed it died before it could."""
+    def _report_last(self, grid: Grid) -> None:
+        """Report the last round if the coordinator that closed it died before it could."""
         assert self._position is not None
         last, started = self._position.round - 1, time.monotonic()
-        if last == 0 or self.is_told(last):
+        if last == 0 or self.is_reported(last):
             return
-        self._tell(grid, self.session.facts_of(last), started)
+        self._report(grid, self.session.facts_of(last), started)
 
-    def _assignment(self, position: Position) -> TrainTask:
+    def _assignment(self, position: StudyPosition) -> TrainTask:
         return TrainTask(
             self.session.facts.params,
             position.previous,
@@ -211,7 +215,7 @@ class WardroundStrategy(Strategy):
         while True:
             connected = self._meet(grid)
             known, waited = len(set(self._nodes.values())), time.monotonic() - started
-            # A node that cannot say who it is counts too, once it has had its time.
+            # A node that does not name its site counts too, once it has had its time.
             if known >= self.sites_wanted or (
                 connected >= self.sites_wanted and waited >= self.retry_seconds
             ):
@@ -219,11 +223,17 @@ class WardroundStrategy(Strategy):
             if known >= least and waited >= (self.retry_seconds or self.reply_seconds):
                 return
             if waited > self.reply_seconds:
-                raise RoundFailed(0, known, self.sites_wanted, ["too few nodes connected"])
+                raise self._too_few(known)
             time.sleep(next(pause))
 
+    def _too_few(self, known: int) -> RoundFailed:
+        assert self._position is not None
+        missing = self.session.facts.members.keys() - set(self._nodes.values())
+        reasons = [f"too few nodes connected: {', '.join(sorted(missing)) or 'none'} missing"]
+        return RoundFailed(self._position.round, known, self.sites_wanted, reasons)
+
     def _meet(self, grid: Grid) -> int:
-        """Ask nodes that are new who they are, and keep those that the contract admits.
+        """Ask new nodes for their site, and keep those that the contract admits.
 
         Returns:
             How many nodes are connected.
@@ -243,13 +253,13 @@ class WardroundStrategy(Strategy):
             if introduction.site not in self.session.facts.members:
                 self._strangers.add(node)
                 continue
-            # Anybody may claim an address, and only its owner can sign for it: ask all who do.
+            # Any node may claim an address, and only its owner can sign for it: ask all of them.
             self._nodes[node] = introduction.site
             self.names.setdefault(introduction.site, introduction.name)
         return len(connected)
 
     def _forget(self, grid: Grid) -> None:
-        """Forget nodes of sites that came back as another one: they will never answer."""
+        """Forget nodes whose sites reconnected as another node: they will never answer."""
         connected = set(grid.get_node_ids())
         present = {site for node, site in self._nodes.items() if node in connected}
         for node, site in list(self._nodes.items()):
@@ -287,12 +297,12 @@ class WardroundStrategy(Strategy):
         """Put a round's question to nodes that came after it was asked.
 
         Raises:
-            StoodDown: there is nobody to ask for us any more.
-            PositionMoved: nor anything to ask.
+            StoodDown: another coordinator is active.
+            PositionMoved: the round is no longer open.
         """
         assert self._position is not None
-        # Sites refuse a round that a reorganisation or another coordinator took away. While the
-        # chain is away, answers come in all the same.
+        # Sites reject a round that a reorganisation or another coordinator took away. While the
+        # chain is unreachable, answers still come in.
         with suppress(ChainUnreachable):
             self.session.check_standing(self._position)
         asked = {message.metadata.dst_node_id for message in sent}
@@ -319,31 +329,23 @@ class WardroundStrategy(Strategy):
         node = self._node(reply)
         try:
             return node, _reply(reply)
-        except _Unreadable as error:
+        except ReplyRefused as error:
             site = self._nodes[node].lower()
-            return node, Dropped(site=site, reason=error.reason, evidence=str(error)[:300])
-
-
-class _Unreadable(ProtocolError):
-    """A message that holds no reply."""
-
-    def __init__(self, reason: str, evidence: str) -> None:
-        self.reason = reason
-        super().__init__(evidence)
+            return node, Dropped(site=site, reason=error.reason, evidence=error.evidence)
 
 
 def _reply(message: Message) -> Reply:
     if message.has_error():
         error = message.error
         if error.code in UNAVAILABLE:
-            raise _Unreadable("unavailable", "the node did not answer")
-        raise _Unreadable("site_error", _printable(error.reason or "no reason given"))
+            raise ReplyRefused("unavailable", "the node did not answer")
+        raise ReplyRefused("site_error", _printable(error.reason or "no reason given"))
     content = message.content
     if set(content) != {FIELDS, VECTOR} or FIELDS not in content.config_records:
-        raise _Unreadable("malformed", _printable(f"records {sorted(content)}"))
+        raise ReplyRefused("malformed", _printable(f"records {sorted(content)}"))
     vectors = content.array_records.get(VECTOR)
     if vectors is None or set(vectors) != {VECTOR}:
-        raise _Unreadable("malformed", "there is not exactly one vector")
+        raise ReplyRefused("malformed", "there is not exactly one vector")
     array = vectors[VECTOR]
     return Reply(
         dict(content.config_records[FIELDS]), RawVector(array.dtype, array.stype, array.data)
@@ -356,7 +358,7 @@ def _introduction(message: Message) -> Introduction | None:
     try:
         return Introduction.parse(dict(message.content.config_records[FIELDS]))
     except ProtocolError:
-        # Whoever cannot say who it is, is not asked to train.
+        # A node that does not name its site is not asked to train.
         return None
 
 
@@ -388,7 +390,7 @@ def _vector_record(vector: Vector) -> ArrayRecord:
 def _printable(text: str) -> str:
     """Make text fit for a manifest: one line; of a long one, its beginning and its end.
 
-    Ray wraps a site's error into a traceback, whose last words say what was wrong.
+    Ray wraps a site's error into a traceback, whose last words name the error.
     """
     plain = " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
     return plain if len(plain) <= 300 else f"{plain[:80]} … {plain[-217:]}"

@@ -1,7 +1,7 @@
-"""Look at a reply before anything of it is summed: either all of it is good, or it is dropped.
+"""Verify a reply before it is summed: either all of it is good, or it is dropped.
 
-Checks run from cheap to dear. Each refusal has a word that goes into the manifest, so that
-everybody can read later why a site was left out.
+Checks run from cheap to expensive. Each refusal has a word that goes into the manifest, which is
+public: it states why a site was left out.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from wardround.protocol.record import Closing, StudyParams
 from wardround.protocol.replay import Member
 from wardround.protocol.report import parse_report
 from wardround.protocol.study import StudySpec
+from wardround_coordinator.errors import ReplyRefused
 
 
 @dataclass(frozen=True)
@@ -61,15 +62,6 @@ class Expectation:
     def study(self) -> StudyId:
         """The study's identifier."""
         return self.params.study_id
-
-
-class ReplyRefused(ProtocolError):
-    """A reply that must not be summed: a word for the manifest, and what was seen."""
-
-    def __init__(self, reason: str, evidence: str) -> None:
-        self.reason = reason
-        self.evidence = evidence[:300]
-        super().__init__(f"{reason}: {evidence}")
 
 
 def verify_reply(

@@ -66,7 +66,7 @@ def cheating(
                 print(json.dumps(outcome.document()), flush=True)
     bad = [outcome for outcome in outcomes if not outcome.good]
     if not as_json:
-        # On a narrow screen lines wrap; cut words would say nothing. A console never prints wider
+        # On a narrow screen lines wrap; cut words would mean nothing. A console never prints wider
         # than it is, whatever width it is asked for, so this is another one.
         wide = Console(highlight=False, width=max(_out.width, _TABLE_WIDTH))
         wide.print(outcomes_table(outcomes))

@@ -22,7 +22,7 @@ from wardround.protocol.record import Record
 from wardround.protocol.rewards import reward_tree
 from wardround.protocol.rules import aggregate
 from wardround.protocol.settlement import RoundFrame, Vector, settle
-from wardround_coordinator.session import Position
+from wardround_coordinator.session import StudyPosition
 from wardround_simulations.stage import GRACE_SECONDS, ROUND_SECONDS, ROWS, Sent, Stage
 
 #: The coordinate that is shifted: in the second of three chunks.
@@ -71,7 +71,7 @@ class Cheater:
     def __init__(self, stage: Stage, signer: LocalAccount) -> None:
         self.stage = stage
         self.signer = signer
-        self.position: Position = stage.session(signer).position()
+        self.position: StudyPosition = stage.session(signer).position()
         sent: Mapping[SiteAddress, Sent] = stage.collect(self.position)
         self.rows = sorted(
             (Row(one.delivery.entry, one.delivery.report, one.update) for one in sent.values()),

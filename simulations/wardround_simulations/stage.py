@@ -33,7 +33,7 @@ from wardround.store import FolderStore
 from wardround.transport.code import application_digest
 from wardround_client.app.signing import KeySigner
 from wardround_client.app.site import Identity, Site
-from wardround_coordinator.session import ClosedRound, Position, Session
+from wardround_coordinator.session import RoundOutcome, Session, StudyPosition
 from wardround_coordinator.verification import RawVector, Reply
 
 SITES, ROWS, FEATURES = 4, 24, 600
@@ -115,7 +115,7 @@ class Stage:
         """An honest coordinator at work."""
         return Session(self.contract, coordinator, self.store, self.facts)
 
-    def close(self, coordinator: LocalAccount) -> ClosedRound:
+    def close(self, coordinator: LocalAccount) -> RoundOutcome:
         """Run the open round honestly."""
         session = self.session(coordinator)
         position = session.position()
@@ -125,7 +125,7 @@ class Stage:
             position, asked, ((node, _reply(sent[address])) for node, address in asked.items())
         )
 
-    def collect(self, position: Position) -> Mapping[SiteAddress, Sent]:
+    def collect(self, position: StudyPosition) -> Mapping[SiteAddress, Sent]:
         """Let every site train and sign for the open round."""
         task = TrainTask(
             self.params, position.previous, position.round, canonical_bytes(self.spec.document())

@@ -23,7 +23,7 @@ from wardround.protocol.errors import RoundFailed
 from wardround.protocol.messages import TrainTask
 from wardround_client.app.site import Site
 from wardround_client.guard.errors import GuardRefused
-from wardround_coordinator.session import Position, Session
+from wardround_coordinator.session import Session, StudyPosition
 from wardround_simulations.network import Network
 
 Floats = npt.NDArray[np.float64]
@@ -65,7 +65,7 @@ class Conspiracy:
     victim: Site
     rounds: int = 0
     session: Session = field(init=False)
-    position: Position = field(init=False)
+    position: StudyPosition = field(init=False)
 
     def __post_init__(self) -> None:
         self.session = self.hospitals.session()

@@ -20,7 +20,7 @@ from wardround.protocol.merkle import vector_root
 from wardround.protocol.messages import VECTOR_DTYPE, VECTOR_FORMAT, TrainReply
 from wardround.protocol.report import Report
 from wardround.store import FolderStore
-from wardround_coordinator.session import Position, Session
+from wardround_coordinator.session import Session, StudyPosition
 from wardround_coordinator.verification import RawVector, Reply
 from wardround_simulations.network import Network
 
@@ -47,7 +47,7 @@ class Hospitals:
         return Session(contract, self.network.keys.coordinator, store, facts)
 
     def reply(
-        self, node: int, position: Position, update: Int32Vector | None = None, weight: int = 0
+        self, node: int, position: StudyPosition, update: Int32Vector | None = None, weight: int = 0
     ) -> Reply:
         """What the site at a node sends; a weight of 0 means its number of rows."""
         network = self.network
@@ -83,7 +83,7 @@ class Hospitals:
         )
         return Reply(delivery.fields(), RawVector(VECTOR_DTYPE, VECTOR_FORMAT, data))
 
-    def replies(self, position: Position) -> list[tuple[int, Reply | Dropped]]:
+    def replies(self, position: StudyPosition) -> list[tuple[int, Reply | Dropped]]:
         return [(node, self.reply(node, position)) for node in self.asked]
 
 

@@ -16,7 +16,7 @@ from wardround.protocol.manifest import Dropped
 from wardround.protocol.merkle import CHUNK_BYTES, inclusion_proof, vector_leaves
 from wardround.protocol.messages import TrainReply
 from wardround.store import FolderStore
-from wardround_coordinator.session import Position, Session
+from wardround_coordinator.session import Session, StudyPosition
 from wardround_coordinator.verification import Reply
 
 
@@ -33,7 +33,7 @@ def session(hospitals: Hospitals, wait: Callable[[float], None]) -> Session:
     )
 
 
-def register(hospitals: Hospitals, node: int, position: Position) -> tuple[Entry, bytes]:
+def register(hospitals: Hospitals, node: int, position: StudyPosition) -> tuple[Entry, bytes]:
     """Send a contribution to the chain alone; its report is nowhere."""
     reply = hospitals.reply(node, position)
     network = hospitals.network
@@ -44,7 +44,9 @@ def register(hospitals: Hospitals, node: int, position: Position) -> tuple[Entry
     return entry, reply.vector.data
 
 
-def silent_first(hospitals: Hospitals, position: Position) -> list[tuple[int, Reply | Dropped]]:
+def silent_first(
+    hospitals: Hospitals, position: StudyPosition
+) -> list[tuple[int, Reply | Dropped]]:
     answers = list(hospitals.replies(position))
     site = hospitals.sites[0].lower()
     answers[0] = (0, Dropped(site=site, reason="no_reply", evidence="silent"))

@@ -144,9 +144,11 @@ def test_failure_when_too_few_are_good_names_everyone_left_out(minimum: int) -> 
     state = RoundState(7, frozenset(SITES[:3]), minimum)
     state = run(state, [accepted(SITES[0]), dropped(SITES[1], "signature"), TimeUp()])
     assert state.phase is Phase.FAILED
-    failure = state.failure()
+    failure = state.failure({SITES[1]: "st-mary"}, [SITES[3]])
     assert (failure.round_number, failure.accepted, failure.needed) == (7, 1, minimum)
     text = str(failure)
     assert "round 7 failed: 1 good contributions" in text
-    assert f"{SITES[1].lower()} signature" in text
-    assert f"{SITES[2].lower()} no_reply" in text
+    assert f"st-mary ({SITES[1]}): " in text
+    assert "[signature]" in text
+    assert f"{SITES[2]}: no answer in time [no_reply]" in text
+    assert f"{SITES[3]}: not connected" in text

@@ -18,7 +18,7 @@ from wardround.protocol.record import genesis_closing
 from wardround.protocol.replay import StudyFacts
 from wardround.store import FolderStore
 from wardround.store.errors import ObjectAltered, ObjectMissing
-from wardround_coordinator.session import ClosedRound, Position
+from wardround_coordinator.session import RoundOutcome, StudyPosition
 from wardround_coordinator.verification import RawVector, Reply
 
 
@@ -30,7 +30,7 @@ def audit(hospitals: Hospitals) -> list[int]:
     return [one.closed.round for one in audited]
 
 
-def reasons(closed: ClosedRound) -> dict[str, str]:
+def reasons(closed: RoundOutcome) -> dict[str, str]:
     return {row.site: row.reason for row in closed.settlement.manifest.dropped}
 
 
@@ -105,7 +105,7 @@ BAD: dict[str, str] = {
 }
 
 
-def bad_answer(hospitals: Hospitals, how: str, position: Position) -> Reply | Dropped:
+def bad_answer(hospitals: Hospitals, how: str, position: StudyPosition) -> Reply | Dropped:
     good = hospitals.reply(0, position)
     count = hospitals.network.params.parameter_count
     data = good.vector.data
@@ -148,7 +148,7 @@ def test_round_when_one_site_is_bad_is_closed_without_it(hospitals: Hospitals, h
     assert audit(hospitals) == [1]
 
 
-def expected_model(hospitals: Hospitals, position: Position, nodes: list[int]) -> list[int]:
+def expected_model(hospitals: Hospitals, position: StudyPosition, nodes: list[int]) -> list[int]:
     weights = [len(hospitals.network.parties[node].data.train) for node in nodes]
     total = sum(
         w * np.frombuffer(hospitals.reply(node, position).vector.data, "<i4").astype(object)
@@ -212,10 +212,10 @@ def test_round_when_below_the_minimum_fails_by_name_and_can_be_tried_again(
     with pytest.raises(RoundFailed) as failure:
         session.run_round(position, hospitals.asked, [(0, bad), (1, hospitals.reply(1, position))])
     assert (failure.value.round_number, failure.value.accepted, failure.value.needed) == (1, 1, 2)
-    first, third = (hospitals.sites[place].lower() for place in (0, 2))
+    first, third = (hospitals.sites[place] for place in (0, 2))
     assert failure.value.dropped == [
-        f"{first} malformed, message is malformed: study is missing.",
-        f"{third} no_reply, no answer in time",
+        f"{first}: message is malformed: study is missing. [malformed]",
+        f"{third}: no answer in time [no_reply]",
     ]
     assert hospitals.network.contract.study(hospitals.network.study).head == 1
     assert audit(hospitals) == []

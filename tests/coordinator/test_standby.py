@@ -20,8 +20,8 @@ from wardround.chain.study_state import Seat, StudyState
 from wardround.protocol.errors import RoundFailed
 from wardround.protocol.record import Recording, RuleId, ScoringId
 from wardround.store import FolderStore
-from wardround_coordinator.errors import PositionMoved, SeatLost, StoodDown
-from wardround_coordinator.session import ClosedRound, Session
+from wardround_coordinator.errors import CoordinatorError, PositionMoved, StoodDown
+from wardround_coordinator.session import RoundOutcome, Session
 from wardround_coordinator.standby import Stance, Tenure, turn_of
 from wardround_simulations.network import Network
 
@@ -100,7 +100,7 @@ def test_turn_when_the_study_is_over_or_not_open() -> None:
     ],
 )
 def test_turn_of_who_may_never_act_is_refused_by_name(seated: Seat, reason: str) -> None:
-    with pytest.raises(SeatLost, match=reason):
+    with pytest.raises(CoordinatorError, match=reason):
         turn_of(state(), seated, B, 10**9)
 
 
@@ -132,7 +132,7 @@ class Bench:
 
         return work
 
-    def close(self, session: Session) -> ClosedRound:
+    def close(self, session: Session) -> RoundOutcome:
         position = session.position()
         return session.run_round(position, self.hospitals.asked, self.hospitals.replies(position))
 
@@ -254,7 +254,7 @@ def test_coordinator_when_another_is_active_and_it_is_no_standby_is_refused(benc
 def test_standby_without_its_bond_is_refused(tmp_path: Path) -> None:
     with bench_in(tmp_path) as bench:
         stranger = bench.network.keys.sponsor
-        with pytest.raises(SeatLost, match="not listed"):
+        with pytest.raises(CoordinatorError, match="not listed"):
             bench.tenure(stranger).serve(lambda: None)
 
 

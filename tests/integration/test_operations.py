@@ -15,12 +15,12 @@ from flwr.serverapp import Grid, ServerApp
 from tests.integration.networks import prepared, run, small_scenario
 from wardround.audit.audit import StudyAudit
 from wardround.host.key_file import write_new_key
-from wardround.protocol.errors import Malformed
+from wardround.protocol.errors import SpecificationError
 from wardround.protocol.identifiers import hex_of
 from wardround.store import FolderStore
 from wardround.store.errors import ObjectMissing
 from wardround_client.app.client_app import close_sites
-from wardround_coordinator.errors import SeatLost, StoodDown
+from wardround_coordinator.errors import CoordinatorError, StoodDown
 from wardround_coordinator.rounds_file import read_rounds
 from wardround_coordinator.server_app import coordinate
 from wardround_simulations.client_app import app as client_app
@@ -141,7 +141,7 @@ def test_study_when_the_coordinators_key_is_lost_is_finished_by_the_standby(
     first, second = network.folders.coordinator, network.folders.standby(1)
     coordinate_in(network, first, until=1)
     (first / "coordinator.key").unlink()
-    with pytest.raises(Malformed, match="key file"):
+    with pytest.raises(SpecificationError, match="key file"):
         coordinate_in(network, first)
     network.contract.chain.advance(ROUND_SECONDS + GRACE_SECONDS)
     said: list[str] = []
@@ -170,7 +170,7 @@ def test_coordinator_with_a_key_that_the_study_does_not_list_is_refused(network:
     key = network.folders.coordinator / "coordinator.key"
     key.unlink()
     write_new_key(key)
-    with pytest.raises(SeatLost, match="not listed"):
+    with pytest.raises(CoordinatorError, match="not listed"):
         coordinate_in(network, network.folders.coordinator, standby=True)
 
 

@@ -16,7 +16,7 @@ from wardround.audit.finished import open_run, read_network
 from wardround.chain.errors import ChainError, ChainUnreachable
 from wardround.devchain.journal import read_journal
 from wardround.learning.errors import DataError, ModelError
-from wardround.protocol.errors import Malformed, RoundFailed, ScenarioError, WardroundError
+from wardround.protocol.errors import RoundFailed, ScenarioError, SpecificationError, WardroundError
 from wardround_client.app import client_app
 from wardround_simulations import run as module
 from wardround_simulations.run import ChainChoice, Watcher, simulate
@@ -115,7 +115,7 @@ REFUSED: list[tuple[str, dict[str, Any], dict[str, Any], type[WardroundError], s
         {"behaviour": [{"site": f"site-{n}", "attack": "nan"} for n in (1, 2)]},
         {},
         RoundFailed,
-        "round 1 failed: 1 good contributions, 2 needed .*malformed, the update is <f4",
+        r"round 1 failed: 1 good contributions, 2 needed .*site-1 \(0x.*\): the update is <f4",
     ),
 ]
 
@@ -146,7 +146,7 @@ def test_endpoint_when_nobody_pays_for_gas_is_refused_before_anything_is_made(
     key = tmp_path / "funder.key"
     for funder, words in ((None, "--funder-key FILE"), (key, "key file")):
         choice = ChainChoice("http://127.0.0.1:9", None, funder)
-        with pytest.raises((ScenarioError, Malformed), match=words):
+        with pytest.raises((ScenarioError, SpecificationError), match=words):
             run(small_scenario(), tmp_path / "run", choice=choice)
         assert not (tmp_path / "run").exists()
 

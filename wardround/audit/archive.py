@@ -1,7 +1,7 @@
 """Evidence in one file: a study, or one of its rounds, to be verified with no chain and no store.
 
-A ZIP archive of fixed names. Whoever opens one trusts nothing in it: names, sizes and ratios are
-looked at before anything is read, and nothing is ever unpacked to a disk.
+A ZIP archive of fixed names. Nothing in it is trusted: names, sizes and ratios are checked before
+anything is read, and nothing is ever unpacked to a disk.
 
     evidence.json            what it is: chain, contract, study, first round, blocks looked at
     chain/transactions.jsonl each transaction as it was signed, with what it logged
@@ -109,14 +109,14 @@ class Archive:
         return frozenset(self._entries)
 
     def size(self, name: str) -> int:
-        """How many bytes an entry says it has."""
+        """How many bytes an entry has, by its header."""
         return self._entries[name].file_size
 
     def read(self, name: str, max_bytes: int) -> bytes:
         """Read an entry whole.
 
         Raises:
-            ArchiveInvalid: it is not there, longer than it says or than allowed, or damaged.
+            ArchiveInvalid: it is missing, longer than its header or the limit, or damaged.
         """
         found = self._entries.get(name)
         if found is None:
@@ -217,7 +217,7 @@ class ArchiveStore(Store):
         return memoryview(self.get(cid, max_bytes))
 
     def has(self, cid: str) -> bool:
-        """Say whether an object is in it, unread."""
+        """Whether an object is in it, unread."""
         return f"objects/{cid}" in self._archive.names
 
     def cids(self) -> Iterator[Cid]:

@@ -1,9 +1,9 @@
-"""What an archive says of its study, from transactions that verify themselves.
+"""The study of an archive, from transactions that verify themselves.
 
 Checked with no chain: every signed transaction gives its hash and its sender; every header gives
 its block's hash; every log is in the receipts that the header's root is over; every closing is the
-record that its transaction carried. Not to be known from here: whether those blocks are the
-chain's, and whether something was left out of the archive between them.
+record that its transaction carried. Not checked here: whether those blocks are the chain's, and
+whether something was left out of the archive between them.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ _BROKEN = (KeyError, ValueError, TypeError, AttributeError, IndexError, Overflow
 
 
 @dataclass(frozen=True)
-class Sent:
+class ArchivedTransaction:
     """A transaction of an archive.
 
     Attributes:
@@ -81,7 +81,7 @@ class ArchivedStudy:
         """Read and check the transactions.
 
         Raises:
-            ArchiveInvalid: one does not prove what it says.
+            ArchiveInvalid: one does not prove what it states.
         """
         self._path = str(archive.path)
         described = archive.description
@@ -98,7 +98,7 @@ class ArchivedStudy:
         ]
 
     def facts(self, study: StudyId) -> StudyFacts:
-        """What the archive's events say of the study.
+        """The study by the archive's events, independent of any round.
 
         Raises:
             StudyMismatch: it has no such study, or other parameters.
@@ -120,7 +120,7 @@ class ArchivedStudy:
         """The closings that stand at the end of the archive.
 
         Raises:
-            ArchiveInvalid: a transaction carried another record than its event says.
+            ArchiveInvalid: a transaction carried another record than its event has.
         """
         standing: dict[int, RoundClosed] = {}
         for event in self._events:
@@ -192,7 +192,7 @@ class ArchivedStudy:
 
     def _transactions(
         self, archive: Archive, receipts: Mapping[str, list[Mapping[str, Any]]]
-    ) -> Iterator[Sent]:
+    ) -> Iterator[ArchivedTransaction]:
         before = (-1, -1)
         for line in archive.lines(TRANSACTIONS):
             try:
@@ -211,7 +211,7 @@ class ArchivedStudy:
             before = place
             yield sent
 
-    def _sent(self, line: Mapping[str, Any]) -> tuple[Sent, tuple[int, int], str]:
+    def _sent(self, line: Mapping[str, Any]) -> tuple[ArchivedTransaction, tuple[int, int], str]:
         name, block, position = line["hash"], line["block"], line["position"]
         if not isinstance(block, int) or not isinstance(position, int) or position < 0:
             raise ValueError("its place is no number")
@@ -234,9 +234,13 @@ class ArchivedStudy:
             for log in line["logs"]
         )
         gas = line["gasUsed"]
-        return Sent(name, block, gas, sender, to, data, logs), (block, position), line["blockHash"]
+        return (
+            ArchivedTransaction(name, block, gas, sender, to, data, logs),
+            (block, position),
+            line["blockHash"],
+        )
 
-    def _match(self, sent: Sent, receipt: Mapping[str, Any]) -> None:
+    def _match(self, sent: ArchivedTransaction, receipt: Mapping[str, Any]) -> None:
         """Every log that is stated must be in the receipt, in its order."""
         there = iter(
             (
@@ -259,7 +263,7 @@ def replayed_journal(archive: Archive) -> Iterator[Chain]:
     """Execute an archive's journal again.
 
     Raises:
-        JournalAltered: a line was changed, or does not do what it says.
+        JournalAltered: a line was changed, or has another effect than it states.
     """
     with TemporaryDirectory(prefix="wardround-") as folder:
         path = Path(folder) / JOURNAL
@@ -272,7 +276,7 @@ def replayed_journal(archive: Archive) -> Iterator[Chain]:
 
 
 def _called(raw: bytes) -> tuple[str | None, bytes]:
-    """Whom a signed transaction calls, and with what."""
+    """The account that a signed transaction calls, and its calldata."""
     if raw[0] <= 0x7F:
         fields = TypedTransaction.from_bytes(HexBytes(raw)).as_dict()
         to, data = fields.get("to"), bytes(fields["data"])

@@ -1,4 +1,4 @@
-"""Replay a whole study from chain and store alone, and say for each round what was recomputed."""
+"""Replay a whole study from chain and store alone, round by round."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ from wardround.store import Store
 
 @dataclass(frozen=True)
 class AuditedRound:
-    """A round that was recomputed and is what the chain says."""
+    """A round that was recomputed and equals the chain's."""
 
     closed: ClosedOnChain
     settlement: Settlement
 
 
 class StudyRecords(Protocol):
-    """Where a chain's word about studies comes from: a contract, or an archive of its events."""
+    """A source of a chain's facts about studies: a contract, or an archive of its events."""
 
     def facts(self, study: StudyId) -> StudyFacts:
-        """What the chain says of a study, independent of any round."""
+        """The chain's facts about a study, independent of any round."""
 
     def closed_rounds(self, study: StudyId) -> list[ClosedOnChain]:
-        """The rounds that stand, in order."""
+        """The closed rounds, in order."""
 
     def registered(self, study: StudyId, round_number: int) -> Sequence[Registered]:
         """Contributions that were registered for a round, one a site."""
@@ -60,7 +60,7 @@ class StudyAudit:
         """Read the study from the chain and its specification from the store.
 
         Args:
-            contract: the chain's word.
+            contract: the source of the chain's facts.
             study: which.
             store: where its objects are.
             first_round: recompute from here; what came before is taken as it was recorded.
@@ -86,7 +86,7 @@ class StudyAudit:
         """Recompute every closed round in order.
 
         Raises:
-            ReplayFailed: a round does not follow from its inputs; says which and what.
+            ReplayFailed: a round does not follow from its inputs; names both.
             StoreError: an object is missing or altered; names it.
             ProtocolError: an object is malformed.
         """
@@ -108,7 +108,7 @@ class StudyAudit:
         """Verify every object in the store against its name, used or not; return how many.
 
         Raises:
-            ObjectAltered: one is not what its name says.
+            ObjectAltered: one has not the bytes that its name gives.
         """
         count = 0
         for cid in self.store.cids():

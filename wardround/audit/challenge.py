@@ -25,7 +25,7 @@ from wardround.protocol.evidence import (
 from wardround.protocol.inspection import tally_steps
 from wardround.protocol.rules import Rule
 
-#: Part of a coordinator's bond that a demand is made against.
+#: A demand costs the bond divided by this, as a deposit.
 DEPOSIT_SHARE = 10
 
 
@@ -50,7 +50,7 @@ def send_challenge(
     Returns:
         Receipts of what was sent; fewer, or none, where others had done it before.
     Raises:
-        ContractReverted: the court is not convinced; says why.
+        ContractReverted: the evidence proves nothing; names why.
     """
     receipts: Sequence[Receipt | None]
     if isinstance(evidence, EntryEvidence):
@@ -106,7 +106,7 @@ def _tally(
     receipts = [court.open_tally(signer, contested, evidence, bounds)]
     coordinate = NO_COORDINATE if evidence is None else evidence.coordinate
     tally = court.own_tally(signer.address, contested, coordinate)
-    if tally is None:  # the round was overturned by somebody else
+    if tally is None:  # another account's proof has overturned the round
         return receipts
     counted = 0
     for entries, updates in steps:

@@ -11,7 +11,7 @@ from wardround.protocol.errors import WardroundError
 
 
 class ArchiveInvalid(WardroundError):
-    """An evidence archive that is none, or that does not prove what it says."""
+    """An evidence archive that is none, or that does not prove what it claims."""
 
     def __init__(self, path: str, reason: str) -> None:
         self.path = path

@@ -57,12 +57,12 @@ class Standing:
 
 @dataclass(frozen=True)
 class RoundCase:
-    """What the chain says of a closed round, of the one before, and of who registered for it."""
+    """The chain's facts about a closed round: its closing, the one before, and registrations."""
 
     closed: ClosedRound
     previous: Closing
     registered: tuple[Registration, ...] = ()
-    #: Leaves that were given on chain because somebody demanded them, by tree and place.
+    #: Leaves that were shown on chain in answer to a demand, by tree and place.
     answered: Mapping[tuple[What, bytes], Mapping[int, bytes]] = field(default_factory=dict)
 
     @property
@@ -129,13 +129,13 @@ def examine(
 def find_vector(
     store: Store, parameter_count: int, root: bytes, named: str | None = None
 ) -> Int32Vector | None:
-    """Find a vector by its root: under the CID that somebody names, or anywhere in a store.
+    """Find a vector by its root: under the CID that is named, or anywhere in a store.
 
     Args:
         store: where to look.
         parameter_count: P.
         root: the vector's.
-        named: where it is said to be.
+        named: the CID under which to look first.
     Returns:
         int32, shape (P,); None when the store has no such vector.
     """
@@ -221,7 +221,7 @@ class _Inspector:
     # ---------------------------------------------------------------- entries
 
     def _entries(self) -> bytes | None:
-        """The entries under the record's root, packed; None when nobody shows them."""
+        """The entries under the record's root, packed; None when they are not shown."""
         committed = self._case.record.contributions
         for packed in (self._case.closed.entries, self._manifest.entries):
             if packed is not None and entries_root(split_entries(packed)) == committed:
@@ -266,7 +266,7 @@ class _Inspector:
         else:
             committed = self._manifest.earned
             if committed is None or not committed or reward_tree(committed).root != record.rewards:
-                # What nobody shows cannot be computed with; a replay has said that it is wrong.
+                # What is not shown cannot be computed with; the replay has found it wrong already.
                 return
             sites = {entry.site for entry in entries}
             after, total = committed, record.reward_total

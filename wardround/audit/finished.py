@@ -22,7 +22,7 @@ from wardround.devchain.journal import Journal, read_journal, replay_journal, re
 from wardround.devchain.journal_lines import Content
 from wardround.host.durable import write_durably
 from wardround.protocol.documents import Form, decode_text, validate_form
-from wardround.protocol.errors import ScenarioError
+from wardround.protocol.errors import SpecificationError
 from wardround.protocol.identifiers import StudyId, bytes32
 from wardround.protocol.report import Address, Hex32
 from wardround.store import Store
@@ -65,17 +65,16 @@ def read_network(folder: Path) -> NetworkFile:
     """Read a run's ``network.json``.
 
     Raises:
-        ScenarioError: this is no run's folder.
-        SpecificationError: the file is malformed.
+        SpecificationError: this is no run's folder, or its file is malformed.
     """
     path = Folders(folder).network
     if not path.is_file():
-        raise ScenarioError(str(folder), "this is not the folder of a run: network.json is missing")
+        raise _unusable(folder, "this is not the folder of a run: network.json is missing")
     text = decode_text(path.read_bytes(), str(path))
     try:
         value = json.loads(text)
     except ValueError as error:
-        raise ScenarioError(str(path), f"not JSON: {error}") from error
+        raise _unusable(path, f"not JSON: {error}") from error
     return validate_form(NetworkFile, value, "", str(path))
 
 
@@ -92,13 +91,13 @@ def run_store(
         reading: file of a reading key, for what is encrypted there.
 
     Raises:
-        ScenarioError: a key is given, and nothing is encrypted.
+        SpecificationError: a key is given, and nothing is encrypted.
         Malformed: there is no key in the file.
     """
     if grants is None:
         if reading is not None:
             reason = "nothing in its store is encrypted: leave the reading key out"
-            raise ScenarioError(str(folders.root), reason)
+            raise _unusable(folders.root, reason)
         return open_study_store(folders.store.name, folders.root, ward, study)
     settings = {"grants": grants}
     if reading is not None:
@@ -119,14 +118,14 @@ def open_run(
         reading: file of a reading key, for what is encrypted in the store.
     Raises:
         JournalAltered: a line is not the one that was written, or lines are missing.
-        ScenarioError: this is no run's folder.
+        SpecificationError: this is no run's folder.
         WrongChain: another chain answers at the run's endpoint.
     """
     folders, file = Folders(folder), read_network(folder)
     study = StudyId(bytes32(file.study, "study"))
     if not folders.journal.exists():
         if file.journal is not None or file.chain.startswith("embedded:"):
-            raise ScenarioError(str(folder), "its journal is missing")
+            raise _unusable(folder, "its journal is missing")
         with connected(file.chain, file.chain_id) as chain:
             contract = WardRound(chain, file.contract)
             with closing(run_store(folders, contract, study, file.grants, reading)) as store:
@@ -153,6 +152,10 @@ def open_run(
         if journal is not None:
             journal.close()
             note_journal(folders)
+
+
+def _unusable(place: Path, reason: str) -> SpecificationError:
+    return SpecificationError(str(place), None, "", reason)
 
 
 def _content(folders: Folders, to_append: bool) -> Content:

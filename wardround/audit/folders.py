@@ -26,12 +26,12 @@ class Folders:
         return self.root / "coordinator"
 
     def standby(self, number: int) -> Path:
-        """Settings and key of a coordinator that stands by, from 1."""
+        """Settings and key of a standby, from 1."""
         return self.root / f"standby-{number}"
 
     @property
     def auditor(self) -> Path:
-        """Keys of somebody who may read a confidential store, and no more."""
+        """Keys of an auditor, who may read a confidential store and nothing else."""
         return self.root / "auditor"
 
     @property
@@ -51,7 +51,7 @@ class Folders:
 
     @property
     def all_rounds(self) -> list[Path]:
-        """What each coordinator tells of rounds, the first one's first."""
+        """The rounds files of all coordinators, the first one's first."""
         return [self.rounds, *sorted(self.root.glob(f"standby-*/{ROUNDS_FILE}"))]
 
     @property

@@ -1,4 +1,4 @@
-"""What an auditor may do, and what it says of what it saw and did."""
+"""What an auditor may do, and how it reports what it saw and did."""
 
 from __future__ import annotations
 

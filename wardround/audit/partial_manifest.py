@@ -1,6 +1,6 @@
 """What can be read of a manifest, however wrong it is.
 
-Nothing here is believed: whoever uses a part compares it with a root on chain.
+Nothing here is trusted: every part is compared with a root on chain before it is used.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Audit what is public of a confidential study: all but what follows from encrypted vectors.
 
-Without a grant one sees digests. Still every signature, weight, report, root and cap is checked,
-and the tree of rewards against the manifest; whether the model follows from the updates, and the
-rewards from the scores, is for somebody with a grant to say.
+A reader without a grant sees digests. Every signature, weight, report, root and cap is still
+checked, and the tree of rewards against the manifest. Only a reader with a grant can check that the
+model follows from the updates, and the rewards from the scores.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def public_rounds(audit: StudyAudit) -> Iterator[PublicRound]:
     """Check the public part of every closed round, in order.
 
     Raises:
-        ReplayFailed: something recorded does not follow; says what.
+        ReplayFailed: something recorded does not follow; names it.
         StoreError: a public object is missing or altered.
     """
     base = audit.facts.params.initial_model

@@ -1,7 +1,7 @@
-"""Where auditors leave their signatures for each other: a folder, one file a signature.
+"""A folder in which auditors exchange their signatures, one file a signature.
 
-A content store names objects by their bytes, so nobody could look up in it what another auditor
-may have signed. A folder that all of them reach does: ``STUDY/ROUND-RECORD/AUDITOR.txt``.
+A content store names objects by their bytes, so an auditor cannot look up in it what another one
+signed. In a folder that all of them reach, it can: ``STUDY/ROUND-RECORD/AUDITOR.txt``.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class SignatureFolder:
         write_durably(folder / f"{signer.lower()}.txt", "0x" + signature.hex() + "\n")
 
     def found(self, statement: Attestation, domain: Domain) -> Iterator[tuple[str, bytes]]:
-        """Every signature of a statement that somebody made, with who made it."""
+        """Every valid signature of a statement, with its signer."""
         seen = set()
         for file in sorted(self._folder(statement).glob("*.txt")):
             with file.open("rb") as opened:
@@ -40,7 +40,7 @@ class SignatureFolder:
                 signature = bytes.fromhex(text.decode("ascii").strip().removeprefix("0x"))
                 signer = statement.signer(domain, signature)
             except (ValueError, SignatureInvalid):
-                # Anybody may write here; what proves nothing is nothing.
+                # Any account may write here; a file without a valid signature is ignored.
                 continue
             if signer not in seen:
                 seen.add(signer)

@@ -1,8 +1,8 @@
 """What commands that read or write a study on chain have in common: options, and how they report.
 
-A command that sends prints what it did, then the transaction's hash and gas. When the chain shows
-that the effect is there already, nothing is sent, and the command says so and ends with status 0:
-each may be repeated after any interruption.
+A command that sends prints what it did, then the transaction's hash and gas. When the chain has the
+effect already, it sends nothing, prints that, and ends with status 0: each command may be repeated
+after any interruption.
 """
 
 from __future__ import annotations

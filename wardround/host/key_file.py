@@ -12,7 +12,7 @@ from eth_account import Account
 from eth_account.signers.local import LocalAccount
 
 from wardround.host.durable import write_private
-from wardround.protocol.errors import Malformed
+from wardround.protocol.errors import Malformed, SpecificationError
 
 
 def write_new_key(path: Path) -> LocalAccount:
@@ -26,11 +26,15 @@ def read_key(path: Path) -> LocalAccount:
     """Read a key.
 
     Raises:
-        Malformed: the file is missing, or not 32 bytes of hexadecimal.
+        SpecificationError: the file cannot be read.
+        Malformed: it is not 32 bytes of hexadecimal.
     """
     try:
         key = bytes.fromhex(path.read_text(encoding="ascii").strip())
         account: LocalAccount = Account.from_key(key)
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        reason = f"it cannot be read ({(error.strerror or str(error)).lower()})"
+        raise SpecificationError(f"key file {path}", None, "", reason) from error
+    except ValueError as error:
         raise Malformed(f"key file {path}", "expected 32 bytes of hexadecimal") from error
     return account

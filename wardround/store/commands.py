@@ -73,7 +73,7 @@ def serve(
             ws="none",
             lifespan="off",
         )
-        _Server(config).run()
+        _GatewayServer(config).run()
 
 
 @app.command()
@@ -95,7 +95,7 @@ def repair(
     _out.print(f"{given} objects given to replicas that lacked them; now all are whole")
 
 
-class _Server(uvicorn.Server):
+class _GatewayServer(uvicorn.Server):
     """Prints its address once it listens: with port 0 the system chooses one."""
 
     async def startup(self, sockets: list[object] | None = None) -> None:  # type: ignore[override]
