@@ -52,7 +52,7 @@ def round_summary(result: RoundResult, names: Mapping[SiteAddress, str]) -> dict
 def round_sentence(summary: dict[str, Any], rounds: int) -> str:
     """Put a line of the rounds file into words."""
     if "failed" in summary:
-        return f"round {summary['round']}: {summary['failed']}"
+        return str(summary["failed"])
     words = f"round {summary['round']} of {rounds} closed: {len(summary['contributors'])} sites"
     if summary["dropped"]:
         dropped = (f"{row['site']} ({row['reason']})" for row in summary["dropped"])
