@@ -35,7 +35,7 @@ def serve(home: Home, number: int, port: int) -> None:
         number: of the coordinator.
         port: on loopback, where `wardround.transport.flower.executor` asks for tasks.
     Raises:
-        FlowerChanged: this is not the Flower that it was tested with.
+        TransportError: this is not the Flower that it was tested with.
         SpecificationError: ``site.toml`` names no coordinator.
     """
     settings = home.settings()

@@ -28,8 +28,8 @@ from wardround.protocol.replay import StudyFacts
 from wardround.transport.bundle import write_bundle
 from wardround.transport.certificates import check_time
 from wardround.transport.code import application_digest, training_files
-from wardround.transport.errors import EnrolmentInvalid, PeerAway
-from wardround.transport.flower.control import Control, ControlFailed
+from wardround.transport.errors import ControlFailed, EnrolmentInvalid, PeerAway
+from wardround.transport.flower.control import Control
 from wardround.transport.flower.programs import flower_environment
 from wardround.transport.flower.superlink import superlink_arguments
 from wardround.transport.ports import check_free, free_port

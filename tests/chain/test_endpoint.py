@@ -23,7 +23,7 @@ from wardround.chain.errors import (
     WrongChain,
 )
 from wardround.devchain.anvil import Anvil, find_anvil
-from wardround.devchain.errors import AnvilFailed, AnvilMissing
+from wardround.devchain.errors import AnvilMissing
 from wardround.devchain.evm import Genesis
 from wardround.protocol.errors import Retryable
 
@@ -288,7 +288,7 @@ def test_anvil_that_does_not_start(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     binary.write_text("#!/bin/sh\necho no good; exit 3\n")
     binary.chmod(0o755)
     monkeypatch.setenv("WARDROUND_ANVIL", str(binary))
-    with pytest.raises(AnvilFailed, match="status 3: no good"):
+    with pytest.raises(ChainError, match="status 3: no good"):
         Anvil(Genesis(1, GENESIS_SECONDS, {}))
 
 

@@ -26,10 +26,10 @@ from tests.chain.conftest import CHAIN_ID, ETHER
 from wardround.chain.blocks import Block
 from wardround.chain.chain import Chain, open_chain
 from wardround.chain.contract import Contract
-from wardround.chain.errors import RpcRefused
+from wardround.chain.errors import ChainError, RpcRefused
 from wardround.devchain.anvil import find_anvil
 from wardround.devchain.durable_anvil import CLOCK_FILE, JOURNAL_FILE, LEASE_FILE, DurableAnvil
-from wardround.devchain.errors import AnvilMissing, JournalAltered, JournalInUse
+from wardround.devchain.errors import AnvilMissing, JournalAltered
 from wardround.devchain.evm import Genesis
 from wardround.devchain.journal import read_journal, replay_journal
 from wardround.devchain.journal_lines import sealed
@@ -288,7 +288,7 @@ def test_anvil_that_hangs_is_replaced(durable: DurableAnvil) -> None:
 
 
 def test_one_process_a_folder(durable: DurableAnvil) -> None:
-    with pytest.raises(JournalInUse):
+    with pytest.raises(ChainError, match="another process appends"):
         DurableAnvil(durable.journal_path.parent)
     assert durable.chain.block().number == 0
 

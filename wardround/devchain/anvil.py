@@ -1,4 +1,4 @@
-"""A local anvil, started for whoever needs a chain that several processes can reach."""
+"""A local anvil: a chain that several processes can reach."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 
 from wardround.chain.chain import Chain, open_chain
-from wardround.devchain.errors import AnvilFailed, AnvilMissing
+from wardround.devchain.errors import AnvilMissing, anvil_failed
 from wardround.devchain.evm import BLOCK_GAS, Genesis
 from wardround.host.lock import take_lock
 
@@ -25,9 +25,9 @@ _POLL_SECONDS = 0.02
 _FOLDER_PREFIX = "wardround-anvil-"
 _LISTENING = "Listening on "
 _FIRST_BASE_FEE_WEI = 10**9
-#: Runs a command beside a watcher that ends when our end of its input is closed, be it because we
-#: were killed, and ends the whole process group with it: so anvil never outlives its owner. A
-#: group's number is not given anew while the watcher is in it, so nobody else is hit.
+#: Runs a command beside a watcher, which kills its whole process group when our end of its input is
+#: closed, also by our death: so anvil never outlives its owner. The watcher keeps the group's number
+#: in use, so no other group can be killed.
 _WATCHED = 'exec 3<&0 </dev/null; { read -r _ <&3; kill -9 0; } & exec 3<&-; exec "$@"'
 
 
@@ -59,16 +59,15 @@ def find_anvil(environment: Mapping[str, str] = os.environ) -> Path:
 class Lease:
     """A locked file that an anvil holds as long as it lives, so that none is left behind.
 
-    A process that is killed leaves its anvil running for a moment. The lock of the file goes to
-    both, so whoever takes the lease next finds it held, and ends the process whose number is in the
-    file: no other process can hold this lock.
+    A killed process leaves its anvil running for a moment. Both hold the lock, so the next owner
+    finds it held and kills the process whose number is in the file: no other can hold this lock.
     """
 
     def __init__(self, path: Path) -> None:
         """Take the lease, ending an anvil that outlived its owner.
 
         Raises:
-            AnvilFailed: somebody holds it and does not end.
+            ChainError: its holder does not end.
         """
         self._path = path
         self.descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
@@ -79,7 +78,7 @@ class Lease:
             self._end_holder()
             if time.monotonic() > deadline:
                 self.close()
-                raise AnvilFailed(f"the anvil that holds {path} does not end")
+                raise anvil_failed(f"the anvil that holds {path} does not end")
             time.sleep(_POLL_SECONDS)
         if folder := self._held()[1:]:
             self._remove(Path(folder[0]))
@@ -126,11 +125,11 @@ class Anvil:
         Args:
             genesis: chain id, time of block 0, and who is funded.
             timeout_seconds: how long to wait for a receipt.
-            lease: says that it runs, also to whoever comes after this process was killed.
+            lease: marks it as running, also after this process was killed.
 
         Raises:
             AnvilMissing: the binary is not on this machine.
-            AnvilFailed: it ends, or says nothing, instead of listening.
+            ChainError: it ends, or does not listen.
         """
         binary = find_anvil()
         self.genesis = genesis
@@ -213,9 +212,9 @@ class Anvil:
                     return line.removeprefix(_LISTENING).strip()
             if self._process.poll() is not None:
                 last = said.strip().splitlines()[-1:] or ["no output"]
-                raise AnvilFailed(f"status {self._process.returncode}: {last[0]}")
+                raise anvil_failed(f"status {self._process.returncode}: {last[0]}")
             time.sleep(_POLL_SECONDS)
-        raise AnvilFailed(f"not listening after {_START_SECONDS} s")
+        raise anvil_failed(f"not listening after {_START_SECONDS} s")
 
 
 def _genesis_file(genesis: Genesis) -> dict[str, object]:

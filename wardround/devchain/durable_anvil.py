@@ -72,8 +72,8 @@ class DurableAnvil:
     Attributes:
         url: for every process; the same after a restart.
         chain: for this one, through the same front.
-        journal_path: a journal like any other: `wardround.devchain.journal.replay_journal` takes
-        it. restarts: how often anvil was started anew.
+        journal_path: for `wardround.devchain.journal.replay_journal`.
+        restarts: how often anvil was restarted.
     """
 
     def __init__(
@@ -91,15 +91,14 @@ class DurableAnvil:
             folder: keeps the journal; made when it is new.
             genesis: what a new chain starts from; a chain that is there has its own.
             port: where to listen on loopback; 0 for a free one. Name the one of `url` to keep the
-                address when everything starts anew.
+                address after a restart.
             timeout_seconds: how long `chain` waits for a receipt.
             clock: seconds since 1970.
 
         Raises:
             FileNotFoundError: there is no chain yet, and no genesis.
             JournalAltered: the journal was changed, or a block does not come out as it was.
-            JournalInUse: another process runs this chain.
-            AnvilMissing, AnvilFailed: as `Anvil`.
+            ChainError: another process runs this chain; or as `Anvil`.
         """
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
@@ -193,7 +192,7 @@ class DurableAnvil:
         return found["result"]
 
     def _wait_for_block(self, chain: Chain) -> None:
-        # anvil answers first and mines then. What the sender was told should be on disk.
+        # anvil answers before it mines; what it answered must be on disk.
         deadline = time.monotonic() + _MINE_SECONDS
         pause = pauses(0.0002, _POLL_SECONDS)
         while chain.rpc("anvil_getAutomine") and int(chain.rpc("txpool_status")["pending"], 16):
@@ -245,8 +244,8 @@ class DurableAnvil:
         if not self.journal_path.exists() and genesis is not None:
             return Journal.create(self.journal_path, genesis)
         journal, content = Journal.reopen(self.journal_path)
-        # A block's last line has its hash. Without it the block was being written, and nobody had
-        # heard of it.
+        # A block's last line has its hash. Without it the block was still being written, and no
+        # answer had shown it.
         if content.entries and content.entries[-1].block_hash is None:
             journal.rewind(content.entries[-1].block - 1)
         return journal

@@ -32,7 +32,7 @@ class EmbeddedProvider(BaseProvider):
     Args:
         evm: the chain.
         clock: seconds since 1970. Each block is at least a second after the one before, so a
-            clock that stands still gives blocks one second apart.
+            stopped clock gives blocks one second apart.
     """
 
     def __init__(self, evm: Evm, clock: Callable[[], int]) -> None:
@@ -89,7 +89,7 @@ class EmbeddedProvider(BaseProvider):
         return answer  # type: ignore[return-value]
 
     def is_connected(self, show_traceback: bool = False) -> bool:
-        """Say that it is there, as web3 asks it."""
+        """Always connected; web3 asks."""
         return True
 
     def send(self, raw: bytes) -> str:
@@ -304,7 +304,7 @@ def _matches(topics: tuple[bytes, ...], wanted: list[str | None]) -> bool:
 
 
 def _node_words(message: str) -> str:
-    # py-evm's words for what every node says in these.
+    # py-evm's messages, and those of other nodes for the same.
     words = message.lower()
     if "nonce" in words:
         return f"nonce too low: {message}"

@@ -1,22 +1,19 @@
 """Errors of development chains.
 
-WardroundError
+ChainError                also: anvil did not start, or another process uses the journal
 ├── AnvilMissing          the anvil binary is not on this machine
-├── AnvilFailed           anvil did not start
-└── JournalError
-    ├── JournalAltered    a line is not the one that was written
-    ├── JournalTruncated  the last line was cut off by a crash
-    └── JournalInUse      another process appends to it
+└── JournalAltered        a line is not the one that was written, or was cut off
 """
 
 from __future__ import annotations
 
 from wardround.chain.errors import ChainError
-from wardround.protocol.errors import WardroundError
 
 
 class AnvilMissing(ChainError):
     """The anvil binary is not on this machine."""
+
+    code = "anvil-missing"
 
     def __init__(self, looked_in: tuple[str, ...]) -> None:
         self.looked_in = looked_in
@@ -27,43 +24,33 @@ class AnvilMissing(ChainError):
         )
 
 
-class AnvilFailed(ChainError):
-    """The anvil process did not come up."""
+class JournalAltered(ChainError):
+    """A line of a journal is not the one that was written.
 
-    def __init__(self, reason: str) -> None:
-        self.reason = reason
-        super().__init__(f"anvil did not start ({reason}): try it by hand with `anvil`.")
+    Attributes:
+        truncated: it is the last line, and was cut off, as by a crash.
+    """
 
+    code = "journal-altered"
 
-class JournalError(WardroundError):
-    """Something about the record of a development chain."""
-
-
-class JournalAltered(JournalError):
-    """A line of a journal is not the one that was written."""
-
-    def __init__(self, path: str, line: int, reason: str) -> None:
+    def __init__(self, path: str, line: int, reason: str, *, truncated: bool = False) -> None:
         self.path = path
         self.line = line
         self.reason = reason
-        super().__init__(f"{path}:{line}: the journal was altered ({reason}): use a true copy.")
-
-
-class JournalTruncated(JournalError):
-    """The last line was cut off while it was written."""
-
-    def __init__(self, path: str, line: int) -> None:
-        self.path = path
-        self.line = line
+        self.truncated = truncated
         super().__init__(
             f"{path}:{line}: the journal ends inside a line, as after a crash: "
             "open it for appending to drop that line."
+            if truncated
+            else f"{path}:{line}: the journal was altered ({reason}): use a true copy."
         )
 
 
-class JournalInUse(JournalError):
-    """Another process appends to the journal."""
+def anvil_failed(reason: str) -> ChainError:
+    """The anvil process did not come up."""
+    return ChainError(f"anvil did not start ({reason}): try it by hand with `anvil`.")
 
-    def __init__(self, path: str) -> None:
-        self.path = path
-        super().__init__(f"{path}: another process appends to this journal: end it first.")
+
+def journal_in_use(path: object) -> ChainError:
+    """Another process appends to the journal."""
+    return ChainError(f"{path}: another process appends to this journal: end it first.")

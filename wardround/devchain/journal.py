@@ -16,9 +16,9 @@ from pathlib import Path
 from wardround.chain.chain import Chain
 from wardround.chain.contract import Log
 from wardround.devchain.embedded import EmbeddedChain
-from wardround.devchain.errors import JournalAltered, JournalInUse
+from wardround.devchain.errors import JournalAltered, journal_in_use
 from wardround.devchain.evm import Executed, Genesis, Refused
-from wardround.devchain.journal_lines import FIRST, Content, Entry, header, parse, sealed
+from wardround.devchain.journal_lines import FIRST, Content, JournalEntry, header, parse, sealed
 from wardround.host.durable import replacing, write_durably
 from wardround.host.lock import take_lock
 from wardround.protocol.canonical import canonical_bytes
@@ -44,7 +44,7 @@ class Journal:
     """A journal open for appending; one process at a time.
 
     Attributes:
-        digest: of the last line; it stands for the whole journal.
+        digest: of the last line; it commits to the whole journal.
     """
 
     def __init__(self, path: Path, content: Content, descriptor: int) -> None:
@@ -73,7 +73,7 @@ class Journal:
 
         Raises:
             JournalAltered: a line is not the one that was written.
-            JournalInUse: another process appends to it.
+            ChainError: another process appends to it.
         """
         descriptor = _opened(path)
         try:
@@ -107,7 +107,9 @@ class Journal:
         lines, digest = b"", self.digest
         for place, (raw, status, logs) in enumerate(listed):
             closing = seal if seal is not None and place == len(listed) - 1 else (None, None)
-            entry = Entry(self._next_index + place, block, timestamp, raw, status, logs, *closing)
+            entry = JournalEntry(
+                self._next_index + place, block, timestamp, raw, status, logs, *closing
+            )
             line, digest = sealed(entry.document(), digest)
             lines += line
         written = 0
@@ -172,8 +174,8 @@ def read_journal(path: Path) -> Content:
     """Read a journal and check every line.
 
     Raises:
-        JournalAltered: a line is not the one that was written; names it.
-        JournalTruncated: the last line was cut off by a crash; `Journal.reopen` drops it.
+        JournalAltered: a line is not the one that was written, or the last was cut off by a crash;
+            `Journal.reopen` drops that one.
     """
     content, _ = parse(path, path.read_bytes(), torn_allowed=False)
     return content
@@ -190,8 +192,7 @@ def replay_journal(path: Path, name: str = "replay") -> EmbeddedChain:
         A chain in the state that the journal leads to.
 
     Raises:
-        JournalAltered: a line was changed, or does not do what it says.
-        JournalTruncated: the last line was cut off.
+        JournalAltered: a line was changed or cut off, or gives another outcome when run.
     """
     return _replayed(path, read_journal(path), name, None)
 
@@ -217,8 +218,8 @@ def resume_journaled(
         clock: as of `EmbeddedChain`, for the blocks to come.
 
     Raises:
-        JournalAltered: a line was changed, or does not do what it says.
-        JournalInUse: the process still runs.
+        JournalAltered: a line was changed, or gives another outcome when run.
+        ChainError: the process still runs.
     """
     journal, content = Journal.reopen(path)
     try:
@@ -243,7 +244,7 @@ def _replayed(
     return chain
 
 
-def _repeat(path: Path, chain: EmbeddedChain, block: list[Entry]) -> None:
+def _repeat(path: Path, chain: EmbeddedChain, block: list[JournalEntry]) -> None:
     line = block[0].index + 2
     timestamp = block[0].timestamp
     try:
@@ -264,5 +265,5 @@ def _opened(path: Path) -> int:
     descriptor = os.open(path, os.O_WRONLY | os.O_APPEND)
     if not take_lock(descriptor):
         os.close(descriptor)
-        raise JournalInUse(str(path))
+        raise journal_in_use(path)
     return descriptor

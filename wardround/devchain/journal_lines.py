@@ -1,6 +1,6 @@
 """The lines of a journal: what each holds, and the digests that chain them.
 
-One RFC 8785 JSON object a line. The first line says what the chain starts from; each other line
+One RFC 8785 JSON object a line. The first line is the genesis; each other line
 is a transaction, or a block without one (``raw`` is ``0x``). Every line ends with a digest:
 SHA-256 over the digest of the line before and the line itself without its digest. A byte changed
 anywhere is found on its line.
@@ -15,7 +15,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from wardround.devchain.errors import JournalAltered, JournalTruncated
+from wardround.devchain.errors import JournalAltered
 from wardround.devchain.evm import Genesis
 from wardround.protocol.canonical import canonical_bytes, parse_canonical
 from wardround.protocol.errors import Malformed
@@ -32,7 +32,7 @@ _HEADER_FIELDS = {"balances", "chainId", "digest", "format", "timestamp"}
 
 
 @dataclass(frozen=True)
-class Entry:
+class JournalEntry:
     """One line: a transaction and what became of it.
 
     Args:
@@ -82,12 +82,12 @@ class Content:
     """
 
     genesis: Genesis
-    entries: tuple[Entry, ...]
+    entries: tuple[JournalEntry, ...]
     digests: tuple[bytes, ...]
 
     @property
     def digest(self) -> bytes:
-        """Of the last line; it stands for the whole journal."""
+        """Of the last line; it commits to the whole journal."""
         return self.digests[-1]
 
 
@@ -111,7 +111,6 @@ def parse(path: Path, data: bytes, torn_allowed: bool) -> tuple[Content, int]:
 
     Raises:
         JournalAltered: a line is not the one that was written; names it.
-        JournalTruncated: the last line was cut off, and that is not allowed.
     """
     *lines, tail = data.split(b"\n")
     if not lines:
@@ -131,7 +130,7 @@ def parse(path: Path, data: bytes, torn_allowed: bool) -> tuple[Content, int]:
         if b"}" in tail[:-1]:
             raise JournalAltered(str(path), number, "its end of line was changed")
         if not torn_allowed:
-            raise JournalTruncated(str(path), number)
+            raise JournalAltered(str(path), number, "cut off", truncated=True)
     return Content(genesis, entries, tuple(digests)), len(data) - len(tail)
 
 
@@ -156,7 +155,7 @@ def _genesis(path: Path, document: Mapping[str, Any]) -> Genesis:
     return Genesis(document["chainId"], document["timestamp"], balances)
 
 
-def _entries(path: Path, documents: list[dict[str, Any]]) -> Iterator[Entry]:
+def _entries(path: Path, documents: list[dict[str, Any]]) -> Iterator[JournalEntry]:
     block = 0
     for index, document in enumerate(documents):
         line = index + 2
@@ -172,7 +171,7 @@ def _entries(path: Path, documents: list[dict[str, Any]]) -> Iterator[Entry]:
         if sealed_block and not _DECIMAL.fullmatch(document["baseFee"]):
             raise JournalAltered(str(path), line, "its fee is not a decimal number")
         block = document["block"]
-        yield Entry(
+        yield JournalEntry(
             index,
             block,
             document["timestamp"],

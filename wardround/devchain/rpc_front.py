@@ -45,7 +45,7 @@ class RpcFront:
         Raises:
             OSError: the port is taken.
         """
-        self._server = _Server(answer, port)
+        self._server = _FrontServer(answer, port)
         self.url = f"http://127.0.0.1:{self._server.server_port}"
         self._thread = threading.Thread(
             target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True
@@ -60,7 +60,7 @@ class RpcFront:
         self._thread.join()
 
 
-class _Server(ThreadingHTTPServer):
+class _FrontServer(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 128
 
@@ -87,11 +87,11 @@ class _Server(ThreadingHTTPServer):
                 connection.shutdown(socket.SHUT_RDWR)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing of callers that went away: their connection is closed, that is all."""
+        """Ignore callers that closed their connection."""
 
 
 class _Handler(BaseHTTPRequestHandler):
-    server: _Server
+    server: _FrontServer
     protocol_version = "HTTP/1.1"
     # The head and the body of an answer leave together, and at once.
     wbufsize = -1
@@ -119,7 +119,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(data)
 
     def log_message(self, *_: Any) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
     def _one(self, asked: Any) -> dict[str, Any]:
         if not isinstance(asked, dict) or not isinstance(asked.get("method"), str):

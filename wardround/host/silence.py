@@ -1,10 +1,9 @@
-"""How soon a connection notices that the network fails without a word.
+"""How soon a connection notices that the network drops its packets.
 
-TCP alone is patient. It sends again what nobody acknowledges, after pauses that double, for a
-quarter of an hour: a network that was silent for a minute is noticed to be well again up to a
-minute later. Who only waits for an answer is never told. So a connection of ours is given up after
-some seconds in which the other side acknowledges nothing, and its owner opens another one. An
-answer that is only slow is not meant: the other side acknowledges the question.
+TCP retransmits with doubling pauses for a quarter of an hour, and a process that only waits for an
+answer gets no error at all. Our connections are closed after some seconds without an
+acknowledgement, and their owner opens new ones. A slow answer closes none: the other side has
+acknowledged the request.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ from typing import Any
 from wardround.transport.code import MARKERS, PACKAGES
 from wardround.transport.errors import BundleRefused
 
-#: What the bundle's ``pyproject.toml`` says to Flower; anything else is refused.
+#: What the bundle's ``pyproject.toml`` must give to Flower.
 COMPONENTS = {
     "serverapp": "wardround_coordinator.server_app:app",
     "clientapp": "wardround_client.app.client_app:app",
@@ -77,7 +77,7 @@ def read_bundle(data: bytes) -> dict[str, bytes]:
     """Take a bundle apart, in memory.
 
     Args:
-        data: from a coordinator who may be anybody.
+        data: from an unauthenticated coordinator.
 
     Returns:
         The application's files: content by path.
@@ -139,10 +139,10 @@ def _check_settings(data: bytes) -> None:
         raise BundleRefused(f"its {_SETTINGS} is not TOML ({error})") from error
     flower = _table(_table(document, "tool"), "flwr")
     app = _table(flower, "app")
-    # How the archive was filled says nothing of what is in it; what is in it was looked at.
-    said = {key: app[key] for key in app if key not in ("fab-include", "fab-exclude")}
+    # Flower's rules for filling the archive; its content was checked above.
+    found = {key: app[key] for key in app if key not in ("fab-include", "fab-exclude")}
     expected = {"publisher": PUBLISHER, "components": COMPONENTS, "config": CONFIG}
-    if set(flower) != {"app"} or said != expected:
+    if set(flower) != {"app"} or found != expected:
         raise BundleRefused(f"its {_SETTINGS} would have Flower start something else")
     project = _table(document, "project")
     named = (project.get("name"), VERSION.fullmatch(str(project.get("version"))) is not None)

@@ -1,8 +1,8 @@
 """A coordinator's own certificate authority, and what the other side of it checks.
 
 A coordinator makes the authority once (`make_authority`) and gives its certificate, which is no
-secret, to the sites. A site trusts that one certificate and no public authority, so a certificate
-that anybody else can get for the coordinator's name is worth nothing here.
+secret, to the sites. A site trusts that one certificate and no public authority: certificates that
+others obtain for the coordinator's name are rejected.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from wardround.host.durable import write_private
 from wardround.transport.errors import (
     CertificateExpired,
-    CertificateRefused,
-    CertificateUnreadable,
     PeerAway,
+    TransportError,
+    unusable_certificate,
 )
 
 AUTHORITY_CERTIFICATE, AUTHORITY_KEY = "ca.pem", "ca.key"
@@ -98,7 +98,7 @@ def issue_server(
         days: how long the certificate is valid.
 
     Raises:
-        CertificateUnreadable: the authority's files are missing or damaged.
+        TransportError: the authority's files are missing or damaged.
     """
     authority = read_certificate(folder / AUTHORITY_CERTIFICATE)
     signer = _read_key(folder / AUTHORITY_KEY)
@@ -125,23 +125,23 @@ def read_certificate(path: Path) -> x509.Certificate:
     """Read a PEM certificate.
 
     Raises:
-        CertificateUnreadable: the file is missing, too long or holds no certificate.
+        TransportError: the file is missing, too long or holds no certificate.
     """
     try:
         with path.open("rb") as file:
             data = file.read(_CERTIFICATE_MAX_BYTES + 1)
     except OSError as error:
-        raise CertificateUnreadable(str(path), error.strerror or "cannot be read") from error
+        raise unusable_certificate(path, error.strerror or "cannot be read") from error
     if len(data) > _CERTIFICATE_MAX_BYTES:
-        raise CertificateUnreadable(str(path), "it is too long")
+        raise unusable_certificate(path, "it is too long")
     try:
         return x509.load_pem_x509_certificate(data)
     except ValueError as error:
-        raise CertificateUnreadable(str(path), "it is not a PEM certificate") from error
+        raise unusable_certificate(path, "it is not a PEM certificate") from error
 
 
 def check_time(path: Path, now: datetime, do: str) -> datetime:
-    """Check that a certificate is valid now, and say until when.
+    """Check that a certificate is valid now, and return until when.
 
     Args:
         path: PEM.
@@ -150,7 +150,7 @@ def check_time(path: Path, now: datetime, do: str) -> datetime:
 
     Raises:
         CertificateExpired: its time is over, or has not begun.
-        CertificateUnreadable: it is no certificate.
+        TransportError: it is no certificate.
     """
     certificate = read_certificate(path)
     begins, ends = certificate.not_valid_before_utc, certificate.not_valid_after_utc
@@ -169,9 +169,8 @@ def greet(address: Address, root: Path, timeout_seconds: float = 10.0) -> None:
 
     Raises:
         CertificateExpired: the coordinator's certificate is not valid now.
-        CertificateRefused: the authority does not vouch for who answers.
-        CertificateUnreadable: the root is no certificate.
-        PeerAway: nobody answers, or not in TLS.
+        TransportError: the authority has not signed the peer's certificate, or the root is none.
+        PeerAway: no answer, or not in TLS.
     """
     read_certificate(root)
     context = ssl.create_default_context(cafile=str(root))
@@ -190,7 +189,10 @@ def greet(address: Address, root: Path, timeout_seconds: float = 10.0) -> None:
             reason = f"its certificate is not for {address.host}"
         else:
             reason = error.verify_message
-        raise CertificateRefused(str(address), reason) from error
+        raise TransportError(
+            f"who answers at {address} is not the coordinator ({reason}): "
+            "ask it for its root certificate and address."
+        ) from error
     except OSError as error:
         raise PeerAway(str(address), error.strerror or str(error)) from error
 
@@ -246,9 +248,9 @@ def _read_key(path: Path) -> ec.EllipticCurvePrivateKey:
     try:
         key = serialization.load_pem_private_key(path.read_bytes(), None)
     except (OSError, ValueError, TypeError) as error:
-        raise CertificateUnreadable(str(path), "it holds no private key") from error
+        raise unusable_certificate(path, "it holds no private key") from error
     if not isinstance(key, ec.EllipticCurvePrivateKey):
-        raise CertificateUnreadable(str(path), "it holds a key of another kind")
+        raise unusable_certificate(path, "it holds a key of another kind")
     return key
 
 

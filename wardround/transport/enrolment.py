@@ -1,12 +1,11 @@
-"""A site's node key, and the site's word for it.
+"""A site's node key, and the site's signature of it.
 
 Flower knows a SuperNode by a key of its own (NIST P-384). The site signs that key with its
 Ethereum key; the coordinator lets a node key in only with the signature of a site that the
-contract admits. So whoever connects as a site is that site, and the coordinator cannot be made to
-take another's answers for it.
+contract admits. So only a site can connect as itself, and answers cannot be attributed to another.
 
-The signed text says in words what it is, and is prefixed as a wallet does, so that it can never
-be taken for a contribution or a transaction.
+The signed text names its purpose and has a wallet's prefix, so it is never valid as a contribution
+or a transaction.
 
 Source:
     EIP-191, version 0x45 (``personal_sign``).

@@ -1,15 +1,13 @@
-"""What can go wrong between the parties.
+"""Errors between the parties.
 
-TransportError                    (WardroundError)
-├── CertificateError              a certificate cannot be used
-│   ├── CertificateExpired        its time is over, or has not begun
-│   ├── CertificateUnreadable     not a certificate, or missing
-│   └── CertificateRefused        it does not vouch for the address that answers
-├── PeerAway (Retryable)          nobody answers at the address
+TransportError                    (WardroundError) also: a certificate that cannot be used, another
+│                                 version of Flower, an answer that is too large
+├── CertificateExpired            its time is over, or has not begun
+├── PeerAway (Retryable)          no answer at the address
 ├── AddressInUse                  another program listens there
 ├── EnrolmentInvalid              a site's node key is not vouched for by the site
-├── BundleRefused                 application code that nobody approved
-└── FlowerChanged                 Flower's inside is not what this was built and tested on
+├── BundleRefused                 application code that the site has not approved
+└── ControlFailed                 the SuperLink rejected a request
 """
 
 from __future__ import annotations
@@ -20,15 +18,15 @@ from wardround.protocol.errors import Retryable, WardroundError
 
 
 class TransportError(WardroundError):
-    """Something between the parties."""
+    """A party cannot be reached, or not be trusted."""
+
+    code = "transport"
 
 
-class CertificateError(TransportError):
-    """A certificate cannot be used."""
-
-
-class CertificateExpired(CertificateError):
+class CertificateExpired(TransportError):
     """The time of a certificate is over, or has not begun."""
+
+    code = "certificate-expired"
 
     def __init__(self, what: str, begins: datetime | None, ends: datetime | None, do: str) -> None:
         self.what = what
@@ -42,29 +40,10 @@ class CertificateExpired(CertificateError):
         super().__init__(f"{what} has expired, or is not valid yet{time}: {do}.")
 
 
-class CertificateUnreadable(CertificateError):
-    """There is no certificate in a file."""
-
-    def __init__(self, path: str, reason: str) -> None:
-        self.path = path
-        self.reason = reason
-        super().__init__(f"certificate {path} cannot be used: {reason}.")
-
-
-class CertificateRefused(CertificateError):
-    """Who answers is not vouched for by the root certificate that was given."""
-
-    def __init__(self, address: str, reason: str) -> None:
-        self.address = address
-        self.reason = reason
-        super().__init__(
-            f"who answers at {address} is not the coordinator ({reason}): "
-            "ask it for its root certificate and address."
-        )
-
-
 class PeerAway(TransportError, Retryable):
-    """Nobody answers at an address."""
+    """No answer at an address."""
+
+    code = "peer-away"
 
     def __init__(self, address: str, reason: str) -> None:
         self.address = address
@@ -74,6 +53,8 @@ class PeerAway(TransportError, Retryable):
 
 class AddressInUse(TransportError):
     """Another program listens at an address."""
+
+    code = "address-in-use"
 
     def __init__(self, host: str, port: int) -> None:
         self.host = host
@@ -85,7 +66,9 @@ class AddressInUse(TransportError):
 
 
 class EnrolmentInvalid(TransportError):
-    """A node key that its site has not signed for."""
+    """A node key that its site has not signed."""
+
+    code = "enrolment-invalid"
 
     def __init__(self, source: str, reason: str) -> None:
         self.source = source
@@ -98,17 +81,32 @@ class EnrolmentInvalid(TransportError):
 class BundleRefused(TransportError):
     """An application bundle that holds anything but approved code."""
 
+    code = "bundle-refused"
+
     def __init__(self, reason: str) -> None:
         self.reason = reason
         super().__init__(f"the coordinator's code is refused: {reason}.")
 
 
-class FlowerChanged(TransportError):
-    """Flower is not the version that this was built and tested on."""
+class ControlFailed(TransportError):
+    """The SuperLink rejected a request."""
 
-    def __init__(self, what: str) -> None:
+    code = "superlink-refused"
+
+    def __init__(self, what: str, reason: str) -> None:
         self.what = what
-        super().__init__(
-            f"this version of Flower is not the tested one ({what}): install the version of "
-            "constraints.txt."
-        )
+        self.reason = reason
+        super().__init__(f"Flower's SuperLink would not {what}: {reason}. Its log says why.")
+
+
+def unusable_certificate(path: object, reason: str) -> TransportError:
+    """A file that holds no certificate, or no key."""
+    return TransportError(f"certificate {path} cannot be used: {reason}.")
+
+
+def flower_changed(what: str) -> TransportError:
+    """Flower is not the version that this was built and tested on."""
+    return TransportError(
+        f"this version of Flower is not the tested one ({what}): install the version of "
+        "constraints.txt."
+    )

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from wardround.transport.errors import AddressInUse, PeerAway
 
-#: Where the kernel says which ports it lends to outgoing connections (Linux).
+#: The kernel's range of ports for outgoing connections (Linux).
 _LENT = Path("/proc/sys/net/ipv4/ip_local_port_range")
 #: Below are ports that services are known by, and all those that browsers refuse to open.
 _FIRST_PORT = 20_000
@@ -20,10 +20,10 @@ _TRIES = 100
 
 
 def check_free(host: str, port: int) -> None:
-    """Check that nobody listens at a port of this machine.
+    """Check that a port of this machine is free.
 
     Raises:
-        AddressInUse: somebody does.
+        AddressInUse: another program listens there.
         PeerAway: the host is not an address of this machine.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -39,7 +39,7 @@ def check_free(host: str, port: int) -> None:
 
 
 def free_port(host: str = "127.0.0.1") -> int:
-    """Choose a port that nobody listens at now, for a service that will.
+    """Choose a free port for a service.
 
     Not one that the kernel would choose (port 0): those it also lends to every outgoing
     connection, so while a service restarts, a stranger's connection may hold its port.

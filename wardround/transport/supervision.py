@@ -34,7 +34,7 @@ class Program:
 
     Attributes:
         name: for people, as in "the guard".
-        command: made anew for every start.
+        command: called for every start.
         log: its output, rotated: `wardround.host.log.FILE_MAX_BYTES` in each file.
         environment: in place of this process's own.
         once: its end with status 0 is no fault.
@@ -57,11 +57,11 @@ class Supervisor:
     """Keeps programs running; call `look` now and then."""
 
     say: Say
-    _kept: list[_Kept] = field(default_factory=list)
+    _kept: list[_Supervised] = field(default_factory=list)
 
     def start(self, program: Program) -> None:
         """Start a program and keep it running."""
-        kept = _Kept(program)
+        kept = _Supervised(program)
         kept.start()
         self._kept.append(kept)
 
@@ -98,8 +98,8 @@ class Supervisor:
         self._kept.clear()
 
 
-class _Kept:
-    """One program's present and past."""
+class _Supervised:
+    """A program and its process."""
 
     def __init__(self, program: Program) -> None:
         self.program = program

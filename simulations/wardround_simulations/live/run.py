@@ -18,7 +18,7 @@ from wardround.chain.chain import Chain, open_chain
 from wardround.chain.errors import ChainUnreachable
 from wardround.devchain.anvil import find_anvil
 from wardround.devchain.durable_anvil import JOURNAL_FILE
-from wardround.devchain.errors import AnvilFailed
+from wardround.devchain.errors import anvil_failed
 from wardround.devchain.faucet import DEV_CHAIN_ID, balances_of
 from wardround.host.log import EventLog
 from wardround.protocol.errors import ScenarioError
@@ -154,7 +154,7 @@ class LiveNetwork:
                 return open_chain(url, DEV_CHAIN_ID)
             except ChainUnreachable:
                 time.sleep(_LOOK_SECONDS)
-        raise AnvilFailed(f"no chain at {url}; its log is in {self.folder / 'logs'}")
+        raise anvil_failed(f"no chain at {url}; its log is in {self.folder / 'logs'}")
 
     def _prepare(
         self, scenario: Scenario, folders: Folders, chain: Chain, data_dir: Path | None

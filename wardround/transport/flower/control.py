@@ -1,7 +1,4 @@
-"""What a coordinator tells its SuperLink over the control interface, on loopback only.
-
-Everything that is taken from Flower's inside for it is here.
-"""
+"""A coordinator's requests to its SuperLink, over the control interface on loopback."""
 
 from __future__ import annotations
 
@@ -25,18 +22,9 @@ from flwr.supercore.fab import Fab
 from flwr.supercore.interceptors.http.runtime_version import RuntimeVersionHttpInterceptor
 from flwr.supercore.run import RunStatus
 
-from wardround.transport.errors import PeerAway, TransportError
+from wardround.transport.errors import ControlFailed, PeerAway
 
 Answer = TypeVar("Answer")
-
-
-class ControlFailed(TransportError):
-    """The SuperLink refused something."""
-
-    def __init__(self, what: str, reason: str) -> None:
-        self.what = what
-        self.reason = reason
-        super().__init__(f"Flower's SuperLink would not {what}: {reason}. Its log says why.")
 
 
 class Control:
@@ -65,10 +53,10 @@ class Control:
         self._client.close()
 
     def register(self, public_pem: bytes, name: str) -> None:
-        """Let a node key in; harmless when it is in already.
+        """Register a node key, unless it is registered already.
 
         Raises:
-            ControlFailed: the SuperLink takes the key for no good one.
+            ControlFailed: the SuperLink rejects the key.
             PeerAway: it does not answer.
         """
         known = _asked("list nodes", lambda: self._client.ListNodes(ListNodesRequest()))
@@ -81,7 +69,7 @@ class Control:
         """Submit an application and give the run's id.
 
         Raises:
-            ControlFailed: the SuperLink does not take it.
+            ControlFailed: the SuperLink rejects the bundle.
             PeerAway: it does not answer.
         """
         fab = Fab(sha256(bundle).hexdigest(), bundle, {})
@@ -92,24 +80,24 @@ class Control:
         return int(answer.run_id)
 
     def stop_run(self, run_id: int) -> None:
-        """Call a run off.
+        """Stop a run.
 
         Raises:
-            ControlFailed: it is over.
+            ControlFailed: the run has ended.
             PeerAway: the SuperLink does not answer.
         """
         request = StopRunRequest(run_id=run_id)
         _asked("stop the run", lambda: self._client.StopRun(request))
 
     def status(self, run_id: int) -> RunStatus:
-        """Say how a run stands.
+        """Read the status of a run.
 
         Raises:
             ControlFailed: there is no such run.
             PeerAway: it does not answer.
         """
         request = ListRunsRequest(run_id=run_id)
-        answer = _asked("tell of the run", lambda: self._client.ListRuns(request))
+        answer = _asked("show the run", lambda: self._client.ListRuns(request))
         run = answer.run_dict[run_id]
         return RunStatus(run.status.status, run.status.sub_status, run.status.details)
 

@@ -141,10 +141,10 @@ def _superexec(port: int, secret: Path, tasks: int) -> None:
 
 
 def untiring(client: Any) -> Callable[[], bool]:
-    """Make a task's heartbeat, which does not end the task when nobody knows it any more.
+    """Make a task's heartbeat, which does not end a task that the SuperNode no longer knows.
 
-    Flower's does, which throws the training away whenever a SuperNode is started again. What is
-    trained is kept for whoever asks next: the coordinator that is back, or its standby.
+    Flower's ends it, and so discards the training whenever a SuperNode restarts. Here the training
+    goes on, and its answer is kept for the coordinator that is back, or for its standby.
 
     Args:
         client: Flower's client of the SuperNode.
@@ -165,10 +165,10 @@ def untiring(client: Any) -> Callable[[], bool]:
 
 
 def unshaken(make: Callable[[], RetryInvoker]) -> Callable[[], RetryInvoker]:
-    """Make what asks a task's SuperNode, which leaves a refusal to whoever asked.
+    """Make a task's retry invoker, which returns a 401 to the caller.
 
-    Flower's interrupts its whole process as soon as a SuperNode does not know its token: one that
-    was started again knows none, so the first heartbeat would end the training.
+    Flower's interrupts its whole process at the first 401. A restarted SuperNode knows no token, so
+    the first heartbeat would end the training.
 
     Args:
         make: Flower's own way.
@@ -221,7 +221,7 @@ def _forked(work: Callable[[], None]) -> int:
         status = 0
     except SystemExit as error:
         status = error.code if isinstance(error.code, int) else 1
-    except BaseException:  # noqa: BLE001 -- the entry point of a process: nobody else would say it
+    except BaseException:  # noqa: BLE001 -- the entry point of a process
         traceback.print_exc()
     finally:
         sys.stdout.flush()

@@ -3,20 +3,19 @@
 Everything that is taken from Flower's inside for it is here, and `install` refuses to work on a
 Flower that it was not tested with.
 
-- **Code.** Flower's `--trusted-entities` runs a bundle only with the signature of somebody the
-  SuperNode trusts. Here that somebody is this process: it looks at each bundle where it is
-  fetched, and signs, with a key that is made at the start and kept in memory, the one that the
-  site approved. Of any other, not a byte is handed on. Were this layer to be missing, nothing
-  would be signed, and so nothing would run.
+- **Code.** With `--trusted-entities` Flower runs only bundles that a trusted entity has signed. The
+  one trusted entity is this process: it checks each bundle where it is fetched, and signs the
+  approved one with a key that is made at the start and kept in memory. Any other is replaced by an
+  empty one. Fails closed: without this layer no bundle is signed, so none runs.
 - **Size and place.** Answers are read up to a limit, and redirections are not followed: a
   coordinator must not send the site's process elsewhere in the hospital's network.
 - **Waiting.** Flower asks for work, and sleeps three seconds when there is none; here the same
   question is asked again sooner. After a failure it waits up to twenty seconds, and on a network
   that is silent for thirty before it takes that for one; both are shorter here
   (`wardround.host.silence`).
-- **Coming back.** A SuperNode that was killed is counted as connected until its heartbeats have
-  been missed for a minute, and until then its successor is refused and ends. Here hearts beat
-  faster, and a successor waits.
+- **Restarts.** A killed SuperNode counts as connected until its heartbeats have been missed for a
+  minute; until then the SuperLink rejects its successor, which ends. Here the heartbeat interval is
+  shorter, and a restarted SuperNode retries.
 """
 
 from __future__ import annotations
@@ -50,19 +49,19 @@ from wardround.host.silence import CONNECT_SECONDS, notice_silence
 from wardround.protocol.code import code_digest
 from wardround.protocol.identifiers import Digest, hex_of
 from wardround.transport.bundle import PROJECT, PUBLISHER, VERSION, read_bundle
-from wardround.transport.errors import BundleRefused, FlowerChanged, TransportError
+from wardround.transport.errors import BundleRefused, TransportError, flower_changed
 from wardround.transport.flower.programs import TESTED_FLOWER, asking_soon
 from wardround.transport.supervision import Say
 
 #: Gives the digests of the code that the site approved, as of now.
 Approved = Callable[[], frozenset[Digest]]
 
-#: Who Flower is told to trust: this process.
+#: The entity that Flower trusts: this process.
 _ENTITY = "wardround-site"
 _POLL_SECONDS = 0.25
 _POLLS = 240  # then Flower's own loop turns once, and sleeps
 _AGAIN_SECONDS = 3
-#: Flower's least. One is sent every four seconds; a node is away when none came for twice as long.
+#: Flower's minimum heartbeat interval; a node counts as offline after twice that.
 _HEARTBEAT_SECONDS = 10
 _ACTIVATION_SECONDS, _ACTIVATION_PAUSE_SECONDS = 2.5 * _HEARTBEAT_SECONDS, 1.0
 _APPLICATION = f"{PUBLISHER}/{PROJECT}"
@@ -76,12 +75,8 @@ _CONNECTION_PARTS = 8
 _RECEIVE, _SEND, _GET_RUN, _GET_FAB = 1, 2, 3, 4
 
 
-class TooLarge(TransportError):
-    """A coordinator sends more than the site takes."""
-
-    def __init__(self, limit_bytes: int) -> None:
-        self.limit_bytes = limit_bytes
-        super().__init__(f"the coordinator sends more than {limit_bytes:,} bytes in one answer.")
+def _too_large(limit_bytes: int) -> TransportError:
+    return TransportError(f"the coordinator sends more than {limit_bytes:,} bytes in one answer.")
 
 
 class BundleGate:
@@ -90,7 +85,7 @@ class BundleGate:
     def __init__(self, approved: Approved, say: Say) -> None:
         self._approved, self._say = approved, say
         self._key = Ed25519PrivateKey.generate()
-        self._said = ""
+        self._last = ""
 
     def write_trust(self, path: Path) -> None:
         """Write the file for `--trusted-entities`: this gate alone."""
@@ -120,7 +115,7 @@ class BundleGate:
             "signature": base64.urlsafe_b64encode(signature).decode("ascii"),
             "signed_at": signed_at,
         }
-        # Whatever verifications came with it are dropped: nobody else is trusted here.
+        # Verifications that came with it are dropped: no other entity is trusted.
         signed = {"valid_license": "true", _ENTITY: json.dumps(verification)}
         return Fab(fab.hash_str, fab.content, signed)
 
@@ -134,8 +129,8 @@ class BundleGate:
         return digest
 
     def _tell(self, words: str) -> None:
-        if words != self._said:  # a refused bundle comes again with every message
-            self._said = words
+        if words != self._last:  # a refused bundle comes again with every message
+            self._last = words
             self._say(words)
 
 
@@ -146,7 +141,7 @@ class Fleet:
     Attributes:
         gate: looks at bundles.
         answer_max_bytes: of one answer of the coordinator.
-        say: told of messages that come and go.
+        say: reports messages that come and go.
     """
 
     gate: BundleGate
@@ -158,7 +153,7 @@ def install(fleet: Fleet) -> None:
     """Put the layer into this process's Flower, before its SuperNode starts.
 
     Raises:
-        FlowerChanged: it is not the Flower that this was tested with.
+        TransportError: it is not the Flower that this was tested with.
     """
     client = importlib.import_module("flwr.supernode.start_client_internal")
     connection = importlib.import_module("flwr.supernode.fleet_http_connection")
@@ -168,7 +163,7 @@ def install(fleet: Fleet) -> None:
     vars(connection)["FleetHttpClient"] = _returning(bounded, fleet.say)
     for module in (connection, importlib.import_module("flwr.supercore.heartbeat")):
         if "HEARTBEAT_DEFAULT_INTERVAL" not in vars(module):
-            raise FlowerChanged("its heartbeat's interval is elsewhere")
+            raise flower_changed("its heartbeat's interval is elsewhere")
         vars(module)["HEARTBEAT_DEFAULT_INTERVAL"] = _HEARTBEAT_SECONDS
     make = vars(connection)["make_simple_http_retry_invoker"]
     vars(connection)["make_simple_http_retry_invoker"] = asking_soon(make, _AGAIN_SECONDS)
@@ -179,13 +174,13 @@ def check_flower(release: str, connect: Callable[..., Any]) -> None:
     """Check that Flower is the one that this was tested with.
 
     Raises:
-        FlowerChanged: names what differs.
+        TransportError: names what differs.
     """
     if not release.startswith(f"{TESTED_FLOWER}."):
-        raise FlowerChanged(f"its version is {release}, not {TESTED_FLOWER}")
+        raise flower_changed(f"its version is {release}, not {TESTED_FLOWER}")
     found = " ".join(inspect.signature(connect).parameters)
     if found != _PARAMETERS:
-        raise FlowerChanged(f"its connection takes {found}")
+        raise flower_changed(f"its connection takes {found}")
 
 
 def _layered(connect: Callable[..., Any], fleet: Fleet) -> Callable[..., Any]:
@@ -193,7 +188,7 @@ def _layered(connect: Callable[..., Any], fleet: Fleet) -> Callable[..., Any]:
     def layered(*arguments: Any, **named: Any) -> Iterator[tuple[Any, ...]]:
         with connect(*arguments, **named) as parts:
             if len(parts) != _CONNECTION_PARTS:
-                raise FlowerChanged(f"its connection has {len(parts)} parts")
+                raise flower_changed(f"its connection has {len(parts)} parts")
             changed = list(parts)
             changed[_RECEIVE] = _patient(parts[_RECEIVE], fleet.say)
             changed[_SEND] = _telling(parts[_SEND], fleet.say)
@@ -215,7 +210,7 @@ def _gated(get_fab: Callable[[str, int], Fab], gate: BundleGate) -> Callable[[st
 def _plain_runs_only(get_run: Callable[[int], Run], say: Say) -> Callable[[int], Run]:
     """Refuse a run that would have Flower start anything but a ClientApp, or look elsewhere for it.
 
-    Flower finds the unpacked bundle by what the coordinator says of the run, and lets the
+    Flower finds the unpacked bundle by the coordinator's description of the run, and lets the
     coordinator choose between kinds of task.
     """
 
@@ -292,7 +287,7 @@ def _bounded(client: type[Any], max_bytes: int) -> type[Any]:
             super().__init__(*arguments, **named)
             inner = getattr(self, "_client", None)
             if not isinstance(inner, httpx.Client):
-                raise FlowerChanged("its fleet client has no httpx client")
+                raise flower_changed("its fleet client has no httpx client")
             inner.follow_redirects = False
             inner.timeout = httpx.Timeout(inner.timeout.read, connect=CONNECT_SECONDS)
             bound = partial(_bound, max_bytes=max_bytes)
@@ -318,7 +313,7 @@ def _returning(client: type[Any], say: Say) -> type[Any]:
         should_giveup=lambda error: not _still_active(error),
     )
 
-    # Its base is known at run time alone, and it has Flower's name for the question.
+    # The base class is known at run time only; the method has Flower's name.
     class ReturningClient(client):  # type: ignore[misc]
         def ActivateNode(self, request: Any) -> Any:  # noqa: N802
             return waiting.invoke(super().ActivateNode, request)
@@ -343,10 +338,10 @@ def _notice_silence(answer: httpx.Response) -> None:
 def _bound(answer: httpx.Response, max_bytes: int) -> None:
     stated = answer.headers.get("content-length", "0")
     if not stated.isdecimal() or int(stated) > max_bytes:
-        raise TooLarge(max_bytes)
+        raise _too_large(max_bytes)
     if answer.headers.get("content-encoding", "identity") != "identity":
-        # A small answer could unpack to a large one; nothing that we fetch is worth packing.
-        raise TooLarge(max_bytes)
+        # A small compressed answer could unpack to a large one.
+        raise _too_large(max_bytes)
     assert isinstance(answer.stream, httpx.SyncByteStream)
     answer.stream = _BoundedStream(answer.stream, max_bytes)
 
@@ -359,7 +354,7 @@ class _BoundedStream(httpx.SyncByteStream):
         for part in self._stream:
             self._left -= len(part)
             if self._left < 0:
-                raise TooLarge(self._max_bytes)
+                raise _too_large(self._max_bytes)
             yield part
 
     def close(self) -> None:

@@ -5,7 +5,7 @@ Flower. What Flower's transport gives for free is kept by hand:
 
 - **Isolation.** A message is a snapshot: records and arrays are copied when it is pushed and when
   its reply is delivered, so neither side can change what the other holds. Only `bytes` objects are
-  shared, without a copy, because nobody can write to them. The payload of an array is `bytes`.
+  shared without a copy: they are immutable. The payload of an array is `bytes`.
 - **State.** Each node has a `Context` that lives as long as the grid. A call works on a copy, and
   the copy replaces the original only when the ClientApp returns, as under Flower's own runtime.
 - **Failure.** Whatever a ClientApp raises becomes an error reply; the run goes on.
@@ -189,7 +189,7 @@ class InProcessGrid(Grid):
 
         Args:
             messages: requests, see `push_messages`.
-            timeout: seconds after which no further ClientApp is started. Nobody waits for silent
+            timeout: seconds after which no further ClientApp is started. Silent
                 nodes: with every client in this process, no late reply can arrive.
 
         Returns:

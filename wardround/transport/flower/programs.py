@@ -19,13 +19,13 @@ TESTED_FLOWER = "1.41"
 _SETTINGS = {
     "FLWR_TELEMETRY_ENABLED": "0",
     "FLWR_DISABLE_UPDATE_CHECK": "1",
-    # Nothing is ever installed because an application says so.
+    # An application must not make Flower install packages.
     "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
     # How often a waiting task is looked for; Flower's own default is a second.
     "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.1",
     "PYTHONUNBUFFERED": "1",
 }
-#: Would let code in that nobody approved, or secrets of ours out.
+#: Variables that would import code that is not approved, or give secrets away.
 _WITHHELD = frozenset(
     {"PYTHONPATH", "PYTHONSTARTUP", "PYTHONHOME", "WARDROUND_SITE_PASSWORD", "FLWR_HOME"}
 )
@@ -35,7 +35,7 @@ def flower_environment(home: Path, given: Mapping[str, str]) -> dict[str, str]:
     """Make the environment for one of Flower's programs.
 
     Args:
-        home: a folder of Flower's own; nobody else's runs and settings are seen.
+        home: a folder of Flower's own, apart from other runs and settings of this user.
         given: this process's environment.
     """
     kept = {key: value for key, value in given.items() if key not in _WITHHELD}
@@ -47,7 +47,7 @@ def flower_environment(home: Path, given: Mapping[str, str]) -> dict[str, str]:
 def quiet_requests() -> None:
     """Keep successful requests out of this process's log: polling would fill it.
 
-    Flower leaves out those of sites, but not those of whoever watches a run.
+    Flower leaves out those of sites, but not those of the Control API.
     """
     logging.getLogger("uvicorn.access").addFilter(_has_failed)
 
@@ -60,13 +60,11 @@ def _has_failed(record: logging.LogRecord) -> bool:
 def asking_soon(
     make: Callable[[], RetryInvoker], longest_seconds: int
 ) -> Callable[[], RetryInvoker]:
-    """Change how Flower makes what asks again after a failure.
-
-    Its own waits up to twenty seconds in between, long after the other side is back.
+    """Cap the pauses of Flower's retry invoker, which waits up to twenty seconds.
 
     Args:
         make: Flower's own way.
-        longest_seconds: between two attempts.
+        longest_seconds: the longest pause.
     """
     # Flower takes half a second to import, and services that only start its programs need it not.
     from flwr.supercore.retry import exponential

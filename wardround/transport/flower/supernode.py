@@ -40,9 +40,9 @@ def run_supernode(
         secret: a file with what an executor proves itself with.
         port: on loopback, where `wardround.transport.flower.executor` asks for tasks.
         approved: the digests of the code that may run, asked at every bundle.
-        say: given what a person should read.
+        say: shows a person what happens.
     Raises:
-        FlowerChanged: this is not the Flower that it was tested with.
+        TransportError: this is not the Flower that it was tested with.
     """
     quiet_requests()
     gate = BundleGate(approved, say)
