@@ -25,9 +25,9 @@ _POLL_SECONDS = 0.02
 _FOLDER_PREFIX = "wardround-anvil-"
 _LISTENING = "Listening on "
 _FIRST_BASE_FEE_WEI = 10**9
-#: Runs a command beside a watcher, which kills its whole process group when our end of its input is
-#: closed, also by our death: so anvil never outlives its owner. The watcher keeps the group's number
-#: in use, so no other group can be killed.
+#: Runs a command beside a watcher, which kills its process group when our end of its input is
+#: closed, also by our death: so anvil never outlives its owner. The watcher keeps the number of the
+#: group in use, so no other group can be killed.
 _WATCHED = 'exec 3<&0 </dev/null; { read -r _ <&3; kill -9 0; } & exec 3<&-; exec "$@"'
 
 

@@ -190,7 +190,7 @@ class InProcessGrid(Grid):
         Args:
             messages: requests, see `push_messages`.
             timeout: seconds after which no further ClientApp is started. Silent
-                nodes: with every client in this process, no late reply can arrive.
+                nodes are not waited for: with every client in this process, no reply comes late.
 
         Returns:
             All replies. They are in memory together; to aggregate as they arrive, use
