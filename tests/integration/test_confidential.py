@@ -331,6 +331,7 @@ def test_coordinator_that_dies_is_followed_by_itself_and_a_standby(tmp_path: Pat
             assert len(list(audit.rounds())) == network.params.rounds
 
 
+@pytest.mark.deep
 @pytest.mark.timeout(600)
 def test_processes_with_an_encrypted_store_give_the_same_models(tmp_path: Path) -> None:
     scenario, text = load_scenario("demo")
