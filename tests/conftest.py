@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
+
+import pytest
+
+from tests.calling import Call, Ended
 
 # Before any test imports Flower: it reports nothing, looks for no updates, installs nothing.
 os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
@@ -16,3 +21,23 @@ os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 _data = Path(__file__).resolve().parents[2] / "shared" / "data"
 if _data.is_dir():
     os.environ.setdefault("WARDROUND_DATA_DIR", str(_data))
+
+
+@pytest.fixture
+def call(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> Call:
+    """Call ``wardround`` in this process, in a folder of its own."""
+    from wardround.command_line import main  # after the variables above
+
+    monkeypatch.chdir(tmp_path)
+
+    def run_command(*arguments: object) -> Ended:
+        monkeypatch.setattr(sys, "argv", ["wardround", *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main()
+        out, err = capsys.readouterr()
+        return Ended(int(ended.value.code or 0), out, err)
+
+    return run_command

@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -23,6 +23,7 @@ import click
 import pytest
 import typer
 
+from tests.calling import Call, Ended
 from tests.integration.networks import copied, finished_run, run, small_scenario, toml_of
 from wardround import command_line
 from wardround.audit.finished import open_run, read_network
@@ -39,47 +40,6 @@ from wardround_simulations.scenario import builtin_scenarios
 
 ROOT = Path(__file__).resolve().parents[1]
 TIMEOUT_SECONDS = 120
-
-
-@dataclass(frozen=True)
-class Ended:
-    """How a command ended."""
-
-    status: int
-    out: str
-    err: str
-
-    @property
-    def error(self) -> str:
-        """The one line that names the fault."""
-        assert self.status != 0, self.out
-        assert "Traceback" not in self.err + self.out
-        lines = [line for line in self.err.splitlines() if not line.startswith("…")]
-        assert len(lines) == 1, self.err
-        assert lines[0].startswith("error: ")
-        assert len(lines[0]) < 1000
-        return lines[0]
-
-
-Call = Callable[..., Ended]
-
-
-@pytest.fixture
-def call(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> Call:
-    """Call a command in this process, in a folder of its own."""
-    monkeypatch.chdir(tmp_path)
-
-    def run_command(*arguments: object) -> Ended:
-        monkeypatch.setattr(sys, "argv", ["wardround", *map(str, arguments)])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            command_line.main()
-        out, err = capsys.readouterr()
-        return Ended(int(ended.value.code or 0), out, err)
-
-    return run_command
 
 
 def command(*arguments: object, **options: Any) -> Ended:

@@ -6,8 +6,8 @@ import json
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,9 @@ import numpy as np
 import pytest
 from eth_account import Account
 
+from tests.calling import Call
 from tests.client.guard.conftest import PASSWORD, approve, guarded, make
 from tests.integration.networks import finished_run, run, small_scenario
-from wardround import command_line
 from wardround.audit.finished import FinishedRun, open_run
 from wardround.host.key_file import read_key
 from wardround.learning.datasets import Table, save_table
@@ -34,54 +34,16 @@ from wardround_client.sources.schema import TableSchema
 from wardround_simulations.network import Network
 
 
-@dataclass(frozen=True)
-class Ended:
-    """How a command ended."""
-
-    status: int
-    out: str
-    err: str
-
-    @property
-    def error(self) -> str:
-        """The one line that names the fault."""
-        assert self.status != 0, self.out
-        lines = self.err.splitlines()
-        assert len(lines) == 1, self.err
-        assert lines[0].startswith("error: ")
-        return lines[0]
-
-    @property
-    def good(self) -> str:
-        assert self.status == 0, self.err
-        return self.out
-
-
-Call = Callable[..., Ended]
-
-
 @pytest.fixture
-def call(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> Call:
+def call(call: Call, monkeypatch: pytest.MonkeyPatch) -> Call:
     """Call ``wardround site`` in this process, in a folder of its own."""
-    monkeypatch.chdir(tmp_path)
     # A key under the work of a real keystore takes a second or more.
     monkeypatch.setattr("wardround_client.home.SCRYPT_ITERATIONS", 2)
     monkeypatch.setattr(
         "wardround_client.home.make_home.__kwdefaults__", {"key": None, "iterations": 2}
     )
     monkeypatch.delenv(PASSWORD_VARIABLE, raising=False)
-
-    def run_command(*arguments: object) -> Ended:
-        monkeypatch.setattr(sys, "argv", ["wardround", "site", *map(str, arguments)])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            command_line.main()
-        out, err = capsys.readouterr()
-        return Ended(int(ended.value.code or 0), out, err)
-
-    return run_command
+    return lambda *arguments: call("site", *arguments)
 
 
 @pytest.fixture

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,7 +12,7 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
-from wardround import command_line
+from tests.calling import Call, Ended
 from wardround.chain.study_token import StudyToken
 from wardround.chain.ward_round import WardRound
 from wardround.devchain.embedded import EmbeddedChain
@@ -53,46 +52,6 @@ per_round = "1000000000000000000"
 [chain]
 bond = "5000000000000000000"
 """
-
-
-@dataclass(frozen=True)
-class Ended:
-    """How a command ended."""
-
-    status: int
-    out: str
-    err: str
-
-    @property
-    def good(self) -> str:
-        assert self.status == 0, self.err
-        return self.out
-
-    @property
-    def error(self) -> str:
-        assert self.status != 0, self.out
-        (line,) = self.err.splitlines()
-        return line
-
-
-Call = Callable[..., Ended]
-
-
-@pytest.fixture
-def call(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> Call:
-    monkeypatch.chdir(tmp_path)
-
-    def run_command(*arguments: object) -> Ended:
-        monkeypatch.setattr(sys, "argv", ["wardround", *map(str, arguments)])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            command_line.main()
-        out, err = capsys.readouterr()
-        return Ended(int(ended.value.code or 0), out, err)
-
-    return run_command
 
 
 @dataclass(frozen=True)
