@@ -107,4 +107,3 @@ def test_weights_out_of_range_are_refused(weights: list[int]) -> None:
 def test_too_few_to_trim() -> None:
     with pytest.raises(Malformed):
         trimmed_mean_floor(columns([1, 2]), 1)
-    assert Rule(RuleId.TRIMMED_MEAN, 2).minimum_sites == 5

@@ -14,7 +14,7 @@ from wardround.chain.grants import Grantee
 from wardround.protocol.canonical import canonical_bytes
 from wardround.protocol.cid import cid_of
 from wardround.protocol.contribution import Domain
-from wardround.protocol.errors import Malformed, SignatureInvalid
+from wardround.protocol.errors import Malformed, SignatureInvalid, SpecificationError
 from wardround.protocol.identifiers import StudyId
 from wardround.store import sealing
 from wardround.store.key_ring import is_ring, make_ring, read_ring
@@ -163,13 +163,17 @@ def test_key_file_is_private_and_is_read_again(tmp_path: Path) -> None:
         write_new_reading_key(path)
 
 
-@pytest.mark.parametrize("text", [None, "", "zz", "00" * 31, "00" * 33])
-def test_file_that_holds_no_key(tmp_path: Path, text: str | None) -> None:
+@pytest.mark.parametrize("text", ["", "zz", "00" * 31, "00" * 33])
+def test_file_that_holds_no_key(tmp_path: Path, text: str) -> None:
     path = tmp_path / "reader.key"
-    if text is not None:
-        path.write_text(text)
+    path.write_text(text)
     with pytest.raises(Malformed, match="32 bytes"):
         read_reading_key(path)
+
+
+def test_key_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(SpecificationError, match=r"reading key .* cannot be read \(no such file"):
+        read_reading_key(tmp_path / "reader.key")
 
 
 def test_wrapped_key_opens_for_its_reader_and_context_alone(

@@ -32,7 +32,7 @@ from wardround.chain.errors import (
     gas_cap_exceeded,
     not_enough_funds,
 )
-from wardround.chain.reader import ChainReader, request_of
+from wardround.chain.reader import ReadOnlyChain, request_of
 from wardround.chain.rpc import Rpc, provider_of
 from wardround.host.backoff import pauses
 
@@ -47,7 +47,7 @@ _FIRST_PAUSE_SECONDS = 0.05
 _LAST_PAUSE_SECONDS = 1.0
 
 
-class Chain(ChainReader):
+class Chain(ReadOnlyChain):
     """A chain behind a JSON-RPC interface, and transactions that happen once each."""
 
     def __init__(self, rpc: Rpc, timeout_seconds: float = 120) -> None:

@@ -22,7 +22,7 @@ from wardround.chain.errors import (
     gas_cap_exceeded,
     not_enough_funds,
 )
-from wardround.chain.reader import ChainReader
+from wardround.chain.reader import ReadOnlyChain
 from wardround.host.backoff import pauses
 from wardround.host.steps import Step, durable
 
@@ -43,7 +43,7 @@ class PendingTransaction:
     """A transaction on its way."""
 
     def __init__(
-        self, chain: ChainReader, signer: LocalAccount, function: Call, gas: int, label: str
+        self, chain: ReadOnlyChain, signer: LocalAccount, function: Call, gas: int, label: str
     ) -> None:
         """Prepare it; `run` sends it.
 

@@ -87,7 +87,7 @@ def read_settings(text: str) -> ChainSettings:
 
 
 @dataclass
-class _Endpoint:
+class _Candidate:
     url: str
     rpc: Rpc
     probe: Rpc
@@ -211,7 +211,7 @@ class Endpoints(Rpc):
         raise self._none_left()
 
     def _elsewhere(
-        self, endpoint: _Endpoint, error: RpcRefused, request: Callable[[Rpc], Any]
+        self, endpoint: _Candidate, error: RpcRefused, request: Callable[[Rpc], Any]
     ) -> Any:
         for other in self._endpoints:
             if other is endpoint or not other.well or not self._up_to_date(other):
@@ -246,7 +246,7 @@ class Endpoints(Rpc):
         finally:
             self._lock.release()
 
-    def _well(self) -> _Endpoint:
+    def _well(self) -> _Candidate:
         with self._lock:
             if self._current.well:
                 return self._current
@@ -260,7 +260,7 @@ class Endpoints(Rpc):
                 self._look(self._endpoints)
             raise self._none_left()
 
-    def _up_to_date(self, endpoint: _Endpoint) -> bool:
+    def _up_to_date(self, endpoint: _Candidate) -> bool:
         try:
             head = self._probe(endpoint)
         except (ChainUnreachable, RpcRefused, WrongChain) as error:
@@ -274,9 +274,9 @@ class Endpoints(Rpc):
     def _behind(self, head: _Head) -> str:
         return f"is at block {head.number}, not yet {self._memory.highest}"
 
-    def _look(self, endpoints: Sequence[_Endpoint]) -> None:
+    def _look(self, endpoints: Sequence[_Candidate]) -> None:
         """Probe endpoints together, and sort out those that fail or lag."""
-        heads: list[tuple[_Endpoint, _Head]] = []
+        heads: list[tuple[_Candidate, _Head]] = []
         trusted = self._current if self._current.well else None
         with ThreadPoolExecutor(len(self._endpoints)) as pool:
             for one, task in [(one, pool.submit(self._probe, one)) for one in endpoints]:
@@ -297,7 +297,7 @@ class Endpoints(Rpc):
                 one.reason, one.pause_seconds = None, FIRST_ASIDE_SECONDS
         self._next_check = time.monotonic() + CHECK_SECONDS
 
-    def _probe(self, endpoint: _Endpoint) -> _Head:
+    def _probe(self, endpoint: _Candidate) -> _Head:
         try:
             chain_id = int(endpoint.probe("eth_chainId"), 16)
             if self._expected is None:
@@ -309,7 +309,7 @@ class Endpoints(Rpc):
         except (TypeError, ValueError, KeyError) as error:
             raise ChainUnreachable(endpoint.url, "it does not speak Ethereum") from error
 
-    def _leave(self, endpoint: _Endpoint, reason: str) -> None:
+    def _leave(self, endpoint: _Candidate, reason: str) -> None:
         with self._lock:
             endpoint.reason = reason
             endpoint.again_at = time.monotonic() + endpoint.pause_seconds
@@ -333,10 +333,10 @@ def _words(error: ChainUnreachable | RpcRefused | WrongChain) -> str:
     return error.message if isinstance(error, RpcRefused) else error.reason
 
 
-def _endpoint(url: str, timeout_seconds: float) -> _Endpoint:
+def _endpoint(url: str, timeout_seconds: float) -> _Candidate:
     answering = provider_of(url, timeout_seconds)
     probing = provider_of(url, min(timeout_seconds, _PROBE_SECONDS))
     if answering is None or probing is None:
         raise chain_unknown(url)
     # Few attempts: there are others to fall back to.
-    return _Endpoint(url, Rpc(answering, url, _ATTEMPTS), Rpc(probing, url, _ATTEMPTS))
+    return _Candidate(url, Rpc(answering, url, _ATTEMPTS), Rpc(probing, url, _ATTEMPTS))

@@ -25,7 +25,7 @@ from wardround.chain.rpc import Rpc
 _VIEWS = 5
 
 
-class ChainReader:
+class ReadOnlyChain:
     """A chain behind a JSON-RPC interface.
 
     Attributes:

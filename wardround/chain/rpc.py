@@ -21,6 +21,7 @@ from web3.types import RPCEndpoint, RPCResponse
 
 from wardround.chain.errors import ChainUnreachable, RpcRefused
 from wardround.host.backoff import pauses
+from wardround.host.reason import reason_of
 from wardround.host.silence import CONNECT_SECONDS, silence_options
 
 ATTEMPTS = 4
@@ -254,7 +255,7 @@ def _reason(error: Exception) -> str:
         return "timeout"
     if isinstance(error, requests.ConnectionError):
         return "connection refused or lost"
-    return str(error) or type(error).__name__
+    return reason_of(error)
 
 
 def _refused(method: str, error: Any) -> RpcRefused:

@@ -12,6 +12,7 @@ from eth_account import Account
 from eth_account.signers.local import LocalAccount
 
 from wardround.host.durable import write_private
+from wardround.host.reason import reason_of
 from wardround.protocol.errors import Malformed, SpecificationError
 
 
@@ -29,12 +30,28 @@ def read_key(path: Path) -> LocalAccount:
         SpecificationError: the file cannot be read.
         Malformed: it is not 32 bytes of hexadecimal.
     """
+    key = read_secret(path, "key file")
     try:
-        key = bytes.fromhex(path.read_text(encoding="ascii").strip())
         account: LocalAccount = Account.from_key(key)
-    except OSError as error:
-        reason = f"it cannot be read ({(error.strerror or str(error)).lower()})"
-        raise SpecificationError(f"key file {path}", None, "", reason) from error
     except ValueError as error:
-        raise Malformed(f"key file {path}", "expected 32 bytes of hexadecimal") from error
+        raise Malformed(f"key file {path}", "no key has this number") from error
     return account
+
+
+def read_secret(path: Path, what: str) -> bytes:
+    """Read 32 bytes from a file of hexadecimal.
+
+    Raises:
+        SpecificationError: the file cannot be read.
+        Malformed: it is not 32 bytes of hexadecimal.
+    """
+    try:
+        secret = bytes.fromhex(path.read_text(encoding="ascii").strip())
+    except OSError as error:
+        reason = f"it cannot be read ({reason_of(error).lower()})"
+        raise SpecificationError(f"{what} {path}", None, "", reason) from error
+    except ValueError:
+        secret = b""
+    if len(secret) != 32:
+        raise Malformed(f"{what} {path}", "expected 32 bytes of hexadecimal")
+    return secret

@@ -11,6 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from wardround.host.durable import replacing
+from wardround.host.reason import reason_of
 from wardround.learning.errors import ModelError
 from wardround.protocol.errors import shape_mismatch
 from wardround.protocol.fixed_point import Float32Vector
@@ -75,7 +76,7 @@ def load_exported(path: Path, layout: Layout) -> tuple[Float32Vector, dict[str, 
                 start += size
             metadata = dict(file.metadata() or {})
     except (SafetensorError, OSError) as exc:
-        raise _not_this(path, str(exc).splitlines()[0]) from exc
+        raise _not_this(path, reason_of(exc)) from exc
     return vector, metadata
 
 

@@ -24,8 +24,6 @@ from wardround.protocol.rules import Rule
 CHUNK_COORDINATES = CHUNK_BYTES // 4
 #: Nodes pass on no transaction above 128 KiB; the rest is left to signature and head.
 CALLDATA_LIMIT = 126 * 1024
-#: What a byte of calldata may cost at most (EIP-7623): four tokens of ten gas.
-GAS_PER_BYTE = 40
 
 
 @dataclass(frozen=True)

@@ -37,11 +37,6 @@ class Rule:
         return self.id.name.lower()
 
     @property
-    def minimum_sites(self) -> int:
-        """Fewer updates than this cannot be aggregated."""
-        return 2 * self.argument + 1 if self.id is RuleId.TRIMMED_MEAN else 1
-
-    @property
     def streams(self) -> bool:
         """Whether updates can be summed as they arrive, in memory O(model)."""
         return self.id is RuleId.MEAN

@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 from eth_account.signers.local import LocalAccount
 
+from wardround.host.reason import reason_of
 from wardround.protocol.cid import Cid, cid_of, sha256_of_cid
 from wardround.protocol.contribution import Domain
 from wardround.protocol.identifiers import StudyId, hex_of
@@ -135,7 +136,7 @@ class GatewayVault(Vault):
                 allowed = max_bytes if answer.is_success else DOCUMENT_MAX_BYTES
                 data = self._body(answer, allowed, cid)
         except httpx.HTTPError as error:
-            raise StoreUnreachable(self.url, str(error) or type(error).__name__) from error
+            raise StoreUnreachable(self.url, reason_of(error)) from error
         if not answer.is_success:
             words = data[:_WORDS_MAX].decode("utf-8", "replace").strip()
             raise store_refused(self.url, f"status {answer.status_code}, {words}")

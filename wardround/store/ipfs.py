@@ -18,6 +18,7 @@ import ipfshttpclient
 from ipfshttpclient import exceptions
 
 from wardround.host.backoff import pauses
+from wardround.host.reason import reason_of
 from wardround.protocol.cid import Cid, cid_of, sha256_of_cid
 from wardround.store.base import MAX_OBJECT_BYTES, Store
 from wardround.store.errors import (
@@ -146,12 +147,12 @@ class IpfsStore(Store):
             except exceptions.ErrorResponse as error:
                 if any(words in str(error) for words in _NOT_PINNED):
                     raise ObjectMissing(cid, self.url) from error
-                raise store_refused(self.url, _line(error)) from error
+                raise store_refused(self.url, reason_of(error)) from error
             except (exceptions.StatusError, exceptions.EncoderError, RecursionError) as error:
-                raise store_refused(self.url, _line(error)) from error
+                raise store_refused(self.url, reason_of(error)) from error
             except (exceptions.CommunicationError, OSError) as error:
                 if attempt == ATTEMPTS:
-                    raise StoreUnreachable(self.url, _line(error)) from error
+                    raise StoreUnreachable(self.url, reason_of(error)) from error
             time.sleep(next(pause))
         raise AssertionError("the last attempt returns or raises")
 
@@ -172,7 +173,3 @@ def _field(found: Any, name: str) -> Any:
         return found[name]
     except (KeyError, TypeError, IndexError):
         return None
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__

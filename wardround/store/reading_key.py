@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X
 from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, Suite
 
 from wardround.host.durable import write_private
+from wardround.host.key_file import read_secret
 from wardround.protocol.errors import Malformed
 
 _SUITE = Suite(KEM.X25519, KDF.HKDF_SHA256, AEAD.AES_256_GCM)
@@ -70,10 +71,7 @@ def read_reading_key(path: Path) -> ReadingKey:
     """Read a key.
 
     Raises:
-        Malformed: the file is missing, or not 32 bytes of hexadecimal.
+        SpecificationError: the file cannot be read.
+        Malformed: it is not 32 bytes of hexadecimal.
     """
-    try:
-        raw = bytes.fromhex(path.read_text(encoding="ascii").strip())
-        return ReadingKey(X25519PrivateKey.from_private_bytes(raw))
-    except (OSError, ValueError) as error:
-        raise Malformed(f"reading key {path}", "expected 32 bytes of hexadecimal") from error
+    return ReadingKey(X25519PrivateKey.from_private_bytes(read_secret(path, "reading key")))

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TypeVar
 
+from wardround.host.reason import reason_of
 from wardround.protocol.cid import Cid, cid_of
 from wardround.store.base import MAX_OBJECT_BYTES, Store
 from wardround.store.errors import (
@@ -48,7 +49,7 @@ class ReplicatedStore(Store):
             try:
                 replica.put(data)
             except (StoreError, OSError) as error:
-                failed[_name(replica, place)] = _reason(error)
+                failed[_name(replica, place)] = reason_of(error)
         if len(self.replicas) - len(failed) < self.quorum:
             raise _too_few(self.quorum, failed)
         return cid_of(data)
@@ -83,7 +84,7 @@ class ReplicatedStore(Store):
             try:
                 found.update(replica.cids())
             except (StoreError, OSError) as error:
-                failed[_name(replica, place)] = _reason(error)
+                failed[_name(replica, place)] = reason_of(error)
         if len(failed) == len(self.replicas):
             raise _too_few(1, failed)
         yield from sorted(found)
@@ -149,10 +150,6 @@ def _worst(errors: Sequence[StoreError | OSError]) -> StoreError | OSError:
             if isinstance(error, kind):
                 return error
     return errors[0]
-
-
-def _reason(error: StoreError | OSError) -> str:
-    return (error.strerror if isinstance(error, OSError) else None) or str(error)
 
 
 def _too_few(quorum: int, failed: Mapping[str, str]) -> StoreUnreachable:

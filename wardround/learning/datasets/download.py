@@ -8,6 +8,7 @@ import time
 import urllib.error
 import urllib.request
 
+from wardround.host.reason import reason_of
 from wardround.learning.datasets.base import Progress
 from wardround.learning.errors import DownloadFailed, file_altered
 
@@ -57,8 +58,9 @@ def fetch(
         exc.close()
         raise DownloadFailed(url, f"the server answered {exc.code}") from exc
     except (OSError, http.client.HTTPException) as exc:
-        reason = getattr(exc, "reason", None) or exc
-        raise DownloadFailed(url, str(reason) or type(exc).__name__) from exc
+        cause = getattr(exc, "reason", None)
+        reason = reason_of(cause if isinstance(cause, Exception) else exc)
+        raise DownloadFailed(url, reason) from exc
     found = sha256_hex(bytes(data))
     if found != sha256:
         raise file_altered(url, sha256, found)

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from wardround.host.durable import replacing
+from wardround.host.reason import reason_of
 from wardround.learning.errors import DataError, no_table
 
 
@@ -93,8 +94,7 @@ def load_table(path: Path, classes: int | None = None) -> Table:
     except FileNotFoundError:
         raise DataError(f"{path} is missing: prepare the site's data again.") from None
     except (zipfile.BadZipFile, ValueError, EOFError, OSError) as exc:
-        reason = getattr(exc, "strerror", None) or str(exc).partition("\n")[0]
-        raise no_table(str(path), reason or type(exc).__name__) from exc
+        raise no_table(str(path), reason_of(exc)) from exc
     reason = _fault(features, labels)
     if reason is not None:
         raise no_table(str(path), reason)
