@@ -18,8 +18,8 @@ LISTED = re.compile(
 )
 LISTED_PER_THOUSAND = 4.0
 #: What callers tell apart. A ratchet as well.
-ERRORS_MAX = 128
-CLASS_TWICE_MAX = 32
+ERRORS_MAX = 117
+CLASS_TWICE_MAX = 16
 
 
 def sources() -> Iterator[str]:
