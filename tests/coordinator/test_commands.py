@@ -290,7 +290,8 @@ def test_run_by_who_may_not_act_is_refused_before_anything_starts(
     assert f"round 1 belongs to coordinator {place.coordinator}" in refused
     (tmp_path / "fl-b" / "coordinator.key").unlink()
     assert "coordinator.key" in call("coordinator", "run", "fl-b", "--standby").error
-    assert not any((tmp_path / "fl-b" / "logs").iterdir())
+    logs = {path.name for path in (tmp_path / "fl-b" / "logs").iterdir()}
+    assert logs == {"events.jsonl"}, "no program was started"
 
 
 def test_coordinator_that_comes_before_the_study_is_opened_waits_for_it(
