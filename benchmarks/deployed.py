@@ -24,16 +24,11 @@ from benchmarks.figure import Detail, Figure, Result, Target
 from benchmarks.network import Shape, prepared
 from benchmarks.stopwatch import Stopwatch
 from wardround.protocol.canonical import canonical_bytes
-from wardround.protocol.identifiers import SiteAddress
 from wardround.protocol.messages import TrainTask
 from wardround.protocol.record import genesis_closing
 from wardround.protocol.report import parse_report
 from wardround.store import FolderStore
 from wardround_client.app.client_app import open_home
-from wardround_client.guard.guard import Guard
-from wardround_client.guard.log import GuardLog
-from wardround_client.guard.server import GuardServer
-from wardround_client.home import Home
 from wardround_simulations.live.layout import make_parties
 from wardround_simulations.live.run import LiveNetwork
 from wardround_simulations.run import simulate
@@ -168,27 +163,15 @@ def _guard_seconds(shape: Shape) -> float:
     """Seconds that a round's training and measuring spend asking the guard."""
     watch = Stopwatch()
     with prepared(shape.scenario()) as network:
-        make_parties(network, datetime.now(UTC), lambda words: None)
+        make_parties(network, datetime.now(UTC))
         party = network.parties[0]
-        home = Home(network.folders.sites / party.name)
-        log = GuardLog(home.log, lambda: int(time.time()))
-        address = SiteAddress(party.account.address)
-        guard = Guard(home, home.settings(), address, bytes(party.account.key), log)
-        server = GuardServer(guard, home)
-        thread = threading.Thread(target=server.serve)
-        thread.start()
-        try:
+        with network.guarded(lambda: int(time.time()), at_sockets=True):
             spec = canonical_bytes(network.scenario.specification.document())
             closing = genesis_closing(network.params.initial_model)
             task = TrainTask(network.params, closing, 1, spec)
             base = network.initial.values
-            with watch.watching({"guard": ["wardround_client.guard.signer:GuardClient.ask"]}):
-                site = open_home(str(home.folder))(network.study)
+            with watch.watching({"guard": ["wardround_client.guard.client:GuardClient.ask"]}):
+                site = open_home(str(network.home(party).folder))
                 site.contribute(task, base)
                 site.evaluate(task, base)
-        finally:
-            server.stop()
-            thread.join()
-            guard.close()
-            open_home.cache_clear()
     return watch.seconds["guard"]

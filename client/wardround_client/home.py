@@ -9,18 +9,15 @@ from eth_account import Account
 
 from wardround.host.durable import write_private
 from wardround.protocol.identifiers import SiteAddress
-from wardround_client.guard.errors import HomeInvalid
+from wardround_client.errors import HomeInvalid, KeystoreError
 from wardround_client.guard.log import create_log
 from wardround_client.keystore import SCRYPT_ITERATIONS, write_keystore
-from wardround_client.password import PasswordMissing
 from wardround_client.settings import (
     SITE_FILE,
     HomeSettings,
     load_home_settings,
     parse_home_settings,
 )
-
-#: Environment variable with the keystore's password. Never given to the process that trains.
 
 
 @dataclass(frozen=True)
@@ -93,10 +90,10 @@ def make_home(
     Raises:
         HomeInvalid: something is in the folder already.
         SpecificationError: the settings cannot be used.
-        PasswordMissing: it is empty.
+        KeystoreError: the password is empty.
     """
     if not password:
-        raise PasswordMissing("the keystore", "give one that is not empty")
+        raise KeystoreError("the keystore has no password: give one that is not empty.")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise HomeInvalid(folder, "it is not empty: name another folder")
     parse_home_settings(settings, folder / SITE_FILE)

@@ -1,12 +1,5 @@
 """A hospital's signing key in a file: an Ethereum keystore (version 3) under a password.
 
-WardroundError
-└── KeystoreError
-    ├── KeystoreMissing        no such file
-    ├── KeystoreDamaged        not a keystore, or one that was altered
-    ├── KeystoreExists         a key would be overwritten
-    └── PasswordWrong          the password does not open it
-
 Source:
     Web3 Secret Storage Definition, version 3; by eth-account.
 """
@@ -23,52 +16,14 @@ from pydantic import Field, ValidationError
 
 from wardround.host.durable import write_private
 from wardround.protocol.documents import Form
-from wardround.protocol.errors import WardroundError
 from wardround.protocol.identifiers import SiteAddress, address_of
-from wardround_client.password import PasswordMissing
+from wardround_client.errors import KeystoreError
 
 KEYSTORE_MAX_BYTES = 16_384
 #: Work of deriving the key from the password. About a second and 256 MiB, as every wallet does.
 SCRYPT_ITERATIONS = 2**18
 
 _Hex = Annotated[str, Field(pattern=r"^(0x)?[0-9a-fA-F]{0,512}$")]
-
-
-class KeystoreError(WardroundError):
-    """A keystore cannot be used."""
-
-    def __init__(self, path: Path, words: str) -> None:
-        self.path = str(path)
-        super().__init__(f"keystore {path} {words}.")
-
-
-class KeystoreMissing(KeystoreError):
-    """There is no such file."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__(path, "is missing: make one with `wardround site init`, or restore it")
-
-
-class KeystoreDamaged(KeystoreError):
-    """The file is no keystore, or was altered."""
-
-    def __init__(self, path: Path, reason: str) -> None:
-        self.reason = reason
-        super().__init__(path, f"is damaged ({reason}): restore it from your copy")
-
-
-class KeystoreExists(KeystoreError):
-    """A key is there already and is never overwritten."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__(path, "is there already: name another folder")
-
-
-class PasswordWrong(KeystoreError):
-    """The password does not open the keystore."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__(path, "does not open with this password: give the one it was made with")
 
 
 class _CipherParams(Form):
@@ -121,21 +76,20 @@ def write_keystore(
     Returns:
         The key's address.
     Raises:
-        KeystoreExists: something is there.
-        PasswordMissing: an empty password.
+        KeystoreError: a file is there, or the password is empty.
     """
     if not password:
-        raise PasswordMissing("the keystore", "give one that is not empty")
+        raise KeystoreError("the keystore has no password: give one that is not empty.")
     document = Account.encrypt(key, password, kdf="scrypt", iterations=iterations)
     try:
         write_private(path, json.dumps(document))
     except FileExistsError:
-        raise KeystoreExists(path) from None
+        raise KeystoreError(f"keystore {path} is there already: name another folder.") from None
     return address_of("0x" + document["address"].removeprefix("0x"))
 
 
 def keystore_address(path: Path) -> SiteAddress:
-    """Read whose key a keystore holds, without its password.
+    """Read the address of a keystore's key, without its password.
 
     Raises:
         KeystoreError: missing or damaged.
@@ -155,10 +109,11 @@ def open_keystore(path: Path, password: str) -> bytes:
     try:
         key = bytes(Account.decrypt(document.model_dump(), password))
     except ValueError:
-        raise PasswordWrong(path) from None
+        words = "does not open with this password: give the one it was made with"
+        raise KeystoreError(f"keystore {path} {words}.") from None
     address = keys.PrivateKey(key).public_key.to_address()
     if address.removeprefix("0x") != document.address.removeprefix("0x").lower():
-        raise KeystoreDamaged(path, "its key has another address than it states")
+        raise _damaged(path, "its key has another address than it states")
     return key
 
 
@@ -167,20 +122,25 @@ def _read(path: Path) -> _Keystore:
         with path.open("rb") as file:
             data = file.read(KEYSTORE_MAX_BYTES + 1)
     except FileNotFoundError:
-        raise KeystoreMissing(path) from None
+        words = "is missing: make one with `wardround site init`, or restore it"
+        raise KeystoreError(f"keystore {path} {words}.") from None
     except OSError as error:
-        raise KeystoreDamaged(path, error.strerror or type(error).__name__) from error
+        raise _damaged(path, error.strerror or type(error).__name__) from error
     if len(data) > KEYSTORE_MAX_BYTES:
-        raise KeystoreDamaged(path, f"it is longer than {KEYSTORE_MAX_BYTES} bytes")
+        raise _damaged(path, f"it is longer than {KEYSTORE_MAX_BYTES} bytes")
     try:
         value: Any = json.loads(data)
         # Some wallets write capital letters.
         return _Keystore.model_validate(_lower(value))
     except ValidationError as error:
         place = ".".join(map(str, error.errors()[0]["loc"]))
-        raise KeystoreDamaged(path, f"{place or 'the whole'} is not as it should be") from None
+        raise _damaged(path, f"{place or 'the whole'} is not as it should be") from None
     except (ValueError, RecursionError):
-        raise KeystoreDamaged(path, "it is not JSON") from None
+        raise _damaged(path, "it is not JSON") from None
+
+
+def _damaged(path: Path, reason: str) -> KeystoreError:
+    return KeystoreError(f"keystore {path} is damaged ({reason}): restore it from your copy.")
 
 
 def _lower(value: Any) -> Any:

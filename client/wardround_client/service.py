@@ -16,14 +16,15 @@ from secrets import token_hex
 from wardround.host.durable import write_private
 from wardround.host.lock import only_one
 from wardround.host.log import EventLog, configure
-from wardround.protocol.errors import WardroundError
+from wardround.protocol.errors import Malformed
 from wardround.transport.certificates import Address, check_time, greet
 from wardround.transport.enrolment import ENROLMENT, NODE_KEY, enrol
 from wardround.transport.errors import CertificateExpired, PeerAway, TransportError
 from wardround.transport.ports import free_port
 from wardround.transport.supervision import Program, Say, Supervisor, module_command
-from wardround_client.guard.errors import GuardError
-from wardround_client.guard.signer import GuardClient
+from wardround_client.errors import GuardUnreachable, HomeInvalid, Refusal
+from wardround_client.guard.client import GuardClient
+from wardround_client.guard.requests import Identified
 from wardround_client.home import Home
 from wardround_client.keystore import open_keystore
 from wardround_client.password import PASSWORD_VARIABLE
@@ -42,14 +43,6 @@ GUARD, SUPERNODE, EXECUTOR = "the guard", "the SuperNode", "the executor"
 _LOOK_SECONDS = 0.2
 _GREET_SECONDS = 10.0
 _GUARD_SECONDS = 60.0
-
-
-class SiteRunning(WardroundError):
-    """Another process runs this site."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        super().__init__(f"the site in {folder} is running already: stop it first.")
 
 
 @dataclass
@@ -82,7 +75,8 @@ class SiteService:
         coordinators = coordinators_of(self.home, settings)
         for _, root in coordinators:
             check_time(root, self.now(), "ask the coordinator for its new one")
-        with only_one(self.home.folder, SiteRunning(self.home.folder)):
+        running = HomeInvalid(self.home.folder, "it is running already: stop it first")
+        with only_one(self.home.folder, running):
             self._events = EventLog(self.home.folder, rotates=True)
             self._log = configure(self.home.folder, "site")
             self._enrolled(settings)
@@ -129,9 +123,9 @@ class SiteService:
         while not self.stopped.wait(_LOOK_SECONDS):
             supervisor.look()
             try:
-                guard.identity()
+                guard.ask(Identified, {"ask": "identity"})
                 return True
-            except GuardError:
+            except (GuardUnreachable, Malformed, Refusal):
                 self._show()
         return False
 

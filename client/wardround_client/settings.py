@@ -1,8 +1,4 @@
-"""``site.toml``: what a hospital's own administrator writes down.
-
-A hospital's home serves every study that it approved, and holds its key in a keystore
-(`HomeSettings`). A simulated site serves one study and has a plain key (`SiteSettings`).
-"""
+"""``site.toml``: a site's name, the chain it believes, its tables and its policy."""
 
 from __future__ import annotations
 
@@ -13,63 +9,15 @@ from pydantic import Field, FiniteFloat
 
 from wardround.protocol.documents import Form, decode_text, parse_toml, validate_form
 from wardround.protocol.errors import SpecificationError
-from wardround.protocol.identifiers import StudyId, bytes32
-from wardround.protocol.report import METRIC_NAMES, Hex32, WrittenAddress
+from wardround.protocol.report import METRIC_NAMES, WrittenAddress
 from wardround_client.sources.settings import DataSettings
 
 SITE_FILE = "site.toml"
 SITE_FILE_MAX_BYTES = 1 << 20
-#: What a site may tell of a model, beside how many rows it counted.
+#: What a site may publish of a model, beside how many rows it counted.
 MEASURE_NAMES = METRIC_NAMES | {"correct"}
 
 _Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
-
-
-class SiteTable(Form):
-    """``[site]``: who this is, and the file that holds its signing key."""
-
-    name: _Name
-    key_file: str
-
-
-class StudyTable(Form):
-    """``[study]``: the one study this site takes part in, on the one chain it believes."""
-
-    chain: str
-    chain_id: Annotated[int, Field(ge=1, lt=2**53)]
-    contract: WrittenAddress
-    id: Hex32
-
-
-class DataTable(Form):
-    """``[data]``: the site's own tables, which never leave it."""
-
-    train: str
-    test: str
-
-
-class SiteSettings(Form):
-    """A site's settings; relative paths start at the folder of the file."""
-
-    site: SiteTable
-    study: StudyTable
-    data: DataTable
-
-    @property
-    def study_id(self) -> StudyId:
-        """The study as bytes."""
-        return StudyId(bytes32(self.study.id, "study"))
-
-
-def load_site_settings(folder: Path) -> SiteSettings:
-    """Read a site's settings.
-
-    Raises:
-        SpecificationError: not TOML, an unknown key or a bad value; with its line.
-    """
-    path = folder / SITE_FILE
-    text = _text(path)
-    return validate_form(SiteSettings, parse_toml(text, str(path)), text, str(path))
 
 
 class HomeSiteTable(Form):

@@ -18,8 +18,9 @@ from wardround.protocol.identifiers import Digest, SiteAddress, StudyId, hex_of
 from wardround.protocol.study import StudySpec, load_study, parse_specification
 from wardround.store.study_store import open_study_store
 from wardround.transport.code import application_digest
+from wardround_client.errors import Refusal
 from wardround_client.guard.approvals import Approval
-from wardround_client.guard.errors import CodeNotInstalled, PrivacyRefused
+from wardround_client.guard.budget import check_private_enough
 from wardround_client.guard.tables import load_home_data
 from wardround_client.home import Home
 from wardround_client.settings import HomeSettings
@@ -61,8 +62,8 @@ def propose(
         now: seconds since 1970.
     Raises:
         StudyMismatch: the chain has no such study, or the specification is another one's.
-        CodeNotInstalled: the study asks for other code than is installed.
-        PrivacyRefused: the study asks for no privacy, and the table has a budget.
+        Refusal: ``code-not-installed`` where the study asks for other code than is installed;
+            ``privacy-refused`` where it asks for no privacy, and the table has a budget.
         SourceError: the site's table does not fit its schema.
         LearningError: the table does not fit the study's model, or has no rows.
     """
@@ -72,12 +73,14 @@ def propose(
         raise StudyMismatch("specification", hex_of(params.specification), hex_of(spec.digest))
     installed = hex_of(application_digest())
     if hex_of(params.code) not in (installed, code):
-        raise CodeNotInstalled(hex_of(params.code), installed)
-    if spec.privacy is None and settings.policy.max_epsilon is not None:
-        raise PrivacyRefused(
-            "the study asks for no privacy of single rows, and [policy] max_epsilon bounds what "
-            "this table may give away"
+        asked = hex_of(params.code)
+        raise Refusal(
+            "code-not-installed",
+            f"nothing is approved: the study runs code {asked}, and {installed} is installed here; "
+            "install the version that the study names, or, if you have examined that code and "
+            f"trust it, approve it with --code {asked}.",
         )
+    check_private_enough(spec, settings.policy)
     if isinstance(settings.data, DataSettings):
         check_private(settings.data, spec)
     data = load_home_data(home.folder, settings, os.environ)

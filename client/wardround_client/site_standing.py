@@ -11,9 +11,10 @@ from wardround.chain.errors import ChainUnreachable, ContractReverted
 from wardround.chain.ward_round import WardRound
 from wardround.protocol.errors import WardroundError
 from wardround.protocol.identifiers import SiteAddress, StudyId, bytes32, hex_of
+from wardround_client.errors import GuardUnreachable
 from wardround_client.guard.approvals import Approvals
-from wardround_client.guard.errors import GuardUnreachable
-from wardround_client.guard.signer import GuardClient
+from wardround_client.guard.client import GuardClient
+from wardround_client.guard.requests import Identified
 from wardround_client.home import Home
 from wardround_client.keystore import keystore_address
 from wardround_client.settings import HomeSettings, PreparedTables
@@ -55,7 +56,7 @@ def previewed(home: Home, settings: HomeSettings) -> list[str]:
 def standing(home: Home, settings: HomeSettings, address: SiteAddress) -> dict[str, Any]:
     """Who the site is, whether guard and chain answer, and where its studies are."""
     try:
-        GuardClient(home.socket, _STATUS_SECONDS).identity()
+        GuardClient(home.socket, _STATUS_SECONDS).ask(Identified, {"ask": "identity"})
         running = "answers"
     except GuardUnreachable as error:
         running = f"not running ({error.reason})"

@@ -18,8 +18,8 @@ from wardround.transport.certificates import Address
 from wardround.transport.enrolment import NODE_KEY
 from wardround.transport.flower.programs import flower_environment
 from wardround.transport.flower.supernode import run_supernode
+from wardround_client.errors import Refusal
 from wardround_client.guard.approvals import Approvals
-from wardround_client.guard.errors import ApprovalDamaged, StudyNotApproved
 from wardround_client.home import Home
 from wardround_client.keystore import keystore_address
 from wardround_client.settings import CoordinatorTable, HomeSettings
@@ -65,7 +65,7 @@ def approved_codes(approvals: Approvals) -> frozenset[Digest]:
     for study in approvals.studies():
         try:
             found.add(approvals.of(study).code)
-        except (ApprovalDamaged, StudyNotApproved) as error:
+        except Refusal as error:
             _log.error(error)
     return frozenset(found)
 

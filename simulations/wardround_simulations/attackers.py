@@ -1,24 +1,27 @@
-"""Sites that cheat, and sites that are not there.
+"""Sites that cheat, and sites that are offline.
 
-An attacker is a Flower mod around the honest ClientApp: it changes what the honest code answers
-and, owning its key, signs again. The honest code has no hook for it.
+An attacker is a site whose owner goes round its guard: a Flower mod around the honest ClientApp
+changes the guarded answer and signs again with the key from the home. The honest code has no hook
+for it. Poisoned rows need none of that: the guard cannot know what a true label is.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
+from eth_account import Account
 from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Error, Message, RecordDict
 
+from wardround.learning.datasets import SiteData, Table
 from wardround.protocol.cid import cid_from_sha256
-from wardround.protocol.contribution import Entry
+from wardround.protocol.contribution import Domain, Entry
 from wardround.protocol.fixed_point import Int32Vector, vector_bytes, vector_from_bytes
-from wardround.protocol.identifiers import Root
+from wardround.protocol.identifiers import Root, SiteAddress
 from wardround.protocol.manifest import MANIFEST_MAX_BYTES, parse_manifest
 from wardround.protocol.merkle import vector_root
 from wardround.protocol.messages import (
@@ -31,31 +34,43 @@ from wardround.protocol.messages import (
 )
 from wardround.store import Store, open_store
 from wardround.transport.flower.messages import ErrorCode
-from wardround_client.app.client_app import open_site, site_folder
-from wardround_client.app.signing import KeySigner
-from wardround_client.app.site import Site
+from wardround_client.app.client_app import site_folder
+from wardround_client.home import Home
+from wardround_client.keystore import open_keystore
+from wardround_client.password import read_password_file
 from wardround_simulations.scenario import Behaviour
+from wardround_simulations.sites import password_file
 
 BEHAVIOUR_FILE = "behaviour.json"
 
 
 @dataclass(frozen=True)
 class Position:
-    """An attacker at work: who it is, what it was asked, and what it can read."""
+    """An attacker at work: its identity, its task, and what it can read."""
 
-    site: Site
+    address: SiteAddress
+    key: bytes = field(repr=False)
+    domain: Domain
     task: TrainTask
     store: Store
     behaviour: Behaviour
+
+    @classmethod
+    def of(cls, home: Home, task: TrainTask, behaviour: Behaviour) -> Position:
+        """Take the key from a home, past its guard."""
+        settings, network = home.settings(), home.folder.parent.parent
+        password = read_password_file(password_file(network, settings.site.name))
+        key = open_keystore(home.keystore(settings), password)
+        domain = Domain(settings.chain.chain_id, settings.chain.contract)
+        address = SiteAddress(Account.from_key(key).address)
+        return cls(address, key, domain, task, open_store(network / "store"), behaviour)
 
     def signed(self, entry: Entry, key: bytes | None = None) -> Entry:
         """Sign an entry with the attacker's own key, or another one."""
         statement = entry.contribution(
             self.task.study, self.task.round, self.task.previous.record.model
         )
-        own = self.site.signer
-        assert isinstance(own, KeySigner)  # a simulated site holds its key itself
-        return replace(entry, signature=statement.sign(own.domain, key or own.key))
+        return replace(entry, signature=statement.sign(self.domain, key or self.key))
 
 
 Answer = tuple[TrainReply, Int32Vector]
@@ -77,7 +92,7 @@ def copied_update(position: Position, answer: Answer) -> Answer:
     if position.task.round == 1:
         return answer
     data = position.store.get(cid_from_sha256(manifest), MANIFEST_MAX_BYTES)
-    own = position.site.identity.address.lower()
+    own = position.address.lower()
     victims = [row for row in parse_manifest(data).contributions if row.site != own]
     if not victims:
         return answer
@@ -111,9 +126,9 @@ ATTACKS: dict[str, Callable[[Position, Answer], Answer]] = {
 def misbehave(
     message: Message, context: Context, call_next: Callable[[Message, Context], Message]
 ) -> Message:
-    """Flower mod: let a site do what its behaviour file says; without one, be honest."""
-    folder = site_folder(context)
-    behaviour = _behaviour(str(folder))
+    """Flower mod: let a site follow its behaviour file; without one, be honest."""
+    home = Home(site_folder(context))
+    behaviour = _behaviour(home.folder)
     fields = message.content.config_records.get(FIELDS)
     if behaviour is None or fields is None:
         return call_next(message, context)
@@ -121,7 +136,7 @@ def misbehave(
     # A model is measured when the round after it is open.
     measured = message.metadata.message_type == "evaluate"
     if task.round - measured in behaviour.absent:
-        error = Error(ErrorCode.NODE_UNAVAILABLE, "absent, as the scenario says")
+        error = Error(ErrorCode.NODE_UNAVAILABLE, "absent, as in the scenario")
         return Message(error, reply_to=message)
     reply = call_next(message, context)
     if message.metadata.message_type != "train" or reply.has_error():
@@ -130,9 +145,8 @@ def misbehave(
         count = task.params.parameter_count
         reply.content[VECTOR] = _record(np.full(count, np.nan, np.float32), "<f4")
     elif behaviour.attack in ATTACKS:
-        store = open_store(folder.parent.parent / "store")
-        position = Position(open_site(str(folder)), task, store, behaviour)
         answer = _read(reply, task.params.parameter_count)
+        position = Position.of(home, task, behaviour)
         delivery, update = ATTACKS[behaviour.attack](position, answer)
         reply.content = RecordDict(
             {FIELDS: ConfigRecord(delivery.fields()), VECTOR: _record(update, VECTOR_DTYPE)}
@@ -167,9 +181,21 @@ def _record(vector: np.ndarray[tuple[int], np.dtype[np.generic]], dtype: str) ->
     )
 
 
+def write_behaviour(home: Home, behaviour: Behaviour) -> None:
+    """Let a site misbehave."""
+    (home.folder / BEHAVIOUR_FILE).write_text(behaviour.model_dump_json(), encoding="utf-8")
+
+
+def poisoned(site: SiteData, behaviour: Behaviour | None, classes: int) -> SiteData:
+    """The rows of a site: those that it was given, or with every label turned."""
+    if behaviour is None or behaviour.attack != "label_flip":
+        return site
+    return replace(site, train=Table(site.train.features, classes - 1 - site.train.labels))
+
+
 @lru_cache(maxsize=1024)
-def _behaviour(folder: str) -> Behaviour | None:
-    path = Path(folder) / BEHAVIOUR_FILE
+def _behaviour(folder: Path) -> Behaviour | None:
+    path = folder / BEHAVIOUR_FILE
     if not path.exists():
         return None
     return Behaviour.model_validate_json(path.read_text(encoding="utf-8"))

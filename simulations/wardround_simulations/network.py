@@ -1,19 +1,19 @@
-"""Lay out a whole network on one machine: folders, keys, tables, a chain with a funded study.
+"""Lay out a whole network on one machine: homes, keys, tables, a chain with a funded study.
 
-A network's folder holds a folder for each site (``sites/NAME``: its ``site.toml``, key and
-tables), one for the coordinator, the content store, and what the chain and the study need. The
-same apps run on it under every engine.
+A network's folder holds the home of each site (``sites/NAME``), one for the coordinator, the
+content store, and what the chain and the study need. The same apps run on it under every engine,
+and as processes of their own (`wardround_simulations.live`).
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
-from dataclasses import dataclass, replace
+from contextlib import AbstractContextManager, closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from eth_account import Account
 from eth_account.signers.local import LocalAccount
 
 from wardround.audit.finished import run_store
@@ -21,12 +21,11 @@ from wardround.audit.folders import ROUNDS_FILE, Folders
 from wardround.chain.chain import Chain
 from wardround.chain.study_token import StudyToken
 from wardround.chain.ward_round import WardRound
-from wardround.host.durable import write_private
 from wardround.host.key_file import write_new_key
-from wardround.learning.datasets import Dataset, SiteData, Table, load_dataset, save_table
+from wardround.learning.datasets import Dataset, load_dataset
 from wardround.learning.initial import InitialModel, initial_model
 from wardround.learning.models import check_fits
-from wardround.protocol.canonical import canonical_bytes, canonical_digest
+from wardround.protocol.canonical import canonical_bytes
 from wardround.protocol.errors import ScenarioError
 from wardround.protocol.identifiers import StudyId, hex_of
 from wardround.protocol.record import StudyParams
@@ -34,36 +33,30 @@ from wardround.protocol.settlement import Vector
 from wardround.store import Store
 from wardround.store.study_store import open_study_store
 from wardround.transport.code import application_digest
-from wardround_client.app.client_app import SECRET_FILE
-from wardround_client.settings import SITE_FILE
+from wardround_client.errors import Refusal
+from wardround_client.guard.log import Now
+from wardround_client.home import Home
+from wardround_client.settings import PolicyTable
 from wardround_coordinator.settings import COORDINATOR_FILE
-from wardround_simulations.attackers import BEHAVIOUR_FILE
+from wardround_simulations.attackers import poisoned, write_behaviour
 from wardround_simulations.confidential import (
     SPONSOR_READING_KEY,
     confidential_address,
     give_grants,
 )
-from wardround_simulations.scenario import Behaviour, Scenario
+from wardround_simulations.scenario import Scenario
+from wardround_simulations.sites import Party, approve, guarded, make_site, toml
 
 #: What a site may weigh: more rows than any simulated hospital has.
 WEIGHT_CAP = 1_000_000
 
-#: Told what is being prepared, in a few words.
+#: Prints progress, in a few words.
 Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Party:
-    """A simulated hospital: its name, its key, its tables."""
-
-    name: str
-    account: LocalAccount
-    data: SiteData
-
-
-@dataclass(frozen=True)
 class Keys:
-    """Everybody who sends transactions. Sites never do."""
+    """Accounts that send transactions. Sites never do."""
 
     sponsor: LocalAccount
     coordinator: LocalAccount
@@ -72,7 +65,7 @@ class Keys:
 
     @property
     def coordinators(self) -> list[LocalAccount]:
-        """Whoever may coordinate, the active one first."""
+        """The coordinators, the active one first."""
         return [self.coordinator, *self.standbys]
 
     @property
@@ -95,6 +88,16 @@ class Network:
     initial: InitialModel
     #: Address of the Grants contract, where the store is confidential.
     grants: str | None = None
+
+    def home(self, party: Party) -> Home:
+        """A site's home."""
+        return Home(self.folders.sites / party.name)
+
+    def guarded(self, now: Now, *, at_sockets: bool = False) -> AbstractContextManager[None]:
+        """Guard all sites for a block; see `wardround_simulations.sites.guarded`."""
+        homes = {party.name: self.home(party) for party in self.parties}
+        seed = self.scenario.study.seed
+        return guarded(homes, self.parties, now, seed=seed, at_sockets=at_sockets)
 
     @contextmanager
     def store(self) -> Iterator[Store]:
@@ -156,9 +159,9 @@ def prepare(
         keys: who sends transactions.
         chain: where the study will be.
         data_dir: folder with the user's own copies of data files.
-        say: told what is done.
-        retry_seconds: how long a coordinator asks a site again that is away; 0 where a simulated
-            site is away on purpose.
+        say: prints progress.
+        retry_seconds: how long a coordinator asks an offline site again; 0 where a simulated site
+            is offline on purpose.
         confidential: encrypt updates and models in the store; sponsor, coordinators and an
             auditor may read them.
     Raises:
@@ -169,7 +172,7 @@ def prepare(
     dataset = load_dataset(scenario.data.name, scenario.data.arguments, data_dir=data_dir)
     spec = scenario.specification
     check_fits(spec.model.name, spec.model.arguments, dataset.shape, dataset.classes)
-    parties = _parties(scenario, folders, dataset)
+    parties = _parties(scenario, dataset)
     initial = initial_model(spec)
     model = Vector.of(initial.values)
     say("deploying the contract")
@@ -199,8 +202,16 @@ def prepare(
     with closing(open_study_store(*where)) as store:
         store.put(model.data)
         store.put(canonical_bytes(spec.document()))
+    now = chain.block().timestamp
     for party in parties:
-        _write_site(folders.sites / party.name, party, contract, study)
+        policy = scenario.policy.get(party.name, PolicyTable())
+        home = make_site(folders, party, contract, policy, now)
+        if behaviour := scenario.behaviour_of(party.name):
+            write_behaviour(home, behaviour)
+        try:
+            approve(home, party, contract, study, str(folders.store), now)
+        except Refusal as refusal:
+            say(f"{party.name} does not approve the study: {refusal.words}")
     for number in range(len(keys.coordinators)):
         folder = folders.standby(number) if number else folders.coordinator
         _write_coordinator(folder, address, contract, study, len(parties), retry_seconds)
@@ -219,10 +230,9 @@ def prepare(
     return network
 
 
-def _parties(scenario: Scenario, folders: Folders, dataset: Dataset) -> tuple[Party, ...]:
+def _parties(scenario: Scenario, dataset: Dataset) -> tuple[Party, ...]:
     names = [site.name for site in dataset.sites]
-    behaviours = {behaviour.site: behaviour for behaviour in scenario.behaviour}
-    for name in behaviours:
+    for name in [*(behaviour.site for behaviour in scenario.behaviour), *scenario.policy]:
         if name not in names:
             raise ScenarioError(
                 scenario.study.name, f"no site is called {name!r}: there are {', '.join(names)}"
@@ -232,30 +242,14 @@ def _parties(scenario: Scenario, folders: Folders, dataset: Dataset) -> tuple[Pa
             scenario.study.name,
             f"{len(names)} sites are fewer than min_sites, {scenario.aggregation.min_sites}",
         )
-    parties = []
-    for site in dataset.sites:
-        folder = folders.sites / site.name
-        folder.mkdir()
-        behaviour = behaviours.get(site.name)
-        data = site
-        if behaviour is not None:
-            (folder / BEHAVIOUR_FILE).write_text(behaviour.model_dump_json(), encoding="utf-8")
-            data = _poisoned(site, behaviour, dataset.classes)
-        save_table(data.train, folder / "train.npz")
-        save_table(data.test, folder / "test.npz")
-        if scenario.privacy is not None:
-            # From the seed, so that the simulation repeats; a hospital draws its own.
-            secret = canonical_digest(["noise", scenario.study.seed, site.name])
-            write_private(folder / SECRET_FILE, secret.hex() + "\n")
-        parties.append(Party(site.name, write_new_key(folder / "site.key"), data))
-    return tuple(parties)
-
-
-def _poisoned(site: SiteData, behaviour: Behaviour, classes: int) -> SiteData:
-    if behaviour.attack != "label_flip":
-        return site
-    flipped = Table(site.train.features, classes - 1 - site.train.labels)
-    return replace(site, train=flipped)
+    return tuple(
+        Party(
+            site.name,
+            Account.create(),
+            poisoned(site, scenario.behaviour_of(site.name), dataset.classes),
+        )
+        for site in dataset.sites
+    )
 
 
 def _create_study(
@@ -285,17 +279,6 @@ def _create_study(
     contract.open_study(sponsor, study)
 
 
-def _write_site(folder: Path, party: Party, contract: WardRound, study: StudyId) -> None:
-    _write_toml(
-        folder / SITE_FILE,
-        {
-            "site": {"name": party.name, "key_file": "site.key"},
-            "study": _study_table(contract, study),
-            "data": {"train": "train.npz", "test": "test.npz"},
-        },
-    )
-
-
 def _write_coordinator(
     folder: Path,
     store: str,
@@ -304,27 +287,22 @@ def _write_coordinator(
     sites: int,
     retry_seconds: int,
 ) -> None:
-    _write_toml(
-        folder / COORDINATOR_FILE,
-        {
-            "coordinator": {
-                "key_file": "coordinator.key",
-                "store": store,
-                "rounds_file": f"../{ROUNDS_FILE}",
-                "retry_seconds": retry_seconds,
-            },
-            "study": {**_study_table(contract, study), "sites": sites},
+    tables = {
+        "coordinator": {
+            "key_file": "coordinator.key",
+            "store": store,
+            "rounds_file": f"../{ROUNDS_FILE}",
+            "retry_seconds": retry_seconds,
         },
-    )
-
-
-def _study_table(contract: WardRound, study: StudyId) -> dict[str, Any]:
-    return {
-        "chain": contract.chain.url,
-        "chain_id": contract.chain.chain_id,
-        "contract": contract.address.lower(),
-        "id": hex_of(study),
+        "study": {
+            "chain": contract.chain.url,
+            "chain_id": contract.chain.chain_id,
+            "contract": contract.address.lower(),
+            "id": hex_of(study),
+            "sites": sites,
+        },
     }
+    (folder / COORDINATOR_FILE).write_text(toml(tables.items()), encoding="utf-8")
 
 
 def _write_network(network: Network, token: StudyToken) -> None:
@@ -343,15 +321,3 @@ def _write_network(network: Network, token: StudyToken) -> None:
     network.folders.network.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
     layout = json.dumps(network.initial.layout.document(), indent=1)
     (network.folders.root / "layout.json").write_text(layout + "\n", encoding="utf-8")
-
-
-def _write_toml(path: Path, tables: dict[str, dict[str, Any]]) -> None:
-    """Write flat tables of strings and integers, whose JSON form is also their TOML form."""
-    lines = []
-    for name, table in tables.items():
-        lines += [
-            f"[{name}]",
-            *(f"{key} = {json.dumps(value)}" for key, value in table.items()),
-            "",
-        ]
-    path.write_text("\n".join(lines), encoding="utf-8")

@@ -27,7 +27,6 @@ from wardround.protocol.errors import ScenarioError, WardroundError
 from wardround.transport.bundle import write_app
 from wardround.transport.code import training_files
 from wardround.transport.flower.grid import OnReply
-from wardround_client.app.client_app import close_sites
 from wardround_coordinator.server_app import OnSummary, make_server_app
 from wardround_simulations.client_app import app as client_app
 from wardround_simulations.engines import flwr_run, run_flower_simulation, run_in_process
@@ -164,7 +163,8 @@ def _run(engine: Engine, network: Network, watcher: Watcher, on_round: OnSummary
     # Absolute, because Flower's processes work in folders of their own.
     config = {"network": str(network.folders.root.resolve())}
     sites = len(network.parties)
-    try:
+    # Only in process do sites and guards share one.
+    with network.guarded(lambda: int(time.time()), at_sockets=engine != "in-process"):
         if engine == "in-process":
             run_in_process(
                 make_server_app(on_round),
@@ -179,8 +179,6 @@ def _run(engine: Engine, network: Network, watcher: Watcher, on_round: OnSummary
             with TemporaryDirectory(prefix="wardround-app-") as folder:
                 write_app(Path(folder), training_files())
                 flwr_run(Path(folder), config, num_supernodes=sites, on_line=watcher.say)
-    finally:
-        close_sites()
 
 
 @contextmanager

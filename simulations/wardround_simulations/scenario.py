@@ -1,7 +1,7 @@
-"""A scenario: a study's specification, the data it runs on, and who misbehaves.
+"""A scenario: a study's specification, its data, its sites' policies, and who misbehaves.
 
-The tables of a study file (``[study]``, ``[model]``, …) stand beside ``[data]`` and
-``[[behaviour]]``. The study's digest is taken over its own tables alone, so the same study may
+The tables of a study file (``[study]``, ``[model]``, …) are beside ``[data]``, ``[policy.SITE]``
+and ``[[behaviour]]``. The study's digest is taken over its own tables alone, so the same study may
 be simulated with and without attackers.
 """
 
@@ -16,6 +16,7 @@ from pydantic import Field, model_validator
 from wardround.protocol.documents import Form, decode_text, parse_toml, validate_form
 from wardround.protocol.errors import ScenarioError
 from wardround.protocol.study import StudySpec
+from wardround_client.settings import PolicyTable
 
 Attack = Literal[
     "label_flip",
@@ -63,6 +64,12 @@ class Scenario(StudySpec):
     about: Annotated[str, Field(max_length=500)] = ""
     data: DataSpec
     behaviour: list[Behaviour] = Field(default_factory=list)
+    #: ``[policy.NAME]``: what the guard of one site lets leave, as in its ``site.toml``.
+    policy: dict[str, PolicyTable] = Field(default_factory=dict)
+
+    def behaviour_of(self, site: str) -> Behaviour | None:
+        """What one site does that an honest one does not; None for an honest one."""
+        return {row.site: row for row in self.behaviour}.get(site)
 
     @property
     def specification(self) -> StudySpec:

@@ -1,8 +1,8 @@
 """A study in miniature: a chain, a store, two coordinators, an auditor and a few sites.
 
-The sites are real ones that train real models; only the tables are made up, and nothing travels.
-Their contributions are the same whoever asks for them, so that a round that was overturned can be
-closed again from the same ones.
+The sites are real ones, guards included, that train real models; only the tables are made up, and
+nothing travels. Their contributions to a round are always the same, so that a round that was
+overturned can be closed again from them.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any
 from eth_account import Account
 from eth_account.signers.local import LocalAccount
 
+from wardround.audit.folders import Folders
 from wardround.chain.chain import Chain
 from wardround.chain.study_token import StudyToken
 from wardround.chain.ward_round import WardRound
@@ -31,10 +32,14 @@ from wardround.protocol.settlement import Vector
 from wardround.protocol.study import StudySpec
 from wardround.store import FolderStore
 from wardround.transport.code import application_digest
-from wardround_client.app.signing import KeySigner
-from wardround_client.app.site import Identity, Site
+from wardround_client.app.answers import KeptAnswers
+from wardround_client.app.site import Site
+from wardround_client.guard.approvals import Approval, Approvals
+from wardround_client.guard.guard import Guard
+from wardround_client.settings import PolicyTable
 from wardround_coordinator.session import RoundOutcome, Session, StudyPosition
 from wardround_coordinator.verification import RawVector, Reply
+from wardround_simulations.sites import Party, make_site
 
 SITES, ROWS, FEATURES = 4, 24, 600
 REWARD, BOND = 100 * 10**18, 50 * 10**18
@@ -45,7 +50,7 @@ _SEED = 11
 
 @dataclass(frozen=True)
 class Parties:
-    """Everybody with a key who sends transactions; they play in every study."""
+    """Accounts that send transactions; they play in every study."""
 
     sponsor: LocalAccount
     first: LocalAccount
@@ -88,6 +93,7 @@ class Stage:
         self.auditors = [parties.auditor, *auditors]
         self.chain: Chain = contract.chain
         self.store = FolderStore(folder)
+        self._guards: list[Guard] = []
         model = Vector.of(initial_model(spec).values)
         self.store.put(model.data)
         self.store.put(canonical_bytes(spec.document()))
@@ -98,8 +104,10 @@ class Stage:
             initial_model=model.root,
             code=application_digest(),
         )
-        self.sites = [self._site(data) for data in _tables()]
+        folders = Folders(folder.with_name(f"{folder.name}-sites"))
+        self.hospitals = [Party(data.name, Account.create(), data) for data in _tables()]
         self._open()
+        self.sites = [self._site(folders, party) for party in self.hospitals]
 
     @property
     def study(self) -> StudyId:
@@ -120,7 +128,7 @@ class Stage:
         session = self.session(coordinator)
         position = session.position()
         sent = self.collect(position)
-        asked = {node: site.identity.address for node, site in enumerate(self.sites)}
+        asked = {node: site.address for node, site in enumerate(self.sites)}
         return session.run_round(
             position, asked, ((node, _reply(sent[address])) for node, address in asked.items())
         )
@@ -131,25 +139,34 @@ class Stage:
             self.params, position.previous, position.round, canonical_bytes(self.spec.document())
         )
         return {
-            site.identity.address: Sent(*site.contribute(task, position.base.values))
-            for site in self.sites
+            site.address: Sent(*site.contribute(task, position.base.values)) for site in self.sites
         }
+
+    def end(self) -> None:
+        """Close the sites' guards."""
+        for guard in self._guards:
+            guard.close()
 
     # ---------------------------------------------------------------- inside
 
-    def _site(self, data: SiteData) -> Site:
-        account = Account.create()
-        identity = Identity(data.name, SiteAddress(account.address))
+    def _site(self, folders: Folders, party: Party) -> Site:
+        chain = self.contract.chain.chain_id
+        home = make_site(folders, party, self.contract, PolicyTable(), now=0)
+        key, address = bytes(party.account.key), SiteAddress(party.account.address)
+        approval = Approval(chain, self.contract.address.lower(), self.params, self.spec, 0)
+        Approvals(home.approvals, address).give(approval, key)
+        guard = Guard(home, key, now=lambda: 0)
+        self._guards.append(guard)
         return Site(
-            identity=identity,
-            signer=KeySigner(identity.address, self.contract.domain, bytes(account.key)),
-            study=self.study,
+            name=party.name,
+            address=address,
+            guard=guard,
             code=self.params.code,
-            chain=self.contract,
-            train=data.train,
-            test=data.test,
-            # A clock that stands still: a contribution repeats to the byte.
+            train=party.data.train,
+            test=party.data.test,
+            # A clock that stops: a contribution repeats to the byte.
             clock=lambda: 0.0,
+            answers=KeptAnswers(home.answers),
         )
 
     def _open(self) -> None:
@@ -168,8 +185,8 @@ class Stage:
             self.token.transfer(sponsor, coordinator.address, BOND)
             self.token.approve(coordinator, contract.address, BOND)
             contract.post_bond(coordinator, study)
-        for site in self.sites:
-            address = site.identity.address
+        for party in self.hospitals:
+            address = party.account.address
             contract.admit_site(sponsor, study, address, address, ROWS)
         contract.open_study(sponsor, study)
 

@@ -19,7 +19,7 @@ from wardround.learning.datasets import Table, load_table, save_table
 from wardround.learning.privacy.accountant import PrivacyAccount, mechanism_of
 from wardround.protocol.identifiers import hex_of
 from wardround.protocol.study import PrivacySpec
-from wardround_client.guard.errors import GuardRefused
+from wardround_client.errors import Refusal
 from wardround_client.guard.requests import Begun
 from wardround_client.home import Home
 from wardround_simulations.network import Network
@@ -63,7 +63,7 @@ def begin(network: Network, home: Home, number: int) -> str:
                     "code": hex_of(network.params.code),
                 },
             )
-        except GuardRefused as refusal:
+        except Refusal as refusal:
             return refusal.name
     return "begun"
 
@@ -121,4 +121,4 @@ def test_budget_when_the_same_patients_have_a_new_label_is_still_spent(
     assert begin(private, home, 1) == "begun", "the first round is within the budget"
     close(private)
     change(home)
-    assert begin(private, home, 2) == "BudgetExhausted"
+    assert begin(private, home, 2) == "budget-exhausted"

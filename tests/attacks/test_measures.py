@@ -22,7 +22,7 @@ from wardround.protocol.canonical import canonical_bytes
 from wardround.protocol.errors import RoundFailed
 from wardround.protocol.messages import TrainTask
 from wardround_client.app.site import Site
-from wardround_client.guard.errors import GuardRefused
+from wardround_client.errors import Refusal
 from wardround_coordinator.session import Session, StudyPosition
 from wardround_simulations.network import Network
 
@@ -94,7 +94,7 @@ class Conspiracy:
         task = TrainTask(network.params, following.previous, following.round, spec)
         try:
             told = self.victim.evaluate(task, following.base.values)
-        except GuardRefused as refusal:
+        except Refusal as refusal:
             raise Withheld from refusal
         if not {"examples", "correct", "log_loss"} <= told.keys():
             raise Withheld

@@ -24,7 +24,7 @@ from wardround.protocol.canonical import canonical_bytes
 from wardround.protocol.contribution import Entry
 from wardround.protocol.identifiers import hex_of
 from wardround.protocol.merkle import vector_root
-from wardround_client.guard.errors import GuardRefused
+from wardround_client.errors import Refusal
 from wardround_client.guard.requests import Released, SignedAnswer
 from wardround_simulations.network import Network
 
@@ -82,7 +82,7 @@ def test_report_when_code_hides_a_patient_in_its_numbers_does_not_carry_it(ward:
     request["report"] = report_with(secret, request["report"])
     try:
         signed = ward.client.ask(SignedAnswer, request, parts)
-    except GuardRefused:
+    except Refusal:
         return
     told = json.loads(signed.report)
     numbers = {"seconds": told.get("seconds"), **(told.get("metrics") or {})}
@@ -107,7 +107,7 @@ def test_update_when_code_hides_a_patient_in_its_low_bits_does_not_leave_as_it_i
     chosen = update.astype("<i4").tobytes()
     try:
         signed = ward.client.ask(SignedAnswer, request, (base, chosen))
-    except GuardRefused:
+    except Refusal:
         return
     entry = Entry.unpack(bytes.fromhex(signed.entry[2:]))
     assert entry.update != vector_root(chosen), "the signed vector is the one that the code chose"
@@ -139,7 +139,7 @@ def test_measures_when_no_rows_could_give_them_do_not_leave(
 ) -> None:
     try:
         released = release(ward, **measures).measures
-    except GuardRefused:
+    except Refusal:
         return
     left = {name: released.get(name) for name in measures}
     assert left != measures, "an impossible number left the site"
@@ -153,7 +153,7 @@ def test_measures_of_one_model_when_asked_fifty_times_leave_once(ward: Ward) -> 
     for number in range(50):
         try:
             told = release(ward, accuracy=0.5, log_loss=number_with(bytes([number]))).measures
-        except GuardRefused:
+        except Refusal:
             continue
         released.add(canonical_bytes(told))
     assert len(released) <= 1, f"{len(released)} different answers left for one model"

@@ -486,9 +486,9 @@ def test_contribution_that_no_model_can_hold_is_refused(scene: Theatre) -> None:
     assert base.values[SHIFTED] != 0
     update = np.zeros(base.values.size, np.int32)
     update[SHIFTED] = INT32_MAX if base.values[SHIFTED] > 0 else INT32_MIN
-    row = next(one for one in cheater.rows if one.entry.site == site.identity.address)
+    row = next(one for one in cheater.rows if one.entry.site == site.address)
     entry = replace(row.entry, update=Root(vector_root(update.data)))
-    entry = replace(entry, signature=cheater.signed(entry, site.signer.key))
+    entry = replace(entry, signature=cheater.signed(entry, bytes(stage.hospitals[0].account.key)))
     previous, study = cheater.position.previous, stage.study
     scene.ward.contribute(scene.stranger, study, 2, previous, entry)
     index = SHIFTED // 256

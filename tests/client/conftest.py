@@ -7,7 +7,6 @@ from collections.abc import Iterator
 import pytest
 
 from tests.integration.networks import prepared, small_scenario
-from wardround_client.app import client_app
 from wardround_simulations.network import Network
 
 
@@ -16,4 +15,3 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Network]:
     folder = tmp_path_factory.mktemp("client") / "network"
     with prepared(small_scenario(), folder) as made:
         yield made
-        client_app.close_sites()

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -15,41 +16,33 @@ from hypothesis import strategies as st
 
 from tests.integration.networks import prepared, small_scenario
 from wardround.protocol.canonical import canonical_bytes
-from wardround.protocol.fixed_point import Int32Vector, vector_bytes
-from wardround.protocol.identifiers import Digest
-from wardround.protocol.messages import TrainReply, TrainTask
+from wardround.protocol.fixed_point import vector_bytes
+from wardround.protocol.messages import TrainTask
 from wardround.protocol.record import genesis_closing
-from wardround.protocol.study import StudySpec
 from wardround_client.app.answers import KeptAnswers
-from wardround_client.app.client_app import close_sites, open_site
-from wardround_client.app.signing import Allowance, Draft, Measures, Signer
+from wardround_client.app.client_app import open_home
 from wardround_client.app.site import Site
+from wardround_client.guard.client import Guarded
+from wardround_client.guard.requests import Begun, SignedAnswer
 from wardround_simulations.network import Network
 
 
 class Counted:
-    """A signer that counts: what is signed was trained before."""
+    """A guard that counts: what is signed was trained before."""
 
-    def __init__(self, inner: Signer) -> None:
+    def __init__(self, inner: Guarded) -> None:
         self.inner, self.begun, self.signed = inner, 0, 0
 
-    def begin(self, task: TrainTask, spec: StudySpec, code: Digest) -> Allowance | None:
-        self.begun += 1
-        return self.inner.begin(task, spec, code)
-
-    def sign(self, draft: Draft) -> TrainReply:
-        self.signed += 1
-        return self.inner.sign(draft)
-
-    def release(self, task: TrainTask, model: Int32Vector, measures: Measures) -> Measures:
-        return self.inner.release(task, model, measures)
+    def ask(self, kind: Any, request: dict[str, Any], parts: Sequence[bytes] = ()) -> Any:
+        self.begun += kind is Begun
+        self.signed += kind is SignedAnswer
+        return self.inner.ask(kind, request, parts)
 
 
 @pytest.fixture(scope="module")
 def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Network]:
     with prepared(small_scenario(), tmp_path_factory.mktemp("answers") / "network") as made:
         yield made
-        close_sites()
 
 
 @pytest.fixture
@@ -63,9 +56,9 @@ def task(network: Network) -> TrainTask:
 
 
 def site_of(network: Network, answers: Path) -> tuple[Site, Counted]:
-    site = open_site(str(network.folders.sites / network.parties[0].name))
-    counted = Counted(site.signer)
-    return replace(site, signer=counted, answers=KeptAnswers(answers)), counted
+    site = open_home(str(network.home(network.parties[0]).folder))
+    counted = Counted(site.guard)
+    return replace(site, guard=counted, answers=KeptAnswers(answers)), counted
 
 
 def file_in(folder: Path) -> Path:
@@ -88,27 +81,28 @@ def test_site_when_asked_again_gives_the_same_answer_without_training(
 
 
 class Held(Counted):
-    """A signer that signs when it is let."""
+    """A guard that signs when it is let."""
 
-    def __init__(self, inner: Signer) -> None:
+    def __init__(self, inner: Guarded) -> None:
         super().__init__(inner)
         self.trained, self.let = threading.Event(), threading.Event()
 
-    def sign(self, draft: Draft) -> TrainReply:
-        self.trained.set()
-        assert self.let.wait(60)
-        return super().sign(draft)
+    def ask(self, kind: Any, request: dict[str, Any], parts: Sequence[bytes] = ()) -> Any:
+        if kind is SignedAnswer:
+            self.trained.set()
+            assert self.let.wait(60)
+        return super().ask(kind, request, parts)
 
 
 def test_site_when_asked_again_while_it_trains_does_not_train_twice(
     network: Network, task: TrainTask, tmp_path: Path
 ) -> None:
     site, _ = site_of(network, tmp_path / "answers")
-    held = Held(site.signer)
+    held = Held(site.guard)
     again, counted = site_of(network, tmp_path / "answers")
     with ThreadPoolExecutor(2) as pool:
         values = network.initial.values
-        first = pool.submit(replace(site, signer=held).contribute, task, values)
+        first = pool.submit(replace(site, guard=held).contribute, task, values)
         assert held.trained.wait(60)
         second = pool.submit(again.contribute, task, values)
         time.sleep(0.3)

@@ -2,35 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
-from pathlib import Path
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pytest
 
 from tests.integration.networks import small_scenario
-from wardround.chain.errors import ChainError
 from wardround.learning.datasets import Table
 from wardround.learning.errors import DataError
-from wardround.protocol.canonical import canonical_bytes, canonical_digest
+from wardround.learning.privacy.accountant import PrivacyAccount
+from wardround.protocol.canonical import canonical_bytes, canonical_digest, sha256_digest
+from wardround.protocol.contribution import Entry
 from wardround.protocol.errors import (
     OutOfRange,
     ProtocolError,
-    RoundOver,
     StudyMismatch,
     WardroundError,
 )
 from wardround.protocol.fixed_point import Int32Vector, vector_bytes
-from wardround.protocol.identifiers import Digest, StudyId, hex_of
+from wardround.protocol.identifiers import Digest, SiteAddress, hex_of
 from wardround.protocol.merkle import vector_root
 from wardround.protocol.messages import TrainTask
 from wardround.protocol.record import genesis_closing
 from wardround.protocol.report import parse_report
-from wardround_client.app.client_app import open_site
-from wardround_client.app.signing import KeySigner
+from wardround_client.app.answers import KeptAnswers
+from wardround_client.app.client_app import open_home
 from wardround_client.app.site import Site, training_seed
+from wardround_client.errors import Refusal
+from wardround_client.guard.requests import Begun, SignedAnswer
 from wardround_simulations.network import Network
 
 
@@ -44,8 +46,28 @@ def task_of(network: Network) -> TrainTask:
     )
 
 
+FRESH = itertools.count()
+
+
 def site_of(network: Network, place: int = 0) -> Site:
-    return open_site(str(network.folders.sites / network.parties[place].name))
+    """A site that has kept no answer."""
+    site = open_home(str(network.home(network.parties[place]).folder))
+    return replace(site, answers=KeptAnswers(network.folders.root / f"answers-{next(FRESH)}"))
+
+
+@dataclass
+class Willing:
+    """A guard without rules and without a key."""
+
+    address: SiteAddress
+
+    def ask(self, kind: Any, request: dict[str, Any], parts: Sequence[bytes] = ()) -> Any:
+        if kind is Begun:
+            return Begun(max_weight=7, secret=None, account=PrivacyAccount())
+        report = sha256_digest(request["report"].encode())
+        root = vector_root(parts[1])
+        entry = Entry(self.address, request["weight"], root, report, bytes(65))
+        return SignedAnswer(entry=hex_of(entry.pack()), report=request["report"])
 
 
 def test_contribution_when_made_is_signed_and_complete(network: Network) -> None:
@@ -95,35 +117,38 @@ def other_specification(task: TrainTask) -> TrainTask:
     return replace(task, specification=canonical_bytes(spec.document()))
 
 
-MISMATCHES: dict[str, tuple[Callable[[TrainTask], TrainTask], str]] = {
-    "study": (lambda task: replace(task, params=replace(task.params, rounds=99)), "study"),
-    "code": (lambda task: replace(task, params=replace(task.params, code=b"\x01" * 32)), "study"),
-    "specification": (other_specification, "specification"),
-    "round": (lambda task: replace(task, round=2), "round"),
-    "round zero": (lambda task: replace(task, round=0), "round"),
+MISMATCHES: dict[str, tuple[Callable[[TrainTask], TrainTask], type[WardroundError], str]] = {
+    "study": (
+        lambda task: replace(task, params=replace(task.params, rounds=99)),
+        Refusal,
+        "study-not-approved",
+    ),
+    "code": (
+        lambda task: replace(task, params=replace(task.params, code=b"\x01" * 32)),
+        StudyMismatch,
+        "application code",
+    ),
+    "specification": (other_specification, StudyMismatch, "specification"),
+    "a later round": (lambda task: replace(task, round=2), Refusal, "round-not-open"),
+    "round zero": (lambda task: replace(task, round=0), Refusal, "request-malformed"),
     "previous": (
         lambda task: replace(task, previous=replace(task.previous, closed_at=1)),
-        "record of the round before",
+        Refusal,
+        "base-model-wrong",
     ),
     "previous model": (
         lambda task: replace(task, previous=genesis_closing(b"\x02" * 32)),  # type: ignore[arg-type]
-        "record of the round before",
+        StudyMismatch,
+        "base model",
     ),
 }
 
 
 @pytest.mark.parametrize("how", MISMATCHES)
 def test_site_when_anything_is_not_the_chains_does_not_sign(network: Network, how: str) -> None:
-    change, what = MISMATCHES[how]
-    with pytest.raises(StudyMismatch) as refusal:
+    change, kind, words = MISMATCHES[how]
+    with pytest.raises(kind, match=words):
         site_of(network).contribute(change(task_of(network)), network.initial.values)
-    assert refusal.value.what == what
-
-
-def test_site_when_asked_late_says_that_the_round_is_over(network: Network) -> None:
-    task = replace(task_of(network), round=0)
-    with pytest.raises(RoundOver, match="round 0 is closed and round 1 is open"):
-        site_of(network).contribute(task, network.initial.values)
 
 
 def test_site_when_given_another_base_model_does_not_sign(network: Network) -> None:
@@ -139,45 +164,25 @@ def test_site_when_its_code_is_not_the_studys_does_not_sign(network: Network) ->
         site.evaluate(task_of(network), network.initial.values)
 
 
-def test_site_when_its_own_study_is_another_does_not_sign(network: Network) -> None:
-    site = replace(site_of(network), study=StudyId(b"\x09" * 32))
-    with pytest.raises(StudyMismatch, match="study"):
-        site.contribute(task_of(network), network.initial.values)
-
-
 @pytest.mark.parametrize("data", [b"", b"{}", b"[[[", b"\xff", b'{"study":1}'], ids=repr)
 def test_site_when_the_pinned_specification_is_none_says_so_by_name(
     network: Network, data: bytes
 ) -> None:
     """A sponsor may pin anything: a site refuses it without a crash."""
-    from wardround.protocol.canonical import sha256_digest
-
     params = replace(network.params, specification=sha256_digest(data))
     task = replace(task_of(network), params=params, specification=data)
-    site = replace(site_of(network), study=params.study_id)
     with pytest.raises(ProtocolError):
-        site.contribute(task, network.initial.values)
+        site_of(network).contribute(task, network.initial.values)
 
 
 def with_params(network: Network, **training: Any) -> tuple[Site, TrainTask, Int32Vector]:
-    """A site of another study, over the same tables; the chain is asked only for the round."""
+    """A site of another study, over the same tables; the guard has no rules."""
     spec = small_scenario(**training).specification
     params = replace(network.params, specification=canonical_digest(spec.document()))
     task = replace(task_of(network), params=params, specification=canonical_bytes(spec.document()))
 
-    class OneRound:
-        round = 1
-        previous_commitment = task.previous.commitment
-
-    class Chain:
-        def open_round(self, study: StudyId) -> OneRound:
-            return OneRound()
-
-        def max_weight(self, study: StudyId, site: Any) -> int:
-            return 7
-
-    site = replace(site_of(network), study=params.study_id, chain=Chain())
-    return site, task, network.initial.values
+    site = site_of(network)
+    return replace(site, guard=Willing(site.address)), task, network.initial.values
 
 
 def test_weight_when_above_the_cap_is_the_cap(network: Network) -> None:
@@ -216,27 +221,12 @@ def test_measures_when_of_the_initial_model_are_plausible(network: Network) -> N
 def test_site_when_printed_hides_its_key(network: Network) -> None:
     site = site_of(network)
     key = bytes(network.parties[0].account.key)
-    assert isinstance(site.signer, KeySigner)
-    assert site.signer.key == key
     for hidden in (key.hex(), repr(key)):
         assert hidden not in repr(site)
-    assert site.identity.name in repr(site)
+    assert site.name in repr(site)
 
 
 def test_site_when_printed_hides_its_rows(network: Network) -> None:
     said = repr(site_of(network))
     assert str(site_of(network).train.features[0, 0]) not in said
     assert "features" not in said
-
-
-def test_site_when_its_settings_name_an_unknown_chain_says_so(
-    network: Network, tmp_path: Path
-) -> None:
-    original = network.folders.sites / network.parties[0].name
-    for path in original.iterdir():
-        (tmp_path / path.name).write_bytes(path.read_bytes())
-    settings = tmp_path / "site.toml"
-    text = settings.read_text("utf-8")
-    settings.write_text(text.replace(network.contract.chain.url, "embedded:gone"), "utf-8")
-    with pytest.raises(ChainError, match="embedded:gone"):
-        open_site(str(tmp_path))

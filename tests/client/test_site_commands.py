@@ -20,7 +20,6 @@ from tests.calling import Call
 from tests.client.guard.conftest import PASSWORD, approve, guarded, make
 from tests.integration.networks import finished_run, run, small_scenario
 from wardround.audit.finished import FinishedRun, open_run
-from wardround.host.key_file import read_key
 from wardround.learning.datasets import Table, save_table
 from wardround.protocol.contribution import Entry, sign_digest, unpack_entries
 from wardround.protocol.identifiers import hex_of
@@ -29,9 +28,10 @@ from wardround_client.guard.approvals import Approvals
 from wardround_client.guard.log import GuardLog
 from wardround_client.home import Home
 from wardround_client.keystore import keystore_address, open_keystore
-from wardround_client.password import PASSWORD_VARIABLE
+from wardround_client.password import PASSWORD_VARIABLE, read_password_file
 from wardround_client.sources.schema import TableSchema
 from wardround_simulations.network import Network
+from wardround_simulations.sites import password_file
 
 
 @pytest.fixture
@@ -459,7 +459,9 @@ def home_in(opened: FinishedRun, folder: Path) -> tuple[Home, Any]:
     from wardround_client.home import make_home
 
     name = sorted(one.name for one in opened.folders.sites.iterdir())[0]
-    account = read_key(opened.folders.sites / name / "site.key")
+    simulated = Home(opened.folders.sites / name)
+    password = read_password_file(password_file(opened.folders.root, name))
+    account = Account.from_key(open_keystore(simulated.keystore(simulated.settings()), password))
     text = "\n".join(
         [
             f'[site]\nname = "{name}"',

@@ -65,7 +65,6 @@ def network_in(folder: Path, reply_seconds: float = 30.0, **tables: Any) -> Iter
         more = f"reply_seconds = {reply_seconds}\nattempts = 2\n"
         settings.write_text(text.replace("[study]", f"{more}\n[study]"), "utf-8")
         yield network
-        honest.close_sites()
 
 
 @pytest.fixture
@@ -412,7 +411,6 @@ def test_round_when_another_takes_it_over_is_let_go_while_a_site_is_asked_again(
         coordinate(network, app_where("train", away))
         assert len(asked) <= 2
         assert network.contract.study(network.study).head == 1
-        honest.close_sites()
 
 
 def test_server_when_no_network_is_named_says_what_to_do() -> None:

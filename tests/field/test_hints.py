@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from eth_account import Account
 
-from tests.client.test_settings import GOOD as SITE_SETTINGS
 from tests.coordinator.test_settings import GOOD as COORDINATOR_SETTINGS
 from tests.integration.networks import prepared, small_scenario
 from wardround.host.key_file import read_key
@@ -22,12 +21,11 @@ from wardround.protocol.messages import TrainTask
 from wardround.protocol.record import genesis_closing
 from wardround.protocol.study import load_study
 from wardround.store.reading_key import read_reading_key
-from wardround_client.app.client_app import open_site
-from wardround_client.app.privacy import PrivacyBook
+from wardround_client.app.client_app import open_home
+from wardround_client.errors import Refusal
 from wardround_client.guard.contents import check_update
-from wardround_client.guard.errors import UpdateOutOfRange
 from wardround_client.password import read_password_file
-from wardround_client.settings import SITE_FILE, load_home_settings, load_site_settings
+from wardround_client.settings import SITE_FILE, load_home_settings
 from wardround_client.sources.base import Place
 from wardround_client.sources.errors import SchemaMismatch, SourceDamaged, SourceError
 from wardround_client.sources.prepare import load_site_data
@@ -172,7 +170,7 @@ def test_update_beyond_its_bound_names_coordinate_and_setting(
         aggregation={"update_bound": bound},
     )
     with prepared(scenario, tmp_path / "network") as network:
-        site = open_site(str(network.folders.sites / network.parties[0].name))
+        site = open_home(str(network.home(network.parties[0]).folder))
         first = genesis_closing(network.params.initial_model)
         spec = canonical_bytes(scenario.specification.document())
         with pytest.raises(OutOfRange) as refusal:
@@ -192,7 +190,7 @@ def test_guard_names_the_bound_that_an_update_exceeds() -> None:
     """The guard counts in fixed point, and speaks in the study's own units."""
     spec = small_scenario().specification
     update = np.array([0, 260 << spec.aggregation.scale_bits, 0], np.int32)
-    with pytest.raises(UpdateOutOfRange) as refusal:
+    with pytest.raises(Refusal) as refusal:
         check_update(update, np.zeros(3, np.int32), spec, None)
     assert "update_bound 16" in str(refusal.value)
     assert re.search(r"\b260\b", str(refusal.value))
@@ -224,7 +222,6 @@ local_epochs = 1
 SCENARIO = STUDY + '[data]\nname = "generated"\n'
 
 SETTINGS: dict[str, tuple[str, str, Callable[[Path], Any]]] = {
-    "a site": (SITE_FILE, SITE_SETTINGS, lambda path: load_site_settings(path.parent)),
     "a home": (SITE_FILE, HOME, lambda path: load_home_settings(path.parent)),
     "a coordinator": (
         COORDINATOR_FILE,
@@ -284,7 +281,6 @@ DIGITS = "1f" * 32
 KEYS: dict[str, Callable[[Path], object]] = {
     "key": lambda path: bytes(read_key(path).key),
     "reading key": lambda path: read_reading_key(path).public,
-    "noise secret": lambda path: PrivacyBook(path, path).secret().stream([]).normal(4).tobytes(),
 }
 
 

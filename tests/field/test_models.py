@@ -35,7 +35,7 @@ from wardround.protocol.messages import TrainTask
 from wardround.protocol.record import genesis_closing
 from wardround.protocol.study import PrivacySpec, TrainingSpec, load_study
 from wardround.store import FolderStore
-from wardround_client.app import client_app
+from wardround_client.app.client_app import open_home
 from wardround_coordinator.sponsoring import create_study
 from wardround_simulations.network import new_folder, new_keys, prepare
 from wardround_simulations.scenario import Scenario
@@ -133,12 +133,9 @@ def test_site_whose_parameters_stand_in_another_order_refuses(
         spec = canonical_bytes(network.scenario.specification.document())
         task = TrainTask(network.params, genesis_closing(network.params.initial_model), 1, spec)
         monkeypatch.setitem(globals(), "NAMES", order)
-        site = client_app.open_site(str(network.folders.sites / network.parties[0].name))
-        try:
-            with pytest.raises(WardroundError, match=r"layout|order"):
-                getattr(site, ask)(task, network.initial.values)
-        finally:
-            client_app.close_sites()
+        site = open_home(str(network.home(network.parties[0]).folder))
+        with pytest.raises(WardroundError, match=r"layout|order"):
+            getattr(site, ask)(task, network.initial.values)
 
 
 def test_site_whose_parameters_stand_as_pinned_trains(tmp_path: Path) -> None:
@@ -146,11 +143,8 @@ def test_site_whose_parameters_stand_as_pinned_trains(tmp_path: Path) -> None:
     with prepared(study_of(assembled), tmp_path / "network") as network:
         spec = canonical_bytes(network.scenario.specification.document())
         task = TrainTask(network.params, genesis_closing(network.params.initial_model), 1, spec)
-        site = client_app.open_site(str(network.folders.sites / network.parties[0].name))
-        try:
-            _, update = site.contribute(task, network.initial.values)
-        finally:
-            client_app.close_sites()
+        site = open_home(str(network.home(network.parties[0]).folder))
+        _, update = site.contribute(task, network.initial.values)
     assert update.any()
 
 

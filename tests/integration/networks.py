@@ -73,7 +73,9 @@ def prepared(
     chain = EmbeddedChain(f"test-{os.getpid()}-{time.monotonic_ns()}", genesis)
     journal = start_journaled(folders.journal, chain)
     try:
-        yield prepare(scenario, folders, keys, chain, data_dir=None, confidential=confidential)
+        network = prepare(scenario, folders, keys, chain, data_dir=None, confidential=confidential)
+        with network.guarded(lambda: int(time.time())):
+            yield network
     finally:
         journal.close()
         chain.close()

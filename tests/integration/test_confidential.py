@@ -51,7 +51,6 @@ from wardround.store.gateway import Gateway
 from wardround.store.gateway_vault import GatewayVault
 from wardround.store.reading_key import read_reading_key
 from wardround.store.study_store import local_vault, open_study_store
-from wardround_client.app.client_app import close_sites
 from wardround_simulations.confidential import AUDITOR_KEY, READING_KEY, SPONSOR_READING_KEY
 from wardround_simulations.live.run import LiveNetwork, with_changes
 from wardround_simulations.network import Network
@@ -316,14 +315,11 @@ def test_reading_key_for_a_plain_run_is_refused(tmp_path: Path, played: Played) 
 
 def test_coordinator_that_dies_is_followed_by_itself_and_a_standby(tmp_path: Path) -> None:
     with prepared(SCENARIO, tmp_path / "network", standbys=1, confidential=True) as network:
-        try:
-            first, second = network.folders.coordinator, network.folders.standby(1)
-            coordinate_in(network, first, until=1)
-            coordinate_in(network, first, until=2)
-            network.contract.chain.advance(ROUND_SECONDS + GRACE_SECONDS)
-            coordinate_in(network, second, standby=True)
-        finally:
-            close_sites()
+        first, second = network.folders.coordinator, network.folders.standby(1)
+        coordinate_in(network, first, until=1)
+        coordinate_in(network, first, until=2)
+        network.contract.chain.advance(ROUND_SECONDS + GRACE_SECONDS)
+        coordinate_in(network, second, standby=True)
         undisturbed = run(SCENARIO, tmp_path / "plain")
         assert models(network) == [one["model"] for one in undisturbed.rounds]
         with network.store() as store:

@@ -27,7 +27,6 @@ from wardround.devchain.evm import Genesis
 from wardround.protocol.identifiers import StudyId, hex_of
 from wardround.protocol.record import Record
 from wardround.store import FolderStore
-from wardround_client.app.client_app import close_sites
 from wardround_coordinator.errors import PositionMoved
 from wardround_coordinator.server_app import coordinate
 from wardround_coordinator.session import Session
@@ -129,8 +128,8 @@ def network(tmp_path: Path) -> Iterator[Network]:
         path.write_text(text.replace(f'chain = "{url}"', f'chain = "{address}"'))
         # The study itself must be confirmed before a coordinator sees it.
         anvil.chain.rpc("anvil_mine", hex(CONFIRMATIONS + 1))
-        yield made
-        close_sites()
+        with made.guarded(lambda: int(time.time())):
+            yield made
 
 
 def test_closing_that_a_reorganisation_took_is_sent_again_and_only_then_acted_upon(

@@ -19,7 +19,6 @@ from wardround.protocol.errors import SpecificationError
 from wardround.protocol.identifiers import hex_of
 from wardround.store import FolderStore
 from wardround.store.errors import ObjectMissing
-from wardround_client.app.client_app import close_sites
 from wardround_coordinator.errors import CoordinatorError, StoodDown
 from wardround_coordinator.rounds_file import read_rounds
 from wardround_coordinator.server_app import coordinate
@@ -41,7 +40,6 @@ class PowerCut(Exception):
 def network(tmp_path: Path) -> Iterator[Network]:
     with prepared(SCENARIO, tmp_path / "network", standbys=1) as made:
         yield made
-        close_sites()
 
 
 @pytest.fixture(scope="module")

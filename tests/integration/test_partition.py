@@ -189,7 +189,7 @@ def laid_out(spread: Spread, scenario: Scenario, chain: Chain) -> tuple[Network,
         chain.rpc("anvil_setBalance", address, hex(10_000 * _ETHER))
     network = prepare(scenario, folders, keys, chain, data_dir=None, retry_seconds=120)
     now = datetime.now(UTC)
-    (seat,) = make_parties(network, now, lambda words: None)
+    (seat,) = make_parties(network, now)
     local = seat.address
     here = internet.address(COORDINATOR)
     issue_server(CoordinatorHome(folders.coordinator).tls, [here, "127.0.0.1"], now)

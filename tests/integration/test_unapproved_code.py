@@ -127,7 +127,7 @@ def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
     genesis = Genesis(31337, int(time.time()), dict.fromkeys(keys.addresses, 10**22))
     with Anvil(genesis) as anvil:
         network = prepare(small_scenario(), folders, keys, anvil.chain, data_dir=None)
-        make_parties(network, datetime.now(UTC), lambda words: None)
+        make_parties(network, datetime.now(UTC))
         found = Stage(network, marks, free_port())
         with running_coordinator(found, monkeypatch), running_site(found, monkeypatch):
             yield found

@@ -13,7 +13,6 @@ from wardround.audit.audit import AuditedRound, StudyAudit
 from wardround.protocol.fixed_point import vector_from_bytes
 from wardround.protocol.identifiers import SiteAddress
 from wardround.store import FolderStore
-from wardround_client.app.client_app import close_sites
 from wardround_coordinator.server_app import make_server_app
 from wardround_simulations.attackers import ATTACKS
 from wardround_simulations.client_app import app
@@ -36,7 +35,6 @@ def rounds_of(folder: Path, **behaviour: Any) -> tuple[Network, list[AuditedRoun
             [{} for _ in network.parties],
             {"network": str(network.folders.root)},
         )
-        close_sites()
         store = FolderStore(network.folders.store)
         return network, list(StudyAudit(network.contract, network.study, store).rounds())
 

@@ -18,11 +18,15 @@ from wardround.protocol.errors import ScenarioError
 from wardround.protocol.identifiers import SiteAddress, hex_of
 from wardround.protocol.layout import Layout
 from wardround.store import FolderStore
-from wardround_client.settings import load_site_settings
+from wardround_client.guard.approvals import Approvals
+from wardround_client.keystore import open_keystore
+from wardround_client.password import read_password_file
+from wardround_client.settings import PreparedTables
 from wardround_coordinator.settings import load_coordinator_settings
 from wardround_simulations.attackers import BEHAVIOUR_FILE
 from wardround_simulations.network import WEIGHT_CAP, Folders, new_folder
 from wardround_simulations.scenario import Behaviour
+from wardround_simulations.sites import password_file
 
 
 @pytest.mark.parametrize("what", ["a file in it", "a folder in it", "a file itself"])
@@ -75,10 +79,15 @@ def test_network_when_prepared_is_what_its_parties_find(tmp_path: Path) -> None:
 
         dataset = load_dataset(scenario.data.name, scenario.data.arguments)
         for party, site in zip(network.parties, dataset.sites, strict=True):
-            folder = folders.sites / party.name
-            settings = load_site_settings(folder)
-            assert (settings.site.name, settings.study_id) == (party.name, study)
-            assert read_key(folder / settings.site.key_file).address == party.account.address
+            home = network.home(party)
+            folder, settings = home.folder, home.settings()
+            assert settings.site.name == party.name
+            password = read_password_file(password_file(folders.root, party.name))
+            key = open_keystore(home.keystore(settings), password)
+            assert key == bytes(party.account.key)
+            approval = Approvals(home.approvals, SiteAddress(party.account.address)).of(study)
+            assert approval.params == network.params
+            assert isinstance(settings.data, PreparedTables)
             train = load_table(folder / settings.data.train)
             np.testing.assert_array_equal(train.features, site.train.features)
             np.testing.assert_array_equal(train.labels, site.train.labels)
@@ -90,8 +99,9 @@ def test_network_when_prepared_is_what_its_parties_find(tmp_path: Path) -> None:
 
 def test_keys_when_written_can_be_read_by_their_owner_alone(tmp_path: Path) -> None:
     with prepared(small_scenario(), tmp_path / "network") as network:
-        found = list(network.folders.root.rglob("*.key"))
-        assert len(found) == 5
+        root = network.folders.root
+        found = [*root.rglob("*.key"), *root.rglob("keystore.json"), *root.glob("passwords/*")]
+        assert len(found) == 2 + 3 + 3
         assert {stat.S_IMODE(path.stat().st_mode) for path in found} == {0o600}
 
 
@@ -106,6 +116,7 @@ def test_network_file_when_written_holds_no_key(tmp_path: Path) -> None:
         assert file.journal is None, "the run is not finished"
         public = [path for path in network.folders.root.rglob("*") if path.suffix != ".key"]
         keys = [path.read_text().strip() for path in network.folders.root.rglob("*.key")]
+        keys += [bytes(party.account.key).hex() for party in network.parties]
         for path in public:
             if path.is_file():
                 data = path.read_bytes().lower()

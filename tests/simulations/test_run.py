@@ -27,8 +27,8 @@ def test_folder_when_a_run_is_finished_has_everything(finished: Path) -> None:
     names = {path.name for path in finished.iterdir()}
     assert names == {
         "coordinator", "events.jsonl", "journal.jsonl", "layout.json", "model.safetensors",
-        "network.json", "plots", "rounds.jsonl", "scenario.toml", "sites", "sponsor.key",
-        "store", "summary.json",
+        "network.json", "passwords", "plots", "rounds.jsonl", "scenario.toml", "sites",
+        "sponsor.key", "store", "summary.json",
     }  # fmt: skip
 
 
@@ -192,7 +192,7 @@ def test_folder_when_not_empty_is_left_as_it_was(tmp_path: Path) -> None:
 
 def test_sites_when_kept_open_are_let_go_after_a_run(tmp_path: Path) -> None:
     run(small_scenario(study={"rounds": 1}), tmp_path / "run")
-    assert client_app.open_site.cache_info().currsize == 0
+    assert client_app.open_home.cache_info().currsize == 0
 
 
 def test_root_recording_when_simulated_holds(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ from wardround.command_line import app
 from wardround.devchain.anvil import Anvil
 from wardround.devchain.errors import AnvilMissing
 from wardround.devchain.evm import Genesis
-from wardround.host.key_file import write_private
+from wardround.host.durable import write_private
 from wardround.protocol.errors import Malformed
 from wardround.protocol.identifiers import hex_of
 from wardround.protocol.record import Recording, RuleId
@@ -131,7 +131,7 @@ def test_confidential_study_from_end_to_end(study: Study) -> None:
     assert result.exception.unread == sites + 1
     assert f"round 1: {sites} signatures and reports verified" in result.output
     for site in study.stage.sites:
-        assert f"encrypted, and no grant: update of {site.identity.address} (ba" in result.output
+        assert f"encrypted, and no grant: update of {site.address} (ba" in result.output
     assert "encrypted, and no grant: model (ba" in result.output
     assert "All holds" not in result.output
 

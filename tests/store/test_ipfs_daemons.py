@@ -20,7 +20,6 @@ from wardround.audit.audit import StudyAudit
 from wardround.protocol.identifiers import hex_of
 from wardround.store import FolderStore, ReplicatedStore, Store, open_store
 from wardround.store.errors import ObjectMissing
-from wardround_client.app.client_app import close_sites
 from wardround_coordinator.server_app import coordinate
 from wardround_coordinator.settings import COORDINATOR_FILE
 from wardround_simulations.client_app import app as client_app
@@ -65,7 +64,6 @@ def daemons(tmp_path: Path) -> Iterator[list[Daemon]]:
 def network(tmp_path: Path) -> Iterator[Network]:
     with prepared(small_scenario(), tmp_path / "network") as made:
         yield made
-        close_sites()
 
 
 def put_store(network: Network, url: str) -> None:

@@ -9,7 +9,6 @@ WardroundError
 ├── ReplayFailed              a recorded round that does not follow from its inputs
 ├── RoundFailed               too few good contributions: nothing is closed (retryable)
 ├── StudyMismatch             a study, round or model other than the chain's
-│   └── RoundOver             a round that was closed before the train task arrived
 └── ScenarioError             a run's folder or a scenario that cannot be used
 
 Each room's own tree is at the top of its ``errors.py``; docs/errors.md lists every code. An error
@@ -136,19 +135,6 @@ class StudyMismatch(WardroundError):
         self.expected = expected
         self.found = found
         super().__init__(f"{what} is {found}, but the chain has {expected}: take part in neither.")
-
-
-class RoundOver(StudyMismatch):
-    """A train task came late: its round was closed with the contributions that were in time."""
-
-    code = "round-over"
-
-    def __init__(self, open_round: int, asked: int) -> None:
-        super().__init__("round", str(open_round), str(asked))
-        self.args = (
-            f"round {asked} is closed and round {open_round} is open: the train task came late, "
-            "and nothing is lost.",
-        )
 
 
 class ScenarioError(WardroundError):

@@ -22,7 +22,7 @@ from wardround.protocol.identifiers import Digest, SiteAddress, StudyId, bytes32
 from wardround.protocol.record import StudyParams
 from wardround.protocol.report import Address, Hex32
 from wardround.protocol.study import PrivacySpec, StudySpec, parse_specification
-from wardround_client.guard.errors import ApprovalDamaged, StudyNotApproved
+from wardround_client.errors import Refusal
 
 APPROVAL_MAX_BYTES = 1 << 21
 #: Nothing that a site signs for the contract begins so.
@@ -117,28 +117,28 @@ class Approvals:
         """Take an approval back; it stays as a file under another name.
 
         Raises:
-            StudyNotApproved: there is none.
+            Refusal: ``study-not-approved``.
         """
         path = self._path(study)
         kept = path.with_name(f"{path.name}.revoked-{now}")
         try:
             move(path, kept)
         except FileNotFoundError:
-            raise StudyNotApproved(study) from None
+            raise not_approved(study) from None
         return kept
 
     def of(self, study: StudyId) -> Approval:
         """Read the approval of a study.
 
         Raises:
-            StudyNotApproved: there is none.
-            ApprovalDamaged: it was altered, or this site's key did not sign it.
+            Refusal: ``study-not-approved``, or ``approval-damaged`` where it was altered or another
+                key signed it.
         """
         path = self._path(study)
         try:
             found = path.stat()
         except FileNotFoundError:
-            raise StudyNotApproved(study) from None
+            raise not_approved(study) from None
         state = (found.st_mtime_ns, found.st_size, found.st_ino)
         known = self._read.get(study)
         if known is None or known[0] != state:
@@ -160,7 +160,7 @@ class Approvals:
         with path.open("rb") as file:
             data = file.read(APPROVAL_MAX_BYTES + 1)
         if len(data) > APPROVAL_MAX_BYTES:
-            raise ApprovalDamaged(path, f"it is longer than {APPROVAL_MAX_BYTES} bytes")
+            raise _damaged(path, f"it is longer than {APPROVAL_MAX_BYTES} bytes")
         try:
             value = parse_canonical(data, "approval")
             signed = _Signed.model_validate(value)
@@ -169,17 +169,33 @@ class Approvals:
             signature = bytes.fromhex(signed.signature[2:])
             signer = recover_signer(_digest(value["statement"]), signature, statement.site)
             if signer != self.site:
-                raise ApprovalDamaged(path, "another key signed it")
+                raise _damaged(path, "another key signed it")
             params = StudyParams.decode(bytes.fromhex(statement.params[2:]))
             spec = parse_specification(canonical_bytes(statement.specification))
         except ValidationError as error:
             place = ".".join(map(str, error.errors()[0]["loc"]))
-            raise ApprovalDamaged(path, f"{place or 'the whole'} is wrong") from None
+            raise _damaged(path, f"{place or 'the whole'} is wrong") from None
         except ProtocolError as error:
-            raise ApprovalDamaged(path, str(error)) from None
+            raise _damaged(path, str(error)) from None
         if params.study_id != study or params.specification != spec.digest:
-            raise ApprovalDamaged(path, "it is of another study")
+            raise _damaged(path, "it is of another study")
         return Approval(statement.chain_id, statement.contract, params, spec, statement.at)
+
+
+def not_approved(study: bytes) -> Refusal:
+    """Refuse a study that the site has not approved."""
+    return Refusal(
+        "study-not-approved",
+        f"study {hex_of(study)} is not approved here: look at it with `wardround site approve`.",
+    )
+
+
+def _damaged(path: Path, reason: str) -> Refusal:
+    return Refusal(
+        "approval-damaged",
+        f"approval {path} is not one that this site gave ({reason}): "
+        "remove it and approve the study again.",
+    )
 
 
 def _digest(document: dict[str, Any]) -> bytes:

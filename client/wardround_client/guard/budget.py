@@ -2,7 +2,7 @@
 
 Noise comes from a secret of its own for each round, made from the site's key and from what decides
 the result. The same round on the same rows has the same secret, so that it can be repeated without
-telling anything new; on other rows it has another, and is booked again.
+revealing anything new; on other rows it has another, and is booked again.
 """
 
 from __future__ import annotations
@@ -10,19 +10,20 @@ from __future__ import annotations
 import hashlib
 import hmac
 import math
+from dataclasses import dataclass
 
 from wardround.learning.privacy.accountant import Mechanism, PrivacyAccount, mechanism_of
 from wardround.protocol.canonical import canonical_bytes
 from wardround.protocol.identifiers import hex_of
 from wardround.protocol.report import Report
 from wardround.protocol.study import StudySpec
+from wardround_client.errors import Refusal
 from wardround_client.guard.approvals import Approval
 from wardround_client.guard.book import Book, RoundKey
-from wardround_client.guard.errors import BudgetExhausted, PrivacyRefused, ReportWrong
+from wardround_client.guard.contents import report_wrong
 from wardround_client.guard.log import GuardLog
-from wardround_client.guard.requests import Begun
 from wardround_client.guard.tables import TableFacts
-from wardround_client.settings import HomeSettings
+from wardround_client.settings import HomeSettings, PolicyTable
 from wardround_client.sources.errors import ScalingNotPrivate
 from wardround_client.sources.prepare import check_private
 from wardround_client.sources.settings import DataSettings
@@ -32,48 +33,61 @@ _NOISE = b"wardround/guard/noise/1"
 _TOLERANCE = 1e-9
 
 
+@dataclass(frozen=True)
+class Allowance:
+    """What private training may use and has cost.
+
+    Attributes:
+        secret: of this round's noise, 32 bytes in hexadecimal; None where the study is not private.
+        account: spent in this study before this round.
+    """
+
+    secret: str | None
+    account: PrivacyAccount
+
+
 class Budget:
     """The privacy account of a site's table, over all studies."""
 
-    def __init__(self, book: Book, log: GuardLog, settings: HomeSettings, key: bytes) -> None:
-        self._book, self._log, self._settings, self._key = book, log, settings, key
+    def __init__(self, book: Book, log: GuardLog, settings: HomeSettings, noise_key: bytes) -> None:
+        self._book, self._log, self._settings, self._key = book, log, settings, noise_key
         self._table = settings.data.name
 
-    def begin(self, approval: Approval, key: RoundKey, facts: TableFacts) -> Begun:
+    def begin(self, approval: Approval, key: RoundKey, facts: TableFacts) -> Allowance:
         """Book what a round costs, and give its noise out.
 
-        Returns:
-            The secret and what the study had cost before; both None if it asks for no privacy.
         Raises:
-            PrivacyRefused: the study asks for none where the table has a budget, or for what
-                cannot be kept.
-            BudgetExhausted: the study's epsilon or the table's would be exceeded.
-            LogUnwritable: it could not be booked.
+            Refusal: ``privacy-refused`` where the study asks for none and the table has a budget,
+                or for what cannot be kept; ``budget-exhausted`` where the study's epsilon or the
+                table's would be exceeded.
+            LogError: it could not be booked.
         """
+        check_private_enough(approval.spec, self._settings.policy)
         if approval.spec.privacy is None:
-            self._check_unbounded()
-            return Begun(secret=None, account=None)
+            return Allowance(None, PrivacyAccount())
         before = self._spend(approval, key, facts)
-        rounds = [key.fields(), self._table, facts.rows, hex_of(approval.code)]
-        secret = hmac.new(self._key, _NOISE + canonical_bytes(rounds), hashlib.sha256)
-        return Begun(secret="0x" + secret.hexdigest(), account=before.model_dump(mode="json"))
+        # What decides the result, and not the study's id: the same computation has the same noise.
+        result = [key.round, hex_of(key.base), hex_of(approval.spec.digest), hex_of(approval.code)]
+        rows = [self._table, facts.rows]
+        secret = hmac.new(self._key, _NOISE + canonical_bytes(result + rows), hashlib.sha256)
+        return Allowance("0x" + secret.hexdigest(), before)
 
     def check(self, report: Report, approval: Approval, key: RoundKey, facts: TableFacts) -> None:
-        """See that what a report states as spent is what was booked.
+        """Check that a report states as spent what was booked.
 
         Raises:
-            PrivacyRefused: nothing was booked for this round over these rows.
-            ReportWrong: another epsilon or delta.
+            Refusal: ``privacy-refused`` where nothing was booked for this round over these rows;
+                ``report-wrong`` where another epsilon or delta was.
         """
+        check_private_enough(approval.spec, self._settings.policy)
         privacy = approval.spec.privacy
         if privacy is None:
-            self._check_unbounded()
             if report.privacy is not None:
-                raise ReportWrong("privacy", "is stated, but the study asks for none")
+                raise report_wrong("privacy", "is stated, but the study asks for none")
             return
         known = self._book.spent(key, self._table, facts.rows)
         if known is None:
-            raise PrivacyRefused("nothing was booked for this round: begin it first")
+            raise _refused("nothing was booked for this round: begin it first")
         before = self._book.account_of_study(approval.study, known)
         epsilon = _with(before, known.mechanism).epsilon(privacy.delta)
         stated = report.privacy
@@ -82,14 +96,7 @@ class Budget:
             or stated.delta != privacy.delta
             or not math.isclose(stated.epsilon, epsilon, rel_tol=_TOLERANCE)
         ):
-            raise ReportWrong("privacy", f"is not epsilon {epsilon:.6g} at {privacy.delta:g}")
-
-    def _check_unbounded(self) -> None:
-        if self._settings.policy.max_epsilon is not None:
-            raise PrivacyRefused(
-                "the study asks for no privacy of single rows, and [policy] max_epsilon bounds "
-                "what this table may give away"
-            )
+            raise report_wrong("privacy", f"is not epsilon {epsilon:.6g} at {privacy.delta:g}")
 
     def _spend(self, approval: Approval, key: RoundKey, facts: TableFacts) -> PrivacyAccount:
         """Book what a round costs, once; give what the study had cost before it."""
@@ -99,7 +106,7 @@ class Budget:
             try:
                 check_private(self._settings.data, spec)
             except ScalingNotPrivate as error:
-                raise PrivacyRefused(str(error)) from None
+                raise _refused(str(error)) from None
         known = self._book.spent(key, self._table, facts.rows)
         before = self._book.account_of_study(approval.study, known)
         if known is not None:
@@ -124,16 +131,40 @@ class Budget:
         assert privacy is not None
         table_delta = 0.0 if policy.max_epsilon is None else policy.delta
         if max(privacy.delta, table_delta) * rows >= 1:
-            raise PrivacyRefused(f"delta is not below 1 / {rows}, one over this site's rows")
+            raise _refused(f"delta is not below 1 / {rows}, one over this site's rows")
         epsilon, target = _with(before, mechanism).epsilon(privacy.delta), privacy.target_epsilon
         if target is not None and epsilon > target:
-            raise BudgetExhausted("the study", epsilon, target, privacy.delta)
+            raise _exhausted("the study", epsilon, target, privacy.delta)
         if policy.max_epsilon is not None:
             spent = self._book.account_of_table(self._table)
             whole = _with(spent, mechanism).epsilon(policy.delta)
             if whole > policy.max_epsilon:
-                whose = f"table {self._table}"
-                raise BudgetExhausted(whose, whole, policy.max_epsilon, policy.delta)
+                raise _exhausted(f"table {self._table}", whole, policy.max_epsilon, policy.delta)
+
+
+def check_private_enough(spec: StudySpec, policy: PolicyTable) -> None:
+    """Refuse a study without privacy where the table has a budget.
+
+    Raises:
+        Refusal: ``privacy-refused``.
+    """
+    if spec.privacy is None and policy.max_epsilon is not None:
+        raise _refused(
+            "the study asks for no privacy of single rows, and [policy] max_epsilon bounds what "
+            "this table may give away"
+        )
+
+
+def _refused(reason: str) -> Refusal:
+    return Refusal("privacy-refused", f"private training is refused: {reason}.")
+
+
+def _exhausted(whose: str, epsilon: float, limit: float, delta: float) -> Refusal:
+    return Refusal(
+        "budget-exhausted",
+        f"this round would bring {whose} to epsilon {epsilon:.4g} at delta {delta:g}, more than "
+        f"the {limit:g} it allows.",
+    )
 
 
 def _with(account: PrivacyAccount, mechanism: Mechanism) -> PrivacyAccount:

@@ -1,16 +1,22 @@
 """What the guard decides: every check between a request and a signature.
 
-It believes nothing that the process that trains says. What it can read from the chain, from the
-site's approvals or from the site's own table, it reads there; a vector it is given whole.
+It does not trust the code that trains. What it can read from the chain, from the site's approvals
+or from the site's own table, it reads there; vectors it receives whole, and hashes itself.
+
+A hospital's guard answers at a socket (`guard.server`); a simulated site's is called in process, or
+behind its socket where the sites have processes of their own.
 """
 
 from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
+
+from eth_account import Account
 
 from wardround.chain.errors import ChainError, ContractReverted
 from wardround.chain.study_state import OpenRound, SiteSlot
@@ -18,51 +24,46 @@ from wardround.host.steps import Step, durable
 from wardround.protocol.canonical import sha256_digest
 from wardround.protocol.contribution import Entry
 from wardround.protocol.documents import Form
-from wardround.protocol.errors import ProtocolError
-from wardround.protocol.fixed_point import Int32Vector, vector_from_bytes
+from wardround.protocol.errors import Malformed, ProtocolError
+from wardround.protocol.fixed_point import (
+    Int32Vector,
+    vector_from_bytes,
+)
 from wardround.protocol.identifiers import SiteAddress, StudyId, bytes32, hex_of
 from wardround.protocol.merkle import vector_root
 from wardround.protocol.record import Closing
-from wardround_client.guard.approvals import Approval, Approvals
+from wardround_client.errors import LogError, Refusal, RefusedForNow
+from wardround_client.guard.approvals import Approval, Approvals, not_approved
 from wardround_client.guard.book import Book, RoundKey
 from wardround_client.guard.budget import Budget
 from wardround_client.guard.chain import ChainReader
-from wardround_client.guard.contents import check_update, read_report, same_report
-from wardround_client.guard.errors import (
-    AlreadySigned,
-    BaseModelWrong,
-    ChainSilent,
-    CodeChanged,
-    EvaluationOff,
-    ExamplesWrong,
-    MetricNotAllowed,
-    NotAMember,
-    RequestMalformed,
-    RoundNotOpen,
-    StudyNotApproved,
-    UpdateOutOfRange,
-    WeightTooHigh,
+from wardround_client.guard.contents import (
+    check_update,
+    code_changed,
+    metric_not_allowed,
+    out_of_range,
+    read_report,
+    same_report,
 )
-from wardround_client.guard.log import GuardLog, Line
+from wardround_client.guard.log import GuardLog, Line, Now
 from wardround_client.guard.requests import (
     AskBegin,
     AskIdentity,
-    AskMaxWeight,
-    AskOpenRound,
     AskRelease,
     AskSign,
     Begun,
     Identified,
-    Opened,
     Released,
     Request,
     SignedAnswer,
-    Weighed,
+    malformed,
+    parse_request,
 )
 from wardround_client.guard.tables import TableFacts, count_rows
 from wardround_client.home import Home
-from wardround_client.settings import MEASURE_NAMES, HomeSettings
+from wardround_client.settings import MEASURE_NAMES
 
+AnswerT = TypeVar("AnswerT", bound=Form)
 #: Reads so many bytes of a vector that follows the request.
 ReadBytes = Callable[[int], bytes]
 
@@ -70,34 +71,71 @@ ReadBytes = Callable[[int], bytes]
 class Guard:
     """A site's guard: key, policy, log. Requests are decided one at a time."""
 
-    def __init__(
-        self,
-        home: Home,
-        settings: HomeSettings,
-        address: SiteAddress,
-        key: bytes,
-        log: GuardLog,
-    ) -> None:
-        self.address = address
-        self.log = log
-        self._home, self._settings, self._key = home, settings, key
-        self._approvals = Approvals(home.approvals, address)
-        self._chain = ChainReader(settings.chain)
-        self._book = Book(log.kept)
-        self._budget = Budget(self._book, log, settings, key)
+    def __init__(self, home: Home, key: bytes, now: Now, noise_key: bytes | None = None) -> None:
+        """Open a home's log.
+
+        Args:
+            home: the site's.
+            key: signs; 32 bytes.
+            now: seconds since 1970.
+            noise_key: of private training, instead of `key`; a simulation's, so that it repeats.
+        Raises:
+            HomeInvalid: not a site's home.
+            SpecificationError: ``site.toml`` cannot be used.
+            LogError: the log is missing, damaged or in use.
+        """
+        self.home = home
+        self.address = SiteAddress(Account.from_key(key).address)
+        self.name = home.settings().site.name
+        self._settings, self._key = home.settings(), key
+        self._approvals = Approvals(home.approvals, self.address)
+        self._chain = ChainReader(self._settings.chain)
+        self.log = GuardLog(home.log, now)
+        self._book = Book(self.log.kept)
+        self._budget = Budget(self._book, self.log, self._settings, noise_key or key)
         self._facts: dict[RoundKey, TableFacts] = {}
         self._lock = threading.RLock()
 
-    def answer(self, request: Request, read: ReadBytes) -> Form:
-        """Decide a request.
+    def ask(
+        self, kind: type[AnswerT], request: dict[str, Any], parts: Sequence[bytes] = ()
+    ) -> AnswerT:
+        """Decide a request of this process; see `guard.client.Guarded`."""
+        vectors = iter(parts)
+        answer = self.decide(request, lambda count: next(vectors))
+        assert isinstance(answer, kind)  # the caller knows what it asked for
+        return answer
+
+    def decide(self, document: Any, read: ReadBytes) -> Form:
+        """Decide a request, and log it where it is refused.
 
         Args:
-            request: of the agreed form, and nothing else is known of it.
+            document: a JSON value, of which nothing is known.
             read: gives the bytes of a vector; called only for lengths that the study allows.
         Raises:
-            Refusal: what is asked for must not leave.
-            LogUnwritable: what leaves could not be written down, so it does not.
+            Refusal: what is asked for must not leave. ``round-over`` is not logged: it is normal
+                that a coordinator asks a silent site again, and gets its answers elsewhere.
+            LogError: what leaves could not be logged, so it does not.
         """
+        fields: dict[str, Any] = {"ask": "", **_stated(document)}
+        try:
+            try:
+                return self._answer(parse_request(document), read)
+            except (Malformed, TimeoutError) as error:
+                raise malformed(str(error)) from None
+        except Exception as error:
+            if not (isinstance(error, Refusal) and error.name == "round-over"):
+                self.refused(fields, error)
+            raise
+
+    def refused(self, fields: dict[str, Any], error: Exception) -> None:
+        """Log a refusal; one that cannot be logged is still a refusal."""
+        name, words = type(error).__name__, str(error)
+        if isinstance(error, Refusal):
+            name, words = error.name, error.words
+        with self._lock, suppress(LogError):
+            self.log.append("refused", error=name, words=words[:600], **fields)
+
+    def _answer(self, request: Request, read: ReadBytes) -> Form:
         if isinstance(request, AskSign):
             approval = self._approval(request.study)
             base, update = self._vectors(request, approval, read)
@@ -106,25 +144,14 @@ class Guard:
         with self._lock:
             match request:
                 case AskIdentity():
-                    return Identified(name=self._settings.site.name, site=self.address)
-                case AskOpenRound():
-                    opened = self._open_round(self._approval(request.study).study, 0)
-                    commitment = hex_of(opened.previous_commitment)
-                    return Opened(round=opened.round, previous_commitment=commitment)
-                case AskMaxWeight():
-                    return Weighed(max_weight=self._slot(self._approval(request.study)).max_weight)
+                    return Identified(name=self.name, site=self.address)
                 case AskBegin():
                     return self._begin(request)
                 case AskRelease():
                     return self._release(request)
 
-    def refused(self, fields: dict[str, Any], error: Exception) -> None:
-        """Write down that something was refused."""
-        with self._lock:
-            self.log.append("refused", error=type(error).__name__, words=str(error)[:600], **fields)
-
     def note(self, kind: str, **fields: Any) -> None:
-        """Write down that something happened."""
+        """Log an event."""
         with self._lock:
             self.log.append(kind, **fields)
 
@@ -141,9 +168,9 @@ class Guard:
         """Count the site's rows.
 
         Raises:
-            TableUnusable: they cannot be read.
+            RefusedForNow: they cannot be read.
         """
-        return count_rows(self._home.folder, self._settings, os.environ)
+        return count_rows(self.home.folder, self._settings, os.environ)
 
     def close(self) -> None:
         """Let go of chain and log."""
@@ -156,10 +183,11 @@ class Guard:
     def _begin(self, request: AskBegin) -> Begun:
         approval = self._approval(request.study)
         if request.code != hex_of(approval.code):
-            raise CodeChanged(hex_of(approval.code), request.code)
-        key, _ = self._round(approval, request.round, request.previous)
+            raise code_changed(hex_of(approval.code), request.code)
+        key, slot = self._round(approval, request.round, request.previous)
         facts = self._facts[key] = self.check_table()
-        return self._budget.begin(approval, key, facts)
+        allowed = self._budget.begin(approval, key, facts)
+        return Begun(max_weight=slot.max_weight, secret=allowed.secret, account=allowed.account)
 
     def _sign(
         self, request: AskSign, approval: Approval, base: Int32Vector, update: Int32Vector
@@ -167,7 +195,7 @@ class Guard:
         key, slot = self._round(approval, request.round, request.previous)
         root = vector_root(base.data)
         if root != key.base:
-            raise BaseModelWrong("the base model", hex_of(key.base), hex_of(root))
+            raise _base_wrong("the base model", hex_of(key.base), hex_of(root))
         entry = Entry(
             self.address,
             request.weight,
@@ -187,10 +215,11 @@ class Guard:
         )
         facts = self._facts.get(key) or self.check_table()
         if report.examples != facts.examples:
-            raise ExamplesWrong("training rows", facts.examples, report.examples)
+            raise _examples_wrong("training rows", facts.examples, report.examples)
         limit = min(slot.max_weight, facts.examples)
         if not 1 <= request.weight <= limit:
-            raise WeightTooHigh(request.weight, limit)
+            words = f"weight {request.weight} is not in 1 .. {limit}, the lesser of cap and rows."
+            raise Refusal("weight-too-high", words)
         norm = check_update(update, base, approval.spec, self._settings.policy.max_update_norm)
         self._budget.check(report, approval, key, facts)
         statement = entry.contribution(approval.study, request.round, key.base)
@@ -209,29 +238,30 @@ class Guard:
                 signature=hex_of(signature),
             )
         self._book.take(line)
-        return _answer(replace(entry, signature=signature), request.report)
+        return _signed(replace(entry, signature=signature), request.report)
 
     def _release(self, request: AskRelease) -> Released:
         policy = self._settings.policy
         if not policy.evaluate:
-            raise EvaluationOff
+            words = "this site measures no models: [policy] evaluate is false."
+            raise Refusal("evaluation-off", words)
         approval = self._approval(request.study)
         closing = _closing(request.previous)
         known = self._ask(lambda chain: chain.commitment(approval.study, request.round - 1))
         if closing.commitment != known:
             what = f"the record of round {request.round - 1}"
-            raise BaseModelWrong(what, hex_of(known), hex_of(closing.commitment))
+            raise _base_wrong(what, hex_of(known), hex_of(closing.commitment))
         model = closing.record.model
         if request.model != hex_of(model):
-            # Whoever may choose the model may ask about single test rows.
-            raise BaseModelWrong("the model to measure", hex_of(model), request.model)
+            # A model of the asker's own choice could ask about single test rows.
+            raise _base_wrong("the model to measure", hex_of(model), request.model)
         unknown = sorted(set(request.measures) - MEASURE_NAMES - {"examples"})
         if unknown:
-            raise MetricNotAllowed(unknown[0])
+            raise metric_not_allowed(unknown[0])
         tests = self.check_table().tests
         stated = request.measures.get("examples", -1)
         if stated != tests:
-            raise ExamplesWrong("test rows", tests, int(stated))
+            raise _examples_wrong("test rows", tests, int(stated))
         allowed = {*policy.metrics, "examples"}
         measures = {name: value for name, value in request.measures.items() if name in allowed}
         self.log.append(
@@ -251,7 +281,7 @@ class Guard:
             approval = self._approvals.of(found)
         chain = self._settings.chain
         if (approval.chain_id, approval.contract) != (chain.chain_id, chain.contract):
-            raise StudyNotApproved(found)
+            raise not_approved(found)
         return approval
 
     def _vectors(
@@ -261,25 +291,32 @@ class Guard:
         count = approval.params.parameter_count
         for what, length in (("base model", request.base_bytes), ("update", request.update_bytes)):
             if length != 4 * count:
-                raise UpdateOutOfRange(f"the length in bytes ({what})", length, 4 * count)
+                raise out_of_range(f"the length in bytes ({what})", length, 4 * count)
         base = vector_from_bytes(read(request.base_bytes), count)
         return base, vector_from_bytes(read(request.update_bytes), count)
 
     def _round(self, approval: Approval, number: int, previous: str) -> tuple[RoundKey, SiteSlot]:
-        """See that a round is open, that its base model is the chain's, and the site a member."""
+        """Check that a round is open, that its base model is the chain's, and the site a member."""
         closing = _closing(previous)
         opened = self._open_round(approval.study, number)
+        if opened.round > number:
+            words = f"round {number} is closed and round {opened.round} is open: nothing is lost."
+            raise Refusal("round-over", words)
         if opened.round != number:
-            raise RoundNotOpen(approval.study, number, f"the chain has round {opened.round} open")
+            raise _not_open(approval.study, number, f"the chain has round {opened.round} open")
         if closing.commitment != opened.previous_commitment:
-            raise BaseModelWrong(
+            raise _base_wrong(
                 "the record of the round before",
                 hex_of(opened.previous_commitment),
                 hex_of(closing.commitment),
             )
         slot = self._slot(approval)
         if not slot.is_member(number):
-            raise NotAMember(self.address, approval.study, number)
+            raise Refusal(
+                "not-a-member",
+                f"{self.address} is no member of study {hex_of(approval.study)} in round {number}: "
+                "ask its sponsor to admit this address.",
+            )
         return RoundKey(approval.study, number, closing.record.model), slot
 
     # ---------------------------------------------------------------- the chain
@@ -290,13 +327,13 @@ class Guard:
         except ContractReverted:
             raise
         except ChainError as error:
-            raise ChainSilent(str(error)) from None
+            raise RefusedForNow("chain-silent", f"the chain cannot be asked: {error}") from None
 
     def _open_round(self, study: StudyId, number: int) -> OpenRound:
         try:
             opened: OpenRound = self._ask(lambda chain: chain.open_round(study))
         except ContractReverted as error:
-            raise RoundNotOpen(study, number, f"the contract says {error.name}") from None
+            raise _not_open(study, number, f"the contract answers {error.name}") from None
         return opened
 
     def _slot(self, approval: Approval) -> SiteSlot:
@@ -308,21 +345,51 @@ def _closing(text: str) -> Closing:
     try:
         return Closing.decode(bytes.fromhex(text[2:]))
     except ProtocolError as error:
-        raise RequestMalformed(str(error)) from None
+        raise malformed(str(error)) from None
 
 
 def _again(known: Line, entry: Entry, request: AskSign, study: StudyId) -> SignedAnswer:
     """Give the signature that was given before, to the same contribution."""
     same = known["update"] == hex_of(entry.update) and known["weight"] == entry.weight
     if not same or not same_report(known["report"].encode(), request.report.encode()):
-        raise AlreadySigned(study, request.round, known["update"])
+        raise Refusal(
+            "already-signed",
+            f"for round {request.round} of study {hex_of(study)} the update {known['update']} was "
+            "signed before: a second, different one never is.",
+        )
     signed = replace(
         entry,
         report=sha256_digest(known["report"].encode()),
         signature=bytes.fromhex(known["signature"][2:]),
     )
-    return _answer(signed, known["report"])
+    return _signed(signed, known["report"])
 
 
-def _answer(entry: Entry, report: str) -> SignedAnswer:
+def _stated(document: Any) -> dict[str, Any]:
+    """What a request states of itself, as far as that is fit for the log."""
+    stated: dict[str, Any] = {}
+    if isinstance(document, dict):
+        for name in ("ask", "study"):
+            if isinstance(document.get(name), str):
+                stated[name] = document[name][:70]
+        if type(document.get("round")) is int:
+            stated["round"] = document["round"]
+    return stated
+
+
+def _base_wrong(what: str, expected: str, found: str) -> Refusal:
+    return Refusal("base-model-wrong", f"{what} is {found}, but the chain has {expected}.")
+
+
+def _examples_wrong(what: str, counted: int, stated: int) -> Refusal:
+    words = f"{stated} {what} are stated, but the site's table has {counted}."
+    return Refusal("examples-wrong", words)
+
+
+def _not_open(study: StudyId, number: int, reason: str) -> Refusal:
+    words = f"round {number} of study {hex_of(study)} is not open: {reason}."
+    return Refusal("round-not-open", words)
+
+
+def _signed(entry: Entry, report: str) -> SignedAnswer:
     return SignedAnswer(entry=hex_of(entry.pack()), report=report)

@@ -1,7 +1,7 @@
 """What left the site, and what was refused: lines that are durable before anything follows them.
 
-Each line is a document in RFC 8785 form that holds the digest of the line before it. Whatever a
-crash does to the last line, its answer had not left; damage anywhere else is an error by name.
+Each line is a document in RFC 8785 form that holds the digest of the line before it. A crash may
+damage the last line, whose answer had not left; damage anywhere else is an error.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from wardround.host.lock import take_lock
 from wardround.protocol.canonical import canonical_bytes, parse_canonical, sha256_digest
 from wardround.protocol.errors import Malformed
 from wardround.protocol.identifiers import hex_of
-from wardround_client.guard.errors import LogDamaged, LogInUse, LogMissing, LogUnwritable
+from wardround_client.errors import LogError
 
 LINE_MAX_BYTES = 1 << 17
 #: What was signed, and the privacy that was spent.
@@ -26,7 +26,7 @@ _START = "0x" + "00" * 32
 _log = logging.getLogger("wardround.guard")
 
 Line = dict[str, Any]
-#: Seconds since 1970; given by whoever runs the guard.
+#: Seconds since 1970.
 Now = Callable[[], int]
 
 
@@ -37,28 +37,27 @@ def create_log(path: Path, now: int, **fields: Any) -> None:
 
 
 def read_log(path: Path) -> Iterator[Line]:
-    """Read a log that somebody may be writing to; a last line that is not whole is left out.
+    """Read a log while a guard may be writing to it; a last line that is not whole is left out.
 
     Raises:
-        LogMissing: there is none.
-        LogDamaged: a line is not the one that was written.
+        LogError: there is none, or a line is not the one that was written.
     """
     try:
         file = path.open("rb")
     except FileNotFoundError:
-        raise LogMissing(path) from None
+        raise _missing(path) from None
     with file:
         before, number = _START, 0
         while data := file.readline(LINE_MAX_BYTES + 1):
             if not data.endswith(b"\n"):
                 if len(data) > LINE_MAX_BYTES:
-                    raise LogDamaged(path, number + 1, "it is too long")
+                    raise _damaged(path, number + 1, "it is too long")
                 break
             number += 1
             yield _checked(path, data, number, before)
             before = hex_of(sha256_digest(data))
     if number == 0:
-        raise LogDamaged(path, 1, "it is not there")
+        raise _damaged(path, 1, "it is not there")
 
 
 class GuardLog:
@@ -68,18 +67,16 @@ class GuardLog:
         """Open a log, drop what a crash cut off, and read the rest.
 
         Raises:
-            LogMissing: there is none.
-            LogInUse: another guard has it open.
-            LogDamaged: a line is not the one that was written.
+            LogError: there is none, another guard has it open, or a line was altered.
         """
         self.path, self._now, self._broken = path, now, ""
         try:
             self._file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
         except FileNotFoundError:
-            raise LogMissing(path) from None
+            raise _missing(path) from None
         if not take_lock(self._file):
             os.close(self._file)
-            raise LogInUse(path)
+            raise LogError(path, "is in use by another guard: stop that one first")
         #: Lines that decide what may be signed, in their order.
         self.kept: list[Line] = []
         self._count, self._length, self._last = 0, 0, _START
@@ -95,16 +92,16 @@ class GuardLog:
         """Write a line; when this returns, it survives a crash.
 
         Raises:
-            LogUnwritable: it may not have been written. From then on nothing is.
+            LogError: it may not have been written. From then on nothing is.
         """
         if self._broken:
-            raise LogUnwritable(self.path, self._broken)
+            raise _unwritable(self.path, self._broken)
         line = {
             "at": self._now(), "before": self._last, "kind": kind, "n": self._count + 1, **fields,
         }  # fmt: skip
         data = _written(line)
         if len(data) > LINE_MAX_BYTES:
-            raise LogUnwritable(self.path, f"a line of {len(data)} bytes")
+            raise _unwritable(self.path, f"a line of {len(data)} bytes")
         try:
             written = os.write(self._file, data)
             if written != len(data):
@@ -113,7 +110,7 @@ class GuardLog:
         except OSError as error:
             # What is on disk now is not known: only a new start, which reads it, can tell.
             self._broken = error.strerror or str(error)
-            raise LogUnwritable(self.path, self._broken) from error
+            raise _unwritable(self.path, self._broken) from error
         self._take(line, data)
         if sentence := guard_sentence(line):
             _log.info(sentence)
@@ -154,6 +151,19 @@ def guard_sentence(line: Line) -> str | None:
     return None
 
 
+def _missing(path: Path) -> LogError:
+    # Without it the guard could sign a second, different contribution.
+    return LogError(path, "is missing: restore it, or make a new site with a new key")
+
+
+def _damaged(path: Path, line: int, reason: str) -> LogError:
+    return LogError(path, f"is damaged in line {line} ({reason}): restore a true copy")
+
+
+def _unwritable(path: Path, reason: str) -> LogError:
+    return LogError(path, f"cannot be written ({reason}): free the disk, and restart the guard")
+
+
 def _written(line: Line) -> bytes:
     return canonical_bytes(line) + b"\n"
 
@@ -162,9 +172,9 @@ def _checked(path: Path, data: bytes, number: int, before: str) -> Line:
     try:
         line = parse_canonical(data[:-1], "line")
     except Malformed as error:
-        raise LogDamaged(path, number, error.reason) from None
+        raise _damaged(path, number, error.reason) from None
     if not isinstance(line, dict) or not isinstance(line.get("kind"), str):
-        raise LogDamaged(path, number, "it is no line of a guard")
+        raise _damaged(path, number, "it is no line of a guard")
     if line.get("n") != number or line.get("before") != before:
-        raise LogDamaged(path, number, "it does not follow the line before it")
+        raise _damaged(path, number, "it does not follow the line before it")
     return line

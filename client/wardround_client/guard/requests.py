@@ -6,9 +6,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, FiniteFloat, TypeAdapter, ValidationError
 
+from wardround.learning.privacy.accountant import PrivacyAccount
 from wardround.protocol.documents import Form
 from wardround.protocol.report import REPORT_MAX_BYTES, Hex32
-from wardround_client.guard.errors import RequestMalformed
+from wardround_client.errors import Refusal
 
 _Round = Annotated[int, Field(ge=1, lt=2**32)]
 _Count = Annotated[int, Field(ge=0, lt=2**53)]
@@ -20,20 +21,6 @@ class AskIdentity(Form):
     """Who is this site?"""
 
     ask: Literal["identity"]
-
-
-class AskOpenRound(Form):
-    """Which round does the contract have open?"""
-
-    ask: Literal["open_round"]
-    study: Hex32
-
-
-class AskMaxWeight(Form):
-    """What may this site weigh?"""
-
-    ask: Literal["max_weight"]
-    study: Hex32
 
 
 class AskBegin(Form):
@@ -70,7 +57,7 @@ class AskRelease(Form):
     measures: Annotated[dict[str, FiniteFloat | int], Field(max_length=32)]
 
 
-Request = AskIdentity | AskOpenRound | AskMaxWeight | AskBegin | AskSign | AskRelease
+Request = AskIdentity | AskBegin | AskSign | AskRelease
 _REQUEST: TypeAdapter[Request] = TypeAdapter(Annotated[Request, Field(discriminator="ask")])
 
 
@@ -78,14 +65,18 @@ def parse_request(value: Any) -> Request:
     """Read a request.
 
     Raises:
-        RequestMalformed: an unknown question, field or form.
+        Refusal: ``request-malformed``: an unknown question, field or form.
     """
     try:
         return _REQUEST.validate_python(value)
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part)[:40] for part in first["loc"])
-        raise RequestMalformed(f"{place or 'it'}: {first['msg'][:200]}") from None
+        place = ".".join(str(part)[:40] for part in error.errors()[0]["loc"])
+        raise malformed(f"{place or 'the whole'} is not of the agreed form") from None
+
+
+def malformed(reason: str) -> Refusal:
+    """Refuse what is no request."""
+    return Refusal("request-malformed", f"the request is malformed: {reason}.")
 
 
 class Identified(Form):
@@ -95,24 +86,18 @@ class Identified(Form):
     site: Annotated[str, Field(pattern=r"^0x[0-9a-fA-F]{40}$")]
 
 
-class Opened(Form):
-    """The open round, and the commitment to the one before."""
-
-    round: int
-    previous_commitment: Hex32
-
-
-class Weighed(Form):
-    """A weight cap."""
-
-    max_weight: int
-
-
 class Begun(Form):
-    """Training may begin; for a private study, with this secret, after these mechanisms."""
+    """Training may begin.
 
+    Attributes:
+        max_weight: the site's cap in this study.
+        secret: of the round's noise; None where the study is not private.
+        account: spent in the study before this round.
+    """
+
+    max_weight: _Count
     secret: Hex32 | None
-    account: dict[str, Any] | None
+    account: PrivacyAccount
 
 
 class SignedAnswer(Form):

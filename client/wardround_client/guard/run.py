@@ -11,17 +11,16 @@ from pathlib import Path
 from wardround.chain.errors import ChainUnreachable
 from wardround.host.log import configure
 from wardround.protocol.errors import WardroundError
-from wardround_client.guard.errors import TableUnusable
+from wardround_client.errors import RefusedForNow
 from wardround_client.guard.guard import Guard
-from wardround_client.guard.log import GuardLog, Now
+from wardround_client.guard.log import Now
 from wardround_client.guard.server import GuardServer
 from wardround_client.home import Home
-from wardround_client.keystore import keystore_address, open_keystore
-from wardround_client.settings import HomeSettings
+from wardround_client.keystore import open_keystore
 
 _PR_SET_DUMPABLE = 4
 
-#: Told what happens, a line at a time.
+#: Prints a line.
 Say = Callable[[str], None]
 
 
@@ -32,8 +31,8 @@ def run_guard(folder: Path, password: str, now: Now, say: Say, warn: Say) -> Non
         folder: the site's home.
         password: of its keystore.
         now: seconds since 1970.
-        say: told when it is ready, and when it has stopped.
-        warn: told what will be refused until it is mended.
+        say: prints when it is ready, and when it has stopped.
+        warn: prints what will be refused until it is repaired.
     Raises:
         HomeInvalid: not a site's home, or others can enter it.
         SpecificationError: ``site.toml`` cannot be used.
@@ -43,7 +42,6 @@ def run_guard(folder: Path, password: str, now: Now, say: Say, warn: Say) -> Non
     """
     keep_memory_private()
     home = Home(folder)
-    settings = home.settings()
     events = configure(home.folder, "guard")
 
     def note(words: str) -> None:
@@ -55,19 +53,14 @@ def run_guard(folder: Path, password: str, now: Now, say: Say, warn: Say) -> Non
         events.warning(words)
 
     try:
-        _guard(home, settings, password, now, note, caution)
+        _guard(home, password, now, note, caution)
     except WardroundError as error:
         events.error(error)
         raise
 
 
-def _guard(
-    home: Home, settings: HomeSettings, password: str, now: Now, say: Say, warn: Say
-) -> None:
-    keystore = home.keystore(settings)
-    address = keystore_address(keystore)
-    log = GuardLog(home.log, now)
-    guard = Guard(home, settings, address, open_keystore(keystore, password), log)
+def _guard(home: Home, password: str, now: Now, say: Say, warn: Say) -> None:
+    guard = Guard(home, open_keystore(home.keystore(home.settings()), password), now)
     try:
         try:
             guard.check_chain()
@@ -75,13 +68,13 @@ def _guard(
             warn(f"{error}")
         try:
             guard.check_table()
-        except TableUnusable as error:
+        except RefusedForNow as error:
             warn(f"{error}")
-        server = GuardServer(guard, home)
+        server = GuardServer(guard)
         before = {one: signal.signal(one, lambda *_: server.stop()) for one in _ENDING}
         try:
-            guard.note("started", name=settings.site.name)
-            say(f"guard of {settings.site.name} ({address}) listens at {home.socket}")
+            guard.note("started", name=guard.name)
+            say(f"guard of {guard.name} ({guard.address}) listens at {home.socket}")
             server.serve()
             guard.note("stopped")
             say("guard stopped")

@@ -1,4 +1,4 @@
-"""The guard at its socket: bounded connections, each with a deadline, until it is told to stop."""
+"""The guard at its socket: bounded connections, each with a deadline, until it is stopped."""
 
 from __future__ import annotations
 
@@ -12,11 +12,10 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from wardround.protocol.errors import Malformed, WardroundError
-from wardround_client.guard.errors import HomeInvalid, LogError, RequestMalformed
-from wardround_client.guard.guard import Guard
-from wardround_client.guard.requests import parse_request
+from wardround_client.errors import HomeInvalid, Refusal
+from wardround_client.guard.guard import Guard, ReadBytes
+from wardround_client.guard.requests import malformed
 from wardround_client.guard.wire import Wire, socket_address
-from wardround_client.home import Home
 
 CONNECTIONS_MAX = 8
 _REQUEST_SECONDS, _VECTOR_SECONDS, _ANSWER_SECONDS = 10.0, 60.0, 10.0
@@ -26,17 +25,17 @@ _STOP_SECONDS = 30.0
 class GuardServer:
     """Listens at ``guard.sock`` in a folder that only the site's user can enter."""
 
-    def __init__(self, guard: Guard, home: Home, request_seconds: float = _REQUEST_SECONDS) -> None:
+    def __init__(self, guard: Guard, request_seconds: float = _REQUEST_SECONDS) -> None:
         """Bind the socket.
 
         Args:
-            guard: who decides. Its log is open, so no other guard listens here.
-            home: the site's.
+            guard: decides. Its log is open, so no other guard listens here.
             request_seconds: how long a caller may take for its request.
         Raises:
             HomeInvalid: others can enter the folder.
         """
-        self._guard, self._path = guard, home.socket
+        self._guard, home = guard, guard.home
+        self._path = home.socket
         self._request_seconds = request_seconds
         mode = stat.S_IMODE(home.folder.stat().st_mode)
         if mode & 0o077:
@@ -86,54 +85,33 @@ class GuardServer:
             self._free.release()
 
     def _converse(self, wire: Wire) -> None:
-        fields: dict[str, Any] = {"ask": ""}
-
         def read(count: int) -> bytes:
             wire.extend(_VECTOR_SECONDS)
             return wire.receive_bytes(count)
 
         try:
-            try:
-                document = wire.receive()
-            except (Malformed, TimeoutError) as error:
-                if "after 0 of 4" in str(error):
-                    return  # somebody looked whether a guard is here
-                raise RequestMalformed(str(error)) from None
-            fields |= _told(document)
-            request = parse_request(document)
-            try:
-                answer = {"ok": self._guard.answer(request, read).model_dump(mode="json")}
-            except (Malformed, TimeoutError) as error:
-                raise RequestMalformed(str(error)) from None
-        except LogError as error:
-            # Nothing can be written down, so nothing leaves, this answer aside.
-            answer = {"refused": _refusal(error)}
-        except WardroundError as error:
-            self._write_down(fields, error)
-            answer = {"refused": _refusal(error)}
-        except Exception as error:  # noqa: BLE001  (an entry point: one request must not end the guard)
-            self._write_down(fields, error)
-            answer = {"refused": {"name": "GuardFailed", "words": type(error).__name__}}
+            document = wire.receive()
+        except (Malformed, TimeoutError) as error:
+            if "after 0 of 4" in str(error):
+                return  # a probe whether a guard listens
+            refusal = malformed(str(error))
+            self._guard.refused({"ask": ""}, refusal)
+            answer: dict[str, Any] = {"refused": _refusal(refusal)}
+        else:
+            answer = self._decided(document, read)
         wire.extend(_ANSWER_SECONDS)
         wire.send(answer)
 
-    def _write_down(self, fields: dict[str, Any], error: Exception) -> None:
-        # A refusal that cannot be written down is still a refusal.
-        with contextlib.suppress(LogError):
-            self._guard.refused(fields, error)
-
-
-def _told(document: Any) -> dict[str, Any]:
-    """What a request says of itself, as far as that is fit for the log."""
-    told: dict[str, Any] = {}
-    if isinstance(document, dict):
-        for name in ("ask", "study"):
-            if isinstance(document.get(name), str):
-                told[name] = document[name][:70]
-        if type(document.get("round")) is int:
-            told["round"] = document["round"]
-    return told
+    def _decided(self, document: Any, read: ReadBytes) -> dict[str, Any]:
+        try:
+            return {"ok": self._guard.decide(document, read).model_dump(mode="json")}
+        except WardroundError as error:
+            return {"refused": _refusal(error)}
+        except Exception as error:  # noqa: BLE001  (an entry point: one request must not end the guard)
+            return {"refused": {"name": "guard-failed", "words": type(error).__name__}}
 
 
 def _refusal(error: WardroundError) -> dict[str, str]:
-    return {"name": type(error).__name__, "words": str(error)[:2000]}
+    if isinstance(error, Refusal):
+        return {"name": error.name, "words": error.words[:2000]}
+    return {"name": error.code, "words": str(error)[:2000]}

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from wardround.learning.datasets.table import SiteData, load_table
 from wardround.learning.errors import DataError, no_rows
-from wardround_client.guard.errors import TableUnusable
+from wardround_client.errors import RefusedForNow
 from wardround_client.settings import HomeSettings, PreparedTables
 from wardround_client.sources.base import Place
 from wardround_client.sources.errors import SourceError
@@ -58,12 +58,13 @@ def count_rows(folder: Path, settings: HomeSettings, environment: Mapping[str, s
     """Read a site's table and keep nothing of it but facts.
 
     Raises:
-        TableUnusable: says why, without a value of a row.
+        RefusedForNow: ``table-unusable``; gives the reason, without a value of a row.
     """
     try:
         data = load_home_data(folder, settings, environment)
     except (SourceError, DataError) as error:
-        raise TableUnusable(str(error)) from None
+        words = f"the site's table cannot be used: {error}"
+        raise RefusedForNow("table-unusable", words) from None
     digest = hashlib.sha256(data.train.features.tobytes())
     digest.update(data.train.labels.tobytes())
     return TableFacts(len(data.train), len(data.test), digest.hexdigest())

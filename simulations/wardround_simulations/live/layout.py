@@ -1,39 +1,29 @@
-"""Turn a prepared network into one of real parties: homes with keystores, certificates, enrolments.
+"""Turn a prepared network into one of real parties: certificates, addresses, enrolments.
 
-What `wardround_simulations.network` lays out for one process is taken apart: each site gets a
-hospital's home with a key under a password, and approves the study; the coordinator gets its
-certificates.
+The homes of the sites are those of every simulation (`wardround_simulations.sites`). Here each is
+connected with its coordinators, who get their certificates.
 """
 
 from __future__ import annotations
 
-import json
-import secrets
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 from wardround.audit.folders import ROUNDS_FILE
-from wardround.host.durable import write_private
-from wardround.learning.datasets import save_table
 from wardround.protocol.errors import ScenarioError
 from wardround.transport.certificates import Address, issue_server, make_authority
 from wardround.transport.enrolment import ENROLMENT, enrol
 from wardround.transport.ports import free_port
-from wardround_client.guard.approvals import Approvals
-from wardround_client.home import Home, make_home
-from wardround_client.site_approval import propose
 from wardround_coordinator.home import CoordinatorHome
 from wardround_coordinator.settings import COORDINATOR_FILE
-from wardround_simulations.network import Network, Party, Say
+from wardround_simulations.network import Network
 from wardround_simulations.scenario import Scenario
+from wardround_simulations.sites import Party, toml
 
-PASSWORDS = "passwords"
 LOOPBACK = "127.0.0.1"
-#: A development key is worth nothing; a hospital's own keystore takes sixteen times the work.
-_SCRYPT_ITERATIONS = 2**14
 
 
 def check_live(scenario: Scenario) -> None:
@@ -45,11 +35,6 @@ def check_live(scenario: Scenario) -> None:
     if any(row.attack != "label_flip" or row.absent for row in scenario.behaviour):
         reason = "real sites sign through their guards, so attackers need `wardround simulate`"
         raise ScenarioError(scenario.study.name, reason)
-
-
-def password_file(root: Path, name: str) -> Path:
-    """Where the password of a site's keystore is; in a hospital, somebody's head."""
-    return root / PASSWORDS / f"{name}.txt"
 
 
 @dataclass(frozen=True)
@@ -72,8 +57,8 @@ class Seat:
         return f"{self.folder.name}.pem"
 
 
-def make_parties(network: Network, now: datetime, say: Say) -> list[Seat]:
-    """Make homes of a prepared network's folders.
+def make_parties(network: Network, now: datetime) -> list[Seat]:
+    """Connect the parties of a prepared network.
 
     Returns:
         The coordinators, in the order in which they take over.
@@ -88,10 +73,8 @@ def make_parties(network: Network, now: datetime, say: Say) -> list[Seat]:
         )
         for number, account in enumerate(network.keys.coordinators)
     ]
-    (network.folders.root / PASSWORDS).mkdir(mode=0o700)
-    for number, party in enumerate(network.parties, 1):
-        say(f"making the home of {party.name} ({number} of {len(network.parties)})")
-        _make_site(network, party, seats, int(now.timestamp()))
+    for party in network.parties:
+        _connect_site(network, party, seats)
     return seats
 
 
@@ -103,10 +86,10 @@ def _make_coordinator(network: Network, folder: Path, key: str, now: datetime) -
     issue_server(home.tls, [LOOPBACK, "localhost"], now)
     address = Address(LOOPBACK, free_port())
     settings = home.root / COORDINATOR_FILE
-    # A simulated site is away on purpose; a process is away because it was killed.
+    # A simulated site is offline on purpose; a process is offline because it was killed.
     text = settings.read_text("utf-8").replace("retry_seconds = 0\n", "retry_seconds = 60\n")
     if folder != network.folders.coordinator:
-        # As on a machine of its own: what another has told of rounds is not there.
+        # As on a machine of its own: another coordinator's rounds are not there.
         text = text.replace(f'"../{ROUNDS_FILE}"', f'"{ROUNDS_FILE}"')
     settings.write_text(text, "utf-8")
     with settings.open("a", encoding="utf-8") as file:
@@ -117,48 +100,19 @@ def _make_coordinator(network: Network, folder: Path, key: str, now: datetime) -
     return Seat(folder, key, address)
 
 
-def _make_site(network: Network, party: Party, seats: Sequence[Seat], now: int) -> None:
-    folder = network.folders.sites / party.name
-    shutil.rmtree(folder)
-    password = secrets.token_urlsafe(18)
-    write_private(password_file(network.folders.root, party.name), password + "\n")
-    chain = network.contract.chain
-    tables: dict[str, dict[str, object]] = {
-        "site": {"name": party.name},
-        "chain": {
-            "endpoints": [chain.url],
-            "chain_id": chain.chain_id,
-            "contract": network.contract.address.lower(),
-        },
-        "coordinator": _seat_table(seats[0]),
-        "policy": {},
-        "data": {"name": party.name, "train": "train.npz", "test": "test.npz"},
-    }
-    key = bytes(party.account.key)
-    text = _toml(tables.items()) + _toml(("[standby]", _seat_table(one)) for one in seats[1:])
-    make_home(folder, text, password, now, key=key, iterations=_SCRYPT_ITERATIONS)
-    save_table(party.data.train, folder / "train.npz")
-    save_table(party.data.test, folder / "test.npz")
-    enrolment = enrol(folder, party.name, key)
+def _connect_site(network: Network, party: Party, seats: Sequence[Seat]) -> None:
+    """Tell a site where its coordinators are, and give each of them its enrolment."""
+    home = network.home(party)
+    tables = [("coordinator", _seat_table(seats[0]))]
+    tables += [("[standby]", _seat_table(one)) for one in seats[1:]]
+    with home.settings_file.open("a", encoding="utf-8") as file:
+        file.write(toml(tables))
+    enrolment = enrol(home.folder, party.name, bytes(party.account.key))
     for seat in seats:
         coordinator = CoordinatorHome(seat.folder)
-        shutil.copyfile(coordinator.authority, folder / seat.certificate)
-        shutil.copyfile(folder / ENROLMENT, coordinator.sites / f"{enrolment.site}.json")
-    # As `wardround site approve` does, without asking.
-    home, store = Home(folder), str(network.folders.store)
-    proposal = propose(
-        home, home.settings(), network.contract, network.study, store, None, None, now
-    )
-    Approvals(home.approvals, enrolment.address).give(proposal.approval, key)
+        shutil.copyfile(coordinator.authority, home.folder / seat.certificate)
+        shutil.copyfile(home.folder / ENROLMENT, coordinator.sites / f"{enrolment.site}.json")
 
 
 def _seat_table(seat: Seat) -> dict[str, object]:
     return {"address": str(seat.address), "root_certificate": seat.certificate}
-
-
-def _toml(tables: Iterable[tuple[str, dict[str, object]]]) -> str:
-    """Write flat tables of strings, numbers and lists, whose JSON form is also their TOML form."""
-    lines = []
-    for name, table in tables:
-        lines += [f"[{name}]", *(f"{key} = {json.dumps(value)}" for key, value in table.items())]
-    return "".join(line + "\n" for line in lines)

@@ -28,11 +28,12 @@ from wardround.transport.processes import ProcessMark, mark_of
 from wardround.transport.supervision import Program, Supervisor, module_command
 from wardround_coordinator.rounds_file import read_rounds
 from wardround_simulations.live.chain import genesis_text
-from wardround_simulations.live.layout import check_live, make_parties, password_file
+from wardround_simulations.live.layout import check_live, make_parties
 from wardround_simulations.live.record import SUPERVISOR, forget_processes, write_processes
 from wardround_simulations.network import Network, new_folder, new_keys, prepare
 from wardround_simulations.results import Results, collect
 from wardround_simulations.scenario import Scenario
+from wardround_simulations.sites import password_file
 
 _ETHER = 10**18
 #: A process that is slow or starts anew is asked again.
@@ -172,7 +173,7 @@ class LiveNetwork:
             retry_seconds=_RETRY_SECONDS,
             confidential=self._confidential,
         )
-        seats = make_parties(network, self.now(), say)
+        seats = make_parties(network, self.now())
         say(f"study        {hex_of(network.study)}")
         say(f"contract     {network.contract.address} on chain {chain.chain_id} at {chain.url}")
         for seat in seats:

@@ -13,19 +13,18 @@ from typing import Any
 import pytest
 
 from wardround.protocol.canonical import canonical_bytes
-from wardround.protocol.fixed_point import vector_bytes
-from wardround.protocol.identifiers import hex_of
-from wardround.protocol.messages import TrainReply, TrainTask
+from wardround.protocol.messages import TrainTask
 from wardround.protocol.record import StudyParams, genesis_closing
 from wardround.protocol.study import StudySpec
+from wardround_client.app.answers import KeptAnswers
 from wardround_client.app.client_app import open_home
-from wardround_client.app.signing import Draft
 from wardround_client.app.site import Site
 from wardround_client.guard.approvals import Approval, Approvals
+from wardround_client.guard.client import GuardClient
 from wardround_client.guard.guard import Guard
-from wardround_client.guard.log import GuardLog, Line, read_log
+from wardround_client.guard.log import Line, read_log
+from wardround_client.guard.requests import SignedAnswer
 from wardround_client.guard.server import GuardServer
-from wardround_client.guard.signer import GuardClient, GuardSigner
 from wardround_client.home import Home, make_home
 from wardround_client.keystore import keystore_address
 from wardround_simulations.network import Network
@@ -75,12 +74,8 @@ def approve(
 @contextmanager
 def guarded(network: Network, home: Home, place: int = 0, **options: Any) -> Iterator[Guard]:
     """Let a guard listen in a thread of this process."""
-    party = network.parties[place]
-    log = GuardLog(home.log, lambda: NOW)
-    settings = home.settings()
-    address = keystore_address(home.keystore(settings))
-    guard = Guard(home, settings, address, bytes(party.account.key), log)
-    server = GuardServer(guard, home, **options)
+    guard = Guard(home, bytes(network.parties[place].account.key), lambda: NOW)
+    server = GuardServer(guard, **options)
     thread = threading.Thread(target=server.serve)
     thread.start()
     try:
@@ -112,35 +107,25 @@ class Ward:
         return TrainTask(params, genesis_closing(params.initial_model), 1, spec)
 
     def site(self) -> Site:
-        return open_home(str(self.home.folder))(self.network.study)
+        return open_home(str(self.home.folder))
 
     def drafted(self) -> tuple[dict[str, Any], tuple[bytes, bytes]]:
         """What honest code would ask the guard to sign: the request and its two vectors."""
-        drafts: list[Draft] = []
+        asked: list[tuple[dict[str, Any], tuple[bytes, bytes]]] = []
 
-        class Kept(GuardSigner):
-            def sign(self, draft: Draft) -> TrainReply:
-                drafts.append(draft)
-                raise _Enough
+        class Kept(GuardClient):
+            def ask(self, kind: Any, request: Any, parts: Any = ()) -> Any:
+                if kind is SignedAnswer:
+                    asked.append((request, parts))
+                    raise _Enough
+                return super().ask(kind, request, parts)
 
-        site = self.site()
-        assert isinstance(site.signer, GuardSigner)
+        # Elsewhere, so that an answer from before does not spare the training.
+        answers = KeptAnswers(self.home.folder / "drafts")
+        site = replace(self.site(), guard=Kept(self.client.path), answers=answers)
         with suppress(_Enough):
-            signer = Kept(self.client, site.signer.site)
-            replace(site, signer=signer).contribute(self.task, self.network.initial.values)
-        (draft,) = drafts
-        base, update = vector_bytes(draft.base), vector_bytes(draft.update)
-        request = {
-            "ask": "sign",
-            "study": hex_of(self.network.study),
-            "round": 1,
-            "previous": hex_of(draft.task.previous.encode()),
-            "weight": draft.weight,
-            "report": draft.report.encode().decode(),
-            "base_bytes": len(base),
-            "update_bytes": len(update),
-        }
-        return request, (base, update)
+            site.contribute(self.task, self.network.initial.values)
+        return asked[0]
 
     def log(self) -> list[Line]:
         return list(read_log(self.home.log))

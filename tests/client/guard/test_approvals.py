@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from tests.integration.networks import small_scenario
 from wardround.protocol.canonical import canonical_bytes, parse_canonical
 from wardround.protocol.identifiers import Root, StudyId
+from wardround_client.errors import Refusal
 from wardround_client.guard.approvals import APPROVAL_MAX_BYTES, Approval, Approvals
-from wardround_client.guard.errors import ApprovalDamaged, StudyNotApproved
 
 ACCOUNT = Account.from_key(b"\x11" * 32)
 OTHER = Account.from_key(b"\x12" * 32)
@@ -48,9 +48,9 @@ def test_approval_when_given_is_read_again(tmp_path: Path) -> None:
 
 def test_approval_when_not_given_is_none(tmp_path: Path) -> None:
     approvals, _, _ = given_in(tmp_path / "a")
-    with pytest.raises(StudyNotApproved):
+    with pytest.raises(Refusal, match="study-not-approved"):
         approvals.of(approval(name="another").study)
-    with pytest.raises(StudyNotApproved):
+    with pytest.raises(Refusal, match="study-not-approved"):
         approvals.revoke(approval(name="another").study, 5)
 
 
@@ -58,7 +58,7 @@ def test_approval_when_revoked_counts_no_more(tmp_path: Path) -> None:
     approvals, one, path = given_in(tmp_path / "a")
     assert approvals.of(one.study)
     kept = approvals.revoke(one.study, 7)
-    with pytest.raises(StudyNotApproved):
+    with pytest.raises(Refusal, match="study-not-approved"):
         approvals.of(one.study)
     assert kept.exists()
     assert not path.exists()
@@ -68,7 +68,7 @@ def test_approval_when_revoked_counts_no_more(tmp_path: Path) -> None:
 def test_approval_when_another_key_signed_it_does_not_count(tmp_path: Path) -> None:
     """The process that trains may write files, but has no key."""
     approvals, one, _ = given_in(tmp_path / "a", bytes(OTHER.key))
-    with pytest.raises(ApprovalDamaged):
+    with pytest.raises(Refusal, match="approval-damaged"):
         approvals.of(one.study)
 
 
@@ -76,7 +76,7 @@ def test_approval_when_copied_to_another_study_does_not_count(tmp_path: Path) ->
     approvals, _, path = given_in(tmp_path / "a")
     other = StudyId(b"\x77" * 32)
     (path.parent / ("0x" + other.hex() + ".json")).write_bytes(path.read_bytes())
-    with pytest.raises(ApprovalDamaged, match="another study"):
+    with pytest.raises(Refusal, match="another study"):
         approvals.of(other)
 
 
@@ -92,7 +92,7 @@ def test_approval_when_a_field_is_altered_does_not_count(tmp_path: Path) -> None
         path.write_bytes(canonical_bytes({**good, "statement": changed}))
         if changed == good["statement"]:
             continue
-        with pytest.raises(ApprovalDamaged):
+        with pytest.raises(Refusal, match="approval-damaged"):
             approvals.of(one.study)
 
 
@@ -100,7 +100,7 @@ def test_approval_when_mended_counts_again_without_a_restart(tmp_path: Path) -> 
     approvals, one, path = given_in(tmp_path / "a")
     good = path.read_bytes()
     path.write_bytes(good[:-1])
-    with pytest.raises(ApprovalDamaged):
+    with pytest.raises(Refusal, match="approval-damaged"):
         approvals.of(one.study)
     path.write_bytes(good)
     assert approvals.of(one.study) == one
@@ -109,7 +109,7 @@ def test_approval_when_mended_counts_again_without_a_restart(tmp_path: Path) -> 
 def test_approval_when_too_long_is_not_read(tmp_path: Path) -> None:
     approvals, one, path = given_in(tmp_path / "a")
     path.write_bytes(b" " * (APPROVAL_MAX_BYTES + 1))
-    with pytest.raises(ApprovalDamaged, match="longer"):
+    with pytest.raises(Refusal, match="longer"):
         approvals.of(one.study)
 
 
@@ -125,5 +125,5 @@ def test_approval_when_bytes_are_changed_anywhere_does_not_count(
     if changed == good:
         assert approvals.of(one.study) == one
     else:
-        with pytest.raises(ApprovalDamaged):
+        with pytest.raises(Refusal, match="approval-damaged"):
             approvals.of(one.study)

@@ -20,10 +20,10 @@ from wardround.protocol.canonical import canonical_bytes
 from wardround.protocol.identifiers import Root, hex_of
 from wardround.protocol.report import Privacy, Report, parse_report
 from wardround.protocol.study import PrivacySpec
+from wardround_client.errors import Refusal
 from wardround_client.guard.approvals import Approval
 from wardround_client.guard.book import Book, RoundKey
-from wardround_client.guard.budget import Budget
-from wardround_client.guard.errors import BudgetExhausted, GuardRefused, PrivacyRefused
+from wardround_client.guard.budget import Allowance, Budget
 from wardround_client.guard.log import GuardLog, create_log
 from wardround_client.guard.requests import Begun, SignedAnswer
 from wardround_client.guard.tables import TableFacts
@@ -67,7 +67,7 @@ class Desk:
         self.book = Book(self.log.kept)
         self.budget = Budget(self.book, self.log, settings_of(policy, data), KEY)
 
-    def begin(self, approval: Approval, number: int, facts: TableFacts = ROWS) -> Begun:
+    def begin(self, approval: Approval, number: int, facts: TableFacts = ROWS) -> Allowance:
         key = RoundKey(approval.study, number, Root(bytes([number]) * 32))
         return self.budget.begin(approval, key, facts)
 
@@ -86,8 +86,8 @@ def account(rounds: int) -> PrivacyAccount:
 def test_account_when_rounds_begin_grows_by_each_once(tmp_path: Path) -> None:
     desk, one = Desk(tmp_path, {}), study("one")
     first, second = desk.begin(one, 1), desk.begin(one, 2)
-    assert first.account == PrivacyAccount().model_dump(mode="json")
-    assert PrivacyAccount.model_validate(second.account) == account(1)
+    assert first.account == PrivacyAccount()
+    assert second.account == account(1)
     assert first.secret != second.secret
     # Asked again: the same noise, which tells nothing new, for nothing more.
     assert (desk.begin(one, 1), desk.begin(one, 2)) == (first, second)
@@ -134,9 +134,8 @@ def test_study_when_its_epsilon_is_reached_goes_no_further(tmp_path: Path) -> No
     desk = Desk(tmp_path, {})
     desk.begin(one, 1)
     desk.begin(one, 2)
-    with pytest.raises(BudgetExhausted) as refusal:
+    with pytest.raises(Refusal, match=f"bring the study to .* the {target:g} it allows"):
         desk.begin(one, 3)
-    assert (refusal.value.whose, refusal.value.limit) == ("the study", target)
     assert desk.spent() == 2
     # What was begun may still be repeated.
     desk.begin(one, 2)
@@ -149,22 +148,21 @@ def test_table_when_studies_share_it_has_one_budget(tmp_path: Path) -> None:
     desk.begin(one, 1)
     desk.begin(two, 1)
     desk.begin(one, 2)
-    with pytest.raises(BudgetExhausted) as refusal:
+    whole = account(4).epsilon(1e-6)
+    with pytest.raises(Refusal, match=f"bring table t to epsilon {whole:.4g} "):
         desk.begin(two, 2)
-    assert refusal.value.whose == "table t"
-    assert refusal.value.epsilon == pytest.approx(account(4).epsilon(1e-6))
     assert desk.book.account_of_study(two.study) == account(1)
 
 
 def test_study_without_privacy_when_the_table_has_a_budget_is_refused(tmp_path: Path) -> None:
     open_study = study("open", None)
-    with pytest.raises(PrivacyRefused, match="max_epsilon"):
+    with pytest.raises(Refusal, match="max_epsilon"):
         Desk(tmp_path, {"max_epsilon": 5.0}).begin(open_study, 1)
 
 
 def test_study_without_privacy_when_there_is_no_budget_costs_nothing(tmp_path: Path) -> None:
     desk = Desk(tmp_path, {})
-    assert desk.begin(study("open", None), 1) == Begun(secret=None, account=None)
+    assert desk.begin(study("open", None), 1) == Allowance(None, PrivacyAccount())
     assert desk.spent() == 0
 
 
@@ -173,13 +171,13 @@ def test_delta_when_one_whole_row_could_be_published_is_refused(
     tmp_path: Path, policy: dict[str, Any]
 ) -> None:
     facts = replace(ROWS, examples=1000 if not policy else 100)
-    with pytest.raises(PrivacyRefused, match="not below 1 /"):
+    with pytest.raises(Refusal, match="not below 1 /"):
         Desk(tmp_path, policy).begin(study("one"), 1, facts)
 
 
 def test_rows_when_scaled_by_one_another_are_refused(tmp_path: Path) -> None:
     data = {**SCHEMA, "source": {"type": "csv", "path": "x.csv"}}
-    with pytest.raises(PrivacyRefused, match="scaling"):
+    with pytest.raises(Refusal, match="scaling"):
         Desk(tmp_path, {}, data).begin(study("one"), 1)
 
 
@@ -199,14 +197,14 @@ def test_report_when_it_states_what_was_booked_is_right(tmp_path: Path) -> None:
         key = RoundKey(one.study, number, Root(bytes([number]) * 32))
         desk.budget.check(report(account(number).epsilon(1e-3)), one, key, ROWS)
         for wrong in (report(None), report(0.1), report(account(number).epsilon(1e-3), 1e-4)):
-            with pytest.raises(Exception, match="privacy is not epsilon"):
+            with pytest.raises(Refusal, match="privacy is not epsilon"):
                 desk.budget.check(wrong, one, key, ROWS)
 
 
 def test_report_when_nothing_was_booked_is_refused(tmp_path: Path) -> None:
     desk, one = Desk(tmp_path, {}), study("one")
     key = RoundKey(one.study, 1, Root(b"\x01" * 32))
-    with pytest.raises(PrivacyRefused, match="nothing was booked"):
+    with pytest.raises(Refusal, match="nothing was booked"):
         desk.budget.check(report(account(1).epsilon(1e-3)), one, key, ROWS)
 
 
@@ -250,7 +248,7 @@ def test_private_round_when_a_loss_is_stated_is_refused(private: Network, tmp_pa
         request, parts = ward.drafted()
         value = {**json.loads(request["report"]), "metrics": {"train_loss": 0.5}}
         request["report"] = canonical_bytes(value).decode()
-        with pytest.raises(GuardRefused, match="MetricNotAllowed"):
+        with pytest.raises(Refusal, match="metric-not-allowed"):
             ward.client.ask(SignedAnswer, request, parts)
 
 

@@ -65,7 +65,7 @@ def test_hospital_when_it_refuses_gives_a_name_and_no_words(ward: Ward, kind: st
     old = replace(ward.task, previous=genesis_closing(b"\x02" * 32))  # type: ignore[arg-type]
     reply = ask(ward, kind, old)
     assert reply.has_error()
-    name = "StudyMismatch" if kind == "train" else "BaseModelWrong"
+    name = "StudyMismatch" if kind == "train" else "base-model-wrong"
     assert f"{name}; the site's own log says more" in reply.error.reason
     assert "0x" not in reply.error.reason
 

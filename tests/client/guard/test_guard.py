@@ -23,8 +23,9 @@ from wardround.protocol.merkle import vector_root
 from wardround.protocol.record import genesis_closing
 from wardround.protocol.report import parse_report
 from wardround_client.app.client_app import open_home
-from wardround_client.guard.errors import GuardRefused
-from wardround_client.guard.requests import Begun, Opened, Released, SignedAnswer
+from wardround_client.errors import Refusal
+from wardround_client.guard.guard import Guard
+from wardround_client.guard.requests import Begun, Released, SignedAnswer
 from wardround_client.home import Home
 from wardround_simulations.network import Network
 
@@ -35,13 +36,23 @@ Parts = tuple[bytes, bytes]
 def refused(ward: Ward, request: Request, parts: tuple[bytes, ...] = (), kind: Any = None) -> str:
     """Send a request, check that it is refused and logged; return the refusal's name."""
     before = len(ward.log())
-    with pytest.raises(GuardRefused) as refusal:
+    with pytest.raises(Refusal) as refusal:
         ward.client.ask(kind or SignedAnswer, request, parts)
     (line,) = ward.log()[before:]
     assert (line["kind"], line["error"]) == ("refused", refusal.value.name)
     assert line["words"] == refusal.value.words[:600]
     assert line["ask"] == request["ask"]
     return refusal.value.name
+
+
+def begin(network: Network) -> Request:
+    return {
+        "ask": "begin",
+        "study": hex_of(network.study),
+        "round": 1,
+        "previous": hex_of(genesis_closing(network.params.initial_model).encode()),
+        "code": hex_of(network.params.code),
+    }
 
 
 # ---------------------------------------------------------------- what is signed
@@ -63,12 +74,13 @@ def test_contribution_when_all_is_well_is_signed_and_written_down(ward: Ward) ->
     assert line["update_bytes"] == len(vector_bytes(update))
 
 
-def test_update_when_guarded_is_the_simulations(ward: Ward, network: Network) -> None:
-    """The same rows, name and seed give the same root, wherever the key is."""
-    from wardround_client.app.client_app import open_site
-
-    plain = open_site(str(network.folders.sites / network.parties[0].name))
-    expected, _ = plain.contribute(ward.task, network.initial.values)
+def test_update_when_guarded_at_a_socket_is_that_of_a_guard_in_process(
+    ward: Ward, network: Network
+) -> None:
+    """The same rows, name and seed give the same root."""
+    simulated = open_home(str(network.home(network.parties[0]).folder))
+    assert isinstance(simulated.guard, Guard)
+    expected, _ = simulated.contribute(ward.task, network.initial.values)
     found, _ = ward.site().contribute(ward.task, network.initial.values)
     assert found.entry.update == expected.entry.update
 
@@ -116,63 +128,66 @@ BAD_DIGEST = "0x" + "ab" * 32
 HOSTILE: dict[str, tuple[Change, str]] = {
     "a study that is not approved": (
         lambda r, p: ({**r, "study": BAD_DIGEST}, p),
-        "StudyNotApproved",
+        "study-not-approved",
     ),
-    "the next round": (lambda r, p: (reported({**r, "round": 2}, round=2), p), "RoundNotOpen"),
+    "the next round": (lambda r, p: (reported({**r, "round": 2}, round=2), p), "round-not-open"),
     "an old record": (
         lambda r, p: ({**r, "previous": hex_of(genesis_closing(b"\x07" * 32).encode())}, p),  # type: ignore[arg-type]
-        "BaseModelWrong",
+        "base-model-wrong",
     ),
-    "another model": (lambda r, p: (r, ((vector(p[0]) + 1).tobytes(), p[1])), "BaseModelWrong"),
+    "another model": (lambda r, p: (r, ((vector(p[0]) + 1).tobytes(), p[1])), "base-model-wrong"),
     "weight above the rows": (
         lambda r, p: ({**r, "weight": r["weight"] + 1}, p),
-        "WeightTooHigh",
+        "weight-too-high",
     ),
-    "no weight": (lambda r, p: ({**r, "weight": 0}, p), "WeightTooHigh"),
-    "absurd weight": (lambda r, p: ({**r, "weight": 2**50}, p), "WeightTooHigh"),
-    "more examples than rows": (lambda r, p: (reported(r, examples=41), p), "ExamplesWrong"),
-    "changed code": (lambda r, p: (reported(r, code=BAD_DIGEST), p), "CodeChanged"),
+    "no weight": (lambda r, p: ({**r, "weight": 0}, p), "weight-too-high"),
+    "absurd weight": (lambda r, p: ({**r, "weight": 2**50}, p), "weight-too-high"),
+    "more examples than rows": (lambda r, p: (reported(r, examples=41), p), "examples-wrong"),
+    "changed code": (lambda r, p: (reported(r, code=BAD_DIGEST), p), "code-changed"),
     "a metric of its own": (
         lambda r, p: (reported(r, metrics={"row_17": 1.0}), p),
-        "MetricNotAllowed",
+        "metric-not-allowed",
     ),
-    "report of another study": (lambda r, p: (reported(r, study=BAD_DIGEST), p), "ReportWrong"),
-    "report of another round": (lambda r, p: (reported(r, round=9), p), "ReportWrong"),
+    "report of another study": (lambda r, p: (reported(r, study=BAD_DIGEST), p), "report-wrong"),
+    "report of another round": (lambda r, p: (reported(r, round=9), p), "report-wrong"),
     "report of another site": (
         lambda r, p: (reported(r, site="0x" + "ab" * 20), p),
-        "ReportWrong",
+        "report-wrong",
     ),
-    "a field more": (lambda r, p: (reported(r, note="hello"), p), "ReportWrong"),
+    "a field more": (lambda r, p: (reported(r, note="hello"), p), "report-wrong"),
     "spent privacy": (
         lambda r, p: (reported(r, privacy={"epsilon": 1, "delta": 0.001}), p),
-        "ReportWrong",
+        "report-wrong",
     ),
-    "no report": (lambda r, p: ({**r, "report": ""}, p), "ReportWrong"),
-    "report with spaces": (lambda r, p: ({**r, "report": r["report"] + " "}, p), "ReportWrong"),
-    "an update too short": (lambda r, p: with_update(r, p, vector(p[1])[:-1]), "UpdateOutOfRange"),
+    "no report": (lambda r, p: ({**r, "report": ""}, p), "report-wrong"),
+    "report with spaces": (lambda r, p: ({**r, "report": r["report"] + " "}, p), "report-wrong"),
+    "an update too short": (
+        lambda r, p: with_update(r, p, vector(p[1])[:-1]),
+        "update-out-of-range",
+    ),
     "an update too long": (
         lambda r, p: with_update(r, p, np.append(vector(p[1]), 1)),
-        "UpdateOutOfRange",
+        "update-out-of-range",
     ),
-    "an absurd length": (lambda r, p: ({**r, "update_bytes": 2**50}, p), "UpdateOutOfRange"),
+    "an absurd length": (lambda r, p: ({**r, "update_bytes": 2**50}, p), "update-out-of-range"),
     "a coordinate beyond the bound": (
         lambda r, p: with_update(r, p, np.full(7, 2**24 + 1)),
-        "UpdateOutOfRange",
+        "update-out-of-range",
     ),
     "the lowest integer": (
         lambda r, p: with_update(r, p, np.full(7, -(2**31))),
-        "UpdateOutOfRange",
+        "update-out-of-range",
     ),
-    "bytes missing": (lambda r, p: (r, (p[0], p[1][:-1])), "RequestMalformed"),
+    "bytes missing": (lambda r, p: (r, (p[0], p[1][:-1])), "request-malformed"),
     "a field missing": (
         lambda r, p: ({k: v for k, v in r.items() if k != "weight"}, p),
-        "RequestMalformed",
+        "request-malformed",
     ),
-    "a question unknown": (lambda r, p: ({**r, "ask": "key"}, p), "RequestMalformed"),
-    "a weight in words": (lambda r, p: ({**r, "weight": "40"}, p), "RequestMalformed"),
+    "a question unknown": (lambda r, p: ({**r, "ask": "key"}, p), "request-malformed"),
+    "a weight in words": (lambda r, p: ({**r, "weight": "40"}, p), "request-malformed"),
     "a padded record": (
         lambda r, p: ({**r, "previous": "0x" + "ff" * 288}, p),
-        "RequestMalformed",
+        "request-malformed",
     ),
 }
 
@@ -203,7 +218,7 @@ def _hang_up(ward: Ward, request: Request, parts: tuple[bytes, ...]) -> None:
         connection.connect(str(ward.home.socket))
         Wire(connection, 10).send(request, parts)
         connection.shutdown(socket.SHUT_WR)
-        assert b"RequestMalformed" in connection.recv(10_000)
+        assert b"request-malformed" in connection.recv(10_000)
 
 
 def test_second_contribution_when_a_first_was_signed_is_refused(ward: Ward) -> None:
@@ -211,10 +226,10 @@ def test_second_contribution_when_a_first_was_signed_is_refused(ward: Ward) -> N
     first = ward.client.ask(SignedAnswer, request, parts)
     other = vector(parts[1])
     other[0] += 1
-    assert refused(ward, *with_update(request, parts, other)) == "AlreadySigned"
-    assert refused(ward, {**request, "weight": request["weight"] - 1}, parts) == "AlreadySigned"
+    assert refused(ward, *with_update(request, parts, other)) == "already-signed"
+    assert refused(ward, {**request, "weight": request["weight"] - 1}, parts) == "already-signed"
     loss = json.loads(request["report"])["metrics"]["train_loss"] + 0.5
-    assert refused(ward, reported(request, metrics={"train_loss": loss}), parts) == "AlreadySigned"
+    assert refused(ward, reported(request, metrics={"train_loss": loss}), parts) == "already-signed"
     # How long training took is no other contribution.
     again = ward.client.ask(SignedAnswer, reported(request, seconds=99), parts)
     assert again == first
@@ -234,7 +249,7 @@ def test_norm_when_above_the_sites_own_limit_is_refused(network: Network, tmp_pa
     approve(network, home)
     with guarded(network, home) as guard:
         ward = Ward(network, home, guard)
-        assert refused(ward, *ward.drafted()) == "UpdateOutOfRange"
+        assert refused(ward, *ward.drafted()) == "update-out-of-range"
 
 
 def test_metric_when_the_site_withholds_it_is_refused(network: Network, tmp_path: Path) -> None:
@@ -243,7 +258,7 @@ def test_metric_when_the_site_withholds_it_is_refused(network: Network, tmp_path
     with guarded(network, home) as guard:
         ward = Ward(network, home, guard)
         request, parts = ward.drafted()
-        assert refused(ward, request, parts) == "MetricNotAllowed"
+        assert refused(ward, request, parts) == "metric-not-allowed"
         ward.client.ask(SignedAnswer, reported(request, metrics={}), parts)
 
 
@@ -253,7 +268,7 @@ def test_study_when_revoked_is_refused_at_once(ward: Ward) -> None:
     request, parts = ward.drafted()
     party = ward.network.parties[0]
     Approvals(ward.home.approvals, party.account.address).revoke(ward.network.study, 1)
-    assert refused(ward, request, parts) == "StudyNotApproved"
+    assert refused(ward, request, parts) == "study-not-approved"
 
 
 def test_study_when_approved_for_another_contract_is_refused(network: Network, home: Home) -> None:
@@ -262,17 +277,13 @@ def test_study_when_approved_for_another_contract_is_refused(network: Network, h
     home.settings_file.write_text(text.replace(network.contract.address.lower(), other))
     with guarded(network, home) as guard:
         ward = Ward(network, home, guard)
-        request = {"ask": "open_round", "study": hex_of(network.study)}
-        assert refused(ward, request, kind=Opened) == "StudyNotApproved"
+        assert refused(ward, begin(network), kind=Begun) == "study-not-approved"
 
 
 def test_site_when_not_admitted_is_refused(network: Network, tmp_path: Path) -> None:
     from eth_account import Account
 
     from wardround_client.guard.approvals import Approval, Approvals
-    from wardround_client.guard.guard import Guard
-    from wardround_client.guard.log import GuardLog
-    from wardround_client.guard.requests import parse_request
 
     home = make(network, tmp_path / "home")
     stranger = Account.create()
@@ -284,21 +295,9 @@ def test_site_when_not_admitted_is_refused(network: Network, tmp_path: Path) -> 
         1,
     )
     Approvals(home.approvals, stranger.address).give(approval, bytes(stranger.key))
-    guard = Guard(
-        home, home.settings(), stranger.address, bytes(stranger.key), GuardLog(home.log, lambda: 1)
-    )
-    request = {
-        "ask": "begin",
-        "study": hex_of(network.study),
-        "round": 1,
-        "previous": hex_of(genesis_closing(network.params.initial_model).encode()),
-        "code": hex_of(network.params.code),
-    }
-    from wardround_client.guard.errors import NotAMember
-
-    with pytest.raises(NotAMember) as refusal:
-        guard.answer(parse_request(request), lambda count: b"")
-    assert refusal.value.site == stranger.address
+    guard = Guard(home, bytes(stranger.key), lambda: 1)
+    with pytest.raises(Refusal, match=f"not-a-member: {stranger.address}"):
+        guard.ask(Begun, begin(network))
     guard.close()
 
 
@@ -311,7 +310,7 @@ def test_table_when_it_changed_in_the_middle_of_a_round_is_noticed(
     table = load_table(home.folder / "train.npz")
     save_table(Table(table.features[:-1], table.labels[:-1]), home.folder / "train.npz")
     with guarded(network, home) as guard:
-        assert refused(Ward(network, home, guard), request, parts) == "ExamplesWrong"
+        assert refused(Ward(network, home, guard), request, parts) == "examples-wrong"
 
 
 @pytest.mark.parametrize("data", [None, b"", b"PK\x03\x04 nothing"])
@@ -322,12 +321,7 @@ def test_table_when_it_cannot_be_read_says_so(
     file.unlink() if data is None else file.write_bytes(data)
     with guarded(network, home) as guard:
         ward = Ward(network, home, guard)
-        previous = hex_of(genesis_closing(network.params.initial_model).encode())
-        request = {
-            "ask": "begin", "study": hex_of(network.study), "round": 1, "previous": previous,
-            "code": hex_of(network.params.code),
-        }  # fmt: skip
-        assert refused(ward, request, kind=Begun) == "TableUnusable"
+        assert refused(ward, begin(network), kind=Begun) == "table-unusable"
 
 
 @pytest.mark.parametrize(
@@ -341,20 +335,18 @@ def test_chain_when_it_is_silent_is_a_refusal(
     home.settings_file.write_text(text.replace(network.contract.chain.url, endpoint))
     with guarded(network, home) as guard:
         ward = Ward(network, home, guard)
-        request = {"ask": "open_round", "study": hex_of(network.study)}
-        assert refused(ward, request, kind=Opened) == "ChainSilent"
+        assert refused(ward, begin(network), kind=Begun) == "chain-silent"
         assert words in ward.log()[-1]["words"]
 
 
 def test_code_when_another_runs_is_refused_before_it_trains(ward: Ward) -> None:
-    """The process that trains states its code; a false statement is refused at signing."""
+    """A process that trains states its code; one that lies is refused when it signs."""
     params = replace(ward.network.params, code=b"\x09" * 32)  # type: ignore[arg-type]
     site = replace(ward.site(), code=params.code)
     with pytest.raises(StudyMismatch):
         site.contribute(ward.task, ward.network.initial.values)
-    spec = ward.network.scenario.specification
-    with pytest.raises(GuardRefused, match="CodeChanged"):
-        site.signer.begin(ward.task, spec, site.code)
+    with pytest.raises(Refusal, match="code-changed"):
+        ward.client.ask(Begun, {**begin(ward.network), "code": hex_of(site.code)})
 
 
 def test_specification_when_another_is_sent_is_never_trained_on(ward: Ward) -> None:
@@ -377,12 +369,12 @@ def test_measures_when_of_the_chains_model_leave_and_are_written_down(ward: Ward
 
 def test_measures_when_of_another_model_stay(ward: Ward) -> None:
     """Who may choose the model may ask about single test rows."""
-    with pytest.raises(GuardRefused, match="BaseModelWrong"):
+    with pytest.raises(Refusal, match="base-model-wrong"):
         ward.site().evaluate(ward.task, ward.network.initial.values + np.int32(1))
     task = replace(ward.task, previous=genesis_closing(b"\x02" * 32))  # type: ignore[arg-type]
-    with pytest.raises(GuardRefused, match="BaseModelWrong"):
+    with pytest.raises(Refusal, match="base-model-wrong"):
         ward.site().evaluate(task, ward.network.initial.values)
-    assert ward.refusals() == ["BaseModelWrong"] * 2
+    assert ward.refusals() == ["base-model-wrong"] * 2
 
 
 def release(ward: Ward, measures: dict[str, Any]) -> Request:
@@ -399,11 +391,11 @@ def release(ward: Ward, measures: dict[str, Any]) -> Request:
 @pytest.mark.parametrize(
     ("measures", "name"),
     [
-        ({"examples": 20, "row_3": 1}, "MetricNotAllowed"),
-        ({"examples": 21}, "ExamplesWrong"),
-        ({"auc": 0.5}, "ExamplesWrong"),
-        ({"examples": 20, "auc": "high"}, "RequestMalformed"),
-        ({f"m{n}": 1 for n in range(33)}, "RequestMalformed"),
+        ({"examples": 20, "row_3": 1}, "metric-not-allowed"),
+        ({"examples": 21}, "examples-wrong"),
+        ({"auc": 0.5}, "examples-wrong"),
+        ({"examples": 20, "auc": "high"}, "request-malformed"),
+        ({f"m{n}": 1 for n in range(33)}, "request-malformed"),
     ],
 )
 def test_measures_when_strange_are_refused(ward: Ward, measures: Any, name: str) -> None:
@@ -426,14 +418,14 @@ def test_measures_when_the_site_gives_none_are_refused(network: Network, tmp_pat
     approve(network, home)
     with guarded(network, home) as guard:
         ward = Ward(network, home, guard)
-        with pytest.raises(GuardRefused, match="EvaluationOff"):
+        with pytest.raises(Refusal, match="evaluation-off"):
             ward.site().evaluate(ward.task, network.initial.values)
 
 
 def test_home_when_opened_reads_name_and_address_from_the_guard(ward: Ward) -> None:
     party = ward.network.parties[0]
-    site = open_home(str(ward.home.folder))(ward.network.study)
-    assert (site.identity.name, site.identity.address) == (party.name, party.account.address)
+    site = open_home(str(ward.home.folder))
+    assert (site.name, site.address) == (party.name, party.account.address)
     assert parse_report(site.contribute(ward.task, ward.network.initial.values)[0].report).site == (
         party.account.address.lower()
     )

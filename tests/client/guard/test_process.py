@@ -20,14 +20,15 @@ from wardround.devchain.anvil import Anvil
 from wardround.devchain.evm import Genesis
 from wardround.protocol.canonical import canonical_bytes
 from wardround.protocol.contribution import Entry
+from wardround.protocol.errors import Malformed
 from wardround.protocol.fixed_point import vector_bytes
 from wardround.protocol.identifiers import hex_of
 from wardround.protocol.record import genesis_closing
 from wardround.protocol.study import PrivacySpec
-from wardround_client.guard.errors import GuardBroken, GuardRefused, GuardUnreachable
+from wardround_client.errors import GuardUnreachable, Refusal
+from wardround_client.guard.client import GuardClient
 from wardround_client.guard.log import read_log
-from wardround_client.guard.requests import Begun, Opened, SignedAnswer
-from wardround_client.guard.signer import GuardClient
+from wardround_client.guard.requests import Begun, Identified, SignedAnswer
 from wardround_client.home import Home
 from wardround_client.password import PASSWORD_VARIABLE
 from wardround_simulations.network import Network, new_folder, new_keys, prepare
@@ -100,6 +101,16 @@ def request_of(network: Network, home: Home) -> tuple[dict[str, object], tuple[b
         return Ward(network, Home(copy), guard).drafted()
 
 
+def begin(network: Network) -> dict[str, object]:
+    return {
+        "ask": "begin",
+        "study": hex_of(network.study),
+        "round": 1,
+        "previous": hex_of(genesis_closing(network.params.initial_model).encode()),
+        "code": hex_of(network.params.code),
+    }
+
+
 @pytest.mark.parametrize("point", POINTS)
 def test_guard_when_killed_while_it_signs_never_signs_a_second_contribution(
     plain: Network, tmp_path: Path, point: str
@@ -112,7 +123,7 @@ def test_guard_when_killed_while_it_signs_never_signs_a_second_contribution(
     killed = ["-m", "tests.client.guard.killed", home.folder, tmp_path / "password"]
     with process(*killed, "signed", point) as guard:
         assert "listens" in first_line(guard)
-        with suppress(GuardUnreachable, GuardBroken):
+        with suppress(GuardUnreachable, Malformed):
             left = GuardClient(home.socket, 30).ask(SignedAnswer, request, parts).entry
         assert guard.wait(20) == -signal.SIGKILL
     assert (left is not None) == (point == "sent")
@@ -121,7 +132,7 @@ def test_guard_when_killed_while_it_signs_never_signs_a_second_contribution(
         client = GuardClient(home.socket, 30)
         changed = (parts[0], bytes(other))
         if written:
-            with pytest.raises(GuardRefused, match="AlreadySigned"):
+            with pytest.raises(Refusal, match="already-signed"):
                 client.ask(SignedAnswer, request, changed)
             again = client.ask(SignedAnswer, request, parts).entry
             assert left in (None, again)
@@ -129,7 +140,7 @@ def test_guard_when_killed_while_it_signs_never_signs_a_second_contribution(
             # Nothing was durable, so nothing had left: another one may be signed, once.
             assert left is None
             client.ask(SignedAnswer, request, changed)
-            with pytest.raises(GuardRefused, match="AlreadySigned"):
+            with pytest.raises(Refusal, match="already-signed"):
                 client.ask(SignedAnswer, request, parts)
     assert bool(written) == (point not in ("before writing", "half written"))
     repaired = [line for line in read_log(home.log) if line["kind"] == "repaired"]
@@ -142,17 +153,11 @@ def test_guard_when_killed_while_it_books_privacy_counts_what_left(
     private: Network, tmp_path: Path, point: str
 ) -> None:
     home = home_of(private, tmp_path)
-    request = {
-        "ask": "begin",
-        "study": hex_of(private.study),
-        "round": 1,
-        "previous": hex_of(genesis_closing(private.params.initial_model).encode()),
-        "code": hex_of(private.params.code),
-    }
+    request = begin(private)
     killed = ["-m", "tests.client.guard.killed", home.folder, tmp_path / "password"]
     with process(*killed, "spent", point) as guard:
         assert "listens" in first_line(guard)
-        with pytest.raises((GuardUnreachable, GuardBroken)):
+        with pytest.raises((GuardUnreachable, Malformed)):
             GuardClient(home.socket, 60).ask(Begun, request)
         assert guard.wait(20) == -signal.SIGKILL
     with guarded(private, home):
@@ -170,14 +175,15 @@ def test_guard_when_told_to_stop_ends_cleanly(plain: Network, tmp_path: Path) ->
         line = first_line(guard)
         assert str(home.socket) in line
         assert plain.parties[0].account.address in line
-        assert GuardClient(home.socket).identity()[0] == plain.parties[0].name
+        found = GuardClient(home.socket).ask(Identified, {"ask": "identity"})
+        assert found.name == plain.parties[0].name
         guard.send_signal(signal.SIGTERM)
         assert first_line(guard) == "guard stopped\n"
         assert guard.wait(20) == 0
     assert not home.socket.exists()
     assert [one["kind"] for one in read_log(home.log)] == ["created", "started", "stopped"]
     with pytest.raises(GuardUnreachable):
-        GuardClient(home.socket).identity()
+        GuardClient(home.socket).ask(Identified, {"ask": "identity"})
 
 
 def test_endpoint_when_one_is_away_another_stands_in(plain: Network, tmp_path: Path) -> None:
@@ -185,8 +191,7 @@ def test_endpoint_when_one_is_away_another_stands_in(plain: Network, tmp_path: P
     text, url = home.settings_file.read_text(), plain.contract.chain.url
     home.settings_file.write_text(text.replace(f'["{url}"]', f'["http://127.0.0.1:1", "{url}"]'))
     with guarded(plain, home):
-        request = {"ask": "open_round", "study": hex_of(plain.study)}
-        assert GuardClient(home.socket, 60).ask(Opened, request).round == 1
+        assert GuardClient(home.socket, 60).ask(Begun, begin(plain)).max_weight > 0
 
 
 # ---------------------------------------------------------------- where the key is

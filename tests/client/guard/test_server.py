@@ -18,17 +18,12 @@ from hypothesis import strategies as st
 
 from tests.client.guard.conftest import Ward, approve, guarded, make
 from wardround.protocol.canonical import canonical_bytes
-from wardround_client.guard.errors import (
-    GuardBroken,
-    GuardRefused,
-    GuardUnreachable,
-    HomeInvalid,
-    LogInUse,
-)
+from wardround.protocol.errors import Malformed
+from wardround_client.errors import GuardUnreachable, HomeInvalid, LogError, Refusal
+from wardround_client.guard.client import GuardClient
 from wardround_client.guard.log import GuardLog
 from wardround_client.guard.requests import Identified, SignedAnswer, parse_request
 from wardround_client.guard.server import CONNECTIONS_MAX, GuardServer
-from wardround_client.guard.signer import GuardClient
 from wardround_client.guard.wire import DOCUMENT_MAX_BYTES
 from wardround_client.home import Home
 from wardround_simulations.network import Network
@@ -72,7 +67,7 @@ def name_in(answer: bytes) -> str:
 
 
 def lives(ward: Ward) -> None:
-    assert ward.client.identity()[0] == ward.network.parties[0].name
+    assert ward.client.ask(Identified, {"ask": "identity"}).name == ward.network.parties[0].name
 
 
 FUZZED = settings(
@@ -90,7 +85,7 @@ JSON = st.recursive(
 def test_guard_when_it_hears_arbitrary_bytes_refuses_and_lives(patient: Ward, data: bytes) -> None:
     answer = say(patient, data)
     if data:
-        assert name_in(answer) == "RequestMalformed"
+        assert name_in(answer) == "request-malformed"
     else:
         assert answer == b""
 
@@ -98,10 +93,10 @@ def test_guard_when_it_hears_arbitrary_bytes_refuses_and_lives(patient: Ward, da
 @FUZZED
 @given(JSON)
 def test_guard_when_it_hears_any_document_refuses_and_lives(patient: Ward, value: Any) -> None:
-    assert name_in(say(patient, framed(canonical_bytes(value)))) == "RequestMalformed"
+    assert name_in(say(patient, framed(canonical_bytes(value)))) == "request-malformed"
 
 
-ASK = {"ask": st.sampled_from(["identity", "open_round", "max_weight", "begin", "sign", "release"])}
+ASK = {"ask": st.sampled_from(["identity", "begin", "sign", "release"])}
 REQUEST = {
     "study": st.sampled_from(["0x" + "00" * 32, "", 7]),
     "round": st.integers(-5, 2**40),
@@ -129,7 +124,7 @@ def test_guard_when_it_hears_nearly_a_request_refuses_or_answers(
         return
     answer = json.loads(say(patient, framed(data))[4:])
     if "refused" in answer:
-        assert answer["refused"]["name"] != "GuardFailed", answer
+        assert answer["refused"]["name"] != "guard-failed", answer
     assert patient.signed() == []
 
 
@@ -150,14 +145,14 @@ def test_guard_when_it_hears_nearly_a_request_refuses_or_answers(
     ],
 )
 def test_guard_when_a_message_is_broken_says_so(patient: Ward, data: bytes) -> None:
-    assert name_in(say(patient, data)) == "RequestMalformed"
+    assert name_in(say(patient, data)) == "request-malformed"
     lives(patient)
 
 
 @pytest.mark.parametrize("data", [b"\x00\x00", (30).to_bytes(4, "big") + b'{"ask"'])
 def test_guard_when_a_caller_falls_silent_hangs_up(patient: Ward, data: bytes) -> None:
     started = time.monotonic()
-    assert name_in(say(patient, data, hang_up=False)) == "RequestMalformed"
+    assert name_in(say(patient, data, hang_up=False)) == "request-malformed"
     assert 0.3 < time.monotonic() - started < 5
 
 
@@ -179,7 +174,7 @@ def test_guard_when_a_vector_falls_silent_signs_nothing(
     monkeypatch.setattr("wardround_client.guard.server._VECTOR_SECONDS", 0.5)
     request, parts = patient.drafted()
     sent = framed(canonical_bytes(request)) + parts[0] + parts[1][:-1]
-    assert name_in(say(patient, sent, hang_up=False)) == "RequestMalformed"
+    assert name_in(say(patient, sent, hang_up=False)) == "request-malformed"
     assert patient.signed() == []
 
 
@@ -191,7 +186,9 @@ def test_guard_when_callers_are_many_serves_them_all(patient: Ward) -> None:
         silent.append(connection)
     names: list[str] = []
     threads = [
-        threading.Thread(target=lambda: names.append(patient.client.identity()[0]))
+        threading.Thread(
+            target=lambda: names.append(patient.client.ask(Identified, {"ask": "identity"}).name)
+        )
         for _ in range(30)
     ]
     for thread in threads:
@@ -215,7 +212,7 @@ def test_guard_when_callers_race_signs_one_contribution(network: Network, home: 
             try:
                 signed = ward.client.ask(SignedAnswer, request, (parts[0], bytes(changed)))
                 answers.append(signed.entry)
-            except GuardRefused as refusal:
+            except Refusal as refusal:
                 answers.append(refusal.name)
 
         threads = [threading.Thread(target=ask, args=(place,)) for place in range(12)]
@@ -224,7 +221,7 @@ def test_guard_when_callers_race_signs_one_contribution(network: Network, home: 
         for thread in threads:
             thread.join(30)
         assert sorted(answers, reverse=True)[1:] != []
-        assert answers.count("AlreadySigned") == 11
+        assert answers.count("already-signed") == 11
         assert len(ward.signed()) == 1
 
 
@@ -243,7 +240,7 @@ def test_guard_when_others_can_enter_its_folder_does_not_start(
 
 
 def test_guard_when_one_runs_is_not_started_twice(patient: Ward) -> None:
-    with pytest.raises(LogInUse):
+    with pytest.raises(LogError):
         GuardLog(patient.home.log, lambda: 1)
     lives(patient)
 
@@ -280,10 +277,10 @@ def test_guard_when_its_log_cannot_be_written_signs_nothing(
 
         monkeypatch.setattr("wardround_client.guard.log.os.fsync", full)
         for _ in range(2):
-            with pytest.raises(GuardRefused, match="LogUnwritable"):
+            with pytest.raises(Refusal, match="guard-log-unusable"):
                 ward.client.ask(SignedAnswer, request, parts)
         monkeypatch.undo()
-        with pytest.raises(GuardRefused, match="LogUnwritable"):
+        with pytest.raises(Refusal, match="guard-log-unusable"):
             ward.client.ask(SignedAnswer, request, parts)
 
 
@@ -292,7 +289,7 @@ def test_guard_when_its_log_cannot_be_written_signs_nothing(
 
 def test_client_when_no_guard_runs_says_what_to_do(home: Home) -> None:
     with pytest.raises(GuardUnreachable, match="wardround site guard"):
-        GuardClient(home.socket).identity()
+        GuardClient(home.socket).ask(Identified, {"ask": "identity"})
 
 
 @pytest.mark.parametrize(
@@ -325,7 +322,7 @@ def test_client_when_the_answer_is_strange_is_an_error_by_name(
 
         thread = threading.Thread(target=reply)
         thread.start()
-        with pytest.raises(GuardBroken):
+        with pytest.raises(Malformed):
             GuardClient(path, 10).ask(Identified, {"ask": "identity"})
         thread.join(10)
 

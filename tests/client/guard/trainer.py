@@ -19,7 +19,7 @@ def main(home: str, folder: str) -> None:
     read = lambda name: (Path(folder) / name).read_bytes()  # noqa: E731
     params = StudyParams.decode(read("params"))
     task = TrainTask(params, Closing.decode(read("previous")), 1, read("specification"))
-    site = open_home(home)(task.study)
+    site = open_home(home)
     delivery, _ = site.contribute(task, vector_from_bytes(read("base"), params.parameter_count))
     print(delivery.entry.pack().hex(), flush=True)
     sys.stdin.read()

@@ -13,11 +13,13 @@ import pytest
 from pyarrow import parquet
 
 from tests.client.guard.conftest import Ward, approve, guarded, make
+from tests.client.guard.test_guard import begin
 from tests.client.sources.conftest import PASSWORD, Cluster
 from tests.integration.networks import FEATURES
 from wardround.protocol.report import parse_report
 from wardround_client.app.client_app import open_home
-from wardround_client.guard.errors import GuardRefused, TableUnusable
+from wardround_client.errors import Refusal, RefusedForNow
+from wardround_client.guard.requests import Begun
 from wardround_client.home import Home
 from wardround_client.sources.errors import SourceError
 from wardround_simulations.network import Network
@@ -106,7 +108,7 @@ def test_site_when_its_rows_lie_in_postgresql_trains_alike(
         'password_variable = "HOSPITAL_PASSWORD"\ntable = "site_rows"'
     )
     home = home_of(network, tmp_path / "postgresql", source)
-    with guarded(network, home) as guard, pytest.raises(TableUnusable, match="HOSPITAL_PASSWORD"):
+    with guarded(network, home) as guard, pytest.raises(RefusedForNow, match="HOSPITAL_PASSWORD"):
         guard.check_table()
     monkeypatch.setenv("HOSPITAL_PASSWORD", PASSWORD)
     plain = home_of(network, tmp_path / "csv", write("csv", tmp_path))
@@ -136,15 +138,7 @@ def test_site_when_its_table_cannot_be_used_says_why_and_trains_nothing(
         ward = Ward(network, home, guard)
         with pytest.raises((SourceError, Exception), match=words):
             open_home(str(home.folder))
-        with pytest.raises(GuardRefused, match="TableUnusable") as refusal:
-            _begin(ward)
+        with pytest.raises(Refusal, match="table-unusable") as refusal:
+            ward.client.ask(Begun, begin(network))
         assert words in refusal.value.words
-        assert ward.refusals() == ["TableUnusable"]
-
-
-def _begin(ward: Ward) -> None:
-    from wardround_client.guard.signer import GuardSigner
-
-    signer = GuardSigner(ward.client, ward.network.parties[0].account.address)
-    spec = ward.network.scenario.specification
-    signer.begin(ward.task, spec, ward.network.params.code)
+        assert ward.refusals() == ["table-unusable"]

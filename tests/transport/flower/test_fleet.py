@@ -359,8 +359,8 @@ def test_node_that_is_refused_otherwise_does_not_wait(
     ("given", "line"),
     [
         (
-            "<class 'wardround_client.guard.errors.Withheld'>:<'RoundOver; see\nthe log.'>",
-            "Withheld: RoundOver; see the log.",
+            "<class 'wardround_client.errors.Withheld'>:<'round-over; see\nthe log.'>",
+            "Withheld: round-over; see the log.",
         ),
         ("<class 'KeyError'>:<''x''>", "KeyError: 'x'"),
         ("plain words", "plain words"),
@@ -377,18 +377,13 @@ def test_reason_is_one_short_line(given: str | None, line: str) -> None:
     ("reason", "words"),
     [
         (
-            "<class 'wardround_client.guard.errors.Withheld'>:"
-            "<'RoundOver; the site's own log says more.'>",
+            "<class 'wardround_client.errors.Withheld'>:"
+            "<'round-over; the site's own log says more.'>",
             "asked once more, but the round is closed: there is nothing to do",
         ),
         (
-            "<class 'wardround.protocol.errors.RoundOver'>:"
-            "<'round 1 is closed and round 2 is open'>",
-            "asked once more, but the round is closed: there is nothing to do",
-        ),
-        (
-            "<class 'KeyError'>:<''RoundOverdue''>",
-            "answered with an error: KeyError: 'RoundOverdue'",
+            "<class 'KeyError'>:<''round-overdue''>",
+            "answered with an error: KeyError: 'round-overdue'",
         ),
     ],
 )

@@ -262,7 +262,7 @@ def _telling(send: Callable[..., Any], say: Say) -> Callable[..., Any]:
 
 
 #: The coordinator asks a silent site again, and a site that trains is silent.
-_LATE, _TOO_LATE = "RoundOver", "asked once more, but the round is closed: there is nothing to do"
+_LATE, _TOO_LATE = "round-over", "asked once more, but the round is closed: there is nothing to do"
 
 
 def _reason(given: str | None) -> str:
