@@ -326,7 +326,7 @@ def test_table_when_it_cannot_be_read_says_so(
 
 @pytest.mark.parametrize(
     ("endpoint", "words"),
-    [("http://127.0.0.1:1", "does not answer"), ("embedded:gone", "no chain answers")],
+    [("http://127.0.0.1:1", "does not answer"), ("embedded:gone", "is no chain's address")],
 )
 def test_chain_when_it_is_silent_is_a_refusal(
     network: Network, home: Home, endpoint: str, words: str
