@@ -242,14 +242,13 @@ def test_client_app_trains_with_nothing_that_a_site_did_not_approve() -> None:
     """The digest that a site approves covers what trains.
 
     All else that the ClientApp imports comes from the site's own installation, never from a bundle
-    (`wardround.transport.bundle`), as NumPy does: the key, the guard's socket, the chain.
+    (`wardround.transport.bundle`), as NumPy does: the guard's socket.
     """
     start = Path("client/wardround_client/app/client_app.py")
     reached = reached_from(ROOT, start)
     assert len(reached) > 50
     installed = {room_of(module_of(path)) for path in reached if not digested(path)}
     assert installed == {
-        "wardround.chain",
         "wardround.host",
         "wardround.transport",
         "wardround_client",

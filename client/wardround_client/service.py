@@ -26,9 +26,10 @@ from wardround_client.errors import GuardUnreachable, HomeInvalid, Refusal
 from wardround_client.guard.client import GuardClient
 from wardround_client.guard.requests import Identified
 from wardround_client.home import Home
-from wardround_client.keystore import open_keystore
+from wardround_client.keystore import keystore_address, open_keystore
 from wardround_client.password import PASSWORD_VARIABLE
 from wardround_client.settings import HomeSettings
+from wardround_client.site_ending import StudyWatch
 from wardround_client.supernode import (
     coordinators_of,
     flower_folder,
@@ -55,6 +56,8 @@ class SiteService:
         say: shows a person what happens.
         now: the time, with a zone.
         stopped: set when it is to end.
+        keep: go on after all approved studies have ended, for further ones.
+        store: content store to read earnings from; None where it is not known.
     """
 
     home: Home
@@ -62,11 +65,13 @@ class SiteService:
     say: Say
     now: Callable[[], datetime]
     stopped: threading.Event
+    keep: bool = False
+    store: str | None = None
     _log: logging.Logger = field(init=False)
     _events: EventLog = field(init=False)
 
     def run(self) -> None:
-        """Keep the site running until it is stopped.
+        """Keep the site running until its studies have ended, or it is stopped.
 
         Raises:
             WardroundError: settings, key or certificate cannot be used.
@@ -82,12 +87,19 @@ class SiteService:
             self._enrolled(settings)
             for number in range(len(coordinators)):
                 flower_folder(self.home, number)
+            address = keystore_address(self.home.keystore(settings))
+            watch = StudyWatch(self.home, settings, address)
             supervisor = Supervisor(self._log.info)
+            found = [Coordinator(*one, self._log.info) for one in coordinators]
             try:
-                self._keep(supervisor, [Coordinator(*one, self._log.info) for one in coordinators])
+                self._keep(supervisor, found, watch)
             finally:
                 self._log.info("stopping")
                 supervisor.stop()
+                self._show()
+            if not self.stopped.is_set():
+                for line in watch.report(self.store):
+                    self._log.info(line)
                 self._show()
 
     def _enrolled(self, settings: HomeSettings) -> None:
@@ -99,7 +111,9 @@ class SiteService:
                 f"made a node key: give {self.home.folder / ENROLMENT} to the coordinator"
             )
 
-    def _keep(self, supervisor: Supervisor, coordinators: list[Coordinator]) -> None:
+    def _keep(
+        self, supervisor: Supervisor, coordinators: list[Coordinator], watch: StudyWatch
+    ) -> None:
         supervisor.start(self._guard())
         if not self._await_guard(supervisor):
             return
@@ -116,6 +130,8 @@ class SiteService:
             for coordinator in coordinators:
                 coordinator.look(time.monotonic())
             self._show()
+            if not self.keep and watch.all_ended(time.monotonic()):
+                return
 
     def _await_guard(self, supervisor: Supervisor) -> bool:
         """Wait for the guard, which has a table to read; without it nothing could be signed."""

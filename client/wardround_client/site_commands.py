@@ -115,13 +115,23 @@ def guard(folder: HomeArgument = _HOME, password_file: PasswordOption = None) ->
 
 
 @app.command()
-def run(folder: HomeArgument = _HOME, password_file: PasswordOption = None) -> None:
-    """Take part: start guard and SuperNode, keep them running, and say what happens.
+def run(
+    folder: HomeArgument = _HOME,
+    password_file: PasswordOption = None,
+    store: StoreOption = None,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Go on for further studies when the approved have ended.")
+    ] = False,
+) -> None:
+    """Take part: run guard and SuperNode, and print what happens, until all studies have ended.
 
-    SIGTERM or Ctrl-C ends it; it may be started again at any time.
+    Then it prints what each approved study has earned and the command that claims it; the amount
+    is in the content store. SIGTERM or Ctrl-C ends it before; it may be restarted at any time.
 
     Examples:
       wardround site run hospital --password-file secret.txt
+
+      wardround site run hospital --store store --keep
     """
     # Flower takes seconds to import, and only this command needs it.
     from wardround.transport.supervision import stop_asked
@@ -134,7 +144,8 @@ def run(folder: HomeArgument = _HOME, password_file: PasswordOption = None) -> N
     os.environ.pop(PASSWORD_VARIABLE, None)
     keep_memory_private()
     with stop_asked() as stopped:
-        SiteService(Home(folder), password, _tell, lambda: datetime.now(UTC), stopped).run()
+        now = lambda: datetime.now(UTC)  # noqa: E731
+        SiteService(Home(folder), password, _tell, now, stopped, keep, store).run()
 
 
 @app.command()

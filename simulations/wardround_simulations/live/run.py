@@ -200,7 +200,7 @@ class LiveNetwork:
                 party.name,
                 folders.sites / party.name,
                 *("wardround", "site", "run", str(folders.sites / party.name)),
-                *("--password-file", str(password_file(folders.root, party.name))),
+                *("--password-file", str(password_file(folders.root, party.name)), "--keep"),
             )
         seen_at: float | None = None
         while not self.stopped.wait(_LOOK_SECONDS):
