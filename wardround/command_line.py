@@ -95,15 +95,15 @@ COMMANDS = {
         ),
         watch=(
             "wardround.explorer.commands:watch",
-            "Watch studies, rounds and sites in this terminal, with whatever needs attention.",
+            "Watch studies, rounds and sites in this terminal, with what needs attention.",
         ),
         events=(
             "wardround.explorer.commands:events",
-            "List what happened, oldest first, and say which blocks were looked at.",
+            "List what happened, oldest first, with the range of indexed blocks.",
         ),
         export=(
             "wardround.explorer.commands:export",
-            "Write a study, or one round, into one archive that anybody can verify offline.",
+            "Write a study, or one round, into one archive that can be verified offline.",
         ),
         show=(
             "wardround.audit.commands:show",

@@ -17,8 +17,8 @@ import pytest
 
 from tests.client.guard.conftest import Ward, approve, guarded, make
 from tests.integration.networks import prepared, small_scenario
-from wardround.explorer.web.queries import Sample
-from wardround.explorer.web.rows import Site
+from wardround.explorer.rows import ChartRow
+from wardround.explorer.web.explorer import NamedSite
 from wardround.explorer.web.study import charts
 from wardround.protocol.canonical import canonical_bytes
 from wardround.protocol.contribution import Entry
@@ -166,9 +166,20 @@ def test_measures_of_one_model_when_asked_fifty_times_leave_once(ward: Ward) -> 
 )
 @pytest.mark.parametrize("losses", [(1.7e308, -1.7e308), (0.0, 5e-324)], ids=["huge", "tiny"])
 def test_study_page_when_a_report_has_an_extreme_loss_is_drawn(losses: tuple[float, ...]) -> None:
-    site = Site("0x" + "ab" * 20, "mercy", 0)
+    site = NamedSite("0x" + "ab" * 20, "mercy", 0)
     sampled = [
-        Sample(round=number, accuracy={}, pooled=None, loss={site.address: loss}, cumulative={})
+        ChartRow(
+            round=number,
+            closed_at=number,
+            model="0x" + "00" * 32,
+            gas=None,
+            weights={},
+            scores={},
+            rewards={},
+            metrics={"train_loss": {site.address: loss}},
+            statement=None,
+            cumulative={},
+        )
         for number, loss in enumerate(losses, 1)
     ]
     drawn = str(charts(sampled, [site]).loss)

@@ -13,9 +13,9 @@ from wardround.explorer.index.objects import ObjectReader
 from wardround.explorer.indexer import Indexer
 from wardround.explorer.reader import Reader
 from wardround.explorer.rounds import read_round
+from wardround.explorer.rows import RoundDetail
 from wardround.explorer.source import run_source
 from wardround.explorer.studies import list_studies
-from wardround.explorer.views import Round
 from wardround.protocol.canonical import canonical_bytes, sha256_digest
 from wardround.protocol.cid import cid_from_sha256
 from wardround.protocol.identifiers import hex_of
@@ -44,7 +44,7 @@ def manifest_cid(index: Path, number: int) -> str:
     return round_of(index, number).manifest.cid
 
 
-def round_of(index: Path, number: int) -> Round:
+def round_of(index: Path, number: int) -> RoundDetail:
     reader = Reader(index)
     try:
         (study,) = list_studies(reader).rows

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from benchmarks.synthetic_index import fill
-from wardround.explorer.reader import EventFilter, Reader
+from wardround.explorer.events import EventFilter, list_events, read_block, read_transaction
+from wardround.explorer.reader import Reader
 from wardround.explorer.rounds import read_round
 from wardround.explorer.search import search
 from wardround.explorer.sites import read_site
-from wardround.explorer.studies import list_studies, read_study, series, study_rounds
-from wardround.explorer.web.queries import standing
+from wardround.explorer.studies import list_studies, read_study, series, study_rounds, valid_rounds
 
 #: Tables that grow with every event or round.
 LARGE = ("event", "tx", "closing", "entry", "mention", "block")
@@ -63,7 +63,7 @@ def questions(reader: Reader) -> dict[str, Callable[[], object]]:
     site, root = one.entries[0].site, one.entries[0].update
 
     def events(**chosen: object) -> Callable[[], object]:
-        return lambda: reader.events(EventFilter(**chosen))  # type: ignore[arg-type]
+        return lambda: list_events(reader, EventFilter(**chosen))  # type: ignore[arg-type]
 
     return {
         "studies": lambda: list_studies(reader),
@@ -73,8 +73,8 @@ def questions(reader: Reader) -> dict[str, Callable[[], object]]:
         "round": lambda: read_round(reader, study, 50),
         "site": lambda: read_site(reader, site),
         "health": reader.health,
-        "transaction": lambda: reader.transaction(one.summary.transaction),
-        "block": lambda: reader.block(one.summary.block_hash),
+        "transaction": lambda: read_transaction(reader, one.summary.transaction),
+        "block": lambda: read_block(reader, one.summary.block_hash),
         "events of a study": events(study=study),
         "events of a round": events(study=study, round=50),
         "events of a site": events(site=site),
@@ -102,7 +102,7 @@ def test_pages_of_a_study_find_their_closings_in_order(large: Reader) -> None:
     for question in (
         lambda: study_rounds(large, study),
         lambda: series(large, study),
-        lambda: standing(large, study, 25),
+        lambda: valid_rounds(large, study, 25),
     ):
         asked = [one for one in statements(large, question) if "FROM closing" in one]
         assert asked

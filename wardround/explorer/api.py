@@ -1,402 +1,425 @@
-"""The JSON API: the index over HTTP, read-only, described at ``/api/openapi.json``."""
+"""The JSON API: the index over HTTP, read-only, described at ``/api/openapi.json`` by FastAPI.
+
+An operation is one of the queries that pages and commands use too; its answer is one of the rows.
+"""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
 from hashlib import sha256
-from typing import Any
+from typing import Annotated, Any
 
-from starlette.concurrency import run_in_threadpool
-from starlette.requests import Request
-from starlette.responses import JSONResponse, Response, StreamingResponse
-from starlette.routing import BaseRoute, Mount, Route
+from fastapi import APIRouter, FastAPI, Path, Query, Request, Response
+from fastapi.responses import JSONResponse, StreamingResponse
+from fastapi.routing import APIRoute
+from pydantic import BaseModel, GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic.json_schema import SkipJsonSchema
+from pydantic_core import CoreSchema, core_schema
 
 from wardround.explorer.errors import ExplorerError, NotIndexed, QueryInvalid
-from wardround.explorer.openapi import (
-    CURSOR,
-    LIMIT,
-    Arguments,
-    Operation,
-    Parameter,
-    describe,
-    hexadecimal,
-    whole,
-)
-from wardround.explorer.reader import EventFilter, Reader
+from wardround.explorer.events import EventFilter, list_events, read_block, read_transaction
+from wardround.explorer.parameters import NUMBER_MAX, ROUND_MAX, address, hex32, number
+from wardround.explorer.reader import PAGE_ROWS, Reader
 from wardround.explorer.rounds import read_open_round, read_round
-from wardround.explorer.search import LONGEST, search
-from wardround.explorer.sites import read_site
-from wardround.explorer.studies import list_studies, read_study, series, study_rounds
-from wardround.explorer.views import (
-    Block,
+from wardround.explorer.rows import (
+    BlockDetail,
+    ChartRow,
     EventRow,
     Health,
     Hit,
-    OpenRound,
+    OpenRoundDetail,
     Page,
-    Point,
     Reorganisation,
-    Round,
-    RoundSummary,
-    SiteActivity,
-    Study,
-    StudySummary,
-    Transaction,
+    RoundDetail,
+    RoundRow,
+    SiteDetail,
+    StudyDetail,
+    StudyRow,
+    TransactionDetail,
 )
-from wardround.protocol.errors import Malformed
+from wardround.explorer.search import LONGEST, search
+from wardround.explorer.sites import read_site
+from wardround.explorer.studies import list_studies, read_study, series, study_rounds
+from wardround.protocol.errors import Malformed, WardroundError
 from wardround.store import Store
 from wardround.store.errors import ObjectMissing, ObjectSealed, StoreError
 
-#: What one may keep for good: a year is as long as caches take it to be.
+#: For answers that cannot change; a year is the longest that caches keep anything.
 _FOR_GOOD = "public, max-age=31536000, immutable"
-#: Everything else is asked for again, and not sent again when it is the same.
-_ASK_AGAIN = "no-cache"
 _PIECE_BYTES = 1 << 18
-_LARGEST_ROUND = 2**32 - 1
-
-_STUDY = hexadecimal("study", "path", "The study's id.", 32)
-_ROUND = whole("round", "path", "The round, from 1.", 1, _LARGEST_ROUND)
-_PAGED = (CURSOR, LIMIT)
 
 
-def _filter(arguments: Arguments) -> EventFilter:
-    names = ("study", "round", "site", "address", "name", "from_block", "to_block")
-    return EventFilter(**{name: arguments.get(name) for name in names})
+class ErrorDocument(BaseModel):
+    """The kind of error and one sentence; with the indexed blocks where something is not there."""
+
+    error: str
+    message: str
+    first_block: int | SkipJsonSchema[None] = None
+    last_block: int | SkipJsonSchema[None] = None
 
 
-def _page(arguments: Arguments) -> tuple[str | None, int]:
-    return arguments.get("cursor"), arguments.get("limit", 50)
+# ---------------------------------------------------------------- parameters
 
 
-OPERATIONS = (
-    Operation(
-        "/api/health",
-        "health",
-        "How far the index is, and whether anything is in its way.",
-        Health,
-        lambda reader, _: reader.health(),
-    ),
-    Operation(
-        "/api/reorganisations",
-        "reorganisations",
-        "Blocks that the chain gave up, the latest first.",
-        list[Reorganisation],
-        lambda reader, _: reader.reorganisations(),
-    ),
-    Operation(
-        "/api/studies",
-        "studies",
-        "All studies, the newest first.",
-        Page[StudySummary],
-        lambda reader, given: list_studies(reader, *_page(given)),
-        _PAGED,
-    ),
-    Operation(
-        "/api/studies/{study}",
-        "study",
-        "A study: parameters, sites, coordinators, funds.",
-        Study,
-        lambda reader, given: read_study(reader, given["study"]),
-        (_STUDY,),
-    ),
-    Operation(
-        "/api/studies/{study}/rounds",
-        "rounds",
-        "Its closings, the newest first, overturned ones too.",
-        Page[RoundSummary],
-        lambda reader, given: study_rounds(reader, given["study"], *_page(given)),
-        (_STUDY, *_PAGED),
-    ),
-    Operation(
-        "/api/studies/{study}/series",
-        "series",
-        "Its charts: scores, weights, rewards and metrics of each round that stands.",
-        list[Point],
-        lambda reader, given: series(
-            reader, given["study"], given.get("limit", 500), given.get("before")
-        ),
-        (_STUDY, LIMIT, whole("before", "query", "Only rounds before it.", 1, _LARGEST_ROUND)),
-    ),
-    Operation(
-        "/api/studies/{study}/open-round",
-        "openRound",
-        "The round being worked on.",
-        OpenRound,
-        lambda reader, given: read_open_round(reader, given["study"]),
-        (_STUDY,),
-    ),
-    Operation(
-        "/api/studies/{study}/rounds/{round}",
-        "round",
-        "A closed round: the closing that stands, or the one that is named.",
-        Round,
-        lambda reader, given: read_round(
-            reader, given["study"], given["round"], given.get("commitment")
-        ),
-        (_STUDY, _ROUND, hexadecimal("commitment", "query", "Of another closing.", 32)),
-    ),
-    Operation(
-        "/api/sites/{site}",
-        "site",
-        "A site over all studies: everything it signed, was scored and was paid.",
-        SiteActivity,
-        lambda reader, given: read_site(reader, given["site"], *_page(given)),
-        (hexadecimal("site", "path", "Its address.", 20), *_PAGED),
-    ),
-    Operation(
-        "/api/events",
-        "events",
-        "Events, decoded beside raw. Everything that is given must hold.",
-        Page[EventRow],
-        lambda reader, given: reader.events(
-            _filter(given), *_page(given), newest_first=given.get("order") != "oldest"
-        ),
-        (
-            hexadecimal("study", "query", "Of this study.", 32),
-            whole("round", "query", "Of this round.", 0, _LARGEST_ROUND),
-            hexadecimal("site", "query", "About this site.", 20),
-            hexadecimal("address", "query", "That name this address anywhere.", 20),
-            Parameter(
-                "name",
-                "query",
-                "Of this name, such as RoundClosed.",
-                {"type": "string", "pattern": "^[A-Za-z]{1,40}$", "maxLength": 40},
-            ),
-            whole("from_block", "query", "Not before this block."),
-            whole("to_block", "query", "Not after this block."),
-            Parameter(
-                "order",
-                "query",
-                "Which come first.",
-                {"type": "string", "enum": ["newest", "oldest"], "default": "newest"},
-            ),
-            *_PAGED,
-        ),
-    ),
-    Operation(
-        "/api/transactions/{transaction}",
-        "transaction",
-        "A transaction with its events.",
-        Transaction,
-        lambda reader, given: reader.transaction(given["transaction"]),
-        (hexadecimal("transaction", "path", "Its hash.", 32),),
-        lasts=lambda found: found.sender is not None and all(one.final for one in found.events),
-    ),
-    Operation(
-        "/api/blocks/{block}",
-        "block",
-        "A block with its events. By its hash it is a permanent link.",
-        Block,
-        lambda reader, given: reader.block(given["block"]),
-        (
-            Parameter(
-                "block",
-                "path",
-                "Its number, or its hash.",
-                {
-                    "type": "string",
-                    "pattern": "^([0-9]{1,15}|0x[0-9a-fA-F]{64})$",
-                    "maxLength": 66,
-                },
-                required=True,
-            ),
-        ),
-        lasts=lambda found: found.final,
-    ),
-    Operation(
-        "/api/search",
-        "search",
-        "Find anything: address, hash, root, CID, round, block, or part of a name.",
-        list[Hit],
-        lambda reader, given: search(reader, given["q"]),
-        (
-            Parameter(
-                "q",
-                "query",
-                "What to look for.",
-                {"type": "string", "minLength": 0, "maxLength": LONGEST},
-                required=True,
-            ),
-        ),
-    ),
-)
+@dataclass(frozen=True)
+class _Reads:
+    """How a parameter is read, and the JSON schema that describes it."""
 
-_CID = Parameter(
-    "cid",
-    "path",
-    "The object's CID.",
-    {"type": "string", "pattern": "^b[a-z2-7]{20,120}$", "maxLength": 121},
-    required=True,
-)
+    read: Callable[[str], Any]
+    schema: Mapping[str, Any]
 
-_OBJECT_PATH = {
-    "get": {
-        "operationId": "object",
-        "summary": "An object of the content store, verified against its name.",
-        "parameters": [_CID.document()],
-        "responses": {
-            "200": {
-                "description": "Its bytes.",
-                "content": {"application/octet-stream": {"schema": {}}},
-            },
-            "304": {"description": "It is what If-None-Match names."},
-            **{
-                status: {
-                    "description": words,
-                    "content": {
-                        "application/json": {"schema": {"$ref": "#/components/schemas/Error"}}
-                    },
-                }
-                for status, words in (
-                    ("400", "It is no CID."),
-                    ("403", "It is encrypted, and this explorer has no key to it."),
-                    ("404", "The store does not have it, or there is no store."),
-                    ("502", "The store has other bytes under this name."),
-                )
-            },
+    def __get_pydantic_core_schema__(self, _: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        # FastAPI passes defaults through, which are not text.
+        return core_schema.no_info_plain_validator_function(
+            lambda value: self.read(value) if isinstance(value, str) else value
+        )
+
+    def __get_pydantic_json_schema__(
+        self, _: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        return dict(self.schema)
+
+
+def _hex32(name: str) -> _Reads:
+    schema = {"type": "string", "pattern": "^0x[0-9a-fA-F]{64}$", "maxLength": 66}
+    return _Reads(partial(hex32, name=name), schema)
+
+
+def _address(name: str) -> _Reads:
+    # A mix of cases is right or wrong by EIP-55's checksum, which no pattern can state.
+    schema = {"type": "string", "pattern": "^0x([0-9a-f]{40}|[0-9A-F]{40})$", "maxLength": 42}
+    return _Reads(partial(address, name=name), schema)
+
+
+def _whole(name: str, low: int = 0, high: int = NUMBER_MAX, **more: int) -> _Reads:
+    schema = {"type": "integer", "minimum": low, "maximum": high, **more}
+    return _Reads(partial(number, name=name, low=low, high=high), schema)
+
+
+def _text(name: str, pattern: str, length: int) -> _Reads:
+    def read(text: str) -> str:
+        if not re.fullmatch(pattern, text, re.ASCII):
+            raise QueryInvalid(name, f"expected text that matches {pattern}")
+        return text.lower() if text.startswith("0x") else text
+
+    return _Reads(read, {"type": "string", "pattern": pattern, "maxLength": length})
+
+
+def _asked(text: str) -> str:
+    if len(text) > LONGEST:
+        raise QueryInvalid("q", f"expected at most {LONGEST} characters")
+    return text
+
+
+_Study = Annotated[str, _hex32("study"), Path(description="The study's id.")]
+_Round = Annotated[int, _whole("round", 1, ROUND_MAX), Path(description="The round, from 1.")]
+_Cursor = Annotated[
+    str | None, _text("cursor", "^[0-9]{1,18}$", 18), Query(description="`next` of a page.")
+]
+_Limit = Annotated[int, _whole("limit", 1, PAGE_ROWS), Query(description="Rows of a page.")]
+_Block = Annotated[
+    str,
+    _text("block", "^([0-9]{1,15}|0x[0-9a-fA-F]{64})$", 66),
+    Path(description="Its number, or its hash."),
+]
+_Cid = Annotated[str, _text("cid", "^b[a-z2-7]{20,120}$", 121), Path(description="Its CID.")]
+
+
+# ---------------------------------------------------------------- answers
+
+
+class _ApiRoute(APIRoute):
+    """Checks which parameters are given, tags answers, and writes errors as documents."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        answer = super().get_route_handler()
+        known = {one.alias: one.field_info.is_required() for one in self.dependant.query_params}
+
+        async def handle(request: Request) -> Response:
+            try:
+                _check_query(request, known)
+                return _tagged(request, await answer(request))
+            except (ExplorerError, Malformed, StoreError) as error:
+                return _failure(error)
+
+        return handle
+
+
+def _check_query(request: Request, known: Mapping[str, bool]) -> None:
+    asked = [name for name, _ in request.query_params.multi_items()]
+    for name in asked:
+        if name not in known:
+            raise QueryInvalid(name[:40], f"there is no such parameter here; know {list(known)}")
+        if asked.count(name) > 1:
+            raise QueryInvalid(name, "it is given twice")
+    for name, required in known.items():
+        if required and name not in asked:
+            raise QueryInvalid(name, "it is missing")
+
+
+def _tagged(request: Request, response: Response) -> Response:
+    """An answer with its ETag, or 304 where the client has it already."""
+    headers = response.headers
+    if "etag" not in headers:
+        headers["etag"] = f'"{sha256(response.body).hexdigest()[:32]}"'
+    # Otherwise clients ask again, and get 304 while nothing has changed.
+    headers.setdefault("cache-control", "no-cache")
+    headers["x-content-type-options"] = "nosniff"
+    if headers["etag"] in request.headers.get("if-none-match", "").replace("W/", "").split(", "):
+        del headers["content-length"]
+        return Response(status_code=304, headers=dict(headers))
+    return response
+
+
+def _failure(error: WardroundError) -> Response:
+    if isinstance(error, NotIndexed):
+        blocks = {"first_block": error.first_block, "last_block": error.last_block}
+        return _error(404, "NotIndexed", str(error), **blocks)
+    status = 503
+    if isinstance(error, QueryInvalid):
+        status = 400
+    # Also a name that the pattern allows, and that no object can have.
+    elif isinstance(error, (ObjectMissing, Malformed)):
+        status = 404
+    elif isinstance(error, StoreError):
+        status = 403 if isinstance(error, ObjectSealed) else 502
+    return _error(status, type(error).__name__, str(error))
+
+
+def _error(status: int, kind: str, message: str, **blocks: int) -> Response:
+    headers = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+    document = ErrorDocument(error=kind, message=message, **blocks)
+    return JSONResponse(document.model_dump(exclude_none=True), status, headers=headers)
+
+
+def _errors(**sentences: str) -> dict[int | str, dict[str, Any]]:
+    """Descriptions of error documents by status."""
+    return {
+        # Named, so that FastAPI describes no 422, which is never sent.
+        "default": {"model": ErrorDocument, "description": "The index cannot be read now."},
+        **{
+            status.removeprefix("s"): {"model": ErrorDocument, "description": words}
+            for status, words in sentences.items()
         },
+        "304": {"description": "It is what If-None-Match names."},
     }
-}
 
 
-class _Endpoint:
-    """Answers one operation."""
-
-    def __init__(self, operation: Operation, reader: Reader) -> None:
-        self._operation = operation
-        self._reader = reader
-        self._known = {one.name: one for one in operation.parameters}
-
-    async def respond(self, request: Request) -> Response:
-        try:
-            arguments = _arguments(request, self._known)
-            answer, body = await run_in_threadpool(self._answer, arguments)
-        except (ExplorerError, Malformed) as error:
-            return _failure(error)
-        lasts = self._operation.lasts(answer)
-        return cached(request, body, "application/json", for_good=lasts)
-
-    def _answer(self, arguments: Arguments) -> tuple[Any, bytes]:
-        answer = self._operation.read(self._reader, arguments)
-        return answer, self._operation.answers.dump_json(answer)
+_LISTED = _errors(s400="A parameter is unknown, repeated or malformed.")
+_NAMED = _LISTED | _errors(s404="Not in the indexed blocks, which the answer names.")
 
 
-def api_routes(reader: Reader, store: Store | None) -> list[BaseRoute]:
-    """What to mount: everything below ``/api``.
+# ---------------------------------------------------------------- operations
+
+
+def api_router(reader: Reader, store: Store | None) -> APIRouter:
+    """Everything below ``/api``.
 
     Args:
         reader: the index.
-        store: where objects are; None where there is none.
+        store: where objects are; None without one.
     """
-    description = describe(OPERATIONS, {"/api/objects/{cid}": _OBJECT_PATH})
-    body = json.dumps(description, indent=1).encode()
+    api = APIRouter(prefix="/api", route_class=_ApiRoute)
 
-    async def openapi(request: Request) -> Response:
-        return cached(request, body, "application/json", for_good=False)
+    def get(path: str, name: str, summary: str, **more: Any) -> Callable[[Callable[..., Any]], Any]:
+        def add(operation: Callable[..., Any]) -> Any:
+            described = {"responses": _NAMED if "{" in path else _LISTED, **more}
+            return api.get(path, operation_id=name, summary=summary, **described)(operation)
 
-    async def nothing(request: Request) -> Response:
-        return _error(404, "NotFound", f"there is no {request.url.path}: see /api/openapi.json.")
+        return add
 
-    routes: list[BaseRoute] = [Route("/api/openapi.json", openapi)]
-    # Starlette takes the braces of OpenAPI for the same thing.
-    routes += [Route(one.path, _Endpoint(one, reader).respond) for one in OPERATIONS]
-    routes.append(Route("/api/objects/{cid}", _Object(store).respond))
-    routes.append(Mount("/api", routes=[Route("/{rest:path}", nothing)]))
-    return routes
+    @get("/health", "health", "How far the index is, and the error that keeps it from going on.")
+    def health() -> Health:
+        return reader.health()
 
+    @get(
+        "/reorganisations",
+        "reorganisations",
+        "Reorganisations that the index has followed, the latest first.",
+    )
+    def reorganisations() -> list[Reorganisation]:
+        return reader.reorganisations()
 
-class _Object:
-    """Gives objects of the store, in pieces: they may be larger than what one wants to hold."""
+    @get("/studies", "studies", "All studies, the newest first.")
+    def studies(cursor: _Cursor = None, limit: _Limit = 50) -> Page[StudyRow]:
+        return list_studies(reader, cursor, limit)
 
-    def __init__(self, store: Store | None) -> None:
-        self._store = store
+    @get("/studies/{study}", "study", "A study: parameters, sites, coordinators, funds.")
+    def study(study: _Study) -> StudyDetail:
+        return read_study(reader, study)
 
-    async def respond(self, request: Request) -> Response:
-        try:
-            cid = _arguments(request, {"cid": _CID})["cid"]
-            if self._store is None:
-                return _error(404, "NoStore", "this explorer knows no content store.")
-            data = await run_in_threadpool(self._store.map, cid)
-        except QueryInvalid as error:
-            return _failure(error)
-        except (ObjectMissing, Malformed) as error:
-            # Well formed by its description, and yet no name that an object here can have.
-            return _error(404, type(error).__name__, str(error))
-        except ObjectSealed as error:
-            return _error(403, type(error).__name__, str(error))
-        except StoreError as error:
-            return _error(502, type(error).__name__, str(error))
+    @get(
+        "/studies/{study}/rounds", "rounds", "Its closings, the newest first, with overturned ones."
+    )
+    def rounds(study: _Study, cursor: _Cursor = None, limit: _Limit = 50) -> Page[RoundRow]:
+        return study_rounds(reader, study, cursor, limit)
+
+    @get(
+        "/studies/{study}/series",
+        "series",
+        "Its charts: scores, weights, rewards and metrics of each round that was not overturned.",
+    )
+    def charts(
+        study: _Study,
+        limit: _Limit = PAGE_ROWS,
+        before: Annotated[
+            int | None, _whole("before", 1, ROUND_MAX), Query(description="Only earlier rounds.")
+        ] = None,
+    ) -> list[ChartRow]:
+        return series(reader, study, limit, before)
+
+    @get("/studies/{study}/open-round", "openRound", "The open round.")
+    def open_round(study: _Study) -> OpenRoundDetail:
+        return read_open_round(reader, study)
+
+    @get(
+        "/studies/{study}/rounds/{round}",
+        "round",
+        "A closed round: its valid closing, or a named one.",
+    )
+    def closed_round(
+        study: _Study,
+        round: _Round,
+        commitment: Annotated[
+            str | None, _hex32("commitment"), Query(description="Of another closing.")
+        ] = None,
+    ) -> RoundDetail:
+        return read_round(reader, study, round, commitment)
+
+    @get(
+        "/sites/{site}", "site", "A site over all studies: all it signed, was scored and was paid."
+    )
+    def site(
+        site: Annotated[str, _address("site"), Path(description="Its address.")],
+        cursor: _Cursor = None,
+        limit: _Limit = 50,
+    ) -> SiteDetail:
+        return read_site(reader, site, cursor, limit)
+
+    @get("/events", "events", "Events, decoded and raw. All conditions must hold.")
+    def events(
+        study: Annotated[str | None, _hex32("study"), Query(description="Of this study.")] = None,
+        round: Annotated[
+            int | None, _whole("round", 0, ROUND_MAX), Query(description="Of this round.")
+        ] = None,
+        site: Annotated[str | None, _address("site"), Query(description="Of this site.")] = None,
+        address: Annotated[
+            str | None, _address("address"), Query(description="With this address anywhere.")
+        ] = None,
+        name: Annotated[
+            str | None,
+            _text("name", "^[A-Za-z]{1,40}$", 40),
+            Query(description="Of this name, such as RoundClosed."),
+        ] = None,
+        from_block: Annotated[
+            int | None, _whole("from_block"), Query(description="Not before this block.")
+        ] = None,
+        to_block: Annotated[
+            int | None, _whole("to_block"), Query(description="Not after this block.")
+        ] = None,
+        order: Annotated[
+            str,
+            _text("order", "^(newest|oldest)$", 6),
+            Query(description="Which come first."),
+        ] = "newest",
+        cursor: _Cursor = None,
+        limit: _Limit = 50,
+    ) -> Page[EventRow]:
+        chosen = EventFilter(study, round, site, address, name, from_block, to_block)
+        return list_events(reader, chosen, cursor, limit, newest_first=order == "newest")
+
+    @get("/transactions/{transaction}", "transaction", "A transaction with its events.")
+    def transaction(
+        transaction: Annotated[str, _hex32("transaction"), Path(description="Its hash.")],
+        response: Response,
+    ) -> TransactionDetail:
+        found = read_transaction(reader, transaction)
+        if found.sender is not None and all(one.final for one in found.events):
+            response.headers["cache-control"] = _FOR_GOOD
+        return found
+
+    @get("/blocks/{block}", "block", "A block with its events. By its hash it is a permanent link.")
+    def block(block: _Block, response: Response) -> BlockDetail:
+        found = read_block(reader, block)
+        if found.final:
+            response.headers["cache-control"] = _FOR_GOOD
+        return found
+
+    @get(
+        "/search",
+        "search",
+        "Find anything: address, hash, root, CID, round, block, or part of a name.",
+    )
+    def find(
+        q: Annotated[
+            str,
+            _Reads(_asked, {"type": "string", "maxLength": LONGEST}),
+            Query(description="What to look for."),
+        ],
+    ) -> list[Hit]:
+        return search(reader, q)
+
+    @get(
+        "/objects/{cid}",
+        "object",
+        "An object of the content store, verified against its name.",
+        response_class=StreamingResponse,
+        responses={
+            "200": {"description": "Its bytes.", "content": {"application/octet-stream": {}}},
+            **_errors(
+                s400="It is not a CID.",
+                s403="It is encrypted, and this explorer has no key to it.",
+                s404="The store does not have it, or there is no store.",
+                s502="The store has other bytes under this name.",
+            ),
+        },
+    )
+    def content(cid: _Cid) -> Response:
+        if store is None:
+            return _error(404, "NoStore", "this explorer has no content store.")
+        data = store.map(cid)
         headers = {
             "Cache-Control": _FOR_GOOD,
             "ETag": f'"{cid}"',
             "Content-Length": str(len(data)),
             "Content-Disposition": f'attachment; filename="{cid}"',
-            "X-Content-Type-Options": "nosniff",
         }
-        if _is_known(request, headers["ETag"]):
-            del headers["Content-Length"]
-            return Response(status_code=304, headers=headers)
         return StreamingResponse(
-            _pieces(data), media_type="application/octet-stream", headers=headers
+            _pieces(data), headers=headers, media_type="application/octet-stream"
         )
 
+    @api.get("/{rest:path}", include_in_schema=False)
+    def nothing(request: Request) -> Response:
+        return _error(404, "NotFound", f"there is no {request.url.path}: see /api/openapi.json.")
 
-def cached(request: Request, body: bytes, kind: str, *, for_good: bool) -> Response:
-    """An answer with its ETag, or that the asker has it already."""
-    headers = {
-        "ETag": f'"{sha256(body).hexdigest()[:32]}"',
-        "Cache-Control": _FOR_GOOD if for_good else _ASK_AGAIN,
-        "X-Content-Type-Options": "nosniff",
-    }
-    if _is_known(request, headers["ETag"]):
-        return Response(status_code=304, headers=headers)
-    return Response(body, media_type=kind, headers=headers)
+    return api
 
 
-def _is_known(request: Request, tag: str) -> bool:
-    return tag in request.headers.get("if-none-match", "").replace("W/", "").split(", ")
+def described_app(reader: Reader, store: Store | None, **more: Any) -> FastAPI:
+    """An application with the API and its description; `more` as FastAPI takes it."""
+    app = FastAPI(
+        title="wardround explorer",
+        version="1",
+        summary="What happened in the studies of one WardRound contract.",
+        description=(
+            "Read-only. Hashes, roots and addresses are lower-case hexadecimal with 0x, amounts "
+            "decimal text in the token's smallest unit, times seconds since 1970. `extent` names "
+            "the indexed blocks: an answer covers these and no others."
+        ),
+        license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        openapi_url="/api/openapi.json",
+        docs_url=None,
+        redoc_url=None,
+        **more,
+    )
+    app.include_router(api_router(reader, store))
+    return app
 
 
 def _pieces(data: memoryview) -> Iterator[bytes]:
+    """An object in pieces: it may be larger than what one wants to hold."""
     for start in range(0, len(data), _PIECE_BYTES):
         yield bytes(data[start : start + _PIECE_BYTES])
-
-
-def _arguments(request: Request, known: dict[str, Parameter]) -> Arguments:
-    """Read path and query by what is known.
-
-    Raises:
-        QueryInvalid: a parameter is missing, unknown, repeated, or means nothing.
-    """
-    found: dict[str, Any] = {}
-    for name, text in request.query_params.multi_items():
-        if name not in known or known[name].place != "query":
-            raise QueryInvalid(name[:40], f"there is no such parameter here; know {list(known)}")
-        if name in found:
-            raise QueryInvalid(name, "it is given twice")
-        found[name] = known[name].read(text)
-    for name, text in request.path_params.items():
-        found[name] = known[name].read(text)
-    for name, one in known.items():
-        if one.required and name not in found:
-            raise QueryInvalid(name, "it is missing")
-    return found
-
-
-def _failure(error: Exception) -> Response:
-    if isinstance(error, NotIndexed):
-        return _error(
-            404,
-            "NotIndexed",
-            str(error),
-            first_block=error.first_block,
-            last_block=error.last_block,
-        )
-    status = 400 if isinstance(error, (QueryInvalid, Malformed)) else 503
-    return _error(status, type(error).__name__, str(error))
-
-
-def _error(status: int, kind: str, message: str, **more: int) -> Response:
-    headers = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
-    return JSONResponse({"error": kind, "message": message, **more}, status, headers=headers)

@@ -1,40 +1,43 @@
-"""Commands for whoever looks: the events, a live view, and evidence to take away."""
+"""Commands of a reader: the events, a live view, and evidence in an archive."""
 
 from __future__ import annotations
 
-import json
-import sys
 import time
-from collections.abc import Iterator
-from dataclasses import asdict
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from pydantic import TypeAdapter
 from rich.console import Console
 from rich.live import Live
 
 from wardround.explorer.errors import QueryInvalid
+from wardround.explorer.events import EventFilter, event_names, event_pages
 from wardround.explorer.evidence import export as write_evidence
 from wardround.explorer.indexer import CONFIRMATIONS
 from wardround.explorer.looking import indexed, named_source, open_indexer
-from wardround.explorer.news import NewsReader
-from wardround.explorer.reader import PAGE_ROWS, EventFilter, Reader
+from wardround.explorer.news import IndexWatch
+from wardround.explorer.parameters import address, hex32
+from wardround.explorer.reader import Reader
+from wardround.explorer.rows import EventRow
 from wardround.explorer.screen import picture
 from wardround.explorer.studies import list_studies
-from wardround.explorer.views import EventRow
 from wardround.protocol.errors import WardroundError
-from wardround.protocol.identifiers import address_of, bytes32
 
 _out = Console(highlight=False, soft_wrap=True)
 _err = Console(stderr=True, highlight=False, soft_wrap=True)
+_JSON = TypeAdapter(EventRow)
 _POLL_SECONDS = 0.05
 _FRAME_SECONDS = 0.5
 
 Named = Annotated[
     str | None,
-    typer.Argument(help="Folder of a run; or a study's id, with --rpc and --contract."),
+    typer.Argument(
+        help="Folder of a run; or a study's id, with --rpc and --contract; "
+        "without it, all studies of the contract."
+    ),
 ]
 Rpc = Annotated[str | None, typer.Option(help="JSON-RPC endpoint of the chain.")]
 Contract = Annotated[str | None, typer.Option(help="Address of the contract.")]
@@ -72,7 +75,7 @@ def events(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object an event.")] = False,
     confirmations: Confirmations = CONFIRMATIONS,
 ) -> None:
-    """List what happened, oldest first, and say which blocks were looked at.
+    """List what happened, oldest first, with the range of indexed blocks.
 
     Examples:
       wardround events runs/demo
@@ -86,7 +89,7 @@ def events(
             raise typer.BadParameter("--follow: this run is over, nothing more will come")
         with indexed(open_indexer(source, index, confirmations), follow=False) as reader:
             chosen = EventFilter(
-                study=_study(study or meant),
+                study=None if (named := study or meant) is None else hex32(named, "--study"),
                 round=round_number,
                 site=_site(reader, site),
                 name=_name(name),
@@ -94,7 +97,7 @@ def events(
                 to_block=to_block,
             )
             count, last = 0, None
-            for row in _all(reader, chosen):
+            for row in chain.from_iterable(event_pages(reader, chosen)):
                 _show(row, as_json)
                 count, last = count + 1, row.cursor
             extent = reader.extent()
@@ -104,7 +107,7 @@ def events(
         if not follow:
             return
         indexer = open_indexer(source, index, confirmations)
-        with indexed(indexer, follow=True, failed=_tell_failure) as reader:
+        with indexed(indexer, follow=True, failed=report_failure) as reader:
             _follow(reader, chosen, last or str(extent.last_block << 20 | 0xFFFFF), as_json)
 
 
@@ -118,7 +121,7 @@ def watch(
     once: Annotated[bool, typer.Option("--once", help="Show it once and end.")] = False,
     confirmations: Confirmations = CONFIRMATIONS,
 ) -> None:
-    """Watch studies, rounds and sites in this terminal, with whatever needs attention.
+    """Watch studies, rounds and sites in this terminal, with what needs attention.
 
     Examples:
       wardround watch --rpc http://127.0.0.1:8545 --contract 0x1234… --store ./store
@@ -128,7 +131,7 @@ def watch(
     with named_source(run_or_study, rpc, contract, store, chain_id) as (source, study):
         live = source.live and not once
         indexer = open_indexer(source, index, confirmations)
-        with indexed(indexer, follow=live, failed=_tell_failure) as reader:
+        with indexed(indexer, follow=live, failed=report_failure) as reader:
             if not live:
                 for part in picture(reader, study, time.time()):
                     Console(highlight=False).print(part)
@@ -152,7 +155,7 @@ def export(
     index: IndexFile = None,
     reading_key: ReadingKeyFile = None,
 ) -> None:
-    """Write a study, or one round, into one archive that anybody can verify offline.
+    """Write a study, or one round, into one archive that can be verified offline.
 
     Examples:
       wardround export runs/demo -o evidence.zip
@@ -192,51 +195,31 @@ def _watch(reader: Reader, study: str | None) -> None:
             time.sleep(_FRAME_SECONDS)
 
 
-def _all(reader: Reader, chosen: EventFilter) -> Iterator[EventRow]:
-    cursor: str | None = None
-    while True:
-        page = reader.events(chosen, cursor, PAGE_ROWS, newest_first=False)
-        yield from page.rows
-        cursor = page.next
-        if cursor is None:
-            return
-
-
 def _follow(reader: Reader, chosen: EventFilter, last: str, as_json: bool) -> None:
-    news = NewsReader(reader)
+    watch = IndexWatch(reader)
     while True:
-        for row in _after(reader, chosen, last):
+        for row in chain.from_iterable(event_pages(reader, chosen, last)):
             _show(row, as_json)
             last = row.cursor
-        found = news.poll()
-        for gone in found.reorganisations if found else ():
+        change = watch.poll()
+        for gone in change.reorganisations if change else ():
             _err.print(
                 f"the chain has reorganised: {gone.events_removed} events behind block "
-                f"{gone.ancestor} no longer stand",
+                f"{gone.ancestor} are no longer valid",
                 style="yellow",
             )
             last = str(min(int(last), (gone.ancestor + 1) << 20))
-        if found is None:
+        if change is None:
             time.sleep(_POLL_SECONDS)
-
-
-def _after(reader: Reader, chosen: EventFilter, cursor: str) -> Iterator[EventRow]:
-    while True:
-        page = reader.events(chosen, cursor, PAGE_ROWS, newest_first=False)
-        yield from page.rows
-        if page.next is None:
-            return
-        cursor = page.next
 
 
 def _show(row: EventRow, as_json: bool) -> None:
     if as_json:
-        print(json.dumps(asdict(row)), flush=True)
+        print(_JSON.dump_json(row).decode(), flush=True)
         return
     at = datetime.fromtimestamp(row.timestamp, UTC).strftime("%Y-%m-%d %H:%M:%S")
     details = " ".join(f"{key} {_short(value)}" for key, value in row.args.items())
     _out.print(f"{row.block:>8}  {at}  {row.name:<20}  {details}", markup=False)
-    sys.stdout.flush()
 
 
 def _short(value: Any) -> str:
@@ -249,34 +232,20 @@ def _short(value: Any) -> str:
     return str(value)
 
 
-def _study(text: str | None) -> str | None:
-    if text is not None:
-        bytes32(text.lower(), "study")
-    return None if text is None else text.lower()
-
-
 def _site(reader: Reader, text: str | None) -> str | None:
     if text is None:
         return None
     called = {name: address for address, name in reader.names().items()}
-    return called.get(text) or address_of(text).lower()
+    return called.get(text) or address(text, "--site")
 
 
 def _name(text: str | None) -> str | None:
-    from wardround.chain.artifacts import load_artifact
-
-    known = {
-        item["name"]
-        for contract in ("WardRound", "Court")
-        for item in load_artifact(contract).abi
-        if item["type"] == "event"
-    }
-    if text is not None and text not in known:
-        raise QueryInvalid(
-            "--name", f"there is no event {text}; there are {', '.join(sorted(known))}"
-        )
+    if text is not None and text not in event_names():
+        known = ", ".join(event_names())
+        raise QueryInvalid("--name", f"there is no event {text}; there are {known}")
     return text
 
 
-def _tell_failure(error: WardroundError) -> None:
-    _err.print(f"index stopped: {error}", style="red", markup=False)
+def report_failure(error: WardroundError) -> None:
+    """Print why indexing in the background has stopped."""
+    _err.print(f"index stopped: {error} [{error.code}]", style="red", markup=False)

@@ -1,4 +1,4 @@
-"""Take a study, or one of its rounds, away as evidence, in an archive."""
+"""Write a study, or one of its rounds, into an archive that proves it."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from wardround.audit.archive import BLOCKS, DESCRIPTION, FORMAT, INSTRUCTIONS, J
 from wardround.chain.artifacts import load_artifact
 from wardround.chain.errors import RpcRefused
 from wardround.chain.headers import read_header, receipts_root
-from wardround.explorer.errors import EvidenceIncomplete
+from wardround.explorer.errors import ExplorerError
 from wardround.explorer.reader import Reader
+from wardround.explorer.rows import Extent
 from wardround.explorer.source import Source
-from wardround.explorer.views import Extent
 from wardround.host.durable import replacing
 from wardround.protocol.cid import cid_from_sha256
 from wardround.protocol.identifiers import bytes32
@@ -51,26 +51,27 @@ def export(
         path: the file to write; whole or not at all.
 
     Returns:
-        What is missing, in words; such an archive proves less, and says so when it is verified.
+        What is missing, in words; such an archive proves less, and its audit lists what.
 
     Raises:
         NotIndexed: there is no such study or round.
-        EvidenceIncomplete: there is no store, or the chain has changed meanwhile.
+        ExplorerError: there is no store, or the chain has changed meanwhile.
     """
     if source.store is None:
-        raise EvidenceIncomplete("a content store is needed: name it with --store")
+        raise ExplorerError(
+            "an archive needs the documents of a content store: name it with --store."
+        )
     with reader.look() as db:
-        row = db.execute("SELECT id, params FROM study WHERE study = ?", (study,)).fetchone()
-        if row is None:
-            raise reader.missing("study", study)
-        key, params = row[0], json.loads(row[1])
+        key = reader.study_key(study)
+        (text,) = db.execute("SELECT params FROM study WHERE id = ?", (key,)).fetchone()
+        params = json.loads(text)
         closings = db.execute(
             "SELECT round, manifest, overturned FROM closing WHERE study = ? "
             "AND (?2 IS NULL OR round IN (?2, ?2 - 1)) ORDER BY id",
             (key, round_number),
         ).fetchall()
         if round_number is not None and round_number not in {one[0] for one in closings}:
-            raise reader.missing(f"closing of round {round_number} of study", study)
+            raise reader.missing(f"closing of round {round_number} of study {study}")
         transactions = _transactions(db, key, round_number)
         extent = reader.extent()
     description = _description(source, study, round_number, closings, extent)
@@ -160,7 +161,9 @@ def _blocks(source: Source, transactions: list[dict[str, Any]]) -> Iterator[dict
     for number, block_hash in wanted.items():
         block = source.chain.rpc("eth_getBlockByNumber", hex(number), False)
         if block is None or block["hash"].lower() != block_hash:
-            raise EvidenceIncomplete(f"block {number} is no longer the chain's: try again")
+            raise ExplorerError(
+                f"no archive was made: block {number} is no longer the chain's; try again."
+            )
         try:
             receipts = source.chain.rpc("eth_getBlockReceipts", hex(number))
         except RpcRefused:
@@ -180,8 +183,9 @@ def _blocks(source: Source, transactions: list[dict[str, Any]]) -> Iterator[dict
         if read_header(header).recomputed != block_hash or receipts_root(kept) != header.get(
             "receiptsRoot"
         ):
-            raise EvidenceIncomplete(
-                f"block {number}: header and receipts of this chain are not hashed as Ethereum's"
+            raise ExplorerError(
+                f"no archive was made: block {number}: header and receipts of this chain are not "
+                "hashed as Ethereum's."
             )
         yield {"header": header, "receipts": kept}
 
@@ -230,7 +234,7 @@ def _cid(digest: str) -> str:
 
 def _add(archive: zipfile.ZipFile, name: str, data: bytes | memoryview) -> None:
     info = zipfile.ZipInfo(name, _TIME)
-    # Vectors of noise do not shrink, text does; and nobody should refuse it as a bomb.
+    # Vectors do not compress, text does; and a high ratio would be refused as a zip bomb.
     info.compress_type = zipfile.ZIP_STORED if name.startswith("objects/") else zipfile.ZIP_DEFLATED
     info.external_attr = 0o644 << 16
     archive.writestr(info, bytes(data))

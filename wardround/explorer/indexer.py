@@ -1,4 +1,4 @@
-"""An index at work: follow the chain, then look up objects and transactions while it is quiet."""
+"""Runs an index: follows the chain, and fetches objects and transactions while it is idle."""
 
 from __future__ import annotations
 
@@ -10,18 +10,17 @@ from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from wardround.explorer.errors import Moved
 from wardround.explorer.index.database import open_writer, set_meta, transaction
 from wardround.explorer.index.decode import EventTable
-from wardround.explorer.index.follow import Extended, Follower, RolledBack, Step, UpToDate, may_pass
+from wardround.explorer.index.follow import Extended, Follower, Step, UpToDate
 from wardround.explorer.index.node import Node
 from wardround.explorer.index.objects import ObjectReader
 from wardround.explorer.index.transactions import TransactionReader
 from wardround.explorer.source import Source, store_name
 from wardround.host.backoff import pauses
-from wardround.protocol.errors import WardroundError
+from wardround.protocol.errors import Retryable, WardroundError
 
-#: Between two looks at a chain that stands still: a node on this machine, or elsewhere.
+#: Polling intervals at the tip, for a node on this machine and for another one.
 NEAR_SECONDS, FAR_SECONDS = 0.02, 1.0
 #: Blocks behind the tip that count as final, where nothing else is asked for.
 CONFIRMATIONS = 12
@@ -45,7 +44,7 @@ class Indexer:
         confirmations: int = CONFIRMATIONS,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """Open the index, making it when it is not there.
+        """Open the index; create it if it is missing.
 
         Args:
             source: what is looked at.
@@ -54,7 +53,7 @@ class Indexer:
             clock: seconds since 1970.
 
         Raises:
-            IndexUnusable: the file is an index of something else.
+            IndexUnusable: the file has another format, chain or contract.
         """
         self.source = source
         self.path = path
@@ -90,14 +89,14 @@ class Indexer:
         self._say("catching up")
 
     def close(self) -> None:
-        """Let go of the index."""
+        """Close the index."""
         self.db.close()
 
     def catch_up(self, tell: Callable[[Step], None] = lambda _: None) -> None:
         """Take in all there is, with objects and transactions.
 
         Raises:
-            WardroundError: what stands in the way, after several attempts.
+            WardroundError: after several attempts, if it is retryable.
         """
         try:
             self.follower.catch_up(tell)
@@ -114,29 +113,26 @@ class Indexer:
         tell: Callable[[Step], None] = lambda _: None,
         poll_seconds: float | None = None,
     ) -> None:
-        """Go on until told to stop. Whatever is wrong is kept in the index for readers to see.
+        """Follow the chain until `stop` is set. Errors are stored in the index, for its readers.
 
         Args:
-            stop: ends it, within a moment.
-            tell: hears of every step that changed something.
+            stop: ends it.
+            tell: called with every step that changed something.
             poll_seconds: by default by how far away the node is.
 
         Raises:
-            WardroundError: nothing more can be indexed; says where.
+            WardroundError: not retryable; names the block.
         """
         pause = poll_seconds or poll_seconds_for(self.source.chain.url)
         again = pauses(_FIRST_PAUSE_SECONDS, _LAST_PAUSE_SECONDS)
         while not stop.is_set():
             try:
                 busy = self._once(tell)
-            except Moved:
-                continue
             except WardroundError as error:
-                if not may_pass(error):
+                if not isinstance(error, Retryable):
                     self._say("stopped", str(error))
                     raise
-                # A liar may be replaced behind its address, or come to itself; until then nothing
-                # of what it says is taken in.
+                # The node may recover or be replaced; until then nothing of it is indexed.
                 self._say("waiting", str(error))
                 stop.wait(next(again))
                 continue
@@ -147,13 +143,12 @@ class Indexer:
     def _once(self, tell: Callable[[Step], None]) -> bool:
         """One step; False when there was nothing to do."""
         step = self.follower.step()
-        if isinstance(step, (Extended, RolledBack)):
+        if not isinstance(step, UpToDate):
             tell(step)
-            # Near the tip a batch is a block or two: the state need not change for each.
+            # Near the tip a batch is a block or two, and the state need not change for each.
             if isinstance(step, Extended) and step.last - step.first > 100:
                 self._say("catching up")
             return True
-        assert isinstance(step, UpToDate)
         words = f"the node is {step.behind} blocks behind the index" if step.behind else ""
         self._say("following", words)
         return self._chores(_CHORES) > 0
@@ -162,8 +157,7 @@ class Indexer:
         done = self._transactions.fetch(8 * limit)
         if self._objects is not None:
             done += self._objects.fetch(limit)
-            # What the store does not have yet may come: sites and coordinators are slower than
-            # blocks.
+            # Missing objects may still come: sites and coordinators are slower than blocks.
             now = time.monotonic()
             if not done and self.source.live and now > self._looked_again + _MISSING_AGAIN_SECONDS:
                 self._looked_again = now
@@ -179,7 +173,7 @@ class Indexer:
 
 
 def poll_seconds_for(url: str) -> float:
-    """How often to look at a chain: a node of this machine can be asked all the time."""
+    """The polling interval for a node, by where it runs."""
     near = url.startswith(("ipc://", "embedded:")) or urlsplit(url).hostname in (
         "127.0.0.1",
         "::1",

@@ -1,4 +1,4 @@
-"""From what a user names, a run's folder or a chain and a contract, to an index to read."""
+"""Opens what a user names, a run's folder or a chain and a contract, and its index."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ def named_source(
     from_block: int | None = None,
     reading_key: Path | None = None,
 ) -> Iterator[tuple[Source, str | None]]:
-    """Open what a user names: a source, and the study that is meant, if one is.
+    """Open what a user names: a source, and the study that is meant, if any.
 
     Raises:
-        ScenarioError: it is neither a run nor a chain with a contract.
-        Malformed: a study's id or an address is none.
+        ScenarioError: neither a run nor a chain with a contract.
+        Malformed: a study's id or an address is invalid.
         ChainError: the chain does not answer.
     """
     if run_or_study is not None and not run_or_study.startswith("0x"):
@@ -73,12 +73,12 @@ def open_indexer(
 
     Args:
         source: what is looked at.
-        index: the file; by default one in the user's cache, which is made anew when it does not
-            fit: everything in it can be had again.
+        index: the file; by default one in the user's cache, which is replaced if it does not fit:
+            everything in it can be read again.
         confirmations: blocks behind the tip that may still change.
 
     Raises:
-        IndexUnusable: the named file is an index of something else.
+        IndexUnusable: the named file has another format, chain or contract.
     """
     if index is not None:
         return Indexer(source, index, confirmations)
@@ -95,15 +95,15 @@ def open_indexer(
 def indexed(
     indexer: Indexer, *, follow: bool, failed: Callable[[WardroundError], None] | None = None
 ) -> Iterator[Reader]:
-    """Take in what there is, or go on in the background; give what reads it.
+    """Index everything, or follow in the background; yield the reader.
 
     Args:
         indexer: the index; it is closed at the end.
-        follow: go on in a thread, as far as the source is live.
-        failed: hears why indexing has stopped in the background.
+        follow: index in a thread, where the source is live.
+        failed: called with the error that ends indexing in the background.
 
     Raises:
-        WardroundError: what stands in the way of taking in what there is.
+        WardroundError: the chain cannot be indexed.
     """
     stop = threading.Event()
     thread: threading.Thread | None = None

@@ -1,95 +1,71 @@
-"""Questions about a round: one of its closings with everything that belongs to it."""
+"""Queries for rounds: a closing with everything that belongs to it, and the open round."""
 
 from __future__ import annotations
 
 import json
 import sqlite3
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from typing import Any
 
-from wardround.explorer.errors import NotIndexed
-from wardround.explorer.reader import PAGE_ROWS, EventFilter, Reader
-from wardround.explorer.views import (
-    Dropped,
-    Entry,
+from wardround.explorer.events import EventFilter, list_events
+from wardround.explorer.reader import PAGE_ROWS, Reader
+from wardround.explorer.rows import (
+    ContributionRow,
+    DroppedRow,
     EventRow,
     Extent,
-    Member,
-    Object,
-    OpenRound,
-    Round,
-    RoundSummary,
+    MemberRow,
+    OpenRoundDetail,
+    RoundDetail,
+    RoundRow,
+    StoredObject,
 )
 from wardround.protocol.cid import cid_from_sha256
 
-#: A closing with all that `round_summary` takes.
-CLOSING = (
-    "SELECT closing.id, study.study, closing.round, closing.commitment, closing.overturned, "
-    "closing.coordinator, closing.closed_at, closing.count, closing.total_weight, closing.model, "
-    "closing.reward_total, block.number, block.hash, tx.hash, tx.gas_used, manifest.status, "
-    "(SELECT count(*) FROM dropped WHERE dropped.closing = closing.id), "
-    "json_extract(study.params, '$.challengeSeconds'), study.final_through, study.hold_round, "
-    "study.hold_until, (SELECT reward_total FROM closing AS before "
-    "WHERE before.study = closing.study AND before.round = closing.round - 1 "
-    "AND before.id < closing.id ORDER BY before.id DESC LIMIT 1), statement.document, "
-    "voiding.hash, closing.contributions, closing.manifest, closing.rewards, closing.study "
-    "FROM closing JOIN study ON study.id = closing.study JOIN event ON event.id = closing.id "
-    "JOIN block ON block.number = event.block JOIN tx ON tx.id = event.tx "
-    "LEFT JOIN manifest ON manifest.closing = closing.id "
-    "LEFT JOIN statement ON statement.study = study.study AND statement.round = closing.round "
-    "LEFT JOIN event AS overturning ON overturning.id = closing.overturned "
-    "LEFT JOIN tx AS voiding ON voiding.id = overturning.tx "
-)
+#: A closing with the columns of a `RoundRow`, and those that its state follows from.
+_CLOSING = """
+SELECT closing.id AS key, study.study, closing.round, closing.commitment, closing.coordinator,
+    closing.closed_at, closing.count AS contributors, closing.total_weight, closing.model,
+    coalesce(manifest.status, 'pending') AS manifest, closing.reward_total,
+    (SELECT count(*) FROM dropped WHERE dropped.closing = closing.id) AS dropped,
+    (SELECT reward_total FROM closing AS before WHERE before.study = closing.study
+        AND before.round = closing.round - 1 AND before.id < closing.id
+        ORDER BY before.id DESC LIMIT 1) AS reward_total_before,
+    block.number AS block, block.hash AS block_hash, tx.hash AS "transaction", tx.gas_used AS gas,
+    voiding.hash AS overturned_by, statement.document AS statement, closing.overturned,
+    json_extract(study.params, '$.challengeSeconds') AS challenge_seconds, study.final_through,
+    study.hold_round, study.hold_until, study.id AS study_key, closing.contributions,
+    closing.manifest AS manifest_digest, closing.rewards
+FROM closing JOIN study ON study.id = closing.study JOIN event ON event.id = closing.id
+JOIN block ON block.number = event.block JOIN tx ON tx.id = event.tx
+LEFT JOIN manifest ON manifest.closing = closing.id
+LEFT JOIN statement ON statement.study = study.study AND statement.round = closing.round
+LEFT JOIN event AS overturning ON overturning.id = closing.overturned
+LEFT JOIN tx AS voiding ON voiding.id = overturning.tx
+"""
+_DERIVED = ("state", "challenge_until", "reward", "statement")
+_STORED = tuple(one.name for one in fields(RoundRow) if one.name not in _DERIVED)
 
 
-def round_summary(row: Sequence[Any], extent: Extent) -> RoundSummary:
-    """Read a row of `CLOSING`, as it stands at the time of the last indexed block."""
-    overturned, number, closed_at = row[4], row[2], row[6]
-    until = closed_at + row[17]
-    if row[19] and number >= row[19]:
-        until = max(until, row[20])
-    final = number <= row[18] or extent.last_timestamp >= until
-    state = "overturned" if overturned is not None else "final" if final else "closed"
-    reward = int(row[10]) - int(row[21] or "0")
-    return RoundSummary(
-        study=row[1],
-        round=number,
-        commitment=row[3],
-        state=state,
-        coordinator=row[5],
-        closed_at=closed_at,
-        challenge_until=until,
-        contributors=row[7],
-        total_weight=row[8],
-        model=row[9],
-        manifest=row[15] or "pending",
-        dropped=row[16],
-        reward_total=row[10],
-        reward=str(reward),
-        block=row[11],
-        block_hash=row[12],
-        transaction=row[13],
-        gas=row[14],
-        overturned_by=row[23],
-        statement=None if row[22] is None else json.loads(row[22]),
-    )
+def closing_rows(db: sqlite3.Connection, keys: Sequence[int], extent: Extent) -> list[RoundRow]:
+    """Closings by their keys, in the same order.
 
-
-def round_rows(db: sqlite3.Connection, keys: Sequence[int]) -> list[Sequence[Any]]:
-    """Rows of `CLOSING` by the closings' keys, in the order of these.
-
-    A page first finds which closings it shows, by an index alone: to join all that belongs to
-    every closing of a study before most are left out takes a second at 10,000 rounds.
+    A page first finds which closings it shows, by an index alone: joining all that belongs to every
+    closing of a study before most are left out takes a second at 10,000 rounds.
     """
     marks = ", ".join("?" * len(keys))
     found = {
-        row[0]: row for row in db.execute(f"{CLOSING}WHERE closing.id IN ({marks})", list(keys))
+        row["key"]: row
+        for row in db.execute(f"{_CLOSING}WHERE closing.id IN ({marks})", list(keys))
     }
-    return [found[key] for key in keys]
+    return [_round_row(found[key], extent) for key in keys]
 
 
-def read_round(reader: Reader, study: str, number: int, commitment: str | None = None) -> Round:
-    """A round that was closed; the closing that stands, or else the last one.
+def read_round(
+    reader: Reader, study: str, number: int, commitment: str | None = None
+) -> RoundDetail:
+    """A closed round: its valid closing, or the last one that was overturned.
 
     Args:
         reader: the index.
@@ -98,191 +74,232 @@ def read_round(reader: Reader, study: str, number: int, commitment: str | None =
         commitment: of another closing of the same round.
 
     Raises:
-        NotIndexed: it was not closed in the indexed blocks, or there is no such study.
+        NotIndexed: it is not closed, or there is no study with this id.
     """
     with reader.look() as db:
         extent = reader.extent()
         rows = db.execute(
-            f"{CLOSING}WHERE study.study = ? AND closing.round = ? ORDER BY closing.id DESC",
+            f"{_CLOSING}WHERE study.study = ? AND closing.round = ? ORDER BY closing.id DESC",
             (study, number),
         ).fetchall()
-        chosen = [row for row in rows if commitment in (None, row[3])]
+        chosen = [row for row in rows if commitment in (None, row["commitment"])]
         if not chosen:
-            what = f"closing of round {number} of study"
-            raise NotIndexed(what, study, extent.first_block, extent.last_block)
+            raise reader.missing(f"closing of round {number} of study {study}")
         row = chosen[0]
-        summary = round_summary(row, extent)
+        key, study_key = row["key"], row["study_key"]
         names = reader.names()
-        manifest = _manifest(db, row[0], row[25])
-        entries = _entries(db, row, names)
+        contributions = _contributions(db, row, names)
         dropped = [
-            Dropped(site, names.get(site), reason, evidence)
+            DroppedRow(site, names.get(site), reason, evidence)
             for site, reason, evidence in db.execute(
-                "SELECT site, reason, evidence FROM dropped WHERE closing = ? ORDER BY site",
-                (row[0],),
+                "SELECT site, reason, evidence FROM dropped WHERE closing = ? ORDER BY site", (key,)
             )
         ]
         previous = db.execute(
-            f"{CLOSING}WHERE closing.study = ? AND closing.round = ? AND closing.id < ? "
+            f"{_CLOSING}WHERE closing.study = ? AND closing.round = ? AND closing.id < ? "
             "ORDER BY closing.id DESC LIMIT 1",
-            (row[27], number - 1, row[0]),
+            (study_key, number - 1, key),
         ).fetchone()
-        opened_at = _opened_at(db, row)
-        (seconds,) = db.execute(
-            "SELECT json_extract(params, '$.roundSeconds') FROM study WHERE id = ?", (row[27],)
+        opened_at = _opened_at(db, study_key, key)
+        seconds, raw = db.execute(
+            "SELECT json_extract(params, '$.roundSeconds'), (SELECT raw FROM tx WHERE hash = ?) "
+            "FROM study WHERE id = ?",
+            (row["transaction"], study_key),
         ).fetchone()
-        (raw,) = db.execute("SELECT raw FROM tx WHERE hash = ?", (summary.transaction,)).fetchone()
-        seen = {entry.site for entry in entries} | {one.site for one in dropped}
-        return Round(
-            summary=summary,
+        seen = {one.site for one in contributions} | {one.site for one in dropped}
+        return RoundDetail(
+            summary=_round_row(row, extent),
             record={
-                "contributions": row[24],
-                "model": row[9],
-                "manifest": row[25],
-                "rewards": row[26],
-                "count": row[7],
-                "totalWeight": row[8],
-                "rewardTotal": row[10],
+                "contributions": row["contributions"],
+                "model": row["model"],
+                "manifest": row["manifest_digest"],
+                "rewards": row["rewards"],
+                "count": row["contributors"],
+                "totalWeight": row["total_weight"],
+                "rewardTotal": row["reward_total"],
             },
-            previous=None if previous is None else round_summary(previous, extent),
+            previous=None if previous is None else _round_row(previous, extent),
             opened_at=opened_at,
             deadline=None if opened_at is None else opened_at + seconds,
-            manifest=manifest,
-            entries=entries,
+            manifest=stored_object(db, "manifest", key, row["manifest_digest"]),
+            entries=contributions,
             dropped=dropped,
-            missed=[one for one in _members(db, row, names) if one.site not in seen],
-            others=[round_summary(one, extent) for one in rows if one[0] != row[0]],
+            missed=[
+                one
+                for one in members_of(db, study_key, study, names, earned=False)
+                if _is_member(one, number) and one.site not in seen
+            ],
+            others=[_round_row(one, extent) for one in rows if one["key"] != key],
             events=_events(reader, study, number),
             raw=None if raw is None else "0x" + raw.hex(),
             extent=extent,
         )
 
 
-def read_open_round(reader: Reader, study: str) -> OpenRound:
-    """The round being worked on.
+def read_open_round(reader: Reader, study: str) -> OpenRoundDetail:
+    """The open round of a study.
 
     Raises:
-        NotIndexed: there is no such study, it is not open yet, or it is over.
+        NotIndexed: there is no study with this id, it is not open yet, or it is over.
     """
-    from wardround.explorer.studies import members_of
-
     with reader.look() as db:
-        row = db.execute(
-            "SELECT id, head, coordinator, opened_at, rounds, params FROM study WHERE study = ?",
-            (study,),
-        ).fetchone()
-        if row is None or not 0 < row[1] <= row[4]:
-            raise reader.missing("open round of study", study)
-        params = json.loads(row[5])
+        row = db.execute("SELECT * FROM study WHERE study = ?", (study,)).fetchone()
+        if row is None or not 0 < row["head"] <= row["rounds"]:
+            raise reader.missing(f"open round of study {study}")
+        number, params = row["head"], json.loads(row["params"])
         before = db.execute(
             "SELECT model FROM closing WHERE study = ? AND round = ? AND overturned IS NULL",
-            (row[0], row[1] - 1),
+            (row["id"], number - 1),
         ).fetchone()
-        deadline = row[3] + params["roundSeconds"]
-        return OpenRound(
+        deadline = row["opened_at"] + params["roundSeconds"]
+        return OpenRoundDetail(
             study=study,
-            round=row[1],
-            coordinator=row[2],
-            opened_at=row[3],
+            round=number,
+            coordinator=row["coordinator"],
+            opened_at=row["opened_at"],
             deadline=deadline,
             takeover_at=deadline + params["graceSeconds"],
-            base_model=params["initialModel"] if before is None else before[0],
+            base_model=params["initialModel"] if before is None else before["model"],
             members=[
                 one
-                for one in members_of(db, row[0], study, reader.names())
-                if one.since <= row[1] and (one.until is None or row[1] < one.until)
+                for one in members_of(db, row["id"], study, reader.names())
+                if _is_member(one, number)
             ],
-            events=_events(reader, study, row[1]),
+            events=_events(reader, study, number),
             extent=reader.extent(),
         )
 
 
-def _events(reader: Reader, study: str, number: int) -> list[EventRow]:
-    chosen = EventFilter(study=study, round=number)
-    return reader.events(chosen, limit=PAGE_ROWS, newest_first=False).rows
+def overturned_in(reader: Reader, study: str, number: int, commitment: str) -> str | None:
+    """Hash of the block of a closing, where that closing was overturned."""
+    with reader.look() as db:
+        row = db.execute(
+            "SELECT block.hash, closing.overturned FROM closing "
+            "JOIN study ON study.id = closing.study JOIN event ON event.id = closing.id "
+            "JOIN block ON block.number = event.block "
+            "WHERE study.study = ? AND closing.round = ? AND closing.commitment = ? "
+            # The same bytes may have been closed again.
+            "ORDER BY closing.overturned IS NULL DESC, closing.id DESC LIMIT 1",
+            (study, number, commitment),
+        ).fetchone()
+    return None if row is None or row[1] is None else str(row[0])
 
 
-def _manifest(db: sqlite3.Connection, key: int, digest: str) -> Object:
-    row = db.execute(
-        "SELECT cid, status, reason, bytes, document FROM manifest WHERE closing = ?", (key,)
-    ).fetchone()
-    if row is None:
-        cid = cid_from_sha256(bytes.fromhex(digest[2:]))
-        return Object(digest, cid, "pending", "", None, None)
-    document = None if row[4] is None else json.loads(row[4])
-    return Object(digest, row[0], row[1], row[2], row[3], document)
-
-
-def _entries(db: sqlite3.Connection, row: Sequence[Any], names: Mapping[str, str]) -> list[Entry]:
-    on_chain = {
-        site: (weight, root)
-        for site, weight, root in db.execute(
-            "SELECT event.site, event.weight, event.root FROM event JOIN tx ON tx.id = event.tx "
-            "WHERE event.study = ? AND event.round = ? AND event.name = 'Contributed' "
-            "AND tx.hash = ?",
-            (row[27], row[2], row[13]),
-        )
-    }
-    listed = {
-        found[0]: found[1:]
-        for found in db.execute(
-            "SELECT site, weight, update_root, update_cid, signature, signature_valid, score, "
-            "reward, cumulative, report_cid, report_status, report_document "
-            "FROM entry WHERE closing = ?",
-            (row[0],),
-        )
-    }
-    entries = []
-    for site in sorted(on_chain | listed):
-        if site not in listed:
-            weight, root = on_chain[site]
-            entries.append(
-                Entry(*[site, names.get(site), weight, root, *[None] * 6, True, *[None] * 3])
-            )
-            continue
-        weight, root, cid, signature, valid, score, reward, total, report, status, text = listed[
-            site
-        ]
-        entries.append(
-            Entry(
-                site=site,
-                name=names.get(site),
-                weight=weight,
-                update=root,
-                update_cid=cid,
-                signature=signature,
-                signature_valid=bool(valid),
-                score=score,
-                reward=reward,
-                cumulative=total,
-                on_chain=site in on_chain,
-                report_cid=report,
-                report_status=status,
-                report=None if text is None else json.loads(text),
-            )
-        )
-    return entries
-
-
-def _members(db: sqlite3.Connection, row: Sequence[Any], names: Mapping[str, str]) -> list[Member]:
-    number = row[2]
+def members_of(
+    db: sqlite3.Connection,
+    key: int,
+    study: str,
+    names: Mapping[str, str],
+    only: str | None = None,
+    *,
+    earned: bool = True,
+) -> list[MemberRow]:
+    """The sites of a study, or only one of them, in the order of their addresses."""
+    amounts = _earned(db, key) if earned else {}
     return [
-        Member(*[row[1], found[0], names.get(found[0]), *found[1:], None])
-        for found in db.execute(
+        MemberRow(*[study, row[0], names.get(row[0]), *row[1:], amounts.get(row[0])])
+        for row in db.execute(
             "SELECT site, payout, max_weight, since, until, contributions, weight, paid "
-            "FROM member WHERE study = ? AND since <= ? AND (until IS NULL OR ? < until) "
-            "ORDER BY site",
-            (row[27], number, number),
+            "FROM member WHERE study = ? AND (? IS NULL OR site = ?) ORDER BY site",
+            (key, only, only),
         )
     ]
 
 
-def _opened_at(db: sqlite3.Connection, row: Sequence[Any]) -> int | None:
-    """When the turn began that the round was closed in: the last event before that began one."""
+def stored_object(db: sqlite3.Connection, table: str, key: int, digest: str) -> StoredObject:
+    """A closing's manifest or a study's specification; `pending` until it was looked at."""
+    query = {
+        "manifest": "SELECT cid, status, reason, bytes, document FROM manifest WHERE closing = ?",
+        "specification": "SELECT cid, status, reason, NULL, document FROM specification "
+        "WHERE study = ?",
+    }[table]
+    row = db.execute(query, (key,)).fetchone()
+    if row is None:
+        cid = cid_from_sha256(bytes.fromhex(digest[2:]))
+        return StoredObject(digest, cid, "pending", "", None, None)
+    document = None if row[4] is None else json.loads(row[4])
+    return StoredObject(*[digest, *row[:4], document])
+
+
+def _is_member(one: MemberRow, number: int) -> bool:
+    return one.since <= number and (one.until is None or number < one.until)
+
+
+def _earned(db: sqlite3.Connection, key: int) -> dict[str, str]:
+    """Cumulative rewards by the manifest of the last round that was not overturned."""
+    row = db.execute(
+        "SELECT manifest.document FROM closing JOIN manifest ON manifest.closing = closing.id "
+        "WHERE closing.study = ? AND closing.overturned IS NULL AND manifest.status = 'verified' "
+        "ORDER BY closing.round DESC LIMIT 1",
+        (key,),
+    ).fetchone()
+    if row is None:
+        return {}
+    return {one["site"]: one["amount"] for one in json.loads(row[0])["rewards"]["cumulative"]}
+
+
+def _round_row(row: sqlite3.Row, extent: Extent) -> RoundRow:
+    """Read a row of `_CLOSING`; its state is that at the last indexed block."""
+    until = row["closed_at"] + row["challenge_seconds"]
+    if row["hold_round"] and row["round"] >= row["hold_round"]:
+        until = max(until, row["hold_until"])
+    final = row["round"] <= row["final_through"] or extent.last_timestamp >= until
+    state = "final" if final else "closed"
+    statement = row["statement"]
+    return RoundRow(
+        **{name: row[name] for name in _STORED},
+        state="overturned" if row["overturned"] is not None else state,
+        challenge_until=until,
+        reward=str(int(row["reward_total"]) - int(row["reward_total_before"] or "0")),
+        statement=None if statement is None else json.loads(statement),
+    )
+
+
+def _events(reader: Reader, study: str, number: int) -> list[EventRow]:
+    chosen = EventFilter(study=study, round=number)
+    return list_events(reader, chosen, limit=PAGE_ROWS, newest_first=False).rows
+
+
+def _contributions(
+    db: sqlite3.Connection, closing: sqlite3.Row, names: Mapping[str, str]
+) -> list[ContributionRow]:
+    on_chain = {
+        row["site"]: row
+        for row in db.execute(
+            'SELECT event.site, event.weight, event.root AS "update" '
+            "FROM event JOIN tx ON tx.id = event.tx WHERE event.study = ? AND event.round = ? "
+            "AND event.name = 'Contributed' AND tx.hash = ?",
+            (closing["study_key"], closing["round"], closing["transaction"]),
+        )
+    }
+    listed = {
+        row["site"]: row
+        for row in db.execute(
+            'SELECT site, weight, update_root AS "update", update_cid, signature, '
+            "signature_valid, score, reward, cumulative, report_cid, report_status, "
+            "report_document AS report FROM entry WHERE closing = ?",
+            (closing["key"],),
+        )
+    }
+    found = []
+    for site in sorted(on_chain | listed):
+        values: dict[str, Any] = dict.fromkeys(one.name for one in fields(ContributionRow))
+        values |= dict((on_chain | listed)[site])
+        if values["report"] is not None:
+            values["report"] = json.loads(values["report"])
+        if site in listed:
+            values["signature_valid"] = bool(values["signature_valid"])
+        values |= {"name": names.get(site), "on_chain": site in on_chain}
+        found.append(ContributionRow(**values))
+    return found
+
+
+def _opened_at(db: sqlite3.Connection, study: int, closing: int) -> int | None:
+    """When the coordinator's turn began: at the last event before the closing that begins one."""
     found = db.execute(
         "SELECT args FROM event WHERE study = ? AND id < ? AND name IN "
         "('StudyOpened', 'RoundClosed', 'TookOver', 'Overturned') ORDER BY id DESC LIMIT 1",
-        (row[27], row[0]),
+        (study, closing),
     ).fetchone()
     if found is None:
         return None

@@ -12,10 +12,11 @@ from rich.table import Table
 from rich.text import Text
 
 from wardround.explorer.errors import NotIndexed
-from wardround.explorer.reader import EventFilter, Reader
+from wardround.explorer.events import EventFilter, list_events
+from wardround.explorer.reader import Reader
 from wardround.explorer.rounds import read_open_round
+from wardround.explorer.rows import Health, RoundRow, StudyRow
 from wardround.explorer.studies import list_studies, read_study, study_rounds
-from wardround.explorer.views import Health, RoundSummary, StudySummary
 
 _TOKEN = 10**18
 _ROUNDS, _STUDIES, _SITES = 8, 8, 20
@@ -90,7 +91,7 @@ def _alerts(reader: Reader, health: Health, study: str | None, now: float) -> It
         yield f"round {opened.round} is past its deadline, {_time(opened.deadline)}"
 
 
-def _studies(rows: list[StudySummary], shown: str | None) -> Table:
+def _studies(rows: list[StudyRow], shown: str | None) -> Table:
     table = Table(box=SIMPLE_HEAD, header_style="bold")
     for name in ("study", "id", "state"):
         table.add_column(name)
@@ -118,7 +119,9 @@ def _one(reader: Reader, study: str, now: float) -> Iterator[RenderableType]:
         opened = read_open_round(reader, study)
         left = int(opened.deadline - now)
         arrived = len(
-            reader.events(EventFilter(study=study, round=opened.round, name="Registered")).rows
+            list_events(
+                reader, EventFilter(study=study, round=opened.round, name="Registered")
+            ).rows
         )
         words = f"round {opened.round} is open since {_time(opened.opened_at)}, "
         words += f"{left:,} s are left" if left > 0 else f"{-left:,} s past its deadline"
@@ -147,7 +150,7 @@ def _one(reader: Reader, study: str, now: float) -> Iterator[RenderableType]:
         yield Text(f"… and {len(found.members) - _SITES} more sites", style="dim")
 
 
-def _rounds(rows: list[RoundSummary]) -> Table:
+def _rounds(rows: list[RoundRow]) -> Table:
     table = Table(box=SIMPLE_HEAD, header_style="bold")
     table.add_column("round", justify="right", no_wrap=True)
     for name in ("state", "closed at", "model", "manifest"):

@@ -1,37 +1,32 @@
-"""Find anything by what it is called: an address, hash, root, CID, round, block, or a name."""
+"""Finds anything by its name: an address, hash, root, CID, round, block, or part of a name."""
 
 from __future__ import annotations
 
 import re
 import sqlite3
 from collections.abc import Iterator
+from dataclasses import replace
 
 from wardround.explorer.reader import Reader
-from wardround.explorer.views import Hit
+from wardround.explorer.rows import Hit
 from wardround.protocol.cid import sha256_of_cid
 from wardround.protocol.errors import Malformed
 
 #: Hits of one search, at most.
 HITS = 50
-#: What is longer names nothing.
+#: Longer text is the name of nothing.
 LONGEST = 200
 
 _HEX = re.compile(r"0x[0-9a-f]{1,64}")
 _ROUND = re.compile(r"(?:round|r)?\s*#?\s*([0-9]{1,10})")
 _CID = re.compile(r"b[a-z2-7]{20,120}")
 
-#: Columns that hold 32 bytes, and what a hit in them is.
-_ROOTS = (
-    ("closing", "commitment", "commitment"),
-    ("closing", "model", "model"),
-    ("closing", "manifest", "manifest"),
-    ("closing", "contributions", "contributions"),
-    ("closing", "rewards", "rewards"),
-)
+#: Columns of a closing that hold 32 bytes.
+_ROOTS = ("commitment", "model", "manifest", "contributions", "rewards")
 
 
 def search(reader: Reader, text: str) -> list[Hit]:
-    """Look for something everywhere that it could be.
+    """Search everything in the index.
 
     Args:
         reader: the index.
@@ -99,8 +94,8 @@ def _hash(db: sqlite3.Connection, value: str) -> Iterator[Hit]:
     row = db.execute("SELECT number FROM block WHERE hash = ?", (value,)).fetchone()
     if row:
         yield Hit("block", f"Block {row[0]}", block=row[0])
-    for table, column, kind in _ROOTS:
-        yield from _closings(db, f"{table}.{column} = ?", value, kind)
+    for column in _ROOTS:
+        yield from _closings(db, f"closing.{column} = ?", (value,), column)
     yield from _entries(db, "entry.update_root = ?", value, "update")
     yield from _entries(db, "entry.report = ?", value, "report")
     yield from _events(db, "event.root = ?", value, "update")
@@ -127,29 +122,15 @@ def _beginning(db: sqlite3.Connection, value: str) -> Iterator[Hit]:
     for transaction, block in db.execute(
         "SELECT hash, block FROM tx WHERE hash >= ? AND hash < ? LIMIT 10", bounds
     ):
-        yield Hit(
-            "transaction",
-            f"Transaction in block {block}",
-            None,
-            None,
-            None,
-            None,
-            transaction,
-            block,
-        )
+        title = f"Transaction in block {block}"
+        yield Hit("transaction", title, transaction=transaction, block=block)
     for (number,) in db.execute(
         "SELECT number FROM block WHERE hash >= ? AND hash < ? LIMIT 10", bounds
     ):
         yield Hit("block", f"Block {number}", block=number)
     for column in ("model", "commitment", "manifest"):
-        rows = db.execute(
-            f"SELECT study.study, round, commitment FROM closing JOIN study "
-            f"ON study.id = closing.study WHERE closing.{column} >= ? AND closing.{column} < ? "
-            "LIMIT 10",
-            bounds,
-        )
-        for study, number, commitment in rows:
-            yield Hit(column, f"{column.capitalize()} of round {number}", study, number, commitment)
+        condition = f"closing.{column} >= ? AND closing.{column} < ?"
+        yield from _closings(db, condition, bounds, column)
 
 
 def _cid(db: sqlite3.Connection, cid: str) -> Iterator[Hit]:
@@ -157,11 +138,11 @@ def _cid(db: sqlite3.Connection, cid: str) -> Iterator[Hit]:
         digest = "0x" + sha256_of_cid(cid).hex()
     except Malformed:
         return
-    for hit in _closings(db, "closing.manifest = ?", digest, "manifest"):
-        yield Hit(hit.kind, hit.title, hit.study, hit.round, hit.commitment, cid=cid)
+    for hit in _closings(db, "closing.manifest = ?", (digest,), "manifest"):
+        yield replace(hit, cid=cid)
     for condition, kind in (("entry.update_cid = ?", "update"), ("entry.report_cid = ?", "report")):
         for hit in _entries(db, condition, cid, kind):
-            yield Hit(kind, hit.title, hit.study, hit.round, hit.commitment, hit.address, cid=cid)
+            yield replace(hit, cid=cid)
     for (study,) in db.execute(
         "SELECT study FROM study WHERE json_extract(params, '$.specification') = ? LIMIT 10",
         (digest,),
@@ -199,11 +180,13 @@ def _name(db: sqlite3.Connection, text: str) -> Iterator[Hit]:
         yield Hit("study", f"Study {name}", study=study)
 
 
-def _closings(db: sqlite3.Connection, condition: str, value: str, kind: str) -> Iterator[Hit]:
+def _closings(
+    db: sqlite3.Connection, condition: str, values: tuple[str, ...], kind: str
+) -> Iterator[Hit]:
     rows = db.execute(
         "SELECT study.study, round, commitment FROM closing "
         f"JOIN study ON study.id = closing.study WHERE {condition} LIMIT 10",
-        (value,),
+        values,
     )
     for study, number, commitment in rows:
         yield Hit(kind, f"{kind.capitalize()} of round {number}", study, number, commitment)

@@ -1,14 +1,10 @@
-"""Questions about a site: everything it signed, was scored and was paid, over all studies."""
+"""Queries for a site: everything it signed, was scored and was paid, over all studies."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
-
 from wardround.explorer.reader import Reader, check_limit, cursor_key
-from wardround.explorer.rounds import CLOSING, round_summary
-from wardround.explorer.studies import members_of
-from wardround.explorer.views import Extent, Member, Page, SiteActivity, SiteContribution
+from wardround.explorer.rounds import closing_rows, members_of
+from wardround.explorer.rows import Page, SignedRow, SiteDetail
 
 #: Closings that a site is in: by the chain's events (full recording), or by a verified manifest.
 _CONTRIBUTIONS = (
@@ -24,63 +20,51 @@ _CONTRIBUTIONS = (
 )
 
 
-def read_site(
-    reader: Reader, site: str, cursor: str | None = None, limit: int = 50
-) -> SiteActivity:
+def read_site(reader: Reader, site: str, cursor: str | None = None, limit: int = 50) -> SiteDetail:
     """A site over all studies, its contributions in a page, the newest first.
 
     Raises:
-        NotIndexed: no study has admitted this address in the indexed blocks.
-        QueryInvalid: a cursor or limit that means nothing.
+        NotIndexed: no study has admitted this address.
+        QueryInvalid: the cursor or the limit is invalid.
     """
     before = cursor_key(cursor)
     check_limit(limit)
     with reader.look() as db:
         extent, names = reader.extent(), reader.names()
-        studies = db.execute(
-            "SELECT study.id, study.study FROM member JOIN study ON study.id = member.study "
-            "WHERE member.site = ? ORDER BY study.id DESC",
-            (site,),
-        ).fetchall()
-        if not studies:
-            raise reader.missing("site", site)
-        memberships: list[Member] = [
-            one for key, study in studies for one in members_of(db, key, study, names, only=site)
+        memberships = [
+            one
+            for key, study in db.execute(
+                "SELECT study.id, study.study FROM member JOIN study ON study.id = member.study "
+                "WHERE member.site = ? ORDER BY study.id DESC",
+                (site,),
+            ).fetchall()
+            for one in members_of(db, key, study, names, only=site)
         ]
+        if not memberships:
+            raise reader.missing(f"site {site}")
         values = {"site": site, "before": before, "limit": limit + 1}
         found = db.execute(_CONTRIBUTIONS, values).fetchall()
+        closings = closing_rows(db, [one[0] for one in found[:limit]], extent)
         rows = []
-        for key, weight, root in found[:limit]:
-            closing = db.execute(f"{CLOSING}WHERE closing.id = ?", (key,)).fetchone()
-            entry = db.execute(
+        for (key, weight, root), closing in zip(found, closings, strict=False):
+            score, reward = db.execute(
                 "SELECT score, reward FROM entry WHERE closing = ? AND site = ?", (key, site)
-            ).fetchone()
-            rows.append(_contribution(closing, weight, root, entry, extent))
+            ).fetchone() or (None, None)
+            rows.append(
+                SignedRow(
+                    cursor=str(key),
+                    study=closing.study,
+                    round=closing.round,
+                    commitment=closing.commitment,
+                    state=closing.state,
+                    weight=weight,
+                    update=root,
+                    score=score,
+                    reward=reward,
+                    closed_at=closing.closed_at,
+                    block_hash=closing.block_hash,
+                    transaction=closing.transaction,
+                )
+            )
         following = rows[-1].cursor if len(found) > limit else None
-        return SiteActivity(
-            site, names.get(site), memberships, Page(rows, following, extent), extent
-        )
-
-
-def _contribution(
-    closing: Sequence[Any],
-    weight: int,
-    root: str,
-    entry: Sequence[Any] | None,
-    extent: Extent,
-) -> SiteContribution:
-    summary = round_summary(closing, extent)
-    return SiteContribution(
-        cursor=str(closing[0]),
-        study=summary.study,
-        round=summary.round,
-        commitment=summary.commitment,
-        state=summary.state,
-        weight=weight,
-        update=root,
-        score=None if entry is None else entry[0],
-        reward=None if entry is None else entry[1],
-        closed_at=summary.closed_at,
-        block_hash=summary.block_hash,
-        transaction=summary.transaction,
-    )
+        return SiteDetail(site, names.get(site), memberships, Page(rows, following, extent), extent)

@@ -1,4 +1,4 @@
-"""What is looked at: a chain, the contract on it, and a content store; live, or a finished run."""
+"""The source of an index: a chain, the contract on it and a content store; live or finished."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ from wardround.store.confidential import ConfidentialStore
 from wardround.store.study_store import PREFIX, open_study_store
 from wardround.store.vault import LocalVault
 
-#: What a run's folder says of one round, at most; longer lines are left out.
+#: Longest line of a rounds file that is read.
 _STATEMENT_MAX_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
 class Source:
-    """Something to look at.
+    """A chain with its contract and content store.
 
     Attributes:
         name: for people: a folder or an address.
-        store: None where nobody has named one.
-        first_block: where the contract begins, or a little before.
+        store: None without one.
+        first_block: not behind the contract's creation.
         live: whether more may come.
-        labels: what a run's folder calls addresses, lower-case.
-        statements: what it says of rounds besides, by study and round; not on chain.
+        labels: names of lower-case addresses, from a run's folder.
+        statements: lines of the run's rounds files, by study and round; not on chain.
         journal: every transaction of a development chain, where there is one.
     """
 
@@ -57,7 +57,7 @@ class Source:
 
     @property
     def identity(self) -> dict[str, str]:
-        """What an index of this is an index of."""
+        """What tells an index of this source from others."""
         return {
             "chain_id": str(self.chain.chain_id),
             "contract": self.ward.address.lower(),
@@ -115,7 +115,7 @@ def chain_source(
 
     Raises:
         ChainError: the chain does not answer, or has no such contract.
-        Malformed: the contract's address is none.
+        Malformed: the contract's address is invalid.
     """
     with connected(url, chain_id) as chain:
         ward = WardRound(chain, address_of(contract))
@@ -135,7 +135,7 @@ def _store(address: str, ward: WardRound, study: str | None) -> Store:
 
 
 def store_name(store: Store | None) -> str:
-    """A store for people; empty when there is none."""
+    """Name of a store; empty without one."""
     if isinstance(store, FolderStore):
         return str(store.folder)
     if isinstance(store, ConfidentialStore) and isinstance(store.vault, LocalVault):
@@ -163,7 +163,7 @@ def _statements(
 ) -> dict[tuple[str, int], Mapping[str, Any]]:
     """Read every ``rounds.jsonl``, the first one believed first; sites by address, not by name.
 
-    Lines that are none are left.
+    Lines that cannot be read are left out.
     """
     found: dict[tuple[str, int], Mapping[str, Any]] = {}
     for path in reversed([one for one in paths if one.is_file()]):
@@ -184,7 +184,7 @@ def _statements_of(
                 number = document["round"]
             except (ValueError, TypeError, KeyError):
                 continue
-            # What an attempt failed for is no word on the round that another coordinator closed.
+            # A failed attempt is not a statement about the round that another coordinator closed.
             if isinstance(number, int) and "failed" not in document:
                 found[study, number] = _by_address(document, sites)
     return found

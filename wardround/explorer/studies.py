@@ -1,4 +1,4 @@
-"""Questions about studies: the list, one of them, its rounds in pages, its charts."""
+"""Queries for studies: the list, one of them, its rounds in pages, its charts."""
 
 from __future__ import annotations
 
@@ -8,39 +8,39 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from wardround.explorer.reader import PAGE_ROWS, Reader, check_limit, cursor_key
-from wardround.explorer.rounds import round_rows, round_summary
-from wardround.explorer.views import (
-    Extent,
+from wardround.explorer.rounds import closing_rows, members_of, stored_object
+from wardround.explorer.rows import (
+    ChartRow,
+    CoordinatorRow,
     Funds,
-    Member,
-    Object,
     Page,
-    Point,
-    RoundSummary,
-    Seat,
-    Study,
-    StudySummary,
+    RoundRow,
+    StudyDetail,
+    StudyRow,
 )
-from wardround.protocol.cid import cid_from_sha256
 
 _LAST_ROUND = 1 << 62
-_STUDY = (
-    "SELECT study.id, study.study, sponsor, rounds, head, ended, funded, paid, refunded, "
-    "bonds_posted, bonds_released, slashed, burnt, block.timestamp, block.number, block.hash, "
-    "json_extract(specification.document, '$.study.name'), specification.status, "
-    "(SELECT count(*) FROM member WHERE member.study = study.id), "
-    "(SELECT count(*) FROM event WHERE event.study = study.id AND event.name = 'Overturned'), "
-    "(SELECT closed_at FROM closing WHERE closing.study = study.id ORDER BY round DESC LIMIT 1) "
-    "FROM study JOIN event ON event.id = study.id JOIN block ON block.number = event.block "
-    "LEFT JOIN specification ON specification.study = study.id "
-)
+#: Contributions that the charts of one page read, at most.
+_SAMPLED_ROWS = 2000
+#: A study with the columns of a `StudyRow` and its `Funds`, and those that they follow from.
+_STUDY = """
+SELECT study.*, block.timestamp AS created_at, block.number AS block, block.hash AS block_hash,
+    json_extract(specification.document, '$.study.name') AS name, specification.status,
+    (SELECT count(*) FROM member WHERE member.study = study.id) AS sites,
+    (SELECT count(*) FROM event WHERE event.study = study.id AND event.name = 'Overturned')
+        AS overturned,
+    (SELECT closed_at FROM closing WHERE closing.study = study.id ORDER BY round DESC LIMIT 1)
+        AS last_closed_at
+FROM study JOIN event ON event.id = study.id JOIN block ON block.number = event.block
+LEFT JOIN specification ON specification.study = study.id
+"""
 
 
-def list_studies(reader: Reader, cursor: str | None = None, limit: int = 50) -> Page[StudySummary]:
+def list_studies(reader: Reader, cursor: str | None = None, limit: int = 50) -> Page[StudyRow]:
     """Studies in a page, the newest first.
 
     Raises:
-        QueryInvalid: a cursor or limit that means nothing.
+        QueryInvalid: the cursor or the limit is invalid.
     """
     before = cursor_key(cursor)
     check_limit(limit)
@@ -48,241 +48,223 @@ def list_studies(reader: Reader, cursor: str | None = None, limit: int = 50) -> 
         rows = db.execute(
             f"{_STUDY}WHERE study.id < ? ORDER BY study.id DESC LIMIT ?", (before, limit + 1)
         ).fetchall()
-        following = str(rows[limit - 1][0]) if len(rows) > limit else None
-        return Page([_summary(row) for row in rows[:limit]], following, reader.extent())
+        following = str(rows[limit - 1]["id"]) if len(rows) > limit else None
+        return Page([_study_row(row) for row in rows[:limit]], following, reader.extent())
 
 
-def read_study(reader: Reader, study: str) -> Study:
-    """All about a study but its rounds.
+def member_studies(reader: Reader, site: str) -> dict[str, StudyRow]:
+    """The studies that a site is or was a member of, by their ids."""
+    with reader.look() as db:
+        rows = db.execute(
+            f"{_STUDY}WHERE study.id IN (SELECT study FROM member WHERE site = ?)", (site,)
+        )
+        return {row["study"]: _study_row(row) for row in rows.fetchall()}
+
+
+def count_everything(reader: Reader) -> dict[str, int]:
+    """Totals over all studies; `paid` in the token's smallest unit."""
+    with reader.look() as db:
+        counted = db.execute(
+            "SELECT (SELECT count(*) FROM study), (SELECT count(DISTINCT site) FROM member), "
+            "(SELECT count(*) FROM closing), "
+            "(SELECT count(*) FROM event WHERE name = 'Overturned')"
+        ).fetchone()
+        paid = sum(int(row[0]) for row in db.execute("SELECT paid FROM study"))
+    names = ("studies", "sites", "rounds", "overturned", "paid")
+    return dict(zip(names, (*counted, paid), strict=True))
+
+
+def read_study(reader: Reader, study: str) -> StudyDetail:
+    """A study without its rounds.
 
     Raises:
-        NotIndexed: there is none of this id in the index.
+        NotIndexed: there is no study with this id.
     """
     with reader.look() as db:
         row = db.execute(f"{_STUDY}WHERE study.study = ?", (study,)).fetchone()
         if row is None:
-            raise reader.missing("study", study)
-        summary, names = _summary(row), reader.names()
-        state = db.execute(
-            "SELECT params, coordinator, opened_at, final_through, hold_round, hold_until, "
-            "auditors, seats, coordinators FROM study WHERE id = ?",
-            (row[0],),
-        ).fetchone()
-        params: dict[str, Any] = json.loads(state[0])
-        running = summary.state == "open"
-        turn = state[2] + params["roundSeconds"] if running and state[2] is not None else None
-        return Study(
+            raise reader.missing(f"study {study}")
+        summary, names = _study_row(row), reader.names()
+        params: dict[str, Any] = json.loads(row["params"])
+        running = summary.state == "open" and row["opened_at"] is not None
+        turn = row["opened_at"] + params["roundSeconds"] if running else None
+        digest = params["specification"]
+        return StudyDetail(
             summary=summary,
             params=params,
-            coordinator=state[1],
-            opened_at=state[2],
+            coordinator=row["coordinator"],
+            opened_at=row["opened_at"],
             turn_until=turn,
             next_takeover=None if turn is None else turn + params["graceSeconds"],
-            final_through=state[3],
-            hold_round=state[4],
-            hold_until=state[5],
-            auditors=json.loads(state[6]),
-            specification=_specification(db, row[0], params["specification"]),
-            seats=_seats(db, row[0], json.loads(state[7]), state[1], names),
-            members=members_of(db, row[0], study, names),
+            final_through=row["final_through"],
+            hold_round=row["hold_round"],
+            hold_until=row["hold_until"],
+            auditors=json.loads(row["auditors"]),
+            specification=stored_object(db, "specification", row["id"], digest),
+            seats=_coordinators(db, row, names),
+            members=members_of(db, row["id"], study, names),
             extent=reader.extent(),
         )
 
 
 def study_rounds(
     reader: Reader, study: str, cursor: str | None = None, limit: int = 50
-) -> Page[RoundSummary]:
-    """Closings of a study in a page, the newest first, overturned ones too.
+) -> Page[RoundRow]:
+    """Closings of a study in a page, the newest first, with overturned ones.
 
     Raises:
-        NotIndexed: there is no such study in the index.
-        QueryInvalid: a cursor or limit that means nothing.
+        NotIndexed: there is no study with this id.
+        QueryInvalid: the cursor or the limit is invalid.
     """
     before = cursor_key(cursor)
     check_limit(limit)
     with reader.look() as db:
-        key = study_key(reader, db, study)
-        keys = [
-            row[0]
-            for row in db.execute(
-                "SELECT id FROM closing WHERE study = ? AND id < ? ORDER BY id DESC LIMIT ?",
-                (key, before, limit + 1),
-            )
-        ]
+        keys = _keys(
+            db,
+            "SELECT id FROM closing WHERE study = ? AND id < ? ORDER BY id DESC LIMIT ?",
+            (reader.study_key(study), before, limit + 1),
+        )
         following = str(keys[limit - 1]) if len(keys) > limit else None
         extent = reader.extent()
-        rows = round_rows(db, keys[:limit])
-        return Page([round_summary(row, extent) for row in rows], following, extent)
+        return Page(closing_rows(db, keys[:limit], extent), following, extent)
+
+
+def valid_rounds(reader: Reader, study: str, limit: int) -> list[RoundRow]:
+    """The last rounds of a study that were not overturned, the newest first."""
+    with reader.look() as db:
+        keys = _valid_keys(db, reader.study_key(study), _LAST_ROUND, limit)
+        return closing_rows(db, keys, reader.extent())
 
 
 def series(
     reader: Reader, study: str, limit: int = PAGE_ROWS, before: int | None = None
-) -> list[Point]:
-    """What a study's charts show, one point for each of the last rounds that stand.
+) -> list[ChartRow]:
+    """Rows of a study's charts: its last rounds that were not overturned, oldest first.
 
     Args:
         reader: the index.
         study: its id.
         limit: how many rounds at most.
-        before: only rounds before this one, such as the first of the points one already has.
+        before: only rounds before this one, such as the first of an earlier answer.
 
     Raises:
-        NotIndexed: there is no such study in the index.
-        QueryInvalid: a limit that means nothing.
+        NotIndexed: there is no study with this id.
+        QueryInvalid: the limit is out of range.
     """
     check_limit(limit)
     with reader.look() as db:
-        key = study_key(reader, db, study)
-        extent = reader.extent()
-        keys = [
-            row[0]
-            for row in db.execute(
-                "SELECT id FROM closing WHERE study = ? AND round < ? AND overturned IS NULL "
-                "ORDER BY round DESC LIMIT ?",
-                (key, _LAST_ROUND if before is None else before, limit),
-            )
-        ]
-        return [_point(db, row, extent) for row in round_rows(db, keys[::-1])]
+        last = _LAST_ROUND if before is None else before
+        keys = _valid_keys(db, reader.study_key(study), last, limit)
+        return _chart_rows(reader, db, keys[::-1])
 
 
-def members_of(
-    db: sqlite3.Connection,
-    key: int,
-    study: str,
-    names: Mapping[str, str],
-    only: str | None = None,
-) -> list[Member]:
-    """The sites of a study, or only one of them, in the order of their addresses."""
-    earned = _earned(db, key)
-    return [
-        Member(*[study, row[0], names.get(row[0]), *row[1:], earned.get(row[0])])
-        for row in db.execute(
-            "SELECT site, payout, max_weight, since, until, contributions, weight, paid "
-            "FROM member WHERE study = ? AND (? IS NULL OR site = ?) ORDER BY site",
-            (key, only, only),
-        )
-    ]
+def sampled_series(reader: Reader, study: str, sites: int, rounds_max: int = 60) -> list[ChartRow]:
+    """Rows of a study's charts, of evenly spread rounds with the last one among them.
 
-
-def study_key(reader: Reader, db: sqlite3.Connection, study: str) -> int:
-    """The index's own key of a study.
-
-    Raises:
-        NotIndexed: there is none of this id in the index.
+    Args:
+        reader: the index.
+        study: its id.
+        sites: how many members it has: what is read of each round grows with them.
+        rounds_max: how many rounds at most.
     """
-    row = db.execute("SELECT id FROM study WHERE study = ?", (study,)).fetchone()
-    if row is None:
-        raise reader.missing("study", study)
-    return int(row[0])
+    with reader.look() as db:
+        rounds = db.execute(
+            "SELECT id, round FROM closing WHERE study = ? AND overturned IS NULL ORDER BY round",
+            (reader.study_key(study),),
+        ).fetchall()
+        kept = max(2, min(rounds_max, _SAMPLED_ROWS // max(1, sites)))
+        step = max(1, -(-len(rounds) // kept))
+        # Multiples of the step, so that a new round leaves the others in place.
+        keys = [row[0] for row in rounds if row[1] % step == 0 or row is rounds[-1]]
+        return _chart_rows(reader, db, keys)
 
 
-def _earned(db: sqlite3.Connection, key: int) -> dict[str, str]:
-    """Cumulative rewards by the manifest of the last round that stands."""
-    row = db.execute(
-        "SELECT manifest.document FROM closing JOIN manifest ON manifest.closing = closing.id "
-        "WHERE closing.study = ? AND closing.overturned IS NULL AND manifest.status = 'verified' "
-        "ORDER BY closing.round DESC LIMIT 1",
-        (key,),
-    ).fetchone()
-    if row is None:
-        return {}
-    return {one["site"]: one["amount"] for one in json.loads(row[0])["rewards"]["cumulative"]}
+def _keys(db: sqlite3.Connection, query: str, values: Sequence[Any]) -> list[int]:
+    return [row[0] for row in db.execute(query, values)]
 
 
-def _summary(row: Sequence[Any]) -> StudySummary:
-    rounds, head, ended = row[3], row[4], row[5]
-    closed = max(0, head - 1)
-    state = "created" if head == 0 else "open"
-    if head and closed >= rounds:
-        state = "ended" if ended else "over"
-    funded, paid, refunded, posted, released, slashed = (int(text) for text in row[6:12])
-    return StudySummary(
-        study=row[1],
-        name=row[16] if row[17] == "verified" else None,
-        state=state,
-        sponsor=row[2],
-        created_at=row[13],
-        block=row[14],
-        block_hash=row[15],
-        rounds=rounds,
-        closed=closed,
-        head=head,
-        sites=row[18],
-        overturned=row[19],
-        funds=Funds(
-            funded=row[6],
-            paid=row[7],
-            refunded=row[8],
-            remaining=str(funded - paid - refunded),
-            bonds_posted=row[9],
-            bonds_released=row[10],
-            slashed=row[11],
-            burnt=row[12],
-            bonds_held=str(posted - released - slashed),
-        ),
-        last_closed_at=row[20],
+def _valid_keys(db: sqlite3.Connection, study: int, before: int, limit: int) -> list[int]:
+    return _keys(
+        db,
+        "SELECT id FROM closing WHERE study = ? AND round < ? AND overturned IS NULL "
+        "ORDER BY round DESC LIMIT ?",
+        (study, before, limit),
     )
 
 
-def _specification(db: sqlite3.Connection, key: int, digest: str) -> Object:
-    row = db.execute(
-        "SELECT cid, status, reason, document FROM specification WHERE study = ?", (key,)
-    ).fetchone()
-    if row is None:
-        cid = cid_from_sha256(bytes.fromhex(digest[2:]))
-        return Object(digest, cid, "pending", "", None, None)
-    document = None if row[3] is None else json.loads(row[3])
-    return Object(digest, row[0], row[1], row[2], None, document)
+def _study_row(row: sqlite3.Row) -> StudyRow:
+    rounds, head = row["rounds"], row["head"]
+    closed = max(0, head - 1)
+    state = "created" if head == 0 else "open"
+    if head and closed >= rounds:
+        state = "ended" if row["ended"] else "over"
+    stored = ("funded", "paid", "refunded", "bonds_posted", "bonds_released", "slashed", "burnt")
+    amounts = {name: int(row[name]) for name in stored}
+    remaining = amounts["funded"] - amounts["paid"] - amounts["refunded"]
+    held = amounts["bonds_posted"] - amounts["bonds_released"] - amounts["slashed"]
+    kept = ("study", "sponsor", "created_at", "block", "block_hash", "sites", "overturned")
+    return StudyRow(
+        **{name: row[name] for name in (*kept, "rounds", "head", "last_closed_at")},
+        name=row["name"] if row["status"] == "verified" else None,
+        state=state,
+        closed=closed,
+        funds=Funds(
+            **{name: row[name] for name in stored}, remaining=str(remaining), bonds_held=str(held)
+        ),
+    )
 
 
-def _seats(
-    db: sqlite3.Connection,
-    key: int,
-    seats: Mapping[str, Mapping[str, Any]],
-    active: str | None,
-    names: Mapping[str, str],
-) -> list[Seat]:
+def _coordinators(
+    db: sqlite3.Connection, study: sqlite3.Row, names: Mapping[str, str]
+) -> list[CoordinatorRow]:
     closed = dict(
         db.execute(
             "SELECT coordinator, count(*) FROM closing WHERE study = ? AND overturned IS NULL "
             "GROUP BY coordinator",
-            (key,),
+            (study["id"],),
         ).fetchall()
     )
     found = [
-        Seat(
-            address,
-            names.get(address),
-            seat["place"],
-            seat["bond"],
-            seat["bonded"],
-            seat["barred"],
-            address == active,
-            closed.get(address, 0),
+        CoordinatorRow(
+            address=address,
+            name=names.get(address),
+            active=address == study["coordinator"],
+            rounds_closed=closed.get(address, 0),
+            **seat,
         )
-        for address, seat in seats.items()
+        for address, seat in json.loads(study["seats"]).items()
     ]
-    return sorted(found, key=lambda seat: seat.place)
+    return sorted(found, key=lambda one: one.place)
 
 
-def _point(db: sqlite3.Connection, row: Sequence[Any], extent: Extent) -> Point:
-    summary = round_summary(row, extent)
+def _chart_rows(reader: Reader, db: sqlite3.Connection, keys: Sequence[int]) -> list[ChartRow]:
+    closings = closing_rows(db, keys, reader.extent())
+    return [_chart_row(db, key, row) for key, row in zip(keys, closings, strict=True)]
+
+
+def _chart_row(db: sqlite3.Connection, key: int, closing: RoundRow) -> ChartRow:
     entries = db.execute(
-        "SELECT site, weight, score, reward, report_document FROM entry WHERE closing = ?",
-        (row[0],),
+        "SELECT site, weight, score, reward, cumulative, "
+        "json_extract(report_document, '$.metrics') AS metrics FROM entry WHERE closing = ?",
+        (key,),
     ).fetchall()
     metrics: dict[str, dict[str, float]] = {}
-    for site, _, _, _, document in entries:
-        for name, value in (json.loads(document)["metrics"] if document else {}).items():
-            metrics.setdefault(name, {})[site] = value
-    return Point(
-        round=summary.round,
-        closed_at=summary.closed_at,
-        model=summary.model,
-        gas=summary.gas,
-        weights={site: weight for site, weight, _, _, _ in entries},
-        scores={site: score for site, _, score, _, _ in entries if score is not None},
-        rewards={site: reward for site, _, _, reward, _ in entries if reward is not None},
+    for one in entries:
+        for name, value in (json.loads(one["metrics"]) if one["metrics"] else {}).items():
+            metrics.setdefault(name, {})[one["site"]] = value
+
+    def by_site(column: str) -> dict[str, Any]:
+        return {one["site"]: one[column] for one in entries if one[column] is not None}
+
+    return ChartRow(
+        round=closing.round,
+        closed_at=closing.closed_at,
+        model=closing.model,
+        gas=closing.gas,
+        weights=by_site("weight"),
+        scores=by_site("score"),
+        rewards=by_site("reward"),
         metrics=metrics,
-        statement=summary.statement,
+        statement=closing.statement,
+        cumulative=by_site("cumulative"),
     )

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,6 +20,12 @@ from wardround.explorer.web.commands import explore
 from wardround.protocol.errors import WardroundError
 
 ROOT = Path(__file__).parents[3]
+
+
+#: Most memory that an explorer may take, with its indexer.
+MEMORY_MIB = 300
+#: What trains, simulates or plots: reading a chain needs none of it.
+UNNEEDED = frozenset({"torch", "flwr", "ray", "sklearn", "scipy", "pandas", "matplotlib"})
 
 
 @contextmanager
@@ -81,3 +88,46 @@ def test_wrong_words_are_said_in_one_sentence(words: dict[str, str], said: str) 
     with pytest.raises(WardroundError, match=said) as raised:
         explore(**words)
     assert "\n" not in str(raised.value)
+
+
+def test_memory_is_bounded_when_many_read_at_once(run_folder: Path, tmp_path: Path) -> None:
+    imported = tmp_path / "imported"
+    with imported.open("w") as errors:
+        process = subprocess.Popen(
+            [
+                *(sys.executable, "-X", "importtime", "-m", "wardround", "explore"),
+                *(str(run_folder), "--no-browser", "--port", "0"),
+                *("--index", str(tmp_path / "index.sqlite")),
+            ],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+        )
+    try:
+        assert process.stdout is not None
+        where = process.stdout.readline().split()[1]
+        with httpx.Client(base_url=where.split("/study")[0], timeout=60) as client:
+            study = client.get("/api/studies").json()["rows"][0]["study"]
+            paths = [
+                f"/study/{study}",
+                f"/study/{study}/round/2",
+                f"/study/{study}/round/2/replay",
+                f"/study/{study}/evidence.zip",
+                "/events.csv",
+                "/api/events?limit=500",
+                f"/api/studies/{study}/series",
+            ]
+            with ThreadPoolExecutor(40) as pool:
+                answers = list(pool.map(client.get, 20 * paths))
+        assert {one.status_code for one in answers} == {200}
+        status = Path(f"/proc/{process.pid}/status").read_text()
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.wait(30)
+    peak = re.search(r"VmHWM:\s+(\d+) kB", status)
+    assert peak
+    assert int(peak[1]) < MEMORY_MIB * 1024
+    modules = {line.split("|")[-1].strip() for line in imported.read_text().splitlines()}
+    assert "wardround.explorer.indexer" in modules
+    assert not UNNEEDED & modules

@@ -1,1 +1,1 @@
-"""The index: what the contract's events say, in SQLite, kept equal to the chain."""
+"""The index: the contract's events and what follows from them, in SQLite, equal to the chain."""

@@ -20,32 +20,34 @@ FORMAT = "wardround-index/1"
 PLACES = 1 << 20
 
 _BUSY_SECONDS = 30.0
+#: A server has one reading connection for each of its worker threads.
+_WRITER_CACHE_KIB, _READER_CACHE_KIB = 16_000, 4_000
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """Where in the chain the index is: a block and its hash."""
+class IndexTip:
+    """The last indexed block."""
 
     number: int
     hash: str
 
 
 def open_writer(path: Path, identity: Mapping[str, str]) -> sqlite3.Connection:
-    """Open an index to write, making it when it is not there.
+    """Open an index to write; create it if it is missing.
 
     Args:
         path: the file.
-        identity: what it is an index of; kept when it is made, compared later.
+        identity: chain and contracts; stored in a new index, compared with an existing one.
 
     Raises:
-        IndexUnusable: it is of another format, chain or contract, or no index.
+        IndexUnusable: it has another format, chain or contract, or is not an index.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     connection = sqlite3.connect(
         path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
     )
     try:
-        _configure(connection)
+        _configure(connection, _WRITER_CACHE_KIB)
         connection.execute("PRAGMA journal_mode = WAL")
         with transaction(connection):
             if not _has_tables(connection):
@@ -61,10 +63,10 @@ def open_writer(path: Path, identity: Mapping[str, str]) -> sqlite3.Connection:
 
 
 def open_reader(path: Path) -> sqlite3.Connection:
-    """Open an index to read alone.
+    """Open an index read-only.
 
     Raises:
-        IndexUnusable: it is not there, or no index.
+        IndexUnusable: it is missing, or not an index.
     """
     if not path.is_file():
         raise IndexUnusable(str(path), "there is no such file")
@@ -76,7 +78,8 @@ def open_reader(path: Path) -> sqlite3.Connection:
         check_same_thread=False,
     )
     try:
-        _configure(connection)
+        _configure(connection, _READER_CACHE_KIB)
+        connection.row_factory = sqlite3.Row
         connection.execute("PRAGMA query_only = ON")
         _check(connection, path, {})
     except sqlite3.DatabaseError as error:
@@ -90,7 +93,7 @@ def open_reader(path: Path) -> sqlite3.Connection:
 
 @contextmanager
 def transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    """Do all of it, or nothing; nobody else writes meanwhile."""
+    """Run a block as one exclusive write transaction."""
     connection.execute("BEGIN IMMEDIATE")
     try:
         yield
@@ -100,16 +103,16 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
     connection.execute("COMMIT")
 
 
-def tip_of(connection: sqlite3.Connection) -> Place | None:
+def tip_of(connection: sqlite3.Connection) -> IndexTip | None:
     """The last indexed block; None in a new index."""
     row = connection.execute(
         "SELECT number, hash FROM block ORDER BY number DESC LIMIT 1"
     ).fetchone()
-    return None if row is None else Place(*row)
+    return None if row is None else IndexTip(*row)
 
 
 def set_meta(connection: sqlite3.Connection, values: Mapping[str, str]) -> None:
-    """Keep facts about the index itself."""
+    """Store properties of the index."""
     connection.executemany(
         "INSERT INTO meta VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
         list(values.items()),
@@ -117,17 +120,17 @@ def set_meta(connection: sqlite3.Connection, values: Mapping[str, str]) -> None:
 
 
 def meta_of(connection: sqlite3.Connection) -> dict[str, str]:
-    """Facts about the index itself."""
+    """Properties of the index."""
     return dict(connection.execute("SELECT key, value FROM meta").fetchall())
 
 
-def _configure(connection: sqlite3.Connection) -> None:
+def _configure(connection: sqlite3.Connection, cache_kib: int) -> None:
     connection.execute("PRAGMA foreign_keys = ON")
     # With a write-ahead log this survives a killed process; a power cut may take back the last
     # transactions, which the chain then gives again.
     connection.execute("PRAGMA synchronous = NORMAL")
     connection.execute("PRAGMA temp_store = MEMORY")
-    connection.execute("PRAGMA cache_size = -16000")
+    connection.execute(f"PRAGMA cache_size = -{cache_kib}")
 
 
 def _has_tables(connection: sqlite3.Connection) -> bool:

@@ -1,4 +1,4 @@
-"""Events of WardRound and Court out of raw logs, strictly: every byte must be what it should be.
+"""Decodes events of WardRound and Court, strictly: encoded again, they give the same bytes.
 
 `eth_abi` takes some 60 microseconds a value. Most events hold nothing but words of 32 bytes, and a
 backfill reads millions of them, so those are read here; the others still go through `eth_abi`.
@@ -16,18 +16,14 @@ from eth_utils import keccak
 from eth_utils.abi import collapse_if_tuple
 
 from wardround.chain.artifacts import load_artifact
-from wardround.explorer.errors import EventUndecodable, EventUnknown
+from wardround.explorer.errors import ExplorerError
 
 #: Integers wider than this are written as decimal text: JSON readers keep 53 bits.
 _JSON_BITS = 53
-#: Addresses that say nothing of anybody.
+#: Addresses that mean no account.
 _NOBODY = frozenset({"0x" + "00" * 20, "0x" + "00" * 19 + "01"})
 
 _WordReader = Callable[[bytes], Any]
-
-
-class _Unreadable(Exception):
-    """A value that its type cannot have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +65,7 @@ class EventTable:
     """The events of both contracts by their first topic."""
 
     def __init__(self, addresses: Mapping[str, str]) -> None:
-        """Learn the events.
+        """Read the events from the ABIs.
 
         Args:
             addresses: from lower-case address to ``WardRound`` or ``Court``.
@@ -85,25 +81,30 @@ class EventTable:
         """Read a log.
 
         Raises:
-            EventUnknown: it is no event of its contract.
-            EventUndecodable: its bytes are not those of the event.
+            ExplorerError: it is not an event of its contract, or its bytes are not those of one.
         """
         topic = log.topics[0] if log.topics else b""
         shape = self._shapes.get((log.contract, topic))
         contract = self._names.get(log.contract, log.contract)
         if shape is None:
-            raise EventUnknown(contract, log.block, log.log_index, "0x" + topic.hex())
+            raise ExplorerError(
+                f"block {log.block}, log {log.log_index}: {contract} has no event 0x{topic.hex()}: "
+                "this is another contract, or another version of it; nothing after it is indexed."
+            )
         try:
             found, addresses = _read(shape, log)
-        except _Unreadable as error:
-            raise EventUndecodable(shape.name, log.block, log.log_index, str(error)) from error
+        except ValueError as error:
+            raise ExplorerError(
+                f"block {log.block}, log {log.log_index}: {shape.name} cannot be read ({error}): "
+                "nothing after it is indexed; ask another node."
+            ) from error
         args = {name: found[name] for name in shape.order}
         return Decoded(contract, shape.name, args, tuple(addresses), log)
 
 
 def _read(shape: _Shape, log: RawLog) -> tuple[dict[str, Any], list[str]]:
     if len(log.topics) != 1 + len(shape.indexed):
-        raise _Unreadable(f"{len(log.topics)} topics where {1 + len(shape.indexed)} belong")
+        raise ValueError(f"{len(log.topics)} topics where {1 + len(shape.indexed)} belong")
     found: dict[str, Any] = {}
     addresses: list[str] = []
     for (name, kind, read), topic in zip(shape.indexed, log.topics[1:], strict=True):
@@ -115,7 +116,7 @@ def _read(shape: _Shape, log: RawLog) -> tuple[dict[str, Any], list[str]]:
         found.update(_read_others(shape, data, addresses))
         return found, _parties(found, addresses)
     if len(data) != 32 * len(shape.words):
-        raise _Unreadable(f"{len(data)} bytes of data where {32 * len(shape.words)} belong")
+        raise ValueError(f"{len(data)} bytes of data where {32 * len(shape.words)} belong")
     start = 0
     for name, kind, read in shape.words:
         value = found[name] = read(data[start : start + 32])
@@ -136,9 +137,9 @@ def _read_others(shape: _Shape, data: bytes, addresses: list[str]) -> dict[str, 
         values = decode(types, data)
         again = encode(types, values)
     except (DecodingError, EncodingError, OverflowError, ValueError) as error:
-        raise _Unreadable(str(error).split("\n", maxsplit=1)[0]) from error
+        raise ValueError(str(error).split("\n", maxsplit=1)[0]) from error
     if again != data:
-        raise _Unreadable("bytes that mean nothing follow or pad it")
+        raise ValueError("bytes that mean nothing follow or pad it")
     return {
         item["name"]: _named(item, value, addresses)
         for item, value in zip(shape.items, values, strict=True)
@@ -185,7 +186,7 @@ def _word_reader(kind: str) -> _WordReader | None:
 
 def _address(word: bytes) -> str:
     if word[:12] != bytes(12):
-        raise _Unreadable("an address of more than 20 bytes")
+        raise ValueError("an address of more than 20 bytes")
     return "0x" + word[12:].hex()
 
 
@@ -196,7 +197,7 @@ def _unsigned(bits: int) -> _WordReader:
     def read(word: bytes) -> int | str:
         value = int.from_bytes(word, "big")
         if value >= limit:
-            raise _Unreadable(f"an integer of more than {bits} bits")
+            raise ValueError(f"an integer of more than {bits} bits")
         return str(value) if as_text else value
 
     return read
@@ -209,7 +210,7 @@ def _signed(bits: int) -> _WordReader:
     def read(word: bytes) -> int | str:
         value = int.from_bytes(word, "big", signed=True)
         if not -limit <= value < limit:
-            raise _Unreadable(f"an integer of more than {bits} bits")
+            raise ValueError(f"an integer of more than {bits} bits")
         return str(value) if as_text else value
 
     return read

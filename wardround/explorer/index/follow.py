@@ -1,4 +1,4 @@
-"""Keep the index equal to the chain: read on from the tip, or go back to where both agree."""
+"""Keeps the index equal to the chain: extends it from the tip, or rolls it back to the fork."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from wardround.chain.errors import RpcRefused
 from wardround.chain.headers import BlockHeader
-from wardround.explorer.errors import EventOutOfPlace, IndexUnusable, Moved, NodeLied
-from wardround.explorer.index.database import PLACES, Place, set_meta, tip_of, transaction
+from wardround.explorer.errors import IndexUnusable
+from wardround.explorer.index.database import PLACES, IndexTip, set_meta, tip_of, transaction
 from wardround.explorer.index.decode import Decoded, EventTable
 from wardround.explorer.index.node import HEADERS_AT_ONCE, Node, Range
 from wardround.explorer.index.project import Projector
@@ -43,20 +43,25 @@ class RolledBack:
 
 @dataclass(frozen=True)
 class UpToDate:
-    """The node has nothing newer; `behind` says by how much it is older than the index."""
+    """The node has nothing newer; `behind` is by how many blocks it is older than the index."""
 
     tip: int
     behind: int = 0
 
 
-Step = Extended | RolledBack | UpToDate
+@dataclass(frozen=True)
+class Overtaken:
+    """Another process has written the index meanwhile, and nothing was taken in: look again."""
+
+
+Step = Extended | RolledBack | UpToDate | Overtaken
 
 
 class Follower:
     """Fills an index from a node.
 
     Attributes:
-        node: who is asked.
+        node: the chain's endpoint.
     """
 
     def __init__(
@@ -71,8 +76,8 @@ class Follower:
 
         Args:
             connection: an index open to write, see `open_writer`.
-            node: who is asked.
-            events: what the contracts may say.
+            node: the chain's endpoint.
+            events: the events of both contracts.
             first_block: where a new index begins; not behind the contract's creation.
             now: seconds since 1970, noted with reorganisations.
         """
@@ -88,11 +93,10 @@ class Follower:
         """Look at the chain once and take in at most one batch.
 
         Raises:
-            NodeLied: the node contradicts itself; nothing was taken in.
-            NodeIncomplete: it left something out; nothing was taken in.
-            EventUnknown, EventUndecodable, EventOutOfPlace: says where; nothing was taken in.
-            Moved: another process writes the same index; look again.
+            NodeUnreliable: the node contradicts itself or left something out.
+            ExplorerError: an event cannot be decoded; names its place.
             ChainError: the node cannot be asked.
+            After each of them nothing was taken in.
         """
         tip, head = tip_of(self._db), self.node.head()
         if tip is None:
@@ -113,7 +117,7 @@ class Follower:
         """Take in all there is.
 
         Raises:
-            As `step`; what may be over in a moment is tried again a few times first.
+            As `step`; retryable errors after a few attempts.
         """
         failures, again = 0, pauses(_FIRST_PAUSE_SECONDS)
         while True:
@@ -121,7 +125,7 @@ class Follower:
                 step = self.step()
             except WardroundError as error:
                 failures += 1
-                if not may_pass(error) or failures == _ATTEMPTS:
+                if not isinstance(error, Retryable) or failures == _ATTEMPTS:
                     raise
                 time.sleep(next(again))
                 continue
@@ -132,31 +136,33 @@ class Follower:
 
     # ---------------------------------------------------------------- forward
 
-    def _extend(self, tip: Place | None, head: int) -> Step:
+    def _extend(self, tip: IndexTip | None, head: int) -> Step:
         first = self._first_block if tip is None else tip.number + 1
         found = self._range(first, head)
         if tip is not None and found.headers[0].parent != tip.hash:
             return self._roll_back(tip, tip.number - 1)
         count = self.take_in(found, tip, head)
-        return Extended(first, found.headers[-1].number, count)
+        return Overtaken() if count is None else Extended(first, found.headers[-1].number, count)
 
-    def take_in(self, found: Range, tip: Place | None = None, head: int = -1) -> int:
-        """Write blocks and what their logs say, all or nothing; return how many events.
+    def take_in(self, found: Range, tip: IndexTip | None = None, head: int = -1) -> int | None:
+        """Write blocks and the events in them, all or nothing; return how many events.
 
         Args:
             found: blocks that follow the tip.
-            tip: what the tip must be; None for whatever it is.
-            head: the latest block that the node has named.
+            tip: what the tip must be; None for any.
+            head: the latest block that the node has reported.
+
+        Returns:
+            None, with nothing written, when another process has moved the tip.
 
         Raises:
-            EventUnknown, EventUndecodable, EventOutOfPlace: says where.
-            Moved: another process has written meanwhile.
+            NodeUnreliable, ExplorerError: names the event's place.
         """
         decoded = [self._events.decode(log) for log in found.logs]
         try:
             with transaction(self._db):
-                if tip is not None or head >= 0:
-                    self._expect(tip)
+                if (tip is not None or head >= 0) and not self._is_at(tip):
+                    return None
                 self._insert(found.headers, decoded)
                 self._projector.add(decoded)
                 self._note(found.headers[-1], head, len(decoded))
@@ -218,24 +224,25 @@ class Follower:
         )
 
     def _note_head(self, head: BlockHeader) -> None:
-        # Read first: a chain that stands still must not make the index write all the time.
+        # Compared first: an idle chain must not cause a write at every poll.
         row = self._db.execute("SELECT value FROM meta WHERE key = 'head'").fetchone()
         if row != (str(head.number),):
             with transaction(self._db):
                 set_meta(self._db, {"head": str(head.number)})
 
-    def _expect(self, tip: Place | None) -> None:
-        found = tip_of(self._db)
-        if found != tip:
-            self._projector.forget()
-            raise Moved(-1 if tip is None else tip.number, -1 if found is None else found.number)
+    def _is_at(self, tip: IndexTip | None) -> bool:
+        if tip_of(self._db) == tip:
+            return True
+        self._projector.forget()
+        return False
 
     # ---------------------------------------------------------------- back
 
-    def _roll_back(self, tip: Place, at_most: int) -> RolledBack:
+    def _roll_back(self, tip: IndexTip, at_most: int) -> RolledBack | Overtaken:
         ancestor = self._ancestor(at_most)
         with transaction(self._db):
-            self._expect(tip)
+            if not self._is_at(tip):
+                return Overtaken()
             studies = [
                 row[0]
                 for row in self._db.execute(
@@ -276,8 +283,3 @@ class Follower:
     def _stored_hash(self, number: int) -> str | None:
         row = self._db.execute("SELECT hash FROM block WHERE number = ?", (number,)).fetchone()
         return None if row is None else str(row[0])
-
-
-def may_pass(error: WardroundError) -> bool:
-    """Whether it is worth asking again: the node may be back, or another one in its place."""
-    return isinstance(error, (Retryable, NodeLied, EventOutOfPlace))

@@ -16,7 +16,7 @@ from typing import Any
 from wardround.chain.errors import ChainUnreachable, RpcRefused
 from wardround.chain.headers import BlockHeader, read_header
 from wardround.chain.rpc import Rpc
-from wardround.explorer.errors import NodeIncomplete, NodeLied
+from wardround.explorer.errors import NodeUnreliable
 from wardround.explorer.index.decode import RawLog
 
 #: Headers in one request.
@@ -59,7 +59,7 @@ class Node:
             return None
         header = self._read(found)
         if header.number != number:
-            raise NodeLied(self.rpc.url, number, f"it gives block {header.number} for it")
+            raise unreliable(self.rpc, number, f"it gives block {header.number} instead")
         return header
 
     def headers(self, numbers: Sequence[int]) -> list[BlockHeader]:
@@ -69,15 +69,15 @@ class Node:
             found += self._headers([hex(one) for one in numbers[start : start + HEADERS_AT_ONCE]])
         for number, header in zip(numbers, found, strict=True):
             if header.number != number:
-                raise NodeLied(self.rpc.url, number, f"it gives block {header.number} for it")
+                raise unreliable(self.rpc, number, f"it gives block {header.number} instead")
         return found
 
     def range(self, first: int, last: int) -> Range:
         """Read blocks and logs.
 
         Raises:
-            NodeLied: the answer contradicts itself.
-            NodeIncomplete: something is missing, or the chain changed while it was read.
+            NodeUnreliable: the answer contradicts itself, something is missing, or the chain
+                changed while it was read.
             RpcRefused: the node does not answer for as many blocks.
             ChainUnreachable: no answer.
         """
@@ -85,7 +85,7 @@ class Node:
         for one, next_one in pairwise(headers):
             if next_one.parent != one.hash:
                 reason = "its parent is not the block before: the chain has changed meanwhile"
-                raise NodeIncomplete(self.rpc.url, next_one.number, reason)
+                raise unreliable(self.rpc, next_one.number, reason)
         logs = self._logs(first, last)
         self._match(headers, logs)
         return Range(headers, logs)
@@ -95,20 +95,20 @@ class Node:
         for name, found in zip(names, answers, strict=True):
             if found is None:
                 number = int(name, 16) if name != "latest" else -1
-                raise NodeIncomplete(self.rpc.url, number, "it does not have the block")
+                raise unreliable(self.rpc, number, "it does not have the block")
         return [self._read(found) for found in answers]
 
     def _read(self, found: Any) -> BlockHeader:
         try:
             header = read_header(found)
         except (KeyError, ValueError, TypeError, AttributeError, IndexError) as error:
-            raise NodeLied(self.rpc.url, -1, f"a block is malformed ({error!r:.80})") from error
+            raise unreliable(self.rpc, -1, f"a block is malformed ({error!r:.80})") from error
         follows = header.recomputed == header.hash
         if self.hashes_follow is None:
             self.hashes_follow = follows
         if self.hashes_follow and not follows:
             reason = f"it names it {header.hash}, its fields give {header.recomputed}"
-            raise NodeLied(self.rpc.url, header.number, reason)
+            raise unreliable(self.rpc, header.number, reason)
         return header
 
     def _logs(self, first: int, last: int) -> list[RawLog]:
@@ -123,7 +123,7 @@ class Node:
         try:
             return [_read_log(one) for one in found]
         except (KeyError, ValueError, TypeError, AttributeError) as error:
-            raise NodeLied(self.rpc.url, first, f"a log is malformed ({error!r:.80})") from error
+            raise unreliable(self.rpc, first, f"a log is malformed ({error!r:.80})") from error
 
     def _match(self, headers: Sequence[BlockHeader], logs: Sequence[RawLog]) -> None:
         by_number = {header.number: header for header in headers}
@@ -131,18 +131,18 @@ class Node:
         for log in logs:
             header = by_number.get(log.block)
             if header is None or log.contract not in self.addresses:
-                raise NodeLied(self.rpc.url, log.block, "it gives a log that was not asked for")
+                raise unreliable(self.rpc, log.block, "it gives a log that was not asked for")
             if header.hash != log.block_hash:
                 reason = f"a log is of block {log.block_hash}: the chain has changed meanwhile"
-                raise NodeIncomplete(self.rpc.url, log.block, reason)
+                raise unreliable(self.rpc, log.block, reason)
             if (log.block, log.log_index) <= before:
-                raise NodeLied(self.rpc.url, log.block, "its logs repeat or are out of order")
+                raise unreliable(self.rpc, log.block, "its logs repeat or are out of order")
             before = (log.block, log.log_index)
         logged = {log.block for log in logs}
         for header in headers:
             admitted = header.may_hold_logs_of(*self.addresses)
             if header.number in logged and not admitted:
-                raise NodeLied(self.rpc.url, header.number, "its filter admits none of its logs")
+                raise unreliable(self.rpc, header.number, "its filter admits none of its logs")
             if admitted and header.bloom and header.number not in logged:
                 self._look_closer(header)
 
@@ -158,7 +158,12 @@ class Node:
             for log in (receipt or {}).get("logs", ()):
                 if log["address"].lower() in self.addresses:
                     reason = "a receipt holds a log that eth_getLogs does not give"
-                    raise NodeIncomplete(self.rpc.url, header.number, reason)
+                    raise unreliable(self.rpc, header.number, reason)
+
+
+def unreliable(rpc: Rpc, block: int, reason: str) -> NodeUnreliable:
+    """The error that a node cannot be believed about a block."""
+    return NodeUnreliable(f"{rpc.url} is wrong about block {block}: {reason}; ask another node.")
 
 
 def _read_log(found: dict[str, Any]) -> RawLog:

@@ -1,8 +1,7 @@
-"""Documents of the content store, checked against what the chain says of them.
+"""Documents of the content store, checked against the chain.
 
-A manifest is believed only when its digest is the record's, and everything in it that the record
-or an earlier record states agrees. Signatures are checked one by one, so that a page can say of
-each whether it holds.
+A manifest is used only if it has the record's digest and agrees with the record and with earlier
+ones. Signatures are checked one by one, so that a page can mark each.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ _SPECIFICATION_MAX_BYTES = 1 << 20
 
 
 class ObjectReader:
-    """Fetches what closings and studies name, and keeps what checking it gave."""
+    """Fetches the documents of closings and studies, and stores the results of their checks."""
 
     def __init__(self, connection: sqlite3.Connection, store: Store) -> None:
         """Begin.
@@ -44,11 +43,11 @@ class ObjectReader:
         self._domain = Domain(int(meta["chain_id"]), address_of(meta["contract"]))
 
     def fetch(self, limit: int, again: bool = False) -> int:
-        """Look up objects that were not looked up yet, the newest first.
+        """Fetch objects for the first time, the newest first.
 
         Args:
             limit: how many closings and how many studies at most.
-            again: look for those that were missing instead.
+            again: retry those that were missing instead.
 
         Returns:
             How many closings and studies it looked at.
@@ -124,7 +123,7 @@ class ObjectReader:
         if manifest is not None:
             document = json.dumps(manifest.model_dump(mode="json", by_alias=True))
         with transaction(self._db):
-            # Removed meanwhile by a reorganisation: then there is nothing to say.
+            # A reorganisation may have removed it meanwhile.
             if not self._db.execute("SELECT 1 FROM closing WHERE id = ?", (key,)).fetchone():
                 return
             self._db.execute("DELETE FROM manifest WHERE closing = ?", (key,))
@@ -145,7 +144,7 @@ class ObjectReader:
             )
 
     def _contradiction(self, manifest: Manifest, data: bytes, row: Any) -> str:
-        """What in a manifest is not what the chain says; empty when nothing is."""
+        """How a manifest contradicts the chain; empty if it does not."""
         study, number, contributions, model, digest, rewards, count, weight = row[:8]
         coordinator, parameters, base = row[8:11]
         entries = [one.entry() for one in manifest.contributions]
@@ -240,7 +239,7 @@ class ObjectReader:
         return _parsed(lambda: parse_report(data).model_dump(mode="json"))
 
     def _read(self, cid: str, max_bytes: int) -> tuple[str, str, bytes | None]:
-        """An object's status, the reason in words, and its bytes where they are what they must."""
+        """An object's status, the reason, and its bytes where they are verified."""
         try:
             return "verified", "", self._store.get(cid, max_bytes)
         except ObjectMissing:

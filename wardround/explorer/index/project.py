@@ -1,8 +1,8 @@
-"""What events mean: studies, members and closings as they leave them, kept beside the events.
+"""Derives studies, members and closings from events, and stores them beside the events.
 
-Each event must be able to follow the ones before it. That is how events are missed that a node
-left out: a closing whose contributions do not add up, a round that was never opened, a payment
-that does not continue the last one.
+Each event must be able to follow the ones before it. This detects events that a node left out:
+a closing whose contributions do not add up, a round that was never opened, a payment that does
+not continue the last one.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
-from wardround.explorer.errors import EventOutOfPlace
+from wardround.explorer.errors import NodeUnreliable
 from wardround.explorer.index.database import PLACES
 from wardround.explorer.index.decode import Decoded
 from wardround.protocol.identifiers import Digest, Root
@@ -57,6 +57,13 @@ class _Study:
     burnt: int = 0
 
 
+_FIXED = ("id", "study", "params", "coordinators", "auditors")
+_DOCUMENTS = ("params", "coordinators", "auditors", "seats")
+_AMOUNTS = (
+    "funded", "paid", "refunded", "bonds_posted", "bonds_released", "slashed", "burnt",
+)  # fmt: skip
+
+
 class Projector:
     """Writes events and what follows from them, inside the caller's transaction."""
 
@@ -68,7 +75,7 @@ class Projector:
         self._entries: tuple[str, int, int] = ("", 0, 0)
 
     def forget(self) -> None:
-        """Read everything from the index again: it was rolled back, or a transaction failed."""
+        """Drop cached state, after a rollback or a failed transaction."""
         self._studies.clear()
         self._counted.clear()
         self._entries = ("", 0, 0)
@@ -77,7 +84,7 @@ class Projector:
         """Write events in chain order.
 
         Raises:
-            EventOutOfPlace: one cannot follow what is indexed.
+            NodeUnreliable: one cannot follow what is indexed.
         """
         # A study hangs on the event that it is named in.
         self._db.execute("PRAGMA defer_foreign_keys = ON")
@@ -112,7 +119,7 @@ class Projector:
         self._flush_counters()
 
     def rebuild(self, studies: Iterable[int]) -> None:
-        """Derive studies anew from the events that are left, after some were removed."""
+        """Derive studies again from the remaining events, after a rollback."""
         self.forget()
         for key in studies:
             found = self._db.execute("SELECT study FROM study WHERE id = ?", (key,)).fetchone()
@@ -166,7 +173,8 @@ class Projector:
         if name == "StudyCreated":
             study = _created(_key(event), args)
             self._studies[study.study] = study
-            self._insert(study)
+            parties = {name: study.params[name] for name in ("sponsor", "token")}
+            self._insert("study", _columns(study) | parties)
             return study
         study = self._study(event)
         self._check(event, study)
@@ -214,7 +222,7 @@ class Projector:
         ).fetchone()
         if found is None:
             raise _out_of_place(event, f"what it is about, {reference}, is not indexed")
-        # Kept with the event: whoever looks at the round wants to see it.
+        # Stored with the event, so that the round's page finds it.
         args["study"], args["round"] = found
         return self._studies.get(found[0]) or self._load(found[0])
 
@@ -231,37 +239,20 @@ class Projector:
 
     def _close(self, event: Decoded, study: _Study) -> None:
         args, record = event.args, event.args["record"]
-        closing = Closing(
-            Record(
-                Root(_bytes(record["contributions"])),
-                Root(_bytes(record["model"])),
-                Digest(_bytes(record["manifest"])),
-                Root(_bytes(record["rewards"])),
-                record["count"],
-                record["totalWeight"],
-                int(record["rewardTotal"]),
-            ),
-            args["coordinator"],
-            args["closedAt"],
-        )
-        self._db.execute(
-            "INSERT INTO closing VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL)",
-            (
-                _key(event),
-                study.id,
-                args["round"],
-                "0x" + closing.commitment.hex(),
-                record["contributions"],
-                record["model"],
-                record["manifest"],
-                record["rewards"],
-                record["count"],
-                record["totalWeight"],
-                record["rewardTotal"],
-                args["coordinator"],
-                args["closedAt"],
-            ),
-        )
+        closing = closing_of(record, args["coordinator"], args["closedAt"])
+        values = {
+            "id": _key(event),
+            "study": study.id,
+            "round": args["round"],
+            "commitment": "0x" + closing.commitment.hex(),
+            **{name: record[name] for name in ("contributions", "model", "manifest", "rewards")},
+            "count": record["count"],
+            "total_weight": record["totalWeight"],
+            "reward_total": record["rewardTotal"],
+            "coordinator": args["coordinator"],
+            "closed_at": args["closedAt"],
+        }
+        self._insert("closing", values)
 
     def _overturn(self, event: Decoded, study: _Study, key: int) -> None:
         self._db.execute(
@@ -298,7 +289,7 @@ class Projector:
         self._counted.clear()
 
     def _recount(self, study: int) -> None:
-        """Count the contributions of the rounds that stand, with the round being closed now."""
+        """Count contributions of rounds that are not overturned, with the one being closed."""
         self._db.execute(
             "UPDATE member SET contributions = 0, weight = 0 WHERE study = ?", (study,)
         )
@@ -314,66 +305,54 @@ class Projector:
             "UPDATE member SET contributions = ?, weight = ? WHERE study = ? AND site = ?", rows
         )
 
-    def _insert(self, study: _Study) -> None:
-        values = _saved(study)
-        columns = {
-            "id": study.id,
-            "study": study.study,
-            "sponsor": study.params["sponsor"],
-            "token": study.params["token"],
-            "params": json.dumps(study.params),
-            "coordinators": json.dumps(study.coordinators),
-            "auditors": json.dumps(study.auditors),
-            **values,
-        }
-        self._db.execute(
-            f"INSERT INTO study ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})",
-            list(columns.values()),
-        )
+    def _insert(self, table: str, values: Mapping[str, Any]) -> None:
+        marks = ", ".join("?" * len(values))
+        query = f"INSERT INTO {table} ({', '.join(values)}) VALUES ({marks})"
+        self._db.execute(query, list(values.values()))
 
     def _save(self, studies: Iterable[_Study]) -> None:
         for study in studies:
-            values = _saved(study)
+            values = _columns(study)
+            changing = {name: values[name] for name in values if name not in _FIXED}
             self._db.execute(
-                f"UPDATE study SET {', '.join(f'{name} = ?' for name in values)} WHERE id = ?",
-                [*values.values(), study.id],
+                f"UPDATE study SET {', '.join(f'{name} = ?' for name in changing)} WHERE id = ?",
+                [*changing.values(), study.id],
             )
 
     def _load(self, name: str) -> _Study | None:
-        columns = (
-            "id, study, params, coordinators, auditors, rounds, head, coordinator, opened_at, "
-            "final_through, hold_round, hold_until, ended, seats, funded, paid, refunded, "
-            "bonds_posted, bonds_released, slashed, burnt"
-        )
-        row = self._db.execute(f"SELECT {columns} FROM study WHERE study = ?", (name,)).fetchone()
+        names = [one.name for one in fields(_Study)]
+        query = f"SELECT {', '.join(names)} FROM study WHERE study = ?"
+        row = self._db.execute(query, (name,)).fetchone()
         if row is None:
             return None
-        values: list[Any] = list(row)
-        values[2:5] = [json.loads(text) for text in row[2:5]]
-        values[13] = json.loads(row[13])
-        values[14:] = [int(text) for text in row[14:]]
-        return _Study(*values)
+        values = dict(zip(names, row, strict=True))
+        values |= {name: json.loads(values[name]) for name in _DOCUMENTS}
+        values |= {name: int(values[name]) for name in _AMOUNTS}
+        return _Study(**values)
 
 
-def _saved(study: _Study) -> dict[str, Any]:
-    return {
-        "rounds": study.rounds,
-        "head": study.head,
-        "coordinator": study.coordinator,
-        "opened_at": study.opened_at,
-        "final_through": study.final_through,
-        "hold_round": study.hold_round,
-        "hold_until": study.hold_until,
-        "ended": study.ended,
-        "seats": json.dumps(study.seats),
-        "funded": str(study.funded),
-        "paid": str(study.paid),
-        "refunded": str(study.refunded),
-        "bonds_posted": str(study.bonds_posted),
-        "bonds_released": str(study.bonds_released),
-        "slashed": str(study.slashed),
-        "burnt": str(study.burnt),
-    }
+def _columns(study: _Study) -> dict[str, Any]:
+    """A study as the index stores it."""
+    values = dict(vars(study))
+    values |= {name: json.dumps(values[name]) for name in _DOCUMENTS}
+    return values | {name: str(values[name]) for name in _AMOUNTS}
+
+
+def closing_of(record: Mapping[str, Any], coordinator: str, closed_at: int) -> Closing:
+    """A closing from its record by the contract's names."""
+    return Closing(
+        Record(
+            Root(_bytes(record["contributions"])),
+            Root(_bytes(record["model"])),
+            Digest(_bytes(record["manifest"])),
+            Root(_bytes(record["rewards"])),
+            record["count"],
+            record["totalWeight"],
+            int(record["rewardTotal"]),
+        ),
+        coordinator,
+        closed_at,
+    )
 
 
 def _created(key: int, args: Mapping[str, Any]) -> _Study:
@@ -394,7 +373,7 @@ def _created(key: int, args: Mapping[str, Any]) -> _Study:
 
 
 def _change(study: _Study, name: str, args: Mapping[str, Any]) -> None:
-    """Do to a study what an event of WardRound says. Sites are the caller's."""
+    """Apply an event of WardRound to a study, without its members."""
     match name:
         case "Funded":
             study.funded += int(args["amount"])
@@ -470,8 +449,12 @@ def _key(event: Decoded) -> int:
     return event.log.block * PLACES + event.log.log_index
 
 
-def _out_of_place(event: Decoded, reason: str) -> EventOutOfPlace:
-    return EventOutOfPlace(event.name, event.log.block, event.log.log_index, reason)
+def _out_of_place(event: Decoded, reason: str) -> NodeUnreliable:
+    return NodeUnreliable(
+        f"block {event.log.block}, log {event.log.log_index}: {event.name} cannot follow what is "
+        f"indexed ({reason}): an event before it is missing; ask another node, or begin at an "
+        "earlier block."
+    )
 
 
 def _bytes(text: str) -> bytes:

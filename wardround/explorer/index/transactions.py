@@ -1,4 +1,4 @@
-"""Transactions behind the events: who sent them, what they cost, and as they were signed."""
+"""Transactions of the events: their senders, gas and signed bytes."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from eth_utils import keccak
 
 from wardround.chain.errors import RpcRefused
 from wardround.chain.rpc import Rpc
-from wardround.explorer.errors import NodeIncomplete, NodeLied
 from wardround.explorer.index.database import transaction
+from wardround.explorer.index.node import unreliable
 
 
 class TransactionReader:
-    """Fills in what `eth_getLogs` does not say of transactions."""
+    """Adds sender, gas and signed bytes to transactions, which `eth_getLogs` does not give."""
 
     def __init__(self, connection: sqlite3.Connection, rpc: Rpc) -> None:
         self._db = connection
@@ -23,11 +23,11 @@ class TransactionReader:
         self._gives_raw = True
 
     def fetch(self, limit: int) -> int:
-        """Look up transactions that were not looked up yet, the newest first; return how many.
+        """Fetch transactions for the first time, the newest first; return how many.
 
         Raises:
-            NodeLied: a signed transaction does not give its hash.
-            NodeIncomplete: the node no longer has one: the chain has changed meanwhile.
+            NodeUnreliable: a signed transaction does not give its hash, or the node no longer has
+                one because the chain has changed.
             ChainUnreachable: no answer.
         """
         wanted = self._db.execute(
@@ -48,10 +48,10 @@ class TransactionReader:
         ):
             if sent is None or receipt is None:
                 reason = f"it no longer has transaction {name}"
-                raise NodeIncomplete(self._rpc.url, block, reason)
+                raise unreliable(self._rpc, block, reason)
             if raw is not None and "0x" + keccak(raw).hex() != name:
                 reason = f"transaction {name} as signed has another hash"
-                raise NodeLied(self._rpc.url, block, reason)
+                raise unreliable(self._rpc, block, reason)
             rows.append(self._row(sent, receipt, raw, key, block))
         with transaction(self._db):
             self._db.executemany(
@@ -73,7 +73,7 @@ class TransactionReader:
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             reason = f"a transaction is malformed ({error!r:.80})"
-            raise NodeLied(self._rpc.url, block, reason) from error
+            raise unreliable(self._rpc, block, reason) from error
 
     def _raws(self, hashes: list[str]) -> list[bytes | None]:
         if self._gives_raw:

@@ -7,17 +7,18 @@ kept until the index changes, so that many readers of one page cost one renderin
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Lock
-from typing import Any
 
-from starlette.applications import Starlette
+from anyio import to_thread
+from fastapi import FastAPI
 from starlette.background import BackgroundTask
 from starlette.concurrency import iterate_in_threadpool, run_in_threadpool
 from starlette.exceptions import HTTPException
@@ -26,33 +27,33 @@ from starlette.middleware.gzip import GZipMiddleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
-from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from wardround.explorer.api import api_routes
-from wardround.explorer.errors import ExplorerError, NotIndexed
-from wardround.explorer.web import log, lookup, parameters, site, study, urls
+from wardround.explorer import parameters
+from wardround.explorer.api import described_app
+from wardround.explorer.errors import NotIndexed, QueryInvalid
+from wardround.explorer.news import IndexChange, IndexWatch
+from wardround.explorer.web import log, lookup, site, study, urls
 from wardround.explorer.web import round as rounds
 from wardround.explorer.web.explorer import Explorer
 from wardround.explorer.web.live import Hub, message
-from wardround.explorer.web.news import News
-from wardround.explorer.web.objects import not_shown
-from wardround.explorer.web.parameters import NotThere, PageError
 from wardround.explorer.web.replay import replay_of
 from wardround.explorer.web.security import SecurityHeaders
-from wardround.protocol.errors import WardroundError
+from wardround.explorer.web.words import sentence
+from wardround.protocol.errors import Retryable, WardroundError
 from wardround.store.errors import ObjectSealed, StoreError
 
 _PAGES_KEPT = 256
+#: Each has a connection to the index with a cache of its own: 40, the default, took 642 MB.
+_THREADS = 16
 _KEPT_SECONDS = 2.0
 _EVENT_STREAM = {"content-type": "text/event-stream", "cache-control": "no-store"}
-_NUMBER_MAX = 2**32 - 1
 
 
-class _Kept:
-    """Rendered pages of the index as it is now. Deliberately mutable.
+class _PageCache:
+    """Rendered pages of the current index. Deliberately mutable.
 
-    For a moment only: the store may change behind the index, and a page says so.
+    For two seconds only: the store may change without the index, and a page must show that.
     """
 
     def __init__(self) -> None:
@@ -79,14 +80,14 @@ class _Kept:
         return page
 
 
-class Site:
+class Website:
     """Answers requests from one explorer."""
 
     def __init__(self, explorer: Explorer) -> None:
         self.explorer = explorer
-        self.news = News(explorer)
-        self.hub = Hub(self.news.poll)
-        self._kept = _Kept()
+        self.watch = IndexWatch(explorer.reader)
+        self.hub = Hub(self.news)
+        self._kept = _PageCache()
 
     # ---------------------------------------------------------------- pages
 
@@ -112,23 +113,19 @@ class Site:
         """One site."""
         address = parameters.address(request.path_params["address"])
         cursor = parameters.given(request.query_params, "before")
-        if cursor is not None:
-            parameters.number(cursor, "before", 0, 10**15 - 1)
         return self._page(request, lambda: site.site_page(self.explorer, address, cursor))
 
     def events(self, request: Request) -> Response:
         """The event log."""
         return self._page(request, lambda: log.log_page(self.explorer, request.query_params))
 
-    def export(self, request: Request) -> Response:
+    def csv(self, request: Request) -> Response:
         """The event log as a file."""
-        kind = request.path_params["kind"]
-        if kind not in ("csv", "json"):
-            raise NotThere("The event log comes as .csv and as .json.")
-        content = log.export(self.explorer, kind, request.query_params)
-        headers = {"content-disposition": f'attachment; filename="wardround-events.{kind}"'}
-        media = "text/csv; charset=utf-8" if kind == "csv" else "application/json"
-        return StreamingResponse(iterate_in_threadpool(content), media_type=media, headers=headers)
+        return self._export(request, "csv", "text/csv; charset=utf-8")
+
+    def json(self, request: Request) -> Response:
+        """The event log as a file."""
+        return self._export(request, "json", "application/json")
 
     def event(self, request: Request) -> Response:
         """One event."""
@@ -156,21 +153,18 @@ class Site:
         return _html(lookup.search_page(self.explorer, asked))
 
     def object(self, request: Request) -> Response:
-        """An object of the store; read anew each time, so that altered bytes are seen."""
+        """An object of the store; read again each time, so that altered bytes are seen."""
         cid = parameters.cid(request.path_params["cid"])
         return _html(lookup.object_page(self.explorer, cid))
 
     def raw(self, request: Request) -> Response:
         """An object's bytes, as they are here: the reader's browser hashes them itself."""
         cid = parameters.cid(request.path_params["cid"])
-        try:
-            data = self.explorer.objects.raw(cid)
-        except StoreError as error:
-            raise not_shown(error) from error
         headers = {
             "content-disposition": f'attachment; filename="{cid}"',
             "cache-control": "no-store",
         }
+        data = self.explorer.objects.raw(cid)
         return Response(data, media_type="application/octet-stream", headers=headers)
 
     def evidence(self, request: Request) -> Response:
@@ -178,91 +172,111 @@ class Site:
         name, number = _study(request), None
         if "round" in request.path_params:
             name, number, _ = _round(request)
-        folder = TemporaryDirectory(prefix="wardround-evidence-")
-        path = (
-            Path(folder.name) / f"wardround-{name[:10]}{f'-round-{number}' if number else ''}.zip"
-        )
-        try:
+        with ExitStack() as written:
+            folder = written.enter_context(TemporaryDirectory(prefix="wardround-evidence-"))
+            part = f"-round-{number}" if number else ""
+            path = Path(folder) / f"wardround-{name[:10]}{part}.zip"
             self.explorer.evidence(name, number, path)
-        except NotIndexed as error:
-            folder.cleanup()
-            raise NotThere(str(error)) from error
-        except ObjectSealed as error:
-            folder.cleanup()
-            raise not_shown(error) from error
-        except BaseException:
-            folder.cleanup()
-            raise
-        headers = {"cache-control": "no-store"}
-        return FileResponse(
-            path,
-            media_type="application/zip",
-            filename=path.name,
-            headers=headers,
-            background=BackgroundTask(folder.cleanup),
-        )
+            return FileResponse(
+                path,
+                media_type="application/zip",
+                filename=path.name,
+                headers={"cache-control": "no-store"},
+                background=BackgroundTask(written.pop_all().close),
+            )
 
     # ---------------------------------------------------------------- streams
 
     async def live(self, request: Request) -> Response:
         """New rows as they come."""
         text = request.headers.get("last-event-id") or request.query_params.get("since") or "0"
-        since = parameters.number(text, "since", 0, 10**18)
-        first = await run_in_threadpool(self.news.missed, since)
+        since = parameters.number(text, "since")
+        missed = await run_in_threadpool(self.watch.since, since)
+        first = self._message(missed) if missed.events else b""
         return StreamingResponse(self.hub.stream(first), headers=_EVENT_STREAM)
 
     def replay(self, request: Request) -> Response:
         """The replay of a round, step by step."""
         work = replay_of(self.explorer, *_round(request))
+        lines = (message(name, value) for name, value in work.steps())
+        return StreamingResponse(iterate_in_threadpool(lines), headers=_EVENT_STREAM)
 
-        def lines() -> Any:
-            for name, value in work.steps():
-                yield message(name, value)
+    def news(self) -> list[bytes]:
+        """Messages for open pages about what changed since the last call."""
+        change = self.watch.poll()
+        return [] if change is None else [self._message(change)]
 
-        return StreamingResponse(iterate_in_threadpool(lines()), headers=_EVENT_STREAM)
+    def _message(self, change: IndexChange) -> bytes:
+        rows = change.events
+        if change.reorganisations or change.more:
+            return message("reload", {})
+        if not rows:
+            return message("changed", {})
+        last = rows[-1]
+        value = {
+            "rows": [{"study": row.study, "html": self.explorer.pages.row(row)} for row in rows],
+            "studies": sorted({row.study for row in rows if row.study}),
+            "said": f"{len(rows)} new events"
+            if len(rows) > 1
+            else f"{last.name}: {sentence(last)}",
+        }
+        return message("rows", value, key=int(last.cursor))
 
     # ---------------------------------------------------------------- inside
 
+    def _export(self, request: Request, kind: str, media_type: str) -> Response:
+        content = log.export(self.explorer, kind, request.query_params)
+        headers = {"content-disposition": f'attachment; filename="wardround-events.{kind}"'}
+        parts = iterate_in_threadpool(content)
+        return StreamingResponse(parts, media_type=media_type, headers=headers)
+
     def _page(self, request: Request, render: Callable[[], bytes]) -> Response:
         address = f"{request.url.path}?{request.url.query}"
-        page = self._kept.page(self.news.version(), address, render)
+        page = self._kept.page(self.watch.version(), address, render)
         tag = f'"{sha256(page).hexdigest()[:20]}"'
         if request.headers.get("if-none-match") == tag:
             return Response(status_code=304, headers={"etag": tag})
         return _html(page, etag=tag)
 
     def error(self, request: Request, error: Exception) -> Response:
-        """A page, or JSON where a script asked, that says what was wrong."""
-        status, title, words = 500, "Not shown", "Something went wrong here."
-        if isinstance(error, PageError):
-            status, title, words = error.status, error.title, error.words
-        elif isinstance(error, HTTPException):
+        """The error's sentence as a page, or as JSON where a script asked."""
+        words = str(error)
+        if isinstance(error, HTTPException):
             status, title = error.status_code, "Not found"
             words = "There is no such page." if status == 404 else str(error.detail)
-        elif isinstance(error, ExplorerError | WardroundError):
-            status, title, words = 503, "Not readable now", str(error)
+        elif isinstance(error, QueryInvalid):
+            status, title = 400, "Not understood"
+        elif isinstance(error, ObjectSealed):
+            status, title = 403, "Encrypted"
+        elif isinstance(error, NotIndexed) or (
+            isinstance(error, StoreError) and not isinstance(error, Retryable)
+        ):
+            status, title = 404, "Not found"
+        else:
+            status, title = 503, "Not readable now"
         if "text/html" not in request.headers.get("accept", "text/html"):
             return JSONResponse({"error": words}, status_code=status)
         try:
-            index = self.explorer.index()
-        except (WardroundError, OSError):
+            index = self.explorer.reader.health()
+        except (WardroundError, sqlite3.Error):
             index = None
         body = self.explorer.pages.render("error.html", index=index, title=title, words=words)
         return _html(body, status=status)
 
 
-def create_app(explorer: Explorer, hosts: list[str] | None = None) -> Starlette:
+def create_app(explorer: Explorer, hosts: list[str] | None = None) -> FastAPI:
     """Make the application.
 
     Args:
         explorer: what it shows.
-        hosts: names that it may be called by, so that no page from elsewhere can reach a server
-            on loopback under a name of its own (DNS rebinding); by default any.
+        hosts: accepted Host headers, so that no foreign page can reach a server on loopback under
+            a name of its own (DNS rebinding); by default any.
     """
-    pages = Site(explorer)
+    pages = Website(explorer)
 
     @asynccontextmanager
-    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        to_thread.current_default_thread_limiter().total_tokens = _THREADS
         task = asyncio.create_task(pages.hub.run())
         try:
             yield
@@ -275,37 +289,36 @@ def create_app(explorer: Explorer, hosts: list[str] | None = None) -> Starlette:
     if hosts is not None:
         middleware.append(Middleware(TrustedHostMiddleware, allowed_hosts=hosts))
     middleware.append(Middleware(GZipMiddleware, minimum_size=1000, compresslevel=4))
-    handlers: dict[Any, Any] = {
-        PageError: pages.error,
-        HTTPException: pages.error,
-        WardroundError: pages.error,
-    }
-    return Starlette(
-        routes=[
-            Route("/", pages.overview),
-            Route("/study/{study}", pages.study),
-            Route("/study/{study}/round/{round}", pages.round),
-            Route("/study/{study}/round/{round}/bytes", pages.round_bytes),
-            Route("/study/{study}/round/{round}/replay", pages.replay),
-            Route("/study/{study}/evidence.zip", pages.evidence),
-            Route("/study/{study}/round/{round}/evidence.zip", pages.evidence),
-            Route("/site/{address}", pages.site),
-            Route("/events", pages.events),
-            Route("/events.{kind}", pages.export),
-            Route("/block/{block}", pages.block),
-            Route("/block/{block}/log/{index}", pages.event),
-            Route("/transaction/{transaction}", pages.transaction),
-            Route("/search", pages.search),
-            Route("/object/{cid}", pages.object),
-            Route("/object/{cid}/raw", pages.raw),
-            Route("/live", pages.live),
-            *api_routes(explorer.reader, explorer.objects.store),
-            Mount("/static", StaticFiles(directory=urls.STATIC)),
-        ],
+    app = described_app(
+        explorer.reader,
+        explorer.objects.store,
         middleware=middleware,
-        exception_handlers=handlers,
+        exception_handlers={HTTPException: pages.error, WardroundError: pages.error},
         lifespan=lifespan,
     )
+    for path, page in (
+        ("/", pages.overview),
+        ("/study/{study}", pages.study),
+        ("/study/{study}/round/{round}", pages.round),
+        ("/study/{study}/round/{round}/bytes", pages.round_bytes),
+        ("/study/{study}/round/{round}/replay", pages.replay),
+        ("/study/{study}/evidence.zip", pages.evidence),
+        ("/study/{study}/round/{round}/evidence.zip", pages.evidence),
+        ("/site/{address}", pages.site),
+        ("/events", pages.events),
+        ("/events.csv", pages.csv),
+        ("/events.json", pages.json),
+        ("/block/{block}", pages.block),
+        ("/block/{block}/log/{index}", pages.event),
+        ("/transaction/{transaction}", pages.transaction),
+        ("/search", pages.search),
+        ("/object/{cid}", pages.object),
+        ("/object/{cid}/raw", pages.raw),
+        ("/live", pages.live),
+    ):
+        app.add_route(path, page)
+    app.mount("/static", StaticFiles(directory=urls.STATIC))
+    return app
 
 
 def _html(page: bytes, status: int = 200, etag: str | None = None) -> Response:
@@ -320,7 +333,7 @@ def _study(request: Request) -> str:
 
 
 def _round(request: Request) -> tuple[str, int, str | None]:
-    number = parameters.number(request.path_params["round"], "round", 1, _NUMBER_MAX)
+    number = parameters.number(request.path_params["round"], "round", 1, parameters.ROUND_MAX)
     block = parameters.given(request.query_params, "block")
     return (
         _study(request),

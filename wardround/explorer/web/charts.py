@@ -1,7 +1,7 @@
 """Line charts as SVG, drawn on the server: no script, no inline style, a title on every point.
 
 Colours come from classes (``l0`` and ``f0`` onwards, style.css), so both themes fit. The same
-numbers stand in a table below each chart, for whoever cannot or would rather not look.
+numbers are in a table below each chart.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def line_chart(
     """Draw values by round.
 
     Args:
-        title: what the chart shows, for whoever hears the page.
+        title: what the chart shows, for screen readers.
         series: lines, the last on top.
         unit: behind each number, such as ``%``.
         low: lower end of the axis; by default near the smallest value.

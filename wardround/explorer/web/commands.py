@@ -5,14 +5,24 @@ from __future__ import annotations
 import ipaddress
 import time
 import webbrowser
-from pathlib import Path
 from typing import Annotated
 
 import typer
 import uvicorn
 from rich.console import Console
-from starlette.applications import Starlette
+from starlette.types import ASGIApp
 
+from wardround.explorer.commands import (
+    ChainId,
+    Confirmations,
+    Contract,
+    IndexFile,
+    Named,
+    ReadingKeyFile,
+    Rpc,
+    StoreName,
+    report_failure,
+)
 from wardround.explorer.indexer import CONFIRMATIONS
 from wardround.explorer.looking import indexed, named_source, open_indexer
 from wardround.explorer.reader import Reader
@@ -20,39 +30,24 @@ from wardround.explorer.studies import list_studies
 from wardround.explorer.web import urls
 from wardround.explorer.web.app import create_app
 from wardround.explorer.web.explorer import Explorer
-from wardround.protocol.errors import ScenarioError, WardroundError
+from wardround.protocol.errors import ScenarioError
 
 _out = Console(highlight=False, soft_wrap=True)
 _err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 def explore(
-    run_or_study: Annotated[
-        str | None,
-        typer.Argument(
-            help="Folder of a run; or a study's id, with --rpc and --contract; "
-            "without it, all studies of the contract."
-        ),
-    ] = None,
-    rpc: Annotated[str | None, typer.Option(help="JSON-RPC endpoint of the chain.")] = None,
-    chain_id: Annotated[
-        int | None, typer.Option(min=1, max=2**53 - 1, help="Accept this chain id only.")
-    ] = None,
-    contract: Annotated[str | None, typer.Option(help="Address of the contract.")] = None,
-    store: Annotated[str | None, typer.Option(help="Content store.")] = None,
+    run_or_study: Named = None,
+    rpc: Rpc = None,
+    chain_id: ChainId = None,
+    contract: Contract = None,
+    store: StoreName = None,
     from_block: Annotated[
         int | None, typer.Option(min=0, help="Index from here; by default from its creation.")
     ] = None,
-    reading_key: Annotated[
-        Path | None,
-        typer.Option(help="For a run with an encrypted store: a key that has a grant."),
-    ] = None,
-    index: Annotated[
-        Path | None, typer.Option(help="Index file; by default one in the user's cache.")
-    ] = None,
-    confirmations: Annotated[
-        int, typer.Option(min=0, help="Blocks behind the tip that may still change.")
-    ] = CONFIRMATIONS,
+    reading_key: ReadingKeyFile = None,
+    index: IndexFile = None,
+    confirmations: Confirmations = CONFIRMATIONS,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")] = 8600,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     browser: Annotated[
@@ -71,7 +66,7 @@ def explore(
     named = (run_or_study, rpc, contract, store, chain_id, from_block, reading_key)
     with named_source(*named) as (source, study):
         indexer = open_indexer(source, index, confirmations)
-        with indexed(indexer, follow=True, failed=_tell_failure) as reader:
+        with indexed(indexer, follow=True, failed=report_failure) as reader:
             app = create_app(Explorer(reader, source, time.time), _hosts(host))
             _serve(app, host, port, study or _only_study(reader), browser)
 
@@ -82,13 +77,8 @@ def _only_study(reader: Reader) -> str | None:
     return found[0].study if len(found) == 1 else None
 
 
-def _tell_failure(error: WardroundError) -> None:
-    # The page shows it too; what is indexed stays readable.
-    _err.print(f"index stopped: {error}", style="red", markup=False)
-
-
-class _Server(uvicorn.Server):
-    """Says where it listens once it does."""
+class _PageServer(uvicorn.Server):
+    """Prints its address once it listens."""
 
     def __init__(self, config: uvicorn.Config, study: str | None, browser: bool) -> None:
         super().__init__(config)
@@ -108,11 +98,11 @@ class _Server(uvicorn.Server):
             webbrowser.open(where)
 
 
-def _serve(app: Starlette, host: str, port: int, study: str | None, browser: bool) -> None:
+def _serve(app: ASGIApp, host: str, port: int, study: str | None, browser: bool) -> None:
     if not _is_loopback(host):
         _err.print(
-            f"warning: everybody who reaches {host} can read all of this, also what the store "
-            "holds and the names of sites; there is no login. Use 127.0.0.1 to keep it here.",
+            f"warning: everybody who reaches {host} can read all of this, also the objects in the "
+            "store and the names of sites; there is no login. Use 127.0.0.1 to keep it here.",
             style="yellow",
             markup=False,
         )
@@ -124,7 +114,7 @@ def _serve(app: Starlette, host: str, port: int, study: str | None, browser: boo
         timeout_graceful_shutdown=1,
         server_header=False,
     )
-    server = _Server(config, study, browser)
+    server = _PageServer(config, study, browser)
     server.run()
     if not server.started:
         raise ScenarioError(f"{host}:{port}", "nothing can listen there: choose another --port")
@@ -140,5 +130,5 @@ def _is_loopback(host: str) -> bool:
 
 
 def _hosts(host: str) -> list[str] | None:
-    """Names that a server on loopback answers to; elsewhere its owner knows them."""
+    """Host headers that a server on loopback accepts; elsewhere its names are not known."""
     return ["localhost", "127.0.0.1", "[::1]", host] if _is_loopback(host) else None

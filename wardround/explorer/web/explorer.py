@@ -1,4 +1,4 @@
-"""What all pages share: the index, and what is behind it: a chain to ask and a store to read."""
+"""What all pages share: the index, and its source: a chain to ask and a store to read."""
 
 from __future__ import annotations
 
@@ -7,25 +7,31 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import Any
 
-from wardround.explorer.errors import EvidenceIncomplete
+from wardround.explorer.errors import ExplorerError
+from wardround.explorer.events import last_event
 from wardround.explorer.evidence import export
 from wardround.explorer.reader import Reader
 from wardround.explorer.source import Source
-from wardround.explorer.views import Health
 from wardround.explorer.web.objects import Objects
 from wardround.explorer.web.rendering import Pages
-from wardround.explorer.web.rows import Site
 from wardround.protocol.errors import WardroundError
 from wardround.protocol.identifiers import StudyId, bytes32
 
-T = TypeVar("T")
+
+@dataclass(frozen=True)
+class NamedSite:
+    """A site as pages name it. `colour` is its place in its study, None outside of one."""
+
+    address: str
+    name: str | None = None
+    colour: int | None = None
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What the chain said when it was asked, or why it did not."""
+class ChainAnswer:
+    """The chain's answer and where it is from, or why there is none."""
 
     value: bytes | None
     source: str
@@ -36,7 +42,7 @@ class Explorer:
     """The index of one source, and the source itself.
 
     Attributes:
-        source: None where only an index file is there, and nothing behind it.
+        source: None for an index file alone, without its chain and store.
         clock: seconds since 1970.
     """
 
@@ -51,11 +57,13 @@ class Explorer:
         # An embedded chain answers one question at a time.
         self._chain_lock = threading.Lock()
 
-    def index(self) -> Health:
-        """How far the index is."""
-        return self.reader.health()
+    def page(self, template: str, /, **values: Any) -> bytes:
+        """Render a page, with the state of the index."""
+        with self.reader.look():
+            shared = {"index": self.reader.health(), "since": last_event(self.reader)}
+        return self.pages.render(template, **{**shared, **values})
 
-    def commitment(self, study: str, number: int) -> Answer:
+    def commitment(self, study: str, number: int) -> ChainAnswer:
         """A round's commitment as the contract stores it now."""
 
         def ask(source: Source) -> bytes:
@@ -63,7 +71,7 @@ class Explorer:
 
         return self._asked(ask, "read from the contract by this server’s node, just now")
 
-    def called(self, transaction: str) -> Answer:
+    def called(self, transaction: str) -> ChainAnswer:
         """The entries in a closing transaction's calldata; None where it brought none."""
 
         def ask(source: Source) -> bytes | None:
@@ -78,34 +86,34 @@ class Explorer:
         return self._asked(ask, "from the closing transaction’s calldata")
 
     def evidence(self, study: str, number: int | None, path: Path) -> None:
-        """Write an archive that anybody can verify offline.
+        """Write an archive that can be verified offline.
 
         Raises:
             NotIndexed: there is no such study or round.
-            EvidenceIncomplete: there is no store, or the chain has changed meanwhile.
+            ExplorerError: there is no store, or the chain has changed meanwhile.
         """
         if self.source is None:
-            raise EvidenceIncomplete("no chain is behind this index")
+            raise ExplorerError("no archive was made: this index has no chain.")
         with self._chain_lock:
             export(self.source, self.reader, study, number, path)
 
-    def sites(self, members: list[str], names: dict[str, str]) -> dict[str, Site]:
+    def sites(self, members: list[str], names: dict[str, str]) -> dict[str, NamedSite]:
         """Members of a study with their names, and a colour each."""
         # By name where there is one; site-10 after site-9.
         ordered = sorted(members, key=lambda one: (_natural(names.get(one, "\uffff")), one))
         return {
-            address: Site(address, names.get(address), place)
+            address: NamedSite(address, names.get(address), place)
             for place, address in enumerate(ordered)
         }
 
-    def _asked(self, ask: Callable[[Source], bytes | None], source: str) -> Answer:
+    def _asked(self, ask: Callable[[Source], bytes | None], source: str) -> ChainAnswer:
         if self.source is None:
-            return Answer(None, "no chain is behind this index")
+            return ChainAnswer(None, "this index has no chain")
         try:
             with self._chain_lock:
-                return Answer(ask(self.source), source)
+                return ChainAnswer(ask(self.source), source)
         except (WardroundError, OSError) as error:
-            return Answer(None, f"the node did not answer: {error}")
+            return ChainAnswer(None, f"the node did not answer: {error}")
 
 
 def _natural(name: str) -> list[tuple[int, str]]:

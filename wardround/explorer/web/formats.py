@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-#: Tokens have 18 decimals, as ERC-20 tokens mostly do; the exact amount stands in a title.
+#: Tokens have 18 decimals, as ERC-20 tokens mostly do; the exact amount is in a title.
 TOKEN = 10**18
 _STEP = TOKEN // 10_000
-#: Beyond this Python knows no dates; a chain could still name such a second.
+#: Python has no later dates; a chain can still give such a timestamp.
 _LAST_SECOND = 253_402_300_799
 
 

@@ -1,7 +1,7 @@
 """One reader of the index for all open pages: what is new is read and rendered once, then sent.
 
-A page that reads slower than events come is told to load itself again, so that a reader costs a
-socket and a short queue and nothing that grows.
+A page that reads slower than events come gets a `reload` message, so that a reader costs a socket
+and a short queue that does not grow.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-#: How often the index is asked whether it has changed; a request of a few microseconds.
+#: Polling interval; a poll takes a few microseconds.
 POLL_SECONDS = 0.02
-#: A comment that keeps proxies from closing a silent stream, and finds readers that are gone.
+#: Interval of comments that keep proxies from closing a silent stream and detect closed ones.
 BEAT_SECONDS = 15.0
-#: What a page may be behind before it loads itself again.
+#: Unread messages after which a page must load again.
 QUEUE_MESSAGES = 32
 
 
@@ -38,7 +38,7 @@ class Hub:
     readers: set[asyncio.Queue[bytes]] = field(default_factory=set)
 
     async def run(self) -> None:
-        """Ask for news until cancelled; nobody is asked while nobody reads."""
+        """Poll until cancelled, while there are readers."""
         while True:
             await asyncio.sleep(POLL_SECONDS)
             if self.readers:
@@ -46,7 +46,7 @@ class Hub:
                     self.send(news)
 
     def send(self, news: bytes) -> None:
-        """Give a message to everybody; who has not read the last ones loads the page again."""
+        """Queue a message for every reader; a full queue is replaced by `reload`."""
         for queue in self.readers:
             if queue.full():
                 while not queue.empty():

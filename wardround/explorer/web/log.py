@@ -1,4 +1,4 @@
-"""The event log: filtered, in pages, and as CSV or JSON lines of any length."""
+"""The event log: filtered, in pages, and as CSV or JSON of any length."""
 
 from __future__ import annotations
 
@@ -8,81 +8,81 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from wardround.explorer.errors import QueryInvalid
+from wardround.explorer.events import EventFilter, event_names, event_pages, list_events
+from wardround.explorer.parameters import ROUND_MAX, address, given, hex32, number
+from wardround.explorer.rows import EventRow
 from wardround.explorer.web import urls
 from wardround.explorer.web.explorer import Explorer
-from wardround.explorer.web.parameters import NotUnderstood, address, given, hex32, number
-from wardround.explorer.web.queries import Wanted, event_names, last_id, newest
-from wardround.explorer.web.rows import EventRow
 
 _PAGE = 50
-_EXPORT_PART = 500
-_ROUNDS = 2**32 - 1
+#: Fields of the form and of the page's address, and the conditions that they are.
+_FIELDS = {
+    "name": "name",
+    "study": "study",
+    "site": "address",
+    "round": "round",
+    "round_to": "round_to",
+    "block": "from_block",
+    "block_to": "to_block",
+}
 _COLUMNS = (
     "block", "block_hash", "time", "transaction", "log_index", "contract", "event", "study",
     "round", "site", "decoded", "topics", "data",
 )  # fmt: skip
 
 
-def wanted_of(query: Mapping[str, str]) -> Wanted:
+def filter_of(query: Mapping[str, str]) -> EventFilter:
     """Read a filter.
 
     Raises:
-        NotUnderstood: a value that its field cannot have.
+        QueryInvalid: a value that its field cannot have.
     """
-    name = given(query, "name")
-    if name is not None and name not in event_names():
-        raise NotUnderstood(f"no event is called {name[:60]!r}")
-    study, site = given(query, "study"), given(query, "site")
-
-    def whole(field: str, high: int) -> int | None:
+    found: dict[str, Any] = {}
+    for field, condition in _FIELDS.items():
         text = given(query, field)
-        return None if text is None else number(text, field.replace("_", " "), 0, high)
-
-    return Wanted(
-        name=name,
-        study=None if study is None else hex32(study, "study"),
-        site=None if site is None else address(site, "site"),
-        round=whole("round", _ROUNDS),
-        round_to=whole("round_to", _ROUNDS),
-        block=whole("block", 2**40),
-        block_to=whole("block_to", 2**40),
-    )
+        if text is None:
+            continue
+        if field == "name":
+            if text not in event_names():
+                raise QueryInvalid("name", f"there is no event {text[:60]!r}")
+            found[condition] = text
+        elif field == "study":
+            found[condition] = hex32(text, field)
+        elif field == "site":
+            found[condition] = address(text, field)
+        else:
+            high = ROUND_MAX if field.startswith("round") else 2**40
+            found[condition] = number(text, field, 0, high)
+    return EventFilter(**found)
 
 
 def log_page(explorer: Explorer, query: Mapping[str, str]) -> bytes:
     """A page of the log.
 
     Raises:
-        NotUnderstood: a filter that means nothing.
+        QueryInvalid: the filter or the cursor is invalid.
     """
-    wanted = wanted_of(query)
-    text = given(query, "before")
-    before = None if text is None else number(text, "before", 0, 10**18)
-    reader = explorer.reader
-    with reader.look():
-        found = newest(reader, wanted, _PAGE + 1, before)
-        index = explorer.index()
-        since = last_id(reader)
-    shown = found[:_PAGE]
-    extent = index.extent
-    said = wanted.words()
-    blocks = f"indexed blocks {extent.first_block:,} to {extent.last_block:,}"
-    older = urls.events(**wanted.query(), before=shown[-1].id) if len(found) > _PAGE else None
-    return explorer.pages.render(
+    chosen = filter_of(query)
+    asked = _asked(chosen)
+    before = given(query, "before")
+    found = list_events(explorer.reader, chosen, before, _PAGE)
+    words = _words(chosen)
+    blocks = f"indexed blocks {found.extent.first_block:,} to {found.extent.last_block:,}"
+    return explorer.page(
         "events.html",
         page="events",
-        index=index,
-        since=since,
         names=event_names(),
-        filters=wanted,
-        events=shown,
-        title=f"{wanted.name or 'Events'} {said}".strip(),
-        negative=f"No {wanted.name or 'event'} {said}".strip() + f"; {blocks}.",
+        filters=dict.fromkeys(_FIELDS) | asked,
+        filtered=bool(asked),
+        events=found.rows,
+        title=f"{chosen.name or 'Events'} {words}".strip(),
+        negative=f"No {chosen.name or 'event'} {words}".strip() + f"; {blocks}.",
         range_words=f"of {blocks}",
-        newer=urls.events(**wanted.query()) if before is not None else None,
-        older=older,
-        csv=urls.export("csv", **wanted.query()),
-        json=urls.export("json", **wanted.query()),
+        newer=urls.events(**asked) if before is not None else None,
+        older=urls.events(**asked, before=found.next) if found.next else None,
+        csv=urls.export("csv", **asked),
+        json=urls.export("json", **asked),
     )
 
 
@@ -90,73 +90,68 @@ def export(explorer: Explorer, kind: str, query: Mapping[str, str]) -> Iterator[
     """All matching events, newest first, a part at a time: memory does not grow with them.
 
     Raises:
-        NotUnderstood: a filter that means nothing; before anything is sent.
+        QueryInvalid: the filter is invalid; before anything is sent.
     """
-    wanted = wanted_of(query)
-    return _csv(explorer, wanted) if kind == "csv" else _json(explorer, wanted)
+    chosen = filter_of(query)
+    return _csv(explorer, chosen) if kind == "csv" else _json(explorer, chosen)
 
 
-def _parts(explorer: Explorer, wanted: Wanted) -> Iterator[list[EventRow]]:
-    before: int | None = None
-    while True:
-        part = newest(explorer.reader, wanted, _EXPORT_PART, before)
-        if part:
-            yield part
-        if len(part) < _EXPORT_PART:
-            return
-        before = part[-1].id
+def _asked(chosen: EventFilter) -> dict[str, object]:
+    found = {field: getattr(chosen, condition) for field, condition in _FIELDS.items()}
+    return {field: value for field, value in found.items() if value is not None}
 
 
-def _csv(explorer: Explorer, wanted: Wanted) -> Iterator[bytes]:
+def _words(chosen: EventFilter) -> str:
+    """A filter in words: 'of this site in rounds 10 to 20'."""
+    words = []
+    if chosen.study:
+        words.append(f"of study {chosen.study[:10]}…")
+    if chosen.address:
+        words.append(f"of site {chosen.address[:10]}…")
+    for what, low, high in (
+        ("round", chosen.round, chosen.round_to),
+        ("block", chosen.from_block, chosen.to_block),
+    ):
+        if low is not None and high is not None and low != high:
+            words.append(f"in {what}s {low} to {high}")
+        elif low is not None and (high is not None or what == "round"):
+            words.append(f"in {what} {low}")
+        elif low is not None:
+            words.append(f"from {what} {low} on")
+        elif high is not None:
+            words.append(f"up to {what} {high}")
+    return " ".join(words)
+
+
+def _csv(explorer: Explorer, chosen: EventFilter) -> Iterator[bytes]:
     yield (",".join(_COLUMNS) + "\r\n").encode()
-    for part in _parts(explorer, wanted):
+    for rows in event_pages(explorer.reader, chosen, newest_first=True):
         text = io.StringIO()
-        writer = csv.writer(text)
-        for event in part:
-            values = _value(event)
-            values["decoded"] = json.dumps(values["decoded"])
-            values["topics"] = " ".join(values["topics"])
-            writer.writerow(values.values())
+        writer = csv.DictWriter(text, _COLUMNS)
+        for event in rows:
+            values = _values(event)
+            decoded, topics = json.dumps(values["decoded"]), " ".join(values["topics"])
+            writer.writerow({**values, "decoded": decoded, "topics": topics})
         yield text.getvalue().encode()
 
 
-def _json(explorer: Explorer, wanted: Wanted) -> Iterator[bytes]:
+def _json(explorer: Explorer, chosen: EventFilter) -> Iterator[bytes]:
     extent = explorer.reader.extent()
-    head = {
-        "filter": wanted.query(),
-        "indexed": {
-            "first_block": extent.first_block,
-            "last_block": extent.last_block,
-            "last_hash": extent.last_hash,
-        },
+    indexed = {
+        "first_block": extent.first_block,
+        "last_block": extent.last_block,
+        "last_hash": extent.last_hash,
     }
+    head = {"filter": _asked(chosen), "indexed": indexed}
     yield (json.dumps(head)[:-1] + ', "events": [').encode()
     separator = "\n"
-    for part in _parts(explorer, wanted):
-        yield (separator + ",\n".join(json.dumps(_value(event)) for event in part)).encode()
-        separator = ",\n"
+    for rows in event_pages(explorer.reader, chosen, newest_first=True):
+        if rows:
+            yield (separator + ",\n".join(json.dumps(_values(event)) for event in rows)).encode()
+            separator = ",\n"
     yield b"\n]}\n"
 
 
-def _value(event: EventRow) -> dict[str, Any]:
-    return dict(
-        zip(
-            _COLUMNS,
-            [
-                event.block,
-                event.block_hash,
-                event.time,
-                event.transaction,
-                event.log_index,
-                event.contract,
-                event.name,
-                event.study,
-                event.round,
-                event.site,
-                dict(event.args),
-                list(event.topics),
-                event.data,
-            ],
-            strict=True,
-        )
-    )
+def _values(event: EventRow) -> dict[str, Any]:
+    named = {"time": "timestamp", "event": "name", "decoded": "args"}
+    return {column: getattr(event, named.get(column, column)) for column in _COLUMNS}

@@ -1,4 +1,4 @@
-"""Objects of the content store as pages show them; what is altered is shown as altered."""
+"""Objects of the content store as pages show them; altered ones are shown as altered."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from wardround.explorer.web.parameters import NotThere, PageError, Sealed
 from wardround.protocol.cid import cid_of
 from wardround.protocol.errors import ProtocolError, WardroundError
 from wardround.protocol.fixed_point import vector_from_bytes
@@ -17,7 +16,7 @@ from wardround.protocol.merkle import vector_root
 from wardround.protocol.report import parse_report
 from wardround.protocol.study import parse_specification
 from wardround.store import FolderStore, Store
-from wardround.store.errors import ObjectAltered, ObjectMissing, ObjectSealed, StoreError
+from wardround.store.errors import ObjectAltered, StoreError
 
 #: What one page or check may download; larger objects are fetched from the store itself.
 RAW_BYTES_MAX = 64 << 20
@@ -31,7 +30,7 @@ _MEANINGS = {
         "rewards. Its SHA-256 is in the round's record on chain."
     ),
     "report": (
-        "What a site says of its training in one round; its signature covers the report's SHA-256."
+        "A site's own report of its training in one round; its signature covers the SHA-256."
     ),
     "specification": (
         "The study as its sites agreed on it. Its SHA-256 is among the study's parameters."
@@ -69,13 +68,23 @@ class Shown:
 
 
 class Objects:
-    """Reads objects by their names. Every read is verified by the store."""
+    """Reads objects by their CIDs. Every read is verified by the store."""
 
     def __init__(self, store: Store | None) -> None:
         self.store = store
 
+    def opened(self) -> Store:
+        """The store.
+
+        Raises:
+            StoreError: there is none.
+        """
+        if self.store is None:
+            raise StoreError("this explorer has no content store: start it with --store.")
+        return self.store
+
     def altered(self, cid: str) -> str:
-        """Words about an object whose bytes are not those of its name; empty otherwise."""
+        """The error of an object whose bytes do not have its CID; empty otherwise."""
         try:
             if self.store is not None:
                 self.store.get(cid, MANIFEST_MAX_BYTES)
@@ -86,37 +95,31 @@ class Objects:
         return ""
 
     def raw(self, cid: str) -> bytes:
-        """An object's bytes as they are here, altered or not: whoever asks is about to hash them.
+        """An object's bytes as they are here, altered or not: the reader's browser hashes them.
 
         Raises:
             StoreError: not here, or too large for a page.
         """
-        if self.store is None:
-            raise ObjectMissing(cid, "no content store")
+        store = self.opened()
         try:
-            return self.store.get(cid, RAW_BYTES_MAX)
+            return store.get(cid, RAW_BYTES_MAX)
         except ObjectAltered:
-            if not isinstance(self.store, FolderStore):
+            if not isinstance(store, FolderStore):
                 raise
-            with (self.store.folder / cid).open("rb") as file:
+            with (store.folder / cid).open("rb") as file:
                 return file.read(RAW_BYTES_MAX)
 
     def shown(self, cid: str) -> Shown:
-        """An object, told by reading it as each kind in turn.
+        """An object, its kind found by reading it as each kind in turn.
 
         Raises:
             StoreError: not here, or too large for a page.
         """
         data = self.raw(cid)
         found = cid_of(data)
-        problem = "" if found == cid else f"Its bytes have the name {found}."
+        problem = "" if found == cid else f"Its bytes have the CID {found}."
         kind, facts, text = _described(data)
         return Shown(kind, len(data), facts, text, problem, dict(facts).get(_ROOT, ""))
-
-
-def not_shown(error: StoreError) -> PageError:
-    """What a page says where an object cannot be had."""
-    return (Sealed if isinstance(error, ObjectSealed) else NotThere)(str(error))
 
 
 def _described(data: bytes) -> tuple[str, list[tuple[str, str]], str]:

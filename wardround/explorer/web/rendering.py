@@ -8,7 +8,8 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from wardround.explorer.web import formats, urls
+from wardround.explorer.rows import EventRow
+from wardround.explorer.web import formats, urls, words
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -17,7 +18,7 @@ TEMPLATES = Path(__file__).parent / "templates"
 def environment() -> Environment:
     """The templates' environment: autoescape for every file, unknown names are errors.
 
-    All of them are compiled here, once: whoever opens the first page would wait for it otherwise.
+    All of them are compiled here, once: the first page would take longer otherwise.
     """
     made = Environment(
         loader=FileSystemLoader(TEMPLATES),
@@ -29,6 +30,8 @@ def environment() -> Environment:
     )
     made.globals["url"] = urls
     made.filters.update(
+        sentence=words.sentence,
+        fields=words.fields,
         utc=formats.utc,
         iso=formats.iso,
         span=formats.span,
@@ -61,7 +64,7 @@ class Pages:
         # Half a surrogate pair, as JSON can hold one, has no UTF-8.
         return self._environment.get_template(template).render(known).encode("utf-8", "replace")
 
-    def row(self, event: Any) -> str:
+    def row(self, event: EventRow) -> str:
         """One row of an event table, for pages that are open already."""
         module = self._environment.get_template("parts.html").module
         return str(module.event_row(event))  # type: ignore[attr-defined]  # a macro of the template

@@ -1,4 +1,4 @@
-"""Recompute one round on the server and tell its progress: what the button on the page starts.
+"""Recomputes one round on the server and streams the progress, for a button on its page.
 
 It takes the chain's facts as the index has them and everything else from the store, like an audit
 (`wardround.protocol.replay`), but for one round: its base model and the rewards before it are those
@@ -14,10 +14,9 @@ from threading import Thread
 from typing import Any
 
 from wardround.chain.study_state import STILL_MEMBER
+from wardround.explorer.events import EventFilter, event_data, list_events
 from wardround.explorer.studies import read_study
 from wardround.explorer.web.explorer import Explorer
-from wardround.explorer.web.parameters import NotThere
-from wardround.explorer.web.queries import Wanted, newest, raw_event
 from wardround.explorer.web.round import round_of
 from wardround.explorer.web.study import params_of
 from wardround.protocol.cid import cid_from_sha256
@@ -64,19 +63,19 @@ class Replay:
     def steps(self) -> Iterator[tuple[str, dict[str, Any]]]:
         """Recompute; yield named messages as work goes on, ``done`` last.
 
-        The work runs in a thread of its own, so that its progress can be told meanwhile.
+        The work runs in a thread of its own, which reports its progress.
         """
-        told: SimpleQueue[tuple[str, dict[str, Any]]] = SimpleQueue()
-        Thread(target=self._work, args=(told.put,), daemon=True).start()
+        reported: SimpleQueue[tuple[str, dict[str, Any]]] = SimpleQueue()
+        Thread(target=self._work, args=(reported.put,), daemon=True).start()
         while True:
-            message = told.get()
+            message = reported.get()
             yield message
             if message[0] == "done":
                 return
 
-    def _work(self, tell: Callable[[tuple[str, dict[str, Any]]], None]) -> None:
+    def _work(self, report: Callable[[tuple[str, dict[str, Any]]], None]) -> None:
         def holds(title: str, detail: str) -> None:
-            tell(("step", {"kind": "holds", "title": title, "detail": detail}))
+            report(("step", {"kind": "holds", "title": title, "detail": detail}))
 
         read = 0
 
@@ -85,7 +84,7 @@ class Replay:
             data = self.store.map(cid, limit)
             read += 1
             words = f"The server is recomputing: {read} objects read and verified …"
-            tell(("progress", {"words": words}))
+            report(("progress", {"words": words}))
             return data
 
         number = self.closed.round
@@ -95,20 +94,22 @@ class Replay:
             base, earned = self._before(fetch)
             settled = replay_round(self.facts, spec, base, earned, self.closed, fetch)
         except ReplayFailed as error:
-            tell(("step", {"kind": "fails", "title": error.what, "detail": str(error)}))
-            tell(("done", {"holds": False, "words": f"It does not follow: {error}"}))
+            report(("step", {"kind": "fails", "title": error.what, "detail": str(error)}))
+            report(("done", {"holds": False, "words": f"It does not follow: {error}"}))
             return
         except ObjectSealed as error:
-            tell(("step", {"kind": "skipped", "title": "Updates and models", "detail": str(error)}))
+            report(
+                ("step", {"kind": "skipped", "title": "Updates and models", "detail": str(error)})
+            )
             words = (
                 "It cannot be replayed here: updates and models are encrypted. The other button "
                 "checks what is public."
             )
-            tell(("done", {"holds": None, "words": words}))
+            report(("done", {"holds": None, "words": words}))
             return
         except (WardroundError, OSError) as error:
-            tell(("step", {"kind": "fails", "title": "Reading", "detail": str(error)}))
-            tell(("done", {"holds": False, "words": f"It cannot be replayed: {error}"}))
+            report(("step", {"kind": "fails", "title": "Reading", "detail": str(error)}))
+            report(("done", {"holds": False, "words": f"It cannot be replayed: {error}"}))
             return
         record = settled.record
         holds(f"{record.count} signatures", "each made by its site for this round and base model")
@@ -121,11 +122,11 @@ class Replay:
             f"recomputed in integers, every byte equal: {hex_of(record.model)}",
         )
         holds("Scores and rewards", f"recomputed, rewards tree equal: {hex_of(record.rewards)}")
-        holds("Manifest and record", "written anew from all of the above, every byte equal")
+        holds("Manifest and record", "written again from all of the above, every byte equal")
         for title, detail in _NOT_CHECKED:
-            tell(("step", {"kind": "skipped", "title": title, "detail": detail}))
+            report(("step", {"kind": "skipped", "title": title, "detail": detail}))
         words = f"Round {number} follows from its inputs, byte for byte ({read} objects read)."
-        tell(("done", {"holds": True, "words": words}))
+        report(("done", {"holds": True, "words": words}))
 
     def _before(
         self, fetch: Callable[[str, int], memoryview]
@@ -150,23 +151,24 @@ def replay_of(explorer: Explorer, study: str, number: int, block: str | None) ->
     """Gather what a replay starts from.
 
     Raises:
-        NotThere: the round is not closed in the indexed blocks, or there is no store.
+        NotIndexed: the round is not closed in the indexed blocks.
+        StoreError: there is no store.
     """
-    if explorer.objects.store is None:
-        raise NotThere("This explorer was started without a content store (--store).")
+    store = explorer.objects.opened()
     reader = explorer.reader
     with reader.look():
         found = round_of(explorer, study, number, block)
         whole = read_study(reader, study)
-        closing = raw_event(reader, study, found.summary.block_hash, "RoundClosed", number)
+        closing = event_data(reader, study, found.summary.block_hash, "RoundClosed", number)
         params = params_of(whole.params)
         if found.previous is None:
             previous = genesis_closing(params.initial_model)
         else:
             before = found.previous.block_hash
-            previous = Closing.decode(raw_event(reader, study, before, "RoundClosed", number - 1))
-        health = explorer.index()
-        registered = newest(reader, Wanted(name="Registered", study=study, round=number), 500)
+            previous = Closing.decode(event_data(reader, study, before, "RoundClosed", number - 1))
+        health = reader.health()
+        chosen = EventFilter(study=study, round=number, name="Registered")
+        registered = list_events(reader, chosen, limit=500).rows
     members = {
         address_of(one.site): Member(one.max_weight, one.since, one.until or STILL_MEMBER)
         for one in whole.members
@@ -181,4 +183,4 @@ def replay_of(explorer: Explorer, study: str, number: int, block: str | None) ->
         entries,
         registered=lambda: {address_of(one.site) for one in registered if one.site},
     )
-    return Replay(facts, previous, closed, explorer.objects.store)
+    return Replay(facts, previous, closed, store)

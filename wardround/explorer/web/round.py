@@ -4,26 +4,32 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from eth_utils import keccak
 
-from wardround.explorer.errors import NotIndexed
+from wardround.explorer.events import EventFilter, event_data, list_events
+from wardround.explorer.index.project import closing_of
+from wardround.explorer.parameters import ROUND_MAX
 from wardround.explorer.rounds import read_open_round, read_round
+from wardround.explorer.rows import (
+    ContributionRow,
+    OpenRoundDetail,
+    RoundDetail,
+    StoredObject,
+    shares,
+)
 from wardround.explorer.studies import read_study
-from wardround.explorer.views import Entry, Object, OpenRound, Round
-from wardround.explorer.web.explorer import Explorer
+from wardround.explorer.web.explorer import Explorer, NamedSite
 from wardround.explorer.web.formats import span
-from wardround.explorer.web.parameters import NotThere
-from wardround.explorer.web.queries import Wanted, accuracy_of, last_id, newest, raw_event
-from wardround.explorer.web.rows import EventRow, Missed, Site, Step
 from wardround.explorer.web.study import params_of
 from wardround.explorer.web.words import REASONS
 from wardround.protocol.canonical import sha256_digest
 from wardround.protocol.errors import WardroundError
-from wardround.protocol.identifiers import Digest, Root, address_of, bytes32, hex_of
+from wardround.protocol.identifiers import Root, address_of, bytes32, hex_of
 from wardround.protocol.merkle import entries_root
-from wardround.protocol.record import Closing, Record, Recording, genesis_closing
+from wardround.protocol.record import Recording, genesis_closing
 
 _ENTRIES_SHOWN = 200
 _EVENTS = 50
@@ -32,25 +38,41 @@ _ATTESTED = "Attested"
 _PLAIN = frozenset({"Contributed", "RoundClosed", "StudyOpened", "TookOver", _ATTESTED})
 
 
-def round_of(explorer: Explorer, study: str, number: int, block: str | None) -> Round:
-    """A closed round; with a block's hash, the closing that this block holds.
+@dataclass(frozen=True)
+class TimelineStep:
+    """A point of a round's timeline; `kind` is done, now, bad or empty."""
+
+    kind: str
+    title: str
+    at: int | None = None
+    words: str = ""
+    until: int | None = None
+
+
+@dataclass(frozen=True)
+class MissingSite:
+    """A member that is not in a round."""
+
+    site: NamedSite
+    reason: str
+    meaning: str = ""
+    evidence: str = ""
+
+
+def round_of(explorer: Explorer, study: str, number: int, block: str | None) -> RoundDetail:
+    """A closed round; with a block's hash, the closing in this block.
 
     Raises:
-        NotThere: it was not closed in the indexed blocks, or not in that one.
+        NotIndexed: it is not closed in the indexed blocks, or not in that one.
     """
-    try:
-        found = read_round(explorer.reader, study, number)
-        if block is None or found.summary.block_hash == block:
-            return found
-        for other in found.others:
-            if other.block_hash == block:
-                return read_round(explorer.reader, study, number, other.commitment)
-    except NotIndexed as error:
-        raise NotThere(str(error)) from error
-    extent = found.extent
-    raise NotThere(
-        f"No closing of round {number} in block {block} is in the indexed blocks "
-        f"{extent.first_block} to {extent.last_block}: the chain may have given that block up."
+    found = read_round(explorer.reader, study, number)
+    if block is None or found.summary.block_hash == block:
+        return found
+    for other in found.others:
+        if other.block_hash == block:
+            return read_round(explorer.reader, study, number, other.commitment)
+    raise explorer.reader.missing(
+        f"closing of round {number} in block {block}, which the chain may have given up,"
     )
 
 
@@ -58,50 +80,48 @@ def round_page(explorer: Explorer, study_id: str, number: int, block: str | None
     """One round, closed or open.
 
     Raises:
-        NotThere: there is no such study, or the round is neither closed nor open.
+        NotIndexed: there is no such study, or the round is neither closed nor open.
     """
     reader = explorer.reader
     with reader.look():
-        try:
-            study = read_study(reader, study_id)
-        except NotIndexed as error:
-            raise NotThere(str(error)) from error
-        sites = explorer.sites([one.site for one in study.members], reader.names())
+        study = read_study(reader, study_id)
+        own = EventFilter(study=study_id, round=number)
+        events = list_events(reader, own, limit=500).rows
+        attested = EventFilter(study=study_id, name=_ATTESTED, round=number, round_to=ROUND_MAX)
         shared: dict[str, Any] = {
-            "index": explorer.index(),
-            "since": last_id(reader),
             "study": study.summary,
             "params": params_of(study.params),
             "number": number,
-            "sites": sites,
+            "sites": explorer.sites([one.site for one in study.members], reader.names()),
             "extent": study.extent,
             "has_next": number < min(study.summary.head, study.summary.rounds),
-            "events": newest(reader, Wanted(study=study_id, round=number), _EVENTS),
+            "events": events[:_EVENTS],
+            "attestations": list_events(reader, attested, limit=20).rows,
+            "challenges": [one for one in events if one.name not in _PLAIN],
         }
-        shared |= _said_about(explorer, study_id, number)
         if block is None and number == study.summary.head and study.summary.state == "open":
             return _open_page(explorer, shared, read_open_round(reader, study_id))
         found = round_of(explorer, study_id, number, block)
         return _closed_page(explorer, shared, found, block)
 
 
-def _open_page(explorer: Explorer, shared: dict[str, Any], found: OpenRound) -> bytes:
+def _open_page(explorer: Explorer, shared: dict[str, Any], found: OpenRoundDetail) -> bytes:
     opened, deadline = found.opened_at, found.deadline
     late = found.extent.last_timestamp > deadline
     steps = [
-        Step("done", "Opened", opened),
-        Step(
+        TimelineStep("done", "Opened", opened),
+        TimelineStep(
             "bad" if late else "now",
             "Deadline",
             deadline,
             "to close it" if not late else "is over: a standby may take over soon",
             None if late else deadline,
         ),
-        Step("", "A standby may take over", found.takeover_at),
-        Step("", "Closed", None, "not yet"),
+        TimelineStep("", "A standby may take over", found.takeover_at),
+        TimelineStep("", "Closed", None, "not yet"),
     ]
     registered = [one for one in shared["events"] if one.name == "Registered"]
-    return explorer.pages.render(
+    return explorer.page(
         "round.html",
         **shared,
         state="open",
@@ -126,21 +146,21 @@ def _open_page(explorer: Explorer, shared: dict[str, Any], found: OpenRound) -> 
 
 
 def _closed_page(
-    explorer: Explorer, shared: dict[str, Any], found: Round, block: str | None
+    explorer: Explorer, shared: dict[str, Any], found: RoundDetail, block: str | None
 ) -> bytes:
     summary, params = found.summary, shared["params"]
-    sites: Mapping[str, Site] = shared["sites"]
-    accuracy = accuracy_of(summary.statement)
+    sites: Mapping[str, NamedSite] = shared["sites"]
+    accuracy = shares((summary.statement or {}).get("accuracy"))
     manifest, alerts = _checked(explorer, found, params.recording is Recording.FULL)
     missed = [
-        Missed(_site(sites, one.site), one.reason, REASONS.get(one.reason, ""), one.evidence)
+        MissingSite(_site(sites, one.site), one.reason, REASONS.get(one.reason, ""), one.evidence)
         for one in found.dropped
     ] + [
-        Missed(_site(sites, one.site), "not mentioned", _why(found.manifest))
+        MissingSite(_site(sites, one.site), "not mentioned", _why(found.manifest))
         for one in found.missed
     ]
     members = len(found.entries) + len(missed)
-    return explorer.pages.render(
+    return explorer.page(
         "round.html",
         **shared,
         state=summary.state,
@@ -166,22 +186,22 @@ def round_bytes(
     """What a reader's browser recomputes a round from: bytes, as hexadecimal, and no verdicts.
 
     Raises:
-        NotThere: the round is not closed in the indexed blocks.
+        NotIndexed: the round is not closed in the indexed blocks.
     """
     reader = explorer.reader
     with reader.look():
         found = round_of(explorer, study_id, number, block)
         study = read_study(reader, study_id)
         summary = found.summary
-        closing = raw_event(reader, study_id, summary.block_hash, "RoundClosed", number)
+        closing = event_data(reader, study_id, summary.block_hash, "RoundClosed", number)
         if found.previous is None:
             initial = bytes32(study.params["initialModel"], "initial model")
             previous = genesis_closing(Root(initial)).encode()
         else:
             before = found.previous.block_hash
-            previous = raw_event(reader, study_id, before, "RoundClosed", number - 1)
-        created = raw_event(reader, study_id, study.summary.block_hash, "StudyCreated", None)
-        health = explorer.index()
+            previous = event_data(reader, study_id, before, "RoundClosed", number - 1)
+        created = event_data(reader, study_id, study.summary.block_hash, "StudyCreated", None)
+        health = reader.health()
     answer = explorer.commitment(study_id, number)
     stands = summary.state != "overturned"
     entries = None
@@ -208,7 +228,7 @@ def round_bytes(
 
 
 def _checked(
-    explorer: Explorer, found: Round, full: bool
+    explorer: Explorer, found: RoundDetail, full: bool
 ) -> tuple[Mapping[str, Any] | None, list[str]]:
     """The manifest, and what in index or store is not what was recorded.
 
@@ -217,10 +237,10 @@ def _checked(
     """
     summary, record = found.summary, found.record
     alerts = []
-    raw = raw_event(
+    raw = event_data(
         explorer.reader, summary.study, summary.block_hash, "RoundClosed", summary.round
     )
-    stated = _closing_of(found)
+    stated = closing_of(record, address_of(summary.coordinator), summary.closed_at)
     if raw != stated.encode():
         alerts.append("The record in the index is not the one in the event’s own bytes.")
     if hex_of(keccak(raw)) != summary.commitment:
@@ -240,23 +260,6 @@ def _checked(
     return manifest, alerts
 
 
-def _closing_of(found: Round) -> Closing:
-    record = found.record
-    return Closing(
-        Record(
-            Root(bytes32(record["contributions"], "contributions")),
-            Root(bytes32(record["model"], "model")),
-            Digest(bytes32(record["manifest"], "manifest")),
-            Root(bytes32(record["rewards"], "rewards")),
-            record["count"],
-            record["totalWeight"],
-            int(record["rewardTotal"]),
-        ),
-        address_of(found.summary.coordinator),
-        found.summary.closed_at,
-    )
-
-
 def _digest(document: Mapping[str, Any]) -> str:
     """SHA-256 of a document's canonical form."""
     # Python's own writer, in C, gives the same bytes for all that manifests hold.
@@ -264,7 +267,7 @@ def _digest(document: Mapping[str, Any]) -> str:
     return hex_of(sha256_digest(plain.encode("utf-8", "replace")))
 
 
-def _root(entries: list[Entry], found: Round) -> str:
+def _root(entries: list[ContributionRow], found: RoundDetail) -> str:
     """Contributions root of the entries as the index has them; empty where one is not complete."""
     document = found.manifest.document or {}
     try:
@@ -282,17 +285,17 @@ def _root(entries: list[Entry], found: Round) -> str:
     return hex_of(entries_root(packed))
 
 
-def _site(sites: Mapping[str, Site], address: str) -> Site:
-    return sites.get(address, Site(address))
+def _site(sites: Mapping[str, NamedSite], address: str) -> NamedSite:
+    return sites.get(address, NamedSite(address))
 
 
-def _why(manifest: Object) -> str:
+def _why(manifest: StoredObject) -> str:
     if manifest.status != "verified":
         return "the manifest, which would say why, is not here"
-    return "the manifest says nothing of it: it was not asked, or had not been admitted yet"
+    return "the manifest does not mention it: it was not asked, or was not admitted yet"
 
 
-def _lead(found: Round, members: int) -> str:
+def _lead(found: RoundDetail, members: int) -> str:
     summary = found.summary
     words = f"{summary.contributors} of {members} members contributed"
     if found.opened_at is not None:
@@ -304,16 +307,16 @@ def _lead(found: Round, members: int) -> str:
     return f"{words}. Until the challenge window is over, anybody can still prove it wrong."
 
 
-def _steps(found: Round, now: int) -> list[Step]:
+def _steps(found: RoundDetail, now: int) -> list[TimelineStep]:
     summary = found.summary
     steps = []
     if found.opened_at is not None:
-        steps.append(Step("done", "Opened", found.opened_at))
+        steps.append(TimelineStep("done", "Opened", found.opened_at))
     spare = None if found.deadline is None else found.deadline - summary.closed_at
     words = ""
     if spare is not None:
         words = f"{span(abs(spare))} {'before' if spare >= 0 else 'after'} its deadline"
-    steps.append(Step("done", "Closed", summary.closed_at, words))
+    steps.append(TimelineStep("done", "Closed", summary.closed_at, words))
     if summary.state == "overturned":
         proof = [
             one.timestamp
@@ -321,29 +324,23 @@ def _steps(found: Round, now: int) -> list[Step]:
             if one.name == "Overturned" and one.transaction == summary.overturned_by
         ]
         at = proof[0] if proof else None
-        return [*steps, Step("bad", "Overturned", at, "proven wrong before the court contract")]
+        return [
+            *steps,
+            TimelineStep("bad", "Overturned", at, "proven wrong before the court contract"),
+        ]
     if summary.state == "final":
         attested = now < summary.challenge_until
         words = "by auditors, before the window was over" if attested else "the window is over"
         at = None if attested else summary.challenge_until
-        return [*steps, Step("done", "Final", at, words)]
+        return [*steps, TimelineStep("done", "Final", at, words)]
     return [
         *steps,
-        Step(
+        TimelineStep(
             "now",
             "Challenge window",
             summary.challenge_until,
             "ends, if nobody proves a fault",
             summary.challenge_until,
         ),
-        Step("", "Final", None, "not yet"),
+        TimelineStep("", "Final", None, "not yet"),
     ]
-
-
-def _said_about(explorer: Explorer, study: str, number: int) -> dict[str, Any]:
-    """Attestations that reach the round, and what the court said of it."""
-    reader = explorer.reader
-    attested = Wanted(name=_ATTESTED, study=study, round=number, round_to=2**32)
-    events = newest(reader, Wanted(study=study, round=number), 500)
-    challenges: list[EventRow] = [one for one in events if one.name not in _PLAIN]
-    return {"attestations": newest(reader, attested, 20), "challenges": challenges}

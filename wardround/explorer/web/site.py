@@ -3,48 +3,33 @@
 from __future__ import annotations
 
 from wardround.explorer.errors import NotIndexed
+from wardround.explorer.events import EventFilter, list_events
+from wardround.explorer.rows import Page, SiteDetail
 from wardround.explorer.sites import read_site
-from wardround.explorer.views import Page, SiteActivity, SiteContribution
+from wardround.explorer.studies import member_studies
 from wardround.explorer.web.explorer import Explorer
-from wardround.explorer.web.queries import Wanted, last_id, newest
 
 _CONTRIBUTIONS = 50
 _EVENTS = 12
 
 
 def site_page(explorer: Explorer, address: str, cursor: str | None = None) -> bytes:
-    """One site; an address that no study has admitted has a page that says so."""
+    """One site; the page of an address without a study states that."""
     reader = explorer.reader
-    with reader.look() as db:
-        names = reader.names()
+    with reader.look():
         try:
             found = read_site(reader, address, cursor, _CONTRIBUTIONS)
         except NotIndexed:
-            nothing: Page[SiteContribution] = Page([], None, reader.extent())
-            found = SiteActivity(address, names.get(address), [], nothing, reader.extent())
-        studies = dict(
-            db.execute(
-                "SELECT study.study, json_extract(document, '$.study.name') FROM specification "
-                "JOIN study ON study.id = specification.study JOIN member "
-                "ON member.study = study.id WHERE member.site = ? AND status = 'verified'",
-                (address,),
-            ).fetchall()
-        )
-        heads = dict(
-            db.execute(
-                "SELECT study.study, study.head FROM study JOIN member ON member.study = study.id "
-                "WHERE member.site = ?",
-                (address,),
-            ).fetchall()
-        )
+            extent, name = reader.extent(), reader.names().get(address)
+            found = SiteDetail(address, name, [], Page([], None, extent), extent)
+        studies = member_studies(reader, address)
         missed = {}
         for one in found.memberships:
-            ends = min(heads[one.study], one.until or heads[one.study])
+            head = studies[one.study].head
+            ends = min(head, one.until or head)
             missed[one.study] = max(0, ends - one.since) - one.contributions
-        return explorer.pages.render(
+        return explorer.page(
             "site.html",
-            index=explorer.index(),
-            since=last_id(reader),
             address=address,
             name=found.name,
             memberships=found.memberships,
@@ -54,7 +39,6 @@ def site_page(explorer: Explorer, address: str, cursor: str | None = None) -> by
             contributed=sum(one.contributions for one in found.memberships),
             earned=sum(int(one.earned or 0) for one in found.memberships),
             paid=sum(int(one.paid) for one in found.memberships),
-            study_names=studies,
-            extent=found.extent,
-            events=newest(reader, Wanted(site=address), _EVENTS),
+            study_names={one.study: one.name for one in studies.values()},
+            events=list_events(reader, EventFilter(address=address), limit=_EVENTS).rows,
         )

@@ -8,15 +8,18 @@ from dataclasses import dataclass, fields
 from statistics import median, pstdev
 from typing import Any
 
-from wardround.explorer.errors import NotIndexed
-from wardround.explorer.studies import list_studies, read_study
-from wardround.explorer.views import RoundSummary, Study
+from wardround.explorer.events import EventFilter, list_events
+from wardround.explorer.rows import ChartRow, Funds, RoundRow, StudyDetail
+from wardround.explorer.studies import (
+    count_everything,
+    list_studies,
+    read_study,
+    sampled_series,
+    valid_rounds,
+)
 from wardround.explorer.web.charts import Series, Slice, bar, line_chart
-from wardround.explorer.web.explorer import Explorer
+from wardround.explorer.web.explorer import Explorer, NamedSite
 from wardround.explorer.web.formats import TOKEN, tokens
-from wardround.explorer.web.parameters import NotThere
-from wardround.explorer.web.queries import Sample, Wanted, last_id, newest, samples, standing
-from wardround.explorer.web.rows import Money, Site
 from wardround.explorer.web.words import PARAMETERS, parameter
 from wardround.protocol.identifiers import bytes32
 from wardround.protocol.record import StudyParams
@@ -30,34 +33,15 @@ _LINES_MAX = 12
 
 
 def overview_page(explorer: Explorer) -> bytes:
-    """All studies, the live feed, the health of the index."""
+    """All studies, the live feed, the state of the index."""
     reader = explorer.reader
     with reader.look():
-        found = list_studies(reader, limit=_STUDIES)
-        index = explorer.index()
-        events = newest(reader, Wanted(), 25)
-        with reader.look() as db:
-            (studies,) = db.execute("SELECT count(*) FROM study").fetchone()
-            (sites,) = db.execute("SELECT count(DISTINCT site) FROM member").fetchone()
-            (rounds,) = db.execute("SELECT count(*) FROM closing").fetchone()
-            (overturned,) = db.execute(
-                "SELECT count(*) FROM event WHERE name = 'Overturned'"
-            ).fetchone()
-            paid = sum(int(row[0]) for row in db.execute("SELECT paid FROM study"))
-        return explorer.pages.render(
+        return explorer.page(
             "overview.html",
             page="overview",
-            index=index,
-            since=last_id(reader),
-            totals={
-                "studies": studies,
-                "sites": sites,
-                "rounds": rounds,
-                "overturned": overturned,
-                "paid": paid,
-            },
-            studies=found.rows,
-            events=events,
+            totals=count_everything(reader),
+            studies=list_studies(reader, limit=_STUDIES).rows,
+            events=list_events(reader, limit=25).rows,
             reorganisations=reader.reorganisations(10),
         )
 
@@ -66,30 +50,24 @@ def study_page(explorer: Explorer, study_id: str) -> bytes:
     """One study.
 
     Raises:
-        NotThere: it is not in the index.
+        NotIndexed: it is not in the index.
     """
     reader = explorer.reader
     with reader.look():
-        try:
-            study = read_study(reader, study_id)
-            standing_rounds = standing(reader, study_id, _LINEAGE)
-        except NotIndexed as error:
-            raise NotThere(str(error)) from error
+        study = read_study(reader, study_id)
+        lineage = valid_rounds(reader, study_id, _LINEAGE)
         params = params_of(study.params)
         names = reader.names()
         sites = explorer.sites([one.site for one in study.members], names)
-        sampled = samples(reader, study_id, len(study.members))
-        record = standing_rounds[0] if standing_rounds else None
-        money = Money.of(study.summary.funds, int(record.reward_total) if record else 0)
-        cells = _cells(study, standing_rounds)
-        return explorer.pages.render(
+        sampled = sampled_series(reader, study_id, len(study.members))
+        money = Money.of(study.summary.funds, int(lineage[0].reward_total) if lineage else 0)
+        cells = _cells(study, lineage)
+        return explorer.page(
             "study.html",
-            index=explorer.index(),
-            since=last_id(reader),
             study=study,
             summary=study.summary,
             params=params,
-            alerts=_alerts(study, params, standing_rounds),
+            alerts=_alerts(study, params, lineage),
             sites=sites,
             members=sorted(study.members, key=lambda one: sites[one.site].colour or 0),
             money=money,
@@ -99,15 +77,15 @@ def study_page(explorer: Explorer, study_id: str) -> bytes:
             cells_left=study.summary.rounds - len(cells),
             charts=charts(sampled, list(sites.values())),
             figures=sampled,
-            lineage=standing_rounds,
-            lineage_left=study.summary.closed - len(standing_rounds),
+            lineage=lineage,
+            lineage_left=study.summary.closed - len(lineage),
             parameter_rows=[
                 (PARAMETERS[one.name][0], _shown(params, one.name), PARAMETERS[one.name][1])
                 for one in fields(params)
             ],
             specification=_tables(study.specification.document),
             named=bool(names),
-            events=newest(reader, Wanted(study=study_id), _EVENTS),
+            events=list_events(reader, EventFilter(study=study_id), limit=_EVENTS).rows,
         )
 
 
@@ -126,19 +104,19 @@ def params_of(values: Mapping[str, Any]) -> StudyParams:
 
 @dataclass(frozen=True)
 class Charts:
-    """A study's charts, each empty where nothing is recorded, and what the page says of them."""
+    """A study's charts, each empty where nothing is recorded, and the figures beside them."""
 
     accuracy: str
     fairness: str
     loss: str
     earned: str
     legend: Sequence[Series]
-    last: Sample | None
+    last: ChartRow | None
     gap: float | None
     step: int
 
 
-def charts(sampled: Sequence[Sample], sites: Sequence[Site]) -> Charts:
+def charts(sampled: Sequence[ChartRow], sites: Sequence[NamedSite]) -> Charts:
     """Draw what the rounds hold."""
 
     def by_site(of: Mapping[str, Mapping[int, float]]) -> list[Series]:
@@ -160,7 +138,7 @@ def charts(sampled: Sequence[Sample], sites: Sequence[Site]) -> Charts:
     accuracy, loss, earned = (
         {
             site.address: {
-                one.round: scale * getattr(one, name)[site.address]
+                one.round: scale * float(getattr(one, name)[site.address])
                 for one in sampled
                 if site.address in getattr(one, name)
             }
@@ -199,12 +177,12 @@ def _shown(params: StudyParams, name: str) -> str:
     return parameter(name, getattr(params, name))
 
 
-def _gap(one: Sample) -> float:
+def _gap(one: ChartRow) -> float:
     return max(one.accuracy.values()) - min(one.accuracy.values())
 
 
-def _alerts(study: Study, params: StudyParams, recent: Sequence[RoundSummary]) -> list[str]:
-    """What in the index or the store is not what was recorded."""
+def _alerts(study: StudyDetail, params: StudyParams, recent: Sequence[RoundRow]) -> list[str]:
+    """Contradictions between the index or the store and the record."""
     alerts = []
     if "0x" + params.study_id.hex() != study.summary.study:
         alerts.append("The parameters in the index do not hash to the study’s id.")
@@ -217,6 +195,44 @@ def _alerts(study: Study, params: StudyParams, recent: Sequence[RoundSummary]) -
 
 
 @dataclass(frozen=True)
+class Money:
+    """Where a study's money is, in the token's smallest unit: rewards and bonds together.
+
+    ``total = paid + returned + slashed + remaining``.
+    """
+
+    funded: int
+    bonds: int
+    paid: int
+    returned: int
+    slashed: int
+    due: int
+
+    @classmethod
+    def of(cls, funds: Funds, earned: int) -> Money:
+        """Add up the index's two equations; `earned` is by the last valid record."""
+        paid = int(funds.paid)
+        return cls(
+            funded=int(funds.funded),
+            bonds=int(funds.bonds_posted),
+            paid=paid,
+            returned=int(funds.refunded) + int(funds.bonds_released),
+            slashed=int(funds.slashed),
+            due=max(0, earned - paid),
+        )
+
+    @property
+    def total(self) -> int:
+        """All that came in."""
+        return self.funded + self.bonds
+
+    @property
+    def remaining(self) -> int:
+        """What is still there."""
+        return self.total - self.paid - self.returned - self.slashed
+
+
+@dataclass(frozen=True)
 class Cell:
     """A round in the strip of rounds."""
 
@@ -224,7 +240,7 @@ class Cell:
     state: str
 
 
-def _cells(study: Study, standing: Sequence[RoundSummary]) -> list[Cell]:
+def _cells(study: StudyDetail, standing: Sequence[RoundRow]) -> list[Cell]:
     states = {one.round: one.state for one in standing}
     # Rounds become final in order, so the ones before a final one are.
     older = states[min(states)] if states else "closed"
@@ -280,7 +296,7 @@ def _tables(document: Mapping[str, Any] | None) -> list[tuple[str, list[tuple[st
 
 
 def _amount(key: str, value: Any) -> str:
-    """Amounts of the token's smallest unit are words of decimal digits, told in tokens as well."""
+    """A value of the specification; amounts of the smallest unit also in tokens."""
     words = _plain(value)
     if key in ("per_round", "bond") and re.fullmatch("[0-9]{1,78}", words):
         return f"{words} ({tokens(words)} tokens)"

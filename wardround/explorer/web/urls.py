@@ -36,7 +36,7 @@ def round_replay(study_id: str, number: int, block: str | None = None) -> str:
 
 
 def evidence(study_id: str, number: int | None = None) -> str:
-    """An archive that anybody can verify offline, of a study or of one round."""
+    """An archive that can be verified offline, of a study or of one round."""
     return study(study_id) + ("" if number is None else f"/round/{number}") + "/evidence.zip"
 
 

@@ -22,21 +22,10 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from wardround.protocol.errors import WardroundError
+from wardround.explorer.errors import ExplorerError
 
 FOLDER = Path(__file__).parent / "static" / "vendor"
 LIST = FOLDER / "vendor.json"
-
-
-class VendorAltered(WardroundError):
-    """A vendored file is not the published one."""
-
-    def __init__(self, what: str, reason: str) -> None:
-        self.what = what
-        self.reason = reason
-        super().__init__(
-            f"{what}: {reason}; run python -m wardround.explorer.web.vendor and review the diff"
-        )
 
 
 def packages() -> list[dict[str, Any]]:
@@ -49,7 +38,7 @@ def check_files() -> None:
     """Compare every file here with its pinned digest.
 
     Raises:
-        VendorAltered: one differs, is missing, or is not in the list.
+        ExplorerError: one differs, is missing, or is not in the list.
     """
     expected = {LIST.relative_to(FOLDER).as_posix()}
     for package in packages():
@@ -57,12 +46,12 @@ def check_files() -> None:
             path = FOLDER / package["folder"] / name
             expected.add(path.relative_to(FOLDER).as_posix())
             if not path.is_file():
-                raise VendorAltered(path.name, "it is missing")
+                raise _altered(path.name, "it is missing")
             if hashlib.sha256(path.read_bytes()).hexdigest() != digest:
-                raise VendorAltered(path.name, "its SHA-256 is not the pinned one")
+                raise _altered(path.name, "its SHA-256 is not the pinned one")
     present = {path.relative_to(FOLDER).as_posix() for path in FOLDER.rglob("*") if path.is_file()}
     if present != expected:
-        raise VendorAltered(", ".join(sorted(present - expected)), "not in vendor.json")
+        raise _altered(", ".join(sorted(present - expected)), "not in vendor.json")
 
 
 def fetch(package: dict[str, Any], folder: Path) -> dict[str, bytes]:
@@ -72,7 +61,7 @@ def fetch(package: dict[str, Any], folder: Path) -> dict[str, bytes]:
         package: an entry of the list; an empty ``integrity`` accepts what comes.
         folder: a scratch folder.
     Raises:
-        VendorAltered: npm sent another archive than the pinned one.
+        ExplorerError: npm sent another archive than the pinned one.
     """
     spec = f"{package['name']}@{package['version']}"
     done = subprocess.run(
@@ -87,7 +76,7 @@ def fetch(package: dict[str, Any], folder: Path) -> dict[str, bytes]:
     digest = hashlib.sha512(archive.read_bytes()).digest()
     integrity = "sha512-" + base64.b64encode(digest).decode()
     if package["integrity"] not in ("", integrity):
-        raise VendorAltered(spec, f"npm sent {integrity}")
+        raise _altered(spec, f"npm sent {integrity}")
     package["integrity"] = integrity
     files = {}
     with tarfile.open(archive) as packed:
@@ -96,6 +85,12 @@ def fetch(package: dict[str, Any], folder: Path) -> dict[str, bytes]:
             assert member is not None  # a name that is no file raises KeyError before
             files[name] = member.read()
     return files
+
+
+def _altered(what: str, reason: str) -> ExplorerError:
+    return ExplorerError(
+        f"{what}: {reason}; run python -m wardround.explorer.web.vendor and review the diff"
+    )
 
 
 def main() -> None:
@@ -107,7 +102,7 @@ def main() -> None:
                 path = FOLDER / package["folder"] / name
                 if "--check" in sys.argv:
                     if path.read_bytes() != data:
-                        raise VendorAltered(name, "npm has another")
+                        raise _altered(name, "npm has another")
                     continue
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(data)

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from wardround.explorer.rows import EventRow
 from wardround.explorer.web.formats import span, tokens, utc
 
 Fields = Mapping[str, Any]
@@ -46,12 +47,33 @@ def reason(value: object) -> str:
     return read.decode() if read and read.isascii() and read.decode().isprintable() else short(text)
 
 
-def sentence(name: str, fields: Fields) -> str:
+def sentence(event: EventRow) -> str:
     """What happened, in a sentence; an event without one of its own lists its fields."""
     try:
-        return _SENTENCES[name](fields)
+        return _SENTENCES[event.name](event.args)
     except (KeyError, TypeError, ValueError):
-        return ", ".join(f"{key} {short(value)}" for key, value in fields.items() if key != "study")
+        shown = [(key, value) for key, value in event.args.items() if key != "study"]
+        return ", ".join(f"{key} {short(value)}" for key, value in shown)
+
+
+def fields(event: EventRow) -> list[tuple[str, Any]]:
+    """An event's decoded fields, nested ones with a dot in their names."""
+    return [
+        (name, f"{value} ({reason(value)})" if name == "reason" else value)
+        for name, value in _flat("", event.args)
+    ]
+
+
+def _flat(prefix: str, value: Any) -> list[tuple[str, Any]]:
+    if isinstance(value, Mapping):
+        return [
+            row
+            for key, inner in value.items()
+            for row in _flat(f"{prefix}.{key}" if prefix else key, inner)
+        ]
+    if isinstance(value, list):
+        return [(prefix, ", ".join(map(str, value)) or "none")]
+    return [(prefix, value)]
 
 
 def _weight(fields: Fields) -> str:

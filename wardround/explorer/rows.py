@@ -1,21 +1,26 @@
-"""What pages, terminal and API show: frozen dataclasses, filled by `reader.Reader`.
+"""Rows that pages, terminal and API show alike; the queries beside this file fill them.
 
 Hashes, roots and addresses are lower-case hexadecimal with 0x; amounts decimal text in the token's
-smallest unit; times seconds since 1970. `dataclasses.asdict` gives the JSON of the API.
+smallest unit; times seconds since 1970. pydantic writes the API's JSON from these types and
+describes it; a field marked `Unlisted` is for pages alone.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from functools import cached_property
+from typing import Annotated, Any, Generic, TypeVar
+
+from pydantic import Field
 
 Row = TypeVar("Row")
+Unlisted = Field(exclude=True)
 
 
 @dataclass(frozen=True)
 class Extent:
-    """Which blocks an answer speaks of: what is not in it may still be elsewhere."""
+    """The indexed blocks: an answer covers these and no others."""
 
     first_block: int
     last_block: int
@@ -28,9 +33,8 @@ class Page(Generic[Row]):
     """A part of a list.
 
     Attributes:
-        rows: at most as many as were asked for.
-        next: where the next part begins; None at the end.
-        extent: the blocks that were looked at.
+        rows: at most `limit` of them.
+        next: cursor of the next page; None on the last one.
     """
 
     rows: list[Row]
@@ -40,7 +44,7 @@ class Page(Generic[Row]):
 
 @dataclass(frozen=True)
 class Reorganisation:
-    """Blocks that the chain gave up, as it was seen."""
+    """Blocks that a reorganisation removed from the chain."""
 
     seen_at: int
     ancestor: int
@@ -54,14 +58,14 @@ class Health:
     """How far the index is, and whether anything is in its way.
 
     Attributes:
-        state: ``finished`` (a run's folder), ``following``, ``catching up``, ``waiting`` or
-            ``stopped``; the last two with `trouble` in words.
-        head: the latest block the node has named.
+        state: ``finished`` (a run's folder), ``following``, ``catching up``, ``waiting`` (retries)
+            or ``stopped``; for the last two, `trouble` holds the error's sentence.
+        head: the latest block that the node has reported.
         final_block: blocks up to this one count as final.
         headers: whether block hashes were recomputed: ``recomputed``, ``not recomputable`` or
             ``unknown``.
-        store: where objects are read from; empty when there is none.
-        reorganisations: how many were seen.
+        store: where objects are read from; empty without a store.
+        reorganisations: how many the index has followed.
     """
 
     source: str
@@ -83,7 +87,11 @@ class Health:
 
 @dataclass(frozen=True)
 class EventRow:
-    """An event, decoded beside raw. ``cursor`` orders events as the chain does."""
+    """An event, decoded and raw. ``cursor`` orders events as the chain does.
+
+    Attributes:
+        study_name: by the study's specification, where that is verified.
+    """
 
     cursor: str
     block: int
@@ -100,6 +108,7 @@ class EventRow:
     args: Mapping[str, Any]
     topics: list[str]
     data: str
+    study_name: Annotated[str | None, Unlisted] = None
 
 
 @dataclass(frozen=True)
@@ -107,8 +116,7 @@ class Funds:
     """``funded = paid + refunded + remaining`` and ``posted = released + slashed + held``.
 
     Attributes:
-        promised: what all rounds that are left and closed can still pay.
-        burnt: the part of `slashed` that nobody gets.
+        burnt: the part of `slashed` that no challenger gets.
     """
 
     funded: str
@@ -123,8 +131,8 @@ class Funds:
 
 
 @dataclass(frozen=True)
-class Seat:
-    """A coordinator or standby, in their order from 1."""
+class CoordinatorRow:
+    """A coordinator or standby; `place` is its rank in the succession, from 1."""
 
     address: str
     name: str | None
@@ -137,12 +145,12 @@ class Seat:
 
 
 @dataclass(frozen=True)
-class Member:
-    """A site in a study. Counters are of rounds that stand.
+class MemberRow:
+    """A site in a study. Counters leave out overturned rounds.
 
     Attributes:
-        until: the first round it is not a member of; None while it is admitted.
-        earned: by the last verified manifest; None where there is none.
+        until: the first round without it; None while it is admitted.
+        earned: by the last verified manifest; None without one.
     """
 
     study: str
@@ -159,13 +167,13 @@ class Member:
 
 
 @dataclass(frozen=True)
-class Object:
-    """A document of the content store, and what checking it gave.
+class StoredObject:
+    """A document of the content store, with the result of its verification.
 
     Attributes:
         status: ``verified``, ``missing``, ``altered``, ``too_large``, ``malformed``,
-            ``contradicts`` (what the chain says), or ``pending``.
-        reason: in words, where it is not verified.
+            ``contradicts`` (the chain), or ``pending``.
+        reason: a sentence, unless it is verified.
     """
 
     digest: str
@@ -177,13 +185,13 @@ class Object:
 
 
 @dataclass(frozen=True)
-class StudySummary:
-    """A line of the list of studies.
+class StudyRow:
+    """A study in a list.
 
     Attributes:
         state: ``created``, ``open``, ``over`` (all rounds closed) or ``ended`` (early).
         name: by its specification, where that is verified.
-        closed: rounds that are closed and stand.
+        closed: closed rounds, without overturned ones.
     """
 
     study: str
@@ -203,10 +211,10 @@ class StudySummary:
 
 
 @dataclass(frozen=True)
-class Study:
-    """All about a study but its rounds, which come in pages."""
+class StudyDetail:
+    """A study without its rounds, which come in pages."""
 
-    summary: StudySummary
+    summary: StudyRow
     params: Mapping[str, Any]
     coordinator: str | None
     opened_at: int | None
@@ -216,21 +224,21 @@ class Study:
     hold_round: int
     hold_until: int
     auditors: list[str]
-    specification: Object
-    seats: list[Seat]
-    members: list[Member]
+    specification: StoredObject
+    seats: list[CoordinatorRow]
+    members: list[MemberRow]
     extent: Extent
 
 
 @dataclass(frozen=True)
-class RoundSummary:
-    """A closing of a round. A round that was overturned has several.
+class RoundRow:
+    """A closing of a round. An overturned round has several.
 
     Attributes:
         state: ``closed``, ``final`` or ``overturned``.
-        challenge_until: when time makes it final, if nothing holds it.
-        manifest: its status, see `Object`.
-        gas: of the transaction; None until it was looked up.
+        challenge_until: when it becomes final, unless a challenge holds it.
+        manifest: its status, see `StoredObject`.
+        gas: of the transaction; None until the transaction is fetched.
         contributors: as the record counts them.
     """
 
@@ -257,12 +265,12 @@ class RoundSummary:
 
 
 @dataclass(frozen=True)
-class Entry:
+class ContributionRow:
     """A site's contribution to a round, from the chain, and from the manifest where it agrees.
 
     Attributes:
-        on_chain: whether an event of the chain says so (full recording).
-        signature_valid: as checked here; None where no manifest gives the signature.
+        on_chain: whether the chain has an event of it (full recording).
+        signature_valid: as checked here; None without a manifest.
         report: the site's own, with its status; None without a manifest.
     """
 
@@ -283,8 +291,8 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Dropped:
-    """A site that the coordinator left out, by its word."""
+class DroppedRow:
+    """A site that the coordinator left out, with the reason it gave."""
 
     site: str
     name: str | None
@@ -293,37 +301,37 @@ class Dropped:
 
 
 @dataclass(frozen=True)
-class Round:
-    """All about one closing of a round.
+class RoundDetail:
+    """One closing of a round with everything that belongs to it.
 
     Attributes:
-        previous: the closing it was built on: None for round 1.
-        record: as the chain has it, by the contract's names.
-        deadline: until when the round had to be closed; None where it is not known.
+        record: as on chain, by the contract's names.
+        previous: the closing that it extends; None for round 1.
+        deadline: when a standby could have taken over; None where it is not known.
         missed: members that are neither among the entries nor the dropped.
         others: other closings of the same round.
         events: of this round, oldest first, at most 500.
-        raw: the signed transaction that closed it; None until it was looked up.
+        raw: the signed transaction that closed it; None until it is fetched.
     """
 
-    summary: RoundSummary
+    summary: RoundRow
     record: Mapping[str, Any]
-    previous: RoundSummary | None
+    previous: RoundRow | None
     opened_at: int | None
     deadline: int | None
-    manifest: Object
-    entries: list[Entry]
-    dropped: list[Dropped]
-    missed: list[Member]
-    others: list[RoundSummary]
+    manifest: StoredObject
+    entries: list[ContributionRow]
+    dropped: list[DroppedRow]
+    missed: list[MemberRow]
+    others: list[RoundRow]
     events: list[EventRow]
     raw: str | None
     extent: Extent
 
 
 @dataclass(frozen=True)
-class OpenRound:
-    """The round being worked on: nothing of it is on chain but registrations."""
+class OpenRoundDetail:
+    """The open round: only registrations of it are on chain."""
 
     study: str
     round: int
@@ -332,19 +340,19 @@ class OpenRound:
     deadline: int
     takeover_at: int | None
     base_model: str
-    members: list[Member]
+    members: list[MemberRow]
     events: list[EventRow]
     extent: Extent
 
 
 @dataclass(frozen=True)
-class Point:
-    """One round of a study's charts, of rounds that stand.
+class ChartRow:
+    """One round in a study's charts; overturned rounds are left out.
 
     Attributes:
-        scores, weights, rewards: by site.
-        metrics: by name and site, as the sites' reports state them.
-        statement: what the run's folder says besides; not on chain.
+        scores, weights, rewards, cumulative: by site.
+        metrics: by name and site, from the sites' reports.
+        statement: the round's line in the run's folder; not on chain.
     """
 
     round: int
@@ -356,27 +364,38 @@ class Point:
     rewards: Mapping[str, str]
     metrics: Mapping[str, Mapping[str, float]]
     statement: Mapping[str, Any] | None
+    cumulative: Annotated[Mapping[str, str], Unlisted]
+
+    @cached_property
+    def accuracy(self) -> dict[str, float]:
+        """Accuracy by site, from the run's folder."""
+        return shares((self.statement or {}).get("accuracy"))
+
+    @cached_property
+    def pooled(self) -> float | None:
+        """Accuracy on the rows of all sites together, from the run's folder."""
+        return shares({"": (self.statement or {}).get("pooled_accuracy")}).get("")
+
+    @property
+    def loss(self) -> Mapping[str, float]:
+        """Training loss by site, from the sites' reports."""
+        return self.metrics.get("train_loss", {})
 
 
 @dataclass(frozen=True)
-class SiteActivity:
-    """Everything about an address as a site.
-
-    Attributes:
-        memberships: in every study.
-        contributions: newest first, in pages.
-    """
+class SiteDetail:
+    """A site over all studies, its contributions in pages, newest first."""
 
     site: str
     name: str | None
-    memberships: list[Member]
-    contributions: Page[SiteContribution]
+    memberships: list[MemberRow]
+    contributions: Page[SignedRow]
     extent: Extent
 
 
 @dataclass(frozen=True)
-class SiteContribution:
-    """Something a site signed, and what came of it."""
+class SignedRow:
+    """A contribution of one site, with its score and reward."""
 
     cursor: str
     study: str
@@ -394,14 +413,15 @@ class SiteContribution:
 
 @dataclass(frozen=True)
 class Hit:
-    """Something that a search found.
+    """A result of a search.
 
     Attributes:
         kind: ``study``, ``round``, ``site``, ``address``, ``transaction``, ``block``, ``model``,
             ``update``, ``manifest``, ``report``, ``specification``, ``contributions``,
             ``rewards``, ``commitment`` or ``demand``.
-        title: in words.
-        study, round, commitment, address, transaction, block: what it leads to, as far as known.
+        title: for people.
+        study, round, commitment, address, transaction, block: where it leads; None where it does
+            not apply.
     """
 
     kind: str
@@ -416,8 +436,8 @@ class Hit:
 
 
 @dataclass(frozen=True)
-class Transaction:
-    """A transaction with its events. ``raw`` is as it was signed, where the node gave it."""
+class TransactionDetail:
+    """A transaction with its events; ``raw`` is the signed bytes, where the node has them."""
 
     hash: str
     block: int
@@ -431,7 +451,7 @@ class Transaction:
 
 
 @dataclass(frozen=True)
-class Block:
+class BlockDetail:
     """A block of the index with its events."""
 
     number: int
@@ -440,3 +460,14 @@ class Block:
     timestamp: int
     final: bool
     events: list[EventRow]
+
+
+def shares(value: Any) -> dict[str, float]:
+    """The values from 0 to 1 in a document from outside, by their names; others are left out."""
+    if not isinstance(value, dict):
+        return {}
+    return {
+        str(name): float(share)
+        for name, share in value.items()
+        if isinstance(share, int | float) and not isinstance(share, bool) and 0 <= share <= 1
+    }
