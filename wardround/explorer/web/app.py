@@ -91,33 +91,24 @@ class Website:
 
     # ---------------------------------------------------------------- pages
 
-    def overview(self, request: Request) -> Response:
-        """All studies."""
-        return self._page(request, lambda: study.overview_page(self.explorer))
+    def page(self, render: Callable[[Explorer, Request], bytes]) -> Callable[[Request], Response]:
+        """A page that is kept, and not sent twice, while the index does not change."""
 
-    def study(self, request: Request) -> Response:
-        """One study."""
-        name = _study(request)
-        return self._page(request, lambda: study.study_page(self.explorer, name))
+        def answer(request: Request) -> Response:
+            address = f"{request.url.path}?{request.url.query}"
+            page = self._kept.page(
+                self.watch.version(), address, lambda: render(self.explorer, request)
+            )
+            tag = f'"{sha256(page).hexdigest()[:20]}"'
+            if request.headers.get("if-none-match") == tag:
+                return Response(status_code=304, headers={"etag": tag})
+            return _html(page, etag=tag)
 
-    def round(self, request: Request) -> Response:
-        """One round."""
-        name, number, block = _round(request)
-        return self._page(request, lambda: rounds.round_page(self.explorer, name, number, block))
+        return answer
 
     def round_bytes(self, request: Request) -> Response:
         """What a reader's browser checks a round from."""
         return JSONResponse(rounds.round_bytes(self.explorer, *_round(request)))
-
-    def site(self, request: Request) -> Response:
-        """One site."""
-        address = parameters.address(request.path_params["address"])
-        cursor = parameters.given(request.query_params, "before")
-        return self._page(request, lambda: site.site_page(self.explorer, address, cursor))
-
-    def events(self, request: Request) -> Response:
-        """The event log."""
-        return self._page(request, lambda: log.log_page(self.explorer, request.query_params))
 
     def csv(self, request: Request) -> Response:
         """The event log as a file."""
@@ -126,26 +117,6 @@ class Website:
     def json(self, request: Request) -> Response:
         """The event log as a file."""
         return self._export(request, "json", "application/json")
-
-    def event(self, request: Request) -> Response:
-        """One event."""
-        block = parameters.hex32(request.path_params["block"], "block")
-        index = parameters.number(request.path_params["index"], "log index", 0, 2**20)
-        return self._page(request, lambda: lookup.event_page(self.explorer, block, index))
-
-    def block(self, request: Request) -> Response:
-        """The events of a block."""
-        name = request.path_params["block"]
-        if name.startswith("0x"):
-            name = parameters.hex32(name, "block")
-        else:
-            name = str(parameters.number(name, "block"))
-        return self._page(request, lambda: lookup.block_page(self.explorer, name))
-
-    def transaction(self, request: Request) -> Response:
-        """A transaction."""
-        name = parameters.hex32(request.path_params["transaction"], "transaction")
-        return self._page(request, lambda: lookup.transaction_page(self.explorer, name))
 
     def search(self, request: Request) -> Response:
         """Anything by its name."""
@@ -230,14 +201,6 @@ class Website:
         parts = iterate_in_threadpool(content)
         return StreamingResponse(parts, media_type=media_type, headers=headers)
 
-    def _page(self, request: Request, render: Callable[[], bytes]) -> Response:
-        address = f"{request.url.path}?{request.url.query}"
-        page = self._kept.page(self.watch.version(), address, render)
-        tag = f'"{sha256(page).hexdigest()[:20]}"'
-        if request.headers.get("if-none-match") == tag:
-            return Response(status_code=304, headers={"etag": tag})
-        return _html(page, etag=tag)
-
     def error(self, request: Request, error: Exception) -> Response:
         """The error's sentence as a page, or as JSON where a script asked."""
         words = str(error)
@@ -296,27 +259,21 @@ def create_app(explorer: Explorer, hosts: list[str] | None = None) -> FastAPI:
         exception_handlers={HTTPException: pages.error, WardroundError: pages.error},
         lifespan=lifespan,
     )
-    for path, page in (
-        ("/", pages.overview),
-        ("/study/{study}", pages.study),
-        ("/study/{study}/round/{round}", pages.round),
+    for path, render in _PAGES.items():
+        app.add_route(path, pages.page(render))
+    for path, answer in (
         ("/study/{study}/round/{round}/bytes", pages.round_bytes),
         ("/study/{study}/round/{round}/replay", pages.replay),
         ("/study/{study}/evidence.zip", pages.evidence),
         ("/study/{study}/round/{round}/evidence.zip", pages.evidence),
-        ("/site/{address}", pages.site),
-        ("/events", pages.events),
         ("/events.csv", pages.csv),
         ("/events.json", pages.json),
-        ("/block/{block}", pages.block),
-        ("/block/{block}/log/{index}", pages.event),
-        ("/transaction/{transaction}", pages.transaction),
         ("/search", pages.search),
         ("/object/{cid}", pages.object),
         ("/object/{cid}/raw", pages.raw),
         ("/live", pages.live),
     ):
-        app.add_route(path, page)
+        app.add_route(path, answer)
     app.mount("/static", StaticFiles(directory=urls.STATIC))
     return app
 
@@ -340,3 +297,41 @@ def _round(request: Request) -> tuple[str, int, str | None]:
         number,
         None if block is None else parameters.hex32(block, "block"),
     )
+
+
+def _site(explorer: Explorer, request: Request) -> bytes:
+    address = parameters.address(request.path_params["address"])
+    return site.site_page(explorer, address, parameters.given(request.query_params, "before"))
+
+
+def _block(explorer: Explorer, request: Request) -> bytes:
+    name = request.path_params["block"]
+    if name.startswith("0x"):
+        return lookup.block_page(explorer, parameters.hex32(name, "block"))
+    return lookup.block_page(explorer, str(parameters.number(name, "block")))
+
+
+def _event(explorer: Explorer, request: Request) -> bytes:
+    block = parameters.hex32(request.path_params["block"], "block")
+    index = parameters.number(request.path_params["index"], "log index", 0, 2**20)
+    return lookup.event_page(explorer, block, index)
+
+
+def _transaction(explorer: Explorer, request: Request) -> bytes:
+    name = parameters.hex32(request.path_params["transaction"], "transaction")
+    return lookup.transaction_page(explorer, name)
+
+
+#: Pages that follow from the index alone.
+_PAGES: dict[str, Callable[[Explorer, Request], bytes]] = {
+    "/": lambda explorer, _: study.overview_page(explorer),
+    "/study/{study}": lambda explorer, request: study.study_page(explorer, _study(request)),
+    "/study/{study}/round/{round}": lambda explorer, request: rounds.round_page(
+        explorer, *_round(request)
+    ),
+    "/site/{address}": _site,
+    "/events": lambda explorer, request: log.log_page(explorer, request.query_params),
+    "/block/{block}": _block,
+    "/block/{block}/log/{index}": _event,
+    "/transaction/{transaction}": _transaction,
+}

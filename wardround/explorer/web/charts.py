@@ -17,6 +17,9 @@ LEFT, RIGHT, TOP, BOTTOM = 40, 14, 12, 30
 COLOURS = 12
 #: Beyond this, points stand too close for a mark on each.
 _MARKS_MAX = 60
+#: Reports may hold any number; what lies beyond is drawn at these.
+_SMALLEST, _LARGEST = 1e-9, 1e300
+_MANY_DIGITS = 1e15
 
 
 @dataclass(frozen=True)
@@ -77,7 +80,7 @@ def line_chart(
     if not filled:
         return Markup("")
     rounds = [number for one in filled for number in one.values]
-    values = [value for one in filled for value in one.values.values()]
+    values = [_drawable(value) for one in filled for value in one.values.values()]
     ticks = nice_ticks(min(values) if low is None else low, max(values) if high is None else high)
     across = Scale(min(rounds), max(rounds), LEFT, WIDTH - RIGHT)
     down = Scale(ticks[0], ticks[-1], HEIGHT - BOTTOM, TOP)
@@ -102,7 +105,7 @@ def line_chart(
 
 
 def _line(one: Series, across: Scale, down: Scale, unit: str) -> str:
-    points = [(across(r), down(v), r, v) for r, v in sorted(one.values.items())]
+    points = [(across(r), down(_drawable(v)), r, v) for r, v in sorted(one.values.items())]
     path = " ".join(f"{x:.1f},{y:.1f}" for x, y, _, _ in points)
     marks = points if len(points) <= _MARKS_MAX else points[-1:]
     dots = "".join(
@@ -113,9 +116,14 @@ def _line(one: Series, across: Scale, down: Scale, unit: str) -> str:
     return f'<polyline class="line {one.stroke}" points="{path}"/>{dots}'
 
 
+def _drawable(value: float) -> float:
+    """A value between those from which an axis overflows, and at which its steps vanish."""
+    return 0.0 if abs(value) < _SMALLEST else max(-_LARGEST, min(_LARGEST, value))
+
+
 def shown(value: float) -> str:
     """Write a number with no more digits than it needs."""
-    return f"{value:,.4g}" if abs(value) < 1000 else f"{value:,.0f}"
+    return f"{value:,.0f}" if 1000 <= abs(value) < _MANY_DIGITS else f"{value:,.4g}"
 
 
 def nice_ticks(low: float, high: float, wanted: int = 4) -> list[float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from functools import lru_cache
 
 #: Tokens have 18 decimals, as ERC-20 tokens mostly do; the exact amount is in a title.
 TOKEN = 10**18
@@ -11,6 +12,7 @@ _STEP = TOKEN // 10_000
 _LAST_SECOND = 253_402_300_799
 
 
+@lru_cache(maxsize=1024)
 def utc(seconds: int) -> str:
     """A block's time for people; odd seconds are written as they are."""
     if not 0 <= seconds <= _LAST_SECOND:
@@ -18,6 +20,7 @@ def utc(seconds: int) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
+@lru_cache(maxsize=1024)
 def iso(seconds: int) -> str:
     """A block's time for machines."""
     if not 0 <= seconds <= _LAST_SECOND:

@@ -6,7 +6,7 @@ from wardround.explorer.errors import NotIndexed
 from wardround.explorer.events import EventFilter, list_events
 from wardround.explorer.rows import Page, SiteDetail
 from wardround.explorer.sites import read_site
-from wardround.explorer.studies import member_studies
+from wardround.explorer.studies import heads_and_names
 from wardround.explorer.web.explorer import Explorer
 
 _CONTRIBUTIONS = 50
@@ -22,10 +22,10 @@ def site_page(explorer: Explorer, address: str, cursor: str | None = None) -> by
         except NotIndexed:
             extent, name = reader.extent(), reader.names().get(address)
             found = SiteDetail(address, name, [], Page([], None, extent), extent)
-        studies = member_studies(reader, address)
+        studies = heads_and_names(reader, address)
         missed = {}
         for one in found.memberships:
-            head = studies[one.study].head
+            head, _ = studies[one.study]
             ends = min(head, one.until or head)
             missed[one.study] = max(0, ends - one.since) - one.contributions
         return explorer.page(
@@ -39,6 +39,6 @@ def site_page(explorer: Explorer, address: str, cursor: str | None = None) -> by
             contributed=sum(one.contributions for one in found.memberships),
             earned=sum(int(one.earned or 0) for one in found.memberships),
             paid=sum(int(one.paid) for one in found.memberships),
-            study_names={one.study: one.name for one in studies.values()},
+            study_names={one: name for one, (_, name) in studies.items()},
             events=list_events(reader, EventFilter(address=address), limit=_EVENTS).rows,
         )
