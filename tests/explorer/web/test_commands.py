@@ -124,7 +124,7 @@ def test_memory_is_bounded_when_many_read_at_once(run_folder: Path, tmp_path: Pa
         status = Path(f"/proc/{process.pid}/status").read_text()
     finally:
         process.send_signal(signal.SIGINT)
-        process.wait(30)
+        process.communicate(timeout=30)
     peak = re.search(r"VmHWM:\s+(\d+) kB", status)
     assert peak
     assert int(peak[1]) < MEMORY_MIB * 1024
