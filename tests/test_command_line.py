@@ -346,7 +346,6 @@ def test_traceback_when_debugging_is_shown(tmp_path: Path) -> None:
     ended = command("--debug", "audit", tmp_path)
     assert ended.status != 0
     assert "Traceback" in ended.err
-    assert "Traceback" in ended.err
 
 
 # --------------------------------------------------------------------------------------- audit

@@ -66,7 +66,7 @@ def make_site(
     """
     home = Home(folders.sites / party.name)
     password = secrets.token_urlsafe(18)
-    folders.root.joinpath(PASSWORDS).mkdir(mode=0o700, exist_ok=True)
+    folders.root.joinpath(PASSWORDS).mkdir(mode=0o700, parents=True, exist_ok=True)
     write_private(password_file(folders.root, party.name), password + "\n")
     tables: dict[str, Mapping[str, Any]] = {
         "site": {"name": party.name},
