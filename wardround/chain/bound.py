@@ -10,7 +10,7 @@ from eth_account.signers.local import LocalAccount
 from wardround.chain.artifacts import load_artifact
 from wardround.chain.blocks import Receipt
 from wardround.chain.chain import Chain
-from wardround.chain.contract import Contract
+from wardround.chain.contract import Call, Contract
 
 
 class BoundContract:
@@ -44,14 +44,12 @@ class BoundContract:
         return cls(chain, receipt.contract_address)
 
     def _ask(self, function: str, *arguments: Any) -> Any:
-        return self.chain.call(self.contract.function(function, *arguments))
+        return self.chain.call(self._call(function, *arguments))
+
+    def _call(self, function: str, *arguments: Any) -> Call:
+        return self.contract.function(function, *arguments)
 
     def _send(
-        self,
-        signer: LocalAccount,
-        label: str,
-        unless: Callable[[], bool] | None,
-        function: str,
-        *arguments: Any,
+        self, signer: LocalAccount, call: Call, label: str, unless: Callable[[], bool] | None
     ) -> Receipt | None:
-        return self.chain.send(signer, self.contract.function(function, *arguments), label, unless)
+        return self.chain.send(signer, call, label, unless)

@@ -49,45 +49,24 @@ class Court(CourtReader):
             evidence.base.opening,
             evidence.model.opening,
         )
-        return self._challenge(
-            signer,
-            contested,
-            "challengeCoordinate",
-            contested.previous.abi(),
-            evidence.entries,
-            proof,
-        )
+        arguments = (contested.previous.abi(), evidence.entries, proof)
+        return self._challenge(signer, contested, "challengeCoordinate", *arguments)
 
     def challenge_entry(
         self, signer: LocalAccount, contested: Contested, evidence: EntryEvidence
     ) -> Receipt | None:
         """Prove that an entry is no member's, out of its weight's range, or unsigned."""
         leaf = evidence.entry
-        return self._challenge(
-            signer,
-            contested,
-            "challengeEntry",
-            contested.previous.abi(),
-            leaf.data,
-            leaf.index,
-            list(leaf.path),
-        )
+        arguments = (contested.previous.abi(), leaf.data, leaf.index, list(leaf.path))
+        return self._challenge(signer, contested, "challengeEntry", *arguments)
 
     def challenge_order(
         self, signer: LocalAccount, contested: Contested, evidence: OrderEvidence
     ) -> Receipt | None:
         """Prove that two neighbours are one site twice, or not ascending."""
         first, second = evidence.first, evidence.second
-        return self._challenge(
-            signer,
-            contested,
-            "challengeOrder",
-            first.data,
-            second.data,
-            first.index,
-            list(first.path),
-            list(second.path),
-        )
+        arguments = (first.data, second.data, first.index, list(first.path), list(second.path))
+        return self._challenge(signer, contested, "challengeOrder", *arguments)
 
     def challenge_totals(
         self, signer: LocalAccount, contested: Contested, evidence: TotalsEvidence
@@ -100,10 +79,7 @@ class Court(CourtReader):
     ) -> Receipt | None:
         """Prove that a site registered its contribution and was left out."""
         before, behind = evidence.before, evidence.behind
-        return self._challenge(
-            signer,
-            contested,
-            "challengeOmission",
+        arguments = (
             evidence.site,
             evidence.place,
             b"" if before is None else before.data,
@@ -111,20 +87,19 @@ class Court(CourtReader):
             [] if before is None else list(before.path),
             [] if behind is None else list(behind.path),
         )
+        return self._challenge(signer, contested, "challengeOmission", *arguments)
 
     def challenge_rewards(
         self, signer: LocalAccount, contested: Contested, evidence: RewardsEvidence
     ) -> Receipt | None:
         """Prove that the rewards break the rules of the study."""
-        return self._challenge(
-            signer,
-            contested,
-            "challengeRewards",
+        arguments = (
             contested.previous.abi(),
             evidence.entries,
             list(evidence.before),
             list(evidence.after),
         )
+        return self._challenge(signer, contested, "challengeRewards", *arguments)
 
     # ---------------------------------------------------------------- tallies
 
@@ -147,12 +122,12 @@ class Court(CourtReader):
         if evidence is not None:
             openings = (evidence.base.opening, evidence.model.opening)
             start = (evidence.coordinate, *bounds, *openings)
+        arguments = (contested.previous.abi(), start)
         return self._challenge(
             signer,
             contested,
             "openTally",
-            contested.previous.abi(),
-            start,
+            *arguments,
             done=lambda: self.own_tally(signer.address, contested, start[0]) is not None,
         )
 
@@ -160,28 +135,17 @@ class Court(CourtReader):
         self, signer: LocalAccount, tally: int, counted: int, entries: bytes, updates: bytes
     ) -> Receipt | None:
         """Count the next entries; `counted` of them were counted before."""
+        call = self._call("addToTally", tally, entries, updates)
         return self._send(
-            signer,
-            f"add to tally {tally}",
-            lambda: self.tally_of(tally).count > counted,
-            "addToTally",
-            tally,
-            entries,
-            updates,
+            signer, call, f"add to tally {tally}", lambda: self.tally_of(tally).count > counted
         )
 
     def finish_tally(
         self, signer: LocalAccount, contested: Contested, tally: int
     ) -> Receipt | None:
         """Overturn the round if the tally shows that its record is wrong."""
-        return self._send(
-            signer,
-            f"finish tally {tally}",
-            lambda: not self.stands(contested),
-            "finishTally",
-            tally,
-            contested.closing.abi(),
-        )
+        call = self._call("finishTally", tally, contested.closing.abi())
+        return self._send(signer, call, f"finish tally {tally}", lambda: not self.stands(contested))
 
     # ---------------------------------------------------------------- demands
 
@@ -198,46 +162,40 @@ class Court(CourtReader):
             [] if entry is None else list(entry.path),
         )
         identifier = self.demand_id(contested, demand)
+        arguments = (contested.previous.abi(), target)
         return self._challenge(
             signer,
             contested,
             "demandChunk",
-            contested.previous.abi(),
-            target,
+            *arguments,
             done=lambda: self.demand_of(identifier).status is not DemandStatus.NONE,
         )
 
     def answer_demand(self, signer: LocalAccount, demand: bytes, leaf: Leaf) -> Receipt | None:
         """Show what was demanded, and earn the deposit."""
+        call = self._call("answerDemand", demand, leaf.opening)
         return self._send(
             signer,
+            call,
             f"answer demand {hex_of(demand)}",
             lambda: self.demand_of(demand).status is DemandStatus.ANSWERED,
-            "answerDemand",
-            demand,
-            leaf.opening,
         )
 
     def close_demand(self, signer: LocalAccount, demand: bytes, closing: Closing) -> Receipt | None:
         """Overturn the round whose data was not shown by the deadline."""
+        call = self._call("closeDemand", demand, closing.abi())
         return self._send(
             signer,
+            call,
             f"close demand {hex_of(demand)}",
             lambda: self.demand_of(demand).status is not DemandStatus.OPEN,
-            "closeDemand",
-            demand,
-            closing.abi(),
         )
 
     def collect(self, signer: LocalAccount, study: StudyId, account: str) -> Receipt | None:
         """Pay out an account's deposits and earnings; None when nothing is owed."""
+        call = self._call("collect", study, account)
         return self._send(
-            signer,
-            f"collect deposits of {account}",
-            lambda: self.owed(study, account) == 0,
-            "collect",
-            study,
-            account,
+            signer, call, f"collect deposits of {account}", lambda: self.owed(study, account) == 0
         )
 
     # ---------------------------------------------------------------- registered contributions
@@ -247,15 +205,12 @@ class Court(CourtReader):
     ) -> Receipt | None:
         """Ask a site for a chunk of the update that it registered. Not while others do."""
         before = self.standing(study, round_number, site)[1]
+        call = self._call("demandContribution", study, round_number, site, chunk)
         return self._send(
             coordinator,
+            call,
             f"demand chunk {chunk} of {site}",
             lambda: self.standing(study, round_number, site)[1] > before,
-            "demandContribution",
-            study,
-            round_number,
-            site,
-            chunk,
         )
 
     def answer_contribution(
@@ -264,16 +219,14 @@ class Court(CourtReader):
         """Show a chunk of a registered update. Not while others do."""
         site = "0x" + entry[:20].hex()
         before = self.standing(study, round_number, site)[1]
+        call = self._call(
+            "answerContribution", study, round_number, entry, leaf.index, leaf.opening
+        )
         return self._send(
             signer,
+            call,
             f"show chunk {leaf.index} of {site}",
             lambda: self.standing(study, round_number, site)[1] < before,
-            "answerContribution",
-            study,
-            round_number,
-            entry,
-            leaf.index,
-            leaf.opening,
         )
 
     def refuse_contribution(
@@ -289,10 +242,7 @@ class Court(CourtReader):
     ) -> Receipt | None:
         """Void a registration whose update leads out of the range of a model."""
         site = "0x" + entry[:20].hex()
-        return self._send(
-            signer,
-            f"refuse the contribution of {site}",
-            lambda: self.standing(study, round_number, site)[2],
+        call = self._call(
             "refuseContribution",
             study,
             round_number,
@@ -301,6 +251,12 @@ class Court(CourtReader):
             coordinate,
             update.opening,
             base.opening,
+        )
+        return self._send(
+            signer,
+            call,
+            f"refuse the contribution of {site}",
+            lambda: self.standing(study, round_number, site)[2],
         )
 
     # ---------------------------------------------------------------- inside
@@ -313,13 +269,12 @@ class Court(CourtReader):
         *arguments: Any,
         done: Callable[[], bool] = lambda: False,
     ) -> Receipt | None:
+        call = self._call(
+            function, contested.study, contested.round, contested.closing.abi(), *arguments
+        )
         return self._send(
             signer,
+            call,
             f"{function} of round {contested.round}",
             lambda: done() or not self.stands(contested),
-            function,
-            contested.study,
-            contested.round,
-            contested.closing.abi(),
-            *arguments,
         )

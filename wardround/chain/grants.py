@@ -48,25 +48,19 @@ class Grants(BoundContract):
         self, sponsor: LocalAccount, study: StudyId, reader: str, public_key: bytes
     ) -> Receipt | None:
         """Let an account read; None when it may, with this key."""
+        call = self._call("grant", study, reader, public_key)
         return self._send(
             sponsor,
+            call,
             f"grant {reader}",
             lambda: self.public_key_of(study, reader) == public_key,
-            "grant",
-            study,
-            reader,
-            public_key,
         )
 
     def revoke(self, sponsor: LocalAccount, study: StudyId, reader: str) -> Receipt | None:
         """Let it read nothing that is written from now on; None when it may not now."""
+        call = self._call("revoke", study, reader)
         return self._send(
-            sponsor,
-            f"revoke {reader}",
-            lambda: not self.is_granted(study, reader),
-            "revoke",
-            study,
-            reader,
+            sponsor, call, f"revoke {reader}", lambda: not self.is_granted(study, reader)
         )
 
     def is_granted(self, study: StudyId, reader: str) -> bool:

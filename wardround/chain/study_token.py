@@ -29,17 +29,17 @@ class StudyToken(BoundContract):
 
     def approve(self, signer: LocalAccount, spender: str, amount: int) -> Receipt | None:
         """Let a spender take up to an amount; None when it may already, exactly so much."""
+        call = self._call("approve", spender, amount)
         return self._send(
             signer,
+            call,
             f"approve {spender}",
             lambda: self.allowance(signer.address, spender) == amount,
-            "approve",
-            spender,
-            amount,
         )
 
     def transfer(self, signer: LocalAccount, to: str, amount: int) -> Receipt:
         """Transfer an amount. Not idempotent: see `Chain.send`."""
-        receipt = self._send(signer, f"transfer tokens to {to}", None, "transfer", to, amount)
+        call = self._call("transfer", to, amount)
+        receipt = self._send(signer, call, f"transfer tokens to {to}", None)
         assert receipt is not None
         return receipt

@@ -10,7 +10,6 @@ Source:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from eth_account.signers.local import LocalAccount
 
@@ -44,26 +43,17 @@ class WardRound(StudyReader):
     ) -> Receipt | None:
         """Create a study; its id is ``params.study_id``."""
         study = params.study_id
+        call = self._call("createStudy", params.abi(), list(coordinators), list(auditors))
         return self._send(
-            sponsor,
-            f"create study {hex_of(study)}",
-            lambda: self.exists(study),
-            "createStudy",
-            params.abi(),
-            list(coordinators),
-            list(auditors),
+            sponsor, call, f"create study {hex_of(study)}", lambda: self.exists(study)
         )
 
     def fund(self, signer: LocalAccount, study: StudyId, amount: int) -> Receipt | None:
         """Pay into a study what the signer has approved. Not while others fund it too."""
         enough = self.study(study).funded + amount
+        call = self._call("fund", study, amount)
         return self._send(
-            signer,
-            f"fund study {hex_of(study)}",
-            lambda: self.study(study).funded >= enough,
-            "fund",
-            study,
-            amount,
+            signer, call, f"fund study {hex_of(study)}", lambda: self.study(study).funded >= enough
         )
 
     def admit_site(
@@ -75,56 +65,38 @@ class WardRound(StudyReader):
             slot = self.site(study, site)
             return (slot.payout, slot.max_weight, slot.until) == (payout, max_weight, STILL_MEMBER)
 
-        return self._send(
-            sponsor,
-            f"admit site {site}",
-            admitted,
-            "admitSite",
-            study,
-            site,
-            payout,
-            max_weight,
-        )
+        call = self._call("admitSite", study, site, payout, max_weight)
+        return self._send(sponsor, call, f"admit site {site}", admitted)
 
     def remove_site(self, sponsor: LocalAccount, study: StudyId, site: str) -> Receipt | None:
         """Remove a site from the next round on."""
+        call = self._call("removeSite", study, site)
         return self._send(
             sponsor,
+            call,
             f"remove site {site}",
             lambda: 0 < self.site(study, site).until < STILL_MEMBER,
-            "removeSite",
-            study,
-            site,
         )
 
     def post_bond(self, coordinator: LocalAccount, study: StudyId) -> Receipt | None:
         """Deposit the bond that the coordinator has approved."""
+        call = self._call("postBond", study)
         return self._send(
-            coordinator,
-            "post bond",
-            lambda: self.seat(study, coordinator.address).bonded,
-            "postBond",
-            study,
+            coordinator, call, "post bond", lambda: self.seat(study, coordinator.address).bonded
         )
 
     def open_study(self, sponsor: LocalAccount, study: StudyId) -> Receipt | None:
         """Open round 1."""
+        call = self._call("openStudy", study)
         return self._send(
-            sponsor,
-            f"open study {hex_of(study)}",
-            lambda: self.study(study).head > 0,
-            "openStudy",
-            study,
+            sponsor, call, f"open study {hex_of(study)}", lambda: self.study(study).head > 0
         )
 
     def end_study(self, sponsor: LocalAccount, study: StudyId) -> Receipt | None:
         """End a study after the rounds it has."""
+        call = self._call("endStudy", study)
         return self._send(
-            sponsor,
-            f"end study {hex_of(study)}",
-            lambda: self._happened("StudyEnded", study),
-            "endStudy",
-            study,
+            sponsor, call, f"end study {hex_of(study)}", lambda: self._happened("StudyEnded", study)
         )
 
     # ---------------------------------------------------------------- rounds
@@ -163,19 +135,14 @@ class WardRound(StudyReader):
             return event if event is not None and event.closing.record == record else None
 
         packed: bytes | None = None
-        arguments: tuple[Any, ...] = ("closeRoundRoot", study, round_number, record.abi())
+        call = self._call("closeRoundRoot", study, round_number, record.abi())
         if facts.params.recording is Recording.FULL:
             packed = pack_entries(entries)
-            arguments = (
-                "closeRound",
-                study,
-                round_number,
-                record.abi(),
-                previous.abi(),
-                packed,
+            call = self._call(
+                "closeRound", study, round_number, record.abi(), previous.abi(), packed
             )
         receipt = self._send(
-            coordinator, f"close round {round_number}", lambda: standing() is not None, *arguments
+            coordinator, call, f"close round {round_number}", lambda: standing() is not None
         )
         if receipt is None:
             return self._closed(study, round_number, standing())
@@ -212,15 +179,9 @@ class WardRound(StudyReader):
             slot = self._ask("registration", study, round_number, entry.site)
             return bytes(slot[1]) == start
 
+        call = self._call("contribute", study, round_number, previous.abi(), entry.pack())
         return self._send(
-            signer,
-            f"register {entry.site} for round {round_number}",
-            registered,
-            "contribute",
-            study,
-            round_number,
-            previous.abi(),
-            entry.pack(),
+            signer, call, f"register {entry.site} for round {round_number}", registered
         )
 
     def attest(
@@ -232,25 +193,19 @@ class WardRound(StudyReader):
         signatures: Sequence[bytes],
     ) -> Receipt | None:
         """Make every round up to this one final; signatures ascend by their auditor."""
+        call = self._call("attest", study, round_number, closing.abi(), list(signatures))
         return self._send(
             signer,
+            call,
             f"attest round {round_number}",
             lambda: self.study(study).final_through >= round_number,
-            "attest",
-            study,
-            round_number,
-            closing.abi(),
-            list(signatures),
         )
 
     def take_over(self, standby: LocalAccount, study: StudyId) -> Receipt | None:
         """Become the active coordinator."""
+        call = self._call("takeOver", study)
         return self._send(
-            standby,
-            "take over",
-            lambda: self.study(study).coordinator == standby.address,
-            "takeOver",
-            study,
+            standby, call, "take over", lambda: self.study(study).coordinator == standby.address
         )
 
     # ---------------------------------------------------------------- money
@@ -266,54 +221,45 @@ class WardRound(StudyReader):
         proof: Sequence[bytes],
     ) -> Receipt | None:
         """Pay a site what it has earned up to a final round."""
+        call = self._call(
+            "claim", study, round_number, closing.abi(), site, cumulative, list(proof)
+        )
         return self._send(
             signer,
+            call,
             f"claim for {site}",
             lambda: cumulative > 0 and self.claimed(study, site) >= cumulative,
-            "claim",
-            study,
-            round_number,
-            closing.abi(),
-            site,
-            cumulative,
-            list(proof),
         )
 
     def release_bond(
         self, coordinator: LocalAccount, study: StudyId, closing: Closing
     ) -> Receipt | None:
         """Take the bond back; `closing` is that of the last round."""
+        call = self._call("releaseBond", study, closing.abi())
         return self._send(
             coordinator,
+            call,
             "release bond",
             lambda: (
                 not self.seat(study, coordinator.address).bonded
                 and self._happened("BondReleased", study, coordinator.address)
             ),
-            "releaseBond",
-            study,
-            closing.abi(),
         )
 
     def refund(self, signer: LocalAccount, study: StudyId, closing: Closing) -> Receipt | None:
         """Return to the sponsor what no site can earn; `closing` is that of the last round."""
         before = self.study(study).refunded
+        call = self._call("refund", study, closing.abi())
         return self._send(
             signer,
+            call,
             f"refund study {hex_of(study)}",
             lambda: self.study(study).refunded > before,
-            "refund",
-            study,
-            closing.abi(),
         )
 
     def collect(self, signer: LocalAccount, study: StudyId, account: str) -> Receipt | None:
         """Pay out an account's part of slashed bonds; None when nothing is owed."""
+        call = self._call("collect", study, account)
         return self._send(
-            signer,
-            f"collect for {account}",
-            lambda: self.owed(study, account) == 0,
-            "collect",
-            study,
-            account,
+            signer, call, f"collect for {account}", lambda: self.owed(study, account) == 0
         )
