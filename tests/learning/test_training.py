@@ -64,7 +64,7 @@ def test_train_when_full_batch_takes_the_exact_gradient_step():
     expected = start - 0.1 * gradient(start.astype(np.float64), rows)
     assert result.weights == pytest.approx(expected, abs=1e-7)
     assert (result.examples, result.steps) == (50, 1)
-    assert result.train_loss == pytest.approx(evaluate(model, start, rows).log_loss, abs=1e-6)
+    assert result.mean_loss == pytest.approx(evaluate(model, start, rows).log_loss, abs=1e-6)
 
 
 @given(n=st.integers(1, 30), batch=st.integers(1, 12), steps=st.integers(1, 40))
@@ -106,7 +106,7 @@ def test_train_when_repeated_gives_equal_bits_and_leaves_the_world_alone():
     torch.rand(3)
     second = train_locally(model, start, rows, spec(local_epochs=3), seed=11)
     assert second.weights.tobytes() == bits == first.weights.tobytes()
-    assert second.train_loss == first.train_loss
+    assert second.mean_loss == first.mean_loss
     other = train_locally(model, start, rows, spec(local_epochs=3), seed=12)
     assert other.weights.tobytes() != bits
     assert start.tobytes() == kept.tobytes()
@@ -136,7 +136,7 @@ def test_train_when_in_another_process_gives_equal_bits():
         "model = build_model('cnn', {'side': 8, 'classes': 4}, 3)\n"
         "spec = TrainingSpec(learning_rate=.05, batch_size=7, local_epochs=2)\n"
         "result = train_locally(model, flatten(model), site.train, spec, 5)\n"
-        "print(hashlib.sha256(result.weights.tobytes()).hexdigest(), result.train_loss)\n"
+        "print(hashlib.sha256(result.weights.tobytes()).hexdigest(), result.mean_loss)\n"
     )
     outputs = {
         subprocess.run(

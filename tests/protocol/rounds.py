@@ -20,6 +20,7 @@ from wardround.protocol.merkle import vector_root
 from wardround.protocol.record import Closing, Record, Recording, StudyParams
 from wardround.protocol.replay import ClosedRound, Member, StudyFacts, replay_round
 from wardround.protocol.report import Report
+from wardround.protocol.rewards import reward_leaf
 from wardround.protocol.rules import aggregate
 from wardround.protocol.settlement import RoundFrame, Settlement, Vector, settle
 from wardround.protocol.study import StudySpec
@@ -196,3 +197,11 @@ def random_update(seed: int, magnitude: int = 2**20) -> Int32Vector:
 
 def root_of(update: Int32Vector) -> Root:
     return vector_root(vector_bytes(update))
+
+
+def verify_claim(root: bytes, site: SiteAddress, cumulative: int, proof: Sequence[bytes]) -> bool:
+    """Check a claim as OpenZeppelin's ``MerkleProof.verify`` does."""
+    value = reward_leaf(site, cumulative)
+    for step in proof:
+        value = keccak(min(value, step) + max(value, step))
+    return value == root

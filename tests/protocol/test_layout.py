@@ -2,13 +2,10 @@ from __future__ import annotations
 
 import json
 from math import prod
-from typing import Any
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wardround.protocol.errors import Malformed
 from wardround.protocol.layout import Layout
 
 shapes = st.lists(st.integers(1, 50), max_size=4).map(tuple)
@@ -18,8 +15,11 @@ layouts = st.lists(st.tuples(st.text(), shapes), min_size=1, max_size=6).map(
 
 
 @given(layouts)
-def test_layout_when_written_is_read_back(layout: Layout) -> None:
-    assert Layout.from_document(json.loads(json.dumps(layout.document()))) == layout
+def test_document_when_written_names_each_shape(layout: Layout) -> None:
+    rows = json.loads(json.dumps(layout.document()))
+    assert [(row["name"], tuple(row["shape"])) for row in rows] == list(
+        zip(layout.names, layout.shapes, strict=True)
+    )
     assert layout.parameter_count == sum(prod(shape) for shape in layout.shapes)
 
 
@@ -27,30 +27,3 @@ def test_sizes_when_computed_by_hand() -> None:
     layout = Layout(("weight", "bias", "scale"), ((3, 4), (3,), ()))
     assert layout.sizes == (12, 3, 1)
     assert layout.parameter_count == 16
-
-
-@pytest.mark.parametrize(
-    "value",
-    [
-        None,
-        7,
-        "text",
-        {"name": "a", "shape": [1]},
-        [1],
-        [None],
-        ["a"],
-        [{"name": "a"}],
-        [{"shape": [1]}],
-        [{"name": "a", "shape": 3}],
-        [{"name": "a", "shape": ["x"]}],
-        [{"name": "a", "shape": [None]}],
-        [{"name": "a", "shape": [0]}],
-        [{"name": "a", "shape": [2, -1]}],
-        [{"name": "a", "shape": [float("inf")]}],
-        [{"name": "a", "shape": [float("nan")]}],
-    ],
-    ids=repr,
-)
-def test_layout_when_it_is_none_is_refused(value: Any) -> None:
-    with pytest.raises(Malformed, match="layout"):
-        Layout.from_document(value)

@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.protocol.rounds import verify_claim
 from wardround.protocol.errors import Malformed, ProtocolError
 from wardround.protocol.identifiers import address_of
-from wardround.protocol.rewards import accumulate, reward_tree, split_floor, verify_claim
+from wardround.protocol.rewards import accumulate, reward_tree, split_floor
 
 VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "rewards.json").read_text())
 

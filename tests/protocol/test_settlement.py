@@ -5,7 +5,7 @@ import pytest
 from eth_abi import encode
 from eth_utils import keccak
 
-from tests.protocol.rounds import PARAMETERS, Memory, random_update, study_spec
+from tests.protocol.rounds import PARAMETERS, Memory, random_update, study_spec, verify_claim
 from wardround.protocol.canonical import sha256_digest
 from wardround.protocol.contribution import contributions_root
 from wardround.protocol.errors import OutOfRange, ProtocolError
@@ -13,7 +13,7 @@ from wardround.protocol.fixed_point import vector_bytes, vector_from_bytes
 from wardround.protocol.identifiers import hex_of
 from wardround.protocol.manifest import Dropped, parse_manifest
 from wardround.protocol.merkle import vector_root
-from wardround.protocol.rewards import reward_tree, verify_claim
+from wardround.protocol.rewards import reward_tree
 from wardround.protocol.scoring import ALIGNMENT_ONE
 from wardround.protocol.settlement import Vector
 

@@ -16,7 +16,6 @@ from wardround.protocol.canonical import canonical_bytes
 from wardround.protocol.cid import cid_from_sha256
 from wardround.protocol.errors import ScenarioError
 from wardround.protocol.identifiers import SiteAddress, hex_of
-from wardround.protocol.layout import Layout
 from wardround.store import FolderStore
 from wardround_client.guard.approvals import Approvals
 from wardround_client.keystore import open_keystore
@@ -67,8 +66,8 @@ def test_network_when_prepared_is_what_its_parties_find(tmp_path: Path) -> None:
         store = FolderStore(folders.store)
         specification = store.get(cid_from_sha256(network.params.specification))
         assert specification == canonical_bytes(scenario.specification.document())
-        layout = Layout.from_document(json.loads((folders.root / "layout.json").read_text()))
-        assert layout == network.initial.layout
+        layout = network.initial.layout
+        assert json.loads((folders.root / "layout.json").read_text()) == layout.document()
         assert layout.parameter_count == network.params.parameter_count == 7
 
         coordinator = load_coordinator_settings(folders.coordinator)

@@ -141,10 +141,6 @@ class StudyReader(BoundContract):
         """Whether a closing is final."""
         return bool(self._ask("isFinal", study, round_number, closing.abi()))
 
-    def study_id_of(self, params: StudyParams) -> StudyId:
-        """The id as the contract computes it."""
-        return StudyId(self._ask("studyIdOf", params.abi()))
-
     # ---------------------------------------------------------------- events
 
     def events(

@@ -7,12 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from wardround.host.durable import replacing
-from wardround.host.reason import reason_of
-from wardround.learning.errors import ModelError
 from wardround.protocol.errors import shape_mismatch
 from wardround.protocol.fixed_point import Float32Vector
 from wardround.protocol.layout import Layout
@@ -49,37 +46,6 @@ def export_model(
         file.write(data[len(header) :])
 
 
-def load_exported(path: Path, layout: Layout) -> tuple[Float32Vector, dict[str, str]]:
-    """Read a model file back as a flat vector.
-
-    Args:
-        path: written by `export_model`.
-        layout: that the file must have.
-    Returns:
-        float32, shape (P,), and the metadata.
-    Raises:
-        ModelError: missing, damaged, or of another layout.
-    """
-    vector = np.empty(layout.parameter_count, dtype=np.float32)
-    try:
-        with safe_open(path, framework="numpy") as file:
-            found = set(file.keys())
-            if found != set(layout.names):
-                odd = ", ".join(sorted(found ^ set(layout.names)))
-                raise _not_this(path, f"other parameters than the layout's: {odd}")
-            start = 0
-            for name, shape, size in zip(layout.names, layout.shapes, layout.sizes, strict=True):
-                tensor = file.get_tensor(name)
-                if tensor.shape != shape or tensor.dtype != np.float32:
-                    raise _not_this(path, f"{name} is {tensor.dtype} {tensor.shape}")
-                vector[start : start + size] = tensor.reshape(-1)
-                start += size
-            metadata = dict(file.metadata() or {})
-    except (SafetensorError, OSError) as exc:
-        raise _not_this(path, reason_of(exc)) from exc
-    return vector, metadata
-
-
 def _sorted_header(data: memoryview) -> bytes:
     """Sort the metadata, which the library writes in another order each time.
 
@@ -94,7 +60,3 @@ def _sorted_header(data: memoryview) -> bytes:
     # A longer header would move the tensors, for instance with other escapes.
     assert len(text) == length, "safetensors and json write this metadata differently"
     return bytes(data[:8]) + text
-
-
-def _not_this(path: Path, reason: str) -> ModelError:
-    return ModelError(f"{path} is not this study's model: {reason}.")

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from wardround.learning.datasets.table import Table
-from wardround.learning.errors import PrivacyError, TrainingDiverged, no_rows
+from wardround.learning.errors import TrainingDiverged, no_rows
 from wardround.learning.loss import classification_loss, count_classes
 from wardround.learning.models.flat import is_finite, load_flat
 from wardround.learning.privacy.terms import PrivacySpent, PrivateTerms
@@ -40,20 +40,6 @@ class TrainingResult:
     steps: int
     mean_loss: float | None
     privacy: PrivacySpent | None = None
-
-    @property
-    def train_loss(self) -> float:
-        """Mean loss of the rows as they were seen, in nats.
-
-        Raises:
-            PrivacyError: the training was private.
-        """
-        if self.mean_loss is None:
-            raise PrivacyError(
-                "the loss of private training is withheld, because it is made from rows without "
-                "noise: send `metrics` of the result instead."
-            )
-        return self.mean_loss
 
     @property
     def metrics(self) -> dict[str, float]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from hashlib import sha256
 
-from wardround.protocol.errors import Malformed, ProtocolError
+from wardround.protocol.errors import Malformed
 from wardround.protocol.identifiers import Root
 
 #: Bytes of a vector under one leaf: 256 coordinates of int32.
@@ -81,42 +81,6 @@ def inclusion_proof(leaves: Sequence[bytes], index: int) -> list[bytes]:
         level = _level_above(level)
         index //= 2
     return path
-
-
-def verify_inclusion(
-    leaf: bytes, index: int, size: int, path: Sequence[bytes], root: bytes
-) -> None:
-    """Check that a leaf is at an index of the tree with a given root.
-
-    Args:
-        leaf: leaf hash, 32 bytes.
-        index: position of the leaf.
-        size: number of leaves in the tree.
-        path: sibling hashes from the leaf upwards.
-        root: the committed root.
-    Raises:
-        ProtocolError: it does not.
-    Source:
-        RFC 9162 section 2.1.3.2.
-    """
-    refusal = ProtocolError(f"the proof of leaf {index} does not lead to the committed root.")
-    if not 0 <= index < size or any(len(step) != 32 for step in path):
-        raise refusal
-    position, last, value = index, size - 1, leaf
-    for step in path:
-        if last == 0:
-            raise refusal
-        if position & 1 or position == last:
-            value = node_hash(step, value)
-            while not position & 1 and position:
-                position >>= 1
-                last >>= 1
-        else:
-            value = node_hash(value, step)
-        position >>= 1
-        last >>= 1
-    if last != 0 or value != root:
-        raise refusal
 
 
 def _root(leaves: list[bytes]) -> Root:

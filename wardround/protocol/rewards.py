@@ -9,7 +9,7 @@ Source:
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from eth_utils import keccak
@@ -97,14 +97,6 @@ def reward_tree(cumulative: Mapping[SiteAddress, int]) -> RewardTree:
     for index in range(size - 1 - len(leaves), -1, -1):
         nodes[index] = _pair(nodes[2 * index + 1], nodes[2 * index + 2])
     return RewardTree(tuple(nodes), positions)
-
-
-def verify_claim(root: bytes, site: SiteAddress, cumulative: int, proof: Sequence[bytes]) -> bool:
-    """Check a claim as the contract does."""
-    value = reward_leaf(site, cumulative)
-    for step in proof:
-        value = _pair(value, step)
-    return value == root
 
 
 def _pair(left: bytes, right: bytes) -> bytes:

@@ -14,13 +14,11 @@ from typing import Annotated
 
 from pydantic import Field, FiniteFloat
 
-from wardround.protocol.canonical import canonical_bytes
-from wardround.protocol.documents import Form, parse_document
+from wardround.protocol.documents import Form
 from wardround.protocol.study import PrivacySpec, StudySpec, TrainingSpec
 
 #: An account grows by one mechanism for each new noise, batch size or number of rows.
 MECHANISMS_MAX = 10_000
-ACCOUNT_MAX_BYTES = 1_000_000
 
 #: Rényi orders over which the bound is minimised; beyond 1024 the binomials leave float64.
 _FRACTIONS = [1 + tenth / 10 for tenth in range(1, 100)]
@@ -81,19 +79,6 @@ class PrivacyAccount(Form):
             warnings.filterwarnings("ignore", "Optimal order is the", UserWarning)
             epsilon, _ = get_privacy_spent(orders=ORDERS, rdp=spent, delta=delta)
         return max(0.0, float(epsilon))
-
-    def encode(self) -> bytes:
-        """Write the RFC 8785 form."""
-        return canonical_bytes(self.model_dump(mode="json"))
-
-
-def parse_account(data: bytes) -> PrivacyAccount:
-    """Read an account.
-
-    Raises:
-        Malformed: too long, an unknown key, or a value out of range.
-    """
-    return parse_document(PrivacyAccount, data, "privacy account", ACCOUNT_MAX_BYTES)
 
 
 def mechanism_of(training: TrainingSpec, privacy: PrivacySpec, rows: int) -> Mechanism:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import hmac
 import math
-import secrets
 from collections.abc import Sequence
 
 import numpy as np
@@ -43,11 +42,6 @@ class NoiseSecret:
                 "let the site draw one."
             )
         self._secret = secret
-
-    @classmethod
-    def fresh(cls) -> NoiseSecret:
-        """Draw a secret from the operating system; its noise cannot be made again."""
-        return cls(secrets.token_bytes(SECRET_BYTES))
 
     def __repr__(self) -> str:
         """Show that it is one, and nothing of it."""
