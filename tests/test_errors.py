@@ -14,7 +14,7 @@ from tests.test_words import classes
 PAGE = ROOT / "docs" / "errors.md"
 MARK = "| code | class | meaning |\n|---|---|---|\n"
 #: Classes that have no code yet. A ratchet: only ever lower it.
-WITHOUT_CODE_MAX = 68
+WITHOUT_CODE_MAX = 2
 
 
 def product_errors() -> dict[str, ast.ClassDef]:

@@ -18,8 +18,8 @@ LISTED = re.compile(
 )
 LISTED_PER_THOUSAND = 2.1
 #: What callers tell apart. A ratchet as well.
-ERRORS_MAX = 117
-CLASS_TWICE_MAX = 16
+ERRORS_MAX = 64
+CLASS_TWICE_MAX = 0
 
 
 def sources() -> Iterator[str]:

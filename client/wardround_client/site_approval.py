@@ -24,8 +24,6 @@ from wardround_client.guard.budget import check_private_enough
 from wardround_client.guard.tables import load_home_data
 from wardround_client.home import Home
 from wardround_client.settings import HomeSettings
-from wardround_client.sources.prepare import check_private
-from wardround_client.sources.settings import DataSettings
 
 _SPECIFICATION_MAX_BYTES = 1 << 20
 
@@ -63,7 +61,7 @@ def propose(
     Raises:
         StudyMismatch: the chain has no such study, or the specification is another one's.
         Refusal: ``code-not-installed`` where the study asks for other code than is installed;
-            ``privacy-refused`` where it asks for no privacy, and the table has a budget.
+            ``privacy-refused`` where its training is not private enough for this table.
         SourceError: the site's table does not fit its schema.
         LearningError: the table does not fit the study's model, or has no rows.
     """
@@ -80,9 +78,7 @@ def propose(
             "install the version that the study names, or, if you have examined that code and "
             f"trust it, approve it with --code {asked}.",
         )
-    check_private_enough(spec, settings.policy)
-    if isinstance(settings.data, DataSettings):
-        check_private(settings.data, spec)
+    check_private_enough(spec, settings)
     data = load_home_data(home.folder, settings, os.environ)
     if ":" not in spec.model.name:
         # A factory of the study's own is code, and nothing of it runs before it is approved.

@@ -40,7 +40,7 @@ class Signed:
 
 
 @dataclass(frozen=True)
-class Earned:
+class Earnings:
     """What a study has paid a site, and what its last closed round says it has earned.
 
     Attributes:
@@ -56,7 +56,7 @@ class Earned:
 
 def history(
     lines: Iterable[Line], site: SiteAddress, ward: WardRound, store: Store | None
-) -> tuple[list[Signed], list[Earned]]:
+) -> tuple[list[Signed], list[Earnings]]:
     """Read a log and ask the chain about every signature in it.
 
     Args:
@@ -70,7 +70,7 @@ def history(
         if line["kind"] == "signed":
             by_study.setdefault(StudyId(bytes32(line["study"], "study")), []).append(line)
     signed: list[Signed] = []
-    earned: list[Earned] = []
+    earned: list[Earnings] = []
     for study, own in by_study.items():
         closed = ward.closed_rounds(study)
         manifests = _Manifests(store, closed)
@@ -81,7 +81,7 @@ def history(
             signed.append(
                 Signed(study, line["round"], line["at"], line["weight"], line["update"], fate)
             )
-        earned.append(Earned(study, ward.claimed(study, site), manifests.earned(site)))
+        earned.append(Earnings(study, ward.claimed(study, site), manifests.earned(site)))
     return signed, earned
 
 

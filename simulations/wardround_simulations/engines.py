@@ -3,11 +3,6 @@
 `run_in_process` calls them directly and starts at once; `run_flower_simulation` gives them to
 Flower's Simulation Runtime (Ray) from this process; `flwr_run` does what a person does who types
 `flwr run .`, with a SuperLink of its own that is gone afterwards.
-
-FlowerFailed                  (WardroundError)
-├── FlowerMissing             a program or package of Flower is not installed
-├── SuperLinkFailed           the SuperLink did not come up
-└── FlowerRunFailed           the run ended other than completed
 """
 
 from __future__ import annotations
@@ -47,35 +42,19 @@ _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
 class FlowerFailed(WardroundError):
-    """Something of Flower that an engine needs did not work."""
+    """A run under Flower failed, or Flower's programs are not installed."""
 
+    code = "flower-failed"
 
-class FlowerMissing(FlowerFailed):
-    """A program or package of Flower is not installed."""
+    @classmethod
+    def missing(cls, name: str) -> FlowerFailed:
+        """A program or package is not installed."""
+        return cls(f"{name} is not installed here: run `pip install 'wardround[ray]'`.")
 
-    def __init__(self, name: str) -> None:
-        self.name = name
-        super().__init__(f"{name} is not installed here: run `pip install 'wardround[ray]'`.")
-
-
-class SuperLinkFailed(FlowerFailed):
-    """The SuperLink ended, or did not answer in time."""
-
-    def __init__(self, port: int, output: str) -> None:
-        self.port = port
-        self.output = output
-        super().__init__(
-            f"Flower's SuperLink did not come up on 127.0.0.1:{port}; its last words: {output!r}."
-        )
-
-
-class FlowerRunFailed(FlowerFailed):
-    """A run under Flower ended, but not well."""
-
-    def __init__(self, status: str, details: str) -> None:
-        self.status = status
-        self.details = details
-        super().__init__(f"the run under Flower is {status}: {details}. Its output says where.")
+    @classmethod
+    def ended(cls, status: str, details: str) -> FlowerFailed:
+        """A run did not complete."""
+        return cls(f"the run under Flower is {status}: {details}. Its output names the cause.")
 
 
 def run_in_process(
@@ -134,11 +113,11 @@ def run_flower_simulation(
         verbose: show Flower's log; otherwise only its errors.
 
     Raises:
-        FlowerMissing: Ray is not installed.
+        FlowerFailed: Ray is not installed.
         Exception: whatever the ServerApp raises, unchanged.
     """
     if importlib.util.find_spec("ray") is None:
-        raise FlowerMissing("ray")
+        raise FlowerFailed.missing("ray")
     import ray  # heavy, and an optional dependency
 
     flower.silence_flower()
@@ -211,12 +190,11 @@ def flwr_run(
         on_line: given each line of the run's log, without colours or line end.
 
     Raises:
-        FlowerMissing: flwr or Ray is not installed.
-        SuperLinkFailed: the SuperLink did not come up.
-        FlowerRunFailed: the run was refused, failed or took too long.
+        FlowerFailed: flwr or Ray is not installed, the SuperLink did not start, or the run was
+            refused, failed or took too long.
     """
     if importlib.util.find_spec("ray") is None:
-        raise FlowerMissing("ray")
+        raise FlowerFailed.missing("ray")
     with TemporaryDirectory(prefix="wardround-flower-") as folder:
         home = Path(folder)
         environment = _flower_environment(home)
@@ -242,20 +220,20 @@ def flwr_run(
             command += ["--federation-config", federation]
             tail, ended = _stream(command, environment, timeout_seconds, on_line)
             if not ended:
-                raise FlowerRunFailed("stopped", f"it took longer than {timeout_seconds:g} s")
+                raise FlowerFailed.ended("stopped", f"it took longer than {timeout_seconds:g} s")
             # `flwr run` ends with 0 even when the run has failed: only the SuperLink knows.
             status, details = _run_status(environment)
     if status == "":
-        raise FlowerRunFailed("refused", " ".join(_FRAME.sub(" ", " ".join(tail)).split()))
+        raise FlowerFailed.ended("refused", " ".join(_FRAME.sub(" ", " ".join(tail)).split()))
     if status != "finished:completed":
-        raise FlowerRunFailed(status, details)
+        raise FlowerFailed.ended(status, details)
 
 
 def _program(name: str) -> str:
     beside = Path(sys.executable).parent / name  # the environment's own, activated or not
     found = str(beside) if beside.exists() else shutil.which(name)
     if found is None:
-        raise FlowerMissing(name)
+        raise FlowerFailed.missing(name)
     return found
 
 
@@ -286,7 +264,11 @@ def _superlink(home: Path, environment: dict[str, str]) -> Iterator[str]:
         deadline = time.monotonic() + _SUPERLINK_START_SECONDS
         while not _answers(port):
             if process.poll() is not None or time.monotonic() > deadline:
-                raise SuperLinkFailed(port, output.read_text(errors="replace")[-500:])
+                tail = output.read_text(errors="replace")[-500:]
+                raise FlowerFailed(
+                    f"Flower's SuperLink does not answer on 127.0.0.1:{port}; its log ends with "
+                    f"{tail!r}."
+                )
             time.sleep(0.1)
         yield f"127.0.0.1:{port}"
     finally:
@@ -358,7 +340,7 @@ def _run_status(environment: dict[str, str]) -> tuple[str, str]:
             runs = json.loads(asked.stdout)["runs"]
         except (ValueError, KeyError) as error:
             said = asked.stdout.strip() or asked.stderr.strip()
-            raise FlowerRunFailed("unknown", said) from error
+            raise FlowerFailed.ended("unknown", said) from error
         if not runs:
             return "", ""
         status, details = runs[0]["status"], runs[0]["status-details"]

@@ -23,9 +23,7 @@ from wardround_client.guard.book import Book, RoundKey
 from wardround_client.guard.contents import report_wrong
 from wardround_client.guard.log import GuardLog
 from wardround_client.guard.tables import TableFacts
-from wardround_client.settings import HomeSettings, PolicyTable
-from wardround_client.sources.errors import ScalingNotPrivate
-from wardround_client.sources.prepare import check_private
+from wardround_client.settings import HomeSettings
 from wardround_client.sources.settings import DataSettings
 
 _NOISE = b"wardround/guard/noise/1"
@@ -62,7 +60,7 @@ class Budget:
                 table's would be exceeded.
             LogError: it could not be booked.
         """
-        check_private_enough(approval.spec, self._settings.policy)
+        check_private_enough(approval.spec, self._settings)
         if approval.spec.privacy is None:
             return Allowance(None, PrivacyAccount())
         before = self._spend(approval, key, facts)
@@ -79,7 +77,7 @@ class Budget:
             Refusal: ``privacy-refused`` where nothing was booked for this round over these rows;
                 ``report-wrong`` where another epsilon or delta was.
         """
-        check_private_enough(approval.spec, self._settings.policy)
+        check_private_enough(approval.spec, self._settings)
         privacy = approval.spec.privacy
         if privacy is None:
             if report.privacy is not None:
@@ -102,11 +100,6 @@ class Budget:
         """Book what a round costs, once; give what the study had cost before it."""
         spec = approval.spec
         assert spec.privacy is not None  # asked for by the caller
-        if isinstance(self._settings.data, DataSettings):
-            try:
-                check_private(self._settings.data, spec)
-            except ScalingNotPrivate as error:
-                raise _refused(str(error)) from None
         known = self._book.spent(key, self._table, facts.rows)
         before = self._book.account_of_study(approval.study, known)
         if known is not None:
@@ -142,16 +135,24 @@ class Budget:
                 raise _exhausted(f"table {self._table}", whole, policy.max_epsilon, policy.delta)
 
 
-def check_private_enough(spec: StudySpec, policy: PolicyTable) -> None:
-    """Refuse a study without privacy where the table has a budget.
+def check_private_enough(spec: StudySpec, settings: HomeSettings) -> None:
+    """Refuse a study whose training would be less private than the site's policy demands.
 
     Raises:
-        Refusal: ``privacy-refused``.
+        Refusal: ``privacy-refused`` where the table has a budget and the study asks for no privacy,
+            or where it asks and the table's rows are scaled by one another, so that clipping does
+            not bound what one row changes.
     """
-    if spec.privacy is None and policy.max_epsilon is not None:
+    data = settings.data
+    if spec.privacy is None and settings.policy.max_epsilon is not None:
         raise _refused(
             "the study asks for no privacy of single rows, and [policy] max_epsilon bounds what "
             "this table may give away"
+        )
+    if spec.privacy is not None and isinstance(data, DataSettings) and data.scaling == "rows":
+        raise _refused(
+            'scaling = "rows" lets each row change all others: write scaling = "range" in [data], '
+            "and a range for each numeric feature"
         )
 
 

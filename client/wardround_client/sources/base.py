@@ -10,9 +10,9 @@ from pathlib import Path
 from wardround.protocol.documents import Form
 from wardround_client.sources.errors import (
     Problem,
-    SchemaMismatch,
-    SourceTooLarge,
     SourceUnreachable,
+    schema_mismatch,
+    too_large,
 )
 
 #: Columns by name, of some rows; all equally long.
@@ -55,8 +55,7 @@ class DataSource(Form, ABC):
             max_rows: how many rows at most.
             place: where the site is at home.
         Raises:
-            SchemaMismatch: columns other than declared.
-            SourceError: unreachable, damaged, or too large.
+            SourceError: columns other than declared, unreachable, damaged, or too large.
         """
 
     @property
@@ -71,7 +70,7 @@ def check_columns(
     """Refuse a table whose columns are not the declared ones.
 
     Raises:
-        SchemaMismatch: a column is missing, there twice, or not declared.
+        SourceError: a column is missing, there twice, or not declared.
     """
     problems = [Problem(name, "it is missing") for name in columns if name not in found]
     problems += [Problem(name, "it is there twice") for name in columns if found.count(name) > 1]
@@ -82,7 +81,7 @@ def check_columns(
         what = f"{len(extra)} columns are neither declared nor ignored, by their place: {shown}"
         problems.append(Problem(None, what))
     if problems:
-        raise SchemaMismatch(table, problems)
+        raise schema_mismatch(table, problems)
 
 
 def check_file(table: str, path: Path, max_bytes: int) -> None:
@@ -90,14 +89,14 @@ def check_file(table: str, path: Path, max_bytes: int) -> None:
 
     Raises:
         SourceUnreachable: no such file, or none that can be read.
-        SourceTooLarge: more bytes.
+        SourceError: more bytes.
     """
     reason = None
     try:
         if not path.is_file():
             reason = "there is no such file"
         elif path.stat().st_size > max_bytes:
-            raise SourceTooLarge(table, "bytes", max_bytes, "max_bytes")
+            raise too_large(table, "bytes", max_bytes, "max_bytes")
     except OSError as exc:
         reason = exc.strerror or type(exc).__name__
     if reason is not None:

@@ -21,10 +21,11 @@ from wardround_client.sources.base import (
 )
 from wardround_client.sources.errors import (
     Problem,
-    SchemaMismatch,
-    SourceDamaged,
-    SourceTooLarge,
+    SourceError,
     SourceUnreachable,
+    damaged,
+    schema_mismatch,
+    too_large,
 )
 
 LINE_MAX_CHARACTERS = 1 << 20
@@ -58,15 +59,15 @@ class CsvSource(DataSource):
         # A byte order mark is no part of the first column's name.
         encoding = "utf-8-sig" if self.encoding == "utf-8" else self.encoding
         # What went wrong is raised outside of the handler: Python's own errors quote the file.
-        fault: SourceDamaged | SourceUnreachable
+        fault: SourceError
         try:
             with path.open(encoding=encoding, newline="") as file:
                 yield from self._batches(file, columns, ignore, max_rows)
             return
         except UnicodeDecodeError:
-            fault = SourceDamaged(self.title, f"it is not {self.encoding} text")
+            fault = damaged(self.title, f"it is not {self.encoding} text")
         except csv.Error:
-            fault = SourceDamaged(self.title, "it is not CSV: a quote or a line does not end")
+            fault = damaged(self.title, "it is not CSV: a quote or a line does not end")
         except OSError as exc:
             fault = SourceUnreachable(self.title, exc.strerror or type(exc).__name__)
         raise fault
@@ -88,7 +89,7 @@ class CsvSource(DataSource):
                 continue  # an empty line
             seen += 1
             if seen > max_rows:
-                raise SourceTooLarge(self.title, "rows", max_rows, "max_rows")
+                raise too_large(self.title, "rows", max_rows, "max_rows")
             if len(row) != len(names):
                 ragged += 1
                 continue
@@ -98,7 +99,7 @@ class CsvSource(DataSource):
                 rows = []
         if ragged:
             what = f"another number of cells than the header's {len(names)}"
-            raise SchemaMismatch(self.title, [Problem(None, what, ragged)])
+            raise schema_mismatch(self.title, [Problem(None, what, ragged)])
         if rows:
             yield self._columns(rows, places)
 
@@ -115,9 +116,9 @@ class CsvSource(DataSource):
             read += len(line)
             if len(line) == LINE_MAX_CHARACTERS:
                 reason = f"a line is longer than {LINE_MAX_CHARACTERS} characters"
-                raise SourceDamaged(self.title, reason)
+                raise damaged(self.title, reason)
             if read > self.max_bytes:
-                raise SourceTooLarge(self.title, "bytes", self.max_bytes, "max_bytes")
+                raise too_large(self.title, "bytes", self.max_bytes, "max_bytes")
             yield line
 
 

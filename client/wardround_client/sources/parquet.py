@@ -18,10 +18,11 @@ from wardround_client.sources.base import (
 )
 from wardround_client.sources.errors import (
     Problem,
-    SchemaMismatch,
-    SourceDamaged,
-    SourceTooLarge,
+    SourceError,
     SourceUnreachable,
+    damaged,
+    schema_mismatch,
+    too_large,
 )
 
 
@@ -48,7 +49,7 @@ class ParquetSource(DataSource):
         path = place.folder / self.path
         check_file(self.title, path, self.max_bytes)
         # What went wrong is raised outside of the handler: Arrow's errors may quote the file.
-        fault: SourceDamaged | SourceUnreachable
+        fault: SourceError
         try:
             with path.open("rb") as handle:
                 file = parquet.ParquetFile(
@@ -67,15 +68,15 @@ class ParquetSource(DataSource):
                     BATCH_ROWS, columns=list(columns), use_threads=False, use_pandas_metadata=False
                 ):
                     if batch.nbytes > self.max_bytes:
-                        raise SourceTooLarge(self.title, "bytes", self.max_bytes, "max_bytes")
+                        raise too_large(self.title, "bytes", self.max_bytes, "max_bytes")
                     yield {name: _cells(batch.column(name)) for name in columns}
             return
         except (pyarrow.ArrowException, UnicodeDecodeError):
-            fault = SourceDamaged(self.title, "it is not a Parquet file, or a damaged one")
+            fault = damaged(self.title, "it is not a Parquet file, or a damaged one")
         except OSError as exc:
             # Arrow raises its own errors of reading as OSError too, without a number.
             fault = (
-                SourceDamaged(self.title, "it is not a Parquet file, or a damaged one")
+                damaged(self.title, "it is not a Parquet file, or a damaged one")
                 if exc.errno is None
                 else SourceUnreachable(self.title, exc.strerror or type(exc).__name__)
             )
@@ -88,17 +89,17 @@ class ParquetSource(DataSource):
             if not _is_plain(types, schema.field(name).type)
         ]
         if problems:
-            raise SchemaMismatch(self.title, problems)
+            raise schema_mismatch(self.title, problems)
 
     def _check_size(self, metadata: Any, max_rows: int) -> None:
         """Refuse before anything is unpacked."""
         if metadata.num_rows > max_rows:
-            raise SourceTooLarge(self.title, "rows", max_rows, "max_rows")
+            raise too_large(self.title, "rows", max_rows, "max_rows")
         # Not column by column: on a damaged file pyarrow 26 ends the process there.
         groups = range(metadata.num_row_groups)
         unpacked = sum(max(0, metadata.row_group(at).total_byte_size) for at in groups)
         if unpacked > self.max_bytes:
-            raise SourceTooLarge(self.title, "bytes unpacked", self.max_bytes, "max_bytes")
+            raise too_large(self.title, "bytes unpacked", self.max_bytes, "max_bytes")
 
 
 def _is_plain(types: Any, kind: Any) -> bool:

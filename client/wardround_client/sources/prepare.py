@@ -7,10 +7,9 @@ import numpy.typing as npt
 
 from wardround.learning.datasets.split import EPSILON
 from wardround.learning.datasets.table import SiteData, Table
-from wardround.protocol.study import StudySpec
 from wardround_client.sources.base import Place
 from wardround_client.sources.cells import spread
-from wardround_client.sources.errors import ScalingNotPrivate, TooFewRows
+from wardround_client.sources.errors import too_few_rows
 from wardround_client.sources.rows import Rows, read_rows, row_digests
 from wardround_client.sources.schema import Numeric, TableSchema
 from wardround_client.sources.settings import DataSettings
@@ -27,16 +26,14 @@ def load_site_data(settings: DataSettings, place: Place) -> SiteData:
     Returns:
         Training and test rows; features float32, shape (n, settings.width).
     Raises:
-        SchemaMismatch: columns or cells other than declared.
+        SourceError: as `read_rows`, or too few rows to train on or to measure on.
         DataError: no rows.
-        TooFewRows: too few in all, to train on or to measure on.
-        SourceError: unreachable, damaged, or too large.
     """
     rows = read_rows(settings, place)
     train, test = divide(rows, settings.test_share, settings.seed)
     for what, part, needed in (("training rows", train, 2), ("test rows", test, 1)):
         if len(part) < needed:
-            raise TooFewRows(f"{what} of {settings.source.title}", len(part), needed)
+            raise too_few_rows(f"{what} of {settings.source.title}", len(part), needed)
     scale = _Scale(settings, train)
     return SiteData(settings.name, scale.table(train), scale.table(test))
 
@@ -62,16 +59,6 @@ def divide(
     is_test = digests[order, 0] < np.uint64(int(test_share * 2.0**64))
     values = rows.values[order]
     return values[~is_test], values[is_test]
-
-
-def check_private(settings: TableSchema, spec: StudySpec) -> None:
-    """Refuse rows that are scaled by one another where a study asks for privacy of single rows.
-
-    Raises:
-        ScalingNotPrivate: they are.
-    """
-    if spec.privacy is not None and settings.scaling == "rows":
-        raise ScalingNotPrivate
 
 
 class _Scale:

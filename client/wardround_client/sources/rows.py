@@ -11,7 +11,7 @@ import numpy.typing as npt
 from wardround.learning.errors import no_rows
 from wardround_client.sources.base import Place
 from wardround_client.sources.cells import feature_reader, label_reader
-from wardround_client.sources.errors import SchemaMismatch, SourceTooLarge, TooFewRows
+from wardround_client.sources.errors import schema_mismatch, too_few_rows, too_large
 from wardround_client.sources.settings import DataSettings
 
 
@@ -41,10 +41,9 @@ def read_rows(settings: DataSettings, place: Place) -> Rows:
         settings: ``[data]`` of the site.
         place: where the site is at home.
     Raises:
-        SchemaMismatch: columns or cells other than declared, with the number of rows of each kind.
+        SourceError: columns or cells other than declared, with the number of rows of each kind;
+            fewer rows than ``min_rows``; unreachable, damaged, or too large.
         DataError: no rows, or none without a missing value.
-        TooFewRows: fewer than ``min_rows``.
-        SourceError: unreachable, damaged, or too large.
     """
     readers = [feature_reader(feature, settings.missing) for feature in settings.features]
     readers.append(label_reader(settings.label, settings.missing))
@@ -54,17 +53,17 @@ def read_rows(settings: DataSettings, place: Place) -> Rows:
         part = np.stack([reader.read(batch[reader.column]) for reader in readers], axis=1)
         seen += len(part)
         if seen > settings.max_rows:
-            raise SourceTooLarge(settings.source.title, "rows", settings.max_rows, "max_rows")
+            raise too_large(settings.source.title, "rows", settings.max_rows, "max_rows")
         parts.append(part[~np.isnan(part).any(axis=1)])
     refused = settings.on_missing == "error"
     problems = [one for reader in readers for one in reader.problems(missing_is_one=refused)]
     if problems:
-        raise SchemaMismatch(settings.source.title, problems)
+        raise schema_mismatch(settings.source.title, problems)
     values = np.concatenate(parts) if parts else np.empty((0, len(readers)))
     if not len(values):
         raise no_rows(settings.source.title)
     if len(values) < settings.min_rows:
-        raise TooFewRows(settings.source.title, len(values), settings.min_rows)
+        raise too_few_rows(settings.source.title, len(values), settings.min_rows)
     missing = {reader.column: reader.absent for reader in readers}
     return Rows(values, seen - len(values), missing)
 

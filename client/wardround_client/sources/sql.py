@@ -12,7 +12,7 @@ from urllib.parse import quote
 from pydantic import Field, model_validator
 
 from wardround_client.sources.base import BATCH_ROWS, Batch, DataSource, Place, check_columns
-from wardround_client.sources.errors import QueryRefused, SourceTooLarge, SourceUnreachable
+from wardround_client.sources.errors import SourceError, SourceUnreachable, query_refused, too_large
 
 if TYPE_CHECKING:
     from sqlalchemy import URL, ColumnElement, Connection, CursorResult, Engine
@@ -70,10 +70,10 @@ class SqlSource(DataSource):
         from sqlalchemy import exc
 
         if self.query is not None and not _QUERY.fullmatch(self.query):
-            raise QueryRefused("it does not begin with SELECT or WITH, or holds a semicolon")
+            raise query_refused("it does not begin with SELECT or WITH, or holds a semicolon")
         engine = self._engine(place)
         # What went wrong is raised outside of the handler: a driver's errors quote rows and URLs.
-        fault: QueryRefused | SourceUnreachable
+        fault: SourceError
         connected = False
         try:
             with engine.connect() as connection:
@@ -88,7 +88,7 @@ class SqlSource(DataSource):
             # A server calls operational what concerns itself; SQLite, also a missing table.
             itself = isinstance(error, exc.OperationalError) and engine.dialect.name != "sqlite"
             asked = connected and isinstance(error, exc.DBAPIError) and not itself
-            fault = QueryRefused(reason) if asked else SourceUnreachable(self.title, reason)
+            fault = query_refused(reason) if asked else SourceUnreachable(self.title, reason)
         finally:
             engine.dispose()
         raise fault
@@ -102,7 +102,7 @@ class SqlSource(DataSource):
         for rows in result.partitions(BATCH_ROWS):
             seen += len(rows)
             if seen > max_rows:
-                raise SourceTooLarge(self.title, "rows", max_rows, "max_rows")
+                raise too_large(self.title, "rows", max_rows, "max_rows")
             yield {name: [row[at] for row in rows] for name, at in places.items()}
 
     def _execute(self, connection: Connection, columns: Sequence[str]) -> CursorResult[Any]:

@@ -38,7 +38,7 @@ def check_live(scenario: Scenario) -> None:
 
 
 @dataclass(frozen=True)
-class Seat:
+class LiveCoordinator:
     """A coordinator of the network.
 
     Attributes:
@@ -57,14 +57,14 @@ class Seat:
         return f"{self.folder.name}.pem"
 
 
-def make_parties(network: Network, now: datetime) -> list[Seat]:
+def make_parties(network: Network, now: datetime) -> list[LiveCoordinator]:
     """Connect the parties of a prepared network.
 
     Returns:
         The coordinators, in the order in which they take over.
     """
     folders = network.folders
-    seats = [
+    coordinators = [
         _make_coordinator(
             network,
             folders.standby(number) if number else folders.coordinator,
@@ -74,11 +74,11 @@ def make_parties(network: Network, now: datetime) -> list[Seat]:
         for number, account in enumerate(network.keys.coordinators)
     ]
     for party in network.parties:
-        _connect_site(network, party, seats)
-    return seats
+        _connect_site(network, party, coordinators)
+    return coordinators
 
 
-def _make_coordinator(network: Network, folder: Path, key: str, now: datetime) -> Seat:
+def _make_coordinator(network: Network, folder: Path, key: str, now: datetime) -> LiveCoordinator:
     home = CoordinatorHome(folder)
     home.tls.mkdir()
     home.sites.mkdir()
@@ -97,22 +97,22 @@ def _make_coordinator(network: Network, folder: Path, key: str, now: datetime) -
             f'[server]\nhost = "{address.host}"\nport = {address.port}\n'
             f'names = ["{address.host}"]\n'
         )
-    return Seat(folder, key, address)
+    return LiveCoordinator(folder, key, address)
 
 
-def _connect_site(network: Network, party: Party, seats: Sequence[Seat]) -> None:
-    """Tell a site where its coordinators are, and give each of them its enrolment."""
+def _connect_site(network: Network, party: Party, coordinators: Sequence[LiveCoordinator]) -> None:
+    """Write the coordinators into a site's settings, and give each of them its enrolment."""
     home = network.home(party)
-    tables = [("coordinator", _seat_table(seats[0]))]
-    tables += [("[standby]", _seat_table(one)) for one in seats[1:]]
+    tables = [("coordinator", _coordinator_table(coordinators[0]))]
+    tables += [("[standby]", _coordinator_table(one)) for one in coordinators[1:]]
     with home.settings_file.open("a", encoding="utf-8") as file:
         file.write(toml(tables))
     enrolment = enrol(home.folder, party.name, bytes(party.account.key))
-    for seat in seats:
-        coordinator = CoordinatorHome(seat.folder)
-        shutil.copyfile(coordinator.authority, home.folder / seat.certificate)
+    for one in coordinators:
+        coordinator = CoordinatorHome(one.folder)
+        shutil.copyfile(coordinator.authority, home.folder / one.certificate)
         shutil.copyfile(home.folder / ENROLMENT, coordinator.sites / f"{enrolment.site}.json")
 
 
-def _seat_table(seat: Seat) -> dict[str, object]:
-    return {"address": str(seat.address), "root_certificate": seat.certificate}
+def _coordinator_table(coordinator: LiveCoordinator) -> dict[str, object]:
+    return {"address": str(coordinator.address), "root_certificate": coordinator.certificate}

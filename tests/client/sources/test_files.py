@@ -27,14 +27,9 @@ from tests.client.sources.tables import (
     write_parquet,
 )
 from wardround.learning.errors import DataError
+from wardround.protocol.errors import Retryable
 from wardround_client.sources import csv as csv_module
-from wardround_client.sources.errors import (
-    SchemaMismatch,
-    SourceDamaged,
-    SourceError,
-    SourceTooLarge,
-    SourceUnreachable,
-)
+from wardround_client.sources.errors import SourceError
 from wardround_client.sources.rows import read_rows
 
 CSV = {"type": "csv", "path": "patients.csv"}
@@ -56,11 +51,12 @@ def values(source: dict[str, Any], folder: Path, **changes: Any) -> Any:
     return read_rows(settings(source, **changes), place(folder)).values
 
 
-def refusal(kind: type[Exception], source: dict[str, Any], folder: Path, **changes: Any) -> Any:
-    with pytest.raises(kind) as caught:
+def refusal(words: str, source: dict[str, Any], folder: Path, **changes: Any) -> Any:
+    with pytest.raises(SourceError, match=words) as caught:
         values(source, folder, **changes)
     assert SECRET not in everything_said(caught.value)
     assert SECRET.split()[0] not in everything_said(caught.value)
+    assert isinstance(caught.value, Retryable) == ("cannot be reached" in str(caught.value))
     return caught.value
 
 
@@ -88,7 +84,7 @@ def test_csv_when_written_by_another_program_is_the_same(tmp_path: Path, alter: 
     altered = alter(HEADER + "\n" + lines())
     try:
         assert values(write(tmp_path, altered), tmp_path).tolist() == plain.tolist()
-    except SchemaMismatch:
+    except SourceError:
         # A second comma in the header makes another column, which is no spelling of the first.
         assert ",," in altered or " ," in altered
 
@@ -100,7 +96,7 @@ def test_csv_when_from_a_country_of_decimal_commas_is_the_same(tmp_path: Path) -
     assert values(source, tmp_path).tolist() == plain.tolist()
     # 1.234 may be a thousand or one and a bit.
     write(tmp_path, text.replace("130,5", "1.305"))
-    assert refusal(SchemaMismatch, source, tmp_path).problems[0].column == "pressure"
+    assert refusal("does not fit its schema", source, tmp_path).problems[0].column == "pressure"
 
 
 def test_csv_when_in_an_old_encoding_is_read(tmp_path: Path) -> None:
@@ -108,7 +104,7 @@ def test_csv_when_in_an_old_encoding_is_read(tmp_path: Path) -> None:
     features = settings(CSV).model_dump()["features"]
     features[2]["categories"] = ["none", "schwächer"]
     write(tmp_path, text.encode("latin-1"))
-    assert "not utf-8" in refusal(SourceDamaged, CSV, tmp_path, features=features).reason
+    assert "not utf-8" in str(refusal("cannot be read", CSV, tmp_path, features=features))
     old = CSV | {"encoding": "latin-1"}
     assert len(values(old, tmp_path, features=features)) == 30
 
@@ -127,8 +123,8 @@ def test_csv_when_in_an_old_encoding_is_read(tmp_path: Path) -> None:
 def test_csv_when_its_columns_differ_says_which(
     tmp_path: Path, header: str, column: str | None, what: str
 ) -> None:
-    error = refusal(SchemaMismatch, write(tmp_path, header + "\n" + lines()), tmp_path)
-    assert error.column == column
+    error = refusal("does not fit its schema", write(tmp_path, header + "\n" + lines()), tmp_path)
+    assert error.problems[0].column == column
     assert what in str(error)
 
 
@@ -136,7 +132,7 @@ def test_cells_when_wrong_are_counted_by_column(tmp_path: Path) -> None:
     text = HEADER + "\n" + lines(20)
     text += f"p,{SECRET},130,mild,yes,0\n" * 3 + "p,130,130,mild,yes,0\n" * 2
     text += f"p,30,={SECRET},{SECRET},{SECRET},{SECRET}\n" + "p,,,,,\n" * 4
-    error = refusal(SchemaMismatch, write(tmp_path, text), tmp_path)
+    error = refusal("does not fit its schema", write(tmp_path, text), tmp_path)
     found = {(one.column, one.what): one.rows for one in error.problems}
     assert found == {
         ("age", "a value out of range"): 2,
@@ -151,7 +147,7 @@ def test_cells_when_wrong_are_counted_by_column(tmp_path: Path) -> None:
         ("outcome", "a label that no class has"): 1,
         ("outcome", "missing values"): 4,
     }
-    assert (error.column, error.rows) == ("age", 2)
+    assert (error.problems[0].column, error.problems[0].rows) == ("age", 2)
     assert "column 'age': a value out of range in 2 rows" in str(error)
 
 
@@ -162,18 +158,21 @@ def test_rows_when_a_value_is_missing_are_dropped_if_so_declared(tmp_path: Path)
     assert (len(rows), rows.dropped) == (30, 3)
     assert rows.missing == {"age": 1, "pressure": 1, "pain": 0, "smoker": 0, "outcome": 1}
     # A "?" that is not declared to be missing is a fault, not a gap.
-    assert refusal(SchemaMismatch, source, tmp_path, on_missing="drop").rows == 1
+    assert (
+        refusal("does not fit its schema", source, tmp_path, on_missing="drop").problems[0].rows
+        == 1
+    )
 
 
 def test_csv_when_rows_are_ragged_counts_them(tmp_path: Path) -> None:
     text = HEADER + "\n" + lines() + f"{SECRET}\n" + f"p,40,130,mild,yes,1,{SECRET}\n" * 2
-    error = refusal(SchemaMismatch, write(tmp_path, text), tmp_path)
-    assert (error.column, error.rows) == (None, 3)
+    error = refusal("does not fit its schema", write(tmp_path, text), tmp_path)
+    assert (error.problems[0].column, error.problems[0].rows) == (None, 3)
 
 
 @pytest.mark.parametrize("text", ["", "\n", HEADER, HEADER + "\n", HEADER + "\n\n\n"])
 def test_csv_when_without_rows_is_empty(tmp_path: Path, text: str) -> None:
-    with pytest.raises((DataError, SchemaMismatch)) as caught:
+    with pytest.raises((DataError, SourceError)) as caught:
         values(write(tmp_path, text), tmp_path)
     assert isinstance(caught.value, DataError) or text == "\n"
 
@@ -189,7 +188,7 @@ def test_csv_when_without_rows_is_empty(tmp_path: Path, text: str) -> None:
     ],
 )
 def test_csv_when_it_is_none_is_refused(tmp_path: Path, text: str | bytes) -> None:
-    refusal(SourceDamaged, write(tmp_path, text), tmp_path)
+    refusal("cannot be read", write(tmp_path, text), tmp_path)
 
 
 def test_csv_when_larger_than_its_limit_is_refused_unread(
@@ -197,8 +196,8 @@ def test_csv_when_larger_than_its_limit_is_refused_unread(
 ) -> None:
     source = write(tmp_path, HEADER + "\n" + lines(1000))
     monkeypatch.setattr(csv_module.CsvSource, "_batches", None)
-    error = refusal(SourceTooLarge, source | {"max_bytes": 1000}, tmp_path)
-    assert (error.limit, error.setting) == (1000, "max_bytes")
+    error = refusal("has more than", source | {"max_bytes": 1000}, tmp_path)
+    assert "more than 1000 bytes: give a part of it, or raise max_bytes" in str(error)
 
 
 def test_csv_when_it_grows_while_it_is_read_is_stopped(
@@ -206,30 +205,30 @@ def test_csv_when_it_grows_while_it_is_read_is_stopped(
 ) -> None:
     source = write(tmp_path, HEADER + "\n" + lines(1000))
     monkeypatch.setattr(csv_module, "check_file", lambda *_: None)
-    refusal(SourceTooLarge, source | {"max_bytes": 1000}, tmp_path)
+    refusal("has more than", source | {"max_bytes": 1000}, tmp_path)
 
 
 def test_csv_when_a_line_has_no_end_is_stopped(tmp_path: Path) -> None:
-    error = refusal(SourceDamaged, write(tmp_path, HEADER + "," * (1 << 21)), tmp_path)
-    assert "line is longer" in error.reason
+    error = refusal("cannot be read", write(tmp_path, HEADER + "," * (1 << 21)), tmp_path)
+    assert "line is longer" in str(error)
 
 
 def test_csv_when_there_are_more_rows_than_allowed_is_not_cut_off(tmp_path: Path) -> None:
     source = write(tmp_path, HEADER + "\n" + lines(30))
     assert len(values(source, tmp_path, max_rows=30)) == 30
-    assert refusal(SourceTooLarge, source, tmp_path, max_rows=29).setting == "max_rows"
+    refusal("29 rows: give a part of it, or raise max_rows", source, tmp_path, max_rows=29)
 
 
 @pytest.mark.parametrize("source", [CSV, PARQUET])
 def test_file_when_it_is_no_file_is_unreachable(tmp_path: Path, source: dict[str, Any]) -> None:
     path = tmp_path / source["path"]
-    assert "no such file" in refusal(SourceUnreachable, source, tmp_path).reason
+    assert "no such file" in str(refusal("cannot be reached", source, tmp_path))
     path.mkdir()
-    refusal(SourceUnreachable, source, tmp_path)
+    refusal("cannot be reached", source, tmp_path)
     path.rmdir()
     # Opening a pipe would wait for ever.
     os.mkfifo(path)
-    refusal(SourceUnreachable, source, tmp_path)
+    refusal("cannot be reached", source, tmp_path)
 
 
 @given(data=st.binary(max_size=300))
@@ -283,15 +282,15 @@ def test_parquet_when_of_any_plain_type_means_the_same(tmp_path: Path, kind: Any
 def test_parquet_when_a_column_is_of_no_plain_type_is_refused(tmp_path: Path, column: Any) -> None:
     table = pyarrow.Table.from_pylist(patients(30)).set_column(1, "age", column)
     parquet.write_table(table, tmp_path / "patients.parquet")
-    assert refusal(SchemaMismatch, PARQUET, tmp_path).column == "age"
+    assert refusal("does not fit its schema", PARQUET, tmp_path).problems[0].column == "age"
 
 
 def test_parquet_when_its_columns_differ_says_which(tmp_path: Path) -> None:
     rows = [{"pressure" if key == "age" else key: value for key, value in row.items()}
             for row in patients(30)]  # fmt: skip
     rows = [{**row, SECRET: 1} for row in rows]
-    error = refusal(SchemaMismatch, write_parquet(tmp_path, rows), tmp_path)
-    assert error.column == "age"
+    error = refusal("does not fit its schema", write_parquet(tmp_path, rows), tmp_path)
+    assert error.problems[0].column == "age"
     assert "by their place: 6" in str(error)
 
 
@@ -331,10 +330,9 @@ def test_parquet_when_it_unpacks_to_more_than_its_limit_is_refused(tmp_path: Pat
         compression="zstd", use_dictionary=False,
     )  # fmt: skip
     packed = (tmp_path / "patients.parquet").stat().st_size
-    error = refusal(SourceTooLarge, PARQUET | {"max_bytes": packed + 1000}, tmp_path)
-    assert error.what == "bytes unpacked"
-    refusal(SourceTooLarge, PARQUET | {"max_bytes": packed - 1}, tmp_path)
-    assert refusal(SourceTooLarge, PARQUET, tmp_path, max_rows=199).setting == "max_rows"
+    refusal("bytes unpacked", PARQUET | {"max_bytes": packed + 1000}, tmp_path)
+    refusal("has more than", PARQUET | {"max_bytes": packed - 1}, tmp_path)
+    refusal("has more than 199 rows", PARQUET, tmp_path, max_rows=199)
 
 
 def test_parquet_when_damaged_is_refused(tmp_path: Path) -> None:
@@ -342,7 +340,7 @@ def test_parquet_when_damaged_is_refused(tmp_path: Path) -> None:
     whole = (tmp_path / "patients.parquet").read_bytes()
     for data in (b"", b"PAR1", whole[:-1], whole[:200], whole[: len(whole) // 2], whole[4:]):
         (tmp_path / "patients.parquet").write_bytes(data)
-        refusal(SourceDamaged, PARQUET, tmp_path)
+        refusal("cannot be read", PARQUET, tmp_path)
 
 
 @given(st.data())

@@ -28,7 +28,7 @@ from wardround.learning.errors import DataError
 from wardround.learning.models import build_model, flatten
 from wardround.learning.training import train_locally
 from wardround.protocol.study import TrainingSpec
-from wardround_client.sources.errors import TooFewRows
+from wardround_client.sources.errors import SourceError
 from wardround_client.sources.prepare import divide, load_site_data
 from wardround_client.sources.rows import Rows
 
@@ -132,14 +132,12 @@ def test_division_when_measured_keeps_to_its_share() -> None:
 def test_data_when_there_are_too_few_rows_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError):
         load(write_csv(tmp_path, []), tmp_path)
-    with pytest.raises(TooFewRows) as refusal:
+    with pytest.raises(SourceError, match="1 rows where 20 are needed"):
         load(write_csv(tmp_path, patients(1)), tmp_path)
-    assert (refusal.value.rows, refusal.value.needed) == (1, 20)
-    with pytest.raises(TooFewRows) as refusal:
+    with pytest.raises(SourceError, match="1 rows where 2 are needed"):
         load(write_csv(tmp_path, patients(1)), tmp_path, min_rows=2)
-    assert (refusal.value.rows, refusal.value.needed) == (1, 2)
     rows = [patients(1)[0]] * 30
-    with pytest.raises(TooFewRows, match=r"(test|training) rows of patients.csv: 0 rows"):
+    with pytest.raises(SourceError, match=r"(test|training) rows of patients.csv: 0 rows"):
         load(write_csv(tmp_path, rows), tmp_path)
 
 

@@ -5,12 +5,8 @@ from typing import Any
 import pytest
 
 from tests.client.sources.tables import settings
-from tests.protocol.test_study import MINIMAL, PRIVACY
 from wardround.protocol.documents import parse_toml, validate_form
 from wardround.protocol.errors import SpecificationError
-from wardround.protocol.study import load_study
-from wardround_client.sources.errors import ScalingNotPrivate
-from wardround_client.sources.prepare import check_private
 from wardround_client.sources.settings import DataSettings
 
 DATA = """
@@ -114,12 +110,3 @@ def test_schema_when_scaled_by_range_needs_every_range() -> None:
 def test_sql_when_not_exactly_one_table_is_named_is_refused(change: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"give exactly one|goes with table"):
         settings({"type": "sql", **change})
-
-
-def test_scaling_when_a_study_is_private_must_not_follow_the_rows() -> None:
-    private, plain = load_study(MINIMAL + PRIVACY, "a"), load_study(MINIMAL, "b")
-    source = {"type": "csv", "path": "x"}
-    check_private(settings(source), plain)
-    check_private(settings(source, scaling="none"), private)
-    with pytest.raises(ScalingNotPrivate, match='write scaling = "range"'):
-        check_private(settings(source), private)

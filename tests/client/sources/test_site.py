@@ -16,6 +16,7 @@ from tests.client.guard.conftest import Ward, approve, guarded, make
 from tests.client.guard.test_guard import begin
 from tests.client.sources.conftest import PASSWORD, Cluster
 from tests.integration.networks import FEATURES
+from wardround.learning.errors import DataError
 from wardround.protocol.report import parse_report
 from wardround_client.app.client_app import open_home
 from wardround_client.errors import Refusal, RefusedForNow
@@ -136,7 +137,7 @@ def test_site_when_its_table_cannot_be_used_says_why_and_trains_nothing(
         (home.folder / "t.csv").write_text(text)
     with guarded(network, home) as guard:
         ward = Ward(network, home, guard)
-        with pytest.raises((SourceError, Exception), match=words):
+        with pytest.raises((SourceError, DataError), match=words):
             open_home(str(home.folder))
         with pytest.raises(Refusal, match="table-unusable") as refusal:
             ward.client.ask(Begun, begin(network))
