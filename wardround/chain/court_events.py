@@ -131,68 +131,39 @@ class ContributionRefused(CourtEvent):
     coordinate: int
 
 
-_Reader = Callable[[Log, dict[str, Any]], CourtEvent]
-
-
 def read_court_events(contract: Contract, logs: Iterable[Log]) -> list[CourtEvent]:
     """Read the events of this contract that are known here, in the order of the logs."""
-    events = []
+    events: list[CourtEvent] = []
     for log in logs:
-        found = contract.event(log)
-        if found is not None and found[0] in _READERS:
-            events.append(_READERS[found[0]](log, found[1]))
+        name, fields = contract.event(log) or ("", {})
+        if name.endswith("Proven"):
+            events.append(_proven(log, name.removesuffix("Proven").lower(), **fields))
+        elif name in _READERS:
+            events.append(_READERS[name](log, *fields.values()))
     return events
 
 
-def _in_order(kind: Callable[..., CourtEvent], *names: str) -> _Reader:
-    return lambda log, fields: kind(log, *(fields[name] for name in names))
+def _proven(
+    log: Log, kind: str, study: StudyId, round: int, challenger: str, **details: Any
+) -> CourtEvent:
+    return Proven(log, study, round, challenger, kind, details)
 
 
-def _proven(kind: str) -> _Reader:
-    common = ("study", "round", "challenger")
-
-    def read(log: Log, fields: dict[str, Any]) -> CourtEvent:
-        details = {name: value for name, value in fields.items() if name not in common}
-        study, number, challenger = (fields[name] for name in common)
-        return Proven(log, study, number, challenger, kind, details)
-
-    return read
+def _demanded(
+    log: Log, study: StudyId, number: int, demand: bytes, demander: str, what: int, *rest: Any
+) -> CourtEvent:
+    return Demanded(log, study, number, demand, demander, What(what), *rest)
 
 
-def _demanded(log: Log, fields: dict[str, Any]) -> CourtEvent:
-    return Demanded(
-        log,
-        fields["study"],
-        fields["round"],
-        fields["demand"],
-        fields["demander"],
-        What(fields["what"]),
-        fields["index"],
-        fields["entryIndex"],
-        fields["deadline"],
-        fields["deposit"],
-    )
-
-
-_READERS: dict[str, _Reader] = {
-    "CoordinateProven": _proven("coordinate"),
-    "EntryProven": _proven("entry"),
-    "OrderProven": _proven("order"),
-    "TotalsProven": _proven("totals"),
-    "OmissionProven": _proven("omission"),
-    "RewardsProven": _proven("rewards"),
-    "WithheldProven": _proven("withheld"),
-    "TallyOpened": _in_order(TallyOpened, "study", "round", "challenger", "tally", "coordinate"),
-    "TallyExtended": _in_order(TallyExtended, "tally", "count", "totalWeight"),
+#: What takes the log and the event's fields, which a class has in the contract's order.
+_READERS: dict[str, Callable[..., CourtEvent]] = {
+    "TallyOpened": TallyOpened,
+    "TallyExtended": TallyExtended,
     "Demanded": _demanded,
-    "Answered": _in_order(Answered, "demand", "answerer", "data"),
-    "DemandLapsed": _in_order(DemandLapsed, "demand"),
-    "Collected": _in_order(DepositCollected, "study", "account", "amount"),
-    "ContributionDemanded": _in_order(
-        ContributionDemanded, "study", "round", "site", "chunk", "deadline"
-    ),
-    "ContributionAnswered": _in_order(
-        ContributionAnswered, "study", "round", "site", "chunk", "data"
-    ),
-    "ContributionRefused": _in_order(ContributionRefused, "study", "round", "site", "coordinate"),
+    "Answered": Answered,
+    "DemandLapsed": DemandLapsed,
+    "Collected": DepositCollected,
+    "ContributionDemanded": ContributionDemanded,
+    "ContributionAnswered": ContributionAnswered,
+    "ContributionRefused": ContributionRefused,
 }

@@ -199,16 +199,13 @@ class Collected(Event):
     amount: int
 
 
-_Reader = Callable[[StudyId, Log, dict[str, Any]], Event]
-
-
 def read_event(contract: Contract, log: Log) -> Event | None:
     """Read one log; None when it is not an event of this contract that we know."""
     found = contract.event(log)
     if found is None or found[0] not in _READERS:
         return None
     name, fields = found
-    return _READERS[name](StudyId(fields["study"]), log, fields)
+    return _READERS[name](StudyId(fields.pop("study")), log, *fields.values())
 
 
 def read_events(contract: Contract, logs: Iterable[Log]) -> list[Event]:
@@ -217,58 +214,48 @@ def read_events(contract: Contract, logs: Iterable[Log]) -> list[Event]:
     return [event for event in events if event is not None]
 
 
-def _in_order(kind: Callable[..., Event], *names: str) -> _Reader:
-    def read(study: StudyId, log: Log, fields: dict[str, Any]) -> Event:
-        return kind(study, log, *(fields[name] for name in names))
-
-    return read
-
-
-def _study_created(study: StudyId, log: Log, fields: dict[str, Any]) -> Event:
-    params: Sequence[Any] = fields["params"]
-    return StudyCreated(
-        study, log, StudyParams.from_abi(params), fields["coordinators"], fields["auditors"]
-    )
+def _study_created(
+    study: StudyId,
+    log: Log,
+    _: str,
+    params: Sequence[Any],
+    coordinators: tuple[str, ...],
+    auditors: tuple[str, ...],
+) -> Event:
+    return StudyCreated(study, log, StudyParams.from_abi(params), coordinators, auditors)
 
 
-def _round_closed(study: StudyId, log: Log, fields: dict[str, Any]) -> Event:
-    closing = Closing(Record(*fields["record"]), fields["coordinator"], fields["closedAt"])
-    return RoundClosed(study, log, fields["round"], closing)
+def _round_closed(
+    study: StudyId, log: Log, number: int, record: Sequence[Any], coordinator: str, closed_at: int
+) -> Event:
+    return RoundClosed(study, log, number, Closing(Record(*record), coordinator, closed_at))
 
 
-def _overturned(study: StudyId, log: Log, fields: dict[str, Any]) -> Event:
-    return Overturned(
-        study,
-        log,
-        fields["round"],
-        fields["coordinator"],
-        fields["challenger"],
-        fields["reason"].rstrip(b"\0").decode("ascii", "replace"),
-        fields["openedAt"],
-        fields["next"],
-    )
+def _overturned(
+    study: StudyId,
+    log: Log,
+    number: int,
+    coordinator: str,
+    challenger: str,
+    reason: bytes,
+    *rest: Any,
+) -> Event:
+    words = reason.rstrip(b"\0").decode("ascii", "replace")
+    return Overturned(study, log, number, coordinator, challenger, words, *rest)
 
 
-_READERS: dict[str, _Reader] = {
+#: What takes the study, the log and the event's other fields in the contract's order. A class
+#: has the event's name, and its fields in that order.
+_READERS: dict[str, Callable[..., Event]] = {
+    **{
+        kind.__name__: kind
+        for kind in (
+            *(Funded, SiteAdmitted, SiteRemoved, BondPosted, BondReleased, StudyOpened),
+            *(Contributed, Attested, TookOver, Claimed, Refunded, StudyEnded, Registered),
+            *(Slashed, Held, Collected),
+        )
+    },
     "StudyCreated": _study_created,
-    "Funded": _in_order(Funded, "from", "amount"),
-    "SiteAdmitted": _in_order(SiteAdmitted, "site", "payout", "maxWeight", "since"),
-    "SiteRemoved": _in_order(SiteRemoved, "site", "until"),
-    "BondPosted": _in_order(BondPosted, "coordinator", "amount"),
-    "BondReleased": _in_order(BondReleased, "coordinator", "amount"),
-    "StudyOpened": _in_order(StudyOpened, "coordinator", "openedAt"),
-    "Contributed": _in_order(Contributed, "round", "site", "update", "weight"),
     "RoundClosed": _round_closed,
-    "Attested": _in_order(Attested, "round", "signatures"),
-    "TookOver": _in_order(TookOver, "round", "to", "from", "openedAt"),
-    "Claimed": _in_order(Claimed, "site", "payout", "amount", "cumulative"),
-    "Refunded": _in_order(Refunded, "sponsor", "amount"),
-    "StudyEnded": _in_order(StudyEnded, "rounds"),
-    "Registered": _in_order(
-        Registered, "round", "site", "update", "weight", "registeredAt", "entry"
-    ),
     "Overturned": _overturned,
-    "Slashed": _in_order(Slashed, "coordinator", "challenger", "reward", "burnt"),
-    "Held": _in_order(Held, "round", "until"),
-    "Collected": _in_order(Collected, "account", "amount"),
 }

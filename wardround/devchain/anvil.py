@@ -12,7 +12,6 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
 
 from wardround.chain.chain import Chain, open_chain
 from wardround.devchain.errors import AnvilMissing, anvil_failed
@@ -194,12 +193,7 @@ class Anvil:
         """Give the running anvil."""
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Stop it."""
         self.stop()
 

@@ -24,7 +24,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from itertools import groupby
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from wardround.chain.chain import Chain, open_chain
@@ -168,12 +167,7 @@ class DurableAnvil:
         """Give the running chain."""
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Stop it."""
         self.stop()
 

@@ -12,10 +12,10 @@ from __future__ import annotations
 import os
 import re
 import signal
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from enum import StrEnum
-from types import TracebackType
 from typing import Literal
 
 from wardround.protocol.errors import Malformed
@@ -97,23 +97,12 @@ def parse_point(text: str) -> Point:
     return Point(Step(found[1]), "before" if found[2] == "before" else "after", int(found[3]))
 
 
-class _Watched(AbstractContextManager[None]):
+@contextmanager
+def _watched(step: Step) -> Iterator[None]:
     """A step in a process that is to die at one of them."""
-
-    def __init__(self, step: Step) -> None:
-        self._step = step
-
-    def __enter__(self) -> None:
-        _reached(self._step, "before")
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if error is None:
-            _reached(self._step, "after")
+    _reached(step, "before")
+    yield
+    _reached(step, "after")
 
 
 _plan = parse_point(os.environ[VARIABLE]) if os.environ.get(VARIABLE) else None
@@ -129,7 +118,7 @@ def durable(step: Step) -> AbstractContextManager[None]:
     Returns:
         A context; one that does nothing unless this process is to be killed at this step.
     """
-    return _unwatched if _plan is None or _plan.step != step else _Watched(step)
+    return _unwatched if _plan is None or _plan.step != step else _watched(step)
 
 
 def arm(point: Point | None) -> None:
