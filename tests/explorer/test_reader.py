@@ -16,7 +16,13 @@ from wardround.explorer.rounds import read_open_round, read_round
 from wardround.explorer.search import search
 from wardround.explorer.sites import read_site
 from wardround.explorer.source import _statements
-from wardround.explorer.studies import list_studies, read_study, series, study_rounds
+from wardround.explorer.studies import (
+    list_studies,
+    read_study,
+    sampled_series,
+    series,
+    study_rounds,
+)
 from wardround.protocol.identifiers import hex_of
 
 
@@ -88,6 +94,13 @@ def test_series_have_statements_and_reports(reader: Reader, study: str) -> None:
     for point in points:
         assert point.statement is not None
         assert set(point.statement["accuracy"]) == sites == set(point.metrics["train_loss"])
+
+
+def test_sample_of_few_rounds_is_the_series_also_when_asked_again(
+    reader: Reader, study: str
+) -> None:
+    assert sampled_series(reader, study, sites=2) == series(reader, study)
+    assert sampled_series(reader, study, sites=2) == series(reader, study)
 
 
 def test_rounds_and_series_come_in_pages(reader: Reader, study: str) -> None:

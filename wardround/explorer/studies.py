@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from wardround.explorer.reader import PAGE_ROWS, Reader, check_limit, cursor_key
@@ -19,6 +20,8 @@ from wardround.explorer.rows import (
     StudyRow,
 )
 
+#: Fields of a `ChartRow` that the sites' entries fill.
+_Entries = dict[str, dict[str, Any]]
 _LAST_ROUND = 1 << 62
 #: Contributions that the charts of one page read, at most.
 _SAMPLED_ROWS = 2000
@@ -159,7 +162,7 @@ def series(
     with reader.look() as db:
         last = _LAST_ROUND if before is None else before
         keys = _valid_keys(db, reader.study_key(study), last, limit)
-        return _chart_rows(reader, db, keys[::-1])
+        return _chart_rows(reader, db, {key: _entries(db, key) for key in keys[::-1]})
 
 
 def sampled_series(reader: Reader, study: str, sites: int, rounds_max: int = 60) -> list[ChartRow]:
@@ -173,14 +176,29 @@ def sampled_series(reader: Reader, study: str, sites: int, rounds_max: int = 60)
     """
     with reader.look() as db:
         rounds = db.execute(
-            "SELECT id, round FROM closing WHERE study = ? AND overturned IS NULL ORDER BY round",
+            "SELECT closing.id, round, manifest.id FROM closing "
+            "LEFT JOIN manifest ON manifest.closing = closing.id "
+            "WHERE study = ? AND overturned IS NULL ORDER BY round",
             (reader.study_key(study),),
         ).fetchall()
         kept = max(2, min(rounds_max, _SAMPLED_ROWS // max(1, sites)))
         step = max(1, -(-len(rounds) // kept))
         # Multiples of the step, so that a new round leaves the others in place.
-        keys = [row[0] for row in rounds if row[1] % step == 0 or row is rounds[-1]]
-        return _chart_rows(reader, db, keys)
+        chosen = [row for row in rounds if row[1] % step == 0 or row is rounds[-1]]
+        before = _sampled(reader, study)
+        entries = {key: before.get(manifest) or _entries(db, key) for key, _, manifest in chosen}
+        before.clear()
+        before.update((row[2], entries[row[0]]) for row in chosen if row[2] is not None)
+        return _chart_rows(reader, db, entries)
+
+
+@lru_cache(maxsize=8)
+def _sampled(reader: Reader, study: str) -> dict[int, _Entries]:
+    """What the last sample read, by the manifest's key: a manifest read again gets another key.
+
+    Most of a study page's time is the reports of its sites, which a new round leaves as they are.
+    """
+    return {}
 
 
 def _keys(db: sqlite3.Connection, query: str, values: Sequence[Any]) -> list[int]:
@@ -241,12 +259,24 @@ def _coordinators(
     return sorted(found, key=lambda one: one.place)
 
 
-def _chart_rows(reader: Reader, db: sqlite3.Connection, keys: Sequence[int]) -> list[ChartRow]:
-    closings = closing_rows(db, keys, reader.extent())
-    return [_chart_row(db, key, row) for key, row in zip(keys, closings, strict=True)]
+def _chart_rows(
+    reader: Reader, db: sqlite3.Connection, entries: Mapping[int, _Entries]
+) -> list[ChartRow]:
+    closings = closing_rows(db, list(entries), reader.extent())
+    return [
+        ChartRow(
+            round=one.round,
+            closed_at=one.closed_at,
+            model=one.model,
+            gas=one.gas,
+            statement=one.statement,
+            **entries[key],
+        )
+        for key, one in zip(entries, closings, strict=True)
+    ]
 
 
-def _chart_row(db: sqlite3.Connection, key: int, closing: RoundRow) -> ChartRow:
+def _entries(db: sqlite3.Connection, key: int) -> _Entries:
     entries = db.execute(
         "SELECT site, weight, score, reward, cumulative, "
         "json_extract(report_document, '$.metrics') AS metrics FROM entry WHERE closing = ?",
@@ -260,15 +290,10 @@ def _chart_row(db: sqlite3.Connection, key: int, closing: RoundRow) -> ChartRow:
     def by_site(column: str) -> dict[str, Any]:
         return {one["site"]: one[column] for one in entries if one[column] is not None}
 
-    return ChartRow(
-        round=closing.round,
-        closed_at=closing.closed_at,
-        model=closing.model,
-        gas=closing.gas,
-        weights=by_site("weight"),
-        scores=by_site("score"),
-        rewards=by_site("reward"),
-        metrics=metrics,
-        statement=closing.statement,
-        cumulative=by_site("cumulative"),
-    )
+    return {
+        "weights": by_site("weight"),
+        "scores": by_site("score"),
+        "rewards": by_site("reward"),
+        "cumulative": by_site("cumulative"),
+        "metrics": metrics,
+    }

@@ -51,6 +51,11 @@ def tokens(amount: int | str) -> str:
     return f"{sign}{whole:,}" + (f".{decimals}" if decimals else "")
 
 
+def short(text: str, length: int = 10) -> str:
+    """A hash by its first characters and its last four, where that is shorter."""
+    return f"{text[:length]}…{text[-4:]}" if len(text) > length + 5 else text
+
+
 def percent(share: float) -> str:
     """A share of one, in percent with one decimal."""
     return f"{100 * share:.1f} %"

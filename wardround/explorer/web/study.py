@@ -118,36 +118,40 @@ class Charts:
 
 def charts(sampled: Sequence[ChartRow], sites: Sequence[NamedSite]) -> Charts:
     """Draw what the rounds hold."""
+    addresses = {one.address for one in sites}
 
-    def by_site(of: Mapping[str, Mapping[int, float]]) -> list[Series]:
+    def by_site(name: str, scale: float = 1.0) -> list[Series]:
+        rounds = {
+            one.round: {
+                site: scale * float(value)
+                for site, value in getattr(one, name).items()
+                if site in addresses
+            }
+            for one in sampled
+        }
         if len(sites) <= _LINES_MAX:
             return [
-                Series(one.name or one.address[:10], of.get(one.address, {}), one.colour)
+                Series(
+                    one.name or one.address[:10],
+                    {
+                        r: values[one.address]
+                        for r, values in rounds.items()
+                        if one.address in values
+                    },
+                    one.colour,
+                )
                 for one in sites
             ]
-        rounds: dict[int, list[float]] = {}
-        for values in of.values():
-            for number, value in values.items():
-                rounds.setdefault(number, []).append(value)
+        ordered = {r: sorted(values.values()) for r, values in rounds.items() if values}
         return [
-            Series("lowest site", {r: min(v) for r, v in rounds.items()}, 1),
-            Series("middle site", {r: median(v) for r, v in rounds.items()}, 2),
-            Series("highest site", {r: max(v) for r, v in rounds.items()}, 0),
+            Series("lowest site", {r: values[0] for r, values in ordered.items()}, 1),
+            Series("middle site", {r: median(values) for r, values in ordered.items()}, 2),
+            Series("highest site", {r: values[-1] for r, values in ordered.items()}, 0),
         ]
 
-    accuracy, loss, earned = (
-        {
-            site.address: {
-                one.round: scale * float(getattr(one, name)[site.address])
-                for one in sampled
-                if site.address in getattr(one, name)
-            }
-            for site in sites
-        }
-        for name, scale in (("accuracy", 100.0), ("loss", 1.0), ("cumulative", 1 / TOKEN))
-    )
+    earned = by_site("cumulative", 1 / TOKEN)
     pooled = {one.round: 100 * one.pooled for one in sampled if one.pooled is not None}
-    lines = [*by_site(accuracy), Series("all rows", pooled, None)]
+    lines = [*by_site("accuracy", 100.0), Series("all rows", pooled, None)]
     spread = [one for one in sampled if len(one.accuracy) > 1]
     fairness = [
         Series("worst to best", {one.round: 100 * _gap(one) for one in spread}, 1),
@@ -164,9 +168,9 @@ def charts(sampled: Sequence[ChartRow], sites: Sequence[NamedSite]) -> Charts:
         fairness=line_chart(
             "Difference of accuracy between sites by round, in points", fairness, low=0
         ),
-        loss=line_chart("Training loss by round, a line a site", by_site(loss)),
-        earned=line_chart("Tokens earned by round, a line a site", by_site(earned), low=0),
-        legend=[one for one in lines if one.values] or by_site(earned),
+        loss=line_chart("Training loss by round, a line a site", by_site("loss")),
+        earned=line_chart("Tokens earned by round, a line a site", earned, low=0),
+        legend=[one for one in lines if one.values] or earned,
         last=last,
         gap=_gap(last) if last and len(last.accuracy) > 1 else None,
         step=sampled[1].round - sampled[0].round if len(sampled) > 1 else 1,
