@@ -118,6 +118,19 @@ def test_answers_are_not_sent_twice(client: httpx.Client, study: str) -> None:
     assert other.content == first.content
 
 
+def test_head_is_answered_as_get_without_a_body(
+    client: httpx.Client, study: str, run_folder: Path
+) -> None:
+    cid = next(iter(FolderStore(run_folder / "store").cids()))
+    paths = (f"studies/{study}", f"objects/{cid}", "openapi.json", "events?limit=0", "nothing")
+    for path in paths:
+        got, asked = client.get(f"/api/{path}"), client.head(f"/api/{path}")
+        assert (asked.status_code, asked.content) == (got.status_code, b"")
+        for one in (got, asked):
+            del one.headers["date"]
+        assert asked.headers == got.headers
+
+
 def test_what_is_final_may_be_kept_for_good(client: httpx.Client) -> None:
     event = client.get("/api/events?limit=1").json()["rows"][0]
     for path in (f"/api/transactions/{event['transaction']}", f"/api/blocks/{event['block_hash']}"):

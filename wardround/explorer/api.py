@@ -227,7 +227,9 @@ def api_router(reader: Reader, store: Store | None) -> APIRouter:
     def get(path: str, name: str, summary: str, **more: Any) -> Callable[[Callable[..., Any]], Any]:
         def add(operation: Callable[..., Any]) -> Any:
             described = {"responses": _NAMED if "{" in path else _LISTED, **more}
-            return api.get(path, operation_id=name, summary=summary, **described)(operation)
+            api.get(path, operation_id=name, summary=summary, **described)(operation)
+            # Unlike Starlette's routes, FastAPI's do not answer HEAD where they answer GET.
+            return api.head(path, include_in_schema=False, **described)(operation)
 
         return add
 
@@ -391,7 +393,7 @@ def api_router(reader: Reader, store: Store | None) -> APIRouter:
             _pieces(data), headers=headers, media_type="application/octet-stream"
         )
 
-    @api.get("/{rest:path}", include_in_schema=False)
+    @api.api_route("/{rest:path}", methods=["GET", "HEAD"], include_in_schema=False)
     def nothing(request: Request) -> Response:
         return _error(404, "NotFound", f"there is no {request.url.path}: see /api/openapi.json.")
 
