@@ -10,6 +10,7 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -174,6 +175,43 @@ def unpickles(name: str, keyword: ast.keyword) -> bool:
     if keyword.arg == "weights_only" and name == "torch.load":
         return not (isinstance(value, ast.Constant) and value.value is True)
     return False
+
+
+def circle_in(root: Path) -> list[str]:
+    """Name modules of ours that import each other in a circle, within functions too; or none."""
+    modules = {module_of(path): path for path in sources_of(root)}
+    imports: dict[str, set[str]] = {}
+    for module, path in modules.items():
+        found = imports[module] = set()
+        for node in ast.walk(ast.parse((root / path).read_text("utf-8"))):
+            for name in imported_by(node, path):
+                names = [name]
+                if isinstance(node, ast.ImportFrom):
+                    inside = [f"{name}.{alias.name}" for alias in node.names]
+                    names = [one if one in modules else name for one in inside]
+                found.update(one for one in names if one in modules)
+    try:
+        TopologicalSorter(imports).prepare()
+    except CycleError as error:
+        return list(error.args[1])
+    return []
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    assert circle_in(ROOT) == []
+
+
+def test_circle_is_found_through_functions_and_other_modules(tmp_path: Path) -> None:
+    sources = {
+        "wardround/store/base.py": "from wardround.store import folder\n",
+        "wardround/store/folder.py": "from .vault import open_vault\n",
+        "wardround/store/vault.py": "def late():\n    import wardround.store.base\n",
+    }
+    for name, text in sources.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
+        (tmp_path / name).write_text(text)
+    circle = {f"wardround.store.{name}" for name in ("base", "folder", "vault")}
+    assert set(circle_in(tmp_path)) == circle
 
 
 def test_sources_keep_to_their_layer() -> None:
