@@ -91,26 +91,10 @@ def measure(quick: bool) -> Result:
             target=Target(10_000, at_most=False),
             absolute=True,
         ),
-        Figure(
-            "a block's event in the index",
-            ours=1e3 * median(delays),
-            unit="ms",
-            target=Target(50, at_most=True),
-            absolute=True,
-        ),
-        Figure(
-            f"questions of a study or round page, {held:,} events",
-            ours=1e3 * slowest,
-            unit="ms",
-            target=Target(50, at_most=True),
-            absolute=True,
-        ),
-        Figure(
-            f"study or round page rendered, {held:,} events",
-            ours=1e3 * max(map(median, rendered.values())),
-            unit="ms",
-            target=Target(50, at_most=True),
-            absolute=True,
+        _wait("a block's event in the index", median(delays)),
+        _wait(f"questions of a study or round page, {held:,} events", slowest),
+        _wait(
+            f"study or round page rendered, {held:,} events", max(map(median, rendered.values()))
         ),
         Figure(
             "memory of an indexing process",
@@ -126,6 +110,12 @@ def measure(quick: bool) -> Result:
         details.append(Detail(f"{name} rendered, the slowest", 1e3 * max(times), "ms"))
     details.append(Detail("the latest of those blocks", 1e3 * max(delays), "ms"))
     return Result(figures, {f"{held:,} events": details})
+
+
+def _wait(what: str, seconds: float) -> Figure:
+    """What a reader waits for: at most 50 ms."""
+    target = Target(50, at_most=True)
+    return Figure(what, ours=1e3 * seconds, unit="ms", target=target, absolute=True)
 
 
 class _Network:

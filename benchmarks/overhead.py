@@ -115,10 +115,7 @@ def measure(quick: bool) -> Result:
             _share(large_runs),
             _figure("the same, demo: 4 sites, 31 parameters, 10 rounds", tiny_runs, None),
         ],
-        details={
-            f"parts: {title}": _details(large_runs),
-            "parts: demo": _details(tiny_runs),
-        },
+        details={f"parts: {title}": _details(large_runs), "parts: demo": _details(tiny_runs)},
     )
 
 

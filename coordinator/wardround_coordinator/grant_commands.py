@@ -92,11 +92,7 @@ def give(
 
 @app.command()
 def revoke(
-    study: StudyArgument,
-    reader: _Reader,
-    chain: ChainOption,
-    grants: _Grants,
-    key: KeyOption,
+    study: StudyArgument, reader: _Reader, chain: ChainOption, grants: _Grants, key: KeyOption
 ) -> None:
     """Let an account read nothing that is written from now on.
 

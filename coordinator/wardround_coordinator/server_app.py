@@ -64,11 +64,7 @@ def make_server_app(on_summary: OnSummary = lambda summary: None) -> ServerApp:
             be_present(home / PRESENCE_FILE)
             configure(home, "serverapp")
         coordinate(
-            home,
-            grid,
-            on_summary,
-            standby=bool(os.environ.get(STANDBY_VARIABLE)),
-            say=_log.info,
+            home, grid, on_summary, standby=bool(os.environ.get(STANDBY_VARIABLE)), say=_log.info
         )
 
     return server_app

@@ -130,10 +130,7 @@ class WardroundStrategy(Strategy):
         """Verify, sum, settle and close, one reply at a time."""
         assert self._position is not None  # start() has read it
         self._closed = self.session.run_round(
-            self._position,
-            self._nodes,
-            (self._answer(reply) for reply in replies),
-            self.names,
+            self._position, self._nodes, (self._answer(reply) for reply in replies), self.names
         )
         self._position = self._closed.position
         return _vector_record(self._position.base), None

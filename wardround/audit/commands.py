@@ -89,8 +89,7 @@ def audit(
         bool, typer.Option("--answer", help="With --watch: show what others demand on chain.")
     ] = False,
     signatures: Annotated[
-        Path | None,
-        typer.Option(help="With --watch: folder that a quorum of auditors shares."),
+        Path | None, typer.Option(help="With --watch: folder that a quorum of auditors shares.")
     ] = None,
 ) -> None:
     """Recompute every round from chain and store alone; end with 0 only if all holds.
@@ -230,9 +229,7 @@ def show(
         _out.print(f"{name}  {_describe(data)[0]:<13}  {len(data):>9,}")
 
 
-def verify_file(
-    file: Annotated[Path, typer.Argument(help="Any file.")],
-) -> None:
+def verify_file(file: Annotated[Path, typer.Argument(help="Any file.")]) -> None:
     """Print a file's CID and, for a vector, its Merkle root, as the chain and IPFS name it.
 
     Example:

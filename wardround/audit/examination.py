@@ -168,12 +168,7 @@ class _Inspector:
     """Looks at one round from every side that a challenge exists for."""
 
     def __init__(
-        self,
-        facts: StudyFacts,
-        spec: StudySpec,
-        standing: Standing,
-        case: RoundCase,
-        store: Store,
+        self, facts: StudyFacts, spec: StudySpec, standing: Standing, case: RoundCase, store: Store
     ) -> None:
         self._facts = facts
         self._spec = spec

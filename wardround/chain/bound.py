@@ -34,11 +34,7 @@ class BoundContract:
         """Deploy a new one with its constructor's arguments."""
         artifact = load_artifact(cls.ARTIFACT)
         receipt = chain.deploy(
-            signer,
-            artifact.abi,
-            artifact.bytecode,
-            *arguments,
-            label=f"deploy {cls.ARTIFACT}",
+            signer, artifact.abi, artifact.bytecode, *arguments, label=f"deploy {cls.ARTIFACT}"
         )
         assert receipt.contract_address is not None
         return cls(chain, receipt.contract_address)

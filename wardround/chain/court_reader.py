@@ -20,9 +20,7 @@ from wardround.chain.court_events import (
     read_court_events,
 )
 from wardround.chain.ward_round import WardRound
-from wardround.protocol.evidence import (
-    Demand,
-)
+from wardround.protocol.evidence import Demand
 from wardround.protocol.identifiers import StudyId
 from wardround.protocol.record import Closing
 

@@ -39,8 +39,7 @@ def fund_(
         str | None, typer.Option(help="Address of the token, as `study create` printed it.")
     ] = None,
     key: Annotated[
-        Path | None,
-        typer.Option(help="Key of the account that gives: for tokens, the sponsor's."),
+        Path | None, typer.Option(help="Key of the account that gives: for tokens, the sponsor's.")
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -82,8 +81,7 @@ def fund_(
 
 @app.command()
 def advance(
-    seconds: Annotated[int, typer.Argument(min=1, max=10**9, help="How far.")],
-    chain: ChainOption,
+    seconds: Annotated[int, typer.Argument(min=1, max=10**9, help="How far.")], chain: ChainOption
 ) -> None:
     """Move a development chain's clock on, for instance past a challenge window.
 

@@ -11,9 +11,7 @@ _draw = SystemRandom().random
 
 
 def pauses(
-    first_seconds: float,
-    longest_seconds: float = float("inf"),
-    draw: Callable[[], float] = _draw,
+    first_seconds: float, longest_seconds: float = float("inf"), draw: Callable[[], float] = _draw
 ) -> Iterator[float]:
     """Give the seconds to wait after the first failure, the second, and so on, without end.
 

@@ -110,13 +110,7 @@ class GatewayVault(Vault):
         return found
 
     def _asked(
-        self,
-        method: str,
-        path: str,
-        study: StudyId | None,
-        body: bytes,
-        max_bytes: int,
-        cid: str,
+        self, method: str, path: str, study: StudyId | None, body: bytes, max_bytes: int, cid: str
     ) -> bytes:
         headers = {}
         if study is not None:

@@ -116,10 +116,7 @@ def _parts(index: npt.NDArray[np.int64], size: int) -> Iterator[tuple[torch.Tens
 
 
 def _row_gradients(
-    hooked: nn.Module,
-    parameters: list[nn.Parameter],
-    features: torch.Tensor,
-    labels: torch.Tensor,
+    hooked: nn.Module, parameters: list[nn.Parameter], features: torch.Tensor, labels: torch.Tensor
 ) -> None:
     """Leave each row's gradient in its parameter's ``grad_sample``."""
     if not len(labels):
@@ -172,10 +169,7 @@ def _check_apart(model: nn.Module, rows: torch.Tensor) -> None:
 
 
 def _check_per_record(
-    hooked: nn.Module,
-    parameters: list[nn.Parameter],
-    features: torch.Tensor,
-    labels: torch.Tensor,
+    hooked: nn.Module, parameters: list[nn.Parameter], features: torch.Tensor, labels: torch.Tensor
 ) -> None:
     """See that Opacus finds one gradient for each row and parameter."""
     name = type(getattr(hooked, "_module", hooked)).__name__
