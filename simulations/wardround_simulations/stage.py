@@ -220,7 +220,7 @@ def specification(
 
 def _tables() -> tuple[SiteData, ...]:
     source = Generated(sites=SITES, rows=ROWS, test_rows=1, features=FEATURES, seed=_SEED)
-    return source.load(data_dir=None, progress=None).sites
+    return source.load(data_dir=None).sites
 
 
 def _reply(sent: Sent) -> Reply:

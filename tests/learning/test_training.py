@@ -169,15 +169,11 @@ def test_train_learns_what_can_be_learnt(name, arguments, features, classes):
     start = flatten(model)
     before = evaluate(model, start, site.test)
     training = spec(optimizer="adam", learning_rate=0.01, batch_size=32, local_epochs=8)
-    told = []
-    result = train_locally(
-        model, start, site.train, training, seed=0, progress=lambda *n: told.append(n)
-    )
+    result = train_locally(model, start, site.train, training, seed=0)
     after = evaluate(model, result.weights, site.test)
     assert after.accuracy > 0.65 > before.accuracy
     assert after.log_loss < before.log_loss
-    assert told[0] == (1, 152)
-    assert told[-1] == (result.steps, 152) == (152, 152)
+    assert result.steps == 152
 
 
 def test_train_when_full_batch_fedsgd_follows_pooled_gradient_descent():

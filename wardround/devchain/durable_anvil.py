@@ -20,7 +20,6 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from itertools import groupby
 from pathlib import Path
@@ -81,8 +80,6 @@ class DurableAnvil:
         genesis: Genesis | None = None,
         *,
         port: int = 0,
-        timeout_seconds: float = 120,
-        clock: Callable[[], float] = time.time,
     ) -> None:
         """Start the chain of a folder, or go on with it.
 
@@ -91,8 +88,6 @@ class DurableAnvil:
             genesis: what a new chain starts from; a chain that is there has its own.
             port: where to listen on loopback; 0 for a free one. Name the one of `url` to keep the
                 address after a restart.
-            timeout_seconds: how long `chain` waits for a receipt.
-            clock: seconds since 1970.
 
         Raises:
             FileNotFoundError: there is no chain yet, and no genesis.
@@ -101,7 +96,6 @@ class DurableAnvil:
         """
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
-        self._clock = clock
         self._lock = threading.RLock()
         self._stopping = threading.Event()
         self._failure: WardroundError | None = None
@@ -121,7 +115,7 @@ class DurableAnvil:
         self.url = self._front.url
         self._supervisor = threading.Thread(target=self._supervise, daemon=True)
         self._supervisor.start()
-        self.chain: Chain = open_chain(self.url, self.genesis.chain_id, timeout_seconds)
+        self.chain: Chain = open_chain(self.url, self.genesis.chain_id)
 
     @property
     def pid(self) -> int:
@@ -207,7 +201,7 @@ class DurableAnvil:
         self._journal.catch_up(chain)
         for number in range(last + 1, head.number + 1):
             self._hashes.append(chain.block(number).block_hash)
-        ahead_seconds = head.timestamp - self._clock()
+        ahead_seconds = head.timestamp - time.time()
         if ahead_seconds > self._offset_seconds + 1:
             self._set_offset(ahead_seconds)
 
@@ -216,7 +210,7 @@ class DurableAnvil:
         if name == "increaseTime":
             self._set_offset(self._offset_seconds + _number(parameters[0]))
         elif name in ("setTime", "setNextBlockTimestamp"):
-            self._set_offset(_number(parameters[0]) - self._clock())
+            self._set_offset(_number(parameters[0]) - time.time())
 
     def _set_offset(self, seconds: float) -> None:
         self._offset_seconds = seconds
@@ -274,7 +268,7 @@ class DurableAnvil:
                 reason = f"block {number} comes out as {head.block_hash}"
                 raise JournalAltered(str(self.journal_path), line, reason)
             self._hashes.append(head.block_hash)
-        chain.rpc("evm_setTime", max(int(self._clock() + self._offset_seconds), timestamp))
+        chain.rpc("evm_setTime", max(int(time.time() + self._offset_seconds), timestamp))
         chain.rpc("evm_setAutomine", True)
 
     def _alive(self) -> bool:

@@ -88,10 +88,6 @@ class EmbeddedProvider(BaseProvider):
             answer["error"] = {"code": _REFUSED, "message": _node_words(str(error))}
         return answer  # type: ignore[return-value]
 
-    def is_connected(self, show_traceback: bool = False) -> bool:
-        """Always connected; web3 asks."""
-        return True
-
     def send(self, raw: bytes) -> str:
         """Mine a transaction, or refuse it. Returns its hash."""
         timestamp = self._next_timestamp()

@@ -21,9 +21,9 @@ ETHER = 10**18
 FAUCET: LocalAccount = Account.from_key(keccak(text="wardround development faucet"))
 
 
-def balances_of(addresses: Iterable[str], ether: int = 10_000) -> dict[str, int]:
-    """What a development chain starts with, in wei: so much for each, and the faucet's."""
-    return {**dict.fromkeys(addresses, ether * ETHER), FAUCET.address: 10**9 * ETHER}
+def balances_of(addresses: Iterable[str]) -> dict[str, int]:
+    """What a development chain starts with, in wei: 10,000 units for each, and the faucet's."""
+    return {**dict.fromkeys(addresses, 10_000 * ETHER), FAUCET.address: 10**9 * ETHER}
 
 
 def require_dev_chain(chain: Chain) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -18,7 +18,6 @@ from wardround.learning.repeatable import repeatable
 from wardround.protocol.fixed_point import Float32Vector
 from wardround.protocol.study import TrainingSpec
 
-StepProgress = Callable[[int, int], None]
 """Called after each step with steps done and steps in all."""
 
 
@@ -53,7 +52,6 @@ def train_locally(
     table: Table,
     training: TrainingSpec,
     seed: int,
-    progress: StepProgress | None = None,
     private: PrivateTerms | None = None,
 ) -> TrainingResult:
     """Train a copy of the weights on a site's rows.
@@ -68,7 +66,6 @@ def train_locally(
         training: optimiser, batch size and how long.
         seed: of shuffling and of random layers, in 0 .. 2**63 - 1; give each site and round
             its own.
-        progress: called after every step.
         private: terms of differential privacy for single rows; None trains without.
     Raises:
         DataError: no rows; a label that the network has no output for.
@@ -92,9 +89,7 @@ def train_locally(
         optimizer = _optimizer(model, training)
         if private is None or spent is None:
             steps = _count_steps(len(table), training)
-            mean_loss = _descend(
-                model, optimizer, features, labels, training, steps, seed, progress
-            )
+            mean_loss = _descend(model, optimizer, features, labels, training, steps, seed)
         else:
             # Opacus takes seconds to import: only for those who ask for it.
             from wardround.learning.privacy.descent import descend_privately
@@ -109,7 +104,6 @@ def train_locally(
                 private.privacy,
                 spent.mechanism,
                 stream,
-                progress,
             )
     if not is_finite(flat):
         raise _diverged(steps, "a weight", float(flat[~torch.isfinite(flat)][0]))
@@ -126,7 +120,6 @@ def _descend(
     training: TrainingSpec,
     steps: int,
     seed: int,
-    progress: StepProgress | None,
 ) -> float:
     """Take the steps; give the mean loss of the rows as they were seen."""
     loss_sum, rows_seen = 0.0, 0
@@ -142,8 +135,6 @@ def _descend(
             raise _diverged(step, "the loss", value)
         loss_sum += value * len(targets)
         rows_seen += len(targets)
-        if progress is not None:
-            progress(step, steps)
     return loss_sum / rows_seen
 
 

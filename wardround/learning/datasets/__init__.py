@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from wardround.learning.datasets.base import Dataset, DatasetSource, Progress
+from wardround.learning.datasets.base import Dataset, DatasetSource
 from wardround.learning.datasets.breast_cancer import BreastCancer
 from wardround.learning.datasets.generated import Generated
 from wardround.learning.datasets.heart import Heart
@@ -42,7 +42,6 @@ def load_dataset(
     arguments: Mapping[str, object] | None = None,
     *,
     data_dir: Path | None = None,
-    progress: Progress | None = None,
 ) -> Dataset:
     """Load a data set, divided over its sites.
 
@@ -51,7 +50,6 @@ def load_dataset(
         arguments: the fields of that source, as a scenario gives them.
         data_dir: folder with the user's own copies of files; by default the environment's
             ``WARDROUND_DATA_DIR``, and without that files are downloaded and cached.
-        progress: called for every download.
     Raises:
         DataError: no such name, an argument that the source does not take, or rows that cannot be
             had or divided as asked.
@@ -66,4 +64,4 @@ def load_dataset(
         raise DataError(f"data set {name}: argument {argument!r}: {reason}.") from exc
     if data_dir is None and os.environ.get(DATA_DIR_VARIABLE):
         data_dir = Path(os.environ[DATA_DIR_VARIABLE])
-    return source.load(data_dir=data_dir, progress=progress)
+    return source.load(data_dir=data_dir)

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
 from wardround.learning.datasets.table import SiteData
-
-Progress = Callable[[str, int, int], None]
-"""Called with what is being fetched, bytes so far and bytes expected."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,13 +34,12 @@ class DatasetSource(BaseModel, ABC):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     @abstractmethod
-    def load(self, *, data_dir: Path | None, progress: Progress | None) -> Dataset:
+    def load(self, *, data_dir: Path | None) -> Dataset:
         """Make every site's rows: the same for the same arguments, on every machine.
 
         Args:
             data_dir: folder with files that the user already has; sources that are bundled or
                 generated do not look there.
-            progress: called while a file is downloaded.
         Raises:
             DataError: the rows cannot be had, or not divided as asked.
         """

@@ -15,7 +15,7 @@ import numpy as np
 from pydantic import Field
 from sklearn.datasets import load_breast_cancer
 
-from wardround.learning.datasets.base import Dataset, DatasetSource, Progress
+from wardround.learning.datasets.base import Dataset, DatasetSource
 from wardround.learning.datasets.partition import Rows, by_covariate, dirichlet, iid
 from wardround.learning.datasets.split import can_stratify, prepare_site
 from wardround.learning.errors import DataError, no_split
@@ -44,7 +44,7 @@ class BreastCancer(DatasetSource):
     minimum_test: int = Field(default=4, ge=1)
     seed: int = Field(default=0, ge=0, lt=2**32)
 
-    def load(self, *, data_dir: Path | None, progress: Progress | None) -> Dataset:
+    def load(self, *, data_dir: Path | None) -> Dataset:
         """Divide the bundled rows.
 
         Raises:

@@ -9,7 +9,6 @@ import urllib.error
 import urllib.request
 
 from wardround.host.reason import reason_of
-from wardround.learning.datasets.base import Progress
 from wardround.learning.errors import DownloadFailed, file_altered
 
 CHUNK_BYTES = 8192
@@ -26,7 +25,6 @@ def fetch(
     *,
     expected_bytes: int,
     timeout_seconds: float,
-    progress: Progress | None = None,
 ) -> bytes:
     """Download a file whose content is known in advance.
 
@@ -35,7 +33,6 @@ def fetch(
         sha256: that the content must have, in lower-case hexadecimal.
         expected_bytes: its length; not one byte more is kept.
         timeout_seconds: for the whole transfer, and for each wait within it.
-        progress: called for each piece.
     Raises:
         DownloadFailed: not HTTPS, unreachable, refused, too slow.
         DataError: the server gave something else.
@@ -48,8 +45,6 @@ def fetch(
         with urllib.request.urlopen(url, timeout=timeout_seconds) as reply:  # noqa: S310 (https, above)
             while chunk := reply.read1(min(CHUNK_BYTES, expected_bytes + 1 - len(data))):
                 data += chunk
-                if progress is not None:
-                    progress(url, len(data), expected_bytes)
                 if len(data) > expected_bytes:
                     break
                 if time.monotonic() > deadline:

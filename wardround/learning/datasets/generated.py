@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from pydantic import Field, field_validator
 
-from wardround.learning.datasets.base import Dataset, DatasetSource, Progress
+from wardround.learning.datasets.base import Dataset, DatasetSource
 from wardround.learning.datasets.table import SiteData, Table
 
 
@@ -41,7 +41,7 @@ class Generated(DatasetSource):
             raise ValueError("every size must be at least 1")
         return value
 
-    def load(self, *, data_dir: Path | None, progress: Progress | None) -> Dataset:
+    def load(self, *, data_dir: Path | None) -> Dataset:
         """Draw each site's rows from a stream of its own, so that sites can be added."""
         shape = tuple(self.features) if isinstance(self.features, list) else (self.features,)
         size = prod(shape)

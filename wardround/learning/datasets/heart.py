@@ -16,7 +16,7 @@ import numpy.typing as npt
 import platformdirs
 
 from wardround.host.durable import write_durably
-from wardround.learning.datasets.base import Dataset, DatasetSource, Progress
+from wardround.learning.datasets.base import Dataset, DatasetSource
 from wardround.learning.datasets.download import fetch, sha256_hex
 from wardround.learning.datasets.split import prepare_site
 from wardround.learning.errors import DataError, file_altered
@@ -74,7 +74,7 @@ HOSPITALS = (
 class Heart(DatasetSource):
     """303, 261, 46 and 130 patients with 13 features; 1 is heart disease. No arguments."""
 
-    def load(self, *, data_dir: Path | None, progress: Progress | None) -> Dataset:
+    def load(self, *, data_dir: Path | None) -> Dataset:
         """Read the files from ``data_dir`` when given, else from the cache, else from UCI.
 
         Raises:
@@ -82,7 +82,7 @@ class Heart(DatasetSource):
             DownloadFailed: UCI cannot be reached.
         """
         files = [
-            _download(hospital, progress) if data_dir is None else _read(hospital, data_dir)
+            _download(hospital) if data_dir is None else _read(hospital, data_dir)
             for hospital in HOSPITALS
         ]
         tables = [_parse(data) for data in files]
@@ -116,7 +116,7 @@ def _read(hospital: Hospital, data_dir: Path) -> bytes:
     )
 
 
-def _download(hospital: Hospital, progress: Progress | None) -> bytes:
+def _download(hospital: Hospital) -> bytes:
     cached = Path(platformdirs.user_cache_dir("wardround")) / "heart" / hospital.file
     if cached.is_file():
         data = cached.read_bytes()
@@ -128,7 +128,6 @@ def _download(hospital: Hospital, progress: Progress | None) -> bytes:
         hospital.sha256,
         expected_bytes=hospital.length_bytes,
         timeout_seconds=TIMEOUT_SECONDS,
-        progress=progress,
     )
     cached.parent.mkdir(parents=True, exist_ok=True)
     write_durably(cached, data)

@@ -72,14 +72,13 @@ def save_table(table: Table, path: Path) -> None:
         np.savez(file, features=table.features, labels=table.labels)
 
 
-def load_table(path: Path, classes: int | None = None) -> Table:
+def load_table(path: Path) -> Table:
     """Read and check a table written by `save_table`; nothing is ever unpickled.
 
     Args:
         path: the ``.npz`` file.
-        classes: when given, labels must lie in 0 .. classes - 1.
     Raises:
-        DataError: there is no such file; damaged, or not a table; a label at or above ``classes``.
+        DataError: there is no such file; damaged, or not a table.
     """
     try:
         # A handle of our own, because numpy leaves its own open when the archive is damaged.
@@ -98,10 +97,7 @@ def load_table(path: Path, classes: int | None = None) -> Table:
     reason = _fault(features, labels)
     if reason is not None:
         raise no_table(str(path), reason)
-    table = Table(features, labels)
-    if classes is not None:
-        table.check_classes(classes)
-    return table
+    return Table(features, labels)
 
 
 def _fault(features: object, labels: object) -> str | None:

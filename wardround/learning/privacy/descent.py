@@ -7,7 +7,7 @@ Source:
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import numpy as np
@@ -70,7 +70,6 @@ def descend_privately(
     privacy: PrivacySpec,
     mechanism: Mechanism,
     stream: SecretStream,
-    progress: Callable[[int, int], None] | None,
 ) -> None:
     """Take the mechanism's steps; the model's parameters change in place.
 
@@ -84,7 +83,6 @@ def descend_privately(
         privacy: clipping and noise.
         mechanism: sampling and number of steps.
         stream: of this training alone.
-        progress: called after every step.
     Raises:
         PrivacyError: one row changes what the network gives for another; Opacus finds no gradient
             for each row.
@@ -96,15 +94,13 @@ def descend_privately(
         _check_per_record(hooked, parameters, features[:_PROBE_ROWS], labels[:_PROBE_ROWS])
         private = SecretNoise(optimizer, privacy, expected_rows, stream)
         at_once = max(1, _FLOATS_MAX // sum(one.numel() for one in parameters))
-        for step in range(1, mechanism.steps + 1):
+        for _ in range(mechanism.steps):
             index = stream.choose(len(labels), mechanism.sample_rate)
             for part, last in _parts(index, at_once):
                 private.zero_grad(set_to_none=True)
                 _row_gradients(hooked, parameters, features[part], labels[part])
                 private.signal_skip_step(do_skip=not last)
                 private.step()
-            if progress is not None:
-                progress(step, mechanism.steps)
         private.zero_grad(set_to_none=True)
 
 
