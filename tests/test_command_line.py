@@ -705,7 +705,7 @@ def test_help_when_asked_for_flows_and_ends_with_examples(name: str) -> None:
     ("words", "said"),
     [
         (["--help"], "Simulate hospitals"),
-        (["site", "--help"], "Take part: start guard"),
+        (["site", "--help"], "Take part"),
         (["sit"], "Did you mean 'site'"),
     ],
 )

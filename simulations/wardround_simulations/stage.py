@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any
 
 from eth_account import Account
@@ -104,7 +105,8 @@ class Stage:
             initial_model=model.root,
             code=application_digest(),
         )
-        folders = Folders(folder.with_name(f"{folder.name}-sites"))
+        # Stages may share a store, but each has sites of its own.
+        folders = Folders(Path(mkdtemp(prefix=f"{folder.name}-sites-", dir=folder.parent)))
         self.hospitals = [Party(data.name, Account.create(), data) for data in _tables()]
         self._open()
         self.sites = [self._site(folders, party) for party in self.hospitals]
