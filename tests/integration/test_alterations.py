@@ -19,7 +19,7 @@ from wardround.audit.finished import FinishedRun, note_journal, open_run
 from wardround.devchain.errors import JournalAltered
 from wardround.protocol.canonical import canonical_bytes
 from wardround.protocol.cid import cid_from_sha256
-from wardround.protocol.errors import ScenarioError, WardroundError
+from wardround.protocol.errors import SpecificationError, WardroundError
 from wardround.protocol.identifiers import hex_of
 from wardround.store.errors import ObjectAltered, ObjectMissing
 from wardround_simulations.network import Folders
