@@ -53,7 +53,7 @@ class SiteService:
     Attributes:
         home: its folder.
         password: of its keystore.
-        say: shows a person what happens.
+        report: shows a line of the log to a person.
         now: the time, with a zone.
         stopped: set when it is to end.
         keep: go on after all approved studies have ended, for further ones.
@@ -62,7 +62,7 @@ class SiteService:
 
     home: Home
     password: str = field(repr=False)
-    say: Say
+    report: Say
     now: Callable[[], datetime]
     stopped: threading.Event
     keep: bool = False
@@ -148,7 +148,7 @@ class SiteService:
     def _show(self) -> None:
         """Show what this process and those it started have logged."""
         for message in self._events.news():
-            self.say(message)
+            self.report(message)
 
     def _guard(self) -> Program:
         return Program(
@@ -187,11 +187,11 @@ class SiteService:
 
 @dataclass
 class Coordinator:
-    """Looks now and then whether the coordinator answers, and says so when that changes."""
+    """Greets a coordinator at intervals, and logs when it goes offline or answers again."""
 
     address: Address
     root: Path
-    say: Say
+    log: Say
     _next: float = 0.0
     _trouble: str | None = None
 
@@ -206,10 +206,10 @@ class Coordinator:
             trouble = f"{error} Trying on"
         except TransportError as error:
             trouble = str(error)
-        # After the call, which may take a while when nobody is there.
+        # After the call, which lasts until its timeout when the coordinator is offline.
         self._next = now + _GREET_SECONDS
         if trouble is not None and trouble != self._trouble:
-            self.say(trouble)
+            self.log(trouble)
         elif trouble is None and self._trouble is not None:
-            self.say(f"the coordinator at {self.address} answers")
+            self.log(f"the coordinator at {self.address} answers")
         self._trouble = trouble

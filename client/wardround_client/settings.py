@@ -111,7 +111,7 @@ def parse_home_settings(text: str, path: Path) -> HomeSettings:
     """
     value = parse_toml(text, str(path))
     data = value.get("data")
-    # Told apart before they are checked, so that an error speaks of what was meant.
+    # Choose the form before validating, so that an error is about the kind of table that was meant.
     prepared = isinstance(data, dict) and "train" in data and "source" not in data
     kind: type[HomeSettings] = _WithTables if prepared else _WithSource
     settings = validate_form(kind, value, text, str(path))

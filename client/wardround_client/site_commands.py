@@ -21,8 +21,8 @@ from wardround_client import chain_commands
 from wardround_client.password import PASSWORD_VARIABLE, password_of
 from wardround_client.site_template import TEMPLATE
 
-# What works with keys and chains takes seconds to import, and whoever asks for help waits for
-# it: each command imports what it needs.
+# Keys and chains take seconds to import, which would delay `--help`: each command imports what it
+# needs.
 
 app = typer.Typer(
     name="site",
@@ -103,13 +103,13 @@ def guard(folder: HomeArgument = _HOME, password_file: PasswordOption = None) ->
     from wardround_client.guard.run import run_guard
 
     password = password_of(password_file)
-    # Whoever this process starts shall not inherit it.
+    # Child processes must not inherit it.
     os.environ.pop(PASSWORD_VARIABLE, None)
     run_guard(
         folder,
         password,
         _now,
-        say=lambda words: print(words, flush=True),
+        inform=lambda words: print(words, flush=True),
         warn=lambda words: _err.print(f"warning: {words}", style="yellow", markup=False),
     )
 
@@ -215,7 +215,7 @@ def status(
     folder: HomeArgument = _HOME,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Say who the site is, whether guard and chain answer, and where its studies are.
+    """Show the site's identity, whether guard and chain answer, and the state of its studies.
 
     Examples:
       wardround site status hospital

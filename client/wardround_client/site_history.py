@@ -41,7 +41,7 @@ class Signed:
 
 @dataclass(frozen=True)
 class Earnings:
-    """What a study has paid a site, and what its last closed round says it has earned.
+    """What a study has paid a site, and what the site has earned by its last closed round.
 
     Attributes:
         paid: by claims so far, in the token's smallest unit.
@@ -86,7 +86,7 @@ def history(
 
 
 def entry_of(line: Line, site: SiteAddress) -> Entry:
-    """The entry that a line of the log says was signed."""
+    """Rebuild the entry that was signed from a line of the log."""
     return Entry(
         site,
         line["weight"],

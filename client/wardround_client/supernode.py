@@ -92,10 +92,10 @@ def _flower(home: Home, number: int) -> Path:
 
 
 def coordinators_of(home: Home, settings: HomeSettings) -> list[tuple[Address, Path]]:
-    """Say where each coordinator is, the first one first, and which certificate vouches for it.
+    """Read the address and the root certificate of each coordinator, the first one first.
 
     Raises:
-        SpecificationError: ``site.toml`` does not say.
+        SpecificationError: ``site.toml`` names none, or an address that is malformed.
     """
     first = coordinator_of(home, settings.coordinator)
     return [first, *(coordinator_of(home, table, "standby") for table in settings.standby)]
@@ -104,10 +104,10 @@ def coordinators_of(home: Home, settings: HomeSettings) -> list[tuple[Address, P
 def coordinator_of(
     home: Home, table: CoordinatorTable | None, name: str = "coordinator"
 ) -> tuple[Address, Path]:
-    """Say where a coordinator is, and which certificate vouches for it.
+    """Read the address and the root certificate of one coordinator.
 
     Raises:
-        SpecificationError: ``site.toml`` does not say.
+        SpecificationError: ``site.toml`` names none, or an address that is malformed.
     """
     source = str(home.settings_file)
     if table is None:

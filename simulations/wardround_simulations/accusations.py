@@ -92,7 +92,7 @@ class Accused:
         return TotalsEvidence(b"".join(self.entries))
 
     def omission(self) -> OmissionEvidence:
-        """The second site, said to be missing between the first and the third."""
+        """The second site, with the claim that it is missing between the first and the third."""
         site = self.manifest.contributions[1].entry().site
         before, behind = entry_leaf(self.entries, 0), entry_leaf(self.entries, 1)
         return OmissionEvidence(site, 1, before, behind)

@@ -143,7 +143,7 @@ CHEATS = (
     ),
     Cheat("withholds the model", cheats.withhold_the_model, "demandChunk", "demandChunk"),
     Cheat("withholds an update", cheats.withhold_an_update, "demandChunk", "demandChunk"),
-    # With full recording the entries are on chain, and nobody needs the manifest to have them.
+    # With full recording the entries are on chain, so the manifest is not needed to read them.
     Cheat("withholds the manifest", cheats.withhold_the_manifest, None, "demandChunk"),
     Cheat("closes twice", cheats.close_twice, "WardRound_RoundNotOpen", "WardRound_RoundNotOpen"),
     Cheat(
@@ -163,13 +163,13 @@ class Outcome:
         tried: what was tried.
         recording: ``full`` or ``root``.
         caught_by: the challenge that proved it, or the error it was refused with; empty when
-            nobody noticed.
+            it went unnoticed.
         expected: what should have caught it; empty where there is nothing to catch.
         gas: of everything that was sent to prove it; 0 where it was refused.
         slashed: what the coordinator lost, in the token's smallest unit.
         closed_by: who closed the round in the end, ``first`` or ``standby``.
         ends_right: whether the study ended with the model that honest coordinators give it.
-        words: what the auditor or the contract said.
+        words: the auditor's findings, or the contract's error.
     """
 
     tried: str
@@ -234,7 +234,7 @@ class Trials:
             yield from pair
 
     def honest(self, rule: RuleId, recording: Recording) -> Outcome:
-        """A study in which nobody cheats: there is nothing to overturn."""
+        """Run a study without cheating: there is nothing to overturn."""
         stage, auditor = self._open(f"honest-{rule.name.lower()}", rule, recording)
         notices: list[Notice] = []
         for number in range(1, ROUNDS + 1):
@@ -270,7 +270,7 @@ class Trials:
 
     def accusations(self, recording: Recording) -> Iterator[Outcome]:
         """An honest study, and a standby that accuses its coordinator of everything."""
-        # No auditors' quorum: until the window has passed, anybody may challenge.
+        # No auditors' quorum: every account may challenge until the window has passed.
         stage, auditor = self._open("accused", RuleId.MEAN, recording, quorum=0)
         for number in range(1, CHEATED_ROUND + 1):
             if number == CHEATED_ROUND:
@@ -313,14 +313,14 @@ class Trials:
         spec = specification(name, recording, rule, ROUNDS, quorum)
         stage = Stage(self._ward, self._token, self.parties, spec, self._folder / name)
         powers = Powers(self.parties.auditor, challenge=True, answer=True, limit_bytes=limit_bytes)
-        # The chain's own clock is moved, so the wall's says nothing.
+        # The chain's own clock is moved, so wall-clock time is meaningless.
         return stage, Auditor(self._ward, stage.study, stage.store, powers, now=lambda: 0.0)
 
     def _register(self, stage: Stage) -> None:
         """Put a site's contribution on chain, long enough before the round is closed."""
         cheater = Cheater(stage, self.parties.first)
         position, entry = cheater.position, cheater.rows[1].entry
-        sender = self.parties.auditor  # anybody who pays for gas
+        sender = self.parties.auditor  # any account that pays for gas
         self._ward.contribute(sender, stage.study, position.round, position.previous, entry)
         self.chain.advance(GRACE_SECONDS + 1)
 

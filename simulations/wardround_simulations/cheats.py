@@ -1,7 +1,7 @@
 """What a coordinator might try, each as a round that is honest but for one lie.
 
-A cheater holds the coordinator's key, the sites' true contributions and the store. It forges what
-it likes, computes everything else as the rules say, stores what it must, and closes the round.
+A cheater holds the coordinator's key, the sites' true contributions and the store. It forges one
+thing, computes everything else by the rules, stores what it must, and closes the round.
 """
 
 from __future__ import annotations
@@ -140,7 +140,7 @@ def drop_a_site(cheater: Cheater) -> None:
 
 
 def invent_a_site(cheater: Cheater) -> None:
-    """Add a site that nobody admitted, with a key of one's own."""
+    """Add a site that was not admitted, with a key of the coordinator's own."""
     account = Account.create()
     true = cheater.rows[0]
     entry = replace(true.entry, site=SiteAddress(account.address))
@@ -204,19 +204,19 @@ def pay_too_much(cheater: Cheater) -> None:
 
 
 def withhold_the_model(cheater: Cheater) -> None:
-    """Close the round as it should be, but show nobody the new model."""
+    """Close the round honestly, but withhold the new model."""
     draft = cheater.draft()
     cheater.close(draft, hidden=draft.model.cid)
 
 
 def withhold_an_update(cheater: Cheater) -> None:
-    """Close the round as it should be, but show nobody one of the updates."""
+    """Close the round honestly, but withhold one of the updates."""
     draft = cheater.draft()
     cheater.close(draft, hidden=cid_of(vector_bytes(draft.rows[1].update)))
 
 
 def withhold_the_manifest(cheater: Cheater) -> None:
-    """Close the round as it should be, but show nobody who is in it."""
+    """Close the round honestly, but withhold the manifest, which lists its sites."""
     draft = cheater.draft()
     cheater.close(draft, hidden=cid_of(draft.manifest.encode()))
 

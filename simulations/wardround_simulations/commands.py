@@ -159,8 +159,7 @@ def _watched(quiet: bool) -> Iterator[Watcher]:
     from wardround_simulations.run import Watcher
 
     if quiet or not _err.is_terminal:
-        say = (lambda words: None) if quiet else (lambda words: _err.print(f"… {words}"))
-        yield Watcher(say=say)
+        yield Watcher() if quiet else Watcher(on_progress=lambda words: _err.print(f"… {words}"))
         return
     bars: list[RunProgress] = []
     status = _err.status("preparing")
@@ -173,7 +172,7 @@ def _watched(quiet: bool) -> Iterator[Watcher]:
 
     try:
         yield Watcher(
-            say=lambda words: status.update(words),
+            on_progress=lambda words: status.update(words),
             on_start=start,
             on_reply=lambda *reply: bars[0].reply(*reply),
             on_round=lambda summary: bars[0].closed(summary),

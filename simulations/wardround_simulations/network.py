@@ -50,8 +50,8 @@ from wardround_simulations.sites import Party, approve, guarded, make_site, toml
 #: What a site may weigh: more rows than any simulated hospital has.
 WEIGHT_CAP = 1_000_000
 
-#: Prints progress, in a few words.
-Say = Callable[[str], None]
+#: Callback: the next step, in a few words.
+OnProgress = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -147,7 +147,7 @@ def prepare(
     chain: Chain,
     *,
     data_dir: Path | None,
-    say: Say = lambda words: None,
+    on_progress: OnProgress = lambda words: None,
     retry_seconds: int = 0,
     confidential: bool = False,
 ) -> Network:
@@ -159,7 +159,7 @@ def prepare(
         keys: who sends transactions.
         chain: where the study will be.
         data_dir: folder with the user's own copies of data files.
-        say: prints progress.
+        on_progress: called before each step.
         retry_seconds: how long a coordinator asks an offline site again; 0 where a simulated site
             is offline on purpose.
         confidential: encrypt updates and models in the store; sponsor, coordinators and an
@@ -175,7 +175,7 @@ def prepare(
     parties = _parties(scenario, dataset)
     initial = initial_model(spec)
     model = Vector.of(initial.values)
-    say("deploying the contract")
+    on_progress("deploying the contract")
     token = StudyToken.deploy(
         chain,
         keys.sponsor,
@@ -190,11 +190,11 @@ def prepare(
         initial_model=model.root,
         code=application_digest(),
     )
-    _create_study(contract, token, params, keys, parties, say)
+    _create_study(contract, token, params, keys, parties, on_progress)
     study = params.study_id
     grants, address = None, "../store"
     if confidential:
-        say("saying on chain who may read")
+        on_progress("recording on chain who may read")
         grants = give_grants(contract, study, folders, keys.sponsor, keys.coordinators)
         address = confidential_address(address, grants)
     # Any coordinator may write; the first keeps what the study begins with.
@@ -211,7 +211,7 @@ def prepare(
         try:
             approve(home, party, contract, study, str(folders.store), now)
         except Refusal as refusal:
-            say(f"{party.name} does not approve the study: {refusal.words}")
+            on_progress(f"{party.name} does not approve the study: {refusal.words}")
     for number in range(len(keys.coordinators)):
         folder = folders.standby(number) if number else folders.coordinator
         _write_coordinator(folder, address, contract, study, len(parties), retry_seconds)
@@ -258,10 +258,10 @@ def _create_study(
     params: StudyParams,
     keys: Keys,
     parties: tuple[Party, ...],
-    say: Say,
+    on_progress: OnProgress,
 ) -> None:
     study, sponsor = params.study_id, keys.sponsor
-    say("creating and funding the study")
+    on_progress("creating and funding the study")
     contract.create_study(sponsor, params, [one.address for one in keys.coordinators])
     total = params.reward_per_round * params.rounds
     token.approve(sponsor, contract.address, total)
@@ -271,7 +271,7 @@ def _create_study(
         token.approve(coordinator, contract.address, params.bond)
         contract.post_bond(coordinator, study)
     for number, party in enumerate(parties, 1):
-        say(f"admitting site {number} of {len(parties)}")
+        on_progress(f"admitting site {number} of {len(parties)}")
         # In a simulation a site is paid at its own address; a hospital names a treasury.
         contract.admit_site(
             sponsor, study, party.account.address, party.account.address, WEIGHT_CAP

@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 TOKEN = 10**18
-#: Okabe and Ito's palette: told apart by everyone, also in grey.
+#: Okabe and Ito's palette: distinguishable for colour-blind readers, also in grey.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442")
 _MANY_SITES = 12
 

@@ -30,7 +30,7 @@ from wardround.transport.flower.grid import OnReply
 from wardround_coordinator.server_app import OnSummary, make_server_app
 from wardround_simulations.client_app import app as client_app
 from wardround_simulations.engines import flwr_run, run_flower_simulation, run_in_process
-from wardround_simulations.network import Keys, Network, Say, new_folder, new_keys, prepare
+from wardround_simulations.network import Keys, Network, OnProgress, new_folder, new_keys, prepare
 from wardround_simulations.plots import draw
 from wardround_simulations.results import Results, collect
 from wardround_simulations.scenario import Engine, Scenario
@@ -66,9 +66,9 @@ class ChainChoice:
 
 @dataclass(frozen=True)
 class Watcher:
-    """Who is told what happens; silent by default."""
+    """Callbacks for progress; each does nothing by default."""
 
-    say: Say = lambda words: None
+    on_progress: OnProgress = lambda words: None
     on_start: Callable[[Network], None] = lambda network: None
     on_reply: OnReply = lambda node, kind, seconds: None
     on_round: OnSummary = lambda summary: None
@@ -95,7 +95,7 @@ def simulate(
             SuperLink of its own.
         choice: the chain; by default one in this process.
         data_dir: folder with the user's own copies of data files.
-        watcher: told of progress.
+        watcher: callbacks for progress.
         confidential: encrypt updates and models in the store.
     Raises:
         ScenarioError: engine, chain and scenario do not go together.
@@ -118,22 +118,22 @@ def simulate(
     try:
         (folders.root / "scenario.toml").write_text(scenario_text, encoding="utf-8")
         keys = new_keys(folders)
-        with _chain(choice, shared, folders, keys, watcher.say) as (chain, catch_up):
+        with _chain(choice, shared, folders, keys, watcher.on_progress) as (chain, catch_up):
             network = prepare(
                 scenario,
                 folders,
                 keys,
                 chain,
                 data_dir=data_dir,
-                say=watcher.say,
+                on_progress=watcher.on_progress,
                 confidential=confidential,
             )
             watcher.on_start(network)
             try:
-                _run(engine, network, watcher, lambda summary: _told(summary, catch_up, watcher))
+                _run(engine, network, watcher, lambda summary: _closed(summary, catch_up, watcher))
             finally:
                 catch_up()
-            watcher.say("summing up")
+            watcher.on_progress("summing up")
             results = collect(network, time.monotonic() - started)
             note_journal(folders)
     except BaseException:
@@ -145,7 +145,7 @@ def simulate(
     return results
 
 
-def _told(summary: dict[str, Any], catch_up: Callable[[], None], watcher: Watcher) -> None:
+def _closed(summary: dict[str, Any], catch_up: Callable[[], None], watcher: Watcher) -> None:
     catch_up()
     watcher.on_round(summary)
 
@@ -178,7 +178,7 @@ def _run(engine: Engine, network: Network, watcher: Watcher, on_round: OnSummary
         else:
             with TemporaryDirectory(prefix="wardround-app-") as folder:
                 write_app(Path(folder), training_files())
-                flwr_run(Path(folder), config, num_supernodes=sites, on_line=watcher.say)
+                flwr_run(Path(folder), config, num_supernodes=sites, on_line=watcher.on_progress)
 
 
 @contextmanager
@@ -187,12 +187,12 @@ def _chain(
     shared: tuple[Chain, LocalAccount] | None,
     folders: Folders,
     keys: Keys,
-    say: Say,
+    on_progress: OnProgress,
 ) -> Iterator[tuple[Chain, Callable[[], None]]]:
     """Open the chosen chain; yield it, and what brings its journal up to date."""
     if shared is not None:
         with closing(shared[0]) as chain:
-            _pay_for_gas(chain, shared[1], keys, say)
+            _pay_for_gas(chain, shared[1], keys, on_progress)
             yield chain, lambda: None
         return
     now = int(time.time())
@@ -208,7 +208,7 @@ def _chain(
             journal.close()
             embedded.close()
     else:
-        say("starting anvil")
+        on_progress("starting anvil")
         with Anvil(genesis) as anvil:
             journal = Journal.create(folders.journal, genesis)
             try:
@@ -231,7 +231,7 @@ def _shared_chain(choice: ChainChoice) -> tuple[Chain, LocalAccount]:
         raise
 
 
-def _pay_for_gas(chain: Chain, funder: LocalAccount, keys: Keys, say: Say) -> None:
-    say("paying sponsor and coordinator for gas")
+def _pay_for_gas(chain: Chain, funder: LocalAccount, keys: Keys, on_progress: OnProgress) -> None:
+    on_progress("paying sponsor and coordinator for gas")
     for address in keys.addresses:
         chain.transfer(funder, address, _ETHER)

@@ -118,7 +118,7 @@ class Stage:
 
     @property
     def facts(self) -> StudyFacts:
-        """What the chain says of the study."""
+        """The study's facts, read from the chain."""
         return self.contract.facts(self.study)
 
     def session(self, coordinator: LocalAccount) -> Session:

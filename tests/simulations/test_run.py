@@ -65,7 +65,7 @@ def test_watcher_when_given_hears_of_everything(tmp_path: Path) -> None:
     rounds: list[int] = []
     started: list[int] = []
     watcher = Watcher(
-        say=words.append,
+        on_progress=words.append,
         on_start=lambda network: started.append(len(network.parties)),
         on_reply=lambda node, kind, seconds: replies.append((node, kind)),
         on_round=lambda summary: rounds.append(summary["round"]),
@@ -178,7 +178,7 @@ def test_folder_when_a_run_stops_before_its_study_was_there_is_empty_again(
 
     (tmp_path / "run").mkdir()
     with pytest.raises(KeyboardInterrupt):
-        run(small_scenario(), tmp_path / "run", watcher=Watcher(say=stop))
+        run(small_scenario(), tmp_path / "run", watcher=Watcher(on_progress=stop))
     assert list((tmp_path / "run").iterdir()) == []
     run(small_scenario(study={"rounds": 1}), tmp_path / "run")
 

@@ -44,8 +44,8 @@ class KeptAnswers:
     def turn(self, task: TrainTask) -> Iterator[None]:
         """Let one process of this machine work on a study at a time.
 
-        A coordinator that hears nothing asks again while the site still trains. Whoever is second
-        waits here, and then finds the answer.
+        A coordinator whose request timed out repeats it while the site still trains. The second
+        process waits here, and then finds the answer.
         """
         try:
             self.folder.mkdir(mode=0o700, exist_ok=True)

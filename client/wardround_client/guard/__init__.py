@@ -1,1 +1,1 @@
-"""The guard: a process of its own that alone holds a hospital's key, and says what may leave."""
+"""The guard: a process of its own that alone holds a hospital's key, and decides what may leave."""

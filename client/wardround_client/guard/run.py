@@ -21,17 +21,17 @@ from wardround_client.keystore import open_keystore
 _PR_SET_DUMPABLE = 4
 
 #: Prints a line.
-Say = Callable[[str], None]
+Print = Callable[[str], None]
 
 
-def run_guard(folder: Path, password: str, now: Now, say: Say, warn: Say) -> None:
+def run_guard(folder: Path, password: str, now: Now, inform: Print, warn: Print) -> None:
     """Guard a site until SIGTERM or Ctrl-C.
 
     Args:
         folder: the site's home.
         password: of its keystore.
         now: seconds since 1970.
-        say: prints when it is ready, and when it has stopped.
+        inform: prints when it is ready, and when it has stopped.
         warn: prints what will be refused until it is repaired.
     Raises:
         HomeInvalid: not a site's home, or others can enter it.
@@ -45,7 +45,7 @@ def run_guard(folder: Path, password: str, now: Now, say: Say, warn: Say) -> Non
     events = configure(home.folder, "guard")
 
     def note(words: str) -> None:
-        say(words)
+        inform(words)
         events.info(words)
 
     def caution(words: str) -> None:
@@ -59,7 +59,7 @@ def run_guard(folder: Path, password: str, now: Now, say: Say, warn: Say) -> Non
         raise
 
 
-def _guard(home: Home, password: str, now: Now, say: Say, warn: Say) -> None:
+def _guard(home: Home, password: str, now: Now, inform: Print, warn: Print) -> None:
     guard = Guard(home, open_keystore(home.keystore(home.settings()), password), now)
     try:
         try:
@@ -74,10 +74,10 @@ def _guard(home: Home, password: str, now: Now, say: Say, warn: Say) -> None:
         before = {one: signal.signal(one, lambda *_: server.stop()) for one in _ENDING}
         try:
             guard.note("started", name=guard.name)
-            say(f"guard of {guard.name} ({guard.address}) listens at {home.socket}")
+            inform(f"guard of {guard.name} ({guard.address}) listens at {home.socket}")
             server.serve()
             guard.note("stopped")
-            say("guard stopped")
+            inform("guard stopped")
         finally:
             for one, handler in before.items():
                 signal.signal(one, handler)

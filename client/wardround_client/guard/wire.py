@@ -26,7 +26,7 @@ _PATH_MAX_BYTES = 100
 
 
 class Wire:
-    """One end of a connection, with a deadline for all that is said on it."""
+    """One end of a connection, with a deadline for everything sent and received."""
 
     def __init__(self, connection: socket.socket, seconds: float) -> None:
         self._connection = connection

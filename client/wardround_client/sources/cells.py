@@ -78,7 +78,7 @@ class ColumnReader:
             except _Unfit as fault:
                 what = fault.args[0]
                 self.faults[what] = self.faults.get(what, 0) + 1
-        # One zero, not two: rows are told apart by their bytes.
+        # -0.0 becomes 0.0: rows are compared by their bytes.
         return values + 0.0
 
     def problems(self, *, missing_is_one: bool) -> list[Problem]:

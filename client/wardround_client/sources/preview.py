@@ -1,8 +1,8 @@
-"""What an administrator may look at before a study: counts and ranges, and nobody among them.
+"""An outline of a table for its administrator: counts and ranges from which no patient is known.
 
-Every count is rounded, and a small one not told at all, because a small count, or the difference of
-two exact ones, is a person. The ends of a range are not the lowest and the highest value, which are
-one patient's each, but values that several patients lie beyond.
+Every count is rounded, and a small one withheld, because a small count, or the difference of two
+exact ones, can identify a person. The ends of a range are not the lowest and the highest value,
+which are one patient's each, but values that several patients lie beyond.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from wardround_client.sources.rows import read_rows
 from wardround_client.sources.schema import Category, Feature, Numeric, text_of
 from wardround_client.sources.settings import DataSettings
 
-#: Smaller groups are not told, and counts are rounded to multiples of it.
+#: Smaller groups are withheld, and counts are rounded to multiples of it.
 SMALLEST_GROUP = 5
 
 

@@ -9,12 +9,13 @@ from pydantic import Field, FiniteFloat, model_validator
 from wardround.protocol.documents import Form
 
 Column = Annotated[str, Field(min_length=1, max_length=200)]
-#: A category or label as it stands in the table; text and numbers are told apart by need only.
+#: A category or label as written in the table; a number and its text are the same value, unless
+#: two declared values differ only in that.
 Value = str | int | bool
 
 
 class Numeric(Form):
-    """A number; one input of the model, scaled as `[data]` says."""
+    """A number; one input of the model, scaled as `[data]` declares."""
 
     name: Column
     type: Literal["numeric"]
@@ -86,13 +87,13 @@ class Label(Form):
 
 
 class TableSchema(Form):
-    """The keys of ``[data]`` that say what is in the table."""
+    """The keys of ``[data]`` that describe the table's content."""
 
     features: Annotated[list[Feature], Field(min_length=1, max_length=10_000)]
     label: Label
     #: Columns that are there and not used, such as a patient's number.
     ignore: list[Column] = Field(default_factory=list)
-    #: Text that stands for no value, beside an empty database field.
+    #: Text that means a missing value; an empty database field always does.
     missing: list[str] = Field(default_factory=lambda: [""])
     #: ``drop`` leaves out rows in which a value is missing; ``error`` refuses the table.
     on_missing: Literal["drop", "error"] = "error"

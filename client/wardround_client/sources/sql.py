@@ -111,7 +111,7 @@ class SqlSource(DataSource):
 
         options = {"stream_results": True, "yield_per": BATCH_ROWS}
         if self.query is not None:
-            # As it stands: neither ":name" nor "%" is a parameter.
+            # Verbatim: neither ":name" nor "%" is a parameter.
             plain = connection.execution_options(no_parameters=True, **options)
             return plain.exec_driver_sql(self.query.strip().rstrip(";"))
         assert self.table is not None  # the settings have exactly one

@@ -112,7 +112,7 @@ def status(
     folder: _Folder = _FOLDER,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Say which processes of a network run, and how far its study is.
+    """Show which processes of a network run, and how far its study is.
 
     Examples:
       wardround network status networks/demo
@@ -146,7 +146,7 @@ def down(folder: _Folder = _FOLDER) -> None:
     read_network_or_processes(folder)
     processes = read_processes(folder)
     supervisor = processes.get(SUPERVISOR)
-    # First whoever would start the others again; it ends them itself, if it can.
+    # The supervisor first, because it restarts the others; it ends them itself, if it can.
     forced = [] if supervisor is None else end_all([supervisor], _END_SECONDS)
     left = running(processes.values())
     below = with_descendants([mark.pid for mark in left])
@@ -196,7 +196,7 @@ def _status(folder: Path) -> dict[str, Any]:
 
 
 class _Voice:
-    """Prints who says what; several threads speak."""
+    """Prints a party's message behind its name; safe to call from several threads."""
 
     def __init__(self) -> None:
         self._lock = Lock()

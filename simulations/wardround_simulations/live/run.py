@@ -36,15 +36,15 @@ from wardround_simulations.scenario import Scenario
 from wardround_simulations.sites import password_file
 
 _ETHER = 10**18
-#: A process that is slow or starts anew is asked again.
+#: How long a coordinator repeats its request to a site that is slow or restarting.
 _RETRY_SECONDS = 120
 _LOOK_SECONDS = 0.2
 _CHAIN_SECONDS = 60.0
-#: Whoever coordinated last has this long to tell of the last round, after another saw the end.
+#: After one coordinator has seen the end, the active one has this long to report the last round.
 _LAST_WORD_SECONDS = 60.0
 CHAIN = "chain"
 
-#: Told who says what.
+#: Callback: a party's name, and its message.
 Tell = Callable[[str, str], None]
 
 
@@ -54,7 +54,7 @@ class LiveNetwork:
 
     Attributes:
         folder: new or empty.
-        tell: told who says what.
+        tell: shows a party's message.
         now: the time, with a zone.
         stopped: set when it is to end.
     """
@@ -160,7 +160,7 @@ class LiveNetwork:
     def _prepare(
         self, scenario: Scenario, folders: Folders, chain: Chain, data_dir: Path | None
     ) -> Network:
-        def say(words: str) -> None:
+        def show(words: str) -> None:
             self.tell(SUPERVISOR, words)
 
         network = prepare(
@@ -169,23 +169,25 @@ class LiveNetwork:
             self._keys,
             chain,
             data_dir=data_dir,
-            say=say,
+            on_progress=show,
             retry_seconds=_RETRY_SECONDS,
             confidential=self._confidential,
         )
         seats = make_parties(network, self.now())
-        say(f"study        {hex_of(network.study)}")
-        say(f"contract     {network.contract.address} on chain {chain.chain_id} at {chain.url}")
+        show(f"study        {hex_of(network.study)}")
+        show(f"contract     {network.contract.address} on chain {chain.chain_id} at {chain.url}")
         for seat in seats:
             self._coordinators.append(seat.folder.name)
-            say(f"{seat.folder.name:<12} {seat.address}, folder {seat.folder}, key {seat.key}")
+            show(f"{seat.folder.name:<12} {seat.address}, folder {seat.folder}, key {seat.key}")
         if standbys := seats[1:]:
             spec = scenario.chain
-            say(
+            show(
                 f"{standbys[0].folder.name} may take over {spec.round_seconds} s after a round was "
                 f"opened plus {spec.grace_seconds} s of grace"
             )
-        say(f"sites        {', '.join(party.name for party in network.parties)} in {folders.sites}")
+        show(
+            f"sites        {', '.join(party.name for party in network.parties)} in {folders.sites}"
+        )
         return network
 
     def _finish(self, network: Network) -> bool:
