@@ -15,7 +15,7 @@ from time import perf_counter
 from typing import Any
 from unittest import mock
 
-OURS = ("protocol", "ledger", "learning", "client", "coordinator", "simulations")
+OURS = ("wardround", "wardround_client", "wardround_coordinator", "wardround_simulations")
 
 
 class Stopwatch:
@@ -64,7 +64,8 @@ def _found(place: str) -> list[tuple[Any, str, Callable[..., Any]]]:
     module = import_module(module_name)
     if "." in name:
         class_name, _, method = name.partition(".")
-        owner = getattr(module, class_name)
+        # Where the method is written, which may be a parent.
+        owner = next(one for one in getattr(module, class_name).__mro__ if method in vars(one))
         return [(owner, method, vars(owner)[method])]
     function = getattr(module, name)
     holders = [

@@ -153,8 +153,11 @@ class RecordingCourt(Court):
     def own_tally(self, *_: Any) -> int:
         return 1
 
-    def _send(self, signer: Any, label: str, unless: Any, function: str, *arguments: Any) -> None:
-        self.sent.append(f"Court.{function}")
+    def _call(self, function: str, *arguments: Any) -> Any:
+        return function
+
+    def _send(self, signer: Any, call: Any, label: str, unless: Any) -> None:
+        self.sent.append(f"Court.{call}")
 
 
 LEAF = Leaf(0, bytes(157), ())

@@ -18,7 +18,7 @@ from wardround.audit.folders import Folders
 from wardround.chain.chain import connected
 from wardround.chain.errors import ChainError
 from wardround.chain.ward_round import WardRound
-from wardround.protocol.errors import ScenarioError
+from wardround.protocol.errors import ScenarioError, SpecificationError
 from wardround.protocol.identifiers import StudyId, bytes32
 from wardround.transport.processes import end_all, running, with_descendants
 from wardround.transport.supervision import stop_asked
@@ -182,7 +182,7 @@ def _status(folder: Path) -> dict[str, Any]:
         "rounds_closed": len(read_rounds(*Folders(folder).all_rounds)),
         "chain": "is not there yet",
     }
-    with suppress(ScenarioError):
+    with suppress(SpecificationError):
         file = read_network(folder)
         found["study"] = file.study
         try:
