@@ -6,6 +6,7 @@ backfill reads millions of them, so those are read here; the others still go thr
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -54,10 +55,11 @@ class Decoded:
 @dataclass(frozen=True)
 class _Shape:
     name: str
-    indexed: tuple[tuple[str, str, _WordReader], ...]
-    #: Of events whose data is words alone; None where eth_abi reads it.
-    words: tuple[tuple[str, str, _WordReader], ...] | None
-    items: tuple[Mapping[str, Any], ...]
+    #: Name, type and reader of each value that is one word: the indexed ones first.
+    words: tuple[tuple[str, str, _WordReader], ...]
+    indexed: int
+    #: What eth_abi reads: all data of an event with a value that is not one word.
+    others: tuple[Mapping[str, Any], ...]
     order: tuple[str, ...]
 
 
@@ -103,26 +105,22 @@ class EventTable:
 
 
 def _read(shape: _Shape, log: RawLog) -> tuple[dict[str, Any], list[str]]:
-    if len(log.topics) != 1 + len(shape.indexed):
-        raise ValueError(f"{len(log.topics)} topics where {1 + len(shape.indexed)} belong")
+    words, data = log.topics[1:], log.data
+    if len(words) != shape.indexed:
+        raise ValueError(f"{len(log.topics)} topics where {1 + shape.indexed} belong")
+    if not shape.others:
+        length = 32 * (len(shape.words) - shape.indexed)
+        if len(data) != length:
+            raise ValueError(f"{len(data)} bytes of data where {length} belong")
+        words += tuple(data[start : start + 32] for start in range(0, length, 32))
     found: dict[str, Any] = {}
     addresses: list[str] = []
-    for (name, kind, read), topic in zip(shape.indexed, log.topics[1:], strict=True):
-        value = found[name] = read(topic)
+    for (name, kind, read), word in zip(shape.words, words, strict=True):
+        value = found[name] = read(word)
         if kind == "address":
             addresses.append(value)
-    data = log.data
-    if shape.words is None:
+    if shape.others:
         found.update(_read_others(shape, data, addresses))
-        return found, _parties(found, addresses)
-    if len(data) != 32 * len(shape.words):
-        raise ValueError(f"{len(data)} bytes of data where {32 * len(shape.words)} belong")
-    start = 0
-    for name, kind, read in shape.words:
-        value = found[name] = read(data[start : start + 32])
-        if kind == "address":
-            addresses.append(value)
-        start += 32
     return found, _parties(found, addresses)
 
 
@@ -132,7 +130,7 @@ def _parties(found: Mapping[str, Any], addresses: list[str]) -> list[str]:
 
 
 def _read_others(shape: _Shape, data: bytes, addresses: list[str]) -> dict[str, Any]:
-    types = [collapse_if_tuple(dict(item)) for item in shape.items]
+    types = [collapse_if_tuple(dict(item)) for item in shape.others]
     try:
         values = decode(types, data)
         again = encode(types, values)
@@ -142,7 +140,7 @@ def _read_others(shape: _Shape, data: bytes, addresses: list[str]) -> dict[str, 
         raise ValueError("bytes that mean nothing follow or pad it")
     return {
         item["name"]: _named(item, value, addresses)
-        for item, value in zip(shape.items, values, strict=True)
+        for item, value in zip(shape.others, values, strict=True)
     }
 
 
@@ -163,13 +161,17 @@ def _named(item: Mapping[str, Any], value: Any, addresses: list[str]) -> Any:
     if isinstance(value, bytes):
         return "0x" + value.hex()
     if isinstance(value, int) and not isinstance(value, bool):
-        return _integer(kind, value)
+        return str(value) if _is_text(_bits(kind)) else value
     return value
 
 
-def _integer(kind: str, value: int) -> int | str:
-    bits = int(kind.removeprefix("u").removeprefix("int"))
-    return value if bits <= _JSON_BITS or bits == 64 else str(value)
+def _bits(kind: str) -> int:
+    return int(kind.removeprefix("u").removeprefix("int"))
+
+
+def _is_text(bits: int) -> bool:
+    # Those of 64 bits are times and numbers of rounds, which are small.
+    return bits > _JSON_BITS and bits != 64
 
 
 def _word_reader(kind: str) -> _WordReader | None:
@@ -177,10 +179,8 @@ def _word_reader(kind: str) -> _WordReader | None:
         return lambda word: "0x" + word.hex()
     if kind == "address":
         return _address
-    if kind.startswith("uint"):
-        return _unsigned(int(kind[4:]))
-    if kind.startswith("int") and kind[3:].isdigit():
-        return _signed(int(kind[3:]))
+    if re.fullmatch("u?int[0-9]+", kind):
+        return _integer(_bits(kind), signed=kind.startswith("i"))
     return None
 
 
@@ -190,26 +190,13 @@ def _address(word: bytes) -> str:
     return "0x" + word[12:].hex()
 
 
-def _unsigned(bits: int) -> _WordReader:
-    limit = 1 << bits
-    as_text = bits > _JSON_BITS and bits != 64
+def _integer(bits: int, *, signed: bool) -> _WordReader:
+    low, high = (-(1 << (bits - 1)), 1 << (bits - 1)) if signed else (0, 1 << bits)
+    as_text = _is_text(bits)
 
     def read(word: bytes) -> int | str:
-        value = int.from_bytes(word, "big")
-        if value >= limit:
-            raise ValueError(f"an integer of more than {bits} bits")
-        return str(value) if as_text else value
-
-    return read
-
-
-def _signed(bits: int) -> _WordReader:
-    limit = 1 << (bits - 1)
-    as_text = bits > _JSON_BITS
-
-    def read(word: bytes) -> int | str:
-        value = int.from_bytes(word, "big", signed=True)
-        if not -limit <= value < limit:
+        value = int.from_bytes(word, "big", signed=signed)
+        if not low <= value < high:
             raise ValueError(f"an integer of more than {bits} bits")
         return str(value) if as_text else value
 
@@ -223,21 +210,18 @@ def _shapes(contract: str) -> dict[bytes, _Shape]:
             continue
         inputs = item["inputs"]
         signature = f"{item['name']}({','.join(collapse_if_tuple(dict(one)) for one in inputs)})"
-        indexed = []
-        for one in inputs:
-            if one["indexed"]:
-                reader = _word_reader(one["type"])
-                assert reader is not None, "an indexed value that is hashed cannot be read back"
-                indexed.append((one["name"], one["type"], reader))
-        others = tuple(one for one in inputs if not one["indexed"])
-        readers = [_word_reader(one["type"]) for one in others]
-        words = None
-        if all(readers):
-            words = tuple(
-                (one["name"], one["type"], reader)
-                for one, reader in zip(others, readers, strict=True)
-                if reader is not None
-            )
+        indexed = [one for one in inputs if one["indexed"]]
+        others = [one for one in inputs if not one["indexed"]]
+        single = indexed
+        if all(_word_reader(one["type"]) for one in others):
+            single, others = indexed + others, []
+        words = []
+        for one in single:
+            reader = _word_reader(one["type"])
+            assert reader is not None, "an indexed value that is hashed cannot be read back"
+            words.append((one["name"], one["type"], reader))
         order = tuple(one["name"] for one in inputs)
-        shapes[keccak(text=signature)] = _Shape(item["name"], tuple(indexed), words, others, order)
+        shapes[keccak(text=signature)] = _Shape(
+            item["name"], tuple(words), len(indexed), tuple(others), order
+        )
     return shapes
