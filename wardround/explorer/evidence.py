@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import zipfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ from wardround.chain.artifacts import load_artifact
 from wardround.chain.errors import RpcRefused
 from wardround.chain.headers import read_header, receipts_root
 from wardround.explorer.errors import ExplorerError
+from wardround.explorer.index.database import PLACES, meta_of
 from wardround.explorer.reader import Reader
 from wardround.explorer.rows import Extent
 from wardround.explorer.source import Source
@@ -111,34 +113,27 @@ def _description(
     }
 
 
-def _transactions(db: Any, key: int, round_number: int | None) -> list[dict[str, Any]]:
+def _transactions(
+    db: sqlite3.Connection, key: int, round_number: int | None
+) -> list[dict[str, Any]]:
     marks = ", ".join("?" * len(_WHOLE))
     rows = db.execute(
-        "SELECT tx.id, tx.hash, tx.block, block.hash, tx.gas_used, tx.raw FROM tx "
+        "SELECT tx.id, tx.hash, tx.block, block.hash AS block_hash, tx.gas_used, tx.raw FROM tx "
         "JOIN block ON block.number = tx.block WHERE tx.id IN (SELECT event.tx FROM event "
         "WHERE event.study = ?1 AND (?2 IS NULL OR event.round IN (?2, ?2 - 1) "
         f"OR event.name IN ({marks}))) ORDER BY tx.id",
         (key, round_number, *_WHOLE),
     ).fetchall()
-    found = []
-    for one in rows:
-        logs = db.execute(
-            "SELECT contract, topics, data, log_index FROM event WHERE tx = ? ORDER BY id",
-            (one[0],),
-        ).fetchall()
-        found.append((one, logs))
-    addresses = dict(
-        db.execute("SELECT key, value FROM meta WHERE key IN ('contract', 'court')").fetchall()
-    )
+    addresses = meta_of(db)
     address_of = {"WardRound": addresses["contract"], "Court": addresses["court"]}
     return [
         {
-            "hash": one[1],
-            "block": one[2],
-            "blockHash": one[3],
-            "position": one[0] & 0xFFFFF,
-            "gasUsed": one[4] or 0,
-            "raw": None if one[5] is None else "0x" + one[5].hex(),
+            "hash": one["hash"],
+            "block": one["block"],
+            "blockHash": one["block_hash"],
+            "position": one["id"] % PLACES,
+            "gasUsed": one["gas_used"] or 0,
+            "raw": None if one["raw"] is None else "0x" + one["raw"].hex(),
             "logs": [
                 {
                     "address": address_of[contract],
@@ -148,10 +143,13 @@ def _transactions(db: Any, key: int, round_number: int | None) -> list[dict[str,
                     "data": "0x" + data.hex(),
                     "index": index,
                 }
-                for contract, topics, data, index in logs
+                for contract, topics, data, index in db.execute(
+                    "SELECT contract, topics, data, log_index FROM event WHERE tx = ? ORDER BY id",
+                    (one["id"],),
+                )
             ],
         }
-        for one, logs in found
+        for one in rows
     ]
 
 

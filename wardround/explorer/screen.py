@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 
 from rich.box import SIMPLE_HEAD
@@ -92,11 +92,7 @@ def _alerts(reader: Reader, health: Health, study: str | None, now: float) -> It
 
 
 def _studies(rows: list[StudyRow], shown: str | None) -> Table:
-    table = Table(box=SIMPLE_HEAD, header_style="bold")
-    for name in ("study", "id", "state"):
-        table.add_column(name)
-    for name in ("rounds", "sites", "funded", "paid", "remaining"):
-        table.add_column(name, justify="right")
+    table = _table("study", "id", "state", right=("rounds", "sites", "funded", "paid", "remaining"))
     for row in rows:
         style = "bold" if row.study == shown else ""
         table.add_row(
@@ -118,11 +114,8 @@ def _one(reader: Reader, study: str, now: float) -> Iterator[RenderableType]:
     try:
         opened = read_open_round(reader, study)
         left = int(opened.deadline - now)
-        arrived = len(
-            list_events(
-                reader, EventFilter(study=study, round=opened.round, name="Registered")
-            ).rows
-        )
+        registered = EventFilter(study=study, round=opened.round, name="Registered")
+        arrived = len(list_events(reader, registered).rows)
         words = f"round {opened.round} is open since {_time(opened.opened_at)}, "
         words += f"{left:,} s are left" if left > 0 else f"{-left:,} s past its deadline"
         if arrived:
@@ -131,11 +124,7 @@ def _one(reader: Reader, study: str, now: float) -> Iterator[RenderableType]:
     except NotIndexed:
         pass
     yield _rounds(study_rounds(reader, study, limit=_ROUNDS).rows)
-    sites = Table(box=SIMPLE_HEAD, header_style="bold")
-    sites.add_column("site")
-    sites.add_column("address")
-    for name in ("rounds", "weight", "earned", "paid"):
-        sites.add_column(name, justify="right")
+    sites = _table("site", "address", right=("rounds", "weight", "earned", "paid"))
     for member in found.members[:_SITES]:
         sites.add_row(
             escape(member.name or "–"),
@@ -167,6 +156,15 @@ def _rounds(rows: list[RoundRow]) -> Table:
             f"{row.contributors}" + (f" (−{row.dropped})" if row.dropped else ""),
             "–" if row.gas is None else f"{row.gas:,}",
         )
+    return table
+
+
+def _table(*left: str, right: Iterable[str]) -> Table:
+    table = Table(box=SIMPLE_HEAD, header_style="bold")
+    for name in left:
+        table.add_column(name)
+    for name in right:
+        table.add_column(name, justify="right")
     return table
 
 

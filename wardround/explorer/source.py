@@ -167,26 +167,18 @@ def _statements(
     """
     found: dict[tuple[str, int], Mapping[str, Any]] = {}
     for path in reversed([one for one in paths if one.is_file()]):
-        found.update(_statements_of(path, study, sites))
-    return found
-
-
-def _statements_of(
-    path: Path, study: str, sites: Mapping[str, str]
-) -> dict[tuple[str, int], Mapping[str, Any]]:
-    found: dict[tuple[str, int], Mapping[str, Any]] = {}
-    with path.open("rb") as file:
-        for line in file:
-            if len(line) > _STATEMENT_MAX_BYTES:
-                continue
-            try:
-                document = json.loads(line)
-                number = document["round"]
-            except (ValueError, TypeError, KeyError):
-                continue
-            # A failed attempt is not a statement about the round that another coordinator closed.
-            if isinstance(number, int) and "failed" not in document:
-                found[study, number] = _by_address(document, sites)
+        with path.open("rb") as file:
+            for line in file:
+                if len(line) > _STATEMENT_MAX_BYTES:
+                    continue
+                try:
+                    document = json.loads(line)
+                    number = document["round"]
+                except (ValueError, TypeError, KeyError):
+                    continue
+                # Another coordinator may have closed the round that this attempt failed in.
+                if isinstance(number, int) and "failed" not in document:
+                    found[study, number] = _by_address(document, sites)
     return found
 
 
