@@ -69,7 +69,7 @@ class Indexer:
         self._objects = None if source.store is None else ObjectReader(self.db, source.store)
         self._transactions = TransactionReader(self.db, source.chain.rpc)
         self._looked_again = 0.0
-        self._said: dict[str, str] = {}
+        self._reported: dict[str, str] = {}
         with transaction(self.db):
             set_meta(
                 self.db,
@@ -86,7 +86,7 @@ class Indexer:
                 "INSERT OR REPLACE INTO statement VALUES (?, ?, ?)",
                 [(*key, json.dumps(one)) for key, one in source.statements.items()],
             )
-        self._say("catching up")
+        self._report("catching up")
 
     def close(self) -> None:
         """Close the index."""
@@ -103,9 +103,9 @@ class Indexer:
             while self._chores(256):
                 pass
         except WardroundError as error:
-            self._say("stopped", str(error))
+            self._report("stopped", str(error))
             raise
-        self._say("following" if self.source.live else "finished")
+        self._report("following" if self.source.live else "finished")
 
     def run(
         self,
@@ -130,10 +130,10 @@ class Indexer:
                 busy = self._once(tell)
             except WardroundError as error:
                 if not isinstance(error, Retryable):
-                    self._say("stopped", str(error))
+                    self._report("stopped", str(error))
                     raise
                 # The node may recover or be replaced; until then nothing of it is indexed.
-                self._say("waiting", str(error))
+                self._report("waiting", str(error))
                 stop.wait(next(again))
                 continue
             again = pauses(_FIRST_PAUSE_SECONDS, _LAST_PAUSE_SECONDS)
@@ -147,10 +147,10 @@ class Indexer:
             tell(step)
             # Near the tip a batch is a block or two, and the state need not change for each.
             if isinstance(step, Extended) and step.last - step.first > 100:
-                self._say("catching up")
+                self._report("catching up")
             return True
         words = f"the node is {step.behind} blocks behind the index" if step.behind else ""
-        self._say("following", words)
+        self._report("following", words)
         return self._chores(_CHORES) > 0
 
     def _chores(self, limit: int) -> int:
@@ -164,12 +164,12 @@ class Indexer:
                 self._objects.fetch(limit, again=True)
         return done
 
-    def _say(self, state: str, trouble: str = "") -> None:
-        said = {"state": state, "trouble": trouble}
-        if said != self._said:
+    def _report(self, state: str, trouble: str = "") -> None:
+        status = {"state": state, "trouble": trouble}
+        if status != self._reported:
             with transaction(self.db):
-                set_meta(self.db, said)
-            self._said = said
+                set_meta(self.db, status)
+            self._reported = status
 
 
 def poll_seconds_for(url: str) -> float:

@@ -39,7 +39,7 @@ def named_source(
     """
     if run_or_study is not None and not run_or_study.startswith("0x"):
         if rpc is not None or contract is not None or store is not None:
-            raise ScenarioError(run_or_study, "a run's folder says where its chain and store are")
+            raise ScenarioError(run_or_study, "a run's folder names its chain and store already")
         with run_source(Path(run_or_study), reading_key) as source:
             yield source, None
         return

@@ -111,7 +111,7 @@ CREATE TABLE member (
 CREATE INDEX member_site ON member (site);
 CREATE INDEX member_payout ON member (payout);
 
--- A round's closing. A round that was overturned has several; at most one of them stands.
+-- A round's closing. A round that was overturned has several; at most one of them is valid.
 CREATE TABLE closing (
     id INTEGER PRIMARY KEY REFERENCES event (id) ON DELETE CASCADE, -- of its RoundClosed
     study INTEGER NOT NULL REFERENCES study (id) ON DELETE CASCADE,
@@ -192,7 +192,7 @@ CREATE TABLE specification (
     document TEXT
 );
 
--- What a run folder says of a round besides: measured on the sites' test rows, not on chain.
+-- A round in a run folder: measured on the sites' test rows, not on chain.
 CREATE TABLE statement (
     study TEXT NOT NULL,
     round INTEGER NOT NULL,

@@ -203,7 +203,7 @@ def round_bytes(
         created = event_data(reader, study_id, study.summary.block_hash, "StudyCreated", None)
         health = reader.health()
     answer = explorer.commitment(study_id, number)
-    stands = summary.state != "overturned"
+    valid = summary.state != "overturned"
     entries = None
     if study.params["recording"] == Recording.FULL:
         entries = explorer.called(summary.transaction).value
@@ -215,8 +215,8 @@ def round_bytes(
         "params": hex_of(created[:608]),
         "closing": hex_of(closing),
         "previous": hex_of(previous),
-        "commitment": hex_of(answer.value) if answer.value and stands else None,
-        "commitmentSource": answer.source if stands else "an overturned closing is not kept there",
+        "commitment": hex_of(answer.value) if answer.value and valid else None,
+        "commitmentSource": answer.source if valid else "an overturned closing is not kept there",
         "entries": None if entries is None else hex_of(entries),
         "full": study.params["recording"] == Recording.FULL,
         "block": {"number": summary.block, "hash": summary.block_hash},
@@ -291,7 +291,7 @@ def _site(sites: Mapping[str, NamedSite], address: str) -> NamedSite:
 
 def _why(manifest: StoredObject) -> str:
     if manifest.status != "verified":
-        return "the manifest, which would say why, is not here"
+        return "the manifest, which would give the reason, is not here"
     return "the manifest does not mention it: it was not asked, or was not admitted yet"
 
 
@@ -304,7 +304,7 @@ def _lead(found: RoundDetail, members: int) -> str:
         return f"{words}. It was proven wrong, and is void."
     if summary.state == "final":
         return f"{words}. It is final: nothing can change it any more."
-    return f"{words}. Until the challenge window is over, anybody can still prove it wrong."
+    return f"{words}. Until the challenge window is over, it can still be proved wrong."
 
 
 def _steps(found: RoundDetail, now: int) -> list[TimelineStep]:
@@ -339,7 +339,7 @@ def _steps(found: RoundDetail, now: int) -> list[TimelineStep]:
             "now",
             "Challenge window",
             summary.challenge_until,
-            "ends, if nobody proves a fault",
+            "ends, unless a fault is proved",
             summary.challenge_until,
         ),
         TimelineStep("", "Final", None, "not yet"),
