@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from hashlib import sha256
 from pathlib import Path
 
@@ -121,11 +121,8 @@ def indexed(
             thread.start()
         else:
             indexer.catch_up()
-        reader = Reader(indexer.path)
-        try:
+        with closing(Reader(indexer.path)) as reader:
             yield reader
-        finally:
-            reader.close()
     finally:
         stop.set()
         if thread is not None:

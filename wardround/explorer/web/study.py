@@ -8,6 +8,8 @@ from dataclasses import dataclass, fields
 from statistics import median, pstdev
 from typing import Any
 
+from pydantic.alias_generators import to_camel
+
 from wardround.explorer.events import EventFilter, list_events
 from wardround.explorer.rows import ChartRow, Funds, RoundRow, StudyDetail
 from wardround.explorer.studies import (
@@ -93,7 +95,7 @@ def params_of(values: Mapping[str, Any]) -> StudyParams:
     """Read the parameters that the index keeps by the contract's names."""
     read = []
     for one in fields(StudyParams):
-        value = values[_camel(one.name)]
+        value = values[to_camel(one.name)]
         if isinstance(value, str) and len(value) == 66:
             value = bytes32(value, one.name)
         elif isinstance(value, str) and not value.startswith("0x"):
@@ -315,8 +317,3 @@ def _plain(value: Any) -> str:
     if isinstance(value, list):
         return ", ".join(map(_plain, value)) or "none"
     return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def _camel(name: str) -> str:
-    first, *rest = name.split("_")
-    return first + "".join(word.capitalize() for word in rest)
