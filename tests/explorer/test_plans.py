@@ -41,7 +41,8 @@ def statements(reader: Reader, question: Callable[[], object]) -> list[str]:
     return [
         one
         for one in found
-        if one.startswith("SELECT") and not one.endswith("FROM block ORDER BY number DESC LIMIT 1")
+        if one.lstrip().startswith("SELECT")
+        and not one.endswith("FROM block ORDER BY number DESC LIMIT 1")
     ]
 
 
