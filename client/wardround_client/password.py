@@ -24,8 +24,11 @@ def read_password_file(path: Path) -> str:
         with path.open("rb") as file:
             data = file.read(_PASSWORD_MAX_BYTES + 1)
         text = data.decode("utf-8").splitlines()[0] if data else ""
-    except (OSError, UnicodeDecodeError) as error:
-        raise KeystoreError(f"file {path} has no password: it cannot be read as text.") from error
+    except UnicodeDecodeError as error:
+        raise KeystoreError(f"password file {path} is not UTF-8 text.") from error
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise KeystoreError(f"password file {path} cannot be read ({reason}).") from error
     if not text or len(data) > _PASSWORD_MAX_BYTES:
         raise KeystoreError(
             f"file {path} has no password: write it as the first line, of {_PASSWORD_MAX_BYTES} "

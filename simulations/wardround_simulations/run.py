@@ -6,7 +6,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -114,6 +114,7 @@ def simulate(
     started = time.monotonic()
     # Before anything is made: a wrong address or key leaves nothing behind.
     shared = None if choice.is_development else _shared_chain(choice)
+    made = [path for path in (out, *out.parents) if not path.exists()]
     folders = new_folder(out)
     try:
         (folders.root / "scenario.toml").write_text(scenario_text, encoding="utf-8")
@@ -139,7 +140,7 @@ def simulate(
     except BaseException:
         # Before there is a study nothing is lost, unless its keys hold money of a lasting chain.
         if choice.is_development and not folders.network.exists():
-            _empty(folders.root)
+            _remove(folders.root, made)
         raise
     draw(results.rounds, scenario.study.name, folders.root / "plots")
     return results
@@ -150,13 +151,21 @@ def _closed(summary: dict[str, Any], catch_up: Callable[[], None], watcher: Watc
     watcher.on_round(summary)
 
 
-def _empty(folder: Path) -> None:
-    """Remove what was made in a folder that was empty, so that the same command can be repeated."""
+def _remove(folder: Path, made: list[Path]) -> None:
+    """Undo the making of a folder, so that the same command can be repeated.
+
+    Args:
+        folder: a run's; what is in it is removed.
+        made: it and its parents, innermost first, as far as they were made for the run.
+    """
     for path in folder.iterdir():
         if path.is_dir():
             shutil.rmtree(path)
         else:
             path.unlink()
+    with suppress(OSError):  # another run has begun beside it
+        for path in made:
+            path.rmdir()
 
 
 def _run(engine: Engine, network: Network, watcher: Watcher, on_round: OnSummary) -> None:

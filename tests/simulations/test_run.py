@@ -14,13 +14,14 @@ from tests.integration.networks import run, small_scenario
 from wardround.audit.audit import StudyAudit
 from wardround.audit.finished import open_run, read_network
 from wardround.chain.errors import ChainError, ChainUnreachable
+from wardround.command_line import app
 from wardround.devchain.journal import read_journal
 from wardround.learning.errors import DataError, ModelError
 from wardround.protocol.errors import RoundFailed, ScenarioError, SpecificationError, WardroundError
 from wardround_client.app import client_app
 from wardround_simulations import run as module
 from wardround_simulations.run import ChainChoice, Watcher, simulate
-from wardround_simulations.scenario import Scenario
+from wardround_simulations.scenario import Scenario, builtin_scenarios
 
 
 def test_folder_when_a_run_is_finished_has_everything(finished: Path) -> None:
@@ -181,6 +182,28 @@ def test_folder_when_a_run_stops_before_its_study_was_there_is_empty_again(
         run(small_scenario(), tmp_path / "run", watcher=Watcher(on_progress=stop))
     assert list((tmp_path / "run").iterdir()) == []
     run(small_scenario(study={"rounds": 1}), tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--engine", "ray"], "add --chain anvil"),
+        (["--chain", "http://127.0.0.1:1"], "does not answer"),
+        ([], "no site is called 'nobody'"),
+    ],
+)
+def test_folder_when_arguments_or_scenario_are_wrong_is_not_made(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    words: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    text = builtin_scenarios()["demo"].read_text("utf-8")
+    Path("mine.toml").write_text(text + "[policy.nobody]\nevaluate = true\n", "utf-8")
+    with pytest.raises(WardroundError, match=words):
+        app(["simulate", "mine.toml", *arguments], standalone_mode=False)
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.toml"]
 
 
 def test_folder_when_not_empty_is_left_as_it_was(tmp_path: Path) -> None:
