@@ -380,7 +380,7 @@ def test_commands_of_auditor_and_site(scene: Scene) -> None:
     world, stage, study = scene.world, scene.stage, hex_of(scene.stage.study)
     first = stage.close(stage.parties.first)
     assert "final from now on" in world.run("court attest", study, *scene.on("whole", "auditor"))
-    site = stage.sites[0].identity.address
+    site = stage.sites[0].address
     said = world.run("claim", study, site.lower(), *scene.on("whole", "standby"))
     assert f"paid 25.0000 tokens to {site}" in said
     assert "nothing due" in world.run("claim", study, site, *scene.on("whole", "standby"))
@@ -418,7 +418,7 @@ def test_commands_of_auditor_and_site(scene: Scene) -> None:
     position = stage.session(stage.parties.standby).position()
     assert (position.round, position.previous) == (2, first.closing)
     sent = stage.collect(position)[site]
-    home = site_home(scene, bytes(stage.sites[0].signer.key))  # type: ignore[attr-defined]
+    home = site_home(scene, bytes(stage.hospitals[0].account.key))
     task = TrainTask(stage.params, position.previous, 2, b"")
     where = [study, "hospital", "--key", "sponsor.key"]
     assert "has signed nothing for round 2" in world.run("site contribute", *where, status=1)
