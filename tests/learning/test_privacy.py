@@ -398,7 +398,6 @@ def test_update_when_one_row_is_added_moves_no_further_than_the_clipping_norm(ro
             privacy(max_grad_norm=0.5),
             Mechanism(noise_multiplier=1.0, sample_rate=1.0, steps=1),
             SecretStream(b"k" * 32),
-            None,
         )
         # A step is divided by the expected number of rows.
         after.append((flat.numpy().astype(np.float64) - start) * len(one))
@@ -627,15 +626,6 @@ def test_loss_when_training_was_private_is_withheld():
     plain = train_locally(model, start, table(), training(), seed=1)
     assert plain.metrics == {"train_loss": plain.mean_loss}
     assert plain.privacy is None
-
-
-def test_progress_when_training_is_private_tells_of_every_step():
-    model, start = logistic()
-    told = []
-    train_locally(
-        model, start, table(), training(), 1, lambda *step: told.append(step), private=terms()
-    )
-    assert told == [(step, 5) for step in range(1, 6)]
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
