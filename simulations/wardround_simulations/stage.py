@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import mkdtemp
+from tempfile import TemporaryDirectory
 from typing import Any
+from weakref import finalize
 
 from eth_account import Account
 from eth_account.signers.local import LocalAccount
@@ -77,6 +78,12 @@ class Sent:
     update: Int32Vector
 
 
+def _end(guards: Sequence[Guard], homes: TemporaryDirectory[str]) -> None:
+    for guard in guards:
+        guard.close()
+    homes.cleanup()
+
+
 class Stage:
     """One study, ready for its first round."""
 
@@ -105,8 +112,10 @@ class Stage:
             initial_model=model.root,
             code=application_digest(),
         )
-        # Stages may share a store, but each has sites of its own.
-        folders = Folders(Path(mkdtemp(prefix=f"{folder.name}-sites-", dir=folder.parent)))
+        homes = TemporaryDirectory(prefix="wardround-sites-")
+        # Ends with the stage at the latest.
+        self.end = finalize(self, _end, self._guards, homes)
+        folders = Folders(Path(homes.name))
         self.hospitals = [Party(data.name, Account.create(), data) for data in _tables()]
         self._open()
         self.sites = [self._site(folders, party) for party in self.hospitals]
@@ -143,11 +152,6 @@ class Stage:
         return {
             site.address: Sent(*site.contribute(task, position.base.values)) for site in self.sites
         }
-
-    def end(self) -> None:
-        """Close the sites' guards."""
-        for guard in self._guards:
-            guard.close()
 
     # ---------------------------------------------------------------- inside
 

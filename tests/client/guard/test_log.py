@@ -11,13 +11,16 @@ from hypothesis import strategies as st
 from wardround_client.errors import LogError
 from wardround_client.guard.log import GuardLog, create_log, read_log
 
+#: What a person is shown of a signature.
+SIGNED = {"round": 1, "study": "0x" + "11" * 32, "weight": 1, "update_bytes": 4}
+
 
 def made(folder: Path, lines: int = 3) -> Path:
     path = folder / "guard.log"
     create_log(path, 1, site="0x00")
     log = GuardLog(path, lambda: 2)
     for number in range(lines):
-        log.append("signed", value=number)
+        log.append("signed", value=number, **SIGNED)
     log.close()
     return path
 
@@ -29,7 +32,7 @@ def test_log_when_read_again_holds_what_was_written(tmp_path: Path) -> None:
     assert [line["n"] for line in lines] == [1, 2, 3, 4]
     log = GuardLog(path, lambda: 3)
     assert [line["value"] for line in log.kept] == [0, 1, 2]
-    log.append("refused", error="X")
+    log.append("refused", error="X", words="x")
     log.close()
     assert list(read_log(path))[-1]["error"] == "X"
 
@@ -46,7 +49,7 @@ def test_log_when_its_last_line_is_torn_goes_on_without_it(tmp_path: Path, cut: 
     assert len(list(read_log(path))) == 3
     log = GuardLog(path, lambda: 3)
     assert [line["value"] for line in log.kept] == [0, 1]
-    log.append("signed", value=9)
+    log.append("signed", value=9, **SIGNED)
     log.close()
     lines = list(read_log(path))
     assert [line["kind"] for line in lines[3:]] == ["repaired", "signed"]
@@ -115,8 +118,8 @@ def test_log_when_a_line_is_too_long_refuses_it_whole(tmp_path: Path) -> None:
     path = made(tmp_path)
     log = GuardLog(path, lambda: 3)
     with pytest.raises(LogError, match="cannot be written"):
-        log.append("refused", words="x" * 200_000)
-    log.append("refused", words="short")
+        log.append("refused", error="X", words="x" * 200_000)
+    log.append("refused", error="X", words="short")
     log.close()
     assert len(list(read_log(path))) == 5
 
@@ -134,17 +137,17 @@ def test_log_when_the_disk_is_full_writes_nothing_more(tmp_path: Path) -> None:
     try:
         resource.setrlimit(resource.RLIMIT_FSIZE, (size + 40, before[1]))
         with pytest.raises(LogError, match="cannot be written"):
-            log.append("signed", value=5)
+            log.append("signed", value=5, **SIGNED)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
         signal.signal(signal.SIGXFSZ, handler)
     # There is room again, but what is in the file is not known before it is read anew.
     with pytest.raises(LogError, match="cannot be written"):
-        log.append("signed", value=6)
+        log.append("signed", value=6, **SIGNED)
     log.close()
     again = GuardLog(path, lambda: 4)
     assert [line["value"] for line in again.kept] == [0, 1, 2]
-    again.append("signed", value=6)
+    again.append("signed", value=6, **SIGNED)
     again.close()
     assert list(read_log(path))[-1]["value"] == 6
 
