@@ -75,7 +75,7 @@ PARTS = {
         "wardround_client.app.site:Site.contribute",
         "wardround_client.app.site:Site.evaluate",
     ],
-    "opening sites": ["wardround_client.app.client_app:open_home"],
+    "opening sites": ["wardround_client.guard.tables:load_home_data"],
     "messages": [
         "wardround.transport.flower.grid:InProcessGrid.push_messages",
         "wardround.transport.flower.grid:InProcessGrid._answer",
