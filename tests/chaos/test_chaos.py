@@ -127,7 +127,16 @@ def logged(home: Path, *updates: tuple[int, str]) -> Path:
     create_log(home / "guard.log", 1, site="0x" + 40 * "1")
     log = GuardLog(home / "guard.log", lambda: 2)
     for number, update in updates:
-        log.append("signed", study="0x", round=number, base="0xb", update=update, report_sha256="r")
+        log.append(
+            "signed",
+            study="0x",
+            round=number,
+            base="0xb",
+            update=update,
+            report_sha256="r",
+            weight=1,
+            update_bytes=4,
+        )
     log.close()
     return home
 

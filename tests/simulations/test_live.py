@@ -129,7 +129,7 @@ def test_genesis_is_read_as_written() -> None:
 def test_sites_know_every_coordinator_and_each_knows_every_site(tmp_path: Path) -> None:
     scenario = small_scenario(chain={"bond": "50"})
     with prepared(scenario, tmp_path / "network", standbys=2) as network:
-        seats = make_parties(network, datetime.now(UTC), lambda words: None)
+        seats = make_parties(network, datetime.now(UTC))
         state = network.contract.study(network.study)
         assert list(state.coordinators) == [seat.key for seat in seats]
         assert all(network.contract.seat(network.study, seat.key).bonded for seat in seats)
