@@ -217,7 +217,7 @@ def with_data(logs: list[Any]) -> list[Any]:
 def with_weight_of_65_bits(logs: list[Any]) -> list[Any]:
     place = first_contributed(logs)
     data = logs[place]["data"]
-    changed = {**logs[place], "data": data[:66] + "f" * 64 + data[130:]}
+    changed = {**logs[place], "data": data[:130] + "f" * 64 + data[194:]}
     return [*logs[:place], changed, *logs[place + 1 :]]
 
 
