@@ -27,9 +27,10 @@ from wardround.transport.certificates import issue_server
 from wardround.transport.supervision import Program, Supervisor, module_command
 from wardround_coordinator.home import CoordinatorHome
 from wardround_coordinator.settings import COORDINATOR_FILE
-from wardround_simulations.live.layout import make_parties, password_file
+from wardround_simulations.live.layout import make_parties
 from wardround_simulations.network import Network, new_folder, new_keys, prepare
 from wardround_simulations.scenario import Scenario
+from wardround_simulations.sites import password_file
 
 COORDINATOR, CHAIN = "coordinator", "chain"
 #: Hosts of the two sites, in their order.

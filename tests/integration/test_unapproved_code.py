@@ -31,8 +31,9 @@ from wardround_client.home import Home
 from wardround_client.service import SiteService
 from wardround_coordinator.home import CoordinatorHome
 from wardround_coordinator.service import Service, _answers
-from wardround_simulations.live.layout import make_parties, password_file
+from wardround_simulations.live.layout import make_parties
 from wardround_simulations.network import Network, new_folder, new_keys, prepare
+from wardround_simulations.sites import password_file
 
 WAIT_SECONDS = 600.0
 pytestmark = [pytest.mark.deep, pytest.mark.timeout(2 * WAIT_SECONDS)]

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.protocol.test_merkle import verify_inclusion
 from wardround.protocol.contribution import ENTRY_BYTES, Entry
 from wardround.protocol.errors import Malformed
 from wardround.protocol.evidence import (
@@ -29,7 +30,7 @@ from wardround.protocol.inspection import (
     unsorted_pair,
     wrong_totals,
 )
-from wardround.protocol.merkle import entries_root, leaf_hash, vector_root, verify_inclusion
+from wardround.protocol.merkle import entries_root, leaf_hash, vector_root
 from wardround.protocol.record import Record, RuleId
 from wardround.protocol.rules import Rule, aggregate
 
