@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.integration.mirror import mirror
+from tests.protocol.test_merkle import verify_inclusion
 from wardround.protocol.contribution import WEIGHT_LIMIT, Entry
 from wardround.protocol.errors import ProtocolError
 from wardround.protocol.evidence import CHUNK_COORDINATES, value_at
@@ -22,7 +23,6 @@ from wardround.protocol.merkle import (
     entries_root,
     leaf_hash,
     vector_root,
-    verify_inclusion,
 )
 from wardround.protocol.record import Record, RuleId
 from wardround.protocol.rewards import accumulate, reward_tree, split_floor
