@@ -7,6 +7,7 @@ import os
 import sys
 import time
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -144,8 +145,8 @@ def run(
     os.environ.pop(PASSWORD_VARIABLE, None)
     keep_memory_private()
     with stop_asked() as stopped:
-        now = lambda: datetime.now(UTC)  # noqa: E731
-        SiteService(Home(folder), password, _tell, now, stopped, keep, store).run()
+        home, now = Home(folder), partial(datetime.now, UTC)
+        SiteService(home, password, _tell, now, stopped, keep, store).run()
 
 
 @app.command()
