@@ -82,7 +82,7 @@ class Troubled(LiveNetwork):
         while not self.links:
             yield
         (link,) = self.links
-        while not self._said(self.site, r"^REFUSED \(ChainSilent\)"):
+        while not self._said(self.site, r"^REFUSED \(chain-silent\)"):
             yield
         link.mend()
         for number, (name, pattern) in enumerate(PROGRAMS.items(), 1):
