@@ -13,7 +13,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from wardround_client.password import PASSWORD_VARIABLE, password_of
+from wardround_client.options import (
+    HOME,
+    HomeArgument,
+    JsonOption,
+    PasswordOption,
+    PayerOption,
+    StudyArgument,
+)
+from wardround_client.password import password_of
 
 if TYPE_CHECKING:
     from eth_account.signers.local import LocalAccount
@@ -29,31 +37,14 @@ if TYPE_CHECKING:
 _out = Console(highlight=False, soft_wrap=True)
 _POLL_SECONDS = 2.0
 
-_Study = Annotated[str, typer.Argument(help="The study's id, 0x and 64 digits.")]
-_Folder = Annotated[Path, typer.Argument(help="The site's home folder.")]
-_Key = Annotated[
-    Path | None,
-    typer.Option(help="File with a key that pays for gas; by default the site's own pays."),
-]
-_Password = Annotated[
-    Path | None,
-    typer.Option(
-        "--password-file",
-        help=f"First line is the keystore's password; else {PASSWORD_VARIABLE}, or a prompt.",
-        dir_okay=False,
-    ),
-]
-_Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
-_HOME = Path("site")
-
 
 def claim(
-    study: _Study,
+    study: StudyArgument,
     store: Annotated[str, typer.Option(help="Content store of the study.")],
-    folder: _Folder = _HOME,
-    key: _Key = None,
-    password_file: _Password = None,
-    as_json: _Json = False,
+    folder: HomeArgument = HOME,
+    key: PayerOption = None,
+    password_file: PasswordOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Get paid what the site has earned up to the last final round.
 
@@ -87,11 +78,11 @@ def claim(
 
 
 def contribute(
-    study: _Study,
-    folder: _Folder = _HOME,
-    key: _Key = None,
-    password_file: _Password = None,
-    as_json: _Json = False,
+    study: StudyArgument,
+    folder: HomeArgument = HOME,
+    key: PayerOption = None,
+    password_file: PasswordOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Register the signed contribution to the open round on chain, so that it must be included.
 
@@ -121,13 +112,13 @@ def contribute(
 
 
 def answer(
-    study: _Study,
-    folder: _Folder = _HOME,
-    key: _Key = None,
+    study: StudyArgument,
+    folder: HomeArgument = HOME,
+    key: PayerOption = None,
     watch: Annotated[
         bool, typer.Option("--watch", help="Go on until the round is closed.")
     ] = False,
-    password_file: _Password = None,
+    password_file: PasswordOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a chunk.")] = False,
 ) -> None:
     """Show on chain the chunks of a registered update that the coordinator demands.

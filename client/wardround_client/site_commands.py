@@ -19,6 +19,14 @@ from rich.table import Table
 
 from wardround.protocol.errors import WardroundError
 from wardround_client import chain_commands
+from wardround_client.options import (
+    HOME,
+    HomeArgument,
+    JsonOption,
+    PasswordOption,
+    StoreOption,
+    StudyArgument,
+)
 from wardround_client.password import PASSWORD_VARIABLE, password_of
 from wardround_client.site_template import TEMPLATE
 
@@ -34,20 +42,11 @@ app = typer.Typer(
 )
 _out = Console(highlight=False, soft_wrap=True)
 _err = Console(stderr=True, highlight=False, soft_wrap=True)
-_PASSWORD_HELP = f"First line is the keystore's password; else {PASSWORD_VARIABLE}, or a prompt."
-
-HomeArgument = Annotated[Path, typer.Argument(help="The site's home folder.", show_default=True)]
-PasswordOption = Annotated[
-    Path | None, typer.Option("--password-file", help=_PASSWORD_HELP, dir_okay=False)
-]
-StudyArgument = Annotated[str, typer.Argument(help="The study's id, 0x and 64 digits.")]
-StoreOption = Annotated[str | None, typer.Option(help="Content store of the study.")]
-_HOME = Path("site")
 
 
 @app.command()
 def init(
-    folder: HomeArgument = _HOME,
+    folder: HomeArgument = HOME,
     name: Annotated[
         str | None, typer.Option(help="What the site is called; by default as its folder.")
     ] = None,
@@ -93,7 +92,7 @@ def init(
 
 
 @app.command()
-def guard(folder: HomeArgument = _HOME, password_file: PasswordOption = None) -> None:
+def guard(folder: HomeArgument = HOME, password_file: PasswordOption = None) -> None:
     """Run the guard alone, in the foreground: it holds the key and signs what may leave.
 
     `wardround site run` starts it for you. SIGTERM or Ctrl-C ends it.
@@ -117,7 +116,7 @@ def guard(folder: HomeArgument = _HOME, password_file: PasswordOption = None) ->
 
 @app.command()
 def run(
-    folder: HomeArgument = _HOME,
+    folder: HomeArgument = HOME,
     password_file: PasswordOption = None,
     store: StoreOption = None,
     keep: Annotated[
@@ -152,7 +151,7 @@ def run(
 @app.command()
 def approve(
     study: StudyArgument,
-    folder: HomeArgument = _HOME,
+    folder: HomeArgument = HOME,
     store: StoreOption = None,
     spec: Annotated[
         Path | None, typer.Option(help="The study's file, instead of --store.", dir_okay=False)
@@ -197,7 +196,7 @@ def approve(
 
 
 @app.command()
-def revoke(study: StudyArgument, folder: HomeArgument = _HOME) -> None:
+def revoke(study: StudyArgument, folder: HomeArgument = HOME) -> None:
     """Take no further part in a study. What was signed stays signed.
 
     Examples:
@@ -213,8 +212,8 @@ def revoke(study: StudyArgument, folder: HomeArgument = _HOME) -> None:
 
 @app.command()
 def status(
-    folder: HomeArgument = _HOME,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    folder: HomeArgument = HOME,
+    as_json: JsonOption = False,
 ) -> None:
     """Show the site's identity, whether guard and chain answer, and the state of its studies.
 
@@ -240,7 +239,7 @@ def status(
 
 @app.command()
 def history(
-    folder: HomeArgument = _HOME,
+    folder: HomeArgument = HOME,
     store: StoreOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
 ) -> None:
@@ -290,7 +289,7 @@ def history(
 
 
 @app.command()
-def preview(folder: HomeArgument = _HOME) -> None:
+def preview(folder: HomeArgument = HOME) -> None:
     """Read the site's table and show counts and ranges, no rows.
 
     Examples:

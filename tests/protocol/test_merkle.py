@@ -15,7 +15,6 @@ from wardround.protocol.merkle import (
     entries_root,
     inclusion_proof,
     leaf_hash,
-    node_hash,
     vector_leaves,
     vector_root,
 )
@@ -25,6 +24,10 @@ VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "merkle.json").rea
 
 def content(size: int, seed: int) -> bytes:
     return bytes((31 * i + 7 * (i >> 8) + seed) % 256 for i in range(size))
+
+
+def node_hash(left: bytes, right: bytes) -> bytes:
+    return sha256(b"\x01" + left + right).digest()
 
 
 def tree_hash(leaves: list[bytes]) -> bytes:

@@ -189,7 +189,7 @@ def test_folder_when_a_run_stops_before_its_study_was_there_is_empty_again(
     [
         (["--engine", "ray"], "add --chain anvil"),
         (["--chain", "http://127.0.0.1:1"], "does not answer"),
-        ([], "no site is called 'nobody'"),
+        ([], "no site is called 'geneva'"),
     ],
 )
 def test_folder_when_arguments_or_scenario_are_wrong_is_not_made(
@@ -200,7 +200,7 @@ def test_folder_when_arguments_or_scenario_are_wrong_is_not_made(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     text = builtin_scenarios()["demo"].read_text("utf-8")
-    Path("mine.toml").write_text(text + "[policy.nobody]\nevaluate = true\n", "utf-8")
+    Path("mine.toml").write_text(text + "[policy.geneva]\nevaluate = true\n", "utf-8")
     with pytest.raises(WardroundError, match=words):
         app(["simulate", "mine.toml", *arguments], standalone_mode=False)
     assert [path.name for path in tmp_path.iterdir()] == ["mine.toml"]

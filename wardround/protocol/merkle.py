@@ -26,11 +26,6 @@ def leaf_hash(data: bytes) -> bytes:
     return sha256(b"\x00" + data).digest()
 
 
-def node_hash(left: bytes, right: bytes) -> bytes:
-    """Hash an inner node: ``SHA-256(0x01 || left || right)``, 32 bytes."""
-    return sha256(b"\x01" + left + right).digest()
-
-
 def entries_root(entries: Iterable[bytes]) -> Root:
     """Merkle tree hash of a list of entries; of an empty list, the hash of nothing."""
     return _root([leaf_hash(entry) for entry in entries])

@@ -1,0 +1,30 @@
+"""Options and arguments that the commands of a site have in common."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from wardround_client.password import PASSWORD_VARIABLE
+
+#: Where a site's home is unless a command names another folder.
+HOME = Path("site")
+
+HomeArgument = Annotated[Path, typer.Argument(help="The site's home folder.", show_default=True)]
+StudyArgument = Annotated[str, typer.Argument(help="The study's id, 0x and 64 digits.")]
+StoreOption = Annotated[str | None, typer.Option(help="Content store of the study.")]
+PayerOption = Annotated[
+    Path | None,
+    typer.Option("--key", help="File with a key that pays for gas; by default the site's own."),
+]
+PasswordOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--password-file",
+        help=f"First line is the keystore's password; else {PASSWORD_VARIABLE}, or a prompt.",
+        dir_okay=False,
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
