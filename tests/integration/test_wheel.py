@@ -16,6 +16,7 @@ import sysconfig
 import venv
 from dataclasses import dataclass
 from importlib.metadata import entry_points
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -161,6 +162,8 @@ def test_explorer_from_a_wheel_serves_pages_until_it_is_interrupted(
         env=installation.environment(),
         stdout=subprocess.PIPE,
         text=True,
+        # What a shell starts in its background ignores SIGINT, and so would this child.
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
     ) as process:
         try:
             assert process.stdout is not None
