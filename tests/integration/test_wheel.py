@@ -15,8 +15,8 @@ import sys
 import sysconfig
 import venv
 from dataclasses import dataclass
-from importlib.metadata import entry_points
 from functools import partial
+from importlib.metadata import entry_points
 from pathlib import Path
 
 import httpx
