@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.calling import Call, Ended
+from tests.chromium import launched
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 # Before any test imports Flower: it reports nothing, looks for no updates, installs nothing.
 os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
@@ -41,3 +47,10 @@ def call(
         return Ended(int(ended.value.code or 0), out, err)
 
     return run_command
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """One for all: while Playwright's is open, no second one can be launched in the same thread."""
+    with launched() as opened:
+        yield opened

@@ -17,7 +17,6 @@ import pytest
 from typer.testing import CliRunner
 
 from tests.explorer.serving import served
-from tests.explorer.web.chromium import launched
 from tests.integration.networks import prepared, run, small_scenario
 from tests.integration.test_operations import (
     GRACE_SECONDS,
@@ -59,7 +58,7 @@ from wardround_simulations.run import Watcher, simulate
 from wardround_simulations.scenario import load_scenario
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Page
+    from playwright.sync_api import Browser, Page
 
 ROUNDS, SITES = 3, 3
 
@@ -281,10 +280,11 @@ def test_explorer_without_a_grant_shows_rounds_and_says_what_is_encrypted(
         assert client.get(urls.evidence(study)).status_code == 403
 
 
-def test_browser_checks_what_is_public_and_names_what_is_not(played: Played, explored: str) -> None:
+def test_browser_checks_what_is_public_and_names_what_is_not(
+    played: Played, explored: str, browser: Browser
+) -> None:
     study = read_network(played.folders.root).study
-    with launched() as browser:
-        page = browser.new_page()
+    with browser.new_page() as page:
         page.set_default_timeout(15_000)
         page.goto(explored + urls.round_page(study, 1))
         checked = pressed(page, "check")

@@ -8,21 +8,16 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import httpx
 import pytest
 
 from tests.explorer.serving import served
-from tests.explorer.web.chromium import launched
 from wardround.explorer.indexer import Indexer
 from wardround.explorer.reader import Reader
 from wardround.explorer.source import run_source
 from wardround.explorer.web.app import create_app
 from wardround.explorer.web.explorer import Explorer
-
-if TYPE_CHECKING:
-    from playwright.sync_api import Browser
 
 
 @contextmanager
@@ -73,9 +68,3 @@ def study(explorer: Explorer) -> str:
     with explorer.reader.look() as db:
         (found,) = db.execute("SELECT study FROM study").fetchone()
     return str(found)
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
-    with launched() as opened:
-        yield opened
