@@ -22,6 +22,7 @@ from tests.integration.networks import CHAIN_ID, FEATURES, small_scenario
 from wardround.audit.folders import Folders
 from wardround.chain.chain import Chain, connected
 from wardround.devchain.anvil import find_anvil
+from wardround.host.log import EventLog
 from wardround.protocol.identifiers import SiteAddress
 from wardround.transport.certificates import issue_server
 from wardround.transport.supervision import Program, Supervisor, module_command
@@ -42,7 +43,7 @@ RECOVERED_SECONDS = 20.0
 _RPC_PORT = 8545
 _LOOK_SECONDS = 0.05
 _ETHER = 10**18
-_CLOSED = r"^\S+ round \d+ of \d+ closed"
+_CLOSED = r"^round \d+ of \d+ closed"
 
 _reason = why_not()
 pytestmark = [
@@ -59,11 +60,13 @@ class Spread:
     Attributes:
         folder: of everything.
         internet: the hosts.
-        heard: every log line, with its time and process.
+        events: each party's log.
+        heard: every event, with its time and party.
     """
 
     folder: Path
     internet: Internet
+    events: dict[str, EventLog] = field(default_factory=dict)
     heard: list[tuple[float, str, str]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -72,11 +75,18 @@ class Spread:
     def tell(self, who: str, words: str) -> None:
         self.heard.append((time.monotonic(), who, words))
 
-    def start(self, host: str, command: list[str], *, once: bool = False) -> None:
-        """Keep a command running on a host, which gives its name."""
-        on, log = self.internet.on(host, command), self.folder / "logs" / f"{host}.log"
-        program = Program(host, lambda: on, log, lambda line: self.tell(host, line), once=once)
-        self.supervisor.start(program)
+    def output(self, host: str) -> Path:
+        """Where the output of a host's program is kept."""
+        return self.folder / "logs" / f"{host}.log"
+
+    def start(
+        self, host: str, command: list[str], home: Path | None = None, *, once: bool = False
+    ) -> None:
+        """Keep a command running on a host, which gives its name, and read its home's events."""
+        on = self.internet.on(host, command)
+        if home is not None:
+            self.events[host] = EventLog(home)
+        self.supervisor.start(Program(host, lambda: on, self.output(host), once=once))
 
     def wait(self, until: Callable[[], bool], what: str, seconds: float = 240.0) -> None:
         """Wait until something is so, and keep everything running."""
@@ -84,20 +94,28 @@ class Spread:
         while not until():
             assert time.monotonic() < deadline, f"{what}: {self.heard[-30:]}"
             self.supervisor.look()
+            self.hear()
             time.sleep(_LOOK_SECONDS)
 
+    def hear(self) -> None:
+        """Read what the parties have logged since the last time."""
+        for host, events in self.events.items():
+            for message in events.news():
+                self.tell(host, message)
+
     def wait_for(self, who: str, pattern: str, since: float | None = None) -> float:
-        """Wait for a log line after a moment, or from now on; return its time."""
-        moment = time.monotonic() if since is None else since
+        """Wait for an event after a moment, or from now on; return its time."""
+        if since is None:
+            self.hear()  # what was logged before is not from now on
+            since = time.monotonic()
+        moment = since
         found: list[float] = []
 
-        def said() -> bool:
-            for at, name, words in list(self.heard):
-                if name == who and at > moment and re.search(pattern, words):
-                    found.append(at)
+        def happened() -> bool:
+            found.extend(self.times(who, pattern, moment))
             return bool(found)
 
-        self.wait(said, f"{who} was to say {pattern!r}")
+        self.wait(happened, f"{who} was to log {pattern!r}")
         return found[0]
 
     def silence(self, one: str, other: str) -> float:
@@ -106,17 +124,19 @@ class Spread:
         self.tell("router", f"drops everything between {one} and {other}")
         end = time.monotonic() + CUT_SECONDS
         self.wait(lambda: time.monotonic() > end, "the cut")
-        assert not self._said(COORDINATOR, _CLOSED, end - CUT_SECONDS + 1), "the cut did nothing"
+        assert not self.times(COORDINATOR, _CLOSED, end - CUT_SECONDS + 1), "the cut did nothing"
         self.internet.mend(one, other)
         mended = time.monotonic()
         self.tell("router", f"lets {one} and {other} talk again")
         return self.wait_for(COORDINATOR, _CLOSED, mended) - mended
 
-    def _said(self, who: str, pattern: str, since: float) -> bool:
-        return any(
-            name == who and at > since and re.search(pattern, words)
+    def times(self, who: str, pattern: str, since: float) -> list[float]:
+        """When a party logged events after a moment, the earliest first."""
+        return [
+            at
             for at, name, words in self.heard
-        )
+            if name == who and at > since and re.search(pattern, words)
+        ]
 
 
 class Reached(NamedTuple):
@@ -160,7 +180,7 @@ def partitioned(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Partitione
                 yield Partitioned(judge(subject_of(network), expected), reached, door, recovery)
         finally:
             spread.supervisor.stop()
-            for at, who, words in (one for one in spread.heard if one[1] != CHAIN):
+            for at, who, words in spread.heard:
                 print(f"{at - spread.heard[0][0]:7.2f} {who:>12}  {words}")
 
 
@@ -174,7 +194,8 @@ def chain_of(spread: Spread) -> Iterator[Chain]:
     where = ["--host", "0.0.0.0", "--port", str(_RPC_PORT), "--ipc", str(socket)]
     what = ["--chain-id", str(CHAIN_ID), "--accounts", "0", "--hardfork", "prague"]
     spread.start(CHAIN, [str(find_anvil()), *where, *what])
-    spread.wait_for(CHAIN, "Listening on", 0)
+    listening = spread.output(CHAIN)
+    spread.wait(lambda: listening.exists() and "Listening on" in listening.read_text(), "a chain")
     try:
         with connected(f"ipc://{socket}", CHAIN_ID) as chain:
             yield chain
@@ -210,11 +231,11 @@ def laid_out(spread: Spread, scenario: Scenario, chain: Chain) -> tuple[Network,
 def start_parties(spread: Spread, network: Network) -> None:
     folders = network.folders
     command = module_command("wardround", "coordinator", "run", str(folders.coordinator))
-    spread.start(COORDINATOR, command, once=True)
+    spread.start(COORDINATOR, command, folders.coordinator, once=True)
     for host, party in zip(SITES, network.parties, strict=True):
         home, password = folders.sites / party.name, password_file(folders.root, party.name)
-        words = ("site", "run", str(home), "--password-file", str(password))
-        spread.start(host, module_command("wardround", *words))
+        words = ("site", "run", str(home), "--password-file", str(password), "--keep")
+        spread.start(host, module_command("wardround", *words), home)
 
 
 def disturbed(spread: Spread) -> dict[tuple[str, str], float]:

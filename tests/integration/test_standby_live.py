@@ -157,7 +157,9 @@ def played(tmp_path_factory: pytest.TempPathFactory) -> Played:
         ]
         alone = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
         back_at = len(scene.told)
-        scene.network._start(lost, "wardround", *command[3:], "--standby", once=True)
+        scene.network._start(
+            lost, scene.folder / lost, "wardround", *command[3:], "--standby", once=True
+        )
         scene.until(lambda: scene.state().head > before.head, "the round after the takeover")
         cost_seconds = time.monotonic() - killed_at
         scene.thread.join(LIMIT_SECONDS)
