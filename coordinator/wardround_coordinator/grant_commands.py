@@ -24,7 +24,7 @@ from wardround.chain.ward_round import WardRound
 from wardround.host.key_file import read_key
 from wardround.protocol.identifiers import address_of, bytes32
 from wardround.store.confidential import ConfidentialStore
-from wardround.store.errors import NotGranted
+from wardround.store.errors import not_granted
 from wardround.store.reading_key import wrap
 from wardround.store.study_store import open_study_store
 
@@ -106,7 +106,7 @@ def revoke(
         contract = Grants(opened, address_of(grants))
         receipt = contract.revoke(read_key(key), identity, account)
         if receipt is None:
-            raise NotGranted(account, study)
+            raise not_granted(account, study)
         print_sent(receipt, f"{account} may read nothing from epoch {contract.epoch(identity)} on")
 
 

@@ -71,7 +71,7 @@ def create_study(
         auditors: whose attestations count towards the quorum.
         say: reports each step.
     Raises:
-        ModelError: the model cannot be built.
+        LearningError: the model cannot be built.
         ContractReverted: the contract refuses, under the name of its own error.
         TransactionRefused: the sponsor cannot pay for gas.
     """

@@ -166,7 +166,7 @@ def prepare(
             auditor may read them.
     Raises:
         DataError: the data set cannot be had or divided as asked.
-        ModelError: the model cannot be built.
+        LearningError: the model cannot be built.
         ScenarioError: a behaviour names no site, or there are too few sites.
     """
     dataset = load_dataset(scenario.data.name, scenario.data.arguments, data_dir=data_dir)

@@ -17,7 +17,6 @@ from typer.testing import CliRunner
 from tests.explorer.worlds import World, world
 from wardround.audit.archive import Archive
 from wardround.audit.commands import audit_archive
-from wardround.audit.errors import ArchiveInvalid
 from wardround.command_line import app
 from wardround.explorer.evidence import export
 from wardround.explorer.indexer import Indexer
@@ -28,7 +27,7 @@ from wardround.explorer.studies import list_studies, read_study
 from wardround.explorer.web import urls
 from wardround.explorer.web.explorer import Explorer
 from wardround.explorer.web.lookup import search_page
-from wardround.protocol.errors import WardroundError
+from wardround.protocol.errors import ProtocolError, WardroundError
 from wardround.protocol.identifiers import hex_of
 from wardround_simulations.cheating import CHEATS, Trials
 from wardround_simulations.cheating import Recording as TrialRecording
@@ -263,7 +262,7 @@ def test_names_that_lead_elsewhere_are_refused(archive: Path, tmp_path: Path) ->
         shutil.copy(archive, path)
         with zipfile.ZipFile(path, "a") as opened:
             opened.writestr(name, b"evil")
-        with pytest.raises(ArchiveInvalid, match="does not belong"):
+        with pytest.raises(ProtocolError, match="does not belong"):
             Archive(path)
 
 
@@ -273,7 +272,7 @@ def test_entries_that_stand_twice_are_refused(archive: Path, tmp_path: Path) -> 
     shutil.copy(archive, path)
     with zipfile.ZipFile(path, "a") as opened:
         opened.writestr("evidence.json", b"{}")
-    with pytest.raises(ArchiveInvalid, match="does not belong"):
+    with pytest.raises(ProtocolError, match="does not belong"):
         Archive(path)
 
 
@@ -281,7 +280,7 @@ def test_bombs_are_refused_unopened(archive: Path, tmp_path: Path) -> None:
     path = tmp_path / "bomb.zip"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as opened:
         opened.writestr("evidence.json", bytes(64 << 20))
-    with pytest.raises(ArchiveInvalid, match="unpacks to far more"):
+    with pytest.raises(ProtocolError, match="unpacks to far more"):
         Archive(path)
 
 
@@ -295,7 +294,7 @@ def test_sizes_that_lie_are_found(archive: Path, tmp_path: Path) -> None:
     struct.pack_into("<I", data, place, size - 9)
     path = tmp_path / "lie.zip"
     path.write_bytes(data)
-    with pytest.raises(ArchiveInvalid):
+    with pytest.raises(ProtocolError):
         Archive(path)
 
 
@@ -305,7 +304,7 @@ def test_sizes_that_lie_are_found(archive: Path, tmp_path: Path) -> None:
 def test_other_files_are_no_archives(tmp_path: Path, data: bytes) -> None:
     path = tmp_path / "other.zip"
     path.write_bytes(data)
-    with pytest.raises(ArchiveInvalid):
+    with pytest.raises(ProtocolError):
         Archive(path)
 
 
@@ -313,7 +312,7 @@ def test_cut_archives_are_refused(archive: Path, tmp_path: Path) -> None:
     data, path = archive.read_bytes(), tmp_path / "cut.zip"
     for part in range(1, 8):
         path.write_bytes(data[: len(data) * part // 8])
-        with pytest.raises(ArchiveInvalid):
+        with pytest.raises(ProtocolError):
             Archive(path)
 
 

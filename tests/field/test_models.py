@@ -22,7 +22,7 @@ from wardround.chain.errors import TransactionRefused
 from wardround.devchain.embedded import EmbeddedChain
 from wardround.devchain.evm import Genesis
 from wardround.learning.datasets import Table
-from wardround.learning.errors import ModelError, PrivacyError
+from wardround.learning.errors import LearningError
 from wardround.learning.metrics import evaluate
 from wardround.learning.models import build_model, flatten
 from wardround.learning.models.factory import find_factory
@@ -269,7 +269,7 @@ def test_network_that_keeps_state_beside_its_parameters_is_refused(
     tmp_path: Path, factory: Factory
 ) -> None:
     """No update carries that state, so the published model is another than the measured one."""
-    with pytest.raises(ModelError):
+    with pytest.raises(LearningError):
         set_up(study_of(factory), tmp_path)
 
 
@@ -323,7 +323,7 @@ def test_network_with_nothing_to_train_is_refused_before_a_study_is_created(
     tmp_path: Path, start: Callable[[Scenario, Path], None], factory: Factory
 ) -> None:
     """Every site would fail at its first step."""
-    with pytest.raises(ModelError):
+    with pytest.raises(LearningError):
         start(study_of(factory), tmp_path)
 
 
@@ -364,7 +364,7 @@ def test_network_whose_output_has_another_form_is_refused_before_a_study_is_crea
     tmp_path: Path, factory: Factory
 ) -> None:
     """A second head that exists in training only, as many networks have, fails at every site."""
-    with pytest.raises(ModelError):
+    with pytest.raises(LearningError):
         set_up(study_of(factory), tmp_path)
 
 
@@ -409,7 +409,7 @@ def test_network_of_short_logits_is_refused_early_or_can_be_measured(
     """No round closes whose model the sites cannot measure."""
     try:
         set_up(study_of(factory), tmp_path)
-    except ModelError:
+    except LearningError:
         return
     except TransactionRefused:
         model = build_model(named(factory), {}, seed=0)
@@ -442,7 +442,7 @@ def test_batch_norm_without_statistics_is_refused_by_what_it_needs(
     tmp_path: Path, factory: Factory
 ) -> None:
     """It cannot answer for one row; group norm can."""
-    with pytest.raises(ModelError, match=r"more than one row|group (or layer )?norm"):
+    with pytest.raises(LearningError, match=r"more than one row|group (or layer )?norm"):
         set_up(study_of(factory), tmp_path)
 
 
@@ -521,7 +521,7 @@ def test_private_training_names_the_layer_to_use_instead(factory: Factory, layer
     model, rows_ = build_model(named(factory), {}, seed=0), rows()
     terms = PrivateTerms(PRIVACY, NoiseSecret(b"\x07" * 32), b"study 1, round 1")
     plan = TrainingSpec(learning_rate=0.1, batch_size=8, local_steps=2)
-    with pytest.raises(PrivacyError, match=layer):
+    with pytest.raises(LearningError, match=layer):
         train_locally(model, flatten(model), rows_, plan, seed=1, private=terms)
 
 
@@ -532,5 +532,5 @@ def test_private_study_is_refused_before_it_is_created(
 ) -> None:
     """The sponsor hears of the layer, not every hospital."""
     scenario = study_of(factory).model_copy(update={"privacy": PRIVACY})
-    with pytest.raises(PrivacyError, match=layer):
+    with pytest.raises(LearningError, match=layer):
         set_up(scenario, tmp_path)

@@ -18,7 +18,7 @@ from scipy import stats
 from torch import nn
 
 from wardround.learning.datasets import Table
-from wardround.learning.errors import PrivacyError
+from wardround.learning.errors import LearningError
 from wardround.learning.metrics import evaluate
 from wardround.learning.models import build_model, flatten
 from wardround.learning.models.flat import load_flat
@@ -317,7 +317,7 @@ def test_secret_shows_nothing_and_is_of_full_length():
     assert "A" not in repr(secret)
     assert "A" * 5 not in repr(terms(secret=b"\x41" * 32))
     for short in (b"", b"\x41" * 31, b"\x41" * 33):
-        with pytest.raises(PrivacyError) as refusal:
+        with pytest.raises(LearningError) as refusal:
             NoiseSecret(short)
         assert "A" not in str(refusal.value)
 
@@ -572,12 +572,12 @@ class Constant(nn.Module):
 @pytest.mark.parametrize(
     ("build", "error"),
     [
-        (Centred, PrivacyError),
+        (Centred, LearningError),
         (lambda: nn.Sequential(nn.Unflatten(1, (1, 3)),
                                nn.BatchNorm1d(1, track_running_stats=False),
-                               nn.Flatten(), nn.Linear(3, 1)), PrivacyError),
-        (Idle, PrivacyError),
-        (Constant, PrivacyError),
+                               nn.Flatten(), nn.Linear(3, 1)), LearningError),
+        (Idle, LearningError),
+        (Constant, LearningError),
     ],
 )  # fmt: skip
 def test_network_when_rows_cannot_be_told_apart_is_refused(build, error):
@@ -598,7 +598,7 @@ def test_training_when_epsilon_would_be_exceeded_stops_before_it_starts():
     rows, (model, start) = table(20), logistic()
     target = account(1.0, 0.2, 10).epsilon(1e-5)
     spent, rounds = PrivacyAccount(), 0
-    with pytest.raises(PrivacyError) as refusal:
+    with pytest.raises(LearningError) as refusal:
         for rounds in range(10):  # noqa: B007
             conditions = terms(before=spent, target_epsilon=target)
             result = train_locally(model, start, rows, training(), seed=1, private=conditions)
@@ -613,7 +613,7 @@ def test_training_when_epsilon_would_be_exceeded_stops_before_it_starts():
 def test_training_when_delta_allows_a_whole_row_is_refused():
     model, start = logistic()
     for rows in (100, 101):
-        with pytest.raises(PrivacyError, match=f"delta 0.01 is not below 1 / {rows}"):
+        with pytest.raises(LearningError, match=f"delta 0.01 is not below 1 / {rows}"):
             train_locally(model, start, table(rows), training(), seed=1, private=terms(delta=0.01))
     train_locally(model, start, table(99), training(), seed=1, private=terms(delta=0.01))
 

@@ -16,7 +16,7 @@ from wardround.audit.finished import open_run, read_network
 from wardround.chain.errors import ChainError, ChainUnreachable
 from wardround.command_line import app
 from wardround.devchain.journal import read_journal
-from wardround.learning.errors import DataError, ModelError
+from wardround.learning.errors import DataError, LearningError
 from wardround.protocol.errors import RoundFailed, ScenarioError, SpecificationError, WardroundError
 from wardround_client.app import client_app
 from wardround_simulations import run as module
@@ -108,7 +108,7 @@ REFUSED: list[tuple[str, dict[str, Any], dict[str, Any], type[WardroundError], s
         "another model",
         {"model": {"arguments": {"features": 5}}},
         {},
-        ModelError,
+        LearningError,
         "takes 5 features, and a row of this table has 6: ",
     ),
     (

@@ -19,7 +19,6 @@ from wardround.protocol.errors import Malformed
 from wardround.protocol.identifiers import StudyId
 from wardround.store import FolderStore, key_ring
 from wardround.store.errors import (
-    NotGranted,
     ObjectAltered,
     ObjectMissing,
     ObjectSealed,
@@ -87,7 +86,7 @@ def test_reader_without_a_grant_sees_digests_only(scene: Scene, coordinator: Per
             assert store.has(cid)
             with pytest.raises(ObjectSealed) as caught:
                 store.get(cid)
-            assert caught.value.cid == cid
+            assert f"object {cid} is encrypted" in str(caught.value)
             assert "grant" in str(caught.value)
         with pytest.raises(ObjectSealed):
             scene.audit(store)
@@ -121,7 +120,7 @@ def test_revoked_reader_cannot_read_what_came_after(scene: Scene, coordinator: P
     for cid in vectors(scene, 2):
         with pytest.raises(ObjectSealed) as caught:
             store.get(cid)
-        assert caught.value.epoch == 2
+        assert "(epoch 2)" in str(caught.value)
     # Not by his key either, in any ring of the new epoch.
     for data in scene.objects().values():
         if is_ring(data) and b'"epoch":2' in data:
@@ -151,7 +150,7 @@ def test_reading_key_that_is_lost_is_replaced(scene: Scene, coordinator: Person)
     (scene.folder / f"{coordinator.account.address}.key").unlink()
     scene.revoke(coordinator)
     again = scene.person(coordinator.account)
-    with pytest.raises(NotGranted):
+    with pytest.raises(ObjectSealed):
         scene.store(again, writes=True).sync()
     scene.grant(again)
     with pytest.raises(ObjectSealed):  # no writer has handed over the earlier keys
@@ -178,10 +177,10 @@ def test_only_sponsor_and_coordinators_with_a_grant_may_write(scene: Scene) -> N
     scene.grant(stranger)
     coordinator = scene.person(scene.theatre.parties.first)
     for person in (stranger, coordinator):
-        with pytest.raises(NotGranted) as caught:
+        with pytest.raises(ObjectSealed) as caught:
             scene.store(person, writes=True).put(b"\x01" * 100)
-        assert caught.value.account == person.account.address
-    with pytest.raises(NotGranted):
+        assert str(caught.value).startswith(f"{person.account.address} has no grant")
+    with pytest.raises(ObjectSealed):
         scene.store(stranger).put(b"\x01" * 100)
     assert not any(is_sealed(data) for data in scene.objects().values())
 

@@ -23,7 +23,6 @@ from wardround.protocol.identifiers import hex_of
 from wardround.store import FolderStore
 from wardround.store.confidential import ConfidentialStore
 from wardround.store.errors import (
-    NotGranted,
     ObjectAltered,
     ObjectMissing,
     ObjectSealed,
@@ -132,9 +131,9 @@ def test_without_a_grant_documents_only(played: Scene, url: str) -> None:
         work = StudyAudit(played.theatre.ward, played.stage.study, store)
         assert work.spec == played.stage.spec
         for cid in vectors(played, 1):
-            with pytest.raises(NotGranted):
+            with pytest.raises(ObjectSealed):
                 store.get(cid)
-        with pytest.raises(NotGranted):
+        with pytest.raises(ObjectSealed):
             list(store.cids())
         store.close()
 
@@ -144,7 +143,7 @@ def test_grant_counts_at_that_moment(played: Scene, url: str, reader: Person) ->
     cid = vectors(played, 1)[0]
     assert store.get(cid)
     played.revoke(reader)
-    with pytest.raises(NotGranted):
+    with pytest.raises(ObjectSealed):
         store.get(cid)
     store.close()
 

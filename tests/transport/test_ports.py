@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 
 from wardround.transport import ports
-from wardround.transport.errors import AddressInUse, PeerAway
+from wardround.transport.errors import PeerAway, TransportError
 from wardround.transport.ports import check_free, free_port
 
 
 def test_port_in_use_is_named() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        with pytest.raises(AddressInUse, match=f"port {port} of 127.0.0.1 is in use"):
+        with pytest.raises(TransportError, match=f"port {port} of 127.0.0.1 is in use"):
             check_free("127.0.0.1", port)
     check_free("127.0.0.1", port)
     with pytest.raises(PeerAway):

@@ -23,10 +23,9 @@ from typing import Annotated, Any
 
 from pydantic import ConfigDict, Field
 
-from wardround.audit.errors import ArchiveInvalid
 from wardround.protocol.cid import Cid, cid_of, sha256_of_cid
 from wardround.protocol.documents import Form, validate_form
-from wardround.protocol.errors import WardroundError
+from wardround.protocol.errors import ProtocolError, WardroundError
 from wardround.protocol.report import Address, Hex32
 from wardround.store.base import MAX_OBJECT_BYTES, Store
 from wardround.store.errors import ObjectAltered, ObjectMissing, ObjectTooLarge
@@ -80,13 +79,13 @@ class Archive:
         """Open it and look at its names and sizes.
 
         Raises:
-            ArchiveInvalid: it is none, or is built to do harm.
+            ProtocolError: it is none, or is built to do harm.
         """
         self.path = path
         try:
             self._zip = zipfile.ZipFile(path)
         except (OSError, zipfile.BadZipFile, NotImplementedError, ValueError) as error:
-            raise ArchiveInvalid(str(path), f"it is no ZIP archive ({error})") from error
+            raise self.invalid(f"it is no ZIP archive ({error})") from error
         try:
             self._entries = self._looked_at()
             text = self.read(DESCRIPTION, _MAX_DOCUMENT_BYTES)
@@ -116,64 +115,68 @@ class Archive:
         """Read an entry whole.
 
         Raises:
-            ArchiveInvalid: it is missing, longer than its header or the limit, or damaged.
+            ProtocolError: it is missing, longer than its header or the limit, or damaged.
         """
         found = self._entries.get(name)
         if found is None:
-            raise ArchiveInvalid(str(self.path), f"{name} is missing")
+            raise self.invalid(f"{name} is missing")
         if found.file_size > max_bytes:
             reason = f"{name} has {found.file_size} bytes where at most {max_bytes} belong"
-            raise ArchiveInvalid(str(self.path), reason)
+            raise self.invalid(reason)
         try:
             with self._zip.open(found) as file:
                 data = file.read(found.file_size + 1)
         except (OSError, zipfile.BadZipFile, RuntimeError, EOFError, ValueError) as error:
-            raise ArchiveInvalid(str(self.path), f"{name} is damaged ({error})") from error
+            raise self.invalid(f"{name} is damaged ({error})") from error
         except Exception as error:
             # zlib's own error has no public base class but Exception.
             if type(error).__module__ != "zlib":
                 raise
-            raise ArchiveInvalid(str(self.path), f"{name} is damaged ({error})") from error
+            raise self.invalid(f"{name} is damaged ({error})") from error
         if len(data) != found.file_size:
-            raise ArchiveInvalid(str(self.path), f"{name} has not as many bytes as it says")
+            raise self.invalid(f"{name} has not as many bytes as it says")
         return data
 
     def lines(self, name: str) -> Iterator[dict[str, Any]]:
         """The JSON objects of an entry, one a line.
 
         Raises:
-            ArchiveInvalid: a line is none.
+            ProtocolError: a line is none.
         """
         for number, line in enumerate(self.read(name, _MAX_LINES_BYTES).splitlines(), start=1):
             try:
                 value = json.loads(line)
             except (ValueError, RecursionError) as error:
-                raise ArchiveInvalid(str(self.path), f"{name}:{number} is not JSON") from error
+                raise self.invalid(f"{name}:{number} is not JSON") from error
             if not isinstance(value, dict):
-                raise ArchiveInvalid(str(self.path), f"{name}:{number} is no object")
+                raise self.invalid(f"{name}:{number} is no object")
             yield value
+
+    def invalid(self, reason: str) -> ProtocolError:
+        """It is no archive, or does not prove what it claims."""
+        return ProtocolError(f"archive {self.path}: {reason}: do not rely on it.")
 
     def _looked_at(self) -> dict[str, zipfile.ZipInfo]:
         found: dict[str, zipfile.ZipInfo] = {}
         total = 0
         infos = self._zip.infolist()
         if len(infos) > MAX_ENTRIES:
-            raise ArchiveInvalid(str(self.path), f"it has {len(infos)} entries")
+            raise self.invalid(f"it has {len(infos)} entries")
         for info in infos:
             name = info.filename
             if not _NAME.fullmatch(name) or name in found:
-                raise ArchiveInvalid(str(self.path), f"an entry {name!r:.60} does not belong")
+                raise self.invalid(f"an entry {name!r:.60} does not belong")
             if info.flag_bits & _ENCRYPTED:
-                raise ArchiveInvalid(str(self.path), f"{name} is encrypted")
+                raise self.invalid(f"{name} is encrypted")
             if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-                raise ArchiveInvalid(str(self.path), f"{name} is compressed in another way")
+                raise self.invalid(f"{name} is compressed in another way")
             packed = max(1, info.compress_size)
             if info.file_size > _SMALL_BYTES and info.file_size // packed > _MAX_RATIO:
-                raise ArchiveInvalid(str(self.path), f"{name} unpacks to far more than it is")
+                raise self.invalid(f"{name} unpacks to far more than it is")
             total += info.file_size
             found[name] = info
         if total > MAX_BYTES:
-            raise ArchiveInvalid(str(self.path), f"it unpacks to {total} bytes")
+            raise self.invalid(f"it unpacks to {total} bytes")
         return found
 
     def _described(self, data: bytes) -> Description:
@@ -181,9 +184,9 @@ class Archive:
             value = json.loads(data)
             described = validate_form(Description, value, "", f"{self.path}:{DESCRIPTION}")
         except (ValueError, RecursionError, WardroundError) as error:
-            raise ArchiveInvalid(str(self.path), f"{DESCRIPTION}: {error}") from error
+            raise self.invalid(f"{DESCRIPTION}: {error}") from error
         if described.format != FORMAT:
-            raise ArchiveInvalid(str(self.path), f"its format is not {FORMAT}")
+            raise self.invalid(f"its format is not {FORMAT}")
         return described
 
 
@@ -195,7 +198,7 @@ class ArchiveStore(Store):
 
     def put(self, data: bytes | memoryview) -> Cid:
         """Refuse: an archive is read alone."""
-        raise ArchiveInvalid(str(self._archive.path), "nothing can be put into it")
+        raise self._archive.invalid("nothing can be put into it")
 
     def get(self, cid: str, max_bytes: int = MAX_OBJECT_BYTES) -> bytes:
         """Read and verify an object. See `Store.get`."""

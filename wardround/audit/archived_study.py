@@ -24,7 +24,6 @@ from hexbytes import HexBytes
 from rlp.exceptions import RLPException
 
 from wardround.audit.archive import BLOCKS, JOURNAL, JOURNAL_MAX_BYTES, TRANSACTIONS, Archive
-from wardround.audit.errors import ArchiveInvalid
 from wardround.chain.artifacts import load_artifact
 from wardround.chain.chain import Chain
 from wardround.chain.contract import Contract, Log
@@ -81,9 +80,9 @@ class ArchivedStudy:
         """Read and check the transactions.
 
         Raises:
-            ArchiveInvalid: one does not prove what it states.
+            ProtocolError: one does not prove what it states.
         """
-        self._path = str(archive.path)
+        self._invalid = archive.invalid
         described = archive.description
         self.domain = Domain(described.chain_id, address_of(described.contract))
         self.study = StudyId(bytes32(described.study, "study"))
@@ -120,7 +119,7 @@ class ArchivedStudy:
         """The closings that stand at the end of the archive.
 
         Raises:
-            ArchiveInvalid: a transaction carried another record than its event has.
+            ProtocolError: a transaction carried another record than its event has.
         """
         standing: dict[int, RoundClosed] = {}
         for event in self._events:
@@ -143,7 +142,7 @@ class ArchivedStudy:
         """Hold the archive's transactions against a chain.
 
         Raises:
-            ArchiveInvalid: one is not there, or has logged something else.
+            ProtocolError: one is not there, or has logged something else.
         """
         if chain.chain_id != self.domain.chain_id:
             raise self._invalid(f"its journal is of chain {chain.chain_id}")
@@ -200,8 +199,6 @@ class ArchivedStudy:
                 found = receipts.get(block_hash)
                 if found is not None:
                     self._match(sent, found[place[1]])
-            except ArchiveInvalid:
-                raise
             except (*_BROKEN, RLPException) as error:
                 raise self._invalid(f"a transaction is malformed ({error!r:.60})") from error
             if place <= before:
@@ -253,9 +250,6 @@ class ArchivedStudy:
         for log in sent.logs:
             if (log.address.lower(), log.topics, log.data) not in there:
                 raise self._invalid(f"a log of transaction {sent.hash} is not in its receipt")
-
-    def _invalid(self, reason: str) -> ArchiveInvalid:
-        return ArchiveInvalid(self._path, reason)
 
 
 @contextmanager

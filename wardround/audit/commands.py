@@ -18,7 +18,6 @@ from wardround.audit.archived_study import ArchivedStudy, replayed_journal
 from wardround.audit.audit import AuditedRound, StudyAudit, StudyRecords
 from wardround.audit.auditor import Auditor
 from wardround.audit.claims import claim_for, claimable
-from wardround.audit.errors import AuditIncomplete
 from wardround.audit.finished import FinishedRun, open_run, read_network, run_store
 from wardround.audit.folders import Folders
 from wardround.audit.notices import Notice, Powers
@@ -44,7 +43,7 @@ from wardround.protocol.merkle import vector_root
 from wardround.protocol.report import parse_report
 from wardround.protocol.study import parse_specification
 from wardround.store import FolderStore, Store
-from wardround.store.errors import NotGranted, ObjectSealed
+from wardround.store.errors import ObjectSealed
 from wardround.store.key_ring import is_ring
 from wardround.store.sealing import is_sealed, read_header
 from wardround.store.study_store import open_study_store
@@ -305,7 +304,7 @@ def audit_archive(path: Path, as_json: bool) -> None:
     """Audit an evidence archive, with no chain but the one that its journal gives.
 
     Raises:
-        ArchiveInvalid: it is none, or does not prove what it states.
+        ProtocolError: it is none, or does not prove what it states.
         ReplayFailed: a round does not follow from its inputs.
     """
     with Archive(path) as archive:
@@ -353,14 +352,19 @@ def _audit(
     try:
         for audited in work.rounds():
             _print_audited(audited, as_json)
-    except (ObjectSealed, NotGranted) as sealed:
+    except ObjectSealed as sealed:
         # What is public can be checked all the same.
         if not as_json:
             _out.print(
                 "Its store is encrypted, and no key to all of it is here: checked is what is "
                 "public, signatures, reports, weights, roots and the rewards tree."
             )
-        raise AuditIncomplete(_audit_public(work, as_json)) from sealed
+        unread = _audit_public(work, as_json)
+        raise ObjectSealed(
+            f"what is public holds, but {unread} vectors are encrypted and were not read, so "
+            "models and rewards were not recomputed: ask the study's sponsor for a grant, and "
+            "name your reading key (--reading-key FILE, or '&key=FILE' in the --store address)."
+        ) from sealed
     objects = work.check_objects()
     if not as_json:
         _out.print(f"store: {objects} objects have the bytes that their names say")

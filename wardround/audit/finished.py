@@ -119,7 +119,7 @@ def open_run(
     Raises:
         JournalAltered: a line is not the one that was written, or lines are missing.
         SpecificationError: this is no run's folder.
-        WrongChain: another chain answers at the run's endpoint.
+        ChainError: another chain answers at the run's endpoint.
     """
     folders, file = Folders(folder), read_network(folder)
     study = StudyId(bytes32(file.study, "study"))

@@ -28,7 +28,7 @@ from wardround.protocol.replay import (
 )
 from wardround.protocol.report import REPORT_MAX_BYTES
 from wardround.protocol.rewards import reward_tree
-from wardround.store.errors import NotGranted, ObjectSealed
+from wardround.store.errors import ObjectSealed
 
 
 @dataclass(frozen=True)
@@ -104,5 +104,5 @@ def _check(
 def _vector(audit: StudyAudit, cid: str) -> Int32Vector | None:
     try:
         return fetch_vector(audit.facts, audit.store.map, cid)
-    except (ObjectSealed, NotGranted):
+    except ObjectSealed:
         return None

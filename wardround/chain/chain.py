@@ -28,9 +28,9 @@ from wardround.chain.errors import (
     RpcRefused,
     TransactionRefused,
     TransactionTimedOut,
-    WrongChain,
     gas_cap_exceeded,
     not_enough_funds,
+    wrong_chain,
 )
 from wardround.chain.reader import ReadOnlyChain, request_of
 from wardround.chain.rpc import Rpc, provider_of
@@ -241,9 +241,9 @@ def open_chain(
         timeout_seconds: how long to wait for a receipt, and for an answer at most.
 
     Raises:
-        ChainError: the address names no chain, or what follows ``#`` is none of these.
+        ChainError: the address names no chain, another chain answers, or what follows ``#`` is
+            none of these.
         ChainUnreachable: no answer.
-        WrongChain: another chain answers.
     """
     if url.startswith("embedded:"):
         chain = _EMBEDDED.get(url.removeprefix("embedded:"))
@@ -264,7 +264,7 @@ def open_chain(
         assert expected_chain_id is not None
         if not url.startswith("embedded:"):
             chain.close()
-        raise WrongChain(url, expected_chain_id, chain.chain_id)
+        raise wrong_chain(url, expected_chain_id, chain.chain_id)
     return chain
 
 

@@ -14,13 +14,15 @@ from __future__ import annotations
 import re
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
-from wardround.chain.errors import ChainError, ChainUnreachable, RpcRefused, WrongChain
+from wardround.chain.blocks import Block, read_block
+from wardround.chain.errors import ChainError, ChainUnreachable, RpcRefused, wrong_chain
 from wardround.chain.rpc import Rpc, provider_of
+from wardround.host.backoff import pauses
 
 LAG_BLOCKS = 5
 LAG_SECONDS = 120
@@ -36,6 +38,7 @@ _ATTEMPTS = 2
 _GWEI = 10**9
 _INTERNAL_ERROR = -32603
 _NOT_PROBED = "not asked yet"
+_SERVES = "serves chain "
 
 
 @dataclass(frozen=True)
@@ -86,6 +89,10 @@ def read_settings(text: str) -> ChainSettings:
     )
 
 
+def _aside() -> Iterator[float]:
+    return pauses(FIRST_ASIDE_SECONDS, LAST_ASIDE_SECONDS)
+
+
 @dataclass
 class _Candidate:
     url: str
@@ -93,29 +100,11 @@ class _Candidate:
     probe: Rpc
     reason: str | None = _NOT_PROBED
     again_at: float = 0.0
-    pause_seconds: float = FIRST_ASIDE_SECONDS
+    pauses: Iterator[float] = field(default_factory=_aside)
 
     @property
     def well(self) -> bool:
         return self.reason is None
-
-
-@dataclass(frozen=True)
-class _Head:
-    number: int
-    timestamp: int
-
-
-@dataclass
-class _Memory:
-    """What was shown to callers: `Endpoints` never goes back behind it."""
-
-    highest: int = 0
-    lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def saw(self, number: int) -> None:
-        with self.lock:
-            self.highest = max(self.highest, number)
 
 
 class Endpoints(Rpc):
@@ -136,13 +125,14 @@ class Endpoints(Rpc):
             timeout_seconds: how long an answer may take.
 
         Raises:
-            ChainError: an address is none of an endpoint.
-            WrongChain: those that answer serve another chain.
+            ChainError: an address is none of an endpoint; those that answer serve another chain.
             ChainUnreachable: none answers; gives the reason by address.
         """
         self._endpoints = [_endpoint(url, timeout_seconds) for url in urls]
         self._current = self._endpoints[0]
-        self._memory = _Memory()
+        #: The highest block that a caller was shown: none that is behind it may take over.
+        self._highest = 0
+        self._highest_lock = threading.Lock()
         self._lock = threading.RLock()
         self._next_check = 0.0
         self._expected = expected_chain_id
@@ -234,7 +224,8 @@ class Endpoints(Rpc):
         elif method == "eth_getTransactionReceipt" and found:
             number = found.get("blockNumber")
         if isinstance(number, str):
-            self._memory.saw(int(number, 16))
+            with self._highest_lock:
+                self._highest = max(self._highest, int(number, 16))
 
     def _check(self) -> None:
         """Look at all endpoints from time to time, also at those left aside."""
@@ -261,29 +252,28 @@ class Endpoints(Rpc):
             raise self._none_left()
 
     def _up_to_date(self, endpoint: _Candidate) -> bool:
-        try:
-            head = self._probe(endpoint)
-        except (ChainUnreachable, RpcRefused, WrongChain) as error:
-            self._leave(endpoint, _words(error))
+        head = self._probe(endpoint)
+        if isinstance(head, str):
+            self._leave(endpoint, head)
             return False
-        if head.number < self._memory.highest:
+        if head.number < self._highest:
             self._leave(endpoint, self._behind(head))
             return False
         return True
 
-    def _behind(self, head: _Head) -> str:
-        return f"is at block {head.number}, not yet {self._memory.highest}"
+    def _behind(self, head: Block) -> str:
+        return f"is at block {head.number}, not yet {self._highest}"
 
     def _look(self, endpoints: Sequence[_Candidate]) -> None:
         """Probe endpoints together, and sort out those that fail or lag."""
-        heads: list[tuple[_Candidate, _Head]] = []
+        heads: list[tuple[_Candidate, Block]] = []
         trusted = self._current if self._current.well else None
         with ThreadPoolExecutor(len(self._endpoints)) as pool:
-            for one, task in [(one, pool.submit(self._probe, one)) for one in endpoints]:
-                try:
-                    heads.append((one, task.result()))
-                except (ChainUnreachable, RpcRefused, WrongChain) as error:
-                    self._leave(one, _words(error))
+            for one, found in zip(endpoints, pool.map(self._probe, endpoints), strict=True):
+                if isinstance(found, str):
+                    self._leave(one, found)
+                else:
+                    heads.append((one, found))
         best = max((head.number for _, head in heads), default=0)
         newest = max((head.timestamp for _, head in heads), default=0)
         for one, head in heads:
@@ -291,46 +281,40 @@ class Endpoints(Rpc):
                 self._leave(one, f"is at block {head.number} while another is at {best}")
             elif newest - head.timestamp > LAG_SECONDS:
                 self._leave(one, f"its head is {newest - head.timestamp} s older than another's")
-            elif one is not trusted and head.number < self._memory.highest:
+            elif one is not trusted and head.number < self._highest:
                 self._leave(one, self._behind(head))
             else:
-                one.reason, one.pause_seconds = None, FIRST_ASIDE_SECONDS
+                one.reason, one.pauses = None, _aside()
         self._next_check = time.monotonic() + CHECK_SECONDS
 
-    def _probe(self, endpoint: _Candidate) -> _Head:
+    def _probe(self, endpoint: _Candidate) -> Block | str:
+        """Ask an endpoint for its head; or give the reason why it is not well."""
         try:
             chain_id = int(endpoint.probe("eth_chainId"), 16)
             if self._expected is None:
                 self._expected = chain_id
             elif chain_id != self._expected:
-                raise WrongChain(endpoint.url, self._expected, chain_id)
-            head = endpoint.probe("eth_getBlockByNumber", "latest", False)
-            return _Head(int(head["number"], 16), int(head["timestamp"], 16))
-        except (TypeError, ValueError, KeyError) as error:
-            raise ChainUnreachable(endpoint.url, "it does not speak Ethereum") from error
+                return f"{_SERVES}{chain_id}"
+            return read_block(endpoint.probe("eth_getBlockByNumber", "latest", False))
+        except ChainUnreachable as error:
+            return error.reason
+        except RpcRefused as error:
+            return error.message
+        except (TypeError, ValueError, AttributeError):
+            return "it does not speak Ethereum"
 
     def _leave(self, endpoint: _Candidate, reason: str) -> None:
         with self._lock:
             endpoint.reason = reason
-            endpoint.again_at = time.monotonic() + endpoint.pause_seconds
-            endpoint.pause_seconds = min(2 * endpoint.pause_seconds, LAST_ASIDE_SECONDS)
+            endpoint.again_at = time.monotonic() + next(endpoint.pauses)
 
-    def _none_left(self) -> ChainUnreachable | WrongChain:
+    def _none_left(self) -> ChainError:
         wrong = [one for one in self._endpoints if (one.reason or "").startswith(_SERVES)]
         if len(wrong) == len(self._endpoints) and self._expected is not None:
             actual = int((wrong[0].reason or "").removeprefix(_SERVES))
-            return WrongChain(self.url, self._expected, actual)
+            return wrong_chain(self.url, self._expected, actual)
         reasons = "; ".join(f"{url}: {reason}" for url, reason in self.aside().items())
         return ChainUnreachable(self.url, reasons)
-
-
-_SERVES = "serves chain "
-
-
-def _words(error: ChainUnreachable | RpcRefused | WrongChain) -> str:
-    if isinstance(error, WrongChain):
-        return f"{_SERVES}{error.actual}"
-    return error.message if isinstance(error, RpcRefused) else error.reason
 
 
 def _endpoint(url: str, timeout_seconds: float) -> _Candidate:

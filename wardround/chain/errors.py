@@ -1,8 +1,7 @@
 """Errors of the chain.
 
-ChainError                    an address or a setting that is none, or a block that is not there
+ChainError                    also: an address or setting that is none, another chain than expected
 ├── ChainUnreachable          no answer from the endpoint, or from any of several (retryable)
-├── WrongChain                another chain id than expected
 ├── RpcRefused                the node answers a request with an error
 ├── TransactionRefused        funds, gas or the node's own rules do not allow a transaction
 ├── TransactionTimedOut       no receipt in time, or fees above the cap (retryable)
@@ -33,20 +32,6 @@ class ChainUnreachable(ChainError, Retryable):
         self.reason = reason
         super().__init__(
             f"the chain at {url} does not answer ({reason}): start it or correct the address."
-        )
-
-
-class WrongChain(ChainError):
-    """The endpoint serves another chain."""
-
-    code = "wrong-chain"
-
-    def __init__(self, url: str, expected: int, actual: int) -> None:
-        self.url = url
-        self.expected = expected
-        self.actual = actual
-        super().__init__(
-            f"{url} serves chain {actual}, not {expected}: use an endpoint of chain {expected}."
         )
 
 
@@ -109,6 +94,13 @@ class ContractReverted(ChainError):
         super().__init__(
             f"{label}: {refused}." if reason is None else f"{label}: {reason} ({refused})."
         )
+
+
+def wrong_chain(url: str, expected: int, actual: int) -> ChainError:
+    """The endpoint serves another chain."""
+    return ChainError(
+        f"{url} serves chain {actual}, not {expected}: use an endpoint of chain {expected}."
+    )
 
 
 def gas_cap_exceeded(label: str, cap: int, needed: int | None) -> TransactionRefused:

@@ -1,54 +1,34 @@
 """Errors of learning.
 
 WardroundError
-├── DataError                 rows that cannot be used
-│   └── DownloadFailed        a file could not be fetched (retryable)
-├── ModelError                a network, or a model file, that cannot be federated
-├── PrivacyError              training that would not keep what was promised
-└── TrainingDiverged          NaN or infinity in weights, loss or output
+└── LearningError             a network that cannot be federated, weights that diverge, or terms of
+    │                         privacy that training would break
+    └── DataError             rows that cannot be used, or a file of them that cannot be fetched
 """
 
 from __future__ import annotations
 
-from wardround.protocol.errors import Retryable, WardroundError
+from wardround.protocol.errors import WardroundError
 
 
-class DataError(WardroundError):
-    """Rows that cannot be used."""
+class LearningError(WardroundError):
+    """A network, weights or terms of privacy with which a site cannot train or measure."""
+
+    code = "learning"
+
+
+class DataError(LearningError):
+    """Rows that cannot be used, or a file of them that cannot be fetched."""
 
     code = "data"
 
 
-class DownloadFailed(DataError, Retryable):
+def download_failed(url: str, reason: str) -> DataError:
     """A data file could not be fetched."""
-
-    code = "download-failed"
-
-    def __init__(self, url: str, reason: str) -> None:
-        self.url = url
-        self.reason = reason
-        super().__init__(
-            f"could not download {url} ({reason}): try again, or fetch it by hand and name "
-            "its folder with --data-dir or WARDROUND_DATA_DIR."
-        )
-
-
-class ModelError(WardroundError):
-    """A network that cannot be federated, or a model file that is not the study's."""
-
-    code = "model"
-
-
-class PrivacyError(WardroundError):
-    """Training would not keep what was promised."""
-
-    code = "privacy"
-
-
-class TrainingDiverged(WardroundError):
-    """NaN or infinity went into training or came out of it."""
-
-    code = "training-diverged"
+    return DataError(
+        f"could not download {url} ({reason}): try again, or fetch it by hand and name "
+        "its folder with --data-dir or WARDROUND_DATA_DIR."
+    )
 
 
 def file_altered(path: str, expected: str, found: str) -> DataError:
@@ -80,25 +60,25 @@ def no_split(sites: int, rows: int, reason: str) -> DataError:
     )
 
 
-def no_factory(name: str, reason: str) -> ModelError:
+def no_factory(name: str, reason: str) -> LearningError:
     """``package.module:factory`` does not give a network."""
-    return ModelError(
+    return LearningError(
         f"{name} gives no model ({reason}): name an importable callable that takes the "
         "study's model arguments and returns a torch.nn.Module."
     )
 
 
-def unsuitable(name: str, reason: str) -> ModelError:
+def unsuitable(name: str, reason: str) -> LearningError:
     """Parameters or outputs have a form that cannot be federated."""
-    return ModelError(
+    return LearningError(
         f"model {name} cannot be used ({reason}): it needs float32 parameters on the CPU and "
         "one logit (two classes) or one logit a class for each row."
     )
 
 
-def no_gradient_by_row(model: str, reason: str) -> PrivacyError:
+def no_gradient_by_row(model: str, reason: str) -> LearningError:
     """The network's gradient cannot be had row by row."""
-    return PrivacyError(
+    return LearningError(
         f"model {model} gives no gradient for each row ({reason}): build it of layers that "
         "Opacus knows, every parameter used."
     )

@@ -22,7 +22,7 @@ def initial_model(spec: StudySpec) -> InitialModel:
     """Build ``M_0`` from the model's name, its arguments and the study's seed.
 
     Raises:
-        ModelError: the model cannot be built.
+        LearningError: the model cannot be built.
         OutOfRange: an initial weight does not fit the fixed-point range.
     """
     model = build_model(spec.model.name, spec.model.arguments, spec.study.seed)

@@ -16,7 +16,7 @@ def count_classes(model: nn.Module, row: torch.Tensor) -> int:
         model: the network; left in evaluation mode.
         row: float32, shape (1, ...).
     Raises:
-        ModelError: it does not take such rows, or the output is neither one logit nor one
+        LearningError: it does not take such rows, or the output is neither one logit nor one
             a class.
     """
     model.eval()

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from wardround.learning.datasets.table import Table
-from wardround.learning.errors import TrainingDiverged, no_rows
+from wardround.learning.errors import LearningError, no_rows
 from wardround.learning.loss import count_classes
 from wardround.learning.models.flat import load_flat
 from wardround.learning.repeatable import repeatable
@@ -66,8 +66,8 @@ def evaluate(model: nn.Module, weights: Float32Vector, table: Table, threads: in
     Raises:
         DataError: no rows; a label that the network has no output for.
         ProtocolError: ``weights`` are not (P,).
-        TrainingDiverged: NaN or infinity in ``weights``; carries the row.
-        ModelError: the network cannot take such rows.
+        LearningError: NaN or infinity in ``weights``; carries the row.
+        LearningError: the network cannot take such rows.
     """
     load_flat(model, weights)
     return measure(_predict(model, table, threads), table.labels)
@@ -184,9 +184,7 @@ def _predict(model: nn.Module, table: Table, threads: int) -> npt.NDArray[np.flo
     finite = np.isfinite(logits).all(axis=1)
     if not finite.all():
         row = int(np.flatnonzero(~finite)[0])
-        raise TrainingDiverged(
-            f"the model's output for row {row} is not finite: use other weights."
-        )
+        raise LearningError(f"the model's output for row {row} is not finite: use other weights.")
     if logits.shape[1] == 1:
         logits = np.concatenate([np.zeros_like(logits), logits], axis=1)
     return logits

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from wardround.learning.datasets.table import Table
-from wardround.learning.errors import TrainingDiverged, no_rows
+from wardround.learning.errors import LearningError, no_rows
 from wardround.learning.loss import classification_loss, count_classes
 from wardround.learning.models.flat import is_finite, load_flat
 from wardround.learning.privacy.terms import PrivacySpent, PrivateTerms
@@ -70,9 +70,9 @@ def train_locally(
     Raises:
         DataError: no rows; a label that the network has no output for.
         ProtocolError: ``weights`` are not (P,).
-        TrainingDiverged: NaN or infinity in ``weights``; loss or weights became NaN or infinite.
-        ModelError: the network cannot take such rows.
-        PrivacyError: the terms do not allow it, or the network gives no gradient for each row.
+        LearningError: NaN or infinity in ``weights``; loss or weights became NaN or infinite.
+        LearningError: the network cannot take such rows.
+        LearningError: the terms do not allow it, or the network gives no gradient for each row.
     Source:
         McMahan et al. 2017, ClientUpdate of Algorithm 1 (arXiv:1602.05629).
     """
@@ -175,5 +175,5 @@ def _batches(
             yield features[index], labels[index]
 
 
-def _diverged(step: int, what: str, value: float) -> TrainingDiverged:
-    return TrainingDiverged(f"{what} is {value!r} at step {step}: lower the learning rate.")
+def _diverged(step: int, what: str, value: float) -> LearningError:
+    return LearningError(f"{what} is {value!r} at step {step}: lower the learning rate.")

@@ -21,11 +21,12 @@ from wardround.protocol.errors import Malformed, SignatureInvalid
 from wardround.protocol.identifiers import StudyId, hex_of
 from wardround.store.base import MAX_OBJECT_BYTES, Store
 from wardround.store.errors import (
-    NotGranted,
     ObjectAltered,
     ObjectMissing,
     ObjectSealed,
     ObjectTooLarge,
+    no_key_to,
+    not_granted,
 )
 from wardround.store.key_ring import KeyRing, make_ring, read_ring
 from wardround.store.reading_key import ReadingKey
@@ -69,7 +70,7 @@ class ConfidentialStore(Store):
         """Keep an object, sealed unless it is public. See `Store.put`.
 
         Raises:
-            NotGranted: this account may not write, for it could not read it again.
+            ObjectSealed: this account may not write, for it could not read it again.
         """
         view = memoryview(data).cast("B")
         if is_document(view):
@@ -136,11 +137,11 @@ class ConfidentialStore(Store):
             The epoch and its key, 32 bytes.
 
         Raises:
-            NotGranted: this account may not read, or may not write.
+            ObjectSealed: this account may not read, or may not write.
         """
         if self._signer is None or self._reading is None:
             account = "this process" if self._signer is None else self._signer.address
-            raise NotGranted(account, hex_of(self.study))
+            raise not_granted(account, hex_of(self.study))
         # In this order, a reader who is revoked in between gets no key of the new epoch.
         epoch = self.grants.epoch(self.study)
         readers = self.grants.readers(self.study)
@@ -149,7 +150,7 @@ class ConfidentialStore(Store):
         granted = [(reader.account, reader.public_key) for reader in readers]
         sponsor, coordinators = self._writers()
         if own not in granted or own[0] not in (sponsor, *coordinators):
-            raise NotGranted(own[0], hex_of(self.study))
+            raise not_granted(own[0], hex_of(self.study))
         rings = self._rings()
         # A coordinator who was revoked must not choose the key of what he shall not read.
         signers = {sponsor, *(account for account, _ in granted)}
@@ -179,7 +180,7 @@ class ConfidentialStore(Store):
         if header.key_name not in self._keys and self._reading is not None:
             self._rings()
         if header.key_name not in self._keys:
-            raise ObjectSealed(header.cid, header.epoch)
+            raise no_key_to(header.cid, header.epoch)
         return self._keys[header.key_name]
 
     def _writers(self) -> tuple[str, Sequence[str]]:

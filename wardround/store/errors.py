@@ -4,8 +4,7 @@ StoreError                    an address that names no store, or a store that an
 ├── ObjectMissing             the store has no such object
 ├── ObjectAltered             an object whose bytes do not give its CID
 ├── ObjectTooLarge            an object longer than the reader allows
-├── ObjectSealed              an object that is encrypted, and no key to it
-├── NotGranted                the sponsor has not let this account read or write
+├── ObjectSealed              encrypted, and this account has no grant or no key
 └── StoreUnreachable          no answer, or too few replicas that took an object (retryable)
 """
 
@@ -62,31 +61,9 @@ class ObjectTooLarge(StoreError):
 
 
 class ObjectSealed(StoreError):
-    """An object is encrypted, and this reader has no key to it."""
+    """Objects are encrypted, and this account has no grant or no key to them."""
 
     code = "object-sealed"
-
-    def __init__(self, cid: str, epoch: int) -> None:
-        self.cid = cid
-        self.epoch = epoch
-        super().__init__(
-            f"object {cid} is encrypted (epoch {epoch}) and no key to it is here: ask the study's "
-            "sponsor for a grant, and name the reading key."
-        )
-
-
-class NotGranted(StoreError):
-    """Nothing may be read or written in this account's name."""
-
-    code = "not-granted"
-
-    def __init__(self, account: str, study: str) -> None:
-        self.account = account
-        self.study = study
-        super().__init__(
-            f"{account} has no grant with this reading key for study {study}: "
-            "its sponsor gives one with `wardround grants give`."
-        )
 
 
 class StoreUnreachable(StoreError, Retryable):
@@ -105,6 +82,22 @@ def store_unknown(url: str) -> StoreError:
     return StoreError(
         f"{url!r} is no store's address: give a folder, file:// and its path, or "
         "ipfs://HOST:PORT; several with commas between, and #quorum=N after them."
+    )
+
+
+def no_key_to(cid: str, epoch: int) -> ObjectSealed:
+    """An object is encrypted, and this reader has no key to it."""
+    return ObjectSealed(
+        f"object {cid} is encrypted (epoch {epoch}) and no key to it is here: ask the study's "
+        "sponsor for a grant, and name the reading key."
+    )
+
+
+def not_granted(account: str, study: str) -> ObjectSealed:
+    """Nothing may be read or written in this account's name."""
+    return ObjectSealed(
+        f"{account} has no grant with this reading key for study {study}: "
+        "its sponsor gives one with `wardround grants give`."
     )
 
 

@@ -16,11 +16,11 @@ from wardround.protocol.contribution import Domain
 from wardround.protocol.identifiers import StudyId, hex_of
 from wardround.store.base import MAX_OBJECT_BYTES
 from wardround.store.errors import (
-    NotGranted,
     ObjectAltered,
     ObjectMissing,
     ObjectTooLarge,
     StoreUnreachable,
+    not_granted,
     store_refused,
 )
 from wardround.store.request import HEADER, Request, body_digest
@@ -115,7 +115,7 @@ class GatewayVault(Vault):
         headers = {}
         if study is not None:
             if self._account is None:
-                raise NotGranted("nobody who signs", hex_of(study))
+                raise not_granted("a process without a key", hex_of(study))
             now, nonce = int(self._clock()), os.urandom(32)
             request = Request(study, method, path, body_digest(body), now, nonce)
             headers[HEADER] = request.header(self._domain, self._account)
@@ -124,7 +124,7 @@ class GatewayVault(Vault):
                 method, self.url + path, headers=headers, content=body or None
             ) as answer:
                 if answer.status_code == 403 and study is not None and self._account is not None:
-                    raise NotGranted(self._account.address, hex_of(study))
+                    raise not_granted(self._account.address, hex_of(study))
                 if answer.status_code == 404:
                     raise ObjectMissing(cid, self.url)
                 allowed = max_bytes if answer.is_success else DOCUMENT_MAX_BYTES

@@ -4,7 +4,6 @@ TransportError                    (WardroundError) also: a certificate that cann
 │                                 version of Flower, an answer that is too large
 ├── CertificateExpired            its time is over, or has not begun
 ├── PeerAway (Retryable)          no answer at the address
-├── AddressInUse                  another program listens there
 ├── EnrolmentInvalid              a site's node key is not vouched for by the site
 ├── BundleRefused                 application code that the site has not approved
 └── ControlFailed                 the SuperLink rejected a request
@@ -49,20 +48,6 @@ class PeerAway(TransportError, Retryable):
         self.address = address
         self.reason = reason
         super().__init__(f"nobody answers at {address} ({reason}): check the address and network.")
-
-
-class AddressInUse(TransportError):
-    """Another program listens at an address."""
-
-    code = "address-in-use"
-
-    def __init__(self, host: str, port: int) -> None:
-        self.host = host
-        self.port = port
-        super().__init__(
-            f"port {port} of {host} is in use: stop the program that listens there, "
-            "or name another port."
-        )
 
 
 class EnrolmentInvalid(TransportError):

@@ -7,7 +7,7 @@ import secrets
 import socket
 from pathlib import Path
 
-from wardround.transport.errors import AddressInUse, PeerAway
+from wardround.transport.errors import PeerAway, TransportError
 
 #: The kernel's range of ports for outgoing connections (Linux).
 _LENT = Path("/proc/sys/net/ipv4/ip_local_port_range")
@@ -23,9 +23,17 @@ def check_free(host: str, port: int) -> None:
     """Check that a port of this machine is free.
 
     Raises:
-        AddressInUse: another program listens there.
+        TransportError: another program listens there.
         PeerAway: the host is not an address of this machine.
     """
+    if not _is_free(host, port):
+        raise TransportError(
+            f"port {port} of {host} is in use: stop the program that listens there, "
+            "or name another port."
+        )
+
+
+def _is_free(host: str, port: int) -> bool:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -34,8 +42,9 @@ def check_free(host: str, port: int) -> None:
             probe.listen(1)
         except OSError as error:
             if error.errno == errno.EADDRINUSE:
-                raise AddressInUse(host, port) from error
+                return False
             raise PeerAway(f"{host}:{port}", error.strerror or str(error)) from error
+    return True
 
 
 def free_port(host: str = "127.0.0.1") -> int:
@@ -51,11 +60,8 @@ def free_port(host: str = "127.0.0.1") -> int:
     if len(ports) >= _FEWEST_PORTS:
         for _ in range(_TRIES):
             port = secrets.choice(ports)
-            try:
-                check_free(host, port)
-            except AddressInUse:
-                continue
-            return port
+            if _is_free(host, port):
+                return port
     check_free(host, 0)
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.bind((host, 0))

@@ -38,7 +38,7 @@ def run_guard(folder: Path, password: str, now: Now, inform: Print, warn: Print)
         SpecificationError: ``site.toml`` cannot be used.
         KeystoreError: the key cannot be read.
         LogError: the log is missing, damaged or in use.
-        WrongChain: an endpoint serves another chain than ``site.toml`` names.
+        ChainError: an endpoint serves another chain than ``site.toml`` names.
     """
     keep_memory_private()
     home = Home(folder)

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from torch import nn
 
-from wardround.learning.errors import ModelError, TrainingDiverged
+from wardround.learning.errors import LearningError
 from wardround.learning.models import build_model, flatten, layout_of, load_flat
 from wardround.protocol.errors import ProtocolError
 from wardround.protocol.layout import Layout
@@ -70,7 +70,7 @@ def test_load_flat_when_length_differs_is_refused(shape):
 
 
 def test_load_flat_when_dtype_differs_is_refused():
-    with pytest.raises(ModelError, match="float64"):
+    with pytest.raises(LearningError, match="float64"):
         load_flat(MLP, np.zeros(P))
 
 
@@ -78,5 +78,5 @@ def test_load_flat_when_dtype_differs_is_refused():
 def test_load_flat_when_not_finite_names_the_coordinate(value):
     vector = np.zeros(P, np.float32)
     vector[5] = value
-    with pytest.raises(TrainingDiverged, match="weight 5 is"):
+    with pytest.raises(LearningError, match="weight 5 is"):
         load_flat(MLP, vector)

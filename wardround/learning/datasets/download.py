@@ -9,7 +9,7 @@ import urllib.error
 import urllib.request
 
 from wardround.host.reason import reason_of
-from wardround.learning.errors import DownloadFailed, file_altered
+from wardround.learning.errors import download_failed, file_altered
 
 CHUNK_BYTES = 8192
 
@@ -34,11 +34,10 @@ def fetch(
         expected_bytes: its length; not one byte more is kept.
         timeout_seconds: for the whole transfer, and for each wait within it.
     Raises:
-        DownloadFailed: not HTTPS, unreachable, refused, too slow.
-        DataError: the server gave something else.
+        DataError: not HTTPS, unreachable, refused, too slow; the server gave something else.
     """
     if not url.startswith("https://"):
-        raise DownloadFailed(url, "only https is used")
+        raise download_failed(url, "only https is used")
     deadline = time.monotonic() + timeout_seconds
     data = bytearray()
     try:
@@ -48,14 +47,14 @@ def fetch(
                 if len(data) > expected_bytes:
                     break
                 if time.monotonic() > deadline:
-                    raise DownloadFailed(url, f"not done after {timeout_seconds:g} seconds")
+                    raise download_failed(url, f"not done after {timeout_seconds:g} seconds")
     except urllib.error.HTTPError as exc:
         exc.close()
-        raise DownloadFailed(url, f"the server answered {exc.code}") from exc
+        raise download_failed(url, f"the server answered {exc.code}") from exc
     except (OSError, http.client.HTTPException) as exc:
         cause = getattr(exc, "reason", None)
         reason = reason_of(cause if isinstance(cause, Exception) else exc)
-        raise DownloadFailed(url, reason) from exc
+        raise download_failed(url, reason) from exc
     found = sha256_hex(bytes(data))
     if found != sha256:
         raise file_altered(url, sha256, found)

@@ -78,8 +78,8 @@ class Heart(DatasetSource):
         """Read the files from ``data_dir`` when given, else from the cache, else from UCI.
 
         Raises:
-            DataError: ``data_dir`` is given and has not all four; a file has not its digest.
-            DownloadFailed: UCI cannot be reached.
+            DataError: ``data_dir`` is given and has not all four; a file has not its digest; UCI
+                cannot be reached.
         """
         files = [
             _download(hospital) if data_dir is None else _read(hospital, data_dir)

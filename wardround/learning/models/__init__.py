@@ -9,7 +9,7 @@ import torch
 from pydantic import ValidationError
 from torch import nn
 
-from wardround.learning.errors import ModelError, unsuitable
+from wardround.learning.errors import LearningError, unsuitable
 from wardround.learning.loss import count_classes
 from wardround.learning.models.base import ModelSource
 from wardround.learning.models.cnn import Cnn
@@ -33,9 +33,9 @@ def build_model(name: str, arguments: Mapping[str, object], seed: int) -> nn.Mod
         arguments: what that model takes.
         seed: of the initial parameters, in 0 .. 2**63 - 1.
     Raises:
-        ModelError: no such name; an argument that the model does not take, or not so; the factory
-            gives no network; the network keeps state beside its parameters; its parameters are not
-            float32 on the CPU.
+        LearningError: no such name; an argument that the model does not take, or not so; the
+            factory gives no network; the network keeps state beside its parameters; its parameters
+            are not float32 on the CPU.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -57,14 +57,14 @@ def check_fits(
         shape: of one row's features.
         classes: how many the labels tell apart.
     Raises:
-        ModelError: no such name; an argument that the model does not take, or not so; it takes rows
-            with more numbers, or fewer; it takes other rows, or tells fewer classes apart.
+        LearningError: no such name; an argument that the model does not take, or not so; it takes
+            rows with more numbers, or fewer; it takes other rows, or tells fewer classes apart.
     """
     if ":" in name:
         return
     source = _known(name, arguments)
     if (found := prod(shape)) != source.numbers:
-        raise ModelError(
+        raise LearningError(
             f"the study's model {name} takes {source.numbers} features, and a row of this table "
             f"has {found}: declare the columns that the study asks for, or change the study's "
             f"[model] to take {found}."
@@ -79,11 +79,11 @@ def check_fits(
 def _known(name: str, arguments: Mapping[str, object]) -> ModelSource:
     if name not in MODELS:
         known = ", ".join(sorted(MODELS))
-        raise ModelError(
+        raise LearningError(
             f"no model is named {name!r}: choose one of {known}, or write package.module:factory."
         )
     try:
         return MODELS[name].model_validate(dict(arguments))
     except ValidationError as exc:
         argument, reason = fault_of(exc)
-        raise ModelError(f"model {name}: argument {argument!r}: {reason}.") from exc
+        raise LearningError(f"model {name}: argument {argument!r}: {reason}.") from exc

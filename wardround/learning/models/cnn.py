@@ -11,7 +11,7 @@ from wardround.learning.models.base import Classes, ModelSource, Size, outputs
 
 
 class Cnn(ModelSource):
-    """Two convolutions with pooling, one linear layer; no batch norm (see `ModelError`)."""
+    """Two convolutions with pooling, one linear layer; no batch norm (see `LearningError`)."""
 
     channels: Size = 1
     side: Annotated[int, Field(ge=4)]

@@ -18,7 +18,7 @@ def find_factory(name: str) -> Callable[..., object]:
     """Import the callable that ``package.module:factory`` names.
 
     Raises:
-        ModelError: cannot be imported, has no such name, or is no callable.
+        LearningError: cannot be imported, has no such name, or is no callable.
     """
     module_name, _, attribute = name.partition(":")
     if not module_name or not attribute:
@@ -40,7 +40,7 @@ def call_factory(name: str, arguments: Mapping[str, object]) -> nn.Module:
     """Build the network.
 
     Raises:
-        ModelError: the call raises, or returns something other than a network.
+        LearningError: the call raises, or returns something other than a network.
     """
     factory = find_factory(name)
     try:

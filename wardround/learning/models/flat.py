@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from wardround.learning.errors import ModelError, TrainingDiverged, unsuitable
+from wardround.learning.errors import LearningError, unsuitable
 from wardround.protocol.errors import shape_mismatch
 from wardround.protocol.fixed_point import Float32Vector
 from wardround.protocol.layout import Layout
@@ -16,14 +16,14 @@ def check_model(name: str, model: nn.Module) -> None:
     """Refuse a network whose whole state is not float32 parameters on the CPU.
 
     Raises:
-        ModelError: it keeps state that no update would carry; no parameters, lazy ones, or of
+        LearningError: it keeps state that no update would carry; no parameters, lazy ones, or of
             another dtype or device.
     """
     # Buffers that are not saved hold constants, such as a causal mask, and need no update.
     own = {key for key, _ in model.named_parameters(remove_duplicate=False)}
     buffers = [key for key in model.state_dict() if key not in own]
     if buffers:
-        raise ModelError(
+        raise LearningError(
             f"model {name} keeps state beside its parameters ({', '.join(buffers)}), which no "
             "update would carry: use group or layer norm in place of batch norm."
         )
@@ -77,8 +77,8 @@ def load_flat(model: nn.Module, vector: Float32Vector) -> torch.Tensor:
         float32 tensor, shape (P,), that the parameters now view.
     Raises:
         ProtocolError: another length.
-        ModelError: another dtype.
-        TrainingDiverged: NaN or infinity, with its place.
+        LearningError: another dtype.
+        LearningError: NaN or infinity, with its place.
     """
     parameters = list(model.parameters())
     count = sum(parameter.numel() for parameter in parameters)
@@ -91,7 +91,7 @@ def load_flat(model: nn.Module, vector: Float32Vector) -> torch.Tensor:
     np.copyto(flat.numpy(), vector)
     if not is_finite(flat):
         index = int(np.flatnonzero(~np.isfinite(vector))[0])
-        raise TrainingDiverged(
+        raise LearningError(
             f"weight {index} is {float(vector[index])!r}: start from finite weights."
         )
     start = 0

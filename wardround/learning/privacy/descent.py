@@ -17,7 +17,7 @@ from opacus.grad_sample import GradSampleModule
 from opacus.optimizers import DPOptimizer
 from torch import nn
 
-from wardround.learning.errors import PrivacyError, no_gradient_by_row
+from wardround.learning.errors import LearningError, no_gradient_by_row
 from wardround.learning.loss import classification_loss
 from wardround.learning.privacy.accountant import Mechanism
 from wardround.learning.privacy.noise import SecretStream
@@ -84,7 +84,7 @@ def descend_privately(
         mechanism: sampling and number of steps.
         stream: of this training alone.
     Raises:
-        PrivacyError: one row changes what the network gives for another; Opacus finds no gradient
+        LearningError: one row changes what the network gives for another; Opacus finds no gradient
             for each row.
     """
     parameters = [one for one in model.parameters() if one.requires_grad]
@@ -158,7 +158,7 @@ def _check_apart(model: nn.Module, rows: torch.Tensor) -> None:
     if first.requires_grad:
         (along,) = torch.autograd.grad(first, probe, allow_unused=True)
         if along is not None and torch.count_nonzero(along[1:]):
-            raise PrivacyError(
+            raise LearningError(
                 f"model {type(model).__name__} lets one row change what it gives for another: "
                 "use group or layer norm in place of batch norm."
             )

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
-from wardround.learning.errors import PrivacyError
+from wardround.learning.errors import LearningError
 
 SECRET_BYTES = 32
 #: Normal numbers made at a time; fits a core's cache.
@@ -34,10 +34,10 @@ class NoiseSecret:
         """Keep a secret.
 
         Raises:
-            PrivacyError: not 32 bytes.
+            LearningError: not 32 bytes.
         """
         if len(secret) != SECRET_BYTES:
-            raise PrivacyError(
+            raise LearningError(
                 f"a noise secret has {SECRET_BYTES} random bytes, not {len(secret)}: "
                 "let the site draw one."
             )

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from wardround.learning.datasets.table import Table
-from wardround.learning.errors import PrivacyError
+from wardround.learning.errors import LearningError
 from wardround.learning.models.flat import layout_of
 from wardround.learning.privacy.accountant import Mechanism, PrivacyAccount, mechanism_of
 from wardround.learning.privacy.noise import NoiseSecret, SecretStream
@@ -59,11 +59,11 @@ class PrivateTerms:
             training: batch size and length.
             rows: at least 1.
         Raises:
-            PrivacyError: not below 1 / rows; the study's epsilon would be exceeded.
+            LearningError: not below 1 / rows; the study's epsilon would be exceeded.
         """
         delta = self.privacy.delta
         if delta * rows >= 1:
-            raise PrivacyError(
+            raise LearningError(
                 f"delta {delta:g} is not below 1 / {rows}, one over this site's rows: "
                 "take part only in studies with a smaller delta."
             )
@@ -72,7 +72,7 @@ class PrivateTerms:
         epsilon = account.epsilon(delta)
         target = self.privacy.target_epsilon
         if target is not None and epsilon > target:
-            raise PrivacyError(
+            raise LearningError(
                 f"this round would bring the study to epsilon {epsilon:.3f} at delta {delta:g}, "
                 f"more than the {target:g} it allows: this site trains no further in it."
             )
