@@ -11,13 +11,11 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import os
-import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
-HERE = Path(__file__).resolve().parent
+from contracts.scratch import HERE, run_tool
+
 OUT = HERE / "out" / "package"
 ARTIFACTS = HERE.parent / "wardround" / "chain" / "artifacts"
 NAMES = ("WardRound", "Court", "Grants", "StudyToken")
@@ -44,23 +42,10 @@ def forge_build() -> None:
     Raises:
         SystemExit: forge is missing, or the sources do not compile.
     """
-    # Not npm's own launcher in `.bin`: it ends with status 0 even when forge fails.
-    forge = next((HERE / "node_modules" / "@foundry-rs").glob("forge-*/bin/forge*"), None)
-    if forge is None:
-        raise SystemExit("forge is missing: run `npm ci` in contracts/ first.")
-    # A profile of the caller's environment would change the bytecode.
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("FOUNDRY_")}
-    done = subprocess.run(
-        # All sources at once and nothing from earlier builds or tests: the names that via_ir gives
-        # to functions, and with them their order, depend on what is compiled together.
-        [str(forge), "build", "src", "--force", "--out", str(OUT), "--cache-path", "cache/package"],
-        cwd=HERE,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
+    # All sources at once and nothing from earlier builds or tests: the names that via_ir gives to
+    # functions, and with them their order, depend on what is compiled together.
+    command = ["forge", "build", "src", "--force", "--out", str(OUT)]
+    done = run_tool([*command, "--cache-path", "cache/package"], HERE)
     if done.returncode != 0:
         raise SystemExit(done.stdout)
 

@@ -12,13 +12,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
 import sys
 import tomllib
 from pathlib import Path
 from typing import Any
 
-from contracts.scratch import HERE, scratch, with_forge
+from contracts.scratch import HERE, run_tool, scratch
 
 CONTRACT = "HalmosTest"
 TIME_LIMIT_SECONDS = 3_600
@@ -54,16 +53,7 @@ def run_halmos(program: Path, *, broken: bool) -> dict[str, int]:
         command += ["--no-status", "--json-output", str(report)]
         # A counterexample's values are of no use here, and are not always JSON.
         command += ["--minimal-json-output"] if broken else []
-        done = subprocess.run(
-            command,
-            cwd=copy,
-            env=with_forge("prove"),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-            timeout=TIME_LIMIT_SECONDS,
-        )
+        done = run_tool(command, copy, profile="prove", limit_seconds=TIME_LIMIT_SECONDS)
         if not report.exists():
             raise SystemExit(f"Halmos did not finish:\n{done.stdout}")
         written = json.loads(report.read_text("utf-8"))

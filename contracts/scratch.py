@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,11 +32,29 @@ def with_forge(profile: str | None = None) -> dict[str, str]:
     Raises:
         SystemExit: forge is not installed.
     """
-    forge = next((HERE / "node_modules" / "@foundry-rs").glob("forge-*/bin/forge"), None)
+    # Not npm's own launcher in `.bin`: it ends with status 0 even when forge fails.
+    forge = next((HERE / "node_modules" / "@foundry-rs").glob("forge-*/bin/forge*"), None)
     if forge is None:
         raise SystemExit("forge is missing: run `make setup` first.")
+    # A profile of the caller's environment would change the bytecode.
     environment = {k: v for k, v in os.environ.items() if not k.startswith("FOUNDRY_")}
     environment["PATH"] = f"{forge.parent}{os.pathsep}{environment.get('PATH', '')}"
     if profile is not None:
         environment["FOUNDRY_PROFILE"] = profile
     return environment
+
+
+def run_tool(
+    command: list[str], folder: Path, profile: str | None = None, limit_seconds: int | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run a tool that finds forge; its output and errors are in ``stdout``, in order."""
+    return subprocess.run(
+        command,
+        cwd=folder,
+        env=with_forge(profile),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+        timeout=limit_seconds,
+    )

@@ -10,7 +10,6 @@ explained, or an explanation explains nothing.
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
@@ -19,9 +18,8 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from contracts.scratch import scratch, with_forge
+from contracts.scratch import HERE, run_tool, scratch
 
-HERE = Path(__file__).resolve().parent
 TIME_LIMIT_SECONDS = 1_800
 
 
@@ -80,16 +78,8 @@ def run_slither(program: Path) -> dict[str, Any]:
     """
     with scratch("src") as copy:
         report = copy / "report.json"
-        done = subprocess.run(
-            [str(program), ".", "--filter-paths", "node_modules", "--json", str(report)],
-            cwd=copy,
-            env=with_forge(),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-            timeout=TIME_LIMIT_SECONDS,
-        )
+        command = [str(program), ".", "--filter-paths", "node_modules", "--json", str(report)]
+        done = run_tool(command, copy, limit_seconds=TIME_LIMIT_SECONDS)
         # Its status distinguishes findings from none; its report shows whether it ran at all.
         written = json.loads(report.read_text("utf-8")) if report.exists() else {"success": False}
     if not written["success"]:
