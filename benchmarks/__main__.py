@@ -12,7 +12,7 @@ from typing import Any
 
 from rich.console import Console
 
-from wardround.transport.flower.identity import QUIET_ENVIRONMENT
+from wardround.transport.flower.programs import QUIET_ENVIRONMENT
 
 #: In the order in which they are run: those that heat nothing first.
 NAMES = ("gas", "root", "aggregation", "replay", "explorer", "engine", "overhead", "deployed")

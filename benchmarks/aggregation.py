@@ -8,7 +8,6 @@ before the next, flwr's function needs them all.
 
 from __future__ import annotations
 
-import argparse
 import logging
 import subprocess
 import sys
@@ -40,7 +39,10 @@ def measure(quick: bool) -> Result:
     count, sites = (10_000, 3) if quick else (25_000_000, 10)
     ours, peer, copying, rooting = _times(count, sites, repeats=1 if quick else 5)
     gigabytes = sites * count * 4 / 1e9
-    peaks = _peaks(count, [1, 2, 3] if quick else [2, 5, 10])
+    peaks = [
+        (each, _peak("ours", count, each), _peak("flwr", count, each))
+        for each in ([1, 2, 3] if quick else [2, 5, 10])
+    ]
     return Result(
         figures=[
             Figure(
@@ -80,9 +82,11 @@ def measure(quick: bool) -> Result:
 def _times(count: int, sites: int, repeats: int) -> list[float]:
     """Seconds of ours, of flwr's, of copying one update and of its root."""
     replies, floats = [], []
-    for weight, values in enumerate(_integers(count, sites), start=100):
-        replies.append((values.tobytes(), weight))
-        floats.append(_reply(values.astype(np.float32) * _SCALE, weight))
+    drawn = _drawn(count)
+    for site in range(sites):
+        values = drawn + np.int32(site)  # what is averaged does not matter to the time it takes
+        replies.append((values.tobytes(), 100 + site))
+        floats.append(_reply(values.astype(np.float32) * _SCALE, 100 + site))
     return medians_of(
         repeats,
         lambda: seconds_of(lambda: _aggregate(count, iter(replies))),
@@ -92,11 +96,8 @@ def _times(count: int, sites: int, repeats: int) -> list[float]:
     )
 
 
-def _integers(count: int, sites: int) -> Iterator[npt.NDArray[np.int32]]:
-    """Draw once, then shift: what is averaged does not matter to the time it takes."""
-    values = np.random.default_rng(7).integers(-(2**14), 2**14, count, np.int32)
-    for site in range(sites):
-        yield values + np.int32(site)
+def _drawn(count: int) -> npt.NDArray[np.int32]:
+    return np.random.default_rng(7).integers(-(2**14), 2**14, count, np.int32)
 
 
 def _reply(values: npt.NDArray[np.float32], weight: int) -> Message:
@@ -114,10 +115,6 @@ def _aggregate(count: int, replies: Iterator[tuple[bytes, int]]) -> bytes:
     return vector_bytes(running.finish())
 
 
-def _peaks(count: int, sites: list[int]) -> list[tuple[int, float, float]]:
-    return [(each, _peak("ours", count, each), _peak("flwr", count, each)) for each in sites]
-
-
 def _peak(who: str, count: int, sites: int) -> float:
     """Measure one aggregation in a new process; megabytes."""
     command = [sys.executable, "-m", "benchmarks.aggregation", who, str(count), str(sites)]
@@ -129,19 +126,15 @@ def _peak(who: str, count: int, sites: int) -> float:
 
 def _report_peak(arguments: list[str]) -> None:
     """Aggregate in this process and print by how many megabytes its memory grew at most."""
-    parser = argparse.ArgumentParser(prog="benchmarks.aggregation")
-    parser.add_argument("who", choices=["ours", "flwr"])
-    parser.add_argument("count", type=int)
-    parser.add_argument("sites", type=int)
-    asked = parser.parse_args(arguments)
-    values = np.random.default_rng(7).integers(-(2**14), 2**14, asked.count, np.int32)
+    who, count, sites = arguments[0], int(arguments[1]), int(arguments[2])
+    values = _drawn(count)
     floats = values.astype(np.float32) * _SCALE
     _aggregate(8, iter([(bytes(32), 1)]))  # imports and first uses
     before = _peak_kilobytes()
-    if asked.who == "ours":
-        _aggregate(asked.count, ((values.tobytes(), 100 + k) for k in range(asked.sites)))
+    if who == "ours":
+        _aggregate(count, ((values.tobytes(), 100 + k) for k in range(sites)))
     else:
-        records = [_reply(floats, 100 + k) for k in range(asked.sites)]
+        records = [_reply(floats, 100 + k) for k in range(sites)]
         _PEER.aggregate_train(1, records)
     # Toy sizes may fit into memory that was freed before; less than a page is not measurable.
     print(max(_peak_kilobytes() - before, _PAGE_KILOBYTES) / 1e3)

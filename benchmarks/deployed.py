@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 import threading
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
@@ -54,18 +54,6 @@ class Rounds:
     training: float
 
 
-@dataclass
-class _Ear:
-    """Hears how long tasks took."""
-
-    answers: list[float] = field(default_factory=list)
-
-    def tell(self, who: str, words: str) -> None:
-        found = _ANSWERED.match(words)
-        if found:
-            self.answers.append(float(found[1]))
-
-
 def measure(quick: bool) -> Result:
     """Measure both ways of running; quick: a model of 31 parameters, two rounds."""
     shape = Shape(sites=1, rounds=2, rows=16) if quick else _MILLION
@@ -83,10 +71,11 @@ def measure(quick: bool) -> Result:
     # Verifying, summing and the chain are in both.
     waits = (small.whole - small.tasks) - (small_alone - small.training)
     transfer = cost - starting - guard - waits
+    parameters = "1,000,351" if shape.hidden else f"{shape.features + 1}"
     return Result(
         figures=[
             Figure(
-                f"a round on processes, {_parameters(shape)} parameters, one site",
+                f"a round on processes, {parameters} parameters, one site",
                 ours=live.whole,
                 peer=alone,
                 peer_name="in one process",
@@ -113,18 +102,20 @@ def measure(quick: bool) -> Result:
     )
 
 
-def _parameters(shape: Shape) -> str:
-    return "1,000,351" if shape.hidden else f"{shape.features + 1}"
-
-
 def _alone(shape: Shape, folder: Path) -> float:
     results = simulate(shape.scenario(), "", folder)
     return median(row["wall_seconds"] for row in results.rounds[1:])
 
 
 def _live(shape: Shape, folder: Path) -> Rounds:
-    ear, stopped = _Ear(), threading.Event()
-    network = LiveNetwork(folder, ear.tell, lambda: datetime.now(UTC), stopped)
+    taken: list[float] = []
+
+    def note(who: str, words: str) -> None:
+        if found := _ANSWERED.match(words):
+            taken.append(float(found[1]))
+
+    stopped = threading.Event()
+    network = LiveNetwork(folder, note, lambda: datetime.now(UTC), stopped)
     limit = threading.Timer(_LIMIT_SECONDS, stopped.set)
     limit.start()
     try:
@@ -135,7 +126,7 @@ def _live(shape: Shape, folder: Path) -> Rounds:
         raise TimeoutError(f"the network did not finish in {_LIMIT_SECONDS:g} s")
     # The last answers are a train and an evaluation a round; before them, who the site is.
     count = 2 * (shape.rounds - 1)
-    answers = ear.answers[-count:]
+    answers = taken[-count:]
     rounds = results.rounds[1:]
     return Rounds(
         whole=median(row["wall_seconds"] for row in rounds),

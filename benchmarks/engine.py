@@ -8,6 +8,7 @@ is not counted; it is shown beside it.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from statistics import median
 from time import perf_counter
 
@@ -26,9 +27,9 @@ def measure(quick: bool) -> Result:
     """Measure both engines at 100 sites."""
     sites, rounds = (4, 2) if quick else (100, 10)
     # Before and after, because the machine may not be equally busy all the time.
-    ours, ours_start = _measure_ours(sites, 5 * rounds)
-    peer, peer_start = _measure_ray(sites, rounds)
-    ours += _measure_ours(sites, 5 * rounds)[0]
+    ours, ours_start = _measure(_in_process, sites, 5 * rounds)
+    peer, peer_start = _measure(_on_ray, sites, rounds)
+    ours += _measure(_in_process, sites, 5 * rounds)[0]
     return Result(
         figures=[
             Figure(
@@ -52,18 +53,19 @@ def measure(quick: bool) -> Result:
     )
 
 
-def _measure_ours(sites: int, rounds: int) -> tuple[list[float], float]:
-    told: list[float] = []
-    started = perf_counter()
-    server = _server(sites, rounds, started, told)
+def _in_process(server: ServerApp, sites: int) -> None:
     run_in_process(server, _client(), [{} for _ in range(sites)], {})
-    return told[1:], told[0]
 
 
-def _measure_ray(sites: int, rounds: int) -> tuple[list[float], float]:
+def _on_ray(server: ServerApp, sites: int) -> None:
+    run_flower_simulation(server, _client(), sites, {})
+
+
+def _measure(
+    run: Callable[[ServerApp, int], None], sites: int, rounds: int
+) -> tuple[list[float], float]:
     told: list[float] = []
-    started = perf_counter()
-    run_flower_simulation(_server(sites, rounds, started, told), _client(), sites, {})
+    run(_server(sites, rounds, perf_counter(), told), sites)
     return told[1:], told[0]
 
 

@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
@@ -21,12 +22,13 @@ from time import perf_counter
 from eth_account import Account
 from eth_account.signers.local import LocalAccount
 
-from benchmarks.figure import Detail, Figure, Result, Target
-from benchmarks.synthetic_index import ROUNDS, fill
+from benchmarks.figure import Detail, Figure, Result, Target, seconds_of
+from benchmarks.synthetic_index import ROUNDS, fill, made_params
 from wardround.chain.study_token import StudyToken
 from wardround.chain.ward_round import WardRound
 from wardround.devchain.anvil import Anvil
 from wardround.devchain.evm import Genesis
+from wardround.devchain.faucet import DEV_CHAIN_ID, balances_of
 from wardround.explorer.events import EventFilter, list_events
 from wardround.explorer.indexer import Indexer
 from wardround.explorer.reader import Reader
@@ -42,14 +44,10 @@ from wardround.protocol.contribution import Contribution, Entry, contributions_r
 from wardround.protocol.identifiers import Digest, Root, SiteAddress
 from wardround.protocol.record import (
     Record,
-    Recording,
-    RuleId,
-    ScoringId,
     StudyParams,
     genesis_closing,
 )
 
-_ETHER = 10**18
 _CHILD = r"""
 import re, sys, time
 from pathlib import Path
@@ -156,15 +154,13 @@ class _Network:
 
     def _delay(self, source: Source, path: Path, place: int) -> float:
         chain = self._anvil.chain
-        call = self._ward.contract.function(
-            "createStudy", _params(self._sponsor, 10_000 + place).abi(), [self._sponsor.address], []
-        )
+        sponsor = self._sponsor.address
+        params = made_params(sponsor, sponsor, reward_wei=1, rounds=10_000 + place)
+        call = self._ward.contract.function("createStudy", params.abi(), [sponsor], [])
         signed = self._sponsor.sign_transaction(
             {
                 "chainId": chain.chain_id,
-                "nonce": int(
-                    chain.rpc("eth_getTransactionCount", self._sponsor.address, "latest"), 16
-                ),
+                "nonce": int(chain.rpc("eth_getTransactionCount", sponsor, "latest"), 16),
                 "gas": 2_000_000,
                 "maxFeePerGas": 10**11,
                 "maxPriorityFeePerGas": 1,
@@ -173,8 +169,7 @@ class _Network:
             }
         )
         reader = Reader(path)
-        wanted = "0x" + _params(self._sponsor, 10_000 + place).study_id.hex()
-        chosen = EventFilter(study=wanted)
+        chosen = EventFilter(study="0x" + params.study_id.hex())
         chain.rpc("eth_sendRawTransaction", "0x" + signed.raw_transaction.hex())
         started = perf_counter()
         while not list_events(reader, chosen, limit=1).rows:
@@ -191,11 +186,12 @@ class _Network:
 @contextmanager
 def _network(sites: int, rounds: int) -> Iterator[_Network]:
     sponsor = Account.create()
-    with Anvil(Genesis(31337, int(time.time()), {sponsor.address: 10_000 * _ETHER})) as anvil:
+    genesis = Genesis(DEV_CHAIN_ID, int(time.time()), balances_of([sponsor.address]))
+    with Anvil(genesis) as anvil:
         chain = anvil.chain
         token = StudyToken.deploy(chain, sponsor, 10**30)
         ward = WardRound.deploy(chain, sponsor)
-        params = _params(sponsor, rounds, token.address)
+        params = made_params(sponsor.address, token.address, reward_wei=1, rounds=rounds)
         ward.create_study(sponsor, params, [sponsor.address])
         token.approve(sponsor, ward.address, rounds)
         ward.fund(sponsor, params.study_id, rounds)
@@ -232,30 +228,6 @@ def _entries(
     return sort_entries(entries)
 
 
-def _params(sponsor: LocalAccount, rounds: int, token: str | None = None) -> StudyParams:
-    return StudyParams(
-        sponsor.address,
-        token or sponsor.address,
-        1,
-        0,
-        rounds,
-        86_400,
-        86_400,
-        600,
-        600,
-        1,
-        0,
-        Recording.FULL,
-        RuleId.MEAN,
-        0,
-        ScoringId.EXAMPLES,
-        1000,
-        Root(bytes(31) + b"\1"),
-        Digest(bytes(32)),
-        Digest(bytes(32)),
-    )
-
-
 #: Questions that pages of studies and rounds ask; the others are shown beside them.
 _PAGES = frozenset({"study", "rounds of a study", "round", "charts of a study"})
 
@@ -272,12 +244,8 @@ def _renders(path: Path, repeats: int) -> dict[str, list[float]]:
     for place in range(repeats):
         study = studies[place % len(studies)]
         number = 1 + 37 * place % ROUNDS
-        started = perf_counter()
-        study_page(explorer, study)
-        between = perf_counter()
-        round_page(explorer, study, number, None)
-        found["study page"].append(between - started)
-        found["round page"].append(perf_counter() - between)
+        found["study page"].append(seconds_of(partial(study_page, explorer, study)))
+        found["round page"].append(seconds_of(partial(round_page, explorer, study, number, None)))
     reader.close()
     return found
 
@@ -303,13 +271,9 @@ def _questions(path: Path, repeats: int) -> dict[str, float]:
         "search for an address": lambda: search(reader, site),
         "health": reader.health,
     }
-    found = {}
-    for name, question in asked.items():
-        times = []
-        for _ in range(repeats):
-            started = perf_counter()
-            question()
-            times.append(perf_counter() - started)
-        found[name] = median(times)
+    found = {
+        name: median(seconds_of(question) for _ in range(repeats))
+        for name, question in asked.items()
+    }
     reader.close()
     return found

@@ -7,6 +7,7 @@ transaction of its own for each site (515 thousand and 5.15 million).
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal
 
 from benchmarks.figure import Detail, Figure, Result, Target
@@ -22,37 +23,32 @@ _OWN_TRANSACTIONS = {10: 515_000.0, 100: 5_150_000.0}
 def measure(quick: bool) -> Result:
     """Measure the dearest of two rounds for each recording and number of sites."""
     root_sites, full_sites = ([2, 3], [2, 3]) if quick else ([10, 100, 1000], [10, 100])
-    figures, details = [], []
-    for sites in root_sites:
-        gas = _gas("root", sites)
-        figures.append(
-            Figure(
-                f"root recording, {sites:,} sites",
-                ours=max(gas),
-                unit="gas",
-                peer=_OWN_TRANSACTIONS.get(sites),
-                peer_name="own transactions" if sites in _OWN_TRANSACTIONS else "",
-                inverse=True,
-                target=Target(_ROOT_LIMIT, at_most=True),
-                absolute=True,
-            )
-        )
+    limit = Target(_ROOT_LIMIT, at_most=True)
+    figures = [
+        replace(_figure("root", sites), inverse=True, target=limit, absolute=True)
+        for sites in root_sites
+    ]
+    details = []
     for sites in full_sites:
-        gas = _gas("full", sites)
-        figures.append(
-            Figure(
-                f"full recording, {sites:,} sites",
-                ours=max(gas),
-                unit="gas",
-                peer=_SKETCH.get(sites),
-                peer_name="sketch" if sites in _SKETCH else "",
-            )
-        )
-        details.append(Detail(f"full recording, {sites:,} sites, a site", max(gas) / sites, "gas"))
+        figure = _figure("full", sites)
+        figures.append(figure)
+        details.append(Detail(f"{figure.what}, a site", figure.ours / sites, "gas"))
         if sites in _OWN_TRANSACTIONS:
-            times = _OWN_TRANSACTIONS[sites] / max(gas)
+            times = _OWN_TRANSACTIONS[sites] / figure.ours
             details.append(Detail(f"own transactions of {sites:,} sites beside it", times, "times"))
     return Result(figures, {"gas": details})
+
+
+def _figure(recording: Recording, sites: int) -> Figure:
+    peers = _OWN_TRANSACTIONS if recording == "root" else _SKETCH
+    name = "own transactions" if recording == "root" else "sketch"
+    return Figure(
+        f"{recording} recording, {sites:,} sites",
+        ours=max(_gas(recording, sites)),
+        unit="gas",
+        peer=peers.get(sites),
+        peer_name=name if sites in peers else "",
+    )
 
 
 def _gas(recording: Recording, sites: int) -> list[int]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 
 from benchmarks.figure import medians_of, seconds_of
 
@@ -22,7 +23,7 @@ def machine_facts(copy_bytes: int = 1 << 28) -> dict[str, Any]:
         "processor": _processor(),
         "cores": os.cpu_count(),
         "load": round(os.getloadavg()[0], 2),
-        "memory_GB": _memory_gigabytes(),
+        "memory_GB": round(psutil.virtual_memory().total / 1e9, 1),
         "copy_GB_per_s": round(copy_bytes / copying / 1e9, 2),
         "python": platform.python_version(),
         "numpy": np.__version__,
@@ -40,11 +41,3 @@ def _processor() -> str:
     path = Path("/proc/cpuinfo")
     found = re.search(r"^model name\s*: (.+)$", path.read_text(), re.M) if path.exists() else None
     return found.group(1) if found else platform.processor() or platform.machine()
-
-
-def _memory_gigabytes() -> float | None:
-    try:
-        pages, size = os.sysconf("SC_PHYS_PAGES"), os.sysconf("SC_PAGE_SIZE")
-    except (ValueError, OSError):
-        return None
-    return round(pages * size / 1e9, 1)

@@ -14,6 +14,7 @@ import numpy as np
 
 from wardround.devchain.embedded import EmbeddedChain
 from wardround.devchain.evm import Genesis
+from wardround.devchain.faucet import DEV_CHAIN_ID, balances_of
 from wardround.devchain.journal import start_journaled
 from wardround.protocol.canonical import sha256_digest
 from wardround.protocol.contribution import Entry
@@ -27,9 +28,6 @@ from wardround_coordinator.session import Session, StudyPosition
 from wardround_coordinator.verification import RawVector, Reply
 from wardround_simulations.network import Network, Party, new_folder, new_keys, prepare
 from wardround_simulations.scenario import Scenario
-
-_CHAIN_ID = 31337
-_ETHER = 10**18
 
 
 @dataclass(frozen=True)
@@ -80,7 +78,7 @@ def prepared(scenario: Scenario) -> Iterator[Network]:
     with TemporaryDirectory(prefix="wardround-bench-") as name:
         folders = new_folder(Path(name) / "network")
         keys = new_keys(folders)
-        genesis = Genesis(_CHAIN_ID, 1_800_000_000, dict.fromkeys(keys.addresses, 1000 * _ETHER))
+        genesis = Genesis(DEV_CHAIN_ID, 1_800_000_000, balances_of(keys.addresses))
         chain = EmbeddedChain(f"benchmark-{time.monotonic_ns()}", genesis)
         journal = start_journaled(folders.journal, chain)
         try:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from hashlib import sha256
+from itertools import chain, count
 from pathlib import Path
 
 from eth_abi import encode
@@ -21,7 +22,15 @@ from wardround.explorer.index.decode import EventTable, RawLog
 from wardround.explorer.index.follow import Follower
 from wardround.explorer.index.node import Range
 from wardround.protocol.identifiers import Digest, Root
-from wardround.protocol.record import Record, Recording, RuleId, ScoringId, StudyParams
+from wardround.protocol.record import (
+    PARAMS_ABI,
+    RECORD_ABI,
+    Record,
+    Recording,
+    RuleId,
+    ScoringId,
+    StudyParams,
+)
 
 WARD, COURT = "0x" + "aa" * 20, "0x" + "bb" * 20
 SITES, ROUNDS = 100, 100
@@ -69,7 +78,7 @@ def _take_in(follower: Follower, batch: list[tuple[BlockHeader, list[RawLog]]]) 
 
 def _blocks() -> Iterator[tuple[BlockHeader, list[RawLog]]]:
     number, parent = 0, "0x" + "00" * 32
-    for logs in _transactions():
+    for logs in chain.from_iterable(map(_study, count())):  # one study after the other, for ever
         name = "0x" + sha256(f"block {number}".encode()).hexdigest()
         sent = "0x" + sha256(f"transaction {number}".encode()).hexdigest()
         found = [
@@ -83,24 +92,23 @@ def _blocks() -> Iterator[tuple[BlockHeader, list[RawLog]]]:
 _Log = tuple[tuple[bytes, ...], bytes]
 
 
-def _transactions() -> Iterator[list[_Log]]:
-    """One study after the other, for ever."""
-    number = 0
-    while True:
-        yield from _study(number)
-        number += 1
+def made_params(
+    sponsor: str, token: str, *, reward_wei: int, rounds: int = ROUNDS, number: int = 0
+) -> StudyParams:
+    """Parameters of a made-up study with full recording; other numbers give other studies."""
+    return StudyParams(
+        sponsor, token, reward_wei, 0, rounds, 86_400, 3600, 600, 600, 1, 0, Recording.FULL,
+        RuleId.MEAN, 0, ScoringId.EXAMPLES, 1000, Root(_hash("m0", number)),
+        Digest(_hash("s", number)), Digest(_hash("code", number)),
+    )  # fmt: skip
 
 
 def _study(number: int) -> Iterator[list[_Log]]:
     sponsor, token, coordinator = (_address(f"{one} {number}") for one in ("sponsor", "token", "c"))
-    params = StudyParams(
-        sponsor, token, 10**20, 0, ROUNDS, 86_400, 3600, 600, 600, 3, 0, Recording.FULL,
-        RuleId.MEAN, 0, ScoringId.EXAMPLES, 1000, Root(_hash("m0", number)),
-        Digest(_hash("s", number)), Digest(_hash("code", number)),
-    )  # fmt: skip
+    params = made_params(sponsor, token, reward_wei=10**20, number=number)
     study = params.study_id
     kinds = ["address[]", "address[]"]
-    body = encode([_PARAMS, *kinds], [params.abi(), [coordinator], []])
+    body = encode([PARAMS_ABI, *kinds], [params.abi(), [coordinator], []])
     yield [((_topic("StudyCreated"), study, _word(sponsor)), body)]
     yield [((_topic("Funded"), study, _word(sponsor)), (10**22).to_bytes(32, "big"))]
     # The same sites in every study: what an auditor of one hospital has to go through.
@@ -126,16 +134,9 @@ def _study(number: int) -> Iterator[list[_Log]]:
             Digest(sha256(seed + b"d").digest()), Root(sha256(seed + b"r").digest()),
             SITES, 100 * SITES, turn * 10**20,
         )  # fmt: skip
-        data = encode([_RECORD, "address", "uint64"], [record.abi(), coordinator, 1_700_000_000])
+        data = encode([RECORD_ABI, "address", "uint64"], [record.abi(), coordinator, 1_700_000_000])
         logs.append(((closed, study, _number(turn)), data))
         yield logs
-
-
-_PARAMS = (
-    "(address,address,uint128,uint96,uint32,uint32,uint32,uint32,uint32,uint16,uint16,"
-    "uint8,uint8,uint16,uint8,uint32,bytes32,bytes32,bytes32)"
-)
-_RECORD = "(bytes32,bytes32,bytes32,bytes32,uint32,uint64,uint128)"
 
 
 def _topic(name: str) -> bytes:
