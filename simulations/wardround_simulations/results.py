@@ -8,7 +8,7 @@ from enum import IntEnum
 from pathlib import Path
 from typing import Any
 
-from wardround.chain.events import Event
+from wardround.chain.events import Event, OtherEvent
 from wardround.learning.export import export_model
 from wardround.learning.metrics import evaluate_sites
 from wardround.learning.models import build_model
@@ -100,18 +100,17 @@ def _write_events(network: Network, path: Path) -> None:
 
 
 def _plain_event(event: Event) -> dict[str, Any]:
-    values = {
-        field.name: _plain(getattr(event, field.name))
-        for field in fields(event)
-        if field.name not in ("study", "log")
-    }
+    if isinstance(event, OtherEvent):
+        name, values = event.name, event.values
+    else:
+        name, values = type(event).__name__, vars(event)
     return {
-        "event": type(event).__name__,
+        "event": name,
         "study": hex_of(event.study),
         "block": event.log.block_number,
         "transaction": event.log.transaction_hash,
         "index": event.log.log_index,
-        **values,
+        **{key: _plain(value) for key, value in values.items() if key not in ("study", "log")},
     }
 
 

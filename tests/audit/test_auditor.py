@@ -142,9 +142,7 @@ def test_round_that_is_closed_anew_meanwhile_is_read_again(scene: Theatre) -> No
 
     def closed_round(study: StudyId, event: RoundClosed) -> object:
         if event.round == 2 and scene.court.stands(contested):
-            receipt = scene.court.challenge_coordinate(
-                scene.parties.auditor, contested, accused.coordinate()
-            )
+            receipt = scene.court.challenge(scene.parties.auditor, contested, accused.coordinate())
             assert receipt is not None
         return real(study, event)
 

@@ -17,16 +17,13 @@ from wardround.chain.court_events import (
     Answered,
     ContributionAnswered,
     ContributionDemanded,
-    ContributionRefused,
     Demanded,
-    DepositCollected,
     Proven,
-    TallyExtended,
     TallyOpened,
 )
 from wardround.chain.court_reader import Contested, DemandStatus
 from wardround.chain.errors import ContractReverted
-from wardround.chain.events import Collected, Held, Overturned, Registered, Slashed
+from wardround.chain.events import OtherEvent, Overturned, Registered, Slashed
 from wardround.learning.initial import initial_model
 from wardround.protocol.contribution import Entry, contributions_root, pack_entries
 from wardround.protocol.errors import StudyMismatch
@@ -78,7 +75,7 @@ def test_proven_challenge_overturns_slashes_and_pays(scene: Theatre) -> None:
     burnt, had = ward.owed(stage.study, "0x" + "00" * 18 + "dEaD"), scene.token.balance_of
     before = had(auditor.address)
     assert court.stands(contested)
-    receipt = court.challenge_totals(auditor, contested, accused.totals())
+    receipt = court.challenge(auditor, contested, accused.totals())
     assert receipt is not None
     (proven,) = court.events_of(receipt)
     assert isinstance(proven, Proven)
@@ -98,13 +95,13 @@ def test_proven_challenge_overturns_slashes_and_pays(scene: Theatre) -> None:
     seat = ward.seat(stage.study, scene.parties.first.address)
     assert (seat.bonded, seat.barred, seat.bond) == (False, True, 0)
     # A second challenger finds that it is done already.
-    assert court.challenge_totals(scene.stranger, contested, accused.totals()) is None
+    assert court.challenge(scene.stranger, contested, accused.totals()) is None
     assert ward.owed(stage.study, auditor.address) == HALF
     paid = ward.collect(scene.stranger, stage.study, auditor.address)
     assert paid is not None
     (collected,) = ward.events_of(paid)
-    assert isinstance(collected, Collected)
-    assert (collected.account, collected.amount) == (auditor.address, HALF)
+    assert isinstance(collected, OtherEvent)
+    assert collected.values == {"account": auditor.address, "amount": HALF}
     assert ward.collect(scene.stranger, stage.study, auditor.address) is None
     assert had(auditor.address) == before + HALF
     assert burnt == 0
@@ -146,9 +143,9 @@ def test_coordinate_is_computed_as_in_python(
     if steps:
         opened, *extended = [one for each in receipts for one in scene.court.events_of(each)][:5]
         assert isinstance(opened, TallyOpened)
-        assert [one.count for one in extended if isinstance(one, TallyExtended)] == [1, 2, 3, 4]
+        assert [one.name for one in extended] == ["TallyExtended"] * 4
         held = [event for one in receipts for event in scene.ward.events_of(one)]
-        assert any(isinstance(event, Held) for event in held)
+        assert any(isinstance(event, OtherEvent) and event.name == "Held" for event in held)
 
 
 @pytest.mark.parametrize("extreme", [INT32_MIN, -1, 0, INT32_MAX])
@@ -161,7 +158,7 @@ def test_any_wrong_number_is_proven(scene: Theatre, extreme: int) -> None:
 
     stage = cheated(scene, act)
     evidence, contested = scene.accused(stage, 2).coordinate(), scene.contested(stage, 2)
-    receipt = scene.court.challenge_coordinate(scene.parties.auditor, contested, evidence)
+    receipt = scene.court.challenge(scene.parties.auditor, contested, evidence)
     assert receipt is not None
     (proven,) = scene.court.events_of(receipt)
     assert isinstance(proven, Proven)
@@ -194,9 +191,7 @@ def test_right_coordinate_is_never_overturned(
         model=chunk_leaf(models[1].data, index),
     )
     with pytest.raises(ContractReverted) as caught:
-        scene.court.challenge_coordinate(
-            scene.parties.auditor, scene.contested(honest, 2), evidence
-        )
+        scene.court.challenge(scene.parties.auditor, scene.contested(honest, 2), evidence)
     assert caught.value.name == "Court_CoordinateRight"
     assert caught.value.arguments == {
         "coordinate": coordinate,
@@ -225,9 +220,7 @@ def altered(evidence: CoordinateEvidence, what: str) -> CoordinateEvidence:
 def test_altered_evidence_proves_nothing(scene: Theatre, honest: Stage, what: str) -> None:
     evidence = altered(scene.accused(honest, 2).coordinate(), what)
     with pytest.raises(ContractReverted) as caught:
-        scene.court.challenge_coordinate(
-            scene.parties.auditor, scene.contested(honest, 2), evidence
-        )
+        scene.court.challenge(scene.parties.auditor, scene.contested(honest, 2), evidence)
     assert caught.value.name in ("Court_EntriesDiffer", "Court_NotIncluded")
 
 
@@ -417,12 +410,12 @@ def test_demand_is_answered_once_and_pays_who_answers(scene: Theatre) -> None:
     collected = court.collect(answerer, stage.study, answerer.address)
     assert collected is not None
     (paid,) = court.events_of(collected)
-    assert isinstance(paid, DepositCollected)
+    assert paid.name == "Collected"
     assert scene.token.balance_of(answerer.address) == before + DEPOSIT
     assert court.collect(answerer, stage.study, answerer.address) is None
     assert court.stands(contested)
     # By study come the events that name one.
-    assert [type(one) for one in court.events(stage.study)] == [Demanded, DepositCollected]
+    assert [one.name for one in court.events(stage.study)] == ["Demanded", "Collected"]
 
 
 def test_demand_that_nobody_answers_overturns(scene: Theatre) -> None:
@@ -505,7 +498,7 @@ def test_contribution_that_no_model_can_hold_is_refused(scene: Theatre) -> None:
     receipt = scene.court.refuse_contribution(*arguments)
     assert receipt is not None
     (event,) = scene.court.events_of(receipt)
-    assert isinstance(event, ContributionRefused)
+    assert event.name == "ContributionRefused"
     assert scene.court.standing(study, 2, entry.site)[2]
     assert scene.court.refuse_contribution(*arguments) is None
 
@@ -520,7 +513,7 @@ def test_omission_counts_only_after_the_grace_period(scene: Theatre) -> None:
     accused, contested = scene.accused(stage, 2), scene.contested(stage, 2)
     evidence = replace(accused.omission(), site=missing.site)
     with pytest.raises(ContractReverted) as caught:
-        scene.court.challenge_omission(scene.parties.auditor, contested, evidence)
+        scene.court.challenge(scene.parties.auditor, contested, evidence)
     assert caught.value.name == "Court_RegistrationLate"
     assert caught.value.arguments["countsFrom"] > contested.closing.closed_at
     assert GRACE_SECONDS > 0

@@ -92,7 +92,7 @@ def test_network_when_prepared_is_what_its_parties_find(tmp_path: Path) -> None:
             np.testing.assert_array_equal(train.labels, site.train.labels)
             assert len(load_table(folder / settings.data.test)) == len(site.test)
             address = SiteAddress(party.account.address)
-            assert contract.max_weight(study, address) == WEIGHT_CAP
+            assert contract.site(study, address).max_weight == WEIGHT_CAP
             assert not (folder / BEHAVIOUR_FILE).exists()
 
 

@@ -12,7 +12,7 @@ import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -32,18 +32,17 @@ from wardround.chain.events import (
     Overturned,
     Registered,
     RoundClosed,
-    SiteAdmitted,
-    SiteRemoved,
     StudyCreated,
-    read_event,
+    read_events,
 )
 from wardround.chain.headers import read_header, receipts_root
-from wardround.chain.study_state import STILL_MEMBER, ClosedOnChain
+from wardround.chain.study_reader import members_of
+from wardround.chain.study_state import ClosedOnChain
 from wardround.devchain.journal import replay_journal
 from wardround.protocol.contribution import Domain
 from wardround.protocol.errors import StudyMismatch
-from wardround.protocol.identifiers import SiteAddress, StudyId, address_of, bytes32, hex_of
-from wardround.protocol.replay import Member, StudyFacts
+from wardround.protocol.identifiers import StudyId, address_of, bytes32, hex_of
+from wardround.protocol.replay import StudyFacts
 
 _BROKEN = (KeyError, ValueError, TypeError, AttributeError, IndexError, OverflowError)
 
@@ -91,10 +90,8 @@ class ArchivedStudy:
         self.blocks = len(receipts)
         self.transactions = list(self._transactions(archive, receipts))
         self.signed = sum(one.sender is not None for one in self.transactions)
-        events = (read_event(self._contract, log) for one in self.transactions for log in one.logs)
-        self._events: list[Event] = [
-            event for event in events if event is not None and event.study == self.study
-        ]
+        events = read_events(self._contract, (log for one in self.transactions for log in one.logs))
+        self._events: list[Event] = [event for event in events if event.study == self.study]
 
     def facts(self, study: StudyId) -> StudyFacts:
         """The study by the archive's events, independent of any round.
@@ -102,18 +99,11 @@ class ArchivedStudy:
         Raises:
             StudyMismatch: it has no such study, or other parameters.
         """
-        members: dict[SiteAddress, Member] = {}
-        params = None
-        for event in self._events:
-            if isinstance(event, StudyCreated) and event.params.study_id == study:
-                params = event.params
-            elif isinstance(event, SiteAdmitted):
-                members[event.site] = Member(event.max_weight, event.since, STILL_MEMBER)
-            elif isinstance(event, SiteRemoved) and event.site in members:
-                members[event.site] = replace(members[event.site], until=event.until)
+        created = (event.params for event in self._events if isinstance(event, StudyCreated))
+        params = next((one for one in created if one.study_id == study), None)
         if params is None:
             raise StudyMismatch("study", "not in the archive", hex_of(study))
-        return StudyFacts(self.domain, params, members)
+        return StudyFacts(self.domain, params, members_of(self._events))
 
     def closed_rounds(self, study: StudyId) -> list[ClosedOnChain]:
         """The closings that stand at the end of the archive.

@@ -15,11 +15,7 @@ from wardround.protocol.evidence import (
     CALLDATA_LIMIT,
     CoordinateEvidence,
     Demand,
-    EntryEvidence,
     Evidence,
-    OmissionEvidence,
-    OrderEvidence,
-    RewardsEvidence,
     TotalsEvidence,
 )
 from wardround.protocol.inspection import tally_steps
@@ -53,33 +49,20 @@ def send_challenge(
         ContractReverted: the evidence proves nothing; names why.
     """
     receipts: Sequence[Receipt | None]
-    if isinstance(evidence, EntryEvidence):
-        receipts = [court.challenge_entry(signer, contested, evidence)]
-    elif isinstance(evidence, OrderEvidence):
-        receipts = [court.challenge_order(signer, contested, evidence)]
-    elif isinstance(evidence, OmissionEvidence):
-        receipts = [court.challenge_omission(signer, contested, evidence)]
-    elif isinstance(evidence, RewardsEvidence):
-        receipts = [court.challenge_rewards(signer, contested, evidence)]
-    elif isinstance(evidence, Demand):
+    if isinstance(evidence, Demand):
         receipts = _demand(court, signer, contested, evidence)
-    elif isinstance(evidence, TotalsEvidence):
-        if evidence.calldata_bytes <= limit_bytes:
-            receipts = [court.challenge_totals(signer, contested, evidence)]
-        else:
-            steps = [(part, b"") for part in tally_steps(evidence.entries, limit_bytes)]
-            receipts = _tally(court, signer, contested, None, (0, 0), steps)
+    elif isinstance(evidence, TotalsEvidence) and evidence.calldata_bytes > limit_bytes:
+        steps = [(part, b"") for part in tally_steps(evidence.entries, limit_bytes)]
+        receipts = _tally(court, signer, contested, None, (0, 0), steps)
+    elif isinstance(evidence, CoordinateEvidence) and evidence.calldata_bytes > limit_bytes:
+        steps = [
+            (part.entries, b"".join(leaf.opening for leaf in part.updates))
+            for part in evidence.steps(limit_bytes)
+        ]
+        bounds = evidence.order_statistics(rule)
+        receipts = _tally(court, signer, contested, evidence, bounds, steps)
     else:
-        assert isinstance(evidence, CoordinateEvidence)
-        if evidence.calldata_bytes <= limit_bytes:
-            receipts = [court.challenge_coordinate(signer, contested, evidence)]
-        else:
-            steps = [
-                (part.entries, b"".join(leaf.opening for leaf in part.updates))
-                for part in evidence.steps(limit_bytes)
-            ]
-            bounds = evidence.order_statistics(rule)
-            receipts = _tally(court, signer, contested, evidence, bounds, steps)
+        receipts = [court.challenge(signer, contested, evidence)]
     return [receipt for receipt in receipts if receipt is not None]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -84,14 +85,9 @@ class Contract:
         item = self._events[log.topics[0]]
         indexed = [field for field in item["inputs"] if field["indexed"]]
         others = [field for field in item["inputs"] if not field["indexed"]]
-        found = {
-            field["name"]: _plain(types, decode(types, topic))[0]
-            for field, topic in zip(indexed, log.topics[1:], strict=True)
-            for types in [_types([field])]
-        }
-        types = _types(others)
-        values = _plain(types, decode(types, log.data))
-        found.update(zip((field["name"] for field in others), values, strict=True))
+        found = _decoded(others, log.data)
+        for field, topic in zip(indexed, log.topics[1:], strict=True):
+            found |= _decoded([field], topic)
         return item["name"], {field["name"]: found[field["name"]] for field in item["inputs"]}
 
     def event_topic(self, name: str) -> bytes:
@@ -102,13 +98,10 @@ class Contract:
         """Decode calldata sent to this contract; None when no function of it was called."""
         for name, selector in self._selectors.items():
             if data[:4] == selector:
-                inputs = self._functions[name]["inputs"]
-                types = _types(inputs)
                 try:
-                    values = _plain(types, decode(types, data[4:]))
+                    return name, _decoded(self._functions[name]["inputs"], data[4:])
                 except DecodingError:
                     return None
-                return name, dict(zip((field["name"] for field in inputs), values, strict=True))
         return None
 
 
@@ -140,21 +133,21 @@ class ErrorTable:
             return ContractReverted(label, "NoReason", {}, shown)
         item = self._errors.get(data[:4])
         if item is not None:
-            types = _types(item["inputs"])
-            try:
-                values = _plain(types, decode(types, data[4:]))
-            except DecodingError:
-                return ContractReverted(label, "UnknownError", {"data": shown}, shown)
-            names = [
-                field["name"] or f"argument{place}" for place, field in enumerate(item["inputs"])
-            ]
-            arguments = dict(zip(names, values, strict=True))
-            return ContractReverted(label, item["name"], arguments, shown)
+            with suppress(DecodingError):
+                arguments = _decoded(item["inputs"], data[4:])
+                return ContractReverted(label, item["name"], arguments, shown)
         return ContractReverted(label, "UnknownError", {"data": shown}, shown)
 
 
 def _types(fields: Sequence[AbiItem]) -> tuple[str, ...]:
     return tuple(collapse_if_tuple(dict(field)) for field in fields)
+
+
+def _decoded(fields: Sequence[AbiItem], data: bytes) -> dict[str, Any]:
+    """Decode values by the names of their fields, or by their places where these have none."""
+    types = _types(fields)
+    names = [field["name"] or f"argument{place}" for place, field in enumerate(fields)]
+    return dict(zip(names, _plain(types, decode(types, data)), strict=True))
 
 
 def _signature(item: AbiItem) -> str:

@@ -21,6 +21,7 @@ from wardround.protocol.evidence import (
     CoordinateEvidence,
     Demand,
     EntryEvidence,
+    Evidence,
     Leaf,
     OmissionEvidence,
     OrderEvidence,
@@ -39,67 +40,18 @@ class Court(CourtReader):
 
     # ---------------------------------------------------------------- challenges
 
-    def challenge_coordinate(
-        self, signer: LocalAccount, contested: Contested, evidence: CoordinateEvidence
+    def challenge(
+        self, signer: LocalAccount, contested: Contested, evidence: Evidence
     ) -> Receipt | None:
-        """Prove that one coordinate of the model is not what the rule gives."""
-        proof = (
-            evidence.coordinate,
-            b"".join(leaf.opening for leaf in evidence.updates),
-            evidence.base.opening,
-            evidence.model.opening,
-        )
-        arguments = (contested.previous.abi(), evidence.entries, proof)
-        return self._challenge(signer, contested, "challengeCoordinate", *arguments)
+        """Prove a breach in one transaction.
 
-    def challenge_entry(
-        self, signer: LocalAccount, contested: Contested, evidence: EntryEvidence
-    ) -> Receipt | None:
-        """Prove that an entry is no member's, out of its weight's range, or unsigned."""
-        leaf = evidence.entry
-        arguments = (contested.previous.abi(), leaf.data, leaf.index, list(leaf.path))
-        return self._challenge(signer, contested, "challengeEntry", *arguments)
-
-    def challenge_order(
-        self, signer: LocalAccount, contested: Contested, evidence: OrderEvidence
-    ) -> Receipt | None:
-        """Prove that two neighbours are one site twice, or not ascending."""
-        first, second = evidence.first, evidence.second
-        arguments = (first.data, second.data, first.index, list(first.path), list(second.path))
-        return self._challenge(signer, contested, "challengeOrder", *arguments)
-
-    def challenge_totals(
-        self, signer: LocalAccount, contested: Contested, evidence: TotalsEvidence
-    ) -> Receipt | None:
-        """Prove that count or total weight are not those of the entries."""
-        return self._challenge(signer, contested, "challengeTotals", evidence.entries)
-
-    def challenge_omission(
-        self, signer: LocalAccount, contested: Contested, evidence: OmissionEvidence
-    ) -> Receipt | None:
-        """Prove that a site registered its contribution and was left out."""
-        before, behind = evidence.before, evidence.behind
-        arguments = (
-            evidence.site,
-            evidence.place,
-            b"" if before is None else before.data,
-            b"" if behind is None else behind.data,
-            [] if before is None else list(before.path),
-            [] if behind is None else list(behind.path),
-        )
-        return self._challenge(signer, contested, "challengeOmission", *arguments)
-
-    def challenge_rewards(
-        self, signer: LocalAccount, contested: Contested, evidence: RewardsEvidence
-    ) -> Receipt | None:
-        """Prove that the rewards break the rules of the study."""
-        arguments = (
-            contested.previous.abi(),
-            evidence.entries,
-            list(evidence.before),
-            list(evidence.after),
-        )
-        return self._challenge(signer, contested, "challengeRewards", *arguments)
+        Args:
+            signer: pays for gas, and has the challenger's part of the bond.
+            contested: the round.
+            evidence: of any kind but a demand.
+        """
+        arguments = _arguments(contested.previous.abi(), evidence)
+        return self._challenge(signer, contested, evidence.challenge, *arguments)
 
     # ---------------------------------------------------------------- tallies
 
@@ -153,14 +105,8 @@ class Court(CourtReader):
         self, signer: LocalAccount, contested: Contested, demand: Demand
     ) -> Receipt | None:
         """Demand data, against a deposit that the signer has approved to this contract."""
-        entry = demand.entry
-        target = (
-            demand.what,
-            demand.index,
-            0 if entry is None else entry.index,
-            b"" if entry is None else entry.data,
-            [] if entry is None else list(entry.path),
-        )
+        entry = demand.entry or Leaf(0, b"", ())
+        target = (demand.what, demand.index, entry.index, entry.data, list(entry.path))
         identifier = self.demand_id(contested, demand)
         arguments = (contested.previous.abi(), target)
         return self._challenge(
@@ -278,3 +224,24 @@ class Court(CourtReader):
             f"{function} of round {contested.round}",
             lambda: done() or not self.stands(contested),
         )
+
+
+def _arguments(previous: tuple[Any, ...], evidence: Evidence) -> tuple[Any, ...]:
+    """What the entry point that takes this evidence is called with, behind the closing."""
+    match evidence:
+        case CoordinateEvidence(coordinate, entries, updates, base, model):
+            openings = b"".join(leaf.opening for leaf in updates)
+            return previous, entries, (coordinate, openings, base.opening, model.opening)
+        case EntryEvidence(leaf):
+            return previous, leaf.data, leaf.index, list(leaf.path)
+        case OrderEvidence(first, second):
+            return first.data, second.data, first.index, list(first.path), list(second.path)
+        case TotalsEvidence(entries):
+            return (entries,)
+        case OmissionEvidence(site, place, before, behind):
+            neighbours = [leaf or Leaf(0, b"", ()) for leaf in (before, behind)]
+            data, paths = zip(*((leaf.data, list(leaf.path)) for leaf in neighbours), strict=True)
+            return site, place, *data, *paths
+        case RewardsEvidence(entries, earned_before, earned_after):
+            return previous, entries, list(earned_before), list(earned_after)
+    raise TypeError(f"{evidence.challenge} is not sent as a challenge")

@@ -1,12 +1,14 @@
 """The events of Court as frozen dataclasses, and how they are read from logs.
 
+One that this library does not act on is a plain `CourtEvent`.
+
 Source:
     ICourt.sol, section "events". Fields are the contract's, in snake case.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,9 +19,10 @@ from wardround.protocol.identifiers import SiteAddress, StudyId
 
 @dataclass(frozen=True)
 class CourtEvent:
-    """An event of Court, with its log."""
+    """An event of Court by the contract's name, with its log."""
 
     log: Log
+    name: str
 
 
 @dataclass(frozen=True)
@@ -51,15 +54,6 @@ class TallyOpened(CourtEvent):
 
 
 @dataclass(frozen=True)
-class TallyExtended(CourtEvent):
-    """So many entries, of this weight together, are counted now."""
-
-    tally: int
-    count: int
-    total_weight: int
-
-
-@dataclass(frozen=True)
 class Demanded(CourtEvent):
     """Data must be shown before a deadline; who shows it has the deposit."""
 
@@ -84,22 +78,6 @@ class Answered(CourtEvent):
 
 
 @dataclass(frozen=True)
-class DemandLapsed(CourtEvent):
-    """The round could no longer be overturned; the demander has the deposit back."""
-
-    demand: bytes
-
-
-@dataclass(frozen=True)
-class DepositCollected(CourtEvent):
-    """An account took its deposits and earnings out."""
-
-    study: StudyId
-    account: str
-    amount: int
-
-
-@dataclass(frozen=True)
 class ContributionDemanded(CourtEvent):
     """A site must show a chunk of what it registered before a deadline."""
 
@@ -121,49 +99,26 @@ class ContributionAnswered(CourtEvent):
     data: bytes
 
 
-@dataclass(frozen=True)
-class ContributionRefused(CourtEvent):
-    """A registered update leads out of the range of a model, so no round can hold it."""
-
-    study: StudyId
-    round: int
-    site: SiteAddress
-    coordinate: int
-
-
 def read_court_events(contract: Contract, logs: Iterable[Log]) -> list[CourtEvent]:
-    """Read the events of this contract that are known here, in the order of the logs."""
-    events: list[CourtEvent] = []
-    for log in logs:
-        name, fields = contract.event(log) or ("", {})
-        if name.endswith("Proven"):
-            events.append(_proven(log, name.removesuffix("Proven").lower(), **fields))
-        elif name in _READERS:
-            events.append(_READERS[name](log, *fields.values()))
-    return events
+    """Read the events of this contract, in the order of the logs."""
+    found = ((log, contract.event(log)) for log in logs)
+    return [_read(log, *event) for log, event in found if event is not None]
 
 
-def _proven(
-    log: Log, kind: str, study: StudyId, round: int, challenger: str, **details: Any
-) -> CourtEvent:
-    return Proven(log, study, round, challenger, kind, details)
+def _read(log: Log, name: str, fields: dict[str, Any]) -> CourtEvent:
+    if name.endswith("Proven"):
+        study, number, challenger = (fields.pop(key) for key in ("study", "round", "challenger"))
+        kind = name.removesuffix("Proven").lower()
+        return Proven(log, name, study, number, challenger, kind, fields)
+    if name == "Demanded":
+        fields["what"] = What(fields["what"])
+    return (
+        _READERS[name](log, name, *fields.values()) if name in _READERS else CourtEvent(log, name)
+    )
 
 
-def _demanded(
-    log: Log, study: StudyId, number: int, demand: bytes, demander: str, what: int, *rest: Any
-) -> CourtEvent:
-    return Demanded(log, study, number, demand, demander, What(what), *rest)
-
-
-#: What takes the log and the event's fields, which a class has in the contract's order.
-_READERS: dict[str, Callable[..., CourtEvent]] = {
-    "TallyOpened": TallyOpened,
-    "TallyExtended": TallyExtended,
-    "Demanded": _demanded,
-    "Answered": Answered,
-    "DemandLapsed": DemandLapsed,
-    "Collected": DepositCollected,
-    "ContributionDemanded": ContributionDemanded,
-    "ContributionAnswered": ContributionAnswered,
-    "ContributionRefused": ContributionRefused,
+#: A class has the event's fields in the contract's order.
+_READERS: dict[str, type[CourtEvent]] = {
+    kind.__name__: kind
+    for kind in (TallyOpened, Demanded, Answered, ContributionDemanded, ContributionAnswered)
 }

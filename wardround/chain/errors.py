@@ -41,7 +41,6 @@ class RpcRefused(ChainError):
     code = "rpc-refused"
 
     def __init__(self, method: str, rpc_code: int, message: str, data: bytes | None) -> None:
-        self.method = method
         self.rpc_code = rpc_code
         self.message = message
         self.data = data
@@ -59,7 +58,6 @@ class TransactionRefused(ChainError):
     code = "transaction-refused"
 
     def __init__(self, label: str, reason: str) -> None:
-        self.label = label
         self.reason = reason
         super().__init__(f"{label}: {reason}.")
 
@@ -70,7 +68,6 @@ class TransactionTimedOut(ChainError, Retryable):
     code = "transaction-timed-out"
 
     def __init__(self, label: str, reason: str) -> None:
-        self.label = label
         self.reason = reason
         super().__init__(f"{label}: {reason}; call again, nothing is done twice.")
 
@@ -81,7 +78,6 @@ class ContractReverted(ChainError):
     code = "contract-reverted"
 
     def __init__(self, label: str, name: str, arguments: Mapping[str, object], data: str) -> None:
-        self.label = label
         self.name = name
         self.arguments = dict(arguments)
         self.data = data

@@ -1,14 +1,19 @@
 """The events of WardRound as frozen dataclasses, and how they are read from logs.
 
+An event that this library acts on, or whose fields it names otherwise than the contract, has a
+class of its own; the others are `OtherEvent`.
+
 Source:
     IWardRound.sol, section "events". Fields are the contract's, in snake case.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from pydantic.alias_generators import to_snake
 
 from wardround.chain.contract import Contract, Log
 from wardround.protocol.identifiers import Root, SiteAddress, StudyId
@@ -21,6 +26,14 @@ class Event:
 
     study: StudyId
     log: Log
+
+
+@dataclass(frozen=True)
+class OtherEvent(Event):
+    """An event by the contract's name, with its other fields in the contract's order."""
+
+    name: str
+    values: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -59,53 +72,11 @@ class SiteRemoved(Event):
 
 
 @dataclass(frozen=True)
-class BondPosted(Event):
-    """A coordinator posted its bond and may become active."""
-
-    coordinator: str
-    amount: int
-
-
-@dataclass(frozen=True)
-class BondReleased(Event):
-    """A coordinator has its bond back."""
-
-    coordinator: str
-    amount: int
-
-
-@dataclass(frozen=True)
-class StudyOpened(Event):
-    """Round 1 is open."""
-
-    coordinator: str
-    opened_at: int
-
-
-@dataclass(frozen=True)
-class Contributed(Event):
-    """One entry of a round closed with full recording."""
-
-    round: int
-    site: SiteAddress
-    update: Root
-    weight: int
-
-
-@dataclass(frozen=True)
 class RoundClosed(Event):
     """A round is closed and the next is open."""
 
     round: int
     closing: Closing
-
-
-@dataclass(frozen=True)
-class Attested(Event):
-    """Auditors made every round up to this one final."""
-
-    round: int
-    signatures: int
 
 
 @dataclass(frozen=True)
@@ -116,31 +87,6 @@ class TookOver(Event):
     coordinator: str
     previous: str
     opened_at: int
-
-
-@dataclass(frozen=True)
-class Claimed(Event):
-    """A site was paid; ``cumulative`` is all it has been paid by the study."""
-
-    site: SiteAddress
-    payout: str
-    amount: int
-    cumulative: int
-
-
-@dataclass(frozen=True)
-class Refunded(Event):
-    """The sponsor has back what no site can earn."""
-
-    sponsor: str
-    amount: int
-
-
-@dataclass(frozen=True)
-class StudyEnded(Event):
-    """A study ends with this number of rounds."""
-
-    rounds: int
 
 
 @dataclass(frozen=True)
@@ -183,29 +129,15 @@ class Slashed(Event):
     burnt: int
 
 
-@dataclass(frozen=True)
-class Held(Event):
-    """Rounds from this one on are not final before a time, because a challenge goes on."""
-
-    round: int
-    until: int
-
-
-@dataclass(frozen=True)
-class Collected(Event):
-    """An account took out what it was owed from slashed bonds."""
-
-    account: str
-    amount: int
-
-
 def read_event(contract: Contract, log: Log) -> Event | None:
-    """Read one log; None when it is not an event of this contract that we know."""
-    found = contract.event(log)
-    if found is None or found[0] not in _READERS:
+    """Read one log; None when it is not an event of this contract about a study."""
+    name, fields = contract.event(log) or ("", {})
+    if "study" not in fields:
         return None
-    name, fields = found
-    return _READERS[name](StudyId(fields.pop("study")), log, *fields.values())
+    study = StudyId(fields.pop("study"))
+    if name not in _READERS:
+        return OtherEvent(study, log, name, {to_snake(key): fields[key] for key in fields})
+    return _READERS[name](study, log, *fields.values())
 
 
 def read_events(contract: Contract, logs: Iterable[Log]) -> list[Event]:
@@ -249,11 +181,7 @@ def _overturned(
 _READERS: dict[str, Callable[..., Event]] = {
     **{
         kind.__name__: kind
-        for kind in (
-            *(Funded, SiteAdmitted, SiteRemoved, BondPosted, BondReleased, StudyOpened),
-            *(Contributed, Attested, TookOver, Claimed, Refunded, StudyEnded, Registered),
-            *(Slashed, Held, Collected),
-        )
+        for kind in (Funded, SiteAdmitted, SiteRemoved, TookOver, Registered, Slashed)
     },
     "StudyCreated": _study_created,
     "RoundClosed": _round_closed,

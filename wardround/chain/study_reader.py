@@ -6,6 +6,7 @@ Source:
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -23,7 +24,6 @@ from wardround.chain.events import (
     SiteAdmitted,
     SiteRemoved,
     StudyCreated,
-    read_event,
     read_events,
 )
 from wardround.chain.study_state import (
@@ -46,6 +46,17 @@ from wardround.protocol.record import (
     genesis_closing,
 )
 from wardround.protocol.replay import Member, StudyFacts
+
+
+def members_of(events: Iterable[Event]) -> dict[SiteAddress, Member]:
+    """Who was admitted to a study and until when, by its events in order."""
+    members: dict[SiteAddress, Member] = {}
+    for event in events:
+        if isinstance(event, SiteAdmitted):
+            members[event.site] = Member(event.max_weight, event.since, STILL_MEMBER)
+        elif isinstance(event, SiteRemoved) and event.site in members:
+            members[event.site] = replace(members[event.site], until=event.until)
+    return members
 
 
 class StudyReader(BoundContract):
@@ -101,10 +112,6 @@ class StudyReader(BoundContract):
     def site(self, study: StudyId, site: str) -> SiteSlot:
         """A site's admission."""
         return SiteSlot(*self._ask("site", study, site))
-
-    def max_weight(self, study: StudyId, site: SiteAddress) -> int:
-        """A site's weight cap, which never changes; 0 when it was never admitted."""
-        return self.site(study, site).max_weight
 
     def seat(self, study: StudyId, coordinator: str) -> Seat:
         """A coordinator's place and bond."""
@@ -173,13 +180,7 @@ class StudyReader(BoundContract):
         Raises:
             StudyMismatch: the chain has no such study, or names other parameters.
         """
-        members: dict[SiteAddress, Member] = {}
-        for event in self.events(study):
-            if isinstance(event, SiteAdmitted):
-                members[event.site] = Member(event.max_weight, event.since, STILL_MEMBER)
-            elif isinstance(event, SiteRemoved):
-                members[event.site] = replace(members[event.site], until=event.until)
-        return StudyFacts(self.domain, self.params(study), members)
+        return StudyFacts(self.domain, self.params(study), members_of(self.events(study)))
 
     def closed_rounds(self, study: StudyId) -> list[ClosedOnChain]:
         """Read all closed rounds, from 1 on without a gap.
@@ -189,11 +190,7 @@ class StudyReader(BoundContract):
         """
         head = self.study(study).head
         # A round that was overturned is closed again: its last closing is the valid one.
-        last = {
-            event.round: event
-            for event in self._logged("RoundClosed", study)
-            if isinstance(event, RoundClosed)
-        }
+        last = {event.round: event for event in self._closing_events(study)}
         return [self._closed(study, number, last.get(number)) for number in range(1, head)]
 
     def closed(self, study: StudyId, round_number: int) -> ClosedOnChain:
@@ -214,11 +211,7 @@ class StudyReader(BoundContract):
             StudyMismatch: an event is missing, or the last is not the contract's.
         """
         head = self.study(study).head
-        last = {
-            event.round: event.closing
-            for event in self._logged("RoundClosed", study)
-            if isinstance(event, RoundClosed)
-        }
+        last = {event.round: event.closing for event in self._closing_events(study)}
         numbers = range(1, head)
         if missing := [number for number in numbers if number not in last]:
             raise StudyMismatch(f"closing of round {missing[0]}", "committed to", "no event")
@@ -277,14 +270,16 @@ class StudyReader(BoundContract):
         )
 
     def _last_closing(self, study: StudyId, round_number: int) -> RoundClosed | None:
-        events = self._logged("RoundClosed", study, round_number.to_bytes(32, "big"))
-        closings = [event for event in events if isinstance(event, RoundClosed)]
+        closings = self._closing_events(study, round_number.to_bytes(32, "big"))
         return closings[-1] if closings else None
+
+    def _closing_events(self, study: StudyId, *topics: bytes) -> list[RoundClosed]:
+        events = self._logged("RoundClosed", study, *topics)
+        return [event for event in events if isinstance(event, RoundClosed)]
 
     def _logged(self, event: str, study: StudyId, *topics: bytes) -> list[Event]:
         wanted = [self.contract.event_topic(event), study, *topics]
-        found = (read_event(self.contract, log) for log in self.chain.logs(self.address, wanted))
-        return [event for event in found if event is not None]
+        return read_events(self.contract, self.chain.logs(self.address, wanted))
 
     def _happened(self, event: str, study: StudyId, *addresses: str) -> bool:
         topics = [bytes(12) + bytes.fromhex(address[2:]) for address in addresses]

@@ -20,13 +20,11 @@ class Artifact:
         name: Name of the contract.
         abi: Its interface, as Solidity's compiler describes it; errors and events included.
         bytecode: The creation code, to which a deployer appends the constructor's arguments.
-        compiler: Compiler and settings that made the bytecode.
     """
 
     name: str
     abi: list[dict[str, Any]]
     bytecode: bytes
-    compiler: dict[str, str]
 
 
 @cache
@@ -44,5 +42,4 @@ def load_artifact(name: str) -> Artifact:
         name=document["name"],
         abi=document["abi"],
         bytecode=bytes.fromhex(document["bytecode"].removeprefix("0x")),
-        compiler=document["compiler"],
     )
