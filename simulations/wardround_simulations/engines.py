@@ -31,6 +31,7 @@ from flwr.simulation import run_simulation
 from wardround.protocol.errors import WardroundError
 from wardround.transport.flower import identity as flower
 from wardround.transport.flower.grid import Availabilities, InProcessGrid, OnReply
+from wardround.transport.flower.programs import QUIET_ENVIRONMENT
 from wardround.transport.ports import free_port
 from wardround.transport.processes import end_all, with_descendants
 
@@ -241,7 +242,7 @@ def _flower_environment(home: Path) -> dict[str, str]:
     # The SuperLink finds its helpers (flower-superexec, flwr-simulation) by name.
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
     own = {"FLWR_HOME": str(home), "PATH": path, "PYTHONUNBUFFERED": "1"}
-    return {**os.environ, **flower.QUIET_ENVIRONMENT, **own}
+    return {**os.environ, **QUIET_ENVIRONMENT, **own}
 
 
 @contextmanager

@@ -12,9 +12,12 @@ from pathlib import Path
 
 from flwr.app import Context, Error, Message, RecordDict
 from flwr.clientapp import ClientApp
+from flwr.common.serde import message_from_proto, message_to_proto
+from flwr.proto.message_pb2 import Message as ProtoMessage
+from google.protobuf.message import DecodeError
 
 from wardround.transport.flower import identity as flower
-from wardround.transport.flower.messages import ErrorCode, message_bytes, message_from_bytes
+from wardround.transport.flower.messages import ErrorCode
 from wardround_client.app.client_app import SITE_KEY
 from wardround_client.app.client_app import app as site_app
 
@@ -65,7 +68,7 @@ def serve_site(home: Path, port: int) -> None:
                     message = _receive(connection)
                     connection.settimeout(_ANSWER_SECONDS)
                     _send(connection, _answered(message, home))
-                except (OSError, ValueError):
+                except (OSError, ValueError, DecodeError):
                     continue  # the caller has gone
 
 
@@ -82,7 +85,7 @@ def _answered(message: Message, home: Path) -> Message:
 
 
 def _send(connection: socket.socket, message: Message) -> None:
-    data = message_bytes(message)
+    data: bytes = message_to_proto(message).SerializeToString()
     connection.sendall(len(data).to_bytes(_LENGTH_BYTES, "big") + data)
 
 
@@ -90,7 +93,7 @@ def _receive(connection: socket.socket) -> Message:
     length = int.from_bytes(_exactly(connection, _LENGTH_BYTES), "big")
     if length > _MAX_BYTES:
         raise ValueError(f"a message of {length} bytes")
-    return message_from_bytes(_exactly(connection, length))
+    return message_from_proto(ProtoMessage.FromString(_exactly(connection, length)))
 
 
 def _exactly(connection: socket.socket, count: int) -> bytes:

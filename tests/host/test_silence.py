@@ -58,7 +58,7 @@ def test_connection_to_a_node_notices(front: RpcFront) -> None:
 
 @linux
 def test_connection_of_a_site_to_its_coordinator_notices(front: RpcFront) -> None:
-    bounded = fleet._bounded(FleetHttpClient, 1000)
+    bounded = fleet._changed(FleetHttpClient, 1000, print)
     with bounded.from_server_address(f"127.0.0.1:{port_of(front)}", True, None, []) as client:
         request = b'{"id": 1, "method": "eth_chainId", "params": []}'
         assert client._client.post(front.url, content=request).is_success

@@ -91,9 +91,8 @@ def read_bundle(data: bytes) -> dict[str, bytes]:
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             files = _files(archive)
-    except (zipfile.BadZipFile, zlib.error, NotImplementedError, EOFError, ValueError) as error:
-        raise BundleRefused(f"it is not a sound archive ({error})") from error
-    except RuntimeError as error:  # zipfile's word for a password
+    # RuntimeError is zipfile's word for a password, or for a compression that it does not know.
+    except (zipfile.BadZipFile, zlib.error, RuntimeError, EOFError, ValueError) as error:
         raise BundleRefused(f"it is not a sound archive ({error})") from error
     content = files.pop(_CONTENT, None)
     settings = files.get(_SETTINGS)

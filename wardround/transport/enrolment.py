@@ -21,21 +21,19 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from eth_account import Account
-from eth_account.messages import encode_defunct
-from eth_keys.exceptions import BadSignature, ValidationError
+from eth_account.messages import defunct_hash_message
 from pydantic import Field
 
 from wardround.host.durable import write_private
+from wardround.protocol.contribution import recover_signer, sign_digest
 from wardround.protocol.documents import Form, decode_text, validate_form
-from wardround.protocol.errors import SpecificationError
+from wardround.protocol.errors import SignatureInvalid, SpecificationError
 from wardround.protocol.identifiers import SiteAddress, address_of
 from wardround.protocol.report import Address
 from wardround.transport.errors import EnrolmentInvalid
 
 NODE_KEY, ENROLMENT = "node.key", "enrolment.json"
 _MAX_BYTES = 4096
-# secp256k1's order halved: EIP-2 calls the other half malleable.
-_HIGHEST_S = 0x7FFFFFFFFFFFFFFFFFFFFFFFFFFFFFFF5D576E7357A4501DDFE92F46681B20A0
 
 
 class Enrolment(Form):
@@ -84,13 +82,13 @@ def enrol(home: Path, name: str, key: bytes) -> Enrolment:
     public = node.public_key().public_bytes(encoding.OpenSSH, serialization.PublicFormat.OpenSSH)
     site: str = Account.from_key(key).address
     node_key = public.decode("ascii")
-    signed = Account.sign_message(_statement(name, site, node_key), key)
+    signature = sign_digest(_digest(name, site, node_key), key)
     enrolment = Enrolment(
         format="wardround-enrolment/1",
         name=name,
         site=site.lower(),
         node_key=node_key,
-        signature="0x" + bytes(signed.signature).hex(),
+        signature="0x" + signature.hex(),
     )
     write_private(home / NODE_KEY, private.decode("ascii"))
     text = json.dumps(enrolment.model_dump(), indent=2) + "\n"
@@ -119,18 +117,16 @@ def read_enrolment(path: Path) -> Enrolment:
 
 def _verify(enrolment: Enrolment, source: str) -> None:
     signature = bytes.fromhex(enrolment.signature[2:])
-    if int.from_bytes(signature[32:64], "big") > _HIGHEST_S:
-        raise EnrolmentInvalid(source, "its signature is not in the canonical form")
-    statement = _statement(enrolment.name, enrolment.address, enrolment.node_key)
+    digest = _digest(enrolment.name, enrolment.address, enrolment.node_key)
     try:
         enrolment.public_pem  # noqa: B018 -- reads the key, or raises
-        signer = Account.recover_message(statement, signature=signature)
-    except (BadSignature, ValidationError, ValueError, UnsupportedAlgorithm) as error:
+        signer = recover_signer(digest, signature, enrolment.site)
+    except (SignatureInvalid, ValueError, UnsupportedAlgorithm) as error:
         raise EnrolmentInvalid(source, "its key or signature is malformed") from error
-    if signer.lower() != enrolment.site:
+    if signer != enrolment.address:
         raise EnrolmentInvalid(source, f"site {enrolment.site} has not signed this node key")
 
 
-def _statement(name: str, site: str, node_key: str) -> object:
+def _digest(name: str, site: str, node_key: str) -> bytes:
     lines = ["wardround: this node speaks for this site", name, site.lower(), node_key]
-    return encode_defunct(text="\n".join(lines))
+    return bytes(defunct_hash_message(text="\n".join(lines)))

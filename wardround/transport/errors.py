@@ -29,8 +29,6 @@ class CertificateExpired(TransportError):
 
     def __init__(self, what: str, begins: datetime | None, ends: datetime | None, do: str) -> None:
         self.what = what
-        self.begins = begins
-        self.ends = ends
         time = (
             f" (valid from {begins:%Y-%m-%d %H:%M} to {ends:%Y-%m-%d %H:%M} UTC)"
             if begins is not None and ends is not None
@@ -45,7 +43,6 @@ class PeerAway(TransportError, Retryable):
     code = "peer-away"
 
     def __init__(self, address: str, reason: str) -> None:
-        self.address = address
         self.reason = reason
         super().__init__(f"nobody answers at {address} ({reason}): check the address and network.")
 

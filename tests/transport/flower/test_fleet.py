@@ -143,8 +143,7 @@ def connection_of(**parts: Any) -> Callable[..., Any]:
 
 def layered(tmp_path: Path, said: list[str], **parts: Any) -> Any:
     gate = BundleGate(lambda: frozenset({APPROVED}), said.append)
-    layer = fleet.Fleet(gate, 1000, said.append)
-    return fleet._layered(connection_of(**parts), layer)()
+    return fleet._layered(connection_of(**parts), gate, said.append)()
 
 
 def run_of(**changes: Any) -> Run:
@@ -206,8 +205,8 @@ def test_connection_with_other_parts_is_refused(tmp_path: Path) -> None:
     def connect() -> Iterator[tuple[Any, ...]]:
         yield (1, 2, 3)
 
-    layer = fleet.Fleet(BundleGate(frozenset, print), 1000, print)
-    with pytest.raises(TransportError, match="3 parts"), fleet._layered(connect, layer)():
+    layered = fleet._layered(connect, BundleGate(frozenset, print), print)
+    with pytest.raises(TransportError, match="3 parts"), layered():
         pass
 
 
@@ -219,7 +218,7 @@ def test_layer_is_put_where_flower_looks(tmp_path: Path, monkeypatch: pytest.Mon
         monkeypatch.setattr(module, "HEARTBEAT_DEFAULT_INTERVAL", 30)
     make = fleet_http_connection.make_simple_http_retry_invoker
     monkeypatch.setattr(fleet_http_connection, "make_simple_http_retry_invoker", make)
-    fleet.install(fleet.Fleet(BundleGate(frozenset, print), 1000, print))
+    fleet.install(BundleGate(frozenset, print), 1000, print)
     assert start_client_internal.http_request_response is not before
     assert issubclass(fleet_http_connection.FleetHttpClient, FleetHttpClient)
     assert fleet_http_connection.FleetHttpClient is not FleetHttpClient
@@ -261,7 +260,7 @@ def answering(*answers: bytes) -> Iterator[int]:
 
 
 def asked(port: int, max_bytes: int = 1000) -> Any:
-    bounded = fleet._bounded(FleetHttpClient, max_bytes)
+    bounded = fleet._changed(FleetHttpClient, max_bytes, print)
     with bounded.from_server_address(f"127.0.0.1:{port}", True, None, []) as client:
         return client.GetRun(start_client_internal_request())
 
@@ -314,7 +313,7 @@ def activated(answers: list[bytes], monkeypatch: pytest.MonkeyPatch) -> tuple[An
 
     said: list[str] = []
     monkeypatch.setattr(fleet, "_ACTIVATION_PAUSE_SECONDS", 0.01)
-    returning = fleet._returning(fleet._bounded(FleetHttpClient, 1000), said.append)
+    returning = fleet._changed(FleetHttpClient, 1000, said.append)
     with (
         answering(*answers) as port,
         returning.from_server_address(f"127.0.0.1:{port}", True, None, []) as client,

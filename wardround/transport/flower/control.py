@@ -39,11 +39,9 @@ class Control:
         )
 
     def __enter__(self) -> Control:
-        """Give the open interface."""
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Close the connection."""
         self._client.close()
 
     def register(self, public_pem: bytes, name: str) -> None:

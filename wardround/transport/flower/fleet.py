@@ -28,7 +28,6 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
 from importlib.metadata import version
@@ -134,24 +133,13 @@ class BundleGate:
             self._say(words)
 
 
-@dataclass(frozen=True)
-class Fleet:
-    """What a site lets through between its SuperNode and the coordinator.
+def install(gate: BundleGate, answer_max_bytes: int, say: Say) -> None:
+    """Put the layer into this process's Flower, before its SuperNode starts.
 
-    Attributes:
+    Args:
         gate: looks at bundles.
         answer_max_bytes: of one answer of the coordinator.
         say: reports messages that come and go.
-    """
-
-    gate: BundleGate
-    answer_max_bytes: int
-    say: Say
-
-
-def install(fleet: Fleet) -> None:
-    """Put the layer into this process's Flower, before its SuperNode starts.
-
     Raises:
         TransportError: it is not the Flower that this was tested with.
     """
@@ -159,15 +147,15 @@ def install(fleet: Fleet) -> None:
     connection = importlib.import_module("flwr.supernode.fleet_http_connection")
     connect = vars(client)["http_request_response"]
     check_flower(version("flwr"), connect)
-    bounded = _bounded(vars(connection)["FleetHttpClient"], fleet.answer_max_bytes)
-    vars(connection)["FleetHttpClient"] = _returning(bounded, fleet.say)
+    client_class = vars(connection)["FleetHttpClient"]
+    vars(connection)["FleetHttpClient"] = _changed(client_class, answer_max_bytes, say)
     for module in (connection, importlib.import_module("flwr.supercore.heartbeat")):
         if "HEARTBEAT_DEFAULT_INTERVAL" not in vars(module):
             raise flower_changed("its heartbeat's interval is elsewhere")
         vars(module)["HEARTBEAT_DEFAULT_INTERVAL"] = _HEARTBEAT_SECONDS
     make = vars(connection)["make_simple_http_retry_invoker"]
     vars(connection)["make_simple_http_retry_invoker"] = asking_soon(make, _AGAIN_SECONDS)
-    vars(client)["http_request_response"] = _layered(connect, fleet)
+    vars(client)["http_request_response"] = _layered(connect, gate, say)
 
 
 def check_flower(release: str, connect: Callable[..., Any]) -> None:
@@ -183,28 +171,21 @@ def check_flower(release: str, connect: Callable[..., Any]) -> None:
         raise flower_changed(f"its connection takes {found}")
 
 
-def _layered(connect: Callable[..., Any], fleet: Fleet) -> Callable[..., Any]:
+def _layered(connect: Callable[..., Any], gate: BundleGate, say: Say) -> Callable[..., Any]:
     @contextmanager
     def layered(*arguments: Any, **named: Any) -> Iterator[tuple[Any, ...]]:
         with connect(*arguments, **named) as parts:
             if len(parts) != _CONNECTION_PARTS:
                 raise flower_changed(f"its connection has {len(parts)} parts")
-            changed = list(parts)
-            changed[_RECEIVE] = _patient(parts[_RECEIVE], fleet.say)
-            changed[_SEND] = _telling(parts[_SEND], fleet.say)
-            changed[_GET_RUN] = _plain_runs_only(parts[_GET_RUN], fleet.say)
-            changed[_GET_FAB] = _gated(parts[_GET_FAB], fleet.gate)
-            fleet.say("connected to the coordinator; waiting for work")
+            changed, get_fab = list(parts), parts[_GET_FAB]
+            changed[_RECEIVE] = _patient(parts[_RECEIVE], say)
+            changed[_SEND] = _telling(parts[_SEND], say)
+            changed[_GET_RUN] = _plain_runs_only(parts[_GET_RUN], say)
+            changed[_GET_FAB] = lambda fab_hash, run_id: gate.pass_on(get_fab(fab_hash, run_id))
+            say("connected to the coordinator; waiting for work")
             yield tuple(changed)
 
     return layered
-
-
-def _gated(get_fab: Callable[[str, int], Fab], gate: BundleGate) -> Callable[[str, int], Fab]:
-    def gated(fab_hash: str, run_id: int) -> Fab:
-        return gate.pass_on(get_fab(fab_hash, run_id))
-
-    return gated
 
 
 def _plain_runs_only(get_run: Callable[[int], Run], say: Say) -> Callable[[int], Run]:
@@ -279,25 +260,11 @@ _KINDS = {
 }
 
 
-def _bounded(client: type[Any], max_bytes: int) -> type[Any]:
-    """Make a fleet client that follows no redirection, reads no endless answer, notices silence."""
+def _changed(client: type[Any], max_bytes: int, say: Say) -> type[Any]:
+    """Make a fleet client that follows no redirection, reads no endless answer, notices silence.
 
-    class BoundedClient(client):  # type: ignore[misc]
-        def __init__(self, *arguments: Any, **named: Any) -> None:
-            super().__init__(*arguments, **named)
-            inner = getattr(self, "_client", None)
-            if not isinstance(inner, httpx.Client):
-                raise flower_changed("its fleet client has no httpx client")
-            inner.follow_redirects = False
-            inner.timeout = httpx.Timeout(inner.timeout.read, connect=CONNECT_SECONDS)
-            bound = partial(_bound, max_bytes=max_bytes)
-            inner.event_hooks = {"response": [_notice_silence, bound]}
-
-    return BoundedClient
-
-
-def _returning(client: type[Any], say: Say) -> type[Any]:
-    """Make a fleet client that waits while its killed predecessor still counts as connected."""
+    It waits while its killed predecessor still counts as connected.
+    """
 
     def tell(state: RetryState) -> None:
         if state.tries == 1:
@@ -313,12 +280,22 @@ def _returning(client: type[Any], say: Say) -> type[Any]:
         should_giveup=lambda error: not _still_active(error),
     )
 
-    # The base class is known at run time only; the method has Flower's name.
-    class ReturningClient(client):  # type: ignore[misc]
-        def ActivateNode(self, request: Any) -> Any:  # noqa: N802
+    # The base class is known at run time only.
+    class ChangedClient(client):  # type: ignore[misc]
+        def __init__(self, *arguments: Any, **named: Any) -> None:
+            super().__init__(*arguments, **named)
+            inner = getattr(self, "_client", None)
+            if not isinstance(inner, httpx.Client):
+                raise flower_changed("its fleet client has no httpx client")
+            inner.follow_redirects = False
+            inner.timeout = httpx.Timeout(inner.timeout.read, connect=CONNECT_SECONDS)
+            bound = partial(_bound, max_bytes=max_bytes)
+            inner.event_hooks = {"response": [_notice_silence, bound]}
+
+        def ActivateNode(self, request: Any) -> Any:  # noqa: N802 - Flower's name
             return waiting.invoke(super().ActivateNode, request)
 
-    return ReturningClient
+    return ChangedClient
 
 
 def _still_active(error: Exception) -> bool:

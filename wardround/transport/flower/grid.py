@@ -27,6 +27,13 @@ from threading import Lock
 
 from flwr.app import Array, Context, Message, Metadata, RecordDict, UserConfig, UserConfigValue
 from flwr.clientapp import ClientApp
+from flwr.common import now
+from flwr.server.superlink.linkstate.utils import (
+    create_message_error_unavailable_ins_message,
+    create_message_error_unavailable_res_message,
+    message_ttl_has_expired,
+)
+from flwr.server.utils.validator import validate_message
 from flwr.serverapp import Grid
 
 from wardround.transport.flower import identity as flower
@@ -155,9 +162,9 @@ class InProcessGrid(Grid):
         """
         message_ids = []
         for message in messages:
-            flower.set_message_id(message, flower.new_message_id())
+            flower.set_message_id(message)
             metadata = message.metadata
-            faults = flower.faults_of_request(message)
+            faults = validate_message(message, is_reply_message=False)
             if metadata.run_id != self._run.run_id:
                 faults.append(f"`metadata.run_id` is not {self._run.run_id}")
             if metadata.dst_node_id not in self._contexts:
@@ -239,8 +246,9 @@ class InProcessGrid(Grid):
     def _answer(self, message_id: str) -> tuple[Message | None, Metadata | None, float]:
         started = time.perf_counter()
         queued = self._queue.pop(message_id, None)
-        if queued is None or flower.has_expired(queued[0]):
-            return flower.expired_reply(message_id, self._run.run_id), None, 0.0
+        if queued is None or message_ttl_has_expired(queued[0], now().timestamp()):
+            expired = create_message_error_unavailable_ins_message(message_id, self._run.run_id)
+            return expired, None, 0.0
         asked, content = queued
         request = flower.with_content(asked, content)
         if self._availability is not None:
@@ -249,7 +257,7 @@ class InProcessGrid(Grid):
                 self._queue[message_id] = queued
                 return None, asked, 0.0
             if availability is Availability.UNAVAILABLE:
-                reply = flower.unavailable_reply(asked)
+                reply = create_message_error_unavailable_res_message(asked, "node_unavail")
                 return reply, asked, time.perf_counter() - started
         del queued, content
         with self._turns[asked.dst_node_id]:
@@ -270,7 +278,7 @@ class InProcessGrid(Grid):
         if not isinstance(reply, Message):
             reason = f"the ClientApp returned {type(reply).__name__}, not a Message"
             return flower.error_reply(asked, ErrorCode.UNKNOWN, reason)
-        flower.set_message_id(reply, flower.new_message_id())
+        flower.set_message_id(reply)
         faults = flower.faults_of_reply(reply, asked)
         if context.run_config != self._run_config:
             faults.append("the ClientApp changed `context.run_config`, which is read-only")

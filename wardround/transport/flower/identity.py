@@ -15,30 +15,16 @@ from uuid import uuid4
 from flwr.app import Context, Error, Message, Metadata, RecordDict
 from flwr.app.message import make_message
 from flwr.clientapp.client_app import LoadClientAppError as LoadClientAppError
-from flwr.common import now
 from flwr.common.constant import SUPERLINK_NODE_ID
-from flwr.server.superlink.linkstate.utils import (
-    create_message_error_unavailable_ins_message,
-    create_message_error_unavailable_res_message,
-    message_ttl_has_expired,
-)
 from flwr.server.utils.validator import validate_message
 from flwr.supercore import telemetry
 from flwr.supercore.run import Run as Run
 from flwr.supercore.task_identity import TaskIdentity
 
+from wardround.transport.flower.programs import QUIET_ENVIRONMENT
+
 SERVER_NODE_ID: int = SUPERLINK_NODE_ID
 """The node id of every ServerApp; no site may have it."""
-
-QUIET_ENVIRONMENT = {
-    "FLWR_TELEMETRY_ENABLED": "0",
-    "FLWR_DISABLE_UPDATE_CHECK": "1",
-    # A SuperLink otherwise asks a package index for the app's dependencies before every run.
-    "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
-    "RAY_USAGE_STATS_ENABLED": "0",
-    # Silences Ray's FutureWarning about accelerators; there are none to override here.
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-}
 
 _Plain = TypeVar("_Plain", Context, Metadata, Run)
 
@@ -73,14 +59,9 @@ def server_identity(run_id: int) -> Iterator[None]:
         TaskIdentity._task_id, TaskIdentity._run_id, TaskIdentity._node_id = before
 
 
-def new_message_id() -> str:
-    """Make a message id as Flower's in-memory grid does."""
-    return str(uuid4())
-
-
-def set_message_id(message: Message, message_id: str) -> None:
-    """Give a message its id, which Flower's constructor leaves empty."""
-    message.metadata.__dict__["_message_id"] = message_id
+def set_message_id(message: Message) -> None:
+    """Give a message a new id, which Flower's constructor leaves empty."""
+    message.metadata.__dict__["_message_id"] = str(uuid4())
 
 
 def clone(plain: _Plain) -> _Plain:
@@ -104,11 +85,6 @@ def with_content(metadata: Metadata, content: RecordDict) -> Message:
     return make_message(metadata=clone(metadata), content=content)
 
 
-def faults_of_request(message: Message) -> list[str]:
-    """List what Flower's link state would reject in a request."""
-    return validate_message(message, is_reply_message=False)
-
-
 def faults_of_reply(message: Message, asked: Metadata) -> list[str]:
     """List what Flower's link state would reject in a reply.
 
@@ -129,23 +105,8 @@ def faults_of_reply(message: Message, asked: Metadata) -> list[str]:
     return faults
 
 
-def has_expired(metadata: Metadata) -> bool:
-    """Whether a message's time to live is over."""
-    return message_ttl_has_expired(metadata, now().timestamp())
-
-
 def error_reply(asked: Metadata, code: int, reason: str) -> Message:
     """Build the error that a node's runtime sends when its ClientApp gave no usable reply."""
     reply = Message(Error(code, reason), reply_to=make_message(clone(asked), content=RecordDict()))
-    set_message_id(reply, new_message_id())
+    set_message_id(reply)
     return reply
-
-
-def expired_reply(message_id: str, run_id: int) -> Message:
-    """Build the error that Flower gives for a request that expired or was never sent."""
-    return create_message_error_unavailable_ins_message(message_id, run_id)
-
-
-def unavailable_reply(asked: Metadata) -> Message:
-    """Build the error that Flower gives when a node went offline before it replied."""
-    return create_message_error_unavailable_res_message(asked, "node_unavail")

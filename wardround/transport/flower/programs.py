@@ -16,11 +16,18 @@ if TYPE_CHECKING:
 #: What wardround was tested with; its inside is used in few places, each checked at the start.
 TESTED_FLOWER = "1.41"
 
-_SETTINGS = {
+#: No telemetry, no look for updates, no packages installed for an application.
+QUIET_ENVIRONMENT = {
     "FLWR_TELEMETRY_ENABLED": "0",
     "FLWR_DISABLE_UPDATE_CHECK": "1",
-    # An application must not make Flower install packages.
+    # A SuperLink otherwise asks a package index for the app's dependencies before every run.
     "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    # Silences Ray's FutureWarning about accelerators; there are none to override here.
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+}
+_SETTINGS = {
+    **QUIET_ENVIRONMENT,
     # How often a waiting task is looked for; Flower's own default is a second.
     "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.1",
     "PYTHONUNBUFFERED": "1",

@@ -10,7 +10,7 @@ from flwr.supernode.cli.flower_supernode import flower_supernode
 
 from wardround.protocol.identifiers import Digest
 from wardround.transport.certificates import Address
-from wardround.transport.flower.fleet import BundleGate, Fleet, install
+from wardround.transport.flower.fleet import BundleGate, install
 from wardround.transport.flower.programs import quiet_requests
 
 #: One answer of a coordinator; Flower cuts models into chunks of 5 MB, and a bundle has up to 10.
@@ -47,7 +47,7 @@ def run_supernode(
     quiet_requests()
     gate = BundleGate(approved, say)
     gate.write_trust(trust)
-    install(Fleet(gate, ANSWER_MAX_BYTES, say))
+    install(gate, ANSWER_MAX_BYTES, say)
     sys.argv = [
         "flower-supernode",
         *("--superlink", str(coordinator), "--root-certificates", str(root_certificates)),
