@@ -172,7 +172,7 @@ def _last_answer(
     kept = KeptAnswers(home.answers).find(TrainTask(params, previous, number, b""))
     if kept is None:
         reason = f"it has signed nothing for round {number}, which is open: let it train first"
-        raise SpecificationError(f"site in {home.folder}", None, "", reason)
+        raise SpecificationError(f"site in {home.folder}", reason)
     delivery, update = kept
     return number, previous, delivery.entry, update
 

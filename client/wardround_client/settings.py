@@ -118,9 +118,7 @@ def parse_home_settings(text: str, path: Path) -> HomeSettings:
     unknown = sorted(set(settings.policy.metrics) - MEASURE_NAMES)
     if unknown:
         known = ", ".join(sorted(MEASURE_NAMES))
-        raise SpecificationError(
-            str(path), None, "policy.metrics", f"{unknown[0]!r} is none of {known}"
-        )
+        raise SpecificationError(path, f"{unknown[0]!r} is none of {known}", key="policy.metrics")
     return settings
 
 
@@ -128,7 +126,5 @@ def _text(path: Path) -> str:
     with path.open("rb") as file:
         data = file.read(SITE_FILE_MAX_BYTES + 1)
     if len(data) > SITE_FILE_MAX_BYTES:
-        raise SpecificationError(
-            str(path), None, "", f"it is longer than {SITE_FILE_MAX_BYTES} bytes"
-        )
+        raise SpecificationError(path, f"it is longer than {SITE_FILE_MAX_BYTES} bytes")
     return decode_text(data, str(path))

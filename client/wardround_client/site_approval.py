@@ -158,13 +158,13 @@ def _specification(
         with file.open("rb") as opened:
             data = opened.read(_SPECIFICATION_MAX_BYTES + 1)
         if len(data) > _SPECIFICATION_MAX_BYTES:
-            raise SpecificationError(str(file), None, "", "it is too long")
+            raise SpecificationError(file, "it is too long")
         # As it is stored, or as a person writes it.
         if data.startswith(b"{"):
             return parse_specification(data)
         return load_study(decode_text(data, str(file)), str(file))
     if store is None:
-        raise SpecificationError("study", None, "", "give --store or --spec, to read it from")
+        raise SpecificationError("study", "give --store or --spec, to read it from")
     # Of a confidential store too: the specification is for everybody to read, without a key.
     with closing(open_study_store(store, Path(), ward, study)) as opened_store:
         data = opened_store.get(cid_from_sha256(digest), _SPECIFICATION_MAX_BYTES)

@@ -112,14 +112,14 @@ def coordinator_of(
     source = str(home.settings_file)
     if table is None:
         reason = "this table is missing: write down the coordinator's address and certificate"
-        raise SpecificationError(source, None, name, reason)
+        raise SpecificationError(source, reason, key=name)
     if table.root_certificate is None:
         reason = "this key is missing: name the ca.pem that the coordinator gave you"
-        raise SpecificationError(source, None, f"{name}.root_certificate", reason)
+        raise SpecificationError(source, reason, key=f"{name}.root_certificate")
     try:
         address = Address.parse(table.address.removeprefix("https://").rstrip("/"))
     except ValueError as error:
-        raise SpecificationError(source, None, f"{name}.address", str(error)) from error
+        raise SpecificationError(source, str(error), key=f"{name}.address") from error
     return address, home.folder / table.root_certificate
 
 

@@ -81,7 +81,7 @@ def init(
     place = CoordinatorHome(home)
     if home.exists() and any(home.iterdir()):
         reason = "the folder is not empty: name another one"
-        raise SpecificationError(str(home), None, "", reason)
+        raise SpecificationError(home, reason)
     with ward_at(chain, chain_id, contract) as ward:
         facts = ward.facts(study_of(study))
     account = None if key is None else read_key(key)

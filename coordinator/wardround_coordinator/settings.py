@@ -81,7 +81,7 @@ class CoordinatorSettings(Form):
         """
         if self.server is None:
             reason = "this table is missing: make the folder with `wardround coordinator init`"
-            raise SpecificationError(COORDINATOR_FILE, None, "server", reason)
+            raise SpecificationError(COORDINATOR_FILE, reason, key="server")
         return self.server
 
 
@@ -94,6 +94,6 @@ def load_coordinator_settings(folder: Path) -> CoordinatorSettings:
     path = folder / COORDINATOR_FILE
     if not path.is_file():
         reason = f"{COORDINATOR_FILE} is missing: make the folder with `wardround coordinator init`"
-        raise SpecificationError(str(folder), None, "", reason)
+        raise SpecificationError(folder, reason)
     text = decode_text(path.read_bytes(), str(path))
     return validate_form(CoordinatorSettings, parse_toml(text, str(path)), text, str(path))

@@ -51,7 +51,7 @@ def keygen(file: Annotated[Path, typer.Argument(help="A new file for the key.")]
       wardround study keygen sponsor.key
     """
     if file.exists():
-        raise SpecificationError(str(file), None, "", "the file is there already: name another one")
+        raise SpecificationError(file, "the file is there already: name another one")
     _out.print(f"address      {write_new_key(file).address}")
     _out.print(f"key          {file}   back it up, show it to no one")
 
@@ -89,7 +89,7 @@ def create(
     from wardround_coordinator.sponsoring import create_study
 
     if not file.is_file():
-        raise SpecificationError(str(file), None, "", "there is no such file")
+        raise SpecificationError(file, "there is no such file")
     spec = load_study(decode_text(file.read_bytes(), str(file)), str(file))
     coordinators = [address_of(one) for one in coordinator]
     auditors = [address_of(one) for one in auditor or ()]

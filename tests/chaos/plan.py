@@ -6,7 +6,7 @@ import random
 from dataclasses import dataclass
 from enum import StrEnum
 
-from wardround.host.steps import COORDINATOR_STEPS, GUARD_STEPS, SITE_STEPS, Point, Step
+from wardround.host.steps import Point, Step
 
 
 class Victim(StrEnum):
@@ -50,6 +50,20 @@ _SHARES = {
     Victim.STANDBY: 8,
     Victim.CHAIN: 6,
 }
+#: Steps by who takes them.
+_SITE_STEPS = (Step.UPDATE_TRAINED, Step.ANSWER_SIGNED, Step.ANSWER_KEPT)
+_GUARD_STEPS = (Step.SIGNATURE_LOGGED,)
+_COORDINATOR_STEPS = (
+    Step.UPDATE_STORED,
+    Step.REPORT_STORED,
+    Step.MODEL_STORED,
+    Step.MANIFEST_STORED,
+    Step.TRANSACTION_SENT,
+    Step.RECEIPT_SEEN,
+    Step.ROUND_CLOSED,
+    Step.MODEL_MEASURED,
+    Step.ROUND_NOTED,
+)
 #: Each costs a round's time and the grace, so there are few.
 _LOST_EVERY = 25
 _TROUBLE_EVERY = 6
@@ -58,9 +72,9 @@ _TROUBLE_EVERY = 6
 def named_kills() -> list[Kill]:
     """A kill just before and just after every durable step of everybody."""
     takers = [
-        *((Victim.COORDINATOR, step) for step in COORDINATOR_STEPS),
-        *((Victim.SITE, step) for step in SITE_STEPS),
-        *((Victim.GUARD, step) for step in GUARD_STEPS),
+        *((Victim.COORDINATOR, step) for step in _COORDINATOR_STEPS),
+        *((Victim.SITE, step) for step in _SITE_STEPS),
+        *((Victim.GUARD, step) for step in _GUARD_STEPS),
         (Victim.LOST, Step.TAKEN_OVER),
     ]
     kills = []

@@ -8,7 +8,7 @@ from sklearn.metrics import accuracy_score, log_loss, roc_auc_score
 
 from wardround.learning.datasets import Table
 from wardround.learning.errors import DataError, LearningError
-from wardround.learning.metrics import Metrics, evaluate, evaluate_sites, measure, pool, rank_auc
+from wardround.learning.metrics import Metrics, evaluate, evaluate_sites, measure, rank_auc
 from wardround.learning.models import build_model, flatten
 
 # Few distinct scores, so that ties are the rule.
@@ -120,14 +120,11 @@ def test_evaluate_sites_pools_the_union_of_rows():
         (union.examples, union.correct) == (whole.examples, whole.correct) == (555, whole.correct)
     )
     assert union.auc == pytest.approx(whole.auc, abs=1e-9)
-    pooled = pool(each)
-    assert (pooled.examples, pooled.correct, pooled.auc) == (555, whole.correct, None)
-    assert pooled.loss_sum == pytest.approx(union.loss_sum)
+    assert union.loss_sum == pytest.approx(sum(one.loss_sum for one in each))
 
 
-def test_pool_weighs_sites_by_rows():
-    found = pool([Metrics(1, 1, 0.5, 1.0), Metrics(3, 0, 1.5, None)])
-    assert found == Metrics(4, 1, 2.0, None)
+def test_accuracy_and_loss_are_means_over_rows():
+    found = Metrics(4, 1, 2.0, None)
     assert (found.accuracy, found.log_loss) == (0.25, 0.5)
 
 
@@ -137,7 +134,6 @@ def test_measuring_nothing_is_refused():
         lambda: evaluate(model, flatten(model), table(0)),
         lambda: evaluate_sites(model, flatten(model), []),
         lambda: measure(np.zeros((0, 2)), np.zeros(0, np.int64)),
-        lambda: pool([]),
     ):
         with pytest.raises(DataError):
             call()

@@ -18,6 +18,7 @@ from tests.store.secrecy import Person, Scene, vectors
 from tests.store.served import served
 from wardround.audit.audit import StudyAudit
 from wardround.chain.grants import Grants
+from wardround.protocol.canonical import sha256_digest
 from wardround.protocol.cid import cid_of
 from wardround.protocol.identifiers import hex_of
 from wardround.store import FolderStore
@@ -32,7 +33,7 @@ from wardround.store.errors import (
 )
 from wardround.store.gateway import Gateway
 from wardround.store.gateway_vault import GatewayVault
-from wardround.store.request import HEADER, Request, body_digest
+from wardround.store.request import HEADER, Request
 from wardround.store.sealing import is_sealed, seal
 from wardround.store.study_store import open_study_store
 from wardround.store.vault import LocalVault
@@ -185,7 +186,7 @@ class Asking:
             "study": self.study,
             "method": "GET",
             "path": self.path,
-            "body": body_digest(b""),
+            "body": sha256_digest(b""),
             "time": int(time.time()),
             "nonce": Account.create().key,
         }
@@ -294,7 +295,7 @@ def test_sealed_objects_are_no_documents(played: Scene, url: str) -> None:
 
 def bring(asking: Asking, data: bytes, cid: str, **changes: Any) -> httpx.Response:
     path = f"/sealed/{hex_of(asking.study)}/{cid}"
-    fields = {"method": "PUT", "path": path, "body": body_digest(data)} | changes
+    fields = {"method": "PUT", "path": path, "body": sha256_digest(data)} | changes
     headers = {HEADER: asking.header(**fields)}
     return httpx.put(asking.url + path, content=data, headers=headers, timeout=5)
 
@@ -313,7 +314,7 @@ def test_what_is_brought_is_checked(asking: Asking) -> None:
     assert bring(asking, good, cid_of(b"other")).status_code == 400
     assert bring(asking, good[:-1], cid).status_code == 400
     assert bring(asking, b"", cid).status_code == 413
-    assert bring(asking, good, cid, body=body_digest(b"another")).status_code == 401
+    assert bring(asking, good, cid, body=sha256_digest(b"another")).status_code == 401
     old = bring(asking, sealed_for(asking, content, epoch - 1), cid)
     assert old.status_code == (409 if epoch > 1 else 400)
     assert bring(asking, sealed_for(asking, content, epoch + 1), cid).status_code == 409
@@ -325,13 +326,13 @@ def test_stranger_brings_nothing(asking: Asking) -> None:
     data = sealed_for(asking, b"\x0c" * 10, 1)
     assert bring(asking, data, cid_of(b"\x0c" * 10)).status_code == 403
     path = f"/rings/{hex_of(asking.study)}"
-    headers = {HEADER: asking.header(method="POST", path=path, body=body_digest(b"{}"))}
+    headers = {HEADER: asking.header(method="POST", path=path, body=sha256_digest(b"{}"))}
     assert httpx.post(asking.url + path, content=b"{}", headers=headers).status_code == 403
 
 
 def test_ring_that_is_none_is_not_kept(asking: Asking) -> None:
     path = f"/rings/{hex_of(asking.study)}"
-    headers = {HEADER: asking.header(method="POST", path=path, body=body_digest(b"{}"))}
+    headers = {HEADER: asking.header(method="POST", path=path, body=sha256_digest(b"{}"))}
     assert httpx.post(asking.url + path, content=b"{}", headers=headers).status_code == 400
 
 

@@ -95,11 +95,9 @@ class Archive:
             raise
 
     def __enter__(self) -> Archive:
-        """Give it."""
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Close the file."""
         self._zip.close()
 
     @property
@@ -201,7 +199,6 @@ class ArchiveStore(Store):
         raise self._archive.invalid("nothing can be put into it")
 
     def get(self, cid: str, max_bytes: int = MAX_OBJECT_BYTES) -> bytes:
-        """Read and verify an object. See `Store.get`."""
         sha256_of_cid(cid)
         name = f"objects/{cid}"
         if name not in self._archive.names:
@@ -216,7 +213,6 @@ class ArchiveStore(Store):
         return data
 
     def map(self, cid: str, max_bytes: int = MAX_OBJECT_BYTES) -> memoryview:
-        """Read and verify an object. See `Store.map`."""
         return memoryview(self.get(cid, max_bytes))
 
     def has(self, cid: str) -> bool:

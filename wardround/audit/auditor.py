@@ -132,8 +132,8 @@ class Auditor:
         yield from self._news()
         for number in sorted(self._closings):
             done = self._verdicts.get(number)
-            if done is not None and not _waits(done):
-                continue
+            if done is not None and not (done.breach and isinstance(done.breach.evidence, Demand)):
+                continue  # what was not shown may be by now; nothing else changes
             try:
                 yield from self._judge(number)
             except StudyMismatch:
@@ -193,7 +193,9 @@ class Auditor:
             return
         breach = verdict.breach
         if self._once(commitment, breach.what):
-            yield Notice("breach", number, _sentence(breach), _entry_point(breach))
+            proof = None if breach.evidence is None else breach.evidence.challenge
+            how = f"proven by {proof}" if proof else "seen by auditors; no challenge proves it"
+            yield Notice("breach", number, f"{breach.what} ({how})", proof)
         yield from self._challenge(case, breach)
 
     def _standing(self, number: int) -> Standing | None:
@@ -369,21 +371,6 @@ class Auditor:
         new = (commitment, words) not in self._said
         self._said.add((commitment, words))
         return new
-
-
-def _waits(verdict: Verdict) -> bool:
-    """Whether a round has to be looked at again: something was not shown, which may change."""
-    return verdict.breach is not None and isinstance(verdict.breach.evidence, Demand)
-
-
-def _sentence(breach: Breach) -> str:
-    if breach.evidence is None:
-        return f"{breach.what} (seen by auditors; no challenge proves it)"
-    return f"{breach.what} (proven by {breach.evidence.challenge})"
-
-
-def _entry_point(breach: Breach) -> str | None:
-    return None if breach.evidence is None else breach.evidence.challenge
 
 
 def _gas(receipts: list[Receipt]) -> int:

@@ -41,14 +41,14 @@ def claimable(ward: WardRound, study: StudyId, store: Store) -> Claimable:
         ObjectMissing: no final round's manifest is in the store.
         ReplayFailed: a manifest's rewards are not those of the record.
     """
-    closings = ward.closings(study)
+    closings, what = ward.closings(study), f"study {hex_of(study)}"
     if not closings:
-        raise _nothing(study, "no round was closed, so nothing was earned")
+        raise SpecificationError(what, "no round was closed, so nothing was earned")
     final = [(number, one) for number, one in closings if ward.is_final(study, number, one)]
     if not final:
         until = closings[0][1].closed_at + ward.study(study).challenge_seconds
         when = datetime.fromtimestamp(until, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-        raise _nothing(study, f"round 1 is not final before {when}: claim after that")
+        raise SpecificationError(what, f"round 1 is not final before {when}: claim after that")
     missing: ObjectMissing | None = None
     for number, closing in reversed(final):
         cid = cid_from_sha256(closing.record.manifest)
@@ -79,7 +79,3 @@ def claim_for(
     proof = reward_tree(found.earned).proof(site)
     receipt = ward.claim(payer, study, found.round, found.closing, site, found.earned[site], proof)
     return due, receipt
-
-
-def _nothing(study: StudyId, reason: str) -> SpecificationError:
-    return SpecificationError(f"study {hex_of(study)}", None, "", reason)

@@ -183,7 +183,7 @@ def claim(
             _claim(run.contract, payer, run.study, run.store, sites, as_json)
         return
     if key is None:
-        raise _refused(run_or_study, "a study's id needs --key as well: it pays for gas")
+        raise SpecificationError(run_or_study, "a study's id needs --key as well: it pays for gas")
     wanted = {} if site is None else {address_of(site): address_of(site)}
     where = (chain, chain_id, contract, store)
     with study_at(run_or_study, *where) as (ward, study, objects):
@@ -208,13 +208,13 @@ def show(
     """
     # Asked first, because opening a store makes its folder.
     if not (run / "store").is_dir():
-        raise _refused(str(run), "this is not the folder of a run: store is missing")
+        raise SpecificationError(run, "this is not the folder of a run: store is missing")
     store = FolderStore(run / "store")
     if round_number is not None:
         with open_run(run) as opened:
             rounds = dict(opened.contract.closings(opened.study))
         if round_number not in rounds:
-            raise _refused(str(run), f"round {round_number} was not closed")
+            raise SpecificationError(run, f"round {round_number} was not closed")
         cid = cid_from_sha256(rounds[round_number].record.manifest)
     if cid is not None:
         data = store.get(cid)
@@ -235,7 +235,7 @@ def verify_file(file: Annotated[Path, typer.Argument(help="Any file.")]) -> None
       wardround verify-file runs/demo/store/bafkrei…
     """
     if not file.is_file():
-        raise _refused(str(file), "there is no such file")
+        raise SpecificationError(file, "there is no such file")
     data = file.read_bytes()
     _out.print(f"cid   {cid_of(data)}")
     _out.print(f"root  {hex_of(vector_root(data))}")
@@ -255,7 +255,7 @@ def study_at(
         Malformed: the id or the address is none.
     """
     if chain is None or contract is None or store is None:
-        raise _refused(study, "a study's id needs --rpc, --contract and --store as well")
+        raise SpecificationError(study, "a study's id needs --rpc, --contract and --store as well")
     identity = study_of(study)
     with (
         ward_at(chain, chain_id, contract) as ward,
@@ -281,7 +281,9 @@ def _live(
     folder = Path(run_or_study)
     file = read_network(folder)
     if not file.chain.startswith(("http", "ipc")):
-        raise _refused(run_or_study, "its chain ended with the run: audit it without --watch")
+        raise SpecificationError(
+            run_or_study, "its chain ended with the run: audit it without --watch"
+        )
     study = study_of(file.study)
     with connected(file.chain, file.chain_id) as opened:
         ward = WardRound(opened, file.contract)
@@ -291,10 +293,6 @@ def _live(
 
 def _is_run(run_or_study: str) -> bool:
     return Path(run_or_study).is_dir() or not run_or_study.startswith("0x")
-
-
-def _refused(what: str, reason: str) -> SpecificationError:
-    return SpecificationError(what, None, "", reason)
 
 
 # ---------------------------------------------------------------- audit
@@ -426,7 +424,7 @@ def _sites_of(run: FinishedRun, wanted: str | None) -> dict[SiteAddress, str]:
     }
     if not found:
         reason = f"no site is called {wanted!r}: there are {', '.join(names.values())}"
-        raise _refused(str(run.folders.root), reason)
+        raise SpecificationError(run.folders.root, reason)
     return found
 
 

@@ -124,7 +124,7 @@ def attest(
     powers = Powers(signer, signatures=folder)
     with _auditor(study, chain, chain_id, contract, store, powers) as auditor:
         if not auditor.ward.is_auditor(auditor.study, signer.address):
-            raise SpecificationError(str(key), None, "", "it is no auditor's of this study")
+            raise SpecificationError(key, "it is no auditor's of this study")
         for notice in auditor.step():
             print_notice(notice, as_json)
         if auditor.breaches:

@@ -106,7 +106,8 @@ def examine(
         store: where its objects are.
     """
     number = case.closed.round
-    inspector = _Inspector(facts, spec, standing, case, store)
+    manifest = PartialManifest.read(store, case.record.manifest)
+    inspector = _Inspector(facts, spec, standing, case, store, manifest)
     settlement = None
     try:
         settlement = replay_round(
@@ -164,18 +165,16 @@ def recorded_standing(facts: StudyFacts, case: RoundCase, store: Store) -> Stand
 _Found = tuple[str, Evidence]
 
 
+@dataclass(frozen=True)
 class _Inspector:
     """Looks at one round from every side that a challenge exists for."""
 
-    def __init__(
-        self, facts: StudyFacts, spec: StudySpec, standing: Standing, case: RoundCase, store: Store
-    ) -> None:
-        self._facts = facts
-        self._spec = spec
-        self._standing = standing
-        self._case = case
-        self._store = store
-        self._manifest = PartialManifest.read(store, case.record.manifest)
+    _facts: StudyFacts
+    _spec: StudySpec
+    _standing: Standing
+    _case: RoundCase
+    _store: Store
+    _manifest: PartialManifest
 
     def beyond_replay(self) -> Iterator[_Found]:
         """What a replay does not see: it knows nothing of what sites registered on chain."""

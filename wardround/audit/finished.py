@@ -19,7 +19,6 @@ from wardround.chain.chain import Chain, connected
 from wardround.chain.ward_round import WardRound
 from wardround.devchain.errors import JournalAltered
 from wardround.devchain.journal import Journal, read_journal, replay_journal, resume_journaled
-from wardround.devchain.journal_lines import Content
 from wardround.host.durable import write_durably
 from wardround.protocol.documents import Form, decode_text, validate_form
 from wardround.protocol.errors import SpecificationError
@@ -69,12 +68,12 @@ def read_network(folder: Path) -> NetworkFile:
     """
     path = Folders(folder).network
     if not path.is_file():
-        raise _unusable(folder, "this is not the folder of a run: network.json is missing")
+        raise SpecificationError(folder, "this is not the folder of a run: network.json is missing")
     text = decode_text(path.read_bytes(), str(path))
     try:
         value = json.loads(text)
     except ValueError as error:
-        raise _unusable(path, f"not JSON: {error}") from error
+        raise SpecificationError(path, f"not JSON: {error}") from error
     return validate_form(NetworkFile, value, "", str(path))
 
 
@@ -97,7 +96,7 @@ def run_store(
     if grants is None:
         if reading is not None:
             reason = "nothing in its store is encrypted: leave the reading key out"
-            raise _unusable(folders.root, reason)
+            raise SpecificationError(folders.root, reason)
         return open_study_store(folders.store.name, folders.root, ward, study)
     settings = {"grants": grants}
     if reading is not None:
@@ -123,47 +122,44 @@ def open_run(
     """
     folders, file = Folders(folder), read_network(folder)
     study = StudyId(bytes32(file.study, "study"))
+    with _chain_of(folders, file, to_append) as (chain, replayed):
+        contract = WardRound(chain, file.contract)
+        with closing(run_store(folders, contract, study, file.grants, reading)) as store:
+            yield FinishedRun(folders, file, chain, contract, study, store, replayed)
+
+
+@contextmanager
+def _chain_of(
+    folders: Folders, file: NetworkFile, to_append: bool
+) -> Iterator[tuple[Chain, int | None]]:
+    """Open a run's chain, and count the transactions of its journal where there is one."""
     if not folders.journal.exists():
         if file.journal is not None or file.chain.startswith("embedded:"):
-            raise _unusable(folder, "its journal is missing")
-        with connected(file.chain, file.chain_id) as chain:
-            contract = WardRound(chain, file.contract)
-            with closing(run_store(folders, contract, study, file.grants, reading)) as store:
-                yield FinishedRun(folders, file, chain, contract, study, store, None)
+            raise SpecificationError(folders.root, "its journal is missing")
+        with connected(file.chain, file.chain_id) as live:
+            yield live, None
         return
-    content = _content(folders, to_append)
+    if to_append:
+        torn, content = Journal.reopen(folders.journal)  # drops a line that a crash cut off
+        torn.close()
+    else:
+        content = read_journal(folders.journal)
     # A journal may have gone on since: a claim that was interrupted has not noted its end.
     if file.journal is not None and bytes32(file.journal, "journal") not in content.digests:
         reason = "it does not reach where the run ended: lines are missing"
         raise JournalAltered(str(folders.journal), len(content.entries) + 1, reason)
-    name = f"replay-{os.getpid()}-{time.monotonic_ns()}"
-    journal = None
+    name, journal = f"replay-{os.getpid()}-{time.monotonic_ns()}", None
     if to_append:
-        embedded, journal = resume_journaled(folders.journal, name)
+        chain, journal = resume_journaled(folders.journal, name)
     else:
-        embedded = replay_journal(folders.journal, name)
+        chain = replay_journal(folders.journal, name)
     try:
-        contract = WardRound(embedded, file.contract)
-        count = len(content.entries)
-        with closing(run_store(folders, contract, study, file.grants, reading)) as store:
-            yield FinishedRun(folders, file, embedded, contract, study, store, count)
+        yield chain, len(content.entries)
     finally:
-        embedded.close()
+        chain.close()
         if journal is not None:
             journal.close()
             note_journal(folders)
-
-
-def _unusable(place: Path, reason: str) -> SpecificationError:
-    return SpecificationError(str(place), None, "", reason)
-
-
-def _content(folders: Folders, to_append: bool) -> Content:
-    if not to_append:
-        return read_journal(folders.journal)
-    journal, content = Journal.reopen(folders.journal)  # drops a line that a crash cut off
-    journal.close()
-    return content
 
 
 def note_journal(folders: Folders) -> None:

@@ -190,11 +190,9 @@ class Anvil:
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def __enter__(self) -> Anvil:
-        """Give the running anvil."""
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Stop it."""
         self.stop()
 
     def _listening(self) -> str:

@@ -35,6 +35,7 @@ from wardround.devchain.rpc_front import RpcError, RpcFront
 from wardround.host.backoff import pauses
 from wardround.host.durable import write_durably
 from wardround.protocol.errors import WardroundError
+from wardround.protocol.identifiers import hex_of
 
 JOURNAL_FILE = "chain.jsonl"
 LEASE_FILE = "anvil.lock"
@@ -158,11 +159,9 @@ class DurableAnvil:
         self._end()
 
     def __enter__(self) -> DurableAnvil:
-        """Give the running chain."""
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Stop it."""
         self.stop()
 
     # ---------------------------------------------------------------- keeping
@@ -264,7 +263,7 @@ class DurableAnvil:
                 reason = f"anvil refuses it: {error.message}"
                 raise JournalAltered(str(self.journal_path), line, reason) from error
             head = chain.block()
-            if (head.number, head.block_hash) != (number, _hex(seal.block_hash)):
+            if (head.number, head.block_hash) != (number, hex_of(seal.block_hash)):
                 reason = f"block {number} comes out as {head.block_hash}"
                 raise JournalAltered(str(self.journal_path), line, reason)
             self._hashes.append(head.block_hash)
@@ -314,7 +313,3 @@ def _repeatable(method: str) -> bool:
 
 def _number(value: Any) -> int:
     return int(value, 0) if isinstance(value, str) else int(value)
-
-
-def _hex(data: bytes) -> str:
-    return "0x" + data.hex()

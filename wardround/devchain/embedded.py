@@ -16,7 +16,8 @@ from web3.types import RPCEndpoint, RPCResponse
 from wardround.chain.chain import GAS_CAP, Chain, register_embedded
 from wardround.chain.contract import Call, Log
 from wardround.chain.rpc import Rpc
-from wardround.devchain.evm import Evm, Executed, Genesis, Refused, Reverted
+from wardround.devchain.evm import CallRequest, Evm, Executed, Genesis, Refused, Reverted
+from wardround.protocol.identifiers import hex_of
 
 _REVERTED = 3
 _REFUSED = -32000
@@ -45,14 +46,14 @@ class EmbeddedProvider(BaseProvider):
         self._transactions: dict[str, Executed] = {}
         self._blocks: dict[int, list[Executed]] = {}
         self._hashes: dict[int, str] = {}
-        self._answers: dict[tuple[Any, ...], bytes] = {}
+        self._answers: dict[tuple[CallRequest, int], bytes] = {}
         self._methods: dict[str, Callable[..., Any]] = {
             "eth_chainId": lambda: hex(evm.chain_id),
             "eth_blockNumber": lambda: hex(evm.head.block_number),
             "eth_getBalance": lambda address, _="latest": hex(evm.balance_wei(address)),
             "eth_getTransactionCount": lambda address, _="latest": hex(evm.nonce(address)),
-            "eth_getCode": lambda address, _="latest": _hex(evm.code(address)),
-            "eth_getStorageAt": lambda address, slot, _="latest": _hex(
+            "eth_getCode": lambda address, _="latest": hex_of(evm.code(address)),
+            "eth_getStorageAt": lambda address, slot, _="latest": hex_of(
                 evm.storage(address, int(slot, 16)).to_bytes(32, "big")
             ),
             "eth_gasPrice": lambda: hex(evm.head.base_fee_per_gas + 1),
@@ -82,7 +83,7 @@ class EmbeddedProvider(BaseProvider):
                 answer["result"] = found(*params)
         except Reverted as error:
             words = "out of gas" if error.out_of_gas else "execution reverted"
-            data = {} if error.out_of_gas else {"data": _hex(error.data)}
+            data = {} if error.out_of_gas else {"data": hex_of(error.data)}
             answer["error"] = {"code": _REVERTED, "message": words} | data
         except Refused as error:
             answer["error"] = {"code": _REFUSED, "message": _node_words(str(error))}
@@ -141,14 +142,14 @@ class EmbeddedProvider(BaseProvider):
         return mined
 
     def _call(self, request: Mapping[str, str], block: str = "latest") -> str:
-        asked = (*_asked(request), self._time_of(block))
+        asked = (_asked(request), self._time_of(block))
         # Every site asks the same of the same block: run it once.
         if asked not in self._answers:
             self._answers[asked] = self.evm.call(*asked)
-        return _hex(self._answers[asked])
+        return hex_of(self._answers[asked])
 
     def _estimate_gas(self, request: Mapping[str, str], block: str = "latest") -> str:
-        return hex(self.evm.estimate_gas(*_asked(request), self._time_of(block)))
+        return hex(self.evm.estimate_gas(_asked(request), self._time_of(block)))
 
     def _time_of(self, block: str) -> int:
         head: int = self.evm.head.timestamp
@@ -164,27 +165,27 @@ class EmbeddedProvider(BaseProvider):
             return None
         return {
             "number": hex(header.block_number),
-            "hash": _hex(header.hash),
-            "parentHash": _hex(header.parent_hash),
+            "hash": hex_of(header.hash),
+            "parentHash": hex_of(header.parent_hash),
             "timestamp": hex(header.timestamp),
             "gasUsed": hex(header.gas_used),
             "gasLimit": hex(header.gas_limit),
             "baseFeePerGas": hex(header.base_fee_per_gas),
-            "sha3Uncles": _hex(header.uncles_hash),
-            "miner": _hex(header.coinbase),
-            "stateRoot": _hex(header.state_root),
-            "transactionsRoot": _hex(header.transaction_root),
-            "receiptsRoot": _hex(header.receipt_root),
-            "logsBloom": _hex(header.bloom.to_bytes(256, "big")),
+            "sha3Uncles": hex_of(header.uncles_hash),
+            "miner": hex_of(header.coinbase),
+            "stateRoot": hex_of(header.state_root),
+            "transactionsRoot": hex_of(header.transaction_root),
+            "receiptsRoot": hex_of(header.receipt_root),
+            "logsBloom": hex_of(header.bloom.to_bytes(256, "big")),
             "difficulty": hex(header.difficulty),
-            "extraData": _hex(header.extra_data),
-            "mixHash": _hex(header.mix_hash),
-            "nonce": _hex(header.nonce),
-            "withdrawalsRoot": _hex(header.withdrawals_root),
+            "extraData": hex_of(header.extra_data),
+            "mixHash": hex_of(header.mix_hash),
+            "nonce": hex_of(header.nonce),
+            "withdrawalsRoot": hex_of(header.withdrawals_root),
             "blobGasUsed": hex(header.blob_gas_used),
             "excessBlobGas": hex(header.excess_blob_gas),
-            "parentBeaconBlockRoot": _hex(header.parent_beacon_block_root),
-            "requestsHash": _hex(header.requests_hash),
+            "parentBeaconBlockRoot": hex_of(header.parent_beacon_block_root),
+            "requestsHash": hex_of(header.requests_hash),
             "transactions": [
                 one.transaction_hash for one in self._blocks.get(header.block_number, ())
             ],
@@ -199,13 +200,13 @@ class EmbeddedProvider(BaseProvider):
             "from": one.sender,
             "to": one.to,
             "nonce": hex(one.nonce),
-            "input": _hex(one.data),
+            "input": hex_of(one.data),
             "blockNumber": hex(one.block_number),
         }
 
     def _raw_transaction(self, transaction_hash: str) -> str | None:
         one = self._transactions.get(transaction_hash)
-        return None if one is None else _hex(one.raw)
+        return None if one is None else hex_of(one.raw)
 
     def _receipt(self, transaction_hash: str) -> dict[str, Any] | None:
         one = self._transactions.get(transaction_hash)
@@ -245,8 +246,8 @@ class EmbeddedProvider(BaseProvider):
     def _log(self, log: Log, one: Executed) -> dict[str, Any]:
         return {
             "address": log.address,
-            "topics": [_hex(topic) for topic in log.topics],
-            "data": _hex(log.data),
+            "topics": [hex_of(topic) for topic in log.topics],
+            "data": hex_of(log.data),
             "blockNumber": hex(log.block_number),
             "blockHash": self._hash_of(log.block_number),
             "blockTimestamp": hex(one.timestamp),
@@ -257,7 +258,7 @@ class EmbeddedProvider(BaseProvider):
 
     def _hash_of(self, number: int) -> str:
         if number not in self._hashes:
-            self._hashes[number] = _hex(self.evm.header(number).hash)
+            self._hashes[number] = hex_of(self.evm.header(number).hash)
         return self._hashes[number]
 
 
@@ -285,16 +286,17 @@ class EmbeddedChain(Chain):
         return GAS_CAP
 
 
-def _asked(request: Mapping[str, str]) -> tuple[str | None, bytes, str | None, int]:
+def _asked(request: Mapping[str, str]) -> CallRequest:
     data = bytes.fromhex(request.get("data", request.get("input", "0x"))[2:])
-    return request.get("to"), data, request.get("from"), int(request.get("value", "0x0"), 16)
+    value_wei = int(request.get("value", "0x0"), 16)
+    return CallRequest(request.get("to"), data, request.get("from"), value_wei)
 
 
 def _matches(topics: tuple[bytes, ...], wanted: list[str | None]) -> bool:
     if len(wanted) > len(topics):
         return False
     return all(
-        want is None or want.lower() == _hex(topic)
+        want is None or want.lower() == hex_of(topic)
         for want, topic in zip(wanted, topics, strict=False)
     )
 
@@ -307,7 +309,3 @@ def _node_words(message: str) -> str:
     if "insufficient" in words or "cannot afford" in words or "balance" in words:
         return f"insufficient funds: {message}"
     return message
-
-
-def _hex(data: bytes) -> str:
-    return "0x" + data.hex()

@@ -16,7 +16,6 @@ class AnvilMissing(ChainError):
     code = "anvil-missing"
 
     def __init__(self, looked_in: tuple[str, ...]) -> None:
-        self.looked_in = looked_in
         super().__init__(
             f"anvil was not found in {', '.join(looked_in)}: "
             "run `npm install --global @foundry-rs/anvil` (in a checkout, `make setup`), "

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from eth.chains.base import MiningChain
 from eth.constants import BLANK_ROOT_HASH, POST_MERGE_MIX_HASH, POST_MERGE_NONCE, ZERO_ADDRESS
@@ -39,6 +39,15 @@ class Genesis:
     chain_id: int
     timestamp: int
     balances: Mapping[str, int]
+
+
+class CallRequest(NamedTuple):
+    """A call that is tried on the chain's state; ``to`` is None for a creation."""
+
+    to: str | None
+    data: bytes
+    sender: str | None
+    value_wei: int
 
 
 class Refused(Exception):
@@ -195,35 +204,31 @@ class Evm:
         """A contract's storage word."""
         return int(self._state().get_storage(to_canonical_address(address), slot))
 
-    def call(
-        self, to: str | None, data: bytes, sender: str | None, value_wei: int, timestamp: int
-    ) -> bytes:
+    def call(self, request: CallRequest, timestamp: int) -> bytes:
         """Call a contract on the head's state at some time, and keep nothing.
 
         Raises:
             Reverted: the contract refuses.
             Refused: the call could not even start.
         """
-        computation = self._try(to, data, sender, value_wei, timestamp, BLOCK_GAS)
+        computation = self._try(request, timestamp, BLOCK_GAS)
         if computation.is_error:
             raise _reverted(computation)
         return bytes(computation.output)
 
-    def estimate_gas(
-        self, to: str | None, data: bytes, sender: str | None, value_wei: int, timestamp: int
-    ) -> int:
+    def estimate_gas(self, request: CallRequest, timestamp: int) -> int:
         """The least gas that a transaction succeeds with, to within one in a hundred.
 
         Raises:
             Reverted: it would fail.
             Refused: it could not even start.
         """
-        self.call(to, data, sender, value_wei, timestamp)
+        self.call(request, timestamp)
         enough, too_little = BLOCK_GAS, 20_999
         while enough - too_little > max(1, enough // 100):
             middle = (enough + too_little) // 2
             try:
-                failed = self._try(to, data, sender, value_wei, timestamp, middle).is_error
+                failed = self._try(request, timestamp, middle).is_error
             except Refused:  # less than the transaction itself costs
                 failed = True
             enough, too_little = (enough, middle) if failed else (middle, too_little)
@@ -234,27 +239,21 @@ class Evm:
     def _state(self) -> Any:
         return self._chain.get_vm(self.head).state
 
-    def _try(
-        self,
-        to: str | None,
-        data: bytes,
-        sender: str | None,
-        value_wei: int,
-        timestamp: int,
-        gas: int,
-    ) -> Any:
+    def _try(self, request: CallRequest, timestamp: int, gas: int) -> Any:
         # Not py-evm's `in_costless_state`: that one looks at the wall clock.
         header = self.head.copy(base_fee_per_gas=0, timestamp=timestamp)
         vm = self._chain.get_vm(header)
         state = vm.build_state(self._chain.chaindb.db, header, vm.chain_context)
-        origin = ZERO_ADDRESS if sender is None else to_canonical_address(sender)
+        origin = ZERO_ADDRESS
+        if request.sender is not None:
+            origin = to_canonical_address(request.sender)
         unsigned = self._chain.create_unsigned_transaction(
             nonce=state.get_nonce(origin),
             gas_price=0,
             gas=gas,
-            to=b"" if to is None else to_canonical_address(to),
-            value=value_wei,
-            data=data,
+            to=b"" if request.to is None else to_canonical_address(request.to),
+            value=request.value_wei,
+            data=request.data,
         )
         try:
             return state.costless_execute_transaction(SpoofTransaction(unsigned, from_=origin))

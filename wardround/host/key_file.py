@@ -49,7 +49,7 @@ def read_secret(path: Path, what: str) -> bytes:
         secret = bytes.fromhex(path.read_text(encoding="ascii").strip())
     except OSError as error:
         reason = f"it cannot be read ({reason_of(error).lower()})"
-        raise SpecificationError(f"{what} {path}", None, "", reason) from error
+        raise SpecificationError(f"{what} {path}", reason) from error
     except ValueError:
         secret = b""
     if len(secret) != 32:

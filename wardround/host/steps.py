@@ -55,22 +55,6 @@ class Step(StrEnum):
     """Standby: the chain names it as the active coordinator."""
 
 
-#: Steps by who takes them.
-SITE_STEPS = (Step.UPDATE_TRAINED, Step.ANSWER_SIGNED, Step.ANSWER_KEPT)
-GUARD_STEPS = (Step.SIGNATURE_LOGGED,)
-COORDINATOR_STEPS = (
-    Step.UPDATE_STORED,
-    Step.REPORT_STORED,
-    Step.MODEL_STORED,
-    Step.MANIFEST_STORED,
-    Step.TRANSACTION_SENT,
-    Step.RECEIPT_SEEN,
-    Step.ROUND_CLOSED,
-    Step.MODEL_MEASURED,
-    Step.ROUND_NOTED,
-)
-
-
 @dataclass(frozen=True)
 class Point:
     """One moment: just before or after the nth time that a process takes a step."""

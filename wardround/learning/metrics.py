@@ -30,8 +30,7 @@ class Metrics:
         correct: rows whose likeliest class is the true one.
         loss_sum: sum of the rows' cross entropies, in nats.
         auc: area under the ROC curve, in [0, 1]; for more than two classes the plain mean of
-            each class against the rest. None when the rows have one class only, and for
-            `pool`, which does not have the rows.
+            each class against the rest. None when the rows have one class only.
     """
 
     examples: int
@@ -97,22 +96,6 @@ def evaluate_sites(
     labels = [table.labels for table in tables]
     each = [measure(*pair) for pair in zip(logits, labels, strict=True)]
     return each, measure(np.concatenate(logits), np.concatenate(labels))
-
-
-def pool(sites: Sequence[Metrics]) -> Metrics:
-    """Pool what follows from the sites' numbers alone: counts and losses, but not the AUC.
-
-    Raises:
-        DataError: no sites.
-    """
-    if not sites:
-        raise no_rows("the list of metrics")
-    return Metrics(
-        examples=sum(site.examples for site in sites),
-        correct=sum(site.correct for site in sites),
-        loss_sum=math.fsum(site.loss_sum for site in sites),
-        auc=None,
-    )
 
 
 def measure(logits: npt.NDArray[np.float64], labels: npt.NDArray[np.int64]) -> Metrics:

@@ -18,8 +18,6 @@ from wardround.learning.repeatable import repeatable
 from wardround.protocol.fixed_point import Float32Vector
 from wardround.protocol.study import TrainingSpec
 
-"""Called after each step with steps done and steps in all."""
-
 
 @dataclass(frozen=True, eq=False)
 class TrainingResult:

@@ -70,7 +70,7 @@ def decode_text(data: bytes, source: str) -> str:
         return data.decode("utf-8")
     except UnicodeDecodeError as error:
         reason = f"not UTF-8 text, from byte {error.start} on"
-        raise SpecificationError(source, None, "", reason) from error
+        raise SpecificationError(source, reason) from error
 
 
 def parse_toml(text: str, source: str) -> dict[str, Any]:
@@ -85,7 +85,7 @@ def parse_toml(text: str, source: str) -> dict[str, Any]:
         found = re.fullmatch(r"(.*?)(?: \(at line (\d+), column \d+\))?", str(error), re.DOTALL)
         assert found is not None  # the second part may be missing
         number = int(found[2]) if found[2] else None
-        raise SpecificationError(source, number, "", f"not TOML: {found[1]}") from error
+        raise SpecificationError(source, f"not TOML: {found[1]}", line=number) from error
 
 
 def validate_form(form: type[FormT], value: object, text: str, source: str) -> FormT:
@@ -99,7 +99,7 @@ def validate_form(form: type[FormT], value: object, text: str, source: str) -> F
     except ValidationError as error:
         path, reason = fault_of(error)
         line = _line_of(text, path.split(".") if path else [])
-        raise SpecificationError(source, line, path, reason) from error
+        raise SpecificationError(source, reason, key=path, line=line) from error
 
 
 def _line_of(text: str, path: list[str]) -> int | None:

@@ -63,7 +63,6 @@ class SignatureInvalid(ProtocolError):
     code = "signature-invalid"
 
     def __init__(self, signer: str, reason: str) -> None:
-        self.signer = signer
         self.reason = reason
         super().__init__(
             f"signature of {signer} refused ({reason}): sign with that site's own key."
@@ -86,8 +85,10 @@ class SpecificationError(WardroundError):
 
     code = "specification"
 
-    def __init__(self, source: str, line: int | None, key: str, reason: str) -> None:
-        self.source = source
+    def __init__(
+        self, source: object, reason: str, *, key: str = "", line: int | None = None
+    ) -> None:
+        self.source = str(source)
         self.line = line
         self.key = key
         self.reason = reason

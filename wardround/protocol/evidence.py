@@ -66,7 +66,6 @@ class EntryEvidence(Evidence):
 
     @property
     def calldata_bytes(self) -> int:
-        """See `Evidence.calldata_bytes`."""
         return self.entry.calldata_bytes
 
 
@@ -80,7 +79,6 @@ class OrderEvidence(Evidence):
 
     @property
     def calldata_bytes(self) -> int:
-        """See `Evidence.calldata_bytes`."""
         return self.first.calldata_bytes + self.second.calldata_bytes
 
 
@@ -99,7 +97,6 @@ class OmissionEvidence(Evidence):
 
     @property
     def calldata_bytes(self) -> int:
-        """See `Evidence.calldata_bytes`."""
         return sum(leaf.calldata_bytes for leaf in (self.before, self.behind) if leaf is not None)
 
 
@@ -112,7 +109,6 @@ class TotalsEvidence(Evidence):
 
     @property
     def calldata_bytes(self) -> int:
-        """See `Evidence.calldata_bytes`."""
         return len(self.entries)
 
 
@@ -133,7 +129,6 @@ class RewardsEvidence(Evidence):
 
     @property
     def calldata_bytes(self) -> int:
-        """See `Evidence.calldata_bytes`."""
         return len(self.entries) + 64 * (len(self.before) + len(self.after))
 
 
@@ -163,7 +158,6 @@ class Demand(Evidence):
 
     @property
     def calldata_bytes(self) -> int:
-        """See `Evidence.calldata_bytes`."""
         return 0 if self.entry is None else self.entry.calldata_bytes
 
 
@@ -188,7 +182,6 @@ class CoordinateEvidence(Evidence):
 
     @property
     def calldata_bytes(self) -> int:
-        """See `Evidence.calldata_bytes`."""
         leaves = (*self.updates, self.base, self.model)
         return len(self.entries) + sum(leaf.calldata_bytes for leaf in leaves)
 

@@ -44,12 +44,12 @@ class ScoringId(IntEnum):
     ALIGNMENT = 1
 
 
-_PARAMS_ABI = (
+PARAMS_ABI = (
     "(address,address,uint128,uint96,uint32,uint32,uint32,uint32,uint32,uint16,uint16,"
     "uint8,uint8,uint16,uint8,uint32,bytes32,bytes32,bytes32)"
 )
-_RECORD_ABI = "(bytes32,bytes32,bytes32,bytes32,uint32,uint64,uint128)"
-_CLOSING_ABI = f"({_RECORD_ABI},address,uint64)"
+RECORD_ABI = "(bytes32,bytes32,bytes32,bytes32,uint32,uint64,uint128)"
+_CLOSING_ABI = f"({RECORD_ABI},address,uint64)"
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class StudyParams:
 
     def encode(self) -> bytes:
         """ABI encoding, 608 bytes."""
-        return encode([_PARAMS_ABI], [self.abi()])
+        return encode([PARAMS_ABI], [self.abi()])
 
     @classmethod
     def from_abi(cls, values: Sequence[Any]) -> StudyParams:
@@ -104,7 +104,7 @@ class StudyParams:
             Malformed: not the encoding of study parameters.
         """
         try:
-            return cls.from_abi(_decode_exactly(_PARAMS_ABI, data))
+            return cls.from_abi(_decode_exactly(PARAMS_ABI, data))
         except ValueError as error:
             raise Malformed("study parameters", str(error)) from error
 

@@ -26,7 +26,6 @@ class ObjectMissing(StoreError):
 
     def __init__(self, cid: str, where: str) -> None:
         self.cid = cid
-        self.where = where
         super().__init__(f"object {cid} is not in {where}: fetch it from another copy.")
 
 
@@ -38,7 +37,6 @@ class ObjectAltered(StoreError):
     def __init__(self, cid: str, found: str, where: str) -> None:
         self.cid = cid
         self.found = found
-        self.where = where
         super().__init__(
             f"object {cid} in {where} was altered (its bytes give {found}): "
             "replace it from another copy."
@@ -72,7 +70,6 @@ class StoreUnreachable(StoreError, Retryable):
     code = "store-unreachable"
 
     def __init__(self, where: str, reason: str) -> None:
-        self.where = where
         self.reason = reason
         super().__init__(f"the store at {where} does not answer ({reason}): try again.")
 

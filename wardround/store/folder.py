@@ -30,7 +30,6 @@ class FolderStore(Store):
         folder.mkdir(parents=True, exist_ok=True)
 
     def put(self, data: bytes | memoryview) -> Cid:
-        """Keep an object, durably. See `Store.put`."""
         view = memoryview(data).cast("B")
         cid = cid_of(view)
         try:
@@ -41,7 +40,6 @@ class FolderStore(Store):
         return cid
 
     def get(self, cid: str, max_bytes: int = MAX_OBJECT_BYTES) -> bytes:
-        """Read and verify an object. See `Store.get`."""
         with self._opened(cid, max_bytes) as (file, size), open(file, "rb", closefd=False) as whole:
             data = whole.read(size)
         self._verify(cid, memoryview(data))
@@ -61,11 +59,9 @@ class FolderStore(Store):
         return view
 
     def has(self, cid: str) -> bool:
-        """Whether an object of this CID is here. See `Store.has`."""
         return self._path(cid).is_file()
 
     def cids(self) -> Iterator[Cid]:
-        """Name every object. See `Store.cids`."""
         names = sorted(path.name for path in self.folder.iterdir())
         return (Cid(name) for name in names if _OBJECT_NAME.fullmatch(name))
 

@@ -24,6 +24,7 @@ from typing import Any
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
 from starlette.requests import Request as HttpRequest
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
@@ -44,12 +45,6 @@ _NONCES_MAX = 200_000
 _SEALED_MAX_BYTES = 1 << 32
 
 
-class _Refusal(Exception):
-    def __init__(self, status: int, words: str) -> None:
-        self.status = status
-        super().__init__(words)
-
-
 class _Nonces:
     """Which nonces were seen, for as long as their requests would be good."""
 
@@ -62,9 +57,9 @@ class _Nonces:
             if len(self._until) >= _NONCES_MAX:
                 self._until = {one: end for one, end in self._until.items() if end >= now}
             if len(self._until) >= _NONCES_MAX:
-                raise _Refusal(503, "too many requests: try again in a minute")
+                raise HTTPException(503, "too many requests: try again in a minute")
             if self._until.get(nonce, -1.0) >= now:
-                raise _Refusal(401, "this request was made before")
+                raise HTTPException(401, "this request was made before")
             self._until[nonce] = now + 2 * TOLERANCE_SECONDS
 
 
@@ -96,7 +91,6 @@ class Gateway:
                 Route("/cids/{study}", self._cids),
             ],
             exception_handlers={
-                _Refusal: _refused,
                 ObjectMissing: _answer(404),
                 ObjectAltered: _answer(502),
                 ObjectTooLarge: _answer(413),
@@ -132,7 +126,9 @@ class Gateway:
             raise Malformed("sealed object", "it is another one than the path names")
         epoch = await run_in_threadpool(self._grants.epoch, study)
         if header.epoch != epoch:
-            raise _Refusal(409, f"it is of epoch {header.epoch}, and now is {epoch}: seal it anew")
+            raise HTTPException(
+                409, f"it is of epoch {header.epoch}, and now is {epoch}: seal it again"
+            )
         await run_in_threadpool(self._vault.keep_sealed, study, header.cid, data)
         return Response(status_code=204)
 
@@ -148,18 +144,18 @@ class Gateway:
         study, signed = await run_in_threadpool(self._granted, request)
         length = request.headers.get("content-length", "")
         if not length.isdigit() or not 0 < int(length) <= max_bytes:
-            raise _Refusal(413, f"give a Content-Length of 1 to {max_bytes}")
+            raise HTTPException(413, f"give a Content-Length of 1 to {max_bytes}")
         digest, received = sha256(), 0
         with tempfile.TemporaryFile() as file:
             async for part in request.stream():
                 received += len(part)
                 if received > int(length):
-                    raise _Refusal(413, "more was sent than Content-Length says")
+                    raise HTTPException(413, "more was sent than Content-Length says")
                 digest.update(part)
                 await run_in_threadpool(file.write, part)
             file.flush()
             if received != int(length) or digest.digest() != signed.body:
-                raise _Refusal(401, "the body is not the one that was signed")
+                raise HTTPException(401, "the body is not the one that was signed")
             mapped = mmap.mmap(file.fileno(), received, access=mmap.ACCESS_READ)
         return study, memoryview(mapped)
 
@@ -175,9 +171,9 @@ class Gateway:
         )
         now = self._clock()
         if abs(now - signed.time) > TOLERANCE_SECONDS:
-            raise _Refusal(401, f"the request is of {signed.time}, and now is {int(now)}")
+            raise HTTPException(401, f"the request is of {signed.time}, and now is {int(now)}")
         if not self._grants.is_granted(study, signer):
-            raise _Refusal(403, f"{signer} has no grant for this study")
+            raise HTTPException(403, f"{signer} has no grant for this study")
         self._nonces.take(signed.nonce, now)
         return study, signed
 
@@ -189,11 +185,6 @@ def _streamed(data: memoryview) -> Response:
 
     headers = {"Content-Length": str(len(data))}
     return StreamingResponse(parts(), headers=headers, media_type="application/octet-stream")
-
-
-def _refused(_: HttpRequest, error: Exception) -> Response:
-    assert isinstance(error, _Refusal)
-    return PlainTextResponse(f"{error}\n", error.status)
 
 
 def _answer(status: int) -> Callable[[HttpRequest, Exception], Response]:

@@ -11,6 +11,7 @@ import httpx
 from eth_account.signers.local import LocalAccount
 
 from wardround.host.reason import reason_of
+from wardround.protocol.canonical import sha256_digest
 from wardround.protocol.cid import Cid, cid_of, sha256_of_cid
 from wardround.protocol.contribution import Domain
 from wardround.protocol.identifiers import StudyId, hex_of
@@ -23,7 +24,7 @@ from wardround.store.errors import (
     not_granted,
     store_refused,
 )
-from wardround.store.request import HEADER, Request, body_digest
+from wardround.store.request import HEADER, Request
 from wardround.store.vault import DOCUMENT_MAX_BYTES, Vault
 
 _LIST_MAX_BYTES = 1 << 26
@@ -57,7 +58,6 @@ class GatewayVault(Vault):
         self._client = httpx.Client(timeout=timeout_seconds, follow_redirects=False)
 
     def document(self, cid: str, max_bytes: int = MAX_OBJECT_BYTES) -> memoryview:
-        """Read and verify a document. See `Vault.document`."""
         sha256_of_cid(cid)
         data = self._asked("GET", f"/documents/{cid}", None, b"", max_bytes, cid)
         found = cid_of(data)
@@ -66,30 +66,24 @@ class GatewayVault(Vault):
         return memoryview(data)
 
     def keep_document(self, data: memoryview) -> Cid:
-        """Bring a document. See `Vault.keep_document`."""
         raise store_refused(self.url, "documents come from the study's own store")
 
     def sealed(self, study: StudyId, cid: str) -> memoryview:
-        """Read a sealed object. See `Vault.sealed`."""
         sha256_of_cid(cid)
         path = f"/sealed/{hex_of(study)}/{cid}"
         return memoryview(self._asked("GET", path, study, b"", MAX_OBJECT_BYTES, cid))
 
     def keep_sealed(self, study: StudyId, cid: str, data: memoryview) -> None:
-        """Bring a sealed object. See `Vault.keep_sealed`."""
         sha256_of_cid(cid)
         self._asked("PUT", f"/sealed/{hex_of(study)}/{cid}", study, bytes(data), 0, cid)
 
     def rings(self, study: StudyId) -> list[bytes]:
-        """Every ring. See `Vault.rings`."""
         return [text.encode() for text in self._list(f"/rings/{hex_of(study)}", study)]
 
     def keep_ring(self, study: StudyId, data: bytes) -> None:
-        """Bring a ring. See `Vault.keep_ring`."""
         self._asked("POST", f"/rings/{hex_of(study)}", study, data, 0, "")
 
     def cids(self, study: StudyId) -> Iterator[Cid]:
-        """Name every content. See `Vault.cids`."""
         return iter([Cid(text) for text in self._list(f"/cids/{hex_of(study)}", study)])
 
     def close(self) -> None:
@@ -117,7 +111,7 @@ class GatewayVault(Vault):
             if self._account is None:
                 raise not_granted("a process without a key", hex_of(study))
             now, nonce = int(self._clock()), os.urandom(32)
-            request = Request(study, method, path, body_digest(body), now, nonce)
+            request = Request(study, method, path, sha256_digest(body), now, nonce)
             headers[HEADER] = request.header(self._domain, self._account)
         try:
             with self._client.stream(

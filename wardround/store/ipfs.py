@@ -90,7 +90,6 @@ class IpfsStore(Store):
         return data
 
     def map(self, cid: str, max_bytes: int = MAX_OBJECT_BYTES) -> memoryview:
-        """Read and verify an object. See `Store.map`."""
         return memoryview(self.get(cid, max_bytes))
 
     def has(self, cid: str) -> bool:

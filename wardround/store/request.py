@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from hashlib import sha256
 
 from eth_account.signers.local import LocalAccount
 from eth_utils import keccak
@@ -65,11 +64,6 @@ class Request:
         """Sign, and write what the HTTP header holds."""
         signature = sign_digest(self.digest(domain), bytes(account.key))
         return f"{self.time} {self.nonce.hex()} {self.body.hex()} {signature.hex()}"
-
-
-def body_digest(data: bytes | memoryview) -> bytes:
-    """SHA-256 of a request's body, 32 bytes."""
-    return sha256(data).digest()
 
 
 def read_request(

@@ -98,7 +98,6 @@ class LocalVault(Vault):
         index.mkdir(parents=True, exist_ok=True)
 
     def document(self, cid: str, max_bytes: int = MAX_OBJECT_BYTES) -> memoryview:
-        """Read what is in the clear. See `Vault.document`."""
         data = self.store.map(cid, max_bytes)
         if is_sealed(data) or is_ring(data):
             # Sealed objects and rings are not read by their own names.
@@ -106,7 +105,6 @@ class LocalVault(Vault):
         return data
 
     def keep_document(self, data: memoryview) -> Cid:
-        """Keep a document. See `Vault.keep_document`."""
         return self.store.put(data)
 
     def sealed(self, study: StudyId, cid: str) -> memoryview:
@@ -126,12 +124,10 @@ class LocalVault(Vault):
         raise ObjectMissing(cid, "the sealed objects")
 
     def keep_sealed(self, study: StudyId, cid: str, data: memoryview) -> None:
-        """Keep a sealed object. See `Vault.keep_sealed`."""
         sha256_of_cid(cid)
         self._add(cid, self.store.put(data))
 
     def rings(self, study: StudyId) -> list[bytes]:
-        """Every ring. See `Vault.rings`."""
         found: list[bytes] = []
         names = self._lines(_RINGS + study.hex())
         if not names:
@@ -145,11 +141,9 @@ class LocalVault(Vault):
         return found
 
     def keep_ring(self, study: StudyId, data: bytes) -> None:
-        """Keep a ring. See `Vault.keep_ring`."""
         self._add(_RINGS + study.hex(), self.store.put(data))
 
     def cids(self, study: StudyId) -> Iterator[Cid]:
-        """Name every content. See `Vault.cids`."""
         self.scan()
         found = {Cid(path.name) for path in self._index.iterdir() if path.name.startswith("b")}
         for name in self.store.cids():

@@ -54,13 +54,7 @@ def flatten(model: nn.Module) -> Float32Vector:
     Returns:
         float32, shape (P,), the caller's own.
     """
-    parameters = list(model.parameters())
-    vector = np.empty(sum(parameter.numel() for parameter in parameters), dtype=np.float32)
-    start = 0
-    for parameter in parameters:
-        end = start + parameter.numel()
-        np.copyto(vector[start:end], parameter.detach().reshape(-1).numpy())
-        start = end
+    vector: Float32Vector = nn.utils.parameters_to_vector(model.parameters()).detach().numpy()
     return vector
 
 
