@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Literal
 
 from benchmarks.figure import Detail, Figure, Result, Target
-from benchmarks.network import Shape, asked_sites, prepared, session_of, signed_replies
+from benchmarks.network import Shape, close_rounds, prepared, session_of
 
 Recording = Literal["root", "full"]
 
@@ -54,11 +54,5 @@ def _figure(recording: Recording, sites: int) -> Figure:
 def _gas(recording: Recording, sites: int) -> list[int]:
     shape = Shape(sites, rounds=2, recording=recording, scoring="examples")
     with prepared(shape.scenario()) as network:
-        session = session_of(network)
-        position, asked, gas = session.position(), asked_sites(network), []
-        for _ in range(shape.rounds):
-            replies = signed_replies(network, position, seed=7)
-            closed = session.run_round(position, asked, enumerate(replies))
-            gas.append(closed.gas)
-            position = closed.position
-        return gas
+        rounds = close_rounds(network, session_of(network), shape.rounds)
+        return [closed.gas for _, closed in rounds]

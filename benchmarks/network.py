@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from time import perf_counter
 from typing import Any, Literal
 
 import numpy as np
@@ -24,7 +25,7 @@ from wardround.protocol.merkle import vector_root
 from wardround.protocol.messages import VECTOR_DTYPE, VECTOR_FORMAT, TrainReply
 from wardround.protocol.report import Report
 from wardround.store import FolderStore
-from wardround_coordinator.session import Session, StudyPosition
+from wardround_coordinator.session import RoundOutcome, Session, StudyPosition
 from wardround_coordinator.verification import RawVector, Reply
 from wardround_simulations.network import Network, Party, new_folder, new_keys, prepare
 from wardround_simulations.scenario import Scenario
@@ -95,18 +96,23 @@ def session_of(network: Network) -> Session:
     return Session(contract, network.keys.coordinator, store, contract.facts(network.study))
 
 
-def signed_replies(network: Network, position: StudyPosition, seed: int) -> list[Reply]:
-    """Make what every site would send, with random updates in place of training.
+def close_rounds(
+    network: Network, session: Session, rounds: int
+) -> Iterator[tuple[float, RoundOutcome]]:
+    """Close rounds with random updates in place of training; give the seconds each took.
 
     Updates are normal with a standard deviation of 1/256, as a first local epoch gives.
     """
-    random = np.random.default_rng([seed, position.round])
-    return [_signed(network, party, position, random) for party in network.parties]
-
-
-def asked_sites(network: Network) -> dict[int, SiteAddress]:
-    """Number the sites as nodes, in the order of `signed_replies`."""
-    return {node: SiteAddress(party.account.address) for node, party in enumerate(network.parties)}
+    position = session.position()
+    addresses = (SiteAddress(party.account.address) for party in network.parties)
+    asked = dict(enumerate(addresses))
+    for _ in range(rounds):
+        random = np.random.default_rng([7, position.round])
+        replies = [_signed(network, party, position, random) for party in network.parties]
+        started = perf_counter()
+        closed = session.run_round(position, asked, enumerate(replies))
+        yield perf_counter() - started, closed
+        position = closed.position
 
 
 def _signed(

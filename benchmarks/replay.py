@@ -12,7 +12,7 @@ from time import perf_counter
 from typing import Literal
 
 from benchmarks.figure import Detail, Figure, Result, Target
-from benchmarks.network import MILLION, Shape, asked_sites, prepared, session_of, signed_replies
+from benchmarks.network import MILLION, Shape, close_rounds, prepared, session_of
 from wardround.protocol.replay import ClosedRound, replay_round
 
 
@@ -39,17 +39,11 @@ def measure(quick: bool) -> Result:
 
 
 def _measure_rounds(shape: Shape) -> tuple[list[float], list[float], float, int]:
-    closing, replaying = [], []
+    replaying = []
     with prepared(shape.scenario()) as network:
         session = session_of(network)
-        position = first = session.position()
-        asked = asked_sites(network)
-        for _ in range(shape.rounds):
-            replies = signed_replies(network, position, seed=7)
-            started = perf_counter()
-            closed = session.run_round(position, asked, enumerate(replies))
-            closing.append(perf_counter() - started)
-            position = closed.position
+        first = session.position()
+        closing = [seconds for seconds, _ in close_rounds(network, session, shape.rounds)]
         started = perf_counter()
         rounds = network.contract.closed_rounds(network.study)
         reading = perf_counter() - started

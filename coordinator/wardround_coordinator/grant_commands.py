@@ -49,7 +49,8 @@ def deploy(chain: ChainOption, contract: ContractOption, key: KeyOption) -> None
       wardround grants deploy --chain http://127.0.0.1:8545 --contract 0x1234… --key sponsor.key
     """
     with ward_at(chain, None, contract) as ward:
-        _out.print(f"grants contract: {Grants.deploy(ward, read_key(key)).address}")
+        grants = Grants.deploy(ward.chain, read_key(key), ward.address)
+        _out.print(f"grants contract: {grants.address}")
 
 
 @app.command()

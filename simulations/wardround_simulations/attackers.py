@@ -17,7 +17,7 @@ import numpy as np
 from eth_account import Account
 from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Error, Message, RecordDict
 
-from wardround.learning.datasets import SiteData, Table
+from wardround.learning.datasets.table import SiteData, Table
 from wardround.protocol.cid import cid_from_sha256
 from wardround.protocol.contribution import Domain, Entry
 from wardround.protocol.fixed_point import Int32Vector, vector_bytes, vector_from_bytes

@@ -38,7 +38,7 @@ def give_grants(
         sponsor: gives the grants.
         coordinators: the active one first.
     """
-    grants = Grants.deploy(contract, sponsor)
+    grants = Grants.deploy(contract.chain, sponsor, contract.address)
     folders.auditor.mkdir()
     readers: list[tuple[LocalAccount, Path]] = [
         (sponsor, folders.root / SPONSOR_READING_KEY),

@@ -22,7 +22,8 @@ from wardround.chain.chain import Chain
 from wardround.chain.study_token import StudyToken
 from wardround.chain.ward_round import WardRound
 from wardround.host.key_file import write_new_key
-from wardround.learning.datasets import Dataset, load_dataset
+from wardround.learning.datasets import load_dataset
+from wardround.learning.datasets.base import Dataset
 from wardround.learning.initial import InitialModel, initial_model
 from wardround.learning.models import check_fits
 from wardround.protocol.canonical import canonical_bytes

@@ -20,7 +20,7 @@ from eth_account.signers.local import LocalAccount
 from wardround.audit.folders import Folders
 from wardround.chain.ward_round import WardRound
 from wardround.host.durable import write_private
-from wardround.learning.datasets import SiteData, save_table
+from wardround.learning.datasets.table import SiteData, save_table
 from wardround.protocol.canonical import canonical_digest
 from wardround.protocol.identifiers import SiteAddress, StudyId
 from wardround_client.app.client_app import open_home

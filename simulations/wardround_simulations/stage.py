@@ -21,8 +21,8 @@ from wardround.audit.folders import Folders
 from wardround.chain.chain import Chain
 from wardround.chain.study_token import StudyToken
 from wardround.chain.ward_round import WardRound
-from wardround.learning.datasets import SiteData
 from wardround.learning.datasets.generated import Generated
+from wardround.learning.datasets.table import SiteData
 from wardround.learning.initial import initial_model
 from wardround.protocol.canonical import canonical_bytes
 from wardround.protocol.fixed_point import Int32Vector, vector_bytes

@@ -15,7 +15,7 @@ import pytest
 from tests.client.guard.conftest import Ward, approve, guarded, make
 from tests.coordinator.conftest import Hospitals
 from tests.integration.networks import prepared, small_scenario
-from wardround.learning.datasets import Table, load_table, save_table
+from wardround.learning.datasets.table import Table, load_table, save_table
 from wardround.learning.privacy.accountant import PrivacyAccount, mechanism_of
 from wardround.protocol.identifiers import hex_of
 from wardround.protocol.study import PrivacySpec

@@ -16,7 +16,8 @@ import pytest
 import torch
 from eth_utils import to_checksum_address
 
-from wardround.learning.datasets import DATA_DIR_VARIABLE, SiteData, Table, load_dataset
+from wardround.learning.datasets import DATA_DIR_VARIABLE, load_dataset
+from wardround.learning.datasets.table import SiteData, Table
 from wardround.learning.initial import initial_model
 from wardround.learning.models import build_model
 from wardround.learning.training import train_locally

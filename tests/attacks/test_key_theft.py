@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from wardround.learning.datasets import Table, save_table
+from wardround.learning.datasets.table import Table, save_table
 from wardround.transport.certificates import AUTHORITY_CERTIFICATE, make_authority
 from wardround_client.home import Home, make_home
 

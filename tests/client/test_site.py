@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from tests.integration.networks import small_scenario
-from wardround.learning.datasets import Table
+from wardround.learning.datasets.table import Table
 from wardround.learning.errors import DataError
 from wardround.learning.privacy.accountant import PrivacyAccount
 from wardround.protocol.canonical import canonical_bytes, canonical_digest, sha256_digest

@@ -20,7 +20,7 @@ from tests.calling import Call
 from tests.client.guard.conftest import PASSWORD, approve, guarded, make
 from tests.integration.networks import finished_run, run, small_scenario
 from wardround.audit.finished import FinishedRun, open_run
-from wardround.learning.datasets import Table, save_table
+from wardround.learning.datasets.table import Table, save_table
 from wardround.protocol.contribution import Entry, sign_digest, unpack_entries
 from wardround.protocol.identifiers import hex_of
 from wardround.transport.certificates import make_authority

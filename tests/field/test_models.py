@@ -21,7 +21,7 @@ from tests.integration.networks import CHAIN_ID, FEATURES, prepared, small_scena
 from wardround.chain.errors import TransactionRefused
 from wardround.devchain.embedded import EmbeddedChain
 from wardround.devchain.evm import Genesis
-from wardround.learning.datasets import Table
+from wardround.learning.datasets.table import Table
 from wardround.learning.errors import LearningError
 from wardround.learning.metrics import evaluate
 from wardround.learning.models import build_model, flatten

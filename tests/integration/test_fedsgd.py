@@ -26,7 +26,8 @@ import pytest
 from tests.integration.networks import run, small_scenario
 from wardround.audit.audit import StudyAudit
 from wardround.audit.finished import open_run
-from wardround.learning.datasets import Dataset, load_dataset
+from wardround.learning.datasets import load_dataset
+from wardround.learning.datasets.base import Dataset
 from wardround.protocol.fixed_point import vector_from_bytes
 
 UNITS = 2.0

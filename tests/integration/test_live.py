@@ -19,8 +19,8 @@ from wardround.audit.audit import StudyAudit
 from wardround.audit.finished import open_run
 from wardround.audit.folders import Folders
 from wardround.chain.chain import Chain
-from wardround.learning.datasets import load_table
 from wardround.learning.datasets.heart import HOSPITALS
+from wardround.learning.datasets.table import load_table
 from wardround.protocol.identifiers import hex_of
 from wardround.transport.certificates import (
     AUTHORITY_CERTIFICATE,

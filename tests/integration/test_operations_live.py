@@ -24,7 +24,8 @@ from wardround.chain.events import TookOver
 from wardround.chain.ward_round import WardRound
 from wardround.devchain.durable_anvil import DurableAnvil
 from wardround.devchain.evm import Genesis
-from wardround.learning.datasets import load_dataset, save_table
+from wardround.learning.datasets import load_dataset
+from wardround.learning.datasets.table import save_table
 from wardround.protocol.identifiers import StudyId, bytes32
 from wardround.transport.ports import free_port
 from wardround.transport.processes import with_descendants

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, log_loss, roc_auc_score
 
-from wardround.learning.datasets import Table
+from wardround.learning.datasets.table import Table
 from wardround.learning.errors import DataError, LearningError
 from wardround.learning.metrics import Metrics, evaluate, evaluate_sites, measure, rank_auc
 from wardround.learning.models import build_model, flatten

@@ -17,7 +17,7 @@ from opacus.accountants import PRVAccountant
 from scipy import stats
 from torch import nn
 
-from wardround.learning.datasets import Table
+from wardround.learning.datasets.table import Table
 from wardround.learning.errors import LearningError
 from wardround.learning.metrics import evaluate
 from wardround.learning.models import build_model, flatten
@@ -643,7 +643,7 @@ def test_training_when_private_still_learns(optimizer):
 
 PROGRAM = """
 import json, sys, numpy as np
-from wardround.learning.datasets import Table
+from wardround.learning.datasets.table import Table
 from wardround.learning.models import build_model, flatten
 from wardround.learning.privacy.noise import NoiseSecret
 from wardround.learning.privacy.terms import PrivateTerms

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from wardround.learning.datasets import Table, load_dataset
+from wardround.learning.datasets import load_dataset
+from wardround.learning.datasets.table import Table
 from wardround.learning.errors import DataError, LearningError
 from wardround.learning.metrics import evaluate
 from wardround.learning.models import build_model, flatten

@@ -11,7 +11,8 @@ from tests.integration.networks import prepared, small_scenario
 from wardround.audit.finished import read_network
 from wardround.chain.study_token import StudyToken
 from wardround.host.key_file import read_key
-from wardround.learning.datasets import load_dataset, load_table
+from wardround.learning.datasets import load_dataset
+from wardround.learning.datasets.table import load_table
 from wardround.protocol.canonical import canonical_bytes
 from wardround.protocol.cid import cid_from_sha256
 from wardround.protocol.errors import ScenarioError

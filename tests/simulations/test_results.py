@@ -10,7 +10,7 @@ from safetensors.numpy import load_file
 
 from tests.integration.networks import small_scenario
 from wardround.audit.finished import open_run, read_network
-from wardround.learning.datasets import load_table
+from wardround.learning.datasets.table import load_table
 from wardround.protocol.cid import cid_from_sha256
 from wardround.protocol.fixed_point import dequantize, vector_from_bytes
 from wardround.protocol.identifiers import hex_of

@@ -38,7 +38,7 @@ def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Theatre]:
 
 @pytest.fixture
 def scene(opened: Theatre, tmp_path: Path) -> Scene:
-    grants = Grants.deploy(opened.ward, opened.stranger)
+    grants = Grants.deploy(opened.ward.chain, opened.stranger, opened.ward.address)
     stage = opened.stage(rounds=3)
     # The specification, and the initial model, which follows from it.
     shutil.copytree(stage.store.folder, tmp_path / "objects")

@@ -59,7 +59,7 @@ def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Theatre]:
 def played(opened: Theatre, tmp_path_factory: pytest.TempPathFactory) -> Scene:
     """One round of a study, closed by a coordinator on a confidential store."""
     folder = tmp_path_factory.mktemp("played")
-    grants = Grants.deploy(opened.ward, opened.stranger)
+    grants = Grants.deploy(opened.ward.chain, opened.stranger, opened.ward.address)
     stage = opened.stage(rounds=2)
     shutil.copytree(stage.store.folder, folder / "objects")
     scene = Scene(opened, grants, stage, folder)

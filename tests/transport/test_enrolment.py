@@ -77,7 +77,7 @@ def test_other_form_of_a_signature_is_refused(home: Path) -> None:
     signature = bytes.fromhex(json.loads((home / ENROLMENT).read_text())["signature"][2:])
     high = _ORDER - int.from_bytes(signature[32:64], "big")
     other = signature[:32] + high.to_bytes(32, "big") + bytes([55 - signature[64]])
-    with pytest.raises(EnrolmentInvalid, match="canonical"):
+    with pytest.raises(EnrolmentInvalid, match="upper half"):
         read_enrolment(changed(home, signature="0x" + other.hex()))
 
 

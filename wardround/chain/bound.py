@@ -30,7 +30,7 @@ class BoundContract:
         chain.errors.learn(artifact.abi)
 
     @classmethod
-    def created(cls, chain: Chain, signer: LocalAccount, *arguments: Any) -> Self:
+    def deploy(cls, chain: Chain, signer: LocalAccount, *arguments: Any) -> Self:
         """Deploy a new one with its constructor's arguments."""
         artifact = load_artifact(cls.ARTIFACT)
         receipt = chain.deploy(

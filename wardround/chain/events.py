@@ -9,7 +9,7 @@ Source:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -135,9 +135,18 @@ def read_event(contract: Contract, log: Log) -> Event | None:
     if "study" not in fields:
         return None
     study = StudyId(fields.pop("study"))
-    if name not in _READERS:
-        return OtherEvent(study, log, name, {to_snake(key): fields[key] for key in fields})
-    return _READERS[name](study, log, *fields.values())
+    if name == "StudyCreated":
+        del fields["sponsor"]  # the parameters have it as well
+        fields["params"] = StudyParams.from_abi(fields["params"])
+    elif name == "RoundClosed":
+        record = Record(*fields["record"])
+        closing = Closing(record, fields["coordinator"], fields["closedAt"])
+        fields = {"round": fields["round"], "closing": closing}
+    elif name == "Overturned":
+        fields["reason"] = fields["reason"].rstrip(b"\0").decode("ascii", "replace")
+    if name in _READERS:
+        return _READERS[name](study, log, *fields.values())
+    return OtherEvent(study, log, name, {to_snake(key): fields[key] for key in fields})
 
 
 def read_events(contract: Contract, logs: Iterable[Log]) -> list[Event]:
@@ -146,44 +155,11 @@ def read_events(contract: Contract, logs: Iterable[Log]) -> list[Event]:
     return [event for event in events if event is not None]
 
 
-def _study_created(
-    study: StudyId,
-    log: Log,
-    _: str,
-    params: Sequence[Any],
-    coordinators: tuple[str, ...],
-    auditors: tuple[str, ...],
-) -> Event:
-    return StudyCreated(study, log, StudyParams.from_abi(params), coordinators, auditors)
-
-
-def _round_closed(
-    study: StudyId, log: Log, number: int, record: Sequence[Any], coordinator: str, closed_at: int
-) -> Event:
-    return RoundClosed(study, log, number, Closing(Record(*record), coordinator, closed_at))
-
-
-def _overturned(
-    study: StudyId,
-    log: Log,
-    number: int,
-    coordinator: str,
-    challenger: str,
-    reason: bytes,
-    *rest: Any,
-) -> Event:
-    words = reason.rstrip(b"\0").decode("ascii", "replace")
-    return Overturned(study, log, number, coordinator, challenger, words, *rest)
-
-
-#: What takes the study, the log and the event's other fields in the contract's order. A class
-#: has the event's name, and its fields in that order.
+#: Classes by the contract's names; each has the event's fields in the contract's order.
 _READERS: dict[str, Callable[..., Event]] = {
-    **{
-        kind.__name__: kind
-        for kind in (Funded, SiteAdmitted, SiteRemoved, TookOver, Registered, Slashed)
-    },
-    "StudyCreated": _study_created,
-    "RoundClosed": _round_closed,
-    "Overturned": _overturned,
+    kind.__name__: kind
+    for kind in (
+        *(StudyCreated, Funded, SiteAdmitted, SiteRemoved, RoundClosed, TookOver, Registered),
+        *(Overturned, Slashed),
+    )
 }

@@ -12,7 +12,6 @@ from eth_account.signers.local import LocalAccount
 
 from wardround.chain.blocks import Receipt
 from wardround.chain.bound import BoundContract
-from wardround.chain.ward_round import WardRound
 from wardround.protocol.contribution import Domain
 from wardround.protocol.identifiers import StudyId
 
@@ -26,14 +25,9 @@ class Grantee:
 
 
 class Grants(BoundContract):
-    """The contract at an address."""
+    """The contract at an address; a new one (`deploy`) takes WardRound's, and has no owner."""
 
     ARTIFACT = "Grants"
-
-    @classmethod
-    def deploy(cls, ward: WardRound, signer: LocalAccount) -> Grants:
-        """Deploy one beside a WardRound. It has no owner."""
-        return cls.created(ward.chain, signer, ward.address)
 
     @property
     def domain(self) -> Domain:

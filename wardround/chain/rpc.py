@@ -169,8 +169,9 @@ class LocalSocketProvider(JSONBaseProvider):
         answer = bytearray()
         while part := connection.recv(_RECEIVE_BYTES):
             answer += part
-            # Of the end alone: answers may have many megabytes.
-            if part.rstrip()[-1:] in (b"}", b"]") and not _more(connection):
+            # Of the end alone: answers may have many megabytes. More of it may lie ready.
+            more = select.select([connection], [], [], 0)[0]
+            if part.rstrip()[-1:] in (b"}", b"]") and not more:
                 try:
                     return self.decode_rpc_response(bytes(answer))
                 except ValueError:
@@ -183,8 +184,7 @@ class LocalSocketProvider(JSONBaseProvider):
             self._connection = None
 
 
-def _socket_options() -> list[tuple[int, int, int]]:
-    return [*HTTPConnection.default_socket_options, *silence_options()]
+_SOCKET_OPTIONS = [*HTTPConnection.default_socket_options, *silence_options()]
 
 
 class _AttentiveAdapter(HTTPAdapter):
@@ -192,11 +192,11 @@ class _AttentiveAdapter(HTTPAdapter):
 
     def init_poolmanager(self, *arguments: Any, **named: Any) -> None:
         """Make the pool, as requests asks for it."""
-        super().init_poolmanager(*arguments, **named, socket_options=_socket_options())
+        super().init_poolmanager(*arguments, **named, socket_options=_SOCKET_OPTIONS)
 
     def proxy_manager_for(self, *arguments: Any, **named: Any) -> Any:
         """Make the pool of a proxy."""
-        return super().proxy_manager_for(*arguments, **named, socket_options=_socket_options())
+        return super().proxy_manager_for(*arguments, **named, socket_options=_SOCKET_OPTIONS)
 
 
 class WebProvider(HTTPProvider):
@@ -220,11 +220,6 @@ class WebProvider(HTTPProvider):
     def disconnect(self) -> None:
         """Close the connection; the next request opens it again."""
         self._own_session.close()
-
-
-def _more(connection: socket.socket) -> bool:
-    """Whether more of an answer lies ready, so that its end need not be looked for yet."""
-    return bool(select.select([connection], [], [], 0)[0])
 
 
 def provider_of(url: str, timeout_seconds: float) -> BaseProvider | None:

@@ -6,18 +6,15 @@ from eth_account.signers.local import LocalAccount
 
 from wardround.chain.blocks import Receipt
 from wardround.chain.bound import BoundContract
-from wardround.chain.chain import Chain
 
 
 class StudyToken(BoundContract):
-    """An ERC-20 at an address. Amounts are in its smallest unit."""
+    """An ERC-20 at an address. Amounts are in its smallest unit.
+
+    `deploy` takes the supply, all of which the signer then has.
+    """
 
     ARTIFACT = "StudyToken"
-
-    @classmethod
-    def deploy(cls, chain: Chain, signer: LocalAccount, supply: int) -> StudyToken:
-        """Create a new token, all of it the signer's."""
-        return cls.created(chain, signer, supply)
 
     def balance_of(self, account: str) -> int:
         """What an account holds."""

@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from eth_account.signers.local import LocalAccount
 
 from wardround.chain.blocks import Receipt
-from wardround.chain.chain import Chain
 from wardround.chain.events import RoundClosed
 from wardround.chain.study_reader import StudyReader
 from wardround.chain.study_state import STILL_MEMBER, ClosedOnChain
@@ -25,12 +24,7 @@ from wardround.protocol.replay import StudyFacts
 
 
 class WardRound(StudyReader):
-    """The contract at an address."""
-
-    @classmethod
-    def deploy(cls, chain: Chain, signer: LocalAccount) -> WardRound:
-        """Deploy a new contract. It has no owner."""
-        return cls.created(chain, signer)
+    """The contract at an address; a new one (`deploy`) has no owner."""
 
     # ---------------------------------------------------------------- study
 

@@ -122,18 +122,14 @@ class GatewayVault(Vault):
                 if answer.status_code == 404:
                     raise ObjectMissing(cid, self.url)
                 allowed = max_bytes if answer.is_success else DOCUMENT_MAX_BYTES
-                data = self._body(answer, allowed, cid)
+                data = bytearray()
+                for part in answer.iter_raw(1 << 16):
+                    data += part
+                    if len(data) > allowed:
+                        raise ObjectTooLarge(cid, len(data), allowed)
         except httpx.HTTPError as error:
             raise StoreUnreachable(self.url, reason_of(error)) from error
         if not answer.is_success:
             words = data[:_WORDS_MAX].decode("utf-8", "replace").strip()
             raise store_refused(self.url, f"status {answer.status_code}, {words}")
-        return data
-
-    def _body(self, answer: httpx.Response, max_bytes: int, cid: str) -> bytes:
-        data = bytearray()
-        for part in answer.iter_raw(1 << 16):
-            data += part
-            if len(data) > max_bytes:
-                raise ObjectTooLarge(cid, len(data), max_bytes)
         return bytes(data)

@@ -44,12 +44,7 @@ class ReplicatedStore(Store):
         Raises:
             StoreUnreachable: fewer than the quorum have it. Those keep it; put it again.
         """
-        failed: dict[str, str] = {}
-        for place, replica in enumerate(self.replicas):
-            try:
-                replica.put(data)
-            except (StoreError, OSError) as error:
-                failed[_name(replica, place)] = reason_of(error)
+        failed = self._each(lambda replica: replica.put(data))
         if len(self.replicas) - len(failed) < self.quorum:
             raise _too_few(self.quorum, failed)
         return cid_of(data)
@@ -79,12 +74,7 @@ class ReplicatedStore(Store):
     def cids(self) -> Iterator[Cid]:
         """Name what any replica that answers has. See `Store.cids`."""
         found: set[Cid] = set()
-        failed: dict[str, str] = {}
-        for place, replica in enumerate(self.replicas):
-            try:
-                found.update(replica.cids())
-            except (StoreError, OSError) as error:
-                failed[_name(replica, place)] = reason_of(error)
+        failed = self._each(lambda replica: found.update(replica.cids()))
         if len(failed) == len(self.replicas):
             raise _too_few(1, failed)
         yield from sorted(found)
@@ -115,6 +105,16 @@ class ReplicatedStore(Store):
         """Let go of connections."""
         for replica in self.replicas:
             replica.close()
+
+    def _each(self, act: Callable[[Store], object]) -> dict[str, str]:
+        """Do something at every replica; return why some failed, by their names."""
+        failed: dict[str, str] = {}
+        for place, replica in enumerate(self.replicas):
+            try:
+                act(replica)
+            except (StoreError, OSError) as error:
+                failed[_name(replica, place)] = reason_of(error)
+        return failed
 
     def _first(self, cid: str, read: Callable[[Store], Found]) -> Found:
         lacking: list[Store] = []

@@ -121,8 +121,10 @@ def _verify(enrolment: Enrolment, source: str) -> None:
     try:
         enrolment.public_pem  # noqa: B018 -- reads the key, or raises
         signer = recover_signer(digest, signature, enrolment.site)
-    except (SignatureInvalid, ValueError, UnsupportedAlgorithm) as error:
-        raise EnrolmentInvalid(source, "its key or signature is malformed") from error
+    except SignatureInvalid as error:
+        raise EnrolmentInvalid(source, f"its signature is malformed ({error.reason})") from error
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise EnrolmentInvalid(source, "its node key is malformed") from error
     if signer != enrolment.address:
         raise EnrolmentInvalid(source, f"site {enrolment.site} has not signed this node key")
 

@@ -16,7 +16,7 @@ from typing import Any
 from torch import nn
 
 from wardround.host.steps import Step, durable
-from wardround.learning.datasets import Table
+from wardround.learning.datasets.table import Table
 from wardround.learning.metrics import evaluate
 from wardround.learning.models import build_model
 from wardround.learning.privacy.noise import NoiseSecret

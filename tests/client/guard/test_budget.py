@@ -14,7 +14,7 @@ from eth_account import Account
 from tests.client.guard.conftest import Ward, approve, guarded, make
 from tests.client.sources.tables import SCHEMA
 from tests.integration.networks import prepared, small_scenario
-from wardround.learning.datasets import Table, load_table, save_table
+from wardround.learning.datasets.table import Table, load_table, save_table
 from wardround.learning.privacy.accountant import Mechanism, PrivacyAccount
 from wardround.protocol.canonical import canonical_bytes
 from wardround.protocol.identifiers import Root, hex_of

@@ -13,7 +13,7 @@ import pytest
 
 from tests.client.guard.conftest import Ward, approve, guarded, make
 from tests.integration.networks import small_scenario
-from wardround.learning.datasets import Table, load_table, save_table
+from wardround.learning.datasets.table import Table, load_table, save_table
 from wardround.protocol.canonical import canonical_bytes
 from wardround.protocol.contribution import Entry
 from wardround.protocol.errors import StudyMismatch

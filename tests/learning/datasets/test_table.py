@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from wardround.learning.datasets import Table, load_table, save_table
+from wardround.learning.datasets.table import Table, load_table, save_table
 from wardround.learning.errors import DataError
 
 

@@ -12,20 +12,8 @@ from wardround.learning.datasets.base import Dataset, DatasetSource
 from wardround.learning.datasets.breast_cancer import BreastCancer
 from wardround.learning.datasets.generated import Generated
 from wardround.learning.datasets.heart import Heart
-from wardround.learning.datasets.table import SiteData, Table, load_table, save_table
 from wardround.learning.errors import DataError
 from wardround.protocol.documents import fault_of
-
-__all__ = [
-    "DATA_DIR_VARIABLE",
-    "SOURCES",
-    "Dataset",
-    "SiteData",
-    "Table",
-    "load_dataset",
-    "load_table",
-    "save_table",
-]
 
 DATA_DIR_VARIABLE = "WARDROUND_DATA_DIR"
 

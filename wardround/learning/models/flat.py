@@ -54,7 +54,8 @@ def flatten(model: nn.Module) -> Float32Vector:
     Returns:
         float32, shape (P,), the caller's own.
     """
-    vector: Float32Vector = nn.utils.parameters_to_vector(model.parameters()).detach().numpy()
+    parameters = [parameter.detach().reshape(-1) for parameter in model.parameters()]
+    vector: Float32Vector = torch.cat(parameters).numpy()
     return vector
 
 

@@ -40,8 +40,8 @@ class PrivateTerms:
 
     Attributes:
         privacy: noise, clipping, delta and limit.
-        secret: of this site; `NoiseSecret.fresh` at a hospital, kept from one run to the next
-            only where a simulation must repeat.
+        secret: of this site, which draws it; the same in two runs only where a simulation must
+            repeat.
         context: what else decides the result, so that no two computations share their noise:
             study, round and code digest.
         account: spent in this study before.
