@@ -19,6 +19,7 @@ from click.exceptions import Abort, ClickException, Exit
 from rich.console import Console
 from typer.core import TyperGroup
 
+from wardround.host.commands import Commands
 from wardround.protocol.errors import WardroundError
 
 
@@ -164,11 +165,11 @@ def _named(name: str) -> tuple[str, click.Command]:
 def _imported(name: str) -> click.Command:
     module, _, attribute = COMMANDS[name].target.partition(":")
     found = getattr(import_module(module), attribute)
-    if isinstance(found, typer.Typer):
-        return _unwrapped(typer.main.get_group(found))
-    alone = typer.Typer(
-        add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False
-    )
+    if isinstance(found, Commands):
+        group = typer.main.get_group(found)
+        group.name, group.help = name, COMMANDS[name].help
+        return _unwrapped(group)
+    alone = Commands()
     alone.command(name)(found)
     return _unwrapped(typer.main.get_command(alone))
 

@@ -13,14 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from wardround_client.options import (
-    HOME,
-    HomeArgument,
-    JsonOption,
-    PasswordOption,
-    PayerOption,
-    StudyArgument,
-)
+from wardround_client.options import JsonOption, Paying
 from wardround_client.password import password_of
 
 if TYPE_CHECKING:
@@ -31,19 +24,15 @@ if TYPE_CHECKING:
     from wardround.protocol.fixed_point import Int32Vector
     from wardround.protocol.identifiers import StudyId
     from wardround.protocol.record import Closing
-    from wardround_client.home import Home
-    from wardround_client.settings import HomeSettings
+    from wardround_client.site_standing import OpenSite
 
 _out = Console(highlight=False, soft_wrap=True)
 _POLL_SECONDS = 2.0
 
 
 def claim(
-    study: StudyArgument,
+    paying: Paying,
     store: Annotated[str, typer.Option(help="Content store of the study.")],
-    folder: HomeArgument = HOME,
-    key: PayerOption = None,
-    password_file: PasswordOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Get paid what the site has earned up to the last final round.
@@ -56,34 +45,26 @@ def claim(
     from contextlib import closing
 
     from wardround.audit.claims import claim_for, claimable
-    from wardround.chain.chain import connected
-    from wardround.chain.options import print_sent, tokens_of
-    from wardround.chain.ward_round import WardRound
+    from wardround.chain.options import print_sent, study_of, tokens_of
     from wardround.store.study_store import open_study_store
-    from wardround_client.site_standing import open_home, study_of
+    from wardround_client.site_standing import open_site
 
-    home, settings, site = open_home(folder)
-    identity = study_of(study)
-    with connected(settings.chain.url, settings.chain.chain_id) as chain:
-        ward = WardRound(chain, settings.chain.contract)
-        with closing(open_study_store(store, Path(), ward, identity)) as objects:
-            found = claimable(ward, identity, objects)
-            payer = _payer(home, settings, key, password_file)
-            paid, receipt = claim_for(ward, payer, identity, found, site)
-        words = f"paid {tokens_of(paid)} to {ward.site(identity, site).payout}"
+    site, study = open_site(paying.folder), study_of(paying.study)
+    with (
+        site.contract() as ward,
+        closing(open_study_store(store, Path(), ward, study)) as objects,
+    ):
+        found = claimable(ward, study, objects)
+        paid, receipt = claim_for(ward, _payer(site, paying), study, found, site.address)
+        words = f"paid {tokens_of(paid)} to {ward.site(study, site.address).payout}"
         if not paid:
-            words = f"nothing is due: {tokens_of(ward.claimed(identity, site))} were paid before"
-        facts = {"site": site, "round": found.round, "paid": str(paid)}
-        print_sent(receipt, words, as_json=as_json, **facts)
+            before = ward.claimed(study, site.address)
+            words = f"nothing is due: {tokens_of(before)} were paid before"
+    facts = {"site": site.address, "round": found.round, "paid": str(paid)}
+    print_sent(receipt, words, as_json=as_json, **facts)
 
 
-def contribute(
-    study: StudyArgument,
-    folder: HomeArgument = HOME,
-    key: PayerOption = None,
-    password_file: PasswordOption = None,
-    as_json: JsonOption = False,
-) -> None:
+def contribute(paying: Paying, as_json: JsonOption = False) -> None:
     """Register the signed contribution to the open round on chain, so that it must be included.
 
     For a site whose coordinator does not take its reply. It registers the last answer that the
@@ -93,32 +74,24 @@ def contribute(
     Example:
       wardround site contribute 0x4a1f…b1 hospital --key treasury.key
     """
-    from wardround.chain.chain import connected
-    from wardround.chain.options import print_sent
-    from wardround.chain.ward_round import WardRound
+    from wardround.chain.options import print_sent, study_of
     from wardround.protocol.identifiers import hex_of
-    from wardround_client.site_standing import open_home, study_of
+    from wardround_client.site_standing import open_site
 
-    home, settings, site = open_home(folder)
-    identity = study_of(study)
-    with connected(settings.chain.url, settings.chain.chain_id) as chain:
-        ward = WardRound(chain, settings.chain.contract)
-        number, previous, entry, _ = _last_answer(home, ward, identity)
-        payer = _payer(home, settings, key, password_file)
-        receipt = ward.contribute(payer, identity, number, previous, entry)
-        words = f"{site} has registered its contribution to round {number}"
-        facts = {"site": site, "round": number, "update": hex_of(entry.update)}
-        print_sent(receipt, words, as_json=as_json, **facts)
+    site, study = open_site(paying.folder), study_of(paying.study)
+    with site.contract() as ward:
+        number, previous, entry, _ = _last_answer(site, ward, study)
+        receipt = ward.contribute(_payer(site, paying), study, number, previous, entry)
+    words = f"{site.address} has registered its contribution to round {number}"
+    facts = {"site": site.address, "round": number, "update": hex_of(entry.update)}
+    print_sent(receipt, words, as_json=as_json, **facts)
 
 
 def answer(
-    study: StudyArgument,
-    folder: HomeArgument = HOME,
-    key: PayerOption = None,
+    paying: Paying,
     watch: Annotated[
         bool, typer.Option("--watch", help="Go on until the round is closed.")
     ] = False,
-    password_file: PasswordOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a chunk.")] = False,
 ) -> None:
     """Show on chain the chunks of a registered update that the coordinator demands.
@@ -128,29 +101,24 @@ def answer(
     Example:
       wardround site answer 0x4a1f…b1 hospital --watch --key treasury.key
     """
-    from wardround.chain.chain import connected
     from wardround.chain.court import Court
-    from wardround.chain.options import print_sent
-    from wardround.chain.ward_round import WardRound
+    from wardround.chain.options import print_sent, study_of
     from wardround.protocol.inspection import chunk_leaf
-    from wardround_client.site_standing import open_home, study_of
+    from wardround_client.site_standing import open_site
 
-    home, settings, _ = open_home(folder)
-    identity = study_of(study)
-    with connected(settings.chain.url, settings.chain.chain_id) as chain:
-        ward = WardRound(chain, settings.chain.contract)
+    site, study, shown = open_site(paying.folder), study_of(paying.study), 0
+    with site.contract() as ward:
         court = Court(ward)
-        number, _, entry, update = _last_answer(home, ward, identity)
-        payer = _payer(home, settings, key, password_file)
-        shown = 0
+        number, _, entry, update = _last_answer(site, ward, study)
+        payer = _payer(site, paying)
         while True:
-            for chunk in court.demanded_of(identity, number, entry.site):
+            for chunk in court.demanded_of(study, number, entry.site):
                 leaf = chunk_leaf(update.data, chunk)
-                receipt = court.answer_contribution(payer, identity, number, entry.pack(), leaf)
+                receipt = court.answer_contribution(payer, study, number, entry.pack(), leaf)
                 shown += 1
                 words = f"showed chunk {chunk} of the update of round {number}"
                 print_sent(receipt, words, as_json=as_json, round=number, chunk=chunk)
-            if not watch or ward.study(identity).head != number:
+            if not watch or ward.study(study).head != number:
                 break
             time.sleep(_POLL_SECONDS)
     if not shown and not as_json:
@@ -158,7 +126,7 @@ def answer(
 
 
 def _last_answer(
-    home: Home, ward: WardRound, study: StudyId
+    site: OpenSite, ward: WardRound, study: StudyId
 ) -> tuple[int, Closing, Entry, Int32Vector]:
     """Find the site's signed answer to the open round: round, closing before, entry, update."""
     from wardround.protocol.errors import SpecificationError
@@ -169,25 +137,23 @@ def _last_answer(
     number, params = ward.open_round(study).round, ward.params(study)
     closings = dict(ward.closings(study))
     previous = closings.get(number - 1) or genesis_closing(params.initial_model)
-    kept = KeptAnswers(home.answers).find(TrainTask(params, previous, number, b""))
+    kept = KeptAnswers(site.home.answers).find(TrainTask(params, previous, number, b""))
     if kept is None:
         reason = f"it has signed nothing for round {number}, which is open: let it train first"
-        raise SpecificationError(f"site in {home.folder}", reason)
+        raise SpecificationError(f"site in {site.home.folder}", reason)
     delivery, update = kept
     return number, previous, delivery.entry, update
 
 
-def _payer(
-    home: Home, settings: HomeSettings, key: Path | None, password_file: Path | None
-) -> LocalAccount:
+def _payer(site: OpenSite, paying: Paying) -> LocalAccount:
     from eth_account import Account
 
     from wardround.host.key_file import read_key
     from wardround_client.keystore import open_keystore
 
-    if key is not None:
-        return read_key(key)
+    if paying.key is not None:
+        return read_key(paying.key)
     own: LocalAccount = Account.from_key(
-        open_keystore(home.keystore(settings), password_of(password_file))
+        open_keystore(site.keystore, password_of(paying.password_file))
     )
     return own

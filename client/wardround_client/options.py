@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -28,3 +29,13 @@ PasswordOption = Annotated[
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Paying:
+    """A study that a site takes part in, and the key that pays for what the site sends."""
+
+    study: StudyArgument
+    folder: HomeArgument = HOME
+    key: PayerOption = None
+    password_file: PasswordOption = None

@@ -8,6 +8,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
+from wardround.chain.options import tokens_of
 from wardround.chain.ward_round import WardRound
 from wardround.learning.datasets.table import SiteData
 from wardround.learning.privacy.accountant import forecast
@@ -23,7 +24,6 @@ from wardround_client.guard.approvals import Approval
 from wardround_client.guard.budget import check_private_enough
 from wardround_client.guard.tables import load_home_data
 from wardround_client.home import Home
-from wardround_client.settings import HomeSettings
 
 _SPECIFICATION_MAX_BYTES = 1 << 20
 
@@ -39,7 +39,6 @@ class Proposal:
 
 def propose(
     home: Home,
-    settings: HomeSettings,
     ward: WardRound,
     study: StudyId,
     store: str | None,
@@ -51,7 +50,6 @@ def propose(
 
     Args:
         home: the site's, with its settings.
-        settings: the site's.
         ward: the contract.
         study: which one.
         store: where the specification is, as `open_study_store` takes it; or
@@ -65,7 +63,7 @@ def propose(
         SourceError: the site's table does not fit its schema.
         LearningError: the table does not fit the study's model, or has no rows.
     """
-    params = ward.params(study)
+    settings, params = home.settings(), ward.params(study)
     spec = _specification(ward, study, params.specification, store, file)
     if spec.digest != params.specification:
         raise StudyMismatch("specification", hex_of(params.specification), hex_of(spec.digest))
@@ -126,12 +124,12 @@ def describe(proposal: Proposal, ward: WardRound, site: SiteAddress) -> Iterator
         f"coordinates up to {spec.aggregation.update_bound:g}"
     )
     yield (
-        f"  rewards      {tokens(params.reward_per_round)} a round by {spec.rewards.scoring}, "
-        f"{tokens(state.funded)} paid in; the token is {params.token}"
+        f"  rewards      {tokens_of(params.reward_per_round)} a round by {spec.rewards.scoring}, "
+        f"{tokens_of(state.funded)} paid in; the token is {params.token}"
     )
     yield f"  sponsor      {params.sponsor}"
     active = "none before the study is opened" if state.head == 0 else state.coordinator
-    yield f"  coordinator  {active}, bond {tokens(params.bond)}"
+    yield f"  coordinator  {active}, bond {tokens_of(params.bond)}"
     if slot.since:
         weight = f"weight up to {slot.max_weight:,}"
         yield f"  this site    admitted with {weight}, paid to {slot.payout}"
@@ -142,13 +140,6 @@ def describe(proposal: Proposal, ward: WardRound, site: SiteAddress) -> Iterator
     )
     yield f"  code         {hex_of(approval.code)}, {same}"
     yield f"  spec         {hex_of(spec.digest)}"
-
-
-def tokens(amount: int) -> str:
-    """Write an amount of a token with 18 decimals, as nearly all have."""
-    if 0 < amount < 10**14:
-        return f"{amount:,} of a token's smallest unit"
-    return f"{amount / 10**18:,.4f} tokens"
 
 
 def _specification(

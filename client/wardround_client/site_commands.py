@@ -17,6 +17,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from wardround.host.commands import Commands
 from wardround.protocol.errors import WardroundError
 from wardround_client import chain_commands
 from wardround_client.options import (
@@ -33,13 +34,7 @@ from wardround_client.site_template import TEMPLATE
 # Keys and chains take seconds to import, which would delay `--help`: each command imports what it
 # needs.
 
-app = typer.Typer(
-    name="site",
-    help="Run a hospital's side: its key, its table, its say in what leaves.",
-    epilog="Start with: wardround site init",
-    no_args_is_help=True,
-    rich_markup_mode="rich",
-)
+app = Commands(epilog="Start with: wardround site init")
 _out = Console(highlight=False, soft_wrap=True)
 _err = Console(stderr=True, highlight=False, soft_wrap=True)
 
@@ -173,25 +168,22 @@ def approve(
 
       wardround site approve 0x4a1f…b1 hospital --spec study.toml --yes --password-file secret.txt
     """
-    from wardround.chain.chain import connected
-    from wardround.chain.ward_round import WardRound
+    from wardround.chain.options import study_of
     from wardround_client.guard.approvals import Approvals
     from wardround_client.keystore import open_keystore
     from wardround_client.site_approval import describe, propose
-    from wardround_client.site_standing import open_home, study_of
+    from wardround_client.site_standing import open_site
 
-    home, settings, address = open_home(folder)
-    identifier = study_of(study)
-    with connected(settings.chain.url, settings.chain.chain_id) as chain:
-        ward = WardRound(chain, settings.chain.contract)
-        proposal = propose(home, settings, ward, identifier, store, spec, code, _now())
-        for line in describe(proposal, ward, address):
+    site, identity = open_site(folder), study_of(study)
+    with site.contract() as ward:
+        proposal = propose(site.home, ward, identity, store, spec, code, _now())
+        for line in describe(proposal, ward, site.address):
             _out.print(line, markup=False)
     if not yes and not typer.confirm("Take part in this study?"):
         _out.print("Not approved.")
         raise typer.Exit(1)
-    key = open_keystore(home.keystore(settings), password_of(password_file))
-    path = Approvals(home.approvals, address).give(proposal.approval, key)
+    key = open_keystore(site.keystore, password_of(password_file))
+    path = Approvals(site.home.approvals, site.address).give(proposal.approval, key)
     _out.print(f"Approved, in {path}. The guard knows it at once.")
 
 
@@ -202,11 +194,12 @@ def revoke(study: StudyArgument, folder: HomeArgument = HOME) -> None:
     Examples:
       wardround site revoke 0x4a1f…b1 hospital
     """
+    from wardround.chain.options import study_of
     from wardround_client.guard.approvals import Approvals
-    from wardround_client.site_standing import open_home, study_of
+    from wardround_client.site_standing import open_site
 
-    home, _, address = open_home(folder)
-    kept = Approvals(home.approvals, address).revoke(study_of(study), _now())
+    site = open_site(folder)
+    kept = Approvals(site.home.approvals, site.address).revoke(study_of(study), _now())
     _out.print(f"Revoked: the guard signs nothing more for it. The approval is kept as {kept}.")
 
 
@@ -220,10 +213,9 @@ def status(
     Examples:
       wardround site status hospital
     """
-    from wardround_client.site_standing import open_home, standing
+    from wardround_client.site_standing import open_site, standing
 
-    home, settings, address = open_home(folder)
-    found = standing(home, settings, address)
+    found = standing(open_site(folder))
     if as_json:
         print(json.dumps(found))
         return
@@ -250,24 +242,22 @@ def history(
 
       wardround site history hospital --store store --json
     """
-    from wardround.chain.chain import connected
-    from wardround.chain.ward_round import WardRound
+    from wardround.chain.options import tokens_of
     from wardround.protocol.identifiers import hex_of
     from wardround.store import open_store
     from wardround_client.guard.log import read_log
     from wardround_client.site_history import history as read_history
-    from wardround_client.site_standing import open_home, tokens_of
+    from wardround_client.site_standing import open_site
 
-    home, settings, address = open_home(folder)
-    lines = [line for line in read_log(home.log) if line["kind"] == "signed"]
+    site = open_site(folder)
+    lines = [line for line in read_log(site.home.log) if line["kind"] == "signed"]
     if not lines:
         if not as_json:
             _out.print("Nothing was signed yet.")
         return
-    with connected(settings.chain.url, settings.chain.chain_id) as chain:
-        ward = WardRound(chain, settings.chain.contract)
+    with site.contract() as ward:
         objects = None if store is None else open_store(store)
-        signed, earned = read_history(lines, address, ward, objects)
+        signed, earned = read_history(lines, site.address, ward, objects)
     if as_json:
         for one in signed:
             print(json.dumps({**vars(one), "study": hex_of(one.study)}))
@@ -295,10 +285,9 @@ def preview(folder: HomeArgument = HOME) -> None:
     Examples:
       wardround site preview hospital
     """
-    from wardround_client.site_standing import open_home, previewed
+    from wardround_client.site_standing import open_site, previewed
 
-    home, settings, _ = open_home(folder)
-    for line in previewed(home, settings):
+    for line in previewed(open_site(folder)):
         _out.print(line, markup=False)
 
 

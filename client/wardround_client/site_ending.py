@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
+from wardround.chain.options import tokens_of
 from wardround.chain.ward_round import WardRound
 from wardround.protocol.cid import cid_from_sha256
 from wardround.protocol.errors import WardroundError
@@ -20,7 +21,6 @@ from wardround_client.guard.chain import ChainReader
 from wardround_client.guard.log import read_log
 from wardround_client.home import Home
 from wardround_client.settings import HomeSettings
-from wardround_client.site_approval import tokens
 
 _PAUSE_SECONDS = 5.0
 #: How long the coordinator has to ask how the last model does on the site's test rows.
@@ -87,12 +87,12 @@ class StudyWatch:
         if not closings:
             return [f"{name} has ended without a closed round: nothing was earned"]
         number, last = closings[-1]
-        earned = f"{tokens(paid)} are paid"
+        earned = f"{tokens_of(paid)} are paid"
         if store is not None:
             with closing(open_study_store(store, Path(), ward, study)) as objects:
                 cid = cid_from_sha256(last.record.manifest)
                 total = parse_manifest(objects.get(cid, MANIFEST_MAX_BYTES)).earned()
-            earned = f"this site has earned {tokens(total.get(self.site, 0))}, {earned}"
+            earned = f"this site has earned {tokens_of(total.get(self.site, 0))}, {earned}"
         lines = [f"{name} has ended after round {number}; {earned}"]
         if not ward.is_final(study, number, last):
             until = last.closed_at + ward.study(study).challenge_seconds

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from wardround.chain.chain import connected
 from wardround.chain.errors import ChainUnreachable, ContractReverted
+from wardround.chain.options import tokens_of
 from wardround.chain.ward_round import WardRound
 from wardround.protocol.errors import WardroundError
-from wardround.protocol.identifiers import SiteAddress, StudyId, bytes32, hex_of
+from wardround.protocol.identifiers import SiteAddress, StudyId, hex_of
 from wardround_client.errors import GuardUnreachable
 from wardround_client.guard.approvals import Approvals
 from wardround_client.guard.client import GuardClient
@@ -23,28 +25,45 @@ from wardround_client.sources.base import Place
 _STATUS_SECONDS = 5.0
 
 
-def open_home(folder: Path) -> tuple[Home, HomeSettings, SiteAddress]:
-    """Open a site's home: its files, settings and address."""
+@dataclass(frozen=True)
+class OpenSite:
+    """A site as its administrator works on it."""
+
+    home: Home
+    settings: HomeSettings
+    keystore: Path
+    address: SiteAddress
+
+    def contract(self) -> AbstractContextManager[WardRound]:
+        """Open the contract that the site believes."""
+        chain = self.settings.chain
+        return WardRound.at(chain.url, chain.chain_id, chain.contract)
+
+
+def open_site(folder: Path) -> OpenSite:
+    """Read the settings and the address of a site.
+
+    Raises:
+        HomeInvalid: there is no site in the folder.
+        SpecificationError: its settings cannot be used.
+        KeystoreError: its keystore is missing or damaged.
+    """
     home = Home(folder)
     settings = home.settings()
-    return home, settings, keystore_address(home.keystore(settings))
+    keystore = home.keystore(settings)
+    return OpenSite(home, settings, keystore, keystore_address(keystore))
 
 
-def study_of(text: str) -> StudyId:
-    """Read a study's id."""
-    return StudyId(bytes32(text, "study's id"))
-
-
-def previewed(home: Home, settings: HomeSettings) -> list[str]:
+def previewed(site: OpenSite) -> list[str]:
     """Read the site's table, and tell of counts and ranges."""
     from wardround_client.guard.tables import load_home_data
     from wardround_client.sources.preview import preview as preview_source
     from wardround_client.sources.preview import rounded
 
-    data = settings.data
+    data, folder = site.settings.data, site.home.folder
     if not isinstance(data, PreparedTables):
-        return list(preview_source(data, Place(home.folder, os.environ)).lines())
-    loaded = load_home_data(home.folder, settings, os.environ)
+        return list(preview_source(data, Place(folder, os.environ)).lines())
+    loaded = load_home_data(folder, site.settings, os.environ)
     lines = []
     for what, table in (("training", loaded.train), ("test", loaded.test)):
         count = rounded(len(table))
@@ -53,30 +72,29 @@ def previewed(home: Home, settings: HomeSettings) -> list[str]:
     return lines
 
 
-def standing(home: Home, settings: HomeSettings, address: SiteAddress) -> dict[str, Any]:
+def standing(site: OpenSite) -> dict[str, Any]:
     """Who the site is, whether guard and chain answer, and where its studies are."""
     try:
-        GuardClient(home.socket, _STATUS_SECONDS).ask(Identified, {"ask": "identity"})
+        GuardClient(site.home.socket, _STATUS_SECONDS).ask(Identified, {"ask": "identity"})
         running = "answers"
     except GuardUnreachable as error:
         running = f"not running ({error.reason})"
-    approvals = Approvals(home.approvals, address)
-    studies: list[dict[str, Any]] = []
+    approvals = Approvals(site.home.approvals, site.address)
+    approved = approvals.studies()
     try:
-        with connected(settings.chain.url, settings.chain.chain_id) as opened:
-            reached = f"{opened.url}, chain {opened.chain_id}, block {opened.block().number}"
-            ward = WardRound(opened, settings.chain.contract)
-            for study in approvals.studies():
-                studies.append(_study_status(approvals, ward, study, address))
+        with site.contract() as ward:
+            chain = ward.chain
+            reached = f"{chain.url}, chain {chain.chain_id}, block {chain.block().number}"
+            studies = [_study_status(approvals, ward, study, site.address) for study in approved]
     except ChainUnreachable as error:
         reached = str(error)
-        studies = [_study_status(approvals, None, study, address) for study in approvals.studies()]
+        studies = [_study_status(approvals, None, study, site.address) for study in approved]
     return {
-        "name": settings.site.name,
-        "address": address,
+        "name": site.settings.site.name,
+        "address": site.address,
         "guard": running,
         "chain": reached,
-        "table": settings.data.name,
+        "table": site.settings.data.name,
         "studies": studies,
     }
 
@@ -104,10 +122,3 @@ def _study_status(
         "state": f"approved; round {opened.round} is open; {member}; "
         f"paid {tokens_of(ward.claimed(study, site))}",
     }
-
-
-def tokens_of(amount: int) -> str:
-    """Write an amount for people."""
-    from wardround_client.site_approval import tokens
-
-    return tokens(amount)

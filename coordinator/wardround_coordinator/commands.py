@@ -13,7 +13,6 @@ import typer
 from eth_account.signers.local import LocalAccount
 from rich.console import Console
 
-from wardround.chain.chain import connected
 from wardround.chain.options import (
     ChainOption,
     ContractOption,
@@ -21,10 +20,10 @@ from wardround.chain.options import (
     print_sent,
     study_of,
     tokens_of,
-    ward_at,
 )
 from wardround.chain.study_token import StudyToken
 from wardround.chain.ward_round import WardRound
+from wardround.host.commands import Commands
 from wardround.host.durable import write_private
 from wardround.host.key_file import read_key, write_new_key
 from wardround.protocol.errors import SpecificationError
@@ -38,12 +37,7 @@ from wardround_coordinator.settings import COORDINATOR_FILE, load_coordinator_se
 if TYPE_CHECKING:
     from wardround_coordinator.service import Service
 
-app = typer.Typer(
-    name="coordinator",
-    help="Coordinate a study: take in sites, run its rounds, post a bond and get it back.",
-    no_args_is_help=True,
-    rich_markup_mode="rich",
-)
+app = Commands()
 _out = Console(highlight=False, soft_wrap=True)
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
@@ -82,7 +76,7 @@ def init(
     if home.exists() and any(home.iterdir()):
         reason = "the folder is not empty: name another one"
         raise SpecificationError(home, reason)
-    with ward_at(chain, chain_id, contract) as ward:
+    with WardRound.at(chain, chain_id, contract) as ward:
         facts = ward.facts(study_of(study))
     account = None if key is None else read_key(key)
     for folder in (home, place.tls, place.sites):
@@ -129,9 +123,8 @@ def add_site(
     place = CoordinatorHome(home)
     settings = load_coordinator_settings(home)
     found = read_enrolment(enrolment)
-    study = settings.study
-    with connected(study.chain, study.chain_id) as chain:
-        facts = WardRound(chain, study.contract).facts(settings.study_id)
+    with settings.study.opened() as ward:
+        facts = ward.facts(settings.study_id)
     place.sites.mkdir(exist_ok=True)
     target = place.sites / f"{found.site}.json"
     replaced = target.exists()
@@ -232,8 +225,7 @@ def run(
 def _seated(home: Path) -> Iterator[tuple[WardRound, StudyId, LocalAccount]]:
     """Open a coordinator's study, with the key that acts in it."""
     settings = load_coordinator_settings(home)
-    with connected(settings.study.chain, settings.study.chain_id) as chain:
-        ward = WardRound(chain, settings.study.contract)
+    with settings.study.opened() as ward:
         yield ward, settings.study_id, read_key(home / settings.coordinator.key_file)
 
 

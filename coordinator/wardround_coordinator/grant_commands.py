@@ -18,9 +18,9 @@ from wardround.chain.options import (
     StudyArgument,
     print_sent,
     study_of,
-    ward_at,
 )
 from wardround.chain.ward_round import WardRound
+from wardround.host.commands import Commands
 from wardround.host.key_file import read_key
 from wardround.protocol.identifiers import address_of, bytes32
 from wardround.store.confidential import ConfidentialStore
@@ -28,13 +28,7 @@ from wardround.store.errors import not_granted
 from wardround.store.reading_key import wrap
 from wardround.store.study_store import open_study_store
 
-app = typer.Typer(
-    name="grants",
-    help="Let accounts read a study's encrypted updates and models, by a grant on chain.",
-    epilog="A reader makes a key with: wardround store keygen FILE",
-    no_args_is_help=True,
-    rich_markup_mode="rich",
-)
+app = Commands(epilog="A reader makes a key with: wardround store keygen FILE")
 _out = Console(highlight=False, soft_wrap=True)
 
 _Reader = Annotated[str, typer.Argument(help="The reader's address.")]
@@ -48,7 +42,7 @@ def deploy(chain: ChainOption, contract: ContractOption, key: KeyOption) -> None
     Examples:
       wardround grants deploy --chain http://127.0.0.1:8545 --contract 0x1234… --key sponsor.key
     """
-    with ward_at(chain, None, contract) as ward:
+    with WardRound.at(chain, None, contract) as ward:
         grants = Grants.deploy(ward.chain, read_key(key), ward.address)
         _out.print(f"grants contract: {grants.address}")
 

@@ -19,7 +19,6 @@ from eth_account.signers.local import LocalAccount
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
-from wardround.chain.chain import connected
 from wardround.chain.ward_round import WardRound
 from wardround.host.key_file import read_key
 from wardround.host.lifeline import end_with_parent
@@ -104,8 +103,7 @@ def coordinate(
         RoundFailed: a round found too few good contributions, every time it was tried.
     """
     settings = load_coordinator_settings(folder)
-    with connected(settings.study.chain, settings.study.chain_id) as chain:
-        contract = WardRound(chain, settings.study.contract)
+    with settings.study.opened() as contract:
         signer = read_key(folder / settings.coordinator.key_file)
         tenure = Tenure(
             contract,

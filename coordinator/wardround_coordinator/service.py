@@ -8,14 +8,13 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
 import httpx
 
-from wardround.chain.chain import connected
 from wardround.chain.errors import ChainUnreachable
 from wardround.chain.ward_round import WardRound
 from wardround.host.backoff import pauses
@@ -122,7 +121,7 @@ class Service:
         """Ask the chain for the study, however long it is away; None when stopped."""
         while True:
             try:
-                with _opened(settings) as contract:
+                with settings.study.opened() as contract:
                     # Before anything is started: a coordinator that may not act fails at once.
                     self._check_turn(contract, settings)
                     return contract.facts(settings.study_id)
@@ -172,7 +171,7 @@ class Service:
 
     def _end(self, settings: CoordinatorSettings) -> str:
         """Why the run has ended by itself."""
-        with _opened(settings) as contract:
+        with settings.study.opened() as contract:
             state = contract.study(settings.study_id)
         if state.head > state.rounds:
             return "the study is finished"
@@ -244,7 +243,7 @@ class Service:
         if status.sub_status == "completed":
             return True
         # Its ServerApp may have failed because another coordinator is active: then it ends here.
-        with suppress(ChainUnreachable), _opened(settings) as contract:
+        with suppress(ChainUnreachable), settings.study.opened() as contract:
             self._check_turn(contract, settings)
         self._log.info(f"the run {status.sub_status}: {status.details or 'no reason given'}")
         pause = next(self._pauses)
@@ -290,13 +289,6 @@ class Service:
             lambda: module_command("wardround_coordinator.door", root, str(port)),
             self.home.logs / "door.log",
         )
-
-
-@contextmanager
-def _opened(settings: CoordinatorSettings) -> Iterator[WardRound]:
-    study = settings.study
-    with connected(study.chain, study.chain_id) as chain:
-        yield WardRound(chain, study.contract)
 
 
 def _check_code(facts: StudyFacts) -> None:

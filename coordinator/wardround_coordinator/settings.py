@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field
 
+from wardround.chain.ward_round import WardRound
 from wardround.protocol.documents import Form, decode_text, parse_toml, validate_form
 from wardround.protocol.errors import SpecificationError
 from wardround.protocol.identifiers import StudyId, bytes32
@@ -47,6 +49,10 @@ class CoordinatedStudyTable(Form):
     id: Hex32
     #: How many nodes to wait for before the first round.
     sites: Annotated[int, Field(ge=1)]
+
+    def opened(self) -> AbstractContextManager[WardRound]:
+        """Open the contract that has the study."""
+        return WardRound.at(self.chain, self.chain_id, self.contract)
 
 
 class ServerTable(Form):

@@ -14,16 +14,12 @@ from wardround.chain.options import (
     TOKEN,
     ChainIdOption,
     ChainOption,
-    ContractOption,
-    JsonOption,
     KeyOption,
-    StudyArgument,
-    print_sent,
-    study_of,
+    Sending,
     tokens_of,
-    ward_at,
 )
 from wardround.chain.study_token import StudyToken
+from wardround.host.commands import Commands
 from wardround.host.key_file import read_key, write_new_key
 from wardround.protocol.documents import decode_text
 from wardround.protocol.errors import SpecificationError
@@ -31,13 +27,7 @@ from wardround.protocol.identifiers import address_of
 from wardround.protocol.study import load_study
 from wardround.store import open_store
 
-app = typer.Typer(
-    name="study",
-    help="Sponsor a study: create and fund it, admit sites, open it, end it, be refunded.",
-    epilog="Start with: wardround study keygen sponsor.key",
-    no_args_is_help=True,
-    rich_markup_mode="rich",
-)
+app = Commands(epilog="Start with: wardround study keygen sponsor.key")
 _out = Console(highlight=False, soft_wrap=True)
 
 _Site = Annotated[str, typer.Argument(help="The site's address, from `wardround site init`.")]
@@ -110,13 +100,8 @@ def create(
 
 @app.command()
 def fund(
-    study: StudyArgument,
+    sending: Sending,
     tokens: Annotated[str, typer.Argument(help="How many tokens to pay in.")],
-    chain: ChainOption,
-    contract: ContractOption,
-    key: KeyOption,
-    chain_id: ChainIdOption = None,
-    as_json: JsonOption = False,
 ) -> None:
     """Pay more into a study: the part that no site earns goes back to its sponsor.
 
@@ -126,29 +111,23 @@ def fund(
     Example:
       wardround study fund 0x5e1f… 250 --chain … --contract 0x1234… --key sponsor.key
     """
-    identity, signer, amount = study_of(study), read_key(key), _amount_of(tokens)
-    with ward_at(chain, chain_id, contract) as ward:
-        token = StudyToken(ward.chain, ward.study(identity).token)
-        token.approve(signer, ward.address, amount)
-        receipt = ward.fund(signer, identity, amount)
-        funded = ward.study(identity).funded
+    amount = _amount_of(tokens)
+    with sending.signing() as (ward, study, signer):
+        StudyToken(ward.chain, ward.study(study).token).approve(signer, ward.address, amount)
+        receipt = ward.fund(signer, study, amount)
+        funded = ward.study(study).funded
     words = f"paid in {tokens_of(amount)}; the study holds {tokens_of(funded)}"
-    print_sent(receipt, words, as_json=as_json, amount=str(amount), funded=str(funded))
+    sending.sent(receipt, words, amount=str(amount), funded=str(funded))
 
 
 @app.command()
 def admit(
-    study: StudyArgument,
+    sending: Sending,
     site: _Site,
-    chain: ChainOption,
-    contract: ContractOption,
-    key: KeyOption,
     payout: Annotated[str, typer.Option(help="Where its rewards go: not its signing key.")],
     max_weight: Annotated[
         int, typer.Option(min=1, max=2**31 - 1, help="How many examples it may count at most.")
     ],
-    chain_id: ChainIdOption = None,
-    as_json: JsonOption = False,
 ) -> None:
     """Admit a site, from the round being worked on.
 
@@ -156,61 +135,46 @@ def admit(
       wardround study admit 0x5e1f… 0xabcd… --chain … --contract 0x1234… --key sponsor.key
       --payout 0x77aa… --max-weight 500
     """
-    identity, address, to = study_of(study), address_of(site), address_of(payout)
-    with ward_at(chain, chain_id, contract) as ward:
-        receipt = ward.admit_site(read_key(key), identity, address, to, max_weight)
+    address, to = address_of(site), address_of(payout)
+    with sending.signing() as (ward, study, signer):
+        receipt = ward.admit_site(signer, study, address, to, max_weight)
     words = f"{address} is admitted: at most {max_weight} examples, paid at {to}"
-    print_sent(receipt, words, as_json=as_json, site=address)
+    sending.sent(receipt, words, site=address)
 
 
 @app.command()
 def remove(
-    study: StudyArgument,
+    sending: Sending,
     site: _Site,
-    chain: ChainOption,
-    contract: ContractOption,
-    key: KeyOption,
-    chain_id: ChainIdOption = None,
-    as_json: JsonOption = False,
 ) -> None:
     """Remove a site from the next round on; what it has earned stays its own.
 
     Example:
       wardround study remove 0x5e1f… 0xabcd… --chain … --contract 0x1234… --key sponsor.key
     """
-    identity, address = study_of(study), address_of(site)
-    with ward_at(chain, chain_id, contract) as ward:
-        receipt = ward.remove_site(read_key(key), identity, address)
-    print_sent(receipt, f"{address} is removed", as_json=as_json, site=address)
+    address = address_of(site)
+    with sending.signing() as (ward, study, signer):
+        receipt = ward.remove_site(signer, study, address)
+    sending.sent(receipt, f"{address} is removed", site=address)
 
 
 @app.command("open")
 def open_(
-    study: StudyArgument,
-    chain: ChainOption,
-    contract: ContractOption,
-    key: KeyOption,
-    chain_id: ChainIdOption = None,
-    as_json: JsonOption = False,
+    sending: Sending,
 ) -> None:
     """Open round 1. The coordinator may start, and its clock runs.
 
     Example:
       wardround study open 0x5e1f… --chain … --contract 0x1234… --key sponsor.key
     """
-    with ward_at(chain, chain_id, contract) as ward:
-        receipt = ward.open_study(read_key(key), study_of(study))
-    print_sent(receipt, "round 1 is open", as_json=as_json)
+    with sending.signing() as (ward, study, signer):
+        receipt = ward.open_study(signer, study)
+    sending.sent(receipt, "round 1 is open")
 
 
 @app.command()
 def end(
-    study: StudyArgument,
-    chain: ChainOption,
-    contract: ContractOption,
-    key: KeyOption,
-    chain_id: ChainIdOption = None,
-    as_json: JsonOption = False,
+    sending: Sending,
 ) -> None:
     """End a study after the rounds that it has.
 
@@ -220,22 +184,16 @@ def end(
     Example:
       wardround study end 0x5e1f… --chain … --contract 0x1234… --key sponsor.key
     """
-    identity = study_of(study)
-    with ward_at(chain, chain_id, contract) as ward:
-        receipt = ward.end_study(read_key(key), identity)
-        rounds = ward.study(identity).rounds
+    with sending.signing() as (ward, study, signer):
+        receipt = ward.end_study(signer, study)
+        rounds = ward.study(study).rounds
     words = f"the study is ended after {rounds} rounds: next, `wardround study refund`"
-    print_sent(receipt, words, as_json=as_json, rounds=rounds)
+    sending.sent(receipt, words, rounds=rounds)
 
 
 @app.command()
 def refund(
-    study: StudyArgument,
-    chain: ChainOption,
-    contract: ContractOption,
-    key: KeyOption,
-    chain_id: ChainIdOption = None,
-    as_json: JsonOption = False,
+    sending: Sending,
 ) -> None:
     """Return to the sponsor what no site has earned, once the study is over and final.
 
@@ -244,14 +202,13 @@ def refund(
     Example:
       wardround study refund 0x5e1f… --chain … --contract 0x1234… --key sponsor.key
     """
-    identity = study_of(study)
-    with ward_at(chain, chain_id, contract) as ward:
-        before = ward.study(identity).refunded
-        receipt = ward.refund(read_key(key), identity, ward.last_closing(identity))
-        state = ward.study(identity)
+    with sending.signing() as (ward, study, signer):
+        before = ward.study(study).refunded
+        receipt = ward.refund(signer, study, ward.last_closing(study))
+        state = ward.study(study)
     amount = state.refunded - before
     words = f"returned {tokens_of(amount)} to {state.sponsor}"
-    print_sent(receipt, words, as_json=as_json, amount=str(amount), sponsor=state.sponsor)
+    sending.sent(receipt, words, amount=str(amount), sponsor=state.sponsor)
 
 
 def _amount_of(tokens: str) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -23,14 +23,12 @@ from wardround.audit.folders import Folders
 from wardround.audit.notices import Notice, Powers
 from wardround.audit.public_audit import public_rounds
 from wardround.audit.signatures import SignatureFolder
-from wardround.chain.chain import connected
 from wardround.chain.options import (
     ChainIdOption,
     JsonOption,
     print_sent,
     study_of,
     tokens_of,
-    ward_at,
 )
 from wardround.chain.ward_round import WardRound
 from wardround.host.key_file import read_key
@@ -60,6 +58,35 @@ ReadingKeyOption = Annotated[
 ]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Where:
+    """Where a study is that is named by its id; a run's folder has all of it."""
+
+    chain: ChainOrNone = None
+    chain_id: ChainIdOption = None
+    contract: ContractOrNone = None
+    store: StoreOrNone = None
+
+    @contextmanager
+    def opened(self, study: str) -> Iterator[tuple[WardRound, StudyId, Store]]:
+        """Open a study by its id.
+
+        Raises:
+            SpecificationError: chain, contract or store is not named.
+            Malformed: the id or the address is none.
+        """
+        if self.chain is None or self.contract is None or self.store is None:
+            raise SpecificationError(
+                study, "a study's id needs --rpc, --contract and --store as well"
+            )
+        identity = study_of(study)
+        with (
+            WardRound.at(self.chain, self.chain_id, self.contract) as ward,
+            closing(open_study_store(self.store, Path(), ward, identity)) as objects,
+        ):
+            yield ward, identity, objects
+
+
 def audit(
     run_or_study: Annotated[
         str,
@@ -68,10 +95,7 @@ def audit(
             "--contract and --store."
         ),
     ],
-    rpc: ChainOrNone = None,
-    chain_id: ChainIdOption = None,
-    contract: ContractOrNone = None,
-    store: StoreOrNone = None,
+    where: Where,
     reading_key: ReadingKeyOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a round.")] = False,
     follow: Annotated[
@@ -118,7 +142,6 @@ def audit(
     if path.is_file() and not follow:
         audit_archive(path, as_json)
         return
-    where = (rpc, chain_id, contract, store)
     if follow:
         powers = Powers(
             key=None if key is None else read_key(key),
@@ -126,7 +149,7 @@ def audit(
             answer=answer,
             signatures=None if signatures is None else SignatureFolder(signatures),
         )
-        with _live(run_or_study, *where, reading_key) as (ward, study, objects):
+        with _live(run_or_study, where, reading_key) as (ward, study, objects):
             auditor = Auditor(ward, study, objects, powers)
             auditor.watch(lambda notice: print_notice(notice, as_json))
         if auditor.breaches:
@@ -139,7 +162,7 @@ def audit(
                 _out.print(f"journal: {run.replayed} transactions executed again, same results")
             _audit(run.contract, run.study, run.store, as_json)
     else:
-        with study_at(run_or_study, *where) as (ward, study, objects):
+        with where.opened(run_or_study) as (ward, study, objects):
             _audit(ward, study, objects, as_json)
 
 
@@ -150,14 +173,11 @@ def claim(
             help="Folder of a run; or a study's id, with --chain, --contract, --store and --key."
         ),
     ],
+    where: Where,
     site: Annotated[
         str | None,
         typer.Argument(help="A site's address, or its name in the run; by default all of them."),
     ] = None,
-    chain: ChainOrNone = None,
-    chain_id: ChainIdOption = None,
-    contract: ContractOrNone = None,
-    store: StoreOrNone = None,
     key: Annotated[
         Path | None,
         typer.Option(help="File with a key that pays for gas; a run's coordinator by default."),
@@ -185,8 +205,7 @@ def claim(
     if key is None:
         raise SpecificationError(run_or_study, "a study's id needs --key as well: it pays for gas")
     wanted = {} if site is None else {address_of(site): address_of(site)}
-    where = (chain, chain_id, contract, store)
-    with study_at(run_or_study, *where) as (ward, study, objects):
+    with where.opened(run_or_study) as (ward, study, objects):
         _claim(ward, read_key(key), study, objects, wanted, as_json)
 
 
@@ -245,37 +264,12 @@ def verify_file(file: Annotated[Path, typer.Argument(help="Any file.")]) -> None
 
 
 @contextmanager
-def study_at(
-    study: str, chain: str | None, chain_id: int | None, contract: str | None, store: str | None
-) -> Iterator[tuple[WardRound, StudyId, Store]]:
-    """Open a study by its id, wherever its chain and its store are.
-
-    Raises:
-        SpecificationError: one of them is not named.
-        Malformed: the id or the address is none.
-    """
-    if chain is None or contract is None or store is None:
-        raise SpecificationError(study, "a study's id needs --rpc, --contract and --store as well")
-    identity = study_of(study)
-    with (
-        ward_at(chain, chain_id, contract) as ward,
-        closing(open_study_store(store, Path(), ward, identity)) as objects,
-    ):
-        yield ward, identity, objects
-
-
-@contextmanager
 def _live(
-    run_or_study: str,
-    chain: str | None,
-    chain_id: int | None,
-    contract: str | None,
-    store: str | None,
-    reading_key: Path | None,
+    run_or_study: str, where: Where, reading_key: Path | None
 ) -> Iterator[tuple[WardRound, StudyId, Store]]:
     """Open a study on a chain that still runs, by its id or its run's folder."""
     if not _is_run(run_or_study):
-        with study_at(run_or_study, chain, chain_id, contract, store) as found:
+        with where.opened(run_or_study) as found:
             yield found
         return
     folder = Path(run_or_study)
@@ -285,10 +279,11 @@ def _live(
             run_or_study, "its chain ended with the run: audit it without --watch"
         )
     study = study_of(file.study)
-    with connected(file.chain, file.chain_id) as opened:
-        ward = WardRound(opened, file.contract)
-        with closing(run_store(Folders(folder), ward, study, file.grants, reading_key)) as objects:
-            yield ward, study, objects
+    with (
+        WardRound.at(file.chain, file.chain_id, file.contract) as ward,
+        closing(run_store(Folders(folder), ward, study, file.grants, reading_key)) as objects,
+    ):
+        yield ward, study, objects
 
 
 def _is_run(run_or_study: str) -> bool:

@@ -10,16 +10,18 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from eth_account.signers.local import LocalAccount
 from rich.console import Console
 
 from wardround.chain.blocks import Receipt
-from wardround.chain.chain import connected
 from wardround.chain.ward_round import WardRound
-from wardround.protocol.identifiers import StudyId, address_of, bytes32
+from wardround.host.key_file import read_key
+from wardround.protocol.identifiers import StudyId, bytes32
 
 #: Units of a token with 18 decimals, as nearly all have.
 TOKEN = 10**18
@@ -45,12 +47,40 @@ def study_of(text: str) -> StudyId:
     return StudyId(bytes32(text, "the study's id"))
 
 
-@contextmanager
-def ward_at(chain: str, chain_id: int | None, contract: str) -> Iterator[WardRound]:
-    """Open the contract at an address of a chain."""
-    address = address_of(contract)
-    with connected(chain, chain_id) as opened:
-        yield WardRound(opened, address)
+@dataclass(frozen=True, kw_only=True)
+class StudyOnChain:
+    """Which study, and where it is."""
+
+    study: StudyArgument
+    chain: ChainOption
+    contract: ContractOption
+    chain_id: ChainIdOption = None
+
+    @contextmanager
+    def opened(self) -> Iterator[tuple[WardRound, StudyId]]:
+        """Open the contract that has the study."""
+        study = study_of(self.study)
+        with WardRound.at(self.chain, self.chain_id, self.contract) as ward:
+            yield ward, study
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sending(StudyOnChain):
+    """Sends a transaction about a study, and prints what it did."""
+
+    key: KeyOption
+    as_json: JsonOption = False
+
+    @contextmanager
+    def signing(self) -> Iterator[tuple[WardRound, StudyId, LocalAccount]]:
+        """Open the contract that has the study, and the key that signs and pays."""
+        signer = read_key(self.key)
+        with self.opened() as (ward, study):
+            yield ward, study, signer
+
+    def sent(self, receipt: Receipt | None, words: str, **facts: object) -> None:
+        """Print what was done; see `print_sent`."""
+        print_sent(receipt, words, as_json=self.as_json, **facts)
 
 
 def tokens_of(amount: int) -> str:

@@ -9,22 +9,37 @@ Source:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from eth_account.signers.local import LocalAccount
 
 from wardround.chain.blocks import Receipt
+from wardround.chain.chain import connected
 from wardround.chain.events import RoundClosed
 from wardround.chain.study_reader import StudyReader
 from wardround.chain.study_state import STILL_MEMBER, ClosedOnChain
 from wardround.protocol.contribution import Entry, pack_entries
-from wardround.protocol.identifiers import StudyId, hex_of
+from wardround.protocol.identifiers import StudyId, address_of, hex_of
 from wardround.protocol.record import Closing, Record, Recording, StudyParams
 from wardround.protocol.replay import StudyFacts
 
 
 class WardRound(StudyReader):
     """The contract at an address; a new one (`deploy`) has no owner."""
+
+    @classmethod
+    @contextmanager
+    def at(cls, url: str, chain_id: int | None, contract: str) -> Iterator[WardRound]:
+        """Connect to a chain for a block, and open the contract at an address.
+
+        Raises:
+            ChainError: no endpoint answers, or one serves another chain.
+            Malformed: this is no address.
+        """
+        address = address_of(contract)
+        with connected(url, chain_id) as chain:
+            yield cls(chain, address)
 
     # ---------------------------------------------------------------- study
 

@@ -12,16 +12,11 @@ from wardround.chain.chain import connected
 from wardround.chain.options import TOKEN, ChainOption, JsonOption, print_sent
 from wardround.chain.study_token import StudyToken
 from wardround.devchain.faucet import ETHER, fund, require_dev_chain
+from wardround.host.commands import Commands
 from wardround.host.key_file import read_key
 from wardround.protocol.identifiers import address_of
 
-app = typer.Typer(
-    name="chain",
-    help="Give accounts money on a development chain, and let time pass there.",
-    epilog="A development chain with a whole network: wardround network up",
-    no_args_is_help=True,
-    rich_markup_mode="rich",
-)
+app = Commands(epilog="A development chain with a whole network: wardround network up")
 _out = Console(highlight=False, soft_wrap=True)
 
 

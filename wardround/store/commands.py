@@ -13,19 +13,14 @@ from rich.console import Console
 from wardround.chain.chain import connected
 from wardround.chain.grants import Grants
 from wardround.chain.options import ChainOption
+from wardround.host.commands import Commands
 from wardround.protocol.identifiers import address_of
 from wardround.store import ReplicatedStore, open_store
 from wardround.store.gateway import Gateway
 from wardround.store.reading_key import write_new_reading_key
 from wardround.store.study_store import local_vault
 
-app = typer.Typer(
-    name="store",
-    help="Make reading keys, serve a confidential store, mend a replicated one.",
-    epilog="Start with: wardround store keygen reader.key",
-    no_args_is_help=True,
-    rich_markup_mode="rich",
-)
+app = Commands(epilog="Start with: wardround store keygen reader.key")
 _out = Console(highlight=False, soft_wrap=True)
 
 

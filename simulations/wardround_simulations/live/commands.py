@@ -15,9 +15,9 @@ from rich.table import Table
 
 from wardround.audit.finished import read_network
 from wardround.audit.folders import Folders
-from wardround.chain.chain import connected
 from wardround.chain.errors import ChainError
 from wardround.chain.ward_round import WardRound
+from wardround.host.commands import Commands
 from wardround.protocol.errors import ScenarioError, SpecificationError
 from wardround.protocol.identifiers import StudyId, bytes32
 from wardround.transport.processes import end_all, running, with_descendants
@@ -27,13 +27,7 @@ from wardround_simulations.live.record import SUPERVISOR, forget_processes, read
 from wardround_simulations.scenario import load_scenario
 from wardround_simulations.screen import rewards_table, rounds_table
 
-app = typer.Typer(
-    name="network",
-    help="Run a whole network on this machine: chain, coordinators, sites, each its own process.",
-    epilog="Start with: wardround network up",
-    no_args_is_help=True,
-    rich_markup_mode="rich",
-)
+app = Commands(epilog="Start with: wardround network up")
 _out = Console(highlight=False, soft_wrap=True)
 _END_SECONDS = 60.0
 _FOLDER = Path("networks") / "demo"
@@ -186,10 +180,10 @@ def _status(folder: Path) -> dict[str, Any]:
         file = read_network(folder)
         found["study"] = file.study
         try:
-            with connected(file.chain, file.chain_id) as chain:
-                found["chain"] = f"{file.chain} is at block {chain.block().number}"
+            with WardRound.at(file.chain, file.chain_id, file.contract) as ward:
+                found["chain"] = f"{file.chain} is at block {ward.chain.block().number}"
                 study = StudyId(bytes32(file.study, "study"))
-                found["coordinator"] = WardRound(chain, file.contract).study(study).coordinator
+                found["coordinator"] = ward.study(study).coordinator
         except ChainError:
             found["chain"] = f"{file.chain} does not answer"
     return found
