@@ -153,7 +153,7 @@ class SiteService:
     def _guard(self) -> Program:
         return Program(
             GUARD,
-            lambda: module_command("wardround_client.guard", str(self.home.folder)),
+            lambda: module_command("wardround", "site", "guard", str(self.home.folder)),
             self.home.folder / "logs" / "guard.log",
             # In the environment of the guard alone; it takes it out before it does anything.
             environment={**os.environ, PASSWORD_VARIABLE: self.password},

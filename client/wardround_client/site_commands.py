@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 import time
 from datetime import UTC, datetime
 from functools import partial
@@ -12,13 +11,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from click.exceptions import Abort, ClickException, Exit
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
 from wardround.host.commands import Commands
-from wardround.protocol.errors import WardroundError
 from wardround_client import chain_commands
 from wardround_client.options import (
     HOME,
@@ -296,23 +293,6 @@ for _command in (chain_commands.claim, chain_commands.contribute, chain_commands
 
 
 # ---------------------------------------------------------------- inside
-
-
-def run_alone(program: typer.Typer) -> None:
-    """Run a program of one command; turn errors into one line and a non-zero status."""
-    try:
-        code = program(standalone_mode=False)
-    except Exit as finished:
-        code = finished.exit_code
-    except ClickException as error:
-        error.show()
-        code = error.exit_code
-    except (Abort, KeyboardInterrupt):
-        code = 130
-    except (WardroundError, OSError) as error:
-        _err.print(f"error: {error}", style="red", markup=False)
-        code = 1
-    sys.exit(code or 0)
 
 
 def _tell(words: str) -> None:

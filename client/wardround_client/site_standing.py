@@ -57,18 +57,17 @@ def open_site(folder: Path) -> OpenSite:
 def previewed(site: OpenSite) -> list[str]:
     """Read the site's table, and tell of counts and ranges."""
     from wardround_client.guard.tables import load_home_data
+    from wardround_client.sources.preview import about
     from wardround_client.sources.preview import preview as preview_source
-    from wardround_client.sources.preview import rounded
 
     data, folder = site.settings.data, site.home.folder
     if not isinstance(data, PreparedTables):
-        return list(preview_source(data, Place(folder, os.environ)).lines())
+        return preview_source(data, Place(folder, os.environ))
     loaded = load_home_data(folder, site.settings, os.environ)
     lines = []
     for what, table in (("training", loaded.train), ("test", loaded.test)):
-        count = rounded(len(table))
-        told = "fewer than 5" if count is None else f"about {count}"
-        lines.append(f"{data.name}: {told} {what} rows of shape {table.features.shape[1:]}")
+        shape = table.features.shape[1:]
+        lines.append(f"{data.name}: {about(len(table))} {what} rows of shape {shape}")
     return lines
 
 

@@ -44,7 +44,7 @@ _ACTIVES = {
 }
 #: and of the whole network.
 _OTHERS = {
-    "guard": "wardround_client.guard",
+    "guard": "wardround site guard",
     "SuperNode": "wardround_client.supernode",
     "site run": "wardround site run",
     "anvil": "/bin/anvil",

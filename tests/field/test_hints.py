@@ -29,7 +29,7 @@ from wardround_client.settings import SITE_FILE, load_home_settings
 from wardround_client.sources.base import Place
 from wardround_client.sources.errors import SourceError
 from wardround_client.sources.prepare import load_site_data
-from wardround_client.sources.preview import Preview, preview
+from wardround_client.sources.preview import preview
 from wardround_client.sources.rows import read_rows
 from wardround_client.sources.settings import DataSettings
 from wardround_coordinator.settings import COORDINATOR_FILE, load_coordinator_settings
@@ -129,7 +129,7 @@ def said_of(look: Callable[[DataSettings, Place], Any], settings: DataSettings, 
         found = look(settings, at)
     except SourceError as refusal:
         return str(refusal)
-    return "\n".join(found.lines()) if isinstance(found, Preview) else ""
+    return "\n".join(found) if isinstance(found, list) else ""
 
 
 @pytest.mark.parametrize("look", [preview, load_site_data], ids=["preview", "loading"])

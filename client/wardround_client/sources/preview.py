@@ -8,8 +8,6 @@ which are one patient's each, but values that several patients lie beyond.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -23,65 +21,10 @@ from wardround_client.sources.settings import DataSettings
 SMALLEST_GROUP = 5
 
 
-@dataclass(frozen=True)
-class ColumnPreview:
-    """One feature.
+def preview(settings: DataSettings, place: Place) -> list[str]:
+    """Read a site's table and outline it for people, a line at a time.
 
-    Attributes:
-        name: of the column.
-        kind: type, and unit if there is one.
-        missing: rows without a value, rounded; None for fewer than `SMALLEST_GROUP`.
-        low: a value that at least `SMALLEST_GROUP` rows do not exceed, rounded; None if not
-            numeric, or too few rows to tell.
-        high: a value that at least so many rows reach, rounded; None likewise.
-        counts: rows by category, rounded, None for a small group; empty if numeric.
-    """
-
-    name: str
-    kind: str
-    missing: int | None
-    low: float | None
-    high: float | None
-    counts: dict[str, int | None]
-
-
-@dataclass(frozen=True)
-class Preview:
-    """A table in outline.
-
-    Attributes:
-        table: its name.
-        rows: usable rows, rounded; None for a small group.
-        dropped: rows with a missing value, rounded; None likewise.
-        columns: the features in order.
-        classes: rows by class, rounded; None for a small group.
-        numbers: features that a model gets of each row; a category is several.
-    """
-
-    table: str
-    rows: int | None
-    dropped: int | None
-    columns: tuple[ColumnPreview, ...]
-    classes: tuple[int | None, ...]
-    numbers: int
-
-    def lines(self) -> Iterator[str]:
-        """Write it for people, a line at a time."""
-        yield f"{self.table}: {_told(self.rows)} rows, {_told(self.dropped)} left out"
-        for column in self.columns:
-            parts = [f"  {column.name} ({column.kind})"]
-            if column.low is not None and column.high is not None:
-                parts.append(f"mostly {column.low:g} to {column.high:g}")
-            parts += [f"{name}: {_told(count)}" for name, count in column.counts.items()]
-            parts.append(f"missing: {_told(column.missing)}")
-            yield ", ".join(parts)
-        counts = ", ".join(f"{at}: {_told(count)}" for at, count in enumerate(self.classes))
-        yield f"  classes: {counts}"
-        yield f"  a study's model must take {self.numbers} features"
-
-
-def preview(settings: DataSettings, place: Place) -> Preview:
-    """Read a site's table and outline it.
+    A small group's size is withheld, and a range has several patients beyond each of its ends.
 
     Raises:
         SourceError: as when it is loaded; rows that do not fit are an error here too.
@@ -89,19 +32,22 @@ def preview(settings: DataSettings, place: Place) -> Preview:
     """
     rows = read_rows(settings, place)
     labels = rows.values[:, -1]
-    return Preview(
-        table=settings.name,
-        rows=rounded(len(rows)),
-        dropped=rounded(rows.dropped),
-        columns=tuple(
+    classes = (int((labels == place).sum()) for place in range(len(settings.label.classes)))
+    return [
+        f"{settings.name}: {about(len(rows))} rows, {about(rows.dropped)} left out",
+        *(
             _column(feature, rows.values[:, at], rows.missing[feature.name])
             for at, feature in enumerate(settings.features)
         ),
-        classes=tuple(
-            rounded(int((labels == place).sum())) for place in range(len(settings.label.classes))
-        ),
-        numbers=settings.width,
-    )
+        f"  classes: {', '.join(f'{at}: {about(count)}' for at, count in enumerate(classes))}",
+        f"  a study's model must take {settings.width} features",
+    ]
+
+
+def about(count: int) -> str:
+    """Write a count for people: rounded, and a small one withheld."""
+    near = rounded(count)
+    return f"fewer than {SMALLEST_GROUP}" if near is None else f"about {near}"
 
 
 def rounded(count: int) -> int | None:
@@ -111,31 +57,30 @@ def rounded(count: int) -> int | None:
     return SMALLEST_GROUP * ((count + SMALLEST_GROUP // 2) // SMALLEST_GROUP)
 
 
-def _column(feature: Feature, values: npt.NDArray[np.float64], missing: int) -> ColumnPreview:
-    low = high = None
-    counts: dict[str, int | None] = {}
-    kind: str = feature.type
+def _column(feature: Feature, values: npt.NDArray[np.float64], missing: int) -> str:
+    unit = f", {feature.unit}" if isinstance(feature, Numeric) and feature.unit else ""
+    parts = [f"  {feature.name} ({feature.type}{unit})"]
     if isinstance(feature, Numeric):
-        kind = f"{feature.type}, {feature.unit}" if feature.unit else feature.type
-        low, high = _range(values)
+        if ends := _range(values):
+            parts.append(f"mostly {ends[0]:g} to {ends[1]:g}")
     else:
         names = ["no", "yes"]
         if isinstance(feature, Category):
             names = [text_of(value) for value in feature.categories]
-        counts = {name: rounded(int((values == at).sum())) for at, name in enumerate(names)}
-    return ColumnPreview(feature.name, kind, rounded(missing), low, high, counts)
+        parts += [f"{name}: {about(int((values == at).sum()))}" for at, name in enumerate(names)]
+    return ", ".join([*parts, f"missing: {about(missing)}"])
 
 
-def _range(values: npt.NDArray[np.float64]) -> tuple[float | None, float | None]:
-    """Give values that several rows lie beyond, to about two digits of their distance."""
+def _range(values: npt.NDArray[np.float64]) -> tuple[float, float] | None:
+    """Give values that several rows lie beyond, to about two digits of their distance.
+
+    Returns:
+        A low and a high value; None for too few rows to tell.
+    """
     if len(values) < 2 * SMALLEST_GROUP:
-        return None, None
+        return None
     ordered = np.sort(values)
     low, high = float(ordered[SMALLEST_GROUP - 1]), float(ordered[-SMALLEST_GROUP])
     size = high - low or abs(low) or 1.0
     step = 10.0 ** (math.floor(math.log10(size)) - 1)
-    return tuple(float(f"{round(end / step) * step:.12g}") for end in (low, high))  # type: ignore[return-value]
-
-
-def _told(count: int | None) -> str:
-    return f"fewer than {SMALLEST_GROUP}" if count is None else f"about {count}"
+    return float(f"{round(low / step) * step:.12g}"), float(f"{round(high / step) * step:.12g}")

@@ -171,7 +171,7 @@ def test_guard_when_killed_while_it_books_privacy_counts_what_left(
 def test_guard_when_told_to_stop_ends_cleanly(plain: Network, tmp_path: Path) -> None:
     home = home_of(plain, tmp_path)
     environment = {**os.environ, PASSWORD_VARIABLE: PASSWORD}
-    with process("-m", "wardround_client.guard", home.folder, env=environment) as guard:
+    with process("-m", "wardround", "site", "guard", home.folder, env=environment) as guard:
         line = first_line(guard)
         assert str(home.socket) in line
         assert plain.parties[0].account.address in line
@@ -245,7 +245,9 @@ def test_key_when_a_site_trains_is_in_the_guard_and_nowhere_else(
         (tmp_path / name).write_bytes(data)
     guard_command = [
         "-m",
-        "wardround_client.guard",
+        "wardround",
+        "site",
+        "guard",
         home.folder,
         "--password-file",
         tmp_path / "password",
