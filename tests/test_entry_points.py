@@ -417,12 +417,12 @@ def test_commands_of_auditor_and_site(scene: Scene) -> None:
     # The standby does not take the first site's contribution: the site registers it itself.
     position = stage.session(stage.parties.standby).position()
     assert (position.round, position.previous) == (2, first.closing)
-    sent = stage.collect(position)[site]
+    delivery, update = stage.collect(position)[site]
     home = site_home(scene, bytes(stage.hospitals[0].account.key))
     task = TrainTask(stage.params, position.previous, 2, b"")
     where = [study, "hospital", "--key", "sponsor.key"]
     assert "has signed nothing for round 2" in world.run("site contribute", *where, status=1)
-    KeptAnswers(home.answers).keep(task, sent.delivery, sent.update)
+    KeptAnswers(home.answers).keep(task, delivery, update)
     assert "registered its contribution to round 2" in world.run("site contribute", *where)
     assert "nothing is demanded" in world.run("site answer", *where)
     court = Court(stage.contract)

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from eth_account.signers.local import LocalAccount
 
 from wardround.chain.chain import Chain
 from wardround.chain.study_token import StudyToken
 from wardround.chain.ward_round import WardRound
-from wardround.learning.initial import initial_model
+from wardround.learning.initial import InitialModel, initial_model
 from wardround.protocol.canonical import canonical_bytes
-from wardround.protocol.identifiers import StudyId, hex_of
+from wardround.protocol.identifiers import hex_of
 from wardround.protocol.record import StudyParams
 from wardround.protocol.settlement import Vector
 from wardround.protocol.study import StudySpec
@@ -21,25 +20,6 @@ from wardround.transport.code import application_digest
 
 #: Takes a line that reports what was done.
 Say = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class Sponsored:
-    """A study that was created and funded, and is not yet open.
-
-    Attributes:
-        contract: and token: where the study and its money are.
-        params: what the study's id is the hash of.
-    """
-
-    contract: WardRound
-    token: StudyToken
-    params: StudyParams
-
-    @property
-    def study(self) -> StudyId:
-        """The study's id."""
-        return self.params.study_id
 
 
 def create_study(
@@ -53,7 +33,7 @@ def create_study(
     token: str | None,
     auditors: Sequence[str] = (),
     say: Say = lambda words: None,
-) -> Sponsored:
+) -> None:
     """Publish a study's specification and first model, create the study, and pay its rewards in.
 
     Every step asks the chain first, so the same call goes on where another was interrupted, once
@@ -76,9 +56,7 @@ def create_study(
         TransactionRefused: the sponsor cannot pay for gas.
     """
     initial = initial_model(spec)
-    model = Vector.of(initial.values)
-    store.put(model.data)
-    store.put(canonical_bytes(spec.document()))
+    publish(spec, initial, store)
     ward = WardRound.deploy(chain, sponsor) if contract is None else WardRound(chain, contract)
     say(f"contract     {ward.address}")
     total = spec.reward_per_round * spec.study.rounds
@@ -90,19 +68,38 @@ def create_study(
     else:
         money = StudyToken(chain, token)
     say(f"token        {money.address}")
+    params = fund_new_study(ward, money, sponsor, spec, initial, coordinators, auditors)
+    say(f"study        {hex_of(params.study_id)}")
+    say(f"funded       {total / 10**18:,.2f} tokens for {spec.study.rounds} rounds")
+
+
+def publish(spec: StudySpec, initial: InitialModel, store: Store) -> None:
+    """Store what a study begins with: its first model and its specification."""
+    store.put(Vector.of(initial.values).data)
+    store.put(canonical_bytes(spec.document()))
+
+
+def fund_new_study(
+    ward: WardRound,
+    token: StudyToken,
+    sponsor: LocalAccount,
+    spec: StudySpec,
+    initial: InitialModel,
+    coordinators: Sequence[str],
+    auditors: Sequence[str] = (),
+) -> StudyParams:
+    """Create a study for the code that is installed here, and pay its rewards in."""
     params = spec.params(
         sponsor=sponsor.address,
-        token=money.address,
+        token=token.address,
         parameter_count=initial.values.size,
-        initial_model=model.root,
+        initial_model=Vector.of(initial.values).root,
         code=application_digest(),
     )
-    study = params.study_id
     ward.create_study(sponsor, params, coordinators, auditors)
-    say(f"study        {hex_of(study)}")
-    missing = total - ward.study(study).funded
+    study = params.study_id
+    missing = params.reward_per_round * params.rounds - ward.study(study).funded
     if missing > 0:
-        money.approve(sponsor, ward.address, missing)
+        token.approve(sponsor, ward.address, missing)
         ward.fund(sponsor, study, missing)
-    say(f"funded       {total / 10**18:,.2f} tokens for {spec.study.rounds} rounds")
-    return Sponsored(ward, money, params)
+    return params

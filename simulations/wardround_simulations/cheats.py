@@ -23,7 +23,7 @@ from wardround.protocol.rewards import reward_tree
 from wardround.protocol.rules import aggregate
 from wardround.protocol.settlement import RoundFrame, Vector, settle
 from wardround_coordinator.session import StudyPosition
-from wardround_simulations.stage import GRACE_SECONDS, ROUND_SECONDS, ROWS, Sent, Stage
+from wardround_simulations.stage import GRACE_SECONDS, ROUND_SECONDS, ROWS, Stage
 
 #: The coordinate that is shifted: in the second of three chunks.
 SHIFTED = 300
@@ -72,11 +72,8 @@ class Cheater:
         self.stage = stage
         self.signer = signer
         self.position: StudyPosition = stage.session(signer).position()
-        sent: Mapping[SiteAddress, Sent] = stage.collect(self.position)
-        self.rows = sorted(
-            (Row(one.delivery.entry, one.delivery.report, one.update) for one in sent.values()),
-            key=lambda row: bytes.fromhex(row.entry.site[2:]),
-        )
+        sent = stage.collect(self.position).values()
+        self.rows = _sorted([Row(one.entry, one.report, update) for one, update in sent])
 
     def draft(self, rows: Sequence[Row] | None = None) -> Draft:
         """Compute what follows by the rules from some contributions, by default the true ones."""

@@ -8,7 +8,7 @@ and as processes of their own (`wardround_simulations.live`).
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,19 +26,17 @@ from wardround.learning.datasets import load_dataset
 from wardround.learning.datasets.base import Dataset
 from wardround.learning.initial import InitialModel, initial_model
 from wardround.learning.models import check_fits
-from wardround.protocol.canonical import canonical_bytes
 from wardround.protocol.errors import ScenarioError
 from wardround.protocol.identifiers import StudyId, hex_of
 from wardround.protocol.record import StudyParams
-from wardround.protocol.settlement import Vector
 from wardround.store import Store
 from wardround.store.study_store import open_study_store
-from wardround.transport.code import application_digest
 from wardround_client.errors import Refusal
 from wardround_client.guard.log import Now
 from wardround_client.home import Home
 from wardround_client.settings import PolicyTable
 from wardround_coordinator.settings import COORDINATOR_FILE
+from wardround_coordinator.sponsoring import fund_new_study, publish
 from wardround_simulations.attackers import poisoned, write_behaviour
 from wardround_simulations.confidential import (
     SPONSOR_READING_KEY,
@@ -175,7 +173,6 @@ def prepare(
     check_fits(spec.model.name, spec.model.arguments, dataset.shape, dataset.classes)
     parties = _parties(scenario, dataset)
     initial = initial_model(spec)
-    model = Vector.of(initial.values)
     on_progress("deploying the contract")
     token = StudyToken.deploy(
         chain,
@@ -184,15 +181,13 @@ def prepare(
         + (1 + len(keys.coordinators)) * int(spec.chain.bond),
     )
     contract = WardRound.deploy(chain, keys.sponsor)
-    params = spec.params(
-        sponsor=keys.sponsor.address,
-        token=token.address,
-        parameter_count=initial.values.size,
-        initial_model=model.root,
-        code=application_digest(),
-    )
-    _create_study(contract, token, params, keys, parties, on_progress)
+    on_progress("creating and funding the study")
+    coordinators = [one.address for one in keys.coordinators]
+    params = fund_new_study(contract, token, keys.sponsor, spec, initial, coordinators)
     study = params.study_id
+    sites = [party.account.address for party in parties]
+    accounts = keys.sponsor, keys.coordinators
+    begin_study(contract, token, params, *accounts, sites, WEIGHT_CAP, on_progress)
     grants, address = None, "../store"
     if confidential:
         on_progress("recording on chain who may read")
@@ -201,8 +196,7 @@ def prepare(
     # Any coordinator may write; the first keeps what the study begins with.
     where = (address, folders.coordinator, contract, study, keys.coordinator)
     with closing(open_study_store(*where)) as store:
-        store.put(model.data)
-        store.put(canonical_bytes(spec.document()))
+        publish(spec, initial, store)
     now = chain.block().timestamp
     for party in parties:
         policy = scenario.policy.get(party.name, PolicyTable())
@@ -253,30 +247,26 @@ def _parties(scenario: Scenario, dataset: Dataset) -> tuple[Party, ...]:
     )
 
 
-def _create_study(
+def begin_study(
     contract: WardRound,
     token: StudyToken,
     params: StudyParams,
-    keys: Keys,
-    parties: tuple[Party, ...],
-    on_progress: OnProgress,
+    sponsor: LocalAccount,
+    coordinators: Sequence[LocalAccount],
+    sites: Sequence[str],
+    max_weight: int,
+    on_progress: OnProgress = lambda words: None,
 ) -> None:
-    study, sponsor = params.study_id, keys.sponsor
-    on_progress("creating and funding the study")
-    contract.create_study(sponsor, params, [one.address for one in keys.coordinators])
-    total = params.reward_per_round * params.rounds
-    token.approve(sponsor, contract.address, total)
-    contract.fund(sponsor, study, total)
-    for coordinator in keys.coordinators if params.bond else []:
+    """Post the coordinators' bonds out of the sponsor's tokens, admit the sites, open round 1."""
+    study = params.study_id
+    for coordinator in coordinators if params.bond else ():
         token.transfer(sponsor, coordinator.address, params.bond)
         token.approve(coordinator, contract.address, params.bond)
         contract.post_bond(coordinator, study)
-    for number, party in enumerate(parties, 1):
-        on_progress(f"admitting site {number} of {len(parties)}")
+    for number, site in enumerate(sites, 1):
+        on_progress(f"admitting site {number} of {len(sites)}")
         # In a simulation a site is paid at its own address; a hospital names a treasury.
-        contract.admit_site(
-            sponsor, study, party.account.address, party.account.address, WEIGHT_CAP
-        )
+        contract.admit_site(sponsor, study, site, site, max_weight)
     contract.open_study(sponsor, study)
 
 

@@ -30,17 +30,17 @@ from wardround.protocol.identifiers import SiteAddress, StudyId
 from wardround.protocol.messages import VECTOR_DTYPE, VECTOR_FORMAT, TrainReply, TrainTask
 from wardround.protocol.record import Recording, RuleId, StudyParams
 from wardround.protocol.replay import StudyFacts
-from wardround.protocol.settlement import Vector
 from wardround.protocol.study import StudySpec
 from wardround.store import FolderStore
-from wardround.transport.code import application_digest
 from wardround_client.app.answers import KeptAnswers
 from wardround_client.app.site import Site
 from wardround_client.guard.approvals import Approval, Approvals
 from wardround_client.guard.guard import Guard
 from wardround_client.settings import PolicyTable
 from wardround_coordinator.session import RoundOutcome, Session, StudyPosition
+from wardround_coordinator.sponsoring import fund_new_study, publish
 from wardround_coordinator.verification import RawVector, Reply
+from wardround_simulations.network import begin_study
 from wardround_simulations.sites import Party, make_site
 
 SITES, ROWS, FEATURES = 4, 24, 600
@@ -70,14 +70,6 @@ class Parties:
         return [one.address for one in (self.sponsor, self.first, self.standby, self.auditor)]
 
 
-@dataclass(frozen=True)
-class Sent:
-    """What a site sent."""
-
-    delivery: TrainReply
-    update: Int32Vector
-
-
 def _end(guards: Sequence[Guard], homes: TemporaryDirectory[str]) -> None:
     for guard in guards:
         guard.close()
@@ -102,22 +94,25 @@ class Stage:
         self.chain: Chain = contract.chain
         self.store = FolderStore(folder)
         self._guards: list[Guard] = []
-        model = Vector.of(initial_model(spec).values)
-        self.store.put(model.data)
-        self.store.put(canonical_bytes(spec.document()))
-        self.params: StudyParams = spec.params(
-            sponsor=parties.sponsor.address,
-            token=token.address,
-            parameter_count=model.values.size,
-            initial_model=model.root,
-            code=application_digest(),
+        initial = initial_model(spec)
+        publish(spec, initial, self.store)
+        coordinators = [parties.first, parties.standby]
+        self.params: StudyParams = fund_new_study(
+            contract,
+            token,
+            parties.sponsor,
+            spec,
+            initial,
+            [one.address for one in coordinators],
+            [one.address for one in self.auditors],
         )
         homes = TemporaryDirectory(prefix="wardround-sites-")
         # Ends with the stage at the latest.
         self.end = finalize(self, _end, self._guards, homes)
         folders = Folders(Path(homes.name))
         self.hospitals = [Party(data.name, Account.create(), data) for data in _tables()]
-        self._open()
+        addresses = [party.account.address for party in self.hospitals]
+        begin_study(contract, token, self.params, parties.sponsor, coordinators, addresses, ROWS)
         self.sites = [self._site(folders, party) for party in self.hospitals]
 
     @property
@@ -141,17 +136,17 @@ class Stage:
         sent = self.collect(position)
         asked = {node: site.address for node, site in enumerate(self.sites)}
         return session.run_round(
-            position, asked, ((node, _reply(sent[address])) for node, address in asked.items())
+            position, asked, ((node, _reply(*sent[address])) for node, address in asked.items())
         )
 
-    def collect(self, position: StudyPosition) -> Mapping[SiteAddress, Sent]:
+    def collect(
+        self, position: StudyPosition
+    ) -> Mapping[SiteAddress, tuple[TrainReply, Int32Vector]]:
         """Let every site train and sign for the open round."""
         task = TrainTask(
             self.params, position.previous, position.round, canonical_bytes(self.spec.document())
         )
-        return {
-            site.address: Sent(*site.contribute(task, position.base.values)) for site in self.sites
-        }
+        return {site.address: site.contribute(task, position.base.values) for site in self.sites}
 
     # ---------------------------------------------------------------- inside
 
@@ -174,27 +169,6 @@ class Stage:
             clock=lambda: 0.0,
             answers=KeptAnswers(home.answers),
         )
-
-    def _open(self) -> None:
-        contract, parties, study = self.contract, self.parties, self.study
-        sponsor = parties.sponsor
-        coordinators = [parties.first, parties.standby]
-        contract.create_study(
-            sponsor,
-            self.params,
-            [one.address for one in coordinators],
-            [one.address for one in self.auditors],
-        )
-        self.token.approve(sponsor, contract.address, REWARD * self.params.rounds)
-        contract.fund(sponsor, study, REWARD * self.params.rounds)
-        for coordinator in coordinators:
-            self.token.transfer(sponsor, coordinator.address, BOND)
-            self.token.approve(coordinator, contract.address, BOND)
-            contract.post_bond(coordinator, study)
-        for party in self.hospitals:
-            address = party.account.address
-            contract.admit_site(sponsor, study, address, address, ROWS)
-        contract.open_study(sponsor, study)
 
 
 def specification(
@@ -229,6 +203,6 @@ def _tables() -> tuple[SiteData, ...]:
     return source.load(data_dir=None).sites
 
 
-def _reply(sent: Sent) -> Reply:
-    vector = RawVector(VECTOR_DTYPE, VECTOR_FORMAT, vector_bytes(sent.update))
-    return Reply(sent.delivery.fields(), vector)
+def _reply(delivery: TrainReply, update: Int32Vector) -> Reply:
+    vector = RawVector(VECTOR_DTYPE, VECTOR_FORMAT, vector_bytes(update))
+    return Reply(delivery.fields(), vector)

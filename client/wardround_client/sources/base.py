@@ -6,10 +6,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
 
 from wardround.protocol.documents import Form
 from wardround_client.sources.errors import (
     Problem,
+    SourceError,
     SourceUnreachable,
     schema_mismatch,
     too_large,
@@ -64,6 +68,42 @@ class DataSource(Form, ABC):
         """What the table is called in messages; without a password."""
 
 
+class FileSource(DataSource):
+    """A file in the site's folder, or at an absolute path."""
+
+    path: str
+    #: Of the file, and of all its columns unpacked.
+    max_bytes: Annotated[int, Field(ge=1)] = FILE_MAX_BYTES
+
+    @property
+    def title(self) -> str:
+        """The file's path as written."""
+        return self.path
+
+    def file(self, place: Place) -> Path:
+        """Find the file; refuse what is no plain file, or a larger one, before a byte is read.
+
+        Raises:
+            SourceUnreachable: no such file, or none that can be read.
+            SourceError: more bytes.
+        """
+        path, reason = place.folder / self.path, None
+        try:
+            if not path.is_file():
+                reason = "there is no such file"
+            elif path.stat().st_size > self.max_bytes:
+                raise self.too_large("bytes")
+        except OSError as exc:
+            reason = exc.strerror or type(exc).__name__
+        if reason is not None:
+            raise SourceUnreachable(self.title, reason)
+        return path
+
+    def too_large(self, what: str) -> SourceError:
+        """The error of a file with too many bytes."""
+        return too_large(self.title, what, self.max_bytes, "max_bytes")
+
+
 def check_columns(
     table: str, found: Sequence[str], columns: Sequence[str], ignore: Sequence[str]
 ) -> None:
@@ -82,22 +122,3 @@ def check_columns(
         problems.append(Problem(None, what))
     if problems:
         raise schema_mismatch(table, problems)
-
-
-def check_file(table: str, path: Path, max_bytes: int) -> None:
-    """Refuse what is no plain file, or a larger one, before a byte is read.
-
-    Raises:
-        SourceUnreachable: no such file, or none that can be read.
-        SourceError: more bytes.
-    """
-    reason = None
-    try:
-        if not path.is_file():
-            reason = "there is no such file"
-        elif path.stat().st_size > max_bytes:
-            raise too_large(table, "bytes", max_bytes, "max_bytes")
-    except OSError as exc:
-        reason = exc.strerror or type(exc).__name__
-    if reason is not None:
-        raise SourceUnreachable(table, reason)

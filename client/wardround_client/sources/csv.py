@@ -12,12 +12,10 @@ from pydantic import Field
 from wardround.learning.errors import no_rows
 from wardround_client.sources.base import (
     BATCH_ROWS,
-    FILE_MAX_BYTES,
     Batch,
-    DataSource,
+    FileSource,
     Place,
     check_columns,
-    check_file,
 )
 from wardround_client.sources.errors import (
     Problem,
@@ -34,28 +32,20 @@ _FIGURES = re.compile(r"\s*[0-9.,eE+-]+\s*")
 _SWAPPED = str.maketrans(",.", ".,")
 
 
-class CsvSource(DataSource):
+class CsvSource(FileSource):
     """``type = "csv"``: text with one row a line, as any program exports it."""
 
     type: Literal["csv"]
-    path: str
     delimiter: Annotated[str, Field(pattern=r"^[,;\t|]$")] = ","
     #: Of numbers; a comma goes with another delimiter.
     decimal: Literal[".", ","] = "."
     encoding: Literal["utf-8", "latin-1", "cp1252"] = "utf-8"
-    max_bytes: Annotated[int, Field(ge=1)] = FILE_MAX_BYTES
-
-    @property
-    def title(self) -> str:
-        """The file's path as written."""
-        return self.path
 
     def read(
         self, columns: Sequence[str], ignore: Sequence[str], max_rows: int, place: Place
     ) -> Iterator[Batch]:
         """Read line by line; see `DataSource.read`."""
-        path = place.folder / self.path
-        check_file(self.title, path, self.max_bytes)
+        path = self.file(place)
         # A byte order mark is no part of the first column's name.
         encoding = "utf-8-sig" if self.encoding == "utf-8" else self.encoding
         # What went wrong is raised outside of the handler: Python's own errors quote the file.
@@ -118,7 +108,7 @@ class CsvSource(DataSource):
                 reason = f"a line is longer than {LINE_MAX_CHARACTERS} characters"
                 raise damaged(self.title, reason)
             if read > self.max_bytes:
-                raise too_large(self.title, "bytes", self.max_bytes, "max_bytes")
+                raise self.too_large("bytes")
             yield line
 
 

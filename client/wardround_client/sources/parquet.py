@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Annotated, Any, Literal
-
-from pydantic import Field
+from typing import Any, Literal
 
 from wardround_client.sources.base import (
     BATCH_ROWS,
-    FILE_MAX_BYTES,
     Batch,
-    DataSource,
+    FileSource,
     Place,
     check_columns,
-    check_file,
 )
 from wardround_client.sources.errors import (
     Problem,
@@ -26,18 +22,10 @@ from wardround_client.sources.errors import (
 )
 
 
-class ParquetSource(DataSource):
+class ParquetSource(FileSource):
     """``type = "parquet"``: a columnar file, as pandas, Spark or DuckDB write it."""
 
     type: Literal["parquet"]
-    path: str
-    #: Of the file, and of all its columns unpacked.
-    max_bytes: Annotated[int, Field(ge=1)] = FILE_MAX_BYTES
-
-    @property
-    def title(self) -> str:
-        """The file's path as written."""
-        return self.path
 
     def read(
         self, columns: Sequence[str], ignore: Sequence[str], max_rows: int, place: Place
@@ -46,8 +34,7 @@ class ParquetSource(DataSource):
         import pyarrow
         from pyarrow import parquet
 
-        path = place.folder / self.path
-        check_file(self.title, path, self.max_bytes)
+        path = self.file(place)
         # What went wrong is raised outside of the handler: Arrow's errors may quote the file.
         fault: SourceError
         try:
@@ -68,7 +55,7 @@ class ParquetSource(DataSource):
                     BATCH_ROWS, columns=list(columns), use_threads=False, use_pandas_metadata=False
                 ):
                     if batch.nbytes > self.max_bytes:
-                        raise too_large(self.title, "bytes", self.max_bytes, "max_bytes")
+                        raise self.too_large("bytes")
                     yield {name: _cells(batch.column(name)) for name in columns}
             return
         except (pyarrow.ArrowException, UnicodeDecodeError):
@@ -99,7 +86,7 @@ class ParquetSource(DataSource):
         groups = range(metadata.num_row_groups)
         unpacked = sum(max(0, metadata.row_group(at).total_byte_size) for at in groups)
         if unpacked > self.max_bytes:
-            raise too_large(self.title, "bytes unpacked", self.max_bytes, "max_bytes")
+            raise self.too_large("bytes unpacked")
 
 
 def _is_plain(types: Any, kind: Any) -> bool:
