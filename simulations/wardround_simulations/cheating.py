@@ -51,107 +51,72 @@ class Cheat:
 
     Attributes:
         act: does it; in words, its docstring.
-        full: what catches it under full recording: a challenge, or an error of the contract;
-            None where it is not tried.
-        root: what catches it under root recording.
+        caught_by: a challenge, or an error of the contract.
+        at_once: the error by which the contract refuses it under full recording already, if it
+            does.
         rule: of the study.
         registered: whether a site puts its contribution on chain first.
         limit_bytes: what the auditor puts into one transaction at most.
+        recordings: under which it is tried.
     """
 
     title: str
     act: Callable[[Cheater], None]
-    full: str | None
-    root: str
+    caught_by: str
+    at_once: str | None = None
     rule: RuleId = RuleId.MEAN
     registered: bool = False
     limit_bytes: int = CALLDATA_LIMIT
+    recordings: tuple[Recording, ...] = tuple(Recording)
 
-    def expected(self, recording: Recording) -> str | None:
+    def expected(self, recording: Recording) -> str:
         """What catches it."""
-        return self.full if recording is Recording.FULL else self.root
+        return (recording is Recording.FULL and self.at_once) or self.caught_by
+
+
+def _shift(title: str, **terms: Any) -> Cheat:
+    return Cheat(title, cheats.shift_a_coordinate, "challengeCoordinate", **terms)
+
+
+def _bad_entry(title: str, act: Callable[[Cheater], None], at_once: str) -> Cheat:
+    return Cheat(title, act, "challengeEntry", f"WardRound_{at_once}")
 
 
 CHEATS = (
-    Cheat(
-        "shifts a coordinate by one",
-        cheats.shift_a_coordinate,
-        "challengeCoordinate",
-        "challengeCoordinate",
-    ),
-    Cheat(
-        "the same, median",
-        cheats.shift_a_coordinate,
-        "challengeCoordinate",
-        "challengeCoordinate",
-        RuleId.MEDIAN,
-    ),
-    Cheat(
-        "the same, trimmed mean",
-        cheats.shift_a_coordinate,
-        "challengeCoordinate",
-        "challengeCoordinate",
-        RuleId.TRIMMED_MEAN,
-    ),
-    Cheat(
-        "the same, in several steps",
-        cheats.shift_a_coordinate,
-        "challengeCoordinate",
-        "challengeCoordinate",
-        RuleId.TRIMMED_MEAN,
-        limit_bytes=SMALL_STEPS_BYTES,
-    ),
-    Cheat(
-        "drops a registered site",
-        cheats.drop_a_site,
-        "challengeOmission",
-        "challengeOmission",
-        registered=True,
-    ),
-    Cheat("invents a site", cheats.invent_a_site, "WardRound_NotMember", "challengeEntry"),
-    Cheat(
-        "replays a contribution",
-        cheats.replay_an_old_contribution,
-        "WardRound_SignatureInvalid",
-        "challengeEntry",
-    ),
-    Cheat(
-        "inflates a weight",
-        cheats.inflate_a_weight,
-        "WardRound_WeightOutOfRange",
-        "challengeEntry",
-    ),
+    _shift("shifts a coordinate by one"),
+    _shift("the same, median", rule=RuleId.MEDIAN),
+    _shift("the same, trimmed mean", rule=RuleId.TRIMMED_MEAN),
+    _shift("the same, in several steps", rule=RuleId.TRIMMED_MEAN, limit_bytes=SMALL_STEPS_BYTES),
+    Cheat("drops a registered site", cheats.drop_a_site, "challengeOmission", registered=True),
+    _bad_entry("invents a site", cheats.invent_a_site, "NotMember"),
+    _bad_entry("replays a contribution", cheats.replay_an_old_contribution, "SignatureInvalid"),
+    _bad_entry("inflates a weight", cheats.inflate_a_weight, "WeightOutOfRange"),
     Cheat(
         "counts a site twice",
         cheats.count_a_site_twice,
-        "WardRound_EntriesUnsorted",
         "challengeOrder",
+        "WardRound_EntriesUnsorted",
     ),
     Cheat(
         "states another weight",
         cheats.state_another_total,
-        "WardRound_TotalWeightDiffers",
         "challengeTotals",
+        "WardRound_TotalWeightDiffers",
     ),
-    Cheat("signs nothing", cheats.sign_nothing, "WardRound_SignatureInvalid", "challengeEntry"),
-    Cheat("pays itself", cheats.pay_itself, "challengeRewards", "challengeRewards"),
-    Cheat(
-        "pays too much",
-        cheats.pay_too_much,
-        "WardRound_RewardTooHigh",
-        "WardRound_RewardTooHigh",
-    ),
-    Cheat("withholds the model", cheats.withhold_the_model, "demandChunk", "demandChunk"),
-    Cheat("withholds an update", cheats.withhold_an_update, "demandChunk", "demandChunk"),
+    _bad_entry("signs nothing", cheats.sign_nothing, "SignatureInvalid"),
+    Cheat("pays itself", cheats.pay_itself, "challengeRewards"),
+    Cheat("pays too much", cheats.pay_too_much, "WardRound_RewardTooHigh"),
+    Cheat("withholds the model", cheats.withhold_the_model, "demandChunk"),
+    Cheat("withholds an update", cheats.withhold_an_update, "demandChunk"),
     # With full recording the entries are on chain, so the manifest is not needed to read them.
-    Cheat("withholds the manifest", cheats.withhold_the_manifest, None, "demandChunk"),
-    Cheat("closes twice", cheats.close_twice, "WardRound_RoundNotOpen", "WardRound_RoundNotOpen"),
     Cheat(
-        "closes after takeover",
-        cheats.close_after_takeover,
-        "WardRound_NotCoordinator",
-        "WardRound_NotCoordinator",
+        "withholds the manifest",
+        cheats.withhold_the_manifest,
+        "demandChunk",
+        recordings=(Recording.ROOT,),
     ),
+    Cheat("closes twice", cheats.close_twice, "WardRound_RoundNotOpen"),
+    Cheat("closes after takeover", cheats.close_after_takeover, "WardRound_NotCoordinator"),
 )
 
 
@@ -199,8 +164,8 @@ class Trials:
         count: how many outcomes `run` gives.
     """
 
-    count = len(Recording) * (len(RuleId) + len(CHEATS) + len(ACCUSATIONS) + 1) - sum(
-        cheat.full is None for cheat in CHEATS
+    count = len(Recording) * (len(RuleId) + len(ACCUSATIONS) + 1) + sum(
+        len(cheat.recordings) for cheat in CHEATS
     )
 
     def __init__(self, chain: Chain, parties: Parties, folder: Path) -> None:
@@ -227,9 +192,8 @@ class Trials:
             for recording in Recording:
                 yield self.honest(rule, recording)
         for cheat in CHEATS:
-            for recording in Recording:
-                if cheat.expected(recording) is not None:
-                    yield self.trial(cheat, recording)
+            for recording in cheat.recordings:
+                yield self.trial(cheat, recording)
         for pair in zip(*(self.accusations(recording) for recording in Recording), strict=True):
             yield from pair
 
@@ -256,7 +220,11 @@ class Trials:
         notices = auditor.step()
         if cheat.registered:
             self._register(stage)
-        refusal = self._attempt(stage, cheat)
+        refusal = None
+        try:
+            cheat.act(Cheater(stage, self.parties.first))
+        except ContractReverted as error:
+            refusal = error
         notices += auditor.step()
         if any(notice.kind == "demanded" for notice in notices):
             self.chain.advance(DEMAND_SECONDS + 1)
@@ -265,7 +233,7 @@ class Trials:
         while self._ward.study(stage.study).head <= ROUNDS:
             stage.close(self._active(stage))
             notices += auditor.step()
-        expected = cheat.expected(recording) or ""
+        expected = cheat.expected(recording)
         return self._outcome(cheat.title, expected, stage, auditor, notices, refusal)
 
     def accusations(self, recording: Recording) -> Iterator[Outcome]:
@@ -291,7 +259,8 @@ class Trials:
             court, self.parties.standby, contested, accused.demand(), rule=stage.spec.rule
         )
         answers = [notice for notice in auditor.step() if notice.kind == "answered"]
-        refusals.append(("withheld data", "answerDemand", ", ".join(map(_challenge, answers))))
+        shown = ", ".join(str(notice.challenge) for notice in answers)
+        refusals.append(("withheld data", "answerDemand", shown))
         stage.close(self.parties.first)
         self.chain.advance(2 * CHALLENGE_SECONDS)
         notices = auditor.step()
@@ -323,13 +292,6 @@ class Trials:
         sender = self.parties.auditor  # any account that pays for gas
         self._ward.contribute(sender, stage.study, position.round, position.previous, entry)
         self.chain.advance(GRACE_SECONDS + 1)
-
-    def _attempt(self, stage: Stage, cheat: Cheat) -> ContractReverted | None:
-        try:
-            cheat.act(Cheater(stage, self.parties.first))
-        except ContractReverted as error:
-            return error
-        return None
 
     def _take_over(self, stage: Stage) -> None:
         """Let the standby go on where a cheater was refused and does nothing any more."""
@@ -370,7 +332,3 @@ class Trials:
             ends_right=auditor.is_over() and model == self._models[stage.params.rule],
             words="; ".join(breaches) or (str(refusal) if refusal else "all holds"),
         )
-
-
-def _challenge(notice: Notice) -> str:
-    return str(notice.challenge)

@@ -8,6 +8,7 @@ import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,13 +19,15 @@ from rich.table import Table
 from wardround.audit.folders import Folders
 from wardround.protocol.errors import ScenarioError
 from wardround_simulations.confidential import READING_KEY
-from wardround_simulations.scenario import Engine, builtin_scenarios, load_scenario
+from wardround_simulations.scenario import Engine, builtin_scenarios, load_scenario, with_changes
 from wardround_simulations.screen import RunProgress, rewards_table, rounds_table
 
 if TYPE_CHECKING:
     from wardround_simulations.run import Watcher
 
 _out = Console(highlight=False)
+#: Prints a line whole, however narrow the screen is, so that it can be copied.
+_line = partial(_out.print, soft_wrap=True)
 _err = Console(stderr=True, highlight=False)
 
 
@@ -87,9 +90,7 @@ def simulate(
     from wardround_simulations.run import simulate as run_simulation
 
     chosen, text = load_scenario(scenario)
-    changes = {"rounds": rounds, "seed": seed}
-    study = chosen.study.model_copy(update={k: v for k, v in changes.items() if v is not None})
-    chosen = chosen.model_copy(update={"study": study})
+    chosen = with_changes(chosen, rounds=rounds, seed=seed)
     folder = out or _new_run_folder(chosen.study.name)
     with _watched(as_json) as watcher:
         results = run_simulation(
@@ -114,29 +115,20 @@ def simulate(
         f"pooled accuracy {final['pooled_accuracy']:.4f}, "
         f"AUC {'–' if auc is None else f'{auc:.4f}'}, log-loss {final['pooled_log_loss']:.4f}."
     )
-    _out.print(f"Study {results.summary['study']}", soft_wrap=True)
-    _out.print(
-        f"Everything is in {folder}: store, journal, manifests, plots, model.", soft_wrap=True
-    )
+    _line(f"Study {results.summary['study']}")
+    _line(f"Everything is in {folder}: store, journal, manifests, plots, model.")
     key = ""
     if confidential:
         key = f" --reading-key {Folders(folder).auditor / READING_KEY}"
-        _out.print(
+        _line(
             "Updates and models are encrypted in its store; the model in the clear is beside the "
-            "coordinator's keys.",
-            soft_wrap=True,
+            "coordinator's keys."
         )
-    _out.print("\nNext:", style="bold")
+    _line("\nNext:", style="bold")
     program = _program()
-    _out.print(
-        f"  {program} audit {folder}{key}    replay every round from chain and store alone",
-        soft_wrap=True,
-    )
-    _out.print(f"  {program} claim {folder}    pay the sites what they have earned", soft_wrap=True)
-    _out.print(
-        f"  {program} explore {folder}  look at it all in a browser, and check it there",
-        soft_wrap=True,
-    )
+    _line(f"  {program} audit {folder}{key}    replay every round from chain and store alone")
+    _line(f"  {program} claim {folder}    pay the sites what they have earned")
+    _line(f"  {program} explore {folder}  look at it all in a browser, and check it there")
 
 
 def scenarios() -> None:
@@ -168,7 +160,6 @@ def _watched(quiet: bool) -> Iterator[Watcher]:
     def start(network: Any) -> None:
         status.stop()
         bars.append(RunProgress(_err, network.params.rounds, len(network.parties)))
-        bars[0].__enter__()
 
     try:
         yield Watcher(
@@ -180,7 +171,7 @@ def _watched(quiet: bool) -> Iterator[Watcher]:
     finally:
         status.stop()
         if bars:
-            bars[0].__exit__(None, None, None)
+            bars[0].stop()
 
 
 def _program() -> str:

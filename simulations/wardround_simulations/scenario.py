@@ -104,3 +104,27 @@ def builtin_scenarios() -> dict[str, Path]:
     """Scenarios that come with wardround, by name."""
     folder = Path(str(files("wardround_simulations"))) / "scenarios"
     return {path.stem: path for path in sorted(folder.glob("*.toml"))}
+
+
+def with_changes(
+    scenario: Scenario, *, rounds: int | None, seed: int | None, sites: int | None = None
+) -> Scenario:
+    """Change what the command line may change of a scenario.
+
+    Raises:
+        ScenarioError: its data comes from a fixed number of hospitals.
+    """
+    changes = {"rounds": rounds, "seed": seed}
+    study = scenario.study.model_copy(update={k: v for k, v in changes.items() if v is not None})
+    update: dict[str, object] = {"study": study}
+    if sites is not None:
+        if "sites" not in scenario.data.arguments:
+            reason = (
+                f"its data, {scenario.data.name}, comes from hospitals of its own: drop --sites"
+            )
+            raise ScenarioError(scenario.study.name, reason)
+        arguments = {**scenario.data.arguments, "sites": sites}
+        update["data"] = scenario.data.model_copy(update={"arguments": arguments})
+        least = min(scenario.aggregation.min_sites, sites)
+        update["aggregation"] = scenario.aggregation.model_copy(update={"min_sites": least})
+    return scenario.model_copy(update=update)

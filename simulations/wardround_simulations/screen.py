@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import TracebackType
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
@@ -43,6 +42,7 @@ class RunProgress:
         self._rounds = self._progress.add_task("rounds", total=rounds)
         self._sites = self._progress.add_task("sites training", total=sites)
         self._sites_total = sites
+        self._progress.start()
 
     def reply(self, node: int, kind: str, seconds: float) -> None:
         """Count an answer; fits `wardround.transport.flower.grid.OnReply`."""
@@ -57,17 +57,7 @@ class RunProgress:
         words = "rounds" if accuracy is None else f"rounds (accuracy {accuracy:.1%})"
         self._progress.update(self._rounds, advance=1, description=words)
 
-    def __enter__(self) -> RunProgress:
-        """Start drawing."""
-        self._progress.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def stop(self) -> None:
         """Stop drawing."""
         self._progress.stop()
 

@@ -50,11 +50,11 @@ from wardround.store.gateway_vault import GatewayVault
 from wardround.store.reading_key import read_reading_key
 from wardround.store.study_store import local_vault, open_study_store
 from wardround_simulations.confidential import AUDITOR_KEY, READING_KEY, SPONSOR_READING_KEY
-from wardround_simulations.live.run import LiveNetwork, with_changes
+from wardround_simulations.live.run import LiveNetwork
 from wardround_simulations.network import Network
 from wardround_simulations.results import MODEL_FILE
 from wardround_simulations.run import Watcher, simulate
-from wardround_simulations.scenario import load_scenario
+from wardround_simulations.scenario import load_scenario, with_changes
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page

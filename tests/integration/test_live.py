@@ -30,11 +30,11 @@ from wardround.transport.certificates import (
 )
 from wardround.transport.processes import ProcessMark, running, with_descendants
 from wardround_simulations.live.record import read_processes
-from wardround_simulations.live.run import LiveNetwork, with_changes
+from wardround_simulations.live.run import LiveNetwork
 from wardround_simulations.network import Network
 from wardround_simulations.results import Results
 from wardround_simulations.run import simulate
-from wardround_simulations.scenario import Scenario, load_scenario
+from wardround_simulations.scenario import Scenario, load_scenario, with_changes
 
 ROUNDS = 3
 LIMIT_SECONDS = 900

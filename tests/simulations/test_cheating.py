@@ -43,8 +43,7 @@ RECORDINGS = [pytest.param(one, id=one.name.lower()) for one in Recording]
 TRIED = [
     pytest.param(cheat, one, cheat.expected(one), id=f"{cheat.title}, {one.name.lower()}")
     for cheat in CHEATS
-    for one in Recording
-    if cheat.expected(one) is not None
+    for one in cheat.recordings
 ]
 GOOD = Outcome(
     tried="pays itself",
@@ -103,7 +102,7 @@ def test_honest_round_withstands_every_accusation(trials: Trials, recording: Rec
 
 def test_cheat_that_nobody_notices_is_not_good(trials: Trials) -> None:
     """The trial can fail: an honest act is caught by nothing."""
-    act = Cheat("closes as it should", lambda it: it.close(it.draft()), "x", "challengeEntry")
+    act = Cheat("closes as it should", lambda it: it.close(it.draft()), "challengeEntry")
     act.act.__name__ = "honest-act"
     outcome = trials.trial(act, Recording.ROOT)
     assert outcome.caught_by == ""

@@ -20,7 +20,6 @@ from wardround_client.home import Home
 from wardround_client.supernode import coordinators_of
 from wardround_coordinator.home import CoordinatorHome
 from wardround_coordinator.settings import load_coordinator_settings
-from wardround_simulations.live.chain import genesis_text, read_genesis
 from wardround_simulations.live.commands import app
 from wardround_simulations.live.layout import check_live, make_parties
 from wardround_simulations.live.record import (
@@ -30,8 +29,7 @@ from wardround_simulations.live.record import (
     read_processes,
     write_processes,
 )
-from wardround_simulations.live.run import with_changes
-from wardround_simulations.scenario import load_scenario
+from wardround_simulations.scenario import load_scenario, with_changes
 
 OTHER = ProcessMark(os.getpid(), 0.0)
 
@@ -118,12 +116,6 @@ def test_attackers_are_refused() -> None:
     with pytest.raises(ScenarioError, match="wardround simulate"):
         check_live(attackers)
     check_live(small_scenario())
-
-
-def test_genesis_is_read_as_written() -> None:
-    found = read_genesis(genesis_text(31337, 7, {"0x" + "ab" * 20: 10**22}))
-    assert (found.chain_id, found.timestamp) == (31337, 7)
-    assert found.balances == {"0x" + "ab" * 20: 10**22}
 
 
 def test_sites_know_every_coordinator_and_each_knows_every_site(tmp_path: Path) -> None:

@@ -75,11 +75,12 @@ def test_rewards_when_laid_out_say_why_a_site_was_left_out() -> None:
 
 def test_progress_when_rounds_close_counts_them() -> None:
     console = Console(file=io.StringIO(), width=100, force_terminal=True)
-    with RunProgress(console, rounds=2, sites=2) as progress:
-        for _ in range(2):
-            for kind in ("query", "train", "train", "evaluate", "evaluate"):
-                progress.reply(1, kind, 0.1)
-            progress.closed({"pooled_accuracy": 0.75})
-        progress.closed({"pooled_accuracy": None})
+    progress = RunProgress(console, rounds=2, sites=2)
+    for _ in range(2):
+        for kind in ("query", "train", "train", "evaluate", "evaluate"):
+            progress.reply(1, kind, 0.1)
+        progress.closed({"pooled_accuracy": 0.75})
+    progress.closed({"pooled_accuracy": None})
+    progress.stop()
     assert isinstance(console.file, io.StringIO)
     assert "75.0%" in console.file.getvalue()

@@ -24,7 +24,7 @@ from wardround.transport.processes import end_all, running, with_descendants
 from wardround.transport.supervision import stop_asked
 from wardround_simulations.confidential import READING_KEY
 from wardround_simulations.live.record import SUPERVISOR, forget_processes, read_processes
-from wardround_simulations.scenario import load_scenario
+from wardround_simulations.scenario import load_scenario, with_changes
 from wardround_simulations.screen import rewards_table, rounds_table
 
 app = Commands(epilog="Start with: wardround network up")
@@ -81,7 +81,7 @@ def up(
       wardround network up networks/two --scenario hasty.toml --standbys 1
     """
     # PyTorch and Flower take seconds to import, and only this command needs them.
-    from wardround_simulations.live.run import LiveNetwork, with_changes
+    from wardround_simulations.live.run import LiveNetwork
 
     chosen, text = load_scenario(scenario)
     chosen = with_changes(chosen, sites=sites, rounds=rounds, seed=seed)

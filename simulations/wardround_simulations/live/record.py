@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Literal
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from wardround.host.durable import write_durably
-from wardround.protocol.documents import Form
 from wardround.protocol.errors import ScenarioError
 from wardround.transport.processes import ProcessMark
 
@@ -18,19 +17,13 @@ PROCESSES_FILE = "processes.json"
 SUPERVISOR = "network"
 
 
-class _Process(Form):
-    pid: int
-    started: float
-
-
-class _File(Form):
-    processes: dict[str, _Process]
+_FILE = TypeAdapter(dict[Literal["processes"], dict[str, ProcessMark]])
 
 
 def write_processes(folder: Path, processes: Mapping[str, ProcessMark]) -> None:
     """Write down a network's processes, whole or not at all."""
-    rows = {name: {"pid": m.pid, "started": m.started} for name, m in processes.items()}
-    write_durably(folder / PROCESSES_FILE, json.dumps({"processes": rows}, indent=2) + "\n")
+    data = _FILE.dump_json({"processes": dict(processes)}, indent=2)
+    write_durably(folder / PROCESSES_FILE, data + b"\n")
 
 
 def read_processes(folder: Path) -> dict[str, ProcessMark]:
@@ -43,10 +36,9 @@ def read_processes(folder: Path) -> dict[str, ProcessMark]:
     if not path.exists():
         return {}
     try:
-        found = _File.model_validate_json(path.read_bytes())
-    except ValidationError as error:
+        return _FILE.validate_json(path.read_bytes())["processes"]
+    except (ValidationError, KeyError) as error:
         raise ScenarioError(str(path), "it is damaged: end the processes by hand") from error
-    return {name: ProcessMark(row.pid, row.started) for name, row in found.processes.items()}
 
 
 def forget_processes(folder: Path) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
 
@@ -19,15 +20,14 @@ from wardround.chain.errors import ChainUnreachable
 from wardround.devchain.anvil import find_anvil
 from wardround.devchain.durable_anvil import JOURNAL_FILE
 from wardround.devchain.errors import anvil_failed
+from wardround.devchain.evm import Genesis
 from wardround.devchain.faucet import DEV_CHAIN_ID, balances_of
 from wardround.host.log import EventLog
-from wardround.protocol.errors import ScenarioError
 from wardround.protocol.identifiers import hex_of
 from wardround.transport.ports import free_port
 from wardround.transport.processes import ProcessMark, mark_of
 from wardround.transport.supervision import Program, Supervisor, module_command
 from wardround_coordinator.rounds_file import read_rounds
-from wardround_simulations.live.chain import genesis_text
 from wardround_simulations.live.layout import check_live, make_parties
 from wardround_simulations.live.record import SUPERVISOR, forget_processes, write_processes
 from wardround_simulations.network import Network, new_folder, new_keys, prepare
@@ -132,15 +132,14 @@ class LiveNetwork:
         keys = new_keys(folders, standbys)
         self._keys = keys
         port, now = free_port(), int(self.now().timestamp())
-        balances = balances_of(keys.addresses)
-        genesis = genesis_text(DEV_CHAIN_ID, now, balances)
+        genesis = Genesis(DEV_CHAIN_ID, now, balances_of(keys.addresses))
         self._start(
             CHAIN,
             folders.root / "chain",
             "wardround_simulations.live.chain",
             str(folders.root / "chain"),
             str(port),
-            genesis,
+            json.dumps(asdict(genesis)),
         )
         chain = self._opened(f"http://127.0.0.1:{port}")
         try:
@@ -253,27 +252,3 @@ class LiveNetwork:
         if now != self._written:
             write_processes(self.folder, now)
             self._written = now
-
-
-def with_changes(
-    scenario: Scenario, *, sites: int | None, rounds: int | None, seed: int | None
-) -> Scenario:
-    """Change what the command line may change of a scenario.
-
-    Raises:
-        ScenarioError: its data comes from a fixed number of hospitals.
-    """
-    changes = {"rounds": rounds, "seed": seed}
-    study = scenario.study.model_copy(update={k: v for k, v in changes.items() if v is not None})
-    update: dict[str, object] = {"study": study}
-    if sites is not None:
-        if "sites" not in scenario.data.arguments:
-            reason = (
-                f"its data, {scenario.data.name}, comes from hospitals of its own: drop --sites"
-            )
-            raise ScenarioError(scenario.study.name, reason)
-        arguments = {**scenario.data.arguments, "sites": sites}
-        update["data"] = scenario.data.model_copy(update={"arguments": arguments})
-        least = min(scenario.aggregation.min_sites, sites)
-        update["aggregation"] = scenario.aggregation.model_copy(update={"min_sites": least})
-    return scenario.model_copy(update=update)
