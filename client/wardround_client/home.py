@@ -8,6 +8,7 @@ from pathlib import Path
 from eth_account import Account
 
 from wardround.host.durable import write_private
+from wardround.host.inside import Inside
 from wardround.protocol.identifiers import SiteAddress
 from wardround_client.errors import HomeInvalid, KeystoreError
 from wardround_client.guard.log import create_log
@@ -26,30 +27,16 @@ class Home:
 
     folder: Path
 
-    @property
-    def settings_file(self) -> Path:
-        """What the administrator writes down."""
-        return self.folder / SITE_FILE
-
-    @property
-    def socket(self) -> Path:
-        """Where the guard listens."""
-        return self.folder / "guard.sock"
-
-    @property
-    def log(self) -> Path:
-        """What left, and what was refused."""
-        return self.folder / "guard.log"
-
-    @property
-    def approvals(self) -> Path:
-        """Which studies the site takes part in."""
-        return self.folder / "approvals"
-
-    @property
-    def answers(self) -> Path:
-        """The last answer to each study, to be given again."""
-        return self.folder / "answers"
+    #: What the administrator writes down.
+    settings_file = Inside(SITE_FILE)
+    #: Where the guard listens.
+    socket = Inside("guard.sock")
+    #: What left, and what was refused.
+    log = Inside("guard.log")
+    #: Which studies the site takes part in.
+    approvals = Inside("approvals")
+    #: The last answer to each study, to be given again.
+    answers = Inside("answers")
 
     def settings(self) -> HomeSettings:
         """Read ``site.toml``.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -73,15 +73,16 @@ def history(
     earned: list[Earnings] = []
     for study, own in by_study.items():
         closed = ward.closed_rounds(study)
-        manifests = _Manifests(store, closed)
         events = ward.events(study)
         undone = min((e.round for e in events if isinstance(e, Overturned)), default=None)
         for line in own:
-            fate = _fate(line, site, ward, closed, manifests, undone)
+            fate = _fate(line, site, ward, closed, store, undone)
             signed.append(
                 Signed(study, line["round"], line["at"], line["weight"], line["update"], fate)
             )
-        earned.append(Earnings(study, ward.claimed(study, site), manifests.earned(site)))
+        last = _manifest(store, closed[-1]) if closed else None
+        total = None if last is None else last.earned().get(site, 0)
+        earned.append(Earnings(study, ward.claimed(study, site), total))
     return signed, earned
 
 
@@ -96,30 +97,15 @@ def entry_of(line: Line, site: SiteAddress) -> Entry:
     )
 
 
-class _Manifests:
-    """The manifests of closed rounds, as far as the store has them."""
-
-    def __init__(self, store: Store | None, closed: list[ClosedOnChain]) -> None:
-        self._store, self._closed = store, closed
-
-    def of(self, one: ClosedOnChain) -> Manifest | None:
-        if self._store is None:
-            return None
-        try:
-            data = self._store.get(cid_from_sha256(one.closing.record.manifest), MANIFEST_MAX_BYTES)
-        except ObjectMissing:
-            return None
-        return parse_manifest(data)
-
-    def earned(self, site: SiteAddress) -> int | None:
-        last = self.of(self._closed[-1]) if self._closed else None
-        if last is None:
-            return None
-        return last.earned().get(site, 0)
-
-    def signatures(self, one: ClosedOnChain) -> Iterator[str] | None:
-        manifest = self.of(one)
-        return None if manifest is None else (row.signature for row in manifest.contributions)
+def _manifest(store: Store | None, closed: ClosedOnChain) -> Manifest | None:
+    """Read a closed round's manifest; None when no store was given or it has none."""
+    if store is None:
+        return None
+    try:
+        data = store.get(cid_from_sha256(closed.closing.record.manifest), MANIFEST_MAX_BYTES)
+    except ObjectMissing:
+        return None
+    return parse_manifest(data)
 
 
 def _fate(
@@ -127,7 +113,7 @@ def _fate(
     site: SiteAddress,
     ward: WardRound,
     closed: list[ClosedOnChain],
-    manifests: _Manifests,
+    store: Store | None,
     undone: int | None,
 ) -> Fate:
     number, entry = line["round"], entry_of(line, site)
@@ -144,7 +130,8 @@ def _fate(
     one = closed[number - 1]
     if one.entries is not None:
         return "included" if entry in unpack_entries(one.entries) else "left out"
-    found = manifests.signatures(one)
-    if found is None:
+    manifest = _manifest(store, one)
+    if manifest is None:
         return "closed, sites not on chain"
-    return "included" if line["signature"] in set(found) else "left out"
+    included = {row.signature for row in manifest.contributions}
+    return "included" if line["signature"] in included else "left out"

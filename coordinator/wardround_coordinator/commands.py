@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,6 +25,7 @@ from wardround.chain.ward_round import WardRound
 from wardround.host.commands import Commands
 from wardround.host.durable import write_private
 from wardround.host.key_file import read_key, write_new_key
+from wardround.protocol.documents import toml_of
 from wardround.protocol.errors import SpecificationError
 from wardround.protocol.identifiers import StudyId
 from wardround.transport.certificates import SERVER_DAYS, check_time, issue_server, make_authority
@@ -103,7 +103,7 @@ def init(
         },
         "server": {"host": listen, "port": port, "names": host},
     }
-    (home / COORDINATOR_FILE).write_text(_toml(tables), encoding="utf-8")
+    (home / COORDINATOR_FILE).write_text(toml_of(tables.items()), encoding="utf-8")
     load_coordinator_settings(home)
     _out.print(f"address      {account.address}   the study must name it, and it pays for gas")
     _out.print(f"certificate  {place.authority}   give it to every site; it is no secret")
@@ -231,15 +231,3 @@ def _seated(home: Path) -> Iterator[tuple[WardRound, StudyId, LocalAccount]]:
 
 def _say(words: str) -> None:
     _out.print(f"{datetime.now():%H:%M:%S} {words}", markup=False)
-
-
-def _toml(tables: Mapping[str, Mapping[str, object]]) -> str:
-    """Write flat tables of strings, numbers and lists, whose JSON form is also their TOML form."""
-    lines = []
-    for name, table in tables.items():
-        lines += [
-            f"[{name}]",
-            *(f"{key} = {json.dumps(value)}" for key, value in table.items()),
-            "",
-        ]
-    return "\n".join(lines)

@@ -115,7 +115,7 @@ async def serve(home: CoordinatorHome, upstream_port: int, say: Say) -> None:
         upstream_port: where the SuperLink listens on the loopback interface.
         say: reports sites that connect, and clients that are rejected.
     """
-    server = load_coordinator_settings(home.root).require_server()
+    server = load_coordinator_settings(home.folder).require_server()
     book = EnrolmentBook(home)
     trust = ssl.create_default_context(cafile=str(home.authority))
     limits = httpx.Limits(max_connections=_CONNECTIONS_MAX)
@@ -172,4 +172,4 @@ def _is_passed(header: bytes) -> bool:
 
 if __name__ == "__main__":
     home = CoordinatorHome(Path(sys.argv[1]))
-    asyncio.run(serve(home, int(sys.argv[2]), configure(home.root, "door").info))
+    asyncio.run(serve(home, int(sys.argv[2]), configure(home.folder, "door").info))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from wardround.host.inside import Inside
 from wardround.transport.certificates import AUTHORITY_CERTIFICATE, SERVER_CERTIFICATE, SERVER_KEY
 from wardround.transport.enrolment import Enrolment, read_enrolment
 from wardround.transport.errors import EnrolmentInvalid
@@ -15,47 +16,23 @@ from wardround_coordinator.settings import PRESENCE_FILE
 class CoordinatorHome:
     """A coordinator's folder: settings, key, certificates, and the sites' enrolments."""
 
-    root: Path
+    folder: Path
 
-    @property
-    def tls(self) -> Path:
-        """The certificate authority and the server's certificate."""
-        return self.root / "tls"
-
-    @property
-    def authority(self) -> Path:
-        """The root certificate, which every site gets; it is not secret."""
-        return self.tls / AUTHORITY_CERTIFICATE
-
-    @property
-    def certificate(self) -> Path:
-        """Of the server."""
-        return self.tls / SERVER_CERTIFICATE
-
-    @property
-    def certificate_key(self) -> Path:
-        """Of the server; secret."""
-        return self.tls / SERVER_KEY
-
-    @property
-    def sites(self) -> Path:
-        """The enrolments that sites handed in, a file each."""
-        return self.root / "sites"
-
-    @property
-    def logs(self) -> Path:
-        """What the programs print."""
-        return self.root / "logs"
-
-    @property
-    def presence(self) -> Path:
-        """Locked by the ServerApp while it lives."""
-        return self.root / PRESENCE_FILE
-
-    @property
-    def flower(self) -> Path:
-        """Flower's own folder."""
-        return self.root / "flower"
+    #: The certificate authority and the server's certificate.
+    tls = Inside("tls")
+    #: The root certificate, which every site gets; it is not secret.
+    authority = Inside(f"tls/{AUTHORITY_CERTIFICATE}")
+    #: Of the server; its key is secret.
+    certificate = Inside(f"tls/{SERVER_CERTIFICATE}")
+    certificate_key = Inside(f"tls/{SERVER_KEY}")
+    #: The enrolments that sites handed in, a file each.
+    sites = Inside("sites")
+    #: What the programs print.
+    logs = Inside("logs")
+    #: Locked by the ServerApp while it lives.
+    presence = Inside(PRESENCE_FILE)
+    #: Flower's own folder.
+    flower = Inside("flower")
 
     def enrolments(self) -> dict[str, Enrolment]:
         """Read every enrolment, by the site's address.

@@ -13,7 +13,7 @@ from typing import Any
 
 from wardround.host.durable import append_line
 from wardround.protocol.identifiers import SiteAddress
-from wardround_coordinator.strategy import RoundResult, SiteMetrics
+from wardround_coordinator.strategy import RoundResult
 
 
 def round_summary(result: RoundResult, names: Mapping[SiteAddress, str]) -> dict[str, Any]:
@@ -33,6 +33,9 @@ def round_summary(result: RoundResult, names: Mapping[SiteAddress, str]) -> dict
 
     manifest = result.facts.manifest
     metrics = {name(site): values for site, values in result.metrics.items()}
+    examples = sum(values.examples for values in metrics.values())
+    correct = sum(values.correct for values in metrics.values())
+    loss = sum(values.log_loss * values.examples for values in metrics.values())
     return {
         "round": manifest.round,
         "model": manifest.model.root,
@@ -42,8 +45,8 @@ def round_summary(result: RoundResult, names: Mapping[SiteAddress, str]) -> dict
         "accuracy": {site: values.accuracy for site, values in metrics.items()},
         "auc": {site: values.auc for site, values in metrics.items()},
         "log_loss": {site: values.log_loss for site, values in metrics.items()},
-        "pooled_accuracy": _pooled_accuracy(metrics),
-        "pooled_log_loss": _pooled_log_loss(metrics),
+        "pooled_accuracy": correct / examples if examples else None,
+        "pooled_log_loss": loss / examples if examples else None,
         "rewards": {name(site): str(share) for site, share in result.facts.shares.items()},
         "wall_seconds": round(result.wall_seconds, 4),
     }
@@ -91,15 +94,3 @@ def _reports(path: Path) -> dict[int, dict[str, Any]]:
         if "failed" not in value:
             reports[value["round"]] = value
     return reports
-
-
-def _pooled_accuracy(metrics: Mapping[str, SiteMetrics]) -> float | None:
-    examples = sum(values.examples for values in metrics.values())
-    return sum(v.correct for v in metrics.values()) / examples if examples else None
-
-
-def _pooled_log_loss(metrics: Mapping[str, SiteMetrics]) -> float | None:
-    examples = sum(values.examples for values in metrics.values())
-    if not examples:
-        return None
-    return sum(v.log_loss * v.examples for v in metrics.values()) / examples

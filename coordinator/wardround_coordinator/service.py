@@ -92,8 +92,8 @@ class Service:
             CoordinatorError: this coordinator may never act, or runs already.
             WardroundError: settings, key, certificates, port, chain or study cannot be used.
         """
-        settings = load_coordinator_settings(self.home.root)
-        self._address = read_key(self.home.root / settings.coordinator.key_file).address
+        settings = load_coordinator_settings(self.home.folder)
+        self._address = read_key(self.home.folder / settings.coordinator.key_file).address
         self.standby = self.standby or settings.coordinator.standby
         server = settings.require_server()
         for path in (self.home.authority, self.home.certificate):
@@ -101,11 +101,11 @@ class Service:
         for folder in (self.home.sites, self.home.logs, self.home.flower):
             folder.mkdir(exist_ok=True)
         running = CoordinatorError(
-            f"a coordinator runs in {self.home.root} already: stop it first."
+            f"a coordinator runs in {self.home.folder} already: stop it first."
         )
-        with only_one(self.home.root, running):
-            self._events = EventLog(self.home.root, rotates=True)
-            self._log = configure(self.home.root, "coordinator")
+        with only_one(self.home.folder, running):
+            self._events = EventLog(self.home.folder, rotates=True)
+            self._log = configure(self.home.folder, "coordinator")
             try:
                 check_free(server.host, server.port)
                 facts = self._facts(settings)
@@ -261,6 +261,9 @@ class Service:
         self._run_id = None
 
     def _superlink(self, port: int) -> Program:
+        root = str(self.home.folder.resolve())
+        # The ServerApp inherits it.
+        own = {HOME_VARIABLE: root, STANDBY_VARIABLE: "1" if self.standby else ""}
         return Program(
             SUPERLINK,
             lambda: module_command(
@@ -273,17 +276,11 @@ class Service:
                 ),
             ),
             self.home.logs / "superlink.log",
-            environment=self._superlink_environment(),
+            environment={**flower_environment(self.home.flower, os.environ), **own},
         )
 
-    def _superlink_environment(self) -> dict[str, str]:
-        """The environment of a SuperLink, and of the ServerApp that it starts."""
-        root = str(self.home.root.resolve())
-        own = {HOME_VARIABLE: root, STANDBY_VARIABLE: "1" if self.standby else ""}
-        return {**flower_environment(self.home.flower, os.environ), **own}
-
     def _door(self, port: int) -> Program:
-        root = str(self.home.root)
+        root = str(self.home.folder)
         return Program(
             DOOR,
             lambda: module_command("wardround_coordinator.door", root, str(port)),

@@ -122,7 +122,7 @@ class WardroundStrategy(Strategy):
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
         """Ask every known node to train from the base model."""
-        return self._messages(TRAIN, arrays, config, server_round, self._nodes)
+        return self._messages(TRAIN, arrays, config, server_round)
 
     def aggregate_train(
         self, server_round: int, replies: Iterable[Message]
@@ -139,7 +139,7 @@ class WardroundStrategy(Strategy):
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
         """Ask every known node to measure the new model."""
-        return self._messages(EVALUATE, arrays, config, server_round, self._nodes)
+        return self._messages(EVALUATE, arrays, config, server_round)
 
     def aggregate_evaluate(
         self, server_round: int, replies: Iterable[Message]
@@ -264,17 +264,12 @@ class WardroundStrategy(Strategy):
                 del self._nodes[node]
 
     def _messages(
-        self,
-        kind: str,
-        arrays: ArrayRecord,
-        config: ConfigRecord,
-        server_round: int,
-        nodes: Iterable[int],
+        self, kind: str, arrays: ArrayRecord, config: ConfigRecord, server_round: int
     ) -> list[Message]:
         content = RecordDict({FIELDS: config, VECTOR: arrays})
         return [
             Message(content, dst_node_id=node, message_type=kind, group_id=str(server_round))
-            for node in nodes
+            for node in self._nodes
         ]
 
     def _replies(self, grid: Grid, messages: Iterable[Message]) -> Iterator[Message]:

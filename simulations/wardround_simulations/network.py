@@ -26,6 +26,7 @@ from wardround.learning.datasets import load_dataset
 from wardround.learning.datasets.base import Dataset
 from wardround.learning.initial import InitialModel, initial_model
 from wardround.learning.models import check_fits
+from wardround.protocol.documents import toml_of
 from wardround.protocol.errors import ScenarioError
 from wardround.protocol.identifiers import StudyId, hex_of
 from wardround.protocol.record import StudyParams
@@ -44,7 +45,7 @@ from wardround_simulations.confidential import (
     give_grants,
 )
 from wardround_simulations.scenario import Scenario
-from wardround_simulations.sites import Party, approve, guarded, make_site, toml
+from wardround_simulations.sites import Party, approve, guarded, make_site
 
 #: What a site may weigh: more rows than any simulated hospital has.
 WEIGHT_CAP = 1_000_000
@@ -293,7 +294,7 @@ def _write_coordinator(
             "sites": sites,
         },
     }
-    (folder / COORDINATOR_FILE).write_text(toml(tables.items()), encoding="utf-8")
+    (folder / COORDINATOR_FILE).write_text(toml_of(tables.items()), encoding="utf-8")
 
 
 def _write_network(network: Network, token: StudyToken) -> None:

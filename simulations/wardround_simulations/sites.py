@@ -6,7 +6,6 @@ directly where the sites train in it too, and behind their sockets where they tr
 
 from __future__ import annotations
 
-import json
 import secrets
 import threading
 from collections.abc import Iterable, Iterator, Mapping
@@ -22,6 +21,7 @@ from wardround.chain.ward_round import WardRound
 from wardround.host.durable import write_private
 from wardround.learning.datasets.table import SiteData, save_table
 from wardround.protocol.canonical import canonical_digest
+from wardround.protocol.documents import toml_of
 from wardround.protocol.identifiers import SiteAddress, StudyId
 from wardround_client.app.client_app import open_home
 from wardround_client.guard.approvals import Approvals
@@ -80,7 +80,7 @@ def make_site(
     }
     key = bytes(party.account.key)
     make_home(
-        home.folder, toml(tables.items()), password, now, key=key, iterations=_SCRYPT_ITERATIONS
+        home.folder, toml_of(tables.items()), password, now, key=key, iterations=_SCRYPT_ITERATIONS
     )
     save_table(party.data.train, home.folder / "train.npz")
     save_table(party.data.test, home.folder / "test.npz")
@@ -141,11 +141,3 @@ def _listening(guard: Guard) -> Iterator[None]:
     finally:
         server.stop()
         thread.join()
-
-
-def toml(tables: Iterable[tuple[str, Mapping[str, Any]]]) -> str:
-    """Write flat tables of strings, numbers and lists, whose JSON form is also their TOML form."""
-    lines = []
-    for name, table in tables:
-        lines += [f"[{name}]", *(f"{key} = {json.dumps(value)}" for key, value in table.items())]
-    return "".join(line + "\n" for line in lines)

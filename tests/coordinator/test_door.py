@@ -45,7 +45,7 @@ class Door:
     @property
     def log(self) -> str:
         """What it has written to the folder's event log."""
-        return (self.home.root / EVENTS_FILE).read_text("utf-8")
+        return (self.home.folder / EVENTS_FILE).read_text("utf-8")
 
     def post(
         self, path: str, body: bytes | Iterator[bytes] = b"x", key: bytes | None = None
@@ -76,7 +76,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> CoordinatorHome:
     found.sites.mkdir()
     make_authority(found.tls, "test", datetime.now(UTC))
     issue_server(found.tls, ["127.0.0.1"], datetime.now(UTC))
-    (found.root / COORDINATOR_FILE).write_text(
+    (found.folder / COORDINATOR_FILE).write_text(
         '[coordinator]\nkey_file = "k"\nstore = "s"\nrounds_file = "r"\n'
         f'[study]\nchain = "http://127.0.0.1:1"\nchain_id = 1\ncontract = "0x{"00" * 20}"\n'
         f'id = "0x{"00" * 32}"\nsites = 1\n'
@@ -121,8 +121,8 @@ def door(
     site = tmp_path_factory.mktemp("site")
     enrolment = enrol(site, "cleveland", bytes(range(1, 33)))
     shutil.copy(site / ENROLMENT, home.sites / "cleveland.json")
-    port = int((home.root / COORDINATOR_FILE).read_text().split("port = ")[1].split()[0])
-    command = [sys.executable, "-m", "wardround_coordinator.door", str(home.root), str(upstream)]
+    port = int((home.folder / COORDINATOR_FILE).read_text().split("port = ")[1].split()[0])
+    command = [sys.executable, "-m", "wardround_coordinator.door", str(home.folder), str(upstream)]
     with subprocess.Popen(command, text=True) as process:
         await_port(port, process)
         found = Door(home, port, enrolment)
@@ -219,11 +219,11 @@ def test_door_says_so_when_the_superlink_is_away(
     door: Door, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     copy = CoordinatorHome(tmp_path_factory.mktemp("away") / "home")
-    shutil.copytree(door.home.root, copy.root)
+    shutil.copytree(door.home.folder, copy.folder)
     port = free_port()
-    text = (copy.root / COORDINATOR_FILE).read_text()
-    (copy.root / COORDINATOR_FILE).write_text(text.replace(str(door.port), str(port)))
-    command = [sys.executable, "-m", "wardround_coordinator.door", str(copy.root), str(free_port())]
+    text = (copy.folder / COORDINATOR_FILE).read_text()
+    (copy.folder / COORDINATOR_FILE).write_text(text.replace(str(door.port), str(port)))
+    command = [sys.executable, "-m", "wardround_coordinator.door", str(copy.folder), str(free_port())]
     with subprocess.Popen(command, text=True) as process:
         await_port(port, process)
         assert Door(copy, port, door.enrolment).post(PATHS[0]).status_code == 503

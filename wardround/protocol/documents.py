@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 import tomllib
+from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -86,6 +88,15 @@ def parse_toml(text: str, source: str) -> dict[str, Any]:
         assert found is not None  # the second part may be missing
         number = int(found[2]) if found[2] else None
         raise SpecificationError(source, f"not TOML: {found[1]}", line=number) from error
+
+
+def toml_of(tables: Iterable[tuple[str, Mapping[str, Any]]]) -> str:
+    """Write flat tables of strings, numbers and lists, whose JSON form is also their TOML form."""
+    lines = []
+    for name, table in tables:
+        rows = (f"{key} = {json.dumps(value)}" for key, value in table.items())
+        lines += [f"[{name}]", *rows, ""]
+    return "".join(line + "\n" for line in lines)
 
 
 def validate_form(form: type[FormT], value: object, text: str, source: str) -> FormT:

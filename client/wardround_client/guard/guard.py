@@ -19,7 +19,8 @@ from typing import Any, TypeVar
 from eth_account import Account
 
 from wardround.chain.errors import ChainError, ContractReverted
-from wardround.chain.study_state import OpenRound, SiteSlot
+from wardround.chain.study_state import SiteSlot
+from wardround.chain.ward_round import WardRound
 from wardround.host.steps import Step, durable
 from wardround.protocol.canonical import sha256_digest
 from wardround.protocol.contribution import Entry
@@ -64,6 +65,7 @@ from wardround_client.home import Home
 from wardround_client.settings import MEASURE_NAMES
 
 AnswerT = TypeVar("AnswerT", bound=Form)
+FoundT = TypeVar("FoundT")
 #: Reads so many bytes of a vector that follows the request.
 ReadBytes = Callable[[int], bytes]
 
@@ -247,7 +249,7 @@ class Guard:
             raise Refusal("evaluation-off", words)
         approval = self._approval(request.study)
         closing = _closing(request.previous)
-        known = self._ask(lambda chain: chain.commitment(approval.study, request.round - 1))
+        known = self._ask(lambda ward: ward.commitment(approval.study, request.round - 1))
         if closing.commitment != known:
             what = f"the record of round {request.round - 1}"
             raise _base_wrong(what, hex_of(known), hex_of(closing.commitment))
@@ -298,7 +300,11 @@ class Guard:
     def _round(self, approval: Approval, number: int, previous: str) -> tuple[RoundKey, SiteSlot]:
         """Check that a round is open, that its base model is the chain's, and the site a member."""
         closing = _closing(previous)
-        opened = self._open_round(approval.study, number)
+        try:
+            opened = self._ask(lambda ward: ward.open_round(approval.study))
+        except ContractReverted as error:
+            reason = f"the contract answers {error.name}"
+            raise _not_open(approval.study, number, reason) from None
         if opened.round > number:
             words = f"round {number} is closed and round {opened.round} is open: nothing is lost."
             raise Refusal("round-over", words)
@@ -310,7 +316,7 @@ class Guard:
                 hex_of(opened.previous_commitment),
                 hex_of(closing.commitment),
             )
-        slot = self._slot(approval)
+        slot = self._ask(lambda ward: ward.site(approval.study, self.address))
         if not slot.is_member(number):
             raise Refusal(
                 "not-a-member",
@@ -321,24 +327,13 @@ class Guard:
 
     # ---------------------------------------------------------------- the chain
 
-    def _ask(self, question: Callable[[Any], Any]) -> Any:
+    def _ask(self, question: Callable[[WardRound], FoundT]) -> FoundT:
         try:
             return self._chain.ask(question)
         except ContractReverted:
             raise
         except ChainError as error:
             raise RefusedForNow("chain-silent", f"the chain cannot be asked: {error}") from None
-
-    def _open_round(self, study: StudyId, number: int) -> OpenRound:
-        try:
-            opened: OpenRound = self._ask(lambda chain: chain.open_round(study))
-        except ContractReverted as error:
-            raise _not_open(study, number, f"the contract answers {error.name}") from None
-        return opened
-
-    def _slot(self, approval: Approval) -> SiteSlot:
-        slot: SiteSlot = self._ask(lambda chain: chain.site(approval.study, self.address))
-        return slot
 
 
 def _closing(text: str) -> Closing:

@@ -13,6 +13,7 @@ from datetime import datetime
 from pathlib import Path
 
 from wardround.audit.folders import ROUNDS_FILE
+from wardround.protocol.documents import toml_of
 from wardround.protocol.errors import ScenarioError
 from wardround.transport.certificates import Address, issue_server, make_authority
 from wardround.transport.enrolment import ENROLMENT, enrol
@@ -21,7 +22,7 @@ from wardround_coordinator.home import CoordinatorHome
 from wardround_coordinator.settings import COORDINATOR_FILE
 from wardround_simulations.network import Network
 from wardround_simulations.scenario import Scenario
-from wardround_simulations.sites import Party, toml
+from wardround_simulations.sites import Party
 
 LOOPBACK = "127.0.0.1"
 
@@ -85,7 +86,7 @@ def _make_coordinator(network: Network, folder: Path, key: str, now: datetime) -
     make_authority(home.tls, network.scenario.study.name, now)
     issue_server(home.tls, [LOOPBACK, "localhost"], now)
     address = Address(LOOPBACK, free_port())
-    settings = home.root / COORDINATOR_FILE
+    settings = home.folder / COORDINATOR_FILE
     # A simulated site is offline on purpose; a process is offline because it was killed.
     text = settings.read_text("utf-8").replace("retry_seconds = 0\n", "retry_seconds = 60\n")
     if folder != network.folders.coordinator:
@@ -106,7 +107,7 @@ def _connect_site(network: Network, party: Party, coordinators: Sequence[LiveCoo
     tables = [("coordinator", _coordinator_table(coordinators[0]))]
     tables += [("[standby]", _coordinator_table(one)) for one in coordinators[1:]]
     with home.settings_file.open("a", encoding="utf-8") as file:
-        file.write(toml(tables))
+        file.write(toml_of(tables))
     enrolment = enrol(home.folder, party.name, bytes(party.account.key))
     for one in coordinators:
         coordinator = CoordinatorHome(one.folder)
