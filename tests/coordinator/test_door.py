@@ -223,7 +223,13 @@ def test_door_says_so_when_the_superlink_is_away(
     port = free_port()
     text = (copy.folder / COORDINATOR_FILE).read_text()
     (copy.folder / COORDINATOR_FILE).write_text(text.replace(str(door.port), str(port)))
-    command = [sys.executable, "-m", "wardround_coordinator.door", str(copy.folder), str(free_port())]
+    command = [
+        sys.executable,
+        "-m",
+        "wardround_coordinator.door",
+        str(copy.folder),
+        str(free_port()),
+    ]
     with subprocess.Popen(command, text=True) as process:
         await_port(port, process)
         assert Door(copy, port, door.enrolment).post(PATHS[0]).status_code == 503
