@@ -6,7 +6,6 @@ WardroundError
 ├── GuardUnreachable      no guard answers at the socket (retryable)
 ├── Withheld              an error as the coordinator receives it: its name alone
 ├── LogError              the guard's log is missing, damaged, in use or cannot be written
-├── HomeInvalid           a site's folder cannot be used
 └── KeystoreError         the signing key cannot be written or opened: file or password
 """
 
@@ -14,7 +13,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from wardround.protocol.errors import Retryable, WardroundError
+from wardround.protocol.errors import Retryable, SpecificationError, WardroundError
 
 #: Names of `RefusedForNow`.
 FOR_NOW = frozenset({"chain-silent", "table-unusable"})
@@ -73,17 +72,12 @@ class LogError(WardroundError):
         super().__init__(f"guard log {path} {words}.")
 
 
-class HomeInvalid(WardroundError):
-    """A site's folder cannot be used."""
-
-    code = "home-invalid"
-
-    def __init__(self, path: Path, reason: str) -> None:
-        self.path = str(path)
-        super().__init__(f"site folder {path}: {reason}.")
-
-
 class KeystoreError(WardroundError):
     """A site's signing key cannot be written, or opened with what was given."""
 
     code = "keystore-unusable"
+
+
+def home_unusable(folder: Path, reason: str) -> SpecificationError:
+    """A site's folder cannot be used."""
+    return SpecificationError(f"site folder {folder}", None, "", reason)

@@ -10,7 +10,7 @@ from eth_account import Account
 from wardround.host.durable import write_private
 from wardround.host.inside import Inside
 from wardround.protocol.identifiers import SiteAddress
-from wardround_client.errors import HomeInvalid, KeystoreError
+from wardround_client.errors import KeystoreError, home_unusable
 from wardround_client.guard.log import create_log
 from wardround_client.keystore import SCRYPT_ITERATIONS, write_keystore
 from wardround_client.settings import (
@@ -42,11 +42,10 @@ class Home:
         """Read ``site.toml``.
 
         Raises:
-            HomeInvalid: there is none.
-            SpecificationError: it cannot be used.
+            SpecificationError: there is none, or it cannot be used.
         """
         if not self.settings_file.is_file():
-            raise HomeInvalid(self.folder, "it has no site.toml: make one with `site init`")
+            raise home_unusable(self.folder, "it has no site.toml: make one with `site init`")
         return load_home_settings(self.folder)
 
     def keystore(self, settings: HomeSettings) -> Path:
@@ -75,14 +74,13 @@ def make_home(
     Returns:
         The site's address.
     Raises:
-        HomeInvalid: something is in the folder already.
-        SpecificationError: the settings cannot be used.
+        SpecificationError: something is in the folder already, or the settings cannot be used.
         KeystoreError: the password is empty.
     """
     if not password:
         raise KeystoreError("the keystore has no password: give one that is not empty.")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise HomeInvalid(folder, "it is not empty: name another folder")
+        raise home_unusable(folder, "it is not empty: name another folder")
     parse_home_settings(settings, folder / SITE_FILE)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     folder.chmod(0o700)

@@ -16,10 +16,6 @@ HOME = Path("site")
 HomeArgument = Annotated[Path, typer.Argument(help="The site's home folder.", show_default=True)]
 StudyArgument = Annotated[str, typer.Argument(help="The study's id, 0x and 64 digits.")]
 StoreOption = Annotated[str | None, typer.Option(help="Content store of the study.")]
-PayerOption = Annotated[
-    Path | None,
-    typer.Option("--key", help="File with a key that pays for gas; by default the site's own."),
-]
 PasswordOption = Annotated[
     Path | None,
     typer.Option(
@@ -37,5 +33,8 @@ class Paying:
 
     study: StudyArgument
     folder: HomeArgument = HOME
-    key: PayerOption = None
+    key: Annotated[
+        Path | None,
+        typer.Option("--key", help="File with a key that pays for gas; by default the site's own."),
+    ] = None
     password_file: PasswordOption = None

@@ -22,7 +22,7 @@ from wardround.transport.enrolment import ENROLMENT, NODE_KEY, enrol
 from wardround.transport.errors import CertificateExpired, PeerAway, TransportError
 from wardround.transport.ports import free_port
 from wardround.transport.supervision import Program, Say, Supervisor, module_command
-from wardround_client.errors import GuardUnreachable, HomeInvalid, Refusal
+from wardround_client.errors import GuardUnreachable, Refusal, home_unusable
 from wardround_client.guard.client import GuardClient
 from wardround_client.guard.requests import Identified
 from wardround_client.home import Home
@@ -80,7 +80,7 @@ class SiteService:
         coordinators = coordinators_of(self.home, settings)
         for _, root in coordinators:
             check_time(root, self.now(), "ask the coordinator for its new one")
-        running = HomeInvalid(self.home.folder, "it is running already: stop it first")
+        running = home_unusable(self.home.folder, "it is running already: stop it first")
         with only_one(self.home.folder, running):
             self._events = EventLog(self.home.folder, rotates=True)
             self._log = configure(self.home.folder, "site")

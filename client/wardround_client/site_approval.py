@@ -49,9 +49,6 @@ def propose(
     """Put together what an administrator decides about.
 
     Args:
-        home: the site's, with its settings.
-        ward: the contract.
-        study: which one.
         store: where the specification is, as `open_study_store` takes it; or
         file: the study's file.
         code: a digest that the administrator approves although other code is installed.

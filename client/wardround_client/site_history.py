@@ -57,13 +57,9 @@ class Earnings:
 def history(
     lines: Iterable[Line], site: SiteAddress, ward: WardRound, store: Store | None
 ) -> tuple[list[Signed], list[Earnings]]:
-    """Read a log and ask the chain about every signature in it.
+    """Read a guard's log and ask the chain about every signature in it.
 
-    Args:
-        lines: of the guard's log.
-        site: whose.
-        ward: the contract.
-        store: where manifests are; tells who is in a round with root recording, and rewards.
+    The store has the manifests, which name who is in a round with root recording, and the rewards.
     """
     by_study: dict[StudyId, list[Line]] = {}
     for line in lines:

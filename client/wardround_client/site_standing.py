@@ -44,8 +44,7 @@ def open_site(folder: Path) -> OpenSite:
     """Read the settings and the address of a site.
 
     Raises:
-        HomeInvalid: there is no site in the folder.
-        SpecificationError: its settings cannot be used.
+        SpecificationError: there is no site in the folder, or its settings cannot be used.
         KeystoreError: its keystore is missing or damaged.
     """
     home = Home(folder)

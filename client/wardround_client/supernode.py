@@ -31,8 +31,6 @@ def serve(home: Home, number: int, port: int) -> None:
     """Run a SuperNode in this process until it is asked to end.
 
     Args:
-        home: the site's.
-        number: of the coordinator.
         port: on loopback, where `wardround.transport.flower.executor` asks for tasks.
     Raises:
         TransportError: this is not the Flower that it was tested with.

@@ -125,10 +125,6 @@ class Session:
         """Read the specification from the store, by its digest on chain.
 
         Args:
-            contract: where the study is.
-            signer: the coordinator's account.
-            store: where objects are.
-            facts: the study as the chain knows it.
             clock: seconds since 1970, to know when a demand's deadline has passed.
             wait: sleeps, while a site may still answer a demand.
         """

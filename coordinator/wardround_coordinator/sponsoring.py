@@ -40,9 +40,7 @@ def create_study(
     contract and token are named.
 
     Args:
-        chain: where.
         sponsor: pays rewards and gas.
-        spec: what is to be learnt.
         coordinators: addresses, the first active first; the others stand by in this order.
         store: gets the specification and the first model.
         contract: a WardRound contract; None creates one.

@@ -132,12 +132,12 @@ class Tenure:
         """
         has_worked, waited_for, head, begun = False, "", 0, 0
         moved, pause = "", pauses(_GLANCE_SECONDS, self.poll_seconds)
-        trouble: _Trouble | None = None
+        trouble, trouble_since = "", 0.0
         while True:
             try:
                 state = self.contract.study(self.study)
                 if state.head != head:
-                    head, trouble = state.head, None
+                    head, trouble = state.head, ""
                 turn = self._turn(state)
                 if turn.stance is Stance.OVER:
                     return
@@ -175,11 +175,12 @@ class Tenure:
             except (WardroundError, OSError) as error:
                 if not _may_pass(error):
                     raise
-                trouble = trouble or _Trouble(self.clock())
-                if self.clock() - trouble.since > self.patience_seconds:
+                if not trouble:
+                    trouble_since = self.clock()
+                if self.clock() - trouble_since > self.patience_seconds:
                     raise
-                if str(error) != trouble.words:
-                    trouble.words = str(error)
+                if str(error) != trouble:
+                    trouble = str(error)
                     self.say(f"{error} Trying again.")
                 self.wait(_PAUSE_SECONDS)
 
@@ -202,12 +203,6 @@ class Tenure:
     def _wait_until(self, due: int) -> None:
         left = due - self.clock() if due else self.poll_seconds
         self.wait(min(self.poll_seconds, max(left, _GLANCE_SECONDS)))
-
-
-@dataclass
-class _Trouble:
-    since: float
-    words: str = ""
 
 
 def _may_pass(error: Exception) -> bool:

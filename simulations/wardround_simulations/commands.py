@@ -8,6 +8,7 @@ import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -31,10 +32,33 @@ _line = partial(_out.print, soft_wrap=True)
 _err = Console(stderr=True, highlight=False)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Terms:
+    """What may be chosen for a scenario, wherever it runs."""
+
+    data_dir: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="WARDROUND_DATA_DIR", help="Folder with your own copies of the data files."
+        ),
+    ] = None
+    rounds: Annotated[
+        int | None, typer.Option(min=1, max=10**6, help="Instead of the scenario's.")
+    ] = None
+    seed: Annotated[
+        int | None, typer.Option(min=0, max=2**53 - 1, help="Instead of the scenario's.")
+    ] = None
+    confidential: Annotated[
+        bool, typer.Option("--confidential", help="Encrypt updates and models in the store.")
+    ] = False
+
+
 def simulate(
     scenario: Annotated[
         str, typer.Argument(help="A scenario by name (see `wardround scenarios`), or a TOML file.")
     ] = "demo",
+    *,
+    terms: Terms,
     out: Annotated[
         Path | None, typer.Option(help="Folder of the run; by default a new one in runs/.")
     ] = None,
@@ -53,21 +77,6 @@ def simulate(
     funder_key: Annotated[
         Path | None, typer.Option(help="File with a key that pays for gas at the endpoint.")
     ] = None,
-    data_dir: Annotated[
-        Path | None,
-        typer.Option(
-            envvar="WARDROUND_DATA_DIR", help="Folder with your own copies of the data files."
-        ),
-    ] = None,
-    rounds: Annotated[
-        int | None, typer.Option(min=1, max=10**6, help="Instead of the scenario's.")
-    ] = None,
-    seed: Annotated[
-        int | None, typer.Option(min=0, max=2**53 - 1, help="Instead of the scenario's.")
-    ] = None,
-    confidential: Annotated[
-        bool, typer.Option("--confidential", help="Encrypt updates and models in the store.")
-    ] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the summary as one JSON object, nothing else.")
     ] = False,
@@ -90,7 +99,7 @@ def simulate(
     from wardround_simulations.run import simulate as run_simulation
 
     chosen, text = load_scenario(scenario)
-    chosen = with_changes(chosen, rounds=rounds, seed=seed)
+    chosen = with_changes(chosen, rounds=terms.rounds, seed=terms.seed)
     folder = out or _new_run_folder(chosen.study.name)
     with _watched(as_json) as watcher:
         results = run_simulation(
@@ -99,9 +108,9 @@ def simulate(
             folder,
             engine=engine,
             choice=ChainChoice(chain, chain_id, funder_key),
-            data_dir=data_dir,
+            data_dir=terms.data_dir,
             watcher=watcher,
-            confidential=confidential,
+            confidential=terms.confidential,
         )
     if as_json:
         print(json.dumps(results.summary))
@@ -118,7 +127,7 @@ def simulate(
     _line(f"Study {results.summary['study']}")
     _line(f"Everything is in {folder}: store, journal, manifests, plots, model.")
     key = ""
-    if confidential:
+    if terms.confidential:
         key = f" --reading-key {Folders(folder).auditor / READING_KEY}"
         _line(
             "Updates and models are encrypted in its store; the model in the clear is beside the "

@@ -31,12 +31,7 @@ def give_grants(
 ) -> Grants:
     """Let the sponsor, every coordinator and an auditor read; make the keys for that.
 
-    Args:
-        contract: knows the study.
-        study: the study, which exists on chain.
-        folders: where keys go; a standby's folder and the coordinator's are there.
-        sponsor: gives the grants.
-        coordinators: the active one first.
+    The study exists on chain, and so do the coordinators' folders; the active one is the first.
     """
     grants = Grants.deploy(contract.chain, sponsor, contract.address)
     folders.auditor.mkdir()

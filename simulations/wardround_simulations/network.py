@@ -123,12 +123,7 @@ def new_folder(path: Path) -> Folders:
 
 
 def new_keys(folders: Folders, standbys: int = 0) -> Keys:
-    """Make the keys of sponsor and coordinators.
-
-    Args:
-        folders: where they go.
-        standbys: how many coordinators there are besides the first.
-    """
+    """Make the keys of the sponsor, the first coordinator and its standbys."""
     others = []
     for number in range(1, standbys + 1):
         folders.standby(number).mkdir()
@@ -154,10 +149,6 @@ def prepare(
     """Write every party's folder, deploy the contract, and create, fund and open the study.
 
     Args:
-        scenario: what to prepare.
-        folders: where it goes.
-        keys: who sends transactions.
-        chain: where the study will be.
         data_dir: folder with the user's own copies of data files.
         on_progress: called before each step.
         retry_seconds: how long a coordinator asks an offline site again; 0 where a simulated site

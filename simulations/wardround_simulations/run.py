@@ -88,7 +88,6 @@ def simulate(
     """Prepare a network, run its study to the end, and sum it up.
 
     Args:
-        scenario: what to simulate.
         scenario_text: its TOML, kept in the folder for readers.
         out: a new or empty folder.
         engine: our Grid in this process; Flower's Simulation Runtime; or ``flwr run`` with a

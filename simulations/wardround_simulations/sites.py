@@ -55,15 +55,7 @@ def password_file(root: Path, name: str) -> Path:
 def make_site(
     folders: Folders, party: Party, contract: WardRound, policy: PolicyTable, now: int
 ) -> Home:
-    """Make a site's home as `wardround site init` does, with its tables.
-
-    Args:
-        folders: the network's.
-        party: the site.
-        contract: what the site believes.
-        policy: of its guard.
-        now: seconds since 1970.
-    """
+    """Make a site's home as `wardround site init` does, with its tables."""
     home = Home(folders.sites / party.name)
     password = secrets.token_urlsafe(18)
     folders.root.joinpath(PASSWORDS).mkdir(mode=0o700, parents=True, exist_ok=True)

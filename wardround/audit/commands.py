@@ -48,24 +48,17 @@ from wardround.store.study_store import open_study_store
 
 _out = Console(highlight=False, soft_wrap=True)
 
-ChainOrNone = Annotated[
-    str | None, typer.Option("--rpc", "--chain", help="JSON-RPC endpoint of the chain.")
-]
-ContractOrNone = Annotated[str | None, typer.Option(help="Address of the contract.")]
-StoreOrNone = Annotated[str | None, typer.Option(help="Content store.")]
-ReadingKeyOption = Annotated[
-    Path | None, typer.Option(help="For a run with an encrypted store: a key that has a grant.")
-]
-
 
 @dataclass(frozen=True, kw_only=True)
 class Where:
     """Where a study is that is named by its id; a run's folder has all of it."""
 
-    chain: ChainOrNone = None
+    chain: Annotated[
+        str | None, typer.Option("--rpc", "--chain", help="JSON-RPC endpoint of the chain.")
+    ] = None
     chain_id: ChainIdOption = None
-    contract: ContractOrNone = None
-    store: StoreOrNone = None
+    contract: Annotated[str | None, typer.Option(help="Address of the contract.")] = None
+    store: Annotated[str | None, typer.Option(help="Content store.")] = None
 
     @contextmanager
     def opened(self, study: str) -> Iterator[tuple[WardRound, StudyId, Store]]:
@@ -96,7 +89,9 @@ def audit(
         ),
     ],
     where: Where,
-    reading_key: ReadingKeyOption = None,
+    reading_key: Annotated[
+        Path | None, typer.Option(help="For a run with an encrypted store: a key that has a grant.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a round.")] = False,
     follow: Annotated[
         bool, typer.Option("--watch", help="Follow a live study until it is over and final.")

@@ -77,13 +77,11 @@ class Guard:
         """Open a home's log.
 
         Args:
-            home: the site's.
             key: signs; 32 bytes.
             now: seconds since 1970.
             noise_key: of private training, instead of `key`; a simulation's, so that it repeats.
         Raises:
-            HomeInvalid: not a site's home.
-            SpecificationError: ``site.toml`` cannot be used.
+            SpecificationError: not a site's home, or ``site.toml`` cannot be used.
             LogError: the log is missing, damaged or in use.
         """
         self.home = home

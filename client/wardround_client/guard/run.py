@@ -34,8 +34,7 @@ def run_guard(folder: Path, password: str, now: Now, inform: Print, warn: Print)
         inform: prints when it is ready, and when it has stopped.
         warn: prints what will be refused until it is repaired.
     Raises:
-        HomeInvalid: not a site's home, or others can enter it.
-        SpecificationError: ``site.toml`` cannot be used.
+        SpecificationError: not a site's home, others can enter it, or ``site.toml`` cannot be used.
         KeystoreError: the key cannot be read.
         LogError: the log is missing, damaged or in use.
         ChainError: an endpoint serves another chain than ``site.toml`` names.

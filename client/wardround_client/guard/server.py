@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from wardround.protocol.errors import Malformed, WardroundError
-from wardround_client.errors import HomeInvalid, Refusal
+from wardround_client.errors import Refusal, home_unusable
 from wardround_client.guard.guard import Guard, ReadBytes
 from wardround_client.guard.requests import malformed
 from wardround_client.guard.wire import Wire, socket_address
@@ -32,14 +32,14 @@ class GuardServer:
             guard: decides. Its log is open, so no other guard listens here.
             request_seconds: how long a caller may take for its request.
         Raises:
-            HomeInvalid: others can enter the folder.
+            SpecificationError: others can enter the folder.
         """
         self._guard, home = guard, guard.home
         self._path = home.socket
         self._request_seconds = request_seconds
         mode = stat.S_IMODE(home.folder.stat().st_mode)
         if mode & 0o077:
-            raise HomeInvalid(home.folder, f"others can enter it (mode {mode:o}): chmod 700")
+            raise home_unusable(home.folder, f"others can enter it (mode {mode:o}): chmod 700")
         self._path.unlink(missing_ok=True)
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         with socket_address(self._path) as address:

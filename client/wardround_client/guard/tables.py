@@ -34,12 +34,8 @@ class TableFacts:
 def load_home_data(
     folder: Path, settings: HomeSettings, environment: Mapping[str, str]
 ) -> SiteData:
-    """Read a site's training and test rows.
+    """Read a site's training and test rows; a database's password is in the environment.
 
-    Args:
-        folder: of ``site.toml``.
-        settings: the site's.
-        environment: where a database's password is.
     Raises:
         SourceError: the table does not fit its schema, or cannot be reached.
         DataError: it has no rows, or a prepared one is damaged.

@@ -6,7 +6,6 @@ import json
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from threading import Lock
 from typing import Annotated, Any
 
 import typer
@@ -22,6 +21,7 @@ from wardround.protocol.errors import ScenarioError, SpecificationError
 from wardround.protocol.identifiers import StudyId, bytes32
 from wardround.transport.processes import end_all, running, with_descendants
 from wardround.transport.supervision import stop_asked
+from wardround_simulations.commands import Terms
 from wardround_simulations.confidential import READING_KEY
 from wardround_simulations.live.record import SUPERVISOR, forget_processes, read_processes
 from wardround_simulations.scenario import load_scenario, with_changes
@@ -37,32 +37,19 @@ _Folder = Annotated[Path, typer.Argument(help="The network's folder.", show_defa
 @app.command()
 def up(
     folder: _Folder = _FOLDER,
+    *,
+    terms: Terms,
     scenario: Annotated[
         str, typer.Option(help="A scenario by name (see `wardround scenarios`), or a TOML file.")
     ] = "demo",
     sites: Annotated[
         int | None, typer.Option(min=1, max=100, help="Instead of the scenario's.")
     ] = None,
-    rounds: Annotated[
-        int | None, typer.Option(min=1, max=10**6, help="Instead of the scenario's.")
-    ] = None,
-    seed: Annotated[
-        int | None, typer.Option(min=0, max=2**53 - 1, help="Instead of the scenario's.")
-    ] = None,
     standbys: Annotated[
         int, typer.Option(min=0, max=16, help="Coordinators that stand by for the first.")
     ] = 0,
-    data_dir: Annotated[
-        Path | None,
-        typer.Option(
-            envvar="WARDROUND_DATA_DIR", help="Folder with your own copies of the data files."
-        ),
-    ] = None,
     keep: Annotated[
         bool, typer.Option("--keep", help="Leave everything running after the study.")
-    ] = False,
-    confidential: Annotated[
-        bool, typer.Option("--confidential", help="Encrypt updates and models in the store.")
     ] = False,
 ) -> None:
     """Start everything, show what happens, and end everything when the study is finished.
@@ -84,12 +71,16 @@ def up(
     from wardround_simulations.live.run import LiveNetwork
 
     chosen, text = load_scenario(scenario)
-    chosen = with_changes(chosen, sites=sites, rounds=rounds, seed=seed)
-    voice = _Voice()
+    chosen = with_changes(chosen, sites=sites, rounds=terms.rounds, seed=terms.seed)
     with stop_asked() as stopped:
-        network = LiveNetwork(folder, voice.tell, lambda: datetime.now(UTC), stopped)
+        network = LiveNetwork(folder, _tell, lambda: datetime.now(UTC), stopped)
         results = network.run(
-            chosen, text, data_dir, keep=keep, standbys=standbys, confidential=confidential
+            chosen,
+            text,
+            terms.data_dir,
+            keep=keep,
+            standbys=standbys,
+            confidential=terms.confidential,
         )
     if results is None:
         _out.print(f"stopped before the study's end; everything so far is in {folder}")
@@ -97,7 +88,7 @@ def up(
     _out.print(rounds_table(results.rounds, chosen.study.name, _out.width))
     _out.print(rewards_table(results.rounds))
     _out.print(f"Everything is in {folder}: homes, logs, chain, store, model.")
-    key = f" --reading-key {Folders(folder).auditor / READING_KEY}" if confidential else ""
+    key = f" --reading-key {Folders(folder).auditor / READING_KEY}" if terms.confidential else ""
     _out.print(f"Next: wardround audit {folder}{key}")
 
 
@@ -189,12 +180,6 @@ def _status(folder: Path) -> dict[str, Any]:
     return found
 
 
-class _Voice:
-    """Prints a party's message behind its name; safe to call from several threads."""
-
-    def __init__(self) -> None:
-        self._lock = Lock()
-
-    def tell(self, who: str, words: str) -> None:
-        with self._lock:
-            _out.print(f"{datetime.now():%H:%M:%S} {who:>12}  {words}", markup=False)
+def _tell(who: str, words: str) -> None:
+    """Print a party's message behind its name."""
+    _out.print(f"{datetime.now():%H:%M:%S} {who:>12}  {words}", markup=False)

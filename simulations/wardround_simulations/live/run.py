@@ -84,8 +84,7 @@ class LiveNetwork:
         """Start everything, see the study to its end, and end everything.
 
         Args:
-            scenario: what to run.
-            text: its TOML, kept in the folder for readers.
+            text: the scenario's TOML, kept in the folder for readers.
             data_dir: folder with the user's own copies of data files.
             keep: leave everything running after the study, until stopped.
             standbys: how many coordinators there are besides the first; all of them then wait for

@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 
 from tests.client.guard.conftest import Ward, approve, guarded, make
 from wardround.protocol.canonical import canonical_bytes
-from wardround.protocol.errors import Malformed
-from wardround_client.errors import GuardUnreachable, HomeInvalid, LogError, Refusal
+from wardround.protocol.errors import Malformed, SpecificationError
+from wardround_client.errors import GuardUnreachable, LogError, Refusal
 from wardround_client.guard.client import GuardClient
 from wardround_client.guard.log import GuardLog
 from wardround_client.guard.requests import Identified, SignedAnswer, parse_request
@@ -235,7 +235,7 @@ def test_guard_when_others_can_enter_its_folder_does_not_start(
 ) -> None:
     home = make(network, tmp_path / "home")
     home.folder.chmod(0o750)
-    with pytest.raises(HomeInvalid, match="chmod 700"), guarded(network, home):
+    with pytest.raises(SpecificationError, match="chmod 700"), guarded(network, home):
         pass
 
 
