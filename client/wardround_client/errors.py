@@ -80,4 +80,4 @@ class KeystoreError(WardroundError):
 
 def home_unusable(folder: Path, reason: str) -> SpecificationError:
     """A site's folder cannot be used."""
-    return SpecificationError(f"site folder {folder}", None, "", reason)
+    return SpecificationError(f"site folder {folder}", reason)
