@@ -42,11 +42,7 @@ from wardround.explorer.web.round import round_page
 from wardround.explorer.web.study import study_page
 from wardround.protocol.contribution import Contribution, Entry, contributions_root, sort_entries
 from wardround.protocol.identifiers import Digest, Root, SiteAddress
-from wardround.protocol.record import (
-    Record,
-    StudyParams,
-    genesis_closing,
-)
+from wardround.protocol.record import Record, StudyParams, genesis_closing
 
 _CHILD = r"""
 import re, sys, time

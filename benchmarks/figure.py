@@ -16,10 +16,6 @@ class Target:
     bound: float
     at_most: bool
 
-    def met_by(self, value: float) -> bool:
-        """Whether a value keeps the bound."""
-        return value <= self.bound if self.at_most else value >= self.bound
-
     def __str__(self) -> str:
         """Write it as a reader expects it."""
         return f"{'<=' if self.at_most else '>='} {self.bound:,g}"
@@ -62,7 +58,8 @@ class Figure:
         judged = self.ours if self.absolute else self.ratio
         if self.target is None or judged is None:
             return None
-        return self.target.met_by(judged)
+        bound = self.target.bound
+        return judged <= bound if self.target.at_most else judged >= bound
 
     def document(self) -> dict[str, Any]:
         """As a JSON value."""

@@ -42,17 +42,14 @@ def measure(quick: bool) -> Result:
 def _figure(recording: Recording, sites: int) -> Figure:
     peers = _OWN_TRANSACTIONS if recording == "root" else _SKETCH
     name = "own transactions" if recording == "root" else "sketch"
+    shape = Shape(sites, rounds=2, recording=recording, scoring="examples")
+    with prepared(shape.scenario()) as network:
+        rounds = close_rounds(network, session_of(network), shape.rounds)
+        dearest = max(closed.gas for _, closed in rounds)
     return Figure(
         f"{recording} recording, {sites:,} sites",
-        ours=max(_gas(recording, sites)),
+        ours=dearest,
         unit="gas",
         peer=peers.get(sites),
         peer_name=name if sites in peers else "",
     )
-
-
-def _gas(recording: Recording, sites: int) -> list[int]:
-    shape = Shape(sites, rounds=2, recording=recording, scoring="examples")
-    with prepared(shape.scenario()) as network:
-        rounds = close_rounds(network, session_of(network), shape.rounds)
-        return [closed.gas for _, closed in rounds]

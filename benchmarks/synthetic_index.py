@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from hashlib import sha256
 from itertools import chain, count
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 from eth_abi import encode
 from eth_utils import keccak
@@ -44,7 +46,8 @@ def fill(path: Path, events: int) -> int:
     identity = {"chain_id": "1", "contract": WARD, "court": COURT}
     db = open_writer(path, identity)
     table = EventTable({WARD: "WardRound", COURT: "Court"})
-    follower = Follower(db, _Nobody(), table, 0)  # type: ignore[arg-type]
+    no_node: Any = SimpleNamespace(hashes_follow=None)  # nothing is asked of it
+    follower = Follower(db, no_node, table, 0)
     made = closed = 0
     batch: list[tuple[BlockHeader, list[RawLog]]] = []
     blocks = _blocks()
@@ -62,12 +65,6 @@ def fill(path: Path, events: int) -> int:
         set_meta(db, {"state": "following", "source": "made up", "confirmations": "12"})
     db.close()
     return made
-
-
-class _Nobody:
-    """No node is asked."""
-
-    hashes_follow = None
 
 
 def _take_in(follower: Follower, batch: list[tuple[BlockHeader, list[RawLog]]]) -> None:

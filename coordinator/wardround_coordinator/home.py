@@ -8,7 +8,7 @@ from pathlib import Path
 from wardround.host.inside import Inside
 from wardround.transport.certificates import AUTHORITY_CERTIFICATE, SERVER_CERTIFICATE, SERVER_KEY
 from wardround.transport.enrolment import Enrolment, read_enrolment
-from wardround.transport.errors import EnrolmentInvalid
+from wardround.transport.errors import enrolment_refused
 from wardround_coordinator.settings import PRESENCE_FILE
 
 
@@ -38,13 +38,13 @@ class CoordinatorHome:
         """Read every enrolment, by the site's address.
 
         Raises:
-            EnrolmentInvalid: one is malformed or not signed by its site, or two name one site.
+            TransportError: one is malformed or not signed by its site, or two name one site.
         """
         found: dict[str, Enrolment] = {}
         for path in sorted(self.sites.glob("*.json")):
             enrolment = read_enrolment(path)
             if enrolment.site in found:
-                raise EnrolmentInvalid(str(path), f"another file enrols {enrolment.site} as well")
+                raise enrolment_refused(path, f"another file enrols {enrolment.site} as well")
             found[enrolment.site] = enrolment
         return found
 
@@ -61,7 +61,7 @@ class EnrolmentBook:
         """Names of sites by node key (PEM).
 
         Raises:
-            EnrolmentInvalid: see `CoordinatorHome.enrolments`.
+            TransportError: see `CoordinatorHome.enrolments`.
         """
         state = self.state()
         if state != self._state:

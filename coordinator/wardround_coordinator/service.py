@@ -27,7 +27,7 @@ from wardround.protocol.replay import StudyFacts
 from wardround.transport.bundle import write_bundle
 from wardround.transport.certificates import check_time
 from wardround.transport.code import application_digest, training_files
-from wardround.transport.errors import ControlFailed, EnrolmentInvalid, PeerAway
+from wardround.transport.errors import ControlFailed, PeerAway, TransportError
 from wardround.transport.flower.control import Control
 from wardround.transport.flower.programs import flower_environment
 from wardround.transport.flower.superlink import superlink_arguments
@@ -214,7 +214,7 @@ class Service:
         members = {site.lower() for site in facts.members}
         try:
             enrolments = self.home.enrolments()
-        except EnrolmentInvalid as error:
+        except TransportError as error:
             self._log.warning(error)
             self._registered = state
             return

@@ -35,7 +35,7 @@ from wardround.protocol.errors import ReplayFailed, Retryable, StudyMismatch
 from wardround.protocol.evidence import Demand, Leaf, What
 from wardround.protocol.identifiers import StudyId
 from wardround.protocol.inspection import chunk_leaf, entry_leaf, split_entries
-from wardround.protocol.record import Closing, genesis_closing
+from wardround.protocol.record import genesis_closing
 from wardround.protocol.replay import ClosedRound, fetch_specification
 from wardround.protocol.settlement import Vector
 from wardround.store import Store
@@ -231,17 +231,11 @@ class Auditor:
             if data is not None:
                 root = self.court.demand_of(event.demand).root
                 answered.setdefault((event.what, root), {})[event.index] = data
-        return RoundCase(
-            ClosedRound(number, closed.closing, closed.entries),
-            self._previous(number),
-            registered,
-            answered,
-        )
-
-    def _previous(self, number: int) -> Closing:
-        if number == 1:
-            return genesis_closing(self.facts.params.initial_model)
-        return self._closings[number - 1].closing
+        previous = genesis_closing(self.facts.params.initial_model)
+        if number > 1:
+            previous = self._closings[number - 1].closing
+        seen = ClosedRound(number, closed.closing, closed.entries)
+        return RoundCase(seen, previous, registered, answered)
 
     def _demands(self, number: int) -> list[Demanded]:
         """Demands for a round as it is closed now."""

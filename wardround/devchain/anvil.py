@@ -79,8 +79,10 @@ class Lease:
                 self.close()
                 raise anvil_failed(f"the anvil that holds {path} does not end")
             time.sleep(_POLL_SECONDS)
-        if folder := self._held()[1:]:
-            self._remove(Path(folder[0]))
+        if named := self._held()[1:]:
+            left = Path(named[0])
+            if left.name.startswith(_FOLDER_PREFIX) and left.parent == Path(tempfile.gettempdir()):
+                shutil.rmtree(left, ignore_errors=True)
 
     def command(self, folder: Path) -> list[str]:
         """What to put before a command, so that its number is in the file before it runs."""
@@ -101,11 +103,6 @@ class Lease:
         if number.isdigit() and int(number) > 1:
             with suppress(ProcessLookupError):
                 os.kill(int(number), signal.SIGKILL)
-
-    @staticmethod
-    def _remove(folder: Path) -> None:
-        if folder.name.startswith(_FOLDER_PREFIX) and folder.parent == Path(tempfile.gettempdir()):
-            shutil.rmtree(folder, ignore_errors=True)
 
 
 class Anvil:

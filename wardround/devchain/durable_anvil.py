@@ -75,13 +75,7 @@ class DurableAnvil:
         restarts: how often anvil was restarted.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        genesis: Genesis | None = None,
-        *,
-        port: int = 0,
-    ) -> None:
+    def __init__(self, folder: Path, genesis: Genesis | None = None, *, port: int = 0) -> None:
         """Start the chain of a folder, or go on with it.
 
         Args:

@@ -27,7 +27,6 @@ class JsonLines(logging.Formatter):
     """One JSON object a line: time, level, logger, message; of an error its code as well."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Write a record."""
         row: dict[str, Any] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname,

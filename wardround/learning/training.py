@@ -13,6 +13,7 @@ from wardround.learning.datasets.table import Table
 from wardround.learning.errors import LearningError, no_rows
 from wardround.learning.loss import classification_loss, count_classes
 from wardround.learning.models.flat import is_finite, load_flat
+from wardround.learning.privacy.accountant import count_steps
 from wardround.learning.privacy.terms import PrivacySpent, PrivateTerms
 from wardround.learning.repeatable import repeatable
 from wardround.protocol.fixed_point import Float32Vector
@@ -86,7 +87,7 @@ def train_locally(
         model.train()
         optimizer = _optimizer(model, training)
         if private is None or spent is None:
-            steps = _count_steps(len(table), training)
+            steps = count_steps(training, len(table))
             mean_loss = _descend(model, optimizer, features, labels, training, steps, seed)
         else:
             # Opacus takes seconds to import: only for those who ask for it.
@@ -95,13 +96,7 @@ def train_locally(
             steps = spent.mechanism.steps
             stream = private.stream(model, weights, table, training, seed)
             descend_privately(
-                model,
-                optimizer,
-                features,
-                labels,
-                private.privacy,
-                spent.mechanism,
-                stream,
+                model, optimizer, features, labels, private.privacy, spent.mechanism, stream
             )
     if not is_finite(flat):
         raise _diverged(steps, "a weight", float(flat[~torch.isfinite(flat)][0]))
@@ -134,13 +129,6 @@ def _descend(
         loss_sum += value * len(targets)
         rows_seen += len(targets)
     return loss_sum / rows_seen
-
-
-def _count_steps(rows: int, training: TrainingSpec) -> int:
-    if training.local_steps is not None:
-        return training.local_steps
-    assert training.local_epochs is not None  # the specification has exactly one
-    return training.local_epochs * math.ceil(rows / (training.batch_size or rows))
 
 
 def _optimizer(model: nn.Module, training: TrainingSpec) -> torch.optim.Optimizer:

@@ -171,7 +171,6 @@ class ConfidentialStore(Store):
         return epoch, self._keys[current[0]]
 
     def close(self) -> None:
-        """Let go of connections."""
         self.vault.close()
 
     # ---------------------------------------------------------------- inside

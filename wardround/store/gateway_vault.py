@@ -87,7 +87,6 @@ class GatewayVault(Vault):
         return iter([Cid(text) for text in self._list(f"/cids/{hex_of(study)}", study)])
 
     def close(self) -> None:
-        """Let go of the connection."""
         self._client.close()
 
     def _list(self, path: str, study: StudyId) -> list[str]:

@@ -111,7 +111,6 @@ class IpfsStore(Store):
         return iter(sorted(Cid(name) for name in names if _OBJECT_NAME.fullmatch(name)))
 
     def close(self) -> None:
-        """Let go of the connection."""
         self._client.close()
 
     # ---------------------------------------------------------------- inside

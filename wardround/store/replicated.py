@@ -7,6 +7,7 @@ the object to the replicas before it that lacked it or had it damaged.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import TypeVar
 
 from wardround.host.reason import reason_of
@@ -102,7 +103,6 @@ class ReplicatedStore(Store):
         return given
 
     def close(self) -> None:
-        """Let go of connections."""
         for replica in self.replicas:
             replica.close()
 
@@ -129,18 +129,12 @@ class ReplicatedStore(Store):
             except (StoreError, OSError) as error:
                 errors.append(error)
             else:
-                self._mend(lacking, found)
+                for one in lacking:
+                    # The caller has the object; `repair` reports what cannot be mended.
+                    with suppress(StoreError, OSError):
+                        one.put(found)
                 return found
         raise _worst(errors)
-
-    @staticmethod
-    def _mend(lacking: Sequence[Store], data: bytes | memoryview) -> None:
-        for replica in lacking:
-            try:
-                replica.put(data)
-            except (StoreError, OSError):
-                # The caller has the object; `repair` reports what cannot be mended.
-                continue
 
 
 def _worst(errors: Sequence[StoreError | OSError]) -> StoreError | OSError:

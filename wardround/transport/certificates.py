@@ -155,7 +155,8 @@ def check_time(path: Path, now: datetime, do: str) -> datetime:
     certificate = read_certificate(path)
     begins, ends = certificate.not_valid_before_utc, certificate.not_valid_after_utc
     if not begins <= now <= ends:
-        raise CertificateExpired(f"certificate {path}", begins, ends, do)
+        valid = f"valid from {begins:%Y-%m-%d %H:%M} to {ends:%Y-%m-%d %H:%M} UTC"
+        raise CertificateExpired(f"certificate {path} ({valid})", do)
     return ends
 
 
@@ -184,7 +185,7 @@ def greet(address: Address, root: Path, timeout_seconds: float = 10.0) -> None:
         if error.verify_code in (_EXPIRED, _NOT_YET_VALID):
             what = f"the certificate of the coordinator at {address}"
             do = "ask it to renew: `wardround coordinator renew`"
-            raise CertificateExpired(what, None, None, do) from error
+            raise CertificateExpired(what, do) from error
         if error.verify_code in (_HOST_MISMATCH, _IP_MISMATCH):
             reason = f"its certificate is not for {address.host}"
         else:

@@ -30,7 +30,7 @@ from wardround.protocol.documents import Form, decode_text, validate_form
 from wardround.protocol.errors import SignatureInvalid, SpecificationError
 from wardround.protocol.identifiers import SiteAddress, address_of
 from wardround.protocol.report import Address
-from wardround.transport.errors import EnrolmentInvalid
+from wardround.transport.errors import enrolment_refused
 
 NODE_KEY, ENROLMENT = "node.key", "enrolment.json"
 _MAX_BYTES = 4096
@@ -100,17 +100,17 @@ def read_enrolment(path: Path) -> Enrolment:
     """Read and verify what a site handed in.
 
     Raises:
-        EnrolmentInvalid: malformed, or the site's key did not sign this node key.
+        TransportError: malformed, or the site's key did not sign this node key.
     """
     with path.open("rb") as file:
         data = file.read(_MAX_BYTES + 1)
     if len(data) > _MAX_BYTES:
-        raise EnrolmentInvalid(str(path), "the file is too long")
+        raise enrolment_refused(path, "the file is too long")
     try:
         value = json.loads(decode_text(data, str(path)))
         enrolment = validate_form(Enrolment, value, "", str(path))
     except (ValueError, RecursionError, SpecificationError) as error:
-        raise EnrolmentInvalid(str(path), f"not an enrolment ({error})") from error
+        raise enrolment_refused(path, f"not an enrolment ({error})") from error
     _verify(enrolment, str(path))
     return enrolment
 
@@ -122,11 +122,11 @@ def _verify(enrolment: Enrolment, source: str) -> None:
         enrolment.public_pem  # noqa: B018 -- reads the key, or raises
         signer = recover_signer(digest, signature, enrolment.site)
     except SignatureInvalid as error:
-        raise EnrolmentInvalid(source, f"its signature is malformed ({error.reason})") from error
+        raise enrolment_refused(source, f"its signature is malformed ({error.reason})") from error
     except (ValueError, UnsupportedAlgorithm) as error:
-        raise EnrolmentInvalid(source, "its node key is malformed") from error
+        raise enrolment_refused(source, "its node key is malformed") from error
     if signer != enrolment.address:
-        raise EnrolmentInvalid(source, f"site {enrolment.site} has not signed this node key")
+        raise enrolment_refused(source, f"site {enrolment.site} has not signed this node key")
 
 
 def _digest(name: str, site: str, node_key: str) -> bytes:

@@ -1,17 +1,14 @@
 """Errors between the parties.
 
-TransportError                    (WardroundError) also: a certificate that cannot be used, another
-│                                 version of Flower, an answer that is too large
+TransportError                    (WardroundError) also: a certificate or enrolment that cannot be
+│                                 used, another version of Flower, an answer that is too large
 ├── CertificateExpired            its time is over, or has not begun
 ├── PeerAway (Retryable)          no answer at the address
-├── EnrolmentInvalid              a site's node key is not vouched for by the site
 ├── BundleRefused                 application code that the site has not approved
 └── ControlFailed                 the SuperLink rejected a request
 """
 
 from __future__ import annotations
-
-from datetime import datetime
 
 from wardround.protocol.errors import Retryable, WardroundError
 
@@ -27,14 +24,8 @@ class CertificateExpired(TransportError):
 
     code = "certificate-expired"
 
-    def __init__(self, what: str, begins: datetime | None, ends: datetime | None, do: str) -> None:
-        self.what = what
-        time = (
-            f" (valid from {begins:%Y-%m-%d %H:%M} to {ends:%Y-%m-%d %H:%M} UTC)"
-            if begins is not None and ends is not None
-            else ""
-        )
-        super().__init__(f"{what} has expired, or is not valid yet{time}: {do}.")
+    def __init__(self, what: str, do: str) -> None:
+        super().__init__(f"{what} has expired, or is not valid yet: {do}.")
 
 
 class PeerAway(TransportError, Retryable):
@@ -45,19 +36,6 @@ class PeerAway(TransportError, Retryable):
     def __init__(self, address: str, reason: str) -> None:
         self.reason = reason
         super().__init__(f"nobody answers at {address} ({reason}): check the address and network.")
-
-
-class EnrolmentInvalid(TransportError):
-    """A node key that its site has not signed."""
-
-    code = "enrolment-invalid"
-
-    def __init__(self, source: str, reason: str) -> None:
-        self.source = source
-        self.reason = reason
-        super().__init__(
-            f"enrolment {source} is refused: {reason}. Ask the site for its enrolment.json again."
-        )
 
 
 class BundleRefused(TransportError):
@@ -84,6 +62,13 @@ class ControlFailed(TransportError):
 def unusable_certificate(path: object, reason: str) -> TransportError:
     """A file that holds no certificate, or no key."""
     return TransportError(f"certificate {path} cannot be used: {reason}.")
+
+
+def enrolment_refused(source: object, reason: str) -> TransportError:
+    """A node key that its site has not signed."""
+    return TransportError(
+        f"enrolment {source} is refused: {reason}. Ask the site for its enrolment.json again."
+    )
 
 
 def flower_changed(what: str) -> TransportError:

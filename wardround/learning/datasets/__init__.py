@@ -26,10 +26,7 @@ SOURCES: dict[str, type[DatasetSource]] = {
 
 
 def load_dataset(
-    name: str,
-    arguments: Mapping[str, object] | None = None,
-    *,
-    data_dir: Path | None = None,
+    name: str, arguments: Mapping[str, object] | None = None, *, data_dir: Path | None = None
 ) -> Dataset:
     """Load a data set, divided over its sites.
 

@@ -19,13 +19,7 @@ def sha256_hex(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def fetch(
-    url: str,
-    sha256: str,
-    *,
-    expected_bytes: int,
-    timeout_seconds: float,
-) -> bytes:
+def fetch(url: str, sha256: str, *, expected_bytes: int, timeout_seconds: float) -> bytes:
     """Download a file whose content is known in advance.
 
     Args:

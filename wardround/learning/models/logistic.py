@@ -15,7 +15,6 @@ class Logistic(ModelSource):
 
     @property
     def numbers(self) -> int:
-        """The features."""
         return self.features
 
     def build(self) -> nn.Module:

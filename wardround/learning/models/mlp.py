@@ -16,7 +16,6 @@ class Mlp(ModelSource):
 
     @property
     def numbers(self) -> int:
-        """The features."""
         return self.features
 
     def build(self) -> nn.Module:

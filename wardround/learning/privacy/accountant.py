@@ -90,14 +90,19 @@ def mechanism_of(training: TrainingSpec, privacy: PrivacySpec, rows: int) -> Mec
         privacy: the noise.
         rows: at least 1.
     """
-    batch = min(training.batch_size or rows, rows)
-    steps = training.local_steps
-    if steps is None:
-        assert training.local_epochs is not None  # the specification has exactly one
-        steps = training.local_epochs * math.ceil(rows / batch)
     return Mechanism(
-        noise_multiplier=float(privacy.noise_multiplier), sample_rate=batch / rows, steps=steps
+        noise_multiplier=float(privacy.noise_multiplier),
+        sample_rate=min(training.batch_size or rows, rows) / rows,
+        steps=count_steps(training, rows),
     )
+
+
+def count_steps(training: TrainingSpec, rows: int) -> int:
+    """How many steps one round takes on a table of so many rows."""
+    if training.local_steps is not None:
+        return training.local_steps
+    assert training.local_epochs is not None  # the specification has exactly one
+    return training.local_epochs * math.ceil(rows / (training.batch_size or rows))
 
 
 def forecast(spec: StudySpec, rows: int) -> PrivacyAccount:

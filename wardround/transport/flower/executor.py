@@ -58,11 +58,7 @@ def prepare(modules: Sequence[str]) -> None:
     """
     for module in modules:
         importlib.import_module(module)
-    forget_own()
-
-
-def forget_own() -> None:
-    """Forget this installation's modules, so that those of the bundle are imported."""
+    # So that the bundle's own modules are imported, and not this installation's.
     for name in [one for one in sys.modules if one.startswith(_OWN)]:
         del sys.modules[name]
 
