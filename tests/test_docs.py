@@ -290,8 +290,8 @@ def camel(name: str) -> str:
 @pytest.mark.parametrize(
     ("heading", "kind", "abi"),
     [
-        ("4. Study", StudyParams, "_PARAMS_ABI"),
-        ("Record fields", Record, "_RECORD_ABI"),
+        ("4. Study", StudyParams, "PARAMS_ABI"),
+        ("Record fields", Record, "RECORD_ABI"),
     ],
 )
 def test_abi_fields_are_those_of_the_code(heading: str, kind: type, abi: str) -> None:
