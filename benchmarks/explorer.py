@@ -234,7 +234,7 @@ def _renders(path: Path, repeats: int) -> dict[str, list[float]]:
     The made-up index has no content store behind it, so a round's manifest is shown as missing.
     """
     reader = Reader(path)
-    explorer = Explorer(reader, None, time.time)
+    explorer = Explorer(reader, None)
     studies = [one.study for one in list_studies(reader).rows]
     found: dict[str, list[float]] = {"study page": [], "round page": []}
     for place in range(repeats):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import struct
-import time
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -156,7 +155,7 @@ def test_search_for_what_was_overturned_leads_there_and_not_to_what_stands(
     study = next(one.study for one in list_studies(reader).rows if one.overturned)
     second = read_round(reader, study, 2)
     (gone,) = second.others
-    explorer = Explorer(reader, None, time.time)
+    explorer = Explorer(reader, None)
     stands = urls.round_page(study, 2)
     # What the cheat changed is of one closing alone, and so is the commitment.
     for asked in (gone.commitment, gone.model):

@@ -252,7 +252,7 @@ def explored(played: Played, tmp_path: Path) -> Iterator[str]:
         indexer.close()
         reader = Reader(tmp_path / "index.sqlite")
         try:
-            with served(create_app(Explorer(reader, source, time.time))) as where:
+            with served(create_app(Explorer(reader, source))) as where:
                 yield where
         finally:
             reader.close()

@@ -11,10 +11,10 @@ from typing import Any
 
 from wardround.audit.archive import BLOCKS, DESCRIPTION, FORMAT, INSTRUCTIONS, JOURNAL, TRANSACTIONS
 from wardround.chain.artifacts import load_artifact
-from wardround.chain.errors import RpcRefused
 from wardround.chain.headers import read_header, receipts_root
 from wardround.explorer.errors import ExplorerError
 from wardround.explorer.index.database import PLACES, meta_of
+from wardround.explorer.index.node import block_receipts
 from wardround.explorer.reader import Reader
 from wardround.explorer.rows import Extent
 from wardround.explorer.source import Source
@@ -162,11 +162,7 @@ def _blocks(source: Source, transactions: list[dict[str, Any]]) -> Iterator[dict
             raise ExplorerError(
                 f"no archive was made: block {number} is no longer the chain's; try again."
             )
-        try:
-            receipts = source.chain.rpc("eth_getBlockReceipts", hex(number))
-        except RpcRefused:
-            asked = [("eth_getTransactionReceipt", (one,)) for one in block["transactions"]]
-            receipts = source.chain.rpc.many(asked)
+        receipts = block_receipts(source.chain.rpc, number)
         kept = [{name: one.get(name) for name in _RECEIPT_FIELDS} for one in receipts]
         for one in kept:
             one["type"] = one["type"] or "0x0"

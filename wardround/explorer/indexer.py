@@ -6,13 +6,12 @@ import json
 import sqlite3
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from wardround.explorer.index.database import open_writer, set_meta, transaction
 from wardround.explorer.index.decode import EventTable
-from wardround.explorer.index.follow import Extended, Follower, Step, UpToDate
+from wardround.explorer.index.follow import Extended, Follower, UpToDate
 from wardround.explorer.index.node import Node
 from wardround.explorer.index.objects import ObjectReader
 from wardround.explorer.index.transactions import TransactionReader
@@ -21,7 +20,8 @@ from wardround.host.backoff import pauses
 from wardround.protocol.errors import Retryable, WardroundError
 
 #: Polling intervals at the tip, for a node on this machine and for another one.
-NEAR_SECONDS, FAR_SECONDS = 0.02, 1.0
+_NEAR_SECONDS, _FAR_SECONDS = 0.02, 1.0
+_NEAR = ("127.0.0.1", "::1", "localhost")
 #: Blocks behind the tip that count as final, where nothing else is asked for.
 CONFIRMATIONS = 12
 
@@ -42,7 +42,6 @@ class Indexer:
         source: Source,
         path: Path,
         confirmations: int = CONFIRMATIONS,
-        clock: Callable[[], float] = time.time,
     ) -> None:
         """Open the index; create it if it is missing.
 
@@ -50,7 +49,6 @@ class Indexer:
             source: what is looked at.
             path: the index file.
             confirmations: blocks behind the tip that may still change; none of a finished run.
-            clock: seconds since 1970.
 
         Raises:
             IndexUnusable: the file has another format, chain or contract.
@@ -64,7 +62,6 @@ class Indexer:
             Node(source.chain.rpc, list(names)),
             EventTable(names),
             source.first_block,
-            clock,
         )
         self._objects = None if source.store is None else ObjectReader(self.db, source.store)
         self._transactions = TransactionReader(self.db, source.chain.rpc)
@@ -92,14 +89,14 @@ class Indexer:
         """Close the index."""
         self.db.close()
 
-    def catch_up(self, tell: Callable[[Step], None] = lambda _: None) -> None:
+    def catch_up(self) -> None:
         """Take in all there is, with objects and transactions.
 
         Raises:
             WardroundError: after several attempts, if it is retryable.
         """
         try:
-            self.follower.catch_up(tell)
+            self.follower.catch_up()
             while self._chores(256):
                 pass
         except WardroundError as error:
@@ -107,27 +104,20 @@ class Indexer:
             raise
         self._report("following" if self.source.live else "finished")
 
-    def run(
-        self,
-        stop: threading.Event,
-        tell: Callable[[Step], None] = lambda _: None,
-        poll_seconds: float | None = None,
-    ) -> None:
+    def run(self, stop: threading.Event) -> None:
         """Follow the chain until `stop` is set. Errors are stored in the index, for its readers.
-
-        Args:
-            stop: ends it.
-            tell: called with every step that changed something.
-            poll_seconds: by default by how far away the node is.
 
         Raises:
             WardroundError: not retryable; names the block.
         """
-        pause = poll_seconds or poll_seconds_for(self.source.chain.url)
+        pause = _FAR_SECONDS
+        url = self.source.chain.url
+        if url.startswith(("ipc://", "embedded:")) or urlsplit(url).hostname in _NEAR:
+            pause = _NEAR_SECONDS
         again = pauses(_FIRST_PAUSE_SECONDS, _LAST_PAUSE_SECONDS)
         while not stop.is_set():
             try:
-                busy = self._once(tell)
+                busy = self._once()
             except WardroundError as error:
                 if not isinstance(error, Retryable):
                     self._report("stopped", str(error))
@@ -140,11 +130,10 @@ class Indexer:
             if not busy:
                 stop.wait(pause)
 
-    def _once(self, tell: Callable[[Step], None]) -> bool:
+    def _once(self) -> bool:
         """One step; False when there was nothing to do."""
         step = self.follower.step()
         if not isinstance(step, UpToDate):
-            tell(step)
             # Near the tip a batch is a block or two, and the state need not change for each.
             if isinstance(step, Extended) and step.last - step.first > 100:
                 self._report("catching up")
@@ -170,13 +159,3 @@ class Indexer:
             with transaction(self.db):
                 set_meta(self.db, status)
             self._reported = status
-
-
-def poll_seconds_for(url: str) -> float:
-    """The polling interval for a node, by where it runs."""
-    near = url.startswith(("ipc://", "embedded:")) or urlsplit(url).hostname in (
-        "127.0.0.1",
-        "::1",
-        "localhost",
-    )
-    return NEAR_SECONDS if near else FAR_SECONDS

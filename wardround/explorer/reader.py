@@ -62,12 +62,6 @@ class Reader:
         finally:
             connection.execute("ROLLBACK")
 
-    def version(self) -> int:
-        """SQLite's data_version: changes after every write by another connection."""
-        with self.look() as db:
-            (version,) = db.execute("PRAGMA data_version").fetchone()
-            return int(version)
-
     def extent(self) -> Extent:
         """The blocks that are indexed."""
         with self.look() as db:

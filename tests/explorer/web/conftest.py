@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,7 +28,7 @@ def explored(folder: Path, index: Path) -> Iterator[Explorer]:
         indexer.close()
         reader = Reader(index)
         try:
-            yield Explorer(reader, source, time.time)
+            yield Explorer(reader, source)
         finally:
             reader.close()
 

@@ -389,7 +389,7 @@ def test_hostile_texts_stay_texts(
     (store / cid_of(data)).write_bytes(data)
     assert explorer.source is not None
     reader = Reader(index)
-    hostile = Explorer(reader, replace(explorer.source, store=FolderStore(store)), time.time)
+    hostile = Explorer(reader, replace(explorer.source, store=FolderStore(store)))
     paths = [
         "/", f"/study/{study}", f"/study/{study}/round/2", f"/site/{site}", "/events",
         f"/block/{block}/log/{log}", f"/object/{cid_of(data)}",
@@ -431,7 +431,7 @@ def live_network(folder: Path) -> Iterator[tuple[Stage, str]]:
             thread.start()
             reader = Reader(index)
             try:
-                with served(create_app(Explorer(reader, source, time.time))) as where:
+                with served(create_app(Explorer(reader, source))) as where:
                     spec = specification("live", Recording.FULL, RuleId.MEAN, ROUNDS, 0)
                     yield Stage(ward, token, parties, spec, store), where
             finally:

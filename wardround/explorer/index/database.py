@@ -43,22 +43,12 @@ def open_writer(path: Path, identity: Mapping[str, str]) -> sqlite3.Connection:
         IndexUnusable: it has another format, chain or contract, or is not an index.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    connection = sqlite3.connect(
-        path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
-    )
-    try:
-        _configure(connection, _WRITER_CACHE_KIB)
+    with _opened(path, "rwc", _WRITER_CACHE_KIB) as connection:
         connection.execute("PRAGMA journal_mode = WAL")
         with transaction(connection):
             if not _has_tables(connection):
                 _create(connection, identity)
         _check(connection, path, identity)
-    except sqlite3.DatabaseError as error:
-        connection.close()
-        raise IndexUnusable(str(path), str(error)) from error
-    except BaseException:
-        connection.close()
-        raise
     return connection
 
 
@@ -70,24 +60,10 @@ def open_reader(path: Path) -> sqlite3.Connection:
     """
     if not path.is_file():
         raise IndexUnusable(str(path), "there is no such file")
-    connection = sqlite3.connect(
-        f"file:{quote(str(path))}?mode=ro",
-        uri=True,
-        timeout=_BUSY_SECONDS,
-        isolation_level=None,
-        check_same_thread=False,
-    )
-    try:
-        _configure(connection, _READER_CACHE_KIB)
+    with _opened(path, "ro", _READER_CACHE_KIB) as connection:
         connection.row_factory = sqlite3.Row
         connection.execute("PRAGMA query_only = ON")
         _check(connection, path, {})
-    except sqlite3.DatabaseError as error:
-        connection.close()
-        raise IndexUnusable(str(path), str(error)) from error
-    except BaseException:
-        connection.close()
-        raise
     return connection
 
 
@@ -124,13 +100,29 @@ def meta_of(connection: sqlite3.Connection) -> dict[str, str]:
     return dict(connection.execute("SELECT key, value FROM meta").fetchall())
 
 
-def _configure(connection: sqlite3.Connection, cache_kib: int) -> None:
-    connection.execute("PRAGMA foreign_keys = ON")
-    # With a write-ahead log this survives a killed process; a power cut may take back the last
-    # transactions, which the chain then gives again.
-    connection.execute("PRAGMA synchronous = NORMAL")
-    connection.execute("PRAGMA temp_store = MEMORY")
-    connection.execute(f"PRAGMA cache_size = -{cache_kib}")
+@contextmanager
+def _opened(path: Path, mode: str, cache_kib: int) -> Iterator[sqlite3.Connection]:
+    """A new connection, closed again if it cannot be prepared."""
+    connection = sqlite3.connect(
+        f"file:{quote(str(path))}?mode={mode}",
+        uri=True,
+        timeout=_BUSY_SECONDS,
+        isolation_level=None,
+        check_same_thread=False,
+    )
+    try:
+        connection.execute("PRAGMA foreign_keys = ON")
+        # With a write-ahead log this survives a killed process; a power cut may take back the last
+        # transactions, which the chain then gives again.
+        connection.execute("PRAGMA synchronous = NORMAL")
+        connection.execute("PRAGMA temp_store = MEMORY")
+        connection.execute(f"PRAGMA cache_size = -{cache_kib}")
+        yield connection
+    except BaseException as error:
+        connection.close()
+        if isinstance(error, sqlite3.DatabaseError):
+            raise IndexUnusable(str(path), str(error)) from error
+        raise
 
 
 def _has_tables(connection: sqlite3.Connection) -> bool:

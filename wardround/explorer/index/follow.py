@@ -113,7 +113,7 @@ class Follower:
             return UpToDate(tip.number, tip.number - head.number)
         return self._roll_back(tip, min(head.number, tip.number - 1))
 
-    def catch_up(self, tell: Callable[[Step], None] = lambda _: None) -> None:
+    def catch_up(self) -> None:
         """Take in all there is.
 
         Raises:
@@ -130,7 +130,6 @@ class Follower:
                 time.sleep(next(again))
                 continue
             failures, again = 0, pauses(_FIRST_PAUSE_SECONDS)
-            tell(step)
             if isinstance(step, UpToDate):
                 return
 
@@ -176,12 +175,11 @@ class Follower:
             last = min(head, first + self._span - 1)
             try:
                 found = self.node.range(first, last)
-            except RpcRefused as error:
+            except RpcRefused:
                 # Public endpoints bound the blocks or events of one answer.
-                if self._span == 1 or last == first:
+                if last == first:
                     raise
-                self._span = max(1, min(self._span, last - first + 1) // 2)
-                del error
+                self._span = (last - first + 1) // 2
                 continue
             if len(found.logs) < 5 * LONGEST_SPAN:
                 self._span = min(LONGEST_SPAN, self._span + self._span // 4 + 1)

@@ -52,16 +52,6 @@ class Node:
         (header,) = self._headers(["latest"])
         return header
 
-    def header(self, number: int) -> BlockHeader | None:
-        """A block by its number; None when the node has none."""
-        found = self.rpc("eth_getBlockByNumber", hex(number), False)
-        if found is None:
-            return None
-        header = self._read(found)
-        if header.number != number:
-            raise unreliable(self.rpc, number, f"it gives block {header.number} instead")
-        return header
-
     def headers(self, numbers: Sequence[int]) -> list[BlockHeader]:
         """Several blocks by their numbers."""
         found: list[BlockHeader] = []
@@ -148,17 +138,21 @@ class Node:
 
     def _look_closer(self, header: BlockHeader) -> None:
         """Tell a missing log from a filter that admits too much, by the block's receipts."""
-        try:
-            receipts = self.rpc("eth_getBlockReceipts", hex(header.number))
-        except RpcRefused:
-            block = self.rpc("eth_getBlockByNumber", hex(header.number), False)
-            asked = [("eth_getTransactionReceipt", (one,)) for one in block["transactions"]]
-            receipts = self.rpc.many(asked)
-        for receipt in receipts or ():
+        for receipt in block_receipts(self.rpc, header.number) or ():
             for log in (receipt or {}).get("logs", ()):
                 if log["address"].lower() in self.addresses:
                     reason = "a receipt holds a log that eth_getLogs does not give"
                     raise unreliable(self.rpc, header.number, reason)
+
+
+def block_receipts(rpc: Rpc, number: int) -> Any:
+    """The receipts of all transactions of a block, in order, as the node gives them."""
+    try:
+        return rpc("eth_getBlockReceipts", hex(number))
+    except RpcRefused:
+        block = rpc("eth_getBlockByNumber", hex(number), False)
+        asked = [("eth_getTransactionReceipt", (one,)) for one in block["transactions"]]
+        return rpc.many(asked)
 
 
 def unreliable(rpc: Rpc, block: int, reason: str) -> NodeUnreliable:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-import time
 import webbrowser
 from typing import Annotated
 
@@ -67,7 +66,7 @@ def explore(
     with named_source(*named) as (source, study):
         indexer = open_indexer(source, index, confirmations)
         with indexed(indexer, follow=True, failed=report_failure) as reader:
-            app = create_app(Explorer(reader, source, time.time), _hosts(host))
+            app = create_app(Explorer(reader, source), _hosts(host))
             _serve(app, host, port, study or _only_study(reader), browser)
 
 

@@ -43,12 +43,10 @@ class Explorer:
 
     Attributes:
         source: None for an index file alone, without its chain and store.
-        clock: seconds since 1970.
     """
 
     reader: Reader
     source: Source | None
-    clock: Callable[[], float]
     pages: Pages = field(default_factory=Pages)
 
     def __post_init__(self) -> None:

@@ -82,8 +82,8 @@ def study_page(explorer: Explorer, study_id: str) -> bytes:
             lineage=lineage,
             lineage_left=study.summary.closed - len(lineage),
             parameter_rows=[
-                (PARAMETERS[one.name][0], _shown(params, one.name), PARAMETERS[one.name][1])
-                for one in fields(params)
+                (title, parameter(name, getattr(params, name)), meaning)
+                for name, (title, meaning) in PARAMETERS.items()
             ],
             specification=_tables(study.specification.document),
             named=bool(names),
@@ -177,10 +177,6 @@ def charts(sampled: Sequence[ChartRow], sites: Sequence[NamedSite]) -> Charts:
         gap=_gap(last) if last and len(last.accuracy) > 1 else None,
         step=sampled[1].round - sampled[0].round if len(sampled) > 1 else 1,
     )
-
-
-def _shown(params: StudyParams, name: str) -> str:
-    return parameter(name, getattr(params, name))
 
 
 def _gap(one: ChartRow) -> float:

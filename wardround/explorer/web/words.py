@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from string import Formatter
 from typing import Any
 
 from wardround.explorer.rows import EventRow
+from wardround.explorer.web import formats
 from wardround.explorer.web.formats import span, tokens, utc
 
-Fields = Mapping[str, Any]
 _BYTES32 = re.compile("0x[0-9a-fA-F]{64}")
 
 #: Why a site is not in a round. Source: docs/protocol.md, section 6.
@@ -33,9 +34,9 @@ REASONS = {
 
 
 def short(value: object) -> str:
-    """The first and last digits of a hash or address."""
+    """The first and last digits of a hash or address; other values as they are."""
     text = str(value)
-    return f"{text[:10]}…{text[-4:]}" if text.startswith("0x") and len(text) > 18 else text
+    return formats.short(text) if text.startswith("0x") else text
 
 
 def reason(value: object) -> str:
@@ -50,7 +51,7 @@ def reason(value: object) -> str:
 def sentence(event: EventRow) -> str:
     """What happened, in a sentence; an event without one of its own lists its fields."""
     try:
-        return _SENTENCES[event.name](event.args)
+        return _WRITER.vformat(_SENTENCES[event.name], (), event.args)
     except (KeyError, TypeError, ValueError):
         shown = [(key, value) for key, value in event.args.items() if key != "study"]
         return ", ".join(f"{key} {short(value)}" for key, value in shown)
@@ -76,71 +77,65 @@ def _flat(prefix: str, value: Any) -> list[tuple[str, Any]]:
     return [(prefix, value)]
 
 
-def _weight(fields: Fields) -> str:
-    return f"{int(fields['weight']):,}"
+#: How a field of a sentence is written, by its format specification; others are of integers.
+_FORMATS: dict[str, Callable[[Any], str]] = {
+    "": str,
+    "short": short,
+    "tokens": tokens,
+    "reason": reason,
+    "utc": lambda seconds: utc(int(seconds)),
+    "count": lambda items: str(len(items)),
+    "bytes": lambda data: f"{len(data) // 2 - 1:,}",
+    "auditors": lambda count: f"{count} auditor{'' if int(count) == 1 else 's'}",
+}
 
 
-_SENTENCES: dict[str, Callable[[Fields], str]] = {
-    "StudyCreated": lambda f: (
-        f"a study of {int(f['params']['rounds']):,} rounds, by sponsor "
-        f"{short(f['params']['sponsor'])}, with {len(f['coordinators'])} coordinators"
-    ),
-    "Funded": lambda f: f"{tokens(f['amount'])} tokens from {short(f['from'])}",
-    "SiteAdmitted": lambda f: (
-        f"site {short(f['site'])}, from round {f['since']} on, weight up to {int(f['maxWeight']):,}"
-    ),
-    "SiteRemoved": lambda f: f"site {short(f['site'])}, from round {f['until']} on",
-    "BondPosted": lambda f: f"{tokens(f['amount'])} tokens by {short(f['coordinator'])}",
-    "BondReleased": lambda f: f"{tokens(f['amount'])} tokens back to {short(f['coordinator'])}",
-    "StudyOpened": lambda f: f"round 1 is open, coordinator {short(f['coordinator'])}",
-    "Contributed": lambda f: (
-        f"site {short(f['site'])}, weight {_weight(f)}, update {short(f['update'])}"
-    ),
-    "RoundClosed": lambda f: (
-        f"{f['record']['count']} sites, model {short(f['record']['model'])}, "
-        f"by {short(f['coordinator'])}"
-    ),
-    "Attested": lambda f: (
-        f"{f['signatures']} auditor{'' if int(f['signatures']) == 1 else 's'} made every round up "
-        "to this one final"
-    ),
-    "TookOver": lambda f: f"{short(f['to'])} took over from {short(f['from'])}",
-    "Claimed": lambda f: f"{tokens(f['amount'])} tokens to {short(f['payout'])}",
-    "Refunded": lambda f: f"{tokens(f['amount'])} tokens back to the sponsor",
-    "StudyEnded": lambda f: f"the study ends with {f['rounds']} rounds",
-    "Registered": lambda f: f"site {short(f['site'])} put its own contribution on chain",
-    "Overturned": lambda f: (
-        f"proven wrong ({reason(f['reason'])}) by {short(f['challenger'])}; the round is open again"
-    ),
-    "Slashed": lambda f: (
-        f"{short(f['coordinator'])} lost its bond: {tokens(f['reward'])} tokens to "
-        f"{short(f['challenger'])}, {tokens(f['burnt'])} to nobody"
-    ),
-    "Held": lambda f: f"not final before {utc(int(f['until']))}, because a challenge goes on",
-    "CoordinateProven": lambda f: (
-        f"coordinate {f['coordinate']} should be {f['expected']} and is {f['recorded']}"
-    ),
-    "EntryProven": lambda f: f"entry {f['index']} breaks the rules",
-    "OrderProven": lambda f: f"entries from {f['index']} on are not in order",
-    "TotalsProven": lambda f: f"there are {f['count']} entries of weight {f['totalWeight']}",
-    "OmissionProven": lambda f: f"site {short(f['site'])} had registered and was left out",
-    "RewardsProven": lambda f: "the rewards do not follow from the rule",
-    "WithheldProven": lambda f: "demanded data was not shown in time",
-    "TallyOpened": lambda f: f"{short(f['challenger'])} counts coordinate {f['coordinate']}",
-    "TallyExtended": lambda f: f"{f['count']} entries of weight {f['totalWeight']} are counted",
-    "Demanded": lambda f: (
-        f"{short(f['demander'])} demands data, to be shown by {utc(int(f['deadline']))}"
-    ),
-    "Answered": lambda f: f"{short(f['answerer'])} showed {len(f['data']) // 2 - 1:,} bytes",
-    "DemandLapsed": lambda f: "the deposit goes back: the round can no longer be overturned",
-    "ContributionDemanded": lambda f: (
-        f"site {short(f['site'])} must show chunk {f['chunk']} by {utc(int(f['deadline']))}"
-    ),
-    "ContributionAnswered": lambda f: f"site {short(f['site'])} showed chunk {f['chunk']}",
-    "ContributionRefused": lambda f: (
-        f"the update of {short(f['site'])} leads out of a model's range at {f['coordinate']}"
-    ),
-    "Collected": lambda f: f"{tokens(f['amount'])} tokens to {short(f['account'])}",
+class _Writer(Formatter):
+    def format_field(self, value: Any, format_spec: str) -> str:
+        if format_spec in _FORMATS:
+            return _FORMATS[format_spec](value)
+        return format(int(value), format_spec)
+
+
+_WRITER = _Writer()
+_SENTENCES = {
+    "StudyCreated": "a study of {params[rounds]:,} rounds, by sponsor {params[sponsor]:short}, "
+    "with {coordinators:count} coordinators",
+    "Funded": "{amount:tokens} tokens from {from:short}",
+    "SiteAdmitted": "site {site:short}, from round {since} on, weight up to {maxWeight:,}",
+    "SiteRemoved": "site {site:short}, from round {until} on",
+    "BondPosted": "{amount:tokens} tokens by {coordinator:short}",
+    "BondReleased": "{amount:tokens} tokens back to {coordinator:short}",
+    "StudyOpened": "round 1 is open, coordinator {coordinator:short}",
+    "Contributed": "site {site:short}, weight {weight:,}, update {update:short}",
+    "RoundClosed": "{record[count]} sites, model {record[model]:short}, by {coordinator:short}",
+    "Attested": "{signatures:auditors} made every round up to this one final",
+    "TookOver": "{to:short} took over from {from:short}",
+    "Claimed": "{amount:tokens} tokens to {payout:short}",
+    "Refunded": "{amount:tokens} tokens back to the sponsor",
+    "StudyEnded": "the study ends with {rounds} rounds",
+    "Registered": "site {site:short} put its own contribution on chain",
+    "Overturned": "proven wrong ({reason:reason}) by {challenger:short}; the round is open again",
+    "Slashed": "{coordinator:short} lost its bond: {reward:tokens} tokens to {challenger:short}, "
+    "{burnt:tokens} to nobody",
+    "Held": "not final before {until:utc}, because a challenge goes on",
+    "CoordinateProven": "coordinate {coordinate} should be {expected} and is {recorded}",
+    "EntryProven": "entry {index} breaks the rules",
+    "OrderProven": "entries from {index} on are not in order",
+    "TotalsProven": "there are {count} entries of weight {totalWeight}",
+    "OmissionProven": "site {site:short} had registered and was left out",
+    "RewardsProven": "the rewards do not follow from the rule",
+    "WithheldProven": "demanded data was not shown in time",
+    "TallyOpened": "{challenger:short} counts coordinate {coordinate}",
+    "TallyExtended": "{count} entries of weight {totalWeight} are counted",
+    "Demanded": "{demander:short} demands data, to be shown by {deadline:utc}",
+    "Answered": "{answerer:short} showed {data:bytes} bytes",
+    "DemandLapsed": "the deposit goes back: the round can no longer be overturned",
+    "ContributionDemanded": "site {site:short} must show chunk {chunk} by {deadline:utc}",
+    "ContributionAnswered": "site {site:short} showed chunk {chunk}",
+    "ContributionRefused": "the update of {site:short} leads out of a model's range at "
+    "{coordinate}",
+    "Collected": "{amount:tokens} tokens to {account:short}",
 }
 
 #: A study's parameters: what the page calls them, and what they mean.
@@ -150,9 +145,9 @@ PARAMETERS: dict[str, tuple[str, str]] = {
     "reward_per_round": ("Reward a round", "at most, split by score"),
     "bond": ("Coordinator's bond", "lost when a round is proven wrong"),
     "rounds": ("Rounds", ""),
+    "challenge_seconds": ("Challenge window", "then a closed round is final"),
     "round_seconds": ("Round time", "after it a standby may take over"),
     "grace_seconds": ("Grace", "more for each place further down"),
-    "challenge_seconds": ("Challenge window", "then a closed round is final"),
     "demand_seconds": ("Demand time", "to show demanded data"),
     "min_sites": ("Least sites a round", ""),
     "auditor_quorum": (
@@ -171,15 +166,13 @@ PARAMETERS: dict[str, tuple[str, str]] = {
     "specification": ("Specification", "SHA-256"),
     "code": ("Code", "digest of the program that sites run"),
 }
-AMOUNTS = frozenset({"reward_per_round", "bond"})
-SECONDS = frozenset({"round_seconds", "grace_seconds", "challenge_seconds", "demand_seconds"})
 
 
 def parameter(name: str, value: Any) -> str:
     """A parameter's value as people read it."""
-    if name in AMOUNTS:
+    if name in ("reward_per_round", "bond"):
         return f"{tokens(value)} tokens"
-    if name in SECONDS:
+    if name.endswith("_seconds"):
         return span(value)
     if isinstance(value, bytes):
         return "0x" + value.hex()
