@@ -52,6 +52,15 @@ def number(text: str, name: str, low: int = 0, high: int = NUMBER_MAX) -> int:
     return int(text)
 
 
+def block(text: str) -> str:
+    """Read a block's number or hash.
+
+    Raises:
+        QueryInvalid: it is neither.
+    """
+    return hex32(text, "block") if text.startswith("0x") else str(number(text, "block"))
+
+
 def cid(text: str) -> str:
     """Read a CID.
 

@@ -12,10 +12,12 @@ import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack, asynccontextmanager, suppress
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Lock
+from typing import Any
 
 from anyio import to_thread
 from fastapi import FastAPI
@@ -37,6 +39,7 @@ from wardround.explorer.web import log, lookup, site, study, urls
 from wardround.explorer.web import round as rounds
 from wardround.explorer.web.explorer import Explorer
 from wardround.explorer.web.live import Hub, message
+from wardround.explorer.web.rendering import event_row, render
 from wardround.explorer.web.replay import replay_of
 from wardround.explorer.web.security import SecurityHeaders
 from wardround.explorer.web.words import sentence
@@ -108,29 +111,28 @@ class Website:
 
     def round_bytes(self, request: Request) -> Response:
         """What a reader's browser checks a round from."""
-        return JSONResponse(rounds.round_bytes(self.explorer, *_round(request)))
+        return JSONResponse(rounds.round_bytes(self.explorer, **_round(request)))
 
-    def csv(self, request: Request) -> Response:
+    def export(self, request: Request) -> Response:
         """The event log as a file."""
-        return self._export(request, "csv", "text/csv; charset=utf-8")
-
-    def json(self, request: Request) -> Response:
-        """The event log as a file."""
-        return self._export(request, "json", "application/json")
+        kind = request.url.path.rpartition(".")[2]
+        content = log.export(self.explorer, kind, request.query_params)
+        headers = {"content-disposition": f'attachment; filename="wardround-events.{kind}"'}
+        media_type = "text/csv; charset=utf-8" if kind == "csv" else "application/json"
+        parts = iterate_in_threadpool(content)
+        return StreamingResponse(parts, media_type=media_type, headers=headers)
 
     def search(self, request: Request) -> Response:
         """Anything by its name."""
-        asked = request.query_params.get("q", "")
-        return _html(lookup.search_page(self.explorer, asked))
+        return _html(lookup.search_page(self.explorer, request.query_params.get("q", "")))
 
     def object(self, request: Request) -> Response:
         """An object of the store; read again each time, so that altered bytes are seen."""
-        cid = parameters.cid(request.path_params["cid"])
-        return _html(lookup.object_page(self.explorer, cid))
+        return _html(lookup.object_page(self.explorer, **_parts(request)))
 
     def raw(self, request: Request) -> Response:
         """An object's bytes, as they are here: the reader's browser hashes them itself."""
-        cid = parameters.cid(request.path_params["cid"])
+        (cid,) = _parts(request).values()
         headers = {
             "content-disposition": f'attachment; filename="{cid}"',
             "cache-control": "no-store",
@@ -140,9 +142,8 @@ class Website:
 
     def evidence(self, request: Request) -> Response:
         """An archive of a study or round, written for this one answer; one at a time."""
-        name, number = _study(request), None
-        if "round" in request.path_params:
-            name, number, _ = _round(request)
+        parts = _parts(request)
+        name, number = parts["study"], parts.get("number")
         with ExitStack() as written:
             folder = written.enter_context(TemporaryDirectory(prefix="wardround-evidence-"))
             part = f"-round-{number}" if number else ""
@@ -168,7 +169,7 @@ class Website:
 
     def replay(self, request: Request) -> Response:
         """The replay of a round, step by step."""
-        work = replay_of(self.explorer, *_round(request))
+        work = replay_of(self.explorer, **_round(request))
         lines = (message(name, value) for name, value in work.steps())
         return StreamingResponse(iterate_in_threadpool(lines), headers=_EVENT_STREAM)
 
@@ -185,7 +186,7 @@ class Website:
             return message("changed", {})
         last = rows[-1]
         value = {
-            "rows": [{"study": row.study, "html": self.explorer.pages.row(row)} for row in rows],
+            "rows": [{"study": row.study, "html": event_row(row)} for row in rows],
             "studies": sorted({row.study for row in rows if row.study}),
             "said": f"{len(rows)} new events"
             if len(rows) > 1
@@ -194,12 +195,6 @@ class Website:
         return message("rows", value, key=int(last.cursor))
 
     # ---------------------------------------------------------------- inside
-
-    def _export(self, request: Request, kind: str, media_type: str) -> Response:
-        content = log.export(self.explorer, kind, request.query_params)
-        headers = {"content-disposition": f'attachment; filename="wardround-events.{kind}"'}
-        parts = iterate_in_threadpool(content)
-        return StreamingResponse(parts, media_type=media_type, headers=headers)
 
     def error(self, request: Request, error: Exception) -> Response:
         """The error's sentence as a page, or as JSON where a script asked."""
@@ -223,7 +218,7 @@ class Website:
             index = self.explorer.reader.health()
         except (WardroundError, sqlite3.Error):
             index = None
-        body = self.explorer.pages.render("error.html", index=index, title=title, words=words)
+        body = render("error.html", index=index, title=title, words=words)
         return _html(body, status=status)
 
 
@@ -259,15 +254,15 @@ def create_app(explorer: Explorer, hosts: list[str] | None = None) -> FastAPI:
         exception_handlers={HTTPException: pages.error, WardroundError: pages.error},
         lifespan=lifespan,
     )
-    for path, render in _PAGES.items():
-        app.add_route(path, pages.page(render))
+    for path, page in _PAGES.items():
+        app.add_route(path, pages.page(page))
     for path, answer in (
-        ("/study/{study}/round/{round}/bytes", pages.round_bytes),
-        ("/study/{study}/round/{round}/replay", pages.replay),
+        ("/study/{study}/round/{number}/bytes", pages.round_bytes),
+        ("/study/{study}/round/{number}/replay", pages.replay),
         ("/study/{study}/evidence.zip", pages.evidence),
-        ("/study/{study}/round/{round}/evidence.zip", pages.evidence),
-        ("/events.csv", pages.csv),
-        ("/events.json", pages.json),
+        ("/study/{study}/round/{number}/evidence.zip", pages.evidence),
+        ("/events.csv", pages.export),
+        ("/events.json", pages.export),
         ("/search", pages.search),
         ("/object/{cid}", pages.object),
         ("/object/{cid}/raw", pages.raw),
@@ -278,60 +273,49 @@ def create_app(explorer: Explorer, hosts: list[str] | None = None) -> FastAPI:
     return app
 
 
-def _html(page: bytes, status: int = 200, etag: str | None = None) -> Response:
-    headers = {"cache-control": "no-cache"}
-    if etag is not None:
-        headers["etag"] = etag
-    return Response(page, status, headers, media_type="text/html")
+def _html(page: bytes, status: int = 200, **headers: str) -> Response:
+    return Response(page, status, {"cache-control": "no-cache"} | headers, media_type="text/html")
 
 
-def _study(request: Request) -> str:
-    return parameters.hex32(request.path_params["study"], "study")
+#: How each part of an address is read; the pages' functions name them so too.
+_PARTS: dict[str, Callable[[str], Any]] = {
+    "study": partial(parameters.hex32, name="study"),
+    "number": partial(parameters.number, name="round", low=1, high=parameters.ROUND_MAX),
+    "address": parameters.address,
+    "block": parameters.block,
+    "block_hash": partial(parameters.hex32, name="block"),
+    "index": partial(parameters.number, name="log index", low=0, high=2**20),
+    "transaction": partial(parameters.hex32, name="transaction"),
+    "cid": parameters.cid,
+}
 
 
-def _round(request: Request) -> tuple[str, int, str | None]:
-    number = parameters.number(request.path_params["round"], "round", 1, parameters.ROUND_MAX)
-    block = parameters.given(request.query_params, "block")
-    return (
-        _study(request),
-        number,
-        None if block is None else parameters.hex32(block, "block"),
-    )
+def _parts(request: Request) -> dict[str, Any]:
+    return {name: _PARTS[name](text) for name, text in request.path_params.items()}
 
 
-def _site(explorer: Explorer, request: Request) -> bytes:
-    address = parameters.address(request.path_params["address"])
-    return site.site_page(explorer, address, parameters.given(request.query_params, "before"))
-
-
-def _block(explorer: Explorer, request: Request) -> bytes:
-    name = request.path_params["block"]
-    if name.startswith("0x"):
-        return lookup.block_page(explorer, parameters.hex32(name, "block"))
-    return lookup.block_page(explorer, str(parameters.number(name, "block")))
-
-
-def _event(explorer: Explorer, request: Request) -> bytes:
-    block = parameters.hex32(request.path_params["block"], "block")
-    index = parameters.number(request.path_params["index"], "log index", 0, 2**20)
-    return lookup.event_page(explorer, block, index)
-
-
-def _transaction(explorer: Explorer, request: Request) -> bytes:
-    name = parameters.hex32(request.path_params["transaction"], "transaction")
-    return lookup.transaction_page(explorer, name)
+def _round(request: Request) -> dict[str, Any]:
+    """A round, and the block that is meant where several have closed it."""
+    parts, block = _parts(request), parameters.given(request.query_params, "block")
+    return {**parts, "block": None if block is None else parameters.hex32(block, "block")}
 
 
 #: Pages that follow from the index alone.
 _PAGES: dict[str, Callable[[Explorer, Request], bytes]] = {
     "/": lambda explorer, _: study.overview_page(explorer),
-    "/study/{study}": lambda explorer, request: study.study_page(explorer, _study(request)),
-    "/study/{study}/round/{round}": lambda explorer, request: rounds.round_page(
-        explorer, *_round(request)
+    "/study/{study}": lambda explorer, request: study.study_page(explorer, **_parts(request)),
+    "/study/{study}/round/{number}": lambda explorer, request: rounds.round_page(
+        explorer, **_round(request)
     ),
-    "/site/{address}": _site,
+    "/site/{address}": lambda explorer, request: site.site_page(
+        explorer, **_parts(request), cursor=parameters.given(request.query_params, "before")
+    ),
     "/events": lambda explorer, request: log.log_page(explorer, request.query_params),
-    "/block/{block}": _block,
-    "/block/{block}/log/{index}": _event,
-    "/transaction/{transaction}": _transaction,
+    "/block/{block}": lambda explorer, request: lookup.block_page(explorer, **_parts(request)),
+    "/block/{block_hash}/log/{index}": lambda explorer, request: lookup.event_page(
+        explorer, **_parts(request)
+    ),
+    "/transaction/{transaction}": lambda explorer, request: lookup.transaction_page(
+        explorer, **_parts(request)
+    ),
 }

@@ -6,7 +6,8 @@ numbers are in a table below each chart.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup, escape
@@ -41,29 +42,15 @@ class Series:
         return "thick" if self.colour is None else f"f{self.colour % COLOURS}"
 
 
-@dataclass(frozen=True)
-class Scale:
-    """A straight map from values to pixels."""
-
-    low: float
-    high: float
-    start: float
-    end: float
-
-    def __call__(self, value: float) -> float:
-        """Pixel of a value; the middle when all values are one."""
-        if self.high == self.low:
-            return (self.start + self.end) / 2
-        return self.start + (value - self.low) / (self.high - self.low) * (self.end - self.start)
+def scale(low: float, high: float, start: float, end: float) -> Callable[[float], float]:
+    """A straight map from values to pixels; to the middle when all values are one."""
+    if high == low:
+        return lambda _: (start + end) / 2
+    return lambda value: start + (value - low) / (high - low) * (end - start)
 
 
 def line_chart(
-    title: str,
-    series: Sequence[Series],
-    *,
-    unit: str = "",
-    low: float | None = None,
-    high: float | None = None,
+    title: str, series: Sequence[Series], *, unit: str = "", low: float | None = None
 ) -> Markup:
     """Draw values by round.
 
@@ -72,7 +59,6 @@ def line_chart(
         series: lines, the last on top.
         unit: behind each number, such as ``%``.
         low: lower end of the axis; by default near the smallest value.
-        high: upper end of the axis; by default near the largest value.
     Returns:
         An SVG element; empty when there is nothing to draw.
     """
@@ -81,9 +67,9 @@ def line_chart(
         return Markup("")
     rounds = [number for one in filled for number in one.values]
     values = [_drawable(value) for one in filled for value in one.values.values()]
-    ticks = nice_ticks(min(values) if low is None else low, max(values) if high is None else high)
-    across = Scale(min(rounds), max(rounds), LEFT, WIDTH - RIGHT)
-    down = Scale(ticks[0], ticks[-1], HEIGHT - BOTTOM, TOP)
+    ticks = nice_ticks(min(values) if low is None else low, max(values))
+    across = scale(min(rounds), max(rounds), LEFT, WIDTH - RIGHT)
+    down = scale(ticks[0], ticks[-1], HEIGHT - BOTTOM, TOP)
     parts = [
         f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img"'
         f' aria-label="{escape(title)}">'
@@ -104,7 +90,9 @@ def line_chart(
     return Markup("".join(parts))  # noqa: S704 - names are escaped above and in _line
 
 
-def _line(one: Series, across: Scale, down: Scale, unit: str) -> str:
+def _line(
+    one: Series, across: Callable[[float], float], down: Callable[[float], float], unit: str
+) -> str:
     points = [(across(r), down(_drawable(v)), r, v) for r, v in sorted(one.values.items())]
     path = " ".join(f"{x:.1f},{y:.1f}" for x, y, _, _ in points)
     marks = points if len(points) <= _MARKS_MAX else points[-1:]
@@ -126,7 +114,7 @@ def shown(value: float) -> str:
     return f"{value:,.0f}" if 1000 <= abs(value) < _MANY_DIGITS else f"{value:,.4g}"
 
 
-def nice_ticks(low: float, high: float, wanted: int = 4) -> list[float]:
+def nice_ticks(low: float, high: float) -> list[float]:
     """Round values that enclose a range, at least two.
 
     Source:
@@ -135,21 +123,12 @@ def nice_ticks(low: float, high: float, wanted: int = 4) -> list[float]:
     if high <= low:
         pad = abs(low) * 0.1 or 1.0
         low, high = low - pad, high + pad
-    raw = (high - low) / wanted
-    power = 10.0 ** _floor_log10(raw)
+    raw = (high - low) / 4
+    power = 10.0 ** math.floor(math.log10(raw))
     step = next(m * power for m in (1, 2, 2.5, 5, 10) if m * power >= raw * 0.999)
     first = int(low // step)
     last = -int(-high // step)
     return [round(step * number, 10) for number in range(first, last + 1)]
-
-
-def _floor_log10(value: float) -> int:
-    exponent = 0
-    while 10.0 ** (exponent + 1) <= value:
-        exponent += 1
-    while 10.0**exponent > value:
-        exponent -= 1
-    return exponent
 
 
 def _round_ticks(first: int, last: int) -> list[int]:
@@ -164,30 +143,3 @@ def _round_ticks(first: int, last: int) -> list[int]:
     if len(ticks) > 1 and ticks[1] - ticks[0] < step / 2:
         ticks.pop(1 if len(ticks) > 2 else 0)
     return ticks
-
-
-@dataclass(frozen=True)
-class Slice:
-    """A part of a bar: its class, its share of the whole, its words."""
-
-    kind: str
-    share: float
-    words: str
-
-
-def bar(title: str, slices: Sequence[Slice]) -> Markup:
-    """Draw one horizontal bar whose parts together are the whole."""
-    parts = [
-        '<svg class="money" viewBox="0 0 1000 20" preserveAspectRatio="none" role="img"'
-        f' aria-label="{escape(title)}">'
-    ]
-    at = 0.0
-    for one in slices:
-        width = max(0.0, min(1.0, one.share)) * 1000
-        if width:
-            parts.append(
-                f'<rect class="{one.kind}" x="{at:.2f}" y="0" width="{width:.2f}" height="20">'
-                f"<title>{escape(one.words)}</title></rect>"
-            )
-        at += width
-    return Markup("".join([*parts, "</svg>"]))  # noqa: S704 - titles are escaped above

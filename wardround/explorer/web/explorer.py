@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from wardround.explorer.evidence import export
 from wardround.explorer.reader import Reader
 from wardround.explorer.source import Source
 from wardround.explorer.web.objects import Objects
-from wardround.explorer.web.rendering import Pages
+from wardround.explorer.web.rendering import environment, render
 from wardround.protocol.errors import WardroundError
 from wardround.protocol.identifiers import StudyId, bytes32
 
@@ -47,10 +47,10 @@ class Explorer:
 
     reader: Reader
     source: Source | None
-    pages: Pages = field(default_factory=Pages)
 
     def __post_init__(self) -> None:
-        """Read objects from the source's store."""
+        """Read objects from the source's store, and compile the templates."""
+        environment()
         self.objects = Objects(None if self.source is None else self.source.store)
         # An embedded chain answers one question at a time.
         self._chain_lock = threading.Lock()
@@ -59,7 +59,7 @@ class Explorer:
         """Render a page, with the state of the index."""
         with self.reader.look():
             shared = {"index": self.reader.health(), "since": last_event(self.reader)}
-        return self.pages.render(template, **{**shared, **values})
+        return render(template, **{**shared, **values})
 
     def commitment(self, study: str, number: int) -> ChainAnswer:
         """A round's commitment as the contract stores it now."""

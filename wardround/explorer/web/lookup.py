@@ -39,16 +39,15 @@ def search_page(explorer: Explorer, asked: str) -> bytes:
         return explorer.page("search.html", asked=asked, hits=hits, negative=negative)
 
 
-def event_page(explorer: Explorer, block_hash: str, log_index: int) -> bytes:
+def event_page(explorer: Explorer, block_hash: str, index: int) -> bytes:
     """One event, decoded and raw.
 
     Raises:
         NotIndexed: the block is not indexed, or has no such log of the contract.
     """
     reader = explorer.reader
-    event = read_event(reader, block_hash, log_index)
-    index = reader.health()
-    address = index.contract if event.contract == "WardRound" else index.court
+    event, health = read_event(reader, block_hash, index), reader.health()
+    address = health.contract if event.contract == "WardRound" else health.court
     return explorer.page("event.html", event=event, address=address)
 
 
@@ -64,14 +63,14 @@ def transaction_page(explorer: Explorer, transaction: str) -> bytes:
         )
 
 
-def block_page(explorer: Explorer, name: str) -> bytes:
+def block_page(explorer: Explorer, block: str) -> bytes:
     """A block with its events.
 
     Raises:
         NotIndexed: it is not in the index.
     """
     with explorer.reader.look():
-        return explorer.page("block.html", block=read_block(explorer.reader, name))
+        return explorer.page("block.html", block=read_block(explorer.reader, block))
 
 
 def object_page(explorer: Explorer, cid: str) -> bytes:

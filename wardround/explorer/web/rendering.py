@@ -42,30 +42,26 @@ def environment() -> Environment:
         number1=lambda value: f"{value:.1f}",
         hex=lambda value: "0x" + bytes(value).hex(),
         words=lambda name: str(name).replace("_", " "),
+        meaning=lambda reason: words.REASONS.get(reason, ""),
     )
     for name in made.list_templates():
         made.get_template(name)
     return made
 
 
-class Pages:
-    """Renders pages by name."""
+def render(template: str, /, **values: Any) -> bytes:
+    """Render a template, in UTF-8.
 
-    def __init__(self) -> None:
-        self._environment = environment()
+    Args:
+        template: the file in ``templates/``.
+        values: what it needs; `page`, `asked` and `index` may be left out.
+    """
+    known = {"page": "", "asked": "", "index": None, **values}
+    # Half a surrogate pair, as JSON can hold one, has no UTF-8.
+    return environment().get_template(template).render(known).encode("utf-8", "replace")
 
-    def render(self, template: str, /, **values: Any) -> bytes:
-        """Render a template, in UTF-8.
 
-        Args:
-            template: the file in ``templates/``.
-            values: what it needs; `page`, `asked` and `index` may be left out.
-        """
-        known = {"page": "", "asked": "", "index": None, **values}
-        # Half a surrogate pair, as JSON can hold one, has no UTF-8.
-        return self._environment.get_template(template).render(known).encode("utf-8", "replace")
-
-    def row(self, event: EventRow) -> str:
-        """One row of an event table, for pages that are open already."""
-        module = self._environment.get_template("parts.html").module
-        return str(module.event_row(event))  # type: ignore[attr-defined]  # a macro of the template
+def event_row(event: EventRow) -> str:
+    """One row of an event table, for pages that are open already."""
+    module = environment().get_template("parts.html").module
+    return str(module.event_row(event))  # type: ignore[attr-defined]  # a macro of the template

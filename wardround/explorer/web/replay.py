@@ -14,17 +14,17 @@ from threading import Thread
 from typing import Any
 
 from wardround.chain.study_state import STILL_MEMBER
-from wardround.explorer.events import EventFilter, event_data, list_events
+from wardround.explorer.events import EventFilter, list_events
 from wardround.explorer.studies import read_study
 from wardround.explorer.web.explorer import Explorer
-from wardround.explorer.web.round import round_of
+from wardround.explorer.web.round import encoded_closings, round_of
 from wardround.explorer.web.study import params_of
 from wardround.protocol.cid import cid_from_sha256
 from wardround.protocol.contribution import Domain
 from wardround.protocol.errors import ReplayFailed, WardroundError
 from wardround.protocol.identifiers import SiteAddress, address_of, hex_of
 from wardround.protocol.manifest import MANIFEST_MAX_BYTES, parse_manifest
-from wardround.protocol.record import Closing, Recording, genesis_closing
+from wardround.protocol.record import Closing, Recording
 from wardround.protocol.replay import (
     ClosedRound,
     Member,
@@ -159,13 +159,8 @@ def replay_of(explorer: Explorer, study: str, number: int, block: str | None) ->
     with reader.look():
         found = round_of(explorer, study, number, block)
         whole = read_study(reader, study)
-        closing = event_data(reader, study, found.summary.block_hash, "RoundClosed", number)
         params = params_of(whole.params)
-        if found.previous is None:
-            previous = genesis_closing(params.initial_model)
-        else:
-            before = found.previous.block_hash
-            previous = Closing.decode(event_data(reader, study, before, "RoundClosed", number - 1))
+        closing, previous = encoded_closings(reader, found, whole.params["initialModel"])
         health = reader.health()
         chosen = EventFilter(study=study, round=number, name="Registered")
         registered = list_events(reader, chosen, limit=500).rows
@@ -183,4 +178,4 @@ def replay_of(explorer: Explorer, study: str, number: int, block: str | None) ->
         entries,
         registered=lambda: {address_of(one.site) for one in registered if one.site},
     )
-    return Replay(facts, previous, closed, store)
+    return Replay(facts, Closing.decode(previous), closed, store)

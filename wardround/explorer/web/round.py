@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from eth_utils import keccak
@@ -12,19 +11,16 @@ from eth_utils import keccak
 from wardround.explorer.events import EventFilter, event_data, list_events
 from wardround.explorer.index.project import closing_of
 from wardround.explorer.parameters import ROUND_MAX
+from wardround.explorer.reader import Reader
 from wardround.explorer.rounds import read_open_round, read_round
 from wardround.explorer.rows import (
     ContributionRow,
-    OpenRoundDetail,
     RoundDetail,
-    StoredObject,
     shares,
 )
 from wardround.explorer.studies import read_study
-from wardround.explorer.web.explorer import Explorer, NamedSite
-from wardround.explorer.web.formats import span
+from wardround.explorer.web.explorer import Explorer
 from wardround.explorer.web.study import params_of
-from wardround.explorer.web.words import REASONS
 from wardround.protocol.canonical import sha256_digest
 from wardround.protocol.errors import WardroundError
 from wardround.protocol.identifiers import Root, address_of, bytes32, hex_of
@@ -36,27 +32,6 @@ _EVENTS = 50
 #: Events that are about proving a round wrong, or about data for it.
 _ATTESTED = "Attested"
 _PLAIN = frozenset({"Contributed", "RoundClosed", "StudyOpened", "TookOver", _ATTESTED})
-
-
-@dataclass(frozen=True)
-class TimelineStep:
-    """A point of a round's timeline; `kind` is done, now, bad or empty."""
-
-    kind: str
-    title: str
-    at: int | None = None
-    words: str = ""
-    until: int | None = None
-
-
-@dataclass(frozen=True)
-class MissingSite:
-    """A member that is not in a round."""
-
-    site: NamedSite
-    reason: str
-    meaning: str = ""
-    evidence: str = ""
 
 
 def round_of(explorer: Explorer, study: str, number: int, block: str | None) -> RoundDetail:
@@ -76,7 +51,7 @@ def round_of(explorer: Explorer, study: str, number: int, block: str | None) -> 
     )
 
 
-def round_page(explorer: Explorer, study_id: str, number: int, block: str | None) -> bytes:
+def round_page(explorer: Explorer, study: str, number: int, block: str | None) -> bytes:
     """One round, closed or open.
 
     Raises:
@@ -84,105 +59,59 @@ def round_page(explorer: Explorer, study_id: str, number: int, block: str | None
     """
     reader = explorer.reader
     with reader.look():
-        study = read_study(reader, study_id)
-        own = EventFilter(study=study_id, round=number)
+        whole = read_study(reader, study)
+        summary, params = whole.summary, params_of(whole.params)
+        own = EventFilter(study=study, round=number)
         events = list_events(reader, own, limit=500).rows
-        attested = EventFilter(study=study_id, name=_ATTESTED, round=number, round_to=ROUND_MAX)
-        shared: dict[str, Any] = {
-            "study": study.summary,
-            "params": params_of(study.params),
+        attested = EventFilter(study=study, name=_ATTESTED, round=number, round_to=ROUND_MAX)
+        values: dict[str, Any] = {
+            "study": summary,
+            "params": params,
             "number": number,
-            "sites": explorer.sites([one.site for one in study.members], reader.names()),
-            "extent": study.extent,
-            "has_next": number < min(study.summary.head, study.summary.rounds),
+            "sites": explorer.sites([one.site for one in whole.members], reader.names()),
+            "extent": whole.extent,
+            "has_next": number < min(summary.head, summary.rounds),
             "events": events[:_EVENTS],
             "attestations": list_events(reader, attested, limit=20).rows,
             "challenges": [one for one in events if one.name not in _PLAIN],
+            "full": params.recording is Recording.FULL,
+            "alerts": [],
+            "entries": [],
         }
-        if block is None and number == study.summary.head and study.summary.state == "open":
-            return _open_page(explorer, shared, read_open_round(reader, study_id))
-        found = round_of(explorer, study_id, number, block)
-        return _closed_page(explorer, shared, found, block)
+        if block is None and number == summary.head and summary.state == "open":
+            values |= {
+                "state": "open",
+                "opened": read_open_round(reader, study),
+                "closed": None,
+                "registered": sum(one.name == "Registered" for one in values["events"]),
+            }
+        else:
+            found = round_of(explorer, study, number, block)
+            manifest, alerts = _checked(explorer, found, values["full"])
+            values |= {
+                "state": found.summary.state,
+                "closed": found,
+                "superseded": block and found.summary.state == "overturned",
+                "alerts": alerts,
+                "entries": found.entries[:_ENTRIES_SHOWN],
+                "members_count": len(found.entries) + len(found.dropped) + len(found.missed),
+                "accuracy": shares((found.summary.statement or {}).get("accuracy")),
+                "manifest": manifest,
+            }
+        return explorer.page("round.html", **values)
 
 
-def _open_page(explorer: Explorer, shared: dict[str, Any], found: OpenRoundDetail) -> bytes:
-    opened, deadline = found.opened_at, found.deadline
-    late = found.extent.last_timestamp > deadline
-    steps = [
-        TimelineStep("done", "Opened", opened),
-        TimelineStep(
-            "bad" if late else "now",
-            "Deadline",
-            deadline,
-            "to close it" if not late else "is over: a standby may take over soon",
-            None if late else deadline,
-        ),
-        TimelineStep("", "A standby may take over", found.takeover_at),
-        TimelineStep("", "Closed", None, "not yet"),
-    ]
-    registered = [one for one in shared["events"] if one.name == "Registered"]
-    return explorer.page(
-        "round.html",
-        **shared,
-        state="open",
-        lead=f"Being worked on by its coordinator; {len(found.members)} sites may contribute.",
-        steps=steps,
-        closed=None,
-        superseded=None,
-        alerts=[],
-        entries=[],
-        members_count=len(found.members),
-        missed=[],
-        empty=(
-            "Nothing yet",
-            "Contributions reach the chain when the round is closed. "
-            + (
-                f"{len(registered)} sites have put theirs on chain themselves."
-                if registered
-                else "No site has put its own on chain."
-            ),
-        ),
-    )
+def encoded_closings(reader: Reader, found: RoundDetail, initial_model: str) -> tuple[bytes, bytes]:
+    """The closing of a round and the one of the round before, as the contract encodes them."""
+    study, number = found.summary.study, found.summary.round
+    closing = event_data(reader, study, found.summary.block_hash, "RoundClosed", number)
+    if found.previous is None:
+        return closing, genesis_closing(Root(bytes32(initial_model, "initial model"))).encode()
+    before = found.previous.block_hash
+    return closing, event_data(reader, study, before, "RoundClosed", number - 1)
 
 
-def _closed_page(
-    explorer: Explorer, shared: dict[str, Any], found: RoundDetail, block: str | None
-) -> bytes:
-    summary, params = found.summary, shared["params"]
-    sites: Mapping[str, NamedSite] = shared["sites"]
-    accuracy = shares((summary.statement or {}).get("accuracy"))
-    manifest, alerts = _checked(explorer, found, params.recording is Recording.FULL)
-    missed = [
-        MissingSite(_site(sites, one.site), one.reason, REASONS.get(one.reason, ""), one.evidence)
-        for one in found.dropped
-    ] + [
-        MissingSite(_site(sites, one.site), "not mentioned", _why(found.manifest))
-        for one in found.missed
-    ]
-    members = len(found.entries) + len(missed)
-    return explorer.page(
-        "round.html",
-        **shared,
-        state=summary.state,
-        lead=_lead(found, members),
-        steps=_steps(found, shared["extent"].last_timestamp),
-        closed=found,
-        superseded=found if block and summary.state == "overturned" else None,
-        alerts=alerts,
-        entries=found.entries[:_ENTRIES_SHOWN],
-        entries_count=len(found.entries),
-        members_count=members,
-        accuracy=accuracy,
-        full=params.recording is Recording.FULL,
-        manifest=manifest,
-        missed=missed,
-        empty=("Not recorded here", f"The manifest is {found.manifest.status}."),
-    )
-
-
-def round_bytes(
-    explorer: Explorer, study_id: str, number: int, block: str | None
-) -> dict[str, Any]:
+def round_bytes(explorer: Explorer, study: str, number: int, block: str | None) -> dict[str, Any]:
     """What a reader's browser recomputes a round from: bytes, as hexadecimal, and no verdicts.
 
     Raises:
@@ -190,25 +119,18 @@ def round_bytes(
     """
     reader = explorer.reader
     with reader.look():
-        found = round_of(explorer, study_id, number, block)
-        study = read_study(reader, study_id)
+        found = round_of(explorer, study, number, block)
+        whole = read_study(reader, study)
         summary = found.summary
-        closing = event_data(reader, study_id, summary.block_hash, "RoundClosed", number)
-        if found.previous is None:
-            initial = bytes32(study.params["initialModel"], "initial model")
-            previous = genesis_closing(Root(initial)).encode()
-        else:
-            before = found.previous.block_hash
-            previous = event_data(reader, study_id, before, "RoundClosed", number - 1)
-        created = event_data(reader, study_id, study.summary.block_hash, "StudyCreated", None)
+        closing, previous = encoded_closings(reader, found, whole.params["initialModel"])
+        created = event_data(reader, study, whole.summary.block_hash, "StudyCreated", None)
         health = reader.health()
-    answer = explorer.commitment(study_id, number)
+    answer = explorer.commitment(study, number)
     valid = summary.state != "overturned"
-    entries = None
-    if study.params["recording"] == Recording.FULL:
-        entries = explorer.called(summary.transaction).value
+    full = whole.params["recording"] == Recording.FULL
+    entries = explorer.called(summary.transaction).value if full else None
     return {
-        "study": study_id,
+        "study": study,
         "round": number,
         "chainId": health.chain_id,
         "contract": health.contract,
@@ -218,7 +140,7 @@ def round_bytes(
         "commitment": hex_of(answer.value) if answer.value and valid else None,
         "commitmentSource": answer.source if valid else "an overturned closing is not kept there",
         "entries": None if entries is None else hex_of(entries),
-        "full": study.params["recording"] == Recording.FULL,
+        "full": full,
         "block": {"number": summary.block, "hash": summary.block_hash},
         "transaction": summary.transaction,
     }
@@ -283,64 +205,3 @@ def _root(entries: list[ContributionRow], found: RoundDetail) -> str:
     except (KeyError, TypeError, ValueError, OverflowError, WardroundError):
         return ""
     return hex_of(entries_root(packed))
-
-
-def _site(sites: Mapping[str, NamedSite], address: str) -> NamedSite:
-    return sites.get(address, NamedSite(address))
-
-
-def _why(manifest: StoredObject) -> str:
-    if manifest.status != "verified":
-        return "the manifest, which would give the reason, is not here"
-    return "the manifest does not mention it: it was not asked, or was not admitted yet"
-
-
-def _lead(found: RoundDetail, members: int) -> str:
-    summary = found.summary
-    words = f"{summary.contributors} of {members} members contributed"
-    if found.opened_at is not None:
-        words += f"; closed {span(summary.closed_at - found.opened_at)} after it opened"
-    if summary.state == "overturned":
-        return f"{words}. It was proven wrong, and is void."
-    if summary.state == "final":
-        return f"{words}. It is final: nothing can change it any more."
-    return f"{words}. Until the challenge window is over, it can still be proved wrong."
-
-
-def _steps(found: RoundDetail, now: int) -> list[TimelineStep]:
-    summary = found.summary
-    steps = []
-    if found.opened_at is not None:
-        steps.append(TimelineStep("done", "Opened", found.opened_at))
-    spare = None if found.deadline is None else found.deadline - summary.closed_at
-    words = ""
-    if spare is not None:
-        words = f"{span(abs(spare))} {'before' if spare >= 0 else 'after'} its deadline"
-    steps.append(TimelineStep("done", "Closed", summary.closed_at, words))
-    if summary.state == "overturned":
-        proof = [
-            one.timestamp
-            for one in found.events
-            if one.name == "Overturned" and one.transaction == summary.overturned_by
-        ]
-        at = proof[0] if proof else None
-        return [
-            *steps,
-            TimelineStep("bad", "Overturned", at, "proven wrong before the court contract"),
-        ]
-    if summary.state == "final":
-        attested = now < summary.challenge_until
-        words = "by auditors, before the window was over" if attested else "the window is over"
-        at = None if attested else summary.challenge_until
-        return [*steps, TimelineStep("done", "Final", at, words)]
-    return [
-        *steps,
-        TimelineStep(
-            "now",
-            "Challenge window",
-            summary.challenge_until,
-            "ends, unless a fault is proved",
-            summary.challenge_until,
-        ),
-        TimelineStep("", "Final", None, "not yet"),
-    ]

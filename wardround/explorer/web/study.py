@@ -19,7 +19,7 @@ from wardround.explorer.studies import (
     sampled_series,
     valid_rounds,
 )
-from wardround.explorer.web.charts import Series, Slice, bar, line_chart
+from wardround.explorer.web.charts import Series, line_chart
 from wardround.explorer.web.explorer import Explorer, NamedSite
 from wardround.explorer.web.formats import TOKEN, tokens
 from wardround.explorer.web.words import PARAMETERS, parameter
@@ -48,7 +48,7 @@ def overview_page(explorer: Explorer) -> bytes:
         )
 
 
-def study_page(explorer: Explorer, study_id: str) -> bytes:
+def study_page(explorer: Explorer, study: str) -> bytes:
     """One study.
 
     Raises:
@@ -56,38 +56,35 @@ def study_page(explorer: Explorer, study_id: str) -> bytes:
     """
     reader = explorer.reader
     with reader.look():
-        study = read_study(reader, study_id)
-        lineage = valid_rounds(reader, study_id, _LINEAGE)
-        params = params_of(study.params)
+        found = read_study(reader, study)
+        lineage = valid_rounds(reader, study, _LINEAGE)
+        params = params_of(found.params)
         names = reader.names()
-        sites = explorer.sites([one.site for one in study.members], names)
-        sampled = sampled_series(reader, study_id, len(study.members))
-        money = Money.of(study.summary.funds, int(lineage[0].reward_total) if lineage else 0)
-        cells = _cells(study, lineage)
+        sites = explorer.sites([one.site for one in found.members], names)
+        sampled = sampled_series(reader, study, len(found.members))
+        cells = _cells(found, lineage)
         return explorer.page(
             "study.html",
-            study=study,
-            summary=study.summary,
+            study=found,
+            summary=found.summary,
             params=params,
-            alerts=_alerts(study, params, lineage),
+            alerts=_alerts(found, params, lineage),
             sites=sites,
-            members=sorted(study.members, key=lambda one: sites[one.site].colour or 0),
-            money=money,
-            money_bar=_bar(money),
-            money_words=_equation(money),
+            members=sorted(found.members, key=lambda one: sites[one.site].colour or 0),
+            money=Money.of(found.summary.funds, int(lineage[0].reward_total) if lineage else 0),
             cells=cells,
-            cells_left=study.summary.rounds - len(cells),
+            cells_left=found.summary.rounds - len(cells),
             charts=charts(sampled, list(sites.values())),
             figures=sampled,
             lineage=lineage,
-            lineage_left=study.summary.closed - len(lineage),
+            lineage_left=found.summary.closed - len(lineage),
             parameter_rows=[
                 (title, parameter(name, getattr(params, name)), meaning)
                 for name, (title, meaning) in PARAMETERS.items()
             ],
-            specification=_tables(study.specification.document),
+            specification=_tables(found.specification.document),
             named=bool(names),
-            events=list_events(reader, EventFilter(study=study_id), limit=_EVENTS).rows,
+            events=list_events(reader, EventFilter(study=study), limit=_EVENTS).rows,
         )
 
 
@@ -205,86 +202,58 @@ class Money:
 
     funded: int
     bonds: int
+    total: int
     paid: int
     returned: int
     slashed: int
+    remaining: int
     due: int
 
     @classmethod
     def of(cls, funds: Funds, earned: int) -> Money:
         """Add up the index's two equations; `earned` is by the last valid record."""
-        paid = int(funds.paid)
-        return cls(
-            funded=int(funds.funded),
-            bonds=int(funds.bonds_posted),
-            paid=paid,
-            returned=int(funds.refunded) + int(funds.bonds_released),
-            slashed=int(funds.slashed),
-            due=max(0, earned - paid),
+        funded, bonds, paid = int(funds.funded), int(funds.bonds_posted), int(funds.paid)
+        returned, slashed = int(funds.refunded) + int(funds.bonds_released), int(funds.slashed)
+        remaining = funded + bonds - paid - returned - slashed
+        due = max(0, earned - paid)
+        return cls(funded, bonds, funded + bonds, paid, returned, slashed, remaining, due)
+
+    @property
+    def slices(self) -> list[tuple[str, int, str]]:
+        """The parts of the whole: each one's class, amount and words."""
+        return [
+            ("paid", self.paid, "paid to sites"),
+            ("back", self.returned, "returned"),
+            ("slashed", self.slashed, "slashed"),
+            ("due", self.due, "earned, not yet paid"),
+            ("left", self.remaining - self.due, "remaining"),
+        ]
+
+    @property
+    def words(self) -> str:
+        """The equation, in tokens."""
+        bonds = f" + {tokens(self.bonds)} bonds" if self.bonds else ""
+        returned = f" + {tokens(self.returned)} returned" if self.returned else ""
+        return (
+            f"{tokens(self.funded)} funded{bonds} = {tokens(self.paid)} paid{returned}"
+            f" + {tokens(self.slashed)} slashed + {tokens(self.remaining)} remaining"
         )
 
-    @property
-    def total(self) -> int:
-        """All that came in."""
-        return self.funded + self.bonds
 
-    @property
-    def remaining(self) -> int:
-        """What is still there."""
-        return self.total - self.paid - self.returned - self.slashed
-
-
-@dataclass(frozen=True)
-class Cell:
-    """A round in the strip of rounds."""
-
-    number: int
-    state: str
-
-
-def _cells(study: StudyDetail, standing: Sequence[RoundRow]) -> list[Cell]:
+def _cells(study: StudyDetail, standing: Sequence[RoundRow]) -> dict[int, str]:
+    """States by round, for the strip of rounds."""
     states = {one.round: one.state for one in standing}
     # Rounds become final in order, so the ones before a final one are.
     older = states[min(states)] if states else "closed"
-    cells = []
+    head = study.summary.head
+    if study.summary.state == "open":
+        states[head] = "open"
     # The last ones that matter: up to a few behind the head.
-    last = min(study.summary.rounds, max(_CELLS, study.summary.head + 3))
-    for number in range(max(1, last - _CELLS + 1), last + 1):
-        if number < study.summary.head:
-            cells.append(Cell(number, states.get(number, older)))
-        elif number == study.summary.head and study.summary.state == "open":
-            cells.append(Cell(number, "open"))
-        else:
-            cells.append(Cell(number, "waiting"))
-    return cells
-
-
-def _bar(money: Money) -> str:
-    total = money.total or 1
-    return bar(
-        _equation(money),
-        [
-            Slice("paid", money.paid / total, f"paid to sites: {tokens(money.paid)}"),
-            Slice("back", money.returned / total, f"returned: {tokens(money.returned)}"),
-            Slice("slashed", money.slashed / total, f"slashed: {tokens(money.slashed)}"),
-            Slice("due", money.due / total, f"earned, not yet paid: {tokens(money.due)}"),
-            Slice(
-                "left",
-                (money.remaining - money.due) / total,
-                f"remaining: {tokens(money.remaining - money.due)}",
-            ),
-        ],
-    )
-
-
-def _equation(money: Money) -> str:
-    words = f"{tokens(money.funded)} funded"
-    if money.bonds:
-        words += f" + {tokens(money.bonds)} bonds"
-    words += f" = {tokens(money.paid)} paid"
-    if money.returned:
-        words += f" + {tokens(money.returned)} returned"
-    return f"{words} + {tokens(money.slashed)} slashed + {tokens(money.remaining)} remaining"
+    last = min(study.summary.rounds, max(_CELLS, head + 3))
+    return {
+        number: states.get(number, older if number < head else "waiting")
+        for number in range(max(1, last - _CELLS + 1), last + 1)
+    }
 
 
 def _tables(document: Mapping[str, Any] | None) -> list[tuple[str, list[tuple[str, str]]]]:
