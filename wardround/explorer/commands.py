@@ -10,21 +10,21 @@ from typing import Annotated, Any
 
 import typer
 from pydantic import TypeAdapter
-from rich.console import Console
+from rich.console import Console, Group
 from rich.live import Live
 
+from wardround.chain.options import ChainIdOption
 from wardround.explorer.errors import QueryInvalid
 from wardround.explorer.events import EventFilter, event_names, event_pages
 from wardround.explorer.evidence import export as write_evidence
 from wardround.explorer.indexer import CONFIRMATIONS
-from wardround.explorer.looking import indexed, named_source, open_indexer
+from wardround.explorer.looking import indexed, named_source
 from wardround.explorer.news import IndexWatch
 from wardround.explorer.parameters import address, hex32
 from wardround.explorer.reader import Reader
 from wardround.explorer.rows import EventRow
 from wardround.explorer.screen import picture
-from wardround.explorer.studies import list_studies
-from wardround.protocol.errors import WardroundError
+from wardround.explorer.studies import only_study
 
 _out = Console(highlight=False, soft_wrap=True)
 _err = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -46,9 +46,6 @@ ReadingKeyFile = Annotated[
     typer.Option(help="For a run with an encrypted store: a key that has a grant."),
 ]
 StoreName = Annotated[str | None, typer.Option(help="Content store.")]
-ChainId = Annotated[
-    int | None, typer.Option(min=1, max=2**53 - 1, help="Accept this chain id only.")
-]
 IndexFile = Annotated[
     Path | None, typer.Option(help="Index file; by default one in the user's cache.")
 ]
@@ -61,7 +58,7 @@ def events(
     run_or_study: Named = None,
     rpc: Rpc = None,
     contract: Contract = None,
-    chain_id: ChainId = None,
+    chain_id: ChainIdOption = None,
     index: IndexFile = None,
     study: Annotated[str | None, typer.Option(help="Of this study.")] = None,
     site: Annotated[str | None, typer.Option(help="About this site: a name or address.")] = None,
@@ -87,7 +84,7 @@ def events(
     with named_source(run_or_study, rpc, contract, None, chain_id) as (source, meant):
         if follow and not source.live:
             raise typer.BadParameter("--follow: this run is over, nothing more will come")
-        with indexed(open_indexer(source, index, confirmations), follow=False) as reader:
+        with indexed(source, index, confirmations) as reader:
             chosen = EventFilter(
                 study=None if (named := study or meant) is None else hex32(named, "--study"),
                 round=round_number,
@@ -106,8 +103,7 @@ def events(
         _err.print(f"{count} {words} in {span}", style="dim")
         if not follow:
             return
-        indexer = open_indexer(source, index, confirmations)
-        with indexed(indexer, follow=True, failed=report_failure) as reader:
+        with indexed(source, index, confirmations, follow=True) as reader:
             _follow(reader, chosen, last or str(extent.last_block << 20 | 0xFFFFF), as_json)
 
 
@@ -116,7 +112,7 @@ def watch(
     rpc: Rpc = None,
     contract: Contract = None,
     store: StoreName = None,
-    chain_id: ChainId = None,
+    chain_id: ChainIdOption = None,
     index: IndexFile = None,
     once: Annotated[bool, typer.Option("--once", help="Show it once and end.")] = False,
     confirmations: Confirmations = CONFIRMATIONS,
@@ -130,8 +126,7 @@ def watch(
     """
     with named_source(run_or_study, rpc, contract, store, chain_id) as (source, study):
         live = source.live and not once
-        indexer = open_indexer(source, index, confirmations)
-        with indexed(indexer, follow=live, failed=report_failure) as reader:
+        with indexed(source, index, confirmations, follow=live) as reader:
             if not live:
                 for part in picture(reader, study, time.time()):
                     Console(highlight=False).print(part)
@@ -151,7 +146,7 @@ def export(
     rpc: Rpc = None,
     contract: Contract = None,
     store: StoreName = None,
-    chain_id: ChainId = None,
+    chain_id: ChainIdOption = None,
     index: IndexFile = None,
     reading_key: ReadingKeyFile = None,
 ) -> None:
@@ -166,8 +161,11 @@ def export(
     """
     named = (run_or_study, rpc, contract, store, chain_id)
     with named_source(*named, reading_key=reading_key) as (source, meant):
-        with indexed(open_indexer(source, index), follow=False) as reader:
-            study = meant or _only_study(reader)
+        with indexed(source, index) as reader:
+            study = meant or only_study(reader)
+            if study is None:
+                reason = "there are several, or none: name one, with --rpc and --contract"
+                raise QueryInvalid("study", reason)
             missing = write_evidence(source, reader, study, round_number, output)
         for one in missing:
             _err.print(f"missing: {one}", style="yellow", markup=False)
@@ -175,18 +173,7 @@ def export(
         _out.print(f"  wardround audit {output}", markup=False)
 
 
-def _only_study(reader: Reader) -> str:
-    studies = list_studies(reader).rows
-    if len(studies) != 1:
-        raise QueryInvalid(
-            "study", f"there are {len(studies)}: name one, with --rpc and --contract"
-        )
-    return studies[0].study
-
-
 def _watch(reader: Reader, study: str | None) -> None:
-    from rich.console import Group
-
     console = Console(highlight=False)
     with Live(console=console, auto_refresh=False, screen=console.is_terminal) as screen:
         while True:
@@ -244,8 +231,3 @@ def _name(text: str | None) -> str | None:
         known = ", ".join(event_names())
         raise QueryInvalid("--name", f"there is no event {text}; there are {known}")
     return text
-
-
-def report_failure(error: WardroundError) -> None:
-    """Print why indexing in the background has stopped."""
-    _err.print(f"index stopped: {error} [{error.code}]", style="red", markup=False)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from hashlib import sha256
 from pathlib import Path
 
 from platformdirs import user_cache_path
+from rich.console import Console
 
 from wardround.explorer.errors import IndexUnusable
 from wardround.explorer.indexer import CONFIRMATIONS, Indexer
@@ -18,6 +19,7 @@ from wardround.protocol.errors import ScenarioError, WardroundError
 from wardround.protocol.identifiers import bytes32
 
 _STOP_SECONDS = 10.0
+_err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 @contextmanager
@@ -51,38 +53,55 @@ def named_source(
     if rpc is None or contract is None:
         reason = "name a run's folder, or a chain with --rpc and --contract"
         raise ScenarioError(run_or_study or "explorer", reason)
-    named = (rpc, contract, store, chain_id, from_block, run_or_study)
-    with chain_source(*named) as source:
+    with chain_source(rpc, contract, store, chain_id, from_block, run_or_study) as source:
         yield source, run_or_study
 
 
-def index_file(source: Source) -> Path:
-    """The index of a source in the user's cache.
-
-    Development chains share ids and addresses, so a file is named after the source as well.
-    """
-    name = source.name if source.live else str(Path(source.name).resolve())
-    digest = sha256("\n".join([name, *source.identity.values()]).encode()).hexdigest()[:16]
-    return user_cache_path("wardround") / "explorer" / f"{digest}.sqlite"
-
-
-def open_indexer(
-    source: Source, index: Path | None = None, confirmations: int = CONFIRMATIONS
-) -> Indexer:
-    """Open the index of a source.
+@contextmanager
+def indexed(
+    source: Source,
+    index: Path | None = None,
+    confirmations: int = CONFIRMATIONS,
+    *,
+    follow: bool = False,
+) -> Iterator[Reader]:
+    """Index everything, or follow a live source in the background; yield the reader.
 
     Args:
         source: what is looked at.
         index: the file; by default one in the user's cache, which is replaced if it does not fit:
             everything in it can be read again.
         confirmations: blocks behind the tip that may still change.
+        follow: index in a thread, which prints the error that ends it.
 
     Raises:
         IndexUnusable: the named file has another format, chain or contract.
+        WardroundError: the chain cannot be indexed.
     """
+    indexer = _opened(source, index, confirmations)
+    stop = threading.Event()
+    thread = threading.Thread(target=_run, args=(indexer, stop), name="indexer", daemon=True)
+    try:
+        if follow and source.live:
+            thread.start()
+        else:
+            indexer.catch_up()
+        with closing(Reader(indexer.path)) as reader:
+            yield reader
+    finally:
+        stop.set()
+        if thread.ident is not None:
+            thread.join(_STOP_SECONDS)
+        indexer.close()
+
+
+def _opened(source: Source, index: Path | None, confirmations: int) -> Indexer:
     if index is not None:
         return Indexer(source, index, confirmations)
-    path = index_file(source)
+    # Development chains share ids and addresses, so a file is named after the source as well.
+    name = source.name if source.live else str(Path(source.name).resolve())
+    digest = sha256("\n".join([name, *source.identity.values()]).encode()).hexdigest()[:16]
+    path = user_cache_path("wardround") / "explorer" / f"{digest}.sqlite"
     try:
         return Indexer(source, path, confirmations)
     except IndexUnusable:
@@ -91,40 +110,8 @@ def open_indexer(
         return Indexer(source, path, confirmations)
 
 
-@contextmanager
-def indexed(
-    indexer: Indexer, *, follow: bool, failed: Callable[[WardroundError], None] | None = None
-) -> Iterator[Reader]:
-    """Index everything, or follow in the background; yield the reader.
-
-    Args:
-        indexer: the index; it is closed at the end.
-        follow: index in a thread, where the source is live.
-        failed: called with the error that ends indexing in the background.
-
-    Raises:
-        WardroundError: the chain cannot be indexed.
-    """
-    stop = threading.Event()
-    thread: threading.Thread | None = None
-
-    def run() -> None:
-        try:
-            indexer.run(stop)
-        except WardroundError as error:
-            if failed is not None:
-                failed(error)
-
+def _run(indexer: Indexer, stop: threading.Event) -> None:
     try:
-        if follow and indexer.source.live:
-            thread = threading.Thread(target=run, name="indexer", daemon=True)
-            thread.start()
-        else:
-            indexer.catch_up()
-        with closing(Reader(indexer.path)) as reader:
-            yield reader
-    finally:
-        stop.set()
-        if thread is not None:
-            thread.join(_STOP_SECONDS)
-        indexer.close()
+        indexer.run(stop)
+    except WardroundError as error:
+        _err.print(f"index stopped: {error} [{error.code}]", style="red", markup=False)

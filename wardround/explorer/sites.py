@@ -8,6 +8,7 @@ from wardround.explorer.rows import Page, SignedRow, SiteDetail
 
 #: Closings that a site is in: by the chain's events (full recording), or by a verified manifest.
 _CONTRIBUTIONS = (
+    "SELECT found.*, entry.score, entry.reward FROM ("
     "SELECT * FROM (SELECT closed.id, event.weight, event.root FROM event "
     "JOIN closing AS closed ON closed.study = event.study AND closed.round = event.round "
     "JOIN event AS closing_event ON closing_event.id = closed.id "
@@ -16,8 +17,10 @@ _CONTRIBUTIONS = (
     "ORDER BY event.id DESC LIMIT :limit) "
     "UNION SELECT * FROM (SELECT closing, weight, update_root FROM entry "
     "WHERE site = :site AND closing < :before ORDER BY closing DESC LIMIT :limit) "
-    "ORDER BY 1 DESC LIMIT :limit"
+    "ORDER BY 1 DESC LIMIT :limit) AS found "
+    "LEFT JOIN entry ON entry.closing = found.id AND entry.site = :site ORDER BY 1 DESC"
 )
+_OF_CLOSING = ("study", "round", "commitment", "state", "closed_at", "block_hash", "transaction")
 
 
 def read_site(reader: Reader, site: str, cursor: str | None = None, limit: int = 50) -> SiteDetail:
@@ -45,26 +48,16 @@ def read_site(reader: Reader, site: str, cursor: str | None = None, limit: int =
         values = {"site": site, "before": before, "limit": limit + 1}
         found = db.execute(_CONTRIBUTIONS, values).fetchall()
         closings = closing_rows(db, [one[0] for one in found[:limit]], extent)
-        rows = []
-        for (key, weight, root), closing in zip(found, closings, strict=False):
-            score, reward = db.execute(
-                "SELECT score, reward FROM entry WHERE closing = ? AND site = ?", (key, site)
-            ).fetchone() or (None, None)
-            rows.append(
-                SignedRow(
-                    cursor=str(key),
-                    study=closing.study,
-                    round=closing.round,
-                    commitment=closing.commitment,
-                    state=closing.state,
-                    weight=weight,
-                    update=root,
-                    score=score,
-                    reward=reward,
-                    closed_at=closing.closed_at,
-                    block_hash=closing.block_hash,
-                    transaction=closing.transaction,
-                )
+        rows = [
+            SignedRow(
+                cursor=str(key),
+                weight=weight,
+                update=root,
+                score=score,
+                reward=reward,
+                **{name: getattr(closing, name) for name in _OF_CLOSING},
             )
+            for (key, weight, root, score, reward), closing in zip(found, closings, strict=False)
+        ]
         following = rows[-1].cursor if len(found) > limit else None
         return SiteDetail(site, names.get(site), memberships, Page(rows, following, extent), extent)

@@ -55,6 +55,12 @@ def list_studies(reader: Reader, cursor: str | None = None, limit: int = 50) -> 
         return Page([_study_row(row) for row in rows[:limit]], following, reader.extent())
 
 
+def only_study(reader: Reader) -> str | None:
+    """The only study there is, as in a run's folder; None where there are several, or none."""
+    found = list_studies(reader, limit=2).rows
+    return found[0].study if len(found) == 1 else None
+
+
 def heads_and_names(reader: Reader, site: str) -> dict[str, tuple[int, str | None]]:
     """Head and name of each study that a site is or was a member of, by the study's id."""
     with reader.look() as db:

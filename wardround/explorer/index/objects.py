@@ -9,14 +9,14 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from wardround.explorer.index.database import meta_of, transaction
 from wardround.protocol.canonical import sha256_digest
 from wardround.protocol.cid import cid_from_sha256
 from wardround.protocol.contribution import Domain, contributions_root, total_weight
 from wardround.protocol.errors import ProtocolError, SignatureInvalid
-from wardround.protocol.identifiers import Root, StudyId, address_of, bytes32
+from wardround.protocol.identifiers import Root, StudyId, address_of, bytes32, hex_of
 from wardround.protocol.manifest import MANIFEST_MAX_BYTES, Manifest, parse_manifest
 from wardround.protocol.report import REPORT_MAX_BYTES, parse_report
 from wardround.protocol.rewards import reward_tree
@@ -24,6 +24,7 @@ from wardround.protocol.study import parse_specification
 from wardround.store import Store
 from wardround.store.errors import ObjectAltered, ObjectMissing, ObjectTooLarge, StoreError
 
+Parsed = TypeVar("Parsed")
 _SPECIFICATION_MAX_BYTES = 1 << 20
 
 
@@ -75,16 +76,10 @@ class ObjectReader:
 
     def _specification(self, key: int, digest: str) -> None:
         cid = cid_from_sha256(bytes32(digest, "specification"))
-        document = None
-        status, reason, data = self._read(cid, _SPECIFICATION_MAX_BYTES)
-        if data is not None:
-            try:
-                spec = parse_specification(data)
-                document = json.dumps(spec.document())
-                if "0x" + spec.digest.hex() != digest:
-                    status, reason = "contradicts", "its digest is not the one on chain"
-            except ProtocolError as error:
-                status, reason = "malformed", str(error)
+        status, reason, _, spec = self._parsed(cid, _SPECIFICATION_MAX_BYTES, parse_specification)
+        document = None if spec is None else json.dumps(spec.document())
+        if spec is not None and hex_of(spec.digest) != digest:
+            status, reason = "contradicts", "its digest is not the one on chain"
         with transaction(self._db):
             self._db.execute(
                 "INSERT OR REPLACE INTO specification SELECT id, ?, ?, ?, ? FROM study "
@@ -109,15 +104,10 @@ class ObjectReader:
         if row is None:
             return
         cid = cid_from_sha256(bytes32(row[4], "manifest"))
-        status, reason, data = self._read(cid, MANIFEST_MAX_BYTES)
-        manifest = None
-        if data is not None:
-            try:
-                manifest = parse_manifest(data)
-                reason = self._contradiction(manifest, data, row)
-                status = "contradicts" if reason else "verified"
-            except ProtocolError as error:
-                status, reason = "malformed", str(error)
+        status, reason, data, manifest = self._parsed(cid, MANIFEST_MAX_BYTES, parse_manifest)
+        if data is not None and manifest is not None:
+            reason = self._contradiction(manifest, data, row)
+            status = "contradicts" if reason else "verified"
         entries = self._entries(manifest, row) if manifest and status == "verified" else []
         document = None
         if manifest is not None:
@@ -149,7 +139,7 @@ class ObjectReader:
         coordinator, parameters, base = row[8:11]
         entries = [one.entry() for one in manifest.contributions]
         stated = {
-            "digest": ("0x" + sha256_digest(data).hex(), digest),
+            "digest": (hex_of(sha256_digest(data)), digest),
             "chain": (manifest.chain_id, self._domain.chain_id),
             "contract": (manifest.contract, self._domain.contract.lower()),
             "study": (manifest.study, study),
@@ -160,13 +150,13 @@ class ObjectReader:
             "model": (manifest.model.root, model),
             "rewards": (manifest.rewards.root, rewards),
             "number of contributions": (len(entries), count),
-            "contributions root": ("0x" + contributions_root(entries).hex(), contributions),
+            "contributions root": (hex_of(contributions_root(entries)), contributions),
             "total weight": (total_weight(entries), weight),
         }
         for what, (found, expected) in stated.items():
             if found != expected:
                 return f"its {what} is {found}, on chain it is {expected}"
-        if "0x" + reward_tree(manifest.earned()).root.hex() != rewards:
+        if hex_of(reward_tree(manifest.earned()).root) != rewards:
             return "its list of rewards does not give the rewards root on chain"
         return ""
 
@@ -222,21 +212,28 @@ class ObjectReader:
         if digest is None:
             return None
         cid = cid_from_sha256(bytes32(digest[0], "manifest"))
-        data = self._read(cid, MANIFEST_MAX_BYTES)[2]
-        if data is None:
+        manifest = self._parsed(cid, MANIFEST_MAX_BYTES, parse_manifest)[3]
+        if manifest is None:
             return None
-        try:
-            return {site.lower(): amount for site, amount in parse_manifest(data).earned().items()}
-        except ProtocolError:
-            return None
+        return {site.lower(): amount for site, amount in manifest.earned().items()}
 
     def _report(self, cid: str, digest: str) -> tuple[str, str | None]:
-        status, _, data = self._read(cid, REPORT_MAX_BYTES)
-        if data is None:
-            return status, None
-        if "0x" + sha256_digest(data).hex() != digest:
+        status, _, data, report = self._parsed(cid, REPORT_MAX_BYTES, parse_report)
+        if data is not None and hex_of(sha256_digest(data)) != digest:
             return "contradicts", None
-        return _parsed(lambda: parse_report(data).model_dump(mode="json"))
+        return status, None if report is None else json.dumps(report.model_dump(mode="json"))
+
+    def _parsed(
+        self, cid: str, max_bytes: int, parse: Callable[[bytes], Parsed]
+    ) -> tuple[str, str, bytes | None, Parsed | None]:
+        """An object's status, the reason, its verified bytes, and what they are if well-formed."""
+        status, reason, data = self._read(cid, max_bytes)
+        if data is None:
+            return status, reason, None, None
+        try:
+            return status, reason, data, parse(data)
+        except ProtocolError as error:
+            return "malformed", str(error), data, None
 
     def _read(self, cid: str, max_bytes: int) -> tuple[str, str, bytes | None]:
         """An object's status, the reason, and its bytes where they are verified."""
@@ -251,10 +248,3 @@ class ObjectReader:
             return "too_large", reason, None
         except (StoreError, ProtocolError, OSError) as error:
             return "missing", str(error), None
-
-
-def _parsed(parse: Callable[[], Any]) -> tuple[str, str | None]:
-    try:
-        return "verified", json.dumps(parse())
-    except ProtocolError:
-        return "malformed", None

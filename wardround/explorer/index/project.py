@@ -13,11 +13,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from eth_utils import keccak
+
 from wardround.explorer.errors import NodeUnreliable
 from wardround.explorer.index.database import PLACES
 from wardround.explorer.index.decode import Decoded
-from wardround.protocol.identifiers import Digest, Root
-from wardround.protocol.record import Closing, Record
+from wardround.protocol.identifiers import hex_of
 
 _NOBODY = "0x" + "00" * 20
 _FULL_RECORDING = 0
@@ -62,6 +63,8 @@ _DOCUMENTS = ("params", "coordinators", "auditors", "seats")
 _AMOUNTS = (
     "funded", "paid", "refunded", "bonds_posted", "bonds_released", "slashed", "burnt",
 )  # fmt: skip
+#: A record by the contract's names, in the order of a closing's columns.
+_RECORD = ("contributions", "model", "manifest", "rewards", "count", "totalWeight", "rewardTotal")
 
 
 class Projector:
@@ -174,7 +177,10 @@ class Projector:
             study = _created(_key(event), args)
             self._studies[study.study] = study
             parties = {name: study.params[name] for name in ("sponsor", "token")}
-            self._insert("study", _columns(study) | parties)
+            values = _columns(study) | parties
+            names, marks = ", ".join(values), ", ".join("?" * len(values))
+            query = f"INSERT INTO study ({names}) VALUES ({marks})"
+            self._db.execute(query, list(values.values()))
             return study
         study = self._study(event)
         self._check(event, study)
@@ -239,20 +245,19 @@ class Projector:
 
     def _close(self, event: Decoded, study: _Study) -> None:
         args, record = event.args, event.args["record"]
-        closing = closing_of(record, args["coordinator"], args["closedAt"])
-        values = {
-            "id": _key(event),
-            "study": study.id,
-            "round": args["round"],
-            "commitment": "0x" + closing.commitment.hex(),
-            **{name: record[name] for name in ("contributions", "model", "manifest", "rewards")},
-            "count": record["count"],
-            "total_weight": record["totalWeight"],
-            "reward_total": record["rewardTotal"],
-            "coordinator": args["coordinator"],
-            "closed_at": args["closedAt"],
-        }
-        self._insert("closing", values)
+        # The event's data are the closing as the contract encodes and hashes it.
+        commitment = hex_of(keccak(event.log.data))
+        values = [
+            _key(event),
+            study.id,
+            args["round"],
+            commitment,
+            *(record[one] for one in _RECORD),
+        ]
+        self._db.execute(
+            "INSERT INTO closing VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL)",
+            [*values, args["coordinator"], args["closedAt"]],
+        )
 
     def _overturn(self, event: Decoded, study: _Study, key: int) -> None:
         self._db.execute(
@@ -305,11 +310,6 @@ class Projector:
             "UPDATE member SET contributions = ?, weight = ? WHERE study = ? AND site = ?", rows
         )
 
-    def _insert(self, table: str, values: Mapping[str, Any]) -> None:
-        marks = ", ".join("?" * len(values))
-        query = f"INSERT INTO {table} ({', '.join(values)}) VALUES ({marks})"
-        self._db.execute(query, list(values.values()))
-
     def _save(self, studies: Iterable[_Study]) -> None:
         for study in studies:
             values = _columns(study)
@@ -336,23 +336,6 @@ def _columns(study: _Study) -> dict[str, Any]:
     values = dict(vars(study))
     values |= {name: json.dumps(values[name]) for name in _DOCUMENTS}
     return values | {name: str(values[name]) for name in _AMOUNTS}
-
-
-def closing_of(record: Mapping[str, Any], coordinator: str, closed_at: int) -> Closing:
-    """A closing from its record by the contract's names."""
-    return Closing(
-        Record(
-            Root(_bytes(record["contributions"])),
-            Root(_bytes(record["model"])),
-            Digest(_bytes(record["manifest"])),
-            Root(_bytes(record["rewards"])),
-            record["count"],
-            record["totalWeight"],
-            int(record["rewardTotal"]),
-        ),
-        coordinator,
-        closed_at,
-    )
 
 
 def _created(key: int, args: Mapping[str, Any]) -> _Study:
@@ -455,7 +438,3 @@ def _out_of_place(event: Decoded, reason: str) -> NodeUnreliable:
         f"indexed ({reason}): an event before it is missing; ask another node, or begin at an "
         "earlier block."
     )
-
-
-def _bytes(text: str) -> bytes:
-    return bytes.fromhex(text[2:])

@@ -11,8 +11,8 @@ import uvicorn
 from rich.console import Console
 from starlette.types import ASGIApp
 
+from wardround.chain.options import ChainIdOption
 from wardround.explorer.commands import (
-    ChainId,
     Confirmations,
     Contract,
     IndexFile,
@@ -20,12 +20,10 @@ from wardround.explorer.commands import (
     ReadingKeyFile,
     Rpc,
     StoreName,
-    report_failure,
 )
 from wardround.explorer.indexer import CONFIRMATIONS
-from wardround.explorer.looking import indexed, named_source, open_indexer
-from wardround.explorer.reader import Reader
-from wardround.explorer.studies import list_studies
+from wardround.explorer.looking import indexed, named_source
+from wardround.explorer.studies import only_study
 from wardround.explorer.web import urls
 from wardround.explorer.web.app import create_app
 from wardround.explorer.web.explorer import Explorer
@@ -38,7 +36,7 @@ _err = Console(stderr=True, highlight=False, soft_wrap=True)
 def explore(
     run_or_study: Named = None,
     rpc: Rpc = None,
-    chain_id: ChainId = None,
+    chain_id: ChainIdOption = None,
     contract: Contract = None,
     store: StoreName = None,
     from_block: Annotated[
@@ -63,17 +61,12 @@ def explore(
       wardround explore 0x5e1f… --rpc … --contract … --store … --port 0 --no-browser
     """
     named = (run_or_study, rpc, contract, store, chain_id, from_block, reading_key)
-    with named_source(*named) as (source, study):
-        indexer = open_indexer(source, index, confirmations)
-        with indexed(indexer, follow=True, failed=report_failure) as reader:
-            app = create_app(Explorer(reader, source), _hosts(host))
-            _serve(app, host, port, study or _only_study(reader), browser)
-
-
-def _only_study(reader: Reader) -> str | None:
-    """The study that a page opens with: the only one there is, as in a run's folder."""
-    found = list_studies(reader, limit=2).rows
-    return found[0].study if len(found) == 1 else None
+    with (
+        named_source(*named) as (source, study),
+        indexed(source, index, confirmations, follow=True) as reader,
+    ):
+        app = create_app(Explorer(reader, source), _hosts(host))
+        _serve(app, host, port, study or only_study(reader), browser)
 
 
 class _PageServer(uvicorn.Server):

@@ -9,7 +9,6 @@ from typing import Any
 from eth_utils import keccak
 
 from wardround.explorer.events import EventFilter, event_data, list_events
-from wardround.explorer.index.project import closing_of
 from wardround.explorer.parameters import ROUND_MAX
 from wardround.explorer.reader import Reader
 from wardround.explorer.rounds import read_open_round, read_round
@@ -23,9 +22,9 @@ from wardround.explorer.web.explorer import Explorer
 from wardround.explorer.web.study import params_of
 from wardround.protocol.canonical import sha256_digest
 from wardround.protocol.errors import WardroundError
-from wardround.protocol.identifiers import Root, address_of, bytes32, hex_of
+from wardround.protocol.identifiers import Root, bytes32, hex_of
 from wardround.protocol.merkle import entries_root
-from wardround.protocol.record import Recording, genesis_closing
+from wardround.protocol.record import Closing, Recording, genesis_closing
 
 _ENTRIES_SHOWN = 200
 _EVENTS = 50
@@ -162,7 +161,9 @@ def _checked(
     raw = event_data(
         explorer.reader, summary.study, summary.block_hash, "RoundClosed", summary.round
     )
-    stated = closing_of(record, address_of(summary.coordinator), summary.closed_at)
+    roots = [bytes32(record[one], one) for one in ("contributions", "model", "manifest", "rewards")]
+    sums = (record["count"], record["totalWeight"], int(record["rewardTotal"]))
+    stated = Closing.from_abi(((*roots, *sums), summary.coordinator, summary.closed_at))
     if raw != stated.encode():
         alerts.append("The record in the index is not the one in the event’s own bytes.")
     if hex_of(keccak(raw)) != summary.commitment:
