@@ -215,13 +215,29 @@ _NAMED = _LISTED | _errors(s404="Not in the indexed blocks, which the answer nam
 # ---------------------------------------------------------------- operations
 
 
-def api_router(reader: Reader, store: Store | None) -> APIRouter:
-    """Everything below ``/api``.
+def described_app(reader: Reader, store: Store | None, **more: Any) -> FastAPI:
+    """An application with everything below ``/api``, and its description.
 
     Args:
         reader: the index.
         store: where objects are; None without one.
+        more: as FastAPI takes it.
     """
+    app = FastAPI(
+        title="wardround explorer",
+        version="1",
+        summary="What happened in the studies of one WardRound contract.",
+        description=(
+            "Read-only. Hashes, roots and addresses are lower-case hexadecimal with 0x, amounts "
+            "decimal text in the token's smallest unit, times seconds since 1970. `extent` names "
+            "the indexed blocks: an answer covers these and no others."
+        ),
+        license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        openapi_url="/api/openapi.json",
+        docs_url=None,
+        redoc_url=None,
+        **more,
+    )
     api = APIRouter(prefix="/api", route_class=_ApiRoute)
 
     def get(path: str, name: str, summary: str, **more: Any) -> Callable[[Callable[..., Any]], Any]:
@@ -397,27 +413,7 @@ def api_router(reader: Reader, store: Store | None) -> APIRouter:
     def nothing(request: Request) -> Response:
         return _error(404, "NotFound", f"there is no {request.url.path}: see /api/openapi.json.")
 
-    return api
-
-
-def described_app(reader: Reader, store: Store | None, **more: Any) -> FastAPI:
-    """An application with the API and its description; `more` as FastAPI takes it."""
-    app = FastAPI(
-        title="wardround explorer",
-        version="1",
-        summary="What happened in the studies of one WardRound contract.",
-        description=(
-            "Read-only. Hashes, roots and addresses are lower-case hexadecimal with 0x, amounts "
-            "decimal text in the token's smallest unit, times seconds since 1970. `extent` names "
-            "the indexed blocks: an answer covers these and no others."
-        ),
-        license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
-        openapi_url="/api/openapi.json",
-        docs_url=None,
-        redoc_url=None,
-        **more,
-    )
-    app.include_router(api_router(reader, store))
+    app.include_router(api)
     return app
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime
 
 from rich.box import SIMPLE_HEAD
-from rich.console import RenderableType
+from rich.console import JustifyMethod, RenderableType
 from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
@@ -92,7 +92,8 @@ def _alerts(reader: Reader, health: Health, study: str | None, now: float) -> It
 
 
 def _studies(rows: list[StudyRow], shown: str | None) -> Table:
-    table = _table("study", "id", "state", right=("rounds", "sites", "funded", "paid", "remaining"))
+    numbers = (">rounds", ">sites", ">funded", ">paid", ">remaining")
+    table = _table("study", "id", "state", *numbers)
     for row in rows:
         style = "bold" if row.study == shown else ""
         table.add_row(
@@ -124,7 +125,7 @@ def _one(reader: Reader, study: str, now: float) -> Iterator[RenderableType]:
     except NotIndexed:
         pass
     yield _rounds(study_rounds(reader, study, limit=_ROUNDS).rows)
-    sites = _table("site", "address", right=("rounds", "weight", "earned", "paid"))
+    sites = _table("site", "address", ">rounds", ">weight", ">earned", ">paid")
     for member in found.members[:_SITES]:
         sites.add_row(
             escape(member.name or "–"),
@@ -140,12 +141,8 @@ def _one(reader: Reader, study: str, now: float) -> Iterator[RenderableType]:
 
 
 def _rounds(rows: list[RoundRow]) -> Table:
-    table = Table(box=SIMPLE_HEAD, header_style="bold")
-    table.add_column("round", justify="right", no_wrap=True)
-    for name in ("state", "closed at", "model", "manifest"):
-        table.add_column(name, no_wrap=True)
-    for name in ("sites", "gas"):
-        table.add_column(name, justify="right", no_wrap=True)
+    columns = (">round", "state", "closed at", "model", "manifest", ">sites", ">gas")
+    table = _table(*columns, no_wrap=True)
     for row in rows:
         table.add_row(
             str(row.round),
@@ -159,12 +156,12 @@ def _rounds(rows: list[RoundRow]) -> Table:
     return table
 
 
-def _table(*left: str, right: Iterable[str]) -> Table:
+def _table(*columns: str, no_wrap: bool = False) -> Table:
+    """A table without rows; names of columns that are set to the right begin with ``>``."""
     table = Table(box=SIMPLE_HEAD, header_style="bold")
-    for name in left:
-        table.add_column(name)
-    for name in right:
-        table.add_column(name, justify="right")
+    for name in columns:
+        justify: JustifyMethod = "right" if name.startswith(">") else "left"
+        table.add_column(name.removeprefix(">"), justify=justify, no_wrap=no_wrap)
     return table
 
 

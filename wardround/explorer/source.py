@@ -122,16 +122,14 @@ def chain_source(
         if not chain.code(ward.address):
             raise ChainError(f"there is no contract at {ward.address}: name that of a WardRound.")
         first = _creation(chain, ward) if first_block is None else first_block
-        opened = None if store is None else _store(store, ward, study)
+        opened = None
+        if store is not None and not store.startswith(PREFIX):
+            opened = open_store(store)
+        elif store is not None and study is not None:
+            opened = open_study_store(store, Path(), ward, StudyId(bytes32(study, "study")))
+        elif store is not None:
+            raise ScenarioError(store, "a confidential store is one study's: name the study's id")
         yield Source(url, chain, ward, Court(ward), opened, first, live=True)
-
-
-def _store(address: str, ward: WardRound, study: str | None) -> Store:
-    if not address.startswith(PREFIX):
-        return open_store(address)
-    if study is None:
-        raise ScenarioError(address, "a confidential store is one study's: name the study's id")
-    return open_study_store(address, Path(), ward, StudyId(bytes32(study, "study")))
 
 
 def store_name(store: Store | None) -> str:

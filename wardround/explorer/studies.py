@@ -78,13 +78,12 @@ def count_everything(reader: Reader) -> dict[str, int]:
     """Totals over all studies; `paid` in the token's smallest unit."""
     with reader.look() as db:
         counted = db.execute(
-            "SELECT (SELECT count(*) FROM study), (SELECT count(DISTINCT site) FROM member), "
-            "(SELECT count(*) FROM closing), "
-            "(SELECT count(*) FROM event WHERE name = 'Overturned')"
+            "SELECT (SELECT count(*) FROM study) AS studies, "
+            "(SELECT count(DISTINCT site) FROM member) AS sites, "
+            "(SELECT count(*) FROM closing) AS rounds, "
+            "(SELECT count(*) FROM event WHERE name = 'Overturned') AS overturned"
         ).fetchone()
-        paid = sum(int(row[0]) for row in db.execute("SELECT paid FROM study"))
-    names = ("studies", "sites", "rounds", "overturned", "paid")
-    return dict(zip(names, (*counted, paid), strict=True))
+        return {**counted, "paid": sum(int(row[0]) for row in db.execute("SELECT paid FROM study"))}
 
 
 def read_study(reader: Reader, study: str) -> StudyDetail:

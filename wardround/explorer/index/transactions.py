@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-from typing import Any
 
 from eth_utils import keccak
 
@@ -52,28 +51,19 @@ class TransactionReader:
             if raw is not None and "0x" + keccak(raw).hex() != name:
                 reason = f"transaction {name} as signed has another hash"
                 raise unreliable(self._rpc, block, reason)
-            rows.append(self._row(sent, receipt, raw, key, block))
+            try:
+                recipient = None if sent.get("to") is None else sent["to"].lower()
+                rows.append(
+                    (sent["from"].lower(), recipient, int(receipt["gasUsed"], 16), raw, key)
+                )
+            except (KeyError, TypeError, ValueError, AttributeError) as error:
+                reason = f"a transaction is malformed ({error!r:.80})"
+                raise unreliable(self._rpc, block, reason) from error
         with transaction(self._db):
             self._db.executemany(
                 "UPDATE tx SET sender = ?, recipient = ?, gas_used = ?, raw = ? WHERE id = ?", rows
             )
         return len(rows)
-
-    def _row(
-        self, sent: Any, receipt: Any, raw: bytes | None, key: int, block: int
-    ) -> tuple[Any, ...]:
-        try:
-            recipient = sent.get("to")
-            return (
-                sent["from"].lower(),
-                None if recipient is None else recipient.lower(),
-                int(receipt["gasUsed"], 16),
-                raw,
-                key,
-            )
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            reason = f"a transaction is malformed ({error!r:.80})"
-            raise unreliable(self._rpc, block, reason) from error
 
     def _raws(self, hashes: list[str]) -> list[bytes | None]:
         if self._gives_raw:

@@ -35,7 +35,7 @@ from wardround.explorer import parameters
 from wardround.explorer.api import described_app
 from wardround.explorer.errors import NotIndexed, QueryInvalid
 from wardround.explorer.news import IndexChange, IndexWatch
-from wardround.explorer.web import log, lookup, site, study, urls
+from wardround.explorer.web import log, lookup, study, urls
 from wardround.explorer.web import round as rounds
 from wardround.explorer.web.explorer import Explorer
 from wardround.explorer.web.live import Hub, message
@@ -307,7 +307,7 @@ _PAGES: dict[str, Callable[[Explorer, Request], bytes]] = {
     "/study/{study}/round/{number}": lambda explorer, request: rounds.round_page(
         explorer, **_round(request)
     ),
-    "/site/{address}": lambda explorer, request: site.site_page(
+    "/site/{address}": lambda explorer, request: lookup.site_page(
         explorer, **_parts(request), cursor=parameters.given(request.query_params, "before")
     ),
     "/events": lambda explorer, request: log.log_page(explorer, request.query_params),

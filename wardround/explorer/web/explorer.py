@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,14 +26,6 @@ class NamedSite:
     address: str
     name: str | None = None
     colour: int | None = None
-
-
-@dataclass(frozen=True)
-class ChainAnswer:
-    """The chain's answer and where it is from, or why there is none."""
-
-    value: bytes | None
-    source: str
 
 
 @dataclass
@@ -61,27 +52,32 @@ class Explorer:
             shared = {"index": self.reader.health(), "since": last_event(self.reader)}
         return render(template, **{**shared, **values})
 
-    def commitment(self, study: str, number: int) -> ChainAnswer:
-        """A round's commitment as the contract stores it now."""
+    def commitment(self, study: str, number: int) -> tuple[bytes | None, str]:
+        """A round's commitment as the contract stores it now, and where it is from or why not."""
+        if self.source is None:
+            return None, "this index has no chain"
+        try:
+            with self._chain_lock:
+                found = self.source.ward.commitment(StudyId(bytes32(study, "study")), number)
+        except (WardroundError, OSError) as error:
+            return None, f"the node did not answer: {error}"
+        return found, "read from the contract by this server’s node, just now"
 
-        def ask(source: Source) -> bytes:
-            return source.ward.commitment(StudyId(bytes32(study, "study")), number)
-
-        return self._asked(ask, "read from the contract by this server’s node, just now")
-
-    def called(self, transaction: str) -> ChainAnswer:
-        """The entries in a closing transaction's calldata; None where it brought none."""
-
-        def ask(source: Source) -> bytes | None:
-            sent = source.chain.transaction(transaction)
-            if sent is None or sent.to is None or sent.to != source.ward.address:
-                return None
-            called = source.ward.contract.arguments(sent.data)
-            if called is None or called[0] != "closeRound":
-                return None
-            return bytes(called[1]["entries"])
-
-        return self._asked(ask, "from the closing transaction’s calldata")
+    def entries(self, transaction: str) -> bytes | None:
+        """The entries in a closing transaction's calldata; None where it brought or gives none."""
+        if self.source is None:
+            return None
+        try:
+            with self._chain_lock:
+                sent = self.source.chain.transaction(transaction)
+        except (WardroundError, OSError):
+            return None
+        if sent is None or sent.to != self.source.ward.address:
+            return None
+        called = self.source.ward.contract.arguments(sent.data)
+        if called is None or called[0] != "closeRound":
+            return None
+        return bytes(called[1]["entries"])
 
     def evidence(self, study: str, number: int | None, path: Path) -> None:
         """Write an archive that can be verified offline.
@@ -103,15 +99,6 @@ class Explorer:
             address: NamedSite(address, names.get(address), place)
             for place, address in enumerate(ordered)
         }
-
-    def _asked(self, ask: Callable[[Source], bytes | None], source: str) -> ChainAnswer:
-        if self.source is None:
-            return ChainAnswer(None, "this index has no chain")
-        try:
-            with self._chain_lock:
-                return ChainAnswer(ask(self.source), source)
-        except (WardroundError, OSError) as error:
-            return ChainAnswer(None, f"the node did not answer: {error}")
 
 
 def _natural(name: str) -> list[tuple[int, str]]:

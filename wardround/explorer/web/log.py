@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 from wardround.explorer.errors import QueryInvalid
@@ -16,15 +18,24 @@ from wardround.explorer.web import urls
 from wardround.explorer.web.explorer import Explorer
 
 _PAGE = 50
-#: Fields of the form and of the page's address, and the conditions that they are.
-_FIELDS = {
-    "name": "name",
-    "study": "study",
-    "site": "address",
-    "round": "round",
-    "round_to": "round_to",
-    "block": "from_block",
-    "block_to": "to_block",
+_BLOCK_MAX = 2**40
+
+
+def _event_name(text: str) -> str:
+    if text not in event_names():
+        raise QueryInvalid("name", f"there is no event {text[:60]!r}")
+    return text
+
+
+#: Fields of the form and of the page's address: the conditions that they are, and how each is read.
+_FIELDS: dict[str, tuple[str, Callable[[str], Any]]] = {
+    "name": ("name", _event_name),
+    "study": ("study", partial(hex32, name="study")),
+    "site": ("address", partial(address, name="site")),
+    "round": ("round", partial(number, name="round", high=ROUND_MAX)),
+    "round_to": ("round_to", partial(number, name="round_to", high=ROUND_MAX)),
+    "block": ("from_block", partial(number, name="block", high=_BLOCK_MAX)),
+    "block_to": ("to_block", partial(number, name="block_to", high=_BLOCK_MAX)),
 }
 _COLUMNS = (
     "block", "block_hash", "time", "transaction", "log_index", "contract", "event", "study",
@@ -38,23 +49,10 @@ def filter_of(query: Mapping[str, str]) -> EventFilter:
     Raises:
         QueryInvalid: a value that its field cannot have.
     """
-    found: dict[str, Any] = {}
-    for field, condition in _FIELDS.items():
-        text = given(query, field)
-        if text is None:
-            continue
-        if field == "name":
-            if text not in event_names():
-                raise QueryInvalid("name", f"there is no event {text[:60]!r}")
-            found[condition] = text
-        elif field == "study":
-            found[condition] = hex32(text, field)
-        elif field == "site":
-            found[condition] = address(text, field)
-        else:
-            high = ROUND_MAX if field.startswith("round") else 2**40
-            found[condition] = number(text, field, 0, high)
-    return EventFilter(**found)
+    asked = {field: given(query, field) for field in _FIELDS}
+    return EventFilter(
+        **{_FIELDS[field][0]: _FIELDS[field][1](text) for field, text in asked.items() if text}
+    )
 
 
 def log_page(explorer: Explorer, query: Mapping[str, str]) -> bytes:
@@ -81,8 +79,8 @@ def log_page(explorer: Explorer, query: Mapping[str, str]) -> bytes:
         range_words=f"of {blocks}",
         newer=urls.events(**asked) if before is not None else None,
         older=urls.events(**asked, before=found.next) if found.next else None,
-        csv=urls.export("csv", **asked),
-        json=urls.export("json", **asked),
+        csv=urls.events(".csv", **asked),
+        json=urls.events(".json", **asked),
     )
 
 
@@ -92,12 +90,12 @@ def export(explorer: Explorer, kind: str, query: Mapping[str, str]) -> Iterator[
     Raises:
         QueryInvalid: the filter is invalid; before anything is sent.
     """
-    chosen = filter_of(query)
-    return _csv(explorer, chosen) if kind == "csv" else _json(explorer, chosen)
+    write = _csv if kind == "csv" else _json
+    return write(explorer, filter_of(query))
 
 
 def _asked(chosen: EventFilter) -> dict[str, object]:
-    found = {field: getattr(chosen, condition) for field, condition in _FIELDS.items()}
+    found = {field: getattr(chosen, condition) for field, (condition, _) in _FIELDS.items()}
     return {field: value for field, value in found.items() if value is not None}
 
 
@@ -136,12 +134,8 @@ def _csv(explorer: Explorer, chosen: EventFilter) -> Iterator[bytes]:
 
 
 def _json(explorer: Explorer, chosen: EventFilter) -> Iterator[bytes]:
-    extent = explorer.reader.extent()
-    indexed = {
-        "first_block": extent.first_block,
-        "last_block": extent.last_block,
-        "last_hash": extent.last_hash,
-    }
+    indexed = asdict(explorer.reader.extent())
+    del indexed["last_timestamp"]
     head = {"filter": _asked(chosen), "indexed": indexed}
     yield (json.dumps(head)[:-1] + ', "events": [').encode()
     separator = "\n"

@@ -169,9 +169,8 @@ def replay_of(explorer: Explorer, study: str, number: int, block: str | None) ->
         for one in whole.members
     }
     facts = StudyFacts(Domain(health.chain_id, health.contract), params, members)
-    entries = None
-    if params.recording is Recording.FULL:
-        entries = explorer.called(found.summary.transaction).value
+    full = params.recording is Recording.FULL
+    entries = explorer.entries(found.summary.transaction) if full else None
     closed = ClosedRound(
         number,
         Closing.decode(closing),

@@ -124,10 +124,10 @@ def round_bytes(explorer: Explorer, study: str, number: int, block: str | None) 
         closing, previous = encoded_closings(reader, found, whole.params["initialModel"])
         created = event_data(reader, study, whole.summary.block_hash, "StudyCreated", None)
         health = reader.health()
-    answer = explorer.commitment(study, number)
+    commitment, source = explorer.commitment(study, number)
     valid = summary.state != "overturned"
     full = whole.params["recording"] == Recording.FULL
-    entries = explorer.called(summary.transaction).value if full else None
+    entries = explorer.entries(summary.transaction) if full else None
     return {
         "study": study,
         "round": number,
@@ -136,8 +136,8 @@ def round_bytes(explorer: Explorer, study: str, number: int, block: str | None) 
         "params": hex_of(created[:608]),
         "closing": hex_of(closing),
         "previous": hex_of(previous),
-        "commitment": hex_of(answer.value) if answer.value and valid else None,
-        "commitmentSource": answer.source if valid else "an overturned closing is not kept there",
+        "commitment": hex_of(commitment) if commitment and valid else None,
+        "commitmentSource": source if valid else "an overturned closing is not kept there",
         "entries": None if entries is None else hex_of(entries),
         "full": full,
         "block": {"number": summary.block, "hash": summary.block_hash},

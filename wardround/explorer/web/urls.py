@@ -20,24 +20,22 @@ def study(study_id: str) -> str:
     return f"/study/{quote(study_id)}"
 
 
-def round_page(study_id: str, number: int, block: str | None = None) -> str:
-    """One round; with a block's hash, as that block closed it, for good."""
-    return f"/study/{quote(study_id)}/round/{number}" + query(block=block)
+def round_page(study_id: str, number: int, block: str | None = None, part: str = "") -> str:
+    """One round; with a block's hash, as that block closed it, for good.
 
-
-def round_bytes(study_id: str, number: int, block: str | None = None) -> str:
-    """What a reader's browser checks a round from."""
-    return f"/study/{quote(study_id)}/round/{number}/bytes" + query(block=block)
-
-
-def round_replay(study_id: str, number: int, block: str | None = None) -> str:
-    """The stream of a replay on the server."""
-    return f"/study/{quote(study_id)}/round/{number}/replay" + query(block=block)
+    Args:
+        study_id: the study's.
+        number: of the round.
+        block: hash of the block that closed it.
+        part: ``/bytes`` for what a reader's browser checks it from, ``/replay`` for the stream of a
+            replay on the server.
+    """
+    return f"{study(study_id)}/round/{number}{part}" + query(block=block)
 
 
 def evidence(study_id: str, number: int | None = None) -> str:
     """An archive that can be verified offline, of a study or of one round."""
-    return study(study_id) + ("" if number is None else f"/round/{number}") + "/evidence.zip"
+    return (study(study_id) if number is None else round_page(study_id, number)) + "/evidence.zip"
 
 
 def site(address: str) -> str:
@@ -45,14 +43,9 @@ def site(address: str) -> str:
     return f"/site/{quote(address)}"
 
 
-def events(**filters: object) -> str:
-    """The event log, filtered."""
-    return "/events" + query(**filters)
-
-
-def export(kind: str, **filters: object) -> str:
-    """The same log as a file; `kind` is ``csv`` or ``json``."""
-    return f"/events.{kind}" + query(**filters)
+def events(ending: str = "", /, **filters: object) -> str:
+    """The event log, filtered; as a file with the ending ``.csv`` or ``.json``."""
+    return f"/events{ending}" + query(**filters)
 
 
 def event(block_hash: str, log_index: int) -> str:

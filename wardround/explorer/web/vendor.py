@@ -4,10 +4,12 @@ They are single files of plain ECMAScript, so nothing is bundled, minified or ed
 is what their author published. ``vendor.json`` names each package's version, the integrity that npm
 states for its archive, and the SHA-256 of each file kept here.
 
-To move on, raise versions in ``vendor.json`` and run, with npm at hand::
+To move on, raise versions in ``vendor.json``, empty their ``integrity`` and run, with npm at hand::
 
-    python -m wardround.explorer.web.vendor           # fetches, writes files and digests
-    python -m wardround.explorer.web.vendor --check   # fetches, compares, changes nothing
+    python -m wardround.explorer.web.vendor
+
+It fetches every package, and writes its files and digests; where nothing has changed, `git diff`
+shows nothing. A test compares the files with their digests.
 """
 
 from __future__ import annotations
@@ -16,7 +18,6 @@ import base64
 import hashlib
 import json
 import subprocess
-import sys
 import tarfile
 import tempfile
 from pathlib import Path
@@ -32,26 +33,6 @@ def packages() -> list[dict[str, Any]]:
     """The list of what is vendored: name, version, folder, integrity, files and their digests."""
     listed: list[dict[str, Any]] = json.loads(LIST.read_text(encoding="utf-8"))
     return listed
-
-
-def check_files() -> None:
-    """Compare every file here with its pinned digest.
-
-    Raises:
-        ExplorerError: one differs, is missing, or is not in the list.
-    """
-    expected = {LIST.relative_to(FOLDER).as_posix()}
-    for package in packages():
-        for name, digest in package["files"].items():
-            path = FOLDER / package["folder"] / name
-            expected.add(path.relative_to(FOLDER).as_posix())
-            if not path.is_file():
-                raise _altered(path.name, "it is missing")
-            if hashlib.sha256(path.read_bytes()).hexdigest() != digest:
-                raise _altered(path.name, "its SHA-256 is not the pinned one")
-    present = {path.relative_to(FOLDER).as_posix() for path in FOLDER.rglob("*") if path.is_file()}
-    if present != expected:
-        raise _altered(", ".join(sorted(present - expected)), "not in vendor.json")
 
 
 def fetch(package: dict[str, Any], folder: Path) -> dict[str, bytes]:
@@ -76,7 +57,7 @@ def fetch(package: dict[str, Any], folder: Path) -> dict[str, bytes]:
     digest = hashlib.sha512(archive.read_bytes()).digest()
     integrity = "sha512-" + base64.b64encode(digest).decode()
     if package["integrity"] not in ("", integrity):
-        raise _altered(spec, f"npm sent {integrity}")
+        raise ExplorerError(f"{spec}: npm sent {integrity}, not the pinned archive.")
     package["integrity"] = integrity
     files = {}
     with tarfile.open(archive) as packed:
@@ -87,29 +68,17 @@ def fetch(package: dict[str, Any], folder: Path) -> dict[str, bytes]:
     return files
 
 
-def _altered(what: str, reason: str) -> ExplorerError:
-    return ExplorerError(
-        f"{what}: {reason}; run python -m wardround.explorer.web.vendor and review the diff"
-    )
-
-
 def main() -> None:
-    """Fetch all packages; write them, or with ``--check`` compare."""
+    """Fetch all packages and write them."""
     listed = packages()
     with tempfile.TemporaryDirectory() as scratch:
         for package in listed:
             for name, data in fetch(package, Path(scratch)).items():
                 path = FOLDER / package["folder"] / name
-                if "--check" in sys.argv:
-                    if path.read_bytes() != data:
-                        raise _altered(name, "npm has another")
-                    continue
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(data)
                 package["files"][name] = hashlib.sha256(data).hexdigest()
-    if "--check" not in sys.argv:
-        LIST.write_text(json.dumps(listed, indent=2) + "\n", encoding="utf-8")
-    check_files()
+    LIST.write_text(json.dumps(listed, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
