@@ -9,6 +9,7 @@ import pytest
 
 from tests.explorer.conftest import ROUNDS
 from wardround.audit.finished import open_run
+from wardround.chain.events import OtherEvent
 from wardround.explorer.errors import NotIndexed, QueryInvalid
 from wardround.explorer.events import EventFilter, list_events, read_block, read_transaction
 from wardround.explorer.reader import Reader
@@ -35,7 +36,11 @@ def study(reader: Reader) -> str:
 def test_index_has_every_event_of_the_run(reader: Reader, run_folder: Path) -> None:
     with open_run(run_folder) as run:
         expected = [
-            (event.log.transaction_hash, event.log.log_index, type(event).__name__)
+            (
+                event.log.transaction_hash,
+                event.log.log_index,
+                event.name if isinstance(event, OtherEvent) else type(event).__name__,
+            )
             for event in run.contract.events()
         ]
     page = list_events(reader, limit=500, newest_first=False)
