@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -88,19 +89,19 @@ class SiteService:
             for number in range(len(coordinators)):
                 flower_folder(self.home, number)
             address = keystore_address(self.home.keystore(settings))
-            watch = StudyWatch(self.home, settings, address)
             supervisor = Supervisor(self._log.info)
             found = [Coordinator(*one, self._log.info) for one in coordinators]
-            try:
-                self._keep(supervisor, found, watch)
-            finally:
-                self._log.info("stopping")
-                supervisor.stop()
-                self._show()
-            if not self.stopped.is_set():
-                for line in watch.report(self.store):
-                    self._log.info(line)
-                self._show()
+            with closing(StudyWatch(self.home, settings, address)) as watch:
+                try:
+                    self._keep(supervisor, found, watch)
+                finally:
+                    self._log.info("stopping")
+                    supervisor.stop()
+                    self._show()
+                if not self.stopped.is_set():
+                    for line in watch.report(self.store):
+                        self._log.info(line)
+                    self._show()
 
     def _enrolled(self, settings: HomeSettings) -> None:
         """Make the node key of a home that has none yet."""

@@ -93,7 +93,9 @@ def guard(folder: HomeArgument = HOME, password_file: PasswordOption = None) -> 
       wardround site guard hospital --password-file secret.txt
     """
     from wardround_client.guard.run import run_guard
+    from wardround_client.home import Home
 
+    Home(folder).settings()  # before a password is asked for
     password = password_of(password_file)
     # Child processes must not inherit it.
     os.environ.pop(PASSWORD_VARIABLE, None)
@@ -131,12 +133,14 @@ def run(
     from wardround_client.home import Home
     from wardround_client.service import SiteService
 
+    home = Home(folder)
+    home.settings()  # before a password is asked for
     password = password_of(password_file)
     # The processes that train must read it neither here nor in their own environment.
     os.environ.pop(PASSWORD_VARIABLE, None)
     keep_memory_private()
     with stop_asked() as stopped:
-        home, now = Home(folder), partial(datetime.now, UTC)
+        now = partial(datetime.now, UTC)
         SiteService(home, password, _tell, now, stopped, keep, store).run()
 
 

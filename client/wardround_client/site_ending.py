@@ -41,6 +41,10 @@ class StudyWatch:
         self._approvals = Approvals(self.home.approvals, self.site)
         self._chain = ChainReader(self.settings.chain)
 
+    def close(self) -> None:
+        """Let go of the chain."""
+        self._chain.close()
+
     def all_ended(self, now: float) -> bool:
         """Whether there is an approved study, and none has work left; asks now and then.
 

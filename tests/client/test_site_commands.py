@@ -157,6 +157,15 @@ def approving(network: Network, home: Home, password: Path, *more: object) -> li
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("command", ["run", "guard", "status"])
+def test_command_when_the_folder_is_no_site_says_so_before_it_wants_a_password(
+    call: Call, command: str
+) -> None:
+    ended = call(command, "nowhere")
+    assert ended.status == 1
+    assert "site folder nowhere: it has no site.toml: make one with `site init`" in ended.err
+
+
 def test_approve_when_read_and_confirmed_is_recorded(
     call: Call, network: Network, site: Home, password: Path
 ) -> None:
@@ -418,7 +427,8 @@ def test_run_when_the_coordinators_certificate_has_expired_starts_nothing(
     long_ago = datetime.now(UTC) - timedelta(days=20)
     make_authority(site.folder / "tls", "gone", long_ago, 10)
     error = call("run", site.folder, "--password-file", password).error
-    assert f"certificate {site.folder / 'tls' / 'ca.pem'} has expired" in error
+    assert f"certificate {site.folder / 'tls' / 'ca.pem'} (valid from " in error
+    assert " has expired" in error
     assert "ask the coordinator for its new one." in error
     assert not (site.folder / "logs").exists()
 

@@ -43,7 +43,8 @@ class Killed:
 @pytest.fixture(scope="module")
 def killed(tmp_path_factory: pytest.TempPathFactory) -> Killed:
     folder = tmp_path_factory.mktemp("named")
-    scenario = chaos_scenario(ROUNDS)
+    # A kill at a step hits it however short the training is.
+    scenario = chaos_scenario(ROUNDS, epochs=20)
     expected = undisturbed(scenario, folder / "undisturbed")
     said: list[str] = []
     started = time.monotonic()
