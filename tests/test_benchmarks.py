@@ -32,12 +32,14 @@ def check(output: str, name: str) -> None:
     assert any(figure["ratio"] is not None for figure in figures) or name == "gas"
 
 
+@pytest.mark.deep
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in ("engine", "deployed")])
 def test_benchmark_gives_figures_when_quick(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--quick", "--json", name]) == 0
     check(capsys.readouterr().out, name)
 
 
+@pytest.mark.deep
 def test_engine_benchmark_gives_figures_when_quick() -> None:
     # In a process of its own: Ray leaves things behind.
     check(run("--json", "engine"), "engine")

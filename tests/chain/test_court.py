@@ -325,7 +325,9 @@ def closed_by_many(
 
 
 @pytest.mark.parametrize("rule", list(RuleId), ids=lambda rule: rule.name.lower())
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize(
+    "seed", [1, *(pytest.param(one, marks=pytest.mark.deep) for one in (2, 3))]
+)
 def test_round_of_many_sites_is_judged_as_in_python(
     scene: Theatre, rule: RuleId, seed: int
 ) -> None:

@@ -119,6 +119,7 @@ def test_lines_are_canonical_and_chained(journal: Path) -> None:
     assert [json.loads(line)["raw"] for line in (lines[5], lines[8])] == ["0x", "0x"]
 
 
+@pytest.mark.deep
 def test_every_flipped_byte_is_found_on_its_line(journal: Path) -> None:
     data = journal.read_bytes()
     starts = [0, *(n + 1 for n, byte in enumerate(data) if byte == 0x0A)]

@@ -340,6 +340,7 @@ with chain_source(url, contract, first_block=0) as source:
 """
 
 
+@pytest.mark.deep
 def test_index_goes_on_after_it_was_killed_anywhere(shared: World, tmp_path: Path) -> None:
     stage, path = shared.stage(rounds=4), tmp_path / "index.sqlite"
     for _ in range(4):

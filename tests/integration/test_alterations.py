@@ -266,6 +266,7 @@ def flipped(text: str) -> str:
     return text[:-1] + ("0" if text[-1] != "0" else "1")
 
 
+@pytest.mark.deep
 def test_journal_when_sealed_again_is_found_out_by_running_it(folder: Path, tmp_path: Path) -> None:
     """With all digests recomputed and their end noted, only the EVM can detect it, and it does."""
     lines = journal_lines(folder)

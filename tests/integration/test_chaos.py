@@ -20,6 +20,9 @@ def test_plan_when_repeated_is_the_same_and_holds_every_kind() -> None:
     assert {one.victim for one in first if isinstance(one, Kill)} == set(Victim)
 
 
+DEATHS = 12
+
+
 @pytest.mark.parametrize("kills", [1, 2, 7, 12, 40, 200])
 def test_plan_has_as_many_deaths_as_were_asked_for(kills: int) -> None:
     deaths = [1 if one.point is None else 2 for one in plan(kills, 1) if isinstance(one, Kill)]
@@ -27,18 +30,18 @@ def test_plan_has_as_many_deaths_as_were_asked_for(kills: int) -> None:
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("deaths", [3, pytest.param(12, marks=pytest.mark.deep)])
+@pytest.mark.deep
 def test_study_when_processes_die_loses_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, deaths: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Seeded: the same victims at the same steps every time."""
     said: list[str] = []
     # As the command's own --out, a path that starts where it is called.
     monkeypatch.chdir(tmp_path)
-    (leg,) = play(Path("chaos"), deaths, 1, said.append, epochs=1)
+    (leg,) = play(Path("chaos"), DEATHS, 1, said.append, epochs=1)
     verdict = leg.verdict
     assert verdict.broken == [], said
-    assert kills([leg]) >= deaths
+    assert kills([leg]) >= DEATHS
     assert verdict.rounds == verdict.roots_equal == verdict.audited
     assert verdict.signatures == SITES * verdict.rounds
     assert (verdict.double_signatures, verdict.double_closes, verdict.lost_rewards) == (0, 0, 0)

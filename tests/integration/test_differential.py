@@ -28,8 +28,8 @@ from wardround.protocol.record import Record, RuleId
 from wardround.protocol.rewards import accumulate, reward_tree, split_floor
 from wardround.protocol.rules import Rule, aggregate
 
-many = settings(max_examples=500, deadline=None, suppress_health_check=list(HealthCheck))
-some = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+many = settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
+some = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 @pytest.fixture(autouse=True, scope="module")

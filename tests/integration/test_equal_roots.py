@@ -48,7 +48,8 @@ def test_models_when_on_anvil_are_the_embedded_chains(tmp_path: Path, expected: 
     assert audited(tmp_path / "run") == expected
 
 
-@pytest.mark.parametrize("engine", ["ray", pytest.param("flwr", marks=pytest.mark.deep)])
+@pytest.mark.deep
+@pytest.mark.parametrize("engine", ["ray", "flwr"])
 def test_models_when_under_flowers_engines_are_those_in_process(
     tmp_path: Path, expected: list[str], engine: str
 ) -> None:

@@ -49,6 +49,7 @@ def test_update_longer_than_the_sites_policy_allows_is_withheld_in_process(tmp_p
     assert not refusals(tmp_path / "run", "site-1")
 
 
+@pytest.mark.deep
 def test_update_longer_than_the_sites_policy_allows_is_withheld_under_ray(tmp_path: Path) -> None:
     """Sites train in processes of Ray, and ask their guards at their sockets."""
     scenario = tmp_path / "strict.toml"

@@ -148,7 +148,13 @@ def test_guard_when_killed_while_it_signs_never_signs_a_second_contribution(
     assert len([line for line in read_log(home.log) if line["kind"] == "signed"]) == 1
 
 
-@pytest.mark.parametrize("point", ["half written", "before syncing", "half sent"])
+@pytest.mark.parametrize(
+    "point",
+    [
+        "half written",
+        *(pytest.param(one, marks=pytest.mark.deep) for one in ("before syncing", "half sent")),
+    ],
+)
 def test_guard_when_killed_while_it_books_privacy_counts_what_left(
     private: Network, tmp_path: Path, point: str
 ) -> None:
