@@ -38,7 +38,7 @@ from wardround_simulations.scenario import Scenario, load_scenario, with_changes
 
 ROUNDS = 3
 LIMIT_SECONDS = 900
-pytestmark = pytest.mark.timeout(LIMIT_SECONDS + 60)
+pytestmark = [pytest.mark.deep, pytest.mark.timeout(LIMIT_SECONDS + 60)]
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "operating-a-site.md"
 
 
