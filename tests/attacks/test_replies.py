@@ -34,7 +34,7 @@ from flwr.superlink.grid.http_grid import HttpGrid
 from google.protobuf.message import DecodeError
 
 from wardround.protocol.messages import FIELDS, VECTOR, VECTOR_DTYPE, VECTOR_FORMAT
-from wardround.transport.flower.identity import Run, server_identity, set_message_id
+from wardround.transport.flower.identity import Run, server_identity
 from wardround_coordinator.exchange import Exchange
 
 HOSTILE, HONEST = 1, (2, 3)
@@ -75,8 +75,7 @@ class SuperLink:
         for one in request.messages_list:
             question = Message(RecordDict(), one.metadata.dst_node_id, one.metadata.message_type)
             name = f"question-{len(self._asked)}-{len(names)}"
-            set_message_id(question, name)
-            question.metadata.__dict__["_run_id"] = RUN
+            question.metadata.__dict__ |= {"_message_id": name, "_run_id": RUN}
             self._asked[name] = question
             names.append(name)
         return PushAppMessagesResponse(message_ids=names, session_id="session")
@@ -99,7 +98,7 @@ class SuperLink:
             self._objects |= objects
             if node == HOSTILE:
                 self.sent_bytes += sum(len(data) for data in objects.values() if data)
-            set_message_id(reply, reply.object_id)
+            reply.metadata.__dict__["_message_id"] = reply.object_id
             messages.append(message_to_proto(reply))
         return PullAppMessagesResponse(messages_list=messages, message_object_trees=trees)
 

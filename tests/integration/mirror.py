@@ -16,7 +16,7 @@ from eth_account.signers.local import LocalAccount
 from wardround.chain.artifacts import load_artifact
 from wardround.chain.contract import Contract, ErrorTable, deployment
 from wardround.chain.errors import ContractReverted
-from wardround.devchain.evm import Evm, Genesis, Reverted
+from wardround.devchain.evm import CallRequest, Evm, Genesis, Reverted
 
 HERE = Path(__file__).resolve().parent
 CONTRACTS = HERE.parents[1] / "contracts"
@@ -55,7 +55,7 @@ class Mirror:
 
     def __call__(self, function: str, *arguments: Any) -> Any:
         call = self._contract.function(function, *arguments)
-        return call.result(self._evm.call(call.to, call.data, None, 0, 1_760_000_002))
+        return call.result(self._evm.call(CallRequest(call.to, call.data, None, 0), 1_760_000_002))
 
 
 @cache

@@ -62,7 +62,7 @@ def models_of(folder: Path, count: int) -> list[Weights]:
     ("data", "rate", "rounds"),
     [
         ({"name": "breast-cancer", "arguments": {"sites": 4, "partition": "dirichlet"}}, 0.3, 12),
-        ({"name": "heart"}, 0.5, 12),
+        pytest.param({"name": "heart"}, 0.5, 12, marks=pytest.mark.deep),
     ],
     ids=["breast-cancer", "heart"],
 )

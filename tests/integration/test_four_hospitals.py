@@ -12,6 +12,7 @@ from wardround_simulations.run import simulate
 from wardround_simulations.scenario import load_scenario
 
 
+@pytest.mark.deep
 def test_four_hospitals_when_run_reach_the_published_accuracy(
     heart_folder: Path, tmp_path: Path
 ) -> None:

@@ -188,6 +188,7 @@ def processes_naming(text):
     return [line for line in listed.stdout.splitlines() if text in line]
 
 
+@pytest.mark.deep
 def test_flwr_run_runs_the_app_and_leaves_nothing_behind(app_dir, tmp_path):
     lines = []
     out = tmp_path / "with space.txt"
