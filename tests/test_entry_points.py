@@ -17,6 +17,7 @@ import pytest
 import typer
 from eth_account import Account
 
+from tests.integration.networks import STUDY_TOML
 from tests.test_house import text_of
 from wardround import command_line
 from wardround.audit.challenge import send_challenge
@@ -248,30 +249,6 @@ def world(
     chain.close()
 
 
-STUDY = """
-[study]
-name = "lungs"
-rounds = 2
-
-[model]
-name = "logistic"
-arguments = { features = 5 }
-
-[training]
-learning_rate = 0.1
-local_steps = 3
-
-[aggregation]
-min_sites = 1
-
-[rewards]
-per_round = "1000000000000000000"
-
-[chain]
-bond = "5000000000000000000"
-"""
-
-
 def word_after(said: str, word: str) -> str:
     return said.split(word, 1)[1].split()[0]
 
@@ -286,7 +263,7 @@ def reaches(world: World, expected: Iterable[str]) -> None:
 
 
 def test_commands_of_sponsor_coordinator_and_reader(world: World, tmp_path: Path) -> None:
-    (tmp_path / "study.toml").write_text(STUDY, "utf-8")
+    (tmp_path / "study.toml").write_text(STUDY_TOML, "utf-8")
     on = ["--chain", world.chain.url]
     address = {}
     for name in ("sponsor", "coordinator"):

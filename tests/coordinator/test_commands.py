@@ -13,6 +13,7 @@ import pytest
 from cryptography import x509
 
 from tests.calling import Call, Ended
+from tests.integration.networks import STUDY_TOML
 from wardround.chain.study_token import StudyToken
 from wardround.chain.ward_round import WardRound
 from wardround.devchain.embedded import EmbeddedChain
@@ -30,28 +31,6 @@ from wardround_coordinator.standby import Tenure
 
 CHAIN_ID, ETHER = 31_337_002, 10**18
 PAYOUT = "0x" + "77" * 20
-STUDY = """
-[study]
-name = "lungs"
-rounds = 2
-
-[model]
-name = "logistic"
-arguments = { features = 5 }
-
-[training]
-learning_rate = 0.1
-local_steps = 3
-
-[aggregation]
-min_sites = 1
-
-[rewards]
-per_round = "1000000000000000000"
-
-[chain]
-bond = "5000000000000000000"
-"""
 
 
 @dataclass(frozen=True)
@@ -75,7 +54,7 @@ def place(call: Call, tmp_path: Path) -> Iterator[Place]:
     ]
     balances = dict.fromkeys(addresses, 10 * ETHER)
     chain = EmbeddedChain(tmp_path.name, Genesis(CHAIN_ID, 1_790_000_000, balances))
-    (tmp_path / "study.toml").write_text(STUDY, encoding="utf-8")
+    (tmp_path / "study.toml").write_text(STUDY_TOML, encoding="utf-8")
     yield Place(chain, *addresses)
     chain.close()
 
@@ -208,7 +187,7 @@ def test_create_when_repeated_goes_on(call: Call, place: Place) -> None:
 def test_bad_input_is_one_line(call: Call, place: Place, tmp_path: Path) -> None:
     assert "already" in call("study", "keygen", "sponsor.key").error
     study = create(call, place)
-    (tmp_path / "study.toml").write_text(STUDY + "more = 1\n", encoding="utf-8")
+    (tmp_path / "study.toml").write_text(STUDY_TOML + "more = 1\n", encoding="utf-8")
     said = call(
         *("study", "create", "study.toml", *place.on_chain, "--key", "sponsor.key"),
         *("--coordinator", place.coordinator, "--store", "store"),

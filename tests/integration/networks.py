@@ -22,6 +22,30 @@ from wardround_simulations.scenario import Scenario
 CHAIN_ID = 31337
 FEATURES = 6
 
+#: A sponsor's study.toml.
+STUDY_TOML = """
+[study]
+name = "lungs"
+rounds = 2
+
+[model]
+name = "logistic"
+arguments = { features = 5 }
+
+[training]
+learning_rate = 0.1
+local_steps = 3
+
+[aggregation]
+min_sites = 1
+
+[rewards]
+per_round = "1000000000000000000"
+
+[chain]
+bond = "5000000000000000000"
+"""
+
 
 def small_scenario(**tables: Any) -> Scenario:
     """Three hospitals with made-up rows and seven parameters; tables named are merged over it."""

@@ -6,6 +6,8 @@ import shutil
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 import httpx
@@ -15,7 +17,7 @@ from eth_account import Account
 
 from tests.chain.staged import Theatre, theatre
 from tests.store.secrecy import Person, Scene, vectors
-from tests.store.served import served
+from tests.store.served import served, serving
 from wardround.audit.audit import StudyAudit
 from wardround.chain.grants import Grants
 from wardround.protocol.canonical import sha256_digest
@@ -367,10 +369,8 @@ def test_gateway_that_lies_is_found_out(played: Scene) -> None:
             vault.close()
 
 
-def lying(body: bytes) -> Any:
+def lying(body: bytes) -> AbstractContextManager[str]:
     """The same answer to everything."""
-    from contextlib import contextmanager
-    from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -382,19 +382,7 @@ def lying(body: bytes) -> Any:
         def log_message(self, *_: Any) -> None:
             pass
 
-    @contextmanager
-    def running() -> Iterator[str]:
-        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}"
-        finally:
-            server.shutdown()
-            server.server_close()
-            thread.join()
-
-    return running()
+    return serving(Handler)
 
 
 def test_gateway_that_is_away_or_no_gateway(played: Scene) -> None:
