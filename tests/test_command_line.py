@@ -313,9 +313,13 @@ def test_option_when_out_of_range_says_which(
     assert not (tmp_path / "run").exists()
 
 
+def test_scenario_when_it_is_a_folder_says_so(call: Call, tmp_path: Path) -> None:
+    assert "it is a folder, not a file" in call("simulate", tmp_path, "--out", "run").error
+
+
 def test_out_folder_when_not_empty_is_left_alone(call: Call, small: Path, folder: Path) -> None:
     before = contents(folder)
-    assert "not empty" in call("simulate", small, "--out", folder).error
+    assert "not an empty folder" in call("simulate", small, "--out", folder).error
     assert contents(folder) == before
 
 

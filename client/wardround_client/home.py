@@ -80,7 +80,7 @@ def make_home(
     if not password:
         raise KeystoreError("the keystore has no password: give one that is not empty.")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise home_unusable(folder, "it is not empty: name another folder")
+        raise home_unusable(folder, "it is not an empty folder: name another one")
     parse_home_settings(settings, folder / SITE_FILE)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     folder.chmod(0o700)

@@ -76,7 +76,9 @@ def standing(site: OpenSite) -> dict[str, Any]:
         GuardClient(site.home.socket, _STATUS_SECONDS).ask(Identified, {"ask": "identity"})
         running = "answers"
     except GuardUnreachable as error:
-        running = f"not running ({error.reason})"
+        # A guard that ended, or was never started, leaves no socket: no reason to look for.
+        started = site.home.socket.exists()
+        running = f"not running ({error.reason})" if started else "not running"
     approvals = Approvals(site.home.approvals, site.address)
     approved = approvals.studies()
     try:

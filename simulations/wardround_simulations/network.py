@@ -115,7 +115,7 @@ def new_folder(path: Path) -> Folders:
         ScenarioError: something is in it already.
     """
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise ScenarioError(str(path), "the folder is not empty: name another one")
+        raise ScenarioError(str(path), "it is not an empty folder: name another one")
     folders = Folders(path)
     folders.sites.mkdir(parents=True)
     folders.coordinator.mkdir()

@@ -93,9 +93,8 @@ def load_scenario(name: str) -> tuple[Scenario, str]:
     else:
         path = Path(name)
         if not path.is_file():
-            raise ScenarioError(
-                name, f"there is no such file; those that come along are {', '.join(known)}"
-            )
+            missing = "it is a folder, not a file" if path.is_dir() else "there is no such file"
+            raise ScenarioError(name, f"{missing}; those that come along are {', '.join(known)}")
         text, source = decode_text(path.read_bytes(), name), name
     return validate_form(Scenario, parse_toml(text, source), text, source), text
 

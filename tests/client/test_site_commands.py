@@ -105,7 +105,7 @@ def test_init_when_its_lines_are_uncommented_is_still_valid(call: Call, password
 def test_init_when_the_folder_is_in_use_touches_nothing(call: Call, password: Path) -> None:
     Path("h").mkdir()
     Path("h/mine").write_text("mine")
-    assert "not empty" in call("init", "h", "--password-file", password).error
+    assert "not an empty folder" in call("init", "h", "--password-file", password).error
     assert [one.name for one in Path("h").iterdir()] == ["mine"]
 
 
@@ -346,7 +346,7 @@ def test_status_when_nothing_runs_says_that(call: Call, network: Network, site: 
     url = network.contract.chain.url
     site.settings_file.write_text(text.replace(url, "http://127.0.0.1:1"))
     said = call("status", site.folder).good
-    assert "not running" in said
+    assert "guard: not running\n" in said
     assert "does not answer" in said
     assert "(small): approved" in said
 

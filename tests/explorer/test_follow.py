@@ -108,6 +108,11 @@ def test_node_that_is_behind_rolls_nothing_back(shared: World, tmp_path: Path) -
     db.close()
 
 
+def test_a_folder_is_no_index(tmp_path: Path) -> None:
+    with pytest.raises(IndexUnusable, match=r"unable to open database file"):
+        open_writer(tmp_path, {})
+
+
 def test_another_chain_is_refused(shared: World, tmp_path: Path) -> None:
     path = shared.fresh(tmp_path / "index.sqlite")
     before = content(path)

@@ -33,6 +33,16 @@ def test_the_old_version_stays_when_writing_fails(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["file"]  # noqa: PTH208
 
 
+@pytest.mark.parametrize("name", ["folder", "missing/file"])
+def test_an_error_names_the_file_and_not_its_part(tmp_path: Path, name: str) -> None:
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(OSError, match="directory") as failed:
+        write_durably(tmp_path / name, b"new")
+    assert failed.value.filename == str(tmp_path / name)
+    assert failed.value.filename2 is None
+    assert os.listdir(tmp_path) == ["folder"]  # noqa: PTH208
+
+
 def test_the_old_version_stays_when_the_process_is_killed(tmp_path: Path) -> None:
     path = tmp_path / "file"
     write_durably(path, b"old")

@@ -39,7 +39,7 @@ def test_folder_when_not_empty_is_refused_and_left_alone(tmp_path: Path, what: s
         inner = path / "precious"
         inner.mkdir() if what == "a folder in it" else inner.write_text("precious")
     before = sorted(str(one) for one in tmp_path.rglob("*"))
-    with pytest.raises(ScenarioError, match="not empty: name another one"):
+    with pytest.raises(ScenarioError, match="not an empty folder: name another one"):
         new_folder(path)
     assert sorted(str(one) for one in tmp_path.rglob("*")) == before
 

@@ -208,7 +208,7 @@ def test_folder_when_arguments_or_scenario_are_wrong_is_not_made(
 
 def test_folder_when_not_empty_is_left_as_it_was(tmp_path: Path) -> None:
     (tmp_path / "precious").write_text("precious")
-    with pytest.raises(ScenarioError, match="not empty"):
+    with pytest.raises(ScenarioError, match="not an empty folder"):
         run(small_scenario(), tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["precious"]
 

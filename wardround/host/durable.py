@@ -41,6 +41,10 @@ def replacing(path: Path, *, mode: int = _EVERYONE, new: bool = False) -> Iterat
             os.link(part, path)  # unlike a rename, fails when another process was faster
         else:
             part.replace(path)
+    except OSError as error:
+        if error.filename == os.fspath(part):  # people know the file by its own name
+            error.filename, error.filename2 = str(path), None
+        raise
     finally:
         part.unlink(missing_ok=True)
     sync_folder(path.parent)

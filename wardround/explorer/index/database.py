@@ -103,13 +103,16 @@ def meta_of(connection: sqlite3.Connection) -> dict[str, str]:
 @contextmanager
 def _opened(path: Path, mode: str, cache_kib: int) -> Iterator[sqlite3.Connection]:
     """A new connection, closed again if it cannot be prepared."""
-    connection = sqlite3.connect(
-        f"file:{quote(str(path))}?mode={mode}",
-        uri=True,
-        timeout=_BUSY_SECONDS,
-        isolation_level=None,
-        check_same_thread=False,
-    )
+    try:
+        connection = sqlite3.connect(
+            f"file:{quote(str(path))}?mode={mode}",
+            uri=True,
+            timeout=_BUSY_SECONDS,
+            isolation_level=None,
+            check_same_thread=False,
+        )
+    except sqlite3.DatabaseError as error:
+        raise IndexUnusable(str(path), str(error)) from error
     try:
         connection.execute("PRAGMA foreign_keys = ON")
         # With a write-ahead log this survives a killed process; a power cut may take back the last
