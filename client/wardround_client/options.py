@@ -24,7 +24,7 @@ PasswordOption = Annotated[
         dir_okay=False,
     ),
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, one object a line.")]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,6 +20,24 @@ def store(tmp_path: Path) -> FolderStore:
     return FolderStore(tmp_path / "store")
 
 
+def test_reading_makes_no_folder(tmp_path: Path) -> None:
+    cid = cid_of(b"a")
+    mistyped = open_store(tmp_path / "sotre")
+    with pytest.raises(ObjectMissing, match=r"there is no such folder"):
+        mistyped.get(cid)
+    assert not mistyped.has(cid)
+    assert list(mistyped.cids()) == []
+    assert list(tmp_path.iterdir()) == []
+    mistyped.put(b"a")
+    assert mistyped.get(cid) == b"a"
+
+
+def test_a_file_is_no_folder(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ObjectMissing, match=r"there is no such folder"):
+        open_store(tmp_path / "file").get(cid_of(b"a"))
+
+
 @pytest.mark.parametrize("data", [b"", b"a", bytes(1 << 20), bytes((1 << 20) + 1)])
 def test_get_returns_what_was_put(store: FolderStore, data: bytes) -> None:
     cid = store.put(data)

@@ -33,7 +33,7 @@ ChainIdOption = Annotated[
 ]
 ContractOption = Annotated[str, typer.Option(help="Address of the WardRound contract.")]
 KeyOption = Annotated[Path, typer.Option(help="File with the key that signs and pays for gas.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, one object a line.")]
 
 _out = Console(highlight=False, soft_wrap=True)
 

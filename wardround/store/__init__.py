@@ -17,7 +17,7 @@ _QUORUM = re.compile(r"(.*?)(?:#quorum=([1-9][0-9]?))?")
 
 
 def open_store(url: str | Path) -> Store:
-    """Open the store at an address, making it when it is a new folder.
+    """Open the store at an address; a new folder is made by the first write.
 
     Args:
         url: a folder's path, ``file://`` and its absolute path, or ``ipfs://HOST:PORT``, the RPC

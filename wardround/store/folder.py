@@ -26,8 +26,7 @@ class FolderStore(Store):
     """
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder  # made by the first `put`: a reader's mistyped path leaves nothing
 
     def put(self, data: bytes | memoryview) -> Cid:
         view = memoryview(data).cast("B")
@@ -35,6 +34,7 @@ class FolderStore(Store):
         try:
             self.map(cid)
         except (ObjectMissing, ObjectAltered):
+            self.folder.mkdir(parents=True, exist_ok=True)
             # Hidden until it is whole, so `cids` never names what a crash left half written.
             write_durably(self._path(cid), view)
         return cid
@@ -62,7 +62,7 @@ class FolderStore(Store):
         return self._path(cid).is_file()
 
     def cids(self) -> Iterator[Cid]:
-        names = sorted(path.name for path in self.folder.iterdir())
+        names = sorted(path.name for path in self.folder.iterdir()) if self.folder.is_dir() else []
         return (Cid(name) for name in names if _OBJECT_NAME.fullmatch(name))
 
     def _path(self, cid: str) -> Path:
@@ -73,8 +73,9 @@ class FolderStore(Store):
     def _opened(self, cid: str, max_bytes: int) -> Iterator[tuple[int, int]]:
         try:
             file = os.open(self._path(cid), os.O_RDONLY)
-        except FileNotFoundError as error:
-            raise ObjectMissing(cid, str(self.folder)) from error
+        except (FileNotFoundError, NotADirectoryError) as error:
+            where = "" if self.folder.is_dir() else " (there is no such folder)"
+            raise ObjectMissing(cid, f"{self.folder}{where}") from error
         try:
             size = os.fstat(file).st_size
             if size > max_bytes:

@@ -150,7 +150,7 @@ class IpfsStore(Store):
                 raise store_refused(self.url, reason_of(error)) from error
             except (exceptions.CommunicationError, OSError) as error:
                 if attempt == ATTEMPTS:
-                    raise StoreUnreachable(self.url, reason_of(error)) from error
+                    raise StoreUnreachable(self.url, _why_silent(error)) from error
             time.sleep(next(pause))
         raise AssertionError("the last attempt returns or raises")
 
@@ -171,3 +171,12 @@ def _field(found: Any, name: str) -> Any:
         return found[name]
     except (KeyError, TypeError, IndexError):
         return None
+
+
+def _why_silent(error: Exception) -> str:
+    """Why a daemon gave no answer, without the library's addresses and retries."""
+    if isinstance(error, exceptions.ConnectionError):
+        return "connection refused or lost, or no such host"
+    if isinstance(error, exceptions.TimeoutError):
+        return "no answer in time"
+    return reason_of(error)
