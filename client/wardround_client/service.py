@@ -204,7 +204,7 @@ class Coordinator:
         try:
             greet(self.address, self.root, timeout_seconds=3.0)
         except (PeerAway, CertificateExpired) as error:
-            trouble = f"{error} Trying on"
+            trouble = f"{error} Trying again"
         except TransportError as error:
             trouble = str(error)
         # After the call, which lasts until its timeout when the coordinator is offline.

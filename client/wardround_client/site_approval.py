@@ -94,10 +94,11 @@ def describe(proposal: Proposal, ward: WardRound, site: SiteAddress) -> Iterator
     yield f"  name         {spec.study.name}, {spec.study.rounds} rounds"
     arguments = ", ".join(f"{key} {value}" for key, value in spec.model.arguments.items())
     yield f"  model        {spec.model.name} ({arguments}): {params.parameter_count:,} parameters"
+    times = training.local_epochs
     length = (
         f"{training.local_steps} steps"
-        if training.local_steps is not None
-        else f"{training.local_epochs} passes over the rows"
+        if times is None
+        else f"{times} {'pass' if times == 1 else 'passes'} over the rows"
     )
     batch = f"batches of {training.batch_size}" if training.batch_size else "all rows at once"
     yield (

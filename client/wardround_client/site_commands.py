@@ -75,7 +75,7 @@ def init(
     _out.print(f"  its address is {address}")
     _out.print(f"  keep a copy of {folder}/keystore.json and of its password: both are needed")
     _out.print("\nNext:", style="bold")
-    _out.print(f"  fill in {folder}/site.toml: your table, the chain, the contract")
+    _out.print(f"  fill in {folder}/site.toml: your table, chain and contract, the coordinator")
     _out.print(f"  wardround site preview {folder}            see that the table is read")
     _out.print("  send the address to the study's sponsor, who admits it")
     _out.print(f"  send {folder}/{ENROLMENT} to the coordinator, who lets your node in")

@@ -91,7 +91,7 @@ class StudyWatch:
         if not closings:
             return [f"{name} has ended without a closed round: nothing was earned"]
         number, last = closings[-1]
-        earned = f"{tokens_of(paid)} are paid"
+        earned = f"{tokens_of(paid)} paid so far"
         if store is not None:
             with closing(open_study_store(store, Path(), ward, study)) as objects:
                 cid = cid_from_sha256(last.record.manifest)

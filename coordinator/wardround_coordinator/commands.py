@@ -129,10 +129,10 @@ def add_site(
     target = place.sites / f"{found.site}.json"
     replaced = target.exists()
     target.write_bytes(enrolment.read_bytes())
-    what = "its node key is replaced" if replaced else "its node key is let in"
+    what = "the key it had before is replaced" if replaced else "it is enrolled"
     _out.print(f"{found.name} ({found.address}) has signed for this node key: {what}.")
     if found.address not in facts.members:
-        _out.print("The contract has not admitted it: its sponsor must, before it can take part.")
+        _out.print("It takes part once the study's sponsor has admitted it: `study admit`.")
 
 
 @app.command()

@@ -7,7 +7,7 @@ import os
 import ssl
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -76,6 +76,9 @@ class Service:
     )
     _not_before: float = 0.0
     _registered: object = None
+    _members: frozenset[str] = frozenset()
+    _outside: frozenset[str] = frozenset()
+    _members_again: float = 0.0
     _ready_pid: int | None = None
     _presence: Presence = field(init=False)
     _log: logging.Logger = field(init=False)
@@ -140,7 +143,7 @@ class Service:
             raise StoodDown(state.coordinator, state.head)
 
     def _keep(self, settings: CoordinatorSettings, facts: StudyFacts) -> bool:
-        server = settings.require_server()
+        server, self._members = settings.require_server(), _lower(facts.members)
         bundle = write_bundle(training_files())
         port = free_port()
         supervisor = Supervisor(self._log.info)
@@ -153,7 +156,7 @@ class Service:
             )
             while not self.stopped.wait(_LOOK_SECONDS):
                 supervisor.look()
-                over = self._step(supervisor, port, settings, facts, bundle)
+                over = self._step(supervisor, port, settings, bundle)
                 if over:
                     self._log.info(self._end(settings))
                     return True
@@ -182,7 +185,6 @@ class Service:
         supervisor: Supervisor,
         port: int,
         settings: CoordinatorSettings,
-        facts: StudyFacts,
         bundle: bytes,
     ) -> bool:
         """Do what is next; True once the run is completed."""
@@ -200,34 +202,44 @@ class Service:
                     return False
                 self._ready_pid = mark.pid
             with Control(port, self.home.authority) as control:
-                self._register(control, facts)
+                self._register(control, settings)
                 return self._advance(control, settings, bundle)
         except (PeerAway, ControlFailed) as error:
             self._log.warning(error)
             return False
 
-    def _register(self, control: Control, facts: StudyFacts) -> None:
+    def _register(self, control: Control, settings: CoordinatorSettings) -> None:
         """Let in the node keys that admitted sites have vouched for."""
-        state = EnrolmentBook(self.home).state()
-        if state == self._registered:
+        state, now = EnrolmentBook(self.home).state(), time.monotonic()
+        same = state == self._registered
+        if same and not (self._outside and now >= self._members_again):
             return
-        members = {site.lower() for site in facts.members}
         try:
             enrolments = self.home.enrolments()
         except TransportError as error:
             self._log.warning(error)
-            self._registered = state
+            self._registered, self._outside = state, frozenset()
+            return
+        if enrolments.keys() - self._members:
+            # Its sponsor may admit a site later than it has enrolled.
+            self._members_again = now + _CHAIN_PAUSE_SECONDS
+            with suppress(ChainUnreachable), settings.study.opened() as contract:
+                self._members = _lower(contract.members(settings.study_id))
+        outside = enrolments.keys() - self._members
+        if same and outside == self._outside:
             return
         for site, enrolment in enrolments.items():
-            if site in members:
+            if site not in outside:
                 control.register(enrolment.public_pem, enrolment.name)
             else:
                 self._log.info(
-                    f"{enrolment.name} ({site}) is not let in: the contract has no such site"
+                    f"{enrolment.name} ({site}) is not let in: its sponsor has not admitted it yet"
                 )
-        count = len(members & set(enrolments))
-        self._log.info(f"{count} of {len(members)} admitted sites have enrolled their node key")
-        self._registered = state
+        count = len(enrolments) - len(outside)
+        self._log.info(
+            f"{count} of {len(self._members)} admitted sites have enrolled their node key"
+        )
+        self._registered, self._outside = state, frozenset(outside)
 
     def _advance(self, control: Control, settings: CoordinatorSettings, bundle: bytes) -> bool:
         if self._run_id is None:
@@ -286,6 +298,10 @@ class Service:
             lambda: module_command("wardround_coordinator.door", root, str(port)),
             self.home.logs / "door.log",
         )
+
+
+def _lower(sites: Iterable[str]) -> frozenset[str]:
+    return frozenset(site.lower() for site in sites)
 
 
 def _check_code(facts: StudyFacts) -> None:

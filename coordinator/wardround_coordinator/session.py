@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from eth_account.signers.local import LocalAccount
@@ -135,6 +135,16 @@ class Session:
         self.spec: StudySpec = fetch_specification(facts, store.map)
         self._registrations = Registrations(Court(contract), signer, facts.study, clock, wait)
 
+    def admits(self, site: SiteAddress) -> bool:
+        """Whether the contract has admitted a site, also after this coordinator has started."""
+        if site not in self.facts.members:
+            self._read_members()
+        return site in self.facts.members
+
+    def _read_members(self) -> None:
+        members = self.contract.members(self.facts.study)
+        self.facts = replace(self.facts, members=members)
+
     def position(self) -> StudyPosition:
         """Read the study's position from chain and store.
 
@@ -201,6 +211,7 @@ class Session:
         Raises:
             RoundFailed: too few good contributions; nothing was closed.
         """
+        self._read_members()
         state = RoundState(position.round, frozenset(asked.values()), self.facts.params.min_sites)
         state = tick(state, TimeUp()) if not asked else state
         collected = _Collected(self, position)
@@ -351,7 +362,9 @@ class _Collected:
         if isinstance(answer, Dropped):
             return SiteDropped(answer)
         try:
-            delivery, update = verify_reply(answer, asked, self._expected, self._roots)
+            # The sponsor may admit a site while a round is open.
+            expected = replace(self._expected, members=self._session.facts.members)
+            delivery, update = verify_reply(answer, asked, expected, self._roots)
             if self._weight + delivery.entry.weight >= WEIGHT_LIMIT:
                 raise ReplyRefused("weight", "the round's weights would add up to 2**31")
             self._check_range(update)

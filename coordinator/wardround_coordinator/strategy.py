@@ -247,7 +247,7 @@ class WardroundStrategy(Strategy):
             node = exchange.node(reply)
             if introduction is None:
                 continue
-            if introduction.site not in self.session.facts.members:
+            if not self.session.admits(introduction.site):
                 self._strangers.add(node)
                 continue
             # Any node may claim an address, and only its owner can sign for it: ask all of them.

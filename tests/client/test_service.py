@@ -39,7 +39,7 @@ def test_expired_certificate_of_the_coordinator_is_waited_out(tls: Path, tmp_pat
     assert str(address) in words
     assert "expired" in words
     assert "ask it to renew: `wardround coordinator renew`" in words
-    assert words.endswith("Trying on")
+    assert words.endswith("Trying again")
     issue_server(tls, ["127.0.0.1"], NOW)
     with served(tls) as address:
         coordinator.address = address

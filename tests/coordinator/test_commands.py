@@ -102,13 +102,13 @@ def test_from_keys_to_an_open_round(call: Call, place: Place, tmp_path: Path) ->
     (tmp_path / "site").mkdir()
     site = enrol(tmp_path / "site", "st-mary", site_key).address
     said = call("coordinator", "add-site", "fl", tmp_path / "site" / ENROLMENT).good
-    assert "is let in" in said
-    assert "has not admitted it" in said
+    assert "it is enrolled" in said
+    assert "once the study's sponsor has admitted it" in said
     assert "admitted: at most 500 examples" in admit(call, place, study, site).good
     assert "nothing was sent" in admit(call, place, study, site).good
     said = call("coordinator", "add-site", "fl", tmp_path / "site" / ENROLMENT).good
     assert "is replaced" in said
-    assert "has not admitted it" not in said
+    assert "sponsor has admitted it" not in said
 
     on_contract = [*place.on_chain, "--contract", study.contract, "--key", "sponsor.key"]
     assert "round 1 is open" in call("study", "open", study.study, *on_contract).good

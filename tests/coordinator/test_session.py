@@ -12,6 +12,7 @@ from wardround.audit.audit import StudyAudit
 from wardround.protocol.cid import cid_from_sha256
 from wardround.protocol.errors import RoundFailed, StudyMismatch, WardroundError
 from wardround.protocol.fixed_point import vector_from_bytes
+from wardround.protocol.identifiers import SiteAddress
 from wardround.protocol.manifest import Dropped
 from wardround.protocol.messages import VECTOR_FORMAT
 from wardround.protocol.record import genesis_closing
@@ -267,12 +268,20 @@ def test_site_when_removed_by_the_sponsor_is_dropped_from_the_next_round(
     position = session.position()
     closed = session.run_round(position, hospitals.asked, hospitals.replies(position))
     network.contract.remove_site(network.keys.sponsor, network.study, hospitals.sites[0])
-    session = hospitals.session()
     closed = session.run_round(closed.position, hospitals.asked, hospitals.replies(closed.position))
     assert reasons(closed) == {}, "a removal takes effect in the round after the open one"
     closed = session.run_round(closed.position, hospitals.asked, hospitals.replies(closed.position))
     assert reasons(closed) == {hospitals.sites[0].lower(): "not_member"}
     assert audit(hospitals) == [1, 2, 3]
+
+
+def test_site_when_admitted_after_the_coordinator_started_is_known(hospitals: Hospitals) -> None:
+    network, session = hospitals.network, hospitals.session()
+    late, stranger = SiteAddress("0x" + "31" * 20), SiteAddress("0x" + "32" * 20)
+    assert not session.admits(late)
+    network.contract.admit_site(network.keys.sponsor, network.study, late, late, 10)
+    assert session.admits(late)
+    assert not session.admits(stranger)
 
 
 def test_trimmed_mean_when_recorded_by_its_root_holds(five: Hospitals) -> None:

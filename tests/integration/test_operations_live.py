@@ -296,7 +296,7 @@ def set_up(desk: Desk, url: str, endpoint: str, keys: dict[str, str]) -> tuple[W
         *("--payout", "0x" + "77" * 20, "--max-weight", 500),
     )
     for folder in ("fl", "fl-b"):
-        assert "is let in" in desk.call(
+        assert "it is enrolled" in desk.call(
             "coordinator", "add-site", folder, "hospital/enrolment.json"
         )
     desk.call("study", "open", study, *on_chain)

@@ -180,7 +180,13 @@ class StudyReader(BoundContract):
         Raises:
             StudyMismatch: the chain has no such study, or names other parameters.
         """
-        return StudyFacts(self.domain, self.params(study), members_of(self.events(study)))
+        return StudyFacts(self.domain, self.params(study), self.members(study))
+
+    def members(self, study: StudyId) -> dict[SiteAddress, Member]:
+        """Who is or was admitted to a study, and until when."""
+        # A site that was removed is never admitted again, so removals may be read last.
+        admitted, removed = (self._logged(one, study) for one in ("SiteAdmitted", "SiteRemoved"))
+        return members_of([*admitted, *removed])
 
     def closed_rounds(self, study: StudyId) -> list[ClosedOnChain]:
         """Read all closed rounds, from 1 on without a gap.

@@ -35,7 +35,7 @@ class PeerAway(TransportError, Retryable):
 
     def __init__(self, address: str, reason: str) -> None:
         self.reason = reason
-        super().__init__(f"nobody answers at {address} ({reason}): check the address and network.")
+        super().__init__(f"no answer at {address} ({reason}): check the address and network.")
 
 
 class BundleRefused(TransportError):

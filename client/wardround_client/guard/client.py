@@ -69,7 +69,9 @@ class GuardClient:
                     wire.send(request, parts)
                 answer = wire.receive()
         except OSError as error:
-            raise GuardUnreachable(self.path, error.strerror or str(error)) from error
+            gone = isinstance(error, FileNotFoundError)
+            reason = "no socket is there" if gone else error.strerror or str(error)
+            raise GuardUnreachable(self.path, reason) from error
         except Malformed as error:
             raise Malformed("guard's answer", str(error)) from error
         return _read(kind, answer)

@@ -53,7 +53,10 @@ class SourceUnreachable(SourceError, Retryable):
     code = "source-unreachable"
 
     def __init__(self, table: str, reason: str) -> None:
-        super().__init__(f"{table} cannot be reached ({reason}): see that it is there, try again.")
+        super().__init__(
+            f"{table} cannot be reached ({reason}): correct [data.source] in site.toml, or try "
+            "again when it is there."
+        )
 
 
 def schema_mismatch(table: str, problems: Sequence[Problem]) -> SourceError:

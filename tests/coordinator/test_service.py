@@ -1,0 +1,58 @@
+"""Which node keys a running coordinator lets in."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.coordinator.conftest import Hospitals
+from wardround.transport.enrolment import ENROLMENT, enrol
+from wardround_coordinator import service as module
+from wardround_coordinator.home import CoordinatorHome
+from wardround_coordinator.service import Service
+from wardround_coordinator.settings import load_coordinator_settings
+
+
+class Registered:
+    """A SuperLink that only remembers whom it was asked to let in."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+
+    def register(self, public_pem: bytes, name: str) -> None:
+        self.names.append(name)
+
+
+def test_site_that_is_admitted_after_it_has_enrolled_is_let_in(
+    hospitals: Hospitals,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(module, "_CHAIN_PAUSE_SECONDS", 0.0)
+    network = hospitals.network
+    home = CoordinatorHome(network.folders.coordinator)
+    home.sites.mkdir(exist_ok=True)
+    (tmp_path / "late").mkdir()
+    late = enrol(tmp_path / "late", "late", bytes.fromhex("31" * 32))
+    (home.sites / "late.json").write_bytes((tmp_path / "late" / ENROLMENT).read_bytes())
+
+    service = Service(home, print, lambda: datetime.now(UTC), threading.Event())
+    service._log = logging.getLogger("wardround.test")
+    link: Any = Registered()
+    settings = load_coordinator_settings(home.folder)
+    with caplog.at_level("INFO", "wardround.test"):
+        service._register(link, settings)
+        service._register(link, settings)
+    assert link.names == []
+    assert caplog.text.count("has not admitted it yet") == 1
+
+    network.contract.admit_site(network.keys.sponsor, network.study, late.address, late.address, 10)
+    service._register(link, settings)
+    service._register(link, settings)
+    assert link.names == ["late"]
