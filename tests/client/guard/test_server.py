@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import socket
 import stat
 import threading
@@ -259,10 +258,10 @@ def test_guard_when_its_folder_has_a_long_path_is_found(network: Network, tmp_pa
     folder = tmp_path / ("x" * 120) / "home"
     home = make(network, folder)
     approve(network, home)
-    descriptors = len(os.listdir("/proc/self/fd"))  # noqa: PTH208
+    descriptors = len(list(Path("/proc/self/fd").iterdir()))
     with guarded(network, home) as guard:
         lives(Ward(network, home, guard))
-    assert len(os.listdir("/proc/self/fd")) <= descriptors + 1  # noqa: PTH208
+    assert len(list(Path("/proc/self/fd").iterdir())) <= descriptors + 1
 
 
 def test_guard_when_its_log_cannot_be_written_signs_nothing(

@@ -117,7 +117,7 @@ _SENTENCES = {
     "Registered": "site {site:short} put its own contribution on chain",
     "Overturned": "proven wrong ({reason:reason}) by {challenger:short}; the round is open again",
     "Slashed": "{coordinator:short} lost its bond: {reward:tokens} tokens to {challenger:short}, "
-    "{burnt:tokens} to nobody",
+    "{burnt:tokens} are burnt",
     "Held": "not final before {until:utc}, because a challenge goes on",
     "CoordinateProven": "coordinate {coordinate} should be {expected} and is {recorded}",
     "EntryProven": "entry {index} breaks the rules",
