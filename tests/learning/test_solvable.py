@@ -1,0 +1,52 @@
+"""The count of published numbers against unknown ones."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.integration.networks import small_scenario
+from wardround.learning.solvable import Solvability, equations, solvable, unknowns
+from wardround.protocol.study import StudySpec
+
+
+def study(rounds: int, **training: Any) -> StudySpec:
+    chosen = {"learning_rate": 0.01, "batch_size": 4, "local_steps": 100, "local_epochs": None}
+    scenario = small_scenario(study={"rounds": rounds}, training={**chosen, **training})
+    return scenario.specification
+
+
+def test_four_hospitals_when_fifty_rounds_are_public_give_the_smallest_away() -> None:
+    """50 updates of 14 numbers: enough for Zurich and Basel's 30 rows, too few for 199."""
+    spec = study(50)
+    small = solvable(spec, parameters=14, rows=30, features=13)
+    large = solvable(spec, parameters=14, rows=199, features=13)
+    assert (small.equations, small.unknowns) == (700, 420)
+    assert small.suffices
+    assert "700 published numbers against 420" in small.explanation
+    assert "secret order" in small.explanation
+    assert not large.suffices
+    assert "too few" in large.explanation
+
+
+@pytest.mark.parametrize(("rounds", "suffices"), [(29, False), (30, True)])
+def test_rows_when_equations_are_as_many_as_unknowns_are_solvable(
+    rounds: int, suffices: bool
+) -> None:
+    assert equations(14, 30) == unknowns(30, 13)
+    assert solvable(study(rounds), parameters=14, rows=30, features=13).suffices is suffices
+
+
+@pytest.mark.parametrize(("batch", "whole"), [(0, True), (30, True), (64, True), (29, False)])
+def test_full_batch_when_a_step_takes_all_rows(batch: int, whole: bool) -> None:
+    spec = study(50, batch_size=batch)
+    found = solvable(spec, parameters=14, rows=30, features=13)
+    assert found.full_batch is whole
+    assert ("takes all of them" in found.explanation) is whole
+
+
+def test_private_training_when_equations_are_many_is_not_solvable() -> None:
+    found = Solvability(equations=10**6, unknowns=10, full_batch=True, private=True)
+    assert not found.suffices
+    assert "noise" in found.explanation

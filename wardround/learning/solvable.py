@@ -1,0 +1,98 @@
+"""Whether the updates that a study publishes suffice, by count, to solve for a site's rows.
+
+Each coordinate of a published update is one equation for the rows that it was made from. With as
+many equations as numbers in the table, nothing but the difficulty of solving them protects a row:
+a full batch gives smooth equations, which least squares solves; a secret order of rows makes them
+hard to write down, but does not take one away. `wardround leak` solves those that can be.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from wardround.protocol.study import StudySpec
+
+
+@dataclass(frozen=True)
+class Solvability:
+    """How much a site's updates reveal, against how much there is to reveal.
+
+    Attributes:
+        equations: numbers that the whole study publishes of one site's training.
+        unknowns: numbers in the site's training table.
+        full_batch: whether each step takes all rows, so that their order hides nothing.
+        private: whether noise bounds what any number of equations reveals.
+    """
+
+    equations: int
+    unknowns: int
+    full_batch: bool
+    private: bool
+
+    @property
+    def suffices(self) -> bool:
+        """Whether the rows can follow from what is published."""
+        return not self.private and self.equations >= self.unknowns
+
+    @property
+    def explanation(self) -> str:
+        """The comparison as one sentence for the person who approves."""
+        counted = (
+            f"{self.equations:,} published numbers against {self.unknowns:,} unknown ones in the "
+            "training table"
+        )
+        if self.private:
+            return f"{counted}: noise of differential privacy keeps them from being solved."
+        if not self.suffices:
+            return f"{counted}: too few to solve for every row."
+        if self.full_batch:
+            return (
+                f"{counted}: a reader of the updates can solve for the rows, because each step "
+                "takes all of them."
+            )
+        return (
+            f"{counted}: enough to solve for the rows; only the secret order of the rows makes "
+            "that hard."
+        )
+
+
+def equations(parameters: int, rounds: int) -> int:
+    """Count the numbers that readers see of one site's training.
+
+    Args:
+        parameters: length P of an update, at least 1.
+        rounds: rounds of the study, at least 1.
+    """
+    return parameters * rounds
+
+
+def unknowns(rows: int, features: int) -> int:
+    """Count the numbers in a training table: each row has its features and one label.
+
+    Args:
+        rows: at least 1.
+        features: numbers in one row, at least 1.
+    """
+    return rows * (features + 1)
+
+
+def solvable(spec: StudySpec, *, parameters: int, rows: int, features: int) -> Solvability:
+    """Compare what a clear study publishes of a site with what the site has.
+
+    A count, not a proof: equations may depend on each other, so that a study which is called
+    solvable may keep its rows; and single rows can fall before the whole table does, such as one
+    that is alone in its class. It holds for one study; studies on one table add up.
+
+    Args:
+        spec: of the study; its updates are taken to be readable.
+        parameters: length of an update.
+        rows: of the site's training table.
+        features: numbers in one row.
+    """
+    batch = spec.training.batch_size
+    return Solvability(
+        equations=equations(parameters, spec.study.rounds),
+        unknowns=unknowns(rows, features),
+        full_batch=batch == 0 or batch >= rows,
+        private=spec.privacy is not None,
+    )
