@@ -17,6 +17,7 @@ from statistics import median
 from time import perf_counter, process_time, time
 
 import numpy as np
+from wardround_client.app.site import training_seed
 
 from benchmarks.figure import Detail, Figure, Result, Target, per_part
 from benchmarks.network import MILLION, Shape, prepared
@@ -25,7 +26,6 @@ from wardround.learning.metrics import evaluate
 from wardround.learning.models import build_model, flatten
 from wardround.learning.training import train_locally
 from wardround.protocol.fixed_point import Float32Vector
-from wardround_client.app.site import training_seed
 from wardround_coordinator.server_app import make_server_app
 from wardround_simulations.client_app import app as client_app
 from wardround_simulations.engines import run_in_process

@@ -132,7 +132,7 @@ def _last_answer(
     from wardround.protocol.errors import SpecificationError
     from wardround.protocol.messages import TrainTask
     from wardround.protocol.record import genesis_closing
-    from wardround_client.app.answers import KeptAnswers
+    from wardround_client.guard.answers import KeptAnswers
 
     number, params = ward.open_round(study).round, ward.params(study)
     closings = dict(ward.closings(study))

@@ -25,7 +25,6 @@ from wardround.transport.ports import free_port
 from wardround.transport.supervision import Program, Say, Supervisor, module_command
 from wardround_client.errors import GuardUnreachable, Refusal, home_unusable
 from wardround_client.guard.client import GuardClient
-from wardround_client.guard.requests import Identified
 from wardround_client.home import Home
 from wardround_client.keystore import keystore_address, open_keystore
 from wardround_client.password import PASSWORD_VARIABLE
@@ -140,7 +139,7 @@ class SiteService:
         while not self.stopped.wait(_LOOK_SECONDS):
             supervisor.look()
             try:
-                guard.ask(Identified, {"ask": "identity"})
+                guard.identify()
                 return True
             except (GuardUnreachable, Malformed, Refusal):
                 self._show()

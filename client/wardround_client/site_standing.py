@@ -16,7 +16,6 @@ from wardround.protocol.identifiers import SiteAddress, StudyId, hex_of
 from wardround_client.errors import GuardUnreachable
 from wardround_client.guard.approvals import Approvals
 from wardround_client.guard.client import GuardClient
-from wardround_client.guard.requests import Identified
 from wardround_client.home import Home
 from wardround_client.keystore import keystore_address
 from wardround_client.settings import HomeSettings, PreparedTables
@@ -73,7 +72,7 @@ def previewed(site: OpenSite) -> list[str]:
 def standing(site: OpenSite) -> dict[str, Any]:
     """Who the site is, whether guard and chain answer, and where its studies are."""
     try:
-        GuardClient(site.home.socket, _STATUS_SECONDS).ask(Identified, {"ask": "identity"})
+        GuardClient(site.home.socket, _STATUS_SECONDS).identify()
         running = "answers"
     except GuardUnreachable as error:
         # A guard that ended, or was never started, leaves no socket: no reason to look for.

@@ -77,6 +77,14 @@ def simulate(
     funder_key: Annotated[
         Path | None, typer.Option(help="File with a key that pays for gas at the endpoint.")
     ] = None,
+    simulation_key: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TEXT",
+            help="Of which the sites' secrets are made: the order of their rows, and noise. The "
+            "default is public, so that equal commands give equal models.",
+        ),
+    ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the summary as one JSON object, nothing else.")
     ] = False,
@@ -111,6 +119,7 @@ def simulate(
             data_dir=terms.data_dir,
             watcher=watcher,
             confidential=terms.confidential,
+            simulation_key=simulation_key,
         )
     if as_json:
         print(json.dumps(results.summary))

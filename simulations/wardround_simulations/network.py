@@ -21,6 +21,7 @@ from wardround.audit.folders import ROUNDS_FILE, Folders
 from wardround.chain.chain import Chain
 from wardround.chain.study_token import StudyToken
 from wardround.chain.ward_round import WardRound
+from wardround.host.durable import write_private
 from wardround.host.key_file import write_new_key
 from wardround.learning.datasets import load_dataset
 from wardround.learning.datasets.base import Dataset
@@ -45,7 +46,7 @@ from wardround_simulations.confidential import (
     give_grants,
 )
 from wardround_simulations.scenario import Scenario
-from wardround_simulations.sites import Party, approve, guarded, make_site
+from wardround_simulations.sites import SIMULATION_KEY, Party, approve, guarded, make_site
 
 #: What a site may weigh: more rows than any simulated hospital has.
 WEIGHT_CAP = 1_000_000
@@ -96,8 +97,8 @@ class Network:
     def guarded(self, now: Now, *, at_sockets: bool = False) -> AbstractContextManager[None]:
         """Guard all sites for a block; see `wardround_simulations.sites.guarded`."""
         homes = {party.name: self.home(party) for party in self.parties}
-        seed = self.scenario.study.seed
-        return guarded(homes, self.parties, now, seed=seed, at_sockets=at_sockets)
+        key = self.folders.simulation_key.read_text(encoding="utf-8").strip()
+        return guarded(homes, self.parties, now, simulation_key=key, at_sockets=at_sockets)
 
     @contextmanager
     def store(self) -> Iterator[Store]:
@@ -145,6 +146,7 @@ def prepare(
     on_progress: OnProgress = lambda words: None,
     retry_seconds: int = 0,
     confidential: bool = False,
+    simulation_key: str = SIMULATION_KEY,
 ) -> Network:
     """Write every party's folder, deploy the contract, and create, fund and open the study.
 
@@ -155,6 +157,7 @@ def prepare(
             is offline on purpose.
         confidential: encrypt updates and models in the store; sponsor, coordinators and an
             auditor may read them.
+        simulation_key: of which the sites' secrets are made.
     Raises:
         DataError: the data set cannot be had or divided as asked.
         LearningError: the model cannot be built.
@@ -165,6 +168,7 @@ def prepare(
     check_fits(spec.model.name, spec.model.arguments, dataset.shape, dataset.classes)
     parties = _parties(scenario, dataset)
     initial = initial_model(spec)
+    write_private(folders.simulation_key, simulation_key + "\n")
     on_progress("deploying the contract")
     token = StudyToken.deploy(
         chain,

@@ -34,6 +34,7 @@ from wardround_simulations.network import Keys, Network, OnProgress, new_folder,
 from wardround_simulations.plots import draw
 from wardround_simulations.results import Results, collect
 from wardround_simulations.scenario import Engine, Scenario
+from wardround_simulations.sites import SIMULATION_KEY
 
 #: Chain id of development chains, as Foundry and Hardhat use it.
 _ETHER = 10**18
@@ -84,6 +85,7 @@ def simulate(
     data_dir: Path | None = None,
     watcher: Watcher | None = None,
     confidential: bool = False,
+    simulation_key: str | None = None,
 ) -> Results:
     """Prepare a network, run its study to the end, and sum it up.
 
@@ -96,6 +98,7 @@ def simulate(
         data_dir: folder with the user's own copies of data files.
         watcher: callbacks for progress.
         confidential: encrypt updates and models in the store.
+        simulation_key: of which the sites' secrets are made; None takes the public one.
     Raises:
         ScenarioError: engine, chain and scenario do not go together.
         WardroundError: data, chain or study fail; see each.
@@ -127,6 +130,7 @@ def simulate(
                 data_dir=data_dir,
                 on_progress=watcher.on_progress,
                 confidential=confidential,
+                simulation_key=simulation_key or SIMULATION_KEY,
             )
             watcher.on_start(network)
             try:

@@ -23,7 +23,6 @@ from wardround.learning.datasets.table import SiteData, save_table
 from wardround.protocol.canonical import canonical_digest
 from wardround.protocol.documents import toml_of
 from wardround.protocol.identifiers import SiteAddress, StudyId
-from wardround_client.app.client_app import open_home
 from wardround_client.guard.approvals import Approvals
 from wardround_client.guard.client import in_process
 from wardround_client.guard.guard import Guard
@@ -32,8 +31,12 @@ from wardround_client.guard.server import GuardServer
 from wardround_client.home import Home, make_home
 from wardround_client.settings import PolicyTable
 from wardround_client.site_approval import propose
+from wardround_client.trainer.local import LocalTrainer
 
 PASSWORDS = "passwords"
+#: Equal commands give equal models, so it is known to all readers of this line: a simulation's
+#: secrets are none.
+SIMULATION_KEY = "wardround simulation"
 #: A simulated key is worth nothing; a hospital's keystore takes 131,072 times the work.
 _SCRYPT_ITERATIONS = 2
 
@@ -45,6 +48,11 @@ class Party:
     name: str
     account: LocalAccount
     data: SiteData
+
+
+def site_secret(simulation_key: str, site: str) -> bytes:
+    """Make the secret of a simulated site; a hospital's guard makes its own of its signing key."""
+    return canonical_digest(["site secret", simulation_key, site])
 
 
 def password_file(root: Path, name: str) -> Path:
@@ -98,7 +106,7 @@ def guarded(
     parties: Iterable[Party],
     now: Now,
     *,
-    seed: int = 0,
+    simulation_key: str = SIMULATION_KEY,
     at_sockets: bool = False,
 ) -> Iterator[None]:
     """Guard all sites of a network for a block.
@@ -107,14 +115,15 @@ def guarded(
         homes: by name.
         parties: the sites.
         now: seconds since 1970.
-        seed: of the noise of private training, so that a simulation repeats.
+        simulation_key: of which the sites' secrets are made, so that a simulation repeats.
         at_sockets: let them listen, for sites that train in processes of their own.
     """
     with ExitStack() as stack:
-        stack.callback(open_home.cache_clear)
         for party in parties:
-            noise_key = canonical_digest(["noise", seed, party.name])
-            guard = Guard(homes[party.name], bytes(party.account.key), now, noise_key)
+            secret = site_secret(simulation_key, party.name)
+            guard = Guard(
+                homes[party.name], bytes(party.account.key), now, LocalTrainer(), secret=secret
+            )
             stack.callback(guard.close)
             if at_sockets:
                 stack.enter_context(_listening(guard))

@@ -32,11 +32,10 @@ from wardround.protocol.record import Recording, RuleId, StudyParams
 from wardround.protocol.replay import StudyFacts
 from wardround.protocol.study import StudySpec
 from wardround.store import FolderStore
-from wardround_client.app.answers import KeptAnswers
-from wardround_client.app.site import Site
 from wardround_client.guard.approvals import Approval, Approvals
 from wardround_client.guard.guard import Guard
 from wardround_client.settings import PolicyTable
+from wardround_client.trainer.local import LocalTrainer
 from wardround_coordinator.session import RoundOutcome, Session, StudyPosition
 from wardround_coordinator.sponsoring import fund_new_study, publish
 from wardround_coordinator.verification import RawVector, Reply
@@ -146,29 +145,20 @@ class Stage:
         task = TrainTask(
             self.params, position.previous, position.round, canonical_bytes(self.spec.document())
         )
-        return {site.address: site.contribute(task, position.base.values) for site in self.sites}
+        return {site.address: site.train(task, position.base.values) for site in self.sites}
 
     # ---------------------------------------------------------------- inside
 
-    def _site(self, folders: Folders, party: Party) -> Site:
+    def _site(self, folders: Folders, party: Party) -> Guard:
         chain = self.contract.chain.chain_id
         home = make_site(folders, party, self.contract, PolicyTable(), now=0)
         key, address = bytes(party.account.key), SiteAddress(party.account.address)
         approval = Approval(chain, self.contract.address.lower(), self.params, self.spec, 0)
         Approvals(home.approvals, address).give(approval, key)
-        guard = Guard(home, key, now=lambda: 0)
+        # A clock that stops: a contribution repeats to the byte.
+        guard = Guard(home, key, lambda: 0, LocalTrainer(), clock=lambda: 0.0)
         self._guards.append(guard)
-        return Site(
-            name=party.name,
-            address=address,
-            guard=guard,
-            code=self.params.code,
-            train=party.data.train,
-            test=party.data.test,
-            # A clock that stops: a contribution repeats to the byte.
-            clock=lambda: 0.0,
-            answers=KeptAnswers(home.answers),
-        )
+        return guard
 
 
 def specification(

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pytest
+from wardround_client.app.site import Site
 
 from tests.client.guard.conftest import Ward, approve, guarded, make
 from tests.coordinator.conftest import Hospitals
@@ -21,7 +22,6 @@ from tests.integration.networks import prepared, small_scenario
 from wardround.protocol.canonical import canonical_bytes
 from wardround.protocol.errors import RoundFailed
 from wardround.protocol.messages import TrainTask
-from wardround_client.app.site import Site
 from wardround_client.errors import Refusal
 from wardround_coordinator.session import Session, StudyPosition
 from wardround_simulations.network import Network

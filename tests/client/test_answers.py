@@ -13,15 +13,15 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from wardround_client.app.answers import KeptAnswers
+from wardround_client.app.site import Site
 
 from tests.integration.networks import prepared, small_scenario
 from wardround.protocol.canonical import canonical_bytes
 from wardround.protocol.fixed_point import vector_bytes
 from wardround.protocol.messages import TrainTask
 from wardround.protocol.record import genesis_closing
-from wardround_client.app.answers import KeptAnswers
 from wardround_client.app.client_app import open_home
-from wardround_client.app.site import Site
 from wardround_client.guard.client import Guarded
 from wardround_client.guard.requests import Begun, SignedAnswer
 from wardround_simulations.network import Network

@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from wardround_client.app.answers import KeptAnswers
+from wardround_client.app.site import Site, training_seed
 
 from tests.integration.networks import small_scenario
 from wardround.learning.datasets.table import Table
@@ -28,9 +30,7 @@ from wardround.protocol.merkle import vector_root
 from wardround.protocol.messages import TrainTask
 from wardround.protocol.record import genesis_closing
 from wardround.protocol.report import parse_report
-from wardround_client.app.answers import KeptAnswers
 from wardround_client.app.client_app import open_home
-from wardround_client.app.site import Site, training_seed
 from wardround_client.errors import Refusal
 from wardround_client.guard.requests import Begun, SignedAnswer
 from wardround_simulations.network import Network

@@ -40,6 +40,11 @@ class Folders:
         return self.root / "store"
 
     @property
+    def simulation_key(self) -> Path:
+        """Of which the simulated sites' secrets are made; a secret, as far as a reader goes."""
+        return self.root / "simulation.key"
+
+    @property
     def journal(self) -> Path:
         """Every transaction of the development chain."""
         return self.root / "journal.jsonl"

@@ -1,11 +1,35 @@
-"""Conditions under which PyTorch gives the same bits twice."""
+"""Conditions under which PyTorch gives the same bits twice, and randomness that cannot be guessed.
+
+A seed here has 256 bits. PyTorch's own seeding of its generator for CPUs keeps 32 bits of a seed:
+few enough to try one after another until an order of rows explains an update.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import numpy as np
 import torch
+
+from wardround.learning.privacy.noise import SecretStream
+
+SEED_BITS = 256
+#: Of a generator's state as PyTorch gives it: seed, ``left``, ``seeded``, ``next``, then the words.
+_LEFT, _NEXT, _WORDS = slice(8, 12), slice(16, 24), slice(24, 24 + 8 * 624)
+
+
+def stream_of(seed: int, purpose: str) -> SecretStream:
+    """Open a stream of random numbers.
+
+    Args:
+        seed: in 0 .. 2**256 - 1.
+        purpose: what the numbers are for; each has numbers of its own.
+    """
+    key = seed.to_bytes(SEED_BITS // 8, "big")
+    return SecretStream(hmac.digest(key, f"wardround/training/{purpose}".encode(), hashlib.sha256))
 
 
 @contextmanager
@@ -17,11 +41,11 @@ def repeatable(threads: int, seed: int = 0) -> Iterator[None]:
 
     Args:
         threads: at least 1.
-        seed: of the global generator, in 0 .. 2**63 - 1.
+        seed: of the global generator, in 0 .. 2**256 - 1.
     """
     before = torch.get_num_threads()
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        _seed_all_of_it(seed)
         if before != threads:
             torch.set_num_threads(threads)
         try:
@@ -29,3 +53,15 @@ def repeatable(threads: int, seed: int = 0) -> Iterator[None]:
         finally:
             if before != threads:
                 torch.set_num_threads(before)
+
+
+def _seed_all_of_it(seed: int) -> None:
+    """Fill the whole state of torch's generator, 19,937 bits, from a stream."""
+    torch.manual_seed(0)
+    state = torch.get_rng_state().numpy()
+    words = stream_of(seed, "layers").words(624) >> np.uint64(32)
+    state[_WORDS] = np.frombuffer(words.tobytes(), np.uint8)
+    # One left of a used-up block: the next number starts a new one from all words.
+    state[_LEFT] = np.frombuffer(np.int32(1).tobytes(), np.uint8)
+    state[_NEXT] = 0
+    torch.set_rng_state(torch.from_numpy(state))

@@ -16,6 +16,7 @@ PACKAGES = (
     "wardround/learning",
     "wardround_client/app",
     "wardround_client/sources",
+    "wardround_client/trainer",
 )
 #: The files that make packages of the folders above these.
 MARKERS = ("wardround/__init__.py", "wardround_client/__init__.py")

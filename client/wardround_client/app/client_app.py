@@ -1,18 +1,16 @@
-"""The Flower ClientApp of a site: the same at a hospital and in a simulation.
+"""The courier: a site's Flower ClientApp, the same at a hospital and in a simulation.
+
+It carries a coordinator's message to the site's guard, and the guard's answer back. It sees no row.
 
 A SuperNode's configuration names the site's home. A simulation, whose nodes have a number only,
 names the network's folder in the run's configuration, and the home is the one with that number.
-The key is in the guard (`wardround_client.guard`), never in this module.
 """
 
 from __future__ import annotations
 
-import os
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -45,39 +43,33 @@ from wardround.protocol.messages import (
     Introduction,
     TrainTask,
 )
-from wardround.transport.code import application_digest
 from wardround.transport.flower.messages import ErrorCode
-from wardround_client.app.answers import KeptAnswers
-from wardround_client.app.site import Site
 from wardround_client.errors import Refusal, Withheld
-from wardround_client.guard.client import guard_of
-from wardround_client.guard.requests import Identified
-from wardround_client.guard.tables import load_home_data
+from wardround_client.guard.client import Guarded, guard_of
 from wardround_client.home import Home
 
 app = ClientApp()
 
 #: Of the node's configuration: a site's home. Of the run's: a simulated network's folder.
 SITE_KEY, NETWORK_KEY = "site", "network"
-_SITES_KEPT = 1024
 
 
 @app.query()
 def introduce(message: Message, context: Context) -> Message:
     """Answer with the name and address of the site at this node."""
     with _words_stay():
-        found = guard_of(Home(site_folder(context))).ask(Identified, {"ask": "identity"})
+        found = _guard(context).identify()
         introduction = Introduction(address_of(found.site), found.name)
     return Message(RecordDict({FIELDS: ConfigRecord(introduction.fields())}), reply_to=message)
 
 
 @app.train()
 def train(message: Message, context: Context) -> Message:
-    """Train from the base model and answer with the signed update."""
+    """Let the site train from the base model, and answer with the signed update."""
     with _words_stay():
         task, base = _assignment(message)
         try:
-            delivery, update = open_home(str(site_folder(context))).contribute(task, base)
+            reply, update = _guard(context).train(task, base)
         except WardroundError as error:
             if not isinstance(error, Retryable):
                 raise
@@ -85,18 +77,21 @@ def train(message: Message, context: Context) -> Message:
             print(f"{error} The coordinator will ask again.", file=sys.stderr, flush=True)
             return Message(Error(ErrorCode.NODE_UNAVAILABLE, _name(error)), reply_to=message)
     content = RecordDict(
-        {FIELDS: ConfigRecord(delivery.fields()), VECTOR: ArrayRecord({VECTOR: _array(update)})}
+        {FIELDS: ConfigRecord(reply.fields()), VECTOR: ArrayRecord({VECTOR: _array(update)})}
     )
     return Message(content, reply_to=message)
 
 
 @app.evaluate()
 def evaluate(message: Message, context: Context) -> Message:
-    """Measure a model on the site's test rows; counts and rates leave, rows do not."""
+    """Let the site measure a model on its test rows."""
     with _words_stay():
-        task, model = _assignment(message)
-        measures = open_home(str(site_folder(context))).evaluate(task, model)
+        measures = _guard(context).measure(*_assignment(message))
     return Message(RecordDict({"metrics": MetricRecord(dict(measures))}), reply_to=message)
+
+
+def _guard(context: Context) -> Guarded:
+    return guard_of(Home(site_folder(context)))
 
 
 def site_folder(context: Context) -> Path:
@@ -132,32 +127,6 @@ def _words_stay() -> Iterator[None]:
 
 def _name(error: Exception) -> str:
     return error.name if isinstance(error, Refusal) else type(error).__name__
-
-
-@lru_cache(maxsize=_SITES_KEPT)
-def open_home(folder: str) -> Site:
-    """Open a site's home; once a process. Its guard must be running.
-
-    Raises:
-        GuardUnreachable: no guard answers.
-        SpecificationError: ``site.toml`` cannot be used.
-        SourceError: the table does not fit its schema, or cannot be reached.
-        DataError: it has no rows, or a prepared one is damaged.
-    """
-    home = Home(Path(folder))
-    guard = guard_of(home)
-    found = guard.ask(Identified, {"ask": "identity"})
-    data = load_home_data(home.folder, home.settings(), os.environ)
-    return Site(
-        name=found.name,
-        address=address_of(found.site),
-        guard=guard,
-        code=application_digest(),
-        train=data.train,
-        test=data.test,
-        clock=time.monotonic,
-        answers=KeptAnswers(home.answers),
-    )
 
 
 def _assignment(message: Message) -> tuple[TrainTask, Int32Vector]:

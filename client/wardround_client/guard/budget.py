@@ -9,26 +9,21 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import math
 from dataclasses import dataclass
 
 from wardround.learning.privacy.accountant import Mechanism, PrivacyAccount, mechanism_of
 from wardround.protocol.canonical import canonical_bytes
 from wardround.protocol.identifiers import hex_of
-from wardround.protocol.report import Report
 from wardround.protocol.study import StudySpec
 from wardround_client.errors import Refusal
 from wardround_client.guard.approvals import Approval
 from wardround_client.guard.book import Book, RoundKey
-from wardround_client.guard.contents import report_wrong
 from wardround_client.guard.log import GuardLog
 from wardround_client.guard.tables import TableFacts
 from wardround_client.settings import HomeSettings
 from wardround_client.sources.settings import DataSettings
 
 _NOISE = b"wardround/guard/noise/1"
-#: Two computations of one epsilon may round differently.
-_TOLERANCE = 1e-9
 
 
 @dataclass(frozen=True)
@@ -69,32 +64,6 @@ class Budget:
         rows = [self._table, facts.rows]
         secret = hmac.new(self._key, _NOISE + canonical_bytes(result + rows), hashlib.sha256)
         return Allowance("0x" + secret.hexdigest(), before)
-
-    def check(self, report: Report, approval: Approval, key: RoundKey, facts: TableFacts) -> None:
-        """Check that a report states as spent what was booked.
-
-        Raises:
-            Refusal: ``privacy-refused`` where nothing was booked for this round over these rows;
-                ``report-wrong`` where another epsilon or delta was.
-        """
-        check_private_enough(approval.spec, self._settings)
-        privacy = approval.spec.privacy
-        if privacy is None:
-            if report.privacy is not None:
-                raise report_wrong("privacy", "is stated, but the study asks for none")
-            return
-        known = self._book.spent(key, self._table, facts.rows)
-        if known is None:
-            raise _refused("nothing was booked for this round: begin it first")
-        before = self._book.account_of_study(approval.study, known)
-        epsilon = _with(before, known.mechanism).epsilon(privacy.delta)
-        stated = report.privacy
-        if (
-            stated is None
-            or stated.delta != privacy.delta
-            or not math.isclose(stated.epsilon, epsilon, rel_tol=_TOLERANCE)
-        ):
-            raise report_wrong("privacy", f"is not epsilon {epsilon:.6g} at {privacy.delta:g}")
 
     def _spend(self, approval: Approval, key: RoundKey, facts: TableFacts) -> PrivacyAccount:
         """Book what a round costs, once; give what the study had cost before it."""

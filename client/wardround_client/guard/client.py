@@ -1,62 +1,113 @@
-"""How the code that trains asks the guard: at its socket, or in this process.
+"""How the courier asks the guard: at its socket, or in this process.
 
 A hospital's guard is a process of its own (`GuardClient`). A simulation may put a site's guard into
-the process that trains (`in_process`). Requests, answers, rules and errors are the same.
+the courier's process (`in_process`). Requests, answers, rules and errors are the same.
 """
 
 from __future__ import annotations
 
 import contextlib
 import socket
-from collections.abc import Iterator, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any
 
 from pydantic import ValidationError
 
+from wardround.protocol.contribution import Entry
 from wardround.protocol.documents import Form
 from wardround.protocol.errors import Malformed
+from wardround.protocol.fixed_point import Int32Vector, vector_bytes, vector_from_bytes
+from wardround.protocol.identifiers import hex_of
+from wardround.protocol.messages import TrainReply, TrainTask
 from wardround_client.errors import FOR_NOW, GuardUnreachable, Refusal, RefusedForNow
+from wardround_client.guard.requests import Identified, Measured, Trained
 from wardround_client.guard.wire import Wire, socket_address
 from wardround_client.home import Home
 
-#: The guard may have to read a whole table, and to wait for the chain.
-ANSWER_SECONDS = 600.0
-AnswerT = TypeVar("AnswerT", bound=Form)
+#: The guard answers when the site has trained, however long that takes: the coordinator's own
+#: patience ends before.
+ANSWER_SECONDS = 86_400.0
+#: Numbers that a site measured, by name.
+Measures = dict[str, float | int]
 
 
-class Guarded(Protocol):
-    """A site's guard, wherever it is: `guard.guard.Guard` or `GuardClient`."""
+class Guarded(ABC):
+    """A site's guard, wherever it is: `guard.guard.Guard` or `GuardClient`.
 
-    def ask(
-        self, kind: type[AnswerT], request: dict[str, Any], parts: Sequence[bytes] = ()
-    ) -> AnswerT:
+    Every question may raise `Refusal`: a rule forbids it; `LogError`: the guard, in this process,
+    cannot log it; `GuardUnreachable`: no guard answers; `Malformed`: the answer cannot be read.
+    """
+
+    @abstractmethod
+    def ask(self, request: dict[str, Any], model: bytes = b"") -> tuple[Form, bytes]:
         """Ask one question.
 
         Args:
-            kind: of the answer.
             request: see `wardround_client.guard.requests`.
-            parts: bytes that follow it.
-        Raises:
-            Refusal: a rule forbids it.
-            LogError: the guard, in this process, cannot log it.
-            GuardUnreachable: no guard answers.
-            Malformed: the answer cannot be read.
+            model: bytes that follow it.
+        Returns:
+            The answer, and the bytes that follow it.
         """
+
+    def identify(self) -> Identified:
+        """Ask for name and address of the site."""
+        answer, _ = self.ask({"ask": "identity"})
+        assert isinstance(answer, Identified)
+        return answer
+
+    def train(self, task: TrainTask, base: Int32Vector) -> tuple[TrainReply, Int32Vector]:
+        """Let the site train.
+
+        Args:
+            task: what the coordinator asks for.
+            base: the model to train from, int32, shape (P,).
+        Returns:
+            The signed contribution and the update, int32, shape (P,).
+        """
+        data = vector_bytes(base)
+        answer, update = self.ask(_request("train", task, data), data)
+        assert isinstance(answer, Trained)
+        entry = Entry.unpack(bytes.fromhex(answer.entry[2:]))
+        reply = TrainReply(task.study, task.round, entry, answer.report.encode())
+        return reply, vector_from_bytes(update, task.params.parameter_count)
+
+    def measure(self, task: TrainTask, model: Int32Vector) -> Measures:
+        """Let the site measure a model.
+
+        Args:
+            task: names the study, and the round that the model is the base of.
+            model: int32, shape (P,).
+        Returns:
+            What may leave, by name.
+        """
+        data = vector_bytes(model)
+        answer, _ = self.ask(_request("measure", task, data), data)
+        assert isinstance(answer, Measured)
+        return answer.measures
+
+
+def _request(ask: str, task: TrainTask, model: bytes) -> dict[str, Any]:
+    return {
+        "ask": ask,
+        "study": hex_of(task.study),
+        "round": task.round,
+        "previous": hex_of(task.previous.encode()),
+        "model_bytes": len(model),
+    }
 
 
 @dataclass(frozen=True)
-class GuardClient:
+class GuardClient(Guarded):
     """Asks the guard at a socket."""
 
     path: Path
     seconds: float = ANSWER_SECONDS
 
-    def ask(
-        self, kind: type[AnswerT], request: dict[str, Any], parts: Sequence[bytes] = ()
-    ) -> AnswerT:
+    def ask(self, request: dict[str, Any], model: bytes = b"") -> tuple[Form, bytes]:
         """See `Guarded.ask`."""
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
@@ -66,18 +117,25 @@ class GuardClient:
                 wire = Wire(connection, self.seconds)
                 # Refused before all was read, the answer has the reason.
                 with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-                    wire.send(request, parts)
-                answer = wire.receive()
+                    wire.send(request, (model,))
+                answer = _read(_ANSWERS[request["ask"]], wire.receive())
+                # As long as the model that it belongs to, and nothing else.
+                count = answer.update_bytes if isinstance(answer, Trained) else 0
+                if count not in (0, len(model)):
+                    raise Malformed("guard's answer", f"an update of {count} bytes")
+                return answer, wire.receive_bytes(count)
         except OSError as error:
             gone = isinstance(error, FileNotFoundError)
             reason = "no socket is there" if gone else error.strerror or str(error)
             raise GuardUnreachable(self.path, reason) from error
         except Malformed as error:
             raise Malformed("guard's answer", str(error)) from error
-        return _read(kind, answer)
 
 
-def _read(kind: type[AnswerT], answer: Any) -> AnswerT:
+_ANSWERS: dict[str, type[Form]] = {"identity": Identified, "train": Trained, "measure": Measured}
+
+
+def _read(kind: type[Form], answer: Any) -> Form:
     match answer:
         case {"refused": {"name": str(name), "words": str(words)}, **rest} if not rest:
             raise (RefusedForNow if name in FOR_NOW else Refusal)(name, words)

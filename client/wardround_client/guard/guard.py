@@ -1,7 +1,8 @@
-"""What the guard decides: every check between a request and a signature.
+"""What the guard decides: whether a site trains, on what, and what of it leaves.
 
-It does not trust the code that trains. What it can read from the chain, from the site's approvals
-or from the site's own table, it reads there; vectors it receives whole, and hashes itself.
+It reads the site's table itself, asks the chain itself, and gives a trainer no more than one job
+needs. Of what comes back it takes the update and one number, whose size and range it checks; it
+counts what is measured, writes the report and signs.
 
 A hospital's guard answers at a socket (`guard.server`); a simulated site's is called in process, or
 behind its socket where the sites have processes of their own.
@@ -9,108 +10,125 @@ behind its socket where the sites have processes of their own.
 
 from __future__ import annotations
 
+import hashlib
+import hmac
+import math
 import os
 import threading
-from collections.abc import Callable, Sequence
+import time
+from collections import defaultdict
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any, TypeVar
 
+import numpy as np
 from eth_account import Account
 
 from wardround.chain.errors import ChainError, ContractReverted
 from wardround.chain.study_state import SiteSlot
 from wardround.chain.ward_round import WardRound
 from wardround.host.steps import Step, durable
-from wardround.protocol.canonical import sha256_digest
+from wardround.learning.datasets.table import SiteData
+from wardround.learning.metrics import measure
+from wardround.learning.privacy.accountant import PrivacyAccount, mechanism_of
+from wardround.protocol.canonical import canonical_bytes, canonical_digest, sha256_digest
 from wardround.protocol.contribution import Entry
 from wardround.protocol.documents import Form
 from wardround.protocol.errors import Malformed, ProtocolError
-from wardround.protocol.fixed_point import (
-    Int32Vector,
-    vector_from_bytes,
-)
-from wardround.protocol.identifiers import SiteAddress, StudyId, bytes32, hex_of
+from wardround.protocol.fixed_point import Int32Vector, vector_bytes, vector_from_bytes
+from wardround.protocol.identifiers import Digest, SiteAddress, StudyId, bytes32, hex_of
 from wardround.protocol.merkle import vector_root
+from wardround.protocol.messages import TrainReply, TrainTask
 from wardround.protocol.record import Closing
+from wardround.protocol.report import Privacy, Report
+from wardround.transport.code import application_digest
 from wardround_client.errors import LogError, Refusal, RefusedForNow
+from wardround_client.guard.answers import KeptAnswers
 from wardround_client.guard.approvals import Approval, Approvals, not_approved
 from wardround_client.guard.book import Book, RoundKey
-from wardround_client.guard.budget import Budget
+from wardround_client.guard.budget import Allowance, Budget
 from wardround_client.guard.chain import ChainReader
-from wardround_client.guard.contents import (
-    check_update,
-    code_changed,
-    metric_not_allowed,
-    out_of_range,
-    read_report,
-    same_report,
-)
+from wardround_client.guard.client import Guarded
+from wardround_client.guard.contents import check_update, code_changed, out_of_range
 from wardround_client.guard.log import GuardLog, Line, Now
 from wardround_client.guard.requests import (
-    AskBegin,
     AskIdentity,
-    AskRelease,
-    AskSign,
-    Begun,
+    AskMeasure,
+    AskTrain,
     Identified,
-    Released,
-    Request,
-    SignedAnswer,
+    Measured,
+    Trained,
     malformed,
     parse_request,
 )
-from wardround_client.guard.tables import TableFacts, count_rows
+from wardround_client.guard.tables import TableFacts, facts_of, read_tables
 from wardround_client.home import Home
-from wardround_client.settings import MEASURE_NAMES
+from wardround_client.trainer.base import NoiseTerms, PredictJob, Trainer, TrainJob
 
-AnswerT = TypeVar("AnswerT", bound=Form)
 FoundT = TypeVar("FoundT")
 #: Reads so many bytes of a vector that follows the request.
 ReadBytes = Callable[[int], bytes]
+#: Seconds that only grow.
+Clock = Callable[[], float]
+_SEED = b"wardround/guard/training/1"
+#: Digits that are kept of the one number that a trainer states.
+_LOSS_DIGITS = 4
 
 
-class Guard:
-    """A site's guard: key, policy, log. Requests are decided one at a time."""
+class Guard(Guarded):
+    """A site's guard: key, policy, log. Rounds of one study are worked on one at a time."""
 
-    def __init__(self, home: Home, key: bytes, now: Now, noise_key: bytes | None = None) -> None:
+    def __init__(
+        self,
+        home: Home,
+        key: bytes,
+        now: Now,
+        trainer: Trainer,
+        *,
+        secret: bytes | None = None,
+        clock: Clock = time.monotonic,
+    ) -> None:
         """Open a home's log.
 
         Args:
             key: signs; 32 bytes.
             now: seconds since 1970.
-            noise_key: of private training, instead of `key`; a simulation's, so that it repeats.
+            trainer: does the work that sees rows.
+            secret: of all that is random here, instead of `key`; a simulation's, so that it
+                repeats.
+            clock: measures how long training takes.
         Raises:
             SpecificationError: not a site's home, or ``site.toml`` cannot be used.
             LogError: the log is missing, damaged or in use.
         """
         self.home = home
         self.address = SiteAddress(Account.from_key(key).address)
-        self.name = home.settings().site.name
-        self._settings, self._key = home.settings(), key
+        self._settings, self._key, self._secret = home.settings(), key, secret or key
+        self.name = self._settings.site.name
         self._approvals = Approvals(home.approvals, self.address)
         self._chain = ChainReader(self._settings.chain)
         self.log = GuardLog(home.log, now)
         self._book = Book(self.log.kept)
-        self._budget = Budget(self._book, self.log, self._settings, noise_key or key)
-        self._facts: dict[RoundKey, TableFacts] = {}
+        self._budget = Budget(self._book, self.log, self._settings, self._secret)
+        self._answers = KeptAnswers(home.answers)
+        self._trainer, self._clock = trainer, clock
         self._lock = threading.RLock()
+        # A coordinator that asks again while the site still trains waits, and gets that answer.
+        self._turns: dict[StudyId, threading.Lock] = defaultdict(threading.Lock)
 
-    def ask(
-        self, kind: type[AnswerT], request: dict[str, Any], parts: Sequence[bytes] = ()
-    ) -> AnswerT:
+    def ask(self, request: dict[str, Any], model: bytes = b"") -> tuple[Form, bytes]:
         """Decide a request of this process; see `guard.client.Guarded`."""
-        vectors = iter(parts)
-        answer = self.decide(request, lambda count: next(vectors))
-        assert isinstance(answer, kind)  # the caller knows what it asked for
-        return answer
+        return self.decide(request, lambda count: model)
 
-    def decide(self, document: Any, read: ReadBytes) -> Form:
+    def decide(self, document: Any, read: ReadBytes) -> tuple[Form, bytes]:
         """Decide a request, and log it where it is refused.
 
         Args:
             document: a JSON value, of which nothing is known.
-            read: gives the bytes of a vector; called only for lengths that the study allows.
+            read: gives the bytes of a model; called only for lengths that the study allows.
+        Returns:
+            The answer, and the update that follows it, if any.
         Raises:
             Refusal: what is asked for must not leave. ``round-over`` is not logged: it is normal
                 that a coordinator asks a silent site again, and gets its answers elsewhere.
@@ -119,7 +137,13 @@ class Guard:
         fields: dict[str, Any] = {"ask": "", **_stated(document)}
         try:
             try:
-                return self._answer(parse_request(document), read)
+                request = parse_request(document)
+                if isinstance(request, AskTrain):
+                    return self._train(request, read)
+                if isinstance(request, AskMeasure):
+                    return self._measure(request, read), b""
+                assert isinstance(request, AskIdentity)  # there is no other
+                return Identified(name=self.name, site=self.address), b""
             except (Malformed, TimeoutError) as error:
                 raise malformed(str(error)) from None
         except Exception as error:
@@ -134,21 +158,6 @@ class Guard:
             name, words = error.name, error.words
         with self._lock, suppress(LogError):
             self.log.append("refused", error=name, words=words[:600], **fields)
-
-    def _answer(self, request: Request, read: ReadBytes) -> Form:
-        if isinstance(request, AskSign):
-            approval = self._approval(request.study)
-            base, update = self._vectors(request, approval, read)
-            with self._lock:
-                return self._sign(request, approval, base, update)
-        with self._lock:
-            match request:
-                case AskIdentity():
-                    return Identified(name=self.name, site=self.address)
-                case AskBegin():
-                    return self._begin(request)
-                case AskRelease():
-                    return self._release(request)
 
     def note(self, kind: str, **fields: Any) -> None:
         """Log an event."""
@@ -170,110 +179,178 @@ class Guard:
         Raises:
             RefusedForNow: they cannot be read.
         """
-        return count_rows(self.home.folder, self._settings, os.environ)
+        return facts_of(self._tables())
 
     def close(self) -> None:
-        """Let go of chain and log."""
+        """Let go of trainer, chain and log."""
         with self._lock:
+            self._trainer.close()
             self._chain.close()
             self.log.close()
 
-    # ---------------------------------------------------------------- the questions
+    # ---------------------------------------------------------------- training
 
-    def _begin(self, request: AskBegin) -> Begun:
+    def _train(self, request: AskTrain, read: ReadBytes) -> tuple[Trained, bytes]:
         approval = self._approval(request.study)
-        if request.code != hex_of(approval.code):
-            raise code_changed(hex_of(approval.code), request.code)
-        key, slot = self._round(approval, request.round, request.previous)
-        facts = self._facts[key] = self.check_table()
-        allowed = self._budget.begin(approval, key, facts)
-        return Begun(max_weight=slot.max_weight, secret=allowed.secret, account=allowed.account)
+        base = _model(request, approval, read)
+        with self._turns[approval.study]:
+            return self._contribution(request, approval, base)
 
-    def _sign(
-        self, request: AskSign, approval: Approval, base: Int32Vector, update: Int32Vector
-    ) -> SignedAnswer:
-        key, slot = self._round(approval, request.round, request.previous)
-        root = vector_root(base.data)
-        if root != key.base:
-            raise _base_wrong("the base model", hex_of(key.base), hex_of(root))
-        entry = Entry(
-            self.address,
-            request.weight,
-            vector_root(update.data),
-            sha256_digest(request.report.encode()),
-            bytes(65),
+    def _contribution(
+        self, request: AskTrain, approval: Approval, base: Int32Vector
+    ) -> tuple[Trained, bytes]:
+        started, spec = self._clock(), approval.spec
+        task = TrainTask(approval.params, _closing(request.previous), request.round, b"")
+        with self._lock:
+            key, _ = self._round(approval, request.round, request.previous)
+            _check_model("the base model", key.base, base)
+            if (kept := self._kept(task, key)) is not None:
+                return kept
+            data = self._tables()
+            facts = facts_of(data)
+            allowed = self._budget.begin(approval, key, facts)
+        job = TrainJob(
+            specification=canonical_bytes(spec.document()),
+            base=base,
+            features=data.train.features,
+            labels=data.train.labels,
+            seed=self._seed(approval, key),
+            private=_noise_terms(allowed, approval, key),
         )
+        with durable(Step.UPDATE_TRAINED):
+            trained = self._trainer.train(job)
+        with self._lock:
+            # Training takes its time: the round may be over, or the site no longer a member.
+            key, slot = self._round(approval, request.round, request.previous)
+            norm = check_update(trained.update, base, spec, self._settings.policy.max_update_norm)
+            report = Report(
+                study=request.study,
+                round=request.round,
+                site=self.address.lower(),
+                examples=facts.examples,
+                metrics=self._loss(approval, trained.mean_loss),
+                privacy=_stated_privacy(allowed, approval, facts),
+                code=hex_of(approval.code),
+                seconds=math.ceil(self._clock() - started),
+            ).encode()
+            weight = min(slot.max_weight, facts.examples)
+            root, digest = vector_root(trained.update.data), sha256_digest(report)
+            entry = Entry(self.address, weight, root, digest, bytes(65))
+            signed, report = self._signed(approval, key, entry, report, norm)
+        reply = TrainReply(approval.study, request.round, signed, report)
+        try:
+            with durable(Step.ANSWER_KEPT):
+                self._answers.keep(task, reply, trained.update)
+        except OSError as error:
+            # It can be trained again, so the round goes on.
+            self.note("answer not kept", reason=error.strerror or type(error).__name__)
+        return _trained(reply, trained.update)
+
+    def _kept(self, task: TrainTask, key: RoundKey) -> tuple[Trained, bytes] | None:
+        """Find the answer to a round that was signed before, on disk."""
+        known, kept = self._book.signed(key), self._answers.find(task)
+        if known is None or kept is None:
+            return None
+        reply, update = kept
+        return _trained(reply, update) if _same(known, reply.entry) else None
+
+    def _signed(
+        self, approval: Approval, key: RoundKey, entry: Entry, report: bytes, norm: float
+    ) -> tuple[Entry, bytes]:
+        """Sign an entry, or give the signature that was given before to the same one."""
         known = self._book.signed(key)
         if known is not None:
-            return _again(known, entry, request, approval.study)
-        report = read_report(
-            request.report.encode(),
-            approval,
-            request.round,
-            self.address,
-            self._settings.policy.metrics,
-        )
-        facts = self._facts.get(key) or self.check_table()
-        if report.examples != facts.examples:
-            raise _examples_wrong("training rows", facts.examples, report.examples)
-        limit = min(slot.max_weight, facts.examples)
-        if not 1 <= request.weight <= limit:
-            words = f"weight {request.weight} is not in 1 .. {limit}, the lesser of cap and rows."
-            raise Refusal("weight-too-high", words)
-        norm = check_update(update, base, approval.spec, self._settings.policy.max_update_norm)
-        self._budget.check(report, approval, key, facts)
-        statement = entry.contribution(approval.study, request.round, key.base)
+            # Its report may have stated another time.
+            entry = replace(entry, report=Digest(bytes32(known["report_sha256"], "report")))
+            if not _same(known, entry):
+                raise Refusal(
+                    "already-signed",
+                    f"for round {key.round} of study {hex_of(key.study)} the update "
+                    f"{known['update']} was signed before: a second, different one never is.",
+                )
+            signature = bytes.fromhex(known["signature"][2:])
+            return replace(entry, signature=signature), known["report"].encode()
+        statement = entry.contribution(key.study, key.round, key.base)
         signature = statement.sign(self._chain.domain(), self._key)
-        # Durable before it leaves: after a crash here the same is asked again, and found.
+        # Durable before it leaves: after a crash here the same is trained again, and found.
         with durable(Step.SIGNATURE_LOGGED):
             line = self.log.append(
                 "signed",
                 **key.fields(),
                 update=hex_of(entry.update),
-                update_bytes=request.update_bytes,
+                update_bytes=4 * approval.params.parameter_count,
                 norm=norm,
-                weight=request.weight,
-                report=request.report,
+                weight=entry.weight,
+                report=report.decode(),
                 report_sha256=hex_of(entry.report),
                 signature=hex_of(signature),
             )
         self._book.take(line)
-        return _signed(replace(entry, signature=signature), request.report)
+        return replace(entry, signature=signature), report
 
-    def _release(self, request: AskRelease) -> Released:
+    def _seed(self, approval: Approval, key: RoundKey) -> int:
+        """Draw the seed of one training, which no one outside of the site can foresee.
+
+        From what decides the result, and not from the study's id: the same training on the same
+        model repeats, and tells nothing new.
+        """
+        decides = canonical_bytes([hex_of(approval.spec.digest), key.round, hex_of(key.base)])
+        return int.from_bytes(hmac.digest(self._secret, _SEED + decides, hashlib.sha256), "big")
+
+    def _loss(self, approval: Approval, loss: float | None) -> dict[str, float | int]:
+        # The loss of private training is made from rows without noise.
+        if loss is None or approval.spec.privacy is not None:
+            return {}
+        if "train_loss" not in self._settings.policy.metrics:
+            return {}
+        return {"train_loss": float(f"{loss:.{_LOSS_DIGITS - 1}e}")}
+
+    # ---------------------------------------------------------------- measuring
+
+    def _measure(self, request: AskMeasure, read: ReadBytes) -> Measured:
         policy = self._settings.policy
         if not policy.evaluate:
             words = "this site measures no models: [policy] evaluate is false."
             raise Refusal("evaluation-off", words)
         approval = self._approval(request.study)
+        model = _model(request, approval, read)
+        with self._turns[approval.study]:
+            return self._measured(request, approval, model)
+
+    def _measured(self, request: AskMeasure, approval: Approval, model: Int32Vector) -> Measured:
         closing = _closing(request.previous)
-        known = self._ask(lambda ward: ward.commitment(approval.study, request.round - 1))
-        if closing.commitment != known:
-            what = f"the record of round {request.round - 1}"
-            raise _base_wrong(what, hex_of(known), hex_of(closing.commitment))
-        model = closing.record.model
-        if request.model != hex_of(model):
+        with self._lock:
+            known = self._ask(lambda ward: ward.commitment(approval.study, request.round - 1))
+            if closing.commitment != known:
+                what = f"the record of round {request.round - 1}"
+                raise _base_wrong(what, hex_of(known), hex_of(closing.commitment))
             # A model of the asker's own choice could ask about single test rows.
-            raise _base_wrong("the model to measure", hex_of(model), request.model)
-        unknown = sorted(set(request.measures) - MEASURE_NAMES - {"examples"})
-        if unknown:
-            raise metric_not_allowed(unknown[0])
-        tests = self.check_table().tests
-        stated = request.measures.get("examples", -1)
-        if stated != tests:
-            raise _examples_wrong("test rows", tests, int(stated))
-        allowed = {*policy.metrics, "examples"}
-        measures = {name: value for name, value in request.measures.items() if name in allowed}
-        self.log.append(
+            _check_model("the model to measure", closing.record.model, model)
+            data = self._tables()
+        job = PredictJob(
+            specification=canonical_bytes(approval.spec.document()),
+            model=model,
+            features=data.test.features,
+        )
+        found = measure(np.log(self._trainer.predict(job) + 1e-300), data.test.labels)
+        counted = {"correct": found.correct, **found.report()}
+        measures = {
+            name: value for name, value in counted.items() if name in self._settings.policy.metrics
+        }
+        measures["examples"] = found.examples
+        self.note(
             "released",
             study=request.study,
             round=request.round,
-            model=request.model,
+            model=hex_of(closing.record.model),
             measures=measures,
         )
-        return Released(measures=measures)
+        return Measured(measures=measures)
 
     # ---------------------------------------------------------------- the checks
+
+    def _tables(self) -> SiteData:
+        return read_tables(self.home.folder, self._settings, os.environ)
 
     def _approval(self, study: str) -> Approval:
         found = StudyId(bytes32(study, "study"))
@@ -282,18 +359,9 @@ class Guard:
         chain = self._settings.chain
         if (approval.chain_id, approval.contract) != (chain.chain_id, chain.contract):
             raise not_approved(found)
+        if approval.code != application_digest():
+            raise code_changed(hex_of(approval.code), hex_of(application_digest()))
         return approval
-
-    def _vectors(
-        self, request: AskSign, approval: Approval, read: ReadBytes
-    ) -> tuple[Int32Vector, Int32Vector]:
-        """Read base model and update, once their lengths are the study's."""
-        count = approval.params.parameter_count
-        for what, length in (("base model", request.base_bytes), ("update", request.update_bytes)):
-            if length != 4 * count:
-                raise out_of_range(f"the length in bytes ({what})", length, 4 * count)
-        base = vector_from_bytes(read(request.base_bytes), count)
-        return base, vector_from_bytes(read(request.update_bytes), count)
 
     def _round(self, approval: Approval, number: int, previous: str) -> tuple[RoundKey, SiteSlot]:
         """Check that a round is open, that its base model is the chain's, and the site a member."""
@@ -341,21 +409,51 @@ def _closing(text: str) -> Closing:
         raise malformed(str(error)) from None
 
 
-def _again(known: Line, entry: Entry, request: AskSign, study: StudyId) -> SignedAnswer:
-    """Give the signature that was given before, to the same contribution."""
-    same = known["update"] == hex_of(entry.update) and known["weight"] == entry.weight
-    if not same or not same_report(known["report"].encode(), request.report.encode()):
-        raise Refusal(
-            "already-signed",
-            f"for round {request.round} of study {hex_of(study)} the update {known['update']} was "
-            "signed before: a second, different one never is.",
-        )
-    signed = replace(
-        entry,
-        report=sha256_digest(known["report"].encode()),
-        signature=bytes.fromhex(known["signature"][2:]),
+def _model(request: AskTrain | AskMeasure, approval: Approval, read: ReadBytes) -> Int32Vector:
+    """Read the model that follows a request, once its length is the study's."""
+    count = approval.params.parameter_count
+    if request.model_bytes != 4 * count:
+        raise out_of_range("the length of the model in bytes", request.model_bytes, 4 * count)
+    return vector_from_bytes(read(request.model_bytes), count)
+
+
+def _check_model(what: str, expected: bytes, model: Int32Vector) -> None:
+    root = vector_root(model.data)
+    if root != expected:
+        raise _base_wrong(what, hex_of(expected), hex_of(root))
+
+
+def _noise_terms(allowed: Allowance, approval: Approval, key: RoundKey) -> NoiseTerms | None:
+    if allowed.secret is None:
+        return None
+    # Not the study's id, so that a simulation repeats with new keys; the noise depends on
+    # everything that is computed with anyway.
+    context = canonical_digest([hex_of(approval.spec.digest), key.round, hex_of(approval.code)])
+    return NoiseTerms(bytes32(allowed.secret, "secret"), allowed.account, context)
+
+
+def _stated_privacy(allowed: Allowance, approval: Approval, facts: TableFacts) -> Privacy | None:
+    spec = approval.spec
+    if spec.privacy is None:
+        return None
+    mechanism = mechanism_of(spec.training, spec.privacy, facts.examples)
+    account = allowed.account.compose(PrivacyAccount(mechanisms=[mechanism]))
+    return Privacy(epsilon=account.epsilon(spec.privacy.delta), delta=spec.privacy.delta)
+
+
+def _same(known: Line, entry: Entry) -> bool:
+    """Whether an entry states what a line of the log says was signed."""
+    return (known["update"], known["weight"], known["report_sha256"]) == (
+        hex_of(entry.update),
+        entry.weight,
+        hex_of(entry.report),
     )
-    return _signed(signed, known["report"])
+
+
+def _trained(reply: TrainReply, update: Int32Vector) -> tuple[Trained, bytes]:
+    data = vector_bytes(np.ascontiguousarray(update))
+    entry, report = hex_of(reply.entry.pack()), reply.report.decode()
+    return Trained(entry=entry, report=report, update_bytes=len(data)), data
 
 
 def _stated(document: Any) -> dict[str, Any]:
@@ -374,15 +472,6 @@ def _base_wrong(what: str, expected: str, found: str) -> Refusal:
     return Refusal("base-model-wrong", f"{what} is {found}, but the chain has {expected}.")
 
 
-def _examples_wrong(what: str, counted: int, stated: int) -> Refusal:
-    words = f"{stated} {what} are stated, but the site's table has {counted}."
-    return Refusal("examples-wrong", words)
-
-
 def _not_open(study: StudyId, number: int, reason: str) -> Refusal:
     words = f"round {number} of study {hex_of(study)} is not open: {reason}."
     return Refusal("round-not-open", words)
-
-
-def _signed(entry: Entry, report: str) -> SignedAnswer:
-    return SignedAnswer(entry=hex_of(entry.pack()), report=report)

@@ -6,7 +6,6 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, FiniteFloat, TypeAdapter, ValidationError
 
-from wardround.learning.privacy.accountant import PrivacyAccount
 from wardround.protocol.documents import Form
 from wardround.protocol.report import REPORT_MAX_BYTES, Hex32
 from wardround_client.errors import Refusal
@@ -23,41 +22,27 @@ class AskIdentity(Form):
     ask: Literal["identity"]
 
 
-class AskBegin(Form):
-    """May this round be trained for, and with which noise?"""
+class AskTrain(Form):
+    """Train from this model and sign what came of it. The model follows as bytes."""
 
-    ask: Literal["begin"]
+    ask: Literal["train"]
     study: Hex32
     round: _Round
     previous: _Closing
-    code: Hex32
+    model_bytes: _Count
 
 
-class AskSign(Form):
-    """Sign this contribution. Base model and update follow as bytes."""
+class AskMeasure(Form):
+    """Measure this model on the site's test rows. The model follows as bytes."""
 
-    ask: Literal["sign"]
+    ask: Literal["measure"]
     study: Hex32
     round: _Round
     previous: _Closing
-    weight: _Count
-    report: Annotated[str, Field(max_length=REPORT_MAX_BYTES)]
-    base_bytes: _Count
-    update_bytes: _Count
+    model_bytes: _Count
 
 
-class AskRelease(Form):
-    """May these measures of a model leave?"""
-
-    ask: Literal["release"]
-    study: Hex32
-    round: _Round
-    previous: _Closing
-    model: Hex32
-    measures: Annotated[dict[str, FiniteFloat | int], Field(max_length=32)]
-
-
-Request = AskIdentity | AskBegin | AskSign | AskRelease
+Request = AskIdentity | AskTrain | AskMeasure
 _REQUEST: TypeAdapter[Request] = TypeAdapter(Annotated[Request, Field(discriminator="ask")])
 
 
@@ -86,28 +71,15 @@ class Identified(Form):
     site: Annotated[str, Field(pattern=r"^0x[0-9a-fA-F]{40}$")]
 
 
-class Begun(Form):
-    """Training may begin.
-
-    Attributes:
-        max_weight: the site's cap in this study.
-        secret: of the round's noise; None where the study is not private.
-        account: spent in the study before this round.
-    """
-
-    max_weight: _Count
-    secret: Hex32 | None
-    account: PrivacyAccount
-
-
-class SignedAnswer(Form):
-    """The entry that was signed, 157 bytes, and its report, which may be that of an earlier try."""
+class Trained(Form):
+    """The entry that was signed, 157 bytes, and its report. The update follows as bytes."""
 
     entry: Annotated[str, Field(pattern=r"^0x[0-9a-f]{314}$")]
     report: Annotated[str, Field(max_length=REPORT_MAX_BYTES)]
+    update_bytes: _Count
 
 
-class Released(Form):
-    """What may leave."""
+class Measured(Form):
+    """What may leave of what was measured, by name."""
 
     measures: dict[str, FiniteFloat | int]

@@ -17,6 +17,7 @@ from wardround_client.guard.log import Now
 from wardround_client.guard.server import GuardServer
 from wardround_client.home import Home
 from wardround_client.keystore import open_keystore
+from wardround_client.trainer.local import LocalTrainer
 
 _PR_SET_DUMPABLE = 4
 
@@ -59,7 +60,9 @@ def run_guard(folder: Path, password: str, now: Now, inform: Print, warn: Print)
 
 
 def _guard(home: Home, password: str, now: Now, inform: Print, warn: Print) -> None:
-    guard = Guard(home, open_keystore(home.keystore(home.settings()), password), now)
+    guard = Guard(
+        home, open_keystore(home.keystore(home.settings()), password), now, LocalTrainer()
+    )
     try:
         try:
             guard.check_chain()

@@ -17,8 +17,9 @@ from wardround_client.guard.guard import Guard, ReadBytes
 from wardround_client.guard.requests import malformed
 from wardround_client.guard.wire import Wire, socket_address
 
-CONNECTIONS_MAX = 8
-_REQUEST_SECONDS, _VECTOR_SECONDS, _ANSWER_SECONDS = 10.0, 60.0, 10.0
+#: Most wait while a study trains.
+CONNECTIONS_MAX = 16
+_REQUEST_SECONDS, _VECTOR_SECONDS = 10.0, 60.0
 _STOP_SECONDS = 30.0
 
 
@@ -97,18 +98,20 @@ class GuardServer:
             refusal = malformed(str(error))
             self._guard.refused({"ask": ""}, refusal)
             answer: dict[str, Any] = {"refused": _refusal(refusal)}
+            update = b""
         else:
-            answer = self._decided(document, read)
-        wire.extend(_ANSWER_SECONDS)
-        wire.send(answer)
+            answer, update = self._decided(document, read)
+        wire.extend(_VECTOR_SECONDS)
+        wire.send(answer, (update,))
 
-    def _decided(self, document: Any, read: ReadBytes) -> dict[str, Any]:
+    def _decided(self, document: Any, read: ReadBytes) -> tuple[dict[str, Any], bytes]:
         try:
-            return {"ok": self._guard.decide(document, read).model_dump(mode="json")}
+            answer, update = self._guard.decide(document, read)
+            return {"ok": answer.model_dump(mode="json")}, update
         except WardroundError as error:
-            return {"refused": _refusal(error)}
+            return {"refused": _refusal(error)}, b""
         except Exception as error:  # noqa: BLE001  (an entry point: one request must not end the guard)
-            return {"refused": {"name": "guard-failed", "words": type(error).__name__}}
+            return {"refused": {"name": "guard-failed", "words": type(error).__name__}}, b""
 
 
 def _refusal(error: WardroundError) -> dict[str, str]:

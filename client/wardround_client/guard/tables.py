@@ -1,4 +1,4 @@
-"""A site's own table, as the guard and the process that trains both read it."""
+"""A site's own table, as its guard reads it."""
 
 from __future__ import annotations
 
@@ -50,17 +50,21 @@ def load_home_data(
     return load_site_data(data, Place(folder, environment))
 
 
-def count_rows(folder: Path, settings: HomeSettings, environment: Mapping[str, str]) -> TableFacts:
-    """Read a site's table and keep nothing of it but facts.
+def read_tables(folder: Path, settings: HomeSettings, environment: Mapping[str, str]) -> SiteData:
+    """Read a site's tables for the guard.
 
     Raises:
         RefusedForNow: ``table-unusable``; gives the reason, without a value of a row.
     """
     try:
-        data = load_home_data(folder, settings, environment)
+        return load_home_data(folder, settings, environment)
     except (SourceError, DataError) as error:
         words = f"the site's table cannot be used: {error}"
         raise RefusedForNow("table-unusable", words) from None
+
+
+def facts_of(data: SiteData) -> TableFacts:
+    """Keep nothing of a table but facts."""
     digest = hashlib.sha256(data.train.features.tobytes())
     digest.update(data.train.labels.tobytes())
     return TableFacts(len(data.train), len(data.test), digest.hexdigest())

@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from wardround_client.app.answers import KeptAnswers
+from wardround_client.app.site import Site
 
 from wardround.protocol.canonical import canonical_bytes
 from wardround.protocol.messages import TrainTask
 from wardround.protocol.record import StudyParams, genesis_closing
 from wardround.protocol.study import StudySpec
-from wardround_client.app.answers import KeptAnswers
 from wardround_client.app.client_app import open_home
-from wardround_client.app.site import Site
 from wardround_client.guard.approvals import Approval, Approvals
 from wardround_client.guard.client import GuardClient
 from wardround_client.guard.guard import Guard
