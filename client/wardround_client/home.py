@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from secrets import token_bytes
 
 from eth_account import Account
 
@@ -20,6 +21,10 @@ from wardround_client.settings import (
     parse_home_settings,
 )
 
+SECRET_BYTES = 32
+#: Another one is as good for further rounds; only the open one could not be trained again alike.
+_RESTORE = "restore it, or write 64 random hexadecimal digits into it"
+
 
 @dataclass(frozen=True)
 class Home:
@@ -31,6 +36,8 @@ class Home:
     settings_file = Inside(SITE_FILE)
     #: Where the guard listens.
     socket = Inside("guard.sock")
+    #: What the order of rows in training is drawn from.
+    secret = Inside("training.secret")
     #: What left, and what was refused.
     log = Inside("guard.log")
     #: Which studies the site takes part in.
@@ -48,6 +55,22 @@ class Home:
             raise home_unusable(self.folder, "it has no site.toml: make one with `site init`")
         return load_home_settings(self.folder)
 
+    def read_secret(self) -> bytes:
+        """Read what training is drawn from, 32 bytes.
+
+        Raises:
+            SpecificationError: it is missing or damaged.
+        """
+        try:
+            secret = bytes.fromhex(self.secret.read_text(encoding="ascii"))
+        except (OSError, ValueError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "it is not hexadecimal"
+            raise home_unusable(self.folder, f"{self.secret.name}: {reason}: {_RESTORE}") from None
+        if len(secret) != SECRET_BYTES:
+            wrong = f"{self.secret.name} has {len(secret)} bytes, not {SECRET_BYTES}: {_RESTORE}"
+            raise home_unusable(self.folder, wrong)
+        return secret
+
     def keystore(self, settings: HomeSettings) -> Path:
         """Where the key is."""
         return self.folder / settings.site.keystore
@@ -60,6 +83,7 @@ def make_home(
     now: int,
     *,
     key: bytes | None = None,
+    secret: bytes | None = None,
     iterations: int = SCRYPT_ITERATIONS,
 ) -> SiteAddress:
     """Make a site's home with a new key.
@@ -70,6 +94,7 @@ def make_home(
         password: of the keystore.
         now: seconds since 1970.
         key: instead of a new one, 32 bytes.
+        secret: that training is drawn from, instead of a new one, 32 bytes; a simulation's.
         iterations: of the keystore's scrypt.
     Returns:
         The site's address.
@@ -92,6 +117,7 @@ def make_home(
         iterations=iterations,
     )
     write_private(home.settings_file, settings)
+    write_private(home.secret, (secret or token_bytes(SECRET_BYTES)).hex() + "\n")
     home.approvals.mkdir(mode=0o700)
     create_log(home.log, now, site=address.lower())
     return address

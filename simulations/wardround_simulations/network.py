@@ -97,8 +97,7 @@ class Network:
     def guarded(self, now: Now, *, at_sockets: bool = False) -> AbstractContextManager[None]:
         """Guard all sites for a block; see `wardround_simulations.sites.guarded`."""
         homes = {party.name: self.home(party) for party in self.parties}
-        key = self.folders.simulation_key.read_text(encoding="utf-8").strip()
-        return guarded(homes, self.parties, now, simulation_key=key, at_sockets=at_sockets)
+        return guarded(homes, self.parties, now, at_sockets=at_sockets)
 
     @contextmanager
     def store(self) -> Iterator[Store]:
@@ -196,7 +195,7 @@ def prepare(
     now = chain.block().timestamp
     for party in parties:
         policy = scenario.policy.get(party.name, PolicyTable())
-        home = make_site(folders, party, contract, policy, now)
+        home = make_site(folders, party, contract, policy, now, simulation_key)
         if behaviour := scenario.behaviour_of(party.name):
             write_behaviour(home, behaviour)
         try:

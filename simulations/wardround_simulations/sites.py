@@ -61,7 +61,12 @@ def password_file(root: Path, name: str) -> Path:
 
 
 def make_site(
-    folders: Folders, party: Party, contract: WardRound, policy: PolicyTable, now: int
+    folders: Folders,
+    party: Party,
+    contract: WardRound,
+    policy: PolicyTable,
+    now: int,
+    simulation_key: str = SIMULATION_KEY,
 ) -> Home:
     """Make a site's home as `wardround site init` does, with its tables."""
     home = Home(folders.sites / party.name)
@@ -80,7 +85,13 @@ def make_site(
     }
     key = bytes(party.account.key)
     make_home(
-        home.folder, toml_of(tables.items()), password, now, key=key, iterations=_SCRYPT_ITERATIONS
+        home.folder,
+        toml_of(tables.items()),
+        password,
+        now,
+        key=key,
+        secret=site_secret(simulation_key, party.name),
+        iterations=_SCRYPT_ITERATIONS,
     )
     save_table(party.data.train, home.folder / "train.npz")
     save_table(party.data.test, home.folder / "test.npz")
@@ -106,7 +117,6 @@ def guarded(
     parties: Iterable[Party],
     now: Now,
     *,
-    simulation_key: str = SIMULATION_KEY,
     at_sockets: bool = False,
 ) -> Iterator[None]:
     """Guard all sites of a network for a block.
@@ -115,15 +125,12 @@ def guarded(
         homes: by name.
         parties: the sites.
         now: seconds since 1970.
-        simulation_key: of which the sites' secrets are made, so that a simulation repeats.
         at_sockets: let them listen, for sites that train in processes of their own.
     """
     with ExitStack() as stack:
         for party in parties:
-            secret = site_secret(simulation_key, party.name)
-            guard = Guard(
-                homes[party.name], bytes(party.account.key), now, LocalTrainer(), secret=secret
-            )
+            key = bytes(party.account.key)
+            guard = Guard(homes[party.name], key, now, LocalTrainer(), simulated=True)
             stack.callback(guard.close)
             if at_sockets:
                 stack.enter_context(_listening(guard))

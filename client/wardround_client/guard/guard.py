@@ -86,7 +86,7 @@ class Guard(Guarded):
         now: Now,
         trainer: Trainer,
         *,
-        secret: bytes | None = None,
+        simulated: bool = False,
         clock: Clock = time.monotonic,
     ) -> None:
         """Open a home's log.
@@ -95,8 +95,8 @@ class Guard(Guarded):
             key: signs; 32 bytes.
             now: seconds since 1970.
             trainer: does the work that sees rows.
-            secret: of all that is random here, instead of `key`; a simulation's, so that it
-                repeats.
+            simulated: draw the noise of private training from the home's secret too, so that a
+                simulation repeats.
             clock: measures how long training takes.
         Raises:
             SpecificationError: not a site's home, or ``site.toml`` cannot be used.
@@ -104,13 +104,14 @@ class Guard(Guarded):
         """
         self.home = home
         self.address = SiteAddress(Account.from_key(key).address)
-        self._settings, self._key, self._secret = home.settings(), key, secret or key
+        self._settings, self._key, self._secret = home.settings(), key, home.read_secret()
         self.name = self._settings.site.name
         self._approvals = Approvals(home.approvals, self.address)
         self._chain = ChainReader(self._settings.chain)
         self.log = GuardLog(home.log, now)
         self._book = Book(self.log.kept)
-        self._budget = Budget(self._book, self.log, self._settings, self._secret)
+        noise_key = self._secret if simulated else key
+        self._budget = Budget(self._book, self.log, self._settings, noise_key)
         self._answers = KeptAnswers(home.answers)
         self._trainer, self._clock = trainer, clock
         self._lock = threading.RLock()
