@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from wardround_client.password import PASSWORD_VARIABLE
+from wardround_client.password import CREDENTIAL
 
 #: Where a site's home is unless a command names another folder.
 HOME = Path("site")
@@ -20,8 +20,10 @@ PasswordOption = Annotated[
     Path | None,
     typer.Option(
         "--password-file",
-        help=f"First line is the keystore's password; else {PASSWORD_VARIABLE}, or a prompt.",
+        help="First line is the keystore's password; - is standard input. By default systemd's "
+        f"credential {CREDENTIAL}, or a prompt.",
         dir_okay=False,
+        allow_dash=True,
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, one object a line.")]

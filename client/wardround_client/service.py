@@ -27,7 +27,7 @@ from wardround_client.errors import GuardUnreachable, Refusal, home_unusable
 from wardround_client.guard.client import GuardClient
 from wardround_client.home import Home
 from wardround_client.keystore import keystore_address, open_keystore
-from wardround_client.password import PASSWORD_VARIABLE
+from wardround_client.password import PIPE
 from wardround_client.settings import HomeSettings
 from wardround_client.site_ending import StudyWatch
 from wardround_client.supernode import (
@@ -153,10 +153,12 @@ class SiteService:
     def _guard(self) -> Program:
         return Program(
             GUARD,
-            lambda: module_command("wardround", "site", "guard", str(self.home.folder)),
+            lambda: module_command(
+                *("wardround", "site", "guard", str(self.home.folder)),
+                *("--password-file", str(PIPE)),
+            ),
             self.home.folder / "logs" / "guard.log",
-            # In the environment of the guard alone; it takes it out before it does anything.
-            environment={**os.environ, PASSWORD_VARIABLE: self.password},
+            secret=f"{self.password}\n".encode(),
         )
 
     def _supernode(self, number: int, port: int) -> Program:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from datetime import UTC, datetime
 from functools import partial
@@ -25,7 +24,7 @@ from wardround_client.options import (
     StoreOption,
     StudyArgument,
 )
-from wardround_client.password import PASSWORD_VARIABLE, password_of
+from wardround_client.password import password_of
 from wardround_client.site_template import TEMPLATE
 
 # Keys and chains take seconds to import, which would delay `--help`: each command imports what it
@@ -92,16 +91,15 @@ def guard(folder: HomeArgument = HOME, password_file: PasswordOption = None) -> 
     Examples:
       wardround site guard hospital --password-file secret.txt
     """
-    from wardround_client.guard.run import run_guard
+    from wardround_client.guard.run import keep_memory_private, run_guard
     from wardround_client.home import Home
 
+    # Before there is a secret in it.
+    keep_memory_private()
     Home(folder).settings()  # before a password is asked for
-    password = password_of(password_file)
-    # Child processes must not inherit it.
-    os.environ.pop(PASSWORD_VARIABLE, None)
     run_guard(
         folder,
-        password,
+        password_of(password_file),
         _now,
         inform=lambda words: print(words, flush=True),
         warn=lambda words: _err.print(f"warning: {words}", style="yellow", markup=False),
@@ -133,12 +131,10 @@ def run(
     from wardround_client.home import Home
     from wardround_client.service import SiteService
 
+    keep_memory_private()
     home = Home(folder)
     home.settings()  # before a password is asked for
     password = password_of(password_file)
-    # The processes that train must read it neither here nor in their own environment.
-    os.environ.pop(PASSWORD_VARIABLE, None)
-    keep_memory_private()
     with stop_asked() as stopped:
         now = partial(datetime.now, UTC)
         SiteService(home, password, _tell, now, stopped, keep, store).run()

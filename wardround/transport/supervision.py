@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -38,6 +39,7 @@ class Program:
         log: its output, rotated: `wardround.host.log.FILE_MAX_BYTES` in each file.
         environment: in place of this process's own.
         once: its end with status 0 is no fault.
+        secret: what it reads from its standard input at every start; nothing by default.
     """
 
     name: str
@@ -45,6 +47,7 @@ class Program:
     log: Path
     environment: Mapping[str, str] | None = None
     once: bool = False
+    secret: bytes = field(default=b"", repr=False)
 
 
 def module_command(module: str, *arguments: str) -> list[str]:
@@ -119,17 +122,23 @@ class _Supervised:
         self._again_at = None
         self._started = time.monotonic()
         environment = self.program.environment
-        self._process = subprocess.Popen(
+        with _readable(self.program.secret) as stdin:
+            self._process = self._started_with(stdin, environment)
+        self.mark = mark_of(self._process.pid)
+        self._reader = threading.Thread(target=self._read, args=(self._process,), daemon=True)
+        self._reader.start()
+
+    def _started_with(
+        self, stdin: int, environment: Mapping[str, str] | None
+    ) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
             self.program.command(),
-            stdin=subprocess.DEVNULL,
+            stdin=stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             env=None if environment is None else dict(environment),
             start_new_session=True,  # an interrupt from the terminal leaves its end to us
         )
-        self.mark = mark_of(self._process.pid)
-        self._reader = threading.Thread(target=self._read, args=(self._process,), daemon=True)
-        self._reader.start()
 
     def look(self) -> str | None:
         if self.done or self._process is None:
@@ -192,6 +201,23 @@ class _Supervised:
             for raw in lines:
                 line = raw.decode("utf-8", "replace").rstrip("\n")
                 log.handle(logging.makeLogRecord({"msg": line}))
+
+
+@contextmanager
+def _readable(secret: bytes) -> Iterator[int]:
+    """Give a descriptor that a program reads a few bytes from, and no other process can.
+
+    A socket, because Linux lets every process of the user open another one's pipe by its place in
+    /proc.
+    """
+    if not secret:
+        yield subprocess.DEVNULL
+        return
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.sendall(secret)
+        ours.shutdown(socket.SHUT_WR)
+        yield theirs.fileno()
 
 
 @contextmanager

@@ -40,7 +40,6 @@ def run_guard(folder: Path, password: str, now: Now, inform: Print, warn: Print)
         LogError: the log is missing, damaged or in use.
         ChainError: an endpoint serves another chain than ``site.toml`` names.
     """
-    keep_memory_private()
     home = Home(folder)
     events = configure(home.folder, "guard")
 
