@@ -2,7 +2,7 @@
 
 WardroundError
 ├── Refusal               a rule of the guard forbids what is asked for; ``name`` is the rule's
-│   └── RefusedForNow     the table or the chain cannot be read at the moment (retryable)
+│   └── RefusedForNow     table, chain or trainer cannot be used at the moment (retryable)
 ├── GuardUnreachable      no guard answers at the socket (retryable)
 ├── Withheld              an error as the coordinator receives it: its name alone
 ├── LogError              the guard's log is missing, damaged, in use or cannot be written
@@ -16,7 +16,7 @@ from pathlib import Path
 from wardround.protocol.errors import Retryable, SpecificationError, WardroundError
 
 #: Names of `RefusedForNow`.
-FOR_NOW = frozenset({"chain-silent", "table-unusable"})
+FOR_NOW = frozenset({"chain-silent", "table-unusable", "trainer-gone"})
 
 
 class Refusal(WardroundError):
@@ -36,7 +36,7 @@ class Refusal(WardroundError):
 
 
 class RefusedForNow(Refusal, Retryable):
-    """The site's table or the chain cannot be read, so the guard can check nothing."""
+    """The site's table, the chain or the trainer cannot be used; each comes back."""
 
     code = "guard-not-ready"
 

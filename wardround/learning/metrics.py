@@ -146,22 +146,54 @@ def _mean_auc(logits: npt.NDArray[np.float64], labels: npt.NDArray[np.int64]) ->
     if logits.shape[1] == 2:
         return rank_auc(logits[:, 1] - logits[:, 0], labels == 1)
     # Each class against the rest by its probability, as is usual.
-    shares = np.exp(logits - logits.max(axis=1, keepdims=True))
-    shares /= shares.sum(axis=1, keepdims=True)
+    shares = _shares(logits)
     areas = [rank_auc(shares[:, label], labels == label) for label in range(logits.shape[1])]
     defined = [area for area in areas if area is not None]
     return math.fsum(defined) / len(defined) if defined else None
 
 
+def predict_classes(
+    model: nn.Module, weights: Float32Vector, features: npt.NDArray[np.float32], threads: int = 1
+) -> npt.NDArray[np.float64]:
+    """Compute each row's probability of each class, without its label.
+
+    Args:
+        model: the network; its own parameters are replaced.
+        weights: float32, shape (P,).
+        features: float32, shape (n, ...), n >= 1.
+        threads: as in training, so that the numbers repeat.
+    Returns:
+        float64, shape (n, classes), at least two classes.
+    Raises:
+        LearningError: as `evaluate`.
+    """
+    load_flat(model, weights)
+    return _shares(_logits(model, features, threads))
+
+
+def _shares(logits: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    shares: npt.NDArray[np.float64] = np.exp(logits - logits.max(axis=1, keepdims=True))
+    shares /= shares.sum(axis=1, keepdims=True)
+    return shares
+
+
 def _predict(model: nn.Module, table: Table, threads: int) -> npt.NDArray[np.float64]:
+    logits = _logits(model, table.features, threads)
+    table.check_classes(logits.shape[1])
+    return logits
+
+
+def _logits(
+    model: nn.Module, features: npt.NDArray[np.float32], threads: int
+) -> npt.NDArray[np.float64]:
     """Compute float64 logits of shape (n, classes); one logit z becomes the pair (0, z)."""
-    if not len(table):
+    if not len(features):
         raise no_rows("the table to measure on")
     parts = []
     with repeatable(threads), torch.no_grad():
-        table.check_classes(count_classes(model, torch.tensor(table.features[:1])))
-        for start in range(0, len(table), CHUNK_ROWS):
-            rows = torch.tensor(table.features[start : start + CHUNK_ROWS])
+        count_classes(model, torch.tensor(features[:1]))
+        for start in range(0, len(features), CHUNK_ROWS):
+            rows = torch.tensor(features[start : start + CHUNK_ROWS])
             parts.append(model(rows).reshape(len(rows), -1).numpy().astype(np.float64))
     logits = np.concatenate(parts)
     finite = np.isfinite(logits).all(axis=1)
