@@ -17,7 +17,7 @@ import numpy as np
 from eth_account import Account
 from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Error, Message, RecordDict
 
-from wardround.learning.datasets.table import SiteData, Table
+from wardround.learning.datasets.table import SiteData
 from wardround.protocol.cid import cid_from_sha256
 from wardround.protocol.contribution import Domain, Entry
 from wardround.protocol.fixed_point import Int32Vector, vector_bytes, vector_from_bytes
@@ -190,7 +190,7 @@ def poisoned(site: SiteData, behaviour: Behaviour | None, classes: int) -> SiteD
     """The rows of a site: those that it was given, or with every label turned."""
     if behaviour is None or behaviour.attack != "label_flip":
         return site
-    return replace(site, train=Table(site.train.features, classes - 1 - site.train.labels))
+    return replace(site, train=replace(site.train, labels=classes - 1 - site.train.labels))
 
 
 @lru_cache(maxsize=1024)

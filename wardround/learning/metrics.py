@@ -172,7 +172,7 @@ def predict_classes(
 
 
 def _shares(logits: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    shares = np.exp(logits - logits.max(axis=1, keepdims=True))
+    shares: npt.NDArray[np.float64] = np.exp(logits - logits.max(axis=1, keepdims=True))
     shares /= shares.sum(axis=1, keepdims=True)
     return shares
 

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import zipfile
 from dataclasses import dataclass
+from functools import cached_property
+from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from wardround.host.durable import replacing
 from wardround.host.reason import reason_of
+from wardround.learning.datasets.people import DIGEST_BYTES, Digests, digests_of
 from wardround.learning.errors import DataError, no_table
 
 
@@ -21,6 +25,8 @@ class Table:
     Attributes:
         features: float32, shape (n, ...), finite. One example along the first axis.
         labels: int64, shape (n,), each >= 0.
+        groups: whose each row is: uint8, shape (n, 32), equal for rows of one person. None where
+            the site names no column for it.
 
     Raises:
         DataError: another dtype or shape, NaN, infinity, or a negative label.
@@ -28,14 +34,33 @@ class Table:
 
     features: npt.NDArray[np.float32]
     labels: npt.NDArray[np.int64]
+    groups: Digests | None = None
 
     def __post_init__(self) -> None:
-        reason = _fault(self.features, self.labels)
+        reason = _fault(self.features, self.labels, self.groups)
         if reason is not None:
-            raise no_table("the given pair of arrays", reason)
+            raise no_table("the given arrays", reason)
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    @cached_property
+    def people(self) -> tuple[bytes, ...]:
+        """Whose each row is: its group's digest, or SHA-256 of the row's bytes where none is."""
+        if self.groups is not None:
+            return tuple(map(bytes, self.groups))
+        pairs = zip(self.features, self.labels, strict=True)
+        return tuple(sha256(row.tobytes() + label.tobytes()).digest() for row, label in pairs)
+
+    @cached_property
+    def person_count(self) -> int:
+        """How many people the rows are of; rows where no group is declared."""
+        return len(self) if self.groups is None else len(set(self.people))
+
+    def part(self, rows: npt.NDArray[np.bool_] | npt.NDArray[np.int64]) -> Table:
+        """Give some of the rows: those of a mask of shape (n,), or by their places."""
+        groups = None if self.groups is None else self.groups[rows]
+        return Table(self.features[rows], self.labels[rows], groups)
 
     def check_classes(self, classes: int) -> None:
         """Refuse labels that a model of so many classes has no output for.
@@ -54,11 +79,34 @@ class Table:
 
 @dataclass(frozen=True, eq=False)
 class SiteData:
-    """What one hospital has: rows to learn from and rows to measure on."""
+    """What one hospital has: rows to learn from and rows to measure on.
+
+    Raises:
+        DataError: groups on one side only, or a group on both.
+    """
 
     name: str
     train: Table
     test: Table
+
+    def __post_init__(self) -> None:
+        if (self.train.groups is None) != (self.test.groups is None):
+            raise DataError(
+                f"one table of {self.name} names the person of each row and the other does not: "
+                "give both an array groups, or neither."
+            )
+        if self.train.groups is not None:
+            both = len(set(self.train.people) & set(self.test.people))
+            if both:
+                raise DataError(
+                    f"{both} people of {self.name} are in the training rows and in the test rows: "
+                    "keep all rows of a person on one side."
+                )
+
+    @property
+    def people(self) -> tuple[bytes, ...]:
+        """Whose each training row is; 32 bytes each, see `Table.people`."""
+        return self.train.people
 
 
 def save_table(table: Table, path: Path) -> None:
@@ -68,12 +116,18 @@ def save_table(table: Table, path: Path) -> None:
         table: the rows.
         path: ends in ``.npz``; its folder exists.
     """
+    arrays: dict[str, Any] = {"features": table.features, "labels": table.labels}
+    if table.groups is not None:
+        arrays["groups"] = table.groups
     with replacing(path) as file:
-        np.savez(file, features=table.features, labels=table.labels)
+        np.savez(file, **arrays)
 
 
 def load_table(path: Path) -> Table:
     """Read and check a table written by `save_table`; nothing is ever unpickled.
+
+    A third array, ``groups``, names the person of each row: whole numbers or text of shape (n,), or
+    digests as `Table` has them.
 
     Args:
         path: the ``.npz`` file.
@@ -87,21 +141,33 @@ def load_table(path: Path) -> Table:
             if not isinstance(arrays, np.lib.npyio.NpzFile):
                 raise no_table(str(path), "not an .npz archive")
             with arrays:
-                if sorted(arrays.files) != ["features", "labels"]:
+                if sorted({*arrays.files, "groups"}) != ["features", "groups", "labels"]:
                     raise no_table(str(path), f"holds {sorted(arrays.files)}")
                 features, labels = arrays["features"], arrays["labels"]
+                groups = _digests(arrays["groups"], path) if "groups" in arrays.files else None
     except FileNotFoundError:
         raise DataError(f"{path} is missing: prepare the site's data again.") from None
     except (zipfile.BadZipFile, ValueError, EOFError, OSError) as exc:
         raise no_table(str(path), reason_of(exc)) from exc
-    reason = _fault(features, labels)
+    reason = _fault(features, labels, groups)
     if reason is not None:
         raise no_table(str(path), reason)
-    return Table(features, labels)
+    return Table(features, labels, groups)
 
 
-def _fault(features: object, labels: object) -> str | None:
-    """Return the reason why two arrays are no table, or None."""
+def _digests(groups: npt.NDArray[Any], path: Path) -> npt.NDArray[Any]:
+    """Digest what an archive names people by; what is of no such kind is given back as it is."""
+    if groups.ndim != 1 or groups.dtype.kind not in "iuU":
+        return groups
+    values = groups.tolist()
+    for row, value in enumerate(values):
+        if isinstance(value, str) and not value.strip():
+            raise no_table(str(path), f"row {row} has no group")
+    return digests_of(values)
+
+
+def _fault(features: object, labels: object, groups: object) -> str | None:
+    """Return the reason why arrays are no table, or None."""
     if not isinstance(features, np.ndarray) or not isinstance(labels, np.ndarray):
         return "not arrays"
     if features.dtype != np.float32 or labels.dtype != np.int64:
@@ -113,4 +179,10 @@ def _fault(features: object, labels: object) -> str | None:
         return f"row {rows[0]} has a feature that is not finite"
     if labels.size and labels.min() < 0:
         return f"row {int(np.argmin(labels))} has the negative label {labels.min()}"
+    if groups is not None:
+        expected = (len(labels), DIGEST_BYTES)
+        if not isinstance(groups, np.ndarray) or groups.dtype != np.uint8:
+            return "groups are neither whole numbers nor text nor digests"
+        if groups.shape != expected:
+            return f"groups have shape {groups.shape}, labels {labels.shape}"
     return None

@@ -1,0 +1,64 @@
+"""Studies small enough to train in a moment, as jobs."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from wardround.learning.models import build_model, flatten
+from wardround.learning.privacy.accountant import PrivacyAccount
+from wardround.protocol.canonical import canonical_bytes
+from wardround.protocol.fixed_point import Int32Vector, quantize
+from wardround.protocol.study import StudySpec, load_study
+from wardround_client.trainer.base import NoiseTerms, PredictJob, TrainJob
+
+STUDY = """[study]
+name = "small"
+rounds = 3
+[model]
+name = "mlp"
+[model.arguments]
+features = 5
+hidden = [8]
+[training]
+learning_rate = 0.1
+batch_size = 8
+local_epochs = 2
+"""
+PRIVACY = """[privacy]
+noise_multiplier = 1.0
+max_grad_norm = 1.0
+delta = 1e-5
+"""
+ROWS = 30
+
+
+def specification(text: str = STUDY) -> bytes:
+    return canonical_bytes(load_study(text, "study.toml").document())
+
+
+def base_model(text: str = STUDY) -> Int32Vector:
+    spec: StudySpec = load_study(text, "study.toml")
+    weights = flatten(build_model(spec.model.name, spec.model.arguments, spec.study.seed))
+    return quantize(weights, spec.aggregation.scale_bits)
+
+
+def rows() -> tuple[np.ndarray, np.ndarray]:
+    random = np.random.default_rng(0)
+    features = random.standard_normal((ROWS, 5), dtype=np.float32)
+    return features, random.integers(0, 2, ROWS)
+
+
+def train_job(text: str = STUDY, seed: int = 1) -> TrainJob:
+    features, labels = rows()
+    return TrainJob(specification(text), base_model(text), features, labels, seed)
+
+
+def private_job(seed: int = 1) -> TrainJob:
+    text = STUDY + PRIVACY
+    features, labels = rows()
+    terms = NoiseTerms(bytes(range(32)), PrivacyAccount(), b"study and round")
+    return TrainJob(specification(text), base_model(text), features, labels, seed, private=terms)
+
+
+def predict_job(text: str = STUDY) -> PredictJob:
+    return PredictJob(specification(text), base_model(text), rows()[0])

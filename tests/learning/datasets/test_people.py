@@ -1,0 +1,125 @@
+"""Whose a row is: one digest a person, from every spelling that a table may give a number."""
+
+from __future__ import annotations
+
+import datetime
+import uuid
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wardround.learning.datasets.people import digests_of, person_of
+from wardround.learning.datasets.table import SiteData, Table, load_table, save_table
+from wardround.learning.errors import DataError
+
+SPELT = [
+    [17, 17.0, Decimal(17), Decimal("17.00"), "17", " 17 ", "17.0", "0017", "1.7e1", np.int64(17)],
+    [2**53 + 1, Decimal(2**53 + 1), str(2**53 + 1), f"{2**53 + 1}.0"],
+    [0, "0", "-0", -0.0, "0.00", "0E5"],
+    [250.1, "250.10", Decimal("250.1"), np.float32(250.1)],
+    ["P-0017", " P-0017"],
+    ["M\u00fcller", "Mu\u0308ller"],
+    [uuid.UUID(int=7), str(uuid.UUID(int=7))],
+    [datetime.date(1970, 1, 2), "1970-01-02"],
+    [True, "true"],
+]
+
+
+@pytest.mark.parametrize("spelt", SPELT)
+def test_person_when_spelt_otherwise_is_the_same(spelt: list[object]) -> None:
+    assert len({person_of(value) for value in spelt}) == 1
+
+
+def test_people_of_other_values_are_others() -> None:
+    others = [spelt[0] for spelt in SPELT] + [2**53, "P-017", "p-0017", "17a", 0.1 + 0.2, 0.3]
+    assert len({person_of(value) for value in others}) == len(others)
+
+
+@given(st.integers(-(10**40), 10**40), st.integers(0, 5))
+def test_person_of_a_long_number_is_never_rounded(number: int, zeros: int) -> None:
+    padded = f"{number}.{'0' * zeros}"
+    assert person_of(number) == person_of(padded) == person_of(Decimal(number))
+    assert person_of(number) != person_of(number + 1)
+
+
+def test_person_when_the_exponent_is_hostile_costs_nothing() -> None:
+    for text in ("1E999999999", "1E99999999999999999999", "9" * 100_000):
+        assert len(person_of(text)) == 32
+
+
+def table(count: int = 6, groups: Any = None) -> Table:
+    features = np.arange(2 * count, dtype=np.float32).reshape(count, 2)
+    return Table(features, np.zeros(count, np.int64), groups)
+
+
+def test_table_without_groups_has_a_person_a_row() -> None:
+    rows = table()
+    assert len(set(rows.people)) == rows.person_count == 6
+    assert all(len(person) == 32 for person in rows.people)
+    again = Table(rows.features[::-1], rows.labels)
+    assert again.people == rows.people[::-1]
+
+
+def test_table_with_groups_counts_people() -> None:
+    rows = table(groups=digests_of([1, 1, 2, "2", 3, 3.0]))
+    assert rows.person_count == 3
+    assert rows.people[0] == rows.people[1] == person_of("1")
+    part = rows.part(np.array([True, False, True, True, False, False]))
+    assert part.people == (person_of(1), person_of(2), person_of(2))
+    assert rows.part(np.array([4])).people == (person_of(3),)
+    assert table(0, digests_of([])).person_count == 0
+
+
+def test_table_with_groups_when_saved_is_read_again(tmp_path: Path) -> None:
+    rows = table(groups=digests_of("aabbcc"))
+    save_table(rows, tmp_path / "t.npz")
+    assert load_table(tmp_path / "t.npz").people == rows.people
+
+
+@pytest.mark.parametrize(
+    "groups",
+    [
+        np.array([7, 7, 8, 8, 9, 9]),
+        np.array([7, 7, 8, 8, 9, 9], np.uint8),
+        np.array(["7", "7.0", "8", "08", "9", " 9"]),
+    ],
+)
+def test_prepared_table_names_people_by_numbers_or_text(tmp_path: Path, groups: Any) -> None:
+    rows = table()
+    np.savez(tmp_path / "t.npz", features=rows.features, labels=rows.labels, groups=groups)
+    people = load_table(tmp_path / "t.npz").people
+    assert people == tuple(person_of(number) for number in (7, 7, 8, 8, 9, 9))
+
+
+@pytest.mark.parametrize(
+    ("groups", "reason"),
+    [
+        (np.array([1.0] * 6), "neither whole numbers nor text"),
+        (np.array([1, 2]), "shape"),
+        (np.zeros((6, 31), np.uint8), "shape"),
+        (np.array(["a", "b", "c", "d", "e", " "]), "row 5 has no group"),
+        (np.array([None] * 6), "allow_pickle"),
+    ],
+)
+def test_prepared_table_whose_groups_are_none_is_refused(
+    tmp_path: Path, groups: Any, reason: str
+) -> None:
+    rows = table()
+    np.savez(tmp_path / "t.npz", features=rows.features, labels=rows.labels, groups=groups)
+    with pytest.raises(DataError, match=reason):
+        load_table(tmp_path / "t.npz")
+
+
+def test_site_with_a_person_on_both_sides_is_refused() -> None:
+    one, other = digests_of("aabbcc"), digests_of("ddeeff")
+    data = SiteData("ward", table(groups=one), table(groups=other))
+    assert data.people == data.train.people
+    with pytest.raises(DataError, match="3 people"):
+        SiteData("ward", table(groups=one), table(groups=one))
+    with pytest.raises(DataError, match="neither"):
+        SiteData("ward", table(groups=one), table())
