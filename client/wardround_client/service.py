@@ -37,9 +37,8 @@ from wardround_client.supernode import (
     supernode_environment,
 )
 
-#: What the executor imports once for all tasks. PyTorch's optimisers import the second when the
-#: first of them is made, which takes longer than all else.
-_IMPORTS = ("wardround_client.app.client_app", "torch._dynamo")
+#: What carries messages between a coordinator and the guard.
+_COURIER = "wardround_client.app.client_app:app"
 GUARD, SUPERNODE, EXECUTOR = "the guard", "the SuperNode", "the executor"
 _LOOK_SECONDS = 0.2
 _GREET_SECONDS = 10.0
@@ -179,7 +178,7 @@ class SiteService:
                 sys.executable,
                 "-m",
                 "wardround.transport.flower.executor",
-                ",".join(_IMPORTS),
+                _COURIER,
                 *tasks,
             ],
             self.home.folder / "logs" / "tasks.log",

@@ -72,7 +72,11 @@ def test_node_that_is_away_is_asked_again() -> None:
 
 def test_flower_has_what_is_changed() -> None:
     task = importlib.import_module("flwr.supernode.runtime.run_clientapp")
-    for name in ("make_task_heartbeat_fn_http", "make_simple_http_retry_invoker"):
+    for name in (
+        "get_load_client_app_fn",
+        "make_task_heartbeat_fn_http",
+        "make_simple_http_retry_invoker",
+    ):
         assert callable(vars(task)[name])
     superexec = importlib.import_module("flwr.supercore.superexec.run_superexec")
     for name in ("get_executor", "make_simple_http_retry_invoker"):

@@ -87,6 +87,10 @@ NAMES: dict[tuple[str, str], tuple[str | None, str]] = {
         "executor_type executor_config insecure root_certificates_path",
         "patched: `--executor` takes only Flower's own kinds",
     ),
+    ("supernode.runtime.run_clientapp", "get_load_client_app_fn"): (
+        "default_app_ref app_path multi_app",
+        "a site runs its own installation's ClientApp, and none from a bundle",
+    ),
     ("supernode.runtime.run_clientapp", "make_task_heartbeat_fn_http"): (
         "client",
         "patched: Flower's ends the training when the SuperNode restarts",

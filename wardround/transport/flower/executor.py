@@ -1,9 +1,9 @@
-"""``python -m wardround.transport.flower.executor MODULES SECRET PORT...``: a process a task.
+"""``python -m wardround.transport.flower.executor APP SECRET PORT...``: a process a task.
 
-Flower starts a new Python for every message, which then imports PyTorch and all else: seconds of
-it, every round, at every site. Here one process imports what a ClientApp needs, forgets this
-installation's own modules again, and forks for each task. The fork runs Flower's `run_clientapp`,
-which unpacks the approved bundle and imports the application from there, as ever.
+Flower starts a new Python for every message, which then imports all that it needs: seconds of it,
+every round, at every site. Here one process imports the ClientApp of this installation, and forks
+for each task. The fork runs Flower's `run_clientapp` with that app: what a coordinator's bundle
+holds is checked and unpacked, and never imported, so no code of a study runs beside the network.
 
     this process (it has no threads, ever)
       ├── forks ── Flower's SuperExec: asks a SuperNode for tasks, and passes them on as lines
@@ -11,8 +11,7 @@ which unpacks the approved bundle and imports the application from there, as eve
       └── forks ── a task, then another …
 
 A SuperExec proves itself to its SuperNode with a secret in a file, so that no other user of the
-machine can take tasks. Tasks of different coordinators share what is imported and nothing else:
-each coordinator's bundle is unpacked in Flower's folder for that coordinator.
+machine can take tasks.
 """
 
 from __future__ import annotations
@@ -32,6 +31,7 @@ from types import FrameType
 from typing import Any
 
 import httpx
+from flwr.clientapp import ClientApp
 from flwr.proto.runtime_pb2 import SendTaskHeartbeatRequest
 from flwr.supercore.cli.flower_superexec import flower_superexec
 from flwr.supercore.constant import TaskType
@@ -42,25 +42,9 @@ from flwr.supernode.runtime.run_clientapp import run_clientapp
 from wardround.host.lifeline import parent_watch
 from wardround.transport.flower.programs import asking_soon
 
-_OWN = "wardround"  # what the names of all our packages begin with
 _LOOK_SECONDS = 0.5
 _AGAIN_SECONDS = 1
 _LINE_MAX_BYTES = 16_384
-
-
-def prepare(modules: Sequence[str]) -> None:
-    """Import all that the application needs, and forget the application itself.
-
-    What stays is what is installed here beside it: PyTorch, Flower, NumPy and the like.
-
-    Args:
-        modules: the application, and what it imports only later.
-    """
-    for module in modules:
-        importlib.import_module(module)
-    # So that the bundle's own modules are imported, and not this installation's.
-    for name in [one for one in sys.modules if one.startswith(_OWN)]:
-        del sys.modules[name]
 
 
 class ForkExecutor(SubprocessExecutor):
@@ -84,10 +68,11 @@ class ForkExecutor(SubprocessExecutor):
         return LaunchResult.accepted()
 
 
-def run(supernodes: Sequence[tuple[Path, int]]) -> int:
+def run(app: ClientApp, supernodes: Sequence[tuple[Path, int]]) -> int:
     """Serve tasks until asked to end, or until the parent or a SuperExec ends.
 
     Args:
+        app: answers every task.
         supernodes: of each, the file with what a SuperExec proves itself with, in Flower's folder
             for it, and the port of its own interface, on loopback.
     """
@@ -110,7 +95,7 @@ def run(supernodes: Sequence[tuple[Path, int]]) -> int:
             data = os.read(tasks[0], _LINE_MAX_BYTES)
             *lines, rest = (rest + data).split(b"\n")
             for line in lines:
-                _forked(partial(_task, json.loads(line)))
+                _forked(partial(_task, app, json.loads(line)))
         if superexecs & _reaped():
             status = 1
             break
@@ -187,11 +172,13 @@ def unshaken(make: Callable[[], RetryInvoker]) -> Callable[[], RetryInvoker]:
     return made
 
 
-def _task(task: dict[str, Any]) -> None:
+def _task(app: ClientApp, task: dict[str, Any]) -> None:
     runner = importlib.import_module("flwr.supernode.runtime.run_clientapp")
     vars(runner)["make_task_heartbeat_fn_http"] = untiring
     make = vars(runner)["make_simple_http_retry_invoker"]
     vars(runner)["make_simple_http_retry_invoker"] = unshaken(make)
+    # Flower's own would import the bundle's.
+    vars(runner)["get_load_client_app_fn"] = lambda **_: lambda *_: app
     # Where Flower unpacks the bundle and finds it again.
     os.environ["FLWR_HOME"] = task["home"]
     run_clientapp(
@@ -234,7 +221,14 @@ def _reaped() -> set[int]:
     return found
 
 
+def _named(name: str) -> ClientApp:
+    """Import ``module:attribute``."""
+    module, _, attribute = name.partition(":")
+    found = getattr(importlib.import_module(module), attribute)
+    assert isinstance(found, ClientApp)
+    return found
+
+
 if __name__ == "__main__":
-    prepare(sys.argv[1].split(","))
     pairs = zip(map(Path, sys.argv[2::2]), map(int, sys.argv[3::2]), strict=True)
-    sys.exit(run(list(pairs)))
+    sys.exit(run(_named(sys.argv[1]), list(pairs)))
