@@ -13,6 +13,7 @@ from wardround.host.inside import Inside
 from wardround.protocol.identifiers import SiteAddress
 from wardround_client.errors import KeystoreError, home_unusable
 from wardround_client.guard.log import create_log
+from wardround_client.guard.policy import approve_policy, approved_policy
 from wardround_client.keystore import SCRYPT_ITERATIONS, write_keystore
 from wardround_client.settings import (
     SITE_FILE,
@@ -40,6 +41,8 @@ class Home:
     secret = Inside("training.secret")
     #: What left, and what was refused.
     log = Inside("guard.log")
+    #: ``[policy]`` as it was approved with the key.
+    policy = Inside("policy.json")
     #: Which studies the site takes part in.
     approvals = Inside("approvals")
     #: The last answer to each study, to be given again.
@@ -54,6 +57,15 @@ class Home:
         if not self.settings_file.is_file():
             raise home_unusable(self.folder, "it has no site.toml: make one with `site init`")
         return load_home_settings(self.folder)
+
+    def settings_in_force(self, site: SiteAddress) -> HomeSettings:
+        """Read ``site.toml``, with the approved policy in place of the one in the file.
+
+        Raises:
+            SpecificationError: the file or the approved policy cannot be used.
+        """
+        policy = approved_policy(self.policy, site)
+        return self.settings().model_copy(update={"policy": policy})
 
     def read_secret(self) -> bytes:
         """Read what training is drawn from, 32 bytes.
@@ -106,16 +118,13 @@ def make_home(
         raise KeystoreError("the keystore has no password: give one that is not empty.")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise home_unusable(folder, "it is not an empty folder: name another one")
-    parse_home_settings(settings, folder / SITE_FILE)
+    policy = parse_home_settings(settings, folder / SITE_FILE).policy
+    key = bytes(Account.create().key) if key is None else key
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     folder.chmod(0o700)
     home = Home(folder)
-    address = write_keystore(
-        folder / "keystore.json",
-        Account.create().key if key is None else key,
-        password,
-        iterations=iterations,
-    )
+    address = write_keystore(folder / "keystore.json", key, password, iterations=iterations)
+    approve_policy(home.policy, policy, address, key)
     write_private(home.settings_file, settings)
     write_private(home.secret, (secret or token_bytes(SECRET_BYTES)).hex() + "\n")
     home.approvals.mkdir(mode=0o700)

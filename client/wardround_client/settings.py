@@ -15,7 +15,7 @@ from wardround_client.sources.settings import DataSettings
 SITE_FILE = "site.toml"
 SITE_FILE_MAX_BYTES = 1 << 20
 #: What a site may publish of a model, beside how many rows it counted.
-MEASURE_NAMES = METRIC_NAMES | {"correct"}
+MEASURE_NAMES = METRIC_NAMES | {"accuracy", "auc", "correct", "log_loss"}
 
 _Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
 
@@ -59,6 +59,13 @@ class PolicyTable(Form):
     metrics: list[str] = Field(default_factory=lambda: sorted(MEASURE_NAMES))
     #: Whether models are measured on the site's test rows.
     evaluate: bool = True
+    #: Rows are stated, and weigh, in multiples of this.
+    weight_step: Annotated[int, Field(ge=1, le=10**6)] = 1
+    #: Test rows, and of each class, below which no model is measured.
+    measure_rows: Annotated[int, Field(ge=1, lt=2**31)] = 20
+    measure_class_rows: Annotated[int, Field(ge=0, lt=2**31)] = 5
+    #: Models of a study that are measured at most, its last one included.
+    measured_models: Annotated[int, Field(ge=1, lt=2**31)] = 5
     #: Budget of the table over all studies; with it, only private studies are approved.
     max_epsilon: Annotated[FiniteFloat, Field(gt=0, le=1e6)] | None = None
     #: Chance with which that budget may fail.

@@ -201,6 +201,46 @@ def revoke(study: StudyArgument, folder: HomeArgument = HOME) -> None:
 
 
 @app.command()
+def policy(
+    folder: HomeArgument = HOME,
+    yes: Annotated[bool, typer.Option("--yes", help="Approve without asking.")] = False,
+    password_file: PasswordOption = None,
+) -> None:
+    """Approve a changed [policy] with the site's key; restart the guard to put it in force.
+
+    Until then the guard keeps to the policy that was approved last, because a program of the
+    site's user could have changed the file.
+
+    Examples:
+      wardround site policy hospital
+    """
+    from wardround.protocol.errors import SpecificationError
+    from wardround_client.guard.policy import approve_policy, approved_policy, changes
+    from wardround_client.keystore import open_keystore
+    from wardround_client.site_standing import open_site
+
+    site = open_site(folder)
+    path, wanted = site.home.policy, site.settings.policy
+    try:
+        lines = changes(approved_policy(path, site.address), wanted)
+    except SpecificationError as error:
+        _err.print(f"warning: {error}", style="yellow", markup=False)
+        lines = [f"{key}: {value!r}" for key, value in wanted.model_dump(mode="json").items()]
+    else:
+        if not lines:
+            _out.print("The approved policy is the one in site.toml: there is nothing to do.")
+            return
+    for line in lines:
+        _out.print(f"  {line}", markup=False)
+    if not yes and not typer.confirm("Approve this policy?"):
+        _out.print("Not approved.")
+        raise typer.Exit(1)
+    key = open_keystore(site.keystore, password_of(password_file))
+    approve_policy(path, wanted, site.address, key)
+    _out.print("Approved. It is in force once the guard is started again.")
+
+
+@app.command()
 def status(
     folder: HomeArgument = HOME,
     as_json: JsonOption = False,

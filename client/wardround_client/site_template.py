@@ -27,11 +27,16 @@ contract = {contract}
 # address = "link-b.example.org:8443"
 # root_certificate = "coordinator-b.pem"
 
-# What may leave, whatever a study asks for. Restart the guard after a change.
+# What may leave, whatever a study asks for. A change counts once `wardround site policy` has signed
+# it with the site's key and the guard was restarted.
 [policy]
 # max_update_norm = 10.0
 # metrics = ["accuracy", "auc", "correct", "log_loss", "train_loss"]
 # evaluate = true
+# weight_step = 1
+# measure_rows = 20
+# measure_class_rows = 5
+# measured_models = 5
 # max_epsilon = 8.0
 # delta = 1e-6
 

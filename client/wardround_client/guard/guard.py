@@ -20,7 +20,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from eth_account import Account
@@ -41,7 +41,7 @@ from wardround.protocol.identifiers import Digest, SiteAddress, StudyId, bytes32
 from wardround.protocol.merkle import vector_root
 from wardround.protocol.messages import TrainReply, TrainTask
 from wardround.protocol.record import Closing
-from wardround.protocol.report import Privacy, Report
+from wardround.protocol.report import Privacy, Report, rounded_loss
 from wardround.transport.code import application_digest
 from wardround_client.errors import LogError, Refusal, RefusedForNow
 from wardround_client.guard.answers import KeptAnswers
@@ -52,6 +52,7 @@ from wardround_client.guard.chain import ChainReader
 from wardround_client.guard.client import Guarded
 from wardround_client.guard.contents import check_update, code_changed, out_of_range
 from wardround_client.guard.log import GuardLog, Line, Now
+from wardround_client.guard.policy import changes
 from wardround_client.guard.requests import (
     AskIdentity,
     AskMeasure,
@@ -71,9 +72,9 @@ FoundT = TypeVar("FoundT")
 ReadBytes = Callable[[int], bytes]
 #: Seconds that only grow.
 Clock = Callable[[], float]
+#: Refusals are written down up to this many an hour, some 2 MB a day.
+_REFUSALS_AN_HOUR, _HOUR_SECONDS = 200, 3600.0
 _SEED = b"wardround/guard/training/1"
-#: Digits that are kept of the one number that a trainer states.
-_LOSS_DIGITS = 4
 
 
 class Guard(Guarded):
@@ -104,7 +105,8 @@ class Guard(Guarded):
         """
         self.home = home
         self.address = SiteAddress(Account.from_key(key).address)
-        self._settings, self._key, self._secret = home.settings(), key, home.read_secret()
+        self._settings = home.settings_in_force(self.address)
+        self._key, self._secret = key, home.read_secret()
         self.name = self._settings.site.name
         self._approvals = Approvals(home.approvals, self.address)
         self._chain = ChainReader(self._settings.chain)
@@ -114,6 +116,7 @@ class Guard(Guarded):
         self._budget = Budget(self._book, self.log, self._settings, noise_key)
         self._answers = KeptAnswers(home.answers)
         self._trainer, self._clock = trainer, clock
+        self._hour, self._refusals = clock(), 0
         self._lock = threading.RLock()
         # A coordinator that asks again while the site still trains waits, and gets that answer.
         self._turns: dict[StudyId, threading.Lock] = defaultdict(threading.Lock)
@@ -158,7 +161,17 @@ class Guard(Guarded):
         if isinstance(error, Refusal):
             name, words = error.name, error.words
         with self._lock, suppress(LogError):
-            self.log.append("refused", error=name, words=words[:600], **fields)
+            now = self._clock()
+            if now - self._hour >= _HOUR_SECONDS:
+                self._hour, self._refusals = now, 0
+            self._refusals += 1
+            # A caller that asks for ever must not fill the disk.
+            if self._refusals < _REFUSALS_AN_HOUR:
+                self.log.append("refused", error=name, words=words[:600], **fields)
+            elif self._refusals == _REFUSALS_AN_HOUR:
+                words = f"{_REFUSALS_AN_HOUR} requests were refused within an hour: what is "
+                words += "refused in the rest of it is not written down"
+                self.log.append("refused", error="too-many-refusals", words=words, ask="")
 
     def note(self, kind: str, **fields: Any) -> None:
         """Log an event."""
@@ -173,6 +186,10 @@ class Guard(Guarded):
         """
         with self._lock:
             self._chain.contract()
+
+    def check_policy(self) -> list[str]:
+        """List how ``[policy]`` in ``site.toml`` differs from the one in force."""
+        return changes(self._settings.policy, self.home.settings().policy)
 
     def check_table(self) -> TableFacts:
         """Count the site's rows.
@@ -223,18 +240,19 @@ class Guard(Guarded):
         with self._lock:
             # Training takes its time: the round may be over, or the site no longer a member.
             key, slot = self._round(approval, request.round, request.previous)
+            examples = _rounded(facts.examples, self._settings.policy.weight_step)
             norm = check_update(trained.update, base, spec, self._settings.policy.max_update_norm)
             report = Report(
                 study=request.study,
                 round=request.round,
                 site=self.address.lower(),
-                examples=facts.examples,
+                examples=examples,
                 metrics=self._loss(approval, trained.mean_loss),
                 privacy=_stated_privacy(allowed, approval, facts),
                 code=hex_of(approval.code),
                 seconds=math.ceil(self._clock() - started),
             ).encode()
-            weight = min(slot.max_weight, facts.examples)
+            weight = min(slot.max_weight, examples)
             root, digest = vector_root(trained.update.data), sha256_digest(report)
             entry = Entry(self.address, weight, root, digest, bytes(65))
             signed, report = self._signed(approval, key, entry, report, norm)
@@ -298,13 +316,13 @@ class Guard(Guarded):
         decides = canonical_bytes([hex_of(approval.spec.digest), key.round, hex_of(key.base)])
         return int.from_bytes(hmac.digest(self._secret, _SEED + decides, hashlib.sha256), "big")
 
-    def _loss(self, approval: Approval, loss: float | None) -> dict[str, float | int]:
+    def _loss(self, approval: Approval, loss: float | None) -> dict[Literal["train_loss"], float]:
         # The loss of private training is made from rows without noise.
         if loss is None or approval.spec.privacy is not None:
             return {}
         if "train_loss" not in self._settings.policy.metrics:
             return {}
-        return {"train_loss": float(f"{loss:.{_LOSS_DIGITS - 1}e}")}
+        return {"train_loss": rounded_loss(loss)}
 
     # ---------------------------------------------------------------- measuring
 
@@ -440,6 +458,11 @@ def _stated_privacy(allowed: Allowance, approval: Approval, facts: TableFacts) -
     mechanism = mechanism_of(spec.training, spec.privacy, facts.examples)
     account = allowed.account.compose(PrivacyAccount(mechanisms=[mechanism]))
     return Privacy(epsilon=account.epsilon(spec.privacy.delta), delta=spec.privacy.delta)
+
+
+def _rounded(examples: int, step: int) -> int:
+    """Round a number of rows down to a multiple of a step; at least 1."""
+    return max(1, examples - examples % step)
 
 
 def _same(known: Line, entry: Entry) -> bool:

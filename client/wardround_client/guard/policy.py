@@ -1,0 +1,86 @@
+"""The policy in force: ``[policy]`` as it was approved with the site's key.
+
+A process of the site's user can rewrite ``site.toml``. So a changed policy counts only once it is
+signed; until then the guard keeps to the one before.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from eth_utils import keccak
+from pydantic import Field, ValidationError
+
+from wardround.host.durable import OWNER_ONLY, write_durably
+from wardround.protocol.canonical import canonical_bytes, parse_canonical
+from wardround.protocol.contribution import recover_signer, sign_digest
+from wardround.protocol.documents import Form
+from wardround.protocol.errors import ProtocolError, SpecificationError
+from wardround.protocol.identifiers import SiteAddress, hex_of
+from wardround.protocol.report import Address
+from wardround_client.errors import home_unusable
+from wardround_client.settings import PolicyTable
+
+POLICY_MAX_BYTES = 1 << 18
+#: Nothing that a site signs for the contract begins so.
+_PURPOSE = b"wardround site policy 1\n"
+
+
+class _Statement(Form):
+    format: Literal["wardround-policy/1"]
+    site: Address
+    policy: PolicyTable
+
+
+class _Signed(Form):
+    statement: _Statement
+    signature: Annotated[str, Field(pattern=r"^0x[0-9a-f]{130}$")]
+
+
+def approve_policy(path: Path, policy: PolicyTable, site: SiteAddress, key: bytes) -> None:
+    """Sign a policy; when this returns, it is in force at the guard's next start."""
+    statement = _Statement(format="wardround-policy/1", site=site.lower(), policy=policy)
+    document = statement.model_dump(mode="json")
+    signature = hex_of(sign_digest(_digest(document), key))
+    data = canonical_bytes({"statement": document, "signature": signature})
+    write_durably(path, data, mode=OWNER_ONLY)
+
+
+def approved_policy(path: Path, site: SiteAddress) -> PolicyTable:
+    """Read the policy that was approved last.
+
+    Raises:
+        SpecificationError: there is none, it was altered, or another key signed it.
+    """
+    try:
+        with path.open("rb") as file:
+            data = file.read(POLICY_MAX_BYTES)
+    except FileNotFoundError:
+        raise _unusable(path, "no policy is approved") from None
+    try:
+        value = parse_canonical(data, "policy")
+        signed = _Signed.model_validate(value)
+        signature = bytes.fromhex(signed.signature[2:])
+        signer = recover_signer(_digest(value["statement"]), signature, signed.statement.site)
+    except (ProtocolError, ValidationError, TypeError, KeyError):
+        raise _unusable(path, f"{path.name} is damaged") from None
+    if signer != site:
+        raise _unusable(path, f"{path.name} is signed by another key")
+    return signed.statement.policy
+
+
+def changes(before: PolicyTable, after: PolicyTable) -> list[str]:
+    """Write what differs between two policies, a line for each key."""
+    old, new = before.model_dump(mode="json"), after.model_dump(mode="json")
+    return [f"{key}: {old[key]!r} becomes {new[key]!r}" for key in new if old[key] != new[key]]
+
+
+def _unusable(path: Path, reason: str) -> SpecificationError:
+    return home_unusable(
+        path.parent, f"{reason}: look at [policy] and sign it with `wardround site policy`"
+    )
+
+
+def _digest(document: dict[str, Any]) -> bytes:
+    return keccak(_PURPOSE + canonical_bytes(document))
