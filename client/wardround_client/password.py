@@ -15,7 +15,7 @@ _PASSWORD_MAX_BYTES = 1024
 
 
 def read_password_file(path: Path) -> str:
-    """Read a password from a file's first line.
+    """Read a password from a file's first line, without the mark that Windows' editors write.
 
     Raises:
         KeystoreError: no such file, empty, or too long.
@@ -23,7 +23,7 @@ def read_password_file(path: Path) -> str:
     try:
         with path.open("rb") as file:
             data = file.read(_PASSWORD_MAX_BYTES + 1)
-        text = data.decode("utf-8").splitlines()[0] if data else ""
+        text = next(iter(data.decode("utf-8-sig").splitlines()), "")
     except UnicodeDecodeError as error:
         raise KeystoreError(f"password file {path} is not UTF-8 text.") from error
     except OSError as error:
