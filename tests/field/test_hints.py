@@ -16,7 +16,7 @@ from tests.integration.networks import prepared, small_scenario
 from wardround.host.key_file import read_key
 from wardround.protocol.canonical import canonical_bytes
 from wardround.protocol.documents import decode_text
-from wardround.protocol.errors import Malformed, OutOfRange, SpecificationError
+from wardround.protocol.errors import Malformed, OutOfRange
 from wardround.protocol.messages import TrainTask
 from wardround.protocol.record import genesis_closing
 from wardround.protocol.study import load_study

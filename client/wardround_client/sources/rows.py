@@ -12,7 +12,13 @@ import numpy.typing as npt
 from wardround.learning.datasets.people import Digests, digests_of
 from wardround.learning.errors import no_rows
 from wardround_client.sources.base import Place
-from wardround_client.sources.cells import GroupReader, Missing, feature_reader, label_reader
+from wardround_client.sources.cells import (
+    ColumnReader,
+    GroupReader,
+    Missing,
+    feature_reader,
+    label_reader,
+)
 from wardround_client.sources.errors import schema_mismatch, too_few, too_large
 from wardround_client.sources.settings import DataSettings
 
@@ -72,7 +78,9 @@ def read_rows(settings: DataSettings, place: Place) -> Rows:
             whole &= has_patient
             groups.append(named[whole])
         parts.append(part[whole])
-    every = [*readers, *([] if patients is None else [patients])]
+    every: list[ColumnReader | GroupReader] = [*readers]
+    if patients is not None:
+        every.append(patients)
     refused = settings.on_missing == "error"
     problems = [one for reader in every for one in reader.problems(missing_is_one=refused)]
     if problems:
