@@ -40,7 +40,7 @@ def read_password_file(path: Path) -> str:
 def _first_line(data: bytes, source: str) -> str:
     try:
         # Windows' editors begin a file with a mark of its encoding.
-        text = data.decode("utf-8-sig").splitlines()[0] if data else ""
+        text = next(iter(data.decode("utf-8-sig").splitlines()), "")
     except UnicodeDecodeError as error:
         raise KeystoreError(f"{source} is not UTF-8 text.") from error
     if not text or len(data) > _PASSWORD_MAX_BYTES:

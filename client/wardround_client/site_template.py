@@ -43,9 +43,11 @@ contract = {contract}
 # Your own table. The rows stay where they are.
 [data]
 name = "patients"
+# The column that names the patient: all rows of a patient are trained on, or all measured on.
+# group = "patient_id"
 # missing = ["", "?"]
 # on_missing = "drop"
-# ignore = ["patient_id"]
+# ignore = ["surname"]
 # scaling = "range"
 
 [data.source]

@@ -16,7 +16,7 @@ from tests.integration.networks import prepared, small_scenario
 from wardround.host.key_file import read_key
 from wardround.protocol.canonical import canonical_bytes
 from wardround.protocol.documents import decode_text
-from wardround.protocol.errors import Malformed, OutOfRange, SpecificationError
+from wardround.protocol.errors import Malformed, OutOfRange
 from wardround.protocol.messages import TrainTask
 from wardround.protocol.record import genesis_closing
 from wardround.protocol.study import load_study
@@ -88,7 +88,6 @@ NAMED = PLAIN.replace("Smith", "Müller")
         *("capitals", "a capital"),
     ],
 )
-@wrong_knob("the refusal speaks of missing columns or a new export, and names no setting")
 def test_csv_that_another_program_wrote_is_refused_with_what_to_change(
     tmp_path: Path, data: bytes, source: dict[str, str], hint: str
 ) -> None:
@@ -134,7 +133,6 @@ def said_of(look: Callable[[DataSettings, Place], Any], settings: DataSettings, 
 
 @pytest.mark.parametrize("look", [preview, load_site_data], ids=["preview", "loading"])
 @pytest.mark.parametrize(("lines", "test_share", "hint"), SPLITS)
-@wrong_knob("preview says nothing, and loading asks for more rows or a lower min_rows")
 def test_table_that_cannot_be_divided_says_why(
     tmp_path: Path,
     look: Callable[[DataSettings, Place], Any],
@@ -238,9 +236,6 @@ SETTINGS: dict[str, tuple[str, str, Callable[[Path], Any]]] = {
 
 
 @pytest.mark.parametrize("whose", SETTINGS)
-@pytest.mark.xfail(
-    strict=True, raises=SpecificationError, reason="a byte order mark is taken for TOML"
-)
 def test_settings_with_a_byte_order_mark_are_read(tmp_path: Path, whose: str) -> None:
     """Windows' editor writes the mark first, and ends lines with a carriage return."""
     name, text, load = SETTINGS[whose]
@@ -254,14 +249,7 @@ def test_settings_with_a_byte_order_mark_are_read(tmp_path: Path, whose: str) ->
 @pytest.mark.parametrize(
     "written",
     [
-        pytest.param(
-            BOM + "correct horse\r\n",
-            marks=pytest.mark.xfail(
-                strict=True,
-                raises=AssertionError,
-                reason="a byte order mark becomes part of the password",
-            ),
-        ),
+        BOM + "correct horse\r\n",
         "correct horse\r\n",
         "correct horse",
     ],
@@ -286,7 +274,6 @@ KEYS: dict[str, Callable[[Path], object]] = {
 
 @pytest.mark.parametrize("what", KEYS)
 @pytest.mark.parametrize("written", ["0x{}", "0x{}\r\n", "0X{}\n"], ids=["0x", "line end", "0X"])
-@wrong_knob("a key with 0x is only said to be no hexadecimal")
 def test_key_that_begins_with_0x_is_read_or_refused_by_that_name(
     tmp_path: Path, what: str, written: str
 ) -> None:

@@ -9,17 +9,11 @@ from typing import Any
 import pyarrow
 import pytest
 from pyarrow import parquet
-from pydantic import ValidationError
 
 from wardround_client.sources.base import Place
 from wardround_client.sources.prepare import load_site_data
 from wardround_client.sources.settings import DataSettings
 
-no_key = pytest.mark.xfail(
-    strict=True,
-    raises=ValidationError,
-    reason="no key names the patient's column, and rows are divided one by one",
-)
 PATIENTS, VISITS = 30, 4
 
 
@@ -71,30 +65,27 @@ def sides(source: dict[str, Any], folder: Path, **keys: Any) -> tuple[set[int], 
 
 @pytest.mark.parametrize("write", [write_csv, write_parquet])
 @pytest.mark.parametrize("seed", range(3))
-@no_key
 def test_site_that_names_the_patient_s_column_has_no_patient_on_both_sides(
     tmp_path: Path, write: Any, seed: int
 ) -> None:
     """Otherwise a model is measured on patients that it was trained on."""
-    train, test = sides(write(tmp_path, visits()), tmp_path, patient="patient", seed=seed)
+    train, test = sides(write(tmp_path, visits()), tmp_path, group="patient", seed=seed)
     assert train & test == set()
     assert train | test == set(range(PATIENTS))
 
 
-@no_key
 def test_patient_keeps_the_side_when_others_join(tmp_path: Path) -> None:
     """A patient in the test rows never moves to the training rows, as the table grows."""
-    before = sides(write_csv(tmp_path, visits()), tmp_path, patient="patient")
-    after = sides(write_csv(tmp_path, visits(PATIENTS + 9)), tmp_path, patient="patient")
+    before = sides(write_csv(tmp_path, visits()), tmp_path, group="patient")
+    after = sides(write_csv(tmp_path, visits(PATIENTS + 9)), tmp_path, group="patient")
     for one, other in zip(before, after, strict=True):
         assert one <= other
     assert after[0] & after[1] == set()
 
 
-@no_key
 def test_patient_keeps_the_side_when_they_come_again(tmp_path: Path) -> None:
     """A fifth visit goes where the first four are."""
-    before = sides(write_csv(tmp_path, visits()), tmp_path, patient="patient")
+    before = sides(write_csv(tmp_path, visits()), tmp_path, group="patient")
     again = {"patient": "P003", "visit": 390, "pain": "mild", "outcome": 1}
-    after = sides(write_csv(tmp_path, [*visits(), again]), tmp_path, patient="patient")
+    after = sides(write_csv(tmp_path, [*visits(), again]), tmp_path, group="patient")
     assert after == before

@@ -39,14 +39,15 @@ def read_key(path: Path) -> LocalAccount:
 
 
 def read_secret(path: Path, what: str) -> bytes:
-    """Read 32 bytes from a file of hexadecimal.
+    """Read 32 bytes from a file of hexadecimal; wallets write 0x first.
 
     Raises:
         SpecificationError: the file cannot be read.
         Malformed: it is not 32 bytes of hexadecimal.
     """
     try:
-        secret = bytes.fromhex(path.read_text(encoding="ascii").strip())
+        text = path.read_text(encoding="utf-8-sig").strip().lower()
+        secret = bytes.fromhex(text.removeprefix("0x"))
     except OSError as error:
         reason = f"it cannot be read ({reason_of(error).lower()})"
         raise SpecificationError(f"{what} {path}", reason) from error

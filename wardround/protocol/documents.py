@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import re
 import tomllib
@@ -63,13 +64,15 @@ def fault_of(error: ValidationError) -> tuple[str, str]:
 
 
 def decode_text(data: bytes, source: str) -> str:
-    """Read a file's bytes as text.
+    """Read a file's bytes as text, without the mark that Windows' editors write first.
 
     Raises:
         SpecificationError: not UTF-8.
     """
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise SpecificationError(source, "it is UTF-16 text: save it as UTF-8")
     try:
-        return data.decode("utf-8")
+        return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         reason = f"not UTF-8 text, from byte {error.start} on"
         raise SpecificationError(source, reason) from error

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -67,6 +69,11 @@ class DataSource(Form, ABC):
     def title(self) -> str:
         """What the table is called in messages; without a password."""
 
+    @property
+    def decimal_mark(self) -> str:
+        """What parts a number's whole from its fraction where a cell is text."""
+        return "."
+
 
 class FileSource(DataSource):
     """A file in the site's folder, or at an absolute path."""
@@ -112,7 +119,7 @@ def check_columns(
     Raises:
         SourceError: a column is missing, there twice, or not declared.
     """
-    problems = [Problem(name, "it is missing") for name in columns if name not in found]
+    problems = [Problem(name, _absence(name, found)) for name in columns if name not in found]
     problems += [Problem(name, "it is there twice") for name in columns if found.count(name) > 1]
     known = {*columns, *ignore}
     extra = [str(at) for at, name in enumerate(found, 1) if name not in known]
@@ -120,5 +127,23 @@ def check_columns(
         shown = ", ".join(extra[:10]) + (" ..." if len(extra) > 10 else "")
         what = f"{len(extra)} columns are neither declared nor ignored, by their place: {shown}"
         problems.append(Problem(None, what))
+    if columns and not set(columns) & set(found):
+        problems.append(Problem(None, "not one declared column is there: is there a header line?"))
     if problems:
         raise schema_mismatch(table, problems)
+
+
+def _absence(name: str, found: Sequence[str]) -> str:
+    """Write that a column is missing, and where one is that has nearly its name."""
+    for place, other in enumerate(found, 1):
+        if _letters(other) == _letters(name):
+            return (
+                f"it is missing, but column {place} differs only in capitals, spaces or dashes: "
+                "write its name as the table does"
+            )
+    return "it is missing"
+
+
+def _letters(name: str) -> str:
+    """Leave out of a name what people write now so, now so."""
+    return re.sub(r"[\s_.\-]", "", unicodedata.normalize("NFKC", name).casefold())

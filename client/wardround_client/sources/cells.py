@@ -1,21 +1,25 @@
 """Cells into numbers, one column at a time.
 
 A file gives text, a database numbers; both mean the same, so that a table gives the same rows from
-wherever it is read. Cells are data and nothing else: what begins with "=" is text.
+wherever it is read. A cell is compared as it is written or as an exact decimal number, never as a
+float. Cells are data and nothing else: what begins with "=" is text.
 """
 
 from __future__ import annotations
 
+import datetime
 import math
 import re
+import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from wardround.learning.datasets.exact import number_of, plain_text
+from wardround.learning.datasets.people import Digests, digests_of
 from wardround_client.sources.errors import Problem
 from wardround_client.sources.schema import (
     Boolean,
@@ -27,23 +31,62 @@ from wardround_client.sources.schema import (
     text_of,
 )
 
-#: Not Python's rules, which take "1_000", "infinity" and digits of other scripts.
-_NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 #: Largest magnitude of float32, in which models are fed.
 _LARGEST = float(np.finfo(np.float32).max)
-_YES = frozenset({"true", "t", "yes", "y", "1"})
-_NO = frozenset({"false", "f", "no", "n", "0"})
+_YES = frozenset({"true", "t", "yes", "y"})
+_NO = frozenset({"false", "f", "no", "n"})
+#: Decimal numbers of more figures than this are spelt with an exponent, like a hostile 1E+999999.
+_PLAIN_FIGURES = 400
+#: 1,500 is fifteen hundred or one and a half.
+_THOUSANDS = re.compile(r"[+-]?[0-9]{1,3}([.,][0-9]{3})+")
+#: What Python may make of a cell that has one spelling as text.
+_SPELT = (str, bool, int, float, Decimal, datetime.date, uuid.UUID)
 
 MISSING = "missing values"
 NOT_A_NUMBER = "not a number"
+OTHER_MARK = {
+    ".": 'a number with a decimal comma, which a CSV file with decimal = "," may have',
+    ",": 'a number with a decimal point, which a CSV file with decimal = "." may have',
+}
 OUT_OF_RANGE = "a value out of range"
 UNKNOWN_CATEGORY = "a category that is not declared"
 UNKNOWN_LABEL = "a label that no class has"
 NOT_YES_OR_NO = "neither yes nor no"
+NO_GROUP = "neither text nor a number to know a patient by"
 
 
 class _Unfit(Exception):
     """A cell is not what its column declares; carries only in what way."""
+
+
+class Missing:
+    """What a table writes where it has no value."""
+
+    def __init__(self, declared: Sequence[str], mark: str = ".") -> None:
+        """Take texts; each that is a number, with the table's decimal mark or a point, means it."""
+        self._texts = frozenset(text.strip() for text in declared)
+        self._mark = mark
+        written = ((number_of(text, mark), number_of(text)) for text in declared)
+        numbers = (one if one is not None else other for one, other in written)
+        self._numbers = frozenset(number for number in numbers if number is not None)
+
+    def holds(self, cell: object, *, codes: bool = False) -> bool:
+        """Tell whether a cell has no value.
+
+        Args:
+            cell: of the table.
+            codes: the column holds text codes, of which ``09`` and ``9`` are two.
+        """
+        if cell is None or (isinstance(cell, float) and math.isnan(cell)):
+            return True
+        if isinstance(cell, Decimal) and cell.is_nan():
+            return True
+        if isinstance(cell, str):
+            if cell.strip() in self._texts:
+                return True
+            if codes:
+                return False
+        return bool(self._numbers) and number_of(cell, self._mark) in self._numbers
 
 
 @dataclass
@@ -52,13 +95,15 @@ class ColumnReader:
 
     Attributes:
         column: its name.
+        codes: it holds text codes.
         absent: cells without a value so far.
         faults: rows by what is wrong with them, so far.
     """
 
     column: str
-    _missing: frozenset[str]
+    _missing: Missing
     _read: Callable[[object], float]
+    codes: bool = False
     absent: int = 0
     faults: dict[str, int] = field(default_factory=dict)
 
@@ -70,7 +115,7 @@ class ColumnReader:
         """
         values = np.full(len(cells), math.nan)
         for row, cell in enumerate(cells):
-            if self._is_missing(cell):
+            if self._missing.holds(cell, codes=self.codes):
                 self.absent += 1
                 continue
             try:
@@ -88,29 +133,59 @@ class ColumnReader:
             found.append(Problem(self.column, MISSING, self.absent))
         return found
 
-    def _is_missing(self, cell: object) -> bool:
-        if cell is None or (isinstance(cell, float) and math.isnan(cell)):
-            return True
-        if isinstance(cell, Decimal) and cell.is_nan():
-            return True
-        return isinstance(cell, str) and cell.strip() in self._missing
+
+@dataclass
+class GroupReader:
+    """Reads the column that names each row's patient, and counts what names none.
+
+    Attributes:
+        column: its name.
+        absent: cells without a value so far.
+        unfit: cells so far that cannot name a patient.
+    """
+
+    column: str
+    _missing: Missing
+    absent: int = 0
+    unfit: int = 0
+
+    def read(self, cells: Sequence[object]) -> tuple[Digests, npt.NDArray[np.bool_]]:
+        """Digest the patients' numbers.
+
+        Returns:
+            uint8, shape (len(cells), 32), and of shape (len(cells),) whether a row has a patient.
+        """
+        missing = [self._missing.holds(cell) for cell in cells]
+        named = np.array([isinstance(cell, _SPELT) for cell in cells], np.bool_)
+        absent = np.array(missing, np.bool_)
+        self.absent += int(absent.sum())
+        self.unfit += int((~named & ~absent).sum())
+        named &= ~absent
+        usable = zip(cells, named, strict=True)
+        return digests_of([cell if is_named else "" for cell, is_named in usable]), named
+
+    def problems(self, *, missing_is_one: bool) -> list[Problem]:
+        """List what was found, without a single value."""
+        found = [Problem(self.column, NO_GROUP, self.unfit)] if self.unfit else []
+        if missing_is_one and self.absent:
+            found.append(Problem(self.column, MISSING, self.absent))
+        return found
 
 
-def feature_reader(feature: Feature, missing: Sequence[str]) -> ColumnReader:
-    """Make the reader of a feature's column."""
-    read: Callable[[object], float]
+def feature_reader(feature: Feature, missing: Missing, mark: str = ".") -> ColumnReader:
+    """Make the reader of a feature's column; ``mark`` is the decimal mark of its text."""
     if isinstance(feature, Numeric):
-        read = _numeric(feature)
-    elif isinstance(feature, Category):
-        read = _Places([[value] for value in feature.categories], UNKNOWN_CATEGORY).of
-    else:
-        read = _boolean
-    return ColumnReader(feature.name, frozenset(missing), read)
+        return ColumnReader(feature.name, missing, _numeric(feature, mark))
+    if isinstance(feature, Category):
+        places = _Places([[value] for value in feature.categories], UNKNOWN_CATEGORY, mark)
+        return ColumnReader(feature.name, missing, places.of, codes=places.codes)
+    return ColumnReader(feature.name, missing, lambda cell: _boolean(cell, mark))
 
 
-def label_reader(label: Label, missing: Sequence[str]) -> ColumnReader:
+def label_reader(label: Label, missing: Missing, mark: str = ".") -> ColumnReader:
     """Make the reader of the label's column."""
-    return ColumnReader(label.column, frozenset(missing), _Places(label.classes, UNKNOWN_LABEL).of)
+    places = _Places(label.classes, UNKNOWN_LABEL, mark)
+    return ColumnReader(label.column, missing, places.of, codes=places.codes)
 
 
 def spread(feature: Feature, values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
@@ -129,29 +204,27 @@ def spread(feature: Feature, values: npt.NDArray[np.float64]) -> npt.NDArray[np.
     return values[:, None]
 
 
-def _number(cell: object) -> float:
-    if isinstance(cell, str):
-        text = cell.strip()
-        if not _NUMBER.fullmatch(text):
-            raise _Unfit(NOT_A_NUMBER)
-        value = float(text)
-    elif isinstance(cell, int | float | Decimal) and not isinstance(cell, bool):
-        try:
-            value = float(cell)
-        except (OverflowError, ValueError):
-            raise _Unfit(OUT_OF_RANGE) from None
-    else:
+def _number(cell: object, mark: str) -> float:
+    number = number_of(cell, mark)
+    if number is None:
+        if isinstance(cell, float | Decimal):  # infinite
+            raise _Unfit(OUT_OF_RANGE)
+        if isinstance(cell, str) and not _THOUSANDS.fullmatch(cell.strip()):
+            other = "," if mark == "." else "."
+            if number_of(cell, other) is not None:
+                raise _Unfit(OTHER_MARK[mark])
         raise _Unfit(NOT_A_NUMBER)
+    value = float(number)
     if not abs(value) <= _LARGEST:
         raise _Unfit(OUT_OF_RANGE)
     return value
 
 
-def _numeric(feature: Numeric) -> Callable[[object], float]:
+def _numeric(feature: Numeric, mark: str) -> Callable[[object], float]:
     low, high = feature.range or (-_LARGEST, _LARGEST)
 
     def read(cell: object) -> float:
-        value = _number(cell)
+        value = _number(cell, mark)
         if not low <= value <= high:
             raise _Unfit(OUT_OF_RANGE)
         return value
@@ -159,53 +232,71 @@ def _numeric(feature: Numeric) -> Callable[[object], float]:
     return read
 
 
-def _boolean(cell: object) -> float:
-    if isinstance(cell, str):
-        text = cell.strip().lower()
-        if text in _YES:
-            return 1.0
-        if text in _NO:
-            return 0.0
-        if _NUMBER.fullmatch(text) and float(text) in (0, 1):
-            return float(text) + 0.0
-    elif isinstance(cell, bool | int | float | Decimal) and cell in (0, 1):
-        return float(cell)
-    raise _Unfit(NOT_YES_OR_NO)
+def _boolean(cell: object, mark: str) -> float:
+    truth = _truth(cell, mark)
+    if truth is None:
+        raise _Unfit(NOT_YES_OR_NO)
+    return float(truth)
+
+
+def _truth(cell: object, mark: str) -> bool | None:
+    """Tell whether a cell means yes or no; None where it means neither."""
+    if isinstance(cell, bool):
+        return cell
+    text = cell.strip().lower() if isinstance(cell, str) else None
+    if text in _YES or text in _NO:
+        return text in _YES
+    number = number_of(cell, mark)
+    return bool(number) if number in (0, 1) else None
 
 
 class _Places:
-    """Finds a cell among declared values: by its text, or else by the number that both are."""
+    """Finds a cell among declared values.
 
-    def __init__(self, groups: Sequence[Sequence[Value]], fault: str) -> None:
-        self._fault = fault
+    What is declared as text is found as the table spells it, so that codes such as 250.1 and 250.10
+    stay two. What is declared as a number is found as that number however it is written, and what
+    is declared as true or false as the columns of yes and no are read.
+
+    Attributes:
+        codes: all values are declared as text.
+    """
+
+    def __init__(self, groups: Sequence[Sequence[Value]], fault: str, mark: str) -> None:
+        self._fault, self._mark = fault, mark
         self._texts: dict[str, float] = {}
-        self._numbers: dict[float, float] = {}
-        ambiguous = set()
-        for place, group in enumerate(groups):
-            for value in group:
-                text = text_of(value)
-                self._texts[text] = float(place)
-                if _NUMBER.fullmatch(text):
-                    # "01" and "1" may be two codes; then only the exact text will do.
-                    if float(text) in self._numbers:
-                        ambiguous.add(float(text))
-                    self._numbers[float(text)] = float(place)
-        for number in ambiguous:
-            del self._numbers[number]
+        self._numbers: dict[Decimal, float] = {}
+        self._truths: dict[bool, float] = {}
+        placed = [(value, float(at)) for at, group in enumerate(groups) for value in group]
+        self.codes = all(isinstance(value, str) for value, _ in placed)
+        for value, at in placed:
+            self._texts[text_of(value)] = at
+            if isinstance(value, bool):
+                self._truths[value] = at
+            elif isinstance(value, int):
+                self._numbers[Decimal(value)] = at
 
-    def of(self, cell: Any) -> float:
-        if isinstance(cell, bool | str):
-            text = text_of(cell)
-            if (place := self._texts.get(text)) is not None:
-                return place
-            if isinstance(cell, bool) or not _NUMBER.fullmatch(text):
-                raise _Unfit(self._fault)
-            number = float(text)
-        elif isinstance(cell, int | float | Decimal):
-            number = float(cell) if -_LARGEST <= cell <= _LARGEST else math.inf
-        else:
-            raise _Unfit(self._fault)
-        found = self._numbers.get(number)
-        if found is None:
-            raise _Unfit(self._fault)
-        return found
+    def of(self, cell: object) -> float:
+        for text in _spellings(cell):
+            if (at := self._texts.get(text)) is not None:
+                return at
+        if self._numbers:
+            number = number_of(cell, self._mark)
+            if number is not None and (at := self._numbers.get(number)) is not None:
+                return at
+        if self._truths:
+            truth = _truth(cell, self._mark)
+            if truth is not None and (at := self._truths.get(truth)) is not None:
+                return at
+        raise _Unfit(self._fault)
+
+
+def _spellings(cell: object) -> list[str]:
+    """Spell a cell as a text file would that holds it."""
+    if not isinstance(cell, _SPELT):
+        return []
+    if isinstance(cell, Decimal) and abs(cell.adjusted()) < _PLAIN_FIGURES:
+        return [format(cell, "f")]
+    if isinstance(cell, float) and cell.is_integer():
+        # Some programs write a point and a zero, and others do not.
+        return [repr(cell), str(int(cell))]
+    return [plain_text(cell)]

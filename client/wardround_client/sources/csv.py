@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import csv
-import re
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
 from typing import Annotated, Literal, TextIO
 
 from pydantic import Field
@@ -24,12 +25,16 @@ from wardround_client.sources.errors import (
     damaged,
     schema_mismatch,
     too_large,
+    written_otherwise,
+)
+from wardround_client.sources.hints import (
+    HEAD_BYTES,
+    hint_of_encoding,
+    hint_of_header,
+    hint_of_start,
 )
 
 LINE_MAX_CHARACTERS = 1 << 20
-_FIGURES = re.compile(r"\s*[0-9.,eE+-]+\s*")
-#: A point would part thousands here, which is ambiguous: as a comma it makes the cell no number.
-_SWAPPED = str.maketrans(",.", ".,")
 
 
 class CsvSource(FileSource):
@@ -41,6 +46,11 @@ class CsvSource(FileSource):
     decimal: Literal[".", ","] = "."
     encoding: Literal["utf-8", "latin-1", "cp1252"] = "utf-8"
 
+    @property
+    def decimal_mark(self) -> str:
+        """As declared."""
+        return self.decimal
+
     def read(
         self, columns: Sequence[str], ignore: Sequence[str], max_rows: int, place: Place
     ) -> Iterator[Batch]:
@@ -49,28 +59,40 @@ class CsvSource(FileSource):
         # A byte order mark is no part of the first column's name.
         encoding = "utf-8-sig" if self.encoding == "utf-8" else self.encoding
         # What went wrong is raised outside of the handler: Python's own errors quote the file.
-        fault: SourceError
+        fault: SourceError | None = None
         try:
+            head = _head(path)
+            if hint := hint_of_start(head, self.encoding):
+                raise written_otherwise(self.title, hint)
             with path.open(encoding=encoding, newline="") as file:
-                yield from self._batches(file, columns, ignore, max_rows)
+                yield from self._batches(file, head, columns, ignore, max_rows)
             return
         except UnicodeDecodeError:
-            fault = damaged(self.title, f"it is not {self.encoding} text")
+            pass
         except csv.Error:
             fault = damaged(self.title, "it is not CSV: a quote or a line does not end")
         except OSError as exc:
             fault = SourceUnreachable(self.title, exc.strerror or type(exc).__name__)
-        raise fault
+        raise fault or self._undecodable(path)
+
+    def _undecodable(self, path: Path) -> SourceError:
+        hint = None
+        with suppress(OSError):
+            hint = hint_of_encoding(_chunks(path), self.encoding)
+        if hint is not None:
+            return written_otherwise(self.title, hint)
+        return damaged(self.title, f"it is not {self.encoding} text")
 
     def _batches(
-        self, file: TextIO, columns: Sequence[str], ignore: Sequence[str], max_rows: int
+        self,
+        file: TextIO,
+        head: bytes,
+        columns: Sequence[str],
+        ignore: Sequence[str],
+        max_rows: int,
     ) -> Iterator[Batch]:
         reader = csv.reader(self._lines(file), delimiter=self.delimiter, strict=True)
-        header = next(reader, None)
-        if header is None:
-            raise no_rows(self.title)
-        names = [name.strip() for name in header]
-        check_columns(self.title, names, columns, ignore)
+        names = self._names(reader, head, columns, ignore)
         places = {name: names.index(name) for name in columns}
         rows: list[list[str]] = []
         seen = ragged = 0
@@ -93,11 +115,32 @@ class CsvSource(FileSource):
         if rows:
             yield self._columns(rows, places)
 
-    def _columns(self, rows: list[list[str]], places: dict[str, int]) -> Batch:
-        columns = {name: [row[at] for row in rows] for name, at in places.items()}
-        if self.decimal == ",":
-            columns = {name: list(map(_with_point, cells)) for name, cells in columns.items()}
-        return columns
+    def _names(
+        self,
+        reader: Iterator[list[str]],
+        head: bytes,
+        columns: Sequence[str],
+        ignore: Sequence[str],
+    ) -> list[str]:
+        """Read the header; where it has not the declared columns, name the setting to change."""
+        fault: SourceError
+        try:
+            header = next((row for row in reader if row), None)
+            if header is None:
+                raise no_rows(self.title)
+            names = [name.strip() for name in header]
+            check_columns(self.title, names, columns, ignore)
+            return names
+        except csv.Error:
+            fault = damaged(self.title, "it is not CSV: a quote or a line does not end")
+        except SourceError as error:
+            fault = error
+        hint = hint_of_header(head, self.encoding, self.delimiter, columns)
+        raise fault if hint is None else written_otherwise(self.title, hint, fault.problems)
+
+    @staticmethod
+    def _columns(rows: list[list[str]], places: dict[str, int]) -> Batch:
+        return {name: [row[at] for row in rows] for name, at in places.items()}
 
     def _lines(self, file: TextIO) -> Iterator[str]:
         """Give lines, none without end, and no more in all than the file had when it was sized."""
@@ -112,5 +155,12 @@ class CsvSource(FileSource):
             yield line
 
 
-def _with_point(cell: str) -> str:
-    return cell.translate(_SWAPPED) if _FIGURES.fullmatch(cell) else cell
+def _head(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(HEAD_BYTES)
+
+
+def _chunks(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        while chunk := file.read(HEAD_BYTES):
+            yield chunk

@@ -72,10 +72,10 @@ def schema_mismatch(table: str, problems: Sequence[Problem]) -> SourceError:
     )
 
 
-def too_few_rows(what: str, rows: int, needed: int) -> SourceError:
-    """There are too few rows to train on, or to measure on."""
+def too_few(table: str, what: str, count: int, needed: int) -> SourceError:
+    """A table has too few usable rows, or rows of too few patients."""
     return SourceError(
-        f"{what}: {rows} rows where {needed} are needed: give the site more rows, or lower "
+        f"{table}: {count} {what} where {needed} are needed: give the site more {what}, or lower "
         "min_rows."
     )
 
@@ -90,6 +90,21 @@ def too_large(table: str, what: str, limit: int, setting: str) -> SourceError:
 def damaged(table: str, reason: str) -> SourceError:
     """A file is not of the kind that the site declares."""
     return SourceError(f"{table} cannot be read ({reason}): export it again.")
+
+
+def written_otherwise(table: str, hint: str, problems: Sequence[Problem] = ()) -> SourceError:
+    """A file is written in another way than [data.source] declares; the hint names the setting."""
+    return SourceError(
+        f"{table} is not written as [data.source] in site.toml declares: {hint}.", problems
+    )
+
+
+def not_divided(table: str, sides: str, why: str, remedy: str) -> SourceError:
+    """All rows of a table, or nearly all, are on one side of its division."""
+    return SourceError(
+        f"{table} cannot be divided into training and test rows: {sides}, where 2 and 1 are "
+        f"needed. {why}: {remedy}."
+    )
 
 
 def query_refused(reason: str) -> SourceError:

@@ -56,7 +56,7 @@ class ParquetSource(FileSource):
                 ):
                     if batch.nbytes > self.max_bytes:
                         raise self.too_large("bytes")
-                    yield {name: _cells(batch.column(name)) for name in columns}
+                    yield {name: _cells(pyarrow.types, batch.column(name)) for name in columns}
             return
         except (pyarrow.ArrowException, UnicodeDecodeError):
             fault = damaged(self.title, "it is not a Parquet file, or a damaged one")
@@ -99,15 +99,20 @@ def _is_plain(types: Any, kind: Any) -> bool:
         types.is_boolean,
         types.is_string,
         types.is_large_string,
+        types.is_string_view,
+        types.is_date,
         types.is_null,
     )
     return any(test(kind) for test in tests)
 
 
-def _cells(column: Any) -> list[object]:
+def _cells(types: Any, column: Any) -> list[object]:
     dictionary = getattr(column, "dictionary", None)
-    if dictionary is None:
-        return list(column.to_pylist())
-    # A long text that many rows share stays one object.
-    values = dictionary.to_pylist()
-    return [None if at is None else values[at] for at in column.indices.to_pylist()]
+    if dictionary is not None:
+        # A long text that many rows share stays one object.
+        values = _cells(types, dictionary)
+        return [None if at is None else values[at] for at in column.indices.to_pylist()]
+    if types.is_float32(column.type) or types.is_float16(column.type):
+        # 0.1, as a text file would have it, and not 0.10000000149011612.
+        return [float(str(cell)) for cell in column.to_numpy(zero_copy_only=False)]
+    return list(column.to_pylist())

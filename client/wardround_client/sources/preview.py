@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from wardround_client.sources.base import Place
+from wardround_client.sources.prepare import divide_enough
 from wardround_client.sources.rows import read_rows
 from wardround_client.sources.schema import Category, Feature, Numeric, text_of
 from wardround_client.sources.settings import DataSettings
@@ -31,6 +32,7 @@ def preview(settings: DataSettings, place: Place) -> list[str]:
         DataError: no rows.
     """
     rows = read_rows(settings, place)
+    train, test = divide_enough(rows, settings)
     labels = rows.values[:, -1]
     classes = (int((labels == place).sum()) for place in range(len(settings.label.classes)))
     return [
@@ -40,6 +42,8 @@ def preview(settings: DataSettings, place: Place) -> list[str]:
             for at, feature in enumerate(settings.features)
         ),
         f"  classes: {', '.join(f'{at}: {about(count)}' for at, count in enumerate(classes))}",
+        *([] if rows.groups is None else [f"  patients: {about(rows.units)}"]),
+        f"  {about(len(train))} rows to train on, {about(len(test))} to measure on",
         f"  a study's model must take {settings.width} features",
     ]
 

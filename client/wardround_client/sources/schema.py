@@ -91,7 +91,9 @@ class TableSchema(Form):
 
     features: Annotated[list[Feature], Field(min_length=1, max_length=10_000)]
     label: Label
-    #: Columns that are there and not used, such as a patient's number.
+    #: The column that names the patient: all rows of one are on one side, and count as one.
+    group: Column | None = None
+    #: Columns that are there and not used, such as a patient's surname.
     ignore: list[Column] = Field(default_factory=list)
     #: Text that means a missing value; an empty database field always does.
     missing: list[str] = Field(default_factory=lambda: [""])
@@ -114,8 +116,9 @@ class TableSchema(Form):
 
     @property
     def columns(self) -> list[str]:
-        """The columns that are read: the features' in order, then the label's."""
-        return [*(feature.name for feature in self.features), self.label.column]
+        """The columns that are read: the features' in order, the label's, the patient's."""
+        named = [*(feature.name for feature in self.features), self.label.column]
+        return named if self.group is None else [*named, self.group]
 
     @property
     def width(self) -> int:

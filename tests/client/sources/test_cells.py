@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tests.client.sources.tables import SECRET
 from wardround_client.sources import cells
-from wardround_client.sources.cells import feature_reader, label_reader, spread
+from wardround_client.sources.cells import Missing, feature_reader, label_reader, spread
 from wardround_client.sources.schema import Boolean, Category, Label, Numeric
 
 NUMBER = Numeric(name="n", type="numeric")
@@ -20,7 +20,7 @@ YES = Boolean(name="b", type="boolean")
 
 
 def read(feature: Any, *column: object, missing: tuple[str, ...] = ("",)) -> Any:
-    reader = feature_reader(feature, missing)
+    reader = feature_reader(feature, Missing(missing))
     return reader.read(column).tolist(), reader
 
 
@@ -40,7 +40,7 @@ def test_number_when_plain_is_read(cell: object, value: float) -> None:
 @pytest.mark.parametrize(
     "cell",
     [
-        "x", "1,5", "1_000", "0x10", "inf", "-Infinity", "1e", "٣", "½", "1 2", "=1+1", "--1",
+        "x", "1,500", "1_000", "0x10", "inf", "-Infinity", "1e", "٣", "½", "1 2", "=1+1", "--1",
         '=cmd|"/c calc"!A1', "@SUM(A1)", True, False, b"1", object(), [1], 1j, "1" + "\x00",
     ],
 )  # fmt: skip
@@ -98,14 +98,14 @@ def test_category_when_text_or_number_is_found_by_what_it_means() -> None:
 
 def test_category_when_codes_differ_in_zeros_only_needs_the_exact_text() -> None:
     feature = Category(name="icd", type="category", categories=["01", "1", "7"])
-    assert read(feature, "01", "1", "7", "07", 7)[0] == [0, 1, 2, 2, 2]
-    _, reader = read(feature, "001", 1)
-    assert reader.faults == {cells.UNKNOWN_CATEGORY: 2}
+    assert read(feature, "01", "1", 1, "7", 7, 7.0)[0] == [0, 1, 1, 2, 2, 2]
+    _, reader = read(feature, "001", "07", "7.0", Decimal("7.0"))
+    assert reader.faults == {cells.UNKNOWN_CATEGORY: 4}
 
 
 def test_label_when_several_values_make_a_class_is_that_class() -> None:
     label = Label(column="l", classes=[[0, "healthy", False], [1, 2, "ill", True]])
-    reader = label_reader(label, [""])
+    reader = label_reader(label, Missing([""]))
     column = ["0", 0, "healthy", False, 1, "2", 2.0, "ill", True, "true"]
     assert reader.read(column).tolist() == [0, 0, 0, 0, 1, 1, 1, 1, 1, 1]
     reader.read([3, "x"])

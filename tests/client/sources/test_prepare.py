@@ -113,7 +113,7 @@ def test_data_when_from_another_source_or_in_another_order_has_equal_bits(
 @hypothesis_settings(max_examples=60, deadline=None)
 def test_division_when_a_row_is_added_moves_no_other(pairs: Any, share: float, seed: int) -> None:
     values = np.array(pairs, dtype=np.float64)
-    train, test = divide(Rows(values, 0, {}), share, seed)
+    train, test = (values[part] for part in divide(Rows(values, 0, {}), share, seed))
     assert len(train) + len(test) == len(values)
     # Equal rows are on one side.
     assert not {row.tobytes() for row in train} & {row.tobytes() for row in test}
@@ -137,7 +137,7 @@ def test_data_when_there_are_too_few_rows_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="1 rows where 2 are needed"):
         load(write_csv(tmp_path, patients(1)), tmp_path, min_rows=2)
     rows = [patients(1)[0]] * 30
-    with pytest.raises(SourceError, match=r"(test|training) rows of patients.csv: 0 rows"):
+    with pytest.raises(SourceError, match=r"Equal rows are on the same side"):
         load(write_csv(tmp_path, rows), tmp_path)
 
 

@@ -31,7 +31,7 @@ def test_preview_when_shown_has_counts_and_ranges(tmp_path: Path) -> None:
     rows = patients(200)
     for row in rows[:7]:
         row["pressure"] = ""
-    whole, age, pressure, pain, smoker, classes, numbers = outline(
+    whole, age, pressure, pain, smoker, classes, sides, numbers = outline(
         tmp_path, rows, on_missing="drop"
     )
     assert whole == "patients: about 195 rows, about 5 left out"
@@ -44,8 +44,9 @@ def test_preview_when_shown_has_counts_and_ranges(tmp_path: Path) -> None:
     assert re.findall(r"(\w+): about", smoker) == ["no", "yes"]
     counts = [int(count) for count in re.findall(r"about (\d+)", classes)]
     assert sum(counts) == pytest.approx(193, abs=5)
+    assert re.fullmatch(r"  about 1\d\d rows to train on, about \d\d to measure on", sides)
     assert re.fullmatch(r"  a study's model must take \d+ features", numbers)
-    assert "P0" not in "\n".join([whole, age, pressure, pain, smoker, classes, numbers])
+    assert "P0" not in "\n".join([whole, age, pressure, pain, smoker, classes, sides, numbers])
 
 
 def test_preview_when_a_group_is_small_does_not_tell_its_size(tmp_path: Path) -> None:
@@ -75,7 +76,7 @@ def test_preview_when_one_patient_is_extreme_does_not_show_it(tmp_path: Path) ->
 
 
 def test_preview_when_rows_are_few_gives_no_range(tmp_path: Path) -> None:
-    assert "mostly" not in "\n".join(outline(tmp_path, patients(9), min_rows=2))
+    assert "mostly" not in "\n".join(outline(tmp_path, patients(9), min_rows=2, seed=1))
 
 
 def test_preview_when_rows_do_not_fit_is_refused(tmp_path: Path) -> None:
