@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from wardround.protocol.canonical import canonical_bytes
 from wardround.protocol.errors import Malformed, ProtocolError
 from wardround.protocol.report import (
-    METRIC_NAMES,
     REPORT_MAX_BYTES,
     Report,
     parse_report,

@@ -1,4 +1,4 @@
-"""What the guard remembers, read from its log: what was signed, and what privacy it cost.
+"""What the guard remembers, read from its log: what was signed and measured, and what it cost.
 
 A round is known by study, number and base model. A round that the chain opens again, after one
 before it was overturned, has another base model and is another round here too; one that opens
@@ -44,6 +44,7 @@ class Book:
 
     def __init__(self, lines: Iterable[Line] = ()) -> None:
         self._signed: dict[tuple[str, int, str], Line] = {}
+        self._released: dict[tuple[str, str], Line] = {}
         self._spent: list[Spent] = []
         for line in lines:
             self.take(line)
@@ -52,6 +53,8 @@ class Book:
         """Remember a line of the log."""
         if line["kind"] == "signed":
             self._signed[_key(line)] = line
+        elif line["kind"] == "released":
+            self._released[line["study"], line["model"]] = line
         elif line["kind"] == "spent":
             mechanism = Mechanism.model_validate(line["mechanism"])
             self._spent.append(Spent(_key(line), line["table"], line["rows"], mechanism))
@@ -59,6 +62,18 @@ class Book:
     def signed(self, key: RoundKey) -> Line | None:
         """What was signed for a round; None when nothing was."""
         return self._signed.get(_key(key.fields()))
+
+    def took_part(self, study: StudyId, number: int) -> bool:
+        """Whether anything was signed for a round, whatever model it started from."""
+        return any(key[:2] == (hex_of(study), number) for key in self._signed)
+
+    def released(self, study: StudyId, model: Root) -> Line | None:
+        """What was measured of a model; None when it was not."""
+        return self._released.get((hex_of(study), hex_of(model)))
+
+    def measured_models(self, study: StudyId) -> int:
+        """How many models of a study were measured."""
+        return sum(one == hex_of(study) for one, _ in self._released)
 
     def spent(self, key: RoundKey, table: str, rows: str) -> Spent | None:
         """What was spent on a round over these very rows; None when nothing was."""

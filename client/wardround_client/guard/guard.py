@@ -29,7 +29,7 @@ from wardround.chain.errors import ChainError, ContractReverted
 from wardround.chain.study_state import SiteSlot
 from wardround.chain.ward_round import WardRound
 from wardround.host.steps import Step, durable
-from wardround.learning.datasets.table import SiteData
+from wardround.learning.datasets.table import SiteData, Table
 from wardround.learning.metrics import measure
 from wardround.learning.privacy.accountant import PrivacyAccount, mechanism_of
 from wardround.protocol.canonical import canonical_bytes, canonical_digest, sha256_digest
@@ -65,6 +65,7 @@ from wardround_client.guard.requests import (
 )
 from wardround_client.guard.tables import TableFacts, facts_of, read_tables
 from wardround_client.home import Home
+from wardround_client.settings import PolicyTable
 from wardround_client.trainer.base import NoiseTerms, PredictJob, Trainer, TrainJob
 
 FoundT = TypeVar("FoundT")
@@ -97,7 +98,7 @@ class Guard(Guarded):
             now: seconds since 1970.
             trainer: does the work that sees rows.
             simulated: draw the noise of private training from the home's secret too, so that a
-                simulation repeats.
+                simulation repeats; measure every model, without noise.
             clock: measures how long training takes.
         Raises:
             SpecificationError: not a site's home, or ``site.toml`` cannot be used.
@@ -106,7 +107,7 @@ class Guard(Guarded):
         self.home = home
         self.address = SiteAddress(Account.from_key(key).address)
         self._settings = home.settings_in_force(self.address)
-        self._key, self._secret = key, home.read_secret()
+        self._key, self._secret, self._simulated = key, home.read_secret(), simulated
         self.name = self._settings.site.name
         self._approvals = Approvals(home.approvals, self.address)
         self._chain = ChainReader(self._settings.chain)
@@ -337,15 +338,20 @@ class Guard(Guarded):
             return self._measured(request, approval, model)
 
     def _measured(self, request: AskMeasure, approval: Approval, model: Int32Vector) -> Measured:
-        closing = _closing(request.previous)
+        closing, policy, study = _closing(request.previous), self._settings.policy, approval.study
+        number = request.round - 1
         with self._lock:
-            known = self._ask(lambda ward: ward.commitment(approval.study, request.round - 1))
+            known = self._ask(lambda ward: ward.commitment(study, number))
             if closing.commitment != known:
-                what = f"the record of round {request.round - 1}"
+                what = f"the record of round {number}"
                 raise _base_wrong(what, hex_of(known), hex_of(closing.commitment))
             # A model of the asker's own choice could ask about single test rows.
             _check_model("the model to measure", closing.record.model, model)
+            if (line := self._book.released(study, closing.record.model)) is not None:
+                return Measured(measures=line["measures"])
+            self._check_measurable(approval, number)
             data = self._tables()
+        _check_enough(data.test, policy)
         job = PredictJob(
             specification=canonical_bytes(approval.spec.document()),
             model=model,
@@ -353,18 +359,36 @@ class Guard(Guarded):
         )
         found = measure(np.log(self._trainer.predict(job) + 1e-300), data.test.labels)
         counted = {"correct": found.correct, **found.report()}
-        measures = {
-            name: value for name, value in counted.items() if name in self._settings.policy.metrics
-        }
+        measures = {name: value for name, value in counted.items() if name in policy.metrics}
         measures["examples"] = found.examples
-        self.note(
-            "released",
-            study=request.study,
-            round=request.round,
-            model=hex_of(closing.record.model),
-            measures=measures,
-        )
+        with self._lock:
+            # Durable before it leaves: a model is measured once.
+            line = self.log.append(
+                "released",
+                study=request.study,
+                round=request.round,
+                model=hex_of(closing.record.model),
+                measures=measures,
+            )
+            self._book.take(line)
         return Measured(measures=measures)
+
+    def _check_measurable(self, approval: Approval, number: int) -> None:
+        """Refuse models of rounds without this site, and more models than the policy allows."""
+        if not self._book.took_part(approval.study, number):
+            words = f"this site had no part in round {number}, so it does not measure its model."
+            raise Refusal("not-a-contributor", words)
+        if self._simulated:
+            return
+        allowed, last = self._settings.policy.measured_models, approval.params.rounds
+        # One is kept for the last model, which people will use.
+        left = allowed - (number < last) - self._book.measured_models(approval.study)
+        if left <= 0:
+            raise Refusal(
+                "measures-spent",
+                f"[policy] measured_models lets {allowed} models of a study be measured, one of "
+                "them the last.",
+            )
 
     # ---------------------------------------------------------------- the checks
 
@@ -458,6 +482,18 @@ def _stated_privacy(allowed: Allowance, approval: Approval, facts: TableFacts) -
     mechanism = mechanism_of(spec.training, spec.privacy, facts.examples)
     account = allowed.account.compose(PrivacyAccount(mechanisms=[mechanism]))
     return Privacy(epsilon=account.epsilon(spec.privacy.delta), delta=spec.privacy.delta)
+
+
+def _check_enough(tests: Table, policy: PolicyTable) -> None:
+    """Refuse to measure on so few rows that counts would be about single patients."""
+    each = np.bincount(tests.labels, minlength=2)
+    if len(tests) < policy.measure_rows or each.min() < policy.measure_class_rows:
+        raise Refusal(
+            "too-few-test-rows",
+            f"{len(tests)} test rows, {each.min()} of the rarest class, are fewer than [policy] "
+            f"measure_rows = {policy.measure_rows} and measure_class_rows = "
+            f"{policy.measure_class_rows} ask for.",
+        )
 
 
 def _rounded(examples: int, step: int) -> int:

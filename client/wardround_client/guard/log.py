@@ -20,8 +20,8 @@ from wardround.protocol.identifiers import hex_of
 from wardround_client.errors import LogError
 
 LINE_MAX_BYTES = 1 << 17
-#: What was signed, and the privacy that was spent.
-KEPT = frozenset({"signed", "spent"})
+#: What was signed, what was measured, and the privacy that was spent.
+KEPT = frozenset({"signed", "spent", "released"})
 _START = "0x" + "00" * 32
 _log = logging.getLogger("wardround.guard")
 
