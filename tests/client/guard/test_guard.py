@@ -28,7 +28,6 @@ from wardround_client.errors import Refusal, RefusedForNow
 from wardround_client.guard.approvals import Approval, Approvals
 from wardround_client.guard.client import guard_of
 from wardround_client.guard.guard import Guard
-from wardround_client.guard.requests import Trained
 from wardround_client.guard.wire import Wire
 from wardround_client.home import Home
 from wardround_client.trainer.base import TrainJob, TrainResult
@@ -378,6 +377,27 @@ def test_trainer_when_it_answers_what_cannot_be_is_refused_by_name(
 
 
 @pytest.mark.parametrize(
+    ("tables", "words"),
+    [
+        ({"aggregation": {"update_bound": 0.0001}}, "OutOfRange: update"),
+        ({"training": {"learning_rate": 1e30, "batch_size": 1}}, "LearningError"),
+    ],
+    ids=["beyond the bound", "diverging"],
+)
+def test_training_when_it_cannot_be_used_is_refused_and_never_clamped(
+    tmp_path: Path, tables: dict[str, Any], words: str
+) -> None:
+    with prepared(small_scenario(**tables), tmp_path / "network") as network:
+        home = make(network, tmp_path / "home")
+        approve(network, home)
+        with guarded(network, home) as guard:
+            ward = Ward(network, home, guard)
+            assert refused(ward, *question(network)) == "trainer-failed"
+            assert words in ward.log()[-1]["words"]
+            assert ward.signed() == []
+
+
+@pytest.mark.parametrize(
     ("loss", "told"),
     [(0.0, 0.0), (0.69314718, 0.6931), (1e-300, 0.0), (123.456, 123.5), (1e300, 1e6)],
 )
@@ -635,10 +655,3 @@ def test_measures_when_the_site_gives_none_are_refused(network: Network, tmp_pat
 def test_site_when_asked_who_it_is_answers_name_and_address(ward: Ward) -> None:
     party, found = ward.network.parties[0], ward.client.identify()
     assert (found.name, found.site) == (party.name, party.account.address)
-
-
-def test_answer_when_too_long_for_its_model_is_not_read(ward: Ward) -> None:
-    """An update is as long as the model that it belongs to."""
-    answer, update = ward.client.ask(*question(ward.network))
-    assert isinstance(answer, Trained)
-    assert answer.update_bytes == len(update) == len(question(ward.network)[1])
