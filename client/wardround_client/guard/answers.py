@@ -7,9 +7,6 @@ training, and answers the same even where training would not repeat to the last 
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +15,6 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from wardround.host.durable import write_durably
-from wardround.host.lock import take_lock
 from wardround.protocol.canonical import canonical_digest, sha256_digest
 from wardround.protocol.contribution import Entry
 from wardround.protocol.errors import ProtocolError
@@ -28,7 +24,6 @@ from wardround.protocol.merkle import vector_root
 from wardround.protocol.messages import TrainReply, TrainTask
 
 _UPDATE = "update"
-_LOCK_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC
 
 
 @dataclass(frozen=True)
@@ -39,26 +34,6 @@ class KeptAnswers:
     """
 
     folder: Path
-
-    @contextmanager
-    def turn(self, task: TrainTask) -> Iterator[None]:
-        """Let one process of this machine work on a study at a time.
-
-        A coordinator whose request timed out repeats it while the site still trains. The second
-        process waits here, and then finds the answer.
-        """
-        try:
-            self.folder.mkdir(mode=0o700, exist_ok=True)
-            descriptor = os.open(self._path(task).with_suffix(".lock"), _LOCK_FLAGS, 0o600)
-        except OSError:
-            # A disk that takes nothing costs training twice, no round.
-            yield
-            return
-        try:
-            take_lock(descriptor, wait=True)
-            yield
-        finally:
-            os.close(descriptor)
 
     def keep(self, task: TrainTask, delivery: TrainReply, update: Int32Vector) -> None:
         """Keep an answer instead of the one before.

@@ -1,15 +1,72 @@
-"""What a site is about to send: the size of its update, and the code that made it."""
+"""What a trainer answers and a site is about to send: its form, its range, and its code."""
 
 from __future__ import annotations
 
 import math
 
 import numpy as np
+import numpy.typing as npt
 
 from wardround.protocol.errors import OutOfRange
 from wardround.protocol.fixed_point import BLOCK, Int32Vector, add_exact, largest_magnitude
 from wardround.protocol.study import StudySpec
 from wardround_client.errors import Refusal
+from wardround_client.trainer.base import TrainResult
+
+#: Digits that are kept of a mean loss, and its largest value: 17 bits in all.
+_LOSS_DIGITS, _LOSS_DECIMALS, _LOSS_MAX = 4, 6, 1e6
+#: How far a row's probabilities may be from a sum of one.
+_SHARES_TOLERANCE = 1e-6
+
+
+def check_trained(trained: TrainResult, base: Int32Vector) -> None:
+    """Check that a trainer's answer is an update, and a loss that rows could have.
+
+    Args:
+        trained: of which nothing is known.
+        base: the model that it trained from, int32, shape (P,).
+    Raises:
+        Refusal: ``trainer-wrong``.
+    """
+    update, loss = trained.update, trained.mean_loss
+    if not isinstance(update, np.ndarray) or update.dtype != np.int32:
+        raise _wrong("an update that is no vector of 32-bit integers")
+    if update.shape != base.shape or not update.flags.c_contiguous:
+        raise _wrong(f"an update of shape {update.shape} where {base.shape} belongs")
+    if loss is not None and not (isinstance(loss, float) and 0 <= loss < math.inf):
+        raise _wrong("a loss that is no finite number of at least 0")
+
+
+def rounded_loss(loss: float) -> float:
+    """Leave four digits of a mean loss, so that it has no room for a row.
+
+    Args:
+        loss: in nats, finite, at least 0.
+    Returns:
+        At most a million; zero below a millionth.
+    """
+    short = float(f"{min(loss, _LOSS_MAX):.{_LOSS_DIGITS - 1}e}")
+    return round(short, _LOSS_DECIMALS)
+
+
+def check_shares(shares: npt.NDArray[np.float64], rows: int) -> None:
+    """Check that a trainer's answer is one probability of each class for each row.
+
+    Args:
+        shares: of which nothing is known.
+        rows: that it was asked about.
+    Raises:
+        Refusal: ``trainer-wrong``.
+    """
+    if not isinstance(shares, np.ndarray) or shares.dtype != np.float64:
+        raise _wrong("probabilities that are no 64-bit floats")
+    if shares.ndim != 2 or shares.shape[0] != rows or shares.shape[1] < 2:
+        raise _wrong(f"probabilities of shape {shares.shape} for {rows} rows")
+    # NaN is neither.
+    if not ((shares >= 0) & (shares <= 1)).all():
+        raise _wrong("a probability that is not in 0 .. 1")
+    if not (np.abs(shares.sum(axis=1) - 1) <= _SHARES_TOLERANCE).all():
+        raise _wrong("probabilities of a row whose sum is not 1")
 
 
 def check_update(
@@ -51,6 +108,10 @@ def code_changed(approved: str, found: str) -> Refusal:
         f"the application's code is {found}, and the site approved {approved} for this study: "
         "only that one may train here.",
     )
+
+
+def _wrong(what: str) -> Refusal:
+    return Refusal("trainer-wrong", f"the trainer answers with {what}.")
 
 
 def out_of_range(what: str, found: float, limit: float) -> Refusal:

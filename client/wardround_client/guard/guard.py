@@ -50,7 +50,14 @@ from wardround_client.guard.book import Book, RoundKey
 from wardround_client.guard.budget import Allowance, Budget
 from wardround_client.guard.chain import ChainReader
 from wardround_client.guard.client import Guarded
-from wardround_client.guard.contents import check_update, code_changed, out_of_range
+from wardround_client.guard.contents import (
+    check_shares,
+    check_trained,
+    check_update,
+    code_changed,
+    out_of_range,
+    rounded_loss,
+)
 from wardround_client.guard.log import GuardLog, Line, Now
 from wardround_client.guard.policy import changes
 from wardround_client.guard.requests import (
@@ -238,8 +245,10 @@ class Guard(Guarded):
         )
         with durable(Step.UPDATE_TRAINED):
             trained = self._trainer.train(job)
+        check_trained(trained, base)
         with self._lock:
-            # Training takes its time: the round may be over, or the site no longer a member.
+            # Training takes its time: approval and round may be over, or the site no longer a member.
+            approval = self._approval(request.study)
             key, slot = self._round(approval, request.round, request.previous)
             examples = _rounded(facts.examples, self._settings.policy.weight_step)
             norm = check_update(trained.update, base, spec, self._settings.policy.max_update_norm)
@@ -357,7 +366,10 @@ class Guard(Guarded):
             model=model,
             features=data.test.features,
         )
-        found = measure(np.log(self._trainer.predict(job) + 1e-300), data.test.labels)
+        shares = self._trainer.predict(job)
+        check_shares(shares, len(data.test))
+        data.test.check_classes(shares.shape[1])
+        found = measure(np.log(shares + 1e-300), data.test.labels)
         counted = {"correct": found.correct, **found.report()}
         measures = {name: value for name, value in counted.items() if name in policy.metrics}
         measures["examples"] = found.examples

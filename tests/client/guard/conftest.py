@@ -5,28 +5,28 @@ from __future__ import annotations
 import shutil
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
-from wardround_client.app.answers import KeptAnswers
-from wardround_client.app.site import Site
 
 from wardround.protocol.canonical import canonical_bytes
-from wardround.protocol.messages import TrainTask
+from wardround.protocol.fixed_point import Int32Vector, vector_bytes
+from wardround.protocol.identifiers import hex_of
+from wardround.protocol.messages import TrainReply, TrainTask
 from wardround.protocol.record import StudyParams, genesis_closing
 from wardround.protocol.study import StudySpec
-from wardround_client.app.client_app import open_home
 from wardround_client.guard.approvals import Approval, Approvals
-from wardround_client.guard.client import GuardClient
+from wardround_client.guard.client import GuardClient, Measures
 from wardround_client.guard.guard import Guard
 from wardround_client.guard.log import Line, read_log
-from wardround_client.guard.requests import SignedAnswer
 from wardround_client.guard.server import GuardServer
 from wardround_client.home import Home, make_home
 from wardround_client.keystore import keystore_address
+from wardround_client.trainer.base import Trainer
+from wardround_client.trainer.local import LocalTrainer
 from wardround_simulations.network import Network
 
 PASSWORD = "correct horse"
@@ -72,9 +72,18 @@ def approve(
 
 
 @contextmanager
-def guarded(network: Network, home: Home, place: int = 0, **options: Any) -> Iterator[Guard]:
+def guarded(
+    network: Network,
+    home: Home,
+    place: int = 0,
+    *,
+    trainer: Trainer | None = None,
+    secret: bytes | None = None,
+    **options: Any,
+) -> Iterator[Guard]:
     """Let a guard listen in a thread of this process."""
-    guard = Guard(home, bytes(network.parties[place].account.key), lambda: NOW)
+    key = bytes(network.parties[place].account.key)
+    guard = Guard(home, key, lambda: NOW, trainer or LocalTrainer(), secret=secret)
     server = GuardServer(guard, **options)
     thread = threading.Thread(target=server.serve)
     thread.start()
@@ -84,8 +93,27 @@ def guarded(network: Network, home: Home, place: int = 0, **options: Any) -> Ite
         server.stop()
         thread.join(20)
         guard.close()
-        open_home.cache_clear()
         assert not thread.is_alive()
+
+
+def first_task(network: Network) -> TrainTask:
+    """What an honest coordinator asks for in the first round."""
+    params = network.params
+    spec = canonical_bytes(network.scenario.specification.document())
+    return TrainTask(params, genesis_closing(params.initial_model), 1, spec)
+
+
+def question(network: Network, ask: str = "train") -> tuple[dict[str, Any], bytes]:
+    """What an honest courier asks the guard in the first round: the request and the model."""
+    task, model = first_task(network), vector_bytes(network.initial.values)
+    request = {
+        "ask": ask,
+        "study": hex_of(task.study),
+        "round": task.round,
+        "previous": hex_of(task.previous.encode()),
+        "model_bytes": len(model),
+    }
+    return request, model
 
 
 @dataclass
@@ -102,30 +130,13 @@ class Ward:
 
     @property
     def task(self) -> TrainTask:
-        params = self.network.params
-        spec = canonical_bytes(self.network.scenario.specification.document())
-        return TrainTask(params, genesis_closing(params.initial_model), 1, spec)
+        return first_task(self.network)
 
-    def site(self) -> Site:
-        return open_home(str(self.home.folder))
+    def train(self) -> tuple[TrainReply, Int32Vector]:
+        return self.client.train(self.task, self.network.initial.values)
 
-    def drafted(self) -> tuple[dict[str, Any], tuple[bytes, bytes]]:
-        """What honest code would ask the guard to sign: the request and its two vectors."""
-        asked: list[tuple[dict[str, Any], tuple[bytes, bytes]]] = []
-
-        class Kept(GuardClient):
-            def ask(self, kind: Any, request: Any, parts: Any = ()) -> Any:
-                if kind is SignedAnswer:
-                    asked.append((request, parts))
-                    raise _Enough
-                return super().ask(kind, request, parts)
-
-        # Elsewhere, so that an answer from before does not spare the training.
-        answers = KeptAnswers(self.home.folder / "drafts")
-        site = replace(self.site(), guard=Kept(self.client.path), answers=answers)
-        with suppress(_Enough):
-            site.contribute(self.task, self.network.initial.values)
-        return asked[0]
+    def measure(self) -> Measures:
+        return self.client.measure(self.task, self.network.initial.values)
 
     def log(self) -> list[Line]:
         return list(read_log(self.home.log))
@@ -135,10 +146,6 @@ class Ward:
 
     def signed(self) -> list[Line]:
         return [line for line in self.log() if line["kind"] == "signed"]
-
-
-class _Enough(Exception):
-    """The draft is all that was wanted."""
 
 
 @pytest.fixture

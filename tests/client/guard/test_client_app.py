@@ -1,4 +1,4 @@
-"""The ClientApp at a hospital: its SuperNode names the home, and the key is in the guard."""
+"""The courier at a hospital: its SuperNode names the home; key and rows are the guard's."""
 
 from __future__ import annotations
 
@@ -65,18 +65,18 @@ def test_hospital_when_it_refuses_gives_a_name_and_no_words(ward: Ward, kind: st
     old = replace(ward.task, previous=genesis_closing(b"\x02" * 32))  # type: ignore[arg-type]
     reply = ask(ward, kind, old)
     assert reply.has_error()
-    name = "StudyMismatch" if kind == "train" else "base-model-wrong"
-    assert f"{name}; the site's own log says more" in reply.error.reason
+    assert "base-model-wrong; the site's own log says more" in reply.error.reason
     assert "0x" not in reply.error.reason
 
 
+@pytest.mark.parametrize("kind", ["train", "evaluate"])
 def test_hospital_when_its_table_is_wrong_tells_the_coordinator_nothing_of_it(
-    ward: Ward, capfd: pytest.CaptureFixture[str]
+    ward: Ward, kind: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     (ward.home.folder / "train.npz").write_bytes(b"Jane Doe")
-    reply = ask(ward, "train", ward.task)
+    reply = ask(ward, kind, ward.task)
     assert reply.has_error()
-    assert "DataError" in reply.error.reason
+    assert "table-unusable" in reply.error.reason
     for secret in ("train.npz", str(ward.home.folder), "Jane"):
         assert secret not in reply.error.reason
     # The administrator sees it all.

@@ -1,43 +1,48 @@
-"""A hostile coordinator against the guard: whatever it makes the training code ask, by name."""
+"""A hostile coordinator against the guard: what it asks for, and what a study's code answers."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
+import socket
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from eth_account import Account
 
-from tests.client.guard.conftest import Ward, approve, guarded, make
-from tests.integration.networks import small_scenario
+from tests.client.guard.conftest import Ward, approve, guarded, make, question
+from tests.client.guard.trainers import Altered, Held
+from tests.coordinator.conftest import Hospitals
+from tests.integration.networks import prepared, small_scenario
 from wardround.learning.datasets.table import Table, load_table, save_table
-from wardround.protocol.canonical import canonical_bytes
-from wardround.protocol.contribution import Entry
-from wardround.protocol.errors import StudyMismatch
 from wardround.protocol.fixed_point import vector_bytes
 from wardround.protocol.identifiers import hex_of
 from wardround.protocol.merkle import vector_root
-from wardround.protocol.record import genesis_closing
+from wardround.protocol.record import StudyParams, genesis_closing
 from wardround.protocol.report import parse_report
-from wardround_client.app.client_app import open_home
-from wardround_client.errors import Refusal
+from wardround.transport import code
+from wardround_client.errors import Refusal, RefusedForNow
+from wardround_client.guard.approvals import Approval, Approvals
+from wardround_client.guard.client import guard_of
 from wardround_client.guard.guard import Guard
-from wardround_client.guard.requests import Begun, Released, SignedAnswer
+from wardround_client.guard.wire import Wire
 from wardround_client.home import Home
+from wardround_client.trainer.base import TrainJob, TrainResult
+from wardround_client.trainer.local import LocalTrainer
 from wardround_simulations.network import Network
+from wardround_simulations.sites import SIMULATION_KEY, site_secret
 
 Request = dict[str, Any]
-Parts = tuple[bytes, bytes]
 
 
-def refused(ward: Ward, request: Request, parts: tuple[bytes, ...] = (), kind: Any = None) -> str:
+def refused(ward: Ward, request: Request, model: bytes = b"") -> str:
     """Send a request, check that it is refused and logged; return the refusal's name."""
     before = len(ward.log())
     with pytest.raises(Refusal) as refusal:
-        ward.client.ask(kind or SignedAnswer, request, parts)
+        ward.client.ask(request, model)
     (line,) = ward.log()[before:]
     assert (line["kind"], line["error"]) == ("refused", refusal.value.name)
     assert line["words"] == refusal.value.words[:600]
@@ -45,21 +50,25 @@ def refused(ward: Ward, request: Request, parts: tuple[bytes, ...] = (), kind: A
     return refusal.value.name
 
 
-def begin(network: Network) -> Request:
-    return {
-        "ask": "begin",
-        "study": hex_of(network.study),
-        "round": 1,
-        "previous": hex_of(genesis_closing(network.params.initial_model).encode()),
-        "code": hex_of(network.params.code),
-    }
+@pytest.fixture
+def own(tmp_path: Path) -> Iterator[Network]:
+    """A network whose rounds a test may close."""
+    with prepared(small_scenario(), tmp_path / "own") as made:
+        yield made
+
+
+def close_round(network: Network) -> None:
+    hospitals = Hospitals(network)
+    session = hospitals.session()
+    position = session.position()
+    session.run_round(position, hospitals.asked, hospitals.replies(position))
 
 
 # ---------------------------------------------------------------- what is signed
 
 
 def test_contribution_when_all_is_well_is_signed_and_written_down(ward: Ward) -> None:
-    delivery, update = ward.site().contribute(ward.task, ward.network.initial.values)
+    delivery, update = ward.train()
     entry = delivery.entry
     statement = entry.contribution(ward.network.study, 1, ward.network.params.initial_model)
     statement.check_signature(ward.network.contract.domain, entry.signature)
@@ -74,174 +83,330 @@ def test_contribution_when_all_is_well_is_signed_and_written_down(ward: Ward) ->
     assert line["update_bytes"] == len(vector_bytes(update))
 
 
+def test_report_when_signed_states_what_the_guard_knows(network: Network, home: Home) -> None:
+    trainer = Altered(lambda job, honest: replace(honest, mean_loss=0.123456789))
+    key, ticks = bytes(network.parties[0].account.key), iter((100.0, 102.25))
+    guard = Guard(home, key, lambda: 1, trainer, clock=lambda: next(ticks))
+    delivery, _ = guard.train(Ward(network, home, guard).task, network.initial.values)
+    guard.close()
+    report = parse_report(delivery.report)
+    assert report.metrics == {"train_loss": 0.1235}
+    assert report.seconds == 3
+    assert report.examples == len(network.parties[0].data.train)
+    assert report.site == network.parties[0].account.address.lower()
+    assert report.code == hex_of(network.params.code)
+    assert report.privacy is None
+
+
 def test_update_when_guarded_at_a_socket_is_that_of_a_guard_in_process(
-    ward: Ward, network: Network
+    network: Network, home: Home
 ) -> None:
-    """The same rows, name and seed give the same root."""
-    simulated = open_home(str(network.home(network.parties[0]).folder))
-    assert isinstance(simulated.guard, Guard)
-    expected, _ = simulated.contribute(ward.task, network.initial.values)
-    found, _ = ward.site().contribute(ward.task, network.initial.values)
-    assert found.entry.update == expected.entry.update
+    """The same rows and secret give the same root."""
+    party = network.parties[0]
+    simulated = guard_of(network.home(party))
+    assert isinstance(simulated, Guard)
+    secret = site_secret(SIMULATION_KEY, party.name)
+    with guarded(network, home, secret=secret) as guard:
+        ward = Ward(network, home, guard)
+        expected, _ = simulated.train(ward.task, network.initial.values)
+        assert ward.train()[0].entry.update == expected.entry.update
 
 
-def test_same_contribution_when_asked_again_has_the_same_signature(ward: Ward) -> None:
-    first, _ = ward.site().contribute(ward.task, ward.network.initial.values)
-    second, _ = ward.site().contribute(ward.task, ward.network.initial.values)
+def test_update_when_the_secret_is_another_is_another(network: Network, home: Home) -> None:
+    """What orders the rows is nothing that a coordinator knows."""
+    trainers = [Altered(), Altered()]
+    roots = set()
+    for trainer, secret in zip(trainers, (b"\x01" * 32, b"\x02" * 32), strict=True):
+        folder = home.folder.parent / secret.hex()
+        other = make(network, folder)
+        approve(network, other)
+        with guarded(network, other, trainer=trainer, secret=secret) as guard:
+            roots.add(Ward(network, other, guard).train()[0].entry.update)
+    assert len(roots) == 2
+    seeds = [one.trained[0].seed for one in trainers]
+    assert seeds[0] != seeds[1]
+    assert all(0 <= seed < 2**256 for seed in seeds)
+    assert max(seeds) > 2**64
+
+
+def test_same_contribution_when_asked_again_is_not_trained_again(
+    network: Network, home: Home
+) -> None:
+    trainer = Altered()
+    with guarded(network, home, trainer=trainer) as guard:
+        ward = Ward(network, home, guard)
+        first, update = ward.train()
+        second, same = ward.train()
+        assert first == second
+        assert vector_bytes(update) == vector_bytes(same)
+        assert len(trainer.trained) == len(ward.signed()) == 1
+
+
+def test_same_contribution_when_the_guard_was_restarted_is_not_trained_again(
+    network: Network, home: Home
+) -> None:
+    trainer, deliveries = Altered(), []
+    for _ in range(2):
+        with guarded(network, home, trainer=trainer) as guard:
+            deliveries.append(Ward(network, home, guard).train()[0])
+    assert deliveries[0] == deliveries[1]
+    assert len(trainer.trained) == 1
+
+
+def forget_answers(home: Home) -> None:
+    """Let an answer be lost, as by a crash before it was on disk."""
+    for file in home.answers.glob("*.safetensors"):
+        file.unlink()
+
+
+def test_same_contribution_when_its_answer_is_lost_has_the_same_signature(
+    network: Network, home: Home
+) -> None:
+    trainer, deliveries = Altered(), []
+    for _ in range(2):
+        with guarded(network, home, trainer=trainer) as guard:
+            ward = Ward(network, home, guard)
+            deliveries.append(ward.train()[0])
+            forget_answers(home)
     # Training took another time, so the report would be another: the first one is given again.
-    assert first == second
+    assert deliveries[0] == deliveries[1]
+    assert len(trainer.trained) == 2
     assert len(ward.signed()) == 1
 
 
-def test_same_contribution_when_the_guard_was_restarted_has_the_same_signature(
+def test_second_contribution_when_a_first_was_signed_is_refused(
     network: Network, home: Home
 ) -> None:
-    deliveries = []
-    for _ in range(2):
-        with guarded(network, home) as guard:
-            ward = Ward(network, home, guard)
-            delivery, _ = ward.site().contribute(ward.task, network.initial.values)
-            deliveries.append(delivery)
-    assert deliveries[0] == deliveries[1]
+    """Also after a crash: the log says what was signed."""
+    with guarded(network, home) as guard:
+        first, _ = Ward(network, home, guard).train()
+    forget_answers(home)
+
+    def moved(job: TrainJob, honest: TrainResult) -> TrainResult:
+        return replace(honest, update=honest.update + np.int32(1))
+
+    with guarded(network, home, trainer=Altered(moved)) as guard:
+        ward = Ward(network, home, guard)
+        for _ in range(2):
+            assert refused(ward, *question(network)) == "already-signed"
+    with guarded(network, home) as guard:
+        ward = Ward(network, home, guard)
+        assert ward.train()[0] == first
+        assert len(ward.signed()) == 1
+
+
+def test_question_when_asked_twice_at_once_is_trained_once(network: Network, home: Home) -> None:
+    trainer = Held()
+    with guarded(network, home, trainer=trainer) as guard, ThreadPoolExecutor(4) as pool:
+        ward = Ward(network, home, guard)
+        answers = [pool.submit(ward.train) for _ in range(4)]
+        assert trainer.begun.wait(60)
+        # One trains, and the others wait for it; who the site is can be asked all the same.
+        assert ward.client.identify().site == network.parties[0].account.address
+        assert not any(one.done() for one in answers)
+        trainer.let.set()
+        assert len({one.result(60)[0].entry.signature for one in answers}) == 1
+        assert len(trainer.trained) == len(ward.signed()) == 1
+
+
+def test_job_when_given_to_the_trainer_has_the_sites_rows_and_the_chains_model(
+    network: Network, home: Home
+) -> None:
+    trainer = Altered()
+    with guarded(network, home, trainer=trainer) as guard:
+        ward = Ward(network, home, guard)
+        ward.train()
+        ward.measure()
+    data = network.parties[0].data
+    (job,), (asked,) = trainer.trained, trainer.predicted
+    np.testing.assert_array_equal(job.features, data.train.features)
+    np.testing.assert_array_equal(job.labels, data.train.labels)
+    np.testing.assert_array_equal(job.base, network.initial.values)
+    assert job.specification == ward.task.specification
+    np.testing.assert_array_equal(asked.features, data.test.features)
+    assert not hasattr(asked, "labels")
+    for said in (repr(job), repr(asked)):
+        assert str(job.seed) not in said
+        assert str(data.train.features[0, 0]) not in said
+        assert "features=" not in said
 
 
 # ---------------------------------------------------------------- what is refused
 
-
-def reported(request: Request, **changes: Any) -> Request:
-    report = {**json.loads(request["report"]), **changes}
-    return {**request, "report": canonical_bytes(report).decode()}
-
-
-def with_update(request: Request, parts: Parts, update: np.ndarray[Any, Any]) -> Any:
-    data = update.astype("<i4").tobytes()
-    return {**request, "update_bytes": len(data)}, (parts[0], data)
-
-
-def vector(data: bytes) -> Any:
-    return np.frombuffer(data, "<i4").copy()
-
-
-Change = Callable[[Request, Parts], tuple[Request, tuple[bytes, ...]]]
+Change = Callable[[Request, bytes], tuple[Request, bytes]]
 BAD_DIGEST = "0x" + "ab" * 32
+
+
+def previous_of(root: bytes) -> str:
+    return hex_of(genesis_closing(root).encode())  # type: ignore[arg-type]
+
 
 HOSTILE: dict[str, tuple[Change, str]] = {
     "a study that is not approved": (
-        lambda r, p: ({**r, "study": BAD_DIGEST}, p),
+        lambda r, m: ({**r, "study": BAD_DIGEST}, m),
         "study-not-approved",
     ),
-    "the next round": (lambda r, p: (reported({**r, "round": 2}, round=2), p), "round-not-open"),
     "an old record": (
-        lambda r, p: ({**r, "previous": hex_of(genesis_closing(b"\x07" * 32).encode())}, p),  # type: ignore[arg-type]
+        lambda r, m: ({**r, "previous": previous_of(b"\x07" * 32)}, m),
         "base-model-wrong",
     ),
-    "another model": (lambda r, p: (r, ((vector(p[0]) + 1).tobytes(), p[1])), "base-model-wrong"),
-    "weight above the rows": (
-        lambda r, p: ({**r, "weight": r["weight"] + 1}, p),
-        "weight-too-high",
+    "another model": (
+        lambda r, m: (r, (np.frombuffer(m, "<i4") + 1).astype("<i4").tobytes()),
+        "base-model-wrong",
     ),
-    "no weight": (lambda r, p: ({**r, "weight": 0}, p), "weight-too-high"),
-    "absurd weight": (lambda r, p: ({**r, "weight": 2**50}, p), "weight-too-high"),
-    "more examples than rows": (lambda r, p: (reported(r, examples=41), p), "examples-wrong"),
-    "changed code": (lambda r, p: (reported(r, code=BAD_DIGEST), p), "code-changed"),
-    "a metric of its own": (
-        lambda r, p: (reported(r, metrics={"row_17": 1.0}), p),
-        "metric-not-allowed",
-    ),
-    "report of another study": (lambda r, p: (reported(r, study=BAD_DIGEST), p), "report-wrong"),
-    "report of another round": (lambda r, p: (reported(r, round=9), p), "report-wrong"),
-    "report of another site": (
-        lambda r, p: (reported(r, site="0x" + "ab" * 20), p),
-        "report-wrong",
-    ),
-    "a field more": (lambda r, p: (reported(r, note="hello"), p), "report-wrong"),
-    "spent privacy": (
-        lambda r, p: (reported(r, privacy={"epsilon": 1, "delta": 0.001}), p),
-        "report-wrong",
-    ),
-    "no report": (lambda r, p: ({**r, "report": ""}, p), "report-wrong"),
-    "report with spaces": (lambda r, p: ({**r, "report": r["report"] + " "}, p), "report-wrong"),
-    "an update too short": (
-        lambda r, p: with_update(r, p, vector(p[1])[:-1]),
+    "a model too short": (
+        lambda r, m: ({**r, "model_bytes": len(m) - 4}, m[4:]),
         "update-out-of-range",
     ),
-    "an update too long": (
-        lambda r, p: with_update(r, p, np.append(vector(p[1]), 1)),
+    "a model too long": (
+        lambda r, m: ({**r, "model_bytes": len(m) + 4}, m + bytes(4)),
         "update-out-of-range",
     ),
-    "an absurd length": (lambda r, p: ({**r, "update_bytes": 2**50}, p), "update-out-of-range"),
-    "a coordinate beyond the bound": (
-        lambda r, p: with_update(r, p, np.full(7, 2**24 + 1)),
-        "update-out-of-range",
-    ),
-    "the lowest integer": (
-        lambda r, p: with_update(r, p, np.full(7, -(2**31))),
-        "update-out-of-range",
-    ),
-    "bytes missing": (lambda r, p: (r, (p[0], p[1][:-1])), "request-malformed"),
+    "no model": (lambda r, m: ({**r, "model_bytes": 0}, b""), "update-out-of-range"),
+    "an absurd length": (lambda r, m: ({**r, "model_bytes": 2**50}, m), "update-out-of-range"),
+    "a length below zero": (lambda r, m: ({**r, "model_bytes": -4}, m), "request-malformed"),
+    "bytes missing": (lambda r, m: (r, m[:-1]), "request-malformed"),
     "a field missing": (
-        lambda r, p: ({k: v for k, v in r.items() if k != "weight"}, p),
+        lambda r, m: ({k: v for k, v in r.items() if k != "previous"}, m),
         "request-malformed",
     ),
-    "a question unknown": (lambda r, p: ({**r, "ask": "key"}, p), "request-malformed"),
-    "a weight in words": (lambda r, p: ({**r, "weight": "40"}, p), "request-malformed"),
+    "a field more": (lambda r, m: ({**r, "weight": 40}, m), "request-malformed"),
+    "round zero": (lambda r, m: ({**r, "round": 0}, m), "request-malformed"),
+    "a round in words": (lambda r, m: ({**r, "round": "1"}, m), "request-malformed"),
     "a padded record": (
-        lambda r, p: ({**r, "previous": "0x" + "ff" * 288}, p),
+        lambda r, m: ({**r, "previous": "0x" + "ff" * 288}, m),
         "request-malformed",
     ),
 }
 
 
+@pytest.mark.parametrize("ask", ["train", "measure"])
 @pytest.mark.parametrize("how", HOSTILE)
-def test_guard_when_asked_for_what_must_not_leave_refuses_by_name(ward: Ward, how: str) -> None:
-    request, parts = ward.drafted()
-    change, name = HOSTILE[how]
-    changed, sent = change(request, parts)
-    if how == "bytes missing":
-        # Half a vector and then nothing: the other side hangs up.
-        _hang_up(ward, changed, sent)
-        assert ward.refusals() == [name]
-    else:
-        assert refused(ward, changed, sent) == name
-    assert ward.signed() == []
-    # It was the change that was refused: the same without it is signed.
-    ward.client.ask(SignedAnswer, request, parts)
-    assert len(ward.signed()) == 1
+def test_guard_when_asked_for_what_must_not_leave_refuses_by_name(
+    network: Network, home: Home, how: str, ask: str
+) -> None:
+    trainer = Altered()
+    with guarded(network, home, trainer=trainer) as guard:
+        ward = Ward(network, home, guard)
+        request, model = question(network, ask)
+        change, name = HOSTILE[how]
+        changed, sent = change(request, model)
+        if how == "bytes missing":
+            # Half a vector and then nothing: the other side hangs up.
+            _hang_up(ward, changed, sent)
+            assert ward.refusals() == [name]
+        else:
+            assert refused(ward, changed, sent) == name
+        assert ward.signed() == trainer.trained == trainer.predicted == []
+        # It was the change that was refused: the same without it is answered.
+        ward.client.ask(request, model)
 
 
-def _hang_up(ward: Ward, request: Request, parts: tuple[bytes, ...]) -> None:
-    import socket
-
-    from wardround_client.guard.wire import Wire
-
+def _hang_up(ward: Ward, request: Request, model: bytes) -> None:
     with socket.socket(socket.AF_UNIX) as connection:
         connection.connect(str(ward.home.socket))
-        Wire(connection, 10).send(request, parts)
+        Wire(connection, 10).send(request, (model,))
         connection.shutdown(socket.SHUT_WR)
         assert b"request-malformed" in connection.recv(10_000)
 
 
-def test_second_contribution_when_a_first_was_signed_is_refused(ward: Ward) -> None:
-    request, parts = ward.drafted()
-    first = ward.client.ask(SignedAnswer, request, parts)
-    other = vector(parts[1])
-    other[0] += 1
-    assert refused(ward, *with_update(request, parts, other)) == "already-signed"
-    assert refused(ward, {**request, "weight": request["weight"] - 1}, parts) == "already-signed"
-    loss = json.loads(request["report"])["metrics"]["train_loss"] + 0.5
-    assert refused(ward, reported(request, metrics={"train_loss": loss}), parts) == "already-signed"
-    # How long training took is no other contribution.
-    again = ward.client.ask(SignedAnswer, reported(request, seconds=99), parts)
-    assert again == first
-    assert len(ward.signed()) == 1
+@pytest.mark.parametrize("ask", ["key", "begin", "sign", "release", ""])
+def test_question_when_unknown_is_refused(ward: Ward, ask: str) -> None:
+    request, model = question(ward.network)
+    with pytest.raises(Refusal, match="request-malformed"):
+        ward.guard.ask({**request, "ask": ask}, model)
+    assert ward.refusals() == ["request-malformed"]
 
 
-def test_signature_when_given_covers_what_was_sent_and_nothing_else(ward: Ward) -> None:
-    request, parts = ward.drafted()
-    answer = ward.client.ask(SignedAnswer, request, parts)
-    entry = Entry.unpack(bytes.fromhex(answer.entry[2:]))
-    assert entry.update == vector_root(parts[1])
-    assert answer.report == request["report"]
+def test_next_round_when_not_open_is_refused(ward: Ward) -> None:
+    request, model = question(ward.network)
+    assert refused(ward, {**request, "round": 2}, model) == "round-not-open"
+
+
+def test_model_when_of_a_wrong_length_is_refused_before_it_is_read(ward: Ward) -> None:
+    request, _ = question(ward.network)
+
+    def read(count: int) -> bytes:
+        raise AssertionError(f"{count} bytes were read")
+
+    for count in (0, 4, 2**50):
+        with pytest.raises(Refusal, match="update-out-of-range"):
+            ward.guard.decide({**request, "model_bytes": count}, read)
+
+
+def chosen(update: Any) -> Callable[[TrainJob, TrainResult], TrainResult]:
+    return lambda job, honest: replace(honest, update=update)
+
+
+def lossy(loss: Any) -> Callable[[TrainJob, TrainResult], TrainResult]:
+    return lambda job, honest: replace(honest, mean_loss=loss)
+
+
+ANSWERS: dict[str, tuple[Callable[[TrainJob, TrainResult], TrainResult], str]] = {
+    "an update too short": (chosen(np.zeros(6, np.int32)), "trainer-wrong"),
+    "an update too long": (chosen(np.zeros(8, np.int32)), "trainer-wrong"),
+    "an update of two dimensions": (chosen(np.zeros((1, 7), np.int32)), "trainer-wrong"),
+    "an update with gaps": (chosen(np.zeros(14, np.int32)[::2]), "trainer-wrong"),
+    "floats": (chosen(np.zeros(7, np.float32)), "trainer-wrong"),
+    "longer integers": (chosen(np.zeros(7, np.int64)), "trainer-wrong"),
+    "no vector": (chosen(bytes(28)), "trainer-wrong"),
+    "a coordinate beyond the bound": (
+        chosen(np.full(7, 2**24 + 1, np.int32)),
+        "update-out-of-range",
+    ),
+    "the lowest integer": (chosen(np.full(7, -(2**31), np.int32)), "update-out-of-range"),
+    "a loss that is no number": (lossy(float("nan")), "trainer-wrong"),
+    "an infinite loss": (lossy(float("inf")), "trainer-wrong"),
+    "a loss below zero": (lossy(-1e-9), "trainer-wrong"),
+    "a loss in words": (lossy("Jane Doe"), "trainer-wrong"),
+}
+
+
+@pytest.mark.parametrize("how", ANSWERS)
+def test_trainer_when_it_answers_what_cannot_be_is_refused_by_name(
+    network: Network, home: Home, how: str
+) -> None:
+    alter, name = ANSWERS[how]
+    with guarded(network, home, trainer=Altered(alter)) as guard:
+        ward = Ward(network, home, guard)
+        assert refused(ward, *question(network)) == name
+        assert ward.signed() == []
+        assert "Jane" not in home.log.read_text()
+    with guarded(network, home) as guard:
+        Ward(network, home, guard).train()
+
+
+@pytest.mark.parametrize(
+    ("tables", "words"),
+    [
+        ({"aggregation": {"update_bound": 0.0001}}, "OutOfRange: update"),
+        ({"training": {"learning_rate": 1e30, "batch_size": 1}}, "LearningError"),
+    ],
+    ids=["beyond the bound", "diverging"],
+)
+def test_training_when_it_cannot_be_used_is_refused_and_never_clamped(
+    tmp_path: Path, tables: dict[str, Any], words: str
+) -> None:
+    with prepared(small_scenario(**tables), tmp_path / "network") as network:
+        home = make(network, tmp_path / "home")
+        approve(network, home)
+        with guarded(network, home) as guard:
+            ward = Ward(network, home, guard)
+            assert refused(ward, *question(network)) == "trainer-failed"
+            assert words in ward.log()[-1]["words"]
+            assert ward.signed() == []
+
+
+@pytest.mark.parametrize(
+    ("loss", "told"),
+    [(0.0, 0.0), (0.69314718, 0.6931), (1e-300, 0.0), (123.456, 123.5), (1e300, 1e6)],
+)
+def test_loss_when_reported_has_four_digits(
+    network: Network, home: Home, loss: float, told: float
+) -> None:
+    with guarded(network, home, trainer=Altered(lossy(loss))) as guard:
+        delivery, _ = Ward(network, home, guard).train()
+    assert parse_report(delivery.report).metrics == {"train_loss": told}
 
 
 def test_norm_when_above_the_sites_own_limit_is_refused(network: Network, tmp_path: Path) -> None:
@@ -249,26 +414,34 @@ def test_norm_when_above_the_sites_own_limit_is_refused(network: Network, tmp_pa
     approve(network, home)
     with guarded(network, home) as guard:
         ward = Ward(network, home, guard)
-        assert refused(ward, *ward.drafted()) == "update-out-of-range"
+        assert refused(ward, *question(network)) == "update-out-of-range"
 
 
-def test_metric_when_the_site_withholds_it_is_refused(network: Network, tmp_path: Path) -> None:
+def test_loss_when_the_site_withholds_it_is_left_out(network: Network, tmp_path: Path) -> None:
     home = make(network, tmp_path / "home", policy='metrics = ["auc"]')
     approve(network, home)
     with guarded(network, home) as guard:
-        ward = Ward(network, home, guard)
-        request, parts = ward.drafted()
-        assert refused(ward, request, parts) == "metric-not-allowed"
-        ward.client.ask(SignedAnswer, reported(request, metrics={}), parts)
+        delivery, _ = Ward(network, home, guard).train()
+    assert parse_report(delivery.report).metrics == {}
+
+
+def test_weight_when_above_the_contracts_cap_is_the_cap(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("wardround_simulations.network.WEIGHT_CAP", 7)
+    with prepared(small_scenario(), tmp_path / "capped") as capped:
+        home = make(capped, tmp_path / "home")
+        approve(capped, home)
+        with guarded(capped, home) as guard:
+            delivery, _ = Ward(capped, home, guard).train()
+    assert delivery.entry.weight == 7
+    assert parse_report(delivery.report).examples == len(capped.parties[0].data.train)
 
 
 def test_study_when_revoked_is_refused_at_once(ward: Ward) -> None:
-    from wardround_client.guard.approvals import Approvals
-
-    request, parts = ward.drafted()
     party = ward.network.parties[0]
     Approvals(ward.home.approvals, party.account.address).revoke(ward.network.study, 1)
-    assert refused(ward, request, parts) == "study-not-approved"
+    assert refused(ward, *question(ward.network)) == "study-not-approved"
 
 
 def test_study_when_approved_for_another_contract_is_refused(network: Network, home: Home) -> None:
@@ -277,14 +450,29 @@ def test_study_when_approved_for_another_contract_is_refused(network: Network, h
     home.settings_file.write_text(text.replace(network.contract.address.lower(), other))
     with guarded(network, home) as guard:
         ward = Ward(network, home, guard)
-        assert refused(ward, begin(network), kind=Begun) == "study-not-approved"
+        assert refused(ward, *question(network)) == "study-not-approved"
+
+
+def test_code_when_another_is_installed_is_refused(
+    ward: Ward, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("wardround_client.guard.guard.application_digest", lambda: b"\x09" * 32)
+    assert code.application_digest() == ward.network.params.code
+    for ask in ("train", "measure"):
+        assert refused(ward, *question(ward.network, ask)) == "code-changed"
+
+
+def test_study_when_it_pins_other_code_is_refused(network: Network, tmp_path: Path) -> None:
+    home = make(network, tmp_path / "home")
+    params: StudyParams = replace(network.params, code=b"\x09" * 32)  # type: ignore[arg-type]
+    approve(network, home, params=params)
+    with guarded(network, home) as guard:
+        ward = Ward(network, home, guard)
+        request, model = question(network)
+        assert refused(ward, {**request, "study": hex_of(params.study_id)}, model) == "code-changed"
 
 
 def test_site_when_not_admitted_is_refused(network: Network, tmp_path: Path) -> None:
-    from eth_account import Account
-
-    from wardround_client.guard.approvals import Approval, Approvals
-
     home = make(network, tmp_path / "home")
     stranger = Account.create()
     approval = Approval(
@@ -295,9 +483,9 @@ def test_site_when_not_admitted_is_refused(network: Network, tmp_path: Path) -> 
         1,
     )
     Approvals(home.approvals, stranger.address).give(approval, bytes(stranger.key))
-    guard = Guard(home, bytes(stranger.key), lambda: 1)
+    guard = Guard(home, bytes(stranger.key), lambda: 1, LocalTrainer())
     with pytest.raises(Refusal, match=f"not-a-member: {stranger.address}"):
-        guard.ask(Begun, begin(network))
+        guard.ask(*question(network))
     guard.close()
 
 
@@ -305,23 +493,26 @@ def test_table_when_it_changed_in_the_middle_of_a_round_is_noticed(
     network: Network, home: Home
 ) -> None:
     with guarded(network, home) as guard:
-        ward = Ward(network, home, guard)
-        request, parts = ward.drafted()
+        Ward(network, home, guard).train()
+    forget_answers(home)
     table = load_table(home.folder / "train.npz")
     save_table(Table(table.features[:-1], table.labels[:-1]), home.folder / "train.npz")
     with guarded(network, home) as guard:
-        assert refused(Ward(network, home, guard), request, parts) == "examples-wrong"
+        assert refused(Ward(network, home, guard), *question(network)) == "already-signed"
 
 
+@pytest.mark.parametrize("ask", ["train", "measure"])
 @pytest.mark.parametrize("data", [None, b"", b"PK\x03\x04 nothing"])
 def test_table_when_it_cannot_be_read_says_so(
-    network: Network, home: Home, data: bytes | None
+    network: Network, home: Home, data: bytes | None, ask: str
 ) -> None:
     file = home.folder / "train.npz"
     file.unlink() if data is None else file.write_bytes(data)
     with guarded(network, home) as guard:
         ward = Ward(network, home, guard)
-        assert refused(ward, begin(network), kind=Begun) == "table-unusable"
+        with pytest.raises(RefusedForNow):
+            ward.client.ask(*question(network, ask))
+        assert refused(ward, *question(network, ask)) == "table-unusable"
 
 
 @pytest.mark.parametrize(
@@ -335,71 +526,113 @@ def test_chain_when_it_is_silent_is_a_refusal(
     home.settings_file.write_text(text.replace(network.contract.chain.url, endpoint))
     with guarded(network, home) as guard:
         ward = Ward(network, home, guard)
-        assert refused(ward, begin(network), kind=Begun) == "chain-silent"
+        assert refused(ward, *question(network)) == "chain-silent"
         assert words in ward.log()[-1]["words"]
 
 
-def test_code_when_another_runs_is_refused_before_it_trains(ward: Ward) -> None:
-    """A process that trains states its code; one that lies is refused when it signs."""
-    params = replace(ward.network.params, code=b"\x09" * 32)  # type: ignore[arg-type]
-    site = replace(ward.site(), code=params.code)
-    with pytest.raises(StudyMismatch):
-        site.contribute(ward.task, ward.network.initial.values)
-    with pytest.raises(Refusal, match="code-changed"):
-        ward.client.ask(Begun, {**begin(ward.network), "code": hex_of(site.code)})
+# ---------------------------------------------------------------- while it trains
 
 
-def test_specification_when_another_is_sent_is_never_trained_on(ward: Ward) -> None:
-    other = small_scenario(training={"learning_rate": 0.9}).specification
-    task = replace(ward.task, specification=canonical_bytes(other.document()))
-    with pytest.raises(StudyMismatch, match="specification"):
-        ward.site().contribute(task, ward.network.initial.values)
-    assert ward.signed() == []
+def test_round_when_over_while_the_site_trains_is_not_signed(own: Network, tmp_path: Path) -> None:
+    home, trainer = make(own, tmp_path / "home"), Held()
+    approve(own, home)
+    with guarded(own, home, trainer=trainer) as guard, ThreadPoolExecutor(1) as pool:
+        ward = Ward(own, home, guard)
+        answer = pool.submit(ward.train)
+        assert trainer.begun.wait(60)
+        close_round(own)
+        trainer.let.set()
+        with pytest.raises(Refusal, match="round-over"):
+            answer.result(60)
+        assert ward.signed() == ward.refusals() == []
+        # As it was before it trained: nothing is lost, and nothing is to be looked into.
+        with pytest.raises(Refusal, match="round-over"):
+            ward.train()
+        assert len(trainer.trained) == 1
+
+
+def test_site_when_removed_while_it_trains_finishes_the_round_and_no_other(
+    own: Network, tmp_path: Path
+) -> None:
+    """The contract removes a site from the next round on."""
+    home, trainer = make(own, tmp_path / "home"), Held()
+    approve(own, home)
+    with guarded(own, home, trainer=trainer) as guard, ThreadPoolExecutor(1) as pool:
+        ward = Ward(own, home, guard)
+        answer = pool.submit(ward.train)
+        assert trainer.begun.wait(60)
+        own.contract.remove_site(own.keys.sponsor, own.study, own.parties[0].account.address)
+        trainer.let.set()
+        assert answer.result(60)[0].round == 1
+        close_round(own)
+        position = Hospitals(own).session().position()
+        task = replace(ward.task, round=2, previous=position.previous)
+        with pytest.raises(Refusal, match="not-a-member"):
+            ward.client.train(task, position.base.values)
+        assert len(trainer.trained) == len(ward.signed()) == 1
+
+
+def test_study_when_revoked_while_the_site_trains_is_not_signed(
+    network: Network, home: Home
+) -> None:
+    trainer = Held()
+    with guarded(network, home, trainer=trainer) as guard, ThreadPoolExecutor(1) as pool:
+        ward = Ward(network, home, guard)
+        answer = pool.submit(ward.train)
+        assert trainer.begun.wait(60)
+        address = network.parties[0].account.address
+        Approvals(home.approvals, address).revoke(network.study, 1)
+        trainer.let.set()
+        with pytest.raises(Refusal, match="study-not-approved"):
+            answer.result(60)
+        assert ward.signed() == []
 
 
 # ---------------------------------------------------------------- what is measured
 
 
 def test_measures_when_of_the_chains_model_leave_and_are_written_down(ward: Ward) -> None:
-    measures = ward.site().evaluate(ward.task, ward.network.initial.values)
+    measures = ward.measure()
     assert set(measures) == {"examples", "correct", "accuracy", "log_loss", "auc"}
+    assert measures["examples"] == len(ward.network.parties[0].data.test)
     (line,) = (line for line in ward.log() if line["kind"] == "released")
     assert line["measures"] == dict(measures)
+    assert line["model"] == hex_of(ward.network.params.initial_model)
 
 
 def test_measures_when_of_another_model_stay(ward: Ward) -> None:
     """Who may choose the model may ask about single test rows."""
     with pytest.raises(Refusal, match="base-model-wrong"):
-        ward.site().evaluate(ward.task, ward.network.initial.values + np.int32(1))
+        ward.client.measure(ward.task, ward.network.initial.values + np.int32(1))
     task = replace(ward.task, previous=genesis_closing(b"\x02" * 32))  # type: ignore[arg-type]
     with pytest.raises(Refusal, match="base-model-wrong"):
-        ward.site().evaluate(task, ward.network.initial.values)
+        ward.client.measure(task, ward.network.initial.values)
     assert ward.refusals() == ["base-model-wrong"] * 2
 
 
-def release(ward: Ward, measures: dict[str, Any]) -> Request:
-    return {
-        "ask": "release",
-        "study": hex_of(ward.network.study),
-        "round": 1,
-        "previous": hex_of(ward.task.previous.encode()),
-        "model": hex_of(ward.network.params.initial_model),
-        "measures": measures,
-    }
+FORETOLD: dict[str, Callable[[Any], Any]] = {
+    "a row less": lambda shares: shares[1:],
+    "a row more": lambda shares: np.vstack([shares, shares[:1]]),
+    "one class": lambda shares: np.ones((len(shares), 1)),
+    "one dimension": lambda shares: shares[:, 1],
+    "other floats": lambda shares: shares.astype(np.float32),
+    "no array": lambda shares: shares.tolist(),
+    "no numbers": lambda shares: shares * np.nan,
+    "a share above one": lambda shares: np.array([[2.0, -1.0]] * len(shares)),
+    "shares that add up to more": lambda shares: np.ones_like(shares),
+    "shares that add up to nothing": lambda shares: np.zeros_like(shares),
+}
 
 
-@pytest.mark.parametrize(
-    ("measures", "name"),
-    [
-        ({"examples": 20, "row_3": 1}, "metric-not-allowed"),
-        ({"examples": 21}, "examples-wrong"),
-        ({"auc": 0.5}, "examples-wrong"),
-        ({"examples": 20, "auc": "high"}, "request-malformed"),
-        ({f"m{n}": 1 for n in range(33)}, "request-malformed"),
-    ],
-)
-def test_measures_when_strange_are_refused(ward: Ward, measures: Any, name: str) -> None:
-    assert refused(ward, release(ward, measures), kind=Released) == name
+@pytest.mark.parametrize("how", FORETOLD)
+def test_trainer_when_its_probabilities_cannot_be_is_refused_by_name(
+    network: Network, home: Home, how: str
+) -> None:
+    trainer = Altered(foretell=lambda job, honest: FORETOLD[how](honest))
+    with guarded(network, home, trainer=trainer) as guard:
+        ward = Ward(network, home, guard)
+        assert refused(ward, *question(network, "measure")) == "trainer-wrong"
+        assert not [line for line in ward.log() if line["kind"] == "released"]
 
 
 def test_measures_when_the_site_withholds_some_are_left_out(
@@ -408,9 +641,7 @@ def test_measures_when_the_site_withholds_some_are_left_out(
     home = make(network, tmp_path / "home", policy='metrics = ["accuracy"]')
     approve(network, home)
     with guarded(network, home) as guard:
-        ward = Ward(network, home, guard)
-        measures = ward.site().evaluate(ward.task, network.initial.values)
-        assert set(measures) == {"examples", "accuracy"}
+        assert set(Ward(network, home, guard).measure()) == {"examples", "accuracy"}
 
 
 def test_measures_when_the_site_gives_none_are_refused(network: Network, tmp_path: Path) -> None:
@@ -418,14 +649,9 @@ def test_measures_when_the_site_gives_none_are_refused(network: Network, tmp_pat
     approve(network, home)
     with guarded(network, home) as guard:
         ward = Ward(network, home, guard)
-        with pytest.raises(Refusal, match="evaluation-off"):
-            ward.site().evaluate(ward.task, network.initial.values)
+        assert refused(ward, *question(network, "measure")) == "evaluation-off"
 
 
-def test_home_when_opened_reads_name_and_address_from_the_guard(ward: Ward) -> None:
-    party = ward.network.parties[0]
-    site = open_home(str(ward.home.folder))
-    assert (site.name, site.address) == (party.name, party.account.address)
-    assert parse_report(site.contribute(ward.task, ward.network.initial.values)[0].report).site == (
-        party.account.address.lower()
-    )
+def test_site_when_asked_who_it_is_answers_name_and_address(ward: Ward) -> None:
+    party, found = ward.network.parties[0], ward.client.identify()
+    assert (found.name, found.site) == (party.name, party.account.address)

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from tests.client.guard.conftest import PASSWORD, Ward, approve, guarded, make
+from tests.client.guard.conftest import PASSWORD, approve, first_task, guarded, make
 from tests.client.guard.killed import POINTS
+from tests.client.guard.trainers import Altered
 from tests.integration.networks import CHAIN_ID, small_scenario
 from wardround.devchain.anvil import Anvil
 from wardround.devchain.evm import Genesis
@@ -22,15 +24,15 @@ from wardround.protocol.canonical import canonical_bytes
 from wardround.protocol.contribution import Entry
 from wardround.protocol.errors import Malformed
 from wardround.protocol.fixed_point import vector_bytes
-from wardround.protocol.identifiers import hex_of
+from wardround.protocol.messages import TrainReply
 from wardround.protocol.record import genesis_closing
 from wardround.protocol.study import PrivacySpec
 from wardround_client.errors import GuardUnreachable, Refusal
 from wardround_client.guard.client import GuardClient
 from wardround_client.guard.log import read_log
-from wardround_client.guard.requests import Begun, Identified, SignedAnswer
 from wardround_client.home import Home
 from wardround_client.password import PASSWORD_VARIABLE
+from wardround_client.trainer.base import TrainJob, TrainResult
 from wardround_simulations.network import Network, new_folder, new_keys, prepare
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -92,23 +94,15 @@ def first_line(started: subprocess.Popen[str]) -> str:
     return started.stdout.readline()
 
 
-def request_of(network: Network, home: Home) -> tuple[dict[str, object], tuple[bytes, bytes]]:
-    """What honest code asks, drafted with a guard of another home, which is then forgotten."""
-    copy = home.folder.parent / "draft"
-    if not copy.exists():
-        shutil.copytree(home.folder, copy)
-    with guarded(network, Home(copy)) as guard:
-        return Ward(network, Home(copy), guard).drafted()
+def train(network: Network, home: Home) -> TrainReply:
+    """Ask the guard as an honest courier does."""
+    answer, _ = GuardClient(home.socket, 60).train(first_task(network), network.initial.values)
+    return answer
 
 
-def begin(network: Network) -> dict[str, object]:
-    return {
-        "ask": "begin",
-        "study": hex_of(network.study),
-        "round": 1,
-        "previous": hex_of(genesis_closing(network.params.initial_model).encode()),
-        "code": hex_of(network.params.code),
-    }
+def another(job: TrainJob, honest: TrainResult) -> TrainResult:
+    """What training that does not repeat would give."""
+    return replace(honest, update=honest.update + np.int32(1))
 
 
 @pytest.mark.parametrize(
@@ -122,32 +116,31 @@ def test_guard_when_killed_while_it_signs_never_signs_a_second_contribution(
     plain: Network, tmp_path: Path, point: str
 ) -> None:
     home = home_of(plain, tmp_path)
-    request, parts = request_of(plain, home)
-    other = bytearray(parts[1])
-    other[0] ^= 1
-    left: str | None = None
+    left: TrainReply | None = None
     killed = ["-m", "tests.client.guard.killed", home.folder, tmp_path / "password"]
     with process(*killed, "signed", point) as guard:
         assert "listens" in first_line(guard)
         with suppress(GuardUnreachable, Malformed):
-            left = GuardClient(home.socket, 30).ask(SignedAnswer, request, parts).entry
+            left = train(plain, home)
         assert guard.wait(20) == -signal.SIGKILL
     assert (left is not None) == (point == "sent")
     written = [line for line in read_log(home.log) if line["kind"] == "signed"]
-    with guarded(plain, home):
-        client = GuardClient(home.socket, 30)
-        changed = (parts[0], bytes(other))
+    if point == "sent":
+        # A disk may lose what is kept there to be given again; the log is what counts.
+        (answer,) = home.answers.glob("*.safetensors")
+        answer.unlink()
+    with guarded(plain, home, trainer=Altered(another)):
         if written:
             with pytest.raises(Refusal, match="already-signed"):
-                client.ask(SignedAnswer, request, changed)
-            again = client.ask(SignedAnswer, request, parts).entry
-            assert left in (None, again)
+                train(plain, home)
         else:
             # Nothing was durable, so nothing had left: another one may be signed, once.
             assert left is None
-            client.ask(SignedAnswer, request, changed)
-            with pytest.raises(Refusal, match="already-signed"):
-                client.ask(SignedAnswer, request, parts)
+            first = train(plain, home)
+            assert train(plain, home) == first
+    if written:
+        with guarded(plain, home):
+            assert left in (None, train(plain, home))
     assert bool(written) == (point not in ("before writing", "half written"))
     repaired = [line for line in read_log(home.log) if line["kind"] == "repaired"]
     assert bool(repaired) == (point == "half written")
@@ -165,17 +158,17 @@ def test_guard_when_killed_while_it_books_privacy_counts_what_left(
     private: Network, tmp_path: Path, point: str
 ) -> None:
     home = home_of(private, tmp_path)
-    request = begin(private)
     killed = ["-m", "tests.client.guard.killed", home.folder, tmp_path / "password"]
     with process(*killed, "spent", point) as guard:
         assert "listens" in first_line(guard)
         with pytest.raises((GuardUnreachable, Malformed)):
-            GuardClient(home.socket, 60).ask(Begun, request)
+            train(private, home)
         assert guard.wait(20) == -signal.SIGKILL
-    with guarded(private, home):
-        first = GuardClient(home.socket, 60).ask(Begun, request)
-        assert first.secret is not None
-        assert GuardClient(home.socket, 60).ask(Begun, request) == first
+    trainer = Altered()
+    with guarded(private, home, trainer=trainer):
+        assert train(private, home) == train(private, home)
+    (job,) = trainer.trained
+    assert job.private is not None
     spent = [line for line in read_log(home.log) if line["kind"] == "spent"]
     assert len(spent) == 1
 
@@ -187,7 +180,7 @@ def test_guard_when_told_to_stop_ends_cleanly(plain: Network, tmp_path: Path) ->
         line = first_line(guard)
         assert str(home.socket) in line
         assert plain.parties[0].account.address in line
-        found = GuardClient(home.socket).ask(Identified, {"ask": "identity"})
+        found = GuardClient(home.socket).identify()
         assert found.name == plain.parties[0].name
         guard.send_signal(signal.SIGTERM)
         assert first_line(guard) == "guard stopped\n"
@@ -195,7 +188,7 @@ def test_guard_when_told_to_stop_ends_cleanly(plain: Network, tmp_path: Path) ->
     assert not home.socket.exists()
     assert [one["kind"] for one in read_log(home.log)] == ["created", "started", "stopped"]
     with pytest.raises(GuardUnreachable):
-        GuardClient(home.socket).ask(Identified, {"ask": "identity"})
+        GuardClient(home.socket).identify()
 
 
 def test_endpoint_when_one_is_away_another_stands_in(plain: Network, tmp_path: Path) -> None:
@@ -203,7 +196,7 @@ def test_endpoint_when_one_is_away_another_stands_in(plain: Network, tmp_path: P
     text, url = home.settings_file.read_text(), plain.contract.chain.url
     home.settings_file.write_text(text.replace(f'["{url}"]', f'["http://127.0.0.1:1", "{url}"]'))
     with guarded(plain, home):
-        assert GuardClient(home.socket, 60).ask(Begun, begin(plain)).max_weight > 0
+        assert train(plain, home).entry.weight > 0
 
 
 # ---------------------------------------------------------------- where the key is
@@ -241,11 +234,12 @@ def holds(pid: int, secrets: list[bytes]) -> bool:
 
 
 @pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="needs Linux's /proc")
-def test_key_when_a_site_trains_is_in_the_guard_and_nowhere_else(
+def test_key_and_rows_when_a_site_trains_are_in_the_guard_and_nowhere_else(
     plain: Network, tmp_path: Path
 ) -> None:
     home = home_of(plain, tmp_path)
-    key = bytes(plain.parties[0].account.key)
+    key, data = bytes(plain.parties[0].account.key), plain.parties[0].data
+    rows = [row.tobytes() for row in (*data.train.features, *data.test.features)]
     spec = canonical_bytes(plain.scenario.specification.document())
     files = {
         "params": plain.params.encode(),
@@ -267,18 +261,18 @@ def test_key_when_a_site_trains_is_in_the_guard_and_nowhere_else(
     with process(*guard_command) as guard:
         assert "listens" in first_line(guard)
         environment = {name: value for name, value in os.environ.items() if "PASSWORD" not in name}
-        command = ["-m", "tests.client.guard.trainer", home.folder, tmp_path]
-        with process(*command, env=environment) as trainer:
-            entry = Entry.unpack(bytes.fromhex(first_line(trainer)))
+        command = ["-m", "tests.client.guard.courier", home.folder, tmp_path]
+        with process(*command, env=environment) as courier:
+            entry = Entry.unpack(bytes.fromhex(first_line(courier)))
             statement = entry.contribution(plain.study, 1, plain.params.initial_model)
             statement.check_signature(plain.contract.domain, entry.signature)
-            # It was found at all: what the trainer certainly holds is.
-            assert holds(trainer.pid, [entry.signature.hex().encode()])
+            # It was found at all: what the courier certainly holds is.
+            assert holds(courier.pid, [entry.signature.hex().encode()])
             secrets = [*forms_of(key), PASSWORD.encode()]
-            assert not holds(trainer.pid, secrets)
-            for one in Path(f"/proc/{trainer.pid}/fd").iterdir():
-                assert one.readlink().name not in ("keystore.json", "password")
-            environ = Path(f"/proc/{trainer.pid}/environ").read_bytes()
+            assert not holds(courier.pid, [*secrets, *rows])
+            for one in Path(f"/proc/{courier.pid}/fd").iterdir():
+                assert one.readlink().name not in ("keystore.json", "password", "train.npz")
+            environ = Path(f"/proc/{courier.pid}/environ").read_bytes()
             assert PASSWORD_VARIABLE.encode() not in environ
         if os.geteuid() == 0:
             assert holds(guard.pid, forms_of(key)), "the search would not find a key"

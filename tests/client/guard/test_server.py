@@ -2,29 +2,35 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import socket
 import stat
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.client.guard.conftest import Ward, approve, guarded, make
+from tests.client.guard.conftest import Ward, approve, guarded, make, question
+from tests.client.guard.trainers import Altered
 from wardround.protocol.canonical import canonical_bytes
 from wardround.protocol.errors import Malformed, SpecificationError
 from wardround_client.errors import GuardUnreachable, LogError, Refusal
 from wardround_client.guard.client import GuardClient
 from wardround_client.guard.log import GuardLog
-from wardround_client.guard.requests import Identified, SignedAnswer, parse_request
+from wardround_client.guard.requests import parse_request
 from wardround_client.guard.server import CONNECTIONS_MAX, GuardServer
 from wardround_client.guard.wire import DOCUMENT_MAX_BYTES
 from wardround_client.home import Home
+from wardround_client.trainer.base import TrainJob, TrainResult
 from wardround_simulations.network import Network
 
 
@@ -66,7 +72,7 @@ def name_in(answer: bytes) -> str:
 
 
 def lives(ward: Ward) -> None:
-    assert ward.client.ask(Identified, {"ask": "identity"}).name == ward.network.parties[0].name
+    assert ward.client.identify().name == ward.network.parties[0].name
 
 
 FUZZED = settings(
@@ -95,18 +101,13 @@ def test_guard_when_it_hears_any_document_refuses_and_lives(patient: Ward, value
     assert name_in(say(patient, framed(canonical_bytes(value)))) == "request-malformed"
 
 
-ASK = {"ask": st.sampled_from(["identity", "begin", "sign", "release"])}
+ASK = {"ask": st.sampled_from(["identity", "train", "measure", "sign"])}
 REQUEST = {
     "study": st.sampled_from(["0x" + "00" * 32, "", 7]),
     "round": st.integers(-5, 2**40),
     "previous": st.sampled_from(["0x" + "00" * 288, "0x" + "ff" * 288, "0x"]),
-    "code": st.sampled_from(["0x" + "00" * 32, "code"]),
+    "model_bytes": st.integers(-5, 2**53),
     "weight": st.integers(-5, 2**53),
-    "report": st.text(max_size=50),
-    "base_bytes": st.integers(-5, 2**53),
-    "update_bytes": st.integers(-5, 2**53),
-    "model": st.just("0x" + "00" * 32),
-    "measures": st.dictionaries(st.text(max_size=5), st.floats(allow_nan=False) | st.integers(0)),
 }
 
 
@@ -171,8 +172,8 @@ def test_guard_when_a_vector_falls_silent_signs_nothing(
     patient: Ward, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("wardround_client.guard.server._VECTOR_SECONDS", 0.5)
-    request, parts = patient.drafted()
-    sent = framed(canonical_bytes(request)) + parts[0] + parts[1][:-1]
+    request, model = question(patient.network)
+    sent = framed(canonical_bytes(request)) + model[:-1]
     assert name_in(say(patient, sent, hang_up=False)) == "request-malformed"
     assert patient.signed() == []
 
@@ -185,9 +186,7 @@ def test_guard_when_callers_are_many_serves_them_all(patient: Ward) -> None:
         silent.append(connection)
     names: list[str] = []
     threads = [
-        threading.Thread(
-            target=lambda: names.append(patient.client.ask(Identified, {"ask": "identity"}).name)
-        )
+        threading.Thread(target=lambda: names.append(patient.client.identify().name))
         for _ in range(30)
     ]
     for thread in threads:
@@ -200,28 +199,19 @@ def test_guard_when_callers_are_many_serves_them_all(patient: Ward) -> None:
 
 
 def test_guard_when_callers_race_signs_one_contribution(network: Network, home: Home) -> None:
-    with guarded(network, home) as guard:
+    """Also where training does not repeat: each job here has another result."""
+    drawn = itertools.count()
+
+    def moved(job: TrainJob, honest: TrainResult) -> TrainResult:
+        return replace(honest, update=honest.update + np.int32(next(drawn)))
+
+    trainer = Altered(moved)
+    with guarded(network, home, trainer=trainer) as guard, ThreadPoolExecutor(12) as pool:
         ward = Ward(network, home, guard)
-        request, parts = ward.drafted()
-        answers: list[str] = []
-
-        def ask(place: int) -> None:
-            changed = bytearray(parts[1])
-            changed[0] = place
-            try:
-                signed = ward.client.ask(SignedAnswer, request, (parts[0], bytes(changed)))
-                answers.append(signed.entry)
-            except Refusal as refusal:
-                answers.append(refusal.name)
-
-        threads = [threading.Thread(target=ask, args=(place,)) for place in range(12)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join(30)
-        assert sorted(answers, reverse=True)[1:] != []
-        assert answers.count("already-signed") == 11
-        assert len(ward.signed()) == 1
+        answers = [one.result(60) for one in [pool.submit(ward.train) for _ in range(12)]]
+        assert len({answer.entry.signature for answer, _ in answers}) == 1
+        assert len({answer.entry.update for answer, _ in answers}) == 1
+        assert len(ward.signed()) == len(trainer.trained) == 1
 
 
 def test_socket_when_others_look_is_only_the_owners(patient: Ward) -> None:
@@ -269,7 +259,6 @@ def test_guard_when_its_log_cannot_be_written_signs_nothing(
 ) -> None:
     with guarded(network, home) as guard:
         ward = Ward(network, home, guard)
-        request, parts = ward.drafted()
 
         def full(descriptor: int) -> None:
             raise OSError(28, "No space left on device")
@@ -277,10 +266,10 @@ def test_guard_when_its_log_cannot_be_written_signs_nothing(
         monkeypatch.setattr("wardround_client.guard.log.os.fsync", full)
         for _ in range(2):
             with pytest.raises(Refusal, match="guard-log-unusable"):
-                ward.client.ask(SignedAnswer, request, parts)
+                ward.train()
         monkeypatch.undo()
         with pytest.raises(Refusal, match="guard-log-unusable"):
-            ward.client.ask(SignedAnswer, request, parts)
+            ward.train()
 
 
 # ---------------------------------------------------------------- the other end
@@ -288,7 +277,7 @@ def test_guard_when_its_log_cannot_be_written_signs_nothing(
 
 def test_client_when_no_guard_runs_says_what_to_do(home: Home) -> None:
     with pytest.raises(GuardUnreachable, match="wardround site guard"):
-        GuardClient(home.socket).ask(Identified, {"ask": "identity"})
+        GuardClient(home.socket).identify()
 
 
 @pytest.mark.parametrize(
@@ -322,7 +311,28 @@ def test_client_when_the_answer_is_strange_is_an_error_by_name(
         thread = threading.Thread(target=reply)
         thread.start()
         with pytest.raises(Malformed):
-            GuardClient(path, 10).ask(Identified, {"ask": "identity"})
+            GuardClient(path, 10).identify()
+        thread.join(10)
+
+
+def test_client_when_an_update_is_not_as_long_as_its_model_does_not_read_it(
+    tmp_path: Path, network: Network
+) -> None:
+    told = {"entry": "0x" + "00" * 157, "report": "{}", "update_bytes": 2**40}
+    path = tmp_path / "guard.sock"
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(path))
+        listening.listen()
+
+        def reply() -> None:
+            connection, _ = listening.accept()
+            with connection:
+                connection.sendall(framed(canonical_bytes({"ok": told})))
+
+        thread = threading.Thread(target=reply)
+        thread.start()
+        with pytest.raises(Malformed, match="1099511627776 bytes"):
+            GuardClient(path, 10).ask(*question(network))
         thread.join(10)
 
 

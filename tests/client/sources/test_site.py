@@ -1,4 +1,4 @@
-"""A site on a table of its own: the guard and the process that trains read the same rows."""
+"""A site on a table of its own: wherever its rows lie, its guard reads the same."""
 
 from __future__ import annotations
 
@@ -12,17 +12,12 @@ import pyarrow
 import pytest
 from pyarrow import parquet
 
-from tests.client.guard.conftest import Ward, approve, guarded, make
-from tests.client.guard.test_guard import begin
+from tests.client.guard.conftest import Ward, approve, guarded, make, question
 from tests.client.sources.conftest import PASSWORD, Cluster
 from tests.integration.networks import FEATURES
-from wardround.learning.errors import DataError
 from wardround.protocol.report import parse_report
-from wardround_client.app.client_app import open_home
-from wardround_client.errors import Refusal, RefusedForNow
-from wardround_client.guard.requests import Begun
+from wardround_client.errors import RefusedForNow
 from wardround_client.home import Home
-from wardround_client.sources.errors import SourceError
 from wardround_simulations.network import Network
 
 COLUMNS = [f"x{place}" for place in range(FEATURES)]
@@ -72,8 +67,8 @@ def home_of(network: Network, folder: Path, source: str) -> Home:
 def contributed(network: Network, home: Home) -> tuple[bytes, int]:
     with guarded(network, home) as guard:
         ward = Ward(network, home, guard)
-        delivery, _ = ward.site().contribute(ward.task, network.initial.values)
-        measures = ward.site().evaluate(ward.task, network.initial.values)
+        delivery, _ = ward.train()
+        measures = ward.measure()
         examples = parse_report(delivery.report).examples
         assert delivery.entry.weight == examples
         assert examples + measures["examples"] == 60
@@ -137,9 +132,8 @@ def test_site_when_its_table_cannot_be_used_says_why_and_trains_nothing(
         (home.folder / "t.csv").write_text(text)
     with guarded(network, home) as guard:
         ward = Ward(network, home, guard)
-        with pytest.raises((SourceError, DataError), match=words):
-            open_home(str(home.folder))
-        with pytest.raises(Refusal, match="table-unusable") as refusal:
-            ward.client.ask(Begun, begin(network))
-        assert words in refusal.value.words
-        assert ward.refusals() == ["table-unusable"]
+        for ask in ("train", "measure"):
+            with pytest.raises(RefusedForNow, match="table-unusable") as refusal:
+                ward.client.ask(*question(network, ask))
+            assert words in refusal.value.words
+        assert ward.refusals() == ["table-unusable"] * 2
