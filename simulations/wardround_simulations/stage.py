@@ -28,6 +28,7 @@ from wardround.protocol.canonical import canonical_bytes
 from wardround.protocol.fixed_point import Int32Vector, vector_bytes
 from wardround.protocol.identifiers import SiteAddress, StudyId
 from wardround.protocol.messages import VECTOR_DTYPE, VECTOR_FORMAT, TrainReply, TrainTask
+from wardround.protocol.model import NO_FILES
 from wardround.protocol.record import Recording, RuleId, StudyParams
 from wardround.protocol.replay import StudyFacts
 from wardround.protocol.study import StudySpec
@@ -168,6 +169,7 @@ class Stage:
             # A clock that stops: a contribution repeats to the byte.
             clock=lambda: 0.0,
             answers=KeptAnswers(home.answers),
+            files=lambda study: NO_FILES,
         )
 
 

@@ -50,6 +50,7 @@ from wardround.transport.flower.messages import ErrorCode
 from wardround_client.app.answers import KeptAnswers
 from wardround_client.app.site import Site
 from wardround_client.errors import Refusal, Withheld
+from wardround_client.guard.approvals import Approvals
 from wardround_client.guard.client import guard_of
 from wardround_client.guard.requests import Identified
 from wardround_client.guard.tables import load_home_data
@@ -148,6 +149,7 @@ def open_home(folder: str) -> Site:
     guard = guard_of(home)
     found = guard.ask(Identified, {"ask": "identity"})
     data = load_home_data(home.folder, home.settings(), os.environ)
+    approvals = Approvals(home.approvals, address_of(found.site))
     return Site(
         name=found.name,
         address=address_of(found.site),
@@ -157,6 +159,7 @@ def open_home(folder: str) -> Site:
         test=data.test,
         clock=time.monotonic,
         answers=KeptAnswers(home.answers),
+        files=lambda study: approvals.of(study).spec.files,
     )
 
 

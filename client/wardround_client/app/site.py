@@ -32,9 +32,10 @@ from wardround.protocol.fixed_point import (
     quantize_update,
     vector_bytes,
 )
-from wardround.protocol.identifiers import Digest, SiteAddress, bytes32, hex_of
+from wardround.protocol.identifiers import Digest, SiteAddress, StudyId, bytes32, hex_of
 from wardround.protocol.merkle import vector_root
 from wardround.protocol.messages import TrainReply, TrainTask
+from wardround.protocol.model import StudyFiles
 from wardround.protocol.report import Privacy, Report
 from wardround.protocol.study import StudySpec, parse_specification
 from wardround_client.app.answers import KeptAnswers
@@ -69,6 +70,8 @@ class Site:
     test: Table = field(repr=False)
     clock: Clock
     answers: KeptAnswers
+    #: The own files of an approved study.
+    files: Callable[[StudyId], StudyFiles]
 
     @cached_property
     def _models(self) -> dict[Digest, nn.Module]:
@@ -199,12 +202,13 @@ class Site:
     def _specification(self, task: TrainTask) -> StudySpec:
         if task.params.code != self.code:
             raise StudyMismatch("application code", hex_of(task.params.code), hex_of(self.code))
-        return _specification(task.params.specification, task.specification)
+        spec = _specification(task.params.specification, task.specification)
+        return spec.with_files(self.files(task.study)) if spec.model.is_own else spec
 
     def _model(self, spec: StudySpec) -> nn.Module:
         # Training and measuring load their weights into it, so one serves for every round.
         if spec.digest not in self._models:
-            model = build_model(spec.model.name, spec.model.arguments, spec.study.seed)
+            model = build_model(spec.model, spec.files, spec.study.seed)
             self._models[spec.digest] = model
         return self._models[spec.digest]
 
