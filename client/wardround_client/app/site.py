@@ -18,13 +18,13 @@ from torch import nn
 from wardround.host.steps import Step, durable
 from wardround.learning.datasets.table import Table
 from wardround.learning.metrics import evaluate
-from wardround.learning.models import build_model
+from wardround.learning.models import build_model, layout_of
 from wardround.learning.privacy.noise import NoiseSecret
 from wardround.learning.privacy.terms import PrivateTerms
 from wardround.learning.training import TrainingResult, train_locally
 from wardround.protocol.canonical import canonical_digest, sha256_digest
 from wardround.protocol.contribution import Entry
-from wardround.protocol.errors import OutOfRange, StudyMismatch
+from wardround.protocol.errors import StudyMismatch, beyond_bound
 from wardround.protocol.fixed_point import (
     Int32Vector,
     dequantize,
@@ -114,7 +114,10 @@ class Site:
             )
         update = quantize_update(result.weights, base, spec.aggregation.scale_bits)
         if largest_magnitude(update) > spec.update_limit:
-            raise OutOfRange("update", int(abs(update).argmax()), float(abs(update).max()))
+            at = int(abs(update).argmax())
+            moved = abs(int(update[at])) / 2**spec.aggregation.scale_bits
+            name = layout_of(self._model(spec)).name_of(at)
+            raise beyond_bound(name, at, moved, spec.aggregation.update_bound)
         report = Report(
             study=hex_of(task.study),
             round=task.round,

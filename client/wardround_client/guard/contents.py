@@ -80,7 +80,9 @@ def check_update(
     """
     largest = largest_magnitude(update)
     if largest > spec.update_limit:
-        raise out_of_range("a coordinate", largest, spec.update_limit)
+        moved, bound = largest / 2**spec.aggregation.scale_bits, spec.aggregation.update_bound
+        words = f"a coordinate of the update moved by {moved:g}, more than update_bound {bound:g}."
+        raise Refusal("update-out-of-range", words)
     try:
         add_exact(base, update)
     except OutOfRange as error:
