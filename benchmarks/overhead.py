@@ -175,18 +175,18 @@ def _compare(scenario: Scenario) -> _Run:
 
 def _train_plainly(network: Network) -> Float32Vector:
     spec = network.scenario.specification
-    name, arguments, seed = spec.model.name, spec.model.arguments, spec.study.seed
-    weights = flatten(build_model(name, arguments, seed))
+    seed = spec.study.seed
+    weights = flatten(build_model(spec.model, spec.files, seed))
     for number in range(1, spec.study.rounds + 1):
         total, examples = np.zeros_like(weights), 0
         for party in network.parties:
-            model = build_model(name, arguments, seed)
+            model = build_model(spec.model, spec.files, seed)
             own_seed = training_seed(spec, party.name, number)
             result = train_locally(model, weights, party.data.train, spec.training, own_seed)
             total += result.weights * np.float32(result.examples)
             examples += result.examples
         weights = total / np.float32(examples)
         for party in network.parties:
-            model = build_model(name, arguments, seed)
+            model = build_model(spec.model, spec.files, seed)
             evaluate(model, weights, party.data.test, spec.training.threads)
     return weights

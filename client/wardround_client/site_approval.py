@@ -10,13 +10,16 @@ from pathlib import Path
 
 from wardround.chain.options import tokens_of
 from wardround.chain.ward_round import WardRound
+from wardround.host.reason import reason_of
+from wardround.host.study_file import read_files, study_from_text
 from wardround.learning.datasets.table import SiteData
 from wardround.learning.privacy.accountant import forecast
 from wardround.protocol.cid import cid_from_sha256
 from wardround.protocol.documents import decode_text
 from wardround.protocol.errors import SpecificationError, StudyMismatch
 from wardround.protocol.identifiers import Digest, SiteAddress, StudyId, hex_of
-from wardround.protocol.study import StudySpec, load_study, parse_specification
+from wardround.protocol.model import FILES_MAX_BYTES, ModelSpec, StudyFiles
+from wardround.protocol.study import StudySpec, parse_specification
 from wardround.store.study_store import open_study_store
 from wardround.transport.code import application_digest
 from wardround_client.errors import Refusal
@@ -75,12 +78,11 @@ def propose(
         )
     check_private_enough(spec, settings)
     data = load_home_data(home.folder, settings, os.environ)
-    if ":" not in spec.model.name:
-        # A factory of the study's own is code, and nothing of it runs before it is approved.
-        from wardround.learning.models import check_fits
+    # PyTorch takes seconds to import.
+    from wardround.learning.models import check_fits
 
-        classes = int(max(data.train.labels.max(), data.test.labels.max())) + 1
-        check_fits(spec.model.name, spec.model.arguments, data.train.features.shape[1:], classes)
+    classes = int(max(data.train.labels.max(), data.test.labels.max())) + 1
+    check_fits(spec.model, data.train.features.shape[1:], classes)
     approval = Approval(settings.chain.chain_id, settings.chain.contract, params, spec, now)
     return Proposal(approval, data, installed)
 
@@ -93,7 +95,7 @@ def describe(proposal: Proposal, ward: WardRound, site: SiteAddress) -> Iterator
     yield f"study {hex_of(approval.study)}"
     yield f"  name         {spec.study.name}, {spec.study.rounds} rounds"
     arguments = ", ".join(f"{key} {value}" for key, value in spec.model.arguments.items())
-    yield f"  model        {spec.model.name} ({arguments}): {params.parameter_count:,} parameters"
+    yield f"  model        {spec.model.label} ({arguments}): {params.parameter_count:,} parameters"
     times = training.local_epochs
     length = (
         f"{training.local_steps} steps"
@@ -143,6 +145,30 @@ def describe(proposal: Proposal, ward: WardRound, site: SiteAddress) -> Iterator
 def _specification(
     ward: WardRound, study: StudyId, digest: Digest, store: str | None, file: Path | None
 ) -> StudySpec:
+    spec = _read_specification(ward, study, digest, store, file)
+    if spec.model.is_own and not spec.files:
+        spec = spec.with_files(_own_files(ward, study, spec.model, store, file))
+    return spec
+
+
+def _own_files(
+    ward: WardRound, study: StudyId, model: ModelSpec, store: str | None, file: Path | None
+) -> StudyFiles:
+    """Read the study's own files, no further than they may be long, from where its text is."""
+    if store is None:
+        assert file is not None  # the specification came from there
+        try:
+            return read_files(file.parent, model.files)
+        except OSError as error:
+            reason = f"the study's own {error.filename} cannot be read: {reason_of(error)}"
+            raise SpecificationError(file, reason) from error
+    with closing(open_study_store(store, Path(), ward, study)) as opened_store:
+        return {name: opened_store.get(cid, FILES_MAX_BYTES) for name, cid in model.cids().items()}
+
+
+def _read_specification(
+    ward: WardRound, study: StudyId, digest: Digest, store: str | None, file: Path | None
+) -> StudySpec:
     if file is not None:
         with file.open("rb") as opened:
             data = opened.read(_SPECIFICATION_MAX_BYTES + 1)
@@ -151,7 +177,11 @@ def _specification(
         # As it is stored, or as a person writes it.
         if data.startswith(b"{"):
             return parse_specification(data)
-        return load_study(decode_text(data, str(file)), str(file))
+        spec = study_from_text(StudySpec, decode_text(data, str(file)), str(file), file.parent)
+        if spec.model.is_own:
+            reason = "a study with files of its own is read as it is stored: give --store instead"
+            raise SpecificationError(file, reason)
+        return spec
     if store is None:
         raise SpecificationError("study", "give --store or --spec, to read it from")
     # Of a confidential store too: the specification is for everybody to read, without a key.

@@ -13,6 +13,7 @@ from types import MappingProxyType
 
 from eth_account.signers.local import LocalAccount
 
+from wardround.audit.examination import find_vector
 from wardround.chain.court import Court
 from wardround.chain.errors import ContractReverted
 from wardround.chain.events import Registered
@@ -161,8 +162,7 @@ class Session:
             manifest = self._manifest(previous)
             known.update(_roots(manifest))
         if manifest is None:
-            base = Vector.of(initial_model(self.spec).values)
-            self.store.put(base.data)
+            base = self._first_model()
         else:
             count = self.facts.params.parameter_count
             data = self.store.map(manifest.model.cid, 4 * count)
@@ -170,6 +170,18 @@ class Session:
         if base.root != previous.record.model:
             raise StudyMismatch("model", hex_of(previous.record.model), hex_of(base.root))
         return StudyPosition(number, previous, base, earned, known)
+
+    def _first_model(self) -> Vector:
+        if not self.spec.model.is_own:
+            base = Vector.of(initial_model(self.spec).values)
+            self.store.put(base.data)
+            return base
+        # To build it would run the study's own code, which is for its sites to approve.
+        params = self.facts.params
+        found = find_vector(self.store, params.parameter_count, params.initial_model)
+        if found is None:
+            raise StudyMismatch("first model", hex_of(params.initial_model), "not in the store")
+        return Vector.of(found)
 
     def facts_of(self, number: int) -> RoundFacts:
         """Read what is reported of a closed round, from chain and store.

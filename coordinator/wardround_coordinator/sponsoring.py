@@ -9,7 +9,8 @@ from eth_account.signers.local import LocalAccount
 from wardround.chain.chain import Chain
 from wardround.chain.study_token import StudyToken
 from wardround.chain.ward_round import WardRound
-from wardround.learning.initial import InitialModel, initial_model
+from wardround.learning.initial import InitialModel
+from wardround.learning.trial import try_model
 from wardround.protocol.canonical import canonical_bytes
 from wardround.protocol.identifiers import hex_of
 from wardround.protocol.record import StudyParams
@@ -49,11 +50,11 @@ def create_study(
         auditors: whose attestations count towards the quorum.
         say: reports each step.
     Raises:
-        LearningError: the model cannot be built.
+        LearningError: the model cannot be built, or fails when it is tried on made-up rows.
         ContractReverted: the contract refuses, under the name of its own error.
         TransactionRefused: the sponsor cannot pay for gas.
     """
-    initial = initial_model(spec)
+    spec, initial = try_model(spec)
     publish(spec, initial, store)
     ward = WardRound.deploy(chain, sponsor) if contract is None else WardRound(chain, contract)
     say(f"contract     {ward.address}")
@@ -72,9 +73,11 @@ def create_study(
 
 
 def publish(spec: StudySpec, initial: InitialModel, store: Store) -> None:
-    """Store what a study begins with: its first model and its specification."""
+    """Store what a study begins with: its first model, its specification and its own files."""
     store.put(Vector.of(initial.values).data)
     store.put(canonical_bytes(spec.document()))
+    for data in spec.files.values():
+        store.put_public(data)
 
 
 def fund_new_study(

@@ -21,10 +21,9 @@ from wardround.chain.options import (
 from wardround.chain.study_token import StudyToken
 from wardround.host.commands import Commands
 from wardround.host.key_file import read_key, write_new_key
-from wardround.protocol.documents import decode_text
+from wardround.host.study_file import read_study_file
 from wardround.protocol.errors import SpecificationError
 from wardround.protocol.identifiers import address_of
-from wardround.protocol.study import load_study
 from wardround.store import open_store
 
 app = Commands(epilog="Start with: wardround study keygen sponsor.key")
@@ -78,9 +77,7 @@ def create(
     # PyTorch takes seconds to import, and only this command needs it.
     from wardround_coordinator.sponsoring import create_study
 
-    if not file.is_file():
-        raise SpecificationError(file, "there is no such file")
-    spec = load_study(decode_text(file.read_bytes(), str(file)), str(file))
+    spec = read_study_file(file)
     coordinators = [address_of(one) for one in coordinator]
     auditors = [address_of(one) for one in auditor or ()]
     with connected(chain, chain_id) as opened:

@@ -25,8 +25,9 @@ from wardround.host.durable import write_private
 from wardround.host.key_file import write_new_key
 from wardround.learning.datasets import load_dataset
 from wardround.learning.datasets.base import Dataset
-from wardround.learning.initial import InitialModel, initial_model
+from wardround.learning.initial import InitialModel
 from wardround.learning.models import check_fits
+from wardround.learning.trial import try_model
 from wardround.protocol.documents import toml_of
 from wardround.protocol.errors import ScenarioError
 from wardround.protocol.identifiers import StudyId, hex_of
@@ -159,14 +160,15 @@ def prepare(
         simulation_key: of which the sites' secrets are made.
     Raises:
         DataError: the data set cannot be had or divided as asked.
-        LearningError: the model cannot be built.
+        LearningError: the model cannot be built, or fails when it is tried on made-up rows.
         ScenarioError: a behaviour names no site, or there are too few sites.
     """
     dataset = load_dataset(scenario.data.name, scenario.data.arguments, data_dir=data_dir)
-    spec = scenario.specification
-    check_fits(spec.model.name, spec.model.arguments, dataset.shape, dataset.classes)
+    check_fits(scenario.model, dataset.shape, dataset.classes)
     parties = _parties(scenario, dataset)
-    initial = initial_model(spec)
+    on_progress("trying the model")
+    scenario, initial = try_model(scenario)
+    spec = scenario.specification
     write_private(folders.simulation_key, simulation_key + "\n")
     on_progress("deploying the contract")
     token = StudyToken.deploy(

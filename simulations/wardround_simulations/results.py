@@ -77,7 +77,7 @@ def _final(network: Network, last: dict[str, Any]) -> dict[str, Any]:
     # What the store encrypts lies in the clear only beside a key that opens it.
     place = folders.root if network.grants is None else folders.coordinator
     export_model(weights, network.initial.layout, place / MODEL_FILE, metadata)
-    model = build_model(spec.model.name, spec.model.arguments, spec.study.seed)
+    model = build_model(spec.model, spec.files, spec.study.seed)
     tables = [party.data.test for party in network.parties]
     each, pooled = evaluate_sites(model, weights, tables, spec.training.threads)
     names = [party.name for party in network.parties]

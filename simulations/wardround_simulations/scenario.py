@@ -13,7 +13,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from wardround.protocol.documents import Form, decode_text, parse_toml, validate_form
+from wardround.host.study_file import study_from_text
+from wardround.protocol.documents import Form, decode_text
 from wardround.protocol.errors import ScenarioError
 from wardround.protocol.study import StudySpec
 from wardround_client.settings import PolicyTable
@@ -74,7 +75,8 @@ class Scenario(StudySpec):
     @property
     def specification(self) -> StudySpec:
         """The study alone, as it is pinned on chain."""
-        return StudySpec(**{name: getattr(self, name) for name in StudySpec.model_fields})
+        tables = {name: getattr(self, name) for name in StudySpec.model_fields}
+        return StudySpec(**tables).with_files(self.files)
 
 
 def load_scenario(name: str) -> tuple[Scenario, str]:
@@ -90,13 +92,14 @@ def load_scenario(name: str) -> tuple[Scenario, str]:
     """
     if name in (known := builtin_scenarios()):
         text, source = known[name].read_text(encoding="utf-8"), f"{name}.toml"
+        folder = known[name].parent
     else:
         path = Path(name)
         if not path.is_file():
             missing = "it is a folder, not a file" if path.is_dir() else "there is no such file"
             raise ScenarioError(name, f"{missing}; those that come along are {', '.join(known)}")
-        text, source = decode_text(path.read_bytes(), name), name
-    return validate_form(Scenario, parse_toml(text, source), text, source), text
+        text, source, folder = decode_text(path.read_bytes(), name), name, path.parent
+    return study_from_text(Scenario, text, source, folder), text
 
 
 def builtin_scenarios() -> dict[str, Path]:

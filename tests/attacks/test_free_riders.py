@@ -61,7 +61,7 @@ class Game:
 
     def trained(self, rows: Table, base: Int32Vector, seed: int) -> Int32Vector:
         spec = self.scenario.specification
-        model = build_model(spec.model.name, spec.model.arguments, spec.study.seed)
+        model = build_model(spec.model, spec.files, spec.study.seed)
         start = dequantize(base, self.bits)
         result = train_locally(model, start, rows, spec.training, seed)
         return quantize_update(result.weights, base, self.bits)

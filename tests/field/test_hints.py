@@ -35,12 +35,6 @@ from wardround_client.sources.settings import DataSettings
 from wardround_coordinator.settings import COORDINATOR_FILE, load_coordinator_settings
 from wardround_simulations.scenario import load_scenario
 
-
-def wrong_knob(reason: str) -> pytest.MarkDecorator:
-    """The refusal is there, and does not name the setting to change."""
-    return pytest.mark.xfail(strict=True, raises=AssertionError, reason=reason)
-
-
 BOM = "\N{ZERO WIDTH NO-BREAK SPACE}"
 
 
@@ -158,7 +152,6 @@ def test_table_that_cannot_be_divided_says_why(
 @pytest.mark.parametrize(
     ("learning_rate", "bound"), [(1000.0, 16.0), (20.0, 0.5)], ids=["large", "small"]
 )
-@wrong_knob("the refusal counts in fixed point, and asks for another scale_bits")
 def test_update_beyond_its_bound_names_coordinate_and_setting(
     tmp_path: Path, learning_rate: float, bound: float
 ) -> None:
@@ -183,7 +176,6 @@ def test_update_beyond_its_bound_names_coordinate_and_setting(
     assert bound < float(moved[1]) < 2048
 
 
-@wrong_knob("the guard counts in fixed point, and does not name update_bound")
 def test_guard_names_the_bound_that_an_update_exceeds() -> None:
     """The guard counts in fixed point, and speaks in the study's own units."""
     spec = small_scenario().specification

@@ -17,10 +17,11 @@ from opacus.accountants import PRVAccountant
 from scipy import stats
 from torch import nn
 
+from tests.learning.networks import named_model
 from wardround.learning.datasets.table import Table
 from wardround.learning.errors import LearningError
 from wardround.learning.metrics import evaluate
-from wardround.learning.models import build_model, flatten
+from wardround.learning.models import flatten
 from wardround.learning.models.flat import load_flat
 from wardround.learning.privacy import descent
 from wardround.learning.privacy.accountant import (
@@ -66,7 +67,7 @@ def table(n=20, d=3, classes=2, seed=0):
 
 
 def logistic(d=3):
-    model = build_model("logistic", {"features": d}, seed=0)
+    model = named_model("logistic", {"features": d}, seed=0)
     return model, flatten(model)
 
 
@@ -482,7 +483,7 @@ def test_training_when_a_step_draws_no_rows_is_noise_alone():
 
 def test_training_when_divided_for_memory_gives_the_same(monkeypatch):
     rows = table(50)
-    model = build_model("mlp", {"features": 3, "hidden": [8]}, seed=0)
+    model = named_model("mlp", {"features": 3, "hidden": [8]}, seed=0)
     start = flatten(model)
     plan = training(batch_size=20)
     whole = train_locally(model, start, rows, plan, seed=1, private=terms()).weights
@@ -517,8 +518,8 @@ class Tied(nn.Module):
 
 
 NETWORKS = [
-    (lambda: build_model("mlp", {"features": 3, "hidden": [8, 8], "classes": 3}, 0), (3,)),
-    (lambda: build_model("cnn", {"side": 8, "classes": 3}, 0), (1, 8, 8)),
+    (lambda: named_model("mlp", {"features": 3, "hidden": [8, 8], "classes": 3}, 0), (3,)),
+    (lambda: named_model("cnn", {"side": 8, "classes": 3}, 0), (1, 8, 8)),
     (lambda: nn.Sequential(nn.Conv2d(1, 4, 3), nn.GroupNorm(2, 4), nn.Flatten(), nn.Linear(16, 3)),
      (1, 4, 4)),
     (lambda: nn.Sequential(nn.Linear(3, 8), nn.LayerNorm(8), nn.GELU(), nn.Linear(8, 2)), (3,)),
@@ -648,16 +649,18 @@ from wardround.learning.models import build_model, flatten
 from wardround.learning.privacy.noise import NoiseSecret
 from wardround.learning.privacy.terms import PrivateTerms
 from wardround.learning.training import train_locally
+from wardround.protocol.model import ModelSpec
 from wardround.protocol.study import PrivacySpec, TrainingSpec
+logistic = ModelSpec(name="logistic", arguments={"features": 3})
 random = np.random.default_rng(0)
 rows = Table(random.standard_normal((20, 3)).astype(np.float32), random.integers(0, 2, 20))
-model = build_model("logistic", {"features": 3}, seed=0)
+model = build_model(logistic, {}, seed=0)
 plan = TrainingSpec(learning_rate=0.1, batch_size=4, local_steps=5)
 plain = train_locally(model, flatten(model), rows, plan, seed=1).weights.tobytes().hex()
 early = "opacus" in sys.modules
 spec = PrivacySpec(noise_multiplier=1.0, max_grad_norm=1.0, delta=1e-5)
 terms = PrivateTerms(spec, NoiseSecret(b"\\x07" * 32), b"study 1, round 1")
-model = build_model("logistic", {"features": 3}, seed=0)
+model = build_model(logistic, {}, seed=0)
 noisy = train_locally(model, flatten(model), rows, plan, seed=1, private=terms)
 print(json.dumps([plain, early, noisy.weights.tobytes().hex(), noisy.privacy.epsilon]))
 """

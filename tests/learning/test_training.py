@@ -9,11 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from tests.learning.networks import named_model
 from wardround.learning.datasets import load_dataset
 from wardround.learning.datasets.table import Table
 from wardround.learning.errors import DataError, LearningError
 from wardround.learning.metrics import evaluate
-from wardround.learning.models import build_model, flatten
+from wardround.learning.models import flatten
 from wardround.learning.training import train_locally
 from wardround.protocol.errors import ProtocolError
 from wardround.protocol.study import TrainingSpec
@@ -59,7 +60,7 @@ def numbered(n):
 
 def test_train_when_full_batch_takes_the_exact_gradient_step():
     rows, start = table(50), np.array([0.3, -0.2, 0.1, 0.5], np.float32)
-    model = build_model("logistic", {"features": 3}, seed=0)
+    model = named_model("logistic", {"features": 3}, seed=0)
     training = spec(batch_size=0, local_epochs=None, local_steps=1)
     result = train_locally(model, start, rows, training, seed=1)
     expected = start - 0.1 * gradient(start.astype(np.float64), rows)
@@ -115,7 +116,7 @@ def test_train_when_repeated_gives_equal_bits_and_leaves_the_world_alone():
 
 def test_train_when_momentum_or_adam_starts_the_optimiser_anew():
     rows = table(16)
-    model = build_model("logistic", {"features": 3}, seed=0)
+    model = named_model("logistic", {"features": 3}, seed=0)
     start = flatten(model)
     for changes in ({"momentum": 0.9}, {"optimizer": "adam"}, {"weight_decay": 0.1}):
         once = train_locally(model, start, rows, spec(**changes), seed=0).weights
@@ -129,12 +130,13 @@ def test_train_when_in_another_process_gives_equal_bits():
     program = (
         "import sys, hashlib; sys.path.insert(0, '.')\n"
         "from wardround.learning.datasets import load_dataset\n"
-        "from wardround.learning.models import build_model, flatten\n"
+        "from tests.learning.networks import named_model\n"
+        "from wardround.learning.models import flatten\n"
         "from wardround.learning.training import train_locally\n"
         "from wardround.protocol.study import TrainingSpec\n"
         "asked = {'rows': 200, 'features': [1, 8, 8], 'classes': 4}\n"
         "site = load_dataset('generated', asked).sites[0]\n"
-        "model = build_model('cnn', {'side': 8, 'classes': 4}, 3)\n"
+        "model = named_model('cnn', {'side': 8, 'classes': 4}, 3)\n"
         "spec = TrainingSpec(learning_rate=.05, batch_size=7, local_epochs=2)\n"
         "result = train_locally(model, flatten(model), site.train, spec, 5)\n"
         "print(hashlib.sha256(result.weights.tobytes()).hexdigest(), result.mean_loss)\n"
@@ -166,7 +168,7 @@ def test_train_learns_what_can_be_learnt(name, arguments, features, classes):
         "generated", {"rows": 600, "features": features, "classes": classes, "sites": 1}
     )
     site = data.sites[0]
-    model = build_model(name, arguments, seed=0)
+    model = named_model(name, arguments, seed=0)
     start = flatten(model)
     before = evaluate(model, start, site.test)
     training = spec(optimizer="adam", learning_rate=0.01, batch_size=32, local_epochs=8)
@@ -182,7 +184,7 @@ def test_train_when_full_batch_fedsgd_follows_pooled_gradient_descent():
     union = Table(
         np.concatenate([s.features for s in sites]), np.concatenate([s.labels for s in sites])
     )
-    model = build_model("logistic", {"features": 3}, seed=0)
+    model = named_model("logistic", {"features": 3}, seed=0)
     training = spec(batch_size=0, local_epochs=None, local_steps=1)
     federated = flatten(model)
     pooled = federated.astype(np.float64)
@@ -194,13 +196,13 @@ def test_train_when_full_batch_fedsgd_follows_pooled_gradient_descent():
         ).astype(np.float32)
         pooled = pooled - 0.1 * gradient(pooled, union)
     assert federated == pytest.approx(pooled, abs=2e-6)
-    assert abs(pooled - flatten(build_model("logistic", {"features": 3}, 0))).max() > 0.1
+    assert abs(pooled - flatten(named_model("logistic", {"features": 3}, 0))).max() > 0.1
 
 
 @pytest.mark.deep
 def test_train_when_fedavg_on_heart_reaches_flamby(heart_folder):
     data = load_dataset("heart", data_dir=heart_folder)
-    model = build_model("logistic", {"features": 13}, seed=0)
+    model = named_model("logistic", {"features": 13}, seed=0)
     weights = flatten(model)
     training = spec(learning_rate=0.01, local_epochs=None, local_steps=100)
     for number in range(50):
@@ -218,14 +220,14 @@ def test_train_when_fedavg_on_heart_reaches_flamby(heart_folder):
 
 
 def test_train_when_table_is_empty_is_refused():
-    model = build_model("logistic", {"features": 3}, seed=0)
+    model = named_model("logistic", {"features": 3}, seed=0)
     with pytest.raises(DataError, match="training table has no rows"):
         train_locally(model, flatten(model), table(0), spec(), seed=0)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_train_when_weights_are_not_finite_is_refused(value):
-    model = build_model("logistic", {"features": 3}, seed=0)
+    model = named_model("logistic", {"features": 3}, seed=0)
     weights = flatten(model)
     weights[2] = value
     with pytest.raises(LearningError, match="weight 2"):
@@ -233,7 +235,7 @@ def test_train_when_weights_are_not_finite_is_refused(value):
 
 
 def test_train_when_weights_have_another_length_is_refused():
-    model = build_model("logistic", {"features": 3}, seed=0)
+    model = named_model("logistic", {"features": 3}, seed=0)
     with pytest.raises(ProtocolError):
         train_locally(model, np.zeros(5, np.float32), table(), spec(), seed=0)
 
@@ -250,7 +252,7 @@ def test_train_when_a_label_has_no_output_names_the_row(outputs):
 
 @pytest.mark.parametrize("features", [2, 4])
 def test_train_when_features_do_not_fit_the_model_says_so(features):
-    model = build_model("logistic", {"features": 3}, seed=0)
+    model = named_model("logistic", {"features": 3}, seed=0)
     with pytest.raises(LearningError, match=rf"features \({features},\)"):
         train_locally(model, flatten(model), table(d=features), spec(), seed=0)
 
@@ -265,7 +267,7 @@ def test_train_when_output_is_no_row_of_logits_says_so():
 @pytest.mark.parametrize(("steps", "what"), [(1, "a weight"), (200, "the loss")])
 def test_train_when_it_diverges_never_returns_weights(steps, what):
     rows = Table(np.full((8, 3), 3e38, np.float32), np.ones(8, np.int64))
-    model = build_model("logistic", {"features": 3}, seed=0)
+    model = named_model("logistic", {"features": 3}, seed=0)
     training = spec(learning_rate=1000.0, local_epochs=None, local_steps=steps)
     with pytest.raises(LearningError, match=f"{what} is .* lower the learning rate"):
         train_locally(model, np.zeros(4, np.float32), rows, training, seed=0)

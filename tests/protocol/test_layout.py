@@ -27,3 +27,8 @@ def test_sizes_when_computed_by_hand() -> None:
     layout = Layout(("weight", "bias", "scale"), ((3, 4), (3,), ()))
     assert layout.sizes == (12, 3, 1)
     assert layout.parameter_count == 16
+
+
+def test_name_of_gives_the_parameter_of_each_coordinate() -> None:
+    layout = Layout(names=("a", "b", "c"), shapes=((2, 2), (1,), (3,)))
+    assert "".join(layout.name_of(index) for index in range(8)) == "aaaabccc"

@@ -60,11 +60,11 @@ def no_split(sites: int, rows: int, reason: str) -> DataError:
     )
 
 
-def no_factory(name: str, reason: str) -> LearningError:
-    """``package.module:factory`` does not give a network."""
+def no_model(name: str, reason: str) -> LearningError:
+    """A study's own file does not give a network."""
     return LearningError(
-        f"{name} gives no model ({reason}): name an importable callable that takes the "
-        "study's model arguments and returns a torch.nn.Module."
+        f"{name} gives no model ({reason}): its factory takes the study's model arguments and "
+        "returns a torch.nn.Module."
     )
 
 

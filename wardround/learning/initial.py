@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from torch import nn
+
 from wardround.learning.models import build_model, flatten, layout_of
 from wardround.protocol.fixed_point import Int32Vector, quantize
 from wardround.protocol.layout import Layout
@@ -19,11 +21,21 @@ class InitialModel:
 
 
 def initial_model(spec: StudySpec) -> InitialModel:
-    """Build ``M_0`` from the model's name, its arguments and the study's seed.
+    """Build ``M_0`` from the model, its arguments and the study's seed; runs a study's own code.
 
     Raises:
+        StudyMismatch: the study's own files are not there, or not the pinned ones.
         LearningError: the model cannot be built.
         OutOfRange: an initial weight does not fit the fixed-point range.
     """
-    model = build_model(spec.model.name, spec.model.arguments, spec.study.seed)
-    return InitialModel(quantize(flatten(model), spec.aggregation.scale_bits), layout_of(model))
+    model = build_model(spec.model, spec.files, spec.study.seed)
+    return initial_of(model, spec.aggregation.scale_bits)
+
+
+def initial_of(model: nn.Module, scale_bits: int) -> InitialModel:
+    """Take ``M_0`` from a network that was just built.
+
+    Raises:
+        OutOfRange: an initial weight does not fit the fixed-point range.
+    """
+    return InitialModel(quantize(flatten(model), scale_bits), layout_of(model))

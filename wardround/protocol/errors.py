@@ -47,12 +47,13 @@ class OutOfRange(ProtocolError):
 
     code = "out-of-range"
 
-    def __init__(self, what: str, index: int, value: float) -> None:
+    def __init__(self, what: str, index: int, value: float, words: str | None = None) -> None:
         self.what = what
         self.index = index
         self.value = value
         super().__init__(
-            f"{what} is {value!r} at coordinate {index}, outside the fixed-point range: "
+            words
+            or f"{what} is {value!r} at coordinate {index}, outside the fixed-point range: "
             "lower the learning rate or scale_bits."
         )
 
@@ -155,6 +156,15 @@ def shape_mismatch(what: str, expected: int, found: int) -> ProtocolError:
         f"{what} has {found} elements where the study has {expected}: "
         "use the model that the study names."
     )
+
+
+def beyond_bound(parameter: str, index: int, moved: float, bound: float) -> OutOfRange:
+    """An update moves a weight further than the study allows; both in real units."""
+    words = (
+        f"coordinate {index} ({parameter}) moved by {moved:g}, more than update_bound {bound:g}: "
+        "lower the study's learning_rate, or raise its update_bound."
+    )
+    return OutOfRange("update", index, moved, words)
 
 
 def nothing_to_aggregate() -> ProtocolError:

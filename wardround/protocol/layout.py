@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from dataclasses import dataclass
+from itertools import accumulate
 from math import prod
 from typing import Any
 
@@ -23,6 +25,10 @@ class Layout:
     def sizes(self) -> tuple[int, ...]:
         """Coordinates of each parameter."""
         return tuple(prod(shape) for shape in self.shapes)
+
+    def name_of(self, index: int) -> str:
+        """Name the parameter of a coordinate, 0 .. P - 1."""
+        return self.names[bisect_right(list(accumulate(self.sizes)), index)]
 
     def document(self) -> list[dict[str, Any]]:
         """The JSON value kept in the layout file."""

@@ -15,8 +15,8 @@ from wardround.protocol.identifiers import address_of
 REPORT_MAX_BYTES = 16_384
 #: Names of metrics in a report.
 METRIC_NAMES = frozenset({"train_loss"})
-#: The one metric of a report: the largest value that is stated, and its decimal digits.
-LOSS_MAX, LOSS_DIGITS = 1e6, 4
+#: The one metric of a report: its largest value, its digits and its decimals; 17 bits in all.
+LOSS_MAX, LOSS_DIGITS, LOSS_DECIMALS = 1e6, 4, 6
 
 Hex32 = Annotated[str, Field(pattern=r"^0x[0-9a-f]{64}$")]
 Address = Annotated[str, Field(pattern=r"^0x[0-9a-f]{40}$")]
@@ -34,17 +34,20 @@ WrittenAddress = Annotated[str, AfterValidator(_written)]
 
 
 def rounded_loss(loss: float) -> float:
-    """Round a mean loss to what a report may state, so that few bits of it are a trainer's choice.
+    """Leave four digits of a mean loss, so that it has no room for a row.
 
     Args:
-        loss: at least 0.
+        loss: in nats, finite, at least 0.
+    Returns:
+        At most a million; zero below half a millionth.
     """
-    return min(LOSS_MAX, float(f"{loss:.{LOSS_DIGITS - 1}e}"))
+    short = float(f"{min(loss, LOSS_MAX):.{LOSS_DIGITS - 1}e}")
+    return round(short, LOSS_DECIMALS)
 
 
 def _is_rounded(loss: float) -> float:
     if loss != rounded_loss(loss):
-        raise ValueError(f"it has more than {LOSS_DIGITS} digits")
+        raise ValueError(f"it has more than {LOSS_DIGITS} digits or {LOSS_DECIMALS} decimals")
     return loss
 
 

@@ -8,13 +8,15 @@ smallest unit.
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, FiniteFloat, model_validator
+from pydantic import BeforeValidator, Field, FiniteFloat, PrivateAttr, model_validator
 
 from wardround.protocol.canonical import canonical_digest
 from wardround.protocol.documents import Form, parse_document, parse_toml, validate_form
 from wardround.protocol.identifiers import Digest, Root
+from wardround.protocol.layout import Layout
+from wardround.protocol.model import ModelSpec, StudyFiles
 from wardround.protocol.record import Recording, RuleId, ScoringId, StudyParams
 from wardround.protocol.rules import Rule
 from wardround.protocol.scoring import Scoring
@@ -33,13 +35,6 @@ class StudyTable(Form):
     name: Annotated[str, Field(pattern=_NAME)]
     rounds: Annotated[int, Field(ge=1, le=1_000_000)]
     seed: Annotated[int, Field(ge=0, lt=2**53)] = 0
-
-
-class ModelSpec(Form):
-    """``[model]``: a model's name, or ``package.module:factory``, and its arguments."""
-
-    name: Annotated[str, Field(min_length=1, max_length=200)]
-    arguments: dict[str, int | FiniteFloat | str | list[int]] = Field(default_factory=dict)
 
 
 class TrainingSpec(Form):
@@ -123,7 +118,11 @@ class ChainSpec(Form):
 
 
 class StudySpec(Form):
-    """One federated training job, complete."""
+    """One federated training job, complete.
+
+    Its digest covers the study's own files by their digests; the files themselves go along where
+    they are at hand (`with_files`).
+    """
 
     study: StudyTable
     model: ModelSpec
@@ -133,6 +132,30 @@ class StudySpec(Form):
     aggregation: AggregationSpec = AggregationSpec()
     rewards: RewardSpec = RewardSpec()
     chain: ChainSpec = ChainSpec()
+    _files: StudyFiles = PrivateAttr(default_factory=dict)
+
+    @property
+    def files(self) -> StudyFiles:
+        """The study's own files, as far as `with_files` has added them."""
+        return self._files
+
+    def with_files(self, files: StudyFiles) -> Self:
+        """Copy the specification together with the study's own files.
+
+        Raises:
+            StudyMismatch: a file is missing, or is not the one that the specification pins.
+        """
+        copy = self.model_copy()
+        copy._files = self.model.check_files(files)
+        return copy
+
+    def pinned(self, layout: Layout) -> Self:
+        """Copy the specification; one with an own model then pins its parameters' layout."""
+        if not self.model.is_own:
+            return self
+        copy = self.model_copy(update={"model": self.model.pinned(layout)})
+        copy.__dict__.pop("digest", None)  # it was taken of the other document
+        return copy
 
     @cached_property
     def digest(self) -> Digest:
@@ -162,10 +185,11 @@ class StudySpec(Form):
     def document(self) -> dict[str, Any]:
         """The JSON value of which the digest is taken, defaults written out.
 
-        A study without ``[privacy]`` has no such key, as before that table existed.
+        A study without ``[privacy]`` or files of its own has no such keys, as before these existed.
         """
-        without = {"privacy"} if self.privacy is None else None
-        return self.model_dump(mode="json", exclude=without)
+        without = {"privacy"} if self.privacy is None else set()
+        document = self.model_dump(mode="json", exclude=without | {"model"})
+        return {**document, "model": self.model.document()}
 
     def params(
         self, *, sponsor: str, token: str, parameter_count: int, initial_model: Root, code: Digest
@@ -203,7 +227,7 @@ class StudySpec(Form):
 
 
 def load_study(text: str, source: str) -> StudySpec:
-    """Read a study file.
+    """Read a study file; `wardround.host.study_file` reads the study's own files with it.
 
     Args:
         text: TOML.

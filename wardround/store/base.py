@@ -21,6 +21,10 @@ class Store(ABC):
     def put(self, data: bytes | memoryview) -> Cid:
         """Keep an object; when this returns, it survives a crash. Idempotent."""
 
+    def put_public(self, data: bytes | memoryview) -> Cid:
+        """Keep an object that everybody may read, also where the store encrypts; see `put`."""
+        return self.put(data)
+
     @abstractmethod
     def get(self, cid: str, max_bytes: int = MAX_OBJECT_BYTES) -> bytes:
         """Read an object whole.

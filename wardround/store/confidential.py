@@ -83,6 +83,10 @@ class ConfidentialStore(Store):
             self.vault.keep_sealed(self.study, cid, seal(view, cid, self.study, epoch, key))
         return cid
 
+    def put_public(self, data: bytes | memoryview) -> Cid:
+        """Keep an object in the clear: a study's own file, which a site reads before it joins."""
+        return self.vault.keep_document(memoryview(data).cast("B"))
+
     def get(self, cid: str, max_bytes: int = MAX_OBJECT_BYTES) -> bytes:
         """Read an object, decrypted. See `Store.get`.
 

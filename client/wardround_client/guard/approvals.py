@@ -14,10 +14,11 @@ from eth_utils import keccak
 from pydantic import Field, ValidationError
 
 from wardround.host.durable import OWNER_ONLY, move, write_durably
+from wardround.host.study_file import read_files
 from wardround.protocol.canonical import canonical_bytes, parse_canonical
 from wardround.protocol.contribution import recover_signer, sign_digest
 from wardround.protocol.documents import Form
-from wardround.protocol.errors import ProtocolError
+from wardround.protocol.errors import ProtocolError, StudyMismatch
 from wardround.protocol.identifiers import Digest, SiteAddress, StudyId, bytes32, hex_of
 from wardround.protocol.record import StudyParams
 from wardround.protocol.report import Address, Hex32
@@ -110,8 +111,16 @@ class Approvals:
         signature = sign_digest(_digest(document), key)
         data = canonical_bytes({"statement": document, "signature": hex_of(signature)})
         path = self._path(approval.study)
+        if approval.spec.files:
+            self.files_of(approval.study).mkdir(mode=0o700, exist_ok=True)
+        for name, content in approval.spec.files.items():
+            write_durably(self.files_of(approval.study) / name, content, mode=OWNER_ONLY)
         write_durably(path, data, mode=OWNER_ONLY)
         return path
+
+    def files_of(self, study: StudyId) -> Path:
+        """Folder with the own files of an approved study, as they were shown."""
+        return self.folder / f"{hex_of(study)}.files"
 
     def revoke(self, study: StudyId, now: int) -> Path:
         """Take an approval back; it stays as a file under another name.
@@ -132,7 +141,7 @@ class Approvals:
 
         Raises:
             Refusal: ``study-not-approved``, or ``approval-damaged`` where it was altered or another
-                key signed it.
+                key signed it, or the study's own files beside it were altered.
         """
         path = self._path(study)
         try:
@@ -179,6 +188,10 @@ class Approvals:
             raise _damaged(path, str(error)) from None
         if params.study_id != study or params.specification != spec.digest:
             raise _damaged(path, "it is of another study")
+        try:
+            spec = spec.with_files(read_files(self.files_of(study), spec.model.files))
+        except (OSError, StudyMismatch) as error:
+            raise _damaged(path, f"the study's own files beside it: {error}") from None
         return Approval(statement.chain_id, statement.contract, params, spec, statement.at)
 
 

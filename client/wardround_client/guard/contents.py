@@ -13,8 +13,6 @@ from wardround.protocol.study import StudySpec
 from wardround_client.errors import Refusal
 from wardround_client.trainer.base import TrainResult
 
-#: Digits that are kept of a mean loss, and its largest value: 17 bits in all.
-_LOSS_DIGITS, _LOSS_DECIMALS, _LOSS_MAX = 4, 6, 1e6
 #: How far a row's probabilities may be from a sum of one.
 _SHARES_TOLERANCE = 1e-6
 
@@ -35,18 +33,6 @@ def check_trained(trained: TrainResult, base: Int32Vector) -> None:
         raise _wrong(f"an update of shape {update.shape} where {base.shape} belongs")
     if loss is not None and not (isinstance(loss, float) and 0 <= loss < math.inf):
         raise _wrong("a loss that is no finite number of at least 0")
-
-
-def rounded_loss(loss: float) -> float:
-    """Leave four digits of a mean loss, so that it has no room for a row.
-
-    Args:
-        loss: in nats, finite, at least 0.
-    Returns:
-        At most a million; zero below a millionth.
-    """
-    short = float(f"{min(loss, _LOSS_MAX):.{_LOSS_DIGITS - 1}e}")
-    return round(short, _LOSS_DECIMALS)
 
 
 def check_shares(shares: npt.NDArray[np.float64], rows: int) -> None:
@@ -86,7 +72,9 @@ def check_update(
     """
     largest = largest_magnitude(update)
     if largest > spec.update_limit:
-        raise out_of_range("a coordinate", largest, spec.update_limit)
+        moved, bound = largest / 2**spec.aggregation.scale_bits, spec.aggregation.update_bound
+        words = f"a coordinate of the update moved by {moved:g}, more than update_bound {bound:g}."
+        raise Refusal("update-out-of-range", words)
     try:
         add_exact(base, update)
     except OutOfRange as error:

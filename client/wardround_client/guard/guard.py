@@ -56,7 +56,6 @@ from wardround_client.guard.contents import (
     check_update,
     code_changed,
     out_of_range,
-    rounded_loss,
 )
 from wardround_client.guard.log import GuardLog, Line, Now
 from wardround_client.guard.policy import changes
@@ -241,13 +240,14 @@ class Guard(Guarded):
             features=data.train.features,
             labels=data.train.labels,
             seed=self._seed(approval, key),
+            files=spec.files,
             private=_noise_terms(allowed, approval, key),
         )
         with durable(Step.UPDATE_TRAINED):
             trained = self._trainer.train(job)
         check_trained(trained, base)
         with self._lock:
-            # Training takes its time: approval and round may be over, or the site no longer a member.
+            # Training takes its time: approval or round may be over, the site no longer a member.
             approval = self._approval(request.study)
             key, slot = self._round(approval, request.round, request.previous)
             examples = _rounded(facts.examples, self._settings.policy.weight_step)
@@ -365,6 +365,7 @@ class Guard(Guarded):
             specification=canonical_bytes(approval.spec.document()),
             model=model,
             features=data.test.features,
+            files=approval.spec.files,
         )
         shares = self._trainer.predict(job)
         check_shares(shares, len(data.test))

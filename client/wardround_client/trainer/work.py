@@ -10,11 +10,11 @@ from torch import nn
 
 from wardround.learning.datasets.table import Table
 from wardround.learning.metrics import predict_classes
-from wardround.learning.models import build_model
+from wardround.learning.models import build_model, layout_of
 from wardround.learning.privacy.noise import NoiseSecret
 from wardround.learning.privacy.terms import PrivateTerms
 from wardround.learning.training import train_locally
-from wardround.protocol.errors import OutOfRange, StudyMismatch
+from wardround.protocol.errors import StudyMismatch, beyond_bound
 from wardround.protocol.fixed_point import dequantize, largest_magnitude, quantize_update
 from wardround.protocol.study import StudySpec, parse_specification
 from wardround_client.trainer.base import PredictJob, TrainJob, TrainResult
@@ -25,9 +25,10 @@ def network_of(job: TrainJob | PredictJob) -> nn.Module:
 
     Raises:
         LearningError: the study's model cannot be built.
+        StudyMismatch: a file of the study's own is not the one that it pins.
     """
     spec = specification_of(job.specification)
-    return build_model(spec.model.name, spec.model.arguments, spec.study.seed)
+    return build_model(spec.model, job.files, spec.study.seed)
 
 
 def train(model: nn.Module, job: TrainJob) -> TrainResult:
@@ -52,7 +53,9 @@ def train(model: nn.Module, job: TrainJob) -> TrainResult:
     )
     update = quantize_update(result.weights, job.base, bits)
     if largest_magnitude(update) > spec.update_limit:
-        raise OutOfRange("update", int(abs(update).argmax()), float(abs(update).max()))
+        at = int(np.abs(update).argmax())
+        moved, bound = abs(int(update[at])) / 2**bits, spec.aggregation.update_bound
+        raise beyond_bound(layout_of(model).name_of(at), at, moved, bound)
     return TrainResult(update, result.mean_loss)
 
 

@@ -23,9 +23,10 @@ from tests.client.sources.tables import (
     write_parquet,
     write_sqlite,
 )
+from tests.learning.networks import named_model
 from wardround.learning.datasets import load_dataset
 from wardround.learning.errors import DataError
-from wardround.learning.models import build_model, flatten
+from wardround.learning.models import flatten
 from wardround.learning.training import train_locally
 from wardround.protocol.study import TrainingSpec
 from wardround_client.sources.errors import SourceError
@@ -144,7 +145,7 @@ def test_data_when_there_are_too_few_rows_is_refused(tmp_path: Path) -> None:
 def test_data_when_loaded_can_be_trained_on(tmp_path: Path) -> None:
     config = settings(write_csv(tmp_path, patients(100)))
     data = load_site_data(config, place(tmp_path))
-    model = build_model("logistic", {"features": config.width}, seed=0)
+    model = named_model("logistic", {"features": config.width}, seed=0)
     result = train_locally(
         model, flatten(model), data.train, TrainingSpec(learning_rate=0.1, local_steps=5), seed=0
     )

@@ -38,7 +38,7 @@ def specification(text: str = STUDY) -> bytes:
 
 def base_model(text: str = STUDY) -> Int32Vector:
     spec: StudySpec = load_study(text, "study.toml")
-    weights = flatten(build_model(spec.model.name, spec.model.arguments, spec.study.seed))
+    weights = flatten(build_model(spec.model, spec.files, spec.study.seed))
     return quantize(weights, spec.aggregation.scale_bits)
 
 

@@ -18,7 +18,7 @@ from wardround_client.trainer.local import LocalTrainer
 def test_train_gives_the_update_of_training_in_fixed_point() -> None:
     job = train_job()
     spec = load_study(STUDY, "study.toml")
-    model = build_model(spec.model.name, spec.model.arguments, spec.study.seed)
+    model = build_model(spec.model, spec.files, spec.study.seed)
     table = Table(job.features, job.labels)
     plain = train_locally(model, dequantize(job.base, 20), table, spec.training, seed=1)
     done = LocalTrainer().train(job)

@@ -1,15 +1,24 @@
+import sys
+
 import numpy as np
 import pytest
 import torch
+
+from tests.learning.networks import named_model, own_model
+from wardround.learning.errors import LearningError
+from wardround.learning.models import MODELS, build_model, check_fits, flatten, layout_of
+from wardround.protocol.errors import StudyMismatch
+
+SOURCE = """
+import os
+import torch
 from torch import nn
 
-from wardround.learning.errors import LearningError
-from wardround.learning.models import MODELS, build_model, flatten, layout_of
-
-HERE = __name__
+HERE = "a text"
+ORDER = os.environ.get("ORDER", "first second").split()
 
 
-def own_network(width):
+def build(width=6):
     return nn.Linear(width, 1)
 
 
@@ -44,6 +53,20 @@ def explodes():
     raise RuntimeError("no luck")
 
 
+def exits():
+    raise SystemExit(0)
+
+
+def ordered():
+    return nn.ModuleDict({name: nn.Linear(2, 1) for name in ORDER})
+"""
+
+
+def built(source, arguments=None, **keys):
+    model, files = own_model(source, arguments=arguments or {}, **keys)
+    return build_model(model, files, seed=0)
+
+
 @pytest.mark.parametrize(
     ("name", "arguments", "shape", "outputs", "count"),
     [
@@ -54,11 +77,10 @@ def explodes():
         ("mlp", {"features": 4, "hidden": [], "classes": 3}, (4,), 3, 15),
         ("cnn", {"side": 28, "classes": 10}, (1, 28, 28), 10, 80 + 1168 + 7850),
         ("cnn", {"channels": 3, "side": 7, "classes": 2}, (3, 7, 7), 1, 224 + 1168 + 17),
-        (f"{HERE}:own_network", {"width": 6}, (6,), 1, 7),
     ],
 )
 def test_build_model_gives_logits_for_rows_of_its_shape(name, arguments, shape, outputs, count):
-    model = build_model(name, arguments, seed=0)
+    model = named_model(name, arguments)
     assert model(torch.zeros(5, *shape)).shape == (5, outputs)
     assert layout_of(model).parameter_count == count
 
@@ -72,11 +94,11 @@ def test_build_model_depends_on_its_seed_alone(name):
     }[name]
     torch.manual_seed(1)
     before = torch.get_rng_state()
-    first = flatten(build_model(name, arguments, seed=7))
+    first = flatten(named_model(name, arguments, seed=7))
     assert torch.equal(torch.get_rng_state(), before)
     torch.manual_seed(2)
-    assert flatten(build_model(name, arguments, seed=7)).tobytes() == first.tobytes()
-    assert not np.array_equal(flatten(build_model(name, arguments, seed=8)), first)
+    assert flatten(named_model(name, arguments, seed=7)).tobytes() == first.tobytes()
+    assert not np.array_equal(flatten(named_model(name, arguments, seed=8)), first)
 
 
 @pytest.mark.parametrize(
@@ -94,47 +116,126 @@ def test_build_model_depends_on_its_seed_alone(name):
 )
 def test_build_model_when_argument_is_wrong_names_it(name, arguments, argument):
     with pytest.raises(LearningError, match=f"model {name}: argument '{argument}'"):
-        build_model(name, arguments, seed=0)
+        named_model(name, arguments)
 
 
 def test_build_model_when_name_is_unknown_lists_the_known():
-    with pytest.raises(LearningError, match=r"cnn, logistic, mlp, or write package\.module:"):
-        build_model("transformer", {}, seed=0)
+    with pytest.raises(LearningError, match=r"cnn, logistic, mlp, or give a file of the study"):
+        named_model("transformer", {})
+
+
+# ---------------------------------------------------------------- a study's own files
+
+
+def test_own_model_is_built_from_memory_alone():
+    model = built(SOURCE, {"width": 4})
+    assert layout_of(model).shapes == ((1, 4), (1,))
+    (name,) = [name for name in sys.modules if name.endswith(".model") and "study_" in name]
+    assert not hasattr(sys.modules[name], "__file__")
+
+
+def test_own_files_import_each_other_and_nothing_beside_them(tmp_path, monkeypatch):
+    (tmp_path / "layers.py").write_text("WIDTH = 99\n", encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    files = {
+        "model.py": b"from torch import nn\nfrom . import layers\nfrom .layers import WIDTH\n"
+        b"def build():\n    return nn.Linear(layers.WIDTH, WIDTH)\n",
+        "layers.py": b"WIDTH = 3\n",
+    }
+    assert layout_of(built(files)).shapes == ((3, 3), (3,))
+    del files["layers.py"]
+    with pytest.raises(LearningError, match=r"gives no model .*ImportError.*model.py, line 2"):
+        built(files)
+
+
+def test_own_files_are_imported_anew_for_each_network():
+    source = (
+        "from torch import nn\nSEEN = []\n"
+        "def build():\n    SEEN.append(1)\n    return nn.Linear(len(SEEN), 1)\n"
+    )
+    assert layout_of(built(source)) == layout_of(built(source))
+
+
+@pytest.mark.parametrize("altered", [{}, {"model.py": b""}, {"other.py": b""}])
+def test_own_model_when_a_file_is_not_the_pinned_one_imports_nothing(altered):
+    model, _ = own_model("raise RuntimeError('it was imported')")
+    with pytest.raises(StudyMismatch, match=r"file model\.py"):
+        build_model(model, altered, seed=0)
+
+
+def test_own_model_takes_only_the_files_that_are_pinned():
+    model, files = own_model("from . import extra")
+    with pytest.raises(LearningError, match="cannot import name 'extra'"):
+        build_model(model, {**files, "extra.py": b""}, seed=0)
 
 
 @pytest.mark.parametrize(
-    ("name", "reason"),
+    ("keys", "reason"),
     [
-        ("no_such_package.x:y", "ModuleNotFoundError"),
-        (f"{HERE}:absent", "has no absent"),
-        (f"{HERE}:HERE", "not callable"),
-        (f"{HERE}:not_a_network", "returned int"),
-        (f"{HERE}:explodes", "no luck"),
-        (f"{HERE}:own_network", "width"),
-        (f"{HERE}:", "form package.module:factory"),
-        (":x", "form package.module:factory"),
-        ("..x:y", "import failed"),
+        ({"factory": "absent"}, "model.py has no absent"),
+        ({"factory": "HERE"}, "cannot call, HERE"),
+        ({"factory": "not_a_network"}, "returned int"),
+        ({"factory": "explodes"}, "no luck, at model.py, line 42"),
+        ({"factory": "exits"}, "SystemExit: 0"),
+        ({"arguments": {"depth": 2}}, "depth"),
     ],
 )
-def test_build_model_when_factory_fails_says_why(name, reason):
-    with pytest.raises(LearningError, match=f"^{name} gives no model .*{reason}"):
-        build_model(name, {}, seed=0)
+def test_own_model_when_factory_fails_says_why(keys, reason):
+    with pytest.raises(LearningError, match=f"gives no model .*{reason}"):
+        built(SOURCE, **keys)
 
 
-def test_build_model_when_batch_norm_names_the_buffers():
+def test_own_model_when_its_file_is_no_program_names_the_line():
+    with pytest.raises(LearningError, match=r"SyntaxError.*line 2"):
+        built("x = 1\ny = = 2\n")
+
+
+def test_own_model_when_batch_norm_names_the_buffers():
     with pytest.raises(LearningError, match=r"running_mean.*group or layer norm") as caught:
-        build_model(f"{HERE}:normed", {}, seed=0)
+        built(SOURCE, factory="normed")
     assert "1.running_var" in str(caught.value)
 
 
-def test_build_model_when_buffer_is_a_constant_takes_it():
-    assert layout_of(build_model(f"{HERE}:Masked", {}, seed=0)).names == ("weight",)
+def test_own_model_when_buffer_is_a_constant_takes_it():
+    assert layout_of(built(SOURCE, factory="Masked")).names == ("weight",)
 
 
 @pytest.mark.parametrize(
     ("factory", "reason"),
     [("double", "float64"), ("lazy", "not fixed"), ("empty", "no parameters")],
 )
-def test_build_model_when_parameters_do_not_suit_says_why(factory, reason):
+def test_own_model_when_parameters_do_not_suit_says_why(factory, reason):
     with pytest.raises(LearningError, match=reason):
-        build_model(f"{HERE}:{factory}", {}, seed=0)
+        built(SOURCE, factory=factory)
+
+
+def test_own_model_when_its_layout_is_pinned_refuses_another(monkeypatch):
+    model, files = own_model(SOURCE, factory="ordered")
+    pinned = model.pinned(layout_of(build_model(model, files, seed=0)))
+    build_model(pinned, files, seed=0)
+    for order in ("second first", "third second"):
+        monkeypatch.setenv("ORDER", order)
+        with pytest.raises(StudyMismatch, match=f"layout.*{order.split()[0]}.weight"):
+            build_model(pinned, files, seed=0)
+
+
+# ---------------------------------------------------------------- a model and a table
+
+
+@pytest.mark.parametrize(
+    ("shape", "classes", "reason"),
+    [
+        ((6,), 2, None),
+        ((7,), 2, "takes 6 features, and a row of this table has 7"),
+        ((2, 3), 2, r"takes rows of shape \(6,\)"),
+        ((6,), 3, "tells 2 classes apart, and the data have 3"),
+    ],
+)
+def test_check_fits_when_model_is_own_runs_nothing_of_it(shape, classes, reason):
+    model, _ = own_model("raise RuntimeError('it was imported')")
+    if reason is None:
+        check_fits(model, shape, classes)
+    else:
+        with pytest.raises(LearningError, match=reason):
+            check_fits(model, shape, classes)

@@ -6,12 +6,13 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from torch import nn
 
+from tests.learning.networks import named_model
 from wardround.learning.errors import LearningError
-from wardround.learning.models import build_model, flatten, layout_of, load_flat
+from wardround.learning.models import flatten, layout_of, load_flat
 from wardround.protocol.errors import ProtocolError
 from wardround.protocol.layout import Layout
 
-MLP = build_model("mlp", {"features": 2, "hidden": [3]}, seed=0)
+MLP = named_model("mlp", {"features": 2, "hidden": [3]}, seed=0)
 P = 13
 
 

@@ -19,8 +19,8 @@ class ModelSource(BaseModel, ABC):
 
     @property
     @abstractmethod
-    def numbers(self) -> int:
-        """How many numbers there are in a row that the network takes."""
+    def row_shape(self) -> tuple[int, ...]:
+        """Shape of one row's features, as the network takes them."""
 
     @abstractmethod
     def build(self) -> nn.Module:

@@ -18,9 +18,9 @@ class Cnn(ModelSource):
     classes: Classes
 
     @property
-    def numbers(self) -> int:
+    def row_shape(self) -> tuple[int, ...]:
         """The pixels of every channel."""
-        return self.channels * self.side**2
+        return self.channels, self.side, self.side
 
     def build(self) -> nn.Module:
         """Features have shape (n, channels, side, side)."""

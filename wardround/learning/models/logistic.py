@@ -14,8 +14,8 @@ class Logistic(ModelSource):
     classes: Classes = 2
 
     @property
-    def numbers(self) -> int:
-        return self.features
+    def row_shape(self) -> tuple[int, ...]:
+        return (self.features,)
 
     def build(self) -> nn.Module:
         """Linear layer with bias."""

@@ -15,8 +15,8 @@ class Mlp(ModelSource):
     classes: Classes = 2
 
     @property
-    def numbers(self) -> int:
-        return self.features
+    def row_shape(self) -> tuple[int, ...]:
+        return (self.features,)
 
     def build(self) -> nn.Module:
         """Linear and ReLU by turns, ending in a linear layer."""

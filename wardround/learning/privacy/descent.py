@@ -20,6 +20,7 @@ from torch import nn
 from wardround.learning.errors import LearningError, no_gradient_by_row
 from wardround.learning.loss import classification_loss
 from wardround.learning.privacy.accountant import Mechanism
+from wardround.learning.privacy.layers import check_layers
 from wardround.learning.privacy.noise import SecretStream
 from wardround.protocol.study import PrivacySpec
 
@@ -88,6 +89,7 @@ def descend_privately(
             for each row.
     """
     parameters = [one for one in model.parameters() if one.requires_grad]
+    check_layers(model)
     _check_apart(model, features[:_PROBE_ROWS])
     expected_rows = mechanism.sample_rate * len(labels)
     with _row_by_row(model) as hooked:

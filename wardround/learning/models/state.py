@@ -1,0 +1,157 @@
+"""What a network keeps beside its parameters: buffers, attributes, and globals of its own files.
+
+An update carries parameters alone. So whatever else a network keeps must be a constant, which
+`kept_by` makes visible: it is called before and after training, and the answers are compared.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from collections.abc import Iterator, Mapping, Set
+from functools import partial
+from hashlib import sha256
+from types import FunctionType, MethodType, ModuleType
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+_Place = tuple[str, Any]
+_PLAIN = (type(None), bool, int, float, complex, str, bytes, np.generic, torch.dtype, torch.device)
+#: What PyTorch itself keeps in every module; its buffers, parameters and modules are looked at.
+_INTERNAL = frozenset({*vars(nn.Module()), "training"})
+
+
+def kept_by(model: nn.Module, modules: Mapping[str, ModuleType]) -> dict[str, str]:
+    """Describe everything that a network keeps beside its parameters.
+
+    Args:
+        model: the network.
+        modules: imported from the study's own files, by file name: a global may change too.
+    Returns:
+        A text for each value, by its place such as ``layer.mean`` or ``model.py COUNT``; long
+        values by their digests. Parameters of the network are left out.
+    """
+    own = {id(one) for one in model.parameters()}
+    found: dict[str, str] = {}
+    waiting: list[_Place] = [("", model)]
+    for file, module in modules.items():
+        waiting += [(f"{file} {name}", value) for name, value in _own_names(module)]
+    # Kept alive with their ids: a freed object's id would be given to the next one.
+    seen: dict[int, Any] = {}
+    while waiting:
+        place, value = waiting.pop()
+        if isinstance(value, _PLAIN):
+            found[place] = repr(value)
+        elif id(value) not in own and id(value) not in seen:
+            seen[id(value)] = value
+            text, inner = _look_into(place, value)
+            found[place] = text
+            waiting += inner
+    return found
+
+
+def unregistered(model: nn.Module) -> list[str]:
+    """Name trainable parameters that the network holds and PyTorch does not know of."""
+    own = {id(one) for one in model.parameters()}
+    strays: list[str] = []
+    waiting: list[_Place] = [("", model)]
+    seen: dict[int, Any] = {}
+    while waiting:
+        place, value = waiting.pop()
+        if isinstance(value, _PLAIN) or id(value) in own or id(value) in seen:
+            continue
+        seen[id(value)] = value
+        if isinstance(value, nn.Parameter) and value.requires_grad:
+            strays.append(place)
+        waiting += _look_into(place, value)[1]
+    return sorted(strays)
+
+
+def _look_into(place: str, value: Any) -> tuple[str, list[_Place]]:
+    """Describe a value, and list what else is in it."""
+    kind = type(value).__name__
+    match value:
+        case torch.Tensor():
+            return _tensor(value), []
+        case np.ndarray() if value.dtype != object:
+            return f"{value.dtype}{value.shape} {_digest(value.tobytes())}", []
+        case nn.Module():
+            return kind, list(_of_module(place, value))
+        case torch.Generator():
+            return _tensor(value.get_state()), []
+        case np.random.Generator():
+            return kind, [(f"{place} state", value.bit_generator.state)]
+        case random.Random():
+            return _digest(repr(value.getstate()).encode()), []
+        case list() | tuple() | deque() | np.ndarray():
+            return f"{kind} of {len(value)}", [(f"{place}[{at}]", v) for at, v in enumerate(value)]
+        case Mapping():
+            return f"{kind} of {list(value)!r}", [(f"{place}[{k!r}]", v) for k, v in value.items()]
+        case Set():
+            return f"{kind} of {sorted(map(repr, value))!r}", []
+        case FunctionType():
+            cells = zip(value.__code__.co_freevars, value.__closure__ or (), strict=True)
+            inner = [(f"{place} {name}", cell.cell_contents) for name, cell in cells if _full(cell)]
+            return kind, [*inner, (f"{place} defaults", value.__defaults__), *_fields(place, value)]
+        case MethodType():
+            return kind, [(place, value.__func__), (place, value.__self__)]
+        case partial():
+            return kind, [(f"{place} arguments", [value.func, value.args, value.keywords])]
+        case type() | ModuleType():
+            # Classes and modules of libraries; those of the study's own files are looked at above.
+            return value.__name__, []
+        case _:
+            return kind, list(_fields(place, value))
+
+
+def _of_module(place: str, module: nn.Module) -> Iterator[_Place]:
+    before = f"{place}." if place else ""
+    for part in (module._parameters, module._buffers, module._modules):
+        for name, value in part.items():
+            yield f"{before}{name}", value
+    for name, value in vars(module).items():
+        if name not in _INTERNAL:
+            yield f"{before}{name}", value
+
+
+def _fields(place: str, value: Any) -> Iterator[_Place]:
+    slots = [name for one in type(value).__mro__ for name in getattr(one, "__slots__", ())]
+    for name, inner in getattr(value, "__dict__", {}).items():
+        yield f"{place}.{name}", inner
+    for name in slots:
+        if isinstance(name, str) and name not in ("__dict__", "__weakref__"):
+            yield f"{place}.{name}", getattr(value, name, None)
+
+
+def _own_names(module: ModuleType) -> Iterator[_Place]:
+    """List what a module of the study's own defines, with what its classes keep."""
+    for name, value in vars(module).items():
+        if isinstance(value, type) and value.__module__ == module.__name__:
+            for inner, kept in vars(value).items():
+                if not inner.startswith("__"):
+                    yield f"{name}.{inner}", kept
+        elif not name.startswith("__"):
+            yield name, value
+
+
+def _tensor(tensor: torch.Tensor) -> str:
+    shape = f"{tensor.dtype}{tuple(tensor.shape)}"
+    if tensor.layout != torch.strided or tensor.device.type != "cpu" or tensor.is_quantized:
+        return f"{shape} {_digest(repr(tensor).encode())}"
+    data = tensor.detach().contiguous().reshape(-1).view(torch.uint8)
+    return f"{shape} {_digest(data.numpy().tobytes())}"
+
+
+def _digest(data: bytes) -> str:
+    return sha256(data).hexdigest()[:32]
+
+
+def _full(cell: Any) -> bool:
+    try:
+        cell.cell_contents  # noqa: B018  (raises where it is empty)
+    except ValueError:
+        return False
+    return True
