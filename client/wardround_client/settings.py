@@ -10,6 +10,7 @@ from pydantic import Field, FiniteFloat
 from wardround.protocol.documents import Form, decode_text, parse_toml, validate_form
 from wardround.protocol.errors import SpecificationError
 from wardround.protocol.report import METRIC_NAMES, WrittenAddress
+from wardround_client.sources.schema import Range
 from wardround_client.sources.settings import DataSettings
 
 SITE_FILE = "site.toml"
@@ -71,6 +72,8 @@ class PreparedTables(Form):
     name: _Name
     train: str
     test: str
+    #: Of every feature, whatever the rows are; private studies need it.
+    range: Range | None = None
 
 
 class HomeSettings(Form):
