@@ -64,6 +64,8 @@ class PolicyTable(Form):
     max_epsilon: Annotated[FiniteFloat, Field(gt=0, le=1e6)] | None = None
     #: Chance with which that budget may fail.
     delta: Annotated[FiniteFloat, Field(ge=1e-30, le=1e-2)] = 1e-6
+    #: Studies, by name or id, that are joined although their readers can solve for the rows.
+    accept_solvable: list[Annotated[str, Field(max_length=66)]] = Field(default_factory=list)
 
 
 class PreparedTables(Form):

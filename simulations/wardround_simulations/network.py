@@ -193,7 +193,9 @@ def prepare(
         publish(spec, initial, store)
     now = chain.block().timestamp
     for party in parties:
-        policy = scenario.policy.get(party.name, PolicyTable())
+        # A simulation's rows are no secret.
+        accepted = {"accept_solvable": [scenario.study.name]}
+        policy = scenario.policy.get(party.name, PolicyTable()).model_copy(update=accepted)
         home = make_site(folders, party, contract, policy, now)
         if behaviour := scenario.behaviour_of(party.name):
             write_behaviour(home, behaviour)
