@@ -10,6 +10,7 @@ from pydantic import Field, FiniteFloat
 from wardround.protocol.documents import Form, decode_text, parse_toml, validate_form
 from wardround.protocol.errors import SpecificationError
 from wardround.protocol.report import METRIC_NAMES, WrittenAddress
+from wardround_client.sources.schema import Range
 from wardround_client.sources.settings import DataSettings
 
 SITE_FILE = "site.toml"
@@ -70,6 +71,8 @@ class PolicyTable(Form):
     max_epsilon: Annotated[FiniteFloat, Field(gt=0, le=1e6)] | None = None
     #: Chance with which that budget may fail.
     delta: Annotated[FiniteFloat, Field(ge=1e-30, le=1e-2)] = 1e-6
+    #: Studies, by name or id, that are joined although their readers can solve for the rows.
+    accept_solvable: list[Annotated[str, Field(max_length=66)]] = Field(default_factory=list)
 
 
 class PreparedTables(Form):
@@ -78,6 +81,8 @@ class PreparedTables(Form):
     name: _Name
     train: str
     test: str
+    #: Of every feature, whatever the rows are; private studies need it.
+    range: Range | None = None
 
 
 class HomeSettings(Form):

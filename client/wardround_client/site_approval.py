@@ -27,6 +27,8 @@ from wardround_client.guard.approvals import Approval
 from wardround_client.guard.budget import check_private_enough
 from wardround_client.guard.tables import load_home_data
 from wardround_client.home import Home
+from wardround_client.site_code import shown_files
+from wardround_client.site_disclosure import Disclosure
 
 _SPECIFICATION_MAX_BYTES = 1 << 20
 
@@ -38,6 +40,7 @@ class Proposal:
     approval: Approval
     data: SiteData
     installed: str
+    disclosure: Disclosure
 
 
 def propose(
@@ -59,7 +62,8 @@ def propose(
     Raises:
         StudyMismatch: the chain has no such study, or the specification is another one's.
         Refusal: ``code-not-installed`` where the study asks for other code than is installed;
-            ``privacy-refused`` where its training is not private enough for this table.
+            ``privacy-refused`` where its training is not private enough for this table;
+            ``rows-solvable`` where its readers can solve for the rows.
         SourceError: the site's table does not fit its schema.
         LearningError: the table does not fit the study's model, or has no rows.
     """
@@ -84,11 +88,17 @@ def propose(
     classes = int(max(data.train.labels.max(), data.test.labels.max())) + 1
     check_fits(spec.model, data.train.features.shape[1:], classes)
     approval = Approval(settings.chain.chain_id, settings.chain.contract, params, spec, now)
-    return Proposal(approval, data, installed)
+    disclosure = Disclosure(spec, params, data, settings.policy, store)
+    disclosure.check()
+    return Proposal(approval, data, installed, disclosure)
 
 
 def describe(proposal: Proposal, ward: WardRound, site: SiteAddress) -> Iterator[str]:
-    """Write a study for people, a line at a time."""
+    """Write a study for people, a line at a time: its own files in full, and what it does."""
+    if files := proposal.approval.spec.files:
+        yield "the study's own files, which run here if you approve"
+        yield from shown_files(files)
+        yield ""
     approval, spec, params = proposal.approval, proposal.approval.spec, proposal.approval.params
     training, privacy = spec.training, spec.privacy
     state, slot = ward.study(approval.study), ward.site(approval.study, site)
@@ -140,6 +150,7 @@ def describe(proposal: Proposal, ward: WardRound, site: SiteAddress) -> Iterator
     )
     yield f"  code         {hex_of(approval.code)}, {same}"
     yield f"  spec         {hex_of(spec.digest)}"
+    yield from proposal.disclosure.lines()
 
 
 def _specification(

@@ -175,7 +175,8 @@ def approve(
     with site.contract() as ward:
         proposal = propose(site.home, ward, identity, store, spec, code, _now())
         for line in describe(proposal, ward, site.address):
-            _out.print(line, markup=False)
+            # Rich would show a picture for the name of one, where code has the name.
+            _out.print(line, markup=False, emoji=False)
     if not yes and not typer.confirm("Take part in this study?"):
         _out.print("Not approved.")
         raise typer.Exit(1)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from eth_account import Account
@@ -196,7 +196,9 @@ def prepare(
         publish(spec, initial, store)
     now = chain.block().timestamp
     for party in parties:
-        policy = scenario.policy.get(party.name, PolicyTable())
+        # A simulation's rows are no secret.
+        accepted = {"accept_solvable": [scenario.study.name]}
+        policy = scenario.policy.get(party.name, PolicyTable()).model_copy(update=accepted)
         home = make_site(folders, party, contract, policy, now, simulation_key)
         if behaviour := scenario.behaviour_of(party.name):
             write_behaviour(home, behaviour)
@@ -234,14 +236,14 @@ def _parties(scenario: Scenario, dataset: Dataset) -> tuple[Party, ...]:
             scenario.study.name,
             f"{len(names)} sites are fewer than min_sites, {scenario.aggregation.min_sites}",
         )
-    return tuple(
-        Party(
-            site.name,
-            Account.create(),
-            poisoned(site, scenario.behaviour_of(site.name), dataset.classes),
-        )
-        for site in dataset.sites
-    )
+    ends = scenario.data.range
+    parties = []
+    for site in dataset.sites:
+        if ends is not None:
+            site = replace(site, train=site.train.within(*ends), test=site.test.within(*ends))
+        rows = poisoned(site, scenario.behaviour_of(site.name), dataset.classes)
+        parties.append(Party(site.name, Account.create(), rows, ends))
+    return tuple(parties)
 
 
 def begin_study(

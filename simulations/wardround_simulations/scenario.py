@@ -18,6 +18,7 @@ from wardround.protocol.documents import Form, decode_text
 from wardround.protocol.errors import ScenarioError
 from wardround.protocol.study import StudySpec
 from wardround_client.settings import PolicyTable
+from wardround_client.sources.schema import Range
 
 Attack = Literal[
     "label_flip",
@@ -39,6 +40,8 @@ class DataSpec(Form):
 
     name: Annotated[str, Field(min_length=1)]
     arguments: dict[str, Any] = Field(default_factory=dict)
+    #: Each site moves features beyond it to its ends, and declares it; private studies need it.
+    range: Range | None = None
 
 
 class Behaviour(Form):

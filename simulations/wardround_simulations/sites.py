@@ -43,11 +43,12 @@ _SCRYPT_ITERATIONS = 2
 
 @dataclass(frozen=True)
 class Party:
-    """A simulated hospital: its name, its key, its tables."""
+    """A simulated hospital: its name, its key, its tables, and what range it declares of them."""
 
     name: str
     account: LocalAccount
     data: SiteData
+    range: list[float] | None = None
 
 
 def site_secret(simulation_key: str, site: str) -> bytes:
@@ -81,7 +82,8 @@ def make_site(
             "contract": contract.address.lower(),
         },
         "policy": policy.model_dump(exclude_unset=True),
-        "data": {"name": party.name, "train": "train.npz", "test": "test.npz"},
+        "data": {"name": party.name, "train": "train.npz", "test": "test.npz"}
+        | ({} if party.range is None else {"range": party.range}),
     }
     key = bytes(party.account.key)
     make_home(

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from eth_account import Account
 
-from tests.integration.networks import CHAIN_ID, FEATURES, prepared, small_scenario
+from tests.integration.networks import CHAIN_ID, FEATURES, own_scenario, prepared
 from wardround.chain.errors import TransactionRefused
 from wardround.devchain.embedded import EmbeddedChain
 from wardround.devchain.evm import Genesis
@@ -31,7 +31,6 @@ from wardround.learning.training import train_locally
 from wardround.protocol.canonical import canonical_bytes
 from wardround.protocol.errors import WardroundError
 from wardround.protocol.messages import TrainTask
-from wardround.protocol.model import file_digests
 from wardround.protocol.record import genesis_closing
 from wardround.protocol.study import PrivacySpec, TrainingSpec, load_study
 from wardround.store import FolderStore
@@ -48,16 +47,7 @@ PRIVACY = PrivacySpec(noise_multiplier=1.0, max_grad_norm=1.0, delta=1e-5)
 
 def study_of(factory: str, **tables: Any) -> Scenario:
     """A study whose model is built by a function of ``own_networks.py``."""
-    model = {
-        "name": None,
-        "arguments": {},
-        "file": OWN.name,
-        "factory": factory,
-        "files": file_digests(FILES),
-        "row_shape": [FEATURES],
-        "classes": 2,
-    }
-    return small_scenario(model=model, **tables).with_files(FILES)
+    return own_scenario(FILES, factory, **tables)
 
 
 def set_up(scenario: Scenario, folder: Path) -> None:

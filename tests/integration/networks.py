@@ -14,6 +14,7 @@ from typing import Any
 from wardround.devchain.embedded import EmbeddedChain
 from wardround.devchain.evm import Genesis
 from wardround.devchain.journal import start_journaled
+from wardround.protocol.model import StudyFiles, file_digests
 from wardround_simulations.network import Network, new_folder, new_keys, prepare
 from wardround_simulations.results import Results
 from wardround_simulations.run import simulate
@@ -58,12 +59,28 @@ def small_scenario(**tables: Any) -> Scenario:
         "data": {
             "name": "generated",
             "arguments": {"sites": 3, "rows": 40, "test_rows": 20, "features": FEATURES},
+            # Wide enough for all rows as they are; private studies need one.
+            "range": [-8.0, 8.0],
         },
     }
     for name, table in tables.items():
         known = value.get(name)
         value[name] = {**known, **table} if isinstance(known, Mapping) else table
     return Scenario.model_validate(value)
+
+
+def own_scenario(files: StudyFiles, factory: str = "build", **tables: Any) -> Scenario:
+    """The small scenario with a model of its own, which a function of its first file builds."""
+    model = {
+        "name": None,
+        "arguments": {},
+        "file": next(iter(files)),
+        "factory": factory,
+        "files": file_digests(files),
+        "row_shape": [FEATURES],
+        "classes": 2,
+    }
+    return small_scenario(model=model, **tables).with_files(files)
 
 
 def toml_of(scenario: Scenario) -> str:

@@ -70,7 +70,7 @@ def decode_text(data: bytes, source: str) -> str:
         SpecificationError: not UTF-8.
     """
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        raise SpecificationError(source, "it is UTF-16 text: save it as UTF-8")
+        raise SpecificationError(source, "not UTF-8 text but UTF-16: save it as UTF-8")
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:

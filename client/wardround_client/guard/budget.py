@@ -20,8 +20,7 @@ from wardround_client.guard.approvals import Approval
 from wardround_client.guard.book import Book, RoundKey
 from wardround_client.guard.log import GuardLog
 from wardround_client.guard.tables import TableFacts
-from wardround_client.settings import HomeSettings
-from wardround_client.sources.settings import DataSettings
+from wardround_client.settings import HomeSettings, PreparedTables
 
 _NOISE = b"wardround/guard/noise/1"
 
@@ -109,8 +108,8 @@ def check_private_enough(spec: StudySpec, settings: HomeSettings) -> None:
 
     Raises:
         Refusal: ``privacy-refused`` where the table has a budget and the study asks for no privacy,
-            or where it asks and the table's rows are scaled by one another, so that clipping does
-            not bound what one row changes.
+            or where it asks and the rows are scaled by anything but declared ranges: clipping does
+            not bound what one row changes in the scale of all others.
     """
     data = settings.data
     if spec.privacy is None and settings.policy.max_epsilon is not None:
@@ -118,10 +117,18 @@ def check_private_enough(spec: StudySpec, settings: HomeSettings) -> None:
             "the study asks for no privacy of single rows, and [policy] max_epsilon bounds what "
             "this table may give away"
         )
-    if spec.privacy is not None and isinstance(data, DataSettings) and data.scaling == "rows":
+    if spec.privacy is None:
+        return
+    if isinstance(data, PreparedTables):
+        if data.range is None:
+            raise _refused(
+                "nothing states by which range the prepared tables were scaled: scale them by "
+                "ranges that do not follow from the rows, and write range in [data]"
+            )
+    elif data.scaling != "range":
         raise _refused(
-            'scaling = "rows" lets each row change all others: write scaling = "range" in [data], '
-            "and a range for each numeric feature"
+            f'scaling = "{data.scaling}" in [data]: write scaling = "range", and a range for each '
+            "numeric feature, so that no row changes how another is scaled"
         )
 
 

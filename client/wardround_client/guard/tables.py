@@ -38,7 +38,7 @@ def load_home_data(
 
     Raises:
         SourceError: the table does not fit its schema, or cannot be reached.
-        DataError: it has no rows, or a prepared one is damaged.
+        DataError: it has no rows, or a prepared one is damaged or exceeds its range.
     """
     data = settings.data
     if isinstance(data, PreparedTables):
@@ -46,6 +46,8 @@ def load_home_data(
         for what, table in (("the training table", found.train), ("the test table", found.test)):
             if not len(table):
                 raise no_rows(what)
+            if data.range is not None:
+                table.check_range(*data.range)
         return found
     return load_site_data(data, Place(folder, environment))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, FiniteFloat, model_validator
+from pydantic import AfterValidator, Field, FiniteFloat, model_validator
 
 from wardround.protocol.documents import Form
 
@@ -14,20 +14,24 @@ Column = Annotated[str, Field(min_length=1, max_length=200)]
 Value = str | int | bool
 
 
+def _ordered(ends: list[float]) -> list[float]:
+    if not ends[0] < ends[1]:
+        raise ValueError("the range must go from low to high")
+    return ends
+
+
+#: The lowest and the highest value that can be true, from the textbook and not from the table.
+Range = Annotated[list[FiniteFloat], Field(min_length=2, max_length=2), AfterValidator(_ordered)]
+
+
 class Numeric(Form):
     """A number; one input of the model, scaled as `[data]` declares."""
 
     name: Column
     type: Literal["numeric"]
-    #: Lowest and highest value that can be true. A cell outside is an error.
-    range: Annotated[list[FiniteFloat], Field(min_length=2, max_length=2)] | None = None
+    #: A cell outside is an error.
+    range: Range | None = None
     unit: Annotated[str, Field(max_length=40)] | None = None
-
-    @model_validator(mode="after")
-    def _ordered(self) -> Numeric:
-        if self.range is not None and not self.range[0] < self.range[1]:
-            raise ValueError("the range must go from low to high")
-        return self
 
     @property
     def width(self) -> int:

@@ -40,7 +40,7 @@ def settings_text(network: Network, place: int = 0, **changes: str) -> str:
         f"chain_id = {network.contract.chain.chain_id}\n"
         f'contract = "{network.contract.address.lower()}"',
         "policy": "",
-        "data": 'name = "patients"\ntrain = "train.npz"\ntest = "test.npz"',
+        "data": 'name = "patients"\ntrain = "train.npz"\ntest = "test.npz"\nrange = [-8.0, 8.0]',
     } | changes
     return "\n".join(f"[{name}]\n{text}\n" for name, text in tables.items())
 

@@ -39,7 +39,7 @@ def settings_of(policy: dict[str, Any], data: dict[str, Any] | None = None) -> H
     value = {
         "site": {"name": "mercy"},
         "chain": {"endpoints": ["x"], "chain_id": 1, "contract": "0x" + "ab" * 20},
-        "data": data or {"name": "t", "train": "a", "test": "b"},
+        "data": data or {"name": "t", "train": "a", "test": "b", "range": [-8.0, 8.0]},
         "policy": policy,
     }
     return HomeSettings.model_validate(value)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
@@ -74,6 +74,25 @@ class Table:
             raise DataError(
                 f"row {row} has label {self.labels[row]}, not in 0 .. {classes - 1}: "
                 "correct the label or use a model with more classes."
+            )
+
+    def within(self, low: float, high: float) -> Table:
+        """Move features beyond two ends to these."""
+        features = np.clip(self.features, np.float32(low), np.float32(high))
+        return replace(self, features=features)
+
+    def check_range(self, low: float, high: float) -> None:
+        """Refuse features beyond the ends that a site declares for all of them.
+
+        Raises:
+            DataError: carries in how many rows, and no value.
+        """
+        outside = (self.features < np.float32(low)) | (self.features > np.float32(high))
+        rows = int(outside.reshape(len(self), -1).any(axis=1).sum())
+        if rows:
+            raise DataError(
+                f"{rows} rows have a feature outside of the declared {low:g} .. {high:g}: prepare "
+                "them by that range, or declare the range by which they were prepared."
             )
 
 

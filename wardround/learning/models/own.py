@@ -44,7 +44,7 @@ class _FilesFinder(MetaPathFinder, InspectLoader):
 
     def get_source(self, fullname: str) -> str:
         package, _, name = fullname.partition(".")
-        return self.packages[package][f"{name}.py"].decode("utf-8") if name else ""
+        return self.packages[package][f"{name}.py"].decode("utf-8-sig") if name else ""
 
     def get_code(self, fullname: str) -> CodeType:
         place = f"{_PLACE}{fullname.partition('.')[2]}.py"

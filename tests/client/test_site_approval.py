@@ -1,0 +1,181 @@
+"""What an administrator reads and what is refused, before a site joins a study."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.client.guard.conftest import make
+from tests.integration.networks import FEATURES, own_scenario, prepared, small_scenario
+from wardround.protocol.canonical import canonical_bytes
+from wardround.protocol.cid import cid_of
+from wardround.protocol.errors import SpecificationError, StudyMismatch
+from wardround.protocol.identifiers import SiteAddress, hex_of
+from wardround.protocol.study import PrivacySpec
+from wardround.store.errors import ObjectAltered, ObjectMissing
+from wardround_client.errors import Refusal
+from wardround_client.guard.approvals import Approvals
+from wardround_client.home import Home
+from wardround_client.site_approval import Proposal, describe, propose
+from wardround_simulations.network import Network
+
+NOW = 1_760_000_000
+SOURCE = b"""# shown to whoever approves :skull:
+from torch import nn
+from .layers import WIDTH
+
+
+def build():
+    return nn.Sequential(nn.Linear(6, WIDTH), nn.ReLU(), nn.Linear(WIDTH, 1))
+"""
+FILES = {"model.py": SOURCE, "layers.py": b"WIDTH = 30\n"}
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Network]:
+    """A study with files of its own; its 241 parameters suffice to solve for 40 rows."""
+    with prepared(own_scenario(FILES), tmp_path_factory.mktemp("own") / "network") as made:
+        yield made
+
+
+def proposed(network: Network, home: Home, store: str | None = "") -> Proposal:
+    where = str(network.folders.store) if store == "" else store
+    return propose(home, network.contract, network.study, where, None, None, NOW)
+
+
+def shown(network: Network, home: Home) -> str:
+    address = SiteAddress(network.parties[0].account.address)
+    return "\n".join(describe(proposed(network, home), network.contract, address))
+
+
+def accepting(network: Network, folder: Path, name: str = "small") -> Home:
+    return make(network, folder, policy=f'accept_solvable = ["{name}"]')
+
+
+# ---------------------------------------------------------------- the study's own files
+
+
+def test_own_files_are_shown_in_full_before_the_question(own: Network, tmp_path: Path) -> None:
+    said = shown(own, accepting(own, tmp_path / "h")).splitlines()
+    for name, data in FILES.items():
+        for number, line in enumerate(data.decode().splitlines(), 1):
+            assert f"{name}:{number} | {line}" in said
+    assert "  model        model.py (build) (): 241 parameters" in said
+
+
+def test_own_files_are_kept_beside_the_approval(own: Network, tmp_path: Path) -> None:
+    home = accepting(own, tmp_path / "h")
+    party = own.parties[0]
+    approvals = Approvals(home.approvals, SiteAddress(party.account.address))
+    approvals.give(proposed(own, home).approval, bytes(party.account.key))
+    again = Approvals(home.approvals, approvals.site)
+    assert again.of(own.study).spec.files == FILES
+    kept = approvals.files_of(own.study) / "model.py"
+    assert kept.read_bytes() == SOURCE
+    kept.write_bytes(SOURCE + b"\n")
+    with pytest.raises(Refusal, match=r"file model\.py is 0x") as refusal:
+        Approvals(home.approvals, approvals.site).of(own.study)
+    assert refusal.value.name == "approval-damaged"
+    kept.unlink()
+    with pytest.raises(Refusal, match="No such file") as refusal:
+        Approvals(home.approvals, approvals.site).of(own.study)
+    assert refusal.value.name == "approval-damaged"
+
+
+def test_own_files_that_are_missing_or_altered_are_not_approved(
+    own: Network, tmp_path: Path
+) -> None:
+    home = accepting(own, tmp_path / "h")
+    path = own.folders.store / cid_of(SOURCE)
+    (found,) = [path] if path.exists() else list(own.folders.store.rglob(cid_of(SOURCE)))
+    kept = found.read_bytes()
+    found.chmod(0o600)
+    try:
+        found.write_bytes(kept.replace(b"ReLU", b"Tanh"))
+        with pytest.raises(ObjectAltered):
+            proposed(own, home)
+        found.unlink()
+        with pytest.raises(ObjectMissing):
+            proposed(own, home)
+    finally:
+        found.write_bytes(kept)
+
+
+def test_own_files_beside_a_specification_are_read_from_there(own: Network, tmp_path: Path) -> None:
+    home = accepting(own, tmp_path / "h")
+    file = tmp_path / "specification.json"
+    file.write_bytes(canonical_bytes(own.scenario.specification.document()))
+    asked = (own.contract, own.study, None, file, None, NOW)
+    with pytest.raises(SpecificationError, match=r"model\.py cannot be read|layers\.py cannot be"):
+        propose(home, *asked)
+    for name, data in FILES.items():
+        (tmp_path / name).write_bytes(data)
+    assert propose(home, *asked).approval.spec.files == FILES
+    (tmp_path / "layers.py").write_bytes(b"WIDTH = 31\n")
+    with pytest.raises(StudyMismatch, match=r"layers\.py"):
+        propose(home, *asked)
+
+
+# ---------------------------------------------------------------- who can learn what
+
+
+def test_study_whose_readers_can_solve_for_the_rows_is_refused(
+    own: Network, tmp_path: Path
+) -> None:
+    home = make(own, tmp_path / "h")
+    with pytest.raises(Refusal, match=r"723 published numbers against 280 unknown") as refusal:
+        proposed(own, home)
+    assert refusal.value.name == "rows-solvable"
+    assert 'accept_solvable = ["small"]' in str(refusal.value)
+    with pytest.raises(Refusal, match="published numbers"):
+        proposed(own, accepting(own, tmp_path / "other", "another-study"))
+
+
+@pytest.mark.parametrize("by", ["name", "id"])
+def test_study_that_the_policy_accepts_is_shown_as_solvable(
+    own: Network, tmp_path: Path, by: str
+) -> None:
+    name = "small" if by == "name" else hex_of(own.study)
+    said = shown(own, accepting(own, tmp_path / "h", name))
+    assert "723 published numbers against 280 unknown ones in the training table" in said
+    assert "your policy accepts that for this study by name" in said
+
+
+def test_private_study_is_never_refused_as_solvable(tmp_path: Path) -> None:
+    privacy = PrivacySpec(noise_multiplier=1.0, max_grad_norm=1.0, delta=1e-5)
+    scenario = small_scenario(study={"rounds": 50}, privacy=privacy.model_dump())
+    with prepared(scenario, tmp_path / "network") as network:
+        said = shown(network, make(network, tmp_path / "h"))
+    assert "350 published numbers" in said
+    assert "noise of differential privacy" in said
+    assert "one patient  after all rounds epsilon" in said
+
+
+def test_readers_counts_and_measures_are_named(network: Network, tmp_path: Path) -> None:
+    home = make(network, tmp_path / "h")
+    said = shown(network, home)
+    assert f"updates      {FEATURES + 1} numbers a round. Coordinators, auditors and every" in said
+    assert "21 published numbers against 280 unknown ones" in said
+    assert "too few to solve for every row" in said
+    assert "that you train on 40 rows: the report" in said
+    assert "one patient  no bound" in said
+
+
+def test_measures_that_the_policy_forbids_are_not_named(network: Network, tmp_path: Path) -> None:
+    home = make(network, tmp_path / "h", policy="evaluate = false")
+    assert "measures     none of your test rows" in shown(network, home)
+
+
+def test_confidential_store_narrows_the_readers(tmp_path: Path) -> None:
+    folder = tmp_path / "network"
+    with prepared(own_scenario(FILES), folder, confidential=True) as network:
+        home = accepting(network, tmp_path / "h")
+        store = f"confidential:{network.folders.store}#grants={network.grants}"
+        proposal = proposed(network, home, store)
+        address = SiteAddress(network.parties[0].account.address)
+        said = "\n".join(describe(proposal, network.contract, address))
+    assert proposal.approval.spec.files == FILES
+    assert "whoever the sponsor grants reading can read yours" in said
+    assert "every reader of the content store" not in said
