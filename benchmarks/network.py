@@ -130,7 +130,7 @@ def _signed(
         metrics={"train_loss": 0.5},
         privacy=None,
         code=hex_of(network.params.code),
-        seconds=1.0,
+        seconds=1,
     ).encode()
     weight = int(random.integers(1, 10_000))
     unsigned = Entry(address, weight, vector_root(update), sha256_digest(report), bytes(65))

@@ -65,7 +65,7 @@ class Hospitals:
             metrics={},
             privacy=None,
             code=hex_of(network.params.code),
-            seconds=0.0,
+            seconds=0,
         ).encode()
         data = vector_bytes(update)
         entry = Entry(

@@ -45,10 +45,19 @@ def settings_text(network: Network, place: int = 0, **changes: str) -> str:
     return "\n".join(f"[{name}]\n{text}\n" for name, text in tables.items())
 
 
-def make(network: Network, folder: Path, place: int = 0, **changes: str) -> Home:
+def make(
+    network: Network,
+    folder: Path,
+    place: int = 0,
+    *,
+    key: bytes | None = None,
+    secret: bytes | None = None,
+    **changes: str,
+) -> Home:
     party = network.parties[place]
     text = settings_text(network, place, **changes)
-    make_home(folder, text, PASSWORD, NOW, key=bytes(party.account.key), iterations=2)
+    key = key or bytes(party.account.key)
+    make_home(folder, text, PASSWORD, NOW, key=key, secret=secret, iterations=2)
     for name in ("train.npz", "test.npz"):
         shutil.copy(network.folders.sites / party.name / name, folder / name)
     return Home(folder)
@@ -78,12 +87,11 @@ def guarded(
     place: int = 0,
     *,
     trainer: Trainer | None = None,
-    secret: bytes | None = None,
     **options: Any,
 ) -> Iterator[Guard]:
     """Let a guard listen in a thread of this process."""
     key = bytes(network.parties[place].account.key)
-    guard = Guard(home, key, lambda: NOW, trainer or LocalTrainer(), secret=secret)
+    guard = Guard(home, key, lambda: NOW, trainer or LocalTrainer())
     server = GuardServer(guard, **options)
     thread = threading.Thread(target=server.serve)
     thread.start()
