@@ -39,7 +39,6 @@ class Proposal:
 
     approval: Approval
     data: SiteData
-    installed: str
     disclosure: Disclosure
 
 
@@ -49,7 +48,6 @@ def propose(
     study: StudyId,
     store: str | None,
     file: Path | None,
-    code: str | None,
     now: int,
 ) -> Proposal:
     """Put together what an administrator decides about.
@@ -57,7 +55,6 @@ def propose(
     Args:
         store: where the specification is, as `open_study_store` takes it; or
         file: the study's file.
-        code: a digest that the administrator approves although other code is installed.
         now: seconds since 1970.
     Raises:
         StudyMismatch: the chain has no such study, or the specification is another one's.
@@ -72,13 +69,12 @@ def propose(
     if spec.digest != params.specification:
         raise StudyMismatch("specification", hex_of(params.specification), hex_of(spec.digest))
     installed = hex_of(application_digest())
-    if hex_of(params.code) not in (installed, code):
+    if hex_of(params.code) != installed:
         asked = hex_of(params.code)
         raise Refusal(
             "code-not-installed",
             f"nothing is approved: the study runs code {asked}, and {installed} is installed here; "
-            "install the version that the study names, or, if you have examined that code and "
-            f"trust it, approve it with --code {asked}.",
+            "install the release that the study names. A site runs no code but its own.",
         )
     check_private_enough(spec, settings)
     data = load_home_data(home.folder, settings, os.environ)
@@ -90,7 +86,7 @@ def propose(
     approval = Approval(settings.chain.chain_id, settings.chain.contract, params, spec, now)
     disclosure = Disclosure(spec, params, data, settings.policy, store)
     disclosure.check()
-    return Proposal(approval, data, installed, disclosure)
+    return Proposal(approval, data, disclosure)
 
 
 def describe(proposal: Proposal, ward: WardRound, site: SiteAddress) -> Iterator[str]:
@@ -145,10 +141,7 @@ def describe(proposal: Proposal, ward: WardRound, site: SiteAddress) -> Iterator
         yield f"  this site    admitted with {weight}, paid to {slot.payout}"
     else:
         yield f"  this site    not admitted yet: send {site} to the sponsor"
-    same = (
-        "as installed here" if hex_of(approval.code) == proposal.installed else "NOT installed here"
-    )
-    yield f"  code         {hex_of(approval.code)}, {same}"
+    yield f"  code         {hex_of(approval.code)}, as installed here"
     yield f"  spec         {hex_of(spec.digest)}"
     yield from proposal.disclosure.lines()
 

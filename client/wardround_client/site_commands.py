@@ -148,10 +148,6 @@ def approve(
     spec: Annotated[
         Path | None, typer.Option(help="The study's file, instead of --store.", dir_okay=False)
     ] = None,
-    code: Annotated[
-        str | None,
-        typer.Option(help="Approve this code digest, although other code is installed here."),
-    ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Approve without asking.")] = False,
     password_file: PasswordOption = None,
 ) -> None:
@@ -167,22 +163,31 @@ def approve(
     """
     from wardround.chain.options import study_of
     from wardround_client.guard.approvals import Approvals
+    from wardround_client.guard.policy import approve_policy, approved_policy, changes
     from wardround_client.keystore import open_keystore
     from wardround_client.site_approval import describe, propose
     from wardround_client.site_standing import open_site
 
     site, identity = open_site(folder), study_of(study)
     with site.contract() as ward:
-        proposal = propose(site.home, ward, identity, store, spec, code, _now())
+        proposal = propose(site.home, ward, identity, store, spec, _now())
         for line in describe(proposal, ward, site.address):
             # Rich would show a picture for the name of one, where code has the name.
             _out.print(line, markup=False, emoji=False)
+    before, policy = approved_policy(site.home.policy, site.address), site.settings.policy
+    if differs := changes(before, policy):
+        _out.print("  your policy  is changed in site.toml, and you approve that too:")
+        for line in differs:
+            _out.print(f"               {line}", markup=False)
     if not yes and not typer.confirm("Take part in this study?"):
         _out.print("Not approved.")
         raise typer.Exit(1)
     key = open_keystore(site.keystore, password_of(password_file))
+    if differs:
+        approve_policy(site.home.policy, policy, site.address, key)
     path = Approvals(site.home.approvals, site.address).give(proposal.approval, key)
-    _out.print(f"Approved, in {path}. The guard knows it at once.")
+    again = "; a changed policy, once it is started again" if differs else ""
+    _out.print(f"Approved, in {path}. The guard knows it at once{again}.")
 
 
 @app.command()

@@ -108,7 +108,7 @@ def approve(
     Raises:
         Refusal: the site's policy forbids the study, which a hospital would not join.
     """
-    proposal = propose(home, contract, study, store, None, None, now)
+    proposal = propose(home, contract, study, store, None, now)
     address = SiteAddress(party.account.address)
     Approvals(home.approvals, address).give(proposal.approval, bytes(party.account.key))
 

@@ -42,7 +42,7 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Network]:
 
 def proposed(network: Network, home: Home, store: str | None = "") -> Proposal:
     where = str(network.folders.store) if store == "" else store
-    return propose(home, network.contract, network.study, where, None, None, NOW)
+    return propose(home, network.contract, network.study, where, None, NOW)
 
 
 def shown(network: Network, home: Home) -> str:
@@ -107,7 +107,7 @@ def test_own_files_beside_a_specification_are_read_from_there(own: Network, tmp_
     home = accepting(own, tmp_path / "h")
     file = tmp_path / "specification.json"
     file.write_bytes(canonical_bytes(own.scenario.specification.document()))
-    asked = (own.contract, own.study, None, file, None, NOW)
+    asked = (own.contract, own.study, None, file, NOW)
     with pytest.raises(SpecificationError, match=r"model\.py cannot be read|layers\.py cannot be"):
         propose(home, *asked)
     for name, data in FILES.items():

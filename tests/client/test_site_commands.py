@@ -284,12 +284,7 @@ def test_approve_when_the_code_is_another_says_so(
     error = call(*approving(network, site, password)).error
     asked, here = hex_of(network.params.code), hex_of(b"\x09" * 32)
     assert f"nothing is approved: the study runs code {asked}, and {here} is installed" in error
-    assert f"--code {asked}" in error
     assert list(site.approvals.iterdir()) == []
-    store = ["--store", network.folders.store]
-    code = ["--code", hex_of(network.params.code)]
-    said = call(*approving(network, site, password, *store, *code)).good
-    assert "NOT installed here" in said
 
 
 def test_approve_when_the_table_does_not_fit_the_model_says_so(
