@@ -31,9 +31,10 @@ COMPILE = $(VENV)/bin/python -c 'import importlib, pkgutil, sys; \
    for top in ("wardround", "wardround_client", "wardround_coordinator", "wardround_simulations") \
    for module in pkgutil.walk_packages(importlib.import_module(top).__path__, top + ".") \
    if not module.name.endswith("__main__")]' $(LATE)
-# Two tools with environments of their own: they need other versions of what wardround needs.
+# Tools with environments of their own: they need other versions of what wardround needs.
 SLITHER := $(VENV)/slither/bin/slither
 HALMOS := $(VENV)/halmos/bin/halmos
+DP_ACCOUNTING := $(VENV)/dp-accounting/bin/dp-accounting
 
 # The tools of the environment come first, so Node from PyPI is found where the machine has none.
 export PATH := $(abspath $(VENV)/bin):$(PATH)
@@ -47,14 +48,14 @@ export FLWR_DISABLE_UPDATE_CHECK := 1
 export FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION := 1
 export RAY_USAGE_STATS_ENABLED := 0
 
-# An environment apart, with a program of the same name.
+# An environment apart, for the first of what it depends on; with a program or a mark of its name.
 apart = rm -rf $(VENV)/$(1) && $(VENV)/bin/python -m venv $(VENV)/$(1) && \
   $(VENV)/$(1)/bin/pip --disable-pip-version-check install -qq --no-compile \
-    --requirement contracts/$(1)-requirements.txt && touch $(VENV)/$(1)/bin/$(1)
+    --requirement $< && touch $(VENV)/$(1)/bin/$(1)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test test-deep check slither prove bench clean
+.PHONY: help setup demo test test-deep check slither prove epsilon bench clean
 # Installations share one environment, and forge its cache: one recipe at a time.
 .NOTPARALLEL:
 
@@ -72,7 +73,7 @@ test: $(DEVELOPMENT) $(FOUNDRY) ## test the contract with Foundry, then the pack
 	@echo "Testing the packages ..."
 	@$(PYTEST)
 
-test-deep: slither prove ## test in depth: far more fuzzing, long chaos, a wheel, slither, prove
+test-deep: slither prove epsilon ## test in depth: fuzzing, long chaos, a wheel, slither, prove ...
 	@echo "Testing the contract in depth ..."
 	@cd contracts && FOUNDRY_PROFILE=deep FORGE_SNAPSHOT_EMIT=false $(FORGE) test $(WHOLE)
 	@echo "Testing the packages in depth ..."
@@ -97,6 +98,10 @@ slither: $(DEVELOPMENT) $(FOUNDRY) $(SLITHER) ## look for known weaknesses in th
 prove: $(DEVELOPMENT) $(FOUNDRY) $(HALMOS) ## prove that a round closes once and a claim pays once
 	@echo "Proving ..."
 	@$(VENV)/bin/python -m contracts.prove $(HALMOS)
+
+epsilon: $(DEVELOPMENT) $(DP_ACCOUNTING) ## compare epsilon with dp-accounting's
+	@echo "Comparing epsilon with dp-accounting's ..."
+	@$(VENV)/bin/python -m tests.learning.privacy.agreement $(VENV)/dp-accounting/bin/python
 
 bench: $(DEVELOPMENT) $(FOUNDRY) ## measure speed and gas side by side, as ratios
 	@$(VENV)/bin/python -m benchmarks
@@ -139,6 +144,10 @@ $(SLITHER): contracts/slither-requirements.txt $(MADE)
 $(HALMOS): contracts/halmos-requirements.txt $(MADE)
 	@echo "Installing Halmos ..."
 	@$(call apart,halmos)
+
+$(DP_ACCOUNTING): tests/learning/privacy/dp-accounting-requirements.txt $(MADE)
+	@echo "Installing dp-accounting ..."
+	@$(call apart,dp-accounting)
 
 $(FOUNDRY): contracts/package-lock.json $(MADE)
 	@major=$$(npm --version > /dev/null 2>&1 && node -p 'process.versions.node.split(".")[0]' 2> /dev/null); \

@@ -13,7 +13,7 @@ from wardround.chain.ward_round import WardRound
 from wardround.host.reason import reason_of
 from wardround.host.study_file import read_files, study_from_text
 from wardround.learning.datasets.table import SiteData
-from wardround.learning.privacy.accountant import forecast
+from wardround.learning.privacy.accountant import Neighbours, forecast
 from wardround.protocol.cid import cid_from_sha256
 from wardround.protocol.documents import decode_text
 from wardround.protocol.errors import SpecificationError, StudyMismatch
@@ -119,12 +119,16 @@ def describe(proposal: Proposal, ward: WardRound, site: SiteAddress) -> Iterator
         yield "  privacy      none asked for: updates are made from your rows without noise"
     else:
         target = "no limit" if privacy.target_epsilon is None else f"{privacy.target_epsilon:g}"
-        whole = forecast(spec, rows).epsilon(privacy.delta)
+        whole = forecast(spec, rows)
+        one_more, one_other = (whole.epsilon(privacy.delta, which) for which in Neighbours)
         yield (
             f"  privacy      of single rows: noise {privacy.noise_multiplier:g}, clipping "
             f"{privacy.max_grad_norm:g}, delta {privacy.delta:g}, epsilon at most {target}"
         )
-        yield f"               your {rows:,} rows would be at epsilon {whole:.3g} after all rounds"
+        yield (
+            f"               your {rows:,} rows would be at epsilon {one_more:.3g} after all "
+            f"rounds, at {one_other:.3g} with one row replaced"
+        )
     yield (
         f"  rule         {spec.aggregation.rule} of at least {spec.aggregation.min_sites} sites, "
         f"coordinates up to {spec.aggregation.update_bound:g}"

@@ -28,7 +28,11 @@ reports = st.builds(
     metrics=st.just({}) | st.fixed_dictionaries({"train_loss": losses}),
     privacy=st.none()
     | st.fixed_dictionaries(
-        {"epsilon": st.floats(0, 1e6), "delta": st.floats(0, 1, exclude_max=True)}
+        {
+            "epsilon": st.floats(0, 1e6),
+            "epsilon_replaced": st.floats(0, 1e6),
+            "delta": st.floats(0, 1, exclude_max=True),
+        }
     ),
     code=hex32,
     seconds=st.integers(0, 2**24 - 1),
@@ -83,9 +87,11 @@ def test_bytes_when_written_are_these() -> None:
         {"metrics": {"train_loss": [1]}},
         {"metrics": []},
         {"privacy": {}},
-        {"privacy": {"epsilon": -1.0, "delta": 0.0}},
-        {"privacy": {"epsilon": 1.0, "delta": 1.0}},
-        {"privacy": {"epsilon": 1.0, "delta": 0.0, "more": 1}},
+        {"privacy": {"epsilon": 1.0, "delta": 0.0}},
+        {"privacy": {"epsilon": -1.0, "epsilon_replaced": 2.0, "delta": 0.0}},
+        {"privacy": {"epsilon": 1.0, "epsilon_replaced": -2.0, "delta": 0.0}},
+        {"privacy": {"epsilon": 1.0, "epsilon_replaced": 2.0, "delta": 1.0}},
+        {"privacy": {"epsilon": 1.0, "epsilon_replaced": 2.0, "delta": 0.0, "more": 1}},
         {"code": "none"},
         {"seconds": -1},
         {"seconds": 0.5},

@@ -57,7 +57,10 @@ _Loss = Annotated[FiniteFloat, Field(ge=0, le=LOSS_MAX), AfterValidator(_is_roun
 class Privacy(Form):
     """Privacy spent by this site in this study so far."""
 
+    #: For tables with one row more or less.
     epsilon: Annotated[FiniteFloat, Field(ge=0)]
+    #: For tables in which one row is another: numbers of rows are public, so limits hold for it.
+    epsilon_replaced: Annotated[FiniteFloat, Field(ge=0)]
     delta: Annotated[FiniteFloat, Field(ge=0, lt=1)]
 
 

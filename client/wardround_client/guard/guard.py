@@ -31,7 +31,7 @@ from wardround.chain.ward_round import WardRound
 from wardround.host.steps import Step, durable
 from wardround.learning.datasets.table import SiteData, Table
 from wardround.learning.metrics import measure
-from wardround.learning.privacy.accountant import PrivacyAccount, mechanism_of
+from wardround.learning.privacy.accountant import Neighbours, PrivacyAccount, mechanism_of
 from wardround.protocol.canonical import canonical_bytes, canonical_digest, sha256_digest
 from wardround.protocol.contribution import Entry
 from wardround.protocol.documents import Form
@@ -494,7 +494,9 @@ def _stated_privacy(allowed: Allowance, approval: Approval, facts: TableFacts) -
         return None
     mechanism = mechanism_of(spec.training, spec.privacy, facts.examples)
     account = allowed.account.compose(PrivacyAccount(mechanisms=[mechanism]))
-    return Privacy(epsilon=account.epsilon(spec.privacy.delta), delta=spec.privacy.delta)
+    delta = spec.privacy.delta
+    more, replaced = (account.epsilon(delta, which) for which in Neighbours)
+    return Privacy(epsilon=more, epsilon_replaced=replaced, delta=delta)
 
 
 def _check_enough(tests: Table, policy: PolicyTable) -> None:

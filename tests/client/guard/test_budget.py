@@ -15,7 +15,7 @@ from tests.client.guard.conftest import Ward, approve, guarded, make
 from tests.client.sources.tables import SCHEMA
 from tests.integration.networks import prepared, small_scenario
 from wardround.learning.datasets.table import Table, load_table, save_table
-from wardround.learning.privacy.accountant import Mechanism, PrivacyAccount
+from wardround.learning.privacy.accountant import Mechanism, Neighbours, PrivacyAccount
 from wardround.protocol.canonical import canonical_bytes
 from wardround.protocol.identifiers import Root, hex_of
 from wardround.protocol.report import Privacy, Report, parse_report
@@ -181,8 +181,10 @@ def test_rows_when_scaled_by_one_another_are_refused(tmp_path: Path) -> None:
         Desk(tmp_path, {}, data).begin(study("one"), 1)
 
 
-def report(epsilon: float | None, delta: float = 1e-3) -> Report:
-    spent = None if epsilon is None else Privacy(epsilon=epsilon, delta=delta)
+def report(epsilon: float | None, replaced: float = 0.0, delta: float = 1e-3) -> Report:
+    spent = None
+    if epsilon is not None:
+        spent = Privacy(epsilon=epsilon, epsilon_replaced=replaced, delta=delta)
     return Report(
         study="0x" + "00" * 32, round=1, site="0x" + "00" * 20, examples=40, metrics={},
         privacy=spent, code="0x" + "00" * 32, seconds=0.0,
@@ -195,8 +197,9 @@ def test_report_when_it_states_what_was_booked_is_right(tmp_path: Path) -> None:
     desk.begin(one, 2)
     for number in (1, 2):
         key = RoundKey(one.study, number, Root(bytes([number]) * 32))
-        desk.budget.check(report(account(number).epsilon(1e-3)), one, key, ROWS)
-        for wrong in (report(None), report(0.1), report(account(number).epsilon(1e-3), 1e-4)):
+        right = [account(number).epsilon(1e-3, which) for which in Neighbours]
+        desk.budget.check(report(*right), one, key, ROWS)
+        for wrong in (report(None), report(0.1, right[1]), report(right[0]), report(*right, 1e-4)):
             with pytest.raises(Refusal, match="privacy is not epsilon"):
                 desk.budget.check(wrong, one, key, ROWS)
 
@@ -233,7 +236,8 @@ def test_private_round_when_trained_through_the_guard_is_signed_and_repeats(
     stated = parse_report(deliveries[0].report)
     assert stated.metrics == {}
     assert stated.privacy is not None
-    assert stated.privacy.epsilon == pytest.approx(account(1).epsilon(1e-3))
+    stated_each = [stated.privacy.epsilon, stated.privacy.epsilon_replaced]
+    assert stated_each == [account(1).epsilon(1e-3, which) for which in Neighbours]
     assert [line["kind"] for line in ward.log() if line["kind"] in ("spent", "signed")] == [
         "spent",
         "signed",

@@ -8,77 +8,90 @@ again with a better accountant than today's.
 from __future__ import annotations
 
 import math
-import warnings
+from collections.abc import Iterable
+from enum import StrEnum
 from functools import lru_cache
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, FiniteFloat
 
 from wardround.protocol.documents import Form
 from wardround.protocol.study import PrivacySpec, StudySpec, TrainingSpec
 
+if TYPE_CHECKING:
+    from wardround.learning.privacy.pairs import Pair
+
 #: An account grows by one mechanism for each new noise, batch size or number of rows.
 MECHANISMS_MAX = 10_000
 
-#: Rényi orders over which the bound is minimised; beyond 1024 the binomials leave float64.
-_FRACTIONS = [1 + tenth / 10 for tenth in range(1, 100)]
-ORDERS: list[float] = [*_FRACTIONS, *range(11, 64), 64, 80, 96, 128, 192, 256, 384, 512, 768, 1024]
+
+class Neighbours(StrEnum):
+    """Which two tables an observer must not tell apart."""
+
+    #: One has a person more. Then the number of people is secret too.
+    ADD_REMOVE = "add-remove"
+    #: One person is another person: all that can hold where the number of rows is public.
+    REPLACE_ONE = "replace-one"
 
 
 class Mechanism(Form):
-    """The Poisson-sampled Gaussian mechanism, taken so many times."""
+    """Noise on sums of what rows add, taken so many times.
 
+    ``gaussian`` is the Poisson-sampled Gaussian mechanism, by which a site trains; ``discrete`` is
+    discrete Gaussian noise on each count of a histogram, by which it measures.
+    """
+
+    kind: Literal["gaussian", "discrete"] = "gaussian"
+    #: Standard deviation of the noise, in units of the most that one row adds.
     noise_multiplier: Annotated[FiniteFloat, Field(ge=0.1, le=1000)]
-    #: Chance of each row to be in a step; 1 takes all rows in every step.
+    #: Chance of each row to be in a step; 1 takes all rows in every step, as a histogram does.
     sample_rate: Annotated[FiniteFloat, Field(gt=0, le=1)]
     steps: Annotated[int, Field(ge=1, lt=2**53)]
+    #: How many rows are the person's whose account it is.
+    rows_each: Annotated[int, Field(ge=1, lt=2**31)] = 1
+
+    def of_person(self, rows: int) -> Mechanism:
+        """Give what this costs a person with so many rows."""
+        return self.model_copy(update={"rows_each": rows})
 
 
 class PrivacyAccount(Form):
-    """All that was done to a table so far. Equal contents make equal accounts."""
+    """All that was done to one person's rows so far. Equal contents make equal accounts."""
 
     mechanisms: Annotated[list[Mechanism], Field(max_length=MECHANISMS_MAX)] = Field(
         default_factory=list
     )
 
     def compose(self, *others: PrivacyAccount) -> PrivacyAccount:
-        """Add accounts of the same table; their order does not matter."""
-        steps: dict[tuple[float, float], int] = {}
-        for account in (self, *others):
-            for one in account.mechanisms:
-                kind = (one.noise_multiplier, one.sample_rate)
-                steps[kind] = steps.get(kind, 0) + one.steps
-        return PrivacyAccount(
-            mechanisms=[
-                Mechanism(noise_multiplier=noise, sample_rate=rate, steps=count)
-                for (noise, rate), count in sorted(steps.items())
-            ]
-        )
+        """Add accounts of the same person; their order does not matter."""
+        return account_of(one for account in (self, *others) for one in account.mechanisms)
 
-    def epsilon(self, delta: float) -> float:
-        """Bound what anyone can learn about any one row.
+    def epsilon(self, delta: float, neighbours: Neighbours = Neighbours.REPLACE_ONE) -> float:
+        """Bound what anyone can learn about the person.
 
         Args:
             delta: chance with which the bound may fail, in (0, 1).
+            neighbours: which tables cannot be told apart. Every limit on epsilon holds for
+                ``REPLACE_ONE``, the greater figure.
         Returns:
-            At least 0; 0 for an empty account. For tables that differ by one row more or less.
-        Source:
-            Mironov, Talwar, Zhang 2019 (arXiv:1908.10530), by Opacus, for the Rényi divergence of
-            each step; Balle et al. 2020 (arXiv:1905.09982), theorem 21, for the conversion.
+            At least 0; 0 for an empty account.
         """
-        if not self.mechanisms:
-            return 0.0
-        from opacus.accountants.analysis.rdp import get_privacy_spent
+        return _epsilon(tuple(self.mechanisms), delta, neighbours)
 
-        spent = [0.0] * len(ORDERS)
-        for one in self.mechanisms:
-            each = renyi_divergence(one.noise_multiplier, one.sample_rate)
-            spent = [total + one.steps * value for total, value in zip(spent, each, strict=True)]
-        with warnings.catch_warnings():
-            # It recommends more orders when the best is the first or last; any order is a bound.
-            warnings.filterwarnings("ignore", "Optimal order is the", UserWarning)
-            epsilon, _ = get_privacy_spent(orders=ORDERS, rdp=spent, delta=delta)
-        return max(0.0, float(epsilon))
+
+def account_of(mechanisms: Iterable[Mechanism]) -> PrivacyAccount:
+    """Add up mechanisms; those that differ in their steps alone become one."""
+    steps: dict[tuple[str, float, float, int], int] = {}
+    kinds: dict[tuple[str, float, float, int], Mechanism] = {}
+    for one in mechanisms:
+        kind = (one.kind, one.noise_multiplier, one.sample_rate, one.rows_each)
+        kinds.setdefault(kind, one)
+        steps[kind] = steps.get(kind, 0) + one.steps
+    return PrivacyAccount(
+        mechanisms=[
+            kinds[kind].model_copy(update={"steps": count}) for kind, count in sorted(steps.items())
+        ]
+    )
 
 
 def mechanism_of(training: TrainingSpec, privacy: PrivacySpec, rows: int) -> Mechanism:
@@ -106,7 +119,7 @@ def count_steps(training: TrainingSpec, rows: int) -> int:
 
 
 def forecast(spec: StudySpec, rows: int) -> PrivacyAccount:
-    """What a study costs a table of so many rows when the site takes part in every round.
+    """What a study costs a person with one row in a table of so many, after every round.
 
     Returns:
         The account; empty when the study asks for no privacy and so bounds nothing.
@@ -118,12 +131,38 @@ def forecast(spec: StudySpec, rows: int) -> PrivacyAccount:
     return PrivacyAccount(mechanisms=[whole])
 
 
-@lru_cache(maxsize=1024)
-def renyi_divergence(noise_multiplier: float, sample_rate: float) -> tuple[float, ...]:
-    """Rényi divergence of one step at every order of `ORDERS`."""
-    # Opacus brings PyTorch with it, which takes seconds: only for those who ask.
-    from opacus.accountants.analysis.rdp import compute_rdp
+@lru_cache(maxsize=4096)
+def _epsilon(mechanisms: tuple[Mechanism, ...], delta: float, neighbours: Neighbours) -> float:
+    # SciPy takes a second to import: only for those who ask.
+    from wardround.learning.privacy.loss_distribution import epsilon_of
 
-    values = compute_rdp(q=sample_rate, noise_multiplier=noise_multiplier, steps=1, orders=ORDERS)
-    # Rounding may leave a tiny negative where the divergence is next to nothing.
-    return tuple(max(0.0, float(value)) for value in values)
+    # A person who comes and one who goes are seen differently, in all steps alike.
+    ways = (False, True) if neighbours == Neighbours.ADD_REMOVE else (False,)
+    return max(
+        epsilon_of([_pair(one, neighbours, swapped) for one in mechanisms], delta)
+        for swapped in ways
+    )
+
+
+def _pair(mechanism: Mechanism, neighbours: Neighbours, swapped: bool) -> tuple[Pair, int]:
+    """Give the two distributions that are hardest to tell apart, and how often they are seen.
+
+    Of a person with k rows each step takes at least one with chance ``1 - (1 - rate)**k``, and all
+    of them then add at most k times as much as one.
+    """
+    from wardround.learning.privacy.pairs import Counted, Replaced, Sampled
+
+    rows = mechanism.rows_each
+    if mechanism.kind == "discrete":
+        # A person who is another leaves one count and joins a second.
+        times = 1 if neighbours == Neighbours.ADD_REMOVE else 2
+        return Counted(mechanism.noise_multiplier, rows), times * mechanism.steps
+    deviation, rate = mechanism.noise_multiplier / rows, mechanism.sample_rate
+    if rows > 1 and rate < 1:
+        rate = -math.expm1(rows * math.log1p(-rate))
+    pair = (
+        Sampled(deviation, rate, swapped)
+        if neighbours == Neighbours.ADD_REMOVE
+        else Replaced(deviation, rate)
+    )
+    return pair, mechanism.steps

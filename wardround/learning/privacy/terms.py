@@ -10,7 +10,12 @@ from torch import nn
 from wardround.learning.datasets.table import Table
 from wardround.learning.errors import LearningError
 from wardround.learning.models.flat import layout_of
-from wardround.learning.privacy.accountant import Mechanism, PrivacyAccount, mechanism_of
+from wardround.learning.privacy.accountant import (
+    Mechanism,
+    Neighbours,
+    PrivacyAccount,
+    mechanism_of,
+)
 from wardround.learning.privacy.noise import NoiseSecret, SecretStream
 from wardround.protocol.canonical import canonical_bytes
 from wardround.protocol.fixed_point import Float32Vector
@@ -22,13 +27,15 @@ class PrivacySpent:
     """What a training costs those whose rows it used.
 
     Attributes:
-        epsilon: of the whole account, this training included.
+        epsilon: of the whole account, this training included, for tables with one row more or less.
+        epsilon_replaced: the same for tables in which one row is another, the greater figure.
         delta: chance with which that bound may fail.
         mechanism: what this training alone did.
         account: the account after it.
     """
 
     epsilon: float
+    epsilon_replaced: float
     delta: float
     mechanism: Mechanism
     account: PrivacyAccount
@@ -69,14 +76,15 @@ class PrivateTerms:
             )
         mechanism = mechanism_of(training, self.privacy, rows)
         account = self.account.compose(PrivacyAccount(mechanisms=[mechanism]))
-        epsilon = account.epsilon(delta)
+        replaced = account.epsilon(delta)
         target = self.privacy.target_epsilon
-        if target is not None and epsilon > target:
+        if target is not None and replaced > target:
             raise LearningError(
-                f"this round would bring the study to epsilon {epsilon:.3f} at delta {delta:g}, "
+                f"this round would bring the study to epsilon {replaced:.3f} at delta {delta:g}, "
                 f"more than the {target:g} it allows: this site trains no further in it."
             )
-        return PrivacySpent(epsilon, delta, mechanism, account)
+        epsilon = account.epsilon(delta, Neighbours.ADD_REMOVE)
+        return PrivacySpent(epsilon, replaced, delta, mechanism, account)
 
     def stream(
         self,
