@@ -22,6 +22,7 @@ from tests.integration.networks import finished_run, run, small_scenario
 from wardround.audit.finished import FinishedRun, open_run
 from wardround.learning.datasets.table import Table, save_table
 from wardround.protocol.contribution import Entry, sign_digest, unpack_entries
+from wardround.protocol.errors import SpecificationError
 from wardround.protocol.identifiers import hex_of
 from wardround.transport.certificates import make_authority
 from wardround_client.guard.approvals import Approvals
@@ -40,7 +41,8 @@ def call(call: Call, monkeypatch: pytest.MonkeyPatch) -> Call:
     # A key under the work of a real keystore takes a second or more.
     monkeypatch.setattr("wardround_client.home.SCRYPT_ITERATIONS", 2)
     monkeypatch.setattr(
-        "wardround_client.home.make_home.__kwdefaults__", {"key": None, "iterations": 2}
+        "wardround_client.home.make_home.__kwdefaults__",
+        {"key": None, "secret": None, "iterations": 2},
     )
     monkeypatch.delenv(PASSWORD_VARIABLE, raising=False)
     return lambda *arguments: call("site", *arguments)
@@ -129,16 +131,29 @@ def test_init_when_nobody_can_type_a_password_says_what_to_give(
 ) -> None:
     with Path(os.devnull).open() as nothing:
         monkeypatch.setattr(sys, "stdin", nothing)
-        assert PASSWORD_VARIABLE in call("init", "h").error
+        assert "--password-file -" in call("init", "h").error
     assert not Path("h").exists()
 
 
-def test_init_when_the_password_is_in_the_environment_takes_it(
-    call: Call, monkeypatch: pytest.MonkeyPatch
+def test_init_when_the_password_is_in_the_environment_refuses_it(
+    call: Call, password: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Every process of the user can read it there."""
     monkeypatch.setenv(PASSWORD_VARIABLE, "from outside")
+    for words in ([], ["--password-file", password]):
+        error = call("init", "h", *words).error
+        assert "unset it, and give the password by --password-file FILE" in error
+        assert "from outside" not in error
+    assert not Path("h").exists()
+
+
+def test_init_when_the_password_is_a_credential_of_systemd_takes_it(
+    call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "wardround-password").write_text("kept by systemd\n")
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
     assert call("init", "h").status == 0
-    assert open_keystore(Path("h/keystore.json"), "from outside")
+    assert open_keystore(Path("h/keystore.json"), "kept by systemd")
 
 
 # ---------------------------------------------------------------- approve, revoke
@@ -546,7 +561,7 @@ def test_history_when_a_round_is_open_says_so(call: Call, network: Network, tmp_
     approve(network, home)
     with guarded(network, home) as guard:
         ward = Ward(network, home, guard)
-        ward.site().contribute(ward.task, network.initial.values)
+        ward.client.train(ward.task, network.initial.values)
     (signed, _) = map(json.loads, call("history", home.folder, "--json").good.splitlines())
     assert (signed["round"], signed["fate"]) == (1, "open")
 
@@ -572,3 +587,42 @@ def test_history_when_sites_are_not_on_chain_asks_the_store(
     assert fate() == "closed, sites not on chain"
     assert fate("--store", rooted.folders.store) == "included"
     assert fate("--store", tmp_path / "empty") == "closed, sites not on chain"
+
+
+# ---------------------------------------------------------------- the policy
+
+
+def test_policy_when_changed_counts_once_it_is_signed(
+    call: Call, network: Network, site: Home, password: Path
+) -> None:
+    """A program of the site's user can write the file, and has no key."""
+    address = keystore_address(site.keystore(site.settings()))
+    assert "nothing to do" in call("policy", site.folder).good
+    text = site.settings_file.read_text("utf-8").replace(
+        "[policy]\n", "[policy]\nweight_step = 9\n"
+    )
+    site.settings_file.write_text(text, "utf-8")
+    assert site.settings_in_force(address).policy.weight_step == 1
+    said = call("policy", site.folder, "--yes", "--password-file", password).good
+    assert "weight_step: 1 becomes 9" in said
+    assert site.settings_in_force(address).policy.weight_step == 9
+
+
+@pytest.mark.parametrize("harm", ["gone", "torn", "loosened", "of another site"])
+def test_policy_when_its_file_is_not_what_was_signed_is_not_in_force(
+    call: Call, network: Network, site: Home, password: Path, tmp_path: Path, harm: str
+) -> None:
+    address = keystore_address(site.keystore(site.settings()))
+    data = site.policy.read_bytes()
+    if harm == "gone":
+        site.policy.unlink()
+    elif harm == "torn":
+        site.policy.write_bytes(data[:-9])
+    elif harm == "loosened":
+        site.policy.write_bytes(data.replace(b'"measure_rows":20', b'"measure_rows":10'))
+    else:
+        site.policy.write_bytes(make(network, tmp_path / "b", 1).policy.read_bytes())
+    with pytest.raises(SpecificationError, match="wardround site policy"):
+        site.settings_in_force(address)
+    assert "Approved" in call("policy", site.folder, "--yes", "--password-file", password).good
+    assert site.settings_in_force(address).policy.measure_rows == 20
