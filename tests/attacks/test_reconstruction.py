@@ -195,11 +195,6 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="a site trains in an order that follows from public numbers, on updates all can read",
-)
 def test_rows_of_a_small_hospital_when_the_store_is_public_stay_hidden(reading: Reading) -> None:
     rows = rebuild(reading)
     errors = np.abs(rows[:, :FEATURES] - reading.features).max(axis=1)

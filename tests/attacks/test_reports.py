@@ -1,35 +1,39 @@
 """Code that trains hides a patient in what the guard signs or releases, or breaks a reader's page.
 
-The code runs at the site, sees the rows, and speaks to the guard over its socket as honest code
-does. What the guard lets through is public afterwards.
+The code runs at the site, sees the rows, and answers the guard's jobs with what it likes. What the
+guard lets through is public afterwards.
 """
 
 from __future__ import annotations
 
-import json
+import shutil
 import struct
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
-from tests.client.guard.conftest import Ward, approve, guarded, make
+from tests.client.conftest import in_second_round
+from tests.client.guard.conftest import NOW, Ward, approve, guarded, home_later, make
+from tests.client.guard.trainers import Altered
 from tests.integration.networks import prepared, small_scenario
 from wardround.explorer.rows import ChartRow
 from wardround.explorer.web.explorer import NamedSite
 from wardround.explorer.web.study import charts
 from wardround.protocol.canonical import canonical_bytes
-from wardround.protocol.contribution import Entry
-from wardround.protocol.identifiers import hex_of
+from wardround.protocol.fixed_point import Int32Vector, vector_bytes
 from wardround.protocol.merkle import vector_root
+from wardround.protocol.report import parse_report
 from wardround_client.errors import Refusal
-from wardround_client.guard.requests import Released, SignedAnswer
+from wardround_client.guard.log import create_log
+from wardround_client.home import Home
+from wardround_client.trainer.base import PredictJob, TrainJob, TrainResult
 from wardround_simulations.network import Network
 
-#: Numbers of a report that code may choose, and how many bytes of a row fit into each.
-NUMBERS = ("seconds", "train_loss", "accuracy", "auc", "log_loss")
+#: How many bytes of a row fit into the one number that code may choose.
 HIDDEN_BYTES = 6
 LOW_BITS = 12
 
@@ -40,123 +44,118 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Network]:
         yield made
 
 
+@pytest.fixture(scope="module")
+def later(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Network]:
+    yield from in_second_round(tmp_path_factory.mktemp("later") / "network")
+
+
 @pytest.fixture
-def ward(network: Network, tmp_path: Path) -> Iterator[Ward]:
-    home = make(network, tmp_path / "home", policy="max_update_norm = 10.0")
-    approve(network, home)
-    with guarded(network, home) as guard:
-        yield Ward(network, home, guard)
+def home(network: Network, tmp_path: Path) -> Home:
+    made = make(network, tmp_path / "home", policy="max_update_norm = 10.0")
+    approve(network, made)
+    return made
 
 
-def secret_of(ward: Ward) -> bytes:
+@pytest.fixture
+def home_of_two_rounds(later: Network, tmp_path: Path) -> Home:
+    return home_later(later, tmp_path / "home")
+
+
+def forget(home: Home) -> None:
+    """Set a home's log and answers back to what they were at first."""
+    home.log.unlink()
+    shutil.rmtree(home.answers)
+    create_log(home.log, NOW)
+
+
+def secret_of(network: Network) -> bytes:
     """The first patient: every feature as float32, and the label."""
-    rows = ward.network.parties[0].data.train
+    rows = network.parties[0].data.train
     return rows.features[0].astype("<f4").tobytes() + bytes([int(rows.labels[0])])
 
 
-def number_with(data: bytes) -> float:
-    """A finite, positive number whose last six bytes are some of the caller's."""
-    return float(struct.unpack("<d", data.ljust(HIDDEN_BYTES, b"\0") + b"\x00\x40")[0])
+def loss_with(data: bytes) -> float:
+    """A plausible loss whose last six bytes are some of the caller's."""
+    return float(struct.unpack("<d", data + b"\x00\x40")[0])
 
 
-def hidden_in(number: float) -> bytes:
-    return struct.pack("<d", number)[:HIDDEN_BYTES]
-
-
-def report_with(secret: bytes, report: str) -> str:
-    parts = [secret[at : at + HIDDEN_BYTES] for at in range(0, len(secret), HIDDEN_BYTES)]
-    numbers = dict(zip(NUMBERS, map(number_with, parts), strict=True))
-    seconds = numbers.pop("seconds")
-    value = {**json.loads(report), "seconds": seconds, "metrics": numbers}
-    return canonical_bytes(value).decode()
-
-
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="seconds and metrics of a report are whatever the code that trains says",
-)
-def test_report_when_code_hides_a_patient_in_its_numbers_does_not_carry_it(ward: Ward) -> None:
-    secret = secret_of(ward)
-    request, parts = ward.drafted()
-    request["report"] = report_with(secret, request["report"])
-    try:
-        signed = ward.client.ask(SignedAnswer, request, parts)
-    except Refusal:
-        return
-    told = json.loads(signed.report)
-    numbers = {"seconds": told.get("seconds"), **(told.get("metrics") or {})}
-    carried = b"".join(hidden_in(float(numbers.get(name) or 0)) for name in NUMBERS)
-    assert not carried.startswith(secret), "the signed report carries a patient's row"
+def test_report_when_code_hides_a_patient_in_its_loss_does_not_carry_it(
+    network: Network, home: Home
+) -> None:
+    secret = secret_of(network)
+    for at in range(0, len(secret), HIDDEN_BYTES):
+        part = secret[at : at + HIDDEN_BYTES].ljust(HIDDEN_BYTES, b"\0")
+        trainer = Altered(lambda job, honest, part=part: replace(honest, mean_loss=loss_with(part)))
+        with guarded(network, home, trainer=trainer) as guard:
+            answer, _ = Ward(network, home, guard).train()
+        told = parse_report(answer.report)
+        stated = told.metrics["train_loss"]
+        assert struct.pack("<d", stated)[:HIDDEN_BYTES] != part
+        assert stated == float(f"{stated:.3e}"), "four digits are left"
+        assert isinstance(told.seconds, int), "the guard's clock, in whole seconds"
+        # As if another round had come.
+        forget(home)
 
 
 @pytest.mark.xfail(
     strict=True,
     raises=AssertionError,
-    reason="the guard signs the clear update, whatever its low bits say",
+    reason="the guard signs the clear update, whatever its low bits say, until updates are masked",
 )
 def test_update_when_code_hides_a_patient_in_its_low_bits_does_not_leave_as_it_is(
-    ward: Ward,
+    network: Network, home: Home
 ) -> None:
-    secret = int.from_bytes(secret_of(ward), "little")
-    request, (base, honest) = ward.drafted()
-    update = np.frombuffer(honest, "<i4").copy()
-    for place in range(len(update)):
-        part = secret >> LOW_BITS * place & (1 << LOW_BITS) - 1
-        update[place] = update[place] & -(1 << LOW_BITS) | part
-    chosen = update.astype("<i4").tobytes()
-    try:
-        signed = ward.client.ask(SignedAnswer, request, (base, chosen))
-    except Refusal:
-        return
-    entry = Entry.unpack(bytes.fromhex(signed.entry[2:]))
-    assert entry.update != vector_root(chosen), "the signed vector is the one that the code chose"
+    secret = int.from_bytes(secret_of(network), "little")
+    chosen: list[Int32Vector] = []
 
+    def hiding(job: TrainJob, honest: TrainResult) -> TrainResult:
+        update = honest.update.copy()
+        for place in range(len(update)):
+            part = secret >> LOW_BITS * place & (1 << LOW_BITS) - 1
+            update[place] = update[place] & -(1 << LOW_BITS) | part
+        chosen.append(update)
+        return replace(honest, update=update)
 
-def release(ward: Ward, **measures: float) -> Released:
-    """Ask the guard to let some numbers out, as measures of the model of round 1."""
-    request: dict[str, Any] = {
-        "ask": "release",
-        "study": hex_of(ward.network.study),
-        "round": 1,
-        "previous": hex_of(ward.task.previous.encode()),
-        "model": hex_of(ward.network.params.initial_model),
-        "measures": {"examples": len(ward.network.parties[0].data.test), **measures},
-    }
-    return ward.client.ask(Released, request)
-
-
-@pytest.mark.xfail(
-    strict=True, raises=AssertionError, reason="the guard releases measures that it did not take"
-)
-@pytest.mark.parametrize(
-    "measures",
-    [{"accuracy": -1e300}, {"auc": -7.5}, {"correct": 2**50}, {"log_loss": -1.0}],
-    ids=["accuracy", "auc", "correct", "log_loss"],
-)
-def test_measures_when_no_rows_could_give_them_do_not_leave(
-    ward: Ward, measures: dict[str, float]
-) -> None:
-    try:
-        released = release(ward, **measures).measures
-    except Refusal:
-        return
-    left = {name: released.get(name) for name in measures}
-    assert left != measures, "an impossible number left the site"
-
-
-@pytest.mark.xfail(
-    strict=True, raises=AssertionError, reason="the guard does not count what it released"
-)
-def test_measures_of_one_model_when_asked_fifty_times_leave_once(ward: Ward) -> None:
-    released = set()
-    for number in range(50):
+    with guarded(network, home, trainer=Altered(hiding)) as guard:
         try:
-            told = release(ward, accuracy=0.5, log_loss=number_with(bytes([number]))).measures
+            answer, _ = Ward(network, home, guard).train()
         except Refusal:
-            continue
-        released.add(canonical_bytes(told))
-    assert len(released) <= 1, f"{len(released)} different answers left for one model"
+            return
+    root = vector_root(vector_bytes(chosen[0]))
+    assert answer.entry.update != root, "the signed vector is the one that the code chose"
+
+
+@pytest.mark.parametrize(
+    "shares",
+    [(2.0, -1.0), (-1e300, 1e300), (0.5, 0.4), (float("nan"), 1.0)],
+    ids=["above one", "huge", "too little", "no number"],
+)
+def test_measures_when_code_foretells_what_no_model_could_do_not_leave(
+    later: Network, home_of_two_rounds: Home, shares: tuple[float, float]
+) -> None:
+    trainer = Altered(foretell=lambda job, honest: np.array([shares] * len(honest)))
+    with guarded(later, home_of_two_rounds, trainer=trainer) as guard:
+        ward = Ward(later, home_of_two_rounds, guard)
+        with pytest.raises(Refusal, match="trainer-wrong"):
+            ward.measure()
+        assert "released" not in {line["kind"] for line in ward.log()}
+
+
+def test_measures_of_one_model_when_asked_fifty_times_leave_once(
+    later: Network, home_of_two_rounds: Home
+) -> None:
+    """Code that hides something else in each answer has one."""
+    drawn = np.random.default_rng(1)
+
+    def foretell(job: PredictJob, honest: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        ill = drawn.random(len(honest))
+        return np.column_stack([1 - ill, ill])
+
+    trainer = Altered(foretell=foretell)
+    with guarded(later, home_of_two_rounds, trainer=trainer) as guard:
+        ward = Ward(later, home_of_two_rounds, guard)
+        released = {canonical_bytes(ward.measure()) for _ in range(50)}
+        assert len(released) == len(trainer.predicted) == 1
 
 
 @pytest.mark.parametrize("losses", [(1.7e308, -1.7e308), (0.0, 5e-324)], ids=["huge", "tiny"])

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.client.guard.conftest import Ward, approve, first_task, guarded, make
+from tests.client.guard.conftest import Ward, approve, asked_of, guarded, make
 from tests.client.guard.trainers import Altered
 from wardround.protocol.fixed_point import Int32Vector, vector_bytes
 from wardround.protocol.messages import TrainReply, TrainTask
@@ -25,12 +25,12 @@ Answer = tuple[TrainReply, Int32Vector]
 @pytest.fixture(scope="module")
 def answer(network: Network) -> Answer:
     guard = guard_of(network.home(network.parties[0]))
-    return guard.train(first_task(network), network.initial.values)
+    return guard.train(asked_of(network).task, network.initial.values)
 
 
 @pytest.fixture
 def task(network: Network) -> TrainTask:
-    return first_task(network)
+    return asked_of(network).task
 
 
 @pytest.fixture

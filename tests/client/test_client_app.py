@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
 
-from wardround.protocol.canonical import canonical_bytes
+from tests.client.guard.conftest import asked_of
 from wardround.protocol.errors import ScenarioError
 from wardround.protocol.fixed_point import vector_bytes
 from wardround.protocol.merkle import vector_root
@@ -21,9 +21,7 @@ from wardround.protocol.messages import (
     VECTOR_FORMAT,
     Introduction,
     TrainReply,
-    TrainTask,
 )
-from wardround.protocol.record import genesis_closing
 from wardround.transport.flower.grid import FIRST_NODE_ID, InProcessGrid
 from wardround.transport.flower.identity import server_identity
 from wardround_client.app.client_app import app, site_folder
@@ -40,12 +38,11 @@ def ask(network: Network, kind: str, content: RecordDict, node: int = 0) -> Mess
 
 
 def request(network: Network, **changes: Any) -> RecordDict:
-    spec = canonical_bytes(network.scenario.specification.document())
-    task = TrainTask(network.params, genesis_closing(network.params.initial_model), 1, spec)
-    data = vector_bytes(network.initial.values)
+    asked = asked_of(network)
+    data = vector_bytes(asked.model)
     base = Array(dtype=VECTOR_DTYPE, shape=(len(data) // 4,), stype=VECTOR_FORMAT, data=data)
     records: dict[str, Any] = {
-        FIELDS: ConfigRecord(task.fields()),
+        FIELDS: ConfigRecord(asked.task.fields()),
         VECTOR: ArrayRecord({VECTOR: base}),
     }
     return RecordDict({k: v for k, v in {**records, **changes}.items() if v is not None})
@@ -68,12 +65,12 @@ def test_site_when_asked_to_train_answers_with_its_update(network: Network) -> N
     assert set(reply.content) == {FIELDS, VECTOR}, "nothing else leaves the site"
 
 
-def test_site_when_asked_to_measure_sends_counts_and_rates(network: Network) -> None:
-    reply = ask(network, "evaluate", request(network))
+def test_site_when_asked_to_measure_sends_counts_and_rates(later: Network) -> None:
+    reply = ask(later, "evaluate", request(later))
     (record,) = reply.content.metric_records.values()
     assert set(reply.content) == {"metrics"}
     assert set(record) <= {"examples", "correct", "accuracy", "log_loss", "auc"}
-    assert record["examples"] == len(network.parties[0].data.test)
+    assert record["examples"] == len(later.parties[0].data.test)
 
 
 def strange_array(**changes: Any) -> ArrayRecord:

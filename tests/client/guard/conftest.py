@@ -12,11 +12,13 @@ from typing import Any
 
 import pytest
 
+from tests.client.conftest import LOG_OF_ONE_ROUND
+from tests.coordinator.conftest import Hospitals
 from wardround.protocol.canonical import canonical_bytes
 from wardround.protocol.fixed_point import Int32Vector, vector_bytes
 from wardround.protocol.identifiers import hex_of
 from wardround.protocol.messages import TrainReply, TrainTask
-from wardround.protocol.record import StudyParams, genesis_closing
+from wardround.protocol.record import StudyParams
 from wardround.protocol.study import StudySpec
 from wardround_client.guard.approvals import Approval, Approvals
 from wardround_client.guard.client import GuardClient, Measures
@@ -104,24 +106,37 @@ def guarded(
         assert not thread.is_alive()
 
 
-def first_task(network: Network) -> TrainTask:
-    """What an honest coordinator asks for in the first round."""
-    params = network.params
+@dataclass(frozen=True)
+class Asked:
+    """What an honest coordinator asks for: a task, and the model that belongs to it."""
+
+    task: TrainTask
+    model: Int32Vector
+
+    def request(self, ask: str = "train") -> tuple[dict[str, Any], bytes]:
+        """What a courier makes of it: a question to the guard, and the bytes that follow."""
+        model = vector_bytes(self.model)
+        request = {
+            "ask": ask,
+            "study": hex_of(self.task.study),
+            "round": self.task.round,
+            "previous": hex_of(self.task.previous.encode()),
+            "model_bytes": len(model),
+        }
+        return request, model
+
+
+def asked_of(network: Network) -> Asked:
+    """What a coordinator asks for in the round that is open."""
+    position = Hospitals(network).session().position()
     spec = canonical_bytes(network.scenario.specification.document())
-    return TrainTask(params, genesis_closing(params.initial_model), 1, spec)
+    task = TrainTask(network.params, position.previous, position.round, spec)
+    return Asked(task, position.base.values)
 
 
 def question(network: Network, ask: str = "train") -> tuple[dict[str, Any], bytes]:
-    """What an honest courier asks the guard in the first round: the request and the model."""
-    task, model = first_task(network), vector_bytes(network.initial.values)
-    request = {
-        "ask": ask,
-        "study": hex_of(task.study),
-        "round": task.round,
-        "previous": hex_of(task.previous.encode()),
-        "model_bytes": len(model),
-    }
-    return request, model
+    """What an honest courier asks the guard in the open round: the request and the model."""
+    return asked_of(network).request(ask)
 
 
 @dataclass
@@ -132,19 +147,20 @@ class Ward:
     home: Home
     guard: Guard
     client: GuardClient = field(init=False)
+    asked: Asked = field(init=False)
 
     def __post_init__(self) -> None:
-        self.client = GuardClient(self.home.socket, 30)
+        self.client, self.asked = GuardClient(self.home.socket, 30), asked_of(self.network)
 
     @property
     def task(self) -> TrainTask:
-        return first_task(self.network)
+        return self.asked.task
 
     def train(self) -> tuple[TrainReply, Int32Vector]:
-        return self.client.train(self.task, self.network.initial.values)
+        return self.client.train(self.asked.task, self.asked.model)
 
     def measure(self) -> Measures:
-        return self.client.measure(self.task, self.network.initial.values)
+        return self.client.measure(self.asked.task, self.asked.model)
 
     def log(self) -> list[Line]:
         return list(read_log(self.home.log))
@@ -167,3 +183,17 @@ def home(network: Network, tmp_path: Path) -> Home:
 def ward(network: Network, home: Home) -> Iterator[Ward]:
     with guarded(network, home) as guard:
         yield Ward(network, home, guard)
+
+
+@pytest.fixture
+def experienced(later: Network, tmp_path: Path) -> Home:
+    """A home in a study's second round, which had a part in the first."""
+    return home_later(later, tmp_path / "experienced")
+
+
+def home_later(network: Network, folder: Path, **changes: str) -> Home:
+    """Make a home with the log of the simulated site that has the same key."""
+    home = make(network, folder, **changes)
+    approve(network, home)
+    shutil.copy(network.folders.root / LOG_OF_ONE_ROUND, home.log)
+    return home

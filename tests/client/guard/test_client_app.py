@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
 
-from tests.client.guard.conftest import Ward
+from tests.client.guard.conftest import Ward, guarded
 from wardround.protocol.fixed_point import vector_bytes
 from wardround.protocol.messages import (
     FIELDS,
@@ -24,12 +25,14 @@ from wardround.protocol.record import genesis_closing
 from wardround.transport.flower.grid import FIRST_NODE_ID, InProcessGrid
 from wardround.transport.flower.identity import server_identity
 from wardround_client.app.client_app import app
+from wardround_client.home import Home
+from wardround_simulations.network import Network
 
 
 def ask(ward: Ward, kind: str, task: TrainTask | None = None, change: int = 0) -> Message:
     content = RecordDict()
     if task is not None:
-        data = vector_bytes(ward.network.initial.values + np.int32(change))
+        data = vector_bytes(ward.asked.model + np.int32(change))
         base = Array(dtype=VECTOR_DTYPE, shape=(len(data) // 4,), stype=VECTOR_FORMAT, data=data)
         content[FIELDS] = ConfigRecord(task.fields())
         content[VECTOR] = ArrayRecord({VECTOR: base})
@@ -37,6 +40,13 @@ def ask(ward: Ward, kind: str, task: TrainTask | None = None, change: int = 0) -
         grid = InProcessGrid(app, [{"site": str(ward.home.folder)}], {})
         (reply,) = grid.send_and_receive([Message(content, FIRST_NODE_ID, kind)])
     return reply
+
+
+@pytest.fixture
+def experienced_ward(later: Network, experienced: Home) -> Iterator[Ward]:
+    """A hospital that may measure, since it had a part in the round before."""
+    with guarded(later, experienced) as guard:
+        yield Ward(later, experienced, guard)
 
 
 def test_hospital_when_asked_who_it_is_says_so(ward: Ward) -> None:
@@ -53,7 +63,10 @@ def test_hospital_when_asked_to_train_answers_with_what_the_guard_signed(ward: W
     assert set(reply.content) == {FIELDS, VECTOR}
 
 
-def test_hospital_when_asked_to_measure_answers_with_what_the_guard_released(ward: Ward) -> None:
+def test_hospital_when_asked_to_measure_answers_with_what_the_guard_released(
+    experienced_ward: Ward,
+) -> None:
+    ward = experienced_ward
     (record,) = ask(ward, "evaluate", ward.task).content.metric_records.values()
     (line,) = (line for line in ward.log() if line["kind"] == "released")
     assert dict(record) == pytest.approx(line["measures"])
@@ -71,8 +84,9 @@ def test_hospital_when_it_refuses_gives_a_name_and_no_words(ward: Ward, kind: st
 
 @pytest.mark.parametrize("kind", ["train", "evaluate"])
 def test_hospital_when_its_table_is_wrong_tells_the_coordinator_nothing_of_it(
-    ward: Ward, kind: str, capfd: pytest.CaptureFixture[str]
+    experienced_ward: Ward, kind: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
+    ward = experienced_ward
     (ward.home.folder / "train.npz").write_bytes(b"Jane Doe")
     reply = ask(ward, kind, ward.task)
     assert reply.has_error()

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from eth_account import Account
 
-from tests.client.guard.conftest import Ward, approve, guarded, make, question
+from tests.client.guard.conftest import Ward, approve, asked_of, guarded, home_later, make, question
 from tests.client.guard.trainers import Altered, Held
 from tests.coordinator.conftest import Hospitals
 from tests.integration.networks import prepared, small_scenario
@@ -86,7 +86,7 @@ def test_report_when_signed_states_what_the_guard_knows(network: Network, home: 
     trainer = Altered(lambda job, honest: replace(honest, mean_loss=0.123456789))
     key, ticks = bytes(network.parties[0].account.key), iter((0.0, 100.0, 102.25))
     guard = Guard(home, key, lambda: 1, trainer, clock=lambda: next(ticks))
-    delivery, _ = guard.train(Ward(network, home, guard).task, network.initial.values)
+    delivery, _ = guard.train(asked_of(network).task, network.initial.values)
     guard.close()
     report = parse_report(delivery.report)
     assert report.metrics == {"train_loss": 0.1235}
@@ -206,18 +206,19 @@ def test_question_when_asked_twice_at_once_is_trained_once(network: Network, hom
 
 
 def test_job_when_given_to_the_trainer_has_the_sites_rows_and_the_chains_model(
-    network: Network, home: Home
+    later: Network, experienced: Home
 ) -> None:
     trainer = Altered()
-    with guarded(network, home, trainer=trainer) as guard:
-        ward = Ward(network, home, guard)
+    with guarded(later, experienced, trainer=trainer) as guard:
+        ward = Ward(later, experienced, guard)
         ward.train()
         ward.measure()
-    data = network.parties[0].data
+    data = later.parties[0].data
     (job,), (asked,) = trainer.trained, trainer.predicted
     np.testing.assert_array_equal(job.features, data.train.features)
     np.testing.assert_array_equal(job.labels, data.train.labels)
-    np.testing.assert_array_equal(job.base, network.initial.values)
+    np.testing.assert_array_equal(job.base, ward.asked.model)
+    np.testing.assert_array_equal(asked.model, ward.asked.model)
     assert job.specification == ward.task.specification
     np.testing.assert_array_equal(asked.features, data.test.features)
     assert not hasattr(asked, "labels")
@@ -279,12 +280,13 @@ HOSTILE: dict[str, tuple[Change, str]] = {
 @pytest.mark.parametrize("ask", ["train", "measure"])
 @pytest.mark.parametrize("how", HOSTILE)
 def test_guard_when_asked_for_what_must_not_leave_refuses_by_name(
-    network: Network, home: Home, how: str, ask: str
+    later: Network, experienced: Home, how: str, ask: str
 ) -> None:
     trainer = Altered()
-    with guarded(network, home, trainer=trainer) as guard:
-        ward = Ward(network, home, guard)
-        request, model = question(network, ask)
+    with guarded(later, experienced, trainer=trainer) as guard:
+        ward = Ward(later, experienced, guard)
+        signed = ward.signed()
+        request, model = ward.asked.request(ask)
         change, name = HOSTILE[how]
         changed, sent = change(request, model)
         if how == "bytes missing":
@@ -293,7 +295,8 @@ def test_guard_when_asked_for_what_must_not_leave_refuses_by_name(
             assert ward.refusals() == [name]
         else:
             assert refused(ward, changed, sent) == name
-        assert ward.signed() == trainer.trained == trainer.predicted == []
+        assert trainer.trained == trainer.predicted == []
+        assert ward.signed() == signed
         # It was the change that was refused: the same without it is answered.
         ward.client.ask(request, model)
 
@@ -375,8 +378,11 @@ def test_trainer_when_it_answers_what_cannot_be_is_refused_by_name(
 @pytest.mark.parametrize(
     ("tables", "words"),
     [
-        ({"aggregation": {"update_bound": 0.0001}}, "OutOfRange: update"),
-        ({"training": {"learning_rate": 1000.0, "local_epochs": 500, "momentum": 0.999}}, "Out"),
+        ({"aggregation": {"update_bound": 0.0001}}, "OutOfRange"),
+        (
+            {"training": {"learning_rate": 1000.0, "local_epochs": 500, "momentum": 0.999}},
+            "OutOfRange",
+        ),
     ],
     ids=["beyond the bound", "diverging"],
 )
@@ -500,15 +506,16 @@ def test_table_when_it_changed_in_the_middle_of_a_round_is_noticed(
 @pytest.mark.parametrize("ask", ["train", "measure"])
 @pytest.mark.parametrize("data", [None, b"", b"PK\x03\x04 nothing"])
 def test_table_when_it_cannot_be_read_says_so(
-    network: Network, home: Home, data: bytes | None, ask: str
+    later: Network, experienced: Home, data: bytes | None, ask: str
 ) -> None:
-    file = home.folder / "train.npz"
+    file = experienced.folder / "train.npz"
     file.unlink() if data is None else file.write_bytes(data)
-    with guarded(network, home) as guard:
-        ward = Ward(network, home, guard)
+    with guarded(later, experienced) as guard:
+        ward = Ward(later, experienced, guard)
+        request = ward.asked.request(ask)
         with pytest.raises(RefusedForNow):
-            ward.client.ask(*question(network, ask))
-        assert refused(ward, *question(network, ask)) == "table-unusable"
+            ward.client.ask(*request)
+        assert refused(ward, *request) == "table-unusable"
 
 
 @pytest.mark.parametrize(
@@ -561,10 +568,8 @@ def test_site_when_removed_while_it_trains_finishes_the_round_and_no_other(
         trainer.let.set()
         assert answer.result(60)[0].round == 1
         close_round(own)
-        position = Hospitals(own).session().position()
-        task = replace(ward.task, round=2, previous=position.previous)
         with pytest.raises(Refusal, match="not-a-member"):
-            ward.client.train(task, position.base.values)
+            ward.client.ask(*question(own))
         assert len(trainer.trained) == len(ward.signed()) == 1
 
 
@@ -587,23 +592,52 @@ def test_study_when_revoked_while_the_site_trains_is_not_signed(
 # ---------------------------------------------------------------- what is measured
 
 
-def test_measures_when_of_the_chains_model_leave_and_are_written_down(ward: Ward) -> None:
-    measures = ward.measure()
+@pytest.fixture
+def measuring(later: Network, experienced: Home) -> Iterator[Ward]:
+    with guarded(later, experienced) as guard:
+        yield Ward(later, experienced, guard)
+
+
+def released(ward: Ward) -> list[dict[str, Any]]:
+    return [line for line in ward.log() if line["kind"] == "released"]
+
+
+def test_measures_when_of_the_chains_model_leave_and_are_written_down(measuring: Ward) -> None:
+    measures = measuring.measure()
     assert set(measures) == {"examples", "correct", "accuracy", "log_loss", "auc"}
-    assert measures["examples"] == len(ward.network.parties[0].data.test)
-    (line,) = (line for line in ward.log() if line["kind"] == "released")
+    assert measures["examples"] == len(measuring.network.parties[0].data.test)
+    assert 0 <= measures["correct"] <= measures["examples"]
+    (line,) = released(measuring)
     assert line["measures"] == dict(measures)
-    assert line["model"] == hex_of(ward.network.params.initial_model)
+    assert line["model"] == hex_of(measuring.task.previous.record.model)
 
 
-def test_measures_when_of_another_model_stay(ward: Ward) -> None:
+def test_measures_when_asked_for_again_are_those_that_left(
+    later: Network, experienced: Home
+) -> None:
+    """Also after a restart; a trainer that answers otherwise is not asked."""
+    with guarded(later, experienced) as guard:
+        first = Ward(later, experienced, guard).measure()
+    trainer = Altered(foretell=lambda job, honest: honest[:, ::-1].copy())
+    with guarded(later, experienced, trainer=trainer) as guard:
+        ward = Ward(later, experienced, guard)
+        assert ward.measure() == ward.measure() == first
+        assert trainer.predicted == []
+        assert len(released(ward)) == 1
+
+
+def test_measures_when_of_another_model_stay(measuring: Ward) -> None:
     """Who may choose the model may ask about single test rows."""
     with pytest.raises(Refusal, match="base-model-wrong"):
-        ward.client.measure(ward.task, ward.network.initial.values + np.int32(1))
-    task = replace(ward.task, previous=genesis_closing(b"\x02" * 32))  # type: ignore[arg-type]
+        measuring.client.measure(measuring.task, measuring.asked.model + np.int32(1))
+    task = replace(measuring.task, previous=genesis_closing(b"\x02" * 32))  # type: ignore[arg-type]
     with pytest.raises(Refusal, match="base-model-wrong"):
-        ward.client.measure(task, ward.network.initial.values)
-    assert ward.refusals() == ["base-model-wrong"] * 2
+        measuring.client.measure(task, measuring.asked.model)
+    assert measuring.refusals() == ["base-model-wrong"] * 2
+
+
+def test_measures_when_of_a_round_without_this_site_stay(ward: Ward) -> None:
+    assert refused(ward, *question(ward.network, "measure")) == "not-a-contributor"
 
 
 FORETOLD: dict[str, Callable[[Any], Any]] = {
@@ -622,30 +656,38 @@ FORETOLD: dict[str, Callable[[Any], Any]] = {
 
 @pytest.mark.parametrize("how", FORETOLD)
 def test_trainer_when_its_probabilities_cannot_be_is_refused_by_name(
-    network: Network, home: Home, how: str
+    later: Network, experienced: Home, how: str
 ) -> None:
     trainer = Altered(foretell=lambda job, honest: FORETOLD[how](honest))
-    with guarded(network, home, trainer=trainer) as guard:
-        ward = Ward(network, home, guard)
-        assert refused(ward, *question(network, "measure")) == "trainer-wrong"
-        assert not [line for line in ward.log() if line["kind"] == "released"]
+    with guarded(later, experienced, trainer=trainer) as guard:
+        ward = Ward(later, experienced, guard)
+        assert refused(ward, *ward.asked.request("measure")) == "trainer-wrong"
+        assert released(ward) == []
 
 
-def test_measures_when_the_site_withholds_some_are_left_out(
-    network: Network, tmp_path: Path
+@pytest.mark.parametrize(
+    ("policy", "name"),
+    [
+        ("evaluate = false", "evaluation-off"),
+        ("measure_rows = 21", "too-few-test-rows"),
+        ("measure_class_rows = 11", "too-few-test-rows"),
+        ("measured_models = 1", "measures-spent"),
+    ],
+)
+def test_measures_when_the_policy_does_not_let_them_leave_are_refused(
+    later: Network, tmp_path: Path, policy: str, name: str
 ) -> None:
-    home = make(network, tmp_path / "home", policy='metrics = ["accuracy"]')
-    approve(network, home)
-    with guarded(network, home) as guard:
-        assert set(Ward(network, home, guard).measure()) == {"examples", "accuracy"}
+    home = home_later(later, tmp_path / "home", policy=policy)
+    with guarded(later, home) as guard:
+        ward = Ward(later, home, guard)
+        assert refused(ward, *ward.asked.request("measure")) == name
+        assert released(ward) == []
 
 
-def test_measures_when_the_site_gives_none_are_refused(network: Network, tmp_path: Path) -> None:
-    home = make(network, tmp_path / "home", policy="evaluate = false")
-    approve(network, home)
-    with guarded(network, home) as guard:
-        ward = Ward(network, home, guard)
-        assert refused(ward, *question(network, "measure")) == "evaluation-off"
+def test_measures_when_the_site_withholds_some_are_left_out(later: Network, tmp_path: Path) -> None:
+    home = home_later(later, tmp_path / "home", policy='metrics = ["accuracy"]')
+    with guarded(later, home) as guard:
+        assert set(Ward(later, home, guard).measure()) == {"examples", "accuracy"}
 
 
 def test_site_when_asked_who_it_is_answers_name_and_address(ward: Ward) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.client.guard.conftest import PASSWORD, approve, first_task, guarded, make
+from tests.client.guard.conftest import PASSWORD, approve, asked_of, guarded, make
 from tests.client.guard.killed import POINTS
 from tests.client.guard.trainers import Altered
 from tests.integration.networks import CHAIN_ID, small_scenario
@@ -96,7 +96,7 @@ def first_line(started: subprocess.Popen[str]) -> str:
 
 def train(network: Network, home: Home) -> TrainReply:
     """Ask the guard as an honest courier does."""
-    answer, _ = GuardClient(home.socket, 60).train(first_task(network), network.initial.values)
+    answer, _ = GuardClient(home.socket, 60).train(asked_of(network).task, network.initial.values)
     return answer
 
 

@@ -12,7 +12,7 @@ import pyarrow
 import pytest
 from pyarrow import parquet
 
-from tests.client.guard.conftest import Ward, approve, guarded, make, question
+from tests.client.guard.conftest import Ward, approve, guarded, make
 from tests.client.sources.conftest import PASSWORD, Cluster
 from tests.integration.networks import FEATURES
 from wardround.protocol.report import parse_report
@@ -68,10 +68,10 @@ def contributed(network: Network, home: Home) -> tuple[bytes, int]:
     with guarded(network, home) as guard:
         ward = Ward(network, home, guard)
         delivery, _ = ward.train()
-        measures = ward.measure()
+        facts = guard.check_table()
         examples = parse_report(delivery.report).examples
         assert delivery.entry.weight == examples
-        assert examples + measures["examples"] == 60
+        assert (examples, examples + facts.tests) == (facts.examples, 60)
         return delivery.entry.update, examples
 
 
@@ -132,8 +132,7 @@ def test_site_when_its_table_cannot_be_used_says_why_and_trains_nothing(
         (home.folder / "t.csv").write_text(text)
     with guarded(network, home) as guard:
         ward = Ward(network, home, guard)
-        for ask in ("train", "measure"):
-            with pytest.raises(RefusedForNow, match="table-unusable") as refusal:
-                ward.client.ask(*question(network, ask))
-            assert words in refusal.value.words
-        assert ward.refusals() == ["table-unusable"] * 2
+        with pytest.raises(RefusedForNow, match="table-unusable") as refusal:
+            ward.train()
+        assert words in refusal.value.words
+        assert ward.refusals() == ["table-unusable"]
