@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from math import prod
 
 from wardround.learning.datasets.table import SiteData
-from wardround.learning.privacy.accountant import forecast
 from wardround.learning.solvable import Solvability, solvable
 from wardround.protocol.identifiers import StudyId, hex_of
 from wardround.protocol.record import StudyParams
@@ -69,26 +68,35 @@ class Disclosure:
         yield f"  your rows    {self.solvability.explanation}"
         if self.solvability.suffices:
             yield "               your policy accepts that for this study by name"
+        step = policy.weight_step
+        to_step = "" if step == 1 else f", stated in steps of {step:,}"
         yield (
-            f"  counts       that you train on {rows:,} rows: the report, for every reader; and "
-            "your weight, on chain for ever"
+            f"  counts       that you train on {rows:,} rows{to_step}: in each report, for every "
+            "reader of it, and as your weight on chain for ever"
         )
-        if policy.evaluate and policy.metrics:
-            names = ", ".join(policy.metrics)
-            yield (
-                f"  measures     {names} of each model, on your {tests:,} test rows: the "
-                "coordinator, who publishes them"
-            )
-        else:
-            yield "  measures     none of your test rows"
+        yield f"  measures     {self._measures(tests)}"
         if spec.privacy is None:
-            yield "  one patient  no bound: whether a patient is among your rows may show"
-        else:
-            epsilon = forecast(spec, rows).epsilon(spec.privacy.delta)
             yield (
-                f"  one patient  after all rounds epsilon {epsilon:.3g} at delta "
-                f"{spec.privacy.delta:g}, for all who read the updates"
+                "  one patient  no bound: a reader of your updates may find out that a patient is "
+                "among your rows"
             )
+        else:
+            yield (
+                "  one patient  the epsilon above bounds what your updates tell of one row, to "
+                "whoever reads them and whatever else they know"
+            )
+
+    def _measures(self, tests: int) -> str:
+        policy = self.policy
+        if not policy.evaluate:
+            return "none: your policy measures no models"
+        if tests < policy.measure_rows:
+            return f"none: {tests:,} test rows are fewer than your policy's {policy.measure_rows:,}"
+        names = ", ".join(sorted({*policy.metrics, "examples"} - {"train_loss"}))
+        return (
+            f"{names} on your {tests:,} test rows, of at most {policy.measured_models} models: for "
+            "the coordinator, who may tell them to anyone"
+        )
 
     def _readers(self) -> str:
         if self.store is not None and self.store.startswith(PREFIX):

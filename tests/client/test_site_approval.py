@@ -150,7 +150,7 @@ def test_private_study_is_never_refused_as_solvable(tmp_path: Path) -> None:
         said = shown(network, make(network, tmp_path / "h"))
     assert "350 published numbers" in said
     assert "noise of differential privacy" in said
-    assert "one patient  after all rounds epsilon" in said
+    assert "the epsilon above bounds what your updates tell of one row" in said
 
 
 def test_readers_counts_and_measures_are_named(network: Network, tmp_path: Path) -> None:
@@ -159,13 +159,23 @@ def test_readers_counts_and_measures_are_named(network: Network, tmp_path: Path)
     assert f"updates      {FEATURES + 1} numbers a round. Coordinators, auditors and every" in said
     assert "21 published numbers against 280 unknown ones" in said
     assert "too few to solve for every row" in said
-    assert "that you train on 40 rows: the report" in said
+    assert "that you train on 40 rows: in each report" in said
+    assert "accuracy, auc, correct, examples, log_loss on your 20 test rows, of at most 5" in said
     assert "one patient  no bound" in said
 
 
 def test_measures_that_the_policy_forbids_are_not_named(network: Network, tmp_path: Path) -> None:
-    home = make(network, tmp_path / "h", policy="evaluate = false")
-    assert "measures     none of your test rows" in shown(network, home)
+    for name, policy, words in (
+        ("off", "evaluate = false", "none: your policy measures no models"),
+        ("few", "measure_rows = 21", "none: 20 test rows are fewer than your policy's 21"),
+        ("auc", 'metrics = ["auc"]', "measures     auc, examples on your 20 test rows"),
+    ):
+        assert words in shown(network, make(network, tmp_path / name, policy=policy))
+
+
+def test_rounded_counts_are_named(network: Network, tmp_path: Path) -> None:
+    home = make(network, tmp_path / "h", policy="weight_step = 10")
+    assert "40 rows, stated in steps of 10" in shown(network, home)
 
 
 def test_confidential_store_narrows_the_readers(tmp_path: Path) -> None:

@@ -16,13 +16,13 @@ from tests.integration.networks import prepared, small_scenario
 from wardround.host.key_file import read_key
 from wardround.protocol.canonical import canonical_bytes
 from wardround.protocol.documents import decode_text
-from wardround.protocol.errors import Malformed, OutOfRange
+from wardround.protocol.errors import Malformed
 from wardround.protocol.messages import TrainTask
 from wardround.protocol.record import genesis_closing
 from wardround.protocol.study import load_study
 from wardround.store.reading_key import read_reading_key
-from wardround_client.app.client_app import open_home
 from wardround_client.errors import Refusal
+from wardround_client.guard.client import guard_of
 from wardround_client.guard.contents import check_update
 from wardround_client.password import read_password_file
 from wardround_client.settings import SITE_FILE, load_home_settings
@@ -161,11 +161,11 @@ def test_update_beyond_its_bound_names_coordinate_and_setting(
         aggregation={"update_bound": bound},
     )
     with prepared(scenario, tmp_path / "network") as network:
-        site = open_home(str(network.home(network.parties[0]).folder))
+        guard = guard_of(network.home(network.parties[0]))
         first = genesis_closing(network.params.initial_model)
         spec = canonical_bytes(scenario.specification.document())
-        with pytest.raises(OutOfRange) as refusal:
-            site.contribute(TrainTask(network.params, first, 1, spec), network.initial.values)
+        with pytest.raises(Refusal) as refusal:
+            guard.train(TrainTask(network.params, first, 1, spec), network.initial.values)
         names = network.initial.layout.names
     said = str(refusal.value)
     assert f"update_bound {bound:g}" in said

@@ -34,9 +34,11 @@ from wardround.protocol.messages import TrainTask
 from wardround.protocol.record import genesis_closing
 from wardround.protocol.study import PrivacySpec, TrainingSpec, load_study
 from wardround.store import FolderStore
-from wardround_client.app.client_app import open_home
+from wardround_client.guard.client import guard_of
+from wardround_client.trainer.base import PredictJob
+from wardround_client.trainer.local import LocalTrainer
 from wardround_coordinator.sponsoring import create_study
-from wardround_simulations.network import new_folder, new_keys, prepare
+from wardround_simulations.network import Network, new_folder, new_keys, prepare
 from wardround_simulations.scenario import Scenario
 
 OWN = Path(__file__).with_name("own_networks.py")
@@ -88,7 +90,7 @@ def rows(count: int = 24, seed: int = 0) -> Table:
 # ---------------------------------------------------------------- what a study may name
 
 
-@pytest.mark.parametrize("ask", ["contribute", "evaluate"])
+@pytest.mark.parametrize("ask", ["train", "measure"])
 @pytest.mark.parametrize(
     "order", ["gamma alpha beta", "delta beta gamma"], ids=["other", "renamed"]
 )
@@ -97,22 +99,26 @@ def test_site_whose_parameters_stand_in_another_order_refuses(
 ) -> None:
     """Every weight has the same value, and means another thing: a set has no order to keep."""
     with prepared(study_of("assembled"), tmp_path / "network") as network:
-        spec = canonical_bytes(network.scenario.specification.document())
-        task = TrainTask(network.params, genesis_closing(network.params.initial_model), 1, spec)
         monkeypatch.setenv("PARTS", order)
-        site = open_home(str(network.home(network.parties[0]).folder))
         with pytest.raises(WardroundError, match=r"layout|order"):
-            getattr(site, ask)(task, network.initial.values)
+            asked(network, ask)
 
 
 def test_site_whose_parameters_stand_as_pinned_trains(tmp_path: Path) -> None:
     """The same study, unchanged: no refusal."""
     with prepared(study_of("assembled"), tmp_path / "network") as network:
-        spec = canonical_bytes(network.scenario.specification.document())
-        task = TrainTask(network.params, genesis_closing(network.params.initial_model), 1, spec)
-        site = open_home(str(network.home(network.parties[0]).folder))
-        _, update = site.contribute(task, network.initial.values)
-    assert update.any()
+        assert asked(network, "train").any()
+        assert asked(network, "measure").shape == (24, 2)
+
+
+def asked(network: Network, ask: str) -> np.ndarray:
+    """Let a site train in the first round, or its trainer say what the first model predicts."""
+    base, spec = network.initial.values, network.scenario.specification
+    document = canonical_bytes(spec.document())
+    if ask == "measure":
+        return LocalTrainer().predict(PredictJob(document, base, rows().features, spec.files))
+    task = TrainTask(network.params, genesis_closing(network.params.initial_model), 1, document)
+    return guard_of(network.home(network.parties[0])).train(task, base)[1]
 
 
 STUDY = """
