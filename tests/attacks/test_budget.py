@@ -17,10 +17,8 @@ from tests.coordinator.conftest import Hospitals
 from tests.integration.networks import prepared, small_scenario
 from wardround.learning.datasets.table import Table, load_table, save_table
 from wardround.learning.privacy.accountant import PrivacyAccount, mechanism_of
-from wardround.protocol.identifiers import hex_of
 from wardround.protocol.study import PrivacySpec
 from wardround_client.errors import Refusal
-from wardround_client.guard.requests import Begun
 from wardround_client.home import Home
 from wardround_simulations.network import Network
 
@@ -48,21 +46,12 @@ def limit_of_one_round(network: Network) -> float:
 
 
 def begin(network: Network, home: Home, number: int) -> str:
-    """Ask the guard to begin the open round; the name of its refusal, or ``begun``."""
-    hospitals = Hospitals(network)
-    previous = hospitals.session().position().previous
+    """Ask the guard to train in the open round; the name of its refusal, or ``begun``."""
     with guarded(network, home) as guard:
+        ward = Ward(network, home, guard)
+        assert ward.task.round == number
         try:
-            Ward(network, home, guard).client.ask(
-                Begun,
-                {
-                    "ask": "begin",
-                    "study": hex_of(network.study),
-                    "round": number,
-                    "previous": hex_of(previous.encode()),
-                    "code": hex_of(network.params.code),
-                },
-            )
+            ward.train()
         except Refusal as refusal:
             return refusal.name
     return "begun"

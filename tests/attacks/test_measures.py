@@ -30,7 +30,7 @@ from wardround_simulations.network import Network
 Floats = npt.NDArray[np.float64]
 
 FEATURES, TEST_ROWS = 3, 20
-VICTIM, PUPPET = 0, 2
+VICTIM, BYSTANDER, PUPPET = 0, 1, 2
 #: Length of a chosen model's slope: with it, rows are far above its threshold or far below.
 STEEP = 60.0
 
@@ -60,11 +60,13 @@ class Conspiracy:
     Attributes:
         victim: the hospital that measures, with the real guard.
         rounds: how many rounds were closed.
+        honest: updates of the victim so far.
     """
 
     hospitals: Hospitals
     victim: Ward
     rounds: int = 0
+    honest: set[bytes] = field(default_factory=set)
     session: Session = field(init=False)
     position: StudyPosition = field(init=False)
 
@@ -77,13 +79,18 @@ class Conspiracy:
         unit = 2.0**-self.session.spec.aggregation.scale_bits
         position = self.position
         change = np.rint(wanted / unit).astype(np.int64) - position.base.values
-        # No two updates are the same, or the second would pass for a copy of the first.
         change += np.random.default_rng(position.round).integers(-99, 100, change.size)
         # The coordinator has the victim's update before the puppet answers, so that the puppet
         # alone decides what the mean is; all weigh the same.
         answer, honest = self._trained()
+        # An update as in a round before, as models far from all rows give, is left out as a copy.
+        known = vector_bytes(honest) in self.honest
+        self.honest.add(vector_bytes(honest))
         updates = dict.fromkeys(self.hospitals.asked, np.zeros(change.size, np.int32))
-        updates[PUPPET] = (change * len(updates) - honest).astype(np.int32)
+        # Another one each round, or the second would pass for a copy of the first.
+        updates[BYSTANDER] = updates[BYSTANDER] + np.int32(position.round)
+        wanted_sum = change * 2 if known else change * 3 - honest
+        updates[PUPPET] = (wanted_sum - position.round).astype(np.int32)
         answers = [(node, self.hospitals.reply(node, position, updates[node])) for node in updates]
         sent = RawVector(VECTOR_DTYPE, VECTOR_FORMAT, vector_bytes(honest))
         answers[VICTIM] = (VICTIM, Reply(answer.fields(), sent))
@@ -93,7 +100,7 @@ class Conspiracy:
             raise Withheld from refusal
         self.rounds += 1
         self.position = following = closed.position
-        if closed.state.dropped:
+        if len(closed.state.dropped) > known:
             raise Withheld
         try:
             told = self.victim.client.measure(self._task(), following.base.values)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,20 +11,19 @@ import pytest
 from eth_account import Account
 
 from tests.client.guard.conftest import Ward, approve, guarded, make
+from tests.client.guard.trainers import Altered
 from tests.client.sources.tables import SCHEMA
 from tests.integration.networks import prepared, small_scenario
 from wardround.learning.datasets.table import Table, load_table, save_table
 from wardround.learning.privacy.accountant import Mechanism, Neighbours, PrivacyAccount
-from wardround.protocol.canonical import canonical_bytes
-from wardround.protocol.identifiers import Root, hex_of
-from wardround.protocol.report import Privacy, Report, parse_report
+from wardround.protocol.identifiers import Root
+from wardround.protocol.report import parse_report
 from wardround.protocol.study import PrivacySpec
 from wardround_client.errors import Refusal
 from wardround_client.guard.approvals import Approval
 from wardround_client.guard.book import Book, RoundKey
 from wardround_client.guard.budget import Allowance, Budget
 from wardround_client.guard.log import GuardLog, create_log
-from wardround_client.guard.requests import Begun, SignedAnswer
 from wardround_client.guard.tables import TableFacts
 from wardround_client.settings import HomeSettings
 from wardround_simulations.network import Network
@@ -181,36 +179,6 @@ def test_rows_when_scaled_by_one_another_are_refused(tmp_path: Path) -> None:
         Desk(tmp_path, {}, data).begin(study("one"), 1)
 
 
-def report(epsilon: float | None, replaced: float = 0.0, delta: float = 1e-3) -> Report:
-    spent = None
-    if epsilon is not None:
-        spent = Privacy(epsilon=epsilon, epsilon_replaced=replaced, delta=delta)
-    return Report(
-        study="0x" + "00" * 32, round=1, site="0x" + "00" * 20, examples=40, metrics={},
-        privacy=spent, code="0x" + "00" * 32, seconds=0.0,
-    )  # fmt: skip
-
-
-def test_report_when_it_states_what_was_booked_is_right(tmp_path: Path) -> None:
-    desk, one = Desk(tmp_path, {}), study("one")
-    desk.begin(one, 1)
-    desk.begin(one, 2)
-    for number in (1, 2):
-        key = RoundKey(one.study, number, Root(bytes([number]) * 32))
-        right = [account(number).epsilon(1e-3, which) for which in Neighbours]
-        desk.budget.check(report(*right), one, key, ROWS)
-        for wrong in (report(None), report(0.1, right[1]), report(right[0]), report(*right, 1e-4)):
-            with pytest.raises(Refusal, match="privacy is not epsilon"):
-                desk.budget.check(wrong, one, key, ROWS)
-
-
-def test_report_when_nothing_was_booked_is_refused(tmp_path: Path) -> None:
-    desk, one = Desk(tmp_path, {}), study("one")
-    key = RoundKey(one.study, 1, Root(b"\x01" * 32))
-    with pytest.raises(Refusal, match="nothing was booked"):
-        desk.budget.check(report(account(1).epsilon(1e-3)), one, key, ROWS)
-
-
 # ---------------------------------------------------------------- from end to end
 
 
@@ -230,7 +198,7 @@ def test_private_round_when_trained_through_the_guard_is_signed_and_repeats(
     for _ in range(2):
         with guarded(private, home) as guard:
             ward = Ward(private, home, guard)
-            delivery, _ = ward.site().contribute(ward.task, private.initial.values)
+            delivery, _ = ward.train()
             deliveries.append(delivery)
     assert deliveries[0] == deliveries[1]
     stated = parse_report(deliveries[0].report)
@@ -244,33 +212,33 @@ def test_private_round_when_trained_through_the_guard_is_signed_and_repeats(
     ]
 
 
-def test_private_round_when_a_loss_is_stated_is_refused(private: Network, tmp_path: Path) -> None:
+def test_private_round_when_a_loss_is_stated_is_signed_without_it(
+    private: Network, tmp_path: Path
+) -> None:
+    """The loss is made from rows without noise."""
     home = make(private, tmp_path / "home")
     approve(private, home)
-    with guarded(private, home) as guard:
-        ward = Ward(private, home, guard)
-        request, parts = ward.drafted()
-        value = {**json.loads(request["report"]), "metrics": {"train_loss": 0.5}}
-        request["report"] = canonical_bytes(value).decode()
-        with pytest.raises(Refusal, match="metric-not-allowed"):
-            ward.client.ask(SignedAnswer, request, parts)
+    trainer = Altered(lambda job, honest: replace(honest, mean_loss=0.5))
+    with guarded(private, home, trainer=trainer) as guard:
+        delivery, _ = Ward(private, home, guard).train()
+    assert parse_report(delivery.report).metrics == {}
 
 
 def test_private_round_when_a_row_is_gone_has_other_noise_and_costs_again(
     private: Network, tmp_path: Path
 ) -> None:
-    home = make(private, tmp_path / "home")
+    """Nothing was signed yet: the site trains again over other rows."""
+    home, trainer = make(private, tmp_path / "home", policy="max_update_norm = 1e-9"), Altered()
     approve(private, home)
-    request = {
-        "ask": "begin", "study": hex_of(private.study), "round": 1,
-        "code": hex_of(private.params.code),
-    }  # fmt: skip
-    with guarded(private, home) as guard:
+    with guarded(private, home, trainer=trainer) as guard:
         ward = Ward(private, home, guard)
-        request["previous"] = hex_of(ward.task.previous.encode())
-        first = ward.client.ask(Begun, request)
-        table = load_table(home.folder / "train.npz")
-        save_table(Table(table.features[1:], table.labels[1:]), home.folder / "train.npz")
-        second = ward.client.ask(Begun, request)
+        for _ in range(2):
+            with pytest.raises(Refusal, match="update-out-of-range"):
+                ward.train()
+            table = load_table(home.folder / "train.npz")
+            save_table(Table(table.features[1:], table.labels[1:]), home.folder / "train.npz")
+    first, second = (job.private for job in trainer.trained)
+    assert first is not None
+    assert second is not None
     assert first.secret != second.secret
     assert second.account != first.account
