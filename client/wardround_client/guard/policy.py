@@ -27,20 +27,20 @@ POLICY_MAX_BYTES = 1 << 18
 _PURPOSE = b"wardround site policy 1\n"
 
 
-class _Statement(Form):
+class _PolicyStatement(Form):
     format: Literal["wardround-policy/1"]
     site: Address
     policy: PolicyTable
 
 
-class _Signed(Form):
-    statement: _Statement
+class _SignedPolicy(Form):
+    statement: _PolicyStatement
     signature: Annotated[str, Field(pattern=r"^0x[0-9a-f]{130}$")]
 
 
 def approve_policy(path: Path, policy: PolicyTable, site: SiteAddress, key: bytes) -> None:
     """Sign a policy; when this returns, it is in force at the guard's next start."""
-    statement = _Statement(format="wardround-policy/1", site=site.lower(), policy=policy)
+    statement = _PolicyStatement(format="wardround-policy/1", site=site.lower(), policy=policy)
     document = statement.model_dump(mode="json")
     signature = hex_of(sign_digest(_digest(document), key))
     data = canonical_bytes({"statement": document, "signature": signature})
@@ -60,7 +60,7 @@ def approved_policy(path: Path, site: SiteAddress) -> PolicyTable:
         raise _unusable(path, "no policy is approved") from None
     try:
         value = parse_canonical(data, "policy")
-        signed = _Signed.model_validate(value)
+        signed = _SignedPolicy.model_validate(value)
         signature = bytes.fromhex(signed.signature[2:])
         signer = recover_signer(_digest(value["statement"]), signature, signed.statement.site)
     except (ProtocolError, ValidationError, TypeError, KeyError):
