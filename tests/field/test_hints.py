@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow
 import pytest
 from eth_account import Account
+from pyarrow import parquet
 
 from tests.coordinator.test_settings import GOOD as COORDINATOR_SETTINGS
 from tests.integration.networks import prepared, small_scenario
@@ -74,12 +77,23 @@ NAMED = PLAIN.replace("Smith", "Müller")
         (b"sep=;\r\n" + PLAIN.replace(",", ";").encode(), {"delimiter": ";"}, r"sep="),
         (PLAIN.replace(HEADER, HEADER.upper()).encode(), {}, r"capital|upper|lower|\bcase\b"),
         (PLAIN.replace("age", "Age").encode(), {}, r"capital|upper|lower|\bcase\b"),
+        (re.sub("[^,\n]+", r'"\g<0>"', PLAIN).replace(",", ";").encode(), {}, r"\bdelimiter\b.*;"),
+        (PLAIN.replace(",", "|").encode(), {"delimiter": ";"}, r"\bdelimiter\b.*\|"),
+        (PLAIN.replace(",", ";").upper().encode(), {}, r"\bdelimiter\b.*;"),
+        ((BOM + '"sep=;"\n' + PLAIN.replace(",", ";")).encode(), {}, r"sep="),
+        (PLAIN.encode("utf-32"), {}, r"utf-32"),
+        (b"PK\x03\x04" + bytes(range(256)), {}, r"Excel"),
+        (b"\x1f\x8b" + bytes(range(256)), {}, r"unpack"),
+        (b"PAR1" + bytes(range(256)), {}, r'type = "parquet"'),
+        ("\n".join(LINES).encode(), {}, r"header"),
+        (PLAIN.replace("Smith", "Sm\u00fcth\u00e4").encode("mac-roman"), {}, r"not utf-8"),
     ],
     ids=[
         *("semicolons", "tabs", "commas where semicolons are declared"),
         *("latin-1", "cp1252", "mark under cp1252", "mark under latin-1"),
         *("utf-16", "utf-16 without mark", "sep line", "sep line of semicolons"),
-        *("capitals", "a capital"),
+        *("capitals", "a capital", "semicolons and quotes", "bars", "semicolons and capitals"),
+        *("sep line with a mark", "utf-32", "workbook", "packed", "parquet", "no header", "Mac"),
     ],
 )
 def test_csv_that_another_program_wrote_is_refused_with_what_to_change(
@@ -91,6 +105,62 @@ def test_csv_that_another_program_wrote_is_refused_with_what_to_change(
         read_rows(declared(source=source), Place(tmp_path, {}))
     assert not any(name in str(refusal.value) for name in ("Smith", "ller", "mid"))
     assert re.search(hint, str(refusal.value), re.IGNORECASE | re.DOTALL)
+
+
+def test_damaged_utf_8_is_not_taken_for_an_old_encoding(tmp_path: Path) -> None:
+    """Read as latin-1 it would have no error, and two wrong letters for each right one."""
+    data = bytearray(NAMED.encode())
+    data[-10] = 0xFC
+    (tmp_path / "patients.csv").write_bytes(data)
+    with pytest.raises(SourceError) as refusal:
+        read_rows(declared(), Place(tmp_path, {}))
+    assert "latin-1" not in str(refusal.value)
+    assert "export it again" in str(refusal.value)
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "cp1252"])
+def test_header_of_utf_8_under_an_old_encoding_names_it(tmp_path: Path, encoding: str) -> None:
+    """Letters beyond ASCII become two wrong ones, so a column is not found."""
+    text = PLAIN.replace("age", "gr\u00f6\u00dfe")
+    (tmp_path / "patients.csv").write_text(text, encoding="utf-8")
+    features = [{"name": "gr\u00f6\u00dfe", "type": "numeric"}]
+    with pytest.raises(SourceError, match='encoding = "utf-8"'):
+        read_rows(declared(source={"encoding": encoding}, features=features), Place(tmp_path, {}))
+    assert len(read_rows(declared(features=features), Place(tmp_path, {}))) == 30
+
+
+def test_header_after_empty_lines_is_found(tmp_path: Path) -> None:
+    """Empty lines count nowhere in the file."""
+    (tmp_path / "patients.csv").write_text("\n\n" + PLAIN.replace("\n", "\n\n"), encoding="utf-8")
+    assert len(read_rows(declared(), Place(tmp_path, {}))) == 30
+
+
+def test_column_of_nearly_the_declared_name_is_pointed_at_in_every_source(tmp_path: Path) -> None:
+    """Where it is, and not what else the table has."""
+    names = ["surname", "patient_age", "outcome"]
+    features = [{"name": "Patient Age", "type": "numeric"}]
+    rows = [line.split(",") for line in LINES]
+    (tmp_path / "p.csv").write_text("\n".join([",".join(names), *LINES]), encoding="utf-8")
+    columns = dict(zip(names, zip(*rows, strict=True), strict=True))
+    parquet.write_table(pyarrow.table(columns), tmp_path / "p.parquet")
+    connection = sqlite3.connect(tmp_path / "p.db")
+    with connection:
+        connection.execute(f"create table p ({', '.join(names)})")
+        connection.executemany("insert into p values (?, ?, ?)", rows)
+    connection.close()
+    sql = {"type": "sql", "url": "sqlite:///p.db"}
+    for source in (
+        {"type": "csv", "path": "p.csv"},
+        {"type": "parquet", "path": "p.parquet"},
+        sql | {"table": "p"},
+        sql | {"query": "select * from p"},
+    ):
+        settings = DataSettings.model_validate(
+            declared(features=features).model_dump() | {"source": source}
+        )
+        with pytest.raises(SourceError, match="column 2 differs only in capitals") as refusal:
+            read_rows(settings, Place(tmp_path, {}))
+        assert refusal.value.problems[0].column == "Patient Age"
 
 
 # ---------------------------------------------------------------- the division of rows

@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import csv
+import random
+import sqlite3
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pyarrow
 import pytest
 from pyarrow import parquet
+from pydantic import ValidationError
 
+from wardround.learning.datasets.people import person_of
+from wardround.learning.datasets.table import SiteData
+from wardround_client.errors import Refusal
+from wardround_client.guard.guard import _check_enough
+from wardround_client.settings import PolicyTable
 from wardround_client.sources.base import Place
+from wardround_client.sources.errors import SourceError
 from wardround_client.sources.prepare import load_site_data
 from wardround_client.sources.settings import DataSettings
 
@@ -44,8 +54,23 @@ def write_parquet(folder: Path, rows: list[dict[str, Any]]) -> dict[str, Any]:
     return {"type": "parquet", "path": "visits.parquet"}
 
 
-def sides(source: dict[str, Any], folder: Path, **keys: Any) -> tuple[set[int], set[int]]:
-    """Patients who are trained on, and those who are measured on, by their visits' numbers."""
+def write_sqlite(folder: Path, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    connection = sqlite3.connect(folder / "visits.db")
+    with connection:
+        connection.execute(f"create table visits ({', '.join(rows[0])})")
+        marks = ", ".join("?" for _ in rows[0])
+        connection.executemany(
+            f"insert into visits values ({marks})", [tuple(row.values()) for row in rows]
+        )
+    connection.close()
+    return {"type": "sql", "url": "sqlite:///visits.db", "table": "visits"}
+
+
+WRITERS = [write_csv, write_parquet, write_sqlite]
+
+
+def load(source: dict[str, Any], folder: Path, **keys: Any) -> SiteData:
+    """Load a table of visits."""
     declared = {
         "name": "visits",
         "source": source,
@@ -56,14 +81,19 @@ def sides(source: dict[str, Any], folder: Path, **keys: Any) -> tuple[set[int], 
         "label": {"column": "outcome", "classes": [[0], [1]]},
         "scaling": "none",
     }
-    data = load_site_data(DataSettings.model_validate(declared | keys), Place(folder, {}))
+    return load_site_data(DataSettings.model_validate(declared | keys), Place(folder, {}))
+
+
+def sides(source: dict[str, Any], folder: Path, **keys: Any) -> tuple[set[int], set[int]]:
+    """Patients who are trained on, and those who are measured on, by their visits' numbers."""
+    data = load(source, folder, **keys)
     assert data.train.features.shape[1] == 2, "a patient's number is no input of a model"
     return tuple(
         {int(visit) // 100 for visit in part.features[:, 0]} for part in (data.train, data.test)
     )
 
 
-@pytest.mark.parametrize("write", [write_csv, write_parquet])
+@pytest.mark.parametrize("write", WRITERS)
 @pytest.mark.parametrize("seed", range(3))
 def test_site_that_names_the_patient_s_column_has_no_patient_on_both_sides(
     tmp_path: Path, write: Any, seed: int
@@ -89,3 +119,118 @@ def test_patient_keeps_the_side_when_they_come_again(tmp_path: Path) -> None:
     again = {"patient": "P003", "visit": 390, "pain": "mild", "outcome": 1}
     after = sides(write_csv(tmp_path, [*visits(), again]), tmp_path, group="patient")
     assert after == before
+
+
+# ---------------------------------------------------------------- whose a row is
+
+NUMBERS = range(2**53, 2**53 + PATIENTS)
+SPELT = {
+    "integers": list(NUMBERS),
+    "text": [str(number) for number in NUMBERS],
+    "padded": [f"00{number}" for number in NUMBERS],
+    "decimals": [Decimal(number) for number in NUMBERS],
+}
+
+
+def test_people_are_the_same_from_every_source_and_spelling(tmp_path: Path) -> None:
+    """So a privacy account does not begin again when a table comes in another format."""
+    expected = None
+    for spelling in SPELT.values():
+        rows = [row | {"patient": spelling[row["visit"] // 100]} for row in visits()]
+        random.Random(3).shuffle(rows)
+        # Another name of the column, and columns that other studies use.
+        rows = [{"mrn" if key == "patient" else key: row[key] for key in row} for row in rows]
+        for write in WRITERS:
+            if write is write_sqlite and isinstance(rows[0]["mrn"], Decimal):
+                continue
+            (tmp_path / "visits.db").unlink(missing_ok=True)
+            data = load(write(tmp_path, rows), tmp_path, group="mrn")
+            expected = expected or data.people
+            assert data.people == expected
+            assert set(data.people) | set(data.test.people) == set(map(person_of, NUMBERS))
+            assert len(data.people) == len(data.train)
+
+
+def test_person_does_not_depend_on_the_columns_that_a_study_uses(tmp_path: Path) -> None:
+    """Rows change with the features, and patients stay who they are."""
+    source = write_csv(tmp_path, visits())
+    whole = load(source, tmp_path, group="patient")
+    part = load(
+        source, tmp_path, group="patient", ignore=["pain"], name="others",
+        features=[{"name": "visit", "type": "numeric"}],
+    )  # fmt: skip
+    assert set(part.people) == set(whole.people)
+    assert set(part.test.people) == set(whole.test.people)
+
+
+def test_row_of_a_site_that_names_no_patient_is_known_by_its_content(tmp_path: Path) -> None:
+    """There is nothing else to know it by, so the guard keeps one account of the whole table."""
+    data = load(write_csv(tmp_path, visits()), tmp_path, ignore=["patient"])
+    assert data.train.groups is None
+    assert len(set(data.people)) == len(data.train)
+
+
+# ---------------------------------------------------------------- minima
+
+
+def test_patient_counts_once_for_min_rows(tmp_path: Path) -> None:
+    """Sixty visits of fifteen patients are fifteen."""
+    source = write_csv(tmp_path, visits(15))
+    with pytest.raises(SourceError, match="15 patients where 20 are needed"):
+        load(source, tmp_path, group="patient")
+    assert load(source, tmp_path, group="patient", min_rows=15).train.person_count < 15
+    load(source, tmp_path, ignore=["patient"], min_rows=60)
+
+
+def test_site_with_too_few_patients_on_a_side_says_so(tmp_path: Path) -> None:
+    """One patient to train on is too few, however often that one came."""
+    source = write_csv(tmp_path, visits(2))
+    with pytest.raises(SourceError, match="All rows of one patient are on the same side") as said:
+        load(source, tmp_path, group="patient", min_rows=2)
+    assert "2 are different" in str(said.value)
+
+
+def test_patient_counts_once_where_a_model_is_measured(tmp_path: Path) -> None:
+    """Many visits of a few patients would let counts be about single patients."""
+    data = load(write_sqlite(tmp_path, visits()), tmp_path, group="patient", test_share=0.5)
+    people, rarest = data.test.person_count, int(data.test.class_counts.min())
+    assert VISITS * people == len(data.test)
+    enough = PolicyTable(measure_rows=people, measure_class_rows=rarest)
+    _check_enough(data.test, enough)
+    for more in ({"measure_rows": people + 1}, {"measure_class_rows": rarest + 1}):
+        with pytest.raises(Refusal, match=f"{people} patients, {rarest} of the rarest class"):
+            _check_enough(data.test, enough.model_copy(update=more))
+
+
+# ---------------------------------------------------------------- cells that name nobody
+
+
+@pytest.mark.parametrize("write", WRITERS)
+def test_row_without_a_patient_is_missing_one(tmp_path: Path, write: Any) -> None:
+    """It is left out or refused, like a row without any other value; rows of nobody are no one."""
+    rows = visits()
+    for row in rows[::10]:
+        row["patient"] = ""
+    source = write(tmp_path, rows)
+    with pytest.raises(SourceError, match="column 'patient': missing values in 12 rows"):
+        load(source, tmp_path, group="patient")
+    data = load(source, tmp_path, group="patient", on_missing="drop")
+    assert len(data.train) + len(data.test) == len(rows) - 12
+
+
+def test_patient_s_column_is_nothing_else(tmp_path: Path) -> None:
+    """It is read for its own sake, and no model learns from it."""
+    source = write_csv(tmp_path, visits())
+    for keys in (
+        {"group": "visit"},
+        {"group": "outcome"},
+        {"group": "patient", "ignore": ["patient"]},
+    ):
+        with pytest.raises(ValidationError, match=f"column {keys['group']} is named twice"):
+            load(source, tmp_path, **keys)
+    with pytest.raises(SourceError, match="column 'Patient': it is missing, but column 1"):
+        load(source, tmp_path, group="Patient")
+    source = write_sqlite(tmp_path, visits())
+    # SQLite takes the name of a column that is not there for a text, equal in all rows.
+    with pytest.raises(SourceError, match="column 'person': it is missing"):
+        load(source, tmp_path, group="person", ignore=["patient"])

@@ -500,12 +500,13 @@ def _stated_privacy(allowed: Allowance, approval: Approval, facts: TableFacts) -
 
 
 def _check_enough(tests: Table, policy: PolicyTable) -> None:
-    """Refuse to measure on so few rows that counts would be about single patients."""
-    each = np.bincount(tests.labels, minlength=2)
-    if len(tests) < policy.measure_rows or each.min() < policy.measure_class_rows:
+    """Refuse to measure on so few people that counts would be about single patients."""
+    count, rarest = tests.person_count, tests.class_counts.min()
+    if count < policy.measure_rows or rarest < policy.measure_class_rows:
+        what = "test rows" if tests.groups is None else "patients"
         raise Refusal(
             "too-few-test-rows",
-            f"{len(tests)} test rows, {each.min()} of the rarest class, are fewer than [policy] "
+            f"{count} {what}, {rarest} of the rarest class, are fewer than [policy] "
             f"measure_rows = {policy.measure_rows} and measure_class_rows = "
             f"{policy.measure_class_rows} ask for.",
         )

@@ -65,28 +65,26 @@ class Missing:
     def __init__(self, declared: Sequence[str], mark: str = ".") -> None:
         """Take texts; each that is a number, with the table's decimal mark or a point, means it."""
         self._texts = frozenset(text.strip() for text in declared)
-        self._mark = mark
         written = ((number_of(text, mark), number_of(text)) for text in declared)
         numbers = (one if one is not None else other for one, other in written)
         self._numbers = frozenset(number for number in numbers if number is not None)
 
-    def holds(self, cell: object, *, codes: bool = False) -> bool:
+    def holds(self, cell: object, number: Decimal | None) -> bool:
         """Tell whether a cell has no value.
 
         Args:
             cell: of the table.
-            codes: the column holds text codes, of which ``09`` and ``9`` are two.
+            number: that it is; None also among text codes, of which ``09`` and ``9`` are two.
         """
         if cell is None or (isinstance(cell, float) and math.isnan(cell)):
             return True
         if isinstance(cell, Decimal) and cell.is_nan():
             return True
+        if number is not None and number in self._numbers:
+            return True
         if isinstance(cell, str):
-            if cell.strip() in self._texts:
-                return True
-            if codes:
-                return False
-        return bool(self._numbers) and number_of(cell, self._mark) in self._numbers
+            return cell.strip() in self._texts
+        return number is None and not self._texts.isdisjoint(_spellings(cell))
 
 
 @dataclass
@@ -95,15 +93,15 @@ class ColumnReader:
 
     Attributes:
         column: its name.
-        codes: it holds text codes.
+        mark: decimal mark of text; None in a column of text codes, which are no numbers.
         absent: cells without a value so far.
         faults: rows by what is wrong with them, so far.
     """
 
     column: str
+    mark: str | None
     _missing: Missing
-    _read: Callable[[object], float]
-    codes: bool = False
+    _read: Callable[[object, Decimal | None], float]
     absent: int = 0
     faults: dict[str, int] = field(default_factory=dict)
 
@@ -115,11 +113,12 @@ class ColumnReader:
         """
         values = np.full(len(cells), math.nan)
         for row, cell in enumerate(cells):
-            if self._missing.holds(cell, codes=self.codes):
+            number = None if self.mark is None else number_of(cell, self.mark)
+            if self._missing.holds(cell, number):
                 self.absent += 1
                 continue
             try:
-                values[row] = self._read(cell)
+                values[row] = self._read(cell, number)
             except _Unfit as fault:
                 what = fault.args[0]
                 self.faults[what] = self.faults.get(what, 0) + 1
@@ -145,6 +144,7 @@ class GroupReader:
     """
 
     column: str
+    _mark: str
     _missing: Missing
     absent: int = 0
     unfit: int = 0
@@ -155,7 +155,7 @@ class GroupReader:
         Returns:
             uint8, shape (len(cells), 32), and of shape (len(cells),) whether a row has a patient.
         """
-        missing = [self._missing.holds(cell) for cell in cells]
+        missing = [self._missing.holds(cell, number_of(cell, self._mark)) for cell in cells]
         named = np.array([isinstance(cell, _SPELT) for cell in cells], np.bool_)
         absent = np.array(missing, np.bool_)
         self.absent += int(absent.sum())
@@ -175,17 +175,24 @@ class GroupReader:
 def feature_reader(feature: Feature, missing: Missing, mark: str = ".") -> ColumnReader:
     """Make the reader of a feature's column; ``mark`` is the decimal mark of its text."""
     if isinstance(feature, Numeric):
-        return ColumnReader(feature.name, missing, _numeric(feature, mark))
+        return ColumnReader(feature.name, mark, missing, _numeric(feature, mark))
     if isinstance(feature, Category):
-        places = _Places([[value] for value in feature.categories], UNKNOWN_CATEGORY, mark)
-        return ColumnReader(feature.name, missing, places.of, codes=places.codes)
-    return ColumnReader(feature.name, missing, lambda cell: _boolean(cell, mark))
+        groups = [[value] for value in feature.categories]
+        return _places_reader(feature.name, groups, UNKNOWN_CATEGORY, missing, mark)
+    return ColumnReader(feature.name, mark, missing, _boolean)
 
 
 def label_reader(label: Label, missing: Missing, mark: str = ".") -> ColumnReader:
     """Make the reader of the label's column."""
-    places = _Places(label.classes, UNKNOWN_LABEL, mark)
-    return ColumnReader(label.column, missing, places.of, codes=places.codes)
+    return _places_reader(label.column, label.classes, UNKNOWN_LABEL, missing, mark)
+
+
+def _places_reader(
+    column: str, groups: Sequence[Sequence[Value]], fault: str, missing: Missing, mark: str
+) -> ColumnReader:
+    codes = all(isinstance(value, str) for group in groups for value in group)
+    places = _Places(groups, fault)
+    return ColumnReader(column, None if codes else mark, missing, places.of)
 
 
 def spread(feature: Feature, values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
@@ -204,49 +211,42 @@ def spread(feature: Feature, values: npt.NDArray[np.float64]) -> npt.NDArray[np.
     return values[:, None]
 
 
-def _number(cell: object, mark: str) -> float:
-    number = number_of(cell, mark)
-    if number is None:
-        if isinstance(cell, float | Decimal):  # infinite
-            raise _Unfit(OUT_OF_RANGE)
-        if isinstance(cell, str) and not _THOUSANDS.fullmatch(cell.strip()):
-            other = "," if mark == "." else "."
-            if number_of(cell, other) is not None:
-                raise _Unfit(OTHER_MARK[mark])
-        raise _Unfit(NOT_A_NUMBER)
-    value = float(number)
-    if not abs(value) <= _LARGEST:
-        raise _Unfit(OUT_OF_RANGE)
-    return value
-
-
-def _numeric(feature: Numeric, mark: str) -> Callable[[object], float]:
+def _numeric(feature: Numeric, mark: str) -> Callable[[object, Decimal | None], float]:
     low, high = feature.range or (-_LARGEST, _LARGEST)
 
-    def read(cell: object) -> float:
-        value = _number(cell, mark)
-        if not low <= value <= high:
+    def read(cell: object, number: Decimal | None) -> float:
+        if number is None:
+            raise _Unfit(_why_no_number(cell, mark))
+        value = float(number)
+        if not low <= value <= high or not abs(value) <= _LARGEST:
             raise _Unfit(OUT_OF_RANGE)
         return value
 
     return read
 
 
-def _boolean(cell: object, mark: str) -> float:
-    truth = _truth(cell, mark)
+def _why_no_number(cell: object, mark: str) -> str:
+    if isinstance(cell, float | Decimal):  # infinite
+        return OUT_OF_RANGE
+    other = "," if mark == "." else "."
+    ambiguous = isinstance(cell, str) and _THOUSANDS.fullmatch(cell.strip())
+    return NOT_A_NUMBER if ambiguous or number_of(cell, other) is None else OTHER_MARK[mark]
+
+
+def _boolean(cell: object, number: Decimal | None) -> float:
+    truth = _truth(cell, number)
     if truth is None:
         raise _Unfit(NOT_YES_OR_NO)
     return float(truth)
 
 
-def _truth(cell: object, mark: str) -> bool | None:
+def _truth(cell: object, number: Decimal | None) -> bool | None:
     """Tell whether a cell means yes or no; None where it means neither."""
     if isinstance(cell, bool):
         return cell
     text = cell.strip().lower() if isinstance(cell, str) else None
     if text in _YES or text in _NO:
         return text in _YES
-    number = number_of(cell, mark)
     return bool(number) if number in (0, 1) else None
 
 
@@ -256,18 +256,14 @@ class _Places:
     What is declared as text is found as the table spells it, so that codes such as 250.1 and 250.10
     stay two. What is declared as a number is found as that number however it is written, and what
     is declared as true or false as the columns of yes and no are read.
-
-    Attributes:
-        codes: all values are declared as text.
     """
 
-    def __init__(self, groups: Sequence[Sequence[Value]], fault: str, mark: str) -> None:
-        self._fault, self._mark = fault, mark
+    def __init__(self, groups: Sequence[Sequence[Value]], fault: str) -> None:
+        self._fault = fault
         self._texts: dict[str, float] = {}
         self._numbers: dict[Decimal, float] = {}
         self._truths: dict[bool, float] = {}
         placed = [(value, float(at)) for at, group in enumerate(groups) for value in group]
-        self.codes = all(isinstance(value, str) for value, _ in placed)
         for value, at in placed:
             self._texts[text_of(value)] = at
             if isinstance(value, bool):
@@ -275,18 +271,15 @@ class _Places:
             elif isinstance(value, int):
                 self._numbers[Decimal(value)] = at
 
-    def of(self, cell: object) -> float:
+    def of(self, cell: object, number: Decimal | None) -> float:
         for text in _spellings(cell):
             if (at := self._texts.get(text)) is not None:
                 return at
-        if self._numbers:
-            number = number_of(cell, self._mark)
-            if number is not None and (at := self._numbers.get(number)) is not None:
-                return at
-        if self._truths:
-            truth = _truth(cell, self._mark)
-            if truth is not None and (at := self._truths.get(truth)) is not None:
-                return at
+        if number is not None and (at := self._numbers.get(number)) is not None:
+            return at
+        truth = _truth(cell, number) if self._truths else None
+        if truth is not None and (at := self._truths.get(truth)) is not None:
+            return at
         raise _Unfit(self._fault)
 
 

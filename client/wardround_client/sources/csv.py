@@ -124,6 +124,7 @@ class CsvSource(FileSource):
     ) -> list[str]:
         """Read the header; where it has not the declared columns, name the setting to change."""
         fault: SourceError
+        names: list[str] = []
         try:
             header = next((row for row in reader if row), None)
             if header is None:
@@ -135,8 +136,12 @@ class CsvSource(FileSource):
             fault = damaged(self.title, "it is not CSV: a quote or a line does not end")
         except SourceError as error:
             fault = error
-        hint = hint_of_header(head, self.encoding, self.delimiter, columns)
-        raise fault if hint is None else written_otherwise(self.title, hint, fault.problems)
+        if hint := hint_of_header(head, self.encoding, self.delimiter, columns):
+            raise written_otherwise(self.title, hint, fault.problems)
+        if names and not set(names) & set(columns):
+            problem = Problem(None, "it has no declared column, so its first line may be no header")
+            raise schema_mismatch(self.title, [*fault.problems, problem])
+        raise fault
 
     @staticmethod
     def _columns(rows: list[list[str]], places: dict[str, int]) -> Batch:

@@ -99,7 +99,7 @@ def _not_divided(rows: Rows, settings: DataSettings, train: Places, test: Places
     if kinds >= _FEW_KINDS:
         return not_divided(settings.source.title, sides, "The share leaves a side empty", change)
     alike = "Equal rows" if rows.groups is None else "All rows of one patient"
-    why = f"{alike} are on the same side, and there are {kinds} different {what}"
+    why = f"{alike} are on the same side, and in all {kinds} are different"
     more = f"give the site more different {what}"
     remedy = more if kinds == 1 else f"{more}, or {change}"
     return not_divided(settings.source.title, sides, why, remedy)

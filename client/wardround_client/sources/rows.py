@@ -64,7 +64,7 @@ def read_rows(settings: DataSettings, place: Place) -> Rows:
     absent = Missing(settings.missing, mark)
     readers = [feature_reader(feature, absent, mark) for feature in settings.features]
     readers.append(label_reader(settings.label, absent, mark))
-    patients = None if settings.group is None else GroupReader(settings.group, absent)
+    patients = None if settings.group is None else GroupReader(settings.group, mark, absent)
     parts, groups = [np.empty((0, len(readers)))], [digests_of([])]
     seen = 0
     for batch in settings.source.read(settings.columns, settings.ignore, settings.max_rows, place):

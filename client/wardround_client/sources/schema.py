@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, FiniteFloat, model_validator
@@ -9,8 +10,7 @@ from pydantic import AfterValidator, Field, FiniteFloat, model_validator
 from wardround.protocol.documents import Form
 
 Column = Annotated[str, Field(min_length=1, max_length=200)]
-#: A category or label as written in the table; a number and its text are the same value, unless
-#: two declared values differ only in that.
+#: A category or label: text is found as the table spells it, a number however it is written.
 Value = str | int | bool
 
 
@@ -110,8 +110,9 @@ class TableSchema(Form):
     @model_validator(mode="after")
     def _fits(self) -> TableSchema:
         columns = [*self.columns, *self.ignore]
-        if len(set(columns)) < len(columns):
-            raise ValueError("a column is named twice")
+        twice = [name for name, times in Counter(columns).items() if times > 1]
+        if twice:
+            raise ValueError(f"column {twice[0]} is named twice")
         for feature in self.features:
             ranged = not isinstance(feature, Numeric) or feature.range is not None
             if self.scaling == "range" and not ranged:

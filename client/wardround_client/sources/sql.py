@@ -79,6 +79,7 @@ class SqlSource(DataSource):
             with engine.connect() as connection:
                 connected = True
                 self._only_read(connection)
+                self._check_named(connection, columns)
                 with self._execute(connection, columns) as result:
                     check_columns(self.title, list(result.keys()), columns, ignore)
                     yield from self._batches(result, columns, max_rows)
@@ -121,6 +122,24 @@ class SqlSource(DataSource):
         table = sqlalchemy.table(quoted_name(self.table, quote=True), schema=self.table_schema)
         statement = sqlalchemy.select(*named).select_from(table)
         return connection.execution_options(**options).execute(statement)
+
+    def _check_named(self, connection: Connection, columns: Sequence[str]) -> None:
+        """Refuse a table without a declared column: SQLite would take its name for a text."""
+        import sqlalchemy
+        from sqlalchemy import exc
+
+        if self.table is None:
+            return
+        try:
+            described = sqlalchemy.inspect(connection).get_columns(self.table, self.table_schema)
+        except exc.NoSuchTableError:
+            return  # the database's own error is better
+        found = [str(column["name"]) for column in described]
+        wanted = list(columns)
+        if connection.dialect.name == "sqlite":  # its names have no case
+            found = [name.casefold() for name in found]
+            wanted = [name for name in wanted if name.casefold() not in found]
+        check_columns(self.title, found, wanted, found)
 
     def _only_read(self, connection: Connection) -> None:
         """Leave the administrator's query no way to write, should it try."""

@@ -75,6 +75,16 @@ def test_table_with_groups_counts_people() -> None:
     assert table(0, digests_of([])).person_count == 0
 
 
+def test_classes_are_counted_in_people() -> None:
+    labels = np.array([0, 0, 1, 1, 1, 0])
+    features = np.zeros((6, 2), np.float32)
+    assert Table(features, labels).class_counts.tolist() == [3, 3]
+    # The third patient has rows of both classes.
+    grouped = Table(features, labels, digests_of("aabbcc"))
+    assert grouped.class_counts.tolist() == [2, 2]
+    assert Table(features, np.zeros(6, np.int64)).class_counts.tolist() == [6, 0]
+
+
 def test_table_with_groups_when_saved_is_read_again(tmp_path: Path) -> None:
     rows = table(groups=digests_of("aabbcc"))
     save_table(rows, tmp_path / "t.npz")

@@ -14,6 +14,8 @@ import numpy as np
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 #: A longer text is compared as text; numbers of tables are shorter.
 NUMBER_MAX_CHARACTERS = 400
+_FRACTIONS = (float, np.floating)
+_WHOLE = (int, np.integer)
 
 
 def number_of(cell: object, mark: str = ".") -> Decimal | None:
@@ -26,8 +28,6 @@ def number_of(cell: object, mark: str = ".") -> Decimal | None:
     Returns:
         The number that is written; a float's shortest spelling. None for what is no finite number.
     """
-    if isinstance(cell, bool | np.bool_):
-        return None
     if isinstance(cell, str):
         text = cell.strip()
         if mark == ",":
@@ -36,12 +36,12 @@ def number_of(cell: object, mark: str = ".") -> Decimal | None:
             text = text.replace(",", ".")
         if len(text) > NUMBER_MAX_CHARACTERS or not _NUMBER.fullmatch(text):
             return None
-    elif isinstance(cell, int | np.integer):
-        return Decimal(int(cell))
-    elif isinstance(cell, float | np.floating):
+    elif isinstance(cell, _FRACTIONS):
         text = str(cell)
     elif isinstance(cell, Decimal):
         return cell if cell.is_finite() else None
+    elif isinstance(cell, _WHOLE) and not isinstance(cell, bool):
+        return Decimal(int(cell))
     else:
         return None
     try:

@@ -57,6 +57,14 @@ class Table:
         """How many people the rows are of; rows where no group is declared."""
         return len(self) if self.groups is None else len(set(self.people))
 
+    @cached_property
+    def class_counts(self) -> npt.NDArray[np.int64]:
+        """How many people each class has rows of, rows where no group is declared; at least two."""
+        if self.groups is None:
+            return np.bincount(self.labels, minlength=2)
+        pairs = set(zip(self.labels.tolist(), self.people, strict=True))
+        return np.bincount([label for label, _ in pairs], minlength=2)
+
     def part(self, rows: npt.NDArray[np.bool_] | npt.NDArray[np.int64]) -> Table:
         """Give some of the rows: those of a mask of shape (n,), or by their places."""
         groups = None if self.groups is None else self.groups[rows]
