@@ -51,8 +51,7 @@ _SHARES = {
     Victim.CHAIN: 6,
 }
 #: Steps by who takes them.
-_SITE_STEPS = (Step.UPDATE_TRAINED, Step.ANSWER_SIGNED, Step.ANSWER_KEPT)
-_GUARD_STEPS = (Step.SIGNATURE_LOGGED,)
+_GUARD_STEPS = (Step.UPDATE_TRAINED, Step.SIGNATURE_LOGGED, Step.ANSWER_KEPT)
 _COORDINATOR_STEPS = (
     Step.UPDATE_STORED,
     Step.REPORT_STORED,
@@ -73,7 +72,6 @@ def named_kills() -> list[Kill]:
     """A kill just before and just after every durable step of everybody."""
     takers = [
         *((Victim.COORDINATOR, step) for step in _COORDINATOR_STEPS),
-        *((Victim.SITE, step) for step in _SITE_STEPS),
         *((Victim.GUARD, step) for step in _GUARD_STEPS),
         (Victim.LOST, Step.TAKEN_OVER),
     ]

@@ -17,9 +17,8 @@ from wardround.protocol.canonical import canonical_bytes
 from wardround.protocol.messages import TrainTask
 from wardround.protocol.record import genesis_closing
 from wardround.protocol.study import PrivacySpec
-from wardround_client.app.client_app import open_home
 from wardround_client.errors import Refusal
-from wardround_client.guard.client import GuardClient
+from wardround_client.guard.client import GuardClient, guard_of
 from wardround_client.guard.guard import Guard
 from wardround_client.guard.log import read_log
 from wardround_simulations.network import Network
@@ -72,17 +71,19 @@ def test_refusal_is_the_one_that_a_hospital_gives(tmp_path: Path) -> None:
     """The same rows and policy, behind a hospital's socket and in a simulation's process."""
     scenario = small_scenario(policy={"site-1": {"max_update_norm": BOUND}})
     with prepared(scenario, tmp_path / "network") as network:
-        simulated = open_home(str(network.home(network.parties[0]).folder))
-        assert isinstance(simulated.guard, Guard)
+        simulated = guard_of(network.home(network.parties[0]))
+        assert isinstance(simulated, Guard)
         with pytest.raises(Refusal) as here:
-            simulated.contribute(task_of(network), network.initial.values)
-        home = hospital.make(network, tmp_path / "home", policy=f"max_update_norm = {BOUND}")
+            simulated.train(task_of(network), network.initial.values)
+        secret = simulated.home.read_secret()
+        policy = f"max_update_norm = {BOUND}"
+        home = hospital.make(network, tmp_path / "home", secret=secret, policy=policy)
         hospital.approve(network, home)
         with hospital.guarded(network, home):
-            behind = open_home(str(home.folder))
-            assert isinstance(behind.guard, GuardClient)
+            behind = guard_of(home)
+            assert isinstance(behind, GuardClient)
             with pytest.raises(Refusal) as there:
-                behind.contribute(task_of(network), network.initial.values)
+                behind.train(task_of(network), network.initial.values)
     assert (here.value.name, here.value.words) == (there.value.name, there.value.words)
 
 
@@ -116,7 +117,7 @@ def test_budget_when_it_is_spent_ends_the_sites_part(tmp_path: Path) -> None:
 
 
 def test_private_study_when_simulated_again_has_the_same_models(tmp_path: Path) -> None:
-    """Its noise comes from the study's seed, though keys and contract are new."""
+    """Its noise comes from the simulation's key, though the sites' keys and contract are new."""
     first, second = (run(private(study={"rounds": 1}), tmp_path / name) for name in ("a", "b"))
     assert first.rounds[0]["model"] == second.rounds[0]["model"]
     assert first.summary["study"] != second.summary["study"]

@@ -18,7 +18,9 @@ from wardround.command_line import app
 from wardround.devchain.journal import read_journal
 from wardround.learning.errors import DataError, LearningError
 from wardround.protocol.errors import RoundFailed, ScenarioError, SpecificationError, WardroundError
-from wardround_client.app import client_app
+from wardround_client.guard.client import GuardClient, guard_of
+from wardround_client.guard.log import GuardLog
+from wardround_client.home import Home
 from wardround_simulations import run as module
 from wardround_simulations.run import ChainChoice, Watcher, simulate
 from wardround_simulations.scenario import Scenario, builtin_scenarios
@@ -213,9 +215,12 @@ def test_folder_when_not_empty_is_left_as_it_was(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["precious"]
 
 
-def test_sites_when_kept_open_are_let_go_after_a_run(tmp_path: Path) -> None:
+def test_guards_when_a_run_is_over_are_let_go(tmp_path: Path) -> None:
     run(small_scenario(study={"rounds": 1}), tmp_path / "run")
-    assert client_app.open_home.cache_info().currsize == 0
+    home = Home(tmp_path / "run" / "sites" / "site-1")
+    assert isinstance(guard_of(home), GuardClient)
+    # Its log is free for the next one.
+    GuardLog(home.log, lambda: 1).close()
 
 
 def test_root_recording_when_simulated_holds(tmp_path: Path) -> None:
