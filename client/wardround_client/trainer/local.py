@@ -15,17 +15,20 @@ from wardround_client.trainer.base import PredictJob, TrainJob, TrainResult
 from wardround_client.trainer.work import network_of, predict, train
 
 
+#: PyTorch's generator and number of threads are the whole process's: one training at a time.
+_turn = threading.Lock()
+
+
 @dataclass
 class LocalTrainer:
     """Runs jobs one at a time, where it is called."""
 
     _models: dict[bytes, nn.Module] = field(default_factory=dict, repr=False)
-    _turn: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def train(self, job: TrainJob) -> TrainResult:
         """See `Trainer.train`."""
         try:
-            with self._turn:
+            with _turn:
                 return train(self._model(job), job)
         except WardroundError as error:
             raise _failed(error) from error
@@ -33,7 +36,7 @@ class LocalTrainer:
     def predict(self, job: PredictJob) -> npt.NDArray[np.float64]:
         """See `Trainer.predict`."""
         try:
-            with self._turn:
+            with _turn:
                 return predict(self._model(job), job)
         except WardroundError as error:
             raise _failed(error) from error
