@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, FiniteFloat
 
@@ -73,6 +73,10 @@ class PolicyTable(Form):
     delta: Annotated[FiniteFloat, Field(ge=1e-30, le=1e-2)] = 1e-6
     #: Studies, by name or id, that are joined although their readers can solve for the rows.
     accept_solvable: list[Annotated[str, Field(max_length=66)]] = Field(default_factory=list)
+    #: Whether training needs a sandbox; "none" runs a study's code with all that this user may do.
+    sandbox: Literal["required", "none"] = "required"
+    #: Memory that one job of a study may take, in GiB.
+    trainer_memory_gib: Annotated[int, Field(ge=1, le=65_536)] = 8
 
 
 class PreparedTables(Form):

@@ -39,6 +39,8 @@ contract = {contract}
 # measured_models = 5
 # max_epsilon = 8.0
 # delta = 1e-6
+# sandbox = "required"
+# trainer_memory_gib = 8
 
 # Your own table. The rows stay where they are.
 [data]

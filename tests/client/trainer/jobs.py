@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from tests.learning.networks import own_model
 from wardround.learning.models import build_model, flatten
 from wardround.learning.privacy.accountant import PrivacyAccount
 from wardround.protocol.canonical import canonical_bytes
@@ -30,6 +31,8 @@ max_grad_norm = 1.0
 delta = 1e-5
 """
 ROWS = 30
+#: Of `own_job`'s network where a study's code builds a linear one.
+OWN_PARAMETERS = 6
 
 
 def specification(text: str = STUDY) -> bytes:
@@ -62,3 +65,12 @@ def private_job(seed: int = 1) -> TrainJob:
 
 def predict_job(text: str = STUDY) -> PredictJob:
     return PredictJob(specification(text), base_model(text), rows()[0])
+
+
+def own_job(source: str | dict[str, bytes], **arguments: int | str) -> TrainJob:
+    """A study that brings code of its own: `model.py: build`."""
+    model, files = own_model(source, row_shape=[5], arguments=arguments)
+    spec = load_study(STUDY, "study.toml").model_copy(update={"model": model})
+    features, labels = rows()
+    base = np.zeros(OWN_PARAMETERS, np.int32)
+    return TrainJob(canonical_bytes(spec.document()), base, features, labels, 1, files)

@@ -1,0 +1,194 @@
+"""Jobs and their results as bytes: a document, and behind it the vectors that it measures.
+
+What comes from the guard is believed; what comes from a process that ran a study's code is not.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field, FiniteFloat, TypeAdapter, ValidationError
+
+from wardround.learning.privacy.accountant import PrivacyAccount
+from wardround.protocol.canonical import canonical_bytes
+from wardround.protocol.documents import Form, parse_document
+from wardround.protocol.errors import Malformed
+from wardround.protocol.fixed_point import vector_bytes, vector_from_bytes
+from wardround_client.guard.wire import Wire
+from wardround_client.trainer.base import NoiseTerms, PredictJob, TrainJob, TrainResult
+
+#: A study may tell so many classes apart.
+CLASSES_MAX = 4096
+WORDS_MAX = 600
+#: How far the sum of a row's probabilities may be from 1.
+_SUM_TOLERANCE = 1e-6
+
+_Length = Annotated[int, Field(ge=0)]
+
+
+class _Private(Form):
+    secret: str
+    account: _Length
+    context: str
+
+
+class _Asked(Form):
+    """A job: lengths in bytes of what follows, and what is no vector."""
+
+    job: Literal["train", "predict"]
+    specification: _Length
+    #: The study's own, in the order of `lengths`.
+    names: list[str]
+    lengths: list[_Length]
+    #: P.
+    parameters: _Length
+    #: Of the features.
+    shape: list[_Length]
+    #: As text: it has 63 bits, and a JSON number 53.
+    seed: str = "0"
+    private: _Private | None = None
+
+
+class _Failed(Form):
+    failed: Annotated[str, Field(max_length=WORDS_MAX)]
+
+
+class _Trained(Form):
+    mean_loss: Annotated[FiniteFloat, Field(ge=0)] | None
+
+
+class _Predicted(Form):
+    classes: Annotated[int, Field(ge=2, le=CLASSES_MAX)]
+
+
+_ANSWER: TypeAdapter[_Failed | _Trained | _Predicted] = TypeAdapter(_Failed | _Trained | _Predicted)
+
+
+class JobFailed(Exception):
+    """The process that ran a job says why it has no result; not to be believed, nor passed on."""
+
+
+def send_job(wire: Wire, job: TrainJob | PredictJob) -> None:
+    """Send a job to the process that runs it.
+
+    Raises:
+        OSError: it has gone, or the deadline is over.
+    """
+    document: dict[str, Any] = {
+        "job": "predict",
+        "specification": len(job.specification),
+        "names": list(job.files),
+        "lengths": [len(data) for data in job.files.values()],
+        "shape": list(job.features.shape),
+    }
+    parts: list[bytes | memoryview] = [job.specification, *job.files.values()]
+    vector = job.base if isinstance(job, TrainJob) else job.model
+    document["parameters"] = vector.size
+    parts += [vector_bytes(vector), _memory(job.features)]
+    if isinstance(job, TrainJob):
+        document |= {"job": "train", "seed": str(job.seed)}
+        parts.append(_memory(job.labels))
+        if job.private is not None:
+            account = canonical_bytes(job.private.account.model_dump(mode="json"))
+            secret, context = job.private.secret.hex(), job.private.context.hex()
+            document["private"] = {"secret": secret, "account": len(account), "context": context}
+            parts.append(account)
+    wire.send(document, parts)
+
+
+def receive_job(wire: Wire) -> TrainJob | PredictJob:
+    """Receive a job from the guard.
+
+    Raises:
+        Malformed: it is none.
+        OSError: the guard has gone, or the deadline is over.
+    """
+    asked = _Asked.model_validate(wire.receive())
+    specification = wire.receive_bytes(asked.specification)
+    contents = [wire.receive_bytes(length) for length in asked.lengths]
+    files = dict(zip(asked.names, contents, strict=True))
+    vector = vector_from_bytes(wire.receive_bytes(4 * asked.parameters), asked.parameters)
+    features = np.frombuffer(wire.receive_bytes(4 * math.prod(asked.shape)), np.float32)
+    features = features.reshape(asked.shape)
+    if asked.job == "predict":
+        return PredictJob(specification, vector, features, files)
+    labels = np.frombuffer(wire.receive_bytes(8 * asked.shape[0]), np.int64)
+    private = None
+    if asked.private is not None:
+        data = wire.receive_bytes(asked.private.account)
+        private = NoiseTerms(
+            bytes.fromhex(asked.private.secret),
+            parse_document(PrivacyAccount, data, "account"),
+            bytes.fromhex(asked.private.context),
+        )
+    return TrainJob(specification, vector, features, labels, int(asked.seed), files, private)
+
+
+def send_trained(wire: Wire, result: TrainResult) -> None:
+    """Send what came of a training."""
+    wire.send({"mean_loss": result.mean_loss}, [vector_bytes(result.update)])
+
+
+def send_predicted(wire: Wire, probabilities: npt.NDArray[np.float64]) -> None:
+    """Send probabilities."""
+    wire.send({"classes": probabilities.shape[1]}, [_memory(probabilities)])
+
+
+def send_failed(wire: Wire, words: str) -> None:
+    """Send the reason why there is no result."""
+    wire.send({"failed": words[:WORDS_MAX]})
+
+
+def receive_trained(wire: Wire, job: TrainJob) -> TrainResult:
+    """Receive what came of a training, and nothing that the job does not ask for.
+
+    Raises:
+        JobFailed: in its words.
+        Malformed: it is no result of this job.
+        OSError: the process has gone, or the deadline is over.
+    """
+    answer = _answer(wire)
+    if not isinstance(answer, _Trained):
+        raise Malformed("trainer's answer", "it is not that of a training")
+    if job.private is not None and answer.mean_loss is not None:
+        raise Malformed("trainer's answer", "a private training tells no loss")
+    count = job.base.size
+    return TrainResult(vector_from_bytes(wire.receive_bytes(4 * count), count), answer.mean_loss)
+
+
+def receive_predicted(wire: Wire, job: PredictJob) -> npt.NDArray[np.float64]:
+    """Receive probabilities: as many rows as the job has, each a distribution.
+
+    Raises:
+        JobFailed: in its words.
+        Malformed: it is no result of this job.
+        OSError: the process has gone, or the deadline is over.
+    """
+    answer = _answer(wire)
+    if not isinstance(answer, _Predicted):
+        raise Malformed("trainer's answer", "it is not that of a measurement")
+    count = len(job.features) * answer.classes
+    found = np.frombuffer(wire.receive_bytes(8 * count), np.float64).reshape(-1, answer.classes)
+    # NaN compares with nothing, so it fails the first line too.
+    if not ((found >= 0) & (found <= 1)).all():
+        raise Malformed("trainer's answer", "a probability is not in 0 .. 1")
+    if np.abs(found.sum(axis=1) - 1).max() > _SUM_TOLERANCE:
+        raise Malformed("trainer's answer", "the probabilities of a row do not add up to 1")
+    return found
+
+
+def _answer(wire: Wire) -> _Trained | _Predicted:
+    try:
+        answer = _ANSWER.validate_python(wire.receive())
+    except ValidationError as error:
+        raise Malformed("trainer's answer", "it has another form") from error
+    if isinstance(answer, _Failed):
+        raise JobFailed(answer.failed)
+    return answer
+
+
+def _memory(array: npt.NDArray[Any]) -> memoryview:
+    return np.ascontiguousarray(array).data.cast("B")

@@ -1,0 +1,66 @@
+"""A hospital's trainers: what its machine and its policy make of the sandbox."""
+
+from __future__ import annotations
+
+from wardround.host.sandbox.machine import Offer, offered
+from wardround.host.sandbox.readable import readable_by_python
+from wardround.host.sandbox.sandbox import Sandbox, within
+from wardround.protocol.errors import SpecificationError
+from wardround_client.errors import home_unusable
+from wardround_client.home import Home
+from wardround_client.settings import PolicyTable
+from wardround_client.trainer.sandboxed import SandboxedTrainer, Tell
+
+#: What the trainer imports of us.
+_PACKAGES = ("wardround", "wardround_client")
+_GIB = 1 << 30
+TRAINING, MEASURING = "the trainer", "the measuring process"
+
+
+def sandbox_of(home: Home, policy: PolicyTable, offer: Offer | None = None) -> Sandbox:
+    """Plan the sandbox in which a study's code runs.
+
+    Args:
+        home: nothing of it is shown to that code.
+        offer: of this machine; None finds it out.
+    Raises:
+        SpecificationError: the machine offers too little and the policy does not accept that; the
+            home is in a folder that Python needs.
+    """
+    found = offered() if offer is None else offer
+    is_open = policy.sandbox == "none"
+    if not is_open and not found.is_enough:
+        reason = (
+            f"this machine offers no sandbox for a study's code ({found.words()}): install "
+            'bubblewrap and libseccomp, use a kernel with Landlock, or accept it with "none"'
+        )
+        raise SpecificationError(str(home.settings_file), reason, key="policy.sandbox")
+    readable = readable_by_python(_PACKAGES)
+    if not is_open and within(readable, [home.folder]):
+        raise home_unusable(home.folder, "a study's code could read it there: move it elsewhere")
+    return Sandbox(found, readable, policy.trainer_memory_gib * _GIB, is_open)
+
+
+def sandbox_words(policy: PolicyTable, offer: Offer | None = None) -> str:
+    """Name the walls between a study's code and this machine, for ``status`` and ``approve``."""
+    if policy.sandbox == "none":
+        return 'none, by [policy] sandbox = "none": a study\'s code may do all that this user may'
+    found = offered() if offer is None else offer
+    return found.words() if found.is_enough else f"too little to train: {found.words()}"
+
+
+def start_trainers(
+    home: Home, policy: PolicyTable, tell: Tell
+) -> tuple[SandboxedTrainer, SandboxedTrainer]:
+    """Start the process that trains and the one that measures, which sees no labels.
+
+    Args:
+        tell: adds a sentence to the site's event log.
+    Raises:
+        SpecificationError: as `sandbox_of`.
+    """
+    sandbox = sandbox_of(home, policy)
+    return (
+        SandboxedTrainer(TRAINING, sandbox, tell),
+        SandboxedTrainer(MEASURING, sandbox, tell),
+    )

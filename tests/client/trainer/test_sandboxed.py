@@ -1,0 +1,81 @@
+"""Real processes in the sandbox of this machine. The hostile ones are in the deep tests."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.client.trainer.jobs import own_job, predict_job, private_job, train_job
+from wardround.host.sandbox.machine import offered
+from wardround_client.errors import Refusal, RefusedForNow
+from wardround_client.home import Home
+from wardround_client.settings import PolicyTable
+from wardround_client.trainer.local import LocalTrainer
+from wardround_client.trainer.sandboxed import SandboxedTrainer
+from wardround_client.trainer.start import sandbox_of
+
+pytestmark = pytest.mark.skipif(not offered().is_enough, reason="no sandbox on this machine")
+
+JOB_SECONDS = 20.0
+Told = list[str]
+
+
+@pytest.fixture(scope="module")
+def told() -> Told:
+    return []
+
+
+@pytest.fixture(scope="module")
+def trainer(told: Told, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SandboxedTrainer]:
+    sandbox = sandbox_of(Home(tmp_path_factory.mktemp("home")), PolicyTable())
+    found = SandboxedTrainer("the trainer", sandbox, told.append, JOB_SECONDS)
+    yield found
+    found.close()
+
+
+def test_jobs_in_a_sandbox_give_the_bits_of_this_process(trainer: SandboxedTrainer) -> None:
+    local = LocalTrainer()
+    for job in (train_job(), private_job()):
+        found, here = trainer.train(job), local.train(job)
+        assert np.array_equal(found.update, here.update)
+        assert found.mean_loss == here.mean_loss
+    assert np.array_equal(trainer.predict(predict_job()), local.predict(predict_job()))
+
+
+def test_failure_when_refused_keeps_its_words_in_the_log(
+    trainer: SandboxedTrainer, told: Told
+) -> None:
+    with pytest.raises(Refusal) as caught:
+        trainer.train(own_job('def build(): raise ValueError("row 3\\x1b[2J\\nis 63")'))
+    assert caught.value.name == "trainer-failed"
+    assert "63" not in str(caught.value)
+    assert "row 3?[2J is 63" in told[-1]
+
+
+def test_warm_process_when_killed_is_started_again(trainer: SandboxedTrainer, told: Told) -> None:
+    trainer.train(train_job())
+    assert trainer._warm is not None
+    before = trainer._warm.process.pid
+    os.kill(before, signal.SIGKILL)
+    trainer._warm.ended.wait(10)
+    # It may be asked for before its end is known, and asked again then.
+    with suppress(RefusedForNow):
+        trainer.train(train_job())
+    trainer.train(train_job())
+    assert trainer._warm.process.pid != before
+    assert told[-1] == "the trainer was killed by signal 9; starting it again"
+
+
+def test_close_ends_the_process(tmp_path: Path) -> None:
+    told: Told = []
+    trainer = SandboxedTrainer("it", sandbox_of(Home(tmp_path), PolicyTable()), told.append)
+    trainer.close()
+    with pytest.raises(RefusedForNow):
+        trainer.train(train_job())
+    assert told == []
