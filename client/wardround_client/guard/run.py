@@ -8,16 +8,19 @@ import signal
 from collections.abc import Callable
 from pathlib import Path
 
+from eth_account import Account
+
 from wardround.chain.errors import ChainUnreachable
 from wardround.host.log import configure
 from wardround.protocol.errors import WardroundError
+from wardround.protocol.identifiers import SiteAddress
 from wardround_client.errors import RefusedForNow
 from wardround_client.guard.guard import Guard
 from wardround_client.guard.log import Now
 from wardround_client.guard.server import GuardServer
 from wardround_client.home import Home
 from wardround_client.keystore import open_keystore
-from wardround_client.trainer.local import LocalTrainer
+from wardround_client.trainer.start import start_trainer
 
 _PR_SET_DUMPABLE = 4
 
@@ -52,16 +55,21 @@ def run_guard(folder: Path, password: str, now: Now, inform: Print, warn: Print)
         events.warning(words)
 
     try:
-        _guard(home, password, now, note, caution)
+        _guard(home, password, now, note, caution, events.warning)
     except WardroundError as error:
         events.error(error)
         raise
 
 
-def _guard(home: Home, password: str, now: Now, inform: Print, warn: Print) -> None:
-    guard = Guard(
-        home, open_keystore(home.keystore(home.settings()), password), now, LocalTrainer()
-    )
+def _guard(home: Home, password: str, now: Now, inform: Print, warn: Print, tell: Print) -> None:
+    key = open_keystore(home.keystore(home.settings()), password)
+    policy = home.settings_in_force(SiteAddress(Account.from_key(key).address)).policy
+    trainer = start_trainer(home, policy, tell)
+    try:
+        guard = Guard(home, key, now, trainer)
+    except WardroundError:
+        trainer.close()
+        raise
     try:
         try:
             guard.check_chain()

@@ -14,7 +14,6 @@ from wardround_client.errors import Refusal
 from wardround_client.trainer.base import PredictJob, TrainJob, TrainResult
 from wardround_client.trainer.work import network_of, predict, train
 
-
 #: PyTorch's generator and number of threads are the whole process's: one training at a time.
 _turn = threading.Lock()
 

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
 from wardround.host.sandbox.machine import Offer, offered
 from wardround.host.sandbox.readable import readable_by_python
 from wardround.host.sandbox.sandbox import Sandbox, within
@@ -9,6 +14,7 @@ from wardround.protocol.errors import SpecificationError
 from wardround_client.errors import home_unusable
 from wardround_client.home import Home
 from wardround_client.settings import PolicyTable
+from wardround_client.trainer.base import PredictJob, Trainer, TrainJob, TrainResult
 from wardround_client.trainer.sandboxed import SandboxedTrainer, Tell
 
 #: What the trainer imports of us.
@@ -49,10 +55,29 @@ def sandbox_words(policy: PolicyTable, offer: Offer | None = None) -> str:
     return found.words() if found.is_enough else f"too little to train: {found.words()}"
 
 
-def start_trainers(
-    home: Home, policy: PolicyTable, tell: Tell
-) -> tuple[SandboxedTrainer, SandboxedTrainer]:
-    """Start the process that trains and the one that measures, which sees no labels.
+@dataclass(frozen=True)
+class HospitalTrainer:
+    """The process that trains and the one that measures, which never sees a label."""
+
+    training: Trainer
+    measuring: Trainer
+
+    def train(self, job: TrainJob) -> TrainResult:
+        """See `Trainer.train`."""
+        return self.training.train(job)
+
+    def predict(self, job: PredictJob) -> npt.NDArray[np.float64]:
+        """See `Trainer.predict`."""
+        return self.measuring.predict(job)
+
+    def close(self) -> None:
+        """End both processes."""
+        self.training.close()
+        self.measuring.close()
+
+
+def start_trainer(home: Home, policy: PolicyTable, tell: Tell) -> HospitalTrainer:
+    """Start both processes; jobs wait until they are ready.
 
     Args:
         tell: adds a sentence to the site's event log.
@@ -60,7 +85,6 @@ def start_trainers(
         SpecificationError: as `sandbox_of`.
     """
     sandbox = sandbox_of(home, policy)
-    return (
-        SandboxedTrainer(TRAINING, sandbox, tell),
-        SandboxedTrainer(MEASURING, sandbox, tell),
+    return HospitalTrainer(
+        SandboxedTrainer(TRAINING, sandbox, tell), SandboxedTrainer(MEASURING, sandbox, tell)
     )
