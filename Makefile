@@ -10,7 +10,8 @@ NODE_MAJOR_MIN := 20
 # In contracts/. Not npm's launcher in .bin, which ends with status 0 whatever forge said.
 FORGE := node_modules/@foundry-rs/forge-*/bin/forge
 # forge leaves tests that a filter left out half compiled, and later takes them for tests without
-# any test in them. So the run of all of them shares no folder with any other.
+# any test in them. So a folder of its own holds the build of everything, and a filtered run in it
+# comes after `forge build`.
 WHOLE := --out out/whole --cache-path cache/whole
 
 PYTEST = $(VENV)/bin/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
@@ -73,7 +74,8 @@ test: $(DEVELOPMENT) $(FOUNDRY) ## test the contract with Foundry, then the pack
 	@echo "Testing the packages ..."
 	@$(PYTEST)
 
-test-deep: slither prove epsilon ## test in depth: fuzzing, long chaos, a wheel, slither, prove ...
+test-deep: $(DEVELOPMENT) $(FOUNDRY) ## test in depth: fuzzing, long chaos, a wheel, slither, prove ...
+	@printf '%s\n' slither prove epsilon | xargs -n 1 -P 2 $(MAKE) --no-print-directory
 	@echo "Testing the contract in depth ..."
 	@cd contracts && FOUNDRY_PROFILE=deep FORGE_SNAPSHOT_EMIT=false $(FORGE) test $(WHOLE)
 	@echo "Testing the packages in depth ..."
@@ -87,9 +89,10 @@ check: $(DEVELOPMENT) $(FOUNDRY) ## lint, formats, types, artifacts and gas, cha
 	@echo "Checking the contract: format, lint, artifacts, gas ..."
 	@cd contracts && $(FORGE) fmt --check
 	@cd contracts && $(FORGE) lint --deny warnings
-	@$(VENV)/bin/python -m contracts.build --check
+	@cd contracts && $(FORGE) build $(WHOLE)
+	@$(VENV)/bin/python -m contracts.build --check --built out/whole
 	@cd contracts && test -s test/Gas.t.sol && test -s test/CourtGas.t.sol && \
-	  FORGE_SNAPSHOT_CHECK=true $(FORGE) test --match-path 'test/*Gas.t.sol'
+	  FORGE_SNAPSHOT_CHECK=true $(FORGE) test $(WHOLE) --match-path 'test/*Gas.t.sol'
 
 slither: $(DEVELOPMENT) $(FOUNDRY) $(SLITHER) ## look for known weaknesses in the contract
 	@echo "Looking for known weaknesses in the contract ..."

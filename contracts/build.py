@@ -1,7 +1,8 @@
 """Compile the contracts and keep what users need in `wardround/chain/artifacts/`.
 
-    python -m contracts.build           compile and write
-    python -m contracts.build --check   compile and compare; status 1 when they differ
+    python -m contracts.build                         compile and write
+    python -m contracts.build --check                 compile and compare; status 1 if they differ
+    python -m contracts.build --check --built FOLDER  compile only if forge's build there differs
 
 The bytecode carries no metadata, so the same sources and compiler make the same bytes anywhere.
 """
@@ -12,7 +13,7 @@ import argparse
 import hashlib
 import json
 import sys
-from typing import Any
+from pathlib import Path
 
 from contracts.scratch import HERE, run_tool
 
@@ -25,15 +26,22 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command line; the result is its exit status."""
     parser = argparse.ArgumentParser(prog="python -m contracts.build", description=__doc__)
     parser.add_argument("--check", action="store_true", help="compare instead of writing")
-    check = parser.parse_args(arguments).check
+    parser.add_argument("--built", help="with --check: a folder, from contracts/, with a build")
+    chosen = parser.parse_args(arguments)
+    # An incremental build may differ although nothing is stale, so only equality is final.
+    if chosen.check and chosen.built and not stale(HERE / chosen.built):
+        return 0
     forge_build()
-    stale = [name for name in NAMES if not settle(name, check=check)]
-    for name in stale:
+    if not chosen.check:
+        write()
+        return 0
+    found = stale(OUT)
+    for name in found:
         print(
             f"{ARTIFACTS.name}/{name}.json is not what src/ compiles to: "
             "run `python -m contracts.build`"
         )
-    return 1 if stale else 0
+    return 1 if found else 0
 
 
 def forge_build() -> None:
@@ -50,19 +58,25 @@ def forge_build() -> None:
         raise SystemExit(done.stdout)
 
 
-def settle(name: str, *, check: bool) -> bool:
-    """Write an artifact, or compare it; whether the committed file is now as compiled."""
-    path = ARTIFACTS / f"{name}.json"
-    text = render(name, json.loads((OUT / f"{name}.sol" / f"{name}.json").read_text()))
-    if check:
-        return path.exists() and path.read_text("utf-8") == text
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(text, "utf-8")
-    return True
+def write() -> None:
+    """Write the artifacts of what was compiled into ``OUT``."""
+    ARTIFACTS.mkdir(exist_ok=True)
+    for name in NAMES:
+        (ARTIFACTS / f"{name}.json").write_text(render(name, OUT), "utf-8")
 
 
-def render(name: str, compiled: dict[str, Any]) -> str:
+def stale(built: Path) -> list[str]:
+    """Contracts whose committed artifact is not what was compiled into a folder."""
+    return [name for name in NAMES if not is_kept(ARTIFACTS / f"{name}.json", name, built)]
+
+
+def is_kept(path: Path, name: str, built: Path) -> bool:
+    return path.exists() and path.read_text("utf-8") == render(name, built)
+
+
+def render(name: str, built: Path) -> str:
     """Form the artifact's text from what forge wrote for one contract."""
+    compiled = json.loads((built / f"{name}.sol" / f"{name}.json").read_text("utf-8"))
     metadata = compiled["metadata"]
     settings = metadata["settings"]
     # Immutable values are zero in the compiler's output and filled in at deployment.

@@ -4,6 +4,7 @@ pragma solidity ^0.8.28;
 import {RewardTree} from "../src/libraries/RewardTree.sol";
 import {Scene} from "./Scene.sol";
 
+/// forge-config: deep.fuzz.runs = 10000
 contract RewardTreeTest is Scene {
     function setUp() public override {}
 

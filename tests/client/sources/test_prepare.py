@@ -25,6 +25,7 @@ from tests.client.sources.tables import (
 )
 from tests.learning.networks import named_model
 from wardround.learning.datasets import load_dataset
+from wardround.learning.datasets.people import digests_of
 from wardround.learning.errors import DataError
 from wardround.learning.models import flatten
 from wardround.learning.training import train_locally
@@ -121,6 +122,37 @@ def test_division_when_a_row_is_added_moves_no_other(pairs: Any, share: float, s
     fewer_train, fewer_test = divide(Rows(values[:-1], 0, {}), share, seed)
     lost = [len(train) - len(fewer_train), len(test) - len(fewer_test)]
     assert sorted(lost) == [0, 1]
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 9), st.integers(0, 5)), min_size=1, max_size=40),
+    st.floats(0.05, 0.95),
+    st.integers(0, 2**53 - 1),
+    st.randoms(),
+)
+@hypothesis_settings(max_examples=60, deadline=None)
+def test_division_of_patients_follows_from_each_alone(
+    visits: Any, share: float, seed: int, chance: random.Random
+) -> None:
+    def sides(visits: Any) -> tuple[Any, ...]:
+        people = digests_of(patient for patient, _ in visits)
+        values = np.array([[value] for _, value in visits], dtype=np.float64)
+        parts = divide(Rows(values, 0, {}, people), share, seed)
+        return tuple(
+            [(bytes(people[at]), float(values[at, 0])) for at in part.tolist()] for part in parts
+        )
+
+    train, test = sides(visits)
+    assert len(train) + len(test) == len(visits)
+    assert not {patient for patient, _ in train} & {patient for patient, _ in test}
+    # Neither the others nor the order of the table decide anything; nor does what a visit holds.
+    mixed = visits.copy()
+    chance.shuffle(mixed)
+    assert sides(mixed) == (train, test)
+    fewer = sides(mixed[:-1])
+    assert all(set(part) <= set(whole) for part, whole in zip(fewer, (train, test), strict=True))
+    other = sides([(patient, value + 100) for patient, value in visits])
+    assert {patient for patient, _ in other[0]} == {patient for patient, _ in train}
 
 
 def test_division_when_measured_keeps_to_its_share() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sqlite3
 import sys
+import uuid
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from tests.client.sources.tables import (
 from wardround.learning.errors import DataError
 from wardround.protocol.errors import Retryable
 from wardround_client.sources.errors import SourceError
+from wardround_client.sources.prepare import load_site_data
 from wardround_client.sources.rows import read_rows
 
 SELECT = "select age, pressure, pain, smoker, outcome from patients"
@@ -381,3 +383,68 @@ def test_logs_when_everything_is_logged_hold_no_row_and_no_password(
     assert "77" not in said
     assert PASSWORD not in said
     assert "horse" not in said
+
+
+TYPED = """create table typed (
+    patient uuid, age real, weight numeric(12, 3), code numeric(6, 2), kind char(9), born date,
+    alive boolean, record bigint, outcome text)"""
+TYPED_FEATURES = [
+    {"name": "age", "type": "numeric"},
+    {"name": "weight", "type": "numeric"},
+    {"name": "code", "type": "category", "categories": ["250.10", "250.00"]},
+    {"name": "kind", "type": "category", "categories": ["in", "out"]},
+    {"name": "born", "type": "category", "categories": ["1970-01-02", "1999-12-31"]},
+    {"name": "alive", "type": "category", "categories": [False, True]},
+    {"name": "record", "type": "category", "categories": [2**53, 2**53 + 1]},
+]
+
+
+def test_postgresql_and_the_file_that_it_exports_give_equal_rows(
+    tmp_path: Path, database: Cluster
+) -> None:
+    rows = [
+        (
+            str(uuid.UUID(int=at // 2)), 20.1 + at, None if at % 9 == 0 else f"-{at}.500",
+            ["250.10", "250.00"][at % 2], ["in", "out"][at % 2],
+            ["1970-01-02", "1999-12-31"][at % 2], at % 3 == 0, 2**53 + at % 2,
+            ["well", "ill"][at // 2 % 2],
+        )
+        for at in range(60)
+    ]  # fmt: skip
+    marks = ", ".join(["%s"] * 9)
+    database.run("drop table if exists typed", TYPED, (f"insert into typed values ({marks})", rows))
+    import psycopg
+
+    export = "copy typed to stdout (format csv, header)"
+    with psycopg.connect(database.url()) as connection, connection.cursor().copy(export) as lines:
+        (tmp_path / "typed.csv").write_bytes(b"".join(lines))
+    changes = {
+        "features": TYPED_FEATURES,
+        "label": {"column": "outcome", "classes": [["well"], ["ill"]]},
+        "group": "patient",
+        "ignore": [],
+        "on_missing": "drop",
+        "missing": ["", "-10.5"],
+        "scaling": "none",
+    }
+    source, environment = source_of(database, table="typed")
+    exported = {"type": "csv", "path": "typed.csv"}
+    one = load_site_data(settings(source, **changes), place(tmp_path, **environment))
+    other = load_site_data(settings(exported, **changes), place(tmp_path))
+    assert len(one.train) + len(one.test) == 60 - 7 - 1
+    for ours, theirs in ((one.train, other.train), (one.test, other.test)):
+        assert ours.features.tobytes() == theirs.features.tobytes()
+        assert ours.labels.tolist() == theirs.labels.tolist()
+        assert ours.people == theirs.people
+
+
+@pytest.mark.parametrize("named", ["Age", "ages"])
+def test_postgresql_when_a_declared_column_is_not_there_names_it(
+    tmp_path: Path, database: Cluster, named: str
+) -> None:
+    features = settings({"type": "csv", "path": ""}).model_dump()["features"]
+    features[0]["name"] = named
+    source, environment = source_of(database)
+    error = refusal("", source, tmp_path, environment=environment, features=features)
+    assert error.problems[0].column == named
+    assert ("column 2 differs only in capitals" in str(error)) == (named == "Age")
