@@ -2,7 +2,7 @@
 
 Ours is a study from its first message to its last, in process, as `wardround simulate` runs it.
 The peer is the same training without any of it: no Flower, no protocol, no disk; the same
-networks, rows and seeds, trained one site after the other, float32 weights averaged in memory,
+networks and rows, trained one site after the other, float32 weights averaged in memory,
 and the new model measured on the same test rows. Where other work disturbs the machine, the two
 runs differ by more than the protocol costs; the second figure therefore compares one run with the
 parts of it that training alone has too. What happens once a study, before its first
@@ -17,7 +17,6 @@ from statistics import median
 from time import perf_counter, process_time, time
 
 import numpy as np
-from wardround_client.app.site import training_seed
 
 from benchmarks.figure import Detail, Figure, Result, Target, per_part
 from benchmarks.network import MILLION, Shape, prepared
@@ -36,7 +35,11 @@ from wardround_simulations.scenario import Scenario, load_scenario
 LEARNING = ("training", "measuring the new model", "building networks")
 PARTS = {
     LEARNING[0]: ["wardround.learning.training:train_locally"],
-    LEARNING[1]: ["wardround.learning.metrics:evaluate"],
+    LEARNING[1]: [
+        "wardround.learning.metrics:evaluate",
+        "wardround.learning.metrics:predict_classes",
+        "wardround.learning.metrics:measure",
+    ],
     LEARNING[2]: ["wardround.learning.models:build_model"],
     "fixed point": [
         "wardround.protocol.fixed_point:dequantize",
@@ -72,10 +75,9 @@ PARTS = {
         "wardround.chain.ward_round:WardRound.facts",
     ],
     "site, the rest": [
-        "wardround_client.app.site:Site.contribute",
-        "wardround_client.app.site:Site.evaluate",
+        "wardround_client.guard.guard:Guard.decide",
     ],
-    "opening sites": ["wardround_client.guard.tables:load_home_data"],
+    "reading tables": ["wardround_client.guard.tables:load_home_data"],
     "messages": [
         "wardround.transport.flower.grid:InProcessGrid.push_messages",
         "wardround.transport.flower.grid:InProcessGrid._answer",
@@ -181,8 +183,8 @@ def _train_plainly(network: Network) -> Float32Vector:
         total, examples = np.zeros_like(weights), 0
         for party in network.parties:
             model = build_model(spec.model, spec.files, seed)
-            own_seed = training_seed(spec, party.name, number)
-            result = train_locally(model, weights, party.data.train, spec.training, own_seed)
+            # The sites' seeds are their guards' secrets; any other costs the same.
+            result = train_locally(model, weights, party.data.train, spec.training, number)
             total += result.weights * np.float32(result.examples)
             examples += result.examples
         weights = total / np.float32(examples)

@@ -16,7 +16,6 @@ import click
 import pytest
 import typer
 from eth_account import Account
-from wardround_client.app.answers import KeptAnswers
 
 from tests.integration.networks import STUDY_TOML
 from tests.test_house import text_of
@@ -47,6 +46,7 @@ from wardround.protocol.manifest import parse_manifest
 from wardround.protocol.messages import TrainTask
 from wardround.protocol.record import Recording, RuleId, genesis_closing
 from wardround.protocol.rules import Rule
+from wardround_client.guard.answers import KeptAnswers
 from wardround_client.home import Home, make_home
 from wardround_simulations.stage import Parties, Stage, specification
 

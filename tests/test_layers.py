@@ -276,36 +276,45 @@ def digested(path: Path) -> bool:
     return name in training_files()
 
 
-def test_client_app_trains_with_nothing_that_a_site_did_not_approve() -> None:
+def test_trainer_trains_with_nothing_that_a_site_did_not_approve() -> None:
     """The digest that a site approves covers what trains.
 
-    All else that the ClientApp imports comes from the site's own installation, never from a bundle
-    (`wardround.transport.bundle`), as NumPy does: the guard's socket.
+    What else it imports decides nothing of an update: errors, and files on disk.
     """
-    start = Path("client/wardround_client/app/client_app.py")
+    start = Path("client/wardround_client/trainer/work.py")
     reached = reached_from(ROOT, start)
     assert len(reached) > 50
-    installed = {room_of(module_of(path)) for path in reached if not digested(path)}
-    assert installed == {
-        "wardround.host",
-        "wardround.transport",
-        "wardround_client",
-    }
-    program = "import sys, wardround_client.app.client_app; print(*sys.modules)"
+    others = {room_of(module_of(path)) for path in reached if not digested(path)}
+    assert others == {"wardround.host"}
+    program = "import sys, wardround_client.trainer.work; print(*sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=120
     )
     loaded = {name for name in done.stdout.split() if name.split(".")[0] in OURS}
-    assert "wardround_client.app.site" in loaded
+    assert "wardround.learning.training" in loaded
     assert {file for name in loaded for file in files_of(ROOT, name)} <= reached
+
+
+def test_courier_trains_nothing() -> None:
+    """The process that speaks to the coordinator does not load what trains or decides."""
+    reached = reached_from(ROOT, Path("client/wardround_client/app/client_app.py"))
+    names = {module_of(path) for path in reached}
+    assert "wardround_client.guard.client" in names
+    beyond = (
+        "wardround.learning.training",
+        "wardround.learning.models",
+        "wardround_client.guard.guard",
+        "wardround_client.trainer",
+    )
+    assert not [name for name in names if name.startswith(beyond)]
 
 
 def test_import_is_followed_into_functions_and_through_other_files(tmp_path: Path) -> None:
     late = "def late():\n    from wardround.transport.bundle import read_bundle\n"
     sources = {
         "client/wardround_client/__init__.py": "",
-        "client/wardround_client/app/client_app.py": "from wardround_client.app import site\n",
-        "client/wardround_client/app/site.py": late,
+        "client/wardround_client/app/client_app.py": "from wardround_client.app import other\n",
+        "client/wardround_client/app/other.py": late,
         "wardround/transport/__init__.py": "",
         "wardround/transport/bundle.py": "",
         "wardround/transport/ports.py": "",

@@ -43,8 +43,11 @@ def test_update_longer_than_the_sites_policy_allows_is_withheld_in_process(tmp_p
     assert left_out(results.rounds) == [["site-2"]] * 2
     assert all(len(one["contributors"]) == 2 for one in results.rounds)
     found = refusals(tmp_path / "run")
-    assert {name for name, _ in found} == {"update-out-of-range"}
-    assert all("the norm of the update" in words for _, words in found)
+    # A site without a part in a round does not measure its model.
+    assert {name for name, _ in found} == {"update-out-of-range", "not-a-contributor"}
+    assert all(
+        "the norm of the update" in words for name, words in found if name != "not-a-contributor"
+    )
     assert not refusals(tmp_path / "run", "site-1")
 
 
@@ -64,7 +67,8 @@ def test_update_longer_than_the_sites_policy_allows_is_withheld_under_ray(tmp_pa
         pytest.skip(done.stderr.strip())
     assert done.returncode == 0, done.stderr
     assert left_out(json.loads(done.stdout)["rounds"]) == [["site-2"]]
-    assert {name for name, _ in refusals(tmp_path / "run")} == {"update-out-of-range"}
+    found = {name for name, _ in refusals(tmp_path / "run")}
+    assert found == {"update-out-of-range", "not-a-contributor"}
 
 
 def test_refusal_is_the_one_that_a_hospital_gives(tmp_path: Path) -> None:
@@ -113,7 +117,8 @@ def test_budget_when_it_is_spent_ends_the_sites_part(tmp_path: Path) -> None:
     out = left_out(results.rounds)
     assert out[0] == []
     assert out[-1] == ["site-1"]
-    assert {name for name, _ in refusals(tmp_path / "run", "site-1")} == {"budget-exhausted"}
+    found = {name for name, _ in refusals(tmp_path / "run", "site-1")}
+    assert found == {"budget-exhausted", "not-a-contributor"}
 
 
 def test_private_study_when_simulated_again_has_the_same_models(tmp_path: Path) -> None:

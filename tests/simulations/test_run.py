@@ -30,8 +30,8 @@ def test_folder_when_a_run_is_finished_has_everything(finished: Path) -> None:
     names = {path.name for path in finished.iterdir()}
     assert names == {
         "coordinator", "events.jsonl", "journal.jsonl", "layout.json", "model.safetensors",
-        "network.json", "passwords", "plots", "rounds.jsonl", "scenario.toml", "sites",
-        "sponsor.key", "store", "summary.json",
+        "network.json", "passwords", "plots", "rounds.jsonl", "scenario.toml", "simulation.key",
+        "sites", "sponsor.key", "store", "summary.json",
     }  # fmt: skip
 
 
