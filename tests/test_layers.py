@@ -27,7 +27,7 @@ STOREYS: tuple[tuple[str, ...], ...] = (
     ("wardround.chain",),
     ("wardround.devchain", "wardround.store"),
     ("wardround.audit", "wardround.transport"),
-    ("wardround.explorer", "wardround_client", "wardround_coordinator"),
+    ("wardround.explorer", "wardround.leak", "wardround_client", "wardround_coordinator"),
     ("wardround_simulations",),
     ("wardround.command_line",),
     ("wardround.__main__",),
@@ -65,6 +65,7 @@ FOREIGN: dict[str, frozenset[str]] = {
     "wardround.audit": _NO_LEARNING,
     "wardround.learning": frozenset({"flwr", "ray", "web3", "eth_tester", "eth"}),
     "wardround.transport": frozenset({"torch", "ray", "sklearn", "pandas"}),
+    "wardround.leak": frozenset({"flwr", "ray", "pandas"}),
     "contracts": ENGINES,
 }
 

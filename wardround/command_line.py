@@ -111,6 +111,10 @@ COMMANDS = {
             "Show an object of a run's store, verified: a manifest, report, vector or "
             "specification.",
         ),
+        leak=(
+            "wardround.leak.commands:leak",
+            "Try known attacks on what a run published; end with 1 if one finds a row or a member.",
+        ),
     ),
     **_listed(
         "Researcher",

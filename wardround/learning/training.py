@@ -6,7 +6,6 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -16,7 +15,7 @@ from wardround.learning.loss import classification_loss, count_classes
 from wardround.learning.models.flat import is_finite, load_flat
 from wardround.learning.privacy.accountant import count_steps
 from wardround.learning.privacy.terms import PrivacySpent, PrivateTerms
-from wardround.learning.repeatable import repeatable, stream_of
+from wardround.learning.repeatable import repeatable, row_orders
 from wardround.protocol.fixed_point import Float32Vector
 from wardround.protocol.study import TrainingSpec
 
@@ -154,12 +153,9 @@ def _batches(
         # All rows each time: their order would only change the rounding.
         while True:
             yield features, labels
-    shuffle = stream_of(seed, "order")
-    while True:
-        # Equal words of 64 bits would keep their order; at a billion rows the chance is 3 %.
-        order = torch.from_numpy(np.argsort(shuffle.words(len(labels)), kind="stable"))
+    for order in row_orders(seed, len(labels)):
         for start in range(0, len(labels), batch_size):
-            index = order[start : start + batch_size]
+            index = torch.from_numpy(order[start : start + batch_size])
             yield features[index], labels[index]
 
 

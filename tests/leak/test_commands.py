@@ -1,0 +1,170 @@
+"""``wardround leak`` as a person calls it, on runs with a chain and a store."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.calling import Call
+from tests.coordinator.conftest import Hospitals
+from tests.integration.networks import copied, finished_run, prepared
+from tests.leak.readings import Training, kept_secret, made_the_old_way, scenario_of
+from wardround.audit.finished import note_journal, open_run
+from wardround.leak.reading import read_run
+from wardround_simulations.scenario import Scenario
+
+ROWS, FEATURES, ROUNDS = 6, 3, 14
+TRAINING = {"learning_rate": 0.1, "batch_size": 2, "local_steps": 2, "local_epochs": None}
+
+
+def trained_by(scenario: Scenario, folder: Path, training: Training) -> None:
+    """Run a study whose sites train like this, with true signatures, closings and chain."""
+    with prepared(scenario, folder) as network:
+        hospitals = Hospitals(network)
+        session = hospitals.session()
+        position = session.position()
+        spec = network.scenario.specification
+        while position.round <= spec.study.rounds:
+            answers = []
+            for node, party in enumerate(network.parties):
+                update = training(spec, party.data, position.round, position.base.values)
+                answers.append((node, hospitals.reply(node, position, update)))
+            position = session.run_round(position, hospitals.asked, answers).position
+    note_journal(network.folders)
+
+
+@pytest.fixture(scope="module")
+def old(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run made the old way: two tiny hospitals, the order of their rows public."""
+    scenario = scenario_of(ROWS, FEATURES, ROUNDS, sites=2, training=TRAINING)
+    folder = tmp_path_factory.mktemp("old") / "run"
+    trained_by(scenario, folder, made_the_old_way)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same study with an order that only the sites know."""
+    scenario = scenario_of(ROWS, FEATURES, ROUNDS, sites=2, training=TRAINING)
+    folder = tmp_path_factory.mktemp("kept") / "run"
+    trained_by(scenario, folder, kept_secret)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return finished_run(tmp_path_factory.getbasetemp())
+
+
+def lines(out: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in out.splitlines()]
+
+
+def test_leak_when_the_order_is_public_names_the_rows_and_ends_with_1(
+    call: Call, old: Path
+) -> None:
+    ended = call("leak", old)
+    assert ended.status == 1
+    assert f"{ROWS} of {ROWS} rows are rebuilt" in ended.out
+    assert "LEAK" in ended.out
+    assert "public order at site-1" in ended.out
+    assert "… public order: site-1" in ended.err
+
+
+def test_leak_when_the_order_is_secret_ends_with_0(call: Call, kept: Path) -> None:
+    found = lines(call("leak", kept, "--json", "--auc", 1).good)
+    guessed = [one for one in found if one["attack"] == "public order"]
+    assert [one["site"] for one in guessed] == ["site-1", "site-2"]
+    assert all(one["tried"] and one["rebuilt"] == 0 and not one["leak"] for one in guessed)
+
+
+def test_leak_when_tables_lie_elsewhere_judges_by_them(
+    call: Call, old: Path, tmp_path: Path
+) -> None:
+    moved = copied(old, tmp_path / "run")
+    (moved / "sites").rename(tmp_path / "tables")
+    unjudged = lines(call("leak", moved, "--json").out)
+    assert all(one["rebuilt"] is None for one in unjudged)
+    assert any(one["leak"] and "no table is here" in one["words"] for one in unjudged)
+    judged = call("leak", moved, "--tables", tmp_path / "tables", "--json")
+    assert judged.status == 1
+    assert judged.err == ""
+    found = [one for one in lines(judged.out) if one["attack"] == "public order"]
+    assert [one["rebuilt"] for one in found] == [ROWS, ROWS]
+
+
+def test_leak_of_a_finished_simulation_as_its_coordinator_reads_what_sites_measured(
+    call: Call, finished: Path
+) -> None:
+    ended = call("leak", finished, "--as", "coordinator", "--json", "--auc", 1)
+    found = lines(ended.good)
+    measured = [one for one in found if one["attack"] == "adaptive measures"]
+    assert [one["tried"] for one in measured] == [True] * 3
+    reader = lines(call("leak", finished, "--json", "--auc", 1).good)
+    assert not any(one["tried"] for one in reader if one["attack"] == "adaptive measures")
+
+
+def test_measures_of_a_run_are_counts_of_its_test_rows(finished: Path) -> None:
+    with open_run(finished) as opened:
+        reading = read_run(opened, "coordinator")
+    assert {one.examples for one in reading.measures} <= {5, 10, 20}
+    assert len(reading.measures) == len(reading.rounds) * len(reading.sites)
+
+
+@pytest.fixture(scope="module")
+def opened_files() -> Iterator[list[str]]:
+    """Every file that this process opens; an audit hook cannot be taken back, so it is stilled."""
+    seen: list[str] = []
+    listening = [True]
+
+    def hook(event: str, arguments: tuple[Any, ...]) -> None:
+        if listening[0] and event == "open" and isinstance(arguments[0], str | bytes):
+            seen.append(str(arguments[0]))
+
+    sys.addaudithook(hook)
+    yield seen
+    listening[0] = False
+
+
+def test_leak_when_secrets_lie_in_the_folder_opens_none_of_them(
+    call: Call, old: Path, tmp_path: Path, opened_files: list[str]
+) -> None:
+    run = copied(old, tmp_path / "run")
+    (run / "simulation.key").write_text("secret")
+    opened_files.clear()
+    call("leak", run, "--as", "coordinator")
+    inside = {
+        str(Path(name).relative_to(run)) for name in opened_files if name.startswith(str(run))
+    }
+    assert "network.json" in inside
+    assert {name for name in inside if name.startswith("sites/")} == {
+        f"sites/site-{number}/{table}.npz" for number in (1, 2) for table in ("train", "test")
+    }
+    assert not [name for name in inside if name.endswith(".key") or "password" in name]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["missing"], "this is not the folder of a run"),
+        ([".", "--as", "auditor"], "choose reader or coordinator"),
+    ],
+)
+def test_leak_when_the_command_line_is_wrong_is_refused(
+    call: Call, arguments: list[str], words: str
+) -> None:
+    ended = call("leak", *arguments)
+    assert ended.status != 0
+    assert words in ended.err
+    assert "Traceback" not in ended.err
+
+
+def test_leak_when_a_table_is_damaged_names_it(call: Call, old: Path, tmp_path: Path) -> None:
+    run = copied(old, tmp_path / "run")
+    (run / "sites" / "site-2" / "train.npz").write_bytes(b"no archive")
+    assert "site-2/train.npz" in call("leak", run).error

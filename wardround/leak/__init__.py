@@ -1,0 +1,1 @@
+"""Known attacks on what a study publishes, tried on a run of one's own; imports no engine."""
