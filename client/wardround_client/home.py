@@ -39,6 +39,10 @@ class Home:
     socket = Inside("guard.sock")
     #: What the order of rows in training is drawn from.
     secret = Inside("training.secret")
+    #: Secrets of noise in private rounds that are not final.
+    noise = Inside("noise")
+    #: Who was trained on, as far as a column names people.
+    people = Inside("people")
     #: What left, and what was refused.
     log = Inside("guard.log")
     #: ``[policy]`` as it was approved with the key.

@@ -7,11 +7,11 @@ again on the same model is the same, and only the same contribution is signed fo
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from wardround.learning.privacy.accountant import Mechanism, PrivacyAccount
+from wardround.learning.privacy.accountant import Mechanism
 from wardround.protocol.identifiers import Root, StudyId, hex_of
 from wardround_client.guard.log import Line
 
@@ -31,11 +31,22 @@ class RoundKey:
 
 @dataclass(frozen=True)
 class Spent:
-    """Privacy that was spent: the round, the table and its rows, and what was done to them."""
+    """Privacy that was spent on one attempt to train, or on one model that was measured.
+
+    Attributes:
+        key: study, round and model.
+        attempt: at this round, from 1; 0 of a measurement.
+        rows: SHA-256 of the rows, in hexadecimal.
+        group: the column that named people; None where none did, and everybody may be concerned.
+        people: whose rows they were: a set of `guard.people`; None where no column told.
+        mechanism: what was done to a person with one row.
+    """
 
     key: tuple[str, int, str]
-    table: str
+    attempt: int
     rows: str
+    group: str | None
+    people: str | None
     mechanism: Mechanism
 
 
@@ -56,8 +67,17 @@ class Book:
         elif line["kind"] == "released":
             self._released[line["study"], line["model"]] = line
         elif line["kind"] == "spent":
-            mechanism = Mechanism.model_validate(line["mechanism"])
-            self._spent.append(Spent(_key(line), line["table"], line["rows"], mechanism))
+            self._spent.append(
+                Spent(
+                    key=_key(line),
+                    # Lines of earlier versions name a table, and nobody in it.
+                    attempt=line.get("attempt", 1),
+                    rows=line["rows"],
+                    group=line.get("group"),
+                    people=line.get("people"),
+                    mechanism=Mechanism.model_validate(line["mechanism"]),
+                )
+            )
 
     def signed(self, key: RoundKey) -> Line | None:
         """What was signed for a round; None when nothing was."""
@@ -75,30 +95,16 @@ class Book:
         """How many models of a study were measured."""
         return sum(one == hex_of(study) for one, _ in self._released)
 
-    def spent(self, key: RoundKey, table: str, rows: str) -> Spent | None:
-        """What was spent on a round over these very rows; None when nothing was."""
-        wanted = (_key(key.fields()), table, rows)
-        return next((one for one in self._spent if (one.key, one.table, one.rows) == wanted), None)
+    @property
+    def spent(self) -> Sequence[Spent]:
+        """All that was spent, over all studies, in its order."""
+        return self._spent
 
-    def account_of_study(self, study: StudyId, before: Spent | None = None) -> PrivacyAccount:
-        """All that was spent in a study; up to some expense, if one is named."""
-        taken = []
-        for one in self._spent:
-            if one is before:
-                break
-            if one.key[0] == hex_of(study):
-                taken.append(one)
-        return _account(taken)
-
-    def account_of_table(self, table: str) -> PrivacyAccount:
-        """All that was spent on a table, over all studies."""
-        return _account([one for one in self._spent if one.table == table])
+    def attempts(self, study: StudyId, number: int) -> list[Spent]:
+        """What was spent on training in a round, whatever model it started from."""
+        wanted = (hex_of(study), number)
+        return [one for one in self._spent if one.key[:2] == wanted and one.attempt]
 
 
 def _key(fields: Line) -> tuple[str, int, str]:
     return fields["study"], fields["round"], fields["base"]
-
-
-def _account(spent: list[Spent]) -> PrivacyAccount:
-    each = (PrivacyAccount(mechanisms=[one.mechanism]) for one in spent)
-    return PrivacyAccount().compose(*each)

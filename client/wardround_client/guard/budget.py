@@ -1,113 +1,273 @@
-"""What private training may still cost: booked before its noise is given out, once a round.
+"""What private training may still cost: booked before its noise is given out, for each attempt.
 
-Noise comes from a secret of its own for each round, made from the site's key and from what decides
-the result. The same round on the same rows has the same secret, so that it can be repeated without
-revealing anything new; on other rows it has another, and is booked again.
+The budget belongs to the people whose rows they are, over all studies (`guard.accounts`). Who has
+spent it is left out, and the site trains on the others.
+
+Noise comes from a secret of its own for each attempt (`guard.noise_secrets`). The same round on the
+same model and rows is the same attempt, so that it can be repeated without revealing anything new;
+on another model or other rows it is another, and is booked again.
 """
 
 from __future__ import annotations
 
 import hashlib
-import hmac
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 
-from wardround.learning.privacy.accountant import Mechanism, PrivacyAccount, mechanism_of
-from wardround.protocol.canonical import canonical_bytes
-from wardround.protocol.identifiers import hex_of
+import numpy as np
+import numpy.typing as npt
+
+from wardround.learning.datasets.table import Table
+from wardround.learning.privacy.accountant import (
+    Mechanism,
+    Neighbours,
+    PrivacyAccount,
+    mechanism_of,
+)
+from wardround.protocol.report import Privacy
 from wardround.protocol.study import StudySpec
 from wardround_client.errors import Refusal
+from wardround_client.guard.accounts import Alike, accounts_of
 from wardround_client.guard.approvals import Approval
-from wardround_client.guard.book import Book, RoundKey
+from wardround_client.guard.book import Book, RoundKey, Spent
 from wardround_client.guard.log import GuardLog
-from wardround_client.guard.tables import TableFacts
+from wardround_client.guard.noise_secrets import NoiseSecrets
+from wardround_client.guard.people import PeopleStore, people_of, persons_of
 from wardround_client.settings import HomeSettings, PreparedTables
+from wardround_client.sources.settings import DataSettings
 
-_NOISE = b"wardround/guard/noise/1"
+#: A round is trained for at most so often: again on another model or other rows.
+ATTEMPTS_MAX = 3
+#: How people are named in prepared tables.
+_PREPARED_GROUP = "groups"
+
+Places = npt.NDArray[np.int64]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Allowance:
     """What private training may use and has cost.
 
     Attributes:
-        secret: of this round's noise, 32 bytes in hexadecimal; None where the study is not private.
-        account: spent in this study before this round.
+        secret: of this attempt's noise, 32 bytes; None of a measurement, and where the study is
+            not private.
+        rows: places of the rows that may be used, ascending; None for all.
+        account: what the person who has spent most in this study spent before.
+        cost: what this adds to that; None where nothing is booked.
     """
 
-    secret: str | None
+    secret: bytes | None = field(repr=False)
+    rows: Places | None
     account: PrivacyAccount
+    cost: Mechanism | None
+
+    def part(self, table: Table) -> Table:
+        """Give the rows that may be used."""
+        return table if self.rows is None else table.part(self.rows)
+
+    def stated(self, delta: float) -> Privacy:
+        """What a report states at a delta: of nobody has more been spent in the study."""
+        assert self.cost is not None  # the study is private
+        after = _with(self.account, self.cost)
+        more, replaced = (after.epsilon(delta, which) for which in Neighbours)
+        return Privacy(epsilon=more, epsilon_replaced=replaced, delta=delta)
+
+
+@dataclass(frozen=True)
+class _Limit:
+    """The epsilon that an account may reach."""
+
+    whose: str
+    account: Callable[[Alike], PrivacyAccount]
+    epsilon: float
+    delta: float
 
 
 class Budget:
-    """The privacy account of a site's table, over all studies."""
+    """The privacy accounts of a site's patients."""
 
-    def __init__(self, book: Book, log: GuardLog, settings: HomeSettings, noise_key: bytes) -> None:
-        self._book, self._log, self._settings, self._key = book, log, settings, noise_key
-        self._table = settings.data.name
+    def __init__(
+        self,
+        book: Book,
+        log: GuardLog,
+        settings: HomeSettings,
+        secrets: NoiseSecrets,
+        people: PeopleStore,
+    ) -> None:
+        self._book, self._log, self._settings = book, log, settings
+        self._secrets, self._people = secrets, people
 
-    def begin(self, approval: Approval, key: RoundKey, facts: TableFacts) -> Allowance:
+    def begin(self, approval: Approval, key: RoundKey, table: Table) -> Allowance:
         """Book what a round costs, and give its noise out.
 
+        Args:
+            table: the training rows.
         Raises:
-            Refusal: ``privacy-refused`` where the study asks for none and the table has a budget,
-                or for what cannot be kept; ``budget-exhausted`` where the study's epsilon or the
-                table's would be exceeded.
-            LogError: it could not be booked.
+            Refusal: ``privacy-refused`` where the study asks for none and the site has a budget,
+                or for what cannot be kept; ``budget-exhausted`` where too few rows are left of
+                people within the study's epsilon and the site's; ``attempts-spent``.
+            LogError: it could not be booked, or what was booked before is lost.
         """
-        check_private_enough(approval.spec, self._settings)
-        if approval.spec.privacy is None:
-            return Allowance(None, PrivacyAccount())
-        before = self._spend(approval, key, facts)
-        # What decides the result, and not the study's id: the same computation has the same noise.
-        result = [key.round, hex_of(key.base), hex_of(approval.spec.digest), hex_of(approval.code)]
-        rows = [self._table, facts.rows]
-        secret = hmac.new(self._key, _NOISE + canonical_bytes(result + rows), hashlib.sha256)
-        return Allowance("0x" + secret.hexdigest(), before)
-
-    def _spend(self, approval: Approval, key: RoundKey, facts: TableFacts) -> PrivacyAccount:
-        """Book what a round costs, once; give what the study had cost before it."""
         spec = approval.spec
-        assert spec.privacy is not None  # asked for by the caller
-        known = self._book.spent(key, self._table, facts.rows)
-        before = self._book.account_of_study(approval.study, known)
-        if known is not None:
-            return before
-        mechanism = mechanism_of(spec.training, spec.privacy, facts.examples)
-        self._check_left(spec, before, mechanism, facts.examples)
-        # Durable before the secret leaves, so a crash can only make the account too high.
+        check_private_enough(spec, self._settings)
+        if spec.privacy is None:
+            return Allowance(None, None, PrivacyAccount(), None)
+        attempts = self._book.attempts(key.study, key.round)
+        for known in attempts:
+            if (again := self._again(approval, key, table, known)) is not None:
+                return again
+        if len(attempts) >= ATTEMPTS_MAX:
+            raise Refusal(
+                "attempts-spent",
+                f"round {key.round} was trained for {len(attempts)} times already, on other models "
+                "or other rows: each time costs privacy, so this site leaves this round out.",
+            )
+        training, privacy = spec.training, spec.privacy
+        limits = [*self._site_limits()]
+        if privacy.target_epsilon is not None:
+            target = privacy.target_epsilon
+            limits.append(_Limit("the study", lambda one: one.study, target, privacy.delta))
+        alike, mechanism = self._within(
+            self._alike(key, table, self._book.spent),
+            lambda rows: mechanism_of(training, privacy, rows),
+            limits,
+        )
+        rows = _places(alike)
+        delta = max([privacy.delta, *(one.delta for one in limits)])
+        if delta * len(rows) >= 1:
+            raise _refused(f"delta is not below 1 / {len(rows)}, one over this site's rows")
+        # Durable before any line names it; a secret that none names is never used.
+        secret = self._secrets.draw(key, len(attempts) + 1)
+        self._book_rows(key, table, rows, mechanism, attempt=len(attempts) + 1)
+        return _allowance(secret, rows, alike, mechanism, privacy.delta)
+
+    def measure(self, key: RoundKey, table: Table, noise: float) -> Allowance:
+        """Book the noised histogram of a model's predictions.
+
+        Args:
+            key: study and round, and as its base the model that is measured.
+            table: the test rows.
+            noise: standard deviation of the noise on each count.
+        Raises:
+            Refusal: ``budget-exhausted``.
+            LogError: it could not be booked, or what was booked before is lost.
+        """
+        mechanism = Mechanism(kind="discrete", noise_multiplier=noise, sample_rate=1.0, steps=1)
+        limits = [*self._site_limits()]
+        everybody = self._alike(key, table, self._book.spent)
+        alike, _ = self._within(everybody, lambda rows: mechanism, limits)
+        rows = _places(alike)
+        self._book_rows(key, table, rows, mechanism, attempt=0)
+        return _allowance(None, rows, alike, mechanism, self._settings.policy.delta)
+
+    def erase_final(self, final_through: Callable[[str], int]) -> None:
+        """Erase the secrets of noise in rounds that are final.
+
+        Args:
+            final_through: tells the last final round of a study, given its id in hexadecimal.
+        """
+        for study in self._secrets.studies():
+            self._secrets.erase(study, final_through(study))
+
+    # ---------------------------------------------------------------- whose rows
+
+    def _again(
+        self, approval: Approval, key: RoundKey, table: Table, known: Spent
+    ) -> Allowance | None:
+        """Give the same allowance again to the same attempt, as long as its secret is there."""
+        if known.key != (key.fields()["study"], key.round, key.fields()["base"]):
+            return None
+        rows: Places = np.arange(len(table))
+        if known.people is not None:
+            if known.group != self._group(table):
+                return None
+            here = persons_of(table.people)
+            rows = np.flatnonzero(self._people.read(known.people).rows_of(here))
+        if not len(rows) or _digest(table.part(rows)) != known.rows:
+            return None
+        secret = self._secrets.find(key, known.attempt)
+        if secret is None:
+            return None
+        at = next(n for n, one in enumerate(self._book.spent) if one is known)
+        alike = self._alike(key, table.part(rows), self._book.spent[:at])
+        assert approval.spec.privacy is not None  # it was booked
+        return _allowance(secret, rows, alike, known.mechanism, approval.spec.privacy.delta)
+
+    def _alike(self, key: RoundKey, table: Table, spent: Sequence[Spent]) -> list[Alike]:
+        group = self._group(table)
+        persons = None if group is None else persons_of(table.people)
+        return accounts_of(persons, len(table), group, spent, key.study, self._people)
+
+    def _group(self, table: Table) -> str | None:
+        if table.groups is None:
+            return None
+        data = self._settings.data
+        named = None if isinstance(data, PreparedTables) else data.group
+        return named or _PREPARED_GROUP
+
+    def _book_rows(
+        self, key: RoundKey, table: Table, rows: Places, mechanism: Mechanism, attempt: int
+    ) -> None:
+        used, group = table.part(rows), self._group(table)
+        people = None
+        if group is not None:
+            people = self._people.keep(people_of(persons_of(used.people)))
+        # Durable before anything leaves, so a crash can only make accounts too high.
         line = self._log.append(
             "spent",
             **key.fields(),
-            table=self._table,
-            rows=facts.rows,
+            attempt=attempt,
+            rows=_digest(used),
+            group=group,
+            people=people,
             mechanism=mechanism.model_dump(mode="json"),
         )
         self._book.take(line)
-        return before
 
-    def _check_left(
-        self, spec: StudySpec, before: PrivacyAccount, mechanism: Mechanism, rows: int
-    ) -> None:
-        privacy, policy = spec.privacy, self._settings.policy
-        assert privacy is not None
-        table_delta = 0.0 if policy.max_epsilon is None else policy.delta
-        if max(privacy.delta, table_delta) * rows >= 1:
-            raise _refused(f"delta is not below 1 / {rows}, one over this site's rows")
-        epsilon, target = _with(before, mechanism).epsilon(privacy.delta), privacy.target_epsilon
-        if target is not None and epsilon > target:
-            raise _exhausted("the study", epsilon, target, privacy.delta)
+    # ---------------------------------------------------------------- what is left
+
+    def _site_limits(self) -> Iterator[_Limit]:
+        policy = self._settings.policy
         if policy.max_epsilon is not None:
-            spent = self._book.account_of_table(self._table)
-            whole = _with(spent, mechanism).epsilon(policy.delta)
-            if whole > policy.max_epsilon:
-                raise _exhausted(f"table {self._table}", whole, policy.max_epsilon, policy.delta)
+            whose = "this site's patients"
+            yield _Limit(whose, lambda one: one.home, policy.max_epsilon, policy.delta)
+
+    def _within(
+        self,
+        alike: list[Alike],
+        cost: Callable[[int], Mechanism],
+        limits: Sequence[_Limit],
+    ) -> tuple[list[Alike], Mechanism]:
+        """Leave out who would exceed a limit; fewer rows may cost the others more."""
+        data = self._settings.data
+        least = data.min_rows if isinstance(data, DataSettings) else 1
+        left = alike
+        while True:
+            rows = sum(len(one.rows) for one in left)
+            mechanism = cost(rows)
+            over: list[tuple[float, _Limit]] = []
+            within = []
+            for one in left:
+                exceeded = _exceeded(one, mechanism, limits)
+                if exceeded is None:
+                    within.append(one)
+                else:
+                    over.append(exceeded)
+            if not over:
+                return left, mechanism
+            left = within
+            rows = sum(len(one.rows) for one in left)
+            if rows < max(1, least):
+                # Of all who are over, the one who is least.
+                epsilon, limit = min(over, key=lambda pair: pair[0] / pair[1].epsilon)
+                raise _exhausted(epsilon, limit, rows, least)
 
 
 def check_private_enough(spec: StudySpec, settings: HomeSettings) -> None:
     """Refuse a study whose training would be less private than the site's policy demands.
 
     Raises:
-        Refusal: ``privacy-refused`` where the table has a budget and the study asks for no privacy,
+        Refusal: ``privacy-refused`` where the site has a budget and the study asks for no privacy,
             or where it asks and the rows are scaled by anything but declared ranges: clipping does
             not bound what one row changes in the scale of all others.
     """
@@ -115,7 +275,7 @@ def check_private_enough(spec: StudySpec, settings: HomeSettings) -> None:
     if spec.privacy is None and settings.policy.max_epsilon is not None:
         raise _refused(
             "the study asks for no privacy of single rows, and [policy] max_epsilon bounds what "
-            "this table may give away"
+            "this site may give away"
         )
     if spec.privacy is None:
         return
@@ -132,16 +292,50 @@ def check_private_enough(spec: StudySpec, settings: HomeSettings) -> None:
         )
 
 
+def _exceeded(
+    one: Alike, mechanism: Mechanism, limits: Sequence[_Limit]
+) -> tuple[float, _Limit] | None:
+    own = mechanism.of_person(one.rows_each)
+    for limit in limits:
+        epsilon = _with(limit.account(one), own).epsilon(limit.delta)
+        if epsilon > limit.epsilon:
+            return epsilon, limit
+    return None
+
+
+def _allowance(
+    secret: bytes | None, rows: Places, alike: Sequence[Alike], mechanism: Mechanism, delta: float
+) -> Allowance:
+    """State the account of the person who has spent most in the study."""
+    each = [(one.study, mechanism.of_person(one.rows_each)) for one in alike]
+    account, cost = max(each, key=lambda pair: _with(*pair).epsilon(delta))
+    return Allowance(secret, rows, account, cost)
+
+
+def _places(alike: Sequence[Alike]) -> Places:
+    return np.sort(np.concatenate([one.rows for one in alike]))
+
+
+def _digest(table: Table) -> str:
+    digest = hashlib.sha256(table.features.tobytes())
+    digest.update(table.labels.tobytes())
+    if table.groups is not None:
+        digest.update(table.groups.tobytes())
+    return digest.hexdigest()
+
+
 def _refused(reason: str) -> Refusal:
     return Refusal("privacy-refused", f"private training is refused: {reason}.")
 
 
-def _exhausted(whose: str, epsilon: float, limit: float, delta: float) -> Refusal:
-    return Refusal(
-        "budget-exhausted",
-        f"this round would bring {whose} to epsilon {epsilon:.4g} at delta {delta:g}, more than "
-        f"the {limit:g} it allows.",
+def _exhausted(epsilon: float, limit: _Limit, rows: int, least: int) -> Refusal:
+    words = (
+        f"this round would bring {limit.whose} to epsilon {epsilon:.4g} at delta {limit.delta:g}, "
+        f"more than the {limit.epsilon:g} it allows"
     )
+    if rows:
+        words += f"; of others {rows} rows are left, and [data] min_rows asks for {least}"
+    return Refusal("budget-exhausted", words + ".")
 
 
 def _with(account: PrivacyAccount, mechanism: Mechanism) -> PrivacyAccount:

@@ -31,7 +31,6 @@ from wardround.chain.ward_round import WardRound
 from wardround.host.steps import Step, durable
 from wardround.learning.datasets.table import SiteData, Table
 from wardround.learning.metrics import measure
-from wardround.learning.privacy.accountant import Neighbours, PrivacyAccount, mechanism_of
 from wardround.protocol.canonical import canonical_bytes, canonical_digest, sha256_digest
 from wardround.protocol.contribution import Entry
 from wardround.protocol.documents import Form
@@ -41,7 +40,7 @@ from wardround.protocol.identifiers import Digest, SiteAddress, StudyId, bytes32
 from wardround.protocol.merkle import vector_root
 from wardround.protocol.messages import TrainReply, TrainTask
 from wardround.protocol.record import Closing
-from wardround.protocol.report import Privacy, Report, rounded_loss
+from wardround.protocol.report import Report, rounded_loss
 from wardround.transport.code import application_digest
 from wardround_client.errors import LogError, Refusal, RefusedForNow
 from wardround_client.guard.answers import KeptAnswers
@@ -58,6 +57,8 @@ from wardround_client.guard.contents import (
     out_of_range,
 )
 from wardround_client.guard.log import GuardLog, Line, Now
+from wardround_client.guard.noise_secrets import DerivedSecrets, KeptSecrets
+from wardround_client.guard.people import PeopleStore
 from wardround_client.guard.policy import changes
 from wardround_client.guard.requests import (
     AskIdentity,
@@ -119,8 +120,9 @@ class Guard(Guarded):
         self._chain = ChainReader(self._settings.chain)
         self.log = GuardLog(home.log, now)
         self._book = Book(self.log.kept)
-        noise_key = self._secret if simulated else key
-        self._budget = Budget(self._book, self.log, self._settings, noise_key)
+        noise = DerivedSecrets(self._secret) if simulated else KeptSecrets(home.noise)
+        people = PeopleStore(home.people)
+        self._budget = Budget(self._book, self.log, self._settings, noise, people)
         self._answers = KeptAnswers(home.answers)
         self._trainer, self._clock = trainer, clock
         self._hour, self._refusals = clock(), 0
@@ -193,6 +195,7 @@ class Guard(Guarded):
         """
         with self._lock:
             self._chain.contract()
+            self._erase_final()
 
     def check_policy(self) -> list[str]:
         """List how ``[policy]`` in ``site.toml`` differs from the one in force."""
@@ -231,14 +234,15 @@ class Guard(Guarded):
             _check_model("the base model", key.base, base)
             if (kept := self._kept(task, key)) is not None:
                 return kept
-            data = self._tables()
-            facts = facts_of(data)
-            allowed = self._budget.begin(approval, key, facts)
+            self._erase_final()
+            table = self._tables().train
+            allowed = self._budget.begin(approval, key, table)
+            table = allowed.part(table)
         job = TrainJob(
             specification=canonical_bytes(spec.document()),
             base=base,
-            features=data.train.features,
-            labels=data.train.labels,
+            features=table.features,
+            labels=table.labels,
             seed=self._seed(approval, key),
             files=spec.files,
             private=_noise_terms(allowed, approval, key),
@@ -250,7 +254,7 @@ class Guard(Guarded):
             # Training takes its time: approval or round may be over, the site no longer a member.
             approval = self._approval(request.study)
             key, slot = self._round(approval, request.round, request.previous)
-            examples = _rounded(facts.examples, self._settings.policy.weight_step)
+            examples = _rounded(len(table), self._settings.policy.weight_step)
             norm = check_update(trained.update, base, spec, self._settings.policy.max_update_norm)
             report = Report(
                 study=request.study,
@@ -258,7 +262,7 @@ class Guard(Guarded):
                 site=self.address.lower(),
                 examples=examples,
                 metrics=self._loss(approval, trained.mean_loss),
-                privacy=_stated_privacy(allowed, approval, facts),
+                privacy=None if spec.privacy is None else allowed.stated(spec.privacy.delta),
                 code=hex_of(approval.code),
                 seconds=math.ceil(self._clock() - started),
             ).encode()
@@ -449,6 +453,15 @@ class Guard(Guarded):
 
     # ---------------------------------------------------------------- the chain
 
+    def _erase_final(self) -> None:
+        """Erase the secrets of noise in rounds that are final."""
+
+        def final_through(study: str) -> int:
+            found = StudyId(bytes32(study, "study"))
+            return self._ask(lambda ward: ward.study(found)).final_through
+
+        self._budget.erase_final(final_through)
+
     def _ask(self, question: Callable[[WardRound], FoundT]) -> FoundT:
         try:
             return self._chain.ask(question)
@@ -485,18 +498,7 @@ def _noise_terms(allowed: Allowance, approval: Approval, key: RoundKey) -> Noise
     # Not the study's id, so that a simulation repeats with new keys; the noise depends on
     # everything that is computed with anyway.
     context = canonical_digest([hex_of(approval.spec.digest), key.round, hex_of(approval.code)])
-    return NoiseTerms(bytes32(allowed.secret, "secret"), allowed.account, context)
-
-
-def _stated_privacy(allowed: Allowance, approval: Approval, facts: TableFacts) -> Privacy | None:
-    spec = approval.spec
-    if spec.privacy is None:
-        return None
-    mechanism = mechanism_of(spec.training, spec.privacy, facts.examples)
-    account = allowed.account.compose(PrivacyAccount(mechanisms=[mechanism]))
-    delta = spec.privacy.delta
-    more, replaced = (account.epsilon(delta, which) for which in Neighbours)
-    return Privacy(epsilon=more, epsilon_replaced=replaced, delta=delta)
+    return NoiseTerms(allowed.secret, allowed.account, context)
 
 
 def _check_enough(tests: Table, policy: PolicyTable) -> None:

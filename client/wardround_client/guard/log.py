@@ -160,6 +160,11 @@ def _damaged(path: Path, line: int, reason: str) -> LogError:
     return LogError(path, f"is damaged in line {line} ({reason}): restore a true copy")
 
 
+def unwritable(path: Path, error: OSError) -> LogError:
+    """A file on which the log depends cannot be written."""
+    return _unwritable(path, error.strerror or str(error))
+
+
 def _unwritable(path: Path, reason: str) -> LogError:
     return LogError(path, f"cannot be written ({reason}): free the disk, and restart the guard")
 

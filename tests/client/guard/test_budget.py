@@ -1,12 +1,13 @@
-"""The privacy account that the guard keeps, over all studies on a table."""
+"""The privacy accounts that the guard keeps of its patients, over all studies."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from eth_account import Account
 
@@ -14,23 +15,36 @@ from tests.client.guard.conftest import Ward, approve, guarded, make
 from tests.client.guard.trainers import Altered
 from tests.client.sources.tables import SCHEMA
 from tests.integration.networks import prepared, small_scenario
+from wardround.learning.datasets.people import digests_of
 from wardround.learning.datasets.table import Table, load_table, save_table
 from wardround.learning.privacy.accountant import Mechanism, Neighbours, PrivacyAccount
-from wardround.protocol.identifiers import Root
-from wardround.protocol.report import parse_report
+from wardround.protocol.identifiers import Root, hex_of
+from wardround.protocol.report import Privacy, parse_report
 from wardround.protocol.study import PrivacySpec
-from wardround_client.errors import Refusal
+from wardround_client.errors import LogError, Refusal
 from wardround_client.guard.approvals import Approval
 from wardround_client.guard.book import Book, RoundKey
 from wardround_client.guard.budget import Allowance, Budget
 from wardround_client.guard.log import GuardLog, create_log
-from wardround_client.guard.tables import TableFacts
+from wardround_client.guard.noise_secrets import KeptSecrets
+from wardround_client.guard.people import PeopleStore
 from wardround_client.settings import HomeSettings
 from wardround_simulations.network import Network
 
 PRIVACY = PrivacySpec(noise_multiplier=1.0, max_grad_norm=1.0, delta=1e-3)
 KEY = b"\x21" * 32
-ROWS = TableFacts(40, 20, "aa" * 32)
+
+
+def table(people: Sequence[int] | None = None, rows: int = 40, seed: int = 0) -> Table:
+    """Make rows, of these people where they are named."""
+    random = np.random.default_rng(seed)
+    count = rows if people is None else len(people)
+    features = random.standard_normal((count, 3)).astype(np.float32)
+    groups = None if people is None else digests_of(people)
+    return Table(features, random.integers(0, 2, count), groups)
+
+
+ROWS = table()
 
 
 def settings_of(policy: dict[str, Any], data: dict[str, Any] | None = None) -> HomeSettings:
@@ -41,6 +55,19 @@ def settings_of(policy: dict[str, Any], data: dict[str, Any] | None = None) -> H
         "policy": policy,
     }
     return HomeSettings.model_validate(value)
+
+
+def sourced(**changes: Any) -> dict[str, Any]:
+    """Settings of a site with a table of its own."""
+    ages = {"name": "age", "type": "numeric", "range": [0, 120]}
+    return {
+        "name": "t",
+        "source": {"type": "csv", "path": "x.csv"},
+        "features": [ages],
+        "label": {"column": "died", "classes": [["no"], ["yes"]]},
+        "scaling": "range",
+        "min_rows": 5,
+    } | changes
 
 
 def study(name: str, privacy: PrivacySpec | None = PRIVACY) -> Approval:
@@ -54,6 +81,10 @@ def study(name: str, privacy: PrivacySpec | None = PRIVACY) -> Approval:
     return Approval(1, "0x" + "ab" * 20, params, spec, 1)
 
 
+def key_of(approval: Approval, number: int, base: int | None = None) -> RoundKey:
+    return RoundKey(approval.study, number, Root(bytes([number if base is None else base]) * 32))
+
+
 class Desk:
     """A budget with its log in a folder."""
 
@@ -63,22 +94,33 @@ class Desk:
             create_log(self.path, 1)
         self.log = GuardLog(self.path, lambda: 2)
         self.book = Book(self.log.kept)
-        self.budget = Budget(self.book, self.log, settings_of(policy, data), KEY)
+        self.secrets, self.people = KeptSecrets(folder / "noise"), PeopleStore(folder / "people")
+        settings = settings_of(policy, data)
+        self.budget = Budget(self.book, self.log, settings, self.secrets, self.people)
 
-    def begin(self, approval: Approval, number: int, facts: TableFacts = ROWS) -> Allowance:
-        key = RoundKey(approval.study, number, Root(bytes([number]) * 32))
-        return self.budget.begin(approval, key, facts)
+    def begin(
+        self, approval: Approval, number: int, rows: Table = ROWS, base: int | None = None
+    ) -> Allowance:
+        return self.budget.begin(approval, key_of(approval, number, base), rows)
 
     def spent(self) -> int:
         return sum(line["kind"] == "spent" for line in self.log.kept)
 
 
-def each() -> Mechanism:
-    return Mechanism(noise_multiplier=1.0, sample_rate=8 / 40, steps=5)
+def each(rows: int = 40) -> Mechanism:
+    return Mechanism(noise_multiplier=1.0, sample_rate=8 / rows, steps=5)
 
 
 def account(rounds: int) -> PrivacyAccount:
     return PrivacyAccount(mechanisms=[each().model_copy(update={"steps": 5 * rounds})])
+
+
+def alike(first: Allowance, second: Allowance) -> bool:
+    return (first.secret, first.account, first.cost) == (
+        second.secret,
+        second.account,
+        second.cost,
+    ) and np.array_equal(first.part(ROWS).features, second.part(ROWS).features)
 
 
 def test_account_when_rounds_begin_grows_by_each_once(tmp_path: Path) -> None:
@@ -86,11 +128,12 @@ def test_account_when_rounds_begin_grows_by_each_once(tmp_path: Path) -> None:
     first, second = desk.begin(one, 1), desk.begin(one, 2)
     assert first.account == PrivacyAccount()
     assert second.account == account(1)
+    assert first.secret is not None
     assert first.secret != second.secret
     # Asked again: the same noise, which tells nothing new, for nothing more.
-    assert (desk.begin(one, 1), desk.begin(one, 2)) == (first, second)
+    assert alike(desk.begin(one, 1), first)
+    assert alike(desk.begin(one, 2), second)
     assert desk.spent() == 2
-    assert desk.book.account_of_study(one.study) == account(2)
 
 
 def test_account_when_the_guard_was_restarted_is_the_same(tmp_path: Path) -> None:
@@ -98,32 +141,46 @@ def test_account_when_the_guard_was_restarted_is_the_same(tmp_path: Path) -> Non
     before = [desk.begin(one, number) for number in (1, 2)]
     desk.log.close()
     again = Desk(tmp_path, {})
-    assert [again.begin(one, number) for number in (1, 2)] == before
+    assert all(alike(again.begin(one, number), before[number - 1]) for number in (1, 2))
     assert again.spent() == 2
 
 
-def test_round_when_the_rows_are_others_is_booked_again(tmp_path: Path) -> None:
+def test_round_when_rows_or_model_are_others_is_booked_three_times_at_most(tmp_path: Path) -> None:
     """The same noise on two tables that differ by a row would show that row."""
     desk, one = Desk(tmp_path, {}), study("one")
+    secrets = {
+        desk.begin(one, 1).secret,
+        desk.begin(one, 1, table(seed=1)).secret,
+        desk.begin(one, 1, base=9).secret,
+    }
+    assert len(secrets) == 3
+    assert desk.spent() == 3
+    with pytest.raises(Refusal, match="attempts-spent: round 1 was trained for 3 times"):
+        desk.begin(one, 1, base=10)
+    # What was begun may still be repeated, and other rounds begun.
+    assert desk.begin(one, 1).secret in secrets
+    assert desk.begin(one, 2).account == account(3)
+
+
+def test_round_when_its_secret_is_lost_is_booked_again(tmp_path: Path) -> None:
+    desk, one = Desk(tmp_path, {}), study("one")
     first = desk.begin(one, 1)
-    second = desk.begin(one, 1, replace(ROWS, rows="bb" * 32))
-    assert first.secret != second.secret
+    for path in (tmp_path / "noise").iterdir():
+        path.unlink()
+    again = desk.begin(one, 1)
+    assert again.secret != first.secret
+    assert again.account == account(1)
     assert desk.spent() == 2
 
 
-def test_secret_when_study_round_rows_or_key_differ_is_another(tmp_path: Path) -> None:
-    desk = Desk(tmp_path, {})
-    secrets = {
-        desk.begin(study(name), number, replace(ROWS, rows=rows)).secret
-        for name in ("one", "two")
-        for number in (1, 2)
-        for rows in ("aa" * 32, "bb" * 32)
-    }
-    other = Budget(desk.book, desk.log, settings_of({}), b"\x22" * 32)
-    one = study("one")
-    key = RoundKey(one.study, 1, Root(b"\x01" * 32))
-    secrets.add(other.begin(one, key, ROWS).secret)
-    assert len(secrets) == 9
+def test_secrets_when_a_round_is_final_are_erased(tmp_path: Path) -> None:
+    desk, one, two = Desk(tmp_path, {}), study("one"), study("two")
+    for approval, number in ((one, 1), (one, 2), (two, 1)):
+        desk.begin(approval, number)
+    desk.budget.erase_final(lambda name: 1 if name == hex_of(one.study) else 0)
+    left = {path.name for path in (tmp_path / "noise").iterdir()}
+    assert left == {f"{hex_of(one.study)}-2-1", f"{hex_of(two.study)}-1-1"}
+    assert all(path.stat().st_mode & 0o777 == 0o600 for path in (tmp_path / "noise").iterdir())
 
 
 def test_study_when_its_epsilon_is_reached_goes_no_further(tmp_path: Path) -> None:
@@ -139,20 +196,102 @@ def test_study_when_its_epsilon_is_reached_goes_no_further(tmp_path: Path) -> No
     desk.begin(one, 2)
 
 
-def test_table_when_studies_share_it_has_one_budget(tmp_path: Path) -> None:
+def test_site_when_studies_share_it_has_one_budget(tmp_path: Path) -> None:
     limit = account(3).epsilon(1e-6) + 1e-6
     desk = Desk(tmp_path, {"max_epsilon": limit, "delta": 1e-6})
     one, two = study("one"), study("two")
     desk.begin(one, 1)
     desk.begin(two, 1)
-    desk.begin(one, 2)
+    assert desk.begin(one, 2).account == account(1)
     whole = account(4).epsilon(1e-6)
-    with pytest.raises(Refusal, match=f"bring table t to epsilon {whole:.4g} "):
+    with pytest.raises(Refusal, match=f"bring this site's patients to epsilon {whole:.4g} "):
         desk.begin(two, 2)
-    assert desk.book.account_of_study(two.study) == account(1)
 
 
-def test_study_without_privacy_when_the_table_has_a_budget_is_refused(tmp_path: Path) -> None:
+# ---------------------------------------------------------------- whose budget it is
+
+
+def test_people_when_their_budget_is_spent_are_left_out(tmp_path: Path) -> None:
+    limit = account(2).epsilon(1e-6)
+    desk = Desk(tmp_path, {"max_epsilon": limit, "delta": 1e-6}, sourced(group="patient"))
+    one = study("one")
+    old, new = list(range(40)), list(range(40, 80))
+    desk.begin(one, 1, table(old))
+    desk.begin(one, 2, table(old))
+    mixed = table([value for pair in zip(old, new, strict=True) for value in pair])
+    allowed = desk.begin(one, 3, mixed)
+    assert allowed.rows is not None
+    assert allowed.rows.tolist() == list(range(1, 80, 2))
+    assert allowed.account == PrivacyAccount()
+    assert len(allowed.part(mixed)) == 40
+    with pytest.raises(Refusal, match=r"budget-exhausted: .*this site's patients"):
+        desk.begin(one, 4, table(old))
+    few = table([*old, 100, 101])
+    with pytest.raises(Refusal, match=r"of others 2 rows are left, and .* min_rows asks for 5"):
+        desk.begin(one, 4, few)
+    assert desk.spent() == 3
+
+
+def test_people_when_they_have_more_rows_spend_more(tmp_path: Path) -> None:
+    desk, one = Desk(tmp_path, {}, sourced(group="patient")), study("one")
+    rows = table([*range(37), 50, 50, 50])
+    allowed = desk.begin(one, 1, rows)
+    assert allowed.cost == each().of_person(3)
+    stated = allowed.stated(1e-3)
+    assert stated.epsilon_replaced > account(1).epsilon(1e-3)
+
+
+def test_people_when_the_log_is_kept_are_written_once(tmp_path: Path) -> None:
+    desk, one = Desk(tmp_path, {}, sourced(group="patient")), study("one")
+    for number in (1, 2, 3):
+        desk.begin(one, number, table(range(40), seed=number))
+    (path,) = (tmp_path / "people").iterdir()
+    assert path.stat().st_size == 40 * 36
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert max(map(len, desk.path.read_text().splitlines())) < 800
+
+
+@pytest.mark.parametrize("how", ["lost", "altered"])
+def test_people_when_their_file_is_gone_stop_the_guard(tmp_path: Path, how: str) -> None:
+    desk, one = Desk(tmp_path, {}, sourced(group="patient")), study("one")
+    desk.begin(one, 1, table(range(40)))
+    desk.log.close()
+    (path,) = (tmp_path / "people").iterdir()
+    if how == "lost":
+        path.unlink()
+    else:
+        path.write_bytes(bytes(36))
+    with pytest.raises(LogError, match="names people whose budget was spent"):
+        Desk(tmp_path, {}, sourced(group="patient")).begin(one, 2, table(range(40)))
+
+
+def test_account_when_a_line_is_of_an_earlier_version_counts_for_everybody(tmp_path: Path) -> None:
+    desk, one = Desk(tmp_path, {}, sourced(group="patient")), study("one")
+    line = desk.log.append(
+        "spent", **key_of(one, 1).fields(), table="t", rows="aa" * 32,
+        mechanism={"noise_multiplier": 1.0, "sample_rate": 8 / 40, "steps": 5},
+    )  # fmt: skip
+    desk.book.take(line)
+    assert desk.begin(one, 2, table(range(40))).account == account(1)
+
+
+def test_measurement_when_booked_counts_for_the_people_measured(tmp_path: Path) -> None:
+    desk, one = Desk(tmp_path, {"max_epsilon": 50.0}, sourced(group="patient")), study("one")
+    allowed = desk.budget.measure(key_of(one, 1), table(range(100, 120)), 4.0)
+    assert allowed.secret is None
+    counts = Mechanism(kind="discrete", noise_multiplier=4.0, sample_rate=1.0, steps=1)
+    assert allowed.cost == counts
+    # A measured patient who moves to the training rows brings the account along.
+    both = desk.begin(one, 2, table(range(90, 130)))
+    assert both.account == PrivacyAccount(mechanisms=[counts])
+    # And it is no attempt at a round.
+    assert not desk.book.attempts(one.study, 1)
+
+
+# ---------------------------------------------------------------- what is refused at once
+
+
+def test_study_without_privacy_when_the_site_has_a_budget_is_refused(tmp_path: Path) -> None:
     open_study = study("open", None)
     with pytest.raises(Refusal, match="max_epsilon"):
         Desk(tmp_path, {"max_epsilon": 5.0}).begin(open_study, 1)
@@ -160,7 +299,9 @@ def test_study_without_privacy_when_the_table_has_a_budget_is_refused(tmp_path: 
 
 def test_study_without_privacy_when_there_is_no_budget_costs_nothing(tmp_path: Path) -> None:
     desk = Desk(tmp_path, {})
-    assert desk.begin(study("open", None), 1) == Allowance(None, PrivacyAccount())
+    allowed = desk.begin(study("open", None), 1)
+    assert (allowed.secret, allowed.cost) == (None, None)
+    assert allowed.part(ROWS) is ROWS
     assert desk.spent() == 0
 
 
@@ -168,9 +309,9 @@ def test_study_without_privacy_when_there_is_no_budget_costs_nothing(tmp_path: P
 def test_delta_when_one_whole_row_could_be_published_is_refused(
     tmp_path: Path, policy: dict[str, Any]
 ) -> None:
-    facts = replace(ROWS, examples=1000 if not policy else 100)
+    rows = table(rows=1000 if not policy else 100)
     with pytest.raises(Refusal, match="not below 1 /"):
-        Desk(tmp_path, policy).begin(study("one"), 1, facts)
+        Desk(tmp_path, policy).begin(study("one"), 1, rows)
 
 
 def test_rows_when_scaled_by_one_another_are_refused(tmp_path: Path) -> None:
@@ -194,22 +335,40 @@ def test_private_round_when_trained_through_the_guard_is_signed_and_repeats(
 ) -> None:
     home = make(private, tmp_path / "home")
     approve(private, home)
-    deliveries = []
+    updates = []
     for _ in range(2):
         with guarded(private, home) as guard:
             ward = Ward(private, home, guard)
-            delivery, _ = ward.train()
-            deliveries.append(delivery)
-    assert deliveries[0] == deliveries[1]
-    stated = parse_report(deliveries[0].report)
+            reply, update = ward.train()
+            updates.append((reply.entry, update.tobytes()))
+        for path in home.answers.iterdir():
+            path.unlink()
+    assert updates[0] == updates[1]
+    stated = parse_report(reply.report)
     assert stated.metrics == {}
-    assert stated.privacy is not None
-    stated_each = [stated.privacy.epsilon, stated.privacy.epsilon_replaced]
-    assert stated_each == [account(1).epsilon(1e-3, which) for which in Neighbours]
+    more, replaced = (account(1).epsilon(1e-3, which) for which in Neighbours)
+    assert stated.privacy == Privacy(epsilon=more, epsilon_replaced=replaced, delta=1e-3)
     assert [line["kind"] for line in ward.log() if line["kind"] in ("spent", "signed")] == [
         "spent",
         "signed",
     ]
+
+
+def test_private_round_when_trained_on_named_people_books_them(
+    private: Network, tmp_path: Path
+) -> None:
+    home = make(private, tmp_path / "home")
+    approve(private, home)
+    for name, first in (("train.npz", 0), ("test.npz", 1000)):
+        found = load_table(home.folder / name)
+        groups = digests_of(range(first, first + len(found)))
+        save_table(Table(found.features, found.labels, groups), home.folder / name)
+    with guarded(private, home) as guard:
+        ward = Ward(private, home, guard)
+        ward.train()
+    (line,) = (line for line in ward.log() if line["kind"] == "spent")
+    assert line["group"] == "groups"
+    assert (home.people / line["people"]).stat().st_size == 40 * 36
 
 
 def test_private_round_when_a_loss_is_stated_is_signed_without_it(
@@ -235,8 +394,8 @@ def test_private_round_when_a_row_is_gone_has_other_noise_and_costs_again(
         for _ in range(2):
             with pytest.raises(Refusal, match="update-out-of-range"):
                 ward.train()
-            table = load_table(home.folder / "train.npz")
-            save_table(Table(table.features[1:], table.labels[1:]), home.folder / "train.npz")
+            found = load_table(home.folder / "train.npz")
+            save_table(Table(found.features[1:], found.labels[1:]), home.folder / "train.npz")
     first, second = (job.private for job in trainer.trained)
     assert first is not None
     assert second is not None
