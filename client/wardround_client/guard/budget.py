@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -52,25 +53,44 @@ class Allowance:
         secret: of this attempt's noise, 32 bytes; None of a measurement, and where the study is
             not private.
         rows: places of the rows that may be used, ascending; None for all.
-        account: what the person who has spent most in this study spent before.
-        cost: what this adds to that; None where nothing is booked.
+        spent: what people spent before in this study, and what this adds; empty where nothing is
+            booked.
+        delta: of the study.
     """
 
     secret: bytes | None = field(repr=False)
     rows: Places | None
-    account: PrivacyAccount
-    cost: Mechanism | None
+    spent: Sequence[tuple[PrivacyAccount, Mechanism]]
+    delta: float
+
+    @property
+    def account(self) -> PrivacyAccount:
+        """What the person of whom most is spent then had spent before."""
+        return self._most[0] if self.spent else PrivacyAccount()
+
+    @property
+    def cost(self) -> Mechanism | None:
+        """What this adds to that account."""
+        return self._most[1] if self.spent else None
+
+    @cached_property
+    def _most(self) -> tuple[PrivacyAccount, Mechanism]:
+        if len(self.spent) == 1:  # need not be weighed, which takes a tenth of a second
+            return self.spent[0]
+        return max(self.spent, key=lambda pair: _with(*pair).epsilon(self.delta))
 
     def part(self, table: Table) -> Table:
         """Give the rows that may be used."""
         return table if self.rows is None else table.part(self.rows)
 
-    def stated(self, delta: float) -> Privacy:
-        """What a report states at a delta: of nobody has more been spent in the study."""
-        assert self.cost is not None  # the study is private
-        after = _with(self.account, self.cost)
-        more, replaced = (after.epsilon(delta, which) for which in Neighbours)
-        return Privacy(epsilon=more, epsilon_replaced=replaced, delta=delta)
+    @property
+    def stated(self) -> Privacy | None:
+        """What a report states: of nobody has more been spent in the study."""
+        if not self.spent:
+            return None
+        after = _with(*self._most)
+        more, replaced = (after.epsilon(self.delta, which) for which in Neighbours)
+        return Privacy(epsilon=more, epsilon_replaced=replaced, delta=self.delta)
 
 
 @dataclass(frozen=True)
@@ -111,7 +131,7 @@ class Budget:
         spec = approval.spec
         check_private_enough(spec, self._settings)
         if spec.privacy is None:
-            return Allowance(None, None, PrivacyAccount(), None)
+            return Allowance(None, None, (), 0.0)
         attempts = self._book.attempts(key.study, key.round)
         for known in attempts:
             if (again := self._again(approval, key, table, known)) is not None:
@@ -306,10 +326,8 @@ def _exceeded(
 def _allowance(
     secret: bytes | None, rows: Places, alike: Sequence[Alike], mechanism: Mechanism, delta: float
 ) -> Allowance:
-    """State the account of the person who has spent most in the study."""
-    each = [(one.study, mechanism.of_person(one.rows_each)) for one in alike]
-    account, cost = max(each, key=lambda pair: _with(*pair).epsilon(delta))
-    return Allowance(secret, rows, account, cost)
+    spent = [(one.study, mechanism.of_person(one.rows_each)) for one in alike]
+    return Allowance(secret, rows, spent, delta)
 
 
 def _places(alike: Sequence[Alike]) -> Places:

@@ -262,7 +262,7 @@ class Guard(Guarded):
                 site=self.address.lower(),
                 examples=examples,
                 metrics=self._loss(approval, trained.mean_loss),
-                privacy=None if spec.privacy is None else allowed.stated(spec.privacy.delta),
+                privacy=allowed.stated,
                 code=hex_of(approval.code),
                 seconds=math.ceil(self._clock() - started),
             ).encode()
