@@ -35,7 +35,7 @@ class _Private(Form):
     context: str
 
 
-class _Asked(Form):
+class _JobHeader(Form):
     """A job: lengths in bytes of what follows, and what is no vector."""
 
     job: Literal["train", "predict"]
@@ -106,7 +106,7 @@ def receive_job(wire: Wire) -> TrainJob | PredictJob:
         Malformed: it is none.
         OSError: the guard has gone, or the deadline is over.
     """
-    asked = _Asked.model_validate(wire.receive())
+    asked = _JobHeader.model_validate(wire.receive())
     specification = wire.receive_bytes(asked.specification)
     contents = [wire.receive_bytes(length) for length in asked.lengths]
     files = dict(zip(asked.names, contents, strict=True))

@@ -9,7 +9,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import IO, TypeVar
 
@@ -59,6 +59,12 @@ class _Warm:
         with self.turn:
             socket.send_fds(self.control, [b"."], [connection.fileno(), lifeline])
 
+    def end(self) -> None:
+        """Kill it; what is left of it ends for want of a guard."""
+        self.process.kill()
+        with suppress(OSError):
+            self.control.shutdown(socket.SHUT_RDWR)
+
     def is_gone(self) -> bool:
         """Whether the process has ended, or is about to."""
         return self.ended.wait(_GONE_SECONDS)
@@ -82,7 +88,7 @@ class SandboxedTrainer:
         self._job_seconds = job_seconds
         self._free = threading.Semaphore(JOBS_AT_ONCE)
         self._changed = threading.Condition()
-        self._process: subprocess.Popen[bytes] | None = None
+        self._started: _Warm | None = None
         #: The same, once it takes jobs.
         self._warm: _Warm | None = None
         self._closed = False
@@ -103,8 +109,8 @@ class SandboxedTrainer:
         with self._changed:
             self._closed = True
             self._changed.notify_all()
-            if self._process is not None:
-                self._process.kill()
+            if self._started is not None:
+                self._started.end()
         self._keeper.join()
 
     # ---------------------------------------------------------------- a job
@@ -113,7 +119,7 @@ class SandboxedTrainer:
         with self._free:
             warm = self._ready()
             try:
-                with _started(warm) as connection:
+                with _job_of(warm) as connection:
                     wire = Wire(connection, self._job_seconds)
                     send_job(wire, job)
                     return receive(wire)
@@ -148,18 +154,17 @@ class SandboxedTrainer:
         waits = pauses(_FIRST_PAUSE_SECONDS, _LAST_PAUSE_SECONDS)
         while True:
             started, last = time.monotonic(), deque[str](maxlen=_LINES_KEPT)
-            process, control = self._start()
+            warm = self._start()
             with self._changed:
-                self._process = process
+                self._started = warm
                 if self._closed:
-                    process.kill()
-            warm = _Warm(process, control, threading.Lock(), threading.Event())
-            with control:
-                if self._opened(control):
+                    warm.end()
+            with warm.control:
+                if self._opened(warm.control):
                     self._publish(warm)
                 else:
-                    process.kill()
-                status = _drained(process, last)
+                    warm.end()
+                status = _drained(warm.process, last)
                 warm.ended.set()
                 self._publish(None)
             if self._closed:
@@ -173,7 +178,7 @@ class SandboxedTrainer:
                 if self._changed.wait_for(lambda: self._closed, next(waits)):
                     return
 
-    def _start(self) -> tuple[subprocess.Popen[bytes], socket.socket]:
+    def _start(self) -> _Warm:
         ours, theirs = socket.socketpair()
         statement = f"from wardround_client.trainer.warm import main; main({theirs.fileno()})"
         with theirs:
@@ -187,7 +192,7 @@ class SandboxedTrainer:
                 pass_fds=[theirs.fileno()],
                 start_new_session=True,
             )
-        return process, ours
+        return _Warm(process, ours, threading.Lock(), threading.Event())
 
     def _opened(self, control: socket.socket) -> bool:
         """Tell the process its confinement, and wait until it is ready."""
@@ -208,7 +213,7 @@ class SandboxedTrainer:
 
 
 @contextmanager
-def _started(warm: _Warm) -> Iterator[socket.socket]:
+def _job_of(warm: _Warm) -> Iterator[socket.socket]:
     """Start a job, and end its process with the block, however the block ends."""
     ours, theirs = socket.socketpair()
     theirs_ends, ours_ends = os.pipe()
