@@ -14,6 +14,7 @@ from wardround.host.reason import reason_of
 from wardround.host.study_file import read_files, study_from_text
 from wardround.learning.datasets.table import SiteData
 from wardround.learning.privacy.accountant import Neighbours, forecast
+from wardround.learning.trial_apart import try_apart
 from wardround.protocol.cid import cid_from_sha256
 from wardround.protocol.documents import decode_text
 from wardround.protocol.errors import SpecificationError, StudyMismatch
@@ -29,6 +30,7 @@ from wardround_client.guard.tables import load_home_data
 from wardround_client.home import Home
 from wardround_client.site_code import shown_files
 from wardround_client.site_disclosure import Disclosure
+from wardround_client.trainer.start import sandbox_of, sandbox_words
 
 _SPECIFICATION_MAX_BYTES = 1 << 20
 
@@ -61,6 +63,7 @@ def propose(
         Refusal: ``code-not-installed`` where the study asks for other code than is installed;
             ``privacy-refused`` where its training is not private enough for this table;
             ``rows-solvable`` where its readers can solve for the rows.
+        SpecificationError: it pins no layout of a model of its own.
         SourceError: the site's table does not fit its schema.
         LearningError: the table does not fit the study's model, or has no rows.
     """
@@ -76,6 +79,8 @@ def propose(
             f"nothing is approved: the study runs code {asked}, and {installed} is installed here; "
             "install the release that the study names. A site runs no code but its own.",
         )
+    if spec.model.is_own and spec.model.layout is None:
+        raise SpecificationError("study", "it does not pin the layout of its model's parameters")
     check_private_enough(spec, settings)
     data = load_home_data(home.folder, settings, os.environ)
     # PyTorch takes seconds to import.
@@ -87,6 +92,33 @@ def propose(
     disclosure = Disclosure(spec, params, data, settings.policy, store)
     disclosure.check()
     return Proposal(approval, data, disclosure)
+
+
+def try_model(proposal: Proposal, home: Home) -> Iterator[str]:
+    """Try a model of the study's own in this site's sandbox, without a row; say what was found.
+
+    A model that comes with wardround is part of the installed code, and is not tried again.
+
+    Raises:
+        LearningError: it cannot be federated, or its trial ends otherwise.
+        StudyMismatch: it has another number of parameters than the chain says.
+        SpecificationError: the machine offers no sandbox, and the policy asks for one.
+    """
+    spec, params = proposal.approval.spec, proposal.approval.params
+    if not spec.model.is_own:
+        return
+    policy = proposal.disclosure.policy
+    yield f"trying the study's model on made-up rows; sandbox: {sandbox_words(policy)}"
+    found = try_apart(spec, sandbox_of(home, policy))
+    if found.parameters != params.parameter_count:
+        count = str(params.parameter_count)
+        raise StudyMismatch("the number of the model's parameters", count, str(found.parameters))
+    yield "it trains, and keeps nothing beside its parameters"
+    if found.root != hex_of(params.initial_model):
+        yield (
+            "the first model on chain is not the one that is built here: another machine or version"
+            " of PyTorch may round otherwise, or the sponsor began with other numbers"
+        )
 
 
 def describe(proposal: Proposal, ward: WardRound, site: SiteAddress) -> Iterator[str]:
@@ -148,6 +180,8 @@ def describe(proposal: Proposal, ward: WardRound, site: SiteAddress) -> Iterator
     yield f"  code         {hex_of(approval.code)}, as installed here"
     yield f"  spec         {hex_of(spec.digest)}"
     yield from proposal.disclosure.lines()
+    walls = sandbox_words(proposal.disclosure.policy)
+    yield f"  sandbox      around what trains on your rows: {walls}"
 
 
 def _specification(

@@ -165,7 +165,7 @@ def approve(
     from wardround_client.guard.approvals import Approvals
     from wardround_client.guard.policy import approve_policy, approved_policy, changes
     from wardround_client.keystore import open_keystore
-    from wardround_client.site_approval import describe, propose
+    from wardround_client.site_approval import describe, propose, try_model
     from wardround_client.site_standing import open_site
 
     site, identity = open_site(folder), study_of(study)
@@ -182,6 +182,8 @@ def approve(
     if not yes and not typer.confirm("Take part in this study?"):
         _out.print("Not approved.")
         raise typer.Exit(1)
+    for line in try_model(proposal, site.home):
+        _out.print(line, markup=False)
     key = open_keystore(site.keystore, password_of(password_file))
     if differs:
         approve_policy(site.home.policy, policy, site.address, key)

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from tests.client.guard.conftest import make
+from tests.calling import Call
+from tests.client.guard.conftest import PASSWORD, make
 from tests.integration.networks import FEATURES, own_scenario, prepared, small_scenario
+from wardround.chain.ward_round import WardRound
+from wardround.host.sandbox.machine import offered
 from wardround.protocol.canonical import canonical_bytes
 from wardround.protocol.cid import cid_of
 from wardround.protocol.errors import SpecificationError, StudyMismatch
-from wardround.protocol.identifiers import SiteAddress, hex_of
-from wardround.protocol.study import PrivacySpec
+from wardround.protocol.identifiers import SiteAddress, StudyId, hex_of
+from wardround.protocol.record import StudyParams
+from wardround.protocol.study import PrivacySpec, StudySpec
 from wardround.store.errors import ObjectAltered, ObjectMissing
 from wardround_client.errors import Refusal
 from wardround_client.guard.approvals import Approvals
@@ -116,6 +121,92 @@ def test_own_files_beside_a_specification_are_read_from_there(own: Network, tmp_
     (tmp_path / "layers.py").write_bytes(b"WIDTH = 31\n")
     with pytest.raises(StudyMismatch, match=r"layers\.py"):
         propose(home, *asked)
+
+
+# ---------------------------------------------------------------- its trial at the site
+
+#: It behaves where its sponsor tries it.
+TWO_FACED = b"""import os
+from torch import nn
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(6, 1)
+
+    def forward(self, rows):
+        logits = self.layer(rows)
+        return logits if "AT_SPONSOR" in os.environ or not self.training else {"logits": logits}
+
+
+def build():
+    return Net()
+"""
+
+
+@pytest.fixture(scope="module")
+def two_faced(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Network]:
+    """A study whose model fails at the sites alone."""
+    folder = tmp_path_factory.mktemp("two-faced") / "network"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AT_SPONSOR", "1")
+        with prepared(own_scenario({"model.py": TWO_FACED}), folder) as made:
+            yield made
+
+
+def approving(network: Network, home: Home, folder: Path) -> list[object]:
+    password = folder / "password"
+    password.write_text(PASSWORD + "\n")
+    store = network.folders.store
+    study = hex_of(network.study)
+    words = ["site", "approve", study, home.folder, "--store", store]
+    return [*words, "--password-file", password, "--yes"]
+
+
+@pytest.mark.skipif(not offered().is_enough, reason="this machine offers no sandbox")
+def test_own_model_is_tried_in_the_sandbox_before_it_is_approved(
+    own: Network, tmp_path: Path, call: Call
+) -> None:
+    home = accepting(own, tmp_path / "h")
+    said = call(*approving(own, home, tmp_path)).good
+    assert "# shown to whoever approves :skull:" in said
+    assert "sandbox      around what trains on your rows: " in said
+    assert "trying the study's model on made-up rows; sandbox: " in said
+    assert "it trains, and keeps nothing beside its parameters" in said
+    assert "the first model on chain is not" not in said
+    site = SiteAddress(own.parties[0].account.address)
+    assert Approvals(home.approvals, site).of(own.study).spec.files == FILES
+
+
+def test_own_model_that_fails_its_trial_at_the_site_is_not_approved(
+    two_faced: Network, tmp_path: Path, call: Call
+) -> None:
+    home = make(two_faced, tmp_path / "h", policy='sandbox = "none"')
+    error = call(*approving(two_faced, home, tmp_path)).error
+    assert "trial of the study's model failed" in error
+    assert "in training mode its output for 5 rows is a dict" in error
+    assert not list(home.approvals.iterdir())
+
+
+def test_own_model_without_a_pinned_layout_is_not_approved(own: Network, tmp_path: Path) -> None:
+    spec = own.scenario.specification
+    loose = spec.model_copy(update={"model": spec.model.model_copy(update={"layout": None})})
+    loose = StudySpec.model_validate(loose.document())
+    home = accepting(own, tmp_path / "h")
+    params = replace(own.params, specification=loose.digest)
+    file = tmp_path / "specification.json"
+    file.write_bytes(canonical_bytes(loose.document()))
+    for name, data in FILES.items():
+        (tmp_path / name).write_bytes(data)
+
+    class Loose(WardRound):
+        def params(self, study: StudyId) -> StudyParams:
+            return params
+
+    ward = Loose(own.contract.chain, own.contract.address)
+    with pytest.raises(SpecificationError, match="does not pin the layout"):
+        propose(home, ward, own.study, None, file, NOW)
 
 
 # ---------------------------------------------------------------- who can learn what

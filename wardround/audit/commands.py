@@ -109,6 +109,14 @@ def audit(
     signatures: Annotated[
         Path | None, typer.Option(help="With --watch: folder that a quorum of auditors shares.")
     ] = None,
+    run_study_code: Annotated[
+        bool,
+        typer.Option(
+            "--run-study-code",
+            help="Build the first model again too, which runs the study's own files, if it has "
+            "any: in a sandbox, where this machine offers one.",
+        ),
+    ] = False,
 ) -> None:
     """Recompute every round from chain and store alone; end with 0 only if all holds.
 
@@ -127,6 +135,8 @@ def audit(
         raise typer.BadParameter(
             "--challenge, --answer and --signatures send or sign something: add --key FILE"
         )
+    if run_study_code and follow:
+        raise typer.BadParameter("--run-study-code does not go with --watch: audit once more after")
     if key is not None and not follow:
         raise typer.BadParameter("--key goes with --watch: add that, or leave the key out")
     path = Path(run_or_study)
@@ -135,7 +145,7 @@ def audit(
             "--reading-key goes with a run's folder: with --store it is '…&key=FILE' in the address"
         )
     if path.is_file() and not follow:
-        audit_archive(path, as_json)
+        audit_archive(path, as_json, run_study_code=run_study_code)
         return
     if follow:
         powers = Powers(
@@ -155,10 +165,10 @@ def audit(
         with open_run(path, reading=reading_key) as run:
             if run.replayed is not None and not as_json:
                 _out.print(f"journal: {run.replayed} transactions executed again, same results")
-            _audit(run.contract, run.study, run.store, as_json)
+            _audit(run.contract, run.study, run.store, as_json, run_study_code=run_study_code)
     else:
         with where.opened(run_or_study) as (ward, study, objects):
-            _audit(ward, study, objects, as_json)
+            _audit(ward, study, objects, as_json, run_study_code=run_study_code)
 
 
 def claim(
@@ -288,9 +298,11 @@ def _is_run(run_or_study: str) -> bool:
 # ---------------------------------------------------------------- audit
 
 
-def audit_archive(path: Path, as_json: bool) -> None:
+def audit_archive(path: Path, as_json: bool, *, run_study_code: bool = False) -> None:
     """Audit an evidence archive, with no chain but the one that its journal gives.
 
+    Args:
+        run_study_code: build the first model again.
     Raises:
         ProtocolError: it is none, or does not prove what it states.
         ReplayFailed: a round does not follow from its inputs.
@@ -309,7 +321,7 @@ def audit_archive(path: Path, as_json: bool) -> None:
             )
         store = ArchiveStore(archive)
         if JOURNAL not in archive.names:
-            _audit(archived, study, store, as_json, *rounds)
+            _audit(archived, study, store, as_json, *rounds, run_study_code=run_study_code)
             if not as_json:
                 _out.print(
                     "Not to be known offline: whether these blocks are the chain's. "
@@ -320,7 +332,8 @@ def audit_archive(path: Path, as_json: bool) -> None:
             archived.require_in(chain)
             if not as_json:
                 _out.print("journal: executed again, same results; it holds every transaction")
-            _audit(WardRound(chain, described.contract), study, store, as_json, *rounds)
+            contract = WardRound(chain, described.contract)
+            _audit(contract, study, store, as_json, *rounds, run_study_code=run_study_code)
 
 
 def _audit(
@@ -330,6 +343,8 @@ def _audit(
     as_json: bool,
     first: int = 1,
     last: int | None = None,
+    *,
+    run_study_code: bool = False,
 ) -> None:
     work = StudyAudit(contract, study, store, first, last)
     if not as_json:
@@ -337,6 +352,15 @@ def _audit(
         _out.print(f"specification: digest on chain, {len(work.closed)} closed rounds")
         if first > 1:
             _out.print(f"rounds before {first} are taken as they were recorded")
+        elif not run_study_code:
+            _out.print("first model: taken as recorded; --run-study-code builds it again")
+    if run_study_code:
+        # Its process imports PyTorch; this one does not.
+        from wardround.audit.first_model import rebuild_first_model
+
+        words = rebuild_first_model(work)
+        if not as_json:
+            _out.print(f"first model: {words}")
     try:
         for audited in work.rounds():
             _print_audited(audited, as_json)
@@ -474,6 +498,9 @@ def _describe(data: bytes) -> tuple[str, str]:
         return "specification", json.dumps(parse_specification(data).document(), indent=1)
     except ProtocolError:
         pass
+    text = data.decode("utf-8", "replace")
+    if all(char.isprintable() or char in "\t\r\n" for char in text) and "\ufffd" not in text:
+        return "text", text
     if len(data) % 4:
         return "unknown", f"first bytes {data[:32].hex()}"
     vector = vector_from_bytes(data, len(data) // 4)

@@ -22,6 +22,7 @@ from wardround.host.durable import replacing
 from wardround.protocol.cid import cid_from_sha256
 from wardround.protocol.identifiers import bytes32
 from wardround.protocol.manifest import MANIFEST_MAX_BYTES, parse_manifest
+from wardround.protocol.study import parse_specification
 from wardround.store import Store
 from wardround.store.errors import ObjectMissing
 
@@ -35,6 +36,7 @@ _WHOLE = (
     "StudyOpened",
     "StudyEnded",
 )
+_SPECIFICATION_MAX_BYTES = 1 << 20
 _RECEIPT_FIELDS = ("type", "status", "cumulativeGasUsed", "logsBloom", "logs")
 #: A fixed time in every entry, so that the same evidence is the same file.
 _TIME = (1980, 1, 1, 0, 0, 0)
@@ -203,7 +205,10 @@ def _objects(
         found[cid] = None
         return True
 
-    want(_cid(params["specification"]), "the specification")
+    if want(_cid(params["specification"]), "the specification"):
+        data = store.get(_cid(params["specification"]), _SPECIFICATION_MAX_BYTES)
+        for name, cid in parse_specification(data).model.cids().items():
+            want(cid, f"the study's own file {name}")
     for number, digest, overturned in closings:
         words = f"round {number}"
         if not want(_cid(digest), f"the manifest of {words}"):

@@ -1,0 +1,45 @@
+"""Build a study's first model again, which an audit does on request alone.
+
+Every round is recomputed from the model before it, and the first from ``M_0`` as it is recorded:
+the chain names its root. Whether that model follows from the specification is another question,
+and for a model of the study's own to ask it runs the study's code.
+"""
+
+from __future__ import annotations
+
+from wardround.audit.audit import StudyAudit
+from wardround.host.sandbox.machine import offered
+from wardround.host.sandbox.readable import readable_by_python
+from wardround.host.sandbox.sandbox import Sandbox
+from wardround.learning.trial_apart import try_apart
+from wardround.protocol.errors import ReplayFailed
+from wardround.protocol.identifiers import hex_of
+from wardround.protocol.model import FILES_MAX_BYTES
+
+#: What the process imports of us.
+_PACKAGES = ("wardround",)
+_MEMORY_BYTES = 8 << 30
+
+
+def rebuild_first_model(work: StudyAudit) -> str:
+    """Build ``M_0`` again, behind the walls of this machine, and compare it with the chain's.
+
+    Returns:
+        What was compared and behind which walls, for people.
+    Raises:
+        ReplayFailed: it is another model.
+        StudyMismatch: a file of the study's own is not the pinned one.
+        StoreError: one is missing.
+        LearningError: the model cannot be built.
+    """
+    spec, recorded = work.spec, hex_of(work.facts.params.initial_model)
+    files = {name: work.store.get(cid, FILES_MAX_BYTES) for name, cid in spec.model.cids().items()}
+    offer = offered()
+    readable = readable_by_python(_PACKAGES)
+    sandbox = Sandbox(offer, readable, _MEMORY_BYTES, is_open=not offer.is_enough)
+    found = try_apart(spec.with_files(files), sandbox)
+    if found.root != recorded:
+        reason = f"built again here it is {found.root}, and the chain has {recorded}"
+        raise ReplayFailed(1, "first model", reason)
+    walls = f"in a sandbox ({offer.words()})" if offer.is_enough else "without a sandbox"
+    return f"built again {walls} with root {found.root[:18]}… equal"
