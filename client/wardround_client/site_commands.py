@@ -268,6 +268,7 @@ def status(
     _out.print(f"  guard: {found['guard']}", markup=False)
     _out.print(f"  chain: {found['chain']}", markup=False)
     _out.print(f"  table: {found['table']}", markup=False)
+    _out.print(f"  sandbox: {found['sandbox']}", markup=False)
     if not found["studies"]:
         _out.print("  no study is approved: see `wardround site approve --help`")
     for one in found["studies"]:

@@ -71,6 +71,8 @@ def previewed(site: OpenSite) -> list[str]:
 
 def standing(site: OpenSite) -> dict[str, Any]:
     """Who the site is, whether guard and chain answer, and where its studies are."""
+    from wardround_client.trainer.start import sandbox_words
+
     try:
         GuardClient(site.home.socket, _STATUS_SECONDS).identify()
         running = "answers"
@@ -94,6 +96,7 @@ def standing(site: OpenSite) -> dict[str, Any]:
         "guard": running,
         "chain": reached,
         "table": site.settings.data.name,
+        "sandbox": sandbox_words(site.settings.policy),
         "studies": studies,
     }
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -55,12 +57,19 @@ def sandbox_words(policy: PolicyTable, offer: Offer | None = None) -> str:
     return found.words() if found.is_enough else f"too little to train: {found.words()}"
 
 
-@dataclass(frozen=True)
+@dataclass
 class HospitalTrainer:
-    """The process that trains and the one that measures, which never sees a label."""
+    """The process that trains and the one that measures, which never sees a label.
+
+    Attributes:
+        training: runs.
+        measure: starts the other, when the first model is measured: most sites measure few.
+    """
 
     training: Trainer
-    measuring: Trainer
+    measure: Callable[[], Trainer]
+    _measuring: Trainer | None = None
+    _turn: threading.Lock = field(default_factory=threading.Lock)
 
     def train(self, job: TrainJob) -> TrainResult:
         """See `Trainer.train`."""
@@ -68,16 +77,20 @@ class HospitalTrainer:
 
     def predict(self, job: PredictJob) -> npt.NDArray[np.float64]:
         """See `Trainer.predict`."""
-        return self.measuring.predict(job)
+        with self._turn:
+            if self._measuring is None:
+                self._measuring = self.measure()
+        return self._measuring.predict(job)
 
     def close(self) -> None:
         """End both processes."""
         self.training.close()
-        self.measuring.close()
+        if self._measuring is not None:
+            self._measuring.close()
 
 
 def start_trainer(home: Home, policy: PolicyTable, tell: Tell) -> HospitalTrainer:
-    """Start both processes; jobs wait until they are ready.
+    """Start the process that trains; jobs wait until it is ready.
 
     Args:
         tell: adds a sentence to the site's event log.
@@ -86,5 +99,6 @@ def start_trainer(home: Home, policy: PolicyTable, tell: Tell) -> HospitalTraine
     """
     sandbox = sandbox_of(home, policy)
     return HospitalTrainer(
-        SandboxedTrainer(TRAINING, sandbox, tell), SandboxedTrainer(MEASURING, sandbox, tell)
+        SandboxedTrainer(TRAINING, sandbox, tell),
+        lambda: SandboxedTrainer(MEASURING, sandbox, tell),
     )
