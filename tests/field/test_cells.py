@@ -14,6 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
+from pydantic import ValidationError
 
 from wardround.learning.errors import DataError
 from wardround_client.sources.base import Place
@@ -321,6 +322,34 @@ def test_parquet_of_short_floats_gives_the_numbers_that_were_written(
     digits = 3 if value == pyarrow.float16() else 7
     assert found.values[:3, 0].tolist() == [float(f"{cell:.{digits}g}") for cell in short]
     assert found.dropped == ROWS // 4
+
+
+def test_fractions_declared_as_numbers_are_exact_numbers(tmp_path: Path) -> None:
+    """A dose of half a tablet is 0.5, 0.50 or 5E-1, and 0.3 is not 0.1 + 0.2."""
+    declared = coded(0.5, 1, 0.3)
+    texts = ["0.5", "0.50", "5E-1", "1.0", "0.3", ".30"] * (ROWS // 6)
+    numbers = [0.5, 0.5, 0.5, 1.0, 0.3, 0.3] * (ROWS // 6)
+    for cells in (texts, numbers):
+        for write in WRITERS.values():
+            (tmp_path / "ward.db").unlink(missing_ok=True)
+            found = read(write(tmp_path, ward(code=cells)), tmp_path, features=declared)
+            assert found.values[:6, 1].tolist() == [0, 0, 0, 1, 2, 2]
+    with pytest.raises(SourceError, match="category that is not declared in 60 rows"):
+        read(write_parquet(tmp_path, ward(code=[0.1 + 0.2] * ROWS)), tmp_path, features=declared)
+    for twice in ([1, 1.0], [0.5, "0.5"]):
+        with pytest.raises(ValidationError, match="named twice"):
+            read({"type": "csv", "path": "x"}, tmp_path, features=coded(*twice))
+
+
+def test_accents_are_one_letter_in_both_of_their_forms(tmp_path: Path) -> None:
+    """macOS writes an u and two dots where others write one letter."""
+    cells = ["pr\u00e4", "pra\u0308"] * (ROWS // 2)
+    for write in WRITERS.values():
+        (tmp_path / "ward.db").unlink(missing_ok=True)
+        source = write(tmp_path, ward(code=cells))
+        for declared in ("pr\u00e4", "pra\u0308"):
+            found = read(source, tmp_path, features=coded("post", declared))
+            assert set(found.values[:, 1]) == {1}
 
 
 def test_dates_are_codes_of_one_spelling(tmp_path: Path) -> None:

@@ -64,7 +64,7 @@ class Missing:
 
     def __init__(self, declared: Sequence[str], mark: str = ".") -> None:
         """Take texts; each that is a number, with the table's decimal mark or a point, means it."""
-        self._texts = frozenset(text.strip() for text in declared)
+        self._texts = frozenset(map(plain_text, declared))
         written = ((number_of(text, mark), number_of(text)) for text in declared)
         numbers = (one if one is not None else other for one, other in written)
         self._numbers = frozenset(number for number in numbers if number is not None)
@@ -83,7 +83,7 @@ class Missing:
         if number is not None and number in self._numbers:
             return True
         if isinstance(cell, str):
-            return cell.strip() in self._texts
+            return plain_text(cell) in self._texts
         return number is None and not self._texts.isdisjoint(_spellings(cell))
 
 
@@ -268,8 +268,8 @@ class _Places:
             self._texts[text_of(value)] = at
             if isinstance(value, bool):
                 self._truths[value] = at
-            elif isinstance(value, int):
-                self._numbers[Decimal(value)] = at
+            elif (number := None if isinstance(value, str) else number_of(value)) is not None:
+                self._numbers[number] = at
 
     def of(self, cell: object, number: Decimal | None) -> float:
         for text in _spellings(cell):

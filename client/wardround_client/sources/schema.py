@@ -7,11 +7,12 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, FiniteFloat, model_validator
 
+from wardround.learning.datasets.exact import number_of, plain_text
 from wardround.protocol.documents import Form
 
 Column = Annotated[str, Field(min_length=1, max_length=200)]
 #: A category or label: text is found as the table spells it, a number however it is written.
-Value = str | int | bool
+Value = str | int | bool | FiniteFloat
 
 
 def _ordered(ends: list[float]) -> list[float]:
@@ -48,7 +49,7 @@ class Category(Form):
 
     @model_validator(mode="after")
     def _distinct(self) -> Category:
-        if len({text_of(value) for value in self.categories}) < len(self.categories):
+        if _any_twice(self.categories):
             raise ValueError("a category is named twice")
         return self
 
@@ -84,8 +85,7 @@ class Label(Form):
 
     @model_validator(mode="after")
     def _distinct(self) -> Label:
-        values = [text_of(value) for one in self.classes for value in one]
-        if len(set(values)) < len(values):
+        if _any_twice([value for one in self.classes for value in one]):
             raise ValueError("a value is named twice")
         return self
 
@@ -133,4 +133,11 @@ class TableSchema(Form):
 
 def text_of(value: Value) -> str:
     """Spell a declared value as a table would: ``true``, ``3``, ``angina``."""
-    return str(value).lower() if isinstance(value, bool) else str(value).strip()
+    return plain_text(value)
+
+
+def _any_twice(values: list[Value]) -> bool:
+    """Tell whether two values are spelt alike, or are one number."""
+    numbers = [number_of(value) for value in values if not isinstance(value, str | bool)]
+    texts = [text_of(value) for value in values]
+    return len(set(texts)) < len(texts) or len(set(numbers)) < len(numbers)

@@ -6,6 +6,7 @@ Comparing floats takes 2**53 + 1 for 2**53, and comparing spellings takes -9.0 f
 from __future__ import annotations
 
 import re
+import unicodedata
 from decimal import Decimal, InvalidOperation
 
 import numpy as np
@@ -52,10 +53,13 @@ def number_of(cell: object, mark: str = ".") -> Decimal | None:
 
 
 def plain_text(cell: object) -> str:
-    """Spell a cell as a file would: ``true``, ``3``, ``2024-05-01``, without outer spaces."""
+    """Spell a cell as a file would: ``true``, ``3``, ``2024-05-01``, without outer spaces.
+
+    Letters with accents have one form (Unicode's NFC), which programs write in two.
+    """
     if isinstance(cell, bool | np.bool_):
         return "true" if cell else "false"
-    return str(cell).strip()
+    return unicodedata.normalize("NFC", str(cell).strip())
 
 
 def one_spelling(number: Decimal) -> str:

@@ -6,7 +6,6 @@ A digest is no secret: it is easily found again from a short number. It never le
 from __future__ import annotations
 
 import hashlib
-import unicodedata
 from collections.abc import Iterable
 from typing import Any
 
@@ -33,9 +32,7 @@ def person_of(value: object) -> bytes:
         SHA-256 of the value's one spelling, in UTF-8.
     """
     number = number_of(value)
-    text = (
-        unicodedata.normalize("NFC", plain_text(value)) if number is None else one_spelling(number)
-    )
+    text = plain_text(value) if number is None else one_spelling(number)
     return hashlib.sha256(text.encode()).digest()
 
 
