@@ -17,7 +17,7 @@ Source = Annotated[CsvSource | ParquetSource | SqlSource, Field(discriminator="t
 class DataSettings(TableSchema):
     """The whole of ``[data]``."""
 
-    #: What the site calls its table. Its privacy account is kept under this name.
+    #: What the site calls its table.
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
     source: Source
     #: Share of rows that are held back to measure on.

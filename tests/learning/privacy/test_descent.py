@@ -171,6 +171,22 @@ def test_noise_when_measured_over_many_trainings_is_as_large_as_promised():
     assert stats.kstest(scaled.ravel(), "norm").pvalue > 0.01
 
 
+def test_sum_when_rows_are_many_is_exact_where_float32_is_not():
+    """One row of full length among 100,000 tiny ones, which sums of float32 would round away."""
+    count = 100_000
+    model = nn.Linear(2, 1, bias=False)
+    optimizer = descent.SecretNoise(
+        torch.optim.SGD(model.parameters(), lr=1.0), privacy(), count, SecretStream(bytes(32))
+    )
+    rows = torch.full((count, 1, 2), 3e-9)
+    rows[0] = torch.tensor([[30.0, 40.0]])
+    model.weight.grad_sample = rows
+    optimizer.clip_and_accumulate()
+    exact = torch.tensor([[0.6, 0.8]], dtype=torch.float64) + (count - 1) * rows[1].double()
+    assert model.weight.summed_grad.dtype == torch.float64
+    assert torch.allclose(model.weight.summed_grad, exact, rtol=1e-13, atol=0)
+
+
 extreme = st.floats(width=32, allow_nan=False, allow_infinity=False)
 
 
