@@ -25,6 +25,7 @@ from wardround.learning.privacy.accountant import (
     PrivacyAccount,
     mechanism_of,
 )
+from wardround.learning.privacy.counts import counting
 from wardround.protocol.report import Privacy
 from wardround.protocol.study import StudySpec
 from wardround_client.errors import Refusal
@@ -172,7 +173,7 @@ class Budget:
             Refusal: ``budget-exhausted``.
             LogError: it could not be booked, or what was booked before is lost.
         """
-        mechanism = Mechanism(kind="discrete", noise_multiplier=noise, sample_rate=1.0, steps=1)
+        mechanism = counting(noise)
         limits = [*self._site_limits()]
         everybody = self._alike(key, table, self._book.spent)
         alike, _ = self._within(everybody, lambda rows: mechanism, limits)
