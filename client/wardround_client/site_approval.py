@@ -95,13 +95,13 @@ def propose(
 
 
 def try_model(proposal: Proposal, home: Home) -> Iterator[str]:
-    """Try a model of the study's own in this site's sandbox, without a row; say what was found.
+    """Try a model of the study's own in this site's sandbox, without a row; report what was found.
 
     A model that comes with wardround is part of the installed code, and is not tried again.
 
     Raises:
         LearningError: it cannot be federated, or its trial ends otherwise.
-        StudyMismatch: it has another number of parameters than the chain says.
+        StudyMismatch: it has another number of parameters than on chain.
         SpecificationError: the machine offers no sandbox, and the policy asks for one.
     """
     spec, params = proposal.approval.spec, proposal.approval.params

@@ -1,7 +1,7 @@
 """Try a study's model in a confined process of its own, which runs the study's own files.
 
-The process sees no rows, and what it says is believed no further than the files themselves: it may
-say that the model is fine, as they may behave well in a trial.
+The process sees no rows. Its answer is trusted no more than the files: code that means harm can
+behave well in a trial, or forge the answer.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _ANSWER_MAX_BYTES = 1 << 16
 _STATEMENT = "from wardround.learning.trial_apart import main; main()"
 
 
-class _Asked(Form):
+class _TrialAsked(Form):
     """The question, on standard input."""
 
     #: None: there is no sandbox.
@@ -52,11 +52,11 @@ class TrialReport(Form):
     parameters: Annotated[int, Field(ge=1)]
 
 
-class _Failed(Form):
+class _TrialFailed(Form):
     failed: Annotated[str, Field(max_length=WORDS_MAX)]
 
 
-_ANSWER: TypeAdapter[TrialReport | _Failed] = TypeAdapter(TrialReport | _Failed)
+_ANSWER: TypeAdapter[TrialReport | _TrialFailed] = TypeAdapter(TrialReport | _TrialFailed)
 
 
 def try_apart(spec: StudySpec, sandbox: Sandbox, seconds: float = SECONDS_MAX) -> TrialReport:
@@ -70,7 +70,7 @@ def try_apart(spec: StudySpec, sandbox: Sandbox, seconds: float = SECONDS_MAX) -
         LearningError: the model cannot be federated, or its trial ends otherwise; in the words of
             the process, printable and in one line.
     """
-    asked = _Asked(
+    asked = _TrialAsked(
         program=sandbox.program(),
         child=sandbox.child(),
         specification=canonical_bytes(spec.document()).decode(),
@@ -96,8 +96,8 @@ def try_apart(spec: StudySpec, sandbox: Sandbox, seconds: float = SECONDS_MAX) -
         answer = _ANSWER.validate_json(last)
     except ValidationError:
         words = f"its process ended with status {status}, within {seconds:g} s, and said: {last}"
-        answer = _Failed(failed=words[:WORDS_MAX])
-    if isinstance(answer, _Failed):
+        answer = _TrialFailed(failed=words[:WORDS_MAX])
+    if isinstance(answer, _TrialFailed):
         words = "".join(char if char.isprintable() else "?" for char in answer.failed)
         raise LearningError(f"the trial of the study's model failed: {words}")
     return answer
@@ -112,7 +112,7 @@ def _exchanged(process: subprocess.Popen[bytes], question: bytes) -> bytes:
             process.stdin.write(question)
             process.stdin.close()
         except BrokenPipeError:
-            pass  # it ended before: what it said tells why
+            pass  # it ended before: its output has the reason
         said = process.stdout.read(_ANSWER_MAX_BYTES)
     if len(said) == _ANSWER_MAX_BYTES:
         process.kill()
@@ -121,7 +121,7 @@ def _exchanged(process: subprocess.Popen[bytes], question: bytes) -> bytes:
 
 def main() -> None:
     """Answer one question: the process behind the walls."""
-    asked = _Asked.model_validate_json(sys.stdin.buffer.read())
+    asked = _TrialAsked.model_validate_json(sys.stdin.buffer.read())
     # What the study's own files print goes nowhere.
     answer, nothing = os.dup(1), os.open(os.devnull, os.O_RDWR)
     if asked.program is not None:
@@ -135,7 +135,7 @@ def main() -> None:
         os.dup2(nothing, standard)
     if asked.child is not None:
         confine(asked.child)
-    found: TrialReport | _Failed
+    found: TrialReport | _TrialFailed
     try:
         spec = parse_specification(asked.specification.encode())
         files = {name: text.encode() for name, text in asked.files.items()}
@@ -147,5 +147,5 @@ def main() -> None:
         )
     except BaseException as error:  # noqa: BLE001  (an entry point, of code that may raise anything)
         name = "" if isinstance(error, LearningError) else f"{type(error).__name__}: "
-        found = _Failed(failed=f"{name}{error}"[:WORDS_MAX])
+        found = _TrialFailed(failed=f"{name}{error}"[:WORDS_MAX])
     os.write(answer, found.model_dump_json().encode() + b"\n")

@@ -55,7 +55,7 @@ _FINDER = _FilesFinder()
 
 
 def build_own(model: ModelSpec, files: StudyFiles) -> nn.Module:
-    """Import a study's files anew and call its factory.
+    """Import a study's files afresh and call its factory.
 
     Args:
         model: with ``file``.
@@ -68,7 +68,7 @@ def build_own(model: ModelSpec, files: StudyFiles) -> nn.Module:
     _FINDER.packages[package] = model.check_files(files)
     if _FINDER not in sys.meta_path:
         sys.meta_path.append(_FINDER)
-    # Imported anew for each network: what one did to its module is not there for the next.
+    # Imported afresh for each network: what one did to its module is not there for the next.
     for known in [one for one in sys.modules if one.partition(".")[0] == package]:
         del sys.modules[known]
     invalidate_caches()
