@@ -38,7 +38,7 @@ class Spent:
         attempt: at this round, from 1; 0 of a measurement.
         rows: SHA-256 of the rows, in hexadecimal.
         group: the column that named people; None where none did, and everybody may be concerned.
-        people: whose rows they were: a set of `guard.people`; None where no column told.
+        people: whose rows they were: a set of `guard.people`; None where no column is declared.
         mechanism: what was done to a person with one row.
     """
 
@@ -70,7 +70,7 @@ class Book:
             self._spent.append(
                 Spent(
                     key=_key(line),
-                    # Lines of earlier versions name a table, and nobody in it.
+                    # Lines of earlier versions name a table, and no person in it.
                     attempt=line.get("attempt", 1),
                     rows=line["rows"],
                     group=line.get("group"),

@@ -86,7 +86,7 @@ class Allowance:
 
     @property
     def stated(self) -> Privacy | None:
-        """What a report states: of nobody has more been spent in the study."""
+        """What a report states: for no person has more been spent in the study."""
         if not self.spent:
             return None
         after = _with(*self._most)

@@ -520,7 +520,7 @@ def _rounded(examples: int, step: int) -> int:
 
 
 def _same(known: Line, entry: Entry) -> bool:
-    """Whether an entry states what a line of the log says was signed."""
+    """Whether an entry is the one that a line of the log names as signed."""
     return (known["update"], known["weight"], known["report_sha256"]) == (
         hex_of(entry.update),
         entry.weight,

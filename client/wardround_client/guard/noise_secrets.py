@@ -1,7 +1,7 @@
 """Secrets of noise: one for each attempt at a round, gone once the round is final.
 
 A secret is kept until then so that a round which a crash cut short is trained again alike, which
-reveals nothing new. Afterwards nobody can compute the noise any more, not even a thief who has the
+reveals nothing new. Afterwards no one can compute the noise any more, not even a thief who has the
 site's key and all its rows.
 """
 

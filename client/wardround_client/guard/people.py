@@ -1,7 +1,7 @@
 """Who was trained on: sets of people, written once each, to which lines of the log refer.
 
 A set's file is named by its SHA-256. Most rounds of a study train on the same people, so a line of
-the log stays short. A set is on disk before any line names it. Without it nobody could tell any
+the log stays short. A set is on disk before any line names it. Without it no one could tell any
 more whose budget was spent, so a missing one is an error.
 """
 
@@ -49,7 +49,7 @@ class People:
 
     @cached_property
     def most_rows(self) -> int:
-        """The most rows that anybody has."""
+        """The most rows that one person has."""
         return int(self.rows.max(initial=0))
 
     def encode(self) -> bytes:
@@ -118,5 +118,5 @@ class PeopleStore:
 
 
 def _lost(path: Path, reason: str) -> LogError:
-    # Whoever was in it would have a budget of which nothing is spent.
+    # Everyone in it would have a budget of which nothing is spent.
     return LogError(path, f"names people whose budget was spent ({reason}): restore a true copy")

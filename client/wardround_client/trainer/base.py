@@ -1,6 +1,6 @@
 """What the guard asks a trainer for, and what it gets back.
 
-A trainer sees rows. It is told the one thing to compute, and returns an update and one number, or
+A trainer sees rows. It is given the one thing to compute, and returns an update and one number, or
 probabilities: no name, no text and no file of its own. Who runs it decides what else it can do:
 `trainer.local` runs it in this process, `trainer.sandboxed` in a sandbox.
 """
@@ -72,7 +72,7 @@ class TrainResult:
 
 @dataclass(frozen=True, eq=False)
 class PredictJob:
-    """Say what a model predicts for these rows, whose labels the guard keeps.
+    """Predict for these rows, whose labels the guard keeps.
 
     Attributes:
         specification: of the study, in RFC 8785 form.
