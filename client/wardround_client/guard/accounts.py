@@ -1,8 +1,8 @@
 """What each person has spent, by what the guard's log tells of all rounds and studies.
 
 Who is the same person is known where one column names them. All that was spent before on people
-whom another column named, or none, may have been spent on any person here, so it counts for each. So
-whatever a site changes about its table, no account ever shrinks.
+whom another column named, or none, may have been spent on any person here, so it counts for each.
+So whatever a site changes about its table, no account ever shrinks.
 """
 
 from __future__ import annotations

@@ -68,7 +68,7 @@ _ANSWER: TypeAdapter[_Failed | _Trained | _Predicted] = TypeAdapter(_Failed | _T
 
 
 class JobFailed(Exception):
-    """The process of a job has no result, and gives this reason; not to be believed or passed on."""
+    """The process of a job has no result, and gives this reason; not to be believed."""
 
 
 def send_job(wire: Wire, job: TrainJob | PredictJob) -> None:
