@@ -65,6 +65,8 @@ class PolicyTable(Form):
     #: Test rows, and of each class, below which no model is measured.
     measure_rows: Annotated[int, Field(ge=1, lt=2**31)] = 20
     measure_class_rows: Annotated[int, Field(ge=0, lt=2**31)] = 5
+    #: Standard deviation of the noise on each count of test rows; 0 for rows that are no secret.
+    measure_noise: Annotated[FiniteFloat, Field(ge=0, le=1e6)] = 4.0
     #: Models of a study that are measured at most, its last one included.
     measured_models: Annotated[int, Field(ge=1, lt=2**31)] = 5
     #: Budget of the table over all studies; with it, only private studies are approved.

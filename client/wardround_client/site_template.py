@@ -36,6 +36,7 @@ contract = {contract}
 # weight_step = 1
 # measure_rows = 20
 # measure_class_rows = 5
+# measure_noise = 4.0
 # measured_models = 5
 # max_epsilon = 8.0
 # delta = 1e-6

@@ -31,6 +31,7 @@ from wardround.chain.ward_round import WardRound
 from wardround.host.steps import Step, durable
 from wardround.learning.datasets.table import SiteData, Table
 from wardround.learning.metrics import measure
+from wardround.learning.privacy.counts import BINS, Histogram, histogram, metrics_of, noised
 from wardround.protocol.canonical import canonical_bytes, canonical_digest, sha256_digest
 from wardround.protocol.contribution import Entry
 from wardround.protocol.documents import Form
@@ -105,7 +106,7 @@ class Guard(Guarded):
             now: seconds since 1970.
             trainer: does the work that sees rows.
             simulated: draw the noise of private training from the home's secret too, so that a
-                simulation repeats; measure every model, without noise.
+                simulation repeats.
             clock: measures how long training takes.
         Raises:
             SpecificationError: not a site's home, or ``site.toml`` cannot be used.
@@ -114,7 +115,7 @@ class Guard(Guarded):
         self.home = home
         self.address = SiteAddress(Account.from_key(key).address)
         self._settings = home.settings_in_force(self.address)
-        self._key, self._secret, self._simulated = key, home.read_secret(), simulated
+        self._key, self._secret = key, home.read_secret()
         self.name = self._settings.site.name
         self._approvals = Approvals(home.approvals, self.address)
         self._chain = ChainReader(self._settings.chain)
@@ -364,20 +365,27 @@ class Guard(Guarded):
                 return Measured(measures=line["measures"])
             self._check_measurable(approval, number)
             data = self._tables()
-        _check_enough(data.test, policy)
+            tests = data.test
+            _check_enough(tests, policy)
+            if policy.measure_noise:
+                key = RoundKey(study, number, closing.record.model)
+                tests = self._budget.measure(key, tests, policy.measure_noise).part(tests)
         job = PredictJob(
             specification=canonical_bytes(approval.spec.document()),
             model=model,
-            features=data.test.features,
+            features=tests.features,
             files=approval.spec.files,
         )
         shares = self._trainer.predict(job)
-        check_shares(shares, len(data.test))
-        data.test.check_classes(shares.shape[1])
-        found = measure(np.log(shares + 1e-300), data.test.labels)
-        counted = {"correct": found.correct, **found.report()}
-        measures = {name: value for name, value in counted.items() if name in policy.metrics}
-        measures["examples"] = found.examples
+        check_shares(shares, len(tests))
+        tests.check_classes(shares.shape[1])
+        if policy.measure_noise:
+            counted = _noised_measures(histogram(shares, tests.labels), policy.measure_noise)
+        else:
+            found = measure(np.log(shares + 1e-300), tests.labels)
+            counted = {"examples": found.examples, "correct": found.correct, **found.report()}
+        allowed = {*policy.metrics, "examples"}
+        measures = {name: value for name, value in counted.items() if name in allowed}
         with self._lock:
             # Durable before it leaves: a model is measured once.
             line = self.log.append(
@@ -395,8 +403,6 @@ class Guard(Guarded):
         if not self._book.took_part(approval.study, number):
             words = f"this site had no part in round {number}, so it does not measure its model."
             raise Refusal("not-a-contributor", words)
-        if self._simulated:
-            return
         allowed, last = self._settings.policy.measured_models, approval.params.rounds
         # One is kept for the last model, which people will use.
         left = allowed - (number < last) - self._book.measured_models(approval.study)
@@ -501,16 +507,38 @@ def _noise_terms(allowed: Allowance, approval: Approval, key: RoundKey) -> Noise
     return NoiseTerms(allowed.secret, allowed.account, context)
 
 
+def _noised_measures(counts: Histogram, noise: float) -> dict[str, float | int]:
+    """Tell how good a model is from counts with noise alone, so that it costs no more than they do.
+
+    The loss is the largest that the counts allow.
+    """
+    found = metrics_of(replace(counts, counts=noised(counts.counts, noise)))
+    measures: dict[str, float | int] = {
+        "examples": found.examples,
+        "correct": round(found.accuracy * found.examples),
+        "accuracy": found.accuracy,
+        "log_loss": found.log_loss[1],
+    }
+    return measures if found.auc is None else {**measures, "auc": found.auc}
+
+
 def _check_enough(tests: Table, policy: PolicyTable) -> None:
-    """Refuse to measure on so few people that counts would be about single patients."""
-    count, rarest = tests.person_count, tests.class_counts.min()
-    if count < policy.measure_rows or rarest < policy.measure_class_rows:
-        what = "test rows" if tests.groups is None else "patients"
+    """Refuse to measure where counts would be about single patients, or drown in their noise."""
+    each = np.bincount(tests.labels, minlength=2)
+    if len(tests) < policy.measure_rows or each.min() < policy.measure_class_rows:
         raise Refusal(
             "too-few-test-rows",
-            f"{count} {what}, {rarest} of the rarest class, are fewer than [policy] "
+            f"{len(tests)} test rows, {each.min()} of the rarest class, are fewer than [policy] "
             f"measure_rows = {policy.measure_rows} and measure_class_rows = "
             f"{policy.measure_class_rows} ask for.",
+        )
+    # Four standard deviations of the noise in all counts together.
+    least = math.ceil(4 * policy.measure_noise * math.sqrt(2 * BINS))
+    if len(tests) < least:
+        raise Refusal(
+            "too-few-test-rows",
+            f"{len(tests)} test rows would drown in the noise of measure_noise = "
+            f"{policy.measure_noise:g}, which needs {least}: nothing is spent.",
         )
 
 

@@ -41,7 +41,8 @@ def settings_text(network: Network, place: int = 0, **changes: str) -> str:
         "chain": f'endpoints = ["{network.contract.chain.url}"]\n'
         f"chain_id = {network.contract.chain.chain_id}\n"
         f'contract = "{network.contract.address.lower()}"',
-        "policy": "",
+        # Exact, so that tests can compare; test_measures.py of the attacks has the default.
+        "policy": "measure_noise = 0.0",
         "data": 'name = "patients"\ntrain = "train.npz"\ntest = "test.npz"\nrange = [-8.0, 8.0]',
     } | changes
     return "\n".join(f"[{name}]\n{text}\n" for name, text in tables.items())

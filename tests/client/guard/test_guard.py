@@ -685,7 +685,8 @@ def test_measures_when_the_policy_does_not_let_them_leave_are_refused(
 
 
 def test_measures_when_the_site_withholds_some_are_left_out(later: Network, tmp_path: Path) -> None:
-    home = home_later(later, tmp_path / "home", policy='metrics = ["accuracy"]')
+    policy = 'metrics = ["accuracy"]\nmeasure_noise = 0.0'
+    home = home_later(later, tmp_path / "home", policy=policy)
     with guarded(later, home) as guard:
         assert set(Ward(later, home, guard).measure()) == {"examples", "accuracy"}
 
