@@ -102,7 +102,7 @@ def test_init_when_its_lines_are_uncommented_is_still_valid(call: Call, password
     assert settings.coordinator is not None
     assert settings.policy.max_epsilon == 8.0
     assert isinstance(settings.data, TableSchema)
-    assert settings.data.scaling == "range"
+    assert (settings.data.scaling, settings.data.group) == ("range", "patient_id")
 
 
 def test_init_when_the_folder_is_in_use_touches_nothing(call: Call, password: Path) -> None:
