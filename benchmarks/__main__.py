@@ -15,7 +15,17 @@ from rich.console import Console
 from wardround.transport.flower.programs import QUIET_ENVIRONMENT
 
 #: In the order in which they are run: those that heat nothing first.
-NAMES = ("gas", "root", "aggregation", "replay", "explorer", "engine", "overhead", "deployed")
+NAMES = (
+    "gas",
+    "root",
+    "aggregation",
+    "replay",
+    "explorer",
+    "engine",
+    "overhead",
+    "sandbox",
+    "deployed",
+)
 _WIDTH = 120
 
 

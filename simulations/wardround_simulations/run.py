@@ -33,7 +33,7 @@ from wardround_simulations.engines import flwr_run, run_flower_simulation, run_i
 from wardround_simulations.network import Keys, Network, OnProgress, new_folder, new_keys, prepare
 from wardround_simulations.plots import draw
 from wardround_simulations.results import Results, collect
-from wardround_simulations.scenario import Engine, Scenario
+from wardround_simulations.scenario import Engine, Scenario, keep_scenario
 from wardround_simulations.sites import SIMULATION_KEY
 
 #: Chain id of development chains, as Foundry and Hardhat use it.
@@ -119,7 +119,7 @@ def simulate(
     made = [path for path in (out, *out.parents) if not path.exists()]
     folders = new_folder(out)
     try:
-        (folders.root / "scenario.toml").write_text(scenario_text, encoding="utf-8")
+        keep_scenario(scenario, scenario_text, folders.root)
         keys = new_keys(folders)
         with _chain(choice, shared, folders, keys, watcher.on_progress) as (chain, catch_up):
             network = prepare(

@@ -105,6 +105,13 @@ def load_scenario(name: str) -> tuple[Scenario, str]:
     return study_from_text(Scenario, text, source, folder), text
 
 
+def keep_scenario(scenario: Scenario, text: str, folder: Path) -> None:
+    """Write a scenario into a run's folder, with the study's own files beside it, for readers."""
+    (folder / "scenario.toml").write_text(text, encoding="utf-8")
+    for name, data in scenario.files.items():
+        (folder / name).write_bytes(data)
+
+
 def builtin_scenarios() -> dict[str, Path]:
     """Scenarios that come with wardround, by name."""
     folder = Path(str(files("wardround_simulations"))) / "scenarios"

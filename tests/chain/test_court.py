@@ -325,19 +325,14 @@ def closed_by_many(
 
 
 @pytest.mark.parametrize("rule", list(RuleId), ids=lambda rule: rule.name.lower())
-@pytest.mark.parametrize(
-    "seed", [1, *(pytest.param(one, marks=pytest.mark.deep) for one in (2, 3))]
-)
-def test_round_of_many_sites_is_judged_as_in_python(
-    scene: Theatre, rule: RuleId, seed: int
-) -> None:
-    stage, evidence, contested = closed_by_many(scene, rule, seed, shift=0)
+def test_round_of_many_sites_is_judged_as_in_python(scene: Theatre, rule: RuleId) -> None:
+    stage, evidence, contested = closed_by_many(scene, rule, seed=1, shift=0)
     auditor = scene.parties.auditor
     assert evidence.calldata_bytes > CALLDATA_LIMIT
     with pytest.raises(ContractReverted) as caught:
         send_challenge(scene.court, auditor, contested, evidence, rule=stage.spec.rule)
     assert caught.value.name == "Court_CoordinateRight"
-    stage, evidence, contested = closed_by_many(scene, rule, seed, shift=-1)
+    stage, evidence, contested = closed_by_many(scene, rule, seed=1, shift=-1)
     receipts = send_challenge(scene.court, auditor, contested, evidence, rule=stage.spec.rule)
     assert len(receipts) == 4
     assert not scene.court.stands(contested)

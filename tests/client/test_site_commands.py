@@ -20,6 +20,7 @@ from tests.calling import Call
 from tests.client.guard.conftest import PASSWORD, approve, guarded, make
 from tests.integration.networks import finished_run, run, small_scenario
 from wardround.audit.finished import FinishedRun, open_run
+from wardround.host.sandbox.machine import offered
 from wardround.learning.datasets.table import Table, save_table
 from wardround.protocol.contribution import Entry, sign_digest, unpack_entries
 from wardround.protocol.errors import SpecificationError
@@ -101,7 +102,7 @@ def test_init_when_its_lines_are_uncommented_is_still_valid(call: Call, password
     assert settings.coordinator is not None
     assert settings.policy.max_epsilon == 8.0
     assert isinstance(settings.data, TableSchema)
-    assert settings.data.scaling == "range"
+    assert (settings.data.scaling, settings.data.group) == ("range", "patient_id")
 
 
 def test_init_when_the_folder_is_in_use_touches_nothing(call: Call, password: Path) -> None:
@@ -345,6 +346,7 @@ def test_status_when_all_is_well_says_so(call: Call, network: Network, site: Hom
         said = call("status", site.folder).good
         found = json.loads(call("status", site.folder, "--json").good)
     assert "guard: answers" in said
+    assert f"sandbox: {offered().words()}" in said
     assert "round 1 is open; weight up to 1,000,000" in said
     assert found["studies"][0]["open_round"] == 1
     assert found["address"] == network.parties[0].account.address

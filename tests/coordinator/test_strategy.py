@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from math import inf, nan
 from pathlib import Path
@@ -100,6 +100,12 @@ def replying(make: Callable[[Message], RecordDict]) -> Answer:
         return reply
 
     return answer
+
+
+def in_turn(answers: Iterable[Answer]) -> Answer:
+    """Answer each message in the next of these ways."""
+    remaining = iter(answers)
+    return lambda *arguments: next(remaining)(*arguments)
 
 
 def array(values: Any, dtype: str = VECTOR_DTYPE, stype: str = VECTOR_FORMAT) -> Array:
@@ -209,28 +215,27 @@ TRAIN: dict[str, tuple[Answer, str]] = {
 }
 
 
-@pytest.mark.parametrize("how", TRAIN)
-def test_round_when_one_site_answers_strangely_is_closed_without_it(
-    network: Network, how: str
-) -> None:
-    answer, reason = TRAIN[how]
-    (told,) = coordinate(network, app_where("train", answer))
+def test_rounds_when_one_site_answers_strangely_are_closed_without_it(tmp_path: Path) -> None:
+    answers = in_turn(answer for answer, _ in TRAIN.values())
+    with network_in(tmp_path, study={"rounds": len(TRAIN)}) as network:
+        told = coordinate(network, app_where("train", answers))
+        store = FolderStore(network.folders.store)
+        audited = list(StudyAudit(network.contract, network.study, store).rounds())
+        addresses = {party.name: party.account.address.lower() for party in network.parties}
     bad = network.parties[BAD].name
-    assert told["dropped"] == [{"site": bad, "reason": reason}]
-    assert told["contributors"] == sorted(
-        (party.name for party in network.parties if party.name != bad),
-        key=lambda name: next(p.account.address.lower() for p in network.parties if p.name == name),
-    )
-    assert closed_rounds(network) == 1
-    # What was seen of a bad site is kept for everyone: short, and harmless to print.
-    store = FolderStore(network.folders.store)
-    (audited,) = StudyAudit(network.contract, network.study, store).rounds()
-    (row,) = audited.settlement.manifest.dropped
-    assert row.evidence.isprintable()
-    assert 0 < len(row.evidence) <= 300
-    if how == "an exception":
-        assert row.evidence.startswith("ValueError: out of [31mmemory x")
-        assert row.evidence.endswith("x in the end"), "where Ray's tracebacks say what was wrong"
+    good = sorted(addresses.keys() - {bad}, key=addresses.__getitem__)
+    for (how, (_, reason)), one, audit in zip(TRAIN.items(), told, audited, strict=True):
+        assert one["dropped"] == [{"site": bad, "reason": reason}], how
+        assert one["contributors"] == good, how
+        # What was seen of a bad site is kept for everyone: short, and harmless to print.
+        (row,) = audit.settlement.manifest.dropped
+        assert row.evidence.isprintable(), how
+        assert 0 < len(row.evidence) <= 300, how
+        if how == "an exception":
+            assert row.evidence.startswith("ValueError: out of [31mmemory x")
+            assert row.evidence.endswith("x in the end"), (
+                "where Ray's tracebacks say what was wrong"
+            )
 
 
 def test_round_when_all_answer_strangely_fails_by_name_and_nothing_is_closed(
@@ -318,16 +323,19 @@ MEASURES: dict[str, Answer] = {
 }
 
 
-@pytest.mark.parametrize("how", MEASURES)
-def test_measures_when_strange_are_left_out(network: Network, how: str) -> None:
-    (told,) = coordinate(network, app_where("evaluate", MEASURES[how]))
+def test_measures_when_strange_are_left_out(tmp_path: Path) -> None:
+    """Whatever a site measures on its own test rows, its round closes and its line is JSON."""
+    rounds = len(MEASURES)
+    policy = {f"site-{number}": {"measured_models": rounds} for number in (1, 2, 3)}
+    with network_in(tmp_path, study={"rounds": rounds}, policy=policy) as network:
+        told = coordinate(network, app_where("evaluate", in_turn(MEASURES.values())))
     bad = network.parties[BAD].name
-    # Whatever a site measures on its own test rows, the round closes and its line is JSON.
-    text = network.folders.rounds.read_text("utf-8")
-    json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
-    assert told["accuracy"].keys() == {p.name for p in network.parties} - {bad}
-    assert told["dropped"] == []
-    assert 0 <= told["pooled_accuracy"] <= 1
+    lines = network.folders.rounds.read_text("utf-8").splitlines()
+    for how, one, line in zip(MEASURES, told, lines, strict=True):
+        json.loads(line, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
+        assert one["accuracy"].keys() == {p.name for p in network.parties} - {bad}, how
+        assert one["dropped"] == [], how
+        assert 0 <= one["pooled_accuracy"] <= 1, how
 
 
 def test_accuracy_when_nobody_can_measure_is_absent(network: Network) -> None:

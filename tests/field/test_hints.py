@@ -19,7 +19,7 @@ from tests.integration.networks import prepared, small_scenario
 from wardround.host.key_file import read_key
 from wardround.protocol.canonical import canonical_bytes
 from wardround.protocol.documents import decode_text
-from wardround.protocol.errors import Malformed
+from wardround.protocol.errors import Malformed, SpecificationError
 from wardround.protocol.messages import TrainTask
 from wardround.protocol.record import genesis_closing
 from wardround.protocol.study import load_study
@@ -306,6 +306,15 @@ def test_settings_with_a_byte_order_mark_are_read(tmp_path: Path, whose: str) ->
     expected = load(path)
     path.write_bytes((BOM + text.replace("\n", "\r\n")).encode())
     assert load(path) == expected
+
+
+@pytest.mark.parametrize("whose", SETTINGS)
+def test_settings_in_utf_16_name_what_to_save_them_as(tmp_path: Path, whose: str) -> None:
+    """PowerShell writes it where a person redirects text into a file."""
+    name, text, load = SETTINGS[whose]
+    (tmp_path / name).write_text(text, encoding="utf-16")
+    with pytest.raises(SpecificationError, match=r"UTF-16: save it as UTF-8"):
+        load(tmp_path / name)
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,8 @@ def test_plan_when_repeated_is_the_same_and_holds_every_kind() -> None:
     assert {one.victim for one in first if isinstance(one, Kill)} == set(Victim)
 
 
-DEATHS = 12
+#: So few still hold every kind of trouble; `test_named_points.py` has the kills one by one.
+DEATHS = 6
 
 
 @pytest.mark.parametrize("kills", [1, 2, 7, 12, 40, 200])

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import shutil
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -50,11 +48,9 @@ from wardround.store.gateway_vault import GatewayVault
 from wardround.store.reading_key import read_reading_key
 from wardround.store.study_store import local_vault, open_study_store
 from wardround_simulations.confidential import AUDITOR_KEY, READING_KEY, SPONSOR_READING_KEY
-from wardround_simulations.live.run import LiveNetwork
 from wardround_simulations.network import Network
 from wardround_simulations.results import MODEL_FILE
-from wardround_simulations.run import Watcher, simulate
-from wardround_simulations.scenario import load_scenario, with_changes
+from wardround_simulations.run import Watcher
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -330,32 +326,3 @@ def test_coordinator_that_dies_is_followed_by_itself_and_a_standby(tmp_path: Pat
         with network.store() as store:
             audit = StudyAudit(network.contract, network.study, store)
             assert len(list(audit.rounds())) == network.params.rounds
-
-
-@pytest.mark.deep
-@pytest.mark.timeout(600)
-def test_processes_with_an_encrypted_store_give_the_same_models(tmp_path: Path) -> None:
-    scenario, text = load_scenario("demo")
-    scenario = with_changes(scenario, sites=2, rounds=1, seed=None)
-    told: list[tuple[str, str]] = []
-    stopped = threading.Event()
-    network = LiveNetwork(
-        tmp_path / "live", lambda *words: told.append(words), lambda: datetime.now(UTC), stopped
-    )
-    limit = threading.Timer(500, stopped.set)
-    limit.start()
-    try:
-        results = network.run(scenario, text, None, confidential=True)
-    finally:
-        limit.cancel()
-    assert results is not None, told[-40:]
-    alone = simulate(scenario, text, tmp_path / "alone")
-    assert [one["model"] for one in results.rounds] == [one["model"] for one in alone.rounds]
-    folders = Folders(network.folder)
-    words = ["audit", str(network.folder)]
-    assert isinstance(CliRunner().invoke(app, words).exception, ObjectSealed)
-    for folder in (folders.auditor, folders.coordinator):
-        key = ["--reading-key", str(folder / READING_KEY)]
-        result = CliRunner().invoke(app, [*words, *key])
-        assert result.exit_code == 0, result.exception
-        assert "All holds." in result.output

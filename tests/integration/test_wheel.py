@@ -22,8 +22,11 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.integration.networks import FEATURES, small_scenario, toml_of
 from tests.test_house import ROOT
+from wardround.audit.folders import Folders
 from wardround.devchain.anvil import find_anvil
+from wardround_simulations.confidential import READING_KEY
 
 LIMIT_SECONDS = 600
 pytestmark = [pytest.mark.deep, pytest.mark.timeout(2 * LIMIT_SECONDS)]
@@ -31,6 +34,11 @@ pytestmark = [pytest.mark.deep, pytest.mark.timeout(2 * LIMIT_SECONDS)]
 #: Top-level names that wardround once used, here of another program.
 FOREIGN = ("client", "coordinator", "explorer", "ledger", "learning", "protocol", "transport")
 FLOWER_PROGRAMS = ("flower-", "flwr")
+#: Two sites: each costs three processes in a network.
+SCENARIO = small_scenario(
+    study={"rounds": 2},
+    data={"arguments": {"sites": 2, "rows": 40, "test_rows": 20, "features": FEATURES}},
+)
 
 
 @dataclass(frozen=True)
@@ -97,14 +105,22 @@ def installation(tmp_path_factory: pytest.TempPathFactory) -> Installation:
     for name in FOREIGN:
         (work / name).mkdir(parents=True)
         (work / name / "__init__.py").write_text('raise RuntimeError("a program of others")\n')
+    (work / "small.toml").write_text(toml_of(SCENARIO), encoding="utf-8")
     (folder / "home").mkdir()
     return Installation(programs, work)
 
 
 @pytest.fixture(scope="module")
 def models(installation: Installation) -> list[str]:
-    """The model of the demo's first round, from the wheel."""
-    return simulate(installation, "demo")
+    """Models of the small scenario in process, on the embedded chain."""
+    return simulate(installation, "alone")
+
+
+@pytest.fixture(scope="module")
+def demo(installation: Installation) -> str:
+    """Folder of the demo's first round."""
+    installation.run("wardround", "simulate", "demo", "--rounds", "1", "--out", "demo")
+    return "demo"
 
 
 @pytest.fixture
@@ -113,9 +129,18 @@ def anvil() -> str:
 
 
 def simulate(installation: Installation, out: str, *words: str, **more: str) -> list[str]:
-    command = ["wardround", "simulate", "demo", "--rounds", "1", "--json", "--out", out, *words]
-    summary = json.loads(installation.run(*command, **more).stdout)
+    command = ["wardround", "simulate", "small.toml", "--json", "--out", out, *words]
+    summary = json.loads(installation.run(*command, **more).stdout)  # one object, nothing else
     return [one["model"] for one in summary["rounds"]]
+
+
+def assert_audited(installation: Installation, models: list[str], *words: str) -> None:
+    """Audit from the wheel too, and find these models, round by round."""
+    audit = installation.run("wardround", "audit", *words).stdout
+    assert "All holds." in audit
+    assert re.findall("|".join(model[:18] for model in models), audit) == [
+        model[:18] for model in models
+    ]
 
 
 def test_everything_imports_from_the_wheel(installation: Installation) -> None:
@@ -128,34 +153,37 @@ def test_everything_imports_from_the_wheel(installation: Installation) -> None:
     assert installation.run("wardround", "--version").stdout.startswith("wardround ")
 
 
-def test_demo_and_audit_from_a_wheel(installation: Installation, models: list[str]) -> None:
-    assert len(models) == 1
-    assert "All holds." in installation.run("wardround", "audit", "demo").stdout
+def test_demo_and_audit_from_a_wheel(installation: Installation, demo: str) -> None:
+    assert "All holds." in installation.run("wardround", "audit", demo).stdout
     assert "four-hospitals" in installation.run("wardround", "scenarios").stdout
 
 
-@pytest.mark.parametrize("engine", ["in-process", "ray", "flwr"])
-def test_engines_on_anvil_from_a_wheel_give_equal_models(
+@pytest.mark.parametrize("engine", ["ray", "flwr"])
+def test_models_when_under_flowers_engines_are_those_in_process(
     installation: Installation, models: list[str], anvil: str, engine: str
 ) -> None:
     words = ["--engine", engine, "--chain", "anvil"]
     assert simulate(installation, engine, *words, WARDROUND_ANVIL=anvil) == models
+    assert_audited(installation, models, engine)
 
 
-def test_network_of_processes_from_a_wheel(
+def test_models_when_in_processes_with_an_encrypted_store_are_the_same(
     installation: Installation, models: list[str], anvil: str
 ) -> None:
-    words = ["network", "up", "live", "--sites", "4", "--rounds", "1"]
+    words = ["network", "up", "live", "--scenario", "small.toml", "--confidential"]
     installation.run("wardround", *words, WARDROUND_ANVIL=anvil)
-    audit = installation.run("wardround", "audit", "live").stdout
-    assert "All holds." in audit
-    assert models[0][:18] in audit
+    sealed = installation.run("wardround", "audit", "live", status=1)
+    assert "encrypted" in sealed.stderr
+    folders = Folders(Path("live"))
+    for reader in (folders.auditor, folders.coordinator):
+        key = str(reader / READING_KEY)
+        assert_audited(installation, models, "live", "--reading-key", key)
 
 
 def test_explorer_from_a_wheel_serves_pages_until_it_is_interrupted(
-    installation: Installation, models: list[str]
+    installation: Installation, demo: str
 ) -> None:
-    words = ["explore", "demo", "--no-browser", "--port", "0"]
+    words = ["explore", demo, "--no-browser", "--port", "0"]
     with subprocess.Popen(
         [installation.programs / "wardround", *words],
         cwd=installation.work,

@@ -11,31 +11,14 @@ from typing import Any
 import pytest
 
 from tests.calling import Call
-from tests.coordinator.conftest import Hospitals
-from tests.integration.networks import copied, finished_run, prepared
-from tests.leak.readings import Training, kept_secret, made_the_old_way, scenario_of
-from wardround.audit.finished import note_journal, open_run
+from tests.integration.networks import copied, finished_run
+from tests.leak.readings import kept_secret, made_the_old_way, scenario_of
+from tests.leak.runs import run_of
+from wardround.audit.finished import open_run
 from wardround.leak.reading import read_run
-from wardround_simulations.scenario import Scenario
 
 ROWS, FEATURES, ROUNDS = 6, 3, 14
 TRAINING = {"learning_rate": 0.1, "batch_size": 2, "local_steps": 2, "local_epochs": None}
-
-
-def trained_by(scenario: Scenario, folder: Path, training: Training) -> None:
-    """Run a study whose sites train like this, with true signatures, closings and chain."""
-    with prepared(scenario, folder) as network:
-        hospitals = Hospitals(network)
-        session = hospitals.session()
-        position = session.position()
-        spec = network.scenario.specification
-        while position.round <= spec.study.rounds:
-            answers = []
-            for node, party in enumerate(network.parties):
-                update = training(spec, party.data, position.round, position.base.values)
-                answers.append((node, hospitals.reply(node, position, update)))
-            position = session.run_round(position, hospitals.asked, answers).position
-    note_journal(network.folders)
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +26,7 @@ def old(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run made the old way: two tiny hospitals, the order of their rows public."""
     scenario = scenario_of(ROWS, FEATURES, ROUNDS, sites=2, training=TRAINING)
     folder = tmp_path_factory.mktemp("old") / "run"
-    trained_by(scenario, folder, made_the_old_way)
+    run_of(scenario, folder, made_the_old_way)
     return folder
 
 
@@ -52,7 +35,7 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same study with an order that only the sites know."""
     scenario = scenario_of(ROWS, FEATURES, ROUNDS, sites=2, training=TRAINING)
     folder = tmp_path_factory.mktemp("kept") / "run"
-    trained_by(scenario, folder, kept_secret)
+    run_of(scenario, folder, kept_secret)
     return folder
 
 

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.client.guard import conftest as hospital
-from tests.integration.networks import prepared, run, small_scenario, toml_of
+from tests.integration.networks import prepared, run, small_scenario
 from wardround.protocol.canonical import canonical_bytes
 from wardround.protocol.messages import TrainTask
 from wardround.protocol.record import genesis_closing
@@ -49,26 +45,6 @@ def test_update_longer_than_the_sites_policy_allows_is_withheld_in_process(tmp_p
         "the norm of the update" in words for name, words in found if name != "not-a-contributor"
     )
     assert not refusals(tmp_path / "run", "site-1")
-
-
-@pytest.mark.deep
-def test_update_longer_than_the_sites_policy_allows_is_withheld_under_ray(tmp_path: Path) -> None:
-    """Sites train in processes of Ray, and ask their guards at their sockets."""
-    scenario = tmp_path / "strict.toml"
-    scenario.write_text(toml_of(small_scenario(study={"rounds": 1}, policy=STRICT)), "utf-8")
-    command = [
-        sys.executable, "-m", "wardround", "simulate", str(scenario), "--out",
-        str(tmp_path / "run"), "--engine", "ray", "--chain", "anvil", "--json",
-    ]  # fmt: skip
-    done = subprocess.run(
-        command, env=dict(os.environ), capture_output=True, text=True, timeout=280, check=False
-    )
-    if "anvil was not found" in done.stderr:
-        pytest.skip(done.stderr.strip())
-    assert done.returncode == 0, done.stderr
-    assert left_out(json.loads(done.stdout)["rounds"]) == [["site-2"]]
-    found = {name for name, _ in refusals(tmp_path / "run")}
-    assert found == {"update-out-of-range", "not-a-contributor"}
 
 
 def test_refusal_is_the_one_that_a_hospital_gives(tmp_path: Path) -> None:

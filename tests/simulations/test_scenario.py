@@ -7,10 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.integration.networks import small_scenario, toml_of
+from tests.integration.networks import own_scenario, small_scenario, toml_of
 from wardround.learning.datasets import load_dataset
 from wardround.protocol.errors import ScenarioError, SpecificationError
-from wardround_simulations.scenario import Scenario, builtin_scenarios, load_scenario
+from wardround_simulations.scenario import (
+    Scenario,
+    builtin_scenarios,
+    keep_scenario,
+    load_scenario,
+)
 
 
 def written(tmp_path: Path, text: str) -> str:
@@ -56,6 +61,24 @@ def test_scenario_when_written_to_a_file_is_read_back(tmp_path: Path) -> None:
     loaded, text = load_scenario(written(tmp_path, toml_of(scenario)))
     assert loaded == scenario
     assert text == toml_of(scenario)
+
+
+def test_scenario_with_a_model_of_its_own_is_read_and_kept_with_its_files(tmp_path: Path) -> None:
+    own = own_scenario({"model.py": b"x = 1\n", "layers.py": b"y = 2\n"})
+    text = toml_of(small_scenario()).replace(
+        'name = "logistic"\narguments = { features = 6 }',
+        'file = "model.py"\nfactory = "build"\nfiles = ["layers.py"]\nrow_shape = [6]\nclasses = 2',
+    )
+    for folder in (tmp_path / "first", tmp_path / "second"):
+        folder.mkdir()
+    for name, data in own.files.items():
+        (tmp_path / "first" / name).write_bytes(data)
+    loaded, read = load_scenario(written(tmp_path / "first", text))
+    assert loaded.files == own.files
+    assert loaded.specification.files == own.files
+    assert loaded.specification.digest == own.specification.digest
+    keep_scenario(loaded, read, tmp_path / "second")
+    assert load_scenario(str(tmp_path / "second" / "scenario.toml"))[0] == loaded
 
 
 @pytest.mark.parametrize("name", ["no-such", "no/such.toml", ".", "", "demo.toml"])

@@ -32,7 +32,7 @@ from wardround_simulations.live.layout import check_live, make_parties
 from wardround_simulations.live.record import SUPERVISOR, forget_processes, write_processes
 from wardround_simulations.network import Network, new_folder, new_keys, prepare
 from wardround_simulations.results import Results, collect
-from wardround_simulations.scenario import Scenario
+from wardround_simulations.scenario import Scenario, keep_scenario
 from wardround_simulations.sites import password_file
 
 _ETHER = 10**18
@@ -105,7 +105,7 @@ class LiveNetwork:
         self._confidential = confidential
         folders = new_folder(self.folder)
         (self.folder / "logs").mkdir()
-        (self.folder / "scenario.toml").write_text(text, encoding="utf-8")
+        keep_scenario(scenario, text, self.folder)
         try:
             with self._chain(folders, standbys) as chain:
                 network = self._prepare(scenario, folders, chain, data_dir)

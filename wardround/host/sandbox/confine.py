@@ -22,7 +22,7 @@ _STANDARD = 3
 
 
 class Confinement(Form):
-    """What a process keeps; a document, because the process that enters is told it."""
+    """What a process keeps; a document, because the process that enters receives it."""
 
     #: Files, and folders with all that is in them.
     readable: list[str]
