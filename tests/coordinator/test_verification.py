@@ -281,7 +281,7 @@ def test_update_when_its_bytes_are_not_the_signed_ones_is_dropped() -> None:
 
 
 def test_report_when_its_bytes_are_not_the_signed_ones_is_dropped() -> None:
-    report = case().report.replace(b'"seconds":1.5', b'"seconds":1.4')
+    report = case().report.replace(b'"seconds":2', b'"seconds":3')
     assert report != case().report
     assert case().refusal(case().reply(report=report)).reason == "report"
 

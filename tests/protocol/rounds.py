@@ -19,7 +19,6 @@ from wardround.protocol.manifest import Dropped
 from wardround.protocol.merkle import vector_root
 from wardround.protocol.record import Closing, Record, Recording, StudyParams
 from wardround.protocol.replay import ClosedRound, Member, StudyFacts, replay_round
-from wardround.protocol.report import Report
 from wardround.protocol.rewards import reward_leaf
 from wardround.protocol.rules import aggregate
 from wardround.protocol.settlement import RoundFrame, Settlement, Vector, settle
@@ -108,9 +107,9 @@ class Memory:
             "metrics": {"train_loss": 0.5},
             "privacy": None,
             "code": hex_of(CODE),
-            "seconds": 1.5,
+            "seconds": 2,
         }
-        return Report.model_validate({**values, **changes}).encode()
+        return canonical_bytes({**values, **changes})
 
     def signed(self, entry: Entry, key: bytes | None = None) -> Entry:
         """Sign an entry with its site's key, or another one."""
