@@ -173,6 +173,31 @@ def test_round_when_its_secret_is_lost_is_booked_again(tmp_path: Path) -> None:
     assert desk.spent() == 2
 
 
+def test_round_when_a_crash_comes_before_it_is_booked_has_a_new_secret(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Secret and people are on disk, and no line of the log names them."""
+    desk, one = Desk(tmp_path, {}, sourced(group="patient")), study("one")
+    rows = table(range(40))
+
+    def crash(*_: object, **__: object) -> None:
+        raise LogError(desk.path, "cannot be written")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(desk.log, "append", crash)
+        with pytest.raises(LogError):
+            desk.begin(one, 1, rows)
+    desk.log.close()
+    (left,) = [path.read_bytes() for path in (tmp_path / "noise").iterdir()]
+    desk = Desk(tmp_path, {}, sourced(group="patient"))
+    allowed = desk.begin(one, 1, rows)
+    assert allowed.secret != left
+    assert allowed.account == PrivacyAccount()
+    assert alike(desk.begin(one, 1, rows), allowed)
+    assert [path.read_bytes() for path in (tmp_path / "noise").iterdir()] == [allowed.secret]
+    assert desk.spent() == 1
+
+
 def test_secrets_when_a_round_is_final_are_erased(tmp_path: Path) -> None:
     desk, one, two = Desk(tmp_path, {}), study("one"), study("two")
     for approval, number in ((one, 1), (one, 2), (two, 1)):

@@ -1,5 +1,3 @@
-import sys
-
 import numpy as np
 import pytest
 import torch
@@ -7,6 +5,7 @@ import torch
 from tests.learning.networks import named_model, own_model
 from wardround.learning.errors import LearningError
 from wardround.learning.models import MODELS, build_model, check_fits, flatten, layout_of
+from wardround.learning.models.own import own_modules
 from wardround.protocol.errors import StudyMismatch
 
 SOURCE = """
@@ -128,10 +127,11 @@ def test_build_model_when_name_is_unknown_lists_the_known():
 
 
 def test_own_model_is_built_from_memory_alone():
-    model = built(SOURCE, {"width": 4})
-    assert layout_of(model).shapes == ((1, 4), (1,))
-    (name,) = [name for name in sys.modules if name.endswith(".model") and "study_" in name]
-    assert not hasattr(sys.modules[name], "__file__")
+    model, files = own_model(SOURCE, arguments={"width": 4})
+    assert layout_of(build_model(model, files, seed=0)).shapes == ((1, 4), (1,))
+    modules = own_modules(model)
+    assert list(modules) == ["model.py"]
+    assert not hasattr(modules["model.py"], "__file__")
 
 
 def test_own_files_import_each_other_and_nothing_beside_them(tmp_path, monkeypatch):

@@ -71,7 +71,7 @@ class PrivacyAccount(Form):
 
         Args:
             delta: chance with which the bound may fail, in (0, 1).
-            neighbours: which tables cannot be told apart. Every limit on epsilon holds for
+            neighbours: which two tables are compared. Every limit on epsilon holds for
                 ``REPLACE_ONE``, the greater figure.
         Returns:
             At least 0; 0 for an empty account.

@@ -74,7 +74,7 @@ def _discrete_laplace(scale: int, below: Below) -> int:
 
 
 def _happens(above: int, under: int, below: Below) -> bool:
-    """Say yes with the probability ``exp(-above / under)``, for a fraction of at least 0."""
+    """Return True with the probability ``exp(-above / under)``, for a fraction of at least 0."""
     while above > under:
         if not _happens(1, 1, below):
             return False
