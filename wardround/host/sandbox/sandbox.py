@@ -19,6 +19,8 @@ THREADS_MAX = 512
 _KEPT = ("ATEN_", "CUDA_", "GOMP_", "KMP_", "LD_LIBRARY_PATH", "MALLOC_", "MKL_", "OMP_", "TORCH_")
 _SET = {
     "HOME": "/tmp",  # noqa: S108  (nothing is ever written to it)
+    # Large pages: a fork copies fewer entries, and a child faults less often.
+    "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
     # Else joblib, which Opacus imports, tries to make a semaphore, and warns.
     "JOBLIB_MULTIPROCESSING": "0",
     "LANG": "C.UTF-8",
