@@ -277,11 +277,12 @@ class Budget:
             if not over:
                 return left, mechanism
             left = within
-            rows = sum(len(one.rows) for one in left)
-            if rows < max(1, least):
+            # As where the table is read, all rows of a person count as one.
+            others = sum(len(one.rows) // one.rows_each for one in left)
+            if others < max(1, least):
                 # Of all who are over, the one who is least.
                 epsilon, limit = min(over, key=lambda pair: pair[0] / pair[1].epsilon)
-                raise _exhausted(epsilon, limit, rows, least)
+                raise _exhausted(epsilon, limit, others, least)
 
 
 def check_private_enough(spec: StudySpec, settings: HomeSettings) -> None:
@@ -347,13 +348,13 @@ def _refused(reason: str) -> Refusal:
     return Refusal("privacy-refused", f"private training is refused: {reason}.")
 
 
-def _exhausted(epsilon: float, limit: _Limit, rows: int, least: int) -> Refusal:
+def _exhausted(epsilon: float, limit: _Limit, others: int, least: int) -> Refusal:
     words = (
         f"this round would bring {limit.whose} to epsilon {epsilon:.4g} at delta {limit.delta:g}, "
         f"more than the {limit.epsilon:g} it allows"
     )
-    if rows:
-        words += f"; of others {rows} rows are left, and [data] min_rows asks for {least}"
+    if others:
+        words += f"; {others} others are left, and [data] min_rows asks for {least}"
     return Refusal("budget-exhausted", words + ".")
 
 
