@@ -16,7 +16,8 @@ from wardround.learning.datasets import DATA_DIR_VARIABLE
 from wardround_simulations.run import simulate
 from wardround_simulations.scenario import load_scenario
 
-pytestmark = pytest.mark.deep
+# A whole run and all attacks take a minute of one core, and other tests share it.
+pytestmark = [pytest.mark.deep, pytest.mark.timeout(1200)]
 
 #: Zurich and Basel, the smallest.
 SITE, ROWS = "switzerland", 30
