@@ -21,7 +21,8 @@ from wardround.chain.errors import ChainError
 from wardround.devchain.durable_anvil import DurableAnvil
 from wardround.devchain.evm import Genesis
 from wardround_client.app.client_app import app as _site_app  # noqa: F401  loaded here, once for all
-from wardround_client.guard.run import run_guard
+from wardround_client.guard import run as guard_run
+from wardround_client.trainer.local import LocalTrainer
 from wardround_coordinator.server_app import coordinate
 from wardround_simulations.engines import run_in_process
 
@@ -40,14 +41,16 @@ def coordinator_body(folder: Path, site_ports: Sequence[int]) -> None:
 
 
 def site_body(home: Path, port: int) -> None:
-    """Train and answer."""
-    torch.set_num_threads(1)
+    """Carry messages to the guard, and its answers back."""
     serve_site(home, port)
 
 
 def guard_body(home: Path, password: str) -> None:
-    """Guard a site's key."""
-    run_guard(home, password, lambda: int(time.time()), _say, _say)
+    """Guard a site's key, and train."""
+    torch.set_num_threads(1)
+    # Here and not in a process of its own, which would import PyTorch at each of a hundred starts.
+    vars(guard_run)["start_trainer"] = lambda *_: LocalTrainer()
+    guard_run.run_guard(home, password, lambda: int(time.time()), _say, _say)
 
 
 def chain_body(folder: Path, genesis: Genesis, port: int, block_seconds: float = 0.0) -> None:

@@ -29,6 +29,7 @@ from wardround_coordinator.settings import COORDINATOR_FILE
 from wardround_simulations.network import Network, Party, new_folder, new_keys, prepare
 from wardround_simulations.run import DEV_CHAIN_ID
 from wardround_simulations.scenario import Scenario
+from wardround_simulations.sites import SIMULATION_KEY, site_secret
 
 _ETHER = 10**18
 #: Loading everything once takes a busy machine its time.
@@ -200,7 +201,16 @@ def _make_home(network: Network, party: Party, home: Path, endpoint: str) -> Non
     )
     now = int(time.time())
     # Two rounds of scrypt: the key is worth nothing, and its guard is started a hundred times.
-    make_home(home, text, _PASSWORD, now, key=bytes(party.account.key), iterations=2)
+    make_home(
+        home,
+        text,
+        _PASSWORD,
+        now,
+        key=bytes(party.account.key),
+        # As in the undisturbed run, or the models would be others.
+        secret=site_secret(SIMULATION_KEY, party.name),
+        iterations=2,
+    )
     for name in ("train.npz", "test.npz"):
         shutil.copy(network.folders.sites / party.name / name, home / name)
     approval = Approval(
