@@ -524,11 +524,12 @@ def _noised_measures(counts: Histogram, noise: float) -> dict[str, float | int]:
 
 def _check_enough(tests: Table, policy: PolicyTable) -> None:
     """Refuse to measure where counts would be about single patients, or drown in their noise."""
-    each = np.bincount(tests.labels, minlength=2)
-    if len(tests) < policy.measure_rows or each.min() < policy.measure_class_rows:
+    # Of people: a patient with ten rows is one.
+    each, count = tests.class_counts(), tests.person_count
+    if count < policy.measure_rows or each.min() < policy.measure_class_rows:
         raise Refusal(
             "too-few-test-rows",
-            f"{len(tests)} test rows, {each.min()} of the rarest class, are fewer than [policy] "
+            f"{count} test rows, {each.min()} of the rarest class, are fewer than [policy] "
             f"measure_rows = {policy.measure_rows} and measure_class_rows = "
             f"{policy.measure_class_rows} ask for.",
         )
