@@ -93,9 +93,11 @@ class Disclosure:
         if tests < policy.measure_rows:
             return f"none: {tests:,} test rows are fewer than your policy's {policy.measure_rows:,}"
         names = ", ".join(sorted({*policy.metrics, "examples"} - {"train_loss"}))
+        noise = policy.measure_noise
+        counts = f"with noise of deviation {noise:g} on each count" if noise else "without noise"
         return (
-            f"{names} on your {tests:,} test rows, of at most {policy.measured_models} models: for "
-            "the coordinator, who may tell them to anyone"
+            f"{names} on your {tests:,} test rows, of at most {policy.measured_models} models, "
+            f"{counts}: for the coordinator, who may tell them to anyone"
         )
 
     def _readers(self) -> str:

@@ -260,6 +260,8 @@ def test_measures_that_the_policy_forbids_are_not_named(network: Network, tmp_pa
         ("off", "evaluate = false", "none: your policy measures no models"),
         ("few", "measure_rows = 21", "none: 20 test rows are fewer than your policy's 21"),
         ("auc", 'metrics = ["auc"]', "measures     auc, examples on your 20 test rows"),
+        ("noisy", "measure_noise = 4.0", "models, with noise of deviation 4 on each count: for"),
+        ("exact", "measure_noise = 0.0", "at most 5 models, without noise: for the coordinator"),
     ):
         assert words in shown(network, make(network, tmp_path / name, policy=policy))
 
