@@ -524,12 +524,12 @@ def _noised_measures(counts: Histogram, noise: float) -> dict[str, float | int]:
 
 def _check_enough(tests: Table, policy: PolicyTable) -> None:
     """Refuse to measure where counts would be about single patients, or drown in their noise."""
-    # Of people: a patient with ten rows is one.
-    each, count = tests.class_counts(), tests.person_count
-    if count < policy.measure_rows or each.min() < policy.measure_class_rows:
+    count, rarest = tests.person_count, tests.class_counts.min()
+    if count < policy.measure_rows or rarest < policy.measure_class_rows:
+        what = "test rows" if tests.groups is None else "patients"
         raise Refusal(
             "too-few-test-rows",
-            f"{count} test rows, {each.min()} of the rarest class, are fewer than [policy] "
+            f"{count} {what}, {rarest} of the rarest class, are fewer than [policy] "
             f"measure_rows = {policy.measure_rows} and measure_class_rows = "
             f"{policy.measure_class_rows} ask for.",
         )
