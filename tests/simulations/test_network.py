@@ -101,7 +101,9 @@ def test_keys_when_written_can_be_read_by_their_owner_alone(tmp_path: Path) -> N
     with prepared(small_scenario(), tmp_path / "network") as network:
         root = network.folders.root
         found = [*root.rglob("*.key"), *root.rglob("keystore.json"), *root.glob("passwords/*")]
-        assert len(found) == 2 + 3 + 3
+        found += root.rglob("training.secret")
+        # Of sponsor, coordinator and simulation; of each site keystore, password and secret.
+        assert len(found) == 3 + 3 * 3
         assert {stat.S_IMODE(path.stat().st_mode) for path in found} == {0o600}
 
 
