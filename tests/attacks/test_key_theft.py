@@ -113,11 +113,6 @@ def running(home: Home, password: Path) -> Iterator[int]:
             site.wait()
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="a guard that is started again has the password in its environment until it closes",
-)
 def test_password_when_the_guard_is_killed_is_shown_to_no_process_of_the_user(
     home: Home, tmp_path: Path
 ) -> None:

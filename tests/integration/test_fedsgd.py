@@ -79,7 +79,7 @@ def test_full_batch_fedsgd_when_run_through_the_protocol_is_pooled_gradient_desc
         model={"name": "logistic", "arguments": {"features": count - 1}},
         training={"learning_rate": rate, "batch_size": 0, "local_steps": 1, "local_epochs": None},
         rewards={"scoring": "examples"},
-        data={"arguments": {}, **data},
+        data={"arguments": {}, "range": None, **data},
     )
     results = run(scenario, tmp_path / "run")
     assert len(results.rounds) == rounds

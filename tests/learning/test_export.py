@@ -11,8 +11,9 @@ from safetensors import safe_open
 from safetensors.numpy import load_file
 from safetensors.torch import load_model
 
+from tests.learning.networks import named_model
 from wardround.learning.export import export_model
-from wardround.learning.models import build_model, flatten, layout_of
+from wardround.learning.models import flatten, layout_of
 from wardround.protocol.errors import ProtocolError
 from wardround.protocol.layout import Layout
 
@@ -37,10 +38,10 @@ def test_export_model_keeps_weights_and_metadata(tmp_path_factory, metadata):
 
 
 def test_export_model_is_read_by_the_library_itself(tmp_path):
-    model = build_model("cnn", {"side": 8, "classes": 3}, seed=4)
+    model = named_model("cnn", {"side": 8, "classes": 3}, seed=4)
     path = tmp_path / "m.safetensors"
     export_model(flatten(model), layout_of(model), path, {"study": "0x01"})
-    other = build_model("cnn", {"side": 8, "classes": 3}, seed=5)
+    other = named_model("cnn", {"side": 8, "classes": 3}, seed=5)
     load_model(other, path)
     assert flatten(other).tobytes() == flatten(model).tobytes()
     assert list(load_file(path)["0.weight"].shape) == [8, 1, 3, 3]

@@ -6,10 +6,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, log_loss, roc_auc_score
 
+from tests.learning.networks import named_model
 from wardround.learning.datasets.table import Table
 from wardround.learning.errors import DataError, LearningError
 from wardround.learning.metrics import Metrics, evaluate, evaluate_sites, measure, rank_auc
-from wardround.learning.models import build_model, flatten
+from wardround.learning.models import flatten
 
 # Few distinct scores, so that ties are the rule.
 pairs = st.lists(st.tuples(st.integers(-3, 3), st.booleans()), min_size=1, max_size=60)
@@ -71,7 +72,7 @@ def test_measure_when_logits_are_huge_stays_exact():
 
 def test_evaluate_equals_scikit_learn_on_the_models_own_probabilities():
     rows = table(300, seed=3)
-    model = build_model("logistic", {"features": 4}, seed=1)
+    model = named_model("logistic", {"features": 4}, seed=1)
     weights = flatten(model)
     logits = rows.features.astype(np.float64) @ weights[:4] + weights[4]
     found = evaluate(model, weights, rows)
@@ -88,7 +89,7 @@ def test_evaluate_equals_scikit_learn_on_the_models_own_probabilities():
 
 def test_evaluate_when_one_class_only_reports_no_auc():
     rows = Table(np.ones((3, 4), np.float32), np.ones(3, np.int64))
-    model = build_model("logistic", {"features": 4}, seed=1)
+    model = named_model("logistic", {"features": 4}, seed=1)
     found = evaluate(model, flatten(model), rows)
     assert found.auc is None
     assert set(found.report()) == {"accuracy", "log_loss"}
@@ -97,7 +98,7 @@ def test_evaluate_when_one_class_only_reports_no_auc():
 
 def test_evaluate_when_rows_exceed_a_chunk_counts_all():
     rows = table(2500, classes=3)
-    model = build_model("logistic", {"features": 4, "classes": 3}, seed=1)
+    model = named_model("logistic", {"features": 4, "classes": 3}, seed=1)
     weights = flatten(model)
     logits = rows.features @ weights[:12].reshape(3, 4).T + weights[12:]
     found = evaluate(model, weights, rows)
@@ -107,7 +108,7 @@ def test_evaluate_when_rows_exceed_a_chunk_counts_all():
 
 def test_evaluate_sites_pools_the_union_of_rows():
     tables = [table(n, seed=n) for n in (5, 50, 500)]
-    model = build_model("mlp", {"features": 4, "hidden": [3]}, seed=1)
+    model = named_model("mlp", {"features": 4, "hidden": [3]}, seed=1)
     weights = flatten(model)
     each, union = evaluate_sites(model, weights, tables)
     assert each == [evaluate(model, weights, one) for one in tables]
@@ -129,7 +130,7 @@ def test_accuracy_and_loss_are_means_over_rows():
 
 
 def test_measuring_nothing_is_refused():
-    model = build_model("logistic", {"features": 4}, seed=1)
+    model = named_model("logistic", {"features": 4}, seed=1)
     for call in (
         lambda: evaluate(model, flatten(model), table(0)),
         lambda: evaluate_sites(model, flatten(model), []),
@@ -140,7 +141,7 @@ def test_measuring_nothing_is_refused():
 
 
 def test_evaluate_when_input_is_bad_says_why():
-    model = build_model("logistic", {"features": 4}, seed=1)
+    model = named_model("logistic", {"features": 4}, seed=1)
     weights = flatten(model)
     rows = table(5)
     rows.labels[2] = 2

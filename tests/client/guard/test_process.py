@@ -175,8 +175,11 @@ def test_guard_when_killed_while_it_books_privacy_counts_what_left(
 
 def test_guard_when_told_to_stop_ends_cleanly(plain: Network, tmp_path: Path) -> None:
     home = home_of(plain, tmp_path)
-    environment = {**os.environ, PASSWORD_VARIABLE: PASSWORD}
-    with process("-m", "wardround", "site", "guard", home.folder, env=environment) as guard:
+    command = ("-m", "wardround", "site", "guard", home.folder, "--password-file", "-")
+    with process(*command) as guard:
+        assert guard.stdin is not None
+        guard.stdin.write(f"{PASSWORD}\n")
+        guard.stdin.flush()
         line = first_line(guard)
         assert str(home.socket) in line
         assert plain.parties[0].account.address in line
