@@ -83,7 +83,7 @@ class Disclosure:
         else:
             yield (
                 "  one patient  the epsilon above bounds what your updates tell of one row, to "
-                "whoever reads them and whatever else they know"
+                "every reader, whatever else that reader knows"
             )
 
     def _measures(self, tests: int) -> str:
@@ -103,8 +103,8 @@ class Disclosure:
     def _readers(self) -> str:
         if self.store is not None and self.store.startswith(PREFIX):
             return (
-                "Sponsor, coordinators and whoever the sponsor grants reading can read yours, as "
-                "long as the coordinator keeps to this store"
+                "Sponsor, coordinators and readers whom the sponsor grants access can read yours, "
+                "as long as the coordinator keeps to this store"
             )
         return "Coordinators, auditors and every reader of the content store can read yours"
 

@@ -27,7 +27,7 @@ from wardround_client.site_approval import Proposal, describe, propose
 from wardround_simulations.network import Network
 
 NOW = 1_760_000_000
-SOURCE = b"""# shown to whoever approves :skull:
+SOURCE = b"""# shown before it is approved :skull:
 from torch import nn
 from .layers import WIDTH
 
@@ -170,7 +170,7 @@ def test_own_model_is_tried_in_the_sandbox_before_it_is_approved(
 ) -> None:
     home = accepting(own, tmp_path / "h")
     said = call(*approving(own, home, tmp_path)).good
-    assert "# shown to whoever approves :skull:" in said
+    assert "# shown before it is approved :skull:" in said
     assert "sandbox      around what trains on your rows: " in said
     assert "trying the study's model on made-up rows; sandbox: " in said
     assert "it trains, and keeps nothing beside its parameters" in said
@@ -280,5 +280,5 @@ def test_confidential_store_narrows_the_readers(tmp_path: Path) -> None:
         address = SiteAddress(network.parties[0].account.address)
         said = "\n".join(describe(proposal, network.contract, address))
     assert proposal.approval.spec.files == FILES
-    assert "whoever the sponsor grants reading can read yours" in said
+    assert "readers whom the sponsor grants access can read yours" in said
     assert "every reader of the content store" not in said

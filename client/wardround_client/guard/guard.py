@@ -367,9 +367,6 @@ class Guard(Guarded):
             data = self._tables()
             tests = data.test
             _check_enough(tests, policy)
-            if policy.measure_noise:
-                key = RoundKey(study, number, closing.record.model)
-                tests = self._budget.measure(key, tests, policy.measure_noise).part(tests)
         job = PredictJob(
             specification=canonical_bytes(approval.spec.document()),
             model=model,
@@ -380,6 +377,12 @@ class Guard(Guarded):
         check_shares(shares, len(tests))
         tests.check_classes(shares.shape[1])
         if policy.measure_noise:
+            # Booked only once there is something to count: a trainer that fails costs nothing.
+            with self._lock:
+                key = RoundKey(study, number, closing.record.model)
+                allowance = self._budget.measure(key, tests, policy.measure_noise)
+            if allowance.rows is not None:
+                tests, shares = allowance.part(tests), shares[allowance.rows]
             counted = _noised_measures(histogram(shares, tests.labels), policy.measure_noise)
         else:
             found = measure(np.log(shares + 1e-300), tests.labels)

@@ -90,7 +90,7 @@ def test_account_when_a_table_is_presented_otherwise_never_shrinks(
         desk.begin(STUDY, number, table)
         cost = desk.book.spent[-1].mechanism
         for patient, rows in Counter(patients.tolist()).items():
-            # Where nobody is named, a row counts as a person, as the page on privacy says.
+            # Where no person is named, a row counts as a person (docs/privacy.md).
             rows_then = 1 if group is None else rows
             true_cost[patient][cost.sample_rate] += cost.steps * rows_then
         desk.log.close()
