@@ -165,13 +165,14 @@ class SandboxedTrainer:
                 else:
                     warm.end()
                 status = _drained(warm.process, last)
+                if not self._closed:
+                    # Before its jobs are refused, so that the log has why.
+                    how = _how_ended(status, last[-1] if last else "")
+                    self._tell(f"{self._name} {how}; starting it again")
                 warm.ended.set()
                 self._publish(None)
             if self._closed:
                 return
-            how = f"was killed by signal {-status}" if status < 0 else f"ended with {status}"
-            words = f" ({last[-1]})" if last else ""
-            self._tell(f"{self._name} {how}{words}; starting it again")
             if time.monotonic() - started > _STEADY_SECONDS:
                 waits = pauses(_FIRST_PAUSE_SECONDS, _LAST_PAUSE_SECONDS)
             with self._changed:
@@ -235,6 +236,11 @@ def _drained(process: subprocess.Popen[bytes], last: deque[str]) -> int:
         for line in lines:
             last.append(_printable(line.decode("utf-8", "replace")))
     return process.wait()
+
+
+def _how_ended(status: int, last: str) -> str:
+    how = f"was killed by signal {-status}" if status < 0 else f"ended with {status}"
+    return f"{how} ({last})" if last else how
 
 
 def _printable(text: str) -> str:
