@@ -13,7 +13,6 @@ from typing import Literal
 
 import numpy as np
 from pydantic import Field
-from sklearn.datasets import load_breast_cancer
 
 from wardround.learning.datasets.base import Dataset, DatasetSource
 from wardround.learning.datasets.partition import Rows, by_covariate, dirichlet, iid
@@ -50,6 +49,9 @@ class BreastCancer(DatasetSource):
         Raises:
             DataError: a site would get fewer rows than the minimum; there is no such covariate.
         """
+        # Here, as in `split`: it takes a second.
+        from sklearn.datasets import load_breast_cancer
+
         bunch = load_breast_cancer()
         features = bunch.data.astype(np.float64)
         labels = bunch.target.astype(np.int64)

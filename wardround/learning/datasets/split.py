@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.model_selection import train_test_split
 
 from wardround.learning.datasets.table import SiteData, Table
 
@@ -34,6 +33,9 @@ def prepare_site(
         seed: of the shuffle.
         stratify: keep the share of each class; needs two rows of each.
     """
+    # Here, because every program of a site imports this package, and scikit-learn takes a second.
+    from sklearn.model_selection import train_test_split
+
     train, test = train_test_split(
         np.arange(len(labels)),
         train_size=train_size,
