@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -352,6 +353,26 @@ def test_node_that_is_refused_otherwise_does_not_wait(
 ) -> None:
     with pytest.raises(httpx.HTTPStatusError):
         activated([refusing(b"401 Unauthorized", body), b"never asked for"], monkeypatch)
+
+
+@pytest.mark.parametrize(("known", "signals"), [(False, [signal.SIGINT]), (True, [])])
+def test_node_that_a_new_superlink_does_not_know_leaves(
+    known: bool, signals: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its key may be enrolled again before it asks; its connection is gone all the same."""
+    from flwr.proto.heartbeat_pb2 import SendNodeHeartbeatRequest, SendNodeHeartbeatResponse
+
+    sent: list[int] = []
+    monkeypatch.setattr(fleet.os, "kill", lambda process, number: sent.append(number))
+    body = SendNodeHeartbeatResponse(success=known).SerializeToString()
+    answer = HEAD + f"Content-Length: {len(body)}\r\n\r\n".encode() + body
+    changed = fleet._changed(FleetHttpClient, 1000, print)
+    with (
+        answering(answer) as port,
+        changed.from_server_address(f"127.0.0.1:{port}", True, None, []) as client,
+    ):
+        client.SendNodeHeartbeat(SendNodeHeartbeatRequest())
+    assert sent == signals
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,9 @@ Flower that it was not tested with.
   (`wardround.host.silence`).
 - **Restarts.** A killed SuperNode counts as connected until its heartbeats have been missed for a
   minute; until then the SuperLink rejects its successor, which ends. Here the heartbeat interval is
-  shorter, and a restarted SuperNode retries.
+  shorter, and a restarted SuperNode retries. A SuperLink that was started anew knows no connection:
+  where it knows no key either, Flower ends the SuperNode, which is started again; here also where
+  it knows the key already, because Flower then waits for work that never comes.
 """
 
 from __future__ import annotations
@@ -24,7 +26,9 @@ import base64
 import importlib
 import inspect
 import json
+import os
 import re
+import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -294,6 +298,15 @@ def _changed(client: type[Any], max_bytes: int, say: Say) -> type[Any]:
 
         def ActivateNode(self, request: Any) -> Any:  # noqa: N802 - Flower's name
             return waiting.invoke(super().ActivateNode, request)
+
+        def SendNodeHeartbeat(self, request: Any) -> Any:  # noqa: N802 - Flower's name
+            answer = super().SendNodeHeartbeat(request)
+            if not answer.success:
+                say(
+                    "the coordinator was started anew and does not know this connection; leaving it"
+                )
+                os.kill(os.getpid(), signal.SIGINT)  # as Flower does where it knows no key
+            return answer
 
     return ChangedClient
 
