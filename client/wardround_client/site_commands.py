@@ -269,10 +269,13 @@ def status(
     _out.print(f"  chain: {found['chain']}", markup=False)
     _out.print(f"  table: {found['table']}", markup=False)
     _out.print(f"  sandbox: {found['sandbox']}", markup=False)
+    _out.print(f"  privacy: {found['privacy']}", markup=False)
     if not found["studies"]:
         _out.print("  no study is approved: see `wardround site approve --help`")
     for one in found["studies"]:
         _out.print(f"  study {one['study']} ({one['name']}): {one['state']}", markup=False)
+        if one["privacy"] is not None:
+            _out.print(f"    privacy: {one['privacy']}", markup=False)
 
 
 @app.command()

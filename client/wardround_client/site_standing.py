@@ -13,12 +13,14 @@ from wardround.chain.options import tokens_of
 from wardround.chain.ward_round import WardRound
 from wardround.protocol.errors import WardroundError
 from wardround.protocol.identifiers import SiteAddress, StudyId, hex_of
-from wardround_client.errors import GuardUnreachable
+from wardround.protocol.study import StudySpec
+from wardround_client.errors import GuardUnreachable, Refusal
 from wardround_client.guard.approvals import Approvals
 from wardround_client.guard.client import GuardClient
 from wardround_client.home import Home
 from wardround_client.keystore import keystore_address
 from wardround_client.settings import HomeSettings, PreparedTables
+from wardround_client.site_account import SiteAccount
 from wardround_client.sources.base import Place
 
 _STATUS_SECONDS = 5.0
@@ -81,15 +83,15 @@ def standing(site: OpenSite) -> dict[str, Any]:
         started = site.home.socket.exists()
         running = f"not running ({error.reason})" if started else "not running"
     approvals = Approvals(site.home.approvals, site.address)
-    approved = approvals.studies()
+    privacy, known = _privacy(site, approvals)
     try:
         with site.contract() as ward:
             chain = ward.chain
             reached = f"{chain.url}, chain {chain.chain_id}, block {chain.block().number}"
-            studies = [_study_status(approvals, ward, study, site.address) for study in approved]
+            studies = [_study_status(approvals, ward, study, site.address) for study in known]
     except ChainUnreachable as error:
         reached = str(error)
-        studies = [_study_status(approvals, None, study, site.address) for study in approved]
+        studies = [_study_status(approvals, None, study, site.address) for study in known]
     return {
         "name": site.settings.site.name,
         "address": site.address,
@@ -97,8 +99,30 @@ def standing(site: OpenSite) -> dict[str, Any]:
         "chain": reached,
         "table": site.settings.data.name,
         "sandbox": sandbox_words(site.settings.policy),
-        "studies": studies,
+        "privacy": privacy,
+        "studies": [
+            {**one, "privacy": words} for one, words in zip(studies, known.values(), strict=True)
+        ],
     }
+
+
+def _privacy(site: OpenSite, approvals: Approvals) -> tuple[str, dict[StudyId, str | None]]:
+    """What was spent, in all and in each study that is approved or was; None where nobody knows."""
+    approved = approvals.studies()
+    try:
+        account = SiteAccount(site.home, site.address)
+        studies = sorted({*approved, *account.studies})
+        each = {one: account.of_study(one, _spec_of(approvals, one)) for one in studies}
+        return account.of_site(), {**each}
+    except WardroundError as error:
+        return str(error), dict.fromkeys(approved)
+
+
+def _spec_of(approvals: Approvals, study: StudyId) -> StudySpec | None:
+    try:
+        return approvals.of(study).spec
+    except Refusal:
+        return None
 
 
 def _study_status(
@@ -107,8 +131,9 @@ def _study_status(
     found: dict[str, Any] = {"study": hex_of(study), "name": "?", "open_round": None}
     try:
         found["name"] = approvals.of(study).spec.study.name
-    except WardroundError as error:
-        return {**found, "state": str(error)}
+    except Refusal as error:
+        known = error.name != "study-not-approved"
+        return {**found, "state": str(error) if known else "not approved any more"}
     if ward is None:
         return {**found, "state": "approved"}
     slot = ward.site(study, site)

@@ -347,6 +347,8 @@ def test_status_when_all_is_well_says_so(call: Call, network: Network, site: Hom
         found = json.loads(call("status", site.folder, "--json").good)
     assert "guard: answers" in said
     assert f"sandbox: {offered().words()}" in said
+    assert "  privacy: epsilon 0 at delta 1e-06; [policy] has no max_epsilon\n" in said
+    assert "    privacy: epsilon 0 at delta 1e-06; 0 of 5 models measured\n" in said
     assert "round 1 is open; weight up to 1,000,000" in said
     assert found["studies"][0]["open_round"] == 1
     assert found["address"] == network.parties[0].account.address
@@ -368,6 +370,30 @@ def test_status_when_an_approval_is_damaged_says_so(
 ) -> None:
     approve(network, site).write_text("{}")
     assert "is not one that this site gave" in call("status", site.folder).good
+
+
+def test_status_when_the_account_is_lost_names_the_file(
+    call: Call, network: Network, site: Home
+) -> None:
+    approve(network, site)
+    site.log.unlink()
+    said = call("status", site.folder).good
+    assert f"  privacy: guard log {site.log} is missing" in said
+    assert "(small): approved" in said
+
+
+def test_status_when_a_study_is_revoked_still_shows_what_it_measured(
+    call: Call, network: Network, site: Home
+) -> None:
+    approve(network, site)
+    fields = {"study": hex_of(network.study), "model": "0x" + "11" * 32}
+    log = GuardLog(site.log, lambda: 1)
+    log.append("released", round=1, measures={}, **fields)
+    log.close()
+    call("revoke", hex_of(network.study), site.folder)
+    said = call("status", site.folder).good
+    assert f"study {hex_of(network.study)} (?): not approved any more\n" in said
+    assert "; 1 of 5 models measured\n" in said
 
 
 @pytest.mark.parametrize("command", ["status", "history", "preview", "guard"])

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from wardround.learning.privacy.accountant import Mechanism
 from wardround.protocol.identifiers import Root, StudyId, hex_of
-from wardround_client.guard.log import Line
+from wardround_client.errors import LogError
+from wardround_client.guard.log import Line, read_log
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,11 @@ class Book:
         return sum(one == hex_of(study) for one, _ in self._released)
 
     @property
+    def studies(self) -> list[str]:
+        """Every study in which something was spent or a model measured, in hexadecimal."""
+        return sorted({one.key[0] for one in self._spent} | {one for one, _ in self._released})
+
+    @property
     def spent(self) -> Sequence[Spent]:
         """All that was spent, over all studies, in its order."""
         return self._spent
@@ -104,6 +111,19 @@ class Book:
         """What was spent on training in a round, whatever model it started from."""
         wanted = (hex_of(study), number)
         return [one for one in self._spent if one.key[:2] == wanted and one.attempt]
+
+
+def read_book(path: Path) -> Book:
+    """Read a guard's log while the guard may be writing to it.
+
+    Raises:
+        LogError: it is missing, damaged or kept from this user.
+    """
+    try:
+        return Book(read_log(path))
+    except (KeyError, TypeError, ValueError) as error:
+        reason = f"has a line that no guard writes ({type(error).__name__})"
+        raise LogError(path, f"{reason}: restore a true copy") from None
 
 
 def _key(fields: Line) -> tuple[str, int, str]:

@@ -78,7 +78,7 @@ class Allowance:
     def _most(self) -> tuple[PrivacyAccount, Mechanism]:
         if len(self.spent) == 1:  # need not be weighed, which takes a tenth of a second
             return self.spent[0]
-        return max(self.spent, key=lambda pair: _with(*pair).epsilon(self.delta))
+        return max(self.spent, key=lambda pair: pair[0].after(pair[1]).epsilon(self.delta))
 
     def part(self, table: Table) -> Table:
         """Give the rows that may be used."""
@@ -89,7 +89,8 @@ class Allowance:
         """What a report states: for no person has more been spent in the study."""
         if not self.spent:
             return None
-        after = _with(*self._most)
+        account, cost = self._most
+        after = account.after(cost)
         more, replaced = (after.epsilon(self.delta, which) for which in Neighbours)
         return Privacy(epsilon=more, epsilon_replaced=replaced, delta=self.delta)
 
@@ -319,7 +320,7 @@ def _exceeded(
 ) -> tuple[float, _Limit] | None:
     own = mechanism.of_person(one.rows_each)
     for limit in limits:
-        epsilon = _with(limit.account(one), own).epsilon(limit.delta)
+        epsilon = limit.account(one).after(own).epsilon(limit.delta)
         if epsilon > limit.epsilon:
             return epsilon, limit
     return None
@@ -356,7 +357,3 @@ def _exhausted(epsilon: float, limit: _Limit, others: int, least: int) -> Refusa
     if others:
         words += f"; {others} others are left, and [data] min_rows asks for {least}"
     return Refusal("budget-exhausted", words + ".")
-
-
-def _with(account: PrivacyAccount, mechanism: Mechanism) -> PrivacyAccount:
-    return account.compose(PrivacyAccount(mechanisms=[mechanism]))

@@ -40,12 +40,16 @@ def read_log(path: Path) -> Iterator[Line]:
     """Read a log while a guard may be writing to it; a last line that is not whole is left out.
 
     Raises:
-        LogError: there is none, or a line is not the one that was written.
+        LogError: there is none, it is kept from this user, or a line is not the one that was
+            written.
     """
     try:
         file = path.open("rb")
     except FileNotFoundError:
         raise _missing(path) from None
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise LogError(path, f"cannot be read ({reason}): read it as its owner") from None
     with file:
         before, number = _START, 0
         while data := file.readline(LINE_MAX_BYTES + 1):

@@ -65,6 +65,12 @@ def people_of(rows: Persons) -> People:
     return People(persons, counts.astype(np.int64))
 
 
+def merged(sets: Sequence[People]) -> People:
+    """Everybody of at least one set, each with as many rows as at most in one of them."""
+    persons = np.unique(np.concatenate([one.persons for one in sets]))
+    return People(persons, np.max([one.rows_of(persons) for one in sets], axis=0))
+
+
 def persons_of(digests: Sequence[bytes]) -> Persons:
     """Put one digest a row into an array."""
     return np.array(digests, dtype=f"S{DIGEST_BYTES}")

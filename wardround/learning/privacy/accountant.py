@@ -66,6 +66,10 @@ class PrivacyAccount(Form):
         """Add accounts of the same person; their order does not matter."""
         return account_of(one for account in (self, *others) for one in account.mechanisms)
 
+    def after(self, mechanism: Mechanism) -> PrivacyAccount:
+        """Give what it is once this is done to the person too."""
+        return account_of([*self.mechanisms, mechanism])
+
     def epsilon(self, delta: float, neighbours: Neighbours = Neighbours.REPLACE_ONE) -> float:
         """Bound what anyone can learn about the person.
 

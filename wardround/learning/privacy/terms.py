@@ -75,7 +75,7 @@ class PrivateTerms:
                 "take part only in studies with a smaller delta."
             )
         mechanism = mechanism_of(training, self.privacy, rows)
-        account = self.account.compose(PrivacyAccount(mechanisms=[mechanism]))
+        account = self.account.after(mechanism)
         replaced = account.epsilon(delta)
         target = self.privacy.target_epsilon
         if target is not None and replaced > target:
