@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from secrets import token_bytes
 
-from eth_account import Account
-
 from wardround.host.durable import write_private
 from wardround.host.inside import Inside
 from wardround.protocol.identifiers import SiteAddress
@@ -123,6 +121,9 @@ def make_home(
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise home_unusable(folder, "it is not an empty folder: name another one")
     policy = parse_home_settings(settings, folder / SITE_FILE).policy
+    # Here, because programs that never see a key import this too, and this one takes a second.
+    from eth_account import Account
+
     key = bytes(Account.create().key) if key is None else key
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     folder.chmod(0o700)

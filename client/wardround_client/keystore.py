@@ -10,7 +10,6 @@ import json
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from eth_account import Account
 from eth_keys import keys
 from pydantic import Field, ValidationError
 
@@ -80,6 +79,8 @@ def write_keystore(
     """
     if not password:
         raise KeystoreError("the keystore has no password: give one that is not empty.")
+    from eth_account import Account  # here, as in `home`
+
     document = Account.encrypt(key, password, kdf="scrypt", iterations=iterations)
     try:
         write_private(path, json.dumps(document))
@@ -105,6 +106,8 @@ def open_keystore(path: Path, password: str) -> bytes:
     Raises:
         KeystoreError: missing, damaged, or another password.
     """
+    from eth_account import Account  # here, as in `home`
+
     document = _read(path)
     try:
         key = bytes(Account.decrypt(document.model_dump(), password))

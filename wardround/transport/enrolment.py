@@ -20,8 +20,7 @@ from typing import Annotated, Literal
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from eth_account import Account
-from eth_account.messages import defunct_hash_message
+from eth_keys import keys
 from pydantic import Field
 
 from wardround.host.durable import write_private
@@ -80,7 +79,7 @@ def enrol(home: Path, name: str, key: bytes) -> Enrolment:
     encoding, secret = serialization.Encoding, serialization.PrivateFormat
     private = node.private_bytes(encoding.PEM, secret.OpenSSH, serialization.NoEncryption())
     public = node.public_key().public_bytes(encoding.OpenSSH, serialization.PublicFormat.OpenSSH)
-    site: str = Account.from_key(key).address
+    site = keys.PrivateKey(key).public_key.to_checksum_address()
     node_key = public.decode("ascii")
     signature = sign_digest(_digest(name, site, node_key), key)
     enrolment = Enrolment(
@@ -130,5 +129,8 @@ def _verify(enrolment: Enrolment, source: str) -> None:
 
 
 def _digest(name: str, site: str, node_key: str) -> bytes:
+    # Here, because a SuperNode imports this too, and this one takes a second.
+    from eth_account.messages import defunct_hash_message
+
     lines = ["wardround: this node speaks for this site", name, site.lower(), node_key]
     return bytes(defunct_hash_message(text="\n".join(lines)))

@@ -1,0 +1,22 @@
+"""What the programs of a site do not import: starts stay short, and a courier has no use for it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = ("torch", "sklearn", "scipy", "opacus", "pandas")
+
+
+@pytest.mark.parametrize(
+    "program",
+    ["wardround_client.app.client_app", "wardround_client.supernode", "wardround_coordinator.door"],
+)
+def test_program_that_sees_no_row_brings_nothing_to_learn_with(program: str) -> None:
+    code = f"import sys, {program}; print(*(set({HEAVY}) & set(sys.modules)))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout.split() == []
