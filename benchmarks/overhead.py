@@ -38,7 +38,7 @@ PARTS = {
     LEARNING[1]: [
         "wardround.learning.metrics:evaluate",
         "wardround.learning.metrics:predict_classes",
-        "wardround.learning.metrics:measure",
+        "wardround.learning.privacy.counts:histogram",
     ],
     LEARNING[2]: ["wardround.learning.models:build_model"],
     "fixed point": [

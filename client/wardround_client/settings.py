@@ -9,14 +9,13 @@ from pydantic import Field, FiniteFloat
 
 from wardround.protocol.documents import Form, decode_text, parse_toml, validate_form
 from wardround.protocol.errors import SpecificationError
-from wardround.protocol.report import METRIC_NAMES, WrittenAddress
+from wardround.protocol.messages import NOISE_MAX
+from wardround.protocol.report import MetricName, WrittenAddress
 from wardround_client.sources.schema import Range
 from wardround_client.sources.settings import DataSettings
 
 SITE_FILE = "site.toml"
 SITE_FILE_MAX_BYTES = 1 << 20
-#: What a site may publish of a model, beside how many rows it counted.
-MEASURE_NAMES = METRIC_NAMES | {"accuracy", "auc", "correct", "log_loss"}
 
 _Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
 
@@ -56,8 +55,8 @@ class PolicyTable(Form):
 
     #: Longest update (L2 norm, real units).
     max_update_norm: Annotated[FiniteFloat, Field(gt=0)] | None = None
-    #: Names of numbers that may leave, in reports and of evaluations.
-    metrics: list[str] = Field(default_factory=lambda: sorted(MEASURE_NAMES))
+    #: Numbers that may leave in reports, beside how many rows were used.
+    metrics: list[MetricName] = Field(default=["train_loss"])
     #: Whether models are measured on the site's test rows.
     evaluate: bool = True
     #: Rows are stated, and weigh, in multiples of this.
@@ -66,7 +65,7 @@ class PolicyTable(Form):
     measure_rows: Annotated[int, Field(ge=1, lt=2**31)] = 20
     measure_class_rows: Annotated[int, Field(ge=0, lt=2**31)] = 5
     #: Standard deviation of the noise on each count of test rows; 0 for rows that are no secret.
-    measure_noise: Annotated[FiniteFloat, Field(ge=0, le=1e6)] = 4.0
+    measure_noise: Annotated[FiniteFloat, Field(ge=0, le=NOISE_MAX)] = 4.0
     #: Models of a study that are measured at most, its last one included.
     measured_models: Annotated[int, Field(ge=1, lt=2**31)] = 5
     #: Budget of the table over all studies; with it, only private studies are approved.
@@ -132,12 +131,7 @@ def parse_home_settings(text: str, path: Path) -> HomeSettings:
     # Choose the form before validating, so that an error is about the kind of table that was meant.
     prepared = isinstance(data, dict) and "train" in data and "source" not in data
     kind: type[HomeSettings] = _WithTables if prepared else _WithSource
-    settings = validate_form(kind, value, text, str(path))
-    unknown = sorted(set(settings.policy.metrics) - MEASURE_NAMES)
-    if unknown:
-        known = ", ".join(sorted(MEASURE_NAMES))
-        raise SpecificationError(path, f"{unknown[0]!r} is none of {known}", key="policy.metrics")
-    return settings
+    return validate_form(kind, value, text, str(path))
 
 
 def _text(path: Path) -> str:

@@ -9,6 +9,7 @@ from math import prod
 from wardround.learning.datasets.table import SiteData
 from wardround.learning.solvable import Solvability, solvable
 from wardround.protocol.identifiers import StudyId, hex_of
+from wardround.protocol.messages import BINS
 from wardround.protocol.record import StudyParams
 from wardround.protocol.study import StudySpec
 from wardround.store.study_store import PREFIX
@@ -92,12 +93,12 @@ class Disclosure:
             return "none: your policy measures no models"
         if tests < policy.measure_rows:
             return f"none: {tests:,} test rows are fewer than your policy's {policy.measure_rows:,}"
-        names = ", ".join(sorted({*policy.metrics, "examples"} - {"train_loss"}))
         noise = policy.measure_noise
-        counts = f"with noise of deviation {noise:g} on each count" if noise else "without noise"
+        each = f"with noise of deviation {noise:g} on each" if noise else "without noise"
         return (
-            f"{names} on your {tests:,} test rows, of at most {policy.measured_models} models, "
-            f"{counts}: for the coordinator, who may tell them to anyone"
+            f"{2 * BINS} counts of your {tests:,} test rows, by what a model predicts and what is "
+            f"true, for at most {policy.measured_models} models, {each}: to the coordinator, who "
+            "may tell them to anyone"
         )
 
     def _readers(self) -> str:

@@ -31,7 +31,7 @@ contract = {contract}
 # it with the site's key and the guard was restarted.
 [policy]
 # max_update_norm = 10.0
-# metrics = ["accuracy", "auc", "correct", "log_loss", "train_loss"]
+# metrics = ["train_loss"]
 # evaluate = true
 # weight_step = 1
 # measure_rows = 20

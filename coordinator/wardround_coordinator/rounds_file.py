@@ -12,8 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from wardround.host.durable import append_line
+from wardround.learning.errors import LearningError
+from wardround.learning.privacy.counts import Histogram, intervals_of, metrics_of, pooled
 from wardround.protocol.identifiers import SiteAddress
 from wardround_coordinator.strategy import RoundResult
+
+#: What counts tell of a model; the loss is the largest that they allow.
+_FIGURES = ("accuracy", "accuracy_interval", "auc", "log_loss")
 
 
 def round_summary(result: RoundResult, names: Mapping[SiteAddress, str]) -> dict[str, Any]:
@@ -23,30 +28,33 @@ def round_summary(result: RoundResult, names: Mapping[SiteAddress, str]) -> dict
         result: the round.
         names: site names by address; a site without one goes by its address.
     Returns:
-        Round, model root, gas, contributors, dropped sites with reasons, accuracy, AUC and
-        log-loss by site, pooled accuracy and log-loss, this round's rewards by site (decimal
-        text, smallest unit) and wall time in seconds.
+        Round, model root, gas, contributors, dropped sites with reasons, the sites' counts, and
+        what these tell, by site and over all sites: accuracy with its interval where there is
+        noise, AUC, log-loss; this round's rewards by site (decimal text, smallest unit) and wall
+        time in seconds.
     """
 
     def name(site: str) -> str:
         return next((names[known] for known in names if known.lower() == site.lower()), site)
 
     manifest = result.facts.manifest
-    metrics = {name(site): values for site, values in result.metrics.items()}
-    examples = sum(values.examples for values in metrics.values())
-    correct = sum(values.correct for values in metrics.values())
-    loss = sum(values.log_loss * values.examples for values in metrics.values())
+    measured = {name(site): one for site, one in result.measured.items()}
+    counts = {site: Histogram.of(one) for site, one in measured.items()}
+    figures = {site: _figures(one) for site, one in counts.items()}
+    union = _figures(pooled(list(counts.values()))) if counts else {}
+    by_site = {
+        figure: {site: one[figure] for site, one in figures.items() if figure in one}
+        for figure in _FIGURES
+    }
     return {
         "round": manifest.round,
         "model": manifest.model.root,
         "gas": result.facts.gas,
         "contributors": [name(row.entry().site) for row in manifest.contributions],
         "dropped": [{"site": name(row.site), "reason": row.reason} for row in manifest.dropped],
-        "accuracy": {site: values.accuracy for site, values in metrics.items()},
-        "auc": {site: values.auc for site, values in metrics.items()},
-        "log_loss": {site: values.log_loss for site, values in metrics.items()},
-        "pooled_accuracy": correct / examples if examples else None,
-        "pooled_log_loss": loss / examples if examples else None,
+        "measures": {site: one.fields() for site, one in measured.items()},
+        **by_site,
+        **{f"pooled_{figure}": union.get(figure) for figure in _FIGURES},
         "rewards": {name(site): str(share) for site, share in result.facts.shares.items()},
         "wall_seconds": round(result.wall_seconds, 4),
     }
@@ -60,10 +68,26 @@ def round_sentence(summary: dict[str, Any], rounds: int) -> str:
     if summary["dropped"]:
         dropped = (f"{row['site']} ({row['reason']})" for row in summary["dropped"])
         words += f", dropped {', '.join(dropped)}"
-    accuracy = summary["pooled_accuracy"]
-    if accuracy is not None:
+    accuracy, interval = summary["pooled_accuracy"], summary["pooled_accuracy_interval"]
+    if interval is not None:
+        low, high = interval
+        words += f", accuracy {accuracy:.2f} ({low:.2f} to {high:.2f})"
+    elif accuracy is not None:
         words += f", accuracy {accuracy:.4f}"
+    elif summary["measures"]:
+        words += ", accuracy not measured"
     return f"{words}, {summary['wall_seconds']:.1f} s"
+
+
+def _figures(found: Histogram) -> dict[str, Any]:
+    try:
+        metrics = metrics_of(found)
+    except LearningError:
+        return {}  # of so few rows that noise leaves none to count
+    figures = {"accuracy": metrics.accuracy, "auc": metrics.auc, "log_loss": metrics.log_loss[1]}
+    if not found.deviation:
+        return figures
+    return {**figures, "accuracy_interval": list(intervals_of(found)["accuracy"])}
 
 
 def append_round(path: Path, value: Mapping[str, Any]) -> None:

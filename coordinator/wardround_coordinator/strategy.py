@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from math import inf
 
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 from flwr.serverapp import Grid
@@ -29,6 +28,7 @@ from wardround.protocol.messages import (
     VECTOR_DTYPE,
     VECTOR_FORMAT,
     Introduction,
+    Measured,
     TrainTask,
 )
 from wardround.protocol.settlement import Vector
@@ -48,22 +48,11 @@ _INTRODUCTION_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
-class SiteMetrics:
-    """What a site measured of a new model on its own test rows."""
-
-    examples: int
-    correct: int
-    accuracy: float
-    log_loss: float
-    auc: float | None
-
-
-@dataclass(frozen=True)
 class RoundResult:
     """A closed round and what the sites measured of its model."""
 
     facts: RoundFacts
-    metrics: Mapping[SiteAddress, SiteMetrics]
+    measured: Mapping[SiteAddress, Measured]
     wall_seconds: float
 
 
@@ -103,7 +92,7 @@ class WardroundStrategy(Strategy):
     _exchange: Exchange | None = None
     _position: StudyPosition | None = None
     _closed: RoundOutcome | None = None
-    _metrics: dict[SiteAddress, SiteMetrics] = field(default_factory=dict)
+    _measured: dict[SiteAddress, Measured] = field(default_factory=dict)
 
     def start(self, grid: Grid, *_: object, **__: object) -> Result:
         """Run every round that is still open; the study's values replace Flower's arguments."""
@@ -145,12 +134,12 @@ class WardroundStrategy(Strategy):
         self, server_round: int, replies: Iterable[Message]
     ) -> MetricRecord | None:
         """Keep what each site measured; a site that cannot measure is simply not listed."""
-        self._metrics = {}
+        self._measured = {}
         for reply in replies:
             site = self._nodes.get(self._node(reply))
-            measured = _site_metrics(reply)
+            measured = _counted(reply)
             if site is not None and measured is not None:
-                self._metrics[site] = measured
+                self._measured[site] = measured
         return None
 
     def _run_round(self, grid: Grid) -> None:
@@ -187,7 +176,7 @@ class WardroundStrategy(Strategy):
             self.aggregate_evaluate(number, self._replies(grid, messages))
         elapsed = time.monotonic() - started
         with durable(Step.ROUND_NOTED):
-            self.on_round(RoundResult(facts, dict(self._metrics), elapsed))
+            self.on_round(RoundResult(facts, dict(self._measured), elapsed))
 
     def _report_last(self, grid: Grid) -> None:
         """Report the last round if the coordinator that closed it died before it could."""
@@ -354,22 +343,14 @@ def _introduction(message: Message) -> Introduction | None:
         return None
 
 
-def _site_metrics(message: Message) -> SiteMetrics | None:
-    if message.has_error() or "metrics" not in message.content.metric_records:
+def _counted(message: Message) -> Measured | None:
+    if message.has_error() or FIELDS not in message.content.config_records:
         return None
-    values = message.content.metric_records["metrics"]
-    examples, correct = values.get("examples"), values.get("correct")
-    log_loss, auc = values.get("log_loss"), values.get("auc")
-    # Comparisons with NaN are false, so NaN fails these tests as it should.
-    if not (isinstance(examples, int) and 1 <= examples < 2**53):
+    try:
+        return Measured.parse(dict(message.content.config_records[FIELDS]))
+    except ProtocolError:
+        # What a site states of its test rows must not stop a round.
         return None
-    if not (isinstance(correct, int) and 0 <= correct <= examples):
-        return None
-    if not (isinstance(log_loss, float) and 0 <= log_loss < inf):
-        return None
-    if not (auc is None or (isinstance(auc, float) and 0 <= auc <= 1)):
-        return None
-    return SiteMetrics(examples, correct, correct / examples, log_loss, auc)
 
 
 def _vector_record(vector: Vector) -> ArrayRecord:

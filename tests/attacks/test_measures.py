@@ -1,7 +1,8 @@
 """Coordinator and one site together choose the models that another hospital measures.
 
 Every round keeps the rules, so an audit finds nothing. The third hospital runs the real guard,
-which lets its five numbers out for each model; the attackers solve them for its test patients.
+which lets counts of its test rows out for each model; the attackers take the figures that these
+tell for exact ones, and solve them for its test patients.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ import pytest
 from tests.client.guard.conftest import Ward, approve, guarded, make
 from tests.coordinator.conftest import Hospitals
 from tests.integration.networks import prepared, small_scenario
+from wardround.learning.errors import LearningError
+from wardround.learning.privacy.counts import CountedMetrics, Histogram, metrics_of
 from wardround.protocol.canonical import canonical_bytes
 from wardround.protocol.errors import RoundFailed
 from wardround.protocol.fixed_point import Int32Vector, vector_bytes
@@ -76,8 +79,8 @@ class Conspiracy:
         self.session = self.hospitals.session()
         self.position = self.session.position()
 
-    def measured(self, wanted: Floats) -> tuple[dict[str, float], Floats]:
-        """Close a round whose model is the wanted one; give its measures, and the exact model."""
+    def measured(self, wanted: Floats) -> tuple[CountedMetrics, Floats]:
+        """Close a round with the wanted model; give what is measured, and the exact model."""
         unit = 2.0**-self.session.spec.aggregation.scale_bits
         position = self.position
         change = np.rint(wanted / unit).astype(np.int64) - position.base.values
@@ -108,9 +111,11 @@ class Conspiracy:
             told = self.victim.client.measure(self._task(), following.base.values)
         except Refusal as refusal:
             raise Withheld from refusal
-        if not {"examples", "correct", "log_loss"} <= told.keys():
-            raise Withheld
-        return dict(told), following.base.values * unit
+        try:
+            figures = metrics_of(Histogram.of(told))
+        except LearningError:
+            raise Withheld from None
+        return figures, following.base.values * unit
 
     def _task(self) -> TrainTask:
         network, position = self.hospitals.network, self.position
@@ -126,7 +131,7 @@ class Conspiracy:
     def positives(self) -> int:
         """How many test patients are ill: predicting 0 for all is wrong about them alone."""
         told, _ = self.measured(np.array([0.0] * FEATURES + [-15.0]))
-        return int(told["examples"] - told["correct"])
+        return round(told.examples * (1 - told.accuracy))
 
 
 @dataclass
@@ -144,7 +149,7 @@ class Oracle:
     def excess(self, slope: Floats, bias: float) -> float:
         """Sum of softplus over all rows' logits: nearly the logits of those above the threshold."""
         told, model = self.conspiracy.measured(np.append(slope, bias))
-        loss = told["log_loss"] * told["examples"]
+        loss = told.log_loss[1] * told.examples
         return loss + model[-1] * self.ill + float(model[:-1] @ self.sums)
 
 
@@ -154,7 +159,7 @@ def sums_of_the_ill(conspiracy: Conspiracy, ill: int) -> Floats:
         slope = np.zeros(FEATURES)
         slope[place] = 1.0
         told, model = conspiracy.measured(np.append(slope, -30.0))
-        sums[place] = -told["log_loss"] * told["examples"] - model[-1] * ill
+        sums[place] = -told.log_loss[1] * told.examples - model[-1] * ill
     return sums
 
 

@@ -154,7 +154,7 @@ def test_measures_of_one_model_when_asked_fifty_times_leave_once(
     trainer = Altered(foretell=foretell)
     with guarded(later, home_of_two_rounds, trainer=trainer) as guard:
         ward = Ward(later, home_of_two_rounds, guard)
-        released = {canonical_bytes(ward.measure()) for _ in range(50)}
+        released = {canonical_bytes(ward.measure().fields()) for _ in range(50)}
         assert len(released) == len(trainer.predicted) == 1
 
 

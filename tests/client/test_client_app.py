@@ -20,6 +20,7 @@ from wardround.protocol.messages import (
     VECTOR_DTYPE,
     VECTOR_FORMAT,
     Introduction,
+    Measured,
     TrainReply,
 )
 from wardround.transport.flower.grid import FIRST_NODE_ID, InProcessGrid
@@ -65,12 +66,11 @@ def test_site_when_asked_to_train_answers_with_its_update(network: Network) -> N
     assert set(reply.content) == {FIELDS, VECTOR}, "nothing else leaves the site"
 
 
-def test_site_when_asked_to_measure_sends_counts_and_rates(later: Network) -> None:
+def test_site_when_asked_to_measure_sends_counts_alone(later: Network) -> None:
     reply = ask(later, "evaluate", request(later))
-    (record,) = reply.content.metric_records.values()
-    assert set(reply.content) == {"metrics"}
-    assert set(record) <= {"examples", "correct", "accuracy", "log_loss", "auc"}
-    assert record["examples"] == len(later.parties[0].data.test)
+    assert set(reply.content) == {FIELDS}
+    measured = Measured.parse(dict(reply.content.config_records[FIELDS]))
+    assert sum(measured.counts) == len(later.parties[0].data.test)
 
 
 def strange_array(**changes: Any) -> ArrayRecord:

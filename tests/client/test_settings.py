@@ -77,7 +77,7 @@ def test_home_when_wrong_names_file_and_line(tmp_path: Path) -> None:
         ('["http://127.0.0.1:8545", "http://127.0.0.1:8546"]', "[]", "chain.endpoints"),
         ('"train.npz"', "7", "data.train"),
         ('name = "patients"', "", "data.name"),
-        ("[data]", '[policy]\nmetrics = ["rows"]\n[data]', "policy.metrics"),
+        ("[data]", '[policy]\nmetrics = ["rows"]\n[data]', "policy.metrics.0"),
         ("[data]", "[policy]\nmax_epsilon = 0.0\n[data]", "policy.max_epsilon"),
         ("[data]", "[policy]\nmax_update_norm = nan\n[data]", "policy.max_update_norm"),
         ("[data]", "[secrets]\n[data]", "secrets"),

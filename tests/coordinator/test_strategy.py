@@ -27,7 +27,7 @@ from flwr.clientapp import ClientApp
 from tests.integration.networks import prepared, small_scenario
 from wardround.audit.audit import StudyAudit
 from wardround.protocol.errors import RoundFailed, ScenarioError
-from wardround.protocol.messages import FIELDS, VECTOR, VECTOR_DTYPE, VECTOR_FORMAT
+from wardround.protocol.messages import BINS, FIELDS, VECTOR, VECTOR_DTYPE, VECTOR_FORMAT
 from wardround.store import FolderStore
 from wardround.transport.flower.grid import FIRST_NODE_ID, Availability
 from wardround.transport.flower.messages import ErrorCode
@@ -295,31 +295,33 @@ def test_round_when_a_node_is_gone_says_unavailable(network: Network) -> None:
     assert network.parties[0].name not in told["accuracy"]
 
 
-def metrics(**values: Any) -> Answer:
-    good = {"examples": 20, "correct": 10, "accuracy": 0.5, "log_loss": 0.5}
-    merged = {key: value for key, value in {**good, **values}.items() if value is not None}
-    return replying(lambda reply: RecordDict({"metrics": MetricRecord(merged)}))
+def counting(*odd: int, **values: Any) -> Answer:
+    """Counts of 20 rows, which begin with the odd ones."""
+    counts = [*odd, *[0, 1] * BINS][: 2 * BINS]
+    merged = {"counts": counts, "two_classes": True, "noise": 4.0, **values}
+    fields = {key: value for key, value in merged.items() if value is not None}
+    return replying(lambda reply: RecordDict({FIELDS: ConfigRecord(fields)}))
 
 
 MEASURES: dict[str, Answer] = {
     "nothing": replying(lambda reply: RecordDict()),
-    "another record": replying(lambda reply: RecordDict({"metrics": ConfigRecord({"a": "b"})})),
+    "another record": replying(lambda reply: RecordDict({"metrics": MetricRecord({"a": 1})})),
+    "metrics": replying(lambda reply: RecordDict({FIELDS: MetricRecord({"counts": [1] * 40})})),
     "an exception": raising(ValueError("no test rows")),
     "no message": lambda *_: None,
-    "no examples": metrics(examples=None),
-    "no rows": metrics(examples=0, correct=0),
-    "more right than there are": metrics(correct=21),
-    "less than none": metrics(correct=-1),
-    "infinite rows": metrics(examples=inf),
-    "half a row": metrics(examples=20.5),
-    "rows of NaN": metrics(examples=nan),
-    "a list": metrics(examples=[20]),
-    "an infinite loss": metrics(log_loss=inf),
-    "a loss of NaN": metrics(log_loss=nan),
-    "a negative loss": metrics(log_loss=-1.0),
-    "an infinite area": metrics(auc=inf),
-    "an area above one": metrics(auc=1.5),
-    "more rows than there are atoms": metrics(examples=10**18, correct=10**18),
+    "no counts": counting(counts=None),
+    "one number": counting(counts=20),
+    "too few": counting(counts=[1] * (2 * BINS - 1)),
+    "too many": counting(counts=[1] * (2 * BINS + 1)),
+    "rates": counting(counts=[0.5] * 2 * BINS),
+    "no noise named": counting(noise=None),
+    "noise of NaN": counting(noise=nan),
+    "infinite noise": counting(noise=inf),
+    "noise below zero": counting(noise=-1.0),
+    "less than none": counting(-1, noise=0.0),
+    "less than noise can do": counting(-41),
+    "more rows than there are atoms": counting(10**18),
+    "a field more": counting(accuracy=0.5),
 }
 
 

@@ -87,6 +87,14 @@ def test_measures_when_a_line_names_no_round_are_refused(finished: Path, tmp_pat
     assert len(read(folder, "reader").rounds) == 3
 
 
+def test_measures_when_they_are_no_counts_are_refused(finished: Path, tmp_path: Path) -> None:
+    folder = copied(finished, tmp_path / "run")
+    with (folder / "rounds.jsonl").open("a") as file:
+        file.write(json.dumps({"round": 4, "measures": {"site-1": {"counts": [1]}}}) + "\n")
+    with pytest.raises(Malformed, match="two_classes is missing"):
+        read(folder, "coordinator")
+
+
 def test_measures_when_a_line_is_half_written_are_those_of_the_others(
     finished: Path, tmp_path: Path
 ) -> None:

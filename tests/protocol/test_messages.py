@@ -10,7 +10,14 @@ from tests.protocol.rounds import Memory
 from tests.protocol.test_record import addresses, all_params, closings
 from wardround.protocol.contribution import Entry
 from wardround.protocol.errors import Malformed
-from wardround.protocol.messages import Introduction, TrainReply, TrainTask
+from wardround.protocol.messages import (
+    BINS,
+    NOISE_MAX,
+    Introduction,
+    Measured,
+    TrainReply,
+    TrainTask,
+)
 from wardround.protocol.record import genesis_closing
 from wardround.protocol.report import REPORT_MAX_BYTES
 
@@ -23,7 +30,7 @@ entries = st.builds(
     report=words,
     signature=st.binary(min_size=65, max_size=65),
 )
-KINDS: list[Any] = [TrainTask, TrainReply, Introduction]
+KINDS: list[Any] = [TrainTask, TrainReply, Measured, Introduction]
 
 
 @given(all_params, closings, st.integers(1, 2**32 - 1), st.binary(max_size=100))
@@ -45,12 +52,19 @@ def test_introduction_when_sent_is_read(site: Any, name: str) -> None:
     assert Introduction.parse(introduction.fields()) == introduction
 
 
+@given(st.lists(st.integers(-40, 2**53 - 1), min_size=2 * BINS, max_size=2 * BINS), st.booleans())
+def test_measures_when_sent_are_read(counts: list[int], two_classes: bool) -> None:
+    measured = Measured(counts=counts, two_classes=two_classes, noise=4.0)
+    assert Measured.parse(measured.fields()) == measured
+
+
 def good(kind: Any) -> dict[str, Any]:
     memory = Memory()
     entry, _, report = memory.contribution(next(iter(memory.keys)))
     message: Any = {
         TrainTask: TrainTask(memory.facts.params, genesis_closing(memory.base.root), 1, b"{}"),
         TrainReply: TrainReply(memory.facts.study, 1, entry, memory.objects[report]),
+        Measured: Measured(counts=[1] * 2 * BINS, two_classes=True, noise=4.0),
         Introduction: Introduction(entry.site, "here"),
     }[kind]
     fields: dict[str, Any] = message.fields()
@@ -104,6 +118,32 @@ def test_message_when_a_value_has_another_type_says_which(kind: Any) -> None:
 def test_delivery_when_a_value_is_out_of_range_is_refused(change: dict[str, Any]) -> None:
     with pytest.raises(Malformed):
         TrainReply.parse({**good(TrainReply), **change})
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"counts": []},
+        {"counts": [1] * (2 * BINS - 1)},
+        {"counts": [1] * (2 * BINS + 1)},
+        {"counts": [2**53] + [1] * (2 * BINS - 1)},
+        {"counts": [-(2**53)] + [1] * (2 * BINS - 1), "noise": NOISE_MAX},
+        {"counts": [-41] + [1] * (2 * BINS - 1)},
+        {"counts": [-1] + [1] * (2 * BINS - 1), "noise": 0.0},
+        {"counts": [1.0] * 2 * BINS},
+        {"counts": [True] * 2 * BINS},
+        {"counts": [[1]] * 2 * BINS},
+        {"noise": -1.0},
+        {"noise": 2 * NOISE_MAX},
+        {"noise": float("nan")},
+        {"noise": float("inf")},
+    ],
+    ids=str,
+)
+def test_measures_when_out_of_range_are_refused(change: dict[str, Any]) -> None:
+    with pytest.raises(Malformed) as refusal:
+        Measured.parse({**good(Measured), **change})
+    assert len(str(refusal.value)) < 150
 
 
 @pytest.mark.parametrize(

@@ -57,7 +57,8 @@ def solve_measures(reading: Reading, site: str, truth: Truth, on_step: OnStep) -
     if not measures:
         return not_tried(MEASURES, site, "no measures of this site by itself are at hand")
     if any(one.loss is None or one.correct is None for one in measures):
-        return not_tried(MEASURES, site, "no exact losses leave the site")
+        reason = "counts of test rows leave the site, and no exact losses to solve"
+        return not_tried(MEASURES, site, reason)
     if spec.model.name != "logistic" or spec.model.arguments.get("classes", 2) != 2:
         reason = (
             f"only a two-class logistic model is solved for, and this one is {spec.model.label}"

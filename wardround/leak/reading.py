@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
-from math import lcm
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,6 +18,7 @@ from wardround.protocol.cid import cid_from_sha256
 from wardround.protocol.errors import Malformed, ProtocolError
 from wardround.protocol.fixed_point import Int32Vector
 from wardround.protocol.manifest import MANIFEST_MAX_BYTES, Manifest, parse_manifest
+from wardround.protocol.messages import Measured
 from wardround.protocol.replay import StudyFacts, fetch_specification, fetch_vector
 from wardround.protocol.report import REPORT_MAX_BYTES, parse_report
 from wardround.protocol.study import StudySpec
@@ -28,8 +27,6 @@ from wardround.store.errors import ObjectSealed
 
 #: Who attacks: a reader of what is public, or the coordinator of the study.
 Role = Literal["reader", "coordinator"]
-#: No table of a hospital has more rows: above, an accuracy gives no count of rows away.
-_MOST_ROWS = 100_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,17 +68,16 @@ class SiteMeasures:
     """What one site let a coordinator know of the model of one round.
 
     Attributes:
-        correct: rows of its test table that the model predicts right; None where only counts with
-            noise or sums leave.
-        loss: sum over its test rows, in nats; None where no loss leaves.
-        examples: its test rows.
+        examples: its test rows, or what its counts add up to.
+        correct: rows of its test table that the model predicts right; None where only counts leave.
+        loss: sum over its test rows, in nats; None where only counts leave, as since version 2.
     """
 
     round: int
     site: str
     examples: int
-    correct: int | None
-    loss: float | None
+    correct: int | None = None
+    loss: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -187,7 +183,7 @@ def _measures(folders: Folders) -> list[SiteMeasures]:
     """Read the rounds files of all coordinators.
 
     Raises:
-        Malformed: a line has no round, or measures that are no numbers.
+        Malformed: a line names no round, or its measures are no counts.
     """
     lines: dict[int, dict[str, Any]] = {}
     for path in folders.all_rounds:
@@ -198,28 +194,11 @@ def _measures(folders: Folders) -> list[SiteMeasures]:
                 continue  # half a line, of a run that goes on
             if isinstance(value, dict) and "failed" not in value:
                 lines.setdefault(_number(value, path), value)
-    rates: dict[str, list[Fraction]] = {}
-    for value in lines.values():
-        for site, rate in value.get("accuracy", {}).items():
-            rates.setdefault(site, []).append(Fraction(rate).limit_denominator(_MOST_ROWS))
-    found = []
-    for number, value in lines.items():
-        for site in value.get("accuracy", {}):
-            # A rate is a count by the number of rows, which follows from many of them.
-            rows = lcm(*(rate.denominator for rate in rates[site]))
-            if rows > _MOST_ROWS:
-                continue
-            loss = value.get("log_loss", {}).get(site)
-            found.append(
-                SiteMeasures(
-                    number,
-                    site,
-                    rows,
-                    round(value["accuracy"][site] * rows),
-                    None if loss is None else loss * rows,
-                )
-            )
-    return found
+    return [
+        SiteMeasures(number, site, sum(Measured.parse(fields).counts))
+        for number, value in lines.items()
+        for site, fields in value.get("measures", {}).items()
+    ]
 
 
 def _number(value: dict[str, Any], path: Path) -> int:

@@ -48,11 +48,6 @@ class Metrics:
         """Mean cross entropy, in nats."""
         return self.loss_sum / self.examples
 
-    def report(self) -> dict[str, float]:
-        """Name the numbers that a site may send; an AUC that is not defined is left out."""
-        numbers = {"accuracy": self.accuracy, "log_loss": self.log_loss}
-        return numbers if self.auc is None else {**numbers, "auc": self.auc}
-
 
 def evaluate(model: nn.Module, weights: Float32Vector, table: Table, threads: int = 1) -> Metrics:
     """Measure a model on a site's rows.

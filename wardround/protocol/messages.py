@@ -9,9 +9,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field, FiniteFloat, ValidationError, model_validator
 
 from wardround.protocol.contribution import Entry
+from wardround.protocol.documents import Form, fault_of
 from wardround.protocol.errors import Malformed
 from wardround.protocol.identifiers import Digest, Root, SiteAddress, StudyId, address_of
 from wardround.protocol.record import Closing, StudyParams
@@ -21,6 +24,13 @@ from wardround.protocol.report import REPORT_MAX_BYTES
 FIELDS, VECTOR = "fields", "vector"
 #: How a vector travels: raw little-endian int32, read without unpickling anything.
 VECTOR_DTYPE, VECTOR_FORMAT = "<i4", "wardround.raw"
+#: Intervals of predicted probability by which a site counts its test rows: of equal width, closed
+#: above; an even number, so that one ends at a half.
+BINS = 20
+#: Largest standard deviation of the noise on a count.
+NOISE_MAX = 1e6
+#: Noise is never so many standard deviations below zero.
+_DEVIATIONS = 10
 _SPECIFICATION_MAX_BYTES = 1 << 20
 _NAME = re.compile("[a-z0-9][a-z0-9-]{0,62}")
 
@@ -129,6 +139,51 @@ class TrainReply:
             ),
             report=values["report"],
         )
+
+
+_RowCount = Annotated[int, Field(gt=-(2**53), lt=2**53)]
+
+
+class Measured(Form):
+    """Site to coordinator: test rows counted by what a model predicts and by what is true.
+
+    The guard's log and the coordinator's rounds file have the same.
+
+    Attributes:
+        counts: two for each of `BINS` intervals, from the lowest probability on. With two classes
+            of the probability of class 1, rows of class 0 and of class 1; with more, of the
+            probability of the true class, wrong rows and right ones.
+        two_classes: whether there are two.
+        noise: standard deviation of the noise on each count; 0 where they are exact.
+    """
+
+    counts: Annotated[list[_RowCount], Field(min_length=2 * BINS, max_length=2 * BINS)]
+    two_classes: bool
+    noise: Annotated[FiniteFloat, Field(ge=0, le=NOISE_MAX)]
+
+    @model_validator(mode="after")
+    def _possible(self) -> Measured:
+        if min(self.counts) < -_DEVIATIONS * self.noise:
+            raise ValueError("a count is below zero by more than noise can do")
+        return self
+
+    def fields(self) -> dict[str, Any]:
+        """Scalars and counts to send."""
+        return self.model_dump()
+
+    @classmethod
+    def parse(cls, fields: Mapping[str, object]) -> Measured:
+        """Read what a site sent.
+
+        Raises:
+            Malformed: a field is missing, strange, of another type or out of range.
+        """
+        values = _exactly(fields, {"counts": list, "two_classes": bool, "noise": float})
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            path, reason = fault_of(error)
+            raise Malformed("measures", f"{path}: {reason}" if path else reason) from None
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from wardround.protocol.identifiers import address_of
 #: A report is a few hundred bytes; anything larger is refused unread.
 REPORT_MAX_BYTES = 16_384
 #: Names of metrics in a report.
-METRIC_NAMES = frozenset({"train_loss"})
+MetricName = Literal["train_loss"]
 #: The one metric of a report: its largest value, its digits and its decimals; 17 bits in all.
 LOSS_MAX, LOSS_DIGITS, LOSS_DECIMALS = 1e6, 4, 6
 
@@ -71,7 +71,7 @@ class Report(Form):
     round: Annotated[int, Field(ge=1, lt=2**32)]
     site: Address
     examples: Annotated[int, Field(ge=1, lt=2**53)]
-    metrics: Annotated[dict[Literal["train_loss"], _Loss], Field(max_length=1)]
+    metrics: Annotated[dict[MetricName, _Loss], Field(max_length=1)]
     privacy: Privacy | None
     code: Hex32
     #: How long training took, rounded up.

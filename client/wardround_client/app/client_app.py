@@ -21,7 +21,6 @@ from flwr.app import (
     Context,
     Error,
     Message,
-    MetricRecord,
     RecordDict,
 )
 from flwr.clientapp import ClientApp
@@ -86,8 +85,8 @@ def train(message: Message, context: Context) -> Message:
 def evaluate(message: Message, context: Context) -> Message:
     """Let the site measure a model on its test rows."""
     with _words_stay():
-        measures = _guard(context).measure(*_assignment(message))
-    return Message(RecordDict({"metrics": MetricRecord(dict(measures))}), reply_to=message)
+        measured = _guard(context).measure(*_assignment(message))
+    return Message(RecordDict({FIELDS: ConfigRecord(measured.fields())}), reply_to=message)
 
 
 def _guard(context: Context) -> Guarded:

@@ -22,17 +22,15 @@ from wardround.protocol.documents import Form
 from wardround.protocol.errors import Malformed
 from wardround.protocol.fixed_point import Int32Vector, vector_bytes, vector_from_bytes
 from wardround.protocol.identifiers import hex_of
-from wardround.protocol.messages import TrainReply, TrainTask
+from wardround.protocol.messages import Measured, TrainReply, TrainTask
 from wardround_client.errors import FOR_NOW, GuardUnreachable, Refusal, RefusedForNow
-from wardround_client.guard.requests import Identified, Measured, Trained
+from wardround_client.guard.requests import Identified, Trained
 from wardround_client.guard.wire import Wire, socket_address
 from wardround_client.home import Home
 
 #: The guard answers when the site has trained, however long that takes: the coordinator's own
 #: patience ends before.
 ANSWER_SECONDS = 86_400.0
-#: Numbers that a site measured, by name.
-Measures = dict[str, float | int]
 
 
 class Guarded(ABC):
@@ -75,19 +73,19 @@ class Guarded(ABC):
         reply = TrainReply(task.study, task.round, entry, answer.report.encode())
         return reply, vector_from_bytes(update, task.params.parameter_count)
 
-    def measure(self, task: TrainTask, model: Int32Vector) -> Measures:
+    def measure(self, task: TrainTask, model: Int32Vector) -> Measured:
         """Let the site measure a model.
 
         Args:
             task: names the study, and the round that the model is the base of.
             model: int32, shape (P,).
         Returns:
-            What may leave, by name.
+            Counts of the site's test rows.
         """
         data = vector_bytes(model)
         answer, _ = self.ask(_request("measure", task, data), data)
         assert isinstance(answer, Measured)
-        return answer.measures
+        return answer
 
 
 def _request(ask: str, task: TrainTask, model: bytes) -> dict[str, Any]:

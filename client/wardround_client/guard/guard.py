@@ -20,7 +20,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from eth_account import Account
@@ -30,8 +30,7 @@ from wardround.chain.study_state import SiteSlot
 from wardround.chain.ward_round import WardRound
 from wardround.host.steps import Step, durable
 from wardround.learning.datasets.table import SiteData, Table
-from wardround.learning.metrics import measure
-from wardround.learning.privacy.counts import BINS, Histogram, histogram, metrics_of, noised
+from wardround.learning.privacy.counts import histogram, noised
 from wardround.protocol.canonical import canonical_bytes, canonical_digest, sha256_digest
 from wardround.protocol.contribution import Entry
 from wardround.protocol.documents import Form
@@ -39,9 +38,9 @@ from wardround.protocol.errors import Malformed, ProtocolError
 from wardround.protocol.fixed_point import Int32Vector, vector_bytes, vector_from_bytes
 from wardround.protocol.identifiers import Digest, SiteAddress, StudyId, bytes32, hex_of
 from wardround.protocol.merkle import vector_root
-from wardround.protocol.messages import TrainReply, TrainTask
+from wardround.protocol.messages import BINS, Measured, TrainReply, TrainTask
 from wardround.protocol.record import Closing
-from wardround.protocol.report import Report, rounded_loss
+from wardround.protocol.report import MetricName, Report, rounded_loss
 from wardround.transport.code import application_digest
 from wardround_client.errors import LogError, Refusal, RefusedForNow
 from wardround_client.guard.answers import KeptAnswers
@@ -66,7 +65,6 @@ from wardround_client.guard.requests import (
     AskMeasure,
     AskTrain,
     Identified,
-    Measured,
     Trained,
     malformed,
     parse_request,
@@ -331,7 +329,7 @@ class Guard(Guarded):
         decides = canonical_bytes([hex_of(approval.spec.digest), key.round, hex_of(key.base)])
         return int.from_bytes(hmac.digest(self._secret, _SEED + decides, hashlib.sha256), "big")
 
-    def _loss(self, approval: Approval, loss: float | None) -> dict[Literal["train_loss"], float]:
+    def _loss(self, approval: Approval, loss: float | None) -> dict[MetricName, float]:
         # The loss of private training is made from rows without noise.
         if loss is None or approval.spec.privacy is not None:
             return {}
@@ -362,7 +360,7 @@ class Guard(Guarded):
             # A model of the asker's own choice could ask about single test rows.
             _check_model("the model to measure", closing.record.model, model)
             if (line := self._book.released(study, closing.record.model)) is not None:
-                return Measured(measures=line["measures"])
+                return Measured.model_validate(line["measures"])
             self._check_measurable(approval, number)
             data = self._tables()
             tests = data.test
@@ -376,19 +374,18 @@ class Guard(Guarded):
         shares = self._trainer.predict(job)
         check_shares(shares, len(tests))
         tests.check_classes(shares.shape[1])
-        if policy.measure_noise:
+        if noise := policy.measure_noise:
             # Booked only once there is something to count: a trainer that fails costs nothing.
             with self._lock:
                 key = RoundKey(study, number, closing.record.model)
-                allowance = self._budget.measure(key, tests, policy.measure_noise)
+                allowance = self._budget.measure(key, tests, noise)
             if allowance.rows is not None:
                 tests, shares = allowance.part(tests), shares[allowance.rows]
-            counted = _noised_measures(histogram(shares, tests.labels), policy.measure_noise)
-        else:
-            found = measure(np.log(shares + 1e-300), tests.labels)
-            counted = {"examples": found.examples, "correct": found.correct, **found.report()}
-        allowed = {*policy.metrics, "examples"}
-        measures = {name: value for name, value in counted.items() if name in allowed}
+        found = histogram(shares, tests.labels)
+        counts = noised(found.counts, noise) if noise else found.counts
+        measured = Measured(
+            counts=counts.ravel().tolist(), two_classes=found.two_classes, noise=noise
+        )
         with self._lock:
             # Durable before it leaves: a model is measured once.
             line = self.log.append(
@@ -396,10 +393,10 @@ class Guard(Guarded):
                 study=request.study,
                 round=request.round,
                 model=hex_of(closing.record.model),
-                measures=measures,
+                measures=measured.fields(),
             )
             self._book.take(line)
-        return Measured(measures=measures)
+        return measured
 
     def _check_measurable(self, approval: Approval, number: int) -> None:
         """Refuse models of rounds without this site, and more models than the policy allows."""
@@ -508,21 +505,6 @@ def _noise_terms(allowed: Allowance, approval: Approval, key: RoundKey) -> Noise
     # everything that is computed with anyway.
     context = canonical_digest([hex_of(approval.spec.digest), key.round, hex_of(approval.code)])
     return NoiseTerms(allowed.secret, allowed.account, context)
-
-
-def _noised_measures(counts: Histogram, noise: float) -> dict[str, float | int]:
-    """Tell how good a model is from counts with noise alone, so that it costs no more than they do.
-
-    The loss is the largest that the counts allow.
-    """
-    found = metrics_of(replace(counts, counts=noised(counts.counts, noise)))
-    measures: dict[str, float | int] = {
-        "examples": found.examples,
-        "correct": round(found.accuracy * found.examples),
-        "accuracy": found.accuracy,
-        "log_loss": found.log_loss[1],
-    }
-    return measures if found.auc is None else {**measures, "auc": found.auc}
 
 
 def _check_enough(tests: Table, policy: PolicyTable) -> None:

@@ -149,7 +149,9 @@ def guard_sentence(line: Line) -> str | None:
             f"weight {line['weight']:,}, {line['update_bytes']:,} bytes of update leave"
         )
     if line["kind"] == "released":
-        return f"a model was measured: {len(line['measures'])} numbers leave"
+        noise = line["measures"]["noise"]
+        counts = f"{len(line['measures']['counts'])} counts of test rows leave"
+        return f"a model was measured: {counts}, {f'noise {noise:g}' if noise else 'no noise'}"
     if line["kind"] == "refused":
         return f"REFUSED ({line['error']}): {line['words']}"
     return None

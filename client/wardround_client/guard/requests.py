@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, FiniteFloat, TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
 from wardround.protocol.documents import Form
 from wardround.protocol.report import REPORT_MAX_BYTES, Hex32
@@ -77,9 +77,3 @@ class Trained(Form):
     entry: Annotated[str, Field(pattern=r"^0x[0-9a-f]{314}$")]
     report: Annotated[str, Field(max_length=REPORT_MAX_BYTES)]
     update_bytes: _Count
-
-
-class Measured(Form):
-    """What may leave of what was measured, by name."""
-
-    measures: dict[str, FiniteFloat | int]

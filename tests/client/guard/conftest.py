@@ -17,11 +17,11 @@ from tests.coordinator.conftest import Hospitals
 from wardround.protocol.canonical import canonical_bytes
 from wardround.protocol.fixed_point import Int32Vector, vector_bytes
 from wardround.protocol.identifiers import hex_of
-from wardround.protocol.messages import TrainReply, TrainTask
+from wardround.protocol.messages import Measured, TrainReply, TrainTask
 from wardround.protocol.record import StudyParams
 from wardround.protocol.study import StudySpec
 from wardround_client.guard.approvals import Approval, Approvals
-from wardround_client.guard.client import GuardClient, Measures
+from wardround_client.guard.client import GuardClient
 from wardround_client.guard.guard import Guard
 from wardround_client.guard.log import Line, read_log
 from wardround_client.guard.server import GuardServer
@@ -160,7 +160,7 @@ class Ward:
     def train(self) -> tuple[TrainReply, Int32Vector]:
         return self.client.train(self.asked.task, self.asked.model)
 
-    def measure(self) -> Measures:
+    def measure(self) -> Measured:
         return self.client.measure(self.asked.task, self.asked.model)
 
     def log(self) -> list[Line]:

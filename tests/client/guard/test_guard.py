@@ -420,7 +420,7 @@ def test_norm_when_above_the_sites_own_limit_is_refused(network: Network, tmp_pa
 
 
 def test_loss_when_the_site_withholds_it_is_left_out(network: Network, tmp_path: Path) -> None:
-    home = make(network, tmp_path / "home", policy='metrics = ["auc"]')
+    home = make(network, tmp_path / "home", policy="metrics = []")
     approve(network, home)
     with guarded(network, home) as guard:
         delivery, _ = Ward(network, home, guard).train()
@@ -603,12 +603,12 @@ def released(ward: Ward) -> list[dict[str, Any]]:
 
 
 def test_measures_when_of_the_chains_model_leave_and_are_written_down(measuring: Ward) -> None:
-    measures = measuring.measure()
-    assert set(measures) == {"examples", "correct", "accuracy", "log_loss", "auc"}
-    assert measures["examples"] == len(measuring.network.parties[0].data.test)
-    assert 0 <= measures["correct"] <= measures["examples"]
+    measured = measuring.measure()
+    labels = measuring.network.parties[0].data.test.labels
+    assert np.reshape(measured.counts, (-1, 2)).sum(axis=0).tolist() == np.bincount(labels).tolist()
+    assert (measured.two_classes, measured.noise) == (True, 0.0)
     (line,) = released(measuring)
-    assert line["measures"] == dict(measures)
+    assert line["measures"] == measured.fields()
     assert line["model"] == hex_of(measuring.task.previous.record.model)
 
 
@@ -684,11 +684,17 @@ def test_measures_when_the_policy_does_not_let_them_leave_are_refused(
         assert released(ward) == []
 
 
-def test_measures_when_the_site_withholds_some_are_left_out(later: Network, tmp_path: Path) -> None:
-    policy = 'metrics = ["accuracy"]\nmeasure_noise = 0.0'
-    home = home_later(later, tmp_path / "home", policy=policy)
+def test_counts_when_the_policy_adds_noise_are_integers_that_name_it(
+    later: Network, tmp_path: Path
+) -> None:
+    home = home_later(later, tmp_path / "home", policy="measure_noise = 0.7")
     with guarded(later, home) as guard:
-        assert set(Ward(later, home, guard).measure()) == {"examples", "accuracy"}
+        ward = Ward(later, home, guard)
+        measured = ward.measure()
+        (line,) = released(ward)
+    assert line["measures"] == measured.fields()
+    assert measured.noise == 0.7
+    assert all(abs(count) <= 20 + 10 * 0.7 for count in measured.counts)
 
 
 def test_site_when_asked_who_it_is_answers_name_and_address(ward: Ward) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import secrets
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -18,7 +19,6 @@ from wardround.learning.errors import DataError, LearningError
 from wardround.learning.metrics import measure
 from wardround.learning.privacy.accountant import Neighbours, PrivacyAccount
 from wardround.learning.privacy.counts import (
-    BINS,
     CLIP,
     Histogram,
     counting,
@@ -26,9 +26,11 @@ from wardround.learning.privacy.counts import (
     intervals_of,
     metrics_of,
     noised,
+    pooled,
 )
 from wardround.learning.privacy.discrete_gaussian import below_of, discrete_gaussian
 from wardround.learning.privacy.noise import SecretStream
+from wardround.protocol.messages import BINS, Measured
 
 # ---------------------------------------------------------------- the sampler
 
@@ -170,17 +172,42 @@ def test_intervals_when_counts_are_noised_hold_the_true_figures(classes):
     )
     below = below_of(SecretStream(b"i" * 32))
     for _ in range(times):
-        shown = Histogram(noised(exact.counts, sigma, below), exact.two_classes)
-        intervals = intervals_of(shown, sigma)
+        shown = Histogram(noised(exact.counts, sigma, below), exact.two_classes, sigma)
+        intervals = intervals_of(shown)
         assert intervals.keys() == held.keys()
         for name, (low, high) in intervals.items():
             figure = getattr(truth, name)
             least, most = figure if isinstance(figure, tuple) else (figure, figure)
             held[name] += low <= least and most <= high
     assert min(held.values()) >= 0.85 * times
-    none = intervals_of(exact, 0.0)
+    none = intervals_of(exact)
     assert none["accuracy"] == pytest.approx((truth.accuracy, truth.accuracy))
     assert none["log_loss"] == pytest.approx(truth.log_loss)
+
+
+def test_counts_of_several_sites_are_those_of_all_their_rows():
+    random = np.random.default_rng(6)
+    positive, labels = random.random(60), random.integers(0, 2, 60)
+    both = np.stack([1 - positive, positive], axis=1)
+    parts = [histogram(both[rows], labels[rows]) for rows in np.split(np.arange(60), 3)]
+    assert (pooled(parts).counts == histogram(both, labels).counts).all()
+    noisy = [
+        replace(part, deviation=sigma) for part, sigma in zip(parts, (0.0, 3.0, 4.0), strict=True)
+    ]
+    assert pooled(noisy).deviation == pytest.approx(5.0)
+    # One site says that the model has more classes: it counts something else.
+    odd = replace(parts[0], two_classes=False, deviation=9.0)
+    alike = pooled([odd, *noisy])
+    assert (alike.counts == histogram(both, labels).counts).all()
+    assert (alike.two_classes, alike.deviation) == (True, pytest.approx(5.0))
+
+
+def test_counts_when_sent_are_read_as_they_were():
+    found = histogram(np.array([[0.9, 0.1], [0.2, 0.8]]), np.array([0, 1]))
+    sent = Measured(counts=found.counts.ravel().tolist(), two_classes=True, noise=2.0)
+    read = Histogram.of(sent)
+    assert (read.counts == found.counts).all()
+    assert (read.two_classes, read.deviation) == (True, 2.0)
 
 
 @settings(max_examples=30)

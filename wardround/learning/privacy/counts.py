@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import math
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from statistics import mode
 
 import numpy as np
 import numpy.typing as npt
@@ -19,12 +20,11 @@ import numpy.typing as npt
 from wardround.learning.errors import LearningError, no_rows
 from wardround.learning.privacy.accountant import Mechanism
 from wardround.learning.privacy.discrete_gaussian import Below, discrete_gaussian
+from wardround.protocol.messages import BINS, Measured
 
 Counts = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 Interval = tuple[float, float]
-#: Intervals of equal width, closed above; an even number, so that one ends at a half.
-BINS = 20
 #: Loss is that of probabilities within these.
 CLIP = 0.001
 _LOSS_MAX = -math.log(CLIP)
@@ -38,10 +38,18 @@ class Histogram:
     Attributes:
         counts: int64, shape (bins, 2). By class where there are two; else wrong ones, then right.
         two_classes: whether there are two.
+        deviation: of the noise on each count; of a sum over sites, of their noises together.
     """
 
     counts: Counts
     two_classes: bool
+    deviation: float = 0.0
+
+    @classmethod
+    def of(cls, measured: Measured) -> Histogram:
+        """Read what a site sent."""
+        counts = np.array(measured.counts, np.int64).reshape(BINS, 2)
+        return cls(counts, measured.two_classes, measured.noise)
 
 
 @dataclass(frozen=True)
@@ -107,6 +115,19 @@ def noised(counts: Counts, sigma: float, below: Below = secrets.randbelow) -> Co
     return np.asarray(counts + np.array(noise, np.int64).reshape(counts.shape))
 
 
+def pooled(sites: Sequence[Histogram]) -> Histogram:
+    """Count the rows of several sites together.
+
+    Args:
+        sites: at least one. A model has two classes or more: who counts as fewer sites do is wrong
+            about that, and left out.
+    """
+    kind = mode(one.two_classes for one in sites)
+    alike = [one for one in sites if one.two_classes == kind]
+    counts = np.sum([one.counts for one in alike], axis=0)
+    return Histogram(counts, kind, math.hypot(*(one.deviation for one in alike)))
+
+
 def counting(sigma: float) -> Mechanism:
     """What a histogram with such noise costs a person with one row, who is in one of its counts."""
     return Mechanism(kind="discrete", noise_multiplier=sigma, sample_rate=1.0, steps=1)
@@ -136,14 +157,11 @@ def metrics_of(found: Histogram) -> CountedMetrics:
     )
 
 
-def intervals_of(
-    found: Histogram, deviation: float, level: float = 0.95
-) -> dict[str, tuple[float, float]]:
+def intervals_of(found: Histogram, level: float = 0.95) -> dict[str, Interval]:
     """Tell between which figures those of the counts without noise are.
 
     Args:
         found: with noise in its counts.
-        deviation: of the noise on each count; of a sum over sites, of their noises together.
         level: chance with which an interval holds its figure, about; in (0, 1).
     Returns:
         For each metric that is defined, by its name in `CountedMetrics`. They tell of the noise
@@ -154,7 +172,7 @@ def intervals_of(
     metrics, counts = metrics_of(found), found.counts.astype(np.float64)
     two = found.two_classes
     # No secret: it shows how far noise of this size moves a figure.
-    noise = np.random.default_rng(0).normal(0.0, deviation, (_DRAWS, *counts.shape))
+    noise = np.random.default_rng(0).normal(0.0, found.deviation, (_DRAWS, *counts.shape))
 
     def around(low: float, high: float, moves: Floats, most: float = 1.0) -> Interval:
         away = float(np.quantile(np.abs(moves), level))
