@@ -15,6 +15,8 @@ from typing import Annotated, Any, Generic, TypeVar
 from pydantic import Field
 
 Row = TypeVar("Row")
+#: Two shares of one, the lower first.
+Interval = tuple[float, float]
 Unlisted = Field(exclude=True)
 
 
@@ -372,9 +374,19 @@ class ChartRow:
         return shares((self.statement or {}).get("accuracy"))
 
     @cached_property
+    def accuracy_interval(self) -> dict[str, Interval]:
+        """Where the accuracy is in 95 of 100 cases, of sites that add noise; from the folder."""
+        return intervals((self.statement or {}).get("accuracy_interval"))
+
+    @cached_property
     def pooled(self) -> float | None:
         """Accuracy on the rows of all sites together, from the run's folder."""
         return shares({"": (self.statement or {}).get("pooled_accuracy")}).get("")
+
+    @cached_property
+    def pooled_interval(self) -> Interval | None:
+        """Where that is in 95 of 100 cases; None where no site adds noise."""
+        return intervals({"": (self.statement or {}).get("pooled_accuracy_interval")}).get("")
 
     @property
     def loss(self) -> Mapping[str, float]:
@@ -471,3 +483,15 @@ def shares(value: Any) -> dict[str, float]:
         for name, share in value.items()
         if isinstance(share, int | float) and not isinstance(share, bool) and 0 <= share <= 1
     }
+
+
+def intervals(value: Any) -> dict[str, Interval]:
+    """The same of pairs of such values, the lower one first."""
+    if not isinstance(value, dict):
+        return {}
+    found = {}
+    for name, pair in value.items():
+        ends = shares(dict(enumerate(pair))) if isinstance(pair, list) else {}
+        if len(ends) == 2 == len(pair) and ends["0"] <= ends["1"]:
+            found[str(name)] = ends["0"], ends["1"]
+    return found

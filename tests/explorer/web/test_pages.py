@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import re
+import shutil
 import sqlite3
 import time
 import zipfile
@@ -21,6 +22,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.explorer.conftest import ROUNDS
+from tests.explorer.serving import served
+from tests.explorer.web.conftest import explored
+from wardround.explorer.web.app import create_app
 from wardround.explorer.web.explorer import Explorer
 from wardround.explorer.web.security import CONTENT_SECURITY_POLICY
 from wardround.explorer.web.words import reason, short
@@ -108,6 +112,29 @@ def test_study_says_where_figures_come_from(client: httpx.Client, study: str) ->
     assert text.count('<svg class="chart"') == 4
     assert "1,000" not in text.split("Funds")[1].split("Paid to sites")[0] or ROUNDS == 10
     assert re.search(r"300 funded = 0 paid \+ 0 slashed \+ 300 remaining", text)
+
+
+def test_figures_of_counts_with_noise_are_shown_with_their_interval(
+    copied_run: Path, study: str, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(copied_run, tmp_path / "run"))
+    rounds = folder / "rounds.jsonl"
+    lines = [json.loads(line) for line in rounds.read_text("utf-8").splitlines()]
+    for line in lines:
+        del line["accuracy"]["site-2"]
+        line["accuracy"]["site-1"], line["pooled_accuracy"] = 0.8125, 0.75
+        line["accuracy_interval"] = {"site-1": [0.625, 0.9375], "site-3": [0.9, 0.1]}
+        line["pooled_accuracy_interval"] = [0.6875, 0.7625]
+    rounds.write_text("".join(json.dumps(line) + "\n" for line in lines), "utf-8")
+    with explored(folder, tmp_path / "index.sqlite") as noisy, served(create_app(noisy)) as where:
+        text = httpx.get(f"{where}/study/{study}/round/2", timeout=30).text
+        whole = httpx.get(f"{where}/study/{study}", timeout=30).text
+    assert "81.2 % <span" in text
+    assert text.count("62.5 to 93.8 %") == 1
+    assert text.count(">not measured<") == 1
+    assert "in 95 of 100 cases" in text
+    assert "75.0 %<small>68.8 to 76.2 %, after round" in whole
+    assert "90.0 to 10.0" not in text + whole
 
 
 def test_permanent_links_name_a_block_and_nothing_else_later(

@@ -61,6 +61,12 @@ def percent(share: float) -> str:
     return f"{100 * share:.1f} %"
 
 
+def between(shares: tuple[float, float]) -> str:
+    """An interval of shares of one, in percent with one decimal."""
+    low, high = shares
+    return f"{100 * low:.1f} to {100 * high:.1f} %"
+
+
 def size(count: int) -> str:
     """A number of bytes."""
     if count < 10_000:

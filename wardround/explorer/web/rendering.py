@@ -37,6 +37,7 @@ def environment() -> Environment:
         span=formats.span,
         tokens=formats.tokens,
         percent=formats.percent,
+        between=formats.between,
         short=formats.short,
         share1=lambda share: f"{100 * share:.1f}",
         number1=lambda value: f"{value:.1f}",

@@ -15,6 +15,7 @@ from wardround.explorer.rounds import read_open_round, read_round
 from wardround.explorer.rows import (
     ContributionRow,
     RoundDetail,
+    intervals,
     shares,
 )
 from wardround.explorer.studies import read_study
@@ -87,6 +88,7 @@ def round_page(explorer: Explorer, study: str, number: int, block: str | None) -
         else:
             found = round_of(explorer, study, number, block)
             manifest, alerts = _checked(explorer, found, values["full"])
+            statement = found.summary.statement or {}
             values |= {
                 "state": found.summary.state,
                 "closed": found,
@@ -94,7 +96,8 @@ def round_page(explorer: Explorer, study: str, number: int, block: str | None) -
                 "alerts": alerts,
                 "entries": found.entries[:_ENTRIES_SHOWN],
                 "members_count": len(found.entries) + len(found.dropped) + len(found.missed),
-                "accuracy": shares((found.summary.statement or {}).get("accuracy")),
+                "accuracy": shares(statement.get("accuracy")),
+                "accuracy_interval": intervals(statement.get("accuracy_interval")),
                 "manifest": manifest,
             }
         return explorer.page("round.html", **values)
