@@ -278,7 +278,8 @@ def test_no_address_breaks_the_server(
     answer = client.get(path.replace("{study}", study).replace("{}", text))
     assert answer.status_code < 500
     assert answer.headers["content-security-policy"] == CONTENT_SECURITY_POLICY
-    if answer.headers["content-type"].startswith("text/html"):
+    # A redirect, as to an address without its last slash, has no content.
+    if answer.headers.get("content-type", "").startswith("text/html"):
         assert Seen(answer.text).refused == []
 
 
