@@ -1,4 +1,4 @@
-"""What programs do not import: they start sooner, and what reads no rows needs nothing to learn with.
+"""What programs do not import, so that they start sooner and hold less that could fail.
 
 The guard reads rows and holds the key: what learns runs in the trainer, behind its sandbox.
 """
