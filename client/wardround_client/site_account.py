@@ -114,5 +114,5 @@ def _most(accounts: Iterable[PrivacyAccount], limit: float | None, delta: float)
     more, replaced = (most.epsilon(delta, which) for which in Neighbours)
     return (
         f"epsilon at most {replaced:.3g}{bound} at delta {delta:g} "
-        f"({more:.3g} for one row more or less)"
+        f"({more:.3g} for one more or less)"
     )

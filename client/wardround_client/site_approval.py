@@ -151,16 +151,20 @@ def describe(proposal: Proposal, ward: WardRound, site: SiteAddress) -> Iterator
         yield "  privacy      none asked for: updates are made from your rows without noise"
     else:
         target = "no limit" if privacy.target_epsilon is None else f"{privacy.target_epsilon:g}"
-        whole = forecast(spec, rows)
+        unit, train = privacy.unit, proposal.data.train
+        units = rows if unit == "row" else train.person_count
+        whole = forecast(spec, units)
         one_more, one_other = (whole.epsilon(privacy.delta, which) for which in Neighbours)
         yield (
-            f"  privacy      of single rows: noise {privacy.noise_multiplier:g}, clipping "
+            f"  privacy      of single {unit}s: noise {privacy.noise_multiplier:g}, clipping "
             f"{privacy.max_grad_norm:g}, delta {privacy.delta:g}, epsilon at most {target}"
         )
         yield (
-            f"               your {rows:,} rows would be at epsilon {one_more:.3g} after all "
-            f"rounds, at {one_other:.3g} with one row replaced"
+            f"               your {units:,} {unit}s would be at epsilon {one_more:.3g} after all "
+            f"rounds, at {one_other:.3g} with one {unit} replaced"
         )
+        if unit == "patient" and train.groups is None:
+            yield "               no [data] group names your patients, so each row counts as one"
     yield (
         f"  rule         {spec.aggregation.rule} of at least {spec.aggregation.min_sites} sites, "
         f"coordinates up to {spec.aggregation.update_bound:g}"

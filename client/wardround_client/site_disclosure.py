@@ -82,8 +82,10 @@ class Disclosure:
                 "among your rows"
             )
         else:
+            named = spec.privacy.unit == "patient" and self.data.train.groups is not None
+            whole = "one patient, with all rows of theirs" if named else "one row"
             yield (
-                "  one patient  the epsilon above bounds what your updates tell of one row, to "
+                f"  one patient  the epsilon above bounds what your updates tell of {whole}, to "
                 "every reader, whatever else that reader knows"
             )
 

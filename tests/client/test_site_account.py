@@ -59,11 +59,11 @@ def test_account_when_patients_are_booked_tells_of_the_one_who_spent_most(tmp_pa
     replaced, more = figures(2, 1e-6)
     assert found.of_site() == (
         f"80 patients, epsilon at most {replaced} of {limit(2):g} at delta 1e-06 "
-        f"({more} for one row more or less); 40 have spent it"
+        f"({more} for one more or less); 40 have spent it"
     )
     replaced, more = figures(1, 1e-3)
     assert found.of_study(ONE.study, ONE.spec) == (
-        f"epsilon at most {replaced} at delta 0.001 ({more} for one row more or less); "
+        f"epsilon at most {replaced} at delta 0.001 ({more} for one more or less); "
         "0 of 5 models measured"
     )
     assert found.studies == sorted([ONE.study, OTHER.study])
@@ -97,7 +97,7 @@ def test_account_when_no_policy_limits_it_says_so(tmp_path: Path) -> None:
     said = account_in(tmp_path, {}).of_site()
     replaced, more = figures(1, 1e-6)
     assert said == (
-        f"40 patients, epsilon at most {replaced} at delta 1e-06 ({more} for one row more or "
+        f"40 patients, epsilon at most {replaced} at delta 1e-06 ({more} for one more or "
         "less); [policy] has no max_epsilon"
     )
 

@@ -13,6 +13,8 @@ from tests.client.guard.conftest import PASSWORD, make
 from tests.integration.networks import FEATURES, own_scenario, prepared, small_scenario
 from wardround.chain.ward_round import WardRound
 from wardround.host.sandbox.machine import offered
+from wardround.learning.datasets.people import digests_of
+from wardround.learning.datasets.table import Table, load_table, save_table
 from wardround.protocol.canonical import canonical_bytes
 from wardround.protocol.cid import cid_of
 from wardround.protocol.errors import SpecificationError, StudyMismatch
@@ -242,6 +244,24 @@ def test_private_study_is_never_refused_as_solvable(tmp_path: Path) -> None:
     assert "350 published numbers" in said
     assert "noise of differential privacy" in said
     assert "the epsilon above bounds what your updates tell of one row" in said
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_private_study_of_patients_says_what_it_bounds(tmp_path: Path, named: bool) -> None:
+    privacy = PrivacySpec(unit="patient", noise_multiplier=1.0, max_grad_norm=1.0, delta=1e-5)
+    scenario = small_scenario(privacy=privacy.model_dump())
+    with prepared(scenario, tmp_path / "network") as network:
+        home = make(network, tmp_path / "h")
+        for number, name in enumerate(("train.npz", "test.npz") if named else ()):
+            found = load_table(home.folder / name)
+            groups = digests_of([1000 * number + row // 4 for row in range(len(found))])
+            save_table(Table(found.features, found.labels, groups), home.folder / name)
+        said = shown(network, home)
+    assert "privacy      of single patients: noise 1" in said
+    assert f"your {10 if named else 40} patients would be at epsilon" in said
+    assert "with one patient replaced" in said
+    assert ("names your patients, so each row counts as one" in said) == (not named)
+    assert ("what your updates tell of one patient, with all rows of theirs" in said) == named
 
 
 def test_readers_counts_and_measures_are_named(network: Network, tmp_path: Path) -> None:

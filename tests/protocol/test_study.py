@@ -148,6 +148,18 @@ def test_document_when_without_privacy_is_that_of_a_study_before_there_was_any()
     assert private.digest != spec.digest
 
 
+def test_document_when_a_unit_of_privacy_is_named_has_it_unless_it_is_the_row() -> None:
+    """Studies that were made before there was a choice keep their digest."""
+    plain = load_study(MINIMAL + PRIVACY, "tiny.toml")
+    row = load_study(MINIMAL + PRIVACY + 'unit = "row"\n', "tiny.toml")
+    assert row.document() == plain.document()
+    assert row.digest == plain.digest
+    patient = load_study(MINIMAL + PRIVACY + 'unit = "patient"\n', "tiny.toml")
+    assert patient.document()["privacy"] == {**plain.document()["privacy"], "unit": "patient"}
+    assert patient.digest != plain.digest
+    assert parse_specification(canonical_bytes(patient.document())) == patient
+
+
 def test_specification_when_stored_is_read_back() -> None:
     for text in (MINIMAL, MINIMAL + PRIVACY, COMPLETE):
         spec = load_study(text, "study.toml")
@@ -266,6 +278,9 @@ def test_study_when_a_value_is_wrong_names_line_and_key(
         ("delta = 1e-5", "delta = 0.5", 17, "privacy.delta"),
         ("delta = 1e-5", "delta = 1e-5\ntarget_epsilon = -1", 18, "privacy.target_epsilon"),
         ("delta = 1e-5", "delta = 1e-5\nepsilon = 1", 18, "privacy.epsilon"),
+        ("delta = 1e-5", 'delta = 1e-5\nunit = "person"', 18, "privacy.unit"),
+        ("delta = 1e-5", "delta = 1e-5\nunit = 1", 18, "privacy.unit"),
+        ("delta = 1e-5", "delta = 1e-5\nunit = []", 18, "privacy.unit"),
     ],
 )
 def test_privacy_when_a_value_is_wrong_names_line_and_key(

@@ -65,7 +65,7 @@ def train_locally(
         training: optimiser, batch size and how long.
         seed: of the rows' order and of random layers, in 0 .. 2**256 - 1; a secret of the site,
             another one for each round.
-        private: terms of differential privacy for single rows; None trains without.
+        private: terms of differential privacy; None trains without.
     Raises:
         DataError: no rows; a label that the network has no output for.
         ProtocolError: ``weights`` are not (P,).
@@ -95,8 +95,9 @@ def train_locally(
 
             steps = spent.mechanism.steps
             stream = private.stream(model, weights, table, training, seed)
+            units = private.units(len(table))
             descend_privately(
-                model, optimizer, features, labels, private.privacy, spent.mechanism, stream
+                model, optimizer, features, labels, units, private.privacy, spent.mechanism, stream
             )
     if not is_finite(flat):
         raise _diverged(steps, "a weight", float(flat[~torch.isfinite(flat)][0]))

@@ -61,16 +61,18 @@ class TrainingSpec(Form):
 
 
 class PrivacySpec(Form):
-    """``[privacy]``: each site trains by DP-SGD, so that no single row shows in its update.
+    """``[privacy]``: each site trains by DP-SGD, so that no single unit shows in its update.
 
     docs/privacy.md explains what that protects and what it does not.
     """
 
+    #: What is drawn, clipped and counted as one: a row, or all rows of a patient.
+    unit: Literal["row", "patient"] = "row"
     #: Standard deviation of the noise on a step's sum of gradients, in units of max_grad_norm.
     noise_multiplier: Annotated[FiniteFloat, Field(ge=0.1, le=1000)]
-    #: A row's gradient is clipped to this L2 norm.
+    #: A unit's gradient is clipped to this L2 norm.
     max_grad_norm: Annotated[FiniteFloat, Field(ge=1e-6, le=1e6)]
-    #: The δ of the (ε, δ) budget; below 1 / rows at every site.
+    #: The δ of the (ε, δ) budget; below 1 / units at every site.
     delta: Annotated[FiniteFloat, Field(ge=1e-30, le=1e-2)]
     #: A site trains no further than this, whatever rounds the study has left.
     target_epsilon: Annotated[FiniteFloat, Field(gt=0, le=1e6)] | None = None
@@ -185,10 +187,14 @@ class StudySpec(Form):
     def document(self) -> dict[str, Any]:
         """The JSON value of which the digest is taken, defaults written out.
 
-        A study without ``[privacy]`` or files of its own has no such keys, as before these existed.
+        A study without ``[privacy]`` or files of its own has no such keys, and one whose unit of
+        privacy is a row does not name it, as before these existed.
         """
-        without = {"privacy"} if self.privacy is None else set()
-        document = self.model_dump(mode="json", exclude=without | {"model"})
+        document = self.model_dump(mode="json", exclude={"model"})
+        if self.privacy is None:
+            del document["privacy"]
+        elif self.privacy.unit == "row":
+            del document["privacy"]["unit"]
         return {**document, "model": self.model.document()}
 
     def params(

@@ -14,6 +14,7 @@ import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -44,6 +45,8 @@ ATTEMPTS_MAX = 3
 _PREPARED_GROUP = "groups"
 
 Places = npt.NDArray[np.int64]
+#: How many there are of each unit of privacy.
+_Units = dict[Literal["row", "patient"], int]
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,13 +154,13 @@ class Budget:
             limits.append(_Limit("the study", lambda one: one.study, target, privacy.delta))
         alike, mechanism = self._within(
             self._alike(key, table, self._book.spent),
-            lambda rows: mechanism_of(training, privacy, rows),
+            lambda units: mechanism_of(training, privacy, units[privacy.unit]),
             limits,
         )
         rows = _places(alike)
-        delta = max([privacy.delta, *(one.delta for one in limits)])
-        if delta * len(rows) >= 1:
-            raise _refused(f"delta is not below 1 / {len(rows)}, one over this site's rows")
+        delta, units = max([privacy.delta, *(one.delta for one in limits)]), _units(alike)
+        if delta * (count := units[privacy.unit]) >= 1:
+            raise _refused(f"delta is not below 1 / {count}, one over this site's {privacy.unit}s")
         # Durable before any line names it; a secret that none names is never used.
         secret = self._secrets.draw(key, len(attempts) + 1)
         self._book_rows(key, table, rows, mechanism, attempt=len(attempts) + 1)
@@ -177,7 +180,7 @@ class Budget:
         mechanism = counting(noise)
         limits = [*self._site_limits()]
         everybody = self._alike(key, table, self._book.spent)
-        alike, _ = self._within(everybody, lambda rows: mechanism, limits)
+        alike, _ = self._within(everybody, lambda units: mechanism, limits)
         rows = _places(alike)
         self._book_rows(key, table, rows, mechanism, attempt=0)
         return _allowance(None, rows, alike, mechanism, self._settings.policy.delta)
@@ -257,16 +260,15 @@ class Budget:
     def _within(
         self,
         alike: list[Alike],
-        cost: Callable[[int], Mechanism],
+        cost: Callable[[_Units], Mechanism],
         limits: Sequence[_Limit],
     ) -> tuple[list[Alike], Mechanism]:
-        """Leave out who would exceed a limit; fewer rows may cost the others more."""
+        """Leave out who would exceed a limit; fewer units may cost the others more."""
         data = self._settings.data
         least = data.min_rows if isinstance(data, DataSettings) else 1
         left = alike
         while True:
-            rows = sum(len(one.rows) for one in left)
-            mechanism = cost(rows)
+            mechanism = cost(_units(left))
             over: list[tuple[float, _Limit]] = []
             within = []
             for one in left:
@@ -279,7 +281,7 @@ class Budget:
                 return left, mechanism
             left = within
             # As where the table is read, all rows of a person count as one.
-            others = sum(len(one.rows) // one.rows_each for one in left)
+            others = _units(left)["patient"]
             if others < max(1, least):
                 # Of all who are over, the one who is least.
                 epsilon, limit = min(over, key=lambda pair: pair[0] / pair[1].epsilon)
@@ -331,6 +333,12 @@ def _allowance(
 ) -> Allowance:
     spent = [(one.study, mechanism.of_person(one.rows_each)) for one in alike]
     return Allowance(secret, rows, spent, delta)
+
+
+def _units(alike: Sequence[Alike]) -> _Units:
+    """How many rows, and of how many people."""
+    rows = sum(len(one.rows) for one in alike)
+    return {"row": rows, "patient": sum(len(one.rows) // one.rows_each for one in alike)}
 
 
 def _places(alike: Sequence[Alike]) -> Places:

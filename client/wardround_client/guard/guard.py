@@ -244,7 +244,7 @@ class Guard(Guarded):
             labels=table.labels,
             seed=self._seed(approval, key),
             files=spec.files,
-            private=_noise_terms(allowed, approval, key),
+            private=_noise_terms(allowed, approval, key, table),
         )
         with durable(Step.UPDATE_TRAINED):
             trained = self._trainer.train(job)
@@ -498,13 +498,17 @@ def _check_model(what: str, expected: bytes, model: Int32Vector) -> None:
         raise _base_wrong(what, hex_of(expected), hex_of(root))
 
 
-def _noise_terms(allowed: Allowance, approval: Approval, key: RoundKey) -> NoiseTerms | None:
-    if allowed.secret is None:
+def _noise_terms(
+    allowed: Allowance, approval: Approval, key: RoundKey, table: Table
+) -> NoiseTerms | None:
+    privacy = approval.spec.privacy
+    if privacy is None or allowed.secret is None:
         return None
     # Not the study's id, so that a simulation repeats with new keys; the noise depends on
     # everything that is computed with anyway.
     context = canonical_digest([hex_of(approval.spec.digest), key.round, hex_of(approval.code)])
-    return NoiseTerms(allowed.secret, allowed.account, context)
+    persons = table.persons if privacy.unit == "patient" else None
+    return NoiseTerms(allowed.secret, allowed.account, context, persons)
 
 
 def _check_enough(tests: Table, policy: PolicyTable) -> None:

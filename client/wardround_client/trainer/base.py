@@ -18,7 +18,7 @@ from wardround.learning.privacy.accountant import PrivacyAccount
 from wardround.protocol.fixed_point import Int32Vector
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class NoiseTerms:
     """What private training needs beside the study's specification.
 
@@ -26,11 +26,14 @@ class NoiseTerms:
         secret: of this site and round, 32 bytes.
         account: spent in this study before.
         context: what else decides the result, so that no two computations share their noise.
+        persons: whose each row is, where the study counts a patient as one: int64, shape (n,),
+            numbers from 0 on, which tell nothing of who a person is. Else None.
     """
 
     secret: bytes = field(repr=False)
     account: PrivacyAccount
     context: bytes
+    persons: npt.NDArray[np.int64] | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, eq=False)

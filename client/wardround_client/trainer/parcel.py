@@ -33,6 +33,8 @@ class _Private(Form):
     secret: str
     account: _Length
     context: str
+    #: Whether it follows whose each row is.
+    persons: bool
 
 
 class _JobHeader(Form):
@@ -94,8 +96,14 @@ def send_job(wire: Wire, job: TrainJob | PredictJob) -> None:
         if job.private is not None:
             account = canonical_bytes(job.private.account.model_dump(mode="json"))
             secret, context = job.private.secret.hex(), job.private.context.hex()
-            document["private"] = {"secret": secret, "account": len(account), "context": context}
-            parts.append(account)
+            persons = job.private.persons
+            document["private"] = {
+                "secret": secret,
+                "account": len(account),
+                "context": context,
+                "persons": persons is not None,
+            }
+            parts += [account] if persons is None else [account, _memory(persons)]
     wire.send(document, parts)
 
 
@@ -118,11 +126,14 @@ def receive_job(wire: Wire) -> TrainJob | PredictJob:
     labels = np.frombuffer(wire.receive_bytes(8 * asked.shape[0]), np.int64)
     private = None
     if asked.private is not None:
-        data = wire.receive_bytes(asked.private.account)
+        data, persons = wire.receive_bytes(asked.private.account), None
+        if asked.private.persons:
+            persons = np.frombuffer(wire.receive_bytes(8 * asked.shape[0]), np.int64)
         private = NoiseTerms(
             bytes.fromhex(asked.private.secret),
             parse_document(PrivacyAccount, data, "account"),
             bytes.fromhex(asked.private.context),
+            persons,
         )
     return TrainJob(specification, vector, features, labels, int(asked.seed), files, private)
 

@@ -89,4 +89,7 @@ def _terms(spec: StudySpec, job: TrainJob) -> PrivateTerms | None:
         # Never train without the noise that the study promises.
         raise StudyMismatch("private training", "asked for", "not set up at this site")
     given = job.private
-    return PrivateTerms(spec.privacy, NoiseSecret(given.secret), given.context, given.account)
+    if (given.persons is not None) != (spec.privacy.unit == "patient"):
+        raise StudyMismatch("unit of privacy", spec.privacy.unit, "another one at this site")
+    secret = NoiseSecret(given.secret)
+    return PrivateTerms(spec.privacy, secret, given.context, given.account, given.persons)

@@ -313,6 +313,55 @@ def test_measurement_when_booked_counts_for_the_people_measured(tmp_path: Path) 
     assert not desk.book.attempts(one.study, 1)
 
 
+# ---------------------------------------------------------------- a patient as one
+
+BY_PATIENT = PRIVACY.model_copy(update={"unit": "patient"})
+#: 20 patients: one of 21 rows, and 19 of one.
+VISITS = table([7] * 21 + [*range(100, 119)])
+#: A pass over them in batches of 8.
+ONCE = Mechanism(unit="patient", noise_multiplier=1.0, sample_rate=8 / 20, steps=3)
+
+
+def test_patients_when_they_are_the_unit_are_charged_once_each(tmp_path: Path) -> None:
+    desk = Desk(tmp_path, {}, sourced(group="patient"))
+    one = study("one", BY_PATIENT)
+    allowed = desk.begin(one, 1, VISITS)
+    assert allowed.cost == ONCE
+    assert allowed.stated is not None
+    like_rows = ONCE.model_copy(update={"unit": "row"})
+    epsilon = PrivacyAccount(mechanisms=[like_rows]).epsilon(1e-3)
+    assert allowed.stated.epsilon_replaced == epsilon
+    assert alike(desk.begin(one, 1, VISITS), allowed)
+    assert desk.begin(one, 2, VISITS).account == PrivacyAccount(mechanisms=[ONCE])
+    # A study of single rows charges the patient of 21 for each of them.
+    by_row = desk.begin(study("two"), 1, VISITS)
+    assert by_row.cost == each().of_person(21)
+
+
+def test_patients_when_they_are_the_unit_spend_a_budget_together(tmp_path: Path) -> None:
+    limit = PrivacyAccount(mechanisms=[ONCE]).epsilon(1e-6) + 1e-6
+    policy = {"max_epsilon": limit, "delta": 1e-6}
+    desk = Desk(tmp_path, policy, sourced(group="patient"))
+    with_all = desk.begin(study("one", BY_PATIENT), 1, VISITS)
+    assert with_all.part(VISITS).person_count == 20
+    with pytest.raises(Refusal, match="budget-exhausted"):
+        desk.begin(study("one", BY_PATIENT), 2, VISITS)
+
+
+def test_patients_when_none_are_named_are_rows(tmp_path: Path) -> None:
+    allowed = Desk(tmp_path, {}).begin(study("one", BY_PATIENT), 1)
+    assert allowed.cost == each().model_copy(update={"unit": "patient"})
+
+
+def test_delta_when_a_whole_patient_could_be_published_is_refused(tmp_path: Path) -> None:
+    """Of 600 rows, which delta allows, and of 300 patients, which it does not."""
+    privacy = BY_PATIENT.model_copy(update={"delta": 1 / 300})
+    desk = Desk(tmp_path, {}, sourced(group="patient"))
+    with pytest.raises(Refusal, match="not below 1 / 300, one over this site's patients"):
+        desk.begin(study("one", privacy), 1, table([*range(300)] * 2))
+    assert desk.begin(study("one", privacy), 1, table([*range(299)] * 2)).secret is not None
+
+
 # ---------------------------------------------------------------- what is refused at once
 
 
@@ -394,6 +443,31 @@ def test_private_round_when_trained_on_named_people_books_them(
     (line,) = (line for line in ward.log() if line["kind"] == "spent")
     assert line["group"] == "groups"
     assert (home.people / line["people"]).stat().st_size == 40 * 36
+
+
+def test_private_round_when_a_patient_is_one_tells_the_trainer_which_rows_belong_together(
+    tmp_path: Path,
+) -> None:
+    """By numbers in order of appearance: neither the table's own nor digests of them."""
+    scenario = small_scenario().model_copy(update={"privacy": BY_PATIENT})
+    with prepared(scenario, tmp_path / "network") as network:
+        home, trainer = make(network, tmp_path / "home"), Altered()
+        approve(network, home)
+        whose = [901, 901, 17, 901, *range(200, 236)]
+        for name, groups in (("train.npz", whose), ("test.npz", range(1000, 1020))):
+            found = load_table(home.folder / name)
+            save_table(Table(found.features, found.labels, digests_of(groups)), home.folder / name)
+        with guarded(network, home, trainer=trainer) as guard:
+            reply, _ = Ward(network, home, guard).train()
+    (job,) = trainer.trained
+    assert job.private is not None
+    assert job.private.persons is not None
+    assert job.private.persons.tolist() == [0, 0, 1, 0, *range(2, 38)]
+    stated = parse_report(reply.report)
+    like_rows = PrivacyAccount(mechanisms=[each(rows=38)])
+    assert stated.privacy is not None
+    assert stated.privacy.epsilon_replaced == like_rows.epsilon(1e-3)
+    assert stated.examples == 40
 
 
 def test_private_round_when_a_loss_is_stated_is_signed_without_it(

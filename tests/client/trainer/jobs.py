@@ -56,10 +56,12 @@ def train_job(text: str = STUDY, seed: int = 1) -> TrainJob:
     return TrainJob(specification(text), base_model(text), features, labels, seed)
 
 
-def private_job(seed: int = 1) -> TrainJob:
-    text = STUDY + PRIVACY
+def private_job(seed: int = 1, unit: str = "row") -> TrainJob:
+    """A job on the rows of ten patients, where a patient is the unit."""
+    text = STUDY + PRIVACY + f'unit = "{unit}"\n'
     features, labels = rows()
-    terms = NoiseTerms(bytes(range(32)), PrivacyAccount(), b"study and round")
+    persons = np.arange(ROWS) % 10 if unit == "patient" else None
+    terms = NoiseTerms(bytes(range(32)), PrivacyAccount(), b"study and round", persons)
     return TrainJob(specification(text), base_model(text), features, labels, seed, private=terms)
 
 

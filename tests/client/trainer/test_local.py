@@ -14,6 +14,8 @@ from wardround.protocol.study import load_study
 from wardround_client.errors import Refusal
 from wardround_client.trainer.local import LocalTrainer
 
+UNITS = ("row", "patient")
+
 
 def test_train_gives_the_update_of_training_in_fixed_point() -> None:
     job = train_job()
@@ -37,6 +39,19 @@ def test_train_privately_tells_no_loss() -> None:
     done = LocalTrainer().train(private_job())
     assert done.mean_loss is None
     assert done.update.shape == private_job().base.shape
+
+
+@pytest.mark.parametrize(("asked", "given"), [("row", "patient"), ("patient", "row")])
+def test_train_privately_with_terms_of_another_unit_is_refused(asked: str, given: str) -> None:
+    job = replace(private_job(unit=asked), private=private_job(unit=given).private)
+    with pytest.raises(Refusal, match=f"unit of privacy.*{asked}"):
+        LocalTrainer().train(job)
+
+
+def test_train_privately_by_patient_gives_an_update_of_its_own() -> None:
+    by_row, by_patient = (LocalTrainer().train(private_job(unit=one)) for one in UNITS)
+    assert by_patient.mean_loss is None
+    assert (by_row.update != by_patient.update).any()
 
 
 def test_train_privately_without_terms_is_refused() -> None:

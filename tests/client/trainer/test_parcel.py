@@ -11,7 +11,7 @@ from tests.client.trainer.jobs import own_job, predict_job, private_job, train_j
 from wardround.protocol.errors import Malformed
 from wardround_client.guard.wire import Wire
 from wardround_client.trainer import parcel
-from wardround_client.trainer.base import PredictJob, TrainJob, TrainResult
+from wardround_client.trainer.base import NoiseTerms, PredictJob, TrainJob, TrainResult
 
 Wires = tuple[Wire, Wire]
 
@@ -23,9 +23,10 @@ def wires() -> Iterator[Wires]:
         yield Wire(ours, 10), Wire(theirs, 10)
 
 
-def same(one: TrainJob | PredictJob, other: TrainJob | PredictJob) -> bool:
-    pairs = zip(vars(one).values(), vars(other).values(), strict=True)
-    return type(one) is type(other) and all(np.array_equal(left, right) for left, right in pairs)
+def same(one: object, other: object) -> bool:
+    if type(one) is not type(other) or not isinstance(one, TrainJob | PredictJob | NoiseTerms):
+        return np.array_equal(one, other)  # type: ignore[arg-type]
+    return all(same(value, vars(other)[name]) for name, value in vars(one).items())
 
 
 @pytest.mark.parametrize(
@@ -33,11 +34,12 @@ def same(one: TrainJob | PredictJob, other: TrainJob | PredictJob) -> bool:
     [
         train_job(seed=2**63 - 1),
         private_job(),
+        private_job(unit="patient"),
         own_job("def build(): ...", size=3),
         predict_job(),
         replace(predict_job(), features=np.zeros((2, 1, 28, 28), np.float32)),
     ],
-    ids=["train", "private", "own", "predict", "images"],
+    ids=["train", "private", "by patient", "own", "predict", "images"],
 )
 def test_job_arrives_as_it_was_sent(wires: Wires, job: TrainJob | PredictJob) -> None:
     parcel.send_job(wires[0], job)

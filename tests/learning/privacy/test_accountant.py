@@ -18,6 +18,7 @@ from wardround.learning.privacy.accountant import (
     Mechanism,
     Neighbours,
     PrivacyAccount,
+    account_of,
     forecast,
     mechanism_of,
 )
@@ -262,12 +263,24 @@ delta = 1e-5
 
 def test_forecast_when_no_privacy_is_asked_for_is_empty():
     spec = load_study(STUDY.split("[privacy]")[0], "tiny.toml")
-    assert forecast(spec, rows=20) == PrivacyAccount()
+    assert forecast(spec, units=20) == PrivacyAccount()
+
+
+def test_mechanism_when_a_patient_is_the_unit_costs_each_alike():
+    whole = mechanism_of(training(batch_size=8), privacy(unit="patient"), units=20)
+    assert whole.unit == "patient"
+    assert whole.of_person(50) == whole
+    by_row = mechanism_of(training(batch_size=8), privacy(), units=20)
+    costs = [account_of([one]).epsilon(1e-5) for one in (whole, by_row, by_row.of_person(2))]
+    assert costs[0] == costs[1] < costs[2]
+    # Kept apart in an account, where either order gives the same.
+    assert account_of([whole, by_row]) == account_of([by_row, whole])
+    assert len(account_of([whole, by_row]).mechanisms) == 2
 
 
 @pytest.mark.parametrize(("batch", "rate"), [(0, 1.0), (50, 1.0), (20, 1.0), (5, 0.25)])
 def test_mechanism_when_the_batch_covers_the_table_takes_every_row(batch, rate):
-    one = mechanism_of(training(batch_size=batch), privacy(), rows=20)
+    one = mechanism_of(training(batch_size=batch), privacy(), units=20)
     assert (one.sample_rate, one.steps) == (rate, 5)
 
 

@@ -43,10 +43,14 @@ def training(**changes):
     return TrainingSpec(**{"learning_rate": 0.1, "batch_size": 4, "local_steps": 5} | changes)
 
 
-def terms(secret=b"\x07" * 32, context=b"study 1, round 1", before=None, **changes):
-    return PrivateTerms(
-        privacy(**changes), NoiseSecret(secret), context, before or PrivacyAccount()
-    )
+def terms(secret=b"\x07" * 32, context=b"study 1, round 1", before=None, persons=None, **changes):
+    before = before or PrivacyAccount()
+    return PrivateTerms(privacy(**changes), NoiseSecret(secret), context, before, persons)
+
+
+def patients(*persons, **changes):
+    """Terms of a study that counts a patient as one."""
+    return terms(persons=np.array(persons, np.int64), unit="patient", **changes)
 
 
 def table(n=20, d=3, classes=2, seed=0):
@@ -190,6 +194,25 @@ def test_sum_when_rows_are_many_is_exact_where_float32_is_not():
 extreme = st.floats(width=32, allow_nan=False, allow_infinity=False)
 
 
+def moved(rows, units):
+    """How far one step moves the sum of gradients, with the noise held still; float64, (P,)."""
+    model, start = logistic()
+    flat = load_flat(model, start)
+    model.train()
+    descent.descend_privately(
+        model,
+        torch.optim.SGD(model.parameters(), lr=1.0),
+        torch.tensor(rows.features),
+        torch.tensor(rows.labels),
+        units,
+        privacy(max_grad_norm=0.5),
+        Mechanism(noise_multiplier=1.0, sample_rate=1.0, steps=1),
+        SecretStream(b"k" * 32),
+    )
+    # A step is divided by the expected number of units.
+    return (flat.numpy().astype(np.float64) - start) * (units.max() + 1)
+
+
 @given(row=st.lists(extreme, min_size=3, max_size=3), label=st.integers(0, 1))
 @settings(max_examples=40, deadline=None)
 def test_update_when_one_row_is_added_moves_no_further_than_the_clipping_norm(row, label):
@@ -198,24 +221,82 @@ def test_update_when_one_row_is_added_moves_no_further_than_the_clipping_norm(ro
     more = Table(
         np.vstack([rows.features, np.array([row], np.float32)]), np.append(rows.labels, label)
     )
-    after = []
-    for one in (rows, more):
-        model, start = logistic()
-        flat = load_flat(model, start)
-        model.train()
-        descent.descend_privately(
-            model,
-            torch.optim.SGD(model.parameters(), lr=1.0),
-            torch.tensor(one.features),
-            torch.tensor(one.labels),
-            privacy(max_grad_norm=0.5),
-            Mechanism(noise_multiplier=1.0, sample_rate=1.0, steps=1),
-            SecretStream(b"k" * 32),
-        )
-        # A step is divided by the expected number of rows.
-        after.append((flat.numpy().astype(np.float64) - start) * len(one))
+    after = [moved(one, np.arange(len(one))) for one in (rows, more)]
     assert np.isfinite(after).all()
     assert np.linalg.norm(after[1] - after[0]) <= 0.5 * (1 + 1e-5) + 1e-5
+
+
+@given(
+    row=st.lists(extreme, min_size=3, max_size=3),
+    labels=st.lists(st.integers(0, 1), min_size=50, max_size=50),
+    place=st.integers(0, 8),
+    at_once=st.sampled_from([7, 50, 1000]),
+)
+@settings(max_examples=40, deadline=None)
+def test_update_when_a_patient_of_50_rows_is_added_moves_no_further_than_for_one_row(
+    row, labels, place, at_once
+):
+    """Also where memory holds 7 rows at a time, and the patient's are among those of others."""
+    rows = table(8)
+    order = np.random.default_rng(place).permutation(58)
+    features = np.vstack([rows.features, np.tile(np.array(row, np.float32), (50, 1))])
+    more = Table(features[order], np.append(rows.labels, labels)[order])
+    # The others keep their order, and the patient's number is anywhere among theirs.
+    numbers = np.array([*(one + (one >= place) for one in range(8)), *[place] * 50])
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(descent, "_FLOATS_MAX", 4 * at_once)
+        after = [moved(rows, np.arange(8)), moved(more, numbers[order])]
+    assert np.isfinite(after).all()
+    assert np.linalg.norm(after[1] - after[0]) <= 0.5 * (1 + 1e-5) + 1e-5
+
+
+def test_update_when_every_patient_has_one_row_is_that_of_rows():
+    rows, (model, start), plan = table(30), logistic(), training(batch_size=6)
+    by_row = train_locally(model, start, rows, plan, seed=1, private=terms())
+    by_patient = train_locally(model, start, rows, plan, seed=1, private=patients(*range(30)))
+    assert by_patient.weights.tobytes() == by_row.weights.tobytes() != start.tobytes()
+    assert by_patient.privacy is not None
+    assert by_row.privacy is not None
+    assert by_patient.privacy.epsilon == by_row.privacy.epsilon
+
+
+@pytest.mark.parametrize("batch", [0, 6])
+@pytest.mark.parametrize("at_once", [1, 2, 5, 1000])
+def test_step_when_patients_have_many_rows_is_that_done_by_hand(monkeypatch, batch, at_once):
+    """Patients are drawn, and each one's mean gradient is clipped, whatever memory holds."""
+    rows, count = table(30), 12
+    whose = np.random.default_rng(3).permutation(np.append(np.arange(count), [4] * 11 + [7] * 7))
+    model, start = logistic()
+    monkeypatch.setattr(descent, "_FLOATS_MAX", 4 * at_once)
+    conditions = patients(*whose, noise_multiplier=0.7, max_grad_norm=0.4)
+    plan = training(batch_size=batch, local_steps=3)
+    result = train_locally(model, start, rows, plan, seed=1, private=conditions)
+    stream = conditions.stream(model, start, rows, plan, 1)
+    weights = start.astype(np.float64)
+    for _ in range(3):
+        index = stream.choose(count, (batch or count) / count)
+        each = gradients(weights, rows)
+        means = np.array([each[whose == one].mean(axis=0) for one in range(count)])
+        total = clipped(means, 0.4)[index].sum(axis=0)
+        noise = np.concatenate([stream.normal(3), stream.normal(1)])
+        weights -= 0.1 * (total + 0.7 * 0.4 * noise) / (batch or count)
+    assert result.weights == pytest.approx(weights, abs=1e-6)
+    assert result.privacy is not None
+    assert result.privacy.mechanism.sample_rate == (batch or count) / count
+    assert result.examples == 30
+
+
+def test_training_when_the_persons_are_not_those_of_the_rows_is_refused():
+    model, start = logistic()
+    with pytest.raises(LearningError, match="known whose 3 rows are, and there are 20"):
+        train_locally(model, start, table(), training(), seed=1, private=patients(0, 0, 1))
+
+
+def test_training_when_delta_allows_a_whole_patient_is_refused():
+    visits = [*range(100)] * 2
+    with pytest.raises(LearningError, match="not below 1 / 100, one over this site's patients"):
+        patients(*visits, delta=0.01).spend(training(), 200)
+    assert patients(*visits, delta=0.0099).spend(training(), 200).mechanism.unit == "patient"
 
 
 def test_training_when_repeated_is_equal_and_leaves_the_world_alone():
@@ -262,6 +343,7 @@ def test_training_when_anything_differs_has_other_noise():
         opened(how=training(learning_rate=0.2)),
         opened(how=training(local_steps=6)),
         opened(seed=2),
+        opened(patients(0, *range(19))),
     ]
     assert len(set(all_of_them)) == len(all_of_them)
     # What was spent before changes neither the training nor its noise.
@@ -532,5 +614,5 @@ def test_forecast_when_all_rounds_are_trained_is_what_was_spent():
         # Twice three batches of 7 of 20 rows; the steps really taken are those accounted for.
         assert result.steps == result.privacy.mechanism.steps == 6
         assert result.privacy.mechanism.sample_rate == 7 / 20
-    assert spent == forecast(spec, rows=20)
+    assert spent == forecast(spec, units=20)
     assert result.privacy.epsilon_replaced == spent.epsilon(1e-5) > result.privacy.epsilon > 1

@@ -53,6 +53,17 @@ class Table:
         return tuple(sha256(row.tobytes() + label.tobytes()).digest() for row, label in pairs)
 
     @cached_property
+    def persons(self) -> npt.NDArray[np.int64]:
+        """Whose each row is, by numbers from 0 in order of appearance; shape (n,).
+
+        Numbers tell nothing of who a person is. Each row has its own where no group is declared.
+        """
+        if self.groups is None:
+            return np.arange(len(self))
+        numbers: dict[bytes, int] = {}
+        return np.array([numbers.setdefault(one, len(numbers)) for one in self.people], np.int64)
+
+    @cached_property
     def person_count(self) -> int:
         """How many people the rows are of; rows where no group is declared."""
         return len(self) if self.groups is None else len(set(self.people))

@@ -42,17 +42,19 @@ class Mechanism(Form):
     """
 
     kind: Literal["gaussian", "discrete"] = "gaussian"
-    #: Standard deviation of the noise, in units of the most that one row adds.
+    #: What the noise is for: a row, or a person with all rows of theirs.
+    unit: Literal["row", "patient"] = "row"
+    #: Standard deviation of the noise, in units of the most that one unit adds.
     noise_multiplier: Annotated[FiniteFloat, Field(ge=0.1, le=1000)]
-    #: Chance of each row to be in a step; 1 takes all rows in every step, as a histogram does.
+    #: Chance of each unit to be in a step; 1 takes all in every step, as a histogram does.
     sample_rate: Annotated[FiniteFloat, Field(gt=0, le=1)]
     steps: Annotated[int, Field(ge=1, lt=2**53)]
-    #: How many rows are the person's whose account it is.
+    #: How many units are the person's whose account it is.
     rows_each: Annotated[int, Field(ge=1, lt=2**31)] = 1
 
     def of_person(self, rows: int) -> Mechanism:
         """Give what this costs a person with so many rows."""
-        return self.model_copy(update={"rows_each": rows})
+        return self if self.unit == "patient" else self.model_copy(update={"rows_each": rows})
 
 
 class PrivacyAccount(Form):
@@ -85,10 +87,10 @@ class PrivacyAccount(Form):
 
 def account_of(mechanisms: Iterable[Mechanism]) -> PrivacyAccount:
     """Add up mechanisms; those that differ in their steps alone become one."""
-    steps: dict[tuple[str, float, float, int], int] = {}
-    kinds: dict[tuple[str, float, float, int], Mechanism] = {}
+    steps: dict[tuple[str, str, float, float, int], int] = {}
+    kinds: dict[tuple[str, str, float, float, int], Mechanism] = {}
     for one in mechanisms:
-        kind = (one.kind, one.noise_multiplier, one.sample_rate, one.rows_each)
+        kind = (one.kind, one.unit, one.noise_multiplier, one.sample_rate, one.rows_each)
         kinds.setdefault(kind, one)
         steps[kind] = steps.get(kind, 0) + one.steps
     return PrivacyAccount(
@@ -98,39 +100,40 @@ def account_of(mechanisms: Iterable[Mechanism]) -> PrivacyAccount:
     )
 
 
-def mechanism_of(training: TrainingSpec, privacy: PrivacySpec, rows: int) -> Mechanism:
-    """What one round does to a table of so many rows.
+def mechanism_of(training: TrainingSpec, privacy: PrivacySpec, units: int) -> Mechanism:
+    """What one round does to a table of so many units: rows, or patients.
 
     Args:
-        training: batch size and length. A batch size of 0, or of at least ``rows``, takes every
-            row in every step.
-        privacy: the noise.
-        rows: at least 1.
+        training: batch size and length. A batch size of 0, or of at least ``units``, takes every
+            unit in every step.
+        privacy: the noise, and what it is for.
+        units: at least 1.
     """
     return Mechanism(
+        unit=privacy.unit,
         noise_multiplier=float(privacy.noise_multiplier),
-        sample_rate=min(training.batch_size or rows, rows) / rows,
-        steps=count_steps(training, rows),
+        sample_rate=min(training.batch_size or units, units) / units,
+        steps=count_steps(training, units),
     )
 
 
 def count_steps(training: TrainingSpec, rows: int) -> int:
-    """How many steps one round takes on a table of so many rows."""
+    """How many steps one round takes on a table of so many rows, or other units."""
     if training.local_steps is not None:
         return training.local_steps
     assert training.local_epochs is not None  # the specification has exactly one
     return training.local_epochs * math.ceil(rows / (training.batch_size or rows))
 
 
-def forecast(spec: StudySpec, rows: int) -> PrivacyAccount:
-    """What a study costs a person with one row in a table of so many, after every round.
+def forecast(spec: StudySpec, units: int) -> PrivacyAccount:
+    """What a study costs a person who is one of so many units, after every round.
 
     Returns:
         The account; empty when the study asks for no privacy and so bounds nothing.
     """
     if spec.privacy is None:
         return PrivacyAccount()
-    one = mechanism_of(spec.training, spec.privacy, rows)
+    one = mechanism_of(spec.training, spec.privacy, units)
     whole = one.model_copy(update={"steps": one.steps * spec.study.rounds})
     return PrivacyAccount(mechanisms=[whole])
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import nn
 
@@ -20,6 +22,8 @@ from wardround.learning.privacy.noise import NoiseSecret, SecretStream
 from wardround.protocol.canonical import canonical_bytes
 from wardround.protocol.fixed_point import Float32Vector
 from wardround.protocol.study import PrivacySpec, TrainingSpec
+
+Persons = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -41,7 +45,7 @@ class PrivacySpent:
     account: PrivacyAccount
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class PrivateTerms:
     """What private training needs beside the study's file.
 
@@ -52,12 +56,19 @@ class PrivateTerms:
         context: what else decides the result, so that no two computations share their noise:
             study, round and code digest.
         account: spent in this study before.
+        persons: whose each row is, for a study that counts a patient as one: int64, shape (n,),
+            numbers from 0 on. None: each row is a unit of its own.
     """
 
     privacy: PrivacySpec
     secret: NoiseSecret
     context: bytes
     account: PrivacyAccount = field(default_factory=PrivacyAccount)
+    persons: Persons | None = field(default=None, repr=False)
+
+    def units(self, rows: int) -> Persons:
+        """Which unit each of the rows belongs to; int64, shape (rows,)."""
+        return np.arange(rows) if self.persons is None else self.persons
 
     def spend(self, training: TrainingSpec, rows: int) -> PrivacySpent:
         """Compute what a training will cost, before it starts.
@@ -66,15 +77,22 @@ class PrivateTerms:
             training: batch size and length.
             rows: at least 1.
         Raises:
-            LearningError: not below 1 / rows; the study's epsilon would be exceeded.
+            LearningError: not below 1 / units; the study's epsilon would be exceeded; other rows
+                than whose persons are known.
         """
-        delta = self.privacy.delta
-        if delta * rows >= 1:
+        delta, persons = self.privacy.delta, self.units(rows)
+        if len(persons) != rows:
             raise LearningError(
-                f"delta {delta:g} is not below 1 / {rows}, one over this site's rows: "
-                "take part only in studies with a smaller delta."
+                f"it is known whose {len(persons)} rows are, and there are {rows}: "
+                "name the person of each row."
             )
-        mechanism = mechanism_of(training, self.privacy, rows)
+        units = int(persons.max()) + 1
+        if delta * units >= 1:
+            raise LearningError(
+                f"delta {delta:g} is not below 1 / {units}, one over this site's "
+                f"{self.privacy.unit}s: take part only in studies with a smaller delta."
+            )
+        mechanism = mechanism_of(training, self.privacy, units)
         account = self.account.after(mechanism)
         replaced = account.epsilon(delta)
         target = self.privacy.target_epsilon
@@ -102,7 +120,8 @@ class PrivateTerms:
         # A seed has 63 bits, and a JSON number 53: as text.
         settings = [
             training.model_dump(mode="json"),
-            self.privacy.model_dump(mode="json"),
+            # Of a unit, what it decides: whose each row is.
+            self.privacy.model_dump(mode="json", exclude={"unit"}),
             str(seed),
         ]
         layout = layout_of(model)
@@ -115,5 +134,6 @@ class PrivateTerms:
                 weights.tobytes(),
                 table.features.tobytes(),
                 table.labels.tobytes(),
+                self.units(len(table)).tobytes(),
             ]
         )
