@@ -24,13 +24,9 @@ from wardround.protocol.documents import Form
 from wardround_client.guard.wire import Wire
 
 OPENING_SECONDS = 60.0
-#: What a job needs. PyTorch's optimisers import the second when the first of them is made.
-_IMPORTS = (
-    "wardround_client.trainer.parcel",
-    "wardround_client.trainer.work",
-    "wardround.learning.privacy.descent",
-    "torch._dynamo",
-)
+#: What a job needs. PyTorch's optimisers import the last one when the first of them is made.
+_TO_MEASURE = ("wardround_client.trainer.parcel", "wardround_client.trainer.work")
+_TO_TRAIN = (*_TO_MEASURE, "wardround.learning.privacy.descent", "torch._dynamo")
 _LOOK_MILLISECONDS = 100
 #: From a job's start to its end; the guard ends it long before.
 _JOB_SECONDS = 30 * 86_400.0
@@ -42,6 +38,8 @@ class Opening(Form):
     #: None: there is no sandbox.
     program: Confinement | None
     child: Confinement | None
+    #: Whether jobs train; else they measure, which needs less.
+    trains: bool
 
 
 @dataclass
@@ -101,7 +99,7 @@ def main(descriptor: int) -> None:
         confine(opening.program)
     # No folder can be written to, and modules that only name a temporary one would look for one.
     tempfile.tempdir = os.environ["HOME"]
-    for name in _IMPORTS:
+    for name in _TO_TRAIN if opening.trains else _TO_MEASURE:
         import_module(name)
     gc.collect()
     gc.freeze()  # else a child's first collection copies every page
