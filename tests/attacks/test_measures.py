@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -38,6 +38,10 @@ FEATURES, TEST_ROWS = 3, 200
 VICTIM, BYSTANDER, PUPPET = 0, 1, 2
 #: Length of a chosen model's slope: with it, rows are far above its threshold or far below.
 STEEP = 60.0
+#: Scaled rows are nearer than this. Each direction is searched in so many steps.
+REACH, HALVINGS = 8.0, 13
+#: A feature by which one patient stands out, and how much another counts beside it.
+OUTSTANDING, TILT = 1, 0.1
 
 
 class Withheld(Exception):
@@ -80,6 +84,14 @@ class Conspiracy:
         self.position = self.session.position()
 
     def measured(self, wanted: Floats) -> tuple[CountedMetrics, Floats]:
+        """Close a round with the wanted model; give what counts tell, and the exact model."""
+        found, model = self.histogram(wanted)
+        try:
+            return metrics_of(found), model
+        except LearningError:
+            raise Withheld from None
+
+    def histogram(self, wanted: Floats) -> tuple[Histogram, Floats]:
         """Close a round with the wanted model; give what is measured, and the exact model."""
         unit = 2.0**-self.session.spec.aggregation.scale_bits
         position = self.position
@@ -111,11 +123,7 @@ class Conspiracy:
             told = self.victim.client.measure(self._task(), following.base.values)
         except Refusal as refusal:
             raise Withheld from refusal
-        try:
-            figures = metrics_of(Histogram.of(told))
-        except LearningError:
-            raise Withheld from None
-        return figures, following.base.values * unit
+        return Histogram.of(told), following.base.values * unit
 
     def _task(self) -> TrainTask:
         network, position = self.hospitals.network, self.position
@@ -202,12 +210,47 @@ def rebuilt_row(conspiracy: Conspiracy) -> Floats | None:
     return None
 
 
-@pytest.fixture
-def conspiracy(network: Network, tmp_path: Path) -> Iterator[Conspiracy]:
-    home = make(network, tmp_path / "home", VICTIM, policy="")
+def count_above(conspiracy: Conspiracy, slope: Floats, threshold: float) -> int:
+    """How many test patients' scores exceed a threshold, as far as the counts tell."""
+    steep = STEEP * slope
+    told, _ = conspiracy.histogram(np.append(steep, -STEEP * threshold))
+    return int(told.counts[len(told.counts) // 2 :].sum())
+
+
+def outermost(conspiracy: Conspiracy, slope: Floats) -> float:
+    """The greatest score of any test patient, by halving."""
+    low, high = 0.0, REACH
+    for _ in range(HALVINGS):
+        middle = (low + high) / 2
+        if count_above(conspiracy, slope, middle) > 0:
+            low = middle
+        else:
+            high = middle
+    return (low + high) / 2
+
+
+def row_by_counts(conspiracy: Conspiracy) -> Floats:
+    """The test patient who stands out most by one feature: tilting tells of the others."""
+    straight = np.eye(FEATURES)[OUTSTANDING]
+    row = straight * outermost(conspiracy, straight)
+    for place in set(range(FEATURES)) - {OUTSTANDING}:
+        tilted = straight + TILT * np.eye(FEATURES)[place]
+        row[place] = (outermost(conspiracy, tilted) - row[OUTSTANDING]) / TILT
+    return row
+
+
+@contextmanager
+def conspiring(network: Network, folder: Path, policy: str) -> Iterator[Conspiracy]:
+    home = make(network, folder, VICTIM, policy=policy)
     approve(network, home, VICTIM)
     with guarded(network, home, VICTIM) as guard:
         yield Conspiracy(Hospitals(network), Ward(network, home, guard))
+
+
+@pytest.fixture
+def conspiracy(network: Network, tmp_path: Path) -> Iterator[Conspiracy]:
+    with conspiring(network, tmp_path / "home", "") as made:
+        yield made
 
 
 def test_number_of_the_ill_when_a_model_says_no_to_all_leaves_with_noise_that_is_booked(
@@ -239,3 +282,38 @@ def test_test_patient_when_the_attackers_choose_the_models_stays_hidden(
         assert error > 0.01, (
             f"after {conspiracy.rounds} rounds a test patient is known to within {error:.1e}"
         )
+
+
+@pytest.mark.deep
+@pytest.mark.parametrize("noise", [0.0, PolicyTable().measure_noise])
+def test_test_patient_when_a_hundred_models_are_measured_is_hidden_by_noise_alone(
+    noise: float, network: Network, tmp_path: Path
+) -> None:
+    """A policy may let all be measured; without noise that gives a patient away."""
+    policy = f"measured_models = 100\nmeasure_noise = {noise}"
+    with conspiring(network, tmp_path / "home", policy) as conspiracy:
+        row = row_by_counts(conspiracy)
+        random = np.random.default_rng(3)
+        while conspiracy.rounds < 99:
+            count_above(conspiracy, random.standard_normal(FEATURES), random.uniform(-1, 1))
+        log = conspiracy.victim.log()
+    spent = [line for line in log if line["kind"] == "spent"]
+    assert sum(line["kind"] == "released" for line in log) == 99
+    assert len(spent) == (99 if noise else 0)
+    rows = network.parties[VICTIM].data.test.features.astype(np.float64)
+    if noise:
+        assert distance(row, rows) >= min(guesses(rows))
+    else:
+        assert distance(row, rows) < 0.05
+
+
+def distance(row: Floats, rows: Floats) -> float:
+    """To the nearest row, by the feature that is furthest."""
+    return float(np.abs(rows - row).max(axis=1).min())
+
+
+def guesses(rows: Floats) -> list[float]:
+    """How near rows come that are put together from the features' distributions alone."""
+    random = np.random.default_rng(2)
+    drawn = [random.choice(rows[:, place], 100) for place in range(FEATURES)]
+    return [distance(row, rows) for row in np.stack(drawn, axis=1)]
