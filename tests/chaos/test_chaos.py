@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import socket
 import threading
@@ -15,6 +16,8 @@ from pathlib import Path
 import pytest
 
 from tests.chaos.links import Link
+from tests.chaos.live import VICTIMS
+from tests.chaos.plan import Victim, named_kills
 from tests.chaos.promises import Expected, Subject, Verdict, judge
 from tests.chaos.report import Leg, Setting, broken, kills, report
 from tests.chaos.run import Course, Outcome
@@ -22,8 +25,11 @@ from tests.chaos.soak import Footprint, Growth, footprint
 from tests.integration.networks import copied, finished_run
 from wardround.audit.finished import open_run
 from wardround.host.key_file import read_key
+from wardround.host.steps import Step
 from wardround.protocol.identifiers import address_of, hex_of
 from wardround_client.guard.log import GuardLog, create_log
+
+ROOT = Path(__file__).resolve().parents[2]
 
 # ---------------------------------------------------------------- links
 
@@ -219,3 +225,24 @@ def test_growth_of_memory_is_seen() -> None:
     early = Footprint(100 << 20, 10, 3)
     assert not Growth("x", early, Footprint(101 << 20, 11, 3)).grows
     assert Growth("x", early, Footprint(180 << 20, 10, 3)).grows
+
+
+def test_docs_list_the_durable_steps_that_there_are() -> None:
+    page = (ROOT / "docs" / "chaos.md").read_text("utf-8")
+    rows = re.findall(r"^\| ([a-z ]+) \| (`.+`) \|$", page, re.MULTILINE)
+    listed = [(who, step) for who, steps in rows for step in re.findall(r"`(\w+)`", steps)]
+    # It is the standby that takes over where a coordinator is lost.
+    names = {Victim.LOST: str(Victim.STANDBY)}
+    taken = [(names.get(one.victim, str(one.victim)), one.point) for one in named_kills()]
+    assert sorted(listed) == sorted({(who, str(point.step)) for who, point in taken if point})
+    assert [step for _, step in listed] == [str(step) for step in Step]
+
+
+def test_report_of_the_docs_says_which_of_its_steps_are_gone() -> None:
+    report = (ROOT / "docs" / "chaos-report.md").read_text("utf-8")
+    note = report.split("`python -m tests.chaos")[0]
+    shown = set(re.findall(r"^\| .+ \| (?:before|after) (\w+) \|", report, re.MULTILINE))
+    gone = shown - {str(step) for step in Step}
+    assert {step for step in gone if f"`{step}` is gone" in note} == gone
+    died = set(re.findall(r"^\| (.+?)(?: killed)? \|  \| [1-9]", report, re.MULTILINE))
+    assert set(VICTIMS) <= died
