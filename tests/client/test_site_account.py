@@ -108,7 +108,7 @@ def test_account_when_a_study_has_a_limit_or_is_measured_says_so(tmp_path: Path)
     desk.begin(limited, 1, table(OLD))
     model = key_of(limited, 1).fields()["base"]
     fields = {"study": key_of(limited, 1).fields()["study"], "model": model}
-    desk.log.append("released", round=1, measures={}, **fields)
+    desk.log.append("released", round=1, measures={"counts": [1] * 40, "noise": 4.0}, **fields)
     desk.budget.measure(key_of(limited, 1), table(NEW), 4.0)
     said = account_in(tmp_path, {"measured_models": 3}).of_study(limited.study, limited.spec)
     assert " of 9.5 at delta 0.001 (" in said

@@ -388,7 +388,7 @@ def test_status_when_a_study_is_revoked_still_shows_what_it_measured(
     approve(network, site)
     fields = {"study": hex_of(network.study), "model": "0x" + "11" * 32}
     log = GuardLog(site.log, lambda: 1)
-    log.append("released", round=1, measures={}, **fields)
+    log.append("released", round=1, measures={"counts": [1] * 40, "noise": 4.0}, **fields)
     log.close()
     call("revoke", hex_of(network.study), site.folder)
     said = call("status", site.folder).good
