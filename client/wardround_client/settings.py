@@ -9,8 +9,10 @@ from pydantic import Field, FiniteFloat
 
 from wardround.protocol.documents import Form, decode_text, parse_toml, validate_form
 from wardround.protocol.errors import SpecificationError
+from wardround.protocol.identifiers import StudyId, hex_of
 from wardround.protocol.messages import NOISE_MAX
 from wardround.protocol.report import MetricName, WrittenAddress
+from wardround.protocol.study import StudySpec
 from wardround_client.sources.schema import Range
 from wardround_client.sources.settings import DataSettings
 
@@ -78,6 +80,10 @@ class PolicyTable(Form):
     sandbox: Literal["required", "none"] = "required"
     #: Memory that one job of a study may take, in GiB.
     trainer_memory_gib: Annotated[int, Field(ge=1, le=65_536)] = 8
+
+    def accepts_solvable(self, spec: StudySpec, study: StudyId) -> bool:
+        """Whether a study is accepted, by name or id, although its readers can solve for rows."""
+        return not {spec.study.name, hex_of(study)}.isdisjoint(self.accept_solvable)
 
 
 class PreparedTables(Form):

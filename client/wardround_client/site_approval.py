@@ -81,7 +81,7 @@ def propose(
         )
     if spec.model.is_own and spec.model.layout is None:
         raise SpecificationError("study", "it does not pin the layout of its model's parameters")
-    check_private_enough(spec, settings)
+    check_private_enough(spec, study, settings)
     data = load_home_data(home.folder, settings, os.environ)
     # PyTorch takes seconds to import.
     from wardround.learning.models import check_fits

@@ -8,7 +8,6 @@ from math import prod
 
 from wardround.learning.datasets.table import SiteData
 from wardround.learning.solvable import Solvability, solvable
-from wardround.protocol.identifiers import StudyId, hex_of
 from wardround.protocol.messages import BINS
 from wardround.protocol.record import StudyParams
 from wardround.protocol.study import StudySpec
@@ -52,12 +51,12 @@ class Disclosure:
             Refusal: ``rows-solvable``; names the key of the policy that accepts the study.
         """
         found, study = self.solvability, self.params.study_id
-        if found.suffices and not is_accepted(self.policy, self.spec, study):
+        if found.suffices and not self.policy.accepts_solvable(self.spec, study):
             raise Refusal(
                 "rows-solvable",
-                f"nothing is approved: {found.explanation} Ask the sponsor for a private study, "
-                "fewer rounds or a smaller model; or accept it by name: [policy] accept_solvable "
-                f'= ["{self.spec.study.name}"] in site.toml.',
+                f"nothing is approved: {found.explanation} Ask the sponsor for a private study "
+                "without code of its own, fewer rounds or a smaller model; or accept it by name: "
+                f'[policy] accept_solvable = ["{self.spec.study.name}"] in site.toml.',
             )
 
     def lines(self) -> Iterator[str]:
@@ -88,6 +87,11 @@ class Disclosure:
                 f"  one patient  the epsilon above bounds what your updates tell of {whole}, to "
                 "every reader, whatever else that reader knows"
             )
+            if spec.model.is_own:
+                yield (
+                    "               only if the files above leave the trainer alone: they run "
+                    "where rows are clipped and noise is added, and nothing outside checks either"
+                )
 
     def _measures(self, tests: int) -> str:
         policy = self.policy
@@ -110,8 +114,3 @@ class Disclosure:
                 "as long as the coordinator keeps to this store"
             )
         return "Coordinators, auditors and every reader of the content store can read yours"
-
-
-def is_accepted(policy: PolicyTable, spec: StudySpec, study: StudyId) -> bool:
-    """Whether a site's policy accepts, by name or id, that a study's readers can solve for rows."""
-    return not {spec.study.name, hex_of(study)}.isdisjoint(policy.accept_solvable)

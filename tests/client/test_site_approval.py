@@ -246,6 +246,23 @@ def test_private_study_is_never_refused_as_solvable(tmp_path: Path) -> None:
     assert "the epsilon above bounds what your updates tell of one row" in said
 
 
+def test_private_study_with_code_of_its_own_is_accepted_by_name_or_refused(tmp_path: Path) -> None:
+    """The code runs where the noise is added, and can leave it out."""
+    privacy = PrivacySpec(noise_multiplier=5.0, max_grad_norm=1.0, delta=1e-5)
+    scenario = own_scenario(FILES, privacy=privacy.model_dump())
+    budget = "max_epsilon = 100.0"
+    with prepared(scenario, tmp_path / "network") as network:
+        with pytest.raises(Refusal, match="own code could write them there") as refusal:
+            proposed(network, make(network, tmp_path / "plain"))
+        assert refusal.value.name == "rows-solvable"
+        with pytest.raises(Refusal, match="own files run where the noise is added") as refusal:
+            proposed(network, make(network, tmp_path / "budget", policy=budget))
+        assert refusal.value.name == "privacy-refused"
+        policy = f'{budget}\naccept_solvable = ["small"]'
+        said = shown(network, make(network, tmp_path / "accepts", policy=policy))
+    assert "only if the files above leave the trainer alone" in said
+
+
 @pytest.mark.parametrize("named", [True, False])
 def test_private_study_of_patients_says_what_it_bounds(tmp_path: Path, named: bool) -> None:
     privacy = PrivacySpec(unit="patient", noise_multiplier=1.0, max_grad_norm=1.0, delta=1e-5)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.networks import small_scenario
+from tests.integration.networks import own_scenario, small_scenario
 from wardround.learning.solvable import Solvability, equations, solvable, unknowns
 from wardround.protocol.study import StudySpec
 
@@ -47,6 +47,19 @@ def test_full_batch_when_a_step_takes_all_rows(batch: int, whole: bool) -> None:
 
 
 def test_private_training_when_equations_are_many_is_not_solvable() -> None:
-    found = Solvability(equations=10**6, unknowns=10, full_batch=True, private=True)
+    found = Solvability(10**6, 10, full_batch=True, own_code=False, private=True)
     assert not found.suffices
     assert "noise" in found.explanation
+
+
+@pytest.mark.parametrize(
+    "privacy", [None, {"noise_multiplier": 5, "max_grad_norm": 1, "delta": 1e-5}]
+)
+def test_own_code_when_equations_suffice_is_solvable_whatever_noise_is_asked(
+    privacy: dict[str, float] | None,
+) -> None:
+    """Code of a study's own runs where the noise is added."""
+    spec = own_scenario({"model.py": b""}, privacy=privacy).specification
+    found = solvable(spec, parameters=241, rows=40, features=6)
+    assert found.suffices
+    assert "the study's own code could write them there" in found.explanation

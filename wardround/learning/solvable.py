@@ -21,12 +21,15 @@ class Solvability:
         equations: numbers that the whole study publishes of one site's training.
         unknowns: numbers in the site's training table.
         full_batch: whether each step takes all rows, so that their order hides nothing.
-        private: whether noise bounds what any number of equations reveals.
+        own_code: whether code of the study's own trains, which may write rows into its updates.
+        private: whether noise bounds what any number of equations reveals: not with own code,
+            which runs where the noise is added and can leave it out.
     """
 
     equations: int
     unknowns: int
     full_batch: bool
+    own_code: bool
     private: bool
 
     @property
@@ -45,6 +48,11 @@ class Solvability:
             return f"{counted}: noise of differential privacy keeps them from being solved."
         if not self.suffices:
             return f"{counted}: too few to solve for every row."
+        if self.own_code:
+            return (
+                f"{counted}: enough to hold every row, and the study's own code could write them "
+                "there."
+            )
         if self.full_batch:
             return (
                 f"{counted}: a reader of the updates can solve for the rows, because each step "
@@ -77,7 +85,7 @@ def unknowns(rows: int, features: int) -> int:
 
 
 def solvable(spec: StudySpec, *, parameters: int, rows: int, features: int) -> Solvability:
-    """Compare what a clear study publishes of a site with what the site has.
+    """Compare what a study publishes of a site with what the site has.
 
     A count, not a proof: equations may depend on each other, so that a study which is called
     solvable may keep its rows; and single rows can fall before the whole table does, such as one
@@ -89,10 +97,11 @@ def solvable(spec: StudySpec, *, parameters: int, rows: int, features: int) -> S
         rows: of the site's training table.
         features: numbers in one row.
     """
-    batch = spec.training.batch_size
+    batch, own_code = spec.training.batch_size, spec.model.is_own
     return Solvability(
         equations=equations(parameters, spec.study.rounds),
         unknowns=unknowns(rows, features),
         full_batch=batch == 0 or batch >= rows,
-        private=spec.privacy is not None,
+        own_code=own_code,
+        private=spec.privacy is not None and not own_code,
     )

@@ -27,6 +27,7 @@ from wardround.learning.privacy.accountant import (
     mechanism_of,
 )
 from wardround.learning.privacy.counts import counting
+from wardround.protocol.identifiers import StudyId
 from wardround.protocol.report import Privacy
 from wardround.protocol.study import StudySpec
 from wardround_client.errors import Refusal
@@ -134,7 +135,7 @@ class Budget:
             LogError: it could not be booked, or what was booked before is lost.
         """
         spec = approval.spec
-        check_private_enough(spec, self._settings)
+        check_private_enough(spec, approval.study, self._settings)
         if spec.privacy is None:
             return Allowance(None, None, (), 0.0)
         attempts = self._book.attempts(key.study, key.round)
@@ -288,22 +289,33 @@ class Budget:
                 raise _exhausted(epsilon, limit, others, least)
 
 
-def check_private_enough(spec: StudySpec, settings: HomeSettings) -> None:
+def check_private_enough(spec: StudySpec, study: StudyId, settings: HomeSettings) -> None:
     """Refuse a study whose training would be less private than the site's policy demands.
 
     Raises:
-        Refusal: ``privacy-refused`` where the site has a budget and the study asks for no privacy,
-            or where it asks and the rows are scaled by anything but declared ranges: clipping does
-            not bound what one row changes in the scale of all others.
+        Refusal: ``privacy-refused`` where the site has a budget, and the study asks for no privacy
+            or brings code that could undo it, unless the policy accepts it by name; or where the
+            study asks for privacy and the rows are scaled by anything but declared ranges: clipping
+            does not bound what one row changes in the scale of all others.
     """
-    data = settings.data
-    if spec.privacy is None and settings.policy.max_epsilon is not None:
-        raise _refused(
-            "the study asks for no privacy of single rows, and [policy] max_epsilon bounds what "
-            "this site may give away"
-        )
+    data, policy = settings.data, settings.policy
     if spec.privacy is None:
+        if policy.max_epsilon is not None:
+            raise _refused(
+                "the study asks for no privacy of single rows, and [policy] max_epsilon bounds "
+                "what this site may give away"
+            )
         return
+    if (
+        policy.max_epsilon is not None
+        and spec.model.is_own
+        and not policy.accepts_solvable(spec, study)
+    ):
+        raise _refused(
+            "the study's own files run where the noise is added and could leave it out, and "
+            "[policy] max_epsilon bounds what this site may give away; read them, and accept the "
+            f'study by name: accept_solvable = ["{spec.study.name}"]'
+        )
     if isinstance(data, PreparedTables):
         if data.range is None:
             raise _refused(

@@ -12,12 +12,14 @@ from tests.client.sources.tables import SCHEMA
 from tests.integration.networks import prepared, small_scenario
 from wardround.learning.datasets.table import Table, load_table, save_table
 from wardround.learning.errors import DataError
+from wardround.protocol.identifiers import StudyId
 from wardround.protocol.study import PrivacySpec, StudySpec
 from wardround_client.errors import Refusal
 from wardround_client.guard.budget import check_private_enough
 from wardround_client.guard.tables import load_home_data
 from wardround_client.settings import HomeSettings
 
+STUDY = StudyId(b"\x05" * 32)
 PRIVACY = PrivacySpec(noise_multiplier=1.0, max_grad_norm=1.0, delta=1e-3)
 PREPARED = {"name": "patients", "train": "train.npz", "test": "test.npz"}
 TABLE = {**SCHEMA, "source": {"type": "csv", "path": "x.csv"}}
@@ -49,16 +51,16 @@ def test_private_study_refuses_rows_that_are_not_scaled_by_declared_ranges(
     data: dict[str, Any], hint: str
 ) -> None:
     with pytest.raises(Refusal, match=hint) as refusal:
-        check_private_enough(study(), home(data))
+        check_private_enough(study(), STUDY, home(data))
     assert refusal.value.name == "privacy-refused"
-    check_private_enough(study(None), home(data))
+    check_private_enough(study(None), STUDY, home(data))
 
 
 @pytest.mark.parametrize(
     "data", [TABLE | {"features": RANGED, "scaling": "range"}, PREPARED | {"range": [-1.0, 1.0]}]
 )
 def test_private_study_takes_rows_that_are(data: dict[str, Any]) -> None:
-    check_private_enough(study(), home(data))
+    check_private_enough(study(), STUDY, home(data))
 
 
 def test_prepared_rows_beyond_the_declared_range_are_refused(tmp_path: Path) -> None:
