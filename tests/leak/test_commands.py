@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -101,6 +102,37 @@ def test_measures_of_a_run_are_counts_of_its_test_rows(finished: Path) -> None:
     assert len(reading.measures) == len(reading.rounds) * len(reading.sites)
 
 
+def test_leak_when_no_table_is_there_judges_nothing_and_ends_with_2(
+    call: Call, finished: Path, tmp_path: Path
+) -> None:
+    run = copied(finished, tmp_path / "run")
+    shutil.rmtree(run / "sites")
+    ended = call("leak", run)
+    assert ended.status == 2
+    assert "Nothing could be judged." in ended.out
+    assert "no member told" not in ended.out
+    assert call("leak", run, "--json").status == 2
+
+
+def test_leak_when_the_run_names_no_site_ends_with_2(
+    call: Call, finished: Path, tmp_path: Path
+) -> None:
+    run = copied(finished, tmp_path / "run")
+    network = json.loads((run / "network.json").read_text())
+    (run / "network.json").write_text(json.dumps({**network, "sites": {}}))
+    ended = call("leak", run)
+    assert (ended.status, ended.out.strip().splitlines()[-1]) == (2, "Nothing could be judged.")
+
+
+def test_leak_when_some_sites_have_tables_names_those_that_are_not_judged(
+    call: Call, finished: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(finished / "sites" / "site-2", tmp_path / "tables" / "site-2")
+    out = call("leak", finished, "--tables", tmp_path / "tables", "--auc", 1).good
+    assert "no member told from others" in out
+    assert "Not judged, with the tables that are here: site-1, site-3." in out
+
+
 @pytest.fixture(scope="module")
 def opened_files() -> Iterator[list[str]]:
     """Every file that this process opens; an audit hook cannot be taken back, so it is stilled."""
@@ -138,6 +170,7 @@ def test_leak_when_secrets_lie_in_the_folder_opens_none_of_them(
     [
         (["missing"], "this is not the folder of a run"),
         ([".", "--as", "auditor"], "choose reader or coordinator"),
+        *[([".", "--auc", area], "give an area from 0.5 to 1") for area in ("nan", "0.4", "inf")],
     ],
 )
 def test_leak_when_the_command_line_is_wrong_is_refused(
@@ -147,6 +180,16 @@ def test_leak_when_the_command_line_is_wrong_is_refused(
     assert ended.status != 0
     assert words in ended.err
     assert "Traceback" not in ended.err
+
+
+def test_leak_when_tables_are_nowhere_is_refused(
+    call: Call, finished: Path, tmp_path: Path
+) -> None:
+    for folder in (tmp_path / "tabels", tmp_path):
+        ended = call("leak", finished, "--tables", folder)
+        assert ended.status == 2
+        assert "no site's table is there" in ended.err
+        assert ended.out == ""
 
 
 def test_leak_when_a_table_is_damaged_names_it(call: Call, old: Path, tmp_path: Path) -> None:

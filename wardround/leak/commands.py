@@ -46,11 +46,13 @@ def leak(
     ] = None,
     auc: Annotated[
         float,
-        typer.Option(min=0.5, max=1.0, help="Membership is a finding from this area on."),
+        typer.Option(help="Membership is a finding from this area on, 0.5 to 1."),
     ] = 0.75,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object an attack.")] = False,
 ) -> None:
     """Try known attacks on what a run published; end with 1 if one finds a row or a member.
+
+    It ends with 2 if nothing could be judged, because no attack applies or no table is there.
 
     It has the specification, the models, the updates, the reports and the sites' names. The sites'
     tables serve to judge what was rebuilt, and as candidates for membership; keys, passwords and a
@@ -63,6 +65,8 @@ def leak(
 
       wardround leak runs/live --tables ~/tables --json
     """
+    if not 0.5 <= auc <= 1:  # NaN too, which Typer's min and max let through
+        raise typer.BadParameter(f"--auc {auc:g}: give an area from 0.5 to 1")
     found: list[AttackOutcome] = []
     for finding in _findings(run, _role(role), tables, reading_key, auc, as_json):
         found.append(finding)
@@ -72,6 +76,8 @@ def leak(
         _print(found)
     if any(one.leak for one in found):
         raise typer.Exit(1)
+    if not any(one.is_judged for one in found):
+        raise typer.Exit(2)
 
 
 def _role(text: str) -> Role:
@@ -101,6 +107,9 @@ def _findings(
         with open_run(run, reading=reading_key) as opened:
             folder = tables or opened.folders.sites
             truths = {name: read_truth(folder / name) for name in names}
+            if tables is not None and not any(one.is_there for one in truths.values()):
+                reason = "no site's table is there, NAME/train.npz or NAME/test.npz"
+                raise typer.BadParameter(f"--tables {tables}: {reason}")
             on_step("reading chain and store")
             reading = read_run(opened, role)
         yield from attack(reading, truths, least_auc=auc, on_step=on_step)
@@ -148,5 +157,13 @@ def _print(found: list[AttackOutcome]) -> None:
     if leaks:
         named = ", ".join(f"{one.attack} at {one.site}" for one in leaks)
         _out.print(f"Found: {named}.", style="bold red", markup=False)
-    else:
+    judged = {one.site for one in found if one.is_judged}
+    if judged and not leaks:
         _out.print("No row was rebuilt, and no member told from others.", style="bold green")
+    elif not leaks:
+        _out.print("Nothing could be judged.", style="bold yellow")
+    if unjudged := [
+        site for site in dict.fromkeys(one.site for one in found) if site not in judged
+    ]:
+        words = f"Not judged, with the tables that are here: {', '.join(unjudged)}."
+        _out.print(words, style="bold yellow", markup=False)

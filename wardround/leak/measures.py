@@ -68,7 +68,9 @@ def solve_measures(reading: Reading, site: str, truth: Truth, on_step: OnStep) -
     probes = _probed(reading, measures)
     if probes is None:
         words = f"no part of {len(measures)} measures is linear, so no row is singled out"
-        rows = None if truth.test is None else len(truth.test)
+        if truth.test is None:
+            return AttackOutcome(attack=MEASURES, site=site, words=words)
+        rows = len(truth.test)
         return AttackOutcome(attack=MEASURES, site=site, words=words, rebuilt=0, rows=rows)
     solved = np.array(_singled_out(probes)).reshape(-1, probes.models.shape[1])
     found = f"{len(solved)} test rows are singled out by {len(measures)} measures"

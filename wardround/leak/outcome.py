@@ -45,6 +45,11 @@ class AttackOutcome:
     missed: float | None = None
     cosine: float | None = None
 
+    @property
+    def is_judged(self) -> bool:
+        """Whether it was tried, and tables showed what it found."""
+        return self.rebuilt is not None or self.auc is not None
+
 
 def not_tried(attack: str, site: str, reason: str) -> AttackOutcome:
     """State why an attack does not apply."""
@@ -62,6 +67,11 @@ class Truth:
 
     train: Table | None = None
     test: Table | None = None
+
+    @property
+    def is_there(self) -> bool:
+        """Whether there is any table to judge by."""
+        return self.train is not None or self.test is not None
 
 
 def read_truth(folder: Path) -> Truth:
