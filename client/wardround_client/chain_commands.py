@@ -37,7 +37,8 @@ def claim(
 ) -> None:
     """Get paid what the site has earned up to the last final round.
 
-    The money goes to the payout address that the sponsor registered.
+    The money goes to the payout address that the sponsor registered. Secrets of noise in
+    rounds that are final are erased.
 
     Example:
       wardround site claim 0x4a1f…b1 hospital --store store --key treasury.key
@@ -47,6 +48,7 @@ def claim(
     from wardround.audit.claims import claim_for, claimable
     from wardround.chain.options import print_sent, study_of, tokens_of
     from wardround.store.study_store import open_study_store
+    from wardround_client.guard.noise_secrets import KeptSecrets, erase_final
     from wardround_client.site_standing import open_site
 
     site, study = open_site(paying.folder), study_of(paying.study)
@@ -55,6 +57,7 @@ def claim(
         closing(open_study_store(store, Path(), ward, study)) as objects,
     ):
         found = claimable(ward, study, objects)
+        erase_final(KeptSecrets(site.home.noise), ward)
         paid, receipt = claim_for(ward, _payer(site, paying), study, found, site.address)
         words = f"paid {tokens_of(paid)} to {ward.site(study, site.address).payout}"
         if not paid:

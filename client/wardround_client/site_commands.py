@@ -255,6 +255,8 @@ def status(
 ) -> None:
     """Show the site's identity, whether guard and chain answer, and the state of its studies.
 
+    Erases the secrets of noise in rounds that are final by now.
+
     Examples:
       wardround site status hospital
     """

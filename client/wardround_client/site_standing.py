@@ -17,6 +17,7 @@ from wardround.protocol.study import StudySpec
 from wardround_client.errors import GuardUnreachable, Refusal
 from wardround_client.guard.approvals import Approvals
 from wardround_client.guard.client import GuardClient
+from wardround_client.guard.noise_secrets import KeptSecrets, erase_final
 from wardround_client.home import Home
 from wardround_client.keystore import keystore_address
 from wardround_client.settings import HomeSettings, PreparedTables
@@ -72,7 +73,10 @@ def previewed(site: OpenSite) -> list[str]:
 
 
 def standing(site: OpenSite) -> dict[str, Any]:
-    """Who the site is, whether guard and chain answer, and where its studies are."""
+    """Who the site is, whether guard and chain answer, and where its studies are.
+
+    Secrets of noise in rounds that are final by now are erased.
+    """
     from wardround_client.trainer.start import sandbox_words
 
     try:
@@ -89,6 +93,8 @@ def standing(site: OpenSite) -> dict[str, Any]:
             chain = ward.chain
             reached = f"{chain.url}, chain {chain.chain_id}, block {chain.block().number}"
             studies = [_study_status(approvals, ward, study, site.address) for study in known]
+            # A study's last rounds are final only after its guard has ended.
+            erase_final(KeptSecrets(site.home.noise), ward)
     except ChainUnreachable as error:
         reached = str(error)
         studies = [_study_status(approvals, None, study, site.address) for study in known]

@@ -41,11 +41,11 @@ def claimable(ward: WardRound, study: StudyId, store: Store) -> Claimable:
         ObjectMissing: no final round's manifest is in the store.
         ReplayFailed: a manifest's rewards are not those of the record.
     """
-    closings, what = ward.closings(study), f"study {hex_of(study)}"
-    if not closings:
-        raise SpecificationError(what, "no round was closed, so nothing was earned")
-    final = [(number, one) for number, one in closings if ward.is_final(study, number, one)]
+    final, what = ward.final_closings(study), f"study {hex_of(study)}"
     if not final:
+        closings = ward.closings(study)
+        if not closings:
+            raise SpecificationError(what, "no round was closed, so nothing was earned")
         until = closings[0][1].closed_at + ward.study(study).challenge_seconds
         when = datetime.fromtimestamp(until, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
         raise SpecificationError(what, f"round 1 is not final before {when}: claim after that")

@@ -6,6 +6,7 @@ Source:
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
@@ -147,6 +148,15 @@ class StudyReader(BoundContract):
     def is_final(self, study: StudyId, round_number: int, closing: Closing) -> bool:
         """Whether a closing is final."""
         return bool(self._ask("isFinal", study, round_number, closing.abi()))
+
+    def final_closings(self, study: StudyId) -> list[tuple[int, Closing]]:
+        """Read the closings that are final, by attestations or by time, from round 1 on.
+
+        A round is final no later than the next one, so of a thousand ten are asked about.
+        """
+        closings = self.closings(study)
+        count = bisect_left(closings, True, key=lambda one: not self.is_final(study, *one))
+        return closings[:count]
 
     # ---------------------------------------------------------------- events
 

@@ -186,15 +186,6 @@ class Budget:
         self._book_rows(key, table, rows, mechanism, attempt=0)
         return _allowance(None, rows, alike, mechanism, self._settings.policy.delta)
 
-    def erase_final(self, final_through: Callable[[str], int]) -> None:
-        """Erase the secrets of noise in rounds that are final.
-
-        Args:
-            final_through: tells the last final round of a study, given its id in hexadecimal.
-        """
-        for study in self._secrets.studies():
-            self._secrets.erase(study, final_through(study))
-
     # ---------------------------------------------------------------- whose rows
 
     def _again(

@@ -57,7 +57,7 @@ from wardround_client.guard.contents import (
     out_of_range,
 )
 from wardround_client.guard.log import GuardLog, Line, Now
-from wardround_client.guard.noise_secrets import DerivedSecrets, KeptSecrets
+from wardround_client.guard.noise_secrets import DerivedSecrets, KeptSecrets, erase_final
 from wardround_client.guard.people import PeopleStore
 from wardround_client.guard.policy import changes
 from wardround_client.guard.requests import (
@@ -119,9 +119,10 @@ class Guard(Guarded):
         self._chain = ChainReader(self._settings.chain)
         self.log = GuardLog(home.log, now)
         self._book = Book(self.log.kept)
-        noise = DerivedSecrets(self._secret) if simulated else KeptSecrets(home.noise)
+        self._noise = DerivedSecrets(self._secret) if simulated else KeptSecrets(home.noise)
+        self._not_erased: set[str] = set()
         people = PeopleStore(home.people)
-        self._budget = Budget(self._book, self.log, self._settings, noise, people)
+        self._budget = Budget(self._book, self.log, self._settings, self._noise, people)
         self._answers = KeptAnswers(home.answers)
         self._trainer, self._clock = trainer, clock
         self._hour, self._refusals = clock(), 0
@@ -194,7 +195,7 @@ class Guard(Guarded):
         """
         with self._lock:
             self._chain.contract()
-            self._erase_final()
+            self._chain.ask(self._erase_final)
 
     def check_policy(self) -> list[str]:
         """List how ``[policy]`` in ``site.toml`` differs from the one in force."""
@@ -233,7 +234,7 @@ class Guard(Guarded):
             _check_model("the base model", key.base, base)
             if (kept := self._kept(task, key)) is not None:
                 return kept
-            self._erase_final()
+            self._ask(self._erase_final)
             table = self._tables().train
             allowed = self._budget.begin(approval, key, table)
             table = allowed.part(table)
@@ -459,14 +460,12 @@ class Guard(Guarded):
 
     # ---------------------------------------------------------------- the chain
 
-    def _erase_final(self) -> None:
-        """Erase the secrets of noise in rounds that are final."""
-
-        def final_through(study: str) -> int:
-            found = StudyId(bytes32(study, "study"))
-            return self._ask(lambda ward: ward.study(found)).final_through
-
-        self._budget.erase_final(final_through)
+    def _erase_final(self, ward: WardRound) -> None:
+        """Erase the secrets of noise in rounds that are final; log once what must stay."""
+        for study, reason in erase_final(self._noise, ward).items():
+            if study not in self._not_erased:
+                self._not_erased.add(study)
+                self.note("secrets kept", study=study, reason=reason)
 
     def _ask(self, question: Callable[[WardRound], FoundT]) -> FoundT:
         try:

@@ -11,13 +11,17 @@ import hashlib
 import hmac
 import os
 import secrets
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
+from wardround.chain.errors import ChainError, ChainUnreachable
+from wardround.chain.ward_round import WardRound
 from wardround.host.durable import OWNER_ONLY, sync_folder, write_durably
 from wardround.learning.privacy.noise import SECRET_BYTES
 from wardround.protocol.canonical import canonical_bytes
-from wardround.protocol.identifiers import hex_of
+from wardround.protocol.errors import StudyMismatch
+from wardround.protocol.identifiers import StudyId, bytes32, hex_of
 from wardround_client.guard.book import RoundKey
 from wardround_client.guard.log import unwritable
 
@@ -80,7 +84,10 @@ class KeptSecrets:
         """
         erased = False
         for path in self.folder.glob(f"{study}-*-*"):
-            if int(path.name.split("-")[1]) <= through:
+            if int(path.name.split("-")[1]) > through:
+                continue
+            # The guard and a command of its administrator may erase the same one.
+            with suppress(FileNotFoundError):
                 with path.open("r+b") as file:
                     file.write(bytes(SECRET_BYTES))
                     file.flush()
@@ -119,3 +126,25 @@ class DerivedSecrets:
 
     def erase(self, study: str, through: int) -> None:
         """Leave it: there is nothing to erase."""
+
+
+def erase_final(secrets: NoiseSecrets, ward: WardRound) -> dict[str, str]:
+    """Erase the secrets of rounds that are final.
+
+    Returns:
+        Why those of a study stay, given its id in hexadecimal: nothing of it is known to be final,
+        such as where the site had another contract before.
+    Raises:
+        ChainUnreachable: the chain does not answer.
+    """
+    kept = {}
+    for study in sorted(secrets.studies()):
+        try:
+            final = ward.final_closings(StudyId(bytes32(study, "study")))
+        except ChainUnreachable:
+            raise
+        except (ChainError, StudyMismatch) as error:
+            kept[study] = str(error)
+        else:
+            secrets.erase(study, max((number for number, _ in final), default=0))
+    return kept

@@ -198,11 +198,11 @@ def test_round_when_a_crash_comes_before_it_is_booked_has_a_new_secret(
     assert desk.spent() == 1
 
 
-def test_secrets_when_a_round_is_final_are_erased(tmp_path: Path) -> None:
+def test_secrets_when_erased_are_those_of_one_study_up_to_a_round(tmp_path: Path) -> None:
     desk, one, two = Desk(tmp_path, {}), study("one"), study("two")
     for approval, number in ((one, 1), (one, 2), (two, 1)):
         desk.begin(approval, number)
-    desk.budget.erase_final(lambda name: 1 if name == hex_of(one.study) else 0)
+    desk.secrets.erase(hex_of(one.study), 1)
     left = {path.name for path in (tmp_path / "noise").iterdir()}
     assert left == {f"{hex_of(one.study)}-2-1", f"{hex_of(two.study)}-1-1"}
     assert all(path.stat().st_mode & 0o777 == 0o600 for path in (tmp_path / "noise").iterdir())
