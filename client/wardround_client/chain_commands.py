@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from wardround.protocol.record import Closing
     from wardround_client.site_standing import OpenSite
 
-_out = Console(highlight=False, soft_wrap=True)
+_out = Console(highlight=False, markup=False, soft_wrap=True)
 _POLL_SECONDS = 2.0
 
 

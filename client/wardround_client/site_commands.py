@@ -214,7 +214,7 @@ def policy(
     yes: Annotated[bool, typer.Option("--yes", help="Approve without asking.")] = False,
     password_file: PasswordOption = None,
 ) -> None:
-    """Approve a changed [policy] with the site's key; restart the guard to put it in force.
+    """Approve a changed policy with the site's key; restart the guard to put it in force.
 
     Until then the guard keeps to the policy that was approved last, because a program of the
     site's user could have changed the file.

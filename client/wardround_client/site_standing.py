@@ -146,8 +146,8 @@ def _study_status(
     try:
         opened = ward.open_round(study)
     except ContractReverted as error:
-        over = "it is over" if error.name.endswith("StudyOver") else error.name
-        return {**found, "state": f"approved; {over}; paid {tokens_of(ward.claimed(study, site))}"}
+        paid = tokens_of(ward.claimed(study, site))
+        return {**found, "state": f"approved; {error.reason}; paid {paid}"}
     member = f"weight up to {slot.max_weight:,}" if slot.is_member(opened.round) else "NOT admitted"
     return {
         **found,

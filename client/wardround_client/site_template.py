@@ -40,6 +40,7 @@ contract = {contract}
 # measured_models = 5
 # max_epsilon = 8.0
 # delta = 1e-6
+# accept_solvable = ["the name of a study whose updates may give rows away"]
 # sandbox = "required"
 # trainer_memory_gib = 8
 

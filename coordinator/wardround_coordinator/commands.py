@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from wardround_coordinator.service import Service
 
 app = Commands()
-_out = Console(highlight=False, soft_wrap=True)
+_out = Console(highlight=False, markup=False, soft_wrap=True)
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 _Home = Annotated[Path, typer.Argument(help="The coordinator's folder.")]
@@ -230,4 +230,4 @@ def _seated(home: Path) -> Iterator[tuple[WardRound, StudyId, LocalAccount]]:
 
 
 def _say(words: str) -> None:
-    _out.print(f"{datetime.now():%H:%M:%S} {words}", markup=False)
+    _out.print(f"{datetime.now():%H:%M:%S} {words}")

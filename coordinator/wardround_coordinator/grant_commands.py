@@ -29,7 +29,7 @@ from wardround.store.reading_key import wrap
 from wardround.store.study_store import open_study_store
 
 app = Commands(epilog="A reader makes a key with: wardround store keygen FILE")
-_out = Console(highlight=False, soft_wrap=True)
+_out = Console(highlight=False, markup=False, soft_wrap=True)
 
 _Reader = Annotated[str, typer.Argument(help="The reader's address.")]
 _Grants = Annotated[str, typer.Option("--grants", help="Address of the Grants contract.")]

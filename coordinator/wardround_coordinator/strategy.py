@@ -32,6 +32,7 @@ from wardround.protocol.messages import (
     TrainTask,
 )
 from wardround.protocol.settlement import Vector
+from wardround.transport.flower.messages import reason_of
 from wardround_coordinator.errors import ReplyRefused
 from wardround_coordinator.exchange import (
     FIRST_POLL_SECONDS,
@@ -320,7 +321,7 @@ def _reply(message: Message) -> Reply:
         error = message.error
         if error.code in UNAVAILABLE:
             raise ReplyRefused("unavailable", "the node did not answer")
-        raise ReplyRefused("site_error", _printable(error.reason or "no reason given"))
+        raise ReplyRefused("site_error", _printable(reason_of(error.reason)))
     content = message.content
     if set(content) != {FIELDS, VECTOR} or FIELDS not in content.config_records:
         raise ReplyRefused("malformed", _printable(f"records {sorted(content)}"))

@@ -27,7 +27,7 @@ from wardround.protocol.identifiers import address_of
 from wardround.store import open_store
 
 app = Commands(epilog="Start with: wardround study keygen sponsor.key")
-_out = Console(highlight=False, soft_wrap=True)
+_out = Console(highlight=False, markup=False, soft_wrap=True)
 
 _Site = Annotated[str, typer.Argument(help="The site's address, from `wardround site init`.")]
 

@@ -26,10 +26,10 @@ from wardround_simulations.screen import RunProgress, rewards_table, rounds_tabl
 if TYPE_CHECKING:
     from wardround_simulations.run import Watcher
 
-_out = Console(highlight=False)
+_out = Console(highlight=False, markup=False)
 #: Prints a line whole, however narrow the screen is, so that it can be copied.
 _line = partial(_out.print, soft_wrap=True)
-_err = Console(stderr=True, highlight=False)
+_err = Console(stderr=True, highlight=False, markup=False)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -237,6 +237,12 @@ def _parties(scenario: Scenario, dataset: Dataset) -> tuple[Party, ...]:
             f"{len(names)} sites are fewer than min_sites, {scenario.aggregation.min_sites}",
         )
     ends = scenario.data.range
+    if scenario.privacy is not None and ends is None:
+        raise ScenarioError(
+            scenario.study.name,
+            "a private study needs a range that does not follow from the rows: write range in "
+            "[data], such as range = [-5.0, 5.0]",
+        )
     parties = []
     for site in dataset.sites:
         if ends is not None:

@@ -73,7 +73,11 @@ class TransactionTimedOut(ChainError, Retryable):
 
 
 class ContractReverted(ChainError):
-    """The contract refused; `name` and `arguments` are those of its own error."""
+    """The contract refused; `name` and `arguments` are those of its own error.
+
+    Attributes:
+        reason: what it means to a person; the error's name where only a program meets it.
+    """
 
     code = "contract-reverted"
 
@@ -86,9 +90,10 @@ class ContractReverted(ChainError):
             for key, value in arguments.items()
         )
         refused = f"the contract refused with {name}({shown})"
-        reason = REASONS.get(name)
+        self.reason = REASONS.get(name, name)
+        known = name in REASONS
         super().__init__(
-            f"{label}: {refused}." if reason is None else f"{label}: {reason} ({refused})."
+            f"{label}: {self.reason} ({refused})." if known else f"{label}: {refused}."
         )
 
 

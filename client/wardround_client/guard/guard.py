@@ -436,7 +436,7 @@ class Guard(Guarded):
         try:
             opened = self._ask(lambda ward: ward.open_round(approval.study))
         except ContractReverted as error:
-            reason = f"the contract answers {error.name}"
+            reason = error.reason
             raise _not_open(approval.study, number, reason) from None
         if opened.round > number:
             words = f"round {number} is closed and round {opened.round} is open: nothing is lost."

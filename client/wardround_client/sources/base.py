@@ -103,7 +103,7 @@ class FileSource(DataSource):
         except OSError as exc:
             reason = exc.strerror or type(exc).__name__
         if reason is not None:
-            raise SourceUnreachable(self.title, reason)
+            raise SourceUnreachable(str(path), reason)
         return path
 
     def too_large(self, what: str) -> SourceError:
@@ -136,7 +136,7 @@ def _absence(name: str, found: Sequence[str]) -> str:
     for place, other in enumerate(found, 1):
         if _letters(other) == _letters(name):
             return (
-                f"it is missing, but column {place} differs only in capitals, spaces or dashes: "
+                f"it is missing, but column {place} differs only in capitals, spaces or signs: "
                 "write its name as the table does"
             )
     return "it is missing"

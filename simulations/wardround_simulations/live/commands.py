@@ -28,7 +28,7 @@ from wardround_simulations.scenario import load_scenario, with_changes
 from wardround_simulations.screen import rewards_table, rounds_table
 
 app = Commands(epilog="Start with: wardround network up")
-_out = Console(highlight=False, soft_wrap=True)
+_out = Console(highlight=False, markup=False, soft_wrap=True)
 _END_SECONDS = 60.0
 _FOLDER = Path("networks") / "demo"
 _Folder = Annotated[Path, typer.Argument(help="The network's folder.", show_default=True)]
@@ -182,4 +182,4 @@ def _status(folder: Path) -> dict[str, Any]:
 
 def _tell(who: str, words: str) -> None:
     """Print a party's message behind its name."""
-    _out.print(f"{datetime.now():%H:%M:%S} {who:>12}  {words}", markup=False)
+    _out.print(f"{datetime.now():%H:%M:%S} {who:>12}  {words}")

@@ -53,6 +53,7 @@ from wardround.protocol.code import code_digest
 from wardround.protocol.identifiers import Digest, hex_of
 from wardround.transport.bundle import PROJECT, PUBLISHER, VERSION, read_bundle
 from wardround.transport.errors import BundleRefused, TransportError, flower_changed
+from wardround.transport.flower.messages import reason_of
 from wardround.transport.flower.programs import TESTED_FLOWER, asking_soon
 from wardround.transport.supervision import Say
 
@@ -67,10 +68,9 @@ _AGAIN_SECONDS = 3
 #: Flower's minimum heartbeat interval; a node counts as offline after twice that.
 _HEARTBEAT_SECONDS = 10
 _ACTIVATION_SECONDS, _ACTIVATION_PAUSE_SECONDS = 2.5 * _HEARTBEAT_SECONDS, 1.0
+_REASON_LETTERS = 400
 _APPLICATION = f"{PUBLISHER}/{PROJECT}"
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-#: How Flower puts what a ClientApp raised.
-_RAISED = re.compile(r"<class '(?:\w+\.)*(\w+)'>:<'(.*)'>", re.DOTALL)
 _PARAMETERS = (
     "server_address insecure root_certificates authentication_keys max_retries max_wait_time"
 )
@@ -236,8 +236,8 @@ def _telling(send: Callable[..., Any], say: Say) -> Callable[..., Any]:
     def telling(message: Any, object_tree: Any, seconds: float) -> Any:
         sent = send(message, object_tree, seconds)
         if message.has_error():
-            reason = _reason(message.error.reason)
-            late = _LATE in reason.split("; ")[0].split(": ")
+            reason = reason_of(message.error.reason)[:_REASON_LETTERS]
+            late = reason.split("; ")[0] == _LATE
             say(_TOO_LATE if late else f"answered with an error: {reason}")
         else:
             say(f"answered after {seconds:.1f} s")
@@ -248,13 +248,6 @@ def _telling(send: Callable[..., Any], say: Say) -> Callable[..., Any]:
 
 #: The coordinator asks a silent site again, and a site that trains is silent.
 _LATE, _TOO_LATE = "round-over", "asked once more, but the round is closed: there is nothing to do"
-
-
-def _reason(given: str | None) -> str:
-    """Put an error's reason into one short line."""
-    raised = _RAISED.fullmatch(given or "")
-    words = f"{raised[1]}: {raised[2]}" if raised else given or "no reason given"
-    return " ".join(words.split())[:400]
 
 
 _KINDS = {
