@@ -26,7 +26,7 @@ from wardround.transport.code import application_digest
 from wardround_client.errors import Refusal
 from wardround_client.guard.approvals import Approval
 from wardround_client.guard.budget import check_private_enough
-from wardround_client.guard.tables import load_home_data
+from wardround_client.guard.tables import check_unsolvable, load_home_data
 from wardround_client.home import Home
 from wardround_client.site_code import shown_files
 from wardround_client.site_disclosure import Disclosure
@@ -88,9 +88,11 @@ def propose(
 
     classes = int(max(data.train.labels.max(), data.test.labels.max())) + 1
     check_fits(spec.model, data.train.features.shape[1:], classes)
-    approval = Approval(settings.chain.chain_id, settings.chain.contract, params, spec, now)
+    chain, train = settings.chain, data.train
+    check_unsolvable(spec, params, train, settings.policy)
+    people = None if train.groups is None else train.person_count
+    approval = Approval(chain.chain_id, chain.contract, params, spec, now, len(train), people)
     disclosure = Disclosure(spec, params, data, settings.policy, store)
-    disclosure.check()
     return Proposal(approval, data, disclosure)
 
 

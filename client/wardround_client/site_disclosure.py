@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from math import prod
 
 from wardround.learning.datasets.table import SiteData
-from wardround.learning.solvable import Solvability, solvable
+from wardround.learning.solvable import Solvability
 from wardround.protocol.messages import BINS
 from wardround.protocol.record import StudyParams
 from wardround.protocol.study import StudySpec
 from wardround.store.study_store import PREFIX
-from wardround_client.errors import Refusal
+from wardround_client.guard.tables import solvability_of
 from wardround_client.settings import PolicyTable
 
 
@@ -37,27 +36,7 @@ class Disclosure:
     @property
     def solvability(self) -> Solvability:
         """Whether the study's updates suffice to solve for the site's rows."""
-        return solvable(
-            self.spec,
-            parameters=self.params.parameter_count,
-            rows=len(self.data.train),
-            features=prod(self.data.train.features.shape[1:]),
-        )
-
-    def check(self) -> None:
-        """Refuse a study whose readers can solve for the site's rows, unless the policy accepts it.
-
-        Raises:
-            Refusal: ``rows-solvable``; names the key of the policy that accepts the study.
-        """
-        found, study = self.solvability, self.params.study_id
-        if found.suffices and not self.policy.accepts_solvable(self.spec, study):
-            raise Refusal(
-                "rows-solvable",
-                f"nothing is approved: {found.explanation} Ask the sponsor for a private study "
-                "without code of its own, fewer rounds or a smaller model; or accept it by name: "
-                f'[policy] accept_solvable = ["{self.spec.study.name}"] in site.toml.',
-            )
+        return solvability_of(self.spec, self.params, self.data.train)
 
     def lines(self) -> Iterator[str]:
         """Write it for people, a line at a time."""

@@ -151,9 +151,11 @@ class Stage:
 
     def _site(self, folders: Folders, party: Party) -> Guard:
         chain = self.contract.chain.chain_id
-        home = make_site(folders, party, self.contract, PolicyTable(), now=0)
+        policy = PolicyTable(accept_solvable=[self.spec.study.name])
+        home = make_site(folders, party, self.contract, policy, now=0)
         key, address = bytes(party.account.key), SiteAddress(party.account.address)
-        approval = Approval(chain, self.contract.address.lower(), self.params, self.spec, 0)
+        contract, rows = self.contract.address.lower(), len(party.data.train)
+        approval = Approval(chain, contract, self.params, self.spec, 0, rows, None)
         Approvals(home.approvals, address).give(approval, key)
         # A clock that stops: a contribution repeats to the byte.
         guard = Guard(home, key, lambda: 0, LocalTrainer(), clock=lambda: 0.0)

@@ -241,7 +241,8 @@ def row_by_counts(conspiracy: Conspiracy) -> Floats:
 
 @contextmanager
 def conspiring(network: Network, folder: Path, policy: str) -> Iterator[Conspiracy]:
-    home = make(network, folder, VICTIM, policy=policy)
+    # What its updates tell is no matter here.
+    home = make(network, folder, VICTIM, policy=f'{policy}\naccept_solvable = ["small"]')
     approve(network, home, VICTIM)
     with guarded(network, home, VICTIM) as guard:
         yield Conspiracy(Hospitals(network), Ward(network, home, guard))

@@ -192,6 +192,7 @@ def _make_home(network: Network, party: Party, home: Path, endpoint: str) -> Non
             f"chain_id = {contract.chain.chain_id}",
             f'contract = "{contract.address.lower()}"',
             "[policy]",
+            f'accept_solvable = ["{network.scenario.study.name}"]',
             "[data]",
             'name = "patients"',
             'train = "train.npz"',
@@ -219,6 +220,8 @@ def _make_home(network: Network, party: Party, home: Path, endpoint: str) -> Non
         network.params,
         network.scenario.specification,
         now,
+        len(party.data.train),
+        None,
     )
     address = SiteAddress(party.account.address)
     Approvals(home / "approvals", address).give(approval, bytes(party.account.key))

@@ -210,5 +210,7 @@ def approve_code(stage: Stage, code: Digest) -> None:
         params,
         stage.network.scenario.specification,
         int(time.time()),
+        1,
+        None,
     )
     Approvals(stage.site.approvals, site).give(approval, bytes(party.account.key))

@@ -29,20 +29,23 @@ APPROVAL_MAX_BYTES = 1 << 21
 #: Nothing that a site signs for the contract begins so.
 _PURPOSE = b"wardround site approval 1\n"
 
+_Count = Annotated[int, Field(ge=0, lt=2**53)]
 _Bytes = Annotated[str, Field(pattern=r"^0x([0-9a-f]{2})*$", max_length=4096)]
 
 
 class _Statement(Form):
     """What a site approved, as it is written down."""
 
-    format: Literal["wardround-approval/1"]
+    format: Literal["wardround-approval/2"]
     study: Hex32
     chain_id: Annotated[int, Field(ge=1, lt=2**53)]
     contract: Address
     specification_digest: Hex32
     code: Hex32
     privacy: PrivacySpec | None
-    at: Annotated[int, Field(ge=0, lt=2**53)]
+    at: _Count
+    rows: _Count
+    people: _Count | None
     site: Address
     params: _Bytes
     specification: dict[str, Any]
@@ -62,6 +65,8 @@ class Approval:
         params: hashed into the study's id.
         spec: hashed into ``params.specification``.
         at: when, seconds since 1970.
+        rows: training rows that the table had then.
+        people: whose they were; None where no column names them.
     """
 
     chain_id: int
@@ -69,6 +74,8 @@ class Approval:
     params: StudyParams
     spec: StudySpec
     at: int
+    rows: int
+    people: int | None
 
     @cached_property
     def study(self) -> StudyId:
@@ -84,7 +91,7 @@ class Approval:
         """What is signed and written down."""
         privacy = self.spec.privacy
         return {
-            "format": "wardround-approval/1",
+            "format": "wardround-approval/2",
             "study": hex_of(self.study),
             "chain_id": self.chain_id,
             "contract": self.contract.lower(),
@@ -92,6 +99,8 @@ class Approval:
             "code": hex_of(self.code),
             "privacy": None if privacy is None else privacy.model_dump(mode="json"),
             "at": self.at,
+            "rows": self.rows,
+            "people": self.people,
             "site": site.lower(),
             "params": hex_of(self.params.encode()),
             "specification": self.spec.document(),
@@ -192,7 +201,15 @@ class Approvals:
             spec = spec.with_files(read_files(self.files_of(study), spec.model.files))
         except (OSError, StudyMismatch) as error:
             raise _damaged(path, f"the study's own files beside it: {error}") from None
-        return Approval(statement.chain_id, statement.contract, params, spec, statement.at)
+        return Approval(
+            statement.chain_id,
+            statement.contract,
+            params,
+            spec,
+            statement.at,
+            statement.rows,
+            statement.people,
+        )
 
 
 def not_approved(study: bytes) -> Refusal:

@@ -69,7 +69,13 @@ from wardround_client.guard.requests import (
     malformed,
     parse_request,
 )
-from wardround_client.guard.tables import TableFacts, facts_of, read_tables
+from wardround_client.guard.tables import (
+    TableFacts,
+    check_grown,
+    check_unsolvable,
+    facts_of,
+    read_tables,
+)
 from wardround_client.home import Home
 from wardround_client.settings import PolicyTable
 from wardround_client.trainer.base import NoiseTerms, PredictJob, Trainer, TrainJob
@@ -236,8 +242,11 @@ class Guard(Guarded):
                 return kept
             self._ask(self._erase_final)
             table = self._tables().train
+            # It may be another one than the administrator saw.
+            check_grown(approval, table)
             allowed = self._budget.begin(approval, key, table)
             table = allowed.part(table)
+            check_unsolvable(spec, approval.params, table, self._settings.policy)
         job = TrainJob(
             specification=canonical_bytes(spec.document()),
             base=base,

@@ -5,12 +5,18 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 
-from wardround.learning.datasets.table import SiteData, load_table
+from wardround.learning.datasets.table import SiteData, Table, load_table
 from wardround.learning.errors import DataError, no_rows
-from wardround_client.errors import RefusedForNow
-from wardround_client.settings import HomeSettings, PreparedTables
+from wardround.learning.solvable import Solvability, solvable
+from wardround.protocol.identifiers import hex_of
+from wardround.protocol.record import StudyParams
+from wardround.protocol.study import StudySpec
+from wardround_client.errors import Refusal, RefusedForNow
+from wardround_client.guard.approvals import Approval
+from wardround_client.settings import HomeSettings, PolicyTable, PreparedTables
 from wardround_client.sources.base import Place
 from wardround_client.sources.errors import SourceError
 from wardround_client.sources.prepare import load_site_data
@@ -70,3 +76,47 @@ def facts_of(data: SiteData) -> TableFacts:
     digest = hashlib.sha256(data.train.features.tobytes())
     digest.update(data.train.labels.tobytes())
     return TableFacts(len(data.train), len(data.test), digest.hexdigest())
+
+
+def solvability_of(spec: StudySpec, params: StudyParams, train: Table) -> Solvability:
+    """Compare what a study publishes of a site with the site's training rows."""
+    return solvable(
+        spec,
+        parameters=params.parameter_count,
+        rows=len(train),
+        features=prod(train.features.shape[1:]),
+    )
+
+
+def check_unsolvable(
+    spec: StudySpec, params: StudyParams, train: Table, policy: PolicyTable
+) -> None:
+    """Refuse a study whose readers can solve for these rows, unless the policy accepts it.
+
+    Raises:
+        Refusal: ``rows-solvable``; names the key of the policy that accepts the study.
+    """
+    found = solvability_of(spec, params, train)
+    if found.suffices and not policy.accepts_solvable(spec, params.study_id):
+        raise Refusal(
+            "rows-solvable",
+            f"{found.explanation} Ask the sponsor for a private study without code of its own, "
+            "fewer rounds or a smaller model; or accept it by name: [policy] accept_solvable "
+            f'= ["{spec.study.name}"] in site.toml.',
+        )
+
+
+def check_grown(approval: Approval, train: Table) -> None:
+    """Refuse a table that has lost more than half of its rows, or people, since an approval.
+
+    Raises:
+        Refusal: ``table-changed``.
+    """
+    now, then = (len(train), train.person_count), (approval.rows, approval.people)
+    for left, had, what in zip(now, then, ("rows", "people"), strict=True):
+        if had is not None and 2 * left < had:
+            raise Refusal(
+                "table-changed",
+                f"the training table has {left:,} {what}, and had {had:,} when study "
+                f"{hex_of(approval.study)} was approved: where that is right, approve it again.",
+            )

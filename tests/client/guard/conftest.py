@@ -77,8 +77,9 @@ def approve(
     spec = spec or network.scenario.specification
     params = params or network.params
     contract = network.contract.address.lower()
-    approval = Approval(network.contract.chain.chain_id, contract, params, spec, NOW)
     party = network.parties[place]
+    rows, chain = len(party.data.train), network.contract.chain.chain_id
+    approval = Approval(chain, contract, params, spec, NOW, rows, None)
     address = keystore_address(home.keystore(home.settings()))
     return Approvals(home.approvals, address).give(approval, bytes(party.account.key))
 

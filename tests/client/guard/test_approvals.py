@@ -27,7 +27,7 @@ def approval(**study: object) -> Approval:
         initial_model=Root(b"\x01" * 32),
         code=b"\x02" * 32,  # type: ignore[arg-type]
     )
-    return Approval(31337, CONTRACT, params, spec, 1000)
+    return Approval(31337, CONTRACT, params, spec, 1000, 40, 10)
 
 
 def given_in(folder: Path, key: bytes = bytes(ACCOUNT.key)) -> tuple[Approvals, Approval, Path]:

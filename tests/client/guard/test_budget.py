@@ -78,7 +78,7 @@ def study(name: str, privacy: PrivacySpec | None = PRIVACY) -> Approval:
         sponsor=account, token=account, parameter_count=7,
         initial_model=Root(b"\x01" * 32), code=b"\x02" * 32,  # type: ignore[arg-type]
     )  # fmt: skip
-    return Approval(1, "0x" + "ab" * 20, params, spec, 1)
+    return Approval(1, "0x" + "ab" * 20, params, spec, 1, 40, None)
 
 
 def key_of(approval: Approval, number: int, base: int | None = None) -> RoundKey:

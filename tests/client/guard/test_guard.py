@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +18,7 @@ from tests.client.guard.conftest import Ward, approve, asked_of, guarded, home_l
 from tests.client.guard.trainers import Altered, Held
 from tests.coordinator.conftest import Hospitals
 from tests.integration.networks import prepared, small_scenario
+from wardround.learning.datasets.people import digests_of
 from wardround.learning.datasets.table import Table, load_table, save_table
 from wardround.protocol.fixed_point import vector_bytes
 from wardround.protocol.identifiers import hex_of
@@ -455,6 +457,56 @@ def test_study_when_approved_for_another_contract_is_refused(network: Network, h
         assert refused(ward, *question(network)) == "study-not-approved"
 
 
+@pytest.mark.parametrize(("rows", "accepted"), [(1, []), (19, []), (1, ["small"])])
+def test_table_when_less_than_half_of_the_approved_is_left_is_refused(
+    network: Network, tmp_path: Path, rows: int, accepted: list[str]
+) -> None:
+    home = make(network, tmp_path / "home", policy=f"accept_solvable = {json.dumps(accepted)}")
+    approve(network, home)
+    keep_rows(home, rows)
+    with guarded(network, home) as guard:
+        assert refused(Ward(network, home, guard), *question(network)) == "table-changed"
+
+
+def test_table_when_its_people_are_gone_is_refused(network: Network, home: Home) -> None:
+    """As many rows, all of one person."""
+    address = network.parties[0].account.address
+    known = Approvals(home.approvals, address).of(network.study)
+    key = bytes(network.parties[0].account.key)
+    Approvals(home.approvals, address).give(replace(known, people=10), key)
+    for number, name in enumerate(("train.npz", "test.npz")):
+        found = load_table(home.folder / name)
+        groups = digests_of([100 * number + row % 4 for row in range(len(found))])
+        save_table(Table(found.features, found.labels, groups), home.folder / name)
+    with guarded(network, home) as guard:
+        assert refused(Ward(network, home, guard), *question(network)) == "table-changed"
+
+
+def test_rows_when_the_study_can_be_solved_for_them_are_not_trained_on(
+    network: Network, tmp_path: Path
+) -> None:
+    """An approval of three rows, which `wardround site approve` gives only with acceptance."""
+    for accepted in ([], ["small"]):
+        folder = tmp_path / f"home-{len(accepted)}"
+        home = make(network, folder, policy=f"accept_solvable = {json.dumps(accepted)}")
+        address, key = network.parties[0].account.address, bytes(network.parties[0].account.key)
+        approve(network, home)
+        known = Approvals(home.approvals, address).of(network.study)
+        Approvals(home.approvals, address).give(replace(known, rows=3), key)
+        keep_rows(home, 3)
+        with guarded(network, home) as guard:
+            ward = Ward(network, home, guard)
+            if accepted:
+                assert ward.train()[0].entry.weight == 3
+            else:
+                assert refused(ward, *question(network)) == "rows-solvable"
+
+
+def keep_rows(home: Home, count: int) -> None:
+    found = load_table(home.folder / "train.npz")
+    save_table(Table(found.features[:count], found.labels[:count]), home.folder / "train.npz")
+
+
 def test_code_when_another_is_installed_is_refused(
     ward: Ward, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -483,6 +535,8 @@ def test_site_when_not_admitted_is_refused(network: Network, tmp_path: Path) -> 
         network.params,
         network.scenario.specification,
         1,
+        1,
+        None,
     )
     Approvals(home.approvals, stranger.address).give(approval, bytes(stranger.key))
     guard = Guard(home, bytes(stranger.key), lambda: 1, LocalTrainer())
