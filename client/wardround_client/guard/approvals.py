@@ -5,6 +5,7 @@ The process that trains runs as the same user and could write such a file, but n
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -28,6 +29,8 @@ from wardround_client.errors import Refusal
 APPROVAL_MAX_BYTES = 1 << 21
 #: Nothing that a site signs for the contract begins so.
 _PURPOSE = b"wardround site approval 1\n"
+
+_SIGNATURE = re.compile(rb'"signature":"0x[0-9a-f]*"')
 
 _Count = Annotated[int, Field(ge=0, lt=2**53)]
 _Bytes = Annotated[str, Field(pattern=r"^0x([0-9a-f]{2})*$", max_length=4096)]
@@ -132,7 +135,7 @@ class Approvals:
         return self.folder / f"{hex_of(study)}.files"
 
     def revoke(self, study: StudyId, now: int) -> Path:
-        """Take an approval back; it stays as a file under another name.
+        """Take an approval back; what was approved stays, without its signature, under another name.
 
         Raises:
             Refusal: ``study-not-approved``.
@@ -140,9 +143,12 @@ class Approvals:
         path = self._path(study)
         kept = path.with_name(f"{path.name}.revoked-{now}")
         try:
-            move(path, kept)
+            data = path.read_bytes()
         except FileNotFoundError:
             raise not_approved(study) from None
+        # The file's old name makes it an approval again only with a signature.
+        write_durably(path, _SIGNATURE.sub(b'"signature":"0x"', data), mode=OWNER_ONLY)
+        move(path, kept)
         return kept
 
     def of(self, study: StudyId) -> Approval:

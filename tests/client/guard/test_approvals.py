@@ -65,6 +65,28 @@ def test_approval_when_revoked_counts_no_more(tmp_path: Path) -> None:
     assert approvals.studies() == []
 
 
+def test_approval_when_revoked_and_renamed_back_does_not_count(tmp_path: Path) -> None:
+    """Any program of the site's user can rename a file."""
+    approvals, one, path = given_in(tmp_path / "a")
+    statement = parse_canonical(path.read_bytes(), "approval")["statement"]
+    kept = approvals.revoke(one.study, 7)
+    assert parse_canonical(kept.read_bytes(), "approval")["statement"] == statement
+    kept.rename(path)
+    for reader in (approvals, Approvals(path.parent, ACCOUNT.address)):
+        with pytest.raises(Refusal, match="approval-damaged"):
+            reader.of(one.study)
+
+
+def test_approval_when_damaged_is_revoked_without_its_signature(tmp_path: Path) -> None:
+    approvals, one, path = given_in(tmp_path / "a")
+    good = path.read_bytes()
+    path.write_bytes(good + b" ")
+    kept = approvals.revoke(one.study, 7)
+    path.write_bytes(kept.read_bytes()[:-1])
+    with pytest.raises(Refusal, match="approval-damaged"):
+        approvals.of(one.study)
+
+
 def test_approval_when_another_key_signed_it_does_not_count(tmp_path: Path) -> None:
     """The process that trains may write files, but has no key."""
     approvals, one, _ = given_in(tmp_path / "a", bytes(OTHER.key))
