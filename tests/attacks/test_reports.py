@@ -136,7 +136,7 @@ def test_measures_when_code_foretells_what_no_model_could_do_not_leave(
     trainer = Altered(foretell=lambda job, honest: np.array([shares] * len(honest)))
     with guarded(later, home_of_two_rounds, trainer=trainer) as guard:
         ward = Ward(later, home_of_two_rounds, guard)
-        with pytest.raises(Refusal, match="trainer-wrong"):
+        with pytest.raises(Refusal, match="trainer-failed"):
             ward.measure()
         assert "released" not in {line["kind"] for line in ward.log()}
 

@@ -135,7 +135,7 @@ class Approvals:
         return self.folder / f"{hex_of(study)}.files"
 
     def revoke(self, study: StudyId, now: int) -> Path:
-        """Take an approval back; what was approved stays, without its signature, under another name.
+        """Take an approval back; it stays under another name, without its signature.
 
         Raises:
             Refusal: ``study-not-approved``.

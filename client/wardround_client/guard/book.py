@@ -59,6 +59,7 @@ class Book:
         self._signed: dict[tuple[str, int, str], Line] = {}
         self._released: dict[tuple[str, str], Line] = {}
         self._spent: list[Spent] = []
+        self._failed: list[Line] = []
         for line in lines:
             self.take(line)
 
@@ -68,6 +69,8 @@ class Book:
             self._signed[_key(line)] = line
         elif line["kind"] == "released":
             self._released[line["study"], line["model"]] = line
+        elif line["kind"] == "failed":
+            self._failed.append(line)
         elif line["kind"] == "spent":
             self._spent.append(
                 Spent(
@@ -96,6 +99,19 @@ class Book:
     def measured_models(self, study: StudyId) -> int:
         """How many models of a study were measured."""
         return sum(one == hex_of(study) for one, _ in self._released)
+
+    def failures(self, study: StudyId, number: int, of: str, *, since: int) -> int:
+        """How often the trainer failed to train or to measure in a round, whatever the model.
+
+        Args:
+            of: ``train`` or ``measure``.
+            since: seconds since 1970.
+        """
+        wanted = (hex_of(study), number, of)
+        return sum(
+            (line["study"], line["round"], line["of"]) == wanted and line["at"] >= since
+            for line in self._failed
+        )
 
     @property
     def studies(self) -> list[str]:

@@ -40,7 +40,7 @@ from wardround_client.guard.people import PeopleStore, people_of, persons_of
 from wardround_client.settings import HomeSettings, PreparedTables
 from wardround_client.sources.settings import DataSettings
 
-#: A round is trained for at most so often: again on another model or other rows.
+#: A round is trained for so often at most: on another model or other rows, or after failures.
 ATTEMPTS_MAX = 3
 #: How people are named in prepared tables.
 _PREPARED_GROUP = "groups"

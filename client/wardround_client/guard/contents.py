@@ -1,4 +1,8 @@
-"""What a trainer answers and a site is about to send: its form, its range, and its code."""
+"""What a trainer answers and a site is about to send: its form, its range, and its code.
+
+Whatever is wrong with an answer has one name: it leaves the site, and the study's own code could
+choose between two by what it sees of the rows.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 
+from wardround.learning.datasets.table import Table
 from wardround.protocol.errors import OutOfRange
 from wardround.protocol.fixed_point import BLOCK, Int32Vector, add_exact, largest_magnitude
 from wardround.protocol.study import StudySpec
@@ -24,7 +29,7 @@ def check_trained(trained: TrainResult, base: Int32Vector) -> None:
         trained: of which nothing is known.
         base: the model that it trained from, int32, shape (P,).
     Raises:
-        Refusal: ``trainer-wrong``.
+        Refusal: ``trainer-failed``.
     """
     update, loss = trained.update, trained.mean_loss
     if not isinstance(update, np.ndarray) or update.dtype != np.int32:
@@ -35,19 +40,20 @@ def check_trained(trained: TrainResult, base: Int32Vector) -> None:
         raise _wrong("a loss that is no finite number of at least 0")
 
 
-def check_shares(shares: npt.NDArray[np.float64], rows: int) -> None:
+def check_shares(shares: npt.NDArray[np.float64], tests: Table) -> None:
     """Check that a trainer's answer is one probability of each class for each row.
 
     Args:
         shares: of which nothing is known.
-        rows: that it was asked about.
+        tests: the rows that it was asked about.
     Raises:
-        Refusal: ``trainer-wrong``.
+        Refusal: ``trainer-failed``.
     """
     if not isinstance(shares, np.ndarray) or shares.dtype != np.float64:
         raise _wrong("probabilities that are no 64-bit floats")
-    if shares.ndim != 2 or shares.shape[0] != rows or shares.shape[1] < 2:
-        raise _wrong(f"probabilities of shape {shares.shape} for {rows} rows")
+    rows, classes = len(tests), max(2, int(tests.labels.max()) + 1)
+    if shares.ndim != 2 or shares.shape[0] != rows or shares.shape[1] < classes:
+        raise _wrong(f"probabilities of shape {shares.shape} for {rows} rows of {classes} classes")
     # NaN is neither.
     if not ((shares >= 0) & (shares <= 1)).all():
         raise _wrong("a probability that is not in 0 .. 1")
@@ -68,24 +74,23 @@ def check_update(
     Returns:
         The norm in real units. In floating point: no other machine has to compute the same.
     Raises:
-        Refusal: ``update-out-of-range``: a coordinate, the model with it, or the norm.
+        Refusal: ``trainer-failed``: a coordinate, the model with it, or the norm.
     """
     largest = largest_magnitude(update)
     if largest > spec.update_limit:
         moved, bound = largest / 2**spec.aggregation.scale_bits, spec.aggregation.update_bound
-        words = f"a coordinate of the update moved by {moved:g}, more than update_bound {bound:g}."
-        raise Refusal("update-out-of-range", words)
+        raise _wrong(f"a coordinate that moved by {moved:g}, more than update_bound {bound:g}")
     try:
         add_exact(base, update)
     except OutOfRange as error:
-        raise out_of_range("a coordinate of the model with it", error.value, 2**31) from None
+        raise _wrong(f"an update that brings a coordinate to {error.value}") from None
     squares = sum(
         float(np.square(update[start : start + BLOCK].astype(np.float64)).sum())
         for start in range(0, update.size, BLOCK)
     )
     norm = math.sqrt(squares) * 2.0**-spec.aggregation.scale_bits
     if max_norm is not None and norm > max_norm:
-        raise out_of_range("the norm", norm, max_norm)
+        raise _wrong(f"an update of norm {norm:g} where [policy] allows {max_norm:g}")
     return norm
 
 
@@ -99,10 +104,4 @@ def code_changed(approved: str, found: str) -> Refusal:
 
 
 def _wrong(what: str) -> Refusal:
-    return Refusal("trainer-wrong", f"the trainer answers with {what}.")
-
-
-def out_of_range(what: str, found: float, limit: float) -> Refusal:
-    """Refuse an update that is too short, too long or too large."""
-    words = f"{what} of the update is {found:g} where {limit:g} is allowed."
-    return Refusal("update-out-of-range", words)
+    return Refusal("trainer-failed", f"the trainer answers with {what}.")

@@ -17,8 +17,8 @@ import os
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -46,7 +46,7 @@ from wardround_client.errors import LogError, Refusal, RefusedForNow
 from wardround_client.guard.answers import KeptAnswers
 from wardround_client.guard.approvals import Approval, Approvals, not_approved
 from wardround_client.guard.book import Book, RoundKey
-from wardround_client.guard.budget import Allowance, Budget
+from wardround_client.guard.budget import ATTEMPTS_MAX, Allowance, Budget
 from wardround_client.guard.chain import ChainReader
 from wardround_client.guard.client import Guarded
 from wardround_client.guard.contents import (
@@ -54,7 +54,6 @@ from wardround_client.guard.contents import (
     check_trained,
     check_update,
     code_changed,
-    out_of_range,
 )
 from wardround_client.guard.log import GuardLog, Line, Now
 from wardround_client.guard.noise_secrets import DerivedSecrets, KeptSecrets, erase_final
@@ -241,6 +240,7 @@ class Guard(Guarded):
             if (kept := self._kept(task, key)) is not None:
                 return kept
             self._ask(self._erase_final)
+            self._check_attempts(approval, key, "train")
             table = self._tables().train
             # It may be another one than the administrator saw.
             check_grown(approval, table)
@@ -256,15 +256,17 @@ class Guard(Guarded):
             files=spec.files,
             private=_noise_terms(allowed, approval, key, table),
         )
-        with durable(Step.UPDATE_TRAINED):
-            trained = self._trainer.train(job)
-        check_trained(trained, base)
+        longest = self._settings.policy.max_update_norm
+        with self._counting_failures(key, "train"):
+            with durable(Step.UPDATE_TRAINED):
+                trained = self._trainer.train(job)
+            check_trained(trained, base)
+            norm = check_update(trained.update, base, spec, longest)
         with self._lock:
             # Training takes its time: approval or round may be over, the site no longer a member.
             approval = self._approval(request.study)
             key, slot = self._round(approval, request.round, request.previous)
             examples = _rounded(len(table), self._settings.policy.weight_step)
-            norm = check_update(trained.update, base, spec, self._settings.policy.max_update_norm)
             report = Report(
                 study=request.study,
                 round=request.round,
@@ -372,6 +374,8 @@ class Guard(Guarded):
             if (line := self._book.released(study, closing.record.model)) is not None:
                 return Measured.model_validate(line["measures"])
             self._check_measurable(approval, number)
+            key = RoundKey(study, number, closing.record.model)
+            self._check_attempts(approval, key, "measure")
             data = self._tables()
             tests = data.test
             _check_enough(tests, policy)
@@ -381,13 +385,12 @@ class Guard(Guarded):
             features=tests.features,
             files=approval.spec.files,
         )
-        shares = self._trainer.predict(job)
-        check_shares(shares, len(tests))
-        tests.check_classes(shares.shape[1])
+        with self._counting_failures(key, "measure"):
+            shares = self._trainer.predict(job)
+            check_shares(shares, tests)
         if noise := policy.measure_noise:
             # Booked only once there is something to count: a trainer that fails costs nothing.
             with self._lock:
-                key = RoundKey(study, number, closing.record.model)
                 allowance = self._budget.measure(key, tests, noise)
             if allowance.rows is not None:
                 tests, shares = allowance.part(tests), shares[allowance.rows]
@@ -424,6 +427,29 @@ class Guard(Guarded):
             )
 
     # ---------------------------------------------------------------- the checks
+
+    def _check_attempts(self, approval: Approval, key: RoundKey, ask: str) -> None:
+        """Refuse what the trainer has failed at too often since the study was approved."""
+        failed = self._book.failures(key.study, key.round, ask, since=approval.at)
+        if failed >= ATTEMPTS_MAX:
+            raise Refusal(
+                "attempts-spent",
+                f"the trainer failed in round {key.round} for {failed} times already, and each "
+                "time may tell of a row: this site leaves it out, unless you approve the study "
+                "again.",
+            )
+
+    @contextmanager
+    def _counting_failures(self, key: RoundKey, ask: str) -> Iterator[None]:
+        """Write down that the trainer failed, which its code can do by what it sees of the rows."""
+        try:
+            yield
+        except RefusedForNow:  # it is not there, so no code has seen a row
+            raise
+        except Refusal:
+            with self._lock:
+                self._book.take(self.log.append("failed", **key.fields(), of=ask))
+            raise
 
     def _tables(self) -> SiteData:
         return read_tables(self.home.folder, self._settings, os.environ)
@@ -496,7 +522,7 @@ def _model(request: AskTrain | AskMeasure, approval: Approval, read: ReadBytes) 
     """Read the model that follows a request, once its length is the study's."""
     count = approval.params.parameter_count
     if request.model_bytes != 4 * count:
-        raise out_of_range("the length of the model in bytes", request.model_bytes, 4 * count)
+        raise _base_wrong("the length of the model in bytes", 4 * count, request.model_bytes)
     return vector_from_bytes(read(request.model_bytes), count)
 
 
@@ -572,7 +598,7 @@ def _stated(document: Any) -> dict[str, Any]:
     return stated
 
 
-def _base_wrong(what: str, expected: str, found: str) -> Refusal:
+def _base_wrong(what: str, expected: str | int, found: str | int) -> Refusal:
     return Refusal("base-model-wrong", f"{what} is {found}, but the chain has {expected}.")
 
 

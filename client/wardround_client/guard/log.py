@@ -20,8 +20,8 @@ from wardround.protocol.identifiers import hex_of
 from wardround_client.errors import LogError
 
 LINE_MAX_BYTES = 1 << 17
-#: What was signed, what was measured, and the privacy that was spent.
-KEPT = frozenset({"signed", "spent", "released"})
+#: What was signed, what was measured, the privacy that was spent, and where the trainer failed.
+KEPT = frozenset({"signed", "spent", "released", "failed"})
 _START = "0x" + "00" * 32
 _log = logging.getLogger("wardround.guard")
 
