@@ -58,7 +58,24 @@ def test_quotients_when_no_table_is_there_are_not_judged() -> None:
     assert "no table is here to judge by" in found.words
 
 
-def test_quotients_when_decay_mixes_in_are_not_tried() -> None:
-    found = divided(1, 1, training={"weight_decay": 0.1})
+@pytest.mark.parametrize("model", [LOGISTIC, MLP])
+@pytest.mark.parametrize("decay", [1e-6, 0.1])
+def test_rows_when_decay_mixes_in_are_read_all_the_same(
+    model: dict[str, Any], decay: float
+) -> None:
+    found = divided(1, 1, model=model, training={"weight_decay": decay})
+    assert found.leak
+    assert found.rebuilt is not None
+    assert found.rebuilt >= 4
+
+
+def test_quotients_when_decay_mixes_into_several_steps_are_tried() -> None:
+    found = divided(6, 4, training={"weight_decay": 1e-6})
+    assert found.tried
+    assert found.rebuilt == 0
+
+
+def test_quotients_when_the_optimiser_scales_each_number_are_not_tried() -> None:
+    found = divided(1, 1, training={"optimizer": "adam"})
     assert not found.tried
-    assert "weight decay" in found.words
+    assert "adam" in found.words

@@ -2,7 +2,8 @@
 
 A unit of a first layer with bias gets the gradient ``sum of e_i x_i`` for its weights and ``sum of
 e_i`` for its bias. Where one row alone reaches the unit, their quotient is that row, whatever the
-order of rows and the layers behind.
+order of rows and the layers behind. Weight decay adds a share of the model in each step; it is
+subtracted, exactly where a round is one step, and else as if the model did not move.
 
 Source:
     Geiping et al. 2020 (arXiv:2003.14053), proposition 3.1; Boenisch et al. 2021
@@ -16,7 +17,7 @@ import numpy as np
 from wardround.leak.order import OnStep
 from wardround.leak.outcome import AttackOutcome, Truth, judge, not_tried
 from wardround.leak.reading import Reading
-from wardround.leak.replay import Floats
+from wardround.leak.replay import Floats, steps_of
 
 ALONE = "row alone in a unit"
 #: A quotient of smaller changes is mostly rounding.
@@ -33,13 +34,14 @@ def divide_first_layer(reading: Reading, site: str, truth: Truth, on_step: OnSte
         return not_tried(ALONE, site, reason)
     if spec.privacy is not None:
         return not_tried(ALONE, site, "training is private: noise is in every update")
-    if spec.training.weight_decay or spec.training.optimizer != "sgd":
-        return not_tried(ALONE, site, "weight decay or Adam mixes other numbers into an update")
+    if spec.training.optimizer != "sgd":
+        return not_tried(ALONE, site, f"{spec.training.optimizer} scales each number by itself")
     shape = _first_layer(reading)
     if shape is None:
         return not_tried(ALONE, site, f"the first layer of {spec.model.label} is not known here")
     on_step(f"{ALONE}: {site}")
-    found = _quotients(reading.updates_of(site), shape, reading.unit)[-_MOST_CANDIDATES:]
+    updates = _without_decay(reading, site)
+    found = _quotients(updates, shape, reading.unit)[-_MOST_CANDIDATES:]
     solved = np.c_[found, np.full(len(found), np.nan)]
     if truth.train is None:
         # Units that the same rows reach have equal quotients too: agreement would prove nothing.
@@ -74,6 +76,14 @@ def _first_layer(reading: Reading) -> tuple[int, int] | None:
     if model.name in ("logistic", "mlp"):
         return (1 if classes == 2 else classes), features
     return None
+
+
+def _without_decay(reading: Reading, site: str) -> Floats:
+    """The site's updates, but for what weight decay took from the models they start from."""
+    training, rounds = reading.spec.training, reading.rounds_of(site)
+    decay = training.learning_rate * training.weight_decay
+    steps = [steps_of(training, one.sent[site].examples) for one in rounds]
+    return reading.updates_of(site) + decay * np.array(steps)[:, None] * reading.bases_of(site)
 
 
 def _quotients(updates: Floats, shape: tuple[int, int], unit: float) -> Floats:
