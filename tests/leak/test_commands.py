@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from tests.calling import Call
@@ -16,7 +17,10 @@ from tests.integration.networks import copied, finished_run
 from tests.leak.readings import kept_secret, made_the_old_way, scenario_of
 from tests.leak.runs import run_of
 from wardround.audit.finished import open_run
+from wardround.leak.outcome import read_truth
 from wardround.leak.reading import read_run
+from wardround.learning.datasets.table import Table, save_table
+from wardround.learning.errors import DataError
 
 ROWS, FEATURES, ROUNDS = 6, 3, 14
 TRAINING = {"learning_rate": 0.1, "batch_size": 2, "local_steps": 2, "local_epochs": None}
@@ -124,6 +128,14 @@ def test_leak_when_the_run_names_no_site_ends_with_2(
     assert (ended.status, ended.out.strip().splitlines()[-1]) == (2, "Nothing could be judged.")
 
 
+@pytest.mark.parametrize("text", ["[" * 100_000, "{", "[]"])
+def test_leak_when_the_run_has_no_readable_network_says_so(
+    call: Call, tmp_path: Path, text: str
+) -> None:
+    (tmp_path / "network.json").write_text(text)
+    assert "network.json" in call("leak", tmp_path).error
+
+
 def test_leak_when_some_sites_have_tables_names_those_that_are_not_judged(
     call: Call, finished: Path, tmp_path: Path
 ) -> None:
@@ -196,3 +208,34 @@ def test_leak_when_a_table_is_damaged_names_it(call: Call, old: Path, tmp_path: 
     run = copied(old, tmp_path / "run")
     (run / "sites" / "site-2" / "train.npz").write_bytes(b"no archive")
     assert "site-2/train.npz" in call("leak", run).error
+
+
+@pytest.mark.parametrize(
+    ("shape", "label", "reason"),
+    [
+        ((4, FEATURES + 1), 0, "takes 3 features, and a row of this table has 4"),
+        ((0, FEATURES), 0, "has no rows"),
+        ((0, 0), 0, "has no rows"),
+        ((4, FEATURES), 9, "tells 2 classes apart, and the data have 10"),
+    ],
+)
+@pytest.mark.parametrize("name", ["train", "test"])
+def test_table_when_the_model_does_not_take_it_is_refused_by_name(
+    tmp_path: Path, shape: tuple[int, ...], label: int, reason: str, name: str
+) -> None:
+    model = scenario_of(ROWS, FEATURES, ROUNDS).specification.model
+    table = Table(np.zeros(shape, np.float32), np.full(shape[0], label))
+    save_table(table, tmp_path / f"{name}.npz")
+    with pytest.raises(DataError, match=f"{name}.npz.*{reason}"):
+        read_truth(tmp_path, model)
+
+
+def test_tables_when_they_differ_in_shape_alone_are_read_in_the_models(tmp_path: Path) -> None:
+    model = scenario_of(ROWS, FEATURES, ROUNDS).specification.model
+    for name, shape in (("train", (4, FEATURES)), ("test", (5, FEATURES, 1))):
+        table = Table(np.ones(shape, np.float32), np.zeros(shape[0], np.int64))
+        save_table(table, tmp_path / f"{name}.npz")
+    truth = read_truth(tmp_path, model)
+    assert truth.train is not None
+    assert truth.test is not None
+    assert truth.train.features.shape[1:] == truth.test.features.shape[1:] == (FEATURES,)

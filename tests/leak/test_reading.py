@@ -7,12 +7,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.chain.staged import Theatre, theatre
 from tests.integration.networks import copied, finished_run, run, small_scenario
 from wardround.audit.finished import FinishedRun, NetworkFile, open_run
 from wardround.audit.folders import Folders
-from wardround.leak.reading import Reading, Role, read_run
+from wardround.leak.reading import Reading, Role, read_measures, read_run
 from wardround.protocol.errors import Malformed
 from wardround.protocol.identifiers import hex_of
 from wardround_simulations import cheats
@@ -87,12 +89,52 @@ def test_measures_when_a_line_names_no_round_are_refused(finished: Path, tmp_pat
     assert len(read(folder, "reader").rounds) == 3
 
 
-def test_measures_when_they_are_no_counts_are_refused(finished: Path, tmp_path: Path) -> None:
-    folder = copied(finished, tmp_path / "run")
-    with (folder / "rounds.jsonl").open("a") as file:
-        file.write(json.dumps({"round": 4, "measures": {"site-1": {"counts": [1]}}}) + "\n")
-    with pytest.raises(Malformed, match="two_classes is missing"):
-        read(folder, "coordinator")
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ('{"round": 4, "measures": {"site-1": {"counts": [1]}}}', "two_classes is missing"),
+        ('{"round": 4, "measures": {"site-1": [1]}}', "'site-1' are no JSON object"),
+        ('{"round": 4, "measures": [1]}', "not by site"),
+        ('{"round": true}', "names no round"),
+        ("[4]", "no JSON object"),
+        ("[" * 100_000, "nested too deeply"),
+    ],
+)
+def test_measures_when_they_are_no_counts_are_refused_by_file_and_line(
+    tmp_path: Path, line: str, reason: str
+) -> None:
+    (tmp_path / "rounds.jsonl").write_text(f'{{"round": 3}}\n{line}\n')
+    with pytest.raises(Malformed, match="rounds.jsonl:2 is malformed: .*" + reason):
+        read_measures(Folders(tmp_path))
+
+
+_GOOD = {"counts": [1] * 40, "two_classes": True, "noise": 0.0}
+_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.just(10**400) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+)
+
+
+@given(
+    round=st.just(1) | _values,
+    measures=_values | st.dictionaries(st.text(), st.just(_GOOD) | _values, max_size=3),
+    fields=st.fixed_dictionaries({}, optional=dict.fromkeys(_GOOD, _values)),
+)
+def test_measures_when_a_line_is_hostile_are_counts_or_malformed(
+    tmp_path_factory: pytest.TempPathFactory, round: object, measures: object, fields: object
+) -> None:
+    folder = tmp_path_factory.getbasetemp()
+    lines = [
+        {"round": round, "measures": measures},
+        {"round": 2, "measures": {"site-1": {**_GOOD, **fields}}},
+    ]
+    for line in lines:
+        (folder / "rounds.jsonl").write_text(json.dumps(line))
+        try:
+            found = read_measures(Folders(folder))
+        except Malformed:
+            continue
+        assert all(isinstance(one.examples, int) for one in found)
 
 
 def test_measures_when_a_line_is_half_written_are_those_of_the_others(

@@ -72,7 +72,7 @@ def read_network(folder: Path) -> NetworkFile:
     text = decode_text(path.read_bytes(), str(path))
     try:
         value = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise SpecificationError(path, f"not JSON: {error}") from error
     return validate_form(NetworkFile, value, "", str(path))
 

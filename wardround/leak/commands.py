@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 from rich.table import Table as Grid
 
-from wardround.audit.finished import open_run, read_network
+from wardround.audit.finished import open_run
 
 if TYPE_CHECKING:
     from wardround.leak.outcome import AttackOutcome
@@ -101,17 +101,16 @@ def _findings(
     from wardround.leak.outcome import read_truth
     from wardround.leak.reading import read_run
 
-    names = read_network(run).sites
     with _progress(quiet) as on_step:
         on_step("opening the run")
         with open_run(run, reading=reading_key) as opened:
-            folder = tables or opened.folders.sites
-            truths = {name: read_truth(folder / name) for name in names}
+            on_step("reading chain and store")
+            reading = read_run(opened, role)
+            folder, model = tables or opened.folders.sites, reading.spec.model
+            truths = {name: read_truth(folder / name, model) for name in reading.sites}
             if tables is not None and not any(one.is_there for one in truths.values()):
                 reason = "no site's table is there, NAME/train.npz or NAME/test.npz"
                 raise typer.BadParameter(f"--tables {tables}: {reason}")
-            on_step("reading chain and store")
-            reading = read_run(opened, role)
         yield from attack(reading, truths, least_auc=auc, on_step=on_step)
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from wardround.leak.replay import Floats
 from wardround.learning.datasets.table import Table, load_table
+from wardround.learning.errors import DataError, LearningError, no_rows
+from wardround.learning.models import check_fits, row_shape_of
+from wardround.protocol.model import ModelSpec
 
 #: A row counts as rebuilt when no feature is off by more, in the units of the table.
 EXACT = 0.01
@@ -74,14 +77,30 @@ class Truth:
         return self.train is not None or self.test is not None
 
 
-def read_truth(folder: Path) -> Truth:
+def read_truth(folder: Path, model: ModelSpec) -> Truth:
     """Read what a site's folder has of ``train.npz`` and ``test.npz``.
 
+    Args:
+        folder: the site's.
+        model: of the study, which must take the tables' rows and labels.
     Raises:
-        DataError: one of them is no table.
+        DataError: one of them is no table, has no rows, or others than the model takes; names it.
     """
     tables = [folder / f"{name}.npz" for name in ("train", "test")]
-    return Truth(*(load_table(path) if path.is_file() else None for path in tables))
+    return Truth(*(_fitting(path, model) if path.is_file() else None for path in tables))
+
+
+def _fitting(path: Path, model: ModelSpec) -> Table:
+    """Read a table in the shape that the model names, so that all of a study's tables have one."""
+    table = load_table(path)
+    if not len(table):
+        raise no_rows(str(path))
+    try:
+        check_fits(model, table.features.shape[1:], int(table.labels.max()) + 1)
+    except LearningError as error:
+        raise DataError(f"{path}: {error}") from error
+    shape = (len(table), *row_shape_of(model))
+    return replace(table, features=table.features.reshape(shape))
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -150,7 +149,7 @@ def read_run(run: FinishedRun, role: Role) -> Reading:
             rounds.append(_round(facts, store, manifest, names, counts))
         except ObjectSealed:
             sealed = "models and updates are encrypted, and no key to them is here"
-    measures = _measures(run.folders) if role == "coordinator" else ()
+    measures = read_measures(run.folders) if role == "coordinator" else ()
     return Reading(spec, list(run.file.sites), rounds, measures, sealed)
 
 
@@ -179,29 +178,46 @@ def _examples(report: bytes | memoryview, weight: int) -> int:
         return weight
 
 
-def _measures(folders: Folders) -> list[SiteMeasures]:
-    """Read the rounds files of all coordinators.
+def read_measures(folders: Folders) -> list[SiteMeasures]:
+    """Read the rounds files of all coordinators; the first line on a round counts.
 
     Raises:
-        Malformed: a line names no round, or its measures are no counts.
+        Malformed: a line names no round, or its measures are no counts; carries file and line.
     """
-    lines: dict[int, dict[str, Any]] = {}
+    found: dict[int, list[SiteMeasures]] = {}
     for path in folders.all_rounds:
-        for line in path.read_bytes().splitlines() if path.exists() else ():
+        lines = path.read_bytes().splitlines() if path.exists() else []
+        for place, line in enumerate(lines, start=1):
             try:
-                value = json.loads(line)
-            except ValueError:
-                continue  # half a line, of a run that goes on
-            if isinstance(value, dict) and "failed" not in value:
-                lines.setdefault(_number(value, path), value)
-    return [
-        SiteMeasures(number, site, sum(Measured.parse(fields).counts))
-        for number, value in lines.items()
-        for site, fields in value.get("measures", {}).items()
-    ]
+                reported = _reported(line)
+            except Malformed as error:
+                raise Malformed(f"{path}:{place}", error.reason) from None
+            for number, measures in reported.items():
+                found.setdefault(number, measures)
+    return [one for measures in found.values() for one in measures]
 
 
-def _number(value: dict[str, Any], path: Path) -> int:
-    if not isinstance(value.get("round"), int):
-        raise Malformed(str(path), "a line names no round")
-    return int(value["round"])
+def _reported(line: bytes) -> dict[int, list[SiteMeasures]]:
+    """Read one line: the measures of its round, or of none where the round was not closed."""
+    try:
+        value = json.loads(line)
+    except ValueError:
+        return {}  # half a line, from a crash or of a run that goes on
+    except RecursionError:
+        raise Malformed("line", "it is nested too deeply") from None
+    if not isinstance(value, dict):
+        raise Malformed("line", "it is no JSON object")
+    if "failed" in value:
+        return {}
+    number, measures = value.get("round"), value.get("measures", {})
+    if type(number) is not int:  # True is an int to isinstance
+        raise Malformed("line", "it names no round")
+    if not isinstance(measures, dict):
+        raise Malformed("line", "its measures are not by site")
+    return {number: [_counted(number, site, fields) for site, fields in measures.items()]}
+
+
+def _counted(number: int, site: str, fields: object) -> SiteMeasures:
+    if not isinstance(fields, dict):
+        raise Malformed("line", f"the measures of {site[:63]!r} are no JSON object")
+    return SiteMeasures(number, site, sum(Measured.parse(fields).counts))
