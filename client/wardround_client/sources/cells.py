@@ -22,6 +22,7 @@ from wardround.learning.datasets.exact import number_of, plain_text
 from wardround.learning.datasets.people import Digests, digests_of
 from wardround_client.sources.errors import Problem
 from wardround_client.sources.schema import (
+    ALWAYS_MISSING,
     Boolean,
     Category,
     Feature,
@@ -64,7 +65,7 @@ class Missing:
 
     def __init__(self, declared: Sequence[str], mark: str = ".") -> None:
         """Take texts; each that is a number, with the table's decimal mark or a point, means it."""
-        self._texts = frozenset(map(plain_text, declared))
+        self._texts = ALWAYS_MISSING.union(map(plain_text, declared))
         written = ((number_of(text, mark), number_of(text)) for text in declared)
         numbers = (one if one is not None else other for one, other in written)
         self._numbers = frozenset(number for number in numbers if number is not None)
@@ -94,6 +95,7 @@ class ColumnReader:
     Attributes:
         column: its name.
         mark: decimal mark of text; None in a column of text codes, which are no numbers.
+        codes: declared texts, which are no numbers in a column of both.
         absent: cells without a value so far.
         faults: rows by what is wrong with them, so far.
     """
@@ -102,6 +104,7 @@ class ColumnReader:
     mark: str | None
     _missing: Missing
     _read: Callable[[object, Decimal | None], float]
+    codes: frozenset[str] = frozenset()
     absent: int = 0
     faults: dict[str, int] = field(default_factory=dict)
 
@@ -113,7 +116,7 @@ class ColumnReader:
         """
         values = np.full(len(cells), math.nan)
         for row, cell in enumerate(cells):
-            number = None if self.mark is None else number_of(cell, self.mark)
+            number = self._number(cell)
             if self._missing.holds(cell, number):
                 self.absent += 1
                 continue
@@ -124,6 +127,11 @@ class ColumnReader:
                 self.faults[what] = self.faults.get(what, 0) + 1
         # -0.0 becomes 0.0: rows are compared by their bytes.
         return values + 0.0
+
+    def _number(self, cell: object) -> Decimal | None:
+        if self.mark is None or (self.codes and not self.codes.isdisjoint(_spellings(cell))):
+            return None
+        return number_of(cell, self.mark)
 
     def problems(self, *, missing_is_one: bool) -> list[Problem]:
         """List what was found, without a single value."""
@@ -190,9 +198,11 @@ def label_reader(label: Label, missing: Missing, mark: str = ".") -> ColumnReade
 def _places_reader(
     column: str, groups: Sequence[Sequence[Value]], fault: str, missing: Missing, mark: str
 ) -> ColumnReader:
-    codes = all(isinstance(value, str) for group in groups for value in group)
+    values = [value for group in groups for value in group]
+    codes = frozenset(text_of(value) for value in values if isinstance(value, str))
     places = _Places(groups, fault)
-    return ColumnReader(column, None if codes else mark, missing, places.of)
+    used = None if len(codes) == len(values) else mark
+    return ColumnReader(column, used, missing, places.of, codes)
 
 
 def spread(feature: Feature, values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

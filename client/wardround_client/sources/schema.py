@@ -13,6 +13,8 @@ from wardround.protocol.documents import Form
 Column = Annotated[str, Field(min_length=1, max_length=200)]
 #: A category or label: text is found as the table spells it, a number however it is written.
 Value = str | int | bool | FiniteFloat
+#: Text that is no value in any column: what programs write for an empty field and for NaN.
+ALWAYS_MISSING = frozenset({"", "nan", "NaN", "NAN"})
 
 
 def _ordered(ends: list[float]) -> list[float]:
@@ -99,7 +101,7 @@ class TableSchema(Form):
     group: Column | None = None
     #: Columns that are there and not used, such as a patient's surname.
     ignore: list[Column] = Field(default_factory=list)
-    #: Text that means a missing value; an empty database field always does.
+    #: Text that means a missing value; `ALWAYS_MISSING` and an empty database field always do.
     missing: list[str] = Field(default_factory=lambda: [""])
     #: ``drop`` leaves out rows in which a value is missing; ``error`` refuses the table.
     on_missing: Literal["drop", "error"] = "error"
@@ -117,7 +119,22 @@ class TableSchema(Form):
             ranged = not isinstance(feature, Numeric) or feature.range is not None
             if self.scaling == "range" and not ranged:
                 raise ValueError(f'scaling = "range" needs the range of {feature.name}')
+        self._check_missing(self.label.column, [one for each in self.label.classes for one in each])
+        for feature in self.features:
+            if isinstance(feature, Category):
+                self._check_missing(feature.name, feature.categories)
         return self
+
+    def _check_missing(self, column: str, values: list[Value]) -> None:
+        """Refuse declared values that would vanish, or only where a table has no empty fields."""
+        texts = ALWAYS_MISSING.union(map(plain_text, self.missing))
+        numbers = {number_of(text) for text in self.missing} - {None}
+        for value in values:
+            number = None if isinstance(value, str) else number_of(value)
+            if text_of(value) in texts or number in numbers:
+                raise ValueError(
+                    f"{value!r} of {column} means a missing value: declare one of both"
+                )
 
     @property
     def columns(self) -> list[str]:

@@ -72,6 +72,25 @@ def test_cell_when_missing_is_no_fault_by_itself(feature: Any) -> None:
     assert (problem.what, problem.rows) == (cells.MISSING, 7)
 
 
+@pytest.mark.parametrize("feature", [NUMBER, YES, Category(name="c", type="category",
+                                                           categories=["Nan", 8])])  # fmt: skip
+def test_cell_when_empty_or_nan_is_missing_whatever_is_declared(feature: Any) -> None:
+    column = [None, math.nan, Decimal("NaN"), "", " ", "nan", "NaN", " NAN "]
+    _, reader = read(feature, *column, missing=("-9",))
+    assert (reader.absent, reader.faults) == (8, {})
+
+
+def test_code_when_it_is_a_missing_number_in_another_spelling_is_kept() -> None:
+    feature = Category(name="c", type="category", categories=["09", 8])
+    values, reader = read(feature, "09", "8", "8.0", "9", 9.0, "9.00", missing=("9",))
+    assert values[:3] == [0, 1, 1]
+    assert (reader.absent, reader.faults) == (3, {})
+
+
+def test_category_when_named_as_people_are_is_no_nan() -> None:
+    assert read(Category(name="c", type="category", categories=["Nan", "b"]), "Nan")[0] == [0]
+
+
 def test_zero_when_negative_is_the_one_zero() -> None:
     values, _ = read(NUMBER, -0.0, "-0", 0)
     assert [math.copysign(1, value) for value in values] == [1, 1, 1]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import pickle
 from pathlib import Path
@@ -24,7 +25,9 @@ from tests.client.sources.tables import (
     patients,
     place,
     settings,
+    write_csv,
     write_parquet,
+    write_sqlite,
 )
 from wardround.learning.errors import DataError
 from wardround.protocol.errors import Retryable
@@ -162,6 +165,25 @@ def test_rows_when_a_value_is_missing_are_dropped_if_so_declared(tmp_path: Path)
         refusal("does not fit its schema", source, tmp_path, on_missing="drop").problems[0].rows
         == 1
     )
+
+
+@pytest.mark.parametrize("absent", [None, math.nan])
+def test_rows_when_a_number_is_missing_are_the_same_from_every_source(
+    tmp_path: Path, absent: float | None
+) -> None:
+    rows = patients()
+    for row in rows[::7]:
+        row["pressure"] = absent
+    for row in rows[::11]:
+        row["pain"] = None
+    read = [
+        read_rows(settings(source, on_missing="drop", missing=["-9"]), place(tmp_path))
+        for source in (
+            write_csv(tmp_path, rows), write_parquet(tmp_path, rows), write_sqlite(tmp_path, rows)
+        )
+    ]  # fmt: skip
+    assert {one.dropped for one in read} == {14}
+    assert len({one.values.tobytes() for one in read}) == 1
 
 
 def test_csv_when_rows_are_ragged_counts_them(tmp_path: Path) -> None:

@@ -98,6 +98,28 @@ def test_schema_when_scaled_by_range_needs_every_range() -> None:
 
 
 @pytest.mark.parametrize(
+    ("value", "missing"),
+    [("", ["-9"]), (" ", []), ("NaN", []), ("9", ["9"]), (9, ["9.0"]), (0.5, ["0.50"]),
+     (True, ["true"])],
+)  # fmt: skip
+def test_schema_when_a_declared_value_means_a_missing_one_is_refused(
+    value: Any, missing: list[str]
+) -> None:
+    source = {"type": "csv", "path": "x"}
+    category = {"name": "pain", "type": "category", "categories": ["mild", value]}
+    with pytest.raises(ValueError, match="of pain means a missing value"):
+        settings(source, features=[category], missing=missing)
+    with pytest.raises(ValueError, match="of outcome means a missing value"):
+        settings(source, label={"column": "outcome", "classes": [[7], [value]]}, missing=missing)
+
+
+def test_schema_when_a_code_only_looks_like_a_missing_number_is_taken() -> None:
+    category = {"name": "pain", "type": "category", "categories": ["09", 8]}
+    source = {"type": "csv", "path": "x"}
+    assert settings(source, features=[category], missing=["9"]).missing == ["9"]
+
+
+@pytest.mark.parametrize(
     "change",
     [
         {},
