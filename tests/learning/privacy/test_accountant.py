@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from opacus.accountants.analysis.rdp import compute_rdp
 from scipy import stats
 
+from tests.learning.privacy.tiny import STUDY, privacy, training
 from wardround.learning.privacy.accountant import (
     Mechanism,
     Neighbours,
@@ -27,7 +28,7 @@ from wardround.learning.privacy.pairs import Counted
 from wardround.protocol.canonical import canonical_bytes
 from wardround.protocol.documents import parse_document
 from wardround.protocol.errors import ProtocolError
-from wardround.protocol.study import PrivacySpec, TrainingSpec, load_study
+from wardround.protocol.study import load_study
 
 ADD_REMOVE, REPLACE_ONE = Neighbours
 
@@ -35,14 +36,6 @@ ADD_REMOVE, REPLACE_ONE = Neighbours
 def account(noise=1.1, rate=0.01, steps=100, **fields):
     one = Mechanism(noise_multiplier=noise, sample_rate=rate, steps=steps, **fields)
     return PrivacyAccount(mechanisms=[one])
-
-
-def privacy(**changes):
-    return PrivacySpec(**{"noise_multiplier": 1.0, "max_grad_norm": 1.0, "delta": 1e-5} | changes)
-
-
-def training(**changes):
-    return TrainingSpec(**{"learning_rate": 0.1, "batch_size": 4, "local_steps": 5} | changes)
 
 
 # ---------------------------------------------------------------- epsilon
@@ -241,24 +234,6 @@ def test_account_when_malformed_is_refused(data):
 def test_account_when_hostile_gives_an_account_or_one_error(data):
     with contextlib.suppress(ProtocolError):
         assert encoded(parse_account(data)) == data
-
-
-STUDY = """
-[study]
-name = "tiny"
-rounds = 12
-[model]
-name = "logistic"
-arguments = { features = 3 }
-[training]
-learning_rate = 0.1
-batch_size = 7
-local_epochs = 2
-[privacy]
-noise_multiplier = 1.5
-max_grad_norm = 1.0
-delta = 1e-5
-"""
 
 
 def test_forecast_when_no_privacy_is_asked_for_is_empty():

@@ -13,6 +13,7 @@ from scipy import stats
 from torch import nn
 
 from tests.learning.networks import named_model
+from tests.learning.privacy.tiny import STUDY, privacy, training
 from wardround.learning.datasets.table import Table
 from wardround.learning.errors import LearningError
 from wardround.learning.metrics import evaluate
@@ -27,20 +28,12 @@ from wardround.learning.privacy.accountant import (
 from wardround.learning.privacy.noise import NoiseSecret, SecretStream
 from wardround.learning.privacy.terms import PrivateTerms
 from wardround.learning.training import train_locally
-from wardround.protocol.study import PrivacySpec, TrainingSpec, load_study
+from wardround.protocol.study import load_study
 
 
 def account(noise=1.1, rate=0.01, steps=100):
     one = Mechanism(noise_multiplier=noise, sample_rate=rate, steps=steps)
     return PrivacyAccount(mechanisms=[one])
-
-
-def privacy(**changes):
-    return PrivacySpec(**{"noise_multiplier": 1.0, "max_grad_norm": 1.0, "delta": 1e-5} | changes)
-
-
-def training(**changes):
-    return TrainingSpec(**{"learning_rate": 0.1, "batch_size": 4, "local_steps": 5} | changes)
 
 
 def terms(secret=b"\x07" * 32, context=b"study 1, round 1", before=None, persons=None, **changes):
@@ -579,24 +572,6 @@ def test_torch_when_seeded_keeps_32_bits():
     """Why its generator cannot make the noise."""
     numbers = [torch.randn(4, generator=torch.Generator().manual_seed(5 + k)) for k in (0, 2**32)]
     assert torch.equal(*numbers)
-
-
-STUDY = """
-[study]
-name = "tiny"
-rounds = 12
-[model]
-name = "logistic"
-arguments = { features = 3 }
-[training]
-learning_rate = 0.1
-batch_size = 7
-local_epochs = 2
-[privacy]
-noise_multiplier = 1.5
-max_grad_norm = 1.0
-delta = 1e-5
-"""
 
 
 def test_forecast_when_all_rounds_are_trained_is_what_was_spent():
