@@ -43,7 +43,7 @@ class Home:
     people = Inside("people")
     #: What left, and what was refused.
     log = Inside("guard.log")
-    #: ``[policy]`` as it was approved with the key.
+    #: ``[policy]`` and ``[data] group`` as they were approved with the key.
     policy = Inside("policy.json")
     #: Which studies the site takes part in.
     approvals = Inside("approvals")
@@ -61,13 +61,12 @@ class Home:
         return load_home_settings(self.folder)
 
     def settings_in_force(self, site: SiteAddress) -> HomeSettings:
-        """Read ``site.toml``, with the approved policy in place of the one in the file.
+        """Read ``site.toml``, with the approved terms in place of those in the file.
 
         Raises:
-            SpecificationError: the file or the approved policy cannot be used.
+            SpecificationError: the file or the approved terms cannot be used.
         """
-        policy = approved_policy(self.policy, site)
-        return self.settings().model_copy(update={"policy": policy})
+        return self.settings().under(approved_policy(self.policy, site))
 
     def read_secret(self) -> bytes:
         """Read what training is drawn from, 32 bytes.
@@ -120,7 +119,7 @@ def make_home(
         raise KeystoreError("the keystore has no password: give one that is not empty.")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise home_unusable(folder, "it is not an empty folder: name another one")
-    policy = parse_home_settings(settings, folder / SITE_FILE).policy
+    terms = parse_home_settings(settings, folder / SITE_FILE).terms
     # Here, because programs that never see a key import this too, and this one takes a second.
     from eth_account import Account
 
@@ -129,7 +128,7 @@ def make_home(
     folder.chmod(0o700)
     home = Home(folder)
     address = write_keystore(folder / "keystore.json", key, password, iterations=iterations)
-    approve_policy(home.policy, policy, address, key)
+    approve_policy(home.policy, terms, address, key)
     write_private(home.settings_file, settings)
     write_private(home.secret, (secret or token_bytes(SECRET_BYTES)).hex() + "\n")
     home.approvals.mkdir(mode=0o700)

@@ -86,6 +86,14 @@ class PolicyTable(Form):
         return not {spec.study.name, hex_of(study)}.isdisjoint(self.accept_solvable)
 
 
+class SiteTerms(Form):
+    """What a site's key must sign before it counts: its policy, and which column names patients."""
+
+    policy: PolicyTable
+    #: ``[data] group``; None where it names none, and for prepared tables.
+    group: str | None
+
+
 class PreparedTables(Form):
     """``[data]`` of a site whose tables are prepared already, as ``.npz``."""
 
@@ -106,6 +114,21 @@ class HomeSettings(Form):
     standby: Annotated[list[CoordinatorTable], Field(max_length=16)] = Field(default_factory=list)
     data: DataSettings | PreparedTables
     policy: PolicyTable = PolicyTable()
+
+    @property
+    def terms(self) -> SiteTerms:
+        """The part that needs a signature."""
+        data = self.data
+        return SiteTerms(
+            policy=self.policy, group=data.group if isinstance(data, DataSettings) else None
+        )
+
+    def under(self, terms: SiteTerms) -> HomeSettings:
+        """The same with other terms."""
+        data = self.data
+        if isinstance(data, DataSettings):
+            data = data.model_copy(update={"group": terms.group})
+        return self.model_copy(update={"data": data, "policy": terms.policy})
 
 
 class _WithSource(HomeSettings):

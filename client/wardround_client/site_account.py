@@ -33,7 +33,7 @@ class SiteAccount:
             SpecificationError: no policy is approved, or it was altered.
             LogError: the log is missing, damaged or kept from this user.
         """
-        self._policy = approved_policy(home.policy, site)
+        self._policy = approved_policy(home.policy, site).policy
         self._book, self._store = read_book(home.log), PeopleStore(home.people)
 
     @property
@@ -101,7 +101,7 @@ class SiteAccount:
         """Whether another round like the last would exceed the budget."""
         spent = self._book.spent
         last = next((line for line in reversed(spent) if line.attempt), spent[-1])
-        after = one.home.after(last.mechanism.of_person(one.rows_each))
+        after = one.home.after(one.cost(last.mechanism))
         return after.epsilon(self._policy.delta) > limit
 
 

@@ -174,8 +174,8 @@ def approve(
         for line in describe(proposal, ward, site.address):
             # Rich would show a picture for the name of one, where code has the name.
             _out.print(line, markup=False, emoji=False)
-    before, policy = approved_policy(site.home.policy, site.address), site.settings.policy
-    if differs := changes(before, policy):
+    before, terms = approved_policy(site.home.policy, site.address), site.settings.terms
+    if differs := changes(before, terms):
         _out.print("  your policy  is changed in site.toml, and you approve that too:")
         for line in differs:
             _out.print(f"               {line}", markup=False)
@@ -186,7 +186,7 @@ def approve(
         _out.print(line, markup=False)
     key = open_keystore(site.keystore, password_of(password_file))
     if differs:
-        approve_policy(site.home.policy, policy, site.address, key)
+        approve_policy(site.home.policy, terms, site.address, key)
     path = Approvals(site.home.approvals, site.address).give(proposal.approval, key)
     again = "; a changed policy, once it is started again" if differs else ""
     _out.print(f"Approved, in {path}. The guard knows it at once{again}.")
@@ -214,26 +214,26 @@ def policy(
     yes: Annotated[bool, typer.Option("--yes", help="Approve without asking.")] = False,
     password_file: PasswordOption = None,
 ) -> None:
-    """Approve a changed policy with the site's key; restart the guard to put it in force.
+    """Approve a changed policy, or column of patients, with the key; then restart the guard.
 
-    Until then the guard keeps to the policy that was approved last, because a program of the
-    site's user could have changed the file.
+    Until then the guard keeps to what was approved last, because a program of the site's user
+    could have changed the file.
 
     Examples:
       wardround site policy hospital
     """
     from wardround.protocol.errors import SpecificationError
-    from wardround_client.guard.policy import approve_policy, approved_policy, changes
+    from wardround_client.guard.policy import approve_policy, approved_policy, changes, keys_of
     from wardround_client.keystore import open_keystore
     from wardround_client.site_standing import open_site
 
     site = open_site(folder)
-    path, wanted = site.home.policy, site.settings.policy
+    path, wanted = site.home.policy, site.settings.terms
     try:
         lines = changes(approved_policy(path, site.address), wanted)
     except SpecificationError as error:
         _err.print(f"warning: {error}", style="yellow", markup=False)
-        lines = [f"{key}: {value!r}" for key, value in wanted.model_dump(mode="json").items()]
+        lines = [f"{key}: {value!r}" for key, value in keys_of(wanted).items()]
     else:
         if not lines:
             _out.print("The approved policy is the one in site.toml: there is nothing to do.")

@@ -16,7 +16,7 @@ from wardround_client.errors import LogError
 from wardround_client.guard.log import create_log
 from wardround_client.guard.policy import approve_policy
 from wardround_client.home import Home
-from wardround_client.settings import PolicyTable
+from wardround_client.settings import PolicyTable, SiteTerms
 from wardround_client.site_account import SiteAccount
 
 SITE = SiteAddress(Account.from_key(KEY).address)
@@ -26,7 +26,8 @@ OLD, NEW = range(40), range(40, 80)
 
 def account_in(folder: Path, policy: dict[str, Any]) -> SiteAccount:
     home = Home(folder)
-    approve_policy(home.policy, PolicyTable.model_validate(policy), SITE, KEY)
+    terms = SiteTerms(policy=PolicyTable.model_validate(policy), group=None)
+    approve_policy(home.policy, terms, SITE, KEY)
     if not home.log.exists():
         create_log(home.log, 1)
     return SiteAccount(home, SITE)

@@ -636,6 +636,29 @@ def test_policy_when_changed_counts_once_it_is_signed(
     assert site.settings_in_force(address).policy.weight_step == 9
 
 
+def test_patients_column_when_changed_counts_once_it_is_signed(
+    call: Call, network: Network, tmp_path: Path, password: Path
+) -> None:
+    """With another column, or none, each row would be a patient with an account of its own."""
+    data = """
+      name = "t"
+      scaling = "range"
+      group = "patient"
+      source = {type = "csv", path = "t.csv"}
+      features = [{name = "age", type = "numeric", range = [0, 120]}]
+      label = {column = "died", classes = [["no"], ["yes"]]}
+    """
+    home = make(network, tmp_path / "named", data=data)
+    address, line = keystore_address(home.keystore(home.settings())), 'group = "patient"'
+    text = home.settings_file.read_text("utf-8")
+    for changed, becomes in (('group = "visit"', "'visit'"), ("", "None")):
+        home.settings_file.write_text(text.replace(line, changed), "utf-8")
+        assert home.settings_in_force(address).terms.group == "patient"
+        assert f"[data] group: 'patient' becomes {becomes}" in call("policy", home.folder).out
+    assert "Approved" in call("policy", home.folder, "--yes", "--password-file", password).good
+    assert home.settings_in_force(address).terms.group is None
+
+
 @pytest.mark.parametrize("harm", ["gone", "torn", "loosened", "of another site"])
 def test_policy_when_its_file_is_not_what_was_signed_is_not_in_force(
     call: Call, network: Network, site: Home, password: Path, tmp_path: Path, harm: str

@@ -2,7 +2,9 @@
 
 Who is the same person is known where one column names them. All that was spent before on people
 whom another column named, or none, may have been spent on any person here, so it counts for each.
-So whatever a site changes about its table, no account ever shrinks.
+Of several columns the one by which a person has the most rows is believed to name people. By any
+other, such as a visit's number, a person may be as many as that: each is charged for as many, and
+for whatever was spent on anybody. So whatever a site changes about its table, no account shrinks.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from wardround.learning.privacy.accountant import PrivacyAccount, account_of
+from wardround.learning.privacy.accountant import Mechanism, PrivacyAccount, account_of
 from wardround.protocol.identifiers import StudyId, hex_of
 from wardround_client.guard.book import Spent
 from wardround_client.guard.people import Counts, PeopleStore, Persons
@@ -26,14 +28,20 @@ class Alike:
     Attributes:
         rows: places in the table, int64, ascending.
         rows_each: how many of them are of one person.
+        least: of how many they are charged at least, since a person may be as many of them.
         study: what the person spent in one study.
         home: and in all.
     """
 
     rows: npt.NDArray[np.int64]
     rows_each: int
+    least: int
     study: PrivacyAccount
     home: PrivacyAccount
+
+    def cost(self, mechanism: Mechanism) -> Mechanism:
+        """What a mechanism costs each of these people."""
+        return _cost(mechanism, self.rows_each, self.least)
 
 
 def accounts_of(
@@ -61,10 +69,15 @@ def accounts_of(
         unique: Persons = np.array([b""], "S32")
     else:
         unique, of_row, rows_each = np.unique(persons, return_inverse=True, return_counts=True)
-    rows_then = {
-        kind: _rows_then(unique, group if persons is not None else None, *kind, store)
-        for kind in {(one.group, one.people) for one in spent}
-    }
+    sets = {(one.group, one.people) for one in spent}
+    most = {group: int(rows_each.max())}
+    for column, people in sets:
+        in_set = 1 if people is None else store.read(people).most_rows
+        most[column] = max(most.get(column, 1), in_set)
+    largest = max(most.values())
+    least = {column: 1 if known == largest else largest for column, known in most.items()}
+    believed = group if least[group] == 1 else None
+    rows_then = {kind: _rows_then(unique, believed, *kind, store) for kind in sets}
     kinds = np.unique(rows_each, return_inverse=True)[1]
     for rows in rows_then.values():
         # Two people stay alike only where they had equally many rows in every set.
@@ -75,15 +88,20 @@ def accounts_of(
         taken = [(one, int(rows_then[one.group, one.people][first])) for one in spent]
         whole, own = (
             account_of(
-                one.mechanism.of_person(rows)
+                _cost(one.mechanism, rows, least[one.group])
                 for one, rows in taken
                 if rows and which in (None, one.key[0])
             )
             for which in (None, hex_of(study))
         )
         rows_of_kind = np.flatnonzero(kinds[of_row] == kind)
-        found.append(Alike(rows_of_kind, int(rows_each[first]), own, whole))
+        found.append(Alike(rows_of_kind, int(rows_each[first]), least[group], own, whole))
     return found
+
+
+def _cost(mechanism: Mechanism, rows: int, least: int) -> Mechanism:
+    one = mechanism.of_person(rows)
+    return one.model_copy(update={"rows_each": max(one.rows_each, least)})
 
 
 def _rows_then(

@@ -323,7 +323,7 @@ def check_private_enough(spec: StudySpec, study: StudyId, settings: HomeSettings
 def _exceeded(
     one: Alike, mechanism: Mechanism, limits: Sequence[_Limit]
 ) -> tuple[float, _Limit] | None:
-    own = mechanism.of_person(one.rows_each)
+    own = one.cost(mechanism)
     for limit in limits:
         epsilon = limit.account(one).after(own).epsilon(limit.delta)
         if epsilon > limit.epsilon:
@@ -334,7 +334,7 @@ def _exceeded(
 def _allowance(
     secret: bytes | None, rows: Places, alike: Sequence[Alike], mechanism: Mechanism, delta: float
 ) -> Allowance:
-    spent = [(one.study, mechanism.of_person(one.rows_each)) for one in alike]
+    spent = [(one.study, one.cost(mechanism)) for one in alike]
     return Allowance(secret, rows, spent, delta)
 
 

@@ -203,8 +203,8 @@ class Guard(Guarded):
             self._chain.ask(self._erase_final)
 
     def check_policy(self) -> list[str]:
-        """List how ``[policy]`` in ``site.toml`` differs from the one in force."""
-        return changes(self._settings.policy, self.home.settings().policy)
+        """List how the terms in ``site.toml`` differ from those in force."""
+        return changes(self._settings.terms, self.home.settings().terms)
 
     def check_table(self) -> TableFacts:
         """Count the site's rows.

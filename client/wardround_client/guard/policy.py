@@ -1,7 +1,7 @@
-"""The policy in force: ``[policy]`` as it was approved with the site's key.
+"""The terms in force: ``[policy]``, and which column names patients, as approved with the key.
 
-A process of the site's user can rewrite ``site.toml``. So a changed policy counts only once it is
-signed; until then the guard keeps to the one before.
+A process of the site's user can rewrite ``site.toml``. So changed terms count only once they are
+signed; until then the guard keeps to those before.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from wardround.protocol.errors import ProtocolError, SpecificationError
 from wardround.protocol.identifiers import SiteAddress, hex_of
 from wardround.protocol.report import Address
 from wardround_client.errors import home_unusable
-from wardround_client.settings import PolicyTable
+from wardround_client.settings import SiteTerms
 
 POLICY_MAX_BYTES = 1 << 18
 #: Nothing that a site signs for the contract begins so.
@@ -28,9 +28,9 @@ _PURPOSE = b"wardround site policy 1\n"
 
 
 class _PolicyStatement(Form):
-    format: Literal["wardround-policy/1"]
+    format: Literal["wardround-policy/2"]
     site: Address
-    policy: PolicyTable
+    terms: SiteTerms
 
 
 class _SignedPolicy(Form):
@@ -38,17 +38,17 @@ class _SignedPolicy(Form):
     signature: Annotated[str, Field(pattern=r"^0x[0-9a-f]{130}$")]
 
 
-def approve_policy(path: Path, policy: PolicyTable, site: SiteAddress, key: bytes) -> None:
-    """Sign a policy; when this returns, it is in force at the guard's next start."""
-    statement = _PolicyStatement(format="wardround-policy/1", site=site.lower(), policy=policy)
+def approve_policy(path: Path, terms: SiteTerms, site: SiteAddress, key: bytes) -> None:
+    """Sign terms; when this returns, they are in force at the guard's next start."""
+    statement = _PolicyStatement(format="wardround-policy/2", site=site.lower(), terms=terms)
     document = statement.model_dump(mode="json")
     signature = hex_of(sign_digest(_digest(document), key))
     data = canonical_bytes({"statement": document, "signature": signature})
     write_durably(path, data, mode=OWNER_ONLY)
 
 
-def approved_policy(path: Path, site: SiteAddress) -> PolicyTable:
-    """Read the policy that was approved last.
+def approved_policy(path: Path, site: SiteAddress) -> SiteTerms:
+    """Read the terms that were approved last.
 
     Raises:
         SpecificationError: there is none, it was altered, or another key signed it.
@@ -67,18 +67,25 @@ def approved_policy(path: Path, site: SiteAddress) -> PolicyTable:
         raise _unusable(path, f"{path.name} is damaged") from None
     if signer != site:
         raise _unusable(path, f"{path.name} is signed by another key")
-    return signed.statement.policy
+    return signed.statement.terms
 
 
-def changes(before: PolicyTable, after: PolicyTable) -> list[str]:
-    """Write what differs between two policies, a line for each key."""
-    old, new = before.model_dump(mode="json"), after.model_dump(mode="json")
+def keys_of(terms: SiteTerms) -> dict[str, Any]:
+    """Values by where ``site.toml`` has them, such as ``[policy] evaluate``."""
+    policy = terms.policy.model_dump(mode="json")
+    return {"[data] group": terms.group} | {f"[policy] {key}": policy[key] for key in policy}
+
+
+def changes(before: SiteTerms, after: SiteTerms) -> list[str]:
+    """Write what differs between two terms, a line for each key."""
+    old, new = keys_of(before), keys_of(after)
     return [f"{key}: {old[key]!r} becomes {new[key]!r}" for key in new if old[key] != new[key]]
 
 
 def _unusable(path: Path, reason: str) -> SpecificationError:
     return home_unusable(
-        path.parent, f"{reason}: look at [policy] and sign it with `wardround site policy`"
+        path.parent,
+        f"{reason}: look at [policy] and [data] group and sign them with `wardround site policy`",
     )
 
 

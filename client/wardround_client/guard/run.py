@@ -80,7 +80,7 @@ def _guard(home: Home, password: str, now: Now, inform: Print, warn: Print, tell
         except RefusedForNow as error:
             warn(f"{error}")
         for line in guard.check_policy():
-            warn(f"[policy] {line} once you approve it with `wardround site policy`")
+            warn(f"{line} once you approve it with `wardround site policy`")
         server = GuardServer(guard)
         before = {one: signal.signal(one, lambda *_: server.stop()) for one in _ENDING}
         try:

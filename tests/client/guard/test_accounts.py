@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -15,7 +16,9 @@ from hypothesis import strategies as st
 from tests.client.guard.test_budget import Desk, sourced, study
 from wardround.learning.datasets.people import digests_of, person_of
 from wardround.learning.datasets.table import Table
-from wardround.learning.privacy.accountant import PrivacyAccount
+from wardround.learning.privacy.accountant import PrivacyAccount, account_of
+from wardround.protocol.study import PrivacySpec
+from wardround_client.errors import Refusal
 from wardround_client.guard.accounts import accounts_of
 from wardround_client.guard.people import PeopleStore, people_of, persons_of
 
@@ -25,7 +28,7 @@ ENCODINGS: list[Callable[[int], object]] = [
     int, str, float, "{:05d}".format, " {} ".format, "{}.0".format, "{}e0".format,
 ]  # fmt: skip
 #: Columns that may name people; None is a table in which none does.
-COLUMNS = [None, "patient", "case"]
+COLUMNS = [None, "patient", "visit"]
 
 
 @dataclass(frozen=True)
@@ -42,9 +45,11 @@ class Stated:
         random = np.random.default_rng(self.order)
         patients = random.permutation(self.patients).tolist()
         features = np.array([[patient, len(patients)] for patient in patients], np.float32)
-        # A case's number is another than the patient's.
-        shift = 10_000 if self.column == "case" else 0
-        written = [ENCODINGS[self.encoding](patient + shift) for patient in patients]
+        # Each row is another visit.
+        shifts = range(100, 100 * (len(patients) + 1), 100)
+        visits = shifts if self.column == "visit" else [0] * len(patients)
+        numbers = [patient + visit for patient, visit in zip(patients, visits, strict=True)]
+        written = [ENCODINGS[self.encoding](number) for number in numbers]
         groups = None if self.column is None else digests_of(written)
         return Table(features, np.zeros(len(patients), np.int64), groups)
 
@@ -73,7 +78,9 @@ def test_account_when_a_table_is_presented_otherwise_never_shrinks(
     tmp_path_factory: pytest.TempPathFactory, history: list[Stated]
 ) -> None:
     folder = tmp_path_factory.mktemp("home")
-    true_cost: dict[int, Counter[float]] = {patient: Counter() for patient in range(12)}
+    #: Rate and steps of each round, the rows of each patient in it, and whether it named them.
+    rounds: list[tuple[float, int, Counter[int], bool]] = []
+    most = 1
     for number, shown in enumerate(history, start=1):
         table = shown.table()
         group = shown.column
@@ -81,18 +88,25 @@ def test_account_when_a_table_is_presented_otherwise_never_shrinks(
         persons = None if group is None else persons_of(table.people)
         found = accounts_of(persons, len(table), group, desk.book.spent, STUDY.study, desk.people)
         patients = table.features[:, 0].astype(int)
+        rows = Counter(patients.tolist())
+        if group == "patient":
+            most = max(most, *rows.values())
+        true_cost: dict[int, Counter[float]] = {patient: Counter() for patient in range(12)}
+        for rate, taken, rows_then, named in rounds:
+            for patient, count in rows_then.items():
+                # Where no patient is named, a site knows of no more rows than others had.
+                true_cost[patient][rate] += taken * (count if named else min(count, most))
         assert sorted(row for one in found for row in one.rows.tolist()) == list(range(len(table)))
         for one in found:
             counted = steps(one.home)
             for patient in set(patients[one.rows].tolist()):
+                if group == "visit" and most == 1:
+                    continue  # as far as the site knows, visits are its patients
                 for rate, spent in true_cost[patient].items():
                     assert counted[rate] >= spent
         desk.begin(STUDY, number, table)
         cost = desk.book.spent[-1].mechanism
-        for patient, rows in Counter(patients.tolist()).items():
-            # Where no person is named, a row counts as a person (docs/privacy.md).
-            rows_then = 1 if group is None else rows
-            true_cost[patient][cost.sample_rate] += cost.steps * rows_then
+        rounds.append((cost.sample_rate, cost.steps, rows, group == "patient"))
         desk.log.close()
 
 
@@ -137,3 +151,28 @@ def test_accounts_when_people_have_unlike_histories_are_apart(tmp_path: Path) ->
         for one in accounts_of(None, 12, None, desk.book.spent, other.study, desk.people)
     }
     assert whole == sum(one.mechanism.steps for one in desk.book.spent)
+
+
+@pytest.mark.parametrize("group", ["visit", None])
+@pytest.mark.parametrize("unit", ["row", "patient"])
+def test_patients_when_another_column_names_them_keep_within_their_budget(
+    tmp_path: Path, group: str | None, unit: Literal["row", "patient"]
+) -> None:
+    """Ten rows a patient, of which each is trained on as if it were another's."""
+    private = PrivacySpec(noise_multiplier=20.0, max_grad_norm=1.0, delta=1e-3, unit=unit)
+    approval, policy = study("one", private), {"max_epsilon": 12.0, "delta": 1e-6}
+    visits = digests_of(range(1000, 1600))
+    features, labels = np.zeros((600, 1), np.float32), np.arange(600) % 2
+    named = Table(features, labels, digests_of(np.arange(600) // 10))
+    other = Table(features, labels, None if group is None else visits)
+    desk = Desk(tmp_path, policy, sourced(group="patient"))
+    desk.begin(approval, 1, named)
+    desk.log.close()
+    desk = Desk(tmp_path, policy, sourced(group=group))
+    with pytest.raises(Refusal, match="more than the 12 it allows"):
+        for number in range(2, 60):
+            desk.begin(approval, number, other)
+    first, *others = (one.mechanism for one in desk.book.spent)
+    each = [one.model_copy(update={"rows_each": 10}) for one in others]
+    true = account_of([first.of_person(10), *each])
+    assert true.epsilon(1e-6) <= 12.0
