@@ -53,7 +53,7 @@ OUT_OF_RANGE = "a value out of range"
 UNKNOWN_CATEGORY = "a category that is not declared"
 UNKNOWN_LABEL = "a label that no class has"
 NOT_YES_OR_NO = "neither yes nor no"
-NO_GROUP = "neither text nor a number to know a patient by"
+NO_GROUP = "neither text nor an exact number to know a patient by"
 
 
 class _Unfit(Exception):
@@ -164,13 +164,14 @@ class GroupReader:
             uint8, shape (len(cells), 32), and of shape (len(cells),) whether a row has a patient.
         """
         missing = [self._missing.holds(cell, number_of(cell, self._mark)) for cell in cells]
-        named = np.array([isinstance(cell, _SPELT) for cell in cells], np.bool_)
+        named = np.array([_is_exact(cell) for cell in cells], np.bool_)
         absent = np.array(missing, np.bool_)
         self.absent += int(absent.sum())
         self.unfit += int((~named & ~absent).sum())
         named &= ~absent
         usable = zip(cells, named, strict=True)
-        return digests_of([cell if is_named else "" for cell, is_named in usable]), named
+        found = digests_of([cell if is_named else "" for cell, is_named in usable], self._mark)
+        return found, named
 
     def problems(self, *, missing_is_one: bool) -> list[Problem]:
         """List what was found, without a single value."""
@@ -291,6 +292,11 @@ class _Places:
         if truth is not None and (at := self._truths.get(truth)) is not None:
             return at
         raise _Unfit(self._fault)
+
+
+def _is_exact(cell: object) -> bool:
+    """Whether a cell can name a patient; of longer numbers a float has lost figures."""
+    return isinstance(cell, _SPELT) and not (isinstance(cell, float) and abs(cell) >= 2**53)
 
 
 def _spellings(cell: object) -> list[str]:

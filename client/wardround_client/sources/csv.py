@@ -62,7 +62,11 @@ class CsvSource(FileSource):
         fault: SourceError | None = None
         try:
             head = _head(path)
-            if hint := hint_of_start(head, self.encoding):
+            hint = hint_of_start(head, self.encoding)
+            if hint is None and self.encoding != "utf-8":
+                # Read so, any bytes are text.
+                hint = hint_of_encoding(_chunks(path), self.encoding)
+            if hint is not None:
                 raise written_otherwise(self.title, hint)
             with path.open(encoding=encoding, newline="") as file:
                 yield from self._batches(file, head, columns, ignore, max_rows)

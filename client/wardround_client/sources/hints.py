@@ -49,13 +49,14 @@ def hint_of_start(head: bytes, encoding: str) -> str | None:
 
 
 def hint_of_encoding(chunks: Iterable[bytes], encoding: str) -> str | None:
-    """Tell which encoding a file has that is not text in the declared one.
+    """Tell which encoding a file has that is not the declared one.
 
     Args:
         chunks: the file's bytes.
         encoding: as declared.
     Returns:
-        None where the file is damaged, or its encoding is none that can be declared.
+        None where it may be the declared one, or the file is damaged, or its encoding is none that
+        can be declared.
     """
     right = wrong = 0
     beyond_latin, letters = False, True
@@ -70,6 +71,8 @@ def hint_of_encoding(chunks: Iterable[bytes], encoding: str) -> str | None:
         letters &= not codes & _NO_LETTER
     if wrong == 0 and right and encoding != "utf-8":
         return 'it is UTF-8 text: write encoding = "utf-8"'
+    if encoding == "latin-1" and beyond_latin and letters:
+        return 'it has letters that latin-1 has not: write encoding = "cp1252"'
     # A few wrong bytes among many right ones are damage, and not another encoding.
     if wrong <= right or encoding != "utf-8":
         return None

@@ -112,6 +112,20 @@ def test_csv_when_in_an_old_encoding_is_read(tmp_path: Path) -> None:
     assert len(values(old, tmp_path, features=features)) == 30
 
 
+@pytest.mark.parametrize("declared", ["latin-1", "cp1252"])
+def test_csv_when_it_is_utf_8_is_not_read_as_another_encoding(
+    tmp_path: Path, declared: str
+) -> None:
+    """Any bytes are text in those, so each name would be another than it was."""
+    write(tmp_path, HEADER + "\n" + lines().replace("mild", "schwächer"))
+    assert refusal('encoding = "utf-8"', CSV | {"encoding": declared}, tmp_path)
+
+
+def test_csv_when_it_is_cp1252_is_not_read_as_latin_1(tmp_path: Path) -> None:
+    write(tmp_path, (HEADER + "\n" + lines().replace("mild", "Šverma")).encode("cp1252"))
+    assert refusal('encoding = "cp1252"', CSV | {"encoding": "latin-1"}, tmp_path)
+
+
 @pytest.mark.parametrize(
     ("header", "column", "what"),
     [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import unicodedata
 import uuid
 from decimal import Decimal
 from pathlib import Path
@@ -17,15 +18,23 @@ from wardround.learning.datasets.people import digests_of, person_of
 from wardround.learning.datasets.table import SiteData, Table, load_table, save_table
 from wardround.learning.errors import DataError
 
+UUID = uuid.UUID("0d4f2a6e-7c1b-4e5a-9f3d-8b6c5a4e3d2f")
 SPELT = [
     [17, 17.0, Decimal(17), Decimal("17.00"), "17", " 17 ", "17.0", "0017", "1.7e1", np.int64(17)],
     [2**53 + 1, Decimal(2**53 + 1), str(2**53 + 1), f"{2**53 + 1}.0"],
     [0, "0", "-0", -0.0, "0.00", "0E5"],
     [250.1, "250.10", Decimal("250.1"), np.float32(250.1)],
-    ["P-0017", " P-0017"],
+    ["P-0017", " P-0017", "p-0017", "\u00a0P-0017\u00a0", "\uff30-\uff10017", '="P-0017"'],
+    [1000, '="1000"', "\uff11\uff10\uff10\uff10", '="01000"'],
     ["M\u00fcller", "Mu\u0308ller"],
-    [uuid.UUID(int=7), str(uuid.UUID(int=7))],
-    [datetime.date(1970, 1, 2), "1970-01-02"],
+    [UUID, str(UUID), str(UUID).upper(), UUID.hex, f"{{{UUID}}}", f"urn:uuid:{UUID}"],
+    [
+        datetime.date(1970, 1, 2),
+        "1970-01-02",
+        "1970-01-02 00:00:00",
+        "1970-01-02T00:00:00.000Z",
+        datetime.datetime(1970, 1, 2),
+    ],
     [True, "true"],
 ]
 
@@ -36,7 +45,14 @@ def test_person_when_spelt_otherwise_is_the_same(spelt: list[object]) -> None:
 
 
 def test_people_of_other_values_are_others() -> None:
-    others = [spelt[0] for spelt in SPELT] + [2**53, "P-017", "p-0017", "17a", 0.1 + 0.2, 0.3]
+    others = [spelt[0] for spelt in SPELT] + [
+        2**53,
+        "P-017",
+        "17a",
+        "1970-01-02 00:01",
+        0.1 + 0.2,
+        0.3,
+    ]
     assert len({person_of(value) for value in others}) == len(others)
 
 
@@ -45,6 +61,20 @@ def test_person_of_a_long_number_is_never_rounded(number: int, zeros: int) -> No
     padded = f"{number}.{'0' * zeros}"
     assert person_of(number) == person_of(padded) == person_of(Decimal(number))
     assert person_of(number) != person_of(number + 1)
+
+
+@given(st.from_regex(r"[A-Za-zÀ-ÖØ-öø-ÿ]{1,4}[-/ ]?[0-9]{1,6}", fullmatch=True))
+def test_person_known_by_text_is_the_same_in_every_export(text: str) -> None:
+    wide = "".join(chr(ord(one) + 0xFEE0) if "!" <= one <= "~" else one for one in text)
+    spelt = [text, text.upper(), text.lower(), f"\u00a0{text} ", f'="{text}"', wide]
+    spelt += [unicodedata.normalize(form, text) for form in ("NFC", "NFD")]
+    assert len({person_of(one) for one in spelt}) == 1
+
+
+@given(st.integers(-(2**53), 2**53))
+def test_person_is_the_same_with_a_decimal_comma(number: int) -> None:
+    for text in (f"{number},0", f"{number}", f"{number},00"):
+        assert person_of(text, ",") == person_of(float(number))
 
 
 def test_person_when_the_exponent_is_hostile_costs_nothing() -> None:
