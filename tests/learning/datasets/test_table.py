@@ -1,3 +1,7 @@
+import contextlib
+import io
+import zipfile
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -103,3 +107,30 @@ def test_load_table_when_damaged_never_gives_rows(tmp_path):
     path.write_bytes(good[:middle] + b"\xff" + good[middle + 1 :])
     with pytest.raises(DataError, match="CRC"):
         load_table(path)
+
+
+@given(places=st.lists(st.integers(0, 10**6), min_size=1, max_size=3), byte=st.integers(0, 255))
+def test_load_table_when_compressed_and_damaged_is_a_table_or_refused(
+    tmp_path_factory, places, byte
+):
+    path = tmp_path_factory.getbasetemp() / "compressed.npz"
+    random = np.random.default_rng(1).random((50, 4)).astype(np.float32)
+    np.savez_compressed(path, features=random, labels=np.zeros(50, np.int64))
+    content = bytearray(path.read_bytes())
+    for place in places:
+        content[place % len(content)] = byte
+    path.write_bytes(content)
+    with contextlib.suppress(DataError):
+        load_table(path)
+
+
+@pytest.mark.parametrize("length", [10**12, 2**62])
+def test_load_table_when_a_header_names_more_rows_than_memory_holds_is_refused(tmp_path, length):
+    header = io.BytesIO()
+    said = {"descr": "<f4", "fortran_order": False, "shape": (length, 10)}
+    np.lib.format.write_array_header_1_0(header, said)
+    with zipfile.ZipFile(tmp_path / "t.npz", "w") as archive:
+        for name in ("features", "labels"):
+            archive.writestr(f"{name}.npy", header.getvalue())
+    with pytest.raises(DataError, match="is no table"):
+        load_table(tmp_path / "t.npz")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import tokenize
 import zipfile
+import zlib
 from dataclasses import dataclass, replace
 from functools import cached_property
 from hashlib import sha256
@@ -16,6 +18,19 @@ from wardround.host.durable import replacing
 from wardround.host.reason import reason_of
 from wardround.learning.datasets.people import DIGEST_BYTES, Digests, digests_of
 from wardround.learning.errors import DataError, no_table
+
+#: What zipfile, zlib and numpy raise for bytes that are no archive of arrays: MemoryError for a
+#: shape that no file holds, RuntimeError for an encrypted archive.
+_DAMAGED = (
+    zipfile.BadZipFile,
+    zlib.error,
+    tokenize.TokenError,
+    MemoryError,
+    RuntimeError,
+    ValueError,
+    EOFError,
+    OSError,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -185,7 +200,7 @@ def load_table(path: Path) -> Table:
                 groups = _digests(arrays["groups"], path) if "groups" in arrays.files else None
     except FileNotFoundError:
         raise DataError(f"{path} is missing: prepare the site's data again.") from None
-    except (zipfile.BadZipFile, ValueError, EOFError, OSError) as exc:
+    except _DAMAGED as exc:
         raise no_table(str(path), reason_of(exc)) from exc
     reason = _fault(features, labels, groups)
     if reason is not None:
