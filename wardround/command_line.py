@@ -16,10 +16,10 @@ os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 import click
 import typer
 from click.exceptions import Abort, ClickException, Exit
-from rich.console import Console
 from typer.core import TyperGroup
 
 from wardround.host.commands import Commands
+from wardround.host.screen import Screen
 from wardround.protocol.errors import WardroundError
 
 
@@ -235,7 +235,7 @@ def main() -> None:
 def run(app: typer.Typer) -> NoReturn:
     """Run a command; turn errors into one line and a non-zero status."""
     debug = "--debug" in sys.argv
-    errors = Console(stderr=True, highlight=False, soft_wrap=True)
+    errors = Screen(stderr=True, highlight=False, soft_wrap=True)
     try:
         status = app(standalone_mode=False)
     except Exit as finished:
@@ -249,7 +249,7 @@ def run(app: typer.Typer) -> NoReturn:
     except WardroundError as error:
         if debug:
             raise
-        errors.print(f"error: {error} [{error.code}]", style="red", markup=False)
+        errors.show(f"error: {error} [{error.code}]", style="red")
         status = 1
     except OSError as error:
         # Disk, folders and sockets: the file, and the operating system's reason without its number.
@@ -257,6 +257,6 @@ def run(app: typer.Typer) -> NoReturn:
             raise
         where = f"{error.filename}: " if error.filename else ""
         reason = error.strerror or str(error)
-        errors.print(f"error: {where}{reason} [system]", style="red", markup=False)
+        errors.show(f"error: {where}{reason} [system]", style="red")
         status = 1
     sys.exit(status or 0)

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
+from wardround.host.screen import Screen
 from wardround_client.options import JsonOption, Paying
 from wardround_client.password import password_of
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from wardround.protocol.record import Closing
     from wardround_client.site_standing import OpenSite
 
-_out = Console(highlight=False, markup=False, soft_wrap=True)
+_out = Screen(highlight=False, markup=False, soft_wrap=True)
 _POLL_SECONDS = 2.0
 
 

@@ -134,7 +134,7 @@ def describe(proposal: Proposal, ward: WardRound, site: SiteAddress) -> Iterator
     state, slot = ward.study(approval.study), ward.site(approval.study, site)
     yield f"study {hex_of(approval.study)}"
     yield f"  name         {spec.study.name}, {spec.study.rounds} rounds"
-    arguments = ", ".join(f"{key} {value}" for key, value in spec.model.arguments.items())
+    arguments = ", ".join(f"{key} {value!r}" for key, value in spec.model.arguments.items())
     yield f"  model        {spec.model.label} ({arguments}): {params.parameter_count:,} parameters"
     times = training.local_epochs
     length = (

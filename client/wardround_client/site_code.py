@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Iterator
 
+from wardround.host.screen import visible
 from wardround.protocol.model import StudyFiles
 
 #: Where Python ends a line; other characters that a screen breaks at are made visible.
 _LINE_END = re.compile("\r\n|\r|\n")
-#: Control, format (such as text from right to left), private, surrogate and separating characters.
-_INVISIBLE = frozenset({"Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp", "Zs"})
 
 
 def shown_files(files: StudyFiles) -> Iterator[str]:
-    """Write each file for people, a line at a time, with its name and the lines' numbers."""
+    """Write each file for people, a line at a time, with its name and the lines' numbers.
+
+    Letters beyond ASCII are written by their numbers: many look like others, or like nothing.
+    """
     for name, data in files.items():
         lines = _LINE_END.split(data.decode("utf-8", "backslashreplace"))
         if lines[-1] == "":
@@ -23,14 +24,5 @@ def shown_files(files: StudyFiles) -> Iterator[str]:
         yield f"{name}: {len(lines):,} lines, {len(data):,} bytes"
         width = len(str(len(lines)))
         for number, line in enumerate(lines, 1):
-            yield f"{name}:{number:>{width}} | {visible(line)}"
-
-
-def visible(line: str) -> str:
-    """Write every character that a screen hides, moves or takes as a command by its number."""
-    return "".join(
-        char
-        if char == " " or unicodedata.category(char) not in _INVISIBLE
-        else char.encode("unicode_escape").decode("ascii")
-        for char in line
-    )
+            ascii_only = visible(line).encode("ascii", "backslashreplace").decode("ascii")
+            yield f"{name}:{number:>{width}} | {ascii_only}"

@@ -11,10 +11,10 @@ from typing import Annotated
 
 import typer
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.table import Table
 
 from wardround.host.commands import Commands
+from wardround.host.screen import Screen
 from wardround_client import chain_commands
 from wardround_client.options import (
     HOME,
@@ -31,8 +31,8 @@ from wardround_client.site_template import TEMPLATE
 # needs.
 
 app = Commands(epilog="Start with: wardround site init")
-_out = Console(highlight=False, soft_wrap=True)
-_err = Console(stderr=True, highlight=False, soft_wrap=True)
+_out = Screen(highlight=False, soft_wrap=True)
+_err = Screen(stderr=True, highlight=False, soft_wrap=True)
 
 
 @app.command()
@@ -101,8 +101,8 @@ def guard(folder: HomeArgument = HOME, password_file: PasswordOption = None) -> 
         folder,
         password_of(password_file),
         _now,
-        inform=lambda words: print(words, flush=True),
-        warn=lambda words: _err.print(f"warning: {words}", style="yellow", markup=False),
+        inform=_out.show,
+        warn=lambda words: _err.show(f"warning: {words}", style="yellow"),
     )
 
 
@@ -172,18 +172,17 @@ def approve(
     with site.contract() as ward:
         proposal = propose(site.home, ward, identity, store, spec, _now())
         for line in describe(proposal, ward, site.address):
-            # Rich would show a picture for the name of one, where code has the name.
-            _out.print(line, markup=False, emoji=False)
+            _out.show(line)
     before, terms = approved_policy(site.home.policy, site.address), site.settings.terms
     if differs := changes(before, terms):
         _out.print("  your policy  is changed in site.toml, and you approve that too:")
         for line in differs:
-            _out.print(f"               {line}", markup=False)
+            _out.show(f"               {line}")
     if not yes and not typer.confirm("Take part in this study?"):
         _out.print("Not approved.")
         raise typer.Exit(1)
     for line in try_model(proposal, site.home):
-        _out.print(line, markup=False)
+        _out.show(line)
     key = open_keystore(site.keystore, password_of(password_file))
     if differs:
         approve_policy(site.home.policy, terms, site.address, key)
@@ -232,14 +231,14 @@ def policy(
     try:
         lines = changes(approved_policy(path, site.address), wanted)
     except SpecificationError as error:
-        _err.print(f"warning: {error}", style="yellow", markup=False)
+        _err.show(f"warning: {error}", style="yellow")
         lines = [f"{key}: {value!r}" for key, value in keys_of(wanted).items()]
     else:
         if not lines:
             _out.print("The approved policy is the one in site.toml: there is nothing to do.")
             return
     for line in lines:
-        _out.print(f"  {line}", markup=False)
+        _out.show(f"  {line}")
     if not yes and not typer.confirm("Approve this policy?"):
         _out.print("Not approved.")
         raise typer.Exit(1)
@@ -267,17 +266,17 @@ def status(
         print(json.dumps(found))
         return
     _out.print(f"site {found['name']}, {found['address']}")
-    _out.print(f"  guard: {found['guard']}", markup=False)
-    _out.print(f"  chain: {found['chain']}", markup=False)
-    _out.print(f"  table: {found['table']}", markup=False)
-    _out.print(f"  sandbox: {found['sandbox']}", markup=False)
-    _out.print(f"  privacy: {found['privacy']}", markup=False)
+    _out.show(f"  guard: {found['guard']}")
+    _out.show(f"  chain: {found['chain']}")
+    _out.show(f"  table: {found['table']}")
+    _out.show(f"  sandbox: {found['sandbox']}")
+    _out.show(f"  privacy: {found['privacy']}")
     if not found["studies"]:
         _out.print("  no study is approved: see `wardround site approve --help`")
     for one in found["studies"]:
-        _out.print(f"  study {one['study']} ({one['name']}): {one['state']}", markup=False)
+        _out.show(f"  study {one['study']} ({one['name']}): {one['state']}")
         if one["privacy"] is not None:
-            _out.print(f"    privacy: {one['privacy']}", markup=False)
+            _out.show(f"    privacy: {one['privacy']}")
 
 
 @app.command()
@@ -339,7 +338,7 @@ def preview(folder: HomeArgument = HOME) -> None:
     from wardround_client.site_standing import open_site, previewed
 
     for line in previewed(open_site(folder)):
-        _out.print(line, markup=False)
+        _out.show(line)
 
 
 for _command in (chain_commands.claim, chain_commands.contribute, chain_commands.answer):
@@ -350,7 +349,7 @@ for _command in (chain_commands.claim, chain_commands.contribute, chain_commands
 
 
 def _tell(words: str) -> None:
-    _out.print(f"{datetime.now():%H:%M:%S} {words}", markup=False)
+    _out.show(f"{datetime.now():%H:%M:%S} {words}")
 
 
 def _when(at: int) -> str:

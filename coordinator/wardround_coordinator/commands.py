@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from eth_account.signers.local import LocalAccount
-from rich.console import Console
 
 from wardround.chain.options import (
     ChainOption,
@@ -25,6 +24,7 @@ from wardround.chain.ward_round import WardRound
 from wardround.host.commands import Commands
 from wardround.host.durable import write_private
 from wardround.host.key_file import read_key, write_new_key
+from wardround.host.screen import Screen
 from wardround.protocol.documents import toml_of
 from wardround.protocol.errors import SpecificationError
 from wardround.protocol.identifiers import StudyId
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from wardround_coordinator.service import Service
 
 app = Commands()
-_out = Console(highlight=False, markup=False, soft_wrap=True)
+_out = Screen(highlight=False, markup=False, soft_wrap=True)
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 _Home = Annotated[Path, typer.Argument(help="The coordinator's folder.")]
@@ -230,4 +230,4 @@ def _seated(home: Path) -> Iterator[tuple[WardRound, StudyId, LocalAccount]]:
 
 
 def _say(words: str) -> None:
-    _out.print(f"{datetime.now():%H:%M:%S} {words}")
+    _out.show(f"{datetime.now():%H:%M:%S} {words}")

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from wardround.chain.chain import connected
 from wardround.chain.grants import Grants
@@ -22,6 +21,7 @@ from wardround.chain.options import (
 from wardround.chain.ward_round import WardRound
 from wardround.host.commands import Commands
 from wardround.host.key_file import read_key
+from wardround.host.screen import Screen
 from wardround.protocol.identifiers import address_of, bytes32
 from wardround.store.confidential import ConfidentialStore
 from wardround.store.errors import not_granted
@@ -29,7 +29,7 @@ from wardround.store.reading_key import wrap
 from wardround.store.study_store import open_study_store
 
 app = Commands(epilog="A reader makes a key with: wardround store keygen FILE")
-_out = Console(highlight=False, markup=False, soft_wrap=True)
+_out = Screen(highlight=False, markup=False, soft_wrap=True)
 
 _Reader = Annotated[str, typer.Argument(help="The reader's address.")]
 _Grants = Annotated[str, typer.Option("--grants", help="Address of the Grants contract.")]

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from wardround.chain.chain import connected
 from wardround.chain.options import (
@@ -21,13 +20,14 @@ from wardround.chain.options import (
 from wardround.chain.study_token import StudyToken
 from wardround.host.commands import Commands
 from wardround.host.key_file import read_key, write_new_key
+from wardround.host.screen import Screen
 from wardround.host.study_file import read_study_file
 from wardround.protocol.errors import SpecificationError
 from wardround.protocol.identifiers import address_of
 from wardround.store import open_store
 
 app = Commands(epilog="Start with: wardround study keygen sponsor.key")
-_out = Console(highlight=False, markup=False, soft_wrap=True)
+_out = Screen(highlight=False, markup=False, soft_wrap=True)
 
 _Site = Annotated[str, typer.Argument(help="The site's address, from `wardround site init`.")]
 
@@ -90,7 +90,7 @@ def create(
             contract=None if contract is None else address_of(contract),
             token=None if token is None else address_of(token),
             auditors=auditors,
-            say=_out.print,
+            say=_out.show,
         )
     _out.print("Next: `wardround study admit` for each site, then `wardround study open`.")
 

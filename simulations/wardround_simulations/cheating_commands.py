@@ -13,19 +13,19 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.table import Table
 
 from wardround.chain.chain import Chain
 from wardround.devchain.errors import AnvilMissing
+from wardround.host.screen import Screen
 from wardround_simulations.screen import TOKEN
 
 if TYPE_CHECKING:
     from wardround_simulations.cheating import Outcome
     from wardround_simulations.stage import Parties
 
-_out = Console(highlight=False, markup=False)
-_err = Console(stderr=True, highlight=False, markup=False)
+_out = Screen(highlight=False, markup=False)
+_err = Screen(stderr=True, highlight=False, markup=False)
 _TABLE_WIDTH = 108
 
 
@@ -68,7 +68,7 @@ def cheating(
     if not as_json:
         # On a narrow screen lines wrap; cut words would mean nothing. A console never prints wider
         # than it is, whatever width it is asked for, so this is another one.
-        wide = Console(highlight=False, markup=False, width=max(_out.width, _TABLE_WIDTH))
+        wide = Screen(highlight=False, markup=False, width=max(_out.width, _TABLE_WIDTH))
         wide.print(outcomes_table(outcomes))
         seconds = time.monotonic() - started
         for outcome in bad:

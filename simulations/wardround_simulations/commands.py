@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from wardround.audit.folders import Folders
+from wardround.host.screen import Screen
 from wardround.protocol.errors import ScenarioError
 from wardround_simulations.confidential import READING_KEY
 from wardround_simulations.scenario import Engine, builtin_scenarios, load_scenario, with_changes
@@ -26,10 +26,10 @@ from wardround_simulations.screen import RunProgress, rewards_table, rounds_tabl
 if TYPE_CHECKING:
     from wardround_simulations.run import Watcher
 
-_out = Console(highlight=False, markup=False)
+_out = Screen(highlight=False, markup=False)
 #: Prints a line whole, however narrow the screen is, so that it can be copied.
 _line = partial(_out.print, soft_wrap=True)
-_err = Console(stderr=True, highlight=False, markup=False)
+_err = Screen(stderr=True, highlight=False, markup=False)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -113,6 +113,9 @@ def test_own_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
         ('file = "model.py"', "", "needs factory|the name of a model, or a file"),
         ('"build"', '"os.system"', "factory"),
         ("[6]", "[0]", "row_shape"),
+        ("classes = 2", 'classes = 2\narguments = { x = "\\u001b[2J" }', "control character"),
+        ("classes = 2", 'classes = 2\narguments = { x = "a\\nb" }', r"'a\\nb' has a line break"),
+        ("classes = 2", 'classes = 2\narguments = { "a\\nb" = 1 }', "model.arguments"),
         ("classes = 2", 'classes = 2\nfiles = "layers.py"', "is no name|cannot be read"),
     ],
 )

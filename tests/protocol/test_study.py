@@ -240,6 +240,7 @@ WRONG = [
     ),
     ("local_steps = 1", "local_steps = 1\nweight_decay = inf", 13, "training.weight_decay"),
     ("arguments = { features = 4 }", "arguments = 4", 8, "model.arguments"),
+    ('name = "logistic"', 'name = "a\\u009b2J"', 7, "model.name"),
     (
         "arguments = { features = 4 }",
         "arguments = { features = nan }",

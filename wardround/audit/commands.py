@@ -11,7 +11,6 @@ from typing import Annotated
 
 import typer
 from eth_account.signers.local import LocalAccount
-from rich.console import Console
 
 from wardround.audit.archive import JOURNAL, Archive, ArchiveStore
 from wardround.audit.archived_study import ArchivedStudy, replayed_journal
@@ -32,6 +31,7 @@ from wardround.chain.options import (
 )
 from wardround.chain.ward_round import WardRound
 from wardround.host.key_file import read_key
+from wardround.host.screen import Screen
 from wardround.protocol.cid import cid_from_sha256, cid_of
 from wardround.protocol.errors import ProtocolError, SpecificationError
 from wardround.protocol.fixed_point import vector_from_bytes
@@ -46,7 +46,7 @@ from wardround.store.key_ring import is_ring
 from wardround.store.sealing import is_sealed, read_header
 from wardround.store.study_store import open_study_store
 
-_out = Console(highlight=False, soft_wrap=True)
+_out = Screen(highlight=False, soft_wrap=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -422,7 +422,7 @@ def print_notice(notice: Notice, as_json: bool) -> None:
         return
     style = {"breach": "bold red", "refused": "red", "overturned": "yellow"}.get(notice.kind, "")
     gas = "" if notice.gas is None else f" ({notice.gas:,} gas)"
-    _out.print(f"round {notice.round}: {notice.kind}: {notice.words}{gas}", style=style)
+    _out.show(f"round {notice.round}: {notice.kind}: {notice.words}{gas}", style=style)
 
 
 # ---------------------------------------------------------------- claim

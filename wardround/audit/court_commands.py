@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from wardround.audit.auditor import Auditor
 from wardround.audit.commands import print_notice
@@ -22,6 +21,7 @@ from wardround.chain.court_reader import DemandStatus
 from wardround.chain.options import Sending, StudyOnChain, tokens_of
 from wardround.host.commands import Commands
 from wardround.host.key_file import read_key
+from wardround.host.screen import Screen
 from wardround.protocol.errors import SpecificationError
 from wardround.protocol.identifiers import address_of, hex_of
 from wardround.store.study_store import open_study_store
@@ -29,7 +29,7 @@ from wardround.store.study_store import open_study_store
 app = Commands(
     epilog="To do all of it as the study goes on: wardround audit STUDY --watch --challenge"
 )
-_out = Console(highlight=False, soft_wrap=True)
+_out = Screen(highlight=False, soft_wrap=True)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,11 +16,11 @@ from typing import Annotated
 
 import typer
 from eth_account.signers.local import LocalAccount
-from rich.console import Console
 
 from wardround.chain.blocks import Receipt
 from wardround.chain.ward_round import WardRound
 from wardround.host.key_file import read_key
+from wardround.host.screen import Screen
 from wardround.protocol.identifiers import StudyId, bytes32
 
 #: Units of a token with 18 decimals, as nearly all have.
@@ -35,7 +35,7 @@ ContractOption = Annotated[str, typer.Option(help="Address of the WardRound cont
 KeyOption = Annotated[Path, typer.Option(help="File with the key that signs and pays for gas.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, one object a line.")]
 
-_out = Console(highlight=False, soft_wrap=True)
+_out = Screen(highlight=False, soft_wrap=True)
 
 
 def study_of(text: str) -> StudyId:
@@ -106,7 +106,7 @@ def print_sent(
     if as_json:
         print(json.dumps({"done": words, **facts, "transaction": sent, "gas": gas}))
         return
-    _out.print(words, markup=False)
+    _out.show(words)
     if receipt is None:
         _out.print("  it was so before: nothing was sent")
     else:

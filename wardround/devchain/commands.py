@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from wardround.chain.chain import connected
 from wardround.chain.options import TOKEN, ChainOption, JsonOption, print_sent
@@ -14,10 +13,11 @@ from wardround.chain.study_token import StudyToken
 from wardround.devchain.faucet import ETHER, fund, require_dev_chain
 from wardround.host.commands import Commands
 from wardround.host.key_file import read_key
+from wardround.host.screen import Screen
 from wardround.protocol.identifiers import address_of
 
 app = Commands(epilog="A development chain with a whole network: wardround network up")
-_out = Console(highlight=False, soft_wrap=True)
+_out = Screen(highlight=False, soft_wrap=True)
 
 
 @app.command("fund")

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 from pydantic import TypeAdapter
-from rich.console import Console, Group
+from rich.console import Group
 from rich.live import Live
 
 from wardround.chain.options import ChainIdOption
@@ -25,9 +25,10 @@ from wardround.explorer.reader import Reader
 from wardround.explorer.rows import EventRow
 from wardround.explorer.screen import picture
 from wardround.explorer.studies import only_study
+from wardround.host.screen import Screen
 
-_out = Console(highlight=False, soft_wrap=True)
-_err = Console(stderr=True, highlight=False, soft_wrap=True)
+_out = Screen(highlight=False, soft_wrap=True)
+_err = Screen(stderr=True, highlight=False, soft_wrap=True)
 _JSON = TypeAdapter(EventRow)
 _POLL_SECONDS = 0.05
 _FRAME_SECONDS = 0.5
@@ -129,7 +130,7 @@ def watch(
         with indexed(source, index, confirmations, follow=live) as reader:
             if not live:
                 for part in picture(reader, study, time.time()):
-                    Console(highlight=False).print(part)
+                    Screen(highlight=False).print(part)
                 return
             _watch(reader, study)
 
@@ -168,13 +169,13 @@ def export(
                 raise QueryInvalid("study", reason)
             missing = write_evidence(source, reader, study, round_number, output)
         for one in missing:
-            _err.print(f"missing: {one}", style="yellow", markup=False)
+            _err.show(f"missing: {one}", style="yellow")
         _out.print(f"{output}: {output.stat().st_size:,} bytes. Verify it with")
-        _out.print(f"  wardround audit {output}", markup=False)
+        _out.show(f"  wardround audit {output}")
 
 
 def _watch(reader: Reader, study: str | None) -> None:
-    console = Console(highlight=False)
+    console = Screen(highlight=False)
     with Live(console=console, auto_refresh=False, screen=console.is_terminal) as screen:
         while True:
             # The clock too: deadlines come nearer when nothing happens.
@@ -206,7 +207,7 @@ def _show(row: EventRow, as_json: bool) -> None:
         return
     at = datetime.fromtimestamp(row.timestamp, UTC).strftime("%Y-%m-%d %H:%M:%S")
     details = " ".join(f"{key} {_short(value)}" for key, value in row.args.items())
-    _out.print(f"{row.block:>8}  {at}  {row.name:<20}  {details}", markup=False)
+    _out.show(f"{row.block:>8}  {at}  {row.name:<20}  {details}")
 
 
 def _short(value: Any) -> str:

@@ -9,17 +9,17 @@ from hashlib import sha256
 from pathlib import Path
 
 from platformdirs import user_cache_path
-from rich.console import Console
 
 from wardround.explorer.errors import IndexUnusable
 from wardround.explorer.indexer import CONFIRMATIONS, Indexer
 from wardround.explorer.reader import Reader
 from wardround.explorer.source import Source, chain_source, run_source
+from wardround.host.screen import Screen
 from wardround.protocol.errors import ScenarioError, WardroundError
 from wardround.protocol.identifiers import bytes32
 
 _STOP_SECONDS = 10.0
-_err = Console(stderr=True, highlight=False, soft_wrap=True)
+_err = Screen(stderr=True, highlight=False, soft_wrap=True)
 
 
 @contextmanager
@@ -114,4 +114,4 @@ def _run(indexer: Indexer, stop: threading.Event) -> None:
     try:
         indexer.run(stop)
     except WardroundError as error:
-        _err.print(f"index stopped: {error} [{error.code}]", style="red", markup=False)
+        _err.show(f"index stopped: {error} [{error.code}]", style="red")

@@ -17,6 +17,7 @@ from wardround.explorer.reader import Reader
 from wardround.explorer.rounds import read_open_round
 from wardround.explorer.rows import Health, RoundRow, StudyRow
 from wardround.explorer.studies import list_studies, read_study, study_rounds
+from wardround.host.screen import visible
 
 _TOKEN = 10**18
 _ROUNDS, _STUDIES, _SITES = 8, 8, 20
@@ -41,14 +42,14 @@ def picture(reader: Reader, study: str | None, now: float) -> Iterator[Renderabl
         shown = study or (studies[0].study if studies else None)
         alerts = list(_alerts(reader, health, shown, now))
         for alert in alerts:
-            yield Text(f"! {alert}", style="bold yellow")
+            yield Text(visible(f"! {alert}"), style="bold yellow")
         yield _studies(studies, shown)
         if shown is None:
             return
         try:
             yield from _one(reader, shown, now)
         except NotIndexed as error:
-            yield Text(str(error), style="yellow")
+            yield Text(visible(str(error)), style="yellow")
 
 
 def _head(health: Health, now: float) -> Text:

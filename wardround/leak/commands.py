@@ -10,17 +10,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table as Grid
 
 from wardround.audit.finished import open_run
+from wardround.host.screen import Screen
 
 if TYPE_CHECKING:
     from wardround.leak.outcome import AttackOutcome
     from wardround.leak.reading import Role
 
-_out = Console(highlight=False, soft_wrap=True)
-_err = Console(stderr=True, highlight=False)
+_out = Screen(highlight=False, soft_wrap=True)
+_err = Screen(stderr=True, highlight=False)
 
 
 def leak(
@@ -150,12 +150,12 @@ def _print(found: list[AttackOutcome]) -> None:
         for one in found:
             if one.attack == attack:
                 style = "red" if one.leak else None
-                _out.print(f"  {one.site}: {one.words}.", style=style, markup=False)
+                _out.show(f"  {one.site}: {one.words}.", style=style)
     _out.print()
     leaks = [one for one in found if one.leak]
     if leaks:
         named = ", ".join(f"{one.attack} at {one.site}" for one in leaks)
-        _out.print(f"Found: {named}.", style="bold red", markup=False)
+        _out.show(f"Found: {named}.", style="bold red")
     judged = {one.site for one in found if one.is_judged}
     if judged and not leaks:
         _out.print("No row was rebuilt, and no member told from others.", style="bold green")
@@ -165,4 +165,4 @@ def _print(found: list[AttackOutcome]) -> None:
         site for site in dict.fromkeys(one.site for one in found) if site not in judged
     ]:
         words = f"Not judged, with the tables that are here: {', '.join(unjudged)}."
-        _out.print(words, style="bold yellow", markup=False)
+        _out.show(words, style="bold yellow")

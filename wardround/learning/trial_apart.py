@@ -16,6 +16,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from wardround.host.sandbox.confine import Confinement, confine
 from wardround.host.sandbox.sandbox import Sandbox
+from wardround.host.screen import visible
 from wardround.learning.errors import LearningError
 from wardround.protocol.canonical import canonical_bytes
 from wardround.protocol.documents import Form
@@ -98,8 +99,7 @@ def try_apart(spec: StudySpec, sandbox: Sandbox, seconds: float = SECONDS_MAX) -
         words = f"its process ended with status {status}, within {seconds:g} s, and said: {last}"
         answer = _TrialFailed(failed=words[:WORDS_MAX])
     if isinstance(answer, _TrialFailed):
-        words = "".join(char if char.isprintable() else "?" for char in answer.failed)
-        raise LearningError(f"the trial of the study's model failed: {words}")
+        raise LearningError(f"the trial of the study's model failed: {visible(answer.failed)}")
     return answer
 
 

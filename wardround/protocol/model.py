@@ -26,6 +26,9 @@ FILES_MAX_BYTES = 1 << 20
 
 _FILE_NAME = r"^_?[a-z][a-z0-9_]{0,60}\.py$"
 FileName = Annotated[str, Field(pattern=_FILE_NAME)]
+#: What a screen may take as a command, and what ends a line there.
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+PythonName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,99}$")]
 #: Content by name.
 StudyFiles = Mapping[str, bytes]
 NO_FILES: StudyFiles = {}
@@ -52,12 +55,12 @@ class ModelSpec(Form):
 
     name: Annotated[str, Field(min_length=1, max_length=200)] | None = None
     file: FileName | None = None
-    factory: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,99}$")] | None = None
+    factory: PythonName | None = None
     files: dict[FileName, Hex32] = Field(default_factory=dict, max_length=FILES_MAX)
     row_shape: Annotated[list[_Size], Field(min_length=1, max_length=8)] | None = None
     classes: Annotated[int, Field(ge=2, lt=2**31)] | None = None
     layout: Hex32 | None = None
-    arguments: dict[str, int | FiniteFloat | str | list[int]] = Field(default_factory=dict)
+    arguments: dict[PythonName, int | FiniteFloat | str | list[int]] = Field(default_factory=dict)
 
     @field_validator("name")
     @classmethod
@@ -68,6 +71,14 @@ class ModelSpec(Form):
                 'beside this one and write file = "model.py" and factory = "build" in its place'
             )
         return name
+
+    @field_validator("name", "arguments")
+    @classmethod
+    def _is_shown_in_one_line(cls, given: Any) -> Any:
+        for value in given.values() if isinstance(given, dict) else [given]:
+            if isinstance(value, str) and _CONTROL.search(value):
+                raise ValueError(f"{value!r} has a line break or a control character")
+        return given
 
     @model_validator(mode="after")
     def _one_source(self) -> ModelSpec:

@@ -8,12 +8,12 @@ from typing import Annotated
 
 import typer
 import uvicorn
-from rich.console import Console
 
 from wardround.chain.chain import connected
 from wardround.chain.grants import Grants
 from wardround.chain.options import ChainOption
 from wardround.host.commands import Commands
+from wardround.host.screen import Screen
 from wardround.protocol.identifiers import address_of
 from wardround.store import ReplicatedStore, open_store
 from wardround.store.gateway import Gateway
@@ -21,7 +21,7 @@ from wardround.store.reading_key import write_new_reading_key
 from wardround.store.study_store import local_vault
 
 app = Commands(epilog="Start with: wardround store keygen reader.key")
-_out = Console(highlight=False, soft_wrap=True)
+_out = Screen(highlight=False, soft_wrap=True)
 
 
 @app.command()

@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from wardround.host.backoff import pauses
 from wardround.host.sandbox.sandbox import Sandbox
+from wardround.host.screen import visible
 from wardround.protocol.errors import Malformed
 from wardround_client.errors import Refusal, RefusedForNow
 from wardround_client.guard.wire import Wire
@@ -254,5 +255,4 @@ def _how_ended(status: int, last: str) -> str:
 
 def _printable(text: str) -> str:
     """One line without control characters, which a terminal would obey."""
-    words = " ".join(text.split())[:_LINE_MAX]
-    return "".join(one if one.isprintable() else "?" for one in words)
+    return visible(" ".join(text.split())[:_LINE_MAX])

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from wardround.audit.finished import read_network
@@ -17,6 +16,7 @@ from wardround.audit.folders import Folders
 from wardround.chain.errors import ChainError
 from wardround.chain.ward_round import WardRound
 from wardround.host.commands import Commands
+from wardround.host.screen import Screen
 from wardround.protocol.errors import ScenarioError, SpecificationError
 from wardround.protocol.identifiers import StudyId, bytes32
 from wardround.transport.processes import end_all, running, with_descendants
@@ -28,7 +28,7 @@ from wardround_simulations.scenario import load_scenario, with_changes
 from wardround_simulations.screen import rewards_table, rounds_table
 
 app = Commands(epilog="Start with: wardround network up")
-_out = Console(highlight=False, markup=False, soft_wrap=True)
+_out = Screen(highlight=False, markup=False, soft_wrap=True)
 _END_SECONDS = 60.0
 _FOLDER = Path("networks") / "demo"
 _Folder = Annotated[Path, typer.Argument(help="The network's folder.", show_default=True)]
@@ -182,4 +182,4 @@ def _status(folder: Path) -> dict[str, Any]:
 
 def _tell(who: str, words: str) -> None:
     """Print a party's message behind its name."""
-    _out.print(f"{datetime.now():%H:%M:%S} {who:>12}  {words}")
+    _out.show(f"{datetime.now():%H:%M:%S} {who:>12}  {words}")

@@ -55,7 +55,7 @@ def test_failure_when_refused_keeps_its_words_in_the_log(
         trainer.train(own_job('def build(): raise ValueError("row 3\\x1b[2J\\nis 63")'))
     assert caught.value.name == "trainer-failed"
     assert "63" not in str(caught.value)
-    assert "row 3?[2J is 63" in told[-1]
+    assert r"row 3\x1b[2J is 63" in told[-1]
 
 
 def test_warm_process_when_killed_is_started_again(trainer: SandboxedTrainer, told: Told) -> None:

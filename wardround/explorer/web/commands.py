@@ -8,7 +8,6 @@ from typing import Annotated
 
 import typer
 import uvicorn
-from rich.console import Console
 from starlette.types import ASGIApp
 
 from wardround.chain.options import ChainIdOption
@@ -27,10 +26,11 @@ from wardround.explorer.studies import only_study
 from wardround.explorer.web import urls
 from wardround.explorer.web.app import create_app
 from wardround.explorer.web.explorer import Explorer
+from wardround.host.screen import Screen
 from wardround.protocol.errors import ScenarioError
 
-_out = Console(highlight=False, soft_wrap=True)
-_err = Console(stderr=True, highlight=False, soft_wrap=True)
+_out = Screen(highlight=False, soft_wrap=True)
+_err = Screen(stderr=True, highlight=False, soft_wrap=True)
 
 
 def explore(
@@ -84,7 +84,7 @@ class _PageServer(uvicorn.Server):
         host, port = self.servers[0].sockets[0].getsockname()[:2]
         where = f"http://{f'[{host}]' if ':' in host else host}:{port}"
         where += urls.study(self._study) if self._study else "/"
-        _out.print(f"explorer: {where}", markup=False)
+        _out.show(f"explorer: {where}")
         _out.print("Press Ctrl-C to end it.")
         if self._browser:
             webbrowser.open(where)
@@ -92,11 +92,10 @@ class _PageServer(uvicorn.Server):
 
 def _serve(app: ASGIApp, host: str, port: int, study: str | None, browser: bool) -> None:
     if not _is_loopback(host):
-        _err.print(
+        _err.show(
             f"warning: everybody who reaches {host} can read all of this, also the objects in the "
             "store and the names of sites; there is no login. Use 127.0.0.1 to keep it here.",
             style="yellow",
-            markup=False,
         )
     config = uvicorn.Config(
         app,
