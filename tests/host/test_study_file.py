@@ -8,7 +8,7 @@ import pytest
 from wardround.host.study_file import read_study_file
 from wardround.protocol.canonical import canonical_bytes
 from wardround.protocol.errors import Malformed, SpecificationError, StudyMismatch, WardroundError
-from wardround.protocol.model import FILES_MAX, FILES_MAX_BYTES, ModelSpec
+from wardround.protocol.model import FILES_MAX, FILES_MAX_BYTES, ModelSpec, file_digests
 from wardround.protocol.study import load_study, parse_specification
 
 STUDY = """
@@ -152,3 +152,18 @@ def test_own_files_from_elsewhere_are_bounded_together() -> None:
     )
     with pytest.raises(WardroundError, match="exceed 1048576"):
         model.check_files(dict.fromkeys(names, b"#" * FILES_MAX_BYTES))
+
+
+def test_own_file_that_is_not_utf_8_is_refused() -> None:
+    latin = b"# caf\xe9\n"
+    model = ModelSpec(
+        file="model.py",
+        factory="build",
+        files=file_digests({"model.py": latin}),
+        row_shape=[1],
+        classes=2,
+    )
+    with pytest.raises(
+        Malformed, match=r"file model\.py is malformed: not UTF-8 text, from byte 5"
+    ):
+        model.check_files({"model.py": latin})

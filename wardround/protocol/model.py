@@ -139,12 +139,17 @@ class ModelSpec(Form):
 
         Raises:
             StudyMismatch: one is missing, or has another content.
-            Malformed: they are too long together.
+            Malformed: they are too long together, or one is not UTF-8 text.
         """
         for name, pinned in self.files.items():
             found = hex_of(sha256_digest(files[name])) if name in files else "missing"
             if found != pinned:
                 raise StudyMismatch(f"the study's file {name}", pinned, found)
+            try:
+                files[name].decode()
+            except UnicodeDecodeError as error:
+                reason = f"not UTF-8 text, from byte {error.start} on"
+                raise Malformed(f"the study's file {name}", reason) from error
         total = sum(len(files[name]) for name in self.files)
         if total > FILES_MAX_BYTES:
             raise Malformed("the study's own files", f"{total} bytes exceed {FILES_MAX_BYTES}")
