@@ -115,7 +115,7 @@ def try_model(proposal: Proposal, home: Home) -> Iterator[str]:
     if found.parameters != params.parameter_count:
         count = str(params.parameter_count)
         raise StudyMismatch("the number of the model's parameters", count, str(found.parameters))
-    yield "it trains, and keeps nothing beside its parameters"
+    yield "it trains, and the trial found nothing that it keeps beside its parameters"
     if found.root != hex_of(params.initial_model):
         yield (
             "the first model on chain is not the one that is built here: another machine or version"

@@ -203,6 +203,34 @@ BAD = {
         own(before="Own.count = getattr(Own, 'count', 0) + 1; return rows"),
         STATE.format(r"model\.py Own\.count"),
     ),
+    "a counter of bytes": (
+        own(before="SEEN[0] += 1; return rows", extra="SEEN = bytearray(1)\n\n\n"),
+        STATE.format(r"model\.py SEEN"),
+    ),
+    "a counter of itertools": (
+        own(before="next(SEEN); return rows", extra="import itertools\nSEEN = itertools.count()\n"),
+        STATE.format(r"model\.py SEEN"),
+    ),
+    "the next of an iterator": (
+        own("self.next = iter(range(999)).__next__", "self.next(); return rows"),
+        STATE.format(r"next state"),
+    ),
+    "an attribute of a list": (
+        own(
+            "self.kept = Kept(); self.kept.n = 0",
+            "self.kept.n += 1; return rows",
+            "class Kept(list):\n    pass\n\n\n",
+        ),
+        STATE.format(r"kept\.n"),
+    ),
+    "an attribute of a number": (
+        own(
+            "self.kept = Kept(); self.kept.n = 0",
+            "self.kept.n += 1; return rows",
+            "class Kept(int):\n    pass\n\n\n",
+        ),
+        STATE.format(r"kept\.n"),
+    ),
     "a function that remembers": (
         own(
             "self.count = counter()",

@@ -2,16 +2,21 @@
 
 An update carries parameters alone. So whatever else a network keeps must be a constant, which
 `kept_by` makes visible: it is called before and after training, and the answers are compared.
+
+It finds mistakes. Not looked at are attributes of other packages' modules and classes, what a
+generator or a cached function holds, and what an object in C neither lists nor would pickle.
 """
 
 from __future__ import annotations
 
 import random
+import warnings
+from array import array
 from collections import deque
 from collections.abc import Iterator, Mapping, Set
 from functools import partial
 from hashlib import sha256
-from types import FunctionType, MethodType, ModuleType
+from types import BuiltinMethodType, FunctionType, MethodType, MethodWrapperType, ModuleType
 from typing import Any
 
 import numpy as np
@@ -43,7 +48,7 @@ def kept_by(model: nn.Module, modules: Mapping[str, ModuleType]) -> dict[str, st
     seen: dict[int, Any] = {}
     while waiting:
         place, value = waiting.pop()
-        if isinstance(value, _PLAIN):
+        if isinstance(value, _PLAIN) and not hasattr(value, "__dict__"):
             found[place] = repr(value)
         elif id(value) not in own and id(value) not in seen:
             seen[id(value)] = value
@@ -72,8 +77,20 @@ def unregistered(model: nn.Module) -> list[str]:
 
 def _look_into(place: str, value: Any) -> tuple[str, list[_Place]]:
     """Describe a value, and list what else is in it."""
+    text, inner = _contents(place, value)
+    if not isinstance(value, nn.Module | type | ModuleType):
+        inner += _fields(place, value)
+    return text, inner
+
+
+def _contents(place: str, value: Any) -> tuple[str, list[_Place]]:
+    """Describe a value, and list what is in it beside attributes."""
     kind = type(value).__name__
     match value:
+        case _ if isinstance(value, _PLAIN):
+            return repr(value), []
+        case bytearray() | memoryview() | array():
+            return f"{kind} {_digest(bytes(value))}", []
         case torch.Tensor():
             return _tensor(value), []
         case np.ndarray() if value.dtype != object:
@@ -95,16 +112,32 @@ def _look_into(place: str, value: Any) -> tuple[str, list[_Place]]:
         case FunctionType():
             cells = zip(value.__code__.co_freevars, value.__closure__ or (), strict=True)
             inner = [(f"{place} {name}", cell.cell_contents) for name, cell in cells if _full(cell)]
-            return kind, [*inner, (f"{place} defaults", value.__defaults__), *_fields(place, value)]
+            return kind, [*inner, (f"{place} defaults", value.__defaults__)]
         case MethodType():
             return kind, [(place, value.__func__), (place, value.__self__)]
+        case BuiltinMethodType() | MethodWrapperType():
+            return kind, [(place, value.__self__)]
         case partial():
             return kind, [(f"{place} arguments", [value.func, value.args, value.keywords])]
         case type() | ModuleType():
             # Classes and modules of libraries; those of the study's own files are looked at above.
             return value.__name__, []
+        case _ if any(_fields(place, value)):
+            return kind, []
         case _:
-            return kind, list(_fields(place, value))
+            return kind, [(f"{place} state", _reduced(value))]
+
+
+def _reduced(value: Any) -> Any:
+    """What an object without attributes, such as a counter of itertools, would be made from again.
+
+    These are the parts that pickle would write; nothing is made from them.
+    """
+    with warnings.catch_warnings(action="ignore", category=DeprecationWarning):
+        try:
+            return value.__reduce_ex__(4)
+        except Exception:  # noqa: BLE001  (any object may refuse, with any error)
+            return None
 
 
 def _of_module(place: str, module: nn.Module) -> Iterator[_Place]:
