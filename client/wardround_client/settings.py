@@ -5,12 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, FiniteFloat
+from pydantic import Field, FiniteFloat, field_validator
 
 from wardround.protocol.documents import Form, decode_text, parse_toml, validate_form
 from wardround.protocol.errors import SpecificationError
 from wardround.protocol.identifiers import StudyId, hex_of
-from wardround.protocol.messages import NOISE_MAX
 from wardround.protocol.report import MetricName, WrittenAddress
 from wardround.protocol.study import StudySpec
 from wardround_client.sources.schema import Range
@@ -18,6 +17,9 @@ from wardround_client.sources.settings import DataSettings
 
 SITE_FILE = "site.toml"
 SITE_FILE_MAX_BYTES = 1 << 20
+
+#: What the accountant takes, as `Mechanism.noise_multiplier`: its numbers are exact there.
+_NOISE_MIN, _NOISE_MAX = 0.1, 1000.0
 
 _Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
 
@@ -67,7 +69,7 @@ class PolicyTable(Form):
     measure_rows: Annotated[int, Field(ge=1, lt=2**31)] = 20
     measure_class_rows: Annotated[int, Field(ge=0, lt=2**31)] = 5
     #: Standard deviation of the noise on each count of test rows; 0 for rows that are no secret.
-    measure_noise: Annotated[FiniteFloat, Field(ge=0, le=NOISE_MAX)] = 4.0
+    measure_noise: FiniteFloat = 4.0
     #: Models of a study that are measured at most, its last one included.
     measured_models: Annotated[int, Field(ge=1, lt=2**31)] = 5
     #: Budget of the table over all studies; with it, only private studies are approved.
@@ -80,6 +82,13 @@ class PolicyTable(Form):
     sandbox: Literal["required", "none"] = "required"
     #: Memory that one job of a study may take, in GiB.
     trainer_memory_gib: Annotated[int, Field(ge=1, le=65_536)] = 8
+
+    @field_validator("measure_noise")
+    @classmethod
+    def _is_accounted_for(cls, noise: float) -> float:
+        if noise != 0 and not _NOISE_MIN <= noise <= _NOISE_MAX:
+            raise ValueError(f"must be 0, or {_NOISE_MIN:g} to {_NOISE_MAX:g}")
+        return noise
 
     def accepts_solvable(self, spec: StudySpec, study: StudyId) -> bool:
         """Whether a study is accepted, by name or id, although its readers can solve for rows."""

@@ -7,6 +7,7 @@ import hypothesis
 import pytest
 from hypothesis import strategies as st
 
+from wardround.learning.privacy.accountant import Mechanism
 from wardround.protocol.errors import SpecificationError
 from wardround_client.settings import (
     SITE_FILE,
@@ -80,6 +81,9 @@ def test_home_when_wrong_names_file_and_line(tmp_path: Path) -> None:
         ("[data]", '[policy]\nmetrics = ["rows"]\n[data]', "policy.metrics.0"),
         ("[data]", "[policy]\nmax_epsilon = 0.0\n[data]", "policy.max_epsilon"),
         ("[data]", "[policy]\nmax_update_norm = nan\n[data]", "policy.max_update_norm"),
+        ("[data]", "[policy]\nmeasure_noise = 0.05\n[data]", "policy.measure_noise"),
+        ("[data]", "[policy]\nmeasure_noise = 1001.0\n[data]", "policy.measure_noise"),
+        ("[data]", "[policy]\nmeasure_noise = -4.0\n[data]", "policy.measure_noise"),
         ("[data]", "[secrets]\n[data]", "secrets"),
         ('train = "train.npz"\ntest = "test.npz"', "", "data.features"),
     ],
@@ -89,6 +93,15 @@ def test_home_when_wrong_names_the_key(tmp_path: Path, old: str, new: str, key: 
     with pytest.raises(SpecificationError) as refusal:
         read_home(HOME.replace(old, new), tmp_path)
     assert refusal.value.key == key
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.1, 1000.0])
+def test_measure_noise_that_is_taken_can_be_accounted_for(tmp_path: Path, noise: float) -> None:
+    text = HOME.replace("[data]", f"[policy]\nmeasure_noise = {noise}\n[data]")
+    policy = read_home(text, tmp_path).policy
+    assert policy.measure_noise == noise
+    if noise:
+        Mechanism(kind="discrete", noise_multiplier=noise, sample_rate=1.0, steps=1)
 
 
 def test_home_when_longer_than_any_is_not_read_whole(tmp_path: Path) -> None:

@@ -175,7 +175,7 @@ def test_own_model_is_tried_in_the_sandbox_before_it_is_approved(
     assert "# shown before it is approved :skull:" in said
     assert "sandbox      around what trains on your rows: " in said
     assert "trying the study's model on made-up rows; sandbox: " in said
-    assert "it trains, and keeps nothing beside its parameters" in said
+    assert "it trains, and the trial found nothing that it keeps beside its parameters" in said
     assert "the first model on chain is not" not in said
     site = SiteAddress(own.parties[0].account.address)
     assert Approvals(home.approvals, site).of(own.study).spec.files == FILES
