@@ -16,6 +16,7 @@ from wardround_client.keystore import SCRYPT_ITERATIONS, write_keystore
 from wardround_client.settings import (
     SITE_FILE,
     HomeSettings,
+    PreparedTables,
     load_home_settings,
     parse_home_settings,
 )
@@ -87,6 +88,20 @@ class Home:
     def keystore(self, settings: HomeSettings) -> Path:
         """Where the key is."""
         return self.folder / settings.site.keystore
+
+    def private_paths(self) -> list[Path]:
+        """The folder, what is in it, and the key and tables that ``site.toml`` names elsewhere.
+
+        Raises:
+            SpecificationError: ``site.toml`` cannot be used.
+        """
+        paths = [self.folder, *self.folder.iterdir()]  # a link in it leads elsewhere
+        if self.settings_file.is_file():
+            settings = self.settings()
+            data = settings.data
+            tables = data.paths if isinstance(data, PreparedTables) else data.source.paths
+            paths += [self.keystore(settings), *(self.folder / one for one in tables)]
+        return paths
 
 
 def make_home(

@@ -112,6 +112,11 @@ class PreparedTables(Form):
     #: Of every feature, whatever the rows are; private studies need it.
     range: Range | None = None
 
+    @property
+    def paths(self) -> list[str]:
+        """The files of the tables."""
+        return [self.train, self.test]
+
 
 class HomeSettings(Form):
     """A hospital's settings; relative paths start at the folder of the file."""

@@ -70,6 +70,11 @@ class DataSource(Form, ABC):
         """What the table is called in messages; without a password."""
 
     @property
+    def paths(self) -> list[str]:
+        """Files of this machine that have the rows, as far as the settings name them."""
+        return []
+
+    @property
     def decimal_mark(self) -> str:
         """What parts a number's whole from its fraction where a cell is text."""
         return "."
@@ -86,6 +91,11 @@ class FileSource(DataSource):
     def title(self) -> str:
         """The file's path as written."""
         return self.path
+
+    @property
+    def paths(self) -> list[str]:
+        """The file."""
+        return [self.path]
 
     def file(self, place: Place) -> Path:
         """Find the file; refuse what is no plain file, or a larger one, before a byte is read.

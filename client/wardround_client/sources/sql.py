@@ -63,6 +63,12 @@ class SqlSource(DataSource):
         """The table's name; where it is stays out of messages, with all that a URL may hold."""
         return "the query" if self.table is None else f"table {self.table}"
 
+    @property
+    def paths(self) -> list[str]:
+        """The file of a SQLite database."""
+        kind, _, path = (self.url or "").partition(":///")
+        return [path.partition("?")[0]] if kind.startswith("sqlite") else []
+
     def read(
         self, columns: Sequence[str], ignore: Sequence[str], max_rows: int, place: Place
     ) -> Iterator[Batch]:

@@ -33,7 +33,7 @@ def sandbox_of(home: Home, policy: PolicyTable, offer: Offer | None = None) -> S
         offer: of this machine; None finds it out.
     Raises:
         SpecificationError: the machine offers too little and the policy does not accept that; the
-            home is in a folder that Python needs.
+            home, the key or a table is in a folder that Python needs, be it by a link.
     """
     found = offered() if offer is None else offer
     is_open = policy.sandbox == "none"
@@ -44,8 +44,9 @@ def sandbox_of(home: Home, policy: PolicyTable, offer: Offer | None = None) -> S
         )
         raise SpecificationError(str(home.settings_file), reason, key="policy.sandbox")
     readable = readable_by_python(_PACKAGES)
-    if not is_open and within(readable, [home.folder]):
-        raise home_unusable(home.folder, "a study's code could read it there: move it elsewhere")
+    if not is_open and (shown := within(readable, home.private_paths())):
+        where = shown[0].resolve()
+        raise home_unusable(home.folder, f"a study's code could read {where}: move it elsewhere")
     return Sandbox(found, readable, policy.trainer_memory_gib * _GIB, is_open)
 
 

@@ -11,6 +11,23 @@ from wardround_client.home import Home
 from wardround_client.settings import PolicyTable
 from wardround_client.trainer.start import sandbox_of, sandbox_words
 
+SETTINGS = """
+[site]
+name = "mercy"
+keystore = "KEYSTORE"
+[chain]
+endpoints = ["http://127.0.0.1:8545"]
+chain_id = 31337
+contract = "0x5FbDB2315678afecb367f032d93F642f64180aa3"
+[data]
+name = "patients"
+"""
+PREPARED = 'train = "a.npz"\ntest = "TEST"'
+SOURCE = """
+source = { SOURCE }
+label = { column = "outcome", classes = [[0], [1]] }
+features = [{ name = "age", type = "numeric" }]
+"""
 REQUIRED, NONE = PolicyTable(), PolicyTable(sandbox="none")
 ALL = Offer(None, 7, seccomp=True)
 CONTAINER = Offer("bwrap: No permissions to create a new namespace", 7, seccomp=True)
@@ -48,8 +65,33 @@ def test_policy_none_puts_up_no_walls_where_there_could_be_some(tmp_path: Path) 
 
 def test_home_among_the_packages_is_refused() -> None:
     inside = Path(sys.modules["numpy"].__file__ or "").parent
-    with pytest.raises(SpecificationError, match="could read it there"):
+    with pytest.raises(SpecificationError, match="could read"):
         sandbox_of(Home(inside), REQUIRED, ALL)
+
+
+@pytest.mark.parametrize("what", ["keystore.json", "training.secret", "noise"])
+def test_link_from_the_home_to_a_folder_of_packages_is_refused(tmp_path: Path, what: str) -> None:
+    shown = Path(sys.modules["numpy"].__file__ or "").parent
+    (tmp_path / what).symlink_to(shown)
+    with pytest.raises(SpecificationError, match=f"could read {shown.resolve()}: move"):
+        sandbox_of(Home(tmp_path), REQUIRED, ALL)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("KEYSTORE", "SHOWN"),
+        ("TEST", "SHOWN"),
+        (PREPARED, SOURCE.replace("SOURCE", 'type = "csv", path = "SHOWN"')),
+        (PREPARED, SOURCE.replace("SOURCE", 'type = "sql", table = "t", url = "sqlite:///SHOWN"')),
+    ],
+)
+def test_key_and_tables_among_the_packages_are_refused(tmp_path: Path, old: str, new: str) -> None:
+    shown = Path(sys.modules["numpy"].__file__ or "").resolve()
+    text = (SETTINGS + PREPARED).replace(old, new).replace("SHOWN", str(shown))
+    (tmp_path / "site.toml").write_text(text, encoding="utf-8")
+    with pytest.raises(SpecificationError, match=f"could read {shown}: move"):
+        sandbox_of(Home(tmp_path), REQUIRED, ALL)
 
 
 @pytest.mark.parametrize(
