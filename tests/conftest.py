@@ -37,6 +37,8 @@ def call(
     from wardround.command_line import main  # after the variables above
 
     monkeypatch.chdir(tmp_path)
+    # It would go on in a fork of the tests.
+    monkeypatch.setattr("wardround_client.private_memory.keep_memory_private", lambda: None)
 
     def run_command(*arguments: object) -> Ended:
         monkeypatch.setattr(sys, "argv", ["wardround", *map(str, arguments)])

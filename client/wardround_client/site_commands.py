@@ -35,6 +35,14 @@ _out = Screen(highlight=False, soft_wrap=True)
 _err = Screen(stderr=True, highlight=False, soft_wrap=True)
 
 
+@app.callback()
+def _before_each() -> None:
+    # For all commands, so that none has a secret first.
+    from wardround_client.private_memory import keep_memory_private
+
+    keep_memory_private()
+
+
 @app.command()
 def init(
     folder: HomeArgument = HOME,
@@ -91,11 +99,9 @@ def guard(folder: HomeArgument = HOME, password_file: PasswordOption = None) -> 
     Examples:
       wardround site guard hospital --password-file secret.txt
     """
-    from wardround_client.guard.run import keep_memory_private, run_guard
+    from wardround_client.guard.run import run_guard
     from wardround_client.home import Home
 
-    # Before there is a secret in it.
-    keep_memory_private()
     Home(folder).settings()  # before a password is asked for
     run_guard(
         folder,
@@ -127,11 +133,9 @@ def run(
     """
     # Flower takes seconds to import, and only this command needs it.
     from wardround.transport.supervision import stop_asked
-    from wardround_client.guard.run import keep_memory_private
     from wardround_client.home import Home
     from wardround_client.service import SiteService
 
-    keep_memory_private()
     home = Home(folder)
     home.settings()  # before a password is asked for
     password = password_of(password_file)

@@ -443,12 +443,6 @@ def test_guard_when_its_log_is_gone_does_not_start(call: Call, site: Home, passw
     assert "guard.log is missing" in error
 
 
-@pytest.fixture(autouse=True)
-def memory_stays_open(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Closing this process's memory would last, and hide it from other tests."""
-    monkeypatch.setattr("wardround_client.guard.run.keep_memory_private", lambda: None)
-
-
 # ---------------------------------------------------------------- run
 
 

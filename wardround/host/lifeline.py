@@ -33,6 +33,8 @@ def end_with_parent(grace_seconds: float = _GRACE_SECONDS) -> None:
     has_ended = parent_watch()
 
     def watch() -> None:
+        # Signals are the main thread's, also while it blocks them in order to wait for one.
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         while not has_ended():
             time.sleep(_LOOK_SECONDS)
         if grace_seconds:

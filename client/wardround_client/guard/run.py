@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
-import resource
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -21,8 +19,6 @@ from wardround_client.guard.server import GuardServer
 from wardround_client.home import Home
 from wardround_client.keystore import open_keystore
 from wardround_client.trainer.start import start_trainer
-
-_PR_SET_DUMPABLE = 4
 
 #: Prints a line.
 Print = Callable[[str], None]
@@ -94,18 +90,6 @@ def _guard(home: Home, password: str, now: Now, inform: Print, warn: Print, tell
                 signal.signal(one, handler)
     finally:
         guard.close()
-
-
-def keep_memory_private() -> None:
-    """Let no other process of the same user read this one's memory, nor a crash write it down.
-
-    Without the kernel's help (it is Linux that has it) the site's key is only as safe as the
-    user that runs the guard.
-    """
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    prctl = getattr(ctypes.CDLL(None), "prctl", None)
-    if prctl is not None:
-        prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
 _ENDING = (signal.SIGTERM, signal.SIGINT)
