@@ -39,8 +39,9 @@ def read_password_file(path: Path) -> str:
 
 def _first_line(data: bytes, source: str) -> str:
     try:
-        # Windows' editors begin a file with a mark of its encoding.
-        text = next(iter(data.decode("utf-8-sig").splitlines()), "")
+        # Windows' editors begin a file with a mark of its encoding, and end a line with \r\n. What
+        # is left passes through here unchanged: `site run` hands it to the guard as a line.
+        text = data.decode().split("\n", 1)[0].rstrip("\r").lstrip("\ufeff")
     except UnicodeDecodeError as error:
         raise KeystoreError(f"{source} is not UTF-8 text.") from error
     if not text or len(data) > _PASSWORD_MAX_BYTES:
@@ -79,6 +80,7 @@ def password_of(file: Path | None, *, confirm: bool = False) -> str:
             "this command has no password: give --password-file FILE, or --password-file - and a "
             f"pipe, or under systemd LoadCredential={CREDENTIAL}:FILE."
         )
-    return str(
-        typer.prompt("Password of the keystore", hide_input=True, confirmation_prompt=confirm)
+    typed: str = typer.prompt(
+        "Password of the keystore", hide_input=True, confirmation_prompt=confirm
     )
+    return _first_line(typed.encode(errors="surrogateescape"), "what was typed")

@@ -16,7 +16,7 @@ from wardround_client.keystore import (
     open_keystore,
     write_keystore,
 )
-from wardround_client.password import read_password_file
+from wardround_client.password import PASSWORD_VARIABLE, password_of, read_password_file
 
 KEY = b"\x31" * 32
 PASSWORD = "correct horse"
@@ -155,6 +155,23 @@ def test_password_file_when_read_is_its_first_line(tmp_path: Path) -> None:
     path = tmp_path / "password"
     path.write_text("correct horse\nmore\n")
     assert read_password_file(path) == "correct horse"
+
+
+@pytest.mark.parametrize(
+    "typed",
+    ["a\u2028b", "a\x0cb", "a\x85b", "a\rb", "\ufeffab", "\ufeff\ufeffab", "ab\r\r", " a b "],
+)
+def test_password_when_typed_is_the_same_once_the_guard_has_read_it(
+    typed: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv(PASSWORD_VARIABLE, raising=False)
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True)
+    monkeypatch.setattr("typer.prompt", lambda *_, **__: typed)
+    password = password_of(None)
+    line = tmp_path / "line"
+    line.write_bytes(f"{password}\n".encode())  # as `site run` hands it over
+    assert read_password_file(line) == password
+    assert password == typed.strip("\ufeff\r")
 
 
 @pytest.mark.parametrize("data", [None, b"", b"\n", b"\xff\xfe", b"x" * 2000])
