@@ -36,6 +36,7 @@ from wardround_client.supernode import (
     secret_file,
     supernode_environment,
 )
+from wardround_client.trainer.start import sandbox_of
 
 #: What carries messages between a coordinator and the guard.
 _COURIER = "wardround_client.app.client_app:app"
@@ -43,6 +44,8 @@ GUARD, SUPERNODE, EXECUTOR = "the guard", "the SuperNode", "the executor"
 _LOOK_SECONDS = 0.2
 _GREET_SECONDS = 10.0
 _GUARD_SECONDS = 60.0
+#: More than one: a guard from before, which finishes what it signs, may still hold the log.
+_GUARD_STARTS = 3
 
 
 @dataclass
@@ -73,7 +76,8 @@ class SiteService:
         """Keep the site running until its studies have ended, or it is stopped.
 
         Raises:
-            WardroundError: settings, key or certificate cannot be used.
+            WardroundError: settings, key, certificate or sandbox cannot be used; the guard
+                refuses to start.
         """
         settings = self.home.settings()
         coordinators = coordinators_of(self.home, settings)
@@ -83,10 +87,13 @@ class SiteService:
         with only_one(self.home.folder, running):
             self._events = EventLog(self.home.folder, rotates=True)
             self._log = configure(self.home.folder, "site")
-            self._enrolled(settings)
+            keystore = self.home.keystore(settings)
+            key, address = open_keystore(keystore, self.password), keystore_address(keystore)
+            # The guard would refuse each time that it is started.
+            sandbox_of(self.home, self.home.settings_in_force(address).policy)
+            self._enrolled(settings, key)
             for number in range(len(coordinators)):
                 flower_folder(self.home, number)
-            address = keystore_address(self.home.keystore(settings))
             supervisor = Supervisor(self._log.info)
             found = [Coordinator(*one, self._log.info) for one in coordinators]
             with closing(StudyWatch(self.home, settings, address)) as watch:
@@ -101,10 +108,9 @@ class SiteService:
                         self._log.info(line)
                     self._show()
 
-    def _enrolled(self, settings: HomeSettings) -> None:
+    def _enrolled(self, settings: HomeSettings, key: bytes) -> None:
         """Make the node key of a home that has none yet."""
         if not (self.home.folder / NODE_KEY).exists():
-            key = open_keystore(self.home.keystore(settings), self.password)
             enrol(self.home.folder, settings.site.name, key)
             self._log.info(
                 f"made a node key: give {self.home.folder / ENROLMENT} to the coordinator"
@@ -133,10 +139,17 @@ class SiteService:
                 return
 
     def _await_guard(self, supervisor: Supervisor) -> bool:
-        """Wait for the guard, which has a table to read; without it nothing could be signed."""
+        """Wait for the guard, which has a table to read; without it nothing could be signed.
+
+        Raises:
+            SpecificationError: it ends by itself whenever it is started.
+        """
         guard = GuardClient(self.home.socket, _GUARD_SECONDS)
         while not self.stopped.wait(_LOOK_SECONDS):
             supervisor.look()
+            if supervisor.failures(GUARD) == _GUARD_STARTS:
+                reason = "the guard does not start, for the reason that it gave: see logs/guard.log"
+                raise home_unusable(self.home.folder, reason)
             try:
                 guard.identify()
                 return True

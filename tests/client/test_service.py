@@ -1,17 +1,24 @@
-"""What `site run` reports when a coordinator's certificate is invalid, and valid again."""
+"""What `site run` starts and reports, and when it refuses."""
 
 from __future__ import annotations
 
 import shutil
+import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from tests.client.guard.conftest import PASSWORD
+from tests.client.trainer.test_start import NOTHING
 from tests.transport.test_certificates import served
+from wardround.protocol.errors import SpecificationError
 from wardround.transport.certificates import AUTHORITY_CERTIFICATE, issue_server, make_authority
-from wardround_client.service import Coordinator
+from wardround_client.errors import KeystoreError
+from wardround_client.home import Home, make_home
+from wardround_client.service import Coordinator, SiteService
+from wardround_client.site_template import TEMPLATE
 
 NOW = datetime.now(UTC)
 LATER = 1e6  # past any pause
@@ -45,3 +52,59 @@ def test_expired_certificate_of_the_coordinator_is_waited_out(tls: Path, tmp_pat
         coordinator.address = address
         coordinator.look(2 * LATER)
     assert said[1:] == [f"the coordinator at {address} answers"]
+
+
+# ---------------------------------------------------------------- what it starts, and when not
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> Iterator[SiteService]:
+    """A new site's, with a coordinator that is away."""
+    home = tmp_path / "hospital"
+    text = TEMPLATE.format(
+        name='"hospital"',
+        endpoint='"http://127.0.0.1:9"',
+        chain_id=31337,
+        contract=f'"0x{"11" * 20}"',
+    )
+    coordinator = '[coordinator]\naddress = "127.0.0.1:9"\nroot_certificate = "ca.pem"\n'
+    make_home(home, f"{text}\n{coordinator}", PASSWORD, 0, iterations=2)
+    (tmp_path / "tls").mkdir()
+    make_authority(tmp_path / "tls", "test", NOW)
+    shutil.copyfile(tmp_path / "tls" / AUTHORITY_CERTIFICATE, home / "ca.pem")
+    stopped = threading.Event()
+    limit = threading.Timer(60, stopped.set)
+    limit.start()
+    yield SiteService(Home(home), PASSWORD, print, lambda: NOW, stopped)
+    limit.cancel()
+
+
+def started(service: SiteService) -> bool:
+    return (service.home.folder / "logs" / "guard.log").exists()
+
+
+def test_run_when_the_password_is_wrong_ends_and_starts_nothing(service: SiteService) -> None:
+    service.password = "another"
+    with pytest.raises(KeystoreError, match="does not open with this password"):
+        service.run()
+    assert not started(service)
+
+
+def test_run_when_there_is_no_sandbox_ends_and_starts_nothing(
+    service: SiteService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("wardround_client.trainer.start.offered", lambda: NOTHING)
+    with pytest.raises(SpecificationError, match="no sandbox"):
+        service.run()
+    assert not started(service)
+
+
+def test_run_when_the_guard_refuses_to_start_ends(
+    service: SiteService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("wardround_client.service._GUARD_STARTS", 1)
+    service.home.log.unlink()
+    with pytest.raises(SpecificationError, match="the guard does not start"):
+        service.run()
+    assert not service.stopped.is_set()
+    assert started(service)

@@ -83,6 +83,10 @@ class Supervisor:
         """Whether a program that runs once has done its work."""
         return any(kept.program.name == name and kept.done for kept in self._kept)
 
+    def failures(self, name: str) -> int:
+        """How often a program has ended with a failing status, not by a signal."""
+        return sum(kept.failures for kept in self._kept if kept.program.name == name)
+
     @property
     def marks(self) -> dict[str, ProcessMark]:
         """The running programs by name."""
@@ -107,6 +111,7 @@ class _Supervised:
     def __init__(self, program: Program) -> None:
         self.program = program
         self.done = False
+        self.failures = 0
         self.mark: ProcessMark | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._reader: threading.Thread | None = None
@@ -154,6 +159,7 @@ class _Supervised:
             return None
         self._end_group()
         status = self._process.wait()
+        self.failures += status > 0
         if status == 0 and self.program.once:
             self.done = True
             return None
