@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -25,6 +26,13 @@ from wardround_client.keystore import keystore_address
 from wardround_client.settings import CoordinatorTable, HomeSettings
 
 _log = logging.getLogger("wardround.supernode")
+
+#: Variables that the courier gets. Any other may be the hospital's database's password.
+_KEPT = re.compile(
+    r"PATH|HOME|USER|LOGNAME|LANG|LANGUAGE|LC_[A-Z]+|TZ|TMPDIR|LD_LIBRARY_PATH"
+    r"|SSL_CERT_(FILE|DIR)|(HTTPS?|ALL|NO)_PROXY|(https?|all|no)_proxy"
+    r"|PYTHON(DONTWRITEBYTECODE|PYCACHEPREFIX|UTF8)|OMP_NUM_THREADS|FLWR_LOG_LEVEL"
+)
 
 
 def serve(home: Home, number: int, port: int) -> None:
@@ -69,8 +77,13 @@ def approved_codes(approvals: Approvals) -> frozenset[Digest]:
 
 
 def supernode_environment(home: Home, given: Mapping[str, str], number: int = 0) -> dict[str, str]:
-    """The environment of a SuperNode and of the processes that train."""
-    return flower_environment(_flower(home, number), given)
+    """The environment of a SuperNode, and of the process that answers its tasks.
+
+    Args:
+        given: this process's environment, of which they get what they need and nothing else.
+    """
+    kept = {name: value for name, value in given.items() if _KEPT.fullmatch(name)}
+    return flower_environment(_flower(home, number), kept)
 
 
 def flower_folder(home: Home, number: int = 0) -> Path:

@@ -108,3 +108,18 @@ def test_run_when_the_guard_refuses_to_start_ends(
         service.run()
     assert not service.stopped.is_set()
     assert started(service)
+
+
+def test_programs_that_the_coordinator_reaches_get_no_password_of_the_database(
+    service: SiteService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOSPITAL_DB", "postgresql://reader:secret@db.example/records")
+    monkeypatch.setenv("PGPASSWORD", "secret")
+    monkeypatch.setenv("PYTHONPATH", "secret")
+    monkeypatch.setenv("https_proxy", "http://proxy.example:3128")
+    for program in (service._supernode(0, 1), service._executor([])):
+        assert program.environment is not None
+        assert "secret" not in str(program.environment)
+        assert program.environment["https_proxy"] == "http://proxy.example:3128"
+        assert program.environment["FLWR_TELEMETRY_ENABLED"] == "0"
+    assert service._guard().environment is None  # its own, with which it reads the database

@@ -66,21 +66,21 @@ if os.environ.get("WHERE") == "coordinator":
     sys.modules[module.__name__] = module
     exec({SERVER!r}, vars(module))
 """.encode()
-MARK = b"""
+MARK = """
 import os
 from pathlib import Path
-Path(os.environ["MARKS"], f"ran-{__name__}-at-{os.environ.get('WHERE')}").touch()
+Path({marks!r}, f"ran-{{__name__}}-at-{{os.environ.get('WHERE', 'site')}}").touch()
 """
 
 
-def hostile_bundle() -> bytes:
+def hostile_bundle(marks: Path) -> bytes:
     """The application, with a mark in every package, and a ServerApp of the attacker's."""
-    files = training_files()
+    files, mark = training_files(), MARK.format(marks=str(marks)).encode()
     for path in [one for one in files if one.endswith("__init__.py")]:
-        files[path] += MARK
+        files[path] += mark
     files["wardround/__init__.py"] += HIJACK
     files["wardround_client/app/client_app.py"] = (
-        MARK + b"from flwr.clientapp import ClientApp\napp = ClientApp()\n"
+        mark + b"from flwr.clientapp import ClientApp\napp = ClientApp()\n"
     )
     assert code_digest(files) != application_digest()
     return write_bundle(files)
@@ -130,7 +130,7 @@ def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
         network = prepare(small_scenario(), folders, keys, anvil.chain, data_dir=None)
         make_parties(network, datetime.now(UTC))
         found = Stage(network, marks, free_port())
-        with running_coordinator(found, monkeypatch), running_site(found, monkeypatch):
+        with running_coordinator(found, monkeypatch), running_site(found):
             yield found
 
 
@@ -157,14 +157,13 @@ def running_coordinator(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> Iterat
 
 
 @contextmanager
-def running_site(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def running_site(stage: Stage) -> Iterator[None]:
     """One site, as `site run` runs it."""
     name, stopped = stage.network.parties[0].name, threading.Event()
     password = password_file(stage.network.folders.root, name).read_text().strip()
     service = SiteService(
         stage.site, password, stage.said.append, lambda: datetime.now(UTC), stopped
     )
-    monkeypatch.setenv("WHERE", "site")
     thread = threading.Thread(target=service.run)
     thread.start()
     try:
@@ -178,7 +177,7 @@ def running_site(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> Iterator[None
 
 def test_changed_code_leaves_no_trace_at_a_site(stage: Stage) -> None:
     """And the true application then runs in the same processes, so that the site was able to."""
-    marks = stage.submit(hostile_bundle())
+    marks = stage.submit(hostile_bundle(stage.marks))
     # It did run where it came from: the marks work, and name the place.
     assert "ran-wardround-at-coordinator" in marks
     assert [name for name in marks if name.endswith("-at-site")] == []

