@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import cached_property
 
-import numpy as np
-
 from wardround.learning.privacy.accountant import Neighbours, PrivacyAccount
 from wardround.protocol.identifiers import SiteAddress, StudyId, bytes32
 from wardround.protocol.study import StudySpec
-from wardround_client.guard.accounts import Alike, accounts_of
+from wardround_client.guard.accounts import Alike, booked_accounts, booked_people
 from wardround_client.guard.book import read_book
-from wardround_client.guard.people import People, PeopleStore, merged
+from wardround_client.guard.people import People, PeopleStore
 from wardround_client.guard.policy import approved_policy
 from wardround_client.home import Home
 
@@ -81,21 +79,10 @@ class SiteAccount:
 
     @cached_property
     def _people(self) -> People | None:
-        """Everybody who was booked by the column of the last line; None where it has none."""
-        group = self._book.spent[-1].group
-        if group is None:
-            return None
-        names = {one.people for one in self._book.spent if one.group == group and one.people}
-        return merged([self._store.read(name) for name in sorted(names)])
+        return booked_people(self._book.spent, self._store)
 
     def _alike(self, study: StudyId) -> list[Alike]:
-        spent = self._book.spent
-        if not spent:
-            return []
-        people = self._people
-        persons = None if people is None else np.repeat(people.persons, people.rows)
-        count = 1 if persons is None else len(persons)
-        return accounts_of(persons, count, spent[-1].group, spent, study, self._store)
+        return booked_accounts(self._book.spent, study, self._store)
 
     def _is_spent(self, one: Alike, limit: float) -> bool:
         """Whether another round like the last would exceed the budget."""

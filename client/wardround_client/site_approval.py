@@ -12,20 +12,23 @@ from wardround.chain.options import tokens_of
 from wardround.chain.ward_round import WardRound
 from wardround.host.reason import reason_of
 from wardround.host.study_file import read_files, study_from_text
-from wardround.learning.datasets.table import SiteData
-from wardround.learning.privacy.accountant import Neighbours, forecast
+from wardround.learning.datasets.table import SiteData, Table
+from wardround.learning.privacy.accountant import Neighbours
 from wardround.learning.trial_apart import try_apart
 from wardround.protocol.cid import cid_from_sha256
 from wardround.protocol.documents import decode_text
 from wardround.protocol.errors import SpecificationError, StudyMismatch
 from wardround.protocol.identifiers import Digest, SiteAddress, StudyId, hex_of
 from wardround.protocol.model import FILES_MAX_BYTES, ModelSpec, StudyFiles
-from wardround.protocol.study import StudySpec, parse_specification
+from wardround.protocol.study import PrivacySpec, StudySpec, parse_specification
 from wardround.store.study_store import open_study_store
 from wardround.transport.code import application_digest
 from wardround_client.errors import Refusal
 from wardround_client.guard.approvals import Approval
+from wardround_client.guard.book import read_book
 from wardround_client.guard.budget import check_private_enough
+from wardround_client.guard.outlook import Outlook, outlook
+from wardround_client.guard.people import PeopleStore
 from wardround_client.guard.tables import check_unsolvable, load_home_data
 from wardround_client.home import Home
 from wardround_client.site_code import shown_files
@@ -42,6 +45,8 @@ class Proposal:
     approval: Approval
     data: SiteData
     disclosure: Disclosure
+    #: None of a study without privacy.
+    outlook: Outlook | None
 
 
 def propose(
@@ -61,11 +66,13 @@ def propose(
     Raises:
         StudyMismatch: the chain has no such study, or the specification is another one's.
         Refusal: ``code-not-installed`` where the study asks for other code than is installed;
-            ``privacy-refused`` where its training is not private enough for this table;
+            ``privacy-refused`` where its training is not private enough for this table, or no
+            round of it fits what the table's patients may still give away;
             ``rows-solvable`` where its readers can solve for the rows.
         SpecificationError: it pins no layout of a model of its own.
         SourceError: the site's table does not fit its schema.
         LearningError: the table does not fit the study's model, or has no rows.
+        LogError: what was spent before cannot be read.
     """
     settings, params = home.settings(), ward.params(study)
     spec = _specification(ward, study, params.specification, store, file)
@@ -93,7 +100,9 @@ def propose(
     people = None if train.groups is None else train.person_count
     approval = Approval(chain.chain_id, chain.contract, params, spec, now, len(train), people)
     disclosure = Disclosure(spec, params, data, settings.policy, store)
-    return Proposal(approval, data, disclosure)
+    spent, store_of_people = read_book(home.log).spent, PeopleStore(home.people)
+    ahead = outlook(spec, study, train, settings, spent, store_of_people)
+    return Proposal(approval, data, disclosure, ahead)
 
 
 def try_model(proposal: Proposal, home: Home) -> Iterator[str]:
@@ -149,24 +158,16 @@ def describe(proposal: Proposal, ward: WardRound, site: SiteAddress) -> Iterator
     )
     rows = len(proposal.data.train)
     yield f"  your rows    {rows:,} to train on, {len(proposal.data.test):,} to measure on"
-    if privacy is None:
+    if privacy is None or proposal.outlook is None:
         yield "  privacy      none asked for: updates are made from your rows without noise"
     else:
         target = "no limit" if privacy.target_epsilon is None else f"{privacy.target_epsilon:g}"
-        unit, train = privacy.unit, proposal.data.train
-        units = rows if unit == "row" else train.person_count
-        whole = forecast(spec, units)
-        one_more, one_other = (whole.epsilon(privacy.delta, which) for which in Neighbours)
         yield (
-            f"  privacy      of single {unit}s: noise {privacy.noise_multiplier:g}, clipping "
-            f"{privacy.max_grad_norm:g}, delta {privacy.delta:g}, epsilon at most {target}"
+            f"  privacy      of single {privacy.unit}s: noise {privacy.noise_multiplier:g}, "
+            f"clipping {privacy.max_grad_norm:g}, delta {privacy.delta:g}, epsilon at most {target}"
         )
-        yield (
-            f"               your {units:,} {unit}s would be at epsilon {one_more:.3g} after all "
-            f"rounds, at {one_other:.3g} with one {unit} replaced"
-        )
-        if unit == "patient" and train.groups is None:
-            yield "               no [data] group names your patients, so each row counts as one"
+        for line in _outlook_lines(proposal.outlook, privacy, proposal.data.train, spec):
+            yield f"               {line}"
     yield (
         f"  rule         {spec.aggregation.rule} of at least {spec.aggregation.min_sites} sites, "
         f"coordinates up to {spec.aggregation.update_bound:g}"
@@ -188,6 +189,28 @@ def describe(proposal: Proposal, ward: WardRound, site: SiteAddress) -> Iterator
     yield from proposal.disclosure.lines()
     walls = sandbox_words(proposal.disclosure.policy)
     yield f"  sandbox      around what trains on your rows: {walls}"
+
+
+def _outlook_lines(
+    ahead: Outlook, privacy: PrivacySpec, train: Table, spec: StudySpec
+) -> Iterator[str]:
+    worst, count = ahead.worst, f"{train.person_count:,}"
+    yield f"you could take part in {ahead.rounds:,} of {spec.study.rounds:,} rounds"
+    one_more, one_other = (worst.study.epsilon(privacy.delta, which) for which in Neighbours)
+    if train.groups is None:
+        who, unit = f"each of your {count} rows", "row"
+    else:
+        rows = "1 row" if worst.rows_each == 1 else f"{worst.rows_each:,} rows"
+        who, unit = f"of your {count} patients the one who gives most ({rows})", "patient"
+    yield (
+        f"{who} would then be at epsilon {one_more:.3g}, "
+        f"at {one_other:.3g} with one {unit} replaced"
+    )
+    if train.groups is None:
+        yield (
+            "no [data] group names your patients, so each row counts as one: "
+            "who has several has about as many times that epsilon"
+        )
 
 
 def _specification(

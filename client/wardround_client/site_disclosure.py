@@ -60,8 +60,8 @@ class Disclosure:
                 "among your rows"
             )
         else:
-            named = spec.privacy.unit == "patient" and self.data.train.groups is not None
-            whole = "one patient, with all rows of theirs" if named else "one row"
+            named = self.data.train.groups is not None
+            whole = "one patient, with all rows of theirs" if named else "a patient who has one row"
             yield (
                 f"  one patient  the epsilon above bounds what your updates tell of {whole}, to "
                 "every reader, whatever else that reader knows"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from wardround.chain.ward_round import WardRound
 from wardround.host.sandbox.machine import offered
 from wardround.learning.datasets.people import digests_of
 from wardround.learning.datasets.table import Table, load_table, save_table
+from wardround.learning.privacy.accountant import Neighbours, account_of, mechanism_of
 from wardround.protocol.canonical import canonical_bytes
 from wardround.protocol.cid import cid_of
 from wardround.protocol.errors import SpecificationError, StudyMismatch
@@ -55,6 +56,15 @@ def proposed(network: Network, home: Home, store: str | None = "") -> Proposal:
 def shown(network: Network, home: Home) -> str:
     address = SiteAddress(network.parties[0].account.address)
     return "\n".join(describe(proposed(network, home), network.contract, address))
+
+
+def name_people(home: Home, person: Callable[[int], int]) -> int:
+    """Name each row's person by the row's place; nobody is in both tables."""
+    for first, name in ((1000, "test.npz"), (0, "train.npz")):
+        found = load_table(home.folder / name)
+        groups = digests_of([first + person(row) for row in range(len(found))])
+        save_table(Table(found.features, found.labels, groups), home.folder / name)
+    return len(found)
 
 
 def accepting(network: Network, folder: Path, name: str = "small") -> Home:
@@ -243,7 +253,7 @@ def test_private_study_is_never_refused_as_solvable(tmp_path: Path) -> None:
         said = shown(network, make(network, tmp_path / "h"))
     assert "350 published numbers" in said
     assert "noise of differential privacy" in said
-    assert "the epsilon above bounds what your updates tell of one row" in said
+    assert "the epsilon above bounds what your updates tell of a patient who has one row" in said
 
 
 def test_private_study_with_code_of_its_own_is_accepted_by_name_or_refused(tmp_path: Path) -> None:
@@ -269,16 +279,52 @@ def test_private_study_of_patients_says_what_it_bounds(tmp_path: Path, named: bo
     scenario = small_scenario(privacy=privacy.model_dump())
     with prepared(scenario, tmp_path / "network") as network:
         home = make(network, tmp_path / "h")
-        for number, name in enumerate(("train.npz", "test.npz") if named else ()):
-            found = load_table(home.folder / name)
-            groups = digests_of([1000 * number + row // 4 for row in range(len(found))])
-            save_table(Table(found.features, found.labels, groups), home.folder / name)
+        if named:
+            name_people(home, lambda row: row // 4)
         said = shown(network, home)
     assert "privacy      of single patients: noise 1" in said
-    assert f"your {10 if named else 40} patients would be at epsilon" in said
-    assert "with one patient replaced" in said
+    who = "of your 10 patients the one who gives most (4 rows)" if named else "each of your 40 rows"
+    assert f"{who} would then be at epsilon" in said
+    assert "you could take part in 3 of 3 rounds" in said
+    assert ("with one patient replaced" in said) == named
     assert ("names your patients, so each row counts as one" in said) == (not named)
     assert ("what your updates tell of one patient, with all rows of theirs" in said) == named
+    assert ("what your updates tell of a patient who has one row" in said) == (not named)
+
+
+def test_private_study_of_rows_states_the_epsilon_of_the_patient_with_most(tmp_path: Path) -> None:
+    """A patient of two rows is charged for both, as the guard does it."""
+    privacy = PrivacySpec(noise_multiplier=1.0, max_grad_norm=1.0, delta=1e-5)
+    with prepared(small_scenario(privacy=privacy.model_dump()), tmp_path / "network") as network:
+        home = make(network, tmp_path / "h")
+        rows = name_people(home, lambda row: max(row, 1))
+        ahead = proposed(network, home).outlook
+        said = shown(network, home)
+    assert ahead is not None
+    training = network.scenario.specification.training
+    twice = mechanism_of(training, privacy, rows).of_person(2)
+    worst = account_of([twice] * 3)
+    assert ahead.worst.study == worst
+    assert "of your 39 patients the one who gives most (2 rows) would then be at " in said
+    assert f"epsilon {worst.epsilon(1e-5, Neighbours.ADD_REMOVE):.3g}, at " in said
+    assert "what your updates tell of one patient, with all rows of theirs" in said
+
+
+@pytest.mark.parametrize("limited", ["the study", "this site's patients"])
+def test_private_study_without_a_round_within_budget_is_refused(
+    tmp_path: Path, limited: str
+) -> None:
+    privacy = PrivacySpec(noise_multiplier=1.0, max_grad_norm=1.0, delta=1e-5)
+    policy = "max_epsilon = 0.5"
+    if limited == "the study":
+        privacy, policy = privacy.model_copy(update={"target_epsilon": 0.5}), ""
+    with prepared(small_scenario(privacy=privacy.model_dump()), tmp_path / "network") as network:
+        home = make(network, tmp_path / "h", policy=policy)
+        with pytest.raises(Refusal, match="could take part in 0 of 3 rounds") as refusal:
+            proposed(network, home)
+    assert refusal.value.name == "privacy-refused"
+    assert f"would bring {limited} to epsilon" in str(refusal.value)
+    assert "Ask the sponsor for more noise" in str(refusal.value)
 
 
 def test_readers_counts_and_measures_are_named(network: Network, tmp_path: Path) -> None:

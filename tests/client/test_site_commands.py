@@ -326,7 +326,9 @@ def test_approve_when_the_table_has_a_budget_and_the_study_no_privacy_says_so(
     call: Call, network: Network, tmp_path: Path, password: Path
 ) -> None:
     home = make(network, tmp_path / "budget", policy="max_epsilon = 1.0")
-    assert "no privacy" in call(*approving(network, home, password)).error
+    error = call(*approving(network, home, password)).error
+    assert "privacy-refused: the study has no [privacy], so what it reveals" in error
+    assert "ask the sponsor for a private study, or take max_epsilon out" in error
 
 
 def test_revoke_when_done_is_noticed_and_cannot_be_done_twice(

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from wardround.learning.privacy.accountant import Mechanism, PrivacyAccount, account_of
 from wardround.protocol.identifiers import StudyId, hex_of
 from wardround_client.guard.book import Spent
-from wardround_client.guard.people import Counts, PeopleStore, Persons
+from wardround_client.guard.people import Counts, People, PeopleStore, Persons, merged
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,6 +102,35 @@ def accounts_of(
 def _cost(mechanism: Mechanism, rows: int, least: int) -> Mechanism:
     one = mechanism.of_person(rows)
     return one.model_copy(update={"rows_each": max(one.rows_each, least)})
+
+
+def booked_people(spent: Sequence[Spent], store: PeopleStore) -> People | None:
+    """Give everybody who was booked by the column of the last line, each with rows as at most.
+
+    Returns:
+        None where the last line has no column.
+    Raises:
+        LogError: a set is missing or altered.
+    """
+    group = spent[-1].group
+    if group is None:
+        return None
+    names = {one.people for one in spent if one.group == group and one.people}
+    return merged([store.read(name) for name in sorted(names)])
+
+
+def booked_accounts(spent: Sequence[Spent], study: StudyId, store: PeopleStore) -> list[Alike]:
+    """Divide everybody who was booked by what they have spent, whoever is in the table now.
+
+    Raises:
+        LogError: a set is missing or altered.
+    """
+    if not spent:
+        return []
+    people = booked_people(spent, store)
+    persons = None if people is None else np.repeat(people.persons, people.rows)
+    count = 1 if persons is None else len(persons)
+    return accounts_of(persons, count, spent[-1].group, spent, study, store)
 
 
 def _rows_then(

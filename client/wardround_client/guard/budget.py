@@ -11,7 +11,7 @@ on another model or other rows it is another, and is booked again.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal
@@ -24,21 +24,26 @@ from wardround.learning.privacy.accountant import (
     Mechanism,
     Neighbours,
     PrivacyAccount,
-    mechanism_of,
 )
 from wardround.learning.privacy.counts import counting
 from wardround.protocol.identifiers import StudyId
 from wardround.protocol.report import Privacy
 from wardround.protocol.study import StudySpec
 from wardround_client.errors import Refusal
-from wardround_client.guard.accounts import Alike, accounts_of
+from wardround_client.guard.accounts import Alike, booked_accounts
 from wardround_client.guard.approvals import Approval
 from wardround_client.guard.book import Book, RoundKey, Spent
+from wardround_client.guard.limits import (
+    accounts_in,
+    group_of,
+    refused,
+    within,
+    within_round,
+)
 from wardround_client.guard.log import GuardLog
 from wardround_client.guard.noise_secrets import NoiseSecrets
 from wardround_client.guard.people import PeopleStore, people_of, persons_of
 from wardround_client.settings import HomeSettings, PreparedTables
-from wardround_client.sources.settings import DataSettings
 
 #: A round is trained for so often at most: on another model or other rows, or after failures.
 ATTEMPTS_MAX = 3
@@ -58,8 +63,10 @@ class Allowance:
         secret: of this attempt's noise, 32 bytes; None of a measurement, and where the study is
             not private.
         rows: places of the rows that may be used, ascending; None for all.
-        spent: what people spent before in this study, and what this adds; empty where nothing is
-            booked.
+        spent: what these people spent before in this study, and what this adds; empty where nothing
+            is booked.
+        stated: what a report states: in the study so far nobody spent more, whether in these rows,
+            left out or gone from the table.
         delta: of the study.
     """
 
@@ -67,6 +74,7 @@ class Allowance:
     rows: Places | None
     spent: Sequence[tuple[PrivacyAccount, Mechanism]]
     delta: float
+    stated: Privacy | None
 
     @property
     def account(self) -> PrivacyAccount:
@@ -87,26 +95,6 @@ class Allowance:
     def part(self, table: Table) -> Table:
         """Give the rows that may be used."""
         return table if self.rows is None else table.part(self.rows)
-
-    @property
-    def stated(self) -> Privacy | None:
-        """What a report states: for no person has more been spent in the study."""
-        if not self.spent:
-            return None
-        account, cost = self._most
-        after = account.after(cost)
-        more, replaced = (after.epsilon(self.delta, which) for which in Neighbours)
-        return Privacy(epsilon=more, epsilon_replaced=replaced, delta=self.delta)
-
-
-@dataclass(frozen=True)
-class _Limit:
-    """The epsilon that an account may reach."""
-
-    whose: str
-    account: Callable[[Alike], PrivacyAccount]
-    epsilon: float
-    delta: float
 
 
 class Budget:
@@ -137,7 +125,7 @@ class Budget:
         spec = approval.spec
         check_private_enough(spec, approval.study, self._settings)
         if spec.privacy is None:
-            return Allowance(None, None, (), 0.0)
+            return Allowance(None, None, (), 0.0, None)
         attempts = self._book.attempts(key.study, key.round)
         for known in attempts:
             if (again := self._again(approval, key, table, known)) is not None:
@@ -148,24 +136,13 @@ class Budget:
                 f"round {key.round} was trained for {len(attempts)} times already, on other models "
                 "or other rows: each time costs privacy, so this site leaves this round out.",
             )
-        training, privacy = spec.training, spec.privacy
-        limits = [*self._site_limits()]
-        if privacy.target_epsilon is not None:
-            target = privacy.target_epsilon
-            limits.append(_Limit("the study", lambda one: one.study, target, privacy.delta))
-        alike, mechanism = self._within(
-            self._alike(key, table, self._book.spent),
-            lambda units: mechanism_of(training, privacy, units[privacy.unit]),
-            limits,
-        )
+        everybody = self._alike(key, table, self._book.spent)
+        alike, mechanism = within_round(spec.training, spec.privacy, self._settings, everybody)
         rows = _places(alike)
-        delta, units = max([privacy.delta, *(one.delta for one in limits)]), _units(alike)
-        if delta * (count := units[privacy.unit]) >= 1:
-            raise _refused(f"delta is not below 1 / {count}, one over this site's {privacy.unit}s")
         # Durable before any line names it; a secret that none names is never used.
         secret = self._secrets.draw(key, len(attempts) + 1)
         self._book_rows(key, table, rows, mechanism, attempt=len(attempts) + 1)
-        return _allowance(secret, rows, alike, mechanism, privacy.delta)
+        return self._trained(secret, rows, alike, self._book.spent, approval)
 
     def measure(self, key: RoundKey, table: Table, noise: float) -> Allowance:
         """Book the noised histogram of a model's predictions.
@@ -179,12 +156,12 @@ class Budget:
             LogError: it could not be booked, or what was booked before is lost.
         """
         mechanism = counting(noise)
-        limits = [*self._site_limits()]
         everybody = self._alike(key, table, self._book.spent)
-        alike, _ = self._within(everybody, lambda units: mechanism, limits)
+        alike, _ = within(everybody, lambda units: mechanism, self._settings)
         rows = _places(alike)
         self._book_rows(key, table, rows, mechanism, attempt=0)
-        return _allowance(None, rows, alike, mechanism, self._settings.policy.delta)
+        delta = self._settings.policy.delta
+        return Allowance(None, rows, _spent(alike, mechanism), delta, None)
 
     # ---------------------------------------------------------------- whose rows
 
@@ -196,7 +173,7 @@ class Budget:
             return None
         rows: Places = np.arange(len(table))
         if known.people is not None:
-            if known.group != self._group(table):
+            if known.group != group_of(table, self._settings):
                 return None
             here = persons_of(table.people)
             rows = np.flatnonzero(self._people.read(known.people).rows_of(here))
@@ -206,26 +183,35 @@ class Budget:
         if secret is None:
             return None
         at = next(n for n, one in enumerate(self._book.spent) if one is known)
-        alike = self._alike(key, table.part(rows), self._book.spent[:at])
+        spent = self._book.spent[: at + 1]
+        alike = self._alike(key, table.part(rows), spent[:at])
+        return self._trained(secret, rows, alike, spent, approval)
+
+    def _trained(
+        self,
+        secret: bytes,
+        rows: Places,
+        alike: Sequence[Alike],
+        spent: Sequence[Spent],
+        approval: Approval,
+    ) -> Allowance:
+        """Put together what the last of these bookings allows, and what its report states."""
         assert approval.spec.privacy is not None  # it was booked
-        return _allowance(secret, rows, alike, known.mechanism, approval.spec.privacy.delta)
+        delta = approval.spec.privacy.delta
+        accounts = booked_accounts(spent, approval.study, self._people)
+        # Nobody's spending is undone because they are left out now, or gone from the table.
+        worst = max((one.study for one in accounts), key=lambda one: one.epsilon(delta))
+        more, replaced = (worst.epsilon(delta, which) for which in Neighbours)
+        stated = Privacy(epsilon=more, epsilon_replaced=replaced, delta=delta)
+        return Allowance(secret, rows, _spent(alike, spent[-1].mechanism), delta, stated)
 
     def _alike(self, key: RoundKey, table: Table, spent: Sequence[Spent]) -> list[Alike]:
-        group = self._group(table)
-        persons = None if group is None else persons_of(table.people)
-        return accounts_of(persons, len(table), group, spent, key.study, self._people)
-
-    def _group(self, table: Table) -> str | None:
-        if table.groups is None:
-            return None
-        data = self._settings.data
-        named = None if isinstance(data, PreparedTables) else data.group
-        return named or _PREPARED_GROUP
+        return accounts_in(table, self._settings, spent, key.study, self._people)
 
     def _book_rows(
         self, key: RoundKey, table: Table, rows: Places, mechanism: Mechanism, attempt: int
     ) -> None:
-        used, group = table.part(rows), self._group(table)
+        used, group = table.part(rows), group_of(table, self._settings)
         people = None
         if group is not None:
             people = self._people.keep(people_of(persons_of(used.people)))
@@ -241,44 +227,6 @@ class Budget:
         )
         self._book.take(line)
 
-    # ---------------------------------------------------------------- what is left
-
-    def _site_limits(self) -> Iterator[_Limit]:
-        policy = self._settings.policy
-        if policy.max_epsilon is not None:
-            whose = "this site's patients"
-            yield _Limit(whose, lambda one: one.home, policy.max_epsilon, policy.delta)
-
-    def _within(
-        self,
-        alike: list[Alike],
-        cost: Callable[[_Units], Mechanism],
-        limits: Sequence[_Limit],
-    ) -> tuple[list[Alike], Mechanism]:
-        """Leave out who would exceed a limit; fewer units may cost the others more."""
-        data = self._settings.data
-        least = data.min_rows if isinstance(data, DataSettings) else 1
-        left = alike
-        while True:
-            mechanism = cost(_units(left))
-            over: list[tuple[float, _Limit]] = []
-            within = []
-            for one in left:
-                exceeded = _exceeded(one, mechanism, limits)
-                if exceeded is None:
-                    within.append(one)
-                else:
-                    over.append(exceeded)
-            if not over:
-                return left, mechanism
-            left = within
-            # As where the table is read, all rows of a person count as one.
-            others = _units(left)["patient"]
-            if others < max(1, least):
-                # Of all who are over, the one who is least.
-                epsilon, limit = min(over, key=lambda pair: pair[0] / pair[1].epsilon)
-                raise _exhausted(epsilon, limit, others, least)
-
 
 def check_private_enough(spec: StudySpec, study: StudyId, settings: HomeSettings) -> None:
     """Refuse a study whose training would be less private than the site's policy demands.
@@ -292,9 +240,11 @@ def check_private_enough(spec: StudySpec, study: StudyId, settings: HomeSettings
     data, policy = settings.data, settings.policy
     if spec.privacy is None:
         if policy.max_epsilon is not None:
-            raise _refused(
-                "the study asks for no privacy of single rows, and [policy] max_epsilon bounds "
-                "what this site may give away"
+            raise Refusal(
+                "privacy-refused",
+                "the study has no [privacy], so what it reveals of a patient has no bound, and "
+                "[policy] max_epsilon sets one: ask the sponsor for a private study, or take "
+                "max_epsilon out of site.toml.",
             )
         return
     if (
@@ -302,46 +252,28 @@ def check_private_enough(spec: StudySpec, study: StudyId, settings: HomeSettings
         and spec.model.is_own
         and not policy.accepts_solvable(spec, study)
     ):
-        raise _refused(
+        raise refused(
             "the study's own files run where the noise is added and could leave it out, and "
             "[policy] max_epsilon bounds what this site may give away; read them, and accept the "
             f'study by name: accept_solvable = ["{spec.study.name}"]'
         )
     if isinstance(data, PreparedTables):
         if data.range is None:
-            raise _refused(
+            raise refused(
                 "nothing states by which range the prepared tables were scaled: scale them by "
                 "ranges that do not follow from the rows, and write range in [data]"
             )
     elif data.scaling != "range":
-        raise _refused(
+        raise refused(
             f'scaling = "{data.scaling}" in [data]: write scaling = "range", and a range for each '
             "numeric feature, so that no row changes how another is scaled"
         )
 
 
-def _exceeded(
-    one: Alike, mechanism: Mechanism, limits: Sequence[_Limit]
-) -> tuple[float, _Limit] | None:
-    own = one.cost(mechanism)
-    for limit in limits:
-        epsilon = limit.account(one).after(own).epsilon(limit.delta)
-        if epsilon > limit.epsilon:
-            return epsilon, limit
-    return None
-
-
-def _allowance(
-    secret: bytes | None, rows: Places, alike: Sequence[Alike], mechanism: Mechanism, delta: float
-) -> Allowance:
-    spent = [(one.study, one.cost(mechanism)) for one in alike]
-    return Allowance(secret, rows, spent, delta)
-
-
-def _units(alike: Sequence[Alike]) -> _Units:
-    """How many rows, and of how many people."""
-    rows = sum(len(one.rows) for one in alike)
-    return {"row": rows, "patient": sum(len(one.rows) // one.rows_each for one in alike)}
+def _spent(
+    alike: Sequence[Alike], mechanism: Mechanism
+) -> Sequence[tuple[PrivacyAccount, Mechanism]]:
+    return [(one.study, one.cost(mechanism)) for one in alike]
 
 
 def _places(alike: Sequence[Alike]) -> Places:
@@ -354,17 +286,3 @@ def _digest(table: Table) -> str:
     if table.groups is not None:
         digest.update(table.groups.tobytes())
     return digest.hexdigest()
-
-
-def _refused(reason: str) -> Refusal:
-    return Refusal("privacy-refused", f"private training is refused: {reason}.")
-
-
-def _exhausted(epsilon: float, limit: _Limit, others: int, least: int) -> Refusal:
-    words = (
-        f"this round would bring {limit.whose} to epsilon {epsilon:.4g} at delta {limit.delta:g}, "
-        f"more than the {limit.epsilon:g} it allows"
-    )
-    if others:
-        words += f"; {others} others are left, and [data] min_rows asks for {least}"
-    return Refusal("budget-exhausted", words + ".")

@@ -257,6 +257,22 @@ def test_people_when_their_budget_is_spent_are_left_out(tmp_path: Path) -> None:
     assert desk.spent() == 3
 
 
+@pytest.mark.parametrize("gone", [False, True])
+def test_report_when_people_are_left_out_or_gone_states_theirs_still(
+    tmp_path: Path, gone: bool
+) -> None:
+    limit = account(2).epsilon(1e-6) + 1e-6
+    desk = Desk(tmp_path, {"max_epsilon": limit, "delta": 1e-6}, sourced(group="patient"))
+    one, old = study("one"), list(range(40))
+    desk.begin(one, 1, table(old))
+    before = desk.begin(one, 2, table(old)).stated
+    rows = table(([] if gone else old) + list(range(40, 80)))
+    allowed = desk.begin(one, 3, rows)
+    assert allowed.account == PrivacyAccount()
+    assert allowed.stated == before
+    assert desk.begin(one, 3, rows).stated == before
+
+
 def test_people_when_they_have_more_rows_spend_more(tmp_path: Path) -> None:
     desk, one = Desk(tmp_path, {}, sourced(group="patient")), study("one")
     rows = table([*range(37), 50, 50, 50])

@@ -14,13 +14,12 @@ from hypothesis import strategies as st
 from opacus.accountants.analysis.rdp import compute_rdp
 from scipy import stats
 
-from tests.learning.privacy.tiny import STUDY, privacy, training
+from tests.learning.privacy.tiny import privacy, training
 from wardround.learning.privacy.accountant import (
     Mechanism,
     Neighbours,
     PrivacyAccount,
     account_of,
-    forecast,
     mechanism_of,
 )
 from wardround.learning.privacy.loss_distribution import epsilon_of
@@ -28,7 +27,6 @@ from wardround.learning.privacy.pairs import Counted
 from wardround.protocol.canonical import canonical_bytes
 from wardround.protocol.documents import parse_document
 from wardround.protocol.errors import ProtocolError
-from wardround.protocol.study import load_study
 
 ADD_REMOVE, REPLACE_ONE = Neighbours
 
@@ -234,11 +232,6 @@ def test_account_when_malformed_is_refused(data):
 def test_account_when_hostile_gives_an_account_or_one_error(data):
     with contextlib.suppress(ProtocolError):
         assert encoded(parse_account(data)) == data
-
-
-def test_forecast_when_no_privacy_is_asked_for_is_empty():
-    spec = load_study(STUDY.split("[privacy]")[0], "tiny.toml")
-    assert forecast(spec, units=20) == PrivacyAccount()
 
 
 def test_mechanism_when_a_patient_is_the_unit_costs_each_alike():

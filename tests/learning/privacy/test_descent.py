@@ -23,7 +23,8 @@ from wardround.learning.privacy import descent
 from wardround.learning.privacy.accountant import (
     Mechanism,
     PrivacyAccount,
-    forecast,
+    account_of,
+    mechanism_of,
 )
 from wardround.learning.privacy.noise import NoiseSecret, SecretStream
 from wardround.learning.privacy.terms import PrivateTerms
@@ -574,7 +575,7 @@ def test_torch_when_seeded_keeps_32_bits():
     assert torch.equal(*numbers)
 
 
-def test_forecast_when_all_rounds_are_trained_is_what_was_spent():
+def test_account_when_all_rounds_are_trained_has_the_mechanism_of_each():
     spec = load_study(STUDY, "tiny.toml")
     assert spec.privacy is not None
     model, weights = logistic()
@@ -589,5 +590,6 @@ def test_forecast_when_all_rounds_are_trained_is_what_was_spent():
         # Twice three batches of 7 of 20 rows; the steps really taken are those accounted for.
         assert result.steps == result.privacy.mechanism.steps == 6
         assert result.privacy.mechanism.sample_rate == 7 / 20
-    assert spent == forecast(spec, units=20)
+    each = mechanism_of(spec.training, spec.privacy, units=20)
+    assert spent == account_of([each] * spec.study.rounds)
     assert result.privacy.epsilon_replaced == spent.epsilon(1e-5) > result.privacy.epsilon > 1

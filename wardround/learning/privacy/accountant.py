@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field, FiniteFloat
 
 from wardround.protocol.documents import Form
-from wardround.protocol.study import PrivacySpec, StudySpec, TrainingSpec
+from wardround.protocol.study import PrivacySpec, TrainingSpec
 
 if TYPE_CHECKING:
     from wardround.learning.privacy.pairs import Pair
@@ -123,19 +123,6 @@ def count_steps(training: TrainingSpec, rows: int) -> int:
         return training.local_steps
     assert training.local_epochs is not None  # the specification has exactly one
     return training.local_epochs * math.ceil(rows / (training.batch_size or rows))
-
-
-def forecast(spec: StudySpec, units: int) -> PrivacyAccount:
-    """What a study costs a person who is one of so many units, after every round.
-
-    Returns:
-        The account; empty when the study asks for no privacy and so bounds nothing.
-    """
-    if spec.privacy is None:
-        return PrivacyAccount()
-    one = mechanism_of(spec.training, spec.privacy, units)
-    whole = one.model_copy(update={"steps": one.steps * spec.study.rounds})
-    return PrivacyAccount(mechanisms=[whole])
 
 
 @lru_cache(maxsize=4096)
