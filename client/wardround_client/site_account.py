@@ -49,7 +49,7 @@ class SiteAccount:
         alike = self._alike(_NO_STUDY)
         words = _most((one.home for one in alike), limit, delta)
         if limit is None:
-            words += "; [policy] has no max_epsilon"
+            words += "; the policy in force has no max_epsilon"
         if not alike:
             return words
         spent = [] if limit is None else [one for one in alike if self._is_spent(one, limit)]

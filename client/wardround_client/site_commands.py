@@ -226,7 +226,13 @@ def policy(
       wardround site policy hospital
     """
     from wardround.protocol.errors import SpecificationError
-    from wardround_client.guard.policy import approve_policy, approved_policy, changes, keys_of
+    from wardround_client.guard.policy import (
+        approve_policy,
+        approved_policy,
+        changes,
+        keys_of,
+        shown,
+    )
     from wardround_client.keystore import open_keystore
     from wardround_client.site_standing import open_site
 
@@ -236,7 +242,7 @@ def policy(
         lines = changes(approved_policy(path, site.address), wanted)
     except SpecificationError as error:
         _err.show(f"warning: {error}", style="yellow")
-        lines = [f"{key}: {value!r}" for key, value in keys_of(wanted).items()]
+        lines = [f"{key}: {shown(value)}" for key, value in keys_of(wanted).items()]
     else:
         if not lines:
             _out.print("The approved policy is the one in site.toml: there is nothing to do.")
@@ -275,6 +281,8 @@ def status(
     _out.show(f"  table: {found['table']}")
     _out.show(f"  sandbox: {found['sandbox']}")
     _out.show(f"  privacy: {found['privacy']}")
+    for line in found["unsigned"]:
+        _out.show(f"  not in force: {line} once `wardround site policy` has signed it")
     if not found["studies"]:
         _out.print("  no study is approved: see `wardround site approve --help`")
     for one in found["studies"]:

@@ -11,13 +11,14 @@ from typing import Any
 from wardround.chain.errors import ChainUnreachable, ContractReverted
 from wardround.chain.options import tokens_of
 from wardround.chain.ward_round import WardRound
-from wardround.protocol.errors import WardroundError
+from wardround.protocol.errors import SpecificationError, WardroundError
 from wardround.protocol.identifiers import SiteAddress, StudyId, hex_of
 from wardround.protocol.study import StudySpec
 from wardround_client.errors import GuardUnreachable, Refusal
 from wardround_client.guard.approvals import Approvals
 from wardround_client.guard.client import GuardClient
 from wardround_client.guard.noise_secrets import KeptSecrets, erase_final
+from wardround_client.guard.policy import approved_policy, changes
 from wardround_client.home import Home
 from wardround_client.keystore import keystore_address
 from wardround_client.settings import HomeSettings, PreparedTables
@@ -106,10 +107,19 @@ def standing(site: OpenSite) -> dict[str, Any]:
         "table": site.settings.data.name,
         "sandbox": sandbox_words(site.settings.policy),
         "privacy": privacy,
+        "unsigned": _unsigned(site),
         "studies": [
             {**one, "privacy": words} for one, words in zip(studies, known.values(), strict=True)
         ],
     }
+
+
+def _unsigned(site: OpenSite) -> list[str]:
+    """How ``site.toml`` differs from what is in force, a line for each key."""
+    try:
+        return changes(approved_policy(site.home.policy, site.address), site.settings.terms)
+    except SpecificationError:
+        return []  # the account tells why
 
 
 def _privacy(site: OpenSite, approvals: Approvals) -> tuple[str, dict[StudyId, str | None]]:

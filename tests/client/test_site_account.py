@@ -99,7 +99,7 @@ def test_account_when_no_policy_limits_it_says_so(tmp_path: Path) -> None:
     replaced, more = figures(1, 1e-6)
     assert said == (
         f"40 patients, epsilon at most {replaced} at delta 1e-06 ({more} for one more or "
-        "less); [policy] has no max_epsilon"
+        "less); the policy in force has no max_epsilon"
     )
 
 

@@ -349,7 +349,7 @@ def test_status_when_all_is_well_says_so(call: Call, network: Network, site: Hom
         found = json.loads(call("status", site.folder, "--json").good)
     assert "guard: answers" in said
     assert f"sandbox: {offered().words()}" in said
-    assert "  privacy: epsilon 0 at delta 1e-06; [policy] has no max_epsilon\n" in said
+    assert "  privacy: epsilon 0 at delta 1e-06; the policy in force has no max_epsilon\n" in said
     assert "    privacy: epsilon 0 at delta 1e-06; 0 of 5 models measured\n" in said
     assert "round 1 is open; weight up to 1,000,000" in said
     assert found["studies"][0]["open_round"] == 1
@@ -623,12 +623,20 @@ def test_policy_when_changed_counts_once_it_is_signed(
     address = keystore_address(site.keystore(site.settings()))
     assert "nothing to do" in call("policy", site.folder).good
     text = site.settings_file.read_text("utf-8").replace(
-        "[policy]\n", "[policy]\nweight_step = 9\n"
+        "[policy]\n", "[policy]\nweight_step = 9\nmax_epsilon = 8.0\nevaluate = false\n"
     )
     site.settings_file.write_text(text, "utf-8")
     assert site.settings_in_force(address).policy.weight_step == 1
+    said = call("status", site.folder).good
+    assert "  not in force: [policy] weight_step: 1 becomes 9 once `wardround site policy`" in said
     said = call("policy", site.folder, "--yes", "--password-file", password).good
     assert "weight_step: 1 becomes 9" in said
+    assert "max_epsilon: unset becomes 8.0" in said
+    assert "evaluate: true becomes false" in said
+    site.settings_file.write_text(text.replace("max_epsilon = 8.0\n", ""), "utf-8")
+    assert (
+        "not in force: [policy] max_epsilon: 8.0 becomes unset" in call("status", site.folder).good
+    )
     assert site.settings_in_force(address).policy.weight_step == 9
 
 

@@ -212,6 +212,7 @@ class Budget:
         self, key: RoundKey, table: Table, rows: Places, mechanism: Mechanism, attempt: int
     ) -> None:
         used, group = table.part(rows), group_of(table, self._settings)
+        without = table.part(np.setdiff1d(np.arange(len(table)), rows))
         people = None
         if group is not None:
             people = self._people.keep(people_of(persons_of(used.people)))
@@ -223,6 +224,7 @@ class Budget:
             rows=_digest(used),
             group=group,
             people=people,
+            left_out={"patients": without.person_count, "rows": len(without)},
             mechanism=mechanism.model_dump(mode="json"),
         )
         self._book.take(line)

@@ -404,7 +404,7 @@ class Guard(Guarded):
             line = self.log.append(
                 "released",
                 study=request.study,
-                round=request.round,
+                round=key.round,
                 model=hex_of(closing.record.model),
                 measures=measured.fields(),
             )
@@ -594,7 +594,8 @@ def _stated(document: Any) -> dict[str, Any]:
             if isinstance(document.get(name), str):
                 stated[name] = document[name][:70]
         if type(document.get("round")) is int:
-            stated["round"] = document["round"]
+            # A model is that of the round before, by which every other line names it.
+            stated["round"] = document["round"] - (stated.get("ask") == "measure")
     return stated
 
 

@@ -148,6 +148,12 @@ def guard_sentence(line: Line) -> str | None:
             f"signed round {line['round']} of study {line['study'][:10]}…: "
             f"weight {line['weight']:,}, {line['update_bytes']:,} bytes of update leave"
         )
+    if line["kind"] == "spent" and (out := line.get("left_out")) and out["rows"]:
+        what = "round" if line["attempt"] else "measures of round"
+        return (
+            f"{what} {line['round']} of study {line['study'][:10]}…: {out['patients']:,} patients "
+            f"({out['rows']:,} rows) are left out: their budget is spent"
+        )
     if line["kind"] == "released":
         noise = line["measures"]["noise"]
         counts = f"{len(line['measures']['counts'])} counts of test rows leave"

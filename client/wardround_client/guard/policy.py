@@ -6,6 +6,7 @@ signed; until then the guard keeps to those before.
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -79,7 +80,14 @@ def keys_of(terms: SiteTerms) -> dict[str, Any]:
 def changes(before: SiteTerms, after: SiteTerms) -> list[str]:
     """Write what differs between two terms, a line for each key."""
     old, new = keys_of(before), keys_of(after)
-    return [f"{key}: {old[key]!r} becomes {new[key]!r}" for key in new if old[key] != new[key]]
+    return [
+        f"{key}: {shown(old[key])} becomes {shown(new[key])}" for key in new if old[key] != new[key]
+    ]
+
+
+def shown(value: Any) -> str:
+    """Write a value as ``site.toml`` has it."""
+    return "unset" if value is None else json.dumps(value, ensure_ascii=False)
 
 
 def _unusable(path: Path, reason: str) -> SpecificationError:

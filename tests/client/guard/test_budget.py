@@ -25,7 +25,7 @@ from wardround_client.errors import LogError, Refusal
 from wardround_client.guard.approvals import Approval
 from wardround_client.guard.book import Book, RoundKey
 from wardround_client.guard.budget import Allowance, Budget
-from wardround_client.guard.log import GuardLog, create_log
+from wardround_client.guard.log import GuardLog, create_log, guard_sentence
 from wardround_client.guard.noise_secrets import KeptSecrets
 from wardround_client.guard.people import PeopleStore
 from wardround_client.settings import HomeSettings
@@ -249,6 +249,12 @@ def test_people_when_their_budget_is_spent_are_left_out(tmp_path: Path) -> None:
     assert allowed.rows.tolist() == list(range(1, 80, 2))
     assert allowed.account == PrivacyAccount()
     assert len(allowed.part(mixed)) == 40
+    words = [guard_sentence(line) for line in desk.log.kept]
+    assert words[:2] == [None, None]
+    assert words[2] == (
+        f"round 3 of study {hex_of(one.study)[:10]}…: 40 patients (40 rows) are left out: "
+        "their budget is spent"
+    )
     with pytest.raises(Refusal, match=r"budget-exhausted: .*this site's patients"):
         desk.begin(one, 4, table(old))
     few = table([*old, 100, 101])

@@ -753,6 +753,8 @@ def test_measures_when_the_policy_does_not_let_them_leave_are_refused(
         ward = Ward(later, home, guard)
         assert refused(ward, *ward.asked.request("measure")) == name
         assert released(ward) == []
+        # By the round that made the model, as everywhere.
+        assert [line["round"] for line in ward.log() if line["kind"] == "refused"] == [1]
 
 
 def test_counts_when_the_policy_adds_noise_are_integers_that_name_it(
