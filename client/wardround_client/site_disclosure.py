@@ -11,6 +11,7 @@ from wardround.protocol.messages import BINS
 from wardround.protocol.record import StudyParams
 from wardround.protocol.study import StudySpec
 from wardround.store.study_store import PREFIX
+from wardround_client.guard.measuring import cost_of, too_few
 from wardround_client.guard.tables import solvability_of
 from wardround_client.settings import PolicyTable
 
@@ -41,7 +42,7 @@ class Disclosure:
     def lines(self) -> Iterator[str]:
         """Write it for people, a line at a time."""
         spec, policy = self.spec, self.policy
-        rows, tests = len(self.data.train), len(self.data.test)
+        rows = len(self.data.train)
         yield "who can learn what of your rows"
         yield f"  updates      {self.params.parameter_count:,} numbers a round. {self._readers()}"
         yield f"  your rows    {self.solvability.explanation}"
@@ -53,7 +54,7 @@ class Disclosure:
             f"  counts       that you train on {rows:,} rows{to_step}: in each report, for every "
             "reader of it, and as your weight on chain for ever"
         )
-        yield f"  measures     {self._measures(tests)}"
+        yield from self._measures()
         if spec.privacy is None:
             yield (
                 "  one patient  no bound: a reader of your updates may find out that a patient is "
@@ -72,19 +73,27 @@ class Disclosure:
                     "where rows are clipped and noise is added, and nothing outside checks either"
                 )
 
-    def _measures(self, tests: int) -> str:
-        policy = self.policy
+    def _measures(self) -> Iterator[str]:
+        policy, tests = self.policy, self.data.test
         if not policy.evaluate:
-            return "none: your policy measures no models"
-        if tests < policy.measure_rows:
-            return f"none: {tests:,} test rows are fewer than your policy's {policy.measure_rows:,}"
-        noise = policy.measure_noise
+            yield "  measures     none: your policy measures no models"
+            return
+        if reason := too_few(tests, policy):
+            yield f"  measures     none, of {len(tests):,} test rows: {reason}"
+            return
+        noise, models = policy.measure_noise, policy.measured_models
         each = f"with noise of deviation {noise:g} on each" if noise else "without noise"
-        return (
-            f"{2 * BINS} counts of your {tests:,} test rows, by what a model predicts and what is "
-            f"true, for at most {policy.measured_models} models, {each}: to the coordinator, who "
-            "may tell them to anyone"
+        yield (
+            f"  measures     {2 * BINS} counts of your {len(tests):,} test rows, by what a model "
+            f"predicts and what is true, for at most {models} models, {each}: to the coordinator, "
+            "who may tell them to anyone"
         )
+        if noise:
+            epsilon = cost_of(tests, policy, models).epsilon(policy.delta)
+            bound = f"to epsilon {epsilon:.3g} at delta {policy.delta:g}, with one replaced"
+        else:
+            bound = "to no bound"
+        yield f"               all of them bring the test patient who gives most {bound}"
 
     def _readers(self) -> str:
         if self.store is not None and self.store.startswith(PREFIX):

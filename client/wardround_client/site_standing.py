@@ -58,18 +58,22 @@ def open_site(folder: Path) -> OpenSite:
 
 def previewed(site: OpenSite) -> list[str]:
     """Read the site's table, and tell of counts and ranges."""
+    from wardround_client.guard.measuring import too_few
     from wardround_client.guard.tables import load_home_data
     from wardround_client.sources.preview import about
     from wardround_client.sources.preview import preview as preview_source
 
     data, folder = site.settings.data, site.home.folder
-    if not isinstance(data, PreparedTables):
-        return preview_source(data, Place(folder, os.environ))
     loaded = load_home_data(folder, site.settings, os.environ)
-    lines = []
-    for what, table in (("training", loaded.train), ("test", loaded.test)):
-        shape = table.features.shape[1:]
-        lines.append(f"{data.name}: {about(len(table))} {what} rows of shape {shape}")
+    if isinstance(data, PreparedTables):
+        lines = [
+            f"{data.name}: {about(len(table))} {what} rows of shape {table.features.shape[1:]}"
+            for what, table in (("training", loaded.train), ("test", loaded.test))
+        ]
+    else:
+        lines = preview_source(data, Place(folder, os.environ))
+    if reason := too_few(loaded.test, site.settings.policy):
+        lines.append(f"  no model would be measured: {reason}")
     return lines
 
 

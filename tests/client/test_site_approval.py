@@ -16,6 +16,7 @@ from wardround.host.sandbox.machine import offered
 from wardround.learning.datasets.people import digests_of
 from wardround.learning.datasets.table import Table, load_table, save_table
 from wardround.learning.privacy.accountant import Neighbours, account_of, mechanism_of
+from wardround.learning.privacy.counts import counting
 from wardround.protocol.canonical import canonical_bytes
 from wardround.protocol.cid import cid_of
 from wardround.protocol.errors import SpecificationError, StudyMismatch
@@ -339,10 +340,22 @@ def test_readers_counts_and_measures_are_named(network: Network, tmp_path: Path)
 
 
 def test_measures_that_the_policy_forbids_are_not_named(network: Network, tmp_path: Path) -> None:
+    five = account_of([counting(0.5)] * 5)
     for name, policy, words in (
         ("off", "evaluate = false", "none: your policy measures no models"),
-        ("few", "measure_rows = 21", "none: 20 test rows are fewer than your policy's 21"),
-        ("noisy", "measure_noise = 4.0", "5 models, with noise of deviation 4 on each: to the"),
+        ("few", "measure_rows = 21", "none, of 20 test rows: [policy] measure_rows = 21 and"),
+        (
+            "drowned",
+            "measure_noise = 4.0",
+            "measure_noise = 4 would drown fewer than 102 test rows",
+        ),
+        ("noisy", "measure_noise = 0.5", "5 models, with noise of deviation 0.5 on each: to the"),
+        (
+            "cost",
+            "measure_noise = 0.5",
+            f"gives most to epsilon {five.epsilon(1e-6):.3g} at delta",
+        ),
+        ("free", "measure_noise = 0.0", "the test patient who gives most to no bound"),
         ("exact", "measure_noise = 0.0", "at most 5 models, without noise: to the coordinator"),
     ):
         assert words in shown(network, make(network, tmp_path / name, policy=policy))

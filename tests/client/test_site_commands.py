@@ -417,6 +417,11 @@ def test_preview_when_tables_are_prepared_counts_rows(call: Call, site: Home) ->
         "patients: about 40 training rows of shape (6,)",
         "patients: about 20 test rows of shape (6,)",
     ]
+    text = site.settings_file.read_text("utf-8").replace("noise = 0.0", "noise = 4.0")
+    site.settings_file.write_text(text, "utf-8")
+    *_, last = call("preview", site.folder).good.splitlines()
+    assert last.startswith("  no model would be measured: the noise of [policy] measure_noise = 4 ")
+    assert last.endswith("102 test rows: write less noise, or evaluate = false")
 
 
 # ---------------------------------------------------------------- guard

@@ -38,7 +38,7 @@ from wardround.protocol.errors import Malformed, ProtocolError
 from wardround.protocol.fixed_point import Int32Vector, vector_bytes, vector_from_bytes
 from wardround.protocol.identifiers import Digest, SiteAddress, StudyId, bytes32, hex_of
 from wardround.protocol.merkle import vector_root
-from wardround.protocol.messages import BINS, Measured, TrainReply, TrainTask
+from wardround.protocol.messages import Measured, TrainReply, TrainTask
 from wardround.protocol.record import Closing
 from wardround.protocol.report import MetricName, Report, rounded_loss
 from wardround.transport.code import application_digest
@@ -56,6 +56,7 @@ from wardround_client.guard.contents import (
     code_changed,
 )
 from wardround_client.guard.log import GuardLog, Line, Now
+from wardround_client.guard.measuring import too_few
 from wardround_client.guard.noise_secrets import DerivedSecrets, KeptSecrets, erase_final
 from wardround_client.guard.people import PeopleStore
 from wardround_client.guard.policy import changes
@@ -547,22 +548,12 @@ def _noise_terms(
 
 def _check_enough(tests: Table, policy: PolicyTable) -> None:
     """Refuse to measure where counts would be about single patients, or drown in their noise."""
-    count, rarest = tests.person_count, tests.class_counts.min()
-    if count < policy.measure_rows or rarest < policy.measure_class_rows:
-        what = "test rows" if tests.groups is None else "patients"
+    if reason := too_few(tests, policy):
+        rarest = tests.class_counts.min()
         raise Refusal(
             "too-few-test-rows",
-            f"{count} {what}, {rarest} of the rarest class, are fewer than [policy] "
-            f"measure_rows = {policy.measure_rows} and measure_class_rows = "
-            f"{policy.measure_class_rows} ask for.",
-        )
-    # Four standard deviations of the noise in all counts together.
-    least = math.ceil(4 * policy.measure_noise * math.sqrt(2 * BINS))
-    if len(tests) < least:
-        raise Refusal(
-            "too-few-test-rows",
-            f"{len(tests)} test rows would drown in the noise of measure_noise = "
-            f"{policy.measure_noise:g}, which needs {least}: nothing is spent.",
+            f"of {len(tests)} test rows, of {tests.person_count} patients and {rarest} of the "
+            f"rarest class, no model is measured: {reason}. Nothing is spent.",
         )
 
 
