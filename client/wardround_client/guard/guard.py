@@ -552,8 +552,8 @@ def _check_enough(tests: Table, policy: PolicyTable) -> None:
         rarest = tests.class_counts.min()
         raise Refusal(
             "too-few-test-rows",
-            f"of {len(tests)} test rows, of {tests.person_count} patients and {rarest} of the "
-            f"rarest class, no model is measured: {reason}. Nothing is spent.",
+            f"{len(tests)} test rows of {tests.person_count} patients, {rarest} of the rarest "
+            f"class, are too few to measure a model: {reason}. Nothing is spent.",
         )
 
 
