@@ -29,6 +29,12 @@ if _data.is_dir():
     os.environ.setdefault("WARDROUND_DATA_DIR", str(_data))
 
 
+@pytest.fixture(autouse=True)
+def commands_stay_in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A command of a site goes on in a fork, which here would be one of the tests themselves."""
+    monkeypatch.setattr("wardround_client.private_memory.keep_memory_private", lambda: None)
+
+
 @pytest.fixture
 def call(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
@@ -37,8 +43,6 @@ def call(
     from wardround.command_line import main  # after the variables above
 
     monkeypatch.chdir(tmp_path)
-    # It would go on in a fork of the tests.
-    monkeypatch.setattr("wardround_client.private_memory.keep_memory_private", lambda: None)
 
     def run_command(*arguments: object) -> Ended:
         monkeypatch.setattr(sys, "argv", ["wardround", *map(str, arguments)])

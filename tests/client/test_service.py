@@ -73,7 +73,7 @@ def service(tmp_path: Path) -> Iterator[SiteService]:
     make_authority(tmp_path / "tls", "test", NOW)
     shutil.copyfile(tmp_path / "tls" / AUTHORITY_CERTIFICATE, home / "ca.pem")
     stopped = threading.Event()
-    limit = threading.Timer(60, stopped.set)
+    limit = threading.Timer(240, stopped.set)
     limit.start()
     yield SiteService(Home(home), PASSWORD, print, lambda: NOW, stopped)
     limit.cancel()

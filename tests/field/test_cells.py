@@ -241,9 +241,9 @@ def test_parquet_reads_text_of_every_kind(tmp_path: Path, kind: str, column: str
 FEATURES: dict[str, list[dict[str, Any]]] = {
     "numeric": [{"name": "cell", "type": "numeric"}],
     "boolean": [{"name": "cell", "type": "boolean"}],
-    "numbers": [{"name": "cell", "type": "category", "categories": [0, 1, 2**53, 2**53 + 1, -9]}],
+    "numbers": [{"name": "cell", "type": "category", "categories": [0, 1, 2**53, 2**53 + 1]}],
     "codes": [
-        {"name": "cell", "type": "category", "categories": ["1", "01", "1.0", "250.1", "NA", "-9"]}
+        {"name": "cell", "type": "category", "categories": ["1", "01", "1.0", "250.1", "NA"]}
     ],
 }
 whole = st.sampled_from([0, 1, -9, 2**53, 2**53 + 1, 2**63 - 1, 7])

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.chain.staged import Theatre, theatre
@@ -115,6 +115,7 @@ _values = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(
     round=st.just(1) | _values,
     measures=_values | st.dictionaries(st.text(), st.just(_GOOD) | _values, max_size=3),
