@@ -169,9 +169,9 @@ def main(walls: str) -> None:
     found: dict[str, Any] = {"walls": offer.words(), "user": os.getuid()}
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
+        sandbox = sandbox_of(Home(home), PolicyTable(trainer_memory_gib=4), offer)
         for name in ("site.toml", "keystore.json", "guard.log"):
             (home / name).write_text("secret")
-        sandbox = sandbox_of(Home(home), PolicyTable(trainer_memory_gib=4), offer)
         trainer = SandboxedTrainer("the trainer", sandbox, told.append, JOB_SECONDS)
         hospital = Hospital(home, trainer, told)
         steps: dict[str, Callable[[], Any]] = {
