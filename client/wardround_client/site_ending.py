@@ -69,7 +69,7 @@ class StudyWatch:
         if now - self._over_since.setdefault(study, now) > _MEASURE_SECONDS:
             return True
         # The last model is measured when there is no round after it.
-        last = (hex_of(study), state.head)
+        last = (hex_of(study), state.head - 1)
         lines = (line for line in read_log(self.home.log) if line["kind"] == "released")
         return state.rounds == 0 or any((one["study"], one["round"]) == last for one in lines)
 

@@ -660,10 +660,10 @@ def test_patients_column_when_changed_counts_once_it_is_signed(
     home = make(network, tmp_path / "named", data=data)
     address, line = keystore_address(home.keystore(home.settings())), 'group = "patient"'
     text = home.settings_file.read_text("utf-8")
-    for changed, becomes in (('group = "visit"', "'visit'"), ("", "None")):
+    for changed, becomes in (('group = "visit"', '"visit"'), ("", "unset")):
         home.settings_file.write_text(text.replace(line, changed), "utf-8")
         assert home.settings_in_force(address).terms.group == "patient"
-        assert f"[data] group: 'patient' becomes {becomes}" in call("policy", home.folder).out
+        assert f'[data] group: "patient" becomes {becomes}' in call("policy", home.folder).out
     assert "Approved" in call("policy", home.folder, "--yes", "--password-file", password).good
     assert home.settings_in_force(address).terms.group is None
 
