@@ -16,6 +16,7 @@ from wardround_client.errors import KeystoreError
 #: What the process that was started passes on, and how it learns of its child's end.
 _PASSED_ON = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT}
 _WAITED_FOR = {*_PASSED_ON, signal.SIGCHLD}
+_LOOK_SECONDS = 1.0
 
 
 def keep_memory_private() -> None:
@@ -38,6 +39,8 @@ def keep_memory_private() -> None:
         raise KeystoreError(
             f"process {tracer} traces this command, and could read password and key: end it."
         )
+    # Whoever started this may have it ignored, and then no child's end is told.
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _WAITED_FOR)
     parent, child = os.getpid(), os.fork()
     if child:
@@ -58,9 +61,10 @@ def _tracer() -> int:
 def _stand_for(child: int) -> NoReturn:
     """Pass signals on to a child, and end as it does."""
     while True:
-        found = signal.sigwaitinfo(_WAITED_FOR)
+        # For a while only: another thread may have taken the signal of the child's end.
+        found = signal.sigtimedwait(_WAITED_FOR, _LOOK_SECONDS)
         # The terminal's own, which have a positive code, reach the child as well.
-        if found.si_signo in _PASSED_ON and found.si_code <= 0:
+        if found is not None and found.si_signo in _PASSED_ON and found.si_code <= 0:
             os.kill(child, found.si_signo)
         ended, status = os.waitpid(child, os.WNOHANG)
         if ended:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -99,14 +101,16 @@ def test_run_when_there_is_no_sandbox_ends_and_starts_nothing(
     assert not started(service)
 
 
-def test_run_when_the_guard_refuses_to_start_ends(
-    service: SiteService, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("wardround_client.service._GUARD_STARTS", 1)
+def test_run_when_the_guard_refuses_to_start_ends(service: SiteService, tmp_path: Path) -> None:
     service.home.log.unlink()
-    with pytest.raises(SpecificationError, match="the guard does not start"):
-        service.run()
-    assert not service.stopped.is_set()
+    (tmp_path / "password").write_text(PASSWORD)
+    home, secret = str(service.home.folder), str(tmp_path / "password")
+    ended = subprocess.run(
+        [sys.executable, "-m", "wardround", "site", "run", home, "--password-file", secret],
+        capture_output=True, text=True, timeout=200,
+    )  # fmt: skip
+    assert ended.returncode == 1
+    assert "the guard does not start" in ended.stderr
     assert started(service)
 
 
