@@ -39,7 +39,7 @@ def keep_memory_private() -> None:
         raise KeystoreError(
             f"process {tracer} traces this command, and could read password and key: end it."
         )
-    # Whoever started this may have it ignored, and then no child's end is told.
+    # A parent process may have set it to be ignored; the kernel then reports no child's end.
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _WAITED_FOR)
     parent, child = os.getpid(), os.fork()

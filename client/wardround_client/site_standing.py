@@ -127,7 +127,7 @@ def _unsigned(site: OpenSite) -> list[str]:
 
 
 def _privacy(site: OpenSite, approvals: Approvals) -> tuple[str, dict[StudyId, str | None]]:
-    """What was spent, in all and in each study that is approved or was; None where nobody knows."""
+    """What was spent, in all and in each study that is approved or was; None for an unknown sum."""
     approved = approvals.studies()
     try:
         account = SiteAccount(site.home, site.address)

@@ -4,7 +4,7 @@ Who is the same person is known where one column names them. All that was spent 
 whom another column named, or none, may have been spent on any person here, so it counts for each.
 Of several columns the one by which a person has the most rows is believed to name people. By any
 other, such as a visit's number, a person may be as many as that: each is charged for as many, and
-for whatever was spent on anybody. So whatever a site changes about its table, no account shrinks.
+for all that was spent on any patient. So no change to a table makes an account smaller.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ def _cost(mechanism: Mechanism, rows: int, least: int) -> Mechanism:
 
 
 def booked_people(spent: Sequence[Spent], store: PeopleStore) -> People | None:
-    """Give everybody who was booked by the column of the last line, each with rows as at most.
+    """Give all patients booked by the last line's column, each with the most rows it ever had.
 
     Returns:
         None where the last line has no column.
@@ -120,7 +120,7 @@ def booked_people(spent: Sequence[Spent], store: PeopleStore) -> People | None:
 
 
 def booked_accounts(spent: Sequence[Spent], study: StudyId, store: PeopleStore) -> list[Alike]:
-    """Divide everybody who was booked by what they have spent, whoever is in the table now.
+    """Divide all booked patients by what they have spent, those outside today's table included.
 
     Raises:
         LogError: a set is missing or altered.

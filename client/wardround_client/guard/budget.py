@@ -65,8 +65,8 @@ class Allowance:
         rows: places of the rows that may be used, ascending; None for all.
         spent: what these people spent before in this study, and what this adds; empty where nothing
             is booked.
-        stated: what a report states: in the study so far nobody spent more, whether in these rows,
-            left out or gone from the table.
+        stated: what a report states: the most that one patient has spent in the study so far,
+            patients counted who are left out or gone from the table.
         delta: of the study.
     """
 
@@ -199,7 +199,7 @@ class Budget:
         assert approval.spec.privacy is not None  # it was booked
         delta = approval.spec.privacy.delta
         accounts = booked_accounts(spent, approval.study, self._people)
-        # Nobody's spending is undone because they are left out now, or gone from the table.
+        # A patient who is left out now, or gone from the table, has still spent what was booked.
         worst = max((one.study for one in accounts), key=lambda one: one.epsilon(delta))
         more, replaced = (worst.epsilon(delta, which) for which in Neighbours)
         stated = Privacy(epsilon=more, epsilon_replaced=replaced, delta=delta)

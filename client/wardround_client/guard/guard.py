@@ -472,8 +472,7 @@ class Guard(Guarded):
         try:
             opened = self._ask(lambda ward: ward.open_round(approval.study))
         except ContractReverted as error:
-            reason = error.reason
-            raise _not_open(approval.study, number, reason) from None
+            raise _not_open(approval.study, number, error.reason) from None
         if opened.round > number:
             words = f"round {number} is closed and round {opened.round} is open: nothing is lost."
             raise Refusal("round-over", words)

@@ -70,10 +70,10 @@ def outlook(
             ) from None
 
         def ends(number: int, left: list[Alike] = left, one: Mechanism = mechanism) -> bool:
-            """Whether a limit stops somebody within so many rounds like this one."""
+            """Whether a limit leaves a patient out within so many rounds like this one."""
             return any(exceeded(each, _times(one, number), limits) for each in left)
 
-        # As long as nobody is left out, each round costs the same.
+        # Until a limit leaves a patient out, each round costs the same.
         ahead = range(1, spec.study.rounds - rounds + 1)
         count = bisect(ahead, False, key=ends) if ends(ahead[-1]) else len(ahead)
         alike = [_after(one, _times(mechanism, count)) if one in left else one for one in alike]
