@@ -69,6 +69,12 @@ def own(begin: str = "pass", before: str = "return rows", extra: str = "") -> st
     )
 
 
+def counting_on(kind: str) -> str:
+    """A module that counts its calls in an attribute of a list, or of a number."""
+    kept = f"class Kept({kind}):\n    pass\n\n\n"
+    return own("self.kept = Kept(); self.kept.n = 0", "self.kept.n += 1; return rows", kept)
+
+
 def returning(expression: str) -> str:
     return f"\n\ndef build():\n    return {expression}\n"
 
@@ -215,22 +221,8 @@ BAD = {
         own("self.next = iter(range(999)).__next__", "self.next(); return rows"),
         STATE.format(r"next state"),
     ),
-    "an attribute of a list": (
-        own(
-            "self.kept = Kept(); self.kept.n = 0",
-            "self.kept.n += 1; return rows",
-            "class Kept(list):\n    pass\n\n\n",
-        ),
-        STATE.format(r"kept\.n"),
-    ),
-    "an attribute of a number": (
-        own(
-            "self.kept = Kept(); self.kept.n = 0",
-            "self.kept.n += 1; return rows",
-            "class Kept(int):\n    pass\n\n\n",
-        ),
-        STATE.format(r"kept\.n"),
-    ),
+    "an attribute of a list": (counting_on("list"), STATE.format(r"kept\.n")),
+    "an attribute of a number": (counting_on("int"), STATE.format(r"kept\.n")),
     "a function that remembers": (
         own(
             "self.count = counter()",

@@ -14,7 +14,6 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -47,12 +46,8 @@ from wardround_client.settings import HomeSettings, PreparedTables
 
 #: A round is trained for so often at most: on another model or other rows, or after failures.
 ATTEMPTS_MAX = 3
-#: How people are named in prepared tables.
-_PREPARED_GROUP = "groups"
 
 Places = npt.NDArray[np.int64]
-#: How many there are of each unit of privacy.
-_Units = dict[Literal["row", "patient"], int]
 
 
 @dataclass(frozen=True, eq=False)
