@@ -24,7 +24,7 @@ RUNTIME := $(VENV)/.wardround-runtime
 DEVELOPMENT := $(VENV)/.wardround-development
 FOUNDRY := contracts/node_modules/.wardround-installed
 # Every module of wardround, and what PyTorch, Flower and coincurve import when they are first used.
-LATE := torch._dynamo coincurve flwr.cli.run flwr.supercore.cli flwr.superlink.cli \
+LATE := coincurve flwr.cli.run flwr.supercore.cli flwr.superlink.cli \
   flwr.supernode.cli flwr.simulation.app
 COMPILE = $(VENV)/bin/python -c 'import importlib, pkgutil, sys; \
   [importlib.import_module(name) for name in sys.argv[1:]]; \
@@ -56,12 +56,12 @@ apart = rm -rf $(VENV)/$(1) && $(VENV)/bin/python -m venv $(VENV)/$(1) && \
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test test-deep check slither prove epsilon bench clean
+.PHONY: help setup demo test test-deep check check-python check-contract slither prove epsilon bench clean
 # Installations share one environment, and forge its cache: one recipe at a time.
 .NOTPARALLEL:
 
 help: ## print this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(DEVELOPMENT) $(FOUNDRY) ## install everything that the other targets need
 
@@ -81,11 +81,16 @@ test-deep: $(DEVELOPMENT) $(FOUNDRY) ## test in depth: fuzzing, long chaos, a wh
 	@echo "Testing the packages in depth ..."
 	@$(PYTEST) -m deep
 
-check: $(DEVELOPMENT) $(FOUNDRY) ## lint, formats, types, artifacts and gas, changing nothing
+check: $(DEVELOPMENT) $(FOUNDRY) ## both of the next, side by side, changing nothing
+	@printf '%s\n' check-python check-contract | xargs -n 1 -P 2 $(MAKE) --no-print-directory
+
+check-python: $(DEVELOPMENT) ## lint, formats and types of Python
 	@echo "Checking Python: ruff, mypy ..."
 	@$(VENV)/bin/ruff check --quiet
 	@$(VENV)/bin/ruff format --check --quiet
 	@$(VENV)/bin/mypy
+
+check-contract: $(DEVELOPMENT) $(FOUNDRY) ## formats, lint, artifacts and gas of the contract
 	@echo "Checking the contract: format, lint, artifacts, gas ..."
 	@cd contracts && $(FORGE) fmt --check
 	@cd contracts && $(FORGE) lint --deny warnings

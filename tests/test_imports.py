@@ -20,6 +20,7 @@ HEAVY = ("torch", "sklearn", "scipy", "opacus", "pandas")
         "wardround_client.supernode",
         "wardround_client.guard.run",
         "wardround_coordinator.door",
+        "wardround_coordinator.server_app",
     ],
 )
 def test_program_that_does_not_learn_brings_nothing_to_learn_with(program: str) -> None:

@@ -19,7 +19,6 @@ from wardround.chain.errors import ContractReverted
 from wardround.chain.events import Registered
 from wardround.chain.ward_round import WardRound
 from wardround.host.steps import Step, durable
-from wardround.learning.initial import initial_model
 from wardround.protocol.cid import cid_from_sha256
 from wardround.protocol.contribution import WEIGHT_LIMIT, Entry
 from wardround.protocol.errors import OutOfRange, StudyMismatch
@@ -173,6 +172,9 @@ class Session:
 
     def _first_model(self) -> Vector:
         if not self.spec.model.is_own:
+            # PyTorch takes seconds to import, and no later round of a study needs it.
+            from wardround.learning.initial import initial_model
+
             base = Vector.of(initial_model(self.spec).values)
             self.store.put(base.data)
             return base

@@ -10,9 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-
-# PyTorch loads it, and a thousand modules with it, at the first training.
-import torch._dynamo
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 

@@ -13,6 +13,7 @@ from wardround.learning.datasets.table import Table
 from wardround.learning.errors import LearningError, no_rows
 from wardround.learning.loss import classification_loss, count_classes
 from wardround.learning.models.flat import is_finite, load_flat
+from wardround.learning.optimizer import optimizer_of
 from wardround.learning.privacy.accountant import count_steps
 from wardround.learning.privacy.terms import PrivacySpent, PrivateTerms
 from wardround.learning.repeatable import repeatable, row_orders
@@ -85,7 +86,7 @@ def train_locally(
     with repeatable(training.threads, seed):
         table.check_classes(count_classes(model, features[:1]))
         model.train()
-        optimizer = _optimizer(model, training)
+        optimizer = optimizer_of(training, model)
         if private is None or spent is None:
             steps = count_steps(training, len(table))
             mean_loss = _descend(model, optimizer, features, labels, training, steps, seed)
@@ -130,20 +131,6 @@ def _descend(
         loss_sum += value * len(targets)
         rows_seen += len(targets)
     return loss_sum / rows_seen
-
-
-def _optimizer(model: nn.Module, training: TrainingSpec) -> torch.optim.Optimizer:
-    parameters = list(model.parameters())
-    if training.optimizer == "adam":
-        return torch.optim.Adam(
-            parameters, lr=training.learning_rate, weight_decay=training.weight_decay
-        )
-    return torch.optim.SGD(
-        parameters,
-        lr=training.learning_rate,
-        momentum=training.momentum,
-        weight_decay=training.weight_decay,
-    )
 
 
 def _batches(

@@ -15,13 +15,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from wardround.protocol.canonical import canonical_bytes, parse_canonical
 from wardround.protocol.errors import Malformed
 
 #: The largest is a signing request: a report of 16 KiB, escaped, and a few digests.
 DOCUMENT_MAX_BYTES = 1 << 17
 _HEADER_BYTES = 4
-_CHUNK_BYTES = 1 << 20
 _PATH_MAX_BYTES = 100
 
 
@@ -71,14 +72,27 @@ class Wire:
             Malformed: the other side stops before.
             OSError: the deadline is over.
         """
-        data = bytearray()
-        while len(data) < count:
+        return bytes(self.receive_memory(count))
+
+    def receive_memory(self, count: int) -> memoryview:
+        """Receive exactly so many bytes where they stay; the caller has bounded the number.
+
+        Returns:
+            Read-only; the system gives memory as it is filled.
+
+        Raises:
+            Malformed: the other side stops before.
+            OSError: the deadline is over.
+        """
+        data = np.empty(count, np.uint8).data
+        got = 0
+        while got < count:
             self._wait()
-            part = self._connection.recv(min(count - len(data), _CHUNK_BYTES))
-            if not part:
-                raise Malformed("message", f"it ends after {len(data)} of {count} bytes")
-            data += part
-        return bytes(data)
+            length = self._connection.recv_into(data[got:])
+            if not length:
+                raise Malformed("message", f"it ends after {got} of {count} bytes")
+            got += length
+        return data.toreadonly()
 
     def _wait(self) -> None:
         left = self._deadline - time.monotonic()

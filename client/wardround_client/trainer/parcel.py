@@ -118,17 +118,17 @@ def receive_job(wire: Wire) -> TrainJob | PredictJob:
     specification = wire.receive_bytes(asked.specification)
     contents = [wire.receive_bytes(length) for length in asked.lengths]
     files = dict(zip(asked.names, contents, strict=True))
-    vector = vector_from_bytes(wire.receive_bytes(4 * asked.parameters), asked.parameters)
-    features = np.frombuffer(wire.receive_bytes(4 * math.prod(asked.shape)), np.float32)
+    vector = vector_from_bytes(wire.receive_memory(4 * asked.parameters), asked.parameters)
+    features = np.frombuffer(wire.receive_memory(4 * math.prod(asked.shape)), np.float32)
     features = features.reshape(asked.shape)
     if asked.job == "predict":
         return PredictJob(specification, vector, features, files)
-    labels = np.frombuffer(wire.receive_bytes(8 * asked.shape[0]), np.int64)
+    labels = np.frombuffer(wire.receive_memory(8 * asked.shape[0]), np.int64)
     private = None
     if asked.private is not None:
         data, persons = wire.receive_bytes(asked.private.account), None
         if asked.private.persons:
-            persons = np.frombuffer(wire.receive_bytes(8 * asked.shape[0]), np.int64)
+            persons = np.frombuffer(wire.receive_memory(8 * asked.shape[0]), np.int64)
         private = NoiseTerms(
             bytes.fromhex(asked.private.secret),
             parse_document(PrivacyAccount, data, "account"),
@@ -167,7 +167,7 @@ def receive_trained(wire: Wire, job: TrainJob) -> TrainResult:
     if job.private is not None and answer.mean_loss is not None:
         raise Malformed("trainer's answer", "a private training tells no loss")
     count = job.base.size
-    return TrainResult(vector_from_bytes(wire.receive_bytes(4 * count), count), answer.mean_loss)
+    return TrainResult(vector_from_bytes(wire.receive_memory(4 * count), count), answer.mean_loss)
 
 
 def receive_predicted(wire: Wire, job: PredictJob) -> npt.NDArray[np.float64]:
@@ -182,7 +182,7 @@ def receive_predicted(wire: Wire, job: PredictJob) -> npt.NDArray[np.float64]:
     if not isinstance(answer, _Predicted):
         raise Malformed("trainer's answer", "it is not that of a measurement")
     count = len(job.features) * answer.classes
-    found = np.frombuffer(wire.receive_bytes(8 * count), np.float64).reshape(-1, answer.classes)
+    found = np.frombuffer(wire.receive_memory(8 * count), np.float64).reshape(-1, answer.classes)
     # NaN compares with nothing, so it fails the first line too.
     if not ((found >= 0) & (found <= 1)).all():
         raise Malformed("trainer's answer", "a probability is not in 0 .. 1")

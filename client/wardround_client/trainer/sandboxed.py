@@ -10,7 +10,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import IO, TypeVar
 
 import numpy as np
@@ -29,7 +29,7 @@ from wardround_client.trainer.parcel import (
     receive_trained,
     send_job,
 )
-from wardround_client.trainer.warm import OPENING_SECONDS, Opening
+from wardround_client.trainer.warm import OPENING_SECONDS, PLAIN, PRIVATE, Opening
 
 #: To import PyTorch, also on a machine that does much else.
 START_SECONDS = 300.0
@@ -46,19 +46,92 @@ ResultT = TypeVar("ResultT")
 Tell = Callable[[str], None]
 
 
-@dataclass(frozen=True, eq=False)
+class _Child:
+    """A confined process that waits for its one job, or runs it: its socket and its lifeline."""
+
+    def __init__(self, control: socket.socket, kind: bytes) -> None:
+        """Have the warm process fork it.
+
+        Args:
+            kind: of its job, `warm.PLAIN` or `warm.PRIVATE`.
+        Raises:
+            OSError: that process has gone.
+        """
+        self.kind = kind
+        self.connection, theirs = socket.socketpair()
+        theirs_ends, self._lifeline = os.pipe()
+        try:
+            with theirs:
+                socket.send_fds(control, [kind], [theirs.fileno(), theirs_ends])
+        except OSError:
+            self.end()
+            raise
+        finally:
+            os.close(theirs_ends)
+
+    def is_waiting(self) -> bool:
+        """Whether it lives: before its job there is nothing to read but its end."""
+        try:
+            self.connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return True
+        except OSError:
+            pass
+        return False
+
+    def end(self) -> None:
+        """Have it killed."""
+        os.close(self._lifeline)
+        self.connection.close()
+
+
+@dataclass(eq=False)
 class _Warm:
-    """A running process and its control socket."""
+    """A running process, its control socket, and the child of it that is to run the next job.
+
+    That child is forked and confined before there is a job, which then need not wait for it.
+    """
 
     process: subprocess.Popen[bytes]
     control: socket.socket
-    turn: threading.Lock
-    ended: threading.Event
+    ended: threading.Event = field(default_factory=threading.Event)
+    _next: _Child | None = None
+    _turn: threading.Lock = field(default_factory=threading.Lock)
 
-    def start_job(self, connection: socket.socket, lifeline: int) -> None:
-        """Hand over the socket of a job, and a pipe that ends the job when it is closed."""
-        with self.turn:
-            socket.send_fds(self.control, [b"."], [connection.fileno(), lifeline])
+    @contextmanager
+    def job(self, kind: bytes) -> Iterator[socket.socket]:
+        """Give the socket of a child that waits for a job; it is killed with the block.
+
+        Args:
+            kind: of the job; the next is expected to be of the same.
+        Raises:
+            OSError: the process has gone.
+        """
+        with self._turn:
+            child, self._next = self._next, None
+        if child is not None and (child.kind != kind or not child.is_waiting()):
+            child.end()
+            child = None
+        child = child or _Child(self.control, kind)
+        try:
+            yield child.connection
+        finally:
+            child.end()
+            self.prepare(kind)
+
+    def prepare(self, kind: bytes) -> None:
+        """Have the child of the next job forked."""
+        with self._turn, suppress(OSError):  # the process has gone, which a job would find out
+            if self._next is None:
+                self._next = _Child(self.control, kind)
+
+    def retire(self) -> None:
+        """Let go of what is left of it, once it has ended."""
+        with self._turn:
+            self.control.close()
+            if self._next is not None:
+                self._next.end()
+                self._next = None
 
     def end(self) -> None:
         """Kill it; what is left of it ends for want of a guard."""
@@ -80,8 +153,6 @@ class SandboxedTrainer:
         sandbox: Sandbox,
         tell: Tell,
         job_seconds: float = 3600.0,
-        *,
-        trains: bool = True,
     ) -> None:
         """Start the process; jobs wait until it is ready.
 
@@ -90,10 +161,9 @@ class SandboxedTrainer:
             sandbox: around it.
             tell: takes what happens, in whole sentences.
             job_seconds: how long one job may take.
-            trains: False for jobs that only measure, so that it starts in half the time.
         """
         self._name, self._sandbox, self._tell = name, sandbox, tell
-        self._job_seconds, self._trains = job_seconds, trains
+        self._job_seconds = job_seconds
         self._free = threading.Semaphore(JOBS_AT_ONCE)
         self._changed = threading.Condition()
         self._started: _Warm | None = None
@@ -124,10 +194,11 @@ class SandboxedTrainer:
     # ---------------------------------------------------------------- a job
 
     def _run(self, job: TrainJob | PredictJob, receive: Callable[[Wire], ResultT]) -> ResultT:
+        is_private = isinstance(job, TrainJob) and job.private is not None
         with self._free:
             warm = self._ready()
             try:
-                with _job_of(warm) as connection:
+                with warm.job(PRIVATE if is_private else PLAIN) as connection:
                     wire = Wire(connection, self._job_seconds)
                     send_job(wire, job)
                     return receive(wire)
@@ -167,18 +238,19 @@ class SandboxedTrainer:
                 self._started = warm
                 if self._closed:
                     warm.end()
-            with warm.control:
-                if self._opened(warm.control):
-                    self._publish(warm)
-                else:
-                    warm.end()
-                status = _drained(warm.process, last)
-                if not self._closed:
-                    # Before its jobs are refused, so that the log has why.
-                    how = _how_ended(status, last[-1] if last else "")
-                    self._tell(f"{self._name} {how}; starting it again")
-                warm.ended.set()
-                self._publish(None)
+            if self._opened(warm.control):
+                warm.prepare(PLAIN)
+                self._publish(warm)
+            else:
+                warm.end()
+            status = _drained(warm.process, last)
+            if not self._closed:
+                # Before its jobs are refused, so that the log has why.
+                how = _how_ended(status, last[-1] if last else "")
+                self._tell(f"{self._name} {how}; starting it again")
+            warm.ended.set()
+            self._publish(None)
+            warm.retire()
             if self._closed:
                 return
             if time.monotonic() - started > _STEADY_SECONDS:
@@ -201,14 +273,12 @@ class SandboxedTrainer:
                 pass_fds=[theirs.fileno()],
                 start_new_session=True,
             )
-        return _Warm(process, ours, threading.Lock(), threading.Event())
+        return _Warm(process, ours)
 
     def _opened(self, control: socket.socket) -> bool:
         """Tell the process its confinement, and wait until it is ready."""
         wire = Wire(control, OPENING_SECONDS)
-        opening = Opening(
-            program=self._sandbox.program(), child=self._sandbox.child(), trains=self._trains
-        )
+        opening = Opening(program=self._sandbox.program(), child=self._sandbox.child())
         try:
             wire.send(opening.model_dump(mode="json"))
             wire.extend(START_SECONDS)
@@ -221,21 +291,6 @@ class SandboxedTrainer:
         with self._changed:
             self._warm = warm
             self._changed.notify_all()
-
-
-@contextmanager
-def _job_of(warm: _Warm) -> Iterator[socket.socket]:
-    """Start a job, and end its process with the block, however the block ends."""
-    ours, theirs = socket.socketpair()
-    theirs_ends, ours_ends = os.pipe()
-    try:
-        with theirs:
-            warm.start_job(theirs, theirs_ends)
-        with ours:
-            yield ours
-    finally:
-        os.close(theirs_ends)
-        os.close(ours_ends)
 
 
 def _drained(process: subprocess.Popen[bytes], last: deque[str]) -> int:

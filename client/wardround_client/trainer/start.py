@@ -101,5 +101,5 @@ def start_trainer(home: Home, policy: PolicyTable, tell: Tell) -> HospitalTraine
     sandbox = sandbox_of(home, policy)
     return HospitalTrainer(
         SandboxedTrainer(TRAINING, sandbox, tell),
-        lambda: SandboxedTrainer(MEASURING, sandbox, tell, trains=False),
+        lambda: SandboxedTrainer(MEASURING, sandbox, tell),
     )

@@ -1,8 +1,8 @@
 """The process that trains: it imports PyTorch once, and forks a child for each job.
 
 It enters its sandbox before it imports anything of weight. It takes from the guard, over one
-socket, the sockets of jobs; each child confines itself further, in a domain of its own, before it
-reads its job, whose study may bring code. What a child sends, this process never reads.
+socket, the sockets of jobs; each child confines itself further, in a domain of its own, and then
+waits for its one job, whose study may bring code. What a child sends, this process never reads.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import os
 import select
 import signal
 import socket
+import sys
 import tempfile
 from dataclasses import dataclass, field
 from functools import partial
@@ -24,9 +25,11 @@ from wardround.protocol.documents import Form
 from wardround_client.guard.wire import Wire
 
 OPENING_SECONDS = 60.0
-#: What a job needs. PyTorch's optimisers import the last one when the first of them is made.
-_TO_MEASURE = ("wardround_client.trainer.parcel", "wardround_client.trainer.work")
-_TO_TRAIN = (*_TO_MEASURE, "wardround.learning.privacy.descent", "torch._dynamo")
+#: What the guard sends with the socket of a job: whether it trains privately.
+PLAIN, PRIVATE = b".", b"p"
+_MODULES = ("wardround_client.trainer.parcel", "wardround_client.trainer.work")
+#: With Opacus, which takes as long again to import: once a study needs it.
+_PRIVATE_MODULE = "wardround.learning.privacy.descent"
 _LOOK_MILLISECONDS = 100
 #: From a job's start to its end; the guard ends it long before.
 _JOB_SECONDS = 30 * 86_400.0
@@ -38,8 +41,6 @@ class Opening(Form):
     #: None: there is no sandbox.
     program: Confinement | None
     child: Confinement | None
-    #: Whether jobs train; else they measure, which needs less.
-    trains: bool
 
 
 @dataclass
@@ -73,6 +74,8 @@ class _Forker:
         if not word:
             return False
         connection, lifeline = descriptors
+        if word == PRIVATE and _PRIVATE_MODULE not in sys.modules:
+            _import(_PRIVATE_MODULE)
         process = os.fork()
         if process == 0:
             _become_child(connection, self.child)
@@ -99,14 +102,18 @@ def main(descriptor: int) -> None:
         confine(opening.program)
     # No folder can be written to, and modules that only name a temporary one would look for one.
     tempfile.tempdir = os.environ["HOME"]
-    for name in _TO_TRAIN if opening.trains else _TO_MEASURE:
-        import_module(name)
-    gc.collect()
-    gc.freeze()  # else a child's first collection copies every page
+    _import(*_MODULES)
     wire.extend(OPENING_SECONDS)
     wire.send({"ready": True})
     control.settimeout(None)
     _Forker(control, opening.child).serve()
+
+
+def _import(*names: str) -> None:
+    for name in names:
+        import_module(name)
+    gc.collect()
+    gc.freeze()  # else a child's first collection copies every page
 
 
 def _become_child(connection: int, keep: Confinement | None) -> None:
@@ -120,6 +127,7 @@ def _become_child(connection: int, keep: Confinement | None) -> None:
         own = close_all_but(connection)
         if keep is not None:
             confine(keep)
+        select.select([own], [], [])  # however long: it may be forked long before its job
         _run(Wire(socket.socket(fileno=own), _JOB_SECONDS))
         status = 0
     finally:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
 from tests.client.trainer.jobs import own_job, predict_job, private_job, train_job
@@ -56,6 +58,39 @@ def test_failure_when_refused_keeps_its_words_in_the_log(
     assert caught.value.name == "trainer-failed"
     assert "63" not in str(caught.value)
     assert r"row 3\x1b[2J is 63" in told[-1]
+
+
+def test_job_runs_in_a_process_that_waited_for_it_and_ends(trainer: SandboxedTrainer) -> None:
+    trainer.train(train_job())
+    ready = waiting(trainer)
+    trainer.train(train_job())
+    ready.wait(10)
+    assert waiting(trainer) != ready
+
+
+def test_job_when_the_process_that_waited_was_killed_runs_in_another(
+    trainer: SandboxedTrainer,
+) -> None:
+    trainer.train(train_job())
+    killed = waiting(trainer)
+    killed.kill()
+    killed.wait(10)
+    trainer.train(train_job())
+
+
+def waiting(trainer: SandboxedTrainer) -> psutil.Process:
+    """The one process below the warm one, once it is there and the one before it has gone."""
+    assert trainer._warm is not None
+    first, deadline = psutil.Process(trainer._warm.process.pid), time.monotonic() + 10
+    seen: list[psutil.Process] = []
+    while time.monotonic() < deadline:
+        below = [first, *first.children(recursive=True)]  # bubblewrap is among them
+        pythons = [one for one in below if one.name().startswith("python")]
+        if len(pythons) == 2 and pythons == seen:
+            return max(pythons, key=psutil.Process.create_time)
+        seen = pythons
+        time.sleep(0.2)
+    raise AssertionError(seen)
 
 
 def test_warm_process_when_killed_is_started_again(trainer: SandboxedTrainer, told: Told) -> None:
