@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
+#: The build of everything, as in the Makefile.
+WHOLE = ("--out", "out/whole", "--cache-path", "cache/whole")
 
 
 @contextmanager

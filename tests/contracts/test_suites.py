@@ -7,6 +7,8 @@ import re
 import subprocess
 from pathlib import Path
 
+from contracts.scratch import WHOLE
+
 ROOT = Path(__file__).resolve().parents[2]
 CONTRACTS = ROOT / "contracts"
 TEST = re.compile(r"^    function ((?:test|invariant_)\w*)\(", re.MULTILINE)
@@ -15,9 +17,9 @@ TEST = re.compile(r"^    function ((?:test|invariant_)\w*)\(", re.MULTILINE)
 def test_forge_knows_every_test_that_is_written() -> None:
     """forge silently drops tests whose compilation it takes for done: see the Makefile."""
     (forge,) = CONTRACTS.glob("node_modules/@foundry-rs/forge-*/bin/forge")
-    (whole,) = re.findall(r"^WHOLE := (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert f"WHOLE := {' '.join(WHOLE)}\n" in (ROOT / "Makefile").read_text("utf-8")
     listed = subprocess.run(
-        [str(forge), "test", *whole.split(), "--list", "--json"],
+        [str(forge), "test", *WHOLE, "--list", "--json"],
         cwd=CONTRACTS,
         capture_output=True,
         text=True,

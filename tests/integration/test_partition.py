@@ -34,8 +34,7 @@ from wardround_simulations.scenario import Scenario
 from wardround_simulations.sites import password_file
 
 COORDINATOR, CHAIN = "coordinator", "chain"
-#: Hosts of the two sites, in their order.
-SITES = ("hospital", "clinic")
+SITE = "hospital"
 ROUNDS = 7
 CUT_SECONDS = 15.0
 #: A round takes some four seconds, on a machine that others use too rather ten.
@@ -164,10 +163,15 @@ class Partitioned:
 @pytest.fixture(scope="module")
 def partitioned(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Partitioned]:
     folder = tmp_path_factory.mktemp("partition")
-    arguments = {"sites": len(SITES), "rows": 40, "test_rows": 20, "features": FEATURES}
-    scenario = small_scenario(study={"rounds": ROUNDS}, data={"arguments": arguments})
+    arguments = {"sites": 1, "rows": 40, "test_rows": 20, "features": FEATURES}
+    scenario = small_scenario(
+        study={"rounds": ROUNDS},
+        aggregation={"min_sites": 1},
+        rewards={"scoring": "examples"},
+        data={"arguments": arguments},
+    )
     expected = undisturbed(scenario, folder / "undisturbed")
-    with Internet([COORDINATOR, *SITES, CHAIN]) as internet:
+    with Internet([COORDINATOR, SITE, CHAIN]) as internet:
         spread = Spread(folder / "network", internet)
         try:
             with chain_of(spread) as chain:
@@ -232,21 +236,21 @@ def start_parties(spread: Spread, network: Network) -> None:
     folders = network.folders
     command = module_command("wardround", "coordinator", "run", str(folders.coordinator))
     spread.start(COORDINATOR, command, folders.coordinator, once=True)
-    for host, party in zip(SITES, network.parties, strict=True):
-        home, password = folders.sites / party.name, password_file(folders.root, party.name)
-        words = ("site", "run", str(home), "--password-file", str(password), "--keep")
-        spread.start(host, module_command("wardround", *words), home)
+    (party,) = network.parties
+    home, password = folders.sites / party.name, password_file(folders.root, party.name)
+    words = ("site", "run", str(home), "--password-file", str(password), "--keep")
+    spread.start(SITE, module_command("wardround", *words), home)
 
 
 def disturbed(spread: Spread) -> dict[tuple[str, str], float]:
     """Cut each of the three kinds of connection in the middle of a round; seconds to recover."""
     found = {}
-    spread.wait_for(SITES[0], "asks to train")
-    found[SITES[0], COORDINATOR] = spread.silence(SITES[0], COORDINATOR)
-    spread.wait_for(SITES[0], "signed round")
+    spread.wait_for(SITE, "asks to train")
+    found[SITE, COORDINATOR] = spread.silence(SITE, COORDINATOR)
+    spread.wait_for(SITE, "signed round")
     found[COORDINATOR, CHAIN] = spread.silence(COORDINATOR, CHAIN)
-    spread.wait_for(SITES[0], "asks to train")
-    found[SITES[0], CHAIN] = spread.silence(SITES[0], CHAIN)
+    spread.wait_for(SITE, "asks to train")
+    found[SITE, CHAIN] = spread.silence(SITE, CHAIN)
     return found
 
 
@@ -269,7 +273,7 @@ def reached_of(internet: Internet) -> Reached:
         return set(map(int, done.stdout.split()))
 
     here = internet.address(COORDINATOR)
-    return Reached(ports(SITES[0], here), ports(COORDINATOR, "127.0.0.1"))
+    return Reached(ports(SITE, here), ports(COORDINATOR, "127.0.0.1"))
 
 
 def subject_of(network: Network) -> Subject:
@@ -287,7 +291,7 @@ def test_study_goes_on_with_the_models_of_an_undisturbed_one(partitioned: Partit
     verdict = partitioned.verdict
     assert verdict.broken == []
     assert verdict.rounds == verdict.roots_equal == verdict.audited == ROUNDS
-    assert verdict.signatures == len(SITES) * ROUNDS
+    assert verdict.signatures == ROUNDS
     assert (verdict.double_signatures, verdict.double_closes, verdict.lost_rewards) == (0, 0, 0)
 
 

@@ -31,7 +31,7 @@ from wardround_client.trainer.local import LocalTrainer
 from wardround_client.trainer.sandboxed import SandboxedTrainer
 from wardround_client.trainer.start import sandbox_of
 
-JOB_SECONDS = 12.0
+JOB_SECONDS = 6.0
 HOSTILE = Path(__file__).parents[2] / "host" / "sandbox" / "hostile.py"
 SECRET = "a-row-of-another-study"
 
