@@ -83,8 +83,10 @@ contract Court is ICourt {
     mapping(bytes32 registration => mapping(uint32 chunk => Asked)) internal _asked;
     mapping(StudyId => mapping(address => uint256)) internal _owed;
 
-    constructor() {
-        WARD = IWardRound(msg.sender);
+    /// @param ward Where WardRound will be: the deployer's next contract. WardRound's constructor
+    /// checks it, so a court with a wrong one belongs to no WardRound.
+    constructor(IWardRound ward) {
+        WARD = ward;
     }
 
     // ================================================================== challenges

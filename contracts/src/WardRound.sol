@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.28;
 
-import {Court} from "./Court.sol";
 import {ICourt} from "./interfaces/ICourt.sol";
 import {
     Closing,
@@ -51,8 +50,12 @@ contract WardRound is IWardRound, EIP712 {
 
     mapping(StudyId => Study) internal _studies;
 
-    constructor() EIP712("wardround", "1") {
-        COURT = new Court();
+    /// @param court Deployed before, and naming the address of this contract: so neither needs an
+    /// owner or a setter, and there is no moment at which anybody else could put in another one.
+    constructor(ICourt court) EIP712("wardround", "1") {
+        if (address(court.WARD()) != address(this)) revert WardRound_CourtDiffers(address(court));
+
+        COURT = court;
     }
 
     // ================================================================== study
@@ -216,7 +219,7 @@ contract WardRound is IWardRound, EIP712 {
             _hashTypedDataV4(keccak256(abi.encode(ATTESTATION_TYPEHASH, id, round, stored)));
         address last;
         for (uint256 i = 0; i < signatures.length; ++i) {
-            address signer = ECDSA.recoverCalldata(digest, signatures[i]);
+            address signer = ECDSA.recover(digest, signatures[i]);
             if (!s.auditors[signer]) revert WardRound_NotAuditor(id, signer);
             if (signer <= last) revert WardRound_AuditorsUnsorted(i, signer);
             last = signer;

@@ -321,19 +321,14 @@ contract CourtGasTest is CourtScene {
         uint256 size = parts[0].length;
         all = new bytes(size * parts.length);
         for (uint256 i = 0; i < parts.length; ++i) {
-            bytes memory part = parts[i];
-            assembly ("memory-safe") {
-                mcopy(add(add(all, 0x20), mul(i, size)), add(part, 0x20), size)
-            }
+            copyWords({from: parts[i], start: 0, to: all, place: i * size, length: size});
         }
     }
 
     function slice(bytes memory all, uint256 i) internal pure returns (bytes memory part) {
         uint256 size = 1024 + 32 * DEPTH;
         part = new bytes(size);
-        assembly ("memory-safe") {
-            mcopy(add(part, 0x20), add(add(all, 0x20), mul(i, size)), size)
-        }
+        copyWords({from: all, start: i * size, to: part, place: 0, length: size});
     }
 
     /// Calls as a transaction of its own, and keeps what it costs: where calldata is most of it,

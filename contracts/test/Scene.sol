@@ -2,6 +2,7 @@
 pragma solidity ^0.8.28;
 
 import {StudyToken} from "../src/StudyToken.sol";
+import {ICourt} from "../src/interfaces/ICourt.sol";
 import {
     Closing,
     IWardRound,
@@ -50,7 +51,7 @@ abstract contract Scene is Base {
     function setUp() public virtual {
         vm.warp(1_800_000_000);
         makeKeys();
-        ward = IWardRound(vm.deployCode("WardRound.sol:WardRound"));
+        ward = deployWard(deployCourt(1));
         token = new StudyToken(type(uint128).max);
         // Below 2**127, so that no test runs into the token's supply.
         // OpenZeppelin's token reverts when it cannot transfer.
@@ -63,6 +64,16 @@ abstract contract Scene is Base {
         }
         approve(SPONSOR);
         token.approve(address(ward), type(uint256).max);
+    }
+
+    /// A court for the contract that this one deploys so many deployments later.
+    function deployCourt(uint256 later) internal returns (ICourt) {
+        address next = vm.computeCreateAddress(address(this), vm.getNonce(address(this)) + later);
+        return ICourt(vm.deployCode("Court.sol:Court", abi.encode(next)));
+    }
+
+    function deployWard(ICourt court) internal returns (IWardRound) {
+        return IWardRound(vm.deployCode("WardRound.sol:WardRound", abi.encode(court)));
     }
 
     function approve(address owner) internal {

@@ -77,7 +77,7 @@ def mirror() -> Mirror:
         "settings": {
             "optimizer": {"enabled": True, "runs": 1_000},
             "viaIR": True,
-            "evmVersion": "cancun",
+            "evmVersion": "shanghai",
             "outputSelection": {"Mirror.sol": {"Mirror": ["abi", "evm.bytecode.object"]}},
         },
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 from eth_account.signers.local import LocalAccount
 
@@ -11,6 +11,27 @@ from wardround.chain.artifacts import load_artifact
 from wardround.chain.blocks import Receipt
 from wardround.chain.chain import Chain
 from wardround.chain.contract import Call, Contract
+from wardround.chain.errors import ContractReverted, TransactionRefused, evm_too_old
+
+
+def deploy_artifact(chain: Chain, signer: LocalAccount, name: str, *arguments: Any) -> str:
+    """Deploy one of our contracts with its constructor's arguments, and return its address.
+
+    Raises:
+        TransactionRefused: the chain's EVM or blocks do not take it, or as `Chain.send` says.
+        ContractReverted: its constructor refuses.
+    """
+    artifact, label = load_artifact(name), f"deploy {name}"
+    chain.errors.learn(artifact.abi)
+    try:
+        receipt = chain.deploy(signer, artifact.abi, artifact.bytecode, *arguments, label=label)
+    except (ContractReverted, TransactionRefused) as error:
+        # Nodes name an opcode that they do not know in many ways, some as a revert.
+        if chain.has_push0():
+            raise
+        raise evm_too_old(label, error) from error
+    assert receipt.contract_address is not None
+    return receipt.contract_address
 
 
 class BoundContract:
@@ -28,16 +49,6 @@ class BoundContract:
         self.contract = Contract(artifact.abi, address)
         self.address = self.contract.address
         chain.errors.learn(artifact.abi)
-
-    @classmethod
-    def deploy(cls, chain: Chain, signer: LocalAccount, *arguments: Any) -> Self:
-        """Deploy a new one with its constructor's arguments."""
-        artifact = load_artifact(cls.ARTIFACT)
-        receipt = chain.deploy(
-            signer, artifact.abi, artifact.bytecode, *arguments, label=f"deploy {cls.ARTIFACT}"
-        )
-        assert receipt.contract_address is not None
-        return cls(chain, receipt.contract_address)
 
     def _ask(self, function: str, *arguments: Any) -> Any:
         return self.chain.call(self._call(function, *arguments))

@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+import rlp
 from eth_abi import decode, encode
 from eth_abi.exceptions import DecodingError
 from eth_utils import keccak, to_checksum_address
@@ -111,6 +112,12 @@ def deployment(abi: Iterable[AbiItem], bytecode: bytes, *arguments: Any) -> Call
         (item for item in abi if item["type"] == "constructor"), {"inputs": ()}
     )
     return Call(None, bytecode + encode(_types(constructor["inputs"]), arguments), "constructor")
+
+
+def created_address(deployer: str, nonce: int) -> str:
+    """Where the contract comes to that a deployer creates with a transaction of this nonce."""
+    digest = keccak(rlp.encode([bytes.fromhex(deployer[2:]), nonce]))
+    return to_checksum_address(digest[12:])
 
 
 class ErrorTable:

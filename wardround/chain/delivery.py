@@ -209,6 +209,10 @@ class PendingTransaction:
             priority = int(self._chain.rpc("eth_maxPriorityFeePerGas"), 16)
         except RpcRefused:
             priority = _DEFAULT_PRIORITY_WEI
+        if base == 0:
+            # Gas is free here, and a sender may hold nothing: it offers what it can spare.
+            spare = self._chain.balance_wei(self._signer.address) - self._function.value_wei
+            priority = min(priority, max(0, spare) // self._gas)
         # Twice the base fee lasts for six full blocks in a row.
         return {"maxFeePerGas": 2 * base + priority, "maxPriorityFeePerGas": priority}
 
@@ -218,12 +222,9 @@ class PendingTransaction:
 
     def _raise_fees(self, market: Fees | None = None) -> bool:
         """Raise every fee as far as a replacement needs; False when that is not allowed."""
-        more = {
-            name: max(-(-fee * _BUMP_EIGHTHS // 8), fee + 1, (market or {}).get(name, 0))
-            for name, fee in self._fees.items()
-        }
+        least = {name: max(1, -(-fee * _BUMP_EIGHTHS // 8)) for name, fee in self._fees.items()}
+        more = {name: max(fee, (market or {}).get(name, 0)) for name, fee in least.items()}
         allowed = self._allowed(more)
-        least = {name: -(-fee * _BUMP_EIGHTHS // 8) for name, fee in self._fees.items()}
         if any(allowed[name] < fee for name, fee in least.items()):
             self._capped_at = max(more.values())
             return False
@@ -233,7 +234,7 @@ class PendingTransaction:
     # ---------------------------------------------------------------- waiting
 
     def _mined_count(self) -> int:
-        return int(self._chain.rpc("eth_getTransactionCount", self._signer.address, "latest"), 16)
+        return self._chain.transaction_count(self._signer.address)
 
     def _receipt(self) -> Receipt | None:
         for transaction_hash in reversed(self._raws):

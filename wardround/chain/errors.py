@@ -114,6 +114,25 @@ def gas_cap_exceeded(label: str, cap: int, needed: int | None) -> TransactionRef
     )
 
 
+def block_too_small(label: str, limit: int, needed: int | None) -> TransactionRefused:
+    """No block of the chain holds a transaction; `needed` is None where it is not known."""
+    found = "more" if needed is None else str(needed)
+    return TransactionRefused(
+        label,
+        f"needs {found} gas where the gas limit of a block is {limit}: have the chain's validators "
+        "raise it, or send less at once",
+    )
+
+
+def evm_too_old(label: str, error: ChainError) -> TransactionRefused:
+    """The chain's EVM lacks what our contracts are compiled for."""
+    return TransactionRefused(
+        label,
+        "the contracts need the EVM of Shanghai or later (PUSH0, EIP-3855), and this chain has an "
+        f"older one: set shanghaiTime in its genesis file, or use another chain ({error})",
+    )
+
+
 def not_enough_funds(label: str, sender: str, balance: int, needed: int) -> TransactionRefused:
     """The sender cannot pay for a transaction; amounts in wei."""
     return TransactionRefused(

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from eth_account.signers.local import LocalAccount
 
 from wardround.chain.blocks import Receipt
-from wardround.chain.bound import BoundContract
+from wardround.chain.bound import BoundContract, deploy_artifact
+from wardround.chain.chain import Chain
 from wardround.protocol.contribution import Domain
 from wardround.protocol.identifiers import StudyId
 
@@ -25,9 +26,14 @@ class Grantee:
 
 
 class Grants(BoundContract):
-    """The contract at an address; a new one (`deploy`) takes WardRound's, and has no owner."""
+    """The contract at an address; a new one (`deploy`) has no owner."""
 
     ARTIFACT = "Grants"
+
+    @classmethod
+    def deploy(cls, chain: Chain, signer: LocalAccount, ward_round: str) -> Grants:
+        """Deploy a new one, for the studies of the WardRound at an address."""
+        return cls(chain, deploy_artifact(chain, signer, cls.ARTIFACT, ward_round))
 
     @property
     def domain(self) -> Domain:

@@ -72,6 +72,10 @@ class ReadOnlyChain:
         """What an account holds of the chain's own currency."""
         return int(self.rpc("eth_getBalance", address, "latest"), 16)
 
+    def transaction_count(self, address: str) -> int:
+        """How many transactions of an account were mined: the nonce of its next one."""
+        return int(self.rpc("eth_getTransactionCount", address, "latest"), 16)
+
     def code(self, address: str) -> bytes:
         """A contract's code; empty when there is none."""
         return read_bytes(self.rpc("eth_getCode", address, "latest"))
@@ -82,6 +86,23 @@ class ReadOnlyChain:
         if found is None:
             raise ChainError(f"the chain at {self.url} has no block {number}.")
         return read_block(found)
+
+    def is_free(self) -> bool:
+        """Whether gas costs nothing, so that accounts need none of the chain's own currency."""
+        base_fee_wei = self.block().base_fee_wei
+        # EIP-1559 never lowers a base fee to 0: one that is 0 was set so.
+        if base_fee_wei is not None:
+            return base_fee_wei == 0
+        return int(self.rpc("eth_gasPrice"), 16) == 0
+
+    def has_push0(self) -> bool:
+        """Whether the EVM is that of Shanghai or later, for which our contracts are compiled."""
+        try:
+            # Creates a contract without code: PUSH0 PUSH0 RETURN.
+            self.rpc("eth_call", {"data": "0x5f5ff3"}, "latest")
+        except RpcRefused:
+            return False
+        return True
 
     def timestamp(self) -> int:
         """The latest block's time."""

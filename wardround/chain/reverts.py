@@ -14,6 +14,8 @@ REASONS = {
     "WardRound_AlreadyRegistered": "the site has registered another contribution to this round",
     "WardRound_AuditorInvalid": "auditors are different accounts, and none is the zero address",
     "WardRound_Barred": "this coordinator was slashed and may not act again",
+    "WardRound_CourtDiffers": "another transaction of this account came between the deployments of "
+    "the court and of WardRound: deploy again",
     "WardRound_CommitmentDiffers": "the chain has closed the round otherwise: read it again",
     "WardRound_CoordinatorInvalid": "coordinators are different accounts, and not too many",
     "WardRound_NotAuditor": "the study does not name this account as an auditor",

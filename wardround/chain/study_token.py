@@ -5,16 +5,19 @@ from __future__ import annotations
 from eth_account.signers.local import LocalAccount
 
 from wardround.chain.blocks import Receipt
-from wardround.chain.bound import BoundContract
+from wardround.chain.bound import BoundContract, deploy_artifact
+from wardround.chain.chain import Chain
 
 
 class StudyToken(BoundContract):
-    """An ERC-20 at an address. Amounts are in its smallest unit.
-
-    `deploy` takes the supply, all of which the signer then has.
-    """
+    """An ERC-20 at an address. Amounts are in its smallest unit."""
 
     ARTIFACT = "StudyToken"
+
+    @classmethod
+    def deploy(cls, chain: Chain, signer: LocalAccount, supply: int) -> StudyToken:
+        """Deploy a new one, all of which the signer then has."""
+        return cls(chain, deploy_artifact(chain, signer, cls.ARTIFACT, supply))
 
     def balance_of(self, account: str) -> int:
         """What an account holds."""

@@ -15,7 +15,9 @@ from contextlib import contextmanager
 from eth_account.signers.local import LocalAccount
 
 from wardround.chain.blocks import Receipt
-from wardround.chain.chain import connected
+from wardround.chain.bound import deploy_artifact
+from wardround.chain.chain import Chain, connected
+from wardround.chain.contract import created_address
 from wardround.chain.events import RoundClosed
 from wardround.chain.study_reader import StudyReader
 from wardround.chain.study_state import STILL_MEMBER, ClosedOnChain
@@ -27,6 +29,22 @@ from wardround.protocol.replay import StudyFacts
 
 class WardRound(StudyReader):
     """The contract at an address; a new one (`deploy`) has no owner."""
+
+    @classmethod
+    def deploy(cls, chain: Chain, signer: LocalAccount) -> WardRound:
+        """Deploy a court and a contract that name each other from their constructors on.
+
+        The court is deployed first and names the address that follows from the signer's next nonce;
+        WardRound's constructor refuses a court that names another. Each is a transaction of its
+        own, so that none needs more gas than a small block holds.
+
+        Raises:
+            ContractReverted: another transaction of the signer came in between; deploy again.
+        """
+        nonce = chain.transaction_count(signer.address)
+        ward = created_address(signer.address, nonce + 1)
+        court = deploy_artifact(chain, signer, "Court", ward)
+        return cls(chain, deploy_artifact(chain, signer, cls.ARTIFACT, court))
 
     @classmethod
     @contextmanager

@@ -317,6 +317,8 @@ interface IWardRound {
     error WardRound_RewardsExceeded(uint256 asked, uint256 limit);
     error WardRound_NothingDue(StudyId study);
     error WardRound_NotCourt(address caller);
+    /// The court given to the constructor judges another contract's rounds.
+    error WardRound_CourtDiffers(address court);
     error WardRound_NotChallengeable(StudyId study, uint32 round);
     error WardRound_AlreadyRegistered(StudyId study, uint32 round, address site);
     error WardRound_Barred(StudyId study, address coordinator);
@@ -437,7 +439,7 @@ interface IWardRound {
 
     // ------------------------------------------------------------------ views
 
-    /// @notice Where closed rounds are challenged; deployed with this contract.
+    /// @notice Where closed rounds are challenged; its `WARD` is this contract.
     function COURT() external view returns (ICourt);
 
     /// @notice Whether a round is still as committed to, but not yet final.

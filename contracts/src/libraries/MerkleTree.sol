@@ -52,7 +52,8 @@ library MerkleTree {
                     from := add(from, 0x40)
                     to := add(to, 0x20)
                 } {
-                    mcopy(add(scratch, 1), from, 0x40)
+                    mstore(add(scratch, 0x01), mload(from))
+                    mstore(add(scratch, 0x21), mload(add(from, 0x20)))
                     if iszero(staticcall(gas(), 0x02, scratch, 0x41, to, 0x20)) {
                         revert(0, 0)
                     }

@@ -50,9 +50,14 @@ library Sorting {
                     right := add(right, 0x20)
                 }
             }
-            let rest := sub(leftEnd, left)
-            mcopy(place, left, rest)
-            mcopy(add(place, rest), right, sub(rightEnd, right))
+            for {} lt(left, leftEnd) { left := add(left, 0x20) } {
+                mstore(place, mload(left))
+                place := add(place, 0x20)
+            }
+            for {} lt(right, rightEnd) { right := add(right, 0x20) } {
+                mstore(place, mload(right))
+                place := add(place, 0x20)
+            }
         }
     }
 

@@ -1,0 +1,57 @@
+"""How WardRound and its court are deployed, on an embedded EVM and on anvil."""
+
+from typing import Any
+
+import pytest
+
+from tests.chain.conftest import World
+from wardround.chain.artifacts import load_artifact
+from wardround.chain.blocks import Receipt
+from wardround.chain.court import Court
+from wardround.chain.errors import ContractReverted
+from wardround.chain.ward_round import WardRound
+
+#: Of creation code (EIP-3860).
+CODE_LIMIT = 49_152
+GAS_LIMIT = 8_000_000
+
+
+@pytest.mark.parametrize("name", ["Court", "Grants", "StudyToken", "WardRound"])
+def test_creation_code_fits_a_transaction(name: str) -> None:
+    """With two words for the constructor's arguments."""
+    assert len(load_artifact(name).bytecode) + 64 <= CODE_LIMIT
+
+
+def test_each_contract_and_its_court_name_each_other(world: World) -> None:
+    for ward in [WardRound.deploy(world.chain, world.alice) for _ in range(2)]:
+        judged = Court(ward).contract.function("WARD")
+        assert world.chain.call(judged) == ward.address
+
+
+def test_no_deployment_needs_more_than_a_small_block_holds(world: World) -> None:
+    WardRound.deploy(world.chain, world.alice)
+    head = world.chain.block().number
+    used = [
+        world.chain.receipt(sent).gas_used  # type: ignore[union-attr]
+        for number in range(1, head + 1)
+        for sent in world.chain.block(number).transactions
+    ]
+    assert len(used) == 2
+    assert max(used) <= GAS_LIMIT
+
+
+def test_transaction_between_the_two_deployments_leaves_no_contract(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The court names an address that the account's next contract does not come to."""
+    deploy = world.chain.deploy
+
+    def interrupted(*arguments: Any, label: str) -> Receipt:
+        receipt = deploy(*arguments, label=label)
+        world.chain.transfer(world.alice, world.bob.address, 1)
+        return receipt
+
+    monkeypatch.setattr(world.chain, "deploy", interrupted)
+    with pytest.raises(ContractReverted, match="deploy again") as refusal:
+        WardRound.deploy(world.chain, world.alice)
+    assert refusal.value.name == "WardRound_CourtDiffers"
