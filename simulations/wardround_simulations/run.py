@@ -47,7 +47,7 @@ class ChainChoice:
     Attributes:
         kind: ``embedded``, ``anvil``, or the URL of an endpoint.
         chain_id: of the development chain; for an endpoint, the only id that is accepted.
-        funder_key: file with a key that pays for gas on an endpoint.
+        funder_key: file with a key that pays for gas on an endpoint; not needed where gas is free.
     """
 
     kind: str = "embedded"
@@ -196,7 +196,7 @@ def _run(engine: Engine, network: Network, watcher: Watcher, on_round: OnSummary
 @contextmanager
 def _chain(
     choice: ChainChoice,
-    shared: tuple[Chain, LocalAccount] | None,
+    shared: tuple[Chain, LocalAccount | None] | None,
     folders: Folders,
     keys: Keys,
     on_progress: OnProgress,
@@ -204,7 +204,8 @@ def _chain(
     """Open the chosen chain; yield it, and what brings its journal up to date."""
     if shared is not None:
         with closing(shared[0]) as chain:
-            _pay_for_gas(chain, shared[1], keys, on_progress)
+            if shared[1] is not None:
+                _pay_for_gas(chain, shared[1], keys, on_progress)
             yield chain, lambda: None
         return
     now = int(time.time())
@@ -229,15 +230,17 @@ def _chain(
                 journal.close()
 
 
-def _shared_chain(choice: ChainChoice) -> tuple[Chain, LocalAccount]:
-    """Open a chain that others use too, and read the key that pays for gas there."""
+def _shared_chain(choice: ChainChoice) -> tuple[Chain, LocalAccount | None]:
+    """Open a chain that others use too, and read the key that pays for gas there, if any does."""
     chain = open_chain(choice.kind, choice.chain_id)
     try:
-        if choice.funder_key is None:
+        if choice.funder_key is not None:
+            return chain, read_key(choice.funder_key)
+        if not chain.is_free():
             raise ScenarioError(
                 choice.kind, "name a file with a key that pays for gas there: --funder-key FILE"
             )
-        return chain, read_key(choice.funder_key)
+        return chain, None
     except WardroundError:
         chain.close()
         raise

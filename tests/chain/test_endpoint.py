@@ -123,7 +123,12 @@ def test_chain_without_base_fee_gets_legacy_transactions() -> None:
         "eth_estimateGas": "0x5208",
         "eth_gasPrice": "0x3b9aca00",
         "eth_getTransactionCount": "0x7",
-        "eth_getBlockByNumber": {"number": "0x1", "timestamp": "0x2", "transactions": []},
+        "eth_getBlockByNumber": {
+            "number": "0x1",
+            "timestamp": "0x2",
+            "gasLimit": "0x1c9c380",
+            "transactions": [],
+        },
     }
 
     def answer(method: str, params: list[Any]) -> Any:
@@ -302,6 +307,7 @@ def test_transaction_that_the_node_refuses() -> None:
         "eth_getBlockByNumber": {
             "number": "0x1",
             "timestamp": "0x2",
+            "gasLimit": "0x1c9c380",
             "baseFeePerGas": "0x7",
             "transactions": [],
         },

@@ -136,7 +136,7 @@ def test_settings_follow_the_addresses(anvil: Anvil) -> None:
     "after",
     [
         *("confirmations", "confirmations=", "confirmations=-1", "confirmations=x"),
-        *("max_fee_gwei=0", "bump_seconds=0", "hello=1", "&", "confirmations=1&confirmations=2"),
+        *("max_fee_gwei=-1", "bump_seconds=0", "hello=1", "&", "confirmations=1&confirmations=2"),
     ],
 )
 def test_what_is_no_setting_is_refused(after: str) -> None:

@@ -6,11 +6,13 @@
 from __future__ import annotations
 
 import json
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.consortium import CHAIN_ID, FREE, consortium, legacy_front
 from tests.integration.networks import run, small_scenario
 from wardround.audit.audit import StudyAudit
 from wardround.audit.finished import open_run
@@ -43,3 +45,17 @@ def test_models_when_on_anvil_are_the_embedded_chains(tmp_path: Path, expected: 
         pytest.skip(str(error))
     assert roots(results.rounds) == expected
     assert audited(tmp_path / "run") == expected
+
+
+@pytest.mark.parametrize("legacy", [False, True], ids=["eip-1559", "legacy"])
+def test_models_when_on_a_free_shanghai_chain_are_the_embedded_chains(
+    tmp_path: Path, expected: list[str], legacy: bool
+) -> None:
+    """The whole honest path where no account holds a coin: deploy, fund, close, audit."""
+    with ExitStack() as stack:
+        url = stack.enter_context(consortium(tmp_path, "--hardfork", "shanghai", *FREE))
+        if legacy:
+            url = stack.enter_context(legacy_front(url))
+        results = run(small_scenario(), tmp_path / "run", choice=ChainChoice(url, CHAIN_ID))
+        assert roots(results.rounds) == expected
+        assert audited(tmp_path / "run") == expected

@@ -30,6 +30,7 @@ class Block:
 
     number: int
     timestamp: int
+    gas_limit: int
     base_fee_wei: int | None
     transactions: tuple[str, ...]
     block_hash: str | None = None
@@ -53,6 +54,7 @@ def read_block(found: dict[str, Any]) -> Block:
     return Block(
         int(found["number"], 16),
         int(found["timestamp"], 16),
+        int(found["gasLimit"], 16),
         None if fee is None else int(fee, 16),
         tuple(found["transactions"]),
         found.get("hash"),

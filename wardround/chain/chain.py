@@ -28,6 +28,7 @@ from wardround.chain.errors import (
     RpcRefused,
     TransactionRefused,
     TransactionTimedOut,
+    block_too_small,
     gas_cap_exceeded,
     not_enough_funds,
     wrong_chain,
@@ -75,8 +76,8 @@ class Chain(ReadOnlyChain):
 
         Raises:
             ContractReverted: the contract refuses, under the name of its own error.
-            TransactionRefused: the signer cannot pay, it needs more than `GAS_CAP` gas, or the
-                node refuses it for another reason.
+            TransactionRefused: the signer cannot pay, it needs more gas than `GAS_CAP` or a block
+                holds, or the node refuses it for another reason.
             TransactionTimedOut: no receipt in time; call again.
             ChainUnreachable: no answer.
         """
@@ -176,7 +177,8 @@ class Chain(ReadOnlyChain):
         raise TransactionRefused(label, f"its nonce was taken {_ATTEMPTS} times by another sender")
 
     def _gas(self, sender: str, function: Call, label: str) -> int:
-        request = request_of(function, sender) | {"gas": hex(GAS_CAP)}
+        limit = min(GAS_CAP, self.block().gas_limit)
+        request = request_of(function, sender) | {"gas": hex(limit)}
         try:
             try:
                 needed = int(self.rpc("eth_estimateGas", request, "latest"), 16)
@@ -189,14 +191,14 @@ class Chain(ReadOnlyChain):
         except RpcRefused as error:
             words = error.message.lower()
             if "out of gas" in words or "gas required exceeds" in words:
-                raise gas_cap_exceeded(label, GAS_CAP, None) from error
+                raise _exceeded(label, limit, None) from error
             if "insufficient funds" in words:
                 held = self.balance_wei(sender)
                 raise not_enough_funds(label, sender, held, function.value_wei) from error
             raise self.named(label, error) from error
-        if needed > GAS_CAP:
-            raise gas_cap_exceeded(label, GAS_CAP, needed)
-        return min(GAS_CAP, int(needed * GAS_MARGIN))
+        if needed > limit:
+            raise _exceeded(label, limit, needed)
+        return min(limit, int(needed * GAS_MARGIN))
 
     def _why_failed(
         self, sender: str, function: Call, label: str, receipt: Receipt, gas: int
@@ -214,6 +216,10 @@ class Chain(ReadOnlyChain):
     def _lock(self, sender: str) -> threading.Lock:
         with self._locks_lock:
             return self._locks.setdefault(sender, threading.Lock())
+
+
+def _exceeded(label: str, limit: int, needed: int | None) -> TransactionRefused:
+    return (gas_cap_exceeded if limit == GAS_CAP else block_too_small)(label, limit, needed)
 
 
 _EMBEDDED: dict[str, Chain] = {}

@@ -73,7 +73,7 @@ def read_settings(text: str) -> ChainSettings:
     for part in text.split("&") if text else ():
         name, _, value = part.partition("=")
         known = name in ("confirmations", "bump_seconds", "max_fee_gwei")
-        least = 0 if name == "confirmations" else 1
+        least = 1 if name == "bump_seconds" else 0
         number = int(value) if re.fullmatch(r"[0-9]{1,9}", value) else -1
         if not known or name in found or number < least:
             raise ChainError(

@@ -38,7 +38,7 @@ _QUANTITIES = frozenset(
 )
 _DATA = frozenset({"eth_call", "eth_getCode"})
 _NAMED = {
-    "eth_getBlockByNumber": {"number", "timestamp", "transactions"},
+    "eth_getBlockByNumber": {"number", "timestamp", "gasLimit", "transactions"},
     "eth_getTransactionReceipt": {"blockNumber", "status", "gasUsed", "logs"},
     "eth_getTransactionByHash": {"hash", "from", "nonce", "input"},
 }
