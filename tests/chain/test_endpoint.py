@@ -5,19 +5,24 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from eth_account import Account
+from web3.providers import BaseProvider
+from web3.types import RPCEndpoint
 
 from tests.chain.conftest import CHAIN_ID, ETHER, GENESIS_SECONDS
-from tests.store.served import served
+from tests.store.served import HttpAnswer, served
 from wardround.chain import rpc
 from wardround.chain.chain import open_chain
 from wardround.chain.contract import Call, Contract
 from wardround.chain.errors import (
+    ChainBusy,
     ChainError,
     ChainUnreachable,
+    RpcRefused,
     TransactionRefused,
     TransactionTimedOut,
 )
@@ -101,7 +106,135 @@ def test_logs_are_asked_for_in_halves_where_the_node_wants_it() -> None:
         chain = open_chain(url)
         assert chain.logs(where, (), 0, 100) == []
         chain.close()
-    assert asked == [(0, 25), (26, 50), (51, 75), (76, 100)]
+    assert asked == [(0, 25), (26, 51), (52, 77), (78, 100)]
+
+
+def test_range_that_worked_is_remembered_for_the_next_query() -> None:
+    asked: list[int] = []
+    where = Account.create().address
+
+    def answer(method: str, params: list[Any]) -> Any:
+        if method != "eth_getLogs":
+            return "0x5"
+        asked.append(int(params[0]["toBlock"], 16) - int(params[0]["fromBlock"], 16) + 1)
+        return [] if asked[-1] <= 30 else {"code": -32602, "message": "Max range: 30"}
+
+    with served(answer) as url:
+        chain = open_chain(url)
+        for first in (0, 500):
+            assert chain.logs(where, (), first, first + 99) == []
+        chain.close()
+    assert asked == [100, 30, 30, 30, 10, 30, 30, 30, 10]
+
+
+def test_refusal_of_one_block_is_the_nodes_word() -> None:
+    asked: list[int] = []
+    refusal = {"code": -32000, "message": "logs are not kept here"}
+
+    def answer(method: str, params: list[Any]) -> Any:
+        if method != "eth_getLogs":
+            return "0x5"
+        asked.append(int(params[0]["toBlock"], 16) - int(params[0]["fromBlock"], 16) + 1)
+        return refusal
+
+    with served(answer) as url:
+        chain = open_chain(url)
+        with pytest.raises(RpcRefused, match="not kept here"):
+            chain.logs(Account.create().address, (), 0, 9)
+        chain.close()
+    assert asked == [10, 5, 3, 2, 1]
+
+
+@pytest.fixture
+def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """How long requests wait; nothing sleeps."""
+    found: list[float] = []
+    monkeypatch.setattr(rpc, "time", SimpleNamespace(sleep=found.append))
+    return found
+
+
+def test_endpoint_that_says_when_is_asked_then(
+    waits: list[float], caplog: pytest.LogCaptureFixture
+) -> None:
+    answers = iter([*[HttpAnswer("no", 429, {"Retry-After": "17"})] * 3, "0x5"])
+    with served(lambda *_: next(answers)) as url:
+        open_chain(url, 5).close()
+    assert waits == [17, 17, 17]
+    assert f"{url}: HTTP status 429: no; asking again in 17 s" in caplog.messages
+
+
+def test_patience_with_an_endpoint_ends(waits: list[float]) -> None:
+    """A wait beyond it is not begun; one of no stated length is cut to it."""
+    answer = HttpAnswer("no", 429, {"Retry-After": "3600"})
+    with served(lambda *_: answer) as url, pytest.raises(ChainBusy) as caught:
+        open_chain(url)
+    assert waits == []
+    assert caught.value.wait_seconds == 3600
+    assert "asks for fewer requests (HTTP status 429: no): try again in 3600 s" in str(caught.value)
+    assert isinstance(caught.value, Retryable)
+    answer = HttpAnswer("no", 429)
+    with served(lambda *_: answer) as url, pytest.raises(ChainBusy, match="again later"):
+        open_chain(url, timeout_seconds=20)
+    assert sum(waits) == pytest.approx(20)
+    assert waits[:3] == sorted(waits[:3])
+    assert max(waits) <= 8
+
+
+def test_wait_can_be_interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(_: float) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(rpc, "time", SimpleNamespace(sleep=interrupted))
+    answer = HttpAnswer("no", 429, {"Retry-After": "9"})
+    with served(lambda *_: answer) as url, pytest.raises(KeyboardInterrupt):
+        open_chain(url)
+
+
+class Batching(BaseProvider):
+    """A node that takes so many requests at once, and limits some of them."""
+
+    def __init__(self, most: int, limited: set[int] | None = None) -> None:
+        super().__init__()
+        self.most = most
+        self.limited = limited or set()
+        self.asked: list[int] = []
+
+    def make_request(self, method: RPCEndpoint, params: Any) -> Any:
+        self.asked.append(1)
+        return {"id": 0, "result": params[0]}
+
+    def make_batch_request(self, batch: list[tuple[RPCEndpoint, Any]]) -> Any:
+        self.asked.append(len(batch))
+        if len(batch) > self.most:
+            return {"id": None, "error": {"code": -32600, "message": "batch too large"}}
+        answers = [self._one(place, params[0]) for place, (_, params) in enumerate(batch)]
+        return answers[::-1]
+
+    def _one(self, place: int, found: int) -> Any:
+        if found in self.limited:
+            self.limited.remove(found)
+            return {"id": place, "error": {"code": 429, "message": "too many requests"}}
+        return {"id": place, "result": found}
+
+
+@pytest.mark.parametrize("most", [1, 3, 100])
+def test_batch_is_divided_where_the_node_wants_it(most: int) -> None:
+    provider = Batching(most)
+    asking = rpc.Rpc(provider, "http://batches")
+    for _ in range(2):
+        assert asking.many([("x_y", (one,)) for one in range(10)]) == list(range(10))
+    refused = [asked for asked in provider.asked if asked > most]
+    assert len(refused) <= 6, provider.asked
+
+
+@pytest.mark.parametrize(("limited", "asked", "waited"), [(0, [10, 10], 1), (4, [10, 6], 0)])
+def test_what_of_a_batch_is_answered_is_not_asked_again(
+    waits: list[float], limited: int, asked: list[int], waited: int
+) -> None:
+    provider = Batching(100, {limited})
+    asking = rpc.Rpc(provider, "http://batches")
+    assert asking.many([("x_y", (one,)) for one in range(10)]) == list(range(10))
+    assert (provider.asked, len(waits)) == (asked, waited)
 
 
 def test_time_of_a_shared_chain_is_its_own() -> None:
@@ -184,7 +317,7 @@ def test_transaction_mined_while_its_answer_was_lost(
     dropped: list[str] = []
 
     def answer(method: str, params: list[Any]) -> Any:
-        found = anvil.chain.rpc.provider.make_request(rpc.RPCEndpoint(method), params)
+        found = anvil.chain.rpc.provider.make_request(RPCEndpoint(method), params)
         if method == "eth_sendRawTransaction" and not dropped:
             dropped.append(method)
             return None
@@ -210,7 +343,7 @@ def test_transaction_whose_receipt_comes_late_is_not_sent_again(
         asked.append(method)
         if method == "eth_getTransactionReceipt" and asked.count(method) <= 5:
             return b'{"jsonrpc": "2.0", "id": 1, "result": null}'
-        found = anvil.chain.rpc.provider.make_request(rpc.RPCEndpoint(method), params)
+        found = anvil.chain.rpc.provider.make_request(RPCEndpoint(method), params)
         return found["error"] if "error" in found else found["result"]
 
     with served(answer) as url:

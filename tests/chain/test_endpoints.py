@@ -10,14 +10,15 @@ from typing import Any
 
 import pytest
 from eth_account import Account
+from web3.types import RPCEndpoint
 
 from tests.chain.conftest import CHAIN_ID, ETHER, GENESIS_SECONDS
-from tests.store.served import served
+from tests.store.served import HttpAnswer, served
 from wardround.chain import endpoints, rpc
 from wardround.chain.chain import Chain, open_chain
 from wardround.chain.contract import Contract
 from wardround.chain.endpoints import Endpoints, split_urls
-from wardround.chain.errors import ChainError, ChainUnreachable, RpcRefused
+from wardround.chain.errors import ChainBusy, ChainError, ChainUnreachable, RpcRefused
 from wardround.devchain.anvil import Anvil
 from wardround.devchain.errors import AnvilMissing
 from wardround.devchain.evm import Genesis
@@ -75,7 +76,7 @@ class Proxy:
         self.asked.append(method)
 
         def honest() -> Any:
-            found = self.anvil.chain.rpc.provider.make_request(rpc.RPCEndpoint(method), parameters)
+            found = self.anvil.chain.rpc.provider.make_request(RPCEndpoint(method), parameters)
             if "error" in found:
                 return found["error"]
             return found["result"] if found["result"] is not None else NULL
@@ -319,6 +320,104 @@ def test_internal_error_of_one_node_is_asked_of_another(
         second.fault = first.fault
         with pytest.raises(Exception, match="missing trie node"):
             chain.call(probe.function("count"))
+
+
+LIMIT = HttpAnswer({"error": {"code": -32005, "message": "rate limited, try again in 300 ms"}}, 429)
+
+
+def test_node_that_asks_for_patience_is_spared_while_another_answers(anvil: Anvil) -> None:
+    """It is not probed either before its time; then it is well again."""
+    with proxies(anvil) as (first, second), opened(first.url, second.url) as chain:
+        asked_at: list[float] = []
+
+        def fault(method: str, _: list[Any], honest: Callable[[], Any]) -> Any:
+            asked_at.append(time.monotonic())
+            return LIMIT if len(asked_at) == 1 else honest()
+
+        until(lambda: not rpc_of(chain).aside())
+        first.fault = fault
+        started_at = time.monotonic()
+        until(lambda: chain.block() and rpc_of(chain).current == second.url)
+        assert time.monotonic() - started_at < 0.3
+        assert "rate limited" in rpc_of(chain).aside()[first.url]
+        until(lambda: chain.block() and not rpc_of(chain).aside())
+        assert asked_at[1] - asked_at[0] >= 0.3
+
+
+def test_nodes_that_all_ask_for_patience_are_waited_for(anvil: Anvil) -> None:
+    with proxies(anvil) as (first, second), opened(first.url, second.url) as chain:
+        until(lambda: not rpc_of(chain).aside())
+        limited = {first.url, second.url}
+
+        def spent(proxy: Proxy) -> Callable[..., Any]:
+            def fault(_: str, __: list[Any], honest: Callable[[], Any]) -> Any:
+                if proxy.url not in limited:
+                    return honest()
+                limited.remove(proxy.url)
+                return LIMIT
+
+            return fault
+
+        first.fault, second.fault = spent(first), spent(second)
+        assert chain.balance_wei(ALICE.address) == 1000 * ETHER
+        assert not limited
+
+
+def test_nodes_that_all_ask_for_too_much_patience_are_named(anvil: Anvil) -> None:
+    with (
+        proxies(anvil) as (first, second),
+        opened(first.url, second.url, timeout_seconds=1) as chain,
+    ):
+        first.fault = second.fault = lambda *_: HttpAnswer("no", 429, {"Retry-After": "60"})
+        started_at = time.monotonic()
+        with pytest.raises(ChainBusy, match="again in 60 s") as caught:
+            chain.block()
+        assert time.monotonic() - started_at < 1
+        assert first.url in caught.value.reason
+        assert second.url in caught.value.reason
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        {"code": -32601, "message": "the method eth_getBalance does not exist"},
+        HttpAnswer({"error": {"code": -32000, "message": "invalid API key"}}, 401),
+        HttpAnswer("Forbidden", 403),
+    ],
+)
+def test_what_one_node_does_not_do_is_asked_of_another(anvil: Anvil, refusal: Any) -> None:
+    with proxies(anvil) as (first, second), opened(first.url, second.url) as chain:
+        first.fault = lambda method, _, honest: refusal if method == "eth_getBalance" else honest()
+        assert chain.balance_wei(ALICE.address) == 1000 * ETHER
+        assert rpc_of(chain).current == second.url or rpc_of(chain).aside()
+
+
+def test_each_node_has_a_range_of_its_own(anvil: Anvil, probe_artifact: dict[str, Any]) -> None:
+    probe = counter(anvil, probe_artifact)
+    anvil.chain.rpc("anvil_mine", hex(40))
+    with proxies(anvil) as (first, second), opened(first.url, second.url) as chain:
+        spans: dict[str, list[int]] = {first.url: [], second.url: []}
+
+        def limited(proxy: Proxy, most: int) -> Callable[..., Any]:
+            def fault(method: str, parameters: list[Any], honest: Callable[[], Any]) -> Any:
+                if method != "eth_getLogs":
+                    return honest()
+                ends = (parameters[0]["toBlock"], parameters[0]["fromBlock"])
+                span = int(ends[0], 16) - int(ends[1], 16) + 1
+                spans[proxy.url].append(span)
+                return (
+                    honest() if span <= most else {"code": -32602, "message": f"Max range: {most}"}
+                )
+
+            return fault
+
+        first.fault, second.fault = limited(first, 10), limited(second, 20)
+        chain.logs(probe.address, (), 0, 39)
+        assert spans[first.url] == [40, 10, 10, 10, 10]
+        first.fault = FAULTS["drops connections"][0]
+        chain.logs(probe.address, (), 0, 39)
+        chain.logs(probe.address, (), 0, 39)
+        assert spans[second.url] == [10, 30, 20, 10, 20, 20]
 
 
 def test_refusal_of_a_contract_is_an_answer(anvil: Anvil, probe_artifact: dict[str, Any]) -> None:

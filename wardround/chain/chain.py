@@ -33,8 +33,9 @@ from wardround.chain.errors import (
     not_enough_funds,
     wrong_chain,
 )
+from wardround.chain.providers import provider_of
 from wardround.chain.reader import ReadOnlyChain, request_of
-from wardround.chain.rpc import Rpc, provider_of
+from wardround.chain.rpc import PATIENCE_SECONDS, Rpc
 from wardround.host.backoff import pauses
 
 #: What one transaction may use (EIP-7825). Development chains may not enforce it, so we do.
@@ -42,6 +43,8 @@ GAS_CAP = 16_777_216
 #: Estimates are exact for one state; another transaction may change it before ours is mined.
 GAS_MARGIN = 1.25
 
+#: Nothing that we ask takes a node longer.
+_ANSWER_SECONDS = 30.0
 #: Another process with the same key may be quicker many times in a row.
 _ATTEMPTS = 25
 _FIRST_PAUSE_SECONDS = 0.05
@@ -259,7 +262,7 @@ def open_chain(
         addresses, _, after = url.partition("#")
         settings = read_settings(after)
         try:
-            rpc = _rpc(addresses, expected_chain_id, min(timeout_seconds, 30))
+            rpc = _rpc(addresses, expected_chain_id, timeout_seconds)
             chain = Chain(rpc, timeout_seconds)
         except RpcRefused as error:
             raise ChainUnreachable(url, error.message) from error
@@ -275,13 +278,15 @@ def open_chain(
 
 
 def _rpc(url: str, expected_chain_id: int | None, timeout_seconds: float) -> Rpc:
+    answer_seconds = min(timeout_seconds, _ANSWER_SECONDS)
+    patience_seconds = min(timeout_seconds, PATIENCE_SECONDS)
     urls = split_urls(url)
     if len(urls) > 1:
-        return Endpoints(urls, expected_chain_id, timeout_seconds)
-    provider = provider_of(url, timeout_seconds)
+        return Endpoints(urls, expected_chain_id, answer_seconds, patience_seconds)
+    provider = provider_of(url, answer_seconds)
     if provider is None:
         raise chain_unknown(url)
-    return Rpc(provider, url)
+    return Rpc(provider, url, patience_seconds=patience_seconds)
 
 
 @contextmanager

@@ -1,10 +1,10 @@
 """Several endpoints of one chain as one: the first that is well answers, until it is not.
 
-An endpoint is left aside, and asked again later, when it does not answer, answers nonsense or
-with an internal error, serves another chain, or lags: its head is behind that of the best, or
-older. Requests stay with one endpoint as long as it is well. Another one takes over only when it
-has reached the highest block that a caller was shown, so that the chain never seems to go
-back: a count of transactions or a state from before would look like work undone.
+An endpoint is left aside, and asked again later, when it does not answer, asks for patience,
+answers nonsense, does not do what another one does, serves another chain, or lags: its head is
+behind that of the best, or older. Requests stay with one endpoint as long as it is well. Another
+one takes over only when it has reached the highest block that a caller was shown, so that the chain
+never seems to go back: a count of transactions or a state from before would look like work undone.
 
 Endpoints are trusted to tell the truth about the chain, like any single one.
 """
@@ -17,11 +17,21 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
+from wardround.chain.allowance import Allowance
 from wardround.chain.blocks import Block, read_block
-from wardround.chain.errors import ChainError, ChainUnreachable, RpcRefused, wrong_chain
-from wardround.chain.rpc import Rpc, provider_of
+from wardround.chain.errors import (
+    ChainBusy,
+    ChainError,
+    ChainUnreachable,
+    RpcRefused,
+    wrong_chain,
+)
+from wardround.chain.providers import provider_of
+from wardround.chain.rpc import PATIENCE_SECONDS, Rpc, busy_pauses
+from wardround.chain.verdict import Meaning
 from wardround.host.backoff import pauses
 
 LAG_BLOCKS = 5
@@ -36,7 +46,6 @@ _ROUNDS = 5
 _ROUND_PAUSE_SECONDS = 0.25
 _ATTEMPTS = 2
 _GWEI = 10**9
-_INTERNAL_ERROR = -32603
 _NOT_PROBED = "not asked yet"
 _SERVES = "serves chain "
 
@@ -101,10 +110,20 @@ class _Candidate:
     reason: str | None = _NOT_PROBED
     again_at: float = 0.0
     pauses: Iterator[float] = field(default_factory=_aside)
+    #: Until when it asks for patience; kept until it answers a request again.
+    busy_until: float | None = None
+    busy_pauses: Iterator[float] = field(default_factory=busy_pauses)
 
     @property
     def well(self) -> bool:
         return self.reason is None
+
+    def may_be_asked(self, now: float) -> bool:
+        return self.busy_until is None or self.busy_until <= now
+
+    def has_answered(self) -> None:
+        if self.busy_until is not None:
+            self.busy_until, self.busy_pauses = None, busy_pauses()
 
 
 class Endpoints(Rpc):
@@ -115,7 +134,11 @@ class Endpoints(Rpc):
     """
 
     def __init__(
-        self, urls: Sequence[str], expected_chain_id: int | None, timeout_seconds: float
+        self,
+        urls: Sequence[str],
+        expected_chain_id: int | None,
+        timeout_seconds: float,
+        patience_seconds: float = PATIENCE_SECONDS,
     ) -> None:
         """Ask every endpoint once.
 
@@ -123,6 +146,7 @@ class Endpoints(Rpc):
             urls: in the order of preference.
             expected_chain_id: None for that of the first one that answers.
             timeout_seconds: how long an answer may take.
+            patience_seconds: how long a request waits in all, where every endpoint asks for it.
 
         Raises:
             ChainError: an address is none of an endpoint; those that answer serve another chain.
@@ -136,15 +160,11 @@ class Endpoints(Rpc):
         self._lock = threading.RLock()
         self._next_check = 0.0
         self._expected = expected_chain_id
-        super().__init__(self._current.rpc.provider, ",".join(urls))
+        super().__init__(
+            self._current.rpc.provider, ",".join(urls), patience_seconds=patience_seconds
+        )
         try:
-            for one in self._endpoints:
-                # The first that answers sets the chain id; then all are probed together.
-                if self._expected is None:
-                    self._look([one])
-            self._look(self._endpoints)
-            if not any(one.well for one in self._endpoints):
-                raise self._none_left()
+            self._patiently(self._begin)
         except BaseException:
             self.close()
             raise
@@ -154,6 +174,11 @@ class Endpoints(Rpc):
         """The address of the endpoint that answers now."""
         return self._current.url
 
+    @property
+    def log_blocks(self) -> Allowance:
+        """How many blocks' logs the endpoint that answers now gives at once."""
+        return self._current.rpc.log_blocks
+
     def aside(self) -> dict[str, str]:
         """Why endpoints are left aside, by address."""
         return {one.url: one.reason for one in self._endpoints if one.reason is not None}
@@ -162,16 +187,17 @@ class Endpoints(Rpc):
         """Ask an endpoint that is well; another one when it fails.
 
         Raises:
+            ChainBusy: those that would answer ask for more patience than there is.
             ChainUnreachable: none is well; gives the reason by address.
             RpcRefused: the node answers with an error.
         """
-        found = self._asked(lambda rpc: rpc(method, *parameters))
+        found = self._patiently(partial(self._asked, lambda rpc: rpc(method, *parameters)))
         self._remember(method, parameters, found)
         return found
 
     def many(self, requests_: Sequence[tuple[str, tuple[Any, ...]]]) -> list[Any]:
         """Ask several things of one endpoint at once. See `Rpc.many`."""
-        answers: list[Any] = self._asked(lambda rpc: rpc.many(requests_))
+        answers: list[Any] = self._patiently(partial(self._asked, lambda rpc: rpc.many(requests_)))
         for (method, parameters), found in zip(requests_, answers, strict=True):
             self._remember(method, parameters, found)
         return answers
@@ -184,35 +210,50 @@ class Endpoints(Rpc):
 
     # ---------------------------------------------------------------- inside
 
+    def _begin(self) -> None:
+        for one in self._endpoints:
+            # The first that answers sets the chain id; then all are probed together.
+            if self._expected is None:
+                self._look([one])
+        self._look(self._endpoints)
+        if not any(one.well for one in self._endpoints):
+            raise self._none_left()
+
     def _asked(self, request: Callable[[Rpc], Any]) -> Any:
         self._check()
         # An endpoint may fail here and yet pass every probe: that must end, too.
         for _ in range(2 * len(self._endpoints)):
             endpoint = self._well()
             try:
-                return request(endpoint.rpc)
+                found = request(endpoint.rpc)
             except ChainUnreachable as error:
-                self._leave(endpoint, error.reason)
+                self._leave(endpoint, error)
             except RpcRefused as error:
-                if error.rpc_code != _INTERNAL_ERROR or error.reverted:
+                if error.meaning is not Meaning.UNSERVED:
                     raise
-                # Is it the node's fault or the request's? Another node knows.
                 return self._elsewhere(endpoint, error, request)
+            else:
+                endpoint.has_answered()
+                return found
         raise self._none_left()
 
     def _elsewhere(
         self, endpoint: _Candidate, error: RpcRefused, request: Callable[[Rpc], Any]
     ) -> Any:
+        """Ask the others for what one does not do; where one does it, leave the first aside."""
         for other in self._endpoints:
             if other is endpoint or not other.well or not self._up_to_date(other):
                 continue
             try:
                 found = request(other.rpc)
             except ChainUnreachable as unreachable:
-                self._leave(other, unreachable.reason)
-                continue
-            self._leave(endpoint, error.message)
-            return found
+                self._leave(other, unreachable)
+            except RpcRefused as refused:
+                if refused.meaning is not Meaning.UNSERVED:
+                    raise
+            else:
+                self._leave(endpoint, ChainUnreachable(endpoint.url, error.message))
+                return found
         raise error
 
     def _remember(self, method: str, parameters: Sequence[Any], found: Any) -> None:
@@ -246,6 +287,9 @@ class Endpoints(Rpc):
                     if one.well and self._up_to_date(one):
                         self._current, self.provider = one, one.rpc.provider
                         return one
+                now = time.monotonic()
+                if not any(one.may_be_asked(now) for one in self._endpoints):
+                    break
                 # None is well: probe all again, however recently they failed.
                 time.sleep(turn * _ROUND_PAUSE_SECONDS)
                 self._look(self._endpoints)
@@ -253,24 +297,27 @@ class Endpoints(Rpc):
 
     def _up_to_date(self, endpoint: _Candidate) -> bool:
         head = self._probe(endpoint)
-        if isinstance(head, str):
+        if isinstance(head, ChainUnreachable):
             self._leave(endpoint, head)
             return False
         if head.number < self._highest:
-            self._leave(endpoint, self._behind(head))
+            self._leave(endpoint, self._behind(endpoint, head))
             return False
         return True
 
-    def _behind(self, head: Block) -> str:
-        return f"is at block {head.number}, not yet {self._highest}"
+    def _behind(self, endpoint: _Candidate, head: Block) -> ChainUnreachable:
+        reason = f"is at block {head.number}, not yet {self._highest}"
+        return ChainUnreachable(endpoint.url, reason)
 
     def _look(self, endpoints: Sequence[_Candidate]) -> None:
         """Probe endpoints together, and sort out those that fail or lag."""
+        now = time.monotonic()
+        asked = [one for one in endpoints if one.may_be_asked(now)]
         heads: list[tuple[_Candidate, Block]] = []
         trusted = self._current if self._current.well else None
         with ThreadPoolExecutor(len(self._endpoints)) as pool:
-            for one, found in zip(endpoints, pool.map(self._probe, endpoints), strict=True):
-                if isinstance(found, str):
+            for one, found in zip(asked, pool.map(self._probe, asked), strict=True):
+                if isinstance(found, ChainUnreachable):
                     self._leave(one, found)
                 else:
                     heads.append((one, found))
@@ -278,35 +325,43 @@ class Endpoints(Rpc):
         newest = max((head.timestamp for _, head in heads), default=0)
         for one, head in heads:
             if best - head.number > LAG_BLOCKS:
-                self._leave(one, f"is at block {head.number} while another is at {best}")
+                reason = f"is at block {head.number} while another is at {best}"
+                self._leave(one, ChainUnreachable(one.url, reason))
             elif newest - head.timestamp > LAG_SECONDS:
-                self._leave(one, f"its head is {newest - head.timestamp} s older than another's")
+                reason = f"its head is {newest - head.timestamp} s older than another's"
+                self._leave(one, ChainUnreachable(one.url, reason))
             elif one is not trusted and head.number < self._highest:
-                self._leave(one, self._behind(head))
+                self._leave(one, self._behind(one, head))
             else:
                 one.reason, one.pauses = None, _aside()
         self._next_check = time.monotonic() + CHECK_SECONDS
 
-    def _probe(self, endpoint: _Candidate) -> Block | str:
+    def _probe(self, endpoint: _Candidate) -> Block | ChainUnreachable:
         """Ask an endpoint for its head; or give the reason why it is not well."""
         try:
             chain_id = int(endpoint.probe("eth_chainId"), 16)
             if self._expected is None:
                 self._expected = chain_id
             elif chain_id != self._expected:
-                return f"{_SERVES}{chain_id}"
+                return ChainUnreachable(endpoint.url, f"{_SERVES}{chain_id}")
             return read_block(endpoint.probe("eth_getBlockByNumber", "latest", False))
         except ChainUnreachable as error:
-            return error.reason
+            return error
         except RpcRefused as error:
-            return error.message
+            return ChainUnreachable(endpoint.url, error.message)
         except (TypeError, ValueError, AttributeError):
-            return "it does not speak Ethereum"
+            return ChainUnreachable(endpoint.url, "it does not speak Ethereum")
 
-    def _leave(self, endpoint: _Candidate, reason: str) -> None:
+    def _leave(self, endpoint: _Candidate, error: ChainUnreachable) -> None:
         with self._lock:
-            endpoint.reason = reason
-            endpoint.again_at = time.monotonic() + next(endpoint.pauses)
+            now = time.monotonic()
+            endpoint.reason = error.reason
+            if isinstance(error, ChainBusy):
+                wait = error.wait_seconds or next(endpoint.busy_pauses)
+                endpoint.busy_until = endpoint.again_at = now + wait
+            else:
+                endpoint.busy_until = None
+                endpoint.again_at = now + next(endpoint.pauses)
 
     def _none_left(self) -> ChainError:
         wrong = [one for one in self._endpoints if (one.reason or "").startswith(_SERVES)]
@@ -314,6 +369,10 @@ class Endpoints(Rpc):
             actual = int((wrong[0].reason or "").removeprefix(_SERVES))
             return wrong_chain(self.url, self._expected, actual)
         reasons = "; ".join(f"{url}: {reason}" for url, reason in self.aside().items())
+        now = time.monotonic()
+        busy = [one.busy_until - now for one in self._endpoints if one.busy_until is not None]
+        if busy and not any(one.well for one in self._endpoints):
+            return ChainBusy(self.url, reasons, max(0.0, min(busy)) or None)
         return ChainUnreachable(self.url, reasons)
 
 
@@ -322,5 +381,6 @@ def _endpoint(url: str, timeout_seconds: float) -> _Candidate:
     probing = provider_of(url, min(timeout_seconds, _PROBE_SECONDS))
     if answering is None or probing is None:
         raise chain_unknown(url)
-    # Few attempts: there are others to fall back to.
-    return _Candidate(url, Rpc(answering, url, _ATTEMPTS), Rpc(probing, url, _ATTEMPTS))
+    # Few attempts and no patience: there are others to fall back to.
+    answers, probes = (Rpc(one, url, _ATTEMPTS, 0) for one in (answering, probing))
+    return _Candidate(url, answers, probes)

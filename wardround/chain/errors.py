@@ -2,6 +2,7 @@
 
 ChainError                    also: an address or setting that is none, another chain than expected
 ├── ChainUnreachable          no answer from the endpoint, or from any of several (retryable)
+│   └── ChainBusy             it asks for fewer requests, for longer than we wait (retryable)
 ├── RpcRefused                the node answers a request with an error
 ├── TransactionRefused        funds, gas or the node's own rules do not allow a transaction
 ├── TransactionTimedOut       no receipt in time, or fees above the cap (retryable)
@@ -13,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from wardround.chain.reverts import REASONS
+from wardround.chain.verdict import Meaning
 from wardround.protocol.errors import Retryable, WardroundError
 
 
@@ -35,21 +37,57 @@ class ChainUnreachable(ChainError, Retryable):
         )
 
 
+class ChainBusy(ChainUnreachable, Retryable):
+    """The endpoint asks for fewer requests, and for more patience than there is.
+
+    Attributes:
+        wait_seconds: when to ask again, as it says; None where it says nothing.
+    """
+
+    code = "chain-busy"
+
+    def __init__(self, url: str, reason: str, wait_seconds: float | None) -> None:
+        self.url = url
+        self.reason = reason
+        self.wait_seconds = wait_seconds
+        when = "later" if wait_seconds is None else f"in {wait_seconds:.0f} s"
+        ChainError.__init__(
+            self,
+            f"the chain at {url} asks for fewer requests ({reason}): try again {when}, "
+            "or name further endpoints, with commas between.",
+        )
+
+
 class RpcRefused(ChainError):
-    """The node answered with an error: its number, message and data."""
+    """The node answered with an error: its number, message and data.
+
+    Attributes:
+        meaning: what to do about it.
+        at_once: how much the endpoint says that it answers for at once; None where it does not.
+    """
 
     code = "rpc-refused"
 
-    def __init__(self, method: str, rpc_code: int, message: str, data: bytes | None) -> None:
+    def __init__(
+        self,
+        method: str,
+        rpc_code: int,
+        message: str,
+        data: bytes | None,
+        meaning: Meaning = Meaning.REFUSED,
+        at_once: int | None = None,
+    ) -> None:
         self.rpc_code = rpc_code
         self.message = message
         self.data = data
+        self.meaning = meaning
+        self.at_once = at_once
         super().__init__(f"{method}: the node answers {message!r} ({rpc_code}).")
 
     @property
     def reverted(self) -> bool:
         """Whether a contract refused, rather than the node."""
-        return self.data is not None or "revert" in self.message.lower()
+        return self.meaning is Meaning.REVERTED
 
 
 class TransactionRefused(ChainError):

@@ -147,22 +147,8 @@ class ReadOnlyChain:
         if from_block > last:
             return []
         wanted = [None if topic is None else "0x" + topic.hex() for topic in topics]
-        request = {
-            "address": address,
-            "topics": wanted,
-            "fromBlock": hex(from_block),
-            "toBlock": hex(last),
-        }
-        try:
-            return [read_log(log) for log in self.rpc("eth_getLogs", request)]
-        except RpcRefused:
-            if from_block == last:
-                raise
-            # Public endpoints bound the blocks or events of one answer: halve and ask again.
-            middle = (from_block + last) // 2
-            return self.logs(address, topics, from_block, middle) + self.logs(
-                address, topics, middle + 1, last
-            )
+        query = {"address": address, "topics": wanted}
+        return [read_log(log) for log in self.rpc.logs(query, from_block, last)]
 
     @contextmanager
     def at_head(self) -> Iterator[None]:

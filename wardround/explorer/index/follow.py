@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from wardround.chain.errors import RpcRefused
 from wardround.chain.headers import BlockHeader
 from wardround.explorer.errors import IndexUnusable
 from wardround.explorer.index.database import PLACES, IndexTip, set_meta, tip_of, transaction
@@ -171,21 +170,12 @@ class Follower:
         return len(decoded)
 
     def _range(self, first: int, head: int) -> Range:
-        while True:
-            last = min(head, first + self._span - 1)
-            try:
-                found = self.node.range(first, last)
-            except RpcRefused:
-                # Public endpoints bound the blocks or events of one answer.
-                if last == first:
-                    raise
-                self._span = (last - first + 1) // 2
-                continue
-            if len(found.logs) < 5 * LONGEST_SPAN:
-                self._span = min(LONGEST_SPAN, self._span + self._span // 4 + 1)
-            else:
-                self._span = max(1, self._span // 2)
-            return found
+        found = self.node.range(first, min(head, first + self._span - 1))
+        if len(found.logs) < 5 * LONGEST_SPAN:
+            self._span = min(LONGEST_SPAN, self._span + self._span // 4 + 1)
+        else:
+            self._span = max(1, self._span // 2)
+        return found
 
     def _insert(self, headers: Sequence[BlockHeader], events: Sequence[Decoded]) -> None:
         self._db.executemany(

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from wardround.chain.errors import ChainUnreachable, RpcRefused
+from wardround.chain.errors import RpcRefused
 from wardround.chain.headers import BlockHeader, read_header
 from wardround.chain.rpc import Rpc
 from wardround.explorer.errors import NodeUnreliable
@@ -68,7 +68,7 @@ class Node:
         Raises:
             NodeUnreliable: the answer contradicts itself, something is missing, or the chain
                 changed while it was read.
-            RpcRefused: the node does not answer for as many blocks.
+            RpcRefused: the node refuses.
             ChainUnreachable: no answer.
         """
         headers = self.headers(range(first, last + 1))
@@ -102,14 +102,7 @@ class Node:
         return header
 
     def _logs(self, first: int, last: int) -> list[RawLog]:
-        request = {
-            "address": list(self.addresses),
-            "fromBlock": hex(first),
-            "toBlock": hex(last),
-        }
-        found = self.rpc("eth_getLogs", request)
-        if not isinstance(found, list):
-            raise ChainUnreachable(self.rpc.url, "its answer to eth_getLogs is no list")
+        found = self.rpc.logs({"address": list(self.addresses)}, first, last)
         try:
             return [_read_log(one) for one in found]
         except (KeyError, ValueError, TypeError, AttributeError) as error:
