@@ -14,7 +14,9 @@ FORGE := node_modules/@foundry-rs/forge-*/bin/forge
 # comes after `forge build`.
 WHOLE := --out out/whole --cache-path cache/whole
 
-PYTEST = $(VENV)/bin/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+# In the order of tests/conftest.py.
+PYTEST = $(VENV)/bin/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile \
+  --no-loadscope-reorder
 
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
 INSTALL := $(PIP) install -qq --no-compile --constraint constraints.txt

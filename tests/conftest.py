@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,6 +28,15 @@ os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 _data = Path(__file__).resolve().parents[2] / "shared" / "data"
 if _data.is_dir():
     os.environ.setdefault("WARDROUND_DATA_DIR", str(_data))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run the files first whose tests may take longest: a worker that ends with one is alone."""
+    limits: dict[Path, float] = defaultdict(float)
+    for item in items:
+        if mark := item.get_closest_marker("timeout"):
+            limits[item.path] = max(limits[item.path], *mark.args)
+    items.sort(key=lambda item: -limits[item.path])
 
 
 @pytest.fixture(autouse=True)

@@ -18,7 +18,7 @@ from tests.chaos.stand import Stand, stand_up
 from wardround.host.steps import Point, Step
 
 #: A kill costs a round or two; some come before the first and after the last.
-ROUNDS = 3 * len(named_kills()) // 2 + 9
+ROUNDS = 3 * len(named_kills()) // 2 + 5
 
 pytestmark = [pytest.mark.deep, pytest.mark.timeout(900)]
 
@@ -44,7 +44,7 @@ class Killed:
 def killed(tmp_path_factory: pytest.TempPathFactory) -> Killed:
     folder = tmp_path_factory.mktemp("named")
     # A kill at a step hits it however short the training is.
-    scenario = chaos_scenario(ROUNDS, epochs=20)
+    scenario = chaos_scenario(ROUNDS, epochs=1)
     expected = undisturbed(scenario, folder / "undisturbed")
     said: list[str] = []
     started = time.monotonic()

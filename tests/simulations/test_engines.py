@@ -100,32 +100,19 @@ def in_child(function, *arguments):
         return child.submit(function, *arguments).result(timeout=240)
 
 
-def average_in_process_and_under_ray(run_config):
-    here, under_ray = {}, {}
+def fail_under_ray():
     path_before = os.environ.get("PYTHONPATH")
-    run_in_process(*averaging_apps(here), [{}] * SITES, run_config)
-    run_flower_simulation(*averaging_apps(under_ray), SITES, run_config)
+    with pytest.raises(LookupError, match="the server's own error"):
+        run_flower_simulation(failing_server(), ClientApp(), SITES, {})
     import ray
 
-    left = (ray.is_initialized(), os.environ.get("PYTHONPATH") == path_before)
-    return here, under_ray, left
-
-
-def fail_under_ray():
-    run_flower_simulation(failing_server(), ClientApp(), SITES, {})
+    return ray.is_initialized(), os.environ.get("PYTHONPATH") == path_before
 
 
 @pytest.mark.deep
-def test_ray_gives_the_same_bytes_as_in_process():
-    here, under_ray, left = in_child(average_in_process_and_under_ray, {"rounds": 2, "step": 0.5})
-    assert under_ray == here
-    assert left == (False, True), "Ray is shut down, the environment is as before"
-
-
-@pytest.mark.deep
-def test_server_error_passes_unchanged_under_ray():
-    with pytest.raises(LookupError, match="the server's own error"):
-        in_child(fail_under_ray)
+def test_server_error_passes_unchanged_under_ray_which_is_shut_down():
+    """That a study runs under it too is in tests/integration/test_wheel.py."""
+    assert in_child(fail_under_ray) == (False, True)
 
 
 PYPROJECT = """
@@ -142,13 +129,11 @@ serverapp = "ward:server_app"
 clientapp = "ward:client_app"
 
 [tool.flwr.app.config]
-rounds = 1
 out = ""
 """
 
 APPS = """
 import time
-from pathlib import Path
 from flwr.app import Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.serverapp import ServerApp
@@ -165,12 +150,10 @@ def query(message, context):
 def main(grid, context):
     while len(nodes := list(grid.get_node_ids())) < 2:
         time.sleep(0.05)
-    if context.run_config["rounds"] == 0:
-        raise LookupError("no rounds to run")
     asked = [Message(RecordDict(), node, "query") for node in nodes]
     places = sorted(r.content["place"]["partition"] for r in grid.send_and_receive(asked))
     print("places", places)
-    Path(context.run_config["out"]).write_text(str(places))
+    raise LookupError("no rounds " + context.run_config["out"])
 """
 
 
@@ -189,20 +172,14 @@ def processes_naming(text):
 
 
 @pytest.mark.deep
-def test_flwr_run_runs_the_app_and_leaves_nothing_behind(app_dir, tmp_path):
+def test_flwr_run_names_the_failure_of_the_app_and_leaves_nothing_behind(app_dir):
+    """That a study runs under it too is in tests/integration/test_wheel.py."""
     lines = []
-    out = tmp_path / "with space.txt"
-    flwr_run(app_dir, {"out": str(out)}, num_supernodes=2, on_line=lines.append)
-    assert out.read_text() == "[0, 1]"
+    with pytest.raises(FlowerFailed, match=r"finished:failed: .*no rounds with 'a space'"):
+        flwr_run(app_dir, {"out": "with 'a space'"}, num_supernodes=2, on_line=lines.append)
     assert "places [0, 1]" in lines
     (port,) = {line.split("127.0.0.1:")[1].rstrip(")") for line in lines if "127.0.0.1:" in line}
     assert not processes_naming(port)
-
-
-@pytest.mark.deep
-def test_flwr_run_names_the_failure_of_the_app(app_dir):
-    with pytest.raises(FlowerFailed, match=r"finished:failed: .*no rounds to run"):
-        flwr_run(app_dir, {"rounds": 0}, num_supernodes=2)
 
 
 @pytest.mark.deep
