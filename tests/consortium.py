@@ -63,8 +63,9 @@ def _listening(node: subprocess.Popen[bytes], said: Path) -> str:
 
 
 @contextmanager
-def opened(address: str) -> Iterator[Chain]:
-    chain = open_chain(address, CHAIN_ID)
+def opened(address: str, timeout_seconds: float = 120) -> Iterator[Chain]:
+    """Open the chain for a block; see `open_chain`."""
+    chain = open_chain(address, CHAIN_ID, timeout_seconds)
     try:
         yield chain
     finally:

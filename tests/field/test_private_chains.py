@@ -9,13 +9,20 @@ from eth_account import Account
 
 from tests.consortium import FREE, consortium, legacy_front, opened
 from wardround.chain.chain import Chain
-from wardround.chain.errors import ChainError, TransactionRefused
+from wardround.chain.errors import ChainError, TransactionRefused, TransactionTimedOut
 from wardround.chain.study_token import StudyToken
 from wardround.chain.ward_round import WardRound
 
 SPONSOR = Account.from_key(b"\x51" * 32)
 SITE = Account.from_key(b"\x52" * 32)
 ETHER = 10**18
+
+
+def funded(chain: Chain) -> Chain:
+    """The chain, once a sponsor has money enough there."""
+    chain.rpc("anvil_setBalance", SPONSOR.address, hex(1000 * ETHER))
+    return chain
+
 
 # ---------------------------------------------------------------- gas that costs nothing
 
@@ -93,13 +100,18 @@ def test_sponsor_without_a_coin_is_told_where_gas_costs_something(tmp_path: Path
         StudyToken.deploy(chain, SPONSOR, 1000)
 
 
+def test_setting_of_a_free_chain_is_told_where_gas_costs_something(tmp_path: Path) -> None:
+    """A fee of 0 is not raised in secret, nor sent again and again."""
+    with consortium(tmp_path) as address:
+        with opened(address) as chain:
+            funded(chain)
+        with opened(f"{address}#max_fee_gwei=0", timeout_seconds=1) as chain:
+            with pytest.raises(TransactionTimedOut, match="wei a gas where 0 are allowed"):
+                chain.transfer(SPONSOR, SITE.address, 1)
+            assert chain.transaction_count(SPONSOR.address) == 0
+
+
 # ---------------------------------------------------------------- what the contract needs
-
-
-def funded(chain: Chain) -> Chain:
-    """The chain, once a sponsor has money enough there."""
-    chain.rpc("anvil_setBalance", SPONSOR.address, hex(1000 * ETHER))
-    return chain
 
 
 def refusal_of(chain: Chain) -> str:
