@@ -13,13 +13,18 @@ import argparse
 import hashlib
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from contracts.scratch import HERE, run_tool
 
 OUT = HERE / "out" / "package"
 ARTIFACTS = HERE.parent / "wardround" / "chain" / "artifacts"
 NAMES = ("WardRound", "Court", "Grants", "StudyToken")
+SOURCES = "sources.json"
+#: What decides on the code, of all that forge tells the compiler.
+SETTINGS = ("remappings", "optimizer", "metadata", "evmVersion", "viaIR", "libraries")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -32,14 +37,15 @@ def main(arguments: list[str] | None = None) -> int:
     if chosen.check and chosen.built and not stale(HERE / chosen.built):
         return 0
     forge_build()
+    files = rendered()
     if not chosen.check:
-        write()
+        for name, text in files.items():
+            (ARTIFACTS / name).write_text(text, "utf-8")
         return 0
-    found = stale(OUT)
+    found = [name for name, text in files.items() if kept(name) != text]
     for name in found:
         print(
-            f"{ARTIFACTS.name}/{name}.json is not what src/ compiles to: "
-            "run `python -m contracts.build`"
+            f"{ARTIFACTS.name}/{name} is not what src/ compiles to: run `python -m contracts.build`"
         )
     return 1 if found else 0
 
@@ -52,48 +58,103 @@ def forge_build() -> None:
     """
     # All sources at once and nothing from earlier builds or tests: the names that via_ir gives to
     # functions, and with them their order, depend on what is compiled together.
-    command = ["forge", "build", "src", "--force", "--out", str(OUT)]
+    command = ["forge", "build", "src", "--force", "--build-info", "--ast", "--out", str(OUT)]
     done = run_tool([*command, "--cache-path", "cache/package"], HERE)
     if done.returncode != 0:
         raise SystemExit(done.stdout)
 
 
-def write() -> None:
-    """Write the artifacts of what was compiled into ``OUT``."""
-    ARTIFACTS.mkdir(exist_ok=True)
+def stale(built: Path) -> bool:
+    """Whether a build's code, or a source, is another than that of the committed artifacts."""
+    texts = json.loads(kept(SOURCES) or "{}")
+    return (
+        not texts
+        or any(is_stale(name, built) for name in NAMES)
+        or any((HERE / source).read_text("utf-8") != text for source, text in texts.items())
+    )
+
+
+def is_stale(name: str, built: Path) -> bool:
+    compiled, committed = artifact_of(name, built), json.loads(kept(f"{name}.json") or "{}")
+    code = compiled["bytecode"]["object"]
+    return (committed.get("abi"), committed.get("bytecode")) != (compiled["abi"], code)
+
+
+def kept(name: str) -> str | None:
+    """A committed file's text; None where there is none."""
+    path = ARTIFACTS / name
+    return path.read_text("utf-8") if path.exists() else None
+
+
+def rendered() -> dict[str, str]:
+    """Form each artifact's text, and that of the sources, from what was compiled into ``OUT``."""
+    jobs = [json.loads(path.read_text("utf-8")) for path in (OUT / "build-info").glob("*.json")]
+    files: dict[str, str] = {}
+    texts: dict[str, str] = {}
     for name in NAMES:
-        (ARTIFACTS / f"{name}.json").write_text(render(name, OUT), "utf-8")
+        job = next(one for one in jobs if compiles(one, name))
+        files[f"{name}.json"] = render(name, job)
+        texts |= {source: one["content"] for source, one in job["input"]["sources"].items()}
+    return {**files, SOURCES: json.dumps(dict(sorted(texts.items())), indent=1) + "\n"}
 
 
-def stale(built: Path) -> list[str]:
-    """Contracts whose committed artifact is not what was compiled into a folder."""
-    return [name for name in NAMES if not is_kept(ARTIFACTS / f"{name}.json", name, built)]
+def compiles(job: dict[str, Any], name: str) -> bool:
+    """Whether a run of the compiler made a contract's artifact; some contracts are in several."""
+    compiled = job["output"]["contracts"].get(f"src/{name}.sol", {}).get(name)
+    code = artifact_of(name, OUT)["bytecode"]["object"].removeprefix("0x")
+    return compiled is not None and compiled["evm"]["bytecode"]["object"] == code
 
 
-def is_kept(path: Path, name: str, built: Path) -> bool:
-    return path.exists() and path.read_text("utf-8") == render(name, built)
+def artifact_of(name: str, built: Path) -> dict[str, Any]:
+    """What forge wrote for a contract."""
+    found: dict[str, Any] = json.loads((built / f"{name}.sol" / f"{name}.json").read_text("utf-8"))
+    return found
 
 
-def render(name: str, built: Path) -> str:
-    """Form the artifact's text from what forge wrote for one contract."""
-    compiled = json.loads((built / f"{name}.sol" / f"{name}.json").read_text("utf-8"))
-    metadata = compiled["metadata"]
-    settings = metadata["settings"]
+def render(name: str, job: dict[str, Any]) -> str:
+    """Form an artifact's text from the run of the compiler that made it."""
+    compiled = job["output"]["contracts"][f"src/{name}.sol"][name]
+    settings = {key: one for key, one in job["input"]["settings"].items() if key in SETTINGS}
+    deployed = compiled["evm"]["deployedBytecode"]
     # Immutable values are zero in the compiler's output and filled in at deployment.
-    runtime = bytes.fromhex(compiled["deployedBytecode"]["object"].removeprefix("0x"))
+    runtime = bytes.fromhex(deployed["object"])
     document = {
         "name": name,
-        "compiler": {
-            "solc": metadata["compiler"]["version"],
-            "evmVersion": settings["evmVersion"],
-            "optimizerRuns": str(settings["optimizer"]["runs"]),
-            "viaIR": str(settings.get("viaIR", False)).lower(),
+        "compiler": artifact_of(name, OUT)["metadata"]["compiler"]["version"],
+        "settings": settings,
+        "sources": sorted(job["input"]["sources"]),
+        "runtime": {
+            "sha256": hashlib.sha256(runtime).hexdigest(),
+            "bytes": len(runtime),
+            "immutables": immutables(deployed.get("immutableReferences", {}), job),
         },
-        "runtimeSha256": hashlib.sha256(runtime).hexdigest(),
-        "bytecode": compiled["bytecode"]["object"],
+        "bytecode": "0x" + compiled["evm"]["bytecode"]["object"],
         "abi": compiled["abi"],
     }
     return json.dumps(document, indent=1) + "\n"
+
+
+def immutables(references: dict[str, Any], job: dict[str, Any]) -> dict[str, list[int]]:
+    """Name the immutables of a contract, and list the offsets of their words in its code."""
+    names = {
+        str(node["id"]): node["name"]
+        for source in job["output"]["sources"].values()
+        for node in nodes(source["ast"])
+        if node.get("mutability") == "immutable"
+    }
+    found = {names[one]: [place["start"] for place in places] for one, places in references.items()}
+    assert len(found) == len(references), "two immutables have one name"
+    return dict(sorted(found.items()))
+
+
+def nodes(tree: Any) -> Iterator[dict[str, Any]]:
+    """Every node of a syntax tree."""
+    if isinstance(tree, dict):
+        yield tree
+        tree = list(tree.values())
+    if isinstance(tree, list):
+        for below in tree:
+            yield from nodes(below)
 
 
 if __name__ == "__main__":

@@ -77,7 +77,7 @@ def give(
         print_sent(contract.grant(signer, identity, account, public), f"{account} may read")
         if store is None:
             return
-        ward = WardRound(opened, contract.ward_round())
+        ward = WardRound.opened(opened, contract.ward_round())
         with closing(open_study_store(store, Path(), ward, identity, signer)) as objects:
             if not isinstance(objects, ConfidentialStore):
                 raise typer.BadParameter("--store must begin with confidential:")

@@ -51,12 +51,16 @@ def create_study(
         say: reports each step.
     Raises:
         LearningError: the model cannot be built, or fails when it is tried on made-up rows.
+        UnknownContract: the code of the contract is not known.
         ContractReverted: the contract refuses, under the name of its own error.
         TransactionRefused: the sponsor cannot pay for gas.
     """
     spec, initial = try_model(spec)
     publish(spec, initial, store)
-    ward = WardRound.deploy(chain, sponsor) if contract is None else WardRound(chain, contract)
+    if contract is None:
+        ward = WardRound.deploy(chain, sponsor)
+    else:
+        ward = WardRound.opened(chain, contract)
     say(f"contract     {ward.address}")
     total = spec.reward_per_round * spec.study.rounds
     bond = int(spec.chain.bond)

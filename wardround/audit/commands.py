@@ -306,6 +306,7 @@ def audit_archive(path: Path, as_json: bool, *, run_study_code: bool = False) ->
     Raises:
         ProtocolError: it is none, or does not prove what it states.
         ReplayFailed: a round does not follow from its inputs.
+        UnknownContract: its journal creates other code at the contract's address.
     """
     with Archive(path) as archive:
         described, archived = archive.description, ArchivedStudy(archive)
@@ -332,7 +333,7 @@ def audit_archive(path: Path, as_json: bool, *, run_study_code: bool = False) ->
             archived.require_in(chain)
             if not as_json:
                 _out.print("journal: executed again, same results; it holds every transaction")
-            contract = WardRound(chain, described.contract)
+            contract = WardRound.opened(chain, described.contract)
             _audit(contract, study, store, as_json, *rounds, run_study_code=run_study_code)
 
 

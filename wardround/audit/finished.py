@@ -119,11 +119,12 @@ def open_run(
         JournalAltered: a line is not the one that was written, or lines are missing.
         SpecificationError: this is no run's folder.
         ChainError: another chain answers at the run's endpoint.
+        UnknownContract: the code of the run's contract is not known.
     """
     folders, file = Folders(folder), read_network(folder)
     study = StudyId(bytes32(file.study, "study"))
     with _chain_of(folders, file, to_append) as (chain, replayed):
-        contract = WardRound(chain, file.contract)
+        contract = WardRound.opened(chain, file.contract)
         with closing(run_store(folders, contract, study, file.grants, reading)) as store:
             yield FinishedRun(folders, file, chain, contract, study, store, replayed)
 

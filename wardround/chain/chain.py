@@ -290,12 +290,14 @@ def _rpc(url: str, expected_chain_id: int | None, timeout_seconds: float) -> Rpc
 
 
 @contextmanager
-def connected(url: str, expected_chain_id: int | None = None) -> Iterator[Chain]:
+def connected(
+    url: str, expected_chain_id: int | None = None, timeout_seconds: float = 120
+) -> Iterator[Chain]:
     """Open the chain at an address for a while, see `open_chain`.
 
     A chain of this process stays open: its starter closes it.
     """
-    chain = open_chain(url, expected_chain_id)
+    chain = open_chain(url, expected_chain_id, timeout_seconds)
     try:
         yield chain
     finally:

@@ -6,7 +6,8 @@ ChainError                    also: an address or setting that is none, another 
 ├── RpcRefused                the node answers a request with an error
 ├── TransactionRefused        funds, gas or the node's own rules do not allow a transaction
 ├── TransactionTimedOut       no receipt in time, or fees above the cap (retryable)
-└── ContractReverted          the contract refused, under the name of its own error
+├── ContractReverted          the contract refused, under the name of its own error
+└── UnknownContract           other code, or code of another deployment, is at the address
 """
 
 from __future__ import annotations
@@ -133,6 +134,17 @@ class ContractReverted(ChainError):
         super().__init__(
             f"{label}: {self.reason} ({refused})." if known else f"{label}: {refused}."
         )
+
+
+class UnknownContract(ChainError):
+    """What is at an address is no contract that this release knows."""
+
+    code = "contract-unknown"
+
+    def __init__(self, address: str, reason: str) -> None:
+        self.address = address
+        self.reason = reason
+        super().__init__(f"contract {address}: {reason}.")
 
 
 def wrong_chain(url: str, expected: int, actual: int) -> ChainError:

@@ -80,6 +80,10 @@ class ReadOnlyChain:
         """A contract's code; empty when there is none."""
         return read_bytes(self.rpc("eth_getCode", address, "latest"))
 
+    def storage(self, address: str, slot: bytes) -> bytes:
+        """A word of a contract's storage; ``slot`` has 32 bytes."""
+        return read_bytes(self.rpc("eth_getStorageAt", address, "0x" + slot.hex(), "latest"))
+
     def block(self, number: int | None = None) -> Block:
         """A block by its number, or the latest."""
         found = self.rpc("eth_getBlockByNumber", "latest" if number is None else hex(number), False)

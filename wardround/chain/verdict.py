@@ -279,7 +279,7 @@ _QUANTITIES = frozenset(
         *("estimateGas", "gasPrice", "maxPriorityFeePerGas"),
     )
 )
-_DATA = frozenset({"eth_call", "eth_getCode"})
+_DATA = frozenset({"eth_call", "eth_getCode", "eth_getStorageAt"})
 _NAMED = {
     "eth_getBlockByNumber": {"number", "timestamp", "gasLimit", "transactions"},
     "eth_getTransactionReceipt": {"blockNumber", "status", "gasUsed", "logs"},

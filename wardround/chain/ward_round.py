@@ -19,6 +19,7 @@ from wardround.chain.bound import deploy_artifact
 from wardround.chain.chain import Chain, connected
 from wardround.chain.contract import created_address
 from wardround.chain.events import RoundClosed
+from wardround.chain.known_code import known_contract
 from wardround.chain.study_reader import StudyReader
 from wardround.chain.study_state import STILL_MEMBER, ClosedOnChain
 from wardround.protocol.contribution import Entry, pack_entries
@@ -53,11 +54,22 @@ class WardRound(StudyReader):
 
         Raises:
             ChainError: no endpoint answers, or one serves another chain.
+            UnknownContract: its code is not known.
             Malformed: this is no address.
         """
         address = address_of(contract)
         with connected(url, chain_id) as chain:
-            yield cls(chain, address)
+            yield cls.opened(chain, address)
+
+    @classmethod
+    def opened(cls, chain: Chain, address: str) -> WardRound:
+        """Open a contract that somebody else has deployed.
+
+        Raises:
+            UnknownContract: its code is not known.
+            ChainUnreachable: no answer.
+        """
+        return cls(chain, known_contract(chain, address).address)
 
     # ---------------------------------------------------------------- study
 

@@ -53,6 +53,9 @@ class EmbeddedProvider(BaseProvider):
             "eth_getBalance": lambda address, _="latest": hex(evm.balance_wei(address)),
             "eth_getTransactionCount": lambda address, _="latest": hex(evm.nonce(address)),
             "eth_getCode": lambda address, _="latest": hex_of(evm.code(address)),
+            "eth_getStorageAt": lambda address, slot, _="latest": hex_of(
+                evm.storage(address, int(slot, 16)).to_bytes(32, "big")
+            ),
             "eth_gasPrice": lambda: hex(evm.head.base_fee_per_gas + 1),
             "eth_maxPriorityFeePerGas": lambda: hex(1),
             "eth_call": self._call,

@@ -200,6 +200,10 @@ class Evm:
         """A contract's code."""
         return bytes(self._state().get_code(to_canonical_address(address)))
 
+    def storage(self, address: str, slot: int) -> int:
+        """A word of a contract's storage."""
+        return int(self._state().get_storage(to_canonical_address(address), slot))
+
     def call(self, request: CallRequest, timestamp: int) -> bytes:
         """Call a contract on the head's state at some time, and keep nothing.
 

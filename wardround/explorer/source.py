@@ -12,7 +12,7 @@ from typing import Any
 from wardround.audit.finished import open_run
 from wardround.chain.chain import Chain, connected
 from wardround.chain.court import Court
-from wardround.chain.errors import ChainError, RpcRefused
+from wardround.chain.errors import RpcRefused
 from wardround.chain.ward_round import WardRound
 from wardround.protocol.errors import ScenarioError
 from wardround.protocol.identifiers import StudyId, address_of, bytes32, hex_of
@@ -114,13 +114,12 @@ def chain_source(
         study: the one that is looked at; a confidential store is one study's.
 
     Raises:
-        ChainError: the chain does not answer, or has no such contract.
+        ChainError: the chain does not answer.
+        UnknownContract: the code of the contract is not known.
         Malformed: the contract's address is invalid.
     """
     with connected(url, chain_id) as chain:
-        ward = WardRound(chain, address_of(contract))
-        if not chain.code(ward.address):
-            raise ChainError(f"there is no contract at {ward.address}: name that of a WardRound.")
+        ward = WardRound.opened(chain, address_of(contract))
         first = _creation(chain, ward) if first_block is None else first_block
         opened = None
         if store is not None and not store.startswith(PREFIX):

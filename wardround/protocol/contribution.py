@@ -29,6 +29,10 @@ _DOMAIN_TYPEHASH = keccak(
 )
 _HALF_ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141 // 2
 
+#: Of the EIP-712 domain.
+DOMAIN_NAME = "wardround"
+DOMAIN_VERSION = "1"
+
 #: Bytes of one packed entry: site 20, weight 8, update 32, report 32, signature 65.
 ENTRY_BYTES = 157
 #: The sum of all weights in a round stays below this, so that int64 sums are exact.
@@ -52,8 +56,8 @@ class Domain:
 def _separator(chain_id: int, contract: str) -> bytes:
     return keccak(
         _DOMAIN_TYPEHASH
-        + keccak(text="wardround")
-        + keccak(text="1")
+        + keccak(text=DOMAIN_NAME)
+        + keccak(text=DOMAIN_VERSION)
         + chain_id.to_bytes(32, "big")
         + _address_word(contract)
     )

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import TypeVar
 
-from wardround.chain.chain import Chain, open_chain
+from wardround.chain.chain import connected
 from wardround.chain.errors import ChainUnreachable
 from wardround.chain.ward_round import WardRound
 from wardround.protocol.contribution import Domain
@@ -20,13 +21,14 @@ class ChainReader:
 
     def __init__(self, settings: ChainTable) -> None:
         self._settings = settings
-        self._open: tuple[Chain, WardRound] | None = None
+        self._open: tuple[WardRound, ExitStack] | None = None
 
     def ask(self, question: Callable[[WardRound], Answer]) -> Answer:
         """Ask the contract.
 
         Raises:
             ChainError: no endpoint answers, or one serves another chain.
+            UnknownContract: the code of the contract is not known.
             ContractReverted: the contract refuses.
         """
         try:
@@ -41,12 +43,17 @@ class ChainReader:
 
         Raises:
             ChainError: no endpoint answers, or one serves another chain.
+            UnknownContract: the code of the contract is not known.
         """
         if self._open is None:
             settings = self._settings
-            chain = open_chain(settings.url, settings.chain_id, _TIMEOUT_SECONDS)
-            self._open = chain, WardRound(chain, settings.contract)
-        return self._open[1]
+            with ExitStack() as opening:
+                chain = opening.enter_context(
+                    connected(settings.url, settings.chain_id, _TIMEOUT_SECONDS)
+                )
+                ward = WardRound.opened(chain, settings.contract)
+                self._open = ward, opening.pop_all()
+        return self._open[0]
 
     def domain(self) -> Domain:
         """What signatures for this contract are good for; from the settings alone."""
@@ -54,6 +61,6 @@ class ChainReader:
 
     def close(self) -> None:
         """Let go of the connection."""
-        if self._open is not None and not self._open[0].url.startswith("embedded:"):
-            self._open[0].close()
+        if self._open is not None:
+            self._open[1].close()
         self._open = None

@@ -25,7 +25,7 @@ from typing import Any, TypeVar
 import numpy as np
 from eth_account import Account
 
-from wardround.chain.errors import ChainError, ContractReverted
+from wardround.chain.errors import ChainError, ContractReverted, UnknownContract
 from wardround.chain.study_state import SiteSlot
 from wardround.chain.ward_round import WardRound
 from wardround.host.steps import Step, durable
@@ -198,6 +198,7 @@ class Guard(Guarded):
 
         Raises:
             ChainError: it is another, or does not answer.
+            UnknownContract: the contract there is not one to sign for.
         """
         with self._lock:
             self._chain.contract()
@@ -507,6 +508,8 @@ class Guard(Guarded):
             return self._chain.ask(question)
         except ContractReverted:
             raise
+        except UnknownContract as error:
+            raise Refusal("contract-unknown", str(error)) from None
         except ChainError as error:
             raise RefusedForNow("chain-silent", f"the chain cannot be asked: {error}") from None
 

@@ -604,6 +604,19 @@ def test_chain_when_it_is_silent_is_a_refusal(
         assert words in ward.log()[-1]["words"]
 
 
+def test_contract_when_its_code_is_not_known_is_a_refusal(
+    network: Network, home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with guarded(network, home) as guard:
+        ward = Ward(network, home, guard)
+        monkeypatch.setattr("wardround.chain.known_code.releases", lambda: ())
+        with pytest.raises(Refusal) as caught:
+            ward.client.ask(*question(network))
+        assert not isinstance(caught.value, RefusedForNow)
+        assert caught.value.name == "contract-unknown"
+        assert "those of no known WardRound" in ward.log()[-1]["words"]
+
+
 # ---------------------------------------------------------------- while it trains
 
 

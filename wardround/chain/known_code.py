@@ -1,0 +1,158 @@
+"""The code of a contract, held against the code that wardround was released with.
+
+A contract on a chain differs from what the compiler wrote only in its immutables. So with zeros in
+their places the code has the artifact's hash, and they must say what this deployment's have to.
+
+Source:
+    EIP-170 (code size), EIP-1167 (minimal proxy), EIP-1967 (proxy), EIP-7702 (delegated account).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Protocol
+
+from eth_utils import keccak, to_checksum_address
+
+from wardround.chain.artifacts import load_artifact, releases
+from wardround.chain.errors import RpcRefused, UnknownContract
+from wardround.protocol.contribution import DOMAIN_NAME, DOMAIN_VERSION, Domain
+
+#: Bytes of code that a contract may have.
+CODE_MAX_BYTES = 24_576
+
+#: Code that runs another contract's.
+_FORWARDING = {
+    kind: re.compile(
+        re.escape(bytes.fromhex(before)) + b"(.{20})" + re.escape(bytes.fromhex(after)), re.S
+    )
+    for kind, before, after in (
+        ("a minimal proxy of", "363d3d373d3d3d363d73", "5af43d82803e903d91602b57fd5bf3"),
+        ("an account that delegates to", "ef0100", ""),
+    )
+}
+#: Where a proxy keeps its implementation, and its beacon.
+_PROXY_SLOTS = tuple(
+    (int.from_bytes(keccak(text=f"eip1967.proxy.{name}"), "big") - 1).to_bytes(32, "big")
+    for name in ("implementation", "beacon")
+)
+
+
+class CodeSource(Protocol):
+    """What gives the code of contracts: a chain, or what was kept of one."""
+
+    @property
+    def chain_id(self) -> int: ...
+
+    def code(self, address: str) -> bytes: ...
+
+    def storage(self, address: str, slot: bytes) -> bytes: ...
+
+
+@dataclass(frozen=True)
+class KnownContract:
+    """A WardRound contract whose code, and whose court's, is known.
+
+    Attributes:
+        address: of the WardRound.
+        court: address of its Court.
+        release: whose contracts they are; empty for this one.
+    """
+
+    address: str
+    court: str
+    release: str
+
+
+def known_contract(chain: CodeSource, address: str) -> KnownContract:
+    """Prove that a WardRound and its Court are what this package was built from.
+
+    Two requests, so once where a contract is opened.
+
+    Raises:
+        UnknownContract: there is other code at the address, or code with other immutables.
+        ChainUnreachable: no answer.
+    """
+    address = to_checksum_address(address)
+    release, words = _immutables(chain, "WardRound", address, releases())
+    court = _address(words["COURT"])
+    _compare(address, words, _ward_round_words(Domain(chain.chain_id, address), court))
+    _, words = _immutables(chain, "Court", court, (release,))
+    _compare(court, words, {"WARD": _word(address)})
+    return KnownContract(address, court, release)
+
+
+def _immutables(
+    chain: CodeSource, name: str, address: str, among: tuple[str, ...]
+) -> tuple[str, dict[str, bytes]]:
+    """Find the release that has this code, and read its immutables."""
+    code = chain.code(address)
+    for release in among:
+        words = load_artifact(name, release).runtime.immutables_of(code)
+        if words is not None:
+            return release, words
+    raise UnknownContract(address, _reason(chain, name, address, code))
+
+
+def _reason(chain: CodeSource, name: str, address: str, code: bytes) -> str:
+    if not code:
+        return "there is no contract: correct the address, or use an endpoint of its chain"
+    for kind, pattern in _FORWARDING.items():
+        found = pattern.fullmatch(code)
+        if found is not None:
+            target = to_checksum_address(found[1])
+            return f"{kind} {target} is there: use a {name} that was deployed itself"
+    if len(code) > CODE_MAX_BYTES:
+        size = f"{len(code):,} bytes of code, more than the {CODE_MAX_BYTES:,} that a contract has"
+        return f"the node answers with {size}: use another endpoint or address"
+    # A node may not offer storage; then the proxy is only called other code.
+    with suppress(RpcRefused):
+        if any(any(chain.storage(address, slot)) for slot in _PROXY_SLOTS):
+            return (
+                "a proxy is there, whose owner can replace the code behind it: "
+                f"use a {name} that was deployed itself"
+            )
+    return (
+        f"its {len(code):,} bytes of code are those of no known {name}: sign nothing for it and "
+        "pay nothing in, and ask the sponsor for the address and for the release that deployed it"
+    )
+
+
+def _ward_round_words(domain: Domain, court: str) -> dict[str, bytes]:
+    """What the immutables of a WardRound say; those of EIP-712 are OpenZeppelin's."""
+    return {
+        "COURT": _word(court),
+        "_cachedChainId": domain.chain_id.to_bytes(32, "big"),
+        "_cachedThis": _word(domain.contract),
+        "_cachedDomainSeparator": domain.separator,
+        "_hashedName": keccak(text=DOMAIN_NAME),
+        "_hashedVersion": keccak(text=DOMAIN_VERSION),
+        "_name": _short_string(DOMAIN_NAME),
+        "_version": _short_string(DOMAIN_VERSION),
+    }
+
+
+def _compare(address: str, found: Mapping[str, bytes], expected: Mapping[str, bytes]) -> None:
+    for name, word in found.items():
+        if word != expected[name]:
+            raise UnknownContract(
+                address,
+                f"its code is known, but was deployed with {name} = 0x{word.hex()} where "
+                f"0x{expected[name].hex()} belongs: use another contract",
+            )
+
+
+def _address(word: bytes) -> str:
+    return to_checksum_address(word[-20:])
+
+
+def _word(address: str) -> bytes:
+    return bytes.fromhex(address[2:]).rjust(32, b"\0")
+
+
+def _short_string(text: str) -> bytes:
+    # OpenZeppelin's ShortStrings: the text from the left, its length in the last byte.
+    return text.encode().ljust(31, b"\0") + bytes([len(text)])
