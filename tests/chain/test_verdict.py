@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from wardround.chain.errors import RpcRefused
 from wardround.chain.verdict import BATCH, LOGS, Meaning, Reply, Verdict, judge
 
 BLOCKS = 1_000_000
@@ -271,6 +272,30 @@ def test_what_an_endpoint_does_not_do_another_may(
 def test_node_that_refuses_a_transaction_is_not_busy(code: int, message: str) -> None:
     found = verdict_of(error(code, message), "eth_sendRawTransaction")
     assert (found.meaning, found.message, found.rpc_code) == (Meaning.REFUSED, message, code)
+
+
+@pytest.mark.parametrize(
+    ("message", "underpriced", "unaffordable"),
+    [
+        ("transaction underpriced: gas tip cap 0, minimum needed 1", True, False),
+        ("replacement transaction underpriced", True, False),
+        ("max fee per gas less than block base fee", True, False),
+        ("Gas price below configured minimum gas price", True, False),
+        ("Gas price below current base fee", True, False),
+        ("FeeTooLow, EffectivePriorityFeePerGas too low 10 < 20, BaseFee: 30", True, False),
+        ("insufficient funds for gas * price + value", False, True),
+        ("Insufficient funds for gas * price + value", False, True),
+        ("InsufficientFunds, Account balance: 0, cumulative cost: 1", False, True),
+        ("sender doesn't have enough funds to send tx", False, True),
+        ("Upfront cost exceeds account balance", False, True),
+        ("Transaction gas limit exceeds block gas limit", False, False),
+    ],
+)
+def test_fee_that_is_refused_is_too_low_or_too_high(
+    message: str, underpriced: bool, unaffordable: bool
+) -> None:
+    refused = RpcRefused("eth_sendRawTransaction", -32000, message, None)
+    assert (refused.underpriced, refused.unaffordable) == (underpriced, unaffordable)
 
 
 @pytest.mark.parametrize(

@@ -195,7 +195,7 @@ class Chain(ReadOnlyChain):
             words = error.message.lower()
             if "out of gas" in words or "gas required exceeds" in words:
                 raise _exceeded(label, limit, None) from error
-            if "insufficient funds" in words:
+            if error.unaffordable:
                 held = self.balance_wei(sender)
                 raise not_enough_funds(label, sender, held, function.value_wei) from error
             raise self.named(label, error) from error

@@ -141,11 +141,11 @@ class PendingTransaction:
                 words = error.message.lower()
                 if self._raws:
                     # A replacement is refused: the one before is still on its way.
-                    if "underpriced" in words and self._raise_fees():
+                    if error.underpriced and self._raise_fees():
                         continue
                     return True
                 self._refuse(error, words)
-                if "underpriced" in words or "less than block base fee" in words:
+                if error.underpriced:
                     if self._raise_fees():
                         continue
                     # Another transaction of this nonce pays more than we may: wait for that one.
@@ -161,7 +161,7 @@ class PendingTransaction:
     def _refuse(self, error: RpcRefused, words: str) -> None:
         if "out of gas" in words:
             raise gas_cap_exceeded(self._label, self._gas, None) from error
-        if "insufficient funds" in words or "enough funds" in words:
+        if error.unaffordable:
             needed = self._gas * max(self._fees.values()) + self._function.value_wei
             held = self._chain.balance_wei(self._signer.address)
             raise not_enough_funds(self._label, self._signer.address, held, needed) from error

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from wardround.chain.reverts import REASONS
-from wardround.chain.verdict import Meaning
+from wardround.chain.verdict import UNAFFORDABLE, UNDERPRICED, Meaning
 from wardround.protocol.errors import Retryable, WardroundError
 
 
@@ -89,6 +89,16 @@ class RpcRefused(ChainError):
     def reverted(self) -> bool:
         """Whether a contract refused, rather than the node."""
         return self.meaning is Meaning.REVERTED
+
+    @property
+    def underpriced(self) -> bool:
+        """Whether the node takes the transaction for a higher fee."""
+        return UNDERPRICED.search(self.message) is not None
+
+    @property
+    def unaffordable(self) -> bool:
+        """Whether the sender cannot pay for the transaction."""
+        return UNAFFORDABLE.search(self.message) is not None
 
 
 class TransactionRefused(ChainError):

@@ -19,6 +19,13 @@ from typing import Any
 LOGS = "eth_getLogs"
 #: Stands for the method where several requests travel together.
 BATCH = "batch"
+#: How geth, anvil, Besu and Nethermind refuse a fee that is too low, or more than the sender holds.
+UNDERPRICED = re.compile(
+    r"underpriced|less than block base fee|gas price below|FeeTooLow", re.IGNORECASE
+)
+UNAFFORDABLE = re.compile(
+    r"insufficient ?funds|enough funds|cost exceeds account balance", re.IGNORECASE
+)
 
 
 class Meaning(Enum):
