@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from eth_account import Account
 
-from tests.consortium import FREE, consortium, legacy_front, opened
+from tests.consortium import CHAIN_ID, FREE, consortium, legacy_front, opened
+from tests.store.served import served
 from wardround.chain.chain import Chain
 from wardround.chain.errors import ChainError, TransactionRefused, TransactionTimedOut
 from wardround.chain.study_token import StudyToken
@@ -130,6 +131,28 @@ def test_chain_of_an_older_evm_is_refused_by_what_the_contract_needs(
         said = refusal_of(chain)
     assert "Shanghai" in said
     assert "shanghaiTime" in said
+
+
+@pytest.mark.parametrize(
+    "words", ["invalid opcode: PUSH0", "Invalid opcode: 0x5f", "execution reverted"]
+)
+def test_older_evm_is_known_whatever_its_node_calls_the_opcode(words: str) -> None:
+    """Geth, Besu, and a node that takes it for the contract's own refusal."""
+    refused = {"code": -32000, "message": words}
+    head = {"number": "0x1", "timestamp": "0x2", "gasLimit": "0x1c9c380", "transactions": []}
+    answers = {
+        "eth_chainId": hex(CHAIN_ID),
+        "eth_getTransactionCount": "0x0",
+        "eth_getBlockByNumber": head,
+        "eth_estimateGas": refused,
+        "eth_call": refused,
+    }
+    with (
+        served(lambda method, _: answers[method]) as address,
+        opened(address) as chain,
+        pytest.raises(TransactionRefused, match=f"Shanghai.*{words}|Shanghai.*NoReason"),
+    ):
+        WardRound.deploy(chain, SPONSOR)
 
 
 @pytest.mark.parametrize("gas_limit", [4_700_000, 3_000_000])
