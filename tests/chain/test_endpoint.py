@@ -163,6 +163,26 @@ def test_endpoint_that_says_when_is_asked_then(
     assert f"{url}: HTTP status 429: no; asking again in 17 s" in caplog.messages
 
 
+@pytest.mark.parametrize(
+    ("answer", "count", "most_seconds"),
+    [(None, 3, 0.7), (HttpAnswer("<html>", 502), 6, 6.3), (HttpAnswer("no", 404), 0, 0)],
+)
+def test_endpoint_that_is_away_is_asked_a_few_times(
+    waits: list[float],
+    monkeypatch: pytest.MonkeyPatch,
+    answer: HttpAnswer | None,
+    count: int,
+    most_seconds: float,
+) -> None:
+    """A gateway takes longer to find its node; one that knows of none goes on so."""
+    monkeypatch.setattr(rpc, "FIRST_PAUSE_SECONDS", 0.1)
+    with served(lambda *_: answer) as url, pytest.raises(ChainUnreachable) as caught:
+        open_chain(url)
+    assert not isinstance(caught.value, ChainBusy)
+    assert len(waits) == count
+    assert sum(waits) <= most_seconds
+
+
 def test_patience_with_an_endpoint_ends(waits: list[float]) -> None:
     """A wait beyond it is not begun; one of no stated length is cut to it."""
     answer = HttpAnswer("no", 429, {"Retry-After": "3600"})

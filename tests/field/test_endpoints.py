@@ -77,7 +77,7 @@ MOST_BLOCKS = 30
 LOGGED_AT = (3, 40, 41, 99)
 
 TOO_LONG = {"code": -32602, "message": "query exceeds max block range 30"}
-#: How other providers say so: by range, results, size or time, as an error or as a page.
+#: How other providers word it: by range, results, size or time, as an error or as a page.
 TOO_MUCH: dict[str, HttpAnswer] = {
     "suggests a range": HttpAnswer(
         {"error": {"code": -32600, "message": "this block range should work: [0x0, 0x9]. Upgrade"}},

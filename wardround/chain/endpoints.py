@@ -20,7 +20,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from wardround.chain.allowance import Allowance
 from wardround.chain.blocks import Block, read_block
 from wardround.chain.errors import (
     ChainBusy,
@@ -29,9 +28,10 @@ from wardround.chain.errors import (
     RpcRefused,
     wrong_chain,
 )
+from wardround.chain.meaning import Meaning
+from wardround.chain.portion import Portion
 from wardround.chain.providers import provider_of
 from wardround.chain.rpc import PATIENCE_SECONDS, Rpc, busy_pauses
-from wardround.chain.verdict import Meaning
 from wardround.host.backoff import pauses
 
 LAG_BLOCKS = 5
@@ -175,7 +175,7 @@ class Endpoints(Rpc):
         return self._current.url
 
     @property
-    def log_blocks(self) -> Allowance:
+    def log_blocks(self) -> Portion:
         """How many blocks' logs the endpoint that answers now gives at once."""
         return self._current.rpc.log_blocks
 

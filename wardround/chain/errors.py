@@ -14,8 +14,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from wardround.chain.meaning import UNAFFORDABLE, UNDERPRICED, Meaning
 from wardround.chain.reverts import REASONS
-from wardround.chain.verdict import UNAFFORDABLE, UNDERPRICED, Meaning
 from wardround.protocol.errors import Retryable, WardroundError
 
 
@@ -42,7 +42,7 @@ class ChainBusy(ChainUnreachable, Retryable):
     """The endpoint asks for fewer requests, and for more patience than there is.
 
     Attributes:
-        wait_seconds: when to ask again, as it says; None where it says nothing.
+        wait_seconds: when to ask again, as it states; None where it does not.
     """
 
     code = "chain-busy"
@@ -64,7 +64,7 @@ class RpcRefused(ChainError):
 
     Attributes:
         meaning: what to do about it.
-        at_once: how much the endpoint says that it answers for at once; None where it does not.
+        at_once: how much the endpoint states that it answers for at once; None where it does not.
     """
 
     code = "rpc-refused"

@@ -14,9 +14,9 @@ from web3.exceptions import Web3Exception
 from web3.providers import BaseProvider
 from web3.types import RPCEndpoint
 
-from wardround.chain.allowance import Allowance
 from wardround.chain.errors import ChainBusy, ChainUnreachable, RpcRefused
-from wardround.chain.verdict import BATCH, LOGS, Meaning, Reply, Verdict, judge
+from wardround.chain.meaning import BATCH, LOGS, Meaning, RpcAnswer, RpcProblem, judge
+from wardround.chain.portion import Portion
 from wardround.host.backoff import pauses
 from wardround.host.reason import reason_of
 
@@ -50,18 +50,18 @@ class Rpc:
         Args:
             provider: the connection.
             url: names the endpoint in errors.
-            attempts: how often a request is made that finds nobody.
+            attempts: how often a request is made where nothing answers.
             patience_seconds: how long a request waits in all, where the endpoint asks for it.
         """
         self.provider = provider
         self.url = url
         self._attempts = attempts
         self._patience_seconds = patience_seconds
-        self._log_blocks = Allowance()
-        self._batch_requests = Allowance()
+        self._log_blocks = Portion()
+        self._batch_requests = Portion()
 
     @property
-    def log_blocks(self) -> Allowance:
+    def log_blocks(self) -> Portion:
         """How many blocks' logs the endpoint gives at once."""
         return self._log_blocks
 
@@ -172,11 +172,11 @@ class Rpc:
             raise ChainUnreachable(self.url, "it leaves out answers")
         found: list[Any] = []
         for (method, parameters), answer in zip(part, ordered, strict=True):
-            verdict = judge(method, _asked(method, parameters), Reply(answer))
-            if verdict is not None and found and verdict.meaning is Meaning.RATE_LIMITED:
+            problem = judge(method, _asked(method, parameters), RpcAnswer(answer))
+            if problem is not None and found and problem.meaning is Meaning.RATE_LIMITED:
                 return found  # the rest is asked for again
-            if verdict is not None:
-                raise self._error(method, verdict)
+            if problem is not None:
+                raise self._error(method, problem)
             found.append(answer["result"])
         self._batch_requests.answered(len(part))
         return found
@@ -189,7 +189,7 @@ class Rpc:
         while True:
             attempt += 1
             try:
-                reply = _reply(request)
+                answer = _answer(request)
             except (requests.RequestException, OSError, HTTPException, Web3Exception) as error:
                 hangs = isinstance(error, requests.Timeout | TimeoutError)
                 if attempt >= self._attempts or (hangs and few):
@@ -197,38 +197,38 @@ class Rpc:
             except (ValueError, RecursionError) as error:  # an answer that is not JSON
                 raise ChainUnreachable(self.url, "it does not speak JSON-RPC") from error
             else:
-                verdict = judge(method, asked, reply)
-                if verdict is None:
-                    return reply.body
+                problem = judge(method, asked, answer)
+                if problem is None:
+                    return answer.body
                 # A gateway may find its node again; a node that talks nonsense goes on so.
-                away = verdict.meaning is Meaning.UNREACHABLE and reply.status >= 500
+                away = problem.meaning is Meaning.UNREACHABLE and answer.status >= 500
                 if not away or attempt >= (self._attempts if few else _GATEWAY_ATTEMPTS):
-                    raise self._error(method, verdict)
+                    raise self._error(method, problem)
             time.sleep(next(pause))
 
-    def _error(self, method: str, verdict: Verdict) -> ChainUnreachable | RpcRefused:
-        if verdict.meaning is Meaning.UNREACHABLE:
-            return ChainUnreachable(self.url, verdict.message)
-        if verdict.meaning is Meaning.RATE_LIMITED:
-            return ChainBusy(self.url, verdict.message, verdict.wait_seconds)
+    def _error(self, method: str, problem: RpcProblem) -> ChainUnreachable | RpcRefused:
+        if problem.meaning is Meaning.UNREACHABLE:
+            return ChainUnreachable(self.url, problem.message)
+        if problem.meaning is Meaning.RATE_LIMITED:
+            return ChainBusy(self.url, problem.message, problem.wait_seconds)
         return RpcRefused(
             method,
-            verdict.rpc_code,
-            verdict.message,
-            verdict.data,
-            verdict.meaning,
-            verdict.at_once,
+            problem.rpc_code,
+            problem.message,
+            problem.data,
+            problem.meaning,
+            problem.at_once,
         )
 
 
 def busy_pauses() -> Iterator[float]:
-    """Pauses between requests to an endpoint that asks for patience and does not say how much."""
+    """Pauses between requests to an endpoint that asks for patience without a time."""
     return pauses(FIRST_PAUSE_SECONDS, _LAST_PAUSE_SECONDS)
 
 
-def _reply(request: Callable[[], Any]) -> Reply:
+def _answer(request: Callable[[], Any]) -> RpcAnswer:
     try:
-        return Reply(request())
+        return RpcAnswer(request())
     except requests.HTTPError as error:
         if error.response is None:
             raise
@@ -237,7 +237,7 @@ def _reply(request: Callable[[], Any]) -> Reply:
         body = response.json()
     except (ValueError, RecursionError):
         body = response.text
-    return Reply(body, response.status_code, response.headers)
+    return RpcAnswer(body, response.status_code, response.headers)
 
 
 def _asked(method: str, parameters: tuple[Any, ...]) -> int:
@@ -246,7 +246,7 @@ def _asked(method: str, parameters: tuple[Any, ...]) -> int:
         return 1
     try:
         return int(parameters[0]["toBlock"], 16) - int(parameters[0]["fromBlock"], 16) + 1
-    except (KeyError, ValueError):  # named, such as "latest"
+    except (LookupError, TypeError, ValueError):  # named, such as "latest"
         return 1
 
 

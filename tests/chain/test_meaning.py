@@ -6,16 +6,16 @@ from typing import Any
 import pytest
 
 from wardround.chain.errors import RpcRefused
-from wardround.chain.verdict import BATCH, LOGS, Meaning, Reply, Verdict, judge
+from wardround.chain.meaning import BATCH, LOGS, Meaning, RpcAnswer, RpcProblem, judge
 
 BLOCKS = 1_000_000
 
 
-def verdict_of(
+def problem_of(
     error: Any, method: str = "eth_call", asked: int = 1, status: int = 200, **headers: str
-) -> Verdict:
+) -> RpcProblem:
     named = {name.replace("_", "-"): value for name, value in headers.items()}
-    found = judge(method, asked, Reply({"id": 1, "error": error}, status, named))
+    found = judge(method, asked, RpcAnswer({"id": 1, "error": error}, status, named))
     assert found is not None
     return found
 
@@ -50,12 +50,12 @@ RATE_LIMITS = {
 def test_limit_on_requests_is_one_in_any_words_under_any_status(name: str, status: int) -> None:
     if status != 200 and isinstance(RATE_LIMITS[name], str):
         return
-    assert verdict_of(RATE_LIMITS[name], status=status).meaning is Meaning.RATE_LIMITED
+    assert problem_of(RATE_LIMITS[name], status=status).meaning is Meaning.RATE_LIMITED
 
 
 @pytest.mark.parametrize("name", set(RATE_LIMITS) - {"EIP-1474"})
 def test_limit_on_requests_is_no_limit_on_logs(name: str) -> None:
-    assert verdict_of(RATE_LIMITS[name], LOGS, BLOCKS).meaning is Meaning.RATE_LIMITED
+    assert problem_of(RATE_LIMITS[name], LOGS, BLOCKS).meaning is Meaning.RATE_LIMITED
 
 
 WAITS: dict[str, tuple[Mapping[str, str], Any, float | None]] = {
@@ -91,7 +91,7 @@ WAITS: dict[str, tuple[Mapping[str, str], Any, float | None]] = {
 def test_endpoint_says_how_long_to_wait(name: str) -> None:
     headers, message, wait_seconds = WAITS[name]
     for body in ({"error": error(-32005, message)}, {"message": message}):
-        found = judge("eth_call", 1, Reply(body, 429, headers))
+        found = judge("eth_call", 1, RpcAnswer(body, 429, headers))
         assert found is not None
         assert found.meaning is Meaning.RATE_LIMITED
         assert found.wait_seconds == wait_seconds
@@ -102,11 +102,11 @@ def test_endpoint_says_how_long_to_wait(name: str) -> None:
     [({"rate": {"backoff_seconds": 30}}, 30), ({"try_again_in": "726ms"}, 0.726)],
 )
 def test_wait_is_read_from_the_data_of_an_error(data: Any, seconds: float) -> None:
-    found = verdict_of(error(-32005, "too many requests", data))
+    found = problem_of(error(-32005, "too many requests", data))
     assert found.wait_seconds == pytest.approx(seconds)
 
 
-#: In a provider's words: how much it says that it takes, None where it does not say.
+#: In a provider's words: how much it takes, None where they name no number.
 RANGE_LIMITS: dict[str, tuple[dict[str, Any], int | None]] = {
     "Alchemy": (
         error(
@@ -183,27 +183,27 @@ def test_limit_on_logs_is_one_in_any_words_under_any_status(name: str, status: i
     told, at_once = RANGE_LIMITS[name]
     if (name, status) == ("in words never read before", 403):
         return
-    found = verdict_of(told, LOGS, BLOCKS, status)
+    found = problem_of(told, LOGS, BLOCKS, status)
     assert found.meaning is Meaning.RANGE_LIMITED
     assert found.at_once == at_once
 
 
 @pytest.mark.parametrize("name", RANGE_LIMITS)
 def test_one_block_cannot_be_divided(name: str) -> None:
-    """Another endpoint may answer for it; but for a number that stands for requests as well."""
+    """Another endpoint may answer for it; but for a number that means requests as well."""
     told, _ = RANGE_LIMITS[name]
-    found = verdict_of(told, LOGS, 1)
+    found = problem_of(told, LOGS, 1)
     assert found.meaning is (Meaning.RATE_LIMITED if told["code"] == -32005 else Meaning.UNSERVED)
 
 
 def test_limit_is_not_believed_that_would_not_help() -> None:
-    assert verdict_of(error(-32602, "Max range: 5000"), LOGS, 5000).at_once is None
-    assert verdict_of(error(-32602, "range 0-99 exceeds max 30"), LOGS, 100).at_once == 30
+    assert problem_of(error(-32602, "Max range: 5000"), LOGS, 5000).at_once is None
+    assert problem_of(error(-32602, "range 0-99 exceeds max 30"), LOGS, 100).at_once == 30
 
 
-@pytest.mark.parametrize("status", [408, 413, 504, 524])
+@pytest.mark.parametrize("status", [400, 408, 413, 500, 504, 524])
 def test_gateway_that_cannot_bear_an_answer_limits_it(status: int) -> None:
-    page = Reply("<html>no</html>", status)
+    page = RpcAnswer("<html>no</html>", status)
     asked = judge(LOGS, BLOCKS, page), judge(LOGS, 1, page), judge("eth_call", 1, page)
     meanings = [found.meaning for found in asked if found is not None]
     assert meanings == [Meaning.RANGE_LIMITED, Meaning.UNREACHABLE, Meaning.UNREACHABLE]
@@ -220,7 +220,7 @@ def test_gateway_that_cannot_bear_an_answer_limits_it(status: int) -> None:
 def test_batch_that_is_refused_is_too_large(message: str, asked: int | None) -> None:
     told = {"id": None, "error": error(-32600, message)}
     for body in (told, [told]):
-        found = judge(BATCH, 256, Reply(body))
+        found = judge(BATCH, 256, RpcAnswer(body))
         assert found is not None
         assert found.meaning is Meaning.RANGE_LIMITED
         assert found.at_once in (asked, None)
@@ -236,7 +236,7 @@ REVERTS = {
 
 @pytest.mark.parametrize("name", REVERTS)
 def test_contract_that_refuses_is_an_answer_whatever_it_says(name: str) -> None:
-    found = verdict_of(REVERTS[name])
+    found = problem_of(REVERTS[name])
     assert found.meaning is Meaning.REVERTED
     assert found.data in (None, b"", bytes.fromhex("08c379a0"))
 
@@ -255,7 +255,7 @@ def test_contract_that_refuses_is_an_answer_whatever_it_says(name: str) -> None:
 def test_what_an_endpoint_does_not_do_another_may(
     told: dict[str, Any], method: str, status: int
 ) -> None:
-    assert verdict_of(told, method, status=status).meaning is Meaning.UNSERVED
+    assert problem_of(told, method, status=status).meaning is Meaning.UNSERVED
 
 
 @pytest.mark.parametrize(
@@ -270,7 +270,7 @@ def test_what_an_endpoint_does_not_do_another_may(
     ],
 )
 def test_node_that_refuses_a_transaction_is_not_busy(code: int, message: str) -> None:
-    found = verdict_of(error(code, message), "eth_sendRawTransaction")
+    found = problem_of(error(code, message), "eth_sendRawTransaction")
     assert (found.meaning, found.message, found.rpc_code) == (Meaning.REFUSED, message, code)
 
 
@@ -313,17 +313,21 @@ def test_fee_that_is_refused_is_too_low_or_too_high(
     ],
 )
 def test_answer_of_no_node_is_none(body: Any, status: int, message: str) -> None:
-    found = judge("eth_call", 1, Reply(body, status))
-    assert found == Verdict(Meaning.UNREACHABLE, message)
+    found = judge("eth_call", 1, RpcAnswer(body, status))
+    assert found == RpcProblem(Meaning.UNREACHABLE, message)
 
 
 @pytest.mark.parametrize("code", ["x", None, [], 1.5])
 def test_error_whose_number_is_none_is_still_read(code: Any) -> None:
-    found = verdict_of({"code": code, "message": "too many requests"})
+    found = problem_of({"code": code, "message": "too many requests"})
     assert found.meaning is Meaning.RATE_LIMITED
 
 
-def test_result_is_no_verdict() -> None:
-    assert judge("eth_call", 1, Reply({"result": "0x"})) is None
-    assert judge(LOGS, 9, Reply({"result": []})) is None
-    assert judge(BATCH, 2, Reply([{"id": 1, "result": "0x"}, {"id": 2, "error": {}}])) is None
+def test_result_is_no_problem() -> None:
+    assert judge("eth_call", 1, RpcAnswer({"result": "0x"})) is None
+    assert (
+        judge("eth_call", 1, RpcAnswer({"result": "0x", "error": None}, 200, WAITS["seconds"][0]))
+        is None
+    )
+    assert judge(LOGS, 9, RpcAnswer({"result": []})) is None
+    assert judge(BATCH, 2, RpcAnswer([{"id": 1, "result": "0x"}, {"id": 2, "error": {}}])) is None

@@ -17,7 +17,7 @@ from enum import Enum
 from typing import Any
 
 LOGS = "eth_getLogs"
-#: Stands for the method where several requests travel together.
+#: In place of the method where several requests travel together.
 BATCH = "batch"
 #: How geth, anvil, Besu and Nethermind refuse a fee that is too low, or more than the sender holds.
 UNDERPRICED = re.compile(
@@ -40,7 +40,7 @@ class Meaning(Enum):
 
 
 @dataclass(frozen=True)
-class Reply:
+class RpcAnswer:
     """What came back.
 
     Attributes:
@@ -55,16 +55,16 @@ class Reply:
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """Why a reply is no result.
+class RpcProblem:
+    """Why an answer is no result.
 
     Attributes:
         message: the node's own words, or what is wrong.
         rpc_code: the number of a JSON-RPC error, 0 where there is none.
         data: what a contract reverts with.
-        wait_seconds: when to ask again, as the endpoint says; None where it says nothing.
+        wait_seconds: when to ask again, as the endpoint states; None where it does not.
         at_once: how much it answers for at once, in the unit of what was asked; None where it
-            says nothing.
+            does not.
     """
 
     meaning: Meaning
@@ -75,28 +75,28 @@ class Verdict:
     at_once: int | None = None
 
 
-def judge(method: str, asked: int, reply: Reply) -> Verdict | None:
-    """Say why a reply is no result; None for a result.
+def judge(method: str, asked: int, answer: RpcAnswer) -> RpcProblem | None:
+    """Give the reason why an answer is no result; None for a result.
 
     Args:
         method: what was asked, `BATCH` for several requests together.
         asked: how much at once: blocks of logs, requests of a batch, else 1.
-        reply: what came back.
+        answer: what came back.
     """
-    body, served = reply.body, 200 <= reply.status < 300
+    body, served = answer.body, 200 <= answer.status < 300
     if method == BATCH and isinstance(body, list):
-        # An answer to each; unless one error stands for all of them.
+        # An answer to each; unless one error is for all of them.
         refused = len(body) == 1 and isinstance(body[0], dict) and "error" in body[0]
-        return judge(method, asked, replace(reply, body=body[0])) if refused else None
+        return judge(method, asked, replace(answer, body=body[0])) if refused else None
     error = body.get("error") if isinstance(body, dict) else None
     if isinstance(error, dict) or (served and error is not None):
-        return _of_error(method, asked, error, reply)
+        return _of_error(method, asked, error, answer)
     if not served:
-        return _of_status(asked, reply)
+        return _of_status(asked, answer)
     if method == BATCH or not isinstance(body, dict) or "result" not in body:
-        return Verdict(Meaning.UNREACHABLE, "it does not speak JSON-RPC")
+        return RpcProblem(Meaning.UNREACHABLE, "it does not speak JSON-RPC")
     if not _fits(method, body["result"]):
-        return Verdict(Meaning.UNREACHABLE, "it does not speak Ethereum")
+        return RpcProblem(Meaning.UNREACHABLE, "it does not speak Ethereum")
     return None
 
 
@@ -132,17 +132,17 @@ _UNSERVED_WORDS = re.compile(
 )
 
 
-def _of_error(method: str, asked: int, error: Any, reply: Reply) -> Verdict:
+def _of_error(method: str, asked: int, error: Any, answer: RpcAnswer) -> RpcProblem:
     found = error if isinstance(error, dict) else {"message": str(error)}
     message, code = str(found.get("message", "")), _code(found.get("code"))
     words, data = _words(message, found.get("data")), _revert_data(found.get("data"))
     wait_seconds = at_once = None
-    meaning = _meaning(method, asked, code, words, data, reply.status)
+    meaning = _meaning(method, asked, code, words, data, answer.status)
     if meaning is Meaning.RATE_LIMITED:
-        wait_seconds = _wait_seconds(reply.headers, words)
+        wait_seconds = _wait_seconds(answer.headers, words)
     elif meaning is Meaning.RANGE_LIMITED:
         at_once = _at_once(words, asked)
-    return Verdict(meaning, message, code, data, wait_seconds, at_once)
+    return RpcProblem(meaning, message, code, data, wait_seconds, at_once)
 
 
 def _meaning(
@@ -178,7 +178,7 @@ def _code(found: Any) -> int:
 
 
 def _words(message: str, data: Any) -> str:
-    """What is said, in lower case; of a long text the beginning."""
+    """The words of an error, in lower case; of a long text the beginning."""
     more = "" if data is None else f" {data if isinstance(data, str) else json.dumps(data)}"
     return f"{message}{more}"[:2000].lower()
 
@@ -195,27 +195,27 @@ def _revert_data(data: Any) -> bytes | None:
 
 # ---------------------------------------------------------------- answers of a gateway
 
-#: The request was too large, or took too long behind the gateway.
-_TOO_MUCH = frozenset({408, 413, 504, 524})
+#: The request was too large, took too long behind the gateway, or was more than it bears.
+_TOO_MUCH = frozenset({400, 408, 413, 422, 500, 504, 524})
 
 
-def _of_status(asked: int, reply: Reply) -> Verdict:
-    said = _said(reply.body)
+def _of_status(asked: int, answer: RpcAnswer) -> RpcProblem:
+    said = _said(answer.body)
     words = said.lower()
-    message = f"HTTP status {reply.status}" + (f": {said}" if said else "")
-    wait_seconds = _wait_seconds(reply.headers, words)
-    limited = Verdict(Meaning.RATE_LIMITED, message, wait_seconds=wait_seconds)
-    if reply.status == _TOO_MANY or _RATE_WORDS.search(words):
+    message = f"HTTP status {answer.status}" + (f": {said}" if said else "")
+    wait_seconds = _wait_seconds(answer.headers, words)
+    limited = RpcProblem(Meaning.RATE_LIMITED, message, wait_seconds=wait_seconds)
+    if answer.status == _TOO_MANY or _RATE_WORDS.search(words):
         return limited
-    if asked > 1 and (reply.status in _TOO_MUCH or _RANGE_WORDS.search(words)):
-        return Verdict(Meaning.RANGE_LIMITED, message, at_once=_at_once(words, asked))
+    if asked > 1 and (answer.status in _TOO_MUCH or _RANGE_WORDS.search(words)):
+        return RpcProblem(Meaning.RANGE_LIMITED, message, at_once=_at_once(words, asked))
     if wait_seconds is not None:
         return limited
-    return Verdict(Meaning.UNREACHABLE, message)
+    return RpcProblem(Meaning.UNREACHABLE, message)
 
 
 def _said(body: Any) -> str:
-    """What a gateway says on one line; empty for a page."""
+    """The words of a gateway on one line; empty for a page."""
     if isinstance(body, dict):
         body = body.get("message") or body.get("error") or ""
     text = " ".join(body.split()) if isinstance(body, str) else ""
@@ -252,7 +252,7 @@ _SUGGESTED = re.compile(
     r"\[\s*(0x[0-9a-f]{1,16}|\d{1,19})\s*,\s*(0x[0-9a-f]{1,16}|\d{1,19})\s*\]"
     r"|range\D{0,5}?(\d{1,19})\s*-\s*(\d{1,19})"
 )
-#: A number behind such words is a limit, unless they or what follows say that it counts results.
+#: A number behind such words is a limit, unless they or what follows name results.
 _STATED = re.compile(
     r"(?:limit(?:ed)?|max(?:imum)?|up to|at most|over|than|exceed\w*|allowed|plan)"
     r"(?:(?!result|\blogs?\b|event|entr)\D){0,40}?(\d[\d,]{0,18})(k?)\b"
@@ -261,7 +261,7 @@ _STATED = re.compile(
 
 
 def _at_once(words: str, asked: int) -> int | None:
-    """How much an endpoint says that it answers for: as the range it suggests, or its limit."""
+    """How much an endpoint states that it answers for: as the range it suggests, or its limit."""
     if found := _SUGGESTED.search(words):
         first, last = (
             int(one, 16 if one.startswith("0x") else 10) for one in found.groups() if one

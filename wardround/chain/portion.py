@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-#: Full answers before twice as much is tried for the first time.
-_FIRST_TRIAL = 8
+#: Full answers before twice as much is tried for the first time: an endpoint's own number is
+#: believed for longer than half of what it refused.
+_TRIAL_OF_HALF, _TRIAL_OF_STATED = 8, 128
 
 
-class Allowance:
+class Portion:
     """How much of something, blocks of logs or requests of a batch, goes into one request.
 
     There is no limit until something is refused. Then the endpoint's own number counts, or half of
@@ -18,7 +19,7 @@ class Allowance:
     def __init__(self) -> None:
         self._most: int | None = None
         self._answers = 0
-        self._trial_after = _FIRST_TRIAL
+        self._trial_after = _TRIAL_OF_HALF
 
     def part_of(self, wanted: int) -> int:
         """How much to ask for, of what is wanted."""
@@ -40,10 +41,12 @@ class Allowance:
 
         Args:
             asked: how much was.
-            stated: how much the endpoint says that it takes; None where it says nothing.
+            stated: how much the endpoint states as its limit; None where it does not.
         """
         self._answers = 0
         if self._most is not None and asked > self._most:
             self._trial_after *= 2
+        elif stated is not None:
+            self._most, self._trial_after = stated, max(self._trial_after, _TRIAL_OF_STATED)
         else:
-            self._most = stated or (asked + 1) // 2
+            self._most = (asked + 1) // 2
