@@ -83,6 +83,10 @@ COMMANDS = {
             "wardround.audit.court_commands:app",
             "Prove a wrong round on chain, answer demands for data, collect what it brought in.",
         ),
+        contract=(
+            "wardround.audit.contract_commands:app",
+            "Prove that a contract is wardround's, offline, and write its sources for explorers.",
+        ),
         verify_file=(
             "wardround.audit.commands:verify_file",
             "Print a file's CID and, for a vector, its Merkle root, as the chain and IPFS name it.",

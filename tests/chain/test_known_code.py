@@ -170,7 +170,7 @@ def test_immutable_of_another_deployment_is_refused(
 
 
 def test_court_of_another_contract_is_refused(deployed: Deployed) -> None:
-    """Both are known code, but the court answers to somebody else's contract."""
+    """Both are known code, but the court names another contract."""
     code = bytearray(deployed.answers.code(deployed.ward))
     words = {
         "_cachedThis": bytes.fromhex(STRANGER[2:]).rjust(32, b"\0"),

@@ -17,11 +17,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from eth_account import Account
-from eth_account.typed_transactions import TypedTransaction
 from eth_utils import keccak
-from hexbytes import HexBytes
-from rlp.exceptions import RLPException
 
 from wardround.audit.archive import BLOCKS, JOURNAL, JOURNAL_MAX_BYTES, TRANSACTIONS, Archive
 from wardround.chain.artifacts import load_artifact
@@ -36,11 +32,12 @@ from wardround.chain.events import (
     read_events,
 )
 from wardround.chain.headers import read_header, receipts_root
+from wardround.chain.signed import read_signed
 from wardround.chain.study_reader import members_of
 from wardround.chain.study_state import ClosedOnChain
 from wardround.devchain.journal import replay_journal
 from wardround.protocol.contribution import Domain
-from wardround.protocol.errors import StudyMismatch
+from wardround.protocol.errors import Malformed, StudyMismatch
 from wardround.protocol.identifiers import StudyId, address_of, bytes32, hex_of
 from wardround.protocol.replay import StudyFacts
 
@@ -189,7 +186,9 @@ class ArchivedStudy:
                 found = receipts.get(block_hash)
                 if found is not None:
                     self._match(sent, found[place[1]])
-            except (*_BROKEN, RLPException) as error:
+            except Malformed as error:
+                raise self._invalid(f"{error}") from error
+            except _BROKEN as error:
                 raise self._invalid(f"a transaction is malformed ({error!r:.60})") from error
             if place <= before:
                 raise self._invalid("its transactions repeat or are out of order")
@@ -207,8 +206,8 @@ class ArchivedStudy:
             raw = bytes.fromhex(line["raw"][2:])
             if hex_of(keccak(raw)) != name:
                 raise self._invalid(f"transaction {name} as signed has another hash")
-            sender = str(Account.recover_transaction(raw))
-            to, data = _called(raw)
+            signed = read_signed(raw)
+            sender, to, data = signed.sender, signed.to, signed.data
         logs = tuple(
             Log(
                 address_of(log["address"]),
@@ -257,18 +256,3 @@ def replayed_journal(archive: Archive) -> Iterator[Chain]:
             yield chain
         finally:
             chain.close()
-
-
-def _called(raw: bytes) -> tuple[str | None, bytes]:
-    """The account that a signed transaction calls, and its calldata."""
-    if raw[0] <= 0x7F:
-        fields = TypedTransaction.from_bytes(HexBytes(raw)).as_dict()
-        to, data = fields.get("to"), bytes(fields["data"])
-    else:
-        import rlp
-
-        items = rlp.decode(raw)
-        to, data = items[3], bytes(items[5])
-    if not to:
-        return None, data
-    return address_of("0x" + bytes(to).hex()), data

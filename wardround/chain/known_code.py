@@ -1,7 +1,7 @@
 """The code of a contract, held against the code that wardround was released with.
 
 A contract on a chain differs from what the compiler wrote only in its immutables. So with zeros in
-their places the code has the artifact's hash, and they must say what this deployment's have to.
+their places the code has the artifact's hash, and they must have the values of this deployment.
 
 Source:
     EIP-170 (code size), EIP-1167 (minimal proxy), EIP-1967 (proxy), EIP-7702 (delegated account).
@@ -122,7 +122,7 @@ def _reason(chain: CodeSource, name: str, address: str, code: bytes) -> str:
 
 
 def _ward_round_words(domain: Domain, court: str) -> dict[str, bytes]:
-    """What the immutables of a WardRound say; those of EIP-712 are OpenZeppelin's."""
+    """The values of a WardRound's immutables; those of EIP-712 are OpenZeppelin's."""
     return {
         "COURT": _word(court),
         "_cachedChainId": domain.chain_id.to_bytes(32, "big"),

@@ -63,7 +63,7 @@ class WardRound(StudyReader):
 
     @classmethod
     def opened(cls, chain: Chain, address: str) -> WardRound:
-        """Open a contract that somebody else has deployed.
+        """Open the contract at an address, if its code is known.
 
         Raises:
             UnknownContract: its code is not known.
