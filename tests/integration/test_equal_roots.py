@@ -47,7 +47,9 @@ def test_models_when_on_anvil_are_the_embedded_chains(tmp_path: Path, expected: 
     assert audited(tmp_path / "run") == expected
 
 
-@pytest.mark.parametrize("legacy", [False, True], ids=["eip-1559", "legacy"])
+@pytest.mark.parametrize(
+    "legacy", [False, pytest.param(True, marks=pytest.mark.deep)], ids=["eip-1559", "legacy"]
+)
 def test_models_when_on_a_free_shanghai_chain_are_the_embedded_chains(
     tmp_path: Path, expected: list[str], legacy: bool
 ) -> None:
