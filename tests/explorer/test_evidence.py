@@ -116,6 +116,7 @@ def test_archive_of_a_live_chain_is_verified_without_it(
     assert " 0 block hashes" not in said
     assert said.count("signatures and updates verified") == 3
     assert "Not to be known offline" in said
+    assert "wardround contract verify 0x" in said
     said = audit(live_archive.with_name("round.zip"), capsys)
     assert "rounds before 2 are taken as they were recorded" in said
     assert said.count("signatures and updates verified") == 1

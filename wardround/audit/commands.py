@@ -328,6 +328,10 @@ def audit_archive(path: Path, as_json: bool, *, run_study_code: bool = False) ->
                     "Not to be known offline: whether these blocks are the chain's. "
                     f"Ask a node for block {described.last_block}: {described.last_hash}"
                 )
+                _out.print(
+                    "Nor whether the contract's code is known: "
+                    f"wardround contract verify {described.contract} --rpc URL"
+                )
             return
         with replayed_journal(archive) as chain:
             archived.require_in(chain)
