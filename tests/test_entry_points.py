@@ -48,7 +48,7 @@ from wardround.protocol.record import Recording, RuleId, genesis_closing
 from wardround.protocol.rules import Rule
 from wardround_client.guard.answers import KeptAnswers
 from wardround_client.home import Home, make_home
-from wardround_simulations.stage import Parties, Stage, specification
+from wardround_simulations.stage import OBJECTION_SECONDS, Parties, Stage, specification
 
 CONTRACTS = ("WardRound", "Court", "Grants", "StudyToken")
 
@@ -68,6 +68,7 @@ COMMAND_OF = {
     "WardRound.takeOver": "coordinator run",
     "WardRound.contribute": "site contribute",
     "WardRound.attest": "court attest",
+    "WardRound.changePayout": "site payout",
     "WardRound.claim": "claim",
     "WardRound.collect": "court challenge",
     "Court.challengeCoordinate": "court challenge",
@@ -356,6 +357,7 @@ def scene(world: World, tmp_path: Path) -> Scene:
 def test_commands_of_auditor_and_site(scene: Scene) -> None:
     world, stage, study = scene.world, scene.stage, hex_of(scene.stage.study)
     first = stage.close(stage.parties.first)
+    stage.chain.advance(OBJECTION_SECONDS)
     assert "final from now on" in world.run("court attest", study, *scene.on("whole", "auditor"))
     site = stage.sites[0].address
     said = world.run("claim", study, site.lower(), *scene.on("whole", "standby"))
@@ -407,7 +409,14 @@ def test_commands_of_auditor_and_site(scene: Scene) -> None:
     assert "showed chunk 0" in world.run("site answer", *where)
     claim = [study, "hospital", "--store", "whole", "--key", "sponsor.key"]
     assert "nothing is due: 25.0000 tokens" in world.run("site claim", *claim)
-    reaches(world, ["WardRound.contribute", "Court.answerContribution"])
+    # In a simulation a site is paid at its own address.
+    write_private(Path("treasury.key"), stage.hospitals[0].account.key.hex())
+    stage.chain.transfer(FAUCET, site, ETHER)
+    to = ["--to", FAUCET.address, "--key", "treasury.key"]
+    said = world.run("site payout", study, "hospital", *to)
+    assert f"rewards of {site} go to {FAUCET.address}" in said
+    expected = ["contribute", "changePayout"]
+    reaches(world, [*(f"WardRound.{one}" for one in expected), "Court.answerContribution"])
 
 
 def site_home(scene: Scene, key: bytes) -> Home:

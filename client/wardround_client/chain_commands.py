@@ -1,7 +1,8 @@
-"""``wardround site claim``, ``contribute`` and ``answer``: what a site sends to the chain itself.
+"""``wardround site claim``, ``contribute``, ``answer``, ``payout``: what a site sends to the chain.
 
 None of them needs the coordinator. Any account may pay for the gas: the site's own key, out of its
-keystore, or another one, so that a hospital need not hold the chain's currency.
+keystore, or another one, so that a hospital need not hold the chain's currency. Only the payout
+address itself can name another one.
 """
 
 from __future__ import annotations
@@ -65,6 +66,27 @@ def claim(
             words = f"nothing is due: {tokens_of(before)} were paid before"
     facts = {"site": site.address, "round": found.round, "paid": str(paid)}
     print_sent(receipt, words, as_json=as_json, **facts)
+
+
+def payout(
+    paying: Paying,
+    to: Annotated[str, typer.Option(help="Address that is paid from now on.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Have the site's rewards paid to another address. Only by the present one, whose --key signs.
+
+    Example:
+      wardround site payout 0x4a1f…b1 hospital --to 0x9c2e…07 --key treasury.key
+    """
+    from wardround.chain.options import print_sent, study_of
+    from wardround.protocol.identifiers import address_of
+    from wardround_client.site_standing import open_site
+
+    site, study, address = open_site(paying.folder), study_of(paying.study), address_of(to)
+    with site.contract() as ward:
+        receipt = ward.change_payout(_payer(site, paying), study, site.address, address)
+    words = f"rewards of {site.address} go to {address}"
+    print_sent(receipt, words, as_json=as_json, site=site.address, payout=address)
 
 
 def contribute(paying: Paying, as_json: JsonOption = False) -> None:

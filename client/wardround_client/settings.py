@@ -78,6 +78,11 @@ class PolicyTable(Form):
     delta: Annotated[FiniteFloat, Field(ge=1e-30, le=1e-2)] = 1e-6
     #: Studies, by name or id, that are joined although their readers can solve for the rows.
     accept_solvable: list[Annotated[str, Field(max_length=66)]] = Field(default_factory=list)
+    #: Coordinators, and tokens, of the studies that are joined; empty accepts any.
+    coordinators: list[WrittenAddress] = Field(default_factory=list)
+    tokens: list[WrittenAddress] = Field(default_factory=list)
+    #: Shortest challenge window of a study that is joined.
+    min_challenge_seconds: Annotated[int, Field(ge=0, lt=2**32)] = 0
     #: Whether training needs a sandbox; "none" runs a study's code with all that this user may do.
     sandbox: Literal["required", "none"] = "required"
     #: Memory that one job of a study may take, in GiB.

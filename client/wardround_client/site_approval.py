@@ -8,6 +8,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
+from wardround.chain.events import StudyCreated
 from wardround.chain.options import tokens_of
 from wardround.chain.ward_round import WardRound
 from wardround.host.reason import reason_of
@@ -33,6 +34,7 @@ from wardround_client.guard.tables import check_unsolvable, load_home_data
 from wardround_client.home import Home
 from wardround_client.site_code import shown_files
 from wardround_client.site_disclosure import Disclosure
+from wardround_client.site_terms import check_terms, describe_terms
 from wardround_client.trainer.start import sandbox_of, sandbox_words
 
 _SPECIFICATION_MAX_BYTES = 1 << 20
@@ -43,6 +45,7 @@ class Proposal:
     """A study that may be approved, and what it would work on."""
 
     approval: Approval
+    created: StudyCreated
     data: SiteData
     disclosure: Disclosure
     #: None of a study without privacy.
@@ -66,6 +69,7 @@ def propose(
     Raises:
         StudyMismatch: the chain has no such study, or the specification is another one's.
         Refusal: ``code-not-installed`` where the study asks for other code than is installed;
+            ``terms-refused`` where the policy accepts no such coordinator, token or window;
             ``privacy-refused`` where its training is not private enough for this table, or no
             round of it fits what the table's patients may still give away;
             ``rows-solvable`` where its readers can solve for the rows.
@@ -74,7 +78,8 @@ def propose(
         LearningError: the table does not fit the study's model, or has no rows.
         LogError: what was spent before cannot be read.
     """
-    settings, params = home.settings(), ward.params(study)
+    settings, created = home.settings(), ward.created(study)
+    params = created.params
     spec = _specification(ward, study, params.specification, store, file)
     if spec.digest != params.specification:
         raise StudyMismatch("specification", hex_of(params.specification), hex_of(spec.digest))
@@ -88,6 +93,7 @@ def propose(
         )
     if spec.model.is_own and spec.model.layout is None:
         raise SpecificationError("study", "it does not pin the layout of its model's parameters")
+    check_terms(created, settings.policy)
     check_private_enough(spec, study, settings)
     data = load_home_data(home.folder, settings, os.environ)
     # PyTorch takes seconds to import.
@@ -102,7 +108,7 @@ def propose(
     disclosure = Disclosure(spec, params, data, settings.policy, store)
     spent, store_of_people = read_book(home.log).spent, PeopleStore(home.people)
     ahead = outlook(spec, study, train, settings, spent, store_of_people)
-    return Proposal(approval, data, disclosure, ahead)
+    return Proposal(approval, created, data, disclosure, ahead)
 
 
 def try_model(proposal: Proposal, home: Home) -> Iterator[str]:
@@ -178,7 +184,8 @@ def describe(proposal: Proposal, ward: WardRound, site: SiteAddress) -> Iterator
     )
     yield f"  sponsor      {params.sponsor}"
     active = "none before the study is opened" if state.head == 0 else state.coordinator
-    yield f"  coordinator  {active}, bond {tokens_of(params.bond)}"
+    yield f"  active       {active}"
+    yield from describe_terms(proposal.created)
     if slot.since:
         weight = f"weight up to {slot.max_weight:,}"
         yield f"  this site    admitted with {weight}, paid to {slot.payout}"

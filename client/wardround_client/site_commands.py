@@ -353,7 +353,12 @@ def preview(folder: HomeArgument = HOME) -> None:
         _out.show(line)
 
 
-for _command in (chain_commands.claim, chain_commands.contribute, chain_commands.answer):
+for _command in (
+    chain_commands.claim,
+    chain_commands.contribute,
+    chain_commands.answer,
+    chain_commands.payout,
+):
     app.command()(_command)
 
 

@@ -41,6 +41,9 @@ contract = {contract}
 # max_epsilon = 8.0
 # delta = 1e-6
 # accept_solvable = ["the name of a study whose updates may give rows away"]
+# coordinators = ["0x…"]
+# tokens = ["0x…"]
+# min_challenge_seconds = 86400
 # sandbox = "required"
 # trainer_memory_gib = 8
 

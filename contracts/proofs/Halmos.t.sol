@@ -28,7 +28,7 @@ contract NoCourt {
 /// Halmos runs what is named check_; `forge test` does not. broken.toml shows that each can fail.
 ///
 /// All values of what a proof takes as parameters; everything else is one case: a study of three
-/// rounds with root recording and without a bond, one site, rewards trees of one leaf. The second
+/// rounds with root recording, one coordinator, one site, rewards trees of one leaf. The second
 /// call is any; what came before it is one history. Of hashes it is assumed that they are injective.
 contract HalmosTest is Base {
     address internal constant COORDINATOR = address(0xC001);
@@ -48,12 +48,14 @@ contract HalmosTest is Base {
             sponsor: address(this),
             token: address(token),
             rewardPerRound: 1000 ether,
-            bond: 0,
+            bond: 10,
             rounds: 3,
             challengeSeconds: 3 days,
+            objectionSeconds: 1 hours,
             roundSeconds: 1 days,
             graceSeconds: 1 hours,
             demandSeconds: 1 days,
+            lifetimeSeconds: 365 days,
             minSites: 1,
             auditorQuorum: 0,
             recording: Recording.Root,
@@ -71,6 +73,13 @@ contract HalmosTest is Base {
         token.approve(address(ward), type(uint256).max);
         ward.fund(id, 3000 ether);
         ward.admitSite(id, SITE, PAYOUT, 100);
+        // OpenZeppelin's token reverts when it cannot transfer.
+        // forge-lint: disable-next-line(erc20-unchecked-transfer)
+        token.transfer(COORDINATOR, params.bond);
+        vm.startPrank(COORDINATOR);
+        token.approve(address(ward), params.bond);
+        ward.postBond(id);
+        vm.stopPrank();
         ward.openStudy(id);
     }
 

@@ -33,6 +33,7 @@ import {Deposits} from "./libraries/Deposits.sol";
 import {Entries, Entry} from "./libraries/Entries.sol";
 import {MerkleTree} from "./libraries/MerkleTree.sol";
 import {Rewards} from "./libraries/Rewards.sol";
+import {Studies} from "./libraries/Studies.sol";
 import {Vectors} from "./libraries/Vectors.sol";
 import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 import {SafeERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
@@ -53,9 +54,6 @@ contract Court is ICourt {
 
     /// Of a tally that computes no coordinate.
     uint32 internal constant NO_COORDINATE = type(uint32).max;
-
-    /// Part of the bond that a demand for data is made against.
-    uint256 internal constant BOND_PER_DEPOSIT = 10;
 
     /// @inheritdoc ICourt
     IWardRound public immutable WARD;
@@ -332,8 +330,6 @@ contract Court is ICourt {
     ) external returns (bytes32 demand) {
         bytes32 commitment = _checkAccused(id, round, closing);
         Terms memory s = WARD.terms(id);
-        // With no time to answer, no demand could be met.
-        if (s.demandSeconds == 0) revert Court_DemandsDisabled(id);
         // An update may have to wait for the entry that names it.
         uint256 latest = uint256(closing.closedAt) + s.challengeSeconds;
         if (target.what == What.Update) latest += uint256(s.challengeSeconds) + s.demandSeconds;
@@ -354,9 +350,7 @@ contract Court is ICourt {
         d.deadline = uint64(block.timestamp) + s.demandSeconds;
         d.status = DemandStatus.Open;
         d.demander = msg.sender;
-        // A part of the bond, which has 96 bits.
-        // forge-lint: disable-next-line(unsafe-typecast)
-        d.deposit = uint96(s.bond / BOND_PER_DEPOSIT);
+        d.deposit = s.bond / Studies.BOND_PER_DEPOSIT;
 
         _demands[demand] = d;
         emit Demanded(
@@ -372,7 +366,7 @@ contract Court is ICourt {
         );
         // What is shown at the last moment can still be used.
         WARD.hold(id, round, d.deadline + s.challengeSeconds);
-        if (d.deposit > 0) Deposits.pull(s.token, d.deposit);
+        Deposits.pull(s.token, d.deposit);
     }
 
     /// @inheritdoc ICourt

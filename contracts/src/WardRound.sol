@@ -211,6 +211,9 @@ contract WardRound is IWardRound, EIP712 {
         bytes32 stored = s.checkCommitment(id, round, closing);
         if (round >= s.head) revert WardRound_RoundNotOpen(id, round, s.head);
         if (round <= s.finalThrough) revert WardRound_AlreadyFinal(id, round);
+        // Auditors may be friends of the coordinator: anybody else has time to object before.
+        uint256 from = uint256(closing.closedAt) + s.objectionSeconds;
+        if (block.timestamp < from) revert WardRound_TooEarly(id, from);
         // A quorum of zero switches attestations off; it does not make them free.
         if (s.auditorQuorum == 0 || signatures.length < s.auditorQuorum) {
             revert WardRound_QuorumMissing(signatures.length, s.auditorQuorum);
@@ -244,6 +247,7 @@ contract WardRound is IWardRound, EIP712 {
             if (block.timestamp < turn) revert WardRound_TooEarly(id, turn);
         }
 
+        s.stall();
         s.coordinator = msg.sender;
         s.openedAt = uint64(block.timestamp);
         emit TookOver(id, s.head, msg.sender, from, s.openedAt);
@@ -318,17 +322,31 @@ contract WardRound is IWardRound, EIP712 {
 
     /// @inheritdoc IWardRound
     function endStudy(StudyId id) external {
-        Study storage s = _sponsored(id);
-        if (s.head == 0) {
-            s.start();
-        } else {
-            if (s.head > s.rounds) revert WardRound_StudyOver(id, s.rounds);
-            uint256 turn = s.turnOf(s.coordinators.length);
-            if (block.timestamp < turn) revert WardRound_TooEarly(id, turn);
+        Study storage s = _known(id);
+        bool opened = s.head != 0;
+        if (opened && s.head > s.rounds) revert WardRound_StudyOver(id, s.rounds);
+        // Behind the deadline the money of others waits for nobody, so the caller needs no check.
+        if (!opened || block.timestamp < s.deadline) {
+            if (msg.sender != s.sponsor) revert WardRound_NotSponsor(id, msg.sender);
+            uint256 from = opened ? s.idleFrom() : 0;
+            if (block.timestamp < from) revert WardRound_TooEarly(id, from);
         }
 
+        if (!opened) s.start();
         s.rounds = s.head - 1;
         emit StudyEnded(id, s.rounds);
+    }
+
+    /// @inheritdoc IWardRound
+    function changePayout(StudyId id, address key, address payout) external {
+        Study storage s = _known(id);
+        Site storage mine = s.sites[key];
+        // Of an unknown site it is zero, which sends nothing.
+        if (msg.sender != mine.payout) revert WardRound_NotPayout(id, key, msg.sender);
+        if (payout == address(0)) revert WardRound_PayoutInvalid(id, key, payout);
+
+        mine.payout = payout;
+        emit PayoutChanged(id, key, msg.sender, payout);
     }
 
     /// @inheritdoc IWardRound

@@ -160,6 +160,7 @@ contract CourtDemandTest is CourtScene {
         Story memory story = closed(1);
         bytes32 demand = demanded(story, Target(What.Model, 0, 0, "", new bytes32[](0)));
         bytes32 stored = ward.commitment(story.id, story.round);
+        vm.warp(block.timestamp + story.params.objectionSeconds);
         ward.attest(
             story.id, story.round, story.closing, attestations(story.id, story.round, stored, 2)
         );
@@ -185,13 +186,6 @@ contract CourtDemandTest is CourtScene {
         bytes32 demand = demanded(story, target);
         refused(
             story, target, abi.encodeWithSelector(ICourt.Court_AlreadyDemanded.selector, demand)
-        );
-        // Where there is no time to answer, nothing can be demanded.
-        params.demandSeconds = 0;
-        story = begin(params, 3, 1);
-        close(story);
-        refused(
-            story, target, abi.encodeWithSelector(ICourt.Court_DemandsDisabled.selector, story.id)
         );
         vm.expectRevert(
             abi.encodeWithSelector(ICourt.Court_NothingDue.selector, story.id, address(7))

@@ -58,6 +58,7 @@ contract GasTest is Scene {
     function test_attest_gas() public {
         StudyId id = open(sampleParams(Recording.Root), 3);
         Closing memory closing = closeRoot(id, 1, sampleRecord(1), FIRST);
+        vm.warp(block.timestamp + 1 hours);
         ward.attest(id, 1, closing, attestations(id, 1, ward.commitment(id, 1), 3));
         snapshot("attest", 3);
     }

@@ -34,7 +34,7 @@ contract Handler is Scene {
             StudyParams memory params = sampleParams(Recording.Root);
             params.rounds = 4;
             // forge-lint: disable-next-line(unsafe-typecast)
-            params.bond = uint96(i * 50 ether);
+            params.bond = uint96(10 + i * 50 ether);
             params.code = bytes32(i);
             StudyId id = open(params, SITES);
             studies.push(id);
@@ -112,6 +112,9 @@ contract Handler is Scene {
         try ward.attest(id, round, _closings[id][round], signatures) {
             if (auditors < 2) wrongs.push("a round was attested without a quorum");
             if (round >= s.head) wrongs.push("an open round was attested");
+            if (block.timestamp < _closings[id][round].closedAt + s.objectionSeconds) {
+                wrongs.push("a round was attested before its objection time was over");
+            }
         } catch {}
         noteFinality();
     }
@@ -154,11 +157,17 @@ contract Handler is Scene {
     function endStudy(uint256 which) external {
         StudyId id = study(which);
         StudyState memory s = ward.study(id);
+        uint256 since = s.deadline - 365 days;
+        if (s.head > 1) since = _closings[id][s.head - 1].closedAt;
+        uint256 turn = uint256(s.roundSeconds) + 3 * s.graceSeconds;
+        bool idle = block.timestamp >= s.openedAt + turn || block.timestamp >= since + 3 * turn;
+        bool late = block.timestamp >= s.deadline;
         vm.prank(SPONSOR);
         try ward.endStudy(id) {
-            if (block.timestamp < s.openedAt + s.roundSeconds + 3 * s.graceSeconds) {
-                wrongs.push("a study was ended while a coordinator had its turn");
-            }
+            if (!idle && !late) wrongs.push("a study was ended while a coordinator had its turn");
+        } catch {}
+        try ward.endStudy(id) {
+            if (!late) wrongs.push("a study was ended by a stranger before its deadline");
         } catch {}
         noteFinality();
     }

@@ -318,6 +318,114 @@ contract MoneyTest is Scene {
         ward.endStudy(id);
     }
 
+    /// Behind the deadline a study waits for no sponsor: rewards are payable, and bonds go back.
+    function testFuzz_endStudy_byAnybodyBehindTheDeadline(address caller, uint256 wait) public {
+        vm.assume(caller != SPONSOR);
+        StudyParams memory params = sampleParams(Recording.Root);
+        StudyId id = open(params, 1);
+        uint256 deadline = block.timestamp + params.lifetimeSeconds;
+        assertEq(ward.study(id).deadline, deadline, "deadline");
+        Closing memory closing = closeRoot(id, 1, sampleRecord(1), FIRST);
+        vm.warp(deadline - 1);
+        vm.expectRevert(
+            abi.encodeWithSelector(IWardRound.WardRound_NotSponsor.selector, id, caller)
+        );
+        vm.prank(caller);
+        ward.endStudy(id);
+        vm.warp(deadline + bound(wait, 0, 30 days));
+        vm.prank(caller);
+        ward.endStudy(id);
+        assertEq(ward.study(id).rounds, 1, "rounds");
+        for (uint256 i = 0; i < 3; ++i) {
+            vm.prank(coordinators()[i]);
+            ward.releaseBond(id, closing);
+        }
+        ward.refund(id, closing);
+        assertEq(token.balanceOf(address(ward)), 1000 ether, "what round 1 has earned");
+    }
+
+    /// A round that is overturned behind the deadline opens again, and the study is ended again.
+    function test_endStudy_againAfterARoundIsOverturned() public {
+        StudyParams memory params = sampleParams(Recording.Root);
+        StudyId id = open(params, 1);
+        vm.warp(block.timestamp + params.lifetimeSeconds);
+        Closing memory closing = closeRoot(id, 1, sampleRecord(1), FIRST);
+        ward.endStudy(id);
+        vm.prank(address(ward.COURT()));
+        ward.overturn(id, 1, closing, address(7), "test");
+        ward.endStudy(id);
+        assertEq(ward.study(id).rounds, 0, "rounds");
+        vm.prank(SECOND);
+        ward.releaseBond(id, beginning(params));
+    }
+
+    /// Each takes over as soon as it may, and none closes the round.
+    function test_endStudy_whenCoordinatorsTakeTurns() public {
+        StudyParams memory params = sampleParams(Recording.Root);
+        StudyId id = open(params, 1);
+        closeRoot(id, 1, sampleRecord(1), FIRST);
+        uint256 from = block.timestamp + 3 * (params.roundSeconds + 3 * params.graceSeconds);
+        for (uint256 i = 1; i <= 3; ++i) {
+            vm.warp(block.timestamp + params.roundSeconds + params.graceSeconds);
+            vm.prank(coordinators()[i % 3]);
+            ward.takeOver(id);
+        }
+        vm.startPrank(SPONSOR);
+        vm.warp(from - 1);
+        vm.expectRevert(abi.encodeWithSelector(IWardRound.WardRound_TooEarly.selector, id, from));
+        ward.endStudy(id);
+        vm.warp(from);
+        ward.endStudy(id);
+        vm.stopPrank();
+        assertEq(ward.study(id).rounds, 1, "rounds");
+    }
+
+    // ------------------------------------------------------------------ changePayout
+
+    function testFuzz_changePayout_movesWhatIsClaimedAfterwards(address to) public {
+        vm.assume(to != address(0) && to != address(ward));
+        (StudyId id, Closing memory closing, address site) = owing(500 ether);
+        uint256 before = token.balanceOf(to);
+        vm.expectEmit(address(ward));
+        emit IWardRound.PayoutChanged(id, site, payoutOf(site), to);
+        vm.prank(payoutOf(site));
+        ward.changePayout(id, site, to);
+        assertEq(ward.site(id, site).payout, to, "payout");
+        ward.claim(id, 1, closing, site, 500 ether, new bytes32[](0));
+        assertEq(token.balanceOf(to), before + 500 ether, "paid");
+    }
+
+    function testFuzz_changePayout_onlyByThePayoutAddress(address caller) public {
+        (StudyId id,, address site) = owing(500 ether);
+        vm.assume(caller != payoutOf(site));
+        vm.expectRevert(
+            abi.encodeWithSelector(IWardRound.WardRound_NotPayout.selector, id, site, caller)
+        );
+        vm.prank(caller);
+        ward.changePayout(id, site, caller);
+        // Nor to nobody: the rewards could never be paid.
+        vm.expectRevert(
+            abi.encodeWithSelector(
+                IWardRound.WardRound_PayoutInvalid.selector, id, site, address(0)
+            )
+        );
+        vm.prank(payoutOf(site));
+        ward.changePayout(id, site, address(0));
+    }
+
+    /// A study whose first round is final and owes its only site an amount.
+    function owing(uint128 amount)
+        internal
+        returns (StudyId id, Closing memory closing, address site)
+    {
+        id = open(sampleParams(Recording.Root), 1);
+        site = addresses(siteKeys(1))[0];
+        Record memory record = sampleRecord(1);
+        record.rewards = rewardLeaf(site, amount);
+        closing = closeRoot(id, 1, record, FIRST);
+        vm.warp(block.timestamp + 3 days);
+    }
+
     function testFuzz_endStudy_beforeItOpens(uint128 amount) public {
         amount = uint128(bound(amount, 1, 2 ** 100));
         StudyParams memory params = sampleParams(Recording.Root);

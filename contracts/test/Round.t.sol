@@ -408,6 +408,7 @@ contract RoundTest is Scene {
         for (uint32 r = 1; r <= 4; ++r) {
             closings[r] = closeRoot(id, r, sampleRecord(r), FIRST);
         }
+        vm.warp(block.timestamp + 1 hours);
         bytes[] memory signatures =
             attestations(id, round, keccak256(abi.encode(closings[round])), auditors);
         vm.expectEmit(address(ward));
@@ -426,6 +427,7 @@ contract RoundTest is Scene {
         StudyId id = open(sampleParams(Recording.Root), 1);
         Closing memory closing = closeRoot(id, 1, sampleRecord(1), FIRST);
         bytes32 commitment = ward.commitment(id, 1);
+        vm.warp(block.timestamp + 1 hours);
 
         bytes[] memory signatures = attestations(id, 1, commitment, 1);
         vm.expectRevert(abi.encodeWithSelector(IWardRound.WardRound_QuorumMissing.selector, 1, 2));
@@ -457,12 +459,28 @@ contract RoundTest is Scene {
         }
     }
 
+    /// Friends of the coordinator may sign in the block of the closing; everybody may object first.
+    function testFuzz_attest_onlyAfterTheObjectionTime(uint256 wait) public {
+        StudyParams memory params = sampleParams(Recording.Root);
+        StudyId id = open(params, 1);
+        Closing memory closing = closeRoot(id, 1, sampleRecord(1), FIRST);
+        bytes[] memory signatures = attestations(id, 1, ward.commitment(id, 1), 2);
+        uint256 from = uint256(closing.closedAt) + params.objectionSeconds;
+        vm.warp(closing.closedAt + bound(wait, 0, params.objectionSeconds - 1));
+        vm.expectRevert(abi.encodeWithSelector(IWardRound.WardRound_TooEarly.selector, id, from));
+        ward.attest(id, 1, closing, signatures);
+        vm.warp(from);
+        ward.attest(id, 1, closing, signatures);
+        assertTrue(ward.isFinal(id, 1, closing), "final");
+    }
+
     function test_attest_needsAQuorumToExist() public {
         StudyParams memory params = sampleParams(Recording.Root);
         params.auditorQuorum = 0;
         StudyId id = open(params, 1);
         Closing memory closing = closeRoot(id, 1, sampleRecord(1), FIRST);
         bytes[] memory signatures = attestations(id, 1, ward.commitment(id, 1), 3);
+        vm.warp(block.timestamp + 1 hours);
         vm.expectRevert(abi.encodeWithSelector(IWardRound.WardRound_QuorumMissing.selector, 3, 0));
         ward.attest(id, 1, closing, signatures);
     }

@@ -40,7 +40,7 @@ contract StudyTest is Scene {
     ) public {
         StudyParams memory params = sampleParams(full ? Recording.Full : Recording.Root);
         params.rewardPerRound = rewardPerRound;
-        params.bond = bond;
+        params.bond = uint96(bound(bond, 10, type(uint96).max));
         params.rounds = uint32(bound(rounds, 1, type(uint32).max - 1));
         params.minSites = uint16(bound(minSites, 1, type(uint16).max));
         params.initialModel = initialModel;
@@ -61,6 +61,7 @@ contract StudyTest is Scene {
         assertEq(state.rounds, params.rounds, "rounds");
         assertEq(state.minSites, params.minSites, "minSites");
         assertEq(state.challengeSeconds, params.challengeSeconds, "challengeSeconds");
+        assertEq(state.objectionSeconds, params.objectionSeconds, "objectionSeconds");
         assertEq(state.roundSeconds, params.roundSeconds, "roundSeconds");
         assertEq(state.graceSeconds, params.graceSeconds, "graceSeconds");
         assertEq(state.demandSeconds, params.demandSeconds, "demandSeconds");
@@ -124,6 +125,35 @@ contract StudyTest is Scene {
         params.minSites = 2;
         expectInvalid(params, "ruleArgument");
         params.minSites = 3;
+        create(params);
+    }
+
+    /// One second, or one unit, less than the least of each is refused; the least is not.
+    function test_createStudy_rejectsTermsBelowTheLeast() public {
+        StudyParams memory params = sampleParams(Recording.Full);
+        params.challengeSeconds = 1 hours - 1;
+        expectInvalid(params, "challengeSeconds");
+        params.challengeSeconds = 1 hours;
+        params.objectionSeconds = 1 hours + 1;
+        expectInvalid(params, "objectionSeconds");
+        params.objectionSeconds = 10 minutes - 1;
+        expectInvalid(params, "objectionSeconds");
+        params.objectionSeconds = 10 minutes;
+        params.demandSeconds = 10 minutes - 1;
+        expectInvalid(params, "demandSeconds");
+        params.demandSeconds = 10 minutes;
+        params.roundSeconds = 11;
+        expectInvalid(params, "roundSeconds");
+        params.roundSeconds = 12;
+        params.graceSeconds = 11;
+        expectInvalid(params, "graceSeconds");
+        params.graceSeconds = 12;
+        params.lifetimeSeconds = 11;
+        expectInvalid(params, "lifetimeSeconds");
+        params.lifetimeSeconds = 12;
+        params.bond = 9;
+        expectInvalid(params, "bond");
+        params.bond = 10;
         create(params);
     }
 
@@ -280,7 +310,7 @@ contract StudyTest is Scene {
 
     function testFuzz_postBond_once(uint96 bond, uint256 who) public {
         StudyParams memory params = sampleParams(Recording.Full);
-        params.bond = uint96(bound(bond, 0, 2 ** 95));
+        params.bond = uint96(bound(bond, 10, 2 ** 95));
         StudyId id = create(params);
         address coordinator = coordinators()[bound(who, 0, 2)];
         vm.startPrank(coordinator);
@@ -356,18 +386,6 @@ contract StudyTest is Scene {
         ward.postBond(id);
         vm.prank(SPONSOR);
         ward.openStudy(id);
-    }
-
-    function test_openStudy_withoutBondWhenNoneIsAsked() public {
-        StudyParams memory params = sampleParams(Recording.Full);
-        params.bond = 0;
-        params.rewardPerRound = 0;
-        StudyId id = create(params);
-        vm.startPrank(SPONSOR);
-        ward.admitSite(id, address(1), address(1), 1);
-        ward.openStudy(id);
-        vm.stopPrank();
-        assertEq(ward.study(id).coordinator, FIRST, "coordinator");
     }
 
     function testFuzz_openStudy_onlyBySponsor(address caller) public {

@@ -147,9 +147,6 @@ def bond(home: _Home, as_json: JsonOption = False) -> None:
     """
     with _seated(home) as (ward, study, account):
         params = ward.params(study)
-        if not params.bond:
-            _out.print("This study asks for no bond.")
-            return
         if not ward.seat(study, account.address).bonded:
             StudyToken(ward.chain, params.token).approve(account, ward.address, params.bond)
         receipt = ward.post_bond(account, study)

@@ -66,7 +66,7 @@ def create_study(
     bond = int(spec.chain.bond)
     if token is None:
         money = StudyToken.deploy(chain, sponsor, total + bond * len(coordinators))
-        for coordinator in coordinators if bond else ():
+        for coordinator in coordinators:
             money.transfer(sponsor, coordinator, bond)
     else:
         money = StudyToken(chain, token)

@@ -73,11 +73,10 @@ def turn_of(state: StudyState, seat: Seat, coordinator: str, now: float) -> Turn
     """
     if 0 < state.rounds < state.head:
         return Turn(Stance.OVER)
-    unbonded = state.bond > 0 and not seat.bonded
     for holds, reason in (
         (seat.place == 0, "it is not listed"),
         (seat.barred, "it was slashed"),
-        (unbonded, "its bond is not posted"),
+        (not seat.bonded, "its bond is not posted"),
     ):
         if holds:
             raise CoordinatorError(

@@ -175,8 +175,9 @@ def end(
 ) -> None:
     """End a study after the rounds that it has.
 
-    Before it is opened, at any time; later only when each of its coordinators has had its turn
-    and let it pass. What sites have earned stays theirs.
+    Its sponsor may before it is opened, and later when each of its coordinators has had its turn
+    and none has closed the round; any account may behind its deadline. What sites have earned stays
+    theirs.
 
     Example:
       wardround study end 0x5e1f… --chain … --contract 0x1234… --key sponsor.key

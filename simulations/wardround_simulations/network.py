@@ -264,7 +264,7 @@ def begin_study(
 ) -> None:
     """Post the coordinators' bonds out of the sponsor's tokens, admit the sites, open round 1."""
     study = params.study_id
-    for coordinator in coordinators if params.bond else ():
+    for coordinator in coordinators:
         token.transfer(sponsor, coordinator.address, params.bond)
         token.approve(coordinator, contract.address, params.bond)
         contract.post_bond(coordinator, study)

@@ -45,7 +45,7 @@ from wardround_simulations.sites import Party, make_site
 SITES, ROWS, FEATURES = 4, 24, 600
 REWARD, BOND = 100 * 10**18, 50 * 10**18
 ROUND_SECONDS, GRACE_SECONDS = 3600, 600
-DEMAND_SECONDS, CHALLENGE_SECONDS = 1800, 86_400
+DEMAND_SECONDS, CHALLENGE_SECONDS, OBJECTION_SECONDS = 1800, 86_400, 600
 _SEED = 11
 
 
@@ -181,6 +181,7 @@ def specification(
             "recording": recording.name.lower(),
             "bond": str(BOND),
             "challenge_seconds": CHALLENGE_SECONDS,
+            "objection_seconds": OBJECTION_SECONDS,
             "round_seconds": ROUND_SECONDS,
             "grace_seconds": GRACE_SECONDS,
             "demand_seconds": DEMAND_SECONDS,

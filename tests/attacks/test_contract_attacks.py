@@ -40,12 +40,6 @@ FAILING = {
     "test_challengeRewards_whenOneContributorGetsAll": (
         "a round that pays one of four contributors is overturned"
     ),
-    "test_claim_inTheBlockOfAnAttestation": (
-        "no site is paid in the block in which a round is closed"
-    ),
-    "test_challengeRewards_inTheBlockOfAnAttestation": (
-        "there is time to challenge a round that auditors attest"
-    ),
     # Inclusion.t.sol
     "test_registeredSite_whenTheCoordinatorClosesQuickly_full": (
         "no round is closed without a site that registered at once"
@@ -66,16 +60,7 @@ FAILING = {
     "test_challenge_whenAFriendOfTheCoordinatorCopiesIt": (
         "the reward of a challenge is paid to its author, not to a copier"
     ),
-    "test_honestCoordinator_whenAStrangerDemandsForFree": (
-        "a demand without a deposit overturns no round"
-    ),
     # Hostages.t.sol
-    "test_bonds_whenTheSponsorAbandonsAStudy": (
-        "a coordinator gets its bond back from an abandoned study"
-    ),
-    "test_refund_whenCoordinatorsTakeTurnsForEver": (
-        "a sponsor gets its money back from a study that closes no round"
-    ),
     "test_finality_whenATallyIsOpenedWithoutADeposit": (
         "a tally without a deposit holds no round open"
     ),
@@ -83,18 +68,6 @@ FAILING = {
     "test_claim_whenTheTokenLosesHalfItsWorth": "a study pays from its own money alone",
     "test_claim_whenTheTokenBlocksAnotherStudysMoney": (
         "blocking the money of one study leaves another able to pay"
-    ),
-    "test_reward_whenTheTokenBlocksThePayout": (
-        "no money is stuck when the token blocks a payout address"
-    ),
-    # Windows.t.sol
-    "test_claim_whenTheChallengeWindowIsZero": "no round is final in the block that closes it",
-    "test_hiddenModel_whenTheDemandWindowIsZero": "a round whose model is hidden is overturned",
-    "test_honestCoordinator_whenTheDemandWindowIsASecond": (
-        "an answer in the next block saves the bond"
-    ),
-    "test_takeOver_whenTheWindowsOfARoundAreZero": (
-        "a coordinator keeps its turn in the block that opens the round"
     ),
 }
 

@@ -30,7 +30,7 @@ from wardround.store import FolderStore
 from wardround.store.errors import ObjectMissing
 from wardround_simulations import cheats
 from wardround_simulations.cheats import Cheater
-from wardround_simulations.stage import CHALLENGE_SECONDS, DEMAND_SECONDS, Stage
+from wardround_simulations.stage import CHALLENGE_SECONDS, DEMAND_SECONDS, OBJECTION_SECONDS, Stage
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +81,7 @@ def test_watch_ends_when_the_study_is_final(scene: Theatre) -> None:
     def sleep(seconds: float) -> None:
         slept.append(seconds)
         stage.close(scene.parties.first)
+        scene.chain.advance(OBJECTION_SECONDS)
 
     auditor.watch(heard.append, sleep)
     assert len(slept) == 2
@@ -93,13 +94,16 @@ def test_one_attestation_speaks_for_all_rounds_before(scene: Theatre) -> None:
     for _ in range(3):
         stage.close(scene.parties.first)
     auditor = auditor_of(scene, stage, Powers(scene.parties.auditor))
-    found = kinds(auditor.step())
-    assert found == [("holds", 1), ("holds", 2), ("holds", 3), ("attested", 3)]
+    assert kinds(auditor.step()) == [("holds", 1), ("holds", 2), ("holds", 3)]
+    # The contract takes no attestation while any account may still object.
+    scene.chain.advance(OBJECTION_SECONDS)
+    assert kinds(auditor.step()) == [("attested", 3)]
 
 
 def test_stranger_does_not_attest(scene: Theatre) -> None:
     stage = scene.stage(rounds=1, quorum=1)
     stage.close(scene.parties.first)
+    scene.chain.advance(OBJECTION_SECONDS)
     auditor = auditor_of(scene, stage, Powers(scene.stranger))
     assert kinds(auditor.step()) == [("holds", 1)]
 
@@ -114,6 +118,7 @@ def test_study_that_ends_without_rounds_is_over(scene: Theatre) -> None:
 def test_watch_outlasts_a_chain_that_is_away(scene: Theatre) -> None:
     stage = scene.stage(rounds=1, quorum=1)
     stage.close(scene.parties.first)
+    scene.chain.advance(OBJECTION_SECONDS)
     auditor = auditor_of(scene, stage, Powers(scene.parties.auditor))
     heard: list[Notice] = []
     asked = scene.ward.events
@@ -189,6 +194,7 @@ def test_quorum_of_two_is_collected_and_sent_once(scene: Theatre, tmp_path: Path
     second = scene.stranger
     stage = scene.stage(rounds=1, quorum=2, auditors=[second])
     stage.close(scene.parties.first)
+    scene.chain.advance(OBJECTION_SECONDS)
     folder = SignatureFolder(tmp_path)
     # The signature of an account that is no auditor does not count.
     closing = scene.ward.closed_rounds(stage.study)[0].closing
@@ -206,6 +212,7 @@ def test_quorum_of_two_is_collected_and_sent_once(scene: Theatre, tmp_path: Path
 def test_nothing_is_attested_alone_where_two_are_needed(scene: Theatre) -> None:
     stage = scene.stage(rounds=1, quorum=2, auditors=[scene.stranger])
     stage.close(scene.parties.first)
+    scene.chain.advance(OBJECTION_SECONDS)
     auditor = auditor_of(scene, stage, Powers(scene.parties.auditor))
     assert kinds(auditor.step()) == [("holds", 1)]
 
@@ -216,6 +223,7 @@ def test_nothing_is_attested_alone_where_two_are_needed(scene: Theatre) -> None:
 def test_breach_is_said_once_and_challenged_only_when_asked(scene: Theatre) -> None:
     stage = scene.stage(quorum=1)
     stage.close(scene.parties.first)
+    scene.chain.advance(OBJECTION_SECONDS)
     cheats.shift_a_coordinate(Cheater(stage, scene.parties.first))
     looker = auditor_of(scene, stage, Powers(scene.parties.auditor))
     notices = looker.step()
@@ -234,6 +242,7 @@ def test_breach_is_said_once_and_challenged_only_when_asked(scene: Theatre) -> N
         assert kinds(auditor.step()) == [("overturned", 2)]
         assert auditor.breaches == []
     stage.close(scene.parties.standby)
+    scene.chain.advance(OBJECTION_SECONDS)
     assert kinds(sender.step()) == [("holds", 2), ("attested", 2)]
 
 
@@ -260,6 +269,7 @@ def test_breach_that_nobody_can_prove_is_said_and_not_attested(scene: Theatre) -
 
     stage = scene.stage(quorum=1)
     stage.close(scene.parties.first)
+    scene.chain.advance(OBJECTION_SECONDS)
     hide(Cheater(stage, scene.parties.first))
     auditor = auditor_of(scene, stage, challenger(scene))
     notices = auditor.step()

@@ -40,7 +40,8 @@ from wardround.protocol.replay import StudyFacts
 from wardround.protocol.rewards import reward_tree
 
 REWARD, BOND, SUPPLY, CAP = 1000, 500, 10**9, 100
-ROUND_SECONDS, GRACE_SECONDS, CHALLENGE_SECONDS = 3600, 600, 7200
+ROUND_SECONDS, GRACE_SECONDS = 3600, 600
+CHALLENGE_SECONDS, OBJECTION_SECONDS = 86_400, 10_000
 NOBODY = StudyId(b"\x07" * 32)
 
 
@@ -135,9 +136,11 @@ def case(request: pytest.FixtureRequest, world: World) -> Case:
         bond=BOND,
         rounds=3,
         challenge_seconds=CHALLENGE_SECONDS,
+        objection_seconds=OBJECTION_SECONDS,
         round_seconds=ROUND_SECONDS,
         grace_seconds=GRACE_SECONDS,
         demand_seconds=3600,
+        lifetime_seconds=10**7,
         min_sites=2,
         auditor_quorum=2,
         recording=Recording.FULL if request.param == "full" else Recording.ROOT,
@@ -215,6 +218,10 @@ def test_study_from_creation_to_refund(case: Case) -> None:
     assert not contract.is_final(study, 1, closing)
     digest = attestation_digest(contract, study, 1, closing)
     signatures = [sign_digest(digest, bytes(auditor.key)) for auditor in case.auditors]
+    with pytest.raises(ContractReverted) as caught:
+        contract.attest(bob, study, 1, closing, signatures[:1])
+    assert caught.value.name == "WardRound_TooEarly"
+    chain.advance(OBJECTION_SECONDS)
     with pytest.raises(ContractReverted) as caught:
         contract.attest(bob, study, 1, closing, signatures[:1])
     assert caught.value.name == "WardRound_QuorumMissing"

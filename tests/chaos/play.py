@@ -22,7 +22,7 @@ from wardround_simulations.run import simulate
 from wardround_simulations.scenario import Scenario
 
 SITES, STANDBYS = 3, 1
-ROUND_SECONDS, GRACE_SECONDS = 12, 4
+ROUND_SECONDS, GRACE_SECONDS = 12, 12
 #: Of one study; more kills take more studies, since a restart reads all of a study's manifests.
 KILLS_PER_STUDY = 70
 #: So that a round is mostly training, as at a hospital, and takes longer than a restart.

@@ -11,6 +11,7 @@ import pytest
 from tests.calling import Call
 from tests.client.guard.conftest import PASSWORD, make
 from tests.integration.networks import FEATURES, own_scenario, prepared, small_scenario
+from wardround.chain.events import StudyCreated
 from wardround.chain.ward_round import WardRound
 from wardround.host.sandbox.machine import offered
 from wardround.learning.datasets.people import digests_of
@@ -21,7 +22,6 @@ from wardround.protocol.canonical import canonical_bytes
 from wardround.protocol.cid import cid_of
 from wardround.protocol.errors import SpecificationError, StudyMismatch
 from wardround.protocol.identifiers import SiteAddress, StudyId, hex_of
-from wardround.protocol.record import StudyParams
 from wardround.protocol.study import PrivacySpec, StudySpec
 from wardround.store.errors import ObjectAltered, ObjectMissing
 from wardround_client.errors import Refusal
@@ -136,6 +136,44 @@ def test_own_files_beside_a_specification_are_read_from_there(own: Network, tmp_
         propose(home, *asked)
 
 
+# ---------------------------------------------------------------- the sponsor's terms
+
+
+def test_terms_are_shown_before_the_question(own: Network, tmp_path: Path) -> None:
+    said = shown(own, accepting(own, tmp_path / "h"))
+    assert f"coordinators {own.keys.coordinator.address}" in said
+    assert "each with a bond of 10.0000 tokens" in said
+    assert "auditors     none" in said
+    assert "recording    full" in said
+    assert "a closed round is final after 86,400 s" in said
+    assert "3,600 s to close a round, 600 s until the next standby takes over" in said
+    assert "coordinates up to 16" in said
+
+
+@pytest.mark.parametrize(
+    ("policy", "key"),
+    [
+        (f'coordinators = ["{"0x" + "11" * 20}"]', "coordinators"),
+        (f'tokens = ["{"0x" + "11" * 20}"]', "tokens"),
+        ("min_challenge_seconds = 86_401", "min_challenge_seconds"),
+    ],
+)
+def test_terms_that_the_policy_does_not_accept_are_refused(
+    own: Network, tmp_path: Path, policy: str, key: str
+) -> None:
+    home = make(own, tmp_path / "h", policy=f'accept_solvable = ["small"]\n{policy}')
+    with pytest.raises(Refusal, match=rf"\[policy\] {key}") as refusal:
+        proposed(own, home)
+    assert refusal.value.name == "terms-refused"
+
+
+def test_terms_that_the_policy_accepts_are_approved(own: Network, tmp_path: Path) -> None:
+    listed = f'coordinators = ["{own.keys.coordinator.address.lower()}"]'
+    token = f'tokens = ["{own.params.token.lower()}"]'
+    policy = f'accept_solvable = ["small"]\n{listed}\n{token}\nmin_challenge_seconds = 86_400'
+    assert proposed(own, make(own, tmp_path / "h", policy=policy)).approval.study == own.study
+
+
 # ---------------------------------------------------------------- its trial at the site
 
 #: It behaves where its sponsor tries it.
@@ -214,8 +252,8 @@ def test_own_model_without_a_pinned_layout_is_not_approved(own: Network, tmp_pat
         (tmp_path / name).write_bytes(data)
 
     class Loose(WardRound):
-        def params(self, study: StudyId) -> StudyParams:
-            return params
+        def created(self, study: StudyId) -> StudyCreated:
+            return replace(super().created(study), params=params)
 
     ward = Loose(own.contract.chain, own.contract.address)
     with pytest.raises(SpecificationError, match="does not pin the layout"):

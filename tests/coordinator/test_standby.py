@@ -26,7 +26,7 @@ from wardround_coordinator.standby import Stance, Tenure, turn_of
 from wardround_simulations.network import Network
 
 A, B, C = ("0x" + letter * 40 for letter in "abc")
-ROUND_SECONDS, GRACE_SECONDS = 60, 10
+ROUND_SECONDS, GRACE_SECONDS = 60, 12
 
 
 def state(**changes: Any) -> StudyState:
@@ -47,11 +47,13 @@ def state(**changes: Any) -> StudyState:
         scoring=ScoringId.ALIGNMENT,
         parameter_count=7,
         challenge_seconds=0,
+        objection_seconds=0,
         round_seconds=ROUND_SECONDS,
         grace_seconds=GRACE_SECONDS,
         demand_seconds=0,
         hold_round=0,
         hold_until=0,
+        deadline=0,
         bond=5,
         reward_per_round=0,
         funded=0,
@@ -68,7 +70,7 @@ def seat(place: int, bonded: bool = True, barred: bool = False) -> Seat:
 
 @pytest.mark.parametrize(
     ("active", "who", "place", "due"),
-    [(A, B, 2, 1070), (A, C, 3, 1080), (B, C, 3, 1070), (B, A, 1, 1080), (C, A, 1, 1070)],
+    [(A, B, 2, 1072), (A, C, 3, 1084), (B, C, 3, 1072), (B, A, 1, 1084), (C, A, 1, 1072)],
 )
 def test_turn_goes_round_the_ring(active: str, who: str, place: int, due: int) -> None:
     standing = state(coordinator=active)

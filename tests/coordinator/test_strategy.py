@@ -404,7 +404,7 @@ def test_round_when_another_takes_it_over_is_let_go_while_a_site_is_asked_again(
     tmp_path: Path,
 ) -> None:
     """Not only after the minute in which a site that is away may come back."""
-    tables = {"chain": {"round_seconds": 60, "grace_seconds": 10, "bond": "50"}}
+    tables = {"chain": {"round_seconds": 60, "grace_seconds": 12, "bond": "50"}}
     asked: list[float] = []
     with prepared(small_scenario(**tables), tmp_path / "network", standbys=1) as network:
         settings = network.folders.coordinator / "coordinator.toml"

@@ -38,7 +38,7 @@ from wardround_simulations.network import Network, new_folder, new_keys, prepare
 
 CONFIRMATIONS = 3
 ROUNDS, SITES = 3, 3
-ROUND_SECONDS, GRACE_SECONDS = 600, 10
+ROUND_SECONDS, GRACE_SECONDS = 600, 12
 SCENARIO = small_scenario(
     chain={"round_seconds": ROUND_SECONDS, "grace_seconds": GRACE_SECONDS, "bond": "50"}
 )

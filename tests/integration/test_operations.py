@@ -26,7 +26,7 @@ from wardround_simulations.client_app import app as client_app
 from wardround_simulations.engines import run_in_process
 from wardround_simulations.network import Network
 
-ROUND_SECONDS, GRACE_SECONDS = 60, 10
+ROUND_SECONDS, GRACE_SECONDS = 60, 12
 SCENARIO = small_scenario(
     chain={"round_seconds": ROUND_SECONDS, "grace_seconds": GRACE_SECONDS, "bond": "50"}
 )

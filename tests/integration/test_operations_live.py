@@ -33,7 +33,7 @@ from wardround_client.guard.log import read_log
 
 CHAIN_ID, ETHER = 31337, 10**18
 # The standby is started when it is needed, so none takes over from a slow first one.
-ROUNDS, ROUND_SECONDS, GRACE_SECONDS = 7, 10, 2
+ROUNDS, ROUND_SECONDS, GRACE_SECONDS = 7, 12, 12
 LIMIT_SECONDS = 300.0
 pytestmark = [pytest.mark.deep, pytest.mark.timeout(4 * LIMIT_SECONDS)]
 NOW_AT, MOVED_TO = "127.0.0.1", "127.0.0.2"

@@ -37,7 +37,7 @@ from wardround_simulations.scenario import Scenario
 
 #: One site: what is tested is its coordinators, and each site costs five processes.
 ROUNDS, SITES = 6, 1
-ROUND_SECONDS, GRACE_SECONDS = 30, 5
+ROUND_SECONDS, GRACE_SECONDS = 30, 12
 LIMIT_SECONDS = 600.0
 pytestmark = [pytest.mark.deep, pytest.mark.timeout(2 * LIMIT_SECONDS)]
 

@@ -69,10 +69,11 @@ scoring = "alignment"
 [chain]
 recording = "root"
 bond = 12
-challenge_seconds = 10
+challenge_seconds = 3600
+objection_seconds = 1200
 round_seconds = 20
 grace_seconds = 30
-demand_seconds = 40
+demand_seconds = 600
 auditor_quorum = 2
 """
 PRIVACY = """
@@ -179,7 +180,7 @@ def test_parameters_when_written_are_those_of_the_study() -> None:
         1,
     )
     times = (params.challenge_seconds, params.round_seconds, params.grace_seconds)
-    assert (*times, params.demand_seconds) == (10, 20, 30, 40)
+    assert (*times, params.demand_seconds) == (3600, 20, 30, 600)
     assert (params.min_sites, params.auditor_quorum, params.parameter_count) == (3, 2, 99)
     assert (params.initial_model, params.code) == (b"\x01" * 32, b"\x02" * 32)
     assert spec.rule == Rule(RuleId.TRIMMED_MEAN, 1)

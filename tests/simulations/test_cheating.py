@@ -31,6 +31,7 @@ from wardround_simulations.cheats import Cheater
 from wardround_simulations.stage import (
     BOND,
     CHALLENGE_SECONDS,
+    OBJECTION_SECONDS,
     REWARD,
     Parties,
     Stage,
@@ -198,6 +199,7 @@ def test_watch_follows_a_live_study_from_the_command_line(tmp_path: Path) -> Non
             while ward.study(stage.study).head != 2:
                 threading.Event().wait(0.1)
             stage.close(parties.standby)
+            anvil.chain.advance(OBJECTION_SECONDS)
 
         standby = threading.Thread(target=go_on)
         standby.start()

@@ -330,6 +330,10 @@ class Auditor:
         key, state = self.powers.key, self.ward.study(self.study)
         last = 0
         while (verdict := self._verdicts.get(last + 1)) and verdict.settlement is not None:
+            # Until then any account may object; a later round was closed later.
+            closed_at = self._closings[last + 1].closing.closed_at
+            if self._time() < closed_at + state.objection_seconds:
+                break
             last += 1
         if key is None or state.auditor_quorum == 0 or last <= state.final_through:
             return

@@ -70,10 +70,8 @@ def _demand(
     court: Court, signer: LocalAccount, contested: Contested, demand: Demand
 ) -> list[Receipt | None]:
     state = court.ward.study(contested.study)
-    approval = None
-    if state.bond >= DEPOSIT_SHARE:
-        token = StudyToken(court.chain, state.token)
-        approval = token.approve(signer, court.address, state.bond // DEPOSIT_SHARE)
+    token = StudyToken(court.chain, state.token)
+    approval = token.approve(signer, court.address, state.bond // DEPOSIT_SHARE)
     return [approval, court.demand_chunk(signer, contested, demand)]
 
 

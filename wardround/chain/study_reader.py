@@ -179,9 +179,17 @@ class StudyReader(BoundContract):
         Raises:
             StudyMismatch: the chain has no such study, or names other parameters.
         """
+        return self.created(study).params
+
+    def created(self, study: StudyId) -> StudyCreated:
+        """Read the event of a study's creation: its parameters, coordinators and auditors.
+
+        Raises:
+            StudyMismatch: the chain has no such study, or names other parameters.
+        """
         for event in self._logged("StudyCreated", study):
             if isinstance(event, StudyCreated) and event.params.study_id == study:
-                return event.params
+                return event
         raise StudyMismatch("study", "no such study", hex_of(study))
 
     def facts(self, study: StudyId) -> StudyFacts:

@@ -69,11 +69,13 @@ class StudyState:
     scoring: ScoringId
     parameter_count: int
     challenge_seconds: int
+    objection_seconds: int
     round_seconds: int
     grace_seconds: int
     demand_seconds: int
     hold_round: int
     hold_until: int
+    deadline: int
     bond: int
     reward_per_round: int
     funded: int

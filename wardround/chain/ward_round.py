@@ -117,6 +117,15 @@ class WardRound(StudyReader):
             lambda: 0 < self.site(study, site).until < STILL_MEMBER,
         )
 
+    def change_payout(
+        self, payout: LocalAccount, study: StudyId, site: str, to: str
+    ) -> Receipt | None:
+        """Have a site's rewards paid to another address."""
+        call = self._call("changePayout", study, site, to)
+        return self._send(
+            payout, call, f"pay {site} at {to}", lambda: self.site(study, site).payout == to
+        )
+
     def post_bond(self, coordinator: LocalAccount, study: StudyId) -> Receipt | None:
         """Deposit the bond that the coordinator has approved."""
         call = self._call("postBond", study)
@@ -131,11 +140,11 @@ class WardRound(StudyReader):
             sponsor, call, f"open study {hex_of(study)}", lambda: self.study(study).head > 0
         )
 
-    def end_study(self, sponsor: LocalAccount, study: StudyId) -> Receipt | None:
-        """End a study after the rounds it has."""
+    def end_study(self, signer: LocalAccount, study: StudyId) -> Receipt | None:
+        """End a study after the rounds it has: its sponsor, or any account behind its deadline."""
         call = self._call("endStudy", study)
         return self._send(
-            sponsor, call, f"end study {hex_of(study)}", lambda: self._happened("StudyEnded", study)
+            signer, call, f"end study {hex_of(study)}", lambda: self._happened("StudyEnded", study)
         )
 
     # ---------------------------------------------------------------- rounds

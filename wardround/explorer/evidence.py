@@ -32,6 +32,7 @@ _WHOLE = (
     "Funded",
     "SiteAdmitted",
     "SiteRemoved",
+    "PayoutChanged",
     "BondPosted",
     "StudyOpened",
     "StudyEnded",

@@ -45,7 +45,8 @@ class ScoringId(IntEnum):
 
 
 PARAMS_ABI = (
-    "(address,address,uint128,uint96,uint32,uint32,uint32,uint32,uint32,uint16,uint16,"
+    "(address,address,uint128,uint96,uint32,uint32,uint32,uint32,uint32,uint32,uint32,"
+    "uint16,uint16,"
     "uint8,uint8,uint16,uint8,uint32,bytes32,bytes32,bytes32)"
 )
 RECORD_ABI = "(bytes32,bytes32,bytes32,bytes32,uint32,uint64,uint128)"
@@ -62,9 +63,11 @@ class StudyParams:
     bond: int
     rounds: int
     challenge_seconds: int
+    objection_seconds: int
     round_seconds: int
     grace_seconds: int
     demand_seconds: int
+    lifetime_seconds: int
     min_sites: int
     auditor_quorum: int
     recording: Recording
@@ -82,7 +85,7 @@ class StudyParams:
         return StudyId(keccak(self.encode()))
 
     def encode(self) -> bytes:
-        """ABI encoding, 608 bytes."""
+        """ABI encoding, 672 bytes."""
         return encode([PARAMS_ABI], [self.abi()])
 
     @classmethod

@@ -10,7 +10,14 @@ from __future__ import annotations
 from functools import cached_property
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, FiniteFloat, PrivateAttr, model_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    FiniteFloat,
+    PrivateAttr,
+    field_validator,
+    model_validator,
+)
 
 from wardround.protocol.canonical import canonical_digest
 from wardround.protocol.documents import Form, parse_document, parse_toml, validate_form
@@ -21,7 +28,22 @@ from wardround.protocol.record import Recording, RuleId, ScoringId, StudyParams
 from wardround.protocol.rules import Rule
 from wardround.protocol.scoring import Scoring
 
-Seconds = Annotated[int, Field(ge=1, le=2**32 - 1)]
+_SECONDS_MAX = 2**32 - 1
+#: A turn lasts at least a block of Ethereum. All minimums are the contract's.
+_TurnSeconds = Annotated[int, Field(ge=12, le=_SECONDS_MAX)]
+#: Time for a program to object to a closed round, or to show demanded data.
+_AnswerSeconds = Annotated[int, Field(ge=600, le=_SECONDS_MAX)]
+_BOND_MIN = 10
+#: Stands for any `[chain]`. Models were recorded with these values, so that they stay.
+_ANY_TERMS = {
+    "recording": "full",
+    "bond": "0",
+    "challenge_seconds": 86_400,
+    "round_seconds": 3_600,
+    "grace_seconds": 600,
+    "demand_seconds": 21_600,
+    "auditor_quorum": 0,
+}
 #: Decimal text, because JSON numbers end at 2**53 and token amounts do not.
 Amount = Annotated[
     str, BeforeValidator(lambda v: str(v) if type(v) is int else v), Field(pattern=r"^[0-9]{1,29}$")
@@ -111,12 +133,30 @@ class ChainSpec(Form):
     """``[chain]``: recording, bond and clocks."""
 
     recording: Literal["full", "root"] = "full"
-    bond: Amount = "0"
-    challenge_seconds: Seconds = 86_400
-    round_seconds: Seconds = 3_600
-    grace_seconds: Seconds = 600
-    demand_seconds: Seconds = 21_600
+    bond: Amount = "10000000000000000000"
+    challenge_seconds: Annotated[int, Field(ge=3_600, le=_SECONDS_MAX)] = 86_400
+    objection_seconds: _AnswerSeconds = 3_600
+    round_seconds: _TurnSeconds = 3_600
+    grace_seconds: _TurnSeconds = 600
+    demand_seconds: _AnswerSeconds = 21_600
+    #: From the opening on; afterwards any account may end the study.
+    lifetime_seconds: _TurnSeconds = 31_536_000
     auditor_quorum: Annotated[int, Field(ge=0, le=2**16 - 1)] = 0
+
+    @field_validator("bond")
+    @classmethod
+    def _pays_a_deposit(cls, bond: Amount) -> Amount:
+        if int(bond) < _BOND_MIN:
+            raise ValueError(f"a demand costs a tenth of the bond: it is at least {_BOND_MIN}")
+        return bond
+
+    @model_validator(mode="after")
+    def _fit_together(self) -> ChainSpec:
+        if self.objection_seconds > self.challenge_seconds:
+            raise ValueError("objection_seconds is at most challenge_seconds")
+        if self.lifetime_seconds < self.round_seconds:
+            raise ValueError("lifetime_seconds is at least round_seconds")
+        return self
 
 
 class StudySpec(Form):
@@ -156,13 +196,19 @@ class StudySpec(Form):
         if not self.model.is_own:
             return self
         copy = self.model_copy(update={"model": self.model.pinned(layout)})
-        copy.__dict__.pop("digest", None)  # it was taken of the other document
+        for taken in ("digest", "training_digest"):
+            copy.__dict__.pop(taken, None)  # it was taken of the other document
         return copy
 
     @cached_property
     def digest(self) -> Digest:
         """SHA-256 of the RFC 8785 form, pinned on chain. Comments and order do not matter."""
         return canonical_digest(self.document())
+
+    @cached_property
+    def training_digest(self) -> Digest:
+        """SHA-256 of the same form with fixed terms on chain, which decide no model."""
+        return canonical_digest({**self.document(), "chain": _ANY_TERMS})
 
     @property
     def rule(self) -> Rule:
@@ -216,9 +262,11 @@ class StudySpec(Form):
             bond=int(self.chain.bond),
             rounds=self.study.rounds,
             challenge_seconds=self.chain.challenge_seconds,
+            objection_seconds=self.chain.objection_seconds,
             round_seconds=self.chain.round_seconds,
             grace_seconds=self.chain.grace_seconds,
             demand_seconds=self.chain.demand_seconds,
+            lifetime_seconds=self.chain.lifetime_seconds,
             min_sites=self.aggregation.min_sites,
             auditor_quorum=self.chain.auditor_quorum,
             recording=Recording[self.chain.recording.upper()],

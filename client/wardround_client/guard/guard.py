@@ -337,10 +337,11 @@ class Guard(Guarded):
     def _seed(self, approval: Approval, key: RoundKey) -> int:
         """Draw the seed of one training, which no one outside of the site can foresee.
 
-        From what decides the result, and not from the study's id: the same training on the same
-        model repeats, and tells nothing new.
+        From what decides the result, and not from the study's id or its terms: the same training
+        on the same model repeats, and tells nothing new.
         """
-        decides = canonical_bytes([hex_of(approval.spec.digest), key.round, hex_of(key.base)])
+        training = hex_of(approval.spec.training_digest)
+        decides = canonical_bytes([training, key.round, hex_of(key.base)])
         return int.from_bytes(hmac.digest(self._secret, _SEED + decides, hashlib.sha256), "big")
 
     def _loss(self, approval: Approval, loss: float | None) -> dict[MetricName, float]:
@@ -543,7 +544,8 @@ def _noise_terms(
         return None
     # Not the study's id, so that a simulation repeats with new keys; the noise depends on
     # everything that is computed with anyway.
-    context = canonical_digest([hex_of(approval.spec.digest), key.round, hex_of(approval.code)])
+    training = hex_of(approval.spec.training_digest)
+    context = canonical_digest([training, key.round, hex_of(approval.code)])
     persons = table.persons if privacy.unit == "patient" else None
     return NoiseTerms(allowed.secret, allowed.account, context, persons)
 

@@ -36,21 +36,26 @@ struct StudyParams {
     address token;
     /// Rewards may grow by this much a round, in the token's smallest unit.
     uint128 rewardPerRound;
-    /// What a coordinator deposits before it may act. Zero: none is asked for.
+    /// What a coordinator deposits before it may act; a demand for data costs a tenth of it.
     uint96 bond;
     /// Number of rounds.
     uint32 rounds;
     /// How long a closed round can be challenged.
     uint32 challengeSeconds;
+    /// How long a closed round can be challenged before attestations can make it final.
+    uint32 objectionSeconds;
     /// How long the active coordinator has to close a round.
     uint32 roundSeconds;
     /// How much longer each next standby waits before it takes over.
     uint32 graceSeconds;
     /// How long a coordinator has to answer a demand for data.
     uint32 demandSeconds;
+    /// How long the study may run once it is open. Afterwards anybody may end it.
+    uint32 lifetimeSeconds;
     /// The fewest contributions a round can close with.
     uint16 minSites;
-    /// Attestations that make a round final at once. Zero: only time does.
+    /// Attestations that make a round final after its objection time. Zero: only the challenge
+    /// window does.
     uint16 auditorQuorum;
     Recording recording;
     Rule rule;
@@ -95,7 +100,7 @@ struct Closing {
 
 /// @notice A site's admission to a study. One slot.
 struct Site {
-    /// Receives the rewards; not the signing key.
+    /// Receives the rewards; not the signing key. Changes itself.
     address payout;
     /// The largest weight the site may declare; never changes.
     uint32 maxWeight;
@@ -148,12 +153,15 @@ struct StudyState {
     Scoring scoring;
     uint32 parameterCount;
     uint32 challengeSeconds;
+    uint32 objectionSeconds;
     uint32 roundSeconds;
     uint32 graceSeconds;
     uint32 demandSeconds;
     /// Rounds from this one on are not final by time before `holdUntil`.
     uint32 holdRound;
     uint64 holdUntil;
+    /// From then on anybody may end the study; zero before it opens.
+    uint64 deadline;
     uint96 bond;
     uint128 rewardPerRound;
     uint128 funded;
@@ -203,6 +211,7 @@ interface IWardRound {
     );
     /// @param until The first round the site is not a member of.
     event SiteRemoved(StudyId indexed study, address indexed site, uint32 until);
+    event PayoutChanged(StudyId indexed study, address indexed site, address from, address payout);
     event BondPosted(StudyId indexed study, address indexed coordinator, uint256 amount);
     event BondReleased(StudyId indexed study, address indexed coordinator, uint256 amount);
     event StudyOpened(StudyId indexed study, address indexed coordinator, uint64 openedAt);
@@ -289,6 +298,8 @@ interface IWardRound {
     error WardRound_NotAuditor(StudyId study, address signer);
     error WardRound_SiteInvalid(StudyId study, address site);
     error WardRound_SiteExists(StudyId study, address site);
+    error WardRound_PayoutInvalid(StudyId study, address site, address payout);
+    error WardRound_NotPayout(StudyId study, address site, address caller);
     error WardRound_SiteUnknown(StudyId study, address site);
     error WardRound_TransferInexact(address token, uint256 asked, uint256 received);
     error WardRound_Underfunded(StudyId study, uint256 funded, uint256 needed);
@@ -326,6 +337,9 @@ interface IWardRound {
     // ------------------------------------------------------------------ study
 
     /// @notice Creates a study. Only by the sponsor its parameters name.
+    /// @dev The least that `challengeSeconds` may be is 1 hour, `objectionSeconds` and
+    /// `demandSeconds` 10 minutes, `roundSeconds` and `graceSeconds` 12 seconds, `lifetimeSeconds`
+    /// `roundSeconds`, `bond` 10 units.
     /// @param coordinators In order: the first opens the study, the others stand by.
     /// @param auditors Whose attestations count.
     function createStudy(
@@ -381,7 +395,8 @@ interface IWardRound {
         bytes calldata entry
     ) external;
 
-    /// @notice Makes every round up to this one final, by a quorum of auditors.
+    /// @notice Makes every round up to this one final, by a quorum of auditors, once the objection
+    /// time of this one is over.
     /// @param signatures EIP-712 Attestations, ascending by signer.
     function attest(
         StudyId study,
@@ -414,9 +429,13 @@ interface IWardRound {
     /// @param closing The closing of the last round.
     function refund(StudyId study, Closing calldata closing) external;
 
-    /// @notice Ends a study after the rounds it has. Only by its sponsor, and only before it opens
-    /// or when every coordinator has missed its turn.
+    /// @notice Ends a study after the rounds it has. By its sponsor before it opens, when every
+    /// coordinator has missed its turn, or when as much time as all turns take together has closed no
+    /// round; by anybody once its deadline has passed.
     function endStudy(StudyId study) external;
+
+    /// @notice Changes where a site's rewards go. Only by the present payout address.
+    function changePayout(StudyId study, address site, address payout) external;
 
     /// @notice Pays out what slashing has brought to an account. Anyone may call it.
     function collect(StudyId study, address account) external;

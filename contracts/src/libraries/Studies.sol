@@ -16,6 +16,7 @@ import {
     Terms
 } from "../interfaces/IWardRound.sol";
 import {Entry} from "./Entries.sol";
+import {Math} from "@openzeppelin/contracts/utils/math/Math.sol";
 
 /// What the contract keeps of a study. The first two slots are all of it that closing a round
 /// reads, and closing writes only the first.
@@ -53,6 +54,12 @@ struct Study {
     // slot 6
     uint32 holdRound;
     uint64 holdUntil;
+    uint32 objectionSeconds;
+    uint64 deadline;
+    uint32 lifetimeSeconds;
+    // slot 7
+    uint32 stalledRound;
+    uint64 stalledSince;
     // slots of their own
     bytes32 initialModel;
     address[] coordinators;
@@ -69,6 +76,17 @@ struct Study {
 /// @notice How a study is laid out in storage, and the questions every entry point asks about it.
 library Studies {
     using Studies for Study;
+
+    /// Time for a person to see that a closed round is wrong, and to prove it.
+    uint32 internal constant MIN_CHALLENGE_SECONDS = 1 hours;
+    /// Time for a program that follows the chain to prove it.
+    uint32 internal constant MIN_OBJECTION_SECONDS = 10 minutes;
+    /// Time for a coordinator's program to show data, also after a restart.
+    uint32 internal constant MIN_DEMAND_SECONDS = 10 minutes;
+    /// A block of Ethereum: a turn lasts until its coordinator can have had one.
+    uint32 internal constant MIN_TURN_SECONDS = 12;
+    /// A demand for data is made against this part of the bond.
+    uint96 internal constant BOND_PER_DEPOSIT = 10;
 
     // ------------------------------------------------------------------ beginning
 
@@ -88,8 +106,10 @@ library Studies {
         s.rounds = params.rounds;
         s.roundSeconds = params.roundSeconds;
         s.challengeSeconds = params.challengeSeconds;
+        s.objectionSeconds = params.objectionSeconds;
         s.graceSeconds = params.graceSeconds;
         s.demandSeconds = params.demandSeconds;
+        s.lifetimeSeconds = params.lifetimeSeconds;
         s.minSites = params.minSites;
         s.auditorQuorum = params.auditorQuorum;
         s.recording = params.recording;
@@ -123,6 +143,9 @@ library Studies {
         if (params.rounds == 0 || params.rounds == type(uint32).max) {
             revert IWardRound.WardRound_ParameterInvalid("rounds");
         }
+        checkWindows(params);
+        // A demand without a deposit would overturn rounds for gas alone.
+        if (params.bond < BOND_PER_DEPOSIT) revert IWardRound.WardRound_ParameterInvalid("bond");
         if (params.minSites == 0) revert IWardRound.WardRound_ParameterInvalid("minSites");
         if (params.parameterCount == 0) {
             revert IWardRound.WardRound_ParameterInvalid("parameterCount");
@@ -140,6 +163,29 @@ library Studies {
         if (!argumentFits) revert IWardRound.WardRound_ParameterInvalid("ruleArgument");
     }
 
+    function checkWindows(StudyParams calldata params) internal pure {
+        if (params.challengeSeconds < MIN_CHALLENGE_SECONDS) {
+            revert IWardRound.WardRound_ParameterInvalid("challengeSeconds");
+        }
+        // Behind the challenge window rounds are final without attestations.
+        if (
+            params.objectionSeconds < MIN_OBJECTION_SECONDS
+                || params.objectionSeconds > params.challengeSeconds
+        ) revert IWardRound.WardRound_ParameterInvalid("objectionSeconds");
+        if (params.demandSeconds < MIN_DEMAND_SECONDS) {
+            revert IWardRound.WardRound_ParameterInvalid("demandSeconds");
+        }
+        if (params.roundSeconds < MIN_TURN_SECONDS) {
+            revert IWardRound.WardRound_ParameterInvalid("roundSeconds");
+        }
+        if (params.graceSeconds < MIN_TURN_SECONDS) {
+            revert IWardRound.WardRound_ParameterInvalid("graceSeconds");
+        }
+        if (params.lifetimeSeconds < params.roundSeconds) {
+            revert IWardRound.WardRound_ParameterInvalid("lifetimeSeconds");
+        }
+    }
+
     /// @notice Makes round 1 the head, behind it a round 0 whose model is the initial one.
     function start(Study storage s) internal {
         Closing memory none;
@@ -147,6 +193,7 @@ library Studies {
         s.commitments[0] = keccak256(abi.encode(none));
         s.head = 1;
         s.openedAt = uint64(block.timestamp);
+        s.deadline = uint64(block.timestamp) + s.lifetimeSeconds;
     }
 
     /// @notice Moves the head, and starts the turn of the caller, who is the active coordinator.
@@ -159,10 +206,9 @@ library Studies {
 
     // ------------------------------------------------------------------ coordinators
 
-    /// @notice Whether a coordinator may act: it has posted its bond, or none is asked for.
+    /// @notice Whether a coordinator may act: it has posted its bond.
     function stands(Study storage s, address coordinator) internal view returns (bool) {
-        Seat storage seat = s.seats[coordinator];
-        return seat.bonded || (s.bond == 0 && seat.place != 0 && !seat.barred);
+        return s.seats[coordinator].bonded;
     }
 
     /// @notice The next in the ring that may act; zero if none can.
@@ -180,6 +226,24 @@ library Studies {
     /// @notice When the coordinator at a distance from the active one may take over.
     function turnOf(Study storage s, uint256 distance) internal view returns (uint256) {
         return uint256(s.openedAt) + s.roundSeconds + distance * s.graceSeconds;
+    }
+
+    /// @notice Notes since when a round is open that its first coordinator has not closed.
+    /// @dev Closing a round, which happens far more often, need not write it then.
+    function stall(Study storage s) internal {
+        if (s.stalledRound == s.head) return;
+        s.stalledRound = s.head;
+        s.stalledSince = s.openedAt;
+    }
+
+    /// @notice When the sponsor may end a study that closes no round: once every coordinator has
+    /// missed its turn or, if they take turns, once all can have had one.
+    function idleFrom(Study storage s) internal view returns (uint256 from) {
+        uint256 seats = s.coordinators.length;
+        from = s.turnOf(seats);
+        if (s.stalledRound != s.head) return from;
+        uint256 longest = uint256(s.roundSeconds) + seats * s.graceSeconds;
+        return Math.min(from, s.stalledSince + seats * longest);
     }
 
     /// @notice Takes a coordinator's seat and bond for ever.
@@ -267,6 +331,7 @@ library Studies {
         if (s.seats[s.coordinator].barred) s.coordinator = s.standbyAfter(s.coordinator);
         s.head = round;
         s.openedAt = uint64(block.timestamp);
+        s.stalledRound = 0;
         // What was to be found out about rounds that are gone keeps no new ones waiting.
         if (s.holdRound >= round) s.holdUntil = 0;
     }
@@ -306,11 +371,13 @@ library Studies {
             scoring: s.scoring,
             parameterCount: s.parameterCount,
             challengeSeconds: s.challengeSeconds,
+            objectionSeconds: s.objectionSeconds,
             roundSeconds: s.roundSeconds,
             graceSeconds: s.graceSeconds,
             demandSeconds: s.demandSeconds,
             holdRound: s.holdRound,
             holdUntil: s.holdUntil,
+            deadline: s.deadline,
             bond: s.bond,
             rewardPerRound: s.rewardPerRound,
             funded: s.funded,

@@ -279,6 +279,11 @@ class Projector:
                 "UPDATE member SET until = ? WHERE study = ? AND site = ?",
                 (args["until"], study, args["site"]),
             )
+        elif name == "PayoutChanged":
+            self._db.execute(
+                "UPDATE member SET payout = ? WHERE study = ? AND site = ?",
+                (args["payout"], study, args["site"]),
+            )
         elif name == "Claimed":
             self._db.execute(
                 "UPDATE member SET paid = ? WHERE study = ? AND site = ?",

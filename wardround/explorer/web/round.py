@@ -136,7 +136,7 @@ def round_bytes(explorer: Explorer, study: str, number: int, block: str | None) 
         "round": number,
         "chainId": health.chain_id,
         "contract": health.contract,
-        "params": hex_of(created[:608]),
+        "params": hex_of(created[:672]),
         "closing": hex_of(closing),
         "previous": hex_of(previous),
         "commitment": hex_of(commitment) if commitment and valid else None,
