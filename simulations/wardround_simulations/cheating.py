@@ -35,6 +35,7 @@ from wardround_simulations.stage import (
     CHALLENGE_SECONDS,
     DEMAND_SECONDS,
     GRACE_SECONDS,
+    OBJECTION_SECONDS,
     REWARD,
     ROUND_SECONDS,
     Parties,
@@ -233,6 +234,9 @@ class Trials:
         while self._ward.study(stage.study).head <= ROUNDS:
             stage.close(self._active(stage))
             notices += auditor.step()
+        # Before that the contract takes no attestation.
+        self.chain.advance(OBJECTION_SECONDS)
+        notices += auditor.step()
         expected = cheat.expected(recording)
         return self._outcome(cheat.title, expected, stage, auditor, notices, refusal)
 
