@@ -207,6 +207,7 @@ class Trials:
                 self._register(stage)
             stage.close(self.parties.first)
             notices += auditor.step()
+        notices += self._attested(auditor)
         last = self._ward.closed_rounds(stage.study)[-1].closing
         self._models.setdefault(rule, last.record.model)
         title = f"nothing ({rule.name.lower().replace('_', ' ')})"
@@ -234,9 +235,7 @@ class Trials:
         while self._ward.study(stage.study).head <= ROUNDS:
             stage.close(self._active(stage))
             notices += auditor.step()
-        # Before that the contract takes no attestation.
-        self.chain.advance(OBJECTION_SECONDS)
-        notices += auditor.step()
+        notices += self._attested(auditor)
         expected = cheat.expected(recording)
         return self._outcome(cheat.title, expected, stage, auditor, notices, refusal)
 
@@ -303,6 +302,11 @@ class Trials:
         if state.head == CHEATED_ROUND and state.coordinator == self.parties.first.address:
             self.chain.advance(ROUND_SECONDS + GRACE_SECONDS)
             self._ward.take_over(self.parties.standby, stage.study)
+
+    def _attested(self, auditor: Auditor) -> list[Notice]:
+        """Let the auditor attest; before the objection time is over the contract would refuse."""
+        self.chain.advance(OBJECTION_SECONDS)
+        return auditor.step()
 
     def _active(self, stage: Stage) -> LocalAccount:
         active = self._ward.study(stage.study).coordinator

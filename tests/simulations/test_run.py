@@ -145,7 +145,8 @@ def test_run_when_it_cannot_be_done_says_why(
 def test_endpoint_when_nobody_pays_for_gas_is_refused_before_anything_is_made(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "open_chain", lambda *_: SimpleNamespace(close=lambda: None))
+    costly = SimpleNamespace(close=lambda: None, is_free=lambda: False)
+    monkeypatch.setattr(module, "open_chain", lambda *_: costly)
     key = tmp_path / "funder.key"
     for funder, words in ((None, "--funder-key FILE"), (key, "key file")):
         choice = ChainChoice("http://127.0.0.1:9", None, funder)
