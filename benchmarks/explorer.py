@@ -189,8 +189,9 @@ def _network(sites: int, rounds: int) -> Iterator[_Network]:
         ward = WardRound.deploy(chain, sponsor)
         params = made_params(sponsor.address, token.address, reward_wei=1, rounds=rounds)
         ward.create_study(sponsor, params, [sponsor.address])
-        token.approve(sponsor, ward.address, rounds)
+        token.approve(sponsor, ward.address, rounds + params.bond)
         ward.fund(sponsor, params.study_id, rounds)
+        ward.post_bond(sponsor, params.study_id)
         keys = [Account.create() for _ in range(sites)]
         for key in keys:
             ward.admit_site(sponsor, params.study_id, key.address, key.address, 100)
