@@ -61,7 +61,9 @@ def test_sponsor_with_a_few_coins_offers_no_more_than_they_pay_for(tmp_path: Pat
     """What an account was once given must not keep it from sending for nothing."""
     with consortium(tmp_path, *FREE) as address, opened(address) as chain:
         chain.rpc("anvil_setBalance", SPONSOR.address, hex(1000))
-        assert chain.transfer(SPONSOR, SITE.address, 600).status == 1  # type: ignore[union-attr]
+        receipt = chain.transfer(SPONSOR, SITE.address, 600)
+        assert receipt is not None
+        assert receipt.status == 1
         token = StudyToken.deploy(chain, SPONSOR, 1000)
         assert token.balance_of(SPONSOR.address) == 1000
         assert chain.balance_wei(SITE.address) == 600

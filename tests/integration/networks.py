@@ -83,6 +83,18 @@ def own_scenario(files: StudyFiles, factory: str = "build", **tables: Any) -> Sc
     return small_scenario(model=model, **tables).with_files(files)
 
 
+def one_site(rounds: int, **tables: Any) -> Scenario:
+    """One hospital, for tests of what is around it: each site costs five processes."""
+    arguments = {"sites": 1, "rows": 40, "test_rows": 20, "features": FEATURES}
+    return small_scenario(
+        study={"rounds": rounds},
+        aggregation={"min_sites": 1},
+        rewards={"scoring": "examples"},
+        data={"arguments": arguments},
+        **tables,
+    )
+
+
 def toml_of(scenario: Scenario) -> str:
     """A scenario as its file: flat tables, whose JSON forms are TOML too."""
     lines: list[str] = []

@@ -18,7 +18,7 @@ import pytest
 from tests.chaos.play import undisturbed
 from tests.chaos.promises import Subject, Verdict, judge
 from tests.integration.hosts import Internet, why_not
-from tests.integration.networks import CHAIN_ID, FEATURES, small_scenario
+from tests.integration.networks import CHAIN_ID, one_site
 from wardround.audit.folders import Folders
 from wardround.chain.chain import Chain, connected
 from wardround.devchain.anvil import find_anvil
@@ -164,13 +164,7 @@ class Partitioned:
 @pytest.fixture(scope="module")
 def partitioned(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Partitioned]:
     folder = tmp_path_factory.mktemp("partition")
-    arguments = {"sites": 1, "rows": 40, "test_rows": 20, "features": FEATURES}
-    scenario = small_scenario(
-        study={"rounds": ROUNDS},
-        aggregation={"min_sites": 1},
-        rewards={"scoring": "examples"},
-        data={"arguments": arguments},
-    )
+    scenario = one_site(ROUNDS)
     expected = undisturbed(scenario, folder / "undisturbed")
     with Internet([COORDINATOR, SITE, CHAIN]) as internet:
         spread = Spread(folder / "network", internet)

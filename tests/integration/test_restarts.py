@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 from tests.chaos.links import Link
-from tests.integration.networks import FEATURES, run, small_scenario, toml_of
+from tests.integration.networks import one_site, run, toml_of
 from wardround.audit.folders import Folders
 from wardround.chain.chain import Chain
 from wardround.transport.processes import with_descendants
@@ -133,13 +133,7 @@ class Ended:
 @pytest.fixture(scope="module")
 def ended(tmp_path_factory: pytest.TempPathFactory) -> Ended:
     folder = tmp_path_factory.mktemp("restarts")
-    arguments = {"sites": 1, "rows": 40, "test_rows": 20, "features": FEATURES}
-    scenario = small_scenario(
-        study={"rounds": ROUNDS},
-        aggregation={"min_sites": 1},
-        rewards={"scoring": "examples"},
-        data={"arguments": arguments},
-    )
+    scenario = one_site(ROUNDS)
     alone = run(scenario, folder / "alone")
     heard: list[tuple[str, str]] = []
     stopped = threading.Event()

@@ -18,7 +18,7 @@ import pytest
 
 from tests.chaos.play import undisturbed
 from tests.chaos.promises import Subject, Verdict, judge
-from tests.integration.networks import small_scenario, toml_of
+from tests.integration.networks import one_site, toml_of
 from wardround.audit.finished import open_run, read_network
 from wardround.chain.chain import open_chain
 from wardround.chain.errors import ChainError
@@ -35,21 +35,15 @@ from wardround_simulations.live.run import LiveNetwork
 from wardround_simulations.results import Results
 from wardround_simulations.scenario import Scenario
 
-#: One site: what is tested is its coordinators, and each site costs five processes.
-ROUNDS, SITES = 6, 1
+ROUNDS = 6
 ROUND_SECONDS, GRACE_SECONDS = 30, 12
 LIMIT_SECONDS = 600.0
 pytestmark = [pytest.mark.deep, pytest.mark.timeout(2 * LIMIT_SECONDS)]
 
 
 def scenario() -> Scenario:
-    return small_scenario(
-        study={"rounds": ROUNDS},
-        aggregation={"min_sites": SITES},
-        rewards={"scoring": "examples"},
-        chain={"round_seconds": ROUND_SECONDS, "grace_seconds": GRACE_SECONDS, "bond": "50"},
-        data={"arguments": {"sites": SITES, "rows": 40, "test_rows": 20, "features": 6}},
-    )
+    chain = {"round_seconds": ROUND_SECONDS, "grace_seconds": GRACE_SECONDS, "bond": "50"}
+    return one_site(ROUNDS, chain=chain)
 
 
 @dataclass
@@ -189,7 +183,7 @@ def test_study_is_finished_with_the_undisturbed_runs_models_and_rewards(played: 
     verdict = played.verdict
     assert verdict.broken == []
     assert verdict.rounds == verdict.roots_equal == verdict.audited == ROUNDS
-    assert verdict.signatures == SITES * ROUNDS
+    assert verdict.signatures == ROUNDS
     assert (verdict.double_signatures, verdict.double_closes, verdict.lost_rewards) == (0, 0, 0)
     assert verdict.paid > 0
 

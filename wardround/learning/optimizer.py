@@ -2,6 +2,9 @@
 
 PyTorch wraps some of their methods to keep the compiler out of them, and each wrapper imports the
 compiler first: two seconds and 80 MiB, for every process that trains. What is wrapped is the same.
+
+Source:
+    `_disable_dynamo` and `_use_grad_for_differentiable` of PyTorch 2.13.
 """
 
 from __future__ import annotations
@@ -28,7 +31,10 @@ class _Adam(_Unwrapped, torch.optim.Adam):
 
 
 def optimizer_of(training: TrainingSpec, model: nn.Module) -> torch.optim.Optimizer:
-    """Make the optimiser that a study asks for, over a network's parameters."""
+    """Make the optimiser that a study asks for, over a network's parameters.
+
+    Its steps give the bits of `torch.optim.SGD` and `torch.optim.Adam`.
+    """
     parameters = list(model.parameters())
     rate, decay = training.learning_rate, training.weight_decay
     if training.optimizer == "adam":

@@ -34,7 +34,8 @@ _TurnSeconds = Annotated[int, Field(ge=12, le=_SECONDS_MAX)]
 #: Time for a program to object to a closed round, or to show demanded data.
 _AnswerSeconds = Annotated[int, Field(ge=600, le=_SECONDS_MAX)]
 _BOND_MIN = 10
-#: Stands for any `[chain]`. Models were recorded with these values, so that they stay.
+#: Hashed in place of `[chain]`, which changes no model. These are the defaults that recorded models
+#: were made with, so their seeds remain the same.
 _ANY_TERMS = {
     "recording": "full",
     "bond": "0",
