@@ -16,9 +16,9 @@ import {
 } from "../src/interfaces/IWardRound.sol";
 import {Base} from "../test/Base.sol";
 
-/// Stands for the court, which none of these proofs calls.
+/// A court that these proofs never call.
 contract NoCourt {
-    /// Whoever asks.
+    /// The caller, so that WardRound's constructor accepts this court.
     function WARD() external view returns (IWardRound) {
         return IWardRound(msg.sender);
     }

@@ -51,7 +51,7 @@ contract WardRound is IWardRound, EIP712 {
     mapping(StudyId => Study) internal _studies;
 
     /// @param court Deployed before, and naming the address of this contract: so neither needs an
-    /// owner or a setter, and there is no moment at which anybody else could put in another one.
+    /// owner or a setter, and no other account can put another court in.
     constructor(ICourt court) EIP712("wardround", "1") {
         if (address(court.WARD()) != address(this)) revert WardRound_CourtDiffers(address(court));
 
@@ -211,7 +211,7 @@ contract WardRound is IWardRound, EIP712 {
         bytes32 stored = s.checkCommitment(id, round, closing);
         if (round >= s.head) revert WardRound_RoundNotOpen(id, round, s.head);
         if (round <= s.finalThrough) revert WardRound_AlreadyFinal(id, round);
-        // Auditors may be friends of the coordinator: anybody else has time to object before.
+        // Auditors may collude with the coordinator, so every other account can challenge first.
         uint256 from = uint256(closing.closedAt) + s.objectionSeconds;
         if (block.timestamp < from) revert WardRound_TooEarly(id, from);
         // A quorum of zero switches attestations off; it does not make them free.
@@ -325,7 +325,7 @@ contract WardRound is IWardRound, EIP712 {
         Study storage s = _known(id);
         bool opened = s.head != 0;
         if (opened && s.head > s.rounds) revert WardRound_StudyOver(id, s.rounds);
-        // Behind the deadline the money of others waits for nobody, so the caller needs no check.
+        // After the deadline any account may end it, so that no money stays locked.
         if (!opened || block.timestamp < s.deadline) {
             if (msg.sender != s.sponsor) revert WardRound_NotSponsor(id, msg.sender);
             uint256 from = opened ? s.idleFrom() : 0;

@@ -28,7 +28,7 @@ contract DeploymentTest is Scene {
         assertEq(selectorOf(reason), bytes32(IWardRound.WardRound_CourtDiffers.selector), "reason");
     }
 
-    /// Nobody can wait with the court: without one there is no contract either.
+    /// WardRound cannot be deployed before its court.
     function testFuzz_deployment_reverts_withoutACourt(address court) public {
         vm.assume(court.code.length == 0 && uint160(court) > 0xffff);
         rejected(court);

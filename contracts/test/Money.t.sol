@@ -403,7 +403,7 @@ contract MoneyTest is Scene {
         );
         vm.prank(caller);
         ward.changePayout(id, site, caller);
-        // Nor to nobody: the rewards could never be paid.
+        // The zero address could never be paid.
         vm.expectRevert(
             abi.encodeWithSelector(
                 IWardRound.WardRound_PayoutInvalid.selector, id, site, address(0)

@@ -50,7 +50,7 @@ struct StudyParams {
     uint32 graceSeconds;
     /// How long a coordinator has to answer a demand for data.
     uint32 demandSeconds;
-    /// How long the study may run once it is open. Afterwards anybody may end it.
+    /// How long the study may run once it is open. Afterwards any account may end it.
     uint32 lifetimeSeconds;
     /// The fewest contributions a round can close with.
     uint16 minSites;
@@ -160,7 +160,7 @@ struct StudyState {
     /// Rounds from this one on are not final by time before `holdUntil`.
     uint32 holdRound;
     uint64 holdUntil;
-    /// From then on anybody may end the study; zero before it opens.
+    /// From then on any account may end the study; zero before it opens.
     uint64 deadline;
     uint96 bond;
     uint128 rewardPerRound;
@@ -431,7 +431,7 @@ interface IWardRound {
 
     /// @notice Ends a study after the rounds it has. By its sponsor before it opens, when every
     /// coordinator has missed its turn, or when as much time as all turns take together has closed no
-    /// round; by anybody once its deadline has passed.
+    /// round; by any account once its deadline has passed.
     function endStudy(StudyId study) external;
 
     /// @notice Changes where a site's rewards go. Only by the present payout address.
