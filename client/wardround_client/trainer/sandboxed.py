@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import threading
@@ -135,7 +136,9 @@ class _Warm:
 
     def end(self) -> None:
         """Kill it; what is left of it ends for want of a guard."""
-        self.process.kill()
+        # The whole group: a bubblewrap whose parent is killed as they start waits for it for ever.
+        if self.process.poll() is None:
+            os.killpg(self.process.pid, signal.SIGKILL)
         with suppress(OSError):
             self.control.shutdown(socket.SHUT_RDWR)
 

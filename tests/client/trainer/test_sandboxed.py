@@ -107,6 +107,13 @@ def test_warm_process_when_killed_is_started_again(trainer: SandboxedTrainer, to
     assert told[-1] == "the trainer was killed by signal 9; starting it again"
 
 
+@pytest.mark.parametrize("seconds", [tenths / 10_000 for tenths in range(10, 26)])
+def test_close_at_any_moment_of_the_start_returns(tmp_path: Path, seconds: float) -> None:
+    trainer = SandboxedTrainer("it", sandbox_of(Home(tmp_path), PolicyTable()), [].append)
+    time.sleep(seconds)
+    trainer.close()
+
+
 def test_close_ends_the_process(tmp_path: Path) -> None:
     told: Told = []
     trainer = SandboxedTrainer("it", sandbox_of(Home(tmp_path), PolicyTable()), told.append)
