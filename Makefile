@@ -58,7 +58,7 @@ apart = rm -rf $(VENV)/$(1) && $(VENV)/bin/python -m venv $(VENV)/$(1) && \
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test test-deep check check-python check-contract slither prove epsilon bench clean
+.PHONY: help setup demo test test-deep fuzz check check-python check-contract slither prove epsilon bench clean
 # Installations share one environment, and forge its cache: one recipe at a time.
 .NOTPARALLEL:
 
@@ -76,12 +76,15 @@ test: $(DEVELOPMENT) $(FOUNDRY) ## test the contract with Foundry, then the pack
 	@echo "Testing the packages ..."
 	@$(PYTEST)
 
+# Tests of whole networks wait more than they compute: what only computes fills the gaps, yielding.
 test-deep: $(DEVELOPMENT) $(FOUNDRY) ## test in depth: fuzzing, long chaos, a wheel, slither, prove ...
-	@printf '%s\n' slither prove epsilon | xargs -n 1 -P 2 $(MAKE) --no-print-directory
+	@nice -n 19 $(MAKE) --no-print-directory fuzz slither prove epsilon & beside=$$!; \
+	echo "Testing the packages in depth ..."; $(PYTEST) -m deep; status=$$?; \
+	wait $$beside && exit $$status
+
+fuzz: $(DEVELOPMENT) $(FOUNDRY) ## test the contract with more random values and longer histories
 	@echo "Testing the contract in depth ..."
 	@cd contracts && FOUNDRY_PROFILE=deep FORGE_SNAPSHOT_EMIT=false $(FORGE) test $(WHOLE)
-	@echo "Testing the packages in depth ..."
-	@$(PYTEST) -m deep
 
 check: $(DEVELOPMENT) $(FOUNDRY) ## both of the next, side by side, changing nothing
 	@printf '%s\n' check-python check-contract | xargs -n 1 -P 2 $(MAKE) --no-print-directory
