@@ -1,0 +1,241 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity ^0.8.28;
+
+import {ICourt} from "../interfaces/ICourt.sol";
+import {Closing, IWardRound, StudyId, Terms} from "../interfaces/IWardRound.sol";
+import {Aggregation} from "../libraries/Aggregation.sol";
+import {Entries, Entry} from "../libraries/Entries.sol";
+import {MerkleTree} from "../libraries/MerkleTree.sol";
+import {Vectors} from "../libraries/Vectors.sol";
+
+/// @title Bench
+/// @notice What every part of the court needs: which round is accused, what its entries and vectors
+/// hold, and the verdict.
+abstract contract Bench is ICourt {
+    using Entries for bytes;
+    using MerkleTree for bytes32[];
+    using Vectors for bytes;
+
+    /// @inheritdoc ICourt
+    IWardRound public immutable WARD;
+
+    /// A coordinate's chunk in the tree of every vector of a study.
+    struct Place {
+        uint256 coordinate;
+        uint256 index;
+        uint256 size;
+        uint256 length;
+        uint256 opening;
+    }
+
+    /// @param ward Where WardRound will be: the deployer's next contract. WardRound's constructor
+    /// checks it, so a court with a wrong one belongs to no WardRound.
+    constructor(IWardRound ward) {
+        WARD = ward;
+    }
+
+    // ================================================================== what is accused
+
+    /// Reverts unless the closing is valid and not yet final.
+    function _checkAccused(StudyId id, uint32 round, Closing calldata closing)
+        internal
+        view
+        returns (bytes32 commitment)
+    {
+        commitment = _commitmentOf(closing);
+        if (!WARD.challengeable(id, round, commitment, closing.closedAt)) {
+            revert Court_NotChallengeable(id, round);
+        }
+    }
+
+    function _commitmentOf(Closing calldata closing) internal pure returns (bytes32) {
+        return keccak256(abi.encode(closing));
+    }
+
+    function _checkPrevious(StudyId id, uint32 round, Closing calldata previous) internal view {
+        bytes32 stored = WARD.commitment(id, round - 1);
+        bytes32 given = _commitmentOf(previous);
+        if (stored != given) revert Court_PreviousDiffers(id, round - 1, stored, given);
+    }
+
+    // ================================================================== entries
+
+    /// Reverts unless these are all entries of a record.
+    function _checkEntries(Closing calldata closing, bytes calldata entries)
+        internal
+        view
+        returns (uint256 count)
+    {
+        count = _countOf(entries);
+        bytes32[] memory leaves = new bytes32[](count);
+        Entry entry = entries.first();
+        for (uint256 i = 0; i < count; ++i) {
+            leaves[i] = MerkleTree.leafHash(entry.packed());
+            entry = entry.next();
+        }
+        bytes32 given = leaves.root();
+        bytes32 recorded = closing.record.contributions;
+        if (recorded != given) revert Court_EntriesDiffer(recorded, given);
+    }
+
+    function _countOf(bytes calldata entries) internal pure returns (uint256) {
+        if (entries.length % Entries.SIZE != 0) revert Court_EntriesMalformed(entries.length);
+        return entries.length / Entries.SIZE;
+    }
+
+    function _checkEntryLength(bytes calldata entry) internal pure {
+        if (entry.length != Entries.SIZE) revert Court_EntriesMalformed(entry.length);
+    }
+
+    function _checkIncluded(
+        Closing calldata closing,
+        bytes calldata entry,
+        uint256 index,
+        bytes32[] calldata path
+    ) internal view {
+        bytes32 leaf = MerkleTree.leafHash(entry);
+        bytes32 root = closing.record.contributions;
+        if (!MerkleTree.verify(root, leaf, index, closing.record.count, path)) {
+            revert Court_EntryNotIncluded(index);
+        }
+    }
+
+    function _includedEntry(
+        Closing calldata closing,
+        bytes calldata entry,
+        uint256 index,
+        bytes32[] calldata path
+    ) internal view returns (Entry) {
+        _checkEntryLength(entry);
+        _checkIncluded(closing, entry, index, path);
+        return entry.first();
+    }
+
+    function _totalWeightOf(bytes calldata entries) internal pure returns (uint256 totalWeight) {
+        uint256 count = entries.length / Entries.SIZE;
+        Entry entry = entries.first();
+        for (uint256 i = 0; i < count; ++i) {
+            totalWeight += entry.weight();
+            entry = entry.next();
+        }
+    }
+
+    // ================================================================== coordinates
+
+    function _placeOf(uint256 parameterCount, uint32 coordinate)
+        internal
+        pure
+        returns (Place memory place)
+    {
+        if (coordinate >= parameterCount) {
+            // The number of parameters has 32 bits.
+            // forge-lint: disable-next-line(unsafe-typecast)
+            revert Court_CoordinateUnknown(coordinate, uint32(parameterCount));
+        }
+        place.coordinate = coordinate;
+        place.index = coordinate / Vectors.CHUNK_COORDINATES;
+        place.size = Vectors.chunks(parameterCount);
+        place.length = Vectors.chunkLength(parameterCount, place.index);
+        place.opening = place.length + 32 * Vectors.pathLength(place.index, place.size);
+    }
+
+    /// A coordinate of the vector with a root.
+    function _valueIn(bytes calldata opening, bytes32 root, Place memory place)
+        internal
+        view
+        returns (int32)
+    {
+        if (opening.length != place.opening) {
+            revert Court_OpeningMalformed(opening.length, place.opening);
+        }
+        if (!opening.isIncluded(place.length, root, place.index, place.size)) {
+            revert Court_NotIncluded(root, place.index);
+        }
+        return opening.valueAt(place.coordinate);
+    }
+
+    /// A coordinate in each entry's update.
+    function _valuesIn(bytes calldata entries, bytes calldata updates, Place memory place)
+        internal
+        view
+        returns (int32[] memory values)
+    {
+        uint256 count = entries.length / Entries.SIZE;
+        uint256 size = place.opening;
+        if (updates.length != count * size) {
+            revert Court_OpeningMalformed(updates.length, count * size);
+        }
+        values = new int32[](count);
+        Entry entry = entries.first();
+        for (uint256 i = 0; i < count; ++i) {
+            values[i] = _valueIn(updates[i * size:(i + 1) * size], entry.update(), place);
+            entry = entry.next();
+        }
+    }
+
+    function _weightedSum(int32[] memory values, bytes calldata entries)
+        internal
+        pure
+        returns (int256 sum)
+    {
+        Entry entry = entries.first();
+        for (uint256 i = 0; i < values.length; ++i) {
+            sum += int256(values[i]) * int256(uint256(entry.weight()));
+            entry = entry.next();
+        }
+    }
+
+    function _mean(int256 sum, uint256 totalWeight) internal pure returns (int256) {
+        // Weights of zero can be shown one by one.
+        if (totalWeight == 0) revert Court_WeightsZero();
+        return Aggregation.mean(sum, totalWeight);
+    }
+
+    /// Fewer than a rule can average: the record's count is wrong, and that can be shown.
+    function _checkEnough(Terms memory s, uint256 count) internal pure {
+        if (count <= 2 * uint256(s.ruleArgument)) revert Court_TooFewEntries(count);
+    }
+
+    // ================================================================== the verdict
+
+    function _judgeCoordinate(
+        StudyId id,
+        uint32 round,
+        Closing calldata closing,
+        uint32 coordinate,
+        int256 expected,
+        int256 recorded
+    ) internal {
+        // Out of a model's range, a sum is recorded nowhere, so it differs too.
+        if (expected == recorded) revert Court_CoordinateRight(coordinate, recorded);
+
+        emit CoordinateProven(id, round, msg.sender, coordinate, expected, recorded);
+        _overturn(id, round, closing, msg.sender, "coordinate");
+    }
+
+    function _judgeTotals(
+        StudyId id,
+        uint32 round,
+        Closing calldata closing,
+        uint256 count,
+        uint256 totalWeight
+    ) internal {
+        // Closing has checked that the recorded ones are in range: equal to them is enough.
+        if (count == closing.record.count && totalWeight == closing.record.totalWeight) {
+            revert Court_TotalsRight(count, totalWeight);
+        }
+
+        emit TotalsProven(id, round, msg.sender, count, totalWeight);
+        _overturn(id, round, closing, msg.sender, "totals");
+    }
+
+    function _overturn(
+        StudyId id,
+        uint32 round,
+        Closing calldata closing,
+        address challenger,
+        bytes32 reason
+    ) internal {
+        WARD.overturn(id, round, closing, challenger, reason);
+    }
+}

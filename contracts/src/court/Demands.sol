@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity ^0.8.28;
+
+import {Demand, DemandStatus, ICourt, Target, What} from "../interfaces/ICourt.sol";
+import {Closing, Recording, StudyId, Terms} from "../interfaces/IWardRound.sol";
+import {Deposits} from "../libraries/Deposits.sol";
+import {Entries, Entry} from "../libraries/Entries.sol";
+import {Studies} from "../libraries/Studies.sol";
+import {Vectors} from "../libraries/Vectors.sol";
+import {Bench} from "./Bench.sol";
+import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
+import {SafeERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
+
+/// @title Demands
+/// @notice Data of a closed round is demanded, shown, or missing; deposits are paid out.
+abstract contract Demands is Bench {
+    using SafeERC20 for IERC20;
+    using Vectors for bytes;
+
+    mapping(bytes32 demand => Demand) internal _demands;
+    mapping(StudyId => mapping(address => uint256)) internal _owed;
+
+    // ================================================================== demands
+
+    /// @inheritdoc ICourt
+    function demandChunk(
+        StudyId id,
+        uint32 round,
+        Closing calldata closing,
+        Closing calldata previous,
+        Target calldata target
+    ) external returns (bytes32 demand) {
+        bytes32 commitment = _checkAccused(id, round, closing);
+        Terms memory s = WARD.terms(id);
+        // An update may have to wait for the entry that names it.
+        uint256 latest = uint256(closing.closedAt) + s.challengeSeconds;
+        if (target.what == What.Update) latest += uint256(s.challengeSeconds) + s.demandSeconds;
+        if (block.timestamp >= latest) revert Court_TooLate(latest);
+
+        Demand memory d;
+        uint32 entryIndex = target.what == What.Update ? target.entryIndex : 0;
+        demand = demandIdOf(id, round, commitment, target.what, target.index, entryIndex);
+        DemandStatus status = _demands[demand].status;
+        if (status == DemandStatus.Open || status == DemandStatus.Answered) {
+            revert Court_AlreadyDemanded(demand);
+        }
+        _locate(d, id, round, closing, previous, target, s);
+        d.study = id;
+        d.commitment = commitment;
+        d.index = target.index;
+        d.round = round;
+        d.deadline = uint64(block.timestamp) + s.demandSeconds;
+        d.status = DemandStatus.Open;
+        d.demander = msg.sender;
+        d.deposit = s.bond / Studies.BOND_PER_DEPOSIT;
+
+        _demands[demand] = d;
+        emit Demanded(
+            id,
+            round,
+            demand,
+            msg.sender,
+            target.what,
+            target.index,
+            entryIndex,
+            d.deadline,
+            d.deposit
+        );
+        // What is shown at the last moment can still be used.
+        WARD.hold(id, round, d.deadline + s.challengeSeconds);
+        Deposits.pull(s.token, d.deposit);
+    }
+
+    /// @inheritdoc ICourt
+    function answerDemand(bytes32 demand, bytes calldata opening) external {
+        Demand storage d = _demands[demand];
+        if (d.status != DemandStatus.Open) revert Court_NotDemanded(demand);
+        if (block.timestamp > d.deadline) revert Court_TooLate(d.deadline);
+        if (!opening.isIncluded(d.length, d.root, d.index, d.size)) {
+            revert Court_NotIncluded(d.root, d.index);
+        }
+
+        d.status = DemandStatus.Answered;
+        _owed[d.study][msg.sender] += d.deposit;
+        emit Answered(demand, msg.sender, opening[:d.length]);
+    }
+
+    /// @inheritdoc ICourt
+    function closeDemand(bytes32 demand, Closing calldata closing) external {
+        Demand storage d = _demands[demand];
+        if (d.status != DemandStatus.Open) revert Court_NotDemanded(demand);
+        bytes32 given = _commitmentOf(closing);
+        if (given != d.commitment) revert Court_ClosingDiffers(d.commitment, given);
+        (StudyId id, uint32 round, address demander) = (d.study, d.round, d.demander);
+        bool accused = WARD.challengeable(id, round, given, closing.closedAt);
+        if (accused && block.timestamp <= d.deadline) revert Court_TooEarly(d.deadline);
+
+        d.status = DemandStatus.Closed;
+        _owed[id][demander] += d.deposit;
+        if (accused) {
+            emit WithheldProven(id, round, demander, demand);
+            // The demander is the challenger, not the caller, so that it cannot be front-run.
+            _overturn(id, round, closing, demander, "withheld");
+        } else {
+            emit DemandLapsed(demand);
+        }
+    }
+
+    /// @inheritdoc ICourt
+    function demandOf(bytes32 demand) external view returns (Demand memory) {
+        return _demands[demand];
+    }
+
+    /// @inheritdoc ICourt
+    function demandIdOf(
+        StudyId id,
+        uint32 round,
+        bytes32 commitment,
+        What what,
+        uint32 index,
+        uint32 entryIndex
+    ) public pure returns (bytes32) {
+        return keccak256(abi.encode(id, round, commitment, what, index, entryIndex));
+    }
+
+    // ================================================================== deposits
+
+    /// @inheritdoc ICourt
+    function collect(StudyId id, address account) external {
+        uint256 amount = _owed[id][account];
+        if (amount == 0) revert Court_NothingDue(id, account);
+
+        _owed[id][account] = 0;
+        emit Collected(id, account, amount);
+        IERC20(WARD.terms(id).token).safeTransfer(account, amount);
+    }
+
+    /// @inheritdoc ICourt
+    function owed(StudyId id, address account) external view returns (uint256) {
+        return _owed[id][account];
+    }
+
+    // ================================================================== data
+
+    /// Fills in where demanded data must be.
+    function _locate(
+        Demand memory d,
+        StudyId id,
+        uint32 round,
+        Closing calldata closing,
+        Closing calldata previous,
+        Target calldata target,
+        Terms memory s
+    ) internal view {
+        if (target.what == What.Entry) {
+            // With full recording every entry is in the chain already.
+            if (s.recording != Recording.Root) revert Court_DemandsDisabled(id);
+            d.root = closing.record.contributions;
+            d.size = closing.record.count;
+            d.length = uint32(Entries.SIZE);
+        } else {
+            // Trees of 32-bit coordinates have fewer leaves than coordinates.
+            // forge-lint: disable-next-line(unsafe-typecast)
+            d.size = uint32(Vectors.chunks(s.parameterCount));
+            if (target.what == What.Model) {
+                d.root = closing.record.model;
+            } else if (target.what == What.Base) {
+                _checkPrevious(id, round, previous);
+                d.root = previous.record.model;
+            } else {
+                d.root =
+                    _includedEntry(closing, target.entry, target.entryIndex, target.path).update();
+            }
+        }
+        if (target.index >= d.size) revert Court_TargetUnknown(target.index, d.size);
+        if (target.what != What.Entry) {
+            // At most 1024.
+            // forge-lint: disable-next-line(unsafe-typecast)
+            d.length = uint32(Vectors.chunkLength(s.parameterCount, target.index));
+        }
+    }
+}
