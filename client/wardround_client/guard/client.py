@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import struct
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -109,9 +110,13 @@ class GuardClient(Guarded):
         """See `Guarded.ask`."""
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+                # Where the guard's queue is full, a socket with Python's timeout is refused. One
+                # with the system's waits for room.
+                limit = struct.pack("ll", int(self.seconds) or 1, 0)
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
                 with socket_address(self.path) as address:
-                    connection.settimeout(self.seconds)
                     connection.connect(address)
+                connection.settimeout(self.seconds)
                 wire = Wire(connection, self.seconds)
                 # Refused before all was read, the answer has the reason.
                 with contextlib.suppress(BrokenPipeError, ConnectionResetError):

@@ -198,6 +198,25 @@ def test_guard_when_callers_are_many_serves_them_all(patient: Ward) -> None:
     assert len(names) == 30
 
 
+def test_client_when_the_queue_is_full_waits_for_room(tmp_path: Path) -> None:
+    path = tmp_path / "guard.sock"
+    with (
+        socket.socket(socket.AF_UNIX) as guard,
+        socket.socket(socket.AF_UNIX) as first,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        guard.bind(str(path))
+        guard.listen(0)  # which has room for one
+        first.connect(str(path))
+        asked = pool.submit(GuardClient(path, 30).identify)
+        with pytest.raises(TimeoutError):
+            asked.result(0.2)
+        guard.accept()[0].close()
+        guard.accept()[0].close()
+        with pytest.raises(GuardUnreachable, match=r"reset|ended"):
+            asked.result(30)
+
+
 def test_guard_when_callers_race_signs_one_contribution(network: Network, home: Home) -> None:
     """Also where training does not repeat: each job here has another result."""
     drawn = itertools.count()
