@@ -42,7 +42,7 @@ from wardround.explorer.web.round import round_page
 from wardround.explorer.web.study import study_page
 from wardround.protocol.contribution import Contribution, Entry, contributions_root, sort_entries
 from wardround.protocol.identifiers import Digest, Root, SiteAddress
-from wardround.protocol.record import Record, StudyParams, genesis_closing
+from wardround.protocol.record import Record, StudyParams, StudyParties, genesis_closing
 
 _CHILD = r"""
 import re, sys, time
@@ -151,7 +151,7 @@ class _Network:
     def _delay(self, source: Source, path: Path, place: int) -> float:
         chain = self._anvil.chain
         sponsor = self._sponsor.address
-        params = made_params(sponsor, sponsor, reward_wei=1, rounds=10_000 + place)
+        params = made_params(sponsor, sponsor, sponsor, reward_wei=1, rounds=10_000 + place)
         call = self._ward.contract.function("createStudy", params.abi(), [sponsor], [])
         signed = self._sponsor.sign_transaction(
             {
@@ -187,8 +187,10 @@ def _network(sites: int, rounds: int) -> Iterator[_Network]:
         chain = anvil.chain
         token = StudyToken.deploy(chain, sponsor, 10**30)
         ward = WardRound.deploy(chain, sponsor)
-        params = made_params(sponsor.address, token.address, reward_wei=1, rounds=rounds)
-        ward.create_study(sponsor, params, [sponsor.address])
+        params = made_params(
+            sponsor.address, token.address, sponsor.address, reward_wei=1, rounds=rounds
+        )
+        ward.create_study(sponsor, params, StudyParties.of([sponsor.address]))
         token.approve(sponsor, ward.address, rounds + params.bond)
         ward.fund(sponsor, params.study_id, rounds)
         ward.post_bond(sponsor, params.study_id)

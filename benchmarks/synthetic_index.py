@@ -32,6 +32,7 @@ from wardround.protocol.record import (
     RuleId,
     ScoringId,
     StudyParams,
+    StudyParties,
 )
 
 WARD, COURT = "0x" + "aa" * 20, "0x" + "bb" * 20
@@ -90,19 +91,26 @@ _Log = tuple[tuple[bytes, ...], bytes]
 
 
 def made_params(
-    sponsor: str, token: str, *, reward_wei: int, rounds: int = ROUNDS, number: int = 0
+    sponsor: str,
+    token: str,
+    coordinator: str,
+    *,
+    reward_wei: int,
+    rounds: int = ROUNDS,
+    number: int = 0,
 ) -> StudyParams:
     """Parameters of a made-up study with full recording; other numbers give other studies."""
     return StudyParams(
         sponsor, token, reward_wei, 10, rounds, 86_400, 3600, 3600, 600, 600, 10**7, 1, 0,
-        Recording.FULL, RuleId.MEAN, 0, ScoringId.EXAMPLES, 1000, Root(_hash("m0", number)),
-        Digest(_hash("s", number)), Digest(_hash("code", number)),
+        Recording.FULL, RuleId.MEAN, 0, ScoringId.EXAMPLES, 1000, 2**24,
+        Root(_hash("m0", number)), Digest(_hash("s", number)), Digest(_hash("code", number)),
+        StudyParties.of([coordinator]).digest,
     )  # fmt: skip
 
 
 def _study(number: int) -> Iterator[list[_Log]]:
     sponsor, token, coordinator = (_address(f"{one} {number}") for one in ("sponsor", "token", "c"))
-    params = made_params(sponsor, token, reward_wei=10**20, number=number)
+    params = made_params(sponsor, token, coordinator, reward_wei=10**20, number=number)
     study = params.study_id
     kinds = ["address[]", "address[]"]
     body = encode([PARAMS_ABI, *kinds], [params.abi(), [coordinator], []])

@@ -11,7 +11,7 @@ from wardround.protocol.documents import Form, decode_text, parse_toml, validate
 from wardround.protocol.errors import SpecificationError
 from wardround.protocol.identifiers import StudyId, hex_of
 from wardround.protocol.report import MetricName, WrittenAddress
-from wardround.protocol.study import StudySpec
+from wardround.protocol.study import Amount, StudySpec
 from wardround_client.sources.schema import Range
 from wardround_client.sources.settings import DataSettings
 
@@ -21,6 +21,7 @@ SITE_FILE_MAX_BYTES = 1 << 20
 #: What the accountant takes, as `Mechanism.noise_multiplier`: its numbers are exact there.
 _NOISE_MIN, _NOISE_MAX = 0.1, 1000.0
 
+_Seconds = Annotated[int, Field(ge=0, lt=2**32)]
 _Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
 
 
@@ -78,11 +79,26 @@ class PolicyTable(Form):
     delta: Annotated[FiniteFloat, Field(ge=1e-30, le=1e-2)] = 1e-6
     #: Studies, by name or id, that are joined although their readers can solve for the rows.
     accept_solvable: list[Annotated[str, Field(max_length=66)]] = Field(default_factory=list)
-    #: Coordinators, and tokens, of the studies that are joined; empty accepts any.
+    #: Coordinators, auditors, tokens and recordings of the studies that are joined; empty accepts
+    #: any.
     coordinators: list[WrittenAddress] = Field(default_factory=list)
+    auditors: list[WrittenAddress] = Field(default_factory=list)
     tokens: list[WrittenAddress] = Field(default_factory=list)
-    #: Shortest challenge window of a study that is joined.
-    min_challenge_seconds: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    recording: list[Literal["full", "root"]] = Field(default_factory=list)
+    #: Fewest attestations that make a round of such a study final before its challenge window ends.
+    min_auditor_quorum: Annotated[int, Field(ge=0, lt=2**16)] = 0
+    #: Their shortest windows, and how long they may run.
+    min_challenge_seconds: _Seconds = 0
+    min_objection_seconds: _Seconds = 0
+    min_round_seconds: _Seconds = 0
+    min_grace_seconds: _Seconds = 0
+    min_demand_seconds: _Seconds = 0
+    max_lifetime_seconds: _Seconds | None = None
+    #: Least of a coordinator's bond, and of what a round pays, in the token's smallest unit.
+    min_bond: Amount = "0"
+    min_reward_per_round: Amount = "0"
+    #: Largest bound on a coordinate of an update (real units).
+    max_update_bound: Annotated[FiniteFloat, Field(gt=0)] | None = None
     #: Whether training needs a sandbox; "none" runs a study's code with all that this user may do.
     sandbox: Literal["required", "none"] = "required"
     #: Memory that one job of a study may take, in GiB.

@@ -5,11 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
-from wardround.chain.events import StudyCreated
-from wardround.chain.options import tokens_of
+from wardround.chain.study_token import StudyToken
 from wardround.chain.ward_round import WardRound
 from wardround.host.reason import reason_of
 from wardround.host.study_file import read_files, study_from_text
@@ -21,6 +20,7 @@ from wardround.protocol.documents import decode_text
 from wardround.protocol.errors import SpecificationError, StudyMismatch
 from wardround.protocol.identifiers import Digest, SiteAddress, StudyId, hex_of
 from wardround.protocol.model import FILES_MAX_BYTES, ModelSpec, StudyFiles
+from wardround.protocol.record import StudyParams
 from wardround.protocol.study import PrivacySpec, StudySpec, parse_specification
 from wardround.store.study_store import open_study_store
 from wardround.transport.code import application_digest
@@ -31,10 +31,11 @@ from wardround_client.guard.budget import check_private_enough
 from wardround_client.guard.outlook import Outlook, outlook
 from wardround_client.guard.people import PeopleStore
 from wardround_client.guard.tables import check_unsolvable, load_home_data
+from wardround_client.guard.terms import check_terms
 from wardround_client.home import Home
 from wardround_client.site_code import shown_files
 from wardround_client.site_disclosure import Disclosure
-from wardround_client.site_terms import check_terms, describe_terms
+from wardround_client.site_terms import describe_terms
 from wardround_client.trainer.start import sandbox_of, sandbox_words
 
 _SPECIFICATION_MAX_BYTES = 1 << 20
@@ -45,7 +46,6 @@ class Proposal:
     """A study that may be approved, and what it would work on."""
 
     approval: Approval
-    created: StudyCreated
     data: SiteData
     disclosure: Disclosure
     #: None of a study without privacy.
@@ -67,9 +67,10 @@ def propose(
         file: the study's file.
         now: seconds since 1970.
     Raises:
-        StudyMismatch: the chain has no such study, or the specification is another one's.
+        StudyMismatch: the chain has no such study, the specification is another one's, or the
+            parameters on chain do not follow from it.
         Refusal: ``code-not-installed`` where the study asks for other code than is installed;
-            ``terms-refused`` where the policy accepts no such coordinator, token or window;
+            ``terms-refused`` where the policy does not accept a term of the study;
             ``privacy-refused`` where its training is not private enough for this table, or no
             round of it fits what the table's patients may still give away;
             ``rows-solvable`` where its readers can solve for the rows.
@@ -79,10 +80,11 @@ def propose(
         LogError: what was spent before cannot be read.
     """
     settings, created = home.settings(), ward.created(study)
-    params = created.params
+    params, parties = created.params, created.parties
     spec = _specification(ward, study, params.specification, store, file)
     if spec.digest != params.specification:
         raise StudyMismatch("specification", hex_of(params.specification), hex_of(spec.digest))
+    _check_params(spec, params)
     installed = hex_of(application_digest())
     if hex_of(params.code) != installed:
         asked = hex_of(params.code)
@@ -93,7 +95,7 @@ def propose(
         )
     if spec.model.is_own and spec.model.layout is None:
         raise SpecificationError("study", "it does not pin the layout of its model's parameters")
-    check_terms(created, settings.policy)
+    check_terms(params, parties, spec, settings.policy)
     check_private_enough(spec, study, settings)
     data = load_home_data(home.folder, settings, os.environ)
     # PyTorch takes seconds to import.
@@ -104,11 +106,22 @@ def propose(
     chain, train = settings.chain, data.train
     check_unsolvable(spec, params, train, settings.policy)
     people = None if train.groups is None else train.person_count
-    approval = Approval(chain.chain_id, chain.contract, params, spec, now, len(train), people)
+    approval = Approval(
+        chain.chain_id, chain.contract, params, parties, spec, now, len(train), people
+    )
     disclosure = Disclosure(spec, params, data, settings.policy, store)
     spent, store_of_people = read_book(home.log).spent, PeopleStore(home.people)
     ahead = outlook(spec, study, train, settings, spent, store_of_people)
-    return Proposal(approval, created, data, disclosure, ahead)
+    return Proposal(approval, data, disclosure, ahead)
+
+
+def _check_params(spec: StudySpec, params: StudyParams) -> None:
+    """Compare what the contract enforces with what the specification, which is shown, gives."""
+    for field, given, on_chain in zip(
+        fields(params), astuple(spec.expected(params)), astuple(params), strict=True
+    ):
+        if given != on_chain:
+            raise StudyMismatch(f"{field.name} by the specification", str(on_chain), str(given))
 
 
 def try_model(proposal: Proposal, home: Home) -> Iterator[str]:
@@ -174,18 +187,8 @@ def describe(proposal: Proposal, ward: WardRound, site: SiteAddress) -> Iterator
         )
         for line in _outlook_lines(proposal.outlook, privacy, proposal.data.train, spec):
             yield f"               {line}"
-    yield (
-        f"  rule         {spec.aggregation.rule} of at least {spec.aggregation.min_sites} sites, "
-        f"coordinates up to {spec.aggregation.update_bound:g}"
-    )
-    yield (
-        f"  rewards      {tokens_of(params.reward_per_round)} a round by {spec.rewards.scoring}, "
-        f"{tokens_of(state.funded)} paid in; the token is {params.token}"
-    )
-    yield f"  sponsor      {params.sponsor}"
-    active = "none before the study is opened" if state.head == 0 else state.coordinator
-    yield f"  active       {active}"
-    yield from describe_terms(proposal.created)
+    token = StudyToken(ward.chain, params.token)
+    yield from describe_terms(params, approval.parties, spec, state, token)
     if slot.since:
         weight = f"weight up to {slot.max_weight:,}"
         yield f"  this site    admitted with {weight}, paid to {slot.payout}"

@@ -1,61 +1,89 @@
-"""The terms of a study that its sponsor chose: who runs it, by which clocks, for which money."""
+"""The terms of a study that its sponsor chose, as an administrator reads them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
-from wardround.chain.events import StudyCreated
 from wardround.chain.options import tokens_of
-from wardround.protocol.record import StudyParams
-from wardround_client.errors import Refusal
-from wardround_client.settings import PolicyTable
+from wardround.chain.study_state import StudyState
+from wardround.chain.study_token import StudyToken
+from wardround.host.screen import visible
+from wardround.protocol.record import StudyParams, StudyParties
+from wardround.protocol.study import StudySpec
+from wardround_client.guard.terms import update_bound
+
+_DAY_SECONDS = 86_400
+_SYMBOL_MAX = 32
 
 
-def check_terms(created: StudyCreated, policy: PolicyTable) -> None:
-    """Compare a study's terms with those that the site's policy accepts.
-
-    Raises:
-        Refusal: ``terms-refused``; names the term and the key of the policy.
-    """
-    params = created.params
-    for address in created.coordinators:
-        if policy.coordinators and address.lower() not in policy.coordinators:
-            raise _refused(f"{address} is a coordinator of it", "coordinators")
-    if policy.tokens and params.token.lower() not in policy.tokens:
-        raise _refused(f"it pays in the token {params.token}", "tokens")
-    if params.challenge_seconds < policy.min_challenge_seconds:
-        window = f"its rounds can be challenged for {params.challenge_seconds:,} s only"
-        raise _refused(window, "min_challenge_seconds")
-
-
-def describe_terms(created: StudyCreated) -> Iterator[str]:
+def describe_terms(
+    params: StudyParams,
+    parties: StudyParties,
+    spec: StudySpec,
+    state: StudyState,
+    token: StudyToken,
+) -> Iterator[str]:
     """Write a study's terms for people, a line at a time."""
-    params = created.params
-    yield f"  coordinators {', '.join(created.coordinators)}"
+    yield (
+        f"  rule         {spec.aggregation.rule} of at least {params.min_sites} sites, "
+        f"coordinates of an update up to {update_bound(params, spec):g}"
+    )
+    yield (
+        f"  rewards      {tokens_of(params.reward_per_round)} a round by {spec.rewards.scoring}, "
+        f"{tokens_of(state.funded)} paid in"
+    )
+    yield f"  token        {params.token}, {_token(token)}"
+    yield f"  sponsor      {params.sponsor}"
+    active = "none before the study is opened" if state.head == 0 else state.coordinator
+    yield f"  active       {active}"
+    for place, address in enumerate(parties.coordinators):
+        role = f"standby {place}" if place else "first"
+        yield f"  {'' if place else 'coordinators':12} {address}, {role}"
     yield f"               each with a bond of {tokens_of(params.bond)}"
-    yield f"  auditors     {', '.join(created.auditors) or 'none'}"
+    for place, address in enumerate(parties.auditors or ["none"]):
+        yield f"  {'' if place else 'auditors':12} {address}"
     yield f"  recording    {params.recording.name.lower()}"
     yield f"  final        {_finality(params)}"
     yield (
-        f"  turns        {params.round_seconds:,} s to close a round, {params.grace_seconds:,} s "
-        f"until the next standby takes over, {params.demand_seconds:,} s to show demanded data"
+        f"  turns        {_lasting(params.round_seconds)} to close a round, "
+        f"{_lasting(params.grace_seconds)} until the next standby takes over, "
+        f"{_lasting(params.demand_seconds)} to show demanded data"
     )
     yield (
-        f"  deadline     {params.lifetime_seconds:,} s after the study opens any account may end "
-        "it; what final rounds have earned stays payable"
+        f"  deadline     {_deadline(params, state)} any account may end the study; what final "
+        "rounds have earned stays payable"
     )
+
+
+def _token(token: StudyToken) -> str:
+    symbol, decimals = token.symbol(), token.decimals()
+    # Its own word: any token can call itself like another.
+    named = "without a symbol" if symbol is None else f"calls itself {_quoted(symbol)}"
+    return f"{named}, {'unknown' if decimals is None else decimals} decimals"
+
+
+def _quoted(symbol: str) -> str:
+    shown = visible(symbol[:_SYMBOL_MAX]).encode("ascii", "backslashreplace").decode("ascii")
+    return f'"{shown}"' if len(symbol) <= _SYMBOL_MAX else f'"{shown}"...'
 
 
 def _finality(params: StudyParams) -> str:
-    by_time = f"a closed round is final after {params.challenge_seconds:,} s"
+    by_time = f"a closed round is final after {_lasting(params.challenge_seconds)}"
     if not params.auditor_quorum:
-        return by_time
+        return f"{by_time}; attestations do not count"
     return (
-        f"{by_time}, or after {params.objection_seconds:,} s once {params.auditor_quorum} auditors "
-        "have attested it"
+        f"{by_time}, or after {_lasting(params.objection_seconds)} once {params.auditor_quorum} "
+        "auditors have attested it"
     )
 
 
-def _refused(what: str, key: str) -> Refusal:
-    words = f"the study is not approved: {what}, which [policy] {key} does not accept."
-    return Refusal("terms-refused", words)
+def _deadline(params: StudyParams, state: StudyState) -> str:
+    if state.deadline:
+        return f"from {datetime.fromtimestamp(state.deadline, UTC):%Y-%m-%d %H:%M} UTC on"
+    return f"{_lasting(params.lifetime_seconds)} after the study opens"
+
+
+def _lasting(seconds: int) -> str:
+    days = f" ({seconds / _DAY_SECONDS:,.4g} days)" if seconds > _DAY_SECONDS else ""
+    return f"{seconds:,} s{days}"

@@ -44,6 +44,8 @@ contract HalmosTest is Base {
         vm.warp(1_800_000_000);
         ward = new WardRound(ICourt(address(new NoCourt())));
         token = new StudyToken(2 ** 126);
+        address[] memory coordinators = new address[](1);
+        coordinators[0] = COORDINATOR;
         params = StudyParams({
             sponsor: address(this),
             token: address(token),
@@ -63,12 +65,12 @@ contract HalmosTest is Base {
             ruleArgument: 0,
             scoring: Scoring.Examples,
             parameterCount: 1000,
+            updateBound: 2 ** 24,
             initialModel: keccak256("initial model"),
             specification: keccak256("specification"),
-            code: keccak256("code")
+            code: keccak256("code"),
+            parties: keccak256(abi.encode(coordinators, new address[](0)))
         });
-        address[] memory coordinators = new address[](1);
-        coordinators[0] = COORDINATOR;
         id = ward.createStudy(params, coordinators, new address[](0));
         token.approve(address(ward), type(uint256).max);
         ward.fund(id, 3000 ether);

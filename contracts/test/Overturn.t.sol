@@ -132,6 +132,7 @@ contract OverturnTest is CourtScene {
         Story memory story = begin(params, 3, 1);
         // Only the first coordinator is bonded.
         params.code = "another";
+        params.parties = partiesOf(coordinators(), new address[](0));
         vm.startPrank(SPONSOR);
         story.id = ward.createStudy(withModel(params, story), coordinators(), new address[](0));
         ward.fund(story.id, 5000 ether);

@@ -156,10 +156,20 @@ abstract contract Scene is Base {
             ruleArgument: 0,
             scoring: Scoring.Examples,
             parameterCount: 1000,
+            updateBound: 2 ** 24,
             initialModel: keccak256("initial model"),
             specification: keccak256("specification"),
-            code: keccak256("code")
+            code: keccak256("code"),
+            parties: partiesOf(coordinators(), addresses(auditorKeys(3)))
         });
+    }
+
+    function partiesOf(address[] memory ring, address[] memory auditors)
+        internal
+        pure
+        returns (bytes32)
+    {
+        return keccak256(abi.encode(ring, auditors));
     }
 
     function create(StudyParams memory params) internal returns (StudyId) {

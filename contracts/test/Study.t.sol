@@ -35,6 +35,7 @@ contract StudyTest is Scene {
         uint96 bond,
         uint32 rounds,
         uint16 minSites,
+        uint32 updateBound,
         bytes32 initialModel,
         bool full
     ) public {
@@ -43,6 +44,7 @@ contract StudyTest is Scene {
         params.bond = uint96(bound(bond, 10, type(uint96).max));
         params.rounds = uint32(bound(rounds, 1, type(uint32).max - 1));
         params.minSites = uint16(bound(minSites, 1, type(uint16).max));
+        params.updateBound = uint32(bound(updateBound, 1, 2 ** 31 - 1));
         params.initialModel = initialModel;
         StudyId expected = StudyId.wrap(keccak256(abi.encode(params)));
         address[] memory auditors = addresses(auditorKeys(3));
@@ -67,6 +69,7 @@ contract StudyTest is Scene {
         assertEq(state.demandSeconds, params.demandSeconds, "demandSeconds");
         assertEq(state.auditorQuorum, params.auditorQuorum, "auditorQuorum");
         assertEq(state.parameterCount, params.parameterCount, "parameterCount");
+        assertEq(state.updateBound, params.updateBound, "updateBound");
         assertTrue(state.recording == params.recording, "recording");
         assertEq(state.head, 0, "not open");
         for (uint16 i = 0; i < 3; ++i) {
@@ -111,6 +114,12 @@ contract StudyTest is Scene {
         params = sampleParams(Recording.Full);
         params.parameterCount = 0;
         expectInvalid(params, "parameterCount");
+
+        params = sampleParams(Recording.Full);
+        params.updateBound = 0;
+        expectInvalid(params, "updateBound");
+        params.updateBound = 2 ** 31;
+        expectInvalid(params, "updateBound");
 
         params = sampleParams(Recording.Full);
         params.auditorQuorum = 4;
@@ -161,6 +170,7 @@ contract StudyTest is Scene {
         StudyParams memory params = sampleParams(Recording.Full);
         address[] memory auditors = addresses(auditorKeys(3));
         address[] memory none = new address[](0);
+        params.parties = partiesOf(none, auditors);
         vm.startPrank(SPONSOR);
         vm.expectRevert(
             abi.encodeWithSelector(IWardRound.WardRound_ParameterInvalid.selector, "coordinators")
@@ -169,22 +179,60 @@ contract StudyTest is Scene {
 
         address[] memory twice = coordinators();
         twice[2] = FIRST;
+        params.parties = partiesOf(twice, auditors);
         vm.expectRevert(
             abi.encodeWithSelector(IWardRound.WardRound_CoordinatorInvalid.selector, FIRST)
         );
         ward.createStudy(params, twice, auditors);
         twice[2] = address(0);
+        params.parties = partiesOf(twice, auditors);
         vm.expectRevert(
             abi.encodeWithSelector(IWardRound.WardRound_CoordinatorInvalid.selector, address(0))
         );
         ward.createStudy(params, twice, auditors);
 
         auditors[1] = auditors[0];
+        params.parties = partiesOf(coordinators(), auditors);
         vm.expectRevert(
             abi.encodeWithSelector(IWardRound.WardRound_AuditorInvalid.selector, auditors[0])
         );
         ward.createStudy(params, coordinators(), auditors);
         vm.stopPrank();
+    }
+
+    /// The study's id names who closes and who attests: any other list, or order, is refused.
+    function testFuzz_createStudy_rejectsOtherParties(uint256 place, address other) public {
+        StudyParams memory params = sampleParams(Recording.Full);
+        address[] memory ring = coordinators();
+        address[] memory auditors = addresses(auditorKeys(3));
+        place = bound(place, 0, 2);
+        vm.assume(other != ring[place] && other != auditors[place]);
+
+        (ring[0], ring[1]) = (SECOND, FIRST);
+        expectPartiesDiffer(params, ring, auditors);
+        ring = coordinators();
+        ring[place] = other;
+        expectPartiesDiffer(params, ring, auditors);
+        ring = coordinators();
+        auditors[place] = other;
+        expectPartiesDiffer(params, ring, auditors);
+        create(params);
+    }
+
+    function expectPartiesDiffer(
+        StudyParams memory params,
+        address[] memory ring,
+        address[] memory auditors
+    ) internal {
+        vm.expectRevert(
+            abi.encodeWithSelector(
+                IWardRound.WardRound_PartiesDiffer.selector,
+                params.parties,
+                partiesOf(ring, auditors)
+            )
+        );
+        vm.prank(SPONSOR);
+        ward.createStudy(params, ring, auditors);
     }
 
     function expectInvalid(StudyParams memory params, string memory name) internal {

@@ -13,7 +13,7 @@ from wardround.learning.initial import InitialModel
 from wardround.learning.trial import try_model
 from wardround.protocol.canonical import canonical_bytes
 from wardround.protocol.identifiers import hex_of
-from wardround.protocol.record import StudyParams
+from wardround.protocol.record import StudyParams, StudyParties
 from wardround.protocol.settlement import Vector
 from wardround.protocol.study import StudySpec
 from wardround.store import Store
@@ -94,14 +94,16 @@ def fund_new_study(
     auditors: Sequence[str] = (),
 ) -> StudyParams:
     """Create a study for the code that is installed here, and pay its rewards in."""
+    parties = StudyParties.of(coordinators, auditors)
     params = spec.params(
         sponsor=sponsor.address,
         token=token.address,
         parameter_count=initial.values.size,
         initial_model=Vector.of(initial.values).root,
         code=application_digest(),
+        parties=parties.digest,
     )
-    ward.create_study(sponsor, params, coordinators, auditors)
+    ward.create_study(sponsor, params, parties)
     study = params.study_id
     missing = params.reward_per_round * params.rounds - ward.study(study).funded
     if missing > 0:

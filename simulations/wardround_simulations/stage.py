@@ -155,7 +155,8 @@ class Stage:
         home = make_site(folders, party, self.contract, policy, now=0)
         key, address = bytes(party.account.key), SiteAddress(party.account.address)
         contract, rows = self.contract.address.lower(), len(party.data.train)
-        approval = Approval(chain, contract, self.params, self.spec, 0, rows, None)
+        parties = self.contract.created(self.study).parties
+        approval = Approval(chain, contract, self.params, parties, self.spec, 0, rows, None)
         Approvals(home.approvals, address).give(approval, key)
         # A clock that stops: a contribution repeats to the byte.
         guard = Guard(home, key, lambda: 0, LocalTrainer(), clock=lambda: 0.0)

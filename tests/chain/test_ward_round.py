@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from eth_account import Account
@@ -11,6 +12,7 @@ from eth_utils import keccak
 
 from tests.chain.conftest import World
 from wardround.chain import events
+from wardround.chain.contract import Log
 from wardround.chain.errors import ContractReverted
 from wardround.chain.study_state import OpenRound, Seat, SiteSlot
 from wardround.chain.study_token import StudyToken
@@ -34,6 +36,7 @@ from wardround.protocol.record import (
     RuleId,
     ScoringId,
     StudyParams,
+    StudyParties,
     genesis_closing,
 )
 from wardround.protocol.replay import StudyFacts
@@ -53,6 +56,7 @@ class Case:
     contract: WardRound
     token: StudyToken
     params: StudyParams
+    parties: StudyParties
     sites: Sequence[LocalAccount]
     auditors: Sequence[LocalAccount]
     standby: LocalAccount
@@ -68,9 +72,7 @@ class Case:
 
     def set_up(self) -> None:
         alice, bob, contract = self.world.alice, self.world.bob, self.contract
-        coordinators = [bob.address, self.standby.address]
-        auditors = [auditor.address for auditor in self.auditors]
-        assert contract.create_study(alice, self.params, coordinators, auditors)
+        assert contract.create_study(alice, self.params, self.parties)
         assert self.token.approve(alice, contract.address, SUPPLY)
         assert contract.fund(alice, self.study, REWARD * self.params.rounds)
         for site, payout in zip(self.sites, self.payouts, strict=True):
@@ -129,6 +131,9 @@ def case(request: pytest.FixtureRequest, world: World) -> Case:
     auditors = sorted((Account.create() for _ in range(2)), key=lambda one: one.address.lower())
     standby = Account.create()
     world.chain.transfer(world.alice, standby.address, 10**18)
+    parties = StudyParties.of(
+        [world.bob.address, standby.address], [auditor.address for auditor in auditors]
+    )
     params = StudyParams(
         sponsor=world.alice.address,
         token=token.address,
@@ -148,12 +153,14 @@ def case(request: pytest.FixtureRequest, world: World) -> Case:
         rule_argument=0,
         scoring=ScoringId.EXAMPLES,
         parameter_count=1000,
+        update_bound=2**24,
         initial_model=Root(b"\x11" * 32),
         specification=Digest(b"\x22" * 32),
         code=Digest(b"\x33" * 32),
+        parties=parties.digest,
     )
     payouts = [Account.create().address for _ in sites]
-    return Case(world, contract, token, params, sites, auditors, standby, payouts)
+    return Case(world, contract, token, params, parties, sites, auditors, standby, payouts)
 
 
 def test_study_from_creation_to_refund(case: Case) -> None:
@@ -287,7 +294,7 @@ def test_repeated_steps_send_nothing(case: Case) -> None:
     contract, alice, bob, study = case.contract, case.world.alice, case.world.bob, case.study
     site = case.sites[0].address
     head = case.world.chain.block().number
-    assert contract.create_study(alice, case.params, [bob.address]) is None
+    assert contract.create_study(alice, case.params, case.parties) is None
     assert case.token.approve(bob, contract.address, 0) is None
     assert contract.admit_site(alice, study, site, case.payouts[0], CAP) is None
     assert contract.post_bond(bob, study) is None
@@ -315,17 +322,18 @@ def test_refusals_carry_the_contracts_names(case: Case) -> None:
     stranger = SiteAddress(Account.create().address)
     assert contract.site(study, stranger).max_weight == 0
     assert not contract.site(study, stranger).is_member(1)
+    parties, alone = case.parties, StudyParties.of([bob.address], case.parties.auditors)
     attempts = [
         (lambda: contract.study(NOBODY), "WardRound_StudyUnknown"),
         (lambda: contract.open_round(study), "WardRound_StudyUnknown"),
-        (lambda: contract.create_study(bob, case.params, [bob.address]), "WardRound_NotSponsor"),
-        (lambda: contract.create_study(alice, case.params, []), "WardRound_CoordinatorInvalid"),
+        (lambda: contract.create_study(bob, case.params, parties), "WardRound_NotSponsor"),
+        (lambda: contract.create_study(alice, case.params, alone), "WardRound_PartiesDiffer"),
     ]
     for attempt, name in attempts:
         with pytest.raises(ContractReverted) as caught:
             attempt()
-        assert caught.value.name in (name, "WardRound_ParameterInvalid")
-    contract.create_study(alice, case.params, [bob.address], [a.address for a in case.auditors])
+        assert caught.value.name == name
+    contract.create_study(alice, case.params, parties)
     # The token's own error comes through the contract.
     with pytest.raises(ContractReverted) as caught:
         contract.fund(alice, study, REWARD)
@@ -336,6 +344,23 @@ def test_refusals_carry_the_contracts_names(case: Case) -> None:
     assert caught.value.name == "WardRound_Underfunded"
     with pytest.raises(StudyMismatch):
         contract.params(NOBODY)
+
+
+def test_coordinators_that_the_studys_id_does_not_name_are_refused(
+    case: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A node can lie about an event's data, but not about what its study's id is the hash of."""
+    contract, told = case.contract, case.contract.chain.logs
+    contract.create_study(case.world.alice, case.params, case.parties)
+    assert contract.created(case.study).parties == case.parties
+    named, other = (bytes.fromhex(one[2:]) for one in (case.world.bob.address, case.payouts[0]))
+
+    def lying(*asked: Any) -> list[Log]:
+        return [replace(log, data=log.data.replace(named, other)) for log in told(*asked)]
+
+    monkeypatch.setattr(contract.chain, "logs", lying)
+    with pytest.raises(StudyMismatch, match="coordinators and auditors is 0x"):
+        contract.created(case.study)
 
 
 def test_sponsor_ends_a_study_that_every_coordinator_left(case: Case) -> None:

@@ -218,6 +218,7 @@ def _make_home(network: Network, party: Party, home: Path, endpoint: str) -> Non
         contract.chain.chain_id,
         contract.address.lower(),
         network.params,
+        contract.created(network.study).parties,
         network.scenario.specification,
         now,
         len(party.data.train),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from tests.calling import Call
 from tests.client.guard.conftest import PASSWORD, make
 from tests.integration.networks import FEATURES, own_scenario, prepared, small_scenario
 from wardround.chain.events import StudyCreated
+from wardround.chain.study_token import StudyToken
 from wardround.chain.ward_round import WardRound
 from wardround.host.sandbox.machine import offered
 from wardround.learning.datasets.people import digests_of
@@ -22,12 +24,14 @@ from wardround.protocol.canonical import canonical_bytes
 from wardround.protocol.cid import cid_of
 from wardround.protocol.errors import SpecificationError, StudyMismatch
 from wardround.protocol.identifiers import SiteAddress, StudyId, hex_of
+from wardround.protocol.record import StudyParties
 from wardround.protocol.study import PrivacySpec, StudySpec
 from wardround.store.errors import ObjectAltered, ObjectMissing
 from wardround_client.errors import Refusal
 from wardround_client.guard.approvals import Approvals
 from wardround_client.home import Home
 from wardround_client.site_approval import Proposal, describe, propose
+from wardround_client.site_terms import describe_terms
 from wardround_simulations.network import Network
 
 NOW = 1_760_000_000
@@ -141,13 +145,60 @@ def test_own_files_beside_a_specification_are_read_from_there(own: Network, tmp_
 
 def test_terms_are_shown_before_the_question(own: Network, tmp_path: Path) -> None:
     said = shown(own, accepting(own, tmp_path / "h"))
-    assert f"coordinators {own.keys.coordinator.address}" in said
+    assert f"coordinators {own.keys.coordinator.address}, first" in said
     assert "each with a bond of 10.0000 tokens" in said
+    assert f'token        {own.params.token}, calls itself "STUDY", 18 decimals' in said
     assert "auditors     none" in said
     assert "recording    full" in said
-    assert "a closed round is final after 86,400 s" in said
+    assert "a closed round is final after 86,400 s; attestations do not count" in said
     assert "3,600 s to close a round, 600 s until the next standby takes over" in said
-    assert "coordinates up to 16" in said
+    assert "21,600 s to show demanded data" in said
+    opened = own.contract.study(own.study).deadline
+    assert f"from {datetime.fromtimestamp(opened, UTC):%Y-%m-%d %H:%M} UTC on" in said
+    assert "mean of at least 2 sites, coordinates of an update up to 16" in said
+
+
+def test_coordinators_and_auditors_are_shown_in_their_order(own: Network) -> None:
+    ring, auditors = ([f"0x{place:040x}" for place in places] for places in ((1, 2, 3), (4, 5)))
+    params = replace(own.params, auditor_quorum=2)
+    state = replace(own.contract.study(own.study), deadline=0)
+    token = StudyToken(own.contract.chain, params.token)
+    spec = own.scenario.specification
+    said = list(describe_terms(params, StudyParties.of(ring, auditors), spec, state, token))
+    first = said.index(f"  coordinators {ring[0]}, first")
+    assert said[first + 1 : first + 3] == [
+        f"               {ring[1]}, standby 1",
+        f"               {ring[2]}, standby 2",
+    ]
+    lines = "\n".join(said)
+    assert f"  auditors     {auditors[0]}\n               {auditors[1]}\n" in lines
+    assert "final after 86,400 s, or after 3,600 s once 2 auditors have attested it" in lines
+    assert "31,536,000 s (365 days) after the study opens any account may end" in lines
+
+
+@pytest.mark.parametrize(
+    ("symbol", "words"),
+    [
+        (None, "without a symbol, unknown decimals"),
+        ("WRT\x1b[2J", r'calls itself "WRT\x1b[2J", 6 decimals'),
+        ("\u0405TUDY", r'calls itself "\u0405TUDY", 6 decimals'),
+        ("x" * 33, f'calls itself "{"x" * 32}"..., 6 decimals'),
+    ],
+)
+def test_token_is_shown_by_its_own_word_and_without_tricks(
+    own: Network, symbol: str | None, words: str
+) -> None:
+    class Odd(StudyToken):
+        def symbol(self) -> str | None:
+            return symbol
+
+        def decimals(self) -> int | None:
+            return None if symbol is None else 6
+
+    parties = own.contract.created(own.study).parties
+    spec, state = own.scenario.specification, own.contract.study(own.study)
+    token = Odd(own.contract.chain, own.params.token)
+    assert words in "\n".join(describe_terms(own.params, parties, spec, state, token))
 
 
 @pytest.mark.parametrize(
@@ -156,6 +207,8 @@ def test_terms_are_shown_before_the_question(own: Network, tmp_path: Path) -> No
         (f'coordinators = ["{"0x" + "11" * 20}"]', "coordinators"),
         (f'tokens = ["{"0x" + "11" * 20}"]', "tokens"),
         ("min_challenge_seconds = 86_401", "min_challenge_seconds"),
+        ("min_bond = 10_000_000_000_000_000_001", "min_bond"),
+        ("max_update_bound = 15.9", "max_update_bound"),
     ],
 )
 def test_terms_that_the_policy_does_not_accept_are_refused(
@@ -172,6 +225,22 @@ def test_terms_that_the_policy_accepts_are_approved(own: Network, tmp_path: Path
     token = f'tokens = ["{own.params.token.lower()}"]'
     policy = f'accept_solvable = ["small"]\n{listed}\n{token}\nmin_challenge_seconds = 86_400'
     assert proposed(own, make(own, tmp_path / "h", policy=policy)).approval.study == own.study
+
+
+def test_terms_on_chain_that_the_specification_does_not_give_are_refused(
+    own: Network, tmp_path: Path
+) -> None:
+    """The screen shows the specification, and the contract enforces the parameters."""
+
+    class Other(WardRound):
+        def created(self, study: StudyId) -> StudyCreated:
+            params = replace(own.params, min_sites=1)
+            return replace(super().created(study), params=params)
+
+    ward = Other(own.contract.chain, own.contract.address)
+    home = accepting(own, tmp_path / "h")
+    with pytest.raises(StudyMismatch, match="min_sites by the specification is 2, but the chain"):
+        propose(home, ward, own.study, str(own.folders.store), None, NOW)
 
 
 # ---------------------------------------------------------------- its trial at the site

@@ -67,8 +67,11 @@ def test_site_when_another_approved_study_runs_stays(tmp_path: Path) -> None:
         party, ward, sponsor = network.parties[0], network.contract, network.keys.sponsor
         spec = small_scenario(study={"rounds": 1, "name": "other"}).specification
         other = replace(network.params, specification=spec.digest)
-        ward.create_study(sponsor, other, [network.keys.coordinator.address])
-        approval = Approval(ward.chain.chain_id, ward.address.lower(), other, spec, 1, 1, None)
+        parties = ward.created(network.study).parties
+        ward.create_study(sponsor, other, parties)
+        approval = Approval(
+            ward.chain.chain_id, ward.address.lower(), other, parties, spec, 1, 1, None
+        )
         approvals = Approvals(network.home(party).approvals, SiteAddress(party.account.address))
         approvals.give(approval, bytes(party.account.key))
         watch = watch_of(network, party)

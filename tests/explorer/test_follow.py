@@ -25,6 +25,7 @@ from wardround.explorer.reader import Reader
 from wardround.explorer.rounds import read_open_round, read_round
 from wardround.explorer.studies import read_study, study_rounds
 from wardround.protocol.identifiers import hex_of
+from wardround.protocol.record import PARAMS_BYTES
 
 
 @pytest.fixture(scope="module")
@@ -204,6 +205,16 @@ def without_block(logs: list[Any]) -> list[Any]:
     return [log for log in logs if log["blockNumber"] != logs[-1]["blockNumber"]]
 
 
+def with_coordinator(logs: list[Any]) -> list[Any]:
+    """The creation with another first coordinator: its lists are the last words of its data."""
+    data = logs[0]["data"]
+    place = 2 + 64 * (PARAMS_BYTES // 32 + 3)
+    return [
+        {**logs[0], "data": data[:place] + "0" * 24 + "ab" * 20 + data[place + 64 :]},
+        *logs[1:],
+    ]
+
+
 def with_topic(logs: list[Any]) -> list[Any]:
     changed = {**logs[0], "topics": ["0x" + "ab" * 32, *logs[0]["topics"][1:]]}
     return [changed, *logs[1:]]
@@ -246,6 +257,7 @@ def with_weight_of_65_bits(logs: list[Any]) -> list[Any]:
         (alter_logs(without_block), NodeUnreliable, "eth_getLogs does not give"),
         (alter_logs(lambda logs: []), NodeUnreliable, "eth_getLogs does not give"),
         (alter_logs(without_one), NodeUnreliable, "its record has 4 entries"),
+        (alter_logs(with_coordinator), NodeUnreliable, "names other coordinators or auditors"),
         (alter_logs(lambda logs: {"no": "list"}), ChainUnreachable, "does not"),
     ],
 )

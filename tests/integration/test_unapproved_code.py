@@ -207,6 +207,7 @@ def approve_code(stage: Stage, code: Digest) -> None:
         contract.chain.chain_id,
         contract.address.lower(),
         params,
+        contract.created(stage.network.study).parties,
         stage.network.scenario.specification,
         int(time.time()),
         1,

@@ -17,7 +17,7 @@ from wardround.protocol.fixed_point import Int32Vector, vector_bytes, vector_fro
 from wardround.protocol.identifiers import Digest, Root, SiteAddress, hex_of
 from wardround.protocol.manifest import Dropped
 from wardround.protocol.merkle import vector_root
-from wardround.protocol.record import Closing, Record, Recording, StudyParams
+from wardround.protocol.record import Closing, Record, Recording, StudyParams, StudyParties
 from wardround.protocol.replay import ClosedRound, Member, StudyFacts, replay_round
 from wardround.protocol.rewards import reward_leaf
 from wardround.protocol.rules import aggregate
@@ -78,6 +78,7 @@ class Memory:
             parameter_count=PARAMETERS,
             initial_model=self.base.root,
             code=CODE,
+            parties=StudyParties.of(["0x" + "c0" * 20]).digest,
         )
         members = {site: Member(CAP, 1, 2**32 - 1) for site in self.keys}
         self.facts = StudyFacts(Domain(31337, "0x" + "AB" * 20), params, members)

@@ -170,7 +170,11 @@ def test_specification_when_stored_is_read_back() -> None:
 def test_parameters_when_written_are_those_of_the_study() -> None:
     spec = load_study(COMPLETE, "complete.toml")
     params = spec.params(
-        **ADDRESSES, parameter_count=99, initial_model=b"\x01" * 32, code=b"\x02" * 32
+        **ADDRESSES,
+        parameter_count=99,
+        initial_model=b"\x01" * 32,
+        code=b"\x02" * 32,
+        parties=b"\x03" * 32,
     )
     assert params.specification == spec.digest
     assert (params.reward_per_round, params.bond, params.rounds) == (100, 12, 20)
@@ -182,16 +186,24 @@ def test_parameters_when_written_are_those_of_the_study() -> None:
     times = (params.challenge_seconds, params.round_seconds, params.grace_seconds)
     assert (*times, params.demand_seconds) == (3600, 20, 30, 600)
     assert (params.min_sites, params.auditor_quorum, params.parameter_count) == (3, 2, 99)
-    assert (params.initial_model, params.code) == (b"\x01" * 32, b"\x02" * 32)
+    roots = (params.initial_model, params.code, params.parties)
+    assert roots == (b"\x01" * 32, b"\x02" * 32, b"\x03" * 32)
     assert spec.rule == Rule(RuleId.TRIMMED_MEAN, 1)
     assert spec.scoring is Scoring.ALIGNMENT
     assert params.scoring is ScoringId.ALIGNMENT
-    assert spec.update_limit == 4 * 2**18
+    assert params.update_bound == spec.update_limit == 4 * 2**18
 
 
 def test_update_limit_when_the_bound_is_huge_stays_in_int32() -> None:
-    spec = load_study(MINIMAL + "\n[aggregation]\nupdate_bound = 1e300\n", "x")
+    spec = load_study(MINIMAL + "\n[aggregation]\nupdate_bound = 1e308\n", "x")
     assert spec.update_limit == 2**31 - 1
+
+
+def test_update_bound_when_below_a_step_of_the_fixed_point_is_refused() -> None:
+    text = MINIMAL + "\n[aggregation]\nupdate_bound = "
+    assert load_study(text + repr(2.0**-20), "x").update_limit == 1
+    with pytest.raises(SpecificationError, match="less than one step of the fixed point"):
+        load_study(text + repr(2.0**-21), "x")
 
 
 WRONG = [

@@ -94,13 +94,14 @@ class ArchivedStudy:
         """The study by the archive's events, independent of any round.
 
         Raises:
-            StudyMismatch: it has no such study, or other parameters.
+            StudyMismatch: it has no such study, or other parameters, coordinators or auditors.
         """
-        created = (event.params for event in self._events if isinstance(event, StudyCreated))
-        params = next((one for one in created if one.study_id == study), None)
-        if params is None:
+        events = (event for event in self._events if isinstance(event, StudyCreated))
+        created = next((event for event in events if event.params.study_id == study), None)
+        if created is None:
             raise StudyMismatch("study", "not in the archive", hex_of(study))
-        return StudyFacts(self.domain, params, members_of(self._events))
+        created.params.check_parties(created.parties)
+        return StudyFacts(self.domain, created.params, members_of(self._events))
 
     def closed_rounds(self, study: StudyId) -> list[ClosedOnChain]:
         """The closings that stand at the end of the archive.

@@ -17,7 +17,7 @@ from pydantic.alias_generators import to_snake
 
 from wardround.chain.contract import Contract, Log
 from wardround.protocol.identifiers import Root, SiteAddress, StudyId
-from wardround.protocol.record import Closing, Record, StudyParams
+from wardround.protocol.record import Closing, Record, StudyParams, StudyParties
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,7 @@ class StudyCreated(Event):
     """A study exists; nothing has been paid in yet."""
 
     params: StudyParams
-    coordinators: tuple[str, ...]
-    auditors: tuple[str, ...]
+    parties: StudyParties
 
 
 @dataclass(frozen=True)
@@ -136,8 +135,9 @@ def read_event(contract: Contract, log: Log) -> Event | None:
         return None
     study = StudyId(fields.pop("study"))
     if name == "StudyCreated":
-        del fields["sponsor"]  # the parameters have it as well
-        fields["params"] = StudyParams.from_abi(fields["params"])
+        parties = StudyParties.of(fields["coordinators"], fields["auditors"])
+        # The parameters have the sponsor as well.
+        fields = {"params": StudyParams.from_abi(fields["params"]), "parties": parties}
     elif name == "RoundClosed":
         record = Record(*fields["record"])
         closing = Closing(record, fields["coordinator"], fields["closedAt"])

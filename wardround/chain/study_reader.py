@@ -185,10 +185,12 @@ class StudyReader(BoundContract):
         """Read the event of a study's creation: its parameters, coordinators and auditors.
 
         Raises:
-            StudyMismatch: the chain has no such study, or names other parameters.
+            StudyMismatch: the chain has no such study, or names other parameters, coordinators or
+                auditors than its id.
         """
         for event in self._logged("StudyCreated", study):
             if isinstance(event, StudyCreated) and event.params.study_id == study:
+                event.params.check_parties(event.parties)
                 return event
         raise StudyMismatch("study", "no such study", hex_of(study))
 

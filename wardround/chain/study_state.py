@@ -68,6 +68,7 @@ class StudyState:
     rule_argument: int
     scoring: ScoringId
     parameter_count: int
+    update_bound: int
     challenge_seconds: int
     objection_seconds: int
     round_seconds: int

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from eth_abi.exceptions import DecodingError
 from eth_account.signers.local import LocalAccount
 
 from wardround.chain.blocks import Receipt
 from wardround.chain.bound import BoundContract, deploy_artifact
 from wardround.chain.chain import Chain
+from wardround.chain.errors import ContractReverted, TransactionRefused
 
 
 class StudyToken(BoundContract):
@@ -18,6 +22,16 @@ class StudyToken(BoundContract):
     def deploy(cls, chain: Chain, signer: LocalAccount, supply: int) -> StudyToken:
         """Deploy a new one, all of which the signer then has."""
         return cls(chain, deploy_artifact(chain, signer, cls.ARTIFACT, supply))
+
+    def symbol(self) -> str | None:
+        """How the token calls itself; None where it has no such name."""
+        name = self._optional("symbol")
+        return None if name is None else str(name)
+
+    def decimals(self) -> int | None:
+        """How many of an amount's digits follow the point; None where the token leaves it open."""
+        count = self._optional("decimals")
+        return None if count is None else int(count)
 
     def balance_of(self, account: str) -> int:
         """What an account holds."""
@@ -43,3 +57,10 @@ class StudyToken(BoundContract):
         receipt = self._send(signer, call, f"transfer tokens to {to}", None)
         assert receipt is not None
         return receipt
+
+    def _optional(self, function: str) -> Any:
+        """Ask for what ERC-20 leaves open; some tokens answer it in another form, or not."""
+        try:
+            return self._ask(function)
+        except (ContractReverted, TransactionRefused, DecodingError, UnicodeDecodeError):
+            return None

@@ -24,7 +24,7 @@ from wardround.chain.study_reader import StudyReader
 from wardround.chain.study_state import STILL_MEMBER, ClosedOnChain
 from wardround.protocol.contribution import Entry, pack_entries
 from wardround.protocol.identifiers import StudyId, address_of, hex_of
-from wardround.protocol.record import Closing, Record, Recording, StudyParams
+from wardround.protocol.record import Closing, Record, Recording, StudyParams, StudyParties
 from wardround.protocol.replay import StudyFacts
 
 
@@ -74,15 +74,12 @@ class WardRound(StudyReader):
     # ---------------------------------------------------------------- study
 
     def create_study(
-        self,
-        sponsor: LocalAccount,
-        params: StudyParams,
-        coordinators: Sequence[str],
-        auditors: Sequence[str] = (),
+        self, sponsor: LocalAccount, params: StudyParams, parties: StudyParties
     ) -> Receipt | None:
-        """Create a study; its id is ``params.study_id``."""
+        """Create a study; its id is ``params.study_id``, which names its parties."""
         study = params.study_id
-        call = self._call("createStudy", params.abi(), list(coordinators), list(auditors))
+        lists = list(parties.coordinators), list(parties.auditors)
+        call = self._call("createStudy", params.abi(), *lists)
         return self._send(
             sponsor, call, f"create study {hex_of(study)}", lambda: self.exists(study)
         )

@@ -6,7 +6,7 @@ Source:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import astuple, dataclass
 from dataclasses import fields as dataclass_fields
 from enum import IntEnum
@@ -16,8 +16,8 @@ from eth_abi import decode, encode
 from eth_abi.exceptions import DecodingError
 from eth_utils import keccak, to_checksum_address
 
-from wardround.protocol.errors import Malformed
-from wardround.protocol.identifiers import Digest, Root, StudyId
+from wardround.protocol.errors import Malformed, StudyMismatch
+from wardround.protocol.identifiers import Digest, Root, StudyId, address_of, hex_of
 
 ZERO_ADDRESS = "0x" + "00" * 20
 
@@ -47,10 +47,34 @@ class ScoringId(IntEnum):
 PARAMS_ABI = (
     "(address,address,uint128,uint96,uint32,uint32,uint32,uint32,uint32,uint32,uint32,"
     "uint16,uint16,"
-    "uint8,uint8,uint16,uint8,uint32,bytes32,bytes32,bytes32)"
+    "uint8,uint8,uint16,uint8,uint32,uint32,bytes32,bytes32,bytes32,bytes32)"
 )
+#: Length of the encoding: every field is one word.
+PARAMS_BYTES = 32 * (PARAMS_ABI.count(",") + 1)
 RECORD_ABI = "(bytes32,bytes32,bytes32,bytes32,uint32,uint64,uint128)"
 _CLOSING_ABI = f"({RECORD_ABI},address,uint64)"
+
+
+@dataclass(frozen=True)
+class StudyParties:
+    """Who closes a study's rounds, in order, and whose attestations count. Addresses."""
+
+    coordinators: tuple[str, ...]
+    auditors: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, coordinators: Iterable[str], auditors: Iterable[str] = ()) -> StudyParties:
+        """Take both lists in their order, each address with its checksum.
+
+        Raises:
+            Malformed: one is not an address.
+        """
+        return cls(tuple(map(address_of, coordinators)), tuple(map(address_of, auditors)))
+
+    @property
+    def digest(self) -> bytes:
+        """``keccak256(abi.encode(coordinators, auditors))``, 32 bytes."""
+        return keccak(encode(["address[]", "address[]"], [self.coordinators, self.auditors]))
 
 
 @dataclass(frozen=True)
@@ -75,9 +99,13 @@ class StudyParams:
     rule_argument: int
     scoring: ScoringId
     parameter_count: int
+    #: Largest magnitude of an update's coordinate, in fixed point.
+    update_bound: int
     initial_model: Root
     specification: Digest
     code: Digest
+    #: `StudyParties.digest`.
+    parties: bytes
 
     @property
     def study_id(self) -> StudyId:
@@ -85,7 +113,7 @@ class StudyParams:
         return StudyId(keccak(self.encode()))
 
     def encode(self) -> bytes:
-        """ABI encoding, 672 bytes."""
+        """ABI encoding, `PARAMS_BYTES` long."""
         return encode([PARAMS_ABI], [self.abi()])
 
     @classmethod
@@ -110,6 +138,16 @@ class StudyParams:
             return cls.from_abi(_decode_exactly(PARAMS_ABI, data))
         except ValueError as error:
             raise Malformed("study parameters", str(error)) from error
+
+    def check_parties(self, parties: StudyParties) -> None:
+        """Compare coordinators and auditors with those that the study's id names.
+
+        Raises:
+            StudyMismatch: they are others, or in another order.
+        """
+        if parties.digest != self.parties:
+            found = hex_of(parties.digest)
+            raise StudyMismatch("coordinators and auditors", hex_of(self.parties), found)
 
     def abi(self) -> tuple[Any, ...]:
         """The tuple that the contract's ABI takes."""

@@ -83,14 +83,7 @@ def fetch_specification(facts: StudyFacts, fetch: Fetch) -> StudySpec:
     spec = parse_specification(data)
     if spec.digest != digest:
         raise ReplayFailed(0, "specification", "its digest is not the one on chain")
-    expected = spec.params(
-        sponsor=facts.params.sponsor,
-        token=facts.params.token,
-        parameter_count=facts.params.parameter_count,
-        initial_model=facts.params.initial_model,
-        code=facts.params.code,
-    )
-    if expected != facts.params:
+    if spec.expected(facts.params) != facts.params:
         raise ReplayFailed(0, "specification", "it does not give the parameters on chain")
     return spec
 

@@ -112,6 +112,17 @@ class AggregationSpec(Form):
     update_bound: Annotated[FiniteFloat, Field(gt=0)] = 16.0
     min_sites: Annotated[int, Field(ge=1, le=2**16 - 1)] = 2
 
+    @property
+    def update_limit(self) -> int:
+        """Largest magnitude of an update's coordinate, in fixed point."""
+        return int(min(self.update_bound * 2**self.scale_bits, 2**31 - 1))
+
+    @model_validator(mode="after")
+    def _lets_updates_through(self) -> AggregationSpec:
+        if self.update_limit < 1:
+            raise ValueError("update_bound is less than one step of the fixed point")
+        return self
+
     @model_validator(mode="after")
     def _trims(self) -> AggregationSpec:
         if (self.rule == "trimmed_mean") != (self.trim > 0):
@@ -229,7 +240,7 @@ class StudySpec(Form):
     @property
     def update_limit(self) -> int:
         """Largest magnitude of an update's coordinate, in fixed point."""
-        return min(int(self.aggregation.update_bound * 2**self.aggregation.scale_bits), 2**31 - 1)
+        return self.aggregation.update_limit
 
     def document(self) -> dict[str, Any]:
         """The JSON value of which the digest is taken, defaults written out.
@@ -245,7 +256,14 @@ class StudySpec(Form):
         return {**document, "model": self.model.document()}
 
     def params(
-        self, *, sponsor: str, token: str, parameter_count: int, initial_model: Root, code: Digest
+        self,
+        *,
+        sponsor: str,
+        token: str,
+        parameter_count: int,
+        initial_model: Root,
+        code: Digest,
+        parties: bytes,
     ) -> StudyParams:
         """Write the parameters that the contract keeps.
 
@@ -255,6 +273,7 @@ class StudySpec(Form):
             parameter_count: P.
             initial_model: vector root of ``M_0``.
             code: digest of the application code.
+            parties: `StudyParties.digest` of its coordinators and auditors.
         """
         return StudyParams(
             sponsor=sponsor,
@@ -275,9 +294,22 @@ class StudySpec(Form):
             rule_argument=self.rule.argument,
             scoring=ScoringId[self.scoring.name],
             parameter_count=parameter_count,
+            update_bound=self.update_limit,
             initial_model=initial_model,
             specification=self.digest,
             code=code,
+            parties=parties,
+        )
+
+    def expected(self, params: StudyParams) -> StudyParams:
+        """Parameters that follow from this specification, for what a study's own add to it."""
+        return self.params(
+            sponsor=params.sponsor,
+            token=params.token,
+            parameter_count=params.parameter_count,
+            initial_model=params.initial_model,
+            code=params.code,
+            parties=params.parties,
         )
 
 

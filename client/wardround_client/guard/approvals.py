@@ -21,7 +21,7 @@ from wardround.protocol.contribution import recover_signer, sign_digest
 from wardround.protocol.documents import Form
 from wardround.protocol.errors import ProtocolError, StudyMismatch
 from wardround.protocol.identifiers import Digest, SiteAddress, StudyId, bytes32, hex_of
-from wardround.protocol.record import StudyParams
+from wardround.protocol.record import StudyParams, StudyParties
 from wardround.protocol.report import Address, Hex32
 from wardround.protocol.study import PrivacySpec, StudySpec, parse_specification
 from wardround_client.errors import Refusal
@@ -39,7 +39,7 @@ _Bytes = Annotated[str, Field(pattern=r"^0x([0-9a-f]{2})*$", max_length=4096)]
 class _Statement(Form):
     """What a site approved, as it is written down."""
 
-    format: Literal["wardround-approval/2"]
+    format: Literal["wardround-approval/3"]
     study: Hex32
     chain_id: Annotated[int, Field(ge=1, lt=2**53)]
     contract: Address
@@ -51,6 +51,8 @@ class _Statement(Form):
     people: _Count | None
     site: Address
     params: _Bytes
+    coordinators: list[Address]
+    auditors: list[Address]
     specification: dict[str, Any]
 
 
@@ -66,6 +68,7 @@ class Approval:
     Attributes:
         chain_id: and contract: where the study is.
         params: hashed into the study's id.
+        parties: coordinators and auditors, hashed into ``params.parties``.
         spec: hashed into ``params.specification``.
         at: when, seconds since 1970.
         rows: training rows that the table had then.
@@ -75,6 +78,7 @@ class Approval:
     chain_id: int
     contract: str
     params: StudyParams
+    parties: StudyParties
     spec: StudySpec
     at: int
     rows: int
@@ -94,7 +98,7 @@ class Approval:
         """What is signed and written down."""
         privacy = self.spec.privacy
         return {
-            "format": "wardround-approval/2",
+            "format": "wardround-approval/3",
             "study": hex_of(self.study),
             "chain_id": self.chain_id,
             "contract": self.contract.lower(),
@@ -106,6 +110,8 @@ class Approval:
             "people": self.people,
             "site": site.lower(),
             "params": hex_of(self.params.encode()),
+            "coordinators": [one.lower() for one in self.parties.coordinators],
+            "auditors": [one.lower() for one in self.parties.auditors],
             "specification": self.spec.document(),
         }
 
@@ -195,13 +201,15 @@ class Approvals:
             if signer != self.site:
                 raise _damaged(path, "another key signed it")
             params = StudyParams.decode(bytes.fromhex(statement.params[2:]))
+            parties = StudyParties.of(statement.coordinators, statement.auditors)
             spec = parse_specification(canonical_bytes(statement.specification))
         except ValidationError as error:
             place = ".".join(map(str, error.errors()[0]["loc"]))
             raise _damaged(path, f"{place or 'the whole'} is wrong") from None
         except ProtocolError as error:
             raise _damaged(path, str(error)) from None
-        if params.study_id != study or params.specification != spec.digest:
+        named = (params.study_id, params.specification, params.parties)
+        if named != (study, spec.digest, parties.digest):
             raise _damaged(path, "it is of another study")
         try:
             spec = spec.with_files(read_files(self.files_of(study), spec.model.files))
@@ -211,6 +219,7 @@ class Approvals:
             statement.chain_id,
             statement.contract,
             params,
+            parties,
             spec,
             statement.at,
             statement.rows,

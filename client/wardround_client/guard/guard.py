@@ -76,6 +76,7 @@ from wardround_client.guard.tables import (
     facts_of,
     read_tables,
 )
+from wardround_client.guard.terms import check_terms
 from wardround_client.home import Home
 from wardround_client.settings import PolicyTable
 from wardround_client.trainer.base import NoiseTerms, PredictJob, Trainer, TrainJob
@@ -466,6 +467,8 @@ class Guard(Guarded):
             raise not_approved(found)
         if approval.code != application_digest():
             raise code_changed(hex_of(approval.code), hex_of(application_digest()))
+        # The policy may have changed since.
+        check_terms(approval.params, approval.parties, approval.spec, self._settings.policy)
         return approval
 
     def _round(self, approval: Approval, number: int, previous: str) -> tuple[RoundKey, SiteSlot]:

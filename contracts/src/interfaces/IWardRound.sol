@@ -64,12 +64,16 @@ struct StudyParams {
     Scoring scoring;
     /// Coordinates of a model; fixes the size of every vector's tree.
     uint32 parameterCount;
+    /// Largest magnitude of a coordinate of an update, in fixed point.
+    uint32 updateBound;
     /// Vector root of the model before round 1.
     bytes32 initialModel;
     /// SHA-256 of the canonical specification.
     bytes32 specification;
     /// Digest of the application code.
     bytes32 code;
+    /// keccak256(abi.encode(coordinators, auditors)): who closes and who attests its rounds.
+    bytes32 parties;
 }
 
 /// @notice What the coordinator commits to for one round.
@@ -152,6 +156,7 @@ struct StudyState {
     uint16 ruleArgument;
     Scoring scoring;
     uint32 parameterCount;
+    uint32 updateBound;
     uint32 challengeSeconds;
     uint32 objectionSeconds;
     uint32 roundSeconds;
@@ -291,6 +296,8 @@ interface IWardRound {
     error WardRound_StudyOver(StudyId study, uint32 rounds);
     /// @param name The field of StudyParams at fault.
     error WardRound_ParameterInvalid(string name);
+    /// The lists of coordinators and auditors are not those that the study's id names.
+    error WardRound_PartiesDiffer(bytes32 given, bytes32 actual);
     error WardRound_CoordinatorInvalid(address coordinator);
     error WardRound_AuditorInvalid(address auditor);
     error WardRound_NotSponsor(StudyId study, address caller);
@@ -341,7 +348,7 @@ interface IWardRound {
     /// `demandSeconds` 10 minutes, `roundSeconds` and `graceSeconds` 12 seconds, `lifetimeSeconds`
     /// `roundSeconds`, `bond` 10 units.
     /// @param coordinators In order: the first opens the study, the others stand by.
-    /// @param auditors Whose attestations count.
+    /// @param auditors Whose attestations count. `params.parties` is the hash of both lists.
     function createStudy(
         StudyParams calldata params,
         address[] calldata coordinators,

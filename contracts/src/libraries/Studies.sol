@@ -57,6 +57,7 @@ struct Study {
     uint32 objectionSeconds;
     uint64 deadline;
     uint32 lifetimeSeconds;
+    uint32 updateBound;
     // slot 7
     uint32 stalledRound;
     uint64 stalledSince;
@@ -85,6 +86,8 @@ library Studies {
     uint32 internal constant MIN_DEMAND_SECONDS = 10 minutes;
     /// A block of Ethereum: a turn lasts until its coordinator can have had one.
     uint32 internal constant MIN_TURN_SECONDS = 12;
+    /// A coordinate is an int32.
+    uint32 internal constant MAX_UPDATE_BOUND = 2 ** 31 - 1;
     /// A demand for data is made against this part of the bond.
     uint96 internal constant BOND_PER_DEPOSIT = 10;
 
@@ -99,6 +102,10 @@ library Studies {
         address[] calldata auditors
     ) internal {
         checkParams(params, coordinators.length, auditors.length);
+        bytes32 parties = keccak256(abi.encode(coordinators, auditors));
+        if (parties != params.parties) {
+            revert IWardRound.WardRound_PartiesDiffer(params.parties, parties);
+        }
         s.sponsor = params.sponsor;
         s.token = params.token;
         s.bond = params.bond;
@@ -117,6 +124,7 @@ library Studies {
         s.ruleArgument = params.ruleArgument;
         s.scoring = params.scoring;
         s.parameterCount = params.parameterCount;
+        s.updateBound = params.updateBound;
         s.initialModel = params.initialModel;
         s.coordinators = coordinators;
         for (uint256 i = 0; i < coordinators.length; ++i) {
@@ -149,6 +157,9 @@ library Studies {
         if (params.minSites == 0) revert IWardRound.WardRound_ParameterInvalid("minSites");
         if (params.parameterCount == 0) {
             revert IWardRound.WardRound_ParameterInvalid("parameterCount");
+        }
+        if (params.updateBound == 0 || params.updateBound > MAX_UPDATE_BOUND) {
+            revert IWardRound.WardRound_ParameterInvalid("updateBound");
         }
         if (params.auditorQuorum > auditors) {
             revert IWardRound.WardRound_ParameterInvalid("auditorQuorum");
@@ -370,6 +381,7 @@ library Studies {
             ruleArgument: s.ruleArgument,
             scoring: s.scoring,
             parameterCount: s.parameterCount,
+            updateBound: s.updateBound,
             challengeSeconds: s.challengeSeconds,
             objectionSeconds: s.objectionSeconds,
             roundSeconds: s.roundSeconds,

@@ -65,6 +65,7 @@ contract BondsAttackTest is AttackScene {
         ring[0] = FIRST;
         ring[339] = SECOND;
         address[] memory auditors = addresses(auditorKeys(3));
+        params.parties = partiesOf(ring, auditors);
         vm.prank(SPONSOR);
         StudyId id = ward.createStudy(params, ring, auditors);
         assertLe(gasOfLastCall(), GAS_LIMIT, "a transaction can create it");

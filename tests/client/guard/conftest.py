@@ -79,7 +79,8 @@ def approve(
     contract = network.contract.address.lower()
     party = network.parties[place]
     rows, chain = len(party.data.train), network.contract.chain.chain_id
-    approval = Approval(chain, contract, params, spec, NOW, rows, None)
+    parties = network.contract.created(network.study).parties
+    approval = Approval(chain, contract, params, parties, spec, NOW, rows, None)
     address = keystore_address(home.keystore(home.settings()))
     return Approvals(home.approvals, address).give(approval, bytes(party.account.key))
 

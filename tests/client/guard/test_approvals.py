@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from tests.integration.networks import small_scenario
 from wardround.protocol.canonical import canonical_bytes, parse_canonical
 from wardround.protocol.identifiers import Root, StudyId
+from wardround.protocol.record import StudyParties
 from wardround_client.errors import Refusal
 from wardround_client.guard.approvals import APPROVAL_MAX_BYTES, Approval, Approvals
 
@@ -20,14 +21,16 @@ CONTRACT = "0x" + "ab" * 20
 
 def approval(**study: object) -> Approval:
     spec = small_scenario(study=study).specification
+    parties = StudyParties.of([OTHER.address, ACCOUNT.address], [OTHER.address])
     params = spec.params(
         sponsor=ACCOUNT.address,
         token=OTHER.address,
         parameter_count=7,
         initial_model=Root(b"\x01" * 32),
         code=b"\x02" * 32,  # type: ignore[arg-type]
+        parties=parties.digest,
     )
-    return Approval(31337, CONTRACT, params, spec, 1000, 40, 10)
+    return Approval(31337, CONTRACT, params, parties, spec, 1000, 40, 10)
 
 
 def given_in(folder: Path, key: bytes = bytes(ACCOUNT.key)) -> tuple[Approvals, Approval, Path]:

@@ -19,6 +19,7 @@ from wardround.learning.datasets.people import digests_of
 from wardround.learning.datasets.table import Table, load_table, save_table
 from wardround.learning.privacy.accountant import Mechanism, Neighbours, PrivacyAccount
 from wardround.protocol.identifiers import Root, hex_of
+from wardround.protocol.record import StudyParties
 from wardround.protocol.report import Privacy, parse_report
 from wardround.protocol.study import PrivacySpec
 from wardround_client.errors import LogError, Refusal
@@ -74,11 +75,12 @@ def study(name: str, privacy: PrivacySpec | None = PRIVACY) -> Approval:
     spec = small_scenario(study={"name": name}).specification
     spec = spec.model_copy(update={"privacy": privacy})
     account = Account.from_key(KEY).address
+    parties = StudyParties.of([account])
     params = spec.params(
-        sponsor=account, token=account, parameter_count=7,
-        initial_model=Root(b"\x01" * 32), code=b"\x02" * 32,  # type: ignore[arg-type]
+        sponsor=account, token=account, parameter_count=7, initial_model=Root(b"\x01" * 32),
+        code=b"\x02" * 32, parties=parties.digest,  # type: ignore[arg-type]
     )  # fmt: skip
-    return Approval(1, "0x" + "ab" * 20, params, spec, 1, 40, None)
+    return Approval(1, "0x" + "ab" * 20, params, parties, spec, 1, 40, None)
 
 
 def key_of(approval: Approval, number: int, base: int | None = None) -> RoundKey:

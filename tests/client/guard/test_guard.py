@@ -519,6 +519,19 @@ def test_rows_when_the_study_can_be_solved_for_them_are_not_trained_on(
                 assert refused(ward, *question(network)) == "rows-solvable"
 
 
+def test_terms_when_the_policy_no_longer_accepts_them_are_refused(
+    network: Network, tmp_path: Path
+) -> None:
+    """The site approved the study, and signed a stricter policy later."""
+    home = make(network, tmp_path / "home", policy="min_challenge_seconds = 86_401")
+    approve(network, home)
+    with guarded(network, home) as guard:
+        ward = Ward(network, home, guard)
+        for ask in ("train", "measure"):
+            assert refused(ward, *question(network, ask)) == "terms-refused"
+        assert ward.signed() == []
+
+
 def keep_rows(home: Home, count: int) -> None:
     found = load_table(home.folder / "train.npz")
     save_table(Table(found.features[:count], found.labels[:count]), home.folder / "train.npz")
@@ -550,6 +563,7 @@ def test_site_when_not_admitted_is_refused(network: Network, tmp_path: Path) -> 
         network.contract.chain.chain_id,
         network.contract.address.lower(),
         network.params,
+        network.contract.created(network.study).parties,
         network.scenario.specification,
         1,
         1,

@@ -19,6 +19,7 @@ from wardround.explorer.errors import NodeUnreliable
 from wardround.explorer.index.database import PLACES
 from wardround.explorer.index.decode import Decoded
 from wardround.protocol.identifiers import hex_of
+from wardround.protocol.record import StudyParties
 
 _NOBODY = "0x" + "00" * 20
 _FULL_RECORDING = 0
@@ -174,10 +175,13 @@ class Projector:
         if event.contract != "WardRound":
             return self._court_study(event)
         if name == "StudyCreated":
+            parties = StudyParties.of(args["coordinators"], args["auditors"])
+            if hex_of(parties.digest) != args["params"]["parties"]:
+                raise _out_of_place(event, "its id names other coordinators or auditors")
             study = _created(_key(event), args)
             self._studies[study.study] = study
-            parties = {name: study.params[name] for name in ("sponsor", "token")}
-            values = _columns(study) | parties
+            accounts = {name: study.params[name] for name in ("sponsor", "token")}
+            values = _columns(study) | accounts
             names, marks = ", ".join(values), ", ".join("?" * len(values))
             query = f"INSERT INTO study ({names}) VALUES ({marks})"
             self._db.execute(query, list(values.values()))

@@ -25,7 +25,7 @@ from wardround.protocol.canonical import sha256_digest
 from wardround.protocol.errors import WardroundError
 from wardround.protocol.identifiers import Root, bytes32, hex_of
 from wardround.protocol.merkle import entries_root
-from wardround.protocol.record import Closing, Recording, genesis_closing
+from wardround.protocol.record import PARAMS_BYTES, Closing, Recording, genesis_closing
 
 _ENTRIES_SHOWN = 200
 _EVENTS = 50
@@ -136,7 +136,7 @@ def round_bytes(explorer: Explorer, study: str, number: int, block: str | None) 
         "round": number,
         "chainId": health.chain_id,
         "contract": health.contract,
-        "params": hex_of(created[:672]),
+        "params": hex_of(created[:PARAMS_BYTES]),
         "closing": hex_of(closing),
         "previous": hex_of(previous),
         "commitment": hex_of(commitment) if commitment and valid else None,

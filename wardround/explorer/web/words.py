@@ -165,9 +165,11 @@ PARAMETERS: dict[str, tuple[str, str]] = {
     "rule_argument": ("Rule's argument", "values left out at each end"),
     "scoring": ("Scoring", "by which a round's reward is split"),
     "parameter_count": ("Model parameters", ""),
+    "update_bound": ("Update bound", "largest magnitude of a coordinate, in fixed point"),
     "initial_model": ("Initial model", "vector root"),
     "specification": ("Specification", "SHA-256"),
     "code": ("Code", "digest of the program that sites run"),
+    "parties": ("Parties", "hash of the lists of coordinators and auditors"),
 }
 
 

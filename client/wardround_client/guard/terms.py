@@ -1,0 +1,70 @@
+"""The terms that a site's policy accepts: who runs a study, by which clocks, for which money."""
+
+from __future__ import annotations
+
+from wardround.protocol.identifiers import hex_of
+from wardround.protocol.record import StudyParams, StudyParties
+from wardround.protocol.study import StudySpec
+from wardround_client.errors import Refusal
+from wardround_client.settings import PolicyTable
+
+#: Keys of the policy for the least of a parameter: that parameter, and what is wrong below it.
+_LEAST = {
+    "min_auditor_quorum": ("auditor_quorum", "{:,} attestations make its rounds final"),
+    "min_challenge_seconds": ("challenge_seconds", "its rounds can be challenged for {:,} s only"),
+    "min_objection_seconds": ("objection_seconds", "attestations count {:,} s after a closing"),
+    "min_round_seconds": ("round_seconds", "a coordinator has {:,} s to close a round"),
+    "min_grace_seconds": ("grace_seconds", "standbys take over {:,} s after one another"),
+    "min_demand_seconds": ("demand_seconds", "demanded data must be shown within {:,} s"),
+    "min_bond": ("bond", "a coordinator's bond is {:,} of the token's smallest unit"),
+    "min_reward_per_round": (
+        "reward_per_round",
+        "a round pays {:,} of the token's smallest unit",
+    ),
+}
+
+
+def check_terms(
+    params: StudyParams, parties: StudyParties, spec: StudySpec, policy: PolicyTable
+) -> None:
+    """Compare a study's terms with those that a site's policy accepts.
+
+    Args:
+        parties: of which ``params.parties`` is the digest.
+        spec: of which ``params.specification`` is the digest.
+    Raises:
+        Refusal: ``terms-refused``; names the study, the term and the key of the policy.
+    """
+
+    def refuse(what: str, key: str) -> Refusal:
+        study = hex_of(params.study_id)
+        words = f"study {study} is refused: {what}, which [policy] {key} does not accept."
+        return Refusal("terms-refused", words)
+
+    for key, role, addresses in (
+        ("coordinators", "a coordinator", parties.coordinators),
+        ("auditors", "an auditor", parties.auditors),
+        ("tokens", "the token", (params.token,)),
+    ):
+        accepted = getattr(policy, key)
+        for address in addresses:
+            if accepted and address.lower() not in accepted:
+                raise refuse(f"{address} is {role} of it", key)
+    recording = params.recording.name.lower()
+    if policy.recording and recording not in policy.recording:
+        raise refuse(f"its recording is {recording}", "recording")
+    for key, (name, words) in _LEAST.items():
+        value = getattr(params, name)
+        if value < int(getattr(policy, key)):
+            raise refuse(words.format(value), key)
+    lifetime, longest = params.lifetime_seconds, policy.max_lifetime_seconds
+    if longest is not None and lifetime > longest:
+        raise refuse(f"it may run for {lifetime:,} s", "max_lifetime_seconds")
+    bound = update_bound(params, spec)
+    if policy.max_update_bound is not None and bound > policy.max_update_bound:
+        raise refuse(f"coordinates of updates may be up to {bound:g}", "max_update_bound")
+
+
+def update_bound(params: StudyParams, spec: StudySpec) -> float:
+    """Largest magnitude of an update's coordinate, in real units."""
+    return params.update_bound / float(2**spec.aggregation.scale_bits)
