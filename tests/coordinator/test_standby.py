@@ -46,6 +46,7 @@ def state(**changes: Any) -> StudyState:
         rule_argument=0,
         scoring=ScoringId.ALIGNMENT,
         parameter_count=7,
+        update_bound=2**24,
         challenge_seconds=0,
         objection_seconds=0,
         round_seconds=ROUND_SECONDS,
