@@ -7,6 +7,7 @@ import shutil
 import struct
 import zipfile
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,9 @@ from typer.testing import CliRunner
 
 from tests.explorer.worlds import World, world
 from wardround.audit.archive import Archive
+from wardround.audit.archived_study import ArchivedStudy
 from wardround.audit.commands import audit_archive
+from wardround.chain.events import StudyCreated
 from wardround.command_line import app
 from wardround.explorer.evidence import export
 from wardround.explorer.indexer import Indexer
@@ -26,8 +29,9 @@ from wardround.explorer.studies import list_studies, read_study
 from wardround.explorer.web import urls
 from wardround.explorer.web.explorer import Explorer
 from wardround.explorer.web.lookup import search_page
-from wardround.protocol.errors import ProtocolError, WardroundError
+from wardround.protocol.errors import ProtocolError, StudyMismatch, WardroundError
 from wardround.protocol.identifiers import hex_of
+from wardround.protocol.record import StudyParties
 from wardround_simulations.cheating import CHEATS, Trials
 from wardround_simulations.cheating import Recording as TrialRecording
 
@@ -254,6 +258,17 @@ def test_altered_or_missing_object_does_not_hold(archive: Path, tmp_path: Path) 
 
 
 # ---------------------------------------------------------------- archives built to do harm
+
+
+def test_coordinators_that_the_studys_id_does_not_name_are_refused(archive: Path) -> None:
+    with Archive(archive) as opened:
+        study = ArchivedStudy(opened)
+    assert study.facts(study.study).params.study_id == study.study
+    place = next(i for i, one in enumerate(study._events) if isinstance(one, StudyCreated))
+    created: Any = study._events[place]
+    study._events[place] = replace(created, parties=StudyParties.of([created.params.sponsor]))
+    with pytest.raises(StudyMismatch, match="coordinators and auditors is 0x"):
+        study.facts(study.study)
 
 
 def test_names_that_lead_elsewhere_are_refused(archive: Path, tmp_path: Path) -> None:
