@@ -4,7 +4,9 @@ pragma solidity ^0.8.28;
 import {ICourt} from "./interfaces/ICourt.sol";
 import {
     Closing,
+    Earning,
     IWardRound,
+    Paid,
     Record,
     Recording,
     Registration,
@@ -16,6 +18,7 @@ import {
     Terms
 } from "./interfaces/IWardRound.sol";
 import {Deposits} from "./libraries/Deposits.sol";
+import {Earnings} from "./libraries/Earnings.sol";
 import {Entries, Entry} from "./libraries/Entries.sol";
 import {MerkleTree} from "./libraries/MerkleTree.sol";
 import {Studies, Study} from "./libraries/Studies.sol";
@@ -23,14 +26,15 @@ import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 import {SafeERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
 import {ECDSA} from "@openzeppelin/contracts/utils/cryptography/ECDSA.sol";
 import {EIP712} from "@openzeppelin/contracts/utils/cryptography/EIP712.sol";
-import {MerkleProof} from "@openzeppelin/contracts/utils/cryptography/MerkleProof.sol";
-import {Math} from "@openzeppelin/contracts/utils/math/Math.sol";
+import {BitMaps} from "@openzeppelin/contracts/utils/structs/BitMaps.sol";
 
 /// @title WardRound
 /// @notice Records, enforces and pays the rounds of federated learning studies.
 /// @dev Every entry point reads: checks, effects, event, transfer. Money moves last, so no call
 /// needs a reentrancy guard. The contract has no owner and cannot be upgraded.
 contract WardRound is IWardRound, EIP712 {
+    using BitMaps for BitMaps.BitMap;
+    using Earnings for Study;
     using Entries for bytes;
     using MerkleTree for bytes32[];
     using SafeERC20 for IERC20;
@@ -52,7 +56,7 @@ contract WardRound is IWardRound, EIP712 {
 
     /// @param court Deployed before, and naming the address of this contract: so neither needs an
     /// owner or a setter, and no other account can put another court in.
-    constructor(ICourt court) EIP712("wardround", "1") {
+    constructor(ICourt court) EIP712("wardround", "2") {
         if (address(court.WARD()) != address(this)) revert WardRound_CourtDiffers(address(court));
 
         COURT = court;
@@ -256,36 +260,23 @@ contract WardRound is IWardRound, EIP712 {
     // ================================================================== money
 
     /// @inheritdoc IWardRound
-    function claim(
-        StudyId id,
-        uint32 round,
-        Closing calldata closing,
-        address key,
-        uint256 cumulative,
-        bytes32[] calldata proof
-    ) external {
+    function claim(StudyId id, address key, Earning[] calldata earnings) external {
         Study storage s = _known(id);
-        s.checkFinal(id, round, closing);
         address payout = s.sites[key].payout;
         if (payout == address(0)) revert WardRound_SiteUnknown(id, key);
-        bytes32 leaf = keccak256(bytes.concat(keccak256(abi.encode(key, cumulative))));
-        if (!MerkleProof.verifyCalldata(proof, closing.record.rewards, leaf)) {
-            revert WardRound_ProofInvalid(key, cumulative);
-        }
-        uint256 before = s.claimed[key];
-        if (cumulative <= before) revert WardRound_NothingDue(id);
-        uint256 amount = cumulative - before;
-        // The tree may promise more than its record; the record's total is what counts. After
-        // a refund, what was left for the sites counts too.
-        uint256 limit = Math.min(closing.record.rewardTotal, s.funded - s.refunded);
-        if (s.paid + amount > limit) revert WardRound_RewardsExceeded(s.paid + amount, limit);
+        if (earnings.length == 0 || s.rewardPerRound == 0) revert WardRound_NothingDue(id);
 
-        s.claimed[key] = cumulative;
-        // At most the limit, which has 128 bits.
+        uint256 sum;
+        for (uint256 i = 0; i < earnings.length; ++i) {
+            uint256 share = s.settle(id, key, earnings[i]);
+            sum += share;
+            emit Claimed(id, key, earnings[i].round, payout, share);
+        }
+        // Rounds pay no more than the study was funded with, which has 128 bits.
         // forge-lint: disable-next-line(unsafe-typecast)
-        s.paid += uint128(amount);
-        emit Claimed(id, key, payout, amount, cumulative);
-        IERC20(s.token).safeTransfer(payout, amount);
+        s.paid += uint128(sum);
+        // Shares of zero are settled too, or the round's last entry would never be paid.
+        if (sum != 0) IERC20(s.token).safeTransfer(payout, sum);
     }
 
     /// @inheritdoc IWardRound
@@ -307,8 +298,8 @@ contract WardRound is IWardRound, EIP712 {
     function refund(StudyId id, Closing calldata closing) external {
         Study storage s = _known(id);
         s.checkOver(id, closing);
-        // A round's total may be below an earlier one's, of which sites may have claimed more.
-        uint256 kept = Math.max(closing.record.rewardTotal, s.paid) + s.refunded;
+        // Of its rounds the study keeps all rewards, claimed or not.
+        uint256 kept = uint256(s.rewardPerRound) * s.rounds + s.refunded;
         if (kept >= s.funded) revert WardRound_NothingDue(id);
 
         uint256 amount = s.funded - kept;
@@ -465,8 +456,14 @@ contract WardRound is IWardRound, EIP712 {
     }
 
     /// @inheritdoc IWardRound
-    function claimed(StudyId id, address key) external view returns (uint256) {
-        return _studies[id].claimed[key];
+    function isPaid(StudyId id, uint32 round, address key) external view returns (bool) {
+        return _studies[id].paidRounds[key].get(round);
+    }
+
+    /// @inheritdoc IWardRound
+    function paidOf(StudyId id, uint32 round) external view returns (uint128 amount, uint32 count) {
+        Paid storage paid = _studies[id].payments[round];
+        return (paid.amount, paid.count);
     }
 
     /// @inheritdoc IWardRound
@@ -521,8 +518,6 @@ contract WardRound is IWardRound, EIP712 {
         if (record.totalWeight < record.count || record.totalWeight >= TOTAL_WEIGHT_LIMIT) {
             revert WardRound_TotalWeightOutOfRange(record.totalWeight);
         }
-        uint256 limit = uint256(s.rewardPerRound) * round;
-        if (record.rewardTotal > limit) revert WardRound_RewardTooHigh(record.rewardTotal, limit);
         // A late close is welcome as long as no standby took over.
     }
 

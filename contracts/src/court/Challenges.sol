@@ -134,7 +134,7 @@ abstract contract Challenges is Bench {
     /// That of the contract which signatures are made for.
     function _domainSeparator() internal view returns (bytes32) {
         return keccak256(
-            abi.encode(DOMAIN_TYPEHASH, keccak256("wardround"), keccak256("1"), block.chainid, WARD)
+            abi.encode(DOMAIN_TYPEHASH, keccak256("wardround"), keccak256("2"), block.chainid, WARD)
         );
     }
 }

@@ -16,12 +16,6 @@ struct CoordinateProof {
     bytes model;
 }
 
-/// @notice What a site has earned up to a round.
-struct Reward {
-    address site;
-    uint256 cumulative;
-}
-
 /// @notice What a tally sets out to show.
 struct TallyStart {
     /// The coordinate to compute; 2**32 - 1 for none, to count entries and weights only.
@@ -65,20 +59,6 @@ enum EntryFault {
     NotMember,
     WeightOutOfRange,
     SignatureInvalid
-}
-
-/// @notice What is wrong with a round's rewards.
-enum RewardsFault {
-    /// Not what the scoring rule gives.
-    WrongSplit,
-    /// They do not add up to the record's total.
-    WrongTotal,
-    /// More than a round may pay.
-    TooMuch,
-    /// A site has less than before.
-    Taken,
-    /// A site without an entry has more than before.
-    Unearned
 }
 
 enum DemandStatus {
@@ -182,9 +162,6 @@ interface ICourt {
     event OmissionProven(
         StudyId indexed study, uint32 indexed round, address indexed challenger, address site
     );
-    event RewardsProven(
-        StudyId indexed study, uint32 indexed round, address indexed challenger, RewardsFault fault
-    );
     event WithheldProven(
         StudyId indexed study, uint32 indexed round, address indexed challenger, bytes32 demand
     );
@@ -248,15 +225,12 @@ interface ICourt {
     error Court_EntryRight(uint256 index);
     error Court_OrderRight(uint256 index);
     error Court_TotalsRight(uint256 count, uint256 totalWeight);
-    error Court_RewardsRight(bytes32 root, uint256 total);
     error Court_NotRegistered(StudyId study, uint32 round, address site);
     /// @notice Registered too late to be included, or for another model.
     error Court_RegistrationLate(address site, uint256 countsFrom, uint64 closedAt);
     error Court_RegistrationVoid(address site);
     error Court_NotOmitted(address site, uint256 index);
     error Court_ContributionFits(uint32 coordinate, int256 value);
-    error Court_RewardsDiffer(bytes32 recorded, bytes32 given);
-    error Court_RewardsUnsorted(uint256 index);
     error Court_TallyNotYours(uint256 tally);
     error Court_ClosingDiffers(bytes32 stored, bytes32 given);
     error Court_RanksDiffer(
@@ -332,21 +306,6 @@ interface ICourt {
         bytes calldata behind,
         bytes32[] calldata beforePath,
         bytes32[] calldata behindPath
-    ) external;
-
-    /// @notice The rewards are not what the scoring rule gives (`Examples`), or break what holds for
-    /// every scoring rule (`Alignment`).
-    /// @param before The rewards up to the round before, ascending by site; empty for round 1.
-    /// @param afterwards The rewards up to this round, ascending by site. Not looked at for
-    /// `Examples`, where they are computed.
-    function challengeRewards(
-        StudyId study,
-        uint32 round,
-        Closing calldata closing,
-        Closing calldata previous,
-        bytes calldata entries,
-        Reward[] calldata before,
-        Reward[] calldata afterwards
     ) external;
 
     // ------------------------------------------------------------------ tallies

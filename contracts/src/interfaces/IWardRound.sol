@@ -22,10 +22,8 @@ enum Rule {
 
 /// @notice How a round's reward is split among its sites.
 enum Scoring {
-    /// By weight: the contract can compute it.
-    Examples,
-    /// By how far updates point where the others do: takes whole vectors.
-    Alignment
+    /// By weight.
+    Examples
 }
 
 /// @notice What a study is. Immutable; its hash is the study's identity.
@@ -34,7 +32,7 @@ struct StudyParams {
     address sponsor;
     /// The ERC-20 of rewards and bonds.
     address token;
-    /// Rewards may grow by this much a round, in the token's smallest unit.
+    /// What the sites of a round share, in the token's smallest unit.
     uint128 rewardPerRound;
     /// What a coordinator deposits before it may act; a demand for data costs a tenth of it.
     uint96 bond;
@@ -84,14 +82,12 @@ struct Record {
     bytes32 model;
     /// SHA-256 of the canonical manifest.
     bytes32 manifest;
-    /// Root of the StandardMerkleTree of (address site, uint256 cumulative).
-    bytes32 rewards;
+    /// RFC 9162 root over named commitments; the contract only keeps it.
+    bytes32 commitments;
     /// Number of entries.
     uint32 count;
     /// Sum of the entries' weights.
     uint64 totalWeight;
-    /// Sum of all rewards of rounds 1 to this one.
-    uint128 rewardTotal;
 }
 
 /// @notice A record with who closed it and when. The contract keeps
@@ -100,6 +96,24 @@ struct Closing {
     Record record;
     address coordinator;
     uint64 closedAt;
+}
+
+/// @notice A site's entry in a final round, with what proves it.
+struct Earning {
+    uint32 round;
+    Closing closing;
+    /// Packed, of 157 bytes.
+    bytes entry;
+    /// Its place among the round's contributions, and its RFC 9162 inclusion path.
+    uint32 index;
+    bytes32[] path;
+}
+
+/// @notice What a round has paid to its sites. One slot.
+struct Paid {
+    uint128 amount;
+    /// Entries that were paid.
+    uint32 count;
 }
 
 /// @notice A site's admission to a study. One slot.
@@ -183,7 +197,6 @@ struct Terms {
     address coordinator;
     uint32 head;
     uint96 bond;
-    uint128 rewardPerRound;
     uint32 challengeSeconds;
     uint32 graceSeconds;
     uint32 demandSeconds;
@@ -191,12 +204,11 @@ struct Terms {
     Recording recording;
     Rule rule;
     uint16 ruleArgument;
-    Scoring scoring;
 }
 
 /// @title WardRound
 /// @notice Records, enforces and pays the rounds of federated learning studies.
-/// @dev EIP-712 domain: name "wardround", version "1". Signed types:
+/// @dev EIP-712 domain: name "wardround", version "2". Signed types:
 /// Contribution(bytes32 study,uint32 round,bytes32 baseModel,address site,bytes32 update,uint64 weight,bytes32 report)
 /// Attestation(bytes32 study,uint32 round,bytes32 record)
 interface IWardRound {
@@ -275,13 +287,13 @@ interface IWardRound {
         address from,
         uint64 openedAt
     );
-    /// @param cumulative All the site has now been paid by the study.
+    /// @notice A site was paid its share of a round.
     event Claimed(
         StudyId indexed study,
         address indexed site,
+        uint32 indexed round,
         address payout,
-        uint256 amount,
-        uint256 cumulative
+        uint256 amount
     );
     event Refunded(StudyId indexed study, address indexed sponsor, uint256 amount);
     /// @param rounds The number of rounds the study ends with.
@@ -325,14 +337,14 @@ interface IWardRound {
     error WardRound_TotalWeightDiffers(uint64 given, uint256 actual);
     error WardRound_TotalWeightOutOfRange(uint64 totalWeight);
     error WardRound_ContributionsDiffer(bytes32 given, bytes32 actual);
-    error WardRound_RewardTooHigh(uint256 rewardTotal, uint256 limit);
     error WardRound_QuorumMissing(uint256 signatures, uint256 quorum);
     error WardRound_AuditorsUnsorted(uint256 index, address signer);
     error WardRound_AlreadyFinal(StudyId study, uint32 round);
     error WardRound_NotFinal(StudyId study, uint32 round);
     error WardRound_TooEarly(StudyId study, uint256 from);
-    error WardRound_ProofInvalid(address site, uint256 cumulative);
-    error WardRound_RewardsExceeded(uint256 asked, uint256 limit);
+    /// @notice The site's entry is not at this index of the round's contributions.
+    error WardRound_EntryNotIncluded(uint32 round, uint256 index);
+    error WardRound_AlreadyPaid(StudyId study, uint32 round, address site);
     error WardRound_NothingDue(StudyId study);
     error WardRound_NotCourt(address caller);
     /// The court given to the constructor judges another contract's rounds.
@@ -417,22 +429,18 @@ interface IWardRound {
 
     // ------------------------------------------------------------------ money
 
-    /// @notice Pays a site what it has earned up to a final round and not been paid yet.
-    /// @param cumulative The amount of the site's leaf in the rewards tree.
-    function claim(
-        StudyId study,
-        uint32 round,
-        Closing calldata closing,
-        address site,
-        uint256 cumulative,
-        bytes32[] calldata proof
-    ) external;
+    /// @notice Pays a site its shares of final rounds, to its payout address. Anyone may call it.
+    /// @dev A share is floor(rewardPerRound * weight / totalWeight), and no more than what is left
+    /// of the round's reward. Each entry is paid once. With its last entry a round is settled: what
+    /// flooring left of its reward is owed to the sponsor.
+    /// @param earnings Final rounds, each once.
+    function claim(StudyId study, address site, Earning[] calldata earnings) external;
 
     /// @notice Returns the caller's bond, before the study opens or once its last round is final.
     /// @param closing The closing of the last round; not looked at before the study opens.
     function releaseBond(StudyId study, Closing calldata closing) external;
 
-    /// @notice Returns to the sponsor what no site can earn, once the last round is final.
+    /// @notice Returns to the sponsor what no round has earned, once the last round is final.
     /// @param closing The closing of the last round.
     function refund(StudyId study, Closing calldata closing) external;
 
@@ -444,7 +452,8 @@ interface IWardRound {
     /// @notice Changes where a site's rewards go. Only by the present payout address.
     function changePayout(StudyId study, address site, address payout) external;
 
-    /// @notice Pays out what slashing has brought to an account. Anyone may call it.
+    /// @notice Pays out what slashing, or the flooring of shares, has brought to an account. Anyone
+    /// may call it.
     function collect(StudyId study, address account) external;
 
     // ------------------------------------------------------------------ court
@@ -505,8 +514,14 @@ interface IWardRound {
 
     function isAuditor(StudyId study, address auditor) external view returns (bool);
 
-    /// @notice All a site has been paid by a study.
-    function claimed(StudyId study, address site) external view returns (uint256);
+    /// @notice Whether a site was paid its share of a round.
+    function isPaid(StudyId study, uint32 round, address site) external view returns (bool);
+
+    /// @notice What a round has paid to its sites, and to how many of them.
+    function paidOf(StudyId study, uint32 round)
+        external
+        view
+        returns (uint128 amount, uint32 count);
 
     /// @notice Whether a closing is final.
     function isFinal(StudyId study, uint32 round, Closing calldata closing)

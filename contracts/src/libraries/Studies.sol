@@ -4,6 +4,7 @@ pragma solidity ^0.8.28;
 import {
     Closing,
     IWardRound,
+    Paid,
     Recording,
     Registration,
     Rule,
@@ -17,6 +18,7 @@ import {
 } from "../interfaces/IWardRound.sol";
 import {Entry} from "./Entries.sol";
 import {Math} from "@openzeppelin/contracts/utils/math/Math.sol";
+import {BitMaps} from "@openzeppelin/contracts/utils/structs/BitMaps.sol";
 
 /// What the contract keeps of a study. The first two slots are all of it that closing a round
 /// reads, and closing writes only the first.
@@ -67,7 +69,8 @@ struct Study {
     mapping(address => Seat) seats;
     mapping(address => bool) auditors;
     mapping(address => Site) sites;
-    mapping(address => uint256) claimed;
+    mapping(address site => BitMaps.BitMap) paidRounds;
+    mapping(uint32 round => Paid) payments;
     mapping(uint32 => bytes32) commitments;
     mapping(uint32 => mapping(address => Registration)) registrations;
     mapping(address => uint256) owed;
@@ -405,15 +408,13 @@ library Studies {
             coordinator: s.coordinator,
             head: s.head,
             bond: s.bond,
-            rewardPerRound: s.rewardPerRound,
             challengeSeconds: s.challengeSeconds,
             graceSeconds: s.graceSeconds,
             demandSeconds: s.demandSeconds,
             parameterCount: s.parameterCount,
             recording: s.recording,
             rule: s.rule,
-            ruleArgument: s.ruleArgument,
-            scoring: s.scoring
+            ruleArgument: s.ruleArgument
         });
     }
 }

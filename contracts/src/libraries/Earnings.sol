@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity ^0.8.28;
+
+import {Earning, IWardRound, Paid, Record, StudyId} from "../interfaces/IWardRound.sol";
+import {Entries, Entry} from "./Entries.sol";
+import {MerkleTree} from "./MerkleTree.sol";
+import {Studies, Study} from "./Studies.sol";
+import {Math} from "@openzeppelin/contracts/utils/math/Math.sol";
+import {BitMaps} from "@openzeppelin/contracts/utils/structs/BitMaps.sol";
+
+/// @title Earnings
+/// @notice What a site's entry in a final round is worth. Only the record decides on it, so nothing
+/// that happens later changes it.
+library Earnings {
+    using BitMaps for BitMaps.BitMap;
+    using Entries for bytes;
+    using Studies for Study;
+
+    /// @notice Books the payment of one entry.
+    /// @return share To be paid to the site.
+    function settle(Study storage s, StudyId id, address site, Earning calldata earning)
+        internal
+        returns (uint256 share)
+    {
+        uint32 round = earning.round;
+        Record calldata record = earning.closing.record;
+        s.checkFinal(id, round, earning.closing);
+        uint64 weight = weightOf(record, site, earning);
+        BitMaps.BitMap storage paidRounds = s.paidRounds[site];
+        if (paidRounds.get(round)) revert IWardRound.WardRound_AlreadyPaid(id, round, site);
+
+        Paid memory paid = s.payments[round];
+        uint256 reward = s.rewardPerRound;
+        // With root recording, a total may be too low that no account has challenged.
+        share = Math.min(reward * weight / record.totalWeight, reward - paid.amount);
+        // No more than the reward, which has 128 bits.
+        // forge-lint: disable-next-line(unsafe-typecast)
+        paid.amount += uint128(share);
+        ++paid.count;
+        paidRounds.set(round);
+        s.payments[round] = paid;
+        if (paid.count == record.count) s.owed[s.sponsor] += reward - paid.amount;
+    }
+
+    /// @notice The weight of an entry; reverts unless it is the site's, and in the record.
+    function weightOf(Record calldata record, address site, Earning calldata earning)
+        internal
+        view
+        returns (uint64)
+    {
+        bytes calldata packed = earning.entry;
+        if (packed.length != Entries.SIZE) {
+            revert IWardRound.WardRound_EntriesMalformed(packed.length);
+        }
+        Entry entry = packed.first();
+        bytes32 leaf = MerkleTree.leafHash(packed);
+        bytes32 root = record.contributions;
+        if (
+            entry.site() != site
+                || !MerkleTree.verify(root, leaf, earning.index, record.count, earning.path)
+        ) revert IWardRound.WardRound_EntryNotIncluded(earning.round, earning.index);
+        return entry.weight();
+    }
+}
