@@ -59,7 +59,7 @@ contract CourtCoordinateTest is CourtScene {
             story.list[i].update = vectorRoot(bytesOf(story.updates[i]));
             sign(story, i);
         }
-        story.closing.record = recordOf(story.list, 0);
+        story.closing.record = recordOf(story.list);
         story.model = story.base;
         story.closing.record.model = vectorRoot(bytesOf(story.base));
         close(story);

@@ -353,7 +353,7 @@ contract CourtDemandTest is CourtScene {
         assertTrue(court.standing(story.id, 1, left.site).refused, "refused");
 
         story = without(story, 1);
-        story.closing.record = recordOf(story.list, 0);
+        story.closing.record = recordOf(story.list);
         vm.warp(block.timestamp + params.graceSeconds + 1);
         close(story);
         bytes[2] memory pair = [packed(story.list[0]), packed(story.list[1])];

@@ -1,15 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.28;
 
-import {
-    CoordinateProof,
-    ICourt,
-    Reward,
-    TallyStart,
-    Target,
-    What
-} from "../src/interfaces/ICourt.sol";
-import {IWardRound, Recording, Rule, Scoring, StudyParams} from "../src/interfaces/IWardRound.sol";
+import {CoordinateProof, ICourt, TallyStart, Target, What} from "../src/interfaces/ICourt.sol";
+import {IWardRound, Recording, Rule, StudyParams} from "../src/interfaces/IWardRound.sol";
 import {CourtScene} from "./CourtScene.sol";
 
 /// What challenges cost, whole, at 10 and 100 sites with a million parameters: each call runs as a
@@ -153,7 +146,7 @@ contract CourtGasTest is CourtScene {
                 list[i] = story.list[i < 4 ? i : i + 1];
             }
             story.list = list;
-            story.closing.record = recordOf(list, 0);
+            story.closing.record = recordOf(list);
             vm.warp(block.timestamp + story.params.graceSeconds + 1);
             close(story);
             bytes[2] memory pair = [packed(list[3]), packed(list[4])];
@@ -168,49 +161,6 @@ contract CourtGasTest is CourtScene {
                 )
             );
             assertOverturned(story);
-        }
-    }
-
-    function test_challengeRewards_gas() public {
-        for (uint256 sites = 10; sites <= 100; sites *= 10) {
-            for (uint256 scoring = 0; scoring < 2; ++scoring) {
-                StudyParams memory params = sampleParams(Recording.Full);
-                params.parameterCount = 2;
-                params.scoring = Scoring(scoring);
-                params.code = bytes32(sites);
-                Story memory story = begin(params, sites, 1);
-                close(story);
-                vm.warp(block.timestamp + 1 hours);
-                story = following(story, sites, 2);
-                Reward[] memory paid = story.afterwards;
-                if (story.params.scoring == Scoring.Examples) {
-                    paid = withReward(paid, paid[0].site, 1);
-                    story.closing.record.rewards = rewardsRoot(paid);
-                    story.afterwards = new Reward[](0);
-                } else {
-                    --story.closing.record.rewardTotal;
-                }
-                close(story);
-                bytes memory entries = packed(story.list);
-                measure(
-                    scoring == 0 ? "challengeRewards-examples" : "challengeRewards-alignment",
-                    sites,
-                    address(court),
-                    abi.encodeCall(
-                        ICourt.challengeRewards,
-                        (
-                            story.id,
-                            2,
-                            story.closing,
-                            story.previous,
-                            entries,
-                            story.before,
-                            story.afterwards
-                        )
-                    )
-                );
-                assertOverturned(story);
-            }
         }
     }
 
@@ -285,7 +235,7 @@ contract CourtGasTest is CourtScene {
             sign(story, i);
         }
         proof.updates = joined(parts);
-        story.closing.record = recordOf(story.list, 0);
+        story.closing.record = recordOf(story.list);
         (story.closing.record.model, proof.model) = wideOpening("model");
         proof.coordinate = uint32(CHUNK * 256 + 17);
         close(story);

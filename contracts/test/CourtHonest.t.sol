@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.28;
 
-import {CoordinateProof, ICourt, Reward} from "../src/interfaces/ICourt.sol";
-import {Closing, Recording, Scoring, StudyId, StudyParams} from "../src/interfaces/IWardRound.sol";
+import {CoordinateProof, ICourt} from "../src/interfaces/ICourt.sol";
+import {Closing, Recording, StudyId, StudyParams} from "../src/interfaces/IWardRound.sol";
 import {CourtScene} from "./CourtScene.sol";
 
 /// What holds for every challenge: nothing overturns an honest round, and nothing but the proof
@@ -11,7 +11,7 @@ contract CourtHonestTest is CourtScene {
     // Every narrowed number was bounded above, or is fuzz whose upper bits may go.
     // forge-lint: disable-start(unsafe-typecast)
 
-    uint256 internal constant CALLS = 7;
+    uint256 internal constant CALLS = 5;
 
     // ------------------------------------------------------------------ the honest
 
@@ -44,14 +44,6 @@ contract CourtHonestTest is CourtScene {
             totalsCall(story),
             abi.encodeWithSelector(
                 ICourt.Court_TotalsRight.selector, sites, story.closing.record.totalWeight
-            )
-        );
-        rejects(
-            rewardsCall(story),
-            abi.encodeWithSelector(
-                ICourt.Court_RewardsRight.selector,
-                story.closing.record.rewards,
-                story.closing.record.rewardTotal
             )
         );
         if (index + 1 < sites) {
@@ -101,8 +93,7 @@ contract CourtHonestTest is CourtScene {
     {
         uint256 sites = 3 + pick(seed, "sites", 4);
         StudyParams memory params = anyParams(seed, 2);
-        if (which > 0 && which < 5) params.recording = Recording.Root;
-        if (which > 4) params.scoring = Scoring(which - 5);
+        if (which > 0) params.recording = Recording.Root;
         story = begin(params, sites, seed);
         uint256 index = pick(seed, "index", sites - 2);
         if (which == 0) {
@@ -117,27 +108,19 @@ contract CourtHonestTest is CourtScene {
             recommit(story);
         } else if (which == 3) {
             ++story.closing.record.count;
-        } else if (which == 4) {
+        } else {
             Draft memory left = story.list[index + 1];
             ward.contribute(story.id, 1, story.previous, packed(left));
             story = without(story, index + 1);
             vm.warp(block.timestamp + params.graceSeconds + 1);
             close(story);
             return (story, omissionCall(story, left.site, index + 1));
-        } else {
-            story.afterwards = withReward(story.afterwards, address(1), 1);
-            story.closing.record.rewards = rewardsRoot(story.afterwards);
         }
         close(story);
         if (which == 0) call = coordinateCall(story, 0);
         if (which == 1) call = entryCall(story, index);
         if (which == 2) call = orderCall(story, index, index, index + 1);
         if (which == 3) call = totalsCall(story);
-        if (which > 4) {
-            // Where the contract computes them, the new rewards are not looked at.
-            if (which == 5) story.afterwards = new Reward[](0);
-            call = rewardsCall(story);
-        }
     }
 
     // ------------------------------------------------------------------ calls
@@ -222,21 +205,6 @@ contract CourtHonestTest is CourtScene {
         );
     }
 
-    function rewardsCall(Story memory story) internal pure returns (bytes memory) {
-        return abi.encodeCall(
-            ICourt.challengeRewards,
-            (
-                story.id,
-                story.round,
-                story.closing,
-                story.previous,
-                packed(story.list),
-                story.before,
-                story.afterwards
-            )
-        );
-    }
-
     function rejects(bytes memory call, bytes memory reason) internal {
         (bool done, bytes memory given) = address(court).call(call);
         assertTrue(!done, "an honest round was overturned");
@@ -269,8 +237,7 @@ contract CourtHonestTest is CourtScene {
                 abi.decode(data, (StudyId, uint32, Closing, bytes));
             return abi.encodeCall(ICourt.challengeTotals, (id, round, closing, entries));
         }
-        if (selector == ICourt.challengeOmission.selector) return recodedOmission(data);
-        return recodedRewards(data);
+        return recodedOmission(data);
     }
 
     function recodedEntry(bytes calldata data) private pure returns (bytes memory) {
@@ -321,22 +288,6 @@ contract CourtHonestTest is CourtScene {
         );
         return abi.encodeCall(
             ICourt.challengeOmission, (id, round, closing, site, index, first, second, path, other)
-        );
-    }
-
-    function recodedRewards(bytes calldata data) private pure returns (bytes memory) {
-        (
-            StudyId id,
-            uint32 round,
-            Closing memory closing,
-            Closing memory previous,
-            bytes memory entries,
-            Reward[] memory before,
-            Reward[] memory afterwards
-        ) = abi.decode(data, (StudyId, uint32, Closing, Closing, bytes, Reward[], Reward[]));
-        // Of `Examples`, the challenger's own list is not looked at.
-        return abi.encodeCall(
-            ICourt.challengeRewards, (id, round, closing, previous, entries, before, afterwards)
         );
     }
     // forge-lint: disable-end(unsafe-typecast)

@@ -12,10 +12,10 @@ import {
 } from "../src/interfaces/ICourt.sol";
 import {
     Closing,
+    Earning,
     Recording,
     Registration,
     Rule,
-    Scoring,
     StudyId,
     StudyParams,
     StudyState
@@ -36,7 +36,6 @@ contract CourtHandler is CourtScene {
         Coordinate,
         Entry,
         Totals,
-        Rewards,
         Omission,
         Withheld
     }
@@ -96,7 +95,7 @@ contract CourtHandler is CourtScene {
         StudyState memory s = ward.study(id);
         if (s.head > s.rounds || s.coordinator == address(0)) return;
         Story memory story = nextStory(s.head);
-        Cheat cheat = s.coordinator == SECOND ? Cheat.None : Cheat(seed % 7);
+        Cheat cheat = s.coordinator == SECOND ? Cheat.None : Cheat(seed % 6);
         _omitted[s.head] = address(0);
         // An honest coordinator leaves out who did not register, or whose data nobody shows.
         for (uint256 i = SITES; i > 0 && story.list.length > 1; --i) {
@@ -118,7 +117,6 @@ contract CourtHandler is CourtScene {
             recommit(story);
         }
         if (cheat == Cheat.Totals) ++story.closing.record.totalWeight;
-        if (cheat == Cheat.Rewards) --story.closing.record.rewardTotal;
         close(story, s.coordinator);
         _stories[s.head] = abi.encode(story);
         cheats[s.head] = cheat;
@@ -156,7 +154,7 @@ contract CourtHandler is CourtScene {
         if (story.round == 0) return;
         Cheat cheat = cheats[story.round];
         // Half the time what fits, so that histories hold many verdicts.
-        Cheat tried = kind % 2 == 0 ? cheat : Cheat(kind % 6);
+        Cheat tried = kind % 2 == 0 ? cheat : Cheat(kind % 5);
         if (tried == Cheat.None || tried == Cheat.Withheld) return;
         bool openYet = ward.challengeable(
             id, story.round, keccak256(abi.encode(story.closing)), story.closing.closedAt
@@ -289,19 +287,17 @@ contract CourtHandler is CourtScene {
     function claim(uint256 which, uint256 who) external {
         Story memory story = anyClosed(which);
         if (story.round == 0) return;
-        uint256 size = story.afterwards.length;
-        address[] memory sites = new address[](size);
-        uint256[] memory amounts = new uint256[](size);
-        for (uint256 i = 0; i < size; ++i) {
-            (sites[i], amounts[i]) = (story.afterwards[i].site, story.afterwards[i].cumulative);
-        }
-        who %= size;
-        bytes32[] memory tree = rewardTree(sites, amounts);
-        bytes32[] memory proof = rewardProof(tree, rewardLeaf(sites[who], amounts[who]));
+        who %= story.list.length;
+        address site = story.list[who].site;
+        Earning[] memory earnings = only(earningOf(story.round, story.closing, story.list, who));
         bool settled = ward.isFinal(id, story.round, story.closing);
-        try ward.claim(id, story.round, story.closing, sites[who], amounts[who], proof) {
-            if (!settled) wrongs.push("a reward was paid before its round was final");
-        } catch {}
+        bool paid = ward.isPaid(id, story.round, site);
+        try ward.claim(id, site, earnings) {
+            if (!settled) wrongs.push("a share was paid before its round was final");
+            if (paid) wrongs.push("a share was paid twice");
+        } catch {
+            if (settled && !paid) wrongs.push("a final round did not pay what it has earned");
+        }
     }
 
     function releaseBond(uint256 who) external {
@@ -362,19 +358,6 @@ contract CourtHandler is CourtScene {
             );
         } else if (cheat == Cheat.Totals) {
             call = abi.encodeCall(ICourt.challengeTotals, (id, story.round, story.closing, entries));
-        } else if (cheat == Cheat.Rewards) {
-            call = abi.encodeCall(
-                ICourt.challengeRewards,
-                (
-                    id,
-                    story.round,
-                    story.closing,
-                    story.previous,
-                    entries,
-                    story.before,
-                    story.afterwards
-                )
-            );
         } else {
             call = omissionCall(story);
         }

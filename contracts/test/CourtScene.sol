@@ -1,21 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.28;
 
-import {CoordinateProof, ICourt, Reward} from "../src/interfaces/ICourt.sol";
+import {CoordinateProof, ICourt} from "../src/interfaces/ICourt.sol";
 import {
     Closing,
     Record,
     Recording,
     Rule,
-    Scoring,
     StudyId,
     StudyParams
 } from "../src/interfaces/IWardRound.sol";
 import {MerkleTree} from "../src/libraries/MerkleTree.sol";
 import {Scene} from "./Scene.sol";
 
-/// Whole rounds with real models, updates, signatures, trees and rewards, so that every challenge
-/// is made against what a coordinator would really close.
+/// Whole rounds with real models, updates, signatures and trees, so that every challenge is
+/// made against what a coordinator would really close.
 abstract contract CourtScene is Scene {
     // Every narrowed number was bounded above, or is fuzz whose upper bits may go.
     // forge-lint: disable-start(unsafe-typecast)
@@ -30,8 +29,6 @@ abstract contract CourtScene is Scene {
         int32[][] updates;
         int32[] base;
         int32[] model;
-        Reward[] before;
-        Reward[] afterwards;
     }
 
     address internal constant CHALLENGER = address(0xC4A1);
@@ -57,7 +54,6 @@ abstract contract CourtScene is Scene {
     {
         params = sampleParams(Recording(pick(seed, "recording", 2)));
         params.rule = Rule(pick(seed, "rule", 3));
-        params.scoring = Scoring(pick(seed, "scoring", 2));
         if (params.rule == Rule.TrimmedMean) {
             params.ruleArgument = uint16(pick(seed, "cut", (sites + 1) / 2));
             params.minSites = 2 * params.ruleArgument + 1;
@@ -95,7 +91,6 @@ abstract contract CourtScene is Scene {
         next.round = story.round + 1;
         next.previous = story.closing;
         next.base = story.model;
-        next.before = story.afterwards;
         contributeAll(next, sites, seed);
         settle(next);
     }
@@ -146,27 +141,9 @@ abstract contract CourtScene is Scene {
             int256 change = ruled(story.params.rule, story.params.ruleArgument, values, weights);
             story.model[i] = int32(story.base[i] + change);
         }
-        settleRewards(story);
-        Record memory record = recordOf(story.list, 0);
+        Record memory record = recordOf(story.list);
         record.model = vectorRoot(bytesOf(story.model));
-        record.rewards = rewardsRoot(story.afterwards);
-        record.rewardTotal = uint128(sumOf(story.afterwards));
         story.closing.record = record;
-    }
-
-    function settleRewards(Story memory story) internal pure {
-        uint256 totalWeight;
-        for (uint256 i = 0; i < story.list.length; ++i) {
-            totalWeight += story.list[i].weight;
-        }
-        Reward[] memory rewards = story.before;
-        for (uint256 i = 0; i < story.list.length; ++i) {
-            // Scored by weight in either case: any split within bounds is an honest alignment.
-            uint256 share =
-                uint256(story.params.rewardPerRound) * story.list[i].weight / totalWeight;
-            rewards = withReward(rewards, story.list[i].site, share);
-        }
-        story.afterwards = rewards;
     }
 
     /// The same round, settled without one site.
@@ -226,13 +203,6 @@ abstract contract CourtScene is Scene {
         return pathOf(entryLeaves(story.list), index);
     }
 
-    function entryLeaves(Draft[] memory list) internal pure returns (bytes32[] memory leaves) {
-        leaves = new bytes32[](list.length);
-        for (uint256 i = 0; i < list.length; ++i) {
-            leaves[i] = sha256(bytes.concat(hex"00", packed(list[i])));
-        }
-    }
-
     /// Recommits to entries that were tampered with.
     function recommit(Story memory story) internal pure {
         story.closing.record.contributions = rootOf(entryLeaves(story.list));
@@ -243,19 +213,6 @@ abstract contract CourtScene is Scene {
         vm.prank(CHALLENGER);
         court.challengeCoordinate(
             story.id, story.round, story.closing, story.previous, packed(story.list), proof
-        );
-    }
-
-    function challengeRewards(Story memory story) internal {
-        vm.prank(CHALLENGER);
-        court.challengeRewards(
-            story.id,
-            story.round,
-            story.closing,
-            story.previous,
-            packed(story.list),
-            story.before,
-            story.afterwards
         );
     }
 
@@ -380,53 +337,6 @@ abstract contract CourtScene is Scene {
         return abi.encodePacked(chunkOf(data, index), pathOf(vectorLeaves(data), index));
     }
 
-    // ------------------------------------------------------------------ slow, clear trees
-
-    function rootOf(bytes32[] memory leaves) internal pure returns (bytes32) {
-        return subtree(leaves, 0, leaves.length);
-    }
-
-    function subtree(bytes32[] memory leaves, uint256 from, uint256 to)
-        private
-        pure
-        returns (bytes32)
-    {
-        if (to - from == 1) return leaves[from];
-        uint256 middle = from + split(to - from);
-        return sha256(
-            abi.encodePacked(hex"01", subtree(leaves, from, middle), subtree(leaves, middle, to))
-        );
-    }
-
-    function pathOf(bytes32[] memory leaves, uint256 index)
-        internal
-        pure
-        returns (bytes32[] memory path)
-    {
-        path = new bytes32[](0);
-        uint256 from = 0;
-        uint256 to = leaves.length;
-        // From the root downwards: each sibling goes in front of those found before.
-        while (to - from > 1) {
-            uint256 middle = from + split(to - from);
-            bytes32 sibling =
-                index < middle ? subtree(leaves, middle, to) : subtree(leaves, from, middle);
-            bytes32[] memory longer = new bytes32[](path.length + 1);
-            longer[0] = sibling;
-            for (uint256 i = 0; i < path.length; ++i) {
-                longer[i + 1] = path[i];
-            }
-            path = longer;
-            (from, to) = index < middle ? (from, middle) : (middle, to);
-        }
-    }
-
-    /// The largest power of two below a size.
-    function split(uint256 size) private pure returns (uint256 power) {
-        power = 1;
-        while (power * 2 < size) power *= 2;
-    }
-
     // ------------------------------------------------------------------ slow, clear rules
 
     function ruled(Rule rule, uint256 cut, int256[] memory values, uint256[] memory weights)
@@ -461,43 +371,6 @@ abstract contract CourtScene is Scene {
     /// Solidity rounds toward zero, and what is below zero must be rounded away from it.
     function floored(int256 a, int256 b) internal pure returns (int256) {
         return a >= 0 ? a / b : -((-a + b - 1) / b);
-    }
-
-    // ------------------------------------------------------------------ rewards
-
-    /// Rewards, ascending by site, with one site's raised.
-    function withReward(Reward[] memory rewards, address site, uint256 share)
-        internal
-        pure
-        returns (Reward[] memory raised)
-    {
-        uint256 place;
-        while (place < rewards.length && rewards[place].site < site) ++place;
-        bool known = place < rewards.length && rewards[place].site == site;
-        raised = new Reward[](rewards.length + (known ? 0 : 1));
-        for (uint256 i = 0; i < raised.length; ++i) {
-            if (i == place) {
-                raised[i] = Reward(site, share + (known ? rewards[i].cumulative : 0));
-            } else {
-                Reward memory old = rewards[i < place || known ? i : i - 1];
-                raised[i] = Reward(old.site, old.cumulative);
-            }
-        }
-    }
-
-    function rewardsRoot(Reward[] memory rewards) internal pure returns (bytes32) {
-        address[] memory sites = new address[](rewards.length);
-        uint256[] memory amounts = new uint256[](rewards.length);
-        for (uint256 i = 0; i < rewards.length; ++i) {
-            (sites[i], amounts[i]) = (rewards[i].site, rewards[i].cumulative);
-        }
-        return rewardTree(sites, amounts)[0];
-    }
-
-    function sumOf(Reward[] memory rewards) internal pure returns (uint256 sum) {
-        for (uint256 i = 0; i < rewards.length; ++i) {
-            sum += rewards[i].cumulative;
-        }
     }
 
     // ------------------------------------------------------------------ chance

@@ -3,6 +3,7 @@ pragma solidity ^0.8.28;
 
 import {
     Closing,
+    Earning,
     Record,
     Recording,
     StudyId,
@@ -12,9 +13,23 @@ import {
 import {Scene} from "./Scene.sol";
 
 /// Lives through whole histories of two studies that share a token: everything anyone may do, in
-/// any order, at any time. What must be refused is tried too.
+/// any order, at any time. What must be refused is tried too. Coordinators record what they like,
+/// auditors attest to all of it, no account challenges anything, and the sponsor takes what it can.
 contract Handler is Scene {
+    // Every narrowed number was bounded above.
+    // forge-lint: disable-start(unsafe-typecast)
+
     uint256 internal constant SITES = 4;
+
+    /// What is wrong with a record.
+    enum Lie {
+        None,
+        TotalTooLow,
+        TotalTooHigh,
+        CountTooHigh,
+        OneSiteTwice,
+        Hidden
+    }
 
     StudyId[] public studies;
     StudyParams[] internal _params;
@@ -23,8 +38,10 @@ contract Handler is Scene {
     /// Commitments as they were when their round became final.
     mapping(StudyId => mapping(uint32 => bytes32)) public finalCommitments;
     mapping(StudyId => uint32) public closes;
-    /// What a site was promised by the latest tree.
-    mapping(StudyId => mapping(uint32 => uint256[])) internal _amounts;
+    /// The entries of rounds as they were last closed, abi-encoded, and what is wrong with them.
+    mapping(StudyId => mapping(uint32 => bytes)) internal _lists;
+    mapping(StudyId => mapping(uint32 => Lie)) internal _lies;
+    mapping(StudyId => uint256) public collected;
     /// Calls that went through although the contract must refuse them.
     string[] public wrongs;
 
@@ -33,7 +50,8 @@ contract Handler is Scene {
         for (uint256 i = 0; i < 2; ++i) {
             StudyParams memory params = sampleParams(Recording.Root);
             params.rounds = 4;
-            // forge-lint: disable-next-line(unsafe-typecast)
+            // Flooring leaves something of nearly every round.
+            params.rewardPerRound = uint128(1000 + i * 777 ether);
             params.bond = uint96(10 + i * 50 ether);
             params.code = bytes32(i);
             StudyId id = open(params, SITES);
@@ -54,20 +72,23 @@ contract Handler is Scene {
         ward.fund(study(which), uint128(bound(amount, 0, 2 ** 80)));
     }
 
-    function close(uint256 which, uint128 total, uint256 seed) external {
+    function close(uint256 which, uint256 kind, uint256 seed) external {
         StudyId id = study(which);
         StudyState memory s = ward.study(id);
         if (s.head > s.rounds) return;
         uint32 round = s.head;
-        Record memory record = sampleRecord(seed);
-        record.rewardTotal = uint128(bound(total, 0, uint256(s.rewardPerRound) * round));
-        // The tree is not bound to the record's total: coordinators may promise too much.
-        uint256[] memory amounts = new uint256[](SITES);
-        for (uint256 i = 0; i < SITES; ++i) {
-            amounts[i] = uint256(keccak256(abi.encode(seed, i))) % (600 ether * uint256(round));
-        }
-        _amounts[id][round] = amounts;
-        record.rewards = rewardTree(addresses(siteKeys(SITES)), amounts)[0];
+        kind %= 10;
+        Lie lie = kind < 5 ? Lie.None : Lie(kind - 4);
+        Draft[] memory list = drafts(id, round, 0, 1 + seed % SITES, seed);
+        if (lie == Lie.OneSiteTwice && list.length > 1) list[1] = list[0];
+        Record memory record = recordOf(list);
+        if (lie == Lie.TotalTooLow) record.totalWeight = uint64(SITES);
+        if (lie == Lie.TotalTooHigh) record.totalWeight += uint64(1 + seed % MAX_WEIGHT);
+        if (lie == Lie.CountTooHigh) ++record.count;
+        if (lie == Lie.Hidden) record.contributions = keccak256(abi.encode(seed));
+        if (record.totalWeight < record.count) record.totalWeight = record.count;
+        _lists[id][round] = abi.encode(list);
+        _lies[id][round] = lie;
         _closings[id][round] = closeRoot(id, round, record, s.coordinator);
         ++closes[id];
 
@@ -123,15 +144,51 @@ contract Handler is Scene {
         StudyId id = study(which);
         uint32 head = ward.study(id).head;
         if (head == 1) return;
-        round = uint32(bound(round, 1, head - 1));
-        uint256[] memory amounts = _amounts[id][round];
-        address[] memory sites = addresses(siteKeys(SITES));
-        who = bound(who, 0, SITES - 1);
-        bytes32[] memory tree = rewardTree(sites, amounts);
-        bytes32[] memory proof = rewardProof(tree, rewardLeaf(sites[who], amounts[who]));
-        bool settled = ward.isFinal(id, round, _closings[id][round]);
-        try ward.claim(id, round, _closings[id][round], sites[who], amounts[who], proof) {
-            if (!settled) wrongs.push("a reward was paid before its round was final");
+        tryClaim(id, uint32(bound(round, 1, head - 1)), who);
+    }
+
+    /// What a site could claim from a final round it can claim for ever, once, and no less.
+    function tryClaim(StudyId id, uint32 round, uint256 who) internal {
+        Draft[] memory list = abi.decode(_lists[id][round], (Draft[]));
+        who %= list.length;
+        address site = list[who].site;
+        Lie lie = _lies[id][round];
+        bool unpaid = ward.isFinal(id, round, _closings[id][round]) && !ward.isPaid(id, round, site);
+        uint256 expected = token.balanceOf(payoutOf(site)) + dueTo(id, round, list[who].weight);
+        Earning[] memory earnings = only(earningOf(round, _closings[id][round], list, who));
+        try ward.claim(id, site, earnings) {
+            if (!unpaid) wrongs.push("a share was paid twice, or before its round was final");
+            if (lie == Lie.Hidden) wrongs.push("a share was paid that no entry has earned");
+            if (token.balanceOf(payoutOf(site)) != expected) {
+                wrongs.push("another amount was paid than the site's share");
+            }
+        } catch {
+            // A wrong number of entries makes a tree of another shape, where some have no place.
+            if (unpaid && lie != Lie.Hidden && lie != Lie.CountTooHigh) {
+                wrongs.push("a final round did not pay what it has earned");
+            }
+        }
+    }
+
+    /// A share; of rounds whose shares are more than their reward, no more than what is left of it.
+    function dueTo(StudyId id, uint32 round, uint64 weight) internal view returns (uint256 due) {
+        uint256 reward = ward.study(id).rewardPerRound;
+        due = shareOf(reward, _closings[id][round].record, weight);
+        if (_lies[id][round] != Lie.TotalTooLow) return due;
+        (uint128 amount,) = ward.paidOf(id, round);
+        if (due > reward - amount) due = reward - amount;
+    }
+
+    function removeSite(uint256 which, uint256 who) external {
+        vm.prank(SPONSOR);
+        try ward.removeSite(study(which), addresses(siteKeys(SITES))[who % SITES]) {} catch {}
+    }
+
+    function collect(uint256 which) external {
+        StudyId id = study(which);
+        uint256 amount = ward.owed(id, SPONSOR);
+        try ward.collect(id, SPONSOR) {
+            collected[id] += amount;
         } catch {}
     }
 
@@ -170,6 +227,41 @@ contract Handler is Scene {
             if (!late) wrongs.push("a study was ended by a stranger before its deadline");
         } catch {}
         noteFinality();
+    }
+
+    /// Behind the deadline any account ends the study, and all money comes out but what belongs to
+    /// entries that no site can show.
+    function settleAll() external {
+        for (uint256 i = 0; i < studies.length; ++i) {
+            StudyId id = studies[i];
+            StudyState memory s = ward.study(id);
+            vm.warp(block.timestamp + 366 days);
+            if (s.head <= s.rounds) ward.endStudy(id);
+            s = ward.study(id);
+            Closing memory last = _closings[id][s.rounds];
+            for (uint256 k = 0; k < 3; ++k) {
+                if (ward.seat(id, coordinators()[k]).bond == 0) continue;
+                vm.prank(coordinators()[k]);
+                ward.releaseBond(id, last);
+            }
+            try ward.refund(id, last) {} catch {}
+            uint256 hidden;
+            for (uint32 round = 1; round <= s.rounds; ++round) {
+                for (uint256 k = 0; k < SITES; ++k) {
+                    tryClaim(id, round, k);
+                }
+                (uint128 amount, uint32 count) = ward.paidOf(id, round);
+                bool settled = count == _closings[id][round].record.count;
+                if (!settled) hidden += s.rewardPerRound - amount;
+                Lie lie = _lies[id][round];
+                if (!settled && uint8(lie) < uint8(Lie.CountTooHigh)) {
+                    wrongs.push("all sites were paid, and the round was not settled");
+                }
+            }
+            this.collect(i);
+            s = ward.study(id);
+            assertEq(uint256(s.funded) - s.paid - s.refunded - collected[id], hidden, "left");
+        }
     }
 
     // ------------------------------------------------------------------ what is known
@@ -226,10 +318,24 @@ contract Handler is Scene {
         }
     }
 
-    function claimedTotal(StudyId id) external view returns (uint256 sum) {
+    /// What all rounds have paid; what their sites can still ask for is kept.
+    function checkedPayments(StudyId id) external view returns (uint256 sum) {
+        StudyState memory s = ward.study(id);
+        uint256 kept = ward.owed(id, SPONSOR);
+        for (uint32 round = 1; round < s.head; ++round) {
+            (uint128 amount, uint32 count) = ward.paidOf(id, round);
+            assertLe(amount, s.rewardPerRound, "a round pays its reward");
+            sum += amount;
+            if (count != _closings[id][round].record.count) kept += s.rewardPerRound - amount;
+        }
+        uint256 left = uint256(s.funded) - s.paid - s.refunded - collected[id];
+        assertLe(kept, left, "what can be claimed is there");
+    }
+
+    function balancesOfPayouts() external view returns (uint256 sum) {
         address[] memory sites = addresses(siteKeys(SITES));
         for (uint256 i = 0; i < SITES; ++i) {
-            sum += ward.claimed(id, sites[i]);
+            sum += token.balanceOf(payoutOf(sites[i]));
         }
     }
 
@@ -240,6 +346,7 @@ contract Handler is Scene {
     function paramsOf(uint256 which) external view returns (StudyParams memory) {
         return _params[which];
     }
+    // forge-lint: disable-end(unsafe-typecast)
 }
 
 contract InvariantTest is Scene {
@@ -261,7 +368,7 @@ contract InvariantTest is Scene {
 
     /// What histories are made of comes up twice as often.
     function targetSelectors() external view returns (FuzzSelector[] memory targets) {
-        bytes4[] memory selectors = new bytes4[](13);
+        bytes4[] memory selectors = new bytes4[](17);
         selectors[0] = Handler.wait.selector;
         selectors[1] = Handler.wait.selector;
         selectors[2] = Handler.close.selector;
@@ -275,6 +382,10 @@ contract InvariantTest is Scene {
         selectors[10] = Handler.endStudy.selector;
         selectors[11] = Handler.fund.selector;
         selectors[12] = Handler.closeAsSomebodyElse.selector;
+        selectors[13] = Handler.claim.selector;
+        selectors[14] = Handler.claim.selector;
+        selectors[15] = Handler.collect.selector;
+        selectors[16] = Handler.removeSite.selector;
         targets = new FuzzSelector[](1);
         targets[0] = FuzzSelector({addr: address(handler), selectors: selectors});
     }
@@ -287,25 +398,37 @@ contract InvariantTest is Scene {
         refusals();
     }
 
+    /// However a history ends, its sites are paid and its money comes out.
+    function afterInvariant() public {
+        handler.settleAll();
+        refusals();
+    }
+
     /// The contract holds exactly what its studies have left and the bonds posted.
     function solvency() internal view {
         uint256 owed;
         for (uint256 i = 0; i < 2; ++i) {
             StudyState memory s = handler.state(i);
-            owed += uint256(s.funded) - s.paid - s.refunded + handler.bonds(handler.studies(i));
+            StudyId id = handler.studies(i);
+            owed += uint256(s.funded) - s.paid - s.refunded - handler.collected(id);
+            owed += handler.bonds(id);
         }
         assertEq(handler.held(), owed, "held = remaining + bonds");
     }
 
-    /// A study never pays more than it was funded, nor more than its final rounds earned.
+    /// A study never pays more than it was funded, nor more than its final rounds earned, and keeps
+    /// what they can still be asked for.
     function rewardsAreEarned() internal view {
+        uint256 paid;
         for (uint256 i = 0; i < 2; ++i) {
             StudyState memory s = handler.state(i);
             StudyId id = handler.studies(i);
             assertLe(uint256(s.paid) + s.refunded, s.funded, "paid + refunded <= funded");
             assertLe(s.paid, uint256(s.rewardPerRound) * handler.finalRounds(id), "paid <= earned");
-            assertEq(handler.claimedTotal(id), s.paid, "claimed = paid");
+            assertEq(handler.checkedPayments(id), s.paid, "rounds have paid = the study has paid");
+            paid += s.paid;
         }
+        assertEq(handler.balancesOfPayouts(), paid, "at the payout addresses");
     }
 
     /// A round closes once, and once final it stays as it is.

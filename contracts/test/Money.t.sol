@@ -3,6 +3,7 @@ pragma solidity ^0.8.28;
 
 import {
     Closing,
+    Earning,
     IWardRound,
     Record,
     Recording,
@@ -12,31 +13,12 @@ import {
 import {Scene} from "./Scene.sol";
 
 contract MoneyTest is Scene {
+    // Every narrowed number was bounded above.
+    // forge-lint: disable-start(unsafe-typecast)
     // ------------------------------------------------------------------ claim
 
-    /// OpenZeppelin's own trees, made by its JavaScript library, pay every site of theirs.
-    function test_claim_acceptsTreesOfOtherTools() public {
-        string memory json = vm.readFile("../tests/vectors/rewards.json");
-        uint256 vectors;
-        for (; vm.keyExistsJson(json, vectorKey(vectors)); ++vectors) {
-            string memory key = vectorKey(vectors);
-            (address[] memory sites, uint256[] memory amounts) = values(json, key);
-            bytes32 root = vm.parseBytes32(vm.parseJsonString(json, string.concat(key, ".root")));
-            assertEq(rewardTree(sites, amounts)[0], root, "our tree is theirs");
-
-            (StudyId id, Closing memory closing) = earned(sites, root, 2 ** 100, vectors);
-            for (uint256 i = 0; i < sites.length; ++i) {
-                bytes32[] memory proof = proofAt(json, key, i);
-                ward.claim(id, 1, closing, sites[i], amounts[i], proof);
-                assertEq(ward.claimed(id, sites[i]), amounts[i], "claimed");
-                // The vectors' sites are at most ten, each with a payout of its own.
-                assertEq(token.balanceOf(payout(sites[i], vectors)), amounts[i], "at its payout");
-            }
-        }
-        assertEq(vectors, 7, "every vector was read");
-    }
-
-    function testFuzz_claim_paysTheDifferenceOnce(
+    /// Two rounds in one transaction, to the site's payout address, and neither again.
+    function testFuzz_claim_paysEachShareOnce(
         uint256 sites,
         uint256 seed,
         uint256 who,
@@ -44,205 +26,266 @@ contract MoneyTest is Scene {
     ) public {
         sites = bound(sites, 1, 12);
         who = bound(who, 0, sites - 1);
-        StudyId id = open(sampleParams(Recording.Root), sites);
-        address[] memory keys = addresses(siteKeys(sites));
-        claimRound(id, 1, keys, amountsOf(sites, 1, seed), who, caller);
-        claimRound(id, 2, keys, amountsOf(sites, 2, seed), who, caller);
-    }
+        StudyParams memory params = sampleParams(Recording.Root);
+        StudyId id = open(params, sites);
+        Earning[] memory earnings = new Earning[](2);
+        uint256[] memory shares = new uint256[](2);
+        address site;
+        for (uint32 round = 1; round <= 2; ++round) {
+            (Closing memory closing, Draft[] memory list) = closed(id, round, sites, seed ^ round);
+            site = list[who].site;
+            earnings[round - 1] = earningOf(round, closing, list, who);
+            shares[round - 1] = shareOf(params.rewardPerRound, closing.record, list[who].weight);
+        }
+        rejects(id, site, earnings, IWardRound.WardRound_NotFinal.selector);
 
-    /// Closes a round over a rewards tree, and claims one site's part of it as soon as it can be.
-    function claimRound(
-        StudyId id,
-        uint32 round,
-        address[] memory keys,
-        uint256[] memory amounts,
-        uint256 who,
-        address caller
-    ) internal {
-        bytes32[] memory tree = rewardTree(keys, amounts);
-        Record memory record = sampleRecord(round);
-        record.rewards = tree[0];
-        record.rewardTotal = 1000 ether * round;
-        Closing memory closing = closeRoot(id, round, record, FIRST);
-        address site = keys[who];
-        uint256 amount = amounts[who];
-        bytes32[] memory proof = rewardProof(tree, rewardLeaf(site, amount));
-        uint256 before = ward.claimed(id, site);
-
-        vm.expectRevert(abi.encodeWithSelector(IWardRound.WardRound_NotFinal.selector, id, round));
-        ward.claim(id, round, closing, site, amount, proof);
-
-        vm.warp(uint256(closing.closedAt) + 3 days);
-        vm.expectEmit(address(ward));
-        emit IWardRound.Claimed(id, site, payoutOf(site), amount - before, amount);
+        vm.warp(block.timestamp + params.challengeSeconds);
+        for (uint32 round = 1; round <= 2; ++round) {
+            vm.expectEmit(address(ward));
+            emit IWardRound.Claimed(id, site, round, payoutOf(site), shares[round - 1]);
+        }
         vm.prank(caller);
-        ward.claim(id, round, closing, site, amount, proof);
-        assertEq(token.balanceOf(payoutOf(site)), amount, "at its payout");
-        assertEq(ward.claimed(id, site), amount, "claimed");
-        assertEq(ward.study(id).paid, amount, "paid");
-
-        vm.expectRevert(abi.encodeWithSelector(IWardRound.WardRound_NothingDue.selector, id));
-        ward.claim(id, round, closing, site, amount, proof);
-    }
-
-    function claimFrom(
-        StudyId id,
-        Closing memory closing,
-        bytes32[] memory tree,
-        address site,
-        uint256 amount
-    ) internal {
-        ward.claim(id, 1, closing, site, amount, rewardProof(tree, rewardLeaf(site, amount)));
-    }
-
-    function amountsOf(uint256 sites, uint256 round, uint256 seed)
-        internal
-        pure
-        returns (uint256[] memory amounts)
-    {
-        amounts = new uint256[](sites);
-        for (uint256 i = 0; i < sites; ++i) {
-            amounts[i] = round * (1 + uint256(keccak256(abi.encode(seed, i))) % 80 ether);
+        ward.claim(id, site, earnings);
+        uint256 sum = shares[0] + shares[1];
+        assertEq(token.balanceOf(payoutOf(site)), sum, "at its payout");
+        assertEq(ward.study(id).paid, sum, "paid");
+        for (uint32 round = 1; round <= 2; ++round) {
+            assertTrue(ward.isPaid(id, round, site), "is paid");
+            (uint128 amount, uint32 count) = ward.paidOf(id, round);
+            assertEq(amount, shares[round - 1], "of the round");
+            assertEq(count, 1, "to one site");
+            vm.expectRevert(
+                abi.encodeWithSelector(IWardRound.WardRound_AlreadyPaid.selector, id, round, site)
+            );
+            ward.claim(id, site, only(earnings[round - 1]));
         }
+        assertTrue(!ward.isPaid(id, 3, site), "nothing of another round");
     }
 
-    function testFuzz_claim_rejectsAnyOtherAmountSiteOrProof(
-        uint256 cumulative,
-        uint256 what,
-        uint256 bit,
-        uint256 seed
-    ) public {
-        address[] memory sites = addresses(siteKeys(6));
-        uint256[] memory amounts = new uint256[](6);
-        for (uint256 i = 0; i < 6; ++i) {
-            amounts[i] = 1 + uint256(keccak256(abi.encode(seed, i))) % 100 ether;
-        }
-        bytes32[] memory tree = rewardTree(sites, amounts);
-        (StudyId id, Closing memory closing) = earned(sites, tree[0], 1000 ether, 0);
-        bytes32[] memory proof = rewardProof(tree, rewardLeaf(sites[2], amounts[2]));
-        address site = sites[2];
-        uint256 amount = amounts[2];
-        what = bound(what, 0, 2);
+    function test_claim_ofOneRoundTwiceInOneTransaction() public {
+        (StudyId id, Closing memory closing, Draft[] memory list) = earned(3, 1000 ether);
+        Earning[] memory earnings = new Earning[](2);
+        earnings[0] = earningOf(1, closing, list, 0);
+        earnings[1] = earnings[0];
+        rejects(id, list[0].site, earnings, IWardRound.WardRound_AlreadyPaid.selector);
+    }
+
+    /// Nothing but a site's own entry at its place, to the last bit, is paid.
+    function testFuzz_claim_rejectsAnythingElse(uint256 what, uint256 bit, uint256 seed) public {
+        uint256 sites = bound(seed, 2, 9);
+        (StudyId id, Closing memory closing, Draft[] memory list) = earned(sites, 1000 ether);
+        uint256 who = bound(bit, 0, sites - 1);
+        address site = list[who].site;
+        Earning memory earning = earningOf(1, closing, list, who);
+        bytes4 reason = IWardRound.WardRound_EntryNotIncluded.selector;
+        what = bound(what, 0, 6);
         if (what == 0) {
-            vm.assume(cumulative != amount);
-            amount = cumulative;
+            bit = bound(bit, 0, 157 * 8 - 1);
+            earning.entry[bit / 8] ^= bytes1(uint8(bitAt(bit % 8)));
         } else if (what == 1) {
-            site = sites[3 + bit % 3];
+            earning.path[bit % earning.path.length] ^= bytes32(bitAt(bit % 256));
+        } else if (what == 2) {
+            earning.index = uint32(bound(seed >> 8, 0, type(uint32).max));
+            if (earning.index == who) ++earning.index;
+        } else if (what == 3) {
+            site = list[(who + 1) % sites].site;
+        } else if (what == 4) {
+            bytes32[] memory longer = new bytes32[](earning.path.length + 1);
+            for (uint256 i = 0; i < earning.path.length; ++i) {
+                longer[i] = earning.path[i];
+            }
+            earning.path = longer;
+        } else if (what == 5) {
+            earning.entry = bytes.concat(earning.entry, hex"00");
+            reason = IWardRound.WardRound_EntriesMalformed.selector;
         } else {
-            proof[bit % proof.length] ^= bytes32(bitAt(bound(bit, 0, 255)));
+            ++earning.closing.record.totalWeight;
+            reason = IWardRound.WardRound_CommitmentDiffers.selector;
         }
-        vm.expectRevert(
-            abi.encodeWithSelector(IWardRound.WardRound_ProofInvalid.selector, site, amount)
-        );
-        ward.claim(id, 1, closing, site, amount, proof);
+        rejects(id, site, only(earning), reason);
     }
 
-    /// A tree may promise anything; together its sites get no more than the record's total.
-    function testFuzz_claim_neverMoreThanTheRecord(uint128 total, uint256 a, uint256 b) public {
-        address[] memory sites = addresses(siteKeys(2));
-        uint256[] memory amounts = new uint256[](2);
-        total = uint128(bound(total, 1, 1000 ether));
-        amounts[0] = bound(a, 1, total);
-        amounts[1] = bound(b, total - amounts[0] + 1, 2 ** 200);
-        bytes32[] memory tree = rewardTree(sites, amounts);
-        (StudyId id, Closing memory closing) = earned(sites, tree[0], total, 0);
-        ward.claim(
-            id,
-            1,
-            closing,
-            sites[0],
-            amounts[0],
-            rewardProof(tree, rewardLeaf(sites[0], amounts[0]))
-        );
-        bytes32[] memory proof = rewardProof(tree, rewardLeaf(sites[1], amounts[1]));
-        vm.expectRevert(
-            abi.encodeWithSelector(
-                IWardRound.WardRound_RewardsExceeded.selector, amounts[0] + amounts[1], total
-            )
-        );
-        ward.claim(id, 1, closing, sites[1], amounts[1], proof);
+    /// Before round 1 no site has earned anything.
+    function test_claim_ofTheRoundBeforeTheFirst() public {
+        StudyParams memory params = sampleParams(Recording.Root);
+        StudyId id = open(params, 1);
+        Draft[] memory list = drafts(id, 1, params.initialModel, 1, 1);
+        Earning[] memory earnings = only(earningOf(0, beginning(params), list, 0));
+        rejects(id, list[0].site, earnings, IWardRound.WardRound_EntryNotIncluded.selector);
+    }
+
+    /// Of a total that is too low, and that no account has challenged, sites get the round's reward
+    /// and no other money.
+    function testFuzz_claim_neverMoreThanTheReward(uint256 sites, uint256 total, uint256 seed)
+        public
+    {
+        sites = bound(sites, 1, 8);
+        StudyParams memory params = sampleParams(Recording.Root);
+        StudyId id = open(params, sites);
+        Draft[] memory list = drafts(id, 1, params.initialModel, sites, seed);
+        Record memory record = recordOf(list);
+        record.totalWeight = uint64(bound(total, sites, record.totalWeight));
+        Closing memory closing = closeRoot(id, 1, record, FIRST);
+        vm.warp(block.timestamp + params.challengeSeconds);
+        uint256 left = params.rewardPerRound;
+        for (uint256 i = 0; i < sites; ++i) {
+            uint256 share = shareOf(params.rewardPerRound, record, list[i].weight);
+            if (share > left) share = left;
+            ward.claim(id, list[i].site, only(earningOf(1, closing, list, i)));
+            assertEq(token.balanceOf(payoutOf(list[i].site)), share, "what is left");
+            left -= share;
+        }
+        assertEq(ward.owed(id, SPONSOR), left, "the rest is the sponsor's");
+    }
+
+    /// In any order of claims, the last leaves the sponsor what flooring did not give to sites.
+    function testFuzz_claim_ofTheLastEntrySettlesTheRound(
+        uint256 sites,
+        uint128 reward,
+        uint256 from
+    ) public {
+        sites = bound(sites, 1, 9);
+        reward = uint128(bound(reward, 1, 2 ** 100));
+        from = bound(from, 0, sites - 1);
+        (StudyId id, Closing memory closing, Draft[] memory list) = earned(sites, reward);
+        for (uint256 i = 0; i < sites; ++i) {
+            assertEq(ward.owed(id, SPONSOR), 0, "not before the last");
+            uint256 who = (from + i) % sites;
+            ward.claim(id, list[who].site, only(earningOf(1, closing, list, who)));
+        }
+        (uint128 amount, uint32 count) = ward.paidOf(id, 1);
+        assertEq(count, sites, "all");
+        assertEq(ward.study(id).paid, amount, "paid");
+        assertEq(ward.owed(id, SPONSOR), reward - amount, "the rest");
+        assertTrue(reward - amount < sites, "less than a unit a site");
+    }
+
+    /// A reward smaller than the number of sites, of which every share is zero.
+    function test_claim_settlesSharesOfZero() public {
+        (StudyId id, Closing memory closing, Draft[] memory list) = earned(5, 1);
+        for (uint256 i = 0; i < 5; ++i) {
+            ward.claim(id, list[i].site, only(earningOf(1, closing, list, i)));
+            assertTrue(ward.isPaid(id, 1, list[i].site), "settled");
+        }
+        assertEq(ward.study(id).paid, 0, "paid");
+        uint256 before = token.balanceOf(SPONSOR);
+        ward.collect(id, SPONSOR);
+        assertEq(token.balanceOf(SPONSOR) - before, 1, "the whole reward");
+    }
+
+    function test_claim_whenNothingIsDue() public {
+        (StudyId id,, Draft[] memory list) = earned(2, 1000 ether);
+        rejects(id, list[0].site, new Earning[](0), IWardRound.WardRound_NothingDue.selector);
+        Closing memory closing;
+        (id, closing, list) = earned(2, 0);
+        Earning[] memory earnings = only(earningOf(1, closing, list, 0));
+        rejects(id, list[0].site, earnings, IWardRound.WardRound_NothingDue.selector);
     }
 
     function testFuzz_claim_onlyForSites(address stranger) public {
-        address[] memory sites = new address[](1);
-        sites[0] = stranger;
-        uint256[] memory amounts = new uint256[](1);
-        amounts[0] = 1;
-        bytes32 root = rewardTree(sites, amounts)[0];
-        (StudyId id, Closing memory closing) = earned(new address[](0), root, 10, 0);
+        (StudyId id, Closing memory closing, Draft[] memory list) = earned(1, 1000 ether);
         vm.assume(ward.site(id, stranger).payout == address(0));
+        Earning[] memory earnings = only(earningOf(1, closing, list, 0));
         vm.expectRevert(
             abi.encodeWithSelector(IWardRound.WardRound_SiteUnknown.selector, id, stranger)
         );
-        ward.claim(id, 1, closing, stranger, 1, new bytes32[](0));
+        ward.claim(id, stranger, earnings);
+    }
+
+    /// A site that was removed afterwards is paid as before.
+    function test_claim_ofARemovedSite() public {
+        (StudyId id, Closing memory closing, Draft[] memory list) = earned(1, 1000 ether);
+        vm.prank(SPONSOR);
+        ward.removeSite(id, list[0].site);
+        ward.claim(id, list[0].site, only(earningOf(1, closing, list, 0)));
+        assertEq(token.balanceOf(payoutOf(list[0].site)), 1000 ether, "paid");
+    }
+
+    function rejects(StudyId id, address site, Earning[] memory earnings, bytes4 reason) internal {
+        try ward.claim(id, site, earnings) {
+            assertTrue(false, "a claim was paid");
+        } catch (bytes memory given) {
+            assertEq(selectorOf(given), bytes32(reason), "reason");
+        }
     }
 
     // ------------------------------------------------------------------ endings
 
-    function testFuzz_refund_whatNoSiteCanEarn(uint128 extra, uint128 total, uint256 part) public {
+    /// Of the rounds that closed, the rewards stay, whatever was claimed before; all else goes back.
+    function testFuzz_refund_whatNoRoundHasEarned(
+        uint128 extra,
+        uint256 rounds,
+        uint256 claimed,
+        uint256 seed
+    ) public {
         StudyParams memory params = sampleParams(Recording.Root);
-        params.rounds = 1;
         extra = uint128(bound(extra, 0, 2 ** 100));
-        total = uint128(bound(total, 1, params.rewardPerRound));
-        address[] memory sites = addresses(siteKeys(1));
-        uint256[] memory amounts = new uint256[](1);
-        amounts[0] = bound(part, 1, total);
-        StudyId id = open(params, 1);
-        vm.prank(SPONSOR);
+        rounds = bound(rounds, 0, params.rounds);
+        StudyId id = open(params, 3);
         ward.fund(id, extra);
-        Record memory record = sampleRecord(1);
-        record.rewards = rewardTree(sites, amounts)[0];
-        record.rewardTotal = total;
-        Closing memory closing = closeRoot(id, 1, record, FIRST);
-
-        vm.expectRevert(abi.encodeWithSelector(IWardRound.WardRound_NotFinal.selector, id, 1));
-        ward.refund(id, closing);
-        vm.warp(block.timestamp + 3 days);
-        uint256 before = token.balanceOf(SPONSOR);
-        uint256 due = uint256(params.rewardPerRound) - total + extra;
-        if (due == 0) {
-            vm.expectRevert(abi.encodeWithSelector(IWardRound.WardRound_NothingDue.selector, id));
-            ward.refund(id, closing);
-        } else {
-            vm.expectEmit(address(ward));
-            emit IWardRound.Refunded(id, SPONSOR, due);
-            ward.refund(id, closing);
-            assertEq(token.balanceOf(SPONSOR) - before, due, "refunded");
-            assertEq(ward.study(id).refunded, due, "state");
-            vm.expectRevert(abi.encodeWithSelector(IWardRound.WardRound_NothingDue.selector, id));
-            ward.refund(id, closing);
+        Closing memory last = beginning(params);
+        Earning[][] memory earnings = new Earning[][](3);
+        for (uint256 i = 0; i < 3; ++i) {
+            earnings[i] = new Earning[](rounds);
         }
-        ward.claim(id, 1, closing, sites[0], amounts[0], new bytes32[](0));
+        for (uint32 round = 1; round <= rounds; ++round) {
+            Draft[] memory list;
+            (last, list) = closed(id, round, 3, seed);
+            for (uint256 i = 0; i < 3; ++i) {
+                earnings[i][round - 1] = earningOf(round, last, list, i);
+            }
+        }
+        if (rounds < params.rounds) {
+            vm.warp(block.timestamp + 30 days);
+            vm.prank(SPONSOR);
+            ward.endStudy(id);
+        } else {
+            vm.expectRevert(
+                abi.encodeWithSelector(IWardRound.WardRound_NotFinal.selector, id, rounds)
+            );
+            ward.refund(id, last);
+            vm.warp(block.timestamp + params.challengeSeconds);
+        }
+        address[] memory sites = addresses(siteKeys(3));
+        for (uint256 i = 0; i < 3; ++i) {
+            // Some claim before the refund, the others afterwards.
+            if (rounds > 0 && claimed >> i & 1 == 1) ward.claim(id, sites[i], earnings[i]);
+        }
+        checkRefund(id, last, (params.rounds - rounds) * params.rewardPerRound + extra);
+        for (uint256 i = 0; i < 3; ++i) {
+            if (rounds > 0 && claimed >> i & 1 == 0) ward.claim(id, sites[i], earnings[i]);
+        }
+        uint256 left = rounds * params.rewardPerRound - ward.study(id).paid;
+        assertEq(ward.owed(id, SPONSOR), left, "what flooring left");
+        if (left > 0) ward.collect(id, SPONSOR);
+        assertEq(token.balanceOf(address(ward)), 3 * uint256(params.bond), "only bonds are left");
     }
 
-    /// A last record below an earlier one neither takes back what was paid nor opens other
-    /// studies' money to claims on the earlier one.
-    function test_refund_whenTotalsShrink() public {
-        StudyParams memory params = sampleParams(Recording.Root);
-        params.rounds = 2;
-        address[] memory sites = addresses(siteKeys(2));
-        uint256[] memory amounts = new uint256[](2);
-        (amounts[0], amounts[1]) = (300 ether, 700 ether);
-        bytes32[] memory tree = rewardTree(sites, amounts);
-        StudyId id = open(params, 2);
-        Record memory record = sampleRecord(1);
-        record.rewards = tree[0];
-        Closing memory first = closeRoot(id, 1, record, FIRST);
-        record = sampleRecord(2);
-        record.rewardTotal = 0;
-        Closing memory last = closeRoot(id, 2, record, FIRST);
-        vm.warp(block.timestamp + 3 days);
-
-        claimFrom(id, first, tree, sites[0], amounts[0]);
+    function checkRefund(StudyId id, Closing memory last, uint256 due) internal {
+        uint256 before = token.balanceOf(SPONSOR);
+        if (due > 0) {
+            vm.expectEmit(address(ward));
+            emit IWardRound.Refunded(id, SPONSOR, due);
+            ward.refund(id, last);
+            assertEq(token.balanceOf(SPONSOR) - before, due, "refunded");
+        }
+        assertEq(ward.study(id).refunded, due, "state");
+        vm.expectRevert(abi.encodeWithSelector(IWardRound.WardRound_NothingDue.selector, id));
         ward.refund(id, last);
-        assertEq(ward.study(id).refunded, 2000 ether - 300 ether, "all but what was paid");
-        bytes32[] memory proof = rewardProof(tree, rewardLeaf(sites[1], amounts[1]));
-        vm.expectRevert(
-            abi.encodeWithSelector(
-                IWardRound.WardRound_RewardsExceeded.selector, 1000 ether, 300 ether
-            )
-        );
-        ward.claim(id, 1, first, sites[1], amounts[1], proof);
+    }
+
+    /// What is paid in after the refund goes back too.
+    function test_refund_again() public {
+        StudyParams memory params = sampleParams(Recording.Root);
+        params.rounds = 1;
+        StudyId id = open(params, 1);
+        (Closing memory closing,) = closed(id, 1, 1, 1);
+        vm.warp(block.timestamp + params.challengeSeconds);
+        ward.fund(id, 7);
+        ward.refund(id, closing);
+        ward.fund(id, 9);
+        ward.refund(id, closing);
+        assertEq(ward.study(id).refunded, 16, "refunded");
     }
 
     function testFuzz_releaseBond_onceAllIsFinal(uint256 who) public {
@@ -384,19 +427,21 @@ contract MoneyTest is Scene {
 
     function testFuzz_changePayout_movesWhatIsClaimedAfterwards(address to) public {
         vm.assume(to != address(0) && to != address(ward));
-        (StudyId id, Closing memory closing, address site) = owing(500 ether);
+        (StudyId id, Closing memory closing, Draft[] memory list) = earned(1, 1000 ether);
+        address site = list[0].site;
         uint256 before = token.balanceOf(to);
         vm.expectEmit(address(ward));
         emit IWardRound.PayoutChanged(id, site, payoutOf(site), to);
         vm.prank(payoutOf(site));
         ward.changePayout(id, site, to);
         assertEq(ward.site(id, site).payout, to, "payout");
-        ward.claim(id, 1, closing, site, 500 ether, new bytes32[](0));
-        assertEq(token.balanceOf(to), before + 500 ether, "paid");
+        ward.claim(id, site, only(earningOf(1, closing, list, 0)));
+        assertEq(token.balanceOf(to), before + 1000 ether, "paid");
     }
 
     function testFuzz_changePayout_onlyByThePayoutAddress(address caller) public {
-        (StudyId id,, address site) = owing(500 ether);
+        (StudyId id,, Draft[] memory list) = earned(1, 1000 ether);
+        address site = list[0].site;
         vm.assume(caller != payoutOf(site));
         vm.expectRevert(
             abi.encodeWithSelector(IWardRound.WardRound_NotPayout.selector, id, site, caller)
@@ -411,19 +456,6 @@ contract MoneyTest is Scene {
         );
         vm.prank(payoutOf(site));
         ward.changePayout(id, site, address(0));
-    }
-
-    /// A study whose first round is final and owes its only site an amount.
-    function owing(uint128 amount)
-        internal
-        returns (StudyId id, Closing memory closing, address site)
-    {
-        id = open(sampleParams(Recording.Root), 1);
-        site = addresses(siteKeys(1))[0];
-        Record memory record = sampleRecord(1);
-        record.rewards = rewardLeaf(site, amount);
-        closing = closeRoot(id, 1, record, FIRST);
-        vm.warp(block.timestamp + 3 days);
     }
 
     function testFuzz_endStudy_beforeItOpens(uint128 amount) public {
@@ -448,67 +480,26 @@ contract MoneyTest is Scene {
 
     // ------------------------------------------------------------------ scenes
 
-    /// A study whose first round is final and holds a rewards root.
-    function earned(address[] memory sites, bytes32 root, uint128 rewardTotal, uint256 salt)
+    /// Closes a round over entries of the first sites.
+    function closed(StudyId id, uint32 round, uint256 sites, uint256 seed)
         internal
-        returns (StudyId id, Closing memory closing)
+        returns (Closing memory closing, Draft[] memory list)
+    {
+        // With root recording, no signature is looked at: those over another model do.
+        list = drafts(id, round, 0, sites, seed);
+        closing = closeRoot(id, round, recordOf(list), FIRST);
+    }
+
+    /// A study whose first round is final.
+    function earned(uint256 sites, uint128 reward)
+        internal
+        returns (StudyId id, Closing memory closing, Draft[] memory list)
     {
         StudyParams memory params = sampleParams(Recording.Root);
-        params.code = bytes32(salt);
-        if (rewardTotal > params.rewardPerRound) params.rewardPerRound = rewardTotal;
-        id = open(params, 1);
-        vm.startPrank(SPONSOR);
-        for (uint256 i = 0; i < sites.length; ++i) {
-            if (ward.site(id, sites[i]).payout == address(0)) {
-                ward.admitSite(id, sites[i], payout(sites[i], salt), 1);
-            }
-        }
-        vm.stopPrank();
-        Record memory record = sampleRecord(1);
-        record.rewards = root;
-        record.rewardTotal = rewardTotal;
-        closing = closeRoot(id, 1, record, FIRST);
+        params.rewardPerRound = reward;
+        id = open(params, sites);
+        (closing, list) = closed(id, 1, sites, reward);
         vm.warp(block.timestamp + params.challengeSeconds);
     }
-
-    function payout(address site, uint256 salt) internal pure returns (address) {
-        return address(bytes20(keccak256(abi.encode(site, salt))));
-    }
-
-    function vectorKey(uint256 i) internal pure returns (string memory) {
-        return string.concat(".vectors[", vm.toString(i), "]");
-    }
-
-    function values(string memory json, string memory key)
-        internal
-        view
-        returns (address[] memory sites, uint256[] memory amounts)
-    {
-        uint256 size;
-        while (vm.keyExistsJson(json, valueKey(key, size))) ++size;
-        sites = new address[](size);
-        amounts = new uint256[](size);
-        for (uint256 i = 0; i < size; ++i) {
-            string[] memory pair = vm.parseJsonStringArray(json, valueKey(key, i));
-            sites[i] = vm.parseAddress(pair[0]);
-            amounts[i] = vm.parseUint(pair[1]);
-        }
-    }
-
-    function valueKey(string memory key, uint256 i) internal pure returns (string memory) {
-        return string.concat(key, ".values[", vm.toString(i), "]");
-    }
-
-    function proofAt(string memory json, string memory key, uint256 i)
-        internal
-        pure
-        returns (bytes32[] memory proof)
-    {
-        string[] memory texts =
-            vm.parseJsonStringArray(json, string.concat(key, ".proofs[", vm.toString(i), "]"));
-        proof = new bytes32[](texts.length);
-        for (uint256 j = 0; j < texts.length; ++j) {
-            proof[j] = vm.parseBytes32(texts[j]);
-        }
-    }
+    // forge-lint: disable-end(unsafe-typecast)
 }

@@ -4,6 +4,7 @@ pragma solidity ^0.8.28;
 import {ICourt} from "../src/interfaces/ICourt.sol";
 import {
     Closing,
+    Earning,
     IWardRound,
     Record,
     Recording,
@@ -12,7 +13,7 @@ import {
 } from "../src/interfaces/IWardRound.sol";
 import {CourtScene} from "./CourtScene.sol";
 
-/// What follows once a round is proven wrong: for its coordinator, its standbys, and its rewards.
+/// What follows once a round is proven wrong: for its coordinator, its standbys and its earnings.
 contract OverturnTest is CourtScene {
     address internal constant BURNT = 0x000000000000000000000000000000000000dEaD;
 
@@ -187,10 +188,10 @@ contract OverturnTest is CourtScene {
         assertEq(ward.seat(story.id, THIRD).bond, 0, "released");
     }
 
-    // ------------------------------------------------------------------ rewards
+    // ------------------------------------------------------------------ earnings
 
-    /// Rewards of the overturned round are gone; those of the final one before it are not.
-    function test_overturn_leavesEarlierRewards() public {
+    /// An overturned round has earned nothing; the final one before it pays as before.
+    function test_overturn_leavesEarlierEarnings() public {
         StudyParams memory params = small();
         Story memory first = begin(params, 3, 1);
         close(first);
@@ -202,15 +203,14 @@ contract OverturnTest is CourtScene {
         challengeCoordinate(second, 0);
         assertOverturned(second);
 
-        uint256 amount = second.afterwards[0].cumulative;
-        address site = second.afterwards[0].site;
-        bytes32[] memory proof = claimProof(second, 0);
+        address site = first.list[0].site;
         vm.warp(block.timestamp + 30 days);
+        Earning[] memory earnings = only(earningOf(2, second.closing, second.list, 0));
         vm.expectRevert(abi.encodeWithSelector(IWardRound.WardRound_NotFinal.selector, first.id, 2));
-        ward.claim(second.id, 2, second.closing, site, amount, proof);
-        amount = first.afterwards[0].cumulative;
-        ward.claim(first.id, 1, first.closing, site, amount, claimProof(first, 0));
-        assertEq(token.balanceOf(payoutOf(site)), amount, "paid");
+        ward.claim(second.id, site, earnings);
+        ward.claim(first.id, site, only(earningOf(1, first.closing, first.list, 0)));
+        uint256 share = shareOf(params.rewardPerRound, first.closing.record, first.list[0].weight);
+        assertEq(token.balanceOf(payoutOf(site)), share, "paid");
     }
 
     /// Rounds that auditors made final are beyond any challenge, held or not.
@@ -250,15 +250,5 @@ contract OverturnTest is CourtScene {
         params.auditorQuorum = 0;
         params.initialModel = vectorRoot(bytesOf(story.base));
         return params;
-    }
-
-    function claimProof(Story memory story, uint256 i) internal pure returns (bytes32[] memory) {
-        uint256 size = story.afterwards.length;
-        address[] memory sites = new address[](size);
-        uint256[] memory amounts = new uint256[](size);
-        for (uint256 k = 0; k < size; ++k) {
-            (sites[k], amounts[k]) = (story.afterwards[k].site, story.afterwards[k].cumulative);
-        }
-        return rewardProof(rewardTree(sites, amounts), rewardLeaf(sites[i], amounts[i]));
     }
 }

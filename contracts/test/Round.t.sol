@@ -27,7 +27,7 @@ contract RoundTest is Scene {
             (uint8 v, bytes32 r, bytes32 s) =
                 vm.sign(list[0].key, digestOf(id, round, previous.record.model, list[0]));
             list[0].signature = abi.encodePacked(r, s, v);
-            Record memory record = recordOf(list, params.rewardPerRound * round);
+            Record memory record = recordOf(list);
 
             for (uint256 i = 0; i < present; ++i) {
                 vm.expectEmit(address(ward));
@@ -51,7 +51,7 @@ contract RoundTest is Scene {
     /// Every byte of the entries matters: a flipped bit anywhere is refused.
     function testFuzz_closeRound_rejectsAnyFlippedBit(uint256 place, uint256 seed) public {
         (StudyId id, StudyParams memory params, Draft[] memory list) = ready(4, seed);
-        Record memory record = recordOf(list, 0);
+        Record memory record = recordOf(list);
         bytes memory entries = packed(list);
         place = bound(place, 0, entries.length * 8 - 1);
         entries[place / 8] ^= bytes1(uint8(bitAt(place % 8)));
@@ -67,7 +67,7 @@ contract RoundTest is Scene {
         public
     {
         (StudyId id, StudyParams memory params, Draft[] memory list) = ready(3, seed);
-        Record memory record = recordOf(list, 0);
+        Record memory record = recordOf(list);
         Closing memory previous = beginning(params);
         what = bound(what, 0, 3);
         if (what == 0) {
@@ -134,13 +134,13 @@ contract RoundTest is Scene {
         ward.removeSite(id, vm.addr(keys[0]));
         Closing memory previous = beginning(params);
         Draft[] memory list = drafts(id, 1, params.initialModel, 2, 0);
-        Record memory record = recordOf(list, 0);
+        Record memory record = recordOf(list);
         vm.prank(FIRST);
         ward.closeRound(id, 1, record, previous, packed(list));
 
         previous = Closing({record: record, coordinator: FIRST, closedAt: uint64(block.timestamp)});
         list = drafts(id, 2, record.model, 2, 0);
-        record = recordOf(list, 0);
+        record = recordOf(list);
         bytes memory entries = packed(list);
         vm.expectRevert(
             abi.encodeWithSelector(IWardRound.WardRound_NotMember.selector, id, 2, vm.addr(keys[0]))
@@ -189,7 +189,7 @@ contract RoundTest is Scene {
         (StudyId id, StudyParams memory params, Draft[] memory list) = ready(2, seed);
         vm.assume(round != 1 || model != params.initialModel);
         list[0].signature = signed(list[0].key, digestOf(id, round, model, list[0]));
-        Record memory record = recordOf(list, 0);
+        Record memory record = recordOf(list);
         bytes memory entries = packed(list);
         vm.prank(FIRST);
         try ward.closeRound(id, 1, record, beginning(params), entries) {
@@ -228,7 +228,7 @@ contract RoundTest is Scene {
         for (uint256 i = 0; i < length && i < whole.length; ++i) {
             entries[i] = whole[i];
         }
-        Record memory record = recordOf(list, 0);
+        Record memory record = recordOf(list);
         vm.expectRevert(
             abi.encodeWithSelector(IWardRound.WardRound_EntriesMalformed.selector, length)
         );
@@ -251,7 +251,7 @@ contract RoundTest is Scene {
         Draft[] memory list,
         bytes memory reason
     ) internal {
-        Record memory record = recordOf(list, 0);
+        Record memory record = recordOf(list);
         // The sum of weights may be wrong too; what is wrong with an entry is said first.
         if (record.totalWeight < record.count) record.totalWeight = record.count;
         vm.expectRevert(reason);
@@ -266,7 +266,6 @@ contract RoundTest is Scene {
         StudyId id = open(params, 1);
         record.count = uint32(bound(record.count, 1, 2 ** 31 - 1));
         record.totalWeight = uint64(bound(record.totalWeight, record.count, 2 ** 31 - 1));
-        record.rewardTotal = uint128(bound(record.rewardTotal, 0, params.rewardPerRound));
         vm.warp(block.timestamp + bound(later, 0, 365 days));
 
         vm.expectEmit(address(ward));
@@ -313,11 +312,7 @@ contract RoundTest is Scene {
         ward.closeRoundRoot(id, params.rounds + 1, sampleRecord(9));
     }
 
-    function testFuzz_closeRoundRoot_checksTheNumbers(
-        uint32 count,
-        uint64 totalWeight,
-        uint128 rewardTotal
-    ) public {
+    function testFuzz_closeRoundRoot_checksTheNumbers(uint32 count, uint64 totalWeight) public {
         StudyParams memory params = sampleParams(Recording.Root);
         params.minSites = 5;
         StudyId id = open(params, 5);
@@ -341,19 +336,6 @@ contract RoundTest is Scene {
                 IWardRound.WardRound_TotalWeightOutOfRange.selector, record.totalWeight
             )
         );
-
-        record = sampleRecord(1);
-        record.rewardTotal =
-            uint128(bound(rewardTotal, params.rewardPerRound + 1, type(uint128).max));
-        expectRootRejected(
-            id,
-            record,
-            abi.encodeWithSelector(
-                IWardRound.WardRound_RewardTooHigh.selector,
-                record.rewardTotal,
-                params.rewardPerRound
-            )
-        );
     }
 
     function expectRootRejected(StudyId id, Record memory record, bytes memory reason) internal {
@@ -366,7 +348,7 @@ contract RoundTest is Scene {
         StudyParams memory params = sampleParams(Recording.Root);
         StudyId id = open(params, 1);
         Draft[] memory list = drafts(id, 1, params.initialModel, 1, 0);
-        Record memory record = recordOf(list, 0);
+        Record memory record = recordOf(list);
         vm.expectRevert(
             abi.encodeWithSelector(
                 IWardRound.WardRound_RecordingDiffers.selector, id, Recording.Root

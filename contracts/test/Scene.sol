@@ -5,6 +5,7 @@ import {StudyToken} from "../src/StudyToken.sol";
 import {ICourt} from "../src/interfaces/ICourt.sol";
 import {
     Closing,
+    Earning,
     IWardRound,
     Record,
     Recording,
@@ -15,10 +16,10 @@ import {
 } from "../src/interfaces/IWardRound.sol";
 import {Entries} from "../src/libraries/Entries.sol";
 import {MerkleTree} from "../src/libraries/MerkleTree.sol";
-import {Base} from "./Base.sol";
+import {Trees} from "./Trees.sol";
 
 /// A study with real keys, signatures and trees.
-abstract contract Scene is Base {
+abstract contract Scene is Trees {
     /// One site's contribution, not packed yet.
     struct Draft {
         uint256 key;
@@ -229,7 +230,7 @@ abstract contract Scene is Base {
                     "EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)"
                 ),
                 keccak256("wardround"),
-                keccak256("1"),
+                keccak256("2"),
                 block.chainid,
                 address(ward)
             )
@@ -276,23 +277,23 @@ abstract contract Scene is Base {
         }
     }
 
-    /// The honest record over contributions; model, manifest and rewards stand for real ones.
-    function recordOf(Draft[] memory list, uint128 rewardTotal)
-        internal
-        view
-        returns (Record memory record)
-    {
-        bytes32[] memory leaves = new bytes32[](list.length);
+    /// The honest record over contributions; model, manifest and commitments are samples.
+    function recordOf(Draft[] memory list) internal view returns (Record memory record) {
         for (uint256 i = 0; i < list.length; ++i) {
-            leaves[i] = sha256(bytes.concat(hex"00", packed(list[i])));
             record.totalWeight += list[i].weight;
         }
-        record.contributions = MerkleTree.root(leaves);
+        record.contributions = MerkleTree.root(entryLeaves(list));
         record.model = keccak256(abi.encode("model", record.contributions));
         record.manifest = keccak256(abi.encode("manifest", record.contributions));
-        record.rewards = keccak256(abi.encode("rewards", record.contributions));
+        record.commitments = keccak256(abi.encode("commitments", record.contributions));
         record.count = uint32(list.length);
-        record.rewardTotal = rewardTotal;
+    }
+
+    function entryLeaves(Draft[] memory list) internal pure returns (bytes32[] memory leaves) {
+        leaves = new bytes32[](list.length);
+        for (uint256 i = 0; i < list.length; ++i) {
+            leaves[i] = sha256(bytes.concat(hex"00", packed(list[i])));
+        }
     }
 
     function sampleRecord(uint256 seed) internal pure returns (Record memory) {
@@ -300,10 +301,9 @@ abstract contract Scene is Base {
             contributions: keccak256(abi.encode("contributions", seed)),
             model: keccak256(abi.encode("model", seed)),
             manifest: keccak256(abi.encode("manifest", seed)),
-            rewards: keccak256(abi.encode("rewards", seed)),
+            commitments: keccak256(abi.encode("commitments", seed)),
             count: 10,
-            totalWeight: 12_345,
-            rewardTotal: 1000 ether
+            totalWeight: 12_345
         });
     }
 
@@ -340,54 +340,36 @@ abstract contract Scene is Base {
         }
     }
 
-    // ------------------------------------------------------------------ rewards
+    // ------------------------------------------------------------------ earnings
 
-    function rewardLeaf(address site, uint256 cumulative) internal pure returns (bytes32) {
-        return keccak256(bytes.concat(keccak256(abi.encode(site, cumulative))));
-    }
-
-    /// The nodes of OpenZeppelin's StandardMerkleTree, root first.
-    function rewardTree(address[] memory sites, uint256[] memory amounts)
+    /// What a site shows to be paid for an entry.
+    function earningOf(uint32 round, Closing memory closing, Draft[] memory list, uint256 index)
         internal
         pure
-        returns (bytes32[] memory nodes)
+        returns (Earning memory)
     {
-        uint256 size = sites.length;
-        bytes32[] memory leaves = new bytes32[](size);
-        for (uint256 i = 0; i < size; ++i) {
-            bytes32 leaf = rewardLeaf(sites[i], amounts[i]);
-            uint256 j = i;
-            for (; j > 0 && leaves[j - 1] > leaf; --j) {
-                leaves[j] = leaves[j - 1];
-            }
-            leaves[j] = leaf;
-        }
-        nodes = new bytes32[](2 * size - 1);
-        for (uint256 i = 0; i < size; ++i) {
-            nodes[nodes.length - 1 - i] = leaves[i];
-        }
-        for (uint256 i = nodes.length - size; i > 0; --i) {
-            (bytes32 a, bytes32 b) = (nodes[2 * i - 1], nodes[2 * i]);
-            nodes[i - 1] =
-                a < b ? keccak256(abi.encodePacked(a, b)) : keccak256(abi.encodePacked(b, a));
-        }
+        return Earning({
+            round: round,
+            closing: closing,
+            entry: packed(list[index]),
+            // Lists of sites are short.
+            // forge-lint: disable-next-line(unsafe-typecast)
+            index: uint32(index),
+            path: pathOf(entryLeaves(list), index)
+        });
     }
 
-    function rewardProof(bytes32[] memory nodes, bytes32 leaf)
+    function only(Earning memory earning) internal pure returns (Earning[] memory earnings) {
+        earnings = new Earning[](1);
+        earnings[0] = earning;
+    }
+
+    /// A site's share of a round's reward.
+    function shareOf(uint256 reward, Record memory record, uint64 weight)
         internal
         pure
-        returns (bytes32[] memory proof)
+        returns (uint256)
     {
-        uint256 node = nodes.length - 1;
-        while (nodes[node] != leaf) --node;
-        uint256 depth;
-        for (uint256 i = node; i > 0; i = (i - 1) / 2) {
-            ++depth;
-        }
-        proof = new bytes32[](depth);
-        for (uint256 i = 0; i < depth; ++i) {
-            proof[i] = nodes[node % 2 == 1 ? node + 1 : node - 1];
-            node = (node - 1) / 2;
-        }
+        return reward * weight / record.totalWeight;
     }
 }

@@ -26,20 +26,6 @@ TIME_LIMIT_SECONDS = 540
 # The assertion that fails, as the Solidity test words it: a test that fails by any other one, or
 # before it gets there, counts as broken.
 FAILING = {
-    # Earnings.t.sol
-    "test_finalEarnings_whenALaterRoundHidesItsRewards_full": (
-        "a site is paid all that it earned in final rounds"
-    ),
-    "test_finalEarnings_whenALaterRoundHidesItsRewards_root": (
-        "a site is paid all that it earned in final rounds"
-    ),
-    "test_finalEarnings_whenTheSponsorIsRefundedFirst": (
-        "a site is paid all that it earned in final rounds"
-    ),
-    "test_closedRound_whenItsRewardsAreHidden": "a round that hides its rewards is overturned",
-    "test_challengeRewards_whenOneContributorGetsAll": (
-        "a round that pays one of four contributors is overturned"
-    ),
     # Inclusion.t.sol
     "test_registeredSite_whenTheCoordinatorClosesQuickly_full": (
         "no round is closed without a site that registered at once"

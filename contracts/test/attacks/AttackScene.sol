@@ -2,7 +2,13 @@
 pragma solidity ^0.8.28;
 
 import {ICourt, Target} from "../../src/interfaces/ICourt.sol";
-import {Closing, IWardRound, Recording, StudyParams} from "../../src/interfaces/IWardRound.sol";
+import {
+    Closing,
+    Earning,
+    IWardRound,
+    Recording,
+    StudyParams
+} from "../../src/interfaces/IWardRound.sol";
 import {CourtScene} from "../CourtScene.sol";
 
 /// Steps of an attack, which the contract may reject, and assertions about their outcome.
@@ -70,25 +76,16 @@ abstract contract AttackScene is CourtScene {
         }
     }
 
-    function tryClaim(Story memory story, address site, uint256 cumulative, bytes32[] memory proof)
-        internal
-    {
-        try ward.claim(story.id, story.round, story.closing, site, cumulative, proof) {} catch {}
+    /// A site asks for its share of the round.
+    function tryClaim(Story memory story, uint256 index) internal {
+        Earning[] memory earnings = only(earningOf(story.round, story.closing, story.list, index));
+        try ward.claim(story.id, story.list[index].site, earnings) {} catch {}
     }
 
-    function tryRewardsChallenge(Story memory story) internal {
+    function tryTotalsChallenge(Story memory story) internal {
         bytes memory entries = packed(story.list);
         vm.prank(CHALLENGER);
-        try court.challengeRewards(
-            story.id,
-            story.round,
-            story.closing,
-            story.previous,
-            entries,
-            story.before,
-            story.afterwards
-        ) {}
-            catch {}
+        try court.challengeTotals(story.id, story.round, story.closing, entries) {} catch {}
     }
 
     /// The challenger shows that the record has no entry of a site.

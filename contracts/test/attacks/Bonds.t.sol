@@ -2,13 +2,7 @@
 pragma solidity ^0.8.28;
 
 import {CoordinateProof, Target, What} from "../../src/interfaces/ICourt.sol";
-import {
-    Closing,
-    Record,
-    Recording,
-    StudyId,
-    StudyParams
-} from "../../src/interfaces/IWardRound.sol";
+import {Closing, Recording, StudyId, StudyParams} from "../../src/interfaces/IWardRound.sol";
 import {AttackScene} from "./AttackScene.sol";
 
 /// A bond goes to the wrong account, or an honest coordinator loses its seat.
@@ -77,9 +71,7 @@ contract BondsAttackTest is AttackScene {
         ward.admitSite(id, address(0xA11CE), address(0xA11CE), 1);
         ward.openStudy(id);
         vm.stopPrank();
-        Record memory record = sampleRecord(1);
-        record.rewardTotal = 0;
-        Closing memory closing = closeRoot(id, 1, record, FIRST);
+        Closing memory closing = closeRoot(id, 1, sampleRecord(1), FIRST);
         vm.prank(address(court));
         ward.overturn(id, 1, closing, CHALLENGER, "test");
         assertLe(gasOfLastCall(), GAS_LIMIT / 2, "half a transaction can overturn it");

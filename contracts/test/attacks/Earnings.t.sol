@@ -1,92 +1,122 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.28;
 
-import {Recording, Scoring, StudyParams} from "../../src/interfaces/IWardRound.sol";
+import {Target, What} from "../../src/interfaces/ICourt.sol";
+import {Earning, Recording, StudyParams} from "../../src/interfaces/IWardRound.sol";
 import {AttackScene} from "./AttackScene.sol";
 
 /// A coordinator takes what sites earned, together with one site, the sponsor or an auditor.
 contract EarningsAttackTest is AttackScene {
     uint256 internal constant SITES = 4;
-    bytes32 internal constant SALT = keccak256("known to the coordinator alone");
 
-    // ------------------------------------------------------------------ hidden rewards
+    // ------------------------------------------------------------------ hidden entries
 
-    function test_finalEarnings_whenALaterRoundHidesItsRewards_full() public {
-        checkFinalEarnings(Recording.Full);
-    }
-
-    function test_finalEarnings_whenALaterRoundHidesItsRewards_root() public {
+    /// The last round's only entry is that of one site, with the largest weight, over a total of one.
+    function test_finalEarnings_whenALaterRoundPaysOneSite_root() public {
         checkFinalEarnings(Recording.Root);
     }
 
-    /// The last round promises everything to one site, in a tree that the coordinator hides.
+    function test_finalEarnings_whenALaterRoundPaysOneSite_full() public {
+        checkFinalEarnings(Recording.Full);
+    }
+
     function checkFinalEarnings(Recording recording) internal {
         Story memory honest = twoFinalRounds(recording);
-        Story memory last = following(honest, SITES, 9);
-        uint256 everything = hideRewards(last);
+        Story memory last = following(honest, 2, 9);
+        if (recording == Recording.Root) promiseEverything(last);
         if (tryClose(last)) {
             vm.warp(block.timestamp + last.params.challengeSeconds);
-            bytes32[] memory proof = new bytes32[](1);
-            proof[0] = SALT;
-            tryClaim(last, last.list[0].site, everything, proof);
+            tryClaim(last, 0);
         }
+        assertLe(
+            token.balanceOf(payoutOf(last.list[0].site)),
+            last.params.rewardPerRound,
+            "a round pays no more than its reward"
+        );
         assertOthersArePaid(honest);
     }
 
-    /// The last record's total is zero, so the sponsor asks for everything back.
+    /// The study is over, and the sponsor asks for everything back before any site has claimed.
     function test_finalEarnings_whenTheSponsorIsRefundedFirst() public {
-        Story memory honest = twoFinalRounds(Recording.Full);
-        Story memory last = following(honest, SITES, 9);
-        hideRewards(last);
-        last.closing.record.rewardTotal = 0;
+        Story memory honest = twoFinalRounds(Recording.Root);
+        Story memory last = following(honest, 2, 9);
+        promiseEverything(last);
         if (tryClose(last)) {
             vm.warp(block.timestamp + last.params.challengeSeconds);
+            tryClaim(last, 0);
             try ward.refund(last.id, last.closing) {} catch {}
+            try ward.collect(last.id, SPONSOR) {} catch {}
         }
         assertOthersArePaid(honest);
     }
 
-    /// The challenger calls `challengeRewards`: no entry point demands a rewards tree yet.
-    function test_closedRound_whenItsRewardsAreHidden() public {
-        Story memory last = following(twoFinalRounds(Recording.Full), SITES, 9);
-        hideRewards(last);
+    /// The sponsor ends the study early, takes its refund, and pays another one with it.
+    function test_finalEarnings_whenTheSponsorEndsTheStudy() public {
+        Story memory honest = twoFinalRounds(Recording.Full);
+        vm.warp(block.timestamp + 30 days);
+        tryEndStudy(honest, SPONSOR);
+        try ward.refund(honest.id, honest.closing) {} catch {}
+        assertOthersArePaid(honest);
+    }
+
+    /// No data of the last round is shown: neither its entries nor its model.
+    function test_closedRound_whenItsEntriesAreHidden() public {
+        Story memory last = following(twoFinalRounds(Recording.Root), SITES, 9);
+        last.closing.record.contributions = keccak256("known to the coordinator alone");
         if (tryClose(last)) {
-            tryRewardsChallenge(last);
-            vm.warp(block.timestamp + last.params.challengeSeconds);
+            Target memory target;
+            target.what = What.Entry;
+            tryUnansweredDemand(last, target, CHALLENGER);
         }
-        assertOpenAgain(last, "a round that hides its rewards is overturned");
+        assertOpenAgain(last, "a round that hides its entries is overturned");
     }
 
     // ------------------------------------------------------------------ unfair rewards
 
-    /// Four sites contribute; the coordinator openly gives the round's whole reward to one.
-    function test_challengeRewards_whenOneContributorGetsAll() public {
-        Story memory last = following(twoFinalRounds(Recording.Full), SITES, 9);
-        last.afterwards = withReward(last.before, last.list[0].site, last.params.rewardPerRound);
-        last.closing.record.rewards = rewardsRoot(last.afterwards);
-        // Three rounds' rewards.
-        // forge-lint: disable-next-line(unsafe-typecast)
-        last.closing.record.rewardTotal = uint128(sumOf(last.afterwards));
-        if (tryClose(last)) tryRewardsChallenge(last);
+    /// Four sites contribute; over a total of the first one's weight, it gets the whole reward.
+    function test_challengeTotals_whenOneContributorGetsAll() public {
+        Story memory last = following(twoFinalRounds(Recording.Root), SITES, 9);
+        last.closing.record.totalWeight = last.list[0].weight + last.closing.record.count;
+        if (tryClose(last)) tryTotalsChallenge(last);
         assertOpenAgain(last, "a round that pays one of four contributors is overturned");
+    }
+
+    /// One entry, in two places of one claim, in two claims, and again after a change of payout.
+    function test_claim_whenASiteAsksTwice() public {
+        Story memory honest = twoFinalRounds(Recording.Full);
+        address site = honest.list[0].site;
+        Earning[] memory twice = new Earning[](2);
+        twice[0] = earningOf(2, honest.closing, honest.list, 0);
+        twice[1] = twice[0];
+        try ward.claim(honest.id, site, twice) {} catch {}
+        tryClaim(honest, 0);
+        tryClaim(honest, 0);
+        address other = address(0xBEE);
+        vm.prank(payoutOf(site));
+        ward.changePayout(honest.id, site, other);
+        tryClaim(honest, 0);
+        assertEq(
+            token.balanceOf(payoutOf(site)) + token.balanceOf(other),
+            shareIn(honest, 0),
+            "a share is paid once"
+        );
     }
 
     // ------------------------------------------------------------------ friendly auditors
 
     function test_claim_inTheBlockOfAnAttestation() public {
         Story memory story = attestedLie();
-        address thief = story.list[0].site;
-        tryClaim(story, thief, story.params.rewardPerRound, new bytes32[](0));
+        tryClaim(story, 0);
         assertEq(
-            token.balanceOf(payoutOf(thief)),
+            token.balanceOf(payoutOf(story.list[0].site)),
             0,
             "no site is paid in the block in which a round is closed"
         );
     }
 
-    function test_challengeRewards_inTheBlockOfAnAttestation() public {
+    function test_challengeTotals_inTheBlockOfAnAttestation() public {
         Story memory story = attestedLie();
-        tryRewardsChallenge(story);
+        tryTotalsChallenge(story);
         assertOpenAgain(story, "there is time to challenge a round that auditors attest");
     }
 
@@ -96,7 +126,6 @@ contract EarningsAttackTest is AttackScene {
     function twoFinalRounds(Recording recording) internal returns (Story memory story) {
         StudyParams memory params = smallStudy();
         params.recording = recording;
-        params.scoring = Scoring.Alignment;
         params.rounds = 3;
         story = begin(params, SITES, 3);
         close(story);
@@ -107,46 +136,40 @@ contract EarningsAttackTest is AttackScene {
         assertTrue(ward.isFinal(story.id, 2, story.closing), "round 2 is final");
     }
 
-    /// Records a tree of two leaves: everything for the first site, and a number that only the
-    /// coordinator knows.
-    function hideRewards(Story memory story) internal pure returns (uint256 everything) {
-        everything = uint256(story.params.rewardPerRound) * story.params.rounds;
-        bytes32 leaf = rewardLeaf(story.list[0].site, everything);
-        (bytes32 low, bytes32 high) = leaf < SALT ? (leaf, SALT) : (SALT, leaf);
-        story.closing.record.rewards = keccak256(abi.encodePacked(low, high));
-        // Three rounds' rewards.
-        // forge-lint: disable-next-line(unsafe-typecast)
-        story.closing.record.rewardTotal = uint128(everything);
+    /// Gives the first site of two a weight that no other can have, and records the least total.
+    function promiseEverything(Story memory story) internal pure {
+        story.list[0].weight = type(uint64).max;
+        recommit(story);
+        story.closing.record.totalWeight = 2;
     }
 
-    /// A wrong model, and the whole reward for one site, attested by a quorum of one auditor.
+    /// A wrong model, and a wrong total, attested by a quorum of one auditor.
     function attestedLie() internal returns (Story memory story) {
         StudyParams memory params = smallStudy();
+        params.recording = Recording.Root;
         params.auditorQuorum = 1;
         story = begin(params, SITES, 3);
         story.closing.record.model = keccak256("any model");
-        story.closing.record.rewards = rewardLeaf(story.list[0].site, params.rewardPerRound);
-        story.closing.record.rewardTotal = params.rewardPerRound;
+        story.closing.record.totalWeight = story.closing.record.count;
         close(story);
         bytes32 stored = ward.commitment(story.id, 1);
         try ward.attest(story.id, 1, story.closing, attestations(story.id, 1, stored, 1)) {}
             catch {}
     }
 
+    function shareIn(Story memory story, uint256 index) internal pure returns (uint256) {
+        return shareOf(story.params.rewardPerRound, story.closing.record, story.list[index].weight);
+    }
+
     /// Every site but the first claims from a final round.
     function assertOthersArePaid(Story memory story) internal {
-        address[] memory sites = new address[](story.afterwards.length);
-        uint256[] memory amounts = new uint256[](sites.length);
-        for (uint256 i = 0; i < sites.length; ++i) {
-            (sites[i], amounts[i]) = (story.afterwards[i].site, story.afterwards[i].cumulative);
-        }
-        bytes32[] memory nodes = rewardTree(sites, amounts);
-        for (uint256 i = 1; i < sites.length; ++i) {
-            bytes32[] memory proof = rewardProof(nodes, rewardLeaf(sites[i], amounts[i]));
-            tryClaim(story, sites[i], amounts[i], proof);
+        for (uint256 i = 1; i < story.list.length; ++i) {
+            address payout = payoutOf(story.list[i].site);
+            uint256 before = token.balanceOf(payout);
+            tryClaim(story, i);
             assertEq(
-                token.balanceOf(payoutOf(sites[i])),
-                amounts[i],
+                token.balanceOf(payout),
+                before + shareIn(story, i),
                 "a site is paid all that it earned in final rounds"
             );
         }

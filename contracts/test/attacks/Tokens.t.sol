@@ -3,6 +3,7 @@ pragma solidity ^0.8.28;
 
 import {
     Closing,
+    Earning,
     IWardRound,
     Record,
     Recording,
@@ -57,7 +58,7 @@ contract TokensAttackTest is AttackScene {
         (StudyId id, Closing memory closing) = earned("one");
         earned("other");
         odd.halve();
-        try ward.claim(id, 1, closing, SITE, REWARD, new bytes32[](0)) {} catch {}
+        tryClaim(id, closing);
         assertLe(
             odd.balanceOf(PAYOUT), (REWARD + BOND) / 2, "a study pays from its own money alone"
         );
@@ -67,7 +68,7 @@ contract TokensAttackTest is AttackScene {
         earned("one");
         (StudyId id, Closing memory closing) = earned("other");
         odd.blockAccount(holder());
-        try ward.claim(id, 1, closing, SITE, REWARD, new bytes32[](0)) {} catch {}
+        tryClaim(id, closing);
         assertEq(
             odd.balanceOf(PAYOUT),
             REWARD,
@@ -90,7 +91,7 @@ contract TokensAttackTest is AttackScene {
         odd.blockAccount(PAYOUT);
         vm.prank(PAYOUT);
         ward.changePayout(id, SITE, address(0xBEE));
-        try ward.claim(id, 1, closing, SITE, REWARD, new bytes32[](0)) {} catch {}
+        tryClaim(id, closing);
         try ward.refund(id, closing) {} catch {}
         assertEq(
             odd.balanceOf(holder()), 0, "no money is stuck when the token blocks a payout address"
@@ -127,6 +128,15 @@ contract TokensAttackTest is AttackScene {
         assertEq(ward.study(id).funded, odd.balanceOf(holder()), "the contract holds what it says");
     }
 
+    /// Another study's money is there to take.
+    function test_claim_whenTheTokenCallsBack() public {
+        earned("one");
+        (StudyId id, Closing memory closing) = earned("other");
+        odd.callBack(address(ward), claimCall(id, closing));
+        tryClaim(id, closing);
+        assertEq(odd.balanceOf(PAYOUT), REWARD, "a share is paid once");
+    }
+
     // ------------------------------------------------------------------ scenes
 
     function oddParams(bytes32 code) internal view returns (StudyParams memory params) {
@@ -138,6 +148,21 @@ contract TokensAttackTest is AttackScene {
         params.rounds = 1;
         params.rewardPerRound = REWARD;
         params.code = code;
+    }
+
+    /// With root recording, no signature is looked at.
+    function entry() internal pure returns (bytes memory) {
+        return abi.encodePacked(SITE, uint64(1), new bytes(32 + 32 + 65));
+    }
+
+    function claimCall(StudyId id, Closing memory closing) internal pure returns (bytes memory) {
+        Earning[] memory earnings = only(Earning(1, closing, entry(), 0, new bytes32[](0)));
+        return abi.encodeCall(IWardRound.claim, (id, SITE, earnings));
+    }
+
+    /// @return done Whether the contract paid.
+    function tryClaim(StudyId id, Closing memory closing) internal returns (bool done) {
+        (done,) = address(ward).call(claimCall(id, closing));
     }
 
     /// A study of the odd token, whose only round is final and owes its only site the reward.
@@ -156,7 +181,7 @@ contract TokensAttackTest is AttackScene {
         ward.openStudy(id);
         Record memory record = sampleRecord(1);
         (record.count, record.totalWeight) = (1, 1);
-        (record.rewardTotal, record.rewards) = (REWARD, rewardLeaf(SITE, REWARD));
+        record.contributions = sha256(bytes.concat(hex"00", entry()));
         closing = closeRoot(id, 1, record, FIRST);
         vm.warp(block.timestamp + params.challengeSeconds);
     }
