@@ -4,8 +4,9 @@
     python -m contracts.prove PROGRAM --broken   every proof fails, on contracts that are broken
 
 `PROGRAM` is Halmos's, in an environment of its own. A proof that stops at a bound of Halmos's own,
-or runs out of time, does not count as one. `proofs/broken.toml` lists how the contracts are broken
-to see that each proof can fail. The exit status is 1 when one is not as it should be.
+or runs out of time, does not count as one. `proofs/halmos.toml` lists what is replaced because
+Halmos cannot run it, `proofs/broken.toml` how the contracts are broken to see that each proof can
+fail. The exit status is 1 when one is not as it should be.
 """
 
 from __future__ import annotations
@@ -46,8 +47,9 @@ def run_halmos(program: Path, *, broken: bool) -> dict[str, int]:
         SystemExit: Halmos did not get as far as trying.
     """
     with scratch("src", "test", "proofs") as copy:
+        change_contracts(copy, "halmos.toml")
         if broken:
-            break_contracts(copy)
+            change_contracts(copy, "broken.toml")
         report = copy / "report.json"
         command = [str(program), "--contract", CONTRACT, "--forge-build-out", "out/prove"]
         command += ["--no-status", "--json-output", str(report)]
@@ -70,18 +72,18 @@ def ends(tests: list[dict[str, Any]]) -> list[tuple[str, int]]:
     ]
 
 
-def break_contracts(copy: Path) -> None:
-    """Change a copy of the contracts as `proofs/broken.toml` lists.
+def change_contracts(copy: Path, listed: str) -> None:
+    """Change a copy of the contracts as a file of `proofs/` lists.
 
     Raises:
         SystemExit: what it changes is not there, or is there more than once.
     """
-    for change in tomllib.loads((HERE / "proofs" / "broken.toml").read_text("utf-8"))["change"]:
+    for change in tomllib.loads((HERE / "proofs" / listed).read_text("utf-8"))["change"]:
         path = copy / "src" / change["file"]
         text = path.read_text("utf-8")
         if text.count(change["from"]) != 1:
             raise SystemExit(
-                f"proofs/broken.toml: {change['file']} must hold this once:\n{change['from']}"
+                f"proofs/{listed}: {change['file']} must hold this once:\n{change['from']}"
             )
         path.write_text(text.replace(change["from"], change["to"]), "utf-8")
 

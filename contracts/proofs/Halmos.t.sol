@@ -6,6 +6,7 @@ import {WardRound} from "../src/WardRound.sol";
 import {ICourt} from "../src/interfaces/ICourt.sol";
 import {
     Closing,
+    Earning,
     IWardRound,
     Record,
     Recording,
@@ -14,6 +15,7 @@ import {
     StudyId,
     StudyParams
 } from "../src/interfaces/IWardRound.sol";
+import {Entries} from "../src/libraries/Entries.sol";
 import {Base} from "../test/Base.sol";
 
 /// A court that these proofs never call.
@@ -24,21 +26,35 @@ contract NoCourt {
     }
 }
 
-/// Proofs, for all values at once, that a round closes at most once and that a claim pays once.
-/// Halmos runs what is named check_; `forge test` does not. broken.toml shows that each can fail.
+/// Of Halmos's cheat codes, the one that is used here.
+interface Svm {
+    /// A call of any function of a contract that changes something, with any arguments.
+    function createCalldata(string calldata contractName) external view returns (bytes memory);
+}
+
+/// Proofs, for all values at once, that a round closes at most once, that each share is paid once
+/// and that no money is stuck. Halmos runs what is named check_; `forge test` does not. broken.toml
+/// shows that each can fail.
 ///
 /// All values of what a proof takes as parameters; everything else is one case: a study of three
-/// rounds with root recording, one coordinator, one site, rewards trees of one leaf. The second
-/// call is any; what came before it is one history. Of hashes it is assumed that they are injective.
+/// rounds, one coordinator, one site. The second call is any; what came before it is one history. Of
+/// hashes it is assumed that they are injective; halmos.toml puts Keccak in the place of SHA-256.
 contract HalmosTest is Base {
+    Svm internal constant svm = Svm(address(uint160(uint256(keccak256("svm cheat code")))));
+
     address internal constant COORDINATOR = address(0xC001);
-    address internal constant SITE = address(0x517E);
+    uint256 internal constant SITE_KEY = 0x517E;
     address internal constant PAYOUT = address(0x9A11);
+    uint128 internal constant REWARD = 1000 ether;
+    uint32 internal constant MAX_WEIGHT = 100;
 
     WardRound internal ward;
     StudyToken internal token;
+    /// A study with root recording, and one with full.
     StudyId internal id;
+    StudyId internal fullId;
     StudyParams internal params;
+    address internal site;
 
     function setUp() public {
         vm.warp(1_800_000_000);
@@ -49,7 +65,7 @@ contract HalmosTest is Base {
         params = StudyParams({
             sponsor: address(this),
             token: address(token),
-            rewardPerRound: 1000 ether,
+            rewardPerRound: REWARD,
             bond: 10,
             rounds: 3,
             challengeSeconds: 3 days,
@@ -71,21 +87,30 @@ contract HalmosTest is Base {
             code: keccak256("code"),
             parties: keccak256(abi.encode(coordinators, new address[](0)))
         });
-        id = ward.createStudy(params, coordinators, new address[](0));
+        site = vm.addr(SITE_KEY);
         token.approve(address(ward), type(uint256).max);
-        ward.fund(id, 3000 ether);
-        ward.admitSite(id, SITE, PAYOUT, 100);
+        vm.prank(COORDINATOR);
+        token.approve(address(ward), type(uint256).max);
+        id = opened();
+        params.recording = Recording.Full;
+        fullId = opened();
+    }
+
+    function opened() internal returns (StudyId made) {
+        address[] memory coordinators = new address[](1);
+        coordinators[0] = COORDINATOR;
+        made = ward.createStudy(params, coordinators, new address[](0));
+        ward.fund(made, REWARD * params.rounds);
+        ward.admitSite(made, site, PAYOUT, MAX_WEIGHT);
         // OpenZeppelin's token reverts when it cannot transfer.
         // forge-lint: disable-next-line(erc20-unchecked-transfer)
         token.transfer(COORDINATOR, params.bond);
-        vm.startPrank(COORDINATOR);
-        token.approve(address(ward), params.bond);
-        ward.postBond(id);
-        vm.stopPrank();
-        ward.openStudy(id);
+        vm.prank(COORDINATOR);
+        ward.postBond(made);
+        ward.openStudy(made);
     }
 
-    /// Once a round is closed, nobody closes it again, with whatever record and at whatever time.
+    /// Once a round is closed, no call closes it again, with whatever record and at whatever time.
     function check_close_atMostOnce(
         Record memory first,
         Record memory second,
@@ -108,71 +133,192 @@ contract HalmosTest is Base {
         assert(ward.study(id).head == (done ? 3 : 2));
     }
 
-    /// A claim that was paid pays nothing when it is made again.
-    function check_claim_isIdempotent(uint256 cumulative, uint128 total, address caller) public {
-        Closing memory closing = closed(1, cumulative, total);
+    /// A share is paid once, whoever asks, in whichever way, and is no more than the reward.
+    function check_claim_isPaidOnce(
+        uint64 weight,
+        uint64 total,
+        address caller,
+        address other,
+        bool together
+    ) public {
+        Earning memory earning = closed(weight, total);
         vm.warp(block.timestamp + params.challengeSeconds);
-        bool done = claimed(1, closing, cumulative, caller);
+        Earning[] memory twice = new Earning[](2);
+        twice[0] = earning;
+        twice[1] = earning;
+        assert(!claimed(id, twice, caller));
+        assert(token.balanceOf(PAYOUT) == 0);
+
+        assert(claimed(id, only(earning), caller));
         uint256 paid = token.balanceOf(PAYOUT);
-        assert(paid == (done ? cumulative : 0));
-        assert(!done || cumulative <= total);
+        assert(paid <= REWARD);
+        assert(ward.isPaid(id, 1, site));
 
-        assert(!claimed(1, closing, cumulative, caller));
+        assert(!claimed(id, together ? twice : only(earning), other));
         assert(token.balanceOf(PAYOUT) == paid);
-        assert(ward.claimed(id, SITE) == paid);
-    }
-
-    /// Claims of two rounds, in either order, pay the higher cumulative amount once.
-    function check_claims_payTheHighestOnce(uint256 former, uint256 latter, bool reversed) public {
-        vm.assume(former <= 1000 ether && latter <= 2000 ether);
-        Closing memory first = closed(1, former, 1000 ether);
-        Closing memory second = closed(2, latter, 2000 ether);
-        vm.warp(block.timestamp + params.challengeSeconds);
-        if (reversed) claimed(2, second, latter, address(this));
-        claimed(1, first, former, address(this));
-        if (!reversed) claimed(2, second, latter, address(this));
-
-        uint256 highest = former > latter ? former : latter;
-        assert(token.balanceOf(PAYOUT) == highest);
-        assert(ward.study(id).paid == highest);
+        assert(ward.study(id).paid == paid);
     }
 
     /// Nothing is paid before the window is over.
-    function check_claim_waitsForTheWindow(uint256 cumulative, uint64 time) public {
-        Closing memory closing = closed(1, cumulative, 1000 ether);
+    function check_claim_waitsForTheWindow(uint64 weight, uint64 total, uint64 time) public {
+        Earning memory earning = closed(weight, total);
         vm.assume(time >= block.timestamp && time < block.timestamp + params.challengeSeconds);
         vm.warp(time);
-        assert(!claimed(1, closing, cumulative, address(this)));
+        assert(!claimed(id, only(earning), address(this)));
+    }
+
+    /// Of a study that is over, no call of any account keeps the final round from paying its share.
+    /// @custom:halmos --default-array-lengths 1 --default-bytes-lengths 65
+    function check_earnings_areUntouchable(uint64 weight, uint64 total, address caller, uint64 time)
+        public
+    {
+        Earning memory earning = closed(weight, total);
+        vm.warp(block.timestamp + params.lifetimeSeconds);
+        ward.endStudy(id);
+        uint256 share = shareOf(weight, total);
+        vm.assume(time >= block.timestamp && time < 2 ** 40);
+        vm.warp(time);
+
+        bytes memory call = svm.createCalldata("WardRound");
+        vm.prank(caller);
+        (bool done,) = address(ward).call(call);
+        done;
+
+        assert(ward.isPaid(id, 1, site) || claimed(id, only(earning), address(this)));
+        (uint128 amount,) = ward.paidOf(id, 1);
+        assert(amount == share);
+    }
+
+    /// Behind the deadline any account ends the study, and all its money goes where it belongs.
+    function check_deadline_freesAllMoney(uint64 weight, uint64 total, address caller, uint64 time)
+        public
+    {
+        Earning memory earning = closed(weight, total);
+        uint256 others = token.balanceOf(address(ward)) - 3 * uint256(REWARD) - params.bond;
+        vm.assume(time >= block.timestamp + params.lifetimeSeconds && time < 2 ** 40);
+        vm.warp(time);
+
+        vm.startPrank(caller);
+        ward.endStudy(id);
+        ward.refund(id, earning.closing);
+        vm.stopPrank();
+        assert(claimed(id, only(earning), caller));
+        vm.prank(COORDINATOR);
+        ward.releaseBond(id, earning.closing);
+        if (ward.owed(id, address(this)) != 0) ward.collect(id, address(this));
+
+        assert(token.balanceOf(COORDINATOR) == params.bond);
+        assert(token.balanceOf(PAYOUT) == shareOf(weight, total));
+        assert(token.balanceOf(address(ward)) == others);
+    }
+
+    /// With full recording a share is paid once too, and all money comes out.
+    function check_fullRecording_paysAndFrees(uint64 weight, address caller, address other) public {
+        Earning memory earning = closedFully(weight);
+        uint256 others = token.balanceOf(address(ward)) - 3 * uint256(REWARD) - params.bond;
+        vm.warp(block.timestamp + params.lifetimeSeconds);
+
+        vm.startPrank(caller);
+        ward.endStudy(fullId);
+        ward.refund(fullId, earning.closing);
+        vm.stopPrank();
+        assert(claimed(fullId, only(earning), caller));
+        assert(!claimed(fullId, only(earning), other));
+        vm.prank(COORDINATOR);
+        ward.releaseBond(fullId, earning.closing);
+        if (ward.owed(fullId, address(this)) != 0) ward.collect(fullId, address(this));
+
+        assert(token.balanceOf(PAYOUT) <= REWARD);
+        assert(token.balanceOf(COORDINATOR) == params.bond);
+        assert(token.balanceOf(address(ward)) == others);
     }
 
     // ------------------------------------------------------------------ inside
 
-    /// Closes a round whose rewards tree is the one leaf of one site.
-    function closed(uint32 round, uint256 cumulative, uint128 total)
-        internal
-        returns (Closing memory closing)
-    {
-        vm.assume(total <= uint256(params.rewardPerRound) * round);
-        closing.record.rewards = keccak256(bytes.concat(keccak256(abi.encode(SITE, cumulative))));
-        closing.record.count = 1;
-        closing.record.totalWeight = 1;
-        closing.record.rewardTotal = total;
-        closing.coordinator = COORDINATOR;
-        closing.closedAt = uint64(block.timestamp);
+    /// Closes round 1 with root recording, over one entry and any total.
+    function closed(uint64 weight, uint64 total) internal returns (Earning memory earning) {
+        earning.entry = abi.encodePacked(site, weight, new bytes(32 + 32 + 65));
+        Record memory record = recordOf(earning.entry, total);
+        vm.assume(total >= 1 && total < 2 ** 31);
         vm.prank(COORDINATOR);
-        ward.closeRoundRoot(id, round, closing.record);
+        ward.closeRoundRoot(id, 1, record);
+        finish(earning, record);
     }
 
-    function claimed(uint32 round, Closing memory closing, uint256 cumulative, address caller)
+    /// Closes round 1 with full recording, over one signed entry.
+    function closedFully(uint64 weight) internal returns (Earning memory earning) {
+        Closing memory previous;
+        previous.record.model = params.initialModel;
+        vm.assume(weight >= 1 && weight <= MAX_WEIGHT);
+        bytes32 digest = digestOf(weight);
+        (uint8 v, bytes32 r, bytes32 s) = vm.sign(SITE_KEY, digest);
+        earning.entry = abi.encodePacked(site, weight, bytes32(0), bytes32(0), r, s, v);
+        Record memory record = recordOf(earning.entry, weight);
+        vm.prank(COORDINATOR);
+        ward.closeRound(fullId, 1, record, previous, earning.entry);
+        finish(earning, record);
+    }
+
+    function recordOf(bytes memory entry, uint64 total)
+        internal
+        pure
+        returns (Record memory record)
+    {
+        record.contributions = keccak256(bytes.concat(hex"00", entry));
+        record.count = 1;
+        record.totalWeight = total;
+    }
+
+    function finish(Earning memory earning, Record memory record) internal view {
+        earning.round = 1;
+        earning.closing = Closing(record, COORDINATOR, uint64(block.timestamp));
+        earning.path = new bytes32[](0);
+    }
+
+    function digestOf(uint64 weight) internal view returns (bytes32) {
+        bytes32 structHash = keccak256(
+            abi.encode(
+                Entries.CONTRIBUTION_TYPEHASH,
+                fullId,
+                uint32(1),
+                params.initialModel,
+                site,
+                bytes32(0),
+                weight,
+                bytes32(0)
+            )
+        );
+        bytes32 domain = keccak256(
+            abi.encode(
+                keccak256(
+                    "EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)"
+                ),
+                keccak256("wardround"),
+                keccak256("2"),
+                block.chainid,
+                address(ward)
+            )
+        );
+        return keccak256(abi.encodePacked(hex"1901", domain, structHash));
+    }
+
+    function shareOf(uint64 weight, uint64 total) internal pure returns (uint256 share) {
+        unchecked {
+            share = uint256(REWARD) * weight / total;
+        }
+        if (share > REWARD) share = REWARD;
+    }
+
+    function only(Earning memory earning) internal pure returns (Earning[] memory earnings) {
+        earnings = new Earning[](1);
+        earnings[0] = earning;
+    }
+
+    function claimed(StudyId study, Earning[] memory earnings, address caller)
         internal
         returns (bool done)
     {
         vm.prank(caller);
-        (done,) = address(ward)
-            .call(
-                abi.encodeCall(
-                    WardRound.claim, (id, round, closing, SITE, cumulative, new bytes32[](0))
-                )
-            );
+        (done,) = address(ward).call(abi.encodeCall(WardRound.claim, (study, site, earnings)));
     }
 }

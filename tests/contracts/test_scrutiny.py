@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -114,12 +115,17 @@ def test_a_proof_that_cut_a_loop_short_is_none(test: dict[str, Any], status: int
     assert prove.ends([test]) == [("check_a", status)]
 
 
-def test_breaking_the_contracts_changes_what_the_proofs_are_about(tmp_path: Path) -> None:
-    source = prove.HERE / "src" / "WardRound.sol"
-    copy = tmp_path / "src" / "WardRound.sol"
-    copy.parent.mkdir()
-    copy.write_text(source.read_text("utf-8"), "utf-8")
-    prove.break_contracts(tmp_path)
-    assert copy.read_text("utf-8") != source.read_text("utf-8")
+@pytest.mark.parametrize("listed", ["halmos.toml", "broken.toml"])
+def test_changing_the_contracts_changes_what_the_proofs_are_about(
+    tmp_path: Path, listed: str
+) -> None:
+    shutil.copytree(prove.HERE / "src", tmp_path / "src")
+    prove.change_contracts(tmp_path, listed)
+    changed = [
+        path
+        for path in (tmp_path / "src").rglob("*.sol")
+        if path.read_bytes() != (prove.HERE / path.relative_to(tmp_path)).read_bytes()
+    ]
+    assert changed
     with pytest.raises(SystemExit, match="must hold this once"):
-        prove.break_contracts(tmp_path)
+        prove.change_contracts(tmp_path, listed)

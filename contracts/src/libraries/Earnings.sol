@@ -5,7 +5,6 @@ import {Earning, IWardRound, Paid, Record, StudyId} from "../interfaces/IWardRou
 import {Entries, Entry} from "./Entries.sol";
 import {MerkleTree} from "./MerkleTree.sol";
 import {Studies, Study} from "./Studies.sol";
-import {Math} from "@openzeppelin/contracts/utils/math/Math.sol";
 import {BitMaps} from "@openzeppelin/contracts/utils/structs/BitMaps.sol";
 
 /// @title Earnings
@@ -31,8 +30,13 @@ library Earnings {
 
         Paid memory paid = s.payments[round];
         uint256 reward = s.rewardPerRound;
+        uint256 left = reward - paid.amount;
+        // 128 bits times 64: no overflow.
+        unchecked {
+            share = reward * weight / record.totalWeight;
+        }
         // With root recording, a total may be too low that no account has challenged.
-        share = Math.min(reward * weight / record.totalWeight, reward - paid.amount);
+        if (share > left) share = left;
         // No more than the reward, which has 128 bits.
         // forge-lint: disable-next-line(unsafe-typecast)
         paid.amount += uint128(share);
