@@ -108,7 +108,7 @@ slither: $(DEVELOPMENT) $(FOUNDRY) $(SLITHER) ## look for known weaknesses in th
 	@echo "Looking for known weaknesses in the contract ..."
 	@$(VENV)/bin/python -m contracts.slither $(SLITHER)
 
-prove: $(DEVELOPMENT) $(FOUNDRY) $(HALMOS) ## prove that a round closes once and a claim pays once
+prove: $(DEVELOPMENT) $(FOUNDRY) $(HALMOS) ## prove that rounds close once, shares are paid once, no money is stuck
 	@echo "Proving ..."
 	@$(VENV)/bin/python -m contracts.prove $(HALMOS)
 

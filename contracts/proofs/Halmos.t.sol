@@ -168,7 +168,8 @@ contract HalmosTest is Base {
     }
 
     /// Of a study that is over, no call of any account keeps the final round from paying its share.
-    /// @custom:halmos --default-array-lengths 1 --default-bytes-lengths 65
+    /// Left out is `createStudy`, which begins another study.
+    /// @custom:halmos --default-array-lengths 0,1 --default-bytes-lengths 157
     function check_earnings_areUntouchable(uint64 weight, uint64 total, address caller, uint64 time)
         public
     {
@@ -180,6 +181,9 @@ contract HalmosTest is Base {
         vm.warp(time);
 
         bytes memory call = svm.createCalldata("WardRound");
+        // Cutting off the arguments is what this is for.
+        // forge-lint: disable-next-line(unsafe-typecast)
+        vm.assume(bytes4(call) != WardRound.createStudy.selector);
         vm.prank(caller);
         (bool done,) = address(ward).call(call);
         done;
