@@ -43,7 +43,9 @@ contract HalmosTest is Base {
     Svm internal constant svm = Svm(address(uint160(uint256(keccak256("svm cheat code")))));
 
     address internal constant COORDINATOR = address(0xC001);
-    uint256 internal constant SITE_KEY = 0x517E;
+    address internal constant SITE = address(0x517E);
+    /// Of the site whose signature is looked at.
+    uint256 internal constant SIGNER_KEY = 0x517F;
     address internal constant PAYOUT = address(0x9A11);
     uint128 internal constant REWARD = 1000 ether;
     uint32 internal constant MAX_WEIGHT = 100;
@@ -54,7 +56,7 @@ contract HalmosTest is Base {
     StudyId internal id;
     StudyId internal fullId;
     StudyParams internal params;
-    address internal site;
+    address internal signer;
 
     function setUp() public {
         vm.warp(1_800_000_000);
@@ -87,16 +89,16 @@ contract HalmosTest is Base {
             code: keccak256("code"),
             parties: keccak256(abi.encode(coordinators, new address[](0)))
         });
-        site = vm.addr(SITE_KEY);
+        signer = vm.addr(SIGNER_KEY);
         token.approve(address(ward), type(uint256).max);
         vm.prank(COORDINATOR);
         token.approve(address(ward), type(uint256).max);
-        id = opened();
+        id = opened(SITE);
         params.recording = Recording.Full;
-        fullId = opened();
+        fullId = opened(signer);
     }
 
-    function opened() internal returns (StudyId made) {
+    function opened(address site) internal returns (StudyId made) {
         address[] memory coordinators = new address[](1);
         coordinators[0] = COORDINATOR;
         made = ward.createStudy(params, coordinators, new address[](0));
@@ -152,7 +154,7 @@ contract HalmosTest is Base {
         assert(claimed(id, only(earning), caller));
         uint256 paid = token.balanceOf(PAYOUT);
         assert(paid <= REWARD);
-        assert(ward.isPaid(id, 1, site));
+        assert(ward.isPaid(id, 1, SITE));
 
         assert(!claimed(id, together ? twice : only(earning), other));
         assert(token.balanceOf(PAYOUT) == paid);
@@ -188,7 +190,7 @@ contract HalmosTest is Base {
         (bool done,) = address(ward).call(call);
         done;
 
-        assert(ward.isPaid(id, 1, site) || claimed(id, only(earning), address(this)));
+        assert(ward.isPaid(id, 1, SITE) || claimed(id, only(earning), address(this)));
         (uint128 amount,) = ward.paidOf(id, 1);
         assert(amount == share);
     }
@@ -241,7 +243,7 @@ contract HalmosTest is Base {
 
     /// Closes round 1 with root recording, over one entry and any total.
     function closed(uint64 weight, uint64 total) internal returns (Earning memory earning) {
-        earning.entry = abi.encodePacked(site, weight, new bytes(32 + 32 + 65));
+        earning.entry = abi.encodePacked(SITE, weight, new bytes(32 + 32 + 65));
         Record memory record = recordOf(earning.entry, total);
         vm.assume(total >= 1 && total < 2 ** 31);
         vm.prank(COORDINATOR);
@@ -255,8 +257,8 @@ contract HalmosTest is Base {
         previous.record.model = params.initialModel;
         vm.assume(weight >= 1 && weight <= MAX_WEIGHT);
         bytes32 digest = digestOf(weight);
-        (uint8 v, bytes32 r, bytes32 s) = vm.sign(SITE_KEY, digest);
-        earning.entry = abi.encodePacked(site, weight, bytes32(0), bytes32(0), r, s, v);
+        (uint8 v, bytes32 r, bytes32 s) = vm.sign(SIGNER_KEY, digest);
+        earning.entry = abi.encodePacked(signer, weight, bytes32(0), bytes32(0), r, s, v);
         Record memory record = recordOf(earning.entry, weight);
         vm.prank(COORDINATOR);
         ward.closeRound(fullId, 1, record, previous, earning.entry);
@@ -286,7 +288,7 @@ contract HalmosTest is Base {
                 fullId,
                 uint32(1),
                 params.initialModel,
-                site,
+                signer,
                 bytes32(0),
                 weight,
                 bytes32(0)
@@ -322,7 +324,9 @@ contract HalmosTest is Base {
         internal
         returns (bool done)
     {
+        bool full = StudyId.unwrap(study) == StudyId.unwrap(fullId);
+        bytes memory call = abi.encodeCall(WardRound.claim, (study, full ? signer : SITE, earnings));
         vm.prank(caller);
-        (done,) = address(ward).call(abi.encodeCall(WardRound.claim, (study, site, earnings)));
+        (done,) = address(ward).call(call);
     }
 }
