@@ -208,7 +208,6 @@ def _network(sites: int, rounds: int) -> Iterator[_Network]:
                 Root(bytes(32)),
                 len(entries),
                 100 * len(entries),
-                0,
             )
             previous = ward.close_round(sponsor, facts, number, record, previous, entries).closing
         yield _Network(anvil, ward, sponsor)

@@ -42,7 +42,7 @@ def measure(quick: bool) -> Result:
 def _figure(recording: Recording, sites: int) -> Figure:
     peers = _OWN_TRANSACTIONS if recording == "root" else _SKETCH
     name = "own transactions" if recording == "root" else "sketch"
-    shape = Shape(sites, rounds=2, recording=recording, scoring="examples")
+    shape = Shape(sites, rounds=2, recording=recording)
     with prepared(shape.scenario()) as network:
         rounds = close_rounds(network, session_of(network), shape.rounds)
         dearest = max(closed.gas for _, closed in rounds)

@@ -41,7 +41,6 @@ class Shape:
     features: int = 30
     hidden: tuple[int, ...] = ()
     recording: Literal["full", "root"] = "full"
-    scoring: Literal["examples", "alignment"] = "alignment"
 
     def scenario(self) -> Scenario:
         """As a scenario: generated rows, batches of 32, one local epoch."""
@@ -54,7 +53,6 @@ class Shape:
                 "model": {"name": "mlp" if self.hidden else "logistic", "arguments": arguments},
                 "training": {"learning_rate": 0.05, "batch_size": 32, "local_epochs": 1},
                 "aggregation": {"min_sites": self.sites},
-                "rewards": {"scoring": self.scoring},
                 "chain": {"recording": self.recording},
                 "data": {
                     "name": "generated",

@@ -64,7 +64,6 @@ PARTS = {
         "wardround.protocol.rules:RunningMean.add",
         "wardround.protocol.rules:RunningMean.finish",
     ],
-    "scoring": ["wardround.protocol.scoring:alignment_scores"],
     "settling, the rest": ["wardround.protocol.settlement:settle"],
     "chain": [
         "wardround.chain.chain:Chain.send",

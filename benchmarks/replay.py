@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import replace
 from statistics import median
 from time import perf_counter
-from typing import Literal
 
 from benchmarks.figure import Detail, Figure, Result, Target
 from benchmarks.network import MILLION, Shape, close_rounds, prepared, session_of
@@ -17,25 +16,19 @@ from wardround.protocol.replay import ClosedRound, replay_round
 
 
 def measure(quick: bool) -> Result:
-    """Measure three rounds of 10 sites and a million parameters, under both scorings."""
-    figures, details = [], []
-    scorings: tuple[Literal["examples", "alignment"], ...] = ("examples", "alignment")
-    for scoring in scorings:
-        small = Shape(sites=3, rounds=2)
-        shape = replace(small if quick else replace(MILLION, rounds=5), scoring=scoring)
-        closing, replaying, reading, parameters = _measure_rounds(shape)
-        figures.append(
-            Figure(
-                f"replay of a round: {shape.sites} sites, {parameters:,} parameters, {scoring}",
-                ours=median(replaying),
-                peer=median(closing),
-                peer_name="closing it",
-                unit="s",
-                target=Target(1, at_most=True),
-            )
-        )
-        details.append(Detail(f"reading the rounds from the chain, {scoring}", reading, "s"))
-    return Result(figures, {"replay": details})
+    """Measure three rounds of 10 sites and a million parameters."""
+    shape = Shape(sites=3, rounds=2) if quick else replace(MILLION, rounds=5)
+    closing, replaying, reading, parameters = _measure_rounds(shape)
+    figure = Figure(
+        f"replay of a round: {shape.sites} sites, {parameters:,} parameters",
+        ours=median(replaying),
+        peer=median(closing),
+        peer_name="closing it",
+        unit="s",
+        target=Target(1, at_most=True),
+    )
+    detail = Detail("reading the rounds from the chain", reading, "s")
+    return Result([figure], {"replay": [detail]})
 
 
 def _measure_rounds(shape: Shape) -> tuple[list[float], list[float], float, int]:
@@ -47,13 +40,11 @@ def _measure_rounds(shape: Shape) -> tuple[list[float], list[float], float, int]
         started = perf_counter()
         rounds = network.contract.closed_rounds(network.study)
         reading = perf_counter() - started
-        base, earned = first.base, first.earned
+        base = first.base
         for found in rounds:
             seen = ClosedRound(found.round, found.closing, found.entries)
             started = perf_counter()
-            settled = replay_round(
-                session.facts, session.spec, base, earned, seen, session.store.map
-            )
+            settled = replay_round(session.facts, session.spec, base, seen, session.store.map)
             replaying.append(perf_counter() - started)
-            base, earned = settled.model, settled.earned
+            base = settled.model
         return closing, replaying, reading, network.params.parameter_count

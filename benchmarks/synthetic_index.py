@@ -137,7 +137,7 @@ def _study(number: int) -> Iterator[list[_Log]]:
         record = Record(
             Root(sha256(seed + b"c").digest()), Root(sha256(seed + b"m").digest()),
             Digest(sha256(seed + b"d").digest()), Root(sha256(seed + b"r").digest()),
-            SITES, 100 * SITES, turn * 10**20,
+            SITES, 100 * SITES,
         )  # fmt: skip
         data = encode([RECORD_ABI, "address", "uint64"], [record.abi(), coordinator, 1_700_000_000])
         logs.append(((closed, study, _number(turn)), data))

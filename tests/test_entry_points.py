@@ -38,7 +38,6 @@ from wardround.protocol.evidence import (
     Leaf,
     OmissionEvidence,
     OrderEvidence,
-    RewardsEvidence,
     TotalsEvidence,
 )
 from wardround.protocol.identifiers import Root, SiteAddress, StudyId, hex_of
@@ -76,7 +75,6 @@ COMMAND_OF = {
     "Court.challengeOrder": "court challenge",
     "Court.challengeTotals": "court challenge",
     "Court.challengeOmission": "court challenge",
-    "Court.challengeRewards": "court challenge",
     "Court.openTally": "court challenge",
     "Court.addToTally": "court challenge",
     "Court.finishTally": "court challenge",
@@ -174,7 +172,6 @@ TALLY = {"Court.openTally", "Court.addToTally", "Court.finishTally"}
         (EntryEvidence(LEAF), 10**6, {"Court.challengeEntry"}),
         (OrderEvidence(LEAF, LEAF), 10**6, {"Court.challengeOrder"}),
         (OmissionEvidence(SITE, 0, None, LEAF), 10**6, {"Court.challengeOmission"}),
-        (RewardsEvidence(bytes(157), (), ()), 10**6, {"Court.challengeRewards"}),
         (TotalsEvidence(bytes(157)), 10**6, {"Court.challengeTotals"}),
         (TotalsEvidence(bytes(314)), 200, TALLY),
         (COORDINATE, 10**6, {"Court.challengeCoordinate"}),

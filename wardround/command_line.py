@@ -59,7 +59,7 @@ COMMANDS = {
         ),
         claim=(
             "wardround.audit.commands:claim",
-            "Pay a site what it has earned up to the last final round.",
+            "Pay a site what it has earned in final rounds and was not paid yet.",
         ),
     ),
     **_listed(

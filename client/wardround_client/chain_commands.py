@@ -36,7 +36,7 @@ def claim(
     store: Annotated[str, typer.Option(help="Content store of the study.")],
     as_json: JsonOption = False,
 ) -> None:
-    """Get paid what the site has earned up to the last final round.
+    """Get paid what the site has earned in final rounds and was not paid yet.
 
     The money goes to the payout address that the sponsor registered. Secrets of noise in
     rounds that are final are erased.
@@ -46,7 +46,7 @@ def claim(
     """
     from contextlib import closing
 
-    from wardround.audit.claims import claim_for, claimable
+    from wardround.audit.claims import claim_for, claimable, rounds_in_words
     from wardround.chain.options import print_sent, study_of, tokens_of
     from wardround.store.study_store import open_study_store
     from wardround_client.guard.noise_secrets import KeptSecrets, erase_final
@@ -59,13 +59,22 @@ def claim(
     ):
         found = claimable(ward, study, objects)
         erase_final(KeptSecrets(site.home.noise), ward)
-        paid, receipt = claim_for(ward, _payer(site, paying), study, found, site.address)
-        words = f"paid {tokens_of(paid)} to {ward.site(study, site.address).payout}"
-        if not paid:
-            before = ward.claimed(study, site.address)
-            words = f"nothing is due: {tokens_of(before)} were paid before"
-    facts = {"site": site.address, "round": found.round, "paid": str(paid)}
-    print_sent(receipt, words, as_json=as_json, **facts)
+        sent = False
+        for payment in claim_for(ward, _payer(site, paying), study, found, site.address):
+            numbers, sent = list(payment.amounts), True
+            words = (
+                f"paid {tokens_of(payment.amount)} to {payment.payout} "
+                f"for {rounds_in_words(numbers)}"
+            )
+            facts = {"site": site.address, "rounds": numbers, "paid": str(payment.amount)}
+            print_sent(payment.receipt, words, as_json=as_json, **facts)
+        if not sent:
+            before = tokens_of(ward.claimed(study, site.address))
+            facts = {"site": site.address, "rounds": [], "paid": "0"}
+            words = f"nothing is due: {before} were paid before"
+            print_sent(None, words, as_json=as_json, **facts)
+        for number in found.hidden if not as_json else ():
+            _out.show(f"round {number}: its entries are not shown: claim where the store has them")
 
 
 def payout(

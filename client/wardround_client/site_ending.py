@@ -9,12 +9,11 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
+from wardround.audit.claims import earned_so_far
 from wardround.chain.options import tokens_of
 from wardround.chain.ward_round import WardRound
-from wardround.protocol.cid import cid_from_sha256
 from wardround.protocol.errors import WardroundError
 from wardround.protocol.identifiers import SiteAddress, StudyId, hex_of
-from wardround.protocol.manifest import MANIFEST_MAX_BYTES, parse_manifest
 from wardround.store.study_store import open_study_store
 from wardround_client.guard.approvals import Approvals
 from wardround_client.guard.chain import ChainReader
@@ -77,7 +76,8 @@ class StudyWatch:
         """What each study has earned the site, and the command that claims it.
 
         Args:
-            store: content store that has the manifests; None where it is not known.
+            store: content store that has the manifests; None where it is not known: then what the
+                site has earned is not named.
         """
         for study in self._approvals.studies():
             try:
@@ -94,9 +94,8 @@ class StudyWatch:
         earned = f"{tokens_of(paid)} paid so far"
         if store is not None:
             with closing(open_study_store(store, Path(), ward, study)) as objects:
-                cid = cid_from_sha256(last.record.manifest)
-                total = parse_manifest(objects.get(cid, MANIFEST_MAX_BYTES)).earned()
-            earned = f"this site has earned {tokens_of(total.get(self.site, 0))}, {earned}"
+                total = earned_so_far(ward, study, objects)[self.site]
+            earned = f"this site has earned {tokens_of(total)}, {earned}"
         lines = [f"{name} has ended after round {number}; {earned}"]
         if not ward.is_final(study, number, last):
             until = last.closed_at + ward.study(study).challenge_seconds

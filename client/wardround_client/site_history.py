@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
+from wardround.audit.claims import earned_so_far
 from wardround.chain.events import Overturned
 from wardround.chain.study_state import ClosedOnChain
 from wardround.chain.ward_round import WardRound
@@ -41,12 +42,12 @@ class Signed:
 
 @dataclass(frozen=True)
 class Earnings:
-    """What a study has paid a site, and what the site has earned by its last closed round.
+    """What a study has paid a site, and what the site has earned by all closed rounds.
 
     Attributes:
         paid: by claims so far, in the token's smallest unit.
-        earned: cumulative, in the last closed round's manifest; None when no store was given or
-            it has no manifest.
+        earned: over all closed rounds; None when no store was given or a round's entries are
+            neither there nor on chain.
     """
 
     study: StudyId
@@ -59,7 +60,7 @@ def history(
 ) -> tuple[list[Signed], list[Earnings]]:
     """Read a guard's log and ask the chain about every signature in it.
 
-    The store has the manifests, which name who is in a round with root recording, and the rewards.
+    The store has the manifests, which name who is in a round with root recording.
     """
     by_study: dict[StudyId, list[Line]] = {}
     for line in lines:
@@ -76,8 +77,7 @@ def history(
             signed.append(
                 Signed(study, line["round"], line["at"], line["weight"], line["update"], fate)
             )
-        last = _manifest(store, closed[-1]) if closed else None
-        total = None if last is None else last.earned().get(site, 0)
+        total = _earned(ward, study, store, site)
         earned.append(Earnings(study, ward.claimed(study, site), total))
     return signed, earned
 
@@ -91,6 +91,15 @@ def entry_of(line: Line, site: SiteAddress) -> Entry:
         Digest(bytes32(line["report_sha256"], "report")),
         bytes.fromhex(line["signature"][2:]),
     )
+
+
+def _earned(ward: WardRound, study: StudyId, store: Store | None, site: SiteAddress) -> int | None:
+    if store is None:
+        return None
+    try:
+        return earned_so_far(ward, study, store)[site]
+    except ObjectMissing:
+        return None
 
 
 def _manifest(store: Store | None, closed: ClosedOnChain) -> Manifest | None:

@@ -1,6 +1,6 @@
 """One study under one coordinator: its position, and how a round is settled and closed.
 
-The coordinator keeps no state. Position, rewards and the base model are read from chain and store,
+The coordinator keeps no state. Position and the base model are read from chain and store,
 so another process with the key can go on where one stopped.
 """
 
@@ -33,6 +33,7 @@ from wardround.protocol.identifiers import Root, SiteAddress, hex_of
 from wardround.protocol.manifest import MANIFEST_MAX_BYTES, Dropped, Manifest, parse_manifest
 from wardround.protocol.record import Closing, genesis_closing
 from wardround.protocol.replay import StudyFacts, fetch_specification
+from wardround.protocol.rewards import shares_floor
 from wardround.protocol.rules import RunningMean, aggregate
 from wardround.protocol.settlement import RoundFrame, Settlement, Vector, settle
 from wardround.protocol.study import StudySpec
@@ -70,14 +71,12 @@ class StudyPosition:
     Attributes:
         round: the open round; one more than ``rounds`` when the study is over.
         previous: the closing of the round before, whose model is ``base``.
-        earned: cumulative rewards by site.
         known_updates: every update so far by root: which site and round it came from.
     """
 
     round: int
     previous: Closing
     base: Vector
-    earned: Mapping[SiteAddress, int]
     known_updates: Mapping[Root, str]
 
 
@@ -153,7 +152,6 @@ class Session:
             ObjectAltered: it is, with other bytes.
         """
         number, previous = 1, genesis_closing(self.facts.params.initial_model)
-        earned: Mapping[SiteAddress, int] = {}
         known: dict[Root, str] = {}
         manifest: Manifest | None = None
         for closed, previous in self.contract.closings(self.facts.study):
@@ -165,10 +163,10 @@ class Session:
         else:
             count = self.facts.params.parameter_count
             data = self.store.map(manifest.model.cid, 4 * count)
-            base, earned = Vector.of(vector_from_bytes(data, count)), manifest.earned()
+            base = Vector.of(vector_from_bytes(data, count))
         if base.root != previous.record.model:
             raise StudyMismatch("model", hex_of(previous.record.model), hex_of(base.root))
-        return StudyPosition(number, previous, base, earned, known)
+        return StudyPosition(number, previous, base, known)
 
     def _first_model(self) -> Vector:
         if not self.spec.model.is_own:
@@ -189,21 +187,13 @@ class Session:
         """Read what is reported of a closed round, from chain and store.
 
         Raises:
-            ObjectMissing: its manifest, or the one before, is not in the store.
+            ObjectMissing: its manifest is not in the store.
         """
-        study = self.facts.study
-        closed = self.contract.closed(study, number)
-        manifest = self._manifest(closed.closing)
-        earned: Mapping[SiteAddress, int] = {}
-        if number > 1:
-            earned = self._manifest(self.contract.closed(study, number - 1).closing).earned()
-        shares = {site: amount - earned.get(site, 0) for site, amount in manifest.earned().items()}
-        contributed = {row.entry().site for row in manifest.contributions}
-        return RoundFacts(
-            manifest,
-            {site: share for site, share in shares.items() if site in contributed},
-            closed.gas_used,
-        )
+        closed = self.contract.closed(self.facts.study, number)
+        manifest, record = self._manifest(closed.closing), closed.closing.record
+        entries = (row.entry() for row in manifest.contributions)
+        shares = shares_floor(self.spec.reward_per_round, entries, record.total_weight)
+        return RoundFacts(manifest, shares, closed.gas_used)
 
     def run_round(
         self,
@@ -269,14 +259,12 @@ class Session:
             round=position.round,
             coordinator=self.signer.address,
             base=position.base,
-            earned=position.earned,
         )
         settlement = settle(
             frame,
             state.entries,
             state.objects,
             collected.aggregate(state),
-            updates=lambda: collected.updates(state),
             dropped=list(state.dropped.values()),
         )
         # Objects first: once the record is on chain, every auditor must find what it commits to.
@@ -313,7 +301,6 @@ class Session:
             position.round + 1,
             closed.closing,
             settlement.model,
-            settlement.earned,
             {**position.known_updates, **_roots(settlement.manifest)},
         )
         return RoundOutcome(settlement, state, closed.closing, closed.gas_used, following)
@@ -423,9 +410,9 @@ class _Collected:
         if self._running is not None:
             return self._running.finish()
         weights = [entry.weight for entry in state.entries]
-        return aggregate(self._rule, list(self.updates(state)), weights)
+        return aggregate(self._rule, list(self._updates(state)), weights)
 
-    def updates(self, state: RoundState) -> Iterator[Int32Vector]:
+    def _updates(self, state: RoundState) -> Iterator[Int32Vector]:
         """Read the updates again from the store, in the order of the entries."""
         count = self._session.facts.params.parameter_count
         for cid, _ in state.objects:

@@ -24,12 +24,11 @@ from wardround.protocol.evidence import (
     Evidence,
     OmissionEvidence,
     OrderEvidence,
-    RewardsEvidence,
     TotalsEvidence,
     What,
 )
 from wardround.protocol.fixed_point import vector_from_bytes
-from wardround.protocol.inspection import by_site, coordinate_evidence, entry_leaf
+from wardround.protocol.inspection import coordinate_evidence, entry_leaf
 from wardround.protocol.manifest import Manifest, parse_manifest
 from wardround.protocol.rules import Rule
 from wardround.store import Store
@@ -40,26 +39,23 @@ SMALL_STEPS_BYTES = 4000
 
 @dataclass(frozen=True)
 class Accused:
-    """An honest round, with everything that the store has of it and of the one before."""
+    """An honest round, with everything that the store has of it."""
 
     court: Court
     contested: Contested
     rule: Rule
     parameter_count: int
     manifest: Manifest
-    before: Manifest
     store: Store
 
     @classmethod
     def of(
         cls, court: Court, contested: Contested, rule: Rule, parameter_count: int, store: Store
     ) -> Accused:
-        """Read the manifests."""
-        manifest, before = (
-            parse_manifest(store.get(cid_from_sha256(closing.record.manifest)))
-            for closing in (contested.closing, contested.previous)
-        )
-        return cls(court, contested, rule, parameter_count, manifest, before, store)
+        """Read the manifest."""
+        cid = cid_from_sha256(contested.closing.record.manifest)
+        manifest = parse_manifest(store.get(cid))
+        return cls(court, contested, rule, parameter_count, manifest, store)
 
     @property
     def entries(self) -> list[bytes]:
@@ -97,11 +93,6 @@ class Accused:
         before, behind = entry_leaf(self.entries, 0), entry_leaf(self.entries, 1)
         return OmissionEvidence(site, 1, before, behind)
 
-    def rewards(self) -> RewardsEvidence:
-        """The rewards before, from which those recorded follow."""
-        packed = b"".join(self.entries)
-        return RewardsEvidence(packed, by_site(self.before.earned()), ())
-
     def demand(self) -> Demand:
         """A chunk of the model, which everybody has."""
         return Demand(What.MODEL, 1)
@@ -129,7 +120,6 @@ ACCUSATIONS = (
     Accusation("wrong order", Accused.order, "Court_OrderRight"),
     Accusation("wrong totals", Accused.totals, "Court_TotalsRight"),
     Accusation("omission", Accused.omission, "Court_NotOmitted"),
-    Accusation("wrong rewards", Accused.rewards, "Court_RewardsRight"),
 )
 
 

@@ -105,8 +105,6 @@ CHEATS = (
         "WardRound_TotalWeightDiffers",
     ),
     _bad_entry("signs nothing", cheats.sign_nothing, "SignatureInvalid"),
-    Cheat("pays itself", cheats.pay_itself, "challengeRewards"),
-    Cheat("pays too much", cheats.pay_too_much, "WardRound_RewardTooHigh"),
     Cheat("withholds the model", cheats.withhold_the_model, "demandChunk"),
     Cheat("withholds an update", cheats.withhold_an_update, "demandChunk"),
     # With full recording the entries are on chain, so the manifest is not needed to read them.

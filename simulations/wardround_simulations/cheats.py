@@ -6,7 +6,7 @@ thing, computes everything else by the rules, stores what it must, and closes th
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from eth_account import Account
@@ -16,10 +16,9 @@ from wardround.protocol.canonical import sha256_digest
 from wardround.protocol.cid import cid_from_sha256, cid_of
 from wardround.protocol.contribution import Entry
 from wardround.protocol.fixed_point import Int32Vector, vector_bytes, vector_from_bytes
-from wardround.protocol.identifiers import SiteAddress, address_of, hex_of
-from wardround.protocol.manifest import Earned, Manifest, RewardsRef, parse_manifest
+from wardround.protocol.identifiers import SiteAddress, address_of
+from wardround.protocol.manifest import Manifest, parse_manifest
 from wardround.protocol.record import Record
-from wardround.protocol.rewards import reward_tree
 from wardround.protocol.rules import aggregate
 from wardround.protocol.settlement import RoundFrame, Vector, settle
 from wardround_coordinator.session import StudyPosition
@@ -55,15 +54,6 @@ class Draft:
             self, model=model, manifest=manifest, record=replace(self.record, model=model.root)
         )
 
-    def with_earned(self, earned: Mapping[SiteAddress, int]) -> Draft:
-        """Put in other rewards."""
-        root, total = reward_tree(earned).root, sum(earned.values())
-        rows = [Earned(site=site.lower(), amount=str(amount)) for site, amount in earned.items()]
-        rewards = RewardsRef(root=hex_of(root), round=self.manifest.rewards.round, cumulative=rows)
-        manifest = self.manifest.model_copy(update={"rewards": rewards})
-        record = replace(self.record, rewards=root, reward_total=total)
-        return replace(self, manifest=manifest, record=record)
-
 
 class Cheater:
     """A coordinator that closes whatever it has drafted."""
@@ -86,12 +76,11 @@ class Cheater:
             round=position.round,
             coordinator=self.signer.address,
             base=position.base,
-            earned=position.earned,
         )
         entries, updates = [row.entry for row in rows], [row.update for row in rows]
         objects = [(cid_of(vector_bytes(row.update)), cid_of(row.report)) for row in rows]
         change = aggregate(stage.spec.rule, updates, [entry.weight for entry in entries])
-        settled = settle(frame, entries, objects, change, lambda: updates, [])
+        settled = settle(frame, entries, objects, change, [])
         return Draft(tuple(rows), settled.model, settled.manifest, settled.record)
 
     def close(self, draft: Draft, hidden: str | None = None) -> None:
@@ -180,24 +169,6 @@ def sign_nothing(cheater: Cheater) -> None:
     first = cheater.rows[0]
     unsigned = replace(first, entry=replace(first.entry, signature=bytes(65)))
     cheater.close(cheater.draft([unsigned, *cheater.rows[1:]]))
-
-
-def pay_itself(cheater: Cheater) -> None:
-    """Give a site's share of the round to an address of one's own."""
-    draft = cheater.draft()
-    before, after = cheater.position.earned, draft.manifest.earned()
-    victim = cheater.rows[0].entry.site
-    own = SiteAddress(cheater.signer.address)
-    held = before.get(victim, 0)
-    earned = {**after, victim: held, own: after[victim] - held}
-    cheater.close(draft.with_earned(earned))
-
-
-def pay_too_much(cheater: Cheater) -> None:
-    """Double what everybody has earned."""
-    draft = cheater.draft()
-    earned = {site: 2 * amount for site, amount in draft.manifest.earned().items()}
-    cheater.close(draft.with_earned(earned))
 
 
 def withhold_the_model(cheater: Cheater) -> None:

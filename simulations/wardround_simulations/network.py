@@ -32,6 +32,7 @@ from wardround.protocol.documents import toml_of
 from wardround.protocol.errors import ScenarioError
 from wardround.protocol.identifiers import StudyId, hex_of
 from wardround.protocol.record import StudyParams
+from wardround.protocol.version import PROTOCOL
 from wardround.store import Store
 from wardround.store.study_store import open_study_store
 from wardround_client.errors import Refusal
@@ -304,6 +305,7 @@ def _write_coordinator(
 def _write_network(network: Network, token: StudyToken) -> None:
     value = {
         "format": "wardround-network/1",
+        "protocol": PROTOCOL,
         "scenario": network.scenario.study.name,
         "chain_id": network.contract.chain.chain_id,
         "chain": network.contract.chain.url,

@@ -8,6 +8,7 @@ from enum import IntEnum
 from pathlib import Path
 from typing import Any
 
+from wardround.audit.claims import earned_so_far
 from wardround.chain.events import Event, OtherEvent
 from wardround.learning.export import export_model
 from wardround.learning.metrics import evaluate_sites
@@ -89,8 +90,15 @@ def _final(network: Network, last: dict[str, Any]) -> dict[str, Any]:
         "pooled_accuracy": pooled.accuracy,
         "pooled_auc": pooled.auc,
         "pooled_log_loss": pooled.log_loss,
-        "earned": {row.site: row.amount for row in manifest.rewards.cumulative},
+        "earned": _earned(network),
     }
+
+
+def _earned(network: Network) -> dict[str, str]:
+    """What each site has earned by all closed rounds, in the token's smallest unit."""
+    with network.store() as store:
+        earned = earned_so_far(network.contract, network.study, store)
+    return {site.lower(): str(amount) for site, amount in sorted(earned.items())}
 
 
 def _write_events(network: Network, path: Path) -> None:

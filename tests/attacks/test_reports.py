@@ -168,11 +168,9 @@ def test_study_page_when_a_report_has_an_extreme_loss_is_drawn(losses: tuple[flo
             model="0x" + "00" * 32,
             gas=None,
             weights={},
-            scores={},
             rewards={},
             metrics={"train_loss": {site.address: loss}},
             statement=None,
-            cumulative={},
         )
         for number, loss in enumerate(losses, 1)
     ]

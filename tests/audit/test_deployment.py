@@ -155,6 +155,8 @@ def test_creation_on_another_chain_is_refused(kept: Path, place: Place, call: Co
     ("change", "words"),
     [
         ({"format": "wardround-deployment/0"}, "its format is 'wardround-deployment/0'"),
+        ({"protocol": "wardround/1"}, "made by protocol wardround/1, which this version does not"),
+        ({"protocol": 2}, "protocol"),
         ({"chain_id": 0}, "chain_id"),
         ({"code": {}}, "there is no contract"),
         ({"creations": ["0x"]}, "a transaction is malformed"),
@@ -168,6 +170,15 @@ def test_file_that_was_changed_is_refused(
 ) -> None:
     kept.write_text(json.dumps(json.loads(kept.read_text()) | change))
     assert words in call("contract", "verify", kept).error
+
+
+def test_file_from_before_protocols_were_named_is_refused_by_name(
+    kept: Path, call: Command
+) -> None:
+    document = json.loads(kept.read_text())
+    del document["protocol"]
+    kept.write_text(json.dumps(document))
+    assert "made by protocol wardround/1" in call("contract", "verify", kept).error
 
 
 def test_byte_of_the_kept_code_that_was_changed_is_refused(kept: Path, call: Command) -> None:

@@ -13,15 +13,15 @@ import pytest
 from tests.protocol.rounds import CAP, Memory, address_of, key_of, study_spec
 from wardround.audit.examination import (
     RoundCase,
-    Standing,
     Verdict,
     examine,
     find_vector,
-    recorded_standing,
+    recorded_model,
 )
 from wardround.chain.study_state import Registration
 from wardround.protocol.canonical import sha256_digest
 from wardround.protocol.cid import Cid, cid_of
+from wardround.protocol.commitments import commitments_root
 from wardround.protocol.contribution import Entry, contributions_root, pack_entries
 from wardround.protocol.evidence import (
     CoordinateEvidence,
@@ -29,17 +29,15 @@ from wardround.protocol.evidence import (
     EntryEvidence,
     OmissionEvidence,
     OrderEvidence,
-    RewardsEvidence,
     TotalsEvidence,
     What,
 )
 from wardround.protocol.fixed_point import vector_bytes
-from wardround.protocol.identifiers import Root, SiteAddress
-from wardround.protocol.inspection import by_site, split_entries
+from wardround.protocol.identifiers import Digest, Root, SiteAddress, hex_of
+from wardround.protocol.inspection import split_entries
 from wardround.protocol.manifest import Manifest
 from wardround.protocol.record import Closing, Record, genesis_closing
 from wardround.protocol.replay import ClosedRound
-from wardround.protocol.rewards import reward_tree
 from wardround.protocol.settlement import Settlement, Vector
 from wardround.store import Store
 from wardround.store.errors import ObjectMissing
@@ -81,9 +79,8 @@ class Scene:
     previous: Closing
 
     @classmethod
-    def of(cls, recording: str = "root", scoring: str = "examples", **tables: Any) -> Scene:
-        rewards = {"per_round": "1000", "scoring": scoring}
-        spec = study_spec(chain={"recording": recording}, rewards=rewards, **tables)
+    def of(cls, recording: str = "root", **tables: Any) -> Scene:
+        spec = study_spec(chain={"recording": recording}, **tables)
         memory = Memory(spec, sites=4)
         settled, closed = memory.settle()
         memory.go_on(settled)
@@ -93,13 +90,10 @@ class Scene:
     def store(self) -> DictStore:
         return DictStore(self.memory.objects)
 
-    def standing(self) -> Standing:
-        return Standing(self.memory.base, self.memory.earned)
-
     def examine(self, closed: ClosedRound, *registered: Registration, **more: Any) -> Verdict:
         case = RoundCase(closed, self.previous, registered, **more)
         memory = self.memory
-        return examine(memory.facts, memory.spec, self.standing(), case, self.store)
+        return examine(memory.facts, memory.spec, memory.base, case, self.store)
 
     def forged(
         self,
@@ -126,9 +120,8 @@ def breach_of(verdict: Verdict) -> tuple[str, Any]:
 
 
 @pytest.mark.parametrize("recording", ["full", "root"])
-@pytest.mark.parametrize("scoring", ["examples", "alignment"])
-def test_round_holds_when_nothing_is_wrong(recording: str, scoring: str) -> None:
-    scene = Scene.of(recording, scoring)
+def test_round_holds_when_nothing_is_wrong(recording: str) -> None:
+    scene = Scene.of(recording)
     settled, closed = scene.memory.settle()
     verdict = scene.examine(closed)
     assert verdict.breach is None
@@ -240,71 +233,22 @@ def test_registered_site_that_is_there_is_no_breach() -> None:
     assert scene.examine(closed, row).breach is None
 
 
-# ---------------------------------------------------------------- rewards
+# ---------------------------------------------------------------- commitments
 
 
-def paid(scene: Scene, changes: dict[SiteAddress, int], **more: Any) -> ClosedRound:
-    """Close with other rewards, the manifest saying so."""
+def test_unknown_commitment_is_seen_and_cannot_be_proven() -> None:
+    scene = Scene.of()
     made = scene.memory.contributions()
     settled, _ = scene.memory.settle(made)
-    earned = {**settled.earned, **changes}
-    rows = [{"site": site.lower(), "amount": str(amount)} for site, amount in earned.items()]
-    value = settled.manifest.model_dump(mode="json", by_alias=True)
-    value["rewards"] |= {"root": "0x" + reward_tree(earned).root.hex(), "cumulative": rows}
-    manifest = Manifest.model_validate(value, by_alias=True, by_name=False)
-    total = {"reward_total": sum(earned.values()), **more}
-    entries = [entry for entry, _, _ in made]
-    return scene.forged(settled, entries, manifest, rewards=reward_tree(earned).root, **total)
-
-
-def test_wrong_split_is_found_where_examples_count() -> None:
-    scene = Scene.of()
-    stranger = address_of(key_of(99))
-    what, evidence = breach_of(scene.examine(paid(scene, {stranger: 7})))
-    assert isinstance(evidence, RewardsEvidence)
-    assert evidence.before == by_site(scene.memory.earned)
-    assert evidence.after == ()
-    assert "split by examples" in what
-
-
-def test_wrong_sum_is_found_where_examples_count() -> None:
-    scene = Scene.of()
-    closed = paid(scene, {}, reward_total=1)
+    named = {"measures": Digest(b"\x07" * 32)}
+    manifest = settled.manifest.model_copy(
+        update={"commitments": {name: hex_of(digest) for name, digest in named.items()}}
+    )
+    entries, root = [entry for entry, _, _ in made], commitments_root(named)
+    closed = scene.forged(settled, entries, manifest, commitments=root)
     what, evidence = breach_of(scene.examine(closed))
-    assert isinstance(evidence, RewardsEvidence)
-    assert "adds up to" in what
-
-
-def case_of(scene: Scene, name: str) -> tuple[dict[SiteAddress, int], dict[str, int], str]:
-    site, held = next(iter(scene.memory.earned.items()))
-    stranger = address_of(key_of(99))
-    return {
-        "sum": ({}, {"reward_total": 5}, "the record says 5"),
-        "too much": ({site: held + 10**6}, {}, "more than its 1000"),
-        "taken": ({site: held - 1}, {}, "is left with"),
-        "unearned": ({stranger: 1, site: held}, {}, "without a contribution"),
-    }[name]
-
-
-@pytest.mark.parametrize("name", ["sum", "too much", "taken", "unearned"])
-def test_rewards_against_every_rule_are_found_where_alignment_counts(name: str) -> None:
-    scene = Scene.of(scoring="alignment")
-    changes, more, words = case_of(scene, name)
-    what, evidence = breach_of(scene.examine(paid(scene, changes, **more)))
-    assert isinstance(evidence, RewardsEvidence)
-    assert dict(evidence.before) == scene.memory.earned
-    assert words in what
-
-
-def test_other_scores_are_seen_and_cannot_be_proven() -> None:
-    scene = Scene.of(scoring="alignment")
-    settled, _ = scene.memory.settle()
-    giver, taker = list(settled.shares)[:2]
-    assert settled.shares[giver] > 0
-    changes = {giver: settled.earned[giver] - 1, taker: settled.earned[taker] + 1}
-    what, evidence = breach_of(scene.examine(paid(scene, changes)))
     assert evidence is None
-    assert "rewards" in what
+    assert "unknown commitment 'measures'" in what
 
 
 # ---------------------------------------------------------------- vectors
@@ -402,7 +346,11 @@ def test_entries_that_are_not_shown_are_demanded(shown: bytes | None) -> None:
     tree = (What.ENTRY, record.contributions)
     found = scene.examine(closed, answered={tree: given})
     assert breach_of(found)[1] is None
-    assert recorded_standing(scene.memory.facts, found.case, scene.store) is None
+    # The model that the round leaves behind is found by its root.
+    model = recorded_model(scene.memory.facts, found.case, scene.store)
+    assert model is not None
+    del scene.memory.objects[model.cid]
+    assert recorded_model(scene.memory.facts, found.case, scene.store) is None
 
 
 def test_entries_are_read_from_a_manifest_that_is_none_otherwise() -> None:
@@ -434,13 +382,12 @@ def test_vector_is_found_by_its_root_wherever_it_is() -> None:
     assert find_vector(scene.store, facts.params.parameter_count, bytes(32)) is None
 
 
-def test_standing_after_a_round_that_does_not_hold_is_what_was_recorded() -> None:
+def test_model_after_a_round_that_does_not_hold_is_what_was_recorded() -> None:
     scene = Scene.of("full")
     closed = shifted(scene, 5, scene.memory.contributions())
     verdict = scene.examine(closed)
-    standing = recorded_standing(scene.memory.facts, verdict.case, scene.store)
-    assert standing is not None
-    assert standing.base.root == closed.closing.record.model
-    assert reward_tree(standing.earned).root == closed.closing.record.rewards
+    model = recorded_model(scene.memory.facts, verdict.case, scene.store)
+    assert model is not None
+    assert model.root == closed.closing.record.model
     assert genesis_closing(Root(bytes(32))).record.count == 0
-    assert vector_bytes(standing.base.values) == standing.base.data
+    assert vector_bytes(model.values) == model.data

@@ -315,7 +315,6 @@ def closed_by_many(
         Root(bytes(32)),
         MANY,
         sum(weights),
-        0,
     )
     previous = genesis_closing(stage.params.initial_model)
     closed = scene.ward.close_round(scene.parties.first, stage.facts, 1, record, previous, entries)

@@ -189,6 +189,16 @@ def test_contract_on_another_chain_is_refused(deployed: Deployed) -> None:
     assert "_cachedChainId" in str(error) or "_cachedDomainSeparator" in str(error)
 
 
+def test_contract_of_the_former_protocol_is_refused_by_name(deployed: Deployed) -> None:
+    """Other code, in which the EIP-712 domain's version is the one before."""
+    code = bytearray(deployed.answers.code(deployed.ward))
+    for place in load_artifact("WardRound").runtime.immutables["_version"]:
+        code[place : place + 32] = b"1".ljust(31, b"\0") + b"\x01"
+    code[-1] ^= 1
+    error = refused(deployed.answers.with_code(deployed.ward, bytes(code)), deployed.ward)
+    assert "it speaks protocol wardround/1, which this version does not read" in str(error)
+
+
 def test_answer_that_is_cut_short_is_refused(deployed: Deployed) -> None:
     code = deployed.answers.code(deployed.ward)
     error = refused(deployed.answers.with_code(deployed.ward, code[:-1]), deployed.ward)

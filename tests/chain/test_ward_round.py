@@ -18,6 +18,7 @@ from wardround.chain.study_state import OpenRound, Seat, SiteSlot
 from wardround.chain.study_token import StudyToken
 from wardround.chain.ward_round import WardRound
 from wardround.devchain.journal import Journal, replay_journal
+from wardround.protocol.commitments import commitments_root
 from wardround.protocol.contribution import (
     Contribution,
     Entry,
@@ -29,6 +30,7 @@ from wardround.protocol.contribution import (
 )
 from wardround.protocol.errors import StudyMismatch
 from wardround.protocol.identifiers import Digest, Root, SiteAddress, StudyId
+from wardround.protocol.inspection import entry_leaf
 from wardround.protocol.record import (
     Closing,
     Record,
@@ -40,7 +42,7 @@ from wardround.protocol.record import (
     genesis_closing,
 )
 from wardround.protocol.replay import StudyFacts
-from wardround.protocol.rewards import reward_tree
+from wardround.protocol.rewards import Earning, share_floor
 
 REWARD, BOND, SUPPLY, CAP = 1000, 500, 10**9, 100
 ROUND_SECONDS, GRACE_SECONDS = 3600, 600
@@ -106,20 +108,18 @@ class Case:
             )
         return sort_entries(made)
 
-    def earned(self, round_number: int) -> dict[SiteAddress, int]:
-        share = REWARD // len(self.sites)
-        return {SiteAddress(site.address): share * round_number for site in self.sites}
+    def earning(self, number: int, closing: Closing, entries: list[Entry], place: int) -> Earning:
+        packed = [entry.pack() for entry in entries]
+        return Earning(number, closing, entry_leaf(packed, place))
 
     def record(self, round_number: int, entries: list[Entry]) -> Record:
-        earned = self.earned(round_number)
         return Record(
             contributions_root(entries),
             Root(bytes([0x30 + round_number]) * 32),
             Digest(bytes([0x50 + round_number]) * 32),
-            reward_tree(earned).root,
+            commitments_root({}),
             len(entries),
             total_weight(entries),
-            sum(earned.values()),
         )
 
 
@@ -216,7 +216,7 @@ def test_study_from_creation_to_refund(case: Case) -> None:
     chain.advance(ROUND_SECONDS + GRACE_SECONDS)
     assert contract.take_over(case.standby, study)
     assert contract.take_over(case.standby, study) is None
-    entries = case.entries(2, closed.closing)
+    first, entries = entries, case.entries(2, closed.closing)
     second = contract.close_round(
         case.standby, facts, 2, case.record(2, entries), closed.closing, entries
     )
@@ -237,16 +237,33 @@ def test_study_from_creation_to_refund(case: Case) -> None:
     assert contract.is_final(study, 1, closing)
 
     # Claims: anyone may send one, the payout address gets it, once.
-    site, payout = SiteAddress(case.sites[0].address), case.payouts[0]
-    tree = reward_tree(case.earned(1))
-    claim = (study, 1, closing, site, case.earned(1)[site], tree.proof(site))
-    receipt = contract.claim(bob, *claim)
+    site, earning = first[0].site, case.earning(1, closing, first, 0)
+    payout = contract.site(study, site).payout
+    share = share_floor(REWARD, first[0].weight, record.total_weight)
+    assert not contract.is_paid(study, 1, site)
+    receipt = contract.claim(bob, study, site, [earning])
     assert receipt is not None
     (claimed,) = contract.events_of(receipt)
-    assert isinstance(claimed, events.OtherEvent)
-    assert (claimed.values["payout"], claimed.values["amount"]) == (payout, case.earned(1)[site])
-    assert contract.claim(bob, *claim) is None
-    assert case.token.balance_of(payout) == contract.claimed(study, site) == case.earned(1)[site]
+    assert isinstance(claimed, events.Claimed)
+    assert (claimed.site, claimed.round) == (site, 1)
+    assert (claimed.payout, claimed.amount) == (payout, share)
+    assert contract.claim(bob, study, site, [earning]) is None
+    assert contract.is_paid(study, 1, site)
+    assert contract.paid_of(study, 1) == (share, 1)
+    assert contract.claims(study, site) == {1: share}
+    assert case.token.balance_of(payout) == contract.claimed(study, site) == share
+    later, other = case.earning(2, second.closing, entries, 0), first[1].site
+    refused = [
+        ("WardRound_NothingDue", site, []),
+        ("WardRound_AlreadyPaid", site, [earning, later]),
+        ("WardRound_NotFinal", site, [later]),
+        ("WardRound_EntryNotIncluded", other, [earning]),
+        ("WardRound_EntryNotIncluded", other, [case.earning(1, closing, first[1:], 0)]),
+    ]
+    for name, key, earnings in refused:
+        with pytest.raises(ContractReverted) as caught:
+            contract.claim(bob, study, key, earnings)
+        assert caught.value.name == name
 
     # The last round, then everything goes home.
     entries = case.entries(3, second.closing)
@@ -260,7 +277,20 @@ def test_study_from_creation_to_refund(case: Case) -> None:
         contract.refund(alice, study, third.closing)
     assert caught.value.name == "WardRound_NotFinal"
     chain.advance(CHALLENGE_SECONDS)
-    assert contract.refund(alice, study, third.closing)
+    # All rounds are final: what they earn stays, so nothing goes back.
+    with pytest.raises(ContractReverted) as caught:
+        contract.refund(alice, study, third.closing)
+    assert caught.value.name == "WardRound_NothingDue"
+    rounds = [(1, closing, first), (2, second.closing, case.entries(2, closing))]
+    rounds.append((3, third.closing, entries))
+    for place in range(3):
+        earnings = [case.earning(n, one, made, place) for n, one, made in rounds]
+        earnings = earnings[1:] if place == 0 else earnings
+        assert contract.claim(alice, study, first[place].site, earnings)
+    # What flooring left of a round is the sponsor's, once its last entry is paid.
+    paid = sum(contract.paid_of(study, number)[0] for number in (1, 2, 3))
+    assert contract.study(study).paid == paid
+    assert contract.owed(study, alice.address) == 3 * REWARD - paid
     for coordinator in (bob, case.standby):
         assert contract.release_bond(coordinator, study, third.closing)
         assert contract.release_bond(coordinator, study, third.closing) is None
@@ -274,10 +304,11 @@ def test_study_from_creation_to_refund(case: Case) -> None:
         *("BondPosted", "BondPosted", "StudyOpened"),
         *(*contributed, "RoundClosed", "TookOver", *contributed, "RoundClosed"),
         *("Attested", "Claimed", *contributed, "RoundClosed"),
-        *("Refunded", "BondReleased", "BondReleased"),
+        *["Claimed"] * 8,
+        *("BondReleased", "BondReleased"),
     ]
     assert contract.events(NOBODY) == []
-    assert contract.events(study, from_block=third.block_number + 1) == contract.events(study)[-3:]
+    assert contract.events(study, from_block=third.block_number + 1) == contract.events(study)[-10:]
 
 
 def attestation_digest(

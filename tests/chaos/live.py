@@ -88,7 +88,6 @@ min_sites = {sites}
 
 [rewards]
 per_round = "1000"
-scoring = "alignment"
 
 [chain]
 round_seconds = {round_seconds}

@@ -50,7 +50,7 @@ def chaos_scenario(rounds: int, epochs: int = LOCAL_EPOCHS) -> Scenario:
                 "local_epochs": epochs,
             },
             "aggregation": {"min_sites": 2},
-            "rewards": {"per_round": "1000", "scoring": "alignment"},
+            "rewards": {"per_round": "1000"},
             "chain": {
                 "round_seconds": ROUND_SECONDS,
                 "grace_seconds": GRACE_SECONDS,

@@ -10,13 +10,11 @@ from pathlib import Path
 from eth_account.signers.local import LocalAccount
 
 from wardround.audit.audit import StudyAudit
+from wardround.audit.claims import claim_for, claimable
 from wardround.chain.events import Overturned, RoundClosed, Slashed
 from wardround.chain.ward_round import WardRound
-from wardround.protocol.cid import cid_from_sha256
 from wardround.protocol.errors import WardroundError
 from wardround.protocol.identifiers import SiteAddress, StudyId, hex_of
-from wardround.protocol.manifest import MANIFEST_MAX_BYTES, parse_manifest
-from wardround.protocol.rewards import reward_tree
 from wardround.store import open_store
 from wardround_client.guard.log import read_log
 
@@ -130,16 +128,11 @@ def _audit(subject: Subject, verdict: Verdict) -> None:
 
 def _rewards(subject: Subject, expected: Expected, verdict: Verdict) -> None:
     contract, study = subject.contract, subject.study
-    number, closing = contract.closings(study)[-1]
-    cid = cid_from_sha256(closing.record.manifest)
-    earned = parse_manifest(open_store(subject.store).get(cid, MANIFEST_MAX_BYTES)).earned()
     contract.chain.advance(contract.study(study).challenge_seconds + 1)
-    tree = reward_tree(earned)
+    found = claimable(contract, study, open_store(subject.store))
     for name, site in subject.sites.items():
-        amount = earned.get(site, 0)
-        if amount:
-            proof = list(tree.proof(site))
-            contract.claim(subject.payer, study, number, closing, site, amount, proof)
+        for _ in claim_for(contract, subject.payer, study, found, site):
+            pass  # what is paid is read from the chain
         paid = contract.claimed(study, site)
         verdict.paid += paid
         due = expected.earned.get(name, 0)

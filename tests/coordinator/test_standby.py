@@ -44,7 +44,7 @@ def state(**changes: Any) -> StudyState:
         recording=Recording.FULL,
         rule=RuleId.MEAN,
         rule_argument=0,
-        scoring=ScoringId.ALIGNMENT,
+        scoring=ScoringId.EXAMPLES,
         parameter_count=7,
         update_bound=2**24,
         challenge_seconds=0,

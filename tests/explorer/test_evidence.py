@@ -214,6 +214,7 @@ ALTERATIONS: list[tuple[str, Callable[[bytes], bytes | None]]] = [
     ("chain/blocks.jsonl", changed_lines(set_receipt, 0)),
     ("chain/blocks.jsonl", lambda data: b"".join(data.splitlines(True)[:-1])),
     ("evidence.json", lambda data: data.replace(b"wardround-evidence/1", b"other")),
+    ("evidence.json", lambda data: data.replace(b'"wardround/2"', b'"wardround/1"')),
     ("evidence.json", lambda data: data.replace(b'"chain_id": 31337', b'"chain_id": 1')),
     ("evidence.json", lambda data: b"{"),
     ("evidence.json", lambda data: None),

@@ -78,7 +78,7 @@ def test_manifest_that_is_not_what_it_was(
     assert len(found.entries) == found.summary.contributors
     for entry in found.entries:
         assert entry.on_chain
-        assert (entry.signature_valid, entry.score, entry.reward, entry.report) == (None,) * 4
+        assert (entry.signature_valid, entry.report) == (None, None)
     assert round_of(index, 1).manifest.status == round_of(index, 3).manifest.status == "verified"
 
 

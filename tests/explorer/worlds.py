@@ -119,7 +119,10 @@ def follower(source: Source, connection: sqlite3.Connection) -> Follower:
 def content(path: Path) -> dict[str, list[tuple[Any, ...]]]:
     """All rows of an index, without those about how it was built."""
     db = sqlite3.connect(path)
-    tables = ("block", "tx", "event", "mention", "study", "member", "closing", "entry", "dropped")
+    tables = (
+        *("block", "tx", "event", "mention", "study", "member", "closing", "entry", "earned"),
+        "dropped",
+    )
     found = {
         table: db.execute(f"SELECT * FROM {table} ORDER BY 1, 2").fetchall() for table in tables
     }

@@ -1,13 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.28;
 
-import {Reward, RewardsFault} from "src/interfaces/ICourt.sol";
-import {Record} from "src/interfaces/IWardRound.sol";
+import {Earning, Record} from "src/interfaces/IWardRound.sol";
 import {Aggregation} from "src/libraries/Aggregation.sol";
 import {CompactRange} from "src/libraries/CompactRange.sol";
+import {Earnings} from "src/libraries/Earnings.sol";
 import {MerkleTree} from "src/libraries/MerkleTree.sol";
-import {RewardTree} from "src/libraries/RewardTree.sol";
-import {Rewards} from "src/libraries/Rewards.sol";
 import {Vectors} from "src/libraries/Vectors.sol";
 
 /// @notice Lets a test call what the contracts keep inside, so that Python can be compared with it.
@@ -80,37 +78,12 @@ contract Mirror {
         return Vectors.valueAt(chunk, coordinate);
     }
 
-    function rewardRoot(address[] calldata sites, uint256[] calldata cumulative)
+    function weightOf(Record calldata record, address site, Earning calldata earning)
         external
-        pure
-        returns (bytes32)
+        view
+        returns (uint64)
     {
-        bytes32[] memory leaves = new bytes32[](sites.length);
-        for (uint256 i = 0; i < sites.length; ++i) {
-            leaves[i] = RewardTree.leaf(sites[i], cumulative[i]);
-        }
-        return RewardTree.root(leaves);
-    }
-
-    function faultOfSplit(
-        Record calldata record,
-        bytes calldata entries,
-        Reward[] calldata before,
-        uint256 rewardPerRound
-    ) external pure returns (RewardsFault) {
-        return Rewards.faultOfSplit(record, entries, record.totalWeight, before, rewardPerRound);
-    }
-
-    function faultOf(
-        Record calldata record,
-        bytes calldata entries,
-        Reward[] calldata before,
-        Reward[] calldata afterwards,
-        uint256 rewardPerRound
-    ) external pure returns (RewardsFault) {
-        Rewards.check(before, record.manifest);
-        Rewards.check(afterwards, record.rewards);
-        return Rewards.faultOf(record, entries, before, afterwards, rewardPerRound);
+        return Earnings.weightOf(record, site, earning);
     }
 
     function _part(bytes calldata data, uint256 size, uint256 index)

@@ -55,7 +55,7 @@ def small_scenario(**tables: Any) -> Scenario:
         "model": {"name": "logistic", "arguments": {"features": FEATURES}},
         "training": {"learning_rate": 0.2, "batch_size": 8, "local_epochs": 1},
         "aggregation": {"min_sites": 2},
-        "rewards": {"per_round": "1000", "scoring": "alignment"},
+        "rewards": {"per_round": "1000"},
         "data": {
             "name": "generated",
             "arguments": {"sites": 3, "rows": 40, "test_rows": 20, "features": FEATURES},
@@ -89,7 +89,6 @@ def one_site(rounds: int, **tables: Any) -> Scenario:
     return small_scenario(
         study={"rounds": rounds},
         aggregation={"min_sites": 1},
-        rewards={"scoring": "examples"},
         data={"arguments": arguments},
         **tables,
     )

@@ -19,7 +19,7 @@ from wardround.audit.finished import FinishedRun, note_journal, open_run
 from wardround.devchain.errors import JournalAltered
 from wardround.protocol.canonical import canonical_bytes
 from wardround.protocol.cid import cid_from_sha256
-from wardround.protocol.errors import SpecificationError, WardroundError
+from wardround.protocol.errors import ProtocolError, SpecificationError, WardroundError
 from wardround.protocol.identifiers import hex_of
 from wardround.store.errors import ObjectAltered, ObjectMissing
 from wardround_simulations.network import Folders
@@ -343,6 +343,19 @@ def test_network_file_when_any_byte_is_altered_is_refused_or_changes_nothing(
         pass
     finally:
         path.write_bytes(whole)
+
+
+def test_run_of_another_protocol_is_refused_by_name(finished: Path, tmp_path: Path) -> None:
+    copy = copied(finished, tmp_path / "run")
+    path = copy / "network.json"
+    document = json.loads(path.read_text("utf-8"))
+    # Files of the first protocol do not name it.
+    former = {key: value for key, value in document.items() if key != "protocol"}
+    for written in (former, {**document, "protocol": "wardround/1"}):
+        path.write_text(json.dumps(written), "utf-8")
+        words = "made by protocol wardround/1, which this version does not read"
+        with pytest.raises(ProtocolError, match=words), open_run(copy):
+            pass
 
 
 def test_store_when_it_holds_more_than_the_study_is_read_all_the_same(

@@ -17,15 +17,15 @@ from wardround.protocol.errors import ProtocolError
 from wardround.protocol.evidence import CHUNK_COORDINATES, value_at
 from wardround.protocol.fixed_point import INT32_MAX, INT32_MIN
 from wardround.protocol.identifiers import Digest, Root, SiteAddress, address_of
-from wardround.protocol.inspection import by_site, chunk_leaf, entry_leaf, wrong_rewards
+from wardround.protocol.inspection import chunk_leaf, entry_leaf
 from wardround.protocol.merkle import (
     CHUNK_BYTES,
     entries_root,
     leaf_hash,
     vector_root,
 )
-from wardround.protocol.record import Record, RuleId
-from wardround.protocol.rewards import accumulate, reward_tree, split_floor
+from wardround.protocol.record import ZERO_ADDRESS, Closing, Record, RuleId
+from wardround.protocol.rewards import Earning
 from wardround.protocol.rules import Rule, aggregate
 
 many = settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
@@ -170,108 +170,29 @@ def test_inclusion_is_judged_the_same_whatever_the_proof(count: int, data: st.Da
 
 @some
 @given(
-    st.dictionaries(
-        st.integers(1, 2**160 - 1),
-        st.one_of(st.integers(0, 2**256 - 1), st.sampled_from([0, 1, 2**256 - 1])),
-        min_size=1,
-        max_size=33,
-    )
+    weights=st.lists(st.integers(1, 2**64 - 1), min_size=1, max_size=33),
+    total=st.integers(0, 2**64 - 1),
+    data=st.data(),
 )
-def test_claim_tree_is_the_same(amounts: dict[int, int]) -> None:
-    earned: dict[SiteAddress, int] = {
-        address_of("0x" + key.to_bytes(20, "big").hex()): amount for key, amount in amounts.items()
-    }
-    sites, cumulative = list(earned), list(earned.values())
-    assert mirror()("rewardRoot", sites, cumulative) == reward_tree(earned).root
-
-
-# ---------------------------------------------------------------- rewards
+def test_entry_is_read_and_proven_the_same(
+    weights: list[int], total: int, data: st.DataObject
+) -> None:
+    zero, digest = Root(bytes(32)), Digest(bytes(32))
+    entries = [
+        Entry(address(place), weight, zero, digest, bytes(65)).pack()
+        for place, weight in enumerate(weights)
+    ]
+    record = Record(entries_root(entries), zero, digest, zero, len(entries), total)
+    closing = Closing(record, ZERO_ADDRESS, 1)
+    place = data.draw(st.integers(0, len(entries) - 1))
+    earning = Earning(1, closing, entry_leaf(entries, place)).abi()
+    assert mirror()("weightOf", record.abi(), address(place), earning) == weights[place]
+    elsewhere = (*earning[:3], place + 1, earning[4])
+    for site, shown in ((address(place + 1), earning), (address(place), elsewhere)):
+        refusal = mirror().refusal("weightOf", record.abi(), site, shown)
+        assert refusal is not None
+        assert refusal.name == "WardRound_EntryNotIncluded"
 
 
 def address(place: int) -> SiteAddress:
     return address_of("0x" + (place + 1).to_bytes(20, "big").hex())
-
-
-def packed(weights: dict[int, int]) -> bytes:
-    return b"".join(
-        Entry(address(place), weight, Root(bytes(32)), Digest(bytes(32)), bytes(65)).pack()
-        for place, weight in sorted(weights.items())
-    )
-
-
-def recorded(before: bytes, rewards: bytes, reward_total: int, total_weight: int) -> Record:
-    """A record with what the contract looks at; Mirror reads the tree before from `manifest`."""
-    zero = Root(bytes(32))
-    return Record(zero, zero, Digest(before), Root(rewards), 0, total_weight, reward_total)
-
-
-places = st.integers(0, 7)
-amounts = st.one_of(st.integers(0, 9), st.integers(0, 2**100))
-earnings = st.dictionaries(places, amounts, max_size=8)
-round_weights = st.dictionaries(
-    places, st.one_of(st.integers(1, 9), st.integers(1, 2**28)), min_size=1, max_size=8
-)
-
-
-@some
-@given(earnings, round_weights, st.one_of(st.integers(0, 9), st.integers(0, 2**100)))
-def test_split_by_examples_is_the_same(
-    earned: dict[int, int], weights: dict[int, int], reward: int
-) -> None:
-    before = {address(place): amount for place, amount in earned.items()}
-    shares = split_floor(reward, {address(place): weight for place, weight in weights.items()})
-    after = accumulate(before, shares)
-    root, total = reward_tree(after).root, sum(after.values())
-    known = reward_tree(before).root if before else bytes(32)
-    heavy = sum(weights.values())
-
-    def asked(rewards: bytes, reward_total: int) -> tuple[object, ...]:
-        record = recorded(known, rewards, reward_total, heavy).abi()
-        return "faultOfSplit", record, packed(weights), list(by_site(before)), reward
-
-    refusal = mirror().refusal(*asked(root, total))
-    assert refusal is not None
-    assert (refusal.name, refusal.arguments) == (
-        "Court_RewardsRight",
-        {"root": root, "total": total},
-    )
-    wrong_split, wrong_total = 0, 1
-    assert mirror()(*asked(bytes(32), total)) == wrong_split
-    assert mirror()(*asked(root, total + 1)) == wrong_total
-
-
-@settings(some, max_examples=300)
-@given(earnings, earnings, round_weights, amounts, st.integers(-1, 1), st.booleans())
-def test_rewards_against_every_rule_are_judged_the_same(
-    earned: dict[int, int],
-    gained: dict[int, int],
-    weights: dict[int, int],
-    reward: int,
-    off: int,
-    honest: bool,
-) -> None:
-    before = {address(place): amount for place, amount in earned.items()}
-    if honest:
-        gained = {place: reward // len(weights) for place in weights}
-    after = accumulate(before, {address(place): amount for place, amount in gained.items()})
-    if not honest and after and off:
-        first = next(iter(after))
-        after[first] = max(0, after[first] + off)
-    if not after:
-        return
-    total = sum(after.values()) + (off if honest else 0)
-    known = reward_tree(before).root if before else bytes(32)
-    record = recorded(known, reward_tree(after).root, max(0, total), 0)
-    sites = {address(place) for place in weights}
-    expected = wrong_rewards(before, after, sites, record.reward_total, reward)
-    refusal = mirror().refusal(
-        "faultOf",
-        record.abi(),
-        packed(weights),
-        list(by_site(before)),
-        list(by_site(after)),
-        reward,
-    )
-    assert (refusal is None) == (expected is not None), (expected, refusal)
-    if refusal is not None:
-        assert refusal.name == "Court_RewardsRight"

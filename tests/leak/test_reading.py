@@ -17,6 +17,7 @@ from wardround.audit.folders import Folders
 from wardround.leak.reading import Reading, Role, read_measures, read_run
 from wardround.protocol.errors import Malformed
 from wardround.protocol.identifiers import hex_of
+from wardround.protocol.version import PROTOCOL
 from wardround_simulations import cheats
 from wardround_simulations.cheats import Cheater
 
@@ -36,6 +37,7 @@ def test_round_when_it_was_overturned_stays_readable_as_an_attempt(scene: Theatr
     stage.close(scene.parties.standby)
     sites = {f"site-{n}": address.lower() for n, address in enumerate(stage.facts.members)}
     file = NetworkFile(
+        protocol=PROTOCOL,
         format="wardround-network/1",
         scenario="staged",
         chain_id=31337,

@@ -19,7 +19,6 @@ from wardround.protocol.manifest import Dropped
 from wardround.protocol.merkle import vector_root
 from wardround.protocol.record import Closing, Record, Recording, StudyParams, StudyParties
 from wardround.protocol.replay import ClosedRound, Member, StudyFacts, replay_round
-from wardround.protocol.rewards import reward_leaf
 from wardround.protocol.rules import aggregate
 from wardround.protocol.settlement import RoundFrame, Settlement, Vector, settle
 from wardround.protocol.study import StudySpec
@@ -38,7 +37,7 @@ def study_spec(**tables: Mapping[str, Any]) -> StudySpec:
         "model": {"name": "logistic", "arguments": {"features": PARAMETERS - 1}},
         "training": {"learning_rate": 0.5, "batch_size": 0, "local_steps": 1},
         "aggregation": {"min_sites": 2},
-        "rewards": {"per_round": "1000", "scoring": "alignment"},
+        "rewards": {"per_round": "1000"},
     }
     for name, table in tables.items():
         value[name] = {**value.get(name, {}), **table}
@@ -59,7 +58,6 @@ class Memory:
     """A study and everything stored of it.
 
     Attributes:
-        earned: cumulative rewards after the rounds settled so far.
         base: model after the rounds settled so far.
     """
 
@@ -69,7 +67,6 @@ class Memory:
 
     def __post_init__(self) -> None:
         self.base = Vector.of(np.arange(PARAMETERS, dtype=np.int32))
-        self.earned: Mapping[SiteAddress, int] = {}
         self.round = 1
         self.keys = {address_of(key_of(place)): key_of(place) for place in range(self.sites)}
         params: StudyParams = self.spec.params(
@@ -149,7 +146,6 @@ class Memory:
             self.round,
             COORDINATOR,
             self.base,
-            self.earned,
         )
 
     def settle(
@@ -164,9 +160,7 @@ class Memory:
         updates = [self.update(cid) for _, cid, _ in made]
         total = aggregate(self.spec.rule, updates, [entry.weight for entry in entries])
         objects = [(update, report) for _, update, report in made]
-        settled = settle(
-            frame or self.frame, entries, objects, total, lambda: iter(updates), dropped
-        )
+        settled = settle(frame or self.frame, entries, objects, total, dropped)
         self.put(settled.model.data)
         self.put(settled.manifest_data)
         return settled, self.closed(settled.record, entries)
@@ -178,11 +172,11 @@ class Memory:
         return ClosedRound(self.round, Closing(record, COORDINATOR, 1_760_000_000), packed)
 
     def replay(self, closed: ClosedRound) -> Settlement:
-        return replay_round(self.facts, self.spec, self.base, self.earned, closed, self.fetch)
+        return replay_round(self.facts, self.spec, self.base, closed, self.fetch)
 
     def go_on(self, settled: Settlement) -> None:
         """Take a settled round as done."""
-        self.base, self.earned, self.round = settled.model, settled.earned, self.round + 1
+        self.base, self.round = settled.model, self.round + 1
 
 
 def in_order(made: Sequence[tuple[Entry, str, str]]) -> list[tuple[Entry, str, str]]:
@@ -197,11 +191,3 @@ def random_update(seed: int, magnitude: int = 2**20) -> Int32Vector:
 
 def root_of(update: Int32Vector) -> Root:
     return vector_root(vector_bytes(update))
-
-
-def verify_claim(root: bytes, site: SiteAddress, cumulative: int, proof: Sequence[bytes]) -> bool:
-    """Check a claim as OpenZeppelin's ``MerkleProof.verify`` does."""
-    value = reward_leaf(site, cumulative)
-    for step in proof:
-        value = keccak(min(value, step) + max(value, step))
-    return value == root

@@ -18,7 +18,7 @@ def test_attestation_is_what_eth_account_signs() -> None:
     message = encode_typed_data(
         {
             "name": "wardround",
-            "version": "1",
+            "version": "2",
             "chainId": 31337,
             "verifyingContract": "0x" + "ab" * 20,
         },

@@ -45,7 +45,7 @@ def test_digest_is_eth_accounts(contribution: Contribution, domain: Domain) -> N
     typed = encode_typed_data(
         domain_data={
             "name": "wardround",
-            "version": "1",
+            "version": "2",
             "chainId": domain.chain_id,
             "verifyingContract": domain.contract,
         },

@@ -19,7 +19,6 @@ from wardround.protocol.evidence import (
 from wardround.protocol.fixed_point import INT32_MAX, INT32_MIN, Int32Vector, add_exact
 from wardround.protocol.identifiers import Digest, Root, address_of
 from wardround.protocol.inspection import (
-    by_site,
     chunk_leaf,
     coordinate_evidence,
     entry_leaf,
@@ -44,7 +43,7 @@ def entry_of(place: int, weight: int = 1) -> bytes:
 
 def record_of(count: int, total_weight: int) -> Record:
     zero = bytes(32)
-    return Record(Root(zero), Root(zero), Digest(zero), Root(zero), count, total_weight, 0)
+    return Record(Root(zero), Root(zero), Digest(zero), Root(zero), count, total_weight)
 
 
 def vectors(seed: int, count: int, size: int) -> list[Int32Vector]:
@@ -215,16 +214,3 @@ def test_tally_steps_cut_between_entries() -> None:
     steps = list(tally_steps(entries, limit_bytes=2 * ENTRY_BYTES + 50))
     assert [len(step) // ENTRY_BYTES for step in steps] == [2, 2, 2, 1]
     assert b"".join(steps) == entries
-
-
-# ---------------------------------------------------------------- rewards
-
-
-@given(st.dictionaries(st.integers(1, 2**160 - 1), st.integers(0, 2**128)))
-def test_rewards_ascend_by_site(amounts: dict[int, int]) -> None:
-    earned = {
-        address_of("0x" + key.to_bytes(20, "big").hex()): amount for key, amount in amounts.items()
-    }
-    rows = by_site(earned)
-    assert dict(rows) == earned
-    assert [int(site, 16) for site, _ in rows] == sorted(amounts)

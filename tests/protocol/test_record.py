@@ -42,8 +42,8 @@ all_params = st.builds(
     initial_model=word, specification=word, code=word, parties=word,
 )  # fmt: skip
 records = st.builds(
-    Record, contributions=word, model=word, manifest=word, rewards=word, count=unsigned(32),
-    total_weight=unsigned(64), reward_total=unsigned(128),
+    Record, contributions=word, model=word, manifest=word, commitments=word, count=unsigned(32),
+    total_weight=unsigned(64),
 )  # fmt: skip
 closings = st.builds(Closing, record=records, coordinator=addresses, closed_at=unsigned(64))
 
@@ -63,7 +63,7 @@ def test_params_when_written_are_read_back(params: StudyParams) -> None:
 @given(closings)
 def test_closing_when_written_is_read_back(closing: Closing) -> None:
     data = closing.encode()
-    assert len(data) == 288
+    assert len(data) == 256
     assert Closing.decode(data) == closing
     assert closing.commitment == keccak(data)
 
@@ -117,9 +117,9 @@ def test_params_when_a_byte_is_altered_are_another_study_or_none(
 )
 def test_encoding_when_not_exact_is_refused(make: Any) -> None:
     closing = genesis_closing(b"\x07" * 32)
-    # The address is in the eighth word: its first twelve bytes are padding.
+    # The address is in the seventh word: its first twelve bytes are padding.
     data = closing.encode()
-    altered = data[: 7 * 32] + make(data[7 * 32 :])
+    altered = data[: 6 * 32] + make(data[6 * 32 :])
     with pytest.raises(Malformed, match="closing"):
         Closing.decode(altered)
 
@@ -128,7 +128,7 @@ def test_genesis_when_of_a_model_commits_to_it_alone() -> None:
     closing = genesis_closing(b"\x07" * 32)
     assert closing.record.model == b"\x07" * 32
     nothing = [getattr(closing.record, field.name) for field in fields(Record)]
-    assert nothing == [bytes(32), b"\x07" * 32, bytes(32), bytes(32), 0, 0, 0]
+    assert nothing == [bytes(32), b"\x07" * 32, bytes(32), bytes(32), 0, 0]
     assert (closing.coordinator, closing.closed_at) == (ZERO_ADDRESS, 0)
 
 
@@ -162,7 +162,7 @@ def test_fields_when_compared_with_the_contract_are_in_its_order(kind: Any, name
 def test_encoding_when_made_from_the_contracts_types_is_equal() -> None:
     params = StudyParams(
         "0x" + "11" * 20, "0x" + "22" * 20, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11,
-        Recording.ROOT, RuleId.TRIMMED_MEAN, 12, ScoringId.ALIGNMENT, 13, 14,
+        Recording.ROOT, RuleId.TRIMMED_MEAN, 12, ScoringId.EXAMPLES, 13, 14,
         b"\x0a" * 32, b"\x0b" * 32, b"\x0c" * 32, b"\x0d" * 32,
     )  # fmt: skip
     kinds = ",".join(kind for _, kind in components("StudyParams"))

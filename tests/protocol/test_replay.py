@@ -15,13 +15,13 @@ from hypothesis import strategies as st
 
 from tests.protocol.rounds import PARAMETERS, Memory, in_order, random_update, study_spec
 from wardround.protocol.canonical import canonical_bytes, sha256_digest
+from wardround.protocol.commitments import commitments_root
 from wardround.protocol.contribution import contributions_root
 from wardround.protocol.errors import ReplayFailed, WardroundError
 from wardround.protocol.fixed_point import vector_bytes
 from wardround.protocol.identifiers import Digest, hex_of
-from wardround.protocol.manifest import Dropped, Earned, Manifest, RewardsRef, Score
+from wardround.protocol.manifest import Dropped, Manifest
 from wardround.protocol.replay import ClosedRound, Member, fetch_specification
-from wardround.protocol.rewards import reward_tree
 from wardround.protocol.rules import aggregate
 from wardround.protocol.settlement import Settlement, Vector, settle
 from wardround.store.errors import ObjectMissing
@@ -60,13 +60,12 @@ def test_honest_round_when_replayed_is_the_settled_one() -> None:
     assert again.record == settled.record
     assert again.manifest_data == settled.manifest_data
     np.testing.assert_array_equal(again.model.values, settled.model.values)
-    assert again.earned == settled.earned
+    assert again.shares == settled.shares
 
 
 @given(
     rule=st.sampled_from([("mean", 0), ("median", 0), ("trimmed_mean", 1)]),
     recording=st.sampled_from(["full", "root"]),
-    scoring=st.sampled_from(["examples", "alignment"]),
     weights=st.lists(st.integers(1, 1000), min_size=3, max_size=6),
     seed=st.integers(0, 2**32),
     magnitude=st.sampled_from([1, 2**10, 2**24]),
@@ -75,7 +74,6 @@ def test_honest_round_when_replayed_is_the_settled_one() -> None:
 def test_honest_round_when_drawn_at_random_holds(
     rule: tuple[str, int],
     recording: str,
-    scoring: str,
     weights: list[int],
     seed: int,
     magnitude: int,
@@ -83,7 +81,6 @@ def test_honest_round_when_drawn_at_random_holds(
     spec = study_spec(
         aggregation={"rule": rule[0], "trim": rule[1], "min_sites": 3},
         chain={"recording": recording},
-        rewards={"scoring": scoring},
     )
     memory = Memory(spec, sites=len(weights))
     made = [
@@ -177,9 +174,7 @@ def test_manifest_when_any_field_is_altered_fails() -> None:
         "model.cid", "contributions.0.site", "contributions.0.weight",
         "contributions.0.update.root", "contributions.0.update.cid",
         "contributions.0.report.sha256", "contributions.0.report.cid",
-        "contributions.0.signature", "dropped.0.site", "scoring.name", "scores.0.site",
-        "scores.0.score", "rewards.root", "rewards.round", "rewards.cumulative.0.site",
-        "rewards.cumulative.0.amount",
+        "contributions.0.signature", "dropped.0.site", "scoring.name", "commitments",
     } <= names  # fmt: skip
     unnoticed = []
     for name, data in alterations():
@@ -210,10 +205,9 @@ def test_manifest_when_a_byte_is_altered_fails(data: st.DataObject) -> None:
     [
         {"model": b"\x01" * 32},
         {"contributions": b"\x01" * 32},
-        {"rewards": b"\x01" * 32},
+        {"commitments": b"\x01" * 32},
         {"count": 4},
         {"total_weight": 1},
-        {"reward_total": 1},
     ],
     ids=lambda change: next(iter(change)),
 )
@@ -264,7 +258,7 @@ def wrong_aggregate(memory: Memory, off: int) -> Settlement:
     total = aggregate(memory.spec.rule, updates, [entry.weight for entry in entries]).copy()
     total[7] += off
     objects = [(update, report) for _, update, report in made]
-    return settle(memory.frame, entries, objects, total, lambda: iter(updates), [])
+    return settle(memory.frame, entries, objects, total, [])
 
 
 @pytest.mark.parametrize("off", [1, -1, 2**20])
@@ -283,31 +277,37 @@ def committed(settled: Settlement, manifest: Manifest, **record: Any) -> Settlem
     )
 
 
-def richer(_: Memory, settled: Settlement) -> Settlement:
-    """Give one unit of the first site's reward to the second."""
-    earned = dict(settled.earned)
-    first, second = list(earned)[:2]
-    earned[first], earned[second] = earned[first] - 1, earned[second] + 1
-    tree = reward_tree(earned)
-    rewards = RewardsRef(
-        root=hex_of(tree.root),
-        round=settled.manifest.rewards.round,
-        cumulative=[Earned(site=s.lower(), amount=str(a)) for s, a in earned.items()],
+def misnamed(_: Memory, settled: Settlement) -> Settlement:
+    named = {"measures": Digest(b"\x07" * 32)}
+    manifest = settled.manifest.model_copy(
+        update={"commitments": {name: hex_of(digest) for name, digest in named.items()}}
     )
-    manifest = settled.manifest.model_copy(update={"rewards": rewards})
-    return committed(settled, manifest, rewards=tree.root)
+    return committed(settled, manifest, commitments=commitments_root(named))
+
+
+def unnamed(_: Memory, settled: Settlement) -> Settlement:
+    root = commitments_root({"measures": Digest(b"\x07" * 32)})
+    return committed(settled, settled.manifest, commitments=root)
 
 
 def rescored(_: Memory, settled: Settlement) -> Settlement:
-    rows = [Score(site=row.site, score=row.score + 1) for row in settled.manifest.scores]
-    return committed(settled, settled.manifest.model_copy(update={"scores": rows}))
+    scoring = settled.manifest.scoring.model_copy(update={"name": "projection"})
+    return committed(settled, settled.manifest.model_copy(update={"scoring": scoring}))
 
 
-@pytest.mark.parametrize(("told", "what"), [(richer, "rewards"), (rescored, "manifest")])
-def test_rewards_and_scores_when_wrong_are_named(
-    told: Callable[[Memory, Settlement], Settlement], what: str
+@pytest.mark.parametrize(
+    ("told", "what", "reason"),
+    [
+        (misnamed, "commitments", "unknown commitment 'measures'"),
+        (unnamed, "commitments", "the record's root is another"),
+        (rescored, "manifest", "the recomputed one is another"),
+    ],
+)
+def test_commitments_and_scoring_when_wrong_are_named(
+    told: Callable[[Memory, Settlement], Settlement], what: str, reason: str
 ) -> None:
-    assert lie(told).what == what
+    failure = lie(told)
+    assert (failure.what, failure.reason) == (what, reason)
 
 
 def test_contribution_when_left_out_of_the_manifest_is_named() -> None:
@@ -325,7 +325,7 @@ def test_round_when_built_on_another_base_is_named() -> None:
     settled, _ = memory.settle()
     elsewhere = Vector.of(settled.model.values + np.int32(1))
     memory.put(elsewhere.data)
-    memory.round, memory.earned = 2, settled.earned
+    memory.round = 2
     memory.base = elsewhere
     _, closed = memory.settle()
     memory.base = settled.model

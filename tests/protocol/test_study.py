@@ -14,7 +14,6 @@ from wardround.protocol.documents import parse_toml, validate_form
 from wardround.protocol.errors import ProtocolError, SpecificationError
 from wardround.protocol.record import Recording, RuleId, ScoringId
 from wardround.protocol.rules import Rule
-from wardround.protocol.scoring import Scoring
 from wardround.protocol.study import StudySpec, load_study, parse_specification
 
 MINIMAL = """
@@ -64,7 +63,7 @@ min_sites = 3
 
 [rewards]
 per_round = "100"
-scoring = "alignment"
+scoring = "examples"
 
 [chain]
 recording = "root"
@@ -189,8 +188,8 @@ def test_parameters_when_written_are_those_of_the_study() -> None:
     roots = (params.initial_model, params.code, params.parties)
     assert roots == (b"\x01" * 32, b"\x02" * 32, b"\x03" * 32)
     assert spec.rule == Rule(RuleId.TRIMMED_MEAN, 1)
-    assert spec.scoring is Scoring.ALIGNMENT
-    assert params.scoring is ScoringId.ALIGNMENT
+    assert spec.scoring is ScoringId.EXAMPLES
+    assert params.scoring is ScoringId.EXAMPLES
     assert params.update_bound == spec.update_limit == 4 * 2**18
 
 

@@ -100,7 +100,7 @@ def test_cheat_is_caught(trials: Trials, cheat: Cheat, recording: Recording, exp
 @pytest.mark.parametrize("recording", RECORDINGS)
 def test_honest_round_withstands_every_accusation(trials: Trials, recording: Recording) -> None:
     outcomes = list(trials.accusations(recording))
-    assert len(outcomes) == 8
+    assert len(outcomes) == 7
     for outcome in outcomes:
         assert outcome.good, outcome
         assert (outcome.slashed, outcome.closed_by) == (0, "first")
@@ -147,7 +147,7 @@ def test_command_ends_with_nonzero_status_unless_all_is_good(
 
 
 def test_all_trials_are_as_many_as_the_command_counts(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, outcomes in (("honest", GOOD), ("trial", GOOD), ("accusations", [GOOD] * 8)):
+    for name, outcomes in (("honest", GOOD), ("trial", GOOD), ("accusations", [GOOD] * 7)):
         monkeypatch.setattr(Trials, name, lambda *_, outcomes=outcomes: outcomes)
     assert len(list(Trials.run(object.__new__(Trials)))) == Trials.count
 

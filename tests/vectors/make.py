@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import random
 from fractions import Fraction
+from hashlib import sha256
 from math import floor
 from pathlib import Path
 
@@ -58,9 +59,35 @@ def rules() -> list[dict[str, object]]:
     return cases
 
 
+def tree(leaves: list[bytes]) -> bytes:
+    """RFC 9162 section 2.1.1, as it is written there."""
+    if not leaves:
+        return sha256(b"").digest()
+    if len(leaves) == 1:
+        return sha256(b"\x00" + leaves[0]).digest()
+    part = 1
+    while 2 * part < len(leaves):
+        part *= 2
+    return sha256(b"\x01" + tree(leaves[:part]) + tree(leaves[part:])).digest()
+
+
+def commitments() -> list[dict[str, object]]:
+    names = ["unmaskings", "measures", "optimiser", "Zürich", "a", "quarantine", "ab"]
+    cases: list[dict[str, object]] = []
+    for count in range(len(names) + 1):
+        named = {name: sha256(f"document {name}".encode()).digest() for name in names[:count]}
+        ordered = sorted(named.items(), key=lambda row: row[0].encode())
+        root = tree([sha256(name.encode()).digest() + digest for name, digest in ordered])
+        written = {name: "0x" + digest.hex() for name, digest in named.items()}
+        cases.append({"commitments": written, "root": "0x" + root.hex()})
+    return cases
+
+
 def main() -> None:
     text = json.dumps({"rule": "floor toward minus infinity", "vectors": rules()}, indent=1)
     (FOLDER / "rules.json").write_text(text + "\n")
+    text = json.dumps({"vectors": commitments()}, indent=1, ensure_ascii=False)
+    (FOLDER / "commitments.json").write_text(text + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ import re
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 from pydantic import ConfigDict, Field
 
@@ -27,6 +27,7 @@ from wardround.protocol.cid import Cid, cid_of, sha256_of_cid
 from wardround.protocol.documents import Form, validate_form
 from wardround.protocol.errors import ProtocolError, WardroundError
 from wardround.protocol.report import Address, Hex32
+from wardround.protocol.version import FORMER, Protocol
 from wardround.store.base import MAX_OBJECT_BYTES, Store
 from wardround.store.errors import ObjectAltered, ObjectMissing, ObjectTooLarge
 
@@ -60,6 +61,8 @@ class Description(Form):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    #: A file from before it was written here is another protocol's.
+    protocol: Annotated[Protocol, Field(validate_default=True)] = cast(Protocol, FORMER)
     format: str
     chain_id: Annotated[int, Field(ge=1, lt=2**53)]
     contract: Address

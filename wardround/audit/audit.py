@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
@@ -92,7 +92,7 @@ class StudyAudit:
         """
         if not self.closed:
             return
-        base, earned = self._start()
+        base = self._start()
         for closed in self.closed:
             seen = ClosedRound(
                 closed.round,
@@ -100,8 +100,8 @@ class StudyAudit:
                 closed.entries,
                 registered=partial(self._registered, closed.round),
             )
-            settled = replay_round(self.facts, self.spec, base, earned, seen, self.store.map)
-            base, earned = settled.model, settled.earned
+            settled = replay_round(self.facts, self.spec, base, seen, self.store.map)
+            base = settled.model
             yield AuditedRound(closed, settled)
 
     def check_objects(self) -> int:
@@ -120,17 +120,17 @@ class StudyAudit:
         found = self._contract.registered(self.facts.study, number)
         return frozenset(event.site for event in found)
 
-    def _start(self) -> tuple[Vector, Mapping[SiteAddress, int]]:
+    def _start(self) -> Vector:
         first = self.closed[0]
         manifest = self._manifest(first)
         model = Vector.of(fetch_vector(self.facts, self.store.map, manifest.base.cid))
         if first.round == 1:
             if model.root != self.facts.params.initial_model:
                 raise ReplayFailed(1, "base model", "it is not the study's initial model")
-            return model, {}
+            return model
         if self._before is None or model.root != self._before.closing.record.model:
             raise ReplayFailed(first.round, "base model", "it is not the recorded one")
-        return model, self._manifest(self._before).earned()
+        return model
 
     def _manifest(self, closed: ClosedOnChain) -> Manifest:
         digest = closed.closing.record.manifest

@@ -15,11 +15,10 @@ from wardround.audit.challenge import send_challenge
 from wardround.audit.examination import (
     Breach,
     RoundCase,
-    Standing,
     Verdict,
     examine,
     find_vector,
-    recorded_standing,
+    recorded_model,
 )
 from wardround.audit.notices import Notice, Powers
 from wardround.chain.blocks import Receipt
@@ -175,11 +174,11 @@ class Auditor:
             del self._verdicts[number]
 
     def _judge(self, number: int) -> Iterator[Notice]:
-        standing = self._standing(number)
-        if standing is None:
+        base = self._base(number)
+        if base is None:
             return
         case = self._case(number)
-        verdict = examine(self.facts, self.spec, standing, case, self.store)
+        verdict = examine(self.facts, self.spec, base, case, self.store)
         self._verdicts[number] = verdict
         commitment = case.closed.closing.commitment
         if verdict.breach is None:
@@ -187,7 +186,7 @@ class Auditor:
                 settled = verdict.settlement
                 words = (
                     f"{settled.record.count} signatures and updates verified, "
-                    f"{settled.manifest.rule.name} recomputed, model, rewards and manifest equal"
+                    f"{settled.manifest.rule.name} recomputed, model and manifest equal"
                 )
                 yield Notice("holds", number, words)
             return
@@ -198,20 +197,20 @@ class Auditor:
             yield Notice("breach", number, f"{breach.what} ({how})", proof)
         yield from self._challenge(case, breach)
 
-    def _standing(self, number: int) -> Standing | None:
-        """What a round starts from; None when an earlier round leaves nothing to start from."""
+    def _base(self, number: int) -> Vector | None:
+        """The model that a round starts from; None when the round before does not show one."""
         if number == 1:
             root = self.facts.params.initial_model
             found = find_vector(self.store, self.facts.params.parameter_count, root)
             if found is None:
                 raise ReplayFailed(1, "base model", "the study's initial model is not in the store")
-            return Standing(Vector.of(found), {})
+            return Vector.of(found)
         before = self._verdicts.get(number - 1)
         if before is None:
             return None
         if before.settlement is not None:
-            return Standing(before.settlement.model, before.settlement.earned)
-        return recorded_standing(self.facts, before.case, self.store)
+            return before.settlement.model
+        return recorded_model(self.facts, before.case, self.store)
 
     def _case(self, number: int) -> RoundCase:
         closed = self.ward.closed_round(self.study, self._closings[number])

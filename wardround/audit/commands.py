@@ -16,7 +16,7 @@ from wardround.audit.archive import JOURNAL, Archive, ArchiveStore
 from wardround.audit.archived_study import ArchivedStudy, replayed_journal
 from wardround.audit.audit import AuditedRound, StudyAudit, StudyRecords
 from wardround.audit.auditor import Auditor
-from wardround.audit.claims import claim_for, claimable
+from wardround.audit.claims import claim_for, claimable, rounds_in_words
 from wardround.audit.finished import FinishedRun, open_run, read_network, run_store
 from wardround.audit.folders import Folders
 from wardround.audit.notices import Notice, Powers
@@ -189,7 +189,7 @@ def claim(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Pay a site what it has earned up to the last final round.
+    """Pay a site what it has earned in final rounds and was not paid yet.
 
     Any account may send it: the money goes to the payout address that the sponsor registered. On
     a run's own development chain the clock is moved past the challenge window first.
@@ -374,13 +374,13 @@ def _audit(
         if not as_json:
             _out.print(
                 "Its store is encrypted, and no key to all of it is here: checked is what is "
-                "public, signatures, reports, weights, roots and the rewards tree."
+                "public: signatures, reports, weights and roots."
             )
         unread = _audit_public(work, as_json)
         raise ObjectSealed(
             f"what is public holds, but {unread} vectors are encrypted and were not read, so "
-            "models and rewards were not recomputed: ask the study's sponsor for a grant, and "
-            "name your reading key (--reading-key FILE, or '&key=FILE' in the --store address)."
+            "models were not recomputed: ask the study's sponsor for a grant, and name your "
+            "reading key (--reading-key FILE, or '&key=FILE' in the --store address)."
         ) from sealed
     objects = work.check_objects()
     if not as_json:
@@ -398,8 +398,8 @@ def _audit_public(work: StudyAudit, as_json: bool) -> int:
             print(json.dumps({"round": number, "public_holds": True, "unread": public.unread}))
             continue
         _out.print(
-            f"round {number}: {entries} signatures and reports verified, roots and rewards tree "
-            f"as recorded; {len(public.unread)} vectors not read"
+            f"round {number}: {entries} signatures and reports verified, roots as recorded; "
+            f"{len(public.unread)} vectors not read"
         )
         for name in public.unread:
             _out.print(f"  encrypted, and no grant: {name}")
@@ -410,13 +410,17 @@ def _print_audited(audited: AuditedRound, as_json: bool) -> None:
     number, settled = audited.closed.round, audited.settlement
     record, model = settled.record, hex_of(settled.model.root)
     if as_json:
-        facts = {"model": model, "contributions": record.count, "rewards": hex_of(record.rewards)}
+        facts = {
+            "model": model,
+            "contributions": record.count,
+            "earned": {site.lower(): str(share) for site, share in settled.shares.items()},
+        }
         print(json.dumps({"round": number, **facts, "holds": True}))
         return
     _out.print(
         f"round {number}: {record.count} signatures and updates verified, "
         f"{settled.manifest.rule.name} recomputed, model {model[:18]}… equal, "
-        f"rewards of {sum(settled.shares.values()) / 10**18:,.2f} tokens equal"
+        f"{sum(settled.shares.values()) / 10**18:,.2f} tokens earned"
     )
 
 
@@ -467,19 +471,29 @@ def _claim(
     as_json: bool,
 ) -> None:
     found = claimable(ward, study, store)
-    for site in sites or sorted(found.earned):
-        name = sites.get(site, site)
-        before = ward.claimed(study, site)
-        paid, receipt = claim_for(ward, payer, study, found, site)
-        words = f"{name}: paid {tokens_of(paid)} to {ward.site(study, site).payout}"
-        if not paid:
-            words = f"{name}: nothing due ({tokens_of(before)} paid before)"
-        if as_json or (paid and name == site):
-            facts = {"site": site, "round": found.round, "paid": str(paid)}
-            print_sent(receipt, words, as_json=as_json, **facts)
-        else:
-            # Nothing was sent, or it is a run's own chain, whose journal has the transaction.
-            _out.print(words)
+    for site in sites or found.sites():
+        name, total = sites.get(site, site), 0
+        for payment in claim_for(ward, payer, study, found, site):
+            total += payment.amount
+            words = (
+                f"{name}: paid {tokens_of(payment.amount)} to {payment.payout} for "
+                f"{rounds_in_words(list(payment.amounts))}"
+            )
+            if as_json or name == site:
+                facts = {"site": site, "rounds": list(payment.amounts)}
+                paid = str(payment.amount)
+                print_sent(payment.receipt, words, as_json=as_json, **facts, paid=paid)
+            else:
+                # It is a run's own chain, whose journal has the transaction.
+                _out.print(words)
+        if not total:
+            words = f"{name}: nothing due ({tokens_of(ward.claimed(study, site))} paid before)"
+            if as_json:
+                print_sent(None, words, as_json=True, site=site, rounds=[], paid="0")
+            else:
+                _out.print(words)
+    for number in found.hidden if not as_json else ():
+        _out.show(f"round {number}: its entries are not shown: claim where the store has them")
 
 
 # ---------------------------------------------------------------- show

@@ -147,14 +147,14 @@ def collect(
         str | None, typer.Option(help="Whose; by default the key's own address.")
     ] = None,
 ) -> None:
-    """Pay out an account's part of slashed bonds, its deposits and what its answers earned.
+    """Pay out an account's part of slashed bonds, what rounding left, its deposits and earnings.
 
     Example:
       wardround court collect 0x5e1f… --chain http://127.0.0.1:8545 --contract 0x1234… --key my.key
     """
     with sending.signing() as (ward, study, signer):
         owner = signer.address if account is None else address_of(account)
-        parts = (("of slashed bonds", ward), ("of deposits and earnings", Court(ward)))
+        parts = (("of slashed bonds and rounding", ward), ("of deposits and earnings", Court(ward)))
         for what, place in parts:
             amount = place.owed(study, owner)
             if not amount:

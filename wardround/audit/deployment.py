@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, cast
 
 from eth_utils import keccak
 from pydantic import ConfigDict, Field
@@ -26,6 +26,7 @@ from wardround.protocol.documents import Form, decode_text, validate_form
 from wardround.protocol.errors import SpecificationError
 from wardround.protocol.identifiers import address_of, bytes32
 from wardround.protocol.report import Address
+from wardround.protocol.version import FORMER, PROTOCOL, Protocol
 
 FORMAT = "wardround-deployment/1"
 #: Two contracts and their creations fit into it many times.
@@ -39,6 +40,8 @@ class DeploymentFile(Form):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    #: A file from before it was written here is another protocol's.
+    protocol: Annotated[Protocol, Field(validate_default=True)] = cast(Protocol, FORMER)
     format: str
     chain_id: Annotated[int, Field(ge=1, lt=2**53)]
     contract: Address
@@ -105,6 +108,7 @@ def fetch_deployment(chain: Chain, contract: str, creations: Iterable[str]) -> D
     signed = [_signed(chain, bytes32(one, "transaction")) for one in creations]
     return Deployment(
         DeploymentFile(
+            protocol=PROTOCOL,
             format=FORMAT,
             chain_id=chain.chain_id,
             contract=contract.lower(),
@@ -119,6 +123,7 @@ def read_deployment(path: Path) -> Deployment:
 
     Raises:
         SpecificationError: the file is none.
+        ProtocolError: the deployment is of another protocol; names it.
     """
     with path.open("rb") as file:
         data = file.read(_MAX_BYTES + 1)

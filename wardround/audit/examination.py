@@ -16,43 +16,28 @@ from wardround.chain.study_state import Registration
 from wardround.protocol.contribution import Entry
 from wardround.protocol.errors import ProtocolError, SignatureInvalid, WardroundError
 from wardround.protocol.evidence import (
-    CALLDATA_LIMIT,
     Demand,
     EntryEvidence,
     Evidence,
-    RewardsEvidence,
     TotalsEvidence,
     What,
 )
 from wardround.protocol.fixed_point import Int32Vector, vector_from_bytes
-from wardround.protocol.identifiers import SiteAddress
 from wardround.protocol.inspection import (
-    by_site,
     coordinate_evidence,
     entry_leaf,
     first_wrong_coordinate,
     omission,
     split_entries,
     unsorted_pair,
-    wrong_rewards,
     wrong_totals,
 )
 from wardround.protocol.merkle import CHUNK_BYTES, entries_root, vector_root
 from wardround.protocol.record import Closing, Record
 from wardround.protocol.replay import ClosedRound, StudyFacts, replay_round
-from wardround.protocol.rewards import accumulate, reward_tree, split_floor
-from wardround.protocol.scoring import Scoring
 from wardround.protocol.settlement import Settlement, Vector
 from wardround.protocol.study import StudySpec
 from wardround.store import Store
-
-
-@dataclass(frozen=True)
-class Standing:
-    """What a round starts from: the model and the rewards after the round before."""
-
-    base: Vector
-    earned: Mapping[SiteAddress, int]
 
 
 @dataclass(frozen=True)
@@ -94,25 +79,23 @@ class Verdict:
 
 
 def examine(
-    facts: StudyFacts, spec: StudySpec, standing: Standing, case: RoundCase, store: Store
+    facts: StudyFacts, spec: StudySpec, base: Vector, case: RoundCase, store: Store
 ) -> Verdict:
     """Replay a round; when it does not hold, look for the cheapest breach that can be proven.
 
     Args:
         facts: the study as the chain knows it.
         spec: its specification, already checked.
-        standing: what the round starts from, already recomputed.
+        base: the model of the round before, already recomputed.
         case: the round as the chain knows it.
         store: where its objects are.
     """
     number = case.closed.round
     manifest = PartialManifest.read(store, case.record.manifest)
-    inspector = _Inspector(facts, spec, standing, case, store, manifest)
+    inspector = _Inspector(facts, spec, base, case, store, manifest)
     settlement = None
     try:
-        settlement = replay_round(
-            facts, spec, standing.base, standing.earned, case.closed, store.map
-        )
+        settlement = replay_round(facts, spec, base, case.closed, store.map)
         found = list(inspector.beyond_replay())
         words = ""
     except WardroundError as error:
@@ -151,15 +134,12 @@ def find_vector(
     return None
 
 
-def recorded_standing(facts: StudyFacts, case: RoundCase, store: Store) -> Standing | None:
-    """What a round that does not hold leaves behind all the same; None when it is not shown."""
+def recorded_model(facts: StudyFacts, case: RoundCase, store: Store) -> Vector | None:
+    """The model that a round leaves behind, also where it does not hold; None when not shown."""
     record, manifest = case.record, PartialManifest.read(store, case.record.manifest)
     named = manifest.cids.get(record.model)
     model = find_vector(store, facts.params.parameter_count, record.model, named)
-    earned = manifest.earned
-    if model is None or not earned or reward_tree(earned).root != record.rewards:
-        return None
-    return Standing(Vector.of(model), earned)
+    return None if model is None else Vector.of(model)
 
 
 _Found = tuple[str, Evidence]
@@ -171,7 +151,7 @@ class _Inspector:
 
     _facts: StudyFacts
     _spec: StudySpec
-    _standing: Standing
+    _base: Vector
     _case: RoundCase
     _store: Store
     _manifest: PartialManifest
@@ -209,7 +189,6 @@ class _Inspector:
             if flaw is not None:
                 yield flaw, EntryEvidence(entry_leaf(raw, index))
                 break
-        yield from self._rewards(packed, entries)
         yield from self._vectors(packed, entries)
 
     # ---------------------------------------------------------------- entries
@@ -243,33 +222,6 @@ class _Inspector:
                 words = f"{row.site} registered its contribution and was left out"
                 yield words, omission(raw, row.site)
 
-    # ---------------------------------------------------------------- rewards
-
-    def _rewards(self, packed: bytes, entries: Sequence[Entry]) -> Iterator[_Found]:
-        record, before = self._case.record, self._standing.earned
-        reward = self._spec.reward_per_round
-        after: Mapping[SiteAddress, int]
-        if self._spec.scoring is Scoring.EXAMPLES:
-            weights = {entry.site: entry.weight for entry in entries}
-            after = accumulate(before, split_floor(reward, weights))
-            words = None
-            if reward_tree(after).root != record.rewards:
-                words = "the reward tree is not that of the split by examples"
-            elif sum(after.values()) != record.reward_total:
-                words = f"the split by examples adds up to {sum(after.values())}, not to the record"
-        else:
-            committed = self._manifest.earned
-            if committed is None or not committed or reward_tree(committed).root != record.rewards:
-                # What is not shown cannot be computed with; the replay has found it wrong already.
-                return
-            sites = {entry.site for entry in entries}
-            after, total = committed, record.reward_total
-            words = wrong_rewards(before, committed, sites, total, reward)
-        shown = () if self._spec.scoring is Scoring.EXAMPLES else by_site(after)
-        evidence = RewardsEvidence(packed, by_site(before), shown)
-        if words is not None and evidence.calldata_bytes <= CALLDATA_LIMIT:
-            yield words, evidence
-
     # ---------------------------------------------------------------- vectors
 
     def _vectors(self, packed: bytes, entries: Sequence[Entry]) -> Iterator[_Found]:
@@ -292,7 +244,7 @@ class _Inspector:
             yield "the new model is not to be had", Demand(What.MODEL, missing)
         if model is None or len(updates) < len(entries):
             return
-        base, weights = self._standing.base.values, [entry.weight for entry in entries]
+        base, weights = self._base.values, [entry.weight for entry in entries]
         try:
             wrong = first_wrong_coordinate(self._spec.rule, base, updates, weights, model)
         except ProtocolError:

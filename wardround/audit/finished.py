@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, cast
 from urllib.parse import urlencode
 
 from pydantic import ConfigDict, Field
@@ -24,6 +24,7 @@ from wardround.protocol.documents import Form, decode_text, validate_form
 from wardround.protocol.errors import SpecificationError
 from wardround.protocol.identifiers import StudyId, bytes32
 from wardround.protocol.report import Address, Hex32
+from wardround.protocol.version import FORMER, Protocol
 from wardround.store import Store
 from wardround.store.study_store import PREFIX, open_study_store
 
@@ -33,6 +34,8 @@ class NetworkFile(Form):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    #: Of the run; a file from before it was written here is another protocol's.
+    protocol: Annotated[Protocol, Field(validate_default=True)] = cast(Protocol, FORMER)
     format: str
     scenario: str
     chain_id: Annotated[int, Field(ge=1)]
@@ -65,6 +68,7 @@ def read_network(folder: Path) -> NetworkFile:
 
     Raises:
         SpecificationError: this is no run's folder, or its file is malformed.
+        ProtocolError: the run was made by another protocol; names it.
     """
     path = Folders(folder).network
     if not path.is_file():

@@ -13,8 +13,8 @@ from typing import Any
 from wardround.protocol.cid import cid_from_sha256
 from wardround.protocol.contribution import Entry
 from wardround.protocol.errors import ProtocolError
-from wardround.protocol.identifiers import SiteAddress, address_of, bytes32
-from wardround.protocol.manifest import MANIFEST_MAX_BYTES, Earned
+from wardround.protocol.identifiers import bytes32
+from wardround.protocol.manifest import MANIFEST_MAX_BYTES
 from wardround.store import Store
 from wardround.store.errors import StoreError
 
@@ -26,12 +26,10 @@ class PartialManifest:
     Attributes:
         entries: packed, in the order of the document.
         cids: of the model and the updates, by root.
-        earned: cumulative rewards by site.
     """
 
     entries: bytes | None
     cids: Mapping[bytes, str]
-    earned: Mapping[SiteAddress, int] | None
 
     @classmethod
     def read(cls, store: Store, digest: bytes) -> PartialManifest:
@@ -39,10 +37,8 @@ class PartialManifest:
         try:
             value = json.loads(bytes(store.map(cid_from_sha256(digest), MANIFEST_MAX_BYTES)))
         except (StoreError, ValueError, RecursionError):
-            return cls(None, {}, None)
-        return cls(
-            _or_none(_packed_entries, value), _or_none(_cids, value) or {}, _or_none(_earned, value)
-        )
+            return cls(None, {})
+        return cls(_or_none(_packed_entries, value), _or_none(_cids, value) or {})
 
 
 def _or_none(read: Any, value: Any) -> Any:
@@ -67,8 +63,3 @@ def _packed_entries(value: Any) -> bytes:
 def _cids(value: Any) -> dict[bytes, str]:
     vectors = [value["model"], *(row["update"] for row in value["contributions"])]
     return {bytes32(one["root"], "root"): str(one["cid"]) for one in vectors}
-
-
-def _earned(value: Any) -> dict[SiteAddress, int]:
-    rows = [Earned.model_validate(row) for row in value["rewards"]["cumulative"]]
-    return {address_of(row.site): int(row.amount) for row in rows}

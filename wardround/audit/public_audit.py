@@ -1,8 +1,8 @@
 """Audit what is public of a confidential study: all but what follows from encrypted vectors.
 
 A reader without a grant sees digests. Every signature, weight, report, root and cap is still
-checked, and the tree of rewards against the manifest. Only a reader with a grant can check that the
-model follows from the updates, and the rewards from the scores.
+checked, and with them what each site earns. Only a reader with a grant can check that the model
+follows from the updates.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from wardround.protocol.manifest import MANIFEST_MAX_BYTES, parse_manifest
 from wardround.protocol.merkle import vector_root
 from wardround.protocol.replay import (
     ClosedRound,
+    check_commitments,
     check_dropped,
     check_entries,
     check_report,
     fetch_vector,
 )
 from wardround.protocol.report import REPORT_MAX_BYTES
-from wardround.protocol.rewards import reward_tree
 from wardround.store.errors import ObjectSealed
 
 
@@ -51,16 +51,13 @@ def public_rounds(audit: StudyAudit) -> Iterator[PublicRound]:
         StoreError: a public object is missing or altered.
     """
     base = audit.facts.params.initial_model
-    earned_before = 0
     for closed in audit.closed:
-        unread, earned = _check(audit, closed, base, earned_before)
-        base, earned_before = closed.closing.record.model, earned
+        unread = _check(audit, closed, base)
+        base = closed.closing.record.model
         yield PublicRound(closed, unread)
 
 
-def _check(
-    audit: StudyAudit, closed: ClosedOnChain, base: Root, earned_before: int
-) -> tuple[tuple[str, ...], int]:
+def _check(audit: StudyAudit, closed: ClosedOnChain, base: Root) -> tuple[str, ...]:
     facts, fetch, record = audit.facts, audit.store.map, closed.closing.record
 
     def require(holds: bool, what: str) -> None:
@@ -81,10 +78,7 @@ def _check(
     require((len(entries), total_weight(entries)) == (record.count, record.total_weight), "weights")
     check_entries(facts, seen, base, entries)
     check_dropped(facts, manifest, closed.round)
-    earned = manifest.earned()
-    require(reward_tree(earned).root == record.rewards, "rewards")
-    paid = sum(earned.values())
-    require(paid == record.reward_total and paid >= earned_before, "sum of rewards")
+    check_commitments(manifest, seen)
     unread: list[str] = []
     for entry, row in zip(entries, manifest.contributions, strict=True):
         check_report(facts, seen, entry, fetch(row.report.cid, REPORT_MAX_BYTES))
@@ -98,7 +92,7 @@ def _check(
         unread.append(f"model ({manifest.model.cid})")
     else:
         require(vector_root(model.data) == record.model, "model")
-    return tuple(unread), paid
+    return tuple(unread)
 
 
 def _vector(audit: StudyAudit, cid: str) -> Int32Vector | None:

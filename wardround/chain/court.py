@@ -25,7 +25,6 @@ from wardround.protocol.evidence import (
     Leaf,
     OmissionEvidence,
     OrderEvidence,
-    RewardsEvidence,
     TotalsEvidence,
 )
 from wardround.protocol.identifiers import StudyId, hex_of
@@ -242,6 +241,4 @@ def _arguments(previous: tuple[Any, ...], evidence: Evidence) -> tuple[Any, ...]
             neighbours = [leaf or Leaf(0, b"", ()) for leaf in (before, behind)]
             data, paths = zip(*((leaf.data, list(leaf.path)) for leaf in neighbours), strict=True)
             return site, place, *data, *paths
-        case RewardsEvidence(entries, earned_before, earned_after):
-            return previous, entries, list(earned_before), list(earned_after)
     raise TypeError(f"{evidence.challenge} is not sent as a challenge")

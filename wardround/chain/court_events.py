@@ -30,8 +30,7 @@ class Proven(CourtEvent):
     """A breach was proven, and its round overturned.
 
     Attributes:
-        kind: ``coordinate``, ``entry``, ``order``, ``totals``, ``omission``, ``rewards`` or
-            ``withheld``.
+        kind: ``coordinate``, ``entry``, ``order``, ``totals``, ``omission`` or ``withheld``.
         details: the event's other fields, by the contract's names.
     """
 

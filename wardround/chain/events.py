@@ -119,6 +119,16 @@ class Overturned(Event):
 
 
 @dataclass(frozen=True)
+class Claimed(Event):
+    """A site was paid its share of a final round."""
+
+    site: SiteAddress
+    round: int
+    payout: str
+    amount: int
+
+
+@dataclass(frozen=True)
 class Slashed(Event):
     """A coordinator lost its bond: one part to the challenger, the other burnt."""
 
@@ -160,6 +170,6 @@ _READERS: dict[str, Callable[..., Event]] = {
     kind.__name__: kind
     for kind in (
         *(StudyCreated, Funded, SiteAdmitted, SiteRemoved, RoundClosed, TookOver, Registered),
-        *(Overturned, Slashed),
+        *(Overturned, Claimed, Slashed),
     )
 }

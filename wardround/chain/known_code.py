@@ -20,6 +20,7 @@ from eth_utils import keccak, to_checksum_address
 from wardround.chain.artifacts import load_artifact, releases
 from wardround.chain.errors import RpcRefused, UnknownContract
 from wardround.protocol.contribution import DOMAIN_NAME, DOMAIN_VERSION, Domain
+from wardround.protocol.version import FORMER
 
 #: Bytes of code that a contract may have.
 CODE_MAX_BYTES = 24_576
@@ -108,6 +109,8 @@ def _reason(chain: CodeSource, name: str, address: str, code: bytes) -> str:
     if len(code) > CODE_MAX_BYTES:
         size = f"{len(code):,} bytes of code, more than the {CODE_MAX_BYTES:,} that a contract has"
         return f"the node answers with {size}: use another endpoint or address"
+    if all(_short_string(word) in code for word in (DOMAIN_NAME, FORMER.partition("/")[2])):
+        return f"it speaks protocol {FORMER}, which this version does not read"
     # A node may not offer storage; then the proxy is only called other code.
     with suppress(RpcRefused):
         if any(any(chain.storage(address, slot)) for slot in _PROXY_SLOTS):

@@ -11,6 +11,7 @@ REASONS = {
     "ERC20InsufficientBalance": "the account holds fewer tokens than that",
     "WardRound_AlreadyBonded": "the bond is posted already",
     "WardRound_AlreadyFinal": "the round is final already",
+    "WardRound_AlreadyPaid": "a round of these was paid to the site meanwhile: claim again",
     "WardRound_AlreadyRegistered": "the site has registered another contribution to this round",
     "WardRound_AuditorInvalid": "auditors are different accounts, and none is the zero address",
     "WardRound_Barred": "this coordinator was slashed and may not act again",

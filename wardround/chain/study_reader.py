@@ -19,6 +19,7 @@ from wardround.chain.bound import BoundContract
 from wardround.chain.chain import Chain
 from wardround.chain.errors import ContractReverted
 from wardround.chain.events import (
+    Claimed,
     Event,
     Registered,
     RoundClosed,
@@ -122,9 +123,23 @@ class StudyReader(BoundContract):
         """Whether an attestation by this address counts."""
         return bool(self._ask("isAuditor", study, auditor))
 
+    def is_paid(self, study: StudyId, round_number: int, site: str) -> bool:
+        """Whether a site was paid its share of a round."""
+        return bool(self._ask("isPaid", study, round_number, site))
+
+    def paid_of(self, study: StudyId, round_number: int) -> tuple[int, int]:
+        """What a round has paid, in the token's smallest unit, and to how many sites."""
+        amount, count = self._ask("paidOf", study, round_number)
+        return int(amount), int(count)
+
+    def claims(self, study: StudyId, site: str) -> dict[int, int]:
+        """What a site was paid, in the token's smallest unit, by round."""
+        events = self._logged("Claimed", study, _address_topic(site))
+        return {event.round: event.amount for event in events if isinstance(event, Claimed)}
+
     def claimed(self, study: StudyId, site: str) -> int:
-        """All a site has been paid by a study."""
-        return int(self._ask("claimed", study, site))
+        """All that a site was paid, in the token's smallest unit."""
+        return sum(self.claims(study, site).values())
 
     def owed(self, study: StudyId, account: str) -> int:
         """What `collect` would pay."""
@@ -308,5 +323,8 @@ class StudyReader(BoundContract):
         return read_events(self.contract, self.chain.logs(self.address, wanted))
 
     def _happened(self, event: str, study: StudyId, *addresses: str) -> bool:
-        topics = [bytes(12) + bytes.fromhex(address[2:]) for address in addresses]
-        return bool(self._logged(event, study, *topics))
+        return bool(self._logged(event, study, *map(_address_topic, addresses)))
+
+
+def _address_topic(address: str) -> bytes:
+    return bytes(12) + bytes.fromhex(address[2:])

@@ -26,6 +26,7 @@ from wardround.protocol.contribution import Entry, pack_entries
 from wardround.protocol.identifiers import StudyId, address_of, hex_of
 from wardround.protocol.record import Closing, Record, Recording, StudyParams, StudyParties
 from wardround.protocol.replay import StudyFacts
+from wardround.protocol.rewards import Earning
 
 
 class WardRound(StudyReader):
@@ -259,21 +260,18 @@ class WardRound(StudyReader):
         self,
         signer: LocalAccount,
         study: StudyId,
-        round_number: int,
-        closing: Closing,
         site: str,
-        cumulative: int,
-        proof: Sequence[bytes],
+        earnings: Sequence[Earning],
     ) -> Receipt | None:
-        """Pay a site what it has earned up to a final round."""
-        call = self._call(
-            "claim", study, round_number, closing.abi(), site, cumulative, list(proof)
-        )
+        """Pay a site its shares of final rounds, each once; any account may send it."""
+        call = self._call("claim", study, site, [one.abi() for one in earnings])
         return self._send(
             signer,
             call,
             f"claim for {site}",
-            lambda: cumulative > 0 and self.claimed(study, site) >= cumulative,
+            lambda: (
+                bool(earnings) and all(self.is_paid(study, one.round, site) for one in earnings)
+            ),
         )
 
     def release_bond(
@@ -292,7 +290,7 @@ class WardRound(StudyReader):
         )
 
     def refund(self, signer: LocalAccount, study: StudyId, closing: Closing) -> Receipt | None:
-        """Return to the sponsor what no site can earn; `closing` is that of the last round."""
+        """Return to the sponsor what no round can pay any more; `closing` is that of the last."""
         before = self.study(study).refunded
         call = self._call("refund", study, closing.abi())
         return self._send(

@@ -278,7 +278,7 @@ def described_app(reader: Reader, store: Store | None, **more: Any) -> FastAPI:
     @get(
         "/studies/{study}/series",
         "series",
-        "Its charts: scores, weights, rewards and metrics of each round that was not overturned.",
+        "Its charts: weights, rewards and metrics of each round that was not overturned.",
     )
     def charts(
         study: _Study,

@@ -23,6 +23,7 @@ from wardround.protocol.cid import cid_from_sha256
 from wardround.protocol.identifiers import bytes32
 from wardround.protocol.manifest import MANIFEST_MAX_BYTES, parse_manifest
 from wardround.protocol.study import parse_specification
+from wardround.protocol.version import PROTOCOL
 from wardround.store import Store
 from wardround.store.errors import ObjectMissing
 
@@ -104,6 +105,7 @@ def _description(
     source: Source, study: str, round_number: int | None, closings: list[Any], extent: Extent
 ) -> dict[str, Any]:
     return {
+        "protocol": PROTOCOL,
         "format": FORMAT,
         **{key: source.identity[key] for key in ("contract", "court")},
         "chain_id": source.chain.chain_id,
@@ -212,10 +214,12 @@ def _objects(
             want(cid, f"the study's own file {name}")
     for number, digest, overturned in closings:
         words = f"round {number}"
+        if number != (round_number or number):
+            continue  # of the round before, its closing is enough
         if not want(_cid(digest), f"the manifest of {words}"):
             continue
-        if overturned is not None or number not in (round_number or number,):
-            continue  # what was overturned is not recomputed; of the round before, rewards count
+        if overturned is not None:
+            continue  # it is not recomputed
         try:
             manifest = parse_manifest(store.get(_cid(digest), MANIFEST_MAX_BYTES))
         except ObjectMissing:
@@ -269,8 +273,7 @@ Verify it with no network:
 
 What that proves: every transaction was signed by its sender; every log is in its block, whose hash
 follows from its header; every record is the one its transaction carried; every contribution was
-signed by its site; models, scores, rewards and manifests follow from the contributions, byte for
-byte.
+signed by its site; models and manifests follow from the contributions, byte for byte.
 
 What it cannot prove: that sites trained honestly, and that nothing was left out of this file
 between the transactions that are in it.

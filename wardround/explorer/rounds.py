@@ -22,21 +22,20 @@ from wardround.explorer.rows import (
     StoredObject,
 )
 from wardround.protocol.cid import cid_from_sha256
+from wardround.protocol.rewards import share_floor
 
 #: A closing with the columns of a `RoundRow`, and those that its state follows from.
 _CLOSING = """
 SELECT closing.id AS key, study.study, closing.round, closing.commitment, closing.coordinator,
     closing.closed_at, closing.count AS contributors, closing.total_weight, closing.model,
-    coalesce(manifest.status, 'pending') AS manifest, closing.reward_total,
+    coalesce(manifest.status, 'pending') AS manifest,
     (SELECT count(*) FROM dropped WHERE dropped.closing = closing.id) AS dropped,
-    (SELECT reward_total FROM closing AS before WHERE before.study = closing.study
-        AND before.round = closing.round - 1 AND before.id < closing.id
-        ORDER BY before.id DESC LIMIT 1) AS reward_total_before,
+    json_extract(study.params, '$.rewardPerRound') AS reward,
     block.number AS block, block.hash AS block_hash, tx.hash AS "transaction", tx.gas_used AS gas,
     voiding.hash AS overturned_by, statement.document AS statement, closing.overturned,
     json_extract(study.params, '$.challengeSeconds') AS challenge_seconds, study.final_through,
     study.hold_round, study.hold_until, study.id AS study_key, closing.contributions,
-    closing.manifest AS manifest_digest, closing.rewards
+    closing.manifest AS manifest_digest, closing.commitments
 FROM closing JOIN study ON study.id = closing.study JOIN event ON event.id = closing.id
 JOIN block ON block.number = event.block JOIN tx ON tx.id = event.tx
 LEFT JOIN manifest ON manifest.closing = closing.id
@@ -44,7 +43,7 @@ LEFT JOIN statement ON statement.study = study.study AND statement.round = closi
 LEFT JOIN event AS overturning ON overturning.id = closing.overturned
 LEFT JOIN tx AS voiding ON voiding.id = overturning.tx
 """
-_DERIVED = ("state", "challenge_until", "reward", "statement")
+_DERIVED = ("state", "challenge_until", "statement")
 _STORED = tuple(one.name for one in fields(RoundRow) if one.name not in _DERIVED)
 
 
@@ -113,10 +112,9 @@ def read_round(
                 "contributions": row["contributions"],
                 "model": row["model"],
                 "manifest": row["manifest_digest"],
-                "rewards": row["rewards"],
+                "commitments": row["commitments"],
                 "count": row["contributors"],
                 "totalWeight": row["total_weight"],
-                "rewardTotal": row["reward_total"],
             },
             previous=None if previous is None else _round_row(previous, extent),
             opened_at=opened_at,
@@ -126,7 +124,7 @@ def read_round(
             dropped=dropped,
             missed=[
                 one
-                for one in members_of(db, study_key, study, names, earned=False)
+                for one in members_of(db, study_key, study, names)
                 if _is_member(one, number) and one.site not in seen
             ],
             others=[_round_row(one, extent) for one in rows if one["key"] != key],
@@ -191,16 +189,15 @@ def members_of(
     study: str,
     names: Mapping[str, str],
     only: str | None = None,
-    *,
-    earned: bool = True,
 ) -> list[MemberRow]:
     """The sites of a study, or only one of them, in the order of their addresses."""
-    amounts = _earned(db, key) if earned else {}
     return [
-        MemberRow(*[study, row[0], names.get(row[0]), *row[1:], amounts.get(row[0])])
+        MemberRow(*[study, row[0], names.get(row[0]), *row[1:]])
         for row in db.execute(
-            "SELECT site, payout, max_weight, since, until, contributions, weight, paid "
-            "FROM member WHERE study = ? AND (? IS NULL OR site = ?) ORDER BY site",
+            "SELECT member.site, payout, max_weight, since, until, contributions, weight, paid, "
+            "earned.amount FROM member LEFT JOIN earned ON earned.study = member.study "
+            "AND earned.site = member.site WHERE member.study = ? "
+            "AND (? IS NULL OR member.site = ?) ORDER BY member.site",
             (key, only, only),
         )
     ]
@@ -225,19 +222,6 @@ def _is_member(one: MemberRow, number: int) -> bool:
     return one.since <= number and (one.until is None or number < one.until)
 
 
-def _earned(db: sqlite3.Connection, key: int) -> dict[str, str]:
-    """Cumulative rewards by the manifest of the last round that was not overturned."""
-    row = db.execute(
-        "SELECT manifest.document FROM closing JOIN manifest ON manifest.closing = closing.id "
-        "WHERE closing.study = ? AND closing.overturned IS NULL AND manifest.status = 'verified' "
-        "ORDER BY closing.round DESC LIMIT 1",
-        (key,),
-    ).fetchone()
-    if row is None:
-        return {}
-    return {one["site"]: one["amount"] for one in json.loads(row[0])["rewards"]["cumulative"]}
-
-
 def _round_row(row: sqlite3.Row, extent: Extent) -> RoundRow:
     """Read a row of `_CLOSING`; its state is that at the last indexed block."""
     until = row["closed_at"] + row["challenge_seconds"]
@@ -250,7 +234,6 @@ def _round_row(row: sqlite3.Row, extent: Extent) -> RoundRow:
         **{name: row[name] for name in _STORED},
         state="overturned" if row["overturned"] is not None else state,
         challenge_until=until,
-        reward=str(int(row["reward_total"]) - int(row["reward_total_before"] or "0")),
         statement=None if statement is None else json.loads(statement),
     )
 
@@ -276,11 +259,12 @@ def _contributions(
         row["site"]: row
         for row in db.execute(
             'SELECT site, weight, update_root AS "update", update_cid, signature, '
-            "signature_valid, score, reward, cumulative, report_cid, report_status, "
+            "signature_valid, report_cid, report_status, "
             "report_document AS report FROM entry WHERE closing = ?",
             (closing["key"],),
         )
     }
+    reward, total = int(closing["reward"]), closing["total_weight"]
     found = []
     for site in sorted(on_chain | listed):
         values: dict[str, Any] = dict.fromkeys(one.name for one in fields(ContributionRow))
@@ -290,6 +274,7 @@ def _contributions(
         if site in listed:
             values["signature_valid"] = bool(values["signature_valid"])
         values |= {"name": names.get(site), "on_chain": site in on_chain}
+        values["reward"] = str(share_floor(reward, values["weight"], total))
         found.append(ContributionRow(**values))
     return found
 

@@ -152,7 +152,7 @@ class MemberRow:
 
     Attributes:
         until: the first round without it; None while it is admitted.
-        earned: by the last verified manifest; None without one.
+        earned: by the entries of verified manifests; None without any.
     """
 
     study: str
@@ -242,6 +242,7 @@ class RoundRow:
         manifest: its status, see `StoredObject`.
         gas: of the transaction; None until the transaction is fetched.
         contributors: as the record counts them.
+        reward: what the round pays at most.
     """
 
     study: str
@@ -256,7 +257,6 @@ class RoundRow:
     model: str
     manifest: str
     dropped: int
-    reward_total: str
     reward: str
     block: int
     block_hash: str
@@ -271,6 +271,7 @@ class ContributionRow:
     """A site's contribution to a round, from the chain, and from the manifest where it agrees.
 
     Attributes:
+        reward: its share of the round's.
         on_chain: whether the chain has an event of it (full recording).
         signature_valid: as checked here; None without a manifest.
         report: the site's own, with its status; None without a manifest.
@@ -283,9 +284,7 @@ class ContributionRow:
     update_cid: str | None
     signature: str | None
     signature_valid: bool | None
-    score: int | None
-    reward: str | None
-    cumulative: str | None
+    reward: str
     on_chain: bool
     report_cid: str | None
     report_status: str | None
@@ -352,7 +351,7 @@ class ChartRow:
     """One round in a study's charts; overturned rounds are left out.
 
     Attributes:
-        scores, weights, rewards, cumulative: by site.
+        weights, rewards: by site.
         metrics: by name and site, from the sites' reports.
         statement: the round's line in the run's folder; not on chain.
     """
@@ -362,11 +361,9 @@ class ChartRow:
     model: str
     gas: int | None
     weights: Mapping[str, int]
-    scores: Mapping[str, int]
     rewards: Mapping[str, str]
     metrics: Mapping[str, Mapping[str, float]]
     statement: Mapping[str, Any] | None
-    cumulative: Annotated[Mapping[str, str], Unlisted]
 
     @cached_property
     def accuracy(self) -> dict[str, float]:
@@ -407,7 +404,7 @@ class SiteDetail:
 
 @dataclass(frozen=True)
 class SignedRow:
-    """A contribution of one site, with its score and reward."""
+    """A contribution of one site, with its share of the round's reward."""
 
     cursor: str
     study: str
@@ -416,8 +413,7 @@ class SignedRow:
     state: str
     weight: int
     update: str
-    score: int | None
-    reward: str | None
+    reward: str
     closed_at: int
     block_hash: str
     transaction: str
@@ -430,7 +426,7 @@ class Hit:
     Attributes:
         kind: ``study``, ``round``, ``site``, ``address``, ``transaction``, ``block``, ``model``,
             ``update``, ``manifest``, ``report``, ``specification``, ``contributions``,
-            ``rewards``, ``commitment`` or ``demand``.
+            ``commitments``, ``commitment`` or ``demand``.
         title: for people.
         study, round, commitment, address, transaction, block: where it leads; None where it does
             not apply.

@@ -120,10 +120,9 @@ CREATE TABLE closing (
     contributions TEXT NOT NULL,
     model TEXT NOT NULL,
     manifest TEXT NOT NULL,
-    rewards TEXT NOT NULL,
+    commitments TEXT NOT NULL,
     count INTEGER NOT NULL,
     total_weight INTEGER NOT NULL,
-    reward_total TEXT NOT NULL,
     coordinator TEXT NOT NULL,
     closed_at INTEGER NOT NULL,
     overturned INTEGER REFERENCES event (id) ON DELETE SET NULL -- the event that voided it
@@ -135,7 +134,7 @@ CREATE INDEX closing_commitment ON closing (commitment);
 CREATE INDEX closing_contributions ON closing (contributions);
 CREATE INDEX closing_model ON closing (model);
 CREATE INDEX closing_manifest ON closing (manifest);
-CREATE INDEX closing_rewards ON closing (rewards);
+CREATE INDEX closing_commitments ON closing (commitments);
 
 -- What the content store has under a closing's manifest digest, and what checking it gave.
 -- status: verified, missing, altered, too_large, malformed, or contradicts (the record).
@@ -162,9 +161,6 @@ CREATE TABLE entry (
     report_cid TEXT NOT NULL,
     signature TEXT NOT NULL,
     signature_valid INTEGER NOT NULL,
-    score INTEGER,
-    reward TEXT, -- of this round
-    cumulative TEXT,
     report_status TEXT NOT NULL, -- as of manifests
     report_document TEXT, -- JSON
     PRIMARY KEY (closing, site)
@@ -174,6 +170,14 @@ CREATE INDEX entry_update_root ON entry (update_root);
 CREATE INDEX entry_update_cid ON entry (update_cid);
 CREATE INDEX entry_report ON entry (report);
 CREATE INDEX entry_report_cid ON entry (report_cid);
+
+-- What a site has earned by the entries above, of rounds that stand.
+CREATE TABLE earned (
+    study INTEGER NOT NULL REFERENCES study (id) ON DELETE CASCADE,
+    site TEXT NOT NULL,
+    amount TEXT NOT NULL,
+    PRIMARY KEY (study, site)
+) WITHOUT ROWID;
 
 CREATE TABLE dropped (
     closing INTEGER NOT NULL REFERENCES manifest (closing) ON DELETE CASCADE,

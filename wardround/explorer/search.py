@@ -74,7 +74,7 @@ _BLOCK = (
 )
 _OF_HASH = (
     *(_STUDY, _TRANSACTION, _BLOCK),
-    *map(_closing, ("commitment", "model", "manifest", "contributions", "rewards")),
+    *map(_closing, ("commitment", "model", "manifest", "contributions", "commitments")),
     *(_entry("update", "update_root"), _entry("report", "report")),
     *(_event("update", "root"), _event("demand", "reference")),
     _parameter("model", "Initial model", "initialModel"),

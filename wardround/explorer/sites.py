@@ -1,14 +1,14 @@
-"""Queries for a site: everything it signed, was scored and was paid, over all studies."""
+"""Queries for a site: everything it signed, earned and was paid, over all studies."""
 
 from __future__ import annotations
 
 from wardround.explorer.reader import Reader, check_limit, cursor_key
 from wardround.explorer.rounds import closing_rows, members_of
 from wardround.explorer.rows import Page, SignedRow, SiteDetail
+from wardround.protocol.rewards import share_floor
 
 #: Closings that a site is in: by the chain's events (full recording), or by a verified manifest.
 _CONTRIBUTIONS = (
-    "SELECT found.*, entry.score, entry.reward FROM ("
     "SELECT * FROM (SELECT closed.id, event.weight, event.root FROM event "
     "JOIN closing AS closed ON closed.study = event.study AND closed.round = event.round "
     "JOIN event AS closing_event ON closing_event.id = closed.id "
@@ -17,8 +17,7 @@ _CONTRIBUTIONS = (
     "ORDER BY event.id DESC LIMIT :limit) "
     "UNION SELECT * FROM (SELECT closing, weight, update_root FROM entry "
     "WHERE site = :site AND closing < :before ORDER BY closing DESC LIMIT :limit) "
-    "ORDER BY 1 DESC LIMIT :limit) AS found "
-    "LEFT JOIN entry ON entry.closing = found.id AND entry.site = :site ORDER BY 1 DESC"
+    "ORDER BY 1 DESC LIMIT :limit"
 )
 _OF_CLOSING = ("study", "round", "commitment", "state", "closed_at", "block_hash", "transaction")
 
@@ -53,11 +52,10 @@ def read_site(reader: Reader, site: str, cursor: str | None = None, limit: int =
                 cursor=str(key),
                 weight=weight,
                 update=root,
-                score=score,
-                reward=reward,
+                reward=str(share_floor(int(closing.reward), weight, closing.total_weight)),
                 **{name: getattr(closing, name) for name in _OF_CLOSING},
             )
-            for (key, weight, root, score, reward), closing in zip(found, closings, strict=False)
+            for (key, weight, root), closing in zip(found, closings, strict=False)
         ]
         following = rows[-1].cursor if len(found) > limit else None
         return SiteDetail(site, names.get(site), memberships, Page(rows, following, extent), extent)

@@ -19,6 +19,7 @@ from wardround.explorer.rows import (
     StudyDetail,
     StudyRow,
 )
+from wardround.protocol.rewards import share_floor
 
 #: Fields of a `ChartRow` that the sites' entries fill.
 _Entries = dict[str, dict[str, Any]]
@@ -275,6 +276,10 @@ def _chart_rows(
             model=one.model,
             gas=one.gas,
             statement=one.statement,
+            rewards={
+                site: str(share_floor(int(one.reward), weight, one.total_weight))
+                for site, weight in entries[key]["weights"].items()
+            },
             **entries[key],
         )
         for key, one in zip(entries, closings, strict=True)
@@ -283,22 +288,12 @@ def _chart_rows(
 
 def _entries(db: sqlite3.Connection, key: int) -> _Entries:
     entries = db.execute(
-        "SELECT site, weight, score, reward, cumulative, "
-        "json_extract(report_document, '$.metrics') AS metrics FROM entry WHERE closing = ?",
+        "SELECT site, weight, json_extract(report_document, '$.metrics') AS metrics "
+        "FROM entry WHERE closing = ?",
         (key,),
     ).fetchall()
     metrics: dict[str, dict[str, float]] = {}
     for one in entries:
         for name, value in (json.loads(one["metrics"]) if one["metrics"] else {}).items():
             metrics.setdefault(name, {})[one["site"]] = value
-
-    def by_site(column: str) -> dict[str, Any]:
-        return {one["site"]: one[column] for one in entries if one[column] is not None}
-
-    return {
-        "weights": by_site("weight"),
-        "scores": by_site("score"),
-        "rewards": by_site("reward"),
-        "cumulative": by_site("cumulative"),
-        "metrics": metrics,
-    }
+    return {"weights": {one["site"]: one["weight"] for one in entries}, "metrics": metrics}

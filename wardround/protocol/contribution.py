@@ -31,7 +31,7 @@ _HALF_ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
 
 #: Of the EIP-712 domain.
 DOMAIN_NAME = "wardround"
-DOMAIN_VERSION = "1"
+DOMAIN_VERSION = "2"
 
 #: Bytes of one packed entry: site 20, weight 8, update 32, report 32, signature 65.
 ENTRY_BYTES = 157

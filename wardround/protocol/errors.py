@@ -167,6 +167,14 @@ def beyond_bound(parameter: str, index: int, moved: float, bound: float) -> OutO
     return OutOfRange("update", index, moved, words)
 
 
+def other_protocol(found: str) -> ProtocolError:
+    """A run, file or contract of another protocol than this version's."""
+    return ProtocolError(
+        f"this run was made by protocol {found}, which this version does not read: "
+        f"use a release of wardround that speaks {found}."
+    )
+
+
 def nothing_to_aggregate() -> ProtocolError:
     """A round without any update."""
     return ProtocolError("no updates to aggregate: wait for at least one site.")

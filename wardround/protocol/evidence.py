@@ -112,26 +112,6 @@ class TotalsEvidence(Evidence):
         return len(self.entries)
 
 
-@dataclass(frozen=True)
-class RewardsEvidence(Evidence):
-    """All entries, and who had earned what, ascending by site.
-
-    Attributes:
-        entries: packed.
-        before: site and cumulative amount up to the round before.
-        after: up to this round, as committed to; empty where the contract computes the split.
-    """
-
-    challenge = "challengeRewards"
-    entries: bytes
-    before: tuple[tuple[SiteAddress, int], ...]
-    after: tuple[tuple[SiteAddress, int], ...]
-
-    @property
-    def calldata_bytes(self) -> int:
-        return len(self.entries) + 64 * (len(self.before) + len(self.after))
-
-
 class What(IntEnum):
     """What can be demanded, in the contract's order."""
 

@@ -9,7 +9,7 @@ Source:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -162,44 +162,6 @@ def wrong_totals(entries: Sequence[Entry], record: Record) -> str | None:
         return f"the record counts {record.count} contributions, its tree holds {count}"
     if total != record.total_weight:
         return f"the record's total weight is {record.total_weight}, its entries' is {total}"
-    return None
-
-
-# ---------------------------------------------------------------- rewards
-
-
-def by_site(cumulative: Mapping[SiteAddress, int]) -> tuple[tuple[SiteAddress, int], ...]:
-    """Who has earned what, ascending by site, as a contract takes it."""
-    return tuple(sorted(cumulative.items(), key=lambda item: bytes.fromhex(item[0][2:])))
-
-
-def wrong_rewards(
-    before: Mapping[SiteAddress, int],
-    after: Mapping[SiteAddress, int],
-    sites: Set[SiteAddress],
-    reward_total: int,
-    reward_per_round: int,
-) -> str | None:
-    """Name how rewards break the rules that hold whatever the scoring.
-
-    Args:
-        before: cumulative amount by site up to the round before.
-        after: up to this round.
-        sites: those with an entry in this round.
-        reward_total: as recorded.
-        reward_per_round: what a round may pay.
-    """
-    total, gained = sum(after.values()), sum(after.values()) - sum(before.values())
-    for site in after.keys() | before.keys():
-        earned, held = after.get(site, 0), before.get(site, 0)
-        if earned < held or site not in after:
-            return f"{site} had earned {held} and is left with {earned}"
-        if earned > held and site not in sites:
-            return f"{site} is paid for a round without a contribution of its own"
-    if total != reward_total:
-        return f"the rewards add up to {total}, the record says {reward_total}"
-    if gained > reward_per_round:
-        return f"the round pays {gained}, more than its {reward_per_round}"
     return None
 
 

@@ -1,11 +1,12 @@
 """The manifest: the file that lists everything needed to replay a round.
 
-RFC 8785 JSON; its SHA-256 is on chain. It holds nothing that cannot be recomputed or checked.
+RFC 8785 JSON; its SHA-256 is on chain. It holds nothing that cannot be recomputed or checked, and
+nothing that follows from the rest: a share of the reward is `wardround.protocol.rewards`.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import ConfigDict, Field
 from pydantic.alias_generators import to_camel
@@ -14,15 +15,14 @@ from wardround.protocol.canonical import canonical_bytes
 from wardround.protocol.contribution import Entry
 from wardround.protocol.documents import Form, parse_document
 from wardround.protocol.errors import Malformed
-from wardround.protocol.identifiers import Digest, Root, SiteAddress, address_of, bytes32
+from wardround.protocol.identifiers import Digest, Root, address_of, bytes32
 from wardround.protocol.report import Address, Hex32
+from wardround.protocol.version import Protocol
 
 #: One content chunk, so that a manifest's CID follows from its SHA-256 alone: about 1400 sites.
 MANIFEST_MAX_BYTES = 1 << 20
 
 CidText = Annotated[str, Field(pattern=r"^b[a-z2-7]{20,120}$")]
-#: Decimal text alone: a number would be a second spelling of the same amount.
-AmountText = Annotated[str, Field(pattern=r"^[0-9]{1,29}$")]
 Signature = Annotated[str, Field(pattern=r"^0x[0-9a-f]{130}$")]
 
 
@@ -98,32 +98,10 @@ class ScoringRef(_Part):
     name: str
 
 
-class Score(_Part):
-    """A site's score in this round."""
-
-    site: Address
-    score: Annotated[int, Field(ge=0, lt=2**53)]
-
-
-class Earned(_Part):
-    """What a site has earned over all rounds so far."""
-
-    site: Address
-    amount: AmountText
-
-
-class RewardsRef(_Part):
-    """The claim tree of all rounds up to this one; ``round`` is what this round shared out."""
-
-    root: Hex32
-    round: AmountText
-    cumulative: list[Earned]
-
-
 class Manifest(_Part):
     """Everything needed to replay a round."""
 
-    protocol: Literal["wardround/1"]
+    protocol: Protocol
     chain_id: Annotated[int, Field(ge=1, lt=2**53)]
     contract: Address
     study: Hex32
@@ -137,8 +115,8 @@ class Manifest(_Part):
     contributions: Annotated[list[ManifestEntry], Field(min_length=1)]
     dropped: list[Dropped]
     scoring: ScoringRef
-    scores: list[Score]
-    rewards: RewardsRef
+    #: SHA-256 of what the round commits to by name.
+    commitments: dict[str, Hex32]
 
     def encode(self) -> bytes:
         """Write the RFC 8785 form that is hashed and stored.
@@ -151,9 +129,9 @@ class Manifest(_Part):
             raise Malformed("manifest", f"{len(data)} bytes: too many sites for one round")
         return data
 
-    def earned(self) -> dict[SiteAddress, int]:
-        """Cumulative rewards by site."""
-        return {address_of(row.site): int(row.amount) for row in self.rewards.cumulative}
+    def committed(self) -> dict[str, Digest]:
+        """What the round commits to, by name."""
+        return {name: Digest(bytes32(text, name)) for name, text in self.commitments.items()}
 
 
 def parse_manifest(data: bytes | memoryview) -> Manifest:
@@ -161,5 +139,6 @@ def parse_manifest(data: bytes | memoryview) -> Manifest:
 
     Raises:
         Malformed: too long, an unknown field, or a value out of range; not in RFC 8785 form.
+        ProtocolError: made by another protocol; names it.
     """
     return parse_document(Manifest, data, "manifest", MANIFEST_MAX_BYTES)

@@ -38,10 +38,9 @@ class RuleId(IntEnum):
 
 
 class ScoringId(IntEnum):
-    """Scoring rules in the contract's order. It can compute the split of the first one."""
+    """Scoring rules in the contract's order."""
 
     EXAMPLES = 0
-    ALIGNMENT = 1
 
 
 PARAMS_ABI = (
@@ -51,7 +50,7 @@ PARAMS_ABI = (
 )
 #: Length of the encoding: every field is one word.
 PARAMS_BYTES = 32 * (PARAMS_ABI.count(",") + 1)
-RECORD_ABI = "(bytes32,bytes32,bytes32,bytes32,uint32,uint64,uint128)"
+RECORD_ABI = "(bytes32,bytes32,bytes32,bytes32,uint32,uint64)"
 _CLOSING_ABI = f"({RECORD_ABI},address,uint64)"
 
 
@@ -156,15 +155,17 @@ class StudyParams:
 
 @dataclass(frozen=True)
 class Record:
-    """What a round commits to. ``reward_total`` counts all rounds up to this one."""
+    """What a round commits to.
+
+    ``commitments`` is the root of what it commits to by name (`commitments_root`).
+    """
 
     contributions: Root
     model: Root
     manifest: Digest
-    rewards: Root
+    commitments: Root
     count: int
     total_weight: int
-    reward_total: int
 
     def abi(self) -> tuple[Any, ...]:
         """The tuple that the contract's ABI takes."""
@@ -185,7 +186,7 @@ class Closing:
         return keccak(self.encode())
 
     def encode(self) -> bytes:
-        """ABI encoding, 288 bytes."""
+        """ABI encoding, 256 bytes."""
         return encode([_CLOSING_ABI], [self.abi()])
 
     @classmethod
@@ -225,5 +226,5 @@ def _decode_exactly(abi: str, data: bytes) -> Any:
 def genesis_closing(initial_model: Root) -> Closing:
     """The closing of round 0: no contributions, the initial model."""
     nothing = bytes(32)
-    record = Record(Root(nothing), initial_model, Digest(nothing), Root(nothing), 0, 0, 0)
+    record = Record(Root(nothing), initial_model, Digest(nothing), Root(nothing), 0, 0)
     return Closing(record, ZERO_ADDRESS, 0)

@@ -1,7 +1,7 @@
 """Recompute a closed round from what the chain and the content store hold, and from nothing else.
 
 A round holds when every signature is its site's, every object has its committed bytes, and the
-model, scores, rewards and manifest that follow are the recorded ones, byte for byte.
+model and manifest that follow are the recorded ones, byte for byte.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from wardround.protocol.canonical import sha256_digest
 from wardround.protocol.cid import cid_from_sha256
+from wardround.protocol.commitments import KNOWN, commitments_root
 from wardround.protocol.contribution import Domain, Entry, pack_entries, sort_entries
 from wardround.protocol.errors import ReplayFailed, SignatureInvalid, WardroundError
 from wardround.protocol.fixed_point import Int32Vector, largest_magnitude, vector_from_bytes
@@ -98,7 +99,6 @@ def replay_round(
     facts: StudyFacts,
     spec: StudySpec,
     base: Vector,
-    earned: Mapping[SiteAddress, int],
     closed: ClosedRound,
     fetch: Fetch,
 ) -> Settlement:
@@ -108,7 +108,6 @@ def replay_round(
         facts: the study as the chain knows it.
         spec: its specification, already checked.
         base: the model of the round before, already recomputed.
-        earned: rewards of the rounds before, already recomputed.
         closed: the round as the chain knows it.
         fetch: reads and verifies objects of the store.
     Returns:
@@ -134,6 +133,7 @@ def replay_round(
         require(same, "contributions", "the manifest's differ from those in the transaction")
     check_entries(facts, closed, base.root, entries)
     check_dropped(facts, manifest, number)
+    check_commitments(manifest, closed)
     for entry, row in zip(entries, manifest.contributions, strict=True):
         try:
             check_report(facts, closed, entry, fetch(row.report.cid, REPORT_MAX_BYTES))
@@ -141,10 +141,8 @@ def replay_round(
             if entry.site not in closed.registered():
                 raise
 
-    def read() -> Iterator[tuple[Entry, Int32Vector]]:
-        return _read_updates(facts, manifest, entries, fetch)
-
-    total = _aggregate(spec, facts.params.parameter_count, _verified(spec, closed, read()))
+    updates = _verified(spec, closed, _read_updates(facts, manifest, entries, fetch))
+    total = _aggregate(spec, facts.params.parameter_count, updates)
     frame = RoundFrame(
         domain=facts.domain,
         study=facts.study,
@@ -152,16 +150,12 @@ def replay_round(
         round=number,
         coordinator=closed.closing.coordinator,
         base=base,
-        earned=earned,
     )
     objects = [(row.update.cid, row.report.cid) for row in manifest.contributions]
-    settled = settle(
-        frame, entries, objects, total, lambda: (update for _, update in read()), manifest.dropped
-    )
+    settled = settle(frame, entries, objects, total, manifest.dropped)
     model = fetch(manifest.model.cid, len(settled.model.data))
     require(settled.model.root == record.model, "model", "the recomputed root is another")
     require(bytes(model) == settled.model.data, "model", "the stored bytes are others")
-    require(settled.record.rewards == record.rewards, "rewards", "the recomputed tree is another")
     require(settled.manifest_data == bytes(data), "manifest", "the recomputed one is another")
     require(settled.record == record, "record", "the recomputed one is another")
     return settled
@@ -198,6 +192,18 @@ def check_dropped(facts: StudyFacts, manifest: Manifest, number: int) -> None:
             reason = f"{row.site} contributed, stands twice, or was never admitted"
             raise ReplayFailed(number, "dropped", reason)
         taken.add(row.site)
+
+
+def check_commitments(manifest: Manifest, closed: ClosedRound) -> None:
+    """Check what a round commits to by name.
+
+    Raises:
+        ReplayFailed: a name that this version does not know, or another root than the record's.
+    """
+    for name in sorted(manifest.commitments.keys() - KNOWN):
+        raise ReplayFailed(closed.round, "commitments", f"unknown commitment {name!r}")
+    if commitments_root(manifest.committed()) != closed.closing.record.commitments:
+        raise ReplayFailed(closed.round, "commitments", "the record's root is another")
 
 
 def check_report(

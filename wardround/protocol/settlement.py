@@ -2,33 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from wardround.protocol.canonical import sha256_digest
 from wardround.protocol.cid import Cid, cid_of
+from wardround.protocol.commitments import commitments_root
 from wardround.protocol.contribution import Domain, Entry, contributions_root, total_weight
 from wardround.protocol.fixed_point import Int32Vector, add_exact, vector_bytes
 from wardround.protocol.identifiers import Root, SiteAddress, StudyId, hex_of
 from wardround.protocol.manifest import (
     Dropped,
-    Earned,
     Manifest,
     ManifestEntry,
-    RewardsRef,
     RuleRef,
-    Score,
     ScoringRef,
     VectorRef,
 )
 from wardround.protocol.merkle import vector_root
 from wardround.protocol.record import Record
-from wardround.protocol.rewards import accumulate, reward_tree, split_floor
-from wardround.protocol.scoring import Scoring, alignment_scores
+from wardround.protocol.rewards import shares_floor
 from wardround.protocol.study import StudySpec
-
-#: Gives every update again, in the order of the entries; called only where a score needs it.
-Updates = Callable[[], Iterable[Int32Vector]]
+from wardround.protocol.version import PROTOCOL
 
 
 @dataclass(frozen=True)
@@ -61,17 +56,14 @@ class RoundFrame:
     round: int
     coordinator: str
     base: Vector
-    earned: Mapping[SiteAddress, int]
 
 
 @dataclass(frozen=True)
 class Settlement:
-    """A settled round: the new model, who earned what, and what goes on chain."""
+    """A settled round: the new model, what each site earns by it, and what goes on chain."""
 
     model: Vector
-    scores: Mapping[SiteAddress, int]
     shares: Mapping[SiteAddress, int]
-    earned: Mapping[SiteAddress, int]
     manifest: Manifest
     manifest_data: bytes
     record: Record
@@ -82,7 +74,6 @@ def settle(
     entries: Sequence[Entry],
     objects: Sequence[tuple[str, str]],
     aggregate: Int32Vector,
-    updates: Updates,
     dropped: Sequence[Dropped],
 ) -> Settlement:
     """Compute everything that follows from a round's contributions and their aggregate.
@@ -92,7 +83,6 @@ def settle(
         entries: contributions sorted by site, at least one.
         objects: CIDs of each entry's update and report, in the same order.
         aggregate: the rule's result over the updates, int32, shape (P,).
-        updates: gives the updates again where the scoring rule needs them.
         dropped: sites that were asked and are not among the entries.
     Returns:
         The settlement; equal inputs give equal bytes.
@@ -104,12 +94,8 @@ def settle(
     spec = frame.spec
     total = total_weight(entries)
     model = Vector.of(add_exact(frame.base.values, aggregate))
-    scores = round_scores(spec.scoring, entries, aggregate, updates)
-    shares = split_floor(spec.reward_per_round, scores)
-    earned = accumulate(frame.earned, shares)
-    tree = reward_tree(earned)
     manifest = Manifest(
-        protocol="wardround/1",
+        protocol=PROTOCOL,
         chain_id=frame.domain.chain_id,
         contract=frame.domain.contract.lower(),
         study=hex_of(frame.study),
@@ -124,34 +110,17 @@ def settle(
             ManifestEntry.of(entry, *cids) for entry, cids in zip(entries, objects, strict=True)
         ],
         dropped=sorted(dropped, key=lambda row: (row.site, row.reason, row.evidence)),
-        scoring=ScoringRef(name=spec.scoring.value),
-        scores=[Score(site=site.lower(), score=score) for site, score in scores.items()],
-        rewards=RewardsRef(
-            root=hex_of(tree.root),
-            round=str(sum(shares.values())),
-            cumulative=[
-                Earned(site=site.lower(), amount=str(amount)) for site, amount in earned.items()
-            ],
-        ),
+        scoring=ScoringRef(name=spec.rewards.scoring),
+        commitments={},
     )
     data = manifest.encode()
     record = Record(
         contributions=contributions_root(entries),
         model=model.root,
         manifest=sha256_digest(data),
-        rewards=tree.root,
+        commitments=commitments_root({}),
         count=len(entries),
         total_weight=total,
-        reward_total=sum(earned.values()),
     )
-    return Settlement(model, scores, shares, earned, manifest, data, record)
-
-
-def round_scores(
-    scoring: Scoring, entries: Sequence[Entry], aggregate: Int32Vector, updates: Updates
-) -> dict[SiteAddress, int]:
-    """Score every contribution, in the order of the entries."""
-    if scoring is Scoring.EXAMPLES:
-        return {entry.site: entry.weight for entry in entries}
-    values = alignment_scores(updates(), aggregate)
-    return {entry.site: value for entry, value in zip(entries, values, strict=True)}
+    shares = shares_floor(spec.reward_per_round, entries, total)
+    return Settlement(model, shares, manifest, data, record)

@@ -26,7 +26,6 @@ from wardround.protocol.layout import Layout
 from wardround.protocol.model import ModelSpec, StudyFiles
 from wardround.protocol.record import Recording, RuleId, ScoringId, StudyParams
 from wardround.protocol.rules import Rule
-from wardround.protocol.scoring import Scoring
 
 _SECONDS_MAX = 2**32 - 1
 #: A turn lasts at least a block of Ethereum. All minimums are the contract's.
@@ -135,10 +134,10 @@ class AggregationSpec(Form):
 
 
 class RewardSpec(Form):
-    """``[rewards]``: what a round pays and by which score it is split."""
+    """``[rewards]``: what a round pays and by what it is split."""
 
     per_round: Amount = "1000000000000000000"
-    scoring: Literal["examples", "alignment"] = "examples"
+    scoring: Literal["examples"] = "examples"
 
 
 class ChainSpec(Form):
@@ -228,9 +227,9 @@ class StudySpec(Form):
         return Rule(RuleId[self.aggregation.rule.upper()], self.aggregation.trim)
 
     @property
-    def scoring(self) -> Scoring:
+    def scoring(self) -> ScoringId:
         """The scoring rule."""
-        return Scoring(self.rewards.scoring)
+        return ScoringId[self.rewards.scoring.upper()]
 
     @property
     def reward_per_round(self) -> int:
@@ -292,7 +291,7 @@ class StudySpec(Form):
             recording=Recording[self.chain.recording.upper()],
             rule=self.rule.id,
             rule_argument=self.rule.argument,
-            scoring=ScoringId[self.scoring.name],
+            scoring=self.scoring,
             parameter_count=parameter_count,
             update_bound=self.update_limit,
             initial_model=initial_model,

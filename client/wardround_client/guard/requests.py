@@ -12,8 +12,8 @@ from wardround_client.errors import Refusal
 
 _Round = Annotated[int, Field(ge=1, lt=2**32)]
 _Count = Annotated[int, Field(ge=0, lt=2**53)]
-#: A closing is 288 bytes in the ABI's form.
-_Closing = Annotated[str, Field(pattern=r"^0x[0-9a-f]{576}$")]
+#: A closing is 256 bytes in the ABI's form.
+_Closing = Annotated[str, Field(pattern=r"^0x[0-9a-f]{512}$")]
 
 
 class AskIdentity(Form):

@@ -274,7 +274,7 @@ HOSTILE: dict[str, tuple[Change, str]] = {
     "round zero": (lambda r, m: ({**r, "round": 0}, m), "request-malformed"),
     "a round in words": (lambda r, m: ({**r, "round": "1"}, m), "request-malformed"),
     "a padded record": (
-        lambda r, m: ({**r, "previous": "0x" + "ff" * 288}, m),
+        lambda r, m: ({**r, "previous": "0x" + "ff" * 256}, m),
         "request-malformed",
     ),
 }

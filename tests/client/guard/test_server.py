@@ -105,7 +105,7 @@ ASK = {"ask": st.sampled_from(["identity", "train", "measure", "sign"])}
 REQUEST = {
     "study": st.sampled_from(["0x" + "00" * 32, "", 7]),
     "round": st.integers(-5, 2**40),
-    "previous": st.sampled_from(["0x" + "00" * 288, "0x" + "ff" * 288, "0x"]),
+    "previous": st.sampled_from(["0x" + "00" * 256, "0x" + "ff" * 256, "0x"]),
     "model_bytes": st.integers(-5, 2**53),
     "weight": st.integers(-5, 2**53),
 }

@@ -174,11 +174,11 @@ VECTORS = Path(__file__).parents[2] / "vectors"
 def test_browser_reaches_the_protocol_s_test_vectors(browser: Browser, address: str) -> None:
     """The same numbers as Python and Solidity."""
     rules = json.loads((VECTORS / "rules.json").read_text())["vectors"]
-    rewards = json.loads((VECTORS / "rewards.json").read_text())["vectors"]
+    named = json.loads((VECTORS / "commitments.json").read_text())["vectors"]
     merkle = json.loads((VECTORS / "merkle.json").read_text())["certificate_transparency"]
     with opened(browser, address) as page:
         found = page.evaluate(
-            """async ([rules, rewards, merkle]) => {
+            """async ([rules, named, merkle]) => {
               const p = await import("/static/verify/protocol.js");
               const one = (name, argument, v) => p.aggregate({ name, argument },
                 v.values.map((x) => Int32Array.of(x)), v.weights.map(BigInt))[0];
@@ -190,15 +190,15 @@ def test_browser_reaches_the_protocol_s_test_vectors(browser: Browser, address: 
               return {
                 rules: rules.map((v) => [one("mean", 0, v), one("median", 0, v),
                                          one("trimmed_mean", v.trim, v)]),
-                rewards: rewards.map((v) => p.toHex(p.rewardsRoot(
-                  v.values.map(([site, amount]) => ({ site, amount }))))),
+                named: await Promise.all(named.map(
+                  async (v) => p.toHex(await p.commitmentsRoot(v.commitments)))),
                 roots,
               };
             }""",
-            [rules, rewards, merkle],
+            [rules, named, merkle],
         )
     assert found["rules"] == [[v["mean"], v["median"], v["trimmed_mean"]] for v in rules]
-    assert found["rewards"] == [v["root"] for v in rewards]
+    assert found["named"] == [v["root"] for v in named]
     assert found["roots"] == merkle["roots"]
 
 

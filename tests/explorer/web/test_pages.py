@@ -328,7 +328,7 @@ def test_altered_manifest_in_the_store_is_shown_as_such(
         ("UPDATE closing SET commitment = '0x' || printf('%064d', 7)", "do not hash to the commit"),
         ("UPDATE entry SET weight = weight + 1", "do not give the contributions root"),
         (
-            "UPDATE manifest SET document = json_set(document, '$.scores[0].score', 1)",
+            "UPDATE manifest SET document = json_set(document, '$.scaleBits', 1)",
             "has not the digest in the record",
         ),
     ],

@@ -12,14 +12,15 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from wardround.explorer.index.database import meta_of, transaction
+from wardround.explorer.index.earned import add_earned
 from wardround.protocol.canonical import sha256_digest
 from wardround.protocol.cid import cid_from_sha256
+from wardround.protocol.commitments import commitments_root
 from wardround.protocol.contribution import Domain, contributions_root, total_weight
 from wardround.protocol.errors import ProtocolError, SignatureInvalid
 from wardround.protocol.identifiers import Root, StudyId, address_of, bytes32, hex_of
 from wardround.protocol.manifest import MANIFEST_MAX_BYTES, Manifest, parse_manifest
 from wardround.protocol.report import REPORT_MAX_BYTES, parse_report
-from wardround.protocol.rewards import reward_tree
 from wardround.protocol.study import parse_specification
 from wardround.store import Store
 from wardround.store.errors import ObjectAltered, ObjectMissing, ObjectTooLarge, StoreError
@@ -92,7 +93,7 @@ class ObjectReader:
     def _manifest(self, key: int) -> None:
         row = self._db.execute(
             "SELECT study.study, closing.round, closing.contributions, closing.model, "
-            "closing.manifest, closing.rewards, closing.count, closing.total_weight, "
+            "closing.manifest, closing.commitments, closing.count, closing.total_weight, "
             "closing.coordinator, json_extract(study.params, '$.parameterCount'), "
             "coalesce((SELECT before.model FROM closing AS before WHERE "
             "before.study = closing.study AND before.round = closing.round - 1 "
@@ -124,7 +125,7 @@ class ObjectReader:
             )
             if manifest is None or status != "verified":
                 return
-            marks = ", ".join("?" * 14)
+            marks = ", ".join("?" * 11)
             self._db.executemany(
                 f"INSERT INTO entry VALUES ({marks})", [(key, *entry) for entry in entries]
             )
@@ -132,10 +133,11 @@ class ObjectReader:
                 "INSERT INTO dropped VALUES (?, ?, ?, ?)",
                 [(key, one.site, one.reason, one.evidence) for one in manifest.dropped],
             )
+            add_earned(self._db, key)
 
     def _contradiction(self, manifest: Manifest, data: bytes, row: Any) -> str:
         """How a manifest contradicts the chain; empty if it does not."""
-        study, number, contributions, model, digest, rewards, count, weight = row[:8]
+        study, number, contributions, model, digest, commitments, count, weight = row[:8]
         coordinator, parameters, base = row[8:11]
         entries = [one.entry() for one in manifest.contributions]
         stated = {
@@ -148,7 +150,7 @@ class ObjectReader:
             "parameters": (manifest.parameters, parameters),
             "base model": (manifest.base.root, base),
             "model": (manifest.model.root, model),
-            "rewards": (manifest.rewards.root, rewards),
+            "commitments root": (hex_of(commitments_root(manifest.committed())), commitments),
             "number of contributions": (len(entries), count),
             "contributions root": (hex_of(contributions_root(entries)), contributions),
             "total weight": (total_weight(entries), weight),
@@ -156,14 +158,9 @@ class ObjectReader:
         for what, (found, expected) in stated.items():
             if found != expected:
                 return f"its {what} is {found}, on chain it is {expected}"
-        if hex_of(reward_tree(manifest.earned()).root) != rewards:
-            return "its list of rewards does not give the rewards root on chain"
         return ""
 
     def _entries(self, manifest: Manifest, row: Any) -> list[tuple[Any, ...]]:
-        scores = {one.site: one.score for one in manifest.scores}
-        cumulative = {one.site: int(one.amount) for one in manifest.rewards.cumulative}
-        before = self._earned_before(row)
         study, number = StudyId(bytes32(row[0], "study")), row[1]
         base = Root(bytes32(row[10], "base model"))
         found = []
@@ -175,10 +172,6 @@ class ObjectReader:
                 valid = 1
             except SignatureInvalid:
                 valid = 0
-            total = cumulative.get(one.site)
-            reward = None
-            if total is not None and before is not None:
-                reward = str(total - before.get(one.site, 0))
             report_status, report = self._report(one.report.cid, one.report.sha256)
             found.append(
                 (
@@ -190,32 +183,11 @@ class ObjectReader:
                     one.report.cid,
                     one.signature,
                     valid,
-                    scores.get(one.site),
-                    reward,
-                    None if total is None else str(total),
                     report_status,
                     report,
                 )
             )
         return found
-
-    def _earned_before(self, row: Any) -> dict[str, int] | None:
-        """Cumulative rewards of the round before; None where its manifest is not there."""
-        if row[1] == 1:
-            return {}
-        digest = self._db.execute(
-            "SELECT closing.manifest FROM closing JOIN study ON study.id = closing.study "
-            "WHERE study.study = ? AND closing.round = ? AND closing.model = ? "
-            "ORDER BY closing.id DESC LIMIT 1",
-            (row[0], row[1] - 1, row[10]),
-        ).fetchone()
-        if digest is None:
-            return None
-        cid = cid_from_sha256(bytes32(digest[0], "manifest"))
-        manifest = self._parsed(cid, MANIFEST_MAX_BYTES, parse_manifest)[3]
-        if manifest is None:
-            return None
-        return {site.lower(): amount for site, amount in manifest.earned().items()}
 
     def _report(self, cid: str, digest: str) -> tuple[str, str | None]:
         status, _, data, report = self._parsed(cid, REPORT_MAX_BYTES, parse_report)

@@ -18,6 +18,7 @@ from eth_utils import keccak
 from wardround.explorer.errors import NodeUnreliable
 from wardround.explorer.index.database import PLACES
 from wardround.explorer.index.decode import Decoded
+from wardround.explorer.index.earned import recount_earned
 from wardround.protocol.identifiers import hex_of
 from wardround.protocol.record import StudyParties
 
@@ -65,7 +66,7 @@ _AMOUNTS = (
     "funded", "paid", "refunded", "bonds_posted", "bonds_released", "slashed", "burnt",
 )  # fmt: skip
 #: A record by the contract's names, in the order of a closing's columns.
-_RECORD = ("contributions", "model", "manifest", "rewards", "count", "totalWeight", "rewardTotal")
+_RECORD = ("contributions", "model", "manifest", "commitments", "count", "totalWeight")
 
 
 class Projector:
@@ -214,11 +215,17 @@ class Projector:
                 raise _out_of_place(event, reason)
             self._entries = ("", 0, 0)
         if name == "Claimed":
-            before = self._db.execute(
-                "SELECT paid FROM member WHERE study = ? AND site = ?", (study.id, args["site"])
-            ).fetchone()
-            if before is None or int(before[0]) + int(args["amount"]) != int(args["cumulative"]):
-                raise _out_of_place(event, "it does not continue what the site was paid before")
+            if not 0 < number < study.head:
+                raise _out_of_place(event, f"round {number} is not closed")
+            if self._paid(study.id, args["site"]) is None:
+                raise _out_of_place(event, f"site {args['site']} was never admitted")
+
+    def _paid(self, study: int, site: str) -> int | None:
+        """What a member was paid so far; None where there is no such member."""
+        row = self._db.execute(
+            "SELECT paid FROM member WHERE study = ? AND site = ?", (study, site)
+        ).fetchone()
+        return None if row is None else int(row[0])
 
     def _court_study(self, event: Decoded) -> _Study | None:
         args = event.args
@@ -259,7 +266,7 @@ class Projector:
             *(record[one] for one in _RECORD),
         ]
         self._db.execute(
-            "INSERT INTO closing VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL)",
+            "INSERT INTO closing VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL)",
             [*values, args["coordinator"], args["closedAt"]],
         )
 
@@ -289,9 +296,10 @@ class Projector:
                 (args["payout"], study, args["site"]),
             )
         elif name == "Claimed":
+            paid = (self._paid(study, args["site"]) or 0) + int(args["amount"])
             self._db.execute(
                 "UPDATE member SET paid = ? WHERE study = ? AND site = ?",
-                (args["cumulative"], study, args["site"]),
+                (str(paid), study, args["site"]),
             )
 
     def _flush_counters(self) -> None:
@@ -304,6 +312,7 @@ class Projector:
 
     def _recount(self, study: int) -> None:
         """Count contributions of rounds that are not overturned, with the one being closed."""
+        recount_earned(self._db, study)
         self._db.execute(
             "UPDATE member SET contributions = 0, weight = 0 WHERE study = ?", (study,)
         )

@@ -26,8 +26,8 @@ _COORDINATES_SHOWN = 64
 _CID = re.compile(r"\b(bafkrei[a-z2-7]{52})\b")
 _MEANINGS = {
     "manifest": (
-        "What a round was made of: each site's signed update and report, the models, scores and "
-        "rewards. Its SHA-256 is in the round's record on chain."
+        "What a round was made of: each site's signed update and report, and the models. "
+        "Its SHA-256 is in the round's record on chain."
     ),
     "report": (
         "A site's own report of its training in one round; its signature covers the SHA-256."

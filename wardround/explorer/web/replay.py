@@ -1,8 +1,8 @@
 """Recomputes one round on the server and streams the progress, for a button on its page.
 
 It takes the chain's facts as the index has them and everything else from the store, like an audit
-(`wardround.protocol.replay`), but for one round: its base model and the rewards before it are those
-that the round before committed to, checked against that commitment and not recomputed in turn.
+(`wardround.protocol.replay`), but for one round: its base model is the one that the round
+before committed to, checked against that commitment and not recomputed in turn.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from wardround.explorer.web.study import params_of
 from wardround.protocol.cid import cid_from_sha256
 from wardround.protocol.contribution import Domain
 from wardround.protocol.errors import ReplayFailed, WardroundError
-from wardround.protocol.identifiers import SiteAddress, address_of, hex_of
+from wardround.protocol.identifiers import address_of, hex_of
 from wardround.protocol.manifest import MANIFEST_MAX_BYTES, parse_manifest
 from wardround.protocol.record import Closing, Recording
 from wardround.protocol.replay import (
@@ -33,7 +33,6 @@ from wardround.protocol.replay import (
     fetch_vector,
     replay_round,
 )
-from wardround.protocol.rewards import reward_tree
 from wardround.protocol.settlement import Vector
 from wardround.store import Store
 from wardround.store.errors import ObjectSealed
@@ -46,7 +45,7 @@ _NOT_CHECKED = [
     ("why a site was left out", "that is the coordinator’s word"),
     (
         "the rounds before",
-        "their models and rewards are taken as committed; wardround audit replays them all",
+        "their models are taken as committed; wardround audit replays them all",
     ),
 ]
 
@@ -91,8 +90,8 @@ class Replay:
         try:
             spec = fetch_specification(self.facts, fetch)
             holds("Specification", "its digest is on chain, and it gives the study’s parameters")
-            base, earned = self._before(fetch)
-            settled = replay_round(self.facts, spec, base, earned, self.closed, fetch)
+            base = self._base(fetch)
+            settled = replay_round(self.facts, spec, base, self.closed, fetch)
         except ReplayFailed as error:
             report(("step", {"kind": "fails", "title": error.what, "detail": str(error)}))
             report(("done", {"holds": False, "words": f"It does not follow: {error}"}))
@@ -121,30 +120,20 @@ class Replay:
             f"Model by {settled.manifest.rule.name.replace('_', ' ')}",
             f"recomputed in integers, every byte equal: {hex_of(record.model)}",
         )
-        holds("Scores and rewards", f"recomputed, rewards tree equal: {hex_of(record.rewards)}")
         holds("Manifest and record", "written again from all of the above, every byte equal")
         for title, detail in _NOT_CHECKED:
             report(("step", {"kind": "skipped", "title": title, "detail": detail}))
         words = f"Round {number} follows from its inputs, byte for byte ({read} objects read)."
         report(("done", {"holds": True, "words": words}))
 
-    def _before(
-        self, fetch: Callable[[str, int], memoryview]
-    ) -> tuple[Vector, dict[SiteAddress, int]]:
-        """The base model and the rewards so far, as the round before committed to them."""
-        number, record = self.closed.round, self.previous.record
+    def _base(self, fetch: Callable[[str, int], memoryview]) -> Vector:
+        """The base model, as the round before committed to it."""
         own = self.closed.closing.record.manifest
         manifest = parse_manifest(fetch(cid_from_sha256(own), MANIFEST_MAX_BYTES))
         base = Vector.of(fetch_vector(self.facts, fetch, manifest.base.cid))
-        if base.root != record.model:
-            raise ReplayFailed(number, "base model", "it is not the round before's")
-        if number == 1:
-            return base, {}
-        before = parse_manifest(fetch(cid_from_sha256(record.manifest), MANIFEST_MAX_BYTES))
-        earned = before.earned()
-        if reward_tree(earned).root != record.rewards:
-            raise ReplayFailed(number, "rewards before", "not those the round before committed to")
-        return base, earned
+        if base.root != self.previous.record.model:
+            raise ReplayFailed(self.closed.round, "base model", "it is not the round before's")
+        return base
 
 
 def replay_of(explorer: Explorer, study: str, number: int, block: str | None) -> Replay:

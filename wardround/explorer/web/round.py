@@ -164,8 +164,10 @@ def _checked(
     raw = event_data(
         explorer.reader, summary.study, summary.block_hash, "RoundClosed", summary.round
     )
-    roots = [bytes32(record[one], one) for one in ("contributions", "model", "manifest", "rewards")]
-    sums = (record["count"], record["totalWeight"], int(record["rewardTotal"]))
+    roots = [
+        bytes32(record[one], one) for one in ("contributions", "model", "manifest", "commitments")
+    ]
+    sums = (record["count"], record["totalWeight"])
     stated = Closing.from_abi(((*roots, *sums), summary.coordinator, summary.closed_at))
     if raw != stated.encode():
         alerts.append("The record in the index is not the one in the event’s own bytes.")

@@ -71,7 +71,7 @@ def study_page(explorer: Explorer, study: str) -> bytes:
             alerts=_alerts(found, params, lineage),
             sites=sites,
             members=sorted(found.members, key=lambda one: sites[one.site].colour or 0),
-            money=Money.of(found.summary.funds, int(lineage[0].reward_total) if lineage else 0),
+            money=Money.of(found.summary.funds, sum(int(one.earned or 0) for one in found.members)),
             cells=cells,
             cells_left=found.summary.rounds - len(cells),
             charts=charts(sampled, list(sites.values())),
@@ -148,7 +148,7 @@ def charts(sampled: Sequence[ChartRow], sites: Sequence[NamedSite]) -> Charts:
             Series("highest site", {r: values[-1] for r, values in ordered.items()}, 0),
         ]
 
-    earned = by_site("cumulative", 1 / TOKEN)
+    earned = by_site("rewards", 1 / TOKEN)
     pooled = {one.round: 100 * one.pooled for one in sampled if one.pooled is not None}
     lines = [*by_site("accuracy", 100.0), Series("all rows", pooled, None)]
     spread = [one for one in sampled if len(one.accuracy) > 1]
@@ -211,7 +211,7 @@ class Money:
 
     @classmethod
     def of(cls, funds: Funds, earned: int) -> Money:
-        """Add up the index's two equations; `earned` is by the last valid record."""
+        """Add up the index's two equations; `earned` is by rounds that stand."""
         funded, bonds, paid = int(funds.funded), int(funds.bonds_posted), int(funds.paid)
         returned, slashed = int(funds.refunded) + int(funds.bonds_released), int(funds.slashed)
         remaining = funded + bonds - paid - returned - slashed

@@ -116,7 +116,7 @@ export function packEntry(row) {
 /** What a site's key signs (EIP-712), 32 bytes. */
 export function signingDigest(domain, study, round, baseModel, entry) {
   const separator = keccak(concat(
-    keccakText(DOMAIN), keccakText("wardround"), keccakText("1"),
+    keccakText(DOMAIN), keccakText("wardround"), keccakText("2"),
     number(domain.chainId), addressWord(domain.contract),
   ));
   const body = keccak(concat(
@@ -136,39 +136,25 @@ export function signer(digest, signature) {
   return toHex(keccak(key.subarray(1)).subarray(12));
 }
 
-// -- closing, rewards, documents ------------------------------------------------------------
+// -- closing, commitments, documents --------------------------------------------------------
 
-/** A closing's 288 bytes: what the contract hashes into its one slot a round. */
+/** A closing's 256 bytes: what the contract hashes into its one slot a round. */
 export function readClosing(bytes) {
-  if (bytes.length !== 288) throw new Error("a closing has 288 bytes");
+  if (bytes.length !== 256) throw new Error("a closing has 256 bytes");
   const word = (at) => bytes.subarray(32 * at, 32 * at + 32);
   return {
-    contributions: word(0), model: word(1), manifest: word(2), rewards: word(3),
-    count: readNumber(word(4)), totalWeight: readNumber(word(5)), rewardTotal: readNumber(word(6)),
-    coordinator: toHex(word(7).subarray(12)), closedAt: readNumber(word(8)),
+    contributions: word(0), model: word(1), manifest: word(2), commitments: word(3),
+    count: readNumber(word(4)), totalWeight: readNumber(word(5)),
+    coordinator: toHex(word(6).subarray(12)), closedAt: readNumber(word(7)),
     commitment: keccak(bytes),
   };
 }
 
-/** Root of OpenZeppelin's StandardMerkleTree of (address site, uint256 cumulative). */
-export function rewardsRoot(rows) {
-  const leaves = rows
-    .map((row) => keccak(keccak(concat(addressWord(row.site), number(row.amount)))))
-    .sort(compare);
-  const nodes = new Array(2 * leaves.length - 1);
-  leaves.forEach((leaf, at) => { nodes[nodes.length - 1 - at] = leaf; });
-  for (let at = nodes.length - 1 - leaves.length; at >= 0; at--) {
-    const pair = [nodes[2 * at + 1], nodes[2 * at + 2]].sort(compare);
-    nodes[at] = keccak(concat(...pair));
-  }
-  return nodes[0];
-}
-
-export function compare(one, other) {
-  for (let at = 0; at < Math.min(one.length, other.length); at++) {
-    if (one[at] !== other[at]) return one[at] - other[at];
-  }
-  return one.length - other.length;
+/** Root over `SHA-256(name) || digest`, ascending by name as bytes. */
+export async function commitmentsRoot(named) {
+  const rows = Object.keys(named).map((name) => ({ name: text.encode(name), digest: fromHex(named[name]) }));
+  rows.sort((one, other) => (toHex(one.name) < toHex(other.name) ? -1 : 1));
+  return treeHash(await Promise.all(rows.map(async (row) => concat(await sha256(row.name), row.digest))));
 }
 
 /** RFC 8785 for the values that manifests hold: no fractions among their numbers. */
