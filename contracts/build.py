@@ -21,7 +21,7 @@ from contracts.scratch import HERE, run_tool
 
 OUT = HERE / "out" / "package"
 ARTIFACTS = HERE.parent / "wardround" / "chain" / "artifacts"
-NAMES = ("WardRound", "Court", "Grants", "StudyToken")
+NAMES = ("WardRound", "Court", "Escrow", "Grants", "StudyToken")
 SOURCES = "sources.json"
 #: What decides on the code, of all that forge tells the compiler.
 SETTINGS = ("remappings", "optimizer", "metadata", "evmVersion", "viaIR", "libraries")

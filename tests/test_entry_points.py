@@ -49,7 +49,7 @@ from wardround_client.guard.answers import KeptAnswers
 from wardround_client.home import Home, make_home
 from wardround_simulations.stage import OBJECTION_SECONDS, Parties, Stage, specification
 
-CONTRACTS = ("WardRound", "Court", "Grants", "StudyToken")
+CONTRACTS = ("WardRound", "Court", "Escrow", "Grants", "StudyToken")
 
 #: The command that reaches each entry point; tests below run all but the coordinator's rounds.
 COMMAND_OF = {
@@ -69,7 +69,7 @@ COMMAND_OF = {
     "WardRound.attest": "court attest",
     "WardRound.changePayout": "site payout",
     "WardRound.claim": "claim",
-    "WardRound.collect": "court challenge",
+    "WardRound.collect": "court collect",
     "Court.challengeCoordinate": "court challenge",
     "Court.challengeEntry": "court challenge",
     "Court.challengeOrder": "court challenge",
@@ -81,7 +81,6 @@ COMMAND_OF = {
     "Court.demandChunk": "court challenge",
     "Court.closeDemand": "court challenge",
     "Court.answerDemand": "court answer",
-    "Court.collect": "court collect",
     "Court.demandContribution": "coordinator run",
     "Court.refuseContribution": "coordinator run",
     "Court.answerContribution": "site answer",
@@ -93,6 +92,9 @@ COMMAND_OF = {
 NO_COMMAND = {
     "WardRound.overturn": "the court alone may call it, when a challenge succeeds",
     "WardRound.hold": "the court alone may call it, when data is demanded",
+    "WardRound.take": "the court alone may call it, for a deposit",
+    "WardRound.credit": "the court alone may call it, when a deposit is given back or earned",
+    "Escrow.pay": "the WardRound alone may call it, whenever it pays",
     "StudyToken.transferFrom": "the contracts call it, out of an approval that a command gave",
 }
 #: What a coordinator sends in a round: tests of `tests/coordinator` send each; here, from where.
@@ -372,7 +374,7 @@ def test_commands_of_auditor_and_site(scene: Scene) -> None:
     assert "part 0 of its model" in world.run("court demands", study, *demands)
     assert "answered" in world.run("court answer", study, *scene.on("whole", "standby"))
     collected = world.run("court collect", study, *demands, "--key", "standby.key")
-    assert "of deposits and earnings paid" in collected
+    assert "paid 5.0000 tokens to" in collected
     # The next part is demanded and not answered.
     world.run("court challenge", study, *scene.on("damaged", "auditor"), status=1)
     world.run("chain advance", 3600, "--chain", stage.chain.url)

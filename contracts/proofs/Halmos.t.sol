@@ -200,7 +200,6 @@ contract HalmosTest is Base {
         public
     {
         Earning memory earning = closed(weight, total);
-        uint256 others = token.balanceOf(address(ward)) - 3 * uint256(REWARD) - params.bond;
         vm.assume(time >= block.timestamp + params.lifetimeSeconds && time < 2 ** 40);
         vm.warp(time);
 
@@ -215,13 +214,12 @@ contract HalmosTest is Base {
 
         assert(token.balanceOf(COORDINATOR) == params.bond);
         assert(token.balanceOf(PAYOUT) == shareOf(weight, total));
-        assert(token.balanceOf(address(ward)) == others);
+        assert(token.balanceOf(ward.escrowOf(id)) == 0);
     }
 
     /// With full recording a share is paid once too, and all money comes out.
     function check_fullRecording_paysAndFrees(uint64 weight, address caller, address other) public {
         Earning memory earning = closedFully(weight);
-        uint256 others = token.balanceOf(address(ward)) - 3 * uint256(REWARD) - params.bond;
         vm.warp(block.timestamp + params.lifetimeSeconds);
 
         vm.startPrank(caller);
@@ -236,7 +234,7 @@ contract HalmosTest is Base {
 
         assert(token.balanceOf(PAYOUT) <= REWARD);
         assert(token.balanceOf(COORDINATOR) == params.bond);
-        assert(token.balanceOf(address(ward)) == others);
+        assert(token.balanceOf(ward.escrowOf(fullId)) == 0);
     }
 
     // ------------------------------------------------------------------ inside

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.28;
 
+import {Escrow} from "./Escrow.sol";
 import {ICourt} from "./interfaces/ICourt.sol";
+import {IEscrow} from "./interfaces/IEscrow.sol";
 import {
     Closing,
     Earning,
@@ -22,8 +24,8 @@ import {Earnings} from "./libraries/Earnings.sol";
 import {Entries, Entry} from "./libraries/Entries.sol";
 import {MerkleTree} from "./libraries/MerkleTree.sol";
 import {Studies, Study} from "./libraries/Studies.sol";
+import {Clones} from "@openzeppelin/contracts/proxy/Clones.sol";
 import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
-import {SafeERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
 import {ECDSA} from "@openzeppelin/contracts/utils/cryptography/ECDSA.sol";
 import {EIP712} from "@openzeppelin/contracts/utils/cryptography/EIP712.sol";
 import {BitMaps} from "@openzeppelin/contracts/utils/structs/BitMaps.sol";
@@ -37,7 +39,6 @@ contract WardRound is IWardRound, EIP712 {
     using Earnings for Study;
     using Entries for bytes;
     using MerkleTree for bytes32[];
-    using SafeERC20 for IERC20;
     using Studies for Study;
 
     bytes32 internal constant ATTESTATION_TYPEHASH =
@@ -52,6 +53,9 @@ contract WardRound is IWardRound, EIP712 {
     /// @inheritdoc IWardRound
     ICourt public immutable COURT;
 
+    /// @inheritdoc IWardRound
+    address public immutable ESCROW;
+
     mapping(StudyId => Study) internal _studies;
 
     /// @param court Deployed before, and naming the address of this contract: so neither needs an
@@ -60,6 +64,7 @@ contract WardRound is IWardRound, EIP712 {
         if (address(court.WARD()) != address(this)) revert WardRound_CourtDiffers(address(court));
 
         COURT = court;
+        ESCROW = address(new Escrow());
     }
 
     // ================================================================== study
@@ -77,6 +82,8 @@ contract WardRound is IWardRound, EIP712 {
 
         s.create(params, coordinators, auditors);
         emit StudyCreated(id, params.sponsor, params, coordinators, auditors);
+        // No return value to keep: escrowOf computes the address.
+        Clones.cloneDeterministic(ESCROW, StudyId.unwrap(id));
     }
 
     /// @inheritdoc IWardRound
@@ -86,7 +93,7 @@ contract WardRound is IWardRound, EIP712 {
         // No upper limit: whatever no site earns goes back to the sponsor.
         s.funded += amount;
         emit Funded(id, msg.sender, amount);
-        Deposits.pull(s.token, amount);
+        _take(id, s, msg.sender, amount);
     }
 
     /// @inheritdoc IWardRound
@@ -130,7 +137,7 @@ contract WardRound is IWardRound, EIP712 {
         mine.bonded = true;
         mine.bond = s.bond;
         emit BondPosted(id, msg.sender, s.bond);
-        Deposits.pull(s.token, s.bond);
+        _take(id, s, msg.sender, s.bond);
     }
 
     /// @inheritdoc IWardRound
@@ -276,7 +283,7 @@ contract WardRound is IWardRound, EIP712 {
         // forge-lint: disable-next-line(unsafe-typecast)
         s.paid += uint128(sum);
         // Shares of zero are settled too, or the round's last entry would never be paid.
-        if (sum != 0) IERC20(s.token).safeTransfer(payout, sum);
+        if (sum != 0) _pay(id, s, payout, sum);
     }
 
     /// @inheritdoc IWardRound
@@ -291,7 +298,7 @@ contract WardRound is IWardRound, EIP712 {
         mine.bonded = false;
         mine.bond = 0;
         emit BondReleased(id, msg.sender, amount);
-        IERC20(s.token).safeTransfer(msg.sender, amount);
+        _pay(id, s, msg.sender, amount);
     }
 
     /// @inheritdoc IWardRound
@@ -308,7 +315,7 @@ contract WardRound is IWardRound, EIP712 {
         s.refunded += uint128(amount);
         emit Refunded(id, s.sponsor, amount);
         // Paid to the sponsor in any case, so the caller needs no check.
-        IERC20(s.token).safeTransfer(s.sponsor, amount);
+        _pay(id, s, s.sponsor, amount);
     }
 
     /// @inheritdoc IWardRound
@@ -348,7 +355,7 @@ contract WardRound is IWardRound, EIP712 {
 
         s.owed[account] = 0;
         emit Collected(id, account, amount);
-        IERC20(s.token).safeTransfer(account, amount);
+        _pay(id, s, account, amount);
     }
 
     // ================================================================== court
@@ -389,7 +396,26 @@ contract WardRound is IWardRound, EIP712 {
         emit Held(id, s.holdRound, s.holdUntil);
     }
 
+    /// @inheritdoc IWardRound
+    function take(StudyId id, address from, uint256 amount) external {
+        if (msg.sender != address(COURT)) revert WardRound_NotCourt(msg.sender);
+
+        _take(id, _studies[id], from, amount);
+    }
+
+    /// @inheritdoc IWardRound
+    function credit(StudyId id, address account, uint256 amount) external {
+        if (msg.sender != address(COURT)) revert WardRound_NotCourt(msg.sender);
+
+        _studies[id].owed[account] += amount;
+    }
+
     // ================================================================== views
+
+    /// @inheritdoc IWardRound
+    function escrowOf(StudyId id) public view returns (address) {
+        return Clones.predictDeterministicAddress(ESCROW, StudyId.unwrap(id));
+    }
 
     /// @inheritdoc IWardRound
     function challengeable(StudyId id, uint32 round, bytes32 stored, uint64 closedAt)
@@ -486,7 +512,8 @@ contract WardRound is IWardRound, EIP712 {
 
     function _known(StudyId id) internal view returns (Study storage s) {
         s = _studies[id];
-        if (s.sponsor == address(0)) revert WardRound_StudyUnknown(id);
+        // Which no study is without, and most calls read.
+        if (s.token == address(0)) revert WardRound_StudyUnknown(id);
     }
 
     function _sponsored(StudyId id) internal view returns (Study storage s) {
@@ -498,6 +525,14 @@ contract WardRound is IWardRound, EIP712 {
         s = _known(id);
         if (s.head == 0) revert WardRound_StudyNotOpen(id);
         if (s.head > s.rounds) revert WardRound_StudyOver(id, s.rounds);
+    }
+
+    function _take(StudyId id, Study storage s, address from, uint256 amount) internal {
+        Deposits.pull(s.token, from, escrowOf(id), amount);
+    }
+
+    function _pay(StudyId id, Study storage s, address to, uint256 amount) internal {
+        IEscrow(escrowOf(id)).pay(IERC20(s.token), to, amount);
     }
 
     function _checkClosing(

@@ -57,6 +57,7 @@ contract CourtHandler is CourtScene {
     uint256 public voided;
     uint256 public posted;
     uint256 public released;
+    uint256 public deposited;
     uint256 public collected;
     /// How often each way of ending a round was seen, so that no run is about nothing.
     uint256 public overturned;
@@ -79,7 +80,7 @@ contract CourtHandler is CourtScene {
         genesis.model = baseModel(2, 1);
         genesis.closing = beginning(params);
         _stories[0] = abi.encode(genesis);
-        token.approve(address(court), type(uint256).max);
+        token.approve(address(ward), type(uint256).max);
     }
 
     // ------------------------------------------------------------------ what may be done
@@ -188,6 +189,7 @@ contract CourtHandler is CourtScene {
             bytes32 made
         ) {
             if (_answers[made].length == 0) _demands.push(made);
+            deposited += court.demandOf(made).deposit;
             _demandRound[made] = story.round;
             _answers[made] = answer;
         } catch {}
@@ -276,12 +278,11 @@ contract CourtHandler is CourtScene {
     }
 
     function collect(uint256 who) external {
-        address account = who % 2 == 0 ? CHALLENGER : BURNT;
+        address account = [CHALLENGER, BURNT, address(this)][who % 3];
         uint256 amount = ward.owed(id, account);
         try ward.collect(id, account) {
             collected += amount;
         } catch {}
-        try court.collect(id, account) {} catch {}
     }
 
     function claim(uint256 which, uint256 who) external {
@@ -438,18 +439,19 @@ contract CourtHandler is CourtScene {
             bonds += ward.seat(id, coordinators()[i]).bond;
         }
         uint256 owed = ward.owed(id, CHALLENGER) + ward.owed(id, BURNT);
-        assertEq(posted, released + bonds + owed + collected, "posted = released + held + slashed");
-        assertEq(
-            token.balanceOf(address(ward)),
-            uint256(s.funded) - s.paid - s.refunded + bonds + owed,
-            "the ward holds what it owes"
-        );
-        uint256 deposits = court.owed(id, CHALLENGER) + court.owed(id, address(this));
+        owed += ward.owed(id, address(this));
         for (uint256 i = 0; i < _demands.length; ++i) {
             Demand memory d = court.demandOf(_demands[i]);
-            if (d.status == DemandStatus.Open) deposits += d.deposit;
+            if (d.status == DemandStatus.Open) owed += d.deposit;
         }
-        assertLe(deposits, token.balanceOf(address(court)), "the court holds what it owes");
+        assertEq(
+            posted + deposited, released + bonds + owed + collected, "deposits come out, once each"
+        );
+        assertEq(
+            held(id),
+            uint256(s.funded) - s.paid - s.refunded + bonds + owed,
+            "the escrow holds what its study owes"
+        );
         assertEq(closes - voided, s.head - 1, "one close a round");
         assertTrue(!ward.seat(id, SECOND).barred, "the honest is never barred");
         assertTrue(

@@ -41,7 +41,7 @@ abstract contract CourtScene is Scene {
         // forge-lint: disable-next-line(erc20-unchecked-transfer)
         token.transfer(CHALLENGER, 2 ** 100);
         vm.prank(CHALLENGER);
-        token.approve(address(court), type(uint256).max);
+        token.approve(address(ward), type(uint256).max);
     }
 
     // ------------------------------------------------------------------ rounds
@@ -216,12 +216,18 @@ abstract contract CourtScene is Scene {
         );
     }
 
-    /// Whether the round was overturned, and by whom its coordinator was slashed.
     function assertOverturned(Story memory story) internal view {
+        assertOverturned(story, 0);
+    }
+
+    /// Whether the round was overturned, and by whom its coordinator was slashed.
+    /// @param deposit What the challenger has back of its demand.
+    function assertOverturned(Story memory story, uint256 deposit) internal view {
         assertEq(ward.study(story.id).head, story.round, "open again");
         assertTrue(ward.seat(story.id, story.closing.coordinator).barred, "barred");
         assertEq(ward.seat(story.id, story.closing.coordinator).bond, 0, "slashed");
-        assertEq(ward.owed(story.id, CHALLENGER), uint256(story.params.bond) / 2, "reward");
+        uint256 reward = uint256(story.params.bond) / 2;
+        assertEq(ward.owed(story.id, CHALLENGER), reward + deposit, "reward");
     }
 
     function assertStands(Story memory story) internal view {

@@ -23,7 +23,7 @@ contract OverturnTest is CourtScene {
         StudyParams memory params = small();
         params.bond = uint96(bound(bond, 10, 2 ** 95));
         Story memory story = cheated(params);
-        uint256 before = token.balanceOf(address(ward));
+        uint256 before = held(story.id);
         vm.expectEmit(address(ward));
         emit IWardRound.Overturned(
             story.id, 1, FIRST, CHALLENGER, "coordinate", uint64(block.timestamp), SECOND
@@ -35,13 +35,13 @@ contract OverturnTest is CourtScene {
         challengeCoordinate(story, 0);
         assertOverturned(story);
         assertEq(ward.owed(story.id, BURNT), params.bond - params.bond / 2, "burnt");
-        assertEq(token.balanceOf(address(ward)), before, "no token moves in a verdict");
+        assertEq(held(story.id), before, "no token moves in a verdict");
 
         uint256 had = token.balanceOf(CHALLENGER);
         ward.collect(story.id, CHALLENGER);
         ward.collect(story.id, BURNT);
         assertEq(token.balanceOf(CHALLENGER), had + params.bond / 2, "reward");
-        assertEq(token.balanceOf(address(ward)), before - params.bond, "all of the bond, no more");
+        assertEq(held(story.id), before - params.bond, "all of the bond, no more");
         vm.expectRevert(abi.encodeWithSelector(IWardRound.WardRound_NothingDue.selector, story.id));
         ward.collect(story.id, CHALLENGER);
     }

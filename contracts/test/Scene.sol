@@ -82,6 +82,11 @@ abstract contract Scene is Trees {
         token.approve(address(ward), type(uint256).max);
     }
 
+    /// What a study's escrow holds.
+    function held(StudyId id) internal view returns (uint256) {
+        return token.balanceOf(ward.escrowOf(id));
+    }
+
     // ------------------------------------------------------------------ people
 
     function coordinators() internal pure returns (address[] memory list) {

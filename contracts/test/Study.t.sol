@@ -112,6 +112,10 @@ contract StudyTest is Scene {
         expectInvalid(params, "minSites");
 
         params = sampleParams(Recording.Full);
+        params.token = address(0);
+        expectInvalid(params, "token");
+
+        params = sampleParams(Recording.Full);
         params.parameterCount = 0;
         expectInvalid(params, "parameterCount");
 
@@ -256,7 +260,7 @@ contract StudyTest is Scene {
         vm.prank(SPONSOR);
         ward.fund(id, more);
         assertEq(ward.study(id).funded, uint256(amount) + more, "funded");
-        assertEq(token.balanceOf(address(ward)), uint256(amount) + more, "held");
+        assertEq(held(id), uint256(amount) + more, "held");
     }
 
     function testFuzz_fund_unknownStudy(bytes32 id) public {
@@ -368,7 +372,7 @@ contract StudyTest is Scene {
         Seat memory seat = ward.seat(id, coordinator);
         assertTrue(seat.bonded, "bonded");
         assertEq(seat.bond, params.bond, "bond");
-        assertEq(token.balanceOf(address(ward)), params.bond, "held");
+        assertEq(held(id), params.bond, "held");
         vm.expectRevert(
             abi.encodeWithSelector(IWardRound.WardRound_AlreadyBonded.selector, id, coordinator)
         );

@@ -50,11 +50,6 @@ FAILING = {
     "test_finality_whenATallyIsOpenedWithoutADeposit": (
         "a tally without a deposit holds no round open"
     ),
-    # Tokens.t.sol
-    "test_claim_whenTheTokenLosesHalfItsWorth": "a study pays from its own money alone",
-    "test_claim_whenTheTokenBlocksAnotherStudysMoney": (
-        "blocking the money of one study leaves another able to pay"
-    ),
 }
 
 WRITTEN = sorted(

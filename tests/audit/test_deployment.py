@@ -68,8 +68,10 @@ def test_deployment_of_ours_is_proven_from_a_chain_and_offline(
     place: Place, call: Command, kept: Path
 ) -> None:
     shown = call("contract", "verify", *place.named).good
-    for name, address in (("WardRound", place.ward.address), ("Court", place.ward.court())):
+    ward, court, escrow = place.ward.address, place.ward.court(), place.ward.escrow()
+    for name, address in (("WardRound", ward), ("Court", court), ("Escrow", escrow)):
         assert f"{name} {address}: code of this release" in shown
+    assert f"created by {ward} in transaction {place.creations[1]}" in shown
     for one in place.creations:
         assert f"created by {place.alice.address} in transaction {one}" in shown
     assert f"so is how it was created on chain {CHAIN_ID}." in shown
@@ -97,13 +99,14 @@ def test_sources_are_written_as_solc_takes_them(place: Place, call: Command, kep
 def test_other_constructor_is_refused(place: Place, call: Command) -> None:
     """It leaves the known code over a storage that it filled, which the code does not show."""
     nonce = place.chain.transaction_count(place.alice.address)
-    ward, court = (created_address(place.alice.address, nonce + one) for one in (1, 0))
+    court, ward, escrow = (created_address(place.alice.address, nonce + one) for one in range(3))
     hashes = []
-    for name, at in (("Court", court), ("WardRound", ward)):
-        here = place.ward.court() if name == "Court" else place.ward.address
+    honest = {"Court": place.ward.court(), "WardRound": place.ward.address}
+    honest["Escrow"] = place.ward.escrow()
+    for (name, here), at in zip(honest.items(), (court, ward, escrow), strict=True):
         # Of an honest deployment, with the immutables of this one.
         code = bytearray(place.chain.code(here))
-        words = {"WARD": ward, "COURT": court, "_cachedThis": at}
+        words = {"WARD": ward, "COURT": court, "ESCROW": escrow, "_cachedThis": at}
         for immutable, places in load_artifact(name).runtime.immutables.items():
             word = bytes.fromhex(words.get(immutable, "0x")[2:]).rjust(32, b"\0")
             if immutable == "_cachedDomainSeparator":
@@ -124,6 +127,19 @@ def test_other_constructor_is_refused(place: Place, call: Command) -> None:
     refused = call("contract", "verify", *forged.named).error
     assert "with a constructor that is not" in refused
     assert "[contract-unknown]" in refused
+
+
+def test_escrow_that_the_contract_did_not_create_is_refused(
+    place: Place, kept: Path, call: Command
+) -> None:
+    """A file may show what no chain has: known code at another address."""
+    document = json.loads(kept.read_text())
+    honest, other = place.ward.escrow()[2:].lower(), "77" * 20
+    code = {at.replace(honest, other): one for at, one in document["code"].items()}
+    ward = document["contract"]
+    code[ward] = code[ward].replace(honest, other)
+    kept.write_text(json.dumps(document | {"code": code}))
+    assert "did not create it" in call("contract", "verify", kept).error
 
 
 def test_creation_of_one_contract_alone_is_refused(place: Place, call: Command) -> None:

@@ -402,16 +402,17 @@ def test_demand_is_answered_once_and_pays_who_answers(scene: Theatre) -> None:
     assert court.answer_demand(answerer, identifier, chunk_leaf(data, 2)) is None
     assert court.close_demand(asker, identifier, contested.closing) is None
     before = scene.token.balance_of(answerer.address)
-    assert court.owed(stage.study, answerer.address) == DEPOSIT
-    collected = court.collect(answerer, stage.study, answerer.address)
+    ward = scene.ward
+    assert ward.owed(stage.study, answerer.address) == DEPOSIT
+    collected = ward.collect(answerer, stage.study, answerer.address)
     assert collected is not None
-    (paid,) = court.events_of(collected)
+    (paid,) = ward.events_of(collected)
     assert paid.name == "Collected"
     assert scene.token.balance_of(answerer.address) == before + DEPOSIT
-    assert court.collect(answerer, stage.study, answerer.address) is None
+    assert ward.collect(answerer, stage.study, answerer.address) is None
     assert court.stands(contested)
     # By study come the events that name one.
-    assert [one.name for one in court.events(stage.study)] == ["Demanded", "Collected"]
+    assert [one.name for one in court.events(stage.study)] == ["Demanded"]
 
 
 def test_demand_that_nobody_answers_overturns(scene: Theatre) -> None:
@@ -429,7 +430,6 @@ def test_demand_that_nobody_answers_overturns(scene: Theatre) -> None:
     assert isinstance(proven, Proven)
     assert (proven.kind, proven.challenger) == ("withheld", auditor.address)
     assert court.demand_of(identifier).status is DemandStatus.CLOSED
-    court.collect(auditor, stage.study, auditor.address)
     scene.ward.collect(auditor, stage.study, auditor.address)
     assert scene.token.balance_of(auditor.address) == before + HALF
 

@@ -7,7 +7,7 @@ import pytest
 from tests.chain.conftest import World
 from wardround.chain.artifacts import load_artifact
 from wardround.chain.blocks import Receipt
-from wardround.chain.court import Court
+from wardround.chain.contract import Contract
 from wardround.chain.errors import ContractReverted
 from wardround.chain.ward_round import WardRound
 
@@ -16,16 +16,17 @@ CODE_LIMIT = 49_152
 GAS_LIMIT = 8_000_000
 
 
-@pytest.mark.parametrize("name", ["Court", "Grants", "StudyToken", "WardRound"])
+@pytest.mark.parametrize("name", ["Court", "Escrow", "Grants", "StudyToken", "WardRound"])
 def test_creation_code_fits_a_transaction(name: str) -> None:
     """With two words for the constructor's arguments."""
     assert len(load_artifact(name).bytecode) + 64 <= CODE_LIMIT
 
 
-def test_each_contract_and_its_court_name_each_other(world: World) -> None:
+def test_each_contract_its_court_and_its_escrow_name_each_other(world: World) -> None:
     for ward in [WardRound.deploy(world.chain, world.alice) for _ in range(2)]:
-        judged = Court(ward).contract.function("WARD")
-        assert world.chain.call(judged) == ward.address
+        for part in (ward.court(), ward.escrow()):
+            of = Contract(load_artifact("Escrow").abi, part).function("WARD")
+            assert world.chain.call(of) == ward.address
 
 
 def test_no_deployment_needs_more_than_a_small_block_holds(world: World) -> None:

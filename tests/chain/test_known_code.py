@@ -29,6 +29,8 @@ from wardround.devchain.embedded import EmbeddedChain
 from wardround.devchain.evm import Genesis
 from wardround.protocol.contribution import Domain
 
+#: The contracts of a deployment, by what the tests call them.
+CONTRACTS = {"ward": "WardRound", "court": "Court", "escrow": "Escrow"}
 STRANGER = "0x00000000000000000000000000000000DeaDBeef"
 
 
@@ -54,6 +56,7 @@ class Answers:
 class Deployed:
     ward: str
     court: str
+    escrow: str
     answers: Answers
 
 
@@ -65,9 +68,9 @@ def deployed() -> Iterator[Deployed]:
         "known", Genesis(CHAIN_ID, GENESIS_SECONDS, {alice.address: 1000 * ETHER})
     )
     ward = WardRound.deploy(chain, alice)
-    court = ward.court()
-    codes = {one: chain.code(one) for one in (ward.address, court)}
-    yield Deployed(ward.address, court, Answers(CHAIN_ID, codes))
+    court, escrow = ward.court(), ward.escrow()
+    codes = {one: chain.code(one) for one in (ward.address, court, escrow)}
+    yield Deployed(ward.address, court, escrow, Answers(CHAIN_ID, codes))
     chain.close()
 
 
@@ -80,11 +83,11 @@ def refused(chain: Answers | Chain, address: str) -> UnknownContract:
 # ---------------------------------------------------------------- what is ours
 
 
-def test_contract_when_ours_is_known_in_two_requests(
+def test_contract_when_ours_is_known_in_three_requests(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ward = WardRound.deploy(world.chain, world.alice)
-    court, ask, asked = ward.court(), Rpc.__call__, list[str]()
+    parts, ask, asked = (ward.court(), ward.escrow()), Rpc.__call__, list[str]()
 
     def counted(rpc: Rpc, method: str, *words: Any) -> Any:
         asked.append(method)
@@ -92,8 +95,9 @@ def test_contract_when_ours_is_known_in_two_requests(
 
     monkeypatch.setattr(Rpc, "__call__", counted)
     known = known_contract(world.chain, ward.address.lower())
-    assert (known.address, known.court, known.release) == (ward.address, court, "")
-    assert asked == ["eth_getCode", "eth_getCode"]
+    assert (known.address, known.court, known.escrow) == (ward.address, *parts)
+    assert known.release == ""
+    assert asked == ["eth_getCode"] * 3
 
 
 def test_contract_of_an_earlier_release_is_known_by_its_folder(
@@ -134,7 +138,7 @@ def test_address_without_code_is_refused(deployed: Deployed) -> None:
     assert STRANGER in str(error)
 
 
-@pytest.mark.parametrize("which", ["ward", "court"])
+@pytest.mark.parametrize("which", CONTRACTS)
 @given(data=st.data())
 def test_byte_changed_anywhere_is_refused(
     deployed: Deployed, which: str, data: st.DataObject
@@ -144,14 +148,14 @@ def test_byte_changed_anywhere_is_refused(
     place = data.draw(st.integers(0, len(code) - 1))
     code[place] ^= data.draw(st.integers(1, 255))
     error = refused(deployed.answers.with_code(address, bytes(code)), deployed.ward)
-    # A changed address of the court leads to where there is none.
+    # A changed address of the court or the escrow leads to where there is none.
     assert error.address == address or "there is no contract" in error.reason
 
 
 def immutables() -> list[tuple[str, str]]:
     return [
         (which, name)
-        for which, contract in (("ward", "WardRound"), ("court", "Court"))
+        for which, contract in CONTRACTS.items()
         for name in load_artifact(contract).runtime.immutables
     ]
 
@@ -162,11 +166,10 @@ def test_immutable_of_another_deployment_is_refused(
 ) -> None:
     address = getattr(deployed, which)
     code = bytearray(deployed.answers.code(address))
-    contract = {"ward": "WardRound", "court": "Court"}[which]
-    for place in load_artifact(contract).runtime.immutables[name]:
+    for place in load_artifact(CONTRACTS[which]).runtime.immutables[name]:
         code[place + 31] ^= 1
     error = refused(deployed.answers.with_code(address, bytes(code)), deployed.ward)
-    assert ("there is no contract" if name == "COURT" else f"with {name} = 0x") in str(error)
+    assert ("there is no contract" if name in ("COURT", "ESCROW") else f"with {name} = 0x") in str(error)
 
 
 def test_court_of_another_contract_is_refused(deployed: Deployed) -> None:

@@ -294,7 +294,6 @@ class Auditor:
             key = self.powers.key
             assert key is not None
             self.ward.collect(key, self.study, key.address)
-            self.court.collect(key, self.study, key.address)
 
     def _answer(self) -> Iterator[Notice]:
         """Show on chain what others demand and the store has, for their deposits."""

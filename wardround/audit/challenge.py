@@ -71,7 +71,7 @@ def _demand(
 ) -> list[Receipt | None]:
     state = court.ward.study(contested.study)
     token = StudyToken(court.chain, state.token)
-    approval = token.approve(signer, court.address, state.bond // DEPOSIT_SHARE)
+    approval = token.approve(signer, court.ward.address, state.bond // DEPOSIT_SHARE)
     return [approval, court.demand_chunk(signer, contested, demand)]
 
 

@@ -45,6 +45,8 @@ def verify(
 ) -> None:
     """Prove that a contract is wardround's: its code, its immutables, and how it was created.
 
+    So are its court and the escrow that those of its studies are clones of.
+
     Without --creation the contract's storage is not proven: another constructor may have filled it.
     From a file that --keep wrote, nothing is asked of any network.
 
@@ -92,7 +94,7 @@ def _show(proven: ProvenContract) -> None:
     _out.print(f"  code hash 0x{proven.code_hash.hex()}")
     if proven.creation is not None:
         sent = proven.creation
-        _out.print(f"  created by {sent.sender} in transaction {sent.hash}")
+        _out.print(f"  created by {proven.creator} in transaction {sent.hash}")
 
 
 def _write_sources(proven: ProvenContract, path: Path) -> None:

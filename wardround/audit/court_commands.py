@@ -147,23 +147,21 @@ def collect(
         str | None, typer.Option(help="Whose; by default the key's own address.")
     ] = None,
 ) -> None:
-    """Pay out an account's part of slashed bonds, what rounding left, its deposits and earnings.
+    """Pay out what is owed to an account: its part of bonds, what rounding left, its deposits.
 
     Example:
       wardround court collect 0x5e1f… --chain http://127.0.0.1:8545 --contract 0x1234… --key my.key
     """
     with sending.signing() as (ward, study, signer):
         owner = signer.address if account is None else address_of(account)
-        parts = (("of slashed bonds and rounding", ward), ("of deposits and earnings", Court(ward)))
-        for what, place in parts:
-            amount = place.owed(study, owner)
-            if not amount:
-                if not sending.as_json:
-                    _out.print(f"{owner} has nothing {what} to collect")
-                continue
-            receipt = place.collect(signer, study, owner)
-            words = f"{tokens_of(amount)} {what} paid to {owner}"
-            sending.sent(receipt, words, account=owner, amount=str(amount))
+        amount = ward.owed(study, owner)
+        if not amount:
+            if not sending.as_json:
+                _out.print(f"{owner} has nothing to collect")
+            return
+        receipt = ward.collect(signer, study, owner)
+        words = f"paid {tokens_of(amount)} to {owner}"
+        sending.sent(receipt, words, account=owner, amount=str(amount))
 
 
 def _step(auditor: Auditor, as_json: bool) -> None:

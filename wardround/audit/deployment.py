@@ -29,7 +29,7 @@ from wardround.protocol.report import Address
 from wardround.protocol.version import FORMER, PROTOCOL, Protocol
 
 FORMAT = "wardround-deployment/1"
-#: Two contracts and their creations fit into it many times.
+#: Three contracts and their creations fit into it many times.
 _MAX_BYTES = 1 << 20
 
 _Hex = Annotated[str, Field(pattern=r"^0x(?:[0-9a-f]{2})*$")]
@@ -80,6 +80,7 @@ class ProvenContract:
     Attributes:
         code_hash: keccak256 of its code, as a node gives it in ``eth_getProof``.
         creation: the transaction that created it; None where none was shown.
+        creator: who did, its sender or, of an escrow, the WardRound.
         arguments: of its constructor, ABI-encoded.
     """
 
@@ -87,8 +88,9 @@ class ProvenContract:
     address: str
     release: str
     code_hash: bytes
-    creation: SignedTransaction | None
-    arguments: bytes
+    creation: SignedTransaction | None = None
+    creator: str = ""
+    arguments: bytes = b""
 
 
 def fetch_deployment(chain: Chain, contract: str, creations: Iterable[str]) -> Deployment:
@@ -104,7 +106,9 @@ def fetch_deployment(chain: Chain, contract: str, creations: Iterable[str]) -> D
         ChainError: the node knows no such transaction, or does not give it as it was signed.
     """
     known = known_contract(chain, contract)
-    code = {one.lower(): "0x" + chain.code(one).hex() for one in (known.address, known.court)}
+    code = {
+        one.lower(): "0x" + chain.code(one).hex()
+        for one in (known.address, known.court, known.escrow)}
     signed = [_signed(chain, bytes32(one, "transaction")) for one in creations]
     return Deployment(
         DeploymentFile(
@@ -143,7 +147,7 @@ def prove(deployment: Deployment) -> list[ProvenContract]:
     """Prove that code and creations are those of a known release.
 
     Returns:
-        The WardRound and its Court.
+        The WardRound, its Court and its Escrow.
     Raises:
         UnknownContract: one of them is not, or a creation is missing where others are shown.
         Malformed: a creation is no signed transaction.
@@ -153,10 +157,11 @@ def prove(deployment: Deployment) -> list[ProvenContract]:
     for raw in deployment.file.creations:
         sent = read_signed(bytes.fromhex(raw[2:]))
         made[_created(sent, deployment.chain_id)] = sent
-    return [
+    ward, court = (
         _proven(deployment, name, address, known.release, made)
         for name, address in (("WardRound", known.address), ("Court", known.court))
-    ]
+    )
+    return [ward, court, _proven_escrow(deployment, ward, known.escrow)]
 
 
 def _signed(chain: Chain, name: bytes) -> str:
@@ -194,7 +199,7 @@ def _proven(
     artifact = load_artifact(name, release)
     code_hash = keccak(deployment.code(address))
     if not made:
-        return ProvenContract(artifact, address, release, code_hash, None, b"")
+        return ProvenContract(artifact, address, release, code_hash)
     creation = made.get(address)
     if creation is None:
         reason = "none of the transactions creates it: name the one that did as well"
@@ -206,4 +211,20 @@ def _proven(
         )
         raise UnknownContract(address, reason)
     arguments = creation.data[len(artifact.bytecode) :]
-    return ProvenContract(artifact, address, release, code_hash, creation, arguments)
+    return ProvenContract(
+        artifact, address, release, code_hash, creation, creation.sender, arguments
+    )
+
+
+def _proven_escrow(deployment: Deployment, ward: ProvenContract, address: str) -> ProvenContract:
+    """Hold an escrow's address against that of the first contract its WardRound creates."""
+    artifact = load_artifact("Escrow", ward.release)
+    code_hash = keccak(deployment.code(address))
+    if ward.creation is None:
+        return ProvenContract(artifact, address, ward.release, code_hash)
+    if address != created_address(ward.address, 1):
+        reason = f"its code is known, but {ward.address} did not create it: use another contract"
+        raise UnknownContract(address, reason)
+    return ProvenContract(
+        artifact, address, ward.release, code_hash, ward.creation, ward.address
+    )

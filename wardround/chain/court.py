@@ -103,7 +103,7 @@ class Court(CourtReader):
     def demand_chunk(
         self, signer: LocalAccount, contested: Contested, demand: Demand
     ) -> Receipt | None:
-        """Demand data, against a deposit that the signer has approved to this contract."""
+        """Demand data, against a deposit that the signer has approved to the WardRound."""
         entry = demand.entry or Leaf(0, b"", ())
         target = (demand.what, demand.index, entry.index, entry.data, list(entry.path))
         identifier = self.demand_id(contested, demand)
@@ -134,13 +134,6 @@ class Court(CourtReader):
             call,
             f"close demand {hex_of(demand)}",
             lambda: self.demand_of(demand).status is not DemandStatus.OPEN,
-        )
-
-    def collect(self, signer: LocalAccount, study: StudyId, account: str) -> Receipt | None:
-        """Pay out an account's deposits and earnings; None when nothing is owed."""
-        call = self._call("collect", study, account)
-        return self._send(
-            signer, call, f"collect deposits of {account}", lambda: self.owed(study, account) == 0
         )
 
     # ---------------------------------------------------------------- registered contributions

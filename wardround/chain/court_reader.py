@@ -133,10 +133,6 @@ class CourtReader(BoundContract):
                 change(event.chunk)
         return sorted(demanded)
 
-    def owed(self, study: StudyId, account: str) -> int:
-        """What `collect` would pay."""
-        return int(self._ask("owed", study, account))
-
     # ---------------------------------------------------------------- events
 
     def events(

@@ -55,23 +55,26 @@ class CodeSource(Protocol):
 
 @dataclass(frozen=True)
 class KnownContract:
-    """A WardRound contract whose code, and whose court's, is known.
+    """A WardRound contract whose code, and its court's and escrow's, is known.
 
     Attributes:
         address: of the WardRound.
         court: address of its Court.
+        escrow: address of the Escrow that those of its studies are clones of.
         release: whose contracts they are; empty for this one.
     """
 
     address: str
     court: str
+    escrow: str
     release: str
 
 
 def known_contract(chain: CodeSource, address: str) -> KnownContract:
-    """Prove that a WardRound and its Court are what this package was built from.
+    """Prove that a WardRound, its Court and its Escrow are what this package was built from.
 
-    Two requests, so once where a contract is opened.
+    A study's escrow needs no request: only the WardRound can create one at its address, and it
+    creates clones of this Escrow. Three requests, so once where a contract is opened.
 
     Raises:
         UnknownContract: there is other code at the address, or code with other immutables.
@@ -79,11 +82,12 @@ def known_contract(chain: CodeSource, address: str) -> KnownContract:
     """
     address = to_checksum_address(address)
     release, words = _immutables(chain, "WardRound", address, releases())
-    court = _address(words["COURT"])
-    _compare(address, words, _ward_round_words(Domain(chain.chain_id, address), court))
-    _, words = _immutables(chain, "Court", court, (release,))
-    _compare(court, words, {"WARD": _word(address)})
-    return KnownContract(address, court, release)
+    court, escrow = _address(words["COURT"]), _address(words["ESCROW"])
+    _compare(address, words, _ward_round_words(Domain(chain.chain_id, address), court, escrow))
+    for name, part in (("Court", court), ("Escrow", escrow)):
+        _, words = _immutables(chain, name, part, (release,))
+        _compare(part, words, {"WARD": _word(address)})
+    return KnownContract(address, court, escrow, release)
 
 
 def _immutables(
@@ -124,10 +128,11 @@ def _reason(chain: CodeSource, name: str, address: str, code: bytes) -> str:
     )
 
 
-def _ward_round_words(domain: Domain, court: str) -> dict[str, bytes]:
+def _ward_round_words(domain: Domain, court: str, escrow: str) -> dict[str, bytes]:
     """The values of a WardRound's immutables; those of EIP-712 are OpenZeppelin's."""
     return {
         "COURT": _word(court),
+        "ESCROW": _word(escrow),
         "_cachedChainId": domain.chain_id.to_bytes(32, "big"),
         "_cachedThis": _word(domain.contract),
         "_cachedDomainSeparator": domain.separator,

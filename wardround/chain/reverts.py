@@ -49,7 +49,6 @@ REASONS = {
     "Court_NotCoordinator": "this account is not the study's active coordinator",
     "Court_NotDemanded": "no such demand is open",
     "Court_NotRegistered": "the site has registered nothing for this round",
-    "Court_NothingDue": "nothing is due",
     "Court_RegistrationLate": "the contribution was registered too late to be included",
     "Court_RegistrationVoid": "the registration is void",
     "Court_TooEarly": "it is too early: the deadline has not passed",

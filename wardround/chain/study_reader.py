@@ -80,6 +80,14 @@ class StudyReader(BoundContract):
         """Address of the contract that judges challenges."""
         return str(self._ask("COURT"))
 
+    def escrow(self) -> str:
+        """Address of the contract that every study's escrow is a clone of."""
+        return str(self._ask("ESCROW"))
+
+    def escrow_of(self, study: StudyId) -> str:
+        """Where a study's tokens are, also before it is created."""
+        return str(self._ask("escrowOf", study))
+
     def exists(self, study: StudyId) -> bool:
         """Whether a study was created."""
         try:

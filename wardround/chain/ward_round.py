@@ -37,8 +37,9 @@ class WardRound(StudyReader):
         """Deploy a court and a contract that name each other from their constructors on.
 
         The court is deployed first and names the address that follows from the signer's next nonce;
-        WardRound's constructor refuses a court that names another. Each is a transaction of its
-        own, so that none needs more gas than a small block holds.
+        WardRound's constructor refuses a court that names another, and creates the escrow that
+        those of all studies are clones of. Each is a transaction of its own, so that none needs
+        more gas than a small block holds.
 
         Raises:
             ContractReverted: another transaction of the signer came in between; deploy again.
@@ -301,7 +302,7 @@ class WardRound(StudyReader):
         )
 
     def collect(self, signer: LocalAccount, study: StudyId, account: str) -> Receipt | None:
-        """Pay out an account's part of slashed bonds; None when nothing is owed."""
+        """Pay out an account's part of bonds, and its deposits; None when nothing is owed."""
         call = self._call("collect", study, account)
         return self._send(
             signer, call, f"collect for {account}", lambda: self.owed(study, account) == 0

@@ -3,22 +3,17 @@ pragma solidity ^0.8.28;
 
 import {Demand, DemandStatus, ICourt, Target, What} from "../interfaces/ICourt.sol";
 import {Closing, Recording, StudyId, Terms} from "../interfaces/IWardRound.sol";
-import {Deposits} from "../libraries/Deposits.sol";
 import {Entries, Entry} from "../libraries/Entries.sol";
 import {Studies} from "../libraries/Studies.sol";
 import {Vectors} from "../libraries/Vectors.sol";
 import {Bench} from "./Bench.sol";
-import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
-import {SafeERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
 
 /// @title Demands
-/// @notice Data of a closed round is demanded, shown, or missing; deposits are paid out.
+/// @notice Data of a closed round is demanded, shown, or missing; its deposit goes to who is right.
 abstract contract Demands is Bench {
-    using SafeERC20 for IERC20;
     using Vectors for bytes;
 
     mapping(bytes32 demand => Demand) internal _demands;
-    mapping(StudyId => mapping(address => uint256)) internal _owed;
 
     // ================================================================== demands
 
@@ -68,7 +63,7 @@ abstract contract Demands is Bench {
         );
         // What is shown at the last moment can still be used.
         WARD.hold(id, round, d.deadline + s.challengeSeconds);
-        Deposits.pull(s.token, d.deposit);
+        WARD.take(id, msg.sender, d.deposit);
     }
 
     /// @inheritdoc ICourt
@@ -81,8 +76,8 @@ abstract contract Demands is Bench {
         }
 
         d.status = DemandStatus.Answered;
-        _owed[d.study][msg.sender] += d.deposit;
         emit Answered(demand, msg.sender, opening[:d.length]);
+        WARD.credit(d.study, msg.sender, d.deposit);
     }
 
     /// @inheritdoc ICourt
@@ -96,7 +91,6 @@ abstract contract Demands is Bench {
         if (accused && block.timestamp <= d.deadline) revert Court_TooEarly(d.deadline);
 
         d.status = DemandStatus.Closed;
-        _owed[id][demander] += d.deposit;
         if (accused) {
             emit WithheldProven(id, round, demander, demand);
             // The demander is the challenger, not the caller, so that it cannot be front-run.
@@ -104,6 +98,7 @@ abstract contract Demands is Bench {
         } else {
             emit DemandLapsed(demand);
         }
+        WARD.credit(id, demander, d.deposit);
     }
 
     /// @inheritdoc ICourt
@@ -121,23 +116,6 @@ abstract contract Demands is Bench {
         uint32 entryIndex
     ) public pure returns (bytes32) {
         return keccak256(abi.encode(id, round, commitment, what, index, entryIndex));
-    }
-
-    // ================================================================== deposits
-
-    /// @inheritdoc ICourt
-    function collect(StudyId id, address account) external {
-        uint256 amount = _owed[id][account];
-        if (amount == 0) revert Court_NothingDue(id, account);
-
-        _owed[id][account] = 0;
-        emit Collected(id, account, amount);
-        IERC20(WARD.terms(id).token).safeTransfer(account, amount);
-    }
-
-    /// @inheritdoc ICourt
-    function owed(StudyId id, address account) external view returns (uint256) {
-        return _owed[id][account];
     }
 
     // ================================================================== data

@@ -190,7 +190,6 @@ interface ICourt {
     event Answered(bytes32 indexed demand, address indexed answerer, bytes data);
     /// @notice The round could no longer be overturned; the demander has the deposit back.
     event DemandLapsed(bytes32 indexed demand);
-    event Collected(StudyId indexed study, address indexed account, uint256 amount);
 
     event ContributionDemanded(
         StudyId indexed study,
@@ -243,7 +242,6 @@ interface ICourt {
     error Court_AlreadyDemanded(bytes32 demand);
     error Court_NotDemanded(bytes32 demand);
     error Court_NotCoordinator(StudyId study, address caller);
-    error Court_NothingDue(StudyId study, address account);
 
     // ------------------------------------------------------------------ challenges
 
@@ -348,9 +346,6 @@ interface ICourt {
     /// longer be overturned, ends the demand. The demander has the deposit back either way.
     function closeDemand(bytes32 demand, Closing calldata closing) external;
 
-    /// @notice Pays out an account's deposits and earnings. Anyone may call it.
-    function collect(StudyId study, address account) external;
-
     // ------------------------------------------------------------------ registered contributions
 
     /// @notice Asks a site for a chunk of the update it registered. Only by the active coordinator,
@@ -400,7 +395,4 @@ interface ICourt {
         external
         view
         returns (Standing memory);
-
-    /// @notice What `collect` would pay.
-    function owed(StudyId study, address account) external view returns (uint256);
 }

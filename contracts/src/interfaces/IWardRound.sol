@@ -452,8 +452,8 @@ interface IWardRound {
     /// @notice Changes where a site's rewards go. Only by the present payout address.
     function changePayout(StudyId study, address site, address payout) external;
 
-    /// @notice Pays out what slashing, or the flooring of shares, has brought to an account. Anyone
-    /// may call it.
+    /// @notice Pays out what is owed to an account: its part of slashed bonds, what the flooring of
+    /// shares has left, its deposits, and those that its answers earned. Anyone may call it.
     function collect(StudyId study, address account) external;
 
     // ------------------------------------------------------------------ court
@@ -472,10 +472,24 @@ interface IWardRound {
     /// and only while the round is not final.
     function hold(StudyId study, uint32 round, uint64 until) external;
 
+    /// @notice Takes a deposit into a study's escrow, out of what `from` lets this contract move. Only
+    /// by the court, and last in its call.
+    function take(StudyId study, address from, uint256 amount) external;
+
+    /// @notice Adds to what `collect` pays an account, out of deposits taken before. Only by the
+    /// court. No token moves.
+    function credit(StudyId study, address account, uint256 amount) external;
+
     // ------------------------------------------------------------------ views
 
     /// @notice Where closed rounds are challenged; its `WARD` is this contract.
     function COURT() external view returns (ICourt);
+
+    /// @notice The escrow that those of all studies are clones of; its `WARD` is this contract.
+    function ESCROW() external view returns (address);
+
+    /// @notice Where a study's tokens are: a clone of `ESCROW`, with the study's id as its salt.
+    function escrowOf(StudyId study) external view returns (address);
 
     /// @notice Whether a round is still as committed to, but not yet final.
     /// @param commitment keccak256(abi.encode(closing)).

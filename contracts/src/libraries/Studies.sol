@@ -30,17 +30,16 @@ struct Study {
     // slot 1
     uint128 rewardPerRound;
     uint32 rounds;
-    uint32 roundSeconds;
+    uint32 holdRound;
     uint32 challengeSeconds;
     uint16 minSites;
     Recording recording;
-    // slot 2
-    address sponsor;
-    uint32 graceSeconds;
-    uint32 finalThrough;
-    uint32 siteCount;
-    // slot 3
+    // slot 2: with the first two, all that finality and a payment take
     address token;
+    uint32 finalThrough;
+    uint64 holdUntil;
+    // slot 3
+    address sponsor;
     uint96 bond;
     // slot 4
     uint128 funded;
@@ -54,8 +53,9 @@ struct Study {
     Rule rule;
     Scoring scoring;
     // slot 6
-    uint32 holdRound;
-    uint64 holdUntil;
+    uint32 siteCount;
+    uint32 roundSeconds;
+    uint32 graceSeconds;
     uint32 objectionSeconds;
     uint64 deadline;
     uint32 lifetimeSeconds;
@@ -157,6 +157,7 @@ library Studies {
         checkWindows(params);
         // A demand without a deposit would overturn rounds for gas alone.
         if (params.bond < BOND_PER_DEPOSIT) revert IWardRound.WardRound_ParameterInvalid("bond");
+        if (params.token == address(0)) revert IWardRound.WardRound_ParameterInvalid("token");
         if (params.minSites == 0) revert IWardRound.WardRound_ParameterInvalid("minSites");
         if (params.parameterCount == 0) {
             revert IWardRound.WardRound_ParameterInvalid("parameterCount");

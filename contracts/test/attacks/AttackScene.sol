@@ -20,15 +20,6 @@ import {CourtScene} from "../CourtScene.sol";
 abstract contract AttackScene is CourtScene {
     uint256 internal constant COORDINATOR_FUNDS = 2 ** 100;
 
-    /// Coordinators let the court take deposits of theirs.
-    function setUp() public virtual override {
-        super.setUp();
-        for (uint256 i = 0; i < 3; ++i) {
-            vm.prank(coordinators()[i]);
-            token.approve(address(court), type(uint256).max);
-        }
-    }
-
     /// A small study with full recording that no auditor shortens.
     function smallStudy() internal view returns (StudyParams memory params) {
         params = sampleParams(Recording.Full);

@@ -44,7 +44,7 @@ contract InclusionAttackTest is AttackScene {
         vm.prank(answerer);
         court.answerContribution(story.id, 1, packed(story.list[0]), 0, shown);
         assertTrue(
-            court.owed(story.id, answerer) > 0,
+            ward.owed(story.id, answerer) > 0,
             "the coordinator pays a part of what its demand costs a site"
         );
     }

@@ -65,20 +65,15 @@ contract TokensAttackTest is AttackScene {
     }
 
     function test_claim_whenTheTokenBlocksAnotherStudysMoney() public {
-        earned("one");
+        (StudyId one,) = earned("one");
         (StudyId id, Closing memory closing) = earned("other");
-        odd.blockAccount(holder());
+        odd.blockAccount(ward.escrowOf(one));
         tryClaim(id, closing);
         assertEq(
             odd.balanceOf(PAYOUT),
             REWARD,
             "blocking the money of one study leaves another able to pay"
         );
-    }
-
-    /// Holds the money of the study "one". So far the contract itself holds that of all.
-    function holder() internal view returns (address) {
-        return address(ward);
     }
 
     // ------------------------------------------------------------------ blocked payouts
@@ -94,7 +89,9 @@ contract TokensAttackTest is AttackScene {
         tryClaim(id, closing);
         try ward.refund(id, closing) {} catch {}
         assertEq(
-            odd.balanceOf(holder()), 0, "no money is stuck when the token blocks a payout address"
+            odd.balanceOf(ward.escrowOf(id)),
+            0,
+            "no money is stuck when the token blocks a payout address"
         );
     }
 
@@ -125,7 +122,11 @@ contract TokensAttackTest is AttackScene {
             )
         );
         sponsor.fund(100);
-        assertEq(ward.study(id).funded, odd.balanceOf(holder()), "the contract holds what it says");
+        assertEq(
+            ward.study(id).funded,
+            odd.balanceOf(ward.escrowOf(id)),
+            "the escrow holds what the contract says"
+        );
     }
 
     /// Another study's money is there to take.

@@ -44,7 +44,7 @@ contract WindowsAttackTest is AttackScene {
         Target memory target;
         target.what = What.Model;
         vm.prank(SPONSOR);
-        token.approve(address(court), type(uint256).max);
+        token.approve(address(ward), type(uint256).max);
         vm.prank(SPONSOR);
         bytes32 demand = court.demandChunk(story.id, 1, story.closing, story.previous, target);
         vm.warp(block.timestamp + 12);

@@ -78,7 +78,7 @@ def load_artifact(name: str, release: str = "") -> Artifact:
     """Read a committed artifact.
 
     Args:
-        name: `WardRound`, `Court`, `Grants` or `StudyToken`.
+        name: `WardRound`, `Court`, `Escrow`, `Grants` or `StudyToken`.
         release: An earlier one, by default this one.
 
     Raises:
