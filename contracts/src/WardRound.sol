@@ -13,6 +13,7 @@ import {
     Recording,
     Registration,
     Seat,
+    Signed,
     Site,
     StudyId,
     StudyParams,
@@ -28,6 +29,7 @@ import {Clones} from "@openzeppelin/contracts/proxy/Clones.sol";
 import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 import {ECDSA} from "@openzeppelin/contracts/utils/cryptography/ECDSA.sol";
 import {EIP712} from "@openzeppelin/contracts/utils/cryptography/EIP712.sol";
+import {SignatureChecker} from "@openzeppelin/contracts/utils/cryptography/SignatureChecker.sol";
 import {BitMaps} from "@openzeppelin/contracts/utils/structs/BitMaps.sol";
 
 /// @title WardRound
@@ -215,9 +217,12 @@ contract WardRound is IWardRound, EIP712 {
     }
 
     /// @inheritdoc IWardRound
-    function attest(StudyId id, uint32 round, Closing calldata closing, bytes[] calldata signatures)
-        external
-    {
+    function attest(
+        StudyId id,
+        uint32 round,
+        Closing calldata closing,
+        Signed[] calldata attestations
+    ) external {
         Study storage s = _known(id);
         bytes32 stored = s.checkCommitment(id, round, closing);
         if (round >= s.head) revert WardRound_RoundNotOpen(id, round, s.head);
@@ -226,21 +231,24 @@ contract WardRound is IWardRound, EIP712 {
         uint256 from = uint256(closing.closedAt) + s.objectionSeconds;
         if (block.timestamp < from) revert WardRound_TooEarly(id, from);
         // A quorum of zero switches attestations off; it does not make them free.
-        if (s.auditorQuorum == 0 || signatures.length < s.auditorQuorum) {
-            revert WardRound_QuorumMissing(signatures.length, s.auditorQuorum);
+        if (s.auditorQuorum == 0 || attestations.length < s.auditorQuorum) {
+            revert WardRound_QuorumMissing(attestations.length, s.auditorQuorum);
         }
         bytes32 digest =
             _hashTypedDataV4(keccak256(abi.encode(ATTESTATION_TYPEHASH, id, round, stored)));
         address last;
-        for (uint256 i = 0; i < signatures.length; ++i) {
-            address signer = ECDSA.recover(digest, signatures[i]);
-            if (!s.auditors[signer]) revert WardRound_NotAuditor(id, signer);
-            if (signer <= last) revert WardRound_AuditorsUnsorted(i, signer);
-            last = signer;
+        for (uint256 i = 0; i < attestations.length; ++i) {
+            address auditor = attestations[i].auditor;
+            if (!s.auditors[auditor]) revert WardRound_NotAuditor(id, auditor);
+            if (auditor <= last) revert WardRound_AuditorsUnsorted(i, auditor);
+            if (!_isSigned(auditor, digest, attestations[i].signature)) {
+                revert WardRound_AttestationInvalid(auditor);
+            }
+            last = auditor;
         }
 
         s.finalThrough = round;
-        emit Attested(id, round, signatures.length);
+        emit Attested(id, round, attestations.length);
     }
 
     /// @inheritdoc IWardRound
@@ -525,6 +533,19 @@ contract WardRound is IWardRound, EIP712 {
         s = _known(id);
         if (s.head == 0) revert WardRound_StudyNotOpen(id);
         if (s.head > s.rounds) revert WardRound_StudyOver(id, s.rounds);
+    }
+
+    /// Whether an account has signed, with its key or as a contract (ERC-1271).
+    function _isSigned(address account, bytes32 digest, bytes memory signature)
+        internal
+        view
+        returns (bool)
+    {
+        // The key first: to ask an account for its code costs 2,600 gas, and an account may have
+        // both (EIP-7702).
+        (address recovered, ECDSA.RecoverError fault,) = ECDSA.tryRecover(digest, signature);
+        if (fault == ECDSA.RecoverError.NoError && recovered == account) return true;
+        return SignatureChecker.isValidERC1271SignatureNow(account, digest, signature);
     }
 
     function _take(StudyId id, Study storage s, address from, uint256 amount) internal {

@@ -36,6 +36,10 @@ interface Vm {
         external
         pure
         returns (string[] memory);
+    function parseJsonBytes(string calldata json, string calldata key)
+        external
+        pure
+        returns (bytes memory);
     function keyExistsJson(string calldata json, string calldata key) external view returns (bool);
     function toString(uint256 value) external pure returns (string memory);
     /// What the last call took: gasTotalUsed comes second.

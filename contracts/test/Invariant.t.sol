@@ -6,6 +6,7 @@ import {
     Earning,
     Record,
     Recording,
+    Signed,
     StudyId,
     StudyParams,
     StudyState
@@ -128,7 +129,7 @@ contract Handler is Scene {
         StudyState memory s = ward.study(id);
         round = uint32(bound(round, 1, s.rounds == 0 ? 1 : s.rounds));
         auditors = bound(auditors, 0, 3);
-        bytes[] memory signatures =
+        Signed[] memory signatures =
             attestations(id, round, keccak256(abi.encode(_closings[id][round])), auditors);
         try ward.attest(id, round, _closings[id][round], signatures) {
             if (auditors < 2) wrongs.push("a round was attested without a quorum");

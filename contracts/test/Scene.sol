@@ -11,6 +11,7 @@ import {
     Recording,
     Rule,
     Scoring,
+    Signed,
     StudyId,
     StudyParams
 } from "../src/interfaces/IWardRound.sol";
@@ -186,6 +187,11 @@ abstract contract Scene is Trees {
     /// Creates, funds, staffs, bonds and opens a study.
     function open(StudyParams memory params, uint256 sites) internal returns (StudyId id) {
         id = create(params);
+        staff(id, params, sites);
+    }
+
+    /// Funds, staffs, bonds and opens a study.
+    function staff(StudyId id, StudyParams memory params, uint256 sites) internal {
         vm.startPrank(SPONSOR);
         ward.fund(id, uint128(uint256(params.rewardPerRound) * params.rounds));
         uint256[] memory keys = siteKeys(sites);
@@ -323,10 +329,10 @@ abstract contract Scene is Trees {
             Closing({record: record, coordinator: coordinator, closedAt: uint64(block.timestamp)});
     }
 
-    function attestations(StudyId id, uint32 round, bytes32 commitment, uint256 count)
+    function attestationDigest(StudyId id, uint32 round, bytes32 commitment)
         internal
         view
-        returns (bytes[] memory signatures)
+        returns (bytes32)
     {
         bytes32 structHash = keccak256(
             abi.encode(
@@ -336,12 +342,20 @@ abstract contract Scene is Trees {
                 commitment
             )
         );
-        bytes32 digest = keccak256(abi.encodePacked(hex"1901", domainSeparator(), structHash));
+        return keccak256(abi.encodePacked(hex"1901", domainSeparator(), structHash));
+    }
+
+    function attestations(StudyId id, uint32 round, bytes32 commitment, uint256 count)
+        internal
+        view
+        returns (Signed[] memory list)
+    {
+        bytes32 digest = attestationDigest(id, round, commitment);
         // All three are sorted together: the first `count` of them stay in order.
         uint256[] memory keys = auditorKeys(3);
-        signatures = new bytes[](count);
+        list = new Signed[](count);
         for (uint256 i = 0; i < count; ++i) {
-            signatures[i] = signed(keys[i], digest);
+            list[i] = Signed(_addressOf[keys[i]], signed(keys[i], digest));
         }
     }
 

@@ -169,7 +169,8 @@ def test_immutable_of_another_deployment_is_refused(
     for place in load_artifact(CONTRACTS[which]).runtime.immutables[name]:
         code[place + 31] ^= 1
     error = refused(deployed.answers.with_code(address, bytes(code)), deployed.ward)
-    assert ("there is no contract" if name in ("COURT", "ESCROW") else f"with {name} = 0x") in str(error)
+    elsewhere = name in ("COURT", "ESCROW")
+    assert ("there is no contract" if elsewhere else f"with {name} = 0x") in str(error)
 
 
 def test_court_of_another_contract_is_refused(deployed: Deployed) -> None:

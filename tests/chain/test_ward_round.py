@@ -224,13 +224,14 @@ def test_study_from_creation_to_refund(case: Case) -> None:
     closing = closed.closing
     assert not contract.is_final(study, 1, closing)
     digest = attestation_digest(contract, study, 1, closing)
-    signatures = [sign_digest(digest, bytes(auditor.key)) for auditor in case.auditors]
+    signatures = {one.address: sign_digest(digest, bytes(one.key)) for one in case.auditors}
+    alone = dict(list(signatures.items())[:1])
     with pytest.raises(ContractReverted) as caught:
-        contract.attest(bob, study, 1, closing, signatures[:1])
+        contract.attest(bob, study, 1, closing, alone)
     assert caught.value.name == "WardRound_TooEarly"
     chain.advance(OBJECTION_SECONDS)
     with pytest.raises(ContractReverted) as caught:
-        contract.attest(bob, study, 1, closing, signatures[:1])
+        contract.attest(bob, study, 1, closing, alone)
     assert caught.value.name == "WardRound_QuorumMissing"
     assert contract.attest(bob, study, 1, closing, signatures)
     assert contract.attest(bob, study, 1, closing, signatures) is None

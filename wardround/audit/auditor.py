@@ -30,9 +30,14 @@ from wardround.chain.events import Overturned, RoundClosed, SiteAdmitted, SiteRe
 from wardround.chain.study_state import Registration
 from wardround.chain.ward_round import WardRound
 from wardround.protocol.attestation import Attestation
-from wardround.protocol.errors import ReplayFailed, Retryable, StudyMismatch
+from wardround.protocol.errors import (
+    ReplayFailed,
+    Retryable,
+    SignatureInvalid,
+    StudyMismatch,
+)
 from wardround.protocol.evidence import Demand, Leaf, What
-from wardround.protocol.identifiers import StudyId
+from wardround.protocol.identifiers import StudyId, hex_of
 from wardround.protocol.inspection import chunk_leaf, entry_leaf, split_entries
 from wardround.protocol.record import genesis_closing
 from wardround.protocol.replay import ClosedRound, fetch_specification
@@ -326,8 +331,13 @@ class Auditor:
     def _attest(self) -> Iterator[Notice]:
         """Sign for the last round up to which all hold, and send a quorum of signatures."""
         key, state = self.powers.key, self.ward.study(self.study)
-        last = 0
-        while (verdict := self._verdicts.get(last + 1)) and verdict.settlement is not None:
+        elsewhere, last = self.powers.elsewhere, 0
+        through = (elsewhere and elsewhere.round) or state.rounds
+        while (
+            last < through
+            and (verdict := self._verdicts.get(last + 1))
+            and verdict.settlement is not None
+        ):
             # Until then any account may object; a later round was closed later.
             closed_at = self._closings[last + 1].closing.closed_at
             if self._time() < closed_at + state.objection_seconds:
@@ -335,32 +345,44 @@ class Auditor:
             last += 1
         if key is None or state.auditor_quorum == 0 or last <= state.final_through:
             return
-        if not self.ward.is_auditor(self.study, key.address):
+        auditor = key.address if elsewhere is None else elsewhere.auditor
+        if not self.ward.is_auditor(self.study, auditor):
             return
         closing = self._closings[last].closing
         statement = Attestation(self.study, last, closing.commitment)
-        own = statement.sign(self.ward.domain, bytes(key.key))
-        signatures = {str(key.address): own}
+        digest = statement.signing_digest(self.ward.domain)
+        if elsewhere is None:
+            own = statement.sign(self.ward.domain, bytes(key.key))
+        elif elsewhere.signature is None:
+            if self._once(digest, "unsigned"):
+                words = f"it holds: to attest it, {auditor} signs {hex_of(digest)}"
+                yield Notice("unsigned", last, words)
+            return
+        else:
+            own = elsewhere.signature
+            if not self.ward.is_signed(auditor, digest, own):
+                raise SignatureInvalid(auditor, f"it signs something else than {hex_of(digest)}")
+        signatures = {str(auditor): own}
         if state.auditor_quorum > 1:
             if self.powers.signatures is None:
                 return
-            self.powers.signatures.leave(statement, key.address, own)
-            signatures = {
-                signer: signature
-                for signer, signature in self.powers.signatures.found(statement, self.ward.domain)
-                if self.ward.is_auditor(self.study, signer)
-            }
+            self.powers.signatures.leave(statement, auditor, own)
+
+            def is_valid(account: str, signature: bytes) -> bool:
+                listed = self.ward.is_auditor(self.study, account)
+                return listed and self.ward.is_signed(account, digest, signature)
+
+            signatures = dict(self.powers.signatures.found(statement, is_valid))
         if len(signatures) < state.auditor_quorum:
             return
-        ordered = [signatures[signer] for signer in sorted(signatures, key=str.lower)]
         try:
-            receipt = self.ward.attest(key, self.study, last, closing, ordered)
+            receipt = self.ward.attest(key, self.study, last, closing, signatures)
         except ContractReverted as error:
             if error.name != "WardRound_TooEarly":
                 raise
             return  # the chain's clock is behind ours: at a later step
         if receipt is not None:
-            words = f"attested by {len(ordered)}; final from now on"
+            words = f"attested by {len(signatures)}; final from now on"
             yield Notice("attested", last, words, "attest", receipt.gas_used)
 
     # ---------------------------------------------------------------- inside

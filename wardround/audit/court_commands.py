@@ -13,7 +13,7 @@ import typer
 
 from wardround.audit.auditor import Auditor
 from wardround.audit.commands import print_notice
-from wardround.audit.notices import Powers
+from wardround.audit.notices import Powers, SignedElsewhere
 from wardround.audit.signatures import SignatureFolder
 from wardround.chain.court import Court
 from wardround.chain.court_events import Demanded
@@ -90,21 +90,45 @@ def attest(
     signatures: Annotated[
         Path | None, typer.Option(help="Folder that a quorum of auditors shares.")
     ] = None,
+    auditor: Annotated[
+        str | None, typer.Option(help="An auditor that signs elsewhere, such as a Safe.")
+    ] = None,
+    signature: Annotated[
+        str | None, typer.Option(help="Its signature, hexadecimal; without it, what to sign.")
+    ] = None,
+    round_number: Annotated[
+        int | None,
+        typer.Option("--round", min=1, help="The round that it signed; by default the last."),
+    ] = None,
 ) -> None:
     """Sign that all rounds hold, and make them final once a quorum of auditors has signed.
 
-    The key is that of an auditor whom the study names.
+    The key is that of an auditor whom the study names. With --auditor it is any account's, which
+    pays for gas: the rounds are replayed, and what the auditor has to sign is printed; with its
+    --signature, which a contract gives too (ERC-1271), the attestation is sent.
 
-    Example:
+    Examples:
       wardround court attest 0x5e1f… --chain http://127.0.0.1:8545 --contract 0x1234…
       --store ./store --key auditor.key --signatures shared
+
+      wardround court attest 0x5e1f… --chain … --contract … --store … --key any.key
+      --auditor 0xabcd… --round 3 --signature 0x77aa…
     """
     signer = read_key(auditing.key)
+    elsewhere, named = None, signer.address
+    if auditor is not None:
+        named = address_of(auditor)
+        signed = None if signature is None else _signature_of(signature)
+        elsewhere = SignedElsewhere(named, signed, round_number)
+    elif signature is not None or round_number is not None:
+        raise typer.BadParameter("--signature and --round go with --auditor: add its address")
     folder = None if signatures is None else SignatureFolder(signatures)
-    with auditing.auditor(Powers(signer, signatures=folder)) as auditor:
-        if not auditor.ward.is_auditor(auditor.study, signer.address):
-            raise SpecificationError(auditing.key, "it is no auditor's of this study")
-        _step(auditor, auditing.as_json)
+    with auditing.auditor(Powers(signer, signatures=folder, elsewhere=elsewhere)) as work:
+        if not work.ward.is_auditor(work.study, named):
+            raise SpecificationError(
+                named if elsewhere else auditing.key, "it is no auditor's of this study"
+            )
+        _step(work, auditing.as_json)
 
 
 @app.command()
@@ -162,6 +186,13 @@ def collect(
         receipt = ward.collect(signer, study, owner)
         words = f"paid {tokens_of(amount)} to {owner}"
         sending.sent(receipt, words, account=owner, amount=str(amount))
+
+
+def _signature_of(text: str) -> bytes:
+    try:
+        return bytes.fromhex(text.removeprefix("0x"))
+    except ValueError:
+        raise typer.BadParameter("--signature takes 0x and hexadecimal digits") from None
 
 
 def _step(auditor: Auditor, as_json: bool) -> None:

@@ -108,7 +108,8 @@ def fetch_deployment(chain: Chain, contract: str, creations: Iterable[str]) -> D
     known = known_contract(chain, contract)
     code = {
         one.lower(): "0x" + chain.code(one).hex()
-        for one in (known.address, known.court, known.escrow)}
+        for one in (known.address, known.court, known.escrow)
+    }
     signed = [_signed(chain, bytes32(one, "transaction")) for one in creations]
     return Deployment(
         DeploymentFile(
@@ -225,6 +226,4 @@ def _proven_escrow(deployment: Deployment, ward: ProvenContract, address: str) -
     if address != created_address(ward.address, 1):
         reason = f"its code is known, but {ward.address} did not create it: use another contract"
         raise UnknownContract(address, reason)
-    return ProvenContract(
-        artifact, address, ward.release, code_hash, ward.creation, ward.address
-    )
+    return ProvenContract(artifact, address, ward.release, code_hash, ward.creation, ward.address)

@@ -16,7 +16,8 @@ class Notice:
 
     Attributes:
         kind: ``holds``, ``breach``, ``challenged``, ``refused``, ``overturned``, ``attested``,
-            ``demanded``, ``answered`` or, while the chain is away, ``waiting``.
+            ``demanded``, ``answered``, ``unsigned`` where another account must sign first, or,
+            while the chain is away, ``waiting``.
         round: which one; 0 where it is about none.
         words: one sentence.
         challenge: the entry point, where one was sent or would prove it.
@@ -31,6 +32,21 @@ class Notice:
 
 
 @dataclass(frozen=True)
+class SignedElsewhere:
+    """An attestation that an auditor makes with other software, as a Safe's owners do.
+
+    Attributes:
+        auditor: its address.
+        signature: as `IWardRound.attest` takes it; None to learn what is to be signed.
+        round: the last one that it speaks for; None for the last that holds.
+    """
+
+    auditor: str
+    signature: bytes | None = None
+    round: int | None = None
+
+
+@dataclass(frozen=True)
 class Powers:
     """What an auditor may do besides looking.
 
@@ -40,6 +56,7 @@ class Powers:
         answer: whether to show on chain what others demand and the store has.
         signatures: where auditors leave their attestations for each other; needed for a quorum of
             more than one.
+        elsewhere: the attestation to send, in place of one by ``key``.
         limit_bytes: what one transaction may carry.
     """
 
@@ -47,4 +64,5 @@ class Powers:
     challenge: bool = False
     answer: bool = False
     signatures: SignatureFolder | None = None
+    elsewhere: SignedElsewhere | None = None
     limit_bytes: int = CALLDATA_LIMIT

@@ -6,16 +6,18 @@ signed. In a folder that all of them reach, it can: ``STUDY/ROUND-RECORD/AUDITOR
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from wardround.host.durable import write_durably
 from wardround.protocol.attestation import Attestation
-from wardround.protocol.contribution import Domain
-from wardround.protocol.errors import SignatureInvalid
+from wardround.protocol.errors import Malformed
+from wardround.protocol.identifiers import address_of
 
-_SIGNATURE_TEXT = 132
+#: Of hexadecimal digits: a Safe of a hundred owners needs 13,000.
+_TEXT_LIMIT = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -24,27 +26,30 @@ class SignatureFolder:
 
     root: Path
 
-    def leave(self, statement: Attestation, signer: str, signature: bytes) -> None:
+    def leave(self, statement: Attestation, auditor: str, signature: bytes) -> None:
         """Write a signature down; the same one twice is one."""
         folder = self._folder(statement)
         folder.mkdir(parents=True, exist_ok=True)
-        write_durably(folder / f"{signer.lower()}.txt", "0x" + signature.hex() + "\n")
+        write_durably(folder / f"{auditor.lower()}.txt", "0x" + signature.hex() + "\n")
 
-    def found(self, statement: Attestation, domain: Domain) -> Iterator[tuple[str, bytes]]:
-        """Every valid signature of a statement, with its signer."""
-        seen = set()
+    def found(
+        self, statement: Attestation, is_valid: Callable[[str, bytes], bool]
+    ) -> Iterator[tuple[str, bytes]]:
+        """Every valid signature of a statement, with its auditor.
+
+        Args:
+            statement: what was signed.
+            is_valid: whether an auditor counts, and has signed so.
+        """
         for file in sorted(self._folder(statement).glob("*.txt")):
             with file.open("rb") as opened:
-                text = opened.read(_SIGNATURE_TEXT + 1)
-            try:
+                text = opened.read(_TEXT_LIMIT)
+            # Any account may write here; a file without a valid signature is ignored.
+            with suppress(ValueError, Malformed):
+                auditor = address_of(file.stem)
                 signature = bytes.fromhex(text.decode("ascii").strip().removeprefix("0x"))
-                signer = statement.signer(domain, signature)
-            except (ValueError, SignatureInvalid):
-                # Any account may write here; a file without a valid signature is ignored.
-                continue
-            if signer not in seen:
-                seen.add(signer)
-                yield signer, signature
+                if is_valid(auditor, signature):
+                    yield auditor, signature
 
     def _folder(self, statement: Attestation) -> Path:
         name = f"{statement.round}-{statement.record.hex()}"

@@ -13,6 +13,7 @@ REASONS = {
     "WardRound_AlreadyFinal": "the round is final already",
     "WardRound_AlreadyPaid": "a round of these was paid to the site meanwhile: claim again",
     "WardRound_AlreadyRegistered": "the site has registered another contribution to this round",
+    "WardRound_AttestationInvalid": "the auditor has signed something else, or not signed",
     "WardRound_AuditorInvalid": "auditors are different accounts, and none is the zero address",
     "WardRound_Barred": "this coordinator was slashed and may not act again",
     "WardRound_CourtDiffers": "another transaction of this account came between the deployments of "

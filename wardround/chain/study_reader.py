@@ -8,16 +8,19 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
+from eth_abi.exceptions import DecodingError
 from eth_utils import keccak
 
 from wardround.chain.artifacts import load_artifact
 from wardround.chain.blocks import Receipt
 from wardround.chain.bound import BoundContract
 from wardround.chain.chain import Chain
-from wardround.chain.errors import ContractReverted
+from wardround.chain.contract import AbiItem, Contract
+from wardround.chain.errors import ContractReverted, TransactionRefused
 from wardround.chain.events import (
     Claimed,
     Event,
@@ -36,8 +39,8 @@ from wardround.chain.study_state import (
     SiteSlot,
     StudyState,
 )
-from wardround.protocol.contribution import Domain
-from wardround.protocol.errors import StudyMismatch
+from wardround.protocol.contribution import Domain, recover_signer
+from wardround.protocol.errors import SignatureInvalid, StudyMismatch
 from wardround.protocol.identifiers import SiteAddress, StudyId, hex_of
 from wardround.protocol.record import (
     Closing,
@@ -48,6 +51,17 @@ from wardround.protocol.record import (
     genesis_closing,
 )
 from wardround.protocol.replay import Member, StudyFacts
+
+#: Source: ERC-1271 (standard signature validation method for contracts).
+_ERC1271: tuple[AbiItem, ...] = (
+    {
+        "type": "function",
+        "name": "isValidSignature",
+        "inputs": [{"name": "hash", "type": "bytes32"}, {"name": "signature", "type": "bytes"}],
+        "outputs": [{"name": "", "type": "bytes4"}],
+    },
+)
+_ERC1271_VALID = bytes.fromhex("1626ba7e")
 
 
 def members_of(events: Iterable[Event]) -> dict[SiteAddress, Member]:
@@ -148,6 +162,17 @@ class StudyReader(BoundContract):
     def claimed(self, study: StudyId, site: str) -> int:
         """All that a site was paid, in the token's smallest unit."""
         return sum(self.claims(study, site).values())
+
+    def is_signed(self, account: str, digest: bytes, signature: bytes) -> bool:
+        """Whether an account has signed 32 bytes, by its key or as a contract (ERC-1271)."""
+        with suppress(SignatureInvalid):
+            if recover_signer(digest, signature, account) == account:
+                return True
+        call = Contract(_ERC1271, account).function("isValidSignature", digest, signature)
+        try:
+            return bool(self.chain.call(call) == _ERC1271_VALID)
+        except (ContractReverted, TransactionRefused, DecodingError):
+            return False  # no contract, or one that does not accept it
 
     def owed(self, study: StudyId, account: str) -> int:
         """What `collect` would pay."""

@@ -9,7 +9,7 @@ Source:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from eth_account.signers.local import LocalAccount
@@ -237,10 +237,20 @@ class WardRound(StudyReader):
         study: StudyId,
         round_number: int,
         closing: Closing,
-        signatures: Sequence[bytes],
+        signatures: Mapping[str, bytes],
     ) -> Receipt | None:
-        """Make every round up to this one final; signatures ascend by their auditor."""
-        call = self._call("attest", study, round_number, closing.abi(), list(signatures))
+        """Make every round up to this one final.
+
+        Args:
+            signer: pays for gas; any account.
+            study: the study.
+            round_number: a closed round.
+            closing: its closing.
+            signatures: of an `Attestation`, by auditor; a contract's are as it accepts them
+                (ERC-1271).
+        """
+        ordered = sorted(signatures.items(), key=lambda one: one[0].lower())
+        call = self._call("attest", study, round_number, closing.abi(), ordered)
         return self._send(
             signer,
             call,

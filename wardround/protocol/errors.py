@@ -65,9 +65,7 @@ class SignatureInvalid(ProtocolError):
 
     def __init__(self, signer: str, reason: str) -> None:
         self.reason = reason
-        super().__init__(
-            f"signature of {signer} refused ({reason}): sign with that site's own key."
-        )
+        super().__init__(f"signature of {signer} refused ({reason}): sign with its own key.")
 
 
 class Malformed(ProtocolError):

@@ -149,6 +149,14 @@ struct Registration {
     uint64 registeredAt;
 }
 
+/// @notice An auditor's attestation.
+struct Signed {
+    /// The auditor: an account with a key, or a contract (ERC-1271).
+    address auditor;
+    /// By its key, 65 bytes: r, s, v; or whatever the contract accepts.
+    bytes signature;
+}
+
 /// @notice A study's present state.
 struct StudyState {
     address sponsor;
@@ -279,7 +287,7 @@ interface IWardRound {
     event Held(StudyId indexed study, uint32 round, uint64 until);
     event Collected(StudyId indexed study, address indexed account, uint256 amount);
     /// @notice Auditors made every round up to this one final.
-    event Attested(StudyId indexed study, uint32 indexed round, uint256 signatures);
+    event Attested(StudyId indexed study, uint32 indexed round, uint256 attestations);
     event TookOver(
         StudyId indexed study,
         uint32 indexed round,
@@ -314,7 +322,7 @@ interface IWardRound {
     error WardRound_AuditorInvalid(address auditor);
     error WardRound_NotSponsor(StudyId study, address caller);
     error WardRound_NotCoordinator(StudyId study, address caller);
-    error WardRound_NotAuditor(StudyId study, address signer);
+    error WardRound_NotAuditor(StudyId study, address account);
     error WardRound_SiteInvalid(StudyId study, address site);
     error WardRound_SiteExists(StudyId study, address site);
     error WardRound_PayoutInvalid(StudyId study, address site, address payout);
@@ -337,8 +345,10 @@ interface IWardRound {
     error WardRound_TotalWeightDiffers(uint64 given, uint256 actual);
     error WardRound_TotalWeightOutOfRange(uint64 totalWeight);
     error WardRound_ContributionsDiffer(bytes32 given, bytes32 actual);
-    error WardRound_QuorumMissing(uint256 signatures, uint256 quorum);
-    error WardRound_AuditorsUnsorted(uint256 index, address signer);
+    error WardRound_QuorumMissing(uint256 attestations, uint256 quorum);
+    error WardRound_AuditorsUnsorted(uint256 index, address auditor);
+    /// The auditor, or the contract that it is, has not signed that.
+    error WardRound_AttestationInvalid(address auditor);
     error WardRound_AlreadyFinal(StudyId study, uint32 round);
     error WardRound_NotFinal(StudyId study, uint32 round);
     error WardRound_TooEarly(StudyId study, uint256 from);
@@ -416,12 +426,12 @@ interface IWardRound {
 
     /// @notice Makes every round up to this one final, by a quorum of auditors, once the objection
     /// time of this one is over.
-    /// @param signatures EIP-712 Attestations, ascending by signer.
+    /// @param attestations EIP-712 Attestations, ascending by auditor.
     function attest(
         StudyId study,
         uint32 round,
         Closing calldata closing,
-        bytes[] calldata signatures
+        Signed[] calldata attestations
     ) external;
 
     /// @notice Makes the calling standby the active coordinator once its turn has come.

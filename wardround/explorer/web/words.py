@@ -110,7 +110,7 @@ _SENTENCES = {
     "StudyOpened": "round 1 is open, coordinator {coordinator:short}",
     "Contributed": "site {site:short}, weight {weight:,}, update {update:short}",
     "RoundClosed": "{record[count]} sites, model {record[model]:short}, by {coordinator:short}",
-    "Attested": "{signatures:auditors} made every round up to this one final",
+    "Attested": "{attestations:auditors} made every round up to this one final",
     "TookOver": "{to:short} took over from {from:short}",
     "Claimed": "{amount:tokens} tokens of round {round} to {payout:short}",
     "Refunded": "{amount:tokens} tokens back to the sponsor",
