@@ -360,7 +360,7 @@ def test_commands_of_auditor_and_site(scene: Scene) -> None:
     assert "final from now on" in world.run("court attest", study, *scene.on("whole", "auditor"))
     site = stage.sites[0].address
     said = world.run("claim", study, site.lower(), *scene.on("whole", "standby"))
-    assert f"paid 25.0000 tokens to {site}" in said
+    assert f"paid 25 tokens to {site}" in said
     assert "nothing due" in world.run("claim", study, site, *scene.on("whole", "standby"))
 
     second = stage.close(stage.parties.first)
@@ -374,7 +374,7 @@ def test_commands_of_auditor_and_site(scene: Scene) -> None:
     assert "part 0 of its model" in world.run("court demands", study, *demands)
     assert "answered" in world.run("court answer", study, *scene.on("whole", "standby"))
     collected = world.run("court collect", study, *demands, "--key", "standby.key")
-    assert "paid 5.0000 tokens to" in collected
+    assert "paid 5 tokens to" in collected
     # The next part is demanded and not answered.
     world.run("court challenge", study, *scene.on("damaged", "auditor"), status=1)
     world.run("chain advance", 3600, "--chain", stage.chain.url)
@@ -407,7 +407,7 @@ def test_commands_of_auditor_and_site(scene: Scene) -> None:
     court.demand_contribution(stage.parties.standby, stage.study, 2, site, 0)
     assert "showed chunk 0" in world.run("site answer", *where)
     claim = [study, "hospital", "--store", "whole", "--key", "sponsor.key"]
-    assert "nothing is due: 25.0000 tokens" in world.run("site claim", *claim)
+    assert "nothing is due: 25 tokens" in world.run("site claim", *claim)
     # In a simulation a site is paid at its own address.
     write_private(Path("treasury.key"), stage.hospitals[0].account.key.hex())
     stage.chain.transfer(FAUCET, site, ETHER)

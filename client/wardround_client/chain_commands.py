@@ -47,7 +47,8 @@ def claim(
     from contextlib import closing
 
     from wardround.audit.claims import claim_for, claimable, rounds_in_words
-    from wardround.chain.options import print_sent, study_of, tokens_of
+    from wardround.chain.amounts import tokens_of
+    from wardround.chain.options import print_sent, study_of
     from wardround.store.study_store import open_study_store
     from wardround_client.guard.noise_secrets import KeptSecrets, erase_final
     from wardround_client.site_standing import open_site
@@ -59,19 +60,19 @@ def claim(
     ):
         found = claimable(ward, study, objects)
         erase_final(KeptSecrets(site.home.noise), ward)
-        sent = False
+        decimals, sent = ward.decimals(study), False
         for payment in claim_for(ward, _payer(site, paying), study, found, site.address):
             numbers, sent = list(payment.amounts), True
             words = (
-                f"paid {tokens_of(payment.amount)} to {payment.payout} "
+                f"paid {tokens_of(payment.amount, decimals)} tokens to {payment.payout} "
                 f"for {rounds_in_words(numbers)}"
             )
             facts = {"site": site.address, "rounds": numbers, "paid": str(payment.amount)}
             print_sent(payment.receipt, words, as_json=as_json, **facts)
         if not sent:
-            before = tokens_of(ward.claimed(study, site.address))
+            before = tokens_of(ward.claimed(study, site.address), decimals)
             facts = {"site": site.address, "rounds": [], "paid": "0"}
-            words = f"nothing is due: {before} were paid before"
+            words = f"nothing is due: {before} tokens were paid before"
             print_sent(None, words, as_json=as_json, **facts)
         for number in found.hidden if not as_json else ():
             _out.show(f"round {number}: its entries are not shown: claim where the store has them")

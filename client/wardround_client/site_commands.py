@@ -304,7 +304,7 @@ def history(
 
       wardround site history hospital --store store --json
     """
-    from wardround.chain.options import tokens_of
+    from wardround.chain.amounts import tokens_of
     from wardround.protocol.identifiers import hex_of
     from wardround.store import open_store
     from wardround_client.guard.log import read_log
@@ -320,6 +320,7 @@ def history(
     with site.contract() as ward:
         objects = None if store is None else open_store(store)
         signed, earned = read_history(lines, site.address, ward, objects)
+        decimals = {money.study: ward.decimals(money.study) for money in earned}
     if as_json:
         for one in signed:
             print(json.dumps({**vars(one), "study": hex_of(one.study)}))
@@ -336,8 +337,10 @@ def history(
         table.add_row(*row, style=style)
     _out.print(table, width=max(_out.width, 90), crop=False)
     for money in earned:
-        told = "" if money.earned is None else f", earned {tokens_of(money.earned)} so far"
-        _out.print(f"study {hex_of(money.study)}: paid {tokens_of(money.paid)}{told}")
+        places = decimals[money.study]
+        total = "" if money.earned is None else f", earned {tokens_of(money.earned, places)} so far"
+        paid = f"paid {tokens_of(money.paid, places)} tokens{total}"
+        _out.print(f"study {hex_of(money.study)}: {paid}")
 
 
 @app.command()

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from wardround.audit.claims import earned_so_far
-from wardround.chain.options import tokens_of
+from wardround.chain.amounts import tokens_of
 from wardround.chain.ward_round import WardRound
 from wardround.protocol.errors import WardroundError
 from wardround.protocol.identifiers import SiteAddress, StudyId, hex_of
@@ -91,11 +91,12 @@ class StudyWatch:
         if not closings:
             return [f"{name} has ended without a closed round: nothing was earned"]
         number, last = closings[-1]
-        earned = f"{tokens_of(paid)} paid so far"
+        decimals = ward.decimals(study)
+        earned = f"{tokens_of(paid, decimals)} tokens paid so far"
         if store is not None:
             with closing(open_study_store(store, Path(), ward, study)) as objects:
                 total = earned_so_far(ward, study, objects)[self.site]
-            earned = f"this site has earned {tokens_of(total)}, {earned}"
+            earned = f"this site has earned {tokens_of(total, decimals)}, {earned}"
         lines = [f"{name} has ended after round {number}; {earned}"]
         if not ward.is_final(study, number, last):
             until = last.closed_at + ward.study(study).challenge_seconds

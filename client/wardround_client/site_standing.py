@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from wardround.chain.amounts import tokens_of
 from wardround.chain.errors import ChainUnreachable, ContractReverted
-from wardround.chain.options import tokens_of
 from wardround.chain.ward_round import WardRound
 from wardround.protocol.errors import SpecificationError, WardroundError
 from wardround.protocol.identifiers import SiteAddress, StudyId, hex_of
@@ -157,15 +157,14 @@ def _study_status(
     if ward is None:
         return {**found, "state": "approved"}
     slot = ward.site(study, site)
+    paid = f"paid {tokens_of(ward.claimed(study, site), ward.decimals(study))} tokens"
     try:
         opened = ward.open_round(study)
     except ContractReverted as error:
-        paid = tokens_of(ward.claimed(study, site))
-        return {**found, "state": f"approved; {error.reason}; paid {paid}"}
+        return {**found, "state": f"approved; {error.reason}; {paid}"}
     member = f"weight up to {slot.max_weight:,}" if slot.is_member(opened.round) else "NOT admitted"
     return {
         **found,
         "open_round": opened.round,
-        "state": f"approved; round {opened.round} is open; {member}; "
-        f"paid {tokens_of(ward.claimed(study, site))}",
+        "state": f"approved; round {opened.round} is open; {member}; {paid}",
     }

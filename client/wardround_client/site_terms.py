@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
-from wardround.chain.options import tokens_of
+from wardround.chain.amounts import tokens_of
 from wardround.chain.study_state import StudyState
 from wardround.chain.study_token import StudyToken
 from wardround.host.screen import visible
@@ -24,14 +24,15 @@ def describe_terms(
     state: StudyState,
     token: StudyToken,
 ) -> Iterator[str]:
-    """Write a study's terms for people, a line at a time."""
+    """Write a study's terms for people, a line at a time; amounts by its token's decimals."""
+    decimals = token.decimals()
     yield (
         f"  rule         {spec.aggregation.rule} of at least {params.min_sites} sites, "
         f"coordinates of an update up to {update_bound(params, spec):g}"
     )
     yield (
-        f"  rewards      {tokens_of(params.reward_per_round)} a round by {spec.rewards.scoring}, "
-        f"{tokens_of(state.funded)} paid in"
+        f"  rewards      {tokens_of(params.reward_per_round, decimals)} tokens a round by "
+        f"{spec.rewards.scoring}, {tokens_of(state.funded, decimals)} paid in"
     )
     yield f"  token        {params.token}, {_token(token)}"
     yield f"  sponsor      {params.sponsor}"
@@ -40,7 +41,7 @@ def describe_terms(
     for place, address in enumerate(parties.coordinators):
         role = f"standby {place}" if place else "first"
         yield f"  {'' if place else 'coordinators':12} {address}, {role}"
-    yield f"               each with a bond of {tokens_of(params.bond)}"
+    yield f"               each with a bond of {tokens_of(params.bond, decimals)} tokens"
     for place, address in enumerate(parties.auditors or ["none"]):
         yield f"  {'' if place else 'auditors':12} {address}"
     yield f"  recording    {params.recording.name.lower()}"
@@ -60,7 +61,7 @@ def _token(token: StudyToken) -> str:
     symbol, decimals = token.symbol(), token.decimals()
     # Its own word: any token can call itself like another.
     named = "without a symbol" if symbol is None else f"calls itself {_quoted(symbol)}"
-    return f"{named}, {'unknown' if decimals is None else decimals} decimals"
+    return f"{named}, {decimals} decimals"
 
 
 def _quoted(symbol: str) -> str:

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from eth_account.signers.local import LocalAccount
 
+from wardround.chain.amounts import tokens_of
 from wardround.chain.options import (
     ChainOption,
     ContractOption,
     JsonOption,
     print_sent,
     study_of,
-    tokens_of,
 )
 from wardround.chain.study_token import StudyToken
 from wardround.chain.ward_round import WardRound
@@ -150,7 +150,8 @@ def bond(home: _Home, as_json: JsonOption = False) -> None:
         if not ward.seat(study, account.address).bonded:
             StudyToken(ward.chain, params.token).approve(account, ward.address, params.bond)
         receipt = ward.post_bond(account, study)
-    words = f"bond of {tokens_of(params.bond)} posted by {account.address}"
+        bond = tokens_of(params.bond, ward.decimals(study))
+    words = f"bond of {bond} tokens posted by {account.address}"
     print_sent(receipt, words, as_json=as_json, amount=str(params.bond))
 
 
@@ -164,7 +165,8 @@ def release(home: _Home, as_json: JsonOption = False) -> None:
     with _seated(home) as (ward, study, account):
         amount = ward.seat(study, account.address).bond
         receipt = ward.release_bond(account, study, ward.last_closing(study))
-    words = f"bond of {tokens_of(amount)} returned to {account.address}"
+        bond = tokens_of(amount, ward.decimals(study))
+    words = f"bond of {bond} tokens returned to {account.address}"
     print_sent(receipt, words, as_json=as_json, amount=str(amount))
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 from eth_account.signers.local import LocalAccount
 
+from wardround.chain.amounts import tokens_of
 from wardround.chain.chain import Chain
 from wardround.chain.study_token import StudyToken
 from wardround.chain.ward_round import WardRound
@@ -73,7 +74,8 @@ def create_study(
     say(f"token        {money.address}")
     params = fund_new_study(ward, money, sponsor, spec, initial, coordinators, auditors)
     say(f"study        {hex_of(params.study_id)}")
-    say(f"funded       {total / 10**18:,.2f} tokens for {spec.study.rounds} rounds")
+    paid = tokens_of(total, money.decimals())
+    say(f"funded       {paid} tokens for {spec.study.rounds} rounds")
 
 
 def publish(spec: StudySpec, initial: InitialModel, store: Store) -> None:

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from wardround.chain.amounts import amount_of, tokens_of
 from wardround.chain.chain import connected
 from wardround.chain.options import (
-    TOKEN,
     ChainIdOption,
     ChainOption,
     KeyOption,
     Sending,
-    tokens_of,
 )
 from wardround.chain.study_token import StudyToken
 from wardround.host.commands import Commands
@@ -108,12 +106,15 @@ def fund(
     Example:
       wardround study fund 0x5e1f… 250 --chain … --contract 0x1234… --key sponsor.key
     """
-    amount = _amount_of(tokens)
     with sending.signing() as (ward, study, signer):
-        StudyToken(ward.chain, ward.study(study).token).approve(signer, ward.address, amount)
+        money = StudyToken(ward.chain, ward.study(study).token)
+        decimals = money.decimals()
+        amount = _amount_of(tokens, decimals)
+        money.approve(signer, ward.address, amount)
         receipt = ward.fund(signer, study, amount)
         funded = ward.study(study).funded
-    words = f"paid in {tokens_of(amount)}; the study holds {tokens_of(funded)}"
+    held = f"the study holds {tokens_of(funded, decimals)}"
+    words = f"paid in {tokens_of(amount, decimals)} tokens; {held}"
     sending.sent(receipt, words, amount=str(amount), funded=str(funded))
 
 
@@ -203,18 +204,18 @@ def refund(
     with sending.signing() as (ward, study, signer):
         before = ward.study(study).refunded
         receipt = ward.refund(signer, study, ward.last_closing(study))
-        state = ward.study(study)
+        state, decimals = ward.study(study), ward.decimals(study)
     amount = state.refunded - before
-    words = f"returned {tokens_of(amount)} to {state.sponsor}"
+    words = f"returned {tokens_of(amount, decimals)} tokens to {state.sponsor}"
     sending.sent(receipt, words, amount=str(amount), sponsor=state.sponsor)
 
 
-def _amount_of(tokens: str) -> int:
-    """Read an amount of tokens, with up to 18 decimals, as their smallest units."""
+def _amount_of(tokens: str, decimals: int) -> int:
+    """Read what is paid in: above zero, and no more than a study can hold."""
     try:
-        amount = Decimal(tokens) * TOKEN
-    except InvalidOperation:
-        amount = Decimal(0)
-    if not amount.is_finite() or amount <= 0 or amount != int(amount) or amount >= 2**128:
-        raise typer.BadParameter(f"{tokens} is no amount of tokens: write it as 250 or 0.5")
-    return int(amount)
+        amount = amount_of(tokens, decimals)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+    if not 0 < amount < 2**128:
+        raise typer.BadParameter(f"{tokens} tokens cannot be paid in: name an amount above 0")
+    return amount

@@ -174,7 +174,7 @@ def test_study_page_when_a_report_has_an_extreme_loss_is_drawn(losses: tuple[flo
         )
         for number, loss in enumerate(losses, 1)
     ]
-    drawn = str(charts(sampled, [site]).loss)
+    drawn = str(charts(sampled, [site], 18).loss)
     assert drawn.startswith("<svg")
     assert "nan" not in drawn
     assert "inf" not in drawn

@@ -146,7 +146,7 @@ def test_own_files_beside_a_specification_are_read_from_there(own: Network, tmp_
 def test_terms_are_shown_before_the_question(own: Network, tmp_path: Path) -> None:
     said = shown(own, accepting(own, tmp_path / "h"))
     assert f"coordinators {own.keys.coordinator.address}, first" in said
-    assert "each with a bond of 10.0000 tokens" in said
+    assert "each with a bond of 10 tokens" in said
     assert f'token        {own.params.token}, calls itself "STUDY", 18 decimals' in said
     assert "auditors     none" in said
     assert "recording    full" in said
@@ -179,7 +179,7 @@ def test_coordinators_and_auditors_are_shown_in_their_order(own: Network) -> Non
 @pytest.mark.parametrize(
     ("symbol", "words"),
     [
-        (None, "without a symbol, unknown decimals"),
+        (None, "without a symbol, 0 decimals"),
         ("WRT\x1b[2J", r'calls itself "WRT\x1b[2J", 6 decimals'),
         ("\u0405TUDY", r'calls itself "\u0405TUDY", 6 decimals'),
         ("x" * 33, f'calls itself "{"x" * 32}"..., 6 decimals'),
@@ -192,8 +192,8 @@ def test_token_is_shown_by_its_own_word_and_without_tricks(
         def symbol(self) -> str | None:
             return symbol
 
-        def decimals(self) -> int | None:
-            return None if symbol is None else 6
+        def decimals(self) -> int:
+            return 0 if symbol is None else 6
 
     parties = own.contract.created(own.study).parties
     spec, state = own.scenario.specification, own.contract.study(own.study)

@@ -22,12 +22,12 @@ from wardround.audit.folders import Folders
 from wardround.audit.notices import Notice, Powers
 from wardround.audit.public_audit import public_rounds
 from wardround.audit.signatures import SignatureFolder
+from wardround.chain.amounts import tokens_of
 from wardround.chain.options import (
     ChainIdOption,
     JsonOption,
     print_sent,
     study_of,
-    tokens_of,
 )
 from wardround.chain.ward_round import WardRound
 from wardround.host.key_file import read_key
@@ -352,6 +352,8 @@ def _audit(
     run_study_code: bool = False,
 ) -> None:
     work = StudyAudit(contract, study, store, first, last)
+    # An archive does not hold the token.
+    decimals = contract.decimals(study) if isinstance(contract, WardRound) else None
     if not as_json:
         _out.print(f"study {hex_of(study)}")
         _out.print(f"specification: digest on chain, {len(work.closed)} closed rounds")
@@ -368,7 +370,7 @@ def _audit(
             _out.print(f"first model: {words}")
     try:
         for audited in work.rounds():
-            _print_audited(audited, as_json)
+            _print_audited(audited, decimals, as_json)
     except ObjectSealed as sealed:
         # What is public can be checked all the same.
         if not as_json:
@@ -406,7 +408,7 @@ def _audit_public(work: StudyAudit, as_json: bool) -> int:
     return count
 
 
-def _print_audited(audited: AuditedRound, as_json: bool) -> None:
+def _print_audited(audited: AuditedRound, decimals: int | None, as_json: bool) -> None:
     number, settled = audited.closed.round, audited.settlement
     record, model = settled.record, hex_of(settled.model.root)
     if as_json:
@@ -417,10 +419,11 @@ def _print_audited(audited: AuditedRound, as_json: bool) -> None:
         }
         print(json.dumps({"round": number, **facts, "holds": True}))
         return
+    total = sum(settled.shares.values())
+    amount = "" if decimals is None else f", {tokens_of(total, decimals)} tokens earned"
     _out.print(
         f"round {number}: {record.count} signatures and updates verified, "
-        f"{settled.manifest.rule.name} recomputed, model {model[:18]}… equal, "
-        f"{sum(settled.shares.values()) / 10**18:,.2f} tokens earned"
+        f"{settled.manifest.rule.name} recomputed, model {model[:18]}… equal{amount}"
     )
 
 
@@ -470,13 +473,14 @@ def _claim(
     sites: Mapping[SiteAddress, str],
     as_json: bool,
 ) -> None:
-    found = claimable(ward, study, store)
+    found, decimals = claimable(ward, study, store), ward.decimals(study)
     for site in sites or found.sites():
         name, total = sites.get(site, site), 0
         for payment in claim_for(ward, payer, study, found, site):
             total += payment.amount
             words = (
-                f"{name}: paid {tokens_of(payment.amount)} to {payment.payout} for "
+                f"{name}: paid {tokens_of(payment.amount, decimals)} tokens to "
+                f"{payment.payout} for "
                 f"{rounds_in_words(list(payment.amounts))}"
             )
             if as_json or name == site:
@@ -487,7 +491,8 @@ def _claim(
                 # It is a run's own chain, whose journal has the transaction.
                 _out.print(words)
         if not total:
-            words = f"{name}: nothing due ({tokens_of(ward.claimed(study, site))} paid before)"
+            before = tokens_of(ward.claimed(study, site), decimals)
+            words = f"{name}: nothing due ({before} tokens paid before)"
             if as_json:
                 print_sent(None, words, as_json=True, site=site, rounds=[], paid="0")
             else:

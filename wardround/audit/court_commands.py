@@ -15,10 +15,11 @@ from wardround.audit.auditor import Auditor
 from wardround.audit.commands import print_notice
 from wardround.audit.notices import Powers, SignedElsewhere
 from wardround.audit.signatures import SignatureFolder
+from wardround.chain.amounts import tokens_of
 from wardround.chain.court import Court
 from wardround.chain.court_events import Demanded
 from wardround.chain.court_reader import DemandStatus
-from wardround.chain.options import Sending, StudyOnChain, tokens_of
+from wardround.chain.options import Sending, StudyOnChain
 from wardround.host.commands import Commands
 from wardround.host.key_file import read_key
 from wardround.host.screen import Screen
@@ -115,7 +116,7 @@ def attest(
       --auditor 0xabcd… --round 3 --signature 0x77aa…
     """
     signer = read_key(auditing.key)
-    elsewhere, named = None, signer.address
+    elsewhere, named = None, str(signer.address)
     if auditor is not None:
         named = address_of(auditor)
         signed = None if signature is None else _signature_of(signature)
@@ -142,7 +143,7 @@ def demands(
       wardround court demands 0x5e1f… --chain http://127.0.0.1:8545 --contract 0x1234…
     """
     with where.opened() as (ward, study):
-        court, found = Court(ward), 0
+        court, decimals, found = Court(ward), ward.decimals(study), 0
         for event in court.events(study):
             if not isinstance(event, Demanded):
                 continue
@@ -158,7 +159,8 @@ def demands(
                 continue
             _out.print(
                 f"round {event.round}: part {event.index} of its {what}, until {state.deadline}; "
-                f"the answer earns {tokens_of(state.deposit)}; demand {hex_of(event.demand)}"
+                f"the answer earns {tokens_of(state.deposit, decimals)} tokens; "
+                f"demand {hex_of(event.demand)}"
             )
     if not found and not as_json:
         _out.print("no demand is open")
@@ -184,7 +186,7 @@ def collect(
                 _out.print(f"{owner} has nothing to collect")
             return
         receipt = ward.collect(signer, study, owner)
-        words = f"paid {tokens_of(amount)} to {owner}"
+        words = f"paid {tokens_of(amount, ward.decimals(study))} tokens to {owner}"
         sending.sent(receipt, words, account=owner, amount=str(amount))
 
 

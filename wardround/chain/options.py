@@ -23,9 +23,6 @@ from wardround.host.key_file import read_key
 from wardround.host.screen import Screen
 from wardround.protocol.identifiers import StudyId, bytes32
 
-#: Units of a token with 18 decimals, as nearly all have.
-TOKEN = 10**18
-
 StudyArgument = Annotated[str, typer.Argument(help="The study's id, 0x and 64 digits.")]
 ChainOption = Annotated[str, typer.Option("--chain", "--rpc", help="JSON-RPC endpoint.")]
 ChainIdOption = Annotated[
@@ -81,13 +78,6 @@ class Sending(StudyOnChain):
     def sent(self, receipt: Receipt | None, words: str, **facts: object) -> None:
         """Print what was done; see `print_sent`."""
         print_sent(receipt, words, as_json=self.as_json, **facts)
-
-
-def tokens_of(amount: int) -> str:
-    """Write an amount for people."""
-    if 0 < amount < TOKEN // 10_000:
-        return f"{amount:,} of a token's smallest unit"
-    return f"{amount / TOKEN:,.4f} tokens"
 
 
 def print_sent(

@@ -39,6 +39,7 @@ from wardround.chain.study_state import (
     SiteSlot,
     StudyState,
 )
+from wardround.chain.study_token import StudyToken
 from wardround.protocol.contribution import Domain, recover_signer
 from wardround.protocol.errors import SignatureInvalid, StudyMismatch
 from wardround.protocol.identifiers import SiteAddress, StudyId, hex_of
@@ -120,6 +121,10 @@ class StudyReader(BoundContract):
         values[names.index("rule")] = RuleId(values[names.index("rule")])
         values[names.index("scoring")] = ScoringId(values[names.index("scoring")])
         return StudyState(*values)
+
+    def decimals(self, study: StudyId) -> int:
+        """Decimals of a study's token; see `StudyToken.decimals`."""
+        return StudyToken(self.chain, self.study(study).token).decimals()
 
     def open_round(self, study: StudyId) -> OpenRound:
         """The round being worked on, in one request.

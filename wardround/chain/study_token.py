@@ -7,6 +7,7 @@ from typing import Any
 from eth_abi.exceptions import DecodingError
 from eth_account.signers.local import LocalAccount
 
+from wardround.chain.amounts import DECIMALS_MAX
 from wardround.chain.blocks import Receipt
 from wardround.chain.bound import BoundContract, deploy_artifact
 from wardround.chain.chain import Chain
@@ -28,10 +29,15 @@ class StudyToken(BoundContract):
         name = self._optional("symbol")
         return None if name is None else str(name)
 
-    def decimals(self) -> int | None:
-        """How many of an amount's digits follow the point; None where the token leaves it open."""
+    def decimals(self) -> int:
+        """How many decimals a token has: 10**decimals of its units are one.
+
+        Returns:
+            0 to 24; 0 where the contract does not say so (ERC-20 leaves it open), which shows
+            amounts as the chain has them.
+        """
         count = self._optional("decimals")
-        return None if count is None else int(count)
+        return count if count is not None and count <= DECIMALS_MAX else 0
 
     def balance_of(self, account: str) -> int:
         """What an account holds."""

@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
+from wardround.chain.amounts import tokens_of
 from wardround.chain.chain import connected
-from wardround.chain.options import TOKEN, ChainOption, JsonOption, print_sent
+from wardround.chain.options import ChainOption, JsonOption, print_sent
 from wardround.chain.study_token import StudyToken
 from wardround.devchain.faucet import ETHER, fund, require_dev_chain
 from wardround.host.commands import Commands
@@ -68,9 +69,10 @@ def fund_(
                 _out.print(words)  # anvil set the balance, without a transaction
         if tokens and token is not None and giver is not None:
             money = StudyToken(opened, address_of(token))
-            receipt = money.transfer(giver, to, tokens * TOKEN)
+            decimals = money.decimals()
+            receipt = money.transfer(giver, to, tokens * 10**decimals)
             held = money.balance_of(to)
-            words = f"{to} holds {held / TOKEN:,.4f} tokens"
+            words = f"{to} holds {tokens_of(held, decimals)} tokens"
             print_sent(receipt, words, as_json=as_json, address=to, tokens=str(held))
 
 

@@ -23,10 +23,12 @@ _EVENT = """
 SELECT event.id, event.block, block.hash AS block_hash, block.timestamp, tx.hash AS "transaction",
     event.log_index, event.contract, event.name, study.study, event.round, event.site, event.args,
     event.topics, event.data, specification.status,
-    json_extract(specification.document, '$.study.name') AS study_name
+    json_extract(specification.document, '$.study.name') AS study_name,
+    coalesce(token.decimals, 0) AS decimals
 FROM event JOIN block ON block.number = event.block JOIN tx ON tx.id = event.tx
 LEFT JOIN study ON study.id = event.study
 LEFT JOIN specification ON specification.study = event.study
+LEFT JOIN token ON token.address = study.token
 """
 _STORED = (
     "block", "block_hash", "timestamp", "transaction", "log_index", "contract", "name", "study",
@@ -287,4 +289,5 @@ def _row(row: sqlite3.Row, final: int) -> EventRow:
         topics=["0x" + topics[at : at + 32].hex() for at in range(0, len(topics), 32)],
         data="0x" + row["data"].hex(),
         study_name=row["study_name"] if row["status"] == "verified" else None,
+        decimals=row["decimals"],
     )

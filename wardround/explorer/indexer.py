@@ -14,6 +14,7 @@ from wardround.explorer.index.decode import EventTable
 from wardround.explorer.index.follow import Extended, Follower, UpToDate
 from wardround.explorer.index.node import Node
 from wardround.explorer.index.objects import ObjectReader
+from wardround.explorer.index.tokens import TokenReader
 from wardround.explorer.index.transactions import TransactionReader
 from wardround.explorer.source import Source, store_name
 from wardround.host.backoff import pauses
@@ -65,6 +66,7 @@ class Indexer:
         )
         self._objects = None if source.store is None else ObjectReader(self.db, source.store)
         self._transactions = TransactionReader(self.db, source.chain.rpc)
+        self._tokens = TokenReader(self.db, source.chain)
         self._looked_again = 0.0
         self._reported: dict[str, str] = {}
         with transaction(self.db):
@@ -143,7 +145,7 @@ class Indexer:
         return self._chores(_CHORES) > 0
 
     def _chores(self, limit: int) -> int:
-        done = self._transactions.fetch(8 * limit)
+        done = self._tokens.fetch(limit) + self._transactions.fetch(8 * limit)
         if self._objects is not None:
             done += self._objects.fetch(limit)
             # Missing objects may still come: sites and coordinators are slower than blocks.

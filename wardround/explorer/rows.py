@@ -93,6 +93,7 @@ class EventRow:
 
     Attributes:
         study_name: by the study's specification, where that is verified.
+        decimals: of its token; 0 until the token was asked.
     """
 
     cursor: str
@@ -111,6 +112,7 @@ class EventRow:
     topics: list[str]
     data: str
     study_name: Annotated[str | None, Unlisted] = None
+    decimals: Annotated[int, Unlisted] = 0
 
 
 @dataclass(frozen=True)
@@ -194,6 +196,7 @@ class StudyRow:
         state: ``created``, ``open``, ``over`` (all rounds closed) or ``ended`` (early).
         name: by its specification, where that is verified.
         closed: closed rounds, without overturned ones.
+        decimals: of the token that amounts are in; 0 until the token was asked.
     """
 
     study: str
@@ -208,6 +211,8 @@ class StudyRow:
     head: int
     sites: int
     overturned: int
+    token: str
+    decimals: int
     funds: Funds
     last_closed_at: int | None
 

@@ -94,6 +94,7 @@ CREATE TABLE study (
 CREATE INDEX study_specification ON study (json_extract(params, '$.specification'));
 CREATE INDEX study_initial_model ON study (json_extract(params, '$.initialModel'));
 CREATE INDEX study_sponsor ON study (sponsor);
+CREATE INDEX study_token ON study (token);
 
 -- A site in a study. Counters are of rounds that stand.
 CREATE TABLE member (
@@ -202,6 +203,12 @@ CREATE TABLE statement (
     round INTEGER NOT NULL,
     document TEXT NOT NULL,
     PRIMARY KEY (study, round)
+) WITHOUT ROWID;
+
+-- Decimals of a token that studies pay in; the token was asked once.
+CREATE TABLE token (
+    address TEXT PRIMARY KEY,
+    decimals INTEGER NOT NULL
 ) WITHOUT ROWID;
 
 -- Names that a run folder gives to addresses.

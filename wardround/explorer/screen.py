@@ -11,6 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from wardround.chain.amounts import tokens_of
 from wardround.explorer.errors import NotIndexed
 from wardround.explorer.events import EventFilter, list_events
 from wardround.explorer.reader import Reader
@@ -19,7 +20,6 @@ from wardround.explorer.rows import Health, RoundRow, StudyRow
 from wardround.explorer.studies import list_studies, read_study, study_rounds
 from wardround.host.screen import visible
 
-_TOKEN = 10**18
 _ROUNDS, _STUDIES, _SITES = 8, 8, 20
 #: A block this old on a chain that should have new ones is worth a word.
 _QUIET_SECONDS = 600
@@ -103,9 +103,10 @@ def _studies(rows: list[StudyRow], shown: str | None) -> Table:
             Text(row.state, style=_STATES.get(row.state, "")),
             f"{row.closed}/{row.rounds}",
             str(row.sites),
-            _tokens(row.funds.funded),
-            _tokens(row.funds.paid),
-            _tokens(row.funds.remaining),
+            *(
+                tokens_of(int(amount), row.decimals)
+                for amount in (row.funds.funded, row.funds.paid, row.funds.remaining)
+            ),
             style=style,
         )
     return table
@@ -113,6 +114,7 @@ def _studies(rows: list[StudyRow], shown: str | None) -> Table:
 
 def _one(reader: Reader, study: str, now: float) -> Iterator[RenderableType]:
     found = read_study(reader, study)
+    decimals = found.summary.decimals
     try:
         opened = read_open_round(reader, study)
         left = int(opened.deadline - now)
@@ -133,8 +135,8 @@ def _one(reader: Reader, study: str, now: float) -> Iterator[RenderableType]:
             member.site[:10] + "…",
             str(member.contributions),
             f"{member.weight:,}",
-            "–" if member.earned is None else _tokens(member.earned),
-            _tokens(member.paid),
+            "–" if member.earned is None else tokens_of(int(member.earned), decimals),
+            tokens_of(int(member.paid), decimals),
         )
     yield sites
     if len(found.members) > _SITES:
@@ -164,10 +166,6 @@ def _table(*columns: str, no_wrap: bool = False) -> Table:
         justify: JustifyMethod = "right" if name.startswith(">") else "left"
         table.add_column(name.removeprefix(">"), justify=justify, no_wrap=no_wrap)
     return table
-
-
-def _tokens(amount: str) -> str:
-    return f"{int(amount) / _TOKEN:,.2f}"
 
 
 def _time(seconds: int) -> str:

@@ -34,9 +34,11 @@ SELECT study.*, block.timestamp AS created_at, block.number AS block, block.hash
     (SELECT count(*) FROM event WHERE event.study = study.id AND event.name = 'Overturned')
         AS overturned,
     (SELECT closed_at FROM closing WHERE closing.study = study.id ORDER BY round DESC LIMIT 1)
-        AS last_closed_at
+        AS last_closed_at,
+    coalesce(token.decimals, 0) AS decimals
 FROM study JOIN event ON event.id = study.id JOIN block ON block.number = event.block
 LEFT JOIN specification ON specification.study = study.id
+LEFT JOIN token ON token.address = study.token
 """
 
 
@@ -62,6 +64,18 @@ def only_study(reader: Reader) -> str | None:
     return found[0].study if len(found) == 1 else None
 
 
+def tokens_of_site(reader: Reader, site: str) -> dict[str, tuple[str, int]]:
+    """Token and its decimals of each study that a site is or was in, by the study's id."""
+    with reader.look() as db:
+        rows = db.execute(
+            "SELECT study.study, study.token, coalesce(token.decimals, 0) FROM member "
+            "JOIN study ON study.id = member.study "
+            "LEFT JOIN token ON token.address = study.token WHERE member.site = ?",
+            (site,),
+        )
+        return {study: (token, decimals) for study, token, decimals in rows}
+
+
 def heads_and_names(reader: Reader, site: str) -> dict[str, tuple[int, str | None]]:
     """Head and name of each study that a site is or was a member of, by the study's id."""
     with reader.look() as db:
@@ -76,7 +90,7 @@ def heads_and_names(reader: Reader, site: str) -> dict[str, tuple[int, str | Non
 
 
 def count_everything(reader: Reader) -> dict[str, int]:
-    """Totals over all studies; `paid` in the token's smallest unit."""
+    """Totals over all studies; `paid` and its `decimals` only where all pay in one token."""
     with reader.look() as db:
         counted = db.execute(
             "SELECT (SELECT count(*) FROM study) AS studies, "
@@ -84,7 +98,14 @@ def count_everything(reader: Reader) -> dict[str, int]:
             "(SELECT count(*) FROM closing) AS rounds, "
             "(SELECT count(*) FROM event WHERE name = 'Overturned') AS overturned"
         ).fetchone()
-        return {**counted, "paid": sum(int(row[0]) for row in db.execute("SELECT paid FROM study"))}
+        tokens = db.execute(
+            "SELECT DISTINCT study.token, coalesce(token.decimals, 0) FROM study "
+            "LEFT JOIN token ON token.address = study.token"
+        ).fetchall()
+        if len(tokens) != 1:
+            return {**counted}
+        paid = sum(int(row[0]) for row in db.execute("SELECT paid FROM study"))
+        return {**counted, "paid": paid, "decimals": tokens[0][1]}
 
 
 def read_study(reader: Reader, study: str) -> StudyDetail:
@@ -230,9 +251,9 @@ def _study_row(row: sqlite3.Row) -> StudyRow:
     amounts = {name: int(row[name]) for name in stored}
     remaining = amounts["funded"] - amounts["paid"] - amounts["refunded"]
     held = amounts["bonds_posted"] - amounts["bonds_released"] - amounts["slashed"]
-    kept = ("study", "sponsor", "created_at", "block", "block_hash", "sites", "overturned")
+    kept = ("study", "sponsor", "created_at", "block", "block_hash", "sites", "overturned", "token")
     return StudyRow(
-        **{name: row[name] for name in (*kept, "rounds", "head", "last_closed_at")},
+        **{name: row[name] for name in (*kept, "rounds", "head", "decimals", "last_closed_at")},
         name=row["name"] if row["status"] == "verified" else None,
         state=state,
         closed=closed,

@@ -5,9 +5,6 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from functools import lru_cache
 
-#: Tokens have 18 decimals, as ERC-20 tokens mostly do; the exact amount is in a title.
-TOKEN = 10**18
-_STEP = TOKEN // 10_000
 #: Python has no later dates; a chain can still give such a timestamp.
 _LAST_SECOND = 253_402_300_799
 
@@ -37,18 +34,6 @@ def span(seconds: float) -> str:
             words.append(f"{rest // size} {name}")
         rest %= size
     return " ".join(words[:2])
-
-
-def tokens(amount: int | str) -> str:
-    """An amount of the token's smallest unit, in tokens, rounded to four decimals."""
-    value = int(amount)
-    sign = "−" if value < 0 else ""
-    rounded = (abs(value) + _STEP // 2) // _STEP
-    if value and not rounded:
-        return f"{sign}< 0.0001"
-    whole, part = divmod(rounded, 10_000)
-    decimals = f"{part:04d}".rstrip("0")
-    return f"{sign}{whole:,}" + (f".{decimals}" if decimals else "")
 
 
 def short(text: str, length: int = 10) -> str:

@@ -18,7 +18,7 @@ from wardround.explorer.rounds import overturned_in
 from wardround.explorer.rows import Hit, Page, SiteDetail
 from wardround.explorer.search import LONGEST, search
 from wardround.explorer.sites import read_site
-from wardround.explorer.studies import heads_and_names
+from wardround.explorer.studies import heads_and_names, tokens_of_site
 from wardround.explorer.web import urls
 from wardround.explorer.web.explorer import Explorer
 from wardround.explorer.web.formats import size
@@ -61,6 +61,7 @@ def site_page(explorer: Explorer, address: str, cursor: str | None = None) -> by
             extent, name = reader.extent(), reader.names().get(address)
             found = SiteDetail(address, name, [], Page([], None, extent), extent)
         studies = heads_and_names(reader, address)
+        money = tokens_of_site(reader, address)
         missed = {}
         for one in found.memberships:
             head, _ = studies[one.study]
@@ -77,6 +78,8 @@ def site_page(explorer: Explorer, address: str, cursor: str | None = None) -> by
             contributed=sum(one.contributions for one in found.memberships),
             earned=sum(int(one.earned or 0) for one in found.memberships),
             paid=sum(int(one.paid) for one in found.memberships),
+            decimals={one: decimals for one, (_, decimals) in money.items()},
+            one_token=len(set(money.values())) == 1,
             study_names={one: name for one, (_, name) in studies.items()},
             events=list_events(reader, EventFilter(address=address), limit=_EVENTS).rows,
         )

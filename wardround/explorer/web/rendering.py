@@ -8,6 +8,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from wardround.chain.amounts import tokens_of
 from wardround.explorer.rows import EventRow
 from wardround.explorer.web import formats, urls, words
 
@@ -35,7 +36,7 @@ def environment() -> Environment:
         utc=formats.utc,
         iso=formats.iso,
         span=formats.span,
-        tokens=formats.tokens,
+        tokens=lambda amount, decimals: tokens_of(int(amount), decimals),
         percent=formats.percent,
         between=formats.between,
         short=formats.short,

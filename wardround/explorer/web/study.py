@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic.alias_generators import to_camel
 
+from wardround.chain.amounts import tokens_of
 from wardround.explorer.events import EventFilter, list_events
 from wardround.explorer.rows import ChartRow, Funds, RoundRow, StudyDetail
 from wardround.explorer.studies import (
@@ -21,7 +22,6 @@ from wardround.explorer.studies import (
 )
 from wardround.explorer.web.charts import Series, line_chart
 from wardround.explorer.web.explorer import Explorer, NamedSite
-from wardround.explorer.web.formats import TOKEN, tokens
 from wardround.explorer.web.words import PARAMETERS, parameter
 from wardround.protocol.identifiers import bytes32
 from wardround.protocol.record import StudyParams
@@ -58,7 +58,7 @@ def study_page(explorer: Explorer, study: str) -> bytes:
     with reader.look():
         found = read_study(reader, study)
         lineage = valid_rounds(reader, study, _LINEAGE)
-        params = params_of(found.params)
+        params, decimals = params_of(found.params), found.summary.decimals
         names = reader.names()
         sites = explorer.sites([one.site for one in found.members], names)
         sampled = sampled_series(reader, study, len(found.members))
@@ -74,15 +74,15 @@ def study_page(explorer: Explorer, study: str) -> bytes:
             money=Money.of(found.summary.funds, sum(int(one.earned or 0) for one in found.members)),
             cells=cells,
             cells_left=found.summary.rounds - len(cells),
-            charts=charts(sampled, list(sites.values())),
+            charts=charts(sampled, list(sites.values()), decimals),
             figures=sampled,
             lineage=lineage,
             lineage_left=found.summary.closed - len(lineage),
             parameter_rows=[
-                (title, parameter(name, getattr(params, name)), meaning)
+                (title, parameter(name, getattr(params, name), decimals), meaning)
                 for name, (title, meaning) in PARAMETERS.items()
             ],
-            specification=_tables(found.specification.document),
+            specification=_tables(found.specification.document, decimals),
             named=bool(names),
             events=list_events(reader, EventFilter(study=study), limit=_EVENTS).rows,
         )
@@ -115,8 +115,8 @@ class Charts:
     step: int
 
 
-def charts(sampled: Sequence[ChartRow], sites: Sequence[NamedSite]) -> Charts:
-    """Draw what the rounds hold."""
+def charts(sampled: Sequence[ChartRow], sites: Sequence[NamedSite], decimals: int) -> Charts:
+    """Draw what the rounds hold; amounts in tokens of so many decimals."""
     addresses = {one.address for one in sites}
 
     def by_site(name: str, scale: float = 1.0) -> list[Series]:
@@ -148,7 +148,7 @@ def charts(sampled: Sequence[ChartRow], sites: Sequence[NamedSite]) -> Charts:
             Series("highest site", {r: values[-1] for r, values in ordered.items()}, 0),
         ]
 
-    earned = by_site("rewards", 1 / TOKEN)
+    earned = by_site("rewards", 10.0**-decimals)
     pooled = {one.round: 100 * one.pooled for one in sampled if one.pooled is not None}
     lines = [*by_site("accuracy", 100.0), Series("all rows", pooled, None)]
     spread = [one for one in sampled if len(one.accuracy) > 1]
@@ -229,9 +229,12 @@ class Money:
             ("left", self.remaining - self.due, "remaining"),
         ]
 
-    @property
-    def words(self) -> str:
+    def words(self, decimals: int) -> str:
         """The equation, in tokens."""
+
+        def tokens(amount: int) -> str:
+            return tokens_of(amount, decimals)
+
         bonds = f" + {tokens(self.bonds)} bonds" if self.bonds else ""
         returned = f" + {tokens(self.returned)} returned" if self.returned else ""
         return (
@@ -256,21 +259,23 @@ def _cells(study: StudyDetail, standing: Sequence[RoundRow]) -> dict[int, str]:
     }
 
 
-def _tables(document: Mapping[str, Any] | None) -> list[tuple[str, list[tuple[str, str]]]]:
+def _tables(
+    document: Mapping[str, Any] | None, decimals: int
+) -> list[tuple[str, list[tuple[str, str]]]]:
     if document is None:
         return []
     return [
-        (name, [(key, _amount(key, value)) for key, value in table.items()])
+        (name, [(key, _amount(key, value, decimals)) for key, value in table.items()])
         for name, table in document.items()
         if isinstance(table, Mapping)
     ]
 
 
-def _amount(key: str, value: Any) -> str:
+def _amount(key: str, value: Any, decimals: int) -> str:
     """A value of the specification; amounts of the smallest unit also in tokens."""
     words = _plain(value)
     if key in ("per_round", "bond") and re.fullmatch("[0-9]{1,78}", words):
-        return f"{words} ({tokens(words)} tokens)"
+        return f"{words} ({tokens_of(int(words), decimals)} tokens)"
     return words
 
 

@@ -7,9 +7,10 @@ from collections.abc import Callable, Mapping
 from string import Formatter
 from typing import Any
 
+from wardround.chain.amounts import tokens_of
 from wardround.explorer.rows import EventRow
 from wardround.explorer.web import formats
-from wardround.explorer.web.formats import span, tokens, utc
+from wardround.explorer.web.formats import span, utc
 
 _BYTES32 = re.compile("0x[0-9a-fA-F]{64}")
 
@@ -51,7 +52,7 @@ def reason(value: object) -> str:
 def sentence(event: EventRow) -> str:
     """What happened, in a sentence; an event without one of its own lists its fields."""
     try:
-        return _WRITER.vformat(_SENTENCES[event.name], (), event.args)
+        return _Writer(event.decimals).vformat(_SENTENCES[event.name], (), event.args)
     except (KeyError, TypeError, ValueError):
         shown = [(key, value) for key, value in event.args.items() if key != "study"]
         return ", ".join(f"{key} {short(value)}" for key, value in shown)
@@ -81,7 +82,6 @@ def _flat(prefix: str, value: Any) -> list[tuple[str, Any]]:
 _FORMATS: dict[str, Callable[[Any], str]] = {
     "": str,
     "short": short,
-    "tokens": tokens,
     "reason": reason,
     "utc": lambda seconds: utc(int(seconds)),
     "count": lambda items: str(len(items)),
@@ -91,13 +91,19 @@ _FORMATS: dict[str, Callable[[Any], str]] = {
 
 
 class _Writer(Formatter):
+    """Writes fields; amounts by the decimals of a study's token."""
+
+    def __init__(self, decimals: int) -> None:
+        self._decimals = decimals
+
     def format_field(self, value: Any, format_spec: str) -> str:
+        if format_spec == "tokens":
+            return tokens_of(int(value), self._decimals)
         if format_spec in _FORMATS:
             return _FORMATS[format_spec](value)
         return format(int(value), format_spec)
 
 
-_WRITER = _Writer()
 _SENTENCES = {
     "StudyCreated": "a study of {params[rounds]:,} rounds, by sponsor {params[sponsor]:short}, "
     "with {coordinators:count} coordinators",
@@ -172,10 +178,10 @@ PARAMETERS: dict[str, tuple[str, str]] = {
 }
 
 
-def parameter(name: str, value: Any) -> str:
-    """A parameter's value as people read it."""
+def parameter(name: str, value: Any, decimals: int) -> str:
+    """A parameter's value as people read it; an amount by its token's decimals."""
     if name in ("reward_per_round", "bond"):
-        return f"{tokens(value)} tokens"
+        return f"{tokens_of(value, decimals)} tokens"
     if name.endswith("_seconds"):
         return span(value)
     if isinstance(value, bytes):
