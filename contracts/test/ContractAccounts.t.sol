@@ -114,6 +114,7 @@ contract ContractAccountsTest is Scene {
         (params.sponsor, params.auditorQuorum, params.rounds) = (address(safe), 1, 1);
         address[] memory self = new address[](1);
         self[0] = address(safe);
+        params.parties = partiesOf(self, self);
         uint256 before = token.balanceOf(address(safe));
 
         execute(address(ward), abi.encodeCall(IWardRound.createStudy, (params, self, self)));
@@ -239,6 +240,7 @@ contract ContractAccountsTest is Scene {
         params.code = keccak256(abi.encode(auditor));
         address[] memory auditors = new address[](2);
         (auditors[0], auditors[1]) = (addresses(auditorKeys(1))[0], auditor);
+        params.parties = partiesOf(coordinators(), auditors);
         vm.prank(SPONSOR);
         id = ward.createStudy(params, coordinators(), auditors);
         staff(id, params, params.minSites);
