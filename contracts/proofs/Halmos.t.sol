@@ -52,7 +52,7 @@ contract HalmosTest is Base {
 
     WardRound internal ward;
     StudyToken internal token;
-    /// A study with root recording, and one with full.
+    /// A study with root recording, and one with full that only closedFully opens.
     StudyId internal id;
     StudyId internal fullId;
     StudyParams internal params;
@@ -94,8 +94,6 @@ contract HalmosTest is Base {
         vm.prank(COORDINATOR);
         token.approve(address(ward), type(uint256).max);
         id = opened(SITE);
-        params.recording = Recording.Full;
-        fullId = opened(signer);
     }
 
     function opened(address site) internal returns (StudyId made) {
@@ -252,6 +250,8 @@ contract HalmosTest is Base {
 
     /// Closes round 1 with full recording, over one signed entry.
     function closedFully(uint64 weight) internal returns (Earning memory earning) {
+        params.recording = Recording.Full;
+        fullId = opened(signer);
         Closing memory previous;
         previous.record.model = params.initialModel;
         vm.assume(weight >= 1 && weight <= MAX_WEIGHT);
