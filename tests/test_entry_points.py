@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import click
@@ -47,6 +48,8 @@ from wardround.protocol.record import Recording, RuleId, genesis_closing
 from wardround.protocol.rules import Rule
 from wardround_client.guard.answers import KeptAnswers
 from wardround_client.home import Home, make_home
+from wardround_simulations import cheats
+from wardround_simulations.cheats import Cheater
 from wardround_simulations.stage import OBJECTION_SECONDS, Parties, Stage, specification
 
 CONTRACTS = ("WardRound", "Court", "Escrow", "Grants", "StudyToken")
@@ -70,6 +73,7 @@ COMMAND_OF = {
     "WardRound.changePayout": "site payout",
     "WardRound.claim": "claim",
     "WardRound.collect": "court collect",
+    "WardRound.claimFee": "court collect",
     "Court.challengeCoordinate": "court challenge",
     "Court.challengeEntry": "court challenge",
     "Court.challengeOrder": "court challenge",
@@ -78,6 +82,10 @@ COMMAND_OF = {
     "Court.openTally": "court challenge",
     "Court.addToTally": "court challenge",
     "Court.finishTally": "court challenge",
+    "Court.commitChallenge": "court challenge",
+    "Court.revealChallenge": "court challenge",
+    "Court.closeCommitment": "court collect",
+    "Court.closeTally": "court collect",
     "Court.demandChunk": "court challenge",
     "Court.closeDemand": "court challenge",
     "Court.answerDemand": "court answer",
@@ -149,11 +157,31 @@ def test_coordinator_calls_it_in_a_round(entry_point: str) -> None:
 class RecordingCourt(Court):
     """A court that notes what it would send."""
 
-    def __init__(self) -> None:
+    def __init__(self, rich: bool) -> None:
         self.sent: list[str] = []
+        self.rich = rich
+        self.chain: Any = SimpleNamespace(timeout_seconds=1)
 
-    def own_tally(self, *_: Any) -> int:
-        return 1
+    def can_deposit(self, *_: Any) -> bool:
+        return self.rich
+
+    def approve_deposit(self, *_: Any) -> None:
+        pass
+
+    def try_challenge(self, *_: Any) -> None:
+        pass
+
+    def challenge_data(self, *_: Any) -> bytes:
+        return b"challenge"
+
+    def commitment_of(self, *_: Any) -> tuple[int, bool]:
+        return 0, False
+
+    def stands(self, *_: Any) -> bool:
+        return True
+
+    def own_tally(self, *_: Any) -> int | None:
+        return 1 if "Court.openTally" in self.sent else None
 
     def _call(self, function: str, *arguments: Any) -> Any:
         return function
@@ -165,6 +193,13 @@ class RecordingCourt(Court):
 LEAF = Leaf(0, bytes(157), ())
 SITE = SiteAddress("0x" + "11" * 20)
 COORDINATE = CoordinateEvidence(0, bytes(157), (LEAF,), LEAF, LEAF)
+OF_A_PROOF = {
+    "Court.commitChallenge",
+    "Court.revealChallenge",
+    "Court.closeTally",
+    "Court.closeCommitment",
+    "WardRound.claimFee",
+}
 TALLY = {"Court.openTally", "Court.addToTally", "Court.finishTally"}
 
 
@@ -183,12 +218,25 @@ TALLY = {"Court.openTally", "Court.addToTally", "Court.finishTally"}
 def test_evidence_is_sent_to_its_entry_point(
     evidence: Evidence, limit_bytes: int, sent: set[str]
 ) -> None:
-    court, closing = RecordingCourt(), genesis_closing(Root(bytes(32)))
+    court, closing = RecordingCourt(rich=False), genesis_closing(Root(bytes(32)))
     contested, rule = Contested(StudyId(bytes(32)), 1, closing, closing), Rule(RuleId.MEAN)
     signer = Account.create()
     send_challenge(court, signer, contested, evidence, rule=rule, limit_bytes=limit_bytes)
-    assert set(court.sent) == sent
+    # Nothing is overturned here, as when another proof was first.
+    assert set(court.sent) - {"Court.closeTally"} == sent
     assert {COMMAND_OF[one] for one in sent} == {"court challenge"}
+
+
+def test_proof_is_committed_to_by_who_can_pay_the_deposit() -> None:
+    court, closing = RecordingCourt(rich=True), genesis_closing(Root(bytes(32)))
+    contested, rule = Contested(StudyId(bytes(32)), 1, closing, closing), Rule(RuleId.MEAN)
+    send_challenge(court, Account.create(), contested, EntryEvidence(LEAF), rule=rule)
+    # Nothing comes back from this court, as when another proof was first.
+    assert court.sent == [
+        "Court.commitChallenge",
+        "Court.revealChallenge",
+        "Court.closeCommitment",
+    ]
 
 
 # ---------------------------------------------------------------- every command, once
@@ -343,8 +391,10 @@ def scene(world: World, tmp_path: Path) -> Scene:
     token = StudyToken.deploy(chain, parties.sponsor, 10**22)
     ward = WardRound.deploy(chain, parties.sponsor)
     spec = specification("scene", Recording.FULL, RuleId.MEAN, 3, 1)
+    spec = spec.model_copy(update={"chain": spec.chain.model_copy(update={"closing_fee": "7"})})
     stage = Stage(ward, token, parties, spec, tmp_path / "whole")
-    token.transfer(parties.sponsor, parties.auditor.address, 10**21)
+    for one in (parties.auditor, parties.standby):
+        token.transfer(parties.sponsor, one.address, 10**21)
     world.contracts = {
         "WardRound": ward.address,
         "Court": ward.court(),
@@ -379,7 +429,7 @@ def test_commands_of_auditor_and_site(scene: Scene) -> None:
     world.run("court challenge", study, *scene.on("damaged", "auditor"), status=1)
     world.run("chain advance", 3600, "--chain", stage.chain.url)
     said = world.run("court challenge", study, *scene.on("damaged", "auditor"), status=1)
-    assert "proven in 1 transaction" in said
+    assert "proven in 1 transaction" in said  # the end of a demand
     assert "overturned" in world.run("court challenge", study, *scene.on("damaged", "auditor"))
     reaches(
         world,
@@ -388,7 +438,7 @@ def test_commands_of_auditor_and_site(scene: Scene) -> None:
             for name, command in COMMAND_OF.items()
             if command.startswith(("court", "claim"))
             and not name.startswith("Court.challenge")
-            and name not in TALLY
+            and name not in TALLY | OF_A_PROOF
         },
     )
 
@@ -416,6 +466,27 @@ def test_commands_of_auditor_and_site(scene: Scene) -> None:
     assert f"rewards of {site} go to {FAUCET.address}" in said
     expected = ["contribute", "changePayout"]
     reaches(world, [*(f"WardRound.{one}" for one in expected), "Court.answerContribution"])
+
+
+def test_commands_of_auditor_and_coordinator_about_a_wrong_round(scene: Scene) -> None:
+    world, stage, study = scene.world, scene.stage, hex_of(scene.stage.study)
+    first = stage.close(stage.parties.first)
+    cheats.shift_a_coordinate(Cheater(stage, stage.parties.first))
+    court, standby = Court(stage.contract), stage.parties.standby
+    contested = Contested(stage.study, 2, stage.contract.last_closing(stage.study), first.closing)
+    court.approve_deposit(standby, stage.study)
+    court.open_tally(standby, contested, None)
+    court.approve_deposit(standby, stage.study)
+    court.commit_challenge(standby, contested, bytes(32))
+    said = world.run("court challenge", study, *scene.on("whole", "auditor"), status=1)
+    assert "proven in 3 transactions" in said
+    on = ["--chain", stage.chain.url, "--contract", stage.contract.address]
+    said = world.run("court collect", study, *on, "--key", "standby.key")
+    assert said.count("5 tokens go to") == 2
+    stage.chain.advance(stage.spec.chain.challenge_seconds)
+    said = world.run("court collect", study, *on, "--key", "first.key")
+    assert "0.000000000000000007 tokens go to" in said
+    reaches(world, OF_A_PROOF)
 
 
 def site_home(scene: Scene, key: bytes) -> Home:

@@ -42,8 +42,16 @@ def describe_terms(
         role = f"standby {place}" if place else "first"
         yield f"  {'' if place else 'coordinators':12} {address}, {role}"
     yield f"               each with a bond of {tokens_of(params.bond, decimals)} tokens"
+    if params.closing_fee:
+        fee = tokens_of(params.closing_fee, decimals)
+        yield f"               paid {fee} tokens for each final round"
     for place, address in enumerate(parties.auditors or ["none"]):
         yield f"  {'' if place else 'auditors':12} {address}"
+    if params.attesting_fee:
+        fee = tokens_of(params.attesting_fee, decimals)
+        yield f"               paid {fee} tokens for each round made final"
+    deposit = tokens_of(params.deposit, decimals)
+    yield f"  deposit      {deposit} tokens to challenge, count or demand"
     yield f"  recording    {params.recording.name.lower()}"
     yield f"  final        {_finality(params)}"
     yield (

@@ -3,6 +3,7 @@ pragma solidity ^0.8.28;
 
 import {Bench} from "./court/Bench.sol";
 import {Challenges} from "./court/Challenges.sol";
+import {Commitments} from "./court/Commitments.sol";
 import {Demands} from "./court/Demands.sol";
 import {Registrations} from "./court/Registrations.sol";
 import {Tallies} from "./court/Tallies.sol";
@@ -12,7 +13,7 @@ import {IWardRound} from "./interfaces/IWardRound.sol";
 /// @notice Where a closed round that breaks its study's rules is proven wrong.
 /// @dev Every challenge reads: what is accused, the proof, the verdict. Loops run over calldata
 /// only. No token is called where a round is overturned, so no token can keep one from it.
-contract Court is Challenges, Tallies, Demands, Registrations {
+contract Court is Challenges, Commitments, Tallies, Demands, Registrations {
     /// @param ward Where WardRound will be: the deployer's next contract. WardRound's constructor
     /// checks it, so a court with a wrong one belongs to no WardRound.
     constructor(IWardRound ward) Bench(ward) {}

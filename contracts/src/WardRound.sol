@@ -146,7 +146,7 @@ contract WardRound is IWardRound, EIP712 {
     function openStudy(StudyId id) external {
         Study storage s = _sponsored(id);
         if (s.head != 0) revert WardRound_StudyAlreadyOpen(id);
-        uint256 needed = uint256(s.rewardPerRound) * s.rounds;
+        uint256 needed = s.budget();
         if (s.funded < needed) revert WardRound_Underfunded(id, s.funded, needed);
         if (s.siteCount < s.minSites) revert WardRound_TooFewSites(id, s.siteCount, s.minSites);
         address first = s.coordinators[0];
@@ -236,6 +236,7 @@ contract WardRound is IWardRound, EIP712 {
         }
         bytes32 digest =
             _hashTypedDataV4(keccak256(abi.encode(ATTESTATION_TYPEHASH, id, round, stored)));
+        uint256 share = s.shareAttestingFee(round, closing.closedAt, attestations.length);
         address last;
         for (uint256 i = 0; i < attestations.length; ++i) {
             address auditor = attestations[i].auditor;
@@ -245,10 +246,12 @@ contract WardRound is IWardRound, EIP712 {
                 revert WardRound_AttestationInvalid(auditor);
             }
             last = auditor;
+            if (share != 0) s.owed[auditor] += share;
         }
 
         s.finalThrough = round;
         emit Attested(id, round, attestations.length);
+        if (share != 0) emit AttestingFeeShared(id, round, share * attestations.length, share);
     }
 
     /// @inheritdoc IWardRound
@@ -310,11 +313,24 @@ contract WardRound is IWardRound, EIP712 {
     }
 
     /// @inheritdoc IWardRound
+    function claimFee(StudyId id, uint32 round, Closing calldata closing) external {
+        Study storage s = _known(id);
+        s.checkFinal(id, round, closing);
+        uint256 fee = s.closingFee;
+        // No coordinator closed round 0.
+        if (fee == 0 || round == 0 || s.feePaid.get(round)) revert WardRound_NothingDue(id);
+
+        s.feePaid.set(round);
+        emit ClosingFeePaid(id, round, closing.coordinator, fee);
+        _pay(id, s, closing.coordinator, fee);
+    }
+
+    /// @inheritdoc IWardRound
     function refund(StudyId id, Closing calldata closing) external {
         Study storage s = _known(id);
         s.checkOver(id, closing);
-        // Of its rounds the study keeps all rewards, claimed or not.
-        uint256 kept = uint256(s.rewardPerRound) * s.rounds + s.refunded;
+        // Of its rounds the study keeps all that they pay, claimed or not.
+        uint256 kept = s.earnings() + s.refunded;
         if (kept >= s.funded) revert WardRound_NothingDue(id);
 
         uint256 amount = s.funded - kept;
@@ -451,6 +467,11 @@ contract WardRound is IWardRound, EIP712 {
     /// @inheritdoc IWardRound
     function owed(StudyId id, address account) external view returns (uint256) {
         return _studies[id].owed[account];
+    }
+
+    /// @inheritdoc IWardRound
+    function isFeePaid(StudyId id, uint32 round) external view returns (bool) {
+        return _studies[id].feePaid.get(round);
     }
 
     /// @inheritdoc IWardRound

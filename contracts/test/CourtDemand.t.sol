@@ -31,7 +31,7 @@ contract CourtDemandTest is CourtScene {
         Story memory story = closed(seed);
         uint256 before = token.balanceOf(CHALLENGER);
         bytes32 demand = demanded(story, anyTarget(story, seed));
-        uint256 deposit = story.params.bond / 10;
+        uint256 deposit = story.params.deposit;
         assertEq(token.balanceOf(CHALLENGER), before - deposit, "deposit");
         vm.warp(block.timestamp + story.params.demandSeconds);
         vm.expectRevert(abi.encodeWithSelector(ICourt.Court_TooEarly.selector, block.timestamp));
@@ -61,7 +61,7 @@ contract CourtDemandTest is CourtScene {
         bytes memory answer = answerTo(story, target);
         vm.prank(answerer);
         court.answerDemand(demand, answer);
-        uint256 deposit = story.params.bond / 10;
+        uint256 deposit = story.params.deposit;
         assertEq(ward.owed(story.id, answerer), deposit, "the deposit goes to who answers");
 
         vm.warp(block.timestamp + story.params.demandSeconds + 1);
@@ -134,7 +134,7 @@ contract CourtDemandTest is CourtScene {
         court.addToTally(tally, packed(story.list), openings(story, 0, 0, 3));
         court.finishTally(tally, story.closing);
         vm.stopPrank();
-        assertOverturned(story);
+        assertOverturned(story, params.deposit);
     }
 
     function test_closeDemand_ofARoundThatIsGone() public {

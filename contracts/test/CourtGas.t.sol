@@ -69,7 +69,7 @@ contract CourtGasTest is CourtScene {
                 address(court),
                 abi.encodeCall(ICourt.finishTally, (tally, story.closing))
             );
-            assertOverturned(story);
+            assertOverturned(story, story.params.deposit);
         }
     }
 

@@ -47,10 +47,20 @@ contract CourtHandler is CourtScene {
     mapping(uint32 round => Cheat) public cheats;
     mapping(uint32 round => bytes32) public finalCommitments;
     mapping(uint32 round => address) internal _omitted;
+
+    /// A commitment to a challenge, with the encoded closing that it accuses.
+    struct Sealed {
+        uint32 round;
+        address challenger;
+        bytes32 commitment;
+        bytes closing;
+    }
+
     bytes32[] internal _demands;
     mapping(bytes32 demand => uint32) internal _demandRound;
     mapping(bytes32 demand => bytes) internal _answers;
     uint256[] internal _tallies;
+    Sealed[] internal _sealed;
     mapping(uint256 tally => uint32) internal _tallyRound;
 
     uint256 public closes;
@@ -229,6 +239,7 @@ contract CourtHandler is CourtScene {
             uint256 made
         ) {
             _tallies.push(made);
+            deposited += params.deposit;
             _tallyRound[made] = story.round;
         } catch {}
     }
@@ -257,6 +268,29 @@ contract CourtHandler is CourtScene {
         }
         vm.stopPrank();
         noteFinality();
+    }
+
+    /// A stranger commits to nothing, to make others wait.
+    function commit(uint256 which) external {
+        Story memory story = anyClosed(which);
+        if (story.round == 0) return;
+        commitAs(address(this), story, bytes32(_sealed.length));
+        noteFinality();
+    }
+
+    function closeCommitment(uint256 which) external {
+        if (_sealed.length == 0) return;
+        Sealed memory made = _sealed[which % _sealed.length];
+        Closing memory closing = abi.decode(made.closing, (Closing));
+        try court.closeCommitment(id, made.round, closing, made.challenger, made.commitment) {}
+            catch {}
+    }
+
+    function closeTally(uint256 which) external {
+        if (_tallies.length == 0) return;
+        uint256 made = _tallies[which % _tallies.length];
+        Story memory story = abi.decode(_stories[_tallyRound[made]], (Story));
+        try court.closeTally(made, story.closing) {} catch {}
     }
 
     function takeOver(uint256 who) external {
@@ -363,7 +397,27 @@ contract CourtHandler is CourtScene {
             call = omissionCall(story);
         }
         vm.prank(CHALLENGER);
-        (done,) = address(court).call(call);
+        bytes memory reason;
+        (done, reason) = address(court).call(call);
+        if (done || bytes4(reason) != ICourt.Court_Reserved.selector) return done;
+        // A stranger has committed to something: who commits too need not wait for it.
+        bytes32 salt = bytes32(_sealed.length);
+        bytes32 commitment = keccak256(abi.encode(CHALLENGER, keccak256(call), salt));
+        commitAs(CHALLENGER, story, commitment);
+        answerForTheHonest();
+        vm.warp(block.timestamp + 1);
+        vm.prank(CHALLENGER);
+        try court.revealChallenge(id, story.round, story.closing, salt, call) {
+            done = true;
+        } catch {}
+    }
+
+    function commitAs(address challenger, Story memory story, bytes32 commitment) internal {
+        vm.prank(challenger);
+        try court.commitChallenge(id, story.round, story.closing, commitment) {
+            deposited += params.deposit;
+            _sealed.push(Sealed(story.round, challenger, commitment, abi.encode(story.closing)));
+        } catch {}
     }
 
     /// Of who was left out, or of any site that has no entry.
@@ -440,6 +494,19 @@ contract CourtHandler is CourtScene {
         }
         uint256 owed = ward.owed(id, CHALLENGER) + ward.owed(id, BURNT);
         owed += ward.owed(id, address(this));
+        for (uint256 i = 0; i < 3; ++i) {
+            owed += ward.owed(id, coordinators()[i]);
+        }
+        for (uint256 i = 0; i < _tallies.length; ++i) {
+            if (court.tallyOf(_tallies[i]).owner != address(0)) owed += params.deposit;
+        }
+        for (uint256 i = 0; i < _sealed.length; ++i) {
+            Sealed memory made = _sealed[i];
+            bytes32 closed = keccak256(made.closing);
+            if (court.commitmentOf(id, made.round, closed, made.challenger, made.commitment).open) {
+                owed += params.deposit;
+            }
+        }
         for (uint256 i = 0; i < _demands.length; ++i) {
             Demand memory d = court.demandOf(_demands[i]);
             if (d.status == DemandStatus.Open) owed += d.deposit;
@@ -498,12 +565,18 @@ contract CourtInvariantTest is CourtScene {
             CourtHandler.attest.selector,
             CourtHandler.claim.selector
         ];
-        bytes4[] memory selectors = new bytes4[](18);
+        bytes4[] memory selectors = new bytes4[](21);
         for (uint256 i = 0; i < 16; ++i) {
             selectors[i] = chosen[i];
         }
         (selectors[16], selectors[17]) =
         (CourtHandler.collect.selector, CourtHandler.releaseBond.selector);
+        (selectors[18], selectors[19], selectors[20]) =
+        (
+            CourtHandler.commit.selector,
+            CourtHandler.closeCommitment.selector,
+            CourtHandler.closeTally.selector
+        );
         targets = new FuzzSelector[](1);
         targets[0] = FuzzSelector({addr: address(handler), selectors: selectors});
     }

@@ -31,7 +31,7 @@ contract CourtTallyTest is CourtScene {
         );
         vm.prank(CHALLENGER);
         court.finishTally(tally, story.closing);
-        assertOverturned(story);
+        assertOverturned(story, story.params.deposit);
     }
 
     function testFuzz_tally_neverOverturnsTheHonest(
@@ -81,7 +81,7 @@ contract CourtTallyTest is CourtScene {
         emit ICourt.TotalsProven(story.id, 1, CHALLENGER, story.list.length, weight);
         vm.prank(CHALLENGER);
         court.finishTally(tally, story.closing);
-        assertOverturned(story);
+        assertOverturned(story, story.params.deposit);
     }
 
     function testFuzz_tally_ofTotalsNeverOverturnsTheHonest(uint256 seed) public {
@@ -143,7 +143,7 @@ contract CourtTallyTest is CourtScene {
         assertEq(court.tallyOf(tally).count, 150, "counted");
         vm.prank(CHALLENGER);
         court.finishTally(tally, story.closing);
-        assertOverturned(story);
+        assertOverturned(story, story.params.deposit);
     }
 
     // ------------------------------------------------------------------ whose, and when
@@ -174,7 +174,7 @@ contract CourtTallyTest is CourtScene {
         assertTrue(!ward.isFinal(story.id, story.round, story.closing), "held again");
         vm.prank(CHALLENGER);
         court.finishTally(tally, story.closing);
-        assertOverturned(story);
+        assertOverturned(story, story.params.deposit);
     }
 
     function testFuzz_tally_holdsNoLongerThanThis(uint256 seed, uint256 steps) public {
@@ -198,6 +198,48 @@ contract CourtTallyTest is CourtScene {
             abi.encodeWithSelector(ICourt.Court_NotChallengeable.selector, story.id, story.round)
         );
         court.openTally(story.id, story.round, story.closing, story.previous, startForNone());
+    }
+
+    /// Delay costs its author: the deposit goes to who closed the round.
+    function testFuzz_closeTally_paysTheAccused(uint256 seed, address closer) public {
+        Story memory story = anyHonest(seed);
+        uint256 before = token.balanceOf(CHALLENGER);
+        uint256 tally = opened(story, startForNone());
+        uint256 deposit = story.params.deposit;
+        assertEq(token.balanceOf(CHALLENGER), before - deposit, "deposit");
+        uint256 until = court.tallyOf(tally).until;
+        vm.warp(until - 1);
+        vm.expectRevert(abi.encodeWithSelector(ICourt.Court_TooEarly.selector, until));
+        court.closeTally(tally, story.closing);
+        vm.warp(until);
+        vm.expectEmit(address(court));
+        emit ICourt.TallyClosed(tally, FIRST);
+        vm.prank(closer);
+        court.closeTally(tally, story.closing);
+        assertEq(ward.owed(story.id, FIRST), deposit, "to the accused");
+        vm.expectRevert(abi.encodeWithSelector(ICourt.Court_TallyOver.selector, tally));
+        court.closeTally(tally, story.closing);
+        assertStands(story);
+    }
+
+    function test_closeTally_ofARoundThatAnotherOverturned() public {
+        Story memory story = cheated(2);
+        uint256 tally = opened(story, startForNone());
+        challengeCoordinate(story, 0);
+        court.closeTally(tally, story.closing);
+        assertOverturned(story, story.params.deposit);
+        assertEq(ward.owed(story.id, FIRST), 0, "nothing to the cheater");
+    }
+
+    function test_closeTally_onlyWithItsClosing() public {
+        Story memory story = cheated(2);
+        uint256 tally = opened(story, startForNone());
+        bytes32 stored = keccak256(abi.encode(story.closing));
+        story.closing.coordinator = SECOND;
+        bytes32 given = keccak256(abi.encode(story.closing));
+        vm.warp(block.timestamp + 30 days);
+        vm.expectRevert(abi.encodeWithSelector(ICourt.Court_ClosingDiffers.selector, stored, given));
+        court.closeTally(tally, story.closing);
     }
 
     /// A tally that ran out must not make a final round open to challenges again.

@@ -53,7 +53,9 @@ contract Handler is Scene {
             params.rounds = 4;
             // Flooring leaves something of nearly every round.
             params.rewardPerRound = uint128(1000 + i * 777 ether);
-            params.bond = uint96(10 + i * 50 ether);
+            params.bond = uint96(1 + i * 50 ether);
+            params.closingFee = uint128(i * 7 ether);
+            params.attestingFee = uint128(i * 11 ether);
             params.code = bytes32(i);
             StudyId id = open(params, SITES);
             studies.push(id);
@@ -202,10 +204,41 @@ contract Handler is Scene {
 
     function collect(uint256 which) external {
         StudyId id = study(which);
-        uint256 amount = ward.owed(id, SPONSOR);
-        try ward.collect(id, SPONSOR) {
-            collected[id] += amount;
-        } catch {}
+        address[] memory accounts = creditors();
+        for (uint256 i = 0; i < accounts.length; ++i) {
+            uint256 amount = ward.owed(id, accounts[i]);
+            try ward.collect(id, accounts[i]) {
+                collected[id] += amount;
+            } catch {}
+        }
+    }
+
+    /// Who can be owed something: the sponsor, and the auditors.
+    function creditors() internal view returns (address[] memory accounts) {
+        address[] memory auditors = addresses(auditorKeys(3));
+        accounts = new address[](4);
+        accounts[0] = SPONSOR;
+        for (uint256 i = 0; i < 3; ++i) {
+            accounts[i + 1] = auditors[i];
+        }
+    }
+
+    function claimFee(uint256 which, uint32 round) external {
+        StudyId id = study(which);
+        uint32 head = ward.study(id).head;
+        if (head > 1) tryClaimFee(id, uint32(bound(round, 1, head - 1)));
+    }
+
+    function tryClaimFee(StudyId id, uint32 round) internal {
+        Closing memory closing = _closings[id][round];
+        uint256 fee = ward.study(id).closingFee;
+        bool due = fee != 0 && ward.isFinal(id, round, closing) && !ward.isFeePaid(id, round);
+        try ward.claimFee(id, round, closing) {
+            if (!due) wrongs.push("a fee was paid twice, or before its round was final");
+            collected[id] += fee;
+        } catch {
+            if (due) wrongs.push("a final round did not pay its closing fee");
+        }
     }
 
     function releaseBond(uint256 which, uint256 who) external {
@@ -263,6 +296,7 @@ contract Handler is Scene {
             try ward.refund(id, last) {} catch {}
             uint256 hidden;
             for (uint32 round = 1; round <= s.rounds; ++round) {
+                tryClaimFee(id, round);
                 for (uint256 k = 0; k < SITES; ++k) {
                     tryClaim(id, round, k);
                 }
@@ -338,12 +372,17 @@ contract Handler is Scene {
     /// What all rounds have paid; what their sites can still ask for is kept.
     function checkedPayments(StudyId id) external view returns (uint256 sum) {
         StudyState memory s = ward.study(id);
-        uint256 kept = ward.owed(id, SPONSOR);
+        uint256 kept;
+        address[] memory accounts = creditors();
+        for (uint256 i = 0; i < accounts.length; ++i) {
+            kept += ward.owed(id, accounts[i]);
+        }
         for (uint32 round = 1; round < s.head; ++round) {
             (uint128 amount, uint32 count) = ward.paidOf(id, round);
             assertLe(amount, s.rewardPerRound, "a round pays its reward");
             sum += amount;
             if (count != _closings[id][round].record.count) kept += s.rewardPerRound - amount;
+            if (!ward.isFeePaid(id, round)) kept += s.closingFee;
         }
         uint256 gone = uint256(s.paid) + s.refunded + collected[id];
         assertLe(gone + kept, s.funded, "what can be claimed is there");
@@ -385,7 +424,7 @@ contract InvariantTest is Scene {
 
     /// What histories are made of comes up twice as often.
     function targetSelectors() external view returns (FuzzSelector[] memory targets) {
-        bytes4[] memory selectors = new bytes4[](18);
+        bytes4[] memory selectors = new bytes4[](19);
         selectors[0] = Handler.wait.selector;
         selectors[1] = Handler.wait.selector;
         selectors[2] = Handler.close.selector;
@@ -404,6 +443,7 @@ contract InvariantTest is Scene {
         selectors[15] = Handler.collect.selector;
         selectors[16] = Handler.removeSite.selector;
         selectors[17] = Handler.claimAnothers.selector;
+        selectors[18] = Handler.claimFee.selector;
         targets = new FuzzSelector[](1);
         targets[0] = FuzzSelector({addr: address(handler), selectors: selectors});
     }

@@ -21,7 +21,7 @@ contract OverturnTest is CourtScene {
 
     function testFuzz_overturn_splitsTheBond(uint96 bond) public {
         StudyParams memory params = small();
-        params.bond = uint96(bound(bond, 10, 2 ** 95));
+        params.bond = uint96(bound(bond, 2, 2 ** 95));
         Story memory story = cheated(params);
         uint256 before = held(story.id);
         vm.expectEmit(address(ward));

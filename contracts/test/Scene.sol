@@ -149,6 +149,9 @@ abstract contract Scene is Trees {
             token: address(token),
             rewardPerRound: 1000 ether,
             bond: 50 ether,
+            deposit: 5 ether,
+            closingFee: 0,
+            attestingFee: 0,
             rounds: 5,
             challengeSeconds: 3 days,
             objectionSeconds: 1 hours,
@@ -193,7 +196,10 @@ abstract contract Scene is Trees {
     /// Funds, staffs, bonds and opens a study.
     function staff(StudyId id, StudyParams memory params, uint256 sites) internal {
         vm.startPrank(SPONSOR);
-        ward.fund(id, uint128(uint256(params.rewardPerRound) * params.rounds));
+        uint256 round = uint256(params.rewardPerRound) + params.closingFee + params.attestingFee;
+        // Far below 2**128.
+        // forge-lint: disable-next-line(unsafe-typecast)
+        ward.fund(id, uint128(round * params.rounds));
         uint256[] memory keys = siteKeys(sites);
         for (uint256 i = 0; i < sites; ++i) {
             address site = _addressOf[keys[i]];

@@ -41,7 +41,7 @@ contract StudyTest is Scene {
     ) public {
         StudyParams memory params = sampleParams(full ? Recording.Full : Recording.Root);
         params.rewardPerRound = rewardPerRound;
-        params.bond = uint96(bound(bond, 10, type(uint96).max));
+        params.bond = uint96(bound(bond, 1, type(uint96).max));
         params.rounds = uint32(bound(rounds, 1, type(uint32).max - 1));
         params.minSites = uint16(bound(minSites, 1, type(uint16).max));
         params.updateBound = uint32(bound(updateBound, 1, 2 ** 31 - 1));
@@ -60,6 +60,9 @@ contract StudyTest is Scene {
         assertEq(state.token, address(token), "token");
         assertEq(state.rewardPerRound, params.rewardPerRound, "rewardPerRound");
         assertEq(state.bond, params.bond, "bond");
+        assertEq(state.deposit, params.deposit, "deposit");
+        assertEq(state.closingFee, params.closingFee, "closingFee");
+        assertEq(state.attestingFee, params.attestingFee, "attestingFee");
         assertEq(state.rounds, params.rounds, "rounds");
         assertEq(state.minSites, params.minSites, "minSites");
         assertEq(state.challengeSeconds, params.challengeSeconds, "challengeSeconds");
@@ -164,9 +167,12 @@ contract StudyTest is Scene {
         params.lifetimeSeconds = 11;
         expectInvalid(params, "lifetimeSeconds");
         params.lifetimeSeconds = 12;
-        params.bond = 9;
+        params.bond = 0;
         expectInvalid(params, "bond");
-        params.bond = 10;
+        params.bond = 1;
+        params.deposit = 0;
+        expectInvalid(params, "deposit");
+        params.deposit = 1;
         create(params);
     }
 
@@ -362,7 +368,7 @@ contract StudyTest is Scene {
 
     function testFuzz_postBond_once(uint96 bond, uint256 who) public {
         StudyParams memory params = sampleParams(Recording.Full);
-        params.bond = uint96(bound(bond, 10, 2 ** 95));
+        params.bond = uint96(bound(bond, 1, 2 ** 95));
         StudyId id = create(params);
         address coordinator = coordinators()[bound(who, 0, 2)];
         vm.startPrank(coordinator);

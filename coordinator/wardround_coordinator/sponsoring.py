@@ -63,7 +63,7 @@ def create_study(
     else:
         ward = WardRound.opened(chain, contract)
     say(f"contract     {ward.address}")
-    total = spec.reward_per_round * spec.study.rounds
+    total = spec.budget
     bond = int(spec.chain.bond)
     if token is None:
         money = StudyToken.deploy(chain, sponsor, total + bond * len(coordinators))
@@ -95,7 +95,7 @@ def fund_new_study(
     coordinators: Sequence[str],
     auditors: Sequence[str] = (),
 ) -> StudyParams:
-    """Create a study for the code that is installed here, and pay its rewards in."""
+    """Create a study for the code that is installed here, and pay its rewards and fees in."""
     parties = StudyParties.of(coordinators, auditors)
     params = spec.params(
         sponsor=sponsor.address,
@@ -107,7 +107,7 @@ def fund_new_study(
     )
     ward.create_study(sponsor, params, parties)
     study = params.study_id
-    missing = params.reward_per_round * params.rounds - ward.study(study).funded
+    missing = spec.budget - ward.study(study).funded
     if missing > 0:
         token.approve(sponsor, ward.address, missing)
         ward.fund(sponsor, study, missing)

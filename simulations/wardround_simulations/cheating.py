@@ -16,7 +16,8 @@ from typing import Any
 from eth_account.signers.local import LocalAccount
 
 from wardround.audit.auditor import Auditor
-from wardround.audit.challenge import send_challenge
+from wardround.audit.challenge import commit_to, send_challenge
+from wardround.audit.collection import close_lapsed
 from wardround.audit.notices import Notice, Powers
 from wardround.chain.chain import Chain
 from wardround.chain.court import Court
@@ -163,7 +164,7 @@ class Trials:
         count: how many outcomes `run` gives.
     """
 
-    count = len(Recording) * (len(RuleId) + len(ACCUSATIONS) + 1) + sum(
+    count = len(Recording) * (len(RuleId) + 1 + len(ACCUSATIONS) + 2) + sum(
         len(cheat.recordings) for cheat in CHEATS
     )
 
@@ -176,12 +177,12 @@ class Trials:
             folder: for the studies' stores; each gets a folder of its own.
         """
         self.chain, self.parties, self._folder = chain, parties, folder
-        studies = len(Recording) * (len(CHEATS) + len(RuleId) + 1)
-        supply = studies * (ROUNDS * REWARD + 2 * BOND) + 2 * BOND
+        studies = len(Recording) * (len(CHEATS) + len(RuleId) + 2)
+        supply = studies * (ROUNDS * REWARD + 2 * BOND) + 4 * BOND
         self._token = StudyToken.deploy(chain, parties.sponsor, supply)
-        # For the deposits of its first demands; later ones it pays out of what it has won.
+        # For deposits.
         for one in (parties.auditor, parties.standby):
-            self._token.transfer(parties.sponsor, one.address, BOND)
+            self._token.transfer(parties.sponsor, one.address, 2 * BOND)
         self._ward = WardRound.deploy(chain, parties.sponsor)
         self._models: dict[RuleId, bytes] = {}
 
@@ -193,6 +194,8 @@ class Trials:
         for cheat in CHEATS:
             for recording in cheat.recordings:
                 yield self.trial(cheat, recording)
+        for recording in Recording:
+            yield self.copied(recording)
         for pair in zip(*(self.accusations(recording) for recording in Recording), strict=True):
             yield from pair
 
@@ -237,6 +240,30 @@ class Trials:
         expected = cheat.expected(recording)
         return self._outcome(cheat.title, expected, stage, auditor, notices, refusal)
 
+    def copied(self, recording: Recording) -> Outcome:
+        """A coordinator's friend sees the auditor's proof and sends it first, to save the bond.
+
+        The auditor had committed to it, so the copy is refused and the proof is the auditor's.
+        """
+        stage, auditor = self._open("copied", RuleId.MEAN, recording)
+        stage.close(self.parties.first)
+        notices = auditor.step()
+        cheats.shift_a_coordinate(Cheater(stage, self.parties.first))
+        contested, accused = self._contested(stage)
+        evidence, refusal = accused.coordinate(), None
+        commit_to(accused.court, self.parties.auditor, contested, evidence)
+        try:
+            accused.court.challenge(self.parties.standby, contested, evidence)
+        except ContractReverted as error:
+            refusal = error
+        notices += auditor.step()
+        while self._ward.study(stage.study).head <= ROUNDS:
+            stage.close(self._active(stage))
+            notices += auditor.step()
+        notices += self._attested(auditor)
+        title, expected = "has a proof copied", "Court_Reserved"
+        return self._outcome(title, expected, stage, auditor, notices, refusal)
+
     def accusations(self, recording: Recording) -> Iterator[Outcome]:
         """An honest study, and a standby that accuses its coordinator of everything."""
         # No auditors' quorum: every account may challenge until the window has passed.
@@ -246,12 +273,8 @@ class Trials:
                 self._register(stage)
             stage.close(self.parties.first)
             auditor.step()
-        court = Court(self._ward)
-        previous, closed = (one.closing for one in self._ward.closed_rounds(stage.study))
-        contested = Contested(stage.study, CHEATED_ROUND, closed, previous)
-        accused = Accused.of(
-            court, contested, stage.spec.rule, stage.params.parameter_count, stage.store
-        )
+        contested, accused = self._contested(stage)
+        court = accused.court
         refusals = [
             (one.title, one.refused_with, accuse(accused, self.parties.standby, one))
             for one in ACCUSATIONS
@@ -262,14 +285,32 @@ class Trials:
         answers = [notice for notice in auditor.step() if notice.kind == "answered"]
         shown = ", ".join(str(notice.challenge) for notice in answers)
         refusals.append(("withheld data", "answerDemand", shown))
+        # The accuser makes the coordinator wait, and shows nothing: that costs it two deposits, and
+        # a third for the steps in which it accused a right coordinate.
+        accuser = self.parties.standby
+        court.approve_deposit(accuser, stage.study)
+        court.open_tally(accuser, contested, None)
+        court.approve_deposit(accuser, stage.study)
+        court.commit_challenge(accuser, contested, bytes(32))
         stage.close(self.parties.first)
         self.chain.advance(2 * CHALLENGE_SECONDS)
         notices = auditor.step()
+        first = self.parties.first
+        paid = list(close_lapsed(court, first, stage.study, first.address))
+        refusals.append(("delay", "closeTally", "closeTally" if len(paid) == 3 else ""))
         for title, expected, found in refusals:
             row = self._outcome(title, expected, stage, auditor, notices, None)
             yield replace(row, tried=f"accused: {title}", caught_by=found)
 
     # ---------------------------------------------------------------- steps
+
+    def _contested(self, stage: Stage) -> tuple[Contested, Accused]:
+        """The cheated round, just closed, and what it can be accused of."""
+        previous, closed = (one.closing for one in self._ward.closed_rounds(stage.study))
+        contested = Contested(stage.study, CHEATED_ROUND, closed, previous)
+        count = stage.params.parameter_count
+        court = Court(self._ward)
+        return contested, Accused.of(court, contested, stage.spec.rule, count, stage.store)
 
     def _open(
         self,

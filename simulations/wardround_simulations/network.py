@@ -175,8 +175,7 @@ def prepare(
     token = StudyToken.deploy(
         chain,
         keys.sponsor,
-        spec.reward_per_round * spec.study.rounds
-        + (1 + len(keys.coordinators)) * int(spec.chain.bond),
+        spec.budget + (1 + len(keys.coordinators)) * int(spec.chain.bond),
     )
     contract = WardRound.deploy(chain, keys.sponsor)
     on_progress("creating and funding the study")

@@ -43,7 +43,7 @@ from wardround_simulations.network import begin_study
 from wardround_simulations.sites import Party, make_site
 
 SITES, ROWS, FEATURES = 4, 24, 600
-REWARD, BOND = 100 * 10**18, 50 * 10**18
+REWARD, BOND, DEPOSIT = 100 * 10**18, 50 * 10**18, 5 * 10**18
 ROUND_SECONDS, GRACE_SECONDS = 3600, 600
 DEMAND_SECONDS, CHALLENGE_SECONDS, OBJECTION_SECONDS = 1800, 86_400, 600
 _SEED = 11
@@ -181,6 +181,7 @@ def specification(
         "chain": {
             "recording": recording.name.lower(),
             "bond": str(BOND),
+            "deposit": str(DEPOSIT),
             "challenge_seconds": CHALLENGE_SECONDS,
             "objection_seconds": OBJECTION_SECONDS,
             "round_seconds": ROUND_SECONDS,

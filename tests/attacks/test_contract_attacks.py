@@ -42,14 +42,6 @@ FAILING = {
     "test_honestCoordinator_whenASiteRegistersAnUpdateBeyondTheBound": (
         "a coordinator may leave out an update beyond the study's bound"
     ),
-    # Bonds.t.sol
-    "test_challenge_whenAFriendOfTheCoordinatorCopiesIt": (
-        "the reward of a challenge is paid to its author, not to a copier"
-    ),
-    # Hostages.t.sol
-    "test_finality_whenATallyIsOpenedWithoutADeposit": (
-        "a tally without a deposit holds no round open"
-    ),
 }
 
 WRITTEN = sorted(

@@ -75,10 +75,11 @@ def theatre(folder: Path, studies: int = 60) -> Iterator[Theatre]:
     balances = dict.fromkeys([*parties.addresses, stranger.address], 10_000 * _ETHER)
     name = f"theatre-{parties.sponsor.address}"
     chain = EmbeddedChain(name, Genesis(31337, GENESIS_SECONDS, balances))
-    supply = studies * (4 * REWARD + 2 * BOND)
+    supply = studies * (4 * REWARD + 2 * BOND) + 30 * BOND
     token = StudyToken.deploy(chain, parties.sponsor, supply)
+    # For deposits, of which many stay with studies that are left in the middle.
     for one in (parties.auditor, parties.standby, stranger):
-        token.transfer(parties.sponsor, one.address, BOND)
+        token.transfer(parties.sponsor, one.address, 10 * BOND)
     ward = WardRound.deploy(chain, parties.sponsor)
     yield Theatre(chain, parties, folder, ward, token, stranger)
     chain.close()

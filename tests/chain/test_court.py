@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tests.chain.staged import Theatre, theatre
-from wardround.audit.challenge import DEPOSIT_SHARE, send_challenge
+from wardround.audit.challenge import send_challenge
 from wardround.chain.chain import GAS_CAP
 from wardround.chain.court import NO_COORDINATE
 from wardround.chain.court_events import (
@@ -37,9 +37,8 @@ from wardround.protocol.rules import Rule, aggregate
 from wardround_simulations import cheats
 from wardround_simulations.accusations import SMALL_STEPS_BYTES
 from wardround_simulations.cheats import SHIFTED, Cheater
-from wardround_simulations.stage import BOND, DEMAND_SECONDS, GRACE_SECONDS, Stage
+from wardround_simulations.stage import BOND, DEMAND_SECONDS, DEPOSIT, GRACE_SECONDS, Stage
 
-DEPOSIT = BOND // DEPOSIT_SHARE
 HALF = BOND // 2
 
 
@@ -133,7 +132,8 @@ def test_coordinate_is_computed_as_in_python(
         rule=stage.spec.rule,
         limit_bytes=limit,
     )
-    assert len(receipts) == (2 + 4 if steps else 1)
+    # The approval of the deposit; a tally's steps, or commitment and challenge.
+    assert len(receipts) == 1 + (2 + 4 if steps else 2)
     proven = scene.court.events_of(receipts[-1])[-1]
     assert isinstance(proven, Proven)
     # It was shifted by one.
@@ -141,7 +141,8 @@ def test_coordinate_is_computed_as_in_python(
     assert details["coordinate"] == SHIFTED
     assert details["recorded"] == details["expected"] + 1
     if steps:
-        opened, *extended = [one for each in receipts for one in scene.court.events_of(each)][:5]
+        seen = [one for each in receipts for one in scene.court.events_of(each)]
+        opened, *extended = seen[:5]
         assert isinstance(opened, TallyOpened)
         assert [one.name for one in extended] == ["TallyExtended"] * 4
         held = [event for one in receipts for event in scene.ward.events_of(one)]
@@ -232,6 +233,7 @@ def test_tally_is_gone_on_with_after_a_stop(scene: Theatre) -> None:
     court, auditor = scene.court, scene.parties.auditor
     evidence, contested = scene.accused(stage, 2).coordinate(), scene.contested(stage, 2)
     steps = evidence.steps(SMALL_STEPS_BYTES)
+    court.approve_deposit(auditor, stage.study)
     assert court.open_tally(auditor, contested, evidence) is not None
     assert court.open_tally(auditor, contested, evidence) is None
     tally = court.own_tally(auditor.address, contested, evidence.coordinate)
@@ -266,8 +268,8 @@ def test_totals_are_counted_in_several_transactions(scene: Theatre) -> None:
     receipts = send_challenge(
         court, auditor, contested, evidence, rule=stage.spec.rule, limit_bytes=2 * 157
     )
-    assert len(receipts) == 4
-    opened = court.events_of(receipts[0])[0]
+    assert len(receipts) == 5  # with the approval of the deposit
+    opened = court.events_of(receipts[1])[0]
     assert isinstance(opened, TallyOpened)
     assert opened.coordinate == NO_COORDINATE
     proven = court.events_of(receipts[-1])[-1]
@@ -333,7 +335,7 @@ def test_round_of_many_sites_is_judged_as_in_python(scene: Theatre, rule: RuleId
     assert caught.value.name == "Court_CoordinateRight"
     stage, evidence, contested = closed_by_many(scene, rule, seed=1, shift=-1)
     receipts = send_challenge(scene.court, auditor, contested, evidence, rule=stage.spec.rule)
-    assert len(receipts) == 4
+    assert len(receipts) == 5  # with the approval of the deposit
     assert not scene.court.stands(contested)
     for receipt in receipts:
         sent = scene.chain.transaction(receipt.transaction_hash)
@@ -344,8 +346,9 @@ def test_round_of_many_sites_is_judged_as_in_python(scene: Theatre, rule: RuleId
 
 @pytest.mark.parametrize("rule", [RuleId.MEDIAN, RuleId.TRIMMED_MEAN])
 def test_tally_with_wrong_bounds_proves_nothing(scene: Theatre, rule: RuleId) -> None:
-    _, evidence, contested = closed_by_many(scene, rule, 4, shift=0)
+    stage, evidence, contested = closed_by_many(scene, rule, 4, shift=0)
     court, auditor = scene.court, scene.parties.auditor
+    court.approve_deposit(auditor, stage.study)
     low, high = evidence.order_statistics(Rule(rule, int(rule is RuleId.TRIMMED_MEAN)))
     receipt = court.open_tally(auditor, contested, evidence, (low - 1, high))
     assert receipt is not None

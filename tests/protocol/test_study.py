@@ -68,6 +68,9 @@ scoring = "examples"
 [chain]
 recording = "root"
 bond = 12
+deposit = 3
+closing_fee = 4
+attesting_fee = 5
 challenge_seconds = 3600
 objection_seconds = 1200
 round_seconds = 20
@@ -111,7 +114,8 @@ def leaves(value: dict[str, Any], path: tuple[str, ...] = ()) -> list[tuple[str,
 # Each value in another way that is still a study.
 OTHER: dict[str, Any] = {
     "name": "other", "optimizer": "sgd", "rule": "trimmed_mean", "scoring": "examples",
-    "recording": "full", "per_round": "101", "bond": "13", "hidden": [8, 9], "local_steps": None,
+    "recording": "full", "per_round": "101", "bond": "13", "deposit": "14",
+    "closing_fee": "15", "attesting_fee": "16", "hidden": [8, 9], "local_steps": None,
 }  # fmt: skip
 
 
@@ -177,6 +181,8 @@ def test_parameters_when_written_are_those_of_the_study() -> None:
     )
     assert params.specification == spec.digest
     assert (params.reward_per_round, params.bond, params.rounds) == (100, 12, 20)
+    assert (params.deposit, params.closing_fee, params.attesting_fee) == (3, 4, 5)
+    assert spec.budget == (100 + 4 + 5) * 20
     assert (params.recording, params.rule, params.rule_argument) == (
         Recording.ROOT,
         RuleId.TRIMMED_MEAN,

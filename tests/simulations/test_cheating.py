@@ -98,9 +98,17 @@ def test_cheat_is_caught(trials: Trials, cheat: Cheat, recording: Recording, exp
 
 
 @pytest.mark.parametrize("recording", RECORDINGS)
+def test_copy_of_a_proof_saves_nothing_of_the_bond(trials: Trials, recording: Recording) -> None:
+    outcome = trials.copied(recording)
+    assert outcome.good, outcome
+    assert (outcome.slashed, outcome.closed_by) == (BOND, "standby")
+    assert outcome.gas > 0
+
+
+@pytest.mark.parametrize("recording", RECORDINGS)
 def test_honest_round_withstands_every_accusation(trials: Trials, recording: Recording) -> None:
     outcomes = list(trials.accusations(recording))
-    assert len(outcomes) == 7
+    assert len(outcomes) == 8
     for outcome in outcomes:
         assert outcome.good, outcome
         assert (outcome.slashed, outcome.closed_by) == (0, "first")

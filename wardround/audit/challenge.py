@@ -1,15 +1,24 @@
-"""Bring evidence before the court, in as many transactions as it takes."""
+"""Bring evidence before the court, in as many transactions as it takes.
+
+A proof of one transaction is committed to first and revealed in a later block: an account that
+sees it on its way and sends a copy earns nothing.
+"""
 
 from __future__ import annotations
 
+import hmac
 from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import count
 
+from eth_abi import encode
 from eth_account.signers.local import LocalAccount
+from eth_utils import keccak
 
 from wardround.chain.blocks import Receipt
 from wardround.chain.court import NO_COORDINATE, Court
 from wardround.chain.court_reader import Contested
-from wardround.chain.study_token import StudyToken
+from wardround.chain.errors import ContractReverted
 from wardround.protocol.contribution import ENTRY_BYTES
 from wardround.protocol.evidence import (
     CALLDATA_LIMIT,
@@ -20,9 +29,6 @@ from wardround.protocol.evidence import (
 )
 from wardround.protocol.inspection import tally_steps
 from wardround.protocol.rules import Rule
-
-#: A demand costs the bond divided by this, as a deposit.
-DEPOSIT_SHARE = 10
 
 
 def send_challenge(
@@ -38,7 +44,8 @@ def send_challenge(
 
     Args:
         court: of the study's contract.
-        signer: pays; has the challenger's part of the bond, and for a demand pays its deposit.
+        signer: pays gas and the study's deposit, and has the challenger's part of the bond. A
+            signer without the tokens of a deposit proves in the open, where others can copy it.
         contested: the round.
         evidence: see `wardround.audit.examination.examine`.
         rule: the study's, for evidence that takes several transactions.
@@ -46,7 +53,8 @@ def send_challenge(
     Returns:
         Receipts of what was sent; fewer, or none, where others had done it before.
     Raises:
-        ContractReverted: the evidence proves nothing; names why.
+        ContractReverted: the evidence proves nothing; names why. A proof of one transaction has
+            then cost no deposit.
     """
     receipts: Sequence[Receipt | None]
     if isinstance(evidence, Demand):
@@ -61,17 +69,85 @@ def send_challenge(
         ]
         bounds = evidence.order_statistics(rule)
         receipts = _tally(court, signer, contested, evidence, bounds, steps)
+    elif not court.stands(contested):
+        receipts = []
+    elif court.can_deposit(signer.address, contested.study):
+        receipts = _commit_and_reveal(court, signer, contested, evidence)
     else:
         receipts = [court.challenge(signer, contested, evidence)]
     return [receipt for receipt in receipts if receipt is not None]
 
 
+@dataclass(frozen=True)
+class SealedChallenge:
+    """The calldata of a challenge, and what its author commits to before it is shown."""
+
+    data: bytes
+    salt: bytes
+    commitment: bytes
+
+    @classmethod
+    def of(
+        cls, signer: LocalAccount, contested: Contested, data: bytes, attempt: int
+    ) -> SealedChallenge:
+        """Seal a challenge with a salt that its author finds again after a restart.
+
+        Args:
+            signer: makes the challenge; the salt is an HMAC under its key.
+            contested: the round.
+            data: the challenge's calldata.
+            attempt: how many commitments to it have lapsed.
+        """
+        digest = keccak(data)
+        numbers = contested.round.to_bytes(4) + attempt.to_bytes(4)
+        words = b"challenge" + contested.study + contested.closing.commitment + digest + numbers
+        salt = hmac.digest(bytes(signer.key), words, "sha256")
+        sealed = encode(["address", "bytes32", "bytes32"], [signer.address, digest, salt])
+        return cls(data, salt, keccak(sealed))
+
+
+def commit_to(
+    court: Court, signer: LocalAccount, contested: Contested, evidence: Evidence
+) -> tuple[SealedChallenge, list[Receipt | None]]:
+    """Commit to a proof of one transaction, or find the commitment that can be revealed.
+
+    Raises:
+        ContractReverted: the evidence proves nothing; no deposit is spent.
+    """
+    try:
+        court.try_challenge(signer.address, contested, evidence)
+    except ContractReverted as error:
+        if error.name != "Court_Reserved":
+            raise
+    data = court.challenge_data(contested, evidence)
+    where = (contested.study, contested.round, contested.closing, signer.address)
+    for attempt in count():
+        sealed = SealedChallenge.of(signer, contested, data, attempt)
+        until, is_open = court.commitment_of(*where, sealed.commitment)
+        if not until or (is_open and court.chain.timestamp() < until):
+            break
+    if until:
+        return sealed, []
+    approval = court.approve_deposit(signer, contested.study)
+    return sealed, [approval, court.commit_challenge(signer, contested, sealed.commitment)]
+
+
+def _commit_and_reveal(
+    court: Court, signer: LocalAccount, contested: Contested, evidence: Evidence
+) -> list[Receipt | None]:
+    sealed, receipts = commit_to(court, signer, contested, evidence)
+    receipts.append(court.reveal_challenge(signer, contested, sealed.salt, sealed.data))
+    if receipts[-1] is None:
+        # Another account's proof was first: the deposit comes back.
+        where = (contested.study, contested.round, contested.closing, signer.address)
+        receipts.append(court.close_commitment(signer, *where, sealed.commitment))
+    return receipts
+
+
 def _demand(
     court: Court, signer: LocalAccount, contested: Contested, demand: Demand
 ) -> list[Receipt | None]:
-    state = court.ward.study(contested.study)
-    token = StudyToken(court.chain, state.token)
-    approval = token.approve(signer, court.ward.address, state.bond // DEPOSIT_SHARE)
+    approval = court.approve_deposit(signer, contested.study)
     return [approval, court.demand_chunk(signer, contested, demand)]
 
 
@@ -84,13 +160,21 @@ def _tally(
     steps: Sequence[tuple[bytes, bytes]],
 ) -> list[Receipt | None]:
     """Open a tally, or go on with one of one's own, and see it through."""
-    receipts = [court.open_tally(signer, contested, evidence, bounds)]
     coordinate = NO_COORDINATE if evidence is None else evidence.coordinate
+    receipts: list[Receipt | None] = []
     tally = court.own_tally(signer.address, contested, coordinate)
+    if tally is None and court.stands(contested):
+        receipts.append(court.approve_deposit(signer, contested.study))
+        receipts.append(court.open_tally(signer, contested, evidence, bounds))
+        tally = court.own_tally(signer.address, contested, coordinate)
     if tally is None:  # another account's proof has overturned the round
         return receipts
     counted = 0
     for entries, updates in steps:
         receipts.append(court.add_to_tally(signer, tally, counted, entries, updates))
         counted += len(entries) // ENTRY_BYTES
-    return [*receipts, court.finish_tally(signer, contested, tally)]
+    receipts.append(court.finish_tally(signer, contested, tally))
+    if receipts[-1] is None:
+        # Another account's proof was first: the deposit comes back.
+        receipts.append(court.close_tally(signer, tally, contested.closing))
+    return receipts

@@ -6,12 +6,14 @@ import json
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from wardround.audit.auditor import Auditor
+from wardround.audit.collection import claim_fees, close_lapsed
 from wardround.audit.commands import print_notice
 from wardround.audit.notices import Powers, SignedElsewhere
 from wardround.audit.signatures import SignatureFolder
@@ -173,20 +175,28 @@ def collect(
         str | None, typer.Option(help="Whose; by default the key's own address.")
     ] = None,
 ) -> None:
-    """Pay out what is owed to an account: its part of bonds, what rounding left, its deposits.
+    """Pay out what an account has earned: slashed bonds, roundings, answers, fees, deposits.
+
+    Ends the tallies and commitments that have lapsed, where the deposit falls to the account, and
+    claims the closing fees of final rounds.
 
     Example:
       wardround court collect 0x5e1f… --chain http://127.0.0.1:8545 --contract 0x1234… --key my.key
     """
     with sending.signing() as (ward, study, signer):
         owner = signer.address if account is None else address_of(account)
+        court, decimals = Court(ward), ward.decimals(study)
+        earned = (claim_fees(ward, signer, study, owner), close_lapsed(court, signer, study, owner))
+        for one in chain(*earned):
+            words = f"{tokens_of(one.amount, decimals)} tokens go to {owner} {one.what}"
+            sending.sent(one.receipt, words, account=owner, amount=str(one.amount))
         amount = ward.owed(study, owner)
         if not amount:
             if not sending.as_json:
                 _out.print(f"{owner} has nothing to collect")
             return
         receipt = ward.collect(signer, study, owner)
-        words = f"paid {tokens_of(amount, ward.decimals(study))} tokens to {owner}"
+        words = f"paid {tokens_of(amount, decimals)} tokens to {owner}"
         sending.sent(receipt, words, account=owner, amount=str(amount))
 
 

@@ -10,6 +10,7 @@ Source:
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -17,6 +18,9 @@ from eth_account.signers.local import LocalAccount
 
 from wardround.chain.blocks import Receipt
 from wardround.chain.court_reader import Contested, CourtReader, DemandStatus
+from wardround.chain.errors import ContractReverted
+from wardround.chain.study_token import StudyToken
+from wardround.host.backoff import pauses
 from wardround.protocol.evidence import (
     CoordinateEvidence,
     Demand,
@@ -28,10 +32,12 @@ from wardround.protocol.evidence import (
     TotalsEvidence,
 )
 from wardround.protocol.identifiers import StudyId, hex_of
-from wardround.protocol.record import Closing
+from wardround.protocol.record import ZERO_ADDRESS, Closing
 
 #: Sentinel: the tally only counts.
 NO_COORDINATE = 2**32 - 1
+_FIRST_PAUSE_SECONDS = 0.05
+_LAST_PAUSE_SECONDS = 2.0
 
 
 class Court(CourtReader):
@@ -52,6 +58,89 @@ class Court(CourtReader):
         arguments = _arguments(contested.previous.abi(), evidence)
         return self._challenge(signer, contested, evidence.challenge, *arguments)
 
+    def challenge_data(self, contested: Contested, evidence: Evidence) -> bytes:
+        """The calldata of `challenge`, to commit to and reveal."""
+        where = (contested.study, contested.round, contested.closing.abi())
+        arguments = _arguments(contested.previous.abi(), evidence)
+        return self._call(evidence.challenge, *where, *arguments).data
+
+    def try_challenge(self, sender: str, contested: Contested, evidence: Evidence) -> None:
+        """Let the node judge a challenge, without sending it.
+
+        Raises:
+            ContractReverted: the evidence proves nothing, or another challenge is to be revealed
+                first (``Court_Reserved``).
+        """
+        where = (contested.study, contested.round, contested.closing.abi())
+        arguments = _arguments(contested.previous.abi(), evidence)
+        with self.chain.at_head():
+            self.chain.call(self._call(evidence.challenge, *where, *arguments), sender)
+
+    # ---------------------------------------------------------------- commitments
+
+    def approve_deposit(self, signer: LocalAccount, study: StudyId) -> Receipt | None:
+        """Let the contract take what a demand, a tally or a commitment is made against."""
+        state = self.ward.study(study)
+        token = StudyToken(self.chain, state.token)
+        return token.approve(signer, self.ward.address, state.deposit)
+
+    def can_deposit(self, account: str, study: StudyId) -> bool:
+        """Whether an account has the tokens of one deposit."""
+        state = self.ward.study(study)
+        return StudyToken(self.chain, state.token).balance_of(account) >= state.deposit
+
+    def commit_challenge(
+        self, signer: LocalAccount, contested: Contested, commitment: bytes
+    ) -> Receipt | None:
+        """Commit to a challenge, against a deposit that the signer has approved."""
+        where = (contested.study, contested.round, contested.closing)
+        return self._challenge(
+            signer,
+            contested,
+            "commitChallenge",
+            commitment,
+            done=lambda: self.commitment_of(*where, signer.address, commitment)[0] > 0,
+        )
+
+    def reveal_challenge(
+        self, signer: LocalAccount, contested: Contested, salt: bytes, data: bytes
+    ) -> Receipt | None:
+        """Make a challenge that was committed to; None when another one was first.
+
+        Raises:
+            ContractReverted: it proves nothing, comes too late, or no block came behind that
+                of the commitment.
+        """
+        deadline = time.monotonic() + self.chain.timeout_seconds
+        pause = pauses(_FIRST_PAUSE_SECONDS, _LAST_PAUSE_SECONDS)
+        while True:
+            try:
+                return self._challenge(signer, contested, "revealChallenge", salt, data)
+            except ContractReverted as error:
+                # A node may judge it as of the commitment's own block, which is too early.
+                if error.name != "Court_TooEarly" or time.monotonic() > deadline:
+                    raise
+            time.sleep(next(pause))
+
+    def close_commitment(
+        self,
+        signer: LocalAccount,
+        study: StudyId,
+        round_number: int,
+        closing: Closing,
+        challenger: str,
+        commitment: bytes,
+    ) -> Receipt | None:
+        """End a commitment whose time to be revealed is over, or whose round is overturned."""
+        mine = (challenger, commitment)
+        call = self._call("closeCommitment", study, round_number, closing.abi(), *mine)
+        return self._send(
+            signer,
+            call,
+            f"close commitment {hex_of(commitment)}",
+            lambda: not self.commitment_of(study, round_number, closing, *mine)[1],
+        )
+
     # ---------------------------------------------------------------- tallies
 
     def open_tally(
@@ -64,7 +153,7 @@ class Court(CourtReader):
         """Begin to count a round of more entries than one transaction carries.
 
         Args:
-            signer: the only one who may go on with it.
+            signer: the only one who may go on with it; has approved the deposit.
             contested: the round.
             evidence: for a coordinate; None to count entries and weights only.
             bounds: the two order statistics of the rule; see `CoordinateEvidence`.
@@ -97,6 +186,16 @@ class Court(CourtReader):
         """Overturn the round if the tally shows that its record is wrong."""
         call = self._call("finishTally", tally, contested.closing.abi())
         return self._send(signer, call, f"finish tally {tally}", lambda: not self.stands(contested))
+
+    def close_tally(self, signer: LocalAccount, tally: int, closing: Closing) -> Receipt | None:
+        """End a tally that nothing extended in time, or whose round is overturned."""
+        call = self._call("closeTally", tally, closing.abi())
+        return self._send(
+            signer,
+            call,
+            f"close tally {tally}",
+            lambda: self.tally_of(tally).owner == ZERO_ADDRESS,
+        )
 
     # ---------------------------------------------------------------- demands
 

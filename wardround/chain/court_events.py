@@ -53,6 +53,18 @@ class TallyOpened(CourtEvent):
 
 
 @dataclass(frozen=True)
+class Committed(CourtEvent):
+    """A challenger has committed to a challenge; ``closing`` is the accused round's commitment."""
+
+    study: StudyId
+    round: int
+    challenger: str
+    closing: bytes
+    commitment: bytes
+    until: int
+
+
+@dataclass(frozen=True)
 class Demanded(CourtEvent):
     """Data must be shown before a deadline; who shows it has the deposit."""
 
@@ -119,5 +131,12 @@ def _read(log: Log, name: str, fields: dict[str, Any]) -> CourtEvent:
 #: A class has the event's fields in the contract's order.
 _READERS: dict[str, type[CourtEvent]] = {
     kind.__name__: kind
-    for kind in (TallyOpened, Demanded, Answered, ContributionDemanded, ContributionAnswered)
+    for kind in (
+        TallyOpened,
+        Committed,
+        Demanded,
+        Answered,
+        ContributionDemanded,
+        ContributionAnswered,
+    )
 }

@@ -63,7 +63,7 @@ class DemandState:
 
 @dataclass(frozen=True)
 class TallyState:
-    """The present state of a tally. ``owner`` is the zero address once it is finished.
+    """The present state of a tally. ``owner`` is zero once it is finished or closed.
 
     ``ranks`` is what was counted: see ICourt.Ranks.
     """
@@ -94,9 +94,12 @@ class CourtReader(BoundContract):
 
     def stands(self, contested: Contested) -> bool:
         """Whether a closing is still its round's, and the round is not open again."""
-        state = self.ward.study(contested.study)
-        stored = self.ward.commitment(contested.study, contested.round)
-        return contested.round < state.head and stored == contested.closing.commitment
+        return self.is_closed(contested.study, contested.round, contested.closing)
+
+    def is_closed(self, study: StudyId, round_number: int, closing: Closing) -> bool:
+        """As `stands`, of a closing by itself."""
+        stored = self.ward.commitment(study, round_number)
+        return round_number < self.ward.study(study).head and stored == closing.commitment
 
     def demand_id(self, contested: Contested, demand: Demand) -> bytes:
         """The id of a demand as the contract computes it."""
@@ -114,6 +117,22 @@ class CourtReader(BoundContract):
     def tally_of(self, tally: int) -> TallyState:
         """Read a tally's state."""
         return TallyState(*self._ask("tallyOf", tally))
+
+    def commitment_of(
+        self,
+        study: StudyId,
+        round_number: int,
+        closing: Closing,
+        challenger: str,
+        commitment: bytes,
+    ) -> tuple[int, bool]:
+        """Of a committed challenge: until when it can be revealed, and whether it is open.
+
+        The first is 0 when it was never made.
+        """
+        where = (study, round_number, closing.commitment)
+        until, is_open = self._ask("commitmentOf", *where, challenger, commitment)
+        return until, is_open
 
     def standing(self, study: StudyId, round_number: int, site: str) -> tuple[int, int, bool]:
         """Of a registered contribution: deadline of demands, how many are open, refused or not."""
@@ -159,12 +178,13 @@ class CourtReader(BoundContract):
         return None
 
     def own_tally(self, owner: str, contested: Contested, coordinate: int) -> int | None:
-        """Find a tally of one's own about a closing that is not finished yet."""
+        """Find a tally of one's own about a closing that can still be gone on with."""
         for event in reversed(self.events(contested.study)):
             if not isinstance(event, TallyOpened) or event.challenger != owner:
                 continue
             state = self.tally_of(event.tally)
             found = (state.owner, state.commitment, state.coordinate)
-            if found == (owner, contested.closing.commitment, coordinate):
+            wanted = (owner, contested.closing.commitment, coordinate)
+            if found == wanted and self.chain.timestamp() < state.until:
                 return event.tally
         return None

@@ -179,6 +179,10 @@ class StudyReader(BoundContract):
         except (ContractReverted, TransactionRefused, DecodingError):
             return False  # no contract, or one that does not accept it
 
+    def is_fee_paid(self, study: StudyId, round_number: int) -> bool:
+        """Whether a round's closing fee was paid."""
+        return bool(self._ask("isFeePaid", study, round_number))
+
     def owed(self, study: StudyId, account: str) -> int:
         """What `collect` would pay."""
         return int(self._ask("owed", study, account))

@@ -78,6 +78,9 @@ class StudyState:
     hold_until: int
     deadline: int
     bond: int
+    deposit: int
+    closing_fee: int
+    attesting_fee: int
     reward_per_round: int
     funded: int
     paid: int

@@ -300,6 +300,18 @@ class WardRound(StudyReader):
             ),
         )
 
+    def claim_fee(
+        self, signer: LocalAccount, study: StudyId, round_number: int, closing: Closing
+    ) -> Receipt | None:
+        """Pay a final round's closing fee to who closed it."""
+        call = self._call("claimFee", study, round_number, closing.abi())
+        return self._send(
+            signer,
+            call,
+            f"claim the fee of round {round_number}",
+            lambda: self.is_fee_paid(study, round_number),
+        )
+
     def refund(self, signer: LocalAccount, study: StudyId, closing: Closing) -> Receipt | None:
         """Return to the sponsor what no round can pay any more; `closing` is that of the last."""
         before = self.study(study).refunded
@@ -312,7 +324,7 @@ class WardRound(StudyReader):
         )
 
     def collect(self, signer: LocalAccount, study: StudyId, account: str) -> Receipt | None:
-        """Pay out an account's part of bonds, and its deposits; None when nothing is owed."""
+        """Pay out an account's part of bonds, its fees and deposits; None when nothing is owed."""
         call = self._call("collect", study, account)
         return self._send(
             signer, call, f"collect for {account}", lambda: self.owed(study, account) == 0

@@ -117,15 +117,17 @@ class EventRow:
 
 @dataclass(frozen=True)
 class Funds:
-    """``funded = paid + refunded + remaining`` and ``posted = released + slashed + held``.
+    """``funded = paid + refunded + fees + remaining`` and ``posted = released + slashed + held``.
 
     Attributes:
+        fees: paid or owed to coordinators and auditors.
         burnt: the part of `slashed` that no challenger gets.
     """
 
     funded: str
     paid: str
     refunded: str
+    fees: str
     remaining: str
     bonds_posted: str
     bonds_released: str

@@ -85,6 +85,7 @@ CREATE TABLE study (
     funded TEXT NOT NULL,
     paid TEXT NOT NULL,
     refunded TEXT NOT NULL,
+    fees TEXT NOT NULL, -- to coordinators and auditors
     bonds_posted TEXT NOT NULL,
     bonds_released TEXT NOT NULL,
     slashed TEXT NOT NULL, -- all of it, to challengers and burnt

@@ -247,9 +247,10 @@ def _study_row(row: sqlite3.Row) -> StudyRow:
     state = "created" if head == 0 else "open"
     if head and closed >= rounds:
         state = "ended" if row["ended"] else "over"
-    stored = ("funded", "paid", "refunded", "bonds_posted", "bonds_released", "slashed", "burnt")
+    spent = ("paid", "refunded", "fees")
+    stored = ("funded", *spent, "bonds_posted", "bonds_released", "slashed", "burnt")
     amounts = {name: int(row[name]) for name in stored}
-    remaining = amounts["funded"] - amounts["paid"] - amounts["refunded"]
+    remaining = amounts["funded"] - sum(amounts[name] for name in spent)
     held = amounts["bonds_posted"] - amounts["bonds_released"] - amounts["slashed"]
     kept = ("study", "sponsor", "created_at", "block", "block_hash", "sites", "overturned", "token")
     return StudyRow(

@@ -44,7 +44,8 @@ class ScoringId(IntEnum):
 
 
 PARAMS_ABI = (
-    "(address,address,uint128,uint96,uint32,uint32,uint32,uint32,uint32,uint32,uint32,"
+    "(address,address,uint128,uint96,uint96,uint128,uint128,"
+    "uint32,uint32,uint32,uint32,uint32,uint32,uint32,"
     "uint16,uint16,"
     "uint8,uint8,uint16,uint8,uint32,uint32,bytes32,bytes32,bytes32,bytes32)"
 )
@@ -84,6 +85,9 @@ class StudyParams:
     token: str
     reward_per_round: int
     bond: int
+    deposit: int
+    closing_fee: int
+    attesting_fee: int
     rounds: int
     challenge_seconds: int
     objection_seconds: int

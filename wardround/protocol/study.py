@@ -32,7 +32,6 @@ _SECONDS_MAX = 2**32 - 1
 _TurnSeconds = Annotated[int, Field(ge=12, le=_SECONDS_MAX)]
 #: Time for a program to object to a closed round, or to show demanded data.
 _AnswerSeconds = Annotated[int, Field(ge=600, le=_SECONDS_MAX)]
-_BOND_MIN = 10
 #: Hashed in place of `[chain]`, which changes no model. These are the defaults that recorded models
 #: were made with, so their seeds remain the same.
 _ANY_TERMS = {
@@ -141,10 +140,15 @@ class RewardSpec(Form):
 
 
 class ChainSpec(Form):
-    """``[chain]``: recording, bond and clocks."""
+    """``[chain]``: recording, bond, deposit, fees and clocks."""
 
     recording: Literal["full", "root"] = "full"
     bond: Amount = "10000000000000000000"
+    #: What a demand, a tally and a commitment to a challenge are made against.
+    deposit: Amount = "1000000000000000000"
+    #: Of each final round, to who closed it, and to the auditors who made it final.
+    closing_fee: Amount = "0"
+    attesting_fee: Amount = "0"
     challenge_seconds: Annotated[int, Field(ge=3_600, le=_SECONDS_MAX)] = 86_400
     objection_seconds: _AnswerSeconds = 3_600
     round_seconds: _TurnSeconds = 3_600
@@ -154,12 +158,12 @@ class ChainSpec(Form):
     lifetime_seconds: _TurnSeconds = 31_536_000
     auditor_quorum: Annotated[int, Field(ge=0, le=2**16 - 1)] = 0
 
-    @field_validator("bond")
+    @field_validator("bond", "deposit")
     @classmethod
-    def _pays_a_deposit(cls, bond: Amount) -> Amount:
-        if int(bond) < _BOND_MIN:
-            raise ValueError(f"a demand costs a tenth of the bond: it is at least {_BOND_MIN}")
-        return bond
+    def _is_positive(cls, amount: Amount) -> Amount:
+        if int(amount) == 0:
+            raise ValueError("it is at least 1")
+        return amount
 
     @model_validator(mode="after")
     def _fit_together(self) -> ChainSpec:
@@ -237,6 +241,12 @@ class StudySpec(Form):
         return int(self.rewards.per_round)
 
     @property
+    def budget(self) -> int:
+        """What all rounds together can pay to sites, coordinators and auditors."""
+        a_round = self.reward_per_round + int(self.chain.closing_fee)
+        return (a_round + int(self.chain.attesting_fee)) * self.study.rounds
+
+    @property
     def update_limit(self) -> int:
         """Largest magnitude of an update's coordinate, in fixed point."""
         return self.aggregation.update_limit
@@ -279,6 +289,9 @@ class StudySpec(Form):
             token=token,
             reward_per_round=self.reward_per_round,
             bond=int(self.chain.bond),
+            deposit=int(self.chain.deposit),
+            closing_fee=int(self.chain.closing_fee),
+            attesting_fee=int(self.chain.attesting_fee),
             rounds=self.study.rounds,
             challenge_seconds=self.chain.challenge_seconds,
             objection_seconds=self.chain.objection_seconds,

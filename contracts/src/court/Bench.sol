@@ -28,6 +28,9 @@ abstract contract Bench is ICourt {
         uint256 opening;
     }
 
+    /// Until when a commitment keeps others from challenging a closing.
+    mapping(bytes32 accused => uint64 until) internal _reserved;
+
     /// @param ward Where WardRound will be: the deployer's next contract. WardRound's constructor
     /// checks it, so a court with a wrong one belongs to no WardRound.
     constructor(IWardRound ward) {
@@ -48,12 +51,56 @@ abstract contract Bench is ICourt {
         }
     }
 
+    /// As `_checkAccused`; and reverts while a challenge that another account committed to is to be
+    /// revealed.
+    function _checkChallenged(StudyId id, uint32 round, Closing calldata closing) internal view {
+        uint64 until = _reserved[_accusedOf(id, round, _checkAccused(id, round, closing))];
+        if (block.timestamp <= until) revert Court_Reserved(id, round, until);
+    }
+
+    function _accusedOf(StudyId id, uint32 round, bytes32 commitment)
+        internal
+        pure
+        returns (bytes32)
+    {
+        return keccak256(abi.encode(id, round, commitment));
+    }
+
+    /// Whether a round is open again, or was closed again.
+    function _isOverturned(StudyId id, uint32 round, bytes32 commitment)
+        internal
+        view
+        returns (bool)
+    {
+        return round >= _termsOf(id).head || _storedOf(id, round) != commitment;
+    }
+
+    // Calls of other contracts take room: each of these is made in one place.
+
+    function _termsOf(StudyId id) internal view returns (Terms memory) {
+        return WARD.terms(id);
+    }
+
+    /// Takes the caller's deposit.
+    function _takeDeposit(StudyId id, Terms memory s) internal {
+        WARD.take(id, msg.sender, s.deposit);
+    }
+
+    /// Owes a deposit to an account, which `collect` of WardRound pays.
+    function _returnDeposit(StudyId id, address to) internal {
+        WARD.credit(id, to, _termsOf(id).deposit);
+    }
+
+    function _storedOf(StudyId id, uint32 round) internal view returns (bytes32) {
+        return WARD.commitment(id, round);
+    }
+
     function _commitmentOf(Closing calldata closing) internal pure returns (bytes32) {
         return keccak256(abi.encode(closing));
     }
 
     function _checkPrevious(StudyId id, uint32 round, Closing calldata previous) internal view {
-        bytes32 stored = WARD.commitment(id, round - 1);
+        bytes32 stored = _storedOf(id, round - 1);
         bytes32 given = _commitmentOf(previous);
         if (stored != given) revert Court_PreviousDiffers(id, round - 1, stored, given);
     }

@@ -27,11 +27,11 @@ abstract contract Challenges is Bench {
         bytes calldata entries,
         CoordinateProof calldata proof
     ) external {
-        _checkAccused(id, round, closing);
+        _checkChallenged(id, round, closing);
         _checkPrevious(id, round, previous);
         _checkEntries(closing, entries);
 
-        Terms memory s = WARD.terms(id);
+        Terms memory s = _termsOf(id);
         Place memory place = _placeOf(s.parameterCount, proof.coordinate);
         int256 base = _valueIn(proof.base, previous.record.model, place);
         int256 recorded = _valueIn(proof.model, closing.record.model, place);
@@ -49,7 +49,7 @@ abstract contract Challenges is Bench {
         uint32 index,
         bytes32[] calldata path
     ) external {
-        _checkAccused(id, round, closing);
+        _checkChallenged(id, round, closing);
         _checkPrevious(id, round, previous);
         _checkIncluded(closing, entry, index, path);
 
@@ -70,7 +70,7 @@ abstract contract Challenges is Bench {
         bytes32[] calldata firstPath,
         bytes32[] calldata secondPath
     ) external {
-        _checkAccused(id, round, closing);
+        _checkChallenged(id, round, closing);
         address site = _includedEntry(closing, first, index, firstPath).site();
         address next = _includedEntry(closing, second, uint256(index) + 1, secondPath).site();
         if (site < next) revert Court_OrderRight(index);
@@ -86,7 +86,7 @@ abstract contract Challenges is Bench {
         Closing calldata closing,
         bytes calldata entries
     ) external {
-        _checkAccused(id, round, closing);
+        _checkChallenged(id, round, closing);
         uint256 count = _checkEntries(closing, entries);
         uint256 totalWeight = _totalWeightOf(entries);
         _judgeTotals(id, round, closing, count, totalWeight);

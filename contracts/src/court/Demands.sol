@@ -4,7 +4,6 @@ pragma solidity ^0.8.28;
 import {Demand, DemandStatus, ICourt, Target, What} from "../interfaces/ICourt.sol";
 import {Closing, Recording, StudyId, Terms} from "../interfaces/IWardRound.sol";
 import {Entries, Entry} from "../libraries/Entries.sol";
-import {Studies} from "../libraries/Studies.sol";
 import {Vectors} from "../libraries/Vectors.sol";
 import {Bench} from "./Bench.sol";
 
@@ -26,7 +25,7 @@ abstract contract Demands is Bench {
         Target calldata target
     ) external returns (bytes32 demand) {
         bytes32 commitment = _checkAccused(id, round, closing);
-        Terms memory s = WARD.terms(id);
+        Terms memory s = _termsOf(id);
         // An update may have to wait for the entry that names it.
         uint256 latest = uint256(closing.closedAt) + s.challengeSeconds;
         if (target.what == What.Update) latest += uint256(s.challengeSeconds) + s.demandSeconds;
@@ -47,7 +46,7 @@ abstract contract Demands is Bench {
         d.deadline = uint64(block.timestamp) + s.demandSeconds;
         d.status = DemandStatus.Open;
         d.demander = msg.sender;
-        d.deposit = s.bond / Studies.BOND_PER_DEPOSIT;
+        d.deposit = s.deposit;
 
         _demands[demand] = d;
         emit Demanded(

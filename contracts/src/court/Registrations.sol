@@ -26,7 +26,7 @@ abstract contract Registrations is Bench {
 
     /// @inheritdoc ICourt
     function demandContribution(StudyId id, uint32 round, address site, uint32 chunk) external {
-        Terms memory s = WARD.terms(id);
+        Terms memory s = _termsOf(id);
         if (msg.sender != s.coordinator || round != s.head) {
             revert Court_NotCoordinator(id, msg.sender);
         }
@@ -61,7 +61,7 @@ abstract contract Registrations is Bench {
         Asked storage asked = _asked[key][chunk];
         if (asked.deadline == 0 || asked.answered) revert Court_NotDemanded(key);
         if (block.timestamp > asked.deadline) revert Court_TooLate(asked.deadline);
-        uint256 parameterCount = WARD.terms(id).parameterCount;
+        uint256 parameterCount = _termsOf(id).parameterCount;
         uint256 length = Vectors.chunkLength(parameterCount, chunk);
         bytes32 root = entry.first().update();
         if (!opening.isIncluded(length, root, chunk, Vectors.chunks(parameterCount))) {
@@ -88,7 +88,7 @@ abstract contract Registrations is Bench {
         bytes32 entryHash = _registrationOf(id, round, site).entryHash;
         if (keccak256(entry) != entryHash) revert Court_NotRegistered(id, round, site);
         _checkPrevious(id, round, previous);
-        Place memory place = _placeOf(WARD.terms(id).parameterCount, coordinate);
+        Place memory place = _placeOf(_termsOf(id).parameterCount, coordinate);
         int256 sum = int256(_valueIn(base, previous.record.model, place))
             + _valueIn(update, entry.first().update(), place);
         if (sum >= type(int32).min && sum <= type(int32).max) {
@@ -122,7 +122,7 @@ abstract contract Registrations is Bench {
         bytes32[] calldata beforePath,
         bytes32[] calldata behindPath
     ) external {
-        _checkAccused(id, round, closing);
+        _checkChallenged(id, round, closing);
         _checkRegistered(id, round, closing.closedAt, site);
 
         // Entries ascend: no entry is between these two, before the first or behind the last.
@@ -151,7 +151,7 @@ abstract contract Registrations is Bench {
     {
         registered = WARD.registration(id, round, site);
         // Of a round 0 there is none, so nothing is subtracted from it.
-        if (registered.registeredAt == 0 || registered.previous != WARD.commitment(id, round - 1)) {
+        if (registered.registeredAt == 0 || registered.previous != _storedOf(id, round - 1)) {
             revert Court_NotRegistered(id, round, site);
         }
     }
@@ -163,7 +163,7 @@ abstract contract Registrations is Bench {
     {
         Registration memory registered = _registrationOf(id, round, site);
         // Strictly: without grace, a registration in the closing's own block is too late.
-        uint256 from = uint256(registered.registeredAt) + WARD.terms(id).graceSeconds;
+        uint256 from = uint256(registered.registeredAt) + _termsOf(id).graceSeconds;
         if (from >= closedAt) revert Court_RegistrationLate(site, from, closedAt);
         Standing memory stands = _standings[_standingOf(id, round, registered.entryHash)];
         // A coordinator that asked for data had to wait until its time was over.

@@ -32,7 +32,7 @@ abstract contract Tallies is Bench {
         TallyStart calldata start
     ) external returns (uint256 tally) {
         bytes32 commitment = _checkAccused(id, round, closing);
-        Terms memory s = WARD.terms(id);
+        Terms memory s = _termsOf(id);
         uint64 latest =
             closing.closedAt + 3 * uint64(s.challengeSeconds) + 2 * uint64(s.demandSeconds);
         if (block.timestamp >= latest) revert Court_TooLate(latest);
@@ -55,16 +55,17 @@ abstract contract Tallies is Bench {
         }
         emit TallyOpened(id, round, msg.sender, tally, start.coordinate);
         _extend(t, s.challengeSeconds);
+        _takeDeposit(id, s);
     }
 
     /// @inheritdoc ICourt
     function addToTally(uint256 tally, bytes calldata entries, bytes calldata updates) external {
         Tally storage t = _ownTally(tally);
         // A round that was overturned and closed again is another one.
-        if (WARD.commitment(t.study, t.round) != t.commitment) {
+        if (_storedOf(t.study, t.round) != t.commitment) {
             revert Court_NotChallengeable(t.study, t.round);
         }
-        Terms memory s = WARD.terms(t.study);
+        Terms memory s = _termsOf(t.study);
 
         uint32 count = _count(tally, t.count, entries);
         t.count = count;
@@ -98,6 +99,7 @@ abstract contract Tallies is Bench {
         }
 
         t.owner = address(0);
+        _returnDeposit(id, msg.sender);
         Ranks memory ranks = t.ranks;
         uint32 coordinate = t.coordinate;
         if (
@@ -107,8 +109,24 @@ abstract contract Tallies is Bench {
             _judgeTotals(id, round, closing, count, ranks.totalWeight);
             return;
         }
-        int256 change = _tallied(ranks, WARD.terms(id), count, t.low, t.high);
+        int256 change = _tallied(ranks, _termsOf(id), count, t.low, t.high);
         _judgeCoordinate(id, round, closing, coordinate, t.base + change, t.model);
+    }
+
+    /// @inheritdoc ICourt
+    function closeTally(uint256 tally, Closing calldata closing) external {
+        Tally storage t = _tallies[tally];
+        (StudyId id, uint32 round, address owner) = (t.study, t.round, t.owner);
+        if (owner == address(0)) revert Court_TallyOver(tally);
+        bytes32 given = _commitmentOf(closing);
+        if (given != t.commitment) revert Court_ClosingDiffers(t.commitment, given);
+        bool overturned = _isOverturned(id, round, given);
+        if (!overturned && block.timestamp < t.until) revert Court_TooEarly(t.until);
+
+        t.owner = address(0);
+        address to = overturned ? owner : closing.coordinator;
+        emit TallyClosed(tally, to);
+        _returnDeposit(id, to);
     }
 
     /// @inheritdoc ICourt

@@ -99,7 +99,7 @@ struct Tally {
     StudyId study;
     /// keccak256(abi.encode(closing)) of the round it is about.
     bytes32 commitment;
-    /// Who opened it; zero once it is finished.
+    /// Who opened it; zero once it is finished or closed.
     address owner;
     uint32 round;
     uint32 coordinate;
@@ -113,6 +113,14 @@ struct Tally {
     uint64 until;
     uint64 limit;
     Ranks ranks;
+}
+
+/// @notice A challenge that its author has committed to and not shown yet.
+struct Commitment {
+    /// Until when it can be revealed; zero if it was never made.
+    uint64 until;
+    /// Whether its deposit is held: neither revealed nor closed.
+    bool open;
 }
 
 /// @notice The state of a site's registered contribution.
@@ -174,6 +182,29 @@ interface ICourt {
         uint32 coordinate
     );
     event TallyExtended(uint256 indexed tally, uint256 count, uint256 totalWeight);
+    /// @param to Who is owed the deposit of a tally that overturned nothing.
+    event TallyClosed(uint256 indexed tally, address indexed to);
+
+    /// @param closing keccak256(abi.encode(closing)) of the accused round.
+    event Committed(
+        StudyId indexed study,
+        uint32 indexed round,
+        address indexed challenger,
+        bytes32 closing,
+        bytes32 commitment,
+        uint64 until
+    );
+    event Revealed(
+        StudyId indexed study, uint32 indexed round, address indexed challenger, bytes32 commitment
+    );
+    /// @param to Who is owed the deposit of a challenge that was not revealed.
+    event CommitmentClosed(
+        StudyId indexed study,
+        uint32 indexed round,
+        address indexed challenger,
+        bytes32 commitment,
+        address to
+    );
 
     event Demanded(
         StudyId indexed study,
@@ -231,6 +262,13 @@ interface ICourt {
     error Court_NotOmitted(address site, uint256 index);
     error Court_ContributionFits(uint32 coordinate, int256 value);
     error Court_TallyNotYours(uint256 tally);
+    error Court_TallyOver(uint256 tally);
+    error Court_AlreadyCommitted(bytes32 commitment);
+    error Court_NotCommitted(bytes32 commitment);
+    /// @notice Another challenger has committed to a challenge of this closing, and comes first.
+    error Court_Reserved(StudyId study, uint32 round, uint64 until);
+    /// @notice What was revealed did not overturn the round.
+    error Court_NotOverturned(StudyId study, uint32 round);
     error Court_ClosingDiffers(bytes32 stored, bytes32 given);
     error Court_RanksDiffer(
         uint32 belowLow, uint32 throughLow, uint32 belowHigh, uint32 throughHigh
@@ -306,10 +344,44 @@ interface ICourt {
         bytes32[] calldata behindPath
     ) external;
 
+    // ------------------------------------------------------------------ commitments
+
+    /// @notice Commits to a challenge, against a deposit, so that a copy of it earns nothing. Until
+    /// it is revealed, or ten minutes are over, every other challenge of the closing waits, and the
+    /// round does not become final by time.
+    /// @param commitment keccak256(abi.encode(caller, keccak256(data), salt)), where `data` calls
+    /// this contract.
+    function commitChallenge(
+        StudyId study,
+        uint32 round,
+        Closing calldata closing,
+        bytes32 commitment
+    ) external;
+
+    /// @notice Makes a challenge that the caller committed to in an earlier block. It must overturn
+    /// the round. The deposit goes back.
+    function revealChallenge(
+        StudyId study,
+        uint32 round,
+        Closing calldata closing,
+        bytes32 salt,
+        bytes calldata data
+    ) external;
+
+    /// @notice Ends a commitment that was not revealed in time: its deposit goes to who closed the
+    /// round or, if the round was overturned meanwhile, back. Anyone may call it.
+    function closeCommitment(
+        StudyId study,
+        uint32 round,
+        Closing calldata closing,
+        address challenger,
+        bytes32 commitment
+    ) external;
+
     // ------------------------------------------------------------------ tallies
 
-    /// @notice Begins to count a round of more entries than one transaction carries. Holds the
-    /// round's finality, as does each step.
+    /// @notice Begins to count a round of more entries than one transaction carries, against a
+    /// deposit. Holds the round's finality, as does each step.
     function openTally(
         StudyId study,
         uint32 round,
@@ -322,13 +394,18 @@ interface ICourt {
     /// @param updates Openings of the coordinate's chunk, one an entry; empty without a coordinate.
     function addToTally(uint256 tally, bytes calldata entries, bytes calldata updates) external;
 
-    /// @notice Overturns the round if, all its entries counted, the record is wrong.
+    /// @notice Overturns the round if, all its entries counted, the record is wrong. Then the
+    /// deposit goes back.
     function finishTally(uint256 tally, Closing calldata closing) external;
+
+    /// @notice Ends a tally that nothing extended in time: its deposit goes to who closed the round
+    /// or, if the round was overturned meanwhile, back. Anyone may call it.
+    function closeTally(uint256 tally, Closing calldata closing) external;
 
     // ------------------------------------------------------------------ demands
 
-    /// @notice Demands that data of a closed round be shown, against a deposit of a tenth of the
-    /// bond that goes to who shows it.
+    /// @notice Demands that data of a closed round be shown, against a deposit that goes to who
+    /// shows it.
     /// @param previous Read only to demand a chunk of the base.
     function demandChunk(
         StudyId study,
@@ -390,6 +467,15 @@ interface ICourt {
     ) external pure returns (bytes32);
 
     function tallyOf(uint256 tally) external view returns (Tally memory);
+
+    /// @param closing keccak256(abi.encode(closing)).
+    function commitmentOf(
+        StudyId study,
+        uint32 round,
+        bytes32 closing,
+        address challenger,
+        bytes32 commitment
+    ) external view returns (Commitment memory);
 
     function standing(StudyId study, uint32 round, address site)
         external

@@ -34,8 +34,14 @@ struct StudyParams {
     address token;
     /// What the sites of a round share, in the token's smallest unit.
     uint128 rewardPerRound;
-    /// What a coordinator deposits before it may act; a demand for data costs a tenth of it.
+    /// What a coordinator deposits before it may act.
     uint96 bond;
+    /// What a demand, a tally and a commitment to a challenge are made against.
+    uint96 deposit;
+    /// What a final round pays to who closed it.
+    uint128 closingFee;
+    /// What a round pays to the auditors whose attestations make it final, in equal parts.
+    uint128 attestingFee;
     /// Number of rounds.
     uint32 rounds;
     /// How long a closed round can be challenged.
@@ -190,6 +196,9 @@ struct StudyState {
     /// From then on any account may end the study; zero before it opens.
     uint64 deadline;
     uint96 bond;
+    uint96 deposit;
+    uint128 closingFee;
+    uint128 attestingFee;
     uint128 rewardPerRound;
     uint128 funded;
     /// Rewards paid to sites.
@@ -204,7 +213,7 @@ struct Terms {
     address token;
     address coordinator;
     uint32 head;
-    uint96 bond;
+    uint96 deposit;
     uint32 challengeSeconds;
     uint32 graceSeconds;
     uint32 demandSeconds;
@@ -288,6 +297,13 @@ interface IWardRound {
     event Collected(StudyId indexed study, address indexed account, uint256 amount);
     /// @notice Auditors made every round up to this one final.
     event Attested(StudyId indexed study, uint32 indexed round, uint256 attestations);
+    /// @notice Each of the auditors that attested a round is owed a share of an amount.
+    event AttestingFeeShared(
+        StudyId indexed study, uint32 indexed round, uint256 amount, uint256 share
+    );
+    event ClosingFeePaid(
+        StudyId indexed study, uint32 indexed round, address indexed coordinator, uint256 amount
+    );
     event TookOver(
         StudyId indexed study,
         uint32 indexed round,
@@ -368,7 +384,7 @@ interface IWardRound {
     /// @notice Creates a study. Only by the sponsor its parameters name.
     /// @dev The least that `challengeSeconds` may be is 1 hour, `objectionSeconds` and
     /// `demandSeconds` 10 minutes, `roundSeconds` and `graceSeconds` 12 seconds, `lifetimeSeconds`
-    /// `roundSeconds`, `bond` 10 units.
+    /// `roundSeconds`, `bond` and `deposit` 1 unit.
     /// @param coordinators In order: the first opens the study, the others stand by.
     /// @param auditors Whose attestations count. `params.parties` is the hash of both lists.
     function createStudy(
@@ -425,7 +441,8 @@ interface IWardRound {
     ) external;
 
     /// @notice Makes every round up to this one final, by a quorum of auditors, once the objection
-    /// time of this one is over.
+    /// time of this one is over. Who signed is owed the attesting fees of the rounds that no
+    /// attestation had covered, unless this one was final before.
     /// @param attestations EIP-712 Attestations, ascending by auditor.
     function attest(
         StudyId study,
@@ -450,6 +467,9 @@ interface IWardRound {
     /// @param closing The closing of the last round; not looked at before the study opens.
     function releaseBond(StudyId study, Closing calldata closing) external;
 
+    /// @notice Pays a final round's closing fee to who closed it. Anyone may call it.
+    function claimFee(StudyId study, uint32 round, Closing calldata closing) external;
+
     /// @notice Returns to the sponsor what no round has earned, once the last round is final.
     /// @param closing The closing of the last round.
     function refund(StudyId study, Closing calldata closing) external;
@@ -463,7 +483,8 @@ interface IWardRound {
     function changePayout(StudyId study, address site, address payout) external;
 
     /// @notice Pays out what is owed to an account: its part of slashed bonds, what the flooring of
-    /// shares has left, its deposits, and those that its answers earned. Anyone may call it.
+    /// shares has left, attesting fees, its deposits, and those that its answers earned. Anyone may
+    /// call it.
     function collect(StudyId study, address account) external;
 
     // ------------------------------------------------------------------ court
@@ -519,6 +540,9 @@ interface IWardRound {
 
     /// @notice What `collect` would pay.
     function owed(StudyId study, address account) external view returns (uint256);
+
+    /// @notice Whether a round's closing fee was paid.
+    function isFeePaid(StudyId study, uint32 round) external view returns (bool);
 
     /// @notice What a coordinator or a site needs to know before it works on a round.
     function openRound(StudyId study)

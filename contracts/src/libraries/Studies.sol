@@ -45,7 +45,7 @@ struct Study {
     uint128 funded;
     uint128 paid;
     // slot 5
-    uint128 refunded;
+    uint128 attestingFee;
     uint32 parameterCount;
     uint32 demandSeconds;
     uint16 auditorQuorum;
@@ -63,6 +63,12 @@ struct Study {
     // slot 7
     uint32 stalledRound;
     uint64 stalledSince;
+    uint96 deposit;
+    // slot 8
+    uint128 closingFee;
+    uint128 refunded;
+    // slot 9
+    uint128 attestingFees;
     // slots of their own
     bytes32 initialModel;
     address[] coordinators;
@@ -74,6 +80,7 @@ struct Study {
     mapping(uint32 => bytes32) commitments;
     mapping(uint32 => mapping(address => Registration)) registrations;
     mapping(address => uint256) owed;
+    BitMaps.BitMap feePaid;
 }
 
 /// @title Studies
@@ -91,8 +98,6 @@ library Studies {
     uint32 internal constant MIN_TURN_SECONDS = 12;
     /// A coordinate is an int32.
     uint32 internal constant MAX_UPDATE_BOUND = 2 ** 31 - 1;
-    /// A demand for data is made against this part of the bond.
-    uint96 internal constant BOND_PER_DEPOSIT = 10;
 
     // ------------------------------------------------------------------ beginning
 
@@ -112,6 +117,9 @@ library Studies {
         s.sponsor = params.sponsor;
         s.token = params.token;
         s.bond = params.bond;
+        s.deposit = params.deposit;
+        s.closingFee = params.closingFee;
+        s.attestingFee = params.attestingFee;
         s.rewardPerRound = params.rewardPerRound;
         s.rounds = params.rounds;
         s.roundSeconds = params.roundSeconds;
@@ -155,8 +163,9 @@ library Studies {
             revert IWardRound.WardRound_ParameterInvalid("rounds");
         }
         checkWindows(params);
-        // A demand without a deposit would overturn rounds for gas alone.
-        if (params.bond < BOND_PER_DEPOSIT) revert IWardRound.WardRound_ParameterInvalid("bond");
+        if (params.bond == 0) revert IWardRound.WardRound_ParameterInvalid("bond");
+        // Without a deposit, a demand would overturn and a tally delay rounds for gas alone.
+        if (params.deposit == 0) revert IWardRound.WardRound_ParameterInvalid("deposit");
         if (params.token == address(0)) revert IWardRound.WardRound_ParameterInvalid("token");
         if (params.minSites == 0) revert IWardRound.WardRound_ParameterInvalid("minSites");
         if (params.parameterCount == 0) {
@@ -366,6 +375,33 @@ library Studies {
         checkFinal(s, id, last, closing);
     }
 
+    // ------------------------------------------------------------------ fees
+
+    /// @notice What all rounds together can pay to sites, coordinators and auditors.
+    function budget(Study storage s) internal view returns (uint256) {
+        return (uint256(s.rewardPerRound) + s.closingFee + s.attestingFee) * s.rounds;
+    }
+
+    /// @notice What the rounds of a study that is over pay, whether it was claimed or not.
+    function earnings(Study storage s) internal view returns (uint256) {
+        return (uint256(s.rewardPerRound) + s.closingFee) * s.rounds + s.attestingFees;
+    }
+
+    /// @notice Shares out the fees of the rounds that an attestation makes final.
+    /// @return share Of each signer.
+    function shareAttestingFee(Study storage s, uint32 round, uint64 closedAt, uint256 signers)
+        internal
+        returns (uint256 share)
+    {
+        uint256 fee = s.attestingFee;
+        // Rounds that are final by time need no attestation.
+        if (fee == 0 || s.isFinal(round, closedAt)) return 0;
+        share = fee * (round - s.finalThrough) / signers;
+        // A part of the budget, which `funded` covers, in 128 bits.
+        // forge-lint: disable-next-line(unsafe-typecast)
+        s.attestingFees += uint128(share * signers);
+    }
+
     // ------------------------------------------------------------------ view
 
     function state(Study storage s) internal view returns (StudyState memory) {
@@ -395,6 +431,9 @@ library Studies {
             holdUntil: s.holdUntil,
             deadline: s.deadline,
             bond: s.bond,
+            deposit: s.deposit,
+            closingFee: s.closingFee,
+            attestingFee: s.attestingFee,
             rewardPerRound: s.rewardPerRound,
             funded: s.funded,
             paid: s.paid,
@@ -408,7 +447,7 @@ library Studies {
             token: s.token,
             coordinator: s.coordinator,
             head: s.head,
-            bond: s.bond,
+            deposit: s.deposit,
             challengeSeconds: s.challengeSeconds,
             graceSeconds: s.graceSeconds,
             demandSeconds: s.demandSeconds,

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.28;
 
-import {CoordinateProof, Target, What} from "../../src/interfaces/ICourt.sol";
+import {CoordinateProof, ICourt, Target, What} from "../../src/interfaces/ICourt.sol";
 import {Closing, Recording, StudyId, StudyParams} from "../../src/interfaces/IWardRound.sol";
 import {AttackScene} from "./AttackScene.sol";
 
@@ -10,18 +10,38 @@ contract BondsAttackTest is AttackScene {
     /// Of an Ethereum transaction (EIP-7825).
     uint256 internal constant GAS_LIMIT = 2 ** 24;
 
-    /// A friend of the coordinator sees the challenge before it is mined, and sends a copy first.
-    /// The contract has no commitment that the challenger could make before.
+    /// A friend of the coordinator sees the challenge before it is mined, and sends a copy first. The
+    /// challenger committed to it before.
     function test_challenge_whenAFriendOfTheCoordinatorCopiesIt() public {
         Story memory story = begin(smallStudy(), 2, 3);
         story.model[0] += 1;
         story.closing.record.model = vectorRoot(bytesOf(story.model));
         close(story);
-        tryCoordinateChallenge(story, address(0xF21E));
-        tryCoordinateChallenge(story, CHALLENGER);
+        bytes memory data = abi.encodeCall(
+            ICourt.challengeCoordinate,
+            (
+                story.id,
+                1,
+                story.closing,
+                story.previous,
+                packed(story.list),
+                coordinateProof(story, 0)
+            )
+        );
+        bytes32 salt = "salt";
+        bytes32 commitment = keccak256(abi.encode(CHALLENGER, keccak256(data), salt));
+        vm.prank(CHALLENGER);
+        court.commitChallenge(story.id, 1, story.closing, commitment);
+        vm.warp(block.timestamp + 12);
+        address friend = address(0xF21E);
+        tryCoordinateChallenge(story, friend);
+        vm.prank(friend);
+        try court.revealChallenge(story.id, 1, story.closing, salt, data) {} catch {}
+        vm.prank(CHALLENGER);
+        court.revealChallenge(story.id, 1, story.closing, salt, data);
         assertEq(
             ward.owed(story.id, CHALLENGER),
-            uint256(story.params.bond) / 2,
+            uint256(story.params.bond) / 2 + story.params.deposit,
             "the reward of a challenge is paid to its author, not to a copier"
         );
     }

@@ -54,6 +54,7 @@ class _Study:
     funded: int = 0
     paid: int = 0
     refunded: int = 0
+    fees: int = 0
     bonds_posted: int = 0
     bonds_released: int = 0
     slashed: int = 0
@@ -63,7 +64,7 @@ class _Study:
 _FIXED = ("id", "study", "params", "coordinators", "auditors")
 _DOCUMENTS = ("params", "coordinators", "auditors", "seats")
 _AMOUNTS = (
-    "funded", "paid", "refunded", "bonds_posted", "bonds_released", "slashed", "burnt",
+    "funded", "paid", "refunded", "fees", "bonds_posted", "bonds_released", "slashed", "burnt",
 )  # fmt: skip
 #: A record by the contract's names, in the order of a closing's columns.
 _RECORD = ("contributions", "model", "manifest", "commitments", "count", "totalWeight")
@@ -411,6 +412,8 @@ def _change(study: _Study, name: str, args: Mapping[str, Any]) -> None:
             study.final_through = max(study.final_through, args["round"])
         case "Claimed":
             study.paid += int(args["amount"])
+        case "ClosingFeePaid" | "AttestingFeeShared":
+            study.fees += int(args["amount"])
         case "Refunded":
             study.refunded += int(args["amount"])
         case "StudyEnded":

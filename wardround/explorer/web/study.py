@@ -197,13 +197,14 @@ def _alerts(study: StudyDetail, params: StudyParams, recent: Sequence[RoundRow])
 class Money:
     """Where a study's money is, in the token's smallest unit: rewards and bonds together.
 
-    ``total = paid + returned + slashed + remaining``.
+    ``total = paid + fees + returned + slashed + remaining``.
     """
 
     funded: int
     bonds: int
     total: int
     paid: int
+    fees: int
     returned: int
     slashed: int
     remaining: int
@@ -214,15 +215,18 @@ class Money:
         """Add up the index's two equations; `earned` is by rounds that stand."""
         funded, bonds, paid = int(funds.funded), int(funds.bonds_posted), int(funds.paid)
         returned, slashed = int(funds.refunded) + int(funds.bonds_released), int(funds.slashed)
-        remaining = funded + bonds - paid - returned - slashed
+        fees = int(funds.fees)
+        remaining = funded + bonds - paid - fees - returned - slashed
         due = max(0, earned - paid)
-        return cls(funded, bonds, funded + bonds, paid, returned, slashed, remaining, due)
+        whole = funded + bonds
+        return cls(funded, bonds, whole, paid, fees, returned, slashed, remaining, due)
 
     @property
     def slices(self) -> list[tuple[str, int, str]]:
         """The parts of the whole: each one's class, amount and words."""
         return [
             ("paid", self.paid, "paid to sites"),
+            ("fees", self.fees, "fees"),
             ("back", self.returned, "returned"),
             ("slashed", self.slashed, "slashed"),
             ("due", self.due, "earned, not yet paid"),
@@ -236,9 +240,10 @@ class Money:
             return tokens_of(amount, decimals)
 
         bonds = f" + {tokens(self.bonds)} bonds" if self.bonds else ""
+        fees = f" + {tokens(self.fees)} fees" if self.fees else ""
         returned = f" + {tokens(self.returned)} returned" if self.returned else ""
         return (
-            f"{tokens(self.funded)} funded{bonds} = {tokens(self.paid)} paid{returned}"
+            f"{tokens(self.funded)} funded{bonds} = {tokens(self.paid)} paid{fees}{returned}"
             f" + {tokens(self.slashed)} slashed + {tokens(self.remaining)} remaining"
         )
 
@@ -271,10 +276,14 @@ def _tables(
     ]
 
 
+#: Keys of a specification whose values are amounts.
+_AMOUNTS = ("per_round", "bond", "deposit", "closing_fee", "attesting_fee")
+
+
 def _amount(key: str, value: Any, decimals: int) -> str:
     """A value of the specification; amounts of the smallest unit also in tokens."""
     words = _plain(value)
-    if key in ("per_round", "bond") and re.fullmatch("[0-9]{1,78}", words):
+    if key in _AMOUNTS and re.fullmatch("[0-9]{1,78}", words):
         return f"{words} ({tokens_of(int(words), decimals)} tokens)"
     return words
 

@@ -1,0 +1,268 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity ^0.8.28;
+
+import {ICourt, Target, What} from "../src/interfaces/ICourt.sol";
+import {Recording, StudyParams} from "../src/interfaces/IWardRound.sol";
+import {CourtScene} from "./CourtScene.sol";
+
+/// Challenges that are committed to first and revealed later.
+contract CourtCommitTest is CourtScene {
+    // Times have 64 bits, and literals of text 32 bytes.
+    // forge-lint: disable-start(unsafe-typecast)
+    address internal constant FRIEND = address(0xF21E);
+    bytes32 internal constant SALT = "salt";
+    uint256 internal constant REVEAL_SECONDS = 10 minutes;
+
+    function setUp() public override {
+        super.setUp();
+        // forge-lint: disable-next-line(erc20-unchecked-transfer)
+        token.transfer(FRIEND, 2 ** 100);
+        vm.prank(FRIEND);
+        token.approve(address(ward), type(uint256).max);
+    }
+
+    // ------------------------------------------------------------------ commit, reveal
+
+    function testFuzz_revealChallenge_overturnsAndReturnsTheDeposit(uint256 wait) public {
+        Story memory story = cheated();
+        bytes memory data = challengeOf(story);
+        uint256 before = token.balanceOf(CHALLENGER);
+        bytes32 commitment = commitmentTo(CHALLENGER, data);
+        uint64 until = uint64(block.timestamp + REVEAL_SECONDS);
+        bytes32 closed = keccak256(abi.encode(story.closing));
+        vm.expectEmit(address(court));
+        emit ICourt.Committed(story.id, 1, CHALLENGER, closed, commitment, until);
+        commit(story, CHALLENGER, commitment);
+        assertEq(token.balanceOf(CHALLENGER), before - story.params.deposit, "deposit");
+
+        vm.warp(block.timestamp + bound(wait, 1, REVEAL_SECONDS));
+        vm.expectEmit(address(court));
+        emit ICourt.Revealed(story.id, 1, CHALLENGER, commitment);
+        reveal(story, CHALLENGER, data);
+        assertOverturned(story, story.params.deposit);
+        ward.collect(story.id, CHALLENGER);
+        uint256 reward = story.params.bond / 2;
+        assertEq(token.balanceOf(CHALLENGER), before + reward, "deposit back and reward");
+    }
+
+    /// The friend sees the revealed data before it is mined: it can send the challenge, the reveal,
+    /// or a commitment of its own.
+    function test_revealChallenge_whenAFriendOfTheCoordinatorCopiesIt() public {
+        Story memory story = cheated();
+        bytes memory data = challengeOf(story);
+        bytes32 commitment = commitmentTo(CHALLENGER, data);
+        commit(story, CHALLENGER, commitment);
+        uint64 until = uint64(block.timestamp + REVEAL_SECONDS);
+        vm.warp(block.timestamp + 12);
+
+        vm.prank(FRIEND);
+        (bool done, bytes memory reason) = address(court).call(data);
+        assertTrue(!done, "the copy is refused");
+        assertEq(
+            keccak256(reason),
+            keccak256(abi.encodeWithSelector(ICourt.Court_Reserved.selector, story.id, 1, until)),
+            "reason"
+        );
+        bytes32 copied = commitmentTo(FRIEND, data);
+        vm.expectRevert(abi.encodeWithSelector(ICourt.Court_NotCommitted.selector, copied));
+        reveal(story, FRIEND, data);
+        commit(story, FRIEND, copied);
+        vm.expectRevert(abi.encodeWithSelector(ICourt.Court_TooEarly.selector, block.timestamp + 1));
+        reveal(story, FRIEND, data);
+
+        reveal(story, CHALLENGER, data);
+        assertOverturned(story, story.params.deposit);
+    }
+
+    /// A copy of the commitment itself neither takes its place nor can be revealed by the copier.
+    function test_commitChallenge_whenAFriendCopiesTheCommitment() public {
+        Story memory story = cheated();
+        bytes memory data = challengeOf(story);
+        bytes32 commitment = commitmentTo(CHALLENGER, data);
+        commit(story, FRIEND, commitment);
+        commit(story, CHALLENGER, commitment);
+        vm.warp(block.timestamp + 12);
+        vm.expectRevert(
+            abi.encodeWithSelector(ICourt.Court_NotCommitted.selector, commitmentTo(FRIEND, data))
+        );
+        reveal(story, FRIEND, data);
+        reveal(story, CHALLENGER, data);
+        assertOverturned(story, story.params.deposit);
+    }
+
+    function testFuzz_revealChallenge_notOfAnythingElse(uint256 what, uint256 place) public {
+        Story memory story = cheated();
+        bytes memory data = challengeOf(story);
+        commit(story, CHALLENGER, commitmentTo(CHALLENGER, data));
+        vm.warp(block.timestamp + 12);
+        what = bound(what, 0, 2);
+        bytes32 salt = what == 0 ? bytes32("another") : SALT;
+        if (what == 1) data[place % data.length] ^= 0x01;
+        address caller = what == 2 ? FRIEND : CHALLENGER;
+        bytes32 commitment = keccak256(abi.encode(caller, keccak256(data), salt));
+        vm.expectRevert(abi.encodeWithSelector(ICourt.Court_NotCommitted.selector, commitment));
+        vm.prank(caller);
+        court.revealChallenge(story.id, 1, story.closing, salt, data);
+    }
+
+    /// What was committed to must overturn the round, or the deposit stays.
+    function test_revealChallenge_ofWhatProvesNothing() public {
+        Story memory story = honest();
+        bytes memory data = challengeOf(story);
+        commit(story, CHALLENGER, commitmentTo(CHALLENGER, data));
+        Target memory target;
+        bytes memory demand = abi.encodeCall(
+            ICourt.demandChunk, (story.id, 1, story.closing, story.previous, target)
+        );
+        commit(story, CHALLENGER, commitmentTo(CHALLENGER, demand));
+        vm.warp(block.timestamp + 12);
+        vm.expectRevert(
+            abi.encodeWithSelector(ICourt.Court_CoordinateRight.selector, 0, story.model[0])
+        );
+        reveal(story, CHALLENGER, data);
+        vm.expectRevert(abi.encodeWithSelector(ICourt.Court_NotOverturned.selector, story.id, 1));
+        reveal(story, CHALLENGER, demand);
+        assertStands(story);
+    }
+
+    // ------------------------------------------------------------------ time
+
+    /// In the last second of the window: the round waits until the commitment can be revealed.
+    function test_commitChallenge_holdsTheRoundOnce() public {
+        Story memory story = cheated();
+        bytes memory data = challengeOf(story);
+        bytes32 commitment = commitmentTo(CHALLENGER, data);
+        vm.warp(story.closing.closedAt + story.params.challengeSeconds - 1);
+        commit(story, CHALLENGER, commitment);
+        uint256 until = block.timestamp + REVEAL_SECONDS;
+        vm.warp(until);
+        assertTrue(!ward.isFinal(story.id, 1, story.closing), "held");
+        vm.expectRevert(abi.encodeWithSelector(ICourt.Court_AlreadyCommitted.selector, commitment));
+        commit(story, CHALLENGER, commitment);
+        vm.expectRevert(abi.encodeWithSelector(ICourt.Court_TooEarly.selector, until));
+        court.closeCommitment(story.id, 1, story.closing, CHALLENGER, commitment);
+        vm.warp(until + 1);
+        assertTrue(ward.isFinal(story.id, 1, story.closing), "no longer");
+        vm.expectRevert(abi.encodeWithSelector(ICourt.Court_NotChallengeable.selector, story.id, 1));
+        reveal(story, CHALLENGER, data);
+    }
+
+    function testFuzz_closeCommitment_paysTheAccused(address closer, uint256 late) public {
+        Story memory story = honest();
+        bytes memory data = challengeOf(story);
+        bytes32 commitment = commitmentTo(CHALLENGER, data);
+        commit(story, CHALLENGER, commitment);
+        uint256 until = block.timestamp + REVEAL_SECONDS;
+        vm.warp(until + bound(late, 1, 30 days));
+        if (!ward.isFinal(story.id, 1, story.closing)) {
+            vm.expectRevert(abi.encodeWithSelector(ICourt.Court_TooLate.selector, until));
+            reveal(story, CHALLENGER, data);
+        }
+        vm.expectEmit(address(court));
+        emit ICourt.CommitmentClosed(story.id, 1, CHALLENGER, commitment, FIRST);
+        vm.prank(closer);
+        court.closeCommitment(story.id, 1, story.closing, CHALLENGER, commitment);
+        assertEq(ward.owed(story.id, FIRST), story.params.deposit, "delay costs its author");
+        vm.expectRevert(abi.encodeWithSelector(ICourt.Court_NotCommitted.selector, commitment));
+        court.closeCommitment(story.id, 1, story.closing, CHALLENGER, commitment);
+    }
+
+    function test_closeCommitment_ofARoundThatAnotherOverturned() public {
+        Story memory story = cheated();
+        bytes memory data = challengeOf(story);
+        bytes32 second = commitmentTo(FRIEND, data);
+        commit(story, CHALLENGER, commitmentTo(CHALLENGER, data));
+        commit(story, FRIEND, second);
+        vm.warp(block.timestamp + 12);
+        reveal(story, CHALLENGER, data);
+        vm.expectRevert(abi.encodeWithSelector(ICourt.Court_NotChallengeable.selector, story.id, 1));
+        reveal(story, FRIEND, data);
+        court.closeCommitment(story.id, 1, story.closing, FRIEND, second);
+        assertEq(ward.owed(story.id, FRIEND), story.params.deposit, "back");
+        assertEq(ward.owed(story.id, FIRST), 0, "nothing to the cheater");
+    }
+
+    /// A deposit of one study is never paid from another, nor for another round or closing.
+    function testFuzz_closeCommitment_onlyOfItsStudyRoundAndClosing(uint256 what) public {
+        Story memory story = honest();
+        StudyParams memory params = story.params;
+        params.code = keccak256("another study");
+        Story memory other = begin(params, 2, 5);
+        close(other);
+        bytes32 commitment = commitmentTo(CHALLENGER, challengeOf(story));
+        commit(story, CHALLENGER, commitment);
+        vm.warp(block.timestamp + REVEAL_SECONDS + 1);
+        what = bound(what, 0, 2);
+        if (what == 1) ++story.closing.closedAt;
+        vm.expectRevert(abi.encodeWithSelector(ICourt.Court_NotCommitted.selector, commitment));
+        court.closeCommitment(
+            what == 0 ? other.id : story.id,
+            what == 2 ? 2 : 1,
+            story.closing,
+            CHALLENGER,
+            commitment
+        );
+    }
+
+    /// No commitment of a friend keeps data that is not shown from being proven.
+    function test_closeDemand_whileAFriendHasCommitted() public {
+        Story memory story = honest();
+        Target memory target;
+        target.what = What.Model;
+        vm.prank(CHALLENGER);
+        bytes32 demand = court.demandChunk(story.id, 1, story.closing, story.previous, target);
+        vm.warp(block.timestamp + story.params.demandSeconds + 1);
+        commit(story, FRIEND, "anything");
+        court.closeDemand(demand, story.closing);
+        assertOverturned(story, story.params.deposit);
+    }
+
+    // ------------------------------------------------------------------ inside
+
+    function honest() internal returns (Story memory story) {
+        StudyParams memory params = sampleParams(Recording.Full);
+        params.parameterCount = 8;
+        params.minSites = 2;
+        story = begin(params, 2, 3);
+        close(story);
+    }
+
+    function cheated() internal returns (Story memory story) {
+        StudyParams memory params = sampleParams(Recording.Full);
+        params.parameterCount = 8;
+        params.minSites = 2;
+        story = begin(params, 2, 3);
+        story.model[0] += 1;
+        story.closing.record.model = vectorRoot(bytesOf(story.model));
+        close(story);
+    }
+
+    function challengeOf(Story memory story) internal pure returns (bytes memory) {
+        return abi.encodeCall(
+            ICourt.challengeCoordinate,
+            (
+                story.id,
+                1,
+                story.closing,
+                story.previous,
+                packed(story.list),
+                coordinateProof(story, 0)
+            )
+        );
+    }
+
+    function commitmentTo(address challenger, bytes memory data) internal pure returns (bytes32) {
+        return keccak256(abi.encode(challenger, keccak256(data), SALT));
+    }
+
+    function commit(Story memory story, address challenger, bytes32 commitment) internal {
+        vm.prank(challenger);
+        court.commitChallenge(story.id, 1, story.closing, commitment);
+    }
+
+    function reveal(Story memory story, address challenger, bytes memory data) internal {
+        vm.prank(challenger);
+        court.revealChallenge(story.id, 1, story.closing, SALT, data);
+    }
+    // forge-lint: disable-end(unsafe-typecast)
+}
