@@ -391,12 +391,12 @@ def test_demand_that_is_too_old_is_left_alone(scene: Theatre) -> None:
     assert kinds(helper.step()) == [("holds", 1), ("holds", 2)]
 
 
-def test_wrong_pay_is_challenged_in_the_first_round_too(scene: Theatre) -> None:
+def test_wrong_total_is_challenged_in_the_first_round_too(scene: Theatre) -> None:
     stage = scene.stage()
-    cheats.pay_itself(Cheater(stage, scene.parties.first))
+    cheats.state_another_total(Cheater(stage, scene.parties.first))
     (breach, challenged) = auditor_of(scene, stage, challenger(scene)).step()
     assert (breach.kind, breach.round, challenged.kind) == ("breach", 1, "challenged")
-    assert breach.challenge == "challengeRewards"
+    assert breach.challenge == "challengeTotals"
 
 
 def test_auditor_needs_specification_and_initial_model(scene: Theatre) -> None:
