@@ -63,7 +63,7 @@ def test_network_when_prepared_is_what_its_parties_find(tmp_path: Path) -> None:
         assert (state.funded, state.bond) == (3 * 1000, 500)
         assert contract.seat(study, network.keys.coordinator.address).bonded
         token = StudyToken(contract.chain, read_network(folders.root).token)
-        assert token.balance_of(contract.address) == 3 * 1000 + 500
+        assert token.balance_of(contract.escrow_of(study)) == 3 * 1000 + 500
         store = FolderStore(folders.store)
         specification = store.get(cid_from_sha256(network.params.specification))
         assert specification == canonical_bytes(scenario.specification.document())
