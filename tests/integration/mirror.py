@@ -42,7 +42,8 @@ class Mirror:
         self._evm.seal(1_760_000_001)
         assert created.contract_address is not None
         self._errors = ErrorTable()
-        self._errors.learn(load_artifact("Court").abi)
+        for name in ("Court", "WardRound"):
+            self._errors.learn(load_artifact(name).abi)
         self._contract = Contract(abi, created.contract_address)
 
     def refusal(self, function: str, *arguments: Any) -> ContractReverted | None:
