@@ -39,6 +39,7 @@ from wardround.protocol.study import (
 from wardround_simulations.attackers import ATTACKS
 from wardround_simulations.scenario import Behaviour, DataSpec, Scenario, builtin_scenarios
 
+PROOFS = ROOT / "contracts" / "proofs"
 BLOCKS = [block for page in PAGES for block in blocks(page)]
 CLI = typer.main.get_command(app)
 assert isinstance(CLI, click.Group)
@@ -153,6 +154,25 @@ def test_make_targets_exist() -> None:
 def test_scenarios_named_exist() -> None:
     asked = {words[1] for _, words in command_lines("wardround") if words[0] == "simulate"}
     assert {name for name in asked if not name.endswith(".toml")} == set(builtin_scenarios())
+
+
+def test_what_is_enforced_names_its_tests() -> None:
+    """Of the contract's tests and proofs; a promise that no test can break is not made."""
+    written = {
+        name
+        for path in [*(ROOT / "contracts" / "test").rglob("*.sol"), *PROOFS.glob("*.sol")]
+        for name in re.findall(r"function (\w+)", path.read_text("utf-8"))
+    }
+    lines = [
+        line
+        for line in text_of("docs/threat-model.md").replace("not enforced", "").splitlines()
+        if line.startswith("|") and "enforced" in line
+    ]
+    assert len(lines) > 20
+    for line in lines:
+        named = set(re.findall(r"`((?:test|invariant|check)\w*_\w+)`", line))
+        assert named, line
+        assert named <= written, line
 
 
 # ---------------------------------------------------------------- links and pictures
