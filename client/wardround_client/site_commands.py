@@ -123,8 +123,9 @@ def run(
 ) -> None:
     """Take part: run guard and SuperNode, and print what happens, until all studies have ended.
 
-    Then it prints what each approved study has earned and the command that claims it; the amount
-    is in the content store. SIGTERM or Ctrl-C ends it before; it may be restarted at any time.
+    Then it prints what the site has earned in each approved study, which it computes from the
+    entries in --store, and the command that claims it. SIGTERM or Ctrl-C ends it before; it may be
+    restarted at any time.
 
     Examples:
       wardround site run hospital --password-file secret.txt

@@ -1,1 +1,1 @@
-"""The coordinator's side: collect, verify, aggregate, score, close. Start with ``round.py``."""
+"""The coordinator's side: collect, verify, aggregate, settle, close. Start with ``round.py``."""

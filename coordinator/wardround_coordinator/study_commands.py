@@ -64,7 +64,7 @@ def create(
         list[str] | None, typer.Option(help="Auditor whose attestation counts; repeatable.")
     ] = None,
 ) -> None:
-    """Create a study and pay its rewards in. Nothing of it can be changed afterwards.
+    """Create a study and pay its rewards and fees in. Nothing of it can be changed afterwards.
 
     It pins the digest of the code that is installed here: sites run that and nothing else.
 
@@ -98,10 +98,10 @@ def fund(
     sending: Sending,
     tokens: Annotated[str, typer.Argument(help="How many tokens to pay in.")],
 ) -> None:
-    """Pay more into a study: the part that no site earns goes back to its sponsor.
+    """Pay more into a study: the part that no round earns goes back to its sponsor.
 
-    `study create` pays all rewards in; this is for a study whose creation was interrupted, or for
-    an account that pays in the sponsor's place.
+    `study create` pays all rewards and fees in; this is for a study whose creation was interrupted,
+    or for an account that pays in the sponsor's place. Sent again, it pays again.
 
     Example:
       wardround study fund 0x5e1f… 250 --chain … --contract 0x1234… --key sponsor.key
@@ -176,9 +176,9 @@ def end(
 ) -> None:
     """End a study after the rounds that it has.
 
-    Its sponsor may before it is opened, and later when each of its coordinators has had its turn
-    and none has closed the round; any account may behind its deadline. What sites have earned stays
-    theirs.
+    Its sponsor may end it before it is opened, and later when each of its coordinators has had its
+    turn and none has closed the round; any account may once its deadline has passed. What sites
+    have earned stays theirs.
 
     Example:
       wardround study end 0x5e1f… --chain … --contract 0x1234… --key sponsor.key
@@ -194,7 +194,7 @@ def end(
 def refund(
     sending: Sending,
 ) -> None:
-    """Return to the sponsor what no site has earned, once the study is over and final.
+    """Return to the sponsor what no round has earned, once the study is over and final.
 
     Any account may send it: the money goes to the sponsor.
 

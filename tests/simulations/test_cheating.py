@@ -155,7 +155,12 @@ def test_command_ends_with_nonzero_status_unless_all_is_good(
 
 
 def test_all_trials_are_as_many_as_the_command_counts(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, outcomes in (("honest", GOOD), ("trial", GOOD), ("accusations", [GOOD] * 7)):
+    for name, outcomes in (
+        ("honest", GOOD),
+        ("trial", GOOD),
+        ("copied", GOOD),
+        ("accusations", [GOOD] * 8),
+    ):
         monkeypatch.setattr(Trials, name, lambda *_, outcomes=outcomes: outcomes)
     assert len(list(Trials.run(object.__new__(Trials)))) == Trials.count
 

@@ -101,7 +101,7 @@ def audit(
         typer.Option(help="With --watch: key that signs attestations and pays for what is sent."),
     ] = None,
     challenge: Annotated[
-        bool, typer.Option("--challenge", help="With --watch: prove breaches on chain.")
+        bool, typer.Option("--challenge", help="With --watch: prove breaches and demand data.")
     ] = False,
     answer: Annotated[
         bool, typer.Option("--answer", help="With --watch: show what others demand on chain.")

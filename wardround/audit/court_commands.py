@@ -57,9 +57,10 @@ def challenge(
 ) -> None:
     """Replay every closed round once, and prove on chain what is wrong with one.
 
-    What cannot be proven because data is not shown is demanded, against a deposit. Run it again
-    after the deadline: a demand without an answer overturns the round. With the key of one of the
-    study's auditors, it also attests what holds. Ends with 1 when a round does not hold.
+    It commits to a proof first, for the study's deposit, so that a copy earns nothing. What cannot
+    be proven because data is not shown is demanded, for a deposit as well. Run it again after the
+    deadline: a demand without an answer overturns the round. With an auditor's key, where one
+    attestation is the quorum, it also attests what holds. Ends with 1 when a round does not hold.
 
     Example:
       wardround court challenge 0x5e1f… --chain http://127.0.0.1:8545 --contract 0x1234…

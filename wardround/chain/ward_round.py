@@ -140,7 +140,7 @@ class WardRound(StudyReader):
         )
 
     def end_study(self, signer: LocalAccount, study: StudyId) -> Receipt | None:
-        """End a study after the rounds it has: its sponsor, or any account behind its deadline."""
+        """End a study after its rounds so far: its sponsor, or any account after its deadline."""
         call = self._call("endStudy", study)
         return self._send(
             signer, call, f"end study {hex_of(study)}", lambda: self._happened("StudyEnded", study)

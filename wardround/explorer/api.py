@@ -307,9 +307,7 @@ def described_app(reader: Reader, store: Store | None, **more: Any) -> FastAPI:
     ) -> RoundDetail:
         return read_round(reader, study, round, commitment)
 
-    @get(
-        "/sites/{site}", "site", "A site over all studies: all it signed, was scored and was paid."
-    )
+    @get("/sites/{site}", "site", "A site over all studies: all it signed, earned and was paid.")
     def site(
         site: Annotated[str, _address("site"), Path(description="Its address.")],
         cursor: _Cursor = None,

@@ -20,7 +20,7 @@ from wardround_client.guard.wire import Wire, socket_address
 #: Most wait while a study trains.
 CONNECTIONS_MAX = 16
 _REQUEST_SECONDS, _VECTOR_SECONDS = 10.0, 60.0
-_STOP_SECONDS = 30.0
+_LOOK_SECONDS = 1.0
 
 
 class GuardServer:
@@ -54,7 +54,11 @@ class GuardServer:
         """Answer until `stop` is called."""
         with ThreadPoolExecutor(CONNECTIONS_MAX, "guard") as pool:
             while True:
-                ready, _, _ = select.select([self._socket.fileno(), self._wake], [], [])
+                # For a while only: a signal that comes just before this wait would not end it.
+                watched = [self._socket.fileno(), self._wake]
+                ready, _, _ = select.select(watched, [], [], _LOOK_SECONDS)
+                if not ready:
+                    continue
                 if self._wake in ready:
                     break
                 # Others wait in the socket's queue, where they cost nothing.

@@ -189,7 +189,7 @@ PARAMETERS: dict[str, tuple[str, str]] = {
 
 def parameter(name: str, value: Any, decimals: int) -> str:
     """A parameter's value as people read it; an amount by its token's decimals."""
-    if name in ("reward_per_round", "bond"):
+    if name in ("reward_per_round", "bond", "deposit", "closing_fee", "attesting_fee"):
         return f"{tokens_of(value, decimals)} tokens"
     if name.endswith("_seconds"):
         return span(value)
