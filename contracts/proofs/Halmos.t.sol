@@ -139,7 +139,8 @@ contract HalmosTest is Base {
         assert(ward.study(id).head == (done ? 3 : 2));
     }
 
-    /// A share is paid once, whoever asks, in whichever way, and is no more than the reward.
+    /// The first claim of a share pays it, at most the reward; a second by any account is refused, and
+    /// so is a list that holds it twice.
     function check_claim_isPaidOnce(
         uint64 weight,
         uint64 total,

@@ -1,7 +1,7 @@
 """Bring evidence before the court, in as many transactions as it takes.
 
 A proof of one transaction is committed to first and revealed in a later block: an account that
-sees it on its way and sends a copy earns nothing.
+sees it on its way and sends it as its own challenge earns nothing.
 """
 
 from __future__ import annotations

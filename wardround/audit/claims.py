@@ -164,7 +164,7 @@ def claim_for(
     for start in range(0, len(due), ROUNDS_AT_ONCE):
         batch = due[start : start + ROUNDS_AT_ONCE]
         if not any(one.share(found.reward) for one in batch):
-            continue  # the contract refuses to pay nothing
+            continue  # a transaction that pays nothing
         receipt = ward.claim(payer, study, site, batch)
         if receipt is not None:
             events = [one for one in ward.events_of(receipt) if isinstance(one, Claimed)]

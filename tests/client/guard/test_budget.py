@@ -18,7 +18,7 @@ from tests.integration.networks import prepared, small_scenario
 from wardround.learning.datasets.people import digests_of
 from wardround.learning.datasets.table import Table, load_table, save_table
 from wardround.learning.privacy.accountant import Mechanism, Neighbours, PrivacyAccount
-from wardround.protocol.identifiers import Root, hex_of
+from wardround.protocol.identifiers import Digest, Root, hex_of
 from wardround.protocol.record import StudyParties
 from wardround.protocol.report import Privacy, parse_report
 from wardround.protocol.study import PrivacySpec
@@ -78,7 +78,7 @@ def study(name: str, privacy: PrivacySpec | None = PRIVACY) -> Approval:
     parties = StudyParties.of([account])
     params = spec.params(
         sponsor=account, token=account, parameter_count=7, initial_model=Root(b"\x01" * 32),
-        code=b"\x02" * 32, parties=parties.digest,  # type: ignore[arg-type]
+        code=Digest(b"\x02" * 32), parties=parties.digest,
     )  # fmt: skip
     return Approval(1, "0x" + "ab" * 20, params, parties, spec, 1, 40, None)
 
