@@ -54,7 +54,7 @@ class _Child:
         """Have the warm process fork it.
 
         Args:
-            kind: of its job, `warm.PLAIN` or `warm.PRIVATE`.
+            kind: of its job, `warm.PLAIN` or `warm.PRIVATE`, whose children run plain ones too.
         Raises:
             OSError: that process has gone.
         """
@@ -90,7 +90,8 @@ class _Child:
 class _Warm:
     """A running process, its control socket, and the child of it that is to run the next job.
 
-    That child is forked and confined before there is a job, which then need not wait for it.
+    That child is forked and confined while the job before it runs: one that follows at once, as a
+    measurement follows a training, need not wait for it.
     """
 
     process: subprocess.Popen[bytes]
@@ -104,23 +105,24 @@ class _Warm:
         """Give the socket of a child that waits for a job; it is killed with the block.
 
         Args:
-            kind: of the job; the next is expected to be of the same.
+            kind: of the job.
         Raises:
             OSError: the process has gone.
         """
         with self._turn:
             child, self._next = self._next, None
-        if child is not None and (child.kind != kind or not child.is_waiting()):
+        if child is not None and not (child.kind in (kind, PRIVATE) and child.is_waiting()):
             child.end()
             child = None
         child = child or _Child(self.control, kind)
         try:
+            # Of the kind that it has: it runs the other's jobs too, and the process stays as it is.
+            self.prepare(child.kind)
             yield child.connection
         finally:
             child.end()
-            self.prepare(kind)
 
-    def prepare(self, kind: bytes) -> None:
+    def prepare(self, kind: bytes = PLAIN) -> None:
         """Have the child of the next job forked."""
         with self._turn, suppress(OSError):  # the process has gone, which a job would find out
             if self._next is None:
@@ -242,7 +244,7 @@ class SandboxedTrainer:
                 if self._closed:
                     warm.end()
             if self._opened(warm.control):
-                warm.prepare(PLAIN)
+                warm.prepare()
                 self._publish(warm)
             else:
                 warm.end()

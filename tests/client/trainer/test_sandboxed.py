@@ -68,6 +68,16 @@ def test_job_runs_in_a_process_that_waited_for_it_and_ends(trainer: SandboxedTra
     assert waiting(trainer) != ready
 
 
+def test_measurement_runs_in_the_process_that_waited_beside_a_private_training(
+    trainer: SandboxedTrainer,
+) -> None:
+    trainer.train(private_job())
+    ready = waiting(trainer)
+    trainer.predict(predict_job())
+    ready.wait(10)
+    assert waiting(trainer) != ready
+
+
 def test_job_when_the_process_that_waited_was_killed_runs_in_another(
     trainer: SandboxedTrainer,
 ) -> None:

@@ -19,8 +19,16 @@ THREADS_MAX = 512
 _KEPT = ("ATEN_", "CUDA_", "GOMP_", "KMP_", "LD_LIBRARY_PATH", "MALLOC_", "MKL_", "OMP_", "TORCH_")
 _SET = {
     "HOME": "/tmp",  # noqa: S108  (nothing is ever written to it)
-    # Large pages: a fork copies fewer entries, and a child faults less often.
-    "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
+    # Large pages, kept once they are there: a fork copies fewer entries, and a child that frees and
+    # takes a tensor's memory again and again faults once. Sizes in bytes; glibc's manual, tunables.
+    "GLIBC_TUNABLES": ":".join(
+        (
+            "glibc.malloc.hugetlb=1",
+            "glibc.malloc.mmap_threshold=33554432",
+            "glibc.malloc.trim_threshold=1073741824",
+            "glibc.malloc.top_pad=16777216",
+        )
+    ),
     # Else joblib, which Opacus imports, tries to make a semaphore, and warns.
     "JOBLIB_MULTIPROCESSING": "0",
     "LANG": "C.UTF-8",
