@@ -143,10 +143,17 @@ contract CourtDemandTest is CourtScene {
         uint256 before = token.balanceOf(CHALLENGER);
         bytes32 demand = demanded(story, target);
         target.what = What.Base;
+        // Later, so that it can still be answered when the first one overturns the round.
+        vm.warp(block.timestamp + 1);
         bytes32 other = demanded(story, target);
-        vm.warp(block.timestamp + story.params.demandSeconds + 1);
+        vm.warp(block.timestamp + story.params.demandSeconds);
         court.closeDemand(demand, story.closing);
         assertOverturned(story, story.params.bond / 10);
+        bytes memory answer = answerTo(story, target);
+        vm.expectRevert(
+            abi.encodeWithSelector(ICourt.Court_NotChallengeable.selector, story.id, story.round)
+        );
+        court.answerDemand(other, answer);
 
         vm.expectEmit(address(court));
         emit ICourt.DemandLapsed(other);

@@ -16,7 +16,7 @@ from wardround.audit.notices import Powers
 from wardround.chain.court_events import Committed, Proven
 from wardround.chain.court_reader import Contested
 from wardround.chain.errors import ContractReverted
-from wardround.protocol.evidence import TotalsEvidence
+from wardround.protocol.evidence import Demand, TotalsEvidence, What
 from wardround.protocol.record import Recording, RuleId
 from wardround_simulations import cheats
 from wardround_simulations.cheats import Cheater
@@ -137,6 +137,19 @@ def test_commitment_whose_round_another_overturned_comes_back(scene: Theatre) ->
     (settled,) = close_lapsed(court, auditor, study, auditor.address)
     assert settled.amount == DEPOSIT
     assert scene.ward.owed(study, auditor.address) == DEPOSIT
+
+
+def test_demand_of_a_round_that_another_proof_overturned_comes_back(scene: Theatre) -> None:
+    stage, contested, evidence = cheated(scene)
+    court, auditor, other, study = scene.court, scene.parties.auditor, scene.stranger, stage.study
+    send_challenge(court, auditor, contested, Demand(What.MODEL, 0), rule=stage.spec.rule)
+    assert list(close_lapsed(court, auditor, study, auditor.address)) == []
+    send_challenge(court, other, contested, evidence, rule=stage.spec.rule)
+    assert list(close_lapsed(court, other, study, other.address)) == []
+    (settled,) = close_lapsed(court, auditor, study, auditor.address)
+    assert settled.amount == DEPOSIT
+    assert scene.ward.owed(study, auditor.address) == DEPOSIT
+    assert list(close_lapsed(court, auditor, study, auditor.address)) == []
 
 
 def test_salt_is_the_signers_and_of_one_round(scene: Theatre) -> None:

@@ -9,7 +9,8 @@ from eth_account.signers.local import LocalAccount
 
 from wardround.chain.blocks import Receipt
 from wardround.chain.court import Court
-from wardround.chain.court_events import Committed, TallyOpened
+from wardround.chain.court_events import Committed, Demanded, TallyOpened
+from wardround.chain.court_reader import DemandStatus
 from wardround.chain.events import RoundClosed
 from wardround.chain.ward_round import WardRound
 from wardround.protocol.identifiers import StudyId
@@ -41,10 +42,11 @@ def claim_fees(
 def close_lapsed(
     court: Court, signer: LocalAccount, study: StudyId, account: str
 ) -> Iterator[Settled]:
-    """End tallies and commitments whose deposit falls to an account; `collect` then pays it.
+    """End what holds a deposit that falls to an account; `collect` then pays it.
 
-    It falls to the coordinator of the accused round once they have lapsed, and back to their author
-    once the round is overturned.
+    Once the round is overturned, those of tallies, commitments and demands fall back to their
+    authors. Else those of tallies and commitments that have lapsed fall to the coordinator of the
+    accused round, and those of demands back to their authors once the round is final.
     """
     deposit, now = court.ward.study(study).deposit, court.chain.timestamp()
     closings = {
@@ -77,3 +79,12 @@ def close_lapsed(
                 receipt = court.close_commitment(signer, *where)
                 words = f"as the deposit of a challenge by {event.challenger}"
                 yield Settled(words, deposit, receipt)
+        elif isinstance(event, Demanded) and event.demander == account:
+            demand = court.demand_of(event.demand)
+            number, closing = closings[demand.commitment]
+            stands = court.is_closed(study, number, closing)
+            if demand.status is DemandStatus.OPEN and (
+                not stands or court.ward.is_final(study, number, closing)
+            ):
+                receipt = court.close_demand(signer, event.demand, closing)
+                yield Settled(f"as the deposit of a demand of round {number}", deposit, receipt)

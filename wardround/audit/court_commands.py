@@ -178,8 +178,8 @@ def collect(
 ) -> None:
     """Pay out what an account has earned: slashed bonds, roundings, answers, fees, deposits.
 
-    Ends the tallies and commitments that have lapsed, where the deposit falls to the account, and
-    claims the closing fees of final rounds.
+    Ends the tallies, commitments and demands that have lapsed, where the deposit falls to the
+    account, and claims the closing fees of final rounds.
 
     Example:
       wardround court collect 0x5e1f… --chain http://127.0.0.1:8545 --contract 0x1234… --key my.key

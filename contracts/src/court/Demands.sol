@@ -70,6 +70,10 @@ abstract contract Demands is Bench {
         Demand storage d = _demands[demand];
         if (d.status != DemandStatus.Open) revert Court_NotDemanded(demand);
         if (block.timestamp > d.deadline) revert Court_TooLate(d.deadline);
+        // Of a round that another proof overturned, the demander has its deposit back instead.
+        if (_isOverturned(d.study, d.round, d.commitment)) {
+            revert Court_NotChallengeable(d.study, d.round);
+        }
         if (!opening.isIncluded(d.length, d.root, d.index, d.size)) {
             revert Court_NotIncluded(d.root, d.index);
         }

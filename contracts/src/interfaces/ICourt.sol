@@ -415,7 +415,8 @@ interface ICourt {
         Target calldata target
     ) external returns (bytes32 demand);
 
-    /// @notice Shows what was demanded. Anyone may, up to the deadline.
+    /// @notice Shows what was demanded. Anyone may, up to the deadline, unless the round has been
+    /// overturned meanwhile.
     /// @param opening The leaf and its path.
     function answerDemand(bytes32 demand, bytes calldata opening) external;
 
