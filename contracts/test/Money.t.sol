@@ -13,6 +13,8 @@ import {
 import {Scene} from "./Scene.sol";
 
 contract MoneyTest is Scene {
+    address internal constant BURNT = 0x000000000000000000000000000000000000dEaD;
+
     // Every narrowed number was bounded above.
     // forge-lint: disable-start(unsafe-typecast)
     // ------------------------------------------------------------------ claim
@@ -387,19 +389,67 @@ contract MoneyTest is Scene {
         assertEq(held(id), 1000 ether, "what round 1 has earned");
     }
 
-    /// A round that is overturned behind the deadline opens again, and the study is ended again.
-    function test_endStudy_againAfterARoundIsOverturned() public {
+    /// A round that is overturned behind the deadline opens again. Each standby has its turn to close
+    /// it before anybody ends the study again.
+    function testFuzz_endStudy_notBeforeTheTurnsOfAnOverturnedRound(uint256 wait, bool closes)
+        public
+    {
+        StudyParams memory params = sampleParams(Recording.Root);
+        StudyId id = open(params, 1);
+        uint256 deadline = block.timestamp + params.lifetimeSeconds;
+        wait = bound(wait, 0, params.lifetimeSeconds + 30 days);
+        vm.warp(block.timestamp + wait);
+        Closing memory closing = closeRoot(id, 1, sampleRecord(1), FIRST);
+        if (block.timestamp >= deadline) ward.endStudy(id);
+        overturn(id, closing);
+        uint256 turns = block.timestamp + params.roundSeconds + 3 * params.graceSeconds;
+        if (turns > deadline) deadline = turns;
+        assertEq(ward.study(id).deadline, deadline, "deadline");
+        vm.warp(turns - 1);
+        if (deadline == turns) {
+            vm.expectRevert(
+                abi.encodeWithSelector(IWardRound.WardRound_NotSponsor.selector, id, address(this))
+            );
+            ward.endStudy(id);
+        }
+        uint32 rounds;
+        if (closes) {
+            closing = closeRoot(id, 1, sampleRecord(2), SECOND);
+            rounds = 1;
+        } else {
+            closing = beginning(params);
+        }
+        vm.warp(deadline);
+        if (ward.study(id).rounds >= ward.study(id).head) ward.endStudy(id);
+        assertEq(ward.study(id).rounds, rounds, "rounds");
+        vm.warp(block.timestamp + params.challengeSeconds);
+        vm.prank(SECOND);
+        ward.releaseBond(id, closing);
+    }
+
+    /// Each seat postpones the end once: afterwards nobody is left who could.
+    function test_endStudy_whenEveryCoordinatorIsOverturnedBehindTheDeadline() public {
         StudyParams memory params = sampleParams(Recording.Root);
         StudyId id = open(params, 1);
         vm.warp(block.timestamp + params.lifetimeSeconds);
-        Closing memory closing = closeRoot(id, 1, sampleRecord(1), FIRST);
-        ward.endStudy(id);
-        vm.prank(address(ward.COURT()));
-        ward.overturn(id, 1, closing, address(7), "test");
+        uint256 longest = uint256(params.roundSeconds) + 3 * params.graceSeconds;
+        longest += 4 * uint256(params.challengeSeconds) + 2 * uint256(params.demandSeconds);
+        uint256 latest = block.timestamp + 3 * longest;
+        for (uint256 i = 0; i < 3; ++i) {
+            Closing memory closing = closeRoot(id, 1, sampleRecord(i), coordinators()[i]);
+            if (ward.study(id).head <= ward.study(id).rounds) ward.endStudy(id);
+            // Just before it becomes final.
+            vm.warp(block.timestamp + params.challengeSeconds - 1);
+            overturn(id, closing);
+            vm.warp(ward.study(id).deadline - 1);
+        }
+        assertEq(ward.study(id).coordinator, address(0), "nobody is left");
+        vm.warp(ward.study(id).deadline);
+        assertTrue(block.timestamp <= latest, "bounded");
         ward.endStudy(id);
         assertEq(ward.study(id).rounds, 0, "rounds");
-        vm.prank(SECOND);
-        ward.releaseBond(id, beginning(params));
+        ward.refund(id, beginning(params));
+        assertEq(held(id), ward.owed(id, address(7)) + ward.owed(id, BURNT), "all money is free");
     }
 
     /// Each takes over as soon as it may, and none closes the round.
@@ -479,6 +529,12 @@ contract MoneyTest is Scene {
     }
 
     // ------------------------------------------------------------------ scenes
+
+    /// As the court does when round 1 is proven wrong.
+    function overturn(StudyId id, Closing memory closing) internal {
+        vm.prank(address(ward.COURT()));
+        ward.overturn(id, 1, closing, address(7), "test");
+    }
 
     /// Closes a round over entries of the first sites.
     function closed(StudyId id, uint32 round, uint256 sites, uint256 seed)

@@ -54,7 +54,8 @@ struct StudyParams {
     uint32 graceSeconds;
     /// How long a coordinator has to answer a demand for data.
     uint32 demandSeconds;
-    /// How long the study may run once it is open. Afterwards any account may end it.
+    /// How long the study may run once it is open. Afterwards any account may end it; of a round
+    /// that is overturned late, each coordinator has its turn before.
     uint32 lifetimeSeconds;
     /// The fewest contributions a round can close with.
     uint16 minSites;
@@ -193,7 +194,8 @@ struct StudyState {
     /// Rounds from this one on are not final by time before `holdUntil`.
     uint32 holdRound;
     uint64 holdUntil;
-    /// From then on any account may end the study; zero before it opens.
+    /// From then on any account may end the study; zero before it opens. Where a round is overturned,
+    /// at least `roundSeconds` and, for each coordinator, `graceSeconds` later.
     uint64 deadline;
     uint96 bond;
     uint96 deposit;

@@ -350,12 +350,21 @@ library Studies {
         if (!held || until > s.holdUntil) s.holdUntil = until;
     }
 
-    /// @notice Goes back to a round, under the next bonded coordinator if its own is barred.
+    /// @notice Goes back to a round, under the next bonded coordinator if its own is barred, and leaves
+    /// all that are bonded time for their turns before any account may end the study.
+    /// @dev The end is not postponed for ever: a coordinator loses its seat when the first of its
+    /// rounds is overturned, and what it has closed is final or gone 4 * challengeSeconds +
+    /// 2 * demandSeconds later. Any account ends the study once the turns are over, so each seat
+    /// postpones its end by no more than that and the turns.
     function reopen(Study storage s, uint32 round) internal {
         if (s.seats[s.coordinator].barred) s.coordinator = s.standbyAfter(s.coordinator);
         s.head = round;
         s.openedAt = uint64(block.timestamp);
         s.stalledRound = 0;
+        // A time, far below 2**64.
+        // forge-lint: disable-next-line(unsafe-typecast)
+        uint64 turns = uint64(s.turnOf(s.coordinators.length));
+        if (s.deadline < turns) s.deadline = turns;
         // What was to be found out about rounds that are gone keeps no new ones waiting.
         if (s.holdRound >= round) s.holdUntil = 0;
     }
