@@ -103,11 +103,16 @@ contract WardRound is IWardRound, EIP712 {
         Study storage s = _sponsored(id);
         Site storage admitted = s.sites[key];
         if (admitted.payout != address(0)) revert WardRound_SiteExists(id, key);
-        if (
-            key == address(0) || payout == address(0) || maxWeight == 0
-                || maxWeight >= TOTAL_WEIGHT_LIMIT
-        ) revert WardRound_SiteInvalid(id, key);
+        if (key == address(0) || payout == address(0) || maxWeight == 0) {
+            revert WardRound_SiteInvalid(id, key);
+        }
+        // Or sites that register at their caps would leave no round that can be closed.
+        uint256 caps = uint256(s.caps) + maxWeight;
+        if (caps >= TOTAL_WEIGHT_LIMIT) revert WardRound_CapsTooHigh(id, caps);
 
+        // Below 2**31.
+        // forge-lint: disable-next-line(unsafe-typecast)
+        s.caps = uint32(caps);
         uint32 since = s.head == 0 ? 1 : s.head;
         s.sites[key] =
             Site({payout: payout, maxWeight: maxWeight, since: since, until: type(uint32).max});
@@ -124,6 +129,8 @@ contract WardRound is IWardRound, EIP712 {
         // Not from this round: the coordinator may already hold the site's contribution.
         uint32 until = s.head + 1;
         removed.until = until;
+        // A round that the site was a member of can open again, and its contribution with it.
+        if (until <= removed.since) s.caps -= removed.maxWeight;
         --s.siteCount;
         emit SiteRemoved(id, key, until);
     }

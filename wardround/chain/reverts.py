@@ -18,6 +18,7 @@ REASONS = {
     "WardRound_Barred": "this coordinator was slashed and may not act again",
     "WardRound_CourtDiffers": "another transaction of this account came between the deployments of "
     "the court and of WardRound: deploy again",
+    "WardRound_CapsTooHigh": "the weights of all sites, removed ones too, add up to 2**31 or more",
     "WardRound_CommitmentDiffers": "the chain has closed the round otherwise: read it again",
     "WardRound_CoordinatorInvalid": "coordinators are different accounts, and not too many",
     "WardRound_NotAuditor": "the study does not name this account as an auditor",
@@ -32,7 +33,7 @@ REASONS = {
     "WardRound_RoundNotOpen": "another round is open: read the chain again",
     "WardRound_SignatureInvalid": "the site's key did not sign this contribution",
     "WardRound_SiteExists": "the site was admitted before with other terms, or was removed",
-    "WardRound_SiteInvalid": "a site needs an address, a payout address and a weight in range",
+    "WardRound_SiteInvalid": "a site needs an address, a payout address and a weight above 0",
     "WardRound_SiteUnknown": "the site was never admitted, or is removed already",
     "WardRound_StudyAlreadyOpen": "the study is open already",
     "WardRound_StudyExists": "the study exists already",

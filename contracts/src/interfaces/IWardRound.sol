@@ -343,6 +343,8 @@ interface IWardRound {
     error WardRound_NotAuditor(StudyId study, address account);
     error WardRound_SiteInvalid(StudyId study, address site);
     error WardRound_SiteExists(StudyId study, address site);
+    /// @param sum Of the caps of all sites that are or were members of a round, with the one to admit.
+    error WardRound_CapsTooHigh(StudyId study, uint256 sum);
     error WardRound_PayoutInvalid(StudyId study, address site, address payout);
     error WardRound_NotPayout(StudyId study, address site, address caller);
     error WardRound_SiteUnknown(StudyId study, address site);
@@ -398,13 +400,15 @@ interface IWardRound {
     /// @notice Pays into a study. Anyone may; what is not earned goes to the sponsor at the end.
     function fund(StudyId study, uint128 amount) external;
 
-    /// @notice Admits a site from the round being worked on. Its cap never changes afterwards.
+    /// @notice Admits a site from the round being worked on. Its cap never changes afterwards. The
+    /// caps of all sites add up to less than 2**31, so that all of them fit into a round.
     /// @param site Address of the site's signing key.
     /// @param payout Receives the site's rewards.
-    /// @param maxWeight Largest weight the site may declare, 1 to 2**31 - 1.
+    /// @param maxWeight Largest weight the site may declare, at least 1.
     function admitSite(StudyId study, address site, address payout, uint32 maxWeight) external;
 
-    /// @notice Removes a site from the next round on. Its key never comes back.
+    /// @notice Removes a site from the next round on. Its key never comes back. Its cap counts on,
+    /// unless it was a member of no round: any of its rounds may have to be closed again.
     function removeSite(StudyId study, address site) external;
 
     /// @notice Deposits the caller's bond, which must be a coordinator of the study.

@@ -64,6 +64,7 @@ struct Study {
     uint32 stalledRound;
     uint64 stalledSince;
     uint96 deposit;
+    uint32 caps;
     // slot 8
     uint128 closingFee;
     uint128 refunded;
