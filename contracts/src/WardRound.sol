@@ -233,7 +233,8 @@ contract WardRound is IWardRound, EIP712 {
         Study storage s = _known(id);
         bytes32 stored = s.checkCommitment(id, round, closing);
         if (round >= s.head) revert WardRound_RoundNotOpen(id, round, s.head);
-        if (round <= s.finalThrough) revert WardRound_AlreadyFinal(id, round);
+        // By time too: it would leave the auditors of the next one without the fees of those before.
+        if (s.isFinal(round, closing.closedAt)) revert WardRound_AlreadyFinal(id, round);
         // Auditors may collude with the coordinator, so every other account can challenge first.
         uint256 from = uint256(closing.closedAt) + s.objectionSeconds;
         if (block.timestamp < from) revert WardRound_TooEarly(id, from);
@@ -243,7 +244,7 @@ contract WardRound is IWardRound, EIP712 {
         }
         bytes32 digest =
             _hashTypedDataV4(keccak256(abi.encode(ATTESTATION_TYPEHASH, id, round, stored)));
-        uint256 share = s.shareAttestingFee(round, closing.closedAt, attestations.length);
+        uint256 share = s.shareAttestingFee(round, attestations.length);
         address last;
         for (uint256 i = 0; i < attestations.length; ++i) {
             address auditor = attestations[i].auditor;

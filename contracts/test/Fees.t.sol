@@ -5,6 +5,7 @@ import {
     Closing,
     IWardRound,
     Recording,
+    Signed,
     StudyId,
     StudyParams
 } from "../src/interfaces/IWardRound.sol";
@@ -91,13 +92,20 @@ contract FeesTest is Scene {
         assertEq(token.balanceOf(auditors[2]), before + share, "collected");
     }
 
-    function test_attest_ofARoundThatIsFinalByTimeEarnsNothing() public {
+    /// Nobody can spend an attestation where it earns nothing: the next one earns for both rounds.
+    function test_attest_notOfARoundThatIsFinalByTime() public {
         StudyParams memory params = paying();
         StudyId id = open(params, 1);
-        Closing memory closing = closeRoot(id, 1, sampleRecord(1), FIRST);
+        Closing memory first = closeRoot(id, 1, sampleRecord(1), FIRST);
         vm.warp(block.timestamp + params.challengeSeconds);
-        attest(id, 1, closing, 2);
-        assertEq(ward.owed(id, addresses(auditorKeys(3))[0]), 0, "nothing");
+        Closing memory second = closeRoot(id, 2, sampleRecord(2), FIRST);
+        bytes32 stored = keccak256(abi.encode(first));
+        Signed[] memory signatures = attestations(id, 1, stored, 2);
+        vm.expectRevert(abi.encodeWithSelector(IWardRound.WardRound_AlreadyFinal.selector, id, 1));
+        ward.attest(id, 1, first, signatures);
+        vm.warp(block.timestamp + params.objectionSeconds);
+        attest(id, 2, second, 2);
+        assertEq(ward.owed(id, addresses(auditorKeys(3))[0]), params.attestingFee, "both rounds");
     }
 
     /// What is left of the funds is what final rounds pay: all of it can be taken out.

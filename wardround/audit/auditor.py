@@ -349,6 +349,8 @@ class Auditor:
         if not self.ward.is_auditor(self.study, auditor):
             return
         closing = self._closings[last].closing
+        if self.ward.is_final(self.study, last, closing):
+            return  # by time
         statement = Attestation(self.study, last, closing.commitment)
         digest = statement.signing_digest(self.ward.domain)
         if elsewhere is None:
@@ -378,9 +380,10 @@ class Auditor:
         try:
             receipt = self.ward.attest(key, self.study, last, closing, signatures)
         except ContractReverted as error:
-            if error.name != "WardRound_TooEarly":
+            # The chain's clock is behind ours, so at a later step; or it is final since we asked.
+            if error.name not in ("WardRound_TooEarly", "WardRound_AlreadyFinal"):
                 raise
-            return  # the chain's clock is behind ours: at a later step
+            return
         if receipt is not None:
             words = f"attested by {len(signatures)}; final from now on"
             yield Notice("attested", last, words, "attest", receipt.gas_used)

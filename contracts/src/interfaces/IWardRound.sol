@@ -448,7 +448,7 @@ interface IWardRound {
 
     /// @notice Makes every round up to this one final, by a quorum of auditors, once the objection
     /// time of this one is over. Who signed is owed the attesting fees of the rounds that no
-    /// attestation had covered, unless this one was final before.
+    /// attestation had covered. A round that is final already, by time too, needs none: refused.
     /// @param attestations EIP-712 Attestations, ascending by auditor.
     function attest(
         StudyId study,

@@ -399,13 +399,12 @@ library Studies {
 
     /// @notice Shares out the fees of the rounds that an attestation makes final.
     /// @return share Of each signer.
-    function shareAttestingFee(Study storage s, uint32 round, uint64 closedAt, uint256 signers)
+    function shareAttestingFee(Study storage s, uint32 round, uint256 signers)
         internal
         returns (uint256 share)
     {
         uint256 fee = s.attestingFee;
-        // Rounds that are final by time need no attestation.
-        if (fee == 0 || s.isFinal(round, closedAt)) return 0;
+        if (fee == 0) return 0;
         share = fee * (round - s.finalThrough) / signers;
         // A part of the budget, which `funded` covers, in 128 bits.
         // forge-lint: disable-next-line(unsafe-typecast)
