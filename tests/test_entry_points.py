@@ -424,7 +424,7 @@ def test_commands_of_auditor_and_site(scene: Scene) -> None:
     assert "part 0 of its model" in world.run("court demands", study, *demands)
     assert "answered" in world.run("court answer", study, *scene.on("whole", "standby"))
     collected = world.run("court collect", study, *demands, "--key", "standby.key")
-    assert "paid 5 tokens to" in collected
+    assert "paid 2.5 tokens to" in collected
     # The next part is demanded and not answered.
     world.run("court challenge", study, *scene.on("damaged", "auditor"), status=1)
     world.run("chain advance", 3600, "--chain", stage.chain.url)

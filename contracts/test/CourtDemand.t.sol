@@ -51,18 +51,25 @@ contract CourtDemandTest is CourtScene {
     function testFuzz_demandChunk_theHonestCanAlwaysAnswer(
         uint256 seed,
         uint256 late,
+        uint96 deposit,
         address answerer
     ) public {
         vm.assume(answerer != address(0));
-        Story memory story = closed(seed);
+        StudyParams memory params = anyParams(seed, 3);
+        params.deposit = uint96(bound(deposit, 1, 2 ** 90));
+        Story memory story = begin(params, 3, seed);
+        close(story);
         Target memory target = anyTarget(story, seed);
         bytes32 demand = demanded(story, target);
         vm.warp(block.timestamp + bound(late, 0, story.params.demandSeconds));
         bytes memory answer = answerTo(story, target);
         vm.prank(answerer);
-        court.answerDemand(demand, answer);
-        uint256 deposit = story.params.deposit;
-        assertEq(ward.owed(story.id, answerer), deposit, "the deposit goes to who answers");
+        court.answerDemand(demand, story.closing, answer);
+        uint256 half = story.params.deposit / 2;
+        bool same = answerer == FIRST;
+        uint256 rest = same ? story.params.deposit : story.params.deposit - half;
+        assertEq(ward.owed(story.id, answerer), rest, "to who answers, with the odd unit");
+        if (!same) assertEq(ward.owed(story.id, FIRST), half, "to who was made to wait");
 
         vm.warp(block.timestamp + story.params.demandSeconds + 1);
         vm.expectRevert(abi.encodeWithSelector(ICourt.Court_NotDemanded.selector, demand));
@@ -83,6 +90,16 @@ contract CourtDemandTest is CourtScene {
         Target memory target = anyTarget(story, seed);
         bytes32 demand = demanded(story, target);
         bytes memory answer = answerTo(story, target);
+        Closing memory other = abi.decode(abi.encode(story.closing), (Closing));
+        ++other.closedAt;
+        vm.expectRevert(
+            abi.encodeWithSelector(
+                ICourt.Court_ClosingDiffers.selector,
+                keccak256(abi.encode(story.closing)),
+                keccak256(abi.encode(other))
+            )
+        );
+        court.answerDemand(demand, other, answer);
         what = bound(what, 0, 3);
         if (what == 0) {
             place = bound(place, 0, answer.length * 8 - 1);
@@ -91,7 +108,7 @@ contract CourtDemandTest is CourtScene {
         if (what == 1) answer = bytes.concat(answer, bytes32(place));
         if (what == 2) answer = bytes.concat(answer, hex"00");
         if (what == 3) answer = bytes("");
-        try court.answerDemand(demand, answer) {
+        try court.answerDemand(demand, story.closing, answer) {
             assertTrue(false, "other data was accepted");
         } catch {}
         answer = answerTo(story, target);
@@ -99,7 +116,7 @@ contract CourtDemandTest is CourtScene {
         vm.expectRevert(
             abi.encodeWithSelector(ICourt.Court_TooLate.selector, court.demandOf(demand).deadline)
         );
-        court.answerDemand(demand, answer);
+        court.answerDemand(demand, story.closing, answer);
     }
 
     /// An entry in the last second of the window, shown at its deadline; its update then; and what
@@ -115,13 +132,13 @@ contract CourtDemandTest is CourtScene {
         Target memory target = Target(What.Entry, 1, 0, "", new bytes32[](0));
         bytes32 demand = demanded(story, target);
         vm.warp(block.timestamp + params.demandSeconds);
-        court.answerDemand(demand, answerTo(story, target));
+        court.answerDemand(demand, story.closing, answerTo(story, target));
 
         vm.warp(block.timestamp + params.challengeSeconds - 1);
         target = Target(What.Update, 0, 1, packed(story.list[1]), entryPath(story, 1));
         demand = demanded(story, target);
         vm.warp(block.timestamp + params.demandSeconds);
-        court.answerDemand(demand, answerTo(story, target));
+        court.answerDemand(demand, story.closing, answerTo(story, target));
 
         vm.warp(block.timestamp + params.challengeSeconds - 1);
         TallyStart memory start;
@@ -135,6 +152,19 @@ contract CourtDemandTest is CourtScene {
         court.finishTally(tally, story.closing);
         vm.stopPrank();
         assertOverturned(story, params.deposit);
+    }
+
+    /// Who makes a round wait with a demand that it answers itself pays half of the deposit for it.
+    function test_answerDemand_byItsAuthorCostsHalf() public {
+        Story memory story = closed(1);
+        Target memory target = Target(What.Model, 0, 0, "", new bytes32[](0));
+        bytes32 demand = demanded(story, target);
+        bytes memory answer = answerTo(story, target);
+        vm.prank(CHALLENGER);
+        court.answerDemand(demand, story.closing, answer);
+        uint256 half = story.params.deposit / 2;
+        assertEq(ward.owed(story.id, CHALLENGER), story.params.deposit - half, "the rest");
+        assertEq(ward.owed(story.id, FIRST), half, "the price of the wait");
     }
 
     function test_closeDemand_ofARoundThatIsGone() public {
@@ -153,7 +183,7 @@ contract CourtDemandTest is CourtScene {
         vm.expectRevert(
             abi.encodeWithSelector(ICourt.Court_NotChallengeable.selector, story.id, story.round)
         );
-        court.answerDemand(other, answer);
+        court.answerDemand(other, story.closing, answer);
 
         vm.expectEmit(address(court));
         emit ICourt.DemandLapsed(other);

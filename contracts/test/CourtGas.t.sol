@@ -186,7 +186,9 @@ contract CourtGasTest is CourtScene {
                 "answerDemand",
                 sites,
                 address(court),
-                abi.encodeCall(ICourt.answerDemand, (demand, slice(proof.updates, 3)))
+                abi.encodeCall(
+                    ICourt.answerDemand, (demand, story.closing, slice(proof.updates, 3))
+                )
             );
             target = Target(What.Model, uint32(CHUNK), 0, "", new bytes32[](0));
             vm.prank(CHALLENGER);

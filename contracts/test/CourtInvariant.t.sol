@@ -459,7 +459,8 @@ contract CourtHandler is CourtScene {
             ) {
                 continue;
             }
-            try court.answerDemand(_demands[i], _answers[_demands[i]]) {}
+            Story memory story = abi.decode(_stories[d.round], (Story));
+            try court.answerDemand(_demands[i], story.closing, _answers[_demands[i]]) {}
             catch {
                 // Of a round that is gone, nobody has to show anything.
                 if (ward.commitment(id, d.round) == d.commitment && d.round < ward.study(id).head) {

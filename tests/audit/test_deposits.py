@@ -17,6 +17,7 @@ from wardround.chain.court_events import Committed, Proven
 from wardround.chain.court_reader import Contested
 from wardround.chain.errors import ContractReverted
 from wardround.protocol.evidence import Demand, TotalsEvidence, What
+from wardround.protocol.inspection import chunk_leaf
 from wardround.protocol.record import Recording, RuleId
 from wardround_simulations import cheats
 from wardround_simulations.cheats import Cheater
@@ -142,9 +143,12 @@ def test_commitment_whose_round_another_overturned_comes_back(scene: Theatre) ->
 def test_demand_of_a_round_that_another_proof_overturned_comes_back(scene: Theatre) -> None:
     stage, contested, evidence = cheated(scene)
     court, auditor, other, study = scene.court, scene.parties.auditor, scene.stranger, stage.study
+    model = stage.store.get(scene.accused(stage, 2).manifest.model.cid)
     send_challenge(court, auditor, contested, Demand(What.MODEL, 0), rule=stage.spec.rule)
     assert list(close_lapsed(court, auditor, study, auditor.address)) == []
     send_challenge(court, other, contested, evidence, rule=stage.spec.rule)
+    demand = court.demand_id(contested, Demand(What.MODEL, 0))
+    assert court.answer_demand(other, demand, contested.closing, chunk_leaf(model, 0)) is None
     assert list(close_lapsed(court, other, study, other.address)) == []
     (settled,) = close_lapsed(court, auditor, study, auditor.address)
     assert settled.amount == DEPOSIT

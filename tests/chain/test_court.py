@@ -367,7 +367,7 @@ def test_tally_with_wrong_bounds_proves_nothing(scene: Theatre, rule: RuleId) ->
 # ---------------------------------------------------------------- demands
 
 
-def test_demand_is_answered_once_and_pays_who_answers(scene: Theatre) -> None:
+def test_demand_is_answered_once_and_pays_who_answers_and_the_accused(scene: Theatre) -> None:
     stage = scene.stage()
     for _ in range(2):
         stage.close(scene.parties.first)
@@ -396,22 +396,24 @@ def test_demand_is_answered_once_and_pays_who_answers(scene: Theatre) -> None:
     data = stage.store.get(row.update.cid)
     wrong = replace(chunk_leaf(data, 2), path=())
     with pytest.raises(ContractReverted):
-        court.answer_demand(answerer, identifier, wrong)
-    answered = court.answer_demand(answerer, identifier, chunk_leaf(data, 2))
+        court.answer_demand(answerer, identifier, contested.closing, wrong)
+    where = (answerer, identifier, contested.closing)
+    answered = court.answer_demand(*where, chunk_leaf(data, 2))
     assert answered is not None
     (event,) = court.events_of(answered)
     assert isinstance(event, Answered)
     assert court.answer(identifier) == event.data == data[2048:]
-    assert court.answer_demand(answerer, identifier, chunk_leaf(data, 2)) is None
+    assert court.answer_demand(*where, chunk_leaf(data, 2)) is None
     assert court.close_demand(asker, identifier, contested.closing) is None
     before = scene.token.balance_of(answerer.address)
     ward = scene.ward
-    assert ward.owed(stage.study, answerer.address) == DEPOSIT
+    assert ward.owed(stage.study, answerer.address) == DEPOSIT - DEPOSIT // 2
+    assert ward.owed(stage.study, scene.parties.first.address) == DEPOSIT // 2
     collected = ward.collect(answerer, stage.study, answerer.address)
     assert collected is not None
     (paid,) = ward.events_of(collected)
     assert paid.name == "Collected"
-    assert scene.token.balance_of(answerer.address) == before + DEPOSIT
+    assert scene.token.balance_of(answerer.address) == before + DEPOSIT - DEPOSIT // 2
     assert ward.collect(answerer, stage.study, answerer.address) is None
     assert court.stands(contested)
     # By study come the events that name one.

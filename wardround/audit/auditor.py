@@ -301,7 +301,7 @@ class Auditor:
             self.ward.collect(key, self.study, key.address)
 
     def _answer(self) -> Iterator[Notice]:
-        """Show on chain what others demand and the store has, for their deposits."""
+        """Show on chain what others demand and the store has, for half of their deposits."""
         key = self.powers.key
         if key is None or not self.powers.answer:
             return
@@ -313,7 +313,8 @@ class Auditor:
                 leaf = self._leaf(number, event.what, state.root, state.index)
                 if leaf is None:
                     continue
-                receipt = self.court.answer_demand(key, event.demand, leaf)
+                closing = self._closings[number].closing
+                receipt = self.court.answer_demand(key, event.demand, closing, leaf)
                 if receipt is not None:
                     words = f"showed what {event.demander} demanded"
                     yield Notice("answered", number, words, "answerDemand", receipt.gas_used)

@@ -74,7 +74,7 @@ def challenge(
 def answer(
     auditing: Auditing,
 ) -> None:
-    """Show on chain what is demanded and the store has; the account earns the deposits.
+    """Show on chain what is demanded and the store has; the account earns half of the deposits.
 
     Example:
       wardround court answer 0x5e1f… --chain http://127.0.0.1:8545 --contract 0x1234…
@@ -155,6 +155,7 @@ def demands(
                 continue
             found += 1
             what = event.what.name.lower()
+            earned = tokens_of(state.deposit - state.deposit // 2, decimals)
             if as_json:
                 facts = {"demand": hex_of(event.demand), "round": event.round, "what": what}
                 facts |= {"index": event.index, "deadline": state.deadline}
@@ -162,8 +163,7 @@ def demands(
                 continue
             _out.print(
                 f"round {event.round}: part {event.index} of its {what}, until {state.deadline}; "
-                f"the answer earns {tokens_of(state.deposit, decimals)} tokens; "
-                f"demand {hex_of(event.demand)}"
+                f"the answer earns {earned} tokens; demand {hex_of(event.demand)}"
             )
     if not found and not as_json:
         _out.print("no demand is open")

@@ -215,15 +215,25 @@ class Court(CourtReader):
             done=lambda: self.demand_of(identifier).status is not DemandStatus.NONE,
         )
 
-    def answer_demand(self, signer: LocalAccount, demand: bytes, leaf: Leaf) -> Receipt | None:
-        """Show what was demanded, and earn the deposit."""
-        call = self._call("answerDemand", demand, leaf.opening)
-        return self._send(
-            signer,
-            call,
-            f"answer demand {hex_of(demand)}",
-            lambda: self.demand_of(demand).status is DemandStatus.ANSWERED,
-        )
+    def answer_demand(
+        self, signer: LocalAccount, demand: bytes, closing: Closing, leaf: Leaf
+    ) -> Receipt | None:
+        """Show what was demanded, and earn half of the deposit.
+
+        Args:
+            signer: pays for gas; any account.
+            demand: its id.
+            closing: of the round that the data belongs to; its coordinator has the other half.
+            leaf: the data.
+        """
+        call = self._call("answerDemand", demand, closing.abi(), leaf.opening)
+
+        def is_done() -> bool:
+            state = self.demand_of(demand)
+            stands = self.is_closed(state.study, state.round, closing)
+            return state.status is not DemandStatus.OPEN or not stands
+
+        return self._send(signer, call, f"answer demand {hex_of(demand)}", is_done)
 
     def close_demand(self, signer: LocalAccount, demand: bytes, closing: Closing) -> Receipt | None:
         """Overturn the round whose data was not shown by the deadline."""

@@ -66,7 +66,7 @@ class Committed(CourtEvent):
 
 @dataclass(frozen=True)
 class Demanded(CourtEvent):
-    """Data must be shown before a deadline; who shows it has the deposit."""
+    """Data must be shown before a deadline; who shows it has half of the deposit."""
 
     study: StudyId
     round: int

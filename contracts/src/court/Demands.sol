@@ -66,31 +66,31 @@ abstract contract Demands is Bench {
     }
 
     /// @inheritdoc ICourt
-    function answerDemand(bytes32 demand, bytes calldata opening) external {
-        Demand storage d = _demands[demand];
-        if (d.status != DemandStatus.Open) revert Court_NotDemanded(demand);
+    function answerDemand(bytes32 demand, Closing calldata closing, bytes calldata opening)
+        external
+    {
+        Demand storage d = _openDemand(demand, closing);
+        (StudyId id, uint96 deposit) = (d.study, d.deposit);
         if (block.timestamp > d.deadline) revert Court_TooLate(d.deadline);
         // Of a round that another proof overturned, the demander has its deposit back instead.
-        if (_isOverturned(d.study, d.round, d.commitment)) {
-            revert Court_NotChallengeable(d.study, d.round);
-        }
+        if (_isOverturned(id, d.round, d.commitment)) revert Court_NotChallengeable(id, d.round);
         if (!opening.isIncluded(d.length, d.root, d.index, d.size)) {
             revert Court_NotIncluded(d.root, d.index);
         }
 
         d.status = DemandStatus.Answered;
         emit Answered(demand, msg.sender, opening[:d.length]);
-        WARD.credit(d.study, msg.sender, d.deposit);
+        // A demand that its author answers itself is not free either.
+        uint256 half = deposit / 2;
+        WARD.credit(id, closing.coordinator, half);
+        WARD.credit(id, msg.sender, deposit - half);
     }
 
     /// @inheritdoc ICourt
     function closeDemand(bytes32 demand, Closing calldata closing) external {
-        Demand storage d = _demands[demand];
-        if (d.status != DemandStatus.Open) revert Court_NotDemanded(demand);
-        bytes32 given = _commitmentOf(closing);
-        if (given != d.commitment) revert Court_ClosingDiffers(d.commitment, given);
+        Demand storage d = _openDemand(demand, closing);
         (StudyId id, uint32 round, address demander) = (d.study, d.round, d.demander);
-        bool accused = WARD.challengeable(id, round, given, closing.closedAt);
+        bool accused = WARD.challengeable(id, round, d.commitment, closing.closedAt);
         if (accused && block.timestamp <= d.deadline) revert Court_TooEarly(d.deadline);
 
         d.status = DemandStatus.Closed;
@@ -122,6 +122,18 @@ abstract contract Demands is Bench {
     }
 
     // ================================================================== data
+
+    /// An open demand; reverts unless it is about this closing.
+    function _openDemand(bytes32 demand, Closing calldata closing)
+        internal
+        view
+        returns (Demand storage d)
+    {
+        d = _demands[demand];
+        if (d.status != DemandStatus.Open) revert Court_NotDemanded(demand);
+        bytes32 given = _commitmentOf(closing);
+        if (given != d.commitment) revert Court_ClosingDiffers(d.commitment, given);
+    }
 
     /// Fills in where demanded data must be.
     function _locate(

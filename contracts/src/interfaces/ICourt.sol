@@ -404,8 +404,7 @@ interface ICourt {
 
     // ------------------------------------------------------------------ demands
 
-    /// @notice Demands that data of a closed round be shown, against a deposit that goes to who
-    /// shows it.
+    /// @notice Demands that data of a closed round be shown, against a deposit.
     /// @param previous Read only to demand a chunk of the base.
     function demandChunk(
         StudyId study,
@@ -416,9 +415,10 @@ interface ICourt {
     ) external returns (bytes32 demand);
 
     /// @notice Shows what was demanded. Anyone may, up to the deadline, unless the round has been
-    /// overturned meanwhile.
+    /// overturned meanwhile. Half of the deposit goes to who closed the round, the other half, with
+    /// the odd unit, to the caller.
     /// @param opening The leaf and its path.
-    function answerDemand(bytes32 demand, bytes calldata opening) external;
+    function answerDemand(bytes32 demand, Closing calldata closing, bytes calldata opening) external;
 
     /// @notice Overturns the round whose data was not shown by the deadline, or, if the round can no
     /// longer be overturned, ends the demand. The demander has the deposit back either way.

@@ -48,7 +48,7 @@ contract WindowsAttackTest is AttackScene {
         vm.prank(SPONSOR);
         bytes32 demand = court.demandChunk(story.id, 1, story.closing, story.previous, target);
         vm.warp(block.timestamp + 12);
-        try court.answerDemand(demand, opening(bytesOf(story.model), 0)) {} catch {}
+        try court.answerDemand(demand, story.closing, opening(bytesOf(story.model), 0)) {} catch {}
         try court.closeDemand(demand, story.closing) {} catch {}
         assertKeepsBond(story, FIRST, "an answer in the next block saves the bond");
     }
