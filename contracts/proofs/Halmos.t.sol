@@ -275,7 +275,7 @@ contract HalmosTest is Base {
             return abi.encodeCall(WardRound.credit, (id, any.account, any.amount));
         }
         return abi.encodeCall(
-            WardRound.overturn, (id, any.round, any.closing, any.account, bytes32("any"))
+            WardRound.overturn, (id, any.round, any.closing, any.account, any.which == 15, bytes32("any"))
         );
     }
 

@@ -398,6 +398,7 @@ contract WardRound is IWardRound, EIP712 {
         uint32 round,
         Closing calldata closing,
         address challenger,
+        bool paid,
         bytes32 reason
     ) external {
         if (msg.sender != address(COURT)) revert WardRound_NotCourt(msg.sender);
@@ -409,7 +410,7 @@ contract WardRound is IWardRound, EIP712 {
         address coordinator = closing.coordinator;
         uint256 bond = s.seats[coordinator].bond;
         // A cheater may challenge itself, so it must never get all of it back.
-        uint256 reward = bond / 2;
+        uint256 reward = paid ? bond / 2 : 0;
 
         s.bar(coordinator);
         s.reopen(round);

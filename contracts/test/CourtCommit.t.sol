@@ -1,15 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.28;
 
-import {ICourt, Target, What} from "../src/interfaces/ICourt.sol";
-import {Recording, StudyParams} from "../src/interfaces/IWardRound.sol";
+import {ICourt, TallyStart, Target, What} from "../src/interfaces/ICourt.sol";
+import {IWardRound, Recording, StudyParams} from "../src/interfaces/IWardRound.sol";
 import {CourtScene} from "./CourtScene.sol";
+import {OddToken} from "./attacks/OddToken.sol";
 
 /// Challenges that are committed to first and revealed later.
 contract CourtCommitTest is CourtScene {
     // Times have 64 bits, and literals of text 32 bytes.
     // forge-lint: disable-start(unsafe-typecast)
     address internal constant FRIEND = address(0xF21E);
+    address internal constant BURNT = 0x000000000000000000000000000000000000dEaD;
     bytes32 internal constant SALT = "salt";
     uint256 internal constant REVEAL_SECONDS = 10 minutes;
 
@@ -45,24 +47,14 @@ contract CourtCommitTest is CourtScene {
         assertEq(token.balanceOf(CHALLENGER), before + reward, "deposit back and reward");
     }
 
-    /// The friend sees the revealed data before it is mined: it can send the challenge, the reveal,
-    /// or a commitment of its own.
+    /// The friend sees the revealed data before it is mined: it can send the reveal, or a commitment of
+    /// its own.
     function test_revealChallenge_whenAFriendOfTheCoordinatorCopiesIt() public {
         Story memory story = cheated();
         bytes memory data = challengeOf(story);
-        bytes32 commitment = commitmentTo(CHALLENGER, data);
-        commit(story, CHALLENGER, commitment);
-        uint64 until = uint64(block.timestamp + REVEAL_SECONDS);
+        commit(story, CHALLENGER, commitmentTo(CHALLENGER, data));
         vm.warp(block.timestamp + 12);
 
-        vm.prank(FRIEND);
-        (bool done, bytes memory reason) = address(court).call(data);
-        assertTrue(!done, "the copy is refused");
-        assertEq(
-            keccak256(reason),
-            keccak256(abi.encodeWithSelector(ICourt.Court_Reserved.selector, story.id, 1, until)),
-            "reason"
-        );
         bytes32 copied = commitmentTo(FRIEND, data);
         vm.expectRevert(abi.encodeWithSelector(ICourt.Court_NotCommitted.selector, copied));
         reveal(story, FRIEND, data);
@@ -72,6 +64,118 @@ contract CourtCommitTest is CourtScene {
 
         reveal(story, CHALLENGER, data);
         assertOverturned(story, story.params.deposit);
+        assertEq(ward.owed(story.id, BURNT), (story.params.bond + 1) / 2, "the other half");
+    }
+
+    // ------------------------------------------------------------------ in the open
+
+    /// Or it sends the challenge itself: the round is overturned, and the coordinator loses all.
+    function test_challenge_whenAFriendCopiesWhatIsToBeRevealed() public {
+        Story memory story = cheated();
+        bytes memory data = challengeOf(story);
+        bytes32 commitment = commitmentTo(CHALLENGER, data);
+        commit(story, CHALLENGER, commitment);
+        vm.warp(block.timestamp + 12);
+
+        vm.expectEmit(address(ward));
+        emit IWardRound.Slashed(story.id, FIRST, FRIEND, 0, story.params.bond);
+        challengeAs(story, FRIEND);
+        assertUnpaid(story);
+        assertEq(ward.owed(story.id, FRIEND), 0, "a copy earns nothing");
+        vm.expectRevert(abi.encodeWithSelector(ICourt.Court_NotChallengeable.selector, story.id, 1));
+        reveal(story, CHALLENGER, data);
+        court.closeCommitment(story.id, 1, story.closing, CHALLENGER, commitment);
+        assertEq(ward.owed(story.id, CHALLENGER), story.params.deposit, "the deposit is back");
+    }
+
+    /// Or it counts the same in a tally of its own, in one transaction.
+    function testFuzz_finishTally_ofACopyEarnsNothing(bool totals) public {
+        Story memory story = totals ? begin(smallParams(), 2, 3) : cheated();
+        if (totals) {
+            ++story.closing.record.totalWeight;
+            close(story);
+        }
+        commit(story, CHALLENGER, "anything");
+        vm.warp(block.timestamp + 12);
+        uint256 tally = counted(story, FRIEND, totals);
+        vm.prank(FRIEND);
+        court.finishTally(tally, story.closing);
+        assertUnpaid(story);
+        assertEq(ward.owed(story.id, FRIEND), story.params.deposit, "the tally's deposit alone");
+    }
+
+    /// Not by its author either: otherwise a friend would commit to anything, and then copy.
+    function test_challenge_inTheOpenByWhoHasCommitted() public {
+        Story memory story = cheated();
+        commit(story, FRIEND, "anything");
+        challengeAs(story, FRIEND);
+        assertUnpaid(story);
+        assertEq(ward.owed(story.id, FRIEND), 0, "nothing");
+    }
+
+    function testFuzz_challenge_isPaidOnceACommitmentHasLapsed(uint256 late) public {
+        Story memory story = cheated();
+        commit(story, FRIEND, "anything");
+        vm.warp(block.timestamp + bound(late, REVEAL_SECONDS + 1, 1 days));
+        challengeAs(story, CHALLENGER);
+        assertOverturned(story);
+    }
+
+    /// Commitments that a friend renews keep no one from challenging, and no one who reveals from its
+    /// reward.
+    function testFuzz_challenge_whileAFriendRenewsCommitments(uint256 renewals, bool reveals)
+        public
+    {
+        Story memory story = cheated();
+        for (uint256 i = 0; i < bound(renewals, 1, 20); ++i) {
+            commit(story, FRIEND, bytes32(i));
+            vm.warp(block.timestamp + REVEAL_SECONDS);
+        }
+        commit(story, FRIEND, "the last");
+        if (!reveals) {
+            // Without a token, and so without a deposit.
+            challengeAs(story, address(0x9002));
+            assertUnpaid(story);
+            return;
+        }
+        bytes memory data = challengeOf(story);
+        commit(story, CHALLENGER, commitmentTo(CHALLENGER, data));
+        vm.warp(block.timestamp + 12);
+        commit(story, FRIEND, "later");
+        reveal(story, CHALLENGER, data);
+        assertOverturned(story, story.params.deposit);
+    }
+
+    /// Nor does a token that serves the friend and refuses the challenger.
+    function test_challenge_whenTheTokenRefusesTheChallenger() public {
+        OddToken odd = new OddToken();
+        StudyParams memory params = smallParams();
+        params.token = address(odd);
+        odd.mint(SPONSOR, 2 ** 100);
+        odd.mint(FRIEND, params.deposit);
+        odd.mint(CHALLENGER, params.deposit);
+        for (uint256 i = 0; i < 3; ++i) {
+            odd.mint(coordinators()[i], params.bond);
+        }
+        Story memory story = cheat(params);
+        odd.blockAccount(CHALLENGER);
+        commit(story, FRIEND, "anything");
+        vm.expectRevert(OddToken.OddToken_Blocked.selector);
+        commit(story, CHALLENGER, "anything");
+        challengeAs(story, CHALLENGER);
+        assertUnpaid(story);
+    }
+
+    /// Who counts can commit to the last step, and has the reward whoever else has committed.
+    function test_revealChallenge_ofATally() public {
+        Story memory story = cheated();
+        uint256 tally = counted(story, CHALLENGER, false);
+        bytes memory data = abi.encodeCall(ICourt.finishTally, (tally, story.closing));
+        commit(story, CHALLENGER, commitmentTo(CHALLENGER, data));
+        commit(story, FRIEND, "anything");
+        vm.warp(block.timestamp + 12);
+        reveal(story, CHALLENGER, data);
+        assertOverturned(story, 2 * uint256(story.params.deposit));
     }
 
     /// A copy of the commitment itself neither takes its place nor can be revealed by the copier.
@@ -219,22 +323,61 @@ contract CourtCommitTest is CourtScene {
 
     // ------------------------------------------------------------------ inside
 
-    function honest() internal returns (Story memory story) {
-        StudyParams memory params = sampleParams(Recording.Full);
+    function smallParams() internal view returns (StudyParams memory params) {
+        params = sampleParams(Recording.Root);
         params.parameterCount = 8;
         params.minSites = 2;
-        story = begin(params, 2, 3);
+    }
+
+    function honest() internal returns (Story memory story) {
+        story = begin(smallParams(), 2, 3);
         close(story);
     }
 
-    function cheated() internal returns (Story memory story) {
-        StudyParams memory params = sampleParams(Recording.Full);
-        params.parameterCount = 8;
-        params.minSites = 2;
+    function cheated() internal returns (Story memory) {
+        return cheat(smallParams());
+    }
+
+    function cheat(StudyParams memory params) internal returns (Story memory story) {
         story = begin(params, 2, 3);
         story.model[0] += 1;
         story.closing.record.model = vectorRoot(bytesOf(story.model));
         close(story);
+    }
+
+    /// The challenge that a reveal shows, sent as it is.
+    function challengeAs(Story memory story, address caller) internal {
+        bytes memory data = challengeOf(story);
+        vm.prank(caller);
+        (bool done,) = address(court).call(data);
+        assertTrue(done, "no challenge in the open is refused");
+    }
+
+    /// A tally of all entries.
+    function counted(Story memory story, address owner, bool totals)
+        internal
+        returns (uint256 tally)
+    {
+        TallyStart memory start;
+        start.coordinate = type(uint32).max;
+        bytes memory updates;
+        if (!totals) {
+            start.coordinate = 0;
+            start.base = opening(bytesOf(story.base), 0);
+            start.model = opening(bytesOf(story.model), 0);
+            updates = openings(story, 0, 0, 2);
+        }
+        vm.startPrank(owner);
+        tally = court.openTally(story.id, 1, story.closing, story.previous, start);
+        court.addToTally(tally, packed(story.list), updates);
+        vm.stopPrank();
+    }
+
+    /// The round is overturned, and all of the bond burnt.
+    function assertUnpaid(Story memory story) internal view {
+        assertEq(ward.study(story.id).head, 1, "open again");
+        assertTrue(ward.seat(story.id, FIRST).barred, "barred");
+        assertEq(ward.owed(story.id, BURNT), story.params.bond, "all is burnt");
     }
 
     function challengeOf(Story memory story) internal pure returns (bytes memory) {

@@ -396,11 +396,19 @@ contract CourtHandler is CourtScene {
         } else {
             call = omissionCall(story);
         }
-        vm.prank(CHALLENGER);
-        bytes memory reason;
-        (done, reason) = address(court).call(call);
-        if (done || bytes4(reason) != ICourt.Court_Reserved.selector) return done;
-        // A stranger has committed to something: who commits too need not wait for it.
+        uint256 bond = ward.seat(id, story.closing.coordinator).bond;
+        uint256 before = ward.owed(id, CHALLENGER);
+        if (story.closing.closedAt % 2 == 0) {
+            bool reserved = isReserved(story);
+            vm.prank(CHALLENGER);
+            (done,) = address(court).call(call);
+            uint256 reward = reserved ? 0 : bond / 2;
+            if (done && ward.owed(id, CHALLENGER) != before + reward) {
+                wrongs.push("a proof in the open was not paid as commitments allow");
+            }
+            return done;
+        }
+        // Who commits is paid, whatever strangers have committed to.
         bytes32 salt = bytes32(_sealed.length);
         bytes32 commitment = keccak256(abi.encode(CHALLENGER, keccak256(call), salt));
         commitAs(CHALLENGER, story, commitment);
@@ -409,7 +417,23 @@ contract CourtHandler is CourtScene {
         vm.prank(CHALLENGER);
         try court.revealChallenge(id, story.round, story.closing, salt, call) {
             done = true;
+            if (ward.owed(id, CHALLENGER) != before + bond / 2 + params.deposit) {
+                wrongs.push("a proof that was committed to was not paid");
+            }
         } catch {}
+    }
+
+    /// Whether a commitment to a challenge of a closing is open.
+    function isReserved(Story memory story) internal view returns (bool) {
+        bytes32 closed = keccak256(abi.encode(story.closing));
+        for (uint256 i = 0; i < _sealed.length; ++i) {
+            Sealed memory made = _sealed[i];
+            if (keccak256(made.closing) != closed) continue;
+            uint64 until =
+                court.commitmentOf(id, made.round, closed, made.challenger, made.commitment).until;
+            if (block.timestamp <= until) return true;
+        }
+        return false;
     }
 
     function commitAs(address challenger, Story memory story, bytes32 commitment) internal {

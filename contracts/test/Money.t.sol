@@ -533,7 +533,7 @@ contract MoneyTest is Scene {
     /// As the court does when round 1 is proven wrong.
     function overturn(StudyId id, Closing memory closing) internal {
         vm.prank(address(ward.COURT()));
-        ward.overturn(id, 1, closing, address(7), "test");
+        ward.overturn(id, 1, closing, address(7), true, "test");
     }
 
     /// Closes a round over entries of the first sites.

@@ -84,7 +84,7 @@ contract OverturnTest is CourtScene {
         vm.expectRevert(
             abi.encodeWithSelector(IWardRound.WardRound_NotCourt.selector, address(this))
         );
-        ward.overturn(story.id, 1, story.closing, address(this), "because");
+        ward.overturn(story.id, 1, story.closing, address(this), true, "because");
         vm.expectRevert(
             abi.encodeWithSelector(IWardRound.WardRound_NotCourt.selector, address(this))
         );

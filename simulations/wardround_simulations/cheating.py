@@ -243,26 +243,26 @@ class Trials:
     def copied(self, recording: Recording) -> Outcome:
         """A coordinator's friend sees the auditor's proof and sends it first, to save the bond.
 
-        The auditor had committed to it, so the copy is refused and the proof is the auditor's.
+        The auditor had committed to it, so the copy overturns the round and earns nothing.
         """
         stage, auditor = self._open("copied", RuleId.MEAN, recording)
         stage.close(self.parties.first)
         notices = auditor.step()
         cheats.shift_a_coordinate(Cheater(stage, self.parties.first))
         contested, accused = self._contested(stage)
-        evidence, refusal = accused.coordinate(), None
-        commit_to(accused.court, self.parties.auditor, contested, evidence)
-        try:
-            accused.court.challenge(self.parties.standby, contested, evidence)
-        except ContractReverted as error:
-            refusal = error
+        evidence, friend = accused.coordinate(), self.parties.standby
+        _, sent = commit_to(accused.court, self.parties.auditor, contested, evidence)
+        accused.court.challenge(friend, contested, evidence)
+        earned = self._ward.owed(stage.study, friend.address)
         notices += auditor.step()
         while self._ward.study(stage.study).head <= ROUNDS:
             stage.close(self._active(stage))
             notices += auditor.step()
         notices += self._attested(auditor)
-        title, expected = "has a proof copied", "Court_Reserved"
-        return self._outcome(title, expected, stage, auditor, notices, refusal)
+        title, expected = "has a proof copied", "commitChallenge"
+        row = self._outcome(title, expected, stage, auditor, notices, None)
+        gas = sum(receipt.gas_used for receipt in sent if receipt is not None)
+        return replace(row, caught_by="" if earned else expected, gas=gas)
 
     def accusations(self, recording: Recording) -> Iterator[Outcome]:
         """An honest study, and a standby that accuses its coordinator of everything."""

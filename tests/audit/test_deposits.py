@@ -16,6 +16,7 @@ from wardround.audit.notices import Powers
 from wardround.chain.court_events import Committed, Proven
 from wardround.chain.court_reader import Contested
 from wardround.chain.errors import ContractReverted
+from wardround.chain.events import Slashed
 from wardround.protocol.evidence import Demand, TotalsEvidence, What
 from wardround.protocol.inspection import chunk_leaf
 from wardround.protocol.record import Recording, RuleId
@@ -103,17 +104,42 @@ def test_challenge_in_the_open_by_who_has_no_tokens(scene: Theatre) -> None:
     assert scene.ward.owed(stage.study, poor.address) == HALF
 
 
-def test_copy_of_a_committed_challenge_is_refused(scene: Theatre) -> None:
+def test_copy_of_a_committed_challenge_earns_nothing(scene: Theatre) -> None:
     stage, contested, evidence = cheated(scene)
     court, auditor, friend = scene.court, scene.parties.auditor, scene.stranger
     committed(scene, stage, contested, evidence)
-    with pytest.raises(ContractReverted) as caught:
-        court.challenge(friend, contested, evidence)
-    assert caught.value.name == "Court_Reserved"
-    # A restarted auditor finds its commitment again.
+    receipt = court.challenge(friend, contested, evidence)
+    assert receipt is not None
+    (slashed,) = [one for one in scene.ward.events_of(receipt) if isinstance(one, Slashed)]
+    assert (slashed.challenger, slashed.reward, slashed.burnt) == (friend.address, 0, BOND)
+    assert scene.ward.owed(stage.study, friend.address) == 0
+    (settled,) = close_lapsed(court, auditor, stage.study, auditor.address)
+    assert settled.amount == DEPOSIT
+
+
+def test_commitment_is_found_again_after_a_restart(scene: Theatre) -> None:
+    stage, contested, evidence = cheated(scene)
+    court, auditor = scene.court, scene.parties.auditor
+    committed(scene, stage, contested, evidence)
     receipts = send_challenge(court, auditor, contested, evidence, rule=stage.spec.rule)
     assert len(receipts) == 1
     assert scene.ward.owed(stage.study, auditor.address) == HALF + DEPOSIT
+
+
+def test_challenge_in_the_open_by_who_cannot_pay_the_deposit(
+    scene: Theatre, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage, contested, evidence = cheated(scene)
+    court, auditor = scene.court, scene.parties.auditor
+
+    def refuse(*_: object) -> None:
+        raise ContractReverted("commit to a challenge", "UnknownError", {}, "0x")
+
+    monkeypatch.setattr(court, "commit_challenge", refuse)
+    receipts = send_challenge(court, auditor, contested, evidence, rule=stage.spec.rule)
+    (proven,) = court.events_of(receipts[-1])
+    assert isinstance(proven, Proven)
+    assert scene.ward.owed(stage.study, auditor.address) == HALF
 
 
 def test_commitment_that_lapsed_is_made_again(scene: Theatre) -> None:

@@ -45,7 +45,8 @@ def send_challenge(
     Args:
         court: of the study's contract.
         signer: pays gas and the study's deposit, and has the challenger's part of the bond. A
-            signer without the tokens of a deposit proves in the open, where others can copy it.
+            signer that cannot pay the deposit proves in the open, where others can copy it, and
+            earns nothing while a commitment of another account is open.
         contested: the round.
         evidence: see `wardround.audit.examination.examine`.
         rule: the study's, for evidence that takes several transactions.
@@ -112,13 +113,10 @@ def commit_to(
     """Commit to a proof of one transaction, or find the commitment that can be revealed.
 
     Raises:
-        ContractReverted: the evidence proves nothing; no deposit is spent.
+        ContractReverted: the evidence proves nothing, or the token refuses the deposit; none is
+            spent.
     """
-    try:
-        court.try_challenge(signer.address, contested, evidence)
-    except ContractReverted as error:
-        if error.name != "Court_Reserved":
-            raise
+    court.try_challenge(signer.address, contested, evidence)
     data = court.challenge_data(contested, evidence)
     where = (contested.study, contested.round, contested.closing, signer.address)
     for attempt in count():
@@ -135,7 +133,11 @@ def commit_to(
 def _commit_and_reveal(
     court: Court, signer: LocalAccount, contested: Contested, evidence: Evidence
 ) -> list[Receipt | None]:
-    sealed, receipts = commit_to(court, signer, contested, evidence)
+    try:
+        sealed, receipts = commit_to(court, signer, contested, evidence)
+    except ContractReverted:
+        # Where the token refuses the deposit: no commitment keeps a challenge in the open out.
+        return [court.challenge(signer, contested, evidence)]
     receipts.append(court.reveal_challenge(signer, contested, sealed.salt, sealed.data))
     if receipts[-1] is None:
         # Another account's proof was first: the deposit comes back.

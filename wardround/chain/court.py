@@ -68,8 +68,7 @@ class Court(CourtReader):
         """Let the node judge a challenge, without sending it.
 
         Raises:
-            ContractReverted: the evidence proves nothing, or another challenge is to be revealed
-                first (``Court_Reserved``).
+            ContractReverted: the evidence proves nothing.
         """
         where = (contested.study, contested.round, contested.closing.abi())
         arguments = _arguments(contested.previous.abi(), evidence)

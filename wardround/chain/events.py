@@ -130,7 +130,10 @@ class Claimed(Event):
 
 @dataclass(frozen=True)
 class Slashed(Event):
-    """A coordinator lost its bond: one part to the challenger, the other burnt."""
+    """A coordinator lost its bond: one part to the challenger, the other burnt.
+
+    ``reward`` is 0 for a proof in the open while another challenge was to be revealed.
+    """
 
     coordinator: str
     challenger: str

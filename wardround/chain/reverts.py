@@ -54,7 +54,6 @@ REASONS = {
     "Court_NotOverturned": "what was revealed does not overturn the round",
     "Court_RegistrationLate": "the contribution was registered too late to be included",
     "Court_RegistrationVoid": "the registration is void",
-    "Court_Reserved": "an account has committed to a challenge of this round: commit to yours too",
     "Court_TooEarly": "it is too early: the deadline has not passed",
     "Court_TooLate": "it is too late: the deadline has passed",
     "Grants_AlreadyGranted": "the account has a grant with another key: revoke that first",

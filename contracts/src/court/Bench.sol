@@ -28,7 +28,7 @@ abstract contract Bench is ICourt {
         uint256 opening;
     }
 
-    /// Until when a commitment keeps others from challenging a closing.
+    /// Until when a proof in the open earns nothing: a commitment to one of this closing is open.
     mapping(bytes32 accused => uint64 until) internal _reserved;
 
     /// @param ward Where WardRound will be: the deployer's next contract. WardRound's constructor
@@ -49,13 +49,6 @@ abstract contract Bench is ICourt {
         if (!WARD.challengeable(id, round, commitment, closing.closedAt)) {
             revert Court_NotChallengeable(id, round);
         }
-    }
-
-    /// As `_checkAccused`; and reverts while a challenge that another account committed to is to be
-    /// revealed.
-    function _checkChallenged(StudyId id, uint32 round, Closing calldata closing) internal view {
-        uint64 until = _reserved[_accusedOf(id, round, _checkAccused(id, round, closing))];
-        if (block.timestamp <= until) revert Court_Reserved(id, round, until);
     }
 
     function _accusedOf(StudyId id, uint32 round, bytes32 commitment)
@@ -257,7 +250,7 @@ abstract contract Bench is ICourt {
         if (expected == recorded) revert Court_CoordinateRight(coordinate, recorded);
 
         emit CoordinateProven(id, round, msg.sender, coordinate, expected, recorded);
-        _overturn(id, round, closing, msg.sender, "coordinate");
+        _overturnProven(id, round, closing, "coordinate");
     }
 
     function _judgeTotals(
@@ -273,7 +266,18 @@ abstract contract Bench is ICourt {
         }
 
         emit TotalsProven(id, round, msg.sender, count, totalWeight);
-        _overturn(id, round, closing, msg.sender, "totals");
+        _overturnProven(id, round, closing, "totals");
+    }
+
+    /// Overturns a round that the caller has proven wrong. It may have copied the proof from who is
+    /// about to reveal it, and then must not save the bond for a friend: so it is paid only while no
+    /// commitment is open. It is never refused, or commitments would keep a round from its proof.
+    function _overturnProven(StudyId id, uint32 round, Closing calldata closing, bytes32 reason)
+        internal
+    {
+        bytes32 accused = _accusedOf(id, round, _commitmentOf(closing));
+        bool paid = block.timestamp > _reserved[accused];
+        _overturn(id, round, closing, msg.sender, paid, reason);
     }
 
     function _overturn(
@@ -281,8 +285,9 @@ abstract contract Bench is ICourt {
         uint32 round,
         Closing calldata closing,
         address challenger,
+        bool paid,
         bytes32 reason
     ) internal {
-        WARD.overturn(id, round, closing, challenger, reason);
+        WARD.overturn(id, round, closing, challenger, paid, reason);
     }
 }

@@ -27,7 +27,7 @@ abstract contract Challenges is Bench {
         bytes calldata entries,
         CoordinateProof calldata proof
     ) external {
-        _checkChallenged(id, round, closing);
+        _checkAccused(id, round, closing);
         _checkPrevious(id, round, previous);
         _checkEntries(closing, entries);
 
@@ -49,14 +49,14 @@ abstract contract Challenges is Bench {
         uint32 index,
         bytes32[] calldata path
     ) external {
-        _checkChallenged(id, round, closing);
+        _checkAccused(id, round, closing);
         _checkPrevious(id, round, previous);
         _checkIncluded(closing, entry, index, path);
 
         EntryFault fault = _faultOf(id, round, previous.record.model, entry, index);
 
         emit EntryProven(id, round, msg.sender, index, fault);
-        _overturn(id, round, closing, msg.sender, "entry");
+        _overturnProven(id, round, closing, "entry");
     }
 
     /// @inheritdoc ICourt
@@ -70,13 +70,13 @@ abstract contract Challenges is Bench {
         bytes32[] calldata firstPath,
         bytes32[] calldata secondPath
     ) external {
-        _checkChallenged(id, round, closing);
+        _checkAccused(id, round, closing);
         address site = _includedEntry(closing, first, index, firstPath).site();
         address next = _includedEntry(closing, second, uint256(index) + 1, secondPath).site();
         if (site < next) revert Court_OrderRight(index);
 
         emit OrderProven(id, round, msg.sender, index);
-        _overturn(id, round, closing, msg.sender, "order");
+        _overturnProven(id, round, closing, "order");
     }
 
     /// @inheritdoc ICourt
@@ -86,7 +86,7 @@ abstract contract Challenges is Bench {
         Closing calldata closing,
         bytes calldata entries
     ) external {
-        _checkChallenged(id, round, closing);
+        _checkAccused(id, round, closing);
         uint256 count = _checkEntries(closing, entries);
         uint256 totalWeight = _totalWeightOf(entries);
         _judgeTotals(id, round, closing, count, totalWeight);

@@ -8,8 +8,9 @@ import {Address} from "@openzeppelin/contracts/utils/Address.sol";
 
 /// @title Commitments
 /// @notice Challenges that are committed to first and shown later, so that a copy earns nothing.
-/// @dev A copier sees a challenge when it is revealed. Its own commitment would be of the same block
-/// or a later one, and can be revealed only in the block after that.
+/// @dev A copier sees a challenge when it is revealed. In the open its copy earns nothing then. Its own
+/// commitment would be of the same block or a later one, and can be revealed only in the block after
+/// that.
 abstract contract Commitments is Bench {
     /// Time to send a second transaction, also on a busy chain.
     uint64 internal constant REVEAL_SECONDS = 10 minutes;
@@ -55,6 +56,7 @@ abstract contract Commitments is Bench {
         if (block.timestamp < from) revert Court_TooEarly(from);
 
         mine.open = false;
+        // Its author is paid, whoever else has committed.
         _reserved[accused] = 0;
         _returnDeposit(id, msg.sender);
         emit Revealed(id, round, msg.sender, commitment);

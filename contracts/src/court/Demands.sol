@@ -97,7 +97,7 @@ abstract contract Demands is Bench {
         if (accused) {
             emit WithheldProven(id, round, demander, demand);
             // The demander is the challenger, not the caller, so that it cannot be front-run.
-            _overturn(id, round, closing, demander, "withheld");
+            _overturn(id, round, closing, demander, true, "withheld");
         } else {
             emit DemandLapsed(demand);
         }

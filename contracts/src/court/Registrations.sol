@@ -122,7 +122,7 @@ abstract contract Registrations is Bench {
         bytes32[] calldata beforePath,
         bytes32[] calldata behindPath
     ) external {
-        _checkChallenged(id, round, closing);
+        _checkAccused(id, round, closing);
         _checkRegistered(id, round, closing.closedAt, site);
 
         // Entries ascend: no entry is between these two, before the first or behind the last.
@@ -138,7 +138,7 @@ abstract contract Registrations is Bench {
         if (!between) revert Court_NotOmitted(site, index);
 
         emit OmissionProven(id, round, msg.sender, site);
-        _overturn(id, round, closing, msg.sender, "omission");
+        _overturnProven(id, round, closing, "omission");
     }
 
     // ================================================================== what is registered

@@ -265,8 +265,6 @@ interface ICourt {
     error Court_TallyOver(uint256 tally);
     error Court_AlreadyCommitted(bytes32 commitment);
     error Court_NotCommitted(bytes32 commitment);
-    /// @notice Another challenger has committed to a challenge of this closing, and comes first.
-    error Court_Reserved(StudyId study, uint32 round, uint64 until);
     /// @notice What was revealed did not overturn the round.
     error Court_NotOverturned(StudyId study, uint32 round);
     error Court_ClosingDiffers(bytes32 stored, bytes32 given);
@@ -347,8 +345,8 @@ interface ICourt {
     // ------------------------------------------------------------------ commitments
 
     /// @notice Commits to a challenge, against a deposit, so that a copy of it earns nothing. Until
-    /// it is revealed, or ten minutes are over, every other challenge of the closing waits, and the
-    /// round does not become final by time.
+    /// it is revealed, or ten minutes are over, whoever proves this closing wrong in the open, the
+    /// caller too, overturns the round without a reward, and the round does not become final by time.
     /// @param commitment keccak256(abi.encode(caller, keccak256(data), salt)), where `data` calls
     /// this contract.
     function commitChallenge(
@@ -358,8 +356,9 @@ interface ICourt {
         bytes32 commitment
     ) external;
 
-    /// @notice Makes a challenge that the caller committed to in an earlier block. It must overturn
-    /// the round. The deposit goes back.
+    /// @notice Makes a challenge that the caller committed to in an earlier block, or finishes such a
+    /// tally of its own. It must overturn the round. The deposit goes back, and the challenger has its
+    /// part of the bond.
     function revealChallenge(
         StudyId study,
         uint32 round,
@@ -421,7 +420,8 @@ interface ICourt {
     function answerDemand(bytes32 demand, Closing calldata closing, bytes calldata opening) external;
 
     /// @notice Overturns the round whose data was not shown by the deadline, or, if the round can no
-    /// longer be overturned, ends the demand. The demander has the deposit back either way.
+    /// longer be overturned, ends the demand. The demander has the deposit back either way, and its
+    /// part of the bond, whoever has committed to a challenge: nobody else can end its demand.
     function closeDemand(bytes32 demand, Closing calldata closing) external;
 
     // ------------------------------------------------------------------ registered contributions

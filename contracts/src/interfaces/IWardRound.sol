@@ -286,7 +286,8 @@ interface IWardRound {
         uint64 openedAt,
         address next
     );
-    /// @param reward The challenger's part of the bond; the other part is burnt.
+    /// @param reward The challenger's part of the bond; the other part is burnt. Zero for a proof in
+    /// the open while the court keeps another challenge's commitment.
     event Slashed(
         StudyId indexed study,
         address indexed coordinator,
@@ -497,11 +498,13 @@ interface IWardRound {
 
     /// @notice Opens a round again that was proven wrong, bars who closed it and takes its bond.
     /// Only by the court. No token moves.
+    /// @param paid Whether the challenger is owed half of the bond; the rest is burnt.
     function overturn(
         StudyId study,
         uint32 round,
         Closing calldata closing,
         address challenger,
+        bool paid,
         bytes32 reason
     ) external;
 
