@@ -20,7 +20,7 @@ contract AggregationTest is CourtScene {
                 sum += values[i] * weights[i];
                 total += uint256(weights[i]);
             }
-            int32[] memory sorted = Aggregation.sort(narrow(values));
+            int256[] memory sorted = Aggregation.sort(values);
             uint256 cut = uint256(numberOf(json, vectorKey(vectors, ".trim")));
             same(Aggregation.mean(sum, total), numberOf(json, vectorKey(vectors, ".mean")), "mean");
             same(
@@ -31,6 +31,25 @@ contract AggregationTest is CourtScene {
                 numberOf(json, vectorKey(vectors, ".trimmed_mean")),
                 "trimmed mean"
             );
+        }
+        assertTrue(vectors >= 20, "every vector was read");
+    }
+
+    function test_sums_matchVectors() public view {
+        string memory json = vm.readFile("../tests/vectors/rules.json");
+        uint256 vectors;
+        for (; vm.keyExistsJson(json, sumKey(vectors, "")); ++vectors) {
+            int256[] memory values = listOf(json, sumKey(vectors, ".values"));
+            uint32 bound = uint32(uint256(numberOf(json, sumKey(vectors, ".bound"))));
+            for (uint256 i = 0; i < values.length; ++i) {
+                values[i] = Aggregation.bounded(values[i], bound);
+            }
+            int256 found = Aggregation.total(values);
+            if (vm.keyExistsJson(json, sumKey(vectors, ".sum"))) {
+                same(found, numberOf(json, sumKey(vectors, ".sum")), "sum");
+            } else {
+                assertTrue(found >= 2 ** 127, "no record can hold it");
+            }
         }
         assertTrue(vectors >= 20, "every vector was read");
     }
@@ -54,7 +73,7 @@ contract AggregationTest is CourtScene {
             total += weights[i];
         }
         same(Aggregation.mean(sum, total), ruled(Rule.Mean, 0, wide, weights), "mean");
-        int32[] memory sorted = Aggregation.sort(values);
+        int256[] memory sorted = Aggregation.sort(copied(wide));
         same(Aggregation.median(sorted), ruled(Rule.Median, 0, wide, weights), "median");
         same(
             Aggregation.trimmedMean(sorted, cut),
@@ -123,6 +142,10 @@ contract AggregationTest is CourtScene {
         return string.concat(".vectors[", vm.toString(vector), "]", field);
     }
 
+    function sumKey(uint256 vector, string memory field) internal pure returns (string memory) {
+        return string.concat(".sums[", vm.toString(vector), "]", field);
+    }
+
     function numberOf(string memory json, string memory key) internal pure returns (int256) {
         return parsed(vm.parseJsonString(json, key));
     }
@@ -148,10 +171,10 @@ contract AggregationTest is CourtScene {
         if (negative) value = -value;
     }
 
-    function narrow(int256[] memory wide) internal pure returns (int32[] memory values) {
-        values = new int32[](wide.length);
-        for (uint256 i = 0; i < wide.length; ++i) {
-            values[i] = int32(wide[i]);
+    function copied(int256[] memory values) internal pure returns (int256[] memory copy) {
+        copy = new int256[](values.length);
+        for (uint256 i = 0; i < values.length; ++i) {
+            copy[i] = values[i];
         }
     }
 }

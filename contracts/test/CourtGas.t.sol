@@ -20,25 +20,13 @@ contract CourtGasTest is CourtScene {
     uint256 internal constant DEPTH = 12;
 
     function test_challengeCoordinate_gas() public {
-        Rule[3] memory rules = [Rule.Mean, Rule.Median, Rule.TrimmedMean];
-        string[3] memory names = ["mean", "median", "trimmedMean"];
-        for (uint256 rule = 0; rule < 3; ++rule) {
-            for (uint256 sites = 10; sites <= 100; sites *= 10) {
-                (Story memory story, CoordinateProof memory proof) =
-                    wide(Recording.Full, rules[rule], sites);
-                bytes memory entries = packed(story.list);
-                measure(
-                    string.concat("challengeCoordinate-", names[rule]),
-                    sites,
-                    address(court),
-                    abi.encodeCall(
-                        ICourt.challengeCoordinate,
-                        (story.id, 1, story.closing, story.previous, entries, proof)
-                    )
-                );
-                assertOverturned(story);
-            }
-        }
+        coordinateGas(Rule.Mean, "mean");
+        coordinateGas(Rule.Median, "median");
+        coordinateGas(Rule.TrimmedMean, "trimmedMean");
+    }
+
+    function test_challengeCoordinate_ofASum_gas() public {
+        coordinateGas(Rule.Sum, "sum");
     }
 
     function test_tally_gas() public {
@@ -205,6 +193,23 @@ contract CourtGasTest is CourtScene {
 
     // ------------------------------------------------------------------ inside
 
+    function coordinateGas(Rule rule, string memory name) internal {
+        for (uint256 sites = 10; sites <= 100; sites *= 10) {
+            (Story memory story, CoordinateProof memory proof) = wide(Recording.Full, rule, sites);
+            bytes memory entries = packed(story.list);
+            measure(
+                string.concat("challengeCoordinate-", name),
+                sites,
+                address(court),
+                abi.encodeCall(
+                    ICourt.challengeCoordinate,
+                    (story.id, 1, story.closing, story.previous, entries, proof)
+                )
+            );
+            assertOverturned(story);
+        }
+    }
+
     function rooted(uint256 sites) internal returns (Story memory) {
         StudyParams memory params = sampleParams(Recording.Root);
         params.parameterCount = 2;
@@ -221,7 +226,8 @@ contract CourtGasTest is CourtScene {
         params.rule = rule;
         params.ruleArgument = rule == Rule.TrimmedMean ? 4 : 0;
         params.minSites = 9;
-        params.parameterCount = PARAMETERS;
+        // As many bytes in every vector.
+        params.parameterCount = rule == Rule.Sum ? PARAMETERS / 2 : PARAMETERS;
         params.code = keccak256(abi.encode(rule, sites, recording));
         bytes32 root;
         (root, proof.base) = wideOpening("base");
@@ -239,7 +245,8 @@ contract CourtGasTest is CourtScene {
         proof.updates = joined(parts);
         story.closing.record = recordOf(story.list);
         (story.closing.record.model, proof.model) = wideOpening("model");
-        proof.coordinate = uint32(CHUNK * 256 + 17);
+        proof.coordinate = uint32(CHUNK * (rule == Rule.Sum ? 128 : 256) + 17);
+        if (rule == Rule.Sum) proof.base = "";
         close(story);
     }
 

@@ -303,6 +303,14 @@ abstract contract CourtScene is Scene {
         }
     }
 
+    /// As `bytesOf`, with 64 bits a coordinate: the vectors of sums.
+    function wideBytesOf(int64[] memory vector) internal pure returns (bytes memory data) {
+        data = new bytes(vector.length * 8);
+        for (uint256 i = 0; i < data.length; ++i) {
+            data[i] = bytes1(uint8(uint64(vector[i / 8]) >> 8 * (i % 8)));
+        }
+    }
+
     function chunkOf(bytes memory data, uint256 index) internal pure returns (bytes memory chunk) {
         uint256 start = index * 1024;
         uint256 length = data.length - start < 1024 ? data.length - start : 1024;

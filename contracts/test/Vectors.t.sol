@@ -14,8 +14,12 @@ contract VectorsTest is CourtScene {
 
     // ------------------------------------------------------------------ library, from outside
 
-    function valueAt(bytes calldata chunk, uint256 coordinate) external pure returns (int32) {
-        return Vectors.valueAt(chunk, coordinate);
+    function valueAt(bytes calldata chunk, uint256 start, uint256 width)
+        external
+        pure
+        returns (int256)
+    {
+        return Vectors.valueAt(chunk, start, width);
     }
 
     function isIncluded(
@@ -30,13 +34,14 @@ contract VectorsTest is CourtScene {
 
     // ------------------------------------------------------------------ chunks
 
-    function testFuzz_chunks_coverTheVector(uint32 parameterCount) public pure {
+    function testFuzz_chunks_coverTheVector(uint32 parameterCount, bool wide) public pure {
         vm.assume(parameterCount > 0);
-        uint256 size = Vectors.chunks(parameterCount);
-        uint256 last = Vectors.chunkLength(parameterCount, size - 1);
+        uint256 length = uint256(parameterCount) * (wide ? 8 : 4);
+        uint256 size = Vectors.chunks(length);
+        uint256 last = Vectors.chunkLength(length, size - 1);
         assertTrue(last > 0 && last <= 1024, "the last one may be short");
-        assertEq((size - 1) * 1024 + last, uint256(parameterCount) * 4, "every byte");
-        if (size > 1) assertEq(Vectors.chunkLength(parameterCount, 0), 1024, "a whole one");
+        assertEq((size - 1) * 1024 + last, length, "every byte");
+        if (size > 1) assertEq(Vectors.chunkLength(length, 0), 1024, "a whole one");
     }
 
     function testFuzz_valueAt_readsEveryCoordinate(int32[] memory vector, uint256 coordinate)
@@ -46,13 +51,28 @@ contract VectorsTest is CourtScene {
         vm.assume(vector.length > 0);
         coordinate = bound(coordinate, 0, vector.length - 1);
         bytes memory chunk = chunkOf(bytesOf(vector), coordinate / 256);
-        assertTrue(this.valueAt(chunk, coordinate) == vector[coordinate], "value");
+        assertTrue(this.valueAt(chunk, coordinate % 256 * 4, 4) == vector[coordinate], "value");
+    }
+
+    function testFuzz_valueAt_readsEveryWideCoordinate(int64[] memory vector, uint256 coordinate)
+        public
+        view
+    {
+        vm.assume(vector.length > 0);
+        coordinate = bound(coordinate, 0, vector.length - 1);
+        bytes memory chunk = chunkOf(wideBytesOf(vector), coordinate / 128);
+        assertTrue(this.valueAt(chunk, coordinate % 128 * 8, 8) == vector[coordinate], "value");
     }
 
     function test_valueAt_theEdges() public view {
-        assertTrue(this.valueAt(hex"00000080", 0) == type(int32).min, "-2^31");
-        assertTrue(this.valueAt(hex"ffffff7f", 256) == type(int32).max, "2^31 - 1");
-        assertTrue(this.valueAt(hex"00000000ffffffff", 257) == -1, "-1");
+        assertTrue(this.valueAt(hex"00000080", 0, 4) == type(int32).min, "-2^31");
+        assertTrue(this.valueAt(hex"ffffff7f", 0, 4) == type(int32).max, "2^31 - 1");
+        assertTrue(this.valueAt(hex"00000000ffffffff", 4, 4) == -1, "-1");
+        assertTrue(this.valueAt(hex"ffffff7fffffffff", 0, 4) == type(int32).max, "no byte more");
+        assertTrue(this.valueAt(hex"0000000000000080", 0, 8) == type(int64).min, "-2^63");
+        assertTrue(this.valueAt(hex"ffffffffffffff7f", 0, 8) == type(int64).max, "2^63 - 1");
+        assertTrue(this.valueAt(hex"0000000000000000feffffffffffffff", 8, 8) == -2, "-2");
+        assertTrue(this.valueAt(hex"0102030405060708", 0, 8) == 0x0807060504030201, "order");
     }
 
     // ------------------------------------------------------------------ openings

@@ -17,11 +17,13 @@ from wardround.chain.court import Court
 from wardround.chain.court_events import ContributionAnswered
 from wardround.chain.events import Registered
 from wardround.protocol.errors import OutOfRange, StudyMismatch
-from wardround.protocol.fixed_point import Int32Vector, add_exact, vector_from_bytes
+from wardround.protocol.evidence import Leaf
+from wardround.protocol.fixed_point import IntVector, add_exact
 from wardround.protocol.identifiers import StudyId, hex_of
 from wardround.protocol.inspection import chunk_leaf
 from wardround.protocol.merkle import CHUNK_BYTES, vector_root
-from wardround.protocol.record import Closing
+from wardround.protocol.record import Closing, RuleId, StudyParams
+from wardround.protocol.rules import sum_exact
 from wardround.protocol.settlement import Vector
 
 #: Block times may be this far from this machine's clock; closing waits it out.
@@ -40,11 +42,16 @@ class Registrations:
 
     court: Court
     coordinator: LocalAccount
-    study: StudyId
+    params: StudyParams
     clock: Callable[[], float]
     wait: Callable[[float], None]
 
-    def obtain(self, registered: Registered, previous: Closing, base: Vector) -> Int32Vector | None:
+    @property
+    def study(self) -> StudyId:
+        """The study's identifier."""
+        return self.params.study_id
+
+    def obtain(self, registered: Registered, previous: Closing, base: Vector) -> IntVector | None:
         """Demand a registered update chunk by chunk.
 
         The first chunk alone is demanded first: a site that shows nothing costs one transaction.
@@ -54,8 +61,8 @@ class Registrations:
             previous: the closing of the round before.
             base: its model.
         Returns:
-            The update, int32, shape (P,); None when it was not shown in time, or when no model
-            could hold it. Then the registration is void.
+            The update, int32, of a sum int64, shape (P,); None when it was not shown in time, or
+            when no round could hold it. Then the registration is void.
         """
         chunks = -(-len(base.data) // CHUNK_BYTES)
         if not self._demand(registered, range(1)) or not self._demand(registered, range(1, chunks)):
@@ -67,9 +74,12 @@ class Registrations:
             raise StudyMismatch(
                 "registered update", hex_of(registered.update), hex_of(vector_root(data))
             )
-        update = vector_from_bytes(data, base.values.size)
+        update = self.params.read_vector(data)
         try:
-            add_exact(base.values, update)
+            if self.params.rule is RuleId.SUM:
+                sum_exact([update], self.params.update_bound)
+            else:
+                add_exact(base.values, update)
         except OutOfRange as error:
             self._refuse(registered, previous, base, update, error.index)
             return None
@@ -107,10 +117,13 @@ class Registrations:
         registered: Registered,
         previous: Closing,
         base: Vector,
-        update: Int32Vector,
+        update: IntVector,
         coordinate: int,
     ) -> None:
-        chunk = 4 * coordinate // CHUNK_BYTES
+        rule = self.params.rule
+        chunk = rule.coordinate_bytes * coordinate // CHUNK_BYTES
+        # A sum is added to nothing, so nothing of its base is shown.
+        shown = Leaf(chunk, b"", ()) if rule is RuleId.SUM else chunk_leaf(base.data, chunk)
         self.court.refuse_contribution(
             self.coordinator,
             self.study,
@@ -119,5 +132,5 @@ class Registrations:
             registered.entry,
             coordinate,
             chunk_leaf(update.data, chunk),
-            chunk_leaf(base.data, chunk),
+            shown,
         )

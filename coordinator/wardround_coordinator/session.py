@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
+import numpy as np
 from eth_account.signers.local import LocalAccount
 
 from wardround.audit.examination import find_vector
@@ -24,14 +25,13 @@ from wardround.protocol.contribution import WEIGHT_LIMIT, Entry
 from wardround.protocol.errors import OutOfRange, StudyMismatch
 from wardround.protocol.fixed_point import (
     INT32_MAX,
-    Int32Vector,
+    IntVector,
     add_exact,
     largest_magnitude,
-    vector_from_bytes,
 )
 from wardround.protocol.identifiers import Root, SiteAddress, hex_of
 from wardround.protocol.manifest import MANIFEST_MAX_BYTES, Dropped, Manifest, parse_manifest
-from wardround.protocol.record import Closing, genesis_closing
+from wardround.protocol.record import Closing, RuleId, genesis_closing
 from wardround.protocol.replay import StudyFacts, fetch_specification
 from wardround.protocol.rewards import shares_floor
 from wardround.protocol.rules import RunningMean, aggregate
@@ -132,7 +132,7 @@ class Session:
         self.store = store
         self.facts = facts
         self.spec: StudySpec = fetch_specification(facts, store.map)
-        self._registrations = Registrations(Court(contract), signer, facts.study, clock, wait)
+        self._registrations = Registrations(Court(contract), signer, facts.params, clock, wait)
 
     def admits(self, site: SiteAddress) -> bool:
         """Whether the contract has admitted a site, also after this coordinator has started."""
@@ -161,14 +161,19 @@ class Session:
         if manifest is None:
             base = self._first_model()
         else:
-            count = self.facts.params.parameter_count
-            data = self.store.map(manifest.model.cid, 4 * count)
-            base = Vector.of(vector_from_bytes(data, count))
+            params = self.facts.params
+            data = self.store.map(manifest.model.cid, params.vector_size)
+            base = Vector.of(params.read_vector(data))
         if base.root != previous.record.model:
             raise StudyMismatch("model", hex_of(previous.record.model), hex_of(base.root))
         return StudyPosition(number, previous, base, known)
 
     def _first_model(self) -> Vector:
+        params = self.facts.params
+        if params.rule is RuleId.SUM:
+            base = Vector.of(np.zeros(params.parameter_count, np.int64))
+            self.store.put(base.data)
+            return base
         if not self.spec.model.is_own:
             # PyTorch takes seconds to import, and no later round of a study needs it.
             from wardround.learning.initial import initial_model
@@ -177,8 +182,7 @@ class Session:
             self.store.put(base.data)
             return base
         # To build it would run the study's own code, which is for its sites to approve.
-        params = self.facts.params
-        found = find_vector(self.store, params.parameter_count, params.initial_model)
+        found = find_vector(self.store, params, params.initial_model)
         if found is None:
             raise StudyMismatch("first model", hex_of(params.initial_model), "not in the store")
         return Vector.of(found)
@@ -386,8 +390,13 @@ class _Collected:
                 self._running.add(update, entry.weight)
         return SiteAccepted(accepted)
 
-    def _check_range(self, update: Int32Vector) -> None:
-        """Refuse an update that leads out of int32; then no aggregate of the rest can."""
+    def _check_range(self, update: IntVector) -> None:
+        """Refuse an update that leads out of int32; then no aggregate of the rest can.
+
+        A sum of contributions within the bound, which was checked before, has room in int64.
+        """
+        if self._rule.id is RuleId.SUM:
+            return
         base = self._base
         if largest_magnitude(base) + self._session.spec.update_limit <= INT32_MAX:
             return
@@ -396,7 +405,7 @@ class _Collected:
         except OutOfRange as error:
             raise ReplyRefused("range", f"the model would leave int32 at {error.index}") from error
 
-    def take_registered(self, registered: Registered, update: Int32Vector) -> Event:
+    def take_registered(self, registered: Registered, update: IntVector) -> Event:
         """Store and sum an update that the contract has vouched for."""
         entry, store = Entry.unpack(registered.entry), self._session.store
         # Its report may be in no store; the CID names it all the same.
@@ -405,18 +414,18 @@ class _Collected:
             self._running.add(update, entry.weight)
         return SiteRegistered(Accepted(entry, store.put(update.data), report_cid))
 
-    def aggregate(self, state: RoundState) -> Int32Vector:
-        """The rule's result, int32, shape (P,)."""
+    def aggregate(self, state: RoundState) -> IntVector:
+        """The rule's result, int32, of a sum int64, shape (P,)."""
         if self._running is not None:
             return self._running.finish()
         weights = [entry.weight for entry in state.entries]
         return aggregate(self._rule, list(self._updates(state)), weights)
 
-    def _updates(self, state: RoundState) -> Iterator[Int32Vector]:
+    def _updates(self, state: RoundState) -> Iterator[IntVector]:
         """Read the updates again from the store, in the order of the entries."""
-        count = self._session.facts.params.parameter_count
+        params = self._session.facts.params
         for cid, _ in state.objects:
-            yield vector_from_bytes(self._session.store.map(cid, 4 * count), count)
+            yield params.read_vector(self._session.store.map(cid, params.vector_size))
 
 
 def _roots(manifest: Manifest) -> dict[Root, str]:

@@ -23,6 +23,7 @@ from wardround.protocol.errors import ProtocolError, RoundFailed
 from wardround.protocol.identifiers import SiteAddress
 from wardround.protocol.manifest import Dropped
 from wardround.protocol.messages import (
+    COUNTS_DTYPE,
     FIELDS,
     VECTOR,
     VECTOR_DTYPE,
@@ -355,9 +356,9 @@ def _counted(message: Message) -> Measured | None:
 
 
 def _vector_record(vector: Vector) -> ArrayRecord:
-    array = Array(
-        dtype=VECTOR_DTYPE, shape=vector.values.shape, stype=VECTOR_FORMAT, data=vector.data
-    )
+    values = vector.values
+    dtype = COUNTS_DTYPE if values.itemsize == 8 else VECTOR_DTYPE
+    array = Array(dtype=dtype, shape=values.shape, stype=VECTOR_FORMAT, data=vector.data)
     return ArrayRecord({VECTOR: array})
 
 

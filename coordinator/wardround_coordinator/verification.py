@@ -14,11 +14,11 @@ import numpy as np
 from wardround.protocol.canonical import sha256_digest
 from wardround.protocol.contribution import Domain
 from wardround.protocol.errors import ProtocolError, SignatureInvalid
-from wardround.protocol.fixed_point import Int32Vector, largest_magnitude, vector_from_bytes
+from wardround.protocol.fixed_point import IntVector, largest_magnitude
 from wardround.protocol.identifiers import Root, SiteAddress, StudyId, hex_of
 from wardround.protocol.merkle import vector_root
-from wardround.protocol.messages import VECTOR_DTYPE, VECTOR_FORMAT, TrainReply
-from wardround.protocol.record import Closing, StudyParams
+from wardround.protocol.messages import COUNTS_DTYPE, VECTOR_DTYPE, VECTOR_FORMAT, TrainReply
+from wardround.protocol.record import Closing, RuleId, StudyParams
 from wardround.protocol.replay import Member
 from wardround.protocol.report import parse_report
 from wardround.protocol.study import StudySpec
@@ -66,7 +66,7 @@ class Expectation:
 
 def verify_reply(
     reply: Reply, asked: SiteAddress, expected: Expectation, this_round: Set[Root]
-) -> tuple[TrainReply, Int32Vector]:
+) -> tuple[TrainReply, IntVector]:
     """Check a reply completely.
 
     Args:
@@ -75,7 +75,7 @@ def verify_reply(
         expected: what the round expects.
         this_round: roots of the updates already accepted in this round.
     Returns:
-        The delivery, and its update, int32, shape (P,), read-only.
+        The delivery, and its update, int32, of a sum int64, shape (P,), read-only.
     Raises:
         ReplyRefused: anything at all is wrong; the first thing found.
     """
@@ -93,7 +93,7 @@ def verify_reply(
         raise ReplyRefused("wrong_round", f"study {hex_of(delivery.study)} round {delivery.round}")
     if not 1 <= entry.weight <= member.max_weight:
         raise ReplyRefused("weight", f"{entry.weight} is not in 1 .. {member.max_weight}")
-    update = _vector(reply.vector, expected.params.parameter_count)
+    update = _vector(reply.vector, expected.params)
     statement = entry.contribution(delivery.study, delivery.round, expected.previous.record.model)
     try:
         statement.check_signature(expected.domain, entry.signature)
@@ -105,8 +105,8 @@ def verify_reply(
     if vector_root(update.data) != entry.update:
         raise ReplyRefused("root", "the update's bytes do not have the signed root")
     _check_report(delivery, expected)
-    # Two sites may both have nothing to change; any other equal update was copied.
-    if np.any(update):
+    # Two sites may both have nothing to change, or count the same; any other equal was copied.
+    if np.any(update) and expected.params.rule is not RuleId.SUM:
         if entry.update in this_round:
             raise ReplyRefused("copied_update", "another site of this round sent the same")
         if entry.update in expected.known_updates:
@@ -114,12 +114,13 @@ def verify_reply(
     return delivery, update
 
 
-def _vector(raw: RawVector, parameter_count: int) -> Int32Vector:
-    if raw.dtype != VECTOR_DTYPE or raw.format != VECTOR_FORMAT:
-        raise ReplyRefused("malformed", f"the update is {raw.dtype[:20]}, not {VECTOR_DTYPE}")
-    if len(raw.data) != 4 * parameter_count:
-        raise ReplyRefused("length", f"{len(raw.data)} bytes where {4 * parameter_count} belong")
-    return vector_from_bytes(raw.data, parameter_count)
+def _vector(raw: RawVector, params: StudyParams) -> IntVector:
+    dtype = COUNTS_DTYPE if params.rule is RuleId.SUM else VECTOR_DTYPE
+    if raw.dtype != dtype or raw.format != VECTOR_FORMAT:
+        raise ReplyRefused("malformed", f"the update is {raw.dtype[:20]}, not {dtype}")
+    if len(raw.data) != params.vector_size:
+        raise ReplyRefused("length", f"{len(raw.data)} bytes where {params.vector_size} belong")
+    return params.read_vector(raw.data)
 
 
 def _check_report(delivery: TrainReply, expected: Expectation) -> None:

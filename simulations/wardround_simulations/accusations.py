@@ -73,7 +73,8 @@ class Accused:
             vector_from_bytes(self.store.get(ref.cid), count)
             for ref in (self.manifest.base, self.manifest.model)
         )
-        return coordinate_evidence(300, b"".join(self.entries), updates, base, model)
+        entries = b"".join(self.entries)
+        return coordinate_evidence(self.rule, 300, entries, updates, base, model)
 
     def entry(self) -> EntryEvidence:
         """The first entry, which its member signed."""

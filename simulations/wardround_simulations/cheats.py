@@ -15,7 +15,7 @@ from eth_account.signers.local import LocalAccount
 from wardround.protocol.canonical import sha256_digest
 from wardround.protocol.cid import cid_from_sha256, cid_of
 from wardround.protocol.contribution import Entry
-from wardround.protocol.fixed_point import Int32Vector, vector_bytes, vector_from_bytes
+from wardround.protocol.fixed_point import Int32Vector, IntVector, vector_bytes, vector_from_bytes
 from wardround.protocol.identifiers import SiteAddress, address_of
 from wardround.protocol.manifest import Manifest, parse_manifest
 from wardround.protocol.record import Record
@@ -46,7 +46,7 @@ class Draft:
     manifest: Manifest
     record: Record
 
-    def with_model(self, values: Int32Vector) -> Draft:
+    def with_model(self, values: IntVector) -> Draft:
         """Put in another model."""
         model = Vector.of(values)
         manifest = self.manifest.model_copy(update={"model": model.ref()})

@@ -25,7 +25,7 @@ from wardround.learning.datasets.generated import Generated
 from wardround.learning.datasets.table import SiteData
 from wardround.learning.initial import initial_model
 from wardround.protocol.canonical import canonical_bytes
-from wardround.protocol.fixed_point import Int32Vector, vector_bytes
+from wardround.protocol.fixed_point import Int32Vector, vector_bytes, vector_from_bytes
 from wardround.protocol.identifiers import SiteAddress, StudyId
 from wardround.protocol.messages import VECTOR_DTYPE, VECTOR_FORMAT, TrainReply, TrainTask
 from wardround.protocol.record import Recording, RuleId, StudyParams
@@ -145,7 +145,8 @@ class Stage:
         task = TrainTask(
             self.params, position.previous, position.round, canonical_bytes(self.spec.document())
         )
-        return {site.address: site.train(task, position.base.values) for site in self.sites}
+        base = vector_from_bytes(position.base.data, self.params.parameter_count)
+        return {site.address: site.train(task, base) for site in self.sites}
 
     # ---------------------------------------------------------------- inside
 

@@ -376,10 +376,10 @@ def test_entries_are_read_from_a_manifest_that_is_none_otherwise() -> None:
 def test_vector_is_found_by_its_root_wherever_it_is() -> None:
     scene = Scene.of()
     base, facts = scene.memory.base, scene.memory.facts
-    found = find_vector(scene.store, facts.params.parameter_count, base.root, "b" + "a" * 58)
+    found = find_vector(scene.store, facts.params, base.root, "b" + "a" * 58)
     assert found is not None
     assert np.array_equal(found, base.values)
-    assert find_vector(scene.store, facts.params.parameter_count, bytes(32)) is None
+    assert find_vector(scene.store, facts.params, bytes(32)) is None
 
 
 def test_model_after_a_round_that_does_not_hold_is_what_was_recorded() -> None:

@@ -36,6 +36,7 @@ from wardround.protocol.record import Record, Recording, RuleId, genesis_closing
 from wardround.protocol.rules import Rule, aggregate
 from wardround_simulations import cheats
 from wardround_simulations.accusations import SMALL_STEPS_BYTES
+from wardround_simulations.cheating import RULES
 from wardround_simulations.cheats import SHIFTED, Cheater
 from wardround_simulations.stage import BOND, DEMAND_SECONDS, DEPOSIT, GRACE_SECONDS, Stage
 
@@ -113,7 +114,7 @@ def scene_event(scene: Theatre, stage: Stage) -> object:
     return closed[-1]
 
 
-@pytest.mark.parametrize("rule", list(RuleId), ids=lambda rule: rule.name.lower())
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name.lower())
 @pytest.mark.parametrize("recording", list(Recording), ids=lambda one: one.name.lower())
 @pytest.mark.parametrize("steps", [False, True], ids=["one transaction", "several"])
 def test_coordinate_is_computed_as_in_python(
@@ -321,11 +322,11 @@ def closed_by_many(
     previous = genesis_closing(stage.params.initial_model)
     closed = scene.ward.close_round(scene.parties.first, stage.facts, 1, record, previous, entries)
     packed = pack_entries(entries)
-    evidence = coordinate_evidence(coordinate, packed, updates, base, model)
+    evidence = coordinate_evidence(stage.spec.rule, coordinate, packed, updates, base, model)
     return stage, evidence, Contested(stage.study, 1, closed.closing, previous)
 
 
-@pytest.mark.parametrize("rule", list(RuleId), ids=lambda rule: rule.name.lower())
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name.lower())
 def test_round_of_many_sites_is_judged_as_in_python(scene: Theatre, rule: RuleId) -> None:
     stage, evidence, contested = closed_by_many(scene, rule, seed=1, shift=0)
     auditor = scene.parties.auditor

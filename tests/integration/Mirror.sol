@@ -24,15 +24,22 @@ contract Mirror {
         return Aggregation.mean(sum, total);
     }
 
-    function median(int32[] memory values) external pure returns (int256) {
+    function median(int256[] memory values) external pure returns (int256) {
         return Aggregation.median(Aggregation.sort(values));
     }
 
-    function trimmedMean(int32[] memory values, uint256 cut) external pure returns (int256) {
+    function trimmedMean(int256[] memory values, uint256 cut) external pure returns (int256) {
         return Aggregation.trimmedMean(Aggregation.sort(values), cut);
     }
 
-    function sorted(int32[] memory values) external pure returns (int32[] memory) {
+    function sum(int256[] memory values, uint32 bound) external pure returns (int256) {
+        for (uint256 i = 0; i < values.length; ++i) {
+            values[i] = Aggregation.bounded(values[i], bound);
+        }
+        return Aggregation.total(values);
+    }
+
+    function sorted(int256[] memory values) external pure returns (int256[] memory) {
         return Aggregation.sort(values);
     }
 
@@ -63,19 +70,22 @@ contract Mirror {
         return Vectors.isIncluded(opening, leafLength, root, index, size);
     }
 
-    function place(uint256 parameterCount, uint256 coordinate)
+    function place(uint256 vectorLength, uint256 index)
         external
         pure
         returns (uint256 chunks, uint256 length, uint256 siblings)
     {
-        uint256 index = coordinate / Vectors.CHUNK_COORDINATES;
-        chunks = Vectors.chunks(parameterCount);
-        length = Vectors.chunkLength(parameterCount, index);
+        chunks = Vectors.chunks(vectorLength);
+        length = Vectors.chunkLength(vectorLength, index);
         siblings = Vectors.pathLength(index, chunks);
     }
 
-    function valueAt(bytes calldata chunk, uint256 coordinate) external pure returns (int32) {
-        return Vectors.valueAt(chunk, coordinate);
+    function valueAt(bytes calldata chunk, uint256 start, uint256 width)
+        external
+        pure
+        returns (int256)
+    {
+        return Vectors.valueAt(chunk, start, width);
     }
 
     function weightOf(Record calldata record, address site, Earning calldata earning)

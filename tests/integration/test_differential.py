@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from tests.integration.mirror import mirror
 from tests.protocol.test_merkle import verify_inclusion
 from wardround.protocol.contribution import WEIGHT_LIMIT, Entry
-from wardround.protocol.errors import ProtocolError
-from wardround.protocol.evidence import CHUNK_COORDINATES, value_at
+from wardround.protocol.errors import OutOfRange, ProtocolError
+from wardround.protocol.evidence import value_at
 from wardround.protocol.fixed_point import INT32_MAX, INT32_MIN
 from wardround.protocol.identifiers import Digest, Root, SiteAddress, address_of
 from wardround.protocol.inspection import chunk_leaf, entry_leaf
@@ -91,6 +91,25 @@ def test_trimmed_mean_is_the_same(seed: int) -> None:
     assert mirror()("trimmedMean", values, trim) == expected
 
 
+@many
+@given(seeds)
+def test_sum_is_the_same_and_one_beyond_the_bound_has_none(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    bound = int(random.choice([1, 1000, INT32_MAX]))
+    values = [max(-bound, min(bound, value)) for value in drawn_values(random)]
+    if seed % 3 == 0:
+        values[0] = int(random.choice([bound + 1, -bound - 1, 2**63 - 1, -(2**63)]))
+    updates = [np.array([value], np.int64) for value in values]
+    found = mirror()("sum", values, bound)
+    if seed % 3:
+        rule = Rule(RuleId.SUM, bound=bound)
+        assert found == aggregate(rule, updates, [1] * len(values))[0] == sum(values)
+        return
+    assert found > 2**127
+    with pytest.raises(OutOfRange):
+        aggregate(Rule(RuleId.SUM, bound=bound), updates, [1] * len(values))
+
+
 @some
 @given(st.lists(int32, min_size=1, max_size=9))
 def test_rules_are_the_same_where_numbers_are_chosen_to_differ(values: list[int]) -> None:
@@ -120,21 +139,27 @@ def test_tree_is_the_same_at_odd_sizes(count: int) -> None:
 
 
 @some
-@given(st.integers(1, 3 * CHUNK_COORDINATES + 2), st.integers(0, 2**32 - 1), st.data())
+@given(
+    st.sampled_from([np.int32, np.int64]),
+    st.integers(1, 3 * CHUNK_BYTES // 4 + 2),
+    st.integers(0, 2**32 - 1),
+    st.data(),
+)
 def test_coordinate_is_read_and_proven_the_same(
-    parameters: int, seed: int, data: st.DataObject
+    dtype: type[np.signedinteger], parameters: int, seed: int, data: st.DataObject
 ) -> None:
-    random = np.random.default_rng(seed)
-    vector = random.integers(INT32_MIN, INT32_MAX, parameters, dtype=np.int32, endpoint=True)
-    coordinate = data.draw(st.integers(0, parameters - 1))
-    leaf = chunk_leaf(vector.data, coordinate // CHUNK_COORDINATES)
+    random, limits = np.random.default_rng(seed), np.iinfo(dtype)
+    vector = random.integers(limits.min, limits.max, parameters, dtype=dtype, endpoint=True)
+    coordinate, width = data.draw(st.integers(0, parameters - 1)), vector.itemsize
+    leaf = chunk_leaf(vector.data, coordinate * width // CHUNK_BYTES)
     root = vector_root(vector.data)
-    chunks, length, siblings = mirror()("place", parameters, coordinate)
-    assert chunks == -(-4 * parameters // CHUNK_BYTES)
+    chunks, length, siblings = mirror()("place", vector.nbytes, leaf.index)
+    assert chunks == -(-vector.nbytes // CHUNK_BYTES)
     assert (length, siblings) == (len(leaf.data), len(leaf.path))
     assert mirror()("isIncluded", leaf.opening, length, root, leaf.index, chunks)
-    assert mirror()("valueAt", leaf.data, coordinate) == value_at(leaf.data, coordinate)
-    assert value_at(leaf.data, coordinate) == vector[coordinate]
+    start = coordinate * width % CHUNK_BYTES
+    read = value_at(leaf.data, coordinate, width)
+    assert mirror()("valueAt", leaf.data, start, width) == read == vector[coordinate]
 
 
 @many

@@ -12,11 +12,10 @@ from wardround.protocol.contribution import ENTRY_BYTES, Entry
 from wardround.protocol.errors import Malformed
 from wardround.protocol.evidence import (
     CALLDATA_LIMIT,
-    CHUNK_COORDINATES,
     CoordinateEvidence,
     value_at,
 )
-from wardround.protocol.fixed_point import INT32_MAX, INT32_MIN, Int32Vector, add_exact
+from wardround.protocol.fixed_point import INT32_MAX, INT32_MIN, IntVector
 from wardround.protocol.identifiers import Digest, Root, address_of
 from wardround.protocol.inspection import (
     chunk_leaf,
@@ -29,11 +28,16 @@ from wardround.protocol.inspection import (
     unsorted_pair,
     wrong_totals,
 )
-from wardround.protocol.merkle import entries_root, leaf_hash, vector_root
+from wardround.protocol.merkle import CHUNK_BYTES, entries_root, leaf_hash, vector_root
 from wardround.protocol.record import Record, RuleId
-from wardround.protocol.rules import Rule, aggregate
+from wardround.protocol.rules import Rule, aggregate, new_model
 
-RULES = [Rule(RuleId.MEAN), Rule(RuleId.MEDIAN), Rule(RuleId.TRIMMED_MEAN, 1)]
+RULES = [
+    Rule(RuleId.MEAN),
+    Rule(RuleId.MEDIAN),
+    Rule(RuleId.TRIMMED_MEAN, 1),
+    Rule(RuleId.SUM, bound=2**20),
+]
 
 
 def entry_of(place: int, weight: int = 1) -> bytes:
@@ -46,42 +50,51 @@ def record_of(count: int, total_weight: int) -> Record:
     return Record(Root(zero), Root(zero), Digest(zero), Root(zero), count, total_weight)
 
 
-def vectors(seed: int, count: int, size: int) -> list[Int32Vector]:
+def vectors(seed: int, count: int, size: int, width: int = 4) -> list[IntVector]:
     random = np.random.default_rng(seed)
-    return [random.integers(-(2**20), 2**20, size, dtype=np.int32) for _ in range(count)]
+    dtype = np.int32 if width == 4 else np.int64
+    return [random.integers(-(2**20), 2**20, size, dtype=dtype) for _ in range(count)]
 
 
 def evidence_of(
-    coordinate: int, updates: Sequence[Int32Vector], base: Int32Vector, model: Int32Vector
+    coordinate: int,
+    updates: Sequence[IntVector],
+    base: IntVector,
+    model: IntVector,
+    rule: Rule = RULES[0],
 ) -> CoordinateEvidence:
     entries = b"".join(entry_of(place) for place in range(len(updates)))
-    return coordinate_evidence(coordinate, entries, updates, base, model)
+    return coordinate_evidence(rule, coordinate, entries, updates, base, model)
 
 
 # ---------------------------------------------------------------- vectors
 
 
-@given(size=st.integers(1, 2000), data=st.data())
-def test_chunk_leads_to_root_and_holds_its_coordinates(size: int, data: st.DataObject) -> None:
-    (vector,) = vectors(size, 1, size)
+@given(size=st.integers(1, 2000), width=st.sampled_from([4, 8]), data=st.data())
+def test_chunk_leads_to_root_and_holds_its_coordinates(
+    size: int, width: int, data: st.DataObject
+) -> None:
+    (vector,) = vectors(size, 1, size, width)
     coordinate = data.draw(st.integers(0, size - 1))
-    index = coordinate // CHUNK_COORDINATES
+    index = width * coordinate // CHUNK_BYTES
     leaf = chunk_leaf(vector.data, index)
-    chunks = -(-size // CHUNK_COORDINATES)
+    chunks = -(-width * size // CHUNK_BYTES)
     verify_inclusion(leaf_hash(leaf.data), index, chunks, leaf.path, vector_root(vector.data))
-    assert value_at(leaf.data, coordinate) == vector[coordinate]
+    assert value_at(leaf.data, coordinate, width) == vector[coordinate]
     assert leaf.opening == leaf.data + b"".join(leaf.path)
     assert len(leaf.opening) == leaf.calldata_bytes
 
 
 def test_chunk_is_refused_when_the_vector_has_none_there() -> None:
     with pytest.raises(Malformed):
-        chunk_leaf(np.zeros(CHUNK_COORDINATES, np.int32).data, 1)
+        chunk_leaf(bytes(CHUNK_BYTES), 1)
 
 
 @pytest.mark.parametrize("value", [INT32_MIN, -1, 0, INT32_MAX])
 def test_value_at_reads_signed_numbers(value: int) -> None:
-    assert value_at(np.array([7, value], np.int32).tobytes(), CHUNK_COORDINATES + 1) == value
+    assert value_at(np.array([7, value], np.int32).tobytes(), CHUNK_BYTES // 4 + 1) == value
+    wide = value << 32 | 7
+    assert value_at(np.array([7, wide], np.int64).tobytes(), CHUNK_BYTES // 8 + 1, 8) == wide
 
 
 @given(seed=st.integers(0, 2**32 - 1), size=st.integers(1, 700), data=st.data())
@@ -89,10 +102,10 @@ def test_value_at_reads_signed_numbers(value: int) -> None:
 def test_first_wrong_coordinate_is_the_one_that_was_shifted(
     rule: Rule, seed: int, size: int, data: st.DataObject
 ) -> None:
-    updates = vectors(seed, 3, size)
-    (base,) = vectors(seed + 1, 1, size)
+    updates = vectors(seed, 3, size, rule.id.coordinate_bytes)
+    (base,) = vectors(seed + 1, 1, size, rule.id.coordinate_bytes)
     weights = [3, 1, 9]
-    model = add_exact(base, aggregate(rule, updates, weights))
+    model = new_model(rule, base, aggregate(rule, updates, weights))
     assert first_wrong_coordinate(rule, base, updates, weights, model) is None
     shifted = data.draw(st.integers(0, size - 1))
     model[shifted:] += 1
@@ -106,6 +119,26 @@ def test_a_sum_outside_of_int32_is_wrong_whatever_is_recorded() -> None:
     assert first_wrong_coordinate(RULES[0], base, updates, [1], wrapped) == 1
 
 
+@pytest.mark.parametrize("value", [1001, -1001, 2**63 - 1, -(2**63)])
+def test_a_sum_of_what_exceeds_the_bound_is_wrong_whatever_is_recorded(value: int) -> None:
+    rule, base = Rule(RuleId.SUM, bound=1000), np.zeros(200, np.int64)
+    updates = [np.full(200, 1000, np.int64), np.full(200, -1000, np.int64)]
+    assert first_wrong_coordinate(rule, base, updates, [1, 1], base) is None
+    updates[1][150] = value
+    total = np.add(*updates)
+    assert first_wrong_coordinate(rule, base, updates, [1, 1], total) == 150
+
+
+def test_evidence_of_a_sum_shows_no_base() -> None:
+    rule = RULES[-1]
+    updates = vectors(4, 3, 200, width=8)
+    evidence = evidence_of(130, updates, updates[0], updates[1], rule)
+    assert evidence.values == tuple(update[130] for update in updates)
+    assert evidence.base.opening == b""
+    assert [len(leaf.data) for leaf in evidence.updates] == [8 * (200 - 128)] * 3
+    assert [step.values for step in evidence.steps(2000)] == [(one,) for one in evidence.values]
+
+
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)
 @pytest.mark.parametrize("count", [3, 4, 5, 8])
 def test_order_statistics_bound_what_a_rule_averages(rule: Rule, count: int) -> None:
@@ -114,7 +147,7 @@ def test_order_statistics_bound_what_a_rule_averages(rule: Rule, count: int) -> 
     low, high = evidence.order_statistics(rule)
     values = sorted(int(update[299]) for update in updates)
     assert sorted(evidence.values) == values
-    if rule.id is RuleId.MEAN:
+    if rule.id in (RuleId.MEAN, RuleId.SUM):
         assert (low, high) == (0, 0)
     elif rule.id is RuleId.MEDIAN:
         assert (low + high) // 2 == aggregate(rule, updates, [1] * count)[299]

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.vectors import make
-from wardround.protocol.errors import Malformed, ProtocolError
+from wardround.protocol.errors import Malformed, OutOfRange, ProtocolError
 from wardround.protocol.record import RuleId
 from wardround.protocol.rules import (
     Rule,
@@ -17,10 +17,13 @@ from wardround.protocol.rules import (
     aggregate,
     mean_floor,
     median_floor,
+    new_model,
+    sum_exact,
     trimmed_mean_floor,
 )
 
-CASES = json.loads((Path(__file__).parents[1] / "vectors" / "rules.json").read_text())["vectors"]
+SHARED = json.loads((Path(__file__).parents[1] / "vectors" / "rules.json").read_text())
+CASES, SUMS = SHARED["vectors"], SHARED["sums"]
 
 
 def columns(values: list[int]) -> list[np.ndarray]:
@@ -33,6 +36,46 @@ def test_rules_match_the_shared_vectors(case: dict) -> None:
     assert mean_floor(updates, case["weights"])[0] == case["mean"]
     assert median_floor(updates)[0] == case["median"]
     assert trimmed_mean_floor(updates, case["trim"])[0] == case["trimmed_mean"]
+
+
+@pytest.mark.parametrize("case", SUMS, ids=range(len(SUMS)))
+def test_sums_match_the_shared_vectors(case: dict) -> None:
+    updates = [np.array([value], np.int64) for value in case["values"]]
+    if "sum" in case:
+        assert sum_exact(updates, case["bound"]).tolist() == [case["sum"]]
+    else:
+        with pytest.raises(OutOfRange):
+            sum_exact(updates, case["bound"])
+
+
+@given(st.data())
+def test_sum_is_exact_in_any_order_within_the_bound(data: st.DataObject) -> None:
+    bound = data.draw(st.integers(1, 2**31 - 1))
+    size = data.draw(st.integers(1, 6))
+    row = st.lists(st.integers(-bound, bound), min_size=size, max_size=size)
+    rows = data.draw(st.lists(row, min_size=1, max_size=9))
+    weights = data.draw(st.lists(st.integers(1, 100), min_size=len(rows), max_size=len(rows)))
+    rule, base = Rule(RuleId.SUM, bound=bound), np.full(size, 7, np.int64)
+    updates = [np.array(rows[k], np.int64) for k in data.draw(st.permutations(range(len(rows))))]
+    found = aggregate(rule, updates, weights)
+    assert found.tolist() == [sum(row[i] for row in rows) for i in range(size)]
+    assert new_model(rule, base, found).tolist() == found.tolist()
+    beyond, place = (
+        data.draw(st.integers(bound + 1, 2**63 - 1)),
+        data.draw(st.integers(0, size - 1)),
+    )
+    updates[-1][place] = data.draw(st.sampled_from([beyond, -beyond, -beyond - 1]))
+    with pytest.raises(OutOfRange) as caught:
+        aggregate(rule, updates, weights)
+    assert caught.value.index == place
+
+
+def test_sum_does_not_wrap_where_it_is_longest() -> None:
+    most = 2**31 - 1
+    updates = [np.array([most, -most], np.int64)] * 5
+    assert sum_exact(updates, most).tolist() == [5 * most, -5 * most]
+    # The most sites that a record counts, each with the largest bound.
+    assert (2**32 - 1) * most < 2**63
 
 
 def test_hand_checked_numbers() -> None:
@@ -74,7 +117,8 @@ def test_rules_match_exact_fractions_in_any_order(data: st.DataObject) -> None:
 @pytest.mark.parametrize("rule_id", RuleId)
 def test_rules_agree_across_block_edges(rule_id: RuleId) -> None:
     source = np.random.default_rng(1)
-    updates = [source.integers(-(2**31), 2**31, 150_001).astype(np.int32) for _ in range(3)]
+    dtype = np.int64 if rule_id is RuleId.SUM else np.int32
+    updates = [source.integers(1 - 2**31, 2**31, 150_001).astype(dtype) for _ in range(3)]
     rule = Rule(rule_id, 1 if rule_id is RuleId.TRIMMED_MEAN else 0)
     whole = aggregate(rule, updates, [1, 2, 3])
     for start in (0, 65_535, 131_071, 150_000):

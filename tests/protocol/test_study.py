@@ -193,7 +193,7 @@ def test_parameters_when_written_are_those_of_the_study() -> None:
     assert (params.min_sites, params.auditor_quorum, params.parameter_count) == (3, 2, 99)
     roots = (params.initial_model, params.code, params.parties)
     assert roots == (b"\x01" * 32, b"\x02" * 32, b"\x03" * 32)
-    assert spec.rule == Rule(RuleId.TRIMMED_MEAN, 1)
+    assert spec.rule == Rule(RuleId.TRIMMED_MEAN, 1, 4 * 2**18)
     assert spec.scoring is ScoringId.EXAMPLES
     assert params.scoring is ScoringId.EXAMPLES
     assert params.update_bound == spec.update_limit == 4 * 2**18

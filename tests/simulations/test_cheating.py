@@ -25,7 +25,7 @@ from wardround.host.key_file import write_new_key
 from wardround.protocol.identifiers import hex_of
 from wardround.protocol.record import Recording, RuleId
 from wardround_simulations import cheats
-from wardround_simulations.cheating import CHEATS, ROUNDS, Cheat, Outcome, Trials
+from wardround_simulations.cheating import CHEATS, ROUNDS, RULES, Cheat, Outcome, Trials
 from wardround_simulations.cheating_commands import outcomes_table
 from wardround_simulations.cheats import Cheater
 from wardround_simulations.stage import (
@@ -71,13 +71,13 @@ def trials(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trials]:
     genesis = Genesis(31337, 1_760_000_000, dict.fromkeys(parties.addresses, 10_000 * _ETHER))
     chain = EmbeddedChain("cheating", genesis)
     opened = Trials(chain, parties, tmp_path_factory.mktemp("cheating"))
-    for rule in RuleId:
+    for rule in RULES:
         opened.honest(rule, Recording.FULL)
     yield opened
     chain.close()
 
 
-@pytest.mark.parametrize("rule", list(RuleId), ids=lambda rule: rule.name.lower())
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name.lower())
 def test_honest_study_is_not_overturned(trials: Trials, rule: RuleId) -> None:
     outcome = trials.honest(rule, Recording.ROOT)
     assert outcome.good

@@ -59,6 +59,27 @@ def rules() -> list[dict[str, object]]:
     return cases
 
 
+def sums() -> list[dict[str, object]]:
+    """Values, a bound of them, and the sum; none where a value exceeds the bound."""
+    source = random.Random(20260102)
+    cases: list[dict[str, object]] = []
+    for number in range(60):
+        bound = [1, source.randint(1, 1000), HIGH][number % 3]
+        edges = [-bound, 1 - bound, 0, bound - 1, bound]
+        if number % 4 == 3:
+            edges += [bound + 1, -bound - 1, 2**63 - 1, -(2**63)]
+        count = source.choice([1, 2, 3, 5, 13])
+        values = [
+            source.choice([source.choice(edges), source.randint(-bound, bound)])
+            for _ in range(count)
+        ]
+        case: dict[str, object] = {"bound": bound, "values": values}
+        if all(abs(value) <= bound for value in values):
+            case["sum"] = sum(values)
+        cases.append(case)
+    return cases
+
+
 def tree(leaves: list[bytes]) -> bytes:
     """RFC 9162 section 2.1.1, as it is written there."""
     if not leaves:
@@ -84,7 +105,8 @@ def commitments() -> list[dict[str, object]]:
 
 
 def main() -> None:
-    text = json.dumps({"rule": "floor toward minus infinity", "vectors": rules()}, indent=1)
+    vectors = {"rule": "floor toward minus infinity", "vectors": rules(), "sums": sums()}
+    text = json.dumps(vectors, indent=1)
     (FOLDER / "rules.json").write_text(text + "\n")
     text = json.dumps({"vectors": commitments()}, indent=1, ensure_ascii=False)
     (FOLDER / "commitments.json").write_text(text + "\n", encoding="utf-8")

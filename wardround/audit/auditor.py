@@ -206,7 +206,7 @@ class Auditor:
         """The model that a round starts from; None when the round before does not show one."""
         if number == 1:
             root = self.facts.params.initial_model
-            found = find_vector(self.store, self.facts.params.parameter_count, root)
+            found = find_vector(self.store, self.facts.params, root)
             if found is None:
                 raise ReplayFailed(1, "base model", "the study's initial model is not in the store")
             return Vector.of(found)
@@ -321,7 +321,7 @@ class Auditor:
 
     def _leaf(self, number: int, what: What, root: bytes, index: int) -> Leaf | None:
         if what is not What.ENTRY:
-            vector = find_vector(self.store, self.facts.params.parameter_count, root)
+            vector = find_vector(self.store, self.facts.params, root)
             return None if vector is None else chunk_leaf(vector.data, index)
         settled = self._verdicts[number].settlement if number in self._verdicts else None
         if settled is None:

@@ -22,7 +22,7 @@ from wardround.protocol.evidence import (
     TotalsEvidence,
     What,
 )
-from wardround.protocol.fixed_point import Int32Vector, vector_from_bytes
+from wardround.protocol.fixed_point import IntVector
 from wardround.protocol.inspection import (
     coordinate_evidence,
     entry_leaf,
@@ -33,7 +33,7 @@ from wardround.protocol.inspection import (
     wrong_totals,
 )
 from wardround.protocol.merkle import CHUNK_BYTES, entries_root, vector_root
-from wardround.protocol.record import Closing, Record
+from wardround.protocol.record import Closing, Record, StudyParams
 from wardround.protocol.replay import ClosedRound, StudyFacts, replay_round
 from wardround.protocol.settlement import Settlement, Vector
 from wardround.protocol.study import StudySpec
@@ -111,26 +111,26 @@ def examine(
 
 
 def find_vector(
-    store: Store, parameter_count: int, root: bytes, named: str | None = None
-) -> Int32Vector | None:
+    store: Store, params: StudyParams, root: bytes, named: str | None = None
+) -> IntVector | None:
     """Find a vector by its root: under the CID that is named, or anywhere in a store.
 
     Args:
         store: where to look.
-        parameter_count: P.
+        params: the study's.
         root: the vector's.
         named: the CID under which to look first.
     Returns:
-        int32, shape (P,); None when the store has no such vector.
+        int32, of a sum int64, shape (P,); None when the store has no such vector.
     """
-    size = 4 * parameter_count
+    size = params.vector_size
     for cid in ([] if named is None else [named]) + [one for one in store.cids() if one != named]:
         try:
             data = store.map(cid, size)
         except WardroundError:
             continue
         if data.nbytes == size and vector_root(data) == root:
-            return vector_from_bytes(data, parameter_count)
+            return params.read_vector(data)
     return None
 
 
@@ -138,7 +138,7 @@ def recorded_model(facts: StudyFacts, case: RoundCase, store: Store) -> Vector |
     """The model that a round leaves behind, also where it does not hold; None when not shown."""
     record, manifest = case.record, PartialManifest.read(store, case.record.manifest)
     named = manifest.cids.get(record.model)
-    model = find_vector(store, facts.params.parameter_count, record.model, named)
+    model = find_vector(store, facts.params, record.model, named)
     return None if model is None else Vector.of(model)
 
 
@@ -226,7 +226,7 @@ class _Inspector:
 
     def _vectors(self, packed: bytes, entries: Sequence[Entry]) -> Iterator[_Found]:
         raw = split_entries(packed)
-        updates: list[Int32Vector] = []
+        updates: list[IntVector] = []
         for index, entry in enumerate(entries):
             update = self._vector(What.UPDATE, entry.update)
             if update is not None:
@@ -245,8 +245,9 @@ class _Inspector:
         if model is None or len(updates) < len(entries):
             return
         base, weights = self._base.values, [entry.weight for entry in entries]
+        rule = self._spec.rule
         try:
-            wrong = first_wrong_coordinate(self._spec.rule, base, updates, weights, model)
+            wrong = first_wrong_coordinate(rule, base, updates, weights, model)
         except ProtocolError:
             # Weights or numbers of entries with which nothing can be aggregated: shown otherwise.
             return
@@ -254,15 +255,15 @@ class _Inspector:
             words = (
                 f"coordinate {wrong} of the new model is {model[wrong]}, not what the rule gives"
             )
-            yield words, coordinate_evidence(wrong, packed, updates, base, model)
+            yield words, coordinate_evidence(rule, wrong, packed, updates, base, model)
 
-    def _vector(self, what: What, root: bytes) -> Int32Vector | None:
-        parameters = self._facts.params.parameter_count
-        found = find_vector(self._store, parameters, root, self._manifest.cids.get(root))
+    def _vector(self, what: What, root: bytes) -> IntVector | None:
+        params = self._facts.params
+        found = find_vector(self._store, params, root, self._manifest.cids.get(root))
         if found is not None:
             return found
-        answer = self._answered(what, root, -(-4 * parameters // CHUNK_BYTES))
-        return None if answer is None else vector_from_bytes(answer, parameters)
+        answer = self._answered(what, root, -(-params.vector_size // CHUNK_BYTES))
+        return None if answer is None else params.read_vector(answer)
 
     # ---------------------------------------------------------------- answers on chain
 

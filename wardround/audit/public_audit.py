@@ -15,7 +15,7 @@ from wardround.chain.study_state import ClosedOnChain
 from wardround.protocol.cid import cid_from_sha256
 from wardround.protocol.contribution import contributions_root, sort_entries, total_weight
 from wardround.protocol.errors import ReplayFailed
-from wardround.protocol.fixed_point import Int32Vector
+from wardround.protocol.fixed_point import IntVector
 from wardround.protocol.identifiers import Root, hex_of
 from wardround.protocol.manifest import MANIFEST_MAX_BYTES, parse_manifest
 from wardround.protocol.merkle import vector_root
@@ -95,7 +95,7 @@ def _check(audit: StudyAudit, closed: ClosedOnChain, base: Root) -> tuple[str, .
     return tuple(unread)
 
 
-def _vector(audit: StudyAudit, cid: str) -> Int32Vector | None:
+def _vector(audit: StudyAudit, cid: str) -> IntVector | None:
     try:
         return fetch_vector(audit.facts, audit.store.map, cid)
     except ObjectSealed:

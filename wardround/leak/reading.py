@@ -15,10 +15,10 @@ from wardround.chain.events import RoundClosed
 from wardround.leak.replay import Floats
 from wardround.protocol.cid import cid_from_sha256
 from wardround.protocol.errors import Malformed, ProtocolError
-from wardround.protocol.fixed_point import Int32Vector
+from wardround.protocol.fixed_point import Int32Vector, vector_from_bytes
 from wardround.protocol.manifest import MANIFEST_MAX_BYTES, Manifest, parse_manifest
 from wardround.protocol.messages import Measured
-from wardround.protocol.replay import StudyFacts, fetch_specification, fetch_vector
+from wardround.protocol.replay import StudyFacts, fetch_specification
 from wardround.protocol.report import REPORT_MAX_BYTES, parse_report
 from wardround.protocol.study import StudySpec
 from wardround.store import Store
@@ -159,15 +159,18 @@ def _round(
     sent: dict[str, Sent] = {}
     for row in manifest.contributions:
         try:
-            update: Int32Vector | None = fetch_vector(facts, store.map, row.update.cid)
+            update: Int32Vector | None = _vector(facts, store, row.update.cid)
         except ObjectSealed:
             update = None
         examples = _examples(store.map(row.report.cid, REPORT_MAX_BYTES), row.weight)
         sent[names.get(row.site, row.site)] = Sent(row.weight, examples, update)
-    base, model = (
-        fetch_vector(facts, store.map, one.cid) for one in (manifest.base, manifest.model)
-    )
+    base, model = (_vector(facts, store, one.cid) for one in (manifest.base, manifest.model))
     return PublishedRound(manifest.round, base, model, sent, counts)
+
+
+def _vector(facts: StudyFacts, store: Store, cid: str) -> Int32Vector:
+    count = facts.params.parameter_count
+    return vector_from_bytes(store.map(cid, 4 * count), count)
 
 
 def _examples(report: bytes | memoryview, weight: int) -> int:

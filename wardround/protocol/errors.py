@@ -165,6 +165,15 @@ def beyond_bound(parameter: str, index: int, moved: float, bound: float) -> OutO
     return OutOfRange("update", index, moved, words)
 
 
+def beyond_sum(index: int, value: int, bound: int) -> OutOfRange:
+    """A contribution to a sum exceeds the study's bound; both in fixed point."""
+    words = (
+        f"coordinate {index} of a contribution is {value}, beyond the bound {bound} of the study: "
+        "no sum may have it; leave the contribution out, or raise update_bound."
+    )
+    return OutOfRange("contribution", index, value, words)
+
+
 def other_protocol(found: str) -> ProtocolError:
     """A run, file or contract of another protocol than this version's."""
     return ProtocolError(

@@ -20,8 +20,6 @@ from wardround.protocol.merkle import CHUNK_BYTES
 from wardround.protocol.record import RuleId
 from wardround.protocol.rules import Rule
 
-#: Coordinates under one leaf of a vector's tree.
-CHUNK_COORDINATES = CHUNK_BYTES // 4
 #: Nodes pass on no transaction above 128 KiB; the rest is left to signature and head.
 CALLDATA_LIMIT = 126 * 1024
 
@@ -149,8 +147,9 @@ class CoordinateEvidence(Evidence):
         coordinate: which one, from 0.
         entries: packed, 157 bytes each.
         updates: the chunk of each entry's update, in the order of the entries.
-        base: the chunk of the model before.
+        base: the chunk of the model before; of a sum an empty one, because it is added to nothing.
         model: the chunk of the recorded model.
+        width: bytes of a coordinate.
     """
 
     challenge = "challengeCoordinate"
@@ -159,6 +158,7 @@ class CoordinateEvidence(Evidence):
     updates: tuple[Leaf, ...]
     base: Leaf
     model: Leaf
+    width: int = 4
 
     @property
     def calldata_bytes(self) -> int:
@@ -168,16 +168,16 @@ class CoordinateEvidence(Evidence):
     @property
     def values(self) -> tuple[int, ...]:
         """The coordinate in each update."""
-        return tuple(value_at(leaf.data, self.coordinate) for leaf in self.updates)
+        return tuple(value_at(leaf.data, self.coordinate, self.width) for leaf in self.updates)
 
     def order_statistics(self, rule: Rule) -> tuple[int, int]:
-        """The two values between which a rule averages; for the mean there are none: zeros.
+        """The two values between which a rule averages; mean and sum have none: zeros.
 
         Of a median they are the two middle values, of a trimmed mean the lowest and the highest
         that are kept. A contract that is given them can check their ranks by counting.
         """
         ordered, count = sorted(self.values), len(self.updates)
-        if rule.id is RuleId.MEAN:
+        if rule.id in (RuleId.MEAN, RuleId.SUM):
             return 0, 0
         if rule.id is RuleId.MEDIAN:
             return ordered[(count - 1) // 2], ordered[count // 2]
@@ -200,6 +200,7 @@ class CoordinateEvidence(Evidence):
                 self.updates[start : start + size],
                 self.base,
                 self.model,
+                self.width,
             )
             for start in range(0, len(self.updates), size)
         ]
@@ -211,7 +212,7 @@ class CoordinateEvidence(Evidence):
         return ENTRY_BYTES + len(first.data) + 32 * len(first.path)
 
 
-def value_at(chunk: bytes, coordinate: int) -> int:
-    """Read a coordinate out of its chunk."""
-    start = 4 * (coordinate % CHUNK_COORDINATES)
-    return int.from_bytes(chunk[start : start + 4], "little", signed=True)
+def value_at(chunk: bytes, coordinate: int, width: int = 4) -> int:
+    """Read a coordinate of so many bytes out of its chunk."""
+    start = width * coordinate % CHUNK_BYTES
+    return int.from_bytes(chunk[start : start + width], "little", signed=True)

@@ -2,10 +2,13 @@
 
 A model is one flat vector of int32; the real value of a coordinate is ``m * 2**-scale_bits``.
 Rounding happens once, at the site, and is round-half-to-even. Nothing is ever clamped: a value
-that does not fit is an error with its coordinate.
+that does not fit is an error with its coordinate. A study of the rule ``sum`` has vectors of
+int64 in the same fixed point, because a sum is longer than what it adds up.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +16,9 @@ import numpy.typing as npt
 from wardround.protocol.errors import OutOfRange, shape_mismatch
 
 Int32Vector = npt.NDArray[np.int32]
+Int64Vector = npt.NDArray[np.int64]
+#: Of a study of models, or of sums.
+IntVector = Int32Vector | Int64Vector
 Float32Vector = npt.NDArray[np.float32]
 
 INT32_MIN = -(2**31)
@@ -79,7 +85,7 @@ def quantize_update(weights: Float32Vector, base: Int32Vector, scale_bits: int) 
     return update
 
 
-def add_exact(base: Int32Vector, change: Int32Vector) -> Int32Vector:
+def add_exact(base: IntVector, change: IntVector) -> Int32Vector:
     """Add an aggregate to the model it belongs to: ``M_r = M_{r-1} + A``.
 
     Args:
@@ -101,16 +107,16 @@ def add_exact(base: Int32Vector, change: Int32Vector) -> Int32Vector:
     return model
 
 
-def largest_magnitude(vector: Int32Vector) -> int:
+def largest_magnitude(vector: IntVector) -> int:
     """Return ``max |v_i|`` exactly, as a Python integer (so that -2**31 does not wrap)."""
     if not vector.size:
         return 0
     return max(int(vector.max()), -int(vector.min()))
 
 
-def vector_bytes(vector: Int32Vector) -> bytes:
-    """Write a vector as it is hashed and stored: int32, little-endian."""
-    return vector.astype("<i4", copy=False).tobytes()
+def vector_bytes(vector: IntVector) -> bytes:
+    """Write a vector as it is hashed and stored: int32, of a sum int64, little-endian."""
+    return vector.astype(vector.dtype.newbyteorder("<"), copy=False).tobytes()
 
 
 def vector_from_bytes(data: bytes | memoryview, parameter_count: int) -> Int32Vector:
@@ -124,10 +130,32 @@ def vector_from_bytes(data: bytes | memoryview, parameter_count: int) -> Int32Ve
     Raises:
         ProtocolError: another length.
     """
+    vector: Int32Vector = _from_bytes(data, parameter_count, np.dtype(np.int32))
+    return vector
+
+
+def counts_from_bytes(data: bytes | memoryview, parameter_count: int) -> Int64Vector:
+    """Read a stored vector of a study of sums without copying it; else as `vector_from_bytes`.
+
+    Args:
+        data: exactly ``8 * parameter_count`` bytes.
+        parameter_count: P, as the study fixes it.
+    Returns:
+        int64, shape (P,), read-only.
+    Raises:
+        ProtocolError: another length.
+    """
+    vector: Int64Vector = _from_bytes(data, parameter_count, np.dtype(np.int64))
+    return vector
+
+
+def _from_bytes(
+    data: bytes | memoryview, parameter_count: int, dtype: np.dtype[Any]
+) -> npt.NDArray[Any]:
     view = memoryview(data)
-    if view.nbytes != 4 * parameter_count:
-        raise shape_mismatch("vector", parameter_count, view.nbytes // 4)
-    vector: Int32Vector = np.frombuffer(view, dtype="<i4").astype(np.int32, copy=False)
+    if view.nbytes != dtype.itemsize * parameter_count:
+        raise shape_mismatch("vector", parameter_count, view.nbytes // dtype.itemsize)
+    vector = np.frombuffer(view, dtype=dtype.newbyteorder("<")).astype(dtype, copy=False)
     vector.flags.writeable = False
     return vector
 

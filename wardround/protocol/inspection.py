@@ -15,19 +15,18 @@ from itertools import pairwise
 import numpy as np
 
 from wardround.protocol.contribution import ENTRY_BYTES, Entry
-from wardround.protocol.errors import Malformed
+from wardround.protocol.errors import Malformed, OutOfRange
 from wardround.protocol.evidence import (
     CALLDATA_LIMIT,
-    CHUNK_COORDINATES,
     CoordinateEvidence,
     Leaf,
     OmissionEvidence,
     OrderEvidence,
 )
-from wardround.protocol.fixed_point import BLOCK, Int32Vector
+from wardround.protocol.fixed_point import BLOCK, IntVector
 from wardround.protocol.identifiers import SiteAddress
 from wardround.protocol.merkle import CHUNK_BYTES, inclusion_proof, leaf_hash, vector_leaves
-from wardround.protocol.record import Record
+from wardround.protocol.record import Record, RuleId
 from wardround.protocol.rules import Rule, aggregate
 
 # ---------------------------------------------------------------- vectors
@@ -47,58 +46,68 @@ def chunk_leaf(data: bytes | memoryview, index: int) -> Leaf:
 
 def first_wrong_coordinate(
     rule: Rule,
-    base: Int32Vector,
-    updates: Sequence[Int32Vector],
+    base: IntVector,
+    updates: Sequence[IntVector],
     weights: Sequence[int],
-    model: Int32Vector,
+    model: IntVector,
 ) -> int | None:
-    """Find the first coordinate in which a recorded model is not base plus aggregate.
+    """Find the first coordinate in which a recorded model is not what the rule gives.
 
     Args:
         rule: the study's.
-        base: the model before, int32, shape (P,).
-        updates: int32 arrays of shape (P,), one per site.
+        base: the model before, int32, of a sum int64, shape (P,).
+        updates: arrays of the same type and shape, one per site.
         weights: one per site; only the mean uses them.
-        model: the recorded one, int32, shape (P,).
+        model: the recorded one, of the same type and shape.
     Returns:
-        The coordinate, or None when all are right. A sum outside of int32 is always wrong: an
-        honest coordinator cannot close such a round.
+        The coordinate, or None when all are right. A model outside of int32, and a sum of what
+        exceeds the study's bound, are always wrong: no honest coordinator closes such a round.
     Raises:
         ProtocolError: the updates cannot be aggregated at all; see
         `wardround.protocol.rules.aggregate`.
     """
-    change = aggregate(rule, updates, weights)
+    try:
+        change = aggregate(rule, updates, weights)
+    except OutOfRange as error:
+        return error.index
     for start in range(0, base.size, BLOCK):
         block = slice(start, start + BLOCK)
-        wrong = base[block].astype(np.int64) + change[block] != model[block]
+        expected = change[block].astype(np.int64)
+        if rule.id is not RuleId.SUM:
+            expected += base[block]
+        wrong = expected != model[block]
         if wrong.any():
             return start + int(np.argmax(wrong))
     return None
 
 
 def coordinate_evidence(
+    rule: Rule,
     coordinate: int,
     entries: bytes,
-    updates: Sequence[Int32Vector],
-    base: Int32Vector,
-    model: Int32Vector,
+    updates: Sequence[IntVector],
+    base: IntVector,
+    model: IntVector,
 ) -> CoordinateEvidence:
     """Collect what a contract needs to compute one coordinate itself.
 
     Args:
+        rule: the study's.
         coordinate: which one, from 0.
         entries: packed, in the order of the record's tree.
-        updates: int32 arrays of shape (P,), in the order of the entries.
-        base: the model before.
+        updates: int32 arrays of shape (P,), of a sum int64, in the order of the entries.
+        base: the model before; a sum's is not shown.
         model: the recorded model.
     """
-    index = coordinate // CHUNK_COORDINATES
+    width = rule.id.coordinate_bytes
+    index = coordinate * width // CHUNK_BYTES
 
-    def leaf(vector: Int32Vector) -> Leaf:
+    def leaf(vector: IntVector) -> Leaf:
         return chunk_leaf(vector.data, index)
 
+    shown = Leaf(index, b"", ()) if rule.id is RuleId.SUM else leaf(base)
     return CoordinateEvidence(
-        coordinate, entries, tuple(map(leaf, updates)), leaf(base), leaf(model)
+        coordinate, entries, tuple(map(leaf, updates)), shown, leaf(model), width
     )
 
 

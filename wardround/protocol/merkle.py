@@ -15,7 +15,7 @@ from hashlib import sha256
 from wardround.protocol.errors import Malformed
 from wardround.protocol.identifiers import Root
 
-#: Bytes of a vector under one leaf: 256 coordinates of int32.
+#: Bytes of a vector under one leaf: 256 coordinates of int32, 128 of int64.
 CHUNK_BYTES = 1024
 
 _LEAF = sha256(b"\x00")
@@ -47,7 +47,7 @@ def vector_root(data: bytes | memoryview) -> Root:
     """Commit to a vector: the tree hash over its 1024-byte chunks.
 
     Args:
-        data: the vector's bytes, int32 little-endian.
+        data: the vector's bytes, little-endian.
     Returns:
         The root, 32 bytes.
     """

@@ -24,6 +24,8 @@ from wardround.protocol.report import REPORT_MAX_BYTES
 FIELDS, VECTOR = "fields", "vector"
 #: How a vector travels: raw little-endian int32, read without unpickling anything.
 VECTOR_DTYPE, VECTOR_FORMAT = "<i4", "wardround.raw"
+#: In a study of sums.
+COUNTS_DTYPE = "<i8"
 #: Intervals of predicted probability by which a site counts its test rows: of equal width, closed
 #: above; an even number, so that one ends at a half.
 BINS = 20

@@ -17,6 +17,7 @@ from eth_abi.exceptions import DecodingError
 from eth_utils import keccak, to_checksum_address
 
 from wardround.protocol.errors import Malformed, StudyMismatch
+from wardround.protocol.fixed_point import IntVector, counts_from_bytes, vector_from_bytes
 from wardround.protocol.identifiers import Digest, Root, StudyId, address_of, hex_of
 
 ZERO_ADDRESS = "0x" + "00" * 20
@@ -35,6 +36,12 @@ class RuleId(IntEnum):
     MEAN = 0
     MEDIAN = 1
     TRIMMED_MEAN = 2
+    SUM = 3
+
+    @property
+    def coordinate_bytes(self) -> int:
+        """Bytes of a coordinate, in every vector of a study with this rule."""
+        return 8 if self is RuleId.SUM else 4
 
 
 class ScoringId(IntEnum):
@@ -141,6 +148,25 @@ class StudyParams:
             return cls.from_abi(_decode_exactly(PARAMS_ABI, data))
         except ValueError as error:
             raise Malformed("study parameters", str(error)) from error
+
+    @property
+    def vector_size(self) -> int:
+        """Bytes of each of the study's vectors."""
+        return self.parameter_count * self.rule.coordinate_bytes
+
+    def read_vector(self, data: bytes | memoryview) -> IntVector:
+        """Read one of the study's vectors as it is stored, without copying it.
+
+        Args:
+            data: exactly `vector_size` bytes.
+        Returns:
+            int32, of a sum int64, shape (P,), read-only.
+        Raises:
+            ProtocolError: another length.
+        """
+        if self.rule is RuleId.SUM:
+            return counts_from_bytes(data, self.parameter_count)
+        return vector_from_bytes(data, self.parameter_count)
 
     def check_parties(self, parties: StudyParties) -> None:
         """Compare coordinators and auditors with those that the study's id names.

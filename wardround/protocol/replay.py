@@ -14,11 +14,11 @@ from wardround.protocol.cid import cid_from_sha256
 from wardround.protocol.commitments import KNOWN, commitments_root
 from wardround.protocol.contribution import Domain, Entry, pack_entries, sort_entries
 from wardround.protocol.errors import ReplayFailed, SignatureInvalid, WardroundError
-from wardround.protocol.fixed_point import Int32Vector, largest_magnitude, vector_from_bytes
+from wardround.protocol.fixed_point import IntVector, largest_magnitude
 from wardround.protocol.identifiers import Root, SiteAddress, StudyId, hex_of
 from wardround.protocol.manifest import MANIFEST_MAX_BYTES, Manifest, parse_manifest
 from wardround.protocol.merkle import vector_root
-from wardround.protocol.record import Closing, StudyParams
+from wardround.protocol.record import Closing, RuleId, StudyParams
 from wardround.protocol.report import REPORT_MAX_BYTES, parse_report
 from wardround.protocol.rules import RunningMean, aggregate
 from wardround.protocol.settlement import RoundFrame, Settlement, Vector, settle
@@ -62,7 +62,8 @@ class ClosedRound:
     """One closed round on chain; ``entries`` only where they are recorded.
 
     ``registered`` gives the sites that put their contribution on chain themselves: their
-    coordinator had to take it as it was, so its report and its bound are not held against it.
+    coordinator had to take it as it was, so its report and its bound are not held against it; of
+    a sum the bound is.
     It is asked only where something is amiss, because the answer takes a search.
     """
 
@@ -89,10 +90,9 @@ def fetch_specification(facts: StudyFacts, fetch: Fetch) -> StudySpec:
     return spec
 
 
-def fetch_vector(facts: StudyFacts, fetch: Fetch, cid: str) -> Int32Vector:
-    """Read a vector of the study's length; int32, shape (P,), read-only."""
-    count = facts.params.parameter_count
-    return vector_from_bytes(fetch(cid, 4 * count), count)
+def fetch_vector(facts: StudyFacts, fetch: Fetch, cid: str) -> IntVector:
+    """Read a vector of the study's length; int32, of a sum int64, shape (P,), read-only."""
+    return facts.params.read_vector(fetch(cid, facts.params.vector_size))
 
 
 def replay_round(
@@ -232,27 +232,30 @@ def check_report(
 
 def _read_updates(
     facts: StudyFacts, manifest: Manifest, entries: Sequence[Entry], fetch: Fetch
-) -> Iterator[tuple[Entry, Int32Vector]]:
+) -> Iterator[tuple[Entry, IntVector]]:
     for entry, row in zip(entries, manifest.contributions, strict=True):
         yield entry, fetch_vector(facts, fetch, row.update.cid)
 
 
 def _verified(
-    spec: StudySpec, closed: ClosedRound, updates: Iterable[tuple[Entry, Int32Vector]]
-) -> Iterator[tuple[Entry, Int32Vector]]:
+    spec: StudySpec, closed: ClosedRound, updates: Iterable[tuple[Entry, IntVector]]
+) -> Iterator[tuple[Entry, IntVector]]:
     """Let through only updates with their signed root and within the study's bound."""
     for entry, update in updates:
         what = f"update of {entry.site}"
         if vector_root(update.data) != entry.update:
             raise ReplayFailed(closed.round, what, "its root is not the one signed")
-        if largest_magnitude(update) > spec.update_limit and entry.site not in closed.registered():
+        # One to be summed could have been refused on chain, though its site registered it.
+        if largest_magnitude(update) > spec.update_limit and (
+            spec.rule.id is RuleId.SUM or entry.site not in closed.registered()
+        ):
             raise ReplayFailed(closed.round, what, "a coordinate exceeds the study's bound")
         yield entry, update
 
 
 def _aggregate(
-    spec: StudySpec, parameter_count: int, updates: Iterable[tuple[Entry, Int32Vector]]
-) -> Int32Vector:
+    spec: StudySpec, parameter_count: int, updates: Iterable[tuple[Entry, IntVector]]
+) -> IntVector:
     if spec.rule.streams:
         running = RunningMean(parameter_count)
         for entry, update in updates:

@@ -1,7 +1,8 @@
 """Aggregation rules, coordinate by coordinate, on integers.
 
 Floor is toward minus infinity everywhere. Sums are exact in int64: weights add up to less than
-2**31 and coordinates are int32. The contract's library computes the same numbers for one
+2**31 and coordinates are int32; the rule ``sum`` has no weights, and its bound is below 2**31. The
+contract's library computes the same numbers for one
 coordinate, from the same test vectors.
 """
 
@@ -16,20 +17,34 @@ import numpy.typing as npt
 from wardround.protocol.contribution import WEIGHT_LIMIT
 from wardround.protocol.errors import (
     Malformed,
+    beyond_sum,
     nothing_to_aggregate,
     shape_mismatch,
     weight_invalid,
 )
-from wardround.protocol.fixed_point import BLOCK, Int32Vector
+from wardround.protocol.fixed_point import (
+    BLOCK,
+    INT32_MAX,
+    Int32Vector,
+    Int64Vector,
+    IntVector,
+    add_exact,
+    largest_magnitude,
+)
 from wardround.protocol.record import RuleId
 
 
 @dataclass(frozen=True)
 class Rule:
-    """A rule and its argument: how many to trim at each end, else 0."""
+    """A rule and its argument: how many to trim at each end, else 0.
+
+    ``bound`` is the study's update bound in fixed point. It is a part of the rule ``sum`` alone: no
+    sum has a contribution beyond it.
+    """
 
     id: RuleId
     argument: int = 0
+    bound: int = INT32_MAX
 
     @property
     def name(self) -> str:
@@ -42,21 +57,24 @@ class Rule:
         return self.id is RuleId.MEAN
 
 
-def aggregate(rule: Rule, updates: Sequence[Int32Vector], weights: Sequence[int]) -> Int32Vector:
+def aggregate(rule: Rule, updates: Sequence[IntVector], weights: Sequence[int]) -> IntVector:
     """Aggregate updates by a rule.
 
     Args:
         rule: the study's rule.
-        updates: int32 arrays of shape (P,), one per site, at least one; memory maps are read
-            block by block, so they need not fit in memory.
+        updates: int32 arrays of shape (P,), one per site, at least one; int64 for ``sum``. Memory
+            maps are read block by block, so they need not fit in memory.
         weights: examples used by each site, each >= 1, sum < 2**31. Only ``mean`` uses them.
     Returns:
-        int32, shape (P,). Exact: the order of sites does not matter.
+        int32, of a sum int64, shape (P,). Exact: the order of sites does not matter.
     Raises:
         ProtocolError: no updates; an update whose length differs from the first; a weight below
             one, or a sum too large.
+        OutOfRange: a coordinate beyond the bound of a sum; carries it.
         Malformed: fewer updates than a trimmed mean needs.
     """
+    if rule.id is RuleId.SUM:
+        return sum_exact(updates, rule.bound)
     if rule.id is RuleId.MEAN:
         return mean_floor(updates, weights)
     if rule.id is RuleId.MEDIAN:
@@ -64,7 +82,25 @@ def aggregate(rule: Rule, updates: Sequence[Int32Vector], weights: Sequence[int]
     return trimmed_mean_floor(updates, rule.argument)
 
 
-def mean_floor(updates: Sequence[Int32Vector], weights: Sequence[int]) -> Int32Vector:
+def new_model(rule: Rule, base: IntVector, change: IntVector) -> IntVector:
+    """Give the model that a round leaves: base plus aggregate, or of a sum the aggregate alone.
+
+    Args:
+        rule: the study's.
+        base: the model before, int32, of a sum int64, shape (P,).
+        change: what `aggregate` gave, of the same type and shape.
+    Raises:
+        ProtocolError: the vectors differ in length.
+        OutOfRange: a coordinate leaves int32; carries it.
+    """
+    if rule.id is not RuleId.SUM:
+        return add_exact(base, change)
+    if base.shape != change.shape:
+        raise shape_mismatch("aggregate", base.size, change.size)
+    return change
+
+
+def mean_floor(updates: Sequence[IntVector], weights: Sequence[int]) -> Int32Vector:
     """Average site updates, weighted by examples, rounding down.
 
     Args:
@@ -97,7 +133,7 @@ class RunningMean:
         self._sum: npt.NDArray[np.int64] = np.zeros(parameter_count, np.int64)
         self._weight = 0
 
-    def add(self, update: Int32Vector, weight: int) -> None:
+    def add(self, update: IntVector, weight: int) -> None:
         """Add one site's update.
 
         Args:
@@ -136,7 +172,33 @@ class RunningMean:
         return mean
 
 
-def median_floor(updates: Sequence[Int32Vector]) -> Int32Vector:
+def sum_exact(updates: Sequence[IntVector], bound: int) -> Int64Vector:
+    """Add up counts, unweighted.
+
+    Args:
+        updates: int64 arrays of shape (P,), one per site, at least one.
+        bound: the largest magnitude of a coordinate, < 2**31. There are fewer than 2**32 sites, so
+            a sum of theirs is below 2**63 and never wraps.
+    Returns:
+        int64, shape (P,).
+    Raises:
+        ProtocolError: no updates; an update whose length differs from the first.
+        OutOfRange: a coordinate exceeds the bound; carries it.
+    """
+    _checked_count(updates)
+    result = np.zeros(updates[0].shape, np.int64)
+    for start in range(0, result.size, BLOCK):
+        sums = result[start : start + BLOCK]
+        for update in updates:
+            part = update[start : start + BLOCK]
+            if largest_magnitude(part) > bound:
+                at = int(np.argmax((part > bound) | (part < -bound)))
+                raise beyond_sum(start + at, int(part[at]), bound)
+            sums += part
+    return result
+
+
+def median_floor(updates: Sequence[IntVector]) -> Int32Vector:
     """Take the median of each coordinate; of an even count, the floor of the middle two's mean.
 
     Args:
@@ -156,7 +218,7 @@ def median_floor(updates: Sequence[Int32Vector]) -> Int32Vector:
     return result
 
 
-def trimmed_mean_floor(updates: Sequence[Int32Vector], trim: int) -> Int32Vector:
+def trimmed_mean_floor(updates: Sequence[IntVector], trim: int) -> Int32Vector:
     """Average each coordinate after leaving out the lowest and highest values, unweighted.
 
     Args:
@@ -180,7 +242,7 @@ def trimmed_mean_floor(updates: Sequence[Int32Vector], trim: int) -> Int32Vector
     return result
 
 
-def _checked_count(updates: Sequence[Int32Vector]) -> int:
+def _checked_count(updates: Sequence[IntVector]) -> int:
     if not updates:
         raise nothing_to_aggregate()
     for update in updates:
@@ -189,11 +251,11 @@ def _checked_count(updates: Sequence[Int32Vector]) -> int:
     return len(updates)
 
 
-def _ordered_blocks(updates: Sequence[Int32Vector]) -> Iterator[tuple[slice, Int32Vector]]:
+def _ordered_blocks(updates: Sequence[IntVector]) -> Iterator[tuple[slice, Int32Vector]]:
     """Yield blocks of coordinates with the sites' values ascending, shape (block, sites)."""
     step = max(1, 4 * BLOCK // len(updates))
     for start in range(0, updates[0].size, step):
         block = slice(start, start + step)
-        values = np.stack([update[block] for update in updates], axis=1)
+        values: Int32Vector = np.stack([update[block] for update in updates], axis=1)
         values.sort(axis=1)
         yield block, values

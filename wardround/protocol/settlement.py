@@ -9,7 +9,7 @@ from wardround.protocol.canonical import sha256_digest
 from wardround.protocol.cid import Cid, cid_of
 from wardround.protocol.commitments import commitments_root
 from wardround.protocol.contribution import Domain, Entry, contributions_root, total_weight
-from wardround.protocol.fixed_point import Int32Vector, add_exact, vector_bytes
+from wardround.protocol.fixed_point import IntVector, vector_bytes
 from wardround.protocol.identifiers import Root, SiteAddress, StudyId, hex_of
 from wardround.protocol.manifest import (
     Dropped,
@@ -22,6 +22,7 @@ from wardround.protocol.manifest import (
 from wardround.protocol.merkle import vector_root
 from wardround.protocol.record import Record
 from wardround.protocol.rewards import shares_floor
+from wardround.protocol.rules import new_model
 from wardround.protocol.study import StudySpec
 from wardround.protocol.version import PROTOCOL
 
@@ -30,14 +31,14 @@ from wardround.protocol.version import PROTOCOL
 class Vector:
     """A vector with its bytes, root and CID, each computed once."""
 
-    values: Int32Vector
+    values: IntVector
     data: bytes
     root: Root
     cid: Cid
 
     @classmethod
-    def of(cls, values: Int32Vector) -> Vector:
-        """Hash a vector, int32 of shape (P,)."""
+    def of(cls, values: IntVector) -> Vector:
+        """Hash a vector, int32 of shape (P,), or int64 of a study of sums."""
         data = vector_bytes(values)
         return cls(values, data, vector_root(data), cid_of(data))
 
@@ -73,7 +74,7 @@ def settle(
     frame: RoundFrame,
     entries: Sequence[Entry],
     objects: Sequence[tuple[str, str]],
-    aggregate: Int32Vector,
+    aggregate: IntVector,
     dropped: Sequence[Dropped],
 ) -> Settlement:
     """Compute everything that follows from a round's contributions and their aggregate.
@@ -82,7 +83,7 @@ def settle(
         frame: the round.
         entries: contributions sorted by site, at least one.
         objects: CIDs of each entry's update and report, in the same order.
-        aggregate: the rule's result over the updates, int32, shape (P,).
+        aggregate: the rule's result over the updates, int32, of a sum int64, shape (P,).
         dropped: sites that were asked and are not among the entries.
     Returns:
         The settlement; equal inputs give equal bytes.
@@ -93,7 +94,7 @@ def settle(
     """
     spec = frame.spec
     total = total_weight(entries)
-    model = Vector.of(add_exact(frame.base.values, aggregate))
+    model = Vector.of(new_model(spec.rule, frame.base.values, aggregate))
     manifest = Manifest(
         protocol=PROTOCOL,
         chain_id=frame.domain.chain_id,

@@ -102,7 +102,7 @@ class PrivacySpec(Form):
 class AggregationSpec(Form):
     """``[aggregation]``: the rule, and the fixed point it works in."""
 
-    rule: Literal["mean", "median", "trimmed_mean"] = "mean"
+    rule: Literal["mean", "median", "trimmed_mean", "sum"] = "mean"
     #: How many values ``trimmed_mean`` leaves out at each end.
     trim: Annotated[int, Field(ge=0, le=2**15)] = 0
     scale_bits: Annotated[int, Field(ge=0, le=30)] = 20
@@ -227,8 +227,9 @@ class StudySpec(Form):
 
     @property
     def rule(self) -> Rule:
-        """The aggregation rule with its argument."""
-        return Rule(RuleId[self.aggregation.rule.upper()], self.aggregation.trim)
+        """The aggregation rule with its argument and bound."""
+        rule = self.aggregation
+        return Rule(RuleId[rule.rule.upper()], rule.trim, rule.update_limit)
 
     @property
     def scoring(self) -> ScoringId:

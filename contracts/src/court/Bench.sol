@@ -2,7 +2,7 @@
 pragma solidity ^0.8.28;
 
 import {ICourt} from "../interfaces/ICourt.sol";
-import {Closing, IWardRound, StudyId, Terms} from "../interfaces/IWardRound.sol";
+import {Closing, IWardRound, Rule, StudyId, Terms} from "../interfaces/IWardRound.sol";
 import {Aggregation} from "../libraries/Aggregation.sol";
 import {Entries, Entry} from "../libraries/Entries.sol";
 import {MerkleTree} from "../libraries/MerkleTree.sol";
@@ -21,11 +21,13 @@ abstract contract Bench is ICourt {
 
     /// A coordinate's chunk in the tree of every vector of a study.
     struct Place {
-        uint256 coordinate;
         uint256 index;
         uint256 size;
         uint256 length;
         uint256 opening;
+        /// In the chunk: the coordinate's first byte, and how many it has.
+        uint256 start;
+        uint256 width;
     }
 
     /// Until when a proof in the open earns nothing: a commitment to one of this closing is open.
@@ -162,20 +164,30 @@ abstract contract Bench is ICourt {
 
     // ================================================================== coordinates
 
-    function _placeOf(uint256 parameterCount, uint32 coordinate)
+    /// Bytes of a coordinate.
+    function _widthOf(Terms memory s) internal pure returns (uint256) {
+        return s.rule == Rule.Sum ? 8 : 4;
+    }
+
+    /// Bytes of a vector.
+    function _lengthOf(Terms memory s) internal pure returns (uint256) {
+        return s.parameterCount * _widthOf(s);
+    }
+
+    function _placeOf(Terms memory s, uint32 coordinate)
         internal
         pure
         returns (Place memory place)
     {
-        if (coordinate >= parameterCount) {
-            // The number of parameters has 32 bits.
-            // forge-lint: disable-next-line(unsafe-typecast)
-            revert Court_CoordinateUnknown(coordinate, uint32(parameterCount));
+        if (coordinate >= s.parameterCount) {
+            revert Court_CoordinateUnknown(coordinate, s.parameterCount);
         }
-        place.coordinate = coordinate;
-        place.index = coordinate / Vectors.CHUNK_COORDINATES;
-        place.size = Vectors.chunks(parameterCount);
-        place.length = Vectors.chunkLength(parameterCount, place.index);
+        uint256 length = _lengthOf(s);
+        place.width = _widthOf(s);
+        place.index = coordinate * place.width / Vectors.CHUNK_SIZE;
+        place.start = coordinate * place.width % Vectors.CHUNK_SIZE;
+        place.size = Vectors.chunks(length);
+        place.length = Vectors.chunkLength(length, place.index);
         place.opening = place.length + 32 * Vectors.pathLength(place.index, place.size);
     }
 
@@ -183,7 +195,7 @@ abstract contract Bench is ICourt {
     function _valueIn(bytes calldata opening, bytes32 root, Place memory place)
         internal
         view
-        returns (int32)
+        returns (int256)
     {
         if (opening.length != place.opening) {
             revert Court_OpeningMalformed(opening.length, place.opening);
@@ -191,36 +203,59 @@ abstract contract Bench is ICourt {
         if (!opening.isIncluded(place.length, root, place.index, place.size)) {
             revert Court_NotIncluded(root, place.index);
         }
-        return opening.valueAt(place.coordinate);
+        return opening.valueAt(place.start, place.width);
+    }
+
+    /// What an aggregate is added to. A sum is added to nothing, so nothing is shown of its base.
+    function _baseIn(Terms memory s, bytes calldata opening, bytes32 root, Place memory place)
+        internal
+        view
+        returns (int256)
+    {
+        if (s.rule != Rule.Sum) return _valueIn(opening, root, place);
+        if (opening.length != 0) revert Court_OpeningMalformed(opening.length, 0);
+        return 0;
+    }
+
+    /// A coordinate of an update. One that no sum may have makes the round's sum one that no record
+    /// can hold.
+    function _changeIn(Terms memory s, bytes calldata opening, bytes32 root, Place memory place)
+        internal
+        view
+        returns (int256 value)
+    {
+        value = _valueIn(opening, root, place);
+        if (s.rule == Rule.Sum) value = Aggregation.bounded(value, s.updateBound);
     }
 
     /// A coordinate in each entry's update.
-    function _valuesIn(bytes calldata entries, bytes calldata updates, Place memory place)
-        internal
-        view
-        returns (int32[] memory values)
-    {
+    function _changesIn(
+        Terms memory s,
+        bytes calldata entries,
+        bytes calldata updates,
+        Place memory place
+    ) internal view returns (int256[] memory values) {
         uint256 count = entries.length / Entries.SIZE;
         uint256 size = place.opening;
         if (updates.length != count * size) {
             revert Court_OpeningMalformed(updates.length, count * size);
         }
-        values = new int32[](count);
+        values = new int256[](count);
         Entry entry = entries.first();
         for (uint256 i = 0; i < count; ++i) {
-            values[i] = _valueIn(updates[i * size:(i + 1) * size], entry.update(), place);
+            values[i] = _changeIn(s, updates[i * size:(i + 1) * size], entry.update(), place);
             entry = entry.next();
         }
     }
 
-    function _weightedSum(int32[] memory values, bytes calldata entries)
+    function _weightedSum(int256[] memory values, bytes calldata entries)
         internal
         pure
         returns (int256 sum)
     {
         Entry entry = entries.first();
         for (uint256 i = 0; i < values.length; ++i) {
-            sum += int256(values[i]) * int256(uint256(entry.weight()));
+            sum += values[i] * int256(uint256(entry.weight()));
             entry = entry.next();
         }
     }

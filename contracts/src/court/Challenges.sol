@@ -32,8 +32,8 @@ abstract contract Challenges is Bench {
         _checkEntries(closing, entries);
 
         Terms memory s = _termsOf(id);
-        Place memory place = _placeOf(s.parameterCount, proof.coordinate);
-        int256 base = _valueIn(proof.base, previous.record.model, place);
+        Place memory place = _placeOf(s, proof.coordinate);
+        int256 base = _baseIn(s, proof.base, previous.record.model, place);
         int256 recorded = _valueIn(proof.model, closing.record.model, place);
         int256 expected = base + _aggregate(s, entries, proof.updates, place);
         _judgeCoordinate(id, round, closing, proof.coordinate, expected, recorded);
@@ -101,11 +101,12 @@ abstract contract Challenges is Bench {
         bytes calldata updates,
         Place memory place
     ) internal view returns (int256) {
-        int32[] memory values = _valuesIn(entries, updates, place);
+        int256[] memory values = _changesIn(s, entries, updates, place);
         _checkEnough(s, values.length);
         if (s.rule == Rule.Mean) {
             return _mean(_weightedSum(values, entries), _totalWeightOf(entries));
         }
+        if (s.rule == Rule.Sum) return Aggregation.total(values);
         values = Aggregation.sort(values);
         if (s.rule == Rule.Median) return Aggregation.median(values);
         return Aggregation.trimmedMean(values, s.ruleArgument);

@@ -152,9 +152,9 @@ abstract contract Demands is Bench {
             d.size = closing.record.count;
             d.length = uint32(Entries.SIZE);
         } else {
-            // Trees of 32-bit coordinates have fewer leaves than coordinates.
+            // Trees have fewer leaves than coordinates.
             // forge-lint: disable-next-line(unsafe-typecast)
-            d.size = uint32(Vectors.chunks(s.parameterCount));
+            d.size = uint32(Vectors.chunks(_lengthOf(s)));
             if (target.what == What.Model) {
                 d.root = closing.record.model;
             } else if (target.what == What.Base) {
@@ -169,7 +169,7 @@ abstract contract Demands is Bench {
         if (target.what != What.Entry) {
             // At most 1024.
             // forge-lint: disable-next-line(unsafe-typecast)
-            d.length = uint32(Vectors.chunkLength(s.parameterCount, target.index));
+            d.length = uint32(Vectors.chunkLength(_lengthOf(s), target.index));
         }
     }
 }

@@ -35,9 +35,8 @@ abstract contract Registrations is Bench {
         if (stands.refused || (stands.unanswered > 0 && block.timestamp > stands.deadline)) {
             revert Court_RegistrationVoid(site);
         }
-        if (chunk >= Vectors.chunks(s.parameterCount)) {
-            revert Court_TargetUnknown(chunk, Vectors.chunks(s.parameterCount));
-        }
+        uint256 chunks = Vectors.chunks(_lengthOf(s));
+        if (chunk >= chunks) revert Court_TargetUnknown(chunk, chunks);
         Asked storage asked = _asked[key][chunk];
         if (asked.deadline != 0) revert Court_AlreadyDemanded(key);
 
@@ -61,10 +60,10 @@ abstract contract Registrations is Bench {
         Asked storage asked = _asked[key][chunk];
         if (asked.deadline == 0 || asked.answered) revert Court_NotDemanded(key);
         if (block.timestamp > asked.deadline) revert Court_TooLate(asked.deadline);
-        uint256 parameterCount = _termsOf(id).parameterCount;
-        uint256 length = Vectors.chunkLength(parameterCount, chunk);
+        uint256 vectorLength = _lengthOf(_termsOf(id));
+        uint256 length = Vectors.chunkLength(vectorLength, chunk);
         bytes32 root = entry.first().update();
-        if (!opening.isIncluded(length, root, chunk, Vectors.chunks(parameterCount))) {
+        if (!opening.isIncluded(length, root, chunk, Vectors.chunks(vectorLength))) {
             revert Court_NotIncluded(root, chunk);
         }
 
@@ -88,9 +87,11 @@ abstract contract Registrations is Bench {
         bytes32 entryHash = _registrationOf(id, round, site).entryHash;
         if (keccak256(entry) != entryHash) revert Court_NotRegistered(id, round, site);
         _checkPrevious(id, round, previous);
-        Place memory place = _placeOf(_termsOf(id).parameterCount, coordinate);
-        int256 sum = int256(_valueIn(base, previous.record.model, place))
-            + _valueIn(update, entry.first().update(), place);
+        Terms memory s = _termsOf(id);
+        Place memory place = _placeOf(s, coordinate);
+        // A bound has 31 bits: of an update to be summed, the range holds what the bound does.
+        int256 sum = _baseIn(s, base, previous.record.model, place)
+            + _changeIn(s, update, entry.first().update(), place);
         if (sum >= type(int32).min && sum <= type(int32).max) {
             revert Court_ContributionFits(coordinate, sum);
         }

@@ -44,12 +44,17 @@ abstract contract Tallies is Bench {
         t.owner = msg.sender;
         t.round = round;
         t.coordinate = start.coordinate;
-        t.limit = latest + s.challengeSeconds;
+        // A time of blocks, and some years.
+        // forge-lint: disable-next-line(unsafe-typecast)
+        t.limit = uint48(latest + s.challengeSeconds);
         if (start.coordinate != NO_COORDINATE) {
             _checkPrevious(id, round, previous);
-            Place memory place = _placeOf(s.parameterCount, start.coordinate);
-            t.base = _valueIn(start.base, previous.record.model, place);
-            t.model = _valueIn(start.model, closing.record.model, place);
+            Place memory place = _placeOf(s, start.coordinate);
+            // What was read has 32 bits; of a sum, the model has 64 and the base is zero.
+            // forge-lint: disable-start(unsafe-typecast)
+            t.base = int32(_baseIn(s, start.base, previous.record.model, place));
+            t.model = int64(_valueIn(start.model, closing.record.model, place));
+            // forge-lint: disable-end(unsafe-typecast)
             t.low = start.low;
             t.high = start.high;
         }
@@ -72,10 +77,12 @@ abstract contract Tallies is Bench {
         Ranks memory ranks = t.ranks;
         ranks.totalWeight += uint128(_totalWeightOf(entries));
         if (t.coordinate != NO_COORDINATE) {
-            Place memory place = _placeOf(s.parameterCount, t.coordinate);
-            int32[] memory values = _valuesIn(entries, updates, place);
+            Place memory place = _placeOf(s, t.coordinate);
+            int256[] memory values = _changesIn(s, entries, updates, place);
             if (s.rule == Rule.Mean) {
                 ranks.sum += _weightedSum(values, entries);
+            } else if (s.rule == Rule.Sum) {
+                ranks.sum += Aggregation.total(values);
             } else {
                 _rank(ranks, values, t.low, t.high);
             }
@@ -145,7 +152,7 @@ abstract contract Tallies is Bench {
 
     /// Gives the tally, and the round, another challenge window.
     function _extend(Tally storage t, uint32 challengeSeconds) internal {
-        uint64 until = uint64(block.timestamp) + challengeSeconds;
+        uint48 until = uint48(block.timestamp) + challengeSeconds;
         if (until > t.limit) until = t.limit;
         t.until = until;
         WARD.hold(t.study, t.round, until);
@@ -176,9 +183,12 @@ abstract contract Tallies is Bench {
     }
 
     /// Ranks a tally's named values among more.
-    function _rank(Ranks memory ranks, int32[] memory values, int32 low, int32 high) internal pure {
+    function _rank(Ranks memory ranks, int256[] memory values, int256 low, int256 high)
+        internal
+        pure
+    {
         for (uint256 i = 0; i < values.length; ++i) {
-            int32 value = values[i];
+            int256 value = values[i];
             if (value < low) ++ranks.belowLow;
             if (value <= low) ++ranks.throughLow;
             if (value < high) ++ranks.belowHigh;
@@ -195,6 +205,7 @@ abstract contract Tallies is Bench {
     {
         _checkEnough(s, count);
         if (s.rule == Rule.Mean) return _mean(ranks.sum, ranks.totalWeight);
+        if (s.rule == Rule.Sum) return ranks.sum;
         bool median = s.rule == Rule.Median;
         uint256 first = median ? (count - 1) / 2 : s.ruleArgument;
         uint256 last = count - 1 - first;

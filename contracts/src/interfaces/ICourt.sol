@@ -10,7 +10,7 @@ struct CoordinateProof {
     uint32 coordinate;
     /// The openings of the coordinate's chunk in each entry's update, in the order of the entries.
     bytes updates;
-    /// The opening of its chunk in the model before the round.
+    /// The opening of its chunk in the model before the round; empty in a sum.
     bytes base;
     /// The opening of its chunk in the recorded model.
     bytes model;
@@ -21,10 +21,11 @@ struct TallyStart {
     /// The coordinate to compute; 2**32 - 1 for none, to count entries and weights only.
     uint32 coordinate;
     /// The values between which the rule averages: of a median the two in the middle, of a trimmed
-    /// mean the lowest and the highest that are kept. Zero for the mean.
+    /// mean the lowest and the highest that are kept. Zero for the mean and the sum.
     int32 low;
     int32 high;
-    /// Openings of the coordinate's chunk in the two models; empty without a coordinate.
+    /// Openings of the coordinate's chunk in the two models; empty without a coordinate, that of
+    /// the base also in a sum.
     bytes base;
     bytes model;
 }
@@ -91,7 +92,8 @@ struct Ranks {
     uint32 belowHigh;
     uint32 throughHigh;
     uint128 totalWeight;
-    /// Of the mean, values times weights; of other rules, the values strictly between the two.
+    /// Of the mean, values times weights; of the sum, values; of other rules, the values strictly
+    /// between the two.
     int256 sum;
 }
 
@@ -106,12 +108,12 @@ struct Tally {
     uint32 count;
     int32 low;
     int32 high;
-    /// The coordinate in the two models.
+    /// The coordinate in the two models; of a sum, the base is zero.
     int32 base;
-    int32 model;
+    int64 model;
     /// Until when it can be extended, and the latest that extending it can lead to.
-    uint64 until;
-    uint64 limit;
+    uint48 until;
+    uint48 limit;
     Ranks ranks;
 }
 
@@ -129,7 +131,8 @@ struct Standing {
     uint64 deadline;
     /// Demands not answered.
     uint32 unanswered;
-    /// Whether it was shown that its update leads out of the range of a model.
+    /// Whether it was shown that its update leads out of the range of a model, or that one to be
+    /// summed exceeds the study's bound.
     bool refused;
 }
 
@@ -140,7 +143,8 @@ struct Standing {
 interface ICourt {
     // ------------------------------------------------------------------ events
 
-    /// @param expected The recorded base plus what the rule gives; may be out of a model's range.
+    /// @param expected The recorded base plus what the rule gives; may be out of a model's range. Of
+    /// a sum, what the rule gives; at least 2**127 where an update exceeds the study's bound.
     event CoordinateProven(
         StudyId indexed study,
         uint32 indexed round,
@@ -281,7 +285,8 @@ interface ICourt {
 
     // ------------------------------------------------------------------ challenges
 
-    /// @notice A coordinate of the model is not what the rule gives.
+    /// @notice A coordinate of the model is not what the rule gives, or no model can hold that: it
+    /// is out of range, or one of the updates to be summed exceeds the study's bound.
     /// @param entries All of the record's, packed.
     function challengeCoordinate(
         StudyId study,
@@ -439,8 +444,9 @@ interface ICourt {
         bytes calldata opening
     ) external;
 
-    /// @notice Voids a registration whose update, added to the model, leaves the range of 32 bits:
-    /// no round could hold it.
+    /// @notice Voids a registration whose update, added to the model, leaves the range of 32 bits,
+    /// or, where updates are summed, exceeds the study's bound: no round could hold it.
+    /// @param base Empty in a sum.
     function refuseContribution(
         StudyId study,
         uint32 round,

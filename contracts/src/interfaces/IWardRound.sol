@@ -17,7 +17,9 @@ enum Recording {
 enum Rule {
     Mean,
     Median,
-    TrimmedMean
+    TrimmedMean,
+    /// Of counts: 64-bit coordinates, unweighted; the model is the sum, and nothing is added to it.
+    Sum
 }
 
 /// @notice How a round's reward is split among its sites.
@@ -69,7 +71,7 @@ struct StudyParams {
     Scoring scoring;
     /// Coordinates of a model; fixes the size of every vector's tree.
     uint32 parameterCount;
-    /// Largest magnitude of a coordinate of an update, in fixed point.
+    /// Largest magnitude of a coordinate of an update, in fixed point. The court judges it of sums.
     uint32 updateBound;
     /// Vector root of the model before round 1.
     bytes32 initialModel;
@@ -220,6 +222,7 @@ struct Terms {
     uint32 graceSeconds;
     uint32 demandSeconds;
     uint32 parameterCount;
+    uint32 updateBound;
     Recording recording;
     Rule rule;
     uint16 ruleArgument;

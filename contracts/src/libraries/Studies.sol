@@ -461,6 +461,7 @@ library Studies {
             graceSeconds: s.graceSeconds,
             demandSeconds: s.demandSeconds,
             parameterCount: s.parameterCount,
+            updateBound: s.updateBound,
             recording: s.recording,
             rule: s.rule,
             ruleArgument: s.ruleArgument

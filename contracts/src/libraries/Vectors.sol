@@ -5,21 +5,21 @@ import {MerkleTree} from "./MerkleTree.sol";
 
 /// @title Vectors
 /// @notice Where a coordinate lies in a vector's tree: consecutive chunks of 1024 bytes, that is of
-/// 256 coordinates of 32 bits, little-endian; the last chunk may be short.
+/// 256 coordinates of 32 bits or, in a study of sums, 128 of 64 bits, little-endian; the last chunk
+/// may be short.
 /// @dev An opening is a leaf followed by its inclusion path, with nothing between them: how long
 /// both are follows from the leaf's place, which the caller knows.
 library Vectors {
     uint256 internal constant CHUNK_SIZE = 1024;
-    uint256 internal constant CHUNK_COORDINATES = 256;
 
-    /// @notice Number of leaves of a vector of so many coordinates.
-    function chunks(uint256 parameterCount) internal pure returns (uint256) {
-        return (parameterCount + CHUNK_COORDINATES - 1) / CHUNK_COORDINATES;
+    /// @notice Number of leaves of a vector of so many bytes.
+    function chunks(uint256 vectorLength) internal pure returns (uint256) {
+        return (vectorLength + CHUNK_SIZE - 1) / CHUNK_SIZE;
     }
 
     /// @notice Bytes of a chunk, which the vector must have.
-    function chunkLength(uint256 parameterCount, uint256 index) internal pure returns (uint256) {
-        uint256 rest = parameterCount * 4 - index * CHUNK_SIZE;
+    function chunkLength(uint256 vectorLength, uint256 index) internal pure returns (uint256) {
+        uint256 rest = vectorLength - index * CHUNK_SIZE;
         return rest < CHUNK_SIZE ? rest : CHUNK_SIZE;
     }
 
@@ -54,14 +54,21 @@ library Vectors {
     }
 
     /// @notice A coordinate out of its chunk, which must be long enough.
-    function valueAt(bytes calldata chunk, uint256 coordinate) internal pure returns (int32 value) {
-        uint256 place = (coordinate % CHUNK_COORDINATES) * 4;
-        // Little-endian on the wire, big-endian in the machine.
-        uint32 raw = uint32(bytes4(chunk[place:place + 4]));
-        raw = ((raw & 0x00ff00ff) << 8) | ((raw >> 8) & 0x00ff00ff);
-        raw = (raw << 16) | (raw >> 16);
-        // The same 32 bits, read as two's complement.
-        // forge-lint: disable-next-line(unsafe-typecast)
-        value = int32(raw);
+    /// @param start The coordinate's first byte.
+    /// @param width Its bytes: 4 or 8.
+    function valueAt(bytes calldata chunk, uint256 start, uint256 width)
+        internal
+        pure
+        returns (int256 value)
+    {
+        // Little-endian on the wire, big-endian in the machine; what 4 bytes lack are zeros.
+        uint64 raw = uint64(bytes8(chunk[start:start + width]));
+        raw = ((raw & 0x00ff00ff00ff00ff) << 8) | ((raw >> 8) & 0x00ff00ff00ff00ff);
+        raw = ((raw & 0x0000ffff0000ffff) << 16) | ((raw >> 16) & 0x0000ffff0000ffff);
+        raw = (raw << 32) | (raw >> 32);
+        // The same bits, read as two's complement.
+        assembly ("memory-safe") {
+            value := signextend(sub(width, 1), raw)
+        }
     }
 }
