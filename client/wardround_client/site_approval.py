@@ -11,7 +11,7 @@ from pathlib import Path
 from wardround.chain.study_token import StudyToken
 from wardround.chain.ward_round import WardRound
 from wardround.host.reason import reason_of
-from wardround.host.study_file import read_files, study_from_text
+from wardround.host.study_file import NOT_OF_MODELS, read_files, study_from_text
 from wardround.learning.datasets.table import SiteData, Table
 from wardround.learning.privacy.accountant import Neighbours
 from wardround.learning.trial_apart import try_apart
@@ -20,7 +20,7 @@ from wardround.protocol.documents import decode_text
 from wardround.protocol.errors import SpecificationError, StudyMismatch
 from wardround.protocol.identifiers import Digest, SiteAddress, StudyId, hex_of
 from wardround.protocol.model import FILES_MAX_BYTES, ModelSpec, StudyFiles
-from wardround.protocol.record import StudyParams
+from wardround.protocol.record import RuleId, StudyParams
 from wardround.protocol.study import PrivacySpec, StudySpec, parse_specification
 from wardround.store.study_store import open_study_store
 from wardround.transport.code import application_digest
@@ -95,6 +95,8 @@ def propose(
         )
     if spec.model.is_own and spec.model.layout is None:
         raise SpecificationError("study", "it does not pin the layout of its model's parameters")
+    if spec.rule.id is RuleId.SUM:
+        raise SpecificationError("study", NOT_OF_MODELS, key="aggregation.rule")
     check_terms(params, parties, spec, settings.policy)
     check_private_enough(spec, study, settings)
     data = load_home_data(home.folder, settings, os.environ)

@@ -24,7 +24,7 @@ from wardround.protocol.canonical import canonical_bytes
 from wardround.protocol.cid import cid_of
 from wardround.protocol.errors import SpecificationError, StudyMismatch
 from wardround.protocol.identifiers import SiteAddress, StudyId, hex_of
-from wardround.protocol.record import StudyParties
+from wardround.protocol.record import RuleId, StudyParties
 from wardround.protocol.study import PrivacySpec, StudySpec
 from wardround.store.errors import ObjectAltered, ObjectMissing
 from wardround_client.errors import Refusal
@@ -308,6 +308,27 @@ def test_own_model_that_fails_its_trial_at_the_site_is_not_approved(
     assert "trial of the study's model failed" in error
     assert "in training mode its output for 5 rows is a dict" in error
     assert not list(home.approvals.iterdir())
+
+
+def test_study_of_sums_is_not_approved(own: Network, tmp_path: Path) -> None:
+    """A site trains models, and has no counts to add up."""
+    document = own.scenario.specification.document()
+    document["aggregation"] = {**document["aggregation"], "rule": "sum"}
+    counting = StudySpec.model_validate(document)
+    params = replace(own.params, rule=RuleId.SUM, specification=counting.digest)
+    file = tmp_path / "specification.json"
+    file.write_bytes(canonical_bytes(counting.document()))
+    for name, data in FILES.items():
+        (tmp_path / name).write_bytes(data)
+
+    class Counting(WardRound):
+        def created(self, study: StudyId) -> StudyCreated:
+            return replace(super().created(study), params=params)
+
+    ward = Counting(own.contract.chain, own.contract.address)
+    home = accepting(own, tmp_path / "h")
+    with pytest.raises(SpecificationError, match="sum adds up counts"):
+        propose(home, ward, own.study, None, file, NOW)
 
 
 def test_own_model_without_a_pinned_layout_is_not_approved(own: Network, tmp_path: Path) -> None:

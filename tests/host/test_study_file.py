@@ -167,3 +167,11 @@ def test_own_file_that_is_not_utf_8_is_refused() -> None:
         Malformed, match=r"file model\.py is malformed: not UTF-8 text, from byte 5"
     ):
         model.check_files({"model.py": latin})
+
+
+def test_rule_of_counts_is_refused_for_a_model_and_says_what_it_is_for(tmp_path: Path) -> None:
+    text = STUDY + '\n[aggregation]\nscale_bits = 0\nrule = "sum"\n'
+    with pytest.raises(SpecificationError, match=r"sum adds up counts.*use mean") as caught:
+        read_study_file(written(tmp_path, text))
+    assert caught.value.key == "aggregation.rule"
+    assert text.splitlines()[(caught.value.line or 0) - 1] == 'rule = "sum"'

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from wardround.host.reason import reason_of
-from wardround.protocol.documents import decode_text, parse_toml, validate_form
+from wardround.protocol.documents import decode_text, line_of, parse_toml, validate_form
 from wardround.protocol.errors import SpecificationError
 from wardround.protocol.model import (
     FILES_MAX,
@@ -17,8 +17,13 @@ from wardround.protocol.model import (
     file_digests,
     is_file_name,
 )
+from wardround.protocol.record import RuleId
 from wardround.protocol.study import StudySpec
 
+NOT_OF_MODELS = (
+    "sum adds up counts, such as a table's statistics, and this study trains a model: "
+    "use mean, median or trimmed_mean"
+)
 SpecT = TypeVar("SpecT", bound=StudySpec)
 
 
@@ -44,7 +49,7 @@ def study_from_text(form: type[SpecT], text: str, source: str, folder: Path) -> 
         folder: where the study's own files are.
     Raises:
         SpecificationError: not TOML, an unknown key, or a value out of range, with its line; or
-            a file that is missing, too long, or no UTF-8 text.
+            a file that is missing, too long, or no UTF-8 text; or the rule ``sum``.
     """
     value = parse_toml(text, source)
     files = NO_FILES
@@ -52,7 +57,11 @@ def study_from_text(form: type[SpecT], text: str, source: str, folder: Path) -> 
     if isinstance(model, dict) and "file" in model:
         files = _read(model["file"], model.get("files", []), source, folder)
         value["model"] = {**model, "files": file_digests(files)}
-    return validate_form(form, value, text, source).with_files(files)
+    spec = validate_form(form, value, text, source)
+    if spec.rule.id is RuleId.SUM:
+        key = ["aggregation", "rule"]
+        raise SpecificationError(source, NOT_OF_MODELS, key=".".join(key), line=line_of(text, key))
+    return spec.with_files(files)
 
 
 def _read(file: object, others: object, source: str, folder: Path) -> StudyFiles:

@@ -112,11 +112,11 @@ def validate_form(form: type[FormT], value: object, text: str, source: str) -> F
         return form.model_validate(value)
     except ValidationError as error:
         path, reason = fault_of(error)
-        line = _line_of(text, path.split(".") if path else [])
+        line = line_of(text, path.split(".") if path else [])
         raise SpecificationError(source, reason, key=path, line=line) from error
 
 
-def _line_of(text: str, path: list[str]) -> int | None:
+def line_of(text: str, path: list[str]) -> int | None:
     """Find the line of a key by its path; the nearest enclosing table when it is not written."""
     best, depth = None, 0
     table: list[str] = []
