@@ -173,15 +173,27 @@ VECTORS = Path(__file__).parents[2] / "vectors"
 
 def test_browser_reaches_the_protocol_s_test_vectors(browser: Browser, address: str) -> None:
     """The same numbers as Python and Solidity."""
-    rules = json.loads((VECTORS / "rules.json").read_text())["vectors"]
+    shared = json.loads((VECTORS / "rules.json").read_text())
+    rules, sums = shared["vectors"], shared["sums"]
+    # As text: numbers of JavaScript end at 2**53.
+    counts = [{"bound": str(v["bound"]), "values": [str(x) for x in v["values"]]} for v in sums]
     named = json.loads((VECTORS / "commitments.json").read_text())["vectors"]
     merkle = json.loads((VECTORS / "merkle.json").read_text())["certificate_transparency"]
     with opened(browser, address) as page:
         found = page.evaluate(
-            """async ([rules, named, merkle]) => {
+            """async ([rules, counts, named, merkle]) => {
               const p = await import("/static/verify/protocol.js");
               const one = (name, argument, v) => p.aggregate({ name, argument },
                 v.values.map((x) => Int32Array.of(x)), v.weights.map(BigInt))[0];
+              const sum = (v) => {
+                try {
+                  const values = v.values.map((x) => BigInt64Array.of(BigInt(x)));
+                  const bytes = p.sumOf(values, BigInt(v.bound));
+                  return p.vector(bytes, 1, 8)[0].toString();
+                } catch (error) {
+                  return error.message;
+                }
+              };
               const roots = {};
               for (const count of Object.keys(merkle.roots)) {
                 const items = merkle.entries.slice(0, count).map((x) => p.fromHex("0x" + x));
@@ -190,14 +202,18 @@ def test_browser_reaches_the_protocol_s_test_vectors(browser: Browser, address: 
               return {
                 rules: rules.map((v) => [one("mean", 0, v), one("median", 0, v),
                                          one("trimmed_mean", v.trim, v)]),
+                sums: counts.map(sum),
                 named: await Promise.all(named.map(
                   async (v) => p.toHex(await p.commitmentsRoot(v.commitments)))),
                 roots,
               };
             }""",
-            [rules, named, merkle],
+            [rules, counts, named, merkle],
         )
     assert found["rules"] == [[v["mean"], v["median"], v["trimmed_mean"]] for v in rules]
+    assert found["sums"] == [
+        str(v["sum"]) if "sum" in v else f"coordinate 0 exceeds {v['bound']}" for v in sums
+    ]
     assert found["named"] == [v["root"] for v in named]
     assert found["roots"] == merkle["roots"]
 

@@ -180,9 +180,18 @@ export function cidOf(digest) {
 
 // -- rules ----------------------------------------------------------------------------------
 
-export function vector(bytes, count) {
-  if (bytes.length !== 4 * count) throw new Error(`a vector has ${4 * count} bytes`);
+/** Bytes of a coordinate: a sum is longer than what it adds up. */
+export const widthOf = (rule) => (rule.name === "sum" ? 8 : 4);
+
+/** The largest magnitude of a coordinate of an update, out of a study's ABI-encoded parameters. */
+export const boundOf = (params) => readNumber(params.slice(21 * 32, 22 * 32));
+
+export function vector(bytes, count, width = 4) {
+  if (bytes.length !== width * count) throw new Error(`a vector has ${width * count} bytes`);
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  if (width === 8) {
+    return BigInt64Array.from({ length: count }, (_, at) => view.getBigInt64(8 * at, true));
+  }
   return Int32Array.from({ length: count }, (_, at) => view.getInt32(4 * at, true));
 }
 
@@ -211,6 +220,20 @@ export function aggregate(rule, updates, weights) {
     }
     throw new Error(`rule ${rule.name} is not known here`);
   });
+}
+
+/** The bytes of a sum of counts, each within the study's bound. */
+export function sumOf(updates, bound) {
+  const bytes = new Uint8Array(8 * updates[0].length);
+  const view = new DataView(bytes.buffer);
+  updates[0].forEach((_, at) => {
+    const total = updates.reduce((sum, update) => {
+      if (update[at] > bound || update[at] < -bound) throw new Error(`coordinate ${at} exceeds ${bound}`);
+      return sum + update[at];
+    }, 0n);
+    view.setBigInt64(8 * at, total, true);
+  });
+  return bytes;
 }
 
 /** The new model's bytes: the base model plus the aggregate. */

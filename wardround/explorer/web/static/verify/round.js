@@ -132,7 +132,7 @@ export async function checkRound(source, list) {
       return "secp256k1 recovery over the keccak-256 digest of each contribution";
     });
   }
-  if (manifest) await checkVectors(checks, source, closing, previous, manifest);
+  if (manifest) await checkVectors(checks, source, raw, closing, previous, manifest);
   checks.skipped("why a site was left out", "no bytes prove it: it is the coordinator's word");
   checks.skipped("that the chain holds these bytes", `compare block ${raw.block.number}, ${raw.block.hash}, with a node you trust`);
   return checks;
@@ -159,8 +159,9 @@ async function checkManifest(checks, raw, closing, previous, manifest, entries) 
   });
 }
 
-async function checkVectors(checks, source, closing, previous, manifest) {
-  const size = 4 * manifest.parameters;
+async function checkVectors(checks, source, raw, closing, previous, manifest) {
+  const width = p.widthOf(manifest.rule);
+  const size = width * manifest.parameters;
   const count = manifest.contributions.length;
   await checks.holds(`All ${count} reports have their signed digests`, async () => {
     for (const row of manifest.contributions) {
@@ -183,7 +184,7 @@ async function checkVectors(checks, source, closing, previous, manifest) {
     for (const row of manifest.contributions) {
       const bytes = await download(object(source, row.update.cid));
       same(await p.vectorRoot(bytes), p.fromHex(row.update.root), `update of ${row.site}`);
-      updates.push(p.vector(bytes, manifest.parameters));
+      updates.push(p.vector(bytes, manifest.parameters, width));
     }
     base = await download(object(source, manifest.base.cid));
     same(await p.vectorRoot(base), previous.model, "base model");
@@ -196,10 +197,13 @@ async function checkVectors(checks, source, closing, previous, manifest) {
     checks.skipped("that the model follows from the updates", "too many coordinates for a page; “Replay the round” recomputes them");
     return;
   }
-  await checks.holds(`The new model is the base plus the ${manifest.rule.name.replace("_", " ")} of the updates`, () => {
+  const isSum = manifest.rule.name === "sum";
+  const result = isSum ? "the sum" : `the base plus the ${manifest.rule.name.replace("_", " ")}`;
+  await checks.holds(`The new model is ${result} of the updates`, () => {
     const weights = manifest.contributions.map((row) => BigInt(row.weight));
-    const step = p.aggregate(manifest.rule, updates, weights);
-    const computed = p.addModel(p.vector(base, manifest.parameters), step);
+    const computed = isSum
+      ? p.sumOf(updates, p.boundOf(p.fromHex(raw.params)))
+      : p.addModel(p.vector(base, manifest.parameters), p.aggregate(manifest.rule, updates, weights));
     demand(p.equal(computed, model), "the recomputed model has other bytes");
     return `${manifest.parameters} coordinates in integers, every byte equal`;
   });
