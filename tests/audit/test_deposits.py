@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 from eth_account import Account
+from eth_account.signers.local import LocalAccount
 
 from tests.audit.test_auditor import auditor_of
 from tests.chain.staged import Theatre, theatre
@@ -25,6 +26,7 @@ from wardround_simulations.cheats import Cheater
 from wardround_simulations.stage import (
     BOND,
     CHALLENGE_SECONDS,
+    DEMAND_SECONDS,
     DEPOSIT,
     OBJECTION_SECONDS,
     Stage,
@@ -218,6 +220,44 @@ def test_tally_that_overturns_has_its_deposit_back(scene: Theatre) -> None:
     court, auditor = scene.court, scene.parties.auditor
     send_challenge(court, auditor, contested, evidence, rule=stage.spec.rule, limit_bytes=2 * 157)
     assert scene.ward.owed(stage.study, auditor.address) == HALF + DEPOSIT
+
+
+def withheld(scene: Theatre, stage: Stage, contested: Contested, demander: LocalAccount) -> bytes:
+    """Demand a part of the model that is then not shown."""
+    court, demand = scene.court, Demand(What.MODEL, 0)
+    court.approve_deposit(demander, stage.study)
+    assert court.demand_chunk(demander, contested, demand) is not None
+    return court.demand_id(contested, demand)
+
+
+def test_unanswered_demand_overturns_and_its_deposit_comes_back(scene: Theatre) -> None:
+    stage, contested, evidence = honest(scene)
+    court, auditor, other = scene.court, scene.parties.auditor, scene.stranger
+    committed(scene, stage, contested, evidence)
+    withheld(scene, stage, contested, other)
+    assert list(close_lapsed(court, other, stage.study, other.address)) == []
+    scene.chain.advance(DEMAND_SECONDS + 1)
+    # Nothing of it is the auditor's, whose commitment lapsed to the coordinator.
+    assert list(close_lapsed(court, auditor, stage.study, auditor.address)) == []
+    (settled,) = close_lapsed(court, auditor, stage.study, other.address)
+    assert settled.amount == DEPOSIT
+    assert "of round 2, which is overturned" in settled.what
+    assert scene.ward.owed(stage.study, other.address) == DEPOSIT + HALF
+    # The round is open again, so the commitment's deposit comes back too.
+    (settled,) = close_lapsed(court, auditor, stage.study, auditor.address)
+    assert settled.what == f"as the deposit of a challenge by {auditor.address}"
+    assert list(close_lapsed(court, other, stage.study, other.address)) == []
+
+
+def test_deposit_of_a_demand_about_a_final_round_comes_back_alone(scene: Theatre) -> None:
+    stage, contested, _ = honest(scene)
+    court, other = scene.court, scene.stranger
+    withheld(scene, stage, contested, other)
+    scene.chain.advance(DEMAND_SECONDS + 2 * CHALLENGE_SECONDS)
+    (settled,) = close_lapsed(court, other, stage.study, other.address)
+    assert settled.what == "as the deposit of a demand of round 2"
+    assert court.stands(contested)
+    assert scene.ward.owed(stage.study, other.address) == DEPOSIT
 
 
 # ---------------------------------------------------------------- fees

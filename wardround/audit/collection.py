@@ -1,4 +1,4 @@
-"""Pay out what an account has earned in a study: closing fees, and deposits that fell to it."""
+"""Pay out what an account has earned in a study: closing fees, and deposits that fall to it."""
 
 from __future__ import annotations
 
@@ -42,13 +42,14 @@ def claim_fees(
 def close_lapsed(
     court: Court, signer: LocalAccount, study: StudyId, account: str
 ) -> Iterator[Settled]:
-    """End what holds a deposit that falls to an account; `collect` then pays it.
+    """End demands, tallies and commitments whose deposit falls to an account; `collect` then pays.
 
-    Once the round is overturned, those of tallies, commitments and demands fall back to their
-    authors. Else those of tallies and commitments that have lapsed fall to the coordinator of the
-    accused round, and those of demands back to their authors once the round is final.
+    That of a demand without an answer falls to its author, and overturns the round if it is not
+    final. Those of tallies and commitments fall to the coordinator of the accused round once they
+    have lapsed, and all fall back to their authors once the round is overturned.
     """
     deposit, now = court.ward.study(study).deposit, court.chain.timestamp()
+    events = court.events(study)
     closings = {
         event.closing.commitment: (event.round, event.closing)
         for event in court.ward.events(study)
@@ -60,7 +61,26 @@ def close_lapsed(
             return author
         return closing.coordinator if is_over else None
 
-    for event in court.events(study):
+    # First of all: a round that a demand overturns gives other deposits back.
+    for event in events:
+        if not isinstance(event, Demanded) or event.demander != account:
+            continue
+        demand = court.demand_of(event.demand)
+        number, closing = closings[demand.commitment]
+        accused = court.is_closed(study, number, closing) and not court.ward.is_final(
+            study, number, closing
+        )
+        if (demand.status, demand.demander) != (DemandStatus.OPEN, account) or (
+            accused and now <= demand.deadline
+        ):
+            continue
+        receipt = court.close_demand(signer, event.demand, closing)
+        words = f"as the deposit of a demand of round {number}"
+        if accused:
+            words += ", which is overturned: its data was not shown"
+        yield Settled(words, demand.deposit, receipt)
+
+    for event in events:
         if isinstance(event, TallyOpened):
             tally = court.tally_of(event.tally)
             number, closing = closings[tally.commitment]
@@ -79,12 +99,3 @@ def close_lapsed(
                 receipt = court.close_commitment(signer, *where)
                 words = f"as the deposit of a challenge by {event.challenger}"
                 yield Settled(words, deposit, receipt)
-        elif isinstance(event, Demanded) and event.demander == account:
-            demand = court.demand_of(event.demand)
-            number, closing = closings[demand.commitment]
-            stands = court.is_closed(study, number, closing)
-            if demand.status is DemandStatus.OPEN and (
-                not stands or court.ward.is_final(study, number, closing)
-            ):
-                receipt = court.close_demand(signer, event.demand, closing)
-                yield Settled(f"as the deposit of a demand of round {number}", deposit, receipt)

@@ -178,8 +178,9 @@ def collect(
 ) -> None:
     """Pay out what an account has earned: slashed bonds, roundings, answers, fees, deposits.
 
-    Ends the tallies, commitments and demands that have lapsed, where the deposit falls to the
-    account, and claims the closing fees of final rounds.
+    Claims the closing fees of final rounds first, and ends what has lapsed where the deposit falls
+    to the account: demands, tallies and commitments. The end of a demand that was not answered
+    overturns the round if it is not final.
 
     Example:
       wardround court collect 0x5e1f… --chain http://127.0.0.1:8545 --contract 0x1234… --key my.key
@@ -197,8 +198,9 @@ def collect(
                 _out.print(f"{owner} has nothing to collect")
             return
         receipt = ward.collect(signer, study, owner)
-        words = f"paid {tokens_of(amount, decimals)} tokens to {owner}"
-        sending.sent(receipt, words, account=owner, amount=str(amount))
+        escrow = ward.escrow_of(study)
+        words = f"paid {tokens_of(amount, decimals)} tokens to {owner} out of escrow {escrow}"
+        sending.sent(receipt, words, account=owner, amount=str(amount), escrow=escrow)
 
 
 def _signature_of(text: str) -> bytes:
