@@ -75,7 +75,7 @@ def claim(
             words = f"nothing is due: {before} tokens were paid before"
             print_sent(None, words, as_json=as_json, **facts)
         for number in found.hidden if not as_json else ():
-            _out.show(f"round {number}: its entries are not shown: claim where the store has them")
+            _out.show(f"round {number}: not all entries are shown: claim where the store has them")
 
 
 def payout(

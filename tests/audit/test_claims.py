@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from tests.calling import Call
 from tests.chain.staged import Theatre, theatre
 from wardround.audit import claims
 from wardround.audit.claims import (
@@ -17,11 +19,22 @@ from wardround.audit.claims import (
     round_entries,
     rounds_in_words,
 )
+from wardround.chain.court_reader import CourtReader
+from wardround.host.key_file import write_private
 from wardround.protocol.cid import cid_from_sha256
 from wardround.protocol.errors import SpecificationError
+from wardround.protocol.evidence import Demand, What
+from wardround.protocol.identifiers import hex_of
+from wardround.protocol.inspection import entry_leaf
 from wardround.protocol.record import Recording
 from wardround.store.errors import ObjectMissing
-from wardround_simulations.stage import CHALLENGE_SECONDS, REWARD, SITES, Stage
+from wardround_simulations.stage import (
+    CHALLENGE_SECONDS,
+    DEMAND_SECONDS,
+    REWARD,
+    SITES,
+    Stage,
+)
 
 ROUNDS = 3
 
@@ -113,6 +126,79 @@ def test_entries_that_are_nowhere_are_named_and_the_others_paid(scene: Theatre) 
     hide(stage, 3)
     with pytest.raises(ObjectMissing):
         claimable(scene.ward, stage.study, stage.store)
+
+
+def show(scene: Theatre, stage: Stage, indices: Iterable[int]) -> list[bytes]:
+    """Answer demands for entries of round 2, as any account can that has them."""
+    contested, packed = scene.contested(stage, 2), entries_of(scene, stage, 2)
+    for index in indices:
+        demand = Demand(What.ENTRY, index)
+        scene.court.approve_deposit(scene.stranger, stage.study)
+        scene.court.demand_chunk(scene.stranger, contested, demand)
+        name = scene.court.demand_id(contested, demand)
+        scene.court.answer_demand(scene.parties.auditor, name, entry_leaf(packed, index))
+    return packed
+
+
+def entries_of(scene: Theatre, stage: Stage, number: int) -> list[bytes]:
+    closing = scene.ward.closed(stage.study, number).closing
+    return list(round_entries(scene.ward, stage.study, stage.store, number, closing).packed)
+
+
+def test_entry_that_only_an_answer_on_chain_shows_is_paid(scene: Theatre) -> None:
+    stage = closed(scene, Recording.ROOT)
+    packed = show(scene, stage, [2, 0])
+    hide(stage, 2)
+    # By time, the round is not final before what was demanded can be used.
+    scene.chain.advance(DEMAND_SECONDS + 2 * CHALLENGE_SECONDS)
+    found = claimable(scene.ward, stage.study, stage.store)
+    assert ([one.round for one in found.rounds], found.hidden) == ([1, 2, 3], [2])
+    shown = {"0x" + packed[index][:20].hex() for index in (0, 2)}
+    for site, (payment,) in paid(scene, stage).items():
+        assert list(payment.amounts) == [1, 2, 3] if site.lower() in shown else [1, 3]
+    with pytest.raises(ObjectMissing):
+        earned_so_far(scene.ward, stage.study, stage.store)
+
+
+def test_claim_command_names_rounds_of_which_entries_are_missing(
+    scene: Theatre, call: Call
+) -> None:
+    stage = closed(scene, Recording.ROOT)
+    packed = show(scene, stage, [1])
+    hide(stage, 2)
+    scene.chain.advance(DEMAND_SECONDS + 2 * CHALLENGE_SECONDS)
+    write_private(Path("any.key"), scene.stranger.key.hex())
+    where = ["--chain", scene.chain.url, "--contract", scene.ward.address]
+    where += ["--store", str(stage.store.folder), "--key", "any.key"]
+    said = call("claim", hex_of(stage.study), *where).good
+    shown = "0x" + packed[1][:20].hex()
+    assert [
+        line.split()[0].lower() for line in said.splitlines() if "for rounds 1 to 3" in line
+    ] == [f"{shown}:"]
+    assert said.count("for rounds 1 and 3") == SITES - 1
+    assert "round 2: not all entries are shown" in said
+
+
+def test_entries_that_answers_show_together_need_no_store(
+    scene: Theatre, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage = closed(scene, Recording.ROOT)
+    packed = show(scene, stage, range(SITES))
+    hide(stage, 2)
+    # Answers through another contract have no paths that are known.
+    monkeypatch.setattr(CourtReader, "_path_of", lambda *_: ())
+    assert entries_of(scene, stage, 2) == packed
+
+
+def test_answer_about_an_overturned_closing_is_not_taken(scene: Theatre) -> None:
+    stage = closed(scene, Recording.ROOT)
+    show(scene, stage, [0])
+    closing = scene.ward.closed(stage.study, 2).closing
+    other = replace(closing, closed_at=closing.closed_at + 1)
+    court = CourtReader(scene.ward)
+    assert [leaf.index for leaf in court.shown_entries(stage.study, 2, closing)] == [0]
+    assert court.shown_entries(stage.study, 2, other) == []
+    assert court.shown_entries(stage.study, 3, closing) == []
 
 
 def test_site_without_an_entry_has_no_earning(scene: Theatre) -> None:

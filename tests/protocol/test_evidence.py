@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.protocol.test_merkle import verify_inclusion
 from wardround.protocol.contribution import ENTRY_BYTES, Entry
 from wardround.protocol.errors import Malformed
 from wardround.protocol.evidence import (
@@ -28,7 +27,7 @@ from wardround.protocol.inspection import (
     unsorted_pair,
     wrong_totals,
 )
-from wardround.protocol.merkle import CHUNK_BYTES, entries_root, leaf_hash, vector_root
+from wardround.protocol.merkle import CHUNK_BYTES, entries_root, is_included, leaf_hash, vector_root
 from wardround.protocol.record import Record, RuleId
 from wardround.protocol.rules import Rule, aggregate, new_model
 
@@ -79,7 +78,7 @@ def test_chunk_leads_to_root_and_holds_its_coordinates(
     index = width * coordinate // CHUNK_BYTES
     leaf = chunk_leaf(vector.data, index)
     chunks = -(-width * size // CHUNK_BYTES)
-    verify_inclusion(leaf_hash(leaf.data), index, chunks, leaf.path, vector_root(vector.data))
+    assert is_included(vector_root(vector.data), leaf_hash(leaf.data), index, chunks, leaf.path)
     assert value_at(leaf.data, coordinate, width) == vector[coordinate]
     assert leaf.opening == leaf.data + b"".join(leaf.path)
     assert len(leaf.opening) == leaf.calldata_bytes
@@ -182,7 +181,7 @@ def test_entry_leads_to_root(count: int, data: st.DataObject) -> None:
     assert split_entries(b"".join(entries)) == entries
     index = data.draw(st.integers(0, count - 1))
     leaf = entry_leaf(entries, index)
-    verify_inclusion(leaf_hash(leaf.data), index, count, leaf.path, entries_root(entries))
+    assert is_included(entries_root(entries), leaf_hash(leaf.data), index, count, leaf.path)
 
 
 def test_entries_are_not_split_when_one_is_cut() -> None:
@@ -204,7 +203,9 @@ def test_unsorted_pair_is_found_where_it_stands(count: int, data: st.DataObject)
     assert pair.second.index == pair.first.index + 1
     assert pair.first.data[:20] >= pair.second.data[:20]
     for leaf in (pair.first, pair.second):
-        verify_inclusion(leaf_hash(leaf.data), leaf.index, count, leaf.path, entries_root(entries))
+        assert is_included(
+            entries_root(entries), leaf_hash(leaf.data), leaf.index, count, leaf.path
+        )
 
 
 @given(count=st.integers(1, 20), data=st.data())

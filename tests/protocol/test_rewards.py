@@ -7,9 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.protocol.rounds import Memory
-from tests.protocol.test_merkle import verify_inclusion
 from wardround.protocol.inspection import entry_leaf
-from wardround.protocol.merkle import leaf_hash
+from wardround.protocol.merkle import is_included, leaf_hash
 from wardround.protocol.rewards import Earning, share_floor, shares_floor
 
 rewards = st.integers(0, 2**128 - 1)
@@ -45,4 +44,4 @@ def test_earning_when_taken_from_a_round_is_the_site_s_share_with_its_proof() ->
         number, closing, data, index, path = earning.abi()
         assert (number, closing, data, index) == (1, closed.closing.abi(), entry.pack(), place)
         root = settled.record.contributions
-        verify_inclusion(leaf_hash(data), index, len(entries), tuple(path), root)
+        assert is_included(root, leaf_hash(data), index, len(entries), tuple(path))

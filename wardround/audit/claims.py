@@ -1,8 +1,8 @@
 """Pay sites what they have earned: find their entries in final rounds, and claim their shares.
 
 A share follows from an entry's weight (`wardround.protocol.rewards`). Entries come from the
-manifests in the store, or from the chain's own calldata where rounds are recorded in full; either
-way they are held against the record.
+manifests in the store, from the chain's own calldata where rounds are recorded in full, or from
+answers to demands for them; each is held against the record.
 """
 
 from __future__ import annotations
@@ -16,14 +16,16 @@ from eth_account.signers.local import LocalAccount
 
 from wardround.audit.partial_manifest import PartialManifest
 from wardround.chain.blocks import Receipt
+from wardround.chain.court_reader import CourtReader
 from wardround.chain.events import Claimed
 from wardround.chain.ward_round import WardRound
 from wardround.protocol.cid import cid_from_sha256
 from wardround.protocol.contribution import unpack_entries
 from wardround.protocol.errors import SpecificationError
+from wardround.protocol.evidence import Leaf
 from wardround.protocol.identifiers import SiteAddress, StudyId, hex_of
 from wardround.protocol.inspection import entry_leaf, split_entries
-from wardround.protocol.merkle import entries_root
+from wardround.protocol.merkle import entries_root, is_included, leaf_hash
 from wardround.protocol.record import Closing
 from wardround.protocol.rewards import Earning, shares_floor
 from wardround.store import Store
@@ -35,22 +37,34 @@ ROUNDS_AT_ONCE = 50
 
 @dataclass(frozen=True)
 class RoundEntries:
-    """A closed round with its entries: packed, in the order of the record's tree."""
+    """A closed round with its entries, packed, in the order of the record's tree.
+
+    Attributes:
+        packed: all of them, or those that are shown.
+        leaves: the same with their places, where not all are shown.
+    """
 
     round: int
     closing: Closing
     packed: tuple[bytes, ...]
+    leaves: tuple[Leaf, ...] = ()
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all entries of the round are shown."""
+        return bool(self.packed) and not self.leaves
 
     def earning(self, site: SiteAddress) -> Earning | None:
-        """What a site claims of the round; None where it has no entry."""
+        """What a site claims of the round; None where no entry of its own is shown."""
         key = bytes.fromhex(site[2:])
         for index, entry in enumerate(self.packed):
             if entry[:20] == key:
-                return Earning(self.round, self.closing, entry_leaf(self.packed, index))
+                leaf = self.leaves[index] if self.leaves else entry_leaf(self.packed, index)
+                return Earning(self.round, self.closing, leaf)
         return None
 
     def shares(self, reward: int) -> dict[SiteAddress, int]:
-        """What each site earns by the round, in the token's smallest unit."""
+        """What each site whose entry is shown earns, in the token's smallest unit."""
         entries = unpack_entries(b"".join(self.packed))
         return shares_floor(reward, entries, self.closing.record.total_weight)
 
@@ -60,8 +74,8 @@ class Claimable:
     """The final rounds of a study.
 
     Attributes:
-        rounds: those whose entries are shown.
-        hidden: numbers of the others.
+        rounds: those of which entries are shown.
+        hidden: numbers of those of which entries are not shown.
         reward: what a round pays, in the token's smallest unit.
     """
 
@@ -70,7 +84,7 @@ class Claimable:
     reward: int
 
     def sites(self) -> list[SiteAddress]:
-        """All that have an entry, ascending."""
+        """All whose entries are shown, ascending."""
         return sorted({site for one in self.rounds for site in one.shares(self.reward)})
 
 
@@ -108,33 +122,53 @@ def claimable(ward: WardRound, study: StudyId, store: Store) -> Claimable:
         until = closings[0][1].closed_at + state.challenge_seconds
         when = datetime.fromtimestamp(until, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
         raise SpecificationError(what, f"round 1 is not final before {when}: claim after that")
-    rounds: list[RoundEntries] = []
-    missing: list[tuple[int, ObjectMissing]] = []
-    for number, closing in final:
-        try:
-            rounds.append(round_entries(ward, study, store, number, closing))
-        except ObjectMissing as error:
-            missing.append((number, error))
-    if not rounds:
-        raise missing[-1][1]
-    return Claimable(rounds, [number for number, _ in missing], state.reward_per_round)
+    found = [shown_entries(ward, study, store, number, closing) for number, closing in final]
+    shown = [one for one in found if one.packed]
+    if not shown:
+        raise ObjectMissing(cid_from_sha256(final[-1][1].record.manifest), "the store")
+    hidden = [one.round for one in found if not one.is_whole]
+    return Claimable(shown, hidden, state.reward_per_round)
+
+
+def shown_entries(
+    ward: WardRound, study: StudyId, store: Store, number: int, closing: Closing
+) -> RoundEntries:
+    """Read the entries of a closed round, as many as store and chain show."""
+    record = closing.record
+
+    def is_whole(entries: Sequence[bytes]) -> bool:
+        return entries_root(entries) == record.contributions
+
+    entries = split_entries(PartialManifest.read(store, record.manifest).entries or b"")
+    if not is_whole(entries):
+        entries = split_entries(ward.closed(study, number).entries or b"")
+    if is_whole(entries):
+        return RoundEntries(number, closing, tuple(entries))
+    answered = CourtReader(ward).shown_entries(study, number, closing)
+    if is_whole([leaf.data for leaf in answered]):
+        return RoundEntries(number, closing, tuple(leaf.data for leaf in answered))
+    leaves = tuple(
+        leaf
+        for leaf in answered
+        if is_included(
+            record.contributions, leaf_hash(leaf.data), leaf.index, record.count, leaf.path
+        )
+    )
+    return RoundEntries(number, closing, tuple(leaf.data for leaf in leaves), leaves)
 
 
 def round_entries(
     ward: WardRound, study: StudyId, store: Store, number: int, closing: Closing
 ) -> RoundEntries:
-    """Read the entries of a closed round.
+    """Read all entries of a closed round.
 
     Raises:
-        ObjectMissing: neither its manifest nor its transaction shows those of the record.
+        ObjectMissing: neither its manifest nor the chain shows those of the record.
     """
-    record = closing.record
-    packed = PartialManifest.read(store, record.manifest).entries
-    if packed is None or entries_root(split_entries(packed)) != record.contributions:
-        packed = ward.closed(study, number).entries
-    if packed is None or entries_root(split_entries(packed)) != record.contributions:
-        raise ObjectMissing(cid_from_sha256(record.manifest), "the store")
-    return RoundEntries(number, closing, tuple(split_entries(packed)))
+    found = shown_entries(ward, study, store, number, closing)
+    if not found.is_whole:
+        raise ObjectMissing(cid_from_sha256(closing.record.manifest), "the store")
+    return found
 
 
 def earned_so_far(ward: WardRound, study: StudyId, store: Store) -> Counter[SiteAddress]:

@@ -498,7 +498,7 @@ def _claim(
             else:
                 _out.print(words)
     for number in found.hidden if not as_json else ():
-        _out.show(f"round {number}: its entries are not shown: claim where the store has them")
+        _out.show(f"round {number}: not all entries are shown: claim where the store has them")
 
 
 # ---------------------------------------------------------------- show

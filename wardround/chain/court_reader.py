@@ -16,11 +16,12 @@ from wardround.chain.court_events import (
     ContributionAnswered,
     ContributionDemanded,
     CourtEvent,
+    Demanded,
     TallyOpened,
     read_court_events,
 )
 from wardround.chain.ward_round import WardRound
-from wardround.protocol.evidence import Demand
+from wardround.protocol.evidence import Demand, Leaf, What
 from wardround.protocol.identifiers import StudyId
 from wardround.protocol.record import Closing
 
@@ -171,11 +172,25 @@ class CourtReader(BoundContract):
 
     def answer(self, demand: bytes) -> bytes | None:
         """The chunk or entry that was shown for a demand; None while nothing was."""
-        topics = [self.contract.event_topic("Answered"), demand]
-        for event in read_court_events(self.contract, self.chain.logs(self.address, topics)):
-            if isinstance(event, Answered):
-                return event.data
-        return None
+        answered = self._answered(demand)
+        return None if answered is None else answered.data
+
+    def shown_entries(self, study: StudyId, round_number: int, closing: Closing) -> list[Leaf]:
+        """Entries of a closing that answers to demands have shown, by their places.
+
+        The path is empty where the answer came through another contract, whose calldata does not
+        show it.
+        """
+        leaves = []
+        for event in self.events(study):
+            if not isinstance(event, Demanded):
+                continue
+            if (event.round, event.what) != (round_number, What.ENTRY):
+                continue
+            answered = self._answered(event.demand)
+            if answered and self.demand_of(event.demand).commitment == closing.commitment:
+                leaves.append(Leaf(event.index, answered.data, self._path_of(answered)))
+        return sorted(leaves, key=lambda leaf: leaf.index)
 
     def own_tally(self, owner: str, contested: Contested, coordinate: int) -> int | None:
         """Find a tally of one's own about a closing that can still be gone on with."""
@@ -188,3 +203,23 @@ class CourtReader(BoundContract):
             if found == wanted and self.chain.timestamp() < state.until:
                 return event.tally
         return None
+
+    # ---------------------------------------------------------------- inside
+
+    def _answered(self, demand: bytes) -> Answered | None:
+        topics = [self.contract.event_topic("Answered"), demand]
+        for event in read_court_events(self.contract, self.chain.logs(self.address, topics)):
+            if isinstance(event, Answered):
+                return event
+        return None
+
+    def _path_of(self, answered: Answered) -> tuple[bytes, ...]:
+        """The siblings behind the data of an answer, from its transaction."""
+        sent = self.chain.transaction(answered.log.transaction_hash)
+        if sent is None or sent.to != self.address:
+            return ()
+        called = self.contract.arguments(sent.data)
+        if called is None or called[0] != "answerDemand":
+            return ()
+        path = bytes(called[1]["opening"])[len(answered.data) :]
+        return tuple(path[start : start + 32] for start in range(0, len(path), 32))

@@ -78,6 +78,34 @@ def inclusion_proof(leaves: Sequence[bytes], index: int) -> list[bytes]:
     return path
 
 
+def is_included(root: bytes, leaf: bytes, index: int, size: int, path: Sequence[bytes]) -> bool:
+    """Whether a path leads from a leaf to the root of its tree.
+
+    Args:
+        root: of the tree, 32 bytes.
+        leaf: its hash; see `leaf_hash`.
+        index: where the leaf is, from 0.
+        size: leaves of the tree.
+        path: siblings from the leaf upwards, 32 bytes each.
+    Source:
+        RFC 9162 section 2.1.3.2.
+    """
+    if not 0 <= index < size or any(len(sibling) != 32 for sibling in path):
+        return False
+    place, last, found = index, size - 1, leaf
+    for sibling in path:
+        if last == 0:
+            return False
+        if place & 1 or place == last:
+            found = sha256(b"\x01" + sibling + found).digest()
+            while not place & 1 and place:
+                place, last = place >> 1, last >> 1
+        else:
+            found = sha256(b"\x01" + found + sibling).digest()
+        place, last = place >> 1, last >> 1
+    return last == 0 and found == root
+
+
 def _root(leaves: list[bytes]) -> Root:
     if not leaves:
         return Root(sha256(b"").digest())
