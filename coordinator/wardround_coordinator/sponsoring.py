@@ -20,6 +20,9 @@ from wardround.protocol.study import StudySpec
 from wardround.store import Store
 from wardround.transport.code import application_digest
 
+#: What a sponsor keeps of a token that is made for its study: challengers need some.
+SPARE_DEPOSITS = 100
+
 #: Takes a line that reports what was done.
 Say = Callable[[str], None]
 
@@ -47,7 +50,7 @@ def create_study(
         store: gets the specification and the first model.
         contract: a WardRound contract; None creates one.
         token: the ERC-20 that the study pays in; None creates a plain one, worth nothing elsewhere,
-            and hands each coordinator its bond.
+            hands each coordinator its bond, and leaves the sponsor `SPARE_DEPOSITS` deposits.
         auditors: whose attestations count towards the quorum.
         say: reports each step.
     Raises:
@@ -65,8 +68,9 @@ def create_study(
     say(f"contract     {ward.address}")
     total = spec.budget
     bond = int(spec.chain.bond)
+    spare = int(spec.chain.deposit) * SPARE_DEPOSITS
     if token is None:
-        money = StudyToken.deploy(chain, sponsor, total + bond * len(coordinators))
+        money = StudyToken.deploy(chain, sponsor, total + bond * len(coordinators) + spare)
         for coordinator in coordinators:
             money.transfer(sponsor, coordinator, bond)
     else:
@@ -74,8 +78,11 @@ def create_study(
     say(f"token        {money.address}")
     params = fund_new_study(ward, money, sponsor, spec, initial, coordinators, auditors)
     say(f"study        {hex_of(params.study_id)}")
-    paid = tokens_of(total, money.decimals())
-    say(f"funded       {paid} tokens for {spec.study.rounds} rounds")
+    decimals = money.decimals()
+    say(f"funded       {tokens_of(total, decimals)} tokens for {spec.study.rounds} rounds")
+    if token is None:
+        kept = f"{tokens_of(spare, decimals)} tokens, {SPARE_DEPOSITS} deposits"
+        say(f"kept         {kept}, for {sponsor.address} to challenge or to hand on")
 
 
 def publish(spec: StudySpec, initial: InitialModel, store: Store) -> None:

@@ -140,8 +140,8 @@ def test_study_that_is_ended_gives_bond_and_money_back(call: Call, place: Place)
     on_contract = [*place.on_chain, "--contract", study.contract, "--key", "sponsor.key"]
     token = StudyToken(place.chain, study.token)
     token.transfer(read_key(Path("coordinator.key")), place.sponsor, 0)
-    said = call("study", "fund", study.study, "0.5", *on_contract).error
-    assert "ERC20InsufficientBalance" in said  # the sponsor has paid all it had
+    said = call("study", "fund", study.study, "100.5", *on_contract).error
+    assert "ERC20InsufficientBalance" in said  # the sponsor has kept a hundred
     for amount in ("0", "-1", "much", "1e-19", "nan"):
         assert call("study", "fund", study.study, amount, *on_contract).status == 2
 
@@ -150,13 +150,13 @@ def test_study_that_is_ended_gives_bond_and_money_back(call: Call, place: Place)
     assert "nothing was sent" in call("study", "end", study.study, *on_contract).good
     done = json.loads(call("study", "refund", study.study, *on_contract, "--json").good)
     assert (done["amount"], done["sponsor"]) == (str(2 * ETHER), place.sponsor)
-    assert token.balance_of(place.sponsor) == 2 * ETHER
+    assert token.balance_of(place.sponsor) == 102 * ETHER
     assert "nothing is due" in call("study", "refund", study.study, *on_contract).error
     assert "bond of 5 tokens returned" in call("coordinator", "release", "fl").good
     assert token.balance_of(place.coordinator) == 5 * ETHER
     assert "nothing was sent" in call("coordinator", "release", "fl").good
 
-    # Now the sponsor has tokens again; what it pays in comes back as before.
+    # What the sponsor pays in now comes back as before.
     said = call("study", "fund", study.study, "0.5", *on_contract).good
     assert "paid in 0.5 tokens; the study holds 2.5" in said
     assert "returned 0.5 tokens" in call("study", "refund", study.study, *on_contract).good

@@ -1,0 +1,75 @@
+"""What `study create` makes and pays, and what it tells the sponsor."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from eth_account import Account
+from eth_account.signers.local import LocalAccount
+
+from tests.calling import Call, Ended
+from tests.integration.networks import STUDY_TOML
+from wardround.chain.study_token import StudyToken
+from wardround.chain.ward_round import WardRound
+from wardround.devchain.embedded import EmbeddedChain
+from wardround.devchain.evm import Genesis
+from wardround.devchain.faucet import DEV_CHAIN_ID, balances_of
+from wardround.host.key_file import write_private
+from wardround.protocol.identifiers import StudyId
+
+TOKEN = 10**18
+
+
+@dataclass(frozen=True)
+class Place:
+    """A chain, and a sponsor at the command line with a study file."""
+
+    chain: EmbeddedChain
+    sponsor: LocalAccount
+    coordinators: list[str]
+    call: Call
+
+    def create(self, *options: object, study: str = STUDY_TOML) -> Ended:
+        Path("study.toml").write_text(study, "utf-8")
+        named = [word for one in self.coordinators for word in ("--coordinator", one)]
+        where = ["--chain", self.chain.url, "--key", "sponsor.key", "--store", "store"]
+        return self.call("study", "create", "study.toml", *where, *named, *options)
+
+
+@pytest.fixture
+def place(tmp_path: Path, call: Call) -> Iterator[Place]:
+    sponsor = Account.create()
+    write_private(tmp_path / "sponsor.key", sponsor.key.hex())
+    genesis = Genesis(DEV_CHAIN_ID, int(time.time()), balances_of([sponsor.address]))
+    chain = EmbeddedChain(tmp_path.name, genesis)
+    yield Place(chain, sponsor, [Account.create().address for _ in range(2)], call)
+    chain.close()
+
+
+def named(said: str, word: str) -> str:
+    """What `study create` printed behind a word at the start of a line."""
+    (line,) = [line for line in said.splitlines() if line.startswith(word + " ")]
+    return line.removeprefix(word).strip()
+
+
+def test_token_of_its_own_leaves_the_sponsor_deposits(place: Place) -> None:
+    said = place.create().good
+    token = StudyToken(place.chain, named(said, "token"))
+    assert token.balance_of(place.sponsor.address) == 100 * TOKEN
+    assert [token.balance_of(one) for one in place.coordinators] == [5 * TOKEN] * 2
+    kept = f"100 tokens, 100 deposits, for {place.sponsor.address}"
+    assert named(said, "kept").startswith(kept)
+    ward = WardRound(place.chain, named(said, "contract"))
+    study = StudyId(bytes.fromhex(named(said, "study")[2:]))
+    assert token.balance_of(ward.escrow_of(study)) == ward.study(study).funded == 2 * TOKEN
+
+
+def test_token_that_is_given_is_only_spent(place: Place) -> None:
+    token = StudyToken.deploy(place.chain, place.sponsor, 7 * TOKEN)
+    said = place.create("--token", token.address).good
+    assert token.balance_of(place.sponsor.address) == 5 * TOKEN
+    assert "kept" not in said
