@@ -51,6 +51,7 @@ def create_study(
         contract: a WardRound contract; None creates one.
         token: the ERC-20 that the study pays in; None creates a plain one, worth nothing elsewhere,
             hands each coordinator its bond, and leaves the sponsor `SPARE_DEPOSITS` deposits.
+            Amounts that the study's file leaves out are whole tokens of it.
         auditors: whose attestations count towards the quorum.
         say: reports each step.
     Raises:
@@ -59,6 +60,8 @@ def create_study(
         ContractReverted: the contract refuses, under the name of its own error.
         TransactionRefused: the sponsor cannot pay for gas.
     """
+    if token is not None:
+        spec = spec.in_token(StudyToken(chain, token).decimals())
     spec, initial = try_model(spec)
     publish(spec, initial, store)
     if contract is None:
@@ -78,10 +81,15 @@ def create_study(
     say(f"token        {money.address}")
     params = fund_new_study(ward, money, sponsor, spec, initial, coordinators, auditors)
     say(f"study        {hex_of(params.study_id)}")
-    decimals = money.decimals()
-    say(f"funded       {tokens_of(total, decimals)} tokens for {spec.study.rounds} rounds")
+
+    def words(amount: int | str) -> str:
+        return tokens_of(int(amount), money.decimals())
+
+    say(f"funded       {words(total)} tokens for {spec.study.rounds} rounds")
+    reward, deposit = words(spec.reward_per_round), words(spec.chain.deposit)
+    say(f"amounts      {reward} tokens a round, bond {words(bond)}, deposit {deposit}")
     if token is None:
-        kept = f"{tokens_of(spare, decimals)} tokens, {SPARE_DEPOSITS} deposits"
+        kept = f"{words(spare)} tokens, {SPARE_DEPOSITS} deposits"
         say(f"kept         {kept}, for {sponsor.address} to challenge or to hand on")
 
 

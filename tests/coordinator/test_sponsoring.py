@@ -13,13 +13,17 @@ from eth_account.signers.local import LocalAccount
 
 from tests.calling import Call, Ended
 from tests.integration.networks import STUDY_TOML
+from tests.odd_tokens import token_of
 from wardround.chain.study_token import StudyToken
 from wardround.chain.ward_round import WardRound
 from wardround.devchain.embedded import EmbeddedChain
 from wardround.devchain.evm import Genesis
 from wardround.devchain.faucet import DEV_CHAIN_ID, balances_of
 from wardround.host.key_file import write_private
+from wardround.protocol.cid import cid_from_sha256
 from wardround.protocol.identifiers import StudyId
+from wardround.protocol.study import parse_specification
+from wardround.store import open_store
 
 TOKEN = 10**18
 
@@ -73,3 +77,29 @@ def test_token_that_is_given_is_only_spent(place: Place) -> None:
     said = place.create("--token", token.address).good
     assert token.balance_of(place.sponsor.address) == 5 * TOKEN
     assert "kept" not in said
+
+
+@pytest.mark.parametrize("decimals", [0, 6, 18, 24])
+def test_amounts_that_the_file_leaves_out_are_whole_tokens(place: Place, decimals: int) -> None:
+    bare = STUDY_TOML.replace('per_round = "1000000000000000000"', "")
+    bare = bare.replace('bond = "5000000000000000000"', 'closing_fee = "7"')
+    token = token_of(place.chain, place.sponsor, 10**30, decimals)
+    said = place.create("--token", token.address, study=bare).good
+    assert named(said, "amounts") == "1 tokens a round, bond 10, deposit 1"
+    ward = WardRound(place.chain, named(said, "contract"))
+    study = StudyId(bytes.fromhex(named(said, "study")[2:]))
+    state, params = ward.study(study), ward.params(study)
+    unit = 10**decimals
+    assert (state.reward_per_round, state.bond, state.deposit) == (unit, 10 * unit, unit)
+    # What the file says stays as it is.
+    assert state.closing_fee == 7
+    # Sites compare the parameters with the specification in the store.
+    data = open_store("store").get(cid_from_sha256(params.specification))
+    assert parse_specification(data).expected(params) == params
+
+
+def test_amounts_that_the_file_names_are_units_of_any_token(place: Place) -> None:
+    token = token_of(place.chain, place.sponsor, 10**30, 6)
+    said = place.create("--token", token.address).good
+    amounts = "1,000,000,000,000 tokens a round, bond 5,000,000,000,000, deposit 1"
+    assert named(said, "amounts") == amounts

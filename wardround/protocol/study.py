@@ -7,8 +7,9 @@ smallest unit.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import cached_property
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import (
     BeforeValidator,
@@ -47,7 +48,12 @@ _ANY_TERMS = {
 Amount = Annotated[
     str, BeforeValidator(lambda v: str(v) if type(v) is int else v), Field(pattern=r"^[0-9]{1,29}$")
 ]
+#: Of the amounts that are defaults, as they are written here.
+_DEFAULT_DECIMALS = 18
 _NAME = r"^[a-z0-9][a-z0-9-]{0,62}$"
+
+
+FormT = TypeVar("FormT", bound=Form)
 
 
 class StudyTable(Form):
@@ -210,10 +216,18 @@ class StudySpec(Form):
         """Copy the specification; one with an own model then pins its parameters' layout."""
         if not self.model.is_own:
             return self
-        copy = self.model_copy(update={"model": self.model.pinned(layout)})
-        for taken in ("digest", "training_digest"):
-            copy.__dict__.pop(taken, None)  # it was taken of the other document
-        return copy
+        return self._changed(model=self.model.pinned(layout))
+
+    def in_token(self, decimals: int) -> Self:
+        """Copy the specification with the amounts that its file leaves out in whole tokens.
+
+        Args:
+            decimals: the token's, 0 to 24; the defaults as they are written have 18.
+        """
+        return self._changed(
+            rewards=_in_token(self.rewards, ("per_round",), decimals),
+            chain=_in_token(self.chain, ("bond", "deposit"), decimals),
+        )
 
     @cached_property
     def digest(self) -> Digest:
@@ -251,6 +265,12 @@ class StudySpec(Form):
     def update_limit(self) -> int:
         """Largest magnitude of an update's coordinate, in fixed point."""
         return self.aggregation.update_limit
+
+    def _changed(self, **tables: Form) -> Self:
+        copy = self.model_copy(update=tables)
+        for taken in ("digest", "training_digest"):
+            copy.__dict__.pop(taken, None)  # it was taken of the other document
+        return copy
 
     def document(self) -> dict[str, Any]:
         """The JSON value of which the digest is taken, defaults written out.
@@ -324,6 +344,15 @@ class StudySpec(Form):
             code=params.code,
             parties=params.parties,
         )
+
+
+def _in_token(table: FormT, amounts: Iterable[str], decimals: int) -> FormT:
+    left_out = [name for name in amounts if name not in table.model_fields_set]
+    scaled = {
+        name: str(int(getattr(table, name)) * 10**decimals // 10**_DEFAULT_DECIMALS)
+        for name in left_out
+    }
+    return table.model_copy(update=scaled)
 
 
 def load_study(text: str, source: str) -> StudySpec:
