@@ -64,11 +64,15 @@ def create_study(
         spec = spec.in_token(StudyToken(chain, token).decimals())
     spec, initial = try_model(spec)
     publish(spec, initial, store)
+    creations: list[str] = []
     if contract is None:
-        ward = WardRound.deploy(chain, sponsor)
+        ward = WardRound.deploy(chain, sponsor, creations.append)
     else:
         ward = WardRound.opened(chain, contract)
     say(f"contract     {ward.address}")
+    if creations:
+        proof = " ".join(f"--creation {one}" for one in creations)
+        say(f"to prove it  wardround contract verify {ward.address} --rpc {chain.url} {proof}")
     total = spec.budget
     bond = int(spec.chain.bond)
     spare = int(spec.chain.deposit) * SPARE_DEPOSITS

@@ -14,8 +14,13 @@ from wardround.chain.contract import Call, Contract
 from wardround.chain.errors import ContractReverted, TransactionRefused, evm_too_old
 
 
-def deploy_artifact(chain: Chain, signer: LocalAccount, name: str, *arguments: Any) -> str:
-    """Deploy one of our contracts with its constructor's arguments, and return its address.
+def deploy_artifact(
+    chain: Chain, signer: LocalAccount, name: str, *arguments: Any
+) -> tuple[str, str]:
+    """Deploy one of our contracts with its constructor's arguments.
+
+    Returns:
+        Its address, and the hash of the transaction that created it.
 
     Raises:
         TransactionRefused: the chain's EVM or blocks do not take it, or as `Chain.send` says.
@@ -31,7 +36,7 @@ def deploy_artifact(chain: Chain, signer: LocalAccount, name: str, *arguments: A
             raise
         raise evm_too_old(label, error) from error
     assert receipt.contract_address is not None
-    return receipt.contract_address
+    return receipt.contract_address, receipt.transaction_hash
 
 
 class BoundContract:

@@ -33,7 +33,8 @@ class Grants(BoundContract):
     @classmethod
     def deploy(cls, chain: Chain, signer: LocalAccount, ward_round: str) -> Grants:
         """Deploy a new one, for the studies of the WardRound at an address."""
-        return cls(chain, deploy_artifact(chain, signer, cls.ARTIFACT, ward_round))
+        address, _ = deploy_artifact(chain, signer, cls.ARTIFACT, ward_round)
+        return cls(chain, address)
 
     @property
     def domain(self) -> Domain:

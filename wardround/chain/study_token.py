@@ -22,7 +22,8 @@ class StudyToken(BoundContract):
     @classmethod
     def deploy(cls, chain: Chain, signer: LocalAccount, supply: int) -> StudyToken:
         """Deploy a new one, all of which the signer then has."""
-        return cls(chain, deploy_artifact(chain, signer, cls.ARTIFACT, supply))
+        address, _ = deploy_artifact(chain, signer, cls.ARTIFACT, supply)
+        return cls(chain, address)
 
     def symbol(self) -> str | None:
         """How the token calls itself; None where it has no such name."""

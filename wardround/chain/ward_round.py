@@ -9,7 +9,7 @@ Source:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from eth_account.signers.local import LocalAccount
@@ -33,7 +33,9 @@ class WardRound(StudyReader):
     """The contract at an address; a new one (`deploy`) has no owner."""
 
     @classmethod
-    def deploy(cls, chain: Chain, signer: LocalAccount) -> WardRound:
+    def deploy(
+        cls, chain: Chain, signer: LocalAccount, created: Callable[[str], None] = lambda one: None
+    ) -> WardRound:
         """Deploy a court and a contract that name each other from their constructors on.
 
         The court is deployed first and names the address that follows from the signer's next nonce;
@@ -41,13 +43,21 @@ class WardRound(StudyReader):
         those of all studies are clones of. Each is a transaction of its own, so that none needs
         more gas than a small block holds.
 
+        Args:
+            chain: where to.
+            signer: pays for gas; has no power over the contracts.
+            created: hears the hash of each creating transaction, the court's first.
+
         Raises:
             ContractReverted: another transaction of the signer came in between; deploy again.
         """
         nonce = chain.transaction_count(signer.address)
         ward = created_address(signer.address, nonce + 1)
-        court = deploy_artifact(chain, signer, "Court", ward)
-        return cls(chain, deploy_artifact(chain, signer, cls.ARTIFACT, court))
+        court, transaction = deploy_artifact(chain, signer, "Court", ward)
+        created(transaction)
+        address, transaction = deploy_artifact(chain, signer, cls.ARTIFACT, court)
+        created(transaction)
+        return cls(chain, address)
 
     @classmethod
     @contextmanager
