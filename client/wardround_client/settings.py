@@ -94,9 +94,14 @@ class PolicyTable(Form):
     min_grace_seconds: _Seconds = 0
     min_demand_seconds: _Seconds = 0
     max_lifetime_seconds: _Seconds | None = None
-    #: Least of a coordinator's bond, and of what a round pays, in the token's smallest unit.
+    #: Least of a coordinator's bond, and of what a round pays to sites and to auditors, in the
+    #: token's smallest unit.
     min_bond: Amount = "0"
     min_reward_per_round: Amount = "0"
+    min_attesting_fee: Amount = "0"
+    #: Most of what it pays to its coordinator, and of what a challenger pays in.
+    max_closing_fee: Amount | None = None
+    max_deposit: Amount | None = None
     #: Largest bound on a coordinate of an update (real units).
     max_update_bound: Annotated[FiniteFloat, Field(gt=0)] | None = None
     #: Whether training needs a sandbox; "none" runs a study's code with all that this user may do.

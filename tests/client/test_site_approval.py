@@ -209,6 +209,8 @@ def test_token_is_shown_by_its_own_word_and_without_tricks(
         (f'tokens = ["{"0x" + "11" * 20}"]', "tokens"),
         ("min_challenge_seconds = 86_401", "min_challenge_seconds"),
         ("min_bond = 10_000_000_000_000_000_001", "min_bond"),
+        ('min_attesting_fee = "1"', "min_attesting_fee"),
+        ("max_deposit = 999_999_999_999_999_999", "max_deposit"),
         ("max_update_bound = 15.9", "max_update_bound"),
     ],
 )

@@ -21,6 +21,19 @@ _LEAST = {
         "reward_per_round",
         "a round pays {:,} of the token's smallest unit",
     ),
+    "min_attesting_fee": (
+        "attesting_fee",
+        "the auditors of a round are paid {:,} of the token's smallest unit",
+    ),
+}
+#: The same for the most of a parameter.
+_MOST = {
+    "max_lifetime_seconds": ("lifetime_seconds", "it may run for {:,} s"),
+    "max_deposit": ("deposit", "a challenge takes {:,} of the token's smallest unit"),
+    "max_closing_fee": (
+        "closing_fee",
+        "the coordinator of a round is paid {:,} of the token's smallest unit",
+    ),
 }
 
 
@@ -57,9 +70,10 @@ def check_terms(
         value = getattr(params, name)
         if value < int(getattr(policy, key)):
             raise refuse(words.format(value), key)
-    lifetime, longest = params.lifetime_seconds, policy.max_lifetime_seconds
-    if longest is not None and lifetime > longest:
-        raise refuse(f"it may run for {lifetime:,} s", "max_lifetime_seconds")
+    for key, (name, words) in _MOST.items():
+        value, most = getattr(params, name), getattr(policy, key)
+        if most is not None and value > int(most):
+            raise refuse(words.format(value), key)
     bound = update_bound(params, spec)
     if policy.max_update_bound is not None and bound > policy.max_update_bound:
         raise refuse(f"coordinates of updates may be up to {bound:g}", "max_update_bound")

@@ -15,7 +15,9 @@ from wardround_client.settings import PolicyTable
 
 STRANGER = "0x" + "33" * 20
 APPROVAL = approval()
-PARAMS = replace(APPROVAL.params, auditor_quorum=1, bond=12)
+PARAMS = replace(
+    APPROVAL.params, auditor_quorum=1, bond=12, deposit=9, closing_fee=7, attesting_fee=5
+)
 #: For each key the strictest value that accepts the study, and the mildest that does not.
 TERMS: dict[str, tuple[Any, Any]] = {
     "coordinators": ([ACCOUNT.address, OTHER.address], [ACCOUNT.address]),
@@ -31,6 +33,9 @@ TERMS: dict[str, tuple[Any, Any]] = {
     "max_lifetime_seconds": (31_536_000, 31_535_999),
     "min_bond": ("12", "13"),
     "min_reward_per_round": (str(PARAMS.reward_per_round), str(PARAMS.reward_per_round + 1)),
+    "min_attesting_fee": ("5", "6"),
+    "max_closing_fee": ("7", "6"),
+    "max_deposit": ("9", "8"),
     "max_update_bound": (16.0, 15.999),
 }
 
