@@ -117,20 +117,30 @@ class EventRow:
 
 @dataclass(frozen=True)
 class Funds:
-    """``funded = paid + refunded + fees + remaining`` and ``posted = released + slashed + held``.
+    """What came into a study's escrow, what left it, and what is in it.
+
+    ``remaining = funded + bonds_posted + deposits - paid - fees - refunded - bonds_released -
+    collected`` and ``bonds_posted = bonds_released + slashed + bonds_held``.
 
     Attributes:
-        fees: paid or owed to coordinators and auditors.
+        deposits: of demands, tallies and commitments to challenges.
+        paid: to sites.
+        fees: to coordinators, for closing rounds.
+        collected: by accounts that it was owed to: what rounding left, attesting fees, deposits,
+            parts of slashed bonds.
+        remaining: what the escrow holds.
         burnt: the part of `slashed` that no challenger gets.
     """
 
     funded: str
-    paid: str
-    refunded: str
-    fees: str
-    remaining: str
     bonds_posted: str
+    deposits: str
+    paid: str
+    fees: str
+    refunded: str
     bonds_released: str
+    collected: str
+    remaining: str
     slashed: str
     burnt: str
     bonds_held: str

@@ -85,7 +85,9 @@ CREATE TABLE study (
     funded TEXT NOT NULL,
     paid TEXT NOT NULL,
     refunded TEXT NOT NULL,
-    fees TEXT NOT NULL, -- to coordinators and auditors
+    fees TEXT NOT NULL, -- to coordinators, for closing rounds
+    deposits TEXT NOT NULL, -- of demands, tallies and commitments, as they were paid in
+    collected TEXT NOT NULL, -- of what was owed to accounts
     bonds_posted TEXT NOT NULL,
     bonds_released TEXT NOT NULL,
     slashed TEXT NOT NULL, -- all of it, to challengers and burnt

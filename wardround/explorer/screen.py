@@ -93,7 +93,7 @@ def _alerts(reader: Reader, health: Health, study: str | None, now: float) -> It
 
 
 def _studies(rows: list[StudyRow], shown: str | None) -> Table:
-    numbers = (">rounds", ">sites", ">funded", ">paid", ">remaining")
+    numbers = (">rounds", ">sites", ">funded", ">paid", ">in escrow")
     table = _table("study", "id", "state", *numbers)
     for row in rows:
         style = "bold" if row.study == shown else ""

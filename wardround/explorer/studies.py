@@ -247,10 +247,11 @@ def _study_row(row: sqlite3.Row) -> StudyRow:
     state = "created" if head == 0 else "open"
     if head and closed >= rounds:
         state = "ended" if row["ended"] else "over"
-    spent = ("paid", "refunded", "fees")
-    stored = ("funded", *spent, "bonds_posted", "bonds_released", "slashed", "burnt")
+    into = ("funded", "bonds_posted", "deposits")
+    out = ("paid", "fees", "refunded", "bonds_released", "collected")
+    stored = (*into, *out, "slashed", "burnt")
     amounts = {name: int(row[name]) for name in stored}
-    remaining = amounts["funded"] - sum(amounts[name] for name in spent)
+    remaining = sum(amounts[name] for name in into) - sum(amounts[name] for name in out)
     held = amounts["bonds_posted"] - amounts["bonds_released"] - amounts["slashed"]
     kept = ("study", "sponsor", "created_at", "block", "block_hash", "sites", "overturned", "token")
     return StudyRow(

@@ -111,7 +111,7 @@ def test_study_says_where_figures_come_from(client: httpx.Client, study: str) ->
     assert "neither signed nor on chain" in text
     assert text.count('<svg class="chart"') == 4
     assert "1,000" not in text.split("Funds")[1].split("Paid to sites")[0] or ROUNDS == 10
-    assert re.search(r"300 funded \+ 10 bonds = 0 paid \+ 0 slashed \+ 310 remaining", text)
+    assert re.search(r"300 funded \+ 10 bonds = 0 paid \+ 310 remaining", text)
 
 
 def test_figures_of_counts_with_noise_are_shown_with_their_interval(

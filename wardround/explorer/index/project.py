@@ -55,6 +55,8 @@ class _Study:
     paid: int = 0
     refunded: int = 0
     fees: int = 0
+    deposits: int = 0
+    collected: int = 0
     bonds_posted: int = 0
     bonds_released: int = 0
     slashed: int = 0
@@ -64,8 +66,11 @@ class _Study:
 _FIXED = ("id", "study", "params", "coordinators", "auditors")
 _DOCUMENTS = ("params", "coordinators", "auditors", "seats")
 _AMOUNTS = (
-    "funded", "paid", "refunded", "fees", "bonds_posted", "bonds_released", "slashed", "burnt",
+    "funded", "paid", "refunded", "fees", "deposits", "collected", "bonds_posted",
+    "bonds_released", "slashed", "burnt",
 )  # fmt: skip
+#: Events of Court that pay a deposit in.
+_DEPOSITED = ("Demanded", "TallyOpened", "Committed")
 #: A record by the contract's names, in the order of a closing's columns.
 _RECORD = ("contributions", "model", "manifest", "commitments", "count", "totalWeight")
 
@@ -135,7 +140,7 @@ class Projector:
             study: _Study | None = None
             query = (
                 f"SELECT name, args, id FROM event WHERE study = ? AND name <> '{_COUNTED}' "
-                "AND contract = 'WardRound' ORDER BY id"
+                f"AND (contract = 'WardRound' OR name IN {_DEPOSITED}) ORDER BY id"
             )
             for name, text, event in self._db.execute(query, (key,)).fetchall():
                 args = json.loads(text)
@@ -175,7 +180,10 @@ class Projector:
     def _apply(self, event: Decoded) -> _Study | None:
         name, args = event.name, event.args
         if event.contract != "WardRound":
-            return self._court_study(event)
+            found = self._court_study(event)
+            if found is not None:
+                _change(found, name, args)
+            return found
         if name == "StudyCreated":
             parties = StudyParties.of(args["coordinators"], args["auditors"])
             if hex_of(parties.digest) != args["params"]["parties"]:
@@ -375,7 +383,7 @@ def _created(key: int, args: Mapping[str, Any]) -> _Study:
 
 
 def _change(study: _Study, name: str, args: Mapping[str, Any]) -> None:
-    """Apply an event of WardRound to a study, without its members."""
+    """Apply an event to a study, without its members."""
     match name:
         case "Funded":
             study.funded += int(args["amount"])
@@ -412,8 +420,12 @@ def _change(study: _Study, name: str, args: Mapping[str, Any]) -> None:
             study.final_through = max(study.final_through, args["round"])
         case "Claimed":
             study.paid += int(args["amount"])
-        case "ClosingFeePaid" | "AttestingFeeShared":
+        case "ClosingFeePaid":
             study.fees += int(args["amount"])
+        case "Demanded" | "TallyOpened" | "Committed":
+            study.deposits += int(study.params["deposit"])
+        case "Collected":
+            study.collected += int(args["amount"])
         case "Refunded":
             study.refunded += int(args["amount"])
         case "StudyEnded":

@@ -195,31 +195,42 @@ def _alerts(study: StudyDetail, params: StudyParams, recent: Sequence[RoundRow])
 
 @dataclass(frozen=True)
 class Money:
-    """Where a study's money is, in the token's smallest unit: rewards and bonds together.
+    """Where a study's money is, in the token's smallest unit.
 
-    ``total = paid + fees + returned + slashed + remaining``.
+    ``total = paid + fees + returned + collected + remaining``.
     """
 
     funded: int
     bonds: int
-    total: int
+    deposits: int
     paid: int
     fees: int
     returned: int
-    slashed: int
+    collected: int
     remaining: int
     due: int
+    slashed: int
 
     @classmethod
     def of(cls, funds: Funds, earned: int) -> Money:
-        """Add up the index's two equations; `earned` is by rounds that stand."""
-        funded, bonds, paid = int(funds.funded), int(funds.bonds_posted), int(funds.paid)
-        returned, slashed = int(funds.refunded) + int(funds.bonds_released), int(funds.slashed)
-        fees = int(funds.fees)
-        remaining = funded + bonds - paid - fees - returned - slashed
-        due = max(0, earned - paid)
-        whole = funded + bonds
-        return cls(funded, bonds, whole, paid, fees, returned, slashed, remaining, due)
+        """Add up what the index has; `earned` is by rounds that stand."""
+        return cls(
+            funded=int(funds.funded),
+            bonds=int(funds.bonds_posted),
+            deposits=int(funds.deposits),
+            paid=int(funds.paid),
+            fees=int(funds.fees),
+            returned=int(funds.refunded) + int(funds.bonds_released),
+            collected=int(funds.collected),
+            remaining=int(funds.remaining),
+            due=max(0, earned - int(funds.paid)),
+            slashed=int(funds.slashed),
+        )
+
+    @property
+    def total(self) -> int:
+        """All that came in."""
+        return self.funded + self.bonds + self.deposits
 
     @property
     def slices(self) -> list[tuple[str, int, str]]:
@@ -228,7 +239,7 @@ class Money:
             ("paid", self.paid, "paid to sites"),
             ("fees", self.fees, "fees"),
             ("back", self.returned, "returned"),
-            ("slashed", self.slashed, "slashed"),
+            ("collected", self.collected, "collected"),
             ("due", self.due, "earned, not yet paid"),
             ("left", self.remaining - self.due, "remaining"),
         ]
@@ -236,16 +247,18 @@ class Money:
     def words(self, decimals: int) -> str:
         """The equation, in tokens."""
 
-        def tokens(amount: int) -> str:
-            return tokens_of(amount, decimals)
+        def sum_of(*parts: tuple[int, str]) -> str:
+            shown = [part for place, part in enumerate(parts) if part[0] or not place]
+            return " + ".join(f"{tokens_of(amount, decimals)} {what}" for amount, what in shown)
 
-        bonds = f" + {tokens(self.bonds)} bonds" if self.bonds else ""
-        fees = f" + {tokens(self.fees)} fees" if self.fees else ""
-        returned = f" + {tokens(self.returned)} returned" if self.returned else ""
-        return (
-            f"{tokens(self.funded)} funded{bonds} = {tokens(self.paid)} paid{fees}{returned}"
-            f" + {tokens(self.slashed)} slashed + {tokens(self.remaining)} remaining"
+        into = sum_of((self.funded, "funded"), (self.bonds, "bonds"), (self.deposits, "deposits"))
+        out = sum_of(
+            (self.paid, "paid"),
+            (self.fees, "fees"),
+            (self.returned, "returned"),
+            (self.collected, "collected"),
         )
+        return f"{into} = {out} + {tokens_of(self.remaining, decimals)} remaining"
 
 
 def _cells(study: StudyDetail, standing: Sequence[RoundRow]) -> dict[int, str]:
