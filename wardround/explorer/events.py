@@ -22,7 +22,7 @@ from wardround.explorer.rows import BlockDetail, EventRow, Page, TransactionDeta
 _EVENT = """
 SELECT event.id, event.block, block.hash AS block_hash, block.timestamp, tx.hash AS "transaction",
     event.log_index, event.contract, event.name, study.study, event.round, event.site, event.args,
-    event.topics, event.data, specification.status,
+    event.topics, event.data, tx.sender, specification.status,
     json_extract(specification.document, '$.study.name') AS study_name,
     coalesce(token.decimals, 0) AS decimals
 FROM event JOIN block ON block.number = event.block JOIN tx ON tx.id = event.tx
@@ -290,4 +290,5 @@ def _row(row: sqlite3.Row, final: int) -> EventRow:
         data="0x" + row["data"].hex(),
         study_name=row["study_name"] if row["status"] == "verified" else None,
         decimals=row["decimals"],
+        sender=row["sender"],
     )

@@ -113,6 +113,8 @@ class EventRow:
     data: str
     study_name: Annotated[str | None, Unlisted] = None
     decimals: Annotated[int, Unlisted] = 0
+    #: Of the transaction; None until the index has read it.
+    sender: Annotated[str | None, Unlisted] = None
 
 
 @dataclass(frozen=True)

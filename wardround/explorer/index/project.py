@@ -242,14 +242,17 @@ class Projector:
             return self._study(event)
         reference = _reference(args)
         found = self._db.execute(
-            "SELECT study.study, event.round FROM event JOIN study ON study.id = event.study "
+            "SELECT study.study, event.round, event.args FROM event "
+            "JOIN study ON study.id = event.study "
             "WHERE reference = ? ORDER BY event.id LIMIT 1",
             (reference,),
         ).fetchone()
         if found is None:
             raise _out_of_place(event, f"what it is about, {reference}, is not indexed")
-        # Stored with the event, so that the round's page finds it.
-        args["study"], args["round"] = found
+        # Stored with the event, so that the round's page finds it, and whose it is can be said.
+        args["study"], args["round"] = found[:2]
+        begun = json.loads(found[2])
+        args.update({one: begun[one] for one in ("challenger", "demander") if one in begun})
         return self._studies.get(found[0]) or self._load(found[0])
 
     # ---------------------------------------------------------------- rows

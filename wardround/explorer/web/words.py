@@ -52,7 +52,8 @@ def reason(value: object) -> str:
 def sentence(event: EventRow) -> str:
     """What happened, in a sentence; an event without one of its own lists its fields."""
     try:
-        return _Writer(event.decimals).vformat(_SENTENCES[event.name], (), event.args)
+        known = {**event.args, "sender": event.sender}
+        return _Writer(event.decimals).vformat(_SENTENCES[event.name], (), known)
     except (KeyError, TypeError, ValueError):
         shown = [(key, value) for key, value in event.args.items() if key != "study"]
         return ", ".join(f"{key} {short(value)}" for key, value in shown)
@@ -82,6 +83,7 @@ def _flat(prefix: str, value: Any) -> list[tuple[str, Any]]:
 _FORMATS: dict[str, Callable[[Any], str]] = {
     "": str,
     "short": short,
+    "account": lambda address: "an account" if address is None else short(address),
     "reason": reason,
     "utc": lambda seconds: utc(int(seconds)),
     "count": lambda items: str(len(items)),
@@ -136,13 +138,16 @@ _SENTENCES = {
     "WithheldProven": "demanded data was not shown in time",
     "TallyOpened": "{challenger:short} counts coordinate {coordinate}",
     "TallyExtended": "{count} entries of weight {totalWeight} are counted",
-    "TallyClosed": "a tally that overturned nothing ended; its deposit goes to {to:short}",
+    "TallyClosed": "{sender:account} ended a tally of {challenger:short}, which overturned "
+    "nothing; {to:short} is owed its deposit",
     "Committed": "{challenger:short} committed to a challenge, to be revealed by {until:utc}",
     "Revealed": "{challenger:short} revealed the challenge that it had committed to",
-    "CommitmentClosed": "a challenge was not revealed; its deposit goes to {to:short}",
+    "CommitmentClosed": "{sender:account} ended a commitment of {challenger:short}, which was not "
+    "revealed; {to:short} is owed its deposit",
     "Demanded": "{demander:short} demands data, to be shown by {deadline:utc}",
     "Answered": "{answerer:short} showed {data:bytes} bytes",
-    "DemandLapsed": "the deposit goes back: the round can no longer be overturned",
+    "DemandLapsed": "{sender:account} ended a demand of {demander:short}, who is owed its deposit: "
+    "the round can no longer be overturned",
     "ContributionDemanded": "site {site:short} must show chunk {chunk} by {deadline:utc}",
     "ContributionAnswered": "site {site:short} showed chunk {chunk}",
     "ContributionRefused": "the update of {site:short} leads out of a model's range at "
