@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tests.integration.mirror import mirror
 from wardround.protocol.contribution import WEIGHT_LIMIT, Entry
-from wardround.protocol.errors import OutOfRange, ProtocolError
+from wardround.protocol.errors import OutOfRange
 from wardround.protocol.evidence import value_at
 from wardround.protocol.fixed_point import INT32_MAX, INT32_MIN
 from wardround.protocol.identifiers import Digest, Root, SiteAddress, address_of
