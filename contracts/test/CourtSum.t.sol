@@ -174,7 +174,7 @@ contract CourtSumTest is CourtScene {
         vm.prank(CHALLENGER);
         bytes32 demand =
             court.demandChunk(count.id, count.round, count.closing, count.previous, target);
-        court.answerDemand(demand, answer);
+        court.answerDemand(demand, count.closing, answer);
 
         target.index = uint32(chunks);
         vm.expectRevert(abi.encodeWithSelector(ICourt.Court_TargetUnknown.selector, chunks, chunks));
