@@ -70,9 +70,6 @@ def create_study(
     else:
         ward = WardRound.opened(chain, contract)
     say(f"contract     {ward.address}")
-    if creations:
-        proof = " ".join(f"--creation {one}" for one in creations)
-        say(f"to prove it  wardround contract verify {ward.address} --rpc {chain.url} {proof}")
     total = spec.budget
     bond = int(spec.chain.bond)
     spare = int(spec.chain.deposit) * SPARE_DEPOSITS
@@ -85,6 +82,9 @@ def create_study(
     say(f"token        {money.address}")
     params = fund_new_study(ward, money, sponsor, spec, initial, coordinators, auditors)
     say(f"study        {hex_of(params.study_id)}")
+    if creations:
+        proof = " ".join(f"--creation {one}" for one in creations)
+        say(f"to prove     wardround contract verify {ward.address} --rpc {chain.url} {proof}")
 
     def words(amount: int | str) -> str:
         return tokens_of(int(amount), money.decimals())

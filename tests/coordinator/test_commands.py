@@ -73,7 +73,7 @@ def create(call: Call, place: Place, *more: object) -> Created:
         *("study", "create", "study.toml", *place.on_chain, "--key", "sponsor.key"),
         *("--coordinator", place.coordinator, "--store", "store", *more),
     ).good
-    values = dict(line.split()[:2] for line in said.splitlines())
+    values = dict(line.split()[:2] for line in said.splitlines()[:3])
     return Created(values["contract"], values["token"], values["study"])
 
 

@@ -107,10 +107,10 @@ def test_amounts_that_the_file_names_are_units_of_any_token(place: Place) -> Non
 
 def test_printed_command_proves_a_new_contract(place: Place) -> None:
     said = place.create().good
-    proof = named(said, "to prove it").split()
+    proof = named(said, "to prove").split()
     assert proof[:4] == ["wardround", "contract", "verify", named(said, "contract")]
     proven = place.call(*proof[1:]).good
     assert "so is how it was created on chain" in " ".join(proven.split())
     assert proven.count("created by") == 3
     again = place.create("--contract", named(said, "contract"), "--token", named(said, "token"))
-    assert "to prove it" not in again.good
+    assert "to prove" not in again.good

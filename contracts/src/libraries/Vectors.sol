@@ -53,7 +53,7 @@ library Vectors {
         return MerkleTree.verify(root, leaf, index, size, path);
     }
 
-    /// @notice A coordinate out of its chunk, which must be long enough.
+    /// @notice A coordinate out of its chunk, which must be long enough: that is not checked here.
     /// @param start The coordinate's first byte.
     /// @param width Its bytes: 4 or 8.
     function valueAt(bytes calldata chunk, uint256 start, uint256 width)
@@ -61,12 +61,15 @@ library Vectors {
         pure
         returns (int256 value)
     {
-        // Little-endian on the wire, big-endian in the machine; what 4 bytes lack are zeros.
-        uint64 raw = uint64(bytes8(chunk[start:start + width]));
+        uint64 raw;
+        assembly ("memory-safe") {
+            raw := shr(192, calldataload(add(chunk.offset, start)))
+        }
+        // Little-endian on the wire, big-endian in the machine.
         raw = ((raw & 0x00ff00ff00ff00ff) << 8) | ((raw >> 8) & 0x00ff00ff00ff00ff);
         raw = ((raw & 0x0000ffff0000ffff) << 16) | ((raw >> 16) & 0x0000ffff0000ffff);
         raw = (raw << 32) | (raw >> 32);
-        // The same bits, read as two's complement.
+        // The same bits, read as two's complement: of 4 bytes, what followed them falls away.
         assembly ("memory-safe") {
             value := signextend(sub(width, 1), raw)
         }
