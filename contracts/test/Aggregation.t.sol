@@ -6,7 +6,6 @@ import {Aggregation} from "../src/libraries/Aggregation.sol";
 import {Sorting} from "../src/libraries/Sorting.sol";
 import {CourtScene} from "./CourtScene.sol";
 
-/// forge-config: deep.fuzz.runs = 10000
 contract AggregationTest is CourtScene {
     function test_rules_matchVectors() public view {
         string memory json = vm.readFile("../tests/vectors/rules.json");

@@ -4,7 +4,6 @@ pragma solidity ^0.8.28;
 import {MerkleTree} from "../src/libraries/MerkleTree.sol";
 import {Base} from "./Base.sol";
 
-/// forge-config: deep.fuzz.runs = 10000
 contract MerkleTreeTest is Base {
     string internal json;
 

@@ -6,7 +6,6 @@ import {MerkleTree} from "../src/libraries/MerkleTree.sol";
 import {Vectors} from "../src/libraries/Vectors.sol";
 import {CourtScene} from "./CourtScene.sol";
 
-/// forge-config: deep.fuzz.runs = 10000
 contract VectorsTest is CourtScene {
     // Every narrowed number was bounded above, or is fuzz whose upper bits may go.
     // forge-lint: disable-start(unsafe-typecast)
