@@ -136,7 +136,9 @@ def show(scene: Theatre, stage: Stage, indices: Iterable[int]) -> list[bytes]:
         scene.court.approve_deposit(scene.stranger, stage.study)
         scene.court.demand_chunk(scene.stranger, contested, demand)
         name = scene.court.demand_id(contested, demand)
-        scene.court.answer_demand(scene.parties.auditor, name, entry_leaf(packed, index))
+        scene.court.answer_demand(
+            scene.parties.auditor, name, contested.closing, entry_leaf(packed, index)
+        )
     return packed
 
 

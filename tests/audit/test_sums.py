@@ -350,7 +350,8 @@ def test_sum_that_is_hidden_is_put_together_from_what_was_demanded(scene: Theatr
         assert ("demanded", 1, "demandChunk") in kinds(auditor.step())
         contested, demand = contested_first(census), Demand(What.MODEL, index)
         identifier = scene.court.demand_id(contested, demand)
-        scene.court.answer_demand(scene.stranger, identifier, chunk_leaf(shown, index))
+        leaf = chunk_leaf(shown, index)
+        scene.court.answer_demand(scene.stranger, identifier, contested.closing, leaf)
     assert ("challenged", 1, "challengeCoordinate") in kinds(auditor.step())
     assert census.is_overturned(1)
 

@@ -104,7 +104,8 @@ def test_remaining_is_what_the_escrow_holds_from_the_first_token_to_the_last(boo
     send_challenge(scene.court, stranger, contested, demand, rule=stage.spec.rule)
     assert int(books.funds().deposits) == DEPOSIT
     auditor_of(scene, stage, Powers(parties.auditor, answer=True)).step()
-    assert books.collect(parties.auditor.address) == DEPOSIT
+    for answerer_or_accused in (parties.auditor, parties.first):
+        assert books.collect(answerer_or_accused.address) == DEPOSIT // 2
     cheats.state_another_total(Cheater(stage, parties.first))
     contested, evidence = scene.contested(stage, 3), scene.accused(stage, 3).totals()
     send_challenge(scene.court, stranger, contested, evidence, rule=stage.spec.rule)

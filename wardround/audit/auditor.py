@@ -125,6 +125,8 @@ class Auditor:
         last = self._closings.get(state.rounds)
         if state.rounds == 0 or state.head <= state.rounds or last is None:
             return state.rounds == 0
+        if not self.court.is_closed(self.study, state.rounds, last.closing):
+            return False  # overturned, and closed again, since it was read
         if self.ward.is_final(self.study, state.rounds, last.closing):
             return True
         held = state.hold_until if 0 < state.hold_round <= state.rounds else 0

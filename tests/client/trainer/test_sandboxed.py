@@ -95,12 +95,19 @@ def waiting(trainer: SandboxedTrainer) -> psutil.Process:
     seen: list[psutil.Process] = []
     while time.monotonic() < deadline:
         below = [first, *first.children(recursive=True)]  # bubblewrap is among them
-        pythons = [one for one in below if one.name().startswith("python")]
+        pythons = [one for one in below if is_python(one)]
         if len(pythons) == 2 and pythons == seen:
             return max(pythons, key=psutil.Process.create_time)
         seen = pythons
         time.sleep(0.2)
     raise AssertionError(seen)
+
+
+def is_python(process: psutil.Process) -> bool:
+    try:
+        return process.name().startswith("python")
+    except psutil.NoSuchProcess:
+        return False
 
 
 def test_warm_process_when_killed_is_started_again(trainer: SandboxedTrainer, told: Told) -> None:
