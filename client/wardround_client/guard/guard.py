@@ -283,7 +283,9 @@ class Guard(Guarded):
             weight = min(slot.max_weight, examples)
             root, digest = vector_root(trained.update.data), sha256_digest(report)
             entry = Entry(self.address, weight, root, digest, bytes(65))
-            signed, report = self._signed(approval, key, entry, report, norm)
+            # Another update than was signed before is the code's doing too.
+            with self._counting_failures(key, "train"):
+                signed, report = self._signed(approval, key, entry, report, norm)
         reply = TrainReply(approval.study, request.round, signed, report)
         try:
             with durable(Step.ANSWER_KEPT):
@@ -445,15 +447,21 @@ class Guard(Guarded):
 
     @contextmanager
     def _counting_failures(self, key: RoundKey, ask: str) -> Iterator[None]:
-        """Write down that the trainer failed, which its code can do by what it sees of the rows."""
+        """Write down whatever ends a job after its rows went out, and give all of it one name.
+
+        A study's code can bring it about by what it sees of the rows, be it in this process.
+        """
         try:
             yield
-        except RefusedForNow:  # it is not there, so no code has seen a row
+        except (RefusedForNow, LogError):  # no code has seen a row; nothing leaves at all
             raise
-        except Refusal:
+        except BaseException as error:
             with self._lock:
                 self._book.take(self.log.append("failed", **key.fields(), of=ask))
-            raise
+            if isinstance(error, Refusal) or not isinstance(error, Exception):
+                raise
+            words = f"the job could not be finished ({type(error).__name__})."
+            raise Refusal("trainer-failed", words) from error
 
     def _tables(self) -> SiteData:
         return read_tables(self.home.folder, self._settings, os.environ)

@@ -97,8 +97,9 @@ class Trainer(Protocol):
         """Train a model on a site's rows.
 
         Raises:
-            Refusal: ``trainer-failed``: the study's training ends in an error, or too late.
-            RefusedForNow: ``trainer-gone``: there is no trainer at the moment.
+            Refusal: ``trainer-failed``: the study's training ends in an error, or too late, or
+                with the process that runs it.
+            RefusedForNow: ``trainer-gone``: there is no trainer, so no code has seen a row.
         """
 
     def predict(self, job: PredictJob) -> npt.NDArray[np.float64]:
@@ -109,7 +110,7 @@ class Trainer(Protocol):
 
         Raises:
             Refusal: ``trainer-failed``: the model cannot be measured, or not in time.
-            RefusedForNow: ``trainer-gone``: there is no trainer at the moment.
+            RefusedForNow: ``trainer-gone``, as of `train`.
         """
 
     def close(self) -> None:

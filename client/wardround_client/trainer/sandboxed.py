@@ -10,7 +10,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import IO, TypeVar
 
@@ -38,8 +38,6 @@ JOBS_AT_ONCE = 4
 _FIRST_PAUSE_SECONDS, _LAST_PAUSE_SECONDS = 0.2, 30.0
 #: A process that ran this long is not failing to start.
 _STEADY_SECONDS = 60.0
-#: How long the end of a job may come before the end of the process that ran it.
-_GONE_SECONDS = 0.5
 _LINES_KEPT, _LINE_MAX = 5, 300
 
 ResultT = TypeVar("ResultT")
@@ -144,10 +142,6 @@ class _Warm:
         with suppress(OSError):
             self.control.shutdown(socket.SHUT_RDWR)
 
-    def is_gone(self) -> bool:
-        """Whether the process has ended, or is about to."""
-        return self.ended.wait(_GONE_SECONDS)
-
 
 class SandboxedTrainer:
     """Runs each job in a child of a warm process, and starts that process again when it ends."""
@@ -200,21 +194,23 @@ class SandboxedTrainer:
 
     def _run(self, job: TrainJob | PredictJob, receive: Callable[[Wire], ResultT]) -> ResultT:
         is_private = isinstance(job, TrainJob) and job.private is not None
-        with self._free:
+        with self._free, ExitStack() as open_job:
             warm = self._ready()
             try:
-                with warm.job(PRIVATE if is_private else PLAIN) as connection:
-                    wire = Wire(connection, self._job_seconds)
-                    send_job(wire, job)
-                    return receive(wire)
+                connection = open_job.enter_context(warm.job(PRIVATE if is_private else PLAIN))
+            except OSError:
+                raise self._gone() from None
+            # From here on the child may have rows, so whatever happens is the job's failure.
+            try:
+                wire = Wire(connection, self._job_seconds)
+                send_job(wire, job)
+                return receive(wire)
             except JobFailed as error:
                 # The study's own words stay in this log: they may quote rows.
                 raise self._failed(f"ended with {_printable(str(error))}") from None
             except TimeoutError:
                 raise self._failed(f"was ended after {self._job_seconds:g} s") from None
-            except (Malformed, OSError) as error:
-                if warm.is_gone():
-                    raise self._gone() from None
+            except (Malformed, OSError, MemoryError) as error:
                 raise self._failed(f"was cut off ({_printable(str(error))})") from None
 
     def _ready(self) -> _Warm:

@@ -14,6 +14,7 @@ import signal
 import socket
 import sys
 import tempfile
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from importlib import import_module
@@ -31,6 +32,9 @@ _MODULES = ("wardround_client.trainer.parcel", "wardround_client.trainer.work")
 #: With Opacus, which takes as long again to import: once a study needs it.
 _PRIVATE_MODULE = "wardround.learning.privacy.descent"
 _LOOK_MILLISECONDS = 100
+_FIRST_TO_END = "1000"
+#: Of ``/proc/PID/stat``, after the name.
+_THREADS_FIELD = 17
 #: From a job's start to its end; the guard ends it long before.
 _JOB_SECONDS = 30 * 86_400.0
 
@@ -60,7 +64,7 @@ class _Forker:
                 events.register(lifeline, 0)  # only that its other end is closed
             ready = dict(events.poll(_LOOK_MILLISECONDS if self.jobs else None))
             for process, (ended, lifeline) in list(self.jobs.items()):
-                if lifeline in ready or _threads_of(process) > THREADS_MAX:
+                if lifeline in ready or not _is_within_threads(process):
                     os.kill(process, signal.SIGKILL)
                     self._forget(process)
                 elif ended in ready:
@@ -76,7 +80,12 @@ class _Forker:
         connection, lifeline = descriptors
         if word == PRIVATE and _PRIVATE_MODULE not in sys.modules:
             _import(_PRIVATE_MODULE)
-        process = os.fork()
+        try:
+            process = os.fork()
+        except OSError:  # the machine has no process left: this job ends, and no other
+            os.close(connection)
+            os.close(lifeline)
+            return True
         if process == 0:
             _become_child(connection, self.child)
         os.close(connection)
@@ -98,6 +107,9 @@ def main(descriptor: int) -> None:
     control = socket.socket(fileno=descriptor)
     wire = Wire(control, OPENING_SECONDS)
     opening = Opening.model_validate(wire.receive())
+    # Where memory runs out, the kernel ends a job, and not the guard that counts its failures.
+    with suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text(_FIRST_TO_END, "ascii")
     if opening.program is not None:
         confine(opening.program)
     # No folder can be written to, and modules that only name a temporary one would look for one.
@@ -151,9 +163,11 @@ def _run(wire: Wire) -> None:
     send(wire)
 
 
-def _threads_of(process: int) -> int:
+def _is_within_threads(process: int) -> bool:
+    """Whether a child has few enough threads; not where its entry cannot be read as one."""
     try:
-        fields = Path(f"/proc/{process}/stat").read_text("ascii").rpartition(")")[2].split()
-    except OSError:
-        return 0
-    return int(fields[17])
+        # The child chooses the name in it, of whatever bytes.
+        fields = Path(f"/proc/{process}/stat").read_bytes().rpartition(b")")[2].split()
+        return int(fields[_THREADS_FIELD]) <= THREADS_MAX
+    except (OSError, ValueError, IndexError):
+        return False

@@ -394,6 +394,36 @@ def test_round_when_the_trainer_failed_three_times_is_left_out(
         assert ward.train()
 
 
+#: How a job may end in the guard's own process, without a word of a trainer's.
+ENDS: list[type[Exception]] = [MemoryError, ValueError, RecursionError, TimeoutError, OSError]
+
+
+@pytest.mark.parametrize("ask", ["train", "measure"])
+@pytest.mark.parametrize("end", ENDS)
+def test_job_however_it_ends_after_its_rows_went_out_is_counted(
+    later: Network, experienced: Home, end: type[Exception], ask: str
+) -> None:
+    def ended(*_: Any) -> Any:
+        raise end("row 3")
+
+    with guarded(later, experienced, trainer=Altered(ended, ended)) as guard:
+        ward = Ward(later, experienced, guard)
+        names = [refused(ward, *ward.asked.request(ask)) for _ in range(5)]
+        assert names == ["trainer-failed"] * 3 + ["attempts-spent"] * 2
+        assert "row 3" not in experienced.log.read_text()
+
+
+def test_trainer_when_it_is_not_there_is_no_failure(network: Network, home: Home) -> None:
+    def gone(*_: Any) -> Any:
+        raise RefusedForNow("trainer-gone", "it is started again.")
+
+    with guarded(network, home, trainer=Altered(gone)) as guard:
+        ward = Ward(network, home, guard)
+        assert {refused(ward, *question(network)) for _ in range(4)} == {"trainer-gone"}
+    with guarded(network, home) as guard:
+        assert Ward(network, home, guard).train()
+
+
 @pytest.mark.parametrize(
     ("tables", "words"),
     [

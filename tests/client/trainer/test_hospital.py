@@ -84,6 +84,8 @@ def test_hostile_code_when_trained_reaches_nothing(user: str, walls: str) -> Non
     assert "MemoryError" in found["memory"]
     assert set(found["lies"]) == set(LIES_TOLD)
     assert all("was cut off" in said for said in found["lies"].values())
-    assert found["restarted"].startswith("trainer-gone: the trainer was killed by signal 9")
+    # Its rows had gone out, so it counts as the code's failure.
+    assert found["restarted"].startswith("trainer-failed: ")
+    assert any(one.startswith("the trainer was killed by signal 9") for one in found["told"])
     assert found["honest before"] is found["honest after"] is True
     assert found["home"] == ["guard.log", "keystore.json", "site.toml"]

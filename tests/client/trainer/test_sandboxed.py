@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -21,6 +24,7 @@ from wardround_client.settings import PolicyTable
 from wardround_client.trainer.local import LocalTrainer
 from wardround_client.trainer.sandboxed import SandboxedTrainer
 from wardround_client.trainer.start import sandbox_of
+from wardround_client.trainer.warm import _is_within_threads
 
 pytestmark = pytest.mark.skipif(not offered().is_enough, reason="no sandbox on this machine")
 
@@ -122,6 +126,77 @@ def test_warm_process_when_killed_is_started_again(trainer: SandboxedTrainer, to
     trainer.train(train_job())
     assert trainer._warm.process.pid != before
     assert told[-1] == "the trainer was killed by signal 9; starting it again"
+
+
+def test_job_when_the_warm_process_dies_under_it_has_failed(trainer: SandboxedTrainer) -> None:
+    """Its rows had gone out: what ended it may be the study's own code."""
+    trainer.train(train_job())
+    warm = trainer._warm
+    assert warm is not None
+    killer = threading.Timer(1.0, os.kill, (warm.process.pid, signal.SIGKILL))
+    killer.start()
+    with pytest.raises(Refusal) as caught:
+        trainer.train(own_job("import time\ndef build(): time.sleep(1e6)"))
+    assert caught.value.name == "trainer-failed"
+    warm.ended.wait(10)
+    trainer.train(train_job())
+
+
+#: A process with a name that is no text, and an end of its entry's name within.
+RENAMED = """
+import ctypes
+ctypes.CDLL(None).prctl(15, b"\\xff) 1 (", 0, 0, 0)
+print("", flush=True)
+input()
+"""
+
+
+def test_threads_of_a_process_are_counted_whatever_its_name() -> None:
+    command = [sys.executable, "-c", RENAMED]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        try:
+            assert b"\xff) 1 (" in Path(f"/proc/{process.pid}/comm").read_bytes()
+            assert _is_within_threads(process.pid)
+        finally:
+            process.communicate(b"\n")
+    assert not _is_within_threads(process.pid)  # it has no entry any more
+
+
+@pytest.mark.parametrize(
+    "entry", [b"", b"1 (\xff) S", b"1 (python) S " + b"x " * 40, b"1 (a) S " + b"9999 " * 40]
+)
+def test_child_when_its_entry_cannot_be_believed_is_over_its_limit(
+    monkeypatch: pytest.MonkeyPatch, entry: bytes
+) -> None:
+    monkeypatch.setattr(Path, "read_bytes", lambda path: entry)
+    assert not _is_within_threads(os.getpid())
+
+
+def test_other_jobs_when_a_job_takes_another_name_go_on(trainer: SandboxedTrainer) -> None:
+    trainer.train(train_job())
+    before = trainer._warm
+    code = """
+import ctypes, time
+def build():
+    ctypes.CDLL(None).prctl(15, b"\\xff\\xfe", 0, 0, 0)
+    time.sleep(1)
+    raise ValueError("seen")
+"""
+    with pytest.raises(Refusal) as caught:
+        trainer.train(own_job(code))
+    assert caught.value.name == "trainer-failed"
+    trainer.train(train_job())
+    assert trainer._warm is before
+
+
+def test_job_is_the_first_that_the_kernel_ends_for_want_of_memory(
+    trainer: SandboxedTrainer,
+) -> None:
+    trainer.train(train_job())
+    entry = Path(f"/proc/{waiting(trainer).pid}/oom_score_adj")
+    assert entry.read_text("ascii") == "1000\n"
 
 
 @pytest.mark.parametrize("seconds", [tenths / 10_000 for tenths in range(10, 26)])

@@ -288,6 +288,10 @@ class Attempts:
         if LIBC.prctl(4, 1, 0, 0, 0):  # PR_SET_DUMPABLE
             raise OSError("refused")
 
+    def rename_itself(self) -> None:
+        if LIBC.prctl(15, b"\xff)", 0, 0, 0):  # PR_SET_NAME
+            raise OSError("refused")
+
     def outlive_the_parent(self) -> None:
         if LIBC.prctl(1, 0, 0, 0, 0):  # PR_SET_PDEATHSIG
             raise OSError("refused")
