@@ -116,7 +116,7 @@ def asked(network: Network, ask: str) -> np.ndarray:
     base, spec = network.initial.values, network.scenario.specification
     document = canonical_bytes(spec.document())
     if ask == "measure":
-        return LocalTrainer().predict(PredictJob(document, base, rows().features, spec.files))
+        return LocalTrainer().predict(PredictJob(document, base, rows().features, 2, spec.files))
     task = TrainTask(network.params, genesis_closing(network.params.initial_model), 1, document)
     return guard_of(network.home(network.parties[0])).train(task, base)[1]
 

@@ -33,6 +33,7 @@ PythonName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,99}$")]
 StudyFiles = Mapping[str, bytes]
 NO_FILES: StudyFiles = {}
 
+_FEWEST_CLASSES = 2
 _Size = Annotated[int, Field(ge=1, lt=2**31)]
 #: Keys of a model that the study's own files build.
 _OWN = ("file", "factory", "files", "row_shape", "classes")
@@ -58,7 +59,7 @@ class ModelSpec(Form):
     factory: PythonName | None = None
     files: dict[FileName, Hex32] = Field(default_factory=dict, max_length=FILES_MAX)
     row_shape: Annotated[list[_Size], Field(min_length=1, max_length=8)] | None = None
-    classes: Annotated[int, Field(ge=2, lt=2**31)] | None = None
+    classes: Annotated[int, Field(ge=_FEWEST_CLASSES, lt=2**31)] | None = None
     layout: Hex32 | None = None
     arguments: dict[PythonName, int | FiniteFloat | str | list[int]] = Field(default_factory=dict)
 
@@ -105,6 +106,12 @@ class ModelSpec(Form):
     def label(self) -> str:
         """The model's name, or its file and factory, for people."""
         return self.name if self.name is not None else f"{self.file} ({self.factory})"
+
+    @property
+    def told_apart(self) -> int:
+        """How many classes the network tells apart: two, where no argument says it."""
+        found = self.classes if self.is_own else self.arguments.get("classes")
+        return found if isinstance(found, int) else _FEWEST_CLASSES
 
     def document(self) -> dict[str, Any]:
         """The JSON value, without the keys of the other kind of model."""

@@ -40,19 +40,20 @@ def check_trained(trained: TrainResult, base: Int32Vector) -> None:
         raise _wrong("a loss that is no finite number of at least 0")
 
 
-def check_shares(shares: npt.NDArray[np.float64], tests: Table) -> None:
+def check_shares(shares: npt.NDArray[np.float64], tests: Table, classes: int) -> None:
     """Check that a trainer's answer is one probability of each class for each row.
 
     Args:
         shares: of which nothing is known.
         tests: the rows that it was asked about.
+        classes: that the study's model tells apart.
     Raises:
         Refusal: ``trainer-failed``.
     """
     if not isinstance(shares, np.ndarray) or shares.dtype != np.float64:
         raise _wrong("probabilities that are no 64-bit floats")
-    rows, classes = len(tests), max(2, int(tests.labels.max()) + 1)
-    if shares.ndim != 2 or shares.shape[0] != rows or shares.shape[1] < classes:
+    rows = len(tests)
+    if shares.shape != (rows, classes):
         raise _wrong(f"probabilities of shape {shares.shape} for {rows} rows of {classes} classes")
     # NaN is neither.
     if not ((shares >= 0) & (shares <= 1)).all():

@@ -385,15 +385,18 @@ class Guard(Guarded):
             data = self._tables()
             tests = data.test
             _check_enough(tests, policy)
+        classes = approval.spec.model.told_apart
+        _check_classes(tests, classes)
         job = PredictJob(
             specification=canonical_bytes(approval.spec.document()),
             model=model,
             features=tests.features,
+            classes=classes,
             files=approval.spec.files,
         )
         with self._counting_failures(key, "measure"):
             shares = self._trainer.predict(job)
-            check_shares(shares, tests)
+            check_shares(shares, tests, classes)
         if noise := policy.measure_noise:
             # Booked only once there is something to count: a trainer that fails costs nothing.
             with self._lock:
@@ -570,6 +573,13 @@ def _check_enough(tests: Table, policy: PolicyTable) -> None:
             f"{len(tests)} test rows of {tests.person_count} patients, {rarest} of the rarest "
             f"class, are too few to measure a model: {reason}. Nothing is spent.",
         )
+
+
+def _check_classes(tests: Table, classes: int) -> None:
+    """Refuse to measure where the model tells fewer classes apart than the test rows have."""
+    if tests.labels.max() >= classes:
+        words = f"its test rows have more classes than the {classes} that the study's model tells "
+        raise RefusedForNow("table-unusable", f"the site's table cannot be used: {words}apart.")
 
 
 def _rounded(examples: int, step: int) -> int:

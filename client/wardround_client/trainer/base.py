@@ -82,11 +82,13 @@ class PredictJob:
         files: the study's own model code, content by name; empty for a named model.
         model: int32, shape (P,).
         features: float32, shape (n, ...), n >= 1.
+        classes: that the study's model tells apart.
     """
 
     specification: bytes
     model: Int32Vector
     features: npt.NDArray[np.float32] = field(repr=False)
+    classes: int
     files: Mapping[str, bytes] = field(default_factory=dict)
 
 

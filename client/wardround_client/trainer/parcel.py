@@ -20,8 +20,8 @@ from wardround.protocol.fixed_point import vector_bytes, vector_from_bytes
 from wardround_client.guard.wire import Wire
 from wardround_client.trainer.base import NoiseTerms, PredictJob, TrainJob, TrainResult
 
-#: A study may tell so many classes apart.
-CLASSES_MAX = 4096
+#: Of all probabilities that are received: 33 million.
+PREDICTED_MAX_BYTES = 1 << 28
 WORDS_MAX = 600
 #: How far the sum of a row's probabilities may be from 1.
 _SUM_TOLERANCE = 1e-6
@@ -49,6 +49,8 @@ class _JobHeader(Form):
     parameters: _Length
     #: Of the features.
     shape: list[_Length]
+    #: Of a measurement.
+    classes: _Length = 0
     #: As text: it has 63 bits, and a JSON number 53.
     seed: str = "0"
     private: _Private | None = None
@@ -63,7 +65,7 @@ class _Trained(Form):
 
 
 class _Predicted(Form):
-    classes: Annotated[int, Field(ge=2, le=CLASSES_MAX)]
+    classes: int
 
 
 _ANSWER: TypeAdapter[_Failed | _Trained | _Predicted] = TypeAdapter(_Failed | _Trained | _Predicted)
@@ -90,7 +92,9 @@ def send_job(wire: Wire, job: TrainJob | PredictJob) -> None:
     vector = job.base if isinstance(job, TrainJob) else job.model
     document["parameters"] = vector.size
     parts += [vector_bytes(vector), _memory(job.features)]
-    if isinstance(job, TrainJob):
+    if isinstance(job, PredictJob):
+        document["classes"] = job.classes
+    else:
         document |= {"job": "train", "seed": str(job.seed)}
         parts.append(_memory(job.labels))
         if job.private is not None:
@@ -122,7 +126,7 @@ def receive_job(wire: Wire) -> TrainJob | PredictJob:
     features = np.frombuffer(wire.receive_memory(4 * math.prod(asked.shape)), np.float32)
     features = features.reshape(asked.shape)
     if asked.job == "predict":
-        return PredictJob(specification, vector, features, files)
+        return PredictJob(specification, vector, features, asked.classes, files)
     labels = np.frombuffer(wire.receive_memory(8 * asked.shape[0]), np.int64)
     private = None
     if asked.private is not None:
@@ -171,7 +175,7 @@ def receive_trained(wire: Wire, job: TrainJob) -> TrainResult:
 
 
 def receive_predicted(wire: Wire, job: PredictJob) -> npt.NDArray[np.float64]:
-    """Receive probabilities: as many rows as the job has, each a distribution.
+    """Receive probabilities: of the job's rows and the study's classes, each row a distribution.
 
     Raises:
         JobFailed: in its words.
@@ -181,8 +185,13 @@ def receive_predicted(wire: Wire, job: PredictJob) -> npt.NDArray[np.float64]:
     answer = _answer(wire)
     if not isinstance(answer, _Predicted):
         raise Malformed("trainer's answer", "it is not that of a measurement")
-    count = len(job.features) * answer.classes
-    found = np.frombuffer(wire.receive_memory(8 * count), np.float64).reshape(-1, answer.classes)
+    # The code could tell a row by how many classes it answers with.
+    if answer.classes != job.classes:
+        raise Malformed("trainer's answer", f"it is not of the study's {job.classes} classes")
+    size = 8 * len(job.features) * job.classes
+    if size > PREDICTED_MAX_BYTES:
+        raise Malformed("trainer's answer", f"{size} bytes exceed {PREDICTED_MAX_BYTES}")
+    found = np.frombuffer(wire.receive_memory(size), np.float64).reshape(-1, job.classes)
     # NaN compares with nothing, so it fails the first line too.
     if not ((found >= 0) & (found <= 1)).all():
         raise Malformed("trainer's answer", "a probability is not in 0 .. 1")

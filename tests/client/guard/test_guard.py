@@ -222,7 +222,7 @@ def test_job_when_given_to_the_trainer_has_the_sites_rows_and_the_chains_model(
     np.testing.assert_array_equal(job.labels, data.train.labels)
     np.testing.assert_array_equal(job.base, ward.asked.model)
     np.testing.assert_array_equal(asked.model, ward.asked.model)
-    assert job.specification == ward.task.specification
+    assert (job.specification, asked.classes) == (ward.task.specification, 2)
     np.testing.assert_array_equal(asked.features, data.test.features)
     assert not hasattr(asked, "labels")
     for said in (repr(job), repr(asked)):
@@ -771,6 +771,7 @@ def test_measures_when_of_a_round_without_this_site_stay(ward: Ward) -> None:
 FORETOLD: dict[str, Callable[[Any], Any]] = {
     "a row less": lambda shares: shares[1:],
     "a row more": lambda shares: np.vstack([shares, shares[:1]]),
+    "a class more": lambda shares: np.hstack([shares, np.zeros((len(shares), 1))]),
     "one class": lambda shares: np.ones((len(shares), 1)),
     "one dimension": lambda shares: shares[:, 1],
     "other floats": lambda shares: shares.astype(np.float32),

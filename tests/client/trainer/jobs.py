@@ -66,7 +66,7 @@ def private_job(seed: int = 1, unit: str = "row") -> TrainJob:
 
 
 def predict_job(text: str = STUDY) -> PredictJob:
-    return PredictJob(specification(text), base_model(text), rows()[0])
+    return PredictJob(specification(text), base_model(text), rows()[0], classes=2)
 
 
 def own_job(source: str | dict[str, bytes], **arguments: int | str) -> TrainJob:

@@ -84,11 +84,25 @@ def test_probabilities_when_received_are_distributions(
             parcel.receive_predicted(wires[0], job)
 
 
-@pytest.mark.parametrize("classes", [-1, 0, 1, parcel.CLASSES_MAX + 1, 2**53 - 1])
-def test_number_of_classes_is_bounded(wires: Wires, classes: int) -> None:
+@pytest.mark.parametrize("classes", [-1, 0, 1, 3, 4096, 2**53 - 1])
+def test_number_of_classes_is_the_studys(wires: Wires, classes: int) -> None:
     wires[1].send({"classes": classes})
-    with pytest.raises(Malformed, match="another form"):
+    with pytest.raises(Malformed, match="study's 2 classes"):
         parcel.receive_predicted(wires[0], predict_job())
+
+
+def test_probabilities_when_too_many_are_refused_before_there_is_memory_for_them(
+    wires: Wires, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = replace(predict_job(), features=np.zeros((60_000, 1), np.float32), classes=4096)
+    wires[1].send({"classes": 4096})
+    asked, receive = [], Wire.receive_memory
+    monkeypatch.setattr(
+        Wire, "receive_memory", lambda wire, count: asked.append(count) or receive(wire, count)
+    )
+    with pytest.raises(Malformed, match="exceed"):
+        parcel.receive_predicted(wires[0], job)
+    assert max(asked) < 100
 
 
 def test_failure_is_told_in_bounded_words(wires: Wires) -> None:

@@ -1,12 +1,23 @@
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 
 from tests.learning.networks import named_model, own_model
 from wardround.learning.errors import LearningError
-from wardround.learning.models import MODELS, build_model, check_fits, flatten, layout_of
+from wardround.learning.loss import count_classes
+from wardround.learning.models import (
+    MODELS,
+    build_model,
+    check_fits,
+    flatten,
+    layout_of,
+    row_shape_of,
+)
 from wardround.learning.models.own import own_modules
 from wardround.protocol.errors import StudyMismatch
+from wardround.protocol.model import NO_FILES, ModelSpec
 
 SOURCE = """
 import os
@@ -239,3 +250,23 @@ def test_check_fits_when_model_is_own_runs_nothing_of_it(shape, classes, reason)
     else:
         with pytest.raises(LearningError, match=reason):
             check_fits(model, shape, classes)
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("classes", [None, 2, 3, 10])
+def test_classes_of_a_named_model_are_those_of_its_network(name: str, classes: int | None) -> None:
+    sizes: dict[str, Any] = {
+        "logistic": {"features": 6},
+        "mlp": {"features": 6, "hidden": [3]},
+        "cnn": {"side": 4},
+    }[name]
+    if classes is None and MODELS[name].model_fields["classes"].is_required():
+        return
+    arguments = sizes if classes is None else sizes | {"classes": classes}
+    spec = ModelSpec(name=name, arguments=arguments)
+    row = torch.zeros(1, *row_shape_of(spec))
+    assert spec.told_apart == count_classes(build_model(spec, NO_FILES, 0), row)
+
+
+def test_classes_of_a_studys_own_model_are_those_that_it_declares() -> None:
+    assert own_model(SOURCE, classes=7)[0].told_apart == 7
