@@ -38,6 +38,8 @@ JOBS_AT_ONCE = 4
 _FIRST_PAUSE_SECONDS, _LAST_PAUSE_SECONDS = 0.2, 30.0
 #: A process that ran this long is not failing to start.
 _STEADY_SECONDS = 60.0
+#: How long the end of a job may come before the end of the process that ran it.
+_GONE_SECONDS = 0.5
 _LINES_KEPT, _LINE_MAX = 5, 300
 
 ResultT = TypeVar("ResultT")
@@ -211,6 +213,8 @@ class SandboxedTrainer:
             except TimeoutError:
                 raise self._failed(f"was ended after {self._job_seconds:g} s") from None
             except (Malformed, OSError, MemoryError) as error:
+                # The next job is not to meet a process that is about to end.
+                warm.ended.wait(_GONE_SECONDS)
                 raise self._failed(f"was cut off ({_printable(str(error))})") from None
 
     def _ready(self) -> _Warm:
