@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from tests.client.trainer.jobs import own_job, predict_job, train_job
+from tests.client.trainer.jobs import STUDY, own_job, predict_job, train_job
 from wardround.host.sandbox.machine import offered
 from wardround_client.errors import Refusal
 from wardround_client.home import Home
@@ -56,6 +56,20 @@ threading.stack_size(65536)
 def build():
     while True:
         threading.Thread(target=time.sleep, args=(1e6,)).start()
+"""
+#: As many as stay below the limit of one job.
+HOARDS = """
+import threading, time
+threading.stack_size(65536)
+def build():
+    held = 0
+    while held < 490:
+        try:
+            threading.Thread(target=time.sleep, args=(1e6,), daemon=True).start()
+            held += 1
+        except RuntimeError:
+            time.sleep(0.01)
+    time.sleep(1e6)
 """
 MEMORY = """
 def build():
@@ -144,6 +158,21 @@ class Hospital:
         other.join()
         return self._said(said)
 
+    def beside_hoarders(self) -> bool:
+        """Whether an honest job with threads of its own goes on beside two that hoard them."""
+        others = [threading.Thread(target=self.refused, args=(own_job(HOARDS),)) for _ in range(2)]
+        for one in others:
+            one.start()
+        time.sleep(3)
+        job = train_job(STUDY.replace("batch_size = 8", "batch_size = 8\nthreads = 4"))
+        try:
+            return np.array_equal(self.trainer.train(job).update, LocalTrainer().train(job).update)
+        except Refusal:
+            return False
+        finally:
+            for one in others:
+                one.join()
+
     def restarted(self) -> str:
         """How a job ends whose warm process is killed."""
         ended: list[str] = []
@@ -181,6 +210,7 @@ def main(walls: str) -> None:
             "endless": lambda: hospital.refused(own_job(ENDLESS)),
             "aborts": lambda: hospital.refused(own_job(ABORTS)),
             "threads": lambda: hospital.refused(own_job(THREADS)),
+            "beside hoarders": hospital.beside_hoarders,
             "memory": lambda: hospital.refused(own_job(MEMORY)),
             "lies": lambda: {
                 name: hospital.refused(own_job(LIES, answer=lie)) for name, lie in LIES_TOLD.items()

@@ -81,6 +81,7 @@ def test_hostile_code_when_trained_reaches_nothing(user: str, walls: str) -> Non
     assert "was ended after" in found["endless"]
     assert "cut off" in found["aborts"]
     assert found["threads"].startswith("trainer-failed: ")
+    assert found["beside hoarders"] is True
     assert "MemoryError" in found["memory"]
     assert set(found["lies"]) == set(LIES_TOLD)
     assert all("was cut off" in said for said in found["lies"].values())

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import resource
+from contextlib import suppress
 from pathlib import Path
 
 from wardround.host.sandbox.kernel import (
+    count_threads_apart,
     end_with_the_parent,
     gain_nothing,
     hide_memory,
@@ -34,7 +36,8 @@ class Confinement(Form):
     system_calls: str
     #: Address space beyond what the process has when it enters; None: no limit.
     memory_bytes: int | None = None
-    #: Together with all others of its user in its namespaces; None: no limit.
+    #: Where it can have a user namespace of its own, counted for itself; else together with all
+    #: others of its user in its namespaces. None: no limit.
     threads: int | None = None
     #: Whether a graphics processor is among the devices.
     graphics: bool = False
@@ -48,6 +51,10 @@ def confine(keep: Confinement) -> None:
     Raises:
         OSError: a limit is refused; the process must then end.
     """
+    if keep.threads is not None:
+        # Else one study's threads would leave another none; a kernel may refuse a second namespace.
+        with suppress(OSError):
+            count_threads_apart()
     end_with_the_parent()
     _limit(keep)
     hide_memory()

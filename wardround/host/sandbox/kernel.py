@@ -24,6 +24,7 @@ _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
 _CREATE_RULESET_VERSION, _RULE_PATH_BENEATH, _LOG_SAME_EXEC_OFF = 1, 1, 1
 _LOG_ABI = 7
 _INSTRUCTION_BYTES = 8
+CLONE_NEWUSER = 0x10000000
 
 
 class _RulesetAttr(ctypes.Structure):
@@ -46,6 +47,17 @@ class _FilterProgram(ctypes.Structure):
 def end_with_the_parent() -> None:
     """Have the kernel kill this process when the thread that forked it ends."""
     _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def count_threads_apart() -> None:
+    """Enter a user namespace of one's own, in which the limit of threads counts this process alone.
+
+    It must have one thread. A signal of `end_with_the_parent` is forgotten.
+
+    Raises:
+        OSError: the kernel refuses it.
+    """
+    _checked(_libc().unshare(CLONE_NEWUSER))
 
 
 def hide_memory() -> None:

@@ -11,6 +11,8 @@ import tempfile
 from functools import lru_cache
 from typing import Any
 
+from wardround.host.sandbox.kernel import CLONE_NEWUSER
+
 _COMPUTE = """
     arch_prctl brk clock_getres clock_gettime clock_nanosleep close close_range dup dup2 dup3
     epoll_create1 epoll_ctl epoll_pwait epoll_wait eventfd2 exit exit_group futex getcpu getcwd
@@ -87,6 +89,9 @@ def compiled(*, forks: bool = False, graphics: bool = False) -> bytes:
         for name, (place, values) in only.items():
             for value in values:
                 _add(library, program, library.ALLOW, name, library.Arg(place, library.EQ, value))
+    else:
+        own = library.Arg(0, library.EQ, CLONE_NEWUSER)
+        _add(library, program, library.ALLOW, "unshare", own)
     with tempfile.TemporaryFile() as file:
         program.export_bpf(file)
         file.seek(0)
