@@ -38,7 +38,7 @@ def home(tmp_path: Path) -> Path:
 
 
 def attempted(offer: Offer, home: Path) -> list[str]:
-    found = readable_by_python(("wardround",))
+    found = readable_by_python(("wardround", "tests"))
     # The attempts are code of this repository, which no sandbox shows.
     files = (*found.files, str(HERE), str(home / "shown"))
     walls = Sandbox(offer, replace(found, files=files), 2 * GIB)
@@ -86,3 +86,44 @@ def test_attempts_without_a_sandbox_succeed(home: Path) -> None:
     harmless = "udp list_processes read_settings list_home change_mode rename show_memory"
     for name in harmless.split():
         getattr(attempts, name)()
+
+
+LISTS = """
+import json, os
+from wardround.host.sandbox.confine import Confinement, confine
+import wardround_client.guard.wire
+confine(Confinement.model_validate_json({keep!r}))
+import wardround.protocol.study
+found = []
+for folder in {folders!r}:
+    try:
+        os.listdir(folder)
+        found.append(folder)
+    except OSError:
+        pass
+print(json.dumps(found))
+"""
+
+
+def test_names_of_folders_that_python_was_started_in_or_given_are_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`python -m` looks for modules where it was started, be it ``/`` or somebody's home."""
+    repository = str(HERE.parents[2])
+    folders = ["/", "/root", "/home", str(tmp_path), str(tmp_path.parent), repository]
+    folders += [f"{repository}/{name}" for name in ("docs", "tests", "client")]
+    monkeypatch.setattr(sys, "path", ["/", str(tmp_path), repository, *sys.path])
+    offer = replace(offered(), no_namespaces="not asked for")
+    walls = Sandbox(offer, readable_by_python(("wardround", "wardround_client")), 2 * GIB)
+    keep = walls.child()
+    assert keep is not None
+    done = subprocess.run(
+        walls.command(LISTS.format(keep=keep.model_dump_json(), folders=folders)),
+        env=walls.environment(),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == []

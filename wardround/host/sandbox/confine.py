@@ -28,8 +28,6 @@ class Confinement(Form):
 
     #: Files, and folders with all that is in them.
     readable: list[str]
-    #: Folders whose names alone may be read.
-    listed: list[str]
     #: Of ``/dev``, to read and write.
     devices: list[str]
     #: A filter of `system_calls.compiled`, in hexadecimal; empty where the kernel has none.
@@ -60,7 +58,7 @@ def confine(keep: Confinement) -> None:
     hide_memory()
     gain_nothing()
     if landlock_abi():
-        restrict(keep.readable, keep.listed, keep.devices)
+        restrict(keep.readable, keep.devices)
     if keep.system_calls:
         # The last: it refuses what the lines above do.
         load_filter(bytes.fromhex(keep.system_calls))

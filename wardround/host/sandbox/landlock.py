@@ -22,16 +22,13 @@ _NETWORK = {4: 1 << 1}
 _SCOPES = {6: 1 << 1}
 
 
-def restrict(
-    readable: Iterable[str] = (), listed: Iterable[str] = (), devices: Iterable[str] = ()
-) -> None:
+def restrict(readable: Iterable[str] = (), devices: Iterable[str] = ()) -> None:
     """Let this process read some files, write none, and reach no other process or machine.
 
     Paths that do not exist are left out.
 
     Args:
         readable: files, and folders with all that is in them.
-        listed: folders whose names may be read, with those of the folders in them.
         devices: files of ``/dev`` to read, write and control.
     Raises:
         OSError: the kernel has no Landlock, or refuses.
@@ -41,8 +38,6 @@ def restrict(
         for path in readable:
             folder = _READ_DIR if os.path.isdir(path) else 0  # noqa: PTH112  (nothing is imported)
             _allow(rules, path, _READ_FILE | folder)
-        for path in listed:
-            _allow(rules, path, _READ_DIR)
         for path in devices:
             _allow(rules, path, _READ_FILE | _WRITE_FILE | (_IOCTL_DEV & _all(_FILES, abi)))
         restrict_self(rules, abi)

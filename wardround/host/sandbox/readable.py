@@ -27,13 +27,16 @@ class Readable:
 
     Attributes:
         files: files, and folders with all that is in them.
-        imports: where Python looks for modules, in order; not all of it may be read.
+        imports: where Python looks for modules, in order; each is in a readable folder, because
+            Python reads the names in it.
+        packages: folders of packages that are installed from elsewhere, by name.
         devices: of ``/dev``.
         graphics: whether a graphics processor is among them.
     """
 
     files: tuple[str, ...]
     imports: tuple[str, ...]
+    packages: tuple[tuple[str, str], ...]
     devices: tuple[str, ...]
     graphics: bool
 
@@ -42,28 +45,38 @@ def readable_by_python(packages: tuple[str, ...]) -> Readable:
     """Find out what this interpreter needs to import what it can import now.
 
     Args:
-        packages: installed from a folder that holds more than packages; of others, the folder
-            that they are installed in is found by itself.
+        packages: needed, wherever they are installed from; that folder may hold other things.
+            Of others only those are found that are in an installation's own folder.
     """
-    imports = tuple(one for one in sys.path if Path(one).is_absolute() and Path(one).exists())
+    paths = [one for one in sys.path if Path(one).is_absolute() and Path(one).exists()]
     found = [*_LIBRARIES, *_LINKER, *_PROCESSOR, PROGRAM]
     found += [one for one in (sys.base_prefix, sys.base_exec_prefix) if one not in _SHARED_PREFIXES]
-    found += [one for one in imports if _is_installed(one)]
+    found += [one for one in paths if _is_installed(one)]
+    apart = []
     for package in packages:
         spec = find_spec(package)
-        found += list(spec.submodule_search_locations or ()) if spec is not None else []
+        folders = list(spec.submodule_search_locations or ()) if spec is not None else []
+        found += folders
+        apart += [(package, one) for one in folders]
     found += os.environ.get("LD_LIBRARY_PATH", "").split(":")
     cards = tuple(str(one) for one in sorted(Path("/dev").glob("nvidia*")))
     if cards:
         found += _GRAPHICS_FILES
     devices = tuple(one for one in _DEVICES if Path(one).exists())
-    return Readable(_outermost(found), imports, devices + cards, bool(cards))
+    files = _outermost(found)
+    imports = tuple(one for one in paths if _is_within(one, files))
+    apart = [pair for pair in apart if str(Path(pair[1]).parent) not in imports]
+    return Readable(files, imports, tuple(apart), devices + cards, bool(cards))
 
 
 def _outermost(paths: list[str]) -> tuple[str, ...]:
     """Those that exist and are in no other."""
     exist = [Path(one) for one in dict.fromkeys(paths) if one and Path(one).exists()]
     return tuple(str(one) for one in exist if not any(other in one.parents for other in exist))
+
+
+def _is_within(path: str, folders: tuple[str, ...]) -> bool:
+    return any(Path(path).is_relative_to(one) for one in folders)
 
 
 def _is_installed(path: str) -> bool:

@@ -38,6 +38,23 @@ _SET = {
     "USER": "trainer",
 }
 
+#: Packages elsewhere are found by their own folders: Python's finder would read all names beside.
+_IMPORTS = """\
+import sys
+from importlib.util import spec_from_file_location
+class Packages:
+    folders = {packages!r}
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        folder = cls.folders.get(name)
+        if folder is None:
+            return None
+        first, searched = folder + "/__init__.py", [folder]
+        return spec_from_file_location(name, first, submodule_search_locations=searched)
+sys.path[:] = {imports!r}
+sys.meta_path.append(Packages)
+"""
+
 
 @dataclass(frozen=True)
 class Sandbox:
@@ -61,7 +78,8 @@ class Sandbox:
         Args:
             statement: it has to enter the program's confinement.
         """
-        imports = f"import sys; sys.path[:] = {list(self.readable.imports)!r}; "
+        found = self.readable
+        imports = _IMPORTS.format(imports=list(found.imports), packages=dict(found.packages))
         # Neither the user's own packages nor this folder's: only what is imported from here.
         command = [PROGRAM, "-I", "-S", "-B", "-c", imports + statement]
         if self.offer.namespaces and not self.is_open:
@@ -103,7 +121,6 @@ class Sandbox:
             filtered = compiled(forks=forks, graphics=found.graphics).hex()
         return Confinement(
             readable=[*found.files, *more],
-            listed=list(found.imports),
             devices=list(found.devices),
             system_calls=filtered,
             memory_bytes=memory_bytes,
