@@ -156,6 +156,18 @@ def test_try_model_takes_opacus_layers_where_the_study_is_private() -> None:
 
 # ---------------------------------------------------------------- what cannot
 
+REMEMBERS = """
+def made():
+    n = 0
+    def count(self):
+        nonlocal n
+        n += 1
+    return count
+
+
+class Kept:
+    pass
+"""
 STATE = r"keeps state beside its parameters \({}"
 BAD = {
     "a frozen network": (
@@ -238,6 +250,54 @@ BAD = {
             extra="def note(x, seen=[]):\n    seen.append(1)\n\n\n",
         ),
         STATE.format(r"model\.py note defaults\[0\]"),
+    ),
+    "a default of a keyword that grows": (
+        own(
+            before="note(rows); return rows",
+            extra="def note(x, *, seen=[]):\n    seen.append(1)\n\n\n",
+        ),
+        STATE.format(r"model\.py note defaults\['seen'\]"),
+    ),
+    "a static method that remembers": (
+        own(
+            before="Kept.tick(0); return rows",
+            extra=REMEMBERS + "    tick = staticmethod(made())\n",
+        ),
+        STATE.format(r"model\.py Kept\.tick n"),
+    ),
+    "a class method that remembers": (
+        own(
+            before="Kept.tick(); return rows", extra=REMEMBERS + "    tick = classmethod(made())\n"
+        ),
+        STATE.format(r"model\.py Kept\.tick n"),
+    ),
+    "a property that remembers": (
+        own(before="Kept().tick; return rows", extra=REMEMBERS + "    tick = property(made())\n"),
+        STATE.format(r"model\.py Kept\.tick n"),
+    ),
+    "a hook that remembers": (
+        own(
+            "self.layer.register_forward_hook(made())",
+            extra=REMEMBERS.replace("(self)", "(layer, given, answer)"),
+        ),
+        STATE.format(r"layer\._forward_hooks"),
+    ),
+    "an attribute of a parameter": (
+        own(
+            "self.layer.weight.n = 0",
+            "self.layer.weight.n += 1; return rows",
+        ),
+        STATE.format(r"layer\.weight\.n"),
+    ),
+    "an attribute of a library's class": (
+        own(before="nn.Linear.n = getattr(nn.Linear, 'n', 0) + 1; return rows"),
+        STATE.format(r"Linear\.n"),
+    ),
+    "an attribute of a library's class in training alone": (
+        own(
+            before="nn.Module.n = getattr(nn.Module, 'n', 0) + self.training; return rows",
+        ),
+        STATE.format(r"Module\.n"),
     ),
     "a generator of its own": (
         own("self.random = np.random.default_rng(1)", "self.random.random(); return rows"),

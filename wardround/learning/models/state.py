@@ -3,8 +3,9 @@
 An update carries parameters alone. So whatever else a network keeps must be a constant, which
 `kept_by` makes visible: it is called before and after training, and the answers are compared.
 
-It finds mistakes. Not looked at are attributes of other packages' modules and classes, what a
-generator or a cached function holds, and what an object in C neither lists nor would pickle.
+It finds mistakes. Not looked at are attributes of other packages' modules, and of their classes
+where nothing that is kept is of these; what a generator or a cached function holds; and what an
+object in C neither lists nor would pickle.
 """
 
 from __future__ import annotations
@@ -16,7 +17,18 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Set
 from functools import partial
 from hashlib import sha256
-from types import BuiltinMethodType, FunctionType, MethodType, MethodWrapperType, ModuleType
+from types import (
+    BuiltinMethodType,
+    ClassMethodDescriptorType,
+    FunctionType,
+    GetSetDescriptorType,
+    MemberDescriptorType,
+    MethodDescriptorType,
+    MethodType,
+    MethodWrapperType,
+    ModuleType,
+    WrapperDescriptorType,
+)
 from typing import Any
 
 import numpy as np
@@ -24,6 +36,14 @@ import torch
 from torch import nn
 
 _Place = tuple[str, Any]
+_IN_C = (
+    BuiltinMethodType,
+    ClassMethodDescriptorType,
+    GetSetDescriptorType,
+    MemberDescriptorType,
+    MethodDescriptorType,
+    WrapperDescriptorType,
+)
 _PLAIN = (type(None), bool, int, float, complex, str, bytes, np.generic, torch.dtype, torch.device)
 #: What PyTorch itself keeps in every module; its buffers, parameters and modules are looked at.
 _INTERNAL = frozenset({*vars(nn.Module()), "training"})
@@ -50,11 +70,15 @@ def kept_by(model: nn.Module, modules: Mapping[str, ModuleType]) -> dict[str, st
         place, value = waiting.pop()
         if isinstance(value, _PLAIN) and not hasattr(value, "__dict__"):
             found[place] = repr(value)
-        elif id(value) not in own and id(value) not in seen:
+        elif id(value) not in seen:
             seen[id(value)] = value
+            if id(value) in own:
+                waiting += [*_fields(place, value), (f"{place} hooks", value._backward_hooks)]
+                continue
             text, inner = _look_into(place, value)
             found[place] = text
             waiting += inner
+            waiting += [(one.__qualname__, one) for one in type(value).__mro__]
     return found
 
 
@@ -112,15 +136,22 @@ def _contents(place: str, value: Any) -> tuple[str, list[_Place]]:
         case FunctionType():
             cells = zip(value.__code__.co_freevars, value.__closure__ or (), strict=True)
             inner = [(f"{place} {name}", cell.cell_contents) for name, cell in cells if _full(cell)]
-            return kind, [*inner, (f"{place} defaults", value.__defaults__)]
+            defaults = [value.__defaults__, value.__kwdefaults__]
+            return kind, [*inner, *((f"{place} defaults", one) for one in defaults if one)]
+        case staticmethod() | classmethod():
+            return kind, [(place, value.__func__)]
+        case property():
+            return kind, [(place, one) for one in (value.fget, value.fset, value.fdel) if one]
         case MethodType():
             return kind, [(place, value.__func__), (place, value.__self__)]
         case BuiltinMethodType() | MethodWrapperType():
             return kind, [(place, value.__self__)]
         case partial():
             return kind, [(f"{place} arguments", [value.func, value.args, value.keywords])]
-        case type() | ModuleType():
-            # Classes and modules of libraries; those of the study's own files are looked at above.
+        case type():
+            return value.__name__, list(_of_class(place, value))
+        case ModuleType():
+            # Of libraries; those of the study's own files are looked at above.
             return value.__name__, []
         case _ if any(_fields(place, value)):
             return kind, []
@@ -146,8 +177,15 @@ def _of_module(place: str, module: nn.Module) -> Iterator[_Place]:
         for name, value in part.items():
             yield f"{before}{name}", value
     for name, value in vars(module).items():
-        if name not in _INTERNAL:
+        if name not in _INTERNAL or (name.endswith("hooks") and value):
             yield f"{before}{name}", value
+
+
+def _of_class(place: str, kind: type) -> Iterator[_Place]:
+    """List what a class keeps, be it a library's, to which anybody may have added."""
+    for name, value in vars(kind).items():
+        if not name.startswith("__") and not isinstance(value, _IN_C):
+            yield f"{place}.{name}", value
 
 
 def _fields(place: str, value: Any) -> Iterator[_Place]:
@@ -160,13 +198,9 @@ def _fields(place: str, value: Any) -> Iterator[_Place]:
 
 
 def _own_names(module: ModuleType) -> Iterator[_Place]:
-    """List what a module of the study's own defines, with what its classes keep."""
+    """List what a module of the study's own defines."""
     for name, value in vars(module).items():
-        if isinstance(value, type) and value.__module__ == module.__name__:
-            for inner, kept in vars(value).items():
-                if not inner.startswith("__"):
-                    yield f"{name}.{inner}", kept
-        elif not name.startswith("__"):
+        if not name.startswith("__"):
             yield name, value
 
 
