@@ -82,8 +82,6 @@ def standing(site: OpenSite) -> dict[str, Any]:
 
     Secrets of noise in rounds that are final by now are erased.
     """
-    from wardround_client.trainer.start import sandbox_words
-
     try:
         GuardClient(site.home.socket, _STATUS_SECONDS).identify()
         running = "answers"
@@ -109,13 +107,23 @@ def standing(site: OpenSite) -> dict[str, Any]:
         "guard": running,
         "chain": reached,
         "table": site.settings.data.name,
-        "sandbox": sandbox_words(site.settings.policy),
+        "sandbox": _sandbox(site),
         "privacy": privacy,
         "unsigned": _unsigned(site),
         "studies": [
             {**one, "privacy": words} for one, words in zip(studies, known.values(), strict=True)
         ],
     }
+
+
+def _sandbox(site: OpenSite) -> str:
+    """Name the walls that the policy in force asks for, whatever ``site.toml`` says by now."""
+    from wardround_client.trainer.start import sandbox_words
+
+    try:
+        return sandbox_words(site.home.settings_in_force(site.address).policy)
+    except SpecificationError as error:
+        return str(error)
 
 
 def _unsigned(site: OpenSite) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from tests.integration.networks import own_scenario, run
 from wardround.audit.audit import StudyAudit
 from wardround.audit.finished import open_run
 from wardround.audit.first_model import rebuild_first_model
+from wardround.host.sandbox.machine import Offer
 from wardround.protocol.cid import cid_of
 from wardround.protocol.errors import ReplayFailed
 from wardround.protocol.identifiers import Root
@@ -59,6 +61,17 @@ def test_first_model_that_does_not_follow_from_the_specification_is_named(own_ru
         work.facts = replace(work.facts, params=params)
         with pytest.raises(ReplayFailed, match="round 1: first model: built again here it is 0x"):
             rebuild_first_model(work)
+
+
+def test_code_of_a_study_without_a_sandbox_is_not_run(
+    own_run: Path, call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nothing = Offer("bubblewrap is not installed", 0, seccomp=False)
+    monkeypatch.setattr("wardround.audit.first_model.offered", lambda: nothing)
+    monkeypatch.setattr(subprocess, "Popen", lambda *_, **__: pytest.fail("it was started"))
+    error = call("audit", own_run, "--run-study-code").error
+    assert "offers no sandbox for the study's code" in error
+    assert "audit without --run-study-code" in error
 
 
 def test_audit_that_watches_builds_nothing(own_run: Path, call: Call) -> None:

@@ -8,7 +8,17 @@ from typing import Any
 import pytest
 from eth_account import Account
 
-from tests.client.guard.test_budget import KEY, PRIVACY, Desk, each, key_of, sourced, study, table
+from tests.client.guard.test_budget import (
+    KEY,
+    PRIVACY,
+    Desk,
+    any_table,
+    each,
+    key_of,
+    sourced,
+    study,
+    table,
+)
 from wardround.learning.privacy.accountant import Neighbours, account_of
 from wardround.protocol.errors import SpecificationError
 from wardround.protocol.identifiers import SiteAddress
@@ -110,7 +120,7 @@ def test_account_when_a_study_has_a_limit_or_is_measured_says_so(tmp_path: Path)
     model = key_of(limited, 1).fields()["base"]
     fields = {"study": key_of(limited, 1).fields()["study"], "model": model}
     desk.log.append("released", round=1, measures={"counts": [1] * 40, "noise": 4.0}, **fields)
-    desk.budget.measure(key_of(limited, 1), table(NEW), 4.0)
+    desk.budget.measure(key_of(limited, 1), table(NEW), 4.0, any_table)
     said = account_in(tmp_path, {"measured_models": 3}).of_study(limited.study, limited.spec)
     assert " of 9.5 at delta 0.001 (" in said
     assert said.endswith("; 1 of 3 models measured")

@@ -628,16 +628,19 @@ def test_policy_when_changed_counts_once_it_is_signed(
     address = keystore_address(site.keystore(site.settings()))
     assert "nothing to do" in call("policy", site.folder).good
     text = site.settings_file.read_text("utf-8").replace(
-        "[policy]\n", "[policy]\nweight_step = 9\nmax_epsilon = 8.0\nevaluate = false\n"
+        "[policy]\n",
+        '[policy]\nweight_step = 9\nmax_epsilon = 8.0\nevaluate = false\nsandbox = "none"\n',
     )
     site.settings_file.write_text(text, "utf-8")
     assert site.settings_in_force(address).policy.weight_step == 1
     said = call("status", site.folder).good
     assert "  not in force: [policy] weight_step: 1 becomes 9 once `wardround site policy`" in said
+    assert "  sandbox: none, by" not in said
     said = call("policy", site.folder, "--yes", "--password-file", password).good
     assert "weight_step: 1 becomes 9" in said
     assert "max_epsilon: unset becomes 8.0" in said
     assert "evaluate: true becomes false" in said
+    assert "  sandbox: none, by" in call("status", site.folder).good
     site.settings_file.write_text(text.replace("max_epsilon = 8.0\n", ""), "utf-8")
     assert (
         "not in force: [policy] max_epsilon: 8.0 becomes unset" in call("status", site.folder).good

@@ -13,6 +13,7 @@ from wardround.audit.audit import StudyAudit
 from wardround.host.sandbox.machine import offered
 from wardround.host.sandbox.readable import readable_by_python
 from wardround.host.sandbox.sandbox import Sandbox
+from wardround.learning.errors import LearningError
 from wardround.learning.trial_apart import try_apart
 from wardround.protocol.errors import ReplayFailed
 from wardround.protocol.identifiers import hex_of
@@ -36,7 +37,8 @@ def rebuild_first_model(work: StudyAudit) -> str:
         ReplayFailed: it is another model.
         StudyMismatch: a file of the study's own is not the pinned one.
         StoreError: one is missing.
-        LearningError: the model cannot be built.
+        LearningError: the model cannot be built; it is the study's own, and this machine offers no
+            sandbox to build it in.
     """
     spec, recorded = work.spec, hex_of(work.facts.params.initial_model)
     if spec.rule.id is RuleId.SUM:
@@ -45,6 +47,12 @@ def rebuild_first_model(work: StudyAudit) -> str:
         return f"nothing is counted in it, with root {recorded[:18]}… equal"
     files = {name: work.store.get(cid, FILES_MAX_BYTES) for name, cid in spec.model.cids().items()}
     offer = offered()
+    if spec.model.is_own and not offer.is_enough:
+        raise LearningError(
+            f"this machine offers no sandbox for the study's code ({offer.words()}), so it is not "
+            "run: install bubblewrap and libseccomp, use a kernel with Landlock, or audit without "
+            "--run-study-code."
+        )
     readable = readable_by_python(_PACKAGES)
     sandbox = Sandbox(offer, readable, _MEMORY_BYTES, is_open=not offer.is_enough)
     found = try_apart(spec.with_files(files), sandbox)

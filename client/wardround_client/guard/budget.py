@@ -11,7 +11,7 @@ on another model or other rows it is another, and is booked again.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -139,21 +139,25 @@ class Budget:
         self._book_rows(key, table, rows, mechanism, attempt=len(attempts) + 1)
         return self._trained(secret, rows, alike, self._book.spent, approval)
 
-    def measure(self, key: RoundKey, table: Table, noise: float) -> Allowance:
+    def measure(
+        self, key: RoundKey, table: Table, noise: float, check: Callable[[Table], None]
+    ) -> Allowance:
         """Book the noised histogram of a model's predictions.
 
         Args:
             key: study and round, and as its base the model that is measured.
             table: the test rows.
             noise: standard deviation of the noise on each count.
+            check: refuses rows that are too few, once those of spent people are left out.
         Raises:
-            Refusal: ``budget-exhausted``.
+            Refusal: ``budget-exhausted``; as ``check``.
             LogError: it could not be booked, or what was booked before is lost.
         """
         mechanism = counting(noise)
         everybody = self._alike(key, table, self._book.spent)
         alike, _ = within(everybody, lambda units: mechanism, self._settings)
         rows = _places(alike)
+        check(table.part(rows))
         self._book_rows(key, table, rows, mechanism, attempt=0)
         delta = self._settings.policy.delta
         return Allowance(None, rows, _spent(alike, mechanism), delta, None)

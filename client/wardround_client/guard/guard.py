@@ -400,7 +400,9 @@ class Guard(Guarded):
         if noise := policy.measure_noise:
             # Booked only once there is something to count: a trainer that fails costs nothing.
             with self._lock:
-                allowance = self._budget.measure(key, tests, noise)
+                allowance = self._budget.measure(
+                    key, tests, noise, lambda left: _check_enough(left, policy)
+                )
             if allowance.rows is not None:
                 tests, shares = allowance.part(tests), shares[allowance.rows]
         found = histogram(shares, tests.labels)

@@ -27,9 +27,10 @@ from wardround_client.guard.approvals import Approval
 from wardround_client.guard.book import Book, RoundKey
 from wardround_client.guard.budget import Allowance, Budget
 from wardround_client.guard.log import GuardLog, create_log, guard_sentence
+from wardround_client.guard.measuring import too_few
 from wardround_client.guard.noise_secrets import KeptSecrets
 from wardround_client.guard.people import PeopleStore
-from wardround_client.settings import HomeSettings
+from wardround_client.settings import HomeSettings, PolicyTable
 from wardround_simulations.network import Network
 
 PRIVACY = PrivacySpec(noise_multiplier=1.0, max_grad_norm=1.0, delta=1e-3)
@@ -107,6 +108,10 @@ class Desk:
 
     def spent(self) -> int:
         return sum(line["kind"] == "spent" for line in self.log.kept)
+
+
+def any_table(table: Table) -> None:
+    """Take any number of rows."""
 
 
 def each(rows: int = 40) -> Mechanism:
@@ -326,7 +331,7 @@ def test_account_when_a_line_is_of_an_earlier_version_counts_for_everybody(tmp_p
 
 def test_measurement_when_booked_counts_for_the_people_measured(tmp_path: Path) -> None:
     desk, one = Desk(tmp_path, {"max_epsilon": 50.0}, sourced(group="patient")), study("one")
-    allowed = desk.budget.measure(key_of(one, 1), table(range(100, 120)), 4.0)
+    allowed = desk.budget.measure(key_of(one, 1), table(range(100, 120)), 4.0, any_table)
     assert allowed.secret is None
     counts = Mechanism(kind="discrete", noise_multiplier=4.0, sample_rate=1.0, steps=1)
     assert allowed.cost == counts
@@ -335,6 +340,28 @@ def test_measurement_when_booked_counts_for_the_people_measured(tmp_path: Path) 
     assert both.account == PrivacyAccount(mechanisms=[counts])
     # And it is no attempt at a round.
     assert not desk.book.attempts(one.study, 1)
+
+
+def test_measurement_when_too_few_are_left_is_not_booked(tmp_path: Path) -> None:
+    """Minima hold for the rows that are counted, not for those of spent patients beside them."""
+    each = Mechanism(kind="discrete", noise_multiplier=4.0, sample_rate=1.0, steps=1)
+    limit = PrivacyAccount(mechanisms=[each]).epsilon(1e-6) + 0.01
+    desk = Desk(tmp_path, {"max_epsilon": limit, "delta": 1e-6}, sourced(group="patient"))
+    one, policy = study("one"), PolicyTable(measure_noise=0.5)
+    desk.budget.measure(key_of(one, 1), table(range(100, 130)), 4.0, any_table)
+    left: list[int] = []
+
+    def check(rows: Table) -> None:
+        left.append(len(rows))
+        assert too_few(table(range(100, 138)), policy) is None
+        reason = too_few(rows, policy)
+        assert reason is not None
+        raise Refusal("too-few-test-rows", reason)
+
+    with pytest.raises(Refusal, match="too-few-test-rows"):
+        desk.budget.measure(key_of(one, 2), table(range(100, 138)), 4.0, check)
+    assert left == [8]
+    assert desk.spent() == 1
 
 
 # ---------------------------------------------------------------- a patient as one
