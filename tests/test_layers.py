@@ -296,15 +296,20 @@ def test_trainer_trains_with_nothing_that_a_site_did_not_approve() -> None:
     assert {file for name in loaded for file in files_of(ROOT, name)} <= reached
 
 
+SUPERNODE = Path("client/wardround_client/supernode.py")
+
+
 def test_courier_trains_nothing() -> None:
     """The process that speaks to the coordinator does not load what trains or decides."""
-    reached = reached_from(ROOT, Path("client/wardround_client/app/client_app.py"))
-    names = {module_of(path) for path in reached}
+    courier = Path("client/wardround_client/app/client_app.py"), SUPERNODE
+    names = {module_of(path) for one in courier for path in reached_from(ROOT, one)}
     assert "wardround_client.guard.client" in names
     beyond = (
         "wardround.learning.training",
         "wardround.learning.models",
         "wardround_client.guard.guard",
+        "wardround_client.guard.tables",
+        "wardround_client.sources.prepare",
         "wardround_client.trainer",
     )
     assert not [name for name in names if name.startswith(beyond)]

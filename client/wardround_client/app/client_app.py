@@ -1,6 +1,7 @@
 """The courier: a site's Flower ClientApp, the same at a hospital and in a simulation.
 
-It carries a coordinator's message to the site's guard, and the guard's answer back. It sees no row.
+It carries a coordinator's message to the site's guard, and the guard's answer back. It is given no
+row.
 
 A SuperNode's configuration names the site's home. A simulation, whose nodes have a number only,
 names the network's folder in the run's configuration, and the home is the one with that number.
