@@ -305,7 +305,8 @@ def test_own_model_is_tried_in_the_sandbox_before_it_is_approved(
 def test_own_model_that_fails_its_trial_at_the_site_is_not_approved(
     two_faced: Network, tmp_path: Path, call: Call
 ) -> None:
-    home = make(two_faced, tmp_path / "h", policy='sandbox = "none"')
+    policy = 'sandbox = "none"\naccept_solvable = ["small"]'
+    home = make(two_faced, tmp_path / "h", policy=policy)
     error = call(*approving(two_faced, home, tmp_path)).error
     assert "trial of the study's model failed" in error
     assert "in training mode its output for 5 rows is a dict" in error
@@ -394,7 +395,9 @@ def test_private_study_with_code_of_its_own_is_accepted_by_name_or_refused(tmp_p
     scenario = own_scenario(FILES, privacy=privacy.model_dump())
     budget = "max_epsilon = 100.0"
     with prepared(scenario, tmp_path / "network") as network:
-        with pytest.raises(Refusal, match="own code could write them there") as refusal:
+        with pytest.raises(
+            Refusal, match="own code could write up to 40 of your 40 rows there"
+        ) as refusal:
             proposed(network, make(network, tmp_path / "plain"))
         assert refusal.value.name == "rows-solvable"
         with pytest.raises(Refusal, match="own files run where the noise is added") as refusal:

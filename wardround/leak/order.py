@@ -19,7 +19,6 @@ from wardround.leak.reading import Reading
 from wardround.leak.replay import Floats, LogisticReplay, Order, steps_of
 from wardround.leak.solve import Equations, Fit, first_guess
 from wardround.learning.repeatable import row_orders
-from wardround.learning.solvable import solvable
 from wardround.protocol.canonical import canonical_digest
 
 ORDER, WHOLE = "public order", "linear system"
@@ -122,17 +121,13 @@ def _unfit(reading: Reading, site: str) -> str:
         return f"only a two-class logistic model is solved for, and this one is {spec.model.label}"
     if spec.training.optimizer != "sgd":
         return f"only gradient descent is replayed, and the optimiser is {spec.training.optimizer}"
-    parameters, rows = len(rounds[0].base), _rows(reading, site)
-    counted = solvable(
-        spec.model_copy(update={"study": spec.study.model_copy(update={"rounds": len(rounds)})}),
-        parameters=parameters,
-        rows=rows,
-        features=parameters - 1,
-    )
-    if not counted.suffices:
-        return counted.explanation.rstrip(".")
-    if counted.unknowns > _MOST_UNKNOWNS:
-        return f"{counted.unknowns:,} unknown numbers are more than this command solves for"
+    parameters = len(rounds[0].base)
+    # A row has a feature for each weight, and a label where the model has its bias.
+    published, wanted = parameters * len(rounds), parameters * _rows(reading, site)
+    if published < wanted:
+        return f"{published:,} published numbers against {wanted:,} unknown ones: too few"
+    if wanted > _MOST_UNKNOWNS:
+        return f"{wanted:,} unknown numbers are more than this command solves for"
     return ""
 
 

@@ -20,6 +20,7 @@ class Solvability:
     Attributes:
         equations: numbers that the whole study publishes of one site's training.
         unknowns: numbers in the site's training table.
+        rows: of that table.
         full_batch: whether each step takes all rows, so that their order hides nothing.
         own_code: whether code of the study's own trains, which may write rows into its updates.
         private: whether noise bounds what any number of equations reveals: not with own code,
@@ -28,14 +29,20 @@ class Solvability:
 
     equations: int
     unknowns: int
+    rows: int
     full_batch: bool
     own_code: bool
     private: bool
 
     @property
     def suffices(self) -> bool:
-        """Whether the rows can follow from what is published."""
-        return not self.private and self.equations >= self.unknowns
+        """Whether rows can follow from what is published: with own code, any that it picks."""
+        return not self.private and (self.own_code or self.equations >= self.unknowns)
+
+    @property
+    def rows_at_risk(self) -> int:
+        """How many rows have no more numbers than are published."""
+        return min(self.rows, self.equations * self.rows // self.unknowns)
 
     @property
     def explanation(self) -> str:
@@ -46,13 +53,13 @@ class Solvability:
         )
         if self.private:
             return f"{counted}: noise of differential privacy keeps them from being solved."
-        if not self.suffices:
-            return f"{counted}: too few to solve for every row."
         if self.own_code:
             return (
-                f"{counted}: enough to hold every row, and the study's own code could write them "
-                "there."
+                f"{counted}: the study's own code could write up to {self.rows_at_risk:,} of your "
+                f"{self.rows:,} rows there, number for number, and more with fewer digits."
             )
+        if not self.suffices:
+            return f"{counted}: too few to solve for every row."
         if self.full_batch:
             return (
                 f"{counted}: a reader of the updates can solve for the rows, because each step "
@@ -101,6 +108,7 @@ def solvable(spec: StudySpec, *, parameters: int, rows: int, features: int) -> S
     return Solvability(
         equations=equations(parameters, spec.study.rounds),
         unknowns=unknowns(rows, features),
+        rows=rows,
         full_batch=batch == 0 or batch >= rows,
         own_code=own_code,
         private=spec.privacy is not None and not own_code,

@@ -100,9 +100,8 @@ def check_unsolvable(
     if found.suffices and not policy.accepts_solvable(spec, params.study_id):
         raise Refusal(
             "rows-solvable",
-            f"{found.explanation} Ask the sponsor for a private study without code of its own, "
-            "fewer rounds or a smaller model; or accept it by name: [policy] accept_solvable "
-            f'= ["{spec.study.name}"] in site.toml.',
+            f"{found.explanation} Ask the sponsor for a private study without code of its own; or "
+            f'accept it by name: [policy] accept_solvable = ["{spec.study.name}"] in site.toml.',
         )
 
 
