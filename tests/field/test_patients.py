@@ -188,9 +188,10 @@ def test_people_are_the_same_from_every_export(tmp_path: Path, kind: str) -> Non
 
 def test_patient_s_number_that_a_float_cut_is_refused(tmp_path: Path) -> None:
     """As pandas writes a column of long numbers in which one is missing."""
-    rows = [row | {"patient": float(10**18 + row["visit"] // 100)} for row in visits()]
-    with pytest.raises(SourceError, match="neither text nor an exact number"):
-        load(write_parquet(tmp_path, rows), tmp_path, group="patient")
+    for first in (float(10**18), 2024.17):  # of the second, figures are lost in narrow columns
+        rows = [row | {"patient": first + row["visit"] // 100} for row in visits()]
+        with pytest.raises(SourceError, match="neither text nor an exact number"):
+            load(write_parquet(tmp_path, rows), tmp_path, group="patient")
 
 
 def test_people_are_the_same_from_every_source_and_spelling(tmp_path: Path) -> None:
@@ -210,6 +211,30 @@ def test_people_are_the_same_from_every_source_and_spelling(tmp_path: Path) -> N
             assert data.people == expected
             assert set(data.people) | set(data.test.people) == set(map(person_of, NUMBERS))
             assert len(data.people) == len(data.train)
+
+
+@pytest.mark.parametrize("start", ["2024.001", "1.001", "999.950", "1234567.001"])
+def test_people_are_the_same_whatever_mark_a_table_declares(tmp_path: Path, start: str) -> None:
+    """Nor where one export has its figures in threes: `1.234`, `1,234` and 1234."""
+    people = [Decimal(start) + Decimal(patient) / 1000 for patient in range(PATIENTS)]
+    people = [one for one in people if one % 1]
+    rows = [row for row in visits() if row["visit"] // 100 < len(people)]
+    comma = str.maketrans(",.", ".,")
+    spellings = ["{:f}".format, "{:,f}".format, lambda one: f"{one:,f}".translate(comma)]
+    found = []
+    for spelling in spellings:
+        spelt = [row | {"patient": spelling(people[row["visit"] // 100])} for row in rows]
+        for write in (*WRITERS, write_decimal_commas):
+            (tmp_path / "visits.db").unlink(missing_ok=True)
+            data = load(write(tmp_path, spelt), tmp_path, group="patient")
+            found.append((set(data.people), set(data.test.people)))
+    exact = [row | {"patient": people[row["visit"] // 100]} for row in rows]
+    data = load(write_parquet(tmp_path, exact), tmp_path, group="patient")
+    assert found == [(set(data.people), set(data.test.people))] * len(found)
+
+
+def write_decimal_commas(folder: Path, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    return write_csv(folder, rows, ";", decimal=",")
 
 
 def test_person_does_not_depend_on_the_columns_that_a_study_uses(tmp_path: Path) -> None:

@@ -170,7 +170,7 @@ class GroupReader:
         self.unfit += int((~named & ~absent).sum())
         named &= ~absent
         usable = zip(cells, named, strict=True)
-        found = digests_of([cell if is_named else "" for cell, is_named in usable], self._mark)
+        found = digests_of(cell if is_named else "" for cell, is_named in usable)
         return found, named
 
     def problems(self, *, missing_is_one: bool) -> list[Problem]:
@@ -295,8 +295,10 @@ class _Places:
 
 
 def _is_exact(cell: object) -> bool:
-    """Whether a cell can name a patient; of longer numbers a float has lost figures."""
-    return isinstance(cell, _SPELT) and not (isinstance(cell, float) and abs(cell) >= 2**53)
+    """Whether a cell can name a patient: a float only as a whole number that keeps all figures."""
+    if isinstance(cell, float):
+        return cell.is_integer() and abs(cell) < 2**53
+    return isinstance(cell, _SPELT)
 
 
 def _spellings(cell: object) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import hashlib
 import unicodedata
 import uuid
 from decimal import Decimal
@@ -23,7 +24,8 @@ SPELT = [
     [17, 17.0, Decimal(17), Decimal("17.00"), "17", " 17 ", "17.0", "0017", "1.7e1", np.int64(17)],
     [2**53 + 1, Decimal(2**53 + 1), str(2**53 + 1), f"{2**53 + 1}.0"],
     [0, "0", "-0", -0.0, "0.00", "0E5"],
-    [250.1, "250.10", Decimal("250.1"), np.float32(250.1)],
+    [250.1, "250.10", "250,100", Decimal("250.1"), np.float32(250.1), 250_100],
+    [2024.17, "2024.170", "2024,17", "2,024.17", Decimal("2024.17"), np.float64(2024.17)],
     ["P-0017", " P-0017", "p-0017", "\u00a0P-0017\u00a0", "\uff30-\uff10017", '="P-0017"'],
     [1000, '="1000"', "\uff11\uff10\uff10\uff10", '="01000"'],
     ["M\u00fcller", "Mu\u0308ller"],
@@ -74,7 +76,48 @@ def test_person_known_by_text_is_the_same_in_every_export(text: str) -> None:
 @given(st.integers(-(2**53), 2**53))
 def test_person_is_the_same_with_a_decimal_comma(number: int) -> None:
     for text in (f"{number},0", f"{number}", f"{number},00"):
-        assert person_of(text, ",") == person_of(float(number))
+        assert person_of(text) == person_of(float(number))
+
+
+#: Marks of the decimals, and between figures in threes, as countries and programs write them.
+MARKS = [(".", ""), (",", ""), (".", ","), (",", "."), (".", " "), (",", "\u202f"), (".", "\u2019")]
+
+
+def written(number: Decimal, marks: tuple[str, str]) -> str:
+    decimal, threes = marks
+    return f"{number:,f}".translate(str.maketrans({",": threes, ".": decimal}))
+
+
+@given(st.decimals(-(10**12), 10**12, places=3), st.sampled_from(MARKS), st.sampled_from(MARKS))
+def test_person_is_the_same_by_every_mark(
+    number: Decimal, one: tuple[str, str], other: tuple[str, str]
+) -> None:
+    assert person_of(written(number, one)) == person_of(written(number, other)) == person_of(number)
+
+
+@given(st.integers(-(10**12), 10**12), st.sampled_from(MARKS))
+def test_person_of_a_whole_number_is_the_same_with_its_figures_in_threes(
+    number: int, marks: tuple[str, str]
+) -> None:
+    text = written(Decimal(number), marks)
+    # A database that keeps three decimals writes 12 as 12.000, and so few write 12000.
+    as_decimals = 1000 <= abs(number) < 10**6 and number % 1000 == 0 and marks[1] in {".", ","}
+    assert (person_of(text) == person_of(number)) is not as_decimals
+
+
+@pytest.mark.parametrize(
+    "text", ["01.02.2024", "756.1234.5678.97", "1.23.456", "1,2,3", "1.234.56", "1.234.567-8"]
+)
+def test_person_known_by_figures_that_are_no_number_is_known_by_text(text: str) -> None:
+    assert person_of(text) == hashlib.sha256(text.encode()).digest()
+
+
+@pytest.mark.parametrize(
+    ("value", "spelling"),
+    [("0017", "17"), (1000, "1E3"), ("1000.0", "1E3"), ("P-0017", "p-0017"), (-25, "-25")],
+)
+def test_person_is_known_by_the_digest_of_earlier_accounts(value: object, spelling: str) -> None:
+    assert person_of(value) == hashlib.sha256(spelling.encode()).digest()
 
 
 def test_person_when_the_exponent_is_hostile_costs_nothing() -> None:
