@@ -37,7 +37,7 @@ class Disclosure:
     @property
     def solvability(self) -> Solvability:
         """Whether the study's updates suffice to solve for the site's rows."""
-        return solvability_of(self.spec, self.params, self.data.train)
+        return solvability_of(self.spec, self.params, self.data.train, self.policy)
 
     def lines(self) -> Iterator[str]:
         """Write it for people, a line at a time."""

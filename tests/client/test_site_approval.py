@@ -360,7 +360,7 @@ def test_own_model_without_a_pinned_layout_is_not_approved(own: Network, tmp_pat
 def test_study_whose_readers_can_solve_for_the_rows_is_refused(
     own: Network, tmp_path: Path
 ) -> None:
-    home = make(own, tmp_path / "h")
+    home = accepting(own, tmp_path / "h", "no-study")
     with pytest.raises(Refusal, match=r"723 published numbers against 280 unknown") as refusal:
         proposed(own, home)
     assert refusal.value.name == "rows-solvable"
@@ -379,13 +379,31 @@ def test_study_that_the_policy_accepts_is_shown_as_solvable(
     assert "your policy accepts that for this study by name" in said
 
 
-def test_private_study_is_never_refused_as_solvable(tmp_path: Path) -> None:
-    privacy = PrivacySpec(noise_multiplier=1.0, max_grad_norm=1.0, delta=1e-5)
+@pytest.mark.parametrize("noise", [30.0, 1.0])
+def test_private_study_is_refused_as_solvable_where_its_noise_bounds_little(
+    tmp_path: Path, noise: float
+) -> None:
+    privacy = PrivacySpec(noise_multiplier=noise, max_grad_norm=1.0, delta=1e-5)
     scenario = small_scenario(study={"rounds": 50}, privacy=privacy.model_dump())
     with prepared(scenario, tmp_path / "network") as network:
-        said = shown(network, make(network, tmp_path / "h"))
+        home = accepting(network, tmp_path / "h", "no-study")
+        if noise == 30:
+            said = shown(network, home)
+        else:
+            with pytest.raises(Refusal, match=r"over all rounds it allows epsilon \d\d") as refusal:
+                proposed(network, home)
+            assert refusal.value.name == "rows-solvable"
+            assert "of epsilon 10 at most" in str(refusal.value)
+            # The guard stops at a limit of the site's own.
+            limit = make(
+                network, tmp_path / "limit", policy="max_epsilon = 9.0\naccept_solvable = []"
+            )
+            assert "Over all rounds epsilon is at most 9:" in shown(network, limit)
+            accepted = shown(network, accepting(network, tmp_path / "accepts"))
+            assert "your policy accepts that for this study by name" in accepted
+            return
     assert "350 published numbers" in said
-    assert "noise of differential privacy" in said
+    assert "noise keeps them from being solved. Over all rounds epsilon is at most" in said
     assert "the epsilon above bounds what your updates tell of a patient who has one row" in said
 
 
@@ -393,15 +411,16 @@ def test_private_study_with_code_of_its_own_is_accepted_by_name_or_refused(tmp_p
     """The code runs where the noise is added, and can leave it out."""
     privacy = PrivacySpec(noise_multiplier=5.0, max_grad_norm=1.0, delta=1e-5)
     scenario = own_scenario(FILES, privacy=privacy.model_dump())
+    nothing = "accept_solvable = []"
     budget = "max_epsilon = 100.0"
     with prepared(scenario, tmp_path / "network") as network:
         with pytest.raises(
             Refusal, match="own code could write up to 40 of your 40 rows there"
         ) as refusal:
-            proposed(network, make(network, tmp_path / "plain"))
+            proposed(network, make(network, tmp_path / "plain", policy=nothing))
         assert refusal.value.name == "rows-solvable"
         with pytest.raises(Refusal, match="own files run where the noise is added") as refusal:
-            proposed(network, make(network, tmp_path / "budget", policy=budget))
+            proposed(network, make(network, tmp_path / "budget", policy=f"{budget}\n{nothing}"))
         assert refusal.value.name == "privacy-refused"
         policy = f'{budget}\naccept_solvable = ["small"]'
         said = shown(network, make(network, tmp_path / "accepts", policy=policy))

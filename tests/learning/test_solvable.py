@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
 
 from tests.integration.networks import own_scenario, small_scenario
-from wardround.learning.solvable import Solvability, equations, solvable, unknowns
+from wardround.learning.solvable import EPSILON_MAX, Solvability, equations, solvable, unknowns
 from wardround.protocol.study import StudySpec
 
 
@@ -20,8 +21,8 @@ def study(rounds: int, **training: Any) -> StudySpec:
 def test_four_hospitals_when_fifty_rounds_are_public_give_the_smallest_away() -> None:
     """50 updates of 14 numbers: enough for Zurich and Basel's 30 rows, too few for 199."""
     spec = study(50)
-    small = solvable(spec, parameters=14, rows=30, features=13)
-    large = solvable(spec, parameters=14, rows=199, features=13)
+    small = solvable(spec, parameters=14, rows=30, features=13, epsilon=None)
+    large = solvable(spec, parameters=14, rows=199, features=13, epsilon=None)
     assert (small.equations, small.unknowns) == (700, 420)
     assert small.suffices
     assert "700 published numbers against 420" in small.explanation
@@ -35,21 +36,30 @@ def test_rows_when_equations_are_as_many_as_unknowns_are_solvable(
     rounds: int, suffices: bool
 ) -> None:
     assert equations(14, 30) == unknowns(30, 13)
-    assert solvable(study(rounds), parameters=14, rows=30, features=13).suffices is suffices
+    found = solvable(study(rounds), parameters=14, rows=30, features=13, epsilon=None)
+    assert found.suffices is suffices
 
 
 @pytest.mark.parametrize(("batch", "whole"), [(0, True), (30, True), (64, True), (29, False)])
 def test_full_batch_when_a_step_takes_all_rows(batch: int, whole: bool) -> None:
     spec = study(50, batch_size=batch)
-    found = solvable(spec, parameters=14, rows=30, features=13)
+    found = solvable(spec, parameters=14, rows=30, features=13, epsilon=None)
     assert found.full_batch is whole
     assert ("takes all of them" in found.explanation) is whole
 
 
-def test_private_training_when_equations_are_many_is_not_solvable() -> None:
-    found = Solvability(10**6, 10, 5, full_batch=True, own_code=False, private=True)
-    assert not found.suffices
-    assert "noise" in found.explanation
+def test_private_training_is_solvable_from_an_epsilon_on_that_bounds_little() -> None:
+    for epsilon, private, words in (
+        (1.0, True, "epsilon is at most 1: whatever is tried on you, a guess about one patient"),
+        (EPSILON_MAX, True, "becomes right with at most 99.995%"),
+        (10.01, False, "over all rounds it allows epsilon 10.01, and only up to 10"),
+        (20_854.0, False, "it allows epsilon 20,854, and"),
+        (math.inf, False, "it allows epsilon inf, and"),
+    ):
+        found = Solvability(10**6, 10, 5, full_batch=True, own_code=False, epsilon=epsilon)
+        assert found.suffices is not private
+        assert words in found.explanation
+        assert ("keeps them from being solved" in found.explanation) is private
 
 
 @pytest.mark.parametrize(
@@ -63,6 +73,7 @@ def test_own_code_is_solvable_whatever_noise_is_asked_and_however_many_rows_ther
 ) -> None:
     """Code of a study's own picks the rows, and runs where the noise is added."""
     spec = own_scenario({"model.py": b""}, privacy=privacy).specification
-    found = solvable(spec, parameters=241, rows=rows, features=6)
+    epsilon = None if privacy is None else 1.0
+    found = solvable(spec, parameters=241, rows=rows, features=6, epsilon=epsilon)
     assert found.suffices
     assert f"own code could write up to {at_risk} rows there" in found.explanation

@@ -249,7 +249,8 @@ class Guard(Guarded):
             check_grown(approval, table)
             allowed = self._budget.begin(approval, key, table)
             table = allowed.part(table)
-            check_unsolvable(spec, approval.params, table, self._settings.policy)
+            booked = 0.0 if allowed.stated is None else allowed.stated.epsilon_replaced
+            check_unsolvable(spec, approval.params, table, self._settings.policy, booked)
         job = TrainJob(
             specification=canonical_bytes(spec.document()),
             base=base,

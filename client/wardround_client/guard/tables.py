@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import math
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import prod
 from pathlib import Path
 
 from wardround.learning.datasets.table import SiteData, Table, load_table
 from wardround.learning.errors import DataError, no_rows
-from wardround.learning.solvable import Solvability, solvable
+from wardround.learning.privacy.accountant import PrivacyAccount, mechanism_of
+from wardround.learning.solvable import EPSILON_MAX, Solvability, solvable
 from wardround.protocol.identifiers import hex_of
 from wardround.protocol.record import StudyParams
 from wardround.protocol.study import StudySpec
@@ -78,29 +80,58 @@ def facts_of(data: SiteData) -> TableFacts:
     return TableFacts(len(data.train), len(data.test), digest.hexdigest())
 
 
-def solvability_of(spec: StudySpec, params: StudyParams, train: Table) -> Solvability:
+def epsilon_ahead(
+    spec: StudySpec, train: Table, policy: PolicyTable, booked: float = 0.0
+) -> float | None:
+    """Bound the epsilon to which a whole study may bring the patient who gives most.
+
+    Args:
+        booked: what the study has cost so far: rounds that are repeated cost more than was planned.
+    Returns:
+        With one replaced, at the study's delta: of all rounds, or the limit of study or policy at
+        which the guard stops before. None of a study without privacy.
+    """
+    privacy = spec.privacy
+    if privacy is None:
+        return None
+    units = len(train) if privacy.unit == "row" else train.person_count
+    most = max(Counter(train.people).values())
+    round_of_one = mechanism_of(spec.training, privacy, units).of_person(most)
+    steps = round_of_one.steps * spec.study.rounds
+    whole = PrivacyAccount(mechanisms=[round_of_one.model_copy(update={"steps": steps})])
+    limits = (one for one in (privacy.target_epsilon, policy.max_epsilon) if one is not None)
+    return min(max(booked, whole.epsilon(privacy.delta)), *limits, math.inf)
+
+
+def solvability_of(
+    spec: StudySpec, params: StudyParams, train: Table, policy: PolicyTable, booked: float = 0.0
+) -> Solvability:
     """Compare what a study publishes of a site with the site's training rows."""
     return solvable(
         spec,
         parameters=params.parameter_count,
         rows=len(train),
-        features=prod(train.features.shape[1:]),
+        features=math.prod(train.features.shape[1:]),
+        epsilon=epsilon_ahead(spec, train, policy, booked),
     )
 
 
 def check_unsolvable(
-    spec: StudySpec, params: StudyParams, train: Table, policy: PolicyTable
+    spec: StudySpec, params: StudyParams, train: Table, policy: PolicyTable, booked: float = 0.0
 ) -> None:
     """Refuse a study whose readers can solve for these rows, unless the policy accepts it.
 
+    Args:
+        booked: epsilon that the study has cost so far.
     Raises:
         Refusal: ``rows-solvable``; names the key of the policy that accepts the study.
     """
-    found = solvability_of(spec, params, train)
+    found = solvability_of(spec, params, train, policy, booked)
     if found.suffices and not policy.accepts_solvable(spec, params.study_id):
         raise Refusal(
             "rows-solvable",
-            f"{found.explanation} Ask the sponsor for a private study without code of its own; or "
+            f"{found.explanation} Ask the sponsor for a private study without code of its own, "
+            f"of epsilon {EPSILON_MAX:g} at most; or "
             f'accept it by name: [policy] accept_solvable = ["{spec.study.name}"] in site.toml.',
         )
 

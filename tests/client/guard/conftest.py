@@ -36,13 +36,16 @@ NOW = 1_760_000_000
 
 
 def settings_text(network: Network, place: int = 0, **changes: str) -> str:
+    if "accept_solvable" not in changes.get("policy", ""):
+        # A test's rows are no secret, and exact measures can be compared. Tests of refusals accept
+        # nothing; test_measures.py of the attacks has the default noise.
+        accepted = f'accept_solvable = ["{network.scenario.study.name}"]'
+        changes["policy"] = f"{changes.get('policy', 'measure_noise = 0.0')}\n{accepted}"
     tables = {
         "site": f'name = "{network.parties[place].name}"',
         "chain": f'endpoints = ["{network.contract.chain.url}"]\n'
         f"chain_id = {network.contract.chain.chain_id}\n"
         f'contract = "{network.contract.address.lower()}"',
-        # Exact, so that tests can compare; test_measures.py of the attacks has the default.
-        "policy": "measure_noise = 0.0",
         "data": 'name = "patients"\ntrain = "train.npz"\ntest = "test.npz"\nrange = [-8.0, 8.0]',
     } | changes
     return "\n".join(f"[{name}]\n{text}\n" for name, text in tables.items())

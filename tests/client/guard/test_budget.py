@@ -17,7 +17,12 @@ from tests.client.sources.tables import SCHEMA
 from tests.integration.networks import prepared, small_scenario
 from wardround.learning.datasets.people import digests_of
 from wardround.learning.datasets.table import Table, load_table, save_table
-from wardround.learning.privacy.accountant import Mechanism, Neighbours, PrivacyAccount
+from wardround.learning.privacy.accountant import (
+    Mechanism,
+    Neighbours,
+    PrivacyAccount,
+    mechanism_of,
+)
 from wardround.protocol.identifiers import Digest, Root, hex_of
 from wardround.protocol.record import StudyParties
 from wardround.protocol.report import Privacy, parse_report
@@ -30,6 +35,7 @@ from wardround_client.guard.log import GuardLog, create_log, guard_sentence
 from wardround_client.guard.measuring import too_few
 from wardround_client.guard.noise_secrets import KeptSecrets
 from wardround_client.guard.people import PeopleStore
+from wardround_client.guard.tables import epsilon_ahead
 from wardround_client.settings import HomeSettings, PolicyTable
 from wardround_simulations.network import Network
 
@@ -551,3 +557,23 @@ def test_private_round_when_a_row_is_gone_has_other_noise_and_costs_again(
     assert second is not None
     assert first.secret != second.secret
     assert second.account != first.account
+
+
+def test_epsilon_ahead_is_of_all_rounds_and_of_the_patient_with_most_rows() -> None:
+    """It grows with a patient's rows; what was booked counts, up to where the guard stops."""
+    spec, policy = study("one").spec, PolicyTable()
+    one_round = mechanism_of(spec.training, PRIVACY, 40)
+
+    def whole(rows_each: int) -> float:
+        steps = one_round.steps * spec.study.rounds
+        all_rounds = one_round.model_copy(update={"steps": steps, "rows_each": rows_each})
+        return PrivacyAccount(mechanisms=[all_rounds]).epsilon(PRIVACY.delta)
+
+    four_each = table([row // 4 for row in range(40)])
+    assert epsilon_ahead(spec, ROWS, policy) == whole(1)
+    assert epsilon_ahead(spec, four_each, policy) == whole(4) > whole(1)
+    assert epsilon_ahead(spec, ROWS, policy, booked=1e3) == 1e3
+    assert epsilon_ahead(spec, ROWS, PolicyTable(max_epsilon=0.5), booked=1e3) == 0.5
+    targeted = PRIVACY.model_copy(update={"target_epsilon": 0.25})
+    assert epsilon_ahead(study("one", targeted).spec, ROWS, policy, booked=1e3) == 0.25
+    assert epsilon_ahead(study("one", None).spec, ROWS, policy) is None
