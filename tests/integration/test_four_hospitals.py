@@ -59,7 +59,13 @@ def test_model_reaches_the_published_accuracy(finished: tuple[Path, Results]) ->
 def test_every_patient_stays_hidden(call: Call, finished: tuple[Path, Results]) -> None:
     """A coordinator tries all that a reader does, and the measures besides."""
     out = call("leak", finished[0], "--as", "coordinator", "--json").good
-    for attack in ("public order", "linear system", "row alone in a unit", "adaptive measures"):
+    for attack in (
+        "public order",
+        "linear system",
+        "chosen models",
+        "row alone in a unit",
+        "adaptive measures",
+    ):
         tried = [one for one in found(out, attack).values() if one["tried"]]
         assert all(one["rebuilt"] == 0 for one in tried)
     # The one hospital whose rows are few enough to solve for, and whose order is the secret.

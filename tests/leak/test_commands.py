@@ -14,13 +14,16 @@ import pytest
 
 from tests.calling import Call
 from tests.integration.networks import copied, finished_run
+from tests.leak.puppets import STARTS, Bisection
 from tests.leak.readings import kept_secret, made_the_old_way, scenario_of
 from tests.leak.runs import run_of
 from wardround.audit.finished import open_run
 from wardround.leak.outcome import read_truth
 from wardround.leak.reading import read_run
-from wardround.learning.datasets.table import Table, save_table
+from wardround.learning.datasets.table import SiteData, Table, save_table
 from wardround.learning.errors import DataError
+from wardround.protocol.fixed_point import Int32Vector
+from wardround.protocol.study import StudySpec
 
 ROWS, FEATURES, ROUNDS = 6, 3, 14
 TRAINING = {"learning_rate": 0.1, "batch_size": 2, "local_steps": 2, "local_epochs": None}
@@ -44,6 +47,33 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def chosen(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run whose second site is the coordinator's puppet, and bisects the first one's rows."""
+    scenario = scenario_of(
+        ROWS, FEATURES, 8, sites=2, aggregation={"min_sites": 2, "update_bound": 2040.0},
+        training={"learning_rate": 1.0, "batch_size": 0, "local_steps": 1, "local_epochs": None},
+    )  # fmt: skip
+    honest: dict[int, Int32Vector] = {}
+    bisection = Bisection(FEATURES, lambda model: honest[len(honest)], 1 / ROWS)
+    thresholds = list(STARTS)
+
+    def training(spec: StudySpec, site: SiteData, number: int, base: Int32Vector) -> Int32Vector:
+        if site.name == "site-1":
+            honest[number] = kept_secret(spec, site, number, base)
+            return honest[number]
+        if number > 1:
+            bisection.ask(thresholds[number - 2])
+        if number > 3:
+            thresholds.append(bisection.next())
+        wanted = bisection.model(thresholds[number - 1]).astype(np.int64) - base
+        return (2 * wanted - honest[number]).astype(np.int32)
+
+    folder = tmp_path_factory.mktemp("chosen") / "run"
+    run_of(scenario, folder, training)
+    return folder
+
+
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return finished_run(tmp_path_factory.getbasetemp())
@@ -62,6 +92,18 @@ def test_leak_when_the_order_is_public_names_the_rows_and_ends_with_1(
     assert "LEAK" in ended.out
     assert "public order at site-1" in ended.out
     assert "… public order: site-1" in ended.err
+
+
+@pytest.mark.parametrize("role", ["reader", "coordinator"])
+def test_leak_when_a_coordinator_chose_the_models_names_the_rows_and_ends_with_1(
+    call: Call, chosen: Path, role: str
+) -> None:
+    """What a puppet adds is public, so every reader has the rows that it singled out."""
+    ended = call("leak", chosen, "--as", role, "--json", "--auc", 1)
+    assert ended.status == 1
+    (victim, _) = (one for one in lines(ended.out) if one["attack"] == "chosen models")
+    assert (victim["site"], victim["leak"]) == ("site-1", True)
+    assert victim["rebuilt"] >= 2, victim["words"]
 
 
 def test_leak_when_the_order_is_secret_ends_with_0(call: Call, kept: Path) -> None:

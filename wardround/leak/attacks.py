@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from wardround.leak.alone import divide_first_layer
+from wardround.leak.chosen import difference_chosen
 from wardround.leak.differences import compare_cohorts
 from wardround.leak.measures import solve_measures
 from wardround.leak.membership import AUC_LIMIT, infer_members
@@ -35,6 +36,7 @@ def attack(
         yield guess_public_order(reading, site, truth, on_step)
         yield solve_whole_table(reading, site, truth, on_step)
         yield divide_first_layer(reading, site, truth, on_step)
+        yield difference_chosen(reading, site, truth, on_step)
         yield solve_measures(reading, site, truth, on_step)
         yield compare_cohorts(reading, site, on_step)
         yield from infer_members(reading, site, truth, on_step, least_auc)

@@ -112,7 +112,7 @@ class LogisticReplay:
         places, shares = self._batches
         for rows, share in zip(places, shares, strict=True):
             batch = inputs[rows]
-            chance = _sigmoid(np.einsum("rbw,rw->rb", batch, model))
+            chance = sigmoid(np.einsum("rbw,rw->rb", batch, model))
             pull = (chance - table[rows, -1]) * share
             past.append((model, chance, pull))
             pace = self.training.momentum * pace + self.training.weight_decay * model
@@ -127,5 +127,6 @@ def _with_bias(table: Floats) -> Floats:
     return inputs
 
 
-def _sigmoid(values: Floats) -> Floats:
+def sigmoid(values: Floats) -> Floats:
+    """The chance of label 1 at a score."""
     return 0.5 * (1 + np.tanh(values / 2))
