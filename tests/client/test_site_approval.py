@@ -361,12 +361,20 @@ def test_study_whose_readers_can_solve_for_the_rows_is_refused(
     own: Network, tmp_path: Path
 ) -> None:
     home = accepting(own, tmp_path / "h", "no-study")
-    with pytest.raises(Refusal, match=r"723 published numbers against 280 unknown") as refusal:
+    with pytest.raises(Refusal, match=r"726 published numbers against 280 unknown") as refusal:
         proposed(own, home)
     assert refusal.value.name == "rows-solvable"
     assert 'accept_solvable = ["small"]' in str(refusal.value)
     with pytest.raises(Refusal, match="published numbers"):
         proposed(own, accepting(own, tmp_path / "other", "another-study"))
+
+
+def test_clear_study_that_publishes_less_than_the_table_has_is_refused_too(
+    network: Network, tmp_path: Path
+) -> None:
+    with pytest.raises(Refusal, match="up to 3 of your 40 rows may be rebuilt") as refusal:
+        proposed(network, accepting(network, tmp_path / "h", "no-study"))
+    assert refusal.value.name == "rows-solvable"
 
 
 @pytest.mark.parametrize("by", ["name", "id"])
@@ -375,7 +383,7 @@ def test_study_that_the_policy_accepts_is_shown_as_solvable(
 ) -> None:
     name = "small" if by == "name" else hex_of(own.study)
     said = shown(own, accepting(own, tmp_path / "h", name))
-    assert "723 published numbers against 280 unknown ones in the training table" in said
+    assert "726 published numbers against 280 unknown ones in the training table" in said
     assert "your policy accepts that for this study by name" in said
 
 
@@ -485,8 +493,9 @@ def test_readers_counts_and_measures_are_named(network: Network, tmp_path: Path)
     home = make(network, tmp_path / "h")
     said = shown(network, home)
     assert f"updates      {FEATURES + 1} numbers a round. Coordinators, auditors and every" in said
-    assert "21 published numbers against 280 unknown ones" in said
-    assert "too few to solve for every row" in said
+    assert "24 published numbers against 280 unknown ones" in said
+    assert "up to 3 of your 40 rows may be rebuilt" in said
+    assert "your policy accepts that for this study by name" in said
     assert "that you train on 40 rows: in each report" in said
     assert "40 counts of your 20 test rows, by what a model predicts and what is true" in said
     assert "one patient  no bound" in said

@@ -1,9 +1,12 @@
-"""Whether the updates that a study publishes suffice, by count, to solve for a site's rows.
+"""How many of a site's rows may be rebuilt from what a study publishes of its training, by count.
 
 Each coordinate of a published update is one equation for the rows that it was made from. With as
 many equations as numbers in the table, nothing but the difficulty of solving them protects a row:
 a full batch gives smooth equations, which least squares solves; a secret order of rows makes them
-hard to write down, but does not take one away. `wardround leak` solves those that can be.
+hard to write down, but does not take one away. And single rows fall long before: a coordinator that
+chooses the models, with a puppet site among the others, gets a row from the difference of two
+updates, in any order and batch. So every study without noise can give rows away, as many as have
+no more numbers than are published. `wardround leak` solves what it can.
 """
 
 from __future__ import annotations
@@ -50,8 +53,8 @@ class Solvability:
 
     @property
     def suffices(self) -> bool:
-        """Whether rows can follow from what is published: with own code, any that it picks."""
-        return not self.private and (self.own_code or self.equations >= self.unknowns)
+        """Whether a row can follow from what is published, so that a site accepts it by name."""
+        return not self.private and (self.own_code or self.rows_at_risk > 0)
 
     @property
     def rows_at_risk(self) -> int:
@@ -88,7 +91,13 @@ class Solvability:
                 f"{self.rows:,} rows there, number for number, and more with fewer digits."
             )
         if not self.suffices:
-            return f"{counted}: too few to solve for every row."
+            return f"{counted}: fewer than a row has."
+        if self.equations < self.unknowns:
+            return (
+                f"{counted}: up to {self.rows_at_risk:,} of your {self.rows:,} rows may be rebuilt."
+                " A coordinator that chooses the models, with a site of its own, takes one from "
+                "the difference of two updates."
+            )
         if self.full_batch:
             return (
                 f"{counted}: a reader of the updates can solve for the rows, because each step "
@@ -100,14 +109,15 @@ class Solvability:
         )
 
 
-def equations(parameters: int, rounds: int) -> int:
+def equations(parameters: int, rounds: int, *, losses: bool = False) -> int:
     """Count the numbers that readers see of one site's training.
 
     Args:
+        losses: whether reports state the mean loss of a round.
         parameters: length P of an update, at least 1.
         rounds: rounds of the study, at least 1.
     """
-    return parameters * rounds
+    return (parameters + losses) * rounds
 
 
 def unknowns(rows: int, features: int) -> int:
@@ -121,13 +131,18 @@ def unknowns(rows: int, features: int) -> int:
 
 
 def solvable(
-    spec: StudySpec, *, parameters: int, rows: int, features: int, epsilon: float | None
+    spec: StudySpec,
+    *,
+    parameters: int,
+    rows: int,
+    features: int,
+    epsilon: float | None,
+    losses: bool,
 ) -> Solvability:
     """Compare what a study publishes of a site with what the site has.
 
     A count, not a proof: equations may depend on each other, so that a study which is called
-    solvable may keep its rows; and single rows can fall before the whole table does, such as one
-    that is alone in its class. It holds for one study; studies on one table add up.
+    solvable may keep its rows. It holds for one study; studies on one table add up.
 
     Args:
         spec: of the study; its updates are taken to be readable.
@@ -135,10 +150,11 @@ def solvable(
         rows: of the site's training table.
         features: numbers in one row.
         epsilon: see `Solvability`.
+        losses: whether the site's reports state its mean loss, which private training has none of.
     """
     batch, own_code = spec.training.batch_size, spec.model.is_own
     return Solvability(
-        equations=equations(parameters, spec.study.rounds),
+        equations=equations(parameters, spec.study.rounds, losses=losses and spec.privacy is None),
         unknowns=unknowns(rows, features),
         rows=rows,
         full_batch=batch == 0 or batch >= rows,

@@ -113,6 +113,7 @@ def solvability_of(
         rows=len(train),
         features=math.prod(train.features.shape[1:]),
         epsilon=epsilon_ahead(spec, train, policy, booked),
+        losses="train_loss" in policy.metrics,
     )
 
 
