@@ -12,7 +12,7 @@ from wardround.protocol.errors import SpecificationError
 from wardround.protocol.identifiers import StudyId, hex_of
 from wardround.protocol.report import MetricName, WrittenAddress
 from wardround.protocol.study import Amount, StudySpec
-from wardround_client.sources.schema import Range
+from wardround_client.sources.schema import Column, Range
 from wardround_client.sources.settings import DataSettings
 
 SITE_FILE = "site.toml"
@@ -125,7 +125,7 @@ class SiteTerms(Form):
     """What a site's key must sign before it counts: its policy, and which column names patients."""
 
     policy: PolicyTable
-    #: ``[data] group``; None where it names none, and for prepared tables.
+    #: ``[data] group``; None where it names none.
     group: str | None
 
 
@@ -137,6 +137,9 @@ class PreparedTables(Form):
     test: str
     #: Of every feature, whatever the rows are; private studies need it.
     range: Range | None = None
+    #: Which column the archives' ``groups`` were made from. Without it they are not used: no file
+    #: chooses whose account is charged.
+    group: Column | None = None
 
     @property
     def paths(self) -> list[str]:
@@ -158,16 +161,11 @@ class HomeSettings(Form):
     @property
     def terms(self) -> SiteTerms:
         """The part that needs a signature."""
-        data = self.data
-        return SiteTerms(
-            policy=self.policy, group=data.group if isinstance(data, DataSettings) else None
-        )
+        return SiteTerms(policy=self.policy, group=self.data.group)
 
     def under(self, terms: SiteTerms) -> HomeSettings:
         """The same with other terms."""
-        data = self.data
-        if isinstance(data, DataSettings):
-            data = data.model_copy(update={"group": terms.group})
+        data = self.data.model_copy(update={"group": terms.group})
         return self.model_copy(update={"data": data, "policy": terms.policy})
 
 

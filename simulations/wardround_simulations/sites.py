@@ -85,7 +85,8 @@ def make_site(
         },
         "policy": {**_OPEN, **policy.model_dump(exclude_unset=True)},
         "data": {"name": party.name, "train": "train.npz", "test": "test.npz"}
-        | ({} if party.range is None else {"range": party.range}),
+        | ({} if party.range is None else {"range": party.range})
+        | ({} if party.data.train.groups is None else {"group": "groups"}),
     }
     key = bytes(party.account.key)
     make_home(

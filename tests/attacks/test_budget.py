@@ -96,6 +96,14 @@ def named(home: Home) -> None:
     renamed(home)
 
 
+def renumbered(home: Home) -> None:
+    """Number visits where patients were."""
+    for name, first in (("train.npz", 5000), ("test.npz", 9000)):
+        table = load_table(home.folder / name)
+        groups = digests_of(range(first, first + len(table)))
+        save_table(Table(table.features, table.labels, groups), home.folder / name)
+
+
 def unchanged(home: Home) -> None:
     """Leave rows and label as they are."""
 
@@ -119,4 +127,18 @@ def test_budget_when_the_same_patients_have_a_new_label_is_still_spent(
     assert begin(private, home, 1) == "begun", "the first round is within the budget"
     close(private)
     change(home)
+    assert begin(private, home, 2) == "budget-exhausted"
+
+
+def test_budget_when_no_column_is_signed_is_the_site_s_whatever_groups_the_tables_hold(
+    private: Network, tmp_path: Path
+) -> None:
+    """An array has no name: who may write it would choose whose account is charged."""
+    policy = f"max_epsilon = {limit_of_one_round(private)}\ndelta = {DELTA}"
+    home = make(private, tmp_path / "home", policy=policy)
+    named(home)
+    approve(private, home)
+    assert begin(private, home, 1) == "begun"
+    close(private)
+    renumbered(home)
     assert begin(private, home, 2) == "budget-exhausted"

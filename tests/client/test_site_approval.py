@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.calling import Call
-from tests.client.guard.conftest import PASSWORD, make
+from tests.client.guard.conftest import DATA, NAMED, PASSWORD, make
 from tests.integration.networks import FEATURES, own_scenario, prepared, small_scenario
 from wardround.chain.events import StudyCreated
 from wardround.chain.study_token import StudyToken
@@ -440,7 +440,7 @@ def test_private_study_of_patients_says_what_it_bounds(tmp_path: Path, named: bo
     privacy = PrivacySpec(unit="patient", noise_multiplier=1.0, max_grad_norm=1.0, delta=1e-5)
     scenario = small_scenario(privacy=privacy.model_dump())
     with prepared(scenario, tmp_path / "network") as network:
-        home = make(network, tmp_path / "h")
+        home = make(network, tmp_path / "h", data=NAMED if named else DATA)
         if named:
             name_people(home, lambda row: row // 4)
         said = shown(network, home)
@@ -458,7 +458,7 @@ def test_private_study_of_rows_states_the_epsilon_of_the_patient_with_most(tmp_p
     """A patient of two rows is charged for both, as the guard does it."""
     privacy = PrivacySpec(noise_multiplier=1.0, max_grad_norm=1.0, delta=1e-5)
     with prepared(small_scenario(privacy=privacy.model_dump()), tmp_path / "network") as network:
-        home = make(network, tmp_path / "h")
+        home = make(network, tmp_path / "h", data=NAMED)
         rows = name_people(home, lambda row: max(row, 1))
         ahead = proposed(network, home).outlook
         said = shown(network, home)

@@ -14,11 +14,9 @@ from wardround_client.errors import Refusal
 from wardround_client.guard.accounts import Alike, accounts_of
 from wardround_client.guard.book import Spent
 from wardround_client.guard.people import PeopleStore, persons_of
-from wardround_client.settings import HomeSettings, PreparedTables
+from wardround_client.settings import HomeSettings
 from wardround_client.sources.settings import DataSettings
 
-#: How people are named in prepared tables.
-_PREPARED_GROUP = "groups"
 #: How many there are of each unit of privacy.
 _Units = dict[Literal["row", "patient"], int]
 
@@ -45,11 +43,7 @@ def limits_of(settings: HomeSettings, privacy: PrivacySpec | None = None) -> Ite
 
 def group_of(table: Table, settings: HomeSettings) -> str | None:
     """Name the column that tells whose each row is; None where none does."""
-    if table.groups is None:
-        return None
-    data = settings.data
-    named = None if isinstance(data, PreparedTables) else data.group
-    return named or _PREPARED_GROUP
+    return None if table.groups is None else settings.data.group
 
 
 def accounts_in(

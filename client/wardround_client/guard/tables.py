@@ -6,11 +6,11 @@ import hashlib
 import math
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from wardround.learning.datasets.table import SiteData, Table, load_table
-from wardround.learning.errors import DataError, no_rows
+from wardround.learning.errors import DataError, no_rows, no_table
 from wardround.learning.privacy.accountant import PrivacyAccount, mechanism_of
 from wardround.learning.solvable import EPSILON_MAX, Solvability, solvable
 from wardround.protocol.identifiers import hex_of
@@ -50,7 +50,8 @@ def load_home_data(
     """
     data = settings.data
     if isinstance(data, PreparedTables):
-        found = SiteData(data.name, load_table(folder / data.train), load_table(folder / data.test))
+        train, test = (_prepared(folder / path, data.group) for path in data.paths)
+        found = SiteData(data.name, train, test)
         for what, table in (("the training table", found.train), ("the test table", found.test)):
             if not len(table):
                 raise no_rows(what)
@@ -58,6 +59,17 @@ def load_home_data(
                 table.check_range(*data.range)
         return found
     return load_site_data(data, Place(folder, environment))
+
+
+def _prepared(path: Path, group: str | None) -> Table:
+    table = load_table(path)
+    if group is None:
+        return replace(table, groups=None)
+    if table.groups is None:
+        raise no_table(
+            str(path), f'no array groups, and [data] group = "{group}" says who is whose'
+        )
+    return table
 
 
 def read_tables(folder: Path, settings: HomeSettings, environment: Mapping[str, str]) -> SiteData:

@@ -33,6 +33,9 @@ from wardround_simulations.network import Network
 
 PASSWORD = "correct horse"
 NOW = 1_760_000_000
+DATA = 'name = "patients"\ntrain = "train.npz"\ntest = "test.npz"\nrange = [-8.0, 8.0]'
+#: Of a home whose tables name people.
+NAMED = f'{DATA}\ngroup = "groups"'
 
 
 def settings_text(network: Network, place: int = 0, **changes: str) -> str:
@@ -46,7 +49,7 @@ def settings_text(network: Network, place: int = 0, **changes: str) -> str:
         "chain": f'endpoints = ["{network.contract.chain.url}"]\n'
         f"chain_id = {network.contract.chain.chain_id}\n"
         f'contract = "{network.contract.address.lower()}"',
-        "data": 'name = "patients"\ntrain = "train.npz"\ntest = "test.npz"\nrange = [-8.0, 8.0]',
+        "data": DATA,
     } | changes
     return "\n".join(f"[{name}]\n{text}\n" for name, text in tables.items())
 

@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 from eth_account import Account
 
-from tests.client.guard.conftest import Ward, approve, guarded, make
+from tests.client.guard.conftest import NAMED, Ward, approve, guarded, make
 from tests.client.guard.trainers import Altered
 from tests.client.sources.tables import SCHEMA
 from tests.integration.networks import prepared, small_scenario
 from wardround.learning.datasets.people import digests_of
 from wardround.learning.datasets.table import Table, load_table, save_table
+from wardround.learning.errors import DataError
 from wardround.learning.privacy.accountant import (
     Mechanism,
     Neighbours,
@@ -35,7 +36,7 @@ from wardround_client.guard.log import GuardLog, create_log, guard_sentence
 from wardround_client.guard.measuring import too_few
 from wardround_client.guard.noise_secrets import KeptSecrets
 from wardround_client.guard.people import PeopleStore
-from wardround_client.guard.tables import epsilon_ahead
+from wardround_client.guard.tables import epsilon_ahead, load_home_data
 from wardround_client.settings import HomeSettings, PolicyTable
 from wardround_simulations.network import Network
 
@@ -53,13 +54,14 @@ def table(people: Sequence[int] | None = None, rows: int = 40, seed: int = 0) ->
 
 
 ROWS = table()
+PREPARED = {"name": "t", "train": "a", "test": "b", "range": [-8.0, 8.0], "group": "groups"}
 
 
 def settings_of(policy: dict[str, Any], data: dict[str, Any] | None = None) -> HomeSettings:
     value = {
         "site": {"name": "mercy"},
         "chain": {"endpoints": ["x"], "chain_id": 1, "contract": "0x" + "ab" * 20},
-        "data": data or {"name": "t", "train": "a", "test": "b", "range": [-8.0, 8.0]},
+        "data": data or PREPARED,
         "policy": policy,
     }
     return HomeSettings.model_validate(value)
@@ -488,7 +490,7 @@ def test_private_round_when_trained_through_the_guard_is_signed_and_repeats(
 def test_private_round_when_trained_on_named_people_books_them(
     private: Network, tmp_path: Path
 ) -> None:
-    home = make(private, tmp_path / "home")
+    home = make(private, tmp_path / "home", data=NAMED)
     approve(private, home)
     for name, first in (("train.npz", 0), ("test.npz", 1000)):
         found = load_table(home.folder / name)
@@ -508,7 +510,7 @@ def test_private_round_when_a_patient_is_one_tells_the_trainer_which_rows_belong
     """By numbers in order of appearance: neither the table's own nor digests of them."""
     scenario = small_scenario().model_copy(update={"privacy": BY_PATIENT})
     with prepared(scenario, tmp_path / "network") as network:
-        home, trainer = make(network, tmp_path / "home"), Altered()
+        home, trainer = make(network, tmp_path / "home", data=NAMED), Altered()
         approve(network, home)
         whose = [901, 901, 17, 901, *range(200, 236)]
         for name, groups in (("train.npz", whose), ("test.npz", range(1000, 1020))):
@@ -577,3 +579,22 @@ def test_epsilon_ahead_is_of_all_rounds_and_of_the_patient_with_most_rows() -> N
     targeted = PRIVACY.model_copy(update={"target_epsilon": 0.25})
     assert epsilon_ahead(study("one", targeted).spec, ROWS, policy, booked=1e3) == 0.25
     assert epsilon_ahead(study("one", None).spec, ROWS, policy) is None
+
+
+def test_prepared_tables_when_they_do_not_name_people_as_declared_are_refused(
+    private: Network, tmp_path: Path
+) -> None:
+    home = make(private, tmp_path / "home", data=NAMED)
+    with pytest.raises(DataError, match=r"train.npz.*no array groups, and \[data\] group"):
+        load_home_data(home.folder, home.settings(), {})
+
+
+def test_column_of_prepared_tables_counts_once_it_is_signed(
+    private: Network, tmp_path: Path
+) -> None:
+    home = make(private, tmp_path / "home")
+    settings = home.settings()
+    data = settings.data.model_copy(update={"group": "visit"})
+    changed = settings.model_copy(update={"data": data})
+    assert changed.terms != settings.terms
+    assert changed.under(settings.terms).data.group is None

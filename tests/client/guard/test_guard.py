@@ -14,7 +14,16 @@ import numpy as np
 import pytest
 from eth_account import Account
 
-from tests.client.guard.conftest import Ward, approve, asked_of, guarded, home_later, make, question
+from tests.client.guard.conftest import (
+    NAMED,
+    Ward,
+    approve,
+    asked_of,
+    guarded,
+    home_later,
+    make,
+    question,
+)
 from tests.client.guard.trainers import Altered, Held
 from tests.coordinator.conftest import Hospitals
 from tests.integration.networks import prepared, small_scenario
@@ -515,8 +524,10 @@ def test_table_when_less_than_half_of_the_approved_is_left_is_refused(
         assert refused(Ward(network, home, guard), *question(network)) == "table-changed"
 
 
-def test_table_when_its_people_are_gone_is_refused(network: Network, home: Home) -> None:
+def test_table_when_its_people_are_gone_is_refused(network: Network, tmp_path: Path) -> None:
     """As many rows, all of one person."""
+    home = make(network, tmp_path / "named", data=NAMED)
+    approve(network, home)
     address = network.parties[0].account.address
     known = Approvals(home.approvals, address).of(network.study)
     key = bytes(network.parties[0].account.key)
