@@ -13,6 +13,7 @@ from wardround.chain.ward_round import WardRound
 from wardround.learning.initial import InitialModel
 from wardround.learning.trial import try_model
 from wardround.protocol.canonical import canonical_bytes
+from wardround.protocol.errors import SpecificationError
 from wardround.protocol.identifiers import hex_of
 from wardround.protocol.record import StudyParams, StudyParties
 from wardround.protocol.settlement import Vector
@@ -22,6 +23,8 @@ from wardround.transport.code import application_digest
 
 #: What a sponsor keeps of a token that is made for its study: challengers need some.
 SPARE_DEPOSITS = 100
+
+_NOBODY = "0x" + "0" * 40
 
 #: Takes a line that reports what was done.
 Say = Callable[[str], None]
@@ -58,10 +61,15 @@ def create_study(
         LearningError: the model cannot be built, or fails when it is tried on made-up rows.
         UnknownContract: the code of the contract is not known.
         ContractReverted: the contract refuses, under the name of its own error.
-        TransactionRefused: the sponsor cannot pay for gas.
+        SpecificationError: coordinators or auditors are none that a study can have.
+        TransactionRefused: the sponsor cannot pay for gas, or does not hold the tokens.
     """
+    _check_parties(spec, coordinators, auditors)
     if token is not None:
-        spec = spec.in_token(StudyToken(chain, token).decimals())
+        given = StudyToken(chain, token)
+        spec = spec.in_token(given.decimals())
+        # Before anything is deployed for it. A contract that exists may have the study, paid in.
+        given.require(sponsor.address, spec.budget if contract is None else 0)
     spec, initial = try_model(spec)
     publish(spec, initial, store)
     creations: list[str] = []
@@ -84,7 +92,7 @@ def create_study(
     say(f"study        {hex_of(params.study_id)}")
     if creations:
         proof = " ".join(f"--creation {one}" for one in creations)
-        say(f"to prove     wardround contract verify {ward.address} --rpc {chain.url} {proof}")
+        say(f"to prove     wardround contract verify {ward.address} --rpc URL {proof}")
 
     def words(amount: int | str) -> str:
         return tokens_of(int(amount), money.decimals())
@@ -95,6 +103,22 @@ def create_study(
     if token is None:
         kept = f"{words(spare)} tokens, {SPARE_DEPOSITS} deposits"
         say(f"kept         {kept}, for {sponsor.address} to challenge or to hand on")
+
+
+def _check_parties(spec: StudySpec, coordinators: Sequence[str], auditors: Sequence[str]) -> None:
+    """Check what the contract would refuse only after it was deployed."""
+    for option, accounts in (("--coordinator", coordinators), ("--auditor", auditors)):
+        if _NOBODY in accounts:
+            raise SpecificationError(option, f"{_NOBODY} is nobody's account: name another one")
+        twice = [one for one in accounts if accounts.count(one) > 1]
+        if twice:
+            raise SpecificationError(option, f"{twice[0]} is named twice: name each account once")
+    if spec.chain.auditor_quorum > len(auditors):
+        raise SpecificationError(
+            "chain.auditor_quorum",
+            f"{spec.chain.auditor_quorum} attestations make a round final, and {len(auditors)} "
+            "auditors are named: add them with --auditor, or lower it",
+        )
 
 
 def publish(spec: StudySpec, initial: InitialModel, store: Store) -> None:
@@ -128,6 +152,7 @@ def fund_new_study(
     study = params.study_id
     missing = spec.budget - ward.study(study).funded
     if missing > 0:
+        token.require(sponsor.address, missing)
         token.approve(sponsor, ward.address, missing)
         ward.fund(sponsor, study, missing)
     return params

@@ -110,6 +110,7 @@ def fund(
         money = StudyToken(ward.chain, ward.study(study).token)
         decimals = money.decimals()
         amount = _amount_of(tokens, decimals)
+        money.require(signer.address, amount)
         money.approve(signer, ward.address, amount)
         receipt = ward.fund(signer, study, amount)
         funded = ward.study(study).funded

@@ -107,10 +107,38 @@ def test_amounts_that_the_file_names_are_units_of_any_token(place: Place) -> Non
 
 def test_printed_command_proves_a_new_contract(place: Place) -> None:
     said = place.create().good
-    proof = named(said, "to prove").split()
+    # Whoever gets the command has an endpoint of their own, and the sponsor's may hold a secret.
+    assert place.chain.url not in named(said, "to prove")
+    proof = named(said, "to prove").replace(" URL ", f" {place.chain.url} ").split()
     assert proof[:4] == ["wardround", "contract", "verify", named(said, "contract")]
     proven = place.call(*proof[1:]).good
     assert "so is how it was created on chain" in " ".join(proven.split())
     assert proven.count("created by") == 3
     again = place.create("--contract", named(said, "contract"), "--token", named(said, "token"))
     assert "to prove" not in again.good
+
+
+def test_what_no_study_can_have_is_refused_before_anything_is_deployed(place: Place) -> None:
+    few = StudyToken.deploy(place.chain, place.sponsor, TOKEN)
+    spent = place.chain.balance_wei(place.sponsor.address)
+    quorum = STUDY_TOML.replace("[chain]", "[chain]\nauditor_quorum = 1")
+    assert quorum != STUDY_TOML
+    someone, nobody = place.coordinators[0], "0x" + "0" * 40
+    for options, study, words in [
+        (["--token", someone], STUDY_TOML, "there is no ERC-20 token at this address"),
+        (["--token", few.address], STUDY_TOML, "holds 1 tokens and needs 2"),
+        (["--coordinator", someone], STUDY_TOML, f"--coordinator: {someone} is named twice"),
+        (["--auditor", someone] * 2, STUDY_TOML, f"--auditor: {someone} is named twice"),
+        (["--auditor", nobody], STUDY_TOML, f"--auditor: {nobody} is nobody's account"),
+        ([], quorum, "0 auditors are named: add them with --auditor"),
+    ]:
+        assert words in place.create(*options, study=study).error
+    assert place.chain.balance_wei(place.sponsor.address) == spent
+
+
+def test_study_that_is_paid_in_is_not_asked_for_its_tokens_again(place: Place) -> None:
+    token = StudyToken.deploy(place.chain, place.sponsor, 2 * TOKEN)
+    said = place.create("--token", token.address).good
+    assert token.balance_of(place.sponsor.address) == 0
+    again = place.create("--contract", named(said, "contract"), "--token", token.address).good
+    assert named(again, "study") == named(said, "study")

@@ -7,7 +7,7 @@ from typing import Any
 from eth_abi.exceptions import DecodingError
 from eth_account.signers.local import LocalAccount
 
-from wardround.chain.amounts import DECIMALS_MAX
+from wardround.chain.amounts import DECIMALS_MAX, tokens_of
 from wardround.chain.blocks import Receipt
 from wardround.chain.bound import BoundContract, deploy_artifact
 from wardround.chain.chain import Chain
@@ -43,6 +43,26 @@ class StudyToken(BoundContract):
     def balance_of(self, account: str) -> int:
         """What an account holds."""
         return int(self._ask("balanceOf", account))
+
+    def require(self, account: str, amount: int) -> None:
+        """Check that this is a token, and that an account holds so much of it.
+
+        Raises:
+            TransactionRefused: there is no such contract, or it holds less.
+        """
+        label = f"token {self.address}"
+        try:
+            held = self.balance_of(account)
+        except (ContractReverted, TransactionRefused, DecodingError) as error:
+            reason = "there is no ERC-20 token at this address of the chain: correct it"
+            raise TransactionRefused(label, reason) from error
+        if held < amount:
+            decimals = self.decimals()
+            raise TransactionRefused(
+                label,
+                f"{account} holds {tokens_of(held, decimals)} tokens and needs "
+                f"{tokens_of(amount, decimals)}: send it some of these tokens",
+            )
 
     def allowance(self, owner: str, spender: str) -> int:
         """What a spender may still take from an owner."""
