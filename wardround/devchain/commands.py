@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from wardround.chain.amounts import tokens_of
+from wardround.chain.amounts import amount_of, tokens_of
 from wardround.chain.chain import connected
 from wardround.chain.options import ChainOption, JsonOption, print_sent
 from wardround.chain.study_token import StudyToken
@@ -29,8 +29,8 @@ def fund_(
         int, typer.Option(min=0, max=10**6, help="How much of the chain's currency.")
     ] = 10,
     tokens: Annotated[
-        int, typer.Option(min=0, max=10**12, help="How many of a study's tokens; needs --token.")
-    ] = 0,
+        str, typer.Option(help="How many of a study's tokens, as 500 or 0.5; needs --token.")
+    ] = "0",
     token: Annotated[
         str | None, typer.Option(help="Address of the token, as `study create` printed it.")
     ] = None,
@@ -51,8 +51,11 @@ def fund_(
       --key sponsor.key
     """
     to, giver = address_of(address), None if key is None else read_key(key)
-    if tokens and (token is None or giver is None):
+    some = bool(tokens.strip("0."))
+    if some and (token is None or giver is None):
         raise typer.BadParameter("--tokens needs --token, and --key of an account that holds some")
+    if not some and not ether:
+        raise typer.BadParameter("nothing is to be given: name --ether or --tokens above 0")
     with connected(chain) as opened:
         require_dev_chain(opened)
         if ether:
@@ -67,10 +70,15 @@ def fund_(
                 print_sent(receipt, words, as_json=as_json, address=to, balance=str(held))
             else:
                 _out.print(words)  # anvil set the balance, without a transaction
-        if tokens and token is not None and giver is not None:
+        if some and token is not None and giver is not None:
             money = StudyToken(opened, address_of(token))
             decimals = money.decimals()
-            receipt = money.transfer(giver, to, tokens * 10**decimals)
+            try:
+                amount = amount_of(tokens, decimals)
+            except ValueError as error:
+                raise typer.BadParameter(str(error)) from error
+            money.require(giver.address, amount)
+            receipt = money.transfer(giver, to, amount)
             held = money.balance_of(to)
             words = f"{to} holds {tokens_of(held, decimals)} tokens"
             print_sent(receipt, words, as_json=as_json, address=to, tokens=str(held))
