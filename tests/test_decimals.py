@@ -73,6 +73,9 @@ def test_commands_show_tokens(paid: Paid, call: Call) -> None:
     assert f"paid {QUARTER[paid.decimals]} tokens to " in claimed
     again = call("claim", study, site, *paid.on, *key, "--store", "store").good
     assert f"nothing due ({QUARTER[paid.decimals]} tokens paid before)" in again
+    stranger = paid.stage.contract.address
+    unknown = call("claim", study, stranger, *paid.on, *key, "--store", "store").good
+    assert "the study never admitted this site" in unknown
     held = paid.stage.contract.study(paid.stage.study).funded
     funded = call("study", "fund", study, "3", *paid.on, *key).good
     assert "paid in 3 tokens;" in funded

@@ -74,8 +74,8 @@ def claim(
             facts = {"site": site.address, "rounds": [], "paid": "0"}
             words = f"nothing is due: {before} tokens were paid before"
             print_sent(None, words, as_json=as_json, **facts)
-        for number in found.hidden if not as_json else ():
-            _out.show(f"round {number}: not all entries are shown: claim where the store has them")
+        for words in found.left_out() if not as_json else ():
+            _out.show(words)
 
 
 def payout(

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
 from wardround.audit.claims import earned_so_far
 from wardround.chain.amounts import tokens_of
 from wardround.chain.ward_round import WardRound
+from wardround.host.screen import utc
 from wardround.protocol.errors import WardroundError
 from wardround.protocol.identifiers import SiteAddress, StudyId, hex_of
 from wardround.store.study_store import open_study_store
@@ -100,7 +100,7 @@ class StudyWatch:
         lines = [f"{name} has ended after round {number}; {earned}"]
         if not ward.is_final(study, number, last):
             until = last.closed_at + ward.study(study).challenge_seconds
-            when = datetime.fromtimestamp(until, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+            when = utc(until)
             lines.append(f"  round {number} may be challenged until {when}; claim after that")
         command = f"wardround site claim {hex_of(study)} {self.home.folder}"
         return [*lines, f"  claim with: {command} --store {store or 'STORE'}"]

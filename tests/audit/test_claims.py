@@ -12,6 +12,7 @@ from tests.calling import Call
 from tests.chain.staged import Theatre, theatre
 from wardround.audit import claims
 from wardround.audit.claims import (
+    Claimable,
     Payment,
     claim_for,
     claimable,
@@ -217,3 +218,10 @@ def test_site_without_an_entry_has_no_earning(scene: Theatre) -> None:
 )
 def test_rounds_are_named_shortly(numbers: list[int], words: str) -> None:
     assert rounds_in_words(numbers) == words
+
+
+def test_rounds_that_wait_are_named() -> None:
+    assert Claimable([], [], [], 1).left_out() == []
+    hidden, waiting = Claimable([], [3], range(4, 6), 1).left_out()
+    assert hidden.startswith("round 3: not all entries are shown")
+    assert waiting == "rounds 4 to 5: closed and not final yet: claim later"

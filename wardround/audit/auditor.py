@@ -29,6 +29,7 @@ from wardround.chain.errors import ChainError, ContractReverted, TransactionRefu
 from wardround.chain.events import Overturned, RoundClosed, SiteAdmitted, SiteRemoved
 from wardround.chain.study_state import Registration
 from wardround.chain.ward_round import WardRound
+from wardround.host.screen import utc
 from wardround.protocol.attestation import Attestation
 from wardround.protocol.errors import (
     ReplayFailed,
@@ -284,7 +285,7 @@ class Auditor:
         if state.status is DemandStatus.NONE:
             receipts = send_challenge(self.court, key, contested, demand, rule=self.spec.rule)
             deadline = self.court.demand_of(identifier).deadline
-            words = f"demanded what is not shown; to be answered until {deadline}"
+            words = f"demanded what is not shown; to be answered until {utc(deadline)}"
             yield Notice("demanded", number, words, demand.challenge, _gas(receipts))
         elif state.status is DemandStatus.OPEN and self._time() > state.deadline:
             receipt = self.court.close_demand(key, identifier, contested.closing)

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 from eth_account.signers.local import LocalAccount
 
@@ -19,6 +18,7 @@ from wardround.chain.blocks import Receipt
 from wardround.chain.court_reader import CourtReader
 from wardround.chain.events import Claimed
 from wardround.chain.ward_round import WardRound
+from wardround.host.screen import utc
 from wardround.protocol.cid import cid_from_sha256
 from wardround.protocol.contribution import unpack_entries
 from wardround.protocol.errors import SpecificationError
@@ -76,16 +76,28 @@ class Claimable:
     Attributes:
         rounds: those of which entries are shown.
         hidden: numbers of those of which entries are not shown.
+        waiting: numbers of the closed rounds that are not final.
         reward: what a round pays, in the token's smallest unit.
     """
 
     rounds: Sequence[RoundEntries]
     hidden: Sequence[int]
+    waiting: Sequence[int]
     reward: int
 
     def sites(self) -> list[SiteAddress]:
         """All whose entries are shown, ascending."""
         return sorted({site for one in self.rounds for site in one.shares(self.reward)})
+
+    def left_out(self) -> list[str]:
+        """Which rounds no claim can bring in now, and why, in words."""
+        words = [
+            f"round {number}: not all entries are shown: claim where the store has them"
+            for number in self.hidden
+        ]
+        if self.waiting:
+            words.append(f"{rounds_in_words(self.waiting)}: closed and not final yet: claim later")
+        return words
 
 
 @dataclass(frozen=True)
@@ -120,14 +132,14 @@ def claimable(ward: WardRound, study: StudyId, store: Store) -> Claimable:
         if not closings:
             raise SpecificationError(what, "no round was closed, so nothing was earned")
         until = closings[0][1].closed_at + state.challenge_seconds
-        when = datetime.fromtimestamp(until, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+        when = utc(until)
         raise SpecificationError(what, f"round 1 is not final before {when}: claim after that")
     found = [shown_entries(ward, study, store, number, closing) for number, closing in final]
     shown = [one for one in found if one.packed]
     if not shown:
         raise ObjectMissing(cid_from_sha256(final[-1][1].record.manifest), "the store")
     hidden = [one.round for one in found if not one.is_whole]
-    return Claimable(shown, hidden, state.reward_per_round)
+    return Claimable(shown, hidden, range(len(final) + 1, state.head), state.reward_per_round)
 
 
 def shown_entries(

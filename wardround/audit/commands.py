@@ -493,12 +493,14 @@ def _claim(
         if not total:
             before = tokens_of(ward.claimed(study, site), decimals)
             words = f"{name}: nothing due ({before} tokens paid before)"
+            if not ward.site(study, site).since:
+                words = f"{name}: nothing due: the study never admitted this site"
             if as_json:
                 print_sent(None, words, as_json=True, site=site, rounds=[], paid="0")
             else:
                 _out.print(words)
-    for number in found.hidden if not as_json else ():
-        _out.show(f"round {number}: not all entries are shown: claim where the store has them")
+    for words in found.left_out() if not as_json else ():
+        _out.show(words)
 
 
 # ---------------------------------------------------------------- show

@@ -24,7 +24,7 @@ from wardround.chain.court_reader import DemandStatus
 from wardround.chain.options import Sending, StudyOnChain
 from wardround.host.commands import Commands
 from wardround.host.key_file import read_key
-from wardround.host.screen import Screen
+from wardround.host.screen import Screen, utc
 from wardround.protocol.errors import SpecificationError
 from wardround.protocol.identifiers import address_of, hex_of
 from wardround.store.study_store import open_study_store
@@ -162,8 +162,9 @@ def demands(
                 print(json.dumps(facts | {"deposit": str(state.deposit)}))
                 continue
             _out.print(
-                f"round {event.round}: part {event.index} of its {what}, until {state.deadline}; "
-                f"the answer earns {earned} tokens; demand {hex_of(event.demand)}"
+                f"round {event.round}: part {event.index} of its {what}, "
+                f"until {utc(state.deadline)}; the answer earns {earned} tokens; "
+                f"demand {hex_of(event.demand)}"
             )
     if not found and not as_json:
         _out.print("no demand is open")
@@ -212,7 +213,10 @@ def _signature_of(text: str) -> bytes:
 
 def _step(auditor: Auditor, as_json: bool) -> None:
     """Let an auditor look once and print what it saw; end with 1 where a round does not hold."""
-    for notice in auditor.step():
+    notices = auditor.step()
+    for notice in notices:
         print_notice(notice, as_json)
+    if not notices and not as_json:
+        _out.print("no round is closed: there is nothing to replay")
     if auditor.breaches:
         raise typer.Exit(1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 from typing import Any
 
 from rich.console import Console
@@ -27,6 +28,11 @@ class Screen(Console):
     def show(self, text: str, style: str | None = None) -> None:
         """Print text from elsewhere as one line, whatever is in it, and without Rich's markup."""
         self.print(visible(text), style=style, markup=False, emoji=False)
+
+
+def utc(seconds: int) -> str:
+    """Write a time of the chain, seconds since 1970, for people."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
 def visible(text: str) -> str:
