@@ -113,9 +113,12 @@ def fund(
         money.require(signer.address, amount)
         money.approve(signer, ward.address, amount)
         receipt = ward.fund(signer, study, amount)
-        funded = ward.study(study).funded
-    held = f"the study holds {tokens_of(funded, decimals)}"
+        state = ward.study(study)
+        funded = state.funded
+    held = f"the study has been paid {tokens_of(funded, decimals)}"
     words = f"paid in {tokens_of(amount, decimals)} tokens; {held}"
+    if state.head > state.rounds:
+        words += ": it is over, and `wardround study refund` returns what no round earned"
     sending.sent(receipt, words, amount=str(amount), funded=str(funded))
 
 

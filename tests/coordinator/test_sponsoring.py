@@ -142,3 +142,36 @@ def test_study_that_is_paid_in_is_not_asked_for_its_tokens_again(place: Place) -
     assert token.balance_of(place.sponsor.address) == 0
     again = place.create("--contract", named(said, "contract"), "--token", token.address).good
     assert named(again, "study") == named(said, "study")
+
+
+def test_development_chain_gives_parts_of_a_token(place: Place) -> None:
+    token = token_of(place.chain, place.sponsor, 2 * 10**6, 6)
+    to = place.coordinators[0]
+    options = [to, "--chain", place.chain.url, "--ether", "0"]
+    paying = [*options, "--token", token.address, "--key", "sponsor.key", "--tokens"]
+    assert f"{to} holds 0.5 tokens" in place.call("chain", "fund", *paying, "0.5").good
+    assert "which has 6" in " ".join(place.call("chain", "fund", *paying, "0.0000005").err.split())
+    assert "holds 1.5 tokens and needs 2" in place.call("chain", "fund", *paying, "2").error
+    assert "nothing is to be given" in place.call("chain", "fund", *options).err
+
+
+def test_auditor_is_told_where_nothing_is_closed_or_nothing_is(place: Place) -> None:
+    said = place.create().good
+    where = ["--chain", place.chain.url, "--contract", named(said, "contract")]
+    where += ["--store", "store", "--key", "sponsor.key"]
+    looked = place.call("court", "challenge", named(said, "study"), *where).good
+    assert "no round is closed" in looked
+    unknown = place.call("court", "challenge", "0x" + "12" * 32, *where).error
+    assert "the chain has no such study: check its id and the contract" in unknown
+
+
+def test_study_that_ended_before_its_start_is_not_said_to_be_open(place: Place) -> None:
+    said = place.create().good
+    where = ["--chain", place.chain.url, "--contract", named(said, "contract")]
+    where += ["--key", "sponsor.key"]
+    study = named(said, "study")
+    assert "ended after 0 rounds" in place.call("study", "end", study, *where).good
+    assert "opened already, or ended" in place.call("study", "open", study, *where).error
+    paid = place.call("study", "fund", study, "0.5", *where).good
+    assert "it is over, and `wardround study refund` returns" in paid
+    assert "returned 2.5 tokens" in place.call("study", "refund", study, *where).good

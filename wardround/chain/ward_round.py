@@ -146,7 +146,10 @@ class WardRound(StudyReader):
         """Open round 1."""
         call = self._call("openStudy", study)
         return self._send(
-            sponsor, call, f"open study {hex_of(study)}", lambda: self.study(study).head > 0
+            sponsor,
+            call,
+            f"open study {hex_of(study)}",
+            lambda: self._happened("StudyOpened", study),
         )
 
     def end_study(self, signer: LocalAccount, study: StudyId) -> Receipt | None:
