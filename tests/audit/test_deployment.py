@@ -212,7 +212,7 @@ def test_file_that_is_no_deployment_is_refused(call: Command) -> None:
     assert "not JSON" in call("contract", "verify", "text.json").error
     assert "No such file" in call("contract", "verify", "none.json").error
     assert "needs --rpc" in call("contract", "verify", "0x1234").error
-    assert "leave the options out" in call("contract", "verify", "text.json", "--rpc", "x").error
+    assert "leave --rpc, --chain-id" in call("contract", "verify", "text.json", "--rpc", "x").error
 
 
 @given(st.binary(max_size=200))

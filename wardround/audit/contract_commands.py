@@ -33,7 +33,7 @@ def verify(
     chain_id: ChainIdOption = None,
     creation: Annotated[
         list[str] | None,
-        typer.Option(help="Hash of a transaction that created it or its court; repeatable."),
+        typer.Option(help="Hash of the transaction that created it, and again of its court's."),
     ] = None,
     keep: Annotated[
         Path | None, typer.Option(help="A file for code and transactions, to verify offline.")
@@ -51,9 +51,11 @@ def verify(
     From a file that --keep wrote, nothing is asked of any network.
 
     Examples:
-      wardround contract verify 0x1234… --rpc http://127.0.0.1:8545 --creation 0x9abc…
+      wardround contract verify 0x1234… --rpc http://127.0.0.1:8545
+      --creation 0x9abc… --creation 0x5e1f…
 
-      wardround contract verify 0x1234… --rpc … --creation 0x9abc… --keep deployment.json
+      wardround contract verify 0x1234… --rpc … --creation 0x9abc… --creation 0x5e1f…
+      --keep deployment.json
 
       wardround contract verify deployment.json --standard-json sources
     """
@@ -64,7 +66,10 @@ def verify(
             deployment = fetch_deployment(chain, address_of(contract), creation or ())
     else:
         if rpc is not None or creation is not None or chain_id is not None or keep is not None:
-            raise SpecificationError(contract, "a file says all of it: leave the options out")
+            raise SpecificationError(
+                contract,
+                "a file says all of it: leave --rpc, --chain-id, --creation and --keep out",
+            )
         deployment = read_deployment(Path(contract))
     proven = prove(deployment)
     for one in proven:

@@ -110,7 +110,7 @@ def fetch_deployment(chain: Chain, contract: str, creations: Iterable[str]) -> D
         one.lower(): "0x" + chain.code(one).hex()
         for one in (known.address, known.court, known.escrow)
     }
-    signed = [_signed(chain, bytes32(one, "transaction")) for one in creations]
+    signed = [_signed(chain, bytes32(one, f"--creation {one}")) for one in creations]
     return Deployment(
         DeploymentFile(
             protocol=PROTOCOL,

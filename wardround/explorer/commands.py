@@ -40,7 +40,9 @@ Named = Annotated[
         "without it, all studies of the contract."
     ),
 ]
-Rpc = Annotated[str | None, typer.Option(help="JSON-RPC endpoint of the chain.")]
+Rpc = Annotated[
+    str | None, typer.Option("--rpc", "--chain", help="JSON-RPC endpoint of the chain.")
+]
 Contract = Annotated[str | None, typer.Option(help="Address of the contract.")]
 ReadingKeyFile = Annotated[
     Path | None,
