@@ -81,10 +81,9 @@ def _finality(params: StudyParams) -> str:
     by_time = f"a closed round is final after {_lasting(params.challenge_seconds)}"
     if not params.auditor_quorum:
         return f"{by_time}; attestations do not count"
-    return (
-        f"{by_time}, or after {_lasting(params.objection_seconds)} once {params.auditor_quorum} "
-        "auditors have attested it"
-    )
+    quorum = params.auditor_quorum
+    attested = "1 auditor has" if quorum == 1 else f"{quorum} auditors have"
+    return f"{by_time}, or after {_lasting(params.objection_seconds)} once {attested} attested it"
 
 
 def _deadline(params: StudyParams, state: StudyState) -> str:

@@ -249,7 +249,9 @@ class StudyReader(BoundContract):
             if isinstance(event, StudyCreated) and event.params.study_id == study:
                 event.params.check_parties(event.parties)
                 return event
-        raise StudyMismatch("study", "no such study", hex_of(study))
+        raise StudyMismatch(
+            "study", "no such study", hex_of(study), "check its id and the contract"
+        )
 
     def facts(self, study: StudyId) -> StudyFacts:
         """Read what is on chain about a study, independent of any round.

@@ -130,11 +130,13 @@ class StudyMismatch(WardroundError):
 
     code = "study-mismatch"
 
-    def __init__(self, what: str, expected: str, found: str) -> None:
+    def __init__(
+        self, what: str, expected: str, found: str, advice: str = "take part in neither"
+    ) -> None:
         self.what = what
         self.expected = expected
         self.found = found
-        super().__init__(f"{what} is {found}, but the chain has {expected}: take part in neither.")
+        super().__init__(f"{what} is {found}, but the chain has {expected}: {advice}.")
 
 
 class ScenarioError(WardroundError):
