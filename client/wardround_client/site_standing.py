@@ -117,7 +117,7 @@ def standing(site: OpenSite) -> dict[str, Any]:
 
 
 def _sandbox(site: OpenSite) -> str:
-    """Name the walls that the policy in force asks for, whatever ``site.toml`` says by now."""
+    """Name the walls that the policy in force asks for, whatever ``site.toml`` asks for by now."""
     from wardround_client.trainer.start import sandbox_words
 
     try:

@@ -91,7 +91,7 @@ def test_amounts_that_the_file_leaves_out_are_whole_tokens(place: Place, decimal
     state, params = ward.study(study), ward.params(study)
     unit = 10**decimals
     assert (state.reward_per_round, state.bond, state.deposit) == (unit, 10 * unit, unit)
-    # What the file says stays as it is.
+    # What the file sets stays as it is.
     assert state.closing_fee == 7
     # Sites compare the parameters with the specification in the store.
     data = open_store("store").get(cid_from_sha256(params.specification))
@@ -107,7 +107,7 @@ def test_amounts_that_the_file_names_are_units_of_any_token(place: Place) -> Non
 
 def test_printed_command_proves_a_new_contract(place: Place) -> None:
     said = place.create().good
-    # Whoever gets the command has an endpoint of their own, and the sponsor's may hold a secret.
+    # Who gets the command has an endpoint of their own, and the sponsor's may hold a secret.
     assert place.chain.url not in named(said, "to prove")
     proof = named(said, "to prove").replace(" URL ", f" {place.chain.url} ").split()
     assert proof[:4] == ["wardround", "contract", "verify", named(said, "contract")]

@@ -1,4 +1,4 @@
-"""How what lapsed in court is told: who ended it, and who is owed its deposit."""
+"""What lapsed in court, as readers see it: who ended it, and who is owed its deposit."""
 
 from __future__ import annotations
 

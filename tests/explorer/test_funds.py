@@ -53,7 +53,7 @@ class Books:
     reader: Reader
 
     def funds(self) -> Funds:
-        """What the index says now, once it is as the escrow is."""
+        """What the index holds now, once it is as the escrow is."""
         self.indexer.catch_up()
         found = read_study(self.reader, hex_of(self.stage.study)).summary.funds
         escrow = self.scene.ward.escrow_of(self.stage.study)

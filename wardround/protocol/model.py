@@ -109,7 +109,7 @@ class ModelSpec(Form):
 
     @property
     def told_apart(self) -> int:
-        """How many classes the network tells apart: two, where no argument says it."""
+        """How many classes the network tells apart: two, where no argument gives it."""
         found = self.classes if self.is_own else self.arguments.get("classes")
         return found if isinstance(found, int) else _FEWEST_CLASSES
 

@@ -108,7 +108,7 @@ print(json.dumps(found))
 def test_names_of_folders_that_python_was_started_in_or_given_are_not_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """`python -m` looks for modules where it was started, be it ``/`` or somebody's home."""
+    """`python -m` looks for modules where it was started, be it ``/`` or a user's home."""
     repository = str(HERE.parents[2])
     folders = ["/", "/root", "/home", str(tmp_path), str(tmp_path.parent), repository]
     folders += [f"{repository}/{name}" for name in ("docs", "tests", "client")]

@@ -271,7 +271,7 @@ def test_page_when_it_gives_an_epsilon_has_it_from_the_accountant():
 
 def test_page_when_it_tells_how_sure_a_guess_becomes_is_right():
     found = re.findall(r"^\| ([\d.]+) \| ([\d.]+) %", PAGE, re.M)
-    assert len(found) == 4
+    assert len(found) == 5
     for epsilon, percent in found:
         digits = len(percent.partition(".")[2])
         sure = 100 / (1 + math.exp(-float(epsilon)))

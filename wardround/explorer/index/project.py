@@ -249,7 +249,7 @@ class Projector:
         ).fetchone()
         if found is None:
             raise _out_of_place(event, f"what it is about, {reference}, is not indexed")
-        # Stored with the event, so that the round's page finds it, and whose it is can be said.
+        # Stored with the event, so that the round's page finds it, and shows whose it is.
         args["study"], args["round"] = found[:2]
         begun = json.loads(found[2])
         args.update({one: begun[one] for one in ("challenger", "demander") if one in begun})

@@ -182,7 +182,7 @@ def _of_module(place: str, module: nn.Module) -> Iterator[_Place]:
 
 
 def _of_class(place: str, kind: type) -> Iterator[_Place]:
-    """List what a class keeps, be it a library's, to which anybody may have added."""
+    """List what a class keeps, be it a library's, to which a study's code may have added."""
     for name, value in vars(kind).items():
         if not name.startswith("__") and not isinstance(value, _IN_C):
             yield f"{place}.{name}", value
