@@ -39,6 +39,8 @@ RATE_LIMITS = {
     "proxyd": error(-32016, "over rate limit"),
     "proxyd without a node": error(-32011, "backend is currently not healthy to serve traffic"),
     "Hedera": error(-32605, "IP Rate limit exceeded on eth_getLogs"),
+    "proxyd without any": error(-32011, "no backends available for method"),
+    "concurrent": error(-32000, "Unable to perform request: too many concurrent requests"),
     "BlockPI": error(-32000, "exceeded the quota usage"),
     "by the number alone": error(-32029, "no"),
     "text": "Too Many Requests",
@@ -56,6 +58,51 @@ def test_limit_on_requests_is_one_in_any_words_under_any_status(name: str, statu
 @pytest.mark.parametrize("name", sorted(RATE_LIMITS.keys() - {"EIP-1474"}))
 def test_limit_on_requests_is_no_limit_on_logs(name: str) -> None:
     assert problem_of(RATE_LIMITS[name], LOGS, BLOCKS).meaning is Meaning.RATE_LIMITED
+
+
+#: Passing troubles of a gateway, which a range of logs does not change either.
+TROUBLES = {
+    "a number of its own": error(19, "Temporary internal error. Please retry, trace-id: x"),
+    "try": error(-32000, "Something went wrong: please try again"),
+}
+#: Of one request; a query of many blocks may be too wide instead.
+SINGLE_TROUBLES = {
+    "a limit": error(-32000, "limit exceeded"),
+    "request timed out": error(-32000, "request timed out"),
+    "timeout": error(-32603, "Timeout"),
+    "gateway": error(-32000, "gateway timeout"),
+}
+
+
+@pytest.mark.parametrize("name", TROUBLES | SINGLE_TROUBLES)
+@pytest.mark.parametrize("status", [200, 400, 500, 502])
+def test_trouble_that_passes_is_waited_for(name: str, status: int) -> None:
+    found = problem_of((TROUBLES | SINGLE_TROUBLES)[name], status=status)
+    assert found.meaning is Meaning.RATE_LIMITED
+
+
+@pytest.mark.parametrize("name", TROUBLES | SINGLE_TROUBLES)
+def test_trouble_that_passes_is_told_from_a_range_that_is_too_wide(name: str) -> None:
+    found = problem_of((TROUBLES | SINGLE_TROUBLES)[name], LOGS, BLOCKS)
+    expected = Meaning.RATE_LIMITED if name in TROUBLES else Meaning.RANGE_LIMITED
+    assert found.meaning is expected
+
+
+def test_gateway_in_trouble_takes_a_transaction_later_and_a_full_pool_does_not() -> None:
+    sent = "eth_sendRawTransaction"
+    assert problem_of(TROUBLES["a number of its own"], sent, status=500).meaning is (
+        Meaning.RATE_LIMITED
+    )
+    for status in (200, 500):
+        refused = problem_of(error(-32000, "nonce too low"), sent, status=status)
+        assert refused.meaning is Meaning.REFUSED
+
+
+@pytest.mark.parametrize(
+    "message", ["out of gas", "gas limit exceeded", "max code size limit exceeded"]
+)
+def test_what_a_contract_brings_about_is_not_waited_for(message: str) -> None:
+    assert problem_of(error(-32000, message)).meaning is Meaning.REFUSED
 
 
 WAITS: dict[str, tuple[Mapping[str, str], Any, float | None]] = {
@@ -249,6 +296,8 @@ def test_contract_that_refuses_is_an_answer_whatever_it_says(name: str) -> None:
         (error(-32000, "missing trie node 4ed94073"), "eth_call", 200),
         (error(-32000, "Unauthorized: you must use an API key"), "eth_call", 200),
         (error(-32000, "no"), "eth_call", 401),
+        (error(-32000, "no"), "eth_call", 500),
+        (error(-32000, "execution aborted (timeout = 5s)"), "eth_call", 200),
         (error(-32601, "method not allowed"), "eth_sendRawTransaction", 200),
     ],
 )

@@ -111,10 +111,12 @@ _BUSY = frozenset({_TOO_MANY, 503})
 _NO_ENTRY = frozenset({401, 402, 403, 404, 405})
 
 _RATE_WORDS = re.compile(
-    r"rate.?limit|too many (?:requests|connections|calls)|(?:request|call) rate|rate exceeded"
-    r"|request limit (?:reached|exceeded)|request count|(?:daily|monthly) (?:request|limit)|quota"
+    r"rate.?limit|too many (?:\w+ )?(?:requests|connections|calls)|(?:request|call) rate"
+    r"|rate exceeded|request limit (?:reached|exceeded)|request count"
+    r"|(?:daily|monthly) (?:request|limit)|quota"
     r"|(?:requests|calls|hits) per |per (?:second|sec|minute)\b|/(?:sec|second)\b"
     r"|compute units|throughput|throttl|slow down|(?:retry|try.again).(?:in|after)\D{0,5}\d"
+    r"|no (?:healthy )?(?:backend|upstream|node)s?\b"
 )
 _RANGE_WORDS = re.compile(
     r"\bblocks?\b|\branges?\b|\bresults\b|\blogs\b|\bbatch|response (?:size|is|too)"
@@ -122,13 +124,16 @@ _RANGE_WORDS = re.compile(
     r"|deadline"
 )
 _BUSY_WORDS = re.compile(
-    r"overload|too busy|is busy|temporarily|service unavailable|not healthy|(?:at|over) capacity"
-    r"|try again later"
+    r"overload|too busy|is busy|temporar(?:y|ily)|service unavailable|not healthy"
+    r"|(?:at|over) capacity|please (?:re)?try|try again|(?:request|gateway|upstream).{0,9} time"
+    r"|^timed? ?out"
 )
+#: Of requests, or of logs; that of gas or of a contract's size is no provider's.
+_LIMIT_WORDS = re.compile(r"(?<!gas )(?<!size )(?<!range )limit exceeded")
 _UNSERVED_WORDS = re.compile(
     r"not (?:found|supported|available|implemented|allowed|whitelisted|authorized|enabled)"
     r"|unsupported|disabled|unauthori|forbidden|api.?key|denied|upgrade"
-    r"|missing trie node|pruned|archive|historical"
+    r"|missing trie node|pruned|archive|historical|time.?out|timed out"
 )
 
 
@@ -156,16 +161,18 @@ def _meaning(
     if asked > 1 and _RANGE_WORDS.search(words):
         return Meaning.RANGE_LIMITED
     # About a transaction the numbers are each node's own, and its words name the pool or the block.
-    if status in _BUSY or (not sends and (code in _RATE_CODES or _BUSY_WORDS.search(words))):
+    if status in _BUSY or (not sends and code in _RATE_CODES):
         return Meaning.RATE_LIMITED
-    if code == _LIMIT_EXCEEDED and not sends:
+    if (not sends or status >= 500) and _BUSY_WORDS.search(words):
+        return Meaning.RATE_LIMITED
+    if not sends and (code == _LIMIT_EXCEEDED or _LIMIT_WORDS.search(words)):
         return Meaning.RANGE_LIMITED if asked > 1 else Meaning.RATE_LIMITED
     if code == _NO_METHOD or status in _NO_ENTRY or _UNSERVED_WORDS.search(words):
         return Meaning.UNSERVED
     if asked > 1:
         # Little else can be wrong with a query of logs or a batch; smaller ones show whether it is.
         return Meaning.RANGE_LIMITED
-    if code == _INTERNAL_ERROR or method == LOGS:
+    if code == _INTERNAL_ERROR or method == LOGS or (status >= 500 and not sends):
         return Meaning.UNSERVED
     return Meaning.REFUSED
 
