@@ -8,24 +8,27 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.explorer.worlds import World, content, faulty, follower, world
+from tests.odd_tokens import HOSTILE, contract_of
 from wardround.chain.errors import ChainUnreachable
 from wardround.explorer.errors import ExplorerError, IndexUnusable, NodeUnreliable
 from wardround.explorer.events import EventFilter, list_events
 from wardround.explorer.index.database import open_writer
 from wardround.explorer.index.follow import Extended, Overtaken, RolledBack, UpToDate
 from wardround.explorer.indexer import Indexer
+from wardround.explorer.looking import indexed
 from wardround.explorer.news import IndexWatch
 from wardround.explorer.reader import Reader
 from wardround.explorer.rounds import read_open_round, read_round
 from wardround.explorer.studies import read_study, study_rounds
 from wardround.protocol.identifiers import hex_of
-from wardround.protocol.record import PARAMS_BYTES
+from wardround.protocol.record import PARAMS_BYTES, StudyParties
 
 
 @pytest.fixture(scope="module")
@@ -312,6 +315,43 @@ def test_event_that_cannot_be_read_stops_the_index_at_its_place(
     indexer.close()
 
 
+def test_token_that_answers_anything_harms_no_study(shared: World, tmp_path: Path) -> None:
+    stage, sponsor = shared.stage(), shared.parties.sponsor
+    named = StudyParties.of([sponsor.address], [])
+    tokens = [contract_of(shared.chain, sponsor, code) for code in HOSTILE.values()]
+    for token in tokens:
+        params = replace(stage.params, token=token, auditor_quorum=0, parties=named.digest)
+        shared.ward.create_study(sponsor, params, named)
+    path = tmp_path / "index.sqlite"
+    with indexed(shared.source(), path, follow=True) as reader:
+        wait_for(lambda: reader.health().state == "following")
+
+        def asked() -> set[str]:
+            with reader.look() as db:
+                return {one.lower() for (one,) in db.execute("SELECT address FROM token")}
+
+        wait_for(lambda: asked() >= {one.lower() for one in tokens})
+        stage.close(shared.parties.first)
+        wait_for(lambda: read_study(reader, hex_of(stage.study)).summary.closed == 1)
+        assert reader.health().state == "following"
+
+
+def test_error_of_any_kind_that_ends_the_thread_is_told(
+    shared: World, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    chain, provider = faulty(shared.chain)
+    source = shared.source(chain)
+
+    def broken(method: str, params: Any, result: Any) -> Any:
+        raise ZeroDivisionError("no number")
+
+    provider.fault = broken
+    with indexed(source, tmp_path / "index.sqlite", follow=True) as reader:
+        wait_for(lambda: reader.health().state == "stopped")
+        assert reader.health().trouble == "ZeroDivisionError: no number"
+    assert "index stopped: no number [ZeroDivisionError]" in capfd.readouterr().err
+
+
 def test_node_that_goes_away_is_waited_for(shared: World, tmp_path: Path) -> None:
     chain, provider = faulty(shared.chain)
     source, path = shared.source(chain), tmp_path / "index.sqlite"
@@ -347,6 +387,7 @@ _INDEX_ALL = """
 import sys
 from pathlib import Path
 from wardround.explorer.indexer import Indexer
+from wardround.explorer.looking import indexed
 from wardround.explorer.source import chain_source
 url, contract, path = sys.argv[1:]
 with chain_source(url, contract, first_block=0) as source:

@@ -14,6 +14,7 @@ from eth_utils import keccak, to_checksum_address
 from eth_utils.abi import collapse_if_tuple
 
 from wardround.chain.errors import ContractReverted
+from wardround.host.reason import reason_of
 
 AbiItem = Mapping[str, Any]
 
@@ -49,8 +50,12 @@ class Call:
     value_wei: int = 0
 
     def result(self, returned: bytes) -> Any:
-        """Decode what the function returned: nothing, one value, or a tuple of several."""
-        values = _plain(self.outputs, decode(self.outputs, returned))
+        """Decode what the function returned: nothing, one value, or a tuple of several.
+
+        Raises:
+            DecodingError: the contract answers something else.
+        """
+        values = _values(self.outputs, returned)
         return values[0] if len(values) == 1 else values
 
 
@@ -154,7 +159,16 @@ def _decoded(fields: Sequence[AbiItem], data: bytes) -> dict[str, Any]:
     """Decode values by the names of their fields, or by their places where these have none."""
     types = _types(fields)
     names = [field["name"] or f"argument{place}" for place, field in enumerate(fields)]
-    return dict(zip(names, _plain(types, decode(types, data)), strict=True))
+    return dict(zip(names, _values(types, data), strict=True))
+
+
+def _values(types: Sequence[str], data: bytes) -> tuple[Any, ...]:
+    # eth_abi names only some of the ways in which a contract's bytes can be wrong: a length of
+    # 2**255 overflows, and a string may be no UTF-8 (a ValueError).
+    try:
+        return _plain(types, decode(types, data))
+    except (ArithmeticError, ValueError, MemoryError, RecursionError) as error:
+        raise DecodingError(reason_of(error)) from error
 
 
 def _signature(item: AbiItem) -> str:

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from eth_abi.exceptions import DecodingError
+
 from wardround.chain.blocks import (
     Block,
     Receipt,
@@ -52,7 +54,8 @@ class ReadOnlyChain:
 
         Raises:
             ContractReverted: the contract refuses, under the name of its own error.
-            TransactionRefused: there is no contract, or the node refuses for its own reasons.
+            TransactionRefused: there is no contract, it answers something else, or the node
+                refuses for its own reasons.
         """
         request = request_of(function, sender)
         for left in reversed(range(_VIEWS)):
@@ -66,7 +69,11 @@ class ReadOnlyChain:
                     raise self.named(function.name, error) from error
         if not returned and function.outputs:
             raise TransactionRefused(function.name, f"there is no contract at {function.to}")
-        return function.result(returned)
+        try:
+            return function.result(returned)
+        except DecodingError as error:
+            reason = f"what the contract at {function.to} answers cannot be read ({error})"
+            raise TransactionRefused(function.name, reason) from error
 
     def balance_wei(self, address: str) -> int:
         """What an account holds of the chain's own currency."""

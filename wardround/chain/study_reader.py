@@ -12,7 +12,6 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
-from eth_abi.exceptions import DecodingError
 from eth_utils import keccak
 
 from wardround.chain.artifacts import load_artifact
@@ -176,7 +175,7 @@ class StudyReader(BoundContract):
         call = Contract(_ERC1271, account).function("isValidSignature", digest, signature)
         try:
             return bool(self.chain.call(call) == _ERC1271_VALID)
-        except (ContractReverted, TransactionRefused, DecodingError):
+        except (ContractReverted, TransactionRefused):
             return False  # no contract, or one that does not accept it
 
     def is_fee_paid(self, study: StudyId, round_number: int) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from eth_abi.exceptions import DecodingError
 from eth_account.signers.local import LocalAccount
 
 from wardround.chain.amounts import DECIMALS_MAX, tokens_of
@@ -89,5 +88,5 @@ class StudyToken(BoundContract):
         """Ask for what ERC-20 leaves open; some tokens answer it in another form, or not."""
         try:
             return self._ask(function)
-        except (ContractReverted, TransactionRefused, DecodingError, UnicodeDecodeError):
+        except (ContractReverted, TransactionRefused):
             return None

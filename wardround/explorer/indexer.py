@@ -18,6 +18,7 @@ from wardround.explorer.index.tokens import TokenReader
 from wardround.explorer.index.transactions import TransactionReader
 from wardround.explorer.source import Source, store_name
 from wardround.host.backoff import pauses
+from wardround.host.reason import reason_of
 from wardround.protocol.errors import Retryable, WardroundError
 
 #: Polling intervals at the tip, for a node on this machine and for another one.
@@ -101,8 +102,8 @@ class Indexer:
             self.follower.catch_up()
             while self._chores(256):
                 pass
-        except WardroundError as error:
-            self._report("stopped", str(error))
+        except Exception as error:
+            self._report("stopped", _trouble(error))
             raise
         self._report("following" if self.source.live else "finished")
 
@@ -120,9 +121,10 @@ class Indexer:
         while not stop.is_set():
             try:
                 busy = self._once()
-            except WardroundError as error:
+            except Exception as error:
+                # Whatever ends the thread: readers must not go on believing that it follows.
                 if not isinstance(error, Retryable):
-                    self._report("stopped", str(error))
+                    self._report("stopped", _trouble(error))
                     raise
                 # The node may recover or be replaced; until then nothing of it is indexed.
                 self._report("waiting", str(error))
@@ -161,3 +163,9 @@ class Indexer:
             with transaction(self.db):
                 set_meta(self.db, status)
             self._reported = status
+
+
+def _trouble(error: Exception) -> str:
+    if isinstance(error, WardroundError):
+        return str(error)
+    return f"{type(error).__name__}: {reason_of(error)}"

@@ -14,6 +14,7 @@ from wardround.explorer.errors import IndexUnusable
 from wardround.explorer.indexer import CONFIRMATIONS, Indexer
 from wardround.explorer.reader import Reader
 from wardround.explorer.source import Source, chain_source, run_source
+from wardround.host.reason import reason_of
 from wardround.host.screen import Screen
 from wardround.protocol.errors import ScenarioError, WardroundError
 from wardround.protocol.identifiers import bytes32
@@ -115,3 +116,5 @@ def _run(indexer: Indexer, stop: threading.Event) -> None:
         indexer.run(stop)
     except WardroundError as error:
         _err.show(f"index stopped: {error} [{error.code}]", style="red")
+    except Exception as error:  # noqa: BLE001  (a thread's entry point)
+        _err.show(f"index stopped: {reason_of(error)} [{type(error).__name__}]", style="red")
