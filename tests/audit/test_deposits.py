@@ -10,6 +10,7 @@ from eth_account import Account
 from eth_account.signers.local import LocalAccount
 
 from tests.audit.test_auditor import auditor_of
+from tests.calling import Call as Command
 from tests.chain.staged import Theatre, theatre
 from wardround.audit.challenge import SealedChallenge, send_challenge
 from wardround.audit.collection import claim_fees, close_lapsed
@@ -19,6 +20,7 @@ from wardround.chain.court_reader import Contested
 from wardround.chain.errors import ContractReverted
 from wardround.chain.events import Slashed
 from wardround.protocol.evidence import Demand, TotalsEvidence, What
+from wardround.protocol.identifiers import hex_of
 from wardround.protocol.inspection import chunk_leaf
 from wardround.protocol.record import Recording, RuleId
 from wardround_simulations import cheats
@@ -168,13 +170,20 @@ def test_commitment_whose_round_another_overturned_comes_back(scene: Theatre) ->
     assert scene.ward.owed(study, auditor.address) == DEPOSIT
 
 
-def test_demand_of_a_round_that_another_proof_overturned_comes_back(scene: Theatre) -> None:
+def test_demand_of_a_round_that_another_proof_overturned_comes_back(
+    scene: Theatre, call: Command
+) -> None:
     stage, contested, evidence = cheated(scene)
     court, auditor, other, study = scene.court, scene.parties.auditor, scene.stranger, stage.study
     model = stage.store.get(scene.accused(stage, 2).manifest.model.cid)
     send_challenge(court, auditor, contested, Demand(What.MODEL, 0), rule=stage.spec.rule)
     assert list(close_lapsed(court, auditor, study, auditor.address)) == []
+    where = ["--chain", scene.chain.url, "--contract", scene.ward.address]
+    listed = ["court", "demands", hex_of(study), *where]
+    assert "round 2: part 0 of its model" in call(*listed).good
     send_challenge(court, other, contested, evidence, rule=stage.spec.rule)
+    # Nobody can answer it any more.
+    assert call(*listed).good.strip() == "no demand is open that can be answered"
     demand = court.demand_id(contested, Demand(What.MODEL, 0))
     assert court.answer_demand(other, demand, contested.closing, chunk_leaf(model, 0)) is None
     assert list(close_lapsed(court, other, study, other.address)) == []

@@ -81,10 +81,10 @@ def answer(
       --store ./store --key any.key
     """
     with auditing.auditor(Powers(read_key(auditing.key), answer=True)) as auditor:
-        answered = [notice for notice in auditor.step() if notice.kind == "answered"]
-    for notice in answered:
+        told = [one for one in auditor.step() if one.kind in ("answered", "refused")]
+    for notice in told:
         print_notice(notice, auditing.as_json)
-    if not answered and not auditing.as_json:
+    if not told and not auditing.as_json:
         _out.print("no demand is open whose data is in this store")
 
 
@@ -142,16 +142,22 @@ def demands(
 ) -> None:
     """List the demands for data that are open, with their deadlines.
 
+    Those of overturned rounds are left out: nobody can answer them, and `collect` returns their
+    deposits.
+
     Example:
       wardround court demands 0x5e1f… --chain http://127.0.0.1:8545 --contract 0x1234…
     """
     with where.opened() as (ward, study):
         court, decimals, found = Court(ward), ward.decimals(study), 0
+        head = ward.study(study).head
         for event in court.events(study):
             if not isinstance(event, Demanded):
                 continue
             state = court.demand_of(event.demand)
-            if state.status is not DemandStatus.OPEN:
+            stored = ward.commitment(study, event.round)
+            stands = event.round < head and stored == state.commitment
+            if state.status is not DemandStatus.OPEN or not stands:
                 continue
             found += 1
             what = event.what.name.lower()
@@ -167,7 +173,7 @@ def demands(
                 f"demand {hex_of(event.demand)}"
             )
     if not found and not as_json:
-        _out.print("no demand is open")
+        _out.print("no demand is open that can be answered")
 
 
 @app.command()
