@@ -15,9 +15,11 @@ from wardround.audit.auditor import Auditor
 from wardround.audit.challenge import send_challenge
 from wardround.audit.notices import Notice, Powers
 from wardround.audit.signatures import SignatureFolder
+from wardround.chain.court import Court
 from wardround.chain.court_reader import DemandStatus
-from wardround.chain.errors import ChainUnreachable
+from wardround.chain.errors import ChainUnreachable, ContractReverted
 from wardround.chain.events import RoundClosed
+from wardround.chain.ward_round import WardRound
 from wardround.protocol.attestation import Attestation
 from wardround.protocol.cid import cid_from_sha256
 from wardround.protocol.contribution import Domain
@@ -215,6 +217,30 @@ def test_quorum_of_two_is_collected_and_sent_once(scene: Theatre, tmp_path: Path
     assert kinds(two.step()) == [("holds", 1), ("attested", 1)]
     assert one.step() == []
     assert scene.ward.is_final(stage.study, 1, closing)
+
+
+def test_payment_or_answer_that_is_refused_ends_no_watch(
+    scene: Theatre, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A token refuses to pay, and a demand was about a round that is overturned meanwhile."""
+
+    def refused(*arguments: object) -> None:
+        raise ContractReverted("pay", "Refused", {}, "0x")
+
+    stage = scene.stage()
+    stage.close(scene.parties.first)
+    cheats.state_another_total(Cheater(stage, scene.parties.first))
+    contested = scene.contested(stage, 2)
+    demand = Demand(What.MODEL, 0)
+    send_challenge(scene.court, scene.stranger, contested, demand, rule=stage.spec.rule)
+    powers = Powers(scene.parties.auditor, challenge=True, answer=True)
+    monkeypatch.setattr(WardRound, "collect", refused)
+    monkeypatch.setattr(Court, "answer_demand", refused)
+    told = auditor_of(scene, stage, replace(powers, challenge=False)).step()
+    assert kinds(told) == [("holds", 1), ("breach", 2), ("refused", 2)]
+    told = auditor_of(scene, stage, powers).step()
+    assert ("challenged", 2) in kinds(told)
+    assert ("refused", 2) in kinds(told)
 
 
 def test_nothing_is_attested_alone_where_two_are_needed(scene: Theatre) -> None:

@@ -15,11 +15,17 @@ from eth_account.signers.local import LocalAccount
 
 from tests.calling import Call as Command
 from tests.chain.staged import Theatre, theatre
+from tests.odd_tokens import HOSTILE, contract_of
+from wardround.audit.auditor import Auditor
+from wardround.audit.notices import Powers
+from wardround.audit.quorum import QuorumSender
+from wardround.audit.signatures import SignatureFolder
 from wardround.chain.contract import Call, Contract
+from wardround.chain.errors import ContractReverted, TransactionRefused
 from wardround.host.key_file import write_private
 from wardround.protocol.attestation import Attestation
-from wardround.protocol.contribution import sign_digest
-from wardround.protocol.identifiers import hex_of
+from wardround.protocol.contribution import Domain, sign_digest
+from wardround.protocol.identifiers import StudyId, hex_of
 from wardround_simulations.stage import OBJECTION_SECONDS, Stage
 
 ARTIFACTS = (
@@ -180,3 +186,83 @@ def test_contract_that_answers_otherwise_has_signed_nothing(scene: Theatre) -> N
         assert receipt is not None
         assert receipt.contract_address is not None
         assert ward.is_signed(receipt.contract_address, digest, b"any") is answer
+
+
+def test_contract_that_refuses_when_it_counts_stops_no_other_auditor(
+    scene: Theatre, tmp_path: Path
+) -> None:
+    """Each accepts its signature when it is asked, but not when WardRound asks."""
+    ward = scene.ward.address[2:].lower()
+    asked_by_ward = f"3373{ward}14"  # CALLER, PUSH20, EQ
+    accepts = "631626ba7e60e01b5f5260205ff3"
+    refuses, burns = "5b5f5ffd", "5bfe"
+    jumped = [
+        bytes.fromhex(f"{asked_by_ward}60{0x19 + len(accepts) // 2:02x}57{accepts}{tail}")
+        for tail in (refuses, burns)
+    ]
+    garbled = [HOSTILE[one] for one in ("an error of 2**255 bytes", "a text of 2**255 bytes")]
+    others = [contract_of(scene.chain, scene.stranger, code) for code in (*jumped, *garbled)]
+    named: Any = [scene.stranger, *(SimpleNamespace(address=one) for one in others)]
+    stage = scene.stage(rounds=1, quorum=2, auditors=named)
+    stage.close(scene.parties.first)
+    scene.chain.advance(OBJECTION_SECONDS)
+    closing = scene.ward.closed_rounds(stage.study)[0].closing
+    statement = Attestation(stage.study, 1, closing.commitment)
+    folder = SignatureFolder(tmp_path)
+    for one in others:
+        folder.leave(statement, one, b"\1" * 65)
+    digest = statement.signing_digest(scene.ward.domain)
+    assert [scene.ward.is_signed(one, digest, b"\1" * 65) for one in others] == [
+        *(True, True),
+        *(False, False),
+    ]
+    (folder.root / statement.study.hex() / f"1-{statement.record.hex()}" / "0xab.txt").mkdir()
+
+    def auditor_of(key: LocalAccount) -> Auditor:
+        powers = Powers(key, signatures=folder)
+        return Auditor(scene.ward, stage.study, stage.store, powers, now=lambda: 0.0)
+
+    alone = auditor_of(scene.parties.auditor)
+    first, second = alone.step(), alone.step()
+    # With contracts only there is a quorum in the folder that is none on chain.
+    assert [(one.kind, one.round) for one in first] == [("holds", 1), ("refused", 1)]
+    assert second == []
+    told = auditor_of(scene.stranger).step()
+    assert [(one.kind, one.round) for one in told] == [("holds", 1), ("attested", 1)]
+    assert "attested by 2" in told[-1].words
+    assert all(one in told[-1].words for one in others[:2])
+    assert scene.ward.study(stage.study).final_through == 1
+
+
+@pytest.mark.parametrize("liar", ["before", "behind", "both"])
+def test_quorum_is_found_among_contracts(liar: str) -> None:
+    """One of them uses up the gas, and then another one is named."""
+    accounts = sorted((Account.create().address for _ in range(4)), key=str.lower)
+    burners = {"before": accounts[:1], "behind": accounts[3:], "both": [accounts[0], accounts[3]]}[
+        liar
+    ]
+    sent: list[tuple[str, ...]] = []
+
+    class Ward:
+        domain = Domain(1, accounts[0])
+
+        def attest(self, *arguments: Any) -> None:
+            chosen = sorted(arguments[-1], key=str.lower)
+            sent.append(tuple(chosen))
+            for place, one in enumerate(chosen):
+                if one in burners:
+                    behind = chosen[place + 1 :]
+                    if not behind:
+                        raise TransactionRefused("attest", "needs more gas")
+                    arguments_ = {"auditor": behind[0]}
+                    name = "WardRound_AttestationInvalid"
+                    raise ContractReverted("attest", name, arguments_, "0x")
+
+    sender = QuorumSender(Ward())  # type: ignore[arg-type]
+    statement = Attestation(StudyId(bytes(32)), 1, bytes(32))
+    signatures = dict.fromkeys(accounts, b"any")
+    closing: Any = None
+    found = sender.send(Account.create(), statement, closing, signatures, 2)
+    assert found is not None
+    assert set(found[1]) == set(accounts) - set(burners)
+    assert len(sent) == len(set(sent)) <= 12

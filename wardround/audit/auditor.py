@@ -21,6 +21,7 @@ from wardround.audit.examination import (
     recorded_model,
 )
 from wardround.audit.notices import Notice, Powers
+from wardround.audit.quorum import QuorumSender
 from wardround.chain.blocks import Receipt
 from wardround.chain.court import Court
 from wardround.chain.court_events import Demanded, Proven
@@ -45,6 +46,8 @@ from wardround.protocol.replay import ClosedRound, fetch_specification
 from wardround.protocol.settlement import Vector
 from wardround.store import Store
 
+#: One transaction that is refused ends no watch: others have to look at what follows.
+_REFUSED = (ContractReverted, TransactionRefused)
 #: Between two looks at the chain.
 POLL_SECONDS = 2.0
 
@@ -85,6 +88,7 @@ class Auditor:
         self._verdicts: dict[int, Verdict] = {}
         self._demanded: list[Demanded] = []
         self._said: set[tuple[bytes, str]] = set()
+        self._quorums = QuorumSender(ward)
 
     def step(self) -> list[Notice]:
         """Look at the chain once, and do what there is to do.
@@ -272,7 +276,7 @@ class Auditor:
                 rule=self.spec.rule,
                 limit_bytes=self.powers.limit_bytes,
             )
-        except (ContractReverted, TransactionRefused) as error:
+        except _REFUSED as error:
             if self._once(contested.closing.commitment, str(error)):
                 yield Notice("refused", breach.round, str(error), evidence.challenge)
             return
@@ -301,7 +305,10 @@ class Auditor:
             yield Notice("challenged", contested.round, words, challenge, _gas(receipts))
             key = self.powers.key
             assert key is not None
-            self.ward.collect(key, self.study, key.address)
+            try:
+                self.ward.collect(key, self.study, key.address)
+            except _REFUSED as error:  # by the study's token, which its sponsor chose
+                yield from self._say(contested.closing.commitment, contested.round, error)
 
     def _answer(self) -> Iterator[Notice]:
         """Show on chain what others demand and the store has, for half of their deposits."""
@@ -317,7 +324,11 @@ class Auditor:
                 if leaf is None:
                     continue
                 closing = self._closings[number].closing
-                receipt = self.court.answer_demand(key, event.demand, closing, leaf)
+                try:
+                    receipt = self.court.answer_demand(key, event.demand, closing, leaf)
+                except _REFUSED as error:  # such as overturned, or final, since it was read
+                    yield from self._say(event.demand, number, error)
+                    continue
                 if receipt is not None:
                     words = f"showed what {event.demander} demanded"
                     yield Notice("answered", number, words, "answerDemand", receipt.gas_used)
@@ -382,20 +393,29 @@ class Auditor:
         if len(signatures) < state.auditor_quorum:
             return
         try:
-            receipt = self.ward.attest(key, self.study, last, closing, signatures)
-        except ContractReverted as error:
+            sent = self._quorums.send(key, statement, closing, signatures, state.auditor_quorum)
+        except _REFUSED as error:
             # The chain's clock is behind ours, so at a later step; or it is final since we asked.
-            if error.name not in ("WardRound_TooEarly", "WardRound_AlreadyFinal"):
-                raise
+            if getattr(error, "name", "") not in ("WardRound_TooEarly", "WardRound_AlreadyFinal"):
+                yield from self._say(digest, last, error)
             return
+        receipt, counted = sent or (None, ())
         if receipt is not None:
-            words = f"attested by {len(signatures)}; final from now on"
+            words = f"attested by {len(counted)}; final from now on"
+            if left_out := sorted(signatures.keys() - set(counted)):
+                words += f"; refused with the signature of {', '.join(left_out)}"
             yield Notice("attested", last, words, "attest", receipt.gas_used)
 
     # ---------------------------------------------------------------- inside
 
     def _time(self) -> float:
         return max(self._now(), self.ward.chain.timestamp())
+
+    def _say(
+        self, about: bytes, number: int, error: ContractReverted | TransactionRefused
+    ) -> Iterator[Notice]:
+        if self._once(about, getattr(error, "name", error.code)):
+            yield Notice("refused", number, str(error))
 
     def _once(self, commitment: bytes, words: str) -> bool:
         new = (commitment, words) not in self._said

@@ -42,10 +42,12 @@ class SignatureFolder:
             is_valid: whether an auditor counts, and has signed so.
         """
         for file in sorted(self._folder(statement).glob("*.txt")):
-            with file.open("rb") as opened:
-                text = opened.read(_TEXT_LIMIT)
-            # Any account may write here; a file without a valid signature is ignored.
-            with suppress(ValueError, Malformed):
+            # Any account may write here; what is no file with a valid signature is ignored.
+            if not file.is_file():
+                continue
+            with suppress(OSError, ValueError, Malformed):
+                with file.open("rb") as opened:
+                    text = opened.read(_TEXT_LIMIT)
                 auditor = address_of(file.stem)
                 signature = bytes.fromhex(text.decode("ascii").strip().removeprefix("0x"))
                 if is_valid(auditor, signature):
