@@ -6,14 +6,13 @@ import {Challenges} from "./court/Challenges.sol";
 import {Commitments} from "./court/Commitments.sol";
 import {Demands} from "./court/Demands.sol";
 import {Registrations} from "./court/Registrations.sol";
-import {Tallies} from "./court/Tallies.sol";
 import {IWardRound} from "./interfaces/IWardRound.sol";
 
 /// @title Court
 /// @notice Where a closed round that breaks its study's rules is proven wrong.
 /// @dev Every challenge reads: what is accused, the proof, the verdict. Loops run over calldata
 /// only. No token is called where a round is overturned, so no token can keep one from it.
-contract Court is Challenges, Commitments, Tallies, Demands, Registrations {
+contract Court is Challenges, Commitments, Demands, Registrations {
     /// @param ward Where WardRound will be: the deployer's next contract. WardRound's constructor
     /// checks it, so a court with a wrong one belongs to no WardRound.
     constructor(IWardRound ward) Bench(ward) {}

@@ -90,11 +90,7 @@ contract CourtCommitTest is CourtScene {
 
     /// Or it counts the same in a tally of its own, in one transaction.
     function testFuzz_finishTally_ofACopyEarnsNothing(bool totals) public {
-        Story memory story = totals ? begin(smallParams(), 2, 3) : cheated();
-        if (totals) {
-            ++story.closing.record.totalWeight;
-            close(story);
-        }
+        Story memory story = totals ? wrongTotals() : cheated();
         commit(story, CHALLENGER, "anything");
         vm.warp(block.timestamp + 12);
         uint256 tally = counted(story, FRIEND, totals);
@@ -176,6 +172,46 @@ contract CourtCommitTest is CourtScene {
         vm.warp(block.timestamp + 12);
         reveal(story, CHALLENGER, data);
         assertOverturned(story, 2 * uint256(story.params.deposit));
+    }
+
+    /// A tally's number is known beforehand. Who commits to it and fills it only with what it reads of
+    /// a reveal is refused, at whatever step of the tally it commits.
+    function testFuzz_revealChallenge_notOfATallyThatIsFilledLater(
+        bool totals,
+        uint256 step,
+        bool late
+    ) public {
+        Story memory story = totals ? wrongTotals() : cheated();
+        step = bound(step, 0, 2);
+        uint256 tally = 1;
+        if (step != 0) opened(story, FRIEND, totals);
+        // Also in a tally's last hours, which its limit cuts short.
+        while (step != 0 && late && court.tallyOf(tally).until < court.tallyOf(tally).limit) {
+            vm.warp(court.tallyOf(tally).until - 1);
+            vm.prank(FRIEND);
+            court.addToTally(tally, "", "");
+        }
+        if (step == 2) fill(story, FRIEND, tally, totals);
+        commit(story, CHALLENGER, "the author's");
+        bytes memory data = abi.encodeCall(ICourt.finishTally, (tally, story.closing));
+        commit(story, FRIEND, commitmentTo(FRIEND, data));
+
+        vm.warp(block.timestamp + 12);
+        if (step == 0) opened(story, FRIEND, totals);
+        if (step != 2) {
+            fill(story, FRIEND, tally, totals);
+        } else {
+            vm.prank(FRIEND);
+            court.addToTally(tally, "", "");
+        }
+        vm.expectRevert(
+            abi.encodeWithSelector(ICourt.Court_TallyChanged.selector, tally, block.timestamp)
+        );
+        reveal(story, FRIEND, data);
+        vm.prank(FRIEND);
+        court.finishTally(tally, story.closing);
+        assertUnpaid(story);
+        assertEq(ward.owed(story.id, FRIEND), story.params.deposit, "the tally's deposit alone");
     }
 
     /// A copy of the commitment itself neither takes its place nor can be revealed by the copier.
@@ -338,6 +374,12 @@ contract CourtCommitTest is CourtScene {
         return cheat(smallParams());
     }
 
+    function wrongTotals() internal returns (Story memory story) {
+        story = begin(smallParams(), 2, 3);
+        ++story.closing.record.totalWeight;
+        close(story);
+    }
+
     function cheat(StudyParams memory params) internal returns (Story memory story) {
         story = begin(params, 2, 3);
         story.model[0] += 1;
@@ -358,19 +400,26 @@ contract CourtCommitTest is CourtScene {
         internal
         returns (uint256 tally)
     {
+        tally = opened(story, owner, totals);
+        fill(story, owner, tally, totals);
+    }
+
+    function opened(Story memory story, address owner, bool totals) internal returns (uint256) {
         TallyStart memory start;
         start.coordinate = type(uint32).max;
-        bytes memory updates;
         if (!totals) {
             start.coordinate = 0;
             start.base = opening(bytesOf(story.base), 0);
             start.model = opening(bytesOf(story.model), 0);
-            updates = openings(story, 0, 0, 2);
         }
-        vm.startPrank(owner);
-        tally = court.openTally(story.id, 1, story.closing, story.previous, start);
+        vm.prank(owner);
+        return court.openTally(story.id, 1, story.closing, story.previous, start);
+    }
+
+    function fill(Story memory story, address owner, uint256 tally, bool totals) internal {
+        bytes memory updates = totals ? bytes("") : openings(story, 0, 0, 2);
+        vm.prank(owner);
         court.addToTally(tally, packed(story.list), updates);
-        vm.stopPrank();
     }
 
     /// The round is overturned, and all of the bond burnt.

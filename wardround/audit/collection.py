@@ -84,7 +84,7 @@ def close_lapsed(
         if isinstance(event, TallyOpened):
             tally = court.tally_of(event.tally)
             number, closing = closings[tally.commitment]
-            is_over = now >= tally.until
+            is_over = now >= tally.end
             if (
                 tally.owner != ZERO_ADDRESS
                 and falls_to(number, closing, tally.owner, is_over) == account

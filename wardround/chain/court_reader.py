@@ -83,6 +83,11 @@ class TallyState:
     limit: int
     ranks: tuple[int, ...]
 
+    @property
+    def end(self) -> int:
+        """Until when it can be extended."""
+        return min(self.until, self.limit)
+
 
 class CourtReader(BoundContract):
     """What the court of a WardRound contract answers; nothing is sent."""
@@ -200,7 +205,7 @@ class CourtReader(BoundContract):
             state = self.tally_of(event.tally)
             found = (state.owner, state.commitment, state.coordinate)
             wanted = (owner, contested.closing.commitment, coordinate)
-            if found == wanted and self.chain.timestamp() < state.until:
+            if found == wanted and self.chain.timestamp() < state.end:
                 return event.tally
         return None
 

@@ -56,6 +56,7 @@ REASONS = {
     "Court_NotOverturned": "what was revealed does not overturn the round",
     "Court_RegistrationLate": "the contribution was registered too late to be included",
     "Court_RegistrationVoid": "the registration is void",
+    "Court_TallyChanged": "the tally was extended after the commitment to finish it: commit again",
     "Court_TooEarly": "it is too early: the deadline has not passed",
     "Court_TooLate": "it is too late: the deadline has passed",
     "Grants_AlreadyGranted": "the account has a grant with another key: revoke that first",

@@ -3,15 +3,15 @@ pragma solidity ^0.8.28;
 
 import {Commitment, ICourt} from "../interfaces/ICourt.sol";
 import {Closing, StudyId, Terms} from "../interfaces/IWardRound.sol";
-import {Bench} from "./Bench.sol";
+import {Tallies} from "./Tallies.sol";
 import {Address} from "@openzeppelin/contracts/utils/Address.sol";
 
 /// @title Commitments
 /// @notice Challenges that are committed to first and shown later, so that a copy earns nothing.
 /// @dev A copier sees a challenge when it is revealed. In the open its copy earns nothing then. Its own
 /// commitment would be of the same block or a later one, and can be revealed only in the block after
-/// that.
-abstract contract Commitments is Bench {
+/// that. Nor can it commit to a tally that it fills only when it sees the reveal.
+abstract contract Commitments is Tallies {
     /// Time to send a second transaction, also on a busy chain.
     uint64 internal constant REVEAL_SECONDS = 10 minutes;
 
@@ -54,6 +54,12 @@ abstract contract Commitments is Bench {
         if (block.timestamp > mine.until) revert Court_TooLate(mine.until);
         uint256 from = mine.until - REVEAL_SECONDS + 1;
         if (block.timestamp < from) revert Court_TooEarly(from);
+
+        // This call names a tally by its number alone; any other holds all of its proof.
+        // forge-lint: disable-next-line(unsafe-typecast)
+        if (bytes4(data) == ICourt.finishTally.selector) {
+            _checkCounted(uint256(bytes32(data[4:])), from - 1);
+        }
 
         mine.open = false;
         // Its author is paid, whoever else has committed.

@@ -128,7 +128,8 @@ abstract contract Tallies is Bench {
         bytes32 given = _commitmentOf(closing);
         if (given != t.commitment) revert Court_ClosingDiffers(t.commitment, given);
         bool overturned = _isOverturned(id, round, given);
-        if (!overturned && block.timestamp < t.until) revert Court_TooEarly(t.until);
+        uint256 end = _endOf(t);
+        if (!overturned && block.timestamp < end) revert Court_TooEarly(end);
 
         t.owner = address(0);
         address to = overturned ? owner : closing.coordinator;
@@ -147,15 +148,26 @@ abstract contract Tallies is Bench {
         t = _tallies[tally];
         if (t.owner != msg.sender) revert Court_TallyNotYours(tally);
         // Before this the round is held; afterwards it may have become final, and must stay so.
-        if (block.timestamp >= t.until) revert Court_TooLate(t.until);
+        uint256 end = _endOf(t);
+        if (block.timestamp >= end) revert Court_TooLate(end);
+    }
+
+    /// Until when a tally can be extended.
+    function _endOf(Tally storage t) internal view returns (uint64) {
+        return t.until < t.limit ? t.until : t.limit;
+    }
+
+    /// Reverts if a tally of the caller was extended after a time.
+    function _checkCounted(uint256 tally, uint256 time) internal view {
+        Tally storage t = _ownTally(tally);
+        uint256 changedAt = t.until - _termsOf(t.study).challengeSeconds;
+        if (changedAt > time) revert Court_TallyChanged(tally, changedAt);
     }
 
     /// Gives the tally, and the round, another challenge window.
     function _extend(Tally storage t, uint32 challengeSeconds) internal {
-        uint48 until = uint48(block.timestamp) + challengeSeconds;
-        if (until > t.limit) until = t.limit;
-        t.until = until;
-        WARD.hold(t.study, t.round, until);
+        t.until = uint48(block.timestamp) + challengeSeconds;
+        WARD.hold(t.study, t.round, _endOf(t));
     }
 
     function _peaksOf(uint256 tally, uint256 size) internal view returns (bytes32[] memory peaks) {

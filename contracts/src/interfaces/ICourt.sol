@@ -111,7 +111,8 @@ struct Tally {
     /// The coordinate in the two models; of a sum, the base is zero.
     int32 base;
     int64 model;
-    /// Until when it can be extended, and the latest that extending it can lead to.
+    /// A challenge window after it was opened or last extended: until then it can be extended, or
+    /// until the limit where that is earlier.
     uint48 until;
     uint48 limit;
     Ranks ranks;
@@ -267,6 +268,8 @@ interface ICourt {
     error Court_ContributionFits(uint32 coordinate, int256 value);
     error Court_TallyNotYours(uint256 tally);
     error Court_TallyOver(uint256 tally);
+    /// @notice It was extended after the commitment to finish it was made.
+    error Court_TallyChanged(uint256 tally, uint256 changedAt);
     error Court_AlreadyCommitted(bytes32 commitment);
     error Court_NotCommitted(bytes32 commitment);
     /// @notice What was revealed did not overturn the round.
@@ -361,9 +364,9 @@ interface ICourt {
         bytes32 commitment
     ) external;
 
-    /// @notice Makes a challenge that the caller committed to in an earlier block, or finishes such a
-    /// tally of its own. It must overturn the round. The deposit goes back, and the challenger has its
-    /// part of the bond.
+    /// @notice Makes a challenge that the caller committed to in an earlier block, or finishes a tally
+    /// of its own that was complete when it committed to that. It must overturn the round. The deposit
+    /// goes back, and the challenger has its part of the bond.
     function revealChallenge(
         StudyId study,
         uint32 round,
