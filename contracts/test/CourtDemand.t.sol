@@ -63,6 +63,9 @@ contract CourtDemandTest is CourtScene {
         bytes32 demand = demanded(story, target);
         vm.warp(block.timestamp + bound(late, 0, story.params.demandSeconds));
         bytes memory answer = answerTo(story, target);
+        // With its path, whichever contract sends it: entries that are shown are claimed with it.
+        vm.expectEmit(address(court));
+        emit ICourt.Answered(demand, answerer, answer);
         vm.prank(answerer);
         court.answerDemand(demand, story.closing, answer);
         uint256 half = story.params.deposit / 2;

@@ -20,6 +20,7 @@ from wardround.audit.claims import (
     round_entries,
     rounds_in_words,
 )
+from wardround.chain.chain import Chain
 from wardround.chain.court_reader import CourtReader
 from wardround.host.key_file import write_private
 from wardround.protocol.cid import cid_from_sha256
@@ -182,15 +183,23 @@ def test_claim_command_names_rounds_of_which_entries_are_missing(
     assert "round 2: not all entries are shown" in said
 
 
-def test_entries_that_answers_show_together_need_no_store(
-    scene: Theatre, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_entries_that_answers_show_together_need_no_store(scene: Theatre) -> None:
     stage = closed(scene, Recording.ROOT)
     packed = show(scene, stage, range(SITES))
     hide(stage, 2)
-    # Answers through another contract have no paths that are known.
-    monkeypatch.setattr(CourtReader, "_path_of", lambda *_: ())
     assert entries_of(scene, stage, 2) == packed
+
+
+def test_entry_that_an_answer_shows_has_its_path_without_the_transaction(
+    scene: Theatre, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage = closed(scene, Recording.ROOT)
+    packed = show(scene, stage, [1])
+    # Of an answer through another contract, the transaction shows no calldata of the court.
+    closing = scene.ward.closed(stage.study, 2).closing
+    monkeypatch.setattr(Chain, "transaction", lambda *_: None)
+    (leaf,) = CourtReader(scene.ward).shown_entries(stage.study, 2, closing)
+    assert leaf == entry_leaf(packed, 1)
 
 
 def test_answer_about_an_overturned_closing_is_not_taken(scene: Theatre) -> None:

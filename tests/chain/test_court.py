@@ -403,7 +403,8 @@ def test_demand_is_answered_once_and_pays_who_answers_and_the_accused(scene: The
     assert answered is not None
     (event,) = court.events_of(answered)
     assert isinstance(event, Answered)
-    assert court.answer(identifier) == event.data == data[2048:]
+    assert court.answer(identifier) == data[2048:]
+    assert event.opening == chunk_leaf(data, 2).opening
     assert court.answer_demand(*where, chunk_leaf(data, 2)) is None
     assert court.close_demand(asker, identifier, contested.closing) is None
     before = scene.token.balance_of(answerer.address)

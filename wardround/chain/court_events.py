@@ -81,11 +81,11 @@ class Demanded(CourtEvent):
 
 @dataclass(frozen=True)
 class Answered(CourtEvent):
-    """Demanded data was shown: the chunk, or the entry."""
+    """Demanded data was shown: the chunk or the entry, and its path behind it."""
 
     demand: bytes
     answerer: str
-    data: bytes
+    opening: bytes
 
 
 @dataclass(frozen=True)

@@ -177,24 +177,23 @@ class CourtReader(BoundContract):
 
     def answer(self, demand: bytes) -> bytes | None:
         """The chunk or entry that was shown for a demand; None while nothing was."""
-        answered = self._answered(demand)
-        return None if answered is None else answered.data
+        leaf = self._shown(demand, self.demand_of(demand))
+        return None if leaf is None else leaf.data
 
     def shown_entries(self, study: StudyId, round_number: int, closing: Closing) -> list[Leaf]:
-        """Entries of a closing that answers to demands have shown, by their places.
-
-        The path is empty where the answer came through another contract, whose calldata does not
-        show it.
-        """
+        """Entries of a closing that answers to demands have shown, by their places."""
         leaves = []
         for event in self.events(study):
             if not isinstance(event, Demanded):
                 continue
             if (event.round, event.what) != (round_number, What.ENTRY):
                 continue
-            answered = self._answered(event.demand)
-            if answered and self.demand_of(event.demand).commitment == closing.commitment:
-                leaves.append(Leaf(event.index, answered.data, self._path_of(answered)))
+            state = self.demand_of(event.demand)
+            if state.commitment != closing.commitment:
+                continue
+            leaf = self._shown(event.demand, state)
+            if leaf is not None:
+                leaves.append(leaf)
         return sorted(leaves, key=lambda leaf: leaf.index)
 
     def own_tally(self, owner: str, contested: Contested, coordinate: int) -> int | None:
@@ -211,20 +210,10 @@ class CourtReader(BoundContract):
 
     # ---------------------------------------------------------------- inside
 
-    def _answered(self, demand: bytes) -> Answered | None:
+    def _shown(self, demand: bytes, state: DemandState) -> Leaf | None:
+        """The leaf that was shown for a demand, with its path; None while nothing was."""
         topics = [self.contract.event_topic("Answered"), demand]
         for event in read_court_events(self.contract, self.chain.logs(self.address, topics)):
             if isinstance(event, Answered):
                 return event
         return None
-
-    def _path_of(self, answered: Answered) -> tuple[bytes, ...]:
-        """The siblings behind the data of an answer, from its transaction."""
-        sent = self.chain.transaction(answered.log.transaction_hash)
-        if sent is None or sent.to != self.address:
-            return ()
-        called = self.contract.arguments(sent.data)
-        if called is None or called[0] != "answerDemand":
-            return ()
-        path = bytes(called[1]["opening"])[len(answered.data) :]
-        return tuple(path[start : start + 32] for start in range(0, len(path), 32))

@@ -32,6 +32,13 @@ class Leaf:
     data: bytes
     path: tuple[bytes, ...]
 
+    @classmethod
+    def opened(cls, index: int, opening: bytes, length: int) -> Leaf:
+        """Take an opening apart, whose leaf has so many bytes."""
+        path = opening[length:]
+        siblings = tuple(path[start : start + 32] for start in range(0, len(path), 32))
+        return cls(index, opening[:length], siblings)
+
     @property
     def opening(self) -> bytes:
         """The leaf, then its siblings one after another, from the leaf upwards."""

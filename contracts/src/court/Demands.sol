@@ -79,7 +79,7 @@ abstract contract Demands is Bench {
         }
 
         d.status = DemandStatus.Answered;
-        emit Answered(demand, msg.sender, opening[:d.length]);
+        emit Answered(demand, msg.sender, opening);
         // A demand that its author answers itself is not free either.
         uint256 half = deposit / 2;
         WARD.credit(id, closing.coordinator, half);

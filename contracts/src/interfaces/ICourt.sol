@@ -222,8 +222,8 @@ interface ICourt {
         uint64 deadline,
         uint256 deposit
     );
-    /// @param data The chunk, or the entry.
-    event Answered(bytes32 indexed demand, address indexed answerer, bytes data);
+    /// @param opening The chunk, or the entry, and its path.
+    event Answered(bytes32 indexed demand, address indexed answerer, bytes opening);
     /// @notice The round could no longer be overturned; the demander has the deposit back.
     event DemandLapsed(bytes32 indexed demand);
 

@@ -145,7 +145,7 @@ _SENTENCES = {
     "CommitmentClosed": "{sender:account} ended a commitment of {challenger:short}, which was not "
     "revealed; {to:short} is owed its deposit",
     "Demanded": "{demander:short} demands data, to be shown by {deadline:utc}",
-    "Answered": "{answerer:short} showed {data:bytes} bytes",
+    "Answered": "{answerer:short} showed {opening:bytes} bytes, path included",
     "DemandLapsed": "{sender:account} ended a demand of {demander:short}, who is owed its deposit: "
     "the round can no longer be overturned",
     "ContributionDemanded": "site {site:short} must show chunk {chunk} by {deadline:utc}",
