@@ -65,6 +65,16 @@ contract CourtSumTest is CourtScene {
         court.openTally(count.id, count.round, count.closing, count.previous, start);
     }
 
+    /// Nor can it be demanded: no round is lost for what nobody needs.
+    function testFuzz_sum_demandsNoBase(uint256 seed) public {
+        Count memory count = anyHonest64(seed);
+        Target memory target;
+        target.what = What.Base;
+        vm.expectRevert(abi.encodeWithSelector(ICourt.Court_DemandsDisabled.selector, count.id));
+        vm.prank(CHALLENGER);
+        court.demandChunk(count.id, count.round, count.closing, count.previous, target);
+    }
+
     function test_sum_holdsTheLargestThatThereCanBe() public {
         StudyParams memory params = sumParams(Recording.Root, 1);
         params.updateBound = 2 ** 31 - 1;

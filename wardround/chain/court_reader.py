@@ -215,5 +215,5 @@ class CourtReader(BoundContract):
         topics = [self.contract.event_topic("Answered"), demand]
         for event in read_court_events(self.contract, self.chain.logs(self.address, topics)):
             if isinstance(event, Answered):
-                return event
+                return Leaf.opened(state.index, event.opening, state.length)
         return None

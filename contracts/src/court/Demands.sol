@@ -2,7 +2,7 @@
 pragma solidity ^0.8.28;
 
 import {Demand, DemandStatus, ICourt, Target, What} from "../interfaces/ICourt.sol";
-import {Closing, Recording, StudyId, Terms} from "../interfaces/IWardRound.sol";
+import {Closing, Recording, Rule, StudyId, Terms} from "../interfaces/IWardRound.sol";
 import {Entries, Entry} from "../libraries/Entries.sol";
 import {Vectors} from "../libraries/Vectors.sol";
 import {Bench} from "./Bench.sol";
@@ -158,6 +158,8 @@ abstract contract Demands is Bench {
             if (target.what == What.Model) {
                 d.root = closing.record.model;
             } else if (target.what == What.Base) {
+                // No proof against a sum opens it, so nobody needs to have it.
+                if (s.rule == Rule.Sum) revert Court_DemandsDisabled(id);
                 _checkPrevious(id, round, previous);
                 d.root = previous.record.model;
             } else {

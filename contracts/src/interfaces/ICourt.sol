@@ -38,7 +38,7 @@ enum What {
     Update,
     /// An entry of a round with root recording.
     Entry,
-    /// A chunk of the model the round was built on.
+    /// A chunk of the model the round was built on; not of a sum, which is added to nothing.
     Base
 }
 
@@ -412,7 +412,7 @@ interface ICourt {
     // ------------------------------------------------------------------ demands
 
     /// @notice Demands that data of a closed round be shown, against a deposit.
-    /// @param previous Read only to demand a chunk of the base.
+    /// @param previous Read only to demand a chunk of the base, which a sum does not have.
     function demandChunk(
         StudyId study,
         uint32 round,
