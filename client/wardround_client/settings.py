@@ -87,12 +87,16 @@ class PolicyTable(Form):
     recording: list[Literal["full", "root"]] = Field(default_factory=list)
     #: Fewest attestations that make a round of such a study final before its challenge window ends.
     min_auditor_quorum: Annotated[int, Field(ge=0, lt=2**16)] = 0
-    #: Their shortest windows, and how long they may run.
+    #: Their shortest and longest windows, and how long they may run.
     min_challenge_seconds: _Seconds = 0
     min_objection_seconds: _Seconds = 0
     min_round_seconds: _Seconds = 0
     min_grace_seconds: _Seconds = 0
     min_demand_seconds: _Seconds = 0
+    max_challenge_seconds: _Seconds | None = None
+    max_round_seconds: _Seconds | None = None
+    max_grace_seconds: _Seconds | None = None
+    max_demand_seconds: _Seconds | None = None
     max_lifetime_seconds: _Seconds | None = None
     #: Least of a coordinator's bond, and of what a round pays to sites and to auditors, in the
     #: token's smallest unit.

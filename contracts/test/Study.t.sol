@@ -164,15 +164,34 @@ contract StudyTest is Scene {
         params.graceSeconds = 11;
         expectInvalid(params, "graceSeconds");
         params.graceSeconds = 12;
-        params.lifetimeSeconds = 11;
-        expectInvalid(params, "lifetimeSeconds");
-        params.lifetimeSeconds = 12;
         params.bond = 0;
         expectInvalid(params, "bond");
         params.bond = 1;
         params.deposit = 0;
         expectInvalid(params, "deposit");
         params.deposit = 1;
+        create(params);
+    }
+
+    /// No window is longer than the study may run, or its money would stay locked long after that.
+    function testFuzz_createStudy_rejectsWindowsLongerThanTheStudy(uint256 which, uint32 life)
+        public
+    {
+        StudyParams memory params = sampleParams(Recording.Full);
+        params.challengeSeconds = 1 hours;
+        params.objectionSeconds = 1 hours;
+        params.demandSeconds = 1 hours;
+        params.roundSeconds = 1 hours;
+        params.graceSeconds = 1 hours;
+        life = uint32(bound(life, 1 hours, type(uint32).max - 1));
+        params.lifetimeSeconds = life;
+        which = bound(which, 0, 3);
+        if (which == 0) params.challengeSeconds = life + 1;
+        if (which == 1) params.demandSeconds = life + 1;
+        if (which == 2) params.roundSeconds = life + 1;
+        if (which == 3) params.graceSeconds = life + 1;
+        expectInvalid(params, "lifetimeSeconds");
+        params.lifetimeSeconds = life + 1;
         create(params);
     }
 

@@ -310,6 +310,14 @@ def test_privacy_when_a_value_is_wrong_names_line_and_key(
     assert (refusal.value.line, refusal.value.key) == (line, key)
 
 
+@pytest.mark.parametrize("window", ["challenge", "round", "grace", "demand"])
+def test_window_when_longer_than_the_study_may_run_is_refused(window: str) -> None:
+    chain = f"[chain]\n{window}_seconds = 90_000\nlifetime_seconds = "
+    load_study(f"{MINIMAL}{chain}90_000\n", "study.toml")
+    with pytest.raises(SpecificationError, match=f"at least {window}_seconds"):
+        load_study(f"{MINIMAL}{chain}89_999\n", "study.toml")
+
+
 @pytest.mark.parametrize(
     ("text", "line"),
     [("[study\nname = 1", 1), ("[study]\nname = \n", 2), ("a = 1\na = 2\n", 2), ("\x00", 1)],

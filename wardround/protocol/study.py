@@ -175,8 +175,10 @@ class ChainSpec(Form):
     def _fit_together(self) -> ChainSpec:
         if self.objection_seconds > self.challenge_seconds:
             raise ValueError("objection_seconds is at most challenge_seconds")
-        if self.lifetime_seconds < self.round_seconds:
-            raise ValueError("lifetime_seconds is at least round_seconds")
+        # Or money would stay locked long after the study's deadline.
+        for window in ("challenge_seconds", "round_seconds", "grace_seconds", "demand_seconds"):
+            if self.lifetime_seconds < getattr(self, window):
+                raise ValueError(f"lifetime_seconds is at least {window}")
         return self
 
 

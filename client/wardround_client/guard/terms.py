@@ -28,6 +28,13 @@ _LEAST = {
 }
 #: The same for the most of a parameter.
 _MOST = {
+    "max_challenge_seconds": (
+        "challenge_seconds",
+        "without auditors its rounds are final after {:,} s",
+    ),
+    "max_round_seconds": ("round_seconds", "a coordinator may take {:,} s to close a round"),
+    "max_grace_seconds": ("grace_seconds", "a standby waits {:,} s longer than the one before"),
+    "max_demand_seconds": ("demand_seconds", "demanded data may be shown {:,} s later"),
     "max_lifetime_seconds": ("lifetime_seconds", "it may run for {:,} s"),
     "max_deposit": ("deposit", "a challenge takes {:,} of the token's smallest unit"),
     "max_closing_fee": (

@@ -160,32 +160,22 @@ library Studies {
         internal
         pure
     {
-        if (params.rounds == 0 || params.rounds == type(uint32).max) {
-            revert IWardRound.WardRound_ParameterInvalid("rounds");
-        }
+        refuseIf(params.rounds == 0 || params.rounds == type(uint32).max, "rounds");
         checkWindows(params);
-        if (params.bond == 0) revert IWardRound.WardRound_ParameterInvalid("bond");
+        refuseIf(params.bond == 0, "bond");
         // Without a deposit, a demand would overturn and a tally delay rounds for gas alone.
-        if (params.deposit == 0) revert IWardRound.WardRound_ParameterInvalid("deposit");
-        if (params.token == address(0)) revert IWardRound.WardRound_ParameterInvalid("token");
-        if (params.minSites == 0) revert IWardRound.WardRound_ParameterInvalid("minSites");
-        if (params.parameterCount == 0) {
-            revert IWardRound.WardRound_ParameterInvalid("parameterCount");
-        }
-        if (params.updateBound == 0 || params.updateBound > MAX_UPDATE_BOUND) {
-            revert IWardRound.WardRound_ParameterInvalid("updateBound");
-        }
-        if (params.auditorQuorum > auditors) {
-            revert IWardRound.WardRound_ParameterInvalid("auditorQuorum");
-        }
-        if (coordinators == 0 || coordinators > type(uint16).max) {
-            revert IWardRound.WardRound_ParameterInvalid("coordinators");
-        }
+        refuseIf(params.deposit == 0, "deposit");
+        refuseIf(params.token == address(0), "token");
+        refuseIf(params.minSites == 0, "minSites");
+        refuseIf(params.parameterCount == 0, "parameterCount");
+        refuseIf(params.updateBound == 0 || params.updateBound > MAX_UPDATE_BOUND, "updateBound");
+        refuseIf(params.auditorQuorum > auditors, "auditorQuorum");
+        refuseIf(coordinators == 0 || coordinators > type(uint16).max, "coordinators");
         // A trimmed mean needs a value left to average in the smallest round.
         bool argumentFits = params.rule == Rule.TrimmedMean
             ? 2 * uint256(params.ruleArgument) < params.minSites
             : params.ruleArgument == 0;
-        if (!argumentFits) revert IWardRound.WardRound_ParameterInvalid("ruleArgument");
+        refuseIf(!argumentFits, "ruleArgument");
     }
 
     function checkWindows(StudyParams calldata params) internal pure {
@@ -206,9 +196,19 @@ library Studies {
         if (params.graceSeconds < MIN_TURN_SECONDS) {
             revert IWardRound.WardRound_ParameterInvalid("graceSeconds");
         }
-        if (params.lifetimeSeconds < params.roundSeconds) {
-            revert IWardRound.WardRound_ParameterInvalid("lifetimeSeconds");
-        }
+        // Or money would stay locked long after the study's deadline.
+        refuseIf(
+            params.lifetimeSeconds < params.challengeSeconds
+                || params.lifetimeSeconds < params.demandSeconds
+                || params.lifetimeSeconds < params.roundSeconds
+                || params.lifetimeSeconds < params.graceSeconds,
+            "lifetimeSeconds"
+        );
+    }
+
+    /// @notice One place for all of the above: a revert with a text takes room.
+    function refuseIf(bool wrong, string memory parameter) internal pure {
+        if (wrong) revert IWardRound.WardRound_ParameterInvalid(parameter);
     }
 
     /// @notice Makes round 1 the head, behind it a round 0 whose model is the initial one.
