@@ -52,7 +52,7 @@ class StudyToken(BoundContract):
         label = f"token {self.address}"
         try:
             held = self.balance_of(account)
-        except (ContractReverted, TransactionRefused, DecodingError) as error:
+        except (ContractReverted, TransactionRefused) as error:
             reason = "there is no ERC-20 token at this address of the chain: correct it"
             raise TransactionRefused(label, reason) from error
         if held < amount:
