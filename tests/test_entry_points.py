@@ -464,6 +464,14 @@ def test_commands_of_auditor_and_site(scene: Scene) -> None:
     to = ["--to", FAUCET.address, "--key", "treasury.key"]
     said = world.run("site payout", study, "hospital", *to)
     assert f"rewards of {site} go to {FAUCET.address}" in said
+    # Back again, by a signature that the site's own account sends.
+    write_private(Path("faucet.key"), FAUCET.key.hex())
+    back = ["--to", site]
+    signed = world.run("site payout", study, "hospital", *back, "--key", "faucet.key", "--sign")
+    sent = ["--key", "treasury.key", "--signature", signed.strip()]
+    assert f"rewards of {site} go to {site}" in world.run(
+        "site payout", study, "hospital", *back, *sent
+    )
     expected = ["contribute", "changePayout"]
     reaches(world, [*(f"WardRound.{one}" for one in expected), "Court.answerContribution"])
 

@@ -2,11 +2,12 @@
 
 None of them needs the coordinator. Any account may pay for the gas: the site's own key, out of its
 keystore, or another one, so that a hospital need not hold the chain's currency. Only the payout
-address itself can name another one.
+address itself can name another one, by a transaction or by a signature that another account sends.
 """
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -81,20 +82,43 @@ def claim(
 def payout(
     paying: Paying,
     to: Annotated[str, typer.Option(help="Address that is paid from now on.")],
+    sign: Annotated[
+        bool, typer.Option("--sign", help="Send nothing: print --key's signature of the change.")
+    ] = False,
+    signature: Annotated[
+        str, typer.Option(help="Of the present address, by --sign; then any --key may send it.")
+    ] = "",
     as_json: JsonOption = False,
 ) -> None:
     """Have the site's rewards paid to another address. Only by the present one, whose --key signs.
 
-    Example:
+    That address needs none of the chain's currency: what --sign prints can be sent by any account,
+    once, and only until the address changes.
+
+    Examples:
       wardround site payout 0x4a1f…b1 hospital --to 0x9c2e…07 --key treasury.key
+      wardround site payout 0x4a1f…b1 hospital --to 0x9c2e…07 --key treasury.key --sign
+      wardround site payout 0x4a1f…b1 hospital --to 0x9c2e…07 --signature 0x51d0…1b
     """
-    from wardround.chain.options import print_sent, study_of
-    from wardround.protocol.identifiers import address_of
+    from wardround.chain.options import print_sent, signature_of, study_of
+    from wardround.protocol.identifiers import address_of, hex_of
+    from wardround.protocol.payout import PayoutChange
     from wardround_client.site_standing import open_site
 
     site, study, address = open_site(paying.folder), study_of(paying.study), address_of(to)
+    if sign and signature:
+        raise typer.BadParameter("--sign makes what --signature takes: leave one of them out")
     with site.contract() as ward:
-        receipt = ward.change_payout(_payer(site, paying), study, site.address, address)
+        payer = _payer(site, paying)
+        if sign:
+            count = ward.payout_changes(study, site.address)
+            change = PayoutChange(study, site.address, address, count)
+            signed = hex_of(change.sign(ward.domain, bytes(payer.key)))
+            facts = {"site": site.address, "payout": address, "signature": signed}
+            print(json.dumps(facts) if as_json else signed)
+            return
+        given = signature_of(signature)
+        receipt = ward.change_payout(payer, study, site.address, address, given)
     words = f"rewards of {site.address} go to {address}"
     print_sent(receipt, words, as_json=as_json, site=site.address, payout=address)
 

@@ -257,7 +257,7 @@ contract HalmosTest is Base {
         if (any.which == 2) return abi.encodeCall(WardRound.endStudy, (id));
         if (any.which == 3) return abi.encodeCall(WardRound.fund, (id, any.amount));
         if (any.which == 4) return abi.encodeCall(WardRound.collect, (id, any.account));
-        if (any.which == 5) return abi.encodeCall(WardRound.changePayout, (id, SITE, any.account));
+        if (any.which == 5) return abi.encodeCall(WardRound.changePayout, (id, SITE, any.account, ""));
         if (any.which == 6) return abi.encodeCall(WardRound.removeSite, (id, any.account));
         if (any.which == 7) {
             return abi.encodeCall(WardRound.admitSite, (id, any.account, any.other, any.round));

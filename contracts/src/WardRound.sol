@@ -44,6 +44,9 @@ contract WardRound is EIP712, Views {
     bytes32 internal constant ATTESTATION_TYPEHASH =
         keccak256("Attestation(bytes32 study,uint32 round,bytes32 record)");
 
+    bytes32 internal constant PAYOUT_TYPEHASH =
+        keccak256("PayoutChange(bytes32 study,address site,address payout,uint256 change)");
+
     /// Sums of weight times coordinate stay exact in 64 bits below this total.
     uint64 internal constant TOTAL_WEIGHT_LIMIT = 2 ** 31;
 
@@ -364,15 +367,25 @@ contract WardRound is EIP712, Views {
     }
 
     /// @inheritdoc IWardRound
-    function changePayout(StudyId id, address key, address payout) external {
+    function changePayout(StudyId id, address key, address payout, bytes calldata signature)
+        external
+    {
         Study storage s = _known(id);
         Site storage mine = s.sites[key];
-        // Of an unknown site it is zero, which sends nothing.
-        if (msg.sender != mine.payout) revert WardRound_NotPayout(id, key, msg.sender);
+        // Of an unknown site it is zero, which sends and signs nothing.
+        address from = mine.payout;
+        uint256 change = s.payoutChanges[key]++;
+        if (msg.sender != from) {
+            bytes32 digest =
+                _hashTypedDataV4(keccak256(abi.encode(PAYOUT_TYPEHASH, id, key, payout, change)));
+            if (!_isSigned(from, digest, signature)) {
+                revert WardRound_NotPayout(id, key, msg.sender);
+            }
+        }
         if (payout == address(0)) revert WardRound_PayoutInvalid(id, key, payout);
 
         mine.payout = payout;
-        emit PayoutChanged(id, key, msg.sender, payout);
+        emit PayoutChanged(id, key, from, payout);
     }
 
     /// @inheritdoc IWardRound

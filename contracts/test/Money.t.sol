@@ -483,7 +483,7 @@ contract MoneyTest is Scene {
         vm.expectEmit(address(ward));
         emit IWardRound.PayoutChanged(id, site, payoutOf(site), to);
         vm.prank(payoutOf(site));
-        ward.changePayout(id, site, to);
+        ward.changePayout(id, site, to, "");
         assertEq(ward.site(id, site).payout, to, "payout");
         ward.claim(id, site, only(earningOf(1, closing, list, 0)));
         assertEq(token.balanceOf(to), before + 1000 ether, "paid");
@@ -497,7 +497,7 @@ contract MoneyTest is Scene {
             abi.encodeWithSelector(IWardRound.WardRound_NotPayout.selector, id, site, caller)
         );
         vm.prank(caller);
-        ward.changePayout(id, site, caller);
+        ward.changePayout(id, site, caller, "");
         // The zero address could never be paid.
         vm.expectRevert(
             abi.encodeWithSelector(
@@ -505,7 +505,65 @@ contract MoneyTest is Scene {
             )
         );
         vm.prank(payoutOf(site));
-        ward.changePayout(id, site, address(0));
+        ward.changePayout(id, site, address(0), "");
+    }
+
+    /// Whoever sends it: the signature names study, site, address and change, and serves once.
+    function testFuzz_changePayout_byASignatureOnce(address caller, address to, uint256 seed)
+        public
+    {
+        (StudyId id, Closing memory closing, Draft[] memory list) = earned(1, 1000 ether);
+        (address site, uint256 key) = (list[0].site, bound(seed, 1, 2 ** 128));
+        address payout = vm.addr(key);
+        vm.assume(to != address(0) && to != payout && to != ward.escrowOf(id));
+        vm.assume(
+            caller != address(0) && caller != payout && caller != payoutOf(site) && caller != to
+        );
+        vm.prank(payoutOf(site));
+        ward.changePayout(id, site, payout, "");
+
+        // Of another address, and of the change before this one.
+        refusePayout(id, site, caller, to, payoutSignature(id, site, payout, 1, key));
+        refusePayout(id, site, caller, to, payoutSignature(id, site, to, 0, key));
+        bytes memory signature = payoutSignature(id, site, to, 1, key);
+        uint256 before = token.balanceOf(to);
+        vm.expectEmit(address(ward));
+        emit IWardRound.PayoutChanged(id, site, payout, to);
+        vm.prank(caller);
+        ward.changePayout(id, site, to, signature);
+        ward.claim(id, site, only(earningOf(1, closing, list, 0)));
+        assertEq(token.balanceOf(to), before + 1000 ether, "paid");
+
+        vm.prank(to);
+        ward.changePayout(id, site, payout, "");
+        refusePayout(id, site, caller, to, signature);
+        // Of a site that is not known, nobody's signature counts.
+        refusePayout(id, address(0xF00), caller, to, signature);
+    }
+
+    function refusePayout(
+        StudyId id,
+        address site,
+        address caller,
+        address to,
+        bytes memory signature
+    ) internal {
+        vm.expectRevert(
+            abi.encodeWithSelector(IWardRound.WardRound_NotPayout.selector, id, site, caller)
+        );
+        vm.prank(caller);
+        ward.changePayout(id, site, to, signature);
+    }
+
+    function payoutSignature(StudyId id, address site, address to, uint256 change, uint256 key)
+        internal
+        view
+        returns (bytes memory)
+    {
+        bytes32 typehash =
+            keccak256("PayoutChange(bytes32 study,address site,address payout,uint256 change)");
+        bytes32 structHash = keccak256(abi.encode(typehash, id, site, to, change));
+        return signed(key, keccak256(abi.encodePacked(hex"1901", domainSeparator(), structHash)));
     }
 
     function testFuzz_endStudy_beforeItOpens(uint128 amount) public {

@@ -21,7 +21,7 @@ from wardround.chain.amounts import tokens_of
 from wardround.chain.court import Court
 from wardround.chain.court_events import Demanded
 from wardround.chain.court_reader import DemandStatus
-from wardround.chain.options import Sending, StudyOnChain
+from wardround.chain.options import Sending, StudyOnChain, signature_of
 from wardround.host.commands import Commands
 from wardround.host.key_file import read_key
 from wardround.host.screen import Screen, utc
@@ -122,7 +122,7 @@ def attest(
     elsewhere, named = None, str(signer.address)
     if auditor is not None:
         named = address_of(auditor)
-        signed = None if signature is None else _signature_of(signature)
+        signed = None if signature is None else signature_of(signature)
         elsewhere = SignedElsewhere(named, signed, round_number)
     elif signature is not None or round_number is not None:
         raise typer.BadParameter("--signature and --round go with --auditor: add its address")
@@ -208,13 +208,6 @@ def collect(
         escrow = ward.escrow_of(study)
         words = f"paid {tokens_of(amount, decimals)} tokens to {owner} out of escrow {escrow}"
         sending.sent(receipt, words, account=owner, amount=str(amount), escrow=escrow)
-
-
-def _signature_of(text: str) -> bytes:
-    try:
-        return bytes.fromhex(text.removeprefix("0x"))
-    except ValueError:
-        raise typer.BadParameter("--signature takes 0x and hexadecimal digits") from None
 
 
 def _step(auditor: Auditor, as_json: bool) -> None:

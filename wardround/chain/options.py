@@ -35,6 +35,18 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, one object
 _out = Screen(highlight=False, soft_wrap=True)
 
 
+def signature_of(text: str) -> bytes:
+    """Read a signature of any length, which a contract (ERC-1271) may choose.
+
+    Raises:
+        typer.BadParameter: it is not hexadecimal.
+    """
+    try:
+        return bytes.fromhex(text.removeprefix("0x"))
+    except ValueError:
+        raise typer.BadParameter("--signature takes 0x and hexadecimal digits") from None
+
+
 def study_of(text: str) -> StudyId:
     """Read a study's id.
 

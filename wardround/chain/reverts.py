@@ -27,7 +27,8 @@ REASONS = {
     "WardRound_NotFinal": "the round is not final yet: it has to be closed, and its challenge "
     "window and the time for what is demanded of it have to be over",
     "WardRound_NotMember": "the site is not admitted to this round",
-    "WardRound_NotPayout": "only the site's payout address may do this, of a site that is admitted",
+    "WardRound_NotPayout": "only the site's payout address may do this, or an account with its "
+    "signature of the next change, of a site that is admitted",
     "WardRound_NotSponsor": "only the study's sponsor may do this: use the sponsor's key",
     "WardRound_NothingDue": "nothing is due",
     "WardRound_ParameterInvalid": "the study's file has a value that the contract does not take",

@@ -167,6 +167,11 @@ class StudyReader(BoundContract):
         """All that a site was paid, in the token's smallest unit."""
         return sum(self.claims(study, site).values())
 
+    def payout_changes(self, study: StudyId, site: str) -> int:
+        """How often a site's payout address was changed, which its next signature names."""
+        topics = [self.contract.event_topic("PayoutChanged"), study, _address_topic(site)]
+        return len(self.chain.logs(self.address, topics))
+
     def is_signed(self, account: str, digest: bytes, signature: bytes) -> bool:
         """Whether an account has signed 32 bytes, by its key or as a contract (ERC-1271)."""
         with suppress(SignatureInvalid):

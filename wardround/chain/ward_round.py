@@ -127,12 +127,17 @@ class WardRound(StudyReader):
         )
 
     def change_payout(
-        self, payout: LocalAccount, study: StudyId, site: str, to: str
+        self, sender: LocalAccount, study: StudyId, site: str, to: str, signature: bytes = b""
     ) -> Receipt | None:
-        """Have a site's rewards paid to another address."""
-        call = self._call("changePayout", study, site, to)
+        """Have a site's rewards paid to another address.
+
+        Args:
+            sender: the present payout address, or any account with its signature.
+            signature: of a `PayoutChange`.
+        """
+        call = self._call("changePayout", study, site, to, signature)
         return self._send(
-            payout, call, f"pay {site} at {to}", lambda: self.site(study, site).payout == to
+            sender, call, f"pay {site} at {to}", lambda: self.site(study, site).payout == to
         )
 
     def post_bond(self, coordinator: LocalAccount, study: StudyId) -> Receipt | None:

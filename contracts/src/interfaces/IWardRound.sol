@@ -489,8 +489,14 @@ interface IWardRound {
     /// round; by any account once its deadline has passed.
     function endStudy(StudyId study) external;
 
-    /// @notice Changes where a site's rewards go. Only by the present payout address.
-    function changePayout(StudyId study, address site, address payout) external;
+    /// @notice Changes where a site's rewards go. Only by the present payout address, or by any
+    /// account with its signature.
+    /// @param signature The present payout address's, by EIP-712 or ERC-1271, of
+    /// PayoutChange(bytes32 study,address site,address payout,uint256 change), where change counts
+    /// the changes of this site's payout address before this one: each change voids it. Not looked
+    /// at when that address is the caller.
+    function changePayout(StudyId study, address site, address payout, bytes calldata signature)
+        external;
 
     /// @notice Pays out what is owed to an account: its part of slashed bonds, what the flooring of
     /// shares has left, attesting fees, its deposits, and those that its answers earned. Anyone may

@@ -82,6 +82,8 @@ struct Study {
     mapping(uint32 => mapping(address => Registration)) registrations;
     mapping(address => uint256) owed;
     BitMaps.BitMap feePaid;
+    /// How often a site's payout address has changed.
+    mapping(address site => uint256) payoutChanges;
 }
 
 /// @title Studies

@@ -93,7 +93,7 @@ contract EarningsAttackTest is AttackScene {
         tryClaim(honest, 0);
         address other = address(0xBEE);
         vm.prank(payoutOf(site));
-        ward.changePayout(honest.id, site, other);
+        ward.changePayout(honest.id, site, other, "");
         tryClaim(honest, 0);
         assertEq(
             token.balanceOf(payoutOf(site)) + token.balanceOf(other),

@@ -85,7 +85,7 @@ contract TokensAttackTest is AttackScene {
         ward.releaseBond(id, closing);
         odd.blockAccount(PAYOUT);
         vm.prank(PAYOUT);
-        ward.changePayout(id, SITE, address(0xBEE));
+        ward.changePayout(id, SITE, address(0xBEE), "");
         tryClaim(id, closing);
         try ward.refund(id, closing) {} catch {}
         assertEq(
