@@ -102,5 +102,5 @@ def _jobs(
     tests = features[: max(1, shape.rows // 10)]
     return (
         TrainJob(specification, base, features, labels, seed=site),
-        PredictJob(specification, base, tests),
+        PredictJob(specification, base, tests, classes=2),
     )

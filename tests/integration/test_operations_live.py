@@ -63,6 +63,8 @@ TABLES = """
 name = "patients"
 train = "train.npz"
 test = "test.npz"
+[policy]
+accept_solvable = ["lungs"]
 """
 
 
