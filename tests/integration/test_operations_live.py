@@ -63,8 +63,6 @@ TABLES = """
 name = "patients"
 train = "train.npz"
 test = "test.npz"
-[policy]
-accept_solvable = ["lungs"]
 """
 
 
@@ -322,6 +320,7 @@ def make_site(desk: Desk, endpoint: str, contract: str) -> None:
     save_table(data.train, home / "train.npz")
     save_table(data.test, home / "test.npz")
     text = (home / "site.toml").read_text("utf-8").partition("# Your own table.")[0]
+    text = text.replace("[policy]\n", '[policy]\naccept_solvable = ["lungs"]\n')
     (home / "site.toml").write_text(text + TABLES, "utf-8")
     (port,) = re.findall(r"port = (\d+)", (desk.folder / "fl/coordinator.toml").read_text())
     desk.edit(
