@@ -162,7 +162,7 @@ contract CourtCommitTest is CourtScene {
         assertUnpaid(story);
     }
 
-    /// Who counts can commit to the last step, and has the reward whoever else has committed.
+    /// The owner of a tally can commit to its last step, and is paid though others have committed.
     function test_revealChallenge_ofATally() public {
         Story memory story = cheated();
         uint256 tally = counted(story, CHALLENGER, false);

@@ -164,15 +164,27 @@ abstract contract CourtScene is Scene {
     }
 
     function close(Story memory story, address coordinator) internal {
-        bytes memory entries = packed(story.list);
-        vm.prank(coordinator);
-        if (story.params.recording == Recording.Full) {
-            ward.closeRound(story.id, story.round, story.closing.record, story.previous, entries);
-        } else {
-            ward.closeRoundRoot(story.id, story.round, story.closing.record);
-        }
         story.closing.coordinator = coordinator;
-        story.closing.closedAt = uint64(block.timestamp);
+        close(story.id, story.round, story.params, story.closing, story.previous, story.list);
+    }
+
+    /// By the closing's coordinator; its time is filled in.
+    function close(
+        StudyId id,
+        uint32 round,
+        StudyParams memory params,
+        Closing memory closing,
+        Closing memory previous,
+        Draft[] memory list
+    ) internal {
+        bytes memory entries = packed(list);
+        vm.prank(closing.coordinator);
+        if (params.recording == Recording.Full) {
+            ward.closeRound(id, round, closing.record, previous, entries);
+        } else {
+            ward.closeRoundRoot(id, round, closing.record);
+        }
+        closing.closedAt = uint64(block.timestamp);
     }
 
     // ------------------------------------------------------------------ proofs

@@ -65,7 +65,7 @@ contract CourtSumTest is CourtScene {
         court.openTally(count.id, count.round, count.closing, count.previous, start);
     }
 
-    /// Nor can it be demanded: no round is lost for what nobody needs.
+    /// Nor can it be demanded: no round is lost for data that no challenger needs.
     function testFuzz_sum_demandsNoBase(uint256 seed) public {
         Count memory count = anyHonest64(seed);
         Target memory target;
@@ -334,15 +334,8 @@ contract CourtSumTest is CourtScene {
     }
 
     function close64(Count memory count) internal {
-        bytes memory entries = packed(count.list);
-        vm.prank(FIRST);
-        if (count.params.recording == Recording.Full) {
-            ward.closeRound(count.id, count.round, count.closing.record, count.previous, entries);
-        } else {
-            ward.closeRoundRoot(count.id, count.round, count.closing.record);
-        }
         count.closing.coordinator = FIRST;
-        count.closing.closedAt = uint64(block.timestamp);
+        close(count.id, count.round, count.params, count.closing, count.previous, count.list);
     }
 
     function proofOf(Count memory count, uint256 coordinate)

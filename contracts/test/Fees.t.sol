@@ -92,7 +92,7 @@ contract FeesTest is Scene {
         assertEq(token.balanceOf(auditors[2]), before + share, "collected");
     }
 
-    /// Nobody can spend an attestation where it earns nothing: the next one earns for both rounds.
+    /// An attestation cannot be spent where it earns nothing: the next one earns for both rounds.
     function test_attest_notOfARoundThatIsFinalByTime() public {
         StudyParams memory params = paying();
         StudyId id = open(params, 1);

@@ -390,7 +390,7 @@ contract MoneyTest is Scene {
     }
 
     /// A round that is overturned behind the deadline opens again. Each standby has its turn to close
-    /// it before anybody ends the study again.
+    /// it before any account ends the study again.
     function testFuzz_endStudy_notBeforeTheTurnsOfAnOverturnedRound(uint256 wait, bool closes)
         public
     {
@@ -427,7 +427,7 @@ contract MoneyTest is Scene {
         ward.releaseBond(id, closing);
     }
 
-    /// Each seat postpones the end once: afterwards nobody is left who could.
+    /// Each seat postpones the end once: afterwards no coordinator is left who could.
     function test_endStudy_whenEveryCoordinatorIsOverturnedBehindTheDeadline() public {
         StudyParams memory params = sampleParams(Recording.Root);
         StudyId id = open(params, 1);
@@ -443,7 +443,7 @@ contract MoneyTest is Scene {
             overturn(id, closing);
             vm.warp(ward.study(id).deadline - 1);
         }
-        assertEq(ward.study(id).coordinator, address(0), "nobody is left");
+        assertEq(ward.study(id).coordinator, address(0), "no coordinator is left");
         vm.warp(ward.study(id).deadline);
         assertTrue(block.timestamp <= latest, "bounded");
         ward.endStudy(id);
@@ -508,7 +508,7 @@ contract MoneyTest is Scene {
         ward.changePayout(id, site, address(0), "");
     }
 
-    /// Whoever sends it: the signature names study, site, address and change, and serves once.
+    /// Any account sends it: the signature names study, site, address and change, and serves once.
     function testFuzz_changePayout_byASignatureOnce(address caller, address to, uint256 seed)
         public
     {
@@ -537,7 +537,7 @@ contract MoneyTest is Scene {
         vm.prank(to);
         ward.changePayout(id, site, payout, "");
         refusePayout(id, site, caller, to, signature);
-        // Of a site that is not known, nobody's signature counts.
+        // Of a site that is not known, no signature counts.
         refusePayout(id, address(0xF00), caller, to, signature);
     }
 

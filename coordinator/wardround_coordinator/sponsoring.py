@@ -24,7 +24,7 @@ from wardround.transport.code import application_digest
 #: What a sponsor keeps of a token that is made for its study: challengers need some.
 SPARE_DEPOSITS = 100
 
-_NOBODY = "0x" + "0" * 40
+_NO_ACCOUNT = "0x" + "0" * 40
 
 #: Takes a line that reports what was done.
 Say = Callable[[str], None]
@@ -108,8 +108,10 @@ def create_study(
 def _check_parties(spec: StudySpec, coordinators: Sequence[str], auditors: Sequence[str]) -> None:
     """Check what the contract would refuse only after it was deployed."""
     for option, accounts in (("--coordinator", coordinators), ("--auditor", auditors)):
-        if _NOBODY in accounts:
-            raise SpecificationError(option, f"{_NOBODY} is nobody's account: name another one")
+        if _NO_ACCOUNT in accounts:
+            raise SpecificationError(
+                option, f"{_NO_ACCOUNT} is the zero address, which no key controls: name an account"
+            )
         twice = [one for one in accounts if accounts.count(one) > 1]
         if twice:
             raise SpecificationError(option, f"{twice[0]} is named twice: name each account once")

@@ -244,6 +244,8 @@ def test_quorum_is_found_among_contracts(liar: str) -> None:
     sent: list[tuple[str, ...]] = []
 
     class Ward:
+        """All that a sender asks of a contract, since the embedded chain never runs out of gas."""
+
         domain = Domain(1, accounts[0])
 
         def attest(self, *arguments: Any) -> None:

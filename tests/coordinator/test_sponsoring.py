@@ -123,13 +123,13 @@ def test_what_no_study_can_have_is_refused_before_anything_is_deployed(place: Pl
     spent = place.chain.balance_wei(place.sponsor.address)
     quorum = STUDY_TOML.replace("[chain]", "[chain]\nauditor_quorum = 1")
     assert quorum != STUDY_TOML
-    someone, nobody = place.coordinators[0], "0x" + "0" * 40
+    someone, zero = place.coordinators[0], "0x" + "0" * 40
     for options, study, words in [
         (["--token", someone], STUDY_TOML, "there is no ERC-20 token at this address"),
         (["--token", few.address], STUDY_TOML, "holds 1 tokens and needs 2"),
         (["--coordinator", someone], STUDY_TOML, f"--coordinator: {someone} is named twice"),
         (["--auditor", someone] * 2, STUDY_TOML, f"--auditor: {someone} is named twice"),
-        (["--auditor", nobody], STUDY_TOML, f"--auditor: {nobody} is nobody's account"),
+        (["--auditor", zero], STUDY_TOML, f"--auditor: {zero} is the zero address"),
         ([], quorum, "0 auditors are named: add them with --auditor"),
     ]:
         assert words in place.create(*options, study=study).error

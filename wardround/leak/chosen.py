@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from wardround.leak.order import OnStep
-from wardround.leak.outcome import AttackOutcome, Truth, judge, not_tried
+from wardround.leak.order import OnStep, not_linear
+from wardround.leak.outcome import AttackOutcome, Truth, judged_rows, not_tried
 from wardround.leak.reading import Reading
 from wardround.leak.replay import Floats, sigmoid, steps_of
 from wardround.protocol.study import TrainingSpec
@@ -36,31 +36,13 @@ def difference_chosen(reading: Reading, site: str, truth: Truth, on_step: OnStep
     solved = _rows_between(bases, _pulls(reading, site, rows))
     pairs = len(bases) * (len(bases) - 1) // 2
     found = f"{len(solved)} rows changed sides alone between two of {len(bases)} models"
-    if truth.train is None:
-        words = f"{found}; no table is here to judge by"
-        return AttackOutcome(attack=CHOSEN, site=site, words=words, leak=len(solved) > 0)
-    judged = judge(solved, truth.train)
-    return AttackOutcome(
-        attack=CHOSEN,
-        site=site,
-        words=f"{found}, of {pairs:,} pairs; {judged.rebuilt} of {judged.rows} are rebuilt",
-        leak=judged.rebuilt > 0,
-        rebuilt=judged.rebuilt,
-        rows=judged.rows,
-        error=judged.error if len(solved) else None,
-    )
+    return judged_rows(CHOSEN, site, f"{found}, of {pairs:,} pairs", solved, truth.train)
 
 
 def _unfit(reading: Reading, site: str) -> str:
-    spec, rounds = reading.spec, reading.rounds_of(site)
-    if not rounds:
-        return reading.sealed or "no update of this site can be read by itself"
-    if spec.privacy is not None:
-        return "training is private: noise is in every update"
-    if spec.model.name != "logistic" or spec.model.arguments.get("classes", 2) != 2:
-        return f"only a two-class logistic model is solved for, and this one is {spec.model.label}"
-    if spec.training.optimizer != "sgd":
-        return f"only gradient descent is undone, and the optimiser is {spec.training.optimizer}"
+    if reason := not_linear(reading, site):
+        return reason
+    rounds = reading.rounds_of(site)
     if len(rounds) ** 2 * len(rounds[0].base) > 2 * _MOST_NUMBERS:
         return f"{len(rounds):,} updates have more pairs than this command compares"
     return ""

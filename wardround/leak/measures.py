@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from wardround.leak.order import OnStep
-from wardround.leak.outcome import AttackOutcome, Truth, judge, not_tried
+from wardround.leak.outcome import AttackOutcome, Truth, judged_rows, not_tried
 from wardround.leak.reading import Reading, SiteMeasures
 from wardround.leak.replay import Floats
 
@@ -74,19 +74,7 @@ def solve_measures(reading: Reading, site: str, truth: Truth, on_step: OnStep) -
         return AttackOutcome(attack=MEASURES, site=site, words=words, rebuilt=0, rows=rows)
     solved = np.array(_singled_out(probes)).reshape(-1, probes.models.shape[1])
     found = f"{len(solved)} test rows are singled out by {len(measures)} measures"
-    if truth.test is None:
-        words = f"{found}; no table is here to judge by"
-        return AttackOutcome(attack=MEASURES, site=site, words=words, leak=len(solved) > 0)
-    judged = judge(solved, truth.test)
-    return AttackOutcome(
-        attack=MEASURES,
-        site=site,
-        words=f"{found}, {judged.rebuilt} of {judged.rows} are rebuilt",
-        leak=judged.rebuilt > 0,
-        rebuilt=judged.rebuilt,
-        rows=judged.rows,
-        error=judged.error if len(solved) else None,
-    )
+    return judged_rows(MEASURES, site, found, solved, truth.test)
 
 
 def _probed(reading: Reading, measures: Sequence[SiteMeasures]) -> _Probes | None:

@@ -110,8 +110,8 @@ def solve_whole_table(reading: Reading, site: str, truth: Truth, on_step: OnStep
     return _finding(WHOLE, site, fit, truth, what)
 
 
-def _unfit(reading: Reading, site: str) -> str:
-    """Why training cannot be replayed as equations, or none of that."""
+def not_linear(reading: Reading, site: str) -> str:
+    """Why a site's updates are no sums of rows that equations could name; empty where they are."""
     spec, rounds = reading.spec, reading.rounds_of(site)
     if not rounds:
         return reading.sealed or "no update of this site can be read by itself"
@@ -121,6 +121,14 @@ def _unfit(reading: Reading, site: str) -> str:
         return f"only a two-class logistic model is solved for, and this one is {spec.model.label}"
     if spec.training.optimizer != "sgd":
         return f"only gradient descent is replayed, and the optimiser is {spec.training.optimizer}"
+    return ""
+
+
+def _unfit(reading: Reading, site: str) -> str:
+    """Why training cannot be replayed as equations, or none of that."""
+    if reason := not_linear(reading, site):
+        return reason
+    rounds = reading.rounds_of(site)
     parameters = len(rounds[0].base)
     # A row has a feature for each weight, and a label where the model has its bias.
     published, wanted = parameters * len(rounds), parameters * _rows(reading, site)

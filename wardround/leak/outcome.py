@@ -128,3 +128,28 @@ def judge(solved: Floats, table: Table) -> Judged:
     exact = int((worst.min(axis=0) < EXACT).sum())
     nearest = apart[np.arange(len(solved)), worst.argmin(axis=1)]
     return Judged(exact, len(table), float(np.median(nearest)))
+
+
+def judged_rows(
+    attack: str, site: str, found: str, solved: Floats, table: Table | None
+) -> AttackOutcome:
+    """State what an attack that solves for rows came to: any row is a leak, unless none is true.
+
+    Args:
+        found: what it found, in words.
+        solved: as `judge` takes them.
+        table: the truth; None where it is not at hand.
+    """
+    if table is None:
+        words = f"{found}; no table is here to judge by"
+        return AttackOutcome(attack=attack, site=site, words=words, leak=len(solved) > 0)
+    judged = judge(solved, table)
+    return AttackOutcome(
+        attack=attack,
+        site=site,
+        words=f"{found}, {judged.rebuilt} of {judged.rows} are rebuilt",
+        leak=judged.rebuilt > 0,
+        rebuilt=judged.rebuilt,
+        rows=judged.rows,
+        error=judged.error if len(solved) else None,
+    )

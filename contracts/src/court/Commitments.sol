@@ -62,7 +62,7 @@ abstract contract Commitments is Tallies {
         }
 
         mine.open = false;
-        // Its author is paid, whoever else has committed.
+        // Its author is paid, whichever other accounts have committed.
         _reserved[accused] = 0;
         _returnDeposit(id, msg.sender);
         emit Revealed(id, round, msg.sender, commitment);

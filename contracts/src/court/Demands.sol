@@ -158,7 +158,7 @@ abstract contract Demands is Bench {
             if (target.what == What.Model) {
                 d.root = closing.record.model;
             } else if (target.what == What.Base) {
-                // No proof against a sum opens it, so nobody needs to have it.
+                // No proof against a sum opens it, so no challenger needs it.
                 if (s.rule == Rule.Sum) revert Court_DemandsDisabled(id);
                 _checkPrevious(id, round, previous);
                 d.root = previous.record.model;

@@ -353,7 +353,7 @@ interface ICourt {
     // ------------------------------------------------------------------ commitments
 
     /// @notice Commits to a challenge, against a deposit, so that a copy of it earns nothing. Until
-    /// it is revealed, or ten minutes are over, whoever proves this closing wrong in the open, the
+    /// it is revealed, or ten minutes are over, an account that proves this closing wrong in the open, the
     /// caller too, overturns the round without a reward, and the round does not become final by time.
     /// @param commitment keccak256(abi.encode(caller, keccak256(data), salt)), where `data` calls
     /// this contract.
@@ -429,7 +429,8 @@ interface ICourt {
 
     /// @notice Overturns the round whose data was not shown by the deadline, or, if the round can no
     /// longer be overturned, ends the demand. The demander has the deposit back either way, and its
-    /// part of the bond, whoever has committed to a challenge: nobody else can end its demand.
+    /// part of the bond, also when another account has committed to a challenge: no other account
+    /// is paid for the demand.
     function closeDemand(bytes32 demand, Closing calldata closing) external;
 
     // ------------------------------------------------------------------ registered contributions

@@ -39,7 +39,7 @@ contract BondsAttackTest is AttackScene {
         try court.revealChallenge(story.id, 1, story.closing, salt, data) {} catch {}
         vm.prank(CHALLENGER);
         try court.revealChallenge(story.id, 1, story.closing, salt, data) {} catch {}
-        assertOpenAgain(story, "whoever is first, the round is overturned");
+        assertOpenAgain(story, "whichever copy is first, the round is overturned");
         assertEq(ward.owed(story.id, friend), 0, "a copier has no part of the bond");
     }
 

@@ -163,7 +163,7 @@ class Hospital:
         others = [threading.Thread(target=self.refused, args=(own_job(HOARDS),)) for _ in range(2)]
         for one in others:
             one.start()
-        time.sleep(3)
+        time.sleep(3)  # until both have what they can get; nothing tells of that outside
         job = train_job(STUDY.replace("batch_size = 8", "batch_size = 8\nthreads = 4"))
         try:
             return np.array_equal(self.trainer.train(job).update, LocalTrainer().train(job).update)

@@ -181,7 +181,7 @@ def test_other_jobs_when_a_job_takes_another_name_go_on(trainer: SandboxedTraine
 import ctypes, time
 def build():
     ctypes.CDLL(None).prctl(15, b"\\xff\\xfe", 0, 0, 0)
-    time.sleep(1)
+    time.sleep(1)  # ten looks of the process that counts threads
     raise ValueError("seen")
 """
     with pytest.raises(Refusal) as caught:
