@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from itertools import combinations, islice
 
 from eth_account.signers.local import LocalAccount
@@ -12,8 +11,7 @@ from wardround.chain.blocks import Receipt
 from wardround.chain.errors import ContractReverted, RpcRefused, TransactionRefused
 from wardround.chain.ward_round import WardRound
 from wardround.protocol.attestation import Attestation
-from wardround.protocol.contribution import recover_signer
-from wardround.protocol.errors import SignatureInvalid
+from wardround.protocol.contribution import is_signed_by_key
 from wardround.protocol.record import Closing
 
 #: How often one call tries; what was refused is not tried again, so the next call goes on.
@@ -26,7 +24,7 @@ class QuorumSender:
     """Sends attestations together, leaving out contracts with which they are refused.
 
     A contract (ERC-1271) may accept its signature when it is asked, and refuse it or use up the gas
-    when it is sent. It then stops nobody but itself: the others are sent without it. Signatures by
+    when it is sent. The others are then sent without it. Signatures by
     keys have no such choice.
     """
 
@@ -63,7 +61,8 @@ class QuorumSender:
         keys: list[str] = []
         contracts: list[str] = []
         for auditor in sorted(signatures, key=str.lower):
-            (keys if _by_key(auditor, digest, signatures[auditor]) else contracts).append(auditor)
+            by_key = is_signed_by_key(auditor, digest, signatures[auditor])
+            (keys if by_key else contracts).append(auditor)
         failure: ContractReverted | TransactionRefused | None = None
         for some in islice(_choices(contracts, quorum - len(keys), refused), _ATTEMPTS):
             chosen = (*keys, *some)
@@ -84,12 +83,6 @@ class QuorumSender:
         if failure is not None:
             raise failure
         return None
-
-
-def _by_key(auditor: str, digest: bytes, signature: bytes) -> bool:
-    with suppress(SignatureInvalid):
-        return bool(recover_signer(digest, signature, auditor) == auditor)
-    return False
 
 
 def _choices(

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterable
-from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -39,8 +38,8 @@ from wardround.chain.study_state import (
     StudyState,
 )
 from wardround.chain.study_token import StudyToken
-from wardround.protocol.contribution import Domain, recover_signer
-from wardround.protocol.errors import SignatureInvalid, StudyMismatch
+from wardround.protocol.contribution import Domain, is_signed_by_key
+from wardround.protocol.errors import StudyMismatch
 from wardround.protocol.identifiers import SiteAddress, StudyId, hex_of
 from wardround.protocol.record import (
     Closing,
@@ -174,9 +173,8 @@ class StudyReader(BoundContract):
 
     def is_signed(self, account: str, digest: bytes, signature: bytes) -> bool:
         """Whether an account has signed 32 bytes, by its key or as a contract (ERC-1271)."""
-        with suppress(SignatureInvalid):
-            if recover_signer(digest, signature, account) == account:
-                return True
+        if is_signed_by_key(account, digest, signature):
+            return True
         call = Contract(_ERC1271, account).function("isValidSignature", digest, signature)
         try:
             return bool(self.chain.call(call) == _ERC1271_VALID)

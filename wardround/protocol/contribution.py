@@ -243,3 +243,11 @@ def recover_signer(digest: bytes, signature: bytes, claimed: str) -> SiteAddress
 
 def _address_word(address: str) -> bytes:
     return bytes(12) + bytes.fromhex(address[2:])
+
+
+def is_signed_by_key(account: str, digest: bytes, signature: bytes) -> bool:
+    """Whether an account's own key has signed 32 bytes; a contract may sign without one."""
+    try:
+        return bool(recover_signer(digest, signature, account) == account)
+    except SignatureInvalid:
+        return False
