@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,7 +22,12 @@ from contracts.scratch import HERE, run_tool
 
 OUT = HERE / "out" / "package"
 ARTIFACTS = HERE.parent / "wardround" / "chain" / "artifacts"
-NAMES = ("WardRound", "Court", "Escrow", "Grants", "StudyToken")
+NAMES = (
+    *("WardRound", "WardRoundAnnex", "Court", "CourtAnnex"),
+    *("Escrow", "Grants", "StudyToken"),
+)
+#: Contracts that let the code of another do what they have no function for, by its name.
+ANNEXES = {"WardRound": "WardRoundAnnex", "Court": "CourtAnnex"}
 SOURCES = "sources.json"
 #: What decides on the code, of all that forge tells the compiler.
 SETTINGS = ("remappings", "optimizer", "metadata", "evmVersion", "viaIR", "libraries")
@@ -59,7 +65,8 @@ def forge_build() -> None:
     # All sources at once and nothing from earlier builds or tests: the names that via_ir gives to
     # functions, and with them their order, depend on what is compiled together.
     command = ["forge", "build", "src", "--force", "--build-info", "--ast", "--out", str(OUT)]
-    done = run_tool([*command, "--cache-path", "cache/package"], HERE)
+    command += ["--cache-path", "cache/package", "--extra-output", "storageLayout"]
+    done = run_tool(command, HERE)
     if done.returncode != 0:
         raise SystemExit(done.stdout)
 
@@ -75,9 +82,9 @@ def stale(built: Path) -> bool:
 
 
 def is_stale(name: str, built: Path) -> bool:
-    compiled, committed = artifact_of(name, built), json.loads(kept(f"{name}.json") or "{}")
-    code = compiled["bytecode"]["object"]
-    return (committed.get("abi"), committed.get("bytecode")) != (compiled["abi"], code)
+    committed = json.loads(kept(f"{name}.json") or "{}")
+    code = artifact_of(name, built)["bytecode"]["object"]
+    return (committed.get("abi"), committed.get("bytecode")) != (abi_of(name, built), code)
 
 
 def kept(name: str) -> str | None:
@@ -111,6 +118,13 @@ def artifact_of(name: str, built: Path) -> dict[str, Any]:
     return found
 
 
+def abi_of(name: str, built: Path) -> list[dict[str, Any]]:
+    """The interface that callers see: a contract's, and what its annex adds."""
+    abi: list[dict[str, Any]] = artifact_of(name, built)["abi"]
+    added = artifact_of(ANNEXES[name], built)["abi"] if name in ANNEXES else []
+    return abi + [one for one in added if one not in abi and one["type"] != "constructor"]
+
+
 def render(name: str, job: dict[str, Any]) -> str:
     """Form an artifact's text from the run of the compiler that made it."""
     compiled = job["output"]["contracts"][f"src/{name}.sol"][name]
@@ -128,10 +142,26 @@ def render(name: str, job: dict[str, Any]) -> str:
             "bytes": len(runtime),
             "immutables": immutables(deployed.get("immutableReferences", {}), job),
         },
+        "storage": layout(artifact_of(name, OUT)["storageLayout"]),
         "bytecode": "0x" + compiled["evm"]["bytecode"]["object"],
-        "abi": compiled["abi"],
+        "abi": abi_of(name, OUT),
     }
     return json.dumps(document, indent=1) + "\n"
+
+
+def layout(compiled: dict[str, Any]) -> dict[str, Any]:
+    """A contract's storage, as solc describes it, without the numbers of syntax trees."""
+    text = re.sub(r"\)\d+", ")", json.dumps(compiled))
+    found: dict[str, Any] = drop_trees(json.loads(text))
+    return found
+
+
+def drop_trees(tree: Any) -> Any:
+    if isinstance(tree, list):
+        return [drop_trees(one) for one in tree]
+    if not isinstance(tree, dict):
+        return tree
+    return {key: drop_trees(one) for key, one in tree.items() if key not in ("astId", "contract")}
 
 
 def immutables(references: dict[str, Any], job: dict[str, Any]) -> dict[str, list[int]]:

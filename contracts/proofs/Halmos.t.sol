@@ -3,7 +3,10 @@ pragma solidity ^0.8.28;
 
 import {StudyToken} from "../src/StudyToken.sol";
 import {WardRound} from "../src/WardRound.sol";
-import {ICourt} from "../src/interfaces/ICourt.sol";
+import {WardRoundAnnex} from "../src/WardRoundAnnex.sol";
+import {ICourtBase} from "../src/interfaces/ICourtBase.sol";
+import {IRounds} from "../src/interfaces/IRounds.sol";
+import {IStudies} from "../src/interfaces/IStudies.sol";
 import {
     Closing,
     Earning,
@@ -53,7 +56,7 @@ contract HalmosTest is Base {
     uint128 internal constant REWARD = 1000 ether;
     uint32 internal constant MAX_WEIGHT = 100;
 
-    WardRound internal ward;
+    IWardRound internal ward;
     StudyToken internal token;
     /// A study with root recording, and one with full that only closedFully opens.
     StudyId internal id;
@@ -63,7 +66,8 @@ contract HalmosTest is Base {
 
     function setUp() public {
         vm.warp(1_800_000_000);
-        ward = new WardRound(ICourt(address(new NoCourt())));
+        ICourtBase court = ICourtBase(address(new NoCourt()));
+        ward = IWardRound(address(new WardRound(court, address(new WardRoundAnnex()))));
         token = new StudyToken(2 ** 126);
         address[] memory coordinators = new address[](1);
         coordinators[0] = COORDINATOR;
@@ -132,7 +136,7 @@ contract HalmosTest is Base {
 
         vm.prank(caller);
         (bool done,) =
-            address(ward).call(abi.encodeCall(WardRound.closeRoundRoot, (id, round, second)));
+            address(ward).call(abi.encodeCall(IRounds.closeRoundRoot, (id, round, second)));
 
         assert(ward.commitment(id, 1) == stored);
         assert(!done || (round == 2 && caller == COORDINATOR));
@@ -251,31 +255,31 @@ contract HalmosTest is Base {
         returns (bytes memory)
     {
         if (any.which == 0) {
-            return abi.encodeCall(WardRound.refund, (id, last));
+            return abi.encodeCall(IRounds.refund, (id, last));
         }
-        if (any.which == 1) return abi.encodeCall(WardRound.releaseBond, (id, last));
-        if (any.which == 2) return abi.encodeCall(WardRound.endStudy, (id));
-        if (any.which == 3) return abi.encodeCall(WardRound.fund, (id, any.amount));
-        if (any.which == 4) return abi.encodeCall(WardRound.collect, (id, any.account));
-        if (any.which == 5) return abi.encodeCall(WardRound.changePayout, (id, SITE, any.account, ""));
-        if (any.which == 6) return abi.encodeCall(WardRound.removeSite, (id, any.account));
+        if (any.which == 1) return abi.encodeCall(IRounds.releaseBond, (id, last));
+        if (any.which == 2) return abi.encodeCall(IStudies.endStudy, (id));
+        if (any.which == 3) return abi.encodeCall(IRounds.fund, (id, any.amount));
+        if (any.which == 4) return abi.encodeCall(IRounds.collect, (id, any.account));
+        if (any.which == 5) return abi.encodeCall(IStudies.changePayout, (id, SITE, any.account, ""));
+        if (any.which == 6) return abi.encodeCall(IStudies.removeSite, (id, any.account));
         if (any.which == 7) {
-            return abi.encodeCall(WardRound.admitSite, (id, any.account, any.other, any.round));
+            return abi.encodeCall(IStudies.admitSite, (id, any.account, any.other, any.round));
         }
-        if (any.which == 8) return abi.encodeCall(WardRound.postBond, (id));
-        if (any.which == 9) return abi.encodeCall(WardRound.openStudy, (id));
-        if (any.which == 10) return abi.encodeCall(WardRound.takeOver, (id));
+        if (any.which == 8) return abi.encodeCall(IRounds.postBond, (id));
+        if (any.which == 9) return abi.encodeCall(IStudies.openStudy, (id));
+        if (any.which == 10) return abi.encodeCall(IRounds.takeOver, (id));
         if (any.which == 11) {
             Record memory record = any.closing.record;
-            return abi.encodeCall(WardRound.closeRoundRoot, (id, any.round, record));
+            return abi.encodeCall(IRounds.closeRoundRoot, (id, any.round, record));
         }
-        if (any.which == 12) return abi.encodeCall(WardRound.hold, (id, any.round, any.until));
-        if (any.which == 13) return abi.encodeCall(WardRound.take, (id, any.account, any.amount));
+        if (any.which == 12) return abi.encodeCall(IRounds.hold, (id, any.round, any.until));
+        if (any.which == 13) return abi.encodeCall(IRounds.take, (id, any.account, any.amount));
         if (any.which == 14) {
-            return abi.encodeCall(WardRound.credit, (id, any.account, any.amount));
+            return abi.encodeCall(IRounds.credit, (id, any.account, any.amount));
         }
         return abi.encodeCall(
-            WardRound.overturn, (id, any.round, any.closing, any.account, any.which == 15, bytes32("any"))
+            IRounds.overturn, (id, any.round, any.closing, any.account, any.which == 15, bytes32("any"))
         );
     }
 
@@ -365,7 +369,7 @@ contract HalmosTest is Base {
         returns (bool done)
     {
         bool full = StudyId.unwrap(study) == StudyId.unwrap(fullId);
-        bytes memory call = abi.encodeCall(WardRound.claim, (study, full ? signer : SITE, earnings));
+        bytes memory call = abi.encodeCall(IRounds.claim, (study, full ? signer : SITE, earnings));
         vm.prank(caller);
         (done,) = address(ward).call(call);
     }

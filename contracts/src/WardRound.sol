@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.28;
 
+import {Annexed} from "./Annexed.sol";
 import {Escrow} from "./Escrow.sol";
-import {ICourt} from "./interfaces/ICourt.sol";
+import {ICourtBase} from "./interfaces/ICourtBase.sol";
 import {IEscrow} from "./interfaces/IEscrow.sol";
+import {IRounds} from "./interfaces/IRounds.sol";
 import {
     Closing,
     Earning,
-    IWardRound,
     Record,
     Recording,
     Registration,
@@ -15,26 +16,23 @@ import {
     Signed,
     Site,
     StudyId,
-    StudyParams
+    Terms
 } from "./interfaces/IWardRound.sol";
 import {Deposits} from "./libraries/Deposits.sol";
 import {Earnings} from "./libraries/Earnings.sol";
 import {Entries, Entry} from "./libraries/Entries.sol";
 import {MerkleTree} from "./libraries/MerkleTree.sol";
 import {Studies, Study} from "./libraries/Studies.sol";
-import {Views} from "./ward/Views.sol";
+import {Ward} from "./ward/Ward.sol";
 import {Clones} from "@openzeppelin/contracts/proxy/Clones.sol";
 import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
-import {ECDSA} from "@openzeppelin/contracts/utils/cryptography/ECDSA.sol";
-import {EIP712} from "@openzeppelin/contracts/utils/cryptography/EIP712.sol";
-import {SignatureChecker} from "@openzeppelin/contracts/utils/cryptography/SignatureChecker.sol";
 import {BitMaps} from "@openzeppelin/contracts/utils/structs/BitMaps.sol";
 
 /// @title WardRound
 /// @notice Records, enforces and pays the rounds of federated learning studies.
 /// @dev Every entry point reads: checks, effects, event, transfer. Money moves last, so no call
 /// needs a reentrancy guard. The contract has no owner and cannot be upgraded.
-contract WardRound is EIP712, Views {
+contract WardRound is Ward, Annexed, IRounds {
     using BitMaps for BitMaps.BitMap;
     using Earnings for Study;
     using Entries for bytes;
@@ -44,128 +42,28 @@ contract WardRound is EIP712, Views {
     bytes32 internal constant ATTESTATION_TYPEHASH =
         keccak256("Attestation(bytes32 study,uint32 round,bytes32 record)");
 
-    bytes32 internal constant PAYOUT_TYPEHASH =
-        keccak256("PayoutChange(bytes32 study,address site,address payout,uint256 change)");
-
-    /// Sums of weight times coordinate stay exact in 64 bits below this total.
-    uint64 internal constant TOTAL_WEIGHT_LIMIT = 2 ** 31;
-
     /// Burnt parts of bonds are owed to this address, whose key does not exist.
     address internal constant BURNT = 0x000000000000000000000000000000000000dEaD;
 
-    /// @inheritdoc IWardRound
-    ICourt public immutable COURT;
+    /// @inheritdoc IRounds
+    address public immutable COURT;
 
-    /// @inheritdoc IWardRound
+    /// @inheritdoc IRounds
     address public immutable ESCROW;
 
     /// @param court Deployed before, and naming the address of this contract: so neither needs an
     /// owner or a setter, and no other account can put another court in.
-    constructor(ICourt court) EIP712("wardround", "2") {
+    /// @param annex A WardRoundAnnex, deployed before.
+    constructor(ICourtBase court, address annex) Annexed(annex) {
         if (address(court.WARD()) != address(this)) revert WardRound_CourtDiffers(address(court));
 
-        COURT = court;
+        COURT = address(court);
         ESCROW = address(new Escrow());
-    }
-
-    // ================================================================== study
-
-    /// @inheritdoc IWardRound
-    function createStudy(
-        StudyParams calldata params,
-        address[] calldata coordinators,
-        address[] calldata auditors
-    ) external returns (StudyId id) {
-        id = studyIdOf(params);
-        Study storage s = _studies[id];
-        if (s.sponsor != address(0)) revert WardRound_StudyExists(id);
-        if (msg.sender != params.sponsor) revert WardRound_NotSponsor(id, msg.sender);
-
-        s.create(params, coordinators, auditors);
-        emit StudyCreated(id, params.sponsor, params, coordinators, auditors);
-        // No return value to keep: escrowOf computes the address.
-        Clones.cloneDeterministic(ESCROW, StudyId.unwrap(id));
-    }
-
-    /// @inheritdoc IWardRound
-    function fund(StudyId id, uint128 amount) external {
-        Study storage s = _known(id);
-
-        // No upper limit: whatever no site earns goes back to the sponsor.
-        s.funded += amount;
-        emit Funded(id, msg.sender, amount);
-        _take(id, s, msg.sender, amount);
-    }
-
-    /// @inheritdoc IWardRound
-    function admitSite(StudyId id, address key, address payout, uint32 maxWeight) external {
-        Study storage s = _sponsored(id);
-        Site storage admitted = s.sites[key];
-        if (admitted.payout != address(0)) revert WardRound_SiteExists(id, key);
-        if (key == address(0) || payout == address(0) || maxWeight == 0) {
-            revert WardRound_SiteInvalid(id, key);
-        }
-        // Or sites that register at their caps would leave no round that can be closed.
-        uint256 caps = uint256(s.caps) + maxWeight;
-        if (caps >= TOTAL_WEIGHT_LIMIT) revert WardRound_CapsTooHigh(id, caps);
-
-        // Below 2**31.
-        // forge-lint: disable-next-line(unsafe-typecast)
-        s.caps = uint32(caps);
-        uint32 since = s.head == 0 ? 1 : s.head;
-        s.sites[key] =
-            Site({payout: payout, maxWeight: maxWeight, since: since, until: type(uint32).max});
-        ++s.siteCount;
-        emit SiteAdmitted(id, key, payout, maxWeight, since);
-    }
-
-    /// @inheritdoc IWardRound
-    function removeSite(StudyId id, address key) external {
-        Study storage s = _sponsored(id);
-        Site storage removed = s.sites[key];
-        if (removed.until != type(uint32).max) revert WardRound_SiteUnknown(id, key);
-
-        // Not from this round: the coordinator may already hold the site's contribution.
-        uint32 until = s.head + 1;
-        removed.until = until;
-        // A round that the site was a member of can open again, and its contribution with it.
-        if (until <= removed.since) s.caps -= removed.maxWeight;
-        --s.siteCount;
-        emit SiteRemoved(id, key, until);
-    }
-
-    /// @inheritdoc IWardRound
-    function postBond(StudyId id) external {
-        Study storage s = _known(id);
-        Seat storage mine = s.seats[msg.sender];
-        if (mine.place == 0) revert WardRound_NotCoordinator(id, msg.sender);
-        if (mine.bonded) revert WardRound_AlreadyBonded(id, msg.sender);
-        if (mine.barred) revert WardRound_Barred(id, msg.sender);
-
-        mine.bonded = true;
-        mine.bond = s.bond;
-        emit BondPosted(id, msg.sender, s.bond);
-        _take(id, s, msg.sender, s.bond);
-    }
-
-    /// @inheritdoc IWardRound
-    function openStudy(StudyId id) external {
-        Study storage s = _sponsored(id);
-        if (s.head != 0) revert WardRound_StudyAlreadyOpen(id);
-        uint256 needed = s.budget();
-        if (s.funded < needed) revert WardRound_Underfunded(id, s.funded, needed);
-        if (s.siteCount < s.minSites) revert WardRound_TooFewSites(id, s.siteCount, s.minSites);
-        address first = s.coordinators[0];
-        if (!s.stands(first)) revert WardRound_NotBonded(id, first);
-
-        s.start();
-        s.coordinator = first;
-        emit StudyOpened(id, first, s.openedAt);
     }
 
     // ================================================================== rounds
 
-    /// @inheritdoc IWardRound
+    /// @inheritdoc IRounds
     function closeRound(
         StudyId id,
         uint32 round,
@@ -192,7 +90,7 @@ contract WardRound is EIP712, Views {
         _close(id, s, round, record);
     }
 
-    /// @inheritdoc IWardRound
+    /// @inheritdoc IRounds
     function closeRoundRoot(StudyId id, uint32 round, Record calldata record) external {
         Study storage s = _studies[id];
         _checkClosing(id, s, round, record, Recording.Root);
@@ -201,7 +99,7 @@ contract WardRound is EIP712, Views {
         _close(id, s, round, record);
     }
 
-    /// @inheritdoc IWardRound
+    /// @inheritdoc IRounds
     function contribute(StudyId id, uint32 round, Closing calldata previous, bytes calldata packed)
         external
     {
@@ -222,7 +120,7 @@ contract WardRound is EIP712, Views {
         emit Registered(id, round, key, entry.update(), weight, mine.registeredAt, packed);
     }
 
-    /// @inheritdoc IWardRound
+    /// @inheritdoc IRounds
     function attest(
         StudyId id,
         uint32 round,
@@ -261,7 +159,7 @@ contract WardRound is EIP712, Views {
         if (share != 0) emit AttestingFeeShared(id, round, share * attestations.length, share);
     }
 
-    /// @inheritdoc IWardRound
+    /// @inheritdoc IRounds
     function takeOver(StudyId id) external {
         Study storage s = _running(id);
         if (!s.stands(msg.sender)) revert WardRound_NotBonded(id, msg.sender);
@@ -284,7 +182,31 @@ contract WardRound is EIP712, Views {
 
     // ================================================================== money
 
-    /// @inheritdoc IWardRound
+    /// @inheritdoc IRounds
+    function fund(StudyId id, uint128 amount) external {
+        Study storage s = _known(id);
+
+        // No upper limit: whatever no site earns goes back to the sponsor.
+        s.funded += amount;
+        emit Funded(id, msg.sender, amount);
+        _take(id, s, msg.sender, amount);
+    }
+
+    /// @inheritdoc IRounds
+    function postBond(StudyId id) external {
+        Study storage s = _known(id);
+        Seat storage mine = s.seats[msg.sender];
+        if (mine.place == 0) revert WardRound_NotCoordinator(id, msg.sender);
+        if (mine.bonded) revert WardRound_AlreadyBonded(id, msg.sender);
+        if (mine.barred) revert WardRound_Barred(id, msg.sender);
+
+        mine.bonded = true;
+        mine.bond = s.bond;
+        emit BondPosted(id, msg.sender, s.bond);
+        _take(id, s, msg.sender, s.bond);
+    }
+
+    /// @inheritdoc IRounds
     function claim(StudyId id, address key, Earning[] calldata earnings) external {
         Study storage s = _known(id);
         address payout = s.sites[key].payout;
@@ -304,7 +226,7 @@ contract WardRound is EIP712, Views {
         if (sum != 0) _pay(id, s, payout, sum);
     }
 
-    /// @inheritdoc IWardRound
+    /// @inheritdoc IRounds
     function releaseBond(StudyId id, Closing calldata closing) external {
         Study storage s = _known(id);
         Seat storage mine = s.seats[msg.sender];
@@ -319,7 +241,7 @@ contract WardRound is EIP712, Views {
         _pay(id, s, msg.sender, amount);
     }
 
-    /// @inheritdoc IWardRound
+    /// @inheritdoc IRounds
     function claimFee(StudyId id, uint32 round, Closing calldata closing) external {
         Study storage s = _known(id);
         s.checkFinal(id, round, closing);
@@ -332,7 +254,7 @@ contract WardRound is EIP712, Views {
         _pay(id, s, closing.coordinator, fee);
     }
 
-    /// @inheritdoc IWardRound
+    /// @inheritdoc IRounds
     function refund(StudyId id, Closing calldata closing) external {
         Study storage s = _known(id);
         s.checkOver(id, closing);
@@ -349,46 +271,7 @@ contract WardRound is EIP712, Views {
         _pay(id, s, s.sponsor, amount);
     }
 
-    /// @inheritdoc IWardRound
-    function endStudy(StudyId id) external {
-        Study storage s = _known(id);
-        bool opened = s.head != 0;
-        if (opened && s.head > s.rounds) revert WardRound_StudyOver(id, s.rounds);
-        // After the deadline any account may end it, so that no money stays locked.
-        if (!opened || block.timestamp < s.deadline) {
-            if (msg.sender != s.sponsor) revert WardRound_NotSponsor(id, msg.sender);
-            uint256 from = opened ? s.idleFrom() : 0;
-            if (block.timestamp < from) revert WardRound_TooEarly(id, from);
-        }
-
-        if (!opened) s.start();
-        s.rounds = s.head - 1;
-        emit StudyEnded(id, s.rounds);
-    }
-
-    /// @inheritdoc IWardRound
-    function changePayout(StudyId id, address key, address payout, bytes calldata signature)
-        external
-    {
-        Study storage s = _known(id);
-        Site storage mine = s.sites[key];
-        // Of an unknown site it is zero, which sends and signs nothing.
-        address from = mine.payout;
-        uint256 change = s.payoutChanges[key]++;
-        if (msg.sender != from) {
-            bytes32 digest =
-                _hashTypedDataV4(keccak256(abi.encode(PAYOUT_TYPEHASH, id, key, payout, change)));
-            if (!_isSigned(from, digest, signature)) {
-                revert WardRound_NotPayout(id, key, msg.sender);
-            }
-        }
-        if (payout == address(0)) revert WardRound_PayoutInvalid(id, key, payout);
-
-        mine.payout = payout;
-        emit PayoutChanged(id, key, from, payout);
-    }
-
-    /// @inheritdoc IWardRound
+    /// @inheritdoc IRounds
     function collect(StudyId id, address account) external {
         Study storage s = _known(id);
         uint256 amount = s.owed[account];
@@ -401,7 +284,7 @@ contract WardRound is EIP712, Views {
 
     // ================================================================== court
 
-    /// @inheritdoc IWardRound
+    /// @inheritdoc IRounds
     function overturn(
         StudyId id,
         uint32 round,
@@ -410,7 +293,7 @@ contract WardRound is EIP712, Views {
         bool paid,
         bytes32 reason
     ) external {
-        if (msg.sender != address(COURT)) revert WardRound_NotCourt(msg.sender);
+        if (msg.sender != COURT) revert WardRound_NotCourt(msg.sender);
         Study storage s = _studies[id];
         bytes32 given = keccak256(abi.encode(closing));
         if (!s.isChallengeable(round, given, closing.closedAt)) {
@@ -429,55 +312,70 @@ contract WardRound is EIP712, Views {
         emit Slashed(id, coordinator, challenger, reward, bond - reward);
     }
 
-    /// @inheritdoc IWardRound
+    /// @inheritdoc IRounds
     function hold(StudyId id, uint32 round, uint64 until) external {
-        if (msg.sender != address(COURT)) revert WardRound_NotCourt(msg.sender);
+        if (msg.sender != COURT) revert WardRound_NotCourt(msg.sender);
         Study storage s = _studies[id];
 
         s.hold(round, until);
         emit Held(id, s.holdRound, s.holdUntil);
     }
 
-    /// @inheritdoc IWardRound
+    /// @inheritdoc IRounds
     function take(StudyId id, address from, uint256 amount) external {
-        if (msg.sender != address(COURT)) revert WardRound_NotCourt(msg.sender);
+        if (msg.sender != COURT) revert WardRound_NotCourt(msg.sender);
 
         _take(id, _studies[id], from, amount);
     }
 
-    /// @inheritdoc IWardRound
+    /// @inheritdoc IRounds
     function credit(StudyId id, address account, uint256 amount) external {
-        if (msg.sender != address(COURT)) revert WardRound_NotCourt(msg.sender);
+        if (msg.sender != COURT) revert WardRound_NotCourt(msg.sender);
 
         _studies[id].owed[account] += amount;
     }
 
     // ================================================================== views
 
-    /// @inheritdoc IWardRound
+    /// @inheritdoc IRounds
     function escrowOf(StudyId id) public view returns (address) {
         return Clones.predictDeterministicAddress(ESCROW, StudyId.unwrap(id));
     }
 
-    // ================================================================== inside
-
-    function _sponsored(StudyId id) internal view returns (Study storage s) {
-        s = _known(id);
-        if (msg.sender != s.sponsor) revert WardRound_NotSponsor(id, msg.sender);
-    }
-
-    /// Whether an account has signed, with its key or as a contract (ERC-1271).
-    function _isSigned(address account, bytes32 digest, bytes memory signature)
-        internal
+    /// @inheritdoc IRounds
+    function challengeable(StudyId id, uint32 round, bytes32 stored, uint64 closedAt)
+        external
         view
         returns (bool)
     {
-        // The key first: to ask an account for its code costs 2,600 gas, and an account may have
-        // both (EIP-7702).
-        (address recovered, ECDSA.RecoverError fault,) = ECDSA.tryRecover(digest, signature);
-        if (fault == ECDSA.RecoverError.NoError && recovered == account) return true;
-        return SignatureChecker.isValidERC1271SignatureNow(account, digest, signature);
+        return _studies[id].isChallengeable(round, stored, closedAt);
     }
+
+    /// @inheritdoc IRounds
+    function terms(StudyId id) external view returns (Terms memory) {
+        return _known(id).terms();
+    }
+
+    /// @inheritdoc IRounds
+    function registration(StudyId id, uint32 round, address key)
+        external
+        view
+        returns (Registration memory)
+    {
+        return _studies[id].registrations[round][key];
+    }
+
+    /// @inheritdoc IRounds
+    function commitment(StudyId id, uint32 round) external view returns (bytes32) {
+        return _studies[id].commitments[round];
+    }
+
+    /// @inheritdoc IRounds
+    function site(StudyId id, address key) external view returns (Site memory) {
+        return _studies[id].sites[key];
+    }
+
+    // ================================================================== inside
 
     function _take(StudyId id, Study storage s, address from, uint256 amount) internal {
         Deposits.pull(s.token, from, escrowOf(id), amount);

@@ -1,15 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.28;
 
+import {IRounds} from "../src/interfaces/IRounds.sol";
+import {IStudies} from "../src/interfaces/IStudies.sol";
 import {
     Closing,
-    IWardRound,
     Record,
     Recording,
     Signed,
     StudyId,
     StudyParams
 } from "../src/interfaces/IWardRound.sol";
+import {IWardRoundBase} from "../src/interfaces/IWardRoundBase.sol";
 import {Scene} from "./Scene.sol";
 import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 
@@ -117,21 +119,21 @@ contract ContractAccountsTest is Scene {
         params.parties = partiesOf(self, self);
         uint256 before = token.balanceOf(address(safe));
 
-        execute(address(ward), abi.encodeCall(IWardRound.createStudy, (params, self, self)));
+        execute(address(ward), abi.encodeCall(IStudies.createStudy, (params, self, self)));
         StudyId id = ward.studyIdOf(params);
         execute(address(token), abi.encodeCall(IERC20.approve, (address(ward), 2 ** 100)));
-        execute(address(ward), abi.encodeCall(IWardRound.fund, (id, params.rewardPerRound)));
+        execute(address(ward), abi.encodeCall(IRounds.fund, (id, params.rewardPerRound)));
         address[] memory sites = addresses(siteKeys(params.minSites));
         for (uint256 i = 0; i < sites.length; ++i) {
             execute(
                 address(ward),
-                abi.encodeCall(IWardRound.admitSite, (id, sites[i], payoutOf(sites[i]), MAX_WEIGHT))
+                abi.encodeCall(IStudies.admitSite, (id, sites[i], payoutOf(sites[i]), MAX_WEIGHT))
             );
         }
-        execute(address(ward), abi.encodeCall(IWardRound.postBond, (id)));
-        execute(address(ward), abi.encodeCall(IWardRound.openStudy, (id)));
+        execute(address(ward), abi.encodeCall(IRounds.postBond, (id)));
+        execute(address(ward), abi.encodeCall(IStudies.openStudy, (id)));
         Record memory record = sampleRecord(1);
-        execute(address(ward), abi.encodeCall(IWardRound.closeRoundRoot, (id, 1, record)));
+        execute(address(ward), abi.encodeCall(IRounds.closeRoundRoot, (id, 1, record)));
         Closing memory closing = Closing(record, address(safe), uint64(block.timestamp));
 
         vm.warp(block.timestamp + params.objectionSeconds);
@@ -140,7 +142,7 @@ contract ContractAccountsTest is Scene {
         ward.attest(id, 1, closing, list);
         assertTrue(ward.isFinal(id, 1, closing), "final");
 
-        execute(address(ward), abi.encodeCall(IWardRound.releaseBond, (id, closing)));
+        execute(address(ward), abi.encodeCall(IRounds.releaseBond, (id, closing)));
         assertEq(
             token.balanceOf(address(safe)), before - params.rewardPerRound, "the bond came back"
         );
@@ -257,7 +259,7 @@ contract ContractAccountsTest is Scene {
         internal
     {
         vm.expectRevert(
-            abi.encodeWithSelector(IWardRound.WardRound_AttestationInvalid.selector, auditor)
+            abi.encodeWithSelector(IWardRoundBase.WardRound_AttestationInvalid.selector, auditor)
         );
         ward.attest(id, 1, closing, list);
     }

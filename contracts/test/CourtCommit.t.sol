@@ -1,8 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.28;
 
-import {ICourt, TallyStart, Target, What} from "../src/interfaces/ICourt.sol";
-import {IWardRound, Recording, StudyParams} from "../src/interfaces/IWardRound.sol";
+import {IChallenges} from "../src/interfaces/IChallenges.sol";
+import {TallyStart, Target, What} from "../src/interfaces/ICourt.sol";
+import {ICourtBase} from "../src/interfaces/ICourtBase.sol";
+import {IDemands} from "../src/interfaces/IDemands.sol";
+import {Recording, StudyParams} from "../src/interfaces/IWardRound.sol";
+import {IWardRoundBase} from "../src/interfaces/IWardRoundBase.sol";
 import {CourtScene} from "./CourtScene.sol";
 import {OddToken} from "./attacks/OddToken.sol";
 
@@ -33,13 +37,13 @@ contract CourtCommitTest is CourtScene {
         uint64 until = uint64(block.timestamp + REVEAL_SECONDS);
         bytes32 closed = keccak256(abi.encode(story.closing));
         vm.expectEmit(address(court));
-        emit ICourt.Committed(story.id, 1, CHALLENGER, closed, commitment, until);
+        emit ICourtBase.Committed(story.id, 1, CHALLENGER, closed, commitment, until);
         commit(story, CHALLENGER, commitment);
         assertEq(token.balanceOf(CHALLENGER), before - story.params.deposit, "deposit");
 
         vm.warp(block.timestamp + bound(wait, 1, REVEAL_SECONDS));
         vm.expectEmit(address(court));
-        emit ICourt.Revealed(story.id, 1, CHALLENGER, commitment);
+        emit ICourtBase.Revealed(story.id, 1, CHALLENGER, commitment);
         reveal(story, CHALLENGER, data);
         assertOverturned(story, story.params.deposit);
         ward.collect(story.id, CHALLENGER);
@@ -56,10 +60,12 @@ contract CourtCommitTest is CourtScene {
         vm.warp(block.timestamp + 12);
 
         bytes32 copied = commitmentTo(FRIEND, data);
-        vm.expectRevert(abi.encodeWithSelector(ICourt.Court_NotCommitted.selector, copied));
+        vm.expectRevert(abi.encodeWithSelector(ICourtBase.Court_NotCommitted.selector, copied));
         reveal(story, FRIEND, data);
         commit(story, FRIEND, copied);
-        vm.expectRevert(abi.encodeWithSelector(ICourt.Court_TooEarly.selector, block.timestamp + 1));
+        vm.expectRevert(
+            abi.encodeWithSelector(ICourtBase.Court_TooEarly.selector, block.timestamp + 1)
+        );
         reveal(story, FRIEND, data);
 
         reveal(story, CHALLENGER, data);
@@ -78,11 +84,13 @@ contract CourtCommitTest is CourtScene {
         vm.warp(block.timestamp + 12);
 
         vm.expectEmit(address(ward));
-        emit IWardRound.Slashed(story.id, FIRST, FRIEND, 0, story.params.bond);
+        emit IWardRoundBase.Slashed(story.id, FIRST, FRIEND, 0, story.params.bond);
         challengeAs(story, FRIEND);
         assertUnpaid(story);
         assertEq(ward.owed(story.id, FRIEND), 0, "a copy earns nothing");
-        vm.expectRevert(abi.encodeWithSelector(ICourt.Court_NotChallengeable.selector, story.id, 1));
+        vm.expectRevert(
+            abi.encodeWithSelector(ICourtBase.Court_NotChallengeable.selector, story.id, 1)
+        );
         reveal(story, CHALLENGER, data);
         court.closeCommitment(story.id, 1, story.closing, CHALLENGER, commitment);
         assertEq(ward.owed(story.id, CHALLENGER), story.params.deposit, "the deposit is back");
@@ -166,7 +174,7 @@ contract CourtCommitTest is CourtScene {
     function test_revealChallenge_ofATally() public {
         Story memory story = cheated();
         uint256 tally = counted(story, CHALLENGER, false);
-        bytes memory data = abi.encodeCall(ICourt.finishTally, (tally, story.closing));
+        bytes memory data = abi.encodeCall(IChallenges.finishTally, (tally, story.closing));
         commit(story, CHALLENGER, commitmentTo(CHALLENGER, data));
         commit(story, FRIEND, "anything");
         vm.warp(block.timestamp + 12);
@@ -193,7 +201,7 @@ contract CourtCommitTest is CourtScene {
         }
         if (step == 2) fill(story, FRIEND, tally, totals);
         commit(story, CHALLENGER, "the author's");
-        bytes memory data = abi.encodeCall(ICourt.finishTally, (tally, story.closing));
+        bytes memory data = abi.encodeCall(IChallenges.finishTally, (tally, story.closing));
         commit(story, FRIEND, commitmentTo(FRIEND, data));
 
         vm.warp(block.timestamp + 12);
@@ -205,7 +213,7 @@ contract CourtCommitTest is CourtScene {
             court.addToTally(tally, "", "");
         }
         vm.expectRevert(
-            abi.encodeWithSelector(ICourt.Court_TallyChanged.selector, tally, block.timestamp)
+            abi.encodeWithSelector(ICourtBase.Court_TallyChanged.selector, tally, block.timestamp)
         );
         reveal(story, FRIEND, data);
         vm.prank(FRIEND);
@@ -223,7 +231,9 @@ contract CourtCommitTest is CourtScene {
         commit(story, CHALLENGER, commitment);
         vm.warp(block.timestamp + 12);
         vm.expectRevert(
-            abi.encodeWithSelector(ICourt.Court_NotCommitted.selector, commitmentTo(FRIEND, data))
+            abi.encodeWithSelector(
+                ICourtBase.Court_NotCommitted.selector, commitmentTo(FRIEND, data)
+            )
         );
         reveal(story, FRIEND, data);
         reveal(story, CHALLENGER, data);
@@ -240,7 +250,7 @@ contract CourtCommitTest is CourtScene {
         if (what == 1) data[place % data.length] ^= 0x01;
         address caller = what == 2 ? FRIEND : CHALLENGER;
         bytes32 commitment = keccak256(abi.encode(caller, keccak256(data), salt));
-        vm.expectRevert(abi.encodeWithSelector(ICourt.Court_NotCommitted.selector, commitment));
+        vm.expectRevert(abi.encodeWithSelector(ICourtBase.Court_NotCommitted.selector, commitment));
         vm.prank(caller);
         court.revealChallenge(story.id, 1, story.closing, salt, data);
     }
@@ -252,15 +262,17 @@ contract CourtCommitTest is CourtScene {
         commit(story, CHALLENGER, commitmentTo(CHALLENGER, data));
         Target memory target;
         bytes memory demand = abi.encodeCall(
-            ICourt.demandChunk, (story.id, 1, story.closing, story.previous, target)
+            IDemands.demandChunk, (story.id, 1, story.closing, story.previous, target)
         );
         commit(story, CHALLENGER, commitmentTo(CHALLENGER, demand));
         vm.warp(block.timestamp + 12);
         vm.expectRevert(
-            abi.encodeWithSelector(ICourt.Court_CoordinateRight.selector, 0, story.model[0])
+            abi.encodeWithSelector(ICourtBase.Court_CoordinateRight.selector, 0, story.model[0])
         );
         reveal(story, CHALLENGER, data);
-        vm.expectRevert(abi.encodeWithSelector(ICourt.Court_NotOverturned.selector, story.id, 1));
+        vm.expectRevert(
+            abi.encodeWithSelector(ICourtBase.Court_NotOverturned.selector, story.id, 1)
+        );
         reveal(story, CHALLENGER, demand);
         assertStands(story);
     }
@@ -277,13 +289,17 @@ contract CourtCommitTest is CourtScene {
         uint256 until = block.timestamp + REVEAL_SECONDS;
         vm.warp(until);
         assertTrue(!ward.isFinal(story.id, 1, story.closing), "held");
-        vm.expectRevert(abi.encodeWithSelector(ICourt.Court_AlreadyCommitted.selector, commitment));
+        vm.expectRevert(
+            abi.encodeWithSelector(ICourtBase.Court_AlreadyCommitted.selector, commitment)
+        );
         commit(story, CHALLENGER, commitment);
-        vm.expectRevert(abi.encodeWithSelector(ICourt.Court_TooEarly.selector, until));
+        vm.expectRevert(abi.encodeWithSelector(ICourtBase.Court_TooEarly.selector, until));
         court.closeCommitment(story.id, 1, story.closing, CHALLENGER, commitment);
         vm.warp(until + 1);
         assertTrue(ward.isFinal(story.id, 1, story.closing), "no longer");
-        vm.expectRevert(abi.encodeWithSelector(ICourt.Court_NotChallengeable.selector, story.id, 1));
+        vm.expectRevert(
+            abi.encodeWithSelector(ICourtBase.Court_NotChallengeable.selector, story.id, 1)
+        );
         reveal(story, CHALLENGER, data);
     }
 
@@ -295,15 +311,15 @@ contract CourtCommitTest is CourtScene {
         uint256 until = block.timestamp + REVEAL_SECONDS;
         vm.warp(until + bound(late, 1, 30 days));
         if (!ward.isFinal(story.id, 1, story.closing)) {
-            vm.expectRevert(abi.encodeWithSelector(ICourt.Court_TooLate.selector, until));
+            vm.expectRevert(abi.encodeWithSelector(ICourtBase.Court_TooLate.selector, until));
             reveal(story, CHALLENGER, data);
         }
         vm.expectEmit(address(court));
-        emit ICourt.CommitmentClosed(story.id, 1, CHALLENGER, commitment, FIRST);
+        emit ICourtBase.CommitmentClosed(story.id, 1, CHALLENGER, commitment, FIRST);
         vm.prank(closer);
         court.closeCommitment(story.id, 1, story.closing, CHALLENGER, commitment);
         assertEq(ward.owed(story.id, FIRST), story.params.deposit, "delay costs its author");
-        vm.expectRevert(abi.encodeWithSelector(ICourt.Court_NotCommitted.selector, commitment));
+        vm.expectRevert(abi.encodeWithSelector(ICourtBase.Court_NotCommitted.selector, commitment));
         court.closeCommitment(story.id, 1, story.closing, CHALLENGER, commitment);
     }
 
@@ -315,7 +331,9 @@ contract CourtCommitTest is CourtScene {
         commit(story, FRIEND, second);
         vm.warp(block.timestamp + 12);
         reveal(story, CHALLENGER, data);
-        vm.expectRevert(abi.encodeWithSelector(ICourt.Court_NotChallengeable.selector, story.id, 1));
+        vm.expectRevert(
+            abi.encodeWithSelector(ICourtBase.Court_NotChallengeable.selector, story.id, 1)
+        );
         reveal(story, FRIEND, data);
         court.closeCommitment(story.id, 1, story.closing, FRIEND, second);
         assertEq(ward.owed(story.id, FRIEND), story.params.deposit, "back");
@@ -334,7 +352,7 @@ contract CourtCommitTest is CourtScene {
         vm.warp(block.timestamp + REVEAL_SECONDS + 1);
         what = bound(what, 0, 2);
         if (what == 1) ++story.closing.closedAt;
-        vm.expectRevert(abi.encodeWithSelector(ICourt.Court_NotCommitted.selector, commitment));
+        vm.expectRevert(abi.encodeWithSelector(ICourtBase.Court_NotCommitted.selector, commitment));
         court.closeCommitment(
             what == 0 ? other.id : story.id,
             what == 2 ? 2 : 1,
@@ -431,7 +449,7 @@ contract CourtCommitTest is CourtScene {
 
     function challengeOf(Story memory story) internal pure returns (bytes memory) {
         return abi.encodeCall(
-            ICourt.challengeCoordinate,
+            IChallenges.challengeCoordinate,
             (
                 story.id,
                 1,

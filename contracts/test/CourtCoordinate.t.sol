@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.28;
 
-import {CoordinateProof, ICourt} from "../src/interfaces/ICourt.sol";
+import {CoordinateProof} from "../src/interfaces/ICourt.sol";
+import {ICourtBase} from "../src/interfaces/ICourtBase.sol";
 import {Recording, StudyParams} from "../src/interfaces/IWardRound.sol";
 import {CourtScene} from "./CourtScene.sol";
 
@@ -76,31 +77,37 @@ contract CourtCoordinateTest is CourtScene {
 
         proof.coordinate = 257;
         expect(
-            story, proof, abi.encodeWithSelector(ICourt.Court_CoordinateUnknown.selector, 257, 257)
+            story,
+            proof,
+            abi.encodeWithSelector(ICourtBase.Court_CoordinateUnknown.selector, 257, 257)
         );
         proof = coordinateProof(story, 256);
         proof.base = bytes.concat(proof.base, bytes32(0));
-        expect(story, proof, abi.encodeWithSelector(ICourt.Court_OpeningMalformed.selector, 68, 36));
+        expect(
+            story, proof, abi.encodeWithSelector(ICourtBase.Court_OpeningMalformed.selector, 68, 36)
+        );
         proof = coordinateProof(story, 256);
         proof.updates = proof.model;
         expect(
-            story, proof, abi.encodeWithSelector(ICourt.Court_OpeningMalformed.selector, 36, 108)
+            story,
+            proof,
+            abi.encodeWithSelector(ICourtBase.Court_OpeningMalformed.selector, 36, 108)
         );
         proof = coordinateProof(story, 256);
         proof.model[0] ^= 0x01;
         bytes32 root = story.closing.record.model;
-        expect(story, proof, abi.encodeWithSelector(ICourt.Court_NotIncluded.selector, root, 1));
+        expect(story, proof, abi.encodeWithSelector(ICourtBase.Court_NotIncluded.selector, root, 1));
 
         proof = coordinateProof(story, 256);
         bytes memory entries = packed(story.list);
-        vm.expectRevert(abi.encodeWithSelector(ICourt.Court_EntriesMalformed.selector, 472));
+        vm.expectRevert(abi.encodeWithSelector(ICourtBase.Court_EntriesMalformed.selector, 472));
         court.challengeCoordinate(
             story.id, 1, story.closing, story.previous, bytes.concat(entries, hex"00"), proof
         );
         story.previous.closedAt = 1;
         vm.expectRevert(
             abi.encodeWithSelector(
-                ICourt.Court_PreviousDiffers.selector,
+                ICourtBase.Court_PreviousDiffers.selector,
                 story.id,
                 0,
                 ward.commitment(story.id, 0),
@@ -109,7 +116,9 @@ contract CourtCoordinateTest is CourtScene {
         );
         court.challengeCoordinate(story.id, 1, story.closing, story.previous, entries, proof);
         story.closing.closedAt = 1;
-        vm.expectRevert(abi.encodeWithSelector(ICourt.Court_NotChallengeable.selector, story.id, 1));
+        vm.expectRevert(
+            abi.encodeWithSelector(ICourtBase.Court_NotChallengeable.selector, story.id, 1)
+        );
         court.challengeCoordinate(story.id, 1, story.closing, story.previous, entries, proof);
     }
 
@@ -119,7 +128,9 @@ contract CourtCoordinateTest is CourtScene {
         vm.warp(story.closing.closedAt + story.params.challengeSeconds + late);
         CoordinateProof memory proof = coordinateProof(story, 0);
         vm.expectRevert(
-            abi.encodeWithSelector(ICourt.Court_NotChallengeable.selector, story.id, story.round)
+            abi.encodeWithSelector(
+                ICourtBase.Court_NotChallengeable.selector, story.id, story.round
+            )
         );
         court.challengeCoordinate(
             story.id, story.round, story.closing, story.previous, packed(story.list), proof

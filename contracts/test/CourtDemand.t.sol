@@ -4,19 +4,14 @@ pragma solidity ^0.8.28;
 import {
     Demand,
     DemandStatus,
-    ICourt,
     Standing,
     TallyStart,
     Target,
     What
 } from "../src/interfaces/ICourt.sol";
-import {
-    Closing,
-    IWardRound,
-    Recording,
-    Registration,
-    StudyParams
-} from "../src/interfaces/IWardRound.sol";
+import {ICourtBase} from "../src/interfaces/ICourtBase.sol";
+import {Closing, Recording, Registration, StudyParams} from "../src/interfaces/IWardRound.sol";
+import {IWardRoundBase} from "../src/interfaces/IWardRoundBase.sol";
 import {CourtScene} from "./CourtScene.sol";
 
 /// Data that is withheld: by a coordinator, whose round is overturned, or by a site, whose
@@ -34,7 +29,7 @@ contract CourtDemandTest is CourtScene {
         uint256 deposit = story.params.deposit;
         assertEq(token.balanceOf(CHALLENGER), before - deposit, "deposit");
         vm.warp(block.timestamp + story.params.demandSeconds);
-        vm.expectRevert(abi.encodeWithSelector(ICourt.Court_TooEarly.selector, block.timestamp));
+        vm.expectRevert(abi.encodeWithSelector(ICourtBase.Court_TooEarly.selector, block.timestamp));
         court.closeDemand(demand, story.closing);
 
         vm.warp(block.timestamp + 1);
@@ -65,7 +60,7 @@ contract CourtDemandTest is CourtScene {
         bytes memory answer = answerTo(story, target);
         // With its path, whichever contract sends it: entries that are shown are claimed with it.
         vm.expectEmit(address(court));
-        emit ICourt.Answered(demand, answerer, answer);
+        emit ICourtBase.Answered(demand, answerer, answer);
         vm.prank(answerer);
         court.answerDemand(demand, story.closing, answer);
         uint256 half = story.params.deposit / 2;
@@ -75,11 +70,13 @@ contract CourtDemandTest is CourtScene {
         if (!same) assertEq(ward.owed(story.id, FIRST), half, "to who was made to wait");
 
         vm.warp(block.timestamp + story.params.demandSeconds + 1);
-        vm.expectRevert(abi.encodeWithSelector(ICourt.Court_NotDemanded.selector, demand));
+        vm.expectRevert(abi.encodeWithSelector(ICourtBase.Court_NotDemanded.selector, demand));
         court.closeDemand(demand, story.closing);
         // Shown once is shown for ever.
         if (!ward.isFinal(story.id, story.round, story.closing)) {
-            vm.expectRevert(abi.encodeWithSelector(ICourt.Court_AlreadyDemanded.selector, demand));
+            vm.expectRevert(
+                abi.encodeWithSelector(ICourtBase.Court_AlreadyDemanded.selector, demand)
+            );
             vm.prank(CHALLENGER);
             court.demandChunk(story.id, story.round, story.closing, story.previous, target);
         }
@@ -97,7 +94,7 @@ contract CourtDemandTest is CourtScene {
         ++other.closedAt;
         vm.expectRevert(
             abi.encodeWithSelector(
-                ICourt.Court_ClosingDiffers.selector,
+                ICourtBase.Court_ClosingDiffers.selector,
                 keccak256(abi.encode(story.closing)),
                 keccak256(abi.encode(other))
             )
@@ -117,7 +114,9 @@ contract CourtDemandTest is CourtScene {
         answer = answerTo(story, target);
         vm.warp(block.timestamp + story.params.demandSeconds + 1);
         vm.expectRevert(
-            abi.encodeWithSelector(ICourt.Court_TooLate.selector, court.demandOf(demand).deadline)
+            abi.encodeWithSelector(
+                ICourtBase.Court_TooLate.selector, court.demandOf(demand).deadline
+            )
         );
         court.answerDemand(demand, story.closing, answer);
     }
@@ -184,12 +183,14 @@ contract CourtDemandTest is CourtScene {
         assertOverturned(story, story.params.bond / 10);
         bytes memory answer = answerTo(story, target);
         vm.expectRevert(
-            abi.encodeWithSelector(ICourt.Court_NotChallengeable.selector, story.id, story.round)
+            abi.encodeWithSelector(
+                ICourtBase.Court_NotChallengeable.selector, story.id, story.round
+            )
         );
         court.answerDemand(other, story.closing, answer);
 
         vm.expectEmit(address(court));
-        emit ICourt.DemandLapsed(other);
+        emit ICourtBase.DemandLapsed(other);
         court.closeDemand(other, story.closing);
         ward.collect(story.id, CHALLENGER);
         uint256 reward = story.params.bond / 2;
@@ -216,16 +217,22 @@ contract CourtDemandTest is CourtScene {
         close(story);
         Target memory target = Target(What.Entry, 0, 0, "", new bytes32[](0));
         refused(
-            story, target, abi.encodeWithSelector(ICourt.Court_DemandsDisabled.selector, story.id)
+            story,
+            target,
+            abi.encodeWithSelector(ICourtBase.Court_DemandsDisabled.selector, story.id)
         );
         target = Target(What.Model, 2, 0, "", new bytes32[](0));
-        refused(story, target, abi.encodeWithSelector(ICourt.Court_TargetUnknown.selector, 2, 2));
+        refused(
+            story, target, abi.encodeWithSelector(ICourtBase.Court_TargetUnknown.selector, 2, 2)
+        );
         target = Target(What.Update, 0, 1, packed(story.list[0]), entryPath(story, 0));
-        refused(story, target, abi.encodeWithSelector(ICourt.Court_EntryNotIncluded.selector, 1));
+        refused(
+            story, target, abi.encodeWithSelector(ICourtBase.Court_EntryNotIncluded.selector, 1)
+        );
         target.what = What.Model;
         bytes32 demand = demanded(story, target);
         refused(
-            story, target, abi.encodeWithSelector(ICourt.Court_AlreadyDemanded.selector, demand)
+            story, target, abi.encodeWithSelector(ICourtBase.Court_AlreadyDemanded.selector, demand)
         );
     }
 
@@ -286,7 +293,7 @@ contract CourtDemandTest is CourtScene {
         bytes32[][2] memory paths = [entryPath(story, 0), entryPath(story, 1)];
         vm.expectRevert(
             abi.encodeWithSelector(
-                ICourt.Court_RegistrationLate.selector,
+                ICourtBase.Court_RegistrationLate.selector,
                 left.site,
                 block.timestamp - time + story.params.graceSeconds,
                 block.timestamp
@@ -321,7 +328,9 @@ contract CourtDemandTest is CourtScene {
         }
         bytes[2] memory pair = [packed(story.list[0]), packed(story.list[1])];
         bytes32[][2] memory paths = [entryPath(story, 0), entryPath(story, 1)];
-        vm.expectRevert(abi.encodeWithSelector(ICourt.Court_RegistrationVoid.selector, left.site));
+        vm.expectRevert(
+            abi.encodeWithSelector(ICourtBase.Court_RegistrationVoid.selector, left.site)
+        );
         court.challengeOmission(
             story.id, 1, story.closing, left.site, 1, pair[0], pair[1], paths[0], paths[1]
         );
@@ -346,7 +355,7 @@ contract CourtDemandTest is CourtScene {
         place = bound(place, 0, wrong.length - 1);
         wrong[place] ^= 0x10;
         vm.expectRevert(
-            abi.encodeWithSelector(ICourt.Court_NotIncluded.selector, left.update, chunk)
+            abi.encodeWithSelector(ICourtBase.Court_NotIncluded.selector, left.update, chunk)
         );
         court.answerContribution(story.id, 1, packed(left), uint32(chunk), wrong);
         court.answerContribution(story.id, 1, packed(left), uint32(chunk), answer);
@@ -379,7 +388,7 @@ contract CourtDemandTest is CourtScene {
         bytes memory base = opening(bytesOf(story.base), 1);
         vm.expectRevert(
             abi.encodeWithSelector(
-                ICourt.Court_ContributionFits.selector,
+                ICourtBase.Court_ContributionFits.selector,
                 281,
                 int256(story.base[281]) + story.updates[1][281]
             )
@@ -394,7 +403,9 @@ contract CourtDemandTest is CourtScene {
         close(story);
         bytes[2] memory pair = [packed(story.list[0]), packed(story.list[1])];
         bytes32[][2] memory paths = [entryPath(story, 0), entryPath(story, 1)];
-        vm.expectRevert(abi.encodeWithSelector(ICourt.Court_RegistrationVoid.selector, left.site));
+        vm.expectRevert(
+            abi.encodeWithSelector(ICourtBase.Court_RegistrationVoid.selector, left.site)
+        );
         court.challengeOmission(
             story.id, 1, story.closing, left.site, 1, pair[0], pair[1], paths[0], paths[1]
         );
@@ -417,17 +428,17 @@ contract CourtDemandTest is CourtScene {
         assertEq(kept.registeredAt, block.timestamp, "time");
         vm.expectRevert(
             abi.encodeWithSelector(
-                IWardRound.WardRound_AlreadyRegistered.selector, story.id, 1, story.list[0].site
+                IWardRoundBase.WardRound_AlreadyRegistered.selector, story.id, 1, story.list[0].site
             )
         );
         ward.contribute(story.id, 1, story.previous, entry);
         vm.expectRevert(
-            abi.encodeWithSelector(IWardRound.WardRound_RoundNotOpen.selector, story.id, 2, 1)
+            abi.encodeWithSelector(IWardRoundBase.WardRound_RoundNotOpen.selector, story.id, 2, 1)
         );
         ward.contribute(story.id, 2, story.previous, entry);
         close(story);
         vm.expectRevert(
-            abi.encodeWithSelector(IWardRound.WardRound_RoundNotOpen.selector, story.id, 1, 2)
+            abi.encodeWithSelector(IWardRoundBase.WardRound_RoundNotOpen.selector, story.id, 1, 2)
         );
         ward.contribute(story.id, 1, story.previous, entry);
     }
@@ -460,7 +471,10 @@ contract CourtDemandTest is CourtScene {
         close(next, SECOND);
         vm.expectRevert(
             abi.encodeWithSelector(
-                ICourt.Court_RegistrationLate.selector, left.site, block.timestamp, block.timestamp
+                ICourtBase.Court_RegistrationLate.selector,
+                left.site,
+                block.timestamp,
+                block.timestamp
             )
         );
         court.challengeOmission(
@@ -473,18 +487,18 @@ contract CourtDemandTest is CourtScene {
         Story memory story = begin(params, 2, 1);
         address site = story.list[0].site;
         vm.expectRevert(
-            abi.encodeWithSelector(ICourt.Court_NotRegistered.selector, story.id, 1, site)
+            abi.encodeWithSelector(ICourtBase.Court_NotRegistered.selector, story.id, 1, site)
         );
         vm.prank(FIRST);
         court.demandContribution(story.id, 1, site, 0);
         register(story, story.list[0]);
         vm.expectRevert(
-            abi.encodeWithSelector(ICourt.Court_NotCoordinator.selector, story.id, SECOND)
+            abi.encodeWithSelector(ICourtBase.Court_NotCoordinator.selector, story.id, SECOND)
         );
         vm.prank(SECOND);
         court.demandContribution(story.id, 1, site, 0);
         vm.startPrank(FIRST);
-        vm.expectRevert(abi.encodeWithSelector(ICourt.Court_TargetUnknown.selector, 4, 4));
+        vm.expectRevert(abi.encodeWithSelector(ICourtBase.Court_TargetUnknown.selector, 4, 4));
         court.demandContribution(story.id, 1, site, 4);
         court.demandContribution(story.id, 1, site, 3);
         try court.demandContribution(story.id, 1, site, 3) {
@@ -492,7 +506,7 @@ contract CourtDemandTest is CourtScene {
         } catch {}
         vm.warp(block.timestamp + params.demandSeconds + 1);
         // Void once is void: a later demand does not bring it back.
-        vm.expectRevert(abi.encodeWithSelector(ICourt.Court_RegistrationVoid.selector, site));
+        vm.expectRevert(abi.encodeWithSelector(ICourtBase.Court_RegistrationVoid.selector, site));
         court.demandContribution(story.id, 1, site, 2);
         vm.stopPrank();
     }

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.28;
 
-import {EntryFault, ICourt} from "../src/interfaces/ICourt.sol";
-import {IWardRound, Recording, Rule, StudyParams} from "../src/interfaces/IWardRound.sol";
+import {EntryFault} from "../src/interfaces/ICourt.sol";
+import {ICourtBase} from "../src/interfaces/ICourtBase.sol";
+import {Recording, Rule, StudyParams} from "../src/interfaces/IWardRound.sol";
 import {CourtScene} from "./CourtScene.sol";
 
 /// What can be wrong with the entries of a record.
@@ -33,7 +34,7 @@ contract CourtEntriesTest is CourtScene {
         close(story);
         bytes32[] memory path = entryPath(story, index);
         vm.expectEmit(address(court));
-        emit ICourt.EntryProven(story.id, 1, CHALLENGER, uint32(index), EntryFault(fault));
+        emit ICourtBase.EntryProven(story.id, 1, CHALLENGER, uint32(index), EntryFault(fault));
         vm.prank(CHALLENGER);
         court.challengeEntry(
             story.id, 1, story.closing, story.previous, packed(draft), uint32(index), path
@@ -51,7 +52,7 @@ contract CourtEntriesTest is CourtScene {
         close(story);
         bytes32[] memory path = pathOf(leaves, 1);
         vm.expectEmit(address(court));
-        emit ICourt.EntryProven(story.id, 1, CHALLENGER, 1, EntryFault.Malformed);
+        emit ICourtBase.EntryProven(story.id, 1, CHALLENGER, 1, EntryFault.Malformed);
         vm.prank(CHALLENGER);
         court.challengeEntry(story.id, 1, story.closing, story.previous, leaf, 1, path);
         assertOverturned(story);
@@ -108,7 +109,7 @@ contract CourtEntriesTest is CourtScene {
         close(story);
         bytes memory entries = packed(story.list);
         vm.expectEmit(address(court));
-        emit ICourt.TotalsProven(story.id, 1, CHALLENGER, sites, right);
+        emit ICourtBase.TotalsProven(story.id, 1, CHALLENGER, sites, right);
         vm.prank(CHALLENGER);
         court.challengeTotals(story.id, 1, story.closing, entries);
         assertOverturned(story);

@@ -1,8 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.28;
 
-import {CoordinateProof, ICourt, TallyStart, Target, What} from "../src/interfaces/ICourt.sol";
-import {IWardRound, Recording, Rule, StudyParams} from "../src/interfaces/IWardRound.sol";
+import {IChallenges} from "../src/interfaces/IChallenges.sol";
+import {CoordinateProof, TallyStart, Target, What} from "../src/interfaces/ICourt.sol";
+import {IDemands} from "../src/interfaces/IDemands.sol";
+import {IRegistrations} from "../src/interfaces/IRegistrations.sol";
+import {IRounds} from "../src/interfaces/IRounds.sol";
+import {Recording, Rule, StudyParams} from "../src/interfaces/IWardRound.sol";
 import {CourtScene} from "./CourtScene.sol";
 
 /// What challenges cost, whole, at 10 and 100 sites with a million parameters: each call runs as a
@@ -40,7 +44,7 @@ contract CourtGasTest is CourtScene {
                     sites,
                     address(court),
                     abi.encodeCall(
-                        ICourt.openTally, (story.id, 1, story.closing, story.previous, start)
+                        IChallenges.openTally, (story.id, 1, story.closing, story.previous, start)
                     )
                 ),
                 (uint256)
@@ -49,13 +53,13 @@ contract CourtGasTest is CourtScene {
                 "addToTally",
                 sites,
                 address(court),
-                abi.encodeCall(ICourt.addToTally, (tally, packed(story.list), proof.updates))
+                abi.encodeCall(IChallenges.addToTally, (tally, packed(story.list), proof.updates))
             );
             measure(
                 "finishTally",
                 sites,
                 address(court),
-                abi.encodeCall(ICourt.finishTally, (tally, story.closing))
+                abi.encodeCall(IChallenges.finishTally, (tally, story.closing))
             );
             assertOverturned(story, story.params.deposit);
         }
@@ -73,7 +77,7 @@ contract CourtGasTest is CourtScene {
                 sites,
                 address(court),
                 abi.encodeCall(
-                    ICourt.challengeEntry,
+                    IChallenges.challengeEntry,
                     (story.id, 1, story.closing, story.previous, packed(story.list[3]), 3, path)
                 )
             );
@@ -94,7 +98,7 @@ contract CourtGasTest is CourtScene {
                 sites,
                 address(court),
                 abi.encodeCall(
-                    ICourt.challengeOrder,
+                    IChallenges.challengeOrder,
                     (story.id, 1, story.closing, entry, entry, 3, paths[0], paths[1])
                 )
             );
@@ -112,7 +116,7 @@ contract CourtGasTest is CourtScene {
                 sites,
                 address(court),
                 abi.encodeCall(
-                    ICourt.challengeTotals, (story.id, 1, story.closing, packed(story.list))
+                    IChallenges.challengeTotals, (story.id, 1, story.closing, packed(story.list))
                 )
             );
             assertOverturned(story);
@@ -127,7 +131,7 @@ contract CourtGasTest is CourtScene {
                 "contribute",
                 sites,
                 address(ward),
-                abi.encodeCall(IWardRound.contribute, (story.id, 1, story.previous, packed(left)))
+                abi.encodeCall(IRounds.contribute, (story.id, 1, story.previous, packed(left)))
             );
             Draft[] memory list = new Draft[](sites);
             for (uint256 i = 0; i < sites; ++i) {
@@ -144,7 +148,7 @@ contract CourtGasTest is CourtScene {
                 sites,
                 address(court),
                 abi.encodeCall(
-                    ICourt.challengeOmission,
+                    IRegistrations.challengeOmission,
                     (story.id, 1, story.closing, left.site, 4, pair[0], pair[1], paths[0], paths[1])
                 )
             );
@@ -165,7 +169,7 @@ contract CourtGasTest is CourtScene {
                     sites,
                     address(court),
                     abi.encodeCall(
-                        ICourt.demandChunk, (story.id, 1, story.closing, story.previous, target)
+                        IDemands.demandChunk, (story.id, 1, story.closing, story.previous, target)
                     )
                 ),
                 (bytes32)
@@ -175,7 +179,7 @@ contract CourtGasTest is CourtScene {
                 sites,
                 address(court),
                 abi.encodeCall(
-                    ICourt.answerDemand, (demand, story.closing, slice(proof.updates, 3))
+                    IDemands.answerDemand, (demand, story.closing, slice(proof.updates, 3))
                 )
             );
             target = Target(What.Model, uint32(CHUNK), 0, "", new bytes32[](0));
@@ -186,7 +190,7 @@ contract CourtGasTest is CourtScene {
                 "closeDemand",
                 sites,
                 address(court),
-                abi.encodeCall(ICourt.closeDemand, (demand, story.closing))
+                abi.encodeCall(IDemands.closeDemand, (demand, story.closing))
             );
         }
     }
@@ -202,7 +206,7 @@ contract CourtGasTest is CourtScene {
                 sites,
                 address(court),
                 abi.encodeCall(
-                    ICourt.challengeCoordinate,
+                    IChallenges.challengeCoordinate,
                     (story.id, 1, story.closing, story.previous, entries, proof)
                 )
             );

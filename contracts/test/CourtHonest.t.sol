@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.28;
 
-import {CoordinateProof, ICourt} from "../src/interfaces/ICourt.sol";
+import {IChallenges} from "../src/interfaces/IChallenges.sol";
+import {CoordinateProof} from "../src/interfaces/ICourt.sol";
+import {ICourtBase} from "../src/interfaces/ICourtBase.sol";
+import {IRegistrations} from "../src/interfaces/IRegistrations.sol";
 import {Closing, Recording, StudyId, StudyParams} from "../src/interfaces/IWardRound.sol";
 import {CourtScene} from "./CourtScene.sol";
 
@@ -34,27 +37,28 @@ contract CourtHonestTest is CourtScene {
         rejects(
             coordinateCall(story, coordinate),
             abi.encodeWithSelector(
-                ICourt.Court_CoordinateRight.selector, coordinate, story.model[coordinate]
+                ICourtBase.Court_CoordinateRight.selector, coordinate, story.model[coordinate]
             )
         );
         rejects(
-            entryCall(story, index), abi.encodeWithSelector(ICourt.Court_EntryRight.selector, index)
+            entryCall(story, index),
+            abi.encodeWithSelector(ICourtBase.Court_EntryRight.selector, index)
         );
         rejects(
             totalsCall(story),
             abi.encodeWithSelector(
-                ICourt.Court_TotalsRight.selector, sites, story.closing.record.totalWeight
+                ICourtBase.Court_TotalsRight.selector, sites, story.closing.record.totalWeight
             )
         );
         if (index + 1 < sites) {
             rejects(
                 orderCall(story, index, index, index + 1),
-                abi.encodeWithSelector(ICourt.Court_OrderRight.selector, index)
+                abi.encodeWithSelector(ICourtBase.Court_OrderRight.selector, index)
             );
             // Neighbours only, and each at its own place.
             rejects(
                 orderCall(story, index, index + 1, index),
-                abi.encodeWithSelector(ICourt.Court_EntryNotIncluded.selector, index)
+                abi.encodeWithSelector(ICourtBase.Court_EntryNotIncluded.selector, index)
             );
         }
         assertStands(story);
@@ -131,7 +135,7 @@ contract CourtHonestTest is CourtScene {
         returns (bytes memory)
     {
         return abi.encodeCall(
-            ICourt.challengeCoordinate,
+            IChallenges.challengeCoordinate,
             (
                 story.id,
                 story.round,
@@ -145,7 +149,7 @@ contract CourtHonestTest is CourtScene {
 
     function entryCall(Story memory story, uint256 index) internal pure returns (bytes memory) {
         return abi.encodeCall(
-            ICourt.challengeEntry,
+            IChallenges.challengeEntry,
             (
                 story.id,
                 story.round,
@@ -164,7 +168,7 @@ contract CourtHonestTest is CourtScene {
         returns (bytes memory)
     {
         return abi.encodeCall(
-            ICourt.challengeOrder,
+            IChallenges.challengeOrder,
             (
                 story.id,
                 story.round,
@@ -180,7 +184,7 @@ contract CourtHonestTest is CourtScene {
 
     function totalsCall(Story memory story) internal pure returns (bytes memory) {
         return abi.encodeCall(
-            ICourt.challengeTotals, (story.id, story.round, story.closing, packed(story.list))
+            IChallenges.challengeTotals, (story.id, story.round, story.closing, packed(story.list))
         );
     }
 
@@ -190,7 +194,7 @@ contract CourtHonestTest is CourtScene {
         returns (bytes memory)
     {
         return abi.encodeCall(
-            ICourt.challengeOmission,
+            IRegistrations.challengeOmission,
             (
                 story.id,
                 story.round,
@@ -217,7 +221,7 @@ contract CourtHonestTest is CourtScene {
     function recoded(bytes calldata call) external pure returns (bytes memory) {
         bytes4 selector = bytes4(call);
         bytes calldata data = call[4:];
-        if (selector == ICourt.challengeCoordinate.selector) {
+        if (selector == IChallenges.challengeCoordinate.selector) {
             (
                 StudyId id,
                 uint32 round,
@@ -227,15 +231,15 @@ contract CourtHonestTest is CourtScene {
                 CoordinateProof memory proof
             ) = abi.decode(data, (StudyId, uint32, Closing, Closing, bytes, CoordinateProof));
             return abi.encodeCall(
-                ICourt.challengeCoordinate, (id, round, closing, previous, entries, proof)
+                IChallenges.challengeCoordinate, (id, round, closing, previous, entries, proof)
             );
         }
-        if (selector == ICourt.challengeEntry.selector) return recodedEntry(data);
-        if (selector == ICourt.challengeOrder.selector) return recodedOrder(data);
-        if (selector == ICourt.challengeTotals.selector) {
+        if (selector == IChallenges.challengeEntry.selector) return recodedEntry(data);
+        if (selector == IChallenges.challengeOrder.selector) return recodedOrder(data);
+        if (selector == IChallenges.challengeTotals.selector) {
             (StudyId id, uint32 round, Closing memory closing, bytes memory entries) =
                 abi.decode(data, (StudyId, uint32, Closing, bytes));
-            return abi.encodeCall(ICourt.challengeTotals, (id, round, closing, entries));
+            return abi.encodeCall(IChallenges.challengeTotals, (id, round, closing, entries));
         }
         return recodedOmission(data);
     }
@@ -250,10 +254,9 @@ contract CourtHonestTest is CourtScene {
             uint32 index,
             bytes32[] memory path
         ) = abi.decode(data, (StudyId, uint32, Closing, Closing, bytes, uint32, bytes32[]));
-        return
-            abi.encodeCall(
-                ICourt.challengeEntry, (id, round, closing, previous, entry, index, path)
-            );
+        return abi.encodeCall(
+            IChallenges.challengeEntry, (id, round, closing, previous, entry, index, path)
+        );
     }
 
     function recodedOrder(bytes calldata data) private pure returns (bytes memory) {
@@ -268,7 +271,7 @@ contract CourtHonestTest is CourtScene {
             bytes32[] memory other
         ) = abi.decode(data, (StudyId, uint32, Closing, bytes, bytes, uint32, bytes32[], bytes32[]));
         return abi.encodeCall(
-            ICourt.challengeOrder, (id, round, closing, first, second, index, path, other)
+            IChallenges.challengeOrder, (id, round, closing, first, second, index, path, other)
         );
     }
 
@@ -287,7 +290,8 @@ contract CourtHonestTest is CourtScene {
             data, (StudyId, uint32, Closing, address, uint32, bytes, bytes, bytes32[], bytes32[])
         );
         return abi.encodeCall(
-            ICourt.challengeOmission, (id, round, closing, site, index, first, second, path, other)
+            IRegistrations.challengeOmission,
+            (id, round, closing, site, index, first, second, path, other)
         );
     }
     // forge-lint: disable-end(unsafe-typecast)

@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.28;
 
+import {IChallenges} from "../src/interfaces/IChallenges.sol";
 import {
     Demand,
     DemandStatus,
-    ICourt,
     Standing,
     TallyStart,
     Target,
     What
 } from "../src/interfaces/ICourt.sol";
+import {IRegistrations} from "../src/interfaces/IRegistrations.sol";
 import {
     Closing,
     Earning,
@@ -375,12 +376,12 @@ contract CourtHandler is CourtScene {
         bytes memory call;
         if (cheat == Cheat.Coordinate) {
             call = abi.encodeCall(
-                ICourt.challengeCoordinate,
+                IChallenges.challengeCoordinate,
                 (id, story.round, story.closing, story.previous, entries, coordinateProof(story, 0))
             );
         } else if (cheat == Cheat.Entry) {
             call = abi.encodeCall(
-                ICourt.challengeEntry,
+                IChallenges.challengeEntry,
                 (
                     id,
                     story.round,
@@ -392,7 +393,9 @@ contract CourtHandler is CourtScene {
                 )
             );
         } else if (cheat == Cheat.Totals) {
-            call = abi.encodeCall(ICourt.challengeTotals, (id, story.round, story.closing, entries));
+            call = abi.encodeCall(
+                IChallenges.challengeTotals, (id, story.round, story.closing, entries)
+            );
         } else {
             call = omissionCall(story);
         }
@@ -453,7 +456,7 @@ contract CourtHandler is CourtScene {
         bool last = place == story.list.length;
         bytes32[] memory none = new bytes32[](0);
         return abi.encodeCall(
-            ICourt.challengeOmission,
+            IRegistrations.challengeOmission,
             (
                 id,
                 story.round,

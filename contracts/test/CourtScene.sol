@@ -37,7 +37,7 @@ abstract contract CourtScene is Scene {
 
     function setUp() public virtual override {
         super.setUp();
-        court = ward.COURT();
+        court = ICourt(ward.COURT());
         // forge-lint: disable-next-line(erc20-unchecked-transfer)
         token.transfer(CHALLENGER, 2 ** 100);
         vm.prank(CHALLENGER);

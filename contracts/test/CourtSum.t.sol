@@ -1,15 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.28;
 
-import {CoordinateProof, ICourt, TallyStart, Target, What} from "../src/interfaces/ICourt.sol";
-import {
-    Closing,
-    IWardRound,
-    Recording,
-    Rule,
-    StudyId,
-    StudyParams
-} from "../src/interfaces/IWardRound.sol";
+import {IChallenges} from "../src/interfaces/IChallenges.sol";
+import {CoordinateProof, TallyStart, Target, What} from "../src/interfaces/ICourt.sol";
+import {ICourtBase} from "../src/interfaces/ICourtBase.sol";
+import {Closing, Recording, Rule, StudyId, StudyParams} from "../src/interfaces/IWardRound.sol";
+import {IWardRoundBase} from "../src/interfaces/IWardRoundBase.sol";
 import {CourtScene} from "./CourtScene.sol";
 
 /// Rounds of sums: 64-bit coordinates, each within the study's bound, added to nothing.
@@ -34,7 +30,7 @@ contract CourtSumTest is CourtScene {
         Count memory count = anyHonest64(seed);
         coordinate = bound(coordinate, 0, count.model.length - 1);
         bytes memory right = abi.encodeWithSelector(
-            ICourt.Court_CoordinateRight.selector, coordinate, int256(count.model[coordinate])
+            ICourtBase.Court_CoordinateRight.selector, coordinate, int256(count.model[coordinate])
         );
         rejects(count, proofOf(count, coordinate), right);
         uint256 tally = counted(count, coordinate, seed);
@@ -47,7 +43,7 @@ contract CourtSumTest is CourtScene {
         if (other % 2 == 0) count.model[coordinate] ^= other;
         else count.updates[seed % count.updates.length][coordinate] ^= other;
         CoordinateProof memory proof = proofOf(count, coordinate);
-        refuses(count, proof, ICourt.Court_NotIncluded.selector);
+        refuses(count, proof, ICourtBase.Court_NotIncluded.selector);
         assertStands64(count);
     }
 
@@ -56,8 +52,9 @@ contract CourtSumTest is CourtScene {
         Count memory count = anyHonest64(seed);
         CoordinateProof memory proof = proofOf(count, 0);
         proof.base = opening(wideBytesOf(count.model), 0);
-        bytes memory malformed =
-            abi.encodeWithSelector(ICourt.Court_OpeningMalformed.selector, proof.base.length, 0);
+        bytes memory malformed = abi.encodeWithSelector(
+            ICourtBase.Court_OpeningMalformed.selector, proof.base.length, 0
+        );
         rejects(count, proof, malformed);
         TallyStart memory start = TallyStart(0, 0, 0, proof.base, proof.model);
         vm.expectRevert(malformed);
@@ -70,7 +67,7 @@ contract CourtSumTest is CourtScene {
         Count memory count = anyHonest64(seed);
         Target memory target;
         target.what = What.Base;
-        vm.expectRevert(abi.encodeWithSelector(ICourt.Court_DemandsDisabled.selector, count.id));
+        vm.expectRevert(abi.encodeWithSelector(ICourtBase.Court_DemandsDisabled.selector, count.id));
         vm.prank(CHALLENGER);
         court.demandChunk(count.id, count.round, count.closing, count.previous, target);
     }
@@ -88,7 +85,9 @@ contract CourtSumTest is CourtScene {
         rejects(
             count,
             proofOf(count, 0),
-            abi.encodeWithSelector(ICourt.Court_CoordinateRight.selector, 0, int256(count.model[0]))
+            abi.encodeWithSelector(
+                ICourtBase.Court_CoordinateRight.selector, 0, int256(count.model[0])
+            )
         );
     }
 
@@ -156,7 +155,7 @@ contract CourtSumTest is CourtScene {
             length: data.length - proof.model.length
         });
         proof.model = tailOf(data, data.length - proof.model.length);
-        refuses(count, proof, ICourt.Court_NotIncluded.selector);
+        refuses(count, proof, ICourtBase.Court_NotIncluded.selector);
         assertStands64(count);
     }
 
@@ -187,7 +186,9 @@ contract CourtSumTest is CourtScene {
         court.answerDemand(demand, count.closing, answer);
 
         target.index = uint32(chunks);
-        vm.expectRevert(abi.encodeWithSelector(ICourt.Court_TargetUnknown.selector, chunks, chunks));
+        vm.expectRevert(
+            abi.encodeWithSelector(ICourtBase.Court_TargetUnknown.selector, chunks, chunks)
+        );
         vm.prank(CHALLENGER);
         court.demandChunk(count.id, count.round, count.closing, count.previous, target);
     }
@@ -215,7 +216,7 @@ contract CourtSumTest is CourtScene {
         vm.prank(FIRST);
         court.demandContribution(count.id, 1, site, uint32(chunk));
         court.answerContribution(count.id, 1, entry, uint32(chunk), update);
-        vm.expectRevert(abi.encodeWithSelector(ICourt.Court_TargetUnknown.selector, 2, 2));
+        vm.expectRevert(abi.encodeWithSelector(ICourtBase.Court_TargetUnknown.selector, 2, 2));
         vm.prank(FIRST);
         court.demandContribution(count.id, 1, site, 2);
 
@@ -223,7 +224,7 @@ contract CourtSumTest is CourtScene {
         if (fits) {
             vm.expectRevert(
                 abi.encodeWithSelector(
-                    ICourt.Court_ContributionFits.selector, coordinate, int256(value)
+                    ICourtBase.Court_ContributionFits.selector, coordinate, int256(value)
                 )
             );
         }
@@ -239,7 +240,7 @@ contract CourtSumTest is CourtScene {
         if (argument != 0) {
             vm.expectRevert(
                 abi.encodeWithSelector(
-                    IWardRound.WardRound_ParameterInvalid.selector, "ruleArgument"
+                    IWardRoundBase.WardRound_ParameterInvalid.selector, "ruleArgument"
                 )
             );
         }
@@ -393,7 +394,7 @@ contract CourtSumTest is CourtScene {
         CoordinateProof memory proof = proofOf(count, coordinate);
         bytes memory entries = packed(count.list);
         vm.expectEmit(address(court));
-        emit ICourt.CoordinateProven(
+        emit ICourtBase.CoordinateProven(
             count.id, count.round, CHALLENGER, uint32(coordinate), expected, count.model[coordinate]
         );
         vm.prank(CHALLENGER);
@@ -421,7 +422,7 @@ contract CourtSumTest is CourtScene {
     /// Whatever the error's arguments are.
     function refuses(Count memory count, CoordinateProof memory proof, bytes4 selector) internal {
         bytes memory call = abi.encodeCall(
-            ICourt.challengeCoordinate,
+            IChallenges.challengeCoordinate,
             (count.id, count.round, count.closing, count.previous, packed(count.list), proof)
         );
         (bool done, bytes memory given) = address(court).call(call);

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.28;
 
-import {ICourt, Tally, TallyStart} from "../src/interfaces/ICourt.sol";
-import {IWardRound, Recording, Rule, StudyParams} from "../src/interfaces/IWardRound.sol";
+import {Tally, TallyStart} from "../src/interfaces/ICourt.sol";
+import {ICourtBase} from "../src/interfaces/ICourtBase.sol";
+import {Recording, Rule, StudyParams} from "../src/interfaces/IWardRound.sol";
 import {CourtScene} from "./CourtScene.sol";
 
 contract CourtTallyTest is CourtScene {
@@ -26,7 +27,7 @@ contract CourtTallyTest is CourtScene {
 
         uint256 tally = counted(story, startFor(story, coordinate), seed);
         vm.expectEmit(address(court));
-        emit ICourt.CoordinateProven(
+        emit ICourtBase.CoordinateProven(
             story.id, 1, CHALLENGER, uint32(coordinate), right, story.model[coordinate]
         );
         vm.prank(CHALLENGER);
@@ -46,7 +47,7 @@ contract CourtTallyTest is CourtScene {
         uint256 tally = counted(story, start, seed);
         vm.expectRevert(
             abi.encodeWithSelector(
-                ICourt.Court_CoordinateRight.selector, coordinate, story.model[coordinate]
+                ICourtBase.Court_CoordinateRight.selector, coordinate, story.model[coordinate]
             )
         );
         vm.prank(CHALLENGER);
@@ -78,7 +79,7 @@ contract CourtTallyTest is CourtScene {
         TallyStart memory start = withCoordinate ? startFor(story, 3) : startForNone();
         uint256 tally = counted(story, start, seed);
         vm.expectEmit(address(court));
-        emit ICourt.TotalsProven(story.id, 1, CHALLENGER, story.list.length, weight);
+        emit ICourtBase.TotalsProven(story.id, 1, CHALLENGER, story.list.length, weight);
         vm.prank(CHALLENGER);
         court.finishTally(tally, story.closing);
         assertOverturned(story, story.params.deposit);
@@ -89,7 +90,7 @@ contract CourtTallyTest is CourtScene {
         uint256 tally = counted(story, startForNone(), seed);
         vm.expectRevert(
             abi.encodeWithSelector(
-                ICourt.Court_TotalsRight.selector,
+                ICourtBase.Court_TotalsRight.selector,
                 story.list.length,
                 story.closing.record.totalWeight
             )
@@ -153,10 +154,10 @@ contract CourtTallyTest is CourtScene {
         Story memory story = cheated(seed);
         uint256 tally = opened(story, startForNone());
         bytes memory entries = packed(story.list);
-        vm.expectRevert(abi.encodeWithSelector(ICourt.Court_TallyNotYours.selector, tally));
+        vm.expectRevert(abi.encodeWithSelector(ICourtBase.Court_TallyNotYours.selector, tally));
         vm.prank(other);
         court.addToTally(tally, entries, "");
-        vm.expectRevert(abi.encodeWithSelector(ICourt.Court_TallyNotYours.selector, tally));
+        vm.expectRevert(abi.encodeWithSelector(ICourtBase.Court_TallyNotYours.selector, tally));
         vm.prank(other);
         court.finishTally(tally, story.closing);
     }
@@ -195,7 +196,9 @@ contract CourtTallyTest is CourtScene {
         vm.warp(most);
         assertTrue(ward.isFinal(story.id, story.round, story.closing), "final in the end");
         vm.expectRevert(
-            abi.encodeWithSelector(ICourt.Court_NotChallengeable.selector, story.id, story.round)
+            abi.encodeWithSelector(
+                ICourtBase.Court_NotChallengeable.selector, story.id, story.round
+            )
         );
         court.openTally(story.id, story.round, story.closing, story.previous, startForNone());
     }
@@ -209,15 +212,15 @@ contract CourtTallyTest is CourtScene {
         assertEq(token.balanceOf(CHALLENGER), before - deposit, "deposit");
         uint256 until = court.tallyOf(tally).until;
         vm.warp(until - 1);
-        vm.expectRevert(abi.encodeWithSelector(ICourt.Court_TooEarly.selector, until));
+        vm.expectRevert(abi.encodeWithSelector(ICourtBase.Court_TooEarly.selector, until));
         court.closeTally(tally, story.closing);
         vm.warp(until);
         vm.expectEmit(address(court));
-        emit ICourt.TallyClosed(tally, FIRST);
+        emit ICourtBase.TallyClosed(tally, FIRST);
         vm.prank(closer);
         court.closeTally(tally, story.closing);
         assertEq(ward.owed(story.id, FIRST), deposit, "to the accused");
-        vm.expectRevert(abi.encodeWithSelector(ICourt.Court_TallyOver.selector, tally));
+        vm.expectRevert(abi.encodeWithSelector(ICourtBase.Court_TallyOver.selector, tally));
         court.closeTally(tally, story.closing);
         assertStands(story);
     }
@@ -238,7 +241,9 @@ contract CourtTallyTest is CourtScene {
         story.closing.coordinator = SECOND;
         bytes32 given = keccak256(abi.encode(story.closing));
         vm.warp(block.timestamp + 30 days);
-        vm.expectRevert(abi.encodeWithSelector(ICourt.Court_ClosingDiffers.selector, stored, given));
+        vm.expectRevert(
+            abi.encodeWithSelector(ICourtBase.Court_ClosingDiffers.selector, stored, given)
+        );
         court.closeTally(tally, story.closing);
     }
 
@@ -248,7 +253,7 @@ contract CourtTallyTest is CourtScene {
         uint256 tally = opened(story, startForNone());
         vm.warp(block.timestamp + story.params.challengeSeconds);
         assertTrue(ward.isFinal(story.id, 1, story.closing), "final");
-        vm.expectRevert(abi.encodeWithSelector(ICourt.Court_TooLate.selector, block.timestamp));
+        vm.expectRevert(abi.encodeWithSelector(ICourtBase.Court_TooLate.selector, block.timestamp));
         vm.prank(CHALLENGER);
         court.addToTally(tally, "", "");
         assertTrue(ward.isFinal(story.id, 1, story.closing), "and stays so");
@@ -261,7 +266,9 @@ contract CourtTallyTest is CourtScene {
         Story memory again = story;
         again.closing.record.model = bytes32("another");
         close(again, SECOND);
-        vm.expectRevert(abi.encodeWithSelector(ICourt.Court_NotChallengeable.selector, story.id, 1));
+        vm.expectRevert(
+            abi.encodeWithSelector(ICourtBase.Court_NotChallengeable.selector, story.id, 1)
+        );
         vm.prank(CHALLENGER);
         court.addToTally(tally, "", "");
     }

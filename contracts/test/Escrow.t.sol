@@ -2,7 +2,8 @@
 pragma solidity ^0.8.28;
 
 import {IEscrow} from "../src/interfaces/IEscrow.sol";
-import {IWardRound, Recording, StudyId, StudyParams} from "../src/interfaces/IWardRound.sol";
+import {Recording, StudyId, StudyParams} from "../src/interfaces/IWardRound.sol";
+import {IWardRoundBase} from "../src/interfaces/IWardRoundBase.sol";
 import {Scene} from "./Scene.sol";
 import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 
@@ -52,10 +53,10 @@ contract EscrowTest is Scene {
     }
 
     function testFuzz_takeAndCredit_onlyByTheCourt(address caller, uint256 amount) public {
-        vm.assume(caller != address(ward.COURT()));
+        vm.assume(caller != ward.COURT());
         StudyId id = create(sampleParams(Recording.Full));
         bytes memory refusal =
-            abi.encodeWithSelector(IWardRound.WardRound_NotCourt.selector, caller);
+            abi.encodeWithSelector(IWardRoundBase.WardRound_NotCourt.selector, caller);
         vm.expectRevert(refusal);
         vm.prank(caller);
         ward.take(id, SPONSOR, amount);
@@ -69,7 +70,7 @@ contract EscrowTest is Scene {
         StudyId id = create(sampleParams(Recording.Full));
         vm.assume(account != address(0) && account != ward.escrowOf(id) && account != SPONSOR);
         amount = bound(amount, 1, 2 ** 100);
-        address court = address(ward.COURT());
+        address court = ward.COURT();
         vm.startPrank(court);
         ward.take(id, SPONSOR, amount);
         ward.credit(id, account, amount);
@@ -79,7 +80,7 @@ contract EscrowTest is Scene {
         uint256 before = token.balanceOf(account);
         ward.collect(id, account);
         assertEq(token.balanceOf(account) - before, amount, "collected");
-        vm.expectRevert(abi.encodeWithSelector(IWardRound.WardRound_NothingDue.selector, id));
+        vm.expectRevert(abi.encodeWithSelector(IWardRoundBase.WardRound_NothingDue.selector, id));
         ward.collect(id, account);
     }
 }

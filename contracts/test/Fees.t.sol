@@ -1,14 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.28;
 
-import {
-    Closing,
-    IWardRound,
-    Recording,
-    Signed,
-    StudyId,
-    StudyParams
-} from "../src/interfaces/IWardRound.sol";
+import {Closing, Recording, Signed, StudyId, StudyParams} from "../src/interfaces/IWardRound.sol";
+import {IWardRoundBase} from "../src/interfaces/IWardRoundBase.sol";
 import {Scene} from "./Scene.sol";
 
 /// Coordinators and auditors are paid for final rounds, out of the sponsor's money.
@@ -25,7 +19,7 @@ contract FeesTest is Scene {
         ward.fund(id, needed - 1);
         vm.expectRevert(
             abi.encodeWithSelector(
-                IWardRound.WardRound_Underfunded.selector, id, needed - 1, needed
+                IWardRoundBase.WardRound_Underfunded.selector, id, needed - 1, needed
             )
         );
         ward.openStudy(id);
@@ -46,28 +40,30 @@ contract FeesTest is Scene {
         vm.warp(block.timestamp + wait);
         vm.prank(caller);
         if (wait < params.challengeSeconds) {
-            vm.expectRevert(abi.encodeWithSelector(IWardRound.WardRound_NotFinal.selector, id, 1));
+            vm.expectRevert(
+                abi.encodeWithSelector(IWardRoundBase.WardRound_NotFinal.selector, id, 1)
+            );
             ward.claimFee(id, 1, closing);
             return;
         }
         vm.expectEmit(address(ward));
-        emit IWardRound.ClosingFeePaid(id, 1, FIRST, params.closingFee);
+        emit IWardRoundBase.ClosingFeePaid(id, 1, FIRST, params.closingFee);
         ward.claimFee(id, 1, closing);
         assertEq(token.balanceOf(FIRST), before + params.closingFee, "paid");
-        vm.expectRevert(abi.encodeWithSelector(IWardRound.WardRound_NothingDue.selector, id));
+        vm.expectRevert(abi.encodeWithSelector(IWardRoundBase.WardRound_NothingDue.selector, id));
         ward.claimFee(id, 1, closing);
     }
 
     function test_claimFee_notOfRoundZeroNorWithoutAFee() public {
         StudyParams memory params = paying();
         StudyId id = open(params, 1);
-        vm.expectRevert(abi.encodeWithSelector(IWardRound.WardRound_NothingDue.selector, id));
+        vm.expectRevert(abi.encodeWithSelector(IWardRoundBase.WardRound_NothingDue.selector, id));
         ward.claimFee(id, 0, beginning(params));
         params.closingFee = 0;
         id = open(params, 1);
         Closing memory closing = closeRoot(id, 1, sampleRecord(1), FIRST);
         vm.warp(block.timestamp + params.challengeSeconds);
-        vm.expectRevert(abi.encodeWithSelector(IWardRound.WardRound_NothingDue.selector, id));
+        vm.expectRevert(abi.encodeWithSelector(IWardRoundBase.WardRound_NothingDue.selector, id));
         ward.claimFee(id, 1, closing);
     }
 
@@ -101,7 +97,9 @@ contract FeesTest is Scene {
         Closing memory second = closeRoot(id, 2, sampleRecord(2), FIRST);
         bytes32 stored = keccak256(abi.encode(first));
         Signed[] memory signatures = attestations(id, 1, stored, 2);
-        vm.expectRevert(abi.encodeWithSelector(IWardRound.WardRound_AlreadyFinal.selector, id, 1));
+        vm.expectRevert(
+            abi.encodeWithSelector(IWardRoundBase.WardRound_AlreadyFinal.selector, id, 1)
+        );
         ward.attest(id, 1, first, signatures);
         vm.warp(block.timestamp + params.objectionSeconds);
         attest(id, 2, second, 2);

@@ -3,7 +3,8 @@ pragma solidity ^0.8.28;
 
 import {Grants} from "../src/Grants.sol";
 import {IGrants, Reader} from "../src/interfaces/IGrants.sol";
-import {IWardRound, Recording, StudyId} from "../src/interfaces/IWardRound.sol";
+import {Recording, StudyId} from "../src/interfaces/IWardRound.sol";
+import {IWardRoundBase} from "../src/interfaces/IWardRoundBase.sol";
 import {Scene} from "./Scene.sol";
 
 contract GrantsTest is Scene {
@@ -77,7 +78,7 @@ contract GrantsTest is Scene {
         vm.assume(id != StudyId.unwrap(study) && id != StudyId.unwrap(other));
         vm.prank(caller);
         vm.expectRevert(
-            abi.encodeWithSelector(IWardRound.WardRound_StudyUnknown.selector, StudyId.wrap(id))
+            abi.encodeWithSelector(IWardRoundBase.WardRound_StudyUnknown.selector, StudyId.wrap(id))
         );
         grants.grant(StudyId.wrap(id), address(0xA), bytes32(uint256(1)));
     }

@@ -4,12 +4,12 @@ pragma solidity ^0.8.28;
 import {
     Closing,
     Earning,
-    IWardRound,
     Record,
     Recording,
     StudyId,
     StudyParams
 } from "../src/interfaces/IWardRound.sol";
+import {IWardRoundBase} from "../src/interfaces/IWardRoundBase.sol";
 import {Scene} from "./Scene.sol";
 
 contract MoneyTest is Scene {
@@ -39,12 +39,12 @@ contract MoneyTest is Scene {
             earnings[round - 1] = earningOf(round, closing, list, who);
             shares[round - 1] = shareOf(params.rewardPerRound, closing.record, list[who].weight);
         }
-        rejects(id, site, earnings, IWardRound.WardRound_NotFinal.selector);
+        rejects(id, site, earnings, IWardRoundBase.WardRound_NotFinal.selector);
 
         vm.warp(block.timestamp + params.challengeSeconds);
         for (uint32 round = 1; round <= 2; ++round) {
             vm.expectEmit(address(ward));
-            emit IWardRound.Claimed(id, site, round, payoutOf(site), shares[round - 1]);
+            emit IWardRoundBase.Claimed(id, site, round, payoutOf(site), shares[round - 1]);
         }
         vm.prank(caller);
         ward.claim(id, site, earnings);
@@ -57,7 +57,9 @@ contract MoneyTest is Scene {
             assertEq(amount, shares[round - 1], "of the round");
             assertEq(count, 1, "to one site");
             vm.expectRevert(
-                abi.encodeWithSelector(IWardRound.WardRound_AlreadyPaid.selector, id, round, site)
+                abi.encodeWithSelector(
+                    IWardRoundBase.WardRound_AlreadyPaid.selector, id, round, site
+                )
             );
             ward.claim(id, site, only(earnings[round - 1]));
         }
@@ -69,7 +71,7 @@ contract MoneyTest is Scene {
         Earning[] memory earnings = new Earning[](2);
         earnings[0] = earningOf(1, closing, list, 0);
         earnings[1] = earnings[0];
-        rejects(id, list[0].site, earnings, IWardRound.WardRound_AlreadyPaid.selector);
+        rejects(id, list[0].site, earnings, IWardRoundBase.WardRound_AlreadyPaid.selector);
     }
 
     /// Nothing but a site's own entry at its place, to the last bit, is paid.
@@ -79,7 +81,7 @@ contract MoneyTest is Scene {
         uint256 who = bound(bit, 0, sites - 1);
         address site = list[who].site;
         Earning memory earning = earningOf(1, closing, list, who);
-        bytes4 reason = IWardRound.WardRound_EntryNotIncluded.selector;
+        bytes4 reason = IWardRoundBase.WardRound_EntryNotIncluded.selector;
         what = bound(what, 0, 6);
         if (what == 0) {
             bit = bound(bit, 0, 157 * 8 - 1);
@@ -99,10 +101,10 @@ contract MoneyTest is Scene {
             earning.path = longer;
         } else if (what == 5) {
             earning.entry = bytes.concat(earning.entry, hex"00");
-            reason = IWardRound.WardRound_EntriesMalformed.selector;
+            reason = IWardRoundBase.WardRound_EntriesMalformed.selector;
         } else {
             ++earning.closing.record.totalWeight;
-            reason = IWardRound.WardRound_CommitmentDiffers.selector;
+            reason = IWardRoundBase.WardRound_CommitmentDiffers.selector;
         }
         rejects(id, site, only(earning), reason);
     }
@@ -113,7 +115,7 @@ contract MoneyTest is Scene {
         StudyId id = open(params, 1);
         Draft[] memory list = drafts(id, 1, params.initialModel, 1, 1);
         Earning[] memory earnings = only(earningOf(0, beginning(params), list, 0));
-        rejects(id, list[0].site, earnings, IWardRound.WardRound_EntryNotIncluded.selector);
+        rejects(id, list[0].site, earnings, IWardRoundBase.WardRound_EntryNotIncluded.selector);
     }
 
     /// Of a total that is too low, and that no account has challenged, sites get the round's reward
@@ -177,11 +179,11 @@ contract MoneyTest is Scene {
 
     function test_claim_whenNothingIsDue() public {
         (StudyId id,, Draft[] memory list) = earned(2, 1000 ether);
-        rejects(id, list[0].site, new Earning[](0), IWardRound.WardRound_NothingDue.selector);
+        rejects(id, list[0].site, new Earning[](0), IWardRoundBase.WardRound_NothingDue.selector);
         Closing memory closing;
         (id, closing, list) = earned(2, 0);
         Earning[] memory earnings = only(earningOf(1, closing, list, 0));
-        rejects(id, list[0].site, earnings, IWardRound.WardRound_NothingDue.selector);
+        rejects(id, list[0].site, earnings, IWardRoundBase.WardRound_NothingDue.selector);
     }
 
     function testFuzz_claim_onlyForSites(address stranger) public {
@@ -189,7 +191,7 @@ contract MoneyTest is Scene {
         vm.assume(ward.site(id, stranger).payout == address(0));
         Earning[] memory earnings = only(earningOf(1, closing, list, 0));
         vm.expectRevert(
-            abi.encodeWithSelector(IWardRound.WardRound_SiteUnknown.selector, id, stranger)
+            abi.encodeWithSelector(IWardRoundBase.WardRound_SiteUnknown.selector, id, stranger)
         );
         ward.claim(id, stranger, earnings);
     }
@@ -243,7 +245,7 @@ contract MoneyTest is Scene {
             ward.endStudy(id);
         } else {
             vm.expectRevert(
-                abi.encodeWithSelector(IWardRound.WardRound_NotFinal.selector, id, rounds)
+                abi.encodeWithSelector(IWardRoundBase.WardRound_NotFinal.selector, id, rounds)
             );
             ward.refund(id, last);
             vm.warp(block.timestamp + params.challengeSeconds);
@@ -267,12 +269,12 @@ contract MoneyTest is Scene {
         uint256 before = token.balanceOf(SPONSOR);
         if (due > 0) {
             vm.expectEmit(address(ward));
-            emit IWardRound.Refunded(id, SPONSOR, due);
+            emit IWardRoundBase.Refunded(id, SPONSOR, due);
             ward.refund(id, last);
             assertEq(token.balanceOf(SPONSOR) - before, due, "refunded");
         }
         assertEq(ward.study(id).refunded, due, "state");
-        vm.expectRevert(abi.encodeWithSelector(IWardRound.WardRound_NothingDue.selector, id));
+        vm.expectRevert(abi.encodeWithSelector(IWardRoundBase.WardRound_NothingDue.selector, id));
         ward.refund(id, last);
     }
 
@@ -297,16 +299,16 @@ contract MoneyTest is Scene {
         address coordinator = coordinators()[bound(who, 0, 2)];
         Closing memory closing = closeRoot(id, 1, sampleRecord(1), FIRST);
         vm.startPrank(coordinator);
-        vm.expectRevert(abi.encodeWithSelector(IWardRound.WardRound_NotFinal.selector, id, 1));
+        vm.expectRevert(abi.encodeWithSelector(IWardRoundBase.WardRound_NotFinal.selector, id, 1));
         ward.releaseBond(id, closing);
         vm.warp(block.timestamp + 3 days);
         uint256 before = token.balanceOf(coordinator);
         vm.expectEmit(address(ward));
-        emit IWardRound.BondReleased(id, coordinator, params.bond);
+        emit IWardRoundBase.BondReleased(id, coordinator, params.bond);
         ward.releaseBond(id, closing);
         assertEq(token.balanceOf(coordinator) - before, params.bond, "returned");
         vm.expectRevert(
-            abi.encodeWithSelector(IWardRound.WardRound_NotBonded.selector, id, coordinator)
+            abi.encodeWithSelector(IWardRoundBase.WardRound_NotBonded.selector, id, coordinator)
         );
         ward.releaseBond(id, closing);
         vm.stopPrank();
@@ -325,7 +327,7 @@ contract MoneyTest is Scene {
         id = open(params, 1);
         Closing memory closing = closeRoot(id, 1, sampleRecord(1), FIRST);
         vm.warp(block.timestamp + 30 days);
-        vm.expectRevert(abi.encodeWithSelector(IWardRound.WardRound_NotFinal.selector, id, 5));
+        vm.expectRevert(abi.encodeWithSelector(IWardRoundBase.WardRound_NotFinal.selector, id, 5));
         vm.prank(SECOND);
         ward.releaseBond(id, closing);
     }
@@ -337,13 +339,13 @@ contract MoneyTest is Scene {
         uint256 due = block.timestamp + params.roundSeconds + 3 * params.graceSeconds;
         vm.startPrank(SPONSOR);
         vm.warp(due - 1 - bound(wait, 0, 1 days));
-        vm.expectRevert(abi.encodeWithSelector(IWardRound.WardRound_TooEarly.selector, id, due));
+        vm.expectRevert(abi.encodeWithSelector(IWardRoundBase.WardRound_TooEarly.selector, id, due));
         ward.endStudy(id);
         vm.warp(due + bound(wait, 0, 30 days));
         vm.expectEmit(address(ward));
-        emit IWardRound.StudyEnded(id, 1);
+        emit IWardRoundBase.StudyEnded(id, 1);
         ward.endStudy(id);
-        vm.expectRevert(abi.encodeWithSelector(IWardRound.WardRound_StudyOver.selector, id, 1));
+        vm.expectRevert(abi.encodeWithSelector(IWardRoundBase.WardRound_StudyOver.selector, id, 1));
         ward.endStudy(id);
         vm.stopPrank();
 
@@ -357,7 +359,7 @@ contract MoneyTest is Scene {
         StudyId id = open(sampleParams(Recording.Root), 1);
         vm.warp(block.timestamp + 30 days);
         vm.expectRevert(
-            abi.encodeWithSelector(IWardRound.WardRound_NotSponsor.selector, id, caller)
+            abi.encodeWithSelector(IWardRoundBase.WardRound_NotSponsor.selector, id, caller)
         );
         vm.prank(caller);
         ward.endStudy(id);
@@ -373,7 +375,7 @@ contract MoneyTest is Scene {
         Closing memory closing = closeRoot(id, 1, sampleRecord(1), FIRST);
         vm.warp(deadline - 1);
         vm.expectRevert(
-            abi.encodeWithSelector(IWardRound.WardRound_NotSponsor.selector, id, caller)
+            abi.encodeWithSelector(IWardRoundBase.WardRound_NotSponsor.selector, id, caller)
         );
         vm.prank(caller);
         ward.endStudy(id);
@@ -408,7 +410,9 @@ contract MoneyTest is Scene {
         vm.warp(turns - 1);
         if (deadline == turns) {
             vm.expectRevert(
-                abi.encodeWithSelector(IWardRound.WardRound_NotSponsor.selector, id, address(this))
+                abi.encodeWithSelector(
+                    IWardRoundBase.WardRound_NotSponsor.selector, id, address(this)
+                )
             );
             ward.endStudy(id);
         }
@@ -465,7 +469,9 @@ contract MoneyTest is Scene {
         }
         vm.startPrank(SPONSOR);
         vm.warp(from - 1);
-        vm.expectRevert(abi.encodeWithSelector(IWardRound.WardRound_TooEarly.selector, id, from));
+        vm.expectRevert(
+            abi.encodeWithSelector(IWardRoundBase.WardRound_TooEarly.selector, id, from)
+        );
         ward.endStudy(id);
         vm.warp(from);
         ward.endStudy(id);
@@ -481,7 +487,7 @@ contract MoneyTest is Scene {
         address site = list[0].site;
         uint256 before = token.balanceOf(to);
         vm.expectEmit(address(ward));
-        emit IWardRound.PayoutChanged(id, site, payoutOf(site), to);
+        emit IWardRoundBase.PayoutChanged(id, site, payoutOf(site), to);
         vm.prank(payoutOf(site));
         ward.changePayout(id, site, to, "");
         assertEq(ward.site(id, site).payout, to, "payout");
@@ -494,14 +500,14 @@ contract MoneyTest is Scene {
         address site = list[0].site;
         vm.assume(caller != payoutOf(site));
         vm.expectRevert(
-            abi.encodeWithSelector(IWardRound.WardRound_NotPayout.selector, id, site, caller)
+            abi.encodeWithSelector(IWardRoundBase.WardRound_NotPayout.selector, id, site, caller)
         );
         vm.prank(caller);
         ward.changePayout(id, site, caller, "");
         // The zero address could never be paid.
         vm.expectRevert(
             abi.encodeWithSelector(
-                IWardRound.WardRound_PayoutInvalid.selector, id, site, address(0)
+                IWardRoundBase.WardRound_PayoutInvalid.selector, id, site, address(0)
             )
         );
         vm.prank(payoutOf(site));
@@ -528,7 +534,7 @@ contract MoneyTest is Scene {
         bytes memory signature = payoutSignature(id, site, to, 1, key);
         uint256 before = token.balanceOf(to);
         vm.expectEmit(address(ward));
-        emit IWardRound.PayoutChanged(id, site, payout, to);
+        emit IWardRoundBase.PayoutChanged(id, site, payout, to);
         vm.prank(caller);
         ward.changePayout(id, site, to, signature);
         ward.claim(id, site, only(earningOf(1, closing, list, 0)));
@@ -549,7 +555,7 @@ contract MoneyTest is Scene {
         bytes memory signature
     ) internal {
         vm.expectRevert(
-            abi.encodeWithSelector(IWardRound.WardRound_NotPayout.selector, id, site, caller)
+            abi.encodeWithSelector(IWardRoundBase.WardRound_NotPayout.selector, id, site, caller)
         );
         vm.prank(caller);
         ward.changePayout(id, site, to, signature);
@@ -581,7 +587,9 @@ contract MoneyTest is Scene {
         vm.prank(SECOND);
         ward.releaseBond(id, beginning(params));
         assertEq(held(id), 0, "nothing is left");
-        vm.expectRevert(abi.encodeWithSelector(IWardRound.WardRound_StudyAlreadyOpen.selector, id));
+        vm.expectRevert(
+            abi.encodeWithSelector(IWardRoundBase.WardRound_StudyAlreadyOpen.selector, id)
+        );
         vm.prank(SPONSOR);
         ward.openStudy(id);
     }
@@ -590,7 +598,7 @@ contract MoneyTest is Scene {
 
     /// As the court does when round 1 is proven wrong.
     function overturn(StudyId id, Closing memory closing) internal {
-        vm.prank(address(ward.COURT()));
+        vm.prank(ward.COURT());
         ward.overturn(id, 1, closing, address(7), true, "test");
     }
 

@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.28;
 
-import {ICourt} from "../src/interfaces/ICourt.sol";
+import {ICourtBase} from "../src/interfaces/ICourtBase.sol";
 import {
     Closing,
     Earning,
-    IWardRound,
     Record,
     Recording,
     StudyParams,
     StudyState
 } from "../src/interfaces/IWardRound.sol";
+import {IWardRoundBase} from "../src/interfaces/IWardRoundBase.sol";
 import {CourtScene} from "./CourtScene.sol";
 
 /// What follows once a round is proven wrong: for its coordinator, its standbys and its earnings.
@@ -25,11 +25,11 @@ contract OverturnTest is CourtScene {
         Story memory story = cheated(params);
         uint256 before = held(story.id);
         vm.expectEmit(address(ward));
-        emit IWardRound.Overturned(
+        emit IWardRoundBase.Overturned(
             story.id, 1, FIRST, CHALLENGER, "coordinate", uint64(block.timestamp), SECOND
         );
         vm.expectEmit(address(ward));
-        emit IWardRound.Slashed(
+        emit IWardRoundBase.Slashed(
             story.id, FIRST, CHALLENGER, params.bond / 2, params.bond - params.bond / 2
         );
         challengeCoordinate(story, 0);
@@ -42,7 +42,9 @@ contract OverturnTest is CourtScene {
         ward.collect(story.id, BURNT);
         assertEq(token.balanceOf(CHALLENGER), had + params.bond / 2, "reward");
         assertEq(held(story.id), before - params.bond, "all of the bond, no more");
-        vm.expectRevert(abi.encodeWithSelector(IWardRound.WardRound_NothingDue.selector, story.id));
+        vm.expectRevert(
+            abi.encodeWithSelector(IWardRoundBase.WardRound_NothingDue.selector, story.id)
+        );
         ward.collect(story.id, CHALLENGER);
     }
 
@@ -60,20 +62,22 @@ contract OverturnTest is CourtScene {
 
         vm.startPrank(FIRST);
         vm.expectRevert(
-            abi.encodeWithSelector(IWardRound.WardRound_Barred.selector, first.id, FIRST)
+            abi.encodeWithSelector(IWardRoundBase.WardRound_Barred.selector, first.id, FIRST)
         );
         ward.postBond(first.id);
         vm.warp(block.timestamp + 30 days);
         vm.expectRevert(
-            abi.encodeWithSelector(IWardRound.WardRound_NotBonded.selector, first.id, FIRST)
+            abi.encodeWithSelector(IWardRoundBase.WardRound_NotBonded.selector, first.id, FIRST)
         );
         ward.takeOver(first.id);
         vm.expectRevert(
-            abi.encodeWithSelector(IWardRound.WardRound_NotCoordinator.selector, first.id, FIRST)
+            abi.encodeWithSelector(
+                IWardRoundBase.WardRound_NotCoordinator.selector, first.id, FIRST
+            )
         );
         ward.closeRoundRoot(first.id, 1, first.closing.record);
         vm.expectRevert(
-            abi.encodeWithSelector(IWardRound.WardRound_NotBonded.selector, first.id, FIRST)
+            abi.encodeWithSelector(IWardRoundBase.WardRound_NotBonded.selector, first.id, FIRST)
         );
         ward.releaseBond(first.id, first.closing);
         vm.stopPrank();
@@ -82,11 +86,11 @@ contract OverturnTest is CourtScene {
     function test_overturn_onlyByTheCourt() public {
         Story memory story = cheated(small());
         vm.expectRevert(
-            abi.encodeWithSelector(IWardRound.WardRound_NotCourt.selector, address(this))
+            abi.encodeWithSelector(IWardRoundBase.WardRound_NotCourt.selector, address(this))
         );
         ward.overturn(story.id, 1, story.closing, address(this), true, "because");
         vm.expectRevert(
-            abi.encodeWithSelector(IWardRound.WardRound_NotCourt.selector, address(this))
+            abi.encodeWithSelector(IWardRoundBase.WardRound_NotCourt.selector, address(this))
         );
         ward.hold(story.id, 1, type(uint64).max);
         assertEq(address(court.WARD()), address(ward), "its court");
@@ -124,7 +128,9 @@ contract OverturnTest is CourtScene {
         assertTrue(ward.seat(first.id, SECOND).bonded, "stays bonded");
         // The void round can be neither claimed from nor challenged.
         assertTrue(!ward.isFinal(second.id, 2, second.closing), "void");
-        vm.expectRevert(abi.encodeWithSelector(ICourt.Court_NotChallengeable.selector, first.id, 2));
+        vm.expectRevert(
+            abi.encodeWithSelector(ICourtBase.Court_NotChallengeable.selector, first.id, 2)
+        );
         court.challengeTotals(second.id, 2, second.closing, packed(second.list));
     }
 
@@ -159,7 +165,7 @@ contract OverturnTest is CourtScene {
         // The last in the ring, too, may step in at once, as soon as it is bonded.
         vm.startPrank(THIRD);
         vm.expectRevert(
-            abi.encodeWithSelector(IWardRound.WardRound_NotBonded.selector, story.id, THIRD)
+            abi.encodeWithSelector(IWardRoundBase.WardRound_NotBonded.selector, story.id, THIRD)
         );
         ward.takeOver(story.id);
         ward.postBond(story.id);
@@ -173,9 +179,13 @@ contract OverturnTest is CourtScene {
         params.rounds = 1;
         Story memory story = cheated(params);
         challengeCoordinate(story, 0);
-        vm.expectRevert(abi.encodeWithSelector(IWardRound.WardRound_NotFinal.selector, story.id, 1));
+        vm.expectRevert(
+            abi.encodeWithSelector(IWardRoundBase.WardRound_NotFinal.selector, story.id, 1)
+        );
         ward.refund(story.id, story.closing);
-        vm.expectRevert(abi.encodeWithSelector(IWardRound.WardRound_NotFinal.selector, story.id, 1));
+        vm.expectRevert(
+            abi.encodeWithSelector(IWardRoundBase.WardRound_NotFinal.selector, story.id, 1)
+        );
         vm.prank(SECOND);
         ward.releaseBond(story.id, story.closing);
         settle(story);
@@ -206,7 +216,9 @@ contract OverturnTest is CourtScene {
         address site = first.list[0].site;
         vm.warp(block.timestamp + 30 days);
         Earning[] memory earnings = only(earningOf(2, second.closing, second.list, 0));
-        vm.expectRevert(abi.encodeWithSelector(IWardRound.WardRound_NotFinal.selector, first.id, 2));
+        vm.expectRevert(
+            abi.encodeWithSelector(IWardRoundBase.WardRound_NotFinal.selector, first.id, 2)
+        );
         ward.claim(second.id, site, earnings);
         ward.claim(first.id, site, only(earningOf(1, first.closing, first.list, 0)));
         uint256 share = shareOf(params.rewardPerRound, first.closing.record, first.list[0].weight);
@@ -221,10 +233,14 @@ contract OverturnTest is CourtScene {
             story.id, 1, story.closing, attestations(story.id, 1, ward.commitment(story.id, 1), 2)
         );
         bytes memory entries = packed(story.list);
-        vm.expectRevert(abi.encodeWithSelector(ICourt.Court_NotChallengeable.selector, story.id, 1));
+        vm.expectRevert(
+            abi.encodeWithSelector(ICourtBase.Court_NotChallengeable.selector, story.id, 1)
+        );
         court.challengeTotals(story.id, 1, story.closing, entries);
         // Nor of the round before the first, which nobody closed.
-        vm.expectRevert(abi.encodeWithSelector(ICourt.Court_NotChallengeable.selector, story.id, 0));
+        vm.expectRevert(
+            abi.encodeWithSelector(ICourtBase.Court_NotChallengeable.selector, story.id, 0)
+        );
         court.challengeTotals(story.id, 0, story.previous, entries);
     }
 

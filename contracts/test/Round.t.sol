@@ -3,13 +3,13 @@ pragma solidity ^0.8.28;
 
 import {
     Closing,
-    IWardRound,
     Record,
     Recording,
     Signed,
     StudyId,
     StudyParams
 } from "../src/interfaces/IWardRound.sol";
+import {IWardRoundBase} from "../src/interfaces/IWardRoundBase.sol";
 import {Scene} from "./Scene.sol";
 
 contract RoundTest is Scene {
@@ -32,10 +32,12 @@ contract RoundTest is Scene {
 
             for (uint256 i = 0; i < present; ++i) {
                 vm.expectEmit(address(ward));
-                emit IWardRound.Contributed(id, round, list[i].site, list[i].update, list[i].weight);
+                emit IWardRoundBase.Contributed(
+                    id, round, list[i].site, list[i].update, list[i].weight
+                );
             }
             vm.expectEmit(address(ward));
-            emit IWardRound.RoundClosed(id, round, record, FIRST, uint64(block.timestamp));
+            emit IWardRoundBase.RoundClosed(id, round, record, FIRST, uint64(block.timestamp));
             vm.prank(FIRST);
             ward.closeRound(id, round, record, previous, packed(list));
 
@@ -96,7 +98,7 @@ contract RoundTest is Scene {
             params,
             list,
             abi.encodeWithSelector(
-                IWardRound.WardRound_EntriesUnsorted.selector, i + 1, list[i + 1].site
+                IWardRoundBase.WardRound_EntriesUnsorted.selector, i + 1, list[i + 1].site
             )
         );
         list[i + 1] = list[i];
@@ -108,7 +110,7 @@ contract RoundTest is Scene {
             params,
             list,
             abi.encodeWithSelector(
-                IWardRound.WardRound_EntriesUnsorted.selector, i + 1, list[i].site
+                IWardRoundBase.WardRound_EntriesUnsorted.selector, i + 1, list[i].site
             )
         );
     }
@@ -123,7 +125,7 @@ contract RoundTest is Scene {
             id,
             params,
             list,
-            abi.encodeWithSelector(IWardRound.WardRound_NotMember.selector, id, 1, list[0].site)
+            abi.encodeWithSelector(IWardRoundBase.WardRound_NotMember.selector, id, 1, list[0].site)
         );
     }
 
@@ -144,7 +146,9 @@ contract RoundTest is Scene {
         record = recordOf(list);
         bytes memory entries = packed(list);
         vm.expectRevert(
-            abi.encodeWithSelector(IWardRound.WardRound_NotMember.selector, id, 2, vm.addr(keys[0]))
+            abi.encodeWithSelector(
+                IWardRoundBase.WardRound_NotMember.selector, id, 2, vm.addr(keys[0])
+            )
         );
         vm.prank(FIRST);
         ward.closeRound(id, 2, record, previous, entries);
@@ -160,7 +164,7 @@ contract RoundTest is Scene {
             params,
             list,
             abi.encodeWithSelector(
-                IWardRound.WardRound_WeightOutOfRange.selector,
+                IWardRoundBase.WardRound_WeightOutOfRange.selector,
                 list[1].site,
                 list[1].weight,
                 MAX_WEIGHT
@@ -178,7 +182,7 @@ contract RoundTest is Scene {
             params,
             list,
             abi.encodeWithSelector(
-                IWardRound.WardRound_SignatureInvalid.selector, list[0].site, vm.addr(key)
+                IWardRoundBase.WardRound_SignatureInvalid.selector, list[0].site, vm.addr(key)
             )
         );
     }
@@ -199,7 +203,7 @@ contract RoundTest is Scene {
         } catch (bytes memory reason) {
             assertEq(
                 selectorOf(reason),
-                bytes32(IWardRound.WardRound_SignatureInvalid.selector),
+                bytes32(IWardRoundBase.WardRound_SignatureInvalid.selector),
                 "reason"
             );
         }
@@ -216,7 +220,7 @@ contract RoundTest is Scene {
             params,
             list,
             abi.encodeWithSelector(
-                IWardRound.WardRound_SignatureInvalid.selector, list[0].site, address(0)
+                IWardRoundBase.WardRound_SignatureInvalid.selector, list[0].site, address(0)
             )
         );
     }
@@ -232,7 +236,7 @@ contract RoundTest is Scene {
         }
         Record memory record = recordOf(list);
         vm.expectRevert(
-            abi.encodeWithSelector(IWardRound.WardRound_EntriesMalformed.selector, length)
+            abi.encodeWithSelector(IWardRoundBase.WardRound_EntriesMalformed.selector, length)
         );
         vm.prank(FIRST);
         ward.closeRound(id, 1, record, beginning(params), entries);
@@ -271,7 +275,7 @@ contract RoundTest is Scene {
         vm.warp(block.timestamp + bound(later, 0, 365 days));
 
         vm.expectEmit(address(ward));
-        emit IWardRound.RoundClosed(id, 1, record, FIRST, uint64(block.timestamp));
+        emit IWardRoundBase.RoundClosed(id, 1, record, FIRST, uint64(block.timestamp));
         Closing memory closing = closeRoot(id, 1, record, FIRST);
 
         assertEq(ward.commitment(id, 1), keccak256(abi.encode(closing)), "commitment");
@@ -284,7 +288,7 @@ contract RoundTest is Scene {
         StudyId id = open(sampleParams(Recording.Root), 1);
         vm.assume(caller != FIRST);
         vm.expectRevert(
-            abi.encodeWithSelector(IWardRound.WardRound_NotCoordinator.selector, id, caller)
+            abi.encodeWithSelector(IWardRoundBase.WardRound_NotCoordinator.selector, id, caller)
         );
         vm.prank(caller);
         ward.closeRoundRoot(id, 1, sampleRecord(1));
@@ -295,7 +299,7 @@ contract RoundTest is Scene {
         closeRoot(id, 1, sampleRecord(1), FIRST);
         vm.assume(round != 2);
         vm.expectRevert(
-            abi.encodeWithSelector(IWardRound.WardRound_RoundNotOpen.selector, id, round, 2)
+            abi.encodeWithSelector(IWardRoundBase.WardRound_RoundNotOpen.selector, id, round, 2)
         );
         vm.prank(FIRST);
         ward.closeRoundRoot(id, round, sampleRecord(1));
@@ -308,7 +312,7 @@ contract RoundTest is Scene {
             closeRoot(id, round, sampleRecord(round), FIRST);
         }
         vm.expectRevert(
-            abi.encodeWithSelector(IWardRound.WardRound_StudyOver.selector, id, params.rounds)
+            abi.encodeWithSelector(IWardRoundBase.WardRound_StudyOver.selector, id, params.rounds)
         );
         vm.prank(FIRST);
         ward.closeRoundRoot(id, params.rounds + 1, sampleRecord(9));
@@ -324,7 +328,9 @@ contract RoundTest is Scene {
         expectRootRejected(
             id,
             record,
-            abi.encodeWithSelector(IWardRound.WardRound_TooFewSites.selector, id, record.count, 5)
+            abi.encodeWithSelector(
+                IWardRoundBase.WardRound_TooFewSites.selector, id, record.count, 5
+            )
         );
 
         record = sampleRecord(1);
@@ -335,7 +341,7 @@ contract RoundTest is Scene {
             id,
             record,
             abi.encodeWithSelector(
-                IWardRound.WardRound_TotalWeightOutOfRange.selector, record.totalWeight
+                IWardRoundBase.WardRound_TotalWeightOutOfRange.selector, record.totalWeight
             )
         );
     }
@@ -353,7 +359,7 @@ contract RoundTest is Scene {
         Record memory record = recordOf(list);
         vm.expectRevert(
             abi.encodeWithSelector(
-                IWardRound.WardRound_RecordingDiffers.selector, id, Recording.Root
+                IWardRoundBase.WardRound_RecordingDiffers.selector, id, Recording.Root
             )
         );
         vm.prank(FIRST);
@@ -363,7 +369,7 @@ contract RoundTest is Scene {
         id = open(params, 1);
         vm.expectRevert(
             abi.encodeWithSelector(
-                IWardRound.WardRound_RecordingDiffers.selector, id, Recording.Full
+                IWardRoundBase.WardRound_RecordingDiffers.selector, id, Recording.Full
             )
         );
         vm.prank(FIRST);
@@ -373,7 +379,7 @@ contract RoundTest is Scene {
     function testFuzz_closing_nobodyBeforeTheStudyOpens(address caller, bytes32 unknown) public {
         vm.assume(caller != address(0));
         StudyId id = create(sampleParams(Recording.Root));
-        bytes4 reason = IWardRound.WardRound_NotCoordinator.selector;
+        bytes4 reason = IWardRoundBase.WardRound_NotCoordinator.selector;
         vm.startPrank(caller);
         vm.expectRevert(abi.encodeWithSelector(reason, id, caller));
         ward.closeRoundRoot(id, 0, sampleRecord(1));
@@ -396,13 +402,13 @@ contract RoundTest is Scene {
         Signed[] memory list =
             attestations(id, round, keccak256(abi.encode(closings[round])), auditors);
         vm.expectEmit(address(ward));
-        emit IWardRound.Attested(id, round, auditors);
+        emit IWardRoundBase.Attested(id, round, auditors);
         ward.attest(id, round, closings[round], list);
         for (uint32 r = 1; r <= 4; ++r) {
             assertTrue(ward.isFinal(id, r, closings[r]) == (r <= round), "final up to here");
         }
         vm.expectRevert(
-            abi.encodeWithSelector(IWardRound.WardRound_AlreadyFinal.selector, id, round)
+            abi.encodeWithSelector(IWardRoundBase.WardRound_AlreadyFinal.selector, id, round)
         );
         ward.attest(id, round, closings[round], list);
     }
@@ -414,20 +420,22 @@ contract RoundTest is Scene {
         vm.warp(block.timestamp + 1 hours);
 
         Signed[] memory list = attestations(id, 1, commitment, 1);
-        vm.expectRevert(abi.encodeWithSelector(IWardRound.WardRound_QuorumMissing.selector, 1, 2));
+        vm.expectRevert(
+            abi.encodeWithSelector(IWardRoundBase.WardRound_QuorumMissing.selector, 1, 2)
+        );
         ward.attest(id, 1, closing, list);
 
         list = attestations(id, 1, commitment, 2);
         (list[0], list[1]) = (list[1], list[0]);
         address low = vm.addr(auditorKeys(3)[0]);
         vm.expectRevert(
-            abi.encodeWithSelector(IWardRound.WardRound_AuditorsUnsorted.selector, 1, low)
+            abi.encodeWithSelector(IWardRoundBase.WardRound_AuditorsUnsorted.selector, 1, low)
         );
         ward.attest(id, 1, closing, list);
 
         list[0] = list[1];
         vm.expectRevert(
-            abi.encodeWithSelector(IWardRound.WardRound_AuditorsUnsorted.selector, 1, low)
+            abi.encodeWithSelector(IWardRoundBase.WardRound_AuditorsUnsorted.selector, 1, low)
         );
         ward.attest(id, 1, closing, list);
 
@@ -442,7 +450,7 @@ contract RoundTest is Scene {
         for (uint256 i = 0; i < 3; ++i) {
             list[0].signature = others[i];
             vm.expectRevert(
-                abi.encodeWithSelector(IWardRound.WardRound_AttestationInvalid.selector, low)
+                abi.encodeWithSelector(IWardRoundBase.WardRound_AttestationInvalid.selector, low)
             );
             ward.attest(id, 1, closing, list);
         }
@@ -450,7 +458,7 @@ contract RoundTest is Scene {
         address stranger = vm.addr(bound(key, 1, 2 ** 31));
         list[0] = Signed(stranger, others[0]);
         vm.expectRevert(
-            abi.encodeWithSelector(IWardRound.WardRound_NotAuditor.selector, id, stranger)
+            abi.encodeWithSelector(IWardRoundBase.WardRound_NotAuditor.selector, id, stranger)
         );
         ward.attest(id, 1, closing, list);
     }
@@ -463,7 +471,9 @@ contract RoundTest is Scene {
         Signed[] memory list = attestations(id, 1, ward.commitment(id, 1), 2);
         uint256 from = uint256(closing.closedAt) + params.objectionSeconds;
         vm.warp(closing.closedAt + bound(wait, 0, params.objectionSeconds - 1));
-        vm.expectRevert(abi.encodeWithSelector(IWardRound.WardRound_TooEarly.selector, id, from));
+        vm.expectRevert(
+            abi.encodeWithSelector(IWardRoundBase.WardRound_TooEarly.selector, id, from)
+        );
         ward.attest(id, 1, closing, list);
         vm.warp(from);
         ward.attest(id, 1, closing, list);
@@ -477,7 +487,9 @@ contract RoundTest is Scene {
         Closing memory closing = closeRoot(id, 1, sampleRecord(1), FIRST);
         Signed[] memory list = attestations(id, 1, ward.commitment(id, 1), 3);
         vm.warp(block.timestamp + 1 hours);
-        vm.expectRevert(abi.encodeWithSelector(IWardRound.WardRound_QuorumMissing.selector, 3, 0));
+        vm.expectRevert(
+            abi.encodeWithSelector(IWardRoundBase.WardRound_QuorumMissing.selector, 3, 0)
+        );
         ward.attest(id, 1, closing, list);
     }
 
@@ -488,7 +500,11 @@ contract RoundTest is Scene {
         bytes32 given = keccak256(abi.encode(closing));
         Signed[] memory list = attestations(id, 1, given, 3);
         bytes memory reason = abi.encodeWithSelector(
-            IWardRound.WardRound_CommitmentDiffers.selector, id, 1, ward.commitment(id, 1), given
+            IWardRoundBase.WardRound_CommitmentDiffers.selector,
+            id,
+            1,
+            ward.commitment(id, 1),
+            given
         );
         vm.expectRevert(reason);
         ward.attest(id, 1, closing, list);
@@ -520,20 +536,22 @@ contract RoundTest is Scene {
             uint256 due = block.timestamp + params.roundSeconds + distance * params.graceSeconds;
 
             vm.warp(due - 1 - bound(wait, 0, 1 hours));
-            vm.expectRevert(abi.encodeWithSelector(IWardRound.WardRound_TooEarly.selector, id, due));
+            vm.expectRevert(
+                abi.encodeWithSelector(IWardRoundBase.WardRound_TooEarly.selector, id, due)
+            );
             vm.prank(next);
             ward.takeOver(id);
 
             vm.warp(due + bound(wait, 0, 30 days));
             vm.expectEmit(address(ward));
-            emit IWardRound.TookOver(id, 1, next, active, uint64(block.timestamp));
+            emit IWardRoundBase.TookOver(id, 1, next, active, uint64(block.timestamp));
             vm.prank(next);
             ward.takeOver(id);
             assertEq(ward.study(id).coordinator, next, "coordinator");
             assertEq(ward.study(id).openedAt, block.timestamp, "openedAt");
 
             vm.expectRevert(
-                abi.encodeWithSelector(IWardRound.WardRound_NotCoordinator.selector, id, active)
+                abi.encodeWithSelector(IWardRoundBase.WardRound_NotCoordinator.selector, id, active)
             );
             vm.prank(active);
             ward.closeRoundRoot(id, 1, sampleRecord(1));
@@ -547,12 +565,14 @@ contract RoundTest is Scene {
         StudyId id = open(params, 1);
         vm.warp(block.timestamp + 30 days);
         vm.expectRevert(
-            abi.encodeWithSelector(IWardRound.WardRound_NotCoordinator.selector, id, FIRST)
+            abi.encodeWithSelector(IWardRoundBase.WardRound_NotCoordinator.selector, id, FIRST)
         );
         vm.prank(FIRST);
         ward.takeOver(id);
         vm.assume(ward.seat(id, caller).place == 0);
-        vm.expectRevert(abi.encodeWithSelector(IWardRound.WardRound_NotBonded.selector, id, caller));
+        vm.expectRevert(
+            abi.encodeWithSelector(IWardRoundBase.WardRound_NotBonded.selector, id, caller)
+        );
         vm.prank(caller);
         ward.takeOver(id);
     }
@@ -563,7 +583,7 @@ contract RoundTest is Scene {
         StudyId id = open(params, 1);
         closeRoot(id, 1, sampleRecord(1), FIRST);
         vm.warp(block.timestamp + 30 days);
-        vm.expectRevert(abi.encodeWithSelector(IWardRound.WardRound_StudyOver.selector, id, 1));
+        vm.expectRevert(abi.encodeWithSelector(IWardRoundBase.WardRound_StudyOver.selector, id, 1));
         vm.prank(SECOND);
         ward.takeOver(id);
     }

@@ -68,14 +68,18 @@ abstract contract Scene is Trees {
         token.approve(address(ward), type(uint256).max);
     }
 
-    /// A court for the contract that this one deploys so many deployments later.
+    /// A court for the WardRound that this contract deploys so many deployments later.
     function deployCourt(uint256 later) internal returns (ICourt) {
-        address next = vm.computeCreateAddress(address(this), vm.getNonce(address(this)) + later);
-        return ICourt(vm.deployCode("Court.sol:Court", abi.encode(next)));
+        // In between are the court's annex, the court, and WardRound's annex.
+        uint256 nonce = vm.getNonce(address(this)) + 2 + later;
+        address next = vm.computeCreateAddress(address(this), nonce);
+        address annex = vm.deployCode("CourtAnnex.sol:CourtAnnex", abi.encode(next));
+        return ICourt(vm.deployCode("Court.sol:Court", abi.encode(next, annex)));
     }
 
     function deployWard(ICourt court) internal returns (IWardRound) {
-        return IWardRound(vm.deployCode("WardRound.sol:WardRound", abi.encode(court)));
+        address annex = vm.deployCode("WardRoundAnnex.sol:WardRoundAnnex", "");
+        return IWardRound(vm.deployCode("WardRound.sol:WardRound", abi.encode(court, annex)));
     }
 
     function approve(address owner) internal {

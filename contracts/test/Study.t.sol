@@ -3,7 +3,6 @@ pragma solidity ^0.8.28;
 
 import {
     Closing,
-    IWardRound,
     Recording,
     Rule,
     Seat,
@@ -12,6 +11,7 @@ import {
     StudyParams,
     StudyState
 } from "../src/interfaces/IWardRound.sol";
+import {IWardRoundBase} from "../src/interfaces/IWardRoundBase.sol";
 import {Scene} from "./Scene.sol";
 import {ERC20} from "@openzeppelin/contracts/token/ERC20/ERC20.sol";
 
@@ -50,7 +50,7 @@ contract StudyTest is Scene {
         address[] memory auditors = addresses(auditorKeys(3));
 
         vm.expectEmit(address(ward));
-        emit IWardRound.StudyCreated(expected, SPONSOR, params, coordinators(), auditors);
+        emit IWardRoundBase.StudyCreated(expected, SPONSOR, params, coordinators(), auditors);
         StudyId id = create(params);
 
         assertEq(StudyId.unwrap(id), StudyId.unwrap(expected), "id");
@@ -88,7 +88,7 @@ contract StudyTest is Scene {
         StudyId id = ward.studyIdOf(params);
         address[] memory auditors = addresses(auditorKeys(3));
         vm.expectRevert(
-            abi.encodeWithSelector(IWardRound.WardRound_NotSponsor.selector, id, caller)
+            abi.encodeWithSelector(IWardRoundBase.WardRound_NotSponsor.selector, id, caller)
         );
         vm.prank(caller);
         ward.createStudy(params, coordinators(), auditors);
@@ -98,7 +98,7 @@ contract StudyTest is Scene {
         StudyParams memory params = sampleParams(Recording.Full);
         StudyId id = create(params);
         address[] memory auditors = addresses(auditorKeys(3));
-        vm.expectRevert(abi.encodeWithSelector(IWardRound.WardRound_StudyExists.selector, id));
+        vm.expectRevert(abi.encodeWithSelector(IWardRoundBase.WardRound_StudyExists.selector, id));
         vm.prank(SPONSOR);
         ward.createStudy(params, coordinators(), auditors);
     }
@@ -202,7 +202,9 @@ contract StudyTest is Scene {
         params.parties = partiesOf(none, auditors);
         vm.startPrank(SPONSOR);
         vm.expectRevert(
-            abi.encodeWithSelector(IWardRound.WardRound_ParameterInvalid.selector, "coordinators")
+            abi.encodeWithSelector(
+                IWardRoundBase.WardRound_ParameterInvalid.selector, "coordinators"
+            )
         );
         ward.createStudy(params, none, auditors);
 
@@ -210,20 +212,20 @@ contract StudyTest is Scene {
         twice[2] = FIRST;
         params.parties = partiesOf(twice, auditors);
         vm.expectRevert(
-            abi.encodeWithSelector(IWardRound.WardRound_CoordinatorInvalid.selector, FIRST)
+            abi.encodeWithSelector(IWardRoundBase.WardRound_CoordinatorInvalid.selector, FIRST)
         );
         ward.createStudy(params, twice, auditors);
         twice[2] = address(0);
         params.parties = partiesOf(twice, auditors);
         vm.expectRevert(
-            abi.encodeWithSelector(IWardRound.WardRound_CoordinatorInvalid.selector, address(0))
+            abi.encodeWithSelector(IWardRoundBase.WardRound_CoordinatorInvalid.selector, address(0))
         );
         ward.createStudy(params, twice, auditors);
 
         auditors[1] = auditors[0];
         params.parties = partiesOf(coordinators(), auditors);
         vm.expectRevert(
-            abi.encodeWithSelector(IWardRound.WardRound_AuditorInvalid.selector, auditors[0])
+            abi.encodeWithSelector(IWardRoundBase.WardRound_AuditorInvalid.selector, auditors[0])
         );
         ward.createStudy(params, coordinators(), auditors);
         vm.stopPrank();
@@ -255,7 +257,7 @@ contract StudyTest is Scene {
     ) internal {
         vm.expectRevert(
             abi.encodeWithSelector(
-                IWardRound.WardRound_PartiesDiffer.selector,
+                IWardRoundBase.WardRound_PartiesDiffer.selector,
                 params.parties,
                 partiesOf(ring, auditors)
             )
@@ -267,7 +269,7 @@ contract StudyTest is Scene {
     function expectInvalid(StudyParams memory params, string memory name) internal {
         address[] memory auditors = addresses(auditorKeys(3));
         vm.expectRevert(
-            abi.encodeWithSelector(IWardRound.WardRound_ParameterInvalid.selector, name)
+            abi.encodeWithSelector(IWardRoundBase.WardRound_ParameterInvalid.selector, name)
         );
         vm.prank(SPONSOR);
         ward.createStudy(params, coordinators(), auditors);
@@ -280,7 +282,7 @@ contract StudyTest is Scene {
         amount = uint128(bound(amount, 0, 2 ** 120));
         more = uint128(bound(more, 0, 2 ** 120));
         vm.expectEmit(address(ward));
-        emit IWardRound.Funded(id, address(this), amount);
+        emit IWardRoundBase.Funded(id, address(this), amount);
         ward.fund(id, amount);
         vm.prank(SPONSOR);
         ward.fund(id, more);
@@ -289,7 +291,7 @@ contract StudyTest is Scene {
     }
 
     function testFuzz_fund_unknownStudy(bytes32 id) public {
-        vm.expectRevert(abi.encodeWithSelector(IWardRound.WardRound_StudyUnknown.selector, id));
+        vm.expectRevert(abi.encodeWithSelector(IWardRoundBase.WardRound_StudyUnknown.selector, id));
         ward.fund(StudyId.wrap(id), 1);
     }
 
@@ -302,7 +304,10 @@ contract StudyTest is Scene {
         StudyId id = create(params);
         vm.expectRevert(
             abi.encodeWithSelector(
-                IWardRound.WardRound_TransferInexact.selector, fee, amount, amount - amount / 100
+                IWardRoundBase.WardRound_TransferInexact.selector,
+                fee,
+                amount,
+                amount - amount / 100
             )
         );
         ward.fund(id, amount);
@@ -315,7 +320,7 @@ contract StudyTest is Scene {
         maxWeight = uint32(bound(maxWeight, 1, 2 ** 31 - 1));
         StudyId id = create(sampleParams(Recording.Full));
         vm.expectEmit(address(ward));
-        emit IWardRound.SiteAdmitted(id, key, payout, maxWeight, 1);
+        emit IWardRoundBase.SiteAdmitted(id, key, payout, maxWeight, 1);
         vm.prank(SPONSOR);
         ward.admitSite(id, key, payout, maxWeight);
         Site memory admitted = ward.site(id, key);
@@ -330,14 +335,14 @@ contract StudyTest is Scene {
         StudyId id = create(sampleParams(Recording.Full));
         address key = address(0x51);
         bytes memory invalid =
-            abi.encodeWithSelector(IWardRound.WardRound_SiteInvalid.selector, id, key);
+            abi.encodeWithSelector(IWardRoundBase.WardRound_SiteInvalid.selector, id, key);
         vm.startPrank(SPONSOR);
         vm.expectRevert(invalid);
         ward.admitSite(id, key, address(0), 1);
         vm.expectRevert(invalid);
         ward.admitSite(id, key, key, 0);
         vm.expectRevert(
-            abi.encodeWithSelector(IWardRound.WardRound_SiteInvalid.selector, id, address(0))
+            abi.encodeWithSelector(IWardRoundBase.WardRound_SiteInvalid.selector, id, address(0))
         );
         ward.admitSite(id, address(0), key, 1);
         vm.stopPrank();
@@ -355,7 +360,7 @@ contract StudyTest is Scene {
             sum = 2 ** 31;
         }
         bytes memory tooHigh =
-            abi.encodeWithSelector(IWardRound.WardRound_CapsTooHigh.selector, id, sum);
+            abi.encodeWithSelector(IWardRoundBase.WardRound_CapsTooHigh.selector, id, sum);
         vm.expectRevert(tooHigh);
         ward.admitSite(id, address(2), address(2), second);
         if (first < 2 ** 31 - 1) ward.admitSite(id, address(2), address(2), 2 ** 31 - 1 - first);
@@ -376,7 +381,7 @@ contract StudyTest is Scene {
         if (when != 0) {
             vm.expectRevert(
                 abi.encodeWithSelector(
-                    IWardRound.WardRound_CapsTooHigh.selector, id, uint256(2 ** 31)
+                    IWardRoundBase.WardRound_CapsTooHigh.selector, id, uint256(2 ** 31)
                 )
             );
             ward.admitSite(id, address(2), address(2), 1);
@@ -390,7 +395,7 @@ contract StudyTest is Scene {
         vm.assume(caller != SPONSOR);
         StudyId id = create(sampleParams(Recording.Full));
         bytes memory denied =
-            abi.encodeWithSelector(IWardRound.WardRound_NotSponsor.selector, id, caller);
+            abi.encodeWithSelector(IWardRoundBase.WardRound_NotSponsor.selector, id, caller);
         vm.startPrank(caller);
         vm.expectRevert(denied);
         ward.admitSite(id, address(1), address(1), 1);
@@ -405,17 +410,21 @@ contract StudyTest is Scene {
         closeRoot(id, 1, sampleRecord(1), FIRST);
         vm.startPrank(SPONSOR);
         vm.expectEmit(address(ward));
-        emit IWardRound.SiteRemoved(id, key, 3);
+        emit IWardRoundBase.SiteRemoved(id, key, 3);
         ward.removeSite(id, key);
         assertEq(ward.site(id, key).until, 3, "still a member of round 2");
         assertEq(ward.study(id).siteCount, 1, "siteCount");
 
-        vm.expectRevert(abi.encodeWithSelector(IWardRound.WardRound_SiteUnknown.selector, id, key));
+        vm.expectRevert(
+            abi.encodeWithSelector(IWardRoundBase.WardRound_SiteUnknown.selector, id, key)
+        );
         ward.removeSite(id, key);
-        vm.expectRevert(abi.encodeWithSelector(IWardRound.WardRound_SiteExists.selector, id, key));
+        vm.expectRevert(
+            abi.encodeWithSelector(IWardRoundBase.WardRound_SiteExists.selector, id, key)
+        );
         ward.admitSite(id, key, key, 1);
         vm.expectRevert(
-            abi.encodeWithSelector(IWardRound.WardRound_SiteUnknown.selector, id, address(9))
+            abi.encodeWithSelector(IWardRoundBase.WardRound_SiteUnknown.selector, id, address(9))
         );
         ward.removeSite(id, address(9));
 
@@ -433,14 +442,14 @@ contract StudyTest is Scene {
         address coordinator = coordinators()[bound(who, 0, 2)];
         vm.startPrank(coordinator);
         vm.expectEmit(address(ward));
-        emit IWardRound.BondPosted(id, coordinator, params.bond);
+        emit IWardRoundBase.BondPosted(id, coordinator, params.bond);
         ward.postBond(id);
         Seat memory seat = ward.seat(id, coordinator);
         assertTrue(seat.bonded, "bonded");
         assertEq(seat.bond, params.bond, "bond");
         assertEq(held(id), params.bond, "held");
         vm.expectRevert(
-            abi.encodeWithSelector(IWardRound.WardRound_AlreadyBonded.selector, id, coordinator)
+            abi.encodeWithSelector(IWardRoundBase.WardRound_AlreadyBonded.selector, id, coordinator)
         );
         ward.postBond(id);
         vm.stopPrank();
@@ -450,7 +459,7 @@ contract StudyTest is Scene {
         StudyId id = create(sampleParams(Recording.Full));
         vm.assume(ward.seat(id, caller).place == 0);
         vm.expectRevert(
-            abi.encodeWithSelector(IWardRound.WardRound_NotCoordinator.selector, id, caller)
+            abi.encodeWithSelector(IWardRoundBase.WardRound_NotCoordinator.selector, id, caller)
         );
         vm.prank(caller);
         ward.postBond(id);
@@ -469,7 +478,9 @@ contract StudyTest is Scene {
         assertEq(openedAt, block.timestamp, "openedAt");
         assertEq(previous, keccak256(abi.encode(beginning(params))), "round 0");
         assertEq(ward.commitment(id, 0), previous, "commitment");
-        vm.expectRevert(abi.encodeWithSelector(IWardRound.WardRound_StudyAlreadyOpen.selector, id));
+        vm.expectRevert(
+            abi.encodeWithSelector(IWardRoundBase.WardRound_StudyAlreadyOpen.selector, id)
+        );
         vm.prank(SPONSOR);
         ward.openStudy(id);
     }
@@ -484,7 +495,7 @@ contract StudyTest is Scene {
         ward.fund(id, needed - missing);
         vm.expectRevert(
             abi.encodeWithSelector(
-                IWardRound.WardRound_Underfunded.selector, id, needed - missing, needed
+                IWardRoundBase.WardRound_Underfunded.selector, id, needed - missing, needed
             )
         );
         ward.openStudy(id);
@@ -493,11 +504,15 @@ contract StudyTest is Scene {
         ward.admitSite(id, address(1), address(1), 1);
         ward.admitSite(id, address(2), address(1), 1);
         ward.removeSite(id, address(2));
-        vm.expectRevert(abi.encodeWithSelector(IWardRound.WardRound_TooFewSites.selector, id, 1, 2));
+        vm.expectRevert(
+            abi.encodeWithSelector(IWardRoundBase.WardRound_TooFewSites.selector, id, 1, 2)
+        );
         ward.openStudy(id);
         ward.admitSite(id, address(3), address(1), 1);
 
-        vm.expectRevert(abi.encodeWithSelector(IWardRound.WardRound_NotBonded.selector, id, FIRST));
+        vm.expectRevert(
+            abi.encodeWithSelector(IWardRoundBase.WardRound_NotBonded.selector, id, FIRST)
+        );
         ward.openStudy(id);
         vm.stopPrank();
         vm.prank(FIRST);
@@ -510,7 +525,7 @@ contract StudyTest is Scene {
         vm.assume(caller != SPONSOR);
         StudyId id = create(sampleParams(Recording.Full));
         vm.expectRevert(
-            abi.encodeWithSelector(IWardRound.WardRound_NotSponsor.selector, id, caller)
+            abi.encodeWithSelector(IWardRoundBase.WardRound_NotSponsor.selector, id, caller)
         );
         vm.prank(caller);
         ward.openStudy(id);
@@ -520,15 +535,17 @@ contract StudyTest is Scene {
         StudyParams memory params = sampleParams(Recording.Root);
         params.rounds = 1;
         StudyId unknown = ward.studyIdOf(params);
-        vm.expectRevert(abi.encodeWithSelector(IWardRound.WardRound_StudyUnknown.selector, unknown));
+        vm.expectRevert(
+            abi.encodeWithSelector(IWardRoundBase.WardRound_StudyUnknown.selector, unknown)
+        );
         ward.openRound(unknown);
         StudyId id = open(params, 1);
         closeRoot(id, 1, sampleRecord(1), FIRST);
-        vm.expectRevert(abi.encodeWithSelector(IWardRound.WardRound_StudyOver.selector, id, 1));
+        vm.expectRevert(abi.encodeWithSelector(IWardRoundBase.WardRound_StudyOver.selector, id, 1));
         ward.openRound(id);
         params.rounds = 2;
         id = create(params);
-        vm.expectRevert(abi.encodeWithSelector(IWardRound.WardRound_StudyNotOpen.selector, id));
+        vm.expectRevert(abi.encodeWithSelector(IWardRoundBase.WardRound_StudyNotOpen.selector, id));
         ward.openRound(id);
     }
 }

@@ -66,7 +66,7 @@ def _altered(raw: bytes, folder: Path) -> bytes:
     fields = TypedTransaction.from_bytes(HexBytes(raw)).as_dict()
     if not bytes(fields["data"]).startswith(creation):
         return raw
-    selector = keccak(text="WardRound_StudyAlreadyOpen(bytes32)")[:4]
+    selector = keccak(text="WardRound_AlreadyBonded(bytes32,address)")[:4]
     assert creation.count(selector) == 1
     fields["data"] = creation.replace(selector, bytes(4)) + fields["data"][len(creation) :]
     fields = {key: one for key, one in fields.items() if key not in ("v", "r", "s", "yParity")}

@@ -49,7 +49,7 @@ def place() -> Iterator[Place]:
     genesis = Genesis(CHAIN_ID, 1_760_000_000, {alice.address: 1000 * ETHER})
     chain = EmbeddedChain("deployment", genesis)
     ward = WardRound.deploy(chain, alice)
-    creations = [chain.block(number).transactions[0] for number in (1, 2)]
+    creations = [chain.block(number).transactions[0] for number in (2, 4)]
     yield Place(chain, alice, ward, creations)
     chain.close()
 
@@ -68,8 +68,10 @@ def test_deployment_of_ours_is_proven_from_a_chain_and_offline(
     place: Place, call: Command, kept: Path
 ) -> None:
     shown = call("contract", "verify", *place.named).good
-    ward, court, escrow = place.ward.address, place.ward.court(), place.ward.escrow()
-    for name, address in (("WardRound", ward), ("Court", court), ("Escrow", escrow)):
+    ward, known = place.ward.address, known_contract(place.chain, place.ward.address)
+    parts = {"WardRound": ward, "WardRoundAnnex": known.annex}
+    parts |= {"Court": known.court, "CourtAnnex": known.court_annex, "Escrow": known.escrow}
+    for name, address in parts.items():
         assert f"{name} {address}: code of this release" in shown
     assert f"created by {ward} in transaction {place.creations[1]}" in shown
     for one in place.creations:
@@ -99,21 +101,24 @@ def test_sources_are_written_as_solc_takes_them(place: Place, call: Command, kep
 def test_other_constructor_is_refused(place: Place, call: Command) -> None:
     """It leaves the known code over a storage that it filled, which the code does not show."""
     nonce = place.chain.transaction_count(place.alice.address)
-    court, ward, escrow = (created_address(place.alice.address, nonce + one) for one in range(3))
+    places = [created_address(place.alice.address, nonce + one) for one in range(4)]
+    annex, court, ward, escrow = places
     hashes = []
-    honest = {"Court": place.ward.court(), "WardRound": place.ward.address}
-    honest["Escrow"] = place.ward.escrow()
-    for (name, here), at in zip(honest.items(), (court, ward, escrow), strict=True):
+    known = known_contract(place.chain, place.ward.address)
+    honest = {"CourtAnnex": known.court_annex, "Court": known.court, "WardRound": known.address}
+    honest["Escrow"] = known.escrow
+    for (name, here), at in zip(honest.items(), places, strict=True):
         # Of an honest deployment, with the immutables of this one.
         code = bytearray(place.chain.code(here))
         words = {"WARD": ward, "COURT": court, "ESCROW": escrow, "_cachedThis": at}
-        for immutable, places in load_artifact(name).runtime.immutables.items():
+        words["ANNEX"] = annex if name == "Court" else known.annex
+        for immutable, offsets in load_artifact(name).runtime.immutables.items():
             word = bytes.fromhex(words.get(immutable, "0x")[2:]).rjust(32, b"\0")
             if immutable == "_cachedDomainSeparator":
                 word = WardRound(place.chain, at).domain.separator
             elif immutable not in words:
                 continue
-            for one in places:
+            for one in offsets:
                 code[one : one + 32] = word
         # SSTORE(0, 1), then return the code that follows these 16 bytes.
         size = f"{len(code):04x}"

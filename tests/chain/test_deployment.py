@@ -1,4 +1,4 @@
-"""How WardRound and its court are deployed, on an embedded EVM and on anvil."""
+"""How WardRound, its court and their annexes are deployed, on an embedded EVM and on anvil."""
 
 from typing import Any
 
@@ -14,9 +14,11 @@ from wardround.chain.ward_round import WardRound
 #: Of creation code (EIP-3860).
 CODE_LIMIT = 49_152
 GAS_LIMIT = 8_000_000
+PAIRS = (("WardRound", "WardRoundAnnex"), ("Court", "CourtAnnex"))
+ARTIFACTS = [*(name for pair in PAIRS for name in pair), "Escrow", "Grants", "StudyToken"]
 
 
-@pytest.mark.parametrize("name", ["Court", "Escrow", "Grants", "StudyToken", "WardRound"])
+@pytest.mark.parametrize("name", ARTIFACTS)
 def test_creation_code_fits_a_transaction(name: str) -> None:
     """With two words for the constructor's arguments."""
     assert len(load_artifact(name).bytecode) + 64 <= CODE_LIMIT
@@ -38,11 +40,11 @@ def test_no_deployment_needs_more_than_a_small_block_holds(world: World) -> None
         for sent in world.chain.block(number).transactions
         if (receipt := world.chain.receipt(sent))
     ]
-    assert len(used) == 2
+    assert len(used) == 4
     assert max(used) <= GAS_LIMIT
 
 
-def test_transaction_between_the_two_deployments_leaves_no_contract(
+def test_transaction_in_between_the_deployments_leaves_no_contract(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The court names an address that the account's next contract does not come to."""

@@ -30,7 +30,13 @@ from wardround.devchain.evm import Genesis
 from wardround.protocol.contribution import Domain
 
 #: The contracts of a deployment, by what the tests call them.
-CONTRACTS = {"ward": "WardRound", "court": "Court", "escrow": "Escrow"}
+CONTRACTS = {
+    "ward": "WardRound",
+    "annex": "WardRoundAnnex",
+    "court": "Court",
+    "court_annex": "CourtAnnex",
+    "escrow": "Escrow",
+}
 STRANGER = "0x00000000000000000000000000000000DeaDBeef"
 
 
@@ -55,7 +61,9 @@ class Answers:
 @dataclass(frozen=True)
 class Deployed:
     ward: str
+    annex: str
     court: str
+    court_annex: str
     escrow: str
     answers: Answers
 
@@ -68,9 +76,9 @@ def deployed() -> Iterator[Deployed]:
         "known", Genesis(CHAIN_ID, GENESIS_SECONDS, {alice.address: 1000 * ETHER})
     )
     ward = WardRound.deploy(chain, alice)
-    court, escrow = ward.court(), ward.escrow()
-    codes = {one: chain.code(one) for one in (ward.address, court, escrow)}
-    yield Deployed(ward.address, court, escrow, Answers(CHAIN_ID, codes))
+    known = known_contract(chain, ward.address)
+    parts = (ward.address, known.annex, ward.court(), known.court_annex, ward.escrow())
+    yield Deployed(*parts, Answers(CHAIN_ID, {one: chain.code(one) for one in parts}))
     chain.close()
 
 
@@ -83,7 +91,7 @@ def refused(chain: Answers | Chain, address: str) -> UnknownContract:
 # ---------------------------------------------------------------- what is ours
 
 
-def test_contract_when_ours_is_known_in_three_requests(
+def test_contract_when_ours_is_known_in_five_requests(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ward = WardRound.deploy(world.chain, world.alice)
@@ -97,7 +105,7 @@ def test_contract_when_ours_is_known_in_three_requests(
     known = known_contract(world.chain, ward.address.lower())
     assert (known.address, known.court, known.escrow) == (ward.address, *parts)
     assert known.release == ""
-    assert asked == ["eth_getCode"] * 3
+    assert asked == ["eth_getCode"] * 5
 
 
 def test_contract_of_an_earlier_release_is_known_by_its_folder(
@@ -148,7 +156,7 @@ def test_byte_changed_anywhere_is_refused(
     place = data.draw(st.integers(0, len(code) - 1))
     code[place] ^= data.draw(st.integers(1, 255))
     error = refused(deployed.answers.with_code(address, bytes(code)), deployed.ward)
-    # A changed address of the court or the escrow leads to where there is none.
+    # A changed address of another part leads to where there is none.
     assert error.address == address or "there is no contract" in error.reason
 
 
@@ -169,7 +177,7 @@ def test_immutable_of_another_deployment_is_refused(
     for place in load_artifact(CONTRACTS[which]).runtime.immutables[name]:
         code[place + 31] ^= 1
     error = refused(deployed.answers.with_code(address, bytes(code)), deployed.ward)
-    elsewhere = name in ("COURT", "ESCROW")
+    elsewhere = name in ("ANNEX", "COURT", "ESCROW")
     assert ("there is no contract" if elsewhere else f"with {name} = 0x") in str(error)
 
 

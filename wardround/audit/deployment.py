@@ -29,7 +29,7 @@ from wardround.protocol.report import Address
 from wardround.protocol.version import FORMER, PROTOCOL, Protocol
 
 FORMAT = "wardround-deployment/1"
-#: Three contracts and their creations fit into it many times.
+#: Five contracts and their creations fit into it many times.
 _MAX_BYTES = 1 << 20
 
 _Hex = Annotated[str, Field(pattern=r"^0x(?:[0-9a-f]{2})*$")]
@@ -108,7 +108,7 @@ def fetch_deployment(chain: Chain, contract: str, creations: Iterable[str]) -> D
     known = known_contract(chain, contract)
     code = {
         one.lower(): "0x" + chain.code(one).hex()
-        for one in (known.address, known.court, known.escrow)
+        for one in (known.address, known.annex, known.court, known.court_annex, known.escrow)
     }
     signed = [_signed(chain, bytes32(one, f"--creation {one}")) for one in creations]
     return Deployment(
@@ -148,7 +148,8 @@ def prove(deployment: Deployment) -> list[ProvenContract]:
     """Prove that code and creations are those of a known release.
 
     Returns:
-        The WardRound, its Court and its Escrow.
+        The WardRound, its Court, its Escrow, and both annexes, which work on the storage of the
+        first two: of them the code is all.
     Raises:
         UnknownContract: one of them is not, or a creation is missing where others are shown.
         Malformed: a creation is no signed transaction.
@@ -162,7 +163,11 @@ def prove(deployment: Deployment) -> list[ProvenContract]:
         _proven(deployment, name, address, known.release, made)
         for name, address in (("WardRound", known.address), ("Court", known.court))
     )
-    return [ward, court, _proven_escrow(deployment, ward, known.escrow)]
+    annexes = (
+        _proven(deployment, name, address, known.release, {})
+        for name, address in (("WardRoundAnnex", known.annex), ("CourtAnnex", known.court_annex))
+    )
+    return [ward, court, _proven_escrow(deployment, ward, known.escrow), *annexes]
 
 
 def _signed(chain: Chain, name: bytes) -> str:

@@ -3,7 +3,7 @@
 One that this library does not act on is a plain `CourtEvent`.
 
 Source:
-    ICourt.sol, section "events". Fields are the contract's, in snake case.
+    ICourtBase.sol, section "events". Fields are the contract's, in snake case.
 """
 
 from __future__ import annotations

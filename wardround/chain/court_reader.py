@@ -66,7 +66,7 @@ class DemandState:
 class TallyState:
     """The present state of a tally. ``owner`` is zero once it is finished or closed.
 
-    ``ranks`` is what was counted: see ICourt.Ranks.
+    ``ranks`` is what was counted: see CourtTypes.sol.
     """
 
     study: StudyId

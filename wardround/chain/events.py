@@ -4,7 +4,7 @@ An event that this library acts on, or whose fields it names otherwise than the 
 class of its own; the others are `OtherEvent`.
 
 Source:
-    IWardRound.sol, section "events". Fields are the contract's, in snake case.
+    IWardRoundBase.sol, section "events". Fields are the contract's, in snake case.
 """
 
 from __future__ import annotations

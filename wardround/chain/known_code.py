@@ -55,26 +55,30 @@ class CodeSource(Protocol):
 
 @dataclass(frozen=True)
 class KnownContract:
-    """A WardRound contract whose code, and its court's and escrow's, is known.
+    """A WardRound contract whose code, and that of all it runs or calls, is known.
 
     Attributes:
         address: of the WardRound.
+        annex: address of the WardRoundAnnex, whose code it runs as its own.
         court: address of its Court.
+        court_annex: address of the CourtAnnex, whose code the Court runs as its own.
         escrow: address of the Escrow that those of its studies are clones of.
         release: whose contracts they are; empty for this one.
     """
 
     address: str
+    annex: str
     court: str
+    court_annex: str
     escrow: str
     release: str
 
 
 def known_contract(chain: CodeSource, address: str) -> KnownContract:
-    """Prove that a WardRound, its Court and its Escrow are what this package was built from.
+    """Prove that a WardRound, its Court, both annexes and the Escrow are of this package.
 
     A study's escrow needs no request: only the WardRound can create one at its address, and it
-    creates clones of this Escrow. Three requests, so once where a contract is opened.
+    creates clones of this Escrow. Five requests, so once where a contract is opened.
 
     Raises:
         UnknownContract: there is other code at the address, or code with other immutables.
@@ -82,12 +86,18 @@ def known_contract(chain: CodeSource, address: str) -> KnownContract:
     """
     address = to_checksum_address(address)
     release, words = _immutables(chain, "WardRound", address, releases())
-    court, escrow = _address(words["COURT"]), _address(words["ESCROW"])
-    _compare(address, words, _ward_round_words(Domain(chain.chain_id, address), court, escrow))
-    for name, part in (("Court", court), ("Escrow", escrow)):
+    parts = {name: words[name] for name in ("ANNEX", "COURT", "ESCROW")}
+    annex, court, escrow = map(_address, parts.values())
+    _compare(address, words, _domain_words(Domain(chain.chain_id, address)) | parts)
+    _, words = _immutables(chain, "WardRoundAnnex", annex, (release,))
+    _compare(annex, words, _domain_words(Domain(chain.chain_id, annex)))
+    _, words = _immutables(chain, "Court", court, (release,))
+    _compare(court, words, {"WARD": _word(address), "ANNEX": words["ANNEX"]})
+    court_annex = _address(words["ANNEX"])
+    for name, part in (("CourtAnnex", court_annex), ("Escrow", escrow)):
         _, words = _immutables(chain, name, part, (release,))
         _compare(part, words, {"WARD": _word(address)})
-    return KnownContract(address, court, escrow, release)
+    return KnownContract(address, annex, court, court_annex, escrow, release)
 
 
 def _immutables(
@@ -128,11 +138,9 @@ def _reason(chain: CodeSource, name: str, address: str, code: bytes) -> str:
     )
 
 
-def _ward_round_words(domain: Domain, court: str, escrow: str) -> dict[str, bytes]:
-    """The values of a WardRound's immutables; those of EIP-712 are OpenZeppelin's."""
+def _domain_words(domain: Domain) -> dict[str, bytes]:
+    """The values of OpenZeppelin's immutables for an EIP-712 domain."""
     return {
-        "COURT": _word(court),
-        "ESCROW": _word(escrow),
         "_cachedChainId": domain.chain_id.to_bytes(32, "big"),
         "_cachedThis": _word(domain.contract),
         "_cachedDomainSeparator": domain.separator,

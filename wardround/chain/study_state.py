@@ -1,7 +1,7 @@
 """What the contract's views return, as frozen dataclasses.
 
 Source:
-    IWardRound.sol: StudyState, Site, Seat, openRound.
+    WardRoundTypes.sol: StudyState, Site, Seat; IStudies.openRound.
 """
 
 from __future__ import annotations

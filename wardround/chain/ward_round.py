@@ -40,22 +40,26 @@ class WardRound(StudyReader):
 
         The court is deployed first and names the address that follows from the signer's next nonce;
         WardRound's constructor refuses a court that names another, and creates the escrow that
-        those of all studies are clones of. Each is a transaction of its own, so that none needs
-        more gas than a small block holds.
+        those of all studies are clones of. Each has an annex, deployed just before it, with the
+        code that it has no room for. Each is a transaction of its own, so that none needs more
+        gas than a small block holds.
 
         Args:
             chain: where to.
             signer: pays for gas; has no power over the contracts.
-            created: hears the hash of each creating transaction, the court's first.
+            created: hears the hashes of the transactions that create the court and the WardRound.
+                An annex has no storage of its own, so its code proves it.
 
         Raises:
             ContractReverted: another transaction of the signer came in between; deploy again.
         """
         nonce = chain.transaction_count(signer.address)
-        ward = created_address(signer.address, nonce + 1)
-        court, transaction = deploy_artifact(chain, signer, "Court", ward)
+        ward = created_address(signer.address, nonce + 3)
+        annex, _ = deploy_artifact(chain, signer, "CourtAnnex", ward)
+        court, transaction = deploy_artifact(chain, signer, "Court", ward, annex)
         created(transaction)
-        address, transaction = deploy_artifact(chain, signer, cls.ARTIFACT, court)
+        annex, _ = deploy_artifact(chain, signer, "WardRoundAnnex")
+        address, transaction = deploy_artifact(chain, signer, cls.ARTIFACT, court, annex)
         created(transaction)
         return cls(chain, address)
 

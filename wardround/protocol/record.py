@@ -1,7 +1,7 @@
 """What the contract knows of a study and of a closed round.
 
 Source:
-    IWardRound.sol: StudyParams, Record, Closing. Field order is the ABI's.
+    WardRoundTypes.sol: StudyParams, Record, Closing. Field order is the ABI's.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.28;
 
-import {ICourt} from "../interfaces/ICourt.sol";
+import {Commitment, Demand, Standing, Tally} from "../interfaces/ICourt.sol";
+import {ICourtBase} from "../interfaces/ICourtBase.sol";
 import {Closing, IWardRound, Rule, StudyId, Terms} from "../interfaces/IWardRound.sol";
 import {Aggregation} from "../libraries/Aggregation.sol";
 import {Entries, Entry} from "../libraries/Entries.sol";
@@ -11,12 +12,13 @@ import {Vectors} from "../libraries/Vectors.sol";
 /// @title Bench
 /// @notice What every part of the court needs: which round is accused, what its entries and vectors
 /// hold, and the verdict.
-abstract contract Bench is ICourt {
+/// @dev All of the court's storage is here, so its own code and its annex have one layout.
+abstract contract Bench is ICourtBase {
     using Entries for bytes;
     using MerkleTree for bytes32[];
     using Vectors for bytes;
 
-    /// @inheritdoc ICourt
+    /// @inheritdoc ICourtBase
     IWardRound public immutable WARD;
 
     /// A coordinate's chunk in the tree of every vector of a study.
@@ -30,8 +32,21 @@ abstract contract Bench is ICourt {
         uint256 width;
     }
 
+    /// A demand for a chunk of a registered update.
+    struct Asked {
+        uint64 deadline;
+        bool answered;
+    }
+
     /// Until when a proof in the open earns nothing: a commitment to one of this closing is open.
     mapping(bytes32 accused => uint64 until) internal _reserved;
+    mapping(bytes32 key => Commitment) internal _commitments;
+    mapping(uint256 tally => Tally) internal _tallies;
+    mapping(uint256 tally => mapping(uint256 level => bytes32)) internal _peaks;
+    uint256 internal _tallyCount;
+    mapping(bytes32 demand => Demand) internal _demands;
+    mapping(bytes32 registration => Standing) internal _standings;
+    mapping(bytes32 registration => mapping(uint32 chunk => Asked)) internal _asked;
 
     /// @param ward Where WardRound will be: the deployer's next contract. WardRound's constructor
     /// checks it, so a court with a wrong one belongs to no WardRound.

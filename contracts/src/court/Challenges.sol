@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.28;
 
-import {CoordinateProof, EntryFault, ICourt} from "../interfaces/ICourt.sol";
+import {IChallenges} from "../interfaces/IChallenges.sol";
+import {CoordinateProof, EntryFault} from "../interfaces/ICourt.sol";
 import {Closing, Rule, Site, StudyId, Terms} from "../interfaces/IWardRound.sol";
 import {Aggregation} from "../libraries/Aggregation.sol";
 import {Entries, Entry} from "../libraries/Entries.sol";
@@ -9,7 +10,7 @@ import {Bench} from "./Bench.sol";
 
 /// @title Challenges
 /// @notice Proofs against a closed round that fit into one transaction.
-abstract contract Challenges is Bench {
+abstract contract Challenges is Bench, IChallenges {
     using Entries for bytes;
 
     bytes32 internal constant DOMAIN_TYPEHASH = keccak256(
@@ -18,7 +19,7 @@ abstract contract Challenges is Bench {
 
     // ================================================================== challenges
 
-    /// @inheritdoc ICourt
+    /// @inheritdoc IChallenges
     function challengeCoordinate(
         StudyId id,
         uint32 round,
@@ -39,7 +40,7 @@ abstract contract Challenges is Bench {
         _judgeCoordinate(id, round, closing, proof.coordinate, expected, recorded);
     }
 
-    /// @inheritdoc ICourt
+    /// @inheritdoc IChallenges
     function challengeEntry(
         StudyId id,
         uint32 round,
@@ -59,7 +60,7 @@ abstract contract Challenges is Bench {
         _overturnProven(id, round, closing, "entry");
     }
 
-    /// @inheritdoc ICourt
+    /// @inheritdoc IChallenges
     function challengeOrder(
         StudyId id,
         uint32 round,
@@ -79,7 +80,7 @@ abstract contract Challenges is Bench {
         _overturnProven(id, round, closing, "order");
     }
 
-    /// @inheritdoc ICourt
+    /// @inheritdoc IChallenges
     function challengeTotals(
         StudyId id,
         uint32 round,

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.28;
 
-import {Commitment, ICourt} from "../interfaces/ICourt.sol";
+import {IChallenges} from "../interfaces/IChallenges.sol";
+import {Commitment} from "../interfaces/ICourt.sol";
 import {Closing, StudyId, Terms} from "../interfaces/IWardRound.sol";
 import {Tallies} from "./Tallies.sol";
 import {Address} from "@openzeppelin/contracts/utils/Address.sol";
@@ -15,11 +16,9 @@ abstract contract Commitments is Tallies {
     /// Time to send a second transaction, also on a busy chain.
     uint64 internal constant REVEAL_SECONDS = 10 minutes;
 
-    mapping(bytes32 key => Commitment) internal _commitments;
-
     // ================================================================== commitments
 
-    /// @inheritdoc ICourt
+    /// @inheritdoc IChallenges
     function commitChallenge(StudyId id, uint32 round, Closing calldata closing, bytes32 commitment)
         external
     {
@@ -38,7 +37,7 @@ abstract contract Commitments is Tallies {
         _takeDeposit(id, s);
     }
 
-    /// @inheritdoc ICourt
+    /// @inheritdoc IChallenges
     function revealChallenge(
         StudyId id,
         uint32 round,
@@ -57,7 +56,7 @@ abstract contract Commitments is Tallies {
 
         // This call names a tally by its number alone; any other holds all of its proof.
         // forge-lint: disable-next-line(unsafe-typecast)
-        if (bytes4(data) == ICourt.finishTally.selector) {
+        if (bytes4(data) == IChallenges.finishTally.selector) {
             _checkCounted(uint256(bytes32(data[4:])), from - 1);
         }
 
@@ -71,7 +70,7 @@ abstract contract Commitments is Tallies {
         if (!_isOverturned(id, round, closed)) revert Court_NotOverturned(id, round);
     }
 
-    /// @inheritdoc ICourt
+    /// @inheritdoc IChallenges
     function closeCommitment(
         StudyId id,
         uint32 round,
@@ -92,7 +91,7 @@ abstract contract Commitments is Tallies {
         _returnDeposit(id, to);
     }
 
-    /// @inheritdoc ICourt
+    /// @inheritdoc IChallenges
     function commitmentOf(
         StudyId id,
         uint32 round,

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.28;
 
-import {Demand, DemandStatus, ICourt, Target, What} from "../interfaces/ICourt.sol";
+import {Demand, DemandStatus, Target, What} from "../interfaces/ICourt.sol";
+import {IDemands} from "../interfaces/IDemands.sol";
 import {Closing, Recording, Rule, StudyId, Terms} from "../interfaces/IWardRound.sol";
 import {Entries, Entry} from "../libraries/Entries.sol";
 import {Vectors} from "../libraries/Vectors.sol";
@@ -9,14 +10,12 @@ import {Bench} from "./Bench.sol";
 
 /// @title Demands
 /// @notice Data of a closed round is demanded, shown, or missing; its deposit goes to who is right.
-abstract contract Demands is Bench {
+abstract contract Demands is Bench, IDemands {
     using Vectors for bytes;
-
-    mapping(bytes32 demand => Demand) internal _demands;
 
     // ================================================================== demands
 
-    /// @inheritdoc ICourt
+    /// @inheritdoc IDemands
     function demandChunk(
         StudyId id,
         uint32 round,
@@ -65,7 +64,7 @@ abstract contract Demands is Bench {
         WARD.take(id, msg.sender, d.deposit);
     }
 
-    /// @inheritdoc ICourt
+    /// @inheritdoc IDemands
     function answerDemand(bytes32 demand, Closing calldata closing, bytes calldata opening)
         external
     {
@@ -86,7 +85,7 @@ abstract contract Demands is Bench {
         WARD.credit(id, msg.sender, deposit - half);
     }
 
-    /// @inheritdoc ICourt
+    /// @inheritdoc IDemands
     function closeDemand(bytes32 demand, Closing calldata closing) external {
         Demand storage d = _openDemand(demand, closing);
         (StudyId id, uint32 round, address demander) = (d.study, d.round, d.demander);
@@ -104,12 +103,12 @@ abstract contract Demands is Bench {
         WARD.credit(id, demander, d.deposit);
     }
 
-    /// @inheritdoc ICourt
+    /// @inheritdoc IDemands
     function demandOf(bytes32 demand) external view returns (Demand memory) {
         return _demands[demand];
     }
 
-    /// @inheritdoc ICourt
+    /// @inheritdoc IDemands
     function demandIdOf(
         StudyId id,
         uint32 round,

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.28;
 
-import {ICourt, Standing} from "../interfaces/ICourt.sol";
+import {Standing} from "../interfaces/ICourt.sol";
+import {IRegistrations} from "../interfaces/IRegistrations.sol";
 import {Closing, Registration, StudyId, Terms} from "../interfaces/IWardRound.sol";
 import {Entries, Entry} from "../libraries/Entries.sol";
 import {Vectors} from "../libraries/Vectors.sol";
@@ -9,22 +10,13 @@ import {Bench} from "./Bench.sol";
 
 /// @title Registrations
 /// @notice Contributions that sites registered: their data, and rounds that leave them out.
-abstract contract Registrations is Bench {
+abstract contract Registrations is Bench, IRegistrations {
     using Entries for bytes;
     using Vectors for bytes;
 
-    /// A demand for a chunk of a registered update.
-    struct Asked {
-        uint64 deadline;
-        bool answered;
-    }
-
-    mapping(bytes32 registration => Standing) internal _standings;
-    mapping(bytes32 registration => mapping(uint32 chunk => Asked)) internal _asked;
-
     // ================================================================== registrations
 
-    /// @inheritdoc ICourt
+    /// @inheritdoc IRegistrations
     function demandContribution(StudyId id, uint32 round, address site, uint32 chunk) external {
         Terms memory s = _termsOf(id);
         if (msg.sender != s.coordinator || round != s.head) {
@@ -47,7 +39,7 @@ abstract contract Registrations is Bench {
         emit ContributionDemanded(id, round, site, chunk, deadline);
     }
 
-    /// @inheritdoc ICourt
+    /// @inheritdoc IRegistrations
     function answerContribution(
         StudyId id,
         uint32 round,
@@ -72,7 +64,7 @@ abstract contract Registrations is Bench {
         emit ContributionAnswered(id, round, entry.first().site(), chunk, opening[:length]);
     }
 
-    /// @inheritdoc ICourt
+    /// @inheritdoc IRegistrations
     function refuseContribution(
         StudyId id,
         uint32 round,
@@ -100,7 +92,7 @@ abstract contract Registrations is Bench {
         emit ContributionRefused(id, round, site, coordinate);
     }
 
-    /// @inheritdoc ICourt
+    /// @inheritdoc IRegistrations
     function standing(StudyId id, uint32 round, address site)
         external
         view
@@ -111,7 +103,7 @@ abstract contract Registrations is Bench {
 
     // ================================================================== omission
 
-    /// @inheritdoc ICourt
+    /// @inheritdoc IRegistrations
     function challengeOmission(
         StudyId id,
         uint32 round,

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.28;
 
-import {ICourt, Ranks, Tally, TallyStart} from "../interfaces/ICourt.sol";
+import {IChallenges} from "../interfaces/IChallenges.sol";
+import {Ranks, Tally, TallyStart} from "../interfaces/ICourt.sol";
 import {Closing, Rule, StudyId, Terms} from "../interfaces/IWardRound.sol";
 import {Aggregation} from "../libraries/Aggregation.sol";
 import {CompactRange} from "../libraries/CompactRange.sol";
@@ -11,19 +12,15 @@ import {Bench} from "./Bench.sol";
 
 /// @title Tallies
 /// @notice Proofs against a round of more entries than one transaction carries.
-abstract contract Tallies is Bench {
+abstract contract Tallies is Bench, IChallenges {
     using Entries for bytes;
 
     /// Of a tally that computes no coordinate.
     uint32 internal constant NO_COORDINATE = type(uint32).max;
 
-    mapping(uint256 tally => Tally) internal _tallies;
-    mapping(uint256 tally => mapping(uint256 level => bytes32)) internal _peaks;
-    uint256 internal _tallyCount;
-
     // ================================================================== tallies
 
-    /// @inheritdoc ICourt
+    /// @inheritdoc IChallenges
     function openTally(
         StudyId id,
         uint32 round,
@@ -63,7 +60,7 @@ abstract contract Tallies is Bench {
         _takeDeposit(id, s);
     }
 
-    /// @inheritdoc ICourt
+    /// @inheritdoc IChallenges
     function addToTally(uint256 tally, bytes calldata entries, bytes calldata updates) external {
         Tally storage t = _ownTally(tally);
         // A round that was overturned and closed again is another one.
@@ -94,7 +91,7 @@ abstract contract Tallies is Bench {
         _extend(t, s.challengeSeconds);
     }
 
-    /// @inheritdoc ICourt
+    /// @inheritdoc IChallenges
     function finishTally(uint256 tally, Closing calldata closing) external {
         Tally storage t = _ownTally(tally);
         (StudyId id, uint32 round, uint32 count) = (t.study, t.round, t.count);
@@ -120,7 +117,7 @@ abstract contract Tallies is Bench {
         _judgeCoordinate(id, round, closing, coordinate, t.base + change, t.model);
     }
 
-    /// @inheritdoc ICourt
+    /// @inheritdoc IChallenges
     function closeTally(uint256 tally, Closing calldata closing) external {
         Tally storage t = _tallies[tally];
         (StudyId id, uint32 round, address owner) = (t.study, t.round, t.owner);
@@ -137,7 +134,7 @@ abstract contract Tallies is Bench {
         _returnDeposit(id, to);
     }
 
-    /// @inheritdoc ICourt
+    /// @inheritdoc IChallenges
     function tallyOf(uint256 tally) external view returns (Tally memory) {
         return _tallies[tally];
     }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.28;
 
-import {IWardRound} from "../interfaces/IWardRound.sol";
+import {IWardRoundBase} from "../interfaces/IWardRoundBase.sol";
 import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 import {SafeERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
 
@@ -17,7 +17,7 @@ library Deposits {
         IERC20(token).safeTransferFrom(from, escrow, amount);
         uint256 received = IERC20(token).balanceOf(escrow) - before;
         if (received != amount) {
-            revert IWardRound.WardRound_TransferInexact(token, amount, received);
+            revert IWardRoundBase.WardRound_TransferInexact(token, amount, received);
         }
     }
 }

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.28;
 
-import {Earning, IWardRound, Paid, Record, StudyId} from "../interfaces/IWardRound.sol";
+import {Earning, Paid, Record, StudyId} from "../interfaces/IWardRound.sol";
+import {IWardRoundBase} from "../interfaces/IWardRoundBase.sol";
 import {Entries, Entry} from "./Entries.sol";
 import {MerkleTree} from "./MerkleTree.sol";
 import {Studies, Study} from "./Studies.sol";
@@ -26,7 +27,7 @@ library Earnings {
         s.checkFinal(id, round, earning.closing);
         uint64 weight = weightOf(record, site, earning);
         BitMaps.BitMap storage paidRounds = s.paidRounds[site];
-        if (paidRounds.get(round)) revert IWardRound.WardRound_AlreadyPaid(id, round, site);
+        if (paidRounds.get(round)) revert IWardRoundBase.WardRound_AlreadyPaid(id, round, site);
 
         Paid memory paid = s.payments[round];
         uint256 reward = s.rewardPerRound;
@@ -54,7 +55,7 @@ library Earnings {
     {
         bytes calldata packed = earning.entry;
         if (packed.length != Entries.SIZE) {
-            revert IWardRound.WardRound_EntriesMalformed(packed.length);
+            revert IWardRoundBase.WardRound_EntriesMalformed(packed.length);
         }
         Entry entry = packed.first();
         bytes32 leaf = MerkleTree.leafHash(packed);
@@ -62,7 +63,7 @@ library Earnings {
         if (
             entry.site() != site
                 || !MerkleTree.verify(root, leaf, earning.index, record.count, earning.path)
-        ) revert IWardRound.WardRound_EntryNotIncluded(earning.round, earning.index);
+        ) revert IWardRoundBase.WardRound_EntryNotIncluded(earning.round, earning.index);
         return entry.weight();
     }
 }

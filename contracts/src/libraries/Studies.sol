@@ -3,7 +3,6 @@ pragma solidity ^0.8.28;
 
 import {
     Closing,
-    IWardRound,
     Paid,
     Recording,
     Registration,
@@ -16,6 +15,7 @@ import {
     StudyState,
     Terms
 } from "../interfaces/IWardRound.sol";
+import {IWardRoundBase} from "../interfaces/IWardRoundBase.sol";
 import {Entry} from "./Entries.sol";
 import {Math} from "@openzeppelin/contracts/utils/math/Math.sol";
 import {BitMaps} from "@openzeppelin/contracts/utils/structs/BitMaps.sol";
@@ -115,7 +115,7 @@ library Studies {
         checkParams(params, coordinators.length, auditors.length);
         bytes32 parties = keccak256(abi.encode(coordinators, auditors));
         if (parties != params.parties) {
-            revert IWardRound.WardRound_PartiesDiffer(params.parties, parties);
+            revert IWardRoundBase.WardRound_PartiesDiffer(params.parties, parties);
         }
         s.sponsor = params.sponsor;
         s.token = params.token;
@@ -144,7 +144,7 @@ library Studies {
         for (uint256 i = 0; i < coordinators.length; ++i) {
             Seat storage seat = s.seats[coordinators[i]];
             if (coordinators[i] == address(0) || seat.place != 0) {
-                revert IWardRound.WardRound_CoordinatorInvalid(coordinators[i]);
+                revert IWardRoundBase.WardRound_CoordinatorInvalid(coordinators[i]);
             }
             // checkParams bounds the number of coordinators.
             // forge-lint: disable-next-line(unsafe-typecast)
@@ -152,7 +152,7 @@ library Studies {
         }
         for (uint256 i = 0; i < auditors.length; ++i) {
             if (auditors[i] == address(0) || s.auditors[auditors[i]]) {
-                revert IWardRound.WardRound_AuditorInvalid(auditors[i]);
+                revert IWardRoundBase.WardRound_AuditorInvalid(auditors[i]);
             }
             s.auditors[auditors[i]] = true;
         }
@@ -182,21 +182,21 @@ library Studies {
 
     function checkWindows(StudyParams calldata params) internal pure {
         if (params.challengeSeconds < MIN_CHALLENGE_SECONDS) {
-            revert IWardRound.WardRound_ParameterInvalid("challengeSeconds");
+            revert IWardRoundBase.WardRound_ParameterInvalid("challengeSeconds");
         }
         // Behind the challenge window rounds are final without attestations.
         if (
             params.objectionSeconds < MIN_OBJECTION_SECONDS
                 || params.objectionSeconds > params.challengeSeconds
-        ) revert IWardRound.WardRound_ParameterInvalid("objectionSeconds");
+        ) revert IWardRoundBase.WardRound_ParameterInvalid("objectionSeconds");
         if (params.demandSeconds < MIN_DEMAND_SECONDS) {
-            revert IWardRound.WardRound_ParameterInvalid("demandSeconds");
+            revert IWardRoundBase.WardRound_ParameterInvalid("demandSeconds");
         }
         if (params.roundSeconds < MIN_TURN_SECONDS) {
-            revert IWardRound.WardRound_ParameterInvalid("roundSeconds");
+            revert IWardRoundBase.WardRound_ParameterInvalid("roundSeconds");
         }
         if (params.graceSeconds < MIN_TURN_SECONDS) {
-            revert IWardRound.WardRound_ParameterInvalid("graceSeconds");
+            revert IWardRoundBase.WardRound_ParameterInvalid("graceSeconds");
         }
         // Or money would stay locked long after the study's deadline.
         refuseIf(
@@ -210,7 +210,7 @@ library Studies {
 
     /// @notice One place for all of the above: a revert with a text takes room.
     function refuseIf(bool wrong, string memory parameter) internal pure {
-        if (wrong) revert IWardRound.WardRound_ParameterInvalid(parameter);
+        if (wrong) revert IWardRoundBase.WardRound_ParameterInvalid(parameter);
     }
 
     /// @notice Makes round 1 the head, behind it a round 0 whose model is the initial one.
@@ -297,14 +297,14 @@ library Studies {
         weight = entry.weight();
         Site storage member = s.sites[key];
         if (round < member.since || round >= member.until) {
-            revert IWardRound.WardRound_NotMember(id, round, key);
+            revert IWardRoundBase.WardRound_NotMember(id, round, key);
         }
         if (weight == 0 || weight > member.maxWeight) {
-            revert IWardRound.WardRound_WeightOutOfRange(key, weight, member.maxWeight);
+            revert IWardRoundBase.WardRound_WeightOutOfRange(key, weight, member.maxWeight);
         }
         // A key is never zero here, so a failed recovery cannot pass for it.
         address recovered = entry.signer(filling, domainSeparator);
-        if (recovered != key) revert IWardRound.WardRound_SignatureInvalid(key, recovered);
+        if (recovered != key) revert IWardRoundBase.WardRound_SignatureInvalid(key, recovered);
     }
 
     // ------------------------------------------------------------------ closed rounds
@@ -318,7 +318,7 @@ library Studies {
         stored = s.commitments[round];
         bytes32 given = keccak256(abi.encode(closing));
         if (stored != given) {
-            revert IWardRound.WardRound_CommitmentDiffers(id, round, stored, given);
+            revert IWardRoundBase.WardRound_CommitmentDiffers(id, round, stored, given);
         }
     }
 
@@ -377,13 +377,15 @@ library Studies {
         view
     {
         checkCommitment(s, id, round, closing);
-        if (!isFinal(s, round, closing.closedAt)) revert IWardRound.WardRound_NotFinal(id, round);
+        if (!isFinal(s, round, closing.closedAt)) {
+            revert IWardRoundBase.WardRound_NotFinal(id, round);
+        }
     }
 
     /// @notice Reverts unless the last round has been closed and is final.
     function checkOver(Study storage s, StudyId id, Closing calldata closing) internal view {
         uint32 last = s.rounds;
-        if (s.head != last + 1) revert IWardRound.WardRound_NotFinal(id, last);
+        if (s.head != last + 1) revert IWardRoundBase.WardRound_NotFinal(id, last);
         checkFinal(s, id, last, closing);
     }
 

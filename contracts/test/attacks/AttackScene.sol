@@ -1,14 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.28;
 
-import {ICourt, Target} from "../../src/interfaces/ICourt.sol";
-import {
-    Closing,
-    Earning,
-    IWardRound,
-    Recording,
-    StudyParams
-} from "../../src/interfaces/IWardRound.sol";
+import {Target} from "../../src/interfaces/ICourt.sol";
+import {Closing, Earning, Recording, StudyParams} from "../../src/interfaces/IWardRound.sol";
+import {IWardRoundBase} from "../../src/interfaces/IWardRoundBase.sol";
 import {CourtScene} from "../CourtScene.sol";
 
 /// Steps of an attack, which the contract may reject, and assertions about their outcome.
@@ -41,7 +36,7 @@ abstract contract AttackScene is CourtScene {
             rejection = selectorOf(reason);
         }
         params.code = code;
-        return rejection == bytes32(IWardRound.WardRound_ParameterInvalid.selector);
+        return rejection == bytes32(IWardRoundBase.WardRound_ParameterInvalid.selector);
     }
 
     // ------------------------------------------------------------------ attempts

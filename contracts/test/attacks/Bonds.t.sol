@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.28;
 
-import {CoordinateProof, ICourt, Target, What} from "../../src/interfaces/ICourt.sol";
+import {IChallenges} from "../../src/interfaces/IChallenges.sol";
+import {CoordinateProof, Target, What} from "../../src/interfaces/ICourt.sol";
 import {Closing, Recording, StudyId, StudyParams} from "../../src/interfaces/IWardRound.sol";
 import {AttackScene} from "./AttackScene.sol";
 
@@ -18,7 +19,7 @@ contract BondsAttackTest is AttackScene {
         story.closing.record.model = vectorRoot(bytesOf(story.model));
         close(story);
         bytes memory data = abi.encodeCall(
-            ICourt.challengeCoordinate,
+            IChallenges.challengeCoordinate,
             (
                 story.id,
                 1,

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.28;
 
+import {IRounds} from "../../src/interfaces/IRounds.sol";
 import {
     Closing,
     Earning,
@@ -10,6 +11,7 @@ import {
     StudyId,
     StudyParams
 } from "../../src/interfaces/IWardRound.sol";
+import {IWardRoundBase} from "../../src/interfaces/IWardRoundBase.sol";
 import {AttackScene} from "./AttackScene.sol";
 import {OddToken} from "./OddToken.sol";
 import {SafeERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
@@ -118,7 +120,7 @@ contract TokensAttackTest is AttackScene {
         odd.callBack(address(sponsor), abi.encodeCall(TwiceFunder.fund, (100)));
         vm.expectRevert(
             abi.encodeWithSelector(
-                IWardRound.WardRound_TransferInexact.selector, address(odd), 100, 200
+                IWardRoundBase.WardRound_TransferInexact.selector, address(odd), 100, 200
             )
         );
         sponsor.fund(100);
@@ -158,7 +160,7 @@ contract TokensAttackTest is AttackScene {
 
     function claimCall(StudyId id, Closing memory closing) internal pure returns (bytes memory) {
         Earning[] memory earnings = only(Earning(1, closing, entry(), 0, new bytes32[](0)));
-        return abi.encodeCall(IWardRound.claim, (id, SITE, earnings));
+        return abi.encodeCall(IRounds.claim, (id, SITE, earnings));
     }
 
     /// @return done Whether the contract paid.

@@ -56,7 +56,8 @@ class Artifact:
 
     Attributes:
         name: Name of the contract.
-        abi: Its interface, as Solidity's compiler describes it; errors and events included.
+        abi: Its interface, as Solidity's compiler describes it; errors and events included, and
+            what its annex adds.
         bytecode: The creation code, to which a deployer appends the constructor's arguments.
         runtime: What the creation leaves on the chain.
         compiler: Version of solc, with its commit.
@@ -78,7 +79,8 @@ def load_artifact(name: str, release: str = "") -> Artifact:
     """Read a committed artifact.
 
     Args:
-        name: `WardRound`, `Court`, `Escrow`, `Grants` or `StudyToken`.
+        name: `WardRound`, `Court`, their annexes (`WardRoundAnnex`), `Escrow`, `Grants` or
+            `StudyToken`.
         release: An earlier one, by default this one.
 
     Raises:

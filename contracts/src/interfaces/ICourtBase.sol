@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity ^0.8.28;
+
+import {EntryFault, What} from "./CourtTypes.sol";
+import {IWardRound, StudyId} from "./IWardRound.sol";
+
+/// @title The court's events and errors
+/// @notice What both parts of the court emit, revert with and serve.
+interface ICourtBase {
+    // ------------------------------------------------------------------ events
+
+    /// @param expected The recorded base plus what the rule gives; may be out of a model's range. Of
+    /// a sum, what the rule gives; at least 2**127 where an update exceeds the study's bound.
+    event CoordinateProven(
+        StudyId indexed study,
+        uint32 indexed round,
+        address indexed challenger,
+        uint32 coordinate,
+        int256 expected,
+        int256 recorded
+    );
+    event EntryProven(
+        StudyId indexed study,
+        uint32 indexed round,
+        address indexed challenger,
+        uint32 index,
+        EntryFault fault
+    );
+    /// @param index Of the first of the two entries.
+    event OrderProven(
+        StudyId indexed study, uint32 indexed round, address indexed challenger, uint32 index
+    );
+    event TotalsProven(
+        StudyId indexed study,
+        uint32 indexed round,
+        address indexed challenger,
+        uint256 count,
+        uint256 totalWeight
+    );
+    event OmissionProven(
+        StudyId indexed study, uint32 indexed round, address indexed challenger, address site
+    );
+    event WithheldProven(
+        StudyId indexed study, uint32 indexed round, address indexed challenger, bytes32 demand
+    );
+    event TallyOpened(
+        StudyId indexed study,
+        uint32 indexed round,
+        address indexed challenger,
+        uint256 tally,
+        uint32 coordinate
+    );
+    event TallyExtended(uint256 indexed tally, uint256 count, uint256 totalWeight);
+    /// @param to Who is owed the deposit of a tally that overturned nothing.
+    event TallyClosed(uint256 indexed tally, address indexed to);
+    /// @param closing keccak256(abi.encode(closing)) of the accused round.
+    event Committed(
+        StudyId indexed study,
+        uint32 indexed round,
+        address indexed challenger,
+        bytes32 closing,
+        bytes32 commitment,
+        uint64 until
+    );
+    event Revealed(
+        StudyId indexed study, uint32 indexed round, address indexed challenger, bytes32 commitment
+    );
+    /// @param to Who is owed the deposit of a challenge that was not revealed.
+    event CommitmentClosed(
+        StudyId indexed study,
+        uint32 indexed round,
+        address indexed challenger,
+        bytes32 commitment,
+        address to
+    );
+    event Demanded(
+        StudyId indexed study,
+        uint32 indexed round,
+        bytes32 indexed demand,
+        address demander,
+        What what,
+        uint32 index,
+        uint32 entryIndex,
+        uint64 deadline,
+        uint256 deposit
+    );
+    /// @param opening The chunk, or the entry, and its path.
+    event Answered(bytes32 indexed demand, address indexed answerer, bytes opening);
+    /// @notice The round could no longer be overturned; the demander has the deposit back.
+    event DemandLapsed(bytes32 indexed demand);
+    event ContributionDemanded(
+        StudyId indexed study,
+        uint32 indexed round,
+        address indexed site,
+        uint32 chunk,
+        uint64 deadline
+    );
+    event ContributionAnswered(
+        StudyId indexed study, uint32 indexed round, address indexed site, uint32 chunk, bytes data
+    );
+    event ContributionRefused(
+        StudyId indexed study, uint32 indexed round, address indexed site, uint32 coordinate
+    );
+
+    // ------------------------------------------------------------------ errors
+
+    /// @notice The closing is not what the round was committed to, or the round is final.
+    error Court_NotChallengeable(StudyId study, uint32 round);
+    error Court_PreviousDiffers(StudyId study, uint32 round, bytes32 stored, bytes32 given);
+    error Court_EntriesMalformed(uint256 length);
+    error Court_EntriesDiffer(bytes32 recorded, bytes32 given);
+    error Court_EntryNotIncluded(uint256 index);
+    error Court_EntriesUnsorted(uint256 index);
+    error Court_WeightsZero();
+    error Court_TooFewEntries(uint256 count);
+    error Court_CoordinateUnknown(uint32 coordinate, uint32 parameterCount);
+    error Court_OpeningMalformed(uint256 length, uint256 expected);
+    /// @param root The vector root, or the contributions root, that the leaf is not in.
+    error Court_NotIncluded(bytes32 root, uint256 index);
+    error Court_CoordinateRight(uint32 coordinate, int256 value);
+    error Court_EntryRight(uint256 index);
+    error Court_OrderRight(uint256 index);
+    error Court_TotalsRight(uint256 count, uint256 totalWeight);
+    error Court_NotRegistered(StudyId study, uint32 round, address site);
+    /// @notice Registered too late to be included, or for another model.
+    error Court_RegistrationLate(address site, uint256 countsFrom, uint64 closedAt);
+    error Court_RegistrationVoid(address site);
+    error Court_NotOmitted(address site, uint256 index);
+    error Court_ContributionFits(uint32 coordinate, int256 value);
+    error Court_TallyNotYours(uint256 tally);
+    error Court_TallyOver(uint256 tally);
+    /// @notice It was extended after the commitment to finish it was made.
+    error Court_TallyChanged(uint256 tally, uint256 changedAt);
+    error Court_AlreadyCommitted(bytes32 commitment);
+    error Court_NotCommitted(bytes32 commitment);
+    /// @notice What was revealed did not overturn the round.
+    error Court_NotOverturned(StudyId study, uint32 round);
+    error Court_ClosingDiffers(bytes32 stored, bytes32 given);
+    error Court_RanksDiffer(
+        uint32 belowLow, uint32 throughLow, uint32 belowHigh, uint32 throughHigh
+    );
+    error Court_TooLate(uint256 until);
+    error Court_TooEarly(uint256 from);
+    error Court_DemandsDisabled(StudyId study);
+    error Court_TargetUnknown(uint256 index, uint256 size);
+    error Court_AlreadyDemanded(bytes32 demand);
+    error Court_NotDemanded(bytes32 demand);
+    /// The annex given to the constructor judges another contract's rounds.
+    error Court_AnnexDiffers(address annex);
+    error Court_NotCoordinator(StudyId study, address caller);
+
+    // ------------------------------------------------------------------ views
+
+    /// @notice The contract whose rounds are judged.
+    function WARD() external view returns (IWardRound);
+}

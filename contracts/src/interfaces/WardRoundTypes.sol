@@ -1,0 +1,227 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity ^0.8.28;
+
+/// @notice keccak256(abi.encode(StudyParams)).
+type StudyId is bytes32;
+
+/// @notice How a round reaches the chain: with every entry in calldata and every signature checked
+/// at once, or as a record alone whose entries anyone can challenge.
+enum Recording {
+    Full,
+    Root
+}
+
+/// @notice How updates become a model, coordinate by coordinate, on integers.
+enum Rule {
+    Mean,
+    Median,
+    TrimmedMean,
+    /// Of counts: 64-bit coordinates, unweighted; the model is the sum, and nothing is added to it.
+    Sum
+}
+
+/// @notice How a round's reward is split among its sites.
+enum Scoring {
+    /// By weight.
+    Examples
+}
+
+/// @notice What a study is. Immutable; its hash is the study's identity.
+struct StudyParams {
+    /// Creates, funds and ends the study, admits and removes sites.
+    address sponsor;
+    /// The ERC-20 of rewards and bonds.
+    address token;
+    /// What the sites of a round share, in the token's smallest unit.
+    uint128 rewardPerRound;
+    /// What a coordinator deposits before it may act.
+    uint96 bond;
+    /// What a demand, a tally and a commitment to a challenge are made against.
+    uint96 deposit;
+    /// What a final round pays to who closed it.
+    uint128 closingFee;
+    /// What a round pays to the auditors whose attestations make it final, in equal parts.
+    uint128 attestingFee;
+    /// Number of rounds.
+    uint32 rounds;
+    /// How long a closed round can be challenged.
+    uint32 challengeSeconds;
+    /// How long a closed round can be challenged before attestations can make it final.
+    uint32 objectionSeconds;
+    /// How long the active coordinator has to close a round.
+    uint32 roundSeconds;
+    /// How much longer each next standby waits before it takes over.
+    uint32 graceSeconds;
+    /// How long a coordinator has to answer a demand for data.
+    uint32 demandSeconds;
+    /// How long the study may run once it is open. Afterwards any account may end it; of a round
+    /// that is overturned late, each coordinator has its turn before.
+    uint32 lifetimeSeconds;
+    /// The fewest contributions a round can close with.
+    uint16 minSites;
+    /// Attestations that make a round final after its objection time. Zero: only the challenge
+    /// window does.
+    uint16 auditorQuorum;
+    Recording recording;
+    Rule rule;
+    /// Values cut at each end by the trimmed mean; zero for other rules.
+    uint16 ruleArgument;
+    Scoring scoring;
+    /// Coordinates of a model; fixes the size of every vector's tree.
+    uint32 parameterCount;
+    /// Largest magnitude of a coordinate of an update, in fixed point. The court judges it of sums.
+    uint32 updateBound;
+    /// Vector root of the model before round 1.
+    bytes32 initialModel;
+    /// SHA-256 of the canonical specification.
+    bytes32 specification;
+    /// Digest of the application code.
+    bytes32 code;
+    /// keccak256(abi.encode(coordinators, auditors)): who closes and who attests its rounds.
+    bytes32 parties;
+}
+
+/// @notice What the coordinator commits to for one round.
+struct Record {
+    /// RFC 9162 root over the entries, sorted by site.
+    bytes32 contributions;
+    /// Vector root of the new model.
+    bytes32 model;
+    /// SHA-256 of the canonical manifest.
+    bytes32 manifest;
+    /// RFC 9162 root over named commitments; the contract only keeps it.
+    bytes32 commitments;
+    /// Number of entries.
+    uint32 count;
+    /// Sum of the entries' weights.
+    uint64 totalWeight;
+}
+
+/// @notice A record with who closed it and when. The contract keeps
+/// commitment = keccak256(abi.encode(closing)); later calls bring the closing back in calldata.
+struct Closing {
+    Record record;
+    address coordinator;
+    uint64 closedAt;
+}
+
+/// @notice A site's entry in a final round, with what proves it.
+struct Earning {
+    uint32 round;
+    Closing closing;
+    /// Packed, of 157 bytes.
+    bytes entry;
+    /// Its place among the round's contributions, and its RFC 9162 inclusion path.
+    uint32 index;
+    bytes32[] path;
+}
+
+/// @notice What a round has paid to its sites. One slot.
+struct Paid {
+    uint128 amount;
+    /// Entries that were paid.
+    uint32 count;
+}
+
+/// @notice A site's admission to a study. One slot.
+struct Site {
+    /// Receives the rewards; not the signing key. Changes itself.
+    address payout;
+    /// The largest weight the site may declare; never changes.
+    uint32 maxWeight;
+    /// First round the site is a member of.
+    uint32 since;
+    /// First round the site is no longer a member of; 2**32 - 1 while admitted.
+    uint32 until;
+}
+
+/// @notice A coordinator's place in a study. One slot.
+struct Seat {
+    /// What is deposited now.
+    uint96 bond;
+    /// Position in the list of coordinators, from 1; zero for everybody else.
+    uint16 place;
+    /// Whether the coordinator is bonded: it has posted its bond and not taken it back.
+    bool bonded;
+    /// Whether a round it closed was overturned. It never acts in the study again.
+    bool barred;
+}
+
+/// @notice A contribution that its site brought to the chain itself.
+struct Registration {
+    /// keccak256 of the packed entry.
+    bytes32 entryHash;
+    /// Commitment of the round before, on whose model the entry builds.
+    bytes32 previous;
+    uint64 registeredAt;
+}
+
+/// @notice An auditor's attestation.
+struct Signed {
+    /// The auditor: an account with a key, or a contract (ERC-1271).
+    address auditor;
+    /// By its key, 65 bytes: r, s, v; or whatever the contract accepts.
+    bytes signature;
+}
+
+/// @notice A study's present state.
+struct StudyState {
+    address sponsor;
+    address token;
+    /// The active coordinator; zero before the study opens.
+    address coordinator;
+    /// The round being worked on, from 1; zero before the study opens; rounds + 1 after the last.
+    uint32 head;
+    /// When the active coordinator's turn began.
+    uint64 openedAt;
+    /// Rounds up to this one were made final by auditors.
+    uint32 finalThrough;
+    uint32 rounds;
+    uint32 siteCount;
+    uint16 minSites;
+    uint16 auditorQuorum;
+    Recording recording;
+    Rule rule;
+    uint16 ruleArgument;
+    Scoring scoring;
+    uint32 parameterCount;
+    uint32 updateBound;
+    uint32 challengeSeconds;
+    uint32 objectionSeconds;
+    uint32 roundSeconds;
+    uint32 graceSeconds;
+    uint32 demandSeconds;
+    /// Rounds from this one on are not final by time before `holdUntil`.
+    uint32 holdRound;
+    uint64 holdUntil;
+    /// From then on any account may end the study; zero before it opens. Where a round is overturned,
+    /// at least `roundSeconds` and, for each coordinator, `graceSeconds` later.
+    uint64 deadline;
+    uint96 bond;
+    uint96 deposit;
+    uint128 closingFee;
+    uint128 attestingFee;
+    uint128 rewardPerRound;
+    uint128 funded;
+    /// Rewards paid to sites.
+    uint128 paid;
+    /// Funds returned to the sponsor.
+    uint128 refunded;
+    address[] coordinators;
+}
+
+/// @notice The part of a study that judging its rounds takes.
+struct Terms {
+    address token;
+    address coordinator;
+    uint32 head;
+    uint96 deposit;
+    uint32 challengeSeconds;
+    uint32 graceSeconds;
+    uint32 demandSeconds;
+    uint32 parameterCount;
+    uint32 updateBound;
+    Recording recording;
+    Rule rule;
+    uint16 ruleArgument;
+}
