@@ -341,7 +341,8 @@ def documented_default(cell: str) -> Any:
 
 
 def actual_default(field: Any) -> Any:
-    default = field.get_default(call_default_factory=True)
+    given = {"round_seconds": 3_600}
+    default = field.get_default(call_default_factory=True, validated_data=given)
     return PydanticUndefined if default is None else default
 
 

@@ -90,6 +90,7 @@ COMMAND_OF = {
     "Court.closeDemand": "court challenge",
     "Court.answerDemand": "court answer",
     "Court.demandContribution": "coordinator run",
+    "Court.closeContribution": "coordinator run",
     "Court.refuseContribution": "coordinator run",
     "Court.answerContribution": "site answer",
     "Grants.grant": "grants give",
@@ -111,6 +112,7 @@ IN_A_ROUND = {
     "WardRound.closeRoundRoot": ("session", "close_round"),
     "WardRound.takeOver": ("standby", "take_over"),
     "Court.demandContribution": ("registrations", "demand_contribution"),
+    "Court.closeContribution": ("registrations", "close_contribution"),
     "Court.refuseContribution": ("registrations", "refuse_contribution"),
 }
 
@@ -454,8 +456,10 @@ def test_commands_of_auditor_and_site(scene: Scene) -> None:
     assert "registered its contribution to round 2" in world.run("site contribute", *where)
     assert "nothing is demanded" in world.run("site answer", *where)
     court = Court(stage.contract)
-    court.demand_contribution(stage.parties.standby, stage.study, 2, site, 0)
-    assert "showed chunk 0" in world.run("site answer", *where)
+    court.approve_deposit(stage.parties.standby, stage.study)
+    before = (stage.study, 2, position.previous.commitment, site)
+    court.demand_contribution(stage.parties.standby, *before, (0, 1))
+    assert "showed chunks 0 to 0" in world.run("site answer", *where)
     claim = [study, "hospital", "--store", "whole", "--key", "sponsor.key"]
     assert "nothing is due: 25 tokens" in world.run("site claim", *claim)
     # In a simulation a site is paid at its own address.

@@ -19,10 +19,15 @@ from wardround_client.options import JsonOption, Paying
 from wardround_client.password import password_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from eth_account.signers.local import LocalAccount
 
+    from wardround.chain.blocks import Receipt
+    from wardround.chain.court import Court
     from wardround.chain.ward_round import WardRound
     from wardround.protocol.contribution import Entry
+    from wardround.protocol.errors import SpecificationError
     from wardround.protocol.fixed_point import Int32Vector
     from wardround.protocol.identifiers import StudyId
     from wardround.protocol.record import Closing
@@ -30,6 +35,8 @@ if TYPE_CHECKING:
 
 _out = Screen(highlight=False, markup=False, soft_wrap=True)
 _POLL_SECONDS = 2.0
+#: Of an update in one transaction, which carries 128 KiB.
+ANSWERED_CHUNKS = 120
 
 
 def claim(
@@ -127,8 +134,9 @@ def contribute(paying: Paying, as_json: JsonOption = False) -> None:
     """Register the signed contribution to the open round on chain, so that it must be included.
 
     For a site whose coordinator does not take its reply. It registers the last answer that the
-    site gave; keep `site answer --watch` running afterwards, because the coordinator may demand
-    the update on chain.
+    site gave, before the cut-off of the round, and takes the study's deposit from who pays for it;
+    keep `site answer --watch` running afterwards, because the coordinator may demand the update on
+    chain. The deposit goes back once the round is closed, unless demanded bytes were not shown.
 
     Example:
       wardround site contribute 0x4a1f…b1 hospital --key treasury.key
@@ -139,7 +147,11 @@ def contribute(paying: Paying, as_json: JsonOption = False) -> None:
 
     site, study = open_site(paying.folder), study_of(paying.study)
     with site.contract() as ward:
-        number, previous, entry, _ = _last_answer(site, ward, study)
+        number = ward.open_round(study).round
+        kept = _answer_to(site, ward, study, number)
+        if kept is None:
+            raise _unsigned(site, number)
+        previous, entry, _ = kept
         receipt = ward.contribute(_payer(site, paying), study, number, previous, entry)
     words = f"{site.address} has registered its contribution to round {number}"
     facts = {"site": site.address, "round": number, "update": hex_of(entry.update)}
@@ -151,57 +163,94 @@ def answer(
     watch: Annotated[
         bool, typer.Option("--watch", help="Go on until the round is closed.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a chunk.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a transaction.")] = False,
 ) -> None:
     """Show on chain the chunks of a registered update that the coordinator demands.
 
-    A registration whose chunks are not shown by the deadline is void.
+    A registration whose chunks are not shown by the deadline is void. Showing them earns what the
+    coordinator has paid for them. Deposits of the site's registrations whose rounds are closed go
+    back to who sent them; `wardround court collect` pays them out.
 
     Example:
       wardround site answer 0x4a1f…b1 hospital --watch --key treasury.key
     """
     from wardround.chain.court import Court
     from wardround.chain.options import print_sent, study_of
-    from wardround.protocol.inspection import chunk_leaf
     from wardround_client.site_standing import open_site
 
-    site, study, shown = open_site(paying.folder), study_of(paying.study), 0
+    site, study = open_site(paying.folder), study_of(paying.study)
     with site.contract() as ward:
-        court = Court(ward)
-        number, _, entry, update = _last_answer(site, ward, study)
-        payer = _payer(site, paying)
+        court, payer = Court(ward), _payer(site, paying)
+        number, sent = ward.open_round(study).round, False
+        signed = _answer_to(site, ward, study, number) is not None
         while True:
-            for chunk in court.demanded_of(study, number, entry.site):
-                leaf = chunk_leaf(update.data, chunk)
-                receipt = court.answer_contribution(payer, study, number, entry.pack(), leaf)
-                shown += 1
-                words = f"showed chunk {chunk} of the update of round {number}"
-                print_sent(receipt, words, as_json=as_json, round=number, chunk=chunk)
-            if not watch or ward.study(study).head != number:
+            over = ward.study(study).head != number
+            for receipt, words, facts in _shown(site, court, study, payer):
+                sent = True
+                print_sent(receipt, words, as_json=as_json, **facts)
+            if over or not (watch and signed):
                 break
             time.sleep(_POLL_SECONDS)
-    if not shown and not as_json:
+    if sent:
+        return
+    if not signed:
+        raise _unsigned(site, number)
+    if not as_json:
         _out.print(f"nothing is demanded of the update of round {number}")
 
 
-def _last_answer(
-    site: OpenSite, ward: WardRound, study: StudyId
-) -> tuple[int, Closing, Entry, Int32Vector]:
-    """Find the site's signed answer to the open round: round, closing before, entry, update."""
-    from wardround.protocol.errors import SpecificationError
+def _shown(
+    site: OpenSite, court: Court, study: StudyId, payer: LocalAccount
+) -> Iterator[tuple[Receipt | None, str, dict[str, int]]]:
+    """Show what is demanded of the site's registrations, and give back deposits that are due."""
+    from wardround.protocol.inspection import chunks_from
+
+    ward = court.ward
+    head = ward.study(study).head
+    for registered in ward.registrations_of(study, site.address):
+        number, where = registered.round, (registered.round, registered.previous, registered.site)
+        state = court.standing(study, *where)
+        kept = _answer_to(site, ward, study, number) if state.unanswered else None
+        # Behind the deadline, or without the bytes, there is nothing to show any more.
+        if kept is not None and ward.chain.timestamp() <= state.deadline:
+            _, entry, update = kept
+            for first in range(state.shown, state.demanded, ANSWERED_CHUNKS):
+                count = min(ANSWERED_CHUNKS, state.demanded - first)
+                chunks = chunks_from(update.data, first, count)
+                before = (study, number, registered.previous)
+                receipt = court.answer_contribution(payer, *before, entry.pack(), chunks)
+                words = f"showed chunks {first} to {first + count - 1} of the update"
+                facts = {"round": number, "first": first, "count": count}
+                yield receipt, f"{words} of round {number}", facts
+        elif number < head and not state.unanswered and not state.settled:
+            receipt = court.close_contribution(payer, study, *where)
+            words = f"the deposit of round {number} goes back to {registered.sender}"
+            yield receipt, words, {"round": number}
+
+
+def _answer_to(
+    site: OpenSite, ward: WardRound, study: StudyId, number: int
+) -> tuple[Closing, Entry, Int32Vector] | None:
+    """Find the site's last signed answer: the closing before, the entry and the update.
+
+    None when it answers another round than this one.
+    """
     from wardround.protocol.messages import TrainTask
     from wardround.protocol.record import genesis_closing
     from wardround_client.guard.answers import KeptAnswers
 
-    number, params = ward.open_round(study).round, ward.params(study)
+    params = ward.params(study)
     closings = dict(ward.closings(study))
     previous = closings.get(number - 1) or genesis_closing(params.initial_model)
     kept = KeptAnswers(site.home.answers).find(TrainTask(params, previous, number, b""))
-    if kept is None:
-        reason = f"it has signed nothing for round {number}, which is open: let it train first"
-        raise SpecificationError(f"site in {site.home.folder}", reason)
-    delivery, update = kept
-    return number, previous, delivery.entry, update
+    return None if kept is None else (previous, kept[0].entry, kept[1])
+
+
+def _unsigned(site: OpenSite, number: int) -> SpecificationError:
+    from wardround.protocol.errors import SpecificationError
+
+    reason = f"it has signed nothing for round {number}, which is open: let it train first"
+    return SpecificationError(f"site in {site.home.folder}", reason)
 
 
 def _payer(site: OpenSite, paying: Paying) -> LocalAccount:

@@ -92,6 +92,7 @@ class PolicyTable(Form):
     min_objection_seconds: _Seconds = 0
     min_round_seconds: _Seconds = 0
     min_grace_seconds: _Seconds = 0
+    min_registration_seconds: _Seconds = 0
     min_demand_seconds: _Seconds = 0
     max_challenge_seconds: _Seconds | None = None
     max_round_seconds: _Seconds | None = None

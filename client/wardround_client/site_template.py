@@ -50,6 +50,7 @@ contract = {contract}
 # min_objection_seconds = 3600
 # min_round_seconds = 3600
 # min_grace_seconds = 600
+# min_registration_seconds = 600
 # min_demand_seconds = 21600
 # max_challenge_seconds = 604800
 # max_round_seconds = 86400

@@ -57,6 +57,7 @@ def describe_terms(
     yield (
         f"  turns        {_lasting(params.round_seconds)} to close a round, "
         f"{_lasting(params.grace_seconds)} until the next standby takes over, "
+        f"{_lasting(params.registration_seconds)} for sites to register, "
         f"{_lasting(params.demand_seconds)} to show demanded data"
     )
     yield (

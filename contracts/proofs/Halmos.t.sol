@@ -84,6 +84,7 @@ contract HalmosTest is Base {
             objectionSeconds: 1 hours,
             roundSeconds: 1 days,
             graceSeconds: 1 hours,
+            registrationSeconds: 10 minutes,
             demandSeconds: 1 days,
             lifetimeSeconds: 365 days,
             minSites: 1,

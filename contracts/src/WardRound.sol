@@ -105,19 +105,23 @@ contract WardRound is Ward, Annexed, IRounds {
     {
         Study storage s = _running(id);
         if (round != s.head) revert WardRound_RoundNotOpen(id, round, s.head);
+        uint256 since = s.cutOff();
+        if (block.timestamp >= since) revert WardRound_RegistrationOver(id, since);
         bytes32 behind = s.checkCommitment(id, round - 1, previous);
         if (packed.length != Entries.SIZE) revert WardRound_EntriesMalformed(packed.length);
         Entry entry = packed.first();
         bytes memory filling = Entries.template(id, round, previous.record.model);
         (address key, uint64 weight) = s.checkEntry(id, round, entry, filling, _domainSeparatorV4());
-        Registration storage mine = s.registrations[round][key];
-        // One on top of a round that was overturned since is of no use any more.
-        if (mine.previous == behind) revert WardRound_AlreadyRegistered(id, round, key);
+        Registration storage mine = s.registration(round, behind, key);
+        if (mine.registeredAt != 0) revert WardRound_AlreadyRegistered(id, round, key);
 
         mine.entryHash = keccak256(packed);
-        mine.previous = behind;
+        mine.sender = msg.sender;
         mine.registeredAt = uint64(block.timestamp);
-        emit Registered(id, round, key, entry.update(), weight, mine.registeredAt, packed);
+        emit Registered(
+            id, round, key, msg.sender, behind, entry.update(), weight, mine.registeredAt, packed
+        );
+        _take(id, s, msg.sender, s.deposit);
     }
 
     /// @inheritdoc IRounds
@@ -357,12 +361,12 @@ contract WardRound is Ward, Annexed, IRounds {
     }
 
     /// @inheritdoc IRounds
-    function registration(StudyId id, uint32 round, address key)
+    function registration(StudyId id, uint32 round, bytes32 previous, address key)
         external
         view
         returns (Registration memory)
     {
-        return _studies[id].registrations[round][key];
+        return _studies[id].registration(round, previous, key);
     }
 
     /// @inheritdoc IRounds
@@ -403,6 +407,7 @@ contract WardRound is Ward, Annexed, IRounds {
         if (record.totalWeight < record.count || record.totalWeight >= TOTAL_WEIGHT_LIMIT) {
             revert WardRound_TotalWeightOutOfRange(record.totalWeight);
         }
+        s.checkComplete(id, record.count);
         // A late close is welcome as long as no standby took over.
     }
 

@@ -80,6 +80,8 @@ contract WardRoundAnnex is Ward, IStudies {
         // A round that the site was a member of can open again, and its contribution with it.
         if (until <= removed.since) s.caps -= removed.maxWeight;
         --s.siteCount;
+        // It is a member of the open round that `siteCount` does not count.
+        s.uncount();
         emit SiteRemoved(id, key, until);
     }
 

@@ -133,6 +133,7 @@ contract ContractAccountsTest is Scene {
         execute(address(ward), abi.encodeCall(IRounds.postBond, (id)));
         execute(address(ward), abi.encodeCall(IStudies.openStudy, (id)));
         Record memory record = sampleRecord(1);
+        reachCutOff(id);
         execute(address(ward), abi.encodeCall(IRounds.closeRoundRoot, (id, 1, record)));
         Closing memory closing = Closing(record, address(safe), uint64(block.timestamp));
 

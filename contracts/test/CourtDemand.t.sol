@@ -1,15 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.28;
 
-import {
-    Demand,
-    DemandStatus,
-    Standing,
-    TallyStart,
-    Target,
-    What
-} from "../src/interfaces/ICourt.sol";
+import {DemandStatus, TallyStart, Target, What} from "../src/interfaces/ICourt.sol";
 import {ICourtBase} from "../src/interfaces/ICourtBase.sol";
+import {IStudies} from "../src/interfaces/IStudies.sol";
 import {Closing, Recording, Registration, StudyParams} from "../src/interfaces/IWardRound.sol";
 import {IWardRoundBase} from "../src/interfaces/IWardRoundBase.sol";
 import {CourtScene} from "./CourtScene.sol";
@@ -278,31 +272,54 @@ contract CourtDemandTest is CourtScene {
         assertStands(story);
     }
 
-    /// Too late to be included is too late to be missed.
-    function testFuzz_challengeOmission_onlyOfThoseInTime(uint256 seed, uint256 time) public {
+    /// Whoever was registered in time had to be included, whenever the round is closed.
+    function testFuzz_challengeOmission_ofAllWhoRegistered(uint256 seed, uint256 time, uint256 more)
+        public
+    {
         StudyParams memory params = sampleParams(Recording.Full);
         params.parameterCount = 3;
         Story memory story = begin(params, 3, seed);
         Draft memory left = story.list[1];
-        time = bound(time, 0, story.params.graceSeconds);
+        uint256 from = block.timestamp + params.registrationSeconds;
+        vm.warp(block.timestamp + bound(time, 0, params.registrationSeconds - 1));
         register(story, left);
         story = without(story, 1);
-        vm.warp(block.timestamp + time);
+        vm.warp(from + bound(more, 0, 365 days));
         close(story);
-        bytes[2] memory pair = [packed(story.list[0]), packed(story.list[1])];
-        bytes32[][2] memory paths = [entryPath(story, 0), entryPath(story, 1)];
+        omission(story, left.site, 1);
+        assertOverturned(story);
+    }
+
+    function testFuzz_contribute_notFromTheCutOffOn(uint256 seed, uint256 time) public {
+        StudyParams memory params = sampleParams(Recording.Full);
+        params.parameterCount = 3;
+        Story memory story = begin(params, 3, seed);
+        uint256 from = block.timestamp + params.registrationSeconds;
+        vm.warp(from + bound(time, 0, 365 days));
+        bytes memory entry = packed(story.list[1]);
         vm.expectRevert(
             abi.encodeWithSelector(
-                ICourtBase.Court_RegistrationLate.selector,
-                left.site,
-                block.timestamp - time + story.params.graceSeconds,
-                block.timestamp
+                IWardRoundBase.WardRound_RegistrationOver.selector, story.id, from
             )
         );
-        court.challengeOmission(
-            story.id, 1, story.closing, left.site, 1, pair[0], pair[1], paths[0], paths[1]
-        );
-        assertStands(story);
+        ward.contribute(story.id, 1, story.previous, entry);
+    }
+
+    /// Who takes over leaves the sites their time again, and has to include who registered before.
+    function test_contribute_againstWhoTakesOver() public {
+        StudyParams memory params = sampleParams(Recording.Full);
+        params.parameterCount = 3;
+        Story memory story = begin(params, 3, 1);
+        register(story, story.list[1]);
+        vm.warp(block.timestamp + params.roundSeconds + params.graceSeconds);
+        vm.prank(SECOND);
+        ward.takeOver(story.id);
+        register(story, story.list[0]);
+        Draft memory left = story.list[1];
+        story = without(story, 1);
+        close(story, SECOND);
+        omission(story, left.site, 1);
+        assertOverturned(story);
     }
 
     /// A coordinator that waits for data which nobody shows may leave the site out.
@@ -315,9 +332,7 @@ contract CourtDemandTest is CourtScene {
         Story memory story = begin(params, 3, seed);
         Draft memory left = story.list[1];
         register(story, left);
-        chunk = bound(chunk, 0, params.parameterCount / 256);
-        vm.prank(FIRST);
-        court.demandContribution(story.id, 1, left.site, uint32(chunk));
+        ask(story, FIRST, left.site, 0, uint32(bound(chunk, 1, chunksOf(params))));
         story = without(story, 1);
         vm.warp(block.timestamp + params.demandSeconds + (waits ? 1 : 0));
         close(story);
@@ -346,19 +361,18 @@ contract CourtDemandTest is CourtScene {
         Story memory story = begin(params, 3, seed);
         Draft memory left = story.list[1];
         register(story, left);
-        chunk = bound(chunk, 0, params.parameterCount / 256);
-        vm.prank(FIRST);
-        court.demandContribution(story.id, 1, left.site, uint32(chunk));
+        uint32 count = uint32(bound(chunk, 1, chunksOf(params)));
+        ask(story, FIRST, left.site, 0, count);
         vm.warp(block.timestamp + params.demandSeconds);
-        bytes memory answer = opening(bytesOf(story.updates[1]), chunk);
-        bytes memory wrong = bytes.concat(answer);
-        place = bound(place, 0, wrong.length - 1);
-        wrong[place] ^= 0x10;
+        Shown memory wrong = shownOf(bytesOf(story.updates[1]), 0, count);
+        place = bound(place, 0, wrong.data.length - 1);
+        wrong.data[place] ^= 0x10;
+        bytes memory entry = packed(left);
         vm.expectRevert(
-            abi.encodeWithSelector(ICourtBase.Court_NotIncluded.selector, left.update, chunk)
+            abi.encodeWithSelector(ICourtBase.Court_NotIncluded.selector, left.update, 0)
         );
-        court.answerContribution(story.id, 1, packed(left), uint32(chunk), wrong);
-        court.answerContribution(story.id, 1, packed(left), uint32(chunk), answer);
+        court.answerContribution(story.id, 1, behind(story), entry, 0, wrong.data, wrong.path);
+        show(story, 1, 0, count);
 
         story = without(story, 1);
         vm.warp(block.timestamp + 1);
@@ -395,7 +409,7 @@ contract CourtDemandTest is CourtScene {
         );
         court.refuseContribution(story.id, 1, story.previous, packed(left), 281, update, base);
         court.refuseContribution(story.id, 1, story.previous, packed(left), 280, update, base);
-        assertTrue(court.standing(story.id, 1, left.site).refused, "refused");
+        assertTrue(standingOf(story, left.site).refused, "refused");
 
         story = without(story, 1);
         story.closing.record = recordOf(story.list);
@@ -423,8 +437,9 @@ contract CourtDemandTest is CourtScene {
             assertTrue(false, "a flipped bit was registered");
         } catch {}
         ward.contribute(story.id, 1, story.previous, entry);
-        Registration memory kept = ward.registration(story.id, 1, story.list[0].site);
+        Registration memory kept = ward.registration(story.id, 1, behind(story), story.list[0].site);
         assertEq(kept.entryHash, keccak256(entry), "entry");
+        assertEq(kept.sender, address(this), "sender");
         assertEq(kept.registeredAt, block.timestamp, "time");
         vm.expectRevert(
             abi.encodeWithSelector(
@@ -463,19 +478,11 @@ contract CourtDemandTest is CourtScene {
         next = following(story, 3, 2);
         Draft memory left = next.list[1];
         next = without(next, 1);
-        vm.warp(block.timestamp + params.graceSeconds + 1);
         bytes[2] memory pair = [packed(next.list[0]), packed(next.list[1])];
         bytes32[][2] memory paths = [entryPath(next, 0), entryPath(next, 1)];
-        register(next, left);
-        vm.warp(block.timestamp + params.graceSeconds);
         close(next, SECOND);
         vm.expectRevert(
-            abi.encodeWithSelector(
-                ICourtBase.Court_RegistrationLate.selector,
-                left.site,
-                block.timestamp,
-                block.timestamp
-            )
+            abi.encodeWithSelector(ICourtBase.Court_NotRegistered.selector, next.id, 2, left.site)
         );
         court.challengeOmission(
             next.id, 2, next.closing, left.site, 1, pair[0], pair[1], paths[0], paths[1]
@@ -490,28 +497,160 @@ contract CourtDemandTest is CourtScene {
             abi.encodeWithSelector(ICourtBase.Court_NotRegistered.selector, story.id, 1, site)
         );
         vm.prank(FIRST);
-        court.demandContribution(story.id, 1, site, 0);
+        court.demandContribution(story.id, 1, site, 0, 1);
         register(story, story.list[0]);
         vm.expectRevert(
             abi.encodeWithSelector(ICourtBase.Court_NotCoordinator.selector, story.id, SECOND)
         );
         vm.prank(SECOND);
-        court.demandContribution(story.id, 1, site, 0);
+        court.demandContribution(story.id, 1, site, 0, 1);
         vm.startPrank(FIRST);
-        vm.expectRevert(abi.encodeWithSelector(ICourtBase.Court_TargetUnknown.selector, 4, 4));
-        court.demandContribution(story.id, 1, site, 4);
-        court.demandContribution(story.id, 1, site, 3);
-        try court.demandContribution(story.id, 1, site, 3) {
-            assertTrue(false, "asked twice");
-        } catch {}
+        vm.expectRevert(abi.encodeWithSelector(ICourtBase.Court_TargetUnknown.selector, 5, 4));
+        court.demandContribution(story.id, 1, site, 0, 5);
+        vm.expectRevert(abi.encodeWithSelector(ICourtBase.Court_TargetUnknown.selector, 0, 4));
+        court.demandContribution(story.id, 1, site, 0, 0);
+        vm.expectRevert(abi.encodeWithSelector(ICourtBase.Court_ChunkUnexpected.selector, 1, 0));
+        court.demandContribution(story.id, 1, site, 1, 1);
+        court.demandContribution(story.id, 1, site, 0, 2);
+        vm.expectRevert(abi.encodeWithSelector(ICourtBase.Court_ChunkUnexpected.selector, 0, 2));
+        court.demandContribution(story.id, 1, site, 0, 2);
         vm.warp(block.timestamp + params.demandSeconds + 1);
         // Void once is void: a later demand does not bring it back.
         vm.expectRevert(abi.encodeWithSelector(ICourtBase.Court_RegistrationVoid.selector, site));
-        court.demandContribution(story.id, 1, site, 2);
+        court.demandContribution(story.id, 1, site, 2, 1);
         vm.stopPrank();
     }
 
+    /// Who takes over waits for what its predecessor has demanded, so that one payer has it back.
+    function test_demandContribution_notWhileAnothersIsOpen() public {
+        StudyParams memory params = sampleParams(Recording.Full);
+        params.demandSeconds = 3 days;
+        Story memory story = begin(params, 2, 1);
+        address site = story.list[0].site;
+        register(story, story.list[0]);
+        ask(story, FIRST, site, 0, 1);
+        vm.warp(block.timestamp + params.roundSeconds + params.graceSeconds);
+        vm.startPrank(SECOND);
+        ward.takeOver(story.id);
+        vm.expectRevert(
+            abi.encodeWithSelector(ICourtBase.Court_NotCoordinator.selector, story.id, FIRST)
+        );
+        court.demandContribution(story.id, 1, site, 1, 1);
+        vm.stopPrank();
+        show(story, 0, 0, 1);
+        ask(story, SECOND, site, 1, 3);
+        assertEq(standingOf(story, site).payer, SECOND, "payer");
+    }
+
+    // ------------------------------------------------------------------ deposits of registrations
+
+    /// Whatever was registered, demanded, shown and closed: the deposit is credited once, to the
+    /// sender unless bytes stayed hidden, and chunks are paid once, to who shows or who asked.
+    function testFuzz_closeContribution_paysOnce(uint256 seed, uint32 asked, uint32 shown) public {
+        StudyParams memory params = sampleParams(Recording.Root);
+        params.deposit = uint96(bound(seed, 1, 2 ** 60));
+        Story memory story = begin(params, 3, seed);
+        address site = story.list[1].site;
+        uint256 before = held(story.id);
+        register(story, story.list[1]);
+        asked = uint32(bound(asked, 0, 4));
+        shown = uint32(bound(shown, 0, asked));
+        if (asked > 0) ask(story, FIRST, site, 0, asked);
+        if (shown > 0) show(story, 1, 0, shown);
+        uint256 price = params.deposit / 4;
+        assertEq(ward.owed(story.id, address(this)), price * shown, "shown");
+        if (asked == shown) {
+            // While the round is open it can be demanded again.
+            vm.expectRevert(abi.encodeWithSelector(ICourtBase.Court_NothingDue.selector, site));
+            court.closeContribution(story.id, 1, behind(story), site);
+            close(story);
+        } else {
+            vm.expectRevert(
+                abi.encodeWithSelector(
+                    ICourtBase.Court_TooEarly.selector, block.timestamp + params.demandSeconds
+                )
+            );
+            court.closeContribution(story.id, 1, behind(story), site);
+            vm.warp(block.timestamp + params.demandSeconds + 1);
+        }
+        court.closeContribution(story.id, 1, behind(story), site);
+        vm.expectRevert(abi.encodeWithSelector(ICourtBase.Court_NothingDue.selector, site));
+        court.closeContribution(story.id, 1, behind(story), site);
+        uint256 hidden = asked - shown;
+        if (hidden > 0) {
+            assertEq(ward.owed(story.id, FIRST), params.deposit + price * hidden, "to who asked");
+        } else {
+            assertEq(
+                ward.owed(story.id, address(this)), params.deposit + price * shown, "to who sent"
+            );
+        }
+        assertEq(held(story.id), before + params.deposit + price * asked, "all of it is there");
+    }
+
+    /// The one who sends is any account; the site itself needs no token.
+    function test_contribute_takesTheDepositOfWhoSends() public {
+        Story memory story = begin(sampleParams(Recording.Root), 3, 1);
+        uint256 before = token.balanceOf(CHALLENGER);
+        bytes memory entry = packed(story.list[1]);
+        vm.prank(CHALLENGER);
+        ward.contribute(story.id, 1, story.previous, entry);
+        assertEq(token.balanceOf(CHALLENGER), before - story.params.deposit, "taken");
+        close(story);
+        court.closeContribution(story.id, 1, behind(story), story.list[1].site);
+        ward.collect(story.id, CHALLENGER);
+        assertEq(token.balanceOf(CHALLENGER), before, "and given back");
+    }
+
+    /// Of a base that was overturned, each sender has its deposit back, and the site registers again.
+    function test_closeContribution_whenTheRoundBeforeWasOverturned() public {
+        StudyParams memory params = sampleParams(Recording.Full);
+        params.parameterCount = 4;
+        Story memory story = begin(params, 3, 1);
+        story.model[0] ^= 1;
+        story.closing.record.model = vectorRoot(bytesOf(story.model));
+        close(story);
+        Story memory next = following(story, 3, 2);
+        register(next, next.list[1]);
+        bytes32 gone = behind(next);
+        challengeCoordinate(story, 0);
+        court.closeContribution(story.id, 2, gone, next.list[1].site);
+        assertEq(ward.owed(story.id, address(this)), params.deposit, "back");
+        vm.expectRevert(
+            abi.encodeWithSelector(ICourtBase.Court_NothingDue.selector, next.list[1].site)
+        );
+        court.closeContribution(story.id, 2, gone, next.list[1].site);
+    }
+
+    /// What is refused has cost the coordinator that demanded it, so it has the deposit.
+    function test_refuseContribution_paysWhoDemanded() public {
+        StudyParams memory params = sampleParams(Recording.Full);
+        params.parameterCount = 4;
+        params.updateBound = 1;
+        Story memory story = begin(params, 3, 3);
+        story.updates[1][2] = 2;
+        story.base[2] = 0;
+        story.list[1].update = vectorRoot(bytesOf(story.updates[1]));
+        sign(story, 1);
+        address site = story.list[1].site;
+        register(story, story.list[1]);
+        ask(story, FIRST, site, 0, 1);
+        show(story, 1, 0, 1);
+        bytes memory update = opening(bytesOf(story.updates[1]), 0);
+        bytes memory base = opening(bytesOf(story.base), 0);
+        bytes memory entry = packed(story.list[1]);
+        vm.prank(CHALLENGER);
+        court.refuseContribution(story.id, 1, story.previous, entry, 2, update, base);
+        assertEq(ward.owed(story.id, FIRST), params.deposit, "to who demanded");
+        close(without(story, 1));
+        vm.expectRevert(abi.encodeWithSelector(ICourtBase.Court_NothingDue.selector, site));
+        court.closeContribution(story.id, 1, behind(story), site);
+    }
+
     // ------------------------------------------------------------------ inside
+
+    function chunksOf(StudyParams memory params) internal pure returns (uint256) {
+        return (uint256(params.parameterCount) + 255) / 256;
+    }
 
     function closed(uint256 seed) internal returns (Story memory story) {
         story = begin(anyParams(seed, 3), 3, seed);

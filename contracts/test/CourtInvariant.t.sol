@@ -15,8 +15,6 @@ import {
     Closing,
     Earning,
     Recording,
-    Registration,
-    Rule,
     StudyId,
     StudyParams,
     StudyState
@@ -31,6 +29,8 @@ contract CourtHandler is CourtScene {
 
     uint256 internal constant SITES = 3;
     address internal constant BURNT = 0x000000000000000000000000000000000000dEaD;
+    /// Brings the sites' registrations.
+    address internal constant STRANGER = address(0x57A);
 
     enum Cheat {
         None,
@@ -57,12 +57,24 @@ contract CourtHandler is CourtScene {
         bytes closing;
     }
 
+    /// A registration, on top of a closing of the round before.
+    struct Sent {
+        uint32 round;
+        bytes32 previous;
+        address site;
+    }
+
     bytes32[] internal _demands;
     mapping(bytes32 demand => uint32) internal _demandRound;
     mapping(bytes32 demand => bytes) internal _answers;
     uint256[] internal _tallies;
     Sealed[] internal _sealed;
     mapping(uint256 tally => uint32) internal _tallyRound;
+    /// Demands to sites whose payment is neither earned nor returned.
+    uint256 internal _asked;
+    /// Registrations whose deposit was not credited.
+    uint256 internal _unsettled;
+    Sent[] internal _registered;
 
     uint256 public closes;
     uint256 public voided;
@@ -92,6 +104,9 @@ contract CourtHandler is CourtScene {
         genesis.closing = beginning(params);
         _stories[0] = abi.encode(genesis);
         token.approve(address(ward), type(uint256).max);
+        // forge-lint: disable-next-line(erc20-unchecked-transfer)
+        token.transfer(STRANGER, 2 ** 100);
+        approve(STRANGER);
     }
 
     // ------------------------------------------------------------------ what may be done
@@ -129,6 +144,7 @@ contract CourtHandler is CourtScene {
             recommit(story);
         }
         if (cheat == Cheat.Totals) ++story.closing.record.totalWeight;
+        noteEarlyClosing(story, s);
         close(story, s.coordinator);
         _stories[s.head] = abi.encode(story);
         cheats[s.head] = cheat;
@@ -140,14 +156,47 @@ contract CourtHandler is CourtScene {
         StudyState memory s = ward.study(id);
         if (s.head > s.rounds) return;
         Story memory story = nextStory(s.head);
-        try ward.contribute(id, s.head, story.previous, packed(story.list[who % SITES])) {} catch {}
+        Draft memory draft = story.list[who % SITES];
+        bytes memory entry = packed(draft);
+        vm.prank(STRANGER);
+        try ward.contribute(id, s.head, story.previous, entry) {
+            deposited += params.deposit;
+            ++_unsettled;
+            _registered.push(Sent(s.head, behind(story), draft.site));
+            if (block.timestamp >= s.openedAt + REGISTRATION_SECONDS) {
+                wrongs.push("a site was registered behind the cut-off");
+            }
+        } catch {}
     }
 
     function demandContribution(uint256 who) external {
         StudyState memory s = ward.study(id);
+        address site = addresses(siteKeys(SITES))[who % SITES];
         vm.prank(s.coordinator);
-        try court.demandContribution(id, s.head, addresses(siteKeys(SITES))[who % SITES], 0) {}
-            catch {}
+        // An update has one chunk here, which takes a whole deposit.
+        try court.demandContribution(id, s.head, site, 0, 1) {
+            deposited += params.deposit;
+            ++_asked;
+        } catch {}
+    }
+
+    function closeContribution(uint256 which) external {
+        if (_registered.length == 0) return;
+        Sent memory sent = _registered[which % _registered.length];
+        Standing memory stands = court.standing(id, sent.round, sent.previous, sent.site);
+        address to = stands.demanded == stands.shown ? STRANGER : stands.payer;
+        uint256 before = ward.owed(id, to);
+        try court.closeContribution(id, sent.round, sent.previous, sent.site) {
+            uint256 amount = stands.settled ? 0 : params.deposit;
+            if (stands.demanded != stands.shown) {
+                amount += params.deposit;
+                --_asked;
+            }
+            if (!stands.settled) --_unsettled;
+            if (ward.owed(id, to) != before + amount || amount == 0) {
+                wrongs.push("a registration's deposit went elsewhere");
+            }
+        } catch {}
     }
 
     function answerContribution(uint256 who) external {
@@ -155,8 +204,11 @@ contract CourtHandler is CourtScene {
         if (s.head > s.rounds) return;
         Story memory story = nextStory(s.head);
         who %= SITES;
-        bytes memory answer = opening(bytesOf(story.updates[who]), 0);
-        try court.answerContribution(id, s.head, packed(story.list[who]), 0, answer) {} catch {}
+        Shown memory shown = shownOf(bytesOf(story.updates[who]), 0, 1);
+        bytes memory entry = packed(story.list[who]);
+        try court.answerContribution(id, s.head, behind(story), entry, 0, shown.data, shown.path) {
+            --_asked;
+        } catch {}
     }
 
     /// A challenge that fits what is wrong succeeds as long as the round is not final, however late
@@ -313,7 +365,7 @@ contract CourtHandler is CourtScene {
     }
 
     function collect(uint256 who) external {
-        address account = [CHALLENGER, BURNT, address(this)][who % 3];
+        address account = [CHALLENGER, BURNT, address(this), STRANGER][who % 4];
         uint256 amount = ward.owed(id, account);
         try ward.collect(id, account) {
             collected += amount;
@@ -356,13 +408,23 @@ contract CourtHandler is CourtScene {
         return following(behind, SITES, uint256(keccak256(abi.encode(head))));
     }
 
-    /// 2: a site must be included; 1: it may have to be soon, or its data was asked for; 0: not.
+    /// 2: a site must be included; 1: its data was asked for; 0: not.
     function dutyTo(uint32 round, address site) internal view returns (uint8) {
-        Registration memory kept = ward.registration(id, round, site);
-        if (kept.registeredAt == 0 || kept.previous != ward.commitment(id, round - 1)) return 0;
-        Standing memory stands = court.standing(id, round, site);
-        if (stands.unanswered > 0) return block.timestamp > stands.deadline ? 0 : 1;
-        return block.timestamp > kept.registeredAt + params.graceSeconds ? 2 : 1;
+        bytes32 previous = ward.commitment(id, round - 1);
+        if (ward.registration(id, round, previous, site).registeredAt == 0) return 0;
+        Standing memory stands = court.standing(id, round, previous, site);
+        if (stands.demanded != stands.shown) return block.timestamp > stands.deadline ? 0 : 1;
+        return 2;
+    }
+
+    /// Before the cut-off no round is closed that leaves a site out.
+    function noteEarlyClosing(Story memory story, StudyState memory s) internal {
+        bool early = block.timestamp < s.openedAt + REGISTRATION_SECONDS;
+        if (!early || story.closing.record.count >= SITES) return;
+        vm.prank(s.coordinator);
+        try ward.closeRoundRoot(id, s.head, story.closing.record) {
+            wrongs.push("a round was closed before its cut-off without a site");
+        } catch {}
     }
 
     function anyClosed(uint256 which) internal view returns (Story memory story) {
@@ -525,6 +587,7 @@ contract CourtHandler is CourtScene {
         for (uint256 i = 0; i < 3; ++i) {
             owed += ward.owed(id, coordinators()[i]);
         }
+        owed += (_asked + _unsettled) * params.deposit + ward.owed(id, STRANGER);
         for (uint256 i = 0; i < _tallies.length; ++i) {
             if (court.tallyOf(_tallies[i]).owner != address(0)) owed += params.deposit;
         }
@@ -593,7 +656,7 @@ contract CourtInvariantTest is CourtScene {
             CourtHandler.attest.selector,
             CourtHandler.claim.selector
         ];
-        bytes4[] memory selectors = new bytes4[](21);
+        bytes4[] memory selectors = new bytes4[](22);
         for (uint256 i = 0; i < 16; ++i) {
             selectors[i] = chosen[i];
         }
@@ -605,6 +668,7 @@ contract CourtInvariantTest is CourtScene {
             CourtHandler.closeCommitment.selector,
             CourtHandler.closeTally.selector
         );
+        selectors[21] = CourtHandler.closeContribution.selector;
         targets = new FuzzSelector[](1);
         targets[0] = FuzzSelector({addr: address(handler), selectors: selectors});
     }

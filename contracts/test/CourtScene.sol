@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.28;
 
-import {CoordinateProof, ICourt} from "../src/interfaces/ICourt.sol";
+import {CoordinateProof, ICourt, Standing} from "../src/interfaces/ICourt.sol";
 import {
     Closing,
     Record,
@@ -10,7 +10,6 @@ import {
     StudyId,
     StudyParams
 } from "../src/interfaces/IWardRound.sol";
-import {MerkleTree} from "../src/libraries/MerkleTree.sol";
 import {Scene} from "./Scene.sol";
 
 /// Whole rounds with real models, updates, signatures and trees, so that every challenge is
@@ -29,6 +28,12 @@ abstract contract CourtScene is Scene {
         int32[][] updates;
         int32[] base;
         int32[] model;
+    }
+
+    /// Consecutive chunks of a vector.
+    struct Shown {
+        bytes data;
+        bytes32[] path;
     }
 
     address internal constant CHALLENGER = address(0xC4A1);
@@ -163,6 +168,7 @@ abstract contract CourtScene is Scene {
         close(story, FIRST);
     }
 
+    /// Once its sites have had their time.
     function close(Story memory story, address coordinator) internal {
         story.closing.coordinator = coordinator;
         close(story.id, story.round, story.params, story.closing, story.previous, story.list);
@@ -178,6 +184,7 @@ abstract contract CourtScene is Scene {
         Draft[] memory list
     ) internal {
         bytes memory entries = packed(list);
+        reachCutOff(id);
         vm.prank(closing.coordinator);
         if (params.recording == Recording.Full) {
             ward.closeRound(id, round, closing.record, previous, entries);
@@ -199,6 +206,43 @@ abstract contract CourtScene is Scene {
         proof.updates = openings(story, chunk, 0, story.updates.length);
         proof.base = opening(bytesOf(story.base), chunk);
         proof.model = opening(bytesOf(story.model), chunk);
+    }
+
+    /// Demands the next chunks of what a site has registered, as a coordinator.
+    function ask(Story memory story, address coordinator, address site, uint32 first, uint32 count)
+        internal
+    {
+        vm.prank(coordinator);
+        court.demandContribution(story.id, story.round, site, first, count);
+    }
+
+    /// Shows chunks of a registered update.
+    function show(Story memory story, uint256 who, uint32 first, uint32 count) internal {
+        Shown memory shown = shownOf(bytesOf(story.updates[who]), first, count);
+        bytes memory entry = packed(story.list[who]);
+        court.answerContribution(
+            story.id, story.round, behind(story), entry, first, shown.data, shown.path
+        );
+    }
+
+    function shownOf(bytes memory data, uint256 first, uint256 count)
+        internal
+        pure
+        returns (Shown memory shown)
+    {
+        for (uint256 i = first; i < first + count; ++i) {
+            shown.data = bytes.concat(shown.data, chunkOf(data, i));
+        }
+        shown.path = rangePath(vectorLeaves(data), first, count);
+    }
+
+    function standingOf(Story memory story, address site) internal view returns (Standing memory) {
+        return court.standing(story.id, story.round, behind(story), site);
+    }
+
+    /// Commitment of the round before.
+    function behind(Story memory story) internal pure returns (bytes32) {
+        return keccak256(abi.encode(story.previous));
     }
 
     function openings(Story memory story, uint256 chunk, uint256 from, uint256 to)
@@ -246,6 +290,25 @@ abstract contract CourtScene is Scene {
         assertTrue(ward.study(story.id).head > story.round, "still closed");
         assertTrue(!ward.seat(story.id, story.closing.coordinator).barred, "not barred");
         assertEq(ward.seat(story.id, FIRST).bond, story.params.bond, "bond");
+    }
+
+    /// Calls as a transaction of its own, in a test that isolates calls: where calldata is most of
+    /// what it costs, at its floor price (EIP-7623), which the EVM version of these tests does not know.
+    function transact(address caller, address to, bytes memory call)
+        internal
+        returns (uint256 gas, bytes memory result)
+    {
+        bool done;
+        vm.prank(caller);
+        (done, result) = to.call(call);
+        assertTrue(done, "the transaction");
+        (, gas,,,) = vm.lastCallGas();
+        uint256 tokens;
+        for (uint256 i = 0; i < call.length; ++i) {
+            tokens += call[i] == 0 ? 1 : 4;
+        }
+        uint256 floor = 21_000 + 10 * tokens;
+        if (gas < floor) gas = floor;
     }
 
     // ------------------------------------------------------------------ vectors

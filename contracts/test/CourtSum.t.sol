@@ -212,13 +212,7 @@ contract CourtSumTest is CourtScene {
         ward.contribute(count.id, 1, count.previous, entry);
         uint256 chunk = coordinate / 128;
         bytes memory update = opening(wideBytesOf(count.updates[1]), chunk);
-
-        vm.prank(FIRST);
-        court.demandContribution(count.id, 1, site, uint32(chunk));
-        court.answerContribution(count.id, 1, entry, uint32(chunk), update);
-        vm.expectRevert(abi.encodeWithSelector(ICourtBase.Court_TargetUnknown.selector, 2, 2));
-        vm.prank(FIRST);
-        court.demandContribution(count.id, 1, site, 2);
+        showAll(count, entry);
 
         bool fits = value >= -most && value <= most;
         if (fits) {
@@ -229,7 +223,21 @@ contract CourtSumTest is CourtScene {
             );
         }
         court.refuseContribution(count.id, 1, count.previous, entry, uint32(coordinate), update, "");
-        assertTrue(court.standing(count.id, 1, site).refused != fits, "refused");
+        bytes32 previous = keccak256(abi.encode(count.previous));
+        assertTrue(court.standing(count.id, 1, previous, site).refused != fits, "refused");
+    }
+
+    /// Both chunks, and there is no third.
+    function showAll(Count memory count, bytes memory entry) internal {
+        address site = count.list[1].site;
+        vm.startPrank(FIRST);
+        court.demandContribution(count.id, 1, site, 0, 2);
+        vm.expectRevert(abi.encodeWithSelector(ICourtBase.Court_TargetUnknown.selector, 3, 2));
+        court.demandContribution(count.id, 1, site, 2, 1);
+        vm.stopPrank();
+        bytes32 previous = keccak256(abi.encode(count.previous));
+        Shown memory shown = shownOf(wideBytesOf(count.updates[1]), 0, 2);
+        court.answerContribution(count.id, 1, previous, entry, 0, shown.data, shown.path);
     }
 
     // ------------------------------------------------------------------ the study

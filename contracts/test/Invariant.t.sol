@@ -92,6 +92,12 @@ contract Handler is Scene {
         if (record.totalWeight < record.count) record.totalWeight = record.count;
         _lists[id][round] = abi.encode(list);
         _lies[id][round] = lie;
+        if (record.count != s.siteCount && block.timestamp < s.openedAt + REGISTRATION_SECONDS) {
+            vm.prank(s.coordinator);
+            try ward.closeRoundRoot(id, round, record) {
+                wrongs.push("a round was closed before its cut-off without a site");
+            } catch {}
+        }
         _closings[id][round] = closeRoot(id, round, record, s.coordinator);
         ++closes[id];
 

@@ -2,9 +2,9 @@
 pragma solidity ^0.8.28;
 
 import {MerkleTree} from "../src/libraries/MerkleTree.sol";
-import {Base} from "./Base.sol";
+import {Trees} from "./Trees.sol";
 
-contract MerkleTreeTest is Base {
+contract MerkleTreeTest is Trees {
     string internal json;
 
     function setUp() public {
@@ -114,6 +114,46 @@ contract MerkleTreeTest is Base {
         assertTrue(!this.verify(root, leaf, index, size, path), "rejected");
     }
 
+    function verifyRange(
+        bytes32 expected,
+        bytes32[] memory leaves,
+        uint256 first,
+        uint256 size,
+        bytes32[] calldata path
+    ) external view returns (bool) {
+        return MerkleTree.verifyRange(expected, leaves, first, size, path);
+    }
+
+    function testFuzz_verifyRange_acceptsWhatFollowsAndNothingElse(
+        uint256 size,
+        uint256 first,
+        uint256 count,
+        uint256 seed,
+        uint256 what
+    ) public view {
+        bytes32[] memory leaves = randomLeaves(bound(size, 1, 130), seed);
+        size = leaves.length;
+        first = bound(first, 0, size - 1);
+        count = bound(count, 1, size - first);
+        bytes32 root = recursiveRoot(leaves, 0, size);
+        bytes32[] memory some = new bytes32[](count);
+        for (uint256 i = 0; i < count; ++i) {
+            some[i] = leaves[first + i];
+        }
+        bytes32[] memory path = rangePath(leaves, first, count);
+        assertTrue(this.verifyRange(root, some, first, size, path), "accepted");
+
+        what = bound(what, 0, 5);
+        if (what == 0) some[seed % count] ^= bytes32(uint256(1));
+        if (what == 1) root ^= bytes32(uint256(1));
+        if (what == 2) path = resized(path, path.length + 1);
+        if (what == 3 && path.length > 0) path = resized(path, path.length - 1);
+        else if (what == 3) ++first;
+        if (what == 4) ++first;
+        if (what == 5) some = resized(some, count + 1);
+        assertTrue(!this.verifyRange(root, some, first, size, path), "rejected");
+    }
+
     function test_verify_rejectsEmptyTree() public view {
         assertTrue(!this.verify(sha256(""), sha256(""), 0, 0, new bytes32[](0)), "rejected");
     }
@@ -146,12 +186,6 @@ contract MerkleTreeTest is Base {
         path = resized(path, path.length + 1);
         path[path.length - 1] =
             left ? recursiveRoot(leaves, middle, to) : recursiveRoot(leaves, from, middle);
-    }
-
-    /// The largest power of two below a size.
-    function split(uint256 size) internal pure returns (uint256 power) {
-        power = 1;
-        while (power * 2 < size) power *= 2;
     }
 
     function resized(bytes32[] memory list, uint256 size)

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.28;
 
+import {IStudies} from "../src/interfaces/IStudies.sol";
 import {
     Closing,
     Record,
@@ -30,6 +31,7 @@ contract RoundTest is Scene {
             list[0].signature = abi.encodePacked(r, s, v);
             Record memory record = recordOf(list);
 
+            reachCutOff(id);
             for (uint256 i = 0; i < present; ++i) {
                 vm.expectEmit(address(ward));
                 emit IWardRoundBase.Contributed(
@@ -138,13 +140,23 @@ contract RoundTest is Scene {
         Closing memory previous = beginning(params);
         Draft[] memory list = drafts(id, 1, params.initialModel, 2, 0);
         Record memory record = recordOf(list);
+        uint256 from = block.timestamp + params.registrationSeconds;
+        bytes memory entries = packed(list);
+        // Who left in a round is a member of it, so one of its members may be missing.
+        vm.expectRevert(
+            abi.encodeWithSelector(IWardRoundBase.WardRound_RegistrationOpen.selector, id, from)
+        );
         vm.prank(FIRST);
-        ward.closeRound(id, 1, record, previous, packed(list));
+        ward.closeRound(id, 1, record, previous, entries);
+        vm.warp(from);
+        vm.prank(FIRST);
+        ward.closeRound(id, 1, record, previous, entries);
 
         previous = Closing({record: record, coordinator: FIRST, closedAt: uint64(block.timestamp)});
         list = drafts(id, 2, record.model, 2, 0);
         record = recordOf(list);
-        bytes memory entries = packed(list);
+        entries = packed(list);
+        reachCutOff(id);
         vm.expectRevert(
             abi.encodeWithSelector(
                 IWardRoundBase.WardRound_NotMember.selector, id, 2, vm.addr(keys[0])
@@ -152,6 +164,23 @@ contract RoundTest is Scene {
         );
         vm.prank(FIRST);
         ward.closeRound(id, 2, record, previous, entries);
+    }
+
+    /// With all of its members in it, a round need not wait; with any number else it does.
+    function testFuzz_closeRoundRoot_beforeTheCutOffOnlyWithAll(uint32 count, uint256 time) public {
+        StudyParams memory params = sampleParams(Recording.Root);
+        StudyId id = open(params, 4);
+        Record memory record = sampleRecord(1);
+        record.count = uint32(bound(count, 1, 8));
+        uint256 from = block.timestamp + params.registrationSeconds;
+        vm.warp(block.timestamp + bound(time, 0, params.registrationSeconds - 1));
+        if (record.count != 4) {
+            vm.expectRevert(
+                abi.encodeWithSelector(IWardRoundBase.WardRound_RegistrationOpen.selector, id, from)
+            );
+        }
+        vm.prank(FIRST);
+        ward.closeRoundRoot(id, 1, record);
     }
 
     function testFuzz_closeRound_rejectsWeightsOutOfRange(uint64 weight, uint256 seed) public {
@@ -272,6 +301,7 @@ contract RoundTest is Scene {
         StudyId id = open(params, 1);
         record.count = uint32(bound(record.count, 1, 2 ** 31 - 1));
         record.totalWeight = uint64(bound(record.totalWeight, record.count, 2 ** 31 - 1));
+        reachCutOff(id);
         vm.warp(block.timestamp + bound(later, 0, 365 days));
 
         vm.expectEmit(address(ward));

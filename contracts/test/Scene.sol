@@ -36,6 +36,7 @@ abstract contract Scene is Trees {
     address internal constant SECOND = address(0xC002);
     address internal constant THIRD = address(0xC003);
     uint32 internal constant MAX_WEIGHT = 100_000;
+    uint32 internal constant REGISTRATION_SECONDS = 10 minutes;
 
     /// Of secp256k1: the order of its group, and the first coordinate of its generator.
     uint256 internal constant ORDER =
@@ -161,6 +162,7 @@ abstract contract Scene is Trees {
             objectionSeconds: 1 hours,
             roundSeconds: 1 days,
             graceSeconds: 1 hours,
+            registrationSeconds: REGISTRATION_SECONDS,
             demandSeconds: 1 days,
             lifetimeSeconds: 365 days,
             minSites: 1,
@@ -328,11 +330,18 @@ abstract contract Scene is Trees {
         });
     }
 
-    /// Closes a round with root recording as a coordinator.
+    /// Waits until the open round can be closed with any number of sites.
+    function reachCutOff(StudyId id) internal {
+        uint256 from = ward.study(id).openedAt + REGISTRATION_SECONDS;
+        if (block.timestamp < from) vm.warp(from);
+    }
+
+    /// Closes a round with root recording as a coordinator, once its sites have had their time.
     function closeRoot(StudyId id, uint32 round, Record memory record, address coordinator)
         internal
         returns (Closing memory)
     {
+        reachCutOff(id);
         vm.prank(coordinator);
         ward.closeRoundRoot(id, round, record);
         return

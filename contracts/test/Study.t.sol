@@ -161,9 +161,15 @@ contract StudyTest is Scene {
         params.roundSeconds = 11;
         expectInvalid(params, "roundSeconds");
         params.roundSeconds = 12;
+        params.registrationSeconds = 12;
         params.graceSeconds = 11;
         expectInvalid(params, "graceSeconds");
         params.graceSeconds = 12;
+        params.registrationSeconds = 11;
+        expectInvalid(params, "registrationSeconds");
+        params.registrationSeconds = 13;
+        expectInvalid(params, "registrationSeconds");
+        params.registrationSeconds = 12;
         params.bond = 0;
         expectInvalid(params, "bond");
         params.bond = 1;

@@ -44,8 +44,34 @@ abstract contract Trees is Base {
         }
     }
 
+    /// Level by level, what stands to the left and to the right of some leaves.
+    function rangePath(bytes32[] memory leaves, uint256 first, uint256 count)
+        internal
+        pure
+        returns (bytes32[] memory path)
+    {
+        uint256 last = first + count - 1;
+        path = new bytes32[](2 * 32);
+        uint256 length;
+        for (; leaves.length > 1; (first, last) = (first / 2, last / 2)) {
+            if (first % 2 == 1) path[length++] = leaves[first - 1];
+            if (last % 2 == 0 && last + 1 < leaves.length) path[length++] = leaves[last + 1];
+            bytes32[] memory above = new bytes32[]((leaves.length + 1) / 2);
+            for (uint256 i = 0; i < above.length; ++i) {
+                bool lone = 2 * i + 1 == leaves.length;
+                above[i] = lone
+                    ? leaves[2 * i]
+                    : sha256(abi.encodePacked(hex"01", leaves[2 * i], leaves[2 * i + 1]));
+            }
+            leaves = above;
+        }
+        assembly ("memory-safe") {
+            mstore(path, length)
+        }
+    }
+
     /// The largest power of two below a size.
-    function split(uint256 size) private pure returns (uint256 power) {
+    function split(uint256 size) internal pure returns (uint256 power) {
         power = 1;
         while (power * 2 < size) power *= 2;
     }

@@ -14,13 +14,13 @@ from dataclasses import dataclass
 from eth_account.signers.local import LocalAccount
 
 from wardround.chain.court import Court
-from wardround.chain.court_events import ContributionAnswered
 from wardround.chain.events import Registered
 from wardround.protocol.errors import OutOfRange, StudyMismatch
 from wardround.protocol.evidence import Leaf
-from wardround.protocol.fixed_point import IntVector, add_exact
-from wardround.protocol.identifiers import StudyId, hex_of
+from wardround.protocol.fixed_point import IntVector, add_exact, check_bound
+from wardround.protocol.identifiers import SiteAddress, StudyId, hex_of
 from wardround.protocol.inspection import chunk_leaf
+from wardround.protocol.manifest import Dropped
 from wardround.protocol.merkle import CHUNK_BYTES, vector_root
 from wardround.protocol.record import Closing, RuleId, StudyParams
 from wardround.protocol.rules import sum_exact
@@ -28,7 +28,15 @@ from wardround.protocol.settlement import Vector
 
 #: Block times may be this far from this machine's clock; closing waits it out.
 CLOCK_MARGIN_SECONDS = 30
-_POLL_SECONDS = 2.0
+POLL_SECONDS = 2.0
+#: Chunks demanded for each that was shown; and in one transaction, of about 4,200 gas a chunk.
+DEMANDED_PER_SHOWN = 50
+BATCH_CHUNKS = 3_000
+
+
+def most_demanded(shown: int) -> int:
+    """How many chunks may be demanded at once of an update of which so many were shown."""
+    return min(1 + DEMANDED_PER_SHOWN * shown, BATCH_CHUNKS)
 
 
 @dataclass(frozen=True)
@@ -37,80 +45,72 @@ class Registrations:
 
     Attributes:
         clock: seconds since 1970.
-        wait: sleeps for so many seconds.
     """
 
     court: Court
     coordinator: LocalAccount
     params: StudyParams
     clock: Callable[[], float]
-    wait: Callable[[float], None]
 
     @property
     def study(self) -> StudyId:
         """The study's identifier."""
         return self.params.study_id
 
-    def obtain(self, registered: Registered, previous: Closing, base: Vector) -> IntVector | None:
-        """Demand a registered update chunk by chunk.
+    def obtain(
+        self, registered: Registered, previous: Closing, base: Vector
+    ) -> IntVector | Dropped | None:
+        """Get on with a registered update, without waiting: demand what was not shown.
 
-        The first chunk alone is demanded first: a site that shows nothing costs one transaction.
+        Never more than fifty times what was shown before: a site that hides its bytes costs little.
 
         Args:
             registered: what the site put on chain.
             previous: the closing of the round before.
             base: its model.
         Returns:
-            The update, int32, of a sum int64, shape (P,); None when it was not shown in time, or
-            when no round could hold it. Then the registration is void.
+            The update, int32, of a sum int64, shape (P,); why the round need not hold it; or None
+            while neither is settled.
         """
+        where = _where(registered)
+        state = self.court.standing(self.study, *where)
+        if state.refused:
+            return _void(registered, "refused", "the registered update is out of bounds")
+        if state.unanswered:
+            if self.clock() <= state.deadline + CLOCK_MARGIN_SECONDS:
+                return None
+            self.court.close_contribution(self.coordinator, self.study, *where)
+            seen = f"{state.unanswered} of {state.demanded} chunks demanded until {state.deadline}"
+            return _void(registered, "not_shown", f"{seen} were not shown")
         chunks = -(-len(base.data) // CHUNK_BYTES)
-        if not self._demand(registered, range(1)) or not self._demand(registered, range(1, chunks)):
+        if state.shown < chunks:
+            # All chunks together take no more than one deposit.
+            self.court.approve_deposit(self.coordinator, self.study)
+            end = min(chunks, state.shown + most_demanded(state.shown))
+            self.court.demand_contribution(
+                self.coordinator, self.study, *where, (state.demanded, end)
+            )
             return None
-        shown = self._shown(registered)
-        data = b"".join(shown[index] for index in range(chunks))
+        update = self._read(registered, self.court.shown_of(self.study, *where))
+        try:
+            if self.params.rule is RuleId.SUM:
+                sum_exact([update], self.params.update_bound)
+            else:
+                check_bound(update, self.params.update_bound)
+                add_exact(base.values, update)
+        except OutOfRange as error:
+            self._refuse(registered, previous, base, update, error.index)
+            words = f"the registered update is out of bounds at {error.index}"
+            return _void(registered, "refused", words)
+        return update
+
+    def _read(self, registered: Registered, data: bytes) -> IntVector:
         if vector_root(data) != registered.update:
             # The contract has checked every chunk against this root.
             raise StudyMismatch(
                 "registered update", hex_of(registered.update), hex_of(vector_root(data))
             )
-        update = self.params.read_vector(data)
-        try:
-            if self.params.rule is RuleId.SUM:
-                sum_exact([update], self.params.update_bound)
-            else:
-                add_exact(base.values, update)
-        except OutOfRange as error:
-            self._refuse(registered, previous, base, update, error.index)
-            return None
-        return update
-
-    def _shown(self, registered: Registered) -> dict[int, bytes]:
-        return {
-            event.chunk: event.data
-            for event in self.court.events(self.study)
-            if isinstance(event, ContributionAnswered)
-            and (event.round, event.site) == (registered.round, registered.site)
-        }
-
-    def _demand(self, registered: Registered, chunks: range) -> bool:
-        """Demand some chunks and wait; return whether all of them were shown."""
-        number, site = registered.round, registered.site
-        shown = self._shown(registered)
-        _, unanswered, refused = self.court.standing(self.study, number, site)
-        if refused:
-            return False
-        for chunk in chunks:
-            # A coordinator that was restarted has asked before.
-            if chunk not in shown and not unanswered:
-                self.court.demand_contribution(self.coordinator, self.study, number, site, chunk)
-        while True:
-            deadline, unanswered, refused = self.court.standing(self.study, number, site)
-            if not unanswered or refused:
-                return not refused
-            if self.clock() > deadline + CLOCK_MARGIN_SECONDS:
-                return False
-            self.wait(_POLL_SECONDS)
+        return self.params.read_vector(data)
 
     def _refuse(
         self,
@@ -134,3 +134,11 @@ class Registrations:
             chunk_leaf(update.data, chunk),
             shown,
         )
+
+
+def _where(registered: Registered) -> tuple[int, bytes, SiteAddress]:
+    return registered.round, registered.previous, registered.site
+
+
+def _void(registered: Registered, reason: str, evidence: str) -> Dropped:
+    return Dropped(site=registered.site.lower(), reason=reason, evidence=evidence)

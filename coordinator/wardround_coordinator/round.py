@@ -55,11 +55,19 @@ class SiteDropped:
 
 
 @dataclass(frozen=True)
+class SiteExcused:
+    """A site's registration is void: not shown in time, or such that no round may hold it."""
+
+    site: SiteAddress
+    dropped: Dropped
+
+
+@dataclass(frozen=True)
 class TimeUp:
     """The round's time is over: sites that have not answered are dropped."""
 
 
-Event = SiteAccepted | SiteRegistered | SiteDropped | TimeUp
+Event = SiteAccepted | SiteRegistered | SiteDropped | SiteExcused | TimeUp
 
 
 @dataclass(frozen=True)
@@ -143,6 +151,14 @@ def tick(state: RoundState, event: Event) -> RoundState:
             asked=state.asked | {site},
             accepted={**state.accepted, site: event.accepted},
             dropped=others,
+        )
+    if isinstance(event, SiteExcused):
+        if event.site in state.accepted:
+            return state
+        return replace(
+            state,
+            asked=state.asked | {event.site},
+            dropped={**state.dropped, event.site: event.dropped},
         )
     if isinstance(event, SiteDropped):
         found = [site for site in state.waiting if site.lower() == event.dropped.site]

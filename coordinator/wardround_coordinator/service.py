@@ -21,7 +21,7 @@ from wardround.host.backoff import pauses
 from wardround.host.key_file import read_key
 from wardround.host.lock import only_one
 from wardround.host.log import EventLog, configure
-from wardround.protocol.errors import StudyMismatch, WardroundError
+from wardround.protocol.errors import SpecificationError, StudyMismatch, WardroundError
 from wardround.protocol.identifiers import hex_of
 from wardround.protocol.replay import StudyFacts
 from wardround.transport.bundle import write_bundle
@@ -115,6 +115,7 @@ class Service:
                 if facts is None:
                     return False
                 _check_code(facts)
+                _check_patience(settings, facts)
                 return self._keep(settings, facts)
             except WardroundError as error:
                 self._log.error(error)
@@ -308,6 +309,14 @@ def _check_code(facts: StudyFacts) -> None:
     installed = application_digest()
     if facts.params.code != installed:
         raise StudyMismatch("application code", hex_of(facts.params.code), hex_of(installed))
+
+
+def _check_patience(settings: CoordinatorSettings, facts: StudyFacts) -> None:
+    """Check that no round waits longer for registrations than for replies."""
+    given, least = settings.coordinator.reply_seconds, facts.params.registration_seconds
+    if given < least:
+        reason = f"it is {given:g}, and the study's registration_seconds are {least}: raise it"
+        raise SpecificationError("coordinator.reply_seconds", reason)
 
 
 def _answers(port: int, authority: Path) -> bool:

@@ -6,7 +6,6 @@ so another process with the key can go on where one stopped.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
@@ -39,7 +38,7 @@ from wardround.protocol.settlement import RoundFrame, Settlement, Vector, settle
 from wardround.protocol.study import StudySpec
 from wardround.store import Store
 from wardround_coordinator.errors import PositionMoved, ReplyRefused, StoodDown
-from wardround_coordinator.registrations import Registrations
+from wardround_coordinator.registrations import POLL_SECONDS, Registrations
 from wardround_coordinator.round import (
     Accepted,
     Event,
@@ -47,6 +46,7 @@ from wardround_coordinator.round import (
     RoundState,
     SiteAccepted,
     SiteDropped,
+    SiteExcused,
     SiteRegistered,
     TimeUp,
     tick,
@@ -62,6 +62,9 @@ MOVED = frozenset(
         "WardRound_CommitmentDiffers",
     }
 )
+
+#: While nothing but the cut-off is waited for.
+_CUT_OFF_POLL_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
@@ -118,21 +121,26 @@ class Session:
         signer: LocalAccount,
         store: Store,
         facts: StudyFacts,
-        clock: Callable[[], float] = time.time,
-        wait: Callable[[float], None] = time.sleep,
+        clock: Callable[[], float] | None = None,
+        wait: Callable[[float], None] | None = None,
     ) -> None:
         """Read the specification from the store, by its digest on chain.
 
         Args:
-            clock: seconds since 1970, to know when a demand's deadline has passed.
-            wait: sleeps, while a site may still answer a demand.
+            clock: seconds since 1970, to know whether a deadline has passed; the chain's own by
+                default.
+            wait: lets time pass, while a site may register or answer a demand; see
+                `Chain.let_pass`, the default.
         """
         self.contract = contract
         self.signer = signer
         self.store = store
         self.facts = facts
         self.spec: StudySpec = fetch_specification(facts, store.map)
-        self._registrations = Registrations(Court(contract), signer, facts.params, clock, wait)
+        self._clock = clock or (lambda: float(contract.chain.timestamp()))
+        self._wait = wait or contract.chain.let_pass
+        court = Court(contract)
+        self._registrations = Registrations(court, signer, facts.params, self._clock)
 
     def admits(self, site: SiteAddress) -> bool:
         """Whether the contract has admitted a site, also after this coordinator has started."""
@@ -244,14 +252,48 @@ class Session:
     def _with_registered(
         self, position: StudyPosition, state: RoundState, collected: _Collected
     ) -> RoundState:
-        """Take in what sites registered on chain; leaving it out would be a provable fraud."""
-        for registered in self.contract.registered(self.facts.study, position.round):
-            if registered.site in state.accepted:
-                continue
-            update = self._registrations.obtain(registered, position.previous, position.base)
-            if update is not None:
-                state = tick(state, collected.take_registered(registered, update))
-        return state
+        """Take in what sites register on chain; leaving it out would be a provable fraud.
+
+        Waits until all that can register have, and what was demanded of them was shown or is void.
+        """
+        settled: set[SiteAddress] = set()
+        with self.contract.chain.at_head():
+            while True:
+                # Asked first: whoever is registered then is seen in what is read next.
+                left = self._registration_left()
+                waiting = False
+                for registered in self.contract.registered(self.facts.study, position.round):
+                    if registered.site in state.accepted or registered.site in settled:
+                        continue
+                    found = self._registrations.obtain(registered, position.previous, position.base)
+                    if found is None:
+                        waiting = True
+                    elif isinstance(found, Dropped):
+                        settled.add(registered.site)
+                        state = tick(state, SiteExcused(registered.site, found))
+                    else:
+                        state = tick(state, collected.take_registered(registered, found))
+                if not waiting and (
+                    left <= 0 or state.phase is Phase.FAILED or self._is_complete(state)
+                ):
+                    return state
+                self._wait(POLL_SECONDS if waiting else min(left, _CUT_OFF_POLL_SECONDS))
+                self.check_standing(position)
+
+    def _registration_left(self) -> float:
+        """Seconds until the open round takes no more registrations."""
+        opened = self.contract.open_round(self.facts.study).opened_at
+        return opened + self.facts.params.registration_seconds - self._clock()
+
+    def _is_complete(self, state: RoundState) -> bool:
+        """Whether every member is in the round, and the contract can tell: it may be closed."""
+        self._read_members()
+        members = {
+            site for site, member in self.facts.members.items() if member.belongs(state.round)
+        }
+        stay = all(self.facts.members[site].until != state.round + 1 for site in members)
+        reached = self.contract.reached_before(self.facts.study)
+        return stay and state.round > reached and members == state.accepted.keys()
 
     def _settle(
         self, position: StudyPosition, state: RoundState, collected: _Collected

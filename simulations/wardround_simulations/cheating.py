@@ -332,12 +332,11 @@ class Trials:
         return stage, Auditor(self._ward, stage.study, stage.store, powers, now=lambda: 0.0)
 
     def _register(self, stage: Stage) -> None:
-        """Put a site's contribution on chain, long enough before the round is closed."""
+        """Put a site's contribution on chain."""
         cheater = Cheater(stage, self.parties.first)
         position, entry = cheater.position, cheater.rows[1].entry
         sender = self.parties.auditor  # any account that pays for gas
         self._ward.contribute(sender, stage.study, position.round, position.previous, entry)
-        self.chain.advance(GRACE_SECONDS + 1)
 
     def _take_over(self, stage: Stage) -> None:
         """Let the standby go on where a cheater was refused and does nothing any more."""

@@ -32,6 +32,7 @@ from wardround.protocol.documents import toml_of
 from wardround.protocol.errors import ScenarioError
 from wardround.protocol.identifiers import StudyId, hex_of
 from wardround.protocol.record import StudyParams
+from wardround.protocol.study import ChainSpec
 from wardround.protocol.version import PROTOCOL
 from wardround.store import Store
 from wardround.store.study_store import open_study_store
@@ -175,7 +176,7 @@ def prepare(
     token = StudyToken.deploy(
         chain,
         keys.sponsor,
-        spec.budget + (1 + len(keys.coordinators)) * int(spec.chain.bond),
+        spec.budget + (1 + len(keys.coordinators)) * _stake(spec.chain, len(parties)),
     )
     contract = WardRound.deploy(chain, keys.sponsor)
     on_progress("creating and funding the study")
@@ -262,10 +263,14 @@ def begin_study(
     max_weight: int,
     on_progress: OnProgress = lambda words: None,
 ) -> None:
-    """Post the coordinators' bonds out of the sponsor's tokens, admit the sites, open round 1."""
+    """Post the coordinators' bonds out of the sponsor's tokens, admit the sites, open round 1.
+
+    Each coordinator also has a deposit for each site, to demand what the site registers.
+    """
     study = params.study_id
     for coordinator in coordinators:
-        token.transfer(sponsor, coordinator.address, params.bond)
+        stake = params.bond + len(sites) * params.deposit
+        token.transfer(sponsor, coordinator.address, stake)
         token.approve(coordinator, contract.address, params.bond)
         contract.post_bond(coordinator, study)
     for number, site in enumerate(sites, 1):
@@ -273,6 +278,10 @@ def begin_study(
         # In a simulation a site is paid at its own address; a hospital names a treasury.
         contract.admit_site(sponsor, study, site, site, max_weight)
     contract.open_study(sponsor, study)
+
+
+def _stake(chain: ChainSpec, sites: int) -> int:
+    return int(chain.bond) + sites * int(chain.deposit)
 
 
 def _write_coordinator(

@@ -44,7 +44,7 @@ from wardround_simulations.sites import Party, make_site
 
 SITES, ROWS, FEATURES = 4, 24, 600
 REWARD, BOND, DEPOSIT = 100 * 10**18, 50 * 10**18, 5 * 10**18
-ROUND_SECONDS, GRACE_SECONDS = 3600, 600
+ROUND_SECONDS, GRACE_SECONDS, REGISTRATION_SECONDS = 3600, 600, 600
 DEMAND_SECONDS, CHALLENGE_SECONDS, OBJECTION_SECONDS = 1800, 86_400, 600
 _SEED = 11
 
@@ -187,6 +187,7 @@ def specification(
             "objection_seconds": OBJECTION_SECONDS,
             "round_seconds": ROUND_SECONDS,
             "grace_seconds": GRACE_SECONDS,
+            "registration_seconds": REGISTRATION_SECONDS,
             "demand_seconds": DEMAND_SECONDS,
             "auditor_quorum": quorum,
         },

@@ -26,11 +26,6 @@ def four(tmp_path: Path) -> Iterator[Hospitals]:
     yield from hospitals_of(tmp_path, data={"name": "generated", "arguments": arguments})
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="the coordinator reads registrations once, before it waits for the first one's data",
-)
 def test_honest_coordinator_when_a_second_site_registers_meanwhile_is_not_convicted(
     four: Hospitals,
 ) -> None:

@@ -187,8 +187,7 @@ def test_wrong_totals_are_found(field: str) -> None:
 
 
 def registration(scene: Scene, made: Made, closed_at: int, **changes: Any) -> Registration:
-    grace = scene.memory.facts.params.grace_seconds
-    values = {"at": closed_at - grace - 1, **changes}
+    values = {"at": closed_at - 1, **changes}
     return Registration(2, made[0].site, made[0].pack(), **values)
 
 
@@ -206,8 +205,8 @@ def test_registered_site_that_is_left_out_is_found(place: int) -> None:
 
 @pytest.mark.parametrize(
     "changes",
-    [{"at": 10**12}, {"refused": True}, {"unanswered": 1, "deadline": 5}],
-    ids=["late", "refused", "not shown"],
+    [{"refused": True}, {"unanswered": 1, "deadline": 5}],
+    ids=["refused", "not shown"],
 )
 def test_registration_that_does_not_bind_is_no_breach(changes: dict[str, Any]) -> None:
     scene = Scene.of("full")
@@ -219,10 +218,9 @@ def test_registration_that_does_not_bind_is_no_breach(changes: dict[str, Any]) -
 
 def test_registration_binds_while_an_answer_could_still_come() -> None:
     row = Registration(2, SiteAddress("0x"), b"", at=100, deadline=500, unanswered=1)
-    assert row.binds(closed_at=500, grace_seconds=10)
-    assert not row.binds(closed_at=501, grace_seconds=10)
-    unasked = replace(row, unanswered=0)
-    assert [unasked.binds(at, grace_seconds=10) for at in (110, 111)] == [False, True]
+    assert row.binds(closed_at=500)
+    assert not row.binds(closed_at=501)
+    assert replace(row, unanswered=0).binds(closed_at=501)
 
 
 def test_registered_site_that_is_there_is_no_breach() -> None:

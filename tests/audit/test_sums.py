@@ -27,7 +27,7 @@ from wardround.protocol.errors import ReplayFailed
 from wardround.protocol.evidence import Demand, What
 from wardround.protocol.fixed_point import Int64Vector, vector_bytes
 from wardround.protocol.identifiers import SiteAddress, hex_of
-from wardround.protocol.inspection import chunk_leaf, coordinate_evidence
+from wardround.protocol.inspection import chunk_leaf, chunks_from, coordinate_evidence
 from wardround.protocol.merkle import vector_root
 from wardround.protocol.messages import (
     COUNTS_DTYPE,
@@ -369,19 +369,23 @@ def test_registered_contribution_is_taken_unless_it_exceeds_the_bound(
     counts[PLACE] = BOUND + beyond
 
     def answer(_: float) -> None:
-        for chunk in court.demanded_of(census.study, 1, entry.site):
-            leaf = chunk_leaf(vector_bytes(counts), chunk)
-            court.answer_contribution(stranger, census.study, 1, entry.pack(), leaf)
+        state = court.standing(census.study, *where)
+        if state.unanswered:
+            chunks = chunks_from(vector_bytes(counts), state.shown, state.unanswered)
+            before = (census.study, 1, position.previous.commitment, entry.pack())
+            court.answer_contribution(stranger, *before, chunks)
+        scene.chain.advance(60)
 
     session = census.session(clock=lambda: float(scene.chain.timestamp()), wait=answer)
     position = session.position()
     reply = census.reply(0, position, counts)
     entry = reply.entry
+    where = (1, position.previous.commitment, entry.site)
     census.store.put(reply.report)
     ward.contribute(stranger, census.study, 1, position.previous, entry)
     outcome = census.close({0: np.zeros(COUNTS, np.int32)}, session)
     assert (entry in outcome.state.entries) is (beyond == 0)
-    assert court.standing(census.study, 1, entry.site)[2] is (beyond == 1)
+    assert court.standing(census.study, *where).refused is (beyond == 1)
     assert census.audit() == [1]
     assert kinds(census.auditor(challenge=True).step()) == [("holds", 1, None)]
 

@@ -30,7 +30,12 @@ from wardround.protocol.errors import StudyMismatch
 from wardround.protocol.evidence import CALLDATA_LIMIT, CoordinateEvidence, Demand, What
 from wardround.protocol.fixed_point import INT32_MAX, INT32_MIN
 from wardround.protocol.identifiers import Digest, Root, address_of
-from wardround.protocol.inspection import chunk_leaf, coordinate_evidence, entry_leaf
+from wardround.protocol.inspection import (
+    chunk_leaf,
+    chunks_from,
+    coordinate_evidence,
+    entry_leaf,
+)
 from wardround.protocol.merkle import vector_root
 from wardround.protocol.record import Record, Recording, RuleId, genesis_closing
 from wardround.protocol.rules import Rule, aggregate
@@ -38,7 +43,7 @@ from wardround_simulations import cheats
 from wardround_simulations.accusations import SMALL_STEPS_BYTES
 from wardround_simulations.cheating import RULES
 from wardround_simulations.cheats import SHIFTED, Cheater
-from wardround_simulations.stage import BOND, DEMAND_SECONDS, DEPOSIT, GRACE_SECONDS, Stage
+from wardround_simulations.stage import BOND, DEMAND_SECONDS, DEPOSIT, Stage
 
 HALF = BOND // 2
 
@@ -320,6 +325,7 @@ def closed_by_many(
         sum(weights),
     )
     previous = genesis_closing(stage.params.initial_model)
+    scene.chain.advance(stage.params.registration_seconds)
     closed = scene.ward.close_round(scene.parties.first, stage.facts, 1, record, previous, entries)
     packed = pack_entries(entries)
     evidence = coordinate_evidence(stage.spec.rule, coordinate, packed, updates, base, model)
@@ -459,19 +465,32 @@ def test_registered_contribution_is_demanded_and_shown(scene: Theatre) -> None:
     assert ward.contribute(scene.stranger, study, 2, previous, row.entry) is None
     assert ward.registered(study, 2) == [event]
     assert ward.registered(study, 1) == []
-    assert court.standing(study, 2, row.entry.site) == (0, 0, False)
-    asked = court.demand_contribution(scene.parties.first, study, 2, row.entry.site, 1)
+    where = (study, 2, previous.commitment, row.entry.site)
+    state = court.standing(*where)
+    assert (state.demanded, state.shown, state.deadline, state.settled) == (0, 0, 0, False)
+    court.approve_deposit(scene.parties.first, study)
+    asked = court.demand_contribution(scene.parties.first, *where, (0, 2))
     assert asked is not None
-    assert isinstance(court.events_of(asked)[0], ContributionDemanded)
-    deadline, unanswered, _ = court.standing(study, 2, row.entry.site)
-    assert (deadline > 0, unanswered) == (True, 1)
-    leaf = chunk_leaf(row.update.data, 1)
-    shown = court.answer_contribution(scene.stranger, study, 2, row.entry.pack(), leaf)
+    demands = court.events_of(asked)
+    assert [one.chunk for one in demands if isinstance(one, ContributionDemanded)] == [0, 1]
+    assert court.demand_contribution(scene.parties.first, *where, (0, 2)) is None
+    state = court.standing(*where)
+    assert (state.deadline > 0, state.unanswered) == (True, 2)
+    chunks = chunks_from(row.update.data, 0, 2)
+    before = (study, 2, previous.commitment, row.entry.pack())
+    shown = court.answer_contribution(scene.stranger, *before, chunks)
     assert shown is not None
     (answer,) = court.events_of(shown)
     assert isinstance(answer, ContributionAnswered)
-    assert answer.data == leaf.data
-    assert court.standing(study, 2, row.entry.site)[1] == 0
+    assert answer.data == chunks.data == court.shown_of(*where)
+    assert court.answer_contribution(scene.stranger, *before, chunks) is None
+    assert court.standing(*where).unanswered == 0
+    # The sender has its deposit back once the round is closed.
+    stage.close(scene.parties.first)
+    owed = ward.owed(study, scene.stranger.address)
+    assert court.close_contribution(scene.stranger, *where) is not None
+    assert ward.owed(study, scene.stranger.address) == owed + DEPOSIT
+    assert court.close_contribution(scene.stranger, *where) is None
 
 
 def test_contribution_that_no_model_can_hold_is_refused(scene: Theatre) -> None:
@@ -502,24 +521,8 @@ def test_contribution_that_no_model_can_hold_is_refused(scene: Theatre) -> None:
     assert receipt is not None
     (event,) = scene.court.events_of(receipt)
     assert event.name == "ContributionRefused"
-    assert scene.court.standing(study, 2, entry.site)[2]
+    assert scene.court.standing(study, 2, previous.commitment, entry.site).refused
     assert scene.court.refuse_contribution(*arguments) is None
-
-
-def test_omission_counts_only_after_the_grace_period(scene: Theatre) -> None:
-    stage = scene.stage()
-    stage.close(scene.parties.first)
-    cheater = Cheater(stage, scene.parties.first)
-    missing, previous = cheater.rows[1].entry, cheater.position.previous
-    scene.ward.contribute(scene.stranger, stage.study, 2, previous, missing)
-    cheats.drop_a_site(cheater)
-    accused, contested = scene.accused(stage, 2), scene.contested(stage, 2)
-    evidence = replace(accused.omission(), site=missing.site)
-    with pytest.raises(ContractReverted) as caught:
-        scene.court.challenge(scene.parties.auditor, contested, evidence)
-    assert caught.value.name == "Court_RegistrationLate"
-    assert caught.value.arguments["countsFrom"] > contested.closing.closed_at
-    assert GRACE_SECONDS > 0
 
 
 def test_events_are_in_chain_order(scene: Theatre, honest: Stage) -> None:

@@ -45,7 +45,7 @@ from wardround.protocol.replay import StudyFacts
 from wardround.protocol.rewards import Earning, share_floor
 
 REWARD, BOND, SUPPLY, CAP = 1000, 500, 10**9, 100
-ROUND_SECONDS, GRACE_SECONDS = 3600, 600
+ROUND_SECONDS, GRACE_SECONDS, REGISTRATION_SECONDS = 3600, 600, 600
 CHALLENGE_SECONDS, OBJECTION_SECONDS = 86_400, 10_000
 NOBODY = StudyId(b"\x07" * 32)
 
@@ -147,6 +147,7 @@ def case(request: pytest.FixtureRequest, world: World) -> Case:
         objection_seconds=OBJECTION_SECONDS,
         round_seconds=ROUND_SECONDS,
         grace_seconds=GRACE_SECONDS,
+        registration_seconds=REGISTRATION_SECONDS,
         demand_seconds=3600,
         lifetime_seconds=10**7,
         min_sites=2,
@@ -201,7 +202,7 @@ def test_study_from_creation_to_refund(case: Case) -> None:
     assert closed.closing.record == record
     assert closed.closing.coordinator == bob.address
     assert closed.entries == (pack_entries(entries) if state.recording is Recording.FULL else None)
-    assert closed.gas_used < (150_000 if state.recording is Recording.FULL else 60_001)
+    assert closed.gas_used < (150_000 if state.recording is Recording.FULL else 65_001)
     head = chain.block().number
     assert contract.close_round(bob, facts, 1, record, genesis, entries) == closed
     assert chain.block().number == head

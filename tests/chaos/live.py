@@ -92,6 +92,7 @@ per_round = "1000"
 [chain]
 round_seconds = {round_seconds}
 grace_seconds = {grace_seconds}
+registration_seconds = 12
 bond = "50"
 
 [data]

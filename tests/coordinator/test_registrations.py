@@ -9,13 +9,14 @@ import pytest
 from tests.coordinator.conftest import Hospitals
 from wardround.audit.audit import StudyAudit
 from wardround.chain.court import Court
-from wardround.chain.court_events import ContributionDemanded
 from wardround.protocol.contribution import Entry
-from wardround.protocol.evidence import Leaf
+from wardround.protocol.inspection import chunks_from
 from wardround.protocol.manifest import Dropped
-from wardround.protocol.merkle import CHUNK_BYTES, inclusion_proof, vector_leaves
+from wardround.protocol.merkle import CHUNK_BYTES
 from wardround.protocol.messages import TrainReply
+from wardround.protocol.record import StudyParams
 from wardround.store import FolderStore
+from wardround_coordinator.registrations import most_demanded
 from wardround_coordinator.session import Session, StudyPosition
 from wardround_coordinator.verification import Reply
 
@@ -44,6 +45,10 @@ def register(hospitals: Hospitals, node: int, position: StudyPosition) -> tuple[
     return entry, reply.vector.data
 
 
+def chunks_of(params: StudyParams) -> int:
+    return -(-params.vector_size // CHUNK_BYTES)
+
+
 def silent_first(
     hospitals: Hospitals, position: StudyPosition
 ) -> list[tuple[int, Reply | Dropped]]:
@@ -65,14 +70,12 @@ def test_registered_update_when_shown_on_demand_is_in_the_round(hospitals: Hospi
     court = Court(network.contract)
 
     def answer(_: float) -> None:
-        for event in court.events(network.study):
-            if isinstance(event, ContributionDemanded):
-                start = event.chunk * CHUNK_BYTES
-                path = tuple(inclusion_proof(vector_leaves(data), event.chunk))
-                leaf = Leaf(event.chunk, data[start : start + CHUNK_BYTES], path)
-                court.answer_contribution(
-                    network.keys.sponsor, network.study, event.round, entry.pack(), leaf
-                )
+        where = (1, position.previous.commitment, entry.site)
+        state = court.standing(network.study, *where)
+        if state.unanswered:
+            chunks = chunks_from(data, state.shown, state.unanswered)
+            before = (network.study, 1, position.previous.commitment, entry.pack())
+            court.answer_contribution(network.keys.sponsor, *before, chunks)
 
     coordinator = session(hospitals, answer)
     position = coordinator.position()
@@ -99,10 +102,14 @@ def test_registered_update_when_not_shown_in_time_is_left_out(hospitals: Hospita
     closed = coordinator.run_round(position, hospitals.asked, silent_first(hospitals, position))
     assert waited
     assert entry.site not in closed.state.accepted
-    assert [row.reason for row in closed.settlement.manifest.dropped] == ["no_reply"]
-    deadline, unanswered, _ = Court(network.contract).standing(network.study, 1, entry.site)
-    assert unanswered == 1
-    assert deadline < closed.closing.closed_at
+    assert [row.reason for row in closed.settlement.manifest.dropped] == ["not_shown"]
+    where = (network.study, 1, position.previous.commitment, entry.site)
+    state = Court(network.contract).standing(*where)
+    assert state.unanswered == 1
+    assert state.deadline < closed.closing.closed_at
+    # What hid its bytes has lost its deposit to the coordinator that had to wait.
+    owed = network.contract.owed(network.study, network.keys.coordinator.address)
+    assert owed == network.params.deposit + network.params.deposit // chunks_of(network.params)
     assert audit(hospitals) == [1]
 
 
@@ -115,3 +122,13 @@ def test_registered_site_when_it_also_replied_costs_nothing(hospitals: Hospitals
     register(hospitals, 0, position)
     closed = coordinator.run_round(position, hospitals.asked, hospitals.replies(position))
     assert len(closed.state.entries) == len(hospitals.sites)
+
+
+def test_site_that_shows_little_is_asked_for_little() -> None:
+    chunks, shown, demanded = 3_907, 0, []
+    while shown < chunks:
+        demanded.append(min(chunks - shown, most_demanded(shown)))
+        shown += demanded[-1]
+    # Of a million parameters.
+    assert demanded == [1, 51, 2_601, 1_254]
+    assert all(most_demanded(shown) <= 1 + 50 * shown for shown in range(4_000))

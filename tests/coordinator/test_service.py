@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.coordinator.conftest import Hospitals
+from wardround.protocol.errors import SpecificationError
 from wardround.transport.enrolment import ENROLMENT, enrol
 from wardround_coordinator import service as module
 from wardround_coordinator.home import CoordinatorHome
@@ -56,3 +57,20 @@ def test_site_that_is_admitted_after_it_has_enrolled_is_let_in(
     service._register(link, settings)
     service._register(link, settings)
     assert link.names == ["late"]
+
+
+def test_reply_seconds_below_registration_seconds_are_refused_by_name(
+    hospitals: Hospitals,
+) -> None:
+    network = hospitals.network
+    settings = load_coordinator_settings(network.folders.coordinator)
+    facts = network.contract.facts(network.study)
+    least = facts.params.registration_seconds
+    for given in (least, least - 1):
+        changed = settings.coordinator.model_copy(update={"reply_seconds": float(given)})
+        wanted = settings.model_copy(update={"coordinator": changed})
+        if given == least:
+            module._check_patience(wanted, facts)
+            continue
+        with pytest.raises(SpecificationError, match=r"reply_seconds.*registration_seconds"):
+            module._check_patience(wanted, facts)

@@ -40,7 +40,12 @@ CONFIRMATIONS = 3
 ROUNDS, SITES = 3, 3
 ROUND_SECONDS, GRACE_SECONDS = 600, 12
 SCENARIO = small_scenario(
-    chain={"round_seconds": ROUND_SECONDS, "grace_seconds": GRACE_SECONDS, "bond": "50"}
+    chain={
+        "round_seconds": ROUND_SECONDS,
+        "grace_seconds": GRACE_SECONDS,
+        "registration_seconds": 12,
+        "bond": "50",
+    }
 )
 #: Long enough for a coordinator that does not wait to go on.
 _PATIENT_SECONDS = 0.7

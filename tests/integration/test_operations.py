@@ -28,7 +28,12 @@ from wardround_simulations.network import Network
 
 ROUND_SECONDS, GRACE_SECONDS = 60, 12
 SCENARIO = small_scenario(
-    chain={"round_seconds": ROUND_SECONDS, "grace_seconds": GRACE_SECONDS, "bond": "50"}
+    chain={
+        "round_seconds": ROUND_SECONDS,
+        "grace_seconds": GRACE_SECONDS,
+        "registration_seconds": 12,
+        "bond": "50",
+    }
 )
 
 

@@ -42,7 +42,12 @@ pytestmark = [pytest.mark.deep, pytest.mark.timeout(2 * LIMIT_SECONDS)]
 
 
 def scenario() -> Scenario:
-    chain = {"round_seconds": ROUND_SECONDS, "grace_seconds": GRACE_SECONDS, "bond": "50"}
+    chain = {
+        "round_seconds": ROUND_SECONDS,
+        "grace_seconds": GRACE_SECONDS,
+        "registration_seconds": 12,
+        "bond": "50",
+    }
     return one_site(ROUNDS, chain=chain)
 
 

@@ -15,6 +15,7 @@ from wardround.protocol.merkle import (
     inclusion_proof,
     is_included,
     leaf_hash,
+    range_proof,
     vector_leaves,
     vector_root,
 )
@@ -100,3 +101,37 @@ def test_no_proof_of_a_leaf_that_is_not_there() -> None:
 def test_last_chunk_may_be_short() -> None:
     assert len(vector_leaves(bytes(CHUNK_BYTES + 4))) == 2
     assert vector_root(b"") == sha256(b"").digest()
+
+
+def fold_range(leaves: list[bytes], first: int, size: int, path: list[bytes]) -> bytes:
+    """The root over leaves that follow one another, as MerkleTree.verifyRange folds them."""
+    nodes, last, steps = list(leaves), size - 1, iter(path)
+    while last:
+        if first % 2:
+            nodes, first = [next(steps), *nodes], first - 1
+        if len(nodes) % 2 and first + len(nodes) - 1 != last:
+            nodes.append(next(steps))
+        pairs = [nodes[place : place + 2] for place in range(0, len(nodes), 2)]
+        nodes = [node_hash(*pair) if len(pair) == 2 else pair[0] for pair in pairs]
+        first, last = first // 2, last // 2
+    assert next(steps, None) is None
+    assert len(nodes) == 1
+    return nodes[0]
+
+
+@given(st.integers(1, 70), st.data())
+def test_range_proof_leads_from_leaves_to_the_root(size: int, data: st.DataObject) -> None:
+    leaves = [leaf_hash(bytes([place])) for place in range(size)]
+    first = data.draw(st.integers(0, size - 1))
+    count = data.draw(st.integers(1, size - first))
+    path = range_proof(leaves, first, count)
+    root = entries_root([bytes([place]) for place in range(size)])
+    assert fold_range(leaves[first : first + count], first, size, path) == root
+    if count == 1:
+        assert path == inclusion_proof(leaves, first)
+
+
+@pytest.mark.parametrize(("first", "count"), [(-1, 1), (0, 0), (2, 2), (3, 1)])
+def test_range_proof_of_leaves_that_are_not_there(first: int, count: int) -> None:
+    with pytest.raises(Malformed):
+        range_proof([leaf_hash(b"a"), leaf_hash(b"b"), leaf_hash(b"c")], first, count)

@@ -35,7 +35,8 @@ all_params = st.builds(
     sponsor=addresses, token=addresses, reward_per_round=unsigned(128), bond=unsigned(96),
     deposit=unsigned(96), closing_fee=unsigned(128), attesting_fee=unsigned(128),
     rounds=unsigned(32), challenge_seconds=unsigned(32), objection_seconds=unsigned(32),
-    round_seconds=unsigned(32), grace_seconds=unsigned(32), demand_seconds=unsigned(32),
+    round_seconds=unsigned(32), grace_seconds=unsigned(32),
+    registration_seconds=unsigned(32), demand_seconds=unsigned(32),
     lifetime_seconds=unsigned(32),
     min_sites=unsigned(16), auditor_quorum=unsigned(16), recording=st.sampled_from(Recording),
     rule=st.sampled_from(RuleId), rule_argument=unsigned(16),
@@ -52,7 +53,7 @@ closings = st.builds(Closing, record=records, coordinator=addresses, closed_at=u
 @given(all_params)
 def test_params_when_written_are_read_back(params: StudyParams) -> None:
     data = params.encode()
-    assert len(data) == 832
+    assert len(data) == 864
     again = StudyParams.decode(data)
     assert again == params
     assert isinstance(again.recording, Recording)
@@ -163,7 +164,7 @@ def test_fields_when_compared_with_the_contract_are_in_its_order(kind: Any, name
 def test_encoding_when_made_from_the_contracts_types_is_equal() -> None:
     params = StudyParams(
         "0x" + "11" * 20, "0x" + "22" * 20, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14,
-        Recording.ROOT, RuleId.TRIMMED_MEAN, 15, ScoringId.EXAMPLES, 16, 17,
+        15, Recording.ROOT, RuleId.TRIMMED_MEAN, 16, ScoringId.EXAMPLES, 17, 18,
         b"\x0a" * 32, b"\x0b" * 32, b"\x0c" * 32, b"\x0d" * 32,
     )  # fmt: skip
     kinds = ",".join(kind for _, kind in components("StudyParams"))

@@ -75,6 +75,7 @@ challenge_seconds = 3600
 objection_seconds = 1200
 round_seconds = 20
 grace_seconds = 30
+registration_seconds = 15
 demand_seconds = 600
 auditor_quorum = 2
 """

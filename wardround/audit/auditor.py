@@ -27,7 +27,13 @@ from wardround.chain.court import Court
 from wardround.chain.court_events import Demanded, Proven
 from wardround.chain.court_reader import Contested, DemandStatus
 from wardround.chain.errors import ChainError, ContractReverted, TransactionRefused
-from wardround.chain.events import Overturned, RoundClosed, SiteAdmitted, SiteRemoved
+from wardround.chain.events import (
+    Overturned,
+    Registered,
+    RoundClosed,
+    SiteAdmitted,
+    SiteRemoved,
+)
 from wardround.chain.study_state import Registration
 from wardround.chain.ward_round import WardRound
 from wardround.host.screen import utc
@@ -227,14 +233,7 @@ class Auditor:
     def _case(self, number: int) -> RoundCase:
         closed = self.ward.closed_round(self.study, self._closings[number])
         registered = tuple(
-            Registration(
-                number,
-                event.site,
-                event.entry,
-                event.registered_at,
-                *self.court.standing(self.study, number, event.site),
-            )
-            for event in self.ward.registered(self.study, number)
+            self._registration(event) for event in self.ward.registered(self.study, number)
         )
         answered: dict[tuple[What, bytes], dict[int, bytes]] = {}
         for event in self._demands(number):
@@ -247,6 +246,19 @@ class Auditor:
             previous = self._closings[number - 1].closing
         seen = ClosedRound(number, closed.closing, closed.entries)
         return RoundCase(seen, previous, registered, answered)
+
+    def _registration(self, event: Registered) -> Registration:
+        where = (self.study, event.round, event.previous, event.site)
+        state = self.court.standing(*where)
+        return Registration(
+            event.round,
+            event.site,
+            event.entry,
+            event.registered_at,
+            deadline=state.deadline,
+            unanswered=state.unanswered,
+            refused=state.refused,
+        )
 
     def _demands(self, number: int) -> list[Demanded]:
         """Demands for a round as it is closed now."""

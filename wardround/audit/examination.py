@@ -218,7 +218,7 @@ class _Inspector:
         sites, closing = {one[:20] for one in raw}, self._case.closed.closing
         for row in self._case.registered:
             there = bytes.fromhex(row.site[2:]) in sites
-            if not there and row.binds(closing.closed_at, self._facts.params.grace_seconds):
+            if not there and row.binds(closing.closed_at):
                 words = f"{row.site} registered its contribution and was left out"
                 yield words, omission(raw, row.site)
 

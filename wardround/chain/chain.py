@@ -11,7 +11,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from eth_account.signers.local import LocalAccount
@@ -138,6 +138,12 @@ class Chain(ReadOnlyChain):
             raise ChainError(
                 f"{self.url} keeps its own time: wait for it, or use embedded or anvil."
             ) from error
+
+    def let_pass(self, seconds: float) -> None:
+        """Wait so long; on a development chain, which has no blocks by itself, mine one then."""
+        time.sleep(seconds)
+        with suppress(RpcRefused):
+            self.rpc("evm_mine")
 
     # ---------------------------------------------------------------- inside
 

@@ -22,6 +22,7 @@ from wardround.chain.errors import ContractReverted
 from wardround.chain.study_token import StudyToken
 from wardround.host.backoff import pauses
 from wardround.protocol.evidence import (
+    Chunks,
     CoordinateEvidence,
     Demand,
     EntryEvidence,
@@ -78,9 +79,14 @@ class Court(CourtReader):
     # ---------------------------------------------------------------- commitments
 
     def approve_deposit(self, signer: LocalAccount, study: StudyId) -> Receipt | None:
-        """Let the contract take what a demand, a tally or a commitment is made against."""
+        """Let the contract take what a demand, a tally or a commitment is made against.
+
+        Raises:
+            TransactionRefused: the signer holds fewer tokens.
+        """
         state = self.ward.study(study)
         token = StudyToken(self.chain, state.token)
+        token.require(signer.address, state.deposit)
         return token.approve(signer, self.ward.address, state.deposit)
 
     def can_deposit(self, account: str, study: StudyId) -> bool:
@@ -247,33 +253,67 @@ class Court(CourtReader):
     # ---------------------------------------------------------------- registered contributions
 
     def demand_contribution(
-        self, coordinator: LocalAccount, study: StudyId, round_number: int, site: str, chunk: int
+        self,
+        coordinator: LocalAccount,
+        study: StudyId,
+        round_number: int,
+        previous: bytes,
+        site: str,
+        chunks: tuple[int, int],
     ) -> Receipt | None:
-        """Ask a site for a chunk of the update that it registered. Not while others do."""
-        before = self.standing(study, round_number, site)[1]
-        call = self._call("demandContribution", study, round_number, site, chunk)
+        """Ask a site for chunks of the update that it registered, for a part of a deposit.
+
+        Args:
+            coordinator: the active one; has approved the deposit.
+            study: the study.
+            round_number: the open round.
+            previous: commitment of the round before.
+            site: the site.
+            chunks: how many were demanded before, and how many are with this.
+        """
+        first, end = chunks
+        call = self._call("demandContribution", study, round_number, site, first, end - first)
         return self._send(
             coordinator,
             call,
-            f"demand chunk {chunk} of {site}",
-            lambda: self.standing(study, round_number, site)[1] > before,
+            f"demand chunks {first} to {end - 1} of {site}",
+            lambda: self.standing(study, round_number, previous, site).demanded >= end,
         )
 
     def answer_contribution(
-        self, signer: LocalAccount, study: StudyId, round_number: int, entry: bytes, leaf: Leaf
+        self,
+        signer: LocalAccount,
+        study: StudyId,
+        round_number: int,
+        previous: bytes,
+        entry: bytes,
+        chunks: Chunks,
     ) -> Receipt | None:
-        """Show a chunk of a registered update. Not while others do."""
+        """Show the next chunks of a registered update, and earn what was paid for them."""
         site = "0x" + entry[:20].hex()
-        before = self.standing(study, round_number, site)[1]
-        call = self._call(
-            "answerContribution", study, round_number, entry, leaf.index, leaf.opening
-        )
+        where = (study, round_number, previous)
+        first, end = chunks.first, chunks.first + chunks.count
+        shown = (first, chunks.data, list(chunks.path))
+        call = self._call("answerContribution", *where, entry, *shown)
         return self._send(
             signer,
             call,
-            f"show chunk {leaf.index} of {site}",
-            lambda: self.standing(study, round_number, site)[1] < before,
+            f"show chunks {first} to {end - 1} of {site}",
+            lambda: self.standing(*where, site).shown >= end,
         )
+
+    def close_contribution(
+        self, signer: LocalAccount, study: StudyId, round_number: int, previous: bytes, site: str
+    ) -> Receipt | None:
+        """Give a registration's deposit, and what was paid for hidden bytes, to who is due them."""
+        where = (study, round_number, previous, site)
+        call = self._call("closeContribution", *where)
+
+        def is_done() -> bool:
+            state = self.standing(*where)
+            return state.settled and (state.unanswered == 0 or state.payer == ZERO_ADDRESS)
+
+        return self._send(signer, call, f"close the registration of {site}", is_done)
 
     def refuse_contribution(
         self,
@@ -286,7 +326,7 @@ class Court(CourtReader):
         update: Leaf,
         base: Leaf,
     ) -> Receipt | None:
-        """Void a registration whose update leads out of the range of a model."""
+        """Void a registration whose update exceeds the bound, or leads out of a model's range."""
         site = "0x" + entry[:20].hex()
         call = self._call(
             "refuseContribution",
@@ -302,7 +342,7 @@ class Court(CourtReader):
             signer,
             call,
             f"refuse the contribution of {site}",
-            lambda: self.standing(study, round_number, site)[2],
+            lambda: self.standing(study, round_number, previous.commitment, site).refused,
         )
 
     # ---------------------------------------------------------------- inside

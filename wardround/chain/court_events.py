@@ -90,24 +90,44 @@ class Answered(CourtEvent):
 
 @dataclass(frozen=True)
 class ContributionDemanded(CourtEvent):
-    """A site must show a chunk of what it registered before a deadline."""
+    """A site must show a chunk of what it registered before a deadline, for a payment."""
 
     study: StudyId
     round: int
     site: SiteAddress
+    previous: bytes
+    entry_hash: bytes
     chunk: int
+    chunks: int
+    sender: str
+    stake: int
+    payer: str
+    payment: int
     deadline: int
 
 
 @dataclass(frozen=True)
 class ContributionAnswered(CourtEvent):
-    """A chunk of a registered update was shown."""
+    """Chunks of a registered update were shown: ``data`` has them from the ``first`` on."""
 
     study: StudyId
     round: int
     site: SiteAddress
-    chunk: int
+    previous: bytes
+    first: int
     data: bytes
+
+
+@dataclass(frozen=True)
+class ContributionClosed(CourtEvent):
+    """A registration's deposit went back to its sender, or to the coordinator that saw no bytes."""
+
+    study: StudyId
+    round: int
+    site: SiteAddress
+    previous: bytes
+    to: str
+    amount: int
 
 
 def read_court_events(contract: Contract, logs: Iterable[Log]) -> list[CourtEvent]:
@@ -138,5 +158,6 @@ _READERS: dict[str, type[CourtEvent]] = {
         Answered,
         ContributionDemanded,
         ContributionAnswered,
+        ContributionClosed,
     )
 }

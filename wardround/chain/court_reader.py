@@ -14,7 +14,6 @@ from wardround.chain.bound import BoundContract
 from wardround.chain.court_events import (
     Answered,
     ContributionAnswered,
-    ContributionDemanded,
     CourtEvent,
     Demanded,
     TallyOpened,
@@ -60,6 +59,32 @@ class DemandState:
     status: DemandStatus
     demander: str
     deposit: int
+
+
+@dataclass(frozen=True)
+class RegistrationState:
+    """What became of a registered contribution.
+
+    Attributes:
+        payer: the coordinator that demanded its bytes last.
+        deadline: until when they can be shown; 0 when none were demanded.
+        demanded: how many chunks were demanded: the first ones.
+        shown: how many of these were shown.
+        refused: whether its update was shown to exceed the bound or to leave a model's range.
+        settled: whether its deposit was credited.
+    """
+
+    payer: str
+    deadline: int
+    demanded: int
+    shown: int
+    refused: bool
+    settled: bool
+
+    @property
+    def unanswered(self) -> int:
+        """Chunks that are demanded and not shown."""
+        return self.demanded - self.shown
 
 
 @dataclass(frozen=True)
@@ -140,23 +165,25 @@ class CourtReader(BoundContract):
         until, is_open = self._ask("commitmentOf", *where, challenger, commitment)
         return until, is_open
 
-    def standing(self, study: StudyId, round_number: int, site: str) -> tuple[int, int, bool]:
-        """Of a registered contribution: deadline of demands, how many are open, refused or not."""
-        deadline, unanswered, refused = self._ask("standing", study, round_number, site)
-        return deadline, unanswered, refused
+    def standing(
+        self, study: StudyId, round_number: int, previous: bytes, site: str
+    ) -> RegistrationState:
+        """The present state of a registered contribution; all zero while nothing was demanded.
 
-    def demanded_of(self, study: StudyId, round_number: int, site: str) -> list[int]:
-        """Chunks of a registered update that are demanded and not shown yet, in order."""
-        demanded: set[int] = set()
-        for event in self.events(study):
-            if isinstance(event, ContributionDemanded | ContributionAnswered) and (
-                (event.round, event.site) == (round_number, site)
-            ):
-                change = (
-                    demanded.add if isinstance(event, ContributionDemanded) else demanded.discard
-                )
-                change(event.chunk)
-        return sorted(demanded)
+        Args:
+            previous: commitment of the round before, on top of which it was registered.
+        """
+        values = self._ask("standing", study, round_number, previous, site)
+        return RegistrationState(*values)
+
+    def shown_of(self, study: StudyId, round_number: int, previous: bytes, site: str) -> bytes:
+        """The bytes of a registered update that were shown so far: its first chunks."""
+        return b"".join(
+            event.data
+            for event in self.events(study)
+            if isinstance(event, ContributionAnswered)
+            and (event.round, event.previous, event.site) == (round_number, previous, site)
+        )
 
     # ---------------------------------------------------------------- events
 

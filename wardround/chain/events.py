@@ -90,10 +90,18 @@ class TookOver(Event):
 
 @dataclass(frozen=True)
 class Registered(Event):
-    """A site's contribution was put on chain, so that it cannot be left out."""
+    """A site's contribution was put on chain, so that it cannot be left out.
+
+    Attributes:
+        sender: who put it there, against a deposit.
+        previous: the commitment of the round before, on whose model it builds.
+        entry: packed, 157 bytes.
+    """
 
     round: int
     site: SiteAddress
+    sender: str
+    previous: bytes
     update: Root
     weight: int
     registered_at: int

@@ -11,8 +11,6 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
-from eth_utils import keccak
-
 from wardround.chain.artifacts import load_artifact
 from wardround.chain.blocks import Receipt
 from wardround.chain.bound import BoundContract
@@ -22,6 +20,7 @@ from wardround.chain.errors import ContractReverted, TransactionRefused
 from wardround.chain.events import (
     Claimed,
     Event,
+    Overturned,
     Registered,
     RoundClosed,
     SiteAdmitted,
@@ -191,18 +190,37 @@ class StudyReader(BoundContract):
 
     def registered(self, study: StudyId, round_number: int) -> list[Registered]:
         """Contributions that were registered for a round as it starts now, one a site."""
-        found: dict[SiteAddress, Registered] = {}
-        events = self._logged("Registered", study, round_number.to_bytes(32, "big"))
+        events = self.registrations(study, round_number)
         if not events:
             return []
+        # Those on top of a round that was overturned bind no longer.
         start = self.commitment(study, round_number - 1)
-        for event in events:
-            # Of a round before that was overturned, registrations are void.
-            if isinstance(event, Registered):
-                slot = self._ask("registration", study, round_number, event.site)
-                if bytes(slot[1]) == start and bytes(slot[0]) == keccak(event.entry):
-                    found[event.site] = event
-        return list(found.values())
+        return [event for event in events if event.previous == start]
+
+    def registrations(self, study: StudyId, round_number: int) -> list[Registered]:
+        """All that was registered for a round, also on top of rounds that were overturned."""
+        events = self._logged("Registered", study, round_number.to_bytes(32, "big"))
+        return [event for event in events if isinstance(event, Registered)]
+
+    def registrations_of(self, study: StudyId, site: str) -> list[Registered]:
+        """All that was registered for a site, in any round."""
+        events = self._logged("Registered", study)
+        return [one for one in events if isinstance(one, Registered) and one.site == site]
+
+    def reached_before(self, study: StudyId) -> int:
+        """The last round that was open when a round was overturned; 0 if none was.
+
+        The contract lets rounds up to this one wait for the cut-off of registrations.
+        """
+        if not self._logged("Overturned", study):
+            return 0
+        closed = reached = 0
+        for event in self.events(study):
+            if isinstance(event, RoundClosed):
+                closed = event.round
+            elif isinstance(event, Overturned):
+                reached, closed = max(reached, closed + 1), event.round - 1
+        return reached
 
     def is_final(self, study: StudyId, round_number: int, closing: Closing) -> bool:
         """Whether a closing is final."""

@@ -97,7 +97,7 @@ class Registration:
         at: when, seconds since 1970.
         deadline: until when demanded bytes of its update can be shown; 0 when none were demanded.
         unanswered: demands that were not answered.
-        refused: whether its update was shown to lead out of a model's range.
+        refused: whether its update was shown to exceed the bound or to leave a model's range.
     """
 
     round: int
@@ -108,10 +108,10 @@ class Registration:
     unanswered: int = 0
     refused: bool = False
 
-    def binds(self, closed_at: int, grace_seconds: int) -> bool:
+    def binds(self, closed_at: int) -> bool:
         """Whether a round that was closed at some time has to hold it."""
         void = self.refused or (self.unanswered > 0 and self.deadline < closed_at)
-        return not void and self.at + grace_seconds < closed_at
+        return not void
 
 
 @dataclass(frozen=True)

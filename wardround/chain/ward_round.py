@@ -22,6 +22,7 @@ from wardround.chain.events import RoundClosed
 from wardround.chain.known_code import known_contract
 from wardround.chain.study_reader import StudyReader
 from wardround.chain.study_state import STILL_MEMBER, ClosedOnChain
+from wardround.chain.study_token import StudyToken
 from wardround.protocol.contribution import Entry, pack_entries
 from wardround.protocol.identifiers import StudyId, address_of, hex_of
 from wardround.protocol.record import Closing, Record, Recording, StudyParams, StudyParties
@@ -236,19 +237,27 @@ class WardRound(StudyReader):
         """Register a site's signed contribution for the open round, so that it must be included.
 
         Args:
-            signer: pays for gas; any account.
+            signer: any account; pays for gas, and the study's deposit, which goes back once the
+                update was shown or its round is closed.
             study: the study.
             round_number: the open round.
             previous: the closing of the round before.
             entry: as the site signed it; the first one a site and round counts.
+        Raises:
+            TransactionRefused: the signer holds fewer tokens than the deposit.
         """
-        start = previous.commitment
 
         def registered() -> bool:
-            slot = self._ask("registration", study, round_number, entry.site)
-            return bytes(slot[1]) == start
+            where = (study, round_number, previous.commitment, entry.site)
+            return int(self._ask("registration", *where)[2]) > 0
 
         call = self._call("contribute", study, round_number, previous.abi(), entry.pack())
+        if registered():
+            return None
+        state = self.study(study)
+        token = StudyToken(self.chain, state.token)
+        token.require(signer.address, state.deposit)
+        token.approve(signer, self.address, state.deposit)
         return self._send(
             signer, call, f"register {entry.site} for round {round_number}", registered
         )

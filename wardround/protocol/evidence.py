@@ -51,6 +51,23 @@ class Leaf:
 
 
 @dataclass(frozen=True)
+class Chunks:
+    """Consecutive chunks of a vector, and what leads from them to its root.
+
+    Attributes:
+        first: the place of the first of them.
+        count: how many they are.
+        data: their bytes, one behind the other.
+        path: see `merkle.range_proof`.
+    """
+
+    first: int
+    count: int
+    data: bytes
+    path: tuple[bytes, ...]
+
+
+@dataclass(frozen=True)
 class Evidence:
     """What one challenge takes; ``challenge`` names the entry point."""
 

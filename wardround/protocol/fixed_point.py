@@ -107,6 +107,17 @@ def add_exact(base: IntVector, change: IntVector) -> Int32Vector:
     return model
 
 
+def check_bound(update: IntVector, bound: int) -> None:
+    """Check that no coordinate of an update exceeds a study's bound.
+
+    Raises:
+        OutOfRange: one does; carries the first.
+    """
+    if largest_magnitude(update) > bound:
+        at = int(np.argmax((update > bound) | (update < -bound)))
+        raise OutOfRange("update", at, int(update[at]), f"the update exceeds {bound} at {at}")
+
+
 def largest_magnitude(vector: IntVector) -> int:
     """Return ``max |v_i|`` exactly, as a Python integer (so that -2**31 does not wrap)."""
     if not vector.size:

@@ -18,6 +18,7 @@ from wardround.protocol.contribution import ENTRY_BYTES, Entry
 from wardround.protocol.errors import Malformed, OutOfRange
 from wardround.protocol.evidence import (
     CALLDATA_LIMIT,
+    Chunks,
     CoordinateEvidence,
     Leaf,
     OmissionEvidence,
@@ -25,7 +26,13 @@ from wardround.protocol.evidence import (
 )
 from wardround.protocol.fixed_point import BLOCK, IntVector
 from wardround.protocol.identifiers import SiteAddress
-from wardround.protocol.merkle import CHUNK_BYTES, inclusion_proof, leaf_hash, vector_leaves
+from wardround.protocol.merkle import (
+    CHUNK_BYTES,
+    inclusion_proof,
+    leaf_hash,
+    range_proof,
+    vector_leaves,
+)
 from wardround.protocol.record import Record, RuleId
 from wardround.protocol.rules import Rule, aggregate
 
@@ -42,6 +49,18 @@ def chunk_leaf(data: bytes | memoryview, index: int) -> Leaf:
     path = inclusion_proof(vector_leaves(view), index)
     start = index * CHUNK_BYTES
     return Leaf(index, bytes(view[start : start + CHUNK_BYTES]), tuple(path))
+
+
+def chunks_from(data: bytes | memoryview, first: int, count: int) -> Chunks:
+    """Cut consecutive 1024-byte chunks out of a vector's bytes, with their proof.
+
+    Raises:
+        Malformed: the vector has no such chunks.
+    """
+    view = memoryview(data).cast("B")
+    path = range_proof(vector_leaves(view), first, count)
+    start = first * CHUNK_BYTES
+    return Chunks(first, count, bytes(view[start : start + count * CHUNK_BYTES]), tuple(path))
 
 
 def first_wrong_coordinate(

@@ -78,6 +78,32 @@ def inclusion_proof(leaves: Sequence[bytes], index: int) -> list[bytes]:
     return path
 
 
+def range_proof(leaves: Sequence[bytes], first: int, count: int) -> list[bytes]:
+    """Collect what leads from consecutive leaves to the root.
+
+    Args:
+        leaves: leaf hashes, 32 bytes each, in order.
+        first: the first of them.
+        count: how many, at least one.
+    Returns:
+        Level by level from the leaves upwards: the sibling to the left of them, then the one to the
+        right, where they have one; at most two a level.
+    Raises:
+        Malformed: no such leaves.
+    """
+    if first < 0 or count < 1 or first + count > len(leaves):
+        raise Malformed(f"{count} leaves from {first}", f"the tree has {len(leaves)} leaves")
+    path, level, last = [], list(leaves), first + count - 1
+    while len(level) > 1:
+        if first % 2:
+            path.append(level[first - 1])
+        if last % 2 == 0 and last + 1 < len(level):
+            path.append(level[last + 1])
+        level = _level_above(level)
+        first, last = first // 2, last // 2
+    return path
+
+
 def is_included(root: bytes, leaf: bytes, index: int, size: int, path: Sequence[bytes]) -> bool:
     """Whether a path leads from a leaf to the root of its tree.
 

@@ -52,7 +52,7 @@ class ScoringId(IntEnum):
 
 PARAMS_ABI = (
     "(address,address,uint128,uint96,uint96,uint128,uint128,"
-    "uint32,uint32,uint32,uint32,uint32,uint32,uint32,"
+    "uint32,uint32,uint32,uint32,uint32,uint32,uint32,uint32,"
     "uint16,uint16,"
     "uint8,uint8,uint16,uint8,uint32,uint32,bytes32,bytes32,bytes32,bytes32)"
 )
@@ -100,6 +100,7 @@ class StudyParams:
     objection_seconds: int
     round_seconds: int
     grace_seconds: int
+    registration_seconds: int
     demand_seconds: int
     lifetime_seconds: int
     min_sites: int

@@ -159,6 +159,10 @@ class ChainSpec(Form):
     objection_seconds: _AnswerSeconds = 3_600
     round_seconds: _TurnSeconds = 3_600
     grace_seconds: _TurnSeconds = 600
+    #: How long a site can register a contribution, from the opening of its round on.
+    registration_seconds: _TurnSeconds = Field(
+        default_factory=lambda given: min(600, given["round_seconds"])
+    )
     demand_seconds: _AnswerSeconds = 21_600
     #: From the opening on; afterwards any account may end the study.
     lifetime_seconds: _TurnSeconds = 31_536_000
@@ -175,6 +179,8 @@ class ChainSpec(Form):
     def _fit_together(self) -> ChainSpec:
         if self.objection_seconds > self.challenge_seconds:
             raise ValueError("objection_seconds is at most challenge_seconds")
+        if self.registration_seconds > self.round_seconds:
+            raise ValueError("registration_seconds is at most round_seconds")
         # Or money would stay locked long after the study's deadline.
         for window in ("challenge_seconds", "round_seconds", "grace_seconds", "demand_seconds"):
             if self.lifetime_seconds < getattr(self, window):
@@ -320,6 +326,7 @@ class StudySpec(Form):
             objection_seconds=self.chain.objection_seconds,
             round_seconds=self.chain.round_seconds,
             grace_seconds=self.chain.grace_seconds,
+            registration_seconds=self.chain.registration_seconds,
             demand_seconds=self.chain.demand_seconds,
             lifetime_seconds=self.chain.lifetime_seconds,
             min_sites=self.aggregation.min_sites,

@@ -15,6 +15,10 @@ _LEAST = {
     "min_objection_seconds": ("objection_seconds", "attestations count {:,} s after a closing"),
     "min_round_seconds": ("round_seconds", "a coordinator has {:,} s to close a round"),
     "min_grace_seconds": ("grace_seconds", "standbys take over {:,} s after one another"),
+    "min_registration_seconds": (
+        "registration_seconds",
+        "a site can register its contribution for {:,} s",
+    ),
     "min_demand_seconds": ("demand_seconds", "demanded data must be shown within {:,} s"),
     "min_bond": ("bond", "a coordinator's bond is {:,} of the token's smallest unit"),
     "min_reward_per_round": (

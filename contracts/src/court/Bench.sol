@@ -32,12 +32,6 @@ abstract contract Bench is ICourtBase {
         uint256 width;
     }
 
-    /// A demand for a chunk of a registered update.
-    struct Asked {
-        uint64 deadline;
-        bool answered;
-    }
-
     /// Until when a proof in the open earns nothing: a commitment to one of this closing is open.
     mapping(bytes32 accused => uint64 until) internal _reserved;
     mapping(bytes32 key => Commitment) internal _commitments;
@@ -46,7 +40,6 @@ abstract contract Bench is ICourtBase {
     uint256 internal _tallyCount;
     mapping(bytes32 demand => Demand) internal _demands;
     mapping(bytes32 registration => Standing) internal _standings;
-    mapping(bytes32 registration => mapping(uint32 chunk => Asked)) internal _asked;
 
     /// @param ward Where WardRound will be: the deployer's next contract. WardRound's constructor
     /// checks it, so a court with a wrong one belongs to no WardRound.

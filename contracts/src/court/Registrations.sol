@@ -4,6 +4,7 @@ pragma solidity ^0.8.28;
 import {Standing} from "../interfaces/ICourt.sol";
 import {IRegistrations} from "../interfaces/IRegistrations.sol";
 import {Closing, Registration, StudyId, Terms} from "../interfaces/IWardRound.sol";
+import {Aggregation} from "../libraries/Aggregation.sol";
 import {Entries, Entry} from "../libraries/Entries.sol";
 import {Vectors} from "../libraries/Vectors.sol";
 import {Bench} from "./Bench.sol";
@@ -17,51 +18,112 @@ abstract contract Registrations is Bench, IRegistrations {
     // ================================================================== registrations
 
     /// @inheritdoc IRegistrations
-    function demandContribution(StudyId id, uint32 round, address site, uint32 chunk) external {
+    function demandContribution(StudyId id, uint32 round, address site, uint32 first, uint32 count)
+        external
+    {
         Terms memory s = _termsOf(id);
         if (msg.sender != s.coordinator || round != s.head) {
             revert Court_NotCoordinator(id, msg.sender);
         }
-        bytes32 key = _standingOf(id, round, _registrationOf(id, round, site).entryHash);
-        Standing storage stands = _standings[key];
-        if (stands.refused || (stands.unanswered > 0 && block.timestamp > stands.deadline)) {
-            revert Court_RegistrationVoid(site);
+        bytes32 previous = _storedOf(id, round - 1);
+        Registration memory registered = _registrationOf(id, round, previous, site);
+        Standing storage stands = _standings[_standingOf(id, round, previous, registered.entryHash)];
+        if (_isVoid(stands, block.timestamp)) revert Court_RegistrationVoid(site);
+        // What another coordinator has demanded is shown or void first: one payer has it back.
+        bool open = stands.demanded != stands.shown;
+        if (open && stands.payer != msg.sender) {
+            revert Court_NotCoordinator(id, stands.payer);
         }
+        if (first != stands.demanded) revert Court_ChunkUnexpected(first, stands.demanded);
         uint256 chunks = Vectors.chunks(_lengthOf(s));
-        if (chunk >= chunks) revert Court_TargetUnknown(chunk, chunks);
-        Asked storage asked = _asked[key][chunk];
-        if (asked.deadline != 0) revert Court_AlreadyDemanded(key);
+        uint256 end = uint256(first) + count;
+        if (count == 0 || end > chunks) revert Court_TargetUnknown(end, chunks);
 
         uint64 deadline = uint64(block.timestamp) + s.demandSeconds;
-        asked.deadline = deadline;
+        uint256 payment = s.deposit / chunks;
+        uint256 stake = stands.settled ? 0 : s.deposit;
+        stands.payer = msg.sender;
         stands.deadline = deadline;
-        ++stands.unanswered;
-        emit ContributionDemanded(id, round, site, chunk, deadline);
+        // At most `chunks`, which are fewer than coordinates.
+        // forge-lint: disable-next-line(unsafe-typecast)
+        stands.demanded = uint32(end);
+        for (uint256 chunk = first; chunk < end; ++chunk) {
+            emit ContributionDemanded(
+                id,
+                round,
+                site,
+                previous,
+                registered.entryHash,
+                // forge-lint: disable-next-line(unsafe-typecast)
+                uint32(chunk),
+                // forge-lint: disable-next-line(unsafe-typecast)
+                uint32(chunks),
+                registered.sender,
+                stake,
+                msg.sender,
+                payment,
+                deadline
+            );
+        }
+        WARD.take(id, msg.sender, payment * count);
     }
 
     /// @inheritdoc IRegistrations
     function answerContribution(
         StudyId id,
         uint32 round,
+        bytes32 previous,
         bytes calldata entry,
-        uint32 chunk,
-        bytes calldata opening
+        uint32 first,
+        bytes calldata data,
+        bytes32[] calldata path
     ) external {
         // Whatever hashes to what was registered has the length of an entry.
-        bytes32 key = _standingOf(id, round, keccak256(entry));
-        Asked storage asked = _asked[key][chunk];
-        if (asked.deadline == 0 || asked.answered) revert Court_NotDemanded(key);
-        if (block.timestamp > asked.deadline) revert Court_TooLate(asked.deadline);
-        uint256 vectorLength = _lengthOf(_termsOf(id));
-        uint256 length = Vectors.chunkLength(vectorLength, chunk);
+        bytes32 key = _standingOf(id, round, previous, keccak256(entry));
+        Standing storage stands = _standings[key];
+        if (stands.payer == address(0)) revert Court_NotDemanded(key);
+        if (block.timestamp > stands.deadline) revert Court_TooLate(stands.deadline);
+        if (first != stands.shown) revert Court_ChunkUnexpected(first, stands.shown);
+        uint256 end = first + Vectors.chunks(data.length);
+        if (end > stands.demanded) revert Court_NotDemanded(key);
+        Terms memory s = _termsOf(id);
+        uint256 length = _lengthOf(s);
         bytes32 root = entry.first().update();
-        if (!opening.isIncluded(length, root, chunk, Vectors.chunks(vectorLength))) {
-            revert Court_NotIncluded(root, chunk);
+        if (!data.areIncluded(root, first, length, path)) revert Court_NotIncluded(root, first);
+
+        // At most what was demanded.
+        // forge-lint: disable-next-line(unsafe-typecast)
+        stands.shown = uint32(end);
+        emit ContributionAnswered(id, round, entry.first().site(), previous, first, data);
+        WARD.credit(id, msg.sender, s.deposit / Vectors.chunks(length) * (end - first));
+    }
+
+    /// @inheritdoc IRegistrations
+    function closeContribution(StudyId id, uint32 round, bytes32 previous, address site) external {
+        Registration memory registered = _registrationOf(id, round, previous, site);
+        Standing storage stands = _standings[_standingOf(id, round, previous, registered.entryHash)];
+        Terms memory s = _termsOf(id);
+        uint256 missing = stands.demanded - stands.shown;
+        address to = stands.payer;
+        uint256 amount = stands.settled ? 0 : s.deposit;
+        if (missing == 0) {
+            bool open = round == s.head && round <= s.rounds && previous == _storedOf(id, round - 1);
+            // While the round is open its bytes can be demanded.
+            if (open || amount == 0) revert Court_NothingDue(site);
+            to = registered.sender;
+        } else {
+            if (to == address(0)) revert Court_NothingDue(site);
+            if (block.timestamp <= stands.deadline && !stands.refused) {
+                revert Court_TooEarly(stands.deadline);
+            }
+            amount += s.deposit / Vectors.chunks(_lengthOf(s)) * missing;
+            // They stay unshown, and the registration void.
+            stands.payer = address(0);
         }
 
-        asked.answered = true;
-        --_standings[key].unanswered;
-        emit ContributionAnswered(id, round, entry.first().site(), chunk, opening[:length]);
+        stands.settled = true;
+        emit ContributionClosed(id, round, site, previous, to, amount);
+        WARD.credit(id, to, amount);
     }
 
     /// @inheritdoc IRegistrations
@@ -76,29 +138,36 @@ abstract contract Registrations is Bench, IRegistrations {
     ) external {
         _checkEntryLength(entry);
         address site = entry.first().site();
-        bytes32 entryHash = _registrationOf(id, round, site).entryHash;
-        if (keccak256(entry) != entryHash) revert Court_NotRegistered(id, round, site);
         _checkPrevious(id, round, previous);
+        bytes32 stored = _commitmentOf(previous);
+        bytes32 entryHash = _registrationOf(id, round, stored, site).entryHash;
+        if (keccak256(entry) != entryHash) revert Court_NotRegistered(id, round, site);
         Terms memory s = _termsOf(id);
         Place memory place = _placeOf(s, coordinate);
-        // A bound has 31 bits: of an update to be summed, the range holds what the bound does.
+        int256 change = _valueIn(update, entry.first().update(), place);
+        // A bound has 31 bits, so the range holds an update within it that is to be summed.
         int256 sum = _baseIn(s, base, previous.record.model, place)
-            + _changeIn(s, update, entry.first().update(), place);
+            + Aggregation.bounded(change, s.updateBound);
         if (sum >= type(int32).min && sum <= type(int32).max) {
             revert Court_ContributionFits(coordinate, sum);
         }
 
-        _standings[_standingOf(id, round, entryHash)].refused = true;
+        Standing storage stands = _standings[_standingOf(id, round, stored, entryHash)];
+        bool due = !stands.settled;
+        stands.refused = true;
+        stands.settled = true;
         emit ContributionRefused(id, round, site, coordinate);
+        if (due) _returnDeposit(id, stands.payer == address(0) ? msg.sender : stands.payer);
     }
 
     /// @inheritdoc IRegistrations
-    function standing(StudyId id, uint32 round, address site)
+    function standing(StudyId id, uint32 round, bytes32 previous, address site)
         external
         view
         returns (Standing memory)
     {
-        return _standings[_standingOf(id, round, WARD.registration(id, round, site).entryHash)];
+        bytes32 entryHash = WARD.registration(id, round, previous, site).entryHash;
+        return _standings[_standingOf(id, round, previous, entryHash)];
     }
 
     // ================================================================== omission
@@ -136,17 +205,14 @@ abstract contract Registrations is Bench, IRegistrations {
 
     // ================================================================== what is registered
 
-    /// A registration for the round as it now begins.
-    function _registrationOf(StudyId id, uint32 round, address site)
+    /// A registration for a round on top of a closing of the round before.
+    function _registrationOf(StudyId id, uint32 round, bytes32 previous, address site)
         internal
         view
         returns (Registration memory registered)
     {
-        registered = WARD.registration(id, round, site);
-        // Of a round 0 there is none, so nothing is subtracted from it.
-        if (registered.registeredAt == 0 || registered.previous != _storedOf(id, round - 1)) {
-            revert Court_NotRegistered(id, round, site);
-        }
+        registered = WARD.registration(id, round, previous, site);
+        if (registered.registeredAt == 0) revert Court_NotRegistered(id, round, site);
     }
 
     /// Reverts unless a site's contribution had to be included.
@@ -154,22 +220,26 @@ abstract contract Registrations is Bench, IRegistrations {
         internal
         view
     {
-        Registration memory registered = _registrationOf(id, round, site);
-        // Strictly: without grace, a registration in the closing's own block is too late.
-        uint256 from = uint256(registered.registeredAt) + _termsOf(id).graceSeconds;
-        if (from >= closedAt) revert Court_RegistrationLate(site, from, closedAt);
-        Standing memory stands = _standings[_standingOf(id, round, registered.entryHash)];
+        // A round that can be challenged has one before it.
+        bytes32 previous = _storedOf(id, round - 1);
+        bytes32 entryHash = _registrationOf(id, round, previous, site).entryHash;
         // A coordinator that asked for data had to wait until its time was over.
-        if (stands.refused || (stands.unanswered > 0 && stands.deadline < closedAt)) {
+        if (_isVoid(_standings[_standingOf(id, round, previous, entryHash)], closedAt)) {
             revert Court_RegistrationVoid(site);
         }
     }
 
-    function _standingOf(StudyId id, uint32 round, bytes32 entryHash)
+    /// Whether a registration need not be included from a time on: its update was refused, or a part
+    /// of it was demanded and not shown.
+    function _isVoid(Standing storage stands, uint256 time) internal view returns (bool) {
+        return stands.refused || (stands.demanded != stands.shown && stands.deadline < time);
+    }
+
+    function _standingOf(StudyId id, uint32 round, bytes32 previous, bytes32 entryHash)
         internal
         pure
         returns (bytes32)
     {
-        return keccak256(abi.encode(id, round, entryHash));
+        return keccak256(abi.encode(id, round, previous, entryHash));
     }
 }

@@ -128,11 +128,17 @@ struct Commitment {
 
 /// @notice The state of a site's registered contribution.
 struct Standing {
-    /// Until when the last demand for its data can be answered; zero if none was made.
+    /// The coordinator that demanded its data last; zero if none did, or once it has back what it paid
+    /// for chunks that were not shown.
+    address payer;
+    /// Until when what is demanded can be shown; zero if nothing was.
     uint64 deadline;
-    /// Demands not answered.
-    uint32 unanswered;
-    /// Whether it was shown that its update leads out of the range of a model, or that one to be
-    /// summed exceeds the study's bound.
+    /// How many chunks were demanded, and how many of these were shown: always the first ones.
+    uint32 demanded;
+    uint32 shown;
+    /// Whether it was shown that its update exceeds the study's bound, or leads out of the range of a
+    /// model.
     bool refused;
+    /// Whether its deposit was credited.
+    bool settled;
 }

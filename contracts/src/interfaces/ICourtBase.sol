@@ -88,15 +88,45 @@ interface ICourtBase {
     event Answered(bytes32 indexed demand, address indexed answerer, bytes opening);
     /// @notice The round could no longer be overturned; the demander has the deposit back.
     event DemandLapsed(bytes32 indexed demand);
+    /// @notice One a chunk, with all that who shows it has to know.
+    /// @param previous Commitment of the round before, on top of which the update was registered.
+    /// @param chunks How many the update has.
+    /// @param sender Who sent the registration, and loses the stake where the chunk is not shown.
+    /// @param payment What showing the chunk earns.
     event ContributionDemanded(
         StudyId indexed study,
         uint32 indexed round,
         address indexed site,
+        bytes32 previous,
+        bytes32 entryHash,
         uint32 chunk,
+        uint32 chunks,
+        address sender,
+        uint256 stake,
+        address payer,
+        uint256 payment,
         uint64 deadline
     );
+    /// @param first The first of the chunks.
+    /// @param data The chunks, one behind the other.
     event ContributionAnswered(
-        StudyId indexed study, uint32 indexed round, address indexed site, uint32 chunk, bytes data
+        StudyId indexed study,
+        uint32 indexed round,
+        address indexed site,
+        bytes32 previous,
+        uint32 first,
+        bytes data
+    );
+    /// @notice A registration's deposit, and what was paid for chunks that were not shown.
+    /// @param to Who is owed it: the registration's sender or, where demanded bytes were not shown, the
+    /// coordinator that had demanded them.
+    event ContributionClosed(
+        StudyId indexed study,
+        uint32 indexed round,
+        address indexed site,
+        bytes32 previous,
+        address to,
+        uint256 amount
     );
     event ContributionRefused(
         StudyId indexed study, uint32 indexed round, address indexed site, uint32 coordinate
@@ -123,7 +153,6 @@ interface ICourtBase {
     error Court_TotalsRight(uint256 count, uint256 totalWeight);
     error Court_NotRegistered(StudyId study, uint32 round, address site);
     /// @notice Registered too late to be included, or for another model.
-    error Court_RegistrationLate(address site, uint256 countsFrom, uint64 closedAt);
     error Court_RegistrationVoid(address site);
     error Court_NotOmitted(address site, uint256 index);
     error Court_ContributionFits(uint32 coordinate, int256 value);
@@ -148,6 +177,10 @@ interface ICourtBase {
     /// The annex given to the constructor judges another contract's rounds.
     error Court_AnnexDiffers(address annex);
     error Court_NotCoordinator(StudyId study, address caller);
+    /// @notice Chunks of a registered update are demanded, and shown, in their order.
+    error Court_ChunkUnexpected(uint256 first, uint256 expected);
+    /// @notice Its bytes can still be demanded, or its deposit was credited before.
+    error Court_NothingDue(address site);
 
     // ------------------------------------------------------------------ views
 

@@ -29,21 +29,50 @@ interface IRegistrations is ICourtBase {
 
     // ------------------------------------------------------------------ registered contributions
 
-    /// @notice Asks a site for a chunk of the update it registered. Only by the active coordinator,
-    /// while the round is open. If it is not shown by the deadline, the registration is void.
-    function demandContribution(StudyId study, uint32 round, address site, uint32 chunk) external;
+    /// @notice Asks a site for chunks of the update it registered. Only by the active coordinator,
+    /// while the round is open. If they are not shown by the deadline, the registration is void. Each
+    /// demand moves the deadline of all that was not shown.
+    /// It pays for what showing a chunk costs: the deposit, divided by the number of an update's
+    /// chunks and rounded down, so a whole update takes no more than one deposit.
+    /// @dev Costs at least a tenth of the gas that showing the chunks does, and showing one no less than
+    /// a tenth of what demanding fifty does: contracts/test/CourtDemandGas.t.sol.
+    /// @param first How many were demanded before.
+    /// @param count How many are demanded now.
+    function demandContribution(
+        StudyId study,
+        uint32 round,
+        address site,
+        uint32 first,
+        uint32 count
+    ) external;
 
-    /// @notice Shows a chunk of a registered update. Anyone may, up to the deadline.
+    /// @notice Shows demanded chunks of a registered update, and is owed what was paid for them.
+    /// Anyone may, up to the deadline.
+    /// @param previous Commitment of the round before, on top of which it was registered.
+    /// @param first How many were shown before.
+    /// @param data The next chunks, one behind the other.
+    /// @param path Level by level from the chunks upwards: the sibling to the left of them, then the
+    /// one to the right, where they have one.
     function answerContribution(
         StudyId study,
         uint32 round,
+        bytes32 previous,
         bytes calldata entry,
-        uint32 chunk,
-        bytes calldata opening
+        uint32 first,
+        bytes calldata data,
+        bytes32[] calldata path
     ) external;
 
-    /// @notice Voids a registration whose update, added to the model, leaves the range of 32 bits,
-    /// or, where updates are summed, exceeds the study's bound: no round could hold it.
+    /// @notice Ends what is open about a registration. Anyone may call it. Once demanded chunks were
+    /// not shown by the deadline, or the update was refused: gives the coordinator back what it paid
+    /// for the missing ones, with the registration's deposit. Where no demand is unanswered and
+    /// none can follow, as the round was closed or its base overturned: gives the sender its deposit
+    /// back.
+    function closeContribution(StudyId study, uint32 round, bytes32 previous, address site) external;
+
+    /// @notice Voids a registration whose update exceeds the study's bound or, added to the model,
+    /// leaves the range of 32 bits. Its deposit goes to the coordinator that demanded its bytes or,
+    /// where none did, to the caller.
     /// @param base Empty in a sum.
     function refuseContribution(
         StudyId study,
@@ -57,7 +86,8 @@ interface IRegistrations is ICourtBase {
 
     // ------------------------------------------------------------------ views
 
-    function standing(StudyId study, uint32 round, address site)
+    /// @param previous Commitment of the round before, on top of which it was registered.
+    function standing(StudyId study, uint32 round, bytes32 previous, address site)
         external
         view
         returns (Standing memory);

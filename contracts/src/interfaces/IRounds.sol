@@ -27,7 +27,9 @@ interface IRounds is IWardRoundBase, IAnnexed {
 
     // ------------------------------------------------------------------ rounds
 
-    /// @notice Closes a round with full recording and opens the next.
+    /// @notice Closes a round with full recording and opens the next. Within `registrationSeconds` of
+    /// its opening only with an entry of every member, and not at all if a site was removed in it,
+    /// or if it was open before a round was overturned.
     /// @param previous The closing of the round before; holds the base model of the signatures.
     /// @param entries 157 bytes each, ascending by site:
     /// site(20) weight(8, big-endian) update(32) report(32) signature(65: r, s, v).
@@ -40,13 +42,15 @@ interface IRounds is IWardRoundBase, IAnnexed {
     ) external;
 
     /// @notice Closes a round with root recording and opens the next, at the same cost for any
-    /// number of sites.
+    /// number of sites. Under the same conditions; a wrong number of entries is challenged.
     function closeRoundRoot(StudyId study, uint32 round, Record calldata record) external;
 
     /// @notice Registers a contribution to the open round, for the case that the coordinator leaves
-    /// it out. Anyone who holds the signed entry may; a site's first one counts.
-    /// @dev A round closed more than `graceSeconds` later without an entry of the site can be
-    /// overturned.
+    /// it out, less than `registrationSeconds` after the round was opened. Anyone who holds the
+    /// signed entry may, against the study's deposit; a site's first one counts, also for who takes
+    /// the round over.
+    /// @dev A round closed without an entry of the site can be overturned. Who gets the deposit is
+    /// for the court: `ICourt.closeContribution`, `ICourt.refuseContribution`.
     function contribute(
         StudyId study,
         uint32 round,
@@ -141,7 +145,8 @@ interface IRounds is IWardRoundBase, IAnnexed {
     function terms(StudyId study) external view returns (Terms memory);
 
     /// @notice A site's registered contribution to a round.
-    function registration(StudyId study, uint32 round, address site)
+    /// @param previous Commitment of the round before, on top of which it was registered.
+    function registration(StudyId study, uint32 round, bytes32 previous, address site)
         external
         view
         returns (Registration memory);

@@ -11,8 +11,9 @@ interface IStudies is IWardRoundBase {
 
     /// @notice Creates a study. Only by the sponsor its parameters name.
     /// @dev The least that `challengeSeconds` may be is 1 hour, `objectionSeconds` and
-    /// `demandSeconds` 10 minutes, `roundSeconds` and `graceSeconds` 12 seconds, `lifetimeSeconds` the
-    /// longest of these, `bond` and `deposit` 1 unit.
+    /// `demandSeconds` 10 minutes, `roundSeconds`, `graceSeconds` and `registrationSeconds` 12
+    /// seconds, `lifetimeSeconds` the longest of these, `bond` and `deposit` 1 unit;
+    /// `registrationSeconds` is at most `roundSeconds`.
     /// @param coordinators In order: the first opens the study, the others stand by.
     /// @param auditors Whose attestations count. `params.parties` is the hash of both lists.
     function createStudy(

@@ -38,12 +38,16 @@ interface IWardRoundBase {
         address coordinator,
         uint64 closedAt
     );
-    /// @notice A site brought its contribution to the chain itself.
+    /// @notice A site's contribution was brought to the chain.
+    /// @param sender Who brought it, against the study's deposit.
+    /// @param previous Commitment of the round before, on whose model the entry builds.
     /// @param entry Packed, with all that a coordinator needs to include it.
     event Registered(
         StudyId indexed study,
         uint32 indexed round,
         address indexed site,
+        address sender,
+        bytes32 previous,
         bytes32 update,
         uint64 weight,
         uint64 registeredAt,
@@ -157,5 +161,8 @@ interface IWardRoundBase {
     error WardRound_CourtDiffers(address court);
     error WardRound_NotChallengeable(StudyId study, uint32 round);
     error WardRound_AlreadyRegistered(StudyId study, uint32 round, address site);
+    /// @notice Sites can still register, and not all members are known to be in the round.
+    error WardRound_RegistrationOpen(StudyId study, uint256 until);
+    error WardRound_RegistrationOver(StudyId study, uint256 since);
     error WardRound_Barred(StudyId study, address coordinator);
 }

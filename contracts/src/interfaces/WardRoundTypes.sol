@@ -52,6 +52,10 @@ struct StudyParams {
     uint32 roundSeconds;
     /// How much longer each next standby waits before it takes over.
     uint32 graceSeconds;
+    /// How long sites can register contributions from when a round is opened, also again: by its
+    /// coordinator's closing of the one before, a takeover or an overturned round. So who begins
+    /// anew leaves every site the whole time again, also one whose reply went to another.
+    uint32 registrationSeconds;
     /// How long a coordinator has to answer a demand for data.
     uint32 demandSeconds;
     /// How long the study may run once it is open. Afterwards any account may end it; of a round
@@ -147,12 +151,12 @@ struct Seat {
     bool barred;
 }
 
-/// @notice A contribution that its site brought to the chain itself.
+/// @notice A contribution that was brought to the chain for its site.
 struct Registration {
     /// keccak256 of the packed entry.
     bytes32 entryHash;
-    /// Commitment of the round before, on whose model the entry builds.
-    bytes32 previous;
+    /// Who brought it, and has the deposit back once its bytes were shown.
+    address sender;
     uint64 registeredAt;
 }
 
@@ -215,9 +219,9 @@ struct Terms {
     address token;
     address coordinator;
     uint32 head;
+    uint32 rounds;
     uint96 deposit;
     uint32 challengeSeconds;
-    uint32 graceSeconds;
     uint32 demandSeconds;
     uint32 parameterCount;
     uint32 updateBound;

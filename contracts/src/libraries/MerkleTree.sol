@@ -65,6 +65,47 @@ library MerkleTree {
         return nodes[0];
     }
 
+    /// @notice Whether leaf hashes follow one another in a tree of a given size. Consumes them: the
+    /// array is folded in place.
+    /// @param first The index of the first of them.
+    /// @param path Level by level from the leaves upwards: the sibling to the left of them, then the
+    /// one to the right, where they have one.
+    function verifyRange(
+        bytes32 expected,
+        bytes32[] memory nodes,
+        uint256 first,
+        uint256 size,
+        bytes32[] calldata path
+    ) internal view returns (bool) {
+        uint256 count = nodes.length;
+        if (count == 0 || first + count > size) return false;
+        uint256 taken;
+        for (uint256 last = size - 1; last != 0; last >>= 1) {
+            uint256 from;
+            uint256 to;
+            if (first & 1 == 1) {
+                if (taken == path.length) return false;
+                nodes[0] = nodeHash(path[taken++], nodes[0]);
+                (from, to) = (1, 1);
+            }
+            for (; from + 1 < count; from += 2) {
+                nodes[to++] = nodeHash(nodes[from], nodes[from + 1]);
+            }
+            if (from < count) {
+                bytes32 node = nodes[from];
+                // An even last node has no sibling: it moves up as it is.
+                if (first + from != last) {
+                    if (taken == path.length) return false;
+                    node = nodeHash(node, path[taken++]);
+                }
+                nodes[to++] = node;
+            }
+            first >>= 1;
+            count = to;
+        }
+        return taken == path.length && nodes[0] == expected;
+    }
+
     /// @notice Whether a leaf hash is at an index of a tree of a given size, as in section 2.1.3.2.
     function verify(
         bytes32 expected,

@@ -53,7 +53,7 @@ struct Study {
     Rule rule;
     Scoring scoring;
     // slot 6
-    uint32 siteCount;
+    uint32 registrationSeconds;
     uint32 roundSeconds;
     uint32 graceSeconds;
     uint32 objectionSeconds;
@@ -70,6 +70,9 @@ struct Study {
     uint128 refunded;
     // slot 9
     uint128 attestingFees;
+    uint32 siteCount;
+    /// Up to this round, not all members are counted: some left in it, or it was opened again.
+    uint32 uncountedThrough;
     // slots of their own
     bytes32 initialModel;
     address[] coordinators;
@@ -79,7 +82,7 @@ struct Study {
     mapping(address site => BitMaps.BitMap) paidRounds;
     mapping(uint32 round => Paid) payments;
     mapping(uint32 => bytes32) commitments;
-    mapping(uint32 => mapping(address => Registration)) registrations;
+    mapping(bytes32 base => mapping(address site => Registration)) registrations;
     mapping(address => uint256) owed;
     BitMaps.BitMap feePaid;
     /// How often a site's payout address has changed.
@@ -129,6 +132,7 @@ library Studies {
         s.challengeSeconds = params.challengeSeconds;
         s.objectionSeconds = params.objectionSeconds;
         s.graceSeconds = params.graceSeconds;
+        s.registrationSeconds = params.registrationSeconds;
         s.demandSeconds = params.demandSeconds;
         s.lifetimeSeconds = params.lifetimeSeconds;
         s.minSites = params.minSites;
@@ -198,6 +202,12 @@ library Studies {
         if (params.graceSeconds < MIN_TURN_SECONDS) {
             revert IWardRoundBase.WardRound_ParameterInvalid("graceSeconds");
         }
+        // Or a coordinator's turn would be over before it may close a round without some site.
+        refuseIf(
+            params.registrationSeconds < MIN_TURN_SECONDS
+                || params.registrationSeconds > params.roundSeconds,
+            "registrationSeconds"
+        );
         // Or money would stay locked long after the study's deadline.
         refuseIf(
             params.lifetimeSeconds < params.challengeSeconds
@@ -281,6 +291,38 @@ library Studies {
         seat.barred = true;
     }
 
+    // ------------------------------------------------------------------ registration
+
+    /// @notice From when on the open round takes no registration, and can be closed without a site.
+    function cutOff(Study storage s) internal view returns (uint256) {
+        return uint256(s.openedAt) + s.registrationSeconds;
+    }
+
+    /// @notice A site's registration for a round on top of a closing of the round before. Those on
+    /// top of one that was overturned keep their place, and their deposits.
+    function registration(Study storage s, uint32 round, bytes32 previous, address site)
+        internal
+        view
+        returns (Registration storage)
+    {
+        return s.registrations[keccak256(abi.encode(round, previous))][site];
+    }
+
+    /// @notice Reverts before the cut-off, unless the round has as many contributions as members.
+    function checkComplete(Study storage s, StudyId id, uint256 count) internal view {
+        uint256 from = s.cutOff();
+        if (block.timestamp >= from) return;
+        if (s.head <= s.uncountedThrough || count != s.siteCount) {
+            revert IWardRoundBase.WardRound_RegistrationOpen(id, from);
+        }
+    }
+
+    /// @notice Lets no round up to the open one be closed before its cut-off.
+    function uncount(Study storage s) internal {
+        uint32 head = s.head;
+        if (s.uncountedThrough < head) s.uncountedThrough = head;
+    }
+
     // ------------------------------------------------------------------ entries
 
     /// @notice Reverts unless an entry is a member's, within its weight, and signed by it.
@@ -361,6 +403,8 @@ library Studies {
     /// postpones its end by no more than that and the turns.
     function reopen(Study storage s, uint32 round) internal {
         if (s.seats[s.coordinator].barred) s.coordinator = s.standbyAfter(s.coordinator);
+        // Sites were admitted and removed since.
+        s.uncount();
         s.head = round;
         s.openedAt = uint64(block.timestamp);
         s.stalledRound = 0;
@@ -460,9 +504,9 @@ library Studies {
             token: s.token,
             coordinator: s.coordinator,
             head: s.head,
+            rounds: s.rounds,
             deposit: s.deposit,
             challengeSeconds: s.challengeSeconds,
-            graceSeconds: s.graceSeconds,
             demandSeconds: s.demandSeconds,
             parameterCount: s.parameterCount,
             updateBound: s.updateBound,

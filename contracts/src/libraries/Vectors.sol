@@ -2,6 +2,7 @@
 pragma solidity ^0.8.28;
 
 import {MerkleTree} from "./MerkleTree.sol";
+import {Math} from "@openzeppelin/contracts/utils/math/Math.sol";
 
 /// @title Vectors
 /// @notice Where a coordinate lies in a vector's tree: consecutive chunks of 1024 bytes, that is of
@@ -51,6 +52,27 @@ library Vectors {
         }
         bytes32 leaf = MerkleTree.leafHash(opening[:leafLength]);
         return MerkleTree.verify(root, leaf, index, size, path);
+    }
+
+    /// @notice Whether consecutive chunks and their path lead to a vector's root.
+    /// @param data The chunks, one behind the other.
+    /// @param first The index of the first of them.
+    function areIncluded(
+        bytes calldata data,
+        bytes32 root,
+        uint256 first,
+        uint256 vectorLength,
+        bytes32[] calldata path
+    ) internal view returns (bool) {
+        bytes32[] memory leaves = new bytes32[](chunks(data.length));
+        uint256 end = Math.min((first + leaves.length) * CHUNK_SIZE, vectorLength);
+        // Of another length, the last chunk would be another leaf than the vector has.
+        if (data.length != end - Math.min(first * CHUNK_SIZE, end)) return false;
+        for (uint256 i = 0; i < leaves.length; ++i) {
+            uint256 from = i * CHUNK_SIZE;
+            leaves[i] = MerkleTree.leafHash(data[from:Math.min(from + CHUNK_SIZE, data.length)]);
+        }
+        return MerkleTree.verifyRange(root, leaves, first, chunks(vectorLength), path);
     }
 
     /// @notice A coordinate out of its chunk, which must be long enough: that is not checked here.

@@ -38,11 +38,11 @@ contract InclusionAttackTest is AttackScene {
         address answerer = address(0xA45);
         Story memory story = begin(smallStudy(), 4, 3);
         tryRegister(story, story.list[0]);
-        vm.prank(FIRST);
-        court.demandContribution(story.id, 1, story.list[0].site, 0);
-        bytes memory shown = opening(bytesOf(story.updates[0]), 0);
+        ask(story, FIRST, story.list[0].site, 0, 1);
+        Shown memory shown = shownOf(bytesOf(story.updates[0]), 0, 1);
+        bytes memory entry = packed(story.list[0]);
         vm.prank(answerer);
-        court.answerContribution(story.id, 1, packed(story.list[0]), 0, shown);
+        court.answerContribution(story.id, 1, behind(story), entry, 0, shown.data, shown.path);
         assertTrue(
             ward.owed(story.id, answerer) > 0,
             "the coordinator pays a part of what its demand costs a site"
@@ -59,8 +59,7 @@ contract InclusionAttackTest is AttackScene {
         Story memory story = begin(params, 4, 3);
         address late = story.list[1].site;
         tryRegister(story, story.list[0]);
-        vm.prank(FIRST);
-        court.demandContribution(story.id, 1, story.list[0].site, 0);
+        ask(story, FIRST, story.list[0].site, 0, 1);
         vm.warp(block.timestamp + params.demandSeconds - params.graceSeconds);
         tryRegister(story, story.list[1]);
         vm.warp(block.timestamp + params.graceSeconds + 1);
@@ -73,8 +72,7 @@ contract InclusionAttackTest is AttackScene {
         );
     }
 
-    /// Every number of the update is 2048 at 20 fractional bits, where a study allows 16. No
-    /// parameter tells the contract of that bound yet.
+    /// Every number of the update is 2048 at 20 fractional bits, where the study allows 16.
     function test_honestCoordinator_whenASiteRegistersAnUpdateBeyondTheBound() public {
         StudyParams memory params = smallStudy();
         Story memory story = begin(params, 4, 3);

@@ -29,6 +29,7 @@ TERMS: dict[str, tuple[Any, Any]] = {
     "min_objection_seconds": (3_600, 3_601),
     "min_round_seconds": (3_600, 3_601),
     "min_grace_seconds": (600, 601),
+    "min_registration_seconds": (600, 601),
     "min_demand_seconds": (21_600, 21_601),
     "max_challenge_seconds": (86_400, 86_399),
     "max_round_seconds": (3_600, 3_599),

@@ -31,7 +31,9 @@ _ENTRIES_SHOWN = 200
 _EVENTS = 50
 #: Events that are about proving a round wrong, or about data for it.
 _ATTESTED = "Attested"
-_PLAIN = frozenset({"Contributed", "RoundClosed", "StudyOpened", "TookOver", _ATTESTED})
+# One a chunk, and one for many.
+_DATA = ("ContributionDemanded", "ContributionAnswered")
+_PLAIN = frozenset({"Contributed", "RoundClosed", "StudyOpened", "TookOver", _ATTESTED, *_DATA})
 
 
 def round_of(explorer: Explorer, study: str, number: int, block: str | None) -> RoundDetail:

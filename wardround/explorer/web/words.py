@@ -31,6 +31,8 @@ REASONS = {
     "site_error": "the site answered with an error",
     "unavailable": "Flower could not reach the site",
     "no_reply": "no answer in time",
+    "not_shown": "registered, and demanded bytes were not shown in time",
+    "refused": "registered, and the update exceeds the bound or leads out of a model's range",
 }
 
 
@@ -125,7 +127,7 @@ _SENTENCES = {
     "Claimed": "{amount:tokens} tokens of round {round} to {payout:short}",
     "Refunded": "{amount:tokens} tokens back to the sponsor",
     "StudyEnded": "the study ends with {rounds} rounds",
-    "Registered": "site {site:short} put its own contribution on chain",
+    "Registered": "{sender:short} put the contribution of site {site:short} on chain",
     "Overturned": "proven wrong ({reason:reason}) by {challenger:short}; the round is open again",
     "Slashed": "{coordinator:short} lost its bond: {reward:tokens} tokens to {challenger:short}, "
     "{burnt:tokens} are burnt",
@@ -149,9 +151,11 @@ _SENTENCES = {
     "DemandLapsed": "{sender:account} ended a demand of {demander:short}, who is owed its deposit: "
     "the round can no longer be overturned",
     "ContributionDemanded": "site {site:short} must show chunk {chunk} by {deadline:utc}",
-    "ContributionAnswered": "site {site:short} showed chunk {chunk}",
-    "ContributionRefused": "the update of {site:short} leads out of a model's range at "
-    "{coordinate}",
+    "ContributionAnswered": "the update of site {site:short} was shown from chunk {first} on",
+    "ContributionClosed": "{amount:tokens} tokens for the registration of site {site:short} are "
+    "owed to {to:short}",
+    "ContributionRefused": "the update of {site:short} exceeds the bound, or leads out of a "
+    "model's range, at {coordinate}",
     "Collected": "{amount:tokens} tokens to {account:short}",
 }
 
@@ -161,7 +165,7 @@ PARAMETERS: dict[str, tuple[str, str]] = {
     "token": ("Token", "of rewards and bonds"),
     "reward_per_round": ("Reward a round", "at most, split by weight"),
     "bond": ("Coordinator's bond", "lost when a round is proven wrong"),
-    "deposit": ("Deposit", "of a demand, a tally and a commitment to a challenge"),
+    "deposit": ("Deposit", "of a registration, a demand, a tally and a commitment"),
     "closing_fee": ("Closing fee", "of a final round, to who closed it"),
     "attesting_fee": ("Attesting fee", "of a final round, to the auditors who attested it"),
     "rounds": ("Rounds", ""),
@@ -169,6 +173,7 @@ PARAMETERS: dict[str, tuple[str, str]] = {
     "objection_seconds": ("Objection time", "before it no attestation counts"),
     "round_seconds": ("Round time", "after it a standby may take over"),
     "grace_seconds": ("Grace", "more for each place further down"),
+    "registration_seconds": ("Registration", "time for sites to register contributions"),
     "demand_seconds": ("Demand time", "to show demanded data"),
     "lifetime_seconds": ("Lifetime", "from the opening; afterwards any account may end the study"),
     "min_sites": ("Least sites a round", ""),
