@@ -13,7 +13,9 @@ from types import MappingProxyType
 import numpy as np
 from eth_account.signers.local import LocalAccount
 
+from wardround.audit.answering import Answerer
 from wardround.audit.examination import find_vector
+from wardround.audit.notices import Notice
 from wardround.chain.court import Court
 from wardround.chain.errors import ContractReverted
 from wardround.chain.events import Registered
@@ -141,6 +143,7 @@ class Session:
         self._wait = wait or contract.chain.let_pass
         court = Court(contract)
         self._registrations = Registrations(court, signer, facts.params, self._clock)
+        self._answerer = Answerer(court, signer, facts.params, store)
 
     def admits(self, site: SiteAddress) -> bool:
         """Whether the contract has admitted a site, also after this coordinator has started."""
@@ -228,6 +231,7 @@ class Session:
             RoundFailed: too few good contributions; nothing was closed.
         """
         self._read_members()
+        self.answer_demands()
         state = RoundState(position.round, frozenset(asked.values()), self.facts.params.min_sites)
         state = tick(state, TimeUp()) if not asked else state
         collected = _Collected(self, position)
@@ -279,6 +283,7 @@ class Session:
                     return state
                 self._wait(POLL_SECONDS if waiting else min(left, _CUT_OFF_POLL_SECONDS))
                 self.check_standing(position)
+                self.answer_demands()
 
     def _registration_left(self) -> float:
         """Seconds until the open round takes no more registrations."""
@@ -350,6 +355,14 @@ class Session:
             {**position.known_updates, **_roots(settlement.manifest)},
         )
         return RoundOutcome(settlement, state, closed.closing, closed.gas_used, following)
+
+    def answer_demands(self) -> list[Notice]:
+        """Show what is demanded of any closed round and the store has; call it while waiting.
+
+        Raises:
+            ChainError: the chain cannot be asked.
+        """
+        return list(self._answerer.look(self._clock))
 
     def check_standing(self, position: StudyPosition) -> None:
         """Check, in one request, that a round is still open and this coordinator is active.

@@ -288,6 +288,7 @@ class WardroundStrategy(Strategy):
         # chain is unreachable, answers still come in.
         with suppress(ChainUnreachable):
             self.session.check_standing(self._position)
+            self.session.answer_demands()
         asked = {message.metadata.dst_node_id for message in sent}
         self._meet(grid)
         like = sent[0]

@@ -9,8 +9,10 @@ import pytest
 from tests.coordinator.conftest import Hospitals
 from wardround.audit.audit import StudyAudit
 from wardround.chain.court import Court
+from wardround.chain.court_reader import Contested, DemandStatus
 from wardround.protocol.contribution import Entry
-from wardround.protocol.inspection import chunks_from
+from wardround.protocol.evidence import Demand, What
+from wardround.protocol.inspection import chunks_from, entry_leaf
 from wardround.protocol.manifest import Dropped
 from wardround.protocol.merkle import CHUNK_BYTES
 from wardround.protocol.messages import TrainReply
@@ -132,3 +134,43 @@ def test_site_that_shows_little_is_asked_for_little() -> None:
     # Of a million parameters.
     assert demanded == [1, 51, 2_601, 1_254]
     assert all(most_demanded(shown) <= 1 + 50 * shown for shown in range(4_000))
+
+
+@pytest.mark.parametrize("by", ["coordinator", "successor"])
+def test_demand_about_a_closed_round_is_answered_while_the_next_one_runs(
+    hospitals: Hospitals, by: str
+) -> None:
+    network = hospitals.network
+    court, asker = Court(network.contract), network.keys.sponsor
+    first = hospitals.session()
+    position = first.position()
+    closed = first.run_round(position, hospitals.asked, hospitals.replies(position))
+    contested = Contested(network.study, 1, closed.closing, position.previous)
+    entry = entry_leaf([one.pack() for one in closed.state.entries], 1)
+    demands = [Demand(What.MODEL, 0), Demand(What.BASE, 0), Demand(What.UPDATE, 0, entry)]
+    for demand in demands:
+        court.approve_deposit(asker, network.study)
+        court.demand_chunk(asker, contested, demand)
+    # Another coordinator that has the data answers too: the key is only who pays.
+    active = first if by == "coordinator" else hospitals.session()
+    active.run_round(closed.position, hospitals.asked, hospitals.replies(closed.position))
+    states = [court.demand_of(court.demand_id(contested, demand)) for demand in demands]
+    assert [state.status for state in states] == [DemandStatus.ANSWERED] * 3
+
+
+def test_demand_of_what_the_store_has_not_got_ends_no_round(hospitals: Hospitals) -> None:
+    network = hospitals.network
+    court, asker = Court(network.contract), network.keys.sponsor
+    first = hospitals.session()
+    position = first.position()
+    closed = first.run_round(position, hospitals.asked, hospitals.replies(position))
+    contested = Contested(network.study, 1, closed.closing, position.previous)
+    entry = entry_leaf([one.pack() for one in closed.state.entries], 1)
+    court.approve_deposit(asker, network.study)
+    demand = Demand(What.UPDATE, 0, entry)
+    court.demand_chunk(asker, contested, demand)
+    for cid, _ in closed.state.objects:
+        (network.folders.store / cid).unlink()
+    first.run_round(closed.position, hospitals.asked, hospitals.replies(closed.position))
+    state = court.demand_of(court.demand_id(contested, demand))
+    assert state.status is DemandStatus.OPEN

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 
 from eth_account.signers.local import LocalAccount
 
+from wardround.audit.answering import Answerer
 from wardround.audit.challenge import send_challenge
 from wardround.audit.examination import (
     Breach,
@@ -44,9 +45,8 @@ from wardround.protocol.errors import (
     SignatureInvalid,
     StudyMismatch,
 )
-from wardround.protocol.evidence import Demand, Leaf, What
+from wardround.protocol.evidence import Demand, What
 from wardround.protocol.identifiers import StudyId, hex_of
-from wardround.protocol.inspection import chunk_leaf, entry_leaf, split_entries
 from wardround.protocol.record import genesis_closing
 from wardround.protocol.replay import ClosedRound, fetch_specification
 from wardround.protocol.settlement import Vector
@@ -95,6 +95,7 @@ class Auditor:
         self._demanded: list[Demanded] = []
         self._said: set[tuple[bytes, str]] = set()
         self._quorums = QuorumSender(ward)
+        self._answerer: Answerer | None = None
 
     def step(self) -> list[Notice]:
         """Look at the chain once, and do what there is to do.
@@ -327,33 +328,9 @@ class Auditor:
         key = self.powers.key
         if key is None or not self.powers.answer:
             return
-        for number in sorted(self._closings):
-            for event in self._demands(number):
-                state = self.court.demand_of(event.demand)
-                if state.status is not DemandStatus.OPEN or self._time() > state.deadline:
-                    continue
-                leaf = self._leaf(number, event.what, state.root, state.index)
-                if leaf is None:
-                    continue
-                closing = self._closings[number].closing
-                try:
-                    receipt = self.court.answer_demand(key, event.demand, closing, leaf)
-                except _REFUSED as error:  # such as overturned, or final, since it was read
-                    yield from self._say(event.demand, number, error)
-                    continue
-                if receipt is not None:
-                    words = f"showed what {event.demander} demanded"
-                    yield Notice("answered", number, words, "answerDemand", receipt.gas_used)
-
-    def _leaf(self, number: int, what: What, root: bytes, index: int) -> Leaf | None:
-        if what is not What.ENTRY:
-            vector = find_vector(self.store, self.facts.params, root)
-            return None if vector is None else chunk_leaf(vector.data, index)
-        settled = self._verdicts[number].settlement if number in self._verdicts else None
-        if settled is None:
-            return None
-        packed = b"".join(row.entry().pack() for row in settled.manifest.contributions)
-        return entry_leaf(split_entries(packed), index)
+        if self._answerer is None:
+            self._answerer = Answerer(self.court, key, self.facts.params, self.store)
+        yield from self._answerer.look(self._time)
 
     def _attest(self) -> Iterator[Notice]:
         """Sign for the last round up to which all hold, and send a quorum of signatures."""

@@ -1,0 +1,104 @@
+"""Show on chain what others demand of closed rounds and the store has.
+
+A demand that is not answered by its deadline overturns its round. So a coordinator answers those
+about every round of its study, also a predecessor's; an auditor may do it for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from eth_account.signers.local import LocalAccount
+
+from wardround.audit.examination import find_vector
+from wardround.audit.notices import Notice
+from wardround.chain.court import Court
+from wardround.chain.court_events import Demanded
+from wardround.chain.court_reader import DemandState, DemandStatus
+from wardround.chain.errors import ContractReverted, TransactionRefused
+from wardround.protocol.cid import cid_from_sha256
+from wardround.protocol.errors import WardroundError
+from wardround.protocol.evidence import Leaf, What
+from wardround.protocol.identifiers import Root
+from wardround.protocol.inspection import chunk_leaf, entry_leaf
+from wardround.protocol.manifest import MANIFEST_MAX_BYTES, parse_manifest
+from wardround.protocol.record import Closing, StudyParams
+from wardround.store import Store
+
+#: Read again, for the case that the chain has reorganised.
+_OVERLAP_BLOCKS = 100
+
+
+class Answerer:
+    """Answers demands about one study."""
+
+    def __init__(
+        self, court: Court, signer: LocalAccount, params: StudyParams, store: Store
+    ) -> None:
+        """Take who pays for the transactions and where the data is."""
+        self._court, self._signer = court, signer
+        self._params, self._store = params, store
+        self._seen_through = -1
+        self._open: dict[bytes, Demanded] = {}
+        self._said: set[tuple[bytes, str]] = set()
+
+    def look(self, now: Callable[[], float]) -> Iterator[Notice]:
+        """Answer what is demanded by now; without a new block there is nothing to look for.
+
+        Args:
+            now: seconds since 1970.
+        Raises:
+            ChainError: the chain cannot be asked.
+        """
+        head = self._court.chain.block().number
+        if head == self._seen_through:
+            return
+        start = max(0, self._seen_through - _OVERLAP_BLOCKS)
+        for event in self._court.events(self._params.study_id, start, head):
+            if isinstance(event, Demanded):
+                self._open[event.demand] = event
+        self._seen_through = head
+        for event in list(self._open.values()):
+            state = self._court.demand_of(event.demand)
+            if state.status is not DemandStatus.OPEN or now() > state.deadline:
+                del self._open[event.demand]
+                continue
+            yield from self._answer(event, state)
+
+    def _answer(self, event: Demanded, state: DemandState) -> Iterator[Notice]:
+        ward, study = self._court.ward, self._params.study_id
+        closing = dict(ward.closings(study)).get(event.round)
+        if closing is None or closing.commitment != state.commitment:
+            return  # overturned meanwhile: nothing needs to be shown
+        leaf = self._leaf(event.what, state, closing)
+        if leaf is None:
+            return
+        try:
+            receipt = self._court.answer_demand(self._signer, event.demand, closing, leaf)
+        except (ContractReverted, TransactionRefused) as error:
+            words = getattr(error, "name", error.code)
+            if (event.demand, words) not in self._said:
+                self._said.add((event.demand, words))
+                yield Notice("refused", event.round, str(error))
+            return
+        if receipt is not None:
+            words = f"showed what {event.demander} demanded"
+            yield Notice("answered", event.round, words, "answerDemand", receipt.gas_used)
+
+    def _leaf(self, what: What, state: DemandState, closing: Closing) -> Leaf | None:
+        """What was demanded, with its path; None where the store has not got it."""
+        try:
+            cid = cid_from_sha256(closing.record.manifest)
+            manifest = parse_manifest(self._store.get(cid, MANIFEST_MAX_BYTES))
+            entries = [row.entry().pack() for row in manifest.contributions]
+            if what is What.ENTRY:
+                return entry_leaf(entries, state.index)
+            objects = {row.entry().update: row.update.cid for row in manifest.contributions}
+            named = objects.get(Root(state.root), manifest.model.cid)
+        except WardroundError:
+            # Who closed the round may have left no manifest, or a wrong one.
+            if what is What.ENTRY:
+                return None
+            named = None
+        vector = find_vector(self._store, self._params, state.root, named)
+        return None if vector is None else chunk_leaf(vector.data, state.index)
