@@ -211,6 +211,27 @@ contract CourtHandler is CourtScene {
         } catch {}
     }
 
+    /// Anyone shows that a registered update leads out of bounds.
+    function refuseContribution(uint256 who, uint32 coordinate) external {
+        StudyState memory s = ward.study(id);
+        if (s.head > s.rounds) return;
+        Story memory story = nextStory(s.head);
+        who %= SITES;
+        coordinate %= 2;
+        Standing memory stands = standingOf(story, story.list[who].site);
+        bytes memory entry = packed(story.list[who]);
+        bytes memory update = opening(bytesOf(story.updates[who]), 0);
+        bytes memory base = opening(bytesOf(story.base), 0);
+        int256 change = story.updates[who][coordinate];
+        vm.prank(CHALLENGER);
+        try court.refuseContribution(id, s.head, story.previous, entry, coordinate, update, base) {
+            if (!stands.settled) --_unsettled;
+            bool within = change >= -int256(uint256(params.updateBound))
+                && change <= int256(uint256(params.updateBound));
+            if (within) wrongs.push("an update within the bound was refused");
+        } catch {}
+    }
+
     /// A challenge that fits what is wrong succeeds as long as the round is not final, however late
     /// and whatever happened before; any other fails.
     function challenge(uint256 which, uint256 kind) external {
@@ -413,6 +434,7 @@ contract CourtHandler is CourtScene {
         bytes32 previous = ward.commitment(id, round - 1);
         if (ward.registration(id, round, previous, site).registeredAt == 0) return 0;
         Standing memory stands = court.standing(id, round, previous, site);
+        if (stands.refused) return 0;
         if (stands.demanded != stands.shown) return block.timestamp > stands.deadline ? 0 : 1;
         return 2;
     }
@@ -656,7 +678,7 @@ contract CourtInvariantTest is CourtScene {
             CourtHandler.attest.selector,
             CourtHandler.claim.selector
         ];
-        bytes4[] memory selectors = new bytes4[](22);
+        bytes4[] memory selectors = new bytes4[](23);
         for (uint256 i = 0; i < 16; ++i) {
             selectors[i] = chosen[i];
         }
@@ -668,7 +690,8 @@ contract CourtInvariantTest is CourtScene {
             CourtHandler.closeCommitment.selector,
             CourtHandler.closeTally.selector
         );
-        selectors[21] = CourtHandler.closeContribution.selector;
+        (selectors[21], selectors[22]) =
+        (CourtHandler.closeContribution.selector, CourtHandler.refuseContribution.selector);
         targets = new FuzzSelector[](1);
         targets[0] = FuzzSelector({addr: address(handler), selectors: selectors});
     }
