@@ -53,7 +53,7 @@ def create_study(
         store: gets the specification and the first model.
         contract: a WardRound contract; None creates one.
         token: the ERC-20 that the study pays in; None creates a plain one, worth nothing elsewhere,
-            hands each coordinator its bond, and leaves the sponsor `SPARE_DEPOSITS` deposits.
+            hands each coordinator its bond, and `SPARE_DEPOSITS` deposits to each and the sponsor.
             Amounts that the study's file leaves out are whole tokens of it.
         auditors: whose attestations count towards the quorum.
         say: reports each step.
@@ -82,9 +82,11 @@ def create_study(
     bond = int(spec.chain.bond)
     spare = int(spec.chain.deposit) * SPARE_DEPOSITS
     if token is None:
-        money = StudyToken.deploy(chain, sponsor, total + bond * len(coordinators) + spare)
+        # A coordinator demands what sites register, against deposits.
+        stake = bond + spare
+        money = StudyToken.deploy(chain, sponsor, total + stake * len(coordinators) + spare)
         for coordinator in coordinators:
-            money.transfer(sponsor, coordinator, bond)
+            money.transfer(sponsor, coordinator, stake)
     else:
         money = StudyToken(chain, token)
     say(f"token        {money.address}")

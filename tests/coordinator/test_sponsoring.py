@@ -64,7 +64,7 @@ def test_token_of_its_own_leaves_the_sponsor_deposits(place: Place) -> None:
     said = place.create().good
     token = StudyToken(place.chain, named(said, "token"))
     assert token.balance_of(place.sponsor.address) == 100 * TOKEN
-    assert [token.balance_of(one) for one in place.coordinators] == [5 * TOKEN] * 2
+    assert [token.balance_of(one) for one in place.coordinators] == [105 * TOKEN] * 2
     kept = f"100 tokens, 100 deposits, for {place.sponsor.address}"
     assert named(said, "kept").startswith(kept)
     ward = WardRound(place.chain, named(said, "contract"))
