@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from wardround.protocol.errors import SpecificationError
     from wardround.protocol.fixed_point import Int32Vector
     from wardround.protocol.identifiers import StudyId
+    from wardround.protocol.messages import TrainTask
     from wardround.protocol.record import Closing
     from wardround_client.site_standing import OpenSite
 
@@ -130,16 +131,26 @@ def payout(
     print_sent(receipt, words, as_json=as_json, site=site.address, payout=address)
 
 
-def contribute(paying: Paying, as_json: JsonOption = False) -> None:
+def contribute(
+    paying: Paying,
+    store: Annotated[
+        str | None,
+        typer.Option(help="Content store of the study: the guard trains first, if it must."),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
     """Register the signed contribution to the open round on chain, so that it must be included.
 
-    For a site whose coordinator does not take its reply. It registers the last answer that the
-    site gave, before the cut-off of the round, and takes the study's deposit from who pays for it;
-    keep `site answer --watch` running afterwards, because the coordinator may demand the update on
-    chain. The deposit goes back once the round is closed, unless demanded bytes were not shown.
+    For a site whose coordinator does not take its reply, or does not ask it. It registers the
+    answer that the site has signed; with --store, a running guard trains and signs one where there
+    is none. It does so before the cut-off of the round, and takes the study's deposit from who pays
+    for it; keep `site answer --watch` running afterwards, because the coordinator may demand the
+    update on chain. The deposit goes back once the round is closed, unless demanded bytes were not
+    shown.
 
-    Example:
+    Examples:
       wardround site contribute 0x4a1f…b1 hospital --key treasury.key
+      wardround site contribute 0x4a1f…b1 hospital --store store --key treasury.key
     """
     from wardround.chain.options import print_sent, study_of
     from wardround.protocol.identifiers import hex_of
@@ -149,6 +160,9 @@ def contribute(paying: Paying, as_json: JsonOption = False) -> None:
     with site.contract() as ward:
         number = ward.open_round(study).round
         kept = _answer_to(site, ward, study, number)
+        if kept is None and store is not None:
+            _let_train(site, ward, study, number, store)
+            kept = _answer_to(site, ward, study, number)
         if kept is None:
             raise _unsigned(site, number)
         previous, entry, _ = kept
@@ -228,6 +242,28 @@ def _shown(
             yield receipt, words, {"round": number}
 
 
+def _let_train(site: OpenSite, ward: WardRound, study: StudyId, number: int, store: str) -> None:
+    """Let the site's guard train for a round from the model in the store, by its own rules."""
+    from contextlib import closing
+
+    from wardround.audit.examination import find_vector
+    from wardround.protocol.errors import SpecificationError
+    from wardround.protocol.fixed_point import vector_from_bytes
+    from wardround.protocol.identifiers import hex_of
+    from wardround.store.study_store import open_study_store
+    from wardround_client.guard.client import guard_of
+
+    task = _task(ward, study, number)
+    root = task.previous.record.model
+    with closing(open_study_store(store, Path(), ward, study)) as objects:
+        found = find_vector(objects, task.params, root)
+        if found is None:
+            reason = f"it lacks the model {hex_of(root)}, which round {number} starts from"
+            raise SpecificationError(store, reason)
+        base = vector_from_bytes(found.data, task.params.parameter_count)
+    guard_of(site.home).train(task, base)
+
+
 def _answer_to(
     site: OpenSite, ward: WardRound, study: StudyId, number: int
 ) -> tuple[Closing, Entry, Int32Vector] | None:
@@ -235,15 +271,21 @@ def _answer_to(
 
     None when it answers another round than this one.
     """
-    from wardround.protocol.messages import TrainTask
-    from wardround.protocol.record import genesis_closing
     from wardround_client.guard.answers import KeptAnswers
 
-    params = ward.params(study)
-    closings = dict(ward.closings(study))
+    task = _task(ward, study, number)
+    kept = KeptAnswers(site.home.answers).find(task)
+    return None if kept is None else (task.previous, kept[0].entry, kept[1])
+
+
+def _task(ward: WardRound, study: StudyId, number: int) -> TrainTask:
+    """What the chain says of a round's assignment: all but the specification."""
+    from wardround.protocol.messages import TrainTask
+    from wardround.protocol.record import genesis_closing
+
+    params, closings = ward.params(study), dict(ward.closings(study))
     previous = closings.get(number - 1) or genesis_closing(params.initial_model)
-    kept = KeptAnswers(site.home.answers).find(TrainTask(params, previous, number, b""))
-    return None if kept is None else (previous, kept[0].entry, kept[1])
+    return TrainTask(params, previous, number, b"")
 
 
 def _unsigned(site: OpenSite, number: int) -> SpecificationError:
