@@ -129,8 +129,8 @@ class Session:
         """Read the specification from the store, by its digest on chain.
 
         Args:
-            clock: seconds since 1970, to know whether a deadline has passed; the chain's own by
-                default.
+            clock: seconds since 1970, to know whether a deadline has passed; by default the
+                chain's, of its confirmed blocks, so that no reorganisation brings what was late.
             wait: lets time pass, while a site may register or answer a demand; see
                 `Chain.let_pass`, the default.
         """
@@ -139,7 +139,7 @@ class Session:
         self.store = store
         self.facts = facts
         self.spec: StudySpec = fetch_specification(facts, store.map)
-        self._clock = clock or (lambda: float(contract.chain.timestamp()))
+        self._clock = clock or (lambda: float(contract.chain.confirmed_timestamp()))
         self._wait = wait or contract.chain.let_pass
         court = Court(contract)
         self._registrations = Registrations(court, signer, facts.params, self._clock)

@@ -16,15 +16,20 @@ from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
 from tests.coordinator.conftest import Hospitals
+from tests.coordinator.test_registrations import register
 from tests.integration.networks import CHAIN_ID, run, small_scenario
 from wardround.audit.audit import StudyAudit
 from wardround.chain.chain import open_chain
+from wardround.chain.court import Court
 from wardround.chain.events import RoundClosed
 from wardround.chain.ward_round import WardRound
 from wardround.devchain.anvil import Anvil
 from wardround.devchain.errors import AnvilMissing
 from wardround.devchain.evm import Genesis
+from wardround.protocol.contribution import Entry
 from wardround.protocol.identifiers import StudyId, hex_of
+from wardround.protocol.inspection import chunks_from
+from wardround.protocol.manifest import Dropped
 from wardround.protocol.record import Record
 from wardround.store import FolderStore
 from wardround_coordinator.errors import PositionMoved
@@ -226,6 +231,63 @@ def test_coordinator_that_died_after_closing_asks_nobody_for_that_round_again(
         answers = hospitals.replies(position)[:2]
         with pytest.raises(PositionMoved):
             session.run_round(position, hospitals.asked, answers)
+
+
+def test_registration_that_a_reorganisation_brings_at_the_cut_off_is_in_the_round(
+    network: Network,
+) -> None:
+    hospitals, plain = Hospitals(network), network.contract
+    chain, cut_off = plain.chain, network.params.registration_seconds
+    opened = plain.open_round(network.study).opened_at
+    court, entry, waits = Court(plain), list[tuple[Entry, bytes]](), 0
+    before: list[Any] = [chain.rpc("evm_snapshot")]
+
+    def wait(seconds: float) -> None:
+        nonlocal waits
+        waits += 1
+        if waits == 1:
+            # The newest block is behind the cut-off, and no site has registered.
+            chain.advance(cut_off)
+        elif waits == 2:
+            # It is taken back, and in its place comes one with a registration.
+            chain.rpc("evm_revert", before[0])
+            chain.rpc("evm_setNextBlockTimestamp", opened + cut_off - 2)
+            entry.append(register(hospitals, 0, position))
+        else:
+            where = (network.study, 1, position.previous.commitment)
+            state = court.standing(*where, entry[0][0].site)
+            if state.unanswered:
+                chunks = chunks_from(entry[0][1], state.shown, state.unanswered)
+                signer = network.keys.sponsor
+                court.answer_contribution(signer, *where, entry[0][0].pack(), chunks)
+            chain.advance(max(1, int(seconds)))
+
+    facts = plain.facts(network.study)
+    store = FolderStore(network.folders.store)
+    with careful(network) as contract:
+        signer = network.keys.coordinator
+        session = Session(contract, signer, store, facts, wait=wait)
+        position = session.position()
+        answers = hospitals.replies(position)
+        site = hospitals.sites[0].lower()
+        answers[0] = (0, Dropped(site=site, reason="no_reply", evidence="silent"))
+        stop = threading.Event()
+
+        def mine() -> None:
+            # What the coordinator sends is confirmed.
+            while not stop.wait(0.2):
+                if entry:
+                    chain.rpc("evm_mine")
+
+        thread = threading.Thread(target=mine, daemon=True)
+        thread.start()
+        try:
+            closed = session.run_round(position, hospitals.asked, answers)
+        finally:
+            stop.set()
+            thread.join()
+    assert waits > 2
+    assert entry[0][0] in closed.state.entries
 
 
 def test_coordinator_whose_turn_is_over_waits_until_that_is_confirmed(network: Network) -> None:

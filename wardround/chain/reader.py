@@ -119,6 +119,16 @@ class ReadOnlyChain:
         """The latest block's time."""
         return self.block().timestamp
 
+    def confirmed_timestamp(self) -> int:
+        """The time of the youngest block with its confirmations, also inside `at_head`.
+
+        No later block is older, so what may happen before a time is over once this has passed it.
+        """
+        head = self.block()
+        if self.confirmations == 0:
+            return head.timestamp
+        return self.block(max(0, head.number - self.confirmations)).timestamp
+
     def receipt(self, transaction_hash: str) -> Receipt | None:
         """What became of a transaction; None while it is not mined."""
         found = self.rpc("eth_getTransactionReceipt", transaction_hash)
