@@ -326,10 +326,9 @@ def test_reasons_are_those_of_the_code() -> None:
     (table,) = tables_below("docs/protocol.md", "6. Messages")
     sources = [
         text_of(f"coordinator/wardround_coordinator/{name}.py")
-        for name in ("verification", "strategy", "session")
+        for name in ("verification", "strategy", "session", "registrations", "round")
     ]
-    sources.append(text_of("coordinator/wardround_coordinator/round.py"))
-    pattern = r"(?:ReplyRefused\(|_Unreadable\(|reason=)\"(\w+)\""
+    pattern = r"(?:ReplyRefused\(|_Unreadable\(|_void\(registered, |reason=)\"(\w+)\""
     assert set(table) == {reason for source in sources for reason in re.findall(pattern, source)}
 
 

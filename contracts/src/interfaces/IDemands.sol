@@ -11,6 +11,8 @@ interface IDemands is ICourtBase {
     // ------------------------------------------------------------------ demands
 
     /// @notice Demands that data of a closed round be shown, against a deposit.
+    /// @dev Costs at least a tenth of the gas that the answer does, and no more than ten times as much:
+    /// contracts/test/CourtDemandGas.t.sol.
     /// @param previous Read only to demand a chunk of the base, which a sum does not have.
     function demandChunk(
         StudyId study,
