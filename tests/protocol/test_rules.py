@@ -15,15 +15,24 @@ from wardround.protocol.rules import (
     Rule,
     RunningMean,
     aggregate,
+    clip_factors,
+    clipped_mean_floor,
+    distances_exact,
+    krum_ranks,
     mean_floor,
     median_floor,
+    multi_krum_floor,
     new_model,
     sum_exact,
     trimmed_mean_floor,
 )
 
 SHARED = json.loads((Path(__file__).parents[1] / "vectors" / "rules.json").read_text())
-CASES, SUMS = SHARED["vectors"], SHARED["sums"]
+CASES, SUMS, WHOLE = SHARED["vectors"], SHARED["sums"], SHARED["whole"]
+BYZFL = json.loads((Path(__file__).parents[1] / "vectors" / "byzfl.json").read_text())
+
+
+int32 = st.integers(-(2**31), 2**31 - 1)
 
 
 def columns(values: list[int]) -> list[np.ndarray]:
@@ -46,6 +55,88 @@ def test_sums_match_the_shared_vectors(case: dict) -> None:
     else:
         with pytest.raises(OutOfRange):
             sum_exact(updates, case["bound"])
+
+
+@pytest.mark.parametrize("case", WHOLE, ids=range(len(WHOLE)))
+def test_rules_of_whole_vectors_match_the_shared_vectors(case: dict) -> None:
+    updates = [np.array(values, np.int32) for values in case["updates"]]
+    assert clip_factors([int(norm) for norm in case["norms"]]) == case["clip_factors"]
+    assert clipped_mean_floor(updates, case["weights"]).tolist() == case["clipped_mean"]
+    pairs = distances_exact(updates)
+    assert [str(pair) for pair in pairs.values()] == case["distances"]
+    found = krum_ranks(pairs, len(updates), case["hostile"])
+    assert [str(rank) for rank in found] == case["ranks"]
+    assert multi_krum_floor(updates, case["hostile"]).tolist() == case["multi_krum"]
+
+
+def in_fixed_point(rows: list[list[float]]) -> list[np.ndarray]:
+    return [np.rint(np.array(row) * 2**20).astype(np.int32) for row in rows]
+
+
+@pytest.mark.parametrize("case", BYZFL["multi_krum"], ids=lambda case: case["source"])
+def test_multi_krum_is_that_of_byzfl(case: dict) -> None:
+    found = multi_krum_floor(in_fixed_point(case["vectors"]), case["f"]) * 2.0**-20
+    np.testing.assert_allclose(found, case["result"], atol=2e-6)
+
+
+@pytest.mark.parametrize("case", BYZFL["clipping"], ids=lambda case: case["source"])
+def test_clip_factors_are_those_of_byzfl_where_it_clips_to_the_median(case: dict) -> None:
+    """ByzFL clips and leaves averaging to another rule, so single clipped updates are compared.
+
+    Its `ARC` takes as threshold the norm that leaves out a number of updates which follows from
+    f: for f = floor(n / 2) that is the lower median, the threshold of ``clipped_mean``. Its
+    `Clipping` has a given threshold, which here is the median norm.
+    """
+    updates = in_fixed_point(case["vectors"])
+    factors = clip_factors([int(np.sum(u.astype(object) ** 2)) for u in updates])
+    for update, factor, result in zip(updates, factors, case["result"], strict=True):
+        found = (update.astype(np.int64) * factor >> 16) * 2.0**-20
+        # A factor is rounded down to a 65536th, a product to a unit of the fixed point.
+        longest = np.abs(update).max() * 2.0**-20
+        np.testing.assert_allclose(found, result, atol=longest * 2.0**-16 + 2e-6)
+
+
+@given(st.data())
+def test_whole_vector_rules_match_exact_integers(data: st.DataObject) -> None:
+    size, count = (
+        data.draw(st.sampled_from([1, 3, 255, 256, 257, 600])),
+        data.draw(st.integers(1, 5)),
+    )
+    edge = st.sampled_from([-(2**31), 2**31 - 1, 0, -1])
+    some = data.draw(st.lists(st.one_of(int32, edge), min_size=1, max_size=7))
+    # Few drawn numbers, repeated at another pace in each update, fill whole chunks.
+    rows = [[some[(at * (k + 1) + k) % len(some)] for at in range(size)] for k in range(count)]
+    weights = data.draw(st.lists(st.integers(1, 2**28), min_size=count, max_size=count))
+    hostile = data.draw(st.integers(0, (count - 1) // 2))
+    updates = [np.array(row, np.int32) for row in rows]
+    found = aggregate(Rule(RuleId.CLIPPED_MEAN), updates, weights).tolist()
+    assert found == make.clipped_mean(rows, weights)
+    found = aggregate(Rule(RuleId.MULTI_KRUM, hostile), updates, weights).tolist()
+    assert found == make.multi_krum(rows, hostile)
+
+
+def test_clipped_mean_when_one_update_is_huge_is_moved_no_further_than_the_median() -> None:
+    updates = [np.array(row, np.int32) for row in ([3, 4], [-4, 3], [2**31 - 1, 0])]
+    assert clip_factors([25, 25, (2**31 - 1) ** 2]) == [65536, 65536, 0]
+    assert clipped_mean_floor(updates, [1, 1, 1]).tolist() == [-1, 2]
+    updates[2] = np.array([300, 400], np.int32)
+    assert clip_factors([25, 25, 250_000]) == [65536, 65536, 655]
+    assert clipped_mean_floor(updates, [1, 1, 1]).tolist() == [0, 3]
+    zero = [np.zeros(2, np.int32)] * 2
+    assert clipped_mean_floor([*zero, updates[2]], [1, 1, 1]).tolist() == [0, 0]
+
+
+def test_multi_krum_when_two_are_equally_far_takes_the_earlier() -> None:
+    updates = [np.array([value], np.int32) for value in (1, 4, 7)]
+    assert krum_ranks(distances_exact(updates), 3, 1) == [9, 9, 9]
+    assert multi_krum_floor(updates, 1).tolist() == [2]
+    assert multi_krum_floor(updates[::-1], 1).tolist() == [5]
+
+
+@pytest.mark.parametrize(("count", "hostile"), [(2, 1), (4, 2), (3, -1)])
+def test_multi_krum_needs_an_honest_majority(count: int, hostile: int) -> None:
+    with pytest.raises(Malformed):
+        multi_krum_floor([np.ones(1, np.int32)] * count, hostile)
 
 
 @given(st.data())
@@ -86,9 +177,6 @@ def test_hand_checked_numbers() -> None:
     assert trimmed_mean_floor([*updates, np.array([9, 9, 9], np.int32)], 1).tolist() == [2, -1, 7]
 
 
-int32 = st.integers(-(2**31), 2**31 - 1)
-
-
 @given(st.data())
 def test_rules_match_exact_fractions_in_any_order(data: st.DataObject) -> None:
     count = data.draw(st.integers(1, 9))
@@ -116,10 +204,18 @@ def test_rules_match_exact_fractions_in_any_order(data: st.DataObject) -> None:
 
 @pytest.mark.parametrize("rule_id", RuleId)
 def test_rules_agree_across_block_edges(rule_id: RuleId) -> None:
+    """A whole vector in one part, so those that measure it are given one that is mostly zero."""
     source = np.random.default_rng(1)
     dtype = np.int64 if rule_id is RuleId.SUM else np.int32
     updates = [source.integers(1 - 2**31, 2**31, 150_001).astype(dtype) for _ in range(3)]
     rule = Rule(rule_id, 1 if rule_id is RuleId.TRIMMED_MEAN else 0)
+    if rule_id in (RuleId.CLIPPED_MEAN, RuleId.MULTI_KRUM):
+        for update in updates:
+            update[2:65_535], update[65_537:] = 0, 0
+        short = aggregate(rule, [np.append(u[:2], u[65_535:65_537]) for u in updates], [1, 2, 3])
+        whole = aggregate(rule, updates, [1, 2, 3])
+        assert np.append(whole[:2], whole[65_535:65_537]).tolist() == short.tolist()
+        return
     whole = aggregate(rule, updates, [1, 2, 3])
     for start in (0, 65_535, 131_071, 150_000):
         part = aggregate(rule, [u[start : start + 2] for u in updates], [1, 2, 3])

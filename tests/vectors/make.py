@@ -10,7 +10,8 @@ import json
 import random
 from fractions import Fraction
 from hashlib import sha256
-from math import floor
+from itertools import combinations
+from math import floor, isqrt
 from pathlib import Path
 
 FOLDER = Path(__file__).parent
@@ -54,6 +55,87 @@ def rules() -> list[dict[str, object]]:
                 "mean": mean(values, weights),
                 "median": median(values),
                 "trimmed_mean": trimmed_mean(values, trim),
+            }
+        )
+    return cases
+
+
+def squared(vector: list[int]) -> int:
+    return sum(value * value for value in vector)
+
+
+def clip_factor(norm: int, median: int) -> int:
+    """The largest c of at most 65536 with c / 65536 <= sqrt(median / norm)."""
+    if norm <= median:
+        return 65536
+    factor = isqrt(2**32 * median // norm)
+    assert factor**2 * norm <= 2**32 * median < (factor + 1) ** 2 * norm
+    return factor
+
+
+def clip_factors(norms: list[int]) -> list[int]:
+    median = sorted(norms)[(len(norms) - 1) // 2]
+    return [clip_factor(norm, median) for norm in norms]
+
+
+def clipped_mean(updates: list[list[int]], weights: list[int]) -> list[int]:
+    factors = clip_factors([squared(update) for update in updates])
+    clipped = [
+        [floor(Fraction(factor * value, 65536)) for value in update]
+        for factor, update in zip(factors, updates, strict=True)
+    ]
+    return [mean(list(column), weights) for column in zip(*clipped, strict=True)]
+
+
+def distance(one: list[int], other: list[int]) -> int:
+    return squared([a - b for a, b in zip(one, other, strict=True)])
+
+
+def ranks(updates: list[list[int]], hostile: int) -> list[int]:
+    kept = len(updates) - hostile - 1
+    return [
+        sum(sorted(distance(one, other) for at, other in enumerate(updates) if at != place)[:kept])
+        for place, one in enumerate(updates)
+    ]
+
+
+def multi_krum(updates: list[list[int]], hostile: int) -> list[int]:
+    order = [
+        place for _, place in sorted(zip(ranks(updates, hostile), range(len(updates)), strict=True))
+    ]
+    chosen = [updates[place] for place in order[: len(updates) - hostile]]
+    return [floor(Fraction(sum(column), len(chosen))) for column in zip(*chosen, strict=True)]
+
+
+def whole_vectors() -> list[dict[str, object]]:
+    """Updates of several coordinates, for the rules that measure them; long numbers as text."""
+    source = random.Random(20260103)
+    cases: list[dict[str, object]] = []
+    pools = [
+        lambda: source.randint(-5, 5),
+        lambda: source.randint(-(2**20), 2**20),
+        lambda: source.choice([LOW, LOW + 1, -1, 0, 1, HIGH - 1, HIGH]),
+    ]
+    for number in range(24):
+        count, size = source.choice([1, 2, 3, 4, 5, 8, 13]), source.randint(1, 5)
+        updates = [[pools[number % 3]() for _ in range(size)] for _ in range(count)]
+        if count > 2 and number % 4 == 0:
+            updates[1] = updates[2]  # a tie
+        weights = [source.choice([1, source.randint(1, 1000)]) for _ in updates]
+        hostile = source.randint(0, (count - 1) // 2)
+        norms = [squared(update) for update in updates]
+        pairs = [distance(one, other) for one, other in combinations(updates, 2)]
+        cases.append(
+            {
+                "updates": updates,
+                "weights": weights,
+                "norms": [str(norm) for norm in norms],
+                "clip_factors": clip_factors(norms),
+                "clipped_mean": clipped_mean(updates, weights),
+                "hostile": hostile,
+                "distances": [str(pair) for pair in pairs],
+                "ranks": [str(rank) for rank in ranks(updates, hostile)],
+                "multi_krum": multi_krum(updates, hostile),
             }
         )
     return cases
@@ -105,7 +187,12 @@ def commitments() -> list[dict[str, object]]:
 
 
 def main() -> None:
-    vectors = {"rule": "floor toward minus infinity", "vectors": rules(), "sums": sums()}
+    vectors: dict[str, object] = {
+        "rule": "floor toward minus infinity",
+        "vectors": rules(),
+        "sums": sums(),
+    }
+    vectors["whole"] = whole_vectors()
     text = json.dumps(vectors, indent=1)
     (FOLDER / "rules.json").write_text(text + "\n")
     text = json.dumps({"vectors": commitments()}, indent=1, ensure_ascii=False)

@@ -22,7 +22,7 @@ from wardround.protocol.study import StudySpec
 
 NOT_OF_MODELS = (
     "sum adds up counts, such as a table's statistics, and this study trains a model: "
-    "use mean, median or trimmed_mean"
+    "use mean, clipped_mean, median, trimmed_mean or multi_krum"
 )
 SpecT = TypeVar("SpecT", bound=StudySpec)
 

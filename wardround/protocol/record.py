@@ -37,6 +37,8 @@ class RuleId(IntEnum):
     MEDIAN = 1
     TRIMMED_MEAN = 2
     SUM = 3
+    CLIPPED_MEAN = 4
+    MULTI_KRUM = 5
 
     @property
     def coordinate_bytes(self) -> int:
@@ -48,6 +50,7 @@ class ScoringId(IntEnum):
     """Scoring rules in the contract's order."""
 
     EXAMPLES = 0
+    PROJECTION = 1
 
 
 PARAMS_ABI = (

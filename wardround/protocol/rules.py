@@ -3,13 +3,16 @@
 Floor is toward minus infinity everywhere. Sums are exact in int64: weights add up to less than
 2**31 and coordinates are int32; the rule ``sum`` has no weights, and its bound is below 2**31. The
 contract's library computes the same numbers for one
-coordinate, from the same test vectors.
+coordinate, from the same test vectors. What two of the rules take from whole vectors, norms and
+distances, a round commits to (`wardround.protocol.commitments`), so that it can be shown too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
+from math import isqrt
 
 import numpy as np
 import numpy.typing as npt
@@ -32,11 +35,17 @@ from wardround.protocol.fixed_point import (
     largest_magnitude,
 )
 from wardround.protocol.record import RuleId
+from wardround.protocol.sum_tree import distance_exact, dot_exact
+
+#: A clip factor of one: factors are in 65536ths.
+CLIP_ONE = 1 << 16
+#: Distances between updates, by their places in the round, the first below the second.
+Distances = Mapping[tuple[int, int], int]
 
 
 @dataclass(frozen=True)
 class Rule:
-    """A rule and its argument: how many to trim at each end, else 0.
+    """A rule and its argument: how many to trim at each end, or may be hostile, else 0.
 
     ``bound`` is the study's update bound in fixed point. It is a part of the rule ``sum`` alone: no
     sum has a contribution beyond it.
@@ -64,14 +73,16 @@ def aggregate(rule: Rule, updates: Sequence[IntVector], weights: Sequence[int]) 
         rule: the study's rule.
         updates: int32 arrays of shape (P,), one per site, at least one; int64 for ``sum``. Memory
             maps are read block by block, so they need not fit in memory.
-        weights: examples used by each site, each >= 1, sum < 2**31. Only ``mean`` uses them.
+        weights: examples used by each site, each >= 1, sum < 2**31. Only ``mean`` and
+            ``clipped_mean`` use them.
     Returns:
-        int32, of a sum int64, shape (P,). Exact: the order of sites does not matter.
+        int32, of a sum int64, shape (P,). Exact: the order of sites does not matter, except to
+        ``multi_krum`` where two are equally far from the others.
     Raises:
         ProtocolError: no updates; an update whose length differs from the first; a weight below
             one, or a sum too large.
         OutOfRange: a coordinate beyond the bound of a sum; carries it.
-        Malformed: fewer updates than a trimmed mean needs.
+        Malformed: fewer updates than a trimmed mean or ``multi_krum`` needs.
     """
     if rule.id is RuleId.SUM:
         return sum_exact(updates, rule.bound)
@@ -79,6 +90,10 @@ def aggregate(rule: Rule, updates: Sequence[IntVector], weights: Sequence[int]) 
         return mean_floor(updates, weights)
     if rule.id is RuleId.MEDIAN:
         return median_floor(updates)
+    if rule.id is RuleId.CLIPPED_MEAN:
+        return clipped_mean_floor(updates, weights)
+    if rule.id is RuleId.MULTI_KRUM:
+        return multi_krum_floor(updates, rule.argument)
     return trimmed_mean_floor(updates, rule.argument)
 
 
@@ -133,12 +148,13 @@ class RunningMean:
         self._sum: npt.NDArray[np.int64] = np.zeros(parameter_count, np.int64)
         self._weight = 0
 
-    def add(self, update: IntVector, weight: int) -> None:
+    def add(self, update: IntVector, weight: int, clip_factor: int = CLIP_ONE) -> None:
         """Add one site's update.
 
         Args:
             update: int32, shape (P,); not kept.
             weight: >= 1; all together < 2**31.
+            clip_factor: what it is scaled by before, in 65536ths, 0 .. 65536; rounding down.
         Raises:
             ProtocolError: another length; the weight or the new sum is out of range; nothing was
                 added.
@@ -152,7 +168,9 @@ class RunningMean:
         for start in range(0, update.size, BLOCK):
             sums = self._sum[start : start + BLOCK]
             part = product[: sums.size]
-            np.multiply(update[start : start + BLOCK], factor, out=part)
+            np.multiply(update[start : start + BLOCK], np.int64(clip_factor), out=part)
+            part >>= 16
+            part *= factor
             sums += part
         self._weight += weight
 
@@ -239,6 +257,99 @@ def trimmed_mean_floor(updates: Sequence[IntVector], trim: int) -> Int32Vector:
     result = np.empty(updates[0].shape, np.int32)
     for block, ordered in _ordered_blocks(updates):
         result[block] = ordered[:, trim : trim + kept].sum(axis=1, dtype=np.int64) // kept
+    return result
+
+
+def clip_factors(norms: Sequence[int]) -> list[int]:
+    """What each update is scaled by so that none is longer than the median one, in 65536ths.
+
+    Args:
+        norms: exact ``|q_k|**2``, at least one; of an even count the lower middle one counts.
+    Returns:
+        65536 for updates that are left as they are, less for the others, rounded down.
+    """
+    median = sorted(norms)[(len(norms) - 1) // 2]
+    return [CLIP_ONE if norm <= median else isqrt((median << 32) // norm) for norm in norms]
+
+
+def clipped_mean_floor(updates: Sequence[IntVector], weights: Sequence[int]) -> Int32Vector:
+    """Average site updates, weighted by examples, none longer than the median of them.
+
+    Args:
+        updates: int32 arrays of shape (P,), one per site, at least one.
+        weights: examples used by each site, each >= 1, sum < 2**31.
+    Returns:
+        int32, shape (P,): ``floor(sum(w_k r_k) / sum(w_k))`` of ``r_k = floor(c_k q_k / 65536)``
+        with the factors of `clip_factors`.
+    Raises:
+        ProtocolError: as `mean_floor`.
+    Source:
+        Allouah et al. 2024, adaptive robust clipping (arXiv:2405.14432) for half of the updates,
+        in fixed point; the mean after it is weighted.
+    """
+    _checked_count(updates)
+    factors = clip_factors([dot_exact(update, update) for update in updates])
+    running = RunningMean(updates[0].size)
+    for update, weight, factor in zip(updates, weights, factors, strict=True):
+        running.add(update, weight, factor)
+    return running.finish()
+
+
+def distances_exact(updates: Sequence[IntVector]) -> dict[tuple[int, int], int]:
+    """Square distances ``|q_i - q_j|**2`` of all pairs ``i < j``, in lexicographic order."""
+    pairs = combinations(range(len(updates)), 2)
+    return {(i, j): distance_exact(updates[i], updates[j]) for i, j in pairs}
+
+
+def krum_ranks(distances: Distances, count: int, hostile: int) -> list[int]:
+    """How far each of so many updates is from the ``count - hostile - 1`` nearest others.
+
+    Args:
+        distances: of all pairs.
+        count: n, the number of updates.
+        hostile: f, how many may be bad, >= 0; ``2 * hostile < count``.
+    Returns:
+        The sum of square distances of each.
+    """
+    kept = count - hostile - 1
+    return [
+        sum(sorted(distances[min(i, j), max(i, j)] for j in range(count) if j != i)[:kept])
+        for i in range(count)
+    ]
+
+
+def krum_selected(ranks: Sequence[int], hostile: int) -> list[int]:
+    """Places of all but so many updates, those of the lowest rank, ascending; the earlier first."""
+    ordered = sorted(range(len(ranks)), key=lambda place: (ranks[place], place))
+    return sorted(ordered[: len(ranks) - hostile])
+
+
+def multi_krum_floor(updates: Sequence[IntVector], hostile: int) -> Int32Vector:
+    """Average the updates that are nearest to the others, unweighted.
+
+    Args:
+        updates: int32 arrays of shape (P,), one per site, more than ``2 * hostile``.
+        hostile: f, how many may be bad, >= 0: so many are left out.
+    Returns:
+        int32, shape (P,), floor of the mean of what is left.
+    Raises:
+        ProtocolError: no updates; an update whose length differs from the first.
+        Malformed: not more than ``2 * hostile`` updates.
+    Source:
+        Blanchard et al. 2017 (arXiv:1703.02757), with the n - f nearest, itself included, of
+        ByzFL's MultiKrum, in fixed point.
+    """
+    count = _checked_count(updates)
+    if hostile < 0 or count <= 2 * hostile:
+        raise Malformed("round", f"of {count} updates {hostile} cannot be left out: a minority can")
+    selected = krum_selected(krum_ranks(distances_exact(updates), count, hostile), hostile)
+    result = np.empty(updates[0].shape, np.int32)
+    for start in range(0, result.size, BLOCK):
+        block = slice(start, start + BLOCK)
+        total = np.zeros(result[block].shape, np.int64)
+        for place in selected:
+            total += updates[place][block]
+        result[block] = total // len(selected)
     return result
 
 

@@ -108,9 +108,11 @@ class PrivacySpec(Form):
 class AggregationSpec(Form):
     """``[aggregation]``: the rule, and the fixed point it works in."""
 
-    rule: Literal["mean", "median", "trimmed_mean", "sum"] = "mean"
+    rule: Literal["mean", "median", "trimmed_mean", "sum", "clipped_mean", "multi_krum"] = "mean"
     #: How many values ``trimmed_mean`` leaves out at each end.
     trim: Annotated[int, Field(ge=0, le=2**15)] = 0
+    #: How many updates ``multi_krum`` leaves out: so many sites may be bad.
+    hostile: Annotated[int, Field(ge=0, le=2**15)] = 0
     scale_bits: Annotated[int, Field(ge=0, le=30)] = 20
     #: No coordinate of an update may exceed this magnitude (real units).
     update_bound: Annotated[FiniteFloat, Field(gt=0)] = 16.0
@@ -137,12 +139,20 @@ class AggregationSpec(Form):
             )
         return self
 
+    @model_validator(mode="after")
+    def _leaves_out(self) -> AggregationSpec:
+        if (self.rule == "multi_krum") != (self.hostile > 0):
+            raise ValueError("hostile goes with the rule multi_krum, and is at least 1 there")
+        if self.min_sites <= 2 * self.hostile:
+            raise ValueError(f"min_sites must exceed {2 * self.hostile}: a minority may be hostile")
+        return self
+
 
 class RewardSpec(Form):
     """``[rewards]``: what a round pays and by what it is split."""
 
     per_round: Amount = "1000000000000000000"
-    scoring: Literal["examples"] = "examples"
+    scoring: Literal["examples", "projection"] = "examples"
 
 
 class ChainSpec(Form):
@@ -205,6 +215,15 @@ class StudySpec(Form):
     chain: ChainSpec = ChainSpec()
     _files: StudyFiles = PrivateAttr(default_factory=dict)
 
+    @model_validator(mode="after")
+    def _scores_what_the_rule_adds_up(self) -> Self:
+        if self.rewards.scoring == "projection" and self.aggregation.rule not in (
+            "mean",
+            "clipped_mean",
+        ):
+            raise ValueError("the scoring projection goes with the rules mean and clipped_mean")
+        return self
+
     @property
     def files(self) -> StudyFiles:
         """The study's own files, as far as `with_files` has added them."""
@@ -251,7 +270,7 @@ class StudySpec(Form):
     def rule(self) -> Rule:
         """The aggregation rule with its argument and bound."""
         rule = self.aggregation
-        return Rule(RuleId[rule.rule.upper()], rule.trim, rule.update_limit)
+        return Rule(RuleId[rule.rule.upper()], rule.trim or rule.hostile, rule.update_limit)
 
     @property
     def scoring(self) -> ScoringId:
@@ -283,10 +302,12 @@ class StudySpec(Form):
     def document(self) -> dict[str, Any]:
         """The JSON value of which the digest is taken, defaults written out.
 
-        A study without ``[privacy]`` or files of its own has no such keys, and one whose unit of
-        privacy is a row does not name it, as before these existed.
+        A study without ``[privacy]``, ``hostile`` or files of its own has no such keys, and one
+        whose unit of privacy is a row does not name it, as before these existed.
         """
         document = self.model_dump(mode="json", exclude={"model"})
+        if not self.aggregation.hostile:
+            del document["aggregation"]["hostile"]
         if self.privacy is None:
             del document["privacy"]
         elif self.privacy.unit == "row":

@@ -174,17 +174,23 @@ VECTORS = Path(__file__).parents[2] / "vectors"
 def test_browser_reaches_the_protocol_s_test_vectors(browser: Browser, address: str) -> None:
     """The same numbers as Python and Solidity."""
     shared = json.loads((VECTORS / "rules.json").read_text())
-    rules, sums = shared["vectors"], shared["sums"]
+    rules, sums, whole = shared["vectors"], shared["sums"], shared["whole"]
     # As text: numbers of JavaScript end at 2**53.
     counts = [{"bound": str(v["bound"]), "values": [str(x) for x in v["values"]]} for v in sums]
     named = json.loads((VECTORS / "commitments.json").read_text())["vectors"]
     merkle = json.loads((VECTORS / "merkle.json").read_text())["certificate_transparency"]
     with opened(browser, address) as page:
         found = page.evaluate(
-            """async ([rules, counts, named, merkle]) => {
+            """async ([rules, whole, counts, named, merkle]) => {
               const p = await import("/static/verify/protocol.js");
               const one = (name, argument, v) => p.aggregate({ name, argument },
                 v.values.map((x) => Int32Array.of(x)), v.weights.map(BigInt))[0];
+              const all = (v) => {
+                const updates = v.updates.map((x) => Int32Array.from(x));
+                const weights = v.weights.map(BigInt);
+                return [["clipped_mean", 0], ["multi_krum", v.hostile]].map(([name, argument]) =>
+                  Array.from(p.aggregate({ name, argument }, updates, weights)));
+              };
               const sum = (v) => {
                 try {
                   const values = v.values.map((x) => BigInt64Array.of(BigInt(x)));
@@ -202,15 +208,17 @@ def test_browser_reaches_the_protocol_s_test_vectors(browser: Browser, address: 
               return {
                 rules: rules.map((v) => [one("mean", 0, v), one("median", 0, v),
                                          one("trimmed_mean", v.trim, v)]),
+                whole: whole.map(all),
                 sums: counts.map(sum),
                 named: await Promise.all(named.map(
                   async (v) => p.toHex(await p.commitmentsRoot(v.commitments)))),
                 roots,
               };
             }""",
-            [rules, counts, named, merkle],
+            [rules, whole, counts, named, merkle],
         )
     assert found["rules"] == [[v["mean"], v["median"], v["trimmed_mean"]] for v in rules]
+    assert found["whole"] == [[v["clipped_mean"], v["multi_krum"]] for v in whole]
     assert found["sums"] == [
         str(v["sum"]) if "sum" in v else f"coordinate 0 exceeds {v['bound']}" for v in sums
     ]

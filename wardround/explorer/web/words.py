@@ -186,7 +186,7 @@ PARAMETERS: dict[str, tuple[str, str]] = {
         "a closing puts on chain its entries too (full) or its record alone (root)",
     ),
     "rule": ("Aggregation rule", ""),
-    "rule_argument": ("Rule's argument", "values left out at each end"),
+    "rule_argument": ("Rule's argument", "values left out at each end, or updates left out"),
     "scoring": ("Scoring", "by which a round's reward is split"),
     "parameter_count": ("Model parameters", ""),
     "update_bound": ("Update bound", "largest magnitude of a coordinate, in fixed point"),

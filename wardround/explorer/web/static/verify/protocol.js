@@ -200,14 +200,62 @@ function floorDivide(value, by) {
   return value % by < 0n ? quotient - 1n : quotient;
 }
 
+const sumOfProducts = (size, product) => {
+  let sum = 0n;
+  for (let at = 0; at < size; ++at) sum += product(at);
+  return sum;
+};
+
+function squareRoot(value) {
+  if (value < 2n) return value;
+  let root = BigInt(Math.floor(Math.sqrt(Number(value))));
+  while (root * root > value) --root;
+  while ((root + 1n) * (root + 1n) <= value) ++root;
+  return root;
+}
+
+/** What each update is scaled by so that none is longer than the median one, in 65536ths. */
+export function clipFactors(updates) {
+  const norms = updates.map((update) => sumOfProducts(update.length, (at) => BigInt(update[at]) ** 2n));
+  const ordered = [...norms].sort((one, other) => (one < other ? -1 : one > other ? 1 : 0));
+  const median = ordered[(norms.length - 1) >> 1];
+  return norms.map((norm) => (norm <= median ? 65536n : squareRoot((median << 32n) / norm)));
+}
+
+/** The updates that are nearest to the others: all but so many. */
+export function nearest(updates, hostile) {
+  const count = updates.length;
+  if (count <= 2 * hostile) throw new Error("too few updates to leave out so many");
+  const ascending = (one, other) => (one < other ? -1 : one > other ? 1 : 0);
+  const ranks = updates.map((one, place) => {
+    const apart = updates
+      .filter((_, other) => other !== place)
+      .map((other) => sumOfProducts(one.length, (at) => BigInt(one[at] - other[at]) ** 2n));
+    const kept = apart.sort(ascending).slice(0, count - hostile - 1);
+    return [kept.reduce((sum, square) => sum + square, 0n), place];
+  });
+  ranks.sort((one, other) => ascending(one[0], other[0]) || one[1] - other[1]);
+  return ranks.slice(0, count - hostile).map(([, place]) => updates[place]);
+}
+
 /** The rule's aggregate, coordinate by coordinate; floor is toward minus infinity. */
 export function aggregate(rule, updates, weights) {
   const total = weights.reduce((sum, weight) => sum + weight, 0n);
+  const factors = rule.name === "clipped_mean" ? clipFactors(updates) : [];
+  const chosen = rule.name === "multi_krum" ? nearest(updates, rule.argument) : [];
   const sorted = (at) => updates.map((update) => update[at]).sort((one, other) => one - other);
   return Int32Array.from(updates[0], (_, at) => {
     if (rule.name === "mean") {
       const sum = updates.reduce((so, update, site) => so + BigInt(update[at]) * weights[site], 0n);
       return Number(floorDivide(sum, total));
+    }
+    if (rule.name === "clipped_mean") {
+      const clipped = (update, site) => floorDivide(BigInt(update[at]) * factors[site], 65536n);
+      const sum = updates.reduce((so, update, site) => so + clipped(update, site) * weights[site], 0n);
+      return Number(floorDivide(sum, total));
+    }
+    if (rule.name === "multi_krum") {
+      return Math.floor(chosen.reduce((sum, update) => sum + update[at], 0) / chosen.length);
     }
     const values = sorted(at);
     if (rule.name === "median") {
