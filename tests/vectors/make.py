@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import json
 import random
+import sys
 from fractions import Fraction
 from hashlib import sha256
 from itertools import combinations
 from math import floor, isqrt
 from pathlib import Path
+
+from tests.vectors import scores
+from tests.vectors.trees import tree
 
 FOLDER = Path(__file__).parent
 LOW, HIGH = -(2**31), 2**31 - 1
@@ -162,18 +166,6 @@ def sums() -> list[dict[str, object]]:
     return cases
 
 
-def tree(leaves: list[bytes]) -> bytes:
-    """RFC 9162 section 2.1.1, as it is written there."""
-    if not leaves:
-        return sha256(b"").digest()
-    if len(leaves) == 1:
-        return sha256(b"\x00" + leaves[0]).digest()
-    part = 1
-    while 2 * part < len(leaves):
-        part *= 2
-    return sha256(b"\x01" + tree(leaves[:part]) + tree(leaves[part:])).digest()
-
-
 def commitments() -> list[dict[str, object]]:
     names = ["unmaskings", "measures", "optimiser", "Zürich", "a", "quarantine", "ab"]
     cases: list[dict[str, object]] = []
@@ -197,6 +189,8 @@ def main() -> None:
     (FOLDER / "rules.json").write_text(text + "\n")
     text = json.dumps({"vectors": commitments()}, indent=1, ensure_ascii=False)
     (FOLDER / "commitments.json").write_text(text + "\n", encoding="utf-8")
+    text = json.dumps({"rounds": scores.rounds(sys.modules[__name__])}, indent=1)
+    (FOLDER / "scores.json").write_text(text + "\n")
 
 
 if __name__ == "__main__":
