@@ -197,7 +197,7 @@ contract CourtCommitTest is CourtScene {
         while (step != 0 && late && court.tallyOf(tally).until < court.tallyOf(tally).limit) {
             vm.warp(court.tallyOf(tally).until - 1);
             vm.prank(FRIEND);
-            court.addToTally(tally, "", "");
+            court.addToTally(tally, "", "", "");
         }
         if (step == 2) fill(story, FRIEND, tally, totals);
         commit(story, CHALLENGER, "the author's");
@@ -210,7 +210,7 @@ contract CourtCommitTest is CourtScene {
             fill(story, FRIEND, tally, totals);
         } else {
             vm.prank(FRIEND);
-            court.addToTally(tally, "", "");
+            court.addToTally(tally, "", "", "");
         }
         vm.expectRevert(
             abi.encodeWithSelector(ICourtBase.Court_TallyChanged.selector, tally, block.timestamp)
@@ -437,7 +437,7 @@ contract CourtCommitTest is CourtScene {
     function fill(Story memory story, address owner, uint256 tally, bool totals) internal {
         bytes memory updates = totals ? bytes("") : openings(story, 0, 0, 2);
         vm.prank(owner);
-        court.addToTally(tally, packed(story.list), updates);
+        court.addToTally(tally, packed(story.list), updates, "");
     }
 
     /// The round is overturned, and all of the bond burnt.

@@ -144,7 +144,7 @@ contract CourtDemandTest is CourtScene {
         vm.startPrank(CHALLENGER);
         uint256 tally = court.openTally(story.id, 1, story.closing, story.previous, start);
         vm.warp(block.timestamp + params.challengeSeconds - 1);
-        court.addToTally(tally, packed(story.list), openings(story, 0, 0, 3));
+        court.addToTally(tally, packed(story.list), openings(story, 0, 0, 3), "");
         court.finishTally(tally, story.closing);
         vm.stopPrank();
         assertOverturned(story, params.deposit);

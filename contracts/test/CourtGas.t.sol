@@ -7,20 +7,15 @@ import {IDemands} from "../src/interfaces/IDemands.sol";
 import {IRegistrations} from "../src/interfaces/IRegistrations.sol";
 import {IRounds} from "../src/interfaces/IRounds.sol";
 import {Recording, Rule, StudyParams} from "../src/interfaces/IWardRound.sol";
-import {CourtScene} from "./CourtScene.sol";
+import {GasScene} from "./GasScene.sol";
 
 /// What challenges cost, whole, at 10 and 100 sites with a million parameters: each call runs as a
 /// transaction of its own. Vectors are trees whose one opened chunk is real and whose other
 /// branches are hashes, which cost the same. Kept in snapshots/CourtGasTest.json.
 /// forge-config: default.isolate = true
-contract CourtGasTest is CourtScene {
+contract CourtGasTest is GasScene {
     // forge-lint: disable-start(unsafe-typecast)
 
-    uint32 internal constant PARAMETERS = 1_000_000;
-    /// No transaction carries more (EIP-7825).
-    uint256 internal constant TRANSACTION_LIMIT = 2 ** 24;
-    uint256 internal constant CHUNKS = 3907;
-    uint256 internal constant CHUNK = 1234;
     uint256 internal constant DEPTH = 12;
 
     function test_challengeCoordinate_gas() public {
@@ -37,7 +32,8 @@ contract CourtGasTest is CourtScene {
         for (uint256 sites = 10; sites <= 100; sites *= 10) {
             (Story memory story, CoordinateProof memory proof) =
                 wide(Recording.Root, Rule.Mean, sites);
-            TallyStart memory start = TallyStart(proof.coordinate, 0, 0, proof.base, proof.model);
+            TallyStart memory start =
+                TallyStart(proof.coordinate, 0, 0, proof.base, proof.model, "");
             uint256 tally = abi.decode(
                 measure(
                     "openTally",
@@ -53,7 +49,9 @@ contract CourtGasTest is CourtScene {
                 "addToTally",
                 sites,
                 address(court),
-                abi.encodeCall(IChallenges.addToTally, (tally, packed(story.list), proof.updates))
+                abi.encodeCall(
+                    IChallenges.addToTally, (tally, packed(story.list), proof.updates, "")
+                )
             );
             measure(
                 "finishTally",
@@ -254,55 +252,10 @@ contract CourtGasTest is CourtScene {
         close(story);
     }
 
-    /// The root over a chunk of random bytes, somewhere in the tree, and its opening.
-    function wideOpening(string memory seed) internal pure returns (bytes32, bytes memory) {
-        bytes memory chunk = new bytes(1024);
-        for (uint256 i = 0; i < 32; ++i) {
-            bytes32 word = keccak256(abi.encode(seed, i));
-            assembly ("memory-safe") {
-                mstore(add(add(chunk, 0x20), mul(i, 0x20)), word)
-            }
-        }
-        bytes memory opened = chunk;
-        bytes32 hash = sha256(bytes.concat(hex"00", chunk));
-        uint256 index = CHUNK;
-        uint256 last = CHUNKS - 1;
-        for (uint256 i = 0; last != 0; ++i) {
-            if (index % 2 == 1 || index != last) {
-                bytes32 sibling = keccak256(abi.encode(seed, "sibling", i));
-                opened = bytes.concat(opened, sibling);
-                hash = index % 2 == 1
-                    ? sha256(abi.encodePacked(hex"01", sibling, hash))
-                    : sha256(abi.encodePacked(hex"01", hash, sibling));
-            }
-            (index, last) = (index / 2, last / 2);
-        }
-        return (hash, opened);
-    }
-
-    function joined(bytes[] memory parts) internal pure returns (bytes memory all) {
-        uint256 size = parts[0].length;
-        all = new bytes(size * parts.length);
-        for (uint256 i = 0; i < parts.length; ++i) {
-            copyWords({from: parts[i], start: 0, to: all, place: i * size, length: size});
-        }
-    }
-
     function slice(bytes memory all, uint256 i) internal pure returns (bytes memory part) {
         uint256 size = 1024 + 32 * DEPTH;
         part = new bytes(size);
         copyWords({from: all, start: i * size, to: part, place: 0, length: size});
-    }
-
-    /// Calls as a transaction of its own, and keeps what it costs.
-    function measure(string memory name, uint256 sites, address to, bytes memory call)
-        internal
-        returns (bytes memory result)
-    {
-        uint256 gas;
-        (gas, result) = transact(CHALLENGER, to, call);
-        assertLe(gas, TRANSACTION_LIMIT, "one transaction");
-        vm.snapshotValue(string.concat(name, "-", vm.toString(sites)), gas);
     }
     // forge-lint: disable-end(unsafe-typecast)
 }

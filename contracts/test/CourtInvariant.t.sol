@@ -329,7 +329,7 @@ contract CourtHandler is CourtScene {
         if (!finish) {
             bool counts = court.tallyOf(made).coordinate == 0;
             bytes memory updates = counts ? openings(story, 0, 0, story.list.length) : bytes("");
-            try court.addToTally(made, packed(story.list), updates) {} catch {}
+            try court.addToTally(made, packed(story.list), updates, "") {} catch {}
         } else {
             try court.finishTally(made, story.closing) {
                 if (wasFinal) wrongs.push("a final round was overturned");

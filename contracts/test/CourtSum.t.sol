@@ -56,7 +56,7 @@ contract CourtSumTest is CourtScene {
             ICourtBase.Court_OpeningMalformed.selector, proof.base.length, 0
         );
         rejects(count, proof, malformed);
-        TallyStart memory start = TallyStart(0, 0, 0, proof.base, proof.model);
+        TallyStart memory start = TallyStart(0, 0, 0, proof.base, proof.model, "");
         vm.expectRevert(malformed);
         vm.prank(CHALLENGER);
         court.openTally(count.id, count.round, count.closing, count.previous, start);
@@ -385,7 +385,7 @@ contract CourtSumTest is CourtScene {
             for (uint256 i = from; i < to; ++i) {
                 entries = bytes.concat(entries, packed(count.list[i]));
             }
-            court.addToTally(tally, entries, openings64(count, coordinate, from, to));
+            court.addToTally(tally, entries, openings64(count, coordinate, from, to), "");
             from = to;
         }
         vm.stopPrank();

@@ -118,7 +118,7 @@ contract CourtTallyTest is CourtScene {
         }
         if (what == 4) updates = bytes.concat(updates, updates);
         vm.startPrank(CHALLENGER);
-        try court.addToTally(tally, entries, updates) {
+        try court.addToTally(tally, entries, updates, "") {
             try court.finishTally(tally, story.closing) {
                 assertTrue(false, "entries that are not the record's were counted");
             } catch {}
@@ -156,7 +156,7 @@ contract CourtTallyTest is CourtScene {
         bytes memory entries = packed(story.list);
         vm.expectRevert(abi.encodeWithSelector(ICourtBase.Court_TallyNotYours.selector, tally));
         vm.prank(other);
-        court.addToTally(tally, entries, "");
+        court.addToTally(tally, entries, "", "");
         vm.expectRevert(abi.encodeWithSelector(ICourtBase.Court_TallyNotYours.selector, tally));
         vm.prank(other);
         court.finishTally(tally, story.closing);
@@ -187,7 +187,7 @@ contract CourtTallyTest is CourtScene {
         for (uint256 i = 0; i < steps; ++i) {
             vm.warp(block.timestamp + window - 1);
             vm.prank(CHALLENGER);
-            try court.addToTally(tally, "", "") {
+            try court.addToTally(tally, "", "", "") {
                 assertTrue(block.timestamp < most, "not for ever");
             } catch {
                 assertTrue(ward.isFinal(story.id, story.round, story.closing), "final");
@@ -255,7 +255,7 @@ contract CourtTallyTest is CourtScene {
         assertTrue(ward.isFinal(story.id, 1, story.closing), "final");
         vm.expectRevert(abi.encodeWithSelector(ICourtBase.Court_TooLate.selector, block.timestamp));
         vm.prank(CHALLENGER);
-        court.addToTally(tally, "", "");
+        court.addToTally(tally, "", "", "");
         assertTrue(ward.isFinal(story.id, 1, story.closing), "and stays so");
     }
 
@@ -270,7 +270,7 @@ contract CourtTallyTest is CourtScene {
             abi.encodeWithSelector(ICourtBase.Court_NotChallengeable.selector, story.id, 1)
         );
         vm.prank(CHALLENGER);
-        court.addToTally(tally, "", "");
+        court.addToTally(tally, "", "", "");
     }
 
     // ------------------------------------------------------------------ inside
@@ -330,7 +330,7 @@ contract CourtTallyTest is CourtScene {
         bytes memory updates =
             coordinate == NO_COORDINATE ? bytes("") : openings(story, coordinate / 256, from, to);
         vm.prank(CHALLENGER);
-        court.addToTally(tally, entries, updates);
+        court.addToTally(tally, entries, updates, "");
     }
 
     /// Counts all entries, in steps of any sizes.

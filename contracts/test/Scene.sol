@@ -393,7 +393,8 @@ abstract contract Scene is Trees {
             // Lists of sites are short.
             // forge-lint: disable-next-line(unsafe-typecast)
             index: uint32(index),
-            path: pathOf(entryLeaves(list), index)
+            path: pathOf(entryLeaves(list), index),
+            scores: ""
         });
     }
 

@@ -3,10 +3,11 @@ pragma solidity ^0.8.28;
 
 import {Commitment, Demand, Standing, Tally} from "../interfaces/ICourt.sol";
 import {ICourtBase} from "../interfaces/ICourtBase.sol";
-import {Closing, IWardRound, Rule, StudyId, Terms} from "../interfaces/IWardRound.sol";
+import {Closing, IWardRound, Named, Rule, StudyId, Terms} from "../interfaces/IWardRound.sol";
 import {Aggregation} from "../libraries/Aggregation.sol";
 import {Entries, Entry} from "../libraries/Entries.sol";
 import {MerkleTree} from "../libraries/MerkleTree.sol";
+import {Rows} from "../libraries/Rows.sol";
 import {Vectors} from "../libraries/Vectors.sol";
 
 /// @title Bench
@@ -276,7 +277,117 @@ abstract contract Bench is ICourtBase {
 
     /// Fewer than a rule can average: the record's count is wrong, and that can be shown.
     function _checkEnough(Terms memory s, uint256 count) internal pure {
-        if (count <= 2 * uint256(s.ruleArgument)) revert Court_TooFewEntries(count);
+        if (count < Aggregation.fewest(s.rule, s.ruleArgument)) revert Court_TooFewEntries(count);
+    }
+
+    // ================================================================== named commitments
+
+    /// The first of several openings, which must lead to a root.
+    function _opened(
+        bytes calldata openings,
+        uint256 length,
+        bytes32 root,
+        uint256 index,
+        uint256 size
+    ) internal view returns (bytes calldata leaf, bytes calldata rest) {
+        (leaf, rest) = openings.split(length, root, index, size);
+        if (leaf.length == 0) revert Court_NotIncluded(root, index);
+    }
+
+    /// The root of a named commitment, whose opening comes first.
+    function _namedIn(
+        Terms memory s,
+        Closing calldata closing,
+        Named named,
+        bytes calldata openings
+    ) internal view returns (bytes32 root, bytes calldata rest) {
+        (, uint256 size) = Rows.place(named, s.rule, s.scoring);
+        if (size == 0) revert Court_NameUnknown(named);
+        bytes32 commitments = closing.record.commitments;
+        (root, rest) = Rows.rootIn(openings, named, s.rule, s.scoring, commitments);
+        if (root == 0) revert Court_NotIncluded(commitments, uint256(named));
+    }
+
+    /// A row of a named commitment, whose opening comes first.
+    function _rowIn(
+        Closing calldata closing,
+        Named named,
+        bytes32 root,
+        uint256 index,
+        bytes calldata openings
+    ) internal view returns (bytes calldata row, bytes calldata rest) {
+        uint256 size = Rows.countOf(named, closing.record.count);
+        return _opened(openings, Rows.sizeOf(named), root, index, size);
+    }
+
+    /// Whether a rule takes numbers of whole updates.
+    function _isScaled(Rule rule) internal pure returns (bool) {
+        return rule == Rule.ClippedMean || rule == Rule.MultiKrum;
+    }
+
+    function _scaledBy(Rule rule) internal pure returns (Named) {
+        return rule == Rule.ClippedMean ? Named.Norms : Named.Ranks;
+    }
+
+    /// What a rule multiplies each update with, out of all rows of its named commitment.
+    function _factorsIn(Terms memory s, bytes32 root, bytes calldata rows, uint256 count)
+        internal
+        view
+        returns (uint256[] memory)
+    {
+        uint256 size = Rows.sizeOf(_scaledBy(s.rule));
+        if (rows.length != count * size) {
+            revert Court_OpeningMalformed(rows.length, count * size);
+        }
+        bytes32[] memory leaves = new bytes32[](count);
+        uint256[] memory numbers = new uint256[](count);
+        for (uint256 i = 0; i < count; ++i) {
+            bytes calldata row = rows[i * size:(i + 1) * size];
+            leaves[i] = MerkleTree.leafHash(row);
+            numbers[i] = uint256(bytes32(row));
+        }
+        if (leaves.root() != root) revert Court_NotIncluded(root, 0);
+        if (s.rule == Rule.ClippedMean) return Aggregation.clipFactors(numbers);
+        return Aggregation.selected(numbers, s.ruleArgument);
+    }
+
+    /// What entries' updates, each multiplied with its factor, add up to.
+    /// @param from Place of the first entry's factor.
+    function _scaledSum(
+        Terms memory s,
+        bytes calldata entries,
+        bytes calldata updates,
+        Place memory place,
+        uint256[] memory factors,
+        uint256 from
+    ) internal view returns (int256 sum) {
+        uint256 count = entries.length / Entries.SIZE;
+        Entry entry = entries.first();
+        for (uint256 i = 0; i < count; ++i) {
+            uint256 factor = factors[from + i];
+            if (factor != 0 || s.rule == Rule.ClippedMean) {
+                if (updates.length < place.opening) {
+                    revert Court_OpeningMalformed(updates.length, place.opening);
+                }
+                int256 value = _valueIn(updates[:place.opening], entry.update(), place);
+                updates = updates[place.opening:];
+                sum += s.rule == Rule.ClippedMean
+                    ? Aggregation.clipped(value, factor) * int256(uint256(entry.weight()))
+                    : value;
+            }
+            entry = entry.next();
+        }
+        if (updates.length != 0) revert Court_OpeningMalformed(updates.length, 0);
+    }
+
+    /// The mean of what `_scaledSum` gives of all entries.
+    function _scaledMean(Terms memory s, int256 sum, uint256 count, uint256 totalWeight)
+        internal
+        pure
+        returns (int256)
+    {
+        if (s.rule == Rule.ClippedMean) return _mean(sum, totalWeight);
+        return Aggregation.floorDiv(sum, count - s.ruleArgument);
     }
 
     // ================================================================== the verdict

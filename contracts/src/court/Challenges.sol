@@ -36,7 +36,10 @@ abstract contract Challenges is Bench, IChallenges {
         Place memory place = _placeOf(s, proof.coordinate);
         int256 base = _baseIn(s, proof.base, previous.record.model, place);
         int256 recorded = _valueIn(proof.model, closing.record.model, place);
-        int256 expected = base + _aggregate(s, entries, proof.updates, place);
+        int256 expected = base
+            + (_isScaled(s.rule)
+                    ? _scaled(s, closing, entries, proof, place)
+                    : _aggregate(s, entries, proof.updates, place));
         _judgeCoordinate(id, round, closing, proof.coordinate, expected, recorded);
     }
 
@@ -111,6 +114,22 @@ abstract contract Challenges is Bench, IChallenges {
         values = Aggregation.sort(values);
         if (s.rule == Rule.Median) return Aggregation.median(values);
         return Aggregation.trimmedMean(values, s.ruleArgument);
+    }
+
+    /// What a rule that scales whole updates gives for a coordinate.
+    function _scaled(
+        Terms memory s,
+        Closing calldata closing,
+        bytes calldata entries,
+        CoordinateProof calldata proof,
+        Place memory place
+    ) internal view returns (int256) {
+        uint256 count = entries.length / Entries.SIZE;
+        _checkEnough(s, count);
+        (bytes32 root, bytes calldata rows) = _namedIn(s, closing, _scaledBy(s.rule), proof.rows);
+        uint256[] memory factors = _factorsIn(s, root, rows, count);
+        int256 sum = _scaledSum(s, entries, proof.updates, place, factors, 0);
+        return _scaledMean(s, sum, count, _totalWeightOf(entries));
     }
 
     /// What is wrong with an entry; reverts when nothing is.

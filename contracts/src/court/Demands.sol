@@ -3,8 +3,10 @@ pragma solidity ^0.8.28;
 
 import {Demand, DemandStatus, Target, What} from "../interfaces/ICourt.sol";
 import {IDemands} from "../interfaces/IDemands.sol";
-import {Closing, Recording, Rule, StudyId, Terms} from "../interfaces/IWardRound.sol";
+import {Closing, Named, Recording, Rule, StudyId, Terms} from "../interfaces/IWardRound.sol";
 import {Entries, Entry} from "../libraries/Entries.sol";
+import {Rows} from "../libraries/Rows.sol";
+import {SumTree} from "../libraries/SumTree.sol";
 import {Vectors} from "../libraries/Vectors.sol";
 import {Bench} from "./Bench.sol";
 
@@ -31,7 +33,8 @@ abstract contract Demands is Bench, IDemands {
         if (block.timestamp >= latest) revert Court_TooLate(latest);
 
         Demand memory d;
-        uint32 entryIndex = target.what == What.Update ? target.entryIndex : 0;
+        bool placed = target.what == What.Update || _isNamed(target.what);
+        uint32 entryIndex = placed ? target.entryIndex : 0;
         demand = demandIdOf(id, round, commitment, target.what, target.index, entryIndex);
         DemandStatus status = _demands[demand].status;
         if (status == DemandStatus.Open || status == DemandStatus.Answered) {
@@ -44,6 +47,8 @@ abstract contract Demands is Bench, IDemands {
         d.round = round;
         d.deadline = uint64(block.timestamp) + s.demandSeconds;
         d.status = DemandStatus.Open;
+        d.what = target.what;
+        d.row = entryIndex;
         d.demander = msg.sender;
         d.deposit = s.deposit;
 
@@ -73,7 +78,9 @@ abstract contract Demands is Bench, IDemands {
         if (block.timestamp > d.deadline) revert Court_TooLate(d.deadline);
         // Of a round that another proof overturned, the demander has its deposit back instead.
         if (_isOverturned(id, d.round, d.commitment)) revert Court_NotChallengeable(id, d.round);
-        if (!opening.isIncluded(d.length, d.root, d.index, d.size)) {
+        if (_isNamed(d.what)) {
+            _checkShown(d, closing, opening);
+        } else if (!opening.isIncluded(d.length, d.root, d.index, d.size)) {
             revert Court_NotIncluded(d.root, d.index);
         }
 
@@ -134,6 +141,29 @@ abstract contract Demands is Bench, IDemands {
         if (given != d.commitment) revert Court_ClosingDiffers(d.commitment, given);
     }
 
+    function _isNamed(What what) internal pure returns (bool) {
+        return what >= What.Distances;
+    }
+
+    /// Both lists are in this order.
+    function _namedOf(What what) internal pure returns (Named) {
+        return Named(uint8(what) - uint8(What.Distances));
+    }
+
+    /// Reverts unless a row and a page of its sum tree, all the way from the record, are shown.
+    function _checkShown(Demand storage d, Closing calldata closing, bytes calldata openings)
+        internal
+        view
+    {
+        Named named = _namedOf(d.what);
+        (bytes32 root, bytes calldata rest) = _namedIn(_termsOf(d.study), closing, named, openings);
+        bytes calldata row;
+        (row, rest) = _rowIn(closing, named, root, d.row, rest);
+        if (named != Named.Ranks) {
+            (, rest) = _opened(rest, SumTree.PAGE_SIZE, bytes32(row[32:]), d.index, d.size);
+        }
+    }
+
     /// Fills in where demanded data must be.
     function _locate(
         Demand memory d,
@@ -150,6 +180,16 @@ abstract contract Demands is Bench, IDemands {
             d.root = closing.record.contributions;
             d.size = closing.record.count;
             d.length = uint32(Entries.SIZE);
+        } else if (_isNamed(target.what)) {
+            Named named = _namedOf(target.what);
+            (, uint256 names) = Rows.place(named, s.rule, s.scoring);
+            if (names == 0) revert Court_NameUnknown(named);
+            uint256 rows = Rows.countOf(named, closing.record.count);
+            if (target.entryIndex >= rows) revert Court_TargetUnknown(target.entryIndex, rows);
+            d.root = closing.record.commitments;
+            // Trees have fewer leaves than coordinates.
+            // forge-lint: disable-next-line(unsafe-typecast)
+            d.size = uint32(named == Named.Ranks ? 1 : SumTree.pages(Vectors.chunks(_lengthOf(s))));
         } else {
             // Trees have fewer leaves than coordinates.
             // forge-lint: disable-next-line(unsafe-typecast)
@@ -167,7 +207,7 @@ abstract contract Demands is Bench, IDemands {
             }
         }
         if (target.index >= d.size) revert Court_TargetUnknown(target.index, d.size);
-        if (target.what != What.Entry) {
+        if (target.what != What.Entry && !_isNamed(target.what)) {
             // At most 1024.
             // forge-lint: disable-next-line(unsafe-typecast)
             d.length = uint32(Vectors.chunkLength(_lengthOf(s), target.index));

@@ -54,6 +54,10 @@ abstract contract Tallies is Bench, IChallenges {
             // forge-lint: disable-end(unsafe-typecast)
             t.low = start.low;
             t.high = start.high;
+            if (_isScaled(s.rule)) {
+                (t.rows,) = _namedIn(s, closing, _scaledBy(s.rule), start.named);
+                t.size = closing.record.count;
+            }
         }
         emit TallyOpened(id, round, msg.sender, tally, start.coordinate);
         _extend(t, s.challengeSeconds);
@@ -61,7 +65,12 @@ abstract contract Tallies is Bench, IChallenges {
     }
 
     /// @inheritdoc IChallenges
-    function addToTally(uint256 tally, bytes calldata entries, bytes calldata updates) external {
+    function addToTally(
+        uint256 tally,
+        bytes calldata entries,
+        bytes calldata updates,
+        bytes calldata rows
+    ) external {
         Tally storage t = _ownTally(tally);
         // A round that was overturned and closed again is another one.
         if (_storedOf(t.study, t.round) != t.commitment) {
@@ -69,19 +78,27 @@ abstract contract Tallies is Bench, IChallenges {
         }
         Terms memory s = _termsOf(t.study);
 
-        uint32 count = _count(tally, t.count, entries);
+        uint32 before = t.count;
+        uint32 count = _count(tally, before, entries);
         t.count = count;
         Ranks memory ranks = t.ranks;
         ranks.totalWeight += uint128(_totalWeightOf(entries));
         if (t.coordinate != NO_COORDINATE) {
             Place memory place = _placeOf(s, t.coordinate);
-            int256[] memory values = _changesIn(s, entries, updates, place);
-            if (s.rule == Rule.Mean) {
-                ranks.sum += _weightedSum(values, entries);
-            } else if (s.rule == Rule.Sum) {
-                ranks.sum += Aggregation.total(values);
+            if (_isScaled(s.rule)) {
+                _checkEnough(s, t.size);
+                if (count > t.size) revert Court_TargetUnknown(count, t.size);
+                uint256[] memory factors = _factorsIn(s, t.rows, rows, t.size);
+                ranks.sum += _scaledSum(s, entries, updates, place, factors, before);
             } else {
-                _rank(ranks, values, t.low, t.high);
+                int256[] memory values = _changesIn(s, entries, updates, place);
+                if (s.rule == Rule.Mean) {
+                    ranks.sum += _weightedSum(values, entries);
+                } else if (s.rule == Rule.Sum) {
+                    ranks.sum += Aggregation.total(values);
+                } else {
+                    _rank(ranks, values, t.low, t.high);
+                }
             }
         } else if (updates.length != 0) {
             revert Court_OpeningMalformed(updates.length, 0);
@@ -215,6 +232,7 @@ abstract contract Tallies is Bench, IChallenges {
         _checkEnough(s, count);
         if (s.rule == Rule.Mean) return _mean(ranks.sum, ranks.totalWeight);
         if (s.rule == Rule.Sum) return ranks.sum;
+        if (_isScaled(s.rule)) return _scaledMean(s, ranks.sum, count, ranks.totalWeight);
         bool median = s.rule == Rule.Median;
         uint256 first = median ? (count - 1) / 2 : s.ruleArgument;
         uint256 last = count - 1 - first;

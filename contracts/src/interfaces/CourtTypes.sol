@@ -1,19 +1,38 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.28;
 
-import {StudyId} from "./WardRoundTypes.sol";
+import {Named, StudyId} from "./WardRoundTypes.sol";
 
 /// @notice One coordinate of a round, with what it was computed from.
 /// @dev An opening is a leaf followed by its inclusion path: `leaf ‖ sibling ‖ sibling …`, from the
 /// leaf upwards. Both lengths follow from the place in the tree, so nothing separates them.
 struct CoordinateProof {
     uint32 coordinate;
-    /// The openings of the coordinate's chunk in each entry's update, in the order of the entries.
+    /// The openings of the coordinate's chunk in each entry's update, in the order of the entries;
+    /// under Multi-Krum in those alone that it averages.
     bytes updates;
     /// The opening of its chunk in the model before the round; empty in a sum.
     bytes base;
     /// The opening of its chunk in the recorded model.
     bytes model;
+    /// Under the clipped mean the opening of `norms` among the record's named commitments, under
+    /// Multi-Krum of `ranks`, and behind it all of its rows; else empty.
+    bytes rows;
+}
+
+/// @notice A number of a sum tree, with what it was computed from.
+struct NodeProof {
+    /// The commitment that the tree is under, and its row.
+    Named named;
+    uint32 row;
+    /// The page and the number's place in it. The page behind the last is the row's own total.
+    uint32 page;
+    uint32 place;
+    /// One behind the other: the openings of the named commitment, of the row, of the page, unless it
+    /// is the total's; then of the page below or, on the lowest level, of each entry and the chunk of its
+    /// update, for scores also of that of the recorded model and of the base. Nothing for a number
+    /// that must be zero.
+    bytes openings;
 }
 
 /// @notice What a tally sets out to show.
@@ -28,6 +47,9 @@ struct TallyStart {
     /// the base also in a sum.
     bytes base;
     bytes model;
+    /// Under the clipped mean the opening of `norms` among the record's named commitments, under
+    /// Multi-Krum of `ranks`; else, or without a coordinate, empty.
+    bytes named;
 }
 
 /// @notice What may be demanded.
@@ -39,15 +61,21 @@ enum What {
     /// An entry of a round with root recording.
     Entry,
     /// A chunk of the model the round was built on; not of a sum, which is added to nothing.
-    Base
+    Base,
+    /// A row of a named commitment and a page of its sum tree; of ranks the row alone.
+    Distances,
+    Norms,
+    Ranks,
+    Scores
 }
 
 /// @notice A piece of data to demand.
 struct Target {
     What what;
-    /// Of the chunk; of the entry where an entry is demanded.
+    /// Of the chunk; of the entry where an entry is demanded; of the page.
     uint32 index;
-    /// For an update: the entry that names it, its place in the record and its inclusion path.
+    /// Of a named commitment's row. For an update: the entry that names it, its place in the record and
+    /// its inclusion path.
     uint32 entryIndex;
     bytes entry;
     bytes32[] path;
@@ -81,6 +109,9 @@ struct Demand {
     uint32 round;
     uint64 deadline;
     DemandStatus status;
+    /// Of a named commitment, the row; then `index` is the page, and the root is the record's.
+    What what;
+    uint32 row;
     address demander;
     uint96 deposit;
 }
@@ -92,8 +123,8 @@ struct Ranks {
     uint32 belowHigh;
     uint32 throughHigh;
     uint128 totalWeight;
-    /// Of the mean, values times weights; of the sum, values; of other rules, the values strictly
-    /// between the two.
+    /// Of the two means, values times weights; of the sum and of Multi-Krum, values; of other rules,
+    /// the values strictly between the two.
     int256 sum;
 }
 
@@ -115,6 +146,9 @@ struct Tally {
     /// until the limit where that is earlier.
     uint48 until;
     uint48 limit;
+    /// Over the rows of norms, or of ranks, that the rule takes, and how many there are.
+    bytes32 rows;
+    uint32 size;
     Ranks ranks;
 }
 

@@ -105,8 +105,15 @@ interface IChallenges is ICourtBase, IAnnexed {
     ) external returns (uint256 tally);
 
     /// @notice Counts the next entries. Only by who opened the tally.
-    /// @param updates Openings of the coordinate's chunk, one an entry; empty without a coordinate.
-    function addToTally(uint256 tally, bytes calldata entries, bytes calldata updates) external;
+    /// @param updates Openings of the coordinate's chunk, one an entry, under Multi-Krum one for each
+    /// that it averages; empty without a coordinate.
+    /// @param rows All rows of norms or of ranks that the rule takes; else empty.
+    function addToTally(
+        uint256 tally,
+        bytes calldata entries,
+        bytes calldata updates,
+        bytes calldata rows
+    ) external;
 
     /// @notice Overturns the round if, all its entries counted, the record is wrong. Then the
     /// deposit goes back.

@@ -2,7 +2,7 @@
 pragma solidity ^0.8.28;
 
 import {EntryFault, What} from "./CourtTypes.sol";
-import {IWardRound, StudyId} from "./IWardRound.sol";
+import {IWardRound, Named, StudyId} from "./IWardRound.sol";
 
 /// @title The court's events and errors
 /// @notice What both parts of the court emit, revert with and serve.
@@ -39,6 +39,21 @@ interface ICourtBase {
     );
     event OmissionProven(
         StudyId indexed study, uint32 indexed round, address indexed challenger, address site
+    );
+    event NodeProven(
+        StudyId indexed study,
+        uint32 indexed round,
+        address indexed challenger,
+        Named named,
+        uint32 row,
+        uint32 page,
+        uint32 place
+    );
+    event ScoreProven(
+        StudyId indexed study, uint32 indexed round, address indexed challenger, uint32 index
+    );
+    event RankProven(
+        StudyId indexed study, uint32 indexed round, address indexed challenger, uint32 index
     );
     event WithheldProven(
         StudyId indexed study, uint32 indexed round, address indexed challenger, bytes32 demand
@@ -151,6 +166,11 @@ interface ICourtBase {
     error Court_EntryRight(uint256 index);
     error Court_OrderRight(uint256 index);
     error Court_TotalsRight(uint256 count, uint256 totalWeight);
+    /// @notice Records of the study commit to nothing of this name.
+    error Court_NameUnknown(Named named);
+    error Court_NodeRight(int256 value);
+    error Court_ScoreRight(uint256 score, uint256 total);
+    error Court_RankRight(uint256 rank);
     error Court_NotRegistered(StudyId study, uint32 round, address site);
     /// @notice Registered too late to be included, or for another model.
     error Court_RegistrationVoid(address site);

@@ -25,7 +25,8 @@ interface IDemands is ICourtBase {
     /// @notice Shows what was demanded. Anyone may, up to the deadline, unless the round has been
     /// overturned meanwhile. Half of the deposit goes to who closed the round, the other half, with
     /// the odd unit, to the caller.
-    /// @param opening The leaf and its path.
+    /// @param opening The leaf and its path. For a named commitment's row, one behind the other: the
+    /// openings of the commitment, of the row and, except of ranks, of the page.
     function answerDemand(bytes32 demand, Closing calldata closing, bytes calldata opening) external;
 
     /// @notice Overturns the round whose data was not shown by the deadline, or, if the round can no

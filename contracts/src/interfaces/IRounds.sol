@@ -76,7 +76,8 @@ interface IRounds is IWardRoundBase, IAnnexed {
 
     /// @notice Pays a site its shares of final rounds, to its payout address. Anyone may call it.
     /// @dev A share is floor(rewardPerRound * weight / totalWeight), and no more than what is left
-    /// of the round's reward. Each entry is paid once. With its last entry a round is settled: what
+    /// of the round's reward. Where scores are paid, they take the place of weights, unless all of the
+    /// round are zero. Each entry is paid once. With its last entry a round is settled: what
     /// flooring left of its reward is owed to the sponsor.
     /// @param earnings Final rounds, each once.
     function claim(StudyId study, address site, Earning[] calldata earnings) external;

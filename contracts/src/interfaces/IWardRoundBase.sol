@@ -154,6 +154,8 @@ interface IWardRoundBase {
     error WardRound_TooEarly(StudyId study, uint256 from);
     /// @notice The site's entry is not at this index of the round's contributions.
     error WardRound_EntryNotIncluded(uint32 round, uint256 index);
+    /// @notice The site's score is not at this index of the round's scores.
+    error WardRound_ScoreNotIncluded(uint32 round, uint256 index);
     error WardRound_AlreadyPaid(StudyId study, uint32 round, address site);
     error WardRound_NothingDue(StudyId study);
     error WardRound_NotCourt(address caller);

@@ -17,13 +17,35 @@ enum Rule {
     Median,
     TrimmedMean,
     /// Of counts: 64-bit coordinates, unweighted; the model is the sum, and nothing is added to it.
-    Sum
+    Sum,
+    /// The weighted mean of updates, each scaled down to the median of their norms.
+    ClippedMean,
+    /// The plain mean of the updates that are nearest to the others (Multi-Krum).
+    MultiKrum
 }
 
 /// @notice How a round's reward is split among its sites.
 enum Scoring {
     /// By weight.
-    Examples
+    Examples,
+    /// By weight times the projection of the update on the aggregate, not below zero.
+    Projection
+}
+
+/// @notice What a record commits to by name, ascending by name: as many of these as the study's rule
+/// and scoring take. Each is the RFC 9162 root over its rows.
+enum Named {
+    /// Of Multi-Krum. 64 bytes for each pair of entries: the squared distance of their updates, and
+    /// the root of its sum tree.
+    Distances,
+    /// Of the clipped mean. 64 bytes for each entry: the squared norm of its update, and the root of
+    /// its sum tree.
+    Norms,
+    /// Of Multi-Krum. 32 bytes for each entry: the sum of its least distances.
+    Ranks,
+    /// Of the projection. 128 bytes for each entry: the projection, the root of its sum tree, the
+    /// score, and the sum of the scores up to this one.
+    Scores
 }
 
 /// @notice What a study is. Immutable; its hash is the study's identity.
@@ -68,7 +90,8 @@ struct StudyParams {
     uint16 auditorQuorum;
     Recording recording;
     Rule rule;
-    /// Values cut at each end by the trimmed mean; zero for other rules.
+    /// Values cut at each end by the trimmed mean; hostile sites that Multi-Krum allows for; both less
+    /// than half of minSites. Zero for other rules.
     uint16 ruleArgument;
     Scoring scoring;
     /// Coordinates of a model; fixes the size of every vector's tree.
@@ -93,7 +116,7 @@ struct Record {
     bytes32 model;
     /// SHA-256 of the canonical manifest.
     bytes32 manifest;
-    /// RFC 9162 root over named commitments; the contract only keeps it.
+    /// RFC 9162 root over named commitments: 64 bytes each, the SHA-256 of its name and its root.
     bytes32 commitments;
     /// Number of entries.
     uint32 count;
@@ -118,6 +141,9 @@ struct Earning {
     /// Its place among the round's contributions, and its RFC 9162 inclusion path.
     uint32 index;
     bytes32[] path;
+    /// Where scores are paid: the openings, one behind the other, of `scores` among the record's named
+    /// commitments, of the entry's row in it, and of the last row. Empty where weights are.
+    bytes scores;
 }
 
 /// @notice What a round has paid to its sites. One slot.
@@ -228,4 +254,5 @@ struct Terms {
     Recording recording;
     Rule rule;
     uint16 ruleArgument;
+    Scoring scoring;
 }

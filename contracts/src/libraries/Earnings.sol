@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.28;
 
-import {Earning, Paid, Record, StudyId} from "../interfaces/IWardRound.sol";
+import {Earning, Named, Paid, Record, Scoring, StudyId} from "../interfaces/IWardRound.sol";
 import {IWardRoundBase} from "../interfaces/IWardRoundBase.sol";
 import {Entries, Entry} from "./Entries.sol";
 import {MerkleTree} from "./MerkleTree.sol";
+import {Rows} from "./Rows.sol";
 import {Studies, Study} from "./Studies.sol";
+import {Vectors} from "./Vectors.sol";
+import {Math} from "@openzeppelin/contracts/utils/math/Math.sol";
 import {BitMaps} from "@openzeppelin/contracts/utils/structs/BitMaps.sol";
 
 /// @title Earnings
@@ -15,6 +18,7 @@ library Earnings {
     using BitMaps for BitMaps.BitMap;
     using Entries for bytes;
     using Studies for Study;
+    using Vectors for bytes;
 
     /// @notice Books the payment of one entry.
     /// @return share To be paid to the site.
@@ -32,10 +36,12 @@ library Earnings {
         Paid memory paid = s.payments[round];
         uint256 reward = s.rewardPerRound;
         uint256 left = reward - paid.amount;
-        // 128 bits times 64: no overflow.
-        unchecked {
-            share = reward * weight / record.totalWeight;
+        (uint256 part, uint256 total) = (weight, record.totalWeight);
+        if (s.scoring == Scoring.Projection) {
+            (uint256 score, uint256 scores) = scoreOf(s, record, earning);
+            if (scores != 0) (part, total) = (score, scores);
         }
+        share = part < total ? Math.mulDiv(reward, part, total) : reward;
         // With root recording, a total may be too low that no account has challenged.
         if (share > left) share = left;
         // No more than the reward, which has 128 bits.
@@ -45,6 +51,26 @@ library Earnings {
         paidRounds.set(round);
         s.payments[round] = paid;
         if (paid.count == record.count) s.owed[s.sponsor] += reward - paid.amount;
+    }
+
+    /// @notice The score of an entry, and the sum of all; reverts unless both are in the record.
+    function scoreOf(Study storage s, Record calldata record, Earning calldata earning)
+        internal
+        view
+        returns (uint256 score, uint256 total)
+    {
+        (bytes32 root, bytes calldata openings) = Rows.rootIn(
+            earning.scores, Named.Scores, s.rule, Scoring.Projection, record.commitments
+        );
+        bytes calldata row;
+        uint256 size = Rows.sizeOf(Named.Scores);
+        (row, openings) = openings.split(size, root, earning.index, record.count);
+        bytes calldata last;
+        (last, openings) = openings.split(size, root, uint256(record.count) - 1, record.count);
+        if (row.length == 0 || last.length == 0) {
+            revert IWardRoundBase.WardRound_ScoreNotIncluded(earning.round, earning.index);
+        }
+        return (uint256(bytes32(row[64:])), uint256(bytes32(last[96:])));
     }
 
     /// @notice The weight of an entry; reverts unless it is the site's, and in the record.

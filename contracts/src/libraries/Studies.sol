@@ -16,6 +16,7 @@ import {
     Terms
 } from "../interfaces/IWardRound.sol";
 import {IWardRoundBase} from "../interfaces/IWardRoundBase.sol";
+import {Aggregation} from "./Aggregation.sol";
 import {Entry} from "./Entries.sol";
 import {Math} from "@openzeppelin/contracts/utils/math/Math.sol";
 import {BitMaps} from "@openzeppelin/contracts/utils/structs/BitMaps.sol";
@@ -34,6 +35,7 @@ struct Study {
     uint32 challengeSeconds;
     uint16 minSites;
     Recording recording;
+    Scoring scoring;
     // slot 2: with the first two, all that finality and a payment take
     address token;
     uint32 finalThrough;
@@ -51,7 +53,6 @@ struct Study {
     uint16 auditorQuorum;
     uint16 ruleArgument;
     Rule rule;
-    Scoring scoring;
     // slot 6
     uint32 registrationSeconds;
     uint32 roundSeconds;
@@ -177,11 +178,15 @@ library Studies {
         refuseIf(params.updateBound == 0 || params.updateBound > MAX_UPDATE_BOUND, "updateBound");
         refuseIf(params.auditorQuorum > auditors, "auditorQuorum");
         refuseIf(coordinators == 0 || coordinators > type(uint16).max, "coordinators");
-        // A trimmed mean needs a value left to average in the smallest round.
-        bool argumentFits = params.rule == Rule.TrimmedMean
-            ? 2 * uint256(params.ruleArgument) < params.minSites
-            : params.ruleArgument == 0;
-        refuseIf(!argumentFits, "ruleArgument");
+        refuseIf(
+            params.minSites < Aggregation.fewest(params.rule, params.ruleArgument), "ruleArgument"
+        );
+        // A score is a projection on what a weighted mean has given.
+        refuseIf(
+            params.scoring == Scoring.Projection && params.rule != Rule.Mean
+                && params.rule != Rule.ClippedMean,
+            "scoring"
+        );
     }
 
     function checkWindows(StudyParams calldata params) internal pure {
@@ -512,7 +517,8 @@ library Studies {
             updateBound: s.updateBound,
             recording: s.recording,
             rule: s.rule,
-            ruleArgument: s.ruleArgument
+            ruleArgument: s.ruleArgument,
+            scoring: s.scoring
         });
     }
 }

@@ -75,6 +75,23 @@ library Vectors {
         return MerkleTree.verifyRange(root, leaves, first, chunks(vectorLength), path);
     }
 
+    /// @notice Splits the first of several openings off.
+    /// @return leaf Empty unless it, and the path behind it, lead to the root.
+    function split(
+        bytes calldata openings,
+        uint256 leafLength,
+        bytes32 root,
+        uint256 index,
+        uint256 size
+    ) internal view returns (bytes calldata leaf, bytes calldata rest) {
+        (leaf, rest) = (openings[:0], openings);
+        uint256 length = leafLength + 32 * pathLength(index, size);
+        if (openings.length < length) return (leaf, rest);
+        if (isIncluded(openings[:length], leafLength, root, index, size)) {
+            (leaf, rest) = (openings[:leafLength], openings[length:]);
+        }
+    }
+
     /// @notice A coordinate out of its chunk, which must be long enough: that is not checked here.
     /// @param start The coordinate's first byte.
     /// @param width Its bytes: 4 or 8.
@@ -94,6 +111,46 @@ library Vectors {
         // The same bits, read as two's complement: of 4 bytes, what followed them falls away.
         assembly ("memory-safe") {
             value := signextend(sub(width, 1), raw)
+        }
+    }
+
+    // Of coordinates of 32 bits, whose products' sum a word holds.
+
+    /// @notice The sum of a chunk's squares.
+    function squares(bytes calldata chunk) internal pure returns (int256 sum) {
+        unchecked {
+            for (uint256 start = 0; start < chunk.length; start += 4) {
+                int256 value = valueAt(chunk, start, 4);
+                sum += value * value;
+            }
+        }
+    }
+
+    /// @notice The sum of the squared differences of two chunks of one place.
+    function squaredDistance(bytes calldata chunk, bytes calldata other)
+        internal
+        pure
+        returns (int256 sum)
+    {
+        unchecked {
+            for (uint256 start = 0; start < chunk.length; start += 4) {
+                int256 value = valueAt(chunk, start, 4) - valueAt(other, start, 4);
+                sum += value * value;
+            }
+        }
+    }
+
+    /// @notice The sum of an update's coordinates times what was added to the base.
+    function projection(bytes calldata update, bytes calldata model, bytes calldata base)
+        internal
+        pure
+        returns (int256 sum)
+    {
+        unchecked {
+            for (uint256 start = 0; start < update.length; start += 4) {
+                int256 change = valueAt(model, start, 4) - valueAt(base, start, 4);
+                sum += valueAt(update, start, 4) * change;
+            }
         }
     }
 }
