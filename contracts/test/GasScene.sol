@@ -57,23 +57,13 @@ abstract contract GasScene is ScoreScene {
         }
     }
 
-    /// Calls as a transaction of its own, and keeps what it costs: where calldata is most of it,
-    /// its floor price (EIP-7623), which the EVM version of these tests does not know.
+    /// Calls as a transaction of its own, and keeps what it costs.
     function measure(string memory name, uint256 sites, address to, bytes memory call)
         internal
         returns (bytes memory result)
     {
-        bool done;
-        vm.prank(CHALLENGER);
-        (done, result) = to.call(call);
-        assertTrue(done, name);
-        (, uint256 used,,,) = vm.lastCallGas();
-        uint256 tokens;
-        for (uint256 i = 0; i < call.length; ++i) {
-            tokens += call[i] == 0 ? 1 : 4;
-        }
-        uint256 floor = 21_000 + 10 * tokens;
-        uint256 gas = used < floor ? floor : used;
+        uint256 gas;
+        (gas, result) = transact(CHALLENGER, to, call);
         assertLe(gas, TRANSACTION_LIMIT, "one transaction");
         vm.snapshotValue(string.concat(name, "-", vm.toString(sites)), gas);
     }

@@ -6,7 +6,7 @@ so another process with the key can go on where one stopped.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
@@ -36,7 +36,7 @@ from wardround.protocol.record import Closing, RuleId, genesis_closing
 from wardround.protocol.replay import StudyFacts, fetch_specification
 from wardround.protocol.rewards import shares_floor
 from wardround.protocol.rules import RunningMean, aggregate
-from wardround.protocol.settlement import RoundFrame, Settlement, Vector, settle
+from wardround.protocol.settlement import RoundFrame, Settlement, Vector, settle, stored_scores
 from wardround.protocol.study import StudySpec
 from wardround.store import Store
 from wardround_coordinator.errors import PositionMoved, ReplyRefused, StoodDown
@@ -206,8 +206,9 @@ class Session:
         """
         closed = self.contract.closed(self.facts.study, number)
         manifest, record = self._manifest(closed.closing), closed.closing.record
-        entries = (row.entry() for row in manifest.contributions)
-        shares = shares_floor(self.spec.reward_per_round, entries, record.total_weight)
+        entries = [row.entry() for row in manifest.contributions]
+        scores = stored_scores(manifest, self.store.map)
+        shares = shares_floor(self.spec.reward_per_round, entries, record.total_weight, scores)
         return RoundFacts(manifest, shares, closed.gas_used)
 
     def run_round(
@@ -317,10 +318,13 @@ class Session:
             state.objects,
             collected.aggregate(state),
             dropped=list(state.dropped.values()),
+            updates=collected.updates(state) if self.spec.commits else (),
         )
         # Objects first: once the record is on chain, every auditor must find what it commits to.
         with durable(Step.MODEL_STORED):
             self.store.put(settlement.model.data)
+            for name in settlement.commitments.rows:
+                self.store.put(settlement.commitments.data(name))
         with durable(Step.MANIFEST_STORED):
             self.store.put(settlement.manifest_data)
         return settlement
@@ -474,13 +478,12 @@ class _Collected:
         if self._running is not None:
             return self._running.finish()
         weights = [entry.weight for entry in state.entries]
-        return aggregate(self._rule, list(self._updates(state)), weights)
+        return aggregate(self._rule, self.updates(state), weights)
 
-    def _updates(self, state: RoundState) -> Iterator[IntVector]:
-        """Read the updates again from the store, in the order of the entries."""
-        params = self._session.facts.params
-        for cid, _ in state.objects:
-            yield params.read_vector(self._session.store.map(cid, params.vector_size))
+    def updates(self, state: RoundState) -> list[IntVector]:
+        """Map the updates again from the store, in the order of the entries."""
+        params, store = self._session.facts.params, self._session.store
+        return [params.read_vector(store.map(cid, params.vector_size)) for cid, _ in state.objects]
 
 
 def _roots(manifest: Manifest) -> dict[Root, str]:

@@ -80,7 +80,7 @@ class Cheater:
         entries, updates = [row.entry for row in rows], [row.update for row in rows]
         objects = [(cid_of(vector_bytes(row.update)), cid_of(row.report)) for row in rows]
         change = aggregate(stage.spec.rule, updates, [entry.weight for entry in entries])
-        settled = settle(frame, entries, objects, change, [])
+        settled = settle(frame, entries, objects, change, [], updates)
         return Draft(tuple(rows), settled.model, settled.manifest, settled.record)
 
     def close(self, draft: Draft, hidden: str | None = None) -> None:

@@ -35,7 +35,7 @@ from wardround.protocol.evidence import (
 from wardround.protocol.fixed_point import vector_bytes
 from wardround.protocol.identifiers import Digest, Root, SiteAddress, hex_of
 from wardround.protocol.inspection import split_entries
-from wardround.protocol.manifest import Manifest
+from wardround.protocol.manifest import Manifest, RowsRef
 from wardround.protocol.record import Closing, Record, genesis_closing
 from wardround.protocol.replay import ClosedRound
 from wardround.protocol.settlement import Settlement, Vector
@@ -240,7 +240,12 @@ def test_unknown_commitment_is_seen_and_cannot_be_proven() -> None:
     settled, _ = scene.memory.settle(made)
     named = {"measures": Digest(b"\x07" * 32)}
     manifest = settled.manifest.model_copy(
-        update={"commitments": {name: hex_of(digest) for name, digest in named.items()}}
+        update={
+            "commitments": {
+                name: RowsRef(root=hex_of(root), cid=settled.model.cid)
+                for name, root in named.items()
+            }
+        }
     )
     entries, root = [entry for entry, _, _ in made], commitments_root(named)
     closed = scene.forged(settled, entries, manifest, commitments=root)

@@ -182,7 +182,7 @@ class Census:
             facts.domain, self.study, self.spec, position.round, first.address, position.base
         )
         objects = [made[entry.site][1] for entry in entries]
-        settled = settle(frame, entries, objects, model, [])
+        settled = settle(frame, entries, objects, model, [], ())
         for data in (settled.model.data, settled.manifest_data):
             self.store.put(data)
         self.scene.ward.close_round(

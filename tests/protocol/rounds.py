@@ -160,8 +160,10 @@ class Memory:
         updates = [self.update(cid) for _, cid, _ in made]
         total = aggregate(self.spec.rule, updates, [entry.weight for entry in entries])
         objects = [(update, report) for _, update, report in made]
-        settled = settle(frame or self.frame, entries, objects, total, dropped)
+        settled = settle(frame or self.frame, entries, objects, total, dropped, updates)
         self.put(settled.model.data)
+        for name in settled.commitments.rows:
+            self.put(settled.commitments.data(name))
         self.put(settled.manifest_data)
         return settled, self.closed(settled.record, entries)
 

@@ -15,15 +15,17 @@ from hypothesis import strategies as st
 
 from tests.protocol.rounds import PARAMETERS, Memory, in_order, random_update, study_spec
 from wardround.protocol.canonical import canonical_bytes, sha256_digest
+from wardround.protocol.cid import cid_of
 from wardround.protocol.commitments import commitments_root
 from wardround.protocol.contribution import contributions_root
 from wardround.protocol.errors import ReplayFailed, WardroundError
 from wardround.protocol.fixed_point import vector_bytes
 from wardround.protocol.identifiers import Digest, hex_of
-from wardround.protocol.manifest import Dropped, Manifest
+from wardround.protocol.manifest import Dropped, Manifest, RowsRef
+from wardround.protocol.merkle import entries_root
 from wardround.protocol.replay import ClosedRound, Member, fetch_specification
 from wardround.protocol.rules import aggregate
-from wardround.protocol.settlement import Settlement, Vector, settle
+from wardround.protocol.settlement import Settlement, Vector, settle, stored_scores
 from wardround.store.errors import ObjectMissing
 
 STRANGER = "0x" + "5a" * 20
@@ -258,7 +260,7 @@ def wrong_aggregate(memory: Memory, off: int) -> Settlement:
     total = aggregate(memory.spec.rule, updates, [entry.weight for entry in entries]).copy()
     total[7] += off
     objects = [(update, report) for _, update, report in made]
-    return settle(memory.frame, entries, objects, total, [])
+    return settle(memory.frame, entries, objects, total, [], ())
 
 
 @pytest.mark.parametrize("off", [1, -1, 2**20])
@@ -280,7 +282,12 @@ def committed(settled: Settlement, manifest: Manifest, **record: Any) -> Settlem
 def misnamed(_: Memory, settled: Settlement) -> Settlement:
     named = {"measures": Digest(b"\x07" * 32)}
     manifest = settled.manifest.model_copy(
-        update={"commitments": {name: hex_of(digest) for name, digest in named.items()}}
+        update={
+            "commitments": {
+                name: RowsRef(root=hex_of(root), cid=settled.model.cid)
+                for name, root in named.items()
+            }
+        }
     )
     return committed(settled, manifest, commitments=commitments_root(named))
 
@@ -318,6 +325,83 @@ def test_contribution_when_left_out_of_the_manifest_is_named() -> None:
     told = replace(closed, closing=replace(closed.closing, record=fewer.record))
     with pytest.raises(ReplayFailed, match="differ from those in the transaction"):
         memory.replay(told)
+
+
+COMMITTING = [
+    ("mean", 0, "projection", ["scores"]),
+    ("clipped_mean", 0, "examples", ["norms"]),
+    ("clipped_mean", 0, "projection", ["norms", "scores"]),
+    ("multi_krum", 1, "examples", ["distances", "ranks"]),
+]
+
+
+def committing(rule: str, hostile: int, scoring: str) -> Memory:
+    aggregation = {"rule": rule, "hostile": hostile, "min_sites": 3}
+    return Memory(study_spec(aggregation=aggregation, rewards={"scoring": scoring}), sites=4)
+
+
+@pytest.mark.parametrize(("rule", "hostile", "scoring", "names"), COMMITTING)
+def test_round_when_it_commits_to_rows_replays(
+    rule: str, hostile: int, scoring: str, names: list[str]
+) -> None:
+    memory = committing(rule, hostile, scoring)
+    settled, closed = memory.settle()
+    assert list(settled.manifest.commitments) == names
+    again = memory.replay(closed)
+    assert again.manifest_data == settled.manifest_data
+    assert again.shares == settled.shares
+    scores = stored_scores(settled.manifest, memory.fetch)
+    assert scores == settled.commitments.scores
+    if scoring == "projection":
+        assert list(settled.shares.values()) == [1000 * one // sum(scores) for one in scores]
+
+
+@pytest.mark.parametrize(
+    ("rule", "hostile", "scoring", "name"),
+    [(*one[:3], name) for one in COMMITTING for name in one[3]],
+)
+@pytest.mark.parametrize("what", ["row", "count", "stored", "hidden"])
+def test_row_when_wrong_is_named_with_its_site(
+    rule: str, hostile: int, scoring: str, name: str, what: str
+) -> None:
+    memory = committing(rule, hostile, scoring)
+    settled, _ = memory.settle()
+    rows = list(settled.commitments.rows[name])
+    rows[1] = rows[1][:-1] + bytes([rows[1][-1] ^ 1])
+    if what == "count":
+        rows = list(settled.commitments.rows[name])[:-1]
+    cid = cid_of(b"".join(rows)) if what == "hidden" else memory.put(b"".join(rows))
+    roots = dict(settled.commitments.roots)
+    if what != "stored":
+        roots[name] = entries_root(rows)
+    named = dict(settled.manifest.commitments)
+    named[name] = RowsRef(root=hex_of(roots[name]), cid=cid)
+    manifest = settled.manifest.model_copy(update={"commitments": named})
+    forged = committed(settled, manifest, commitments=commitments_root(roots))
+    memory.put(forged.manifest_data)
+    entries = [row.entry() for row in manifest.contributions]
+    with pytest.raises(WardroundError) as failure:
+        memory.replay(memory.closed(forged.record, entries))
+    if what == "hidden":
+        assert isinstance(failure.value, ObjectMissing)
+        return
+    assert isinstance(failure.value, ReplayFailed)
+    assert failure.value.what == name
+    sites = [entry.site.lower() for entry in entries]
+    whose = f"{sites[0]} and {sites[2]}" if name == "distances" else sites[1]
+    count = "the stored rows are not those of its root"
+    assert failure.value.reason == (count if what == "count" else f"the row of {whose} is another")
+
+
+def test_round_when_no_site_scores_pays_by_weight() -> None:
+    memory = committing("clipped_mean", 0, "projection")
+    nothing = np.zeros(PARAMETERS, np.int32)
+    made = in_order([memory.contribution(site, nothing) for site in memory.keys])
+    settled, closed = memory.settle(made)
+    assert settled.commitments.scores == (0,) * 4
+    total = sum(entry.weight for entry, _, _ in made)
+    assert settled.shares == {entry.site: 1000 * entry.weight // total for entry, _, _ in made}
+    assert memory.replay(closed).shares == settled.shares
 
 
 def test_round_when_built_on_another_base_is_named() -> None:

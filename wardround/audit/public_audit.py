@@ -78,7 +78,7 @@ def _check(audit: StudyAudit, closed: ClosedOnChain, base: Root) -> tuple[str, .
     require((len(entries), total_weight(entries)) == (record.count, record.total_weight), "weights")
     check_entries(facts, seen, base, entries)
     check_dropped(facts, manifest, closed.round)
-    check_commitments(manifest, seen)
+    check_commitments(facts.params, manifest, seen)
     unread: list[str] = []
     for entry, row in zip(entries, manifest.contributions, strict=True):
         check_report(facts, seen, entry, fetch(row.report.cid, REPORT_MAX_BYTES))

@@ -39,6 +39,13 @@ class VectorRef(_Part):
     cid: CidText
 
 
+class RowsRef(_Part):
+    """Stored rows: the tree hash over them, and the CID of all of them one behind the other."""
+
+    root: Hex32
+    cid: CidText
+
+
 class DocumentRef(_Part):
     """A stored document: its SHA-256, and the CID that leads to it."""
 
@@ -115,8 +122,8 @@ class Manifest(_Part):
     contributions: Annotated[list[ManifestEntry], Field(min_length=1)]
     dropped: list[Dropped]
     scoring: ScoringRef
-    #: SHA-256 of what the round commits to by name.
-    commitments: dict[str, Hex32]
+    #: What the round commits to by name.
+    commitments: dict[str, RowsRef]
 
     def encode(self) -> bytes:
         """Write the RFC 8785 form that is hashed and stored.
@@ -129,9 +136,9 @@ class Manifest(_Part):
             raise Malformed("manifest", f"{len(data)} bytes: too many sites for one round")
         return data
 
-    def committed(self) -> dict[str, Digest]:
-        """What the round commits to, by name."""
-        return {name: Digest(bytes32(text, name)) for name, text in self.commitments.items()}
+    def committed(self) -> dict[str, Root]:
+        """The roots of what the round commits to, by name."""
+        return {name: Root(bytes32(rows.root, name)) for name, rows in self.commitments.items()}
 
 
 def parse_manifest(data: bytes | memoryview) -> Manifest:

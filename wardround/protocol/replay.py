@@ -8,10 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
+from itertools import combinations
 
 from wardround.protocol.canonical import sha256_digest
 from wardround.protocol.cid import cid_from_sha256
-from wardround.protocol.commitments import KNOWN, commitments_root
+from wardround.protocol.commitments import (
+    DISTANCES,
+    ROW_BYTES,
+    Commitments,
+    commitments_root,
+    names_of,
+    split_rows,
+)
 from wardround.protocol.contribution import Domain, Entry, pack_entries, sort_entries
 from wardround.protocol.errors import ReplayFailed, SignatureInvalid, WardroundError
 from wardround.protocol.fixed_point import IntVector, largest_magnitude
@@ -21,11 +29,8 @@ from wardround.protocol.merkle import vector_root
 from wardround.protocol.record import Closing, RuleId, StudyParams
 from wardround.protocol.report import REPORT_MAX_BYTES, parse_report
 from wardround.protocol.rules import RunningMean, aggregate
-from wardround.protocol.settlement import RoundFrame, Settlement, Vector, settle
+from wardround.protocol.settlement import Fetch, RoundFrame, Settlement, Vector, settle
 from wardround.protocol.study import StudySpec, parse_specification
-
-#: Reads an object by CID, refusing more than so many bytes, and verifies it against the CID.
-Fetch = Callable[[str, int], bytes | memoryview]
 
 _SPECIFICATION_MAX_BYTES = 1 << 20
 
@@ -133,7 +138,7 @@ def replay_round(
         require(same, "contributions", "the manifest's differ from those in the transaction")
     check_entries(facts, closed, base.root, entries)
     check_dropped(facts, manifest, number)
-    check_commitments(manifest, closed)
+    check_commitments(facts.params, manifest, closed)
     for entry, row in zip(entries, manifest.contributions, strict=True):
         try:
             check_report(facts, closed, entry, fetch(row.report.cid, REPORT_MAX_BYTES))
@@ -141,8 +146,14 @@ def replay_round(
             if entry.site not in closed.registered():
                 raise
 
-    updates = _verified(spec, closed, _read_updates(facts, manifest, entries, fetch))
-    total = _aggregate(spec, facts.params.parameter_count, updates)
+    pairs = _verified(spec, closed, _read_updates(facts, manifest, entries, fetch))
+    updates: list[IntVector] = []
+    if spec.rule.streams and not spec.commits:
+        total = _running_mean(facts.params.parameter_count, pairs)
+    else:
+        # Stored vectors are memory maps, so this holds names and not numbers.
+        updates = [update for _, update in pairs]
+        total = aggregate(spec.rule, updates, [entry.weight for entry in entries])
     frame = RoundFrame(
         domain=facts.domain,
         study=facts.study,
@@ -152,10 +163,11 @@ def replay_round(
         base=base,
     )
     objects = [(row.update.cid, row.report.cid) for row in manifest.contributions]
-    settled = settle(frame, entries, objects, total, manifest.dropped)
+    settled = settle(frame, entries, objects, total, manifest.dropped, updates)
     model = fetch(manifest.model.cid, len(settled.model.data))
     require(settled.model.root == record.model, "model", "the recomputed root is another")
     require(bytes(model) == settled.model.data, "model", "the stored bytes are others")
+    check_rows(manifest, closed, settled.commitments, fetch)
     require(settled.manifest_data == bytes(data), "manifest", "the recomputed one is another")
     require(settled.record == record, "record", "the recomputed one is another")
     return settled
@@ -194,16 +206,42 @@ def check_dropped(facts: StudyFacts, manifest: Manifest, number: int) -> None:
         taken.add(row.site)
 
 
-def check_commitments(manifest: Manifest, closed: ClosedRound) -> None:
+def check_commitments(params: StudyParams, manifest: Manifest, closed: ClosedRound) -> None:
     """Check what a round commits to by name.
 
     Raises:
-        ReplayFailed: a name that this version does not know, or another root than the record's.
+        ReplayFailed: other names than the study's rule and scoring have, or another root than the
+            record's.
     """
-    for name in sorted(manifest.commitments.keys() - KNOWN):
-        raise ReplayFailed(closed.round, "commitments", f"unknown commitment {name!r}")
+    names = names_of(params.rule, params.scoring)
+    for name in sorted(manifest.commitments.keys() ^ set(names)):
+        reason = f"{name} is missing" if name in names else f"unknown commitment {name!r}"
+        raise ReplayFailed(closed.round, "commitments", reason)
     if commitments_root(manifest.committed()) != closed.closing.record.commitments:
         raise ReplayFailed(closed.round, "commitments", "the record's root is another")
+
+
+def check_rows(
+    manifest: Manifest, closed: ClosedRound, expected: Commitments, fetch: Fetch
+) -> None:
+    """Compare the rows that a round commits to, and stores, with those that follow.
+
+    Raises:
+        ReplayFailed: they differ; names the first row, and whose it is.
+        WardroundError: stored rows are missing or altered.
+    """
+    sites = [row.site for row in manifest.contributions]
+    for name, rows in expected.rows.items():
+        whole, stated = len(rows) * ROW_BYTES[name], manifest.committed()[name]
+        found = split_rows(name, bytes(fetch(manifest.commitments[name].cid, whole)))
+        owners = sites
+        if name == DISTANCES:
+            owners = [f"{one} and {other}" for one, other in combinations(sites, 2)]
+        for owner, row, wanted in zip(owners, found, rows, strict=False):
+            if row != wanted:
+                raise ReplayFailed(closed.round, name, f"the row of {owner} is another")
+        if len(found) != len(rows) or stated != expected.roots[name]:
+            raise ReplayFailed(closed.round, name, "the stored rows are not those of its root")
 
 
 def check_report(
@@ -253,17 +291,8 @@ def _verified(
         yield entry, update
 
 
-def _aggregate(
-    spec: StudySpec, parameter_count: int, updates: Iterable[tuple[Entry, IntVector]]
-) -> IntVector:
-    if spec.rule.streams:
-        running = RunningMean(parameter_count)
-        for entry, update in updates:
-            running.add(update, entry.weight)
-        return running.finish()
-    # Other rules need all values of a coordinate at once; stored vectors are memory maps, so
-    # this holds names and not numbers.
-    pairs = list(updates)
-    return aggregate(
-        spec.rule, [update for _, update in pairs], [entry.weight for entry, _ in pairs]
-    )
+def _running_mean(parameter_count: int, updates: Iterable[tuple[Entry, IntVector]]) -> IntVector:
+    running = RunningMean(parameter_count)
+    for entry, update in updates:
+        running.add(update, entry.weight)
+    return running.finish()

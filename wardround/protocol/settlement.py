@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from wardround.protocol.canonical import sha256_digest
 from wardround.protocol.cid import Cid, cid_of
-from wardround.protocol.commitments import commitments_root
+from wardround.protocol.commitments import (
+    ROW_BYTES,
+    SCORES,
+    Commitments,
+    commit,
+    score_of,
+    split_rows,
+)
 from wardround.protocol.contribution import Domain, Entry, contributions_root, total_weight
 from wardround.protocol.fixed_point import IntVector, vector_bytes
 from wardround.protocol.identifiers import Root, SiteAddress, StudyId, hex_of
@@ -15,6 +22,7 @@ from wardround.protocol.manifest import (
     Dropped,
     Manifest,
     ManifestEntry,
+    RowsRef,
     RuleRef,
     ScoringRef,
     VectorRef,
@@ -25,6 +33,9 @@ from wardround.protocol.rewards import shares_floor
 from wardround.protocol.rules import new_model
 from wardround.protocol.study import StudySpec
 from wardround.protocol.version import PROTOCOL
+
+#: Reads an object by CID, refusing more than so many bytes, and verifies it against the CID.
+Fetch = Callable[[str, int], bytes | memoryview]
 
 
 @dataclass(frozen=True)
@@ -47,6 +58,20 @@ class Vector:
         return VectorRef(root=hex_of(self.root), cid=self.cid)
 
 
+def stored_scores(manifest: Manifest, fetch: Fetch) -> tuple[int, ...]:
+    """Read the scores that a closed round pays by, in the order of its entries; none by weight.
+
+    Raises:
+        Malformed: the stored rows are none.
+        WardroundError: they are missing or altered.
+    """
+    if SCORES not in manifest.commitments:
+        return ()
+    size = len(manifest.contributions) * ROW_BYTES[SCORES]
+    rows = split_rows(SCORES, bytes(fetch(manifest.commitments[SCORES].cid, size)))
+    return tuple(map(score_of, rows))
+
+
 @dataclass(frozen=True)
 class RoundFrame:
     """What is fixed before a round begins: where it belongs, and what it starts from."""
@@ -61,10 +86,15 @@ class RoundFrame:
 
 @dataclass(frozen=True)
 class Settlement:
-    """A settled round: the new model, what each site earns by it, and what goes on chain."""
+    """A settled round: the new model, what each site earns by it, and what goes on chain.
+
+    Attributes:
+        commitments: rows by name, to be stored beside model and manifest.
+    """
 
     model: Vector
     shares: Mapping[SiteAddress, int]
+    commitments: Commitments
     manifest: Manifest
     manifest_data: bytes
     record: Record
@@ -76,6 +106,7 @@ def settle(
     objects: Sequence[tuple[str, str]],
     aggregate: IntVector,
     dropped: Sequence[Dropped],
+    updates: Sequence[IntVector],
 ) -> Settlement:
     """Compute everything that follows from a round's contributions and their aggregate.
 
@@ -85,6 +116,8 @@ def settle(
         objects: CIDs of each entry's update and report, in the same order.
         aggregate: the rule's result over the updates, int32, of a sum int64, shape (P,).
         dropped: sites that were asked and are not among the entries.
+        updates: of each entry, in the same order; not read where `StudySpec.commits` is false, and
+            may be left out there.
     Returns:
         The settlement; equal inputs give equal bytes.
     Raises:
@@ -95,6 +128,8 @@ def settle(
     spec = frame.spec
     total = total_weight(entries)
     model = Vector.of(new_model(spec.rule, frame.base.values, aggregate))
+    weights = [entry.weight for entry in entries]
+    committed = commit(spec.rule, spec.scoring, weights, updates, aggregate)
     manifest = Manifest(
         protocol=PROTOCOL,
         chain_id=frame.domain.chain_id,
@@ -112,16 +147,19 @@ def settle(
         ],
         dropped=sorted(dropped, key=lambda row: (row.site, row.reason, row.evidence)),
         scoring=ScoringRef(name=spec.rewards.scoring),
-        commitments={},
+        commitments={
+            name: RowsRef(root=hex_of(root), cid=cid_of(committed.data(name)))
+            for name, root in committed.roots.items()
+        },
     )
     data = manifest.encode()
     record = Record(
         contributions=contributions_root(entries),
         model=model.root,
         manifest=sha256_digest(data),
-        commitments=commitments_root({}),
+        commitments=committed.root,
         count=len(entries),
         total_weight=total,
     )
-    shares = shares_floor(spec.reward_per_round, entries, total)
-    return Settlement(model, shares, manifest, data, record)
+    shares = shares_floor(spec.reward_per_round, entries, total, committed.scores)
+    return Settlement(model, shares, committed, manifest, data, record)

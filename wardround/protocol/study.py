@@ -21,6 +21,7 @@ from pydantic import (
 )
 
 from wardround.protocol.canonical import canonical_digest
+from wardround.protocol.commitments import names_of
 from wardround.protocol.documents import Form, parse_document, parse_toml, validate_form
 from wardround.protocol.identifiers import Digest, Root
 from wardround.protocol.layout import Layout
@@ -276,6 +277,11 @@ class StudySpec(Form):
     def scoring(self) -> ScoringId:
         """The scoring rule."""
         return ScoringId[self.rewards.scoring.upper()]
+
+    @property
+    def commits(self) -> bool:
+        """Whether its rounds commit to rows by name, so that settling one reads all updates."""
+        return bool(names_of(self.rule.id, self.scoring))
 
     @property
     def reward_per_round(self) -> int:

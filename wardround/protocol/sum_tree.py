@@ -43,8 +43,17 @@ class SumTree:
     levels: tuple[tuple[Int64Vector, Int64Vector], ...]
 
     @classmethod
-    def of(cls, high: Int64Vector, low: Int64Vector) -> SumTree:
-        """Sum up values, at least one, in the parts that `chunk_products` gives."""
+    def of_products(cls, one: IntVector, other: IntVector) -> SumTree:
+        """Sum up ``one_i * other_i``; see `dot_exact`."""
+        return cls._over(*_chunk_products(one, other))
+
+    @classmethod
+    def of_distances(cls, one: IntVector, other: IntVector) -> SumTree:
+        """Sum up ``(one_i - other_i)**2``; see `distance_exact`."""
+        return cls._over(*_chunk_distances(one, other))
+
+    @classmethod
+    def _over(cls, high: Int64Vector, low: Int64Vector) -> SumTree:
         levels = [(high, low)]
         while levels[-1][0].size > PAGE_VALUES:
             levels.append(_normal(*(_sums_of(part, PAGE_VALUES) for part in levels[-1])))
@@ -66,11 +75,6 @@ class SumTree:
         """The vector root of the pages."""
         return vector_root(self.data)
 
-    def page(self, level: int, index: int) -> int:
-        """Which chunk of `data` is a page of a level; both from 0."""
-        below = sum(-(-high.size // PAGE_VALUES) for high, _ in self.levels[:level])
-        return below + index
-
 
 def dot_exact(one: IntVector, other: IntVector) -> int:
     """Sum ``one_i * other_i``.
@@ -81,7 +85,7 @@ def dot_exact(one: IntVector, other: IntVector) -> int:
     Raises:
         ProtocolError: they differ in length.
     """
-    return _total(*chunk_products(one, other))
+    return _total(*_chunk_products(one, other))
 
 
 def distance_exact(one: IntVector, other: IntVector) -> int:
@@ -90,11 +94,10 @@ def distance_exact(one: IntVector, other: IntVector) -> int:
     Raises:
         ProtocolError: they differ in length.
     """
-    return _total(*chunk_distances(one, other))
+    return _total(*_chunk_distances(one, other))
 
 
-def chunk_products(one: IntVector, other: IntVector) -> tuple[Int64Vector, Int64Vector]:
-    """Sum ``one_i * other_i`` over each chunk, in the parts of a `SumTree`; see `dot_exact`."""
+def _chunk_products(one: IntVector, other: IntVector) -> tuple[Int64Vector, Int64Vector]:
     high, low = _room_for(one, other)
     for block, chunks in _blocks(one.size):
         products = one[block].astype(np.int64)
@@ -104,8 +107,7 @@ def chunk_products(one: IntVector, other: IntVector) -> tuple[Int64Vector, Int64
     return _from_halves(high, low)
 
 
-def chunk_distances(one: IntVector, other: IntVector) -> tuple[Int64Vector, Int64Vector]:
-    """Sum ``(one_i - other_i)**2`` over each chunk, as `chunk_products`; see `distance_exact`."""
+def _chunk_distances(one: IntVector, other: IntVector) -> tuple[Int64Vector, Int64Vector]:
     high, low = _room_for(one, other)
     for block, chunks in _blocks(one.size):
         apart = one[block].astype(np.int64)

@@ -150,7 +150,7 @@ export function readClosing(bytes) {
   };
 }
 
-/** Root over `SHA-256(name) || digest`, ascending by name as bytes. */
+/** Root over `SHA-256(name) || root`, ascending by name as bytes. */
 export async function commitmentsRoot(named) {
   const rows = Object.keys(named).map((name) => ({ name: text.encode(name), digest: fromHex(named[name]) }));
   rows.sort((one, other) => (toHex(one.name) < toHex(other.name) ? -1 : 1));

@@ -154,7 +154,8 @@ async function checkManifest(checks, raw, closing, previous, manifest, entries) 
     return entries ? "byte for byte those in the transaction" : "this study records roots; entries are in the manifest only";
   });
   await checks.holds("Commitments root follows from the manifest's names", async () => {
-    same(await p.commitmentsRoot(manifest.commitments), closing.commitments, "commitments root");
+    const roots = Object.fromEntries(Object.entries(manifest.commitments).map(([name, one]) => [name, one.root]));
+    same(await p.commitmentsRoot(roots), closing.commitments, "commitments root");
     return `${Object.keys(manifest.commitments).length} names`;
   });
 }
