@@ -393,8 +393,7 @@ abstract contract Scene is Trees {
             // Lists of sites are short.
             // forge-lint: disable-next-line(unsafe-typecast)
             index: uint32(index),
-            path: pathOf(entryLeaves(list), index),
-            scores: ""
+            path: pathOf(entryLeaves(list), index)
         });
     }
 

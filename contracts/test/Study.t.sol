@@ -5,6 +5,7 @@ import {
     Closing,
     Recording,
     Rule,
+    Scoring,
     Seat,
     Site,
     StudyId,
@@ -142,6 +143,26 @@ contract StudyTest is Scene {
         expectInvalid(params, "ruleArgument");
         params.minSites = 3;
         create(params);
+        params.rule = Rule.MultiKrum;
+        params.minSites = 2;
+        expectInvalid(params, "ruleArgument");
+        params.minSites = 3;
+        create(params);
+        params.rule = Rule.ClippedMean;
+        expectInvalid(params, "ruleArgument");
+        params.ruleArgument = 0;
+        create(params);
+    }
+
+    /// A score is a projection on what the weighted mean has given, clipped or not.
+    function test_createStudy_scoresTheWeightedMeanAlone() public {
+        StudyParams memory params = sampleParams(Recording.Full);
+        params.scoring = Scoring.Projection;
+        for (uint256 i = 0; i <= uint256(type(Rule).max); ++i) {
+            params.rule = Rule(i);
+            if (params.rule == Rule.Mean || params.rule == Rule.ClippedMean) create(params);
+            else expectInvalid(params, "scoring");
+        }
     }
 
     /// One second, or one unit, less than the least of each is refused; the least is not.

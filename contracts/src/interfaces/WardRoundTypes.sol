@@ -136,14 +136,12 @@ struct Closing {
 struct Earning {
     uint32 round;
     Closing closing;
-    /// Packed, of 157 bytes.
+    /// Packed, of 157 bytes. Where scores are paid, behind it the openings, one behind the other, of
+    /// `scores` among the record's named commitments, of the entry's row in it, and of the last row.
     bytes entry;
     /// Its place among the round's contributions, and its RFC 9162 inclusion path.
     uint32 index;
     bytes32[] path;
-    /// Where scores are paid: the openings, one behind the other, of `scores` among the record's named
-    /// commitments, of the entry's row in it, and of the last row. Empty where weights are.
-    bytes scores;
 }
 
 /// @notice What a round has paid to its sites. One slot.

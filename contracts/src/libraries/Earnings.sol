@@ -36,12 +36,21 @@ library Earnings {
         Paid memory paid = s.payments[round];
         uint256 reward = s.rewardPerRound;
         uint256 left = reward - paid.amount;
-        (uint256 part, uint256 total) = (weight, record.totalWeight);
+        uint256 score;
+        uint256 total;
         if (s.scoring == Scoring.Projection) {
-            (uint256 score, uint256 scores) = scoreOf(s, record, earning);
-            if (scores != 0) (part, total) = (score, scores);
+            (score, total) = scoreOf(s, record, earning);
+        } else if (earning.entry.length != Entries.SIZE) {
+            revert IWardRoundBase.WardRound_EntriesMalformed(earning.entry.length);
         }
-        share = part < total ? Math.mulDiv(reward, part, total) : reward;
+        if (total != 0) {
+            share = score < total ? Math.mulDiv(reward, score, total) : reward;
+        } else {
+            // 128 bits times 64: no overflow.
+            unchecked {
+                share = reward * weight / record.totalWeight;
+            }
+        }
         // With root recording, a total may be too low that no account has challenged.
         if (share > left) share = left;
         // No more than the reward, which has 128 bits.
@@ -60,7 +69,11 @@ library Earnings {
         returns (uint256 score, uint256 total)
     {
         (bytes32 root, bytes calldata openings) = Rows.rootIn(
-            earning.scores, Named.Scores, s.rule, Scoring.Projection, record.commitments
+            earning.entry[Entries.SIZE:],
+            Named.Scores,
+            s.rule,
+            Scoring.Projection,
+            record.commitments
         );
         bytes calldata row;
         uint256 size = Rows.sizeOf(Named.Scores);
@@ -79,10 +92,10 @@ library Earnings {
         view
         returns (uint64)
     {
-        bytes calldata packed = earning.entry;
-        if (packed.length != Entries.SIZE) {
-            revert IWardRoundBase.WardRound_EntriesMalformed(packed.length);
+        if (earning.entry.length < Entries.SIZE) {
+            revert IWardRoundBase.WardRound_EntriesMalformed(earning.entry.length);
         }
+        bytes calldata packed = earning.entry[:Entries.SIZE];
         Entry entry = packed.first();
         bytes32 leaf = MerkleTree.leafHash(packed);
         bytes32 root = record.contributions;

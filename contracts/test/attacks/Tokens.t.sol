@@ -159,7 +159,7 @@ contract TokensAttackTest is AttackScene {
     }
 
     function claimCall(StudyId id, Closing memory closing) internal pure returns (bytes memory) {
-        Earning[] memory earnings = only(Earning(1, closing, entry(), 0, new bytes32[](0), ""));
+        Earning[] memory earnings = only(Earning(1, closing, entry(), 0, new bytes32[](0)));
         return abi.encodeCall(IRounds.claim, (id, SITE, earnings));
     }
 
