@@ -16,6 +16,7 @@ from wardround.chain.court import Court
 from wardround.chain.court_reader import Contested
 from wardround.chain.errors import ContractReverted
 from wardround.protocol.cid import cid_from_sha256
+from wardround.protocol.commitments import split_rows
 from wardround.protocol.evidence import (
     CALLDATA_LIMIT,
     CoordinateEvidence,
@@ -31,6 +32,7 @@ from wardround.protocol.fixed_point import vector_from_bytes
 from wardround.protocol.inspection import coordinate_evidence, entry_leaf
 from wardround.protocol.manifest import Manifest, parse_manifest
 from wardround.protocol.rules import Rule
+from wardround.protocol.whole_inspection import scaled_by, with_rows
 from wardround.store import Store
 
 #: So few bytes a transaction that the smallest round takes several.
@@ -74,7 +76,12 @@ class Accused:
             for ref in (self.manifest.base, self.manifest.model)
         )
         entries = b"".join(self.entries)
-        return coordinate_evidence(self.rule, 300, entries, updates, base, model)
+        evidence = coordinate_evidence(self.rule, 300, entries, updates, base, model)
+        name = scaled_by(self.rule)
+        if name is None:
+            return evidence
+        rows = split_rows(name, self.store.get(self.manifest.commitments[name].cid))
+        return with_rows(evidence, self.rule, self.manifest.committed(), rows)
 
     def entry(self) -> EntryEvidence:
         """The first entry, which its member signed."""

@@ -48,7 +48,7 @@ ROUNDS, CHEATED_ROUND = 3, 2
 
 
 #: Rules by which updates become a model: a sum is of counts, and the sites here train.
-RULES = (RuleId.MEAN, RuleId.MEDIAN, RuleId.TRIMMED_MEAN)
+RULES = tuple(rule for rule in RuleId if rule is not RuleId.SUM)
 
 
 @dataclass(frozen=True)
@@ -88,11 +88,30 @@ def _bad_entry(title: str, act: Callable[[Cheater], None], at_once: str) -> Chea
     return Cheat(title, act, "challengeEntry", f"WardRound_{at_once}")
 
 
+def _scored(title: str, act: Callable[[Cheater], None], caught_by: str) -> Cheat:
+    return Cheat(title, act, caught_by, rule=RuleId.CLIPPED_MEAN)
+
+
 CHEATS = (
     _shift("shifts a coordinate by one"),
     _shift("the same, median", rule=RuleId.MEDIAN),
     _shift("the same, trimmed mean", rule=RuleId.TRIMMED_MEAN),
     _shift("the same, in several steps", rule=RuleId.TRIMMED_MEAN, limit_bytes=SMALL_STEPS_BYTES),
+    _shift("the same, clipped mean", rule=RuleId.CLIPPED_MEAN),
+    _shift("clipped, in several steps", rule=RuleId.CLIPPED_MEAN, limit_bytes=SMALL_STEPS_BYTES),
+    _shift("the same, Multi-Krum", rule=RuleId.MULTI_KRUM),
+    _shift("Multi-Krum, in several steps", rule=RuleId.MULTI_KRUM, limit_bytes=SMALL_STEPS_BYTES),
+    _scored("misstates a norm", cheats.misstate_a_norm, "challengeNode"),
+    _scored("misstates a projection", cheats.misstate_a_projection, "challengeNode"),
+    _scored("raises a score", cheats.raise_a_score, "challengeScore"),
+    _scored("misstates the sum of scores", cheats.misstate_the_sum, "challengeScore"),
+    _scored("withholds a sum tree", cheats.withhold_a_tree, "demandChunk"),
+    Cheat(
+        "selects another site",
+        cheats.select_another_site,
+        "challengeRank",
+        rule=RuleId.MULTI_KRUM,
+    ),
     Cheat("drops a registered site", cheats.drop_a_site, "challengeOmission", registered=True),
     _bad_entry("invents a site", cheats.invent_a_site, "NotMember"),
     _bad_entry("replays a contribution", cheats.replay_an_old_contribution, "SignatureInvalid"),

@@ -9,17 +9,26 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 from eth_account import Account
 from eth_account.signers.local import LocalAccount
 
 from wardround.protocol.canonical import sha256_digest
 from wardround.protocol.cid import cid_from_sha256, cid_of
+from wardround.protocol.commitments import (
+    NORMS,
+    RANKS,
+    SCORES,
+    Commitments,
+    running_total_of,
+    score_of,
+)
 from wardround.protocol.contribution import Entry
 from wardround.protocol.fixed_point import Int32Vector, IntVector, vector_bytes, vector_from_bytes
-from wardround.protocol.identifiers import SiteAddress, address_of
-from wardround.protocol.manifest import Manifest, parse_manifest
+from wardround.protocol.identifiers import SiteAddress, address_of, hex_of
+from wardround.protocol.manifest import Manifest, RowsRef, parse_manifest
 from wardround.protocol.record import Record
-from wardround.protocol.rules import aggregate
+from wardround.protocol.rules import aggregate, krum_selected
 from wardround.protocol.settlement import RoundFrame, Vector, settle
 from wardround_coordinator.session import StudyPosition
 from wardround_simulations.stage import GRACE_SECONDS, ROUND_SECONDS, ROWS, Stage
@@ -45,6 +54,23 @@ class Draft:
     model: Vector
     manifest: Manifest
     record: Record
+    commitments: Commitments
+
+    def with_row(self, name: str, place: int, row: bytes) -> Draft:
+        """Put another row into a named commitment."""
+        rows = list(self.commitments.rows[name])
+        rows[place] = row
+        changed = Commitments({**self.commitments.rows, name: tuple(rows)})
+        named = {
+            name: RowsRef(root=hex_of(root), cid=cid_of(changed.data(name)))
+            for name, root in changed.roots.items()
+        }
+        return replace(
+            self,
+            manifest=self.manifest.model_copy(update={"commitments": named}),
+            record=replace(self.record, commitments=changed.root),
+            commitments=changed,
+        )
 
     def with_model(self, values: IntVector) -> Draft:
         """Put in another model."""
@@ -81,7 +107,9 @@ class Cheater:
         objects = [(cid_of(vector_bytes(row.update)), cid_of(row.report)) for row in rows]
         change = aggregate(stage.spec.rule, updates, [entry.weight for entry in entries])
         settled = settle(frame, entries, objects, change, [], updates)
-        return Draft(tuple(rows), settled.model, settled.manifest, settled.record)
+        return Draft(
+            tuple(rows), settled.model, settled.manifest, settled.record, settled.commitments
+        )
 
     def close(self, draft: Draft, hidden: str | None = None) -> None:
         """Store everything but what is hidden, and close the round.
@@ -91,6 +119,7 @@ class Cheater:
         """
         manifest = draft.manifest.encode()
         objects = [manifest, draft.model.data]
+        objects += [draft.commitments.data(name) for name in draft.commitments.rows]
         objects += [data for row in draft.rows for data in (vector_bytes(row.update), row.report)]
         for data in objects:
             if cid_of(data) != hidden:
@@ -127,6 +156,63 @@ def shift_a_coordinate(cheater: Cheater) -> None:
     values = draft.model.values.copy()
     values[SHIFTED] += 1
     cheater.close(draft.with_model(values))
+
+
+def misstate_a_norm(cheater: Cheater) -> None:
+    """State a norm of one for a site, so that its update seems too short to be clipped."""
+    draft = cheater.draft()
+    cheater.close(draft.with_row(NORMS, 0, _with_word(draft, NORMS, 0, 0, 1)))
+
+
+def misstate_a_projection(cheater: Cheater) -> None:
+    """State a longer projection of an update on the change of the model, to raise its score."""
+    draft = cheater.draft()
+    projection = int.from_bytes(draft.commitments.rows[SCORES][0][:32], signed=True)
+    cheater.close(draft.with_row(SCORES, 0, _with_word(draft, SCORES, 0, 0, abs(projection) * 3)))
+
+
+def raise_a_score(cheater: Cheater) -> None:
+    """Multiply the last site's score by ten, and add it up correctly."""
+    draft = cheater.draft()
+    last = len(draft.rows) - 1
+    row = draft.commitments.rows[SCORES][last]
+    score, more = score_of(row), 9 * score_of(row)
+    draft = draft.with_row(SCORES, last, _with_word(draft, SCORES, last, 2, score + more))
+    total = running_total_of(row) + more
+    cheater.close(draft.with_row(SCORES, last, _with_word(draft, SCORES, last, 3, total)))
+
+
+def misstate_the_sum(cheater: Cheater) -> None:
+    """State twice the sum of all scores, so that each site has half of its share."""
+    draft = cheater.draft()
+    last = len(draft.rows) - 1
+    total = 2 * running_total_of(draft.commitments.rows[SCORES][last])
+    cheater.close(draft.with_row(SCORES, last, _with_word(draft, SCORES, last, 3, total)))
+
+
+def withhold_a_tree(cheater: Cheater) -> None:
+    """Commit to another sum tree of a site's products, and withhold it."""
+    draft = cheater.draft()
+    cheater.close(draft.with_row(SCORES, 1, _with_word(draft, SCORES, 1, 1, 1)))
+
+
+def select_another_site(cheater: Cheater) -> None:
+    """Rank the site first that is farthest from the others, and average its update too."""
+    draft = cheater.draft()
+    hostile = cheater.stage.spec.rule.argument
+    ranks = [int.from_bytes(row) for row in draft.commitments.rows[RANKS]]
+    farthest = ranks.index(max(ranks))
+    ranks[farthest] = 0
+    chosen = [draft.rows[place].update for place in krum_selected(ranks, hostile)]
+    change = sum(update.astype(np.int64) for update in chosen) // len(chosen)
+    model = cheater.position.base.values + np.asarray(change, np.int32)
+    draft = draft.with_row(RANKS, farthest, bytes(32))
+    cheater.close(draft.with_model(model))
+
+
+def _with_word(draft: Draft, name: str, place: int, word: int, value: int) -> bytes:
+    row = draft.commitments.rows[name][place]
+    return row[: 32 * word] + value.to_bytes(32) + row[32 * word + 32 :]
 
 
 def drop_a_site(cheater: Cheater) -> None:

@@ -168,7 +168,8 @@ class Stage:
 def specification(
     name: str, recording: Recording, rule: RuleId, rounds: int, quorum: int
 ) -> StudySpec:
-    """A study with a model of a few chunks and a split that the contract can compute."""
+    """A study with a model of a few chunks; by the clipped mean, it pays by scores."""
+    scoring = "projection" if rule is RuleId.CLIPPED_MEAN else "examples"
     value: dict[str, Any] = {
         "study": {"name": name, "rounds": rounds, "seed": _SEED},
         "model": {"name": "logistic", "arguments": {"features": FEATURES}},
@@ -176,9 +177,10 @@ def specification(
         "aggregation": {
             "rule": rule.name.lower(),
             "trim": int(rule is RuleId.TRIMMED_MEAN),
+            "hostile": int(rule is RuleId.MULTI_KRUM),
             "min_sites": 3,
         },
-        "rewards": {"per_round": str(REWARD), "scoring": "examples"},
+        "rewards": {"per_round": str(REWARD), "scoring": scoring},
         "chain": {
             "recording": recording.name.lower(),
             "bond": str(BOND),

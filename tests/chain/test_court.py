@@ -25,11 +25,12 @@ from wardround.chain.court_reader import Contested, DemandStatus
 from wardround.chain.errors import ContractReverted
 from wardround.chain.events import OtherEvent, Overturned, Registered, Slashed
 from wardround.learning.initial import initial_model
+from wardround.protocol.commitments import commit
 from wardround.protocol.contribution import Entry, contributions_root, pack_entries
 from wardround.protocol.errors import StudyMismatch
 from wardround.protocol.evidence import CALLDATA_LIMIT, CoordinateEvidence, Demand, What
 from wardround.protocol.fixed_point import INT32_MAX, INT32_MIN
-from wardround.protocol.identifiers import Digest, Root, address_of
+from wardround.protocol.identifiers import Digest, address_of
 from wardround.protocol.inspection import (
     chunk_leaf,
     chunks_from,
@@ -39,6 +40,7 @@ from wardround.protocol.inspection import (
 from wardround.protocol.merkle import vector_root
 from wardround.protocol.record import Record, Recording, RuleId, genesis_closing
 from wardround.protocol.rules import Rule, aggregate
+from wardround.protocol.whole_inspection import scaled_by, with_rows
 from wardround_simulations import cheats
 from wardround_simulations.accusations import SMALL_STEPS_BYTES
 from wardround_simulations.cheating import RULES
@@ -213,10 +215,12 @@ def altered(evidence: CoordinateEvidence, what: str) -> CoordinateEvidence:
         return replace(evidence, entries=bytes(entries))
     if what == "update":
         first = evidence.updates[0]
+        assert first is not None
         changed = replace(first, data=b"\x01" + first.data[1:])
         return replace(evidence, updates=(changed, *evidence.updates[1:]))
     if what == "path":
         first = evidence.updates[-1]
+        assert first is not None
         changed = replace(first, path=(bytes(32), *first.path[1:]))
         return replace(evidence, updates=(*evidence.updates[:-1], changed))
     leaf = evidence.base if what == "base" else evidence.model
@@ -245,7 +249,7 @@ def test_tally_is_gone_on_with_after_a_stop(scene: Theatre) -> None:
     tally = court.own_tally(auditor.address, contested, evidence.coordinate)
     assert tally is not None
     assert court.own_tally(scene.stranger.address, contested, evidence.coordinate) is None
-    updates = steps[0].updates[0].opening
+    updates = steps[0].openings
     assert court.add_to_tally(auditor, tally, 0, steps[0].entries, updates) is not None
     assert court.add_to_tally(auditor, tally, 0, steps[0].entries, updates) is None
     state = court.tally_of(tally)
@@ -313,14 +317,16 @@ def closed_by_many(
         for place, update in enumerate(updates)
     ]
     weights = [entry.weight for entry in entries]
-    model = base + aggregate(stage.spec.rule, updates, weights)
+    spec, change = stage.spec, aggregate(stage.spec.rule, updates, weights)
+    committed = commit(spec.rule, spec.scoring, weights, updates, change)
+    model = base + change
     coordinate = int(random.integers(0, base.size))
     model[coordinate] += shift
     record = Record(
         contributions_root(entries),
         vector_root(model.data),
         Digest(bytes(32)),
-        Root(bytes(32)),
+        committed.root,
         MANY,
         sum(weights),
     )
@@ -328,7 +334,10 @@ def closed_by_many(
     scene.chain.advance(stage.params.registration_seconds)
     closed = scene.ward.close_round(scene.parties.first, stage.facts, 1, record, previous, entries)
     packed = pack_entries(entries)
-    evidence = coordinate_evidence(stage.spec.rule, coordinate, packed, updates, base, model)
+    evidence = coordinate_evidence(spec.rule, coordinate, packed, updates, base, model)
+    name = scaled_by(spec.rule)
+    if name is not None:
+        evidence = with_rows(evidence, spec.rule, committed.roots, committed.rows[name])
     return stage, evidence, Contested(stage.study, 1, closed.closing, previous)
 
 
@@ -363,8 +372,7 @@ def test_tally_with_wrong_bounds_proves_nothing(scene: Theatre, rule: RuleId) ->
     assert tally is not None
     counted = 0
     for part in evidence.steps():
-        openings = b"".join(leaf.opening for leaf in part.updates)
-        court.add_to_tally(auditor, tally, counted, part.entries, openings)
+        court.add_to_tally(auditor, tally, counted, part.entries, part.openings)
         counted += len(part.updates)
     with pytest.raises(ContractReverted) as caught:
         court.finish_tally(auditor, contested, tally)
@@ -502,7 +510,7 @@ def test_contribution_that_no_model_can_hold_is_refused(scene: Theatre) -> None:
     update = np.zeros(base.values.size, np.int32)
     update[SHIFTED] = INT32_MAX if base.values[SHIFTED] > 0 else INT32_MIN
     row = next(one for one in cheater.rows if one.entry.site == site.address)
-    entry = replace(row.entry, update=Root(vector_root(update.data)))
+    entry = replace(row.entry, update=vector_root(update.data))
     entry = replace(entry, signature=cheater.signed(entry, bytes(stage.hospitals[0].account.key)))
     previous, study = cheater.position.previous, stage.study
     scene.ward.contribute(scene.stranger, study, 2, previous, entry)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+import numpy as np
 from eth_account.signers.local import LocalAccount
 
 from wardround.audit.examination import find_vector
@@ -17,12 +18,15 @@ from wardround.chain.court_events import Demanded
 from wardround.chain.court_reader import DemandState, DemandStatus
 from wardround.chain.errors import ContractReverted, TransactionRefused
 from wardround.protocol.cid import cid_from_sha256
+from wardround.protocol.commitments import commit
 from wardround.protocol.errors import WardroundError
-from wardround.protocol.evidence import Leaf, What
+from wardround.protocol.evidence import Demand, Leaf, What
 from wardround.protocol.identifiers import Root
 from wardround.protocol.inspection import chunk_leaf, entry_leaf
 from wardround.protocol.manifest import MANIFEST_MAX_BYTES, parse_manifest
-from wardround.protocol.record import Closing, StudyParams
+from wardround.protocol.record import Closing, StudyParams, genesis_closing
+from wardround.protocol.rules import Rule
+from wardround.protocol.whole_inspection import answer_of
 from wardround.store import Store
 
 #: Read again, for the case that the chain has reorganised.
@@ -66,11 +70,12 @@ class Answerer:
             yield from self._answer(event, state)
 
     def _answer(self, event: Demanded, state: DemandState) -> Iterator[Notice]:
-        ward, study = self._court.ward, self._params.study_id
-        closing = dict(ward.closings(study)).get(event.round)
+        closings = dict(self._court.ward.closings(self._params.study_id))
+        closing = closings.get(event.round)
         if closing is None or closing.commitment != state.commitment:
             return  # overturned meanwhile: nothing needs to be shown
-        leaf = self._leaf(event.what, state, closing)
+        previous = closings.get(event.round - 1, genesis_closing(self._params.initial_model))
+        leaf = self._leaf(state, closing, previous.record.model)
         if leaf is None:
             return
         try:
@@ -85,20 +90,37 @@ class Answerer:
             words = f"showed what {event.demander} demanded"
             yield Notice("answered", event.round, words, "answerDemand", receipt.gas_used)
 
-    def _leaf(self, what: What, state: DemandState, closing: Closing) -> Leaf | None:
+    def _leaf(self, state: DemandState, closing: Closing, base: Root) -> Leaf | None:
         """What was demanded, with its path; None where the store has not got it."""
         try:
             cid = cid_from_sha256(closing.record.manifest)
             manifest = parse_manifest(self._store.get(cid, MANIFEST_MAX_BYTES))
-            entries = [row.entry().pack() for row in manifest.contributions]
-            if what is What.ENTRY:
-                return entry_leaf(entries, state.index)
-            objects = {row.entry().update: row.update.cid for row in manifest.contributions}
-            named = objects.get(Root(state.root), manifest.model.cid)
         except WardroundError:
             # Who closed the round may have left no manifest, or a wrong one.
-            if what is What.ENTRY:
+            if state.what is What.ENTRY or state.what.is_named:
                 return None
-            named = None
-        vector = find_vector(self._store, self._params, state.root, named)
-        return None if vector is None else chunk_leaf(vector.data, state.index)
+            vector = find_vector(self._store, self._params, state.root)
+            return None if vector is None else chunk_leaf(vector.data, state.index)
+        entries = [row.entry() for row in manifest.contributions]
+        if state.what is What.ENTRY:
+            return entry_leaf([entry.pack() for entry in entries], state.index)
+        objects = {row.entry().update: row.update.cid for row in manifest.contributions}
+
+        def named(root: bytes) -> str:
+            return objects.get(Root(root), manifest.model.cid)
+
+        if not state.what.is_named:
+            vector = find_vector(self._store, self._params, state.root, named(state.root))
+            return None if vector is None else chunk_leaf(vector.data, state.index)
+        roots = [*(entry.update for entry in entries), closing.record.model, base]
+        found = [find_vector(self._store, self._params, root, named(root)) for root in roots]
+        vectors = [vector for vector in found if vector is not None]
+        if len(vectors) < len(found):
+            return None
+        *updates, model, under = vectors
+        change = model.astype(np.int64) - under
+        rule = Rule(self._params.rule, self._params.rule_argument)
+        weights = [entry.weight for entry in entries]
+        committed = commit(rule, self._params.scoring, weights, updates, change)
+        demand = Demand(state.what, state.index, row=state.row)
+        return Leaf(state.index, answer_of(committed, demand, updates, change), ())

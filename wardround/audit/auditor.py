@@ -237,7 +237,13 @@ class Auditor:
             self._registration(event) for event in self.ward.registered(self.study, number)
         )
         answered: dict[tuple[What, bytes], dict[int, bytes]] = {}
+        openings: dict[tuple[What, int, int], bytes] = {}
         for event in self._demands(number):
+            if event.what.is_named:
+                opening = self.court.opening(event.demand)
+                if opening is not None:
+                    openings[event.what, event.entry_index, event.index] = opening
+                continue
             data = self.court.answer(event.demand)
             if data is not None:
                 root = self.court.demand_of(event.demand).root
@@ -246,7 +252,7 @@ class Auditor:
         if number > 1:
             previous = self._closings[number - 1].closing
         seen = ClosedRound(number, closed.closing, closed.entries)
-        return RoundCase(seen, previous, registered, answered)
+        return RoundCase(seen, previous, registered, answered, openings)
 
     def _registration(self, event: Registered) -> Registration:
         where = (self.study, event.round, event.previous, event.site)

@@ -64,10 +64,7 @@ def send_challenge(
         steps = [(part, b"") for part in tally_steps(evidence.entries, limit_bytes)]
         receipts = _tally(court, signer, contested, None, (0, 0), steps)
     elif isinstance(evidence, CoordinateEvidence) and evidence.calldata_bytes > limit_bytes:
-        steps = [
-            (part.entries, b"".join(leaf.opening for leaf in part.updates))
-            for part in evidence.steps(limit_bytes)
-        ]
+        steps = [(part.entries, part.openings) for part in evidence.steps(limit_bytes)]
         bounds = evidence.order_statistics(rule)
         receipts = _tally(court, signer, contested, evidence, bounds, steps)
     elif not court.stands(contested):
@@ -171,9 +168,9 @@ def _tally(
         tally = court.own_tally(signer.address, contested, coordinate)
     if tally is None:  # another account's proof has overturned the round
         return receipts
-    counted = 0
+    counted, rows = 0, b"" if evidence is None else evidence.rows
     for entries, updates in steps:
-        receipts.append(court.add_to_tally(signer, tally, counted, entries, updates))
+        receipts.append(court.add_to_tally(signer, tally, counted, entries, updates, rows))
         counted += len(entries) // ENTRY_BYTES
     receipts.append(court.finish_tally(signer, contested, tally))
     if receipts[-1] is None:

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import count
+from itertools import chain, count
 
 from wardround.audit.partial_manifest import PartialManifest
 from wardround.chain.study_state import Registration
+from wardround.protocol.commitments import commitments_root
 from wardround.protocol.contribution import Entry
 from wardround.protocol.errors import ProtocolError, SignatureInvalid, WardroundError
 from wardround.protocol.evidence import (
@@ -24,7 +25,6 @@ from wardround.protocol.evidence import (
 )
 from wardround.protocol.fixed_point import IntVector
 from wardround.protocol.inspection import (
-    coordinate_evidence,
     entry_leaf,
     first_wrong_coordinate,
     omission,
@@ -37,6 +37,7 @@ from wardround.protocol.record import Closing, Record, StudyParams
 from wardround.protocol.replay import ClosedRound, StudyFacts, replay_round
 from wardround.protocol.settlement import Settlement, Vector
 from wardround.protocol.study import StudySpec
+from wardround.protocol.whole_inspection import Openings, WholeRound
 from wardround.store import Store
 
 
@@ -49,6 +50,8 @@ class RoundCase:
     registered: tuple[Registration, ...] = ()
     #: Leaves that were shown on chain in answer to a demand, by tree and place.
     answered: Mapping[tuple[What, bytes], Mapping[int, bytes]] = field(default_factory=dict)
+    #: The same of named commitments, whole, by kind, row and page.
+    openings: Openings = field(default_factory=dict)
 
     @property
     def record(self) -> Record:
@@ -246,6 +249,10 @@ class _Inspector:
             return
         base, weights = self._base.values, [entry.weight for entry in entries]
         rule = self._spec.rule
+        whole = self._whole(raw, updates, model)
+        found = whole.first_wrong()
+        if found is not None:
+            yield found
         try:
             wrong = first_wrong_coordinate(rule, base, updates, weights, model)
         except ProtocolError:
@@ -255,7 +262,41 @@ class _Inspector:
             words = (
                 f"coordinate {wrong} of the new model is {model[wrong]}, not what the rule gives"
             )
-            yield words, coordinate_evidence(rule, wrong, packed, updates, base, model)
+            evidence = whole.coordinate(wrong)
+            if evidence is not None:
+                yield words, evidence
+
+    def _whole(
+        self, raw: Sequence[bytes], updates: Sequence[IntVector], model: IntVector
+    ) -> WholeRound:
+        """The round as what it commits to by name is computed from it."""
+        committed, named = self._case.record.commitments, self._manifest.commitments
+        return WholeRound(
+            rule=self._spec.rule,
+            scoring=self._spec.scoring,
+            entries=raw,
+            updates=updates,
+            base=self._base.values,
+            model=model,
+            committed=committed,
+            named=named if commitments_root(named) == committed else {},
+            find=self._stored,
+            openings=self._case.openings,
+        )
+
+    def _stored(self, root: bytes, leaves: int, size: int) -> bytes | None:
+        """An object of the store whose tree of so many leaves of a size has a root."""
+        named = self._manifest.cids.get(root)
+        others = (cid for cid in self._store.cids() if cid != named)
+        for cid in others if named is None else chain([named], others):
+            try:
+                data = bytes(self._store.get(cid, leaves * size))
+            except WardroundError:
+                continue
+            parts = [data[start : start + size] for start in range(0, len(data), size)]
+            if len(data) == leaves * size and entries_root(parts) == root:
+                return data
+        return None
 
     def _vector(self, what: What, root: bytes) -> IntVector | None:
         params = self._facts.params

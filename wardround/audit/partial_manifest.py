@@ -25,11 +25,13 @@ class PartialManifest:
 
     Attributes:
         entries: packed, in the order of the document.
-        cids: of the model and the updates, by root.
+        cids: of the model, the updates and committed rows, by root.
+        commitments: roots by name.
     """
 
     entries: bytes | None
     cids: Mapping[bytes, str]
+    commitments: Mapping[str, bytes]
 
     @classmethod
     def read(cls, store: Store, digest: bytes) -> PartialManifest:
@@ -37,8 +39,12 @@ class PartialManifest:
         try:
             value = json.loads(bytes(store.map(cid_from_sha256(digest), MANIFEST_MAX_BYTES)))
         except (StoreError, ValueError, RecursionError):
-            return cls(None, {})
-        return cls(_or_none(_packed_entries, value), _or_none(_cids, value) or {})
+            return cls(None, {}, {})
+        return cls(
+            _or_none(_packed_entries, value),
+            {**(_or_none(_cids, value) or {}), **(_or_none(_row_cids, value) or {})},
+            _or_none(_commitments, value) or {},
+        )
 
 
 def _or_none(read: Any, value: Any) -> Any:
@@ -63,3 +69,12 @@ def _packed_entries(value: Any) -> bytes:
 def _cids(value: Any) -> dict[bytes, str]:
     vectors = [value["model"], *(row["update"] for row in value["contributions"])]
     return {bytes32(one["root"], "root"): str(one["cid"]) for one in vectors}
+
+
+def _row_cids(value: Any) -> dict[bytes, str]:
+    rows = value["commitments"].values()
+    return {bytes32(one["root"], "root"): str(one["cid"]) for one in rows}
+
+
+def _commitments(value: Any) -> dict[str, bytes]:
+    return {name: bytes32(one["root"], "root") for name, one in value["commitments"].items()}

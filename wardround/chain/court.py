@@ -31,9 +31,11 @@ from wardround.protocol.evidence import (
     OmissionEvidence,
     OrderEvidence,
     TotalsEvidence,
+    What,
 )
 from wardround.protocol.identifiers import StudyId, hex_of
 from wardround.protocol.record import ZERO_ADDRESS, Closing
+from wardround.protocol.whole_evidence import NodeEvidence, RankEvidence, ScoreEvidence
 
 #: Sentinel: the tally only counts.
 NO_COORDINATE = 2**32 - 1
@@ -163,10 +165,10 @@ class Court(CourtReader):
             evidence: for a coordinate; None to count entries and weights only.
             bounds: the two order statistics of the rule; see `CoordinateEvidence`.
         """
-        start: tuple[Any, ...] = (NO_COORDINATE, 0, 0, b"", b"")
+        start: tuple[Any, ...] = (NO_COORDINATE, 0, 0, b"", b"", b"")
         if evidence is not None:
             openings = (evidence.base.opening, evidence.model.opening)
-            start = (evidence.coordinate, *bounds, *openings)
+            start = (evidence.coordinate, *bounds, *openings, evidence.named)
         arguments = (contested.previous.abi(), start)
         return self._challenge(
             signer,
@@ -177,10 +179,25 @@ class Court(CourtReader):
         )
 
     def add_to_tally(
-        self, signer: LocalAccount, tally: int, counted: int, entries: bytes, updates: bytes
+        self,
+        signer: LocalAccount,
+        tally: int,
+        counted: int,
+        entries: bytes,
+        updates: bytes,
+        rows: bytes = b"",
     ) -> Receipt | None:
-        """Count the next entries; `counted` of them were counted before."""
-        call = self._call("addToTally", tally, entries, updates)
+        """Count the next entries; `counted` of them were counted before.
+
+        Args:
+            signer: the tally's.
+            tally: its number.
+            counted: entries before these.
+            entries: packed.
+            updates: openings; see `CoordinateEvidence`.
+            rows: all norms or ranks, where the rule takes them.
+        """
+        call = self._call("addToTally", tally, entries, updates, rows)
         return self._send(
             signer, call, f"add to tally {tally}", lambda: self.tally_of(tally).count > counted
         )
@@ -209,7 +226,7 @@ class Court(CourtReader):
     ) -> Receipt | None:
         """Demand data, against a deposit that the signer has approved to the WardRound."""
         entry = demand.entry or Leaf(0, b"", ())
-        target = (demand.what, demand.index, entry.index, entry.data, list(entry.path))
+        target = (demand.what, demand.index, demand.place, entry.data, list(entry.path))
         identifier = self.demand_id(contested, demand)
         arguments = (contested.previous.abi(), target)
         return self._challenge(
@@ -229,7 +246,8 @@ class Court(CourtReader):
             signer: pays for gas; any account.
             demand: its id.
             closing: of the round that the data belongs to; its coordinator has the other half.
-            leaf: the data.
+            leaf: the data; of a named commitment the openings of its root, of a row and of a page,
+                one behind the other, without a path behind them.
         """
         call = self._call("answerDemand", demand, closing.abi(), leaf.opening)
 
@@ -369,9 +387,14 @@ class Court(CourtReader):
 def _arguments(previous: tuple[Any, ...], evidence: Evidence) -> tuple[Any, ...]:
     """What the entry point that takes this evidence is called with, behind the closing."""
     match evidence:
-        case CoordinateEvidence(coordinate, entries, updates, base, model):
-            openings = b"".join(leaf.opening for leaf in updates)
-            return previous, entries, (coordinate, openings, base.opening, model.opening)
+        case CoordinateEvidence():
+            chunks = (evidence.openings, evidence.base.opening, evidence.model.opening)
+            rows = evidence.named + evidence.rows
+            return previous, evidence.entries, (evidence.coordinate, *chunks, rows)
+        case NodeEvidence(what, row, page, place, openings):
+            return previous, (what - What.DISTANCES, row, page, place, openings)
+        case ScoreEvidence(index, openings) | RankEvidence(index, openings):
+            return index, openings
         case EntryEvidence(leaf):
             return previous, leaf.data, leaf.index, list(leaf.path)
         case OrderEvidence(first, second):

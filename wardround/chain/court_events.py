@@ -30,7 +30,8 @@ class Proven(CourtEvent):
     """A breach was proven, and its round overturned.
 
     Attributes:
-        kind: ``coordinate``, ``entry``, ``order``, ``totals``, ``omission`` or ``withheld``.
+        kind: ``coordinate``, ``entry``, ``order``, ``totals``, ``omission``, ``node``, ``score``,
+            ``rank`` or ``withheld``.
         details: the event's other fields, by the contract's names.
     """
 

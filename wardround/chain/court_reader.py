@@ -57,6 +57,8 @@ class DemandState:
     round: int
     deadline: int
     status: DemandStatus
+    what: What
+    row: int
     demander: str
     deposit: int
 
@@ -106,6 +108,8 @@ class TallyState:
     model: int
     until: int
     limit: int
+    rows: bytes
+    size: int
     ranks: tuple[int, ...]
 
     @property
@@ -134,15 +138,14 @@ class CourtReader(BoundContract):
 
     def demand_id(self, contested: Contested, demand: Demand) -> bytes:
         """The id of a demand as the contract computes it."""
-        place = 0 if demand.entry is None else demand.entry.index
         commitment = contested.closing.commitment
         where = (contested.study, contested.round, commitment)
-        return bytes(self._ask("demandIdOf", *where, demand.what, demand.index, place))
+        return bytes(self._ask("demandIdOf", *where, demand.what, demand.index, demand.place))
 
     def demand_of(self, demand: bytes) -> DemandState:
         """Read a demand's state; all zero when it was never made."""
         values = list(self._ask("demandOf", demand))
-        values[8] = DemandStatus(values[8])
+        values[8:10] = DemandStatus(values[8]), What(values[9])
         return DemandState(*values)
 
     def tally_of(self, tally: int) -> TallyState:
@@ -202,6 +205,14 @@ class CourtReader(BoundContract):
         """What one transaction did in court."""
         return read_court_events(self.contract, receipt.logs)
 
+    def opening(self, demand: bytes) -> bytes | None:
+        """All that was shown for a demand, paths included; None while nothing was."""
+        topics = [self.contract.event_topic("Answered"), demand]
+        for event in read_court_events(self.contract, self.chain.logs(self.address, topics)):
+            if isinstance(event, Answered):
+                return event.opening
+        return None
+
     def answer(self, demand: bytes) -> bytes | None:
         """The chunk or entry that was shown for a demand; None while nothing was."""
         leaf = self._shown(demand, self.demand_of(demand))
@@ -239,8 +250,5 @@ class CourtReader(BoundContract):
 
     def _shown(self, demand: bytes, state: DemandState) -> Leaf | None:
         """The leaf that was shown for a demand, with its path; None while nothing was."""
-        topics = [self.contract.event_topic("Answered"), demand]
-        for event in read_court_events(self.contract, self.chain.logs(self.address, topics)):
-            if isinstance(event, Answered):
-                return Leaf.opened(state.index, event.opening, state.length)
-        return None
+        opening = self.opening(demand)
+        return None if opening is None else Leaf.opened(state.index, opening, state.length)

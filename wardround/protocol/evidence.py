@@ -9,7 +9,7 @@ Source:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import ClassVar
 
@@ -141,22 +141,38 @@ class What(IntEnum):
     UPDATE = 1
     ENTRY = 2
     BASE = 3
+    DISTANCES = 4
+    NORMS = 5
+    RANKS = 6
+    SCORES = 7
+
+    @property
+    def is_named(self) -> bool:
+        """Whether it is a row of a named commitment, with a page of its sum tree."""
+        return self >= What.DISTANCES
 
 
 @dataclass(frozen=True)
 class Demand(Evidence):
-    """Withheld data: a chunk of a model or of an update, or an entry.
+    """Withheld data: a chunk of a model or of an update, an entry, or of a named commitment.
 
     Attributes:
         what: of which tree it is a leaf.
-        index: which leaf.
+        index: which leaf; of a named commitment the page of a row's sum tree.
         entry: of an update, whose it is.
+        row: of a named commitment.
     """
 
     challenge = "demandChunk"
     what: What
     index: int
     entry: Leaf | None = None
+    row: int = 0
+
+    @property
+    def place(self) -> int:
+        """Of the entry, or of the row."""
+        return self.row if self.entry is None else self.entry.index
 
     @property
     def calldata_bytes(self) -> int:
@@ -170,38 +186,49 @@ class CoordinateEvidence(Evidence):
     Attributes:
         coordinate: which one, from 0.
         entries: packed, 157 bytes each.
-        updates: the chunk of each entry's update, in the order of the entries.
+        updates: the chunk of each entry's update, in the order of the entries; None where the rule
+            leaves the entry out.
         base: the chunk of the model before; of a sum an empty one, because it is added to nothing.
         model: the chunk of the recorded model.
         width: bytes of a coordinate.
+        named: where the rule takes norms or ranks, the opening of their root.
+        rows: all of them, one behind the other.
     """
 
     challenge = "challengeCoordinate"
     coordinate: int
     entries: bytes
-    updates: tuple[Leaf, ...]
+    updates: tuple[Leaf | None, ...]
     base: Leaf
     model: Leaf
     width: int = 4
+    named: bytes = b""
+    rows: bytes = b""
 
     @property
     def calldata_bytes(self) -> int:
-        leaves = (*self.updates, self.base, self.model)
-        return len(self.entries) + sum(leaf.calldata_bytes for leaf in leaves)
+        shown = sum(leaf.calldata_bytes for leaf in self.updates if leaf is not None)
+        return len(self.entries) + shown + self._fixed_cost
+
+    @property
+    def openings(self) -> bytes:
+        """The chunks of the updates and their paths, one behind the other."""
+        return b"".join(leaf.opening for leaf in self.updates if leaf is not None)
 
     @property
     def values(self) -> tuple[int, ...]:
-        """The coordinate in each update."""
-        return tuple(value_at(leaf.data, self.coordinate, self.width) for leaf in self.updates)
+        """The coordinate in each update that is shown."""
+        shown = (leaf.data for leaf in self.updates if leaf is not None)
+        return tuple(value_at(data, self.coordinate, self.width) for data in shown)
 
     def order_statistics(self, rule: Rule) -> tuple[int, int]:
-        """The two values between which a rule averages; mean and sum have none: zeros.
+        """The two values between which a rule averages; zeros where it has none.
 
         Of a median they are the two middle values, of a trimmed mean the lowest and the highest
         that are kept. A contract that is given them can check their ranks by counting.
         """
         ordered, count = sorted(self.values), len(self.updates)
-        if rule.id in (RuleId.MEAN, RuleId.SUM):
+        if rule.id not in (RuleId.MEDIAN, RuleId.TRIMMED_MEAN):
             return 0, 0
         if rule.id is RuleId.MEDIAN:
             return ordered[(count - 1) // 2], ordered[count // 2]
@@ -213,27 +240,27 @@ class CoordinateEvidence(Evidence):
         Raises:
             Malformed: not even one entry fits.
         """
-        fixed = self.calldata_bytes - len(self.updates) * self._entry_cost
-        size = (limit_bytes - fixed) // self._entry_cost
+        size = (limit_bytes - self._fixed_cost) // self._entry_cost
         if size < 1:
             raise Malformed("evidence", f"one entry does not fit {limit_bytes} bytes")
         return [
-            CoordinateEvidence(
-                self.coordinate,
-                self.entries[start * ENTRY_BYTES : (start + size) * ENTRY_BYTES],
-                self.updates[start : start + size],
-                self.base,
-                self.model,
-                self.width,
+            replace(
+                self,
+                entries=self.entries[start * ENTRY_BYTES : (start + size) * ENTRY_BYTES],
+                updates=self.updates[start : start + size],
             )
             for start in range(0, len(self.updates), size)
         ]
 
     @property
+    def _fixed_cost(self) -> int:
+        models = self.base.calldata_bytes + self.model.calldata_bytes
+        return models + len(self.named) + len(self.rows)
+
+    @property
     def _entry_cost(self) -> int:
         # Vectors have one length, so all chunks at a place have one size and one depth.
-        first = self.updates[0]
-        return ENTRY_BYTES + len(first.data) + 32 * len(first.path)
+        return ENTRY_BYTES + self.model.calldata_bytes
 
 
 def value_at(chunk: bytes, coordinate: int, width: int = 4) -> int:

@@ -114,4 +114,5 @@ class Earning:
     def abi(self) -> tuple[Any, ...]:
         """The tuple that the contract's ABI takes."""
         entry = self.entry
-        return (self.round, self.closing.abi(), entry.data, entry.index, list(entry.path))
+        data = entry.data if self.score is None else entry.data + self.score.opening
+        return (self.round, self.closing.abi(), data, entry.index, list(entry.path))

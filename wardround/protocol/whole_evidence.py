@@ -1,0 +1,114 @@
+"""What proves a number of a whole update wrong: a norm, a distance, a rank or a score.
+
+A record commits to such numbers by name. Each piece of evidence is openings one behind the other,
+leaf and path each, from the record downwards; all lengths follow from the places.
+
+Source:
+    RFC 9162 section 2.1.3 (inclusion proofs); Scores.sol.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from wardround.protocol.evidence import Evidence, What
+from wardround.protocol.sum_tree import PAGE_VALUES
+
+
+@dataclass(frozen=True)
+class NodeEvidence(Evidence):
+    """One number of a sum tree, and what it is the sum of.
+
+    Attributes:
+        what: the named commitment that the tree is under.
+        row: whose tree.
+        page: of the tree; the one behind the last stands for the row's total.
+        place: in the page.
+        openings: of the commitment, the row and the page, and of what is below the number.
+    """
+
+    challenge = "challengeNode"
+    what: What
+    row: int
+    page: int
+    place: int
+    openings: bytes
+
+    @property
+    def calldata_bytes(self) -> int:
+        return len(self.openings)
+
+
+@dataclass(frozen=True)
+class ScoreEvidence(Evidence):
+    """An entry's score, the sum of scores before it, its weight, and all norms that clip."""
+
+    challenge = "challengeScore"
+    index: int
+    openings: bytes
+
+    @property
+    def calldata_bytes(self) -> int:
+        return len(self.openings)
+
+
+@dataclass(frozen=True)
+class RankEvidence(Evidence):
+    """An entry's rank, and its distances to all others."""
+
+    challenge = "challengeRank"
+    index: int
+    openings: bytes
+
+    @property
+    def calldata_bytes(self) -> int:
+        return len(self.openings)
+
+
+def path_length(index: int, size: int) -> int:
+    """Siblings from a leaf of a tree, which it must have, up to the root."""
+    length, last = 0, size - 1
+    while last:
+        # An even last node has no sibling: it moves up as it is.
+        length += index % 2 == 1 or index != last
+        index, last = index // 2, last // 2
+    return length
+
+
+def page_count(chunks: int) -> int:
+    """Pages of the sum tree over so many chunks."""
+    pages = 0
+    while True:
+        chunks = -(-chunks // PAGE_VALUES)
+        pages += chunks
+        if chunks == 1:
+            return pages
+
+
+@dataclass(frozen=True)
+class Below:
+    """What a number of a sum tree is made of.
+
+    Attributes:
+        is_chunk: whether that is a chunk of vectors; else it is a page.
+        index: of the chunk, or of the page among all.
+        exists: where not, the number fills its page, and must be zero.
+    """
+
+    is_chunk: bool
+    index: int
+    exists: bool
+
+    @classmethod
+    def of(cls, page: int, place: int, chunks: int) -> Below:
+        """Find it; the page behind the last is made of the last one."""
+        start, under, values, is_chunk = 0, 0, chunks, True
+        while True:
+            pages = -(-values // PAGE_VALUES)
+            if page < start + pages:
+                break
+            is_chunk, under, start, values = False, start, start + pages, pages
+            if pages == 1:
+                break
+        index = (page - start) * PAGE_VALUES + place
+        return cls(is_chunk, under + index, index < values)
