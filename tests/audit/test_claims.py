@@ -24,11 +24,13 @@ from wardround.chain.chain import Chain
 from wardround.chain.court_reader import CourtReader
 from wardround.host.key_file import write_private
 from wardround.protocol.cid import cid_from_sha256
+from wardround.protocol.commitments import score_of
 from wardround.protocol.errors import SpecificationError
 from wardround.protocol.evidence import Demand, What
 from wardround.protocol.identifiers import hex_of
 from wardround.protocol.inspection import entry_leaf
-from wardround.protocol.record import Recording
+from wardround.protocol.manifest import parse_manifest
+from wardround.protocol.record import Recording, RuleId
 from wardround.store.errors import ObjectMissing
 from wardround_simulations.stage import (
     CHALLENGE_SECONDS,
@@ -47,9 +49,9 @@ def scene(tmp_path: Path) -> Iterator[Theatre]:
         yield staged
 
 
-def closed(scene: Theatre, recording: Recording) -> Stage:
+def closed(scene: Theatre, recording: Recording, rule: RuleId = RuleId.MEAN) -> Stage:
     """A study with all its rounds closed, none of them final."""
-    stage = scene.stage(recording, rounds=ROUNDS)
+    stage = scene.stage(recording, rule, rounds=ROUNDS)
     for _ in range(ROUNDS):
         stage.close(scene.parties.first)
     return stage
@@ -69,11 +71,12 @@ def paid(scene: Theatre, stage: Stage) -> dict[str, list[Payment]]:
     }
 
 
+@pytest.mark.parametrize("rule", [RuleId.MEAN, RuleId.CLIPPED_MEAN])
 @pytest.mark.parametrize("recording", list(Recording))
 def test_sites_are_paid_each_round_once_with_nothing_left_but_rounding(
-    scene: Theatre, recording: Recording
+    scene: Theatre, recording: Recording, rule: RuleId
 ) -> None:
-    stage = closed(scene, recording)
+    stage = closed(scene, recording, rule)
     with pytest.raises(SpecificationError, match="not final before"):
         claimable(scene.ward, stage.study, stage.store)
     scene.chain.advance(CHALLENGE_SECONDS)
@@ -89,6 +92,38 @@ def test_sites_are_paid_each_round_once_with_nothing_left_but_rounding(
         assert count == SITES
         assert 0 <= REWARD - amount < SITES
     assert all(not again for again in paid(scene, stage).values())
+
+
+def test_scores_are_paid_and_not_weights(scene: Theatre) -> None:
+    stage = closed(scene, Recording.ROOT, RuleId.CLIPPED_MEAN)
+    scene.chain.advance(CHALLENGE_SECONDS)
+    found = claimable(scene.ward, stage.study, stage.store)
+    one = found.rounds[0]
+    scores = [score_of(row) for row in one.scores]
+    assert len(set(scores)) == SITES
+    assert list(one.shares(REWARD).values()) == [REWARD * it // sum(scores) for it in scores]
+    for site, share in one.shares(REWARD).items():
+        earning = one.earning(site)
+        assert earning is not None
+        assert earning.share(REWARD) == share
+        # The weights are all equal.
+        assert share != REWARD // SITES
+        assert replace(earning, score=None).share(REWARD) == REWARD // SITES
+
+
+def test_scores_that_are_nowhere_are_named_and_other_rounds_paid(scene: Theatre) -> None:
+    stage = closed(scene, Recording.FULL, RuleId.CLIPPED_MEAN)
+    scene.chain.advance(CHALLENGE_SECONDS)
+    digest = scene.ward.closed(stage.study, 2).closing.record.manifest
+    manifest = parse_manifest(stage.store.get(cid_from_sha256(digest)))
+    (Path(stage.store.folder) / manifest.commitments["scores"].cid).unlink()
+    found = claimable(scene.ward, stage.study, stage.store)
+    assert ([one.round for one in found.rounds], found.hidden) == ([1, 3], [2])
+    assert found.left_out()[0].startswith("round 2: not all entries and scores are shown")
+    for (payment,) in paid(scene, stage).values():
+        assert list(payment.amounts) == [1, 3]
+    with pytest.raises(ObjectMissing):
+        earned_so_far(scene.ward, stage.study, stage.store)
 
 
 def test_round_that_became_final_since_is_paid_alone(

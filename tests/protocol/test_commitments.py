@@ -80,7 +80,8 @@ def test_round_when_of_the_vectors_commits_to_their_rows(case: dict) -> None:
     assert [str(share) for share in shares.values()] == case["shares"]
     if scoring is ScoringId.PROJECTION:
         for place in range(len(entries)):
-            check_score_proof(ScoreProof.of(found, place), found.root, found.roots, len(entries))
+            proof = ScoreProof.of(found.roots, found.rows["scores"], place)
+            check_score_proof(proof, found.root, found.roots, len(entries))
 
 
 def entry_of(place: int, weight: int) -> Entry:

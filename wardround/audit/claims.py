@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from eth_account.signers.local import LocalAccount
 
@@ -20,16 +20,24 @@ from wardround.chain.events import Claimed
 from wardround.chain.ward_round import WardRound
 from wardround.host.screen import utc
 from wardround.protocol.cid import cid_from_sha256
+from wardround.protocol.commitments import (
+    ROW_BYTES,
+    SCORES,
+    commitments_root,
+    running_total_of,
+    score_of,
+    split_rows,
+)
 from wardround.protocol.contribution import unpack_entries
-from wardround.protocol.errors import SpecificationError
+from wardround.protocol.errors import ProtocolError, SpecificationError
 from wardround.protocol.evidence import Leaf
 from wardround.protocol.identifiers import SiteAddress, StudyId, hex_of
 from wardround.protocol.inspection import entry_leaf, split_entries
 from wardround.protocol.merkle import entries_root, is_included, leaf_hash
-from wardround.protocol.record import Closing
-from wardround.protocol.rewards import Earning, shares_floor
+from wardround.protocol.record import Closing, ScoringId
+from wardround.protocol.rewards import Earning, ScoreProof, share_floor, shares_floor
 from wardround.store import Store
-from wardround.store.errors import ObjectMissing
+from wardround.store.errors import ObjectMissing, StoreError
 
 #: Rounds in one transaction: with a thousand sites their proofs fill half of its calldata.
 ROUNDS_AT_ONCE = 50
@@ -42,12 +50,16 @@ class RoundEntries:
     Attributes:
         packed: all of them, or those that are shown.
         leaves: the same with their places, where not all are shown.
+        scores: all rows of ``scores``, where the study pays by them and they are shown.
+        roots: of all that the round commits to by name, where there are scores.
     """
 
     round: int
     closing: Closing
     packed: tuple[bytes, ...]
     leaves: tuple[Leaf, ...] = ()
+    scores: tuple[bytes, ...] = ()
+    roots: Mapping[str, bytes] = field(default_factory=dict)
 
     @property
     def is_whole(self) -> bool:
@@ -60,13 +72,21 @@ class RoundEntries:
         for index, entry in enumerate(self.packed):
             if entry[:20] == key:
                 leaf = self.leaves[index] if self.leaves else entry_leaf(self.packed, index)
-                return Earning(self.round, self.closing, leaf)
+                score = ScoreProof.of(self.roots, self.scores, leaf.index) if self.scores else None
+                return Earning(self.round, self.closing, leaf, score)
         return None
 
     def shares(self, reward: int) -> dict[SiteAddress, int]:
         """What each site whose entry is shown earns, in the token's smallest unit."""
         entries = unpack_entries(b"".join(self.packed))
-        return shares_floor(reward, entries, self.closing.record.total_weight)
+        total = running_total_of(self.scores[-1]) if self.scores else 0
+        if not total:
+            return shares_floor(reward, entries, self.closing.record.total_weight)
+        places = [leaf.index for leaf in self.leaves] or range(len(entries))
+        return {
+            entry.site: share_floor(reward, score_of(self.scores[place]), total)
+            for entry, place in zip(entries, places, strict=True)
+        }
 
 
 @dataclass(frozen=True)
@@ -75,15 +95,17 @@ class Claimable:
 
     Attributes:
         rounds: those of which entries are shown.
-        hidden: numbers of those of which entries are not shown.
+        hidden: numbers of those of which entries, or the scores they are paid by, are not shown.
         waiting: numbers of the closed rounds that are not final.
         reward: what a round pays, in the token's smallest unit.
+        scored: whether the study pays by scores.
     """
 
     rounds: Sequence[RoundEntries]
     hidden: Sequence[int]
     waiting: Sequence[int]
     reward: int
+    scored: bool = False
 
     def sites(self) -> list[SiteAddress]:
         """All whose entries are shown, ascending."""
@@ -91,8 +113,9 @@ class Claimable:
 
     def left_out(self) -> list[str]:
         """Which rounds no claim can bring in now, and why, in words."""
+        what = "entries and scores" if self.scored else "entries"
         words = [
-            f"round {number}: not all entries are shown: claim where the store has them"
+            f"round {number}: not all {what} are shown: claim where the store has them"
             for number in self.hidden
         ]
         if self.waiting:
@@ -134,12 +157,34 @@ def claimable(ward: WardRound, study: StudyId, store: Store) -> Claimable:
         until = closings[0][1].closed_at + state.challenge_seconds
         when = utc(until)
         raise SpecificationError(what, f"round 1 is not final before {when}: claim after that")
-    found = [shown_entries(ward, study, store, number, closing) for number, closing in final]
+    scored = state.scoring is ScoringId.PROJECTION
+    found = [_shown(ward, study, store, number, closing, scored) for number, closing in final]
     shown = [one for one in found if one.packed]
     if not shown:
         raise ObjectMissing(cid_from_sha256(final[-1][1].record.manifest), "the store")
     hidden = [one.round for one in found if not one.is_whole]
-    return Claimable(shown, hidden, range(len(final) + 1, state.head), state.reward_per_round)
+    waiting = range(len(final) + 1, state.head)
+    return Claimable(shown, hidden, waiting, state.reward_per_round, scored)
+
+
+def _shown(
+    ward: WardRound, study: StudyId, store: Store, number: int, closing: Closing, scored: bool
+) -> RoundEntries:
+    """Read what a closed round pays by, as far as store and chain show it."""
+    found = shown_entries(ward, study, store, number, closing)
+    if not scored:
+        return found
+    manifest, record = PartialManifest.read(store, closing.record.manifest), closing.record
+    root = manifest.commitments.get(SCORES, b"")
+    try:
+        data = store.map(manifest.cids.get(root, ""), record.count * ROW_BYTES[SCORES])
+        rows = tuple(split_rows(SCORES, bytes(data)))
+    except (StoreError, ProtocolError):
+        rows = ()
+    is_shown = len(rows) == record.count and entries_root(rows) == root
+    if not is_shown or commitments_root(manifest.commitments) != record.commitments:
+        return RoundEntries(number, closing, ())  # no share is known without them
+    return replace(found, scores=rows, roots=manifest.commitments)
 
 
 def shown_entries(
@@ -172,12 +217,13 @@ def shown_entries(
 def round_entries(
     ward: WardRound, study: StudyId, store: Store, number: int, closing: Closing
 ) -> RoundEntries:
-    """Read all entries of a closed round.
+    """Read all entries of a closed round, and the scores that it pays by.
 
     Raises:
         ObjectMissing: neither its manifest nor the chain shows those of the record.
     """
-    found = shown_entries(ward, study, store, number, closing)
+    scored = ward.study(study).scoring is ScoringId.PROJECTION
+    found = _shown(ward, study, store, number, closing, scored)
     if not found.is_whole:
         raise ObjectMissing(cid_from_sha256(closing.record.manifest), "the store")
     return found

@@ -6,21 +6,15 @@ Source:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from wardround.protocol.commitments import (
-    SCORES,
-    Commitments,
-    named_leaves,
-    running_total_of,
-    score_of,
-)
+from wardround.protocol.commitments import SCORES, named_leaves, running_total_of, score_of
 from wardround.protocol.contribution import Entry
 from wardround.protocol.evidence import Leaf
 from wardround.protocol.identifiers import SiteAddress
-from wardround.protocol.merkle import inclusion_proof, leaf_hash
+from wardround.protocol.inspection import entry_leaf
 from wardround.protocol.record import Closing
 
 
@@ -69,18 +63,16 @@ class ScoreProof:
     last: Leaf
 
     @classmethod
-    def of(cls, commitments: Commitments, place: int) -> ScoreProof:
-        """Open the row at a place, and the last one."""
-        rows = commitments.rows[SCORES]
-        leaves = [leaf_hash(row) for row in rows]
+    def of(cls, roots: Mapping[str, bytes], rows: Sequence[bytes], place: int) -> ScoreProof:
+        """Open the row at a place, and the last one.
 
-        def opened(index: int) -> Leaf:
-            return Leaf(index, rows[index], tuple(inclusion_proof(leaves, index)))
-
-        named = named_leaves(commitments.roots)
-        at = list(commitments.roots).index(SCORES)
-        path = inclusion_proof([leaf_hash(one) for one in named], at)
-        return cls(Leaf(at, named[at], tuple(path)), opened(place), opened(len(rows) - 1))
+        Args:
+            roots: of all names that the record commits to.
+            rows: all of ``scores``.
+            place: of the entry.
+        """
+        named = entry_leaf(named_leaves(roots), sorted(roots).index(SCORES))
+        return cls(named, entry_leaf(rows, place), entry_leaf(rows, len(rows) - 1))
 
     @property
     def opening(self) -> bytes:
