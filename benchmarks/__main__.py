@@ -21,6 +21,8 @@ NAMES = (
     "aggregation",
     "replay",
     "explorer",
+    "free_riders",
+    "heart_grid",
     "engine",
     "overhead",
     "sandbox",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 from time import perf_counter
@@ -92,11 +92,35 @@ class Detail:
 
 
 @dataclass(frozen=True)
+class Grid:
+    """Numbers of one unit in rows and columns.
+
+    Attributes:
+        columns: of the rows' names, then of the numbers.
+        rows: by name.
+        digits: behind the point.
+    """
+
+    title: str
+    columns: Sequence[str]
+    rows: Mapping[str, Sequence[float]]
+    digits: int
+
+    def cells(self) -> list[list[str]]:
+        """All rows as text."""
+        return [
+            [name, *(f"{value:.{self.digits}f}" for value in values)]
+            for name, values in self.rows.items()
+        ]
+
+
+@dataclass(frozen=True)
 class Result:
     """What one benchmark found; ``details`` by title."""
 
     figures: Sequence[Figure]
     details: dict[str, Sequence[Detail]]
+    grids: Sequence[Grid] = ()
 
     def document(self) -> dict[str, Any]:
         """As a JSON value."""
@@ -106,6 +130,10 @@ class Result:
                 title: [{"name": row.name, "value": row.value, "unit": row.unit} for row in rows]
                 for title, rows in self.details.items()
             },
+            "grids": [
+                {"title": grid.title, "columns": list(grid.columns), "rows": dict(grid.rows)}
+                for grid in self.grids
+            ],
         }
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.figure import Detail, Figure, Result
+from benchmarks.figure import Detail, Figure, Grid, Result
 
 
 def show(
@@ -36,6 +36,8 @@ def show(
         for title, rows in result.details.items():
             if rows:
                 console.print(_details(title, rows))
+        for grid in result.grids:
+            console.print(_grid(grid))
     console.print(f"[dim]Measured in {seconds:g} s.[/dim]")
 
 
@@ -57,6 +59,15 @@ def _details(title: str, rows: Sequence[Detail]) -> Table:
     table.add_column(justify="right")
     for row in rows:
         table.add_row(row.name, _number(row.value, row.unit))
+    return table
+
+
+def _grid(grid: Grid) -> Table:
+    table = Table(*grid.columns, title=grid.title, title_justify="left")
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for cells in grid.cells():
+        table.add_row(*cells)
     return table
 
 
