@@ -50,8 +50,13 @@ class World:
     def chain(self) -> Chain:
         return self.anvil.chain
 
-    def stage(self, rounds: int = 3, recording: Recording = Recording.FULL) -> Stage:
-        spec = specification(f"study-{len(self.stages)}", recording, RuleId.MEAN, rounds, 0)
+    def stage(
+        self,
+        rounds: int = 3,
+        recording: Recording = Recording.FULL,
+        rule: RuleId = RuleId.MEAN,
+    ) -> Stage:
+        spec = specification(f"study-{len(self.stages)}", recording, rule, rounds, 0)
         # One store for all of them, as an explorer is given.
         stage = Stage(self.ward, self.token, self.parties, spec, self.folder / "store")
         self.stages.append(stage)

@@ -229,6 +229,8 @@ def _objects(
         for entry in manifest.contributions:
             want(entry.update.cid, f"an update of {words}")
             want(entry.report.cid, f"a report of {words}")
+        for name, rows in manifest.commitments.items():
+            want(rows.cid, f"{name} of {words}")
     return list(found)
 
 

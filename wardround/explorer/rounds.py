@@ -22,6 +22,7 @@ from wardround.explorer.rows import (
     StoredObject,
 )
 from wardround.protocol.cid import cid_from_sha256
+from wardround.protocol.record import ScoringId
 from wardround.protocol.rewards import share_floor
 
 #: A closing with the columns of a `RoundRow`, and those that its state follows from.
@@ -260,11 +261,10 @@ def _contributions(
         for row in db.execute(
             'SELECT site, weight, update_root AS "update", update_cid, signature, '
             "signature_valid, report_cid, report_status, "
-            "report_document AS report FROM entry WHERE closing = ?",
+            "report_document AS report, share AS reward FROM entry WHERE closing = ?",
             (closing["key"],),
         )
     }
-    reward, total = int(closing["reward"]), closing["total_weight"]
     found = []
     for site in sorted(on_chain | listed):
         values: dict[str, Any] = dict.fromkeys(one.name for one in fields(ContributionRow))
@@ -274,9 +274,23 @@ def _contributions(
         if site in listed:
             values["signature_valid"] = bool(values["signature_valid"])
         values |= {"name": names.get(site), "on_chain": site in on_chain}
-        values["reward"] = str(share_floor(reward, values["weight"], total))
+        if site not in listed:
+            of_round = (closing["study"], closing["reward"], values["weight"])
+            values["reward"] = share_by_weight(db, *of_round, closing["total_weight"])
         found.append(ContributionRow(**values))
     return found
+
+
+def share_by_weight(
+    db: sqlite3.Connection, study: str, reward: str, weight: int, total_weight: int
+) -> str | None:
+    """Share of a round's reward where no manifest tells it; None where scores are paid."""
+    (scoring,) = db.execute(
+        "SELECT json_extract(params, '$.scoring') FROM study WHERE study = ?", (study,)
+    ).fetchone()
+    if scoring != ScoringId.EXAMPLES:
+        return None
+    return str(share_floor(int(reward), weight, total_weight))
 
 
 def _opened_at(db: sqlite3.Connection, study: int, closing: int) -> int | None:

@@ -290,7 +290,7 @@ class ContributionRow:
     """A site's contribution to a round, from the chain, and from the manifest where it agrees.
 
     Attributes:
-        reward: its share of the round's.
+        reward: its share of the round's; None where the scores that it is paid by are not read.
         on_chain: whether the chain has an event of it (full recording).
         signature_valid: as checked here; None without a manifest.
         report: the site's own, with its status; None without a manifest.
@@ -303,7 +303,7 @@ class ContributionRow:
     update_cid: str | None
     signature: str | None
     signature_valid: bool | None
-    reward: str
+    reward: str | None
     on_chain: bool
     report_cid: str | None
     report_status: str | None
@@ -423,7 +423,7 @@ class SiteDetail:
 
 @dataclass(frozen=True)
 class SignedRow:
-    """A contribution of one site, with its share of the round's reward."""
+    """A contribution of one site, with its share of the round's reward, as in `ContributionRow`."""
 
     cursor: str
     study: str
@@ -432,7 +432,7 @@ class SignedRow:
     state: str
     weight: int
     update: str
-    reward: str
+    reward: str | None
     closed_at: int
     block_hash: str
     transaction: str

@@ -167,6 +167,7 @@ CREATE TABLE entry (
     signature_valid INTEGER NOT NULL,
     report_status TEXT NOT NULL, -- as of manifests
     report_document TEXT, -- JSON
+    share TEXT, -- of the round's reward; NULL where the scores that it is paid by are not to be had
     PRIMARY KEY (closing, site)
 ) WITHOUT ROWID;
 CREATE INDEX entry_site ON entry (site);

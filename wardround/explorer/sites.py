@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from wardround.explorer.reader import Reader, check_limit, cursor_key
-from wardround.explorer.rounds import closing_rows, members_of
+from wardround.explorer.rounds import closing_rows, members_of, share_by_weight
 from wardround.explorer.rows import Page, SignedRow, SiteDetail
-from wardround.protocol.rewards import share_floor
 
 #: Closings that a site is in: by the chain's events (full recording), or by a verified manifest.
 _CONTRIBUTIONS = (
-    "SELECT * FROM (SELECT closed.id, event.weight, event.root FROM event "
+    "SELECT * FROM (SELECT closed.id, event.weight, event.root, "
+    "(SELECT share FROM entry WHERE entry.closing = closed.id AND entry.site = :site) FROM event "
     "JOIN closing AS closed ON closed.study = event.study AND closed.round = event.round "
     "JOIN event AS closing_event ON closing_event.id = closed.id "
     "AND closing_event.tx = event.tx "
     "WHERE event.site = :site AND event.name = 'Contributed' AND closed.id < :before "
     "ORDER BY event.id DESC LIMIT :limit) "
-    "UNION SELECT * FROM (SELECT closing, weight, update_root FROM entry "
+    "UNION SELECT * FROM (SELECT closing, weight, update_root, share FROM entry "
     "WHERE site = :site AND closing < :before ORDER BY closing DESC LIMIT :limit) "
     "ORDER BY 1 DESC LIMIT :limit"
 )
@@ -52,10 +52,11 @@ def read_site(reader: Reader, site: str, cursor: str | None = None, limit: int =
                 cursor=str(key),
                 weight=weight,
                 update=root,
-                reward=str(share_floor(int(closing.reward), weight, closing.total_weight)),
+                reward=share
+                or share_by_weight(db, closing.study, closing.reward, weight, closing.total_weight),
                 **{name: getattr(closing, name) for name in _OF_CLOSING},
             )
-            for (key, weight, root), closing in zip(found, closings, strict=False)
+            for (key, weight, root, share), closing in zip(found, closings, strict=False)
         ]
         following = rows[-1].cursor if len(found) > limit else None
         return SiteDetail(site, names.get(site), memberships, Page(rows, following, extent), extent)

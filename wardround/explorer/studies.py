@@ -19,7 +19,6 @@ from wardround.explorer.rows import (
     StudyDetail,
     StudyRow,
 )
-from wardround.protocol.rewards import share_floor
 
 #: Fields of a `ChartRow` that the sites' entries fill.
 _Entries = dict[str, dict[str, Any]]
@@ -299,10 +298,6 @@ def _chart_rows(
             model=one.model,
             gas=one.gas,
             statement=one.statement,
-            rewards={
-                site: str(share_floor(int(one.reward), weight, one.total_weight))
-                for site, weight in entries[key]["weights"].items()
-            },
             **entries[key],
         )
         for key, one in zip(entries, closings, strict=True)
@@ -311,7 +306,7 @@ def _chart_rows(
 
 def _entries(db: sqlite3.Connection, key: int) -> _Entries:
     entries = db.execute(
-        "SELECT site, weight, json_extract(report_document, '$.metrics') AS metrics "
+        "SELECT site, weight, share, json_extract(report_document, '$.metrics') AS metrics "
         "FROM entry WHERE closing = ?",
         (key,),
     ).fetchall()
@@ -319,4 +314,8 @@ def _entries(db: sqlite3.Connection, key: int) -> _Entries:
     for one in entries:
         for name, value in (json.loads(one["metrics"]) if one["metrics"] else {}).items():
             metrics.setdefault(name, {})[one["site"]] = value
-    return {"weights": {one["site"]: one["weight"] for one in entries}, "metrics": metrics}
+    return {
+        "weights": {one["site"]: one["weight"] for one in entries},
+        "rewards": {one["site"]: one["share"] for one in entries if one["share"] is not None},
+        "metrics": metrics,
+    }

@@ -16,6 +16,7 @@ from wardround.protocol.commitments import (
     split_rows,
 )
 from wardround.protocol.contribution import Domain, Entry, contributions_root, total_weight
+from wardround.protocol.errors import Malformed
 from wardround.protocol.fixed_point import IntVector, vector_bytes
 from wardround.protocol.identifiers import Root, SiteAddress, StudyId, hex_of
 from wardround.protocol.manifest import (
@@ -27,7 +28,7 @@ from wardround.protocol.manifest import (
     ScoringRef,
     VectorRef,
 )
-from wardround.protocol.merkle import vector_root
+from wardround.protocol.merkle import entries_root, vector_root
 from wardround.protocol.record import Record
 from wardround.protocol.rewards import shares_floor
 from wardround.protocol.rules import new_model
@@ -69,6 +70,10 @@ def stored_scores(manifest: Manifest, fetch: Fetch) -> tuple[int, ...]:
         return ()
     size = len(manifest.contributions) * ROW_BYTES[SCORES]
     rows = split_rows(SCORES, bytes(fetch(manifest.commitments[SCORES].cid, size)))
+    if len(rows) != len(manifest.contributions):
+        raise Malformed(SCORES, f"{len(rows)} rows for {len(manifest.contributions)} entries")
+    if entries_root(rows) != manifest.committed()[SCORES]:
+        raise Malformed(SCORES, "the rows have another root than the one that is committed to")
     return tuple(map(score_of, rows))
 
 

@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 from wardround.explorer.errors import IndexUnusable
 
-FORMAT = "wardround-index/2"
+FORMAT = "wardround-index/3"
 #: An event's or transaction's key is its block times this, plus its place in the block.
 PLACES = 1 << 20
 

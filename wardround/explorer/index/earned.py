@@ -9,13 +9,9 @@ import sqlite3
 from collections import Counter
 from collections.abc import Iterable
 
-from wardround.protocol.rewards import share_floor
-
 _ENTRIES = (
-    "SELECT entry.site, entry.weight, closing.total_weight, "
-    "json_extract(study.params, '$.rewardPerRound') FROM entry "
-    "JOIN closing ON closing.id = entry.closing JOIN study ON study.id = closing.study "
-    "WHERE closing.overturned IS NULL AND "
+    "SELECT entry.site, entry.share FROM entry JOIN closing ON closing.id = entry.closing "
+    "WHERE closing.overturned IS NULL AND entry.share IS NOT NULL AND "
 )
 
 
@@ -31,15 +27,15 @@ def recount_earned(db: sqlite3.Connection, study: int) -> None:
     _add(db, study, db.execute(f"{_ENTRIES}closing.study = ?", (study,)))
 
 
-def _add(db: sqlite3.Connection, study: int, entries: Iterable[tuple[str, int, int, str]]) -> None:
+def _add(db: sqlite3.Connection, study: int, entries: Iterable[tuple[str, str]]) -> None:
     shares: Counter[str] = Counter()
-    for site, weight, total, reward in entries:
-        shares[site] += share_floor(int(reward), weight, total)
-    for site, share in shares.items():
+    for site, share in entries:
+        shares[site] += int(share)
+    for site, added in shares.items():
         row = db.execute(
             "SELECT amount FROM earned WHERE study = ? AND site = ?", (study, site)
         ).fetchone()
         before = 0 if row is None else int(row[0])
         db.execute(
-            "INSERT OR REPLACE INTO earned VALUES (?, ?, ?)", (study, site, str(before + share))
+            "INSERT OR REPLACE INTO earned VALUES (?, ?, ?)", (study, site, str(before + added))
         )

@@ -21,6 +21,8 @@ from wardround.protocol.errors import ProtocolError, SignatureInvalid
 from wardround.protocol.identifiers import Root, StudyId, address_of, bytes32, hex_of
 from wardround.protocol.manifest import MANIFEST_MAX_BYTES, Manifest, parse_manifest
 from wardround.protocol.report import REPORT_MAX_BYTES, parse_report
+from wardround.protocol.rewards import shares_floor
+from wardround.protocol.settlement import stored_scores
 from wardround.protocol.study import parse_specification
 from wardround.store import Store
 from wardround.store.errors import ObjectAltered, ObjectMissing, ObjectTooLarge, StoreError
@@ -98,7 +100,8 @@ class ObjectReader:
             "coalesce((SELECT before.model FROM closing AS before WHERE "
             "before.study = closing.study AND before.round = closing.round - 1 "
             "AND before.id < closing.id ORDER BY before.id DESC LIMIT 1), "
-            "json_extract(study.params, '$.initialModel')) "
+            "json_extract(study.params, '$.initialModel')), "
+            "json_extract(study.params, '$.rewardPerRound') "
             "FROM closing JOIN study ON study.id = closing.study WHERE closing.id = ?",
             (key,),
         ).fetchone()
@@ -125,15 +128,27 @@ class ObjectReader:
             )
             if manifest is None or status != "verified":
                 return
-            marks = ", ".join("?" * 11)
+            marks = ", ".join("?" * 12)
+            shares = self._shares(manifest, int(row[11]))
             self._db.executemany(
-                f"INSERT INTO entry VALUES ({marks})", [(key, *entry) for entry in entries]
+                f"INSERT INTO entry VALUES ({marks})",
+                [(key, *entry, shares.get(entry[0])) for entry in entries],
             )
             self._db.executemany(
                 "INSERT INTO dropped VALUES (?, ?, ?, ?)",
                 [(key, one.site, one.reason, one.evidence) for one in manifest.dropped],
             )
             add_earned(self._db, key)
+
+    def _shares(self, manifest: Manifest, reward: int) -> dict[str, str]:
+        """What each site earns of a round, in the token's smallest unit; none where unknown."""
+        entries = [one.entry() for one in manifest.contributions]
+        try:
+            scores = stored_scores(manifest, self._store.get)
+        except (StoreError, ProtocolError):
+            return {}
+        shares = shares_floor(reward, entries, total_weight(entries), scores)
+        return {site.lower(): str(share) for site, share in shares.items()}
 
     def _contradiction(self, manifest: Manifest, data: bytes, row: Any) -> str:
         """How a manifest contradicts the chain; empty if it does not."""

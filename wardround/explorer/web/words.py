@@ -163,7 +163,7 @@ _SENTENCES = {
 PARAMETERS: dict[str, tuple[str, str]] = {
     "sponsor": ("Sponsor", "created and funds the study"),
     "token": ("Token", "of rewards and bonds"),
-    "reward_per_round": ("Reward a round", "at most, split by weight"),
+    "reward_per_round": ("Reward a round", "at most, split by the scoring"),
     "bond": ("Coordinator's bond", "lost when a round is proven wrong"),
     "deposit": ("Deposit", "of a registration, a demand, a tally and a commitment"),
     "closing_fee": ("Closing fee", "of a final round, to who closed it"),
