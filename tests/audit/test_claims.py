@@ -11,6 +11,7 @@ import pytest
 from tests.calling import Call
 from tests.chain.staged import Theatre, theatre
 from wardround.audit import claims
+from wardround.audit.audit import StudyAudit
 from wardround.audit.claims import (
     Claimable,
     Payment,
@@ -24,13 +25,15 @@ from wardround.chain.chain import Chain
 from wardround.chain.court_reader import CourtReader
 from wardround.host.key_file import write_private
 from wardround.protocol.cid import cid_from_sha256
-from wardround.protocol.commitments import score_of
+from wardround.protocol.commitments import named_leaves, score_of
 from wardround.protocol.errors import SpecificationError
-from wardround.protocol.evidence import Demand, What
+from wardround.protocol.evidence import Demand, Leaf, What
+from wardround.protocol.fixed_point import vector_from_bytes
 from wardround.protocol.identifiers import hex_of
-from wardround.protocol.inspection import entry_leaf
+from wardround.protocol.inspection import chunk_leaf, entry_leaf
 from wardround.protocol.manifest import parse_manifest
 from wardround.protocol.record import Recording, RuleId
+from wardround.protocol.sum_tree import SumTree
 from wardround.store.errors import ObjectMissing
 from wardround_simulations.stage import (
     CHALLENGE_SECONDS,
@@ -99,7 +102,8 @@ def test_scores_are_paid_and_not_weights(scene: Theatre) -> None:
     scene.chain.advance(CHALLENGE_SECONDS)
     found = claimable(scene.ward, stage.study, stage.store)
     one = found.rounds[0]
-    scores = [score_of(row) for row in one.scores]
+    assert one.scores is not None
+    scores = [score_of(row) for row in one.scores.rows.values()]
     assert len(set(scores)) == SITES
     assert list(one.shares(REWARD).values()) == [REWARD * it // sum(scores) for it in scores]
     for site, share in one.shares(REWARD).items():
@@ -124,6 +128,36 @@ def test_scores_that_are_nowhere_are_named_and_other_rounds_paid(scene: Theatre)
         assert list(payment.amounts) == [1, 3]
     with pytest.raises(ObjectMissing):
         earned_so_far(scene.ward, stage.study, stage.store)
+
+
+def test_score_that_only_answers_show_is_paid(scene: Theatre) -> None:
+    """A site's own row and the last one: its share follows from the two."""
+    stage = closed(scene, Recording.FULL, RuleId.CLIPPED_MEAN)
+    audited = list(StudyAudit(scene.ward, stage.study, stage.store).rounds())
+    settled, count = audited[1].settlement, stage.params.parameter_count
+    committed, entries = settled.commitments, settled.manifest.contributions
+    (Path(stage.store.folder) / settled.manifest.commitments["scores"].cid).unlink()
+    contested, rows = scene.contested(stage, 2), committed.rows["scores"]
+    change = settled.model.values - audited[0].settlement.model.values
+    named = entry_leaf(named_leaves(committed.roots), list(committed.roots).index("scores"))
+    for index in (0, SITES - 1):
+        update = vector_from_bytes(stage.store.get(entries[index].update.cid), count)
+        page = chunk_leaf(SumTree.of_products(update, change).data, 0)
+        demand = Demand(What.SCORES, 0, row=index)
+        scene.court.approve_deposit(scene.stranger, stage.study)
+        scene.court.demand_chunk(scene.stranger, contested, demand)
+        opening = named.opening + entry_leaf(rows, index).opening + page.opening
+        key, shown = scene.court.demand_id(contested, demand), Leaf(0, opening, ())
+        scene.court.answer_demand(scene.parties.auditor, key, contested.closing, shown)
+    scene.chain.advance(CHALLENGE_SECONDS + DEMAND_SECONDS)
+    found = claimable(scene.ward, stage.study, stage.store)
+    assert found.hidden == [2]
+    payments = paid(scene, stage)
+    sites = list(settled.shares)
+    for place, site in enumerate(sites):
+        (payment,) = payments[site]
+        assert list(payment.amounts) == ([1, 2, 3] if place in (0, SITES - 1) else [1, 3])
+        assert payment.amounts.get(2) in (None, settled.shares[site])
 
 
 def test_round_that_became_final_since_is_paid_alone(

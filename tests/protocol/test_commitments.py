@@ -13,6 +13,7 @@ from wardround.protocol.commitments import (
     ROW_BYTES,
     commit,
     commitments_root,
+    named_leaves,
     names_of,
     projection_score,
     running_total_of,
@@ -23,6 +24,7 @@ from wardround.protocol.errors import Malformed
 from wardround.protocol.evidence import Leaf
 from wardround.protocol.fixed_point import vector_from_bytes
 from wardround.protocol.identifiers import Digest, Root, SiteAddress
+from wardround.protocol.inspection import entry_leaf
 from wardround.protocol.merkle import is_included, leaf_hash
 from wardround.protocol.record import RuleId, ScoringId
 from wardround.protocol.rewards import ScoreProof, shares_floor
@@ -80,7 +82,9 @@ def test_round_when_of_the_vectors_commits_to_their_rows(case: dict) -> None:
     assert [str(share) for share in shares.values()] == case["shares"]
     if scoring is ScoringId.PROJECTION:
         for place in range(len(entries)):
-            proof = ScoreProof.of(found.roots, found.rows["scores"], place)
+            rows, last = found.rows["scores"], len(entries) - 1
+            named = entry_leaf(named_leaves(found.roots), case["names"].index("scores"))
+            proof = ScoreProof(named, entry_leaf(rows, place), entry_leaf(rows, last))
             check_score_proof(proof, found.root, found.roots, len(entries))
 
 

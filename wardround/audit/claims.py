@@ -15,6 +15,7 @@ from eth_account.signers.local import LocalAccount
 
 from wardround.audit.partial_manifest import PartialManifest
 from wardround.chain.blocks import Receipt
+from wardround.chain.court_events import Demanded
 from wardround.chain.court_reader import CourtReader
 from wardround.chain.events import Claimed
 from wardround.chain.ward_round import WardRound
@@ -24,23 +25,52 @@ from wardround.protocol.commitments import (
     ROW_BYTES,
     SCORES,
     commitments_root,
+    named_leaves,
+    names_of,
     running_total_of,
     score_of,
     split_rows,
 )
 from wardround.protocol.contribution import unpack_entries
 from wardround.protocol.errors import ProtocolError, SpecificationError
-from wardround.protocol.evidence import Leaf
+from wardround.protocol.evidence import Leaf, What
 from wardround.protocol.identifiers import SiteAddress, StudyId, hex_of
 from wardround.protocol.inspection import entry_leaf, split_entries
 from wardround.protocol.merkle import entries_root, is_included, leaf_hash
 from wardround.protocol.record import Closing, ScoringId
 from wardround.protocol.rewards import Earning, ScoreProof, share_floor, shares_floor
+from wardround.protocol.whole_evidence import path_length
 from wardround.store import Store
 from wardround.store.errors import ObjectMissing, StoreError
 
 #: Rounds in one transaction: with a thousand sites their proofs fill half of its calldata.
 ROUNDS_AT_ONCE = 50
+
+
+@dataclass(frozen=True)
+class ShownScores:
+    """Rows of ``scores`` that a record commits to, by place: all, or those that are shown.
+
+    Attributes:
+        count: of all.
+        named: ``scores`` among the record's named commitments, with its path; None with no rows.
+        paths: of single rows, where not all are shown.
+    """
+
+    count: int
+    rows: Mapping[int, bytes] = field(default_factory=dict)
+    named: Leaf | None = None
+    paths: Mapping[int, Leaf] = field(default_factory=dict)
+
+    def proof(self, place: int) -> ScoreProof | None:
+        """An entry's score with the sum of all; None where one of the two is not shown."""
+        last = self.count - 1
+        if self.named is None or place not in self.rows or last not in self.rows:
+            return None
+        if self.paths:
+            return ScoreProof(self.named, self.paths[place], self.paths[last])
+        rows = [self.rows[index] for index in range(self.count)]
+        return ScoreProof(self.named, entry_leaf(rows, place), entry_leaf(rows, last))
 
 
 @dataclass(frozen=True)
@@ -50,43 +80,53 @@ class RoundEntries:
     Attributes:
         packed: all of them, or those that are shown.
         leaves: the same with their places, where not all are shown.
-        scores: all rows of ``scores``, where the study pays by them and they are shown.
-        roots: of all that the round commits to by name, where there are scores.
+        scores: where the study pays by them.
     """
 
     round: int
     closing: Closing
     packed: tuple[bytes, ...]
     leaves: tuple[Leaf, ...] = ()
-    scores: tuple[bytes, ...] = ()
-    roots: Mapping[str, bytes] = field(default_factory=dict)
+    scores: ShownScores | None = None
 
     @property
     def is_whole(self) -> bool:
-        """Whether all entries of the round are shown."""
-        return bool(self.packed) and not self.leaves
+        """Whether all entries of the round are shown, and all scores."""
+        count = self.closing.record.count
+        scored = self.scores is None or len(self.scores.rows) == count
+        return bool(self.packed) and not self.leaves and scored
 
     def earning(self, site: SiteAddress) -> Earning | None:
-        """What a site claims of the round; None where no entry of its own is shown."""
+        """What a site claims of the round; None where no entry of its own, or score, is shown."""
         key = bytes.fromhex(site[2:])
         for index, entry in enumerate(self.packed):
             if entry[:20] == key:
                 leaf = self.leaves[index] if self.leaves else entry_leaf(self.packed, index)
-                score = ScoreProof.of(self.roots, self.scores, leaf.index) if self.scores else None
-                return Earning(self.round, self.closing, leaf, score)
+                if self.scores is None:
+                    return Earning(self.round, self.closing, leaf)
+                score = self.scores.proof(leaf.index)
+                return None if score is None else Earning(self.round, self.closing, leaf, score)
         return None
 
     def shares(self, reward: int) -> dict[SiteAddress, int]:
-        """What each site whose entry is shown earns, in the token's smallest unit."""
+        """What each site whose entry and score are shown earns, in the token's smallest unit."""
         entries = unpack_entries(b"".join(self.packed))
-        total = running_total_of(self.scores[-1]) if self.scores else 0
-        if not total:
+        if self.scores is None:
             return shares_floor(reward, entries, self.closing.record.total_weight)
+        last = self.scores.rows.get(self.closing.record.count - 1)
+        if last is None:
+            return {}
         places = [leaf.index for leaf in self.leaves] or range(len(entries))
-        return {
-            entry.site: share_floor(reward, score_of(self.scores[place]), total)
+        pairs = [
+            (entry, self.scores.rows[place])
             for entry, place in zip(entries, places, strict=True)
-        }
+            if place in self.scores.rows
+        ]
+        total = running_total_of(last)
+        if not total:
+            shown = [entry for entry, _ in pairs]
+            return shares_floor(reward, shown, self.closing.record.total_weight)
+        return {entry.site: share_floor(reward, score_of(row), total) for entry, row in pairs}
 
 
 @dataclass(frozen=True)
@@ -159,7 +199,7 @@ def claimable(ward: WardRound, study: StudyId, store: Store) -> Claimable:
         raise SpecificationError(what, f"round 1 is not final before {when}: claim after that")
     scored = state.scoring is ScoringId.PROJECTION
     found = [_shown(ward, study, store, number, closing, scored) for number, closing in final]
-    shown = [one for one in found if one.packed]
+    shown = [one for one in found if one.shares(state.reward_per_round)]
     if not shown:
         raise ObjectMissing(cid_from_sha256(final[-1][1].record.manifest), "the store")
     hidden = [one.round for one in found if not one.is_whole]
@@ -178,13 +218,35 @@ def _shown(
     root = manifest.commitments.get(SCORES, b"")
     try:
         data = store.map(manifest.cids.get(root, ""), record.count * ROW_BYTES[SCORES])
-        rows = tuple(split_rows(SCORES, bytes(data)))
+        rows = split_rows(SCORES, bytes(data))
     except (StoreError, ProtocolError):
-        rows = ()
-    is_shown = len(rows) == record.count and entries_root(rows) == root
-    if not is_shown or commitments_root(manifest.commitments) != record.commitments:
-        return RoundEntries(number, closing, ())  # no share is known without them
-    return replace(found, scores=rows, roots=manifest.commitments)
+        rows = []
+    is_named = commitments_root(manifest.commitments) == record.commitments
+    if is_named and len(rows) == record.count and entries_root(rows) == root:
+        leaves = named_leaves(manifest.commitments)
+        named = entry_leaf(leaves, sorted(manifest.commitments).index(SCORES))
+        return replace(found, scores=ShownScores(record.count, dict(enumerate(rows)), named))
+    return replace(found, scores=_answered_scores(ward, study, number, closing))
+
+
+def _answered_scores(ward: WardRound, study: StudyId, number: int, closing: Closing) -> ShownScores:
+    """Read the scores that answers to demands have shown; the contract has checked them."""
+    court, state, count = CourtReader(ward), ward.study(study), closing.record.count
+    names = names_of(state.rule, state.scoring)
+    place, named = names.index(SCORES), None
+    paths: dict[int, Leaf] = {}
+    for event in court.events(study):
+        if not isinstance(event, Demanded) or event.what is not What.SCORES:
+            continue
+        demand, opening = court.demand_of(event.demand), court.opening(event.demand)
+        if (demand.round, demand.commitment) != (number, closing.commitment) or opening is None:
+            continue
+        at = demand.row
+        ends = 64 + 32 * path_length(place, len(names))
+        row = ROW_BYTES[SCORES] + 32 * path_length(at, count)
+        named = Leaf.opened(place, opening[:ends], 64)
+        paths[at] = Leaf.opened(at, opening[ends : ends + row], ROW_BYTES[SCORES])
+    return ShownScores(count, {index: leaf.data for index, leaf in paths.items()}, named, paths)
 
 
 def shown_entries(

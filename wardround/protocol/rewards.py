@@ -6,15 +6,14 @@ Source:
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from wardround.protocol.commitments import SCORES, named_leaves, running_total_of, score_of
+from wardround.protocol.commitments import running_total_of, score_of
 from wardround.protocol.contribution import Entry
 from wardround.protocol.evidence import Leaf
 from wardround.protocol.identifiers import SiteAddress
-from wardround.protocol.inspection import entry_leaf
 from wardround.protocol.record import Closing
 
 
@@ -61,18 +60,6 @@ class ScoreProof:
     named: Leaf
     row: Leaf
     last: Leaf
-
-    @classmethod
-    def of(cls, roots: Mapping[str, bytes], rows: Sequence[bytes], place: int) -> ScoreProof:
-        """Open the row at a place, and the last one.
-
-        Args:
-            roots: of all names that the record commits to.
-            rows: all of ``scores``.
-            place: of the entry.
-        """
-        named = entry_leaf(named_leaves(roots), sorted(roots).index(SCORES))
-        return cls(named, entry_leaf(rows, place), entry_leaf(rows, len(rows) - 1))
 
     @property
     def opening(self) -> bytes:
