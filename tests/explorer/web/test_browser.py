@@ -179,9 +179,14 @@ def test_browser_reaches_the_protocol_s_test_vectors(browser: Browser, address: 
     counts = [{"bound": str(v["bound"]), "values": [str(x) for x in v["values"]]} for v in sums]
     named = json.loads((VECTORS / "commitments.json").read_text())["vectors"]
     merkle = json.loads((VECTORS / "merkle.json").read_text())["certificate_transparency"]
+    rounds = [
+        one
+        for one in json.loads((VECTORS / "scores.json").read_text())["rounds"]
+        if "updates" in one
+    ]
     with opened(browser, address) as page:
         found = page.evaluate(
-            """async ([rules, whole, counts, named, merkle]) => {
+            """async ([rules, whole, counts, named, merkle, rounds]) => {
               const p = await import("/static/verify/protocol.js");
               const one = (name, argument, v) => p.aggregate({ name, argument },
                 v.values.map((x) => Int32Array.of(x)), v.weights.map(BigInt))[0];
@@ -190,6 +195,13 @@ def test_browser_reaches_the_protocol_s_test_vectors(browser: Browser, address: 
                 const weights = v.weights.map(BigInt);
                 return [["clipped_mean", 0], ["multi_krum", v.hostile]].map(([name, argument]) =>
                   Array.from(p.aggregate({ name, argument }, updates, weights)));
+              };
+              const roots_of = (v) => {
+                const read = (x) => p.vector(p.fromHex(x), v.parameters);
+                const rule = { 0: "mean", 4: "clipped_mean", 5: "multi_krum" }[v.rule];
+                const scoring = { name: v.scoring ? "projection" : "examples" };
+                return p.namedRoots({ name: rule, argument: v.rule_argument }, scoring,
+                  v.updates.map(read), v.weights.map(BigInt), read(v.base), read(v.model));
               };
               const sum = (v) => {
                 try {
@@ -209,16 +221,18 @@ def test_browser_reaches_the_protocol_s_test_vectors(browser: Browser, address: 
                 rules: rules.map((v) => [one("mean", 0, v), one("median", 0, v),
                                          one("trimmed_mean", v.trim, v)]),
                 whole: whole.map(all),
+                rounds: await Promise.all(rounds.map(roots_of)),
                 sums: counts.map(sum),
                 named: await Promise.all(named.map(
                   async (v) => p.toHex(await p.commitmentsRoot(v.commitments)))),
                 roots,
               };
             }""",
-            [rules, whole, counts, named, merkle],
+            [rules, whole, counts, named, merkle, rounds],
         )
     assert found["rules"] == [[v["mean"], v["median"], v["trimmed_mean"]] for v in rules]
     assert found["whole"] == [[v["clipped_mean"], v["multi_krum"]] for v in whole]
+    assert found["rounds"] == [dict(zip(v["names"], v["roots"], strict=True)) for v in rounds]
     assert found["sums"] == [
         str(v["sum"]) if "sum" in v else f"coordinate 0 exceeds {v['bound']}" for v in sums
     ]

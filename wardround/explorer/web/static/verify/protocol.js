@@ -215,27 +215,33 @@ function squareRoot(value) {
 }
 
 /** What each update is scaled by so that none is longer than the median one, in 65536ths. */
-export function clipFactors(updates) {
+function clipFactors(updates) {
   const norms = updates.map((update) => sumOfProducts(update.length, (at) => BigInt(update[at]) ** 2n));
-  const ordered = [...norms].sort((one, other) => (one < other ? -1 : one > other ? 1 : 0));
+  const ordered = [...norms].sort(ascending);
   const median = ordered[(norms.length - 1) >> 1];
   return norms.map((norm) => (norm <= median ? 65536n : squareRoot((median << 32n) / norm)));
 }
 
-/** The updates that are nearest to the others: all but so many. */
-export function nearest(updates, hostile) {
+const ascending = (one, other) => (one < other ? -1 : one > other ? 1 : 0);
+
+/** How far each update is from those that are nearest to it: square distances, added up. */
+function ranksOf(updates, hostile) {
   const count = updates.length;
   if (count <= 2 * hostile) throw new Error("too few updates to leave out so many");
-  const ascending = (one, other) => (one < other ? -1 : one > other ? 1 : 0);
-  const ranks = updates.map((one, place) => {
+  return updates.map((one, place) => {
     const apart = updates
       .filter((_, other) => other !== place)
       .map((other) => sumOfProducts(one.length, (at) => BigInt(one[at] - other[at]) ** 2n));
     const kept = apart.sort(ascending).slice(0, count - hostile - 1);
-    return [kept.reduce((sum, square) => sum + square, 0n), place];
+    return kept.reduce((sum, square) => sum + square, 0n);
   });
+}
+
+/** The updates that are nearest to the others: all but so many. */
+function nearest(updates, hostile) {
+  const ranks = ranksOf(updates, hostile).map((rank, place) => [rank, place]);
   ranks.sort((one, other) => ascending(one[0], other[0]) || one[1] - other[1]);
-  return ranks.slice(0, count - hostile).map(([, place]) => updates[place]);
+  return ranks.slice(0, updates.length - hostile).map(([, place]) => updates[place]);
 }
 
 /** The rule's aggregate, coordinate by coordinate; floor is toward minus infinity. */
@@ -268,6 +274,68 @@ export function aggregate(rule, updates, weights) {
     }
     throw new Error(`rule ${rule.name} is not known here`);
   });
+}
+
+const PAGE_VALUES = 32;
+const word = (value) => number(BigInt.asUintN(256, value));
+
+/** Sums over chunks, level by level in pages of 32 values: their total and the root of all pages. */
+async function sumTree(size, product) {
+  let level = [];
+  for (let start = 0; start < size; start += CHUNK_BYTES / 4) {
+    const end = Math.min(size, start + CHUNK_BYTES / 4);
+    let sum = 0n;
+    for (let at = start; at < end; ++at) sum += product(at);
+    level.push(sum);
+  }
+  const pages = [];
+  for (;;) {
+    const above = [];
+    for (let start = 0; start < level.length; start += PAGE_VALUES) {
+      const values = level.slice(start, start + PAGE_VALUES);
+      above.push(values.reduce((sum, value) => sum + value, 0n));
+      while (values.length < PAGE_VALUES) values.push(0n);
+      pages.push(concat(...values.map(word)));
+    }
+    if (above.length === 1) return { total: above[0], root: await treeHash(pages) };
+    level = above;
+  }
+}
+
+/** What a round commits to by name: the root over the rows of each. */
+export async function namedRoots(rule, scoring, updates, weights, base, model) {
+  const size = base.length;
+  const rows = {};
+  const normed = (tree) => concat(word(tree.total), tree.root);
+  if (rule.name === "clipped_mean") {
+    rows.norms = [];
+    for (const one of updates) rows.norms.push(normed(await sumTree(size, (at) => BigInt(one[at]) ** 2n)));
+  }
+  if (rule.name === "multi_krum") {
+    rows.distances = [];
+    for (let i = 0; i < updates.length; ++i) {
+      for (let j = i + 1; j < updates.length; ++j) {
+        const apart = (at) => BigInt(updates[i][at] - updates[j][at]) ** 2n;
+        rows.distances.push(normed(await sumTree(size, apart)));
+      }
+    }
+    rows.ranks = ranksOf(updates, rule.argument).map(word);
+  }
+  if (scoring.name === "projection") {
+    const factors = rule.name === "clipped_mean" ? clipFactors(updates) : updates.map(() => 65536n);
+    let running = 0n;
+    rows.scores = [];
+    for (const [site, one] of updates.entries()) {
+      const tree = await sumTree(size, (at) => BigInt(one[at]) * BigInt(model[at] - base[at]));
+      const worth = weights[site] * factors[site] * tree.total;
+      const score = worth > 0n ? worth >> 16n : 0n;
+      running += score;
+      rows.scores.push(concat(normed(tree), word(score), word(running)));
+    }
+  }
+  const roots = {};
+  for (const name of Object.keys(rows)) roots[name] = toHex(await treeHash(rows[name]));
+  return roots;
 }
 
 /** The bytes of a sum of counts, each within the study's bound. */

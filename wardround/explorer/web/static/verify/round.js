@@ -208,6 +208,17 @@ async function checkVectors(checks, source, raw, closing, previous, manifest) {
     demand(p.equal(computed, model), "the recomputed model has other bytes");
     return `${manifest.parameters} coordinates in integers, every byte equal`;
   });
+  const names = Object.keys(manifest.commitments);
+  const rewarded = manifest.scoring.name === "projection" || names.length;
+  if (isSum || !rewarded) return;
+  await checks.holds(`The ${names.join(", ")} follow from updates and models`, async () => {
+    const weights = manifest.contributions.map((row) => BigInt(row.weight));
+    const [from, to] = [base, model].map((bytes) => p.vector(bytes, manifest.parameters));
+    const roots = await p.namedRoots(manifest.rule, manifest.scoring, updates, weights, from, to);
+    demand(Object.keys(roots).sort().join() === names.sort().join(), `the study has ${Object.keys(roots)}`);
+    names.forEach((name) => demand(roots[name] === manifest.commitments[name].root, `the ${name} have another root`));
+    return "recomputed in integers; their roots are those committed to";
+  });
 }
 
 const button = document.querySelector("#check");
