@@ -546,6 +546,7 @@ contract CourtDemandTest is CourtScene {
 
     /// Whatever was registered, demanded, shown and closed: the deposit is credited once, to the
     /// sender unless bytes stayed hidden, and chunks are paid once, to who shows or who asked.
+    /// forge-config: deep.fuzz.runs = 2000
     function testFuzz_closeContribution_paysOnce(uint256 seed, uint32 asked, uint32 shown) public {
         StudyParams memory params = sampleParams(Recording.Root);
         params.deposit = uint96(bound(seed, 1, 2 ** 60));

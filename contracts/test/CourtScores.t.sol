@@ -13,6 +13,8 @@ import {ICourtBase} from "../src/interfaces/ICourtBase.sol";
 import {Named, Rule, Scoring, StudyParams} from "../src/interfaces/IWardRound.sol";
 import {ScoreScene} from "./ScoreScene.sol";
 
+/// Whole rounds of up to three levels of sums: a run takes a hundred times the gas of most others.
+/// forge-config: deep.fuzz.runs = 500
 contract CourtScoresTest is ScoreScene {
     // Every narrowed number was bounded above, or is fuzz whose upper bits may go.
     // forge-lint: disable-start(unsafe-typecast)
