@@ -17,7 +17,7 @@ from web3.types import RPCEndpoint, RPCResponse
 from wardround.chain.chain import GAS_CAP, Chain, register_embedded
 from wardround.chain.contract import Call, Log
 from wardround.chain.rpc import Rpc
-from wardround.devchain.evm import CallRequest, Evm, Executed, Genesis, Refused, Reverted
+from wardround.devchain.evm import BLOCK_GAS, CallRequest, Evm, Executed, Genesis, Refused, Reverted
 from wardround.protocol.identifiers import hex_of
 
 _REVERTED = 3
@@ -294,7 +294,8 @@ class EmbeddedChain(Chain):
 def _asked(request: Mapping[str, str]) -> CallRequest:
     data = bytes.fromhex(request.get("data", request.get("input", "0x"))[2:])
     value_wei = int(request.get("value", "0x0"), 16)
-    return CallRequest(request.get("to"), data, request.get("from"), value_wei)
+    gas = int(request.get("gas", hex(BLOCK_GAS)), 16)
+    return CallRequest(request.get("to"), data, request.get("from"), value_wei, gas)
 
 
 def _matches(topics: tuple[bytes, ...], wanted: list[str | None]) -> bool:

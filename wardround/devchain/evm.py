@@ -48,6 +48,7 @@ class CallRequest(NamedTuple):
     data: bytes
     sender: str | None
     value_wei: int
+    gas: int = BLOCK_GAS
 
 
 class Refused(Exception):
@@ -211,7 +212,7 @@ class Evm:
             Reverted: the contract refuses.
             Refused: the call could not even start.
         """
-        computation = self._try(request, timestamp, BLOCK_GAS)
+        computation = self._try(request, timestamp, request.gas)
         if computation.is_error:
             raise _reverted(computation)
         return bytes(computation.output)
@@ -223,7 +224,7 @@ class Evm:
             Reverted: it would fail.
             Refused: it could not even start.
         """
-        self.call(request, timestamp)
+        self.call(request._replace(gas=BLOCK_GAS), timestamp)
         enough, too_little = BLOCK_GAS, 20_999
         while enough - too_little > max(1, enough // 100):
             middle = (enough + too_little) // 2
