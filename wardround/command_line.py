@@ -132,7 +132,7 @@ COMMANDS = {
         ),
         cheating=(
             "wardround_simulations.cheating_commands:cheating",
-            "Let a coordinator try every cheat, and see by what it is caught.",
+            "Let every party try every cheat, and see what catches it and what it costs.",
         ),
         network=(
             "wardround_simulations.live.commands:app",

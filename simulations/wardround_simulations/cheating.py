@@ -1,18 +1,21 @@
-"""Let a coordinator try every cheat, and see who catches it.
+"""Let every party try every cheat, and see what catches it and who pays.
 
-Each trial is a study of its own with three rounds. The first coordinator closes round 1 honestly
-and cheats in round 2. An auditor that has the chain and the store, and nothing else, looks after
-every step. The standby then closes round 2 again from the same contributions and goes on to the
-end, where the study must have the model that honest coordinators give it.
+Each trial of a false round is a study of its own with three rounds. The first coordinator closes
+round 1 honestly and cheats in round 2. An auditor that has the chain and the store, and nothing
+else, looks after every step. The standby then closes round 2 again from the same contributions and
+goes on to the end, where the study must have the model that honest coordinators give it. What
+closes no false round is tried in two studies more (`wardround_simulations.misdeeds`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
+from eth_account import Account
 from eth_account.signers.local import LocalAccount
 
 from wardround.audit.auditor import Auditor
@@ -20,21 +23,30 @@ from wardround.audit.challenge import commit_to, send_challenge
 from wardround.audit.collection import close_lapsed
 from wardround.audit.notices import Notice, Powers
 from wardround.chain.chain import Chain
+from wardround.chain.contract import Call
 from wardround.chain.court import Court
 from wardround.chain.court_reader import Contested
 from wardround.chain.errors import ContractReverted
 from wardround.chain.events import RoundClosed, Slashed
 from wardround.chain.study_token import StudyToken
 from wardround.chain.ward_round import WardRound
+from wardround.learning.initial import initial_model
 from wardround.protocol.evidence import CALLDATA_LIMIT
 from wardround.protocol.record import Recording, RuleId
+from wardround.protocol.settlement import Vector
 from wardround_simulations import cheats
 from wardround_simulations.accusations import ACCUSATIONS, SMALL_STEPS_BYTES, Accused, accuse
+from wardround_simulations.bare_misdeeds import BARE
 from wardround_simulations.cheats import Cheater
+from wardround_simulations.insistence import RecordedWard, gas_of_refusal
+from wardround_simulations.misdeeds import rehearse
+from wardround_simulations.outcomes import Outcome, Role
+from wardround_simulations.rehearsals import BareStudy, WholeStudy
 from wardround_simulations.stage import (
     BOND,
     CHALLENGE_SECONDS,
     DEMAND_SECONDS,
+    DEPOSIT,
     GRACE_SECONDS,
     OBJECTION_SECONDS,
     REWARD,
@@ -43,8 +55,13 @@ from wardround_simulations.stage import (
     Stage,
     specification,
 )
+from wardround_simulations.whole_misdeeds import WHOLE
 
 ROUNDS, CHEATED_ROUND = 3, 2
+#: How many things parties try besides false rounds.
+MISDEEDS = sum(len(one.misdeeds) for one in BARE) + sum(len(one.misdeeds) for one in WHOLE)
+#: For closing a round; the auditors share twice as much.
+FEE = 10**18
 
 
 #: Rules by which updates become a model: a sum is of counts, and the sites here train.
@@ -64,6 +81,7 @@ class Cheat:
         registered: whether a site puts its contribution on chain first.
         limit_bytes: what the auditor puts into one transaction at most.
         recordings: under which it is tried.
+        role: whose cheat it is.
     """
 
     title: str
@@ -74,6 +92,7 @@ class Cheat:
     registered: bool = False
     limit_bytes: int = CALLDATA_LIMIT
     recordings: tuple[Recording, ...] = tuple(Recording)
+    role: Role = Role.COORDINATOR
 
     def expected(self, recording: Recording) -> str:
         """What catches it."""
@@ -113,6 +132,12 @@ CHEATS = (
         rule=RuleId.MULTI_KRUM,
     ),
     Cheat("drops a registered site", cheats.drop_a_site, "challengeOmission", registered=True),
+    Cheat(
+        "demands what it leaves out",
+        cheats.demand_what_it_leaves_out,
+        "challengeOmission",
+        registered=True,
+    ),
     _bad_entry("invents a site", cheats.invent_a_site, "NotMember"),
     _bad_entry("replays a contribution", cheats.replay_an_old_contribution, "SignatureInvalid"),
     _bad_entry("inflates a weight", cheats.inflate_a_weight, "WeightOutOfRange"),
@@ -140,44 +165,13 @@ CHEATS = (
     ),
     Cheat("closes twice", cheats.close_twice, "WardRound_RoundNotOpen"),
     Cheat("closes after takeover", cheats.close_after_takeover, "WardRound_NotCoordinator"),
+    Cheat(
+        "attests a false round",
+        cheats.attest_a_false_round,
+        "challengeCoordinate",
+        role=Role.AUDITOR,
+    ),
 )
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What came of a trial.
-
-    Attributes:
-        tried: what was tried.
-        recording: ``full`` or ``root``.
-        caught_by: the challenge that proved it, or the error it was refused with; empty when
-            it went unnoticed.
-        expected: what should have caught it; empty where there is nothing to catch.
-        gas: of everything that was sent to prove it; 0 where it was refused.
-        slashed: what the coordinator lost, in the token's smallest unit.
-        closed_by: who closed the round in the end, ``first`` or ``standby``.
-        ends_right: whether the study ended with the model that honest coordinators give it.
-        words: the auditor's findings, or the contract's error.
-    """
-
-    tried: str
-    recording: str
-    caught_by: str
-    expected: str
-    gas: int
-    slashed: int
-    closed_by: str
-    ends_right: bool
-    words: str
-
-    @property
-    def good(self) -> bool:
-        """Caught as expected, and the study came to the right end."""
-        return self.caught_by == self.expected and self.ends_right
-
-    def document(self) -> dict[str, Any]:
-        """As a JSON value; amounts as decimal text."""
-        return {**asdict(self), "slashed": str(self.slashed), "good": self.good}
 
 
 class Trials:
@@ -187,7 +181,7 @@ class Trials:
         count: how many outcomes `run` gives.
     """
 
-    count = len(Recording) * (len(RULES) + 1 + len(ACCUSATIONS) + 2) + sum(
+    count = len(Recording) * (len(RULES) + 1 + len(ACCUSATIONS) + 1 + MISDEEDS) + sum(
         len(cheat.recordings) for cheat in CHEATS
     )
 
@@ -200,13 +194,14 @@ class Trials:
             folder: for the studies' stores; each gets a folder of its own.
         """
         self.chain, self.parties, self._folder = chain, parties, folder
-        studies = len(Recording) * (len(CHEATS) + len(RULES) + 2)
-        supply = studies * (ROUNDS * REWARD + 2 * BOND) + 4 * BOND
+        studies = len(Recording) * (len(CHEATS) + len(RULES) + 5)
+        # Twice, for fees, and what coordinators may need besides their bonds.
+        supply = 2 * studies * (ROUNDS * REWARD + 2 * BOND)
         self._token = StudyToken.deploy(chain, parties.sponsor, supply)
         # For deposits.
         for one in (parties.auditor, parties.standby):
             self._token.transfer(parties.sponsor, one.address, 2 * BOND)
-        self._ward = WardRound.deploy(chain, parties.sponsor)
+        self._ward = RecordedWard(chain, WardRound.deploy(chain, parties.sponsor).address)
         self._models: dict[RuleId, bytes] = {}
 
     def run(self) -> Iterator[Outcome]:
@@ -219,8 +214,9 @@ class Trials:
                 yield self.trial(cheat, recording)
         for recording in Recording:
             yield self.copied(recording)
-        for pair in zip(*(self.accusations(recording) for recording in Recording), strict=True):
-            yield from pair
+        for trials in (self.accusations, self.misdeeds):
+            for pair in zip(*map(trials, Recording), strict=True):
+                yield from pair
 
     def honest(self, rule: RuleId, recording: Recording) -> Outcome:
         """Run a study without cheating: there is nothing to overturn."""
@@ -235,7 +231,8 @@ class Trials:
         last = self._ward.closed_rounds(stage.study)[-1].closing
         self._models.setdefault(rule, last.record.model)
         title = f"nothing ({rule.name.lower().replace('_', ' ')})"
-        return self._outcome(title, "", stage, auditor, notices, None)
+        row = self._outcome(title, "", stage, auditor, notices, None)
+        return replace(row, role=Role.NONE)
 
     def trial(self, cheat: Cheat, recording: Recording) -> Outcome:
         """One cheat in one study; `honest` has run for its rule."""
@@ -246,11 +243,11 @@ class Trials:
         notices = auditor.step()
         if cheat.registered:
             self._register(stage)
-        refusal = None
+        refusal, gas = None, 0
         try:
             cheat.act(Cheater(stage, self.parties.first))
         except ContractReverted as error:
-            refusal = error
+            refusal, gas = error, gas_of_refusal(self.chain, *self._ward.sent[-1], error.name)
         notices += auditor.step()
         if any(notice.kind == "demanded" for notice in notices):
             self.chain.advance(DEMAND_SECONDS + 1)
@@ -261,7 +258,8 @@ class Trials:
             notices += auditor.step()
         notices += self._attested(auditor)
         expected = cheat.expected(recording)
-        return self._outcome(cheat.title, expected, stage, auditor, notices, refusal)
+        row = self._outcome(cheat.title, expected, stage, auditor, notices, refusal)
+        return replace(row, role=cheat.role, gas=gas or row.gas)
 
     def copied(self, recording: Recording) -> Outcome:
         """A coordinator's friend sees the auditor's proof and sends it first, to save the bond.
@@ -282,10 +280,11 @@ class Trials:
             stage.close(self._active(stage))
             notices += auditor.step()
         notices += self._attested(auditor)
-        title, expected = "has a proof copied", "commitChallenge"
+        title, expected = "copies a proof", "commitChallenge"
         row = self._outcome(title, expected, stage, auditor, notices, None)
         gas = sum(receipt.gas_used for receipt in sent if receipt is not None)
-        return replace(row, caught_by="" if earned else expected, gas=gas)
+        caught = "" if earned else expected
+        return replace(row, role=Role.CHALLENGER, caught_by=caught, gas=gas)
 
     def accusations(self, recording: Recording) -> Iterator[Outcome]:
         """An honest study, and a standby that accuses its coordinator of everything."""
@@ -297,33 +296,62 @@ class Trials:
             stage.close(self.parties.first)
             auditor.step()
         contested, accused = self._contested(stage)
-        court = accused.court
-        refusals = [
-            (one.title, one.refused_with, accuse(accused, self.parties.standby, one))
+        court, accuser = accused.court, self.parties.standby
+        found = {one: accuse(accused, accuser, one) for one in ACCUSATIONS}
+        send_challenge(court, accuser, contested, accused.demand(), rule=stage.spec.rule)
+        (answer,) = (notice for notice in auditor.step() if notice.kind == "answered")
+        refusals = {
+            one: Call(court.address, court.challenge_data(contested, one.evidence(accused)), "")
             for one in ACCUSATIONS
-        ]
-        send_challenge(
-            court, self.parties.standby, contested, accused.demand(), rule=stage.spec.rule
-        )
-        answers = [notice for notice in auditor.step() if notice.kind == "answered"]
-        shown = ", ".join(str(notice.challenge) for notice in answers)
-        refusals.append(("withheld data", "answerDemand", shown))
-        # The accuser makes the coordinator wait, and shows nothing: that costs it two deposits, and
-        # a third for the steps in which it accused a right coordinate.
-        accuser = self.parties.standby
-        court.approve_deposit(accuser, stage.study)
-        court.open_tally(accuser, contested, None)
-        court.approve_deposit(accuser, stage.study)
-        court.commit_challenge(accuser, contested, bytes(32))
+        }
+        gas = {
+            one: gas_of_refusal(self.chain, accuser.address, call, one.refused_with)
+            for one, call in refusals.items()
+        }
         stage.close(self.parties.first)
         self.chain.advance(2 * CHALLENGE_SECONDS)
         notices = auditor.step()
+        # That of the steps in which it accused a right coordinate: the tally is left open.
         first = self.parties.first
-        paid = list(close_lapsed(court, first, stage.study, first.address))
-        refusals.append(("delay", "closeTally", "closeTally" if len(paid) == 3 else ""))
-        for title, expected, found in refusals:
-            row = self._outcome(title, expected, stage, auditor, notices, None)
-            yield replace(row, tried=f"accused: {title}", caught_by=found)
+        (lapsed,) = close_lapsed(court, first, stage.study, first.address)
+        honest = self._outcome("", "", stage, auditor, notices, None)
+        honest = replace(honest, role=Role.CHALLENGER)
+        for one in ACCUSATIONS:
+            row = replace(
+                honest,
+                tried=f"accuses: {one.title}",
+                expected=one.refused_with,
+                caught_by=found[one],
+                gas=gas[one],
+            )
+            if one.limit_bytes < CALLDATA_LIMIT and lapsed.receipt is not None:
+                row = replace(row, gas=lapsed.receipt.gas_used, forfeited=lapsed.amount)
+            yield row
+        yield replace(
+            honest,
+            tried="accuses: withheld data",
+            expected="answerDemand",
+            caught_by=str(answer.challenge),
+            gas=answer.gas or 0,
+            forfeited=DEPOSIT,
+        )
+
+    def misdeeds(self, recording: Recording) -> Iterator[Outcome]:
+        """A whole study and a bare one, with what its parties try besides."""
+        colleague = Account.create()
+        fees = {"closing_fee": str(FEE), "attesting_fee": str(2 * FEE)}
+        stage, auditor = self._open(
+            "misdeeds", RuleId.MEAN, recording, quorum=2, auditors=[colleague], fees=fees
+        )
+        base = Vector.of(initial_model(stage.spec).values).data
+        name = stage.spec.study.name
+        bare = BareStudy(self._ward, self._token, self.parties, stage.params, name, base)
+        outcomes = list(rehearse(WholeStudy(stage, auditor, colleague, ROUNDS), WHOLE))
+        last = self._ward.last_closing(stage.study).record.model
+        right = auditor.is_over() and last == self._models[RuleId.MEAN] and not auditor.breaches
+        for one in outcomes:
+            yield replace(one, ends_right=one.ends_right and right)
+        yield from rehearse(bare, BARE)
 
     # ---------------------------------------------------------------- steps
 
@@ -342,10 +370,15 @@ class Trials:
         recording: Recording,
         limit_bytes: int = CALLDATA_LIMIT,
         quorum: int = 1,
+        auditors: Sequence[LocalAccount] = (),
+        fees: Mapping[str, str] = MappingProxyType({}),
     ) -> tuple[Stage, Auditor]:
         name = f"{name}-{rule.name.lower()}-{recording.name.lower()}".replace("_", "-")
         spec = specification(name, recording, rule, ROUNDS, quorum)
-        stage = Stage(self._ward, self._token, self.parties, spec, self._folder / name)
+        spec = spec.model_copy(update={"chain": spec.chain.model_copy(update=fees)})
+        # The standby is one, so that an auditor can be a cheater's friend.
+        both = [self.parties.standby, *auditors]
+        stage = Stage(self._ward, self._token, self.parties, spec, self._folder / name, both)
         powers = Powers(self.parties.auditor, challenge=True, answer=True, limit_bytes=limit_bytes)
         # The chain's own clock is moved, so wall-clock time is meaningless.
         return stage, Auditor(self._ward, stage.study, stage.store, powers, now=lambda: 0.0)
@@ -391,12 +424,14 @@ class Trials:
         caught = refusal.name if refusal else ", ".join(str(one.challenge) for one in proven)
         model = closings[ROUNDS].closing.record.model
         return Outcome(
+            role=Role.COORDINATOR,
             tried=tried,
             recording=stage.params.recording.name.lower(),
             caught_by=caught,
             expected=expected,
             gas=sum(one.gas or 0 for one in notices if one.kind in ("challenged", "demanded")),
             slashed=sum(one.reward + one.burnt for one in events if isinstance(one, Slashed)),
+            forfeited=0,
             closed_by="first" if closer == self.parties.first.address else "standby",
             ends_right=auditor.is_over() and model == self._models[stage.params.rule],
             words="; ".join(breaches) or (str(refusal) if refusal else "all holds"),

@@ -1,4 +1,4 @@
-"""``wardround cheating``: every cheat of a coordinator, and the challenge that proves it."""
+"""``wardround cheating``: every cheat of every party, what catches it, and who pays."""
 
 from __future__ import annotations
 
@@ -18,15 +18,17 @@ from rich.table import Table
 from wardround.chain.chain import Chain
 from wardround.devchain.errors import AnvilMissing
 from wardround.host.screen import Screen
+from wardround_simulations.outcomes import Outcome, Role
 from wardround_simulations.screen import TOKEN
 
 if TYPE_CHECKING:
-    from wardround_simulations.cheating import Outcome
     from wardround_simulations.stage import Parties
 
 _out = Screen(highlight=False, markup=False)
 _err = Screen(stderr=True, highlight=False, markup=False)
-_TABLE_WIDTH = 108
+_TABLE_WIDTH = 100
+#: What outcomes that share a line have in common.
+_ALIKE = ("tried", "caught_by", "slashed", "forfeited", "good")
 
 
 def cheating(
@@ -36,12 +38,13 @@ def cheating(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
 ) -> None:
-    """Let a coordinator try every cheat, and see by what it is caught.
+    """Let every party try every cheat, and see what catches it and what it costs.
 
-    Every trial is a study of its own with real sites. An auditor that has the chain and the
-    content store alone proves what is wrong; the standby closes the round again. Ends with 0 only
-    if every cheat is caught as it should be, no honest round is overturned, and every study ends
-    with the model that honest coordinators give it.
+    Coordinators, sites, sponsors, auditors and challengers cheat on a chain of their own. Where a
+    round is false, an auditor that has the chain and the content store alone proves it, and the
+    standby closes the round again. Ends with 0 only if every cheat is caught as it should be, no
+    honest round is overturned, and every study ends with the model that honest coordinators give
+    it and all money where it belongs.
 
     Examples:
       wardround cheating
@@ -87,29 +90,32 @@ def cheating(
 
 
 def outcomes_table(outcomes: list[Outcome]) -> Table:
-    """Lay outcomes out; those that differ by recording alone share a line.
+    """Lay outcomes out by who cheats; those that differ by recording alone share a line.
 
     Args:
         outcomes: in the order of the trials, at least one.
     """
     table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    for name in ("the coordinator", "recording", "caught by", "gas", "slashed", "closed by", "end"):
-        right = name in ("gas", "slashed")
-        table.add_column(name, justify="right" if right else "left", no_wrap=True)
-    key = ("tried", "caught_by", "slashed", "closed_by", "good")
-    for _, same in groupby(outcomes, lambda one: [getattr(one, name) for name in key]):
-        group = list(same)
-        first, gas = group[0], max(one.gas for one in group)
-        table.add_row(
-            first.tried,
-            "both" if len(group) > 1 else first.recording,
-            first.caught_by or "–",
-            f"{gas:,}" if gas else "–",
-            f"{first.slashed / TOKEN:,.0f}" if first.slashed else "–",
-            first.closed_by,
-            "right" if first.good else "WRONG",
-            style="" if first.good else "red",
-        )
+    for name in ("who tries what", "caught by", "gas", "pays with", "end"):
+        table.add_column(name, justify="right" if name == "gas" else "left", no_wrap=True)
+    for role in Role:
+        rows = [one for one in outcomes if one.role is role]
+        if rows:
+            table.add_section()
+            table.add_row(role.value, style="bold")
+        for _, same in groupby(rows, lambda one: [getattr(one, name) for name in _ALIKE]):
+            group = list(same)
+            first, gas = group[0], max(one.gas for one in group)
+            alone = "" if len(group) > 1 else f" ({first.recording})"
+            lost = (first.slashed or first.forfeited) / TOKEN
+            table.add_row(
+                f"  {first.tried}{alone}",
+                first.caught_by or "–",
+                f"{gas:,}" if gas else "–",
+                f"{first.paid_with} {lost:g}" if lost else first.paid_with or "–",
+                "right" if first.good else "WRONG",
+                style="" if first.good else "red",
+            )
     return table
 
 

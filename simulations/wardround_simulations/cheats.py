@@ -13,6 +13,9 @@ import numpy as np
 from eth_account import Account
 from eth_account.signers.local import LocalAccount
 
+from wardround.chain.court import Court
+from wardround.chain.errors import ContractReverted
+from wardround.protocol.attestation import Attestation
 from wardround.protocol.canonical import sha256_digest
 from wardround.protocol.cid import cid_from_sha256, cid_of
 from wardround.protocol.commitments import (
@@ -26,7 +29,9 @@ from wardround.protocol.commitments import (
 from wardround.protocol.contribution import Entry
 from wardround.protocol.fixed_point import Int32Vector, IntVector, vector_bytes, vector_from_bytes
 from wardround.protocol.identifiers import SiteAddress, address_of, hex_of
+from wardround.protocol.inspection import chunks_from
 from wardround.protocol.manifest import Manifest, RowsRef, parse_manifest
+from wardround.protocol.merkle import vector_leaves
 from wardround.protocol.record import Record
 from wardround.protocol.rules import aggregate, krum_selected
 from wardround.protocol.settlement import RoundFrame, Vector, settle
@@ -220,6 +225,19 @@ def drop_a_site(cheater: Cheater) -> None:
     cheater.close(cheater.draft(cheater.rows[:1] + cheater.rows[2:]))
 
 
+def demand_what_it_leaves_out(cheater: Cheater) -> None:
+    """Demand a registered contribution, and leave it out although its site shows it."""
+    stage, row, before = cheater.stage, cheater.rows[1], cheater.position.previous.commitment
+    court, update = Court(stage.contract), vector_bytes(row.update)
+    count = len(vector_leaves(update))
+    where = (stage.study, cheater.position.round, before)
+    court.approve_deposit(cheater.signer, stage.study)
+    court.demand_contribution(cheater.signer, *where, row.entry.site, (0, count))
+    shown = chunks_from(update, 0, count)
+    court.answer_contribution(stage.parties.auditor, *where, row.entry.pack(), shown)
+    drop_a_site(cheater)
+
+
 def invent_a_site(cheater: Cheater) -> None:
     """Add a site that was not admitted, with a key of the coordinator's own."""
     account = Account.create()
@@ -264,6 +282,23 @@ def sign_nothing(cheater: Cheater) -> None:
     first = cheater.rows[0]
     unsigned = replace(first, entry=replace(first.entry, signature=bytes(65)))
     cheater.close(cheater.draft([unsigned, *cheater.rows[1:]]))
+
+
+def attest_a_false_round(cheater: Cheater) -> None:
+    """Shift a coordinate, and let an auditor that is a friend attest the round at once."""
+    shift_a_coordinate(cheater)
+    stage, friend = cheater.stage, cheater.stage.parties.standby
+    closing = stage.contract.last_closing(stage.study)
+    where = (stage.study, cheater.position.round)
+    signature = Attestation(*where, closing.commitment).sign(
+        stage.contract.domain, bytes(friend.key)
+    )
+    try:
+        stage.contract.attest(friend, *where, closing, {friend.address: signature})
+    except ContractReverted as error:
+        # Others have time to object, and one of them does.
+        if error.name != "WardRound_TooEarly":
+            raise
 
 
 def withhold_the_model(cheater: Cheater) -> None:

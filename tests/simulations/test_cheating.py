@@ -25,18 +25,31 @@ from wardround.host.key_file import write_new_key
 from wardround.protocol.identifiers import hex_of
 from wardround.protocol.record import Recording, RuleId
 from wardround_simulations import cheats
-from wardround_simulations.cheating import CHEATS, ROUNDS, RULES, Cheat, Outcome, Trials
+from wardround_simulations.accusations import ACCUSATIONS
+from wardround_simulations.bare_misdeeds import BARE
+from wardround_simulations.cheating import CHEATS, MISDEEDS, ROUNDS, RULES, Cheat, Trials
 from wardround_simulations.cheating_commands import outcomes_table
 from wardround_simulations.cheats import Cheater
+from wardround_simulations.insistence import gas_of_refusal
+from wardround_simulations.misdeeds import (
+    Misdeed,
+    Moment,
+    Remedy,
+    rehearse,
+)
+from wardround_simulations.outcomes import Outcome, Role
+from wardround_simulations.rehearsals import BareStudy
 from wardround_simulations.stage import (
     BOND,
     CHALLENGE_SECONDS,
+    DEPOSIT,
     OBJECTION_SECONDS,
     REWARD,
     Parties,
     Stage,
     specification,
 )
+from wardround_simulations.whole_misdeeds import WHOLE
 
 RECORDINGS = [pytest.param(one, id=one.name.lower()) for one in Recording]
 #: What is caught under one recording is tried under the other in depth.
@@ -52,12 +65,14 @@ TRIED = [
     for one in cheat.recordings
 ]
 GOOD = Outcome(
+    role=Role.COORDINATOR,
     tried="pays itself",
     recording="full",
     caught_by="challengeRewards",
     expected="challengeRewards",
     gas=5,
     slashed=BOND,
+    forfeited=0,
     closed_by="standby",
     ends_right=True,
     words="x",
@@ -92,7 +107,9 @@ def test_cheat_is_caught(trials: Trials, cheat: Cheat, recording: Recording, exp
     assert outcome.ends_right
     refused = expected.startswith("WardRound_")
     assert outcome.slashed == (0 if refused else BOND)
-    assert (outcome.gas == 0) is refused
+    # What a refused transaction costs ends before the gas that it is tried with at first.
+    assert 21_000 < outcome.gas < 1_000_000
+    assert outcome.role is cheat.role
     again = "first" if cheat.act is cheats.close_twice else "standby"
     assert outcome.closed_by == again
 
@@ -108,10 +125,89 @@ def test_copy_of_a_proof_saves_nothing_of_the_bond(trials: Trials, recording: Re
 @pytest.mark.parametrize("recording", RECORDINGS)
 def test_honest_round_withstands_every_accusation(trials: Trials, recording: Recording) -> None:
     outcomes = list(trials.accusations(recording))
-    assert len(outcomes) == 8
+    assert len(outcomes) == len(ACCUSATIONS) + 1
     for outcome in outcomes:
         assert outcome.good, outcome
         assert (outcome.slashed, outcome.closed_by) == (0, "first")
+        assert outcome.gas > 21_000
+    paid = {one.tried: one.forfeited for one in outcomes if one.forfeited}
+    assert paid == {
+        "accuses: the same, in steps": DEPOSIT,
+        "accuses: withheld data": DEPOSIT,
+    }
+
+
+@pytest.mark.parametrize("recording", RECORDINGS)
+def test_what_any_party_tries_is_refused_or_set_right(trials: Trials, recording: Recording) -> None:
+    outcomes = list(trials.misdeeds(recording))
+    assert len(outcomes) == MISDEEDS
+    for outcome in outcomes:
+        assert outcome.good, outcome
+        assert outcome.slashed == 0
+        assert 21_000 < outcome.gas < 1_000_000
+    assert {one.role for one in outcomes} == set(Role) - {Role.NONE}
+    paid = {one.tried: one.forfeited for one in outcomes if one.forfeited}
+    assert paid == {
+        "answers its own demand": DEPOSIT / 2,
+        "never reveals its challenge": DEPOSIT,
+        "leaves a tally open": DEPOSIT,
+        "registers beyond the bound": DEPOSIT,
+        "hides what it registered": DEPOSIT,
+    }
+
+
+@pytest.mark.parametrize("left", [0, 1])
+def test_misdeed_that_is_let_in_or_keeps_money_is_not_good(tmp_path: Path, left: int) -> None:
+    """Rehearsals can fail: one act changes nothing, another leaves money behind."""
+
+    def keep(study: BareStudy) -> Remedy:
+        sent = study.token.transfer(study.parties.sponsor, study.escrow.address, left)
+        return Remedy("transfer", sent)
+
+    def end(study: BareStudy) -> None:
+        study.ward.end_study(study.parties.sponsor, study.study)
+
+    act = keep if left else lambda study: None
+    misdeed = Misdeed(Role.SPONSOR, "leaves money", "transfer", act)
+    with theatre(tmp_path) as scene:
+        stage = scene.stage(rounds=1)
+        parts = (scene.ward, stage.token, scene.parties, stage.params)
+        bare = BareStudy(*parts, "bare", base=b"")
+        (outcome,) = rehearse(bare, (Moment(BareStudy.create, (misdeed,)), Moment(end)))
+    assert (outcome.caught_by, outcome.ends_right) == (("transfer", False) if left else ("", True))
+    assert not outcome.good
+
+
+def test_gas_of_a_refusal_is_what_the_transaction_costs_where_it_is_mined(tmp_path: Path) -> None:
+    parties = Parties.new()
+    genesis = Genesis(31337, 1_760_000_000, dict.fromkeys(parties.addresses, 10_000 * _ETHER))
+    try:
+        anvil = Anvil(genesis)
+    except AnvilMissing as error:
+        pytest.skip(str(error))
+    with anvil:
+        chain, sender = anvil.chain, parties.sponsor
+        token = StudyToken.deploy(chain, sender, 1)
+        call = token.contract.function("transfer", parties.first.address, 2)
+        error = "ERC20InsufficientBalance"
+        found = gas_of_refusal(chain, sender.address, call, error)
+        assert gas_of_refusal(chain, sender.address, call, "ERC20InvalidReceiver") == 0
+        raw = sender.sign_transaction(
+            {
+                "chainId": 31337,
+                "nonce": chain.transaction_count(sender.address),
+                "gas": 100_000,
+                "gasPrice": 10**10,
+                "to": token.address,
+                "value": 0,
+                "data": call.data,
+            }
+        ).raw_transaction
+        mined = chain.rpc("eth_sendRawTransaction", "0x" + raw.hex())
+        receipt = chain.rpc("eth_getTransactionReceipt", mined)
+    assert int(receipt["status"], 16) == 0
+    used = int(receipt["gasUsed"], 16)
+    assert used <= found <= 1.02 * used
 
 
 def test_cheat_that_nobody_notices_is_not_good(trials: Trials) -> None:
@@ -125,19 +221,25 @@ def test_cheat_that_nobody_notices_is_not_good(trials: Trials) -> None:
 
 
 def test_every_cheat_has_a_title_of_its_own_and_words() -> None:
-    assert len({cheat.title for cheat in CHEATS}) == len(CHEATS)
+    misdeeds = [one for moment in (*BARE, *WHOLE) for one in moment.misdeeds]
+    tried = [(one.role, one.title) for one in (*CHEATS, *misdeeds)]
+    assert len(set(tried)) == len(tried) == len(CHEATS) + MISDEEDS
     assert all(cheat.act.__doc__ for cheat in CHEATS)
 
 
-def test_table_joins_what_differs_by_recording_alone() -> None:
+def test_table_joins_what_differs_by_recording_alone_and_parts_roles() -> None:
     other = replace(GOOD, recording="root", gas=1234)
-    wrong = replace(GOOD, tried="signs nothing", caught_by="")
+    wrong = replace(GOOD, tried="signs nothing", caught_by="", slashed=0)
+    late = replace(GOOD, role=Role.CHALLENGER, slashed=0, forfeited=DEPOSIT // 2)
     written = StringIO()
-    Console(width=108, file=written).print(outcomes_table([GOOD, other, wrong]))
-    lines = [line.split() for line in written.getvalue().splitlines() if "standby" in line]
-    assert lines == [
-        ["pays", "itself", "both", "challengeRewards", "1,234", "50", "standby", "right"],
-        ["signs", "nothing", "full", "–", "5", "50", "standby", "WRONG"],
+    Console(width=100, file=written).print(outcomes_table([GOOD, late, other, wrong]))
+    lines = [line.split() for line in written.getvalue().splitlines() if line.strip()]
+    assert lines[2:] == [
+        ["a", "coordinator"],
+        ["pays", "itself", "challengeRewards", "1,234", "bond", "50", "right"],
+        ["signs", "nothing", "(full)", "–", "5", "gas", "WRONG"],
+        ["a", "challenger"],
+        ["pays", "itself", "(full)", "challengeRewards", "5", "deposit", "2.5", "right"],
     ]
 
 
@@ -152,6 +254,7 @@ def test_command_ends_with_nonzero_status_unless_all_is_good(
     done = CliRunner().invoke(app, ["cheating", "--chain", "embedded", "--json"])
     (value,) = map(json.loads, done.stdout.splitlines())
     assert (value["good"], value["slashed"]) == (outcome.good, str(BOND))
+    assert (value["role"], value["paid_with"]) == ("a coordinator", "bond")
 
 
 def test_all_trials_are_as_many_as_the_command_counts(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -159,7 +262,8 @@ def test_all_trials_are_as_many_as_the_command_counts(monkeypatch: pytest.Monkey
         ("honest", GOOD),
         ("trial", GOOD),
         ("copied", GOOD),
-        ("accusations", [GOOD] * 8),
+        ("accusations", [GOOD] * (len(ACCUSATIONS) + 1)),
+        ("misdeeds", [GOOD] * MISDEEDS),
     ):
         monkeypatch.setattr(Trials, name, lambda *_, outcomes=outcomes: outcomes)
     assert len(list(Trials.run(object.__new__(Trials)))) == Trials.count
