@@ -14,7 +14,8 @@ from tests.protocol.rounds import Memory
 from wardround.protocol.commitments import DISTANCES, NORMS, RANKS, SCORES, Commitments
 from wardround.protocol.evidence import CoordinateEvidence, Demand, What
 from wardround.protocol.fixed_point import IntVector
-from wardround.protocol.identifiers import hex_of
+from wardround.protocol.identifiers import Root, hex_of
+from wardround.protocol.inspection import chunk_leaf
 from wardround.protocol.manifest import RowsRef
 from wardround.protocol.merkle import CHUNK_BYTES, is_included, leaf_hash, vector_root
 from wardround.protocol.replay import ClosedRound
@@ -27,7 +28,7 @@ from wardround.protocol.whole_evidence import (
     ScoreEvidence,
     page_count,
 )
-from wardround.protocol.whole_inspection import answer_of, owners_of, tree_of
+from wardround.protocol.whole_inspection import WholeRound, answer_of, owners_of, tree_of
 
 CLIPPED: dict[str, Any] = {
     "aggregation": {"rule": "clipped_mean", "min_sites": 2},
@@ -92,16 +93,13 @@ def test_wrong_rank_is_proven() -> None:
 @pytest.mark.parametrize("name", [NORMS, DISTANCES, SCORES])
 def test_hidden_tree_is_demanded_from_the_top_until_a_number_differs(name: str) -> None:
     scene = Scene.of(**tables(name))
-    settled, honest = scene.memory.settle()
+    settled, _ = scene.memory.settle()
     updates, change = vectors(scene.memory, settled)
     tree = tree_of(name, 1, updates, change)
-    # Of two chunks one number is another, and the total with it.
+    # Of two chunks one number is another.
     data = (int.from_bytes(tree.data[:32], signed=True) + 5).to_bytes(32, signed=True)
     pages = data + tree.data[32:]
-    total = (tree.total + 5).to_bytes(32, signed=True)
     assert len(pages) == CHUNK_BYTES
-    rows = list(settled.commitments.rows[name])
-    rows[1] = with_word(with_word(rows[1], 0, total), 1, vector_root(pages))
     lie, closed = forged(scene, name, 1, 1, vector_root(pages))
     _, evidence = breach_of(scene.examine(closed))
     assert isinstance(evidence, Demand)
@@ -113,7 +111,61 @@ def test_hidden_tree_is_demanded_from_the_top_until_a_number_differs(name: str) 
     shown = breach_of(found)[1]
     assert isinstance(shown, NodeEvidence)
     assert (shown.page, shown.place) == (1, 0)
-    assert honest.closing.record.commitments != closed.closing.record.commitments
+
+
+def test_pages_are_demanded_down_to_the_chunk_that_is_wrong() -> None:
+    scene, chunks = Scene.of(**CLIPPED), 40
+    entries = [entry.pack() for entry, _, _ in scene.memory.contributions()]
+    random = np.random.default_rng(5)
+    base, model, *updates = (
+        random.integers(-1000, 1000, 256 * chunks, dtype=np.int32) for _ in range(6)
+    )
+    whole = WholeRound(
+        rule=scene.memory.spec.rule,
+        scoring=scene.memory.spec.scoring,
+        entries=entries,
+        updates=updates,
+        base=base,
+        model=model,
+        committed=bytes(32),
+        named={},
+        find=lambda root, leaves, size: None,
+        openings={},
+    )
+    right = whole.expected
+    # Chunk 35 counts for one more, and so do the page above and the total.
+    tree = tree_of(SCORES, 2, updates, whole.change)
+    words = [int.from_bytes(tree.data[at : at + 32], signed=True) for at in range(0, 3072, 32)]
+    for place in (35, 64 + 1):
+        words[place] += 1
+    pages = b"".join(word.to_bytes(32, signed=True) for word in words)
+    row = right.rows[SCORES][2]
+    row = (tree.total + 1).to_bytes(32, signed=True) + vector_root(pages) + row[64:]
+    rows = tuple(row if at == 2 else one for at, one in enumerate(right.rows[SCORES]))
+    lie = Commitments({**right.rows, SCORES: rows})
+    stored = {lie.roots[SCORES]: lie.data(SCORES)}
+    openings: dict[tuple[What, int, int], bytes] = {}
+    asked: list[int] = []
+    while True:
+        told = replace(
+            whole,
+            committed=lie.root,
+            named=lie.roots,
+            find=lambda root, leaves, size: stored.get(Root(root)),
+            openings=openings,
+        )
+        found = told.first_wrong()
+        assert found is not None
+        evidence = found[1]
+        if not isinstance(evidence, Demand):
+            break
+        asked.append(evidence.index)
+        head = answer_of(lie, evidence, updates, whole.change)
+        page = chunk_leaf(pages, evidence.index).opening
+        openings[What.SCORES, 2, evidence.index] = head[: -len(page)] + page
+    assert asked == [2, 1]
+    assert isinstance(evidence, NodeEvidence)
+    assert (evidence.row, evidence.page, evidence.place) == (2, 1, 3)
 
 
 def test_wrong_number_of_a_stored_tree_is_proven_where_it_is() -> None:
