@@ -251,7 +251,8 @@ class Auditor:
         previous = genesis_closing(self.facts.params.initial_model)
         if number > 1:
             previous = self._closings[number - 1].closing
-        seen = ClosedRound(number, closed.closing, closed.entries)
+        sites = frozenset(one.site for one in registered)
+        seen = ClosedRound(number, closed.closing, closed.entries, lambda: sites)
         return RoundCase(seen, previous, registered, answered, openings)
 
     def _registration(self, event: Registered) -> Registration:
