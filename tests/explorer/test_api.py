@@ -195,7 +195,7 @@ def test_nothing_can_be_changed(client: httpx.Client) -> None:
 def test_what_is_not_there_names_the_blocks_looked_at(client: httpx.Client, study: str) -> None:
     answer = client.get(f"/api/studies/{study}/open-round")
     assert answer.status_code == 404
-    assert (answer.json()["first_block"], answer.json()["last_block"]) == (0, 17)
+    assert (answer.json()["first_block"], answer.json()["last_block"]) == (0, 19)
 
 
 def test_description_is_of_every_path(client: httpx.Client) -> None:

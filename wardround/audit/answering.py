@@ -58,9 +58,8 @@ class Answerer:
         if head == self._seen_through:
             return
         start = max(0, self._seen_through - _OVERLAP_BLOCKS)
-        for event in self._court.events(self._params.study_id, start, head):
-            if isinstance(event, Demanded):
-                self._open[event.demand] = event
+        for event in self._court.demands(self._params.study_id, start, head):
+            self._open[event.demand] = event
         self._seen_through = head
         for event in list(self._open.values()):
             state = self._court.demand_of(event.demand)

@@ -181,11 +181,13 @@ class CourtReader(BoundContract):
 
     def shown_of(self, study: StudyId, round_number: int, previous: bytes, site: str) -> bytes:
         """The bytes of a registered update that were shown so far: its first chunks."""
+        where = [study, round_number.to_bytes(32, "big"), bytes(12) + bytes.fromhex(site[2:])]
+        topics = [self.contract.event_topic("ContributionAnswered"), *where]
+        events = read_court_events(self.contract, self.chain.logs(self.address, topics))
         return b"".join(
             event.data
-            for event in self.events(study)
-            if isinstance(event, ContributionAnswered)
-            and (event.round, event.previous, event.site) == (round_number, previous, site)
+            for event in events
+            if isinstance(event, ContributionAnswered) and event.previous == previous
         )
 
     # ---------------------------------------------------------------- events
@@ -200,6 +202,13 @@ class CourtReader(BoundContract):
         topics = [] if study is None else [None, study]
         logs = self.chain.logs(self.address, topics, from_block, to_block)
         return read_court_events(self.contract, logs)
+
+    def demands(self, study: StudyId, from_block: int, to_block: int) -> list[Demanded]:
+        """What was demanded of a study's closed rounds in some blocks."""
+        topics = [self.contract.event_topic("Demanded"), study]
+        logs = self.chain.logs(self.address, topics, from_block, to_block)
+        events = read_court_events(self.contract, logs)
+        return [event for event in events if isinstance(event, Demanded)]
 
     def events_of(self, receipt: Receipt) -> list[CourtEvent]:
         """What one transaction did in court."""

@@ -26,7 +26,7 @@ from wardround.protocol.fixed_point import IntVector, largest_magnitude
 from wardround.protocol.identifiers import Root, SiteAddress, StudyId, hex_of
 from wardround.protocol.manifest import MANIFEST_MAX_BYTES, Manifest, parse_manifest
 from wardround.protocol.merkle import vector_root
-from wardround.protocol.record import Closing, RuleId, StudyParams
+from wardround.protocol.record import Closing, StudyParams
 from wardround.protocol.report import REPORT_MAX_BYTES, parse_report
 from wardround.protocol.rules import RunningMean, aggregate
 from wardround.protocol.settlement import Fetch, RoundFrame, Settlement, Vector, settle
@@ -67,8 +67,7 @@ class ClosedRound:
     """One closed round on chain; ``entries`` only where they are recorded.
 
     ``registered`` gives the sites that put their contribution on chain themselves: their
-    coordinator had to take it as it was, so its report and its bound are not held against it; of
-    a sum the bound is.
+    coordinator had to take it as it was, so its report is not held against it.
     It is asked only where something is amiss, because the answer takes a search.
     """
 
@@ -283,10 +282,8 @@ def _verified(
         what = f"update of {entry.site}"
         if vector_root(update.data) != entry.update:
             raise ReplayFailed(closed.round, what, "its root is not the one signed")
-        # One to be summed could have been refused on chain, though its site registered it.
-        if largest_magnitude(update) > spec.update_limit and (
-            spec.rule.id is RuleId.SUM or entry.site not in closed.registered()
-        ):
+        # One that its site registered could have been refused on chain.
+        if largest_magnitude(update) > spec.update_limit:
             raise ReplayFailed(closed.round, what, "a coordinate exceeds the study's bound")
         yield entry, update
 
