@@ -41,8 +41,7 @@ def test_earning_when_taken_from_a_round_is_the_site_s_share_with_its_proof() ->
     for place, entry in enumerate(entries):
         earning = Earning(1, closed.closing, entry_leaf(packed, place))
         assert earning.share(1000) == settled.shares[entry.site]
-        number, closing, data, index, path, scores = earning.abi()
-        assert scores == b""
+        number, closing, data, index, path = earning.abi()
         assert (number, closing, data, index) == (1, closed.closing.abi(), entry.pack(), place)
         root = settled.record.contributions
         assert is_included(root, leaf_hash(data), index, len(entries), tuple(path))
