@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 from math import floor
 
@@ -7,9 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.protocol.rounds import Memory
+from wardround.protocol.evidence import Leaf
 from wardround.protocol.inspection import entry_leaf
 from wardround.protocol.merkle import is_included, leaf_hash
-from wardround.protocol.rewards import Earning, share_floor, shares_floor
+from wardround.protocol.rewards import Earning, ScoreProof, share_floor, shares_floor
 
 rewards = st.integers(0, 2**128 - 1)
 weights = st.lists(st.integers(1, 2**20), min_size=1, max_size=20)
@@ -45,3 +47,5 @@ def test_earning_when_taken_from_a_round_is_the_site_s_share_with_its_proof() ->
         assert (number, closing, data, index) == (1, closed.closing.abi(), entry.pack(), place)
         root = settled.record.contributions
         assert is_included(root, leaf_hash(data), index, len(entries), tuple(path))
+        score = ScoreProof(*(Leaf(0, bytes(size), ()) for size in (64, 128, 128)))
+        assert replace(earning, score=score).abi()[2] == entry.pack() + bytes(320)
