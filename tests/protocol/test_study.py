@@ -105,6 +105,23 @@ def test_digest_when_comments_and_order_differ_is_equal() -> None:
     assert load_study(MINIMAL.replace("0.1", "0.10"), "c").digest == load_study(MINIMAL, "b").digest
 
 
+@pytest.mark.parametrize(
+    ("rule", "hostile", "scoring"),
+    [("mean", 0, 1), ("clipped_mean", 0, 0), ("clipped_mean", 0, 1), ("multi_krum", 2, 0)],
+)
+def test_rule_and_scoring_reach_the_parameters_of_the_study(
+    rule: str, hostile: int, scoring: int
+) -> None:
+    tables = f'[aggregation]\nrule = "{rule}"\nmin_sites = 5\nhostile = {hostile}\n'
+    text = f'{MINIMAL}\n{tables}[rewards]\nscoring = "{ScoringId(scoring).name.lower()}"\n'
+    spec = load_study(text, "study.toml")
+    assert spec.rule == Rule(RuleId[rule.upper()], hostile, spec.update_limit)
+    assert (spec.scoring, spec.commits) == (ScoringId(scoring), True)
+    # A study of before has the digest that it had.
+    assert ("hostile" in spec.document()["aggregation"]) == (hostile > 0)
+    assert not load_study(MINIMAL, "study.toml").commits
+
+
 def leaves(value: dict[str, Any], path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
     found = []
     for key, inner in value.items():
@@ -254,6 +271,18 @@ WRONG = [
         'local_steps = 1\n[aggregation]\nrule = "multi_krum"\nhostile = 1\nmin_sites = 2',
         13,
         "aggregation",
+    ),
+    (
+        "local_steps = 1",
+        'local_steps = 1\n[aggregation]\nrule = "median"\n[rewards]\nscoring = "projection"',
+        15,
+        "rewards",
+    ),
+    (
+        "local_steps = 1",
+        'local_steps = 1\n[rewards]\nscoring = "alignment"',
+        14,
+        "rewards.scoring",
     ),
     ("local_steps = 1", "local_steps = 1\n[agregation]\ntrim = 1", 13, "agregation"),
     ("local_steps = 1", "local_steps = 1\n[rewards]\nper_round = 1.5", 14, "rewards.per_round"),

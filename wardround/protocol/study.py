@@ -16,6 +16,7 @@ from pydantic import (
     Field,
     FiniteFloat,
     PrivateAttr,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
@@ -216,14 +217,16 @@ class StudySpec(Form):
     chain: ChainSpec = ChainSpec()
     _files: StudyFiles = PrivateAttr(default_factory=dict)
 
-    @model_validator(mode="after")
-    def _scores_what_the_rule_adds_up(self) -> Self:
-        if self.rewards.scoring == "projection" and self.aggregation.rule not in (
-            "mean",
-            "clipped_mean",
-        ):
-            raise ValueError("the scoring projection goes with the rules mean and clipped_mean")
-        return self
+    @field_validator("rewards")
+    @classmethod
+    def _scores_what_the_rule_adds_up(
+        cls, rewards: RewardSpec, known: ValidationInfo
+    ) -> RewardSpec:
+        aggregation = known.data.get("aggregation")
+        weighs = aggregation is None or aggregation.rule in ("mean", "clipped_mean")
+        if rewards.scoring == "projection" and not weighs:
+            raise ValueError("scoring projection goes with the rules mean and clipped_mean")
+        return rewards
 
     @property
     def files(self) -> StudyFiles:
