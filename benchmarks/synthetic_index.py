@@ -102,7 +102,7 @@ def made_params(
     """Parameters of a made-up study with full recording; other numbers give other studies."""
     return StudyParams(
         sponsor, token, reward_wei, 10, 1, 0, 0, rounds, 86_400, 3600, 3600, 600, 600, 600, 10**7,
-        1, 0, Recording.FULL, RuleId.MEAN, 0, ScoringId.EXAMPLES, 1000, 2**24,
+        1, 0, Recording.FULL, False, RuleId.MEAN, 0, ScoringId.EXAMPLES, 1000, 2**24,
         Root(_hash("m0", number)), Digest(_hash("s", number)), Digest(_hash("code", number)),
         StudyParties.of([coordinator]).digest,
     )  # fmt: skip

@@ -67,6 +67,8 @@ COMMAND_OF = {
     "WardRound.releaseBond": "coordinator release",
     "WardRound.closeRound": "coordinator run",
     "WardRound.closeRoundRoot": "coordinator run",
+    "WardRound.lockCohort": "coordinator run",
+    "WardRound.lockCohortRoot": "coordinator run",
     "WardRound.takeOver": "coordinator run",
     "WardRound.contribute": "site contribute",
     "WardRound.attest": "court attest",
@@ -113,6 +115,8 @@ NO_COMMAND = {
 IN_A_ROUND = {
     "WardRound.closeRound": ("session", "close_round"),
     "WardRound.closeRoundRoot": ("session", "close_round"),
+    "WardRound.lockCohort": ("session", "lock_cohort"),
+    "WardRound.lockCohortRoot": ("session", "lock_cohort"),
     "WardRound.takeOver": ("standby", "take_over"),
     "Court.demandContribution": ("registrations", "demand_contribution"),
     "Court.closeContribution": ("registrations", "close_contribution"),

@@ -53,6 +53,8 @@ def describe_terms(
     deposit = tokens_of(params.deposit, decimals)
     yield f"  deposit      {deposit} tokens to challenge, count or demand"
     yield f"  recording    {params.recording.name.lower()}"
+    locking = "locked on chain before the round is closed" if params.locked_cohort else "not locked"
+    yield f"  cohort       {locking}"
     yield f"  final        {_finality(params)}"
     yield (
         f"  turns        {_lasting(params.round_seconds)} to close a round, "

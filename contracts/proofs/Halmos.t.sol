@@ -90,6 +90,7 @@ contract HalmosTest is Base {
             minSites: 1,
             auditorQuorum: 0,
             recording: Recording.Root,
+            lockedCohort: false,
             rule: Rule.Mean,
             ruleArgument: 0,
             scoring: Scoring.Examples,

@@ -8,6 +8,7 @@ import {IEscrow} from "./interfaces/IEscrow.sol";
 import {IRounds} from "./interfaces/IRounds.sol";
 import {
     Closing,
+    Cohort,
     Earning,
     Record,
     Recording,
@@ -72,20 +73,9 @@ contract WardRound is Ward, Annexed, IRounds {
         bytes calldata entries
     ) external {
         Study storage s = _studies[id];
-        _checkClosing(id, s, round, record, Recording.Full);
-        s.checkCommitment(id, round - 1, previous);
-        if (record.count * Entries.SIZE != entries.length) {
-            revert WardRound_EntriesMalformed(entries.length);
-        }
-
-        (bytes32 contributions, uint256 totalWeight) =
-            _collect(id, s, round, previous.record.model, entries.first(), record.count);
-        if (totalWeight != record.totalWeight) {
-            revert WardRound_TotalWeightDiffers(record.totalWeight, totalWeight);
-        }
-        if (contributions != record.contributions) {
-            revert WardRound_ContributionsDiffer(record.contributions, contributions);
-        }
+        Cohort memory cohort = _cohortOf(record);
+        _checkCohort(id, s, round, cohort, Recording.Full, false);
+        _checkEntries(id, s, round, cohort, previous, entries);
 
         _close(id, s, round, record);
     }
@@ -93,10 +83,38 @@ contract WardRound is Ward, Annexed, IRounds {
     /// @inheritdoc IRounds
     function closeRoundRoot(StudyId id, uint32 round, Record calldata record) external {
         Study storage s = _studies[id];
-        _checkClosing(id, s, round, record, Recording.Root);
-
         // The entries are not looked at: anyone who has them can challenge a wrong root.
+        if (s.lockedCohort) {
+            _checkTurn(id, s, round);
+            s.checkLock(id, round, record);
+        } else {
+            _checkCohort(id, s, round, _cohortOf(record), Recording.Root, false);
+        }
+
         _close(id, s, round, record);
+    }
+
+    /// @inheritdoc IRounds
+    function lockCohort(
+        StudyId id,
+        uint32 round,
+        Cohort calldata cohort,
+        Closing calldata previous,
+        bytes calldata entries
+    ) external {
+        Study storage s = _studies[id];
+        _checkCohort(id, s, round, cohort, Recording.Full, true);
+        _checkEntries(id, s, round, cohort, previous, entries);
+
+        _lock(id, s, round, cohort);
+    }
+
+    /// @inheritdoc IRounds
+    function lockCohortRoot(StudyId id, uint32 round, Cohort calldata cohort) external {
+        Study storage s = _studies[id];
+        _checkCohort(id, s, round, cohort, Recording.Root, true);
+
+        _lock(id, s, round, cohort);
     }
 
     /// @inheritdoc IRounds
@@ -107,6 +125,8 @@ contract WardRound is Ward, Annexed, IRounds {
         if (round != s.head) revert WardRound_RoundNotOpen(id, round, s.head);
         uint256 since = s.cutOff();
         if (block.timestamp >= since) revert WardRound_RegistrationOver(id, since);
+        // It could not be included any more. A takeover opens the round, not its cohort.
+        if (s.lockedCohort && s.lockedRound == round) revert WardRound_AlreadyLocked(id, round);
         bytes32 behind = s.checkCommitment(id, round - 1, previous);
         if (packed.length != Entries.SIZE) revert WardRound_EntriesMalformed(packed.length);
         Entry entry = packed.first();
@@ -389,26 +409,60 @@ contract WardRound is Ward, Annexed, IRounds {
         IEscrow(escrowOf(id)).pay(IERC20(s.token), to, amount);
     }
 
-    function _checkClosing(
-        StudyId id,
-        Study storage s,
-        uint32 round,
-        Record calldata record,
-        Recording recording
-    ) internal view {
+    function _checkTurn(StudyId id, Study storage s, uint32 round) internal view {
         // Of an unknown or unopened study the coordinator is zero, which has no key.
         if (msg.sender != s.coordinator) revert WardRound_NotCoordinator(id, msg.sender);
         if (round != s.head) revert WardRound_RoundNotOpen(id, round, s.head);
         if (round > s.rounds) revert WardRound_StudyOver(id, s.rounds);
-        if (recording != s.recording) revert WardRound_RecordingDiffers(id, s.recording);
-        if (record.count < s.minSites) {
-            revert WardRound_TooFewSites(id, record.count, s.minSites);
-        }
-        if (record.totalWeight < record.count || record.totalWeight >= TOTAL_WEIGHT_LIMIT) {
-            revert WardRound_TotalWeightOutOfRange(record.totalWeight);
-        }
-        s.checkComplete(id, record.count);
         // A late close is welcome as long as no standby took over.
+    }
+
+    /// Reverts unless the caller may now fix the cohort, by a lock or by closing the round.
+    function _checkCohort(
+        StudyId id,
+        Study storage s,
+        uint32 round,
+        Cohort memory cohort,
+        Recording recording,
+        bool locking
+    ) internal view {
+        _checkTurn(id, s, round);
+        if (recording != s.recording) revert WardRound_RecordingDiffers(id, s.recording);
+        if (locking != s.lockedCohort) revert WardRound_LockingDiffers(id, s.lockedCohort);
+        if (cohort.count < s.minSites) {
+            revert WardRound_TooFewSites(id, cohort.count, s.minSites);
+        }
+        if (cohort.totalWeight < cohort.count || cohort.totalWeight >= TOTAL_WEIGHT_LIMIT) {
+            revert WardRound_TotalWeightOutOfRange(cohort.totalWeight);
+        }
+        s.checkComplete(id, cohort.count);
+    }
+
+    function _cohortOf(Record calldata record) internal pure returns (Cohort memory) {
+        return Cohort(record.contributions, record.count, record.totalWeight);
+    }
+
+    /// Reverts unless these are the cohort's entries, on top of the round before.
+    function _checkEntries(
+        StudyId id,
+        Study storage s,
+        uint32 round,
+        Cohort memory cohort,
+        Closing calldata previous,
+        bytes calldata entries
+    ) internal {
+        s.checkCommitment(id, round - 1, previous);
+        if (cohort.count * Entries.SIZE != entries.length) {
+            revert WardRound_EntriesMalformed(entries.length);
+        }
+        (bytes32 contributions, uint256 totalWeight) =
+            _collect(id, s, round, previous.record.model, entries.first(), cohort.count);
+        if (totalWeight != cohort.totalWeight) {
+            revert WardRound_TotalWeightDiffers(cohort.totalWeight, totalWeight);
+        }
+        if (contributions != cohort.contributions) {
+            revert WardRound_ContributionsDiffer(cohort.contributions, contributions);
+        }
     }
 
     /// Checks every entry, and answers their root and total weight.
@@ -438,6 +492,13 @@ contract WardRound is Ward, Annexed, IRounds {
             entry = entry.next();
         }
         contributions = leaves.root();
+    }
+
+    function _lock(StudyId id, Study storage s, uint32 round, Cohort memory cohort) internal {
+        s.lock(id, round, cohort);
+        emit CohortLocked(
+            id, round, s.attempt, cohort.contributions, cohort.count, cohort.totalWeight
+        );
     }
 
     function _close(StudyId id, Study storage s, uint32 round, Record calldata record) internal {

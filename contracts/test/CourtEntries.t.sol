@@ -120,6 +120,7 @@ contract CourtEntriesTest is CourtScene {
     function rooted(uint256 seed, uint256 sites) internal returns (Story memory) {
         StudyParams memory params = sampleParams(Recording.Root);
         params.parameterCount = 3;
+        params.lockedCohort = pick(seed, "locked", 2) == 1;
         return begin(params, sites, seed);
     }
 

@@ -58,6 +58,7 @@ abstract contract CourtScene is Scene {
         returns (StudyParams memory params)
     {
         params = sampleParams(Recording(pick(seed, "recording", 2)));
+        params.lockedCohort = pick(seed, "locked", 2) == 1;
         params.rule = Rule(pick(seed, "rule", 3));
         if (params.rule == Rule.TrimmedMean) {
             params.ruleArgument = uint16(pick(seed, "cut", (sites + 1) / 2));
@@ -185,8 +186,11 @@ abstract contract CourtScene is Scene {
     ) internal {
         bytes memory entries = packed(list);
         reachCutOff(id);
+        if (params.lockedCohort) {
+            lock(id, round, params, cohortOf(closing.record), previous, list, closing.coordinator);
+        }
         vm.prank(closing.coordinator);
-        if (params.recording == Recording.Full) {
+        if (params.recording == Recording.Full && !params.lockedCohort) {
             ward.closeRound(id, round, closing.record, previous, entries);
         } else {
             ward.closeRoundRoot(id, round, closing.record);

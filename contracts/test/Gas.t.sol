@@ -22,6 +22,8 @@ contract GasTest is Scene {
     uint256 internal constant CLAIM_LIMIT = 90_000;
     /// No transaction carries more (EIP-7825).
     uint256 internal constant TRANSACTION_LIMIT = 2 ** 24;
+    uint256 internal constant LOCKED_ROOT_LIMIT = 110_000;
+    uint256 internal constant LOCKED_FULL_LIMIT = 300_000;
     /// What three attestations took before an auditor could be a contract, and 3,000 for each.
     uint256 internal constant ATTEST_LIMIT = 66_043 + 3 * 3000;
 
@@ -67,6 +69,27 @@ contract GasTest is Scene {
                 sites[i] == 10 ? FULL_RECORDING_LIMIT_10 : FULL_RECORDING_LIMIT_100,
                 "full recording"
             );
+        }
+    }
+
+    /// Locking a cohort of ten sites and closing the round with it, together.
+    function test_lockCohort_gas() public {
+        for (uint256 i = 0; i < 2; ++i) {
+            StudyParams memory params = sampleParams(Recording(i));
+            params.lockedCohort = true;
+            StudyId id = open(params, 10);
+            Closing memory previous = beginning(params);
+            uint256 gas;
+            for (uint32 round = 1; round <= 2; ++round) {
+                Draft[] memory list = drafts(id, round, previous.record.model, 10, round);
+                Record memory record = recordOf(list);
+                vm.warp(block.timestamp + 1 hours);
+                lock(id, round, params, cohortOf(record), previous, list, FIRST);
+                gas = snapshot(i == 0 ? "lockCohort" : "lockCohortRoot", 10);
+                previous = closeRoot(id, round, record, FIRST);
+                gas += snapshot(i == 0 ? "closeLocked" : "closeLockedRoot", 10);
+            }
+            assertLe(gas, i == 0 ? LOCKED_FULL_LIMIT : LOCKED_ROOT_LIMIT, "lock and close");
         }
     }
 

@@ -56,6 +56,7 @@ contract Handler is Scene {
             params.bond = uint96(1 + i * 50 ether);
             params.closingFee = uint128(i * 7 ether);
             params.attestingFee = uint128(i * 11 ether);
+            params.lockedCohort = i == 1;
             params.code = bytes32(i);
             StudyId id = open(params, SITES);
             studies.push(id);
@@ -97,7 +98,12 @@ contract Handler is Scene {
             try ward.closeRoundRoot(id, round, record) {
                 wrongs.push("a round was closed before its cut-off without a site");
             } catch {}
+            vm.prank(s.coordinator);
+            try ward.lockCohortRoot(id, round, cohortOf(record)) {
+                wrongs.push("a cohort was locked before the cut-off without a site");
+            } catch {}
         }
+        if (s.lockedCohort) lockOnce(id, round, record, s.coordinator);
         _closings[id][round] = closeRoot(id, round, record, s.coordinator);
         ++closes[id];
 
@@ -106,6 +112,22 @@ contract Handler is Scene {
             wrongs.push("a round was closed twice");
         } catch {}
         noteFinality();
+    }
+
+    /// Locks what the record says; then there is no other lock, and no closing with another cohort.
+    function lockOnce(StudyId id, uint32 round, Record memory record, address coordinator) private {
+        reachCutOff(id);
+        vm.prank(coordinator);
+        ward.lockCohortRoot(id, round, cohortOf(record));
+        vm.prank(coordinator);
+        try ward.lockCohortRoot(id, round, cohortOf(record)) {
+            wrongs.push("a cohort was locked twice");
+        } catch {}
+        Record memory other = sampleRecord(round);
+        vm.prank(coordinator);
+        try ward.closeRoundRoot(id, round, other) {
+            wrongs.push("a round was closed with another cohort than was locked");
+        } catch {}
     }
 
     function closeAsSomebodyElse(uint256 which, uint256 who) external {

@@ -5,6 +5,7 @@ import {StudyToken} from "../src/StudyToken.sol";
 import {ICourt} from "../src/interfaces/ICourt.sol";
 import {
     Closing,
+    Cohort,
     Earning,
     IWardRound,
     Record,
@@ -168,6 +169,7 @@ abstract contract Scene is Trees {
             minSites: 1,
             auditorQuorum: 2,
             recording: recording,
+            lockedCohort: false,
             rule: Rule.Mean,
             ruleArgument: 0,
             scoring: Scoring.Examples,
@@ -346,6 +348,29 @@ abstract contract Scene is Trees {
         ward.closeRoundRoot(id, round, record);
         return
             Closing({record: record, coordinator: coordinator, closedAt: uint64(block.timestamp)});
+    }
+
+    function cohortOf(Record memory record) internal pure returns (Cohort memory) {
+        return Cohort(record.contributions, record.count, record.totalWeight);
+    }
+
+    /// Locks a round's cohort as a coordinator.
+    function lock(
+        StudyId id,
+        uint32 round,
+        StudyParams memory params,
+        Cohort memory cohort,
+        Closing memory previous,
+        Draft[] memory list,
+        address coordinator
+    ) internal {
+        bytes memory entries = packed(list);
+        vm.prank(coordinator);
+        if (params.recording == Recording.Full) {
+            ward.lockCohort(id, round, cohort, previous, entries);
+        } else {
+            ward.lockCohortRoot(id, round, cohort);
+        }
     }
 
     function attestationDigest(StudyId id, uint32 round, bytes32 commitment)

@@ -18,11 +18,11 @@ from wardround.audit.examination import find_vector
 from wardround.audit.notices import Notice
 from wardround.chain.court import Court
 from wardround.chain.errors import ContractReverted
-from wardround.chain.events import Registered
+from wardround.chain.events import CohortLocked, Registered
 from wardround.chain.ward_round import WardRound
 from wardround.host.steps import Step, durable
 from wardround.protocol.cid import cid_from_sha256
-from wardround.protocol.contribution import WEIGHT_LIMIT, Entry
+from wardround.protocol.contribution import WEIGHT_LIMIT, Entry, contributions_root
 from wardround.protocol.errors import OutOfRange, StudyMismatch
 from wardround.protocol.fixed_point import (
     INT32_MAX,
@@ -39,6 +39,7 @@ from wardround.protocol.rules import RunningMean, aggregate
 from wardround.protocol.settlement import RoundFrame, Settlement, Vector, settle, stored_scores
 from wardround.protocol.study import StudySpec
 from wardround.store import Store
+from wardround_coordinator.cohort import find_cohort, keep_cohort
 from wardround_coordinator.errors import PositionMoved, ReplyRefused, StoodDown
 from wardround_coordinator.registrations import POLL_SECONDS, Registrations
 from wardround_coordinator.round import (
@@ -233,9 +234,43 @@ class Session:
         """
         self._read_members()
         self.answer_demands()
+        collected, locked = _Collected(self, position), self._locked(position)
+        state = (
+            self._collect(position, collected, asked, answers)
+            if locked is None
+            else self._found(position, collected, locked)
+        )
+        state = self._with_registered(position, state, collected)
+        if state.phase is Phase.FAILED:
+            members = self.facts.members.items()
+            present = [site for site, member in members if member.belongs(position.round)]
+            raise state.failure(names, [site for site in present if site not in state.asked])
+        if self.facts.params.locked_cohort:
+            self._lock(position, state, locked)
+        settlement = self._settle(position, state, collected)
+        return self._close(position, state, settlement)
+
+    def is_locked(self, position: StudyPosition) -> bool:
+        """Whether the round's cohort is locked: then no site need be asked for it."""
+        return self._locked(position) is not None
+
+    def _locked(self, position: StudyPosition) -> CohortLocked | None:
+        if not self.facts.params.locked_cohort:
+            return None
+        # Confirmed or not: a closing is judged at the head.
+        with self.contract.chain.at_head():
+            return self.contract.locked_cohort(self.facts.study, position.round)
+
+    def _collect(
+        self,
+        position: StudyPosition,
+        collected: _Collected,
+        asked: Mapping[int, SiteAddress],
+        answers: Iterable[tuple[int, Reply | Dropped]],
+    ) -> RoundState:
+        """Take the sites' answers, until all have answered or time is up."""
         state = RoundState(position.round, frozenset(asked.values()), self.facts.params.min_sites)
         state = tick(state, TimeUp()) if not asked else state
-        collected = _Collected(self, position)
         answered: set[int] = set()
         for node, answer in answers:
             site = asked[node]
@@ -244,15 +279,45 @@ class Session:
             last = all(one in answered for one, other in asked.items() if other == site)
             if last or not isinstance(event, SiteDropped):
                 state = tick(state, event)
-        if state.phase is Phase.COLLECTING:
-            state = tick(state, TimeUp())
-        state = self._with_registered(position, state, collected)
-        if state.phase is Phase.FAILED:
-            members = self.facts.members.items()
-            present = [site for site, member in members if member.belongs(position.round)]
-            raise state.failure(names, [site for site in present if site not in state.asked])
-        settlement = self._settle(position, state, collected)
-        return self._close(position, state, settlement)
+        return tick(state, TimeUp()) if state.phase is Phase.COLLECTING else state
+
+    def _found(
+        self, position: StudyPosition, collected: _Collected, locked: CohortLocked
+    ) -> RoundState:
+        """Take a locked cohort out of the store: this coordinator, or one before it, has died."""
+        accepted = find_cohort(self.store, self.facts, locked, position.base)
+        sites = frozenset(
+            SiteAddress(site)
+            for site, member in self.facts.members.items()
+            if member.belongs(position.round)
+        )
+        state = RoundState(position.round, sites, self.facts.params.min_sites)
+        for one in accepted:
+            state = tick(state, collected.take_locked(one))
+        for site in state.waiting:
+            row = Dropped(site=site.lower(), reason="not_locked", evidence="not in the cohort")
+            state = tick(state, SiteDropped(row))
+        return state
+
+    def _lock(
+        self, position: StudyPosition, state: RoundState, locked: CohortLocked | None
+    ) -> None:
+        """Lock the cohort, or see that it is what is locked."""
+        if locked is None:
+            keep_cohort(self.store, state.entries)
+            try:
+                self.contract.lock_cohort(
+                    self.signer, self.facts, position.round, position.previous, state.entries
+                )
+            except ContractReverted as error:
+                if error.name in MOVED:
+                    self.check_standing(position)
+                raise
+            locked = self._locked(position)
+        own = contributions_root(state.entries)
+        if locked is None or locked.contributions != own:
+            found = "none" if locked is None else hex_of(locked.contributions)
+            raise StudyMismatch(f"locked cohort of round {position.round}", found, hex_of(own))
 
     def _with_registered(
         self, position: StudyPosition, state: RoundState, collected: _Collected
@@ -463,6 +528,22 @@ class _Collected:
             add_exact(base, update)
         except OutOfRange as error:
             raise ReplyRefused("range", f"the model would leave int32 at {error.index}") from error
+
+    def take_locked(self, accepted: Accepted) -> Event:
+        """Sum an update of a cohort that is locked.
+
+        Raises:
+            ReplyRefused: no round may hold it, so this coordinator must not close with it.
+        """
+        session, site = self._session, accepted.entry.site
+        params = session.facts.params
+        update = params.read_vector(session.store.map(accepted.update_cid, params.vector_size))
+        if largest_magnitude(update) > session.spec.update_limit:
+            raise ReplyRefused("range", f"the locked update of {site} exceeds the study's bound")
+        self._check_range(update)
+        if self._running is not None:
+            self._running.add(update, accepted.entry.weight)
+        return SiteAccepted(accepted)
 
     def take_registered(self, registered: Registered, update: IntVector) -> Event:
         """Store and sum an update that the contract has vouched for."""

@@ -156,7 +156,10 @@ class WardroundStrategy(Strategy):
             arrays = _vector_record(position.base)
             try:
                 messages = self.configure_train(position.round, arrays, config, grid)
-                self.aggregate_train(position.round, self._replies(grid, messages))
+                # A locked cohort takes no further answer: the store has all that is in it.
+                locked = self.session.is_locked(position)
+                replies = () if locked else self._replies(grid, messages)
+                self.aggregate_train(position.round, replies)
                 break
             except RoundFailed as failure:
                 # Sites rejected a round that is no longer open: the chain moved, they are well.

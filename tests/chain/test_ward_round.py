@@ -153,6 +153,7 @@ def case(request: pytest.FixtureRequest, world: World) -> Case:
         min_sites=2,
         auditor_quorum=2,
         recording=Recording.FULL if request.param == "full" else Recording.ROOT,
+        locked_cohort=False,
         rule=RuleId.MEAN,
         rule_argument=0,
         scoring=ScoringId.EXAMPLES,

@@ -40,6 +40,8 @@ def example(kind: str, item: Any, draw: random.Random) -> Any:
         return draw.randbytes(41)
     if kind == "string":
         return "words"
+    if kind == "bool":
+        return draw.random() < 0.5
     bits = int(kind.removeprefix("u").removeprefix("int"))
     if kind.startswith("u"):
         return draw.getrandbits(bits)

@@ -39,6 +39,7 @@ all_params = st.builds(
     registration_seconds=unsigned(32), demand_seconds=unsigned(32),
     lifetime_seconds=unsigned(32),
     min_sites=unsigned(16), auditor_quorum=unsigned(16), recording=st.sampled_from(Recording),
+    locked_cohort=st.booleans(),
     rule=st.sampled_from(RuleId), rule_argument=unsigned(16),
     scoring=st.sampled_from(ScoringId), parameter_count=unsigned(32), update_bound=unsigned(32),
     initial_model=word, specification=word, code=word, parties=word,
@@ -53,7 +54,7 @@ closings = st.builds(Closing, record=records, coordinator=addresses, closed_at=u
 @given(all_params)
 def test_params_when_written_are_read_back(params: StudyParams) -> None:
     data = params.encode()
-    assert len(data) == 864
+    assert len(data) == 896
     again = StudyParams.decode(data)
     assert again == params
     assert isinstance(again.recording, Recording)
@@ -164,7 +165,7 @@ def test_fields_when_compared_with_the_contract_are_in_its_order(kind: Any, name
 def test_encoding_when_made_from_the_contracts_types_is_equal() -> None:
     params = StudyParams(
         "0x" + "11" * 20, "0x" + "22" * 20, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14,
-        15, Recording.ROOT, RuleId.TRIMMED_MEAN, 16, ScoringId.EXAMPLES, 17, 18,
+        15, Recording.ROOT, True, RuleId.TRIMMED_MEAN, 16, ScoringId.EXAMPLES, 17, 18,
         b"\x0a" * 32, b"\x0b" * 32, b"\x0c" * 32, b"\x0d" * 32,
     )  # fmt: skip
     kinds = ",".join(kind for _, kind in components("StudyParams"))

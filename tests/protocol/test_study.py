@@ -131,6 +131,7 @@ def leaves(value: dict[str, Any], path: tuple[str, ...] = ()) -> list[tuple[str,
 
 # Each value in another way that is still a study.
 OTHER: dict[str, Any] = {
+    "locked_cohort": True,
     "name": "other", "optimizer": "sgd", "rule": "trimmed_mean", "scoring": "examples",
     "recording": "full", "per_round": "101", "bond": "13", "deposit": "14",
     "closing_fee": "15", "attesting_fee": "16", "hidden": [8, 9], "local_steps": None,

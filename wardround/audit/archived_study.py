@@ -154,10 +154,25 @@ class ArchivedStudy:
                 stated = (study, number, tuple(record))
                 if stated != (self.study, event.round, event.closing.record.abi()):
                     raise self._invalid(f"transaction {sent.hash} closed another round")
-                entries = arguments.get("entries")
+                entries = arguments.get("entries") or self._locked(event)
         return ClosedOnChain(
             event.round, event.closing, entries, sent.hash, sent.block, sent.gas_used
         )
+
+    def _locked(self, event: RoundClosed) -> bytes | None:
+        """The entries of the lock before a closing, where it had one with full recording."""
+        entries = None
+        for sent in self.transactions:
+            if sent.hash == event.log.transaction_hash:
+                break
+            called = None
+            if sent.to == self.domain.contract:
+                called = self._contract.arguments(sent.data)
+            if called is None or called[0] != "lockCohort":
+                continue
+            if (called[1]["study"], called[1]["round"]) == (self.study, event.round):
+                entries = bytes(called[1]["entries"])
+        return entries
 
     # ---------------------------------------------------------------- reading
 

@@ -76,7 +76,7 @@ def _check(audit: StudyAudit, closed: ClosedOnChain, base: Root) -> tuple[str, .
     require(entries == sort_entries(entries), "order of contributions")
     require(contributions_root(entries) == record.contributions, "contributions")
     require((len(entries), total_weight(entries)) == (record.count, record.total_weight), "weights")
-    check_entries(facts, seen, base, entries)
+    check_entries(facts, closed.round, base, entries)
     check_dropped(facts, manifest, closed.round)
     check_commitments(facts.params, manifest, seen)
     unread: list[str] = []

@@ -79,6 +79,17 @@ class RoundClosed(Event):
 
 
 @dataclass(frozen=True)
+class CohortLocked(Event):
+    """The open round is closed with these contributions or not at all, in this attempt."""
+
+    round: int
+    attempt: int
+    contributions: Root
+    count: int
+    total_weight: int
+
+
+@dataclass(frozen=True)
 class TookOver(Event):
     """A standby is the active coordinator now."""
 
@@ -181,6 +192,6 @@ _READERS: dict[str, Callable[..., Event]] = {
     kind.__name__: kind
     for kind in (
         *(StudyCreated, Funded, SiteAdmitted, SiteRemoved, RoundClosed, TookOver, Registered),
-        *(Overturned, Claimed, Slashed),
+        *(CohortLocked, Overturned, Claimed, Slashed),
     )
 }

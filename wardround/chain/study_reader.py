@@ -19,6 +19,7 @@ from wardround.chain.contract import AbiItem, Contract
 from wardround.chain.errors import ContractReverted, TransactionRefused
 from wardround.chain.events import (
     Claimed,
+    CohortLocked,
     Event,
     Overturned,
     Registered,
@@ -131,8 +132,18 @@ class StudyReader(BoundContract):
         """
         return OpenRound(*self._ask("openRound", study))
 
+    def locked_cohort(self, study: StudyId, round_number: int) -> CohortLocked | None:
+        """Read what the open round's cohort was locked as; None where it is not."""
+        state = self.study(study)
+        if state.head != round_number or state.locked_round != round_number:
+            return None
+        event = self._last_lock(study, round_number)
+        if event is None or event.attempt != state.attempt:
+            raise StudyMismatch(f"lock of round {round_number}", "locked", "no event")
+        return event
+
     def commitment(self, study: StudyId, round_number: int) -> bytes:
-        """Hash of a round's closing; zero when it was never closed."""
+        """Hash of a round's closing, or of its locked cohort; zero when neither was."""
         return bytes(self._ask("commitment", study, round_number))
 
     def site(self, study: StudyId, site: str) -> SiteSlot:
@@ -365,6 +376,8 @@ class StudyReader(BoundContract):
             called = self.contract.arguments(transaction.data)
             if called is not None and called[0] == "closeRound":
                 entries = called[1]["entries"]
+            elif called is not None and called[0] == "closeRoundRoot":
+                entries = self._locked_entries(study, round_number, log.block_number)
         return ClosedOnChain(
             round_number,
             event.closing,
@@ -373,6 +386,28 @@ class StudyReader(BoundContract):
             log.block_number,
             receipt.gas_used,
         )
+
+    def _locked_entries(self, study: StudyId, round_number: int, by_block: int) -> bytes | None:
+        """The entries in the calldata of a round's lock, where it has one with full recording."""
+        event = self._last_lock(study, round_number, by_block)
+        if event is None:
+            return None
+        transaction = self.chain.transaction(event.log.transaction_hash)
+        if transaction is None or transaction.to != self.address:
+            return None
+        called = self.contract.arguments(transaction.data)
+        return called[1].get("entries") if called is not None else None
+
+    def _last_lock(
+        self, study: StudyId, round_number: int, by_block: int | None = None
+    ) -> CohortLocked | None:
+        found = [
+            event
+            for event in self._logged("CohortLocked", study, round_number.to_bytes(32, "big"))
+            if isinstance(event, CohortLocked)
+            and (by_block is None or event.log.block_number <= by_block)
+        ]
+        return found[-1] if found else None
 
     def _last_closing(self, study: StudyId, round_number: int) -> RoundClosed | None:
         closings = self._closing_events(study, round_number.to_bytes(32, "big"))

@@ -64,6 +64,11 @@ class StudyState:
     min_sites: int
     auditor_quorum: int
     recording: Recording
+    locked_cohort: bool
+    #: How many of its rounds were overturned.
+    attempt: int
+    #: The open round, once its cohort is locked.
+    locked_round: int
     rule: RuleId
     rule_argument: int
     scoring: ScoringId
@@ -118,8 +123,8 @@ class Registration:
 class ClosedOnChain:
     """A closed round with the transaction that closed it.
 
-    ``entries`` is the packed calldata of full recording; None under root recording, or when
-    another contract made the call.
+    ``entries`` is the packed calldata of full recording, of the closing or of the lock before it;
+    None under root recording, or when another contract made the call.
     """
 
     round: int

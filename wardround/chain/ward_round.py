@@ -23,7 +23,12 @@ from wardround.chain.known_code import known_contract
 from wardround.chain.study_reader import StudyReader
 from wardround.chain.study_state import STILL_MEMBER, ClosedOnChain
 from wardround.chain.study_token import StudyToken
-from wardround.protocol.contribution import Entry, pack_entries
+from wardround.protocol.contribution import (
+    Entry,
+    contributions_root,
+    pack_entries,
+    total_weight,
+)
 from wardround.protocol.identifiers import StudyId, address_of, hex_of
 from wardround.protocol.record import Closing, Record, Recording, StudyParams, StudyParties
 from wardround.protocol.replay import StudyFacts
@@ -185,10 +190,11 @@ class WardRound(StudyReader):
         Args:
             coordinator: the active one.
             facts: of the study.
-            round_number: the open round.
+            round_number: the open round; its cohort is locked where the study wants that.
             record: what the round commits to.
             previous: the closing of the round before.
-            entries: sorted by site; they reach the chain only under full recording.
+            entries: sorted by site; they reach the chain only under full recording, and with the
+                lock where there is one.
 
         Returns:
             The round as the chain has it, also when it had this record before.
@@ -208,6 +214,7 @@ class WardRound(StudyReader):
         call = self._call("closeRoundRoot", study, round_number, record.abi())
         if facts.params.recording is Recording.FULL:
             packed = pack_entries(entries)
+        if packed is not None and not facts.params.locked_cohort:
             call = self._call(
                 "closeRound", study, round_number, record.abi(), previous.abi(), packed
             )
@@ -224,6 +231,32 @@ class WardRound(StudyReader):
             receipt.transaction_hash,
             receipt.block_number,
             receipt.gas_used,
+        )
+
+    def lock_cohort(
+        self,
+        coordinator: LocalAccount,
+        facts: StudyFacts,
+        round_number: int,
+        previous: Closing,
+        entries: Sequence[Entry],
+    ) -> Receipt | None:
+        """Lock the open round's cohort, with full or root recording as the study asks.
+
+        Args:
+            As `close_round`.
+        """
+        study = facts.study
+        cohort = contributions_root(entries), len(entries), total_weight(entries)
+        call = self._call("lockCohortRoot", study, round_number, cohort)
+        if facts.params.recording is Recording.FULL:
+            packed = pack_entries(entries)
+            call = self._call("lockCohort", study, round_number, cohort, previous.abi(), packed)
+        return self._send(
+            coordinator,
+            call,
+            f"lock the cohort of round {round_number}",
+            lambda: self.locked_cohort(study, round_number) is not None,
         )
 
     def contribute(

@@ -36,7 +36,7 @@ SELECT closing.id AS key, study.study, closing.round, closing.commitment, closin
     voiding.hash AS overturned_by, statement.document AS statement, closing.overturned,
     json_extract(study.params, '$.challengeSeconds') AS challenge_seconds, study.final_through,
     study.hold_round, study.hold_until, study.id AS study_key, closing.contributions,
-    closing.manifest AS manifest_digest, closing.commitments
+    closing.manifest AS manifest_digest, closing.commitments, closing.entries_tx
 FROM closing JOIN study ON study.id = closing.study JOIN event ON event.id = closing.id
 JOIN block ON block.number = event.block JOIN tx ON tx.id = event.tx
 LEFT JOIN manifest ON manifest.closing = closing.id
@@ -106,6 +106,9 @@ def read_round(
             "FROM study WHERE id = ?",
             (row["transaction"], study_key),
         ).fetchone()
+        (entries_transaction,) = db.execute(
+            "SELECT hash FROM tx WHERE id = ?", (row["entries_tx"],)
+        ).fetchone()
         seen = {one.site for one in contributions} | {one.site for one in dropped}
         return RoundDetail(
             summary=_round_row(row, extent),
@@ -131,6 +134,7 @@ def read_round(
             others=[_round_row(one, extent) for one in rows if one["key"] != key],
             events=_events(reader, study, number),
             raw=None if raw is None else "0x" + raw.hex(),
+            entries_transaction=entries_transaction,
             extent=extent,
         )
 
@@ -251,9 +255,9 @@ def _contributions(
         row["site"]: row
         for row in db.execute(
             'SELECT event.site, event.weight, event.root AS "update" '
-            "FROM event JOIN tx ON tx.id = event.tx WHERE event.study = ? AND event.round = ? "
-            "AND event.name = 'Contributed' AND tx.hash = ?",
-            (closing["study_key"], closing["round"], closing["transaction"]),
+            "FROM event WHERE event.study = ? AND event.round = ? "
+            "AND event.name = 'Contributed' AND event.tx = ?",
+            (closing["study_key"], closing["round"], closing["entries_tx"]),
         )
     }
     listed = {

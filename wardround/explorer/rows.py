@@ -332,6 +332,7 @@ class RoundDetail:
         others: other closings of the same round.
         events: of this round, oldest first, at most 500.
         raw: the signed transaction that closed it; None until it is fetched.
+        entries_transaction: the one that fixed its contributions: its own, or its lock's.
     """
 
     summary: RoundRow
@@ -346,6 +347,7 @@ class RoundDetail:
     others: list[RoundRow]
     events: list[EventRow]
     raw: str | None
+    entries_transaction: str
     extent: Extent
 
 

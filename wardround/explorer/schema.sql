@@ -129,6 +129,7 @@ CREATE TABLE closing (
     total_weight INTEGER NOT NULL,
     coordinator TEXT NOT NULL,
     closed_at INTEGER NOT NULL,
+    entries_tx INTEGER NOT NULL, -- that fixed its contributions: its own, or its lock's
     overturned INTEGER REFERENCES event (id) ON DELETE SET NULL -- the event that voided it
 );
 CREATE INDEX closing_study ON closing (study);

@@ -57,7 +57,7 @@ PARAMS_ABI = (
     "(address,address,uint128,uint96,uint96,uint128,uint128,"
     "uint32,uint32,uint32,uint32,uint32,uint32,uint32,uint32,"
     "uint16,uint16,"
-    "uint8,uint8,uint16,uint8,uint32,uint32,bytes32,bytes32,bytes32,bytes32)"
+    "uint8,bool,uint8,uint16,uint8,uint32,uint32,bytes32,bytes32,bytes32,bytes32)"
 )
 #: Length of the encoding: every field is one word.
 PARAMS_BYTES = 32 * (PARAMS_ABI.count(",") + 1)
@@ -109,6 +109,8 @@ class StudyParams:
     min_sites: int
     auditor_quorum: int
     recording: Recording
+    #: Whether a round's cohort is locked on chain before the round is closed with it.
+    locked_cohort: bool
     rule: RuleId
     rule_argument: int
     scoring: ScoringId

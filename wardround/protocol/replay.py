@@ -135,7 +135,7 @@ def replay_round(
     if closed.entries is not None:
         same = pack_entries(entries) == closed.entries
         require(same, "contributions", "the manifest's differ from those in the transaction")
-    check_entries(facts, closed, base.root, entries)
+    check_entries(facts, number, base.root, entries)
     check_dropped(facts, manifest, number)
     check_commitments(facts.params, manifest, closed)
     for entry, row in zip(entries, manifest.contributions, strict=True):
@@ -172,9 +172,7 @@ def replay_round(
     return settled
 
 
-def check_entries(
-    facts: StudyFacts, closed: ClosedRound, base: Root, entries: Sequence[Entry]
-) -> None:
+def check_entries(facts: StudyFacts, number: int, base: Root, entries: Sequence[Entry]) -> None:
     """Check membership, weights and signatures of a round's entries.
 
     Raises:
@@ -182,16 +180,16 @@ def check_entries(
     """
     for entry in entries:
         member = facts.members.get(entry.site)
-        if member is None or not member.belongs(closed.round):
-            raise ReplayFailed(closed.round, f"site {entry.site}", "not a member in this round")
+        if member is None or not member.belongs(number):
+            raise ReplayFailed(number, f"site {entry.site}", "not a member in this round")
         if not 1 <= entry.weight <= member.max_weight:
             reason = f"weight {entry.weight} is not in 1 .. {member.max_weight}"
-            raise ReplayFailed(closed.round, f"site {entry.site}", reason)
-        statement = entry.contribution(facts.study, closed.round, base)
+            raise ReplayFailed(number, f"site {entry.site}", reason)
+        statement = entry.contribution(facts.study, number, base)
         try:
             statement.check_signature(facts.domain, entry.signature)
         except SignatureInvalid as error:
-            raise ReplayFailed(closed.round, f"site {entry.site}", str(error)) from error
+            raise ReplayFailed(number, f"site {entry.site}", str(error)) from error
 
 
 def check_dropped(facts: StudyFacts, manifest: Manifest, number: int) -> None:

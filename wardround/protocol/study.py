@@ -161,6 +161,8 @@ class ChainSpec(Form):
     """``[chain]``: recording, bond, deposit, fees and clocks."""
 
     recording: Literal["full", "root"] = "full"
+    #: Whether a round's cohort is locked on chain before the round is closed with it.
+    locked_cohort: bool = False
     bond: Amount = "10000000000000000000"
     #: What a demand, a tally and a commitment to a challenge are made against.
     deposit: Amount = "1000000000000000000"
@@ -362,6 +364,7 @@ class StudySpec(Form):
             min_sites=self.aggregation.min_sites,
             auditor_quorum=self.chain.auditor_quorum,
             recording=Recording[self.chain.recording.upper()],
+            locked_cohort=self.chain.locked_cohort,
             rule=self.rule.id,
             rule_argument=self.rule.argument,
             scoring=self.scoring,

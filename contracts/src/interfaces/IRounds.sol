@@ -5,6 +5,7 @@ import {IAnnexed} from "./IAnnexed.sol";
 import {IWardRoundBase} from "./IWardRoundBase.sol";
 import {
     Closing,
+    Cohort,
     Earning,
     Record,
     Registration,
@@ -41,9 +42,28 @@ interface IRounds is IWardRoundBase, IAnnexed {
         bytes calldata entries
     ) external;
 
-    /// @notice Closes a round with root recording and opens the next, at the same cost for any
-    /// number of sites. Under the same conditions; a wrong number of entries is challenged.
+    /// @notice Closes a round by its record alone and opens the next, at the same cost for any number
+    /// of sites: with root recording, under the same conditions (a wrong number of entries is
+    /// challenged), or with either where its cohort is locked. Then the record must have the locked
+    /// contributions, count and total weight.
     function closeRoundRoot(StudyId study, uint32 round, Record calldata record) external;
+
+    /// @notice Locks the cohort of the open round, with full recording: checks its entries, and the
+    /// time, as `closeRound` does. Only by the active coordinator of a study with `lockedCohort`, once a round
+    /// and attempt; it holds for who takes the round over, too. A new attempt begins where a round is
+    /// overturned, since then what was locked is, or is built on, what was proven wrong.
+    /// @dev A lock is not challenged by itself: no round is closed but with what it holds, and that
+    /// closing is challenged. The attempt tells the base, so the lock needs not name it.
+    function lockCohort(
+        StudyId study,
+        uint32 round,
+        Cohort calldata cohort,
+        Closing calldata previous,
+        bytes calldata entries
+    ) external;
+
+    /// @notice Locks the cohort of the open round, with root recording: its entries are not looked at.
+    function lockCohortRoot(StudyId study, uint32 round, Cohort calldata cohort) external;
 
     /// @notice Registers a contribution to the open round, for the case that the coordinator leaves
     /// it out, less than `registrationSeconds` after the round was opened. Anyone who holds the
@@ -153,7 +173,8 @@ interface IRounds is IWardRoundBase, IAnnexed {
         returns (Registration memory);
 
     /// @notice keccak256(abi.encode(closing)) of a round, zero if it was never closed. It counts
-    /// only while the round is behind the head.
+    /// only while the round is behind the head. Of the head it may be that of a locked cohort:
+    /// keccak256(abi.encode(cohort, attempt)).
     function commitment(StudyId study, uint32 round) external view returns (bytes32);
 
     function site(StudyId study, address key) external view returns (Site memory);

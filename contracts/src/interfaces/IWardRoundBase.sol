@@ -26,9 +26,19 @@ interface IWardRoundBase {
     event BondPosted(StudyId indexed study, address indexed coordinator, uint256 amount);
     event BondReleased(StudyId indexed study, address indexed coordinator, uint256 amount);
     event StudyOpened(StudyId indexed study, address indexed coordinator, uint64 openedAt);
-    /// @notice One entry of a round closed with full recording.
+    /// @notice One entry of a round closed, or of a cohort locked, with full recording.
     event Contributed(
         StudyId indexed study, uint32 round, address indexed site, bytes32 update, uint64 weight
+    );
+    /// @notice The round is closed with these contributions or not at all, in this attempt.
+    /// @param attempt How many of the study's rounds were overturned before.
+    event CohortLocked(
+        StudyId indexed study,
+        uint32 indexed round,
+        uint32 attempt,
+        bytes32 contributions,
+        uint32 count,
+        uint64 totalWeight
     );
     /// @notice The data, record, coordinator and closedAt, is exactly what the commitment hashes.
     event RoundClosed(
@@ -135,6 +145,12 @@ interface IWardRoundBase {
     error WardRound_NotBonded(StudyId study, address coordinator);
     error WardRound_RoundNotOpen(StudyId study, uint32 round, uint32 head);
     error WardRound_RecordingDiffers(StudyId study, Recording recording);
+    /// @param locked Whether the study's cohorts are locked.
+    error WardRound_LockingDiffers(StudyId study, bool locked);
+    error WardRound_AlreadyLocked(StudyId study, uint32 round);
+    error WardRound_NotLocked(StudyId study, uint32 round);
+    /// The record's contributions, count or total weight are not those that were locked.
+    error WardRound_CohortDiffers(StudyId study, uint32 round, bytes32 stored, bytes32 given);
     error WardRound_CommitmentDiffers(StudyId study, uint32 round, bytes32 stored, bytes32 given);
     error WardRound_EntriesMalformed(uint256 length);
     error WardRound_EntriesUnsorted(uint256 index, address site);

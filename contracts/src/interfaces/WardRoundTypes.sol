@@ -89,6 +89,8 @@ struct StudyParams {
     /// window does.
     uint16 auditorQuorum;
     Recording recording;
+    /// Whether a round's cohort is locked on chain before the round is closed with it.
+    bool lockedCohort;
     Rule rule;
     /// Values cut at each end by the trimmed mean; hostile sites that Multi-Krum allows for; both less
     /// than half of minSites. Zero for other rules.
@@ -121,6 +123,13 @@ struct Record {
     /// Number of entries.
     uint32 count;
     /// Sum of the entries' weights.
+    uint64 totalWeight;
+}
+
+/// @notice The contributions of a round, as `lockCohort` fixes them. The fields are the record's.
+struct Cohort {
+    bytes32 contributions;
+    uint32 count;
     uint64 totalWeight;
 }
 
@@ -209,6 +218,11 @@ struct StudyState {
     uint16 minSites;
     uint16 auditorQuorum;
     Recording recording;
+    bool lockedCohort;
+    /// How many of its rounds were overturned.
+    uint32 attempt;
+    /// The open round, once its cohort is locked.
+    uint32 lockedRound;
     Rule rule;
     uint16 ruleArgument;
     Scoring scoring;

@@ -3,7 +3,9 @@ pragma solidity ^0.8.28;
 
 import {
     Closing,
+    Cohort,
     Paid,
+    Record,
     Recording,
     Registration,
     Rule,
@@ -35,11 +37,12 @@ struct Study {
     uint32 challengeSeconds;
     uint16 minSites;
     Recording recording;
-    Scoring scoring;
+    bool lockedCohort;
     // slot 2: with the first two, all that finality and a payment take
     address token;
     uint32 finalThrough;
-    uint64 holdUntil;
+    uint48 holdUntil;
+    Scoring scoring;
     // slot 3
     address sponsor;
     uint96 bond;
@@ -74,6 +77,10 @@ struct Study {
     uint32 siteCount;
     /// Up to this round, not all members are counted: some left in it, or it was opened again.
     uint32 uncountedThrough;
+    /// How many rounds were overturned.
+    uint32 attempt;
+    /// The open round, once its cohort is locked: it has its place among the commitments then.
+    uint32 lockedRound;
     // slots of their own
     bytes32 initialModel;
     address[] coordinators;
@@ -139,6 +146,7 @@ library Studies {
         s.minSites = params.minSites;
         s.auditorQuorum = params.auditorQuorum;
         s.recording = params.recording;
+        s.lockedCohort = params.lockedCohort;
         s.rule = params.rule;
         s.ruleArgument = params.ruleArgument;
         s.scoring = params.scoring;
@@ -354,6 +362,33 @@ library Studies {
         if (recovered != key) revert IWardRoundBase.WardRound_SignatureInvalid(key, recovered);
     }
 
+    // ------------------------------------------------------------------ locked cohorts
+
+    /// @notice Notes the cohort of the open round where its closing will overwrite it.
+    function lock(Study storage s, StudyId id, uint32 round, Cohort memory cohort) internal {
+        if (s.lockedRound == round) revert IWardRoundBase.WardRound_AlreadyLocked(id, round);
+        s.lockedRound = round;
+        s.commitments[round] = s.lockOf(cohort);
+    }
+
+    /// @notice Reverts unless a record has the cohort that was locked for it.
+    function checkLock(Study storage s, StudyId id, uint32 round, Record calldata record)
+        internal
+        view
+    {
+        if (s.lockedRound != round) revert IWardRoundBase.WardRound_NotLocked(id, round);
+        bytes32 stored = s.commitments[round];
+        Cohort memory cohort = Cohort(record.contributions, record.count, record.totalWeight);
+        bytes32 given = s.lockOf(cohort);
+        if (stored != given) {
+            revert IWardRoundBase.WardRound_CohortDiffers(id, round, stored, given);
+        }
+    }
+
+    function lockOf(Study storage s, Cohort memory cohort) internal view returns (bytes32) {
+        return keccak256(abi.encode(cohort, s.attempt));
+    }
+
     // ------------------------------------------------------------------ closed rounds
 
     /// @notice Reverts unless a closing is the one committed to.
@@ -397,7 +432,9 @@ library Studies {
     function hold(Study storage s, uint32 round, uint64 until) internal {
         bool held = block.timestamp < s.holdUntil;
         if (!held || round < s.holdRound) s.holdRound = round;
-        if (!held || until > s.holdUntil) s.holdUntil = until;
+        // A time, far below 2**48.
+        // forge-lint: disable-next-line(unsafe-typecast)
+        if (!held || until > s.holdUntil) s.holdUntil = uint48(until);
     }
 
     /// @notice Goes back to a round, under the next bonded coordinator if its own is barred, and leaves
@@ -413,6 +450,9 @@ library Studies {
         s.head = round;
         s.openedAt = uint64(block.timestamp);
         s.stalledRound = 0;
+        // What was locked is, or is built on, what was proven wrong.
+        ++s.attempt;
+        s.lockedRound = 0;
         // A time, far below 2**64.
         // forge-lint: disable-next-line(unsafe-typecast)
         uint64 turns = uint64(s.turnOf(s.coordinators.length));
@@ -479,6 +519,9 @@ library Studies {
             minSites: s.minSites,
             auditorQuorum: s.auditorQuorum,
             recording: s.recording,
+            lockedCohort: s.lockedCohort,
+            attempt: s.attempt,
+            lockedRound: s.lockedRound,
             rule: s.rule,
             ruleArgument: s.ruleArgument,
             scoring: s.scoring,

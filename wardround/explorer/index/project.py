@@ -205,17 +205,21 @@ class Projector:
     def _check(self, event: Decoded, study: _Study) -> None:
         name, args = event.name, event.args
         number = args.get("round", 0)
-        if name in ("RoundClosed", "Registered", "TookOver") and number != study.head:
+        if (
+            name in ("RoundClosed", "CohortLocked", "Registered", "TookOver")
+            and number != study.head
+        ):
             raise _out_of_place(event, f"round {number} is not open, {study.head} is")
         if name in ("Overturned", "Attested") and not 0 < number < study.head:
             raise _out_of_place(event, f"round {number} is not closed")
         if name == "StudyOpened" and study.head != 0:
             raise _out_of_place(event, "the study is open")
-        if name == "RoundClosed" and study.params["recording"] == _FULL_RECORDING:
+        fixes = "CohortLocked" if study.params["lockedCohort"] else "RoundClosed"
+        if name == fixes and study.params["recording"] == _FULL_RECORDING:
             transaction, count, weight = self._entries
             if transaction != event.log.transaction_hash:
                 count = weight = 0
-            record = args["record"]
+            record = args if name == "CohortLocked" else args["record"]
             if (count, weight) != (record["count"], record["totalWeight"]):
                 reason = (
                     f"its record has {record['count']} entries of weight "
@@ -278,8 +282,10 @@ class Projector:
             *(record[one] for one in _RECORD),
         ]
         self._db.execute(
-            "INSERT INTO closing VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL)",
-            [*values, args["coordinator"], args["closedAt"]],
+            "INSERT INTO closing VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, coalesce("
+            "(SELECT tx FROM event WHERE study = ?2 AND round = ?3 AND name = 'CohortLocked' "
+            "ORDER BY id DESC LIMIT 1), ?13), NULL)",
+            [*values, args["coordinator"], args["closedAt"], _row(event, None)[2]],
         )
 
     def _overturn(self, event: Decoded, study: _Study, key: int) -> None:
@@ -330,9 +336,8 @@ class Projector:
         )
         rows = self._db.execute(
             "SELECT count(*), sum(event.weight), event.study, event.site FROM closing "
-            "JOIN event AS closed ON closed.id = closing.id "
             "JOIN event ON event.study = closing.study AND event.round = closing.round "
-            "AND event.name = 'Contributed' AND event.tx = closed.tx "
+            "AND event.name = 'Contributed' AND event.tx = closing.entries_tx "
             "WHERE closing.study = ? AND closing.overturned IS NULL GROUP BY event.site",
             (study,),
         ).fetchall()

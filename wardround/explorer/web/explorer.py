@@ -64,7 +64,7 @@ class Explorer:
         return found, "read from the contract by this server’s node, just now"
 
     def entries(self, transaction: str) -> bytes | None:
-        """The entries in a closing transaction's calldata; None where it brought or gives none."""
+        """The entries in the calldata of a closing, or of its lock; None where there are none."""
         if self.source is None:
             return None
         try:
@@ -75,7 +75,7 @@ class Explorer:
         if sent is None or sent.to != self.source.ward.address:
             return None
         called = self.source.ward.contract.arguments(sent.data)
-        if called is None or called[0] != "closeRound":
+        if called is None or called[0] not in ("closeRound", "lockCohort"):
             return None
         return bytes(called[1]["entries"])
 

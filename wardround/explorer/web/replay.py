@@ -159,7 +159,7 @@ def replay_of(explorer: Explorer, study: str, number: int, block: str | None) ->
     }
     facts = StudyFacts(Domain(health.chain_id, health.contract), params, members)
     full = params.recording is Recording.FULL
-    entries = explorer.entries(found.summary.transaction) if full else None
+    entries = explorer.entries(found.entries_transaction) if full else None
     closed = ClosedRound(
         number,
         Closing.decode(closing),

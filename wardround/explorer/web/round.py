@@ -132,7 +132,7 @@ def round_bytes(explorer: Explorer, study: str, number: int, block: str | None) 
     commitment, source = explorer.commitment(study, number)
     valid = summary.state != "overturned"
     full = whole.params["recording"] == Recording.FULL
-    entries = explorer.entries(summary.transaction) if full else None
+    entries = explorer.entries(found.entries_transaction) if full else None
     return {
         "study": study,
         "round": number,

@@ -31,6 +31,7 @@ REASONS = {
     "site_error": "the site answered with an error",
     "unavailable": "Flower could not reach the site",
     "no_reply": "no answer in time",
+    "not_locked": "not in the cohort that was locked",
     "not_shown": "registered, and demanded bytes were not shown in time",
     "refused": "registered, and the update exceeds the bound or leads out of a model's range",
 }
@@ -123,6 +124,7 @@ _SENTENCES = {
     "Attested": "{attestations:auditors} made every round up to this one final",
     "AttestingFeeShared": "{share:tokens} tokens for each of the auditors who attested",
     "ClosingFeePaid": "{amount:tokens} tokens to {coordinator:short} for closing the round",
+    "CohortLocked": "{count} contributions are fixed: the round is closed with these alone",
     "TookOver": "{to:short} took over from {from:short}",
     "Claimed": "{amount:tokens} tokens of round {round} to {payout:short}",
     "Refunded": "{amount:tokens} tokens back to the sponsor",
@@ -187,6 +189,10 @@ PARAMETERS: dict[str, tuple[str, str]] = {
     "recording": (
         "Recording",
         "a closing puts on chain its entries too (full) or its record alone (root)",
+    ),
+    "locked_cohort": (
+        "Cohort locked",
+        "whether a round's contributions are fixed on chain before it is closed with them",
     ),
     "rule": ("Aggregation rule", ""),
     "rule_argument": ("Rule's argument", "values left out at each end, or updates left out"),

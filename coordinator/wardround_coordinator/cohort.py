@@ -1,0 +1,73 @@
+"""A locked cohort, found again in the store by the coordinator that closes the round."""
+
+from __future__ import annotations
+
+from wardround.chain.events import CohortLocked
+from wardround.protocol.cid import Cid, cid_from_sha256
+from wardround.protocol.contribution import (
+    ENTRY_BYTES,
+    Entry,
+    contributions_root,
+    pack_entries,
+    sort_entries,
+    total_weight,
+    unpack_entries,
+)
+from wardround.protocol.errors import StudyMismatch, WardroundError
+from wardround.protocol.identifiers import Root, hex_of
+from wardround.protocol.merkle import vector_root
+from wardround.protocol.replay import StudyFacts, check_entries
+from wardround.protocol.settlement import Vector
+from wardround.store import Store
+from wardround_coordinator.round import Accepted
+
+
+def keep_cohort(store: Store, entries: list[Entry]) -> None:
+    """Store a cohort's entries, packed, before they are locked."""
+    store.put(pack_entries(entries))
+
+
+def find_cohort(
+    store: Store, facts: StudyFacts, locked: CohortLocked, base: Vector
+) -> list[Accepted]:
+    """Find what was locked, whoever locked it, and check it: a closing answers for all of it.
+
+    Args:
+        store: has the entries (`keep_cohort`) and the updates.
+        facts: of the study.
+        locked: what the chain has.
+        base: the model on which the contributions build.
+    Returns:
+        The contributions, in the order of their sites.
+    Raises:
+        StudyMismatch: something of it is not in the store, or breaks the study's rules: this
+            coordinator must not close the round.
+        ReplayFailed: an entry is no member's, or not signed.
+    """
+    size, params = locked.count * ENTRY_BYTES, facts.params
+    entries: list[Entry] | None = None
+    cids: dict[Root, Cid] = {}
+    for cid in store.cids():
+        try:
+            data = store.map(cid, max(size, params.vector_size))
+            if data.nbytes == size and entries is None:
+                found = unpack_entries(bytes(data))
+                entries = found if contributions_root(found) == locked.contributions else None
+        except WardroundError:
+            continue
+        if data.nbytes == params.vector_size:
+            cids[vector_root(data)] = cid
+    what = f"locked cohort of round {locked.round}"
+    if entries is None:
+        raise StudyMismatch(what, hex_of(locked.contributions), "not in the store")
+    if entries != sort_entries(entries) or len({one.site for one in entries}) != len(entries):
+        raise StudyMismatch(what, "each site once, sorted", "another order")
+    check_entries(facts, locked.round, base.root, entries)
+    if total_weight(entries) != locked.total_weight:
+        raise StudyMismatch(what, str(total_weight(entries)), str(locked.total_weight))
+    missing = [one for one in entries if one.update not in cids]
+    if missing:
+        raise StudyMismatch(
+            f"update of {missing[0].site}", hex_of(missing[0].update), "not in the store"
+        )
+    return [Accepted(one, cids[one.update], cid_from_sha256(one.report)) for one in entries]

@@ -1,0 +1,251 @@
+"""Rounds whose cohort is locked on chain before one coordinator, or another, closes them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from eth_account.signers.local import LocalAccount
+
+from tests.coordinator.conftest import Hospitals
+from tests.integration.networks import prepared, small_scenario
+from wardround.audit.audit import StudyAudit
+from wardround.chain.events import CohortLocked
+from wardround.protocol.cid import cid_of
+from wardround.protocol.contribution import Entry, contributions_root, pack_entries, total_weight
+from wardround.protocol.errors import ReplayFailed, StudyMismatch
+from wardround.protocol.messages import TrainReply
+from wardround.store import FolderStore
+from wardround_coordinator.cohort import find_cohort, keep_cohort
+from wardround_coordinator.errors import ReplyRefused
+from wardround_coordinator.round import Accepted
+from wardround_coordinator.session import Session, StudyPosition
+
+ROUND_SECONDS, GRACE_SECONDS = 60, 12
+
+
+class Died(Exception):
+    """The coordinator's process, between two durable steps."""
+
+
+@pytest.fixture(params=["full", "root"])
+def locking(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Hospitals]:
+    """Three hospitals and a standby, in a study that locks its cohorts."""
+    chain = {"recording": request.param, "locked_cohort": True}
+    chain |= {"round_seconds": ROUND_SECONDS, "grace_seconds": GRACE_SECONDS}
+    chain["registration_seconds"] = 12
+    with prepared(small_scenario(chain=chain), tmp_path / "network", 1) as network:
+        yield Hospitals(network)
+
+
+def session_of(hospitals: Hospitals, signer: LocalAccount) -> Session:
+    network = hospitals.network
+    facts = network.contract.facts(network.study)
+    return Session(network.contract, signer, FolderStore(network.folders.store), facts)
+
+
+def coordinators(hospitals: Hospitals) -> list[LocalAccount]:
+    return hospitals.network.keys.coordinators
+
+
+def audited(hospitals: Hospitals) -> list[int]:
+    network = hospitals.network
+    audit = StudyAudit(network.contract, network.study, FolderStore(network.folders.store))
+    return [one.closed.round for one in audit.rounds()]
+
+
+def die_behind(
+    monkeypatch: pytest.MonkeyPatch, session: Session, position: StudyPosition, answers: Any
+) -> None:
+    """Run a round up to its lock; nothing that follows is done."""
+
+    def died(*_: object) -> Any:
+        raise Died
+
+    with monkeypatch.context() as patched:
+        patched.setattr(session, "_settle", died)
+        with pytest.raises(Died):
+            session.run_round(position, dict(enumerate(session.facts.members)), answers)
+
+
+def test_study_with_locked_cohorts_runs_to_its_end_and_holds(locking: Hospitals) -> None:
+    contract, study = locking.network.contract, locking.network.study
+    session = locking.session()
+    position = session.position()
+    for number in (1, 2, 3):
+        closed = session.run_round(position, locking.asked, locking.replies(position))
+        assert closed.gas < 150_000
+        (event,) = locked_in(locking, number)
+        record = closed.closing.record
+        assert (event.contributions, event.count, event.total_weight) == (
+            record.contributions,
+            record.count,
+            record.total_weight,
+        )
+        # The entries are in the lock's calldata, or in no transaction.
+        entries = contract.closed(study, number).entries
+        full = session.spec.chain.recording == "full"
+        assert entries == (pack_entries(closed.state.entries) if full else None)
+        position = closed.position
+    assert audited(locking) == [1, 2, 3]
+
+
+def locked_in(hospitals: Hospitals, number: int) -> list[CohortLocked]:
+    network = hospitals.network
+    events = network.contract.events(network.study)
+    return [one for one in events if isinstance(one, CohortLocked) and one.round == number]
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_round_is_closed_with_what_was_locked_before_its_coordinator_died(
+    locking: Hospitals, monkeypatch: pytest.MonkeyPatch, place: int
+) -> None:
+    """By the same coordinator, started again, or by a standby; the sites are not asked again."""
+    first, other = coordinators(locking)[0], coordinators(locking)[place]
+    session = session_of(locking, first)
+    position = session.position()
+    die_behind(monkeypatch, session, position, locking.replies(position)[:2])
+    (locked,) = locked_in(locking, 1)
+
+    if place == 1:
+        locking.network.contract.chain.advance(ROUND_SECONDS + GRACE_SECONDS)
+        locking.network.contract.take_over(other, locking.network.study)
+    again = session_of(locking, other)
+    assert again.is_locked(position)
+    closed = again.run_round(position, locking.asked, silent())
+    assert closed.closing.coordinator == other.address
+    assert closed.closing.record.contributions == locked.contributions
+    (left_out,) = closed.settlement.manifest.dropped
+    assert (left_out.site, left_out.reason) == (locking.sites[2].lower(), "not_locked")
+    assert locked_in(locking, 1) == [locked]
+    assert audited(locking) == [1]
+
+
+def silent() -> Iterator[Any]:
+    """Answers that no coordinator may wait for."""
+    raise AssertionError("a site was asked")
+    yield
+
+
+def test_round_whose_coordinator_died_before_the_lock_takes_other_answers(
+    locking: Hospitals, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = locking.session()
+    position = session.position()
+
+    def died(*_: object) -> Any:
+        raise Died
+
+    monkeypatch.setattr(session, "_lock", died)
+    with pytest.raises(Died):
+        session.run_round(position, locking.asked, locking.replies(position))
+    closed = locking.session().run_round(position, locking.asked, locking.replies(position)[:2])
+    assert closed.closing.record.count == 2
+
+
+def test_cohort_that_is_not_in_the_store_is_refused_by_name(
+    locking: Hospitals, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = locking.session()
+    position = session.position()
+    die_behind(monkeypatch, session, position, locking.replies(position))
+    folder = Path(locking.network.folders.store)
+    (locked,) = locked_in(locking, 1)
+    entries = stored_entries(locking, locked)
+    removed = session.store.map(stored_update(session, entries[1]))
+    path = next(one for one in folder.rglob(cid_of(bytes(removed))))
+    path.unlink()
+    with pytest.raises(StudyMismatch, match="not in the store") as refused:
+        locking.session().run_round(position, locking.asked, silent())
+    assert entries[1].site in str(refused.value)
+    packed = next(folder.rglob(cid_of(pack_entries(entries))))
+    packed.unlink()
+    with pytest.raises(StudyMismatch, match="locked cohort of round 1"):
+        locking.session().run_round(position, locking.asked, silent())
+
+
+def stored_entries(hospitals: Hospitals, locked: CohortLocked) -> list[Entry]:
+    store = FolderStore(hospitals.network.folders.store)
+    session = hospitals.session()
+    return [one.entry for one in find_cohort(store, session.facts, locked, session.position().base)]
+
+
+def stored_update(session: Session, entry: Entry) -> str:
+    locked = session.contract.locked_cohort(session.facts.study, 1)
+    assert locked is not None
+    found: list[Accepted] = find_cohort(
+        session.store, session.facts, locked, session.position().base
+    )
+    return next(one.update_cid for one in found if one.entry == entry)
+
+
+@pytest.mark.parametrize("locking", ["root"], indirect=True)
+@pytest.mark.parametrize(
+    ("wrong", "error", "words"),
+    [
+        ("weight", ReplayFailed, "not in 1"),
+        ("signature", ReplayFailed, "signature"),
+        ("order", StudyMismatch, "another order"),
+        ("range", ReplyRefused, "exceeds the study's bound"),
+    ],
+)
+def test_standby_closes_with_no_cohort_that_breaks_a_rule(
+    locking: Hospitals, wrong: str, error: type[Exception], words: str
+) -> None:
+    """With root recording the contract looks at no entry, and who closes answers for all."""
+    session = locking.session()
+    position = session.position()
+    replies = [locking.reply(node, position) for node in locking.asked]
+    if wrong == "range":
+        limit = session.spec.update_limit
+        update = np.full(locking.network.params.parameter_count, limit + 1, np.int32)
+        replies[0] = locking.reply(0, position, update)
+    entries = [entry_of(one) for one in replies]
+    entries = sorted(entries, key=lambda one: one.site.lower())
+    for one in replies:
+        session.store.put(one.vector.data)
+    if wrong == "order":
+        entries = entries[::-1]
+    elif wrong != "range":
+        most = session.facts.members[entries[0].site].max_weight
+        entries[0] = broken(entries[0], wrong, most)
+    keep_cohort(session.store, entries)
+    network = locking.network
+    network.contract.chain.advance(12)
+    network.contract.lock_cohort(
+        network.keys.coordinator, session.facts, 1, position.previous, entries
+    )
+    with pytest.raises(error, match=words):
+        locking.session().run_round(position, locking.asked, silent())
+
+
+def entry_of(reply: Any) -> Entry:
+    return TrainReply.parse(reply.fields).entry
+
+
+def broken(entry: Entry, how: str, most: int) -> Entry:
+    if how == "weight":
+        return replace(entry, weight=most + 1)
+    return replace(entry, signature=entry.signature[:40] + bytes(25))
+
+
+def test_lock_is_sent_once(locking: Hospitals, monkeypatch: pytest.MonkeyPatch) -> None:
+    session = locking.session()
+    position = session.position()
+    die_behind(monkeypatch, session, position, locking.replies(position))
+    (locked,) = locked_in(locking, 1)
+    entries = stored_entries(locking, locked)
+    assert (locked.contributions, locked.count, locked.total_weight, locked.attempt) == (
+        contributions_root(entries),
+        3,
+        total_weight(entries),
+        0,
+    )
+    network = locking.network
+    key = network.keys.coordinator
+    assert network.contract.lock_cohort(key, session.facts, 1, position.previous, entries) is None
+    assert locked_in(locking, 1) == [locked]
