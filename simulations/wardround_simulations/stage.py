@@ -152,8 +152,8 @@ class Stage:
     # ---------------------------------------------------------------- inside
 
     def _let_pass(self, seconds: float) -> None:
-        # The chain is a development chain of this stage's own: no cut-off is really waited for.
-        self.chain.advance(math.ceil(seconds))
+        # The chain is a development chain of this stage's own, where no other party acts meanwhile.
+        self.chain.advance(max(math.ceil(seconds), REGISTRATION_SECONDS))
 
     def _site(self, folders: Folders, party: Party) -> Guard:
         chain = self.contract.chain.chain_id
