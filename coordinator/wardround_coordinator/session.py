@@ -22,6 +22,7 @@ from wardround.chain.events import CohortLocked, Registered
 from wardround.chain.ward_round import WardRound
 from wardround.host.steps import Step, durable
 from wardround.protocol.cid import cid_from_sha256
+from wardround.protocol.commitments import SCORES
 from wardround.protocol.contribution import WEIGHT_LIMIT, Entry, contributions_root
 from wardround.protocol.errors import OutOfRange, StudyMismatch
 from wardround.protocol.fixed_point import (
@@ -389,7 +390,9 @@ class Session:
         with durable(Step.MODEL_STORED):
             self.store.put(settlement.model.data)
             for name in settlement.commitments.rows:
-                self.store.put(settlement.commitments.data(name))
+                # Sites are paid by scores, and who pays them may have no key to updates.
+                keep = self.store.put_public if name == SCORES else self.store.put
+                keep(settlement.commitments.data(name))
         with durable(Step.MANIFEST_STORED):
             self.store.put(settlement.manifest_data)
         return settlement

@@ -28,6 +28,7 @@ from wardround.protocol.replay import (
     fetch_vector,
 )
 from wardround.protocol.report import REPORT_MAX_BYTES
+from wardround.protocol.settlement import stored_scores
 from wardround.store.errors import ObjectSealed
 
 
@@ -79,6 +80,7 @@ def _check(audit: StudyAudit, closed: ClosedOnChain, base: Root) -> tuple[str, .
     check_entries(facts, closed.round, base, entries)
     check_dropped(facts, manifest, closed.round)
     check_commitments(facts.params, manifest, seen)
+    stored_scores(manifest, fetch)
     unread: list[str] = []
     for entry, row in zip(entries, manifest.contributions, strict=True):
         check_report(facts, seen, entry, fetch(row.report.cid, REPORT_MAX_BYTES))
