@@ -344,7 +344,7 @@ abstract contract Bench is ICourtBase {
         for (uint256 i = 0; i < count; ++i) {
             bytes calldata row = rows[i * size:(i + 1) * size];
             leaves[i] = MerkleTree.leafHash(row);
-            numbers[i] = uint256(bytes32(row));
+            numbers[i] = uint256(row.wordAt(0));
         }
         if (leaves.root() != root) revert Court_NotIncluded(root, 0);
         if (s.rule == Rule.ClippedMean) return Aggregation.clipFactors(numbers);

@@ -160,7 +160,7 @@ abstract contract Demands is Bench, IDemands {
         bytes calldata row;
         (row, rest) = _rowIn(closing, named, root, d.row, rest);
         if (named != Named.Ranks) {
-            (, rest) = _opened(rest, SumTree.PAGE_SIZE, bytes32(row[32:]), d.index, d.size);
+            (, rest) = _opened(rest, SumTree.PAGE_SIZE, row.wordAt(1), d.index, d.size);
         }
     }
 

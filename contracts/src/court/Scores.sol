@@ -58,7 +58,7 @@ abstract contract Scores is Bench, IScores {
         if (index > 0) {
             bytes calldata before;
             (before, openings) = _rowIn(closing, Named.Scores, root, index - 1, openings);
-            total = uint256(bytes32(before[96:]));
+            total = uint256(before.wordAt(3));
         }
         uint256 score;
         {
@@ -69,14 +69,14 @@ abstract contract Scores is Bench, IScores {
                 (root, openings) = _namedIn(s, closing, Named.Norms, openings);
                 factor = _factorsIn(s, root, openings, closing.record.count)[index];
             }
-            int256 projection = int256(uint256(bytes32(row)));
+            int256 projection = int256(uint256(row.wordAt(0)));
             score = Aggregation.score(entry.first().weight(), factor, projection);
         }
         unchecked {
             // Right scores never add up to 2**256.
             total += score;
         }
-        if (score == uint256(bytes32(row[64:])) && total == uint256(bytes32(row[96:]))) {
+        if (score == uint256(row.wordAt(2)) && total == uint256(row.wordAt(3))) {
             revert Court_ScoreRight(score, total);
         }
 
@@ -100,14 +100,14 @@ abstract contract Scores is Bench, IScores {
         (root, openings) = _namedIn(s, closing, Named.Ranks, openings);
         bytes calldata row;
         (row, openings) = _rowIn(closing, Named.Ranks, root, index, openings);
-        uint256 recorded = uint256(bytes32(row));
+        uint256 recorded = uint256(row.wordAt(0));
 
         (root, openings) = _namedIn(s, closing, Named.Distances, openings);
         uint256[] memory distances = new uint256[](count - 1);
         for (uint256 i = 0; i < count - 1; ++i) {
             uint256 pair = i < index ? Rows.rowOf(i, index, count) : Rows.rowOf(index, i + 1, count);
             (row, openings) = _rowIn(closing, Named.Distances, root, pair, openings);
-            distances[i] = uint256(bytes32(row));
+            distances[i] = uint256(row.wordAt(0));
         }
         uint256 expected = Aggregation.rank(distances, s.ruleArgument);
         if (expected == recorded) revert Court_RankRight(recorded);
@@ -130,8 +130,8 @@ abstract contract Scores is Bench, IScores {
         if (named == Named.Ranks) revert Court_NameUnknown(named);
         bytes calldata page;
         (page, openings) = _rowIn(closing, named, root, proof.row, openings);
-        recorded = int256(uint256(bytes32(page)));
-        root = bytes32(page[32:]);
+        recorded = int256(uint256(page.wordAt(0)));
+        root = page.wordAt(1);
 
         uint256 chunks = Vectors.chunks(_lengthOf(s));
         uint256 pages = SumTree.pages(chunks);

@@ -83,7 +83,7 @@ library Earnings {
         if (row.length == 0 || last.length == 0) {
             revert IWardRoundBase.WardRound_ScoreNotIncluded(earning.round, earning.index);
         }
-        return (uint256(bytes32(row[64:])), uint256(bytes32(last[96:])));
+        return (uint256(row.wordAt(2)), uint256(last.wordAt(3)));
     }
 
     /// @notice The weight of an entry; reverts unless it is the site's, and in the record.

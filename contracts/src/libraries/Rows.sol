@@ -56,7 +56,7 @@ library Rows {
         if (size == 0) return (0, rest);
         bytes calldata leaf;
         (leaf, rest) = openings.split(NAMED_SIZE, commitments, index, size);
-        if (leaf.length != 0 && bytes32(leaf) == nameOf(named)) root = bytes32(leaf[32:]);
+        if (leaf.length != 0 && leaf.wordAt(0) == nameOf(named)) root = leaf.wordAt(1);
     }
 
     /// @notice Bytes of a row.

@@ -1,12 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.28;
 
+import {Vectors} from "./Vectors.sol";
+
 /// @title SumTree
 /// @notice Sums of a vector's chunks: a number for each chunk, and above them, level by level, the sums
 /// of 32 at a time, up to the first level of at most 32. Each level is filled with zeros to whole
 /// pages of 32 numbers, int256; the pages of all levels, from the lowest, are the chunks of a vector.
 /// The numbers of the last page add up to the total.
 library SumTree {
+    using Vectors for bytes;
+
     /// @notice Numbers of a page, each of 32 bytes.
     uint256 internal constant FANOUT = 32;
     uint256 internal constant PAGE_SIZE = 1024;
@@ -46,9 +50,9 @@ library SumTree {
         index += under;
     }
 
-    /// @notice A number of a page.
+    /// @notice A number of a page, which must be whole: that is not checked here.
     function valueAt(bytes calldata page, uint256 place) internal pure returns (int256 value) {
-        value = int256(uint256(bytes32(page[place * 32:])));
+        value = int256(uint256(page.wordAt(place)));
     }
 
     /// @notice The sum of a page's numbers, modulo 2**256: where they are right, none is out of range.

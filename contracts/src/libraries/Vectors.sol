@@ -75,6 +75,13 @@ library Vectors {
         return MerkleTree.verifyRange(root, leaves, first, chunks(vectorLength), path);
     }
 
+    /// @notice A word of a leaf, which must be long enough: that is not checked here.
+    function wordAt(bytes calldata leaf, uint256 place) internal pure returns (bytes32 word) {
+        assembly ("memory-safe") {
+            word := calldataload(add(leaf.offset, shl(5, place)))
+        }
+    }
+
     /// @notice Splits the first of several openings off.
     /// @return leaf Empty unless it, and the path behind it, lead to the root.
     function split(
