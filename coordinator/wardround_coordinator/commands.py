@@ -196,12 +196,21 @@ def run(
         bool,
         typer.Option("--standby", help="Wait for its turn while another coordinator is active."),
     ] = False,
+    leave: Annotated[
+        bool,
+        typer.Option(
+            "--leave",
+            help="End with the last round's closing, where another process answers demands.",
+        ),
+    ] = False,
 ) -> None:
     """Run a study to its end: SuperLink, its door to the sites, and every round.
 
     It goes on at the chain's position, so it may be stopped and started again at any time. With
     --standby it watches the chain, takes over when the active coordinator is silent for longer
-    than a round and its grace, and waits again while another is active.
+    than a round and its grace, and waits again while another is active. After the last round it
+    stays until all rounds are final, and answers demands about them: a demand that stays without an
+    answer overturns its round and costs the bond.
 
     Examples:
       wardround coordinator run fl
@@ -213,7 +222,7 @@ def run(
 
     with stop_asked() as stopped:
         service: Service = Service(
-            CoordinatorHome(home), _say, lambda: datetime.now(UTC), stopped, standby
+            CoordinatorHome(home), _say, lambda: datetime.now(UTC), stopped, standby, not leave
         )
         finished = service.run()
     if not finished:

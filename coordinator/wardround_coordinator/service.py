@@ -8,13 +8,15 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
 import httpx
 
+from wardround.audit.answering import Answerer
+from wardround.chain.court import Court
 from wardround.chain.errors import ChainUnreachable
 from wardround.chain.ward_round import WardRound
 from wardround.host.backoff import pauses
@@ -24,6 +26,8 @@ from wardround.host.log import EventLog, configure
 from wardround.protocol.errors import SpecificationError, StudyMismatch, WardroundError
 from wardround.protocol.identifiers import hex_of
 from wardround.protocol.replay import StudyFacts
+from wardround.store.errors import StoreUnreachable
+from wardround.store.study_store import open_study_store
 from wardround.transport.bundle import write_bundle
 from wardround.transport.certificates import check_time
 from wardround.transport.code import application_digest, training_files
@@ -62,6 +66,7 @@ class Service:
         now: the time, with a zone.
         stopped: set when it is to end.
         standby: wait for its turn while another coordinator is active.
+        stays: after the last round, answer demands about closed rounds until all are final.
     """
 
     home: CoordinatorHome
@@ -69,6 +74,7 @@ class Service:
     now: Callable[[], datetime]
     stopped: threading.Event
     standby: bool = False
+    stays: bool = True
     _address: str = ""
     _run_id: int | None = None
     _pauses: Iterator[float] = field(
@@ -116,7 +122,10 @@ class Service:
                     return False
                 _check_code(facts)
                 _check_patience(settings, facts)
-                return self._keep(settings, facts)
+                while self._keep(settings, facts):
+                    if not self.stays or self._answer_until_final(settings):
+                        return True
+                return False
             except WardroundError as error:
                 self._log.error(error)
                 raise
@@ -167,6 +176,44 @@ class Service:
             self._log.info("stopping")
             supervisor.stop()
             self._show()
+
+    def _answer_until_final(self, settings: CoordinatorSettings) -> bool:
+        """Answer demands until every round is final; False if there are rounds to run again."""
+        while True:
+            try:
+                return self._answer(settings)
+            except (ChainUnreachable, StoreUnreachable) as error:
+                self._log.warning(f"{error} Trying again in {_CHAIN_PAUSE_SECONDS:g} s")
+            self._show()
+            if self.stopped.wait(_CHAIN_PAUSE_SECONDS):
+                return True
+
+    def _answer(self, settings: CoordinatorSettings) -> bool:
+        table, study, folder = settings.coordinator, settings.study_id, self.home.folder
+        signer = read_key(folder / table.key_file)
+        self._log.info(
+            "answering demands about closed rounds until all are final: one that stays without an "
+            "answer costs the bond"
+        )
+        with (
+            settings.study.opened() as contract,
+            closing(open_study_store(table.store, folder, contract, study, signer)) as store,
+        ):
+            answerer = Answerer(Court(contract), signer, contract.facts(study).params, store)
+            while True:
+                state = contract.study(study)
+                if state.head <= state.rounds:
+                    # Overturned. Another coordinator that is active answers for its predecessors.
+                    return state.coordinator != self._address
+                closings = contract.closings(study)
+                if not closings or contract.is_final(study, *closings[-1]):
+                    self._log.info("every round is final")
+                    return True
+                for notice in answerer.look(lambda: float(contract.chain.timestamp())):
+                    self._log.info(f"round {notice.round}: {notice.words}")
+                self._show()
+                if self.stopped.wait(_CHAIN_PAUSE_SECONDS):
+                    return True
 
     def _show(self) -> None:
         """Show what this process and those it started have logged."""

@@ -11,7 +11,12 @@ from typing import Any
 import pytest
 
 from tests.coordinator.conftest import Hospitals
+from wardround.chain.court import Court
+from wardround.chain.court_reader import Contested, DemandStatus
+from wardround.host.log import EventLog
 from wardround.protocol.errors import SpecificationError
+from wardround.protocol.evidence import Demand, What
+from wardround.protocol.record import genesis_closing
 from wardround.transport.enrolment import ENROLMENT, enrol
 from wardround_coordinator import service as module
 from wardround_coordinator.home import CoordinatorHome
@@ -74,3 +79,38 @@ def test_reply_seconds_below_registration_seconds_are_refused_by_name(
             continue
         with pytest.raises(SpecificationError, match=r"reply_seconds.*registration_seconds"):
             module._check_patience(wanted, facts)
+
+
+def test_coordinator_answers_demands_until_every_round_is_final(
+    hospitals: Hospitals, caplog: pytest.LogCaptureFixture
+) -> None:
+    network = hospitals.network
+    session = hospitals.session()
+    position = session.position()
+    for _ in range(network.params.rounds):
+        outcome = session.run_round(position, hospitals.asked, hospitals.replies(position))
+        position = outcome.position
+    court, asker = Court(network.contract), network.keys.sponsor
+    closings = network.contract.closings(network.study)
+    previous = dict(closings).get(len(closings) - 1, genesis_closing(network.params.initial_model))
+    contested = Contested(network.study, len(closings), closings[-1][1], previous)
+    court.approve_deposit(asker, network.study)
+    court.demand_chunk(asker, contested, Demand(What.MODEL, 0))
+
+    class Waits(threading.Event):
+        def wait(self, timeout: float | None = None) -> bool:
+            network.contract.chain.advance(network.params.challenge_seconds // 2)
+            return False
+
+    service = Service(
+        CoordinatorHome(network.folders.coordinator), print, lambda: datetime.now(UTC), Waits()
+    )
+    service._log = logging.getLogger("wardround.test")
+    service._events = EventLog(network.folders.coordinator)
+    settings = load_coordinator_settings(network.folders.coordinator)
+    with caplog.at_level("INFO", "wardround.test"):
+        assert service._answer_until_final(settings)
+    state = court.demand_of(court.demand_id(contested, Demand(What.MODEL, 0)))
+    assert state.status is DemandStatus.ANSWERED
+    assert network.contract.is_final(network.study, *closings[-1])
+    assert "every round is final" in caplog.text

@@ -354,7 +354,7 @@ def test_commands_lead_from_a_run_to_a_verified_archive(
     assert [(row["name"], row["round"]) for row in rows] == [("RoundClosed", 2)]
     nothing = run("events", str(run_folder), "--name", "TookOver")
     assert "0 events in blocks 0 to 19" in nothing.output
-    named = run("events", str(run_folder), "--site", "site-1", "--from-block", "16")
+    named = run("events", str(run_folder), "--site", "site-1", "--from-block", "18")
     assert named.output.count("Contributed") == 2
     picture = run("watch", str(run_folder))
     assert picture.exit_code == 0

@@ -186,7 +186,7 @@ def test_what_is_not_there_is_said_with_the_blocks_looked_at(reader: Reader, stu
     ):
         with pytest.raises(NotIndexed) as caught:
             ask()
-        assert (caught.value.first_block, caught.value.last_block) == (0, 17)
+        assert (caught.value.first_block, caught.value.last_block) == (0, 19)
 
 
 @pytest.mark.parametrize("cursor", ["", "-1", "x", "١٢", "9" * 19])

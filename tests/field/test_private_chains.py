@@ -157,7 +157,7 @@ def test_older_evm_is_known_whatever_its_node_calls_the_opcode(words: str) -> No
         WardRound.deploy(chain, SPONSOR)
 
 
-@pytest.mark.parametrize("gas_limit", [4_700_000, 3_000_000])
+@pytest.mark.parametrize("gas_limit", [3_800_000, 3_000_000])
 def test_chain_of_small_blocks_is_refused_by_what_the_contract_needs(
     tmp_path: Path, gas_limit: int
 ) -> None:

@@ -250,7 +250,7 @@ def test_operations_with_the_real_commands(desk: Desk) -> None:
             "fl-b/coordinator.toml",
             (f'chain = "http://127.0.0.1:{old.port}"', f'chain = "{anvil.url}"'),
         )
-        second = start("coordinator", "run", "fl-b", "--standby")
+        second = start("coordinator", "run", "fl-b", "--standby", "--leave")
         until(lambda: second.process.poll() is not None, site)
         assert second.process.returncode == 0, second.log.read_text("utf-8")
         assert second.said(f"took over round {before} from coordinator {keys['first']}")

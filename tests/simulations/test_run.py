@@ -232,7 +232,7 @@ def test_root_recording_when_simulated_holds(tmp_path: Path) -> None:
         rewards={"scoring": "examples"},
     )
     results = simulate(scenario, "", tmp_path / "run")
-    assert max(row["gas"] for row in results.rounds) <= 60_000
+    assert max(row["gas"] for row in results.rounds) <= 65_000
     with open_run(tmp_path / "run") as opened:
         audit = StudyAudit(opened.contract, opened.study, opened.store)
         assert all(one.closed.entries is None for one in audit.rounds())

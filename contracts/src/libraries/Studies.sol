@@ -31,14 +31,19 @@ struct Study {
     uint32 head;
     uint64 openedAt;
     // slot 1
-    uint128 rewardPerRound;
     uint32 rounds;
     uint32 holdRound;
     uint32 challengeSeconds;
+    uint32 registrationSeconds;
+    uint32 siteCount;
+    /// Up to this round, not all members are counted: some left in it, or it was opened again.
+    uint32 uncountedThrough;
+    /// The open round, once its cohort is locked: it has its place among the commitments then.
+    uint32 lockedRound;
     uint16 minSites;
     Recording recording;
     bool lockedCohort;
-    // slot 2: with the first two, all that finality and a payment take
+    // slot 2: with the first two, all that finality takes
     address token;
     uint32 finalThrough;
     uint48 holdUntil;
@@ -46,8 +51,8 @@ struct Study {
     // slot 3
     address sponsor;
     uint96 bond;
-    // slot 4
-    uint128 funded;
+    // slot 4: with slots 0 to 2, all that a payment takes
+    uint128 rewardPerRound;
     uint128 paid;
     // slot 5
     uint128 attestingFee;
@@ -57,13 +62,14 @@ struct Study {
     uint16 ruleArgument;
     Rule rule;
     // slot 6
-    uint32 registrationSeconds;
     uint32 roundSeconds;
     uint32 graceSeconds;
     uint32 objectionSeconds;
     uint64 deadline;
     uint32 lifetimeSeconds;
     uint32 updateBound;
+    /// How many rounds were overturned.
+    uint32 attempt;
     // slot 7
     uint32 stalledRound;
     uint64 stalledSince;
@@ -74,13 +80,7 @@ struct Study {
     uint128 refunded;
     // slot 9
     uint128 attestingFees;
-    uint32 siteCount;
-    /// Up to this round, not all members are counted: some left in it, or it was opened again.
-    uint32 uncountedThrough;
-    /// How many rounds were overturned.
-    uint32 attempt;
-    /// The open round, once its cohort is locked: it has its place among the commitments then.
-    uint32 lockedRound;
+    uint128 funded;
     // slots of their own
     bytes32 initialModel;
     address[] coordinators;

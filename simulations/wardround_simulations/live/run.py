@@ -193,7 +193,8 @@ class LiveNetwork:
         folders = network.folders
         standby = ["--standby"] if len(self._coordinators) > 1 else []
         for name in self._coordinators:
-            command = ["coordinator", "run", str(folders.root / name), *standby]
+            # No account demands anything of a network that is about to end.
+            command = ["coordinator", "run", str(folders.root / name), "--leave", *standby]
             self._start(name, folders.root / name, "wardround", *command, once=True)
         for party in network.parties:
             self._start(
