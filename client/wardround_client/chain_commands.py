@@ -217,6 +217,7 @@ def _shown(
     site: OpenSite, court: Court, study: StudyId, payer: LocalAccount
 ) -> Iterator[tuple[Receipt | None, str, dict[str, int]]]:
     """Show what is demanded of the site's registrations, and give back deposits that are due."""
+    from wardround.chain.errors import ContractReverted
     from wardround.protocol.inspection import chunks_from
 
     ward = court.ward
@@ -232,7 +233,13 @@ def _shown(
                 count = min(ANSWERED_CHUNKS, state.demanded - first)
                 chunks = chunks_from(update.data, first, count)
                 before = (study, number, registered.previous)
-                receipt = court.answer_contribution(payer, *before, entry.pack(), chunks)
+                try:
+                    receipt = court.answer_contribution(payer, *before, entry.pack(), chunks)
+                except ContractReverted as error:
+                    # Another account has shown them meanwhile.
+                    if error.name == "Court_ChunkUnexpected":
+                        continue
+                    raise
                 words = f"showed chunks {first} to {first + count - 1} of the update"
                 facts = {"round": number, "first": first, "count": count}
                 yield receipt, f"{words} of round {number}", facts

@@ -4,7 +4,13 @@ pragma solidity ^0.8.28;
 import {DemandStatus, TallyStart, Target, What} from "../src/interfaces/ICourt.sol";
 import {ICourtBase} from "../src/interfaces/ICourtBase.sol";
 import {IStudies} from "../src/interfaces/IStudies.sol";
-import {Closing, Recording, Registration, StudyParams} from "../src/interfaces/IWardRound.sol";
+import {
+    Closing,
+    Recording,
+    Registration,
+    StudyId,
+    StudyParams
+} from "../src/interfaces/IWardRound.sol";
 import {IWardRoundBase} from "../src/interfaces/IWardRoundBase.sol";
 import {CourtScene} from "./CourtScene.sol";
 
@@ -600,6 +606,74 @@ contract CourtDemandTest is CourtScene {
         court.closeContribution(story.id, 1, behind(story), story.list[1].site);
         ward.collect(story.id, CHALLENGER);
         assertEq(token.balanceOf(CHALLENGER), before, "and given back");
+    }
+
+    /// Who demands and at once closes the round with the site in it does not earn its deposit.
+    function test_closeContribution_ofASiteInTheRound() public {
+        Story memory story = begin(sampleParams(Recording.Root), 3, 1);
+        address site = story.list[1].site;
+        register(story, story.list[1]);
+        ask(story, FIRST, site, 0, 4);
+        close(story);
+        vm.warp(block.timestamp + story.params.demandSeconds + 1);
+        court.closeContribution(story.id, 1, behind(story), site);
+        assertEq(ward.owed(story.id, address(this)), story.params.deposit, "the deposit");
+        assertEq(ward.owed(story.id, FIRST), story.params.deposit, "the payment");
+    }
+
+    /// Another account shows a chunk first: what the site shows with it counts from there.
+    function test_answerContribution_whenAnotherShowsAPart() public {
+        Story memory story = begin(sampleParams(Recording.Root), 3, 1);
+        address site = story.list[1].site;
+        register(story, story.list[1]);
+        ask(story, FIRST, site, 0, 4);
+        bytes memory update = bytesOf(story.updates[1]);
+        bytes memory entry = packed(story.list[1]);
+        Shown memory part = shownOf(update, 0, 1);
+        vm.prank(CHALLENGER);
+        court.answerContribution(story.id, 1, behind(story), entry, 0, part.data, part.path);
+        Shown memory all = shownOf(update, 0, 4);
+        court.answerContribution(story.id, 1, behind(story), entry, 0, all.data, all.path);
+        uint256 price = story.params.deposit / 4;
+        assertEq(ward.owed(story.id, CHALLENGER), price, "one chunk");
+        assertEq(ward.owed(story.id, address(this)), 3 * price, "three chunks");
+        vm.expectRevert(abi.encodeWithSelector(ICourtBase.Court_ChunkUnexpected.selector, 0, 4));
+        court.answerContribution(story.id, 1, behind(story), entry, 0, all.data, all.path);
+    }
+
+    /// Nothing is demanded of a registration for a round that an ended study has not.
+    function test_demandContribution_whenTheStudyWasEnded() public {
+        Story memory story = begin(sampleParams(Recording.Root), 3, 1);
+        address site = story.list[1].site;
+        register(story, story.list[1]);
+        vm.warp(block.timestamp + story.params.lifetimeSeconds);
+        ward.endStudy(story.id);
+        vm.expectRevert(
+            abi.encodeWithSelector(ICourtBase.Court_NotCoordinator.selector, story.id, FIRST)
+        );
+        vm.prank(FIRST);
+        court.demandContribution(story.id, 1, site, 0, 1);
+        court.closeContribution(story.id, 1, behind(story), site);
+        assertEq(ward.owed(story.id, address(this)), story.params.deposit, "back");
+    }
+
+    /// How much may be demanded follows from how much was shown.
+    function testFuzz_demandContribution_noMoreThanWasShownFor(uint32 count) public {
+        StudyParams memory params = sampleParams(Recording.Root);
+        params.parameterCount = 256 * 5_000;
+        StudyId id = open(params, 3);
+        Draft[] memory list = drafts(id, 1, params.initialModel, 3, 1);
+        Closing memory none;
+        none.record.model = params.initialModel;
+        ward.contribute(id, 1, none, packed(list[0]));
+        count = uint32(bound(count, 1, 5_000));
+        if (count > 64) {
+            vm.expectRevert(
+                abi.encodeWithSelector(ICourtBase.Court_TooManyChunks.selector, count, 64)
+            );
+        }
+        vm.prank(FIRST);
+        court.demandContribution(id, 1, list[0].site, 0, count);
     }
 
     /// Of a base that was overturned, each sender has its deposit back, and the site registers again.

@@ -137,7 +137,7 @@ contract CourtGasTest is GasScene {
             }
             story.list = list;
             story.closing.record = recordOf(list);
-            vm.warp(block.timestamp + story.params.graceSeconds + 1);
+            vm.warp(block.timestamp + story.params.registrationSeconds);
             close(story);
             bytes[2] memory pair = [packed(list[3]), packed(list[4])];
             bytes32[][2] memory paths = [entryPath(story, 3), entryPath(story, 4)];

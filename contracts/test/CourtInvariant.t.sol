@@ -184,8 +184,7 @@ contract CourtHandler is CourtScene {
         if (_registered.length == 0) return;
         Sent memory sent = _registered[which % _registered.length];
         Standing memory stands = court.standing(id, sent.round, sent.previous, sent.site);
-        address to = stands.demanded == stands.shown ? STRANGER : stands.payer;
-        uint256 before = ward.owed(id, to);
+        uint256 before = ward.owed(id, STRANGER) + ward.owed(id, stands.payer);
         try court.closeContribution(id, sent.round, sent.previous, sent.site) {
             uint256 amount = stands.settled ? 0 : params.deposit;
             if (stands.demanded != stands.shown) {
@@ -193,7 +192,8 @@ contract CourtHandler is CourtScene {
                 --_asked;
             }
             if (!stands.settled) --_unsettled;
-            if (ward.owed(id, to) != before + amount || amount == 0) {
+            uint256 owed = ward.owed(id, STRANGER) + ward.owed(id, stands.payer);
+            if (owed != before + amount || amount == 0) {
                 wrongs.push("a registration's deposit went elsewhere");
             }
         } catch {}

@@ -12,6 +12,7 @@ import os
 import time
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,13 @@ from eth_account.signers.local import LocalAccount
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
+from wardround.audit.answering import Answerer
+from wardround.chain.court import Court
 from wardround.chain.ward_round import WardRound
 from wardround.host.key_file import read_key
 from wardround.host.lifeline import end_with_parent
 from wardround.host.log import configure
-from wardround.protocol.errors import RoundFailed, ScenarioError
+from wardround.protocol.errors import RoundFailed, ScenarioError, WardroundError
 from wardround.store.study_store import open_study_store
 from wardround_coordinator.presence import be_present
 from wardround_coordinator.rounds_file import (
@@ -111,11 +114,42 @@ def coordinate(
             settings.study_id,
             standby=standby or settings.coordinator.standby,
             clock=time.time,
-            wait=time.sleep,
+            wait=_Answering(settings, folder, contract, signer, say),
             say=say,
             patience_seconds=settings.coordinator.patience_seconds,
         )
         tenure.serve(lambda: _work(settings, folder, contract, signer, grid, on_summary))
+
+
+@dataclass
+class _Answering:
+    """A wait that answers demands about closed rounds, whichever coordinator is active."""
+
+    settings: CoordinatorSettings
+    folder: Path
+    contract: WardRound
+    signer: LocalAccount
+    say: Callable[[str], None]
+    _answerer: Answerer | None = None
+    _said: str = ""
+
+    def __call__(self, seconds: float) -> None:
+        try:
+            self._answerer = self._answerer or self._open()
+            for notice in self._answerer.look(lambda: float(self.contract.chain.timestamp())):
+                self.say(f"round {notice.round}: {notice.words}")
+        except WardroundError as error:
+            # Who waits meets it too, and judges what to do.
+            if str(error) != self._said:
+                self._said = str(error)
+                self.say(self._said)
+        time.sleep(seconds)
+
+    def _open(self) -> Answerer:
+        study, place = self.settings.study_id, self.settings.coordinator.store
+        store = open_study_store(place, self.folder, self.contract, study, self.signer)
+        params = self.contract.facts(study).params
+        return Answerer(Court(self.contract), self.signer, params, store)
 
 
 def _work(

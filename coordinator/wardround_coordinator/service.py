@@ -17,16 +17,21 @@ import httpx
 
 from wardround.audit.answering import Answerer
 from wardround.chain.court import Court
-from wardround.chain.errors import ChainUnreachable
+from wardround.chain.errors import ChainError, ChainUnreachable
 from wardround.chain.ward_round import WardRound
 from wardround.host.backoff import pauses
 from wardround.host.key_file import read_key
 from wardround.host.lock import only_one
 from wardround.host.log import EventLog, configure
-from wardround.protocol.errors import SpecificationError, StudyMismatch, WardroundError
+from wardround.protocol.errors import (
+    Retryable,
+    SpecificationError,
+    StudyMismatch,
+    WardroundError,
+)
 from wardround.protocol.identifiers import hex_of
 from wardround.protocol.replay import StudyFacts
-from wardround.store.errors import StoreUnreachable
+from wardround.store.errors import StoreError
 from wardround.store.study_store import open_study_store
 from wardround.transport.bundle import write_bundle
 from wardround.transport.certificates import check_time
@@ -182,7 +187,9 @@ class Service:
         while True:
             try:
                 return self._answer(settings)
-            except (ChainUnreachable, StoreUnreachable) as error:
+            except (ChainError, StoreError) as error:
+                if not isinstance(error, Retryable):
+                    raise
                 self._log.warning(f"{error} Trying again in {_CHAIN_PAUSE_SECONDS:g} s")
             self._show()
             if self.stopped.wait(_CHAIN_PAUSE_SECONDS):
@@ -201,13 +208,14 @@ class Service:
         ):
             answerer = Answerer(Court(contract), signer, contract.facts(study).params, store)
             while True:
-                state = contract.study(study)
+                state, closings = contract.study(study), contract.closings(study)
                 if state.head <= state.rounds:
-                    # Overturned. Another coordinator that is active answers for its predecessors.
-                    return state.coordinator != self._address
-                closings = contract.closings(study)
+                    if self.standby or state.coordinator == self._address:
+                        return False
+                    # Another coordinator is active: of that one's rounds this bond is none.
+                    closings = [one for one in closings if one[1].coordinator == self._address]
                 if not closings or contract.is_final(study, *closings[-1]):
-                    self._log.info("every round is final")
+                    self._log.info("every round that this coordinator answers for is final")
                     return True
                 for notice in answerer.look(lambda: float(contract.chain.timestamp())):
                     self._log.info(f"round {notice.round}: {notice.words}")

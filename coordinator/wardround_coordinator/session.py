@@ -336,6 +336,8 @@ class Session:
                 for registered in self.contract.registered(self.facts.study, position.round):
                     if registered.site in state.accepted or registered.site in settled:
                         continue
+                    # Each may cost several transactions, and a demand does not wait.
+                    self.answer_demands()
                     found = self._registrations.obtain(registered, position.previous, position.base)
                     if found is None:
                         waiting = True

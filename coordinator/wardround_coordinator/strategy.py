@@ -47,6 +47,8 @@ from wardround_coordinator.verification import RawVector, Reply
 TRAIN, EVALUATE, QUERY = "train", "evaluate", "query"
 #: How long a node has to name its site; it is asked again later.
 _INTRODUCTION_SECONDS = 30.0
+#: How often demands are looked for while sites work: a demand waits ten minutes at least.
+ANSWER_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,7 @@ class WardroundStrategy(Strategy):
     _position: StudyPosition | None = None
     _closed: RoundOutcome | None = None
     _measured: dict[SiteAddress, Measured] = field(default_factory=dict)
+    _answer_at: float = 0.0
 
     def start(self, grid: Grid, *_: object, **__: object) -> Result:
         """Run every round that is still open; the study's values replace Flower's arguments."""
@@ -215,7 +218,16 @@ class WardroundStrategy(Strategy):
                 return
             if waited > self.reply_seconds:
                 raise self._too_few(known)
-            time.sleep(next(pause))
+            self._wait(next(pause))
+
+    def _wait(self, seconds: float) -> None:
+        """Sleep, and answer demands: sites may take longer than a demand waits."""
+        now = time.monotonic()
+        if now >= self._answer_at:
+            self._answer_at = now + ANSWER_SECONDS
+            with suppress(ChainUnreachable):
+                self.session.answer_demands()
+        time.sleep(seconds)
 
     def _too_few(self, known: int) -> RoundFailed:
         assert self._position is not None
@@ -275,7 +287,11 @@ class WardroundStrategy(Strategy):
             # No round waits long for what a site measured.
             patience, again = min(self.reply_seconds, self.retry_seconds or self.reply_seconds), 0
         self._exchange = Exchange(
-            grid, patience, again, newcomers=lambda: self._newcomers(grid, sent)
+            grid,
+            patience,
+            again,
+            newcomers=lambda: self._newcomers(grid, sent),
+            wait=self._wait,
         )
         return self._exchange.replies(sent)
 
@@ -291,7 +307,6 @@ class WardroundStrategy(Strategy):
         # chain is unreachable, answers still come in.
         with suppress(ChainUnreachable):
             self.session.check_standing(self._position)
-            self.session.answer_demands()
         asked = {message.metadata.dst_node_id for message in sent}
         self._meet(grid)
         like = sent[0]

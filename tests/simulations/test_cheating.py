@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from io import StringIO
@@ -204,7 +205,9 @@ def test_gas_of_a_refusal_is_what_the_transaction_costs_where_it_is_mined(tmp_pa
             }
         ).raw_transaction
         mined = chain.rpc("eth_sendRawTransaction", "0x" + raw.hex())
-        receipt = chain.rpc("eth_getTransactionReceipt", mined)
+        deadline = time.monotonic() + 30.0
+        while (receipt := chain.rpc("eth_getTransactionReceipt", mined)) is None:
+            assert time.monotonic() < deadline, "it is not mined"
     assert int(receipt["status"], 16) == 0
     used = int(receipt["gasUsed"], 16)
     assert used <= found <= 1.02 * used

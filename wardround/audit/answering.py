@@ -16,7 +16,7 @@ from wardround.audit.notices import Notice
 from wardround.chain.court import Court
 from wardround.chain.court_events import Demanded
 from wardround.chain.court_reader import DemandState, DemandStatus
-from wardround.chain.errors import ContractReverted, TransactionRefused
+from wardround.chain.errors import ContractReverted, TransactionRefused, TransactionTimedOut
 from wardround.protocol.cid import cid_from_sha256
 from wardround.protocol.commitments import commit
 from wardround.protocol.errors import WardroundError
@@ -79,7 +79,7 @@ class Answerer:
             return
         try:
             receipt = self._court.answer_demand(self._signer, event.demand, closing, leaf)
-        except (ContractReverted, TransactionRefused) as error:
+        except (ContractReverted, TransactionRefused, TransactionTimedOut) as error:
             words = getattr(error, "name", error.code)
             if (event.demand, words) not in self._said:
                 self._said.add((event.demand, words))

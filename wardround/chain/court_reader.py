@@ -22,6 +22,7 @@ from wardround.chain.court_events import (
 from wardround.chain.ward_round import WardRound
 from wardround.protocol.evidence import Demand, Leaf, What
 from wardround.protocol.identifiers import StudyId
+from wardround.protocol.merkle import CHUNK_BYTES
 from wardround.protocol.record import Closing
 
 
@@ -184,11 +185,14 @@ class CourtReader(BoundContract):
         where = [study, round_number.to_bytes(32, "big"), bytes(12) + bytes.fromhex(site[2:])]
         topics = [self.contract.event_topic("ContributionAnswered"), *where]
         events = read_court_events(self.contract, self.chain.logs(self.address, topics))
-        return b"".join(
-            event.data
-            for event in events
-            if isinstance(event, ContributionAnswered) and event.previous == previous
-        )
+        shown = b""
+        for event in events:
+            if isinstance(event, ContributionAnswered) and event.previous == previous:
+                start = event.first * CHUNK_BYTES
+                # Several accounts may show the same chunks; the contract has checked each.
+                if start + len(event.data) > len(shown):
+                    shown = shown[:start] + event.data
+        return shown
 
     # ---------------------------------------------------------------- events
 

@@ -57,6 +57,7 @@ REASONS = {
     "Court_NotDemanded": "no such demand is open",
     "Court_NotRegistered": "the site has registered nothing for this round",
     "Court_NotOverturned": "what was revealed does not overturn the round",
+    "Court_TooManyChunks": "so many chunks may be demanded only once more of them were shown",
     "Court_ChunkUnexpected": "chunks of a registered update are demanded and shown in their order",
     "Court_NothingDue": "nothing is due for the registration, or not yet",
     "Court_RegistrationVoid": "the registration is void",

@@ -27,13 +27,13 @@ abstract contract Demands is Bench, IDemands {
     ) external returns (bytes32 demand) {
         bytes32 commitment = _checkAccused(id, round, closing);
         Terms memory s = _termsOf(id);
-        // An update may have to wait for the entry that names it.
+        // An update may have to wait for the entry that names it, a row or a page for one before.
         uint256 latest = uint256(closing.closedAt) + s.challengeSeconds;
-        if (target.what == What.Update) latest += uint256(s.challengeSeconds) + s.demandSeconds;
+        bool placed = target.what == What.Update || _isNamed(target.what);
+        if (placed) latest += uint256(s.challengeSeconds) + s.demandSeconds;
         if (block.timestamp >= latest) revert Court_TooLate(latest);
 
         Demand memory d;
-        bool placed = target.what == What.Update || _isNamed(target.what);
         uint32 entryIndex = placed ? target.entryIndex : 0;
         demand = demandIdOf(id, round, commitment, target.what, target.index, entryIndex);
         DemandStatus status = _demands[demand].status;
@@ -161,6 +161,10 @@ abstract contract Demands is Bench, IDemands {
         (row, rest) = _rowIn(closing, named, root, d.row, rest);
         if (named != Named.Ranks) {
             (, rest) = _opened(rest, SumTree.PAGE_SIZE, row.wordAt(1), d.index, d.size);
+        }
+        // Readers cut an answer into its parts by their lengths alone.
+        if (rest.length != 0) {
+            revert Court_OpeningMalformed(openings.length, openings.length - rest.length);
         }
     }
 

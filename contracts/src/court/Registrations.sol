@@ -8,12 +8,19 @@ import {Aggregation} from "../libraries/Aggregation.sol";
 import {Entries, Entry} from "../libraries/Entries.sol";
 import {Vectors} from "../libraries/Vectors.sol";
 import {Bench} from "./Bench.sol";
+import {Math} from "@openzeppelin/contracts/utils/math/Math.sol";
 
 /// @title Registrations
 /// @notice Contributions that sites registered: their data, and rounds that leave them out.
 abstract contract Registrations is Bench, IRegistrations {
     using Entries for bytes;
     using Vectors for bytes;
+
+    /// Chunks that may be demanded before any was shown, and for each that was.
+    uint256 internal constant FIRST_CHUNKS = 64;
+    uint256 internal constant MORE_CHUNKS = 51;
+    /// Chunks that may be demanded and not yet shown: some thirty full transactions.
+    uint256 internal constant OPEN_CHUNKS = 3_000;
 
     // ================================================================== registrations
 
@@ -22,7 +29,8 @@ abstract contract Registrations is Bench, IRegistrations {
         external
     {
         Terms memory s = _termsOf(id);
-        if (msg.sender != s.coordinator || round != s.head) {
+        // Of a study that was ended no round is open.
+        if (msg.sender != s.coordinator || round != s.head || round > s.rounds) {
             revert Court_NotCoordinator(id, msg.sender);
         }
         bytes32 previous = _storedOf(id, round - 1);
@@ -38,6 +46,11 @@ abstract contract Registrations is Bench, IRegistrations {
         uint256 chunks = Vectors.chunks(_lengthOf(s));
         uint256 end = uint256(first) + count;
         if (count == 0 || end > chunks) revert Court_TargetUnknown(end, chunks);
+        // More only of who has shown much, and no more than can be shown within one deadline.
+        uint256 most = Math.min(
+            FIRST_CHUNKS + MORE_CHUNKS * uint256(stands.shown), uint256(stands.shown) + OPEN_CHUNKS
+        );
+        if (end > most) revert Court_TooManyChunks(end, most);
 
         uint64 deadline = uint64(block.timestamp) + s.demandSeconds;
         uint256 payment = s.deposit / chunks;
@@ -83,8 +96,10 @@ abstract contract Registrations is Bench, IRegistrations {
         Standing storage stands = _standings[key];
         if (stands.payer == address(0)) revert Court_NotDemanded(key);
         if (block.timestamp > stands.deadline) revert Court_TooLate(stands.deadline);
-        if (first != stands.shown) revert Court_ChunkUnexpected(first, stands.shown);
+        uint256 shown = stands.shown;
         uint256 end = first + Vectors.chunks(data.length);
+        // Another account may show some of them meanwhile: what follows them counts all the same.
+        if (first > shown || end <= shown) revert Court_ChunkUnexpected(first, stands.shown);
         if (end > stands.demanded) revert Court_NotDemanded(key);
         Terms memory s = _termsOf(id);
         uint256 length = _lengthOf(s);
@@ -95,7 +110,7 @@ abstract contract Registrations is Bench, IRegistrations {
         // forge-lint: disable-next-line(unsafe-typecast)
         stands.shown = uint32(end);
         emit ContributionAnswered(id, round, entry.first().site(), previous, first, data);
-        WARD.credit(id, msg.sender, s.deposit / Vectors.chunks(length) * (end - first));
+        WARD.credit(id, msg.sender, s.deposit / Vectors.chunks(length) * (end - shown));
     }
 
     /// @inheritdoc IRegistrations
@@ -104,26 +119,30 @@ abstract contract Registrations is Bench, IRegistrations {
         Standing storage stands = _standings[_standingOf(id, round, previous, registered.entryHash)];
         Terms memory s = _termsOf(id);
         uint256 missing = stands.demanded - stands.shown;
-        address to = stands.payer;
-        uint256 amount = stands.settled ? 0 : s.deposit;
+        address payer = stands.payer;
+        uint256 stake = stands.settled ? 0 : s.deposit;
+        bool open = round == s.head && round <= s.rounds && previous == _storedOf(id, round - 1);
         if (missing == 0) {
-            bool open = round == s.head && round <= s.rounds && previous == _storedOf(id, round - 1);
             // While the round is open its bytes can be demanded.
-            if (open || amount == 0) revert Court_NothingDue(site);
-            to = registered.sender;
+            if (open || stake == 0) revert Court_NothingDue(site);
         } else {
-            if (to == address(0)) revert Court_NothingDue(site);
+            if (payer == address(0)) revert Court_NothingDue(site);
             if (block.timestamp <= stands.deadline && !stands.refused) {
                 revert Court_TooEarly(stands.deadline);
             }
-            amount += s.deposit / Vectors.chunks(_lengthOf(s)) * missing;
             // They stay unshown, and the registration void.
             stands.payer = address(0);
         }
 
         stands.settled = true;
-        emit ContributionClosed(id, round, site, previous, to, amount);
-        WARD.credit(id, to, amount);
+        // Hidden bytes cost the sender its deposit only while the round waits for them: once closed, it
+        // has the contribution, or did not need it.
+        address to = missing != 0 && open ? payer : registered.sender;
+        uint256 payment = s.deposit / Vectors.chunks(_lengthOf(s)) * missing;
+        if (stake != 0) emit ContributionClosed(id, round, site, previous, to, stake);
+        if (missing != 0) emit ContributionClosed(id, round, site, previous, payer, payment);
+        if (stake != 0) WARD.credit(id, to, stake);
+        if (missing != 0) WARD.credit(id, payer, payment);
     }
 
     /// @inheritdoc IRegistrations

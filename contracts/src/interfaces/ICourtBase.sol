@@ -132,9 +132,9 @@ interface ICourtBase {
         uint32 first,
         bytes data
     );
-    /// @notice A registration's deposit, and what was paid for chunks that were not shown.
-    /// @param to Who is owed it: the registration's sender or, where demanded bytes were not shown, the
-    /// coordinator that had demanded them.
+    /// @notice A registration's deposit, or what was paid for chunks that were not shown.
+    /// @param to Who is owed it: the registration's sender or, of an open round in which demanded bytes
+    /// were not shown, the coordinator that had demanded them.
     event ContributionClosed(
         StudyId indexed study,
         uint32 indexed round,
@@ -172,7 +172,7 @@ interface ICourtBase {
     error Court_ScoreRight(uint256 score, uint256 total);
     error Court_RankRight(uint256 rank);
     error Court_NotRegistered(StudyId study, uint32 round, address site);
-    /// @notice Registered too late to be included, or for another model.
+    /// @notice Its update was refused, or what was demanded of it not shown in time.
     error Court_RegistrationVoid(address site);
     error Court_NotOmitted(address site, uint256 index);
     error Court_ContributionFits(uint32 coordinate, int256 value);
@@ -199,6 +199,8 @@ interface ICourtBase {
     error Court_NotCoordinator(StudyId study, address caller);
     /// @notice Chunks of a registered update are demanded, and shown, in their order.
     error Court_ChunkUnexpected(uint256 first, uint256 expected);
+    /// @notice So many chunks may be demanded only once more of them were shown.
+    error Court_TooManyChunks(uint256 end, uint256 most);
     /// @notice Its bytes can still be demanded, or its deposit was credited before.
     error Court_NothingDue(address site);
 

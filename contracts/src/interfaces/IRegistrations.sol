@@ -36,6 +36,8 @@ interface IRegistrations is ICourtBase {
     /// chunks and rounded down, so a whole update takes no more than one deposit.
     /// @dev Costs at least a tenth of the gas that showing the chunks does, and showing one no less than
     /// a tenth of what demanding fifty does: contracts/test/CourtDemandGas.t.sol.
+    /// No more than 64 chunks before any was shown, 51 more for each that was, and 3,000 that are not
+    /// yet shown: neither a site that hides its bytes nor one that has to show them pays for much.
     /// @param first How many were demanded before.
     /// @param count How many are demanded now.
     function demandContribution(
@@ -46,11 +48,11 @@ interface IRegistrations is ICourtBase {
         uint32 count
     ) external;
 
-    /// @notice Shows demanded chunks of a registered update, and is owed what was paid for them.
-    /// Anyone may, up to the deadline.
+    /// @notice Shows demanded chunks of a registered update, and is owed what was paid for those that
+    /// were not shown before. Anyone may, up to the deadline.
     /// @param previous Commitment of the round before, on top of which it was registered.
-    /// @param first How many were shown before.
-    /// @param data The next chunks, one behind the other.
+    /// @param first Index of the first chunk: at most how many were shown before.
+    /// @param data Chunks in their order, one behind the other.
     /// @param path Level by level from the chunks upwards: the sibling to the left of them, then the
     /// one to the right, where they have one.
     function answerContribution(
@@ -65,9 +67,8 @@ interface IRegistrations is ICourtBase {
 
     /// @notice Ends what is open about a registration. Anyone may call it. Once demanded chunks were
     /// not shown by the deadline, or the update was refused: gives the coordinator back what it paid
-    /// for the missing ones, with the registration's deposit. Where no demand is unanswered and
-    /// none can follow, as the round was closed or its base overturned: gives the sender its deposit
-    /// back.
+    /// for the missing ones and, while the round is open, the registration's deposit. Once the round was
+    /// closed or its base overturned: gives the sender its deposit back.
     function closeContribution(StudyId study, uint32 round, bytes32 previous, address site) external;
 
     /// @notice Voids a registration whose update exceeds the study's bound or, added to the model,

@@ -11,5 +11,6 @@ import "./WardRoundTypes.sol";
 /// @dev EIP-712 domain: name "wardround", version "2". Signed types:
 /// Contribution(bytes32 study,uint32 round,bytes32 baseModel,address site,bytes32 update,uint64 weight,bytes32 report)
 /// Attestation(bytes32 study,uint32 round,bytes32 record)
+/// PayoutChange(bytes32 study,address site,address payout,uint256 change)
 /// These parts are one contract to its callers. Of the code the second is in the annex.
 interface IWardRound is IRounds, IStudies {}

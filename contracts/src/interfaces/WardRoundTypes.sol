@@ -58,7 +58,7 @@ struct StudyParams {
     uint128 rewardPerRound;
     /// What a coordinator deposits before it may act.
     uint96 bond;
-    /// What a demand, a tally and a commitment to a challenge are made against.
+    /// What a registration, a demand, a tally and a commitment to a challenge are made against.
     uint96 deposit;
     /// What a final round pays to who closed it.
     uint128 closingFee;
