@@ -17,6 +17,7 @@ import {IWardRoundBase} from "../src/interfaces/IWardRoundBase.sol";
 import {Scene} from "./Scene.sol";
 
 /// Cohorts that are locked on chain before their rounds are closed.
+/// forge-config: deep.fuzz.runs = 2000
 contract CohortTest is Scene {
     /// An open round of a study with locked cohorts.
     struct Case {

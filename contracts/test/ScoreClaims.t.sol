@@ -6,6 +6,7 @@ import {IWardRoundBase} from "../src/interfaces/IWardRoundBase.sol";
 import {ScoreScene} from "./ScoreScene.sol";
 
 /// What a site is paid by its score.
+/// forge-config: deep.fuzz.runs = 500
 contract ScoreClaimsTest is ScoreScene {
     // Every narrowed number was bounded above, or is fuzz whose upper bits may go.
     // forge-lint: disable-start(unsafe-typecast)
