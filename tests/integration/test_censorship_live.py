@@ -72,7 +72,7 @@ def test_hospital_that_is_not_let_in_registers_and_is_in_the_round(desk: Desk) -
             return one
 
         password = ("--password-file", "password")
-        coordinator = start("coordinator", "run", "fl")
+        coordinator = start("coordinator", "run", "fl", "--leave")
         welcome = start("site", "run", "welcome", *password)
         # The other's node is not let in, so nothing ever asks it. Its guard trains all the same.
         guard = start("site", "guard", "censored", *password)

@@ -229,7 +229,7 @@ def laid_out(spread: Spread, scenario: Scenario, chain: Chain) -> tuple[Network,
 
 def start_parties(spread: Spread, network: Network) -> None:
     folders = network.folders
-    command = module_command("wardround", "coordinator", "run", str(folders.coordinator))
+    command = module_command("wardround", "coordinator", "run", "--leave", str(folders.coordinator))
     spread.start(COORDINATOR, command, folders.coordinator, once=True)
     (party,) = network.parties
     home, password = folders.sites / party.name, password_file(folders.root, party.name)
