@@ -286,7 +286,7 @@ def _answer_to(
 
 
 def _task(ward: WardRound, study: StudyId, number: int) -> TrainTask:
-    """What the chain says of a round's assignment: all but the specification."""
+    """Read from the chain what a train task holds, except for the specification."""
     from wardround.protocol.messages import TrainTask
     from wardround.protocol.record import genesis_closing
 

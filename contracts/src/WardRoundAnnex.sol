@@ -19,7 +19,7 @@ import {BitMaps} from "@openzeppelin/contracts/utils/structs/BitMaps.sol";
 
 /// @title WardRoundAnnex
 /// @notice The part of WardRound that does not fit into its own code: see Annexed.
-/// @dev Called at its own address it works on studies that nobody pays into.
+/// @dev Called at its own address it keeps studies of its own, into which it takes no money.
 contract WardRoundAnnex is Ward, IStudies {
     using BitMaps for BitMaps.BitMap;
     using Studies for Study;

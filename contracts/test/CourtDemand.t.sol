@@ -278,7 +278,7 @@ contract CourtDemandTest is CourtScene {
         assertStands(story);
     }
 
-    /// Whoever was registered in time had to be included, whenever the round is closed.
+    /// A site that registered in time had to be included, no matter when the round is closed.
     function testFuzz_challengeOmission_ofAllWhoRegistered(uint256 seed, uint256 time, uint256 more)
         public
     {

@@ -30,7 +30,7 @@ def keep_cohort(store: Store, entries: list[Entry]) -> None:
 def find_cohort(
     store: Store, facts: StudyFacts, locked: CohortLocked, base: Vector
 ) -> list[Accepted]:
-    """Find what was locked, whoever locked it, and check it: a closing answers for all of it.
+    """Find the cohort that a coordinator has locked, and check all of it, as its closer has to.
 
     Args:
         store: has the entries (`keep_cohort`) and the updates.

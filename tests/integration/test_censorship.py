@@ -33,7 +33,7 @@ def test_censored_hospital_registers_challenges_and_is_in_the_next_closing(scene
     task = TrainTask(stage.params, position.previous, 2, b"")
     KeptAnswers(home.answers).keep(task, delivery, update)
 
-    # An account without tokens cannot register for the site, and is told what it needs.
+    # An account without tokens cannot register for the site; the error names what it needs.
     poor = Account.create()
     (scene.folder / "poor.key").write_text(poor.key.hex(), "utf-8")
     (scene.folder / "poor.key").chmod(0o600)

@@ -74,9 +74,9 @@ struct StudyParams {
     uint32 roundSeconds;
     /// How much longer each next standby waits before it takes over.
     uint32 graceSeconds;
-    /// How long sites can register contributions from when a round is opened, also again: by its
-    /// coordinator's closing of the one before, a takeover or an overturned round. So who begins
-    /// anew leaves every site the whole time again, also one whose reply went to another.
+    /// How long sites can register contributions, from the time at which their round is opened: by the
+    /// closing of the round before, by a takeover, or by a proof that overturned it. A coordinator that
+    /// takes over leaves every site this time again, also one that has replied to its predecessor.
     uint32 registrationSeconds;
     /// How long a coordinator has to answer a demand for data.
     uint32 demandSeconds;
