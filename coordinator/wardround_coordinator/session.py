@@ -330,7 +330,7 @@ class Session:
         settled: set[SiteAddress] = set()
         with self.contract.chain.at_head():
             while True:
-                # The time is read first: what is registered by then is in the events that are read next.
+                # The time first: what is registered by then is in the events that are read next.
                 left = self._registration_left()
                 waiting = False
                 for registered in self.contract.registered(self.facts.study, position.round):
