@@ -36,12 +36,13 @@ from wardround.protocol.record import Recording, RuleId
 from wardround.protocol.settlement import Vector
 from wardround_simulations import cheats
 from wardround_simulations.accusations import ACCUSATIONS, SMALL_STEPS_BYTES, Accused, accuse
-from wardround_simulations.bare_misdeeds import BARE
+from wardround_simulations.cheated_studies import EarlyStudy, LaterStudy
 from wardround_simulations.cheats import Cheater
-from wardround_simulations.insistence import RecordedWard, gas_of_refusal
+from wardround_simulations.early_misdeeds import EARLY
+from wardround_simulations.later_misdeeds import LATER
 from wardround_simulations.misdeeds import rehearse
 from wardround_simulations.outcomes import Outcome, Role
-from wardround_simulations.rehearsals import BareStudy, WholeStudy
+from wardround_simulations.refusals import RecordedWard, gas_of_refusal
 from wardround_simulations.stage import (
     BOND,
     CHALLENGE_SECONDS,
@@ -55,11 +56,10 @@ from wardround_simulations.stage import (
     Stage,
     specification,
 )
-from wardround_simulations.whole_misdeeds import WHOLE
 
 ROUNDS, CHEATED_ROUND = 3, 2
 #: How many things parties try besides false rounds.
-MISDEEDS = sum(len(one.misdeeds) for one in BARE) + sum(len(one.misdeeds) for one in WHOLE)
+MISDEEDS = sum(len(one.misdeeds) for one in EARLY) + sum(len(one.misdeeds) for one in LATER)
 #: For closing a round; the auditors share twice as much.
 FEE = 10**18
 
@@ -345,13 +345,13 @@ class Trials:
         )
         base = Vector.of(initial_model(stage.spec).values).data
         name = stage.spec.study.name
-        bare = BareStudy(self._ward, self._token, self.parties, stage.params, name, base)
-        outcomes = list(rehearse(WholeStudy(stage, auditor, colleague, ROUNDS), WHOLE))
+        bare = EarlyStudy(self._ward, self._token, self.parties, stage.params, name, base)
+        outcomes = list(rehearse(LaterStudy(stage, auditor, colleague, ROUNDS), LATER))
         last = self._ward.last_closing(stage.study).record.model
         right = auditor.is_over() and last == self._models[RuleId.MEAN] and not auditor.breaches
         for one in outcomes:
             yield replace(one, ends_right=one.ends_right and right)
-        yield from rehearse(bare, BARE)
+        yield from rehearse(bare, EARLY)
 
     # ---------------------------------------------------------------- steps
 

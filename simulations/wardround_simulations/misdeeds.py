@@ -1,8 +1,8 @@
 """Something that a party tries in a study, and what it comes to.
 
-Each is tried on chain, in one of the two studies of `wardround_simulations.rehearsals` and when it
-is worth trying. Most is refused, by an error of the contract; some is let in, and another party
-sets it right. `bare_misdeeds` and `whole_misdeeds` list them.
+Each is tried on chain, in one of the two studies of `cheated_studies` and when it is worth trying.
+Most is refused, by an error of the contract; some is let in, and another party sets it right.
+`early_misdeeds` and `later_misdeeds` list them.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from typing import Generic, TypeVar
 
 from wardround.chain.blocks import Receipt
 from wardround.chain.errors import ContractReverted
-from wardround_simulations.insistence import gas_of_refusal
+from wardround_simulations.cheated_studies import CheatedStudy, LaterStudy
 from wardround_simulations.outcomes import Outcome, Role
-from wardround_simulations.rehearsals import Rehearsal, WholeStudy
+from wardround_simulations.refusals import gas_of_refusal
 
-_ANY = TypeVar("_ANY", bound=Rehearsal)
+_ANY = TypeVar("_ANY", bound=CheatedStudy)
 
 
 @dataclass(frozen=True)
@@ -83,13 +83,13 @@ def _outcome(study: _ANY, misdeed: Misdeed[_ANY]) -> Outcome:
         gas=gas,
         slashed=0,
         forfeited=lost,
-        closed_by="first" if isinstance(study, WholeStudy) else "",
+        closed_by="first" if isinstance(study, LaterStudy) else "",
         ends_right=False,
         words=words,
     )
 
 
-def _deposits(study: Rehearsal, role: Role) -> int:
+def _deposits(study: CheatedStudy, role: Role) -> int:
     """What a party has that pays deposits: a challenger, or who registers for a site."""
     parties = study.parties
     accounts = {Role.CHALLENGER: parties.standby, Role.SITE: parties.auditor}

@@ -27,11 +27,12 @@ from wardround.protocol.identifiers import hex_of
 from wardround.protocol.record import Recording, RuleId
 from wardround_simulations import cheats
 from wardround_simulations.accusations import ACCUSATIONS
-from wardround_simulations.bare_misdeeds import BARE
+from wardround_simulations.cheated_studies import EarlyStudy
 from wardround_simulations.cheating import CHEATS, MISDEEDS, ROUNDS, RULES, Cheat, Trials
 from wardround_simulations.cheating_commands import outcomes_table
 from wardround_simulations.cheats import Cheater
-from wardround_simulations.insistence import gas_of_refusal
+from wardround_simulations.early_misdeeds import EARLY
+from wardround_simulations.later_misdeeds import LATER
 from wardround_simulations.misdeeds import (
     Misdeed,
     Moment,
@@ -39,7 +40,7 @@ from wardround_simulations.misdeeds import (
     rehearse,
 )
 from wardround_simulations.outcomes import Outcome, Role
-from wardround_simulations.rehearsals import BareStudy
+from wardround_simulations.refusals import gas_of_refusal
 from wardround_simulations.stage import (
     BOND,
     CHALLENGE_SECONDS,
@@ -50,7 +51,6 @@ from wardround_simulations.stage import (
     Stage,
     specification,
 )
-from wardround_simulations.whole_misdeeds import WHOLE
 
 RECORDINGS = [pytest.param(one, id=one.name.lower()) for one in Recording]
 #: What is caught under one recording is tried under the other in depth.
@@ -159,13 +159,13 @@ def test_what_any_party_tries_is_refused_or_set_right(trials: Trials, recording:
 
 @pytest.mark.parametrize("left", [0, 1])
 def test_misdeed_that_is_let_in_or_keeps_money_is_not_good(tmp_path: Path, left: int) -> None:
-    """Rehearsals can fail: one act changes nothing, another leaves money behind."""
+    """Trials of misdeeds can fail: one act changes nothing, another leaves money behind."""
 
-    def keep(study: BareStudy) -> Remedy:
+    def keep(study: EarlyStudy) -> Remedy:
         sent = study.token.transfer(study.parties.sponsor, study.escrow.address, left)
         return Remedy("transfer", sent)
 
-    def end(study: BareStudy) -> None:
+    def end(study: EarlyStudy) -> None:
         study.ward.end_study(study.parties.sponsor, study.study)
 
     act = keep if left else lambda study: None
@@ -173,8 +173,8 @@ def test_misdeed_that_is_let_in_or_keeps_money_is_not_good(tmp_path: Path, left:
     with theatre(tmp_path) as scene:
         stage = scene.stage(rounds=1)
         parts = (scene.ward, stage.token, scene.parties, stage.params)
-        bare = BareStudy(*parts, "bare", base=b"")
-        (outcome,) = rehearse(bare, (Moment(BareStudy.create, (misdeed,)), Moment(end)))
+        bare = EarlyStudy(*parts, "bare", base=b"")
+        (outcome,) = rehearse(bare, (Moment(EarlyStudy.create, (misdeed,)), Moment(end)))
     assert (outcome.caught_by, outcome.ends_right) == (("transfer", False) if left else ("", True))
     assert not outcome.good
 
@@ -224,7 +224,7 @@ def test_cheat_that_nobody_notices_is_not_good(trials: Trials) -> None:
 
 
 def test_every_cheat_has_a_title_of_its_own_and_words() -> None:
-    misdeeds = [one for moment in (*BARE, *WHOLE) for one in moment.misdeeds]
+    misdeeds = [one for moment in (*EARLY, *LATER) for one in moment.misdeeds]
     tried = [(one.role, one.title) for one in (*CHEATS, *misdeeds)]
     assert len(set(tried)) == len(tried) == len(CHEATS) + MISDEEDS
     assert all(cheat.act.__doc__ for cheat in CHEATS)

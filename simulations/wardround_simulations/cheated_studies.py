@@ -1,6 +1,6 @@
 """Two studies in which parties try what they may not: one on chain alone, one from begin to end.
 
-Each is moved on a step at a time; `bare_misdeeds` and `whole_misdeeds` list what is tried behind
+Each is moved on a step at a time; `early_misdeeds` and `later_misdeeds` list what is tried behind
 which step. What is refused changes nothing, and in the end all money has to be where it belongs.
 """
 
@@ -28,7 +28,7 @@ from wardround.protocol.merkle import vector_root
 from wardround.protocol.record import Closing, StudyParams, StudyParties, genesis_closing
 from wardround.protocol.rewards import Earning
 from wardround_simulations.accusations import Accused
-from wardround_simulations.insistence import InsistentCourt, InsistentWard, RecordedEscrow
+from wardround_simulations.refusals import RecordedEscrow, RepeatingCourt, RepeatingWard
 from wardround_simulations.stage import OBJECTION_SECONDS, ROWS, Parties, Stage
 
 #: So much less than an int32 that no round could hold it.
@@ -36,14 +36,14 @@ BOUND = 1_000
 _NOTHING_DUE = ("WardRound_NothingDue", "Court_NothingDue", "Court_NotRegistered")
 
 
-class Rehearsal:
+class CheatedStudy:
     """A study with its parties' keys, and the contracts as they try them."""
 
     def __init__(
         self, contract: WardRound, token: StudyToken, parties: Parties, params: StudyParams
     ) -> None:
-        self.ward = InsistentWard(contract.chain, contract.address)
-        self.court = InsistentCourt(self.ward)
+        self.ward = RepeatingWard(contract.chain, contract.address)
+        self.court = RepeatingCourt(self.ward)
         self.escrow = RecordedEscrow(contract.chain, contract.escrow_of(params.study_id))
         self.sent = self.court.sent = self.escrow.sent = self.ward.sent
         self.chain = contract.chain
@@ -94,7 +94,7 @@ def nothing_due() -> Iterator[None]:
             raise
 
 
-class BareStudy(Rehearsal):
+class EarlyStudy(CheatedStudy):
     """A study on chain alone: its sites are keys, nothing is trained, and no round is closed."""
 
     def __init__(
@@ -155,9 +155,9 @@ class BareStudy(Rehearsal):
             self.ward.post_bond(coordinator, self.study)
         self.ward.open_study(self.parties.sponsor, self.study)
 
-    def another(self, name: str) -> BareStudy:
+    def another(self, name: str) -> EarlyStudy:
         """Open another one, with other sites."""
-        other = BareStudy(self.ward, self.token, self.parties, self.params, name, self.base)
+        other = EarlyStudy(self.ward, self.token, self.parties, self.params, name, self.base)
         for step in (other.create, other.pay, other.admit, other.begin):
             step()
         return other
@@ -194,7 +194,7 @@ class BareStudy(Rehearsal):
         super().settle()
 
 
-class WholeStudy(Rehearsal):
+class LaterStudy(CheatedStudy):
     """A study whose sites train, with a quorum of two auditors and fees, that holds all over."""
 
     def __init__(

@@ -11,36 +11,36 @@ from wardround.chain.blocks import Receipt
 from wardround.protocol.inspection import chunk_leaf
 from wardround.protocol.merkle import entries_root
 from wardround.protocol.record import StudyParams, StudyParties
+from wardround_simulations.cheated_studies import BOUND, EarlyStudy
 from wardround_simulations.misdeeds import Misdeed, Moment, Remedy
 from wardround_simulations.outcomes import Role
-from wardround_simulations.rehearsals import BOUND, BareStudy
 from wardround_simulations.stage import ROWS
 
 
-def _creates_another(study: BareStudy, params: StudyParams) -> object:
+def _creates_another(study: EarlyStudy, params: StudyParams) -> object:
     return study.ward.create_study(study.parties.sponsor, params, study.lists)
 
 
-def _names_others(study: BareStudy) -> object:
+def _names_others(study: EarlyStudy) -> object:
     """Create one whose id names other coordinators than those that it shall have."""
     others = StudyParties.of([study.parties.standby.address], study.lists.auditors)
     return _creates_another(study, replace(study.params, parties=others.digest))
 
 
-def _admits(study: BareStudy, site: str, cap: int) -> object:
+def _admits(study: EarlyStudy, site: str, cap: int) -> object:
     return study.ward.admit_site(study.parties.sponsor, study.study, site, site, cap)
 
 
-def _registers_unsigned(study: BareStudy) -> None:
+def _registers_unsigned(study: EarlyStudy) -> None:
     study.register(replace(study.entry(study.sites[0]), signature=bytes(65)))
 
 
-def _registers_twice(study: BareStudy) -> None:
+def _registers_twice(study: EarlyStudy) -> None:
     study.register(study.entry(study.sites[0]))
     study.register(study.entry(study.sites[0], coordinate=1))
 
 
-def _closes(study: BareStudy, sites: int) -> object:
+def _closes(study: EarlyStudy, sites: int) -> object:
     """Close round 1 with the entries of some of its sites."""
     keys = sorted(study.sites, key=lambda site: bytes.fromhex(site.address[2:]))[:sites]
     entries = [study.entry(key) for key in keys]
@@ -50,12 +50,12 @@ def _closes(study: BareStudy, sites: int) -> object:
     return study.ward.close_round(study.parties.first, facts, 1, record, study.last, entries)
 
 
-def _takes_deposit_at_once(study: BareStudy) -> None:
+def _takes_deposit_at_once(study: EarlyStudy) -> None:
     study.register(study.entry(study.sites[1]))
     _closes_registration(study, 1)
 
 
-def _hides_bytes(study: BareStudy) -> Remedy:
+def _hides_bytes(study: EarlyStudy) -> Remedy:
     """Show nothing of a registered update, which its coordinator then need not wait for."""
     first, site = study.parties.first, study.sites[2]
     study.register(study.entry(site))
@@ -66,7 +66,7 @@ def _hides_bytes(study: BareStudy) -> Remedy:
     return Remedy("closeContribution", _closes_registration(study, 2))
 
 
-def _exceeds_bound(study: BareStudy) -> Remedy:
+def _exceeds_bound(study: EarlyStudy) -> Remedy:
     """Register an update beyond the study's bound, which no round could hold."""
     first, entry = study.parties.first, study.entry(study.sites[3], coordinate=BOUND + 1)
     study.register(entry)
@@ -77,17 +77,17 @@ def _exceeds_bound(study: BareStudy) -> Remedy:
     )
 
 
-def _closes_registration(study: BareStudy, site: int) -> Receipt | None:
+def _closes_registration(study: EarlyStudy, site: int) -> Receipt | None:
     where = (study.study, 1, study.last.commitment, study.sites[site].address)
     return study.court.close_contribution(study.parties.first, *where)
 
 
-def _pays_itself(study: BareStudy) -> object:
+def _pays_itself(study: EarlyStudy) -> object:
     sponsor = study.parties.sponsor
     return study.ward.change_payout(sponsor, study.study, study.sites[0].address, sponsor.address)
 
 
-def _abandons(study: BareStudy) -> Remedy | None:
+def _abandons(study: EarlyStudy) -> Remedy | None:
     """The sponsor removes all sites and is gone: after the deadline any account ends the study."""
     left = study.another(f"abandoned {study.params.specification.hex()}")
     for site in left.sites:
@@ -98,7 +98,7 @@ def _abandons(study: BareStudy) -> Remedy | None:
     return Remedy("endStudy", receipt) if left.is_right() else None
 
 
-def _take_turns(study: BareStudy) -> Remedy:
+def _take_turns(study: EarlyStudy) -> Remedy:
     """Coordinators take over from each other as soon as each may, and close nothing."""
     first, standby, params = study.parties.first, study.parties.standby, study.params
     for active in (standby, first, standby):
@@ -111,9 +111,9 @@ _coordinator = partial(Misdeed, Role.COORDINATOR)
 _site = partial(Misdeed, Role.SITE)
 _sponsor = partial(Misdeed, Role.SPONSOR)
 
-BARE: tuple[Moment[BareStudy], ...] = (
+EARLY: tuple[Moment[EarlyStudy], ...] = (
     Moment(
-        BareStudy.create,
+        EarlyStudy.create,
         (
             _sponsor(
                 "asks for no bond",
@@ -136,7 +136,7 @@ BARE: tuple[Moment[BareStudy], ...] = (
         ),
     ),
     Moment(
-        BareStudy.pay,
+        EarlyStudy.pay,
         (
             _sponsor(
                 "opens it with too few sites",
@@ -146,7 +146,7 @@ BARE: tuple[Moment[BareStudy], ...] = (
         ),
     ),
     Moment(
-        BareStudy.admit,
+        EarlyStudy.admit,
         (
             _sponsor(
                 "opens it without a bond",
@@ -166,7 +166,7 @@ BARE: tuple[Moment[BareStudy], ...] = (
         ),
     ),
     Moment(
-        BareStudy.begin,
+        EarlyStudy.begin,
         (
             _site(
                 "registers above its cap",
@@ -216,7 +216,7 @@ BARE: tuple[Moment[BareStudy], ...] = (
         ),
     ),
     Moment(
-        BareStudy.pass_cut_off,
+        EarlyStudy.pass_cut_off,
         (
             _site(
                 "registers after the cut-off",

@@ -10,25 +10,25 @@ from eth_account import Account
 from wardround.chain.court import NO_COORDINATE
 from wardround.protocol.evidence import Demand, What
 from wardround.protocol.inspection import chunk_leaf
+from wardround_simulations.cheated_studies import LaterStudy
 from wardround_simulations.misdeeds import Misdeed, Moment, Remedy
 from wardround_simulations.outcomes import Role
-from wardround_simulations.rehearsals import WholeStudy
 
 #: How long the contract lets a commitment wait to be revealed.
 REVEAL_SECONDS = 600
 
 
-def _attests(study: WholeStudy, *signatures: tuple[str, bytes]) -> None:
+def _attests(study: LaterStudy, *signatures: tuple[str, bytes]) -> None:
     contested = study.contested
     where = (study.study, contested.round, contested.closing)
     study.ward.attest_as_listed(study.parties.auditor, *where, sorted(signatures))
 
 
-def _attests_both(study: WholeStudy) -> None:
+def _attests_both(study: LaterStudy) -> None:
     _attests(study, study.signed(study.parties.auditor), study.signed(study.colleague))
 
 
-def _attests_another_record(study: WholeStudy) -> None:
+def _attests_another_record(study: LaterStudy) -> None:
     contested = study.contested
     other = replace(contested.closing, closed_at=contested.closing.closed_at + 1)
     both = [study.signed(one, other.commitment) for one in (study.parties.auditor, study.colleague)]
@@ -37,45 +37,45 @@ def _attests_another_record(study: WholeStudy) -> None:
     )
 
 
-def _signs_another_record(study: WholeStudy) -> None:
+def _signs_another_record(study: LaterStudy) -> None:
     _attests(study, study.signed(study.parties.auditor), study.signed(study.colleague, bytes(32)))
 
 
-def _claims(study: WholeStudy, site: int, entry_of: int) -> object:
+def _claims(study: LaterStudy, site: int, entry_of: int) -> object:
     earning = [study.earning(entry_of)]
     return study.ward.claim(study.parties.auditor, study.study, study.address(site), earning)
 
 
-def _claims_twice(study: WholeStudy) -> None:
+def _claims_twice(study: LaterStudy) -> None:
     _claims(study, 0, 0)
     _claims(study, 0, 0)
 
 
-def _takes_fee(study: WholeStudy) -> object:
+def _takes_fee(study: LaterStudy) -> object:
     return study.ward.claim_fee(study.parties.first, study.study, 1, study.last)
 
 
-def _takes_fee_twice(study: WholeStudy) -> None:
+def _takes_fee_twice(study: LaterStudy) -> None:
     _takes_fee(study)
     _takes_fee(study)
 
 
-def _takes_refund(study: WholeStudy) -> object:
+def _takes_refund(study: LaterStudy) -> object:
     return study.ward.refund(study.parties.sponsor, study.study, study.last)
 
 
-def _takes_earnings(study: WholeStudy) -> None:
+def _takes_earnings(study: LaterStudy) -> None:
     """Take back what no round has earned, and then ask for what the sites have not claimed."""
     _takes_refund(study)
     _takes_refund(study)
 
 
-def _releases_twice(study: WholeStudy) -> None:
+def _releases_twice(study: LaterStudy) -> None:
     for _ in range(2):
         study.ward.release_bond(study.parties.first, study.study, study.last)
 
 
-def _removes_earner(study: WholeStudy) -> Remedy | None:
+def _removes_earner(study: LaterStudy) -> Remedy | None:
     """Remove a site once the last round is closed: what it has earned is paid all the same."""
     site = study.address(1)
     study.ward.remove_site(study.parties.sponsor, study.study, site)
@@ -87,7 +87,7 @@ def _removes_earner(study: WholeStudy) -> Remedy | None:
     return Remedy("claim", receipt) if paid == due else None
 
 
-def _demands(study: WholeStudy, chunk: int, *, pays: bool = True) -> Demand:
+def _demands(study: LaterStudy, chunk: int, *, pays: bool = True) -> Demand:
     accuser, demand = study.parties.standby, Demand(What.MODEL, chunk)
     if pays:
         study.court.approve_deposit(accuser, study.study)
@@ -95,13 +95,13 @@ def _demands(study: WholeStudy, chunk: int, *, pays: bool = True) -> Demand:
     return demand
 
 
-def _closes_demand_at_once(study: WholeStudy) -> None:
+def _closes_demand_at_once(study: LaterStudy) -> None:
     contested = study.contested
     identifier = study.court.demand_id(contested, _demands(study, 1))
     study.court.close_demand(study.parties.standby, identifier, contested.closing)
 
 
-def _answers_itself(study: WholeStudy) -> Remedy:
+def _answers_itself(study: LaterStudy) -> Remedy:
     contested, manifest = study.contested, study.accused.manifest
     identifier = study.court.demand_id(contested, _demands(study, 2))
     shown = chunk_leaf(study.stage.store.get(manifest.model.cid), 2)
@@ -109,7 +109,7 @@ def _answers_itself(study: WholeStudy) -> Remedy:
     return Remedy("answerDemand", receipt)
 
 
-def _never_reveals(study: WholeStudy) -> Remedy:
+def _never_reveals(study: LaterStudy) -> Remedy:
     accuser, contested = study.parties.standby, study.contested
     study.court.approve_deposit(accuser, study.study)
     study.court.commit_challenge(accuser, contested, bytes(32))
@@ -118,7 +118,7 @@ def _never_reveals(study: WholeStudy) -> Remedy:
     return Remedy("closeCommitment", study.court.close_commitment(study.parties.first, *where))
 
 
-def _extends_tally_of_another(study: WholeStudy) -> None:
+def _extends_tally_of_another(study: LaterStudy) -> None:
     owner, contested = study.parties.auditor, study.contested
     study.court.approve_deposit(owner, study.study)
     study.court.open_tally(owner, contested, None)
@@ -127,7 +127,7 @@ def _extends_tally_of_another(study: WholeStudy) -> None:
     study.court.add_to_tally(study.parties.standby, tally, 0, study.accused.entries[0], b"")
 
 
-def _leaves_tally_open(study: WholeStudy) -> Remedy:
+def _leaves_tally_open(study: LaterStudy) -> Remedy:
     """Hold a round with a tally that counts nothing, until all windows are over."""
     accuser, contested = study.parties.standby, study.contested
     study.court.approve_deposit(accuser, study.study)
@@ -145,9 +145,9 @@ _coordinator = partial(Misdeed, Role.COORDINATOR)
 _site = partial(Misdeed, Role.SITE)
 _sponsor = partial(Misdeed, Role.SPONSOR)
 
-WHOLE: tuple[Moment[WholeStudy], ...] = (
+LATER: tuple[Moment[LaterStudy], ...] = (
     Moment(
-        WholeStudy.close,
+        LaterStudy.close,
         (
             _auditor("attests before others can object", "WardRound_TooEarly", _attests_both),
             _site(
@@ -175,7 +175,7 @@ WHOLE: tuple[Moment[WholeStudy], ...] = (
         ),
     ),
     Moment(
-        WholeStudy.wait_for_objections,
+        LaterStudy.wait_for_objections,
         (
             _auditor(
                 "attests what was not closed",
@@ -201,7 +201,7 @@ WHOLE: tuple[Moment[WholeStudy], ...] = (
         ),
     ),
     Moment(
-        WholeStudy.attest,
+        LaterStudy.attest,
         (
             _auditor("attests again, for its fee", "WardRound_AlreadyFinal", _attests_both),
             _challenger(
@@ -217,7 +217,7 @@ WHOLE: tuple[Moment[WholeStudy], ...] = (
         ),
     ),
     Moment(
-        WholeStudy.close_the_rest,
+        LaterStudy.close_the_rest,
         (
             _challenger(
                 "demands without a deposit",
@@ -240,7 +240,7 @@ WHOLE: tuple[Moment[WholeStudy], ...] = (
         ),
     ),
     Moment(
-        WholeStudy.end,
+        LaterStudy.end,
         (
             _sponsor("takes back what sites earned", "WardRound_NothingDue", _takes_earnings),
             _sponsor("removes a site that has earned", "claim", _removes_earner),

@@ -44,7 +44,7 @@ class RecordedWard(_Recorded, WardRound):
     """A WardRound contract that remembers what was sent to it."""
 
 
-class _Insistent(_Recorded):
+class _Repeating(_Recorded):
     """Sends a call also where its effect is there already."""
 
     def _send(
@@ -53,7 +53,7 @@ class _Insistent(_Recorded):
         return super()._send(signer, call, label, None)
 
 
-class InsistentWard(_Insistent, WardRound):
+class RepeatingWard(_Repeating, WardRound):
     """A WardRound contract whose every entry point may be tried twice."""
 
     def register(
@@ -84,7 +84,7 @@ class InsistentWard(_Insistent, WardRound):
         self._send(signer, call, f"overturn round {round_number}", None)
 
 
-class InsistentCourt(_Insistent, Court):
+class RepeatingCourt(_Repeating, Court):
     """A court whose every entry point may be tried twice."""
 
 
