@@ -182,7 +182,7 @@ def answer(
     """Show on chain the chunks of a registered update that the coordinator demands.
 
     A registration whose chunks are not shown by the deadline is void. Showing them earns what the
-    coordinator has paid for them. Deposits of the site's registrations whose rounds are closed go
+    coordinator has paid for them. Deposits of the site's registrations whose rounds are final go
     back to who sent them; `wardround court collect` pays them out.
 
     Example:
@@ -195,8 +195,9 @@ def answer(
     site, study = open_site(paying.folder), study_of(paying.study)
     with site.contract() as ward:
         court, payer = Court(ward), _payer(site, paying)
-        number, sent = ward.open_round(study).round, False
-        signed = _answer_to(site, ward, study, number) is not None
+        state, sent = ward.study(study), False
+        number, ended = state.head, state.head > state.rounds
+        signed = not ended and _answer_to(site, ward, study, number) is not None
         while True:
             over = ward.study(study).head != number
             for receipt, words, facts in _shown(site, court, study, payer):
@@ -207,7 +208,7 @@ def answer(
             time.sleep(_POLL_SECONDS)
     if sent:
         return
-    if not signed:
+    if not (signed or ended):
         raise _unsigned(site, number)
     if not as_json:
         _out.print(f"nothing is demanded of the update of round {number}")
@@ -221,7 +222,7 @@ def _shown(
     from wardround.protocol.inspection import chunks_from
 
     ward = court.ward
-    head = ward.study(study).head
+    final = dict(ward.final_closings(study))
     for registered in ward.registrations_of(study, site.address):
         number, where = registered.round, (registered.round, registered.previous, registered.site)
         state = court.standing(study, *where)
@@ -243,8 +244,8 @@ def _shown(
                 words = f"showed chunks {first} to {first + count - 1} of the update"
                 facts = {"round": number, "first": first, "count": count}
                 yield receipt, f"{words} of round {number}", facts
-        elif number < head and not state.unanswered and not state.settled:
-            receipt = court.close_contribution(payer, study, *where)
+        elif number in final and not state.unanswered and not state.settled:
+            receipt = court.close_contribution(payer, study, *where, final[number])
             words = f"the deposit of round {number} goes back to {registered.sender}"
             yield receipt, words, {"round": number}
 

@@ -126,7 +126,7 @@ contract WardRound is Ward, Annexed, IRounds {
         uint256 since = s.cutOff();
         if (block.timestamp >= since) revert WardRound_RegistrationOver(id, since);
         // It could not be included any more. A takeover opens the round, not its cohort.
-        if (s.lockedCohort && s.lockedRound == round) revert WardRound_AlreadyLocked(id, round);
+        if (s.lockedBy != 0) revert WardRound_AlreadyLocked(id, round);
         bytes32 behind = s.checkCommitment(id, round - 1, previous);
         if (packed.length != Entries.SIZE) revert WardRound_EntriesMalformed(packed.length);
         Entry entry = packed.first();
@@ -200,7 +200,7 @@ contract WardRound is Ward, Annexed, IRounds {
 
         s.stall();
         s.coordinator = msg.sender;
-        s.openedAt = uint64(block.timestamp);
+        s.openedAt = uint48(block.timestamp);
         emit TookOver(id, s.head, msg.sender, from, s.openedAt);
     }
 
@@ -340,6 +340,8 @@ contract WardRound is Ward, Annexed, IRounds {
     function hold(StudyId id, uint32 round, uint64 until) external {
         if (msg.sender != COURT) revert WardRound_NotCourt(msg.sender);
         Study storage s = _studies[id];
+        // A lock is not final before its round is closed.
+        if (round == s.head) return;
 
         s.hold(round, until);
         emit Held(id, s.holdRound, s.holdUntil);
@@ -497,7 +499,7 @@ contract WardRound is Ward, Annexed, IRounds {
     function _lock(StudyId id, Study storage s, uint32 round, Cohort memory cohort) internal {
         s.lock(id, round, cohort);
         emit CohortLocked(
-            id, round, s.attempt, cohort.contributions, cohort.count, cohort.totalWeight
+            id, round, s.attempt, msg.sender, cohort.contributions, cohort.count, cohort.totalWeight
         );
     }
 

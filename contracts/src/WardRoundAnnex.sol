@@ -114,6 +114,8 @@ contract WardRoundAnnex is Ward, IStudies {
 
         if (!opened) s.start();
         s.rounds = s.head - 1;
+        // No round is closed with it, so nothing has to be proven against it.
+        s.lockedBy = 0;
         emit StudyEnded(id, s.rounds);
     }
 

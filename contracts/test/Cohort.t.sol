@@ -2,10 +2,10 @@
 pragma solidity ^0.8.28;
 
 import {IRounds} from "../src/interfaces/IRounds.sol";
-import {IStudies} from "../src/interfaces/IStudies.sol";
 import {
     Closing,
     Cohort,
+    Earning,
     Record,
     Recording,
     Signed,
@@ -34,13 +34,11 @@ contract CohortTest is Scene {
         Case memory c = any(seed, sites);
         vm.expectEmit(address(ward));
         emit IWardRoundBase.CohortLocked(
-            c.id, 1, 0, c.record.contributions, c.record.count, c.record.totalWeight
+            c.id, 1, 0, FIRST, c.record.contributions, c.record.count, c.record.totalWeight
         );
         lock(c, FIRST);
-        assertEq(ward.study(c.id).lockedRound, 1, "locked");
-        assertEq(
-            ward.commitment(c.id, 1), keccak256(abi.encode(cohortOf(c.record), 0)), "what it keeps"
-        );
+        assertEq(ward.study(c.id).lockedBy, FIRST, "locked");
+        assertEq(ward.commitment(c.id, 1), lockHash(cohortOf(c.record), FIRST, 0), "what it keeps");
 
         Closing memory closing = closeRoot(c.id, 1, c.record, FIRST);
         assertEq(ward.study(c.id).head, 2, "closed");
@@ -52,17 +50,32 @@ contract CohortTest is Scene {
         );
     }
 
-    /// What is locked has a closing's place, and is none.
-    function testFuzz_lock_isNoClosing(uint256 seed) public {
+    /// A lock can be challenged as a closing can, and pays as little as an open round.
+    function testFuzz_lock_isAClosingThatIsNeverFinal(uint256 seed, uint64 time) public {
         Case memory c = any(seed, 3);
         lock(c, FIRST);
-        Closing memory closing = Closing(c.record, FIRST, uint64(block.timestamp));
+        Closing memory closing = lockOf(cohortOf(c.record), FIRST, 0);
         bytes32 stored = ward.commitment(c.id, 1);
-        assertTrue(!ward.challengeable(c.id, 1, stored, uint64(block.timestamp)), "of the head");
-        bytes4 reason = IWardRoundBase.WardRound_CommitmentDiffers.selector;
-        expectRefused(FIRST, abi.encodeCall(IStudies.isFinal, (c.id, 1, closing)), reason);
+        vm.warp(block.timestamp + bound(time, 0, 2 * c.params.lifetimeSeconds));
+        assertTrue(ward.challengeable(c.id, 1, stored, 0), "as long as it stands");
+        assertTrue(!ward.isFinal(c.id, 1, closing), "never final");
         Signed[] memory three = attestations(c.id, 1, stored, 3);
-        expectRefused(FIRST, abi.encodeCall(IRounds.attest, (c.id, 1, closing, three)), reason);
+        expectRefused(
+            FIRST,
+            abi.encodeCall(IRounds.attest, (c.id, 1, closing, three)),
+            IWardRoundBase.WardRound_RoundNotOpen.selector
+        );
+        bytes4 reason = IWardRoundBase.WardRound_NotFinal.selector;
+        expectRefused(FIRST, abi.encodeCall(IRounds.claimFee, (c.id, 1, closing)), reason);
+        expectRefused(FIRST, abi.encodeCall(IRounds.releaseBond, (c.id, closing)), reason);
+        Earning[] memory one = only(earningOf(1, closing, c.list, 0));
+        address site = c.list[0].site;
+        expectRefused(FIRST, abi.encodeCall(IRounds.claim, (c.id, site, one)), reason);
+
+        vm.warp(block.timestamp + c.params.lifetimeSeconds);
+        ward.endStudy(c.id);
+        assertTrue(!ward.challengeable(c.id, 1, stored, 0), "of a study that is over");
+        assertEq(ward.study(c.id).lockedBy, address(0), "nothing is locked");
     }
 
     function testFuzz_close_takesNoOtherCohort(uint256 seed, bytes32 contributions) public {
@@ -74,7 +87,7 @@ contract CohortTest is Scene {
         if (field == 0) other.contributions = contributions;
         if (field == 1) other.count += 1;
         if (field == 2) other.totalWeight += 1;
-        bytes32 given = keccak256(abi.encode(cohortOf(other), 0));
+        bytes32 given = lockHash(cohortOf(other), FIRST, 0);
         vm.assume(given != stored);
         expectReason(
             FIRST,
@@ -272,7 +285,7 @@ contract CohortTest is Scene {
         ward.overturn(c.id, 1, first, address(this), true, "proven");
         StudyState memory state = ward.study(c.id);
         assertEq(state.attempt, 1, "attempt");
-        assertEq(state.lockedRound, 0, "no lock");
+        assertEq(state.lockedBy, address(0), "no lock");
         assertEq(state.head, 1, "open again");
 
         expectReason(
@@ -283,7 +296,7 @@ contract CohortTest is Scene {
         reachCutOff(c.id);
         vm.expectEmit(address(ward));
         emit IWardRoundBase.CohortLocked(
-            c.id, 1, 1, c.record.contributions, c.record.count, c.record.totalWeight
+            c.id, 1, 1, SECOND, c.record.contributions, c.record.count, c.record.totalWeight
         );
         lock(c, SECOND);
         closeRoot(c.id, 1, c.record, SECOND);
@@ -320,6 +333,14 @@ contract CohortTest is Scene {
         c.list = drafts(c.id, 1, c.params.initialModel, present, seed);
         c.record = recordOf(c.list);
         c.previous = beginning(c.params);
+    }
+
+    function lockHash(Cohort memory cohort, address coordinator, uint64 attempt)
+        internal
+        pure
+        returns (bytes32)
+    {
+        return keccak256(abi.encode(lockOf(cohort, coordinator, attempt)));
     }
 
     function lock(Case memory c, address coordinator) internal {

@@ -569,20 +569,24 @@ contract CourtDemandTest is CourtScene {
         if (asked == shown) {
             // While the round is open it can be demanded again.
             vm.expectRevert(abi.encodeWithSelector(ICourtBase.Court_NothingDue.selector, site));
-            court.closeContribution(story.id, 1, behind(story), site);
+            closeContribution(story, site);
             close(story);
+            // Nor when the round may open again, or hiding its bytes would be free then.
+            vm.expectRevert(abi.encodeWithSelector(ICourtBase.Court_NothingDue.selector, site));
+            closeContribution(story, site);
+            vm.warp(block.timestamp + params.challengeSeconds);
         } else {
             vm.expectRevert(
                 abi.encodeWithSelector(
                     ICourtBase.Court_TooEarly.selector, block.timestamp + params.demandSeconds
                 )
             );
-            court.closeContribution(story.id, 1, behind(story), site);
+            closeContribution(story, site);
             vm.warp(block.timestamp + params.demandSeconds + 1);
         }
-        court.closeContribution(story.id, 1, behind(story), site);
+        closeContribution(story, site);
         vm.expectRevert(abi.encodeWithSelector(ICourtBase.Court_NothingDue.selector, site));
-        court.closeContribution(story.id, 1, behind(story), site);
+        closeContribution(story, site);
         uint256 hidden = asked - shown;
         if (hidden > 0) {
             assertEq(ward.owed(story.id, FIRST), params.deposit + price * hidden, "to who asked");
@@ -603,7 +607,8 @@ contract CourtDemandTest is CourtScene {
         ward.contribute(story.id, 1, story.previous, entry);
         assertEq(token.balanceOf(CHALLENGER), before - story.params.deposit, "taken");
         close(story);
-        court.closeContribution(story.id, 1, behind(story), story.list[1].site);
+        vm.warp(block.timestamp + story.params.challengeSeconds);
+        closeContribution(story, story.list[1].site);
         ward.collect(story.id, CHALLENGER);
         assertEq(token.balanceOf(CHALLENGER), before, "and given back");
     }
@@ -616,7 +621,7 @@ contract CourtDemandTest is CourtScene {
         ask(story, FIRST, site, 0, 4);
         close(story);
         vm.warp(block.timestamp + story.params.demandSeconds + 1);
-        court.closeContribution(story.id, 1, behind(story), site);
+        closeContribution(story, site);
         assertEq(ward.owed(story.id, address(this)), story.params.deposit, "the deposit");
         assertEq(ward.owed(story.id, FIRST), story.params.deposit, "the payment");
     }
@@ -653,7 +658,7 @@ contract CourtDemandTest is CourtScene {
         );
         vm.prank(FIRST);
         court.demandContribution(story.id, 1, site, 0, 1);
-        court.closeContribution(story.id, 1, behind(story), site);
+        closeContribution(story, site);
         assertEq(ward.owed(story.id, address(this)), story.params.deposit, "back");
     }
 
@@ -686,14 +691,13 @@ contract CourtDemandTest is CourtScene {
         close(story);
         Story memory next = following(story, 3, 2);
         register(next, next.list[1]);
-        bytes32 gone = behind(next);
         challengeCoordinate(story, 0);
-        court.closeContribution(story.id, 2, gone, next.list[1].site);
+        closeContribution(next, next.list[1].site);
         assertEq(ward.owed(story.id, address(this)), params.deposit, "back");
         vm.expectRevert(
             abi.encodeWithSelector(ICourtBase.Court_NothingDue.selector, next.list[1].site)
         );
-        court.closeContribution(story.id, 2, gone, next.list[1].site);
+        closeContribution(next, next.list[1].site);
     }
 
     /// What is refused has cost the coordinator that demanded it, so it has the deposit.
@@ -718,10 +722,48 @@ contract CourtDemandTest is CourtScene {
         assertEq(ward.owed(story.id, FIRST), params.deposit, "to who demanded");
         close(without(story, 1));
         vm.expectRevert(abi.encodeWithSelector(ICourtBase.Court_NothingDue.selector, site));
-        court.closeContribution(story.id, 1, behind(story), site);
+        closeContribution(story, site);
+    }
+
+    /// A round that is overturned needs the bytes once more: the deposit is there as long.
+    function test_closeContribution_whenTheRoundWasOverturned() public {
+        StudyParams memory params = sampleParams(Recording.Full);
+        params.parameterCount = 4;
+        Story memory story = begin(params, 3, 1);
+        address site = story.list[1].site;
+        register(story, story.list[1]);
+        story.model[0] ^= 1;
+        story.closing.record.model = vectorRoot(bytesOf(story.model));
+        close(story);
+        challengeCoordinate(story, 0);
+        ask(story, SECOND, site, 0, 1);
+        vm.warp(block.timestamp + params.demandSeconds + 1);
+        closeContribution(story, site);
+        assertEq(ward.owed(story.id, SECOND), 2 * uint256(params.deposit), "stake and payment");
+    }
+
+    /// The deposit's time is the stored closing's, not one that a caller makes up.
+    function testFuzz_closeContribution_takesNoOtherClosing(uint64 closedAt) public {
+        Story memory story = begin(sampleParams(Recording.Root), 3, 1);
+        register(story, story.list[1]);
+        close(story);
+        bytes32 stored = ward.commitment(story.id, 1);
+        vm.assume(closedAt != story.closing.closedAt);
+        story.closing.closedAt = closedAt;
+        bytes32 given = keccak256(abi.encode(story.closing));
+        vm.expectRevert(
+            abi.encodeWithSelector(
+                IWardRoundBase.WardRound_CommitmentDiffers.selector, story.id, 1, stored, given
+            )
+        );
+        closeContribution(story, story.list[1].site);
     }
 
     // ------------------------------------------------------------------ inside
+
+    function closeContribution(Story memory story, address site) internal {
+        court.closeContribution(story.id, story.round, story.closing, behind(story), site);
+    }
 
     function chunksOf(StudyParams memory params) internal pure returns (uint256) {
         return (uint256(params.parameterCount) + 255) / 256;

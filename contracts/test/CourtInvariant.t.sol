@@ -185,7 +185,13 @@ contract CourtHandler is CourtScene {
         Sent memory sent = _registered[which % _registered.length];
         Standing memory stands = court.standing(id, sent.round, sent.previous, sent.site);
         uint256 before = ward.owed(id, STRANGER) + ward.owed(id, stands.payer);
-        try court.closeContribution(id, sent.round, sent.previous, sent.site) {
+        Story memory story;
+        // Of a round that was never closed, no closing is looked at.
+        if (_stories[sent.round].length != 0) story = abi.decode(_stories[sent.round], (Story));
+        bool returned = stands.demanded == stands.shown;
+        bool pending = isPending(sent);
+        try court.closeContribution(id, sent.round, story.closing, sent.previous, sent.site) {
+            if (returned && pending) wrongs.push("a deposit came back before its round was final");
             uint256 amount = stands.settled ? 0 : params.deposit;
             if (stands.demanded != stands.shown) {
                 amount += params.deposit;
@@ -422,6 +428,14 @@ contract CourtHandler is CourtScene {
     }
 
     // ------------------------------------------------------------------ inside
+
+    /// Whether a registration's round is open, or may open again on the same base.
+    function isPending(Sent memory sent) internal view returns (bool) {
+        if (ward.study(id).head < sent.round) return false;
+        return
+            ward.commitment(id, sent.round - 1) == sent.previous
+                && finalCommitments[sent.round] == 0;
+    }
 
     /// The honest story of the round to come: the same sites and updates for one base, always.
     function nextStory(uint32 head) internal view returns (Story memory) {

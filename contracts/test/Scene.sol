@@ -354,6 +354,19 @@ abstract contract Scene is Trees {
         return Cohort(record.contributions, record.count, record.totalWeight);
     }
 
+    /// What a lock commits to: a closing without a model, whose time is the attempt.
+    function lockOf(Cohort memory cohort, address coordinator, uint64 attempt)
+        internal
+        pure
+        returns (Closing memory closing)
+    {
+        closing.record.contributions = cohort.contributions;
+        closing.record.count = cohort.count;
+        closing.record.totalWeight = cohort.totalWeight;
+        closing.coordinator = coordinator;
+        closing.closedAt = attempt;
+    }
+
     /// Locks a round's cohort as a coordinator.
     function lock(
         StudyId id,

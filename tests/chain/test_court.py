@@ -493,12 +493,16 @@ def test_registered_contribution_is_demanded_and_shown(scene: Theatre) -> None:
     assert answer.data == chunks.data == court.shown_of(*where)
     assert court.answer_contribution(scene.stranger, *before, chunks) is None
     assert court.standing(*where).unanswered == 0
-    # The sender has its deposit back once the round is closed.
+    # The sender has its deposit back once the round is final.
     stage.close(scene.parties.first)
+    closing = dict(ward.closings(study))[2]
+    with pytest.raises(ContractReverted, match="Court_NothingDue"):
+        court.close_contribution(scene.stranger, *where, closing)
+    scene.chain.advance(stage.params.challenge_seconds)
     owed = ward.owed(study, scene.stranger.address)
-    assert court.close_contribution(scene.stranger, *where) is not None
+    assert court.close_contribution(scene.stranger, *where, closing) is not None
     assert ward.owed(study, scene.stranger.address) == owed + DEPOSIT
-    assert court.close_contribution(scene.stranger, *where) is None
+    assert court.close_contribution(scene.stranger, *where, closing) is None
 
 
 def test_contribution_that_no_model_can_hold_is_refused(scene: Theatre) -> None:

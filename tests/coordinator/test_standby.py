@@ -18,7 +18,7 @@ from tests.integration.networks import prepared, small_scenario
 from wardround.chain.errors import ChainUnreachable, ContractReverted
 from wardround.chain.study_state import Seat, StudyState
 from wardround.protocol.errors import RoundFailed
-from wardround.protocol.record import Recording, RuleId, ScoringId
+from wardround.protocol.record import ZERO_ADDRESS, Recording, RuleId, ScoringId
 from wardround.store import FolderStore
 from wardround_coordinator.errors import CoordinatorError, PositionMoved, StoodDown
 from wardround_coordinator.session import RoundOutcome, Session
@@ -44,7 +44,7 @@ def state(**changes: Any) -> StudyState:
         recording=Recording.FULL,
         locked_cohort=False,
         attempt=0,
-        locked_round=0,
+        locked_by=ZERO_ADDRESS,
         rule=RuleId.MEAN,
         rule_argument=0,
         scoring=ScoringId.EXAMPLES,

@@ -80,6 +80,8 @@ def test_censored_hospital_registers_challenges_and_is_in_the_next_closing(scene
     rounds = StudyAudit(ward, stage.study, stage.store).rounds()
     assert [one.closed.round for one in rounds] == [1, 2]
 
-    # Its deposit is back with who sent it.
+    # Once the round is final, its deposit is back with who sent it.
+    assert "signed nothing for round 3" in world.run("site answer", *own, "sponsor.key", status=1)
+    chain.advance(stage.params.challenge_seconds)
     assert "deposit of round 2 goes back" in world.run("site answer", *own, "sponsor.key")
     assert ward.owed(stage.study, stage.parties.sponsor.address) >= stage.params.deposit

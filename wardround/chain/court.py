@@ -34,7 +34,7 @@ from wardround.protocol.evidence import (
     What,
 )
 from wardround.protocol.identifiers import StudyId, hex_of
-from wardround.protocol.record import ZERO_ADDRESS, Closing
+from wardround.protocol.record import NO_CLOSING, ZERO_ADDRESS, Closing
 from wardround.protocol.whole_evidence import NodeEvidence, RankEvidence, ScoreEvidence
 
 #: Sentinel: the tally only counts.
@@ -321,11 +321,27 @@ class Court(CourtReader):
         )
 
     def close_contribution(
-        self, signer: LocalAccount, study: StudyId, round_number: int, previous: bytes, site: str
+        self,
+        signer: LocalAccount,
+        study: StudyId,
+        round_number: int,
+        previous: bytes,
+        site: str,
+        closing: Closing = NO_CLOSING,
     ) -> Receipt | None:
-        """Give a registration's deposit, and what was paid for hidden bytes, to who is due them."""
+        """Give a registration's deposit, and what was paid for hidden bytes, to who is due them.
+
+        Args:
+            signer: pays for gas; any account.
+            study: the study.
+            round_number: for which the contribution was registered.
+            previous: commitment of the round before, on top of which it was.
+            site: the site.
+            closing: of the round, where it is closed: a deposit whose bytes were all shown is due
+                once that is final.
+        """
         where = (study, round_number, previous, site)
-        call = self._call("closeContribution", *where)
+        call = self._call("closeContribution", study, round_number, closing.abi(), previous, site)
 
         def is_done() -> bool:
             state = self.standing(*where)

@@ -16,7 +16,7 @@ from typing import Any
 from pydantic.alias_generators import to_snake
 
 from wardround.chain.contract import Contract, Log
-from wardround.protocol.identifiers import Root, SiteAddress, StudyId
+from wardround.protocol.identifiers import Digest, Root, SiteAddress, StudyId
 from wardround.protocol.record import Closing, Record, StudyParams, StudyParties
 
 
@@ -80,13 +80,30 @@ class RoundClosed(Event):
 
 @dataclass(frozen=True)
 class CohortLocked(Event):
-    """The open round is closed with these contributions or not at all, in this attempt."""
+    """The open round is closed with these contributions or not at all, in this attempt.
+
+    Attributes:
+        attempt: how many rounds were overturned before.
+        coordinator: who locked, and answers for it.
+    """
 
     round: int
     attempt: int
+    coordinator: str
     contributions: Root
     count: int
     total_weight: int
+
+    @property
+    def closing(self) -> Closing:
+        """What the lock commits to: a closing without a model, whose time is the attempt.
+
+        Source:
+            WardRoundTypes.sol: Closing.
+        """
+        none = Digest(bytes(32))
+        cohort = Record(self.contributions, Root(none), none, none, self.count, self.total_weight)
+        return Closing(cohort, self.coordinator, self.attempt)
 
 
 @dataclass(frozen=True)

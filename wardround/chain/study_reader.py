@@ -42,6 +42,7 @@ from wardround.protocol.contribution import Domain, is_signed_by_key
 from wardround.protocol.errors import StudyMismatch
 from wardround.protocol.identifiers import SiteAddress, StudyId, hex_of
 from wardround.protocol.record import (
+    ZERO_ADDRESS,
     Closing,
     Recording,
     RuleId,
@@ -135,7 +136,7 @@ class StudyReader(BoundContract):
     def locked_cohort(self, study: StudyId, round_number: int) -> CohortLocked | None:
         """Read what the open round's cohort was locked as; None where it is not."""
         state = self.study(study)
-        if state.head != round_number or state.locked_round != round_number:
+        if state.head != round_number or state.locked_by == ZERO_ADDRESS:
             return None
         event = self._last_lock(study, round_number)
         if event is None or event.attempt != state.attempt:
@@ -143,7 +144,7 @@ class StudyReader(BoundContract):
         return event
 
     def commitment(self, study: StudyId, round_number: int) -> bytes:
-        """Hash of a round's closing, or of its locked cohort; zero when neither was."""
+        """Hash of a round's closing, or of the open round's lock; zero when neither was."""
         return bytes(self._ask("commitment", study, round_number))
 
     def site(self, study: StudyId, site: str) -> SiteSlot:

@@ -67,8 +67,8 @@ class StudyState:
     locked_cohort: bool
     #: How many of its rounds were overturned.
     attempt: int
-    #: The open round, once its cohort is locked.
-    locked_round: int
+    #: Who locked the open round's cohort; the zero address while it is not locked.
+    locked_by: str
     rule: RuleId
     rule_argument: int
     scoring: ScoringId

@@ -70,13 +70,24 @@ abstract contract Bench is ICourtBase {
         return keccak256(abi.encode(id, round, commitment));
     }
 
-    /// Whether a round is open again, or was closed again.
+    /// Whether a round is open again, or was closed again; of a lock also whether it was closed.
     function _isOverturned(StudyId id, uint32 round, bytes32 commitment)
         internal
         view
         returns (bool)
     {
-        return round >= _termsOf(id).head || _storedOf(id, round) != commitment;
+        Terms memory s = _termsOf(id);
+        return
+            round > s.head || (round == s.head && !s.locked) || _storedOf(id, round) != commitment;
+    }
+
+    /// When what is accused was closed; of a lock now, since it can be accused until its round is.
+    function _timeOf(Terms memory s, uint32 round, Closing calldata closing)
+        internal
+        view
+        returns (uint64)
+    {
+        return round == s.head ? uint64(block.timestamp) : closing.closedAt;
     }
 
     // Calls of other contracts take room: each of these is made in one place.

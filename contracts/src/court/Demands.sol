@@ -28,7 +28,7 @@ abstract contract Demands is Bench, IDemands {
         bytes32 commitment = _checkAccused(id, round, closing);
         Terms memory s = _termsOf(id);
         // An update may have to wait for the entry that names it, a row or a page for one before.
-        uint256 latest = uint256(closing.closedAt) + s.challengeSeconds;
+        uint256 latest = uint256(_timeOf(s, round, closing)) + s.challengeSeconds;
         bool placed = target.what == What.Update || _isNamed(target.what);
         if (placed) latest += uint256(s.challengeSeconds) + s.demandSeconds;
         if (block.timestamp >= latest) revert Court_TooLate(latest);
@@ -39,6 +39,11 @@ abstract contract Demands is Bench, IDemands {
         DemandStatus status = _demands[demand].status;
         if (status == DemandStatus.Open || status == DemandStatus.Answered) {
             revert Court_AlreadyDemanded(demand);
+        }
+        // A lock promises no more than its entries, and their updates.
+        bool locked = round == s.head;
+        if (locked && target.what != What.Entry && target.what != What.Update) {
+            revert Court_DemandsDisabled(id);
         }
         _locate(d, id, round, closing, previous, target, s);
         d.study = id;

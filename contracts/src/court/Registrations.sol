@@ -114,17 +114,27 @@ abstract contract Registrations is Bench, IRegistrations {
     }
 
     /// @inheritdoc IRegistrations
-    function closeContribution(StudyId id, uint32 round, bytes32 previous, address site) external {
+    function closeContribution(
+        StudyId id,
+        uint32 round,
+        Closing calldata closing,
+        bytes32 previous,
+        address site
+    ) external {
         Registration memory registered = _registrationOf(id, round, previous, site);
         Standing storage stands = _standings[_standingOf(id, round, previous, registered.entryHash)];
         Terms memory s = _termsOf(id);
         uint256 missing = stands.demanded - stands.shown;
         address payer = stands.payer;
         uint256 stake = stands.settled ? 0 : s.deposit;
-        bool open = round == s.head && round <= s.rounds && previous == _storedOf(id, round - 1);
+        // Of a study that was ended, or on top of an overturned round, no such round opens any more.
+        bool alive = round <= s.rounds && round <= s.head && previous == _storedOf(id, round - 1);
+        bool open = alive && round == s.head;
         if (missing == 0) {
-            // While the round is open its bytes can be demanded.
-            if (open || stake == 0) revert Court_NothingDue(site);
+            // Its bytes can be demanded while the round is open, or may open again.
+            if (stake == 0 || open || (alive && !WARD.isFinal(id, round, closing))) {
+                revert Court_NothingDue(site);
+            }
         } else {
             if (payer == address(0)) revert Court_NothingDue(site);
             if (block.timestamp <= stands.deadline && !stands.refused) {
@@ -204,7 +214,7 @@ abstract contract Registrations is Bench, IRegistrations {
         bytes32[] calldata behindPath
     ) external {
         _checkAccused(id, round, closing);
-        _checkRegistered(id, round, closing.closedAt, site);
+        _checkRegistered(id, round, _timeOf(_termsOf(id), round, closing), site);
 
         // Entries ascend: no entry is between these two, before the first or behind the last.
         bool between = index <= closing.record.count;
@@ -235,15 +245,12 @@ abstract contract Registrations is Bench, IRegistrations {
     }
 
     /// Reverts unless a site's contribution had to be included.
-    function _checkRegistered(StudyId id, uint32 round, uint64 closedAt, address site)
-        internal
-        view
-    {
+    function _checkRegistered(StudyId id, uint32 round, uint64 time, address site) internal view {
         // A round that can be challenged has one before it.
         bytes32 previous = _storedOf(id, round - 1);
         bytes32 entryHash = _registrationOf(id, round, previous, site).entryHash;
         // A coordinator that asked for data had to wait until its time was over.
-        if (_isVoid(_standings[_standingOf(id, round, previous, entryHash)], closedAt)) {
+        if (_isVoid(_standings[_standingOf(id, round, previous, entryHash)], time)) {
             revert Court_RegistrationVoid(site);
         }
     }

@@ -30,8 +30,8 @@ abstract contract Tallies is Bench, IChallenges {
     ) external returns (uint256 tally) {
         bytes32 commitment = _checkAccused(id, round, closing);
         Terms memory s = _termsOf(id);
-        uint64 latest =
-            closing.closedAt + 3 * uint64(s.challengeSeconds) + 2 * uint64(s.demandSeconds);
+        uint64 latest = _timeOf(s, round, closing) + 3 * uint64(s.challengeSeconds) + 2
+            * uint64(s.demandSeconds);
         if (block.timestamp >= latest) revert Court_TooLate(latest);
 
         tally = ++_tallyCount;

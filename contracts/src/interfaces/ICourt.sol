@@ -11,6 +11,7 @@ import {IScores} from "./IScores.sol";
 /// @title Court
 /// @notice Where a closed round that breaks its study's rules is proven wrong, by anyone with the
 /// data. A proof that holds overturns the round in the same transaction; one that does not reverts.
+/// The open round's lock is such a closing, without a model.
 /// @dev `closing` is the challenged round's, `previous` that of the round before.
 /// These parts are one contract to its callers. Of the code all but the first are in the annex.
 interface ICourt is IChallenges, IDemands, IRegistrations, IScores {}

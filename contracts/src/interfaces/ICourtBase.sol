@@ -149,13 +149,12 @@ interface ICourtBase {
 
     // ------------------------------------------------------------------ errors
 
-    /// @notice The closing is not what the round was committed to, or the round is final.
+    /// @notice The closing, or the lock, is not what the round was committed to, or the round is final.
     error Court_NotChallengeable(StudyId study, uint32 round);
     error Court_PreviousDiffers(StudyId study, uint32 round, bytes32 stored, bytes32 given);
     error Court_EntriesMalformed(uint256 length);
     error Court_EntriesDiffer(bytes32 recorded, bytes32 given);
     error Court_EntryNotIncluded(uint256 index);
-    error Court_EntriesUnsorted(uint256 index);
     error Court_WeightsZero();
     error Court_TooFewEntries(uint256 count);
     error Court_CoordinateUnknown(uint32 coordinate, uint32 parameterCount);

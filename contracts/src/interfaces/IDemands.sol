@@ -10,7 +10,8 @@ import {Closing, StudyId} from "./WardRoundTypes.sol";
 interface IDemands is ICourtBase {
     // ------------------------------------------------------------------ demands
 
-    /// @notice Demands that data of a closed round be shown, against a deposit.
+    /// @notice Demands that data of a closed round be shown, against a deposit; of the open round's
+    /// lock no more than entries and chunks of updates.
     /// @dev Costs at least a tenth of the gas that the answer does, and no more than ten times as much:
     /// contracts/test/CourtDemandGas.t.sol.
     /// @param previous Read only to demand a chunk of the base, which a sum does not have.
@@ -29,10 +30,10 @@ interface IDemands is ICourtBase {
     /// openings of the commitment, of the row and, except of ranks, of the page.
     function answerDemand(bytes32 demand, Closing calldata closing, bytes calldata opening) external;
 
-    /// @notice Overturns the round whose data was not shown by the deadline, or, if the round can no
-    /// longer be overturned, ends the demand. The demander has the deposit back either way, and its
-    /// part of the bond, also when another account has committed to a challenge: no other account
-    /// is paid for the demand.
+    /// @notice Overturns the round whose data was not shown by the deadline or, if it can no longer be
+    /// overturned, ends the demand; so also where a lock's round was closed meanwhile. The demander has
+    /// the deposit back either way, and its part of the bond, also when another account has committed to
+    /// a challenge: no other account is paid for the demand.
     function closeDemand(bytes32 demand, Closing calldata closing) external;
 
     // ------------------------------------------------------------------ views

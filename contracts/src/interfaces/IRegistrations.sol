@@ -67,9 +67,16 @@ interface IRegistrations is ICourtBase {
 
     /// @notice Ends what is open about a registration. Anyone may call it. Once demanded chunks were
     /// not shown by the deadline, or the update was refused: gives the coordinator back what it paid
-    /// for the missing ones and, while the round is open, the registration's deposit. Once the round was
-    /// closed or its base overturned: gives the sender its deposit back.
-    function closeContribution(StudyId study, uint32 round, bytes32 previous, address site) external;
+    /// for the missing ones and, while the round is open, the registration's deposit. Once the round is
+    /// final, its base was overturned or the study ended before it: gives the sender its deposit back.
+    /// @param closing Of the round; looked at only where it is closed and nothing is missing.
+    function closeContribution(
+        StudyId study,
+        uint32 round,
+        Closing calldata closing,
+        bytes32 previous,
+        address site
+    ) external;
 
     /// @notice Voids a registration whose update exceeds the study's bound or, added to the model,
     /// leaves the range of 32 bits. Its deposit goes to the coordinator that demanded its bytes or,

@@ -52,8 +52,8 @@ interface IRounds is IWardRoundBase, IAnnexed {
     /// time, as `closeRound` does. Only by the active coordinator of a study with `lockedCohort`, once a round
     /// and attempt; it holds for who takes the round over, too. A new attempt begins where a round is
     /// overturned, since then what was locked is, or is built on, what was proven wrong.
-    /// @dev A lock is not challenged by itself: no round is closed but with what it holds, and that
-    /// closing is challenged. The attempt tells the base, so the lock needs not name it.
+    /// @dev The court judges a lock as a closing without a model (`Closing`) as long as the round is open
+    /// with it: its entries, totals and omissions, and whether entries and updates are shown.
     function lockCohort(
         StudyId study,
         uint32 round,
@@ -120,7 +120,8 @@ interface IRounds is IWardRoundBase, IAnnexed {
 
     // ------------------------------------------------------------------ court
 
-    /// @notice Opens a round again that was proven wrong, bars who closed it and takes its bond.
+    /// @notice Opens a round again that was proven wrong, bars who closed it, or locked its cohort, and
+    /// takes its bond.
     /// Only by the court. No token moves.
     /// @param paid Whether the challenger is owed half of the bond; the rest is burnt.
     function overturn(
@@ -133,7 +134,7 @@ interface IRounds is IWardRoundBase, IAnnexed {
     ) external;
 
     /// @notice Keeps a round and those behind it from becoming final by time. Only by the court,
-    /// and only while the round is not final.
+    /// and only while the round is not final. A lock needs no such time: nothing happens.
     function hold(StudyId study, uint32 round, uint64 until) external;
 
     /// @notice Takes a deposit into a study's escrow, out of what `from` lets this contract move. Only
@@ -155,7 +156,8 @@ interface IRounds is IWardRoundBase, IAnnexed {
     /// @notice Where a study's tokens are: a clone of `ESCROW`, with the study's id as its salt.
     function escrowOf(StudyId study) external view returns (address);
 
-    /// @notice Whether a round is still as committed to, but not yet final.
+    /// @notice Whether a round is still as committed to, but not yet final; also of the open round, as
+    /// long as its cohort is locked.
     /// @param commitment keccak256(abi.encode(closing)).
     /// @param closedAt Of that closing.
     function challengeable(StudyId study, uint32 round, bytes32 commitment, uint64 closedAt)
@@ -173,8 +175,8 @@ interface IRounds is IWardRoundBase, IAnnexed {
         returns (Registration memory);
 
     /// @notice keccak256(abi.encode(closing)) of a round, zero if it was never closed. It counts
-    /// only while the round is behind the head. Of the head it may be that of a locked cohort:
-    /// keccak256(abi.encode(cohort, attempt)).
+    /// only while the round is behind the head. Of the head it may be that of a lock, which is a closing
+    /// without a model: see `Closing`.
     function commitment(StudyId study, uint32 round) external view returns (bytes32);
 
     function site(StudyId study, address key) external view returns (Site memory);

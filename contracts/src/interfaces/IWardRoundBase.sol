@@ -32,10 +32,12 @@ interface IWardRoundBase {
     );
     /// @notice The round is closed with these contributions or not at all, in this attempt.
     /// @param attempt How many of the study's rounds were overturned before.
+    /// @param coordinator Who locked, and answers for it.
     event CohortLocked(
         StudyId indexed study,
         uint32 indexed round,
         uint32 attempt,
+        address coordinator,
         bytes32 contributions,
         uint32 count,
         uint64 totalWeight

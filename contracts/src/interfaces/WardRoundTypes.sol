@@ -135,6 +135,8 @@ struct Cohort {
 
 /// @notice A record with who closed it and when. The contract keeps
 /// commitment = keccak256(abi.encode(closing)); later calls bring the closing back in calldata.
+/// A lock is a closing without a model: of its record, all but the cohort is zero; its coordinator is
+/// who locked; its closedAt is the study's attempt, which tells it from the locks of other attempts.
 struct Closing {
     Record record;
     address coordinator;
@@ -221,8 +223,8 @@ struct StudyState {
     bool lockedCohort;
     /// How many of its rounds were overturned.
     uint32 attempt;
-    /// The open round, once its cohort is locked.
-    uint32 lockedRound;
+    /// Who locked the open round's cohort; zero while it is not locked.
+    address lockedBy;
     Rule rule;
     uint16 ruleArgument;
     Scoring scoring;
@@ -267,4 +269,6 @@ struct Terms {
     Rule rule;
     uint16 ruleArgument;
     Scoring scoring;
+    /// Whether the cohort of the open round is locked.
+    bool locked;
 }

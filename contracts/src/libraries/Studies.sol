@@ -29,7 +29,10 @@ struct Study {
     // slot 0
     address coordinator;
     uint32 head;
-    uint64 openedAt;
+    uint48 openedAt;
+    /// Place of the seat of who locked the open round's cohort; zero while it is not locked. The lock
+    /// has the round's place among the commitments.
+    uint16 lockedBy;
     // slot 1
     uint32 rounds;
     uint32 holdRound;
@@ -38,8 +41,8 @@ struct Study {
     uint32 siteCount;
     /// Up to this round, not all members are counted: some left in it, or it was opened again.
     uint32 uncountedThrough;
-    /// The open round, once its cohort is locked: it has its place among the commitments then.
-    uint32 lockedRound;
+    /// How many rounds were overturned.
+    uint32 attempt;
     uint16 minSites;
     Recording recording;
     bool lockedCohort;
@@ -68,8 +71,6 @@ struct Study {
     uint64 deadline;
     uint32 lifetimeSeconds;
     uint32 updateBound;
-    /// How many rounds were overturned.
-    uint32 attempt;
     // slot 7
     uint32 stalledRound;
     uint64 stalledSince;
@@ -242,12 +243,13 @@ library Studies {
         none.record.model = s.initialModel;
         s.commitments[0] = keccak256(abi.encode(none));
         s.head = 1;
-        s.openedAt = uint64(block.timestamp);
+        s.openedAt = uint48(block.timestamp);
         s.deadline = uint64(block.timestamp) + s.lifetimeSeconds;
     }
 
     /// @notice Moves the head, and starts the turn of the caller, who is the active coordinator.
-    /// @dev Three fields fill slot 0. Solidity would load and store it once for each.
+    /// @dev Four fields fill slot 0; the last, `lockedBy`, becomes zero. Solidity would load and store it
+    /// once for each.
     function advance(Study storage s, uint32 head) internal {
         assembly ("memory-safe") {
             sstore(s.slot, or(shl(192, timestamp()), or(shl(160, and(head, 0xffffffff)), caller())))
@@ -364,11 +366,12 @@ library Studies {
 
     // ------------------------------------------------------------------ locked cohorts
 
-    /// @notice Notes the cohort of the open round where its closing will overwrite it.
+    /// @notice Notes the cohort of the open round where its closing will overwrite it. The caller, who is
+    /// the active coordinator, answers for it.
     function lock(Study storage s, StudyId id, uint32 round, Cohort memory cohort) internal {
-        if (s.lockedRound == round) revert IWardRoundBase.WardRound_AlreadyLocked(id, round);
-        s.lockedRound = round;
-        s.commitments[round] = s.lockOf(cohort);
+        if (s.lockedBy != 0) revert IWardRoundBase.WardRound_AlreadyLocked(id, round);
+        s.lockedBy = s.seats[msg.sender].place;
+        s.commitments[round] = s.lockOf(cohort, msg.sender);
     }
 
     /// @notice Reverts unless a record has the cohort that was locked for it.
@@ -376,17 +379,35 @@ library Studies {
         internal
         view
     {
-        if (s.lockedRound != round) revert IWardRoundBase.WardRound_NotLocked(id, round);
+        if (s.lockedBy == 0) revert IWardRoundBase.WardRound_NotLocked(id, round);
         bytes32 stored = s.commitments[round];
         Cohort memory cohort = Cohort(record.contributions, record.count, record.totalWeight);
-        bytes32 given = s.lockOf(cohort);
+        bytes32 given = s.lockOf(cohort, s.locker());
         if (stored != given) {
             revert IWardRoundBase.WardRound_CohortDiffers(id, round, stored, given);
         }
     }
 
-    function lockOf(Study storage s, Cohort memory cohort) internal view returns (bytes32) {
-        return keccak256(abi.encode(cohort, s.attempt));
+    /// @notice Who locked the open round's cohort; zero while it is not locked.
+    function locker(Study storage s) internal view returns (address) {
+        uint256 place = s.lockedBy;
+        return place == 0 ? address(0) : s.coordinators[place - 1];
+    }
+
+    /// @notice Commitment of a lock: a closing without a model, whose time is the attempt: a demand of a
+    /// lock must not be one of the same cohort's lock in a later attempt.
+    function lockOf(Study storage s, Cohort memory cohort, address coordinator)
+        internal
+        view
+        returns (bytes32)
+    {
+        Closing memory closing;
+        closing.record.contributions = cohort.contributions;
+        closing.record.count = cohort.count;
+        closing.record.totalWeight = cohort.totalWeight;
+        closing.coordinator = coordinator;
+        closing.closedAt = s.attempt;
+        return keccak256(abi.encode(closing));
     }
 
     // ------------------------------------------------------------------ closed rounds
@@ -418,14 +439,16 @@ library Studies {
         return block.timestamp >= until + 3 * window + 2 * uint256(s.demandSeconds);
     }
 
-    /// @notice Whether a closing is valid and not yet final. There is nothing to hold against round 0.
+    /// @notice Whether a closing, or the open round's lock, is valid and not yet final. There is nothing
+    /// to hold against round 0.
     function isChallengeable(Study storage s, uint32 round, bytes32 commitment, uint64 closedAt)
         internal
         view
         returns (bool)
     {
-        return round != 0 && round < s.head && s.commitments[round] == commitment
-            && !s.isFinal(round, closedAt);
+        if (round == 0 || s.commitments[round] != commitment) return false;
+        if (round < s.head) return !s.isFinal(round, closedAt);
+        return round == s.head && s.lockedBy != 0;
     }
 
     /// @notice Holds rounds open, together with what is held already.
@@ -441,18 +464,18 @@ library Studies {
     /// all that are bonded time for their turns before any account may end the study.
     /// @dev The end is not postponed for ever: a coordinator loses its seat when the first of its
     /// rounds is overturned, and what it has closed is final or gone 4 * challengeSeconds +
-    /// 2 * demandSeconds later. Any account ends the study once the turns are over, so each seat
-    /// postpones its end by no more than that and the turns.
+    /// 2 * demandSeconds later. What it has locked ends with the study. Any account ends that once the
+    /// turns are over, so each seat postpones its end by no more than that and the turns.
     function reopen(Study storage s, uint32 round) internal {
         if (s.seats[s.coordinator].barred) s.coordinator = s.standbyAfter(s.coordinator);
         // Sites were admitted and removed since.
         s.uncount();
         s.head = round;
-        s.openedAt = uint64(block.timestamp);
+        s.openedAt = uint48(block.timestamp);
         s.stalledRound = 0;
         // What was locked is, or is built on, what was proven wrong.
         ++s.attempt;
-        s.lockedRound = 0;
+        s.lockedBy = 0;
         // A time, far below 2**64.
         // forge-lint: disable-next-line(unsafe-typecast)
         uint64 turns = uint64(s.turnOf(s.coordinators.length));
@@ -521,7 +544,7 @@ library Studies {
             recording: s.recording,
             lockedCohort: s.lockedCohort,
             attempt: s.attempt,
-            lockedRound: s.lockedRound,
+            lockedBy: s.locker(),
             rule: s.rule,
             ruleArgument: s.ruleArgument,
             scoring: s.scoring,
@@ -561,7 +584,8 @@ library Studies {
             recording: s.recording,
             rule: s.rule,
             ruleArgument: s.ruleArgument,
-            scoring: s.scoring
+            scoring: s.scoring,
+            locked: s.lockedBy != 0
         });
     }
 }
