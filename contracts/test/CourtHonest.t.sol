@@ -6,11 +6,11 @@ import {CoordinateProof} from "../src/interfaces/ICourt.sol";
 import {ICourtBase} from "../src/interfaces/ICourtBase.sol";
 import {IRegistrations} from "../src/interfaces/IRegistrations.sol";
 import {Closing, Recording, Rule, StudyId, StudyParams} from "../src/interfaces/IWardRound.sol";
-import {CourtScene} from "./CourtScene.sol";
+import {CallScene} from "./CallScene.sol";
 
 /// What holds for every challenge: nothing overturns an honest round, and nothing but the proof
 /// itself, to the last bit, overturns a dishonest one.
-contract CourtHonestTest is CourtScene {
+contract CourtHonestTest is CallScene {
     // Every narrowed number was bounded above, or is fuzz whose upper bits may go.
     // forge-lint: disable-start(unsafe-typecast)
 
@@ -132,86 +132,6 @@ contract CourtHonestTest is CourtScene {
     }
 
     // ------------------------------------------------------------------ calls
-
-    function coordinateCall(Story memory story, uint256 coordinate)
-        internal
-        pure
-        returns (bytes memory)
-    {
-        return abi.encodeCall(
-            IChallenges.challengeCoordinate,
-            (
-                story.id,
-                story.round,
-                story.closing,
-                story.previous,
-                packed(story.list),
-                coordinateProof(story, coordinate)
-            )
-        );
-    }
-
-    function entryCall(Story memory story, uint256 index) internal pure returns (bytes memory) {
-        return abi.encodeCall(
-            IChallenges.challengeEntry,
-            (
-                story.id,
-                story.round,
-                story.closing,
-                story.previous,
-                packed(story.list[index]),
-                uint32(index),
-                entryPath(story, index)
-            )
-        );
-    }
-
-    function orderCall(Story memory story, uint256 index, uint256 first, uint256 second)
-        internal
-        pure
-        returns (bytes memory)
-    {
-        return abi.encodeCall(
-            IChallenges.challengeOrder,
-            (
-                story.id,
-                story.round,
-                story.closing,
-                packed(story.list[first]),
-                packed(story.list[second]),
-                uint32(index),
-                entryPath(story, first),
-                entryPath(story, second)
-            )
-        );
-    }
-
-    function totalsCall(Story memory story) internal pure returns (bytes memory) {
-        return abi.encodeCall(
-            IChallenges.challengeTotals, (story.id, story.round, story.closing, packed(story.list))
-        );
-    }
-
-    function omissionCall(Story memory story, address site, uint256 index)
-        internal
-        pure
-        returns (bytes memory)
-    {
-        return abi.encodeCall(
-            IRegistrations.challengeOmission,
-            (
-                story.id,
-                story.round,
-                story.closing,
-                site,
-                uint32(index),
-                packed(story.list[index - 1]),
-                packed(story.list[index]),
-                entryPath(story, index - 1),
-                entryPath(story, index)
-            )
-        );
-    }
 
     function rejects(bytes memory call, bytes memory reason) internal {
         (bool done, bytes memory given) = address(court).call(call);

@@ -33,6 +33,8 @@ abstract contract Registrations is Bench, IRegistrations {
         if (msg.sender != s.coordinator || round != s.head || round > s.rounds) {
             revert Court_NotCoordinator(id, msg.sender);
         }
+        // Who locked a cohort shows what is in it. Nothing else is left to be included.
+        if (s.locked) revert Court_DemandsDisabled(id);
         bytes32 previous = _storedOf(id, round - 1);
         Registration memory registered = _registrationOf(id, round, previous, site);
         Standing storage stands = _standings[_standingOf(id, round, previous, registered.entryHash)];

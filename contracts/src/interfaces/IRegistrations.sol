@@ -30,7 +30,7 @@ interface IRegistrations is ICourtBase {
     // ------------------------------------------------------------------ registered contributions
 
     /// @notice Asks a site for chunks of the update it registered. Only by the active coordinator,
-    /// while the round is open. If they are not shown by the deadline, the registration is void. Each
+    /// while the round is open and not locked. If they are not shown by the deadline, the registration is void. Each
     /// demand moves the deadline of all that was not shown.
     /// It pays for what showing a chunk costs: the deposit, divided by the number of an update's
     /// chunks and rounded down, so a whole update takes no more than one deposit.
