@@ -13,6 +13,7 @@ import {
 import {IRegistrations} from "../src/interfaces/IRegistrations.sol";
 import {
     Closing,
+    Cohort,
     Earning,
     Recording,
     StudyId,
@@ -65,7 +66,8 @@ contract CourtHandler is CourtScene {
     }
 
     bytes32[] internal _demands;
-    mapping(bytes32 demand => uint32) internal _demandRound;
+    /// Encoded closings.
+    mapping(bytes32 demand => bytes) internal _accused;
     mapping(bytes32 demand => bytes) internal _answers;
     uint256[] internal _tallies;
     Sealed[] internal _sealed;
@@ -86,9 +88,11 @@ contract CourtHandler is CourtScene {
     uint256 public overturned;
     string[] public wrongs;
 
-    constructor() {
+    /// @param locks Whether cohorts are locked.
+    constructor(bool locks) {
         setUp();
         params = sampleParams(Recording.Root);
+        params.lockedCohort = locks;
         params.rounds = 6;
         params.parameterCount = 2;
         params.challengeSeconds = 1 days;
@@ -118,37 +122,24 @@ contract CourtHandler is CourtScene {
         noteFinality();
     }
 
+    /// Where the study wants that, a round is locked first.
     function close(uint256 seed) external {
         StudyState memory s = ward.study(id);
         if (s.head > s.rounds || s.coordinator == address(0)) return;
-        Story memory story = nextStory(s.head);
-        Cheat cheat = s.coordinator == SECOND ? Cheat.None : Cheat(seed % 6);
-        _omitted[s.head] = address(0);
-        // An honest coordinator leaves out who did not register, or whose data nobody shows.
-        for (uint256 i = SITES; i > 0 && story.list.length > 1; --i) {
-            address site = story.list[i - 1].site;
-            uint8 duty = dutyTo(s.head, site);
-            if (duty == 0 && seed >> i & 1 == 1) story = without(story, i - 1);
-            if (duty == 2 && cheat == Cheat.Omission && _omitted[s.head] == address(0)) {
-                _omitted[s.head] = site;
-                story = without(story, i - 1);
+        if (s.lockedBy != address(0)) {
+            closeLocked(s, seed);
+        } else {
+            (Story memory story, Cheat cheat) = composed(s, seed);
+            if (params.lockedCohort) {
+                lock(story, s);
+            } else {
+                noteEarlyClosing(story, s);
+                close(story, s.coordinator);
+                ++closes;
             }
+            _stories[s.head] = abi.encode(story);
+            cheats[s.head] = cheat;
         }
-        if (cheat == Cheat.Omission && _omitted[s.head] == address(0)) cheat = Cheat.None;
-        if (cheat == Cheat.Coordinate) {
-            story.model[0] ^= 1;
-            story.closing.record.model = vectorRoot(bytesOf(story.model));
-        }
-        if (cheat == Cheat.Entry) {
-            story.list[0].signature[3] ^= 0x01;
-            recommit(story);
-        }
-        if (cheat == Cheat.Totals) ++story.closing.record.totalWeight;
-        noteEarlyClosing(story, s);
-        close(story, s.coordinator);
-        _stories[s.head] = abi.encode(story);
-        cheats[s.head] = cheat;
-        ++closes;
         noteFinality();
     }
 
@@ -257,7 +248,9 @@ contract CourtHandler is CourtScene {
             wrongs.push("an honest round was overturned");
         }
         if (done && !openYet) wrongs.push("a final round was overturned");
-        if (!done && openYet && tried == cheat) wrongs.push("a cheat got away");
+        // What is refused since need not be included.
+        bool excused = cheat == Cheat.Omission && dutyTo(story.round, _omitted[story.round]) != 2;
+        if (!done && openYet && tried == cheat && !excused) wrongs.push("a cheat got away");
         noteFinality();
     }
 
@@ -280,7 +273,7 @@ contract CourtHandler is CourtScene {
         ) {
             if (_answers[made].length == 0) _demands.push(made);
             deposited += court.demandOf(made).deposit;
-            _demandRound[made] = story.round;
+            _accused[made] = abi.encode(story.closing);
             _answers[made] = answer;
         } catch {}
     }
@@ -288,17 +281,16 @@ contract CourtHandler is CourtScene {
     function closeDemand(uint256 which) external {
         if (_demands.length == 0) return;
         bytes32 made = _demands[which % _demands.length];
-        uint32 round = _demandRound[made];
-        Story memory story = abi.decode(_stories[round], (Story));
+        Closing memory closing = abi.decode(_accused[made], (Closing));
         Demand memory d = court.demandOf(made);
-        bool openYet = ward.challengeable(id, round, d.commitment, story.closing.closedAt);
+        bool openYet = ward.challengeable(id, d.round, d.commitment, closing.closedAt);
         uint32 head = ward.study(id).head;
-        try court.closeDemand(made, story.closing) {
+        try court.closeDemand(made, closing) {
             if (block.timestamp <= d.deadline && openYet) {
                 wrongs.push("closed before its deadline");
             }
-            noteVerdict(round, head, openYet);
-            if (openYet && story.closing.coordinator == SECOND) {
+            noteVerdict(d.round, head, openYet);
+            if (openYet && closing.coordinator == SECOND) {
                 wrongs.push("who answers was overturned");
             }
         } catch {}
@@ -429,6 +421,65 @@ contract CourtHandler is CourtScene {
 
     // ------------------------------------------------------------------ inside
 
+    /// What a coordinator makes of the open round.
+    function composed(StudyState memory s, uint256 seed)
+        internal
+        returns (Story memory story, Cheat cheat)
+    {
+        story = nextStory(s.head);
+        cheat = s.coordinator == SECOND ? Cheat.None : Cheat(seed % 6);
+        // A lock has no model.
+        if (params.lockedCohort && cheat == Cheat.Coordinate) cheat = Cheat.None;
+        _omitted[s.head] = address(0);
+        // An honest coordinator leaves out who did not register, or whose data nobody shows.
+        for (uint256 i = SITES; i > 0 && story.list.length > 1; --i) {
+            address site = story.list[i - 1].site;
+            uint8 duty = dutyTo(s.head, site);
+            if (duty == 0 && seed >> i & 1 == 1) story = without(story, i - 1);
+            if (duty == 2 && cheat == Cheat.Omission && _omitted[s.head] == address(0)) {
+                _omitted[s.head] = site;
+                story = without(story, i - 1);
+            }
+        }
+        if (cheat == Cheat.Omission && _omitted[s.head] == address(0)) cheat = Cheat.None;
+        if (cheat == Cheat.Coordinate) {
+            story.model[0] ^= 1;
+            story.closing.record.model = vectorRoot(bytesOf(story.model));
+        }
+        if (cheat == Cheat.Entry) {
+            story.list[0].signature[3] ^= 0x01;
+            recommit(story);
+        }
+        if (cheat == Cheat.Totals) ++story.closing.record.totalWeight;
+    }
+
+    function lock(Story memory story, StudyState memory s) internal {
+        Cohort memory cohort = cohortOf(story.closing.record);
+        reachCutOff(id);
+        lock(id, s.head, params, cohort, story.previous, story.list, s.coordinator);
+        story.closing = lockOf(cohort, s.coordinator, s.attempt);
+    }
+
+    /// An honest coordinator that takes over closes nothing with a lock that is wrong, or lacks data.
+    function closeLocked(StudyState memory s, uint256 seed) internal {
+        Story memory story = abi.decode(_stories[s.head], (Story));
+        Cheat cheat = cheats[s.head];
+        if (s.coordinator == SECOND && cheat != Cheat.None) return;
+        if (s.coordinator != SECOND && cheat == Cheat.None) {
+            cheat = [Cheat.None, Cheat.Coordinate, Cheat.Withheld][seed % 3];
+        }
+        if (cheat == Cheat.Coordinate) story.model[0] ^= 1;
+        story.closing.record.model = vectorRoot(bytesOf(story.model));
+        story.closing.record.manifest = keccak256(abi.encode(seed));
+        vm.prank(s.coordinator);
+        ward.closeRoundRoot(id, s.head, story.closing.record);
+        (story.closing.coordinator, story.closing.closedAt) =
+        (s.coordinator, uint64(block.timestamp));
+        _stories[s.head] = abi.encode(story);
+        cheats[s.head] = cheat;
+        ++closes;
+    }
+
     /// Whether a registration's round is open, or may open again on the same base.
     function isPending(Sent memory sent) internal view returns (bool) {
         if (ward.study(id).head < sent.round) return false;
@@ -464,9 +515,15 @@ contract CourtHandler is CourtScene {
     }
 
     function anyClosed(uint256 which) internal view returns (Story memory story) {
-        uint32 head = ward.study(id).head;
-        if (head < 2) return story;
-        return abi.decode(_stories[uint32(1 + which % (head - 1))], (Story));
+        uint32 last = lastAccused();
+        if (last == 0) return story;
+        return abi.decode(_stories[uint32(1 + which % last)], (Story));
+    }
+
+    /// The last round that is closed or locked.
+    function lastAccused() internal view returns (uint32) {
+        StudyState memory s = ward.study(id);
+        return s.lockedBy == address(0) ? s.head - 1 : s.head;
     }
 
     function tryChallenge(Story memory story, Cheat cheat) internal returns (bool done) {
@@ -579,16 +636,12 @@ contract CourtHandler is CourtScene {
     function answerForTheHonest() internal {
         for (uint256 i = 0; i < _demands.length; ++i) {
             Demand memory d = court.demandOf(_demands[i]);
-            if (
-                d.status != DemandStatus.Open || cheats[_demandRound[_demands[i]]] == Cheat.Withheld
-            ) {
-                continue;
-            }
-            Story memory story = abi.decode(_stories[d.round], (Story));
-            try court.answerDemand(_demands[i], story.closing, _answers[_demands[i]]) {}
+            if (d.status != DemandStatus.Open || cheats[d.round] == Cheat.Withheld) continue;
+            Closing memory closing = abi.decode(_accused[_demands[i]], (Closing));
+            try court.answerDemand(_demands[i], closing, _answers[_demands[i]]) {}
             catch {
                 // Of a round that is gone, nobody has to show anything.
-                if (ward.commitment(id, d.round) == d.commitment && d.round < ward.study(id).head) {
+                if (ward.commitment(id, d.round) == d.commitment && d.round <= lastAccused()) {
                     wrongs.push("an honest answer was refused");
                 }
             }
@@ -663,8 +716,8 @@ contract CourtInvariantTest is CourtScene {
 
     CourtHandler internal handler;
 
-    function setUp() public override {
-        handler = new CourtHandler();
+    function setUp() public virtual override {
+        handler = new CourtHandler(false);
     }
 
     function targetContracts() external view returns (address[] memory targets) {
@@ -714,5 +767,13 @@ contract CourtInvariantTest is CourtScene {
     /// lose nothing; no cheat gets away while its round is not final.
     function invariant_justice() public view {
         handler.check();
+    }
+}
+
+/// The same of a study that locks its cohorts.
+/// forge-config: deep.invariant.runs = 64
+contract CourtLockInvariantTest is CourtInvariantTest {
+    function setUp() public override {
+        handler = new CourtHandler(true);
     }
 }
