@@ -16,6 +16,8 @@ import {CourtScene} from "./CourtScene.sol";
 
 /// Data that is withheld: by a coordinator, whose round is overturned, or by a site, whose
 /// registered contribution need not be included.
+/// Each run is a whole round.
+/// forge-config: deep.fuzz.runs = 2000
 contract CourtDemandTest is CourtScene {
     // Every narrowed number was bounded above, or is fuzz whose upper bits may go.
     // forge-lint: disable-start(unsafe-typecast)
@@ -552,7 +554,6 @@ contract CourtDemandTest is CourtScene {
 
     /// Whatever was registered, demanded, shown and closed: the deposit is credited once, to the
     /// sender unless bytes stayed hidden, and chunks are paid once, to who shows or who asked.
-    /// forge-config: deep.fuzz.runs = 2000
     function testFuzz_closeContribution_paysOnce(uint256 seed, uint32 asked, uint32 shown) public {
         StudyParams memory params = sampleParams(Recording.Root);
         params.deposit = uint96(bound(seed, 1, 2 ** 60));

@@ -6,6 +6,8 @@ import {ICourtBase} from "../src/interfaces/ICourtBase.sol";
 import {Recording, Rule, StudyParams} from "../src/interfaces/IWardRound.sol";
 import {CourtScene} from "./CourtScene.sol";
 
+/// Proofs that are counted in steps. Each run is a whole round.
+/// forge-config: deep.fuzz.runs = 2000
 contract CourtTallyTest is CourtScene {
     // Every narrowed number was bounded above, or is fuzz whose upper bits may go.
     // forge-lint: disable-start(unsafe-typecast)
