@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from eth_account.signers.local import LocalAccount
 
 from wardround.chain.court import Court
+from wardround.chain.court_reader import RegistrationState
 from wardround.chain.events import Registered
 from wardround.protocol.errors import OutOfRange, StudyMismatch
 from wardround.protocol.evidence import Leaf
@@ -74,14 +75,10 @@ class Registrations:
         """
         where = _where(registered)
         state = self.court.standing(self.study, *where)
-        if state.refused:
-            return _void(registered, "refused", "the registered update is out of bounds")
+        if (void := self._excused(registered, state)) is not None:
+            return void
         if state.unanswered:
-            if self.clock() <= state.deadline + CLOCK_MARGIN_SECONDS:
-                return None
-            self.court.close_contribution(self.coordinator, self.study, *where)
-            seen = f"{state.unanswered} of {state.demanded} chunks demanded until {state.deadline}"
-            return _void(registered, "not_shown", f"{seen} were not shown")
+            return None
         chunks = -(-len(base.data) // CHUNK_BYTES)
         if state.shown < chunks:
             # All chunks together take no more than one deposit.
@@ -103,6 +100,20 @@ class Registrations:
             words = f"the registered update is out of bounds at {error.index}"
             return _void(registered, "refused", words)
         return update
+
+    def excused(self, registered: Registered) -> Dropped | None:
+        """Why the round need not hold a registered update; None where it must, or still may."""
+        state = self.court.standing(self.study, *_where(registered))
+        return self._excused(registered, state)
+
+    def _excused(self, registered: Registered, state: RegistrationState) -> Dropped | None:
+        if state.refused:
+            return _void(registered, "refused", "the registered update is out of bounds")
+        if not state.unanswered or self.clock() <= state.deadline + CLOCK_MARGIN_SECONDS:
+            return None
+        self.court.close_contribution(self.coordinator, self.study, *_where(registered))
+        seen = f"{state.unanswered} of {state.demanded} chunks demanded until {state.deadline}"
+        return _void(registered, "not_shown", f"{seen} were not shown")
 
     def _read(self, registered: Registered, data: bytes) -> IntVector:
         if vector_root(data) != registered.update:

@@ -241,7 +241,10 @@ class Session:
             if locked is None
             else self._found(position, collected, locked)
         )
-        state = self._with_registered(position, state, collected)
+        if locked is None:
+            state = self._with_registered(position, state, collected)
+        else:
+            state = self._without_registered(position, state)
         if state.phase is Phase.FAILED:
             members = self.facts.members.items()
             present = [site for site, member in members if member.belongs(position.round)]
@@ -353,6 +356,23 @@ class Session:
                 self._wait(POLL_SECONDS if waiting else min(left, _CUT_OFF_POLL_SECONDS))
                 self.check_standing(position)
                 self.answer_demands()
+
+    def _without_registered(self, position: StudyPosition, state: RoundState) -> RoundState:
+        """Check that a locked cohort leaves out no registered site, but those that it may.
+
+        Raises:
+            StudyMismatch: it does; who closes the round with it could be proven wrong.
+        """
+        with self.contract.chain.at_head():
+            for registered in self.contract.registered(self.facts.study, position.round):
+                if registered.site in state.accepted:
+                    continue
+                found = self._registrations.excused(registered)
+                if found is None:
+                    what = f"locked cohort of round {position.round}"
+                    raise StudyMismatch(what, f"a registration of {registered.site}", "without it")
+                state = tick(state, SiteExcused(registered.site, found))
+        return state
 
     def _registration_left(self) -> float:
         """Seconds until the open round takes no more registrations."""

@@ -14,6 +14,7 @@ from eth_account.signers.local import LocalAccount
 from tests.coordinator.conftest import Hospitals
 from tests.integration.networks import prepared, small_scenario
 from wardround.audit.audit import StudyAudit
+from wardround.chain.court import Court
 from wardround.chain.events import CohortLocked
 from wardround.protocol.cid import cid_of
 from wardround.protocol.contribution import Entry, contributions_root, pack_entries, total_weight
@@ -22,6 +23,7 @@ from wardround.protocol.messages import TrainReply
 from wardround.store import FolderStore
 from wardround_coordinator.cohort import find_cohort, keep_cohort
 from wardround_coordinator.errors import ReplyRefused
+from wardround_coordinator.registrations import CLOCK_MARGIN_SECONDS
 from wardround_coordinator.round import Accepted
 from wardround_coordinator.session import Session, StudyPosition
 
@@ -223,6 +225,43 @@ def test_standby_closes_with_no_cohort_that_breaks_a_rule(
         locking.session().run_round(position, locking.asked, silent())
 
 
+@pytest.mark.parametrize("shown", [True, False])
+def test_standby_closes_with_no_cohort_that_leaves_out_a_registered_site(
+    locking: Hospitals, shown: bool
+) -> None:
+    """But with one that has not shown what was demanded of it before."""
+    network, session = locking.network, locking.session()
+    position = session.position()
+    replies = [locking.reply(node, position) for node in locking.asked]
+    entries = sorted((entry_of(one) for one in replies), key=lambda one: one.site.lower())
+    for one in replies:
+        session.store.put(one.vector.data)
+    left = entries.pop()
+    contract, court = network.contract, Court(network.contract)
+    contract.contribute(network.keys.sponsor, network.study, 1, position.previous, left)
+    if not shown:
+        where = (network.study, 1, position.previous.commitment, left.site)
+        court.approve_deposit(network.keys.coordinator, network.study)
+        court.demand_contribution(network.keys.coordinator, *where, (0, 1))
+    contract.chain.advance(network.params.demand_seconds + CLOCK_MARGIN_SECONDS + 1)
+    keep_cohort(session.store, entries)
+    contract.lock_cohort(network.keys.coordinator, session.facts, 1, position.previous, entries)
+    closer = Session(
+        contract,
+        network.keys.coordinator,
+        session.store,
+        session.facts,
+        clock=lambda: float(contract.chain.timestamp()),
+    )
+    if shown:
+        with pytest.raises(StudyMismatch, match=f"a registration of {left.site}"):
+            closer.run_round(position, locking.asked, silent())
+        return
+    closed = closer.run_round(position, locking.asked, silent())
+    (dropped,) = closed.settlement.manifest.dropped
+    assert (dropped.site, dropped.reason) == (left.site.lower(), "not_shown")
+
+
 def entry_of(reply: Any) -> Entry:
     return TrainReply.parse(reply.fields).entry
 
@@ -247,5 +286,7 @@ def test_lock_is_sent_once(locking: Hospitals, monkeypatch: pytest.MonkeyPatch) 
     )
     network = locking.network
     key = network.keys.coordinator
+    assert locked.coordinator == key.address
+    assert network.contract.commitment(network.study, 1) == locked.closing.commitment
     assert network.contract.lock_cohort(key, session.facts, 1, position.previous, entries) is None
     assert locked_in(locking, 1) == [locked]
