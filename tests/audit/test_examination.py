@@ -34,7 +34,7 @@ from wardround.protocol.evidence import (
 )
 from wardround.protocol.fixed_point import vector_bytes
 from wardround.protocol.identifiers import Digest, Root, SiteAddress, hex_of
-from wardround.protocol.inspection import split_entries
+from wardround.protocol.inspection import chunk_leaf, entry_leaf, split_entries
 from wardround.protocol.manifest import Manifest, RowsRef
 from wardround.protocol.record import Closing, Record, genesis_closing
 from wardround.protocol.replay import ClosedRound
@@ -314,10 +314,10 @@ def test_update_that_is_not_shown_is_demanded(recording: str) -> None:
     assert evidence.entry.index == 2
     assert "not to be had" in what
     # What was shown on chain is not demanded again; all of it together is the update.
-    tree = (What.UPDATE, made[2][0].update)
-    first = scene.examine(closed, answered={tree: {0: data[:1024]}})
+    tree, leaves = (What.UPDATE, 2), {index: chunk_leaf(data, index) for index in range(2)}
+    first = scene.examine(closed, answered={tree: {0: leaves[0]}})
     assert breach_of(first)[1].index == 1
-    both = scene.examine(closed, answered={tree: {0: data[:1024], 1: data[1024:]}})
+    both = scene.examine(closed, answered={tree: leaves})
     assert breach_of(both)[1] is None
 
 
@@ -345,9 +345,9 @@ def test_entries_that_are_not_shown_are_demanded(shown: bytes | None) -> None:
     assert isinstance(evidence, Demand)
     assert (evidence.what, evidence.index) == (What.ENTRY, 0)
     # Once all were shown on chain, the round is looked at as any other.
-    given = {index: entry.pack() for index, (entry, _, _) in enumerate(made)}
-    tree = (What.ENTRY, record.contributions)
-    found = scene.examine(closed, answered={tree: given})
+    raw = [entry.pack() for entry, _, _ in made]
+    given = {index: entry_leaf(raw, index) for index in range(len(raw))}
+    found = scene.examine(closed, answered={(What.ENTRY, 0): given})
     assert breach_of(found)[1] is None
     # The model that the round leaves behind is found by its root.
     model = recorded_model(scene.memory.facts, found.case, scene.store)

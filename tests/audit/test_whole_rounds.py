@@ -12,7 +12,7 @@ import pytest
 from tests.audit.test_examination import Scene, breach_of
 from tests.protocol.rounds import Memory
 from wardround.protocol.commitments import DISTANCES, NORMS, RANKS, SCORES, Commitments
-from wardround.protocol.evidence import CoordinateEvidence, Demand, What
+from wardround.protocol.evidence import CoordinateEvidence, Demand, Hidden, What
 from wardround.protocol.fixed_point import IntVector
 from wardround.protocol.identifiers import Root, hex_of
 from wardround.protocol.inspection import chunk_leaf
@@ -154,15 +154,14 @@ def test_pages_are_demanded_down_to_the_chunk_that_is_wrong() -> None:
             find=lambda root, leaves, size: stored.get(Root(root)),
             openings=openings,
         )
-        found = told.first_wrong()
-        assert found is not None
-        evidence = found[1]
-        if not isinstance(evidence, Demand):
+        ((_, evidence),) = told.wrong()
+        if not isinstance(evidence, Hidden):
             break
-        asked.append(evidence.index)
-        head = answer_of(lie, evidence, updates, whole.change)
-        page = chunk_leaf(pages, evidence.index).opening
-        openings[What.SCORES, 2, evidence.index] = head[: -len(page)] + page
+        (demand,) = evidence.demands()
+        asked.append(demand.index)
+        head = answer_of(lie, demand, updates, whole.change)
+        page = chunk_leaf(pages, demand.index).opening
+        openings[What.SCORES, 2, demand.index] = head[: -len(page)] + page
     assert asked == [2, 1]
     assert isinstance(evidence, NodeEvidence)
     assert (evidence.row, evidence.page, evidence.place) == (2, 1, 3)
@@ -186,24 +185,37 @@ def test_wrong_number_of_a_stored_tree_is_proven_where_it_is() -> None:
     assert (evidence.what, evidence.row, evidence.page, evidence.place) == (What.SCORES, 0, 0, 0)
 
 
-def test_hidden_rows_are_demanded_and_read_from_the_answers() -> None:
-    scene = Scene.of(**CLIPPED)
-    lie, closed = forged(scene, SCORES, 2, 2, bytes(32), stored=False)
+@pytest.mark.parametrize(("name", "tables"), [(SCORES, CLIPPED), (NORMS, CLIPPED), (RANKS, KRUM)])
+def test_hidden_rows_are_demanded_together_and_read_from_the_answers(
+    name: str, tables: dict[str, Any]
+) -> None:
+    scene, wrong = Scene.of(**tables), 2
+    word = 2 if name == SCORES else 0
+    lie, closed = forged(scene, name, wrong, word, bytes(32), stored=False)
     settled, _ = scene.memory.settle()
     updates, change = vectors(scene.memory, settled)
+    breach = scene.examine(closed).breach
+    assert breach is not None
+    (withheld,) = breach.withheld
+    demands = list(withheld.demands())
+    assert [(one.what, one.row) for one in demands] == [
+        (What[name.upper()], row) for row in (3, 2, 1, 0)
+    ]
+    assert breach.evidence == demands[0]
     openings: dict[tuple[What, int, int], bytes] = {}
-    asked = []
-    while True:
-        _, evidence = breach_of(scene.examine(closed, openings=openings))
-        if not isinstance(evidence, Demand):
+    for demand in demands:
+        assert isinstance(breach_of(scene.examine(closed, openings=openings))[1], Demand)
+        key = (demand.what, demand.row, demand.index)
+        openings[key] = answer_of(lie.commitments, demand, updates, change)
+        # A score is proven with the sum before it.
+        if demand.row == wrong - (name == SCORES):
             break
-        assert evidence.what is What.SCORES
-        asked.append(evidence.row)
-        key = (evidence.what, evidence.row, evidence.index)
-        openings[key] = answer_of(lie.commitments, evidence, updates, change)
-    assert asked == [3, 2, 1, 0]
-    assert isinstance(evidence, ScoreEvidence)
-    assert evidence.index == 2
+    _, evidence = breach_of(scene.examine(closed, openings=openings))
+    kind = {SCORES: ScoreEvidence, NORMS: NodeEvidence, RANKS: RankEvidence}[name]
+    assert isinstance(evidence, kind)
+    # The same openings as from the rows in a store.
+    scene.memory.put(lie.commitments.data(name))
+    assert breach_of(scene.examine(closed))[1] == evidence
 
 
 def test_names_that_the_manifest_hides_are_demanded() -> None:

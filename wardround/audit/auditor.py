@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterator
 from eth_account.signers.local import LocalAccount
 
 from wardround.audit.answering import Answerer
-from wardround.audit.challenge import send_challenge
+from wardround.audit.challenge import send_challenge, send_demands
+from wardround.audit.demanding import next_demands
 from wardround.audit.examination import (
     Breach,
     RoundCase,
@@ -26,7 +27,7 @@ from wardround.audit.quorum import QuorumSender
 from wardround.chain.blocks import Receipt
 from wardround.chain.court import Court
 from wardround.chain.court_events import Demanded, Proven
-from wardround.chain.court_reader import Contested, DemandStatus
+from wardround.chain.court_reader import Contested, DemandStatus, demand_id_of
 from wardround.chain.errors import ChainError, ContractReverted, TransactionRefused
 from wardround.chain.events import (
     Overturned,
@@ -39,14 +40,16 @@ from wardround.chain.study_state import Registration
 from wardround.chain.ward_round import WardRound
 from wardround.host.screen import utc
 from wardround.protocol.attestation import Attestation
+from wardround.protocol.contribution import ENTRY_BYTES
 from wardround.protocol.errors import (
     ReplayFailed,
     Retryable,
     SignatureInvalid,
     StudyMismatch,
 )
-from wardround.protocol.evidence import Demand, What
+from wardround.protocol.evidence import Demand, Hidden, Leaf, What
 from wardround.protocol.identifiers import StudyId, hex_of
+from wardround.protocol.merkle import CHUNK_BYTES
 from wardround.protocol.record import genesis_closing
 from wardround.protocol.replay import ClosedRound, fetch_specification
 from wardround.protocol.settlement import Vector
@@ -92,7 +95,9 @@ class Auditor:
         self._next_block = 0
         self._closings: dict[int, RoundClosed] = {}
         self._verdicts: dict[int, Verdict] = {}
-        self._demanded: list[Demanded] = []
+        self._demanded: dict[bytes, Demanded] = {}
+        #: What was shown, by demand.
+        self._shown: dict[bytes, bytes] = {}
         self._said: set[tuple[bytes, str]] = set()
         self._quorums = QuorumSender(ward)
         self._answerer: Answerer | None = None
@@ -150,15 +155,13 @@ class Auditor:
         yield from self._news()
         for number in sorted(self._closings):
             done = self._verdicts.get(number)
-            if done is not None and not (done.breach and isinstance(done.breach.evidence, Demand)):
-                continue  # what was not shown may be by now; nothing else changes
+            if done is not None and not done.is_open:
+                continue
             try:
                 yield from self._judge(number)
             except StudyMismatch:
                 # Overturned since it was read, or the chain has reorganised: read all again.
                 self._next_block = 0
-                break
-            if number not in self._verdicts:
                 break
         yield from self._answer()
         yield from self._attest()
@@ -167,11 +170,17 @@ class Auditor:
         head = self.ward.chain.block().number
         events = self.ward.events(self.study, self._next_block, head)
         in_court = self.court.events(self.study, self._next_block, head)
+        answers = self.court.answers(self._next_block, head)
         if self._next_block == 0:
             self._closings.clear()
             self._demanded.clear()
+            self._shown.clear()
         self._next_block = head + 1
-        self._demanded += [event for event in in_court if isinstance(event, Demanded)]
+        demands = [event for event in in_court if isinstance(event, Demanded)]
+        self._demanded |= {event.demand: event for event in demands}
+        for shown in answers:
+            if shown.demand in self._demanded:
+                self._shown[shown.demand] = shown.opening
         if any(isinstance(event, (SiteAdmitted, SiteRemoved)) for event in events):
             self.facts = self.ward.facts(self.study)
         for event in events:
@@ -193,10 +202,7 @@ class Auditor:
             del self._verdicts[number]
 
     def _judge(self, number: int) -> Iterator[Notice]:
-        base = self._base(number)
-        if base is None:
-            return
-        case = self._case(number)
+        base, case = self._base(number), self._case(number)
         verdict = examine(self.facts, self.spec, base, case, self.store)
         self._verdicts[number] = verdict
         commitment = case.closed.closing.commitment
@@ -236,18 +242,18 @@ class Auditor:
         registered = tuple(
             self._registration(event) for event in self.ward.registered(self.study, number)
         )
-        answered: dict[tuple[What, bytes], dict[int, bytes]] = {}
+        answered: dict[tuple[What, int], dict[int, Leaf]] = {}
         openings: dict[tuple[What, int, int], bytes] = {}
         for event in self._demands(number):
-            if event.what.is_named:
-                opening = self.court.opening(event.demand)
-                if opening is not None:
-                    openings[event.what, event.entry_index, event.index] = opening
+            opening = self._shown.get(event.demand)
+            if opening is None:
                 continue
-            data = self.court.answer(event.demand)
-            if data is not None:
-                root = self.court.demand_of(event.demand).root
-                answered.setdefault((event.what, root), {})[event.index] = data
+            if event.what.is_named:
+                openings[event.what, event.entry_index, event.index] = opening
+                continue
+            length = self._leaf_bytes(event)
+            leaf = Leaf.opened(event.index, opening, length)
+            answered.setdefault((event.what, event.entry_index), {})[event.index] = leaf
         previous = genesis_closing(self.facts.params.initial_model)
         if number > 1:
             previous = self._closings[number - 1].closing
@@ -268,13 +274,22 @@ class Auditor:
             refused=state.refused,
         )
 
+    def _leaf_bytes(self, event: Demanded) -> int:
+        if event.what is What.ENTRY:
+            return ENTRY_BYTES
+        return min(CHUNK_BYTES, self.facts.params.vector_size - CHUNK_BYTES * event.index)
+
     def _demands(self, number: int) -> list[Demanded]:
         """Demands for a round as it is closed now."""
         commitment = self._closings[number].closing.commitment
         return [
             event
-            for event in self._demanded
-            if event.round == number and self.court.demand_of(event.demand).commitment == commitment
+            for event in self._demanded.values()
+            if event.round == number
+            and event.demand
+            == demand_id_of(
+                self.study, number, commitment, event.what, event.index, event.entry_index
+            )
         ]
 
     # ---------------------------------------------------------------- acting
@@ -285,8 +300,8 @@ class Auditor:
             return
         contested = Contested(self.study, case.closed.round, case.closed.closing, case.previous)
         try:
-            if isinstance(evidence, Demand):
-                yield from self._press(key, contested, evidence)
+            if breach.withheld:
+                yield from self._press(key, contested, breach.withheld)
                 return
             receipts = send_challenge(
                 self.court,
@@ -302,19 +317,39 @@ class Auditor:
             return
         yield from self._proven(contested, receipts, evidence.challenge)
 
-    def _press(self, key: LocalAccount, contested: Contested, demand: Demand) -> Iterator[Notice]:
-        """Demand what is not shown; after the deadline, hold the round to it."""
-        number, identifier = contested.round, self.court.demand_id(contested, demand)
-        state = self.court.demand_of(identifier)
-        if state.status is DemandStatus.NONE:
-            receipts = send_challenge(self.court, key, contested, demand, rule=self.spec.rule)
-            deadline = self.court.demand_of(identifier).deadline
-            words = f"demanded what is not shown; to be answered until {utc(deadline)}"
-            yield Notice("demanded", number, words, demand.challenge, _gas(receipts))
-        elif state.status is DemandStatus.OPEN and self._time() > state.deadline:
-            receipt = self.court.close_demand(key, identifier, contested.closing)
-            sent = [] if receipt is None else [receipt]
-            yield from self._proven(contested, sent, demand.challenge)
+    def _press(
+        self, key: LocalAccount, contested: Contested, withheld: tuple[Hidden, ...]
+    ) -> Iterator[Notice]:
+        """Demand what is not shown; after a deadline, hold the round to it."""
+        number, name = contested.round, Demand.challenge
+        made, now = self._demands(number), self._time()
+        for event in made:
+            if event.demand in self._shown or now <= event.deadline:
+                continue
+            if self.court.demand_of(event.demand).status is not DemandStatus.OPEN:
+                self._next_block = 0  # the chain has reorganised: read all again
+                return
+            receipt = self.court.close_demand(key, event.demand, contested.closing)
+            yield from self._proven(contested, [] if receipt is None else [receipt], name)
+            return
+        closed_at = contested.closing.closed_at
+        demands = next_demands(self.facts.params, closed_at, withheld, made, now)
+        receipts: list[Receipt] = []
+        refused: ContractReverted | TransactionRefused | None = None
+        try:
+            receipts.extend(send_demands(self.court, key, contested, demands))
+        except _REFUSED as error:
+            refused = error
+        events = [one for receipt in receipts for one in self.court.events_of(receipt)]
+        deadlines = [one.deadline for one in events if isinstance(one, Demanded)]
+        if deadlines:
+            words = (
+                f"demanded what is not shown ({len(deadlines)} of it); "
+                f"to be answered until {utc(max(deadlines))}"
+            )
+            yield Notice("demanded", number, words, name, _gas(receipts))
+        if refused is not None:
+            raise refused
 
     def _proven(
         self, contested: Contested, receipts: list[Receipt], challenge: str

@@ -7,7 +7,7 @@ sees it on its way and sends it as its own challenge earns nothing.
 from __future__ import annotations
 
 import hmac
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count
 
@@ -59,7 +59,7 @@ def send_challenge(
     """
     receipts: Sequence[Receipt | None]
     if isinstance(evidence, Demand):
-        receipts = _demand(court, signer, contested, evidence)
+        receipts = list(send_demands(court, signer, contested, [evidence]))
     elif isinstance(evidence, TotalsEvidence) and evidence.calldata_bytes > limit_bytes:
         steps = [(part, b"") for part in tally_steps(evidence.entries, limit_bytes)]
         receipts = _tally(court, signer, contested, None, (0, 0), steps)
@@ -69,7 +69,7 @@ def send_challenge(
         receipts = _tally(court, signer, contested, evidence, bounds, steps)
     elif not court.stands(contested):
         receipts = []
-    elif court.can_deposit(signer.address, contested.study):
+    elif court.payable_deposits(signer.address, contested.study):
         receipts = _commit_and_reveal(court, signer, contested, evidence)
     else:
         receipts = [court.challenge(signer, contested, evidence)]
@@ -143,11 +143,26 @@ def _commit_and_reveal(
     return receipts
 
 
-def _demand(
-    court: Court, signer: LocalAccount, contested: Contested, demand: Demand
-) -> list[Receipt | None]:
-    approval = court.approve_deposit(signer, contested.study)
-    return [approval, court.demand_chunk(signer, contested, demand)]
+def send_demands(
+    court: Court, signer: LocalAccount, contested: Contested, demands: Sequence[Demand]
+) -> Iterator[Receipt]:
+    """Demand what is not shown, as much of it as the signer can pay for, in order.
+
+    Yields:
+        Receipts of what was sent.
+    Raises:
+        TransactionRefused: it can pay for no more.
+        ContractReverted: it is too late, or the round is no longer the one that is contested.
+    """
+    count = court.payable_deposits(signer.address, contested.study, len(demands))
+    if count:
+        approval = court.approve_deposit(signer, contested.study, count)
+        yield from [] if approval is None else [approval]
+    for demand in demands[:count]:
+        receipt = court.demand_chunk(signer, contested, demand)
+        yield from [] if receipt is None else [receipt]
+    if count < len(demands):
+        court.approve_deposit(signer, contested.study, len(demands) - count)
 
 
 def _tally(

@@ -9,22 +9,28 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import chain, count
+from itertools import chain
 
 from wardround.audit.partial_manifest import PartialManifest
+from wardround.audit.shown_vector import ShownVector, put_together
 from wardround.chain.study_state import Registration
 from wardround.protocol.commitments import commitments_root
 from wardround.protocol.contribution import Entry
 from wardround.protocol.errors import ProtocolError, SignatureInvalid, WardroundError
 from wardround.protocol.evidence import (
+    CoordinateEvidence,
     Demand,
     EntryEvidence,
     Evidence,
+    Hidden,
+    Leaf,
+    OrderEvidence,
     TotalsEvidence,
     What,
 )
 from wardround.protocol.fixed_point import IntVector
 from wardround.protocol.inspection import (
+    chunk_leaf,
     entry_leaf,
     first_wrong_coordinate,
     omission,
@@ -33,11 +39,11 @@ from wardround.protocol.inspection import (
     wrong_totals,
 )
 from wardround.protocol.merkle import CHUNK_BYTES, entries_root, vector_root
-from wardround.protocol.record import Closing, Record, StudyParams
+from wardround.protocol.record import Closing, Record, RuleId, StudyParams
 from wardround.protocol.replay import ClosedRound, StudyFacts, replay_round
 from wardround.protocol.settlement import Settlement, Vector
 from wardround.protocol.study import StudySpec
-from wardround.protocol.whole_inspection import Openings, WholeRound
+from wardround.protocol.whole_inspection import Found, Openings, WholeRound, scaled_by
 from wardround.store import Store
 
 
@@ -48,8 +54,8 @@ class RoundCase:
     closed: ClosedRound
     previous: Closing
     registered: tuple[Registration, ...] = ()
-    #: Leaves that were shown on chain in answer to a demand, by tree and place.
-    answered: Mapping[tuple[What, bytes], Mapping[int, bytes]] = field(default_factory=dict)
+    #: Leaves that were shown on chain in answer to a demand, of an update by its entry's place.
+    answered: Mapping[tuple[What, int], Mapping[int, Leaf]] = field(default_factory=dict)
     #: The same of named commitments, whole, by kind, row and page.
     openings: Openings = field(default_factory=dict)
 
@@ -65,50 +71,72 @@ class Breach:
 
     Attributes:
         what: in plain words, one sentence.
+        withheld: where nothing can be proven yet, all that has to be demanded; the evidence is the
+            first of these demands.
     """
 
     round: int
     what: str
     evidence: Evidence | None
+    withheld: tuple[Hidden, ...] = ()
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """A round that holds, with what follows from it; or one that does not, and why."""
+    """A round that holds, with what follows from it; or one that does not, and why.
+
+    Neither, while the model of the round before is withheld.
+    """
 
     case: RoundCase
     settlement: Settlement | None
     breach: Breach | None
 
+    @property
+    def is_open(self) -> bool:
+        """Whether it may change: what is not shown may be by now."""
+        if self.breach is None:
+            return self.settlement is None
+        return bool(self.breach.withheld)
+
 
 def examine(
-    facts: StudyFacts, spec: StudySpec, base: Vector, case: RoundCase, store: Store
+    facts: StudyFacts, spec: StudySpec, base: Vector | None, case: RoundCase, store: Store
 ) -> Verdict:
     """Replay a round; when it does not hold, look for the cheapest breach that can be proven.
 
     Args:
         facts: the study as the chain knows it.
         spec: its specification, already checked.
-        base: the model of the round before, already recomputed.
+        base: the model of the round before, already recomputed; None while it is withheld, when
+            only entries are judged, and what else is withheld.
         case: the round as the chain knows it.
         store: where its objects are.
     """
     number = case.closed.round
     manifest = PartialManifest.read(store, case.record.manifest)
     inspector = _Inspector(facts, spec, base, case, store, manifest)
-    settlement = None
+    settlement, words = None, ""
     try:
-        settlement = replay_round(facts, spec, base, case.closed, store.map)
-        found = list(inspector.beyond_replay())
-        words = ""
+        if base is None:
+            found = list(inspector.breaches())
+        else:
+            settlement = replay_round(facts, spec, base, case.closed, store.map)
+            found = list(inspector.beyond_replay())
     except WardroundError as error:
         found = list(inspector.breaches())
         words = str(error)
-    if found:
-        # A demand costs a deposit and a deadline: only where nothing can be shown at once.
-        best = min(found, key=lambda one: (isinstance(one[1], Demand), one[1].calldata_bytes))
+    proofs = [(what, one) for what, one in found if isinstance(one, Evidence)]
+    if proofs:
+        best = min(proofs, key=lambda one: one[1].calldata_bytes)
         return Verdict(case, None, Breach(number, *best))
-    if settlement is None:
+    # A demand costs a deposit and a deadline: only where nothing can be shown at once.
+    hidden = [(what, one) for what, one in found if isinstance(one, Hidden) and one.left()]
+    if hidden:
+        words, first = min(hidden, key=lambda one: one[1].demand.calldata_bytes)
+        withheld = tuple(one for _, one in hidden)
+        return Verdict(case, None, Breach(number, words, next(first.demands()), withheld))
+    if settlement is None and base is not None:
         return Verdict(case, None, Breach(number, words, None))
     return Verdict(case, settlement, None)
 
@@ -142,10 +170,9 @@ def recorded_model(facts: StudyFacts, case: RoundCase, store: Store) -> Vector |
     record, manifest = case.record, PartialManifest.read(store, case.record.manifest)
     named = manifest.cids.get(record.model)
     model = find_vector(store, facts.params, record.model, named)
+    if model is None:
+        model = put_together(facts.params, case.answered.get((What.MODEL, 0), {}))
     return None if model is None else Vector.of(model)
-
-
-_Found = tuple[str, Evidence]
 
 
 @dataclass(frozen=True)
@@ -154,23 +181,22 @@ class _Inspector:
 
     _facts: StudyFacts
     _spec: StudySpec
-    _base: Vector
+    _base: Vector | None
     _case: RoundCase
     _store: Store
     _manifest: PartialManifest
 
-    def beyond_replay(self) -> Iterator[_Found]:
+    def beyond_replay(self) -> Iterator[Found]:
         """What a replay does not see: it knows nothing of what sites registered on chain."""
         packed = self._entries()
         if packed is not None:
             yield from self._omitted(split_entries(packed))
 
-    def breaches(self) -> Iterator[_Found]:
-        """Everything that can be proven against the round."""
+    def breaches(self) -> Iterator[Found]:
+        """Everything that can be proven against the round, or that has to be demanded for it."""
         packed = self._entries()
         if packed is None:
-            index = self._first_unanswered(What.ENTRY, self._case.record.contributions)
-            yield "the entries under the record are not to be had", Demand(What.ENTRY, index)
+            yield from self._some_entries()
             return
         raw = split_entries(packed)
         entries = [Entry.unpack(one) for one in raw]
@@ -182,9 +208,7 @@ class _Inspector:
             return
         pair = unsorted_pair(raw)
         if pair is not None:
-            first, second = (Entry.unpack(leaf.data).site for leaf in (pair.first, pair.second))
-            words = f"{first} stands twice" if first == second else f"{first} precedes {second}"
-            yield f"the entries do not ascend by site: {words}", pair
+            yield _disorder(pair), pair
         else:
             yield from self._omitted(raw)
         for index, entry in enumerate(entries):
@@ -202,7 +226,30 @@ class _Inspector:
         for packed in (self._case.closed.entries, self._manifest.entries):
             if packed is not None and entries_root(split_entries(packed)) == committed:
                 return packed
-        return self._answered(What.ENTRY, committed, self._case.record.count)
+        given, count = self._given(What.ENTRY), self._case.record.count
+        if len(given) < count:
+            return None
+        return b"".join(given[index].data for index in range(count))
+
+    def _some_entries(self) -> Iterator[Found]:
+        """Judge the entries that were shown on chain, and name what else is withheld."""
+        given = self._given(What.ENTRY)
+        for index, leaf in sorted(given.items()):
+            entry = Entry.unpack(leaf.data)
+            flaw = self._flaw(entry)
+            if flaw is not None:
+                yield flaw, EntryEvidence(leaf)
+            behind = given.get(index + 1)
+            if behind is not None and leaf.data[:20] >= behind.data[:20]:
+                pair = OrderEvidence(leaf, behind)
+                yield _disorder(pair), pair
+            update = self._vector(What.UPDATE, entry.update, index)
+            yield from self._withheld_update(entry, leaf, update)
+        # One more than there are members cannot all be members', once each.
+        count = min(self._case.record.count, len(self._facts.members) + 1)
+        words = "the entries under the record are not to be had"
+        yield words, Hidden(Demand(What.ENTRY, 0), range(count), given.keys())
+        yield from self._withheld_model(self._vector(What.MODEL, self._case.record.model))
 
     def _flaw(self, entry: Entry) -> str | None:
         number, member = self._case.closed.round, self._facts.members.get(entry.site)
@@ -217,7 +264,7 @@ class _Inspector:
             return str(error)
         return None
 
-    def _omitted(self, raw: Sequence[bytes]) -> Iterator[_Found]:
+    def _omitted(self, raw: Sequence[bytes]) -> Iterator[Found]:
         sites, closing = {one[:20] for one in raw}, self._case.closed.closing
         for row in self._case.registered:
             there = bytes.fromhex(row.site[2:]) in sites
@@ -227,47 +274,93 @@ class _Inspector:
 
     # ---------------------------------------------------------------- vectors
 
-    def _vectors(self, packed: bytes, entries: Sequence[Entry]) -> Iterator[_Found]:
-        raw = split_entries(packed)
-        updates: list[IntVector] = []
+    def _vectors(self, packed: bytes, entries: Sequence[Entry]) -> Iterator[Found]:
+        raw, updates = split_entries(packed), []
         for index, entry in enumerate(entries):
-            update = self._vector(What.UPDATE, entry.update)
-            if update is not None:
-                updates.append(update)
-                continue
-            leaf = entry_leaf(raw, index)
-            missing = self._first_unanswered(What.UPDATE, entry.update)
-            yield (
-                f"the update of {entry.site} is not to be had",
-                Demand(What.UPDATE, missing, leaf),
-            )
+            update = self._vector(What.UPDATE, entry.update, index)
+            updates.append(update)
+            if update.whole is None:
+                yield from self._withheld_update(entry, entry_leaf(raw, index), update)
         model = self._vector(What.MODEL, self._case.record.model)
-        if model is None:
-            missing = self._first_unanswered(What.MODEL, self._case.record.model)
-            yield "the new model is not to be had", Demand(What.MODEL, missing)
-        if model is None or len(updates) < len(entries):
+        yield from self._withheld_model(model)
+        whole = [one.whole for one in updates if one.whole is not None]
+        if self._base is None or model.whole is None or len(whole) < len(entries):
+            # Rows take no less time to be shown than vectors do.
+            params = self._facts.params
+            nothing = params.read_vector(bytes(params.vector_size))
+            yield from self._whole(raw, [], nothing, nothing).withheld()
+            yield from self._wrong_chunk(packed, entries, updates, model)
             return
-        base, weights = self._base.values, [entry.weight for entry in entries]
-        rule = self._spec.rule
-        whole = self._whole(raw, updates, model)
-        found = whole.first_wrong()
-        if found is not None:
-            yield found
+        base = self._base.values
+        judged = self._whole(raw, whole, model.whole, base)
+        yield from judged.wrong()
+        weights = [entry.weight for entry in entries]
         try:
-            wrong = first_wrong_coordinate(rule, base, updates, weights, model)
+            wrong = first_wrong_coordinate(self._spec.rule, base, whole, weights, model.whole)
         except ProtocolError:
             # Weights or numbers of entries with which nothing can be aggregated: shown otherwise.
             return
         if wrong is not None:
-            words = (
-                f"coordinate {wrong} of the new model is {model[wrong]}, not what the rule gives"
-            )
-            evidence = whole.coordinate(wrong)
+            evidence = judged.coordinate(wrong)
             if evidence is not None:
-                yield words, evidence
+                yield _wrong_words(wrong, int(model.whole[wrong])), evidence
+
+    def _withheld_update(self, entry: Entry, leaf: Leaf, update: ShownVector) -> Iterator[Found]:
+        if update.whole is None:
+            words = f"the update of {entry.site} is not to be had"
+            yield words, self._chunks(Demand(What.UPDATE, 0, leaf), update)
+
+    def _withheld_model(self, model: ShownVector) -> Iterator[Found]:
+        if model.whole is None:
+            yield "the new model is not to be had", self._chunks(Demand(What.MODEL, 0), model)
+
+    def _chunks(self, demand: Demand, vector: ShownVector) -> Hidden:
+        chunks = -(-self._facts.params.vector_size // CHUNK_BYTES)
+        return Hidden(demand, range(chunks), vector.leaves.keys())
+
+    def _wrong_chunk(
+        self,
+        packed: bytes,
+        entries: Sequence[Entry],
+        updates: Sequence[ShownVector],
+        model: ShownVector,
+    ) -> Iterator[Found]:
+        """Prove a coordinate of a chunk that is known of all vectors, though one is not whole."""
+        rule, base = self._spec.rule, self._base
+        if base is None or scaled_by(rule) is not None:
+            # Norms and ranks are taken from whole updates.
+            return
+        width, weights = rule.id.coordinate_bytes, [entry.weight for entry in entries]
+        partial = [one.leaves.keys() for one in (*updates, model) if one.whole is None]
+        for index in sorted(set.intersection(*map(set, partial))):
+            first = CHUNK_BYTES // width * index
+            shown = [one.chunk(index, width) for one in updates]
+            under, new = ShownVector(base.values, {}).chunk(index, width), model.chunk(index, width)
+            try:
+                wrong = first_wrong_coordinate(rule, under, shown, weights, new)
+            except ProtocolError:
+                return
+            if wrong is not None:
+                base_leaf = chunk_leaf(base.data, index)
+                yield (
+                    _wrong_words(first + wrong, int(new[wrong])),
+                    CoordinateEvidence(
+                        first + wrong,
+                        packed,
+                        tuple(one.leaf(index) for one in updates),
+                        Leaf(index, b"", ()) if rule.id is RuleId.SUM else base_leaf,
+                        model.leaf(index),
+                        width,
+                    ),
+                )
+                return
 
     def _whole(
-        self, raw: Sequence[bytes], updates: Sequence[IntVector], model: IntVector
+        self,
+        raw: Sequence[bytes],
+        updates: Sequence[IntVector],
+        model: IntVector,
+        base: IntVector,
     ) -> WholeRound:
         """The round as what it commits to by name is computed from it."""
         committed, named = self._case.record.commitments, self._manifest.commitments
@@ -276,7 +369,7 @@ class _Inspector:
             scoring=self._spec.scoring,
             entries=raw,
             updates=updates,
-            base=self._base.values,
+            base=base,
             model=model,
             committed=committed,
             named=named if commitments_root(named) == committed else {},
@@ -298,23 +391,22 @@ class _Inspector:
                 return data
         return None
 
-    def _vector(self, what: What, root: bytes) -> IntVector | None:
-        params = self._facts.params
+    def _vector(self, what: What, root: bytes, place: int = 0) -> ShownVector:
+        """An update of the entry at a place, or the model, as far as it is known."""
+        params, given = self._facts.params, self._given(what, place)
         found = find_vector(self._store, params, root, self._manifest.cids.get(root))
-        if found is not None:
-            return found
-        answer = self._answered(what, root, -(-params.vector_size // CHUNK_BYTES))
-        return None if answer is None else params.read_vector(answer)
+        return ShownVector(put_together(params, given) if found is None else found, given)
 
-    # ---------------------------------------------------------------- answers on chain
+    def _given(self, what: What, place: int = 0) -> Mapping[int, Leaf]:
+        """Leaves that were shown on chain."""
+        return self._case.answered.get((what, place), {})
 
-    def _first_unanswered(self, what: What, root: bytes) -> int:
-        given = self._case.answered.get((what, root), {})
-        return next(index for index in count() if index not in given)
 
-    def _answered(self, what: What, root: bytes, leaves: int) -> bytes | None:
-        """Put a whole tree's leaves together out of what was given on chain."""
-        given = self._case.answered.get((what, root), {})
-        if len(given) < leaves:
-            return None
-        return b"".join(given[index] for index in range(leaves))
+def _wrong_words(coordinate: int, value: int) -> str:
+    return f"coordinate {coordinate} of the new model is {value}, not what the rule gives"
+
+
+def _disorder(pair: OrderEvidence) -> str:
+    first, second = (Entry.unpack(leaf.data).site for leaf in (pair.first, pair.second))
+    words = f"{first} stands twice" if first == second else f"{first} precedes {second}"
+    return f"the entries do not ascend by site: {words}"

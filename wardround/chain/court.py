@@ -80,21 +80,24 @@ class Court(CourtReader):
 
     # ---------------------------------------------------------------- commitments
 
-    def approve_deposit(self, signer: LocalAccount, study: StudyId) -> Receipt | None:
-        """Let the contract take what a demand, a tally or a commitment is made against.
+    def approve_deposit(
+        self, signer: LocalAccount, study: StudyId, count: int = 1
+    ) -> Receipt | None:
+        """Let the contract take what demands, a tally or a commitment are made against.
 
         Raises:
             TransactionRefused: the signer holds fewer tokens.
         """
         state = self.ward.study(study)
-        token = StudyToken(self.chain, state.token)
-        token.require(signer.address, state.deposit)
-        return token.approve(signer, self.ward.address, state.deposit)
+        token, amount = StudyToken(self.chain, state.token), count * state.deposit
+        token.require(signer.address, amount)
+        return token.approve(signer, self.ward.address, amount)
 
-    def can_deposit(self, account: str, study: StudyId) -> bool:
-        """Whether an account has the tokens of one deposit."""
+    def payable_deposits(self, account: str, study: StudyId, count: int = 1) -> int:
+        """How many of so many deposits an account has the tokens for."""
         state = self.ward.study(study)
-        return StudyToken(self.chain, state.token).balance_of(account) >= state.deposit
+        held = StudyToken(self.chain, state.token).balance_of(account)
+        return min(count, held // state.deposit) if state.deposit else count
 
     def commit_challenge(
         self, signer: LocalAccount, contested: Contested, commitment: bytes

@@ -9,6 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import IntEnum
 
+from eth_abi import encode
+from eth_utils import keccak
+
 from wardround.chain.blocks import Receipt
 from wardround.chain.bound import BoundContract
 from wardround.chain.court_events import (
@@ -119,6 +122,18 @@ class TallyState:
         return min(self.until, self.limit)
 
 
+def demand_id_of(
+    study: StudyId, round_number: int, commitment: bytes, what: What, index: int, place: int
+) -> bytes:
+    """The id of a demand about a closing.
+
+    Source:
+        Demands.sol, demandIdOf.
+    """
+    types = ["bytes32", "uint32", "bytes32", "uint8", "uint32", "uint32"]
+    return keccak(encode(types, [study, round_number, commitment, what, index, place]))
+
+
 class CourtReader(BoundContract):
     """What the court of a WardRound contract answers; nothing is sent."""
 
@@ -138,10 +153,10 @@ class CourtReader(BoundContract):
         return round_number < self.ward.study(study).head and stored == closing.commitment
 
     def demand_id(self, contested: Contested, demand: Demand) -> bytes:
-        """The id of a demand as the contract computes it."""
+        """The id of a demand, as the contract computes it too."""
         commitment = contested.closing.commitment
-        where = (contested.study, contested.round, commitment)
-        return bytes(self._ask("demandIdOf", *where, demand.what, demand.index, demand.place))
+        place = (demand.what, demand.index, demand.place)
+        return demand_id_of(contested.study, contested.round, commitment, *place)
 
     def demand_of(self, demand: bytes) -> DemandState:
         """Read a demand's state; all zero when it was never made."""
@@ -213,6 +228,13 @@ class CourtReader(BoundContract):
         logs = self.chain.logs(self.address, topics, from_block, to_block)
         events = read_court_events(self.contract, logs)
         return [event for event in events if isinstance(event, Demanded)]
+
+    def answers(self, from_block: int, to_block: int) -> list[Answered]:
+        """What was shown in some blocks for demands about all studies."""
+        topics = [self.contract.event_topic("Answered")]
+        logs = self.chain.logs(self.address, topics, from_block, to_block)
+        events = read_court_events(self.contract, logs)
+        return [event for event in events if isinstance(event, Answered)]
 
     def events_of(self, receipt: Receipt) -> list[CourtEvent]:
         """What one transaction did in court."""

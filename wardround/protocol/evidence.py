@@ -9,6 +9,7 @@ Source:
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import ClassVar
@@ -177,6 +178,39 @@ class Demand(Evidence):
     @property
     def calldata_bytes(self) -> int:
         return 0 if self.entry is None else self.entry.calldata_bytes
+
+
+@dataclass(frozen=True)
+class Hidden:
+    """Leaves of one tree, or rows of one name, that are not to be had, so that each is demanded.
+
+    Attributes:
+        demand: of one of them; the others differ by their place.
+        places: of all that are needed.
+        shown: those of them that were shown on chain.
+        by_row: whether a place is a row; else it is a leaf, or a page of a row's sum tree.
+    """
+
+    demand: Demand
+    places: range
+    shown: Collection[int] = ()
+    by_row: bool = False
+
+    def left(self, asked: Collection[int] = ()) -> int:
+        """How many are neither shown nor asked for."""
+        known = {*self.shown, *asked}
+        return len(self.places) - sum(place in self.places for place in known)
+
+    def demands(self, asked: Collection[int] = ()) -> Iterator[Demand]:
+        """Demands of what is neither shown nor asked for, in the order of the places."""
+        known = {*self.shown, *asked}
+        for place in self.places:
+            if place in known:
+                continue
+            if self.by_row:
+                yield replace(self.demand, row=place)
+            else:
+                yield replace(self.demand, index=place)
 
 
 @dataclass(frozen=True)

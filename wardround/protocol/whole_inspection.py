@@ -6,7 +6,7 @@ then rows, then sum trees. What is committed to and not to be had is demanded, p
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -24,10 +24,10 @@ from wardround.protocol.commitments import (
     names_of,
 )
 from wardround.protocol.contribution import Entry
-from wardround.protocol.evidence import CoordinateEvidence, Demand, Evidence, What
+from wardround.protocol.evidence import CoordinateEvidence, Demand, Evidence, Hidden, What
 from wardround.protocol.fixed_point import IntVector
 from wardround.protocol.inspection import chunk_leaf, coordinate_evidence, entry_leaf
-from wardround.protocol.merkle import CHUNK_BYTES, entries_root, inclusion_proof, leaf_hash
+from wardround.protocol.merkle import CHUNK_BYTES, inclusion_proof, leaf_hash
 from wardround.protocol.record import RuleId, ScoringId
 from wardround.protocol.rules import Rule, krum_selected
 from wardround.protocol.sum_tree import PAGE_VALUES, SumTree
@@ -44,6 +44,8 @@ from wardround.protocol.whole_evidence import (
 Find = Callable[[bytes, int, int], bytes | None]
 #: What was shown on chain of named commitments, by kind, row and page.
 Openings = Mapping[tuple[What, int, int], bytes]
+#: What is wrong, in words, with its proof, or with what has to be demanded for one.
+Found = tuple[str, Evidence | Hidden]
 
 
 @dataclass(frozen=True)
@@ -94,26 +96,37 @@ class WholeRound:
 
     # ---------------------------------------------------------------- what is wrong
 
-    def first_wrong(self) -> tuple[str, Evidence] | None:
-        """Name the first number that is wrong, with its proof or a demand; None if none is."""
+    def withheld(self, names: Collection[str] | None = None) -> Iterator[Found]:
+        """Rows that are not to be had, of some names or of all; reads neither updates nor models.
+
+        A demand asks for a row and for the page of its tree that must add up to its total.
+        """
+        for name in self.names if names is None else names:
+            count = self.row_count(name)
+            rows = self._rows[name]
+            if len(rows) < count:
+                # The last one first: of a tree of another size it cannot be shown.
+                places = range(count - 1, -1, -1)
+                page = 0 if name == RANKS else self._pages_of_a_tree - 1
+                demand = Demand(_kind(name), page, row=count - 1)
+                words = f"the {name} that the round commits to are not to be had"
+                yield words, Hidden(demand, places, rows.keys(), by_row=True)
+
+    def wrong(self) -> Iterator[Found]:
+        """Prove the first number that is wrong and shown; name the rows that are not shown."""
         if self.expected.root == self.committed:
-            return None
-        for name in self.names:
-            if name not in self._roots:
-                words = f"the {name} that the round commits to are not to be had"
-                return words, self._demand(name, len(self.expected.rows[name]) - 1)
-        for name in self.names:
-            wanted = self.expected.rows[name]
-            if self._roots[name] == self.expected.roots[name]:
-                continue
-            rows = self._rows(name)
-            if rows is None:
-                words = f"the {name} that the round commits to are not to be had"
-                return words, self._demand(name, self._first_unknown_row(name, len(wanted)))
-            for index, (row, right) in enumerate(zip(rows, wanted, strict=True)):
-                if row != right:
-                    return self._wrong_row(name, index, rows, right)
-        return None
+            return
+        roots = self.expected.roots
+        suspects = [name for name in self.names if self._roots.get(name) != roots[name]]
+        yield from self.withheld(suspects)
+        for name in suspects[:1]:
+            # Numbers of a later name are proven with those of an earlier one, which must be right.
+            rows, wanted = self._rows[name], self.expected.rows[name]
+            for index in sorted(rows):
+                found = None if rows[index] == wanted[index] else self._wrong_row(name, index)
+                if found is not None:
+                    yield found
+                    return
 
     def coordinate(self, coordinate: int) -> CoordinateEvidence | None:
         """Prove a coordinate by norms or ranks, which must be right; None where they are not."""
@@ -129,11 +142,10 @@ class WholeRound:
 
     # ---------------------------------------------------------------- rows
 
-    def _wrong_row(
-        self, name: str, index: int, rows: Sequence[bytes], right: bytes
-    ) -> tuple[str, Evidence]:
-        row = rows[index]
-        head = self._named_opening(name) + _row_opening(rows, index)
+    def _wrong_row(self, name: str, index: int) -> Found | None:
+        """Prove a row wrong, or name the pages it takes; None while the row before is hidden."""
+        row, right = self._rows[name][index], self.expected.rows[name][index]
+        head = self._named_opening(name) + self._row_opening(name, index)
         words = f"{name}: the row of {self._owner(name, index)} is another"
         if name == RANKS:
             distances = self.expected.rows[DISTANCES]
@@ -152,7 +164,10 @@ class WholeRound:
             head += chunk_leaf(tree.data, pages - 1).opening
             return words, NodeEvidence(_kind(name), index, pages, 0, head)
         if index:
-            head += _row_opening(rows, index - 1)
+            # Of what is not right before it, the sum up to here may well follow.
+            if self._rows[name].get(index - 1) != self.expected.rows[name][index - 1]:
+                return None
+            head += self._row_opening(name, index - 1)
         head += entry_leaf(self.entries, index).opening
         if NORMS in self.names:
             head += self._named_opening(NORMS) + self.expected.data(NORMS)
@@ -160,14 +175,18 @@ class WholeRound:
 
     def _wrong_tree(
         self, name: str, row: int, data: bytes, tree: SumTree, head: bytes
-    ) -> NodeEvidence | Demand:
-        """Find a number that is not the sum of what is below it, or demand a page on the way."""
+    ) -> NodeEvidence | Hidden:
+        """Find a number that is not the sum of what is below it, or the pages that it takes."""
         chunks, kind = -(-self.model.nbytes // CHUNK_BYTES), _kind(name)
-        pages = page_count(chunks)
-        shown = self._pages(name, row, data[32:64], pages)
+        pages = self._pages_of_a_tree
+        shown = self._pages(name, row, data[32:64])
         last = pages - 1
+
+        def asked(page: int) -> Hidden:
+            return Hidden(Demand(kind, page, row=row), range(page, page + 1))
+
         if last not in shown:
-            return Demand(kind, last, row=row)
+            return asked(last)
         if _total(shown[last]) != _signed(data[:32]):
             return NodeEvidence(kind, row, pages, 0, head + shown[last])
         for page in sorted(shown, reverse=True):
@@ -184,11 +203,12 @@ class WholeRound:
                     behind = self._chunks(name, row, below.index)
                     return NodeEvidence(kind, row, page, place, head + opening + behind)
                 if below.index not in shown:
-                    return Demand(kind, below.index, row=row)
+                    return asked(below.index)
                 if _total(shown[below.index]) != value:
                     behind = shown[below.index]
                     return NodeEvidence(kind, row, page, place, head + opening + behind)
-        return Demand(kind, max(set(range(pages)) - shown.keys()), row=row)
+        # All that is shown is right, so any page may be the other one.
+        return Hidden(Demand(kind, last, row=row), range(pages), shown.keys())
 
     def _chunks(self, name: str, row: int, chunk: int) -> bytes:
         """What a number of the lowest level is computed from, as the court takes it."""
@@ -211,62 +231,78 @@ class WholeRound:
         if set(self.named) == set(self.names):
             return self.named
         roots = {}
-        for (what, row, page), opening in self.openings.items():
+        for (what, row, _), opening in self.openings.items():
             name = what.name.lower()
-            roots[name] = self._parts(what, row, page, opening)[0][32:64]
+            roots[name] = self._parts(what, row, opening)[0][32:64]
         return roots
 
-    def _rows(self, name: str) -> list[bytes] | None:
-        """All rows under a name's root, and as many as there must be; None if not to be had."""
-        size, count, root = ROW_BYTES[name], len(self.expected.rows[name]), self._roots[name]
-        data = self.find(root, count, size)
-        if data is None:
-            given = self._given_rows(name)
-            if len(given) < count:
-                return None
-            data = b"".join(given[index] for index in range(count))
-        rows = [data[start : start + size] for start in range(0, len(data), size)]
-        return rows if entries_root(rows) == root else None
+    def row_count(self, name: str) -> int:
+        """How many rows a name must have."""
+        entries = len(self.entries)
+        return entries * (entries - 1) // 2 if name == DISTANCES else entries
 
-    def _given_rows(self, name: str) -> dict[int, bytes]:
+    @cached_property
+    def _rows(self) -> Mapping[str, Mapping[int, bytes]]:
+        """Rows under each name's root by place, all or as far as they were shown on chain."""
+        return {name: self._known_rows(name) for name in self.names}
+
+    def _known_rows(self, name: str) -> Mapping[int, bytes]:
+        size, count = ROW_BYTES[name], self.row_count(name)
+        if name not in self._roots:
+            return {}
+        data = self.find(self._roots[name], count, size)
+        if data is not None:
+            return {index: data[size * index : size * (index + 1)] for index in range(count)}
+        shown = self._shown_rows(name)
+        return {row: opening[:size] for row, opening in shown.items()}
+
+    def _shown_rows(self, name: str) -> dict[int, bytes]:
+        """Openings of rows that were shown on chain."""
         return {
-            row: self._parts(what, row, page, opening)[1]
-            for (what, row, page), opening in self.openings.items()
+            row: self._parts(what, row, opening)[1]
+            for (what, row, _), opening in self.openings.items()
             if what is _kind(name)
         }
 
-    def _first_unknown_row(self, name: str, count: int) -> int:
-        """The last one first: of a tree of another size it cannot be shown."""
-        return max(set(range(count)) - self._given_rows(name).keys())
-
-    def _pages(self, name: str, row: int, root: bytes, pages: int) -> dict[int, bytes]:
+    def _pages(self, name: str, row: int, root: bytes) -> dict[int, bytes]:
         """Openings of a row's pages, as far as they are known."""
+        pages = self._pages_of_a_tree
         data = self.find(root, pages, CHUNK_BYTES)
         if data is not None:
             return {page: chunk_leaf(data, page).opening for page in range(pages)}
         return {
-            page: self._parts(what, at, page, opening)[2]
+            page: self._parts(what, at, opening)[2]
             for (what, at, page), opening in self.openings.items()
             if (what, at) == (_kind(name), row)
         }
 
-    def _parts(self, what: What, row: int, page: int, opening: bytes) -> tuple[bytes, bytes, bytes]:
-        """Take what was shown apart: the named leaf, the row, and the page with its path."""
+    @property
+    def _pages_of_a_tree(self) -> int:
+        return page_count(-(-self.model.nbytes // CHUNK_BYTES))
+
+    def _parts(self, what: What, row: int, opening: bytes) -> tuple[bytes, bytes, bytes]:
+        """Take what was shown apart: the named leaf, the row and the page, each with its path."""
         name = what.name.lower()
         named = 64 + 32 * path_length(self.names.index(name), len(self.names))
-        length = ROW_BYTES[name] + 32 * path_length(row, len(self.expected.rows[name]))
-        return opening[:64], opening[named : named + ROW_BYTES[name]], opening[named + length :]
-
-    def _demand(self, name: str, row: int) -> Demand:
-        """Ask for a row, and for the page of its tree that must add up to its total."""
-        pages = page_count(-(-self.model.nbytes // CHUNK_BYTES))
-        return Demand(_kind(name), 0 if name == RANKS else pages - 1, row=row)
+        end = named + ROW_BYTES[name] + 32 * path_length(row, self.row_count(name))
+        return opening[:named], opening[named:end], opening[end:]
 
     # ---------------------------------------------------------------- places
 
     def _named_opening(self, name: str) -> bytes:
-        leaves, index = named_leaves(self._roots), self.names.index(name)
-        return _row_opening(leaves, index)
+        if set(self._roots) == set(self.names):
+            return _row_opening(named_leaves(self._roots), self.names.index(name))
+        return next(
+            self._parts(what, row, opening)[0]
+            for (what, row, _), opening in self.openings.items()
+            if what is _kind(name)
+        )
+
+    def _row_opening(self, name: str, index: int) -> bytes:
+        rows = self._rows[name]
+        if len(rows) == self.row_count(name):
+            return _row_opening([rows[at] for at in range(len(rows))], index)
+        return self._shown_rows(name)[index]
 
     def _owner(self, name: str, row: int) -> str:
         owners = owners_of(name, row, len(self.entries))
