@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
+from wardround.audit.finding import find_entries, objects_of
 from wardround.chain.events import CohortLocked
 from wardround.protocol.cid import Cid, cid_from_sha256
 from wardround.protocol.contribution import (
-    ENTRY_BYTES,
     Entry,
-    contributions_root,
     pack_entries,
     sort_entries,
     total_weight,
-    unpack_entries,
 )
-from wardround.protocol.errors import StudyMismatch, WardroundError
+from wardround.protocol.errors import StudyMismatch
 from wardround.protocol.identifiers import Root, hex_of
 from wardround.protocol.merkle import vector_root
 from wardround.protocol.replay import StudyFacts, check_entries
@@ -44,19 +42,8 @@ def find_cohort(
             coordinator must not close the round.
         ReplayFailed: an entry is no member's, or not signed.
     """
-    size, params = locked.count * ENTRY_BYTES, facts.params
-    entries: list[Entry] | None = None
-    cids: dict[Root, Cid] = {}
-    for cid in store.cids():
-        try:
-            data = store.map(cid, max(size, params.vector_size))
-            if data.nbytes == size and entries is None:
-                found = unpack_entries(bytes(data))
-                entries = found if contributions_root(found) == locked.contributions else None
-        except WardroundError:
-            continue
-        if data.nbytes == params.vector_size:
-            cids[vector_root(data)] = cid
+    params = facts.params
+    entries = find_entries(store, locked.contributions, locked.count)
     what = f"locked cohort of round {locked.round}"
     if entries is None:
         raise StudyMismatch(what, hex_of(locked.contributions), "not in the store")
@@ -65,9 +52,16 @@ def find_cohort(
     check_entries(facts, locked.round, base.root, entries)
     if total_weight(entries) != locked.total_weight:
         raise StudyMismatch(what, str(total_weight(entries)), str(locked.total_weight))
+    wanted, cids = {one.update for one in entries}, dict[Root, str]()
+    for cid, data in objects_of(store, params.vector_size):
+        if len(cids) == len(wanted):
+            break
+        root = vector_root(data)
+        if root in wanted:
+            cids[root] = cid
     missing = [one for one in entries if one.update not in cids]
     if missing:
         raise StudyMismatch(
             f"update of {missing[0].site}", hex_of(missing[0].update), "not in the store"
         )
-    return [Accepted(one, cids[one.update], cid_from_sha256(one.report)) for one in entries]
+    return [Accepted(one, Cid(cids[one.update]), cid_from_sha256(one.report)) for one in entries]

@@ -14,7 +14,7 @@ import numpy as np
 from eth_account.signers.local import LocalAccount
 
 from wardround.audit.answering import Answerer
-from wardround.audit.examination import find_vector
+from wardround.audit.finding import find_vector
 from wardround.audit.notices import Notice
 from wardround.chain.court import Court
 from wardround.chain.errors import ContractReverted

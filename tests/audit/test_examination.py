@@ -15,9 +15,9 @@ from wardround.audit.examination import (
     RoundCase,
     Verdict,
     examine,
-    find_vector,
     recorded_model,
 )
+from wardround.audit.finding import find_vector
 from wardround.chain.study_state import Registration
 from wardround.protocol.canonical import sha256_digest
 from wardround.protocol.cid import Cid, cid_of

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 
 from tests.audit.test_auditor import auditor_of, challenger, kinds
 from tests.chain.staged import Theatre, theatre
+from wardround.audit import answering
+from wardround.audit.answering import Answerer
+from wardround.audit.challenge import send_challenge
+from wardround.audit.finding import find_vector
 from wardround.audit.notices import Powers
 from wardround.chain.court_events import Demanded
 from wardround.chain.court_reader import DemandStatus
 from wardround.protocol.cid import cid_of
-from wardround.protocol.commitments import SCORES, running_total_of
+from wardround.protocol.commitments import SCORES, Commitments, commit, running_total_of
 from wardround.protocol.evidence import Demand, Leaf, What
+from wardround.protocol.fixed_point import IntVector
 from wardround.protocol.record import RuleId
 from wardround.protocol.whole_inspection import answer_of
 from wardround_simulations.cheats import Cheater, Draft
@@ -88,3 +94,43 @@ def test_auditor_shows_rows_and_pages_that_others_demand(scene: Theatre) -> None
             demand.what,
             demand.row,
         )
+
+
+def test_demands_about_one_round_are_answered_from_one_computation(
+    scene: Theatre, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage = scene.stage(rule=RuleId.MULTI_KRUM)
+    for _ in range(3):
+        stage.close(scene.parties.first)
+    court, stranger = scene.court, scene.stranger
+    named = [Demand(What.DISTANCES, 0, row=row) for row in range(6)]
+    named += [Demand(What.RANKS, 0, row=row) for row in range(4)]
+    chunks = [Demand(What.MODEL, index) for index in range(3)]
+    chunks += [Demand(What.BASE, index) for index in range(3)]
+    for pair in zip(named, named, strict=True):
+        # The two rounds are asked about in turn.
+        for number, demand in zip((2, 3), pair, strict=True):
+            send_challenge(
+                court, stranger, scene.contested(stage, number), demand, rule=stage.spec.rule
+            )
+    for demand in chunks:
+        send_challenge(court, stranger, scene.contested(stage, 2), demand, rule=stage.spec.rule)
+    computed, looked_for = [], []
+
+    def commit_counted(*arguments: Any) -> Commitments:
+        computed.append(arguments)
+        return commit(*arguments)
+
+    def found(*arguments: Any) -> IntVector | None:
+        looked_for.append(arguments)
+        return find_vector(*arguments)
+
+    monkeypatch.setattr(answering, "commit", commit_counted)
+    monkeypatch.setattr(answering, "find_vector", found)
+    answerer = Answerer(court, scene.parties.auditor, stage.params, stage.store)
+    notices = list(answerer.look(lambda: 0.0))
+    assert kinds(notices) == [("answered", 2)] * 16 + [("answered", 3)] * 10
+    assert len(computed) == 2
+    # Six vectors a round, and two more for their chunks.
+    assert len(looked_for) == 2 * 6 + 2
+    assert all(len(arguments) == 4 and arguments[3] is not None for arguments in looked_for)

@@ -7,23 +7,27 @@ about every round of its study, also a predecessor's; an auditor may do it for i
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from eth_account.signers.local import LocalAccount
 
-from wardround.audit.examination import find_vector
+from wardround.audit.finding import find_entries, find_vector
 from wardround.audit.notices import Notice
 from wardround.chain.court import Court
 from wardround.chain.court_events import Demanded
 from wardround.chain.court_reader import DemandState, DemandStatus
 from wardround.chain.errors import ContractReverted, TransactionRefused, TransactionTimedOut
 from wardround.protocol.cid import cid_from_sha256
-from wardround.protocol.commitments import commit
+from wardround.protocol.commitments import Commitments, commit
+from wardround.protocol.contribution import Entry, contributions_root
 from wardround.protocol.errors import WardroundError
 from wardround.protocol.evidence import Demand, Leaf, What
-from wardround.protocol.identifiers import Root
+from wardround.protocol.fixed_point import IntVector
+from wardround.protocol.identifiers import bytes32
 from wardround.protocol.inspection import chunk_leaf, entry_leaf
-from wardround.protocol.manifest import MANIFEST_MAX_BYTES, parse_manifest
+from wardround.protocol.manifest import MANIFEST_MAX_BYTES, Manifest, parse_manifest
 from wardround.protocol.record import Closing, StudyParams, genesis_closing
 from wardround.protocol.rules import Rule
 from wardround.protocol.whole_inspection import answer_of
@@ -45,6 +49,9 @@ class Answerer:
         self._seen_through = -1
         self._open: dict[bytes, Demanded] = {}
         self._said: set[tuple[bytes, str]] = set()
+        #: The last round that was asked about.
+        self._shown: _ShownRound | None = None
+        self._missed = False
 
     def look(self, now: Callable[[], float]) -> Iterator[Notice]:
         """Answer what is demanded by now; without a new block there is nothing to look for.
@@ -61,21 +68,42 @@ class Answerer:
         for event in self._court.demands(self._params.study_id, start, head):
             self._open[event.demand] = event
         self._seen_through = head
-        for event in list(self._open.values()):
+        if not self._open:
+            return
+        if self._missed:
+            # The store may have it by now.
+            self._shown, self._missed = None, False
+        closings = self._closings()
+        # Round by round: what one is answered from is kept until the next.
+        for event in sorted(self._open.values(), key=lambda one: one.round):
             state = self._court.demand_of(event.demand)
             if state.status is not DemandStatus.OPEN or now() > state.deadline:
                 del self._open[event.demand]
-                continue
-            yield from self._answer(event, state)
+            elif state.commitment in closings:
+                yield from self._answer(event, state, *closings[state.commitment])
+            # Otherwise it is overturned meanwhile: nothing needs to be shown.
 
-    def _answer(self, event: Demanded, state: DemandState) -> Iterator[Notice]:
-        closings = dict(self._court.ward.closings(self._params.study_id))
-        closing = closings.get(event.round)
-        if closing is None or closing.commitment != state.commitment:
-            return  # overturned meanwhile: nothing needs to be shown
-        previous = closings.get(event.round - 1, genesis_closing(self._params.initial_model))
-        leaf = self._leaf(state, closing, previous.record.model)
+    def _closings(self) -> dict[bytes, tuple[Closing, Closing]]:
+        """All closings and the open round's lock by commitment, each with the one before."""
+        ward, study = self._court.ward, self._params.study_id
+        found: dict[bytes, tuple[Closing, Closing]] = {}
+        last = genesis_closing(self._params.initial_model)
+        for _, closing in ward.closings(study):
+            found[closing.commitment] = closing, last
+            last = closing
+        locked = ward.locked_cohort(study, len(found) + 1) if self._params.locked_cohort else None
+        if locked is not None:
+            found[locked.closing.commitment] = locked.closing, last
+        return found
+
+    def _answer(
+        self, event: Demanded, state: DemandState, closing: Closing, previous: Closing
+    ) -> Iterator[Notice]:
+        if self._shown is None or self._shown.closing != closing:
+            self._shown = _ShownRound(self._params, self._store, closing, previous)
+        leaf = self._shown.leaf(state)
         if leaf is None:
+            self._missed = True
             return
         try:
             receipt = self._court.answer_demand(self._signer, event.demand, closing, leaf)
@@ -89,37 +117,83 @@ class Answerer:
             words = f"showed what {event.demander} demanded"
             yield Notice("answered", event.round, words, "answerDemand", receipt.gas_used)
 
-    def _leaf(self, state: DemandState, closing: Closing, base: Root) -> Leaf | None:
+
+@dataclass(frozen=True)
+class _ShownRound:
+    """What a store has of one closing, or of a lock; each thing is read and computed once."""
+
+    params: StudyParams
+    store: Store
+    closing: Closing
+    previous: Closing
+    _last_vector: dict[bytes, IntVector] = field(default_factory=dict, init=False)
+
+    def leaf(self, state: DemandState) -> Leaf | None:
         """What was demanded, with its path; None where the store has not got it."""
-        try:
-            cid = cid_from_sha256(closing.record.manifest)
-            manifest = parse_manifest(self._store.get(cid, MANIFEST_MAX_BYTES))
-        except WardroundError:
-            # Who closed the round may have left no manifest, or a wrong one.
-            if state.what is What.ENTRY or state.what.is_named:
-                return None
-            vector = find_vector(self._store, self._params, state.root)
-            return None if vector is None else chunk_leaf(vector.data, state.index)
-        entries = [row.entry() for row in manifest.contributions]
         if state.what is What.ENTRY:
-            return entry_leaf([entry.pack() for entry in entries], state.index)
-        objects = {row.entry().update: row.update.cid for row in manifest.contributions}
-
-        def named(root: bytes) -> str:
-            return objects.get(Root(root), manifest.model.cid)
-
+            return None if self._entries is None else entry_leaf(self._packed, state.index)
         if not state.what.is_named:
-            vector = find_vector(self._store, self._params, state.root, named(state.root))
+            vector = self._vector(state.root)
             return None if vector is None else chunk_leaf(vector.data, state.index)
-        roots = [*(entry.update for entry in entries), closing.record.model, base]
-        found = [find_vector(self._store, self._params, root, named(root)) for root in roots]
+        if self._committed is None:
+            return None
+        committed, updates, change = self._committed
+        demand = Demand(state.what, state.index, row=state.row)
+        return Leaf(state.index, answer_of(committed, demand, updates, change), ())
+
+    @cached_property
+    def _manifest(self) -> Manifest | None:
+        """None also where who closed the round has left a wrong one; a lock has none."""
+        try:
+            cid = cid_from_sha256(self.closing.record.manifest)
+            return parse_manifest(self.store.get(cid, MANIFEST_MAX_BYTES))
+        except WardroundError:
+            return None
+
+    @cached_property
+    def _entries(self) -> list[Entry] | None:
+        record = self.closing.record
+        if self._manifest is not None:
+            entries = [row.entry() for row in self._manifest.contributions]
+            if contributions_root(entries) == record.contributions:
+                return entries
+        return find_entries(self.store, record.contributions, record.count)
+
+    @cached_property
+    def _packed(self) -> list[bytes]:
+        return [entry.pack() for entry in self._entries or ()]
+
+    @cached_property
+    def _cids(self) -> dict[bytes, str]:
+        if self._manifest is None:
+            return {}
+        named = [self._manifest.base, self._manifest.model]
+        named += [row.update for row in self._manifest.contributions]
+        return {bytes32(one.root, "root"): one.cid for one in named}
+
+    def _vector(self, root: bytes) -> IntVector | None:
+        """A vector of the round; the last one is kept, since many chunks of it may be demanded."""
+        if root not in self._last_vector:
+            found = find_vector(self.store, self.params, root, self._cids.get(root))
+            if found is None:
+                return None
+            self._last_vector.clear()
+            self._last_vector[root] = found
+        return self._last_vector[root]
+
+    @cached_property
+    def _committed(self) -> tuple[Commitments, list[IntVector], IntVector] | None:
+        """What the round commits to by name, with the updates and the change under it."""
+        if self._entries is None:
+            return None
+        model, base = self.closing.record.model, self.previous.record.model
+        roots = [*(entry.update for entry in self._entries), model, base]
+        found = [find_vector(self.store, self.params, root, self._cids.get(root)) for root in roots]
         vectors = [vector for vector in found if vector is not None]
         if len(vectors) < len(found):
             return None
-        *updates, model, under = vectors
-        change = model.astype(np.int64) - under
-        rule = Rule(self._params.rule, self._params.rule_argument)
-        weights = [entry.weight for entry in entries]
-        committed = commit(rule, self._params.scoring, weights, updates, change)
-        demand = Demand(state.what, state.index, row=state.row)
-        return Leaf(state.index, answer_of(committed, demand, updates, change), ())
+        *updates, new, under = vectors
+        change = new.astype(np.int64) - under
+        rule = Rule(self.params.rule, self.params.rule_argument)
+        weights = [entry.weight for entry in self._entries]
+        return commit(rule, self.params.scoring, weights, updates, change), updates, change

@@ -19,9 +19,9 @@ from wardround.audit.examination import (
     RoundCase,
     Verdict,
     examine,
-    find_vector,
     recorded_model,
 )
+from wardround.audit.finding import find_vector
 from wardround.audit.notices import Notice, Powers
 from wardround.audit.quorum import QuorumSender
 from wardround.chain.blocks import Receipt
@@ -142,7 +142,7 @@ class Auditor:
         last = self._closings.get(state.rounds)
         if state.rounds == 0 or state.head <= state.rounds or last is None:
             return state.rounds == 0
-        if not self.court.is_closed(self.study, state.rounds, last.closing):
+        if not self.court.is_valid(self.study, state.rounds, last.closing):
             return False  # overturned, and closed again, since it was read
         if self.ward.is_final(self.study, state.rounds, last.closing):
             return True

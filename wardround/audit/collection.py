@@ -57,7 +57,7 @@ def close_lapsed(
     }
 
     def falls_to(number: int, closing: Closing, author: str, is_over: bool) -> str | None:
-        if not court.is_closed(study, number, closing):
+        if not court.is_valid(study, number, closing):
             return author
         return closing.coordinator if is_over else None
 
@@ -67,7 +67,7 @@ def close_lapsed(
             continue
         demand = court.demand_of(event.demand)
         number, closing = closings[demand.commitment]
-        accused = court.is_closed(study, number, closing) and not court.ward.is_final(
+        accused = court.is_valid(study, number, closing) and not court.ward.is_final(
             study, number, closing
         )
         if (demand.status, demand.demander) != (DemandStatus.OPEN, account) or (

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 
+from wardround.audit.finding import find_vector
 from wardround.audit.partial_manifest import PartialManifest
 from wardround.audit.shown_vector import ShownVector, put_together
 from wardround.chain.study_state import Registration
@@ -38,8 +39,8 @@ from wardround.protocol.inspection import (
     unsorted_pair,
     wrong_totals,
 )
-from wardround.protocol.merkle import CHUNK_BYTES, entries_root, vector_root
-from wardround.protocol.record import Closing, Record, RuleId, StudyParams
+from wardround.protocol.merkle import CHUNK_BYTES, entries_root
+from wardround.protocol.record import Closing, Record, RuleId
 from wardround.protocol.replay import ClosedRound, StudyFacts, replay_round
 from wardround.protocol.settlement import Settlement, Vector
 from wardround.protocol.study import StudySpec
@@ -139,30 +140,6 @@ def examine(
     if settlement is None and base is not None:
         return Verdict(case, None, Breach(number, words, None))
     return Verdict(case, settlement, None)
-
-
-def find_vector(
-    store: Store, params: StudyParams, root: bytes, named: str | None = None
-) -> IntVector | None:
-    """Find a vector by its root: under the CID that is named, or anywhere in a store.
-
-    Args:
-        store: where to look.
-        params: the study's.
-        root: the vector's.
-        named: the CID under which to look first.
-    Returns:
-        int32, of a sum int64, shape (P,); None when the store has no such vector.
-    """
-    size = params.vector_size
-    for cid in ([] if named is None else [named]) + [one for one in store.cids() if one != named]:
-        try:
-            data = store.map(cid, size)
-        except WardroundError:
-            continue
-        if data.nbytes == size and vector_root(data) == root:
-            return params.read_vector(data)
-    return None
 
 
 def recorded_model(facts: StudyFacts, case: RoundCase, store: Store) -> Vector | None:

@@ -256,7 +256,7 @@ class Court(CourtReader):
 
         def is_done() -> bool:
             state = self.demand_of(demand)
-            stands = self.is_closed(state.study, state.round, closing)
+            stands = self.is_valid(state.study, state.round, closing)
             return state.status is not DemandStatus.OPEN or not stands
 
         return self._send(signer, call, f"answer demand {hex_of(demand)}", is_done)

@@ -26,7 +26,7 @@ from wardround.chain.ward_round import WardRound
 from wardround.protocol.evidence import Demand, Leaf, What
 from wardround.protocol.identifiers import StudyId
 from wardround.protocol.merkle import CHUNK_BYTES
-from wardround.protocol.record import Closing
+from wardround.protocol.record import ZERO_ADDRESS, Closing
 
 
 class DemandStatus(IntEnum):
@@ -144,13 +144,14 @@ class CourtReader(BoundContract):
         self.ward = ward
 
     def stands(self, contested: Contested) -> bool:
-        """Whether a closing is still its round's, and the round is not open again."""
-        return self.is_closed(contested.study, contested.round, contested.closing)
+        """Whether a closing, or the open round's lock, is still its round's."""
+        return self.is_valid(contested.study, contested.round, contested.closing)
 
-    def is_closed(self, study: StudyId, round_number: int, closing: Closing) -> bool:
-        """As `stands`, of a closing by itself."""
-        stored = self.ward.commitment(study, round_number)
-        return round_number < self.ward.study(study).head and stored == closing.commitment
+    def is_valid(self, study: StudyId, round_number: int, closing: Closing) -> bool:
+        """As `stands`, of a closing or a lock by itself."""
+        stored, state = self.ward.commitment(study, round_number), self.ward.study(study)
+        is_locked = round_number == state.head and state.locked_by != ZERO_ADDRESS
+        return (round_number < state.head or is_locked) and stored == closing.commitment
 
     def demand_id(self, contested: Contested, demand: Demand) -> bytes:
         """The id of a demand, as the contract computes it too."""

@@ -52,6 +52,14 @@ class Store(ABC):
     def has(self, cid: str) -> bool:
         """Whether an object of this CID is here; it is not read."""
 
+    def size(self, cid: str) -> int | None:
+        """Bytes of an object, unverified; None where they are not known without reading it.
+
+        Raises:
+            ObjectMissing: not here.
+        """
+        return None
+
     @abstractmethod
     def cids(self) -> Iterator[Cid]:
         """Name every object, in the order of their CIDs."""

@@ -61,6 +61,10 @@ class FolderStore(Store):
     def has(self, cid: str) -> bool:
         return self._path(cid).is_file()
 
+    def size(self, cid: str) -> int | None:
+        with self._opened(cid, MAX_OBJECT_BYTES) as (_, size):
+            return size
+
     def cids(self) -> Iterator[Cid]:
         names = sorted(path.name for path in self.folder.iterdir()) if self.folder.is_dir() else []
         return (Cid(name) for name in names if _OBJECT_NAME.fullmatch(name))
