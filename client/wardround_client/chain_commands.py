@@ -144,8 +144,8 @@ def contribute(
     For a site whose coordinator does not take its reply, or does not ask it. It registers the
     answer that the site has signed; with --store, a running guard trains and signs one where there
     is none. It does so before the cut-off of the round, and takes the study's deposit from who pays
-    for it; keep `site answer --watch` running afterwards, because the coordinator may demand the
-    update on chain. The deposit goes back once the round is closed, unless demanded bytes were not
+    for it; keep `site answer --watch` running, because the coordinator may demand the update on
+    chain. The deposit goes back once the round is closed, unless demanded bytes were not
     shown.
 
     Examples:
@@ -175,43 +175,90 @@ def contribute(
 def answer(
     paying: Paying,
     watch: Annotated[
-        bool, typer.Option("--watch", help="Go on until the round is closed.")
+        bool, typer.Option("--watch", help="Go on through all rounds, until the last is final.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a transaction.")] = False,
 ) -> None:
     """Show on chain the chunks of a registered update that the coordinator demands.
 
     A registration whose chunks are not shown by the deadline is void. Showing them earns what the
-    coordinator has paid for them. Deposits of the site's registrations whose rounds are final go
-    back to who sent them; `wardround court collect` pays them out.
+    coordinator has paid for them. Deposits of the site's registrations that are due go back to who
+    sent them; `wardround court collect` pays them out.
+
+    With --watch it prints a line for each round and each transaction, waits from one round to the
+    next, also while the chain is away, and ends when the study is over and its last round final.
 
     Example:
       wardround site answer 0x4a1f…b1 hospital --watch --key treasury.key
     """
     from wardround.chain.court import Court
+    from wardround.chain.errors import ChainError, ContractReverted
     from wardround.chain.options import print_sent, study_of
+    from wardround.protocol.errors import Retryable
     from wardround_client.site_standing import open_site
+
+    def shown() -> bool:
+        sent = False
+        for receipt, words, facts in _shown(site, court, study, payer):
+            print_sent(receipt, words, as_json=as_json, **facts)
+            sent = True
+        return sent
+
+    def report(words: str, last: str) -> str:
+        if words != last and not as_json:
+            _out.show(words)
+        return words
 
     site, study = open_site(paying.folder), study_of(paying.study)
     with site.contract() as ward:
         court, payer = Court(ward), _payer(site, paying)
-        state, sent = ward.study(study), False
-        number, ended = state.head, state.head > state.rounds
-        signed = not ended and _answer_to(site, ward, study, number) is not None
-        while True:
-            over = ward.study(study).head != number
-            for receipt, words, facts in _shown(site, court, study, payer):
-                sent = True
-                print_sent(receipt, words, as_json=as_json, **facts)
-            if over or not (watch and signed):
-                break
-            time.sleep(_POLL_SECONDS)
-    if sent:
-        return
-    if not (signed or ended):
-        raise _unsigned(site, number)
+        over, where, trouble = False, "", ""
+        while watch and not over:
+            try:
+                # First, so that what is due once the study is over is given back.
+                over = _is_over(ward, study)
+                where = report(_where_it_is(site, ward, study), where)
+                shown()
+                trouble = ""
+            except ChainError as error:
+                # Another account may have shown the same, or given back the same, meanwhile.
+                if not isinstance(error, Retryable | ContractReverted):
+                    raise
+                over, trouble = False, report(f"waiting: {error}", trouble)
+            if not over:
+                time.sleep(_POLL_SECONDS)
+        if watch or shown():
+            return
+        number = ward.open_round(study).round
+        if _answer_to(site, ward, study, number) is None:
+            raise _unsigned(site, number)
     if not as_json:
         _out.print(f"nothing is demanded of the update of round {number}")
+
+
+def _is_over(ward: WardRound, study: StudyId) -> bool:
+    """Tell whether a study has no round left, and its last one is final."""
+    state = ward.study(study)
+    if state.head <= state.rounds:
+        return False
+    return state.rounds == 0 or ward.is_final(study, state.rounds, ward.last_closing(study))
+
+
+def _where_it_is(site: OpenSite, ward: WardRound, study: StudyId) -> str:
+    """Say in one line where a study is, for a site that may have to show its update."""
+    state = ward.study(study)
+    if _is_over(ward, study):
+        return "the study is over and its last round final"
+    if state.head == 0:
+        return "the study is not open yet"
+    if state.head > state.rounds:
+        return f"round {state.rounds} was the last: waiting until it is final"
+    number = f"round {state.head} is open"
+    if any(one.site == site.address for one in ward.registered(study, state.head)):
+        return f"{number}: the site's contribution is registered"
+    if _answer_to(site, ward, study, state.head) is None:
+        return f"{number}: the site has signed nothing for it yet"
+    return f"{number}: the site has signed its contribution, and nothing is registered"
 
 
 def _shown(
@@ -222,7 +269,7 @@ def _shown(
     from wardround.protocol.inspection import chunks_from
 
     ward = court.ward
-    final = dict(ward.final_closings(study))
+    head = ward.study(study).head
     for registered in ward.registrations_of(study, site.address):
         number, where = registered.round, (registered.round, registered.previous, registered.site)
         state = court.standing(study, *where)
@@ -244,8 +291,8 @@ def _shown(
                 words = f"showed chunks {first} to {first + count - 1} of the update"
                 facts = {"round": number, "first": first, "count": count}
                 yield receipt, f"{words} of round {number}", facts
-        elif number in final and not state.unanswered and not state.settled:
-            receipt = court.close_contribution(payer, study, *where, final[number])
+        elif number < head and not state.unanswered and not state.settled:
+            receipt = court.close_contribution(payer, study, *where)
             words = f"the deposit of round {number} goes back to {registered.sender}"
             yield receipt, words, {"round": number}
 
@@ -254,7 +301,7 @@ def _let_train(site: OpenSite, ward: WardRound, study: StudyId, number: int, sto
     """Let the site's guard train for a round from the model in the store, by its own rules."""
     from contextlib import closing
 
-    from wardround.audit.finding import find_vector
+    from wardround.audit.examination import find_vector
     from wardround.protocol.errors import SpecificationError
     from wardround.protocol.fixed_point import vector_from_bytes
     from wardround.protocol.identifiers import hex_of

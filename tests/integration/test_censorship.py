@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from types import SimpleNamespace
+
+import pytest
 from eth_account import Account
 
 from tests.test_entry_points import Scene, scene, site_home, world
 from wardround.audit.audit import StudyAudit
+from wardround.chain.court import Court
+from wardround.chain.errors import ChainUnreachable
 from wardround.chain.events import Overturned
+from wardround.chain.ward_round import WardRound
 from wardround.protocol.identifiers import hex_of
 from wardround.protocol.manifest import Dropped
 from wardround.protocol.messages import TrainTask
+from wardround_client import chain_commands
 from wardround_client.guard.answers import KeptAnswers
 from wardround_coordinator.session import Session
 from wardround_simulations import cheats
@@ -85,3 +93,59 @@ def test_censored_hospital_registers_challenges_and_is_in_the_next_closing(scene
     chain.advance(stage.params.challenge_seconds)
     assert "deposit of round 2 goes back" in world.run("site answer", *own, "sponsor.key")
     assert ward.owed(stage.study, stage.parties.sponsor.address) >= stage.params.deposit
+
+
+def test_answering_site_goes_on_through_rounds_until_the_last_is_final(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage, ward = scene.stage, scene.stage.contract
+    first, sponsor = stage.parties.first, stage.parties.sponsor
+    hospital = stage.hospitals[0]
+    site, key = stage.sites[0].address, bytes(hospital.account.key)
+    home = site_home(scene, key)
+    read = WardRound.study
+
+    def away(*_: object) -> None:
+        raise ChainUnreachable("http://chain", "it is started again")
+
+    def course() -> Iterator[None]:
+        stage.close(first)
+        yield
+        position = stage.session(first).position()
+        delivery, update = stage.collect(position)[site]
+        task = TrainTask(stage.params, position.previous, 2, b"")
+        KeptAnswers(home.answers).keep(task, delivery, update)
+        yield
+        ward.contribute(sponsor, stage.study, 2, position.previous, delivery.entry)
+        yield
+        court, where = Court(ward), (stage.study, 2, position.previous.commitment, site)
+        court.approve_deposit(first, stage.study)
+        court.demand_contribution(first, *where, (0, 1))
+        yield
+        monkeypatch.setattr(WardRound, "study", away)
+        yield
+        monkeypatch.setattr(WardRound, "study", read)
+        stage.close(first)
+        yield
+        stage.close(first)
+        yield
+        stage.chain.advance(stage.params.challenge_seconds)
+        yield
+
+    steps = course()
+    monkeypatch.setattr(chain_commands, "time", SimpleNamespace(sleep=lambda _: next(steps)))
+    watching = [hex_of(stage.study), "hospital", "--watch", "--key", "sponsor.key"]
+    said = scene.world.run("site answer", *watching)
+    lines = [line.split(" (")[0] for line in said.splitlines() if not line.startswith("  ")]
+    lines.remove(f"the deposit of round 2 goes back to {sponsor.address}")
+    assert lines == [
+        "round 1 is open: the site has signed nothing for it yet",
+        "round 2 is open: the site has signed nothing for it yet",
+        "round 2 is open: the site has signed its contribution, and nothing is registered",
+        "round 2 is open: the site's contribution is registered",
+        "showed chunks 0 to 0 of the update of round 2",
+        "waiting: the chain at http://chain does not answer",
+        "round 3 is open: the site has signed nothing for it yet",
+        "round 3 was the last: waiting until it is final",
+        "the study is over and its last round final",
+    ], said
