@@ -11,7 +11,7 @@ from wardround.protocol.documents import Form, decode_text, parse_toml, validate
 from wardround.protocol.errors import SpecificationError
 from wardround.protocol.identifiers import StudyId, hex_of
 from wardround.protocol.report import MetricName, WrittenAddress
-from wardround.protocol.study import Amount, StudySpec
+from wardround.protocol.study import Amount, RuleName, ScoringName, StudySpec
 from wardround_client.sources.schema import Column, Range
 from wardround_client.sources.settings import DataSettings
 
@@ -79,12 +79,14 @@ class PolicyTable(Form):
     delta: Annotated[FiniteFloat, Field(ge=1e-30, le=1e-2)] = 1e-6
     #: Studies, by name or id, that are joined although their readers can solve for the rows.
     accept_solvable: list[Annotated[str, Field(max_length=66)]] = Field(default_factory=list)
-    #: Coordinators, auditors, tokens and recordings of the studies that are joined; empty accepts
-    #: any.
+    #: Coordinators, auditors, tokens, recordings, rules and scorings of the studies that are
+    #: joined; empty accepts any.
     coordinators: list[WrittenAddress] = Field(default_factory=list)
     auditors: list[WrittenAddress] = Field(default_factory=list)
     tokens: list[WrittenAddress] = Field(default_factory=list)
     recording: list[Literal["full", "root"]] = Field(default_factory=list)
+    rules: list[RuleName] = Field(default_factory=list)
+    scorings: list[ScoringName] = Field(default_factory=list)
     #: Fewest attestations that make a round of such a study final before its challenge window ends.
     min_auditor_quorum: Annotated[int, Field(ge=0, lt=2**16)] = 0
     #: Their shortest and longest windows, and how long they may run.

@@ -52,6 +52,8 @@ Amount = Annotated[
 ]
 #: Of the amounts that are defaults, as they are written here.
 _DEFAULT_DECIMALS = 18
+RuleName = Literal["mean", "median", "trimmed_mean", "sum", "clipped_mean", "multi_krum"]
+ScoringName = Literal["examples", "projection"]
 _NAME = r"^[a-z0-9][a-z0-9-]{0,62}$"
 
 
@@ -110,7 +112,7 @@ class PrivacySpec(Form):
 class AggregationSpec(Form):
     """``[aggregation]``: the rule, and the fixed point it works in."""
 
-    rule: Literal["mean", "median", "trimmed_mean", "sum", "clipped_mean", "multi_krum"] = "mean"
+    rule: RuleName = "mean"
     #: How many values ``trimmed_mean`` leaves out at each end.
     trim: Annotated[int, Field(ge=0, le=2**15)] = 0
     #: How many updates ``multi_krum`` leaves out: so many sites may be bad.
@@ -154,7 +156,7 @@ class RewardSpec(Form):
     """``[rewards]``: what a round pays and by what it is split."""
 
     per_round: Amount = "1000000000000000000"
-    scoring: Literal["examples", "projection"] = "examples"
+    scoring: ScoringName = "examples"
 
 
 class ChainSpec(Form):

@@ -74,9 +74,14 @@ def check_terms(
         for address in addresses:
             if accepted and address.lower() not in accepted:
                 raise refuse(f"{address} is {role} of it", key)
-    recording = params.recording.name.lower()
-    if policy.recording and recording not in policy.recording:
-        raise refuse(f"its recording is {recording}", "recording")
+    for key, role, value in (
+        ("recording", "recording", params.recording),
+        ("rules", "rule", params.rule),
+        ("scorings", "scoring", params.scoring),
+    ):
+        accepted, name = getattr(policy, key), value.name.lower()
+        if accepted and name not in accepted:
+            raise refuse(f"its {role} is {name}", key)
     for key, (name, words) in _LEAST.items():
         value = getattr(params, name)
         if value < int(getattr(policy, key)):

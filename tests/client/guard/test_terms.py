@@ -24,6 +24,8 @@ TERMS: dict[str, tuple[Any, Any]] = {
     "auditors": ([OTHER.address], [STRANGER]),
     "tokens": ([OTHER.address, STRANGER], [STRANGER]),
     "recording": (["full"], ["root"]),
+    "rules": (["median", "mean"], ["median"]),
+    "scorings": (["examples"], ["projection"]),
     "min_auditor_quorum": (1, 2),
     "min_challenge_seconds": (86_400, 86_401),
     "min_objection_seconds": (3_600, 3_601),
@@ -68,7 +70,7 @@ def test_term_when_the_policy_does_not_accept_it_is_refused(key: str) -> None:
 
 def test_terms_when_listed_here_are_all_that_a_policy_has() -> None:
     assert PARAMS.recording is Recording.FULL
-    own = {"coordinators", "auditors", "tokens", "recording"}
+    own = {"coordinators", "auditors", "tokens", "recording", "rules", "scorings"}
     # These are about the site's own table, not about a study's terms.
     table = {"max_update_norm", "max_epsilon"}
     bounds = {key for key in PolicyTable.model_fields if key.startswith(("min_", "max_"))}
