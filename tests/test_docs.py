@@ -20,6 +20,7 @@ from pydantic_core import PydanticUndefined
 
 from tests.shown import PAGES, PICTURES, ROOT, Block, blocks, run_block
 from tests.test_house import tracked
+from wardround.chain.artifacts import load_artifact
 from wardround.command_line import app
 from wardround.learning.datasets import SOURCES
 from wardround.learning.models import MODELS
@@ -320,6 +321,33 @@ def test_abi_fields_are_those_of_the_code(heading: str, kind: type, abi: str) ->
     (table,) = tables_below("docs/protocol.md", heading)
     assert list(table) == [camel(name) for name in kind.__dataclass_fields__]  # type: ignore[attr-defined]
     assert "(" + ",".join(table.values()) + ")" == getattr(record, abi)
+
+
+def field_of(item: dict[str, Any]) -> str:
+    kind = item["type"]
+    if kind == "tuple":
+        kind = item["internalType"].removeprefix("struct ")
+    return f"{kind}{' indexed' if item.get('indexed') else ''} {item['name']}"
+
+
+@pytest.mark.parametrize("contract", ["WardRound", "Court"])
+def test_events_are_those_of_the_contract(contract: str) -> None:
+    (table,) = tables_below("docs/protocol.md", f"Events of {contract}")
+    written = {name: fields.strip("`") for name, fields in table.items()}
+    assert written == {
+        item["name"]: ", ".join(map(field_of, item["inputs"]))
+        for item in load_artifact(contract).abi
+        if item["type"] == "event"
+    }
+
+
+def test_tally_is_that_of_the_contract() -> None:
+    (state, sums) = tables_below("docs/protocol.md", "Tallies")
+    (view,) = [item for item in load_artifact("Court").abi if item.get("name") == "tallyOf"]
+    (tally,) = view["outputs"]
+    (ranks,) = [part for part in tally["components"] if part["type"] == "tuple"]
+    assert state == {part["name"]: part["type"] for part in tally["components"]}
+    assert sums == {part["name"]: part["type"] for part in ranks["components"]}
 
 
 def test_reasons_are_those_of_the_code() -> None:
