@@ -9,8 +9,9 @@ from wardround.chain.amounts import tokens_of
 from wardround.chain.study_state import StudyState
 from wardround.chain.study_token import StudyToken
 from wardround.host.screen import visible
-from wardround.protocol.record import StudyParams, StudyParties
+from wardround.protocol.record import RuleId, StudyParams, StudyParties
 from wardround.protocol.study import StudySpec
+from wardround.protocol.whole_evidence import RANKED_SITES
 from wardround_client.guard.terms import update_bound
 
 _DAY_SECONDS = 86_400
@@ -30,6 +31,11 @@ def describe_terms(
         f"  rule         {spec.aggregation.rule} of at least {params.min_sites} sites, "
         f"coordinates of an update up to {update_bound(params, spec):g}"
     )
+    if params.rule is RuleId.MULTI_KRUM:
+        yield (
+            f"               {state.site_count} admitted; in a round of more than {RANKED_SITES} a "
+            "wrong rank cannot be proven"
+        )
     yield (
         f"  rewards      {tokens_of(params.reward_per_round, decimals)} tokens a round by "
         f"{spec.rewards.scoring}, {tokens_of(state.funded, decimals)} paid in"

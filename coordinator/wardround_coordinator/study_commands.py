@@ -21,7 +21,8 @@ from wardround.host.key_file import read_key, write_new_key
 from wardround.host.screen import Screen
 from wardround.host.study_file import read_study_file
 from wardround.protocol.errors import SpecificationError
-from wardround.protocol.identifiers import address_of
+from wardround.protocol.identifiers import address_of, hex_of
+from wardround.protocol.whole_evidence import check_ranked
 from wardround.store import open_store
 
 app = Commands(epilog="Start with: wardround study keygen sponsor.key")
@@ -133,12 +134,17 @@ def admit(
 ) -> None:
     """Admit a site, from the round being worked on.
 
+    With the rule multi_krum a study takes 235 sites: a wrong rank of more cannot be proven.
+
     Example:
       wardround study admit 0x5e1f… 0xabcd… --chain … --contract 0x1234… --key sponsor.key
       --payout 0x77aa… --max-weight 500
     """
     address, to = address_of(site), address_of(payout)
     with sending.signing() as (ward, study, signer):
+        if not ward.site(study, address).since:
+            state = ward.study(study)
+            check_ranked(state.rule, state.site_count + 1, f"study {hex_of(study)}")
         receipt = ward.admit_site(signer, study, address, to, max_weight)
     words = f"{address} is admitted: at most {max_weight} examples, paid at {to}"
     sending.sent(receipt, words, site=address)

@@ -13,7 +13,7 @@ from eth_account.signers.local import LocalAccount
 from tests.chain.staged import Theatre, theatre
 from wardround.audit.auditor import Auditor
 from wardround.audit.challenge import send_challenge
-from wardround.audit.notices import Notice, Powers
+from wardround.audit.notices import Notice, Powers, unproven_words
 from wardround.audit.signatures import SignatureFolder
 from wardround.chain.court import Court
 from wardround.chain.court_reader import DemandStatus
@@ -27,7 +27,8 @@ from wardround.protocol.errors import ReplayFailed, SignatureInvalid
 from wardround.protocol.evidence import Demand, What
 from wardround.protocol.fixed_point import vector_bytes
 from wardround.protocol.identifiers import StudyId
-from wardround.protocol.record import Recording
+from wardround.protocol.record import Recording, RuleId
+from wardround.protocol.whole_evidence import RANKED_SITES
 from wardround.store import FolderStore
 from wardround.store.errors import ObjectMissing
 from wardround_simulations import cheats
@@ -72,6 +73,20 @@ def test_auditor_without_a_key_says_what_holds_and_sends_nothing(scene: Theatre)
     scene.chain.advance(CHALLENGE_SECONDS + 1)
     assert auditor.is_over()
     assert auditor.breaches == []
+
+
+def test_round_of_more_sites_than_can_be_ranked_is_named(
+    scene: Theatre, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage = scene.stage(rounds=1)
+    stage.close(scene.parties.first)
+    assert unproven_words(RuleId.MULTI_KRUM, RANKED_SITES) is None
+    assert unproven_words(RuleId.MEDIAN, RANKED_SITES + 1) is None
+    assert "236 sites" in str(unproven_words(RuleId.MULTI_KRUM, RANKED_SITES + 1))
+    monkeypatch.setattr("wardround.audit.auditor.unproven_words", lambda rule, sites: "too many")
+    auditor = auditor_of(scene, stage)
+    assert kinds(auditor.step()) == [("unproven", 1), ("holds", 1)]
+    assert auditor.step() == []
 
 
 def test_watch_ends_when_the_study_is_final(scene: Theatre) -> None:

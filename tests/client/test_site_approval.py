@@ -177,6 +177,18 @@ def test_coordinators_and_auditors_are_shown_in_their_order(own: Network) -> Non
     assert "31,536,000 s (365 days) after the study opens any account may end" in lines
 
 
+def test_rule_that_cannot_be_proven_of_many_sites_is_shown_so(own: Network) -> None:
+    params, parties = own.params, own.contract.created(own.study).parties
+    spec, state = own.scenario.specification, own.contract.study(own.study)
+    token = StudyToken(own.contract.chain, params.token)
+    words = (
+        f"{state.site_count} admitted; in a round of more than 235 a wrong rank cannot be proven"
+    )
+    for rule, shown_so in ((RuleId.MULTI_KRUM, True), (RuleId.MEDIAN, False)):
+        lines = describe_terms(replace(params, rule=rule), parties, spec, state, token)
+        assert any(words in line for line in lines) == shown_so
+
+
 @pytest.mark.parametrize(
     ("symbol", "words"),
     [

@@ -305,3 +305,16 @@ def test_coordinator_that_comes_before_the_study_is_opened_waits_for_it(
     with pytest.raises(Worked):
         tenure.serve(work)
     assert said == ["waiting for the sponsor to open the study", "going on with round 1 of 2"]
+
+
+def test_site_beyond_those_that_can_be_ranked_is_not_admitted(
+    call: Call, place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rule = 'min_sites = 3\nrule = "multi_krum"\nhostile = 1'
+    (tmp_path / "study.toml").write_text(STUDY_TOML.replace("min_sites = 1", rule), "utf-8")
+    study = create(call, place)
+    monkeypatch.setattr("wardround.protocol.whole_evidence.RANKED_SITES", 3)
+    first, second, third, fourth = (f"0x{place:040x}" for place in range(1, 5))
+    for site in (first, second, third, first):
+        assert admit(call, place, study, site).good
+    assert "4 sites are too many for multi_krum" in admit(call, place, study, fourth).error

@@ -1,14 +1,17 @@
 """Evidence that a closed round breaks the rules: what is cut out leads to the committed roots."""
 
 from collections.abc import Sequence
+from itertools import combinations
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from wardround.chain.artifacts import load_artifact
+from wardround.chain.contract import Contract
 from wardround.protocol.contribution import ENTRY_BYTES, Entry
-from wardround.protocol.errors import Malformed
+from wardround.protocol.errors import Malformed, SpecificationError
 from wardround.protocol.evidence import (
     CALLDATA_LIMIT,
     CoordinateEvidence,
@@ -28,8 +31,9 @@ from wardround.protocol.inspection import (
     wrong_totals,
 )
 from wardround.protocol.merkle import CHUNK_BYTES, entries_root, is_included, leaf_hash, vector_root
-from wardround.protocol.record import Record, RuleId
+from wardround.protocol.record import Record, RuleId, genesis_closing
 from wardround.protocol.rules import Rule, aggregate, new_model
+from wardround.protocol.whole_evidence import RANKED_SITES, check_ranked, path_length
 
 RULES = [
     Rule(RuleId.MEAN),
@@ -248,3 +252,33 @@ def test_tally_steps_cut_between_entries() -> None:
     steps = list(tally_steps(entries, limit_bytes=2 * ENTRY_BYTES + 50))
     assert [len(step) // ENTRY_BYTES for step in steps] == [2, 2, 2, 1]
     assert b"".join(steps) == entries
+
+
+def rank_reveal(sites: int, entry: int) -> int:
+    """Bytes of the transaction that reveals the proof of a rank among so many."""
+
+    def opened(row: int, index: int, size: int) -> int:
+        return row + 32 * path_length(index, size)
+
+    pairs = list(combinations(range(sites), 2))
+    openings = opened(64, 0, 2) + opened(64, 1, 2) + opened(32, entry, sites)
+    openings += sum(opened(64, row, len(pairs)) for row, pair in enumerate(pairs) if entry in pair)
+    court = Contract(load_artifact("Court").abi, "0x" + "11" * 20)
+    where = (bytes(32), 1, genesis_closing(Root(bytes(32))).abi())
+    challenge = court.function("challengeRank", *where, entry, bytes(openings)).data
+    return len(court.function("revealChallenge", *where, bytes(32), challenge).data)
+
+
+def test_rank_of_as_many_sites_as_there_may_be_is_proven_in_one_transaction() -> None:
+    longest = max(rank_reveal(RANKED_SITES, entry) for entry in (0, 1, RANKED_SITES - 1))
+    assert longest == 128_644 < CALLDATA_LIMIT
+    assert rank_reveal(RANKED_SITES + 1, 0) > CALLDATA_LIMIT
+
+
+def test_more_sites_than_can_be_ranked_are_refused_of_multi_krum_alone() -> None:
+    for rule in RuleId:
+        check_ranked(rule, RANKED_SITES, "study.toml")
+        if rule is not RuleId.MULTI_KRUM:
+            check_ranked(rule, RANKED_SITES + 1, "study.toml")
+    with pytest.raises(SpecificationError, match=r"rule: 236 sites are too many for multi_krum"):
+        check_ranked(RuleId.MULTI_KRUM, RANKED_SITES + 1, "study.toml")

@@ -275,6 +275,12 @@ WRONG = [
     ),
     (
         "local_steps = 1",
+        'local_steps = 1\n[aggregation]\nrule = "multi_krum"\nhostile = 1\nmin_sites = 236',
+        13,
+        "aggregation",
+    ),
+    (
+        "local_steps = 1",
         'local_steps = 1\n[aggregation]\nrule = "median"\n[rewards]\nscoring = "projection"',
         15,
         "rewards",

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.integration.networks import prepared, small_scenario
+from tests.integration.networks import FEATURES, prepared, small_scenario
 from wardround.audit.finished import read_network
 from wardround.chain.study_token import StudyToken
 from wardround.host.key_file import read_key
@@ -15,7 +15,7 @@ from wardround.learning.datasets import load_dataset
 from wardround.learning.datasets.table import load_table
 from wardround.protocol.canonical import canonical_bytes
 from wardround.protocol.cid import cid_from_sha256
-from wardround.protocol.errors import ScenarioError
+from wardround.protocol.errors import ScenarioError, SpecificationError
 from wardround.protocol.identifiers import SiteAddress, hex_of
 from wardround.store import FolderStore
 from wardround_client.guard.approvals import Approvals
@@ -157,6 +157,16 @@ def test_scenario_when_it_does_not_fit_its_data_is_refused(
     with (
         pytest.raises(ScenarioError, match=reason),
         prepared(small_scenario(**tables), tmp_path / "network"),
+    ):
+        pytest.fail("it was prepared")
+
+
+def test_scenario_when_it_has_more_sites_than_can_be_ranked_is_refused(tmp_path: Path) -> None:
+    rule = {"rule": "multi_krum", "hostile": 1, "min_sites": 3}
+    data = {"arguments": {"sites": 236, "rows": 4, "test_rows": 2, "features": FEATURES}}
+    with (
+        pytest.raises(SpecificationError, match="236 sites are too many for multi_krum"),
+        prepared(small_scenario(aggregation=rule, data=data), tmp_path / "network"),
     ):
         pytest.fail("it was prepared")
 

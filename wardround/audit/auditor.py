@@ -22,7 +22,7 @@ from wardround.audit.examination import (
     recorded_model,
 )
 from wardround.audit.finding import find_vector
-from wardround.audit.notices import Notice, Powers
+from wardround.audit.notices import Notice, Powers, unproven_words
 from wardround.audit.quorum import QuorumSender
 from wardround.chain.blocks import Receipt
 from wardround.chain.court import Court
@@ -206,6 +206,9 @@ class Auditor:
         verdict = examine(self.facts, self.spec, base, case, self.store)
         self._verdicts[number] = verdict
         commitment = case.closed.closing.commitment
+        unproven = unproven_words(self.facts.params.rule, case.closed.closing.record.count)
+        if unproven is not None and self._once(commitment, unproven):
+            yield Notice("unproven", number, unproven)
         if verdict.breach is None:
             if verdict.settlement is not None and self._once(commitment, "holds"):
                 settled = verdict.settlement

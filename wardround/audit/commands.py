@@ -19,7 +19,7 @@ from wardround.audit.auditor import Auditor
 from wardround.audit.claims import claim_for, claimable, rounds_in_words
 from wardround.audit.finished import FinishedRun, open_run, read_network, run_store
 from wardround.audit.folders import Folders
-from wardround.audit.notices import Notice, Powers
+from wardround.audit.notices import Notice, Powers, unproven_words
 from wardround.audit.public_audit import public_rounds
 from wardround.audit.signatures import SignatureFolder
 from wardround.chain.amounts import tokens_of
@@ -357,6 +357,9 @@ def _audit(
     if not as_json:
         _out.print(f"study {hex_of(study)}")
         _out.print(f"specification: digest on chain, {len(work.closed)} closed rounds")
+        most = max((one.closing.record.count for one in work.closed), default=0)
+        if unproven := unproven_words(work.facts.params.rule, most):
+            _out.show(f"warning: {unproven}", style="yellow")
         if first > 1:
             _out.print(f"rounds before {first} are taken as they were recorded")
         elif not run_study_code:

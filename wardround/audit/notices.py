@@ -8,6 +8,8 @@ from eth_account.signers.local import LocalAccount
 
 from wardround.audit.signatures import SignatureFolder
 from wardround.protocol.evidence import CALLDATA_LIMIT
+from wardround.protocol.record import RuleId
+from wardround.protocol.whole_evidence import RANKED_SITES, is_unranked
 
 
 @dataclass(frozen=True)
@@ -15,9 +17,9 @@ class Notice:
     """Something an auditor saw or did.
 
     Attributes:
-        kind: ``holds``, ``breach``, ``challenged``, ``refused``, ``overturned``, ``attested``,
-            ``demanded``, ``answered``, ``unsigned`` where another account must sign first, or,
-            while the chain is away, ``waiting``.
+        kind: ``holds``, ``unproven``, ``breach``, ``challenged``, ``refused``, ``overturned``,
+            ``attested``, ``demanded``, ``answered``, ``unsigned`` where another account must sign
+            first, or, while the chain is away, ``waiting``.
         round: which one; 0 where it is about none.
         words: one sentence.
         challenge: the entry point, where one was sent or would prove it.
@@ -66,3 +68,13 @@ class Powers:
     signatures: SignatureFolder | None = None
     elsewhere: SignedElsewhere | None = None
     limit_bytes: int = CALLDATA_LIMIT
+
+
+def unproven_words(rule: RuleId, sites: int) -> str | None:
+    """Warn of a round whose ranks no challenge can prove wrong; None of any other."""
+    if not is_unranked(rule, sites):
+        return None
+    return (
+        f"{sites} sites: a wrong rank of multi_krum can be proven of at most {RANKED_SITES}, so "
+        "auditors alone see one here"
+    )

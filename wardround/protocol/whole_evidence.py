@@ -11,8 +11,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from wardround.protocol.errors import SpecificationError
 from wardround.protocol.evidence import Evidence, What
+from wardround.protocol.record import RuleId
 from wardround.protocol.sum_tree import PAGE_VALUES
+
+#: Most entries of a round in which a wrong rank of Multi-Krum can be proven. The proof opens all
+#: distances of an entry in one transaction: of n entries n - 1 rows of 64 bytes, each with its path
+#: in a tree of n (n - 1) / 2 leaves, from n = 182 on of 15 siblings of 32 bytes. 544 (n - 1) bytes,
+#: and 1,348 for the rest of a commitment's reveal, have to fit into `CALLDATA_LIMIT`: at 235 they
+#: are 128,644 of 129,024 bytes. Their gas is 6.1 M there, and a proof may take 8 M.
+RANKED_SITES = 235
 
 
 @dataclass(frozen=True)
@@ -63,6 +72,29 @@ class RankEvidence(Evidence):
     @property
     def calldata_bytes(self) -> int:
         return len(self.openings)
+
+
+def check_ranked(rule: RuleId, sites: int, of: object) -> None:
+    """Refuse Multi-Krum of more sites than a wrong rank can be proven of.
+
+    Args:
+        rule: the study's.
+        sites: that a round may have.
+        of: the file or table at fault, for the error.
+    Raises:
+        SpecificationError: names the bound.
+    """
+    if is_unranked(rule, sites):
+        reason = (
+            f"{sites} sites are too many for multi_krum: with more than {RANKED_SITES} no "
+            "transaction holds the proof that a rank is wrong. Take fewer, or another rule"
+        )
+        raise SpecificationError(of, reason, key="aggregation.rule")
+
+
+def is_unranked(rule: RuleId, sites: int) -> bool:
+    """Whether a wrong rank of a round of so many sites cannot be proven."""
+    return rule is RuleId.MULTI_KRUM and sites > RANKED_SITES
 
 
 def path_length(index: int, size: int) -> int:
