@@ -22,6 +22,7 @@ from wardround.host.screen import Screen
 from wardround.host.study_file import read_study_file
 from wardround.protocol.errors import SpecificationError
 from wardround.protocol.identifiers import address_of, hex_of
+from wardround.protocol.study import check_turns
 from wardround.protocol.whole_evidence import check_ranked
 from wardround.store import open_store
 
@@ -67,7 +68,8 @@ def create(
 ) -> None:
     """Create a study and pay its rewards and fees in. Nothing of it can be changed afterwards.
 
-    It pins the digest of the code that is installed here: sites run that and nothing else.
+    It pins the digest of the code that is installed here: sites run that and nothing else. A study
+    whose round_seconds are below registration_seconds and demand_seconds together is refused.
 
     Example:
       wardround study create study.toml --chain http://127.0.0.1:8545 --key sponsor.key
@@ -77,6 +79,7 @@ def create(
     from wardround_coordinator.sponsoring import create_study
 
     spec = read_study_file(file)
+    check_turns(spec.chain, file)
     coordinators = [address_of(one) for one in coordinator]
     auditors = [address_of(one) for one in auditor or ()]
     with connected(chain, chain_id) as opened:

@@ -152,7 +152,7 @@ def test_terms_are_shown_before_the_question(own: Network, tmp_path: Path) -> No
     assert "auditors     none" in said
     assert "recording    full" in said
     assert "a closed round is final after 86,400 s; attestations do not count" in said
-    assert "3,600 s to close a round, 600 s until the next standby takes over" in said
+    assert "28,800 s to close a round, 600 s until the next standby takes over" in said
     assert "21,600 s to show demanded data" in said
     opened = own.contract.study(own.study).deadline
     assert f"from {datetime.fromtimestamp(opened, UTC):%Y-%m-%d %H:%M} UTC on" in said

@@ -318,3 +318,21 @@ def test_site_beyond_those_that_can_be_ranked_is_not_admitted(
     for site in (first, second, third, first):
         assert admit(call, place, study, site).good
     assert "4 sites are too many for multi_krum" in admit(call, place, study, fourth).error
+
+
+def test_study_whose_turns_are_shorter_than_a_demand_is_refused(
+    call: Call, place: Place, tmp_path: Path
+) -> None:
+    def asked(round_seconds: int) -> Ended:
+        times = (
+            f"round_seconds = {round_seconds}\nregistration_seconds = 60\ndemand_seconds = 700\n"
+        )
+        (tmp_path / "study.toml").write_text(STUDY_TOML + times, "utf-8")
+        options = ["--coordinator", place.coordinator, "--store", "store", "--key", "sponsor.key"]
+        return call("study", "create", "study.toml", *place.on_chain, *options)
+
+    said = asked(759).error
+    assert "study.toml: chain.round_seconds: it is 759" in said
+    assert "wait 760 s, for registration_seconds and demand_seconds: raise it to that" in said
+    assert place.chain.block().number == 0
+    assert asked(760).good

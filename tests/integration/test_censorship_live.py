@@ -51,8 +51,9 @@ per_round = "1000"
 [chain]
 bond = "5"
 deposit = "3"
-round_seconds = 600
+round_seconds = 660
 registration_seconds = 60
+demand_seconds = 600
 """
 
 

@@ -24,12 +24,16 @@ from wardround.chain.events import TookOver
 from wardround.chain.ward_round import WardRound
 from wardround.devchain.durable_anvil import DurableAnvil
 from wardround.devchain.evm import Genesis
+from wardround.host.key_file import read_key
+from wardround.host.study_file import read_study_file
 from wardround.learning.datasets import load_dataset
 from wardround.learning.datasets.table import save_table
 from wardround.protocol.identifiers import StudyId, bytes32
+from wardround.store import open_store
 from wardround.transport.ports import free_port
 from wardround.transport.processes import with_descendants
 from wardround_client.guard.log import read_log
+from wardround_coordinator.sponsoring import create_study
 
 CHAIN_ID, ETHER = 31337, 10**18
 # The standby is started when it is needed, so none takes over from a slow first one.
@@ -274,12 +278,19 @@ def set_up(desk: Desk, url: str, endpoint: str, keys: dict[str, str]) -> tuple[W
     """docs/sponsoring.md, coordinating.md and operating-a-site.md, one command after the other."""
     (desk.folder / "study.toml").write_text(STUDY, "utf-8")
     (desk.folder / "password").write_text("only for this test\n", "utf-8")
-    said = desk.call(
-        *("study", "create", "study.toml", "--chain", url, "--chain-id", CHAIN_ID),
-        *("--key", "sponsor.key", "--store", "store"),
-        *("--coordinator", keys["first"], "--coordinator", keys["second"]),
+    said: list[str] = []
+    # `study create` refuses turns that are too short to wait for a registration's bytes.
+    create_study(
+        open_chain(url, CHAIN_ID),
+        read_key(desk.folder / "sponsor.key"),
+        read_study_file(desk.folder / "study.toml"),
+        [keys["first"], keys["second"]],
+        open_store(str(desk.folder / "store")),
+        contract=None,
+        token=None,
+        say=said.append,
     )
-    values = dict(line.split()[:2] for line in said.splitlines()[:3])
+    values = dict(line.split()[:2] for line in said[:3])
     contract, study = values["contract"], values["study"]
     for folder, name in (("fl", "first"), ("fl-b", "second")):
         desk.call(

@@ -24,6 +24,7 @@ from pydantic import (
 from wardround.protocol.canonical import canonical_digest
 from wardround.protocol.commitments import names_of
 from wardround.protocol.documents import Form, parse_document, parse_toml, validate_form
+from wardround.protocol.errors import SpecificationError
 from wardround.protocol.identifiers import Digest, Root
 from wardround.protocol.layout import Layout
 from wardround.protocol.model import ModelSpec, StudyFiles
@@ -176,7 +177,8 @@ class ChainSpec(Form):
     attesting_fee: Amount = "0"
     challenge_seconds: Annotated[int, Field(ge=3_600, le=_SECONDS_MAX)] = 86_400
     objection_seconds: _AnswerSeconds = 3_600
-    round_seconds: _TurnSeconds = 3_600
+    #: A coordinator may have to wait for demanded bytes within it: see `check_turns`.
+    round_seconds: _TurnSeconds = 28_800
     grace_seconds: _TurnSeconds = 600
     #: How long a site can register a contribution, from the opening of its round on.
     registration_seconds: _TurnSeconds = Field(
@@ -391,6 +393,26 @@ class StudySpec(Form):
             code=params.code,
             parties=params.parties,
         )
+
+
+def check_turns(chain: ChainSpec, source: object) -> None:
+    """Refuse turns in which a coordinator cannot wait for the bytes of a registration.
+
+    A site may register until the cut-off, and has `demand_seconds` to show what is then demanded. A
+    turn that ends before goes to a standby, through no fault of the coordinator.
+
+    Args:
+        source: the study's file, for the error.
+    Raises:
+        SpecificationError: names both ways out.
+    """
+    waits = chain.registration_seconds + chain.demand_seconds
+    if waits > chain.round_seconds:
+        reason = (
+            f"it is {chain.round_seconds}, and a coordinator may have to wait {waits} s, for "
+            "registration_seconds and demand_seconds: raise it to that, or lower demand_seconds"
+        )
+        raise SpecificationError(source, reason, key="chain.round_seconds")
 
 
 def _in_token(table: FormT, amounts: Iterable[str], decimals: int) -> FormT:
