@@ -157,23 +157,47 @@ def test_scenarios_named_exist() -> None:
     assert {name for name in asked if not name.endswith(".toml")} == set(builtin_scenarios())
 
 
+def named_tests(text: str) -> set[str]:
+    return set(re.findall(r"`(test\w*_\w+_\w+|(?:invariant|check)_\w+)`", text))
+
+
 def test_what_is_enforced_names_its_tests() -> None:
-    """Of the contract's tests and proofs; a promise that no test can break is not made."""
+    """Each row or point of the threat model; a promise that no test can break is not made."""
+    _, _, page = text_of("docs/threat-model.md").partition("\n## A coordinator that cheats\n")
+    points = [
+        point
+        for point in re.split(r"\n(?=[|\n-])", page.replace("not enforced", ""))
+        if re.search(r"\b[Ee]nforced\b", point)
+    ]
+    assert len(points) > 30
+    for point in points:
+        assert named_tests(point), point
+
+
+def test_tests_that_pages_name_exist() -> None:
+    folders = [ROOT / "contracts" / "test", PROOFS, ROOT / "tests"]
     written = {
         name
-        for path in [*(ROOT / "contracts" / "test").rglob("*.sol"), *PROOFS.glob("*.sol")]
-        for name in re.findall(r"function (\w+)", path.read_text("utf-8"))
+        for folder in folders
+        for path in [*folder.rglob("*.sol"), *folder.rglob("*.py")]
+        for name in re.findall(r"(?:function|def) (\w+)", path.read_text("utf-8"))
     }
-    lines = [
-        line
-        for line in text_of("docs/threat-model.md").replace("not enforced", "").splitlines()
-        if line.startswith("|") and "enforced" in line
-    ]
-    assert len(lines) > 20
-    for line in lines:
-        named = set(re.findall(r"`((?:test|invariant|check)\w*_\w+)`", line))
-        assert named, line
-        assert named <= written, line
+    for page in PAGES:
+        if page != "CHANGELOG.md":
+            assert named_tests(text_of(page)) <= written, page
+
+
+def test_gas_of_registrations_is_what_was_measured() -> None:
+    snapshot = text_of("contracts/snapshots/CourtDemandGasTest.json")
+    measured = {name: round(int(gas), -3) for name, gas in json.loads(snapshot).items()}
+    chunks = [("demandContribution", 1), ("answerContribution", 1)]
+    chunks += [("demandContribution", 51), ("answerContribution", 51)]
+    chunks += [("demandContribution", 2601), ("answerContribution", 100)]
+    section = text_of("docs/challenges.md").split("## Registered contributions")[1]
+    table = "\n".join(re.findall(r"^\|.*\|$", section.split("\n## ")[0], re.MULTILINE))
+    shown = [int(number.replace(",", "")) for number in re.findall(r"\d[\d,]*,000", table)]
+    names = ["contribute", *(f"{name}-{count}" for name, count in chunks)]
+    assert dict(zip(names, shown, strict=True)) == measured
 
 
 # ---------------------------------------------------------------- links and pictures

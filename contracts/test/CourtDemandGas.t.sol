@@ -10,7 +10,8 @@ import {CourtScene} from "./CourtScene.sol";
 
 /// Who makes others show data, or wait for it, pays at least a tenth of what it costs them, at a
 /// million parameters: each call runs as a transaction of its own. Of the vectors the first chunks are
-/// real, and the other branches are hashes, which cost the same.
+/// real, and the other branches are hashes, which cost the same. What registrations cost is kept in
+/// snapshots/CourtDemandGasTest.json, which docs/challenges.md shows.
 /// forge-config: default.isolate = true
 contract CourtDemandGasTest is CourtScene {
     // forge-lint: disable-start(unsafe-typecast)
@@ -36,6 +37,7 @@ contract CourtDemandGasTest is CourtScene {
             address(ward),
             abi.encodeCall(IRounds.contribute, (story.id, 1, story.previous, entry))
         );
+        vm.snapshotValue("contribute", siteGas);
         assertLe(siteGas, 150_000, "a registration");
 
         uint256 demandGas = demand(story, site, 0, 1);
@@ -82,17 +84,18 @@ contract CourtDemandGasTest is CourtScene {
 
     function demand(Story memory story, address site, uint32 from, uint32 count)
         internal
-        returns (uint256)
+        returns (uint256 gas)
     {
         bytes memory call = abi.encodeCall(
             IRegistrations.demandContribution, (story.id, 1, site, from, count)
         );
-        return cost(FIRST, address(court), call);
+        gas = cost(FIRST, address(court), call);
+        vm.snapshotValue(string.concat("demandContribution-", vm.toString(count)), gas);
     }
 
     function answer(Story memory story, bytes memory entry, uint32 from, uint32 count)
         internal
-        returns (uint256)
+        returns (uint256 gas)
     {
         bytes memory data = new bytes(uint256(count) * 1024);
         copyWords({
@@ -102,7 +105,8 @@ contract CourtDemandGasTest is CourtScene {
             IRegistrations.answerContribution,
             (story.id, 1, behind(story), entry, from, data, pathAt(from, count))
         );
-        return cost(CHALLENGER, address(court), call);
+        gas = cost(CHALLENGER, address(court), call);
+        vm.snapshotValue(string.concat("answerContribution-", vm.toString(count)), gas);
     }
 
     function cost(address caller, address to, bytes memory call) internal returns (uint256 gas) {
