@@ -229,11 +229,13 @@ def answer(
                 time.sleep(_POLL_SECONDS)
         if watch or shown():
             return
-        number = ward.open_round(study).round
-        if _answer_to(site, ward, study, number) is None:
-            raise _unsigned(site, number)
+        state = ward.study(study)
+        ended = state.head > state.rounds
+        if not ended and _answer_to(site, ward, study, state.head) is None:
+            raise _unsigned(site, state.head)
     if not as_json:
-        _out.print(f"nothing is demanded of the update of round {number}")
+        where = "registrations" if ended else f"update of round {state.head}"
+        _out.print(f"nothing is demanded of the {where}")
 
 
 def _is_over(ward: WardRound, study: StudyId) -> bool:

@@ -149,3 +149,5 @@ def test_answering_site_goes_on_through_rounds_until_the_last_is_final(
         "round 3 was the last: waiting until it is final",
         "the study is over and its last round final",
     ], said
+    once = scene.world.run("site answer", watching[0], "hospital", "--key", "sponsor.key")
+    assert once == "nothing is demanded of the registrations\n"
