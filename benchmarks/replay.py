@@ -40,11 +40,13 @@ def _measure_rounds(shape: Shape) -> tuple[list[float], list[float], float, int]
         started = perf_counter()
         rounds = network.contract.closed_rounds(network.study)
         reading = perf_counter() - started
-        base = first.base
+        base, history = first.base, first.history
         for found in rounds:
             seen = ClosedRound(found.round, found.closing, found.entries)
             started = perf_counter()
-            settled = replay_round(session.facts, session.spec, base, seen, session.store.map)
+            replayed = replay_round(
+                session.facts, session.spec, base, seen, session.store.map, history
+            )
             replaying.append(perf_counter() - started)
-            base = settled.model
+            base, history = replayed.settlement.model, replayed.history
         return closing, replaying, reading, network.params.parameter_count

@@ -25,6 +25,7 @@ from wardround.command_line import app
 from wardround.learning.datasets import SOURCES
 from wardround.learning.models import MODELS
 from wardround.protocol.manifest import Manifest
+from wardround.protocol.reasons import REASONS
 from wardround.protocol.record import Record, StudyParams
 from wardround.protocol.report import MetricName, Report
 from wardround.protocol.study import (
@@ -375,12 +376,14 @@ def test_tally_is_that_of_the_contract() -> None:
 
 
 def test_reasons_are_those_of_the_code() -> None:
-    (table,) = tables_below("docs/protocol.md", "6. Messages")
-    sources = [
+    section = text_of("docs/protocol.md").split("## 6. Messages")[1].split("\n## ")[0]
+    table = dict(re.findall(r"^\| `([a-z_]+)` \| [^|]+ \| ([^|]+) \|$", section, re.M))
+    assert table == {word: one.basis.value for word, one in REASONS.items()}
+    sources = [text_of("wardround/protocol/checks.py")] + [
         text_of(f"coordinator/wardround_coordinator/{name}.py")
         for name in ("verification", "strategy", "session", "registrations", "round")
     ]
-    pattern = r"(?:ReplyRefused\(|_Unreadable\(|_void\(registered, |reason=)\"(\w+)\""
+    pattern = r"(?:ReplyRefused\(|CheckFailed\(|_Unreadable\(|_void\(registered, |reason=)\"(\w+)\""
     assert set(table) == {reason for source in sources for reason in re.findall(pattern, source)}
 
 

@@ -303,7 +303,7 @@ def _let_train(site: OpenSite, ward: WardRound, study: StudyId, number: int, sto
     """Let the site's guard train for a round from the model in the store, by its own rules."""
     from contextlib import closing
 
-    from wardround.audit.examination import find_vector
+    from wardround.audit.finding import find_vector
     from wardround.protocol.errors import SpecificationError
     from wardround.protocol.fixed_point import vector_from_bytes
     from wardround.protocol.identifiers import hex_of

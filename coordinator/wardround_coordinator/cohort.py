@@ -12,9 +12,10 @@ from wardround.protocol.contribution import (
     total_weight,
 )
 from wardround.protocol.errors import StudyMismatch
+from wardround.protocol.facts import StudyFacts
 from wardround.protocol.identifiers import Root, hex_of
 from wardround.protocol.merkle import vector_root
-from wardround.protocol.replay import StudyFacts, check_entries
+from wardround.protocol.replay import check_entries
 from wardround.protocol.settlement import Vector
 from wardround.store import Store
 from wardround_coordinator.round import Accepted

@@ -29,8 +29,8 @@ from wardround.protocol.errors import (
     StudyMismatch,
     WardroundError,
 )
+from wardround.protocol.facts import StudyFacts
 from wardround.protocol.identifiers import hex_of
-from wardround.protocol.replay import StudyFacts
 from wardround.store.errors import StoreError
 from wardround.store.study_store import open_study_store
 from wardround.transport.bundle import write_bundle

@@ -21,10 +21,12 @@ from wardround.chain.errors import ContractReverted
 from wardround.chain.events import CohortLocked, Registered
 from wardround.chain.ward_round import WardRound
 from wardround.host.steps import Step, durable
+from wardround.protocol.checks import Asked, History
 from wardround.protocol.cid import cid_from_sha256
 from wardround.protocol.commitments import SCORES
 from wardround.protocol.contribution import WEIGHT_LIMIT, Entry, contributions_root
 from wardround.protocol.errors import OutOfRange, StudyMismatch
+from wardround.protocol.facts import StudyFacts
 from wardround.protocol.fixed_point import (
     INT32_MAX,
     IntVector,
@@ -34,7 +36,7 @@ from wardround.protocol.fixed_point import (
 from wardround.protocol.identifiers import Root, SiteAddress, hex_of
 from wardround.protocol.manifest import MANIFEST_MAX_BYTES, Dropped, Manifest, parse_manifest
 from wardround.protocol.record import Closing, RuleId, genesis_closing
-from wardround.protocol.replay import StudyFacts, fetch_specification
+from wardround.protocol.replay import fetch_specification
 from wardround.protocol.rewards import shares_floor
 from wardround.protocol.rules import RunningMean, aggregate
 from wardround.protocol.settlement import RoundFrame, Settlement, Vector, settle, stored_scores
@@ -55,7 +57,7 @@ from wardround_coordinator.round import (
     TimeUp,
     tick,
 )
-from wardround_coordinator.verification import Expectation, Reply, verify_reply
+from wardround_coordinator.verification import Reply, verify_reply
 
 #: Revert reasons: the round moved on, or this coordinator is not the active one.
 MOVED = frozenset(
@@ -78,13 +80,13 @@ class StudyPosition:
     Attributes:
         round: the open round; one more than ``rounds`` when the study is over.
         previous: the closing of the round before, whose model is ``base``.
-        known_updates: every update so far by root: which site and round it came from.
+        history: what earlier rounds leave for the checks of this one.
     """
 
     round: int
     previous: Closing
     base: Vector
-    known_updates: Mapping[Root, str]
+    history: History
 
 
 @dataclass(frozen=True)
@@ -165,12 +167,12 @@ class Session:
             ObjectAltered: it is, with other bytes.
         """
         number, previous = 1, genesis_closing(self.facts.params.initial_model)
-        known: dict[Root, str] = {}
+        history = History()
         manifest: Manifest | None = None
         for closed, previous in self.contract.closings(self.facts.study):
             number = closed + 1
             manifest = self._manifest(previous)
-            known.update(_roots(manifest))
+            history = history.after(manifest, self.spec, self.store.map)
         if manifest is None:
             base = self._first_model()
         else:
@@ -179,7 +181,7 @@ class Session:
             base = Vector.of(params.read_vector(data))
         if base.root != previous.record.model:
             raise StudyMismatch("model", hex_of(previous.record.model), hex_of(base.root))
-        return StudyPosition(number, previous, base, known)
+        return StudyPosition(number, previous, base, history)
 
     def _first_model(self) -> Vector:
         params = self.facts.params
@@ -446,7 +448,7 @@ class Session:
             position.round + 1,
             closed.closing,
             settlement.model,
-            {**position.known_updates, **_roots(settlement.manifest)},
+            position.history.after(settlement.manifest, self.spec, self.store.map),
         )
         return RoundOutcome(settlement, state, closed.closing, closed.gas_used, following)
 
@@ -500,16 +502,8 @@ class _Collected:
         )
         self._roots: set[Root] = set()
         self._weight = 0
-        self._base = position.base.values
-        self._expected = Expectation(
-            domain=session.facts.domain,
-            params=session.facts.params,
-            spec=session.spec,
-            round=position.round,
-            previous=position.previous,
-            members=session.facts.members,
-            known_updates=position.known_updates,
-        )
+        self._base, self._base_root = position.base.values, position.base.root
+        self._asked = Asked(session.facts, session.spec, position.round, position.history)
 
     def take(self, answer: Reply | Dropped, asked: SiteAddress, state: RoundState) -> Event:
         """Verify one answer; store and sum it when it is good."""
@@ -517,8 +511,8 @@ class _Collected:
             return SiteDropped(answer)
         try:
             # The sponsor may admit a site while a round is open.
-            expected = replace(self._expected, members=self._session.facts.members)
-            delivery, update = verify_reply(answer, asked, expected, self._roots)
+            current = replace(self._asked, facts=self._session.facts)
+            delivery, update = verify_reply(answer, asked, current, self._base_root, self._roots)
             if self._weight + delivery.entry.weight >= WEIGHT_LIMIT:
                 raise ReplyRefused("weight", "the round's weights would add up to 2**31")
             self._check_range(update)
@@ -590,10 +584,3 @@ class _Collected:
         """Map the updates again from the store, in the order of the entries."""
         params, store = self._session.facts.params, self._session.store
         return [params.read_vector(store.map(cid, params.vector_size)) for cid, _ in state.objects]
-
-
-def _roots(manifest: Manifest) -> dict[Root, str]:
-    return {
-        row.entry().update: f"{row.site} sent it in round {manifest.round}"
-        for row in manifest.contributions
-    }

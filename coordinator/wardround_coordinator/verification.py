@@ -1,7 +1,7 @@
 """Verify a reply before it is summed: either all of it is good, or it is dropped.
 
-Checks run from cheap to expensive. Each refusal has a word that goes into the manifest, which is
-public: it states why a site was left out.
+Each refusal has a word that goes into the manifest, which is public: it states why a site was left
+out (`wardround.protocol.reasons`).
 """
 
 from __future__ import annotations
@@ -9,19 +9,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Set
 from dataclasses import dataclass
 
-import numpy as np
-
-from wardround.protocol.canonical import sha256_digest
-from wardround.protocol.contribution import Domain
-from wardround.protocol.errors import ProtocolError, SignatureInvalid
-from wardround.protocol.fixed_point import IntVector, largest_magnitude
-from wardround.protocol.identifiers import Root, SiteAddress, StudyId, hex_of
-from wardround.protocol.merkle import vector_root
+from wardround.protocol.checks import (
+    Asked,
+    CheckFailed,
+    check_copies,
+    check_entry,
+    check_report,
+    check_update,
+)
+from wardround.protocol.errors import ProtocolError
+from wardround.protocol.fixed_point import IntVector
+from wardround.protocol.identifiers import Root, SiteAddress, hex_of
 from wardround.protocol.messages import COUNTS_DTYPE, VECTOR_DTYPE, VECTOR_FORMAT, TrainReply
-from wardround.protocol.record import Closing, RuleId, StudyParams
-from wardround.protocol.replay import Member
-from wardround.protocol.report import parse_report
-from wardround.protocol.study import StudySpec
+from wardround.protocol.record import RuleId, StudyParams
 from wardround_coordinator.errors import ReplyRefused
 
 
@@ -42,37 +42,16 @@ class Reply:
     vector: RawVector
 
 
-@dataclass(frozen=True)
-class Expectation:
-    """What a good reply in this round looks like.
-
-    Attributes:
-        known_updates: updates of the rounds before, by root: where each was first seen.
-    """
-
-    domain: Domain
-    params: StudyParams
-    spec: StudySpec
-    round: int
-    previous: Closing
-    members: Mapping[SiteAddress, Member]
-    known_updates: Mapping[Root, str]
-
-    @property
-    def study(self) -> StudyId:
-        """The study's identifier."""
-        return self.params.study_id
-
-
 def verify_reply(
-    reply: Reply, asked: SiteAddress, expected: Expectation, this_round: Set[Root]
+    reply: Reply, site: SiteAddress, asked: Asked, base: Root, this_round: Set[Root]
 ) -> tuple[TrainReply, IntVector]:
     """Check a reply completely.
 
     Args:
         reply: as it came.
-        asked: the site that was asked at this node.
-        expected: what the round expects.
+        site: that was asked at this node.
+        asked: what the round asks for.
+        base: root of the model that it was asked to train.
         this_round: roots of the updates already accepted in this round.
     Returns:
         The delivery, and its update, int32, of a sum int64, shape (P,), read-only.
@@ -83,34 +62,19 @@ def verify_reply(
         delivery = TrainReply.parse(reply.fields)
     except ProtocolError as error:
         raise ReplyRefused("malformed", str(error)) from error
-    entry = delivery.entry
-    if entry.site != asked:
+    entry, study = delivery.entry, asked.facts.study
+    if entry.site != site:
         raise ReplyRefused("impostor", f"speaks for {entry.site}")
-    member = expected.members.get(asked)
-    if member is None or not member.belongs(expected.round):
-        raise ReplyRefused("not_member", "the contract does not admit this site to this round")
-    if (delivery.study, delivery.round) != (expected.study, expected.round):
+    if (delivery.study, delivery.round) != (study, asked.round):
         raise ReplyRefused("wrong_round", f"study {hex_of(delivery.study)} round {delivery.round}")
-    if not 1 <= entry.weight <= member.max_weight:
-        raise ReplyRefused("weight", f"{entry.weight} is not in 1 .. {member.max_weight}")
-    update = _vector(reply.vector, expected.params)
-    statement = entry.contribution(delivery.study, delivery.round, expected.previous.record.model)
+    update = _vector(reply.vector, asked.facts.params)
     try:
-        statement.check_signature(expected.domain, entry.signature)
-    except SignatureInvalid as error:
-        raise ReplyRefused("signature", error.reason) from error
-    limit = expected.spec.update_limit
-    if largest_magnitude(update) > limit:
-        raise ReplyRefused("range", f"a coordinate exceeds {limit} in fixed point")
-    if vector_root(update.data) != entry.update:
-        raise ReplyRefused("root", "the update's bytes do not have the signed root")
-    _check_report(delivery, expected)
-    # Two sites may both have nothing to change, or count the same; any other equal was copied.
-    if np.any(update) and expected.params.rule is not RuleId.SUM:
-        if entry.update in this_round:
-            raise ReplyRefused("copied_update", "another site of this round sent the same")
-        if entry.update in expected.known_updates:
-            raise ReplyRefused("copied_update", expected.known_updates[entry.update])
+        check_entry(asked.facts, asked.round, base, entry)
+        check_update(asked, entry, update)
+        check_report(asked, entry, delivery.report)
+        check_copies(asked, update, entry.update, this_round)
+    except CheckFailed as error:
+        raise ReplyRefused(error.check, error.seen) from error
     return delivery, update
 
 
@@ -121,19 +85,3 @@ def _vector(raw: RawVector, params: StudyParams) -> IntVector:
     if len(raw.data) != params.vector_size:
         raise ReplyRefused("length", f"{len(raw.data)} bytes where {params.vector_size} belong")
     return params.read_vector(raw.data)
-
-
-def _check_report(delivery: TrainReply, expected: Expectation) -> None:
-    if sha256_digest(delivery.report) != delivery.entry.report:
-        raise ReplyRefused("report", "its digest is not the one signed")
-    try:
-        report = parse_report(delivery.report)
-    except ProtocolError as error:
-        raise ReplyRefused("report", str(error)) from error
-    stated = (report.study, report.round, report.site)
-    if stated != (hex_of(expected.study), expected.round, delivery.entry.site.lower()):
-        raise ReplyRefused("report", "it speaks of another study, round or site")
-    if report.code != hex_of(expected.params.code):
-        raise ReplyRefused("code", f"the site ran {report.code}")
-    if report.examples < delivery.entry.weight:
-        raise ReplyRefused("weight", f"{delivery.entry.weight} of {report.examples} examples")

@@ -26,11 +26,11 @@ from wardround.learning.datasets.generated import Generated
 from wardround.learning.datasets.table import SiteData
 from wardround.learning.initial import initial_model
 from wardround.protocol.canonical import canonical_bytes
+from wardround.protocol.facts import StudyFacts
 from wardround.protocol.fixed_point import Int32Vector, vector_bytes, vector_from_bytes
 from wardround.protocol.identifiers import SiteAddress, StudyId
 from wardround.protocol.messages import VECTOR_DTYPE, VECTOR_FORMAT, TrainReply, TrainTask
 from wardround.protocol.record import Recording, RuleId, StudyParams
-from wardround.protocol.replay import StudyFacts
 from wardround.protocol.study import StudySpec
 from wardround.store import FolderStore
 from wardround_client.guard.approvals import Approval, Approvals

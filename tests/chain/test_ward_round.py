@@ -29,6 +29,7 @@ from wardround.protocol.contribution import (
     total_weight,
 )
 from wardround.protocol.errors import StudyMismatch
+from wardround.protocol.facts import StudyFacts
 from wardround.protocol.identifiers import Digest, Root, SiteAddress, StudyId
 from wardround.protocol.inspection import entry_leaf
 from wardround.protocol.record import (
@@ -41,7 +42,6 @@ from wardround.protocol.record import (
     StudyParties,
     genesis_closing,
 )
-from wardround.protocol.replay import StudyFacts
 from wardround.protocol.rewards import Earning, share_floor
 
 REWARD, BOND, SUPPLY, CAP = 1000, 500, 10**9, 100

@@ -11,12 +11,12 @@ from tests.coordinator.conftest import Hospitals
 from wardround.audit.audit import StudyAudit
 from wardround.protocol.cid import cid_from_sha256
 from wardround.protocol.errors import RoundFailed, StudyMismatch, WardroundError
+from wardround.protocol.facts import StudyFacts
 from wardround.protocol.fixed_point import vector_from_bytes
 from wardround.protocol.identifiers import SiteAddress
 from wardround.protocol.manifest import Dropped
 from wardround.protocol.messages import VECTOR_FORMAT
 from wardround.protocol.record import genesis_closing
-from wardround.protocol.replay import StudyFacts
 from wardround.store import FolderStore
 from wardround.store.errors import ObjectAltered, ObjectMissing
 from wardround_coordinator.session import RoundOutcome, StudyPosition
@@ -41,7 +41,7 @@ def test_position_when_nothing_was_closed_is_round_one(hospitals: Hospitals) -> 
     assert position.round == 1
     assert position.previous == genesis_closing(params.initial_model)
     assert position.base.root == params.initial_model
-    assert position.known_updates == {}
+    assert position.history.updates == {}
 
 
 def test_rounds_when_all_reply_are_closed_and_hold(hospitals: Hospitals) -> None:
@@ -54,7 +54,7 @@ def test_rounds_when_all_reply_are_closed_and_hold(hospitals: Hospitals) -> None
         position = closed.position
         assert position.round == number + 1
     assert audit(hospitals) == [1, 2, 3]
-    assert len(position.known_updates) == 9
+    assert len(position.history.updates) == 9
 
 
 def test_model_when_replies_come_in_another_order_is_equal(hospitals: Hospitals) -> None:
@@ -73,7 +73,7 @@ def test_coordinator_when_started_again_goes_on_where_it_stopped(hospitals: Hosp
     position = second.position()
     assert position.round == 2
     assert position.base.root == closed.settlement.model.root
-    assert position.known_updates == closed.position.known_updates
+    assert position.history == closed.position.history
     second.run_round(position, hospitals.asked, hospitals.replies(position))
     assert audit(hospitals) == [1, 2]
 

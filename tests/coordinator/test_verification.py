@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
@@ -15,21 +15,23 @@ from hypothesis import strategies as st
 
 from tests.protocol.rounds import CAP, PARAMETERS, Memory, random_update
 from wardround.protocol.canonical import sha256_digest
+from wardround.protocol.checks import Asked, History
 from wardround.protocol.contribution import Entry
-from wardround.protocol.fixed_point import vector_bytes
+from wardround.protocol.facts import Member
+from wardround.protocol.fixed_point import IntVector, vector_bytes
 from wardround.protocol.identifiers import Root, SiteAddress
 from wardround.protocol.manifest import Dropped
 from wardround.protocol.messages import VECTOR_DTYPE, VECTOR_FORMAT, TrainReply
-from wardround.protocol.record import Closing, genesis_closing
-from wardround.protocol.replay import Member
+from wardround.protocol.report import Privacy
+from wardround.protocol.study import PrivacySpec
 from wardround_coordinator.verification import (
-    Expectation,
     RawVector,
     Reply,
     ReplyRefused,
     verify_reply,
 )
 
+SPENT = {"epsilon": 1.0, "epsilon_replaced": 2.0, "delta": 1e-5}
 ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
 
 
@@ -39,7 +41,7 @@ class Case:
 
     memory: Memory
     site: SiteAddress
-    expected: Expectation
+    asked: Asked
     entry: Entry
     report: bytes
     data: bytes
@@ -62,9 +64,24 @@ class Case:
     def reporting(self, report: bytes) -> TrainReply:
         return replace(self.resigned(report=sha256_digest(report)), report=report)
 
-    def refusal(self, reply: Reply, **expected: Any) -> ReplyRefused:
+    def verify(
+        self,
+        reply: Reply,
+        asked: Asked | None = None,
+        base: Root | None = None,
+        this_round: Collection[Root] = (),
+    ) -> tuple[TrainReply, IntVector]:
+        asked, base = asked or self.asked, base or self.memory.base.root
+        return verify_reply(reply, self.site, asked, base, set(this_round))
+
+    def among(self, **facts: Any) -> Asked:
+        return replace(self.asked, facts=replace(self.asked.facts, **facts))
+
+    def refusal(
+        self, reply: Reply, asked: Asked | None = None, base: Root | None = None
+    ) -> ReplyRefused:
         with pytest.raises(ReplyRefused) as refused:
-            verify_reply(reply, self.site, replace(self.expected, **expected), set())
+            self.verify(reply, asked, base)
         error = refused.value
         # Whatever was seen, it has a place in the manifest.
         Dropped(site=self.site.lower(), reason=error.reason, evidence=error.evidence)
@@ -76,21 +93,13 @@ def case() -> Case:
     memory = Memory()
     site = next(iter(memory.keys))
     entry, update, report = memory.contribution(site)
-    expected = Expectation(
-        domain=memory.facts.domain,
-        params=memory.facts.params,
-        spec=memory.spec,
-        round=1,
-        previous=genesis_closing(memory.base.root),
-        members=memory.facts.members,
-        known_updates={},
-    )
-    return Case(memory, site, expected, entry, memory.objects[report], memory.objects[update])
+    asked = Asked(memory.facts, memory.spec, 1, History())
+    return Case(memory, site, asked, entry, memory.objects[report], memory.objects[update])
 
 
 def test_reply_when_good_is_taken_as_it_is() -> None:
     one = case()
-    delivery, update = verify_reply(one.reply(), one.site, one.expected, set())
+    delivery, update = one.verify(one.reply())
     assert delivery == one.delivery
     assert vector_bytes(update) == one.data
     assert not update.flags.writeable
@@ -174,7 +183,7 @@ def test_weight_when_above_the_examples_is_dropped() -> None:
     one = case()
     report = one.memory.report(one.site, examples=one.entry.weight - 1)
     error = one.refusal(one.reply(one.reporting(report)))
-    assert (error.reason, "examples" in error.evidence) == ("weight", True)
+    assert (error.reason, str(one.entry.weight - 1) in error.evidence) == ("examples", True)
 
 
 @pytest.mark.parametrize("changes", [{"study": bytes(32)}, {"round": 2}, {"round": -1}])
@@ -203,9 +212,9 @@ def test_reply_when_it_is_another_sites_own_is_an_impostors_all_the_same() -> No
 )
 def test_reply_when_of_no_member_of_the_round_is_dropped(member: Member | None) -> None:
     one = case()
-    members = {site: row for site, row in one.expected.members.items() if site != one.site}
+    members = {site: row for site, row in one.asked.facts.members.items() if site != one.site}
     members |= {} if member is None else {one.site: member}
-    assert one.refusal(one.reply(), members=members).reason == "not_member"
+    assert one.refusal(one.reply(), one.among(members=members)).reason == "not_member"
 
 
 def high_s(signature: bytes) -> bytes:
@@ -238,18 +247,16 @@ def test_signature_when_of_another_key_is_dropped() -> None:
 
 def test_signature_when_on_another_base_model_is_dropped() -> None:
     one = case()
-    record = replace(one.expected.previous.record, model=Root(b"\x01" * 32))
-    elsewhere = Closing(record, one.expected.previous.coordinator, 0)
-    assert one.refusal(one.reply(), previous=elsewhere).reason == "signature"
+    assert one.refusal(one.reply(), base=Root(b"\x01" * 32)).reason == "signature"
 
 
 def test_signature_when_for_another_chain_or_contract_is_dropped() -> None:
     one = case()
     for domain in (
-        replace(one.expected.domain, chain_id=1),
-        replace(one.expected.domain, contract="0x" + "CD" * 20),
+        replace(one.asked.facts.domain, chain_id=1),
+        replace(one.asked.facts.domain, contract="0x" + "CD" * 20),
     ):
-        assert one.refusal(one.reply(), domain=domain).reason == "signature"
+        assert one.refusal(one.reply(), one.among(domain=domain)).reason == "signature"
 
 
 @pytest.mark.parametrize("name", ["weight", "update", "digest"])
@@ -271,7 +278,7 @@ def test_update_when_a_coordinate_is_out_of_range_is_dropped() -> None:
     update[3] = -limit
     entry, cid, report = one.memory.contribution(one.site, update)
     delivery = TrainReply(one.memory.facts.study, 1, entry, one.memory.objects[report])
-    verify_reply(one.reply(delivery, data=one.memory.objects[cid]), one.site, one.expected, set())
+    one.verify(one.reply(delivery, data=one.memory.objects[cid]))
 
 
 def test_update_when_its_bytes_are_not_the_signed_ones_is_dropped() -> None:
@@ -330,16 +337,49 @@ def test_report_when_other_code_ran_is_dropped() -> None:
     assert (error.reason, "99" * 32 in error.evidence) == ("code", True)
 
 
+PRIVATE = PrivacySpec(noise_multiplier=1.0, max_grad_norm=1.0, delta=1e-5, target_epsilon=8.0)
+
+
+@pytest.mark.parametrize(
+    ("change", "before", "word"),
+    [
+        ({"privacy": None}, None, "privacy"),
+        ({"privacy": {**SPENT, "delta": 1e-9}}, None, "privacy"),
+        ({"privacy": {**SPENT, "epsilon_replaced": 8.001}}, None, "privacy"),
+        ({}, 2.001, "privacy"),
+        ({"metrics": {"train_loss": 0.5}}, None, "loss"),
+        ({}, 2.0, None),
+        ({}, None, None),
+    ],
+    ids=["none", "delta", "beyond the target", "less than before", "a loss", "the same", "first"],
+)
+def test_report_when_the_study_has_privacy_states_what_was_spent(
+    change: dict[str, Any], before: float | None, word: str | None
+) -> None:
+    one = case()
+    report = one.memory.report(one.site, **{"privacy": SPENT, "metrics": {}, **change})
+    spent = {} if before is None else {one.site: Privacy(**{**SPENT, "epsilon_replaced": before})}
+    spec = one.asked.spec.model_copy(update={"privacy": PRIVATE})
+    asked = replace(one.asked, spec=spec, history=History(privacy=spent))
+    reply = one.reply(one.reporting(report))
+    if word is None:
+        one.verify(reply, asked)
+    else:
+        assert one.refusal(reply, asked).reason == word
+
+
 def test_update_when_copied_in_this_round_is_dropped() -> None:
     one = case()
     with pytest.raises(ReplyRefused) as refused:
-        verify_reply(one.reply(), one.site, one.expected, {one.entry.update})
+        one.verify(one.reply(), this_round=[one.entry.update])
     assert refused.value.reason == "copied_update"
 
 
 def test_update_when_copied_from_an_earlier_round_is_dropped_with_its_source() -> None:
     source = "0xabc sent it in round 4"
-    error = case().refusal(case().reply(), known_updates={case().entry.update: source})
+    one = case()
+    history = History({one.entry.update: source})
+    error = one.refusal(one.reply(), replace(one.asked, history=history))
     assert (error.reason, error.evidence) == ("copied_update", source)
 
 
@@ -348,9 +388,8 @@ def test_update_when_nothing_changed_may_be_the_same_for_two_sites() -> None:
     entry, cid, report = one.memory.contribution(one.site, np.zeros(PARAMETERS, np.int32))
     delivery = TrainReply(one.memory.facts.study, 1, entry, one.memory.objects[report])
     reply = one.reply(delivery, data=one.memory.objects[cid])
-    known = {entry.update: "somebody"}
-    expected = replace(one.expected, known_updates=known)
-    assert verify_reply(reply, one.site, expected, {entry.update})[0] == delivery
+    asked = replace(one.asked, history=History({entry.update: "a site"}))
+    assert one.verify(reply, asked, this_round=[entry.update])[0] == delivery
 
 
 values = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.binary()
@@ -405,6 +444,9 @@ def test_reasons_when_listed_name_each_fault_with_a_word_of_its_own() -> None:
         "range": one.reply(too_far, data=one.memory.objects[cid]),
         "root": one.reply(data=vector_bytes(random_update(5))),
         "report": one.reply(report=b"{}"),
+        "code": one.reply(one.reporting(one.memory.report(one.site, code="0x" + "99" * 32))),
+        "examples": one.reply(one.reporting(one.memory.report(one.site, examples=1))),
+        "privacy": one.reply(one.reporting(one.memory.report(one.site, privacy=SPENT))),
     }
     assert {word: one.refusal(reply).reason for word, reply in replies.items()} == {
         word: word for word in replies

@@ -13,7 +13,7 @@ from wardround_simulations.scenario import Scenario, load_scenario
 DROPPED = {
     "site-03": "range",
     "site-04": "malformed",
-    "site-06": "weight",
+    "site-06": "examples",
     "site-07": "signature",
 }
 AWAY = {2, 3}

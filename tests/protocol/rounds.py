@@ -11,14 +11,16 @@ from eth_keys import keys
 from eth_utils import keccak
 
 from wardround.protocol.canonical import canonical_bytes, sha256_digest
+from wardround.protocol.checks import History
 from wardround.protocol.cid import cid_of
 from wardround.protocol.contribution import Domain, Entry, pack_entries, sort_entries
+from wardround.protocol.facts import Member, StudyFacts
 from wardround.protocol.fixed_point import Int32Vector, vector_bytes, vector_from_bytes
 from wardround.protocol.identifiers import Digest, Root, SiteAddress, hex_of
 from wardround.protocol.manifest import Dropped
 from wardround.protocol.merkle import vector_root
 from wardround.protocol.record import Closing, Record, Recording, StudyParams, StudyParties
-from wardround.protocol.replay import ClosedRound, Member, StudyFacts, replay_round
+from wardround.protocol.replay import ClosedRound, Replayed, replay_round
 from wardround.protocol.rules import aggregate
 from wardround.protocol.settlement import RoundFrame, Settlement, Vector, settle
 from wardround.protocol.study import StudySpec
@@ -68,6 +70,7 @@ class Memory:
     def __post_init__(self) -> None:
         self.base = Vector.of(np.arange(PARAMETERS, dtype=np.int32))
         self.round = 1
+        self.history = History()
         self.keys = {address_of(key_of(place)): key_of(place) for place in range(self.sites)}
         params: StudyParams = self.spec.params(
             sponsor="0x" + "51" * 20,
@@ -174,10 +177,14 @@ class Memory:
         return ClosedRound(self.round, Closing(record, COORDINATOR, 1_760_000_000), packed)
 
     def replay(self, closed: ClosedRound) -> Settlement:
-        return replay_round(self.facts, self.spec, self.base, closed, self.fetch)
+        return self.replayed(closed).settlement
+
+    def replayed(self, closed: ClosedRound) -> Replayed:
+        return replay_round(self.facts, self.spec, self.base, closed, self.fetch, self.history)
 
     def go_on(self, settled: Settlement) -> None:
         """Take a settled round as done."""
+        self.history = self.history.after(settled.manifest, self.spec, self.fetch)
         self.base, self.round = settled.model, self.round + 1
 
 

@@ -12,18 +12,20 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from tests.protocol.rounds import PARAMETERS, Memory, in_order, random_update, study_spec
 from wardround.protocol.canonical import canonical_bytes, sha256_digest
 from wardround.protocol.cid import cid_of
 from wardround.protocol.commitments import commitments_root
-from wardround.protocol.contribution import contributions_root
+from wardround.protocol.contribution import Entry, contributions_root
 from wardround.protocol.errors import ReplayFailed, WardroundError
+from wardround.protocol.facts import Member
 from wardround.protocol.fixed_point import vector_bytes
 from wardround.protocol.identifiers import Digest, hex_of
 from wardround.protocol.manifest import Dropped, Manifest, RowsRef
 from wardround.protocol.merkle import entries_root
-from wardround.protocol.replay import ClosedRound, Member, fetch_specification
+from wardround.protocol.replay import ClosedRound, fetch_specification
 from wardround.protocol.rules import aggregate
 from wardround.protocol.settlement import Settlement, Vector, settle, stored_scores
 from wardround.store.errors import ObjectMissing
@@ -443,13 +445,13 @@ def test_weight_when_above_the_examples_is_named() -> None:
             site, weight=20, report=memory.report(site, examples=19)
         )
     )
-    assert "fewer examples" in failure.reason
+    assert "[examples]" in failure.reason
 
 
 def test_update_when_out_of_range_is_named() -> None:
     far = np.zeros(PARAMETERS, np.int32)
     far[-1] = -(2**24) - 1  # the bound is 16.0 at 20 bits
-    assert "bound" in admitted(lambda memory, site: memory.contribution(site, far)).reason
+    assert "[range]" in admitted(lambda memory, site: memory.contribution(site, far)).reason
 
 
 def test_signature_when_of_another_key_is_named() -> None:
@@ -487,7 +489,7 @@ def test_update_when_other_bytes_than_signed_is_named() -> None:
         entry, _, report = memory.contribution(site)
         return entry, memory.put(vector_bytes(random_update(99))), report
 
-    assert "root is not the one signed" in admitted(swapped).reason
+    assert "[root]" in admitted(swapped).reason
 
 
 @pytest.mark.parametrize("member", [None, Member(1000, 3, 2**32 - 1), Member(1000, 1, 2)])
@@ -500,7 +502,7 @@ def test_site_when_no_member_of_the_round_is_named(member: Member | None) -> Non
     honest = memory.facts
     memory.facts = replace(honest, members=members)
     try:
-        with pytest.raises(ReplayFailed, match=f"site {site}: not a member"):
+        with pytest.raises(ReplayFailed, match=f"site {site}: .*not_member"):
             memory.replay(closed)
     finally:
         memory.facts = honest
@@ -521,6 +523,91 @@ def test_object_when_missing_is_named(kind: str) -> None:
     with pytest.raises(ObjectMissing) as failure:
         memory.replay(closed)
     assert failure.value.cid == cid
+
+
+# ----------------------------------------------------------------------------- copies, exemptions
+
+
+def copied(memory: Memory) -> tuple[list[tuple[Entry, str, str]], Entry]:
+    """Contributions of which the last is a copy of the first; and the copy's entry."""
+    sites = list(memory.keys)
+    made = [memory.contribution(site) for site in sites[:-1]]
+    copy = memory.contribution(sites[-1], memory.update(made[0][1]))
+    return in_order([*made, copy]), copy[0]
+
+
+def registering(closed: ClosedRound, *entries: Entry) -> ClosedRound:
+    return replace(closed, registered=lambda: {one.site: one.pack() for one in entries})
+
+
+def test_update_when_a_copy_of_another_of_the_round_is_named() -> None:
+    memory = Memory()
+    _, closed = memory.settle(copied(memory)[0])
+    with pytest.raises(ReplayFailed, match="copied_update"):
+        memory.replay(closed)
+
+
+def test_update_when_a_copy_of_an_earlier_round_is_named_with_its_source() -> None:
+    memory = Memory()
+    settled, _ = memory.settle()
+    first = memory.update(settled.manifest.contributions[0].update.cid)
+    memory.go_on(settled)
+    sites = list(memory.keys)
+    made = [memory.contribution(sites[0], first), *map(memory.contribution, sites[1:])]
+    _, closed = memory.settle(in_order(made))
+    with pytest.raises(ReplayFailed, match=r"sent it in round 1 \[copied_update\]"):
+        memory.replay(closed)
+
+
+@pytest.mark.parametrize("which", [0, -1], ids=["the first of both", "the last of both"])
+def test_copy_when_a_site_registered_exactly_it_is_exempt_and_named(which: int) -> None:
+    memory = Memory()
+    made, _ = copied(memory)
+    same = [
+        entry for entry, _, _ in made if [one[0].update for one in made].count(entry.update) > 1
+    ]
+    _, closed = memory.settle(made)
+    replayed = memory.replayed(registering(closed, same[which]))
+    assert [(one.site, one.check) for one in replayed.exemptions] == [
+        (same[which].site, "copied_update")
+    ]
+
+
+def test_copy_when_its_site_registered_another_entry_is_not_exempt() -> None:
+    memory = Memory()
+    made, copy = copied(memory)
+    _, closed = memory.settle(made)
+    other = memory.signed(replace(copy, weight=copy.weight + 1))
+    with pytest.raises(ReplayFailed, match="copied_update"):
+        memory.replay(registering(closed, other))
+
+
+def test_report_when_registered_without_one_is_exempt_and_another_sites_is_not() -> None:
+    memory = Memory()
+    made = memory.contributions()
+    first, second = made[0][0], made[1][0]
+    _, closed = memory.settle(made)
+    del memory.objects[made[0][2]]
+    with pytest.raises(ObjectMissing):
+        memory.replay(registering(closed, second))
+    replayed = memory.replayed(registering(closed, first))
+    assert [(one.site, one.check) for one in replayed.exemptions] == [(first.site, "report")]
+
+
+@pytest.mark.parametrize("word", ["banana", "", "no reply", "No_reply"])
+def test_reason_when_it_is_none_of_the_protocols_is_refused(word: str) -> None:
+    with pytest.raises(ValidationError, match="reason"):
+        Dropped(site=STRANGER, reason=word, evidence="")
+
+
+@pytest.mark.parametrize("word", ["not_member", "not_locked", "not_shown", "refused"])
+def test_reason_when_the_chain_tells_otherwise_is_named(word: str) -> None:
+    memory = Memory()
+    made = memory.contributions()
+    left_out = Dropped(site=made[0][0].site.lower(), reason=word, evidence="")
+    _, closed = memory.settle(made[1:], dropped=[left_out])
+    with pytest.raises(ReplayFailed, match="dropped"):
+        memory.replay(closed)
 
 
 # ----------------------------------------------------------------------------- specification

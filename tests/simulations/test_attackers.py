@@ -68,7 +68,7 @@ def reason(network: Network, audited: AuditedRound) -> str | None:
     [
         ("nan", 1, ["malformed", "malformed"]),
         ("forged_signature", 1, ["signature", "signature"]),
-        ("inflated_weight", 2, ["weight", "weight"]),
+        ("inflated_weight", 2, ["examples", "examples"]),
         ("scaled", 10**6, ["range", "range"]),
         ("copied_update", 1, [None, "copied_update"]),
         ("label_flip", 1, [None, None]),

@@ -25,6 +25,7 @@ from wardround.chain.chain import Chain
 from wardround.chain.contract import Contract, Log
 from wardround.chain.events import (
     Event,
+    OtherEvent,
     Overturned,
     Registered,
     RoundClosed,
@@ -38,8 +39,8 @@ from wardround.chain.study_state import ClosedOnChain
 from wardround.devchain.journal import replay_journal
 from wardround.protocol.contribution import Domain
 from wardround.protocol.errors import Malformed, StudyMismatch
+from wardround.protocol.facts import StudyFacts
 from wardround.protocol.identifiers import StudyId, address_of, bytes32, hex_of
-from wardround.protocol.replay import StudyFacts
 
 _BROKEN = (KeyError, ValueError, TypeError, AttributeError, IndexError, OverflowError)
 
@@ -102,6 +103,15 @@ class ArchivedStudy:
             raise StudyMismatch("study", "not in the archive", hex_of(study))
         created.params.check_parties(created.parties)
         return StudyFacts(self.domain, created.params, members_of(self._events))
+
+    def rounds_of(self, study: StudyId) -> int:
+        """How many rounds the study has; fewer than its parameters where it was ended."""
+        ended = [
+            int(event.values["rounds"])
+            for event in self._events
+            if isinstance(event, OtherEvent) and event.name == "StudyEnded"
+        ]
+        return ended[-1] if ended else self.facts(study).params.rounds
 
     def closed_rounds(self, study: StudyId) -> list[ClosedOnChain]:
         """The closings that stand at the end of the archive.

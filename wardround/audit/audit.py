@@ -9,13 +9,15 @@ from typing import Protocol
 
 from wardround.chain.events import Registered
 from wardround.chain.study_state import ClosedOnChain
+from wardround.protocol.checks import History
 from wardround.protocol.cid import cid_from_sha256
-from wardround.protocol.errors import ReplayFailed
+from wardround.protocol.errors import ReplayFailed, WardroundError
+from wardround.protocol.facts import StudyFacts
 from wardround.protocol.identifiers import SiteAddress, StudyId
 from wardround.protocol.manifest import MANIFEST_MAX_BYTES, Manifest, parse_manifest
 from wardround.protocol.replay import (
     ClosedRound,
-    StudyFacts,
+    Exemption,
     fetch_specification,
     fetch_vector,
     replay_round,
@@ -31,6 +33,7 @@ class AuditedRound:
 
     closed: ClosedOnChain
     settlement: Settlement
+    exemptions: tuple[Exemption, ...]
 
 
 class StudyRecords(Protocol):
@@ -41,6 +44,9 @@ class StudyRecords(Protocol):
 
     def closed_rounds(self, study: StudyId) -> list[ClosedOnChain]:
         """The closed rounds, in order."""
+
+    def rounds_of(self, study: StudyId) -> int:
+        """How many rounds a study has; fewer than its parameters where it was ended."""
 
     def registered(self, study: StudyId, round_number: int) -> Sequence[Registered]:
         """Contributions that were registered for a round, one a site."""
@@ -75,11 +81,14 @@ class StudyAudit:
         self._contract = contract
         self.facts: StudyFacts = contract.facts(study)
         closed = contract.closed_rounds(study)
+        self.rounds_closed = len(closed)
+        #: Rounds that are not closed yet.
+        self.left = contract.rounds_of(study) - len(closed)
         end = len(closed) + 1 if last_round is None else last_round
         self.closed: list[ClosedOnChain] = [
             one for one in closed if first_round <= one.round <= end
         ]
-        self._before = next((one for one in closed if one.round == first_round - 1), None)
+        self._earlier = [one for one in closed if one.round < first_round]
         self.spec: StudySpec = fetch_specification(self.facts, store.map)
 
     def rounds(self) -> Iterator[AuditedRound]:
@@ -92,17 +101,17 @@ class StudyAudit:
         """
         if not self.closed:
             return
-        base = self._start()
+        base, history = self._start(), self._recorded_before()
         for closed in self.closed:
-            seen = ClosedRound(
-                closed.round,
-                closed.closing,
-                closed.entries,
-                registered=partial(self._registered, closed.round),
-            )
-            settled = replay_round(self.facts, self.spec, base, seen, self.store.map)
-            base = settled.model
-            yield AuditedRound(closed, settled)
+            seen = self.seen(closed)
+            replayed = replay_round(self.facts, self.spec, base, seen, self.store.map, history)
+            base, history = replayed.settlement.model, replayed.history
+            yield AuditedRound(closed, replayed.settlement, replayed.exemptions)
+
+    def seen(self, closed: ClosedOnChain) -> ClosedRound:
+        """A round as a replay takes it."""
+        registered = partial(self._registered, closed.round)
+        return ClosedRound(closed.round, closed.closing, closed.entries, registered)
 
     def check_objects(self) -> int:
         """Verify every object in the store against its name, used or not; return how many.
@@ -116,9 +125,20 @@ class StudyAudit:
             count += 1
         return count
 
-    def _registered(self, number: int) -> frozenset[SiteAddress]:
+    def _registered(self, number: int) -> dict[SiteAddress, bytes]:
         found = self._contract.registered(self.facts.study, number)
-        return frozenset(event.site for event in found)
+        return {event.site: event.entry for event in found}
+
+    def _recorded_before(self) -> History:
+        """What the rounds before the first leave, as it was recorded; nothing where it is gone."""
+        history = History()
+        for closed in self._earlier:
+            try:
+                manifest = self._manifest(closed)
+            except WardroundError:
+                continue
+            history = history.after(manifest, self.spec, self.store.map)
+        return history
 
     def _start(self) -> Vector:
         first = self.closed[0]
@@ -128,7 +148,8 @@ class StudyAudit:
             if model.root != self.facts.params.initial_model:
                 raise ReplayFailed(1, "base model", "it is not the study's initial model")
             return model
-        if self._before is None or model.root != self._before.closing.record.model:
+        before = self._earlier[-1] if self._earlier else None
+        if before is None or model.root != before.closing.record.model:
             raise ReplayFailed(first.round, "base model", "it is not the recorded one")
         return model
 

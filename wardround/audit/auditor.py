@@ -40,6 +40,7 @@ from wardround.chain.study_state import Registration
 from wardround.chain.ward_round import WardRound
 from wardround.host.screen import utc
 from wardround.protocol.attestation import Attestation
+from wardround.protocol.checks import History
 from wardround.protocol.contribution import ENTRY_BYTES
 from wardround.protocol.errors import (
     ReplayFailed,
@@ -260,9 +261,11 @@ class Auditor:
         previous = genesis_closing(self.facts.params.initial_model)
         if number > 1:
             previous = self._closings[number - 1].closing
-        sites = frozenset(one.site for one in registered)
-        seen = ClosedRound(number, closed.closing, closed.entries, lambda: sites)
-        return RoundCase(seen, previous, registered, answered, openings)
+        own = {one.site: one.entry for one in registered}
+        seen = ClosedRound(number, closed.closing, closed.entries, lambda: own)
+        before = self._verdicts.get(number - 1)
+        history = History() if before is None else before.history
+        return RoundCase(seen, previous, registered, answered, openings, history)
 
     def _registration(self, event: Registered) -> Registration:
         where = (self.study, event.round, event.previous, event.site)

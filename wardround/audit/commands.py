@@ -356,7 +356,7 @@ def _audit(
     decimals = contract.decimals(study) if isinstance(contract, WardRound) else None
     if not as_json:
         _out.print(f"study {hex_of(study)}")
-        _out.print(f"specification: digest on chain, {len(work.closed)} closed rounds")
+        _out.print(f"specification: digest on chain, {_progress(work)}")
         most = max((one.closing.record.count for one in work.closed), default=0)
         if unproven := unproven_words(work.facts.params.rule, most):
             _out.show(f"warning: {unproven}", style="yellow")
@@ -393,6 +393,13 @@ def _audit(
         _out.print("All holds.", style="bold green")
 
 
+def _progress(work: StudyAudit) -> str:
+    closed = work.rounds_closed
+    if work.left == 0:
+        return f"all {closed} rounds closed"
+    return f"{closed} of {closed + work.left} rounds closed, open: more may follow"
+
+
 def _audit_public(work: StudyAudit, as_json: bool) -> int:
     """Check what is public, name what could not be read, and count it."""
     count = 0
@@ -419,6 +426,7 @@ def _print_audited(audited: AuditedRound, decimals: int | None, as_json: bool) -
             "model": model,
             "contributions": record.count,
             "earned": {site.lower(): str(share) for site, share in settled.shares.items()},
+            "exempt": [asdict(one) for one in audited.exemptions],
         }
         print(json.dumps({"round": number, **facts, "holds": True}))
         return
@@ -428,6 +436,10 @@ def _print_audited(audited: AuditedRound, decimals: int | None, as_json: bool) -
         f"round {number}: {record.count} signatures and updates verified, "
         f"{settled.manifest.rule.name} recomputed, model {model[:18]}… equal{amount}"
     )
+    for one in audited.exemptions:
+        _out.print(
+            f"  not held against it, since {one.site} registered it: {one.check}: {one.seen}"
+        )
 
 
 def print_notice(notice: Notice, as_json: bool) -> None:

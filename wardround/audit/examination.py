@@ -15,6 +15,7 @@ from wardround.audit.finding import find_vector
 from wardround.audit.partial_manifest import PartialManifest
 from wardround.audit.shown_vector import ShownVector, put_together
 from wardround.chain.study_state import Registration
+from wardround.protocol.checks import History
 from wardround.protocol.commitments import commitments_root
 from wardround.protocol.contribution import Entry
 from wardround.protocol.errors import ProtocolError, SignatureInvalid, WardroundError
@@ -29,6 +30,7 @@ from wardround.protocol.evidence import (
     TotalsEvidence,
     What,
 )
+from wardround.protocol.facts import StudyFacts
 from wardround.protocol.fixed_point import IntVector
 from wardround.protocol.inspection import (
     chunk_leaf,
@@ -41,7 +43,7 @@ from wardround.protocol.inspection import (
 )
 from wardround.protocol.merkle import CHUNK_BYTES, entries_root
 from wardround.protocol.record import Closing, Record, RuleId
-from wardround.protocol.replay import ClosedRound, StudyFacts, replay_round
+from wardround.protocol.replay import ClosedRound, replay_round
 from wardround.protocol.settlement import Settlement, Vector
 from wardround.protocol.study import StudySpec
 from wardround.protocol.whole_inspection import Found, Openings, WholeRound, scaled_by
@@ -59,6 +61,8 @@ class RoundCase:
     answered: Mapping[tuple[What, int], Mapping[int, Leaf]] = field(default_factory=dict)
     #: The same of named commitments, whole, by kind, row and page.
     openings: Openings = field(default_factory=dict)
+    #: What the rounds before leave for the checks of this one.
+    history: History = field(default_factory=History)
 
     @property
     def record(self) -> Record:
@@ -92,6 +96,8 @@ class Verdict:
     case: RoundCase
     settlement: Settlement | None
     breach: Breach | None
+    #: With this round, where it holds.
+    history: History
 
     @property
     def is_open(self) -> bool:
@@ -117,12 +123,13 @@ def examine(
     number = case.closed.round
     manifest = PartialManifest.read(store, case.record.manifest)
     inspector = _Inspector(facts, spec, base, case, store, manifest)
-    settlement, words = None, ""
+    settlement, words, history = None, "", case.history
     try:
         if base is None:
             found = list(inspector.breaches())
         else:
-            settlement = replay_round(facts, spec, base, case.closed, store.map)
+            replayed = replay_round(facts, spec, base, case.closed, store.map, history)
+            settlement, history = replayed.settlement, replayed.history
             found = list(inspector.beyond_replay())
     except WardroundError as error:
         found = list(inspector.breaches())
@@ -130,16 +137,16 @@ def examine(
     proofs = [(what, one) for what, one in found if isinstance(one, Evidence)]
     if proofs:
         best = min(proofs, key=lambda one: one[1].calldata_bytes)
-        return Verdict(case, None, Breach(number, *best))
+        return Verdict(case, None, Breach(number, *best), history)
     # A demand costs a deposit and a deadline: only where nothing can be shown at once.
     hidden = [(what, one) for what, one in found if isinstance(one, Hidden) and one.left()]
     if hidden:
         words, first = min(hidden, key=lambda one: one[1].demand.calldata_bytes)
         withheld = tuple(one for _, one in hidden)
-        return Verdict(case, None, Breach(number, words, next(first.demands()), withheld))
+        return Verdict(case, None, Breach(number, words, next(first.demands()), withheld), history)
     if settlement is None and base is not None:
-        return Verdict(case, None, Breach(number, words, None))
-    return Verdict(case, settlement, None)
+        return Verdict(case, None, Breach(number, words, None), history)
+    return Verdict(case, settlement, None, history)
 
 
 def recorded_model(facts: StudyFacts, case: RoundCase, store: Store) -> Vector | None:

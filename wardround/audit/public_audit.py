@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from wardround.audit.audit import StudyAudit
 from wardround.chain.study_state import ClosedOnChain
+from wardround.protocol.checks import Asked, History
 from wardround.protocol.cid import cid_from_sha256
 from wardround.protocol.contribution import contributions_root, sort_entries, total_weight
 from wardround.protocol.errors import ReplayFailed
@@ -19,15 +20,7 @@ from wardround.protocol.fixed_point import IntVector
 from wardround.protocol.identifiers import Root, hex_of
 from wardround.protocol.manifest import MANIFEST_MAX_BYTES, parse_manifest
 from wardround.protocol.merkle import vector_root
-from wardround.protocol.replay import (
-    ClosedRound,
-    check_commitments,
-    check_dropped,
-    check_entries,
-    check_report,
-    fetch_vector,
-)
-from wardround.protocol.report import REPORT_MAX_BYTES
+from wardround.protocol.replay import HeldRound, check_commitments, check_entries, fetch_vector
 from wardround.protocol.settlement import stored_scores
 from wardround.store.errors import ObjectSealed
 
@@ -51,21 +44,24 @@ def public_rounds(audit: StudyAudit) -> Iterator[PublicRound]:
         ReplayFailed: something recorded does not follow; names it.
         StoreError: a public object is missing or altered.
     """
-    base = audit.facts.params.initial_model
+    base, history = audit.facts.params.initial_model, History()
     for closed in audit.closed:
-        unread = _check(audit, closed, base)
+        unread, history = _check(audit, closed, base, history)
         base = closed.closing.record.model
         yield PublicRound(closed, unread)
 
 
-def _check(audit: StudyAudit, closed: ClosedOnChain, base: Root) -> tuple[str, ...]:
+def _check(
+    audit: StudyAudit, closed: ClosedOnChain, base: Root, history: History
+) -> tuple[tuple[str, ...], History]:
     facts, fetch, record = audit.facts, audit.store.map, closed.closing.record
 
     def require(holds: bool, what: str) -> None:
         if not holds:
             raise ReplayFailed(closed.round, what, "the manifest's is not the one on chain")
 
-    seen = ClosedRound(closed.round, closed.closing, closed.entries, registered=frozenset)
+    seen = audit.seen(closed)
+    held = HeldRound(Asked(facts, audit.spec, closed.round, history), seen)
     manifest = parse_manifest(fetch(cid_from_sha256(record.manifest), MANIFEST_MAX_BYTES))
     stated = (manifest.study, manifest.round, manifest.chain_id, manifest.contract)
     domain = facts.domain
@@ -78,12 +74,12 @@ def _check(audit: StudyAudit, closed: ClosedOnChain, base: Root) -> tuple[str, .
     require(contributions_root(entries) == record.contributions, "contributions")
     require((len(entries), total_weight(entries)) == (record.count, record.total_weight), "weights")
     check_entries(facts, closed.round, base, entries)
-    check_dropped(facts, manifest, closed.round)
+    held.check_dropped(manifest)
     check_commitments(facts.params, manifest, seen)
     stored_scores(manifest, fetch)
     unread: list[str] = []
     for entry, row in zip(entries, manifest.contributions, strict=True):
-        check_report(facts, seen, entry, fetch(row.report.cid, REPORT_MAX_BYTES))
+        held.check_report(entry, row, fetch)
         vector = _vector(audit, row.update.cid)
         if vector is None:
             unread.append(f"update of {entry.site} ({row.update.cid})")
@@ -94,7 +90,7 @@ def _check(audit: StudyAudit, closed: ClosedOnChain, base: Root) -> tuple[str, .
         unread.append(f"model ({manifest.model.cid})")
     else:
         require(vector_root(model.data) == record.model, "model")
-    return tuple(unread)
+    return tuple(unread), history.after(manifest, audit.spec, fetch)
 
 
 def _vector(audit: StudyAudit, cid: str) -> IntVector | None:

@@ -102,7 +102,9 @@ class CohortLocked(Event):
             WardRoundTypes.sol: Closing.
         """
         none = Digest(bytes(32))
-        cohort = Record(self.contributions, Root(none), none, none, self.count, self.total_weight)
+        cohort = Record(
+            self.contributions, Root(none), none, Root(none), self.count, self.total_weight
+        )
         return Closing(cohort, self.coordinator, self.attempt)
 
 

@@ -40,6 +40,7 @@ from wardround.chain.study_state import (
 from wardround.chain.study_token import StudyToken
 from wardround.protocol.contribution import Domain, is_signed_by_key
 from wardround.protocol.errors import StudyMismatch
+from wardround.protocol.facts import Member, StudyFacts
 from wardround.protocol.identifiers import SiteAddress, StudyId, hex_of
 from wardround.protocol.record import (
     ZERO_ADDRESS,
@@ -50,7 +51,6 @@ from wardround.protocol.record import (
     StudyParams,
     genesis_closing,
 )
-from wardround.protocol.replay import Member, StudyFacts
 
 #: Source: ERC-1271 (standard signature validation method for contracts).
 _ERC1271: tuple[AbiItem, ...] = (
@@ -298,6 +298,10 @@ class StudyReader(BoundContract):
         # A site that was removed is never admitted again, so removals may be read last.
         admitted, removed = (self._logged(one, study) for one in ("SiteAdmitted", "SiteRemoved"))
         return members_of([*admitted, *removed])
+
+    def rounds_of(self, study: StudyId) -> int:
+        """How many rounds a study has; fewer than its parameters where it was ended."""
+        return self.study(study).rounds
 
     def closed_rounds(self, study: StudyId) -> list[ClosedOnChain]:
         """Read all closed rounds, from 1 on without a gap.

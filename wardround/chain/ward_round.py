@@ -29,9 +29,9 @@ from wardround.protocol.contribution import (
     pack_entries,
     total_weight,
 )
+from wardround.protocol.facts import StudyFacts
 from wardround.protocol.identifiers import StudyId, address_of, hex_of
 from wardround.protocol.record import Closing, Record, Recording, StudyParams, StudyParties
-from wardround.protocol.replay import StudyFacts
 from wardround.protocol.rewards import Earning
 
 

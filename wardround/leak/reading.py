@@ -15,10 +15,11 @@ from wardround.chain.events import RoundClosed
 from wardround.leak.replay import Floats
 from wardround.protocol.cid import cid_from_sha256
 from wardround.protocol.errors import Malformed, ProtocolError
+from wardround.protocol.facts import StudyFacts
 from wardround.protocol.fixed_point import Int32Vector, vector_from_bytes
 from wardround.protocol.manifest import MANIFEST_MAX_BYTES, Manifest, parse_manifest
 from wardround.protocol.messages import Measured
-from wardround.protocol.replay import StudyFacts, fetch_specification
+from wardround.protocol.replay import fetch_specification
 from wardround.protocol.report import REPORT_MAX_BYTES, parse_report
 from wardround.protocol.study import StudySpec
 from wardround.store import Store

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import ConfigDict, Field
+from pydantic import AfterValidator, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 from wardround.protocol.canonical import canonical_bytes
@@ -16,6 +16,7 @@ from wardround.protocol.contribution import Entry
 from wardround.protocol.documents import Form, parse_document
 from wardround.protocol.errors import Malformed
 from wardround.protocol.identifiers import Digest, Root, address_of, bytes32
+from wardround.protocol.reasons import known_reason
 from wardround.protocol.report import Address, Hex32
 from wardround.protocol.version import Protocol
 
@@ -88,7 +89,7 @@ class Dropped(_Part):
     """A site that was asked and is not in the round: a word for why, and what was seen."""
 
     site: Address
-    reason: Annotated[str, Field(pattern=r"^[a-z_]{1,40}$")]
+    reason: Annotated[str, AfterValidator(known_reason)]
     evidence: Annotated[str, Field(max_length=300)]
 
 

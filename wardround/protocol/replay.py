@@ -6,11 +6,20 @@ model and manifest that follow are the recorded ones, byte for byte.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
 from wardround.protocol.canonical import sha256_digest
+from wardround.protocol.checks import (
+    Asked,
+    CheckFailed,
+    History,
+    check_copies,
+    check_entry,
+    check_report,
+    check_update,
+)
 from wardround.protocol.cid import cid_from_sha256
 from wardround.protocol.commitments import (
     DISTANCES,
@@ -20,14 +29,19 @@ from wardround.protocol.commitments import (
     names_of,
     split_rows,
 )
-from wardround.protocol.contribution import Domain, Entry, pack_entries, sort_entries
-from wardround.protocol.errors import ReplayFailed, SignatureInvalid, WardroundError
-from wardround.protocol.fixed_point import IntVector, largest_magnitude
-from wardround.protocol.identifiers import Root, SiteAddress, StudyId, hex_of
-from wardround.protocol.manifest import MANIFEST_MAX_BYTES, Manifest, parse_manifest
-from wardround.protocol.merkle import vector_root
+from wardround.protocol.contribution import Entry, pack_entries, sort_entries
+from wardround.protocol.errors import ReplayFailed, WardroundError
+from wardround.protocol.facts import StudyFacts
+from wardround.protocol.fixed_point import IntVector
+from wardround.protocol.identifiers import Root, SiteAddress, hex_of
+from wardround.protocol.manifest import (
+    MANIFEST_MAX_BYTES,
+    Manifest,
+    ManifestEntry,
+    parse_manifest,
+)
 from wardround.protocol.record import Closing, StudyParams
-from wardround.protocol.report import REPORT_MAX_BYTES, parse_report
+from wardround.protocol.report import REPORT_MAX_BYTES
 from wardround.protocol.rules import RunningMean, aggregate
 from wardround.protocol.settlement import Fetch, RoundFrame, Settlement, Vector, settle
 from wardround.protocol.study import StudySpec, parse_specification
@@ -36,45 +50,40 @@ _SPECIFICATION_MAX_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
-class Member:
-    """A site as the contract admits it: its cap, and the rounds it belongs to."""
-
-    max_weight: int
-    since: int
-    until: int
-
-    def belongs(self, round_number: int) -> bool:
-        """Whether the site may contribute to a round; ``until`` 0 means no end."""
-        return self.since <= round_number and (self.until == 0 or round_number < self.until)
-
-
-@dataclass(frozen=True)
-class StudyFacts:
-    """A study on chain, independent of any round."""
-
-    domain: Domain
-    params: StudyParams
-    members: Mapping[SiteAddress, Member]
-
-    @property
-    def study(self) -> StudyId:
-        """The study's identifier."""
-        return self.params.study_id
-
-
-@dataclass(frozen=True)
 class ClosedRound:
     """One closed round on chain; ``entries`` only where they are recorded.
 
-    ``registered`` gives the sites that put their contribution on chain themselves: their
-    coordinator had to take it as it was, so its report is not held against it.
-    It is asked only where something is amiss, because the answer takes a search.
+    ``registered`` gives the contributions, packed, that sites put on chain themselves. A
+    coordinator had to take exactly these, so what a report or a copy has wrong is not held against
+    it. It is asked only where something is amiss, because the answer takes a search.
     """
 
     round: int
     closing: Closing
     entries: bytes | None
-    registered: Callable[[], Set[SiteAddress]] = frozenset
+    registered: Callable[[], Mapping[SiteAddress, bytes]] = dict
+
+
+@dataclass(frozen=True)
+class Exemption:
+    """A check that failed for a contribution which its coordinator had to take."""
+
+    site: SiteAddress
+    check: str
+    seen: str
+
+
+@dataclass(frozen=True)
+class Replayed:
+    """A round that was recomputed and equals the chain's.
+
+    Attributes:
+        history: what the round and those before it leave for the checks of the next.
+    """
+
+    settlement: Settlement
+    exemptions: tuple[Exemption, ...]
+    history: History
 
 
 def fetch_specification(facts: StudyFacts, fetch: Fetch) -> StudySpec:
@@ -105,7 +114,8 @@ def replay_round(
     base: Vector,
     closed: ClosedRound,
     fetch: Fetch,
-) -> Settlement:
+    history: History,
+) -> Replayed:
     """Recompute one round.
 
     Args:
@@ -114,6 +124,7 @@ def replay_round(
         base: the model of the round before, already recomputed.
         closed: the round as the chain knows it.
         fetch: reads and verifies objects of the store.
+        history: of the rounds before.
     Returns:
         The settlement that follows, whose record is the chain's.
     Raises:
@@ -136,16 +147,13 @@ def replay_round(
         same = pack_entries(entries) == closed.entries
         require(same, "contributions", "the manifest's differ from those in the transaction")
     check_entries(facts, number, base.root, entries)
-    check_dropped(facts, manifest, number)
+    held = HeldRound(Asked(facts, spec, number, history), closed)
+    held.check_dropped(manifest)
     check_commitments(facts.params, manifest, closed)
     for entry, row in zip(entries, manifest.contributions, strict=True):
-        try:
-            check_report(facts, closed, entry, fetch(row.report.cid, REPORT_MAX_BYTES))
-        except WardroundError:
-            if entry.site not in closed.registered():
-                raise
+        held.check_report(entry, row, fetch)
 
-    pairs = _verified(spec, closed, _read_updates(facts, manifest, entries, fetch))
+    pairs = held.verified(_read_updates(facts, manifest, entries, fetch))
     updates: list[IntVector] = []
     if spec.rule.streams and not spec.commits:
         total = _running_mean(facts.params.parameter_count, pairs)
@@ -169,7 +177,8 @@ def replay_round(
     check_rows(manifest, closed, settled.commitments, fetch)
     require(settled.manifest_data == bytes(data), "manifest", "the recomputed one is another")
     require(settled.record == record, "record", "the recomputed one is another")
-    return settled
+    following = history.after(manifest, spec, fetch)
+    return Replayed(settled, tuple(held.exemptions), following)
 
 
 def check_entries(facts: StudyFacts, number: int, base: Root, entries: Sequence[Entry]) -> None:
@@ -179,28 +188,112 @@ def check_entries(facts: StudyFacts, number: int, base: Root, entries: Sequence[
         ReplayFailed: one is not what the study allows; names its site.
     """
     for entry in entries:
-        member = facts.members.get(entry.site)
-        if member is None or not member.belongs(number):
-            raise ReplayFailed(number, f"site {entry.site}", "not a member in this round")
-        if not 1 <= entry.weight <= member.max_weight:
-            reason = f"weight {entry.weight} is not in 1 .. {member.max_weight}"
-            raise ReplayFailed(number, f"site {entry.site}", reason)
-        statement = entry.contribution(facts.study, number, base)
         try:
-            statement.check_signature(facts.domain, entry.signature)
-        except SignatureInvalid as error:
-            raise ReplayFailed(number, f"site {entry.site}", str(error)) from error
+            check_entry(facts, number, base, entry)
+        except CheckFailed as error:
+            raise _failed(number, f"site {entry.site}", error) from error
 
 
-def check_dropped(facts: StudyFacts, manifest: Manifest, number: int) -> None:
-    """Check what can be checked: why a site was left out is its coordinator's word."""
-    taken = {row.site for row in manifest.contributions}
-    known = {site.lower() for site in facts.members}
-    for row in manifest.dropped:
-        if row.site in taken or row.site not in known:
-            reason = f"{row.site} contributed, stands twice, or was never admitted"
-            raise ReplayFailed(number, "dropped", reason)
-        taken.add(row.site)
+class HeldRound:
+    """A closed round, held to the checks that its coordinator had to make of each contribution."""
+
+    def __init__(self, asked: Asked, closed: ClosedRound) -> None:
+        """Take what the round had to ask for, and what was closed."""
+        self._asked, self._closed = asked, closed
+        self._registered: Mapping[SiteAddress, bytes] | None = None
+        self._taken: dict[Root, Entry] = {}
+        self.exemptions: list[Exemption] = []
+
+    def check_dropped(self, manifest: Manifest) -> None:
+        """Check what the chain can tell: why else a site was left out is its coordinator's word.
+
+        Raises:
+            ReplayFailed: a site contributed, stands twice or was never admitted, or the chain
+                contradicts the reason.
+        """
+        facts, number = self._asked.facts, self._asked.round
+        taken = {row.site for row in manifest.contributions}
+        members = {site.lower(): member for site, member in facts.members.items()}
+        for row in manifest.dropped:
+            member = members.get(row.site)
+            flaw = None
+            if row.site in taken or member is None:
+                flaw = "contributed, stands twice, or was never admitted"
+            elif row.reason == "not_member" and member.belongs(number):
+                flaw = "is a member, and was dropped as none"
+            elif row.reason == "not_locked" and not facts.params.locked_cohort:
+                flaw = "was dropped for a lock, and the study has none"
+            elif row.reason in ("not_shown", "refused") and row.site not in {
+                site.lower() for site in self._exempt()
+            }:
+                flaw = f"was dropped as {row.reason}, and has registered nothing"
+            if flaw is not None:
+                raise ReplayFailed(number, "dropped", f"{row.site} {flaw}")
+            taken.add(row.site)
+
+    def check_report(self, entry: Entry, row: ManifestEntry, fetch: Fetch) -> None:
+        """Check a report; of a registered contribution it may be in no store.
+
+        Raises:
+            ReplayFailed: it is not the one that the site signed, or states what it must not.
+            WardroundError: it is missing or altered.
+        """
+        try:
+            data = fetch(row.report.cid, REPORT_MAX_BYTES)
+        except WardroundError as error:
+            if not self._is_exempt(entry):
+                raise
+            self.exemptions.append(Exemption(entry.site, "report", str(error)))
+            return
+        try:
+            check_report(self._asked, entry, data)
+        except CheckFailed as error:
+            self._excuse(f"report of {entry.site}", entry, error)
+
+    def verified(
+        self, updates: Iterable[tuple[Entry, IntVector]]
+    ) -> Iterator[tuple[Entry, IntVector]]:
+        """Let through updates that are as signed, within the bound, and no copies.
+
+        Raises:
+            ReplayFailed: one is not.
+        """
+        for entry, update in updates:
+            what = f"update of {entry.site}"
+            try:
+                # One beyond the bound that its site registered could have been refused on chain.
+                check_update(self._asked, entry, update)
+            except CheckFailed as error:
+                raise _failed(self._asked.round, what, error) from error
+            self._check_copies(entry, update)
+            yield entry, update
+
+    def _check_copies(self, entry: Entry, update: IntVector) -> None:
+        root = entry.update
+        same = self._taken.get(root)
+        if same is not None and self._is_exempt(same):
+            # Of the two, that one came over the chain, and this one may have been first.
+            self.exemptions.append(Exemption(same.site, "copied_update", f"as {entry.site}"))
+            same = None
+        try:
+            check_copies(self._asked, update, root, () if same is None else (root,))
+        except CheckFailed as error:
+            self._excuse(f"update of {entry.site}", entry, error)
+        if same is None:
+            self._taken[root] = entry
+
+    def _excuse(self, what: str, entry: Entry, error: CheckFailed) -> None:
+        if not self._is_exempt(entry):
+            raise _failed(self._asked.round, what, error) from error
+        self.exemptions.append(Exemption(entry.site, error.check, error.seen))
+
+    def _is_exempt(self, entry: Entry) -> bool:
+        return self._exempt().get(entry.site) == entry.pack()
+
+    def _exempt(self) -> Mapping[SiteAddress, bytes]:
+        if self._registered is None:
+            self._registered = self._closed.registered()
+        return self._registered
 
 
 def check_commitments(params: StudyParams, manifest: Manifest, closed: ClosedRound) -> None:
@@ -241,28 +334,8 @@ def check_rows(
             raise ReplayFailed(closed.round, name, "the stored rows are not those of its root")
 
 
-def check_report(
-    facts: StudyFacts, closed: ClosedRound, entry: Entry, data: bytes | memoryview
-) -> None:
-    """Check that a report is the one that a site signed, and speaks of this contribution.
-
-    Raises:
-        ReplayFailed: it is not, or does not; names its site.
-    """
-    what = f"report of {entry.site}"
-    if sha256_digest(data) != entry.report:
-        raise ReplayFailed(closed.round, what, "its digest is not the one signed")
-    try:
-        report = parse_report(data)
-    except WardroundError as error:
-        raise ReplayFailed(closed.round, what, str(error)) from error
-    stated = (report.study, report.round, report.site)
-    if stated != (hex_of(facts.study), closed.round, entry.site.lower()):
-        raise ReplayFailed(closed.round, what, "it speaks of another study, round or site")
-    if report.code != hex_of(facts.params.code):
-        raise ReplayFailed(closed.round, what, "the site ran other code than the study's")
-    if report.examples < entry.weight:
-        raise ReplayFailed(closed.round, what, "it states fewer examples than the weight")
+def _failed(number: int, what: str, error: CheckFailed) -> ReplayFailed:
+    return ReplayFailed(number, what, f"{error.seen} [{error.check}]")
 
 
 def _read_updates(
@@ -270,20 +343,6 @@ def _read_updates(
 ) -> Iterator[tuple[Entry, IntVector]]:
     for entry, row in zip(entries, manifest.contributions, strict=True):
         yield entry, fetch_vector(facts, fetch, row.update.cid)
-
-
-def _verified(
-    spec: StudySpec, closed: ClosedRound, updates: Iterable[tuple[Entry, IntVector]]
-) -> Iterator[tuple[Entry, IntVector]]:
-    """Let through only updates with their signed root and within the study's bound."""
-    for entry, update in updates:
-        what = f"update of {entry.site}"
-        if vector_root(update.data) != entry.update:
-            raise ReplayFailed(closed.round, what, "its root is not the one signed")
-        # One that its site registered could have been refused on chain.
-        if largest_magnitude(update) > spec.update_limit:
-            raise ReplayFailed(closed.round, what, "a coordinate exceeds the study's bound")
-        yield entry, update
 
 
 def _running_mean(parameter_count: int, updates: Iterable[tuple[Entry, IntVector]]) -> IntVector:

@@ -11,6 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from wardround.chain.amounts import tokens_of
 from wardround.explorer.rows import EventRow
 from wardround.explorer.web import formats, urls, words
+from wardround.protocol.reasons import REASONS
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -44,7 +45,7 @@ def environment() -> Environment:
         number1=lambda value: f"{value:.1f}",
         hex=lambda value: "0x" + bytes(value).hex(),
         words=lambda name: str(name).replace("_", " "),
-        meaning=lambda reason: words.REASONS.get(reason, ""),
+        meaning=lambda word: REASONS[word].meaning if word in REASONS else "",
     )
     for name in made.list_templates():
         made.get_template(name)

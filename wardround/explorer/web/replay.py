@@ -19,20 +19,15 @@ from wardround.explorer.studies import read_study
 from wardround.explorer.web.explorer import Explorer
 from wardround.explorer.web.round import encoded_closings, round_of
 from wardround.explorer.web.study import params_of
+from wardround.protocol.checks import History
 from wardround.protocol.cid import cid_from_sha256
 from wardround.protocol.contribution import Domain
 from wardround.protocol.errors import ReplayFailed, WardroundError
+from wardround.protocol.facts import Member, StudyFacts
 from wardround.protocol.identifiers import address_of, hex_of
 from wardround.protocol.manifest import MANIFEST_MAX_BYTES, parse_manifest
 from wardround.protocol.record import Closing, Recording
-from wardround.protocol.replay import (
-    ClosedRound,
-    Member,
-    StudyFacts,
-    fetch_specification,
-    fetch_vector,
-    replay_round,
-)
+from wardround.protocol.replay import ClosedRound, fetch_specification, fetch_vector, replay_round
 from wardround.protocol.settlement import Vector
 from wardround.store import Store
 from wardround.store.errors import ObjectSealed
@@ -45,7 +40,8 @@ _NOT_CHECKED = [
     ("why a site was left out", "that is the coordinator’s word"),
     (
         "the rounds before",
-        "their models are taken as committed; wardround audit replays them all",
+        "their models are taken as committed, and no update is compared with theirs; wardround "
+        "audit replays them all",
     ),
 ]
 
@@ -91,7 +87,7 @@ class Replay:
             spec = fetch_specification(self.facts, fetch)
             holds("Specification", "its digest is on chain, and it gives the study’s parameters")
             base = self._base(fetch)
-            settled = replay_round(self.facts, spec, base, self.closed, fetch)
+            replayed = replay_round(self.facts, spec, base, self.closed, fetch, History())
         except ReplayFailed as error:
             report(("step", {"kind": "fails", "title": error.what, "detail": str(error)}))
             report(("done", {"holds": False, "words": f"It does not follow: {error}"}))
@@ -110,6 +106,7 @@ class Replay:
             report(("step", {"kind": "fails", "title": "Reading", "detail": str(error)}))
             report(("done", {"holds": False, "words": f"It cannot be replayed: {error}"}))
             return
+        settled = replayed.settlement
         record = settled.record
         holds(f"{record.count} signatures", "each made by its site for this round and base model")
         holds(
@@ -120,6 +117,9 @@ class Replay:
             f"Model by {settled.manifest.rule.name.replace('_', ' ')}",
             f"recomputed in integers, every byte equal: {hex_of(record.model)}",
         )
+        for one in replayed.exemptions:
+            detail = f"{one.check}: {one.seen}; its site registered it, so it had to be taken"
+            report(("step", {"kind": "skipped", "title": f"Of {one.site}", "detail": detail}))
         holds("Manifest and record", "written again from all of the above, every byte equal")
         for title, detail in _NOT_CHECKED:
             report(("step", {"kind": "skipped", "title": title, "detail": detail}))
@@ -164,6 +164,10 @@ def replay_of(explorer: Explorer, study: str, number: int, block: str | None) ->
         number,
         Closing.decode(closing),
         entries,
-        registered=lambda: {address_of(one.site) for one in registered if one.site},
+        registered=lambda: {
+            address_of(one.site): bytes.fromhex(one.args["entry"][2:])
+            for one in registered
+            if one.site
+        },
     )
     return Replay(facts, Closing.decode(previous), closed, store)

@@ -14,28 +14,6 @@ from wardround.explorer.web.formats import span, utc
 
 _BYTES32 = re.compile("0x[0-9a-fA-F]{64}")
 
-#: Why a site is not in a round. Source: docs/protocol.md, section 6.
-REASONS = {
-    "malformed": "not a message as the protocol has them",
-    "impostor": "it spoke for another site than was asked",
-    "not_member": "the contract does not admit the site to this round",
-    "wrong_round": "another study or round",
-    "weight": "more than the site's cap or its report allows",
-    "length": "the vector has not the study's length",
-    "signature": "not signed by the site",
-    "range": "a coordinate beyond the study's bound",
-    "root": "the vector has not the signed root",
-    "report": "not the signed one, or of another study, round or site",
-    "code": "the site ran other code than the study's",
-    "copied_update": "the same update came from another site or in an earlier round",
-    "site_error": "the site answered with an error",
-    "unavailable": "Flower could not reach the site",
-    "no_reply": "no answer in time",
-    "not_locked": "not in the cohort that was locked",
-    "not_shown": "registered, and demanded bytes were not shown in time",
-    "refused": "registered, and the update exceeds the bound or leads out of a model's range",
-}
-
 
 def short(value: object) -> str:
     """The first and last digits of a hash or address; other values as they are."""
