@@ -210,7 +210,10 @@ class Projector:
             and number != study.head
         ):
             raise _out_of_place(event, f"round {number} is not open, {study.head} is")
-        if name in ("Overturned", "Attested") and not 0 < number < study.head:
+        # A lock of the open round is overturned like a closing.
+        locks = name == "Overturned" and study.params["lockedCohort"]
+        last = study.head if locks else study.head - 1
+        if name in ("Overturned", "Attested") and not 0 < number <= last:
             raise _out_of_place(event, f"round {number} is not closed")
         if name == "StudyOpened" and study.head != 0:
             raise _out_of_place(event, "the study is open")

@@ -102,7 +102,8 @@ _SENTENCES = {
     "Attested": "{attestations:auditors} made every round up to this one final",
     "AttestingFeeShared": "{share:tokens} tokens for each of the auditors who attested",
     "ClosingFeePaid": "{amount:tokens} tokens to {coordinator:short} for closing the round",
-    "CohortLocked": "{count} contributions are fixed: the round is closed with these alone",
+    "CohortLocked": "{coordinator:short} fixed {count} contributions: the round is closed with "
+    "these alone",
     "TookOver": "{to:short} took over from {from:short}",
     "Claimed": "{amount:tokens} tokens of round {round} to {payout:short}",
     "Refunded": "{amount:tokens} tokens back to the sponsor",
