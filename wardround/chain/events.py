@@ -101,10 +101,9 @@ class CohortLocked(Event):
         Source:
             WardRoundTypes.sol: Closing.
         """
-        none = Digest(bytes(32))
-        cohort = Record(
-            self.contributions, Root(none), none, Root(none), self.count, self.total_weight
-        )
+        none = bytes(32)
+        roots = self.contributions, Root(none), Digest(none), Root(none)
+        cohort = Record(*roots, self.count, self.total_weight)
         return Closing(cohort, self.coordinator, self.attempt)
 
 
