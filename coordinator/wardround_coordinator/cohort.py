@@ -39,8 +39,8 @@ def find_cohort(
     Returns:
         The contributions, in the order of their sites.
     Raises:
-        StudyMismatch: something of it is not in the store, or breaks the study's rules: this
-            coordinator must not close the round.
+        StudyMismatch: something of it is not in the store, or breaks the study's rules: an honest
+            coordinator must not close the round with it.
         ReplayFailed: an entry is no member's, or not signed.
     """
     params = facts.params

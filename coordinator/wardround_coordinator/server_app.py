@@ -164,7 +164,8 @@ def _work(
     store = open_study_store(
         settings.coordinator.store, folder, contract, settings.study_id, signer
     )
-    session = Session(contract, signer, store, contract.facts(settings.study_id))
+    facts = contract.facts(settings.study_id)
+    session = Session(contract, signer, store, facts, say=_log.warning)
     rounds_file = folder / settings.coordinator.rounds_file
 
     def on_round(result: RoundResult) -> None:

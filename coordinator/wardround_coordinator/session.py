@@ -16,6 +16,7 @@ from eth_account.signers.local import LocalAccount
 from wardround.audit.answering import Answerer
 from wardround.audit.finding import find_vector
 from wardround.audit.notices import Notice
+from wardround.audit.shown_leaves import keep_shown
 from wardround.chain.court import Court
 from wardround.chain.errors import ContractReverted
 from wardround.chain.events import CohortLocked, Registered
@@ -25,7 +26,7 @@ from wardround.protocol.checks import Asked, History
 from wardround.protocol.cid import cid_from_sha256
 from wardround.protocol.commitments import SCORES
 from wardround.protocol.contribution import WEIGHT_LIMIT, Entry, contributions_root
-from wardround.protocol.errors import OutOfRange, StudyMismatch
+from wardround.protocol.errors import OutOfRange, ReplayFailed, StudyMismatch
 from wardround.protocol.facts import StudyFacts
 from wardround.protocol.fixed_point import (
     INT32_MAX,
@@ -129,6 +130,7 @@ class Session:
         facts: StudyFacts,
         clock: Callable[[], float] | None = None,
         wait: Callable[[float], None] | None = None,
+        say: Callable[[str], None] = lambda words: None,
     ) -> None:
         """Read the specification from the store, by its digest on chain.
 
@@ -137,6 +139,7 @@ class Session:
                 chain's, of its confirmed blocks, so that no reorganisation brings what was late.
             wait: lets time pass, while a site may register or answer a demand; see
                 `Chain.let_pass`, the default.
+            say: reports what a round waits for.
         """
         self.contract = contract
         self.signer = signer
@@ -145,9 +148,10 @@ class Session:
         self.spec: StudySpec = fetch_specification(facts, store.map)
         self._clock = clock or (lambda: float(contract.chain.confirmed_timestamp()))
         self._wait = wait or contract.chain.let_pass
-        court = Court(contract)
-        self._registrations = Registrations(court, signer, facts.params, self._clock)
-        self._answerer = Answerer(court, signer, facts.params, store)
+        self._say = say
+        self._court = Court(contract)
+        self._registrations = Registrations(self._court, signer, facts.params, self._clock)
+        self._answerer = Answerer(self._court, signer, facts.params, store)
 
     def admits(self, site: SiteAddress) -> bool:
         """Whether the contract has admitted a site, also after this coordinator has started."""
@@ -245,8 +249,6 @@ class Session:
         )
         if locked is None:
             state = self._with_registered(position, state, collected)
-        else:
-            state = self._without_registered(position, state)
         if state.phase is Phase.FAILED:
             members = self.facts.members.items()
             present = [site for site, member in members if member.belongs(position.round)]
@@ -290,8 +292,33 @@ class Session:
     def _found(
         self, position: StudyPosition, collected: _Collected, locked: CohortLocked
     ) -> RoundState:
-        """Take a locked cohort out of the store: this coordinator, or one before it, has died."""
-        accepted = find_cohort(self.store, self.facts, locked, position.base)
+        """Take a locked cohort out of the store: this coordinator, or one before it, has died.
+
+        Raises:
+            PositionMoved: the lock was proven wrong, so the round can be locked anew.
+        """
+        said = ""
+        while True:
+            try:
+                accepted = find_cohort(self.store, self.facts, locked, position.base)
+                for one in accepted:
+                    collected.check_locked(one)
+                excused = self._left_out(position, accepted)
+                break
+            except (StudyMismatch, ReplayFailed, ReplyRefused) as error:
+                if str(error) != said:
+                    said = str(error)
+                    self._say(
+                        f"round {position.round} waits, since only what {locked.coordinator} has "
+                        f"locked can be closed ({said}): the demand or the challenge of an auditor "
+                        "gets it shown, or overturns the lock."
+                    )
+            self._wait(POLL_SECONDS)
+            self.check_standing(position)
+            if self._locked(position) != locked:
+                raise PositionMoved(position.round, position.round)
+            self.answer_demands()
+            keep_shown(self._court, self.facts.params, position.round, locked.closing, self.store)
         sites = frozenset(
             SiteAddress(site)
             for site, member in self.facts.members.items()
@@ -303,6 +330,8 @@ class Session:
         for site in state.waiting:
             row = Dropped(site=site.lower(), reason="not_locked", evidence="not in the cohort")
             state = tick(state, SiteDropped(row))
+        for left_out in excused:
+            state = tick(state, left_out)
         return state
 
     def _lock(
@@ -359,22 +388,24 @@ class Session:
                 self.check_standing(position)
                 self.answer_demands()
 
-    def _without_registered(self, position: StudyPosition, state: RoundState) -> RoundState:
-        """Check that a locked cohort leaves out no registered site, but those that it may.
+    def _left_out(self, position: StudyPosition, accepted: list[Accepted]) -> list[SiteExcused]:
+        """Registered sites that a locked cohort leaves out as it may.
 
         Raises:
-            StudyMismatch: it does; who closes the round with it could be proven wrong.
+            StudyMismatch: it leaves out another; who closes the round with it could be proven
+                wrong.
         """
+        sites, excused = {one.entry.site for one in accepted}, []
         with self.contract.chain.at_head():
             for registered in self.contract.registered(self.facts.study, position.round):
-                if registered.site in state.accepted:
+                if registered.site in sites:
                     continue
                 found = self._registrations.excused(registered)
                 if found is None:
                     what = f"locked cohort of round {position.round}"
                     raise StudyMismatch(what, f"a registration of {registered.site}", "without it")
-                state = tick(state, SiteExcused(registered.site, found))
-        return state
+                excused.append(SiteExcused(registered.site, found))
+        return excused
 
     def _registration_left(self) -> float:
         """Seconds until the open round takes no more registrations."""
@@ -548,21 +579,26 @@ class _Collected:
         except OutOfRange as error:
             raise ReplyRefused("range", f"the model would leave int32 at {error.index}") from error
 
-    def take_locked(self, accepted: Accepted) -> Event:
-        """Sum an update of a cohort that is locked.
+    def check_locked(self, accepted: Accepted) -> None:
+        """Check an update of a cohort that is locked.
 
         Raises:
             ReplyRefused: no round may hold it, so this coordinator must not close with it.
         """
-        session, site = self._session, accepted.entry.site
-        params = session.facts.params
-        update = params.read_vector(session.store.map(accepted.update_cid, params.vector_size))
+        session, site, update = self._session, accepted.entry.site, self._stored(accepted)
         if largest_magnitude(update) > session.spec.update_limit:
             raise ReplyRefused("range", f"the locked update of {site} exceeds the study's bound")
         self._check_range(update)
+
+    def take_locked(self, accepted: Accepted) -> Event:
+        """Sum an update of a cohort that is locked, which was checked."""
         if self._running is not None:
-            self._running.add(update, accepted.entry.weight)
+            self._running.add(self._stored(accepted), accepted.entry.weight)
         return SiteAccepted(accepted)
+
+    def _stored(self, accepted: Accepted) -> IntVector:
+        params, store = self._session.facts.params, self._session.store
+        return params.read_vector(store.map(accepted.update_cid, params.vector_size))
 
     def take_registered(self, registered: Registered, update: IntVector) -> Event:
         """Store and sum an update that the contract has vouched for."""

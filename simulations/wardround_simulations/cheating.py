@@ -81,6 +81,7 @@ class Cheat:
         registered: whether a site puts its contribution on chain first.
         limit_bytes: what the auditor puts into one transaction at most.
         recordings: under which it is tried.
+        locked: whether the study locks its cohorts.
         role: whose cheat it is.
     """
 
@@ -92,6 +93,7 @@ class Cheat:
     registered: bool = False
     limit_bytes: int = CALLDATA_LIMIT
     recordings: tuple[Recording, ...] = tuple(Recording)
+    locked: bool = False
     role: Role = Role.COORDINATOR
 
     def expected(self, recording: Recording) -> str:
@@ -162,6 +164,28 @@ CHEATS = (
         cheats.withhold_the_manifest,
         "demandChunk",
         recordings=(Recording.ROOT,),
+    ),
+    Cheat(
+        "locks what nobody has",
+        cheats.lock_hidden_entries,
+        "demandChunk",
+        recordings=(Recording.ROOT,),
+        locked=True,
+    ),
+    Cheat("locks a hidden update", cheats.lock_a_hidden_update, "demandChunk", locked=True),
+    Cheat(
+        "locks without a registered site",
+        cheats.lock_without_a_site,
+        "challengeOmission",
+        registered=True,
+        locked=True,
+    ),
+    Cheat(
+        "locks a wrong weight",
+        cheats.lock_a_wrong_weight,
+        "challengeEntry",
+        "WardRound_WeightOutOfRange",
+        locked=True,
     ),
     Cheat("closes twice", cheats.close_twice, "WardRound_RoundNotOpen"),
     Cheat("closes after takeover", cheats.close_after_takeover, "WardRound_NotCoordinator"),
@@ -238,7 +262,8 @@ class Trials:
         """One cheat in one study; `honest` has run for its rule."""
         name = cheat.act.__name__.replace("_", "-")
         name += "-in-steps" * (cheat.limit_bytes < CALLDATA_LIMIT)
-        stage, auditor = self._open(name, cheat.rule, recording, cheat.limit_bytes)
+        terms = {"locked_cohort": True} if cheat.locked else {}
+        stage, auditor = self._open(name, cheat.rule, recording, cheat.limit_bytes, terms=terms)
         stage.close(self.parties.first)
         notices = auditor.step()
         if cheat.registered:
@@ -341,7 +366,7 @@ class Trials:
         colleague = Account.create()
         fees = {"closing_fee": str(FEE), "attesting_fee": str(2 * FEE)}
         stage, auditor = self._open(
-            "misdeeds", RuleId.MEAN, recording, quorum=2, auditors=[colleague], fees=fees
+            "misdeeds", RuleId.MEAN, recording, quorum=2, auditors=[colleague], terms=fees
         )
         base = Vector.of(initial_model(stage.spec).values).data
         name = stage.spec.study.name
@@ -371,11 +396,11 @@ class Trials:
         limit_bytes: int = CALLDATA_LIMIT,
         quorum: int = 1,
         auditors: Sequence[LocalAccount] = (),
-        fees: Mapping[str, str] = MappingProxyType({}),
+        terms: Mapping[str, Any] = MappingProxyType({}),
     ) -> tuple[Stage, Auditor]:
         name = f"{name}-{rule.name.lower()}-{recording.name.lower()}".replace("_", "-")
         spec = specification(name, recording, rule, ROUNDS, quorum)
-        spec = spec.model_copy(update={"chain": spec.chain.model_copy(update=fees)})
+        spec = spec.model_copy(update={"chain": spec.chain.model_copy(update=terms)})
         # The standby is one, so that an auditor can be a cheater's friend.
         both = [self.parties.standby, *auditors]
         stage = Stage(self._ward, self._token, self.parties, spec, self._folder / name, both)

@@ -26,7 +26,7 @@ from wardround.protocol.commitments import (
     running_total_of,
     score_of,
 )
-from wardround.protocol.contribution import Entry
+from wardround.protocol.contribution import Entry, pack_entries
 from wardround.protocol.fixed_point import Int32Vector, IntVector, vector_bytes, vector_from_bytes
 from wardround.protocol.identifiers import SiteAddress, address_of, hex_of
 from wardround.protocol.inspection import chunks_from
@@ -138,6 +138,21 @@ class Cheater:
             self.position.previous,
             [row.entry for row in draft.rows],
         )
+
+    def lock(self, rows: Sequence[Row], hidden: Sequence[str] = ()) -> None:
+        """Store everything but what is hidden, and lock the round's cohort.
+
+        Raises:
+            ContractReverted: the contract does not let it.
+        """
+        entries, stage = [row.entry for row in rows], self.stage
+        updates = [vector_bytes(row.update) for row in rows]
+        for data in (pack_entries(entries), *updates, *(row.report for row in rows)):
+            if cid_of(data) not in hidden:
+                stage.store.put(data)
+        self._reach_cut_off()
+        where = (self.position.round, self.position.previous)
+        stage.contract.lock_cohort(self.signer, stage.facts, *where, entries)
 
     def _reach_cut_off(self) -> None:
         """Let pass what the contract leaves sites to register, which it checks before all else."""
@@ -334,6 +349,29 @@ def close_after_takeover(cheater: Cheater) -> None:
     stage.chain.advance(ROUND_SECONDS + GRACE_SECONDS)
     stage.contract.take_over(stage.parties.standby, stage.study)
     cheater.close(cheater.draft())
+
+
+def lock_hidden_entries(cheater: Cheater) -> None:
+    """Lock a cohort that nobody has the entries of."""
+    packed = pack_entries([row.entry for row in cheater.rows])
+    cheater.lock(cheater.rows, [cid_of(packed)])
+
+
+def lock_a_hidden_update(cheater: Cheater) -> None:
+    """Lock a cohort, and withhold one of its updates."""
+    cheater.lock(cheater.rows, [cid_of(vector_bytes(cheater.rows[1].update))])
+
+
+def lock_without_a_site(cheater: Cheater) -> None:
+    """Lock a cohort that leaves a site out."""
+    cheater.lock(cheater.rows[:1] + cheater.rows[2:])
+
+
+def lock_a_wrong_weight(cheater: Cheater) -> None:
+    """Lock a cohort in which a site weighs more than the sponsor allows it."""
+    first = cheater.rows[0]
+    heavy = replace(first, entry=replace(first.entry, weight=10 * ROWS))
+    cheater.lock([heavy, *cheater.rows[1:]])
 
 
 def _sorted(rows: Sequence[Row]) -> list[Row]:

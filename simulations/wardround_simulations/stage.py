@@ -8,7 +8,7 @@ overturned can be closed again from them.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -125,9 +125,15 @@ class Stage:
         """The study's facts, read from the chain."""
         return self.contract.facts(self.study)
 
-    def session(self, coordinator: LocalAccount) -> Session:
+    def session(
+        self,
+        coordinator: LocalAccount,
+        wait: Callable[[float], None] | None = None,
+        say: Callable[[str], None] = lambda words: None,
+    ) -> Session:
         """An honest coordinator at work."""
-        return Session(self.contract, coordinator, self.store, self.facts, wait=self._let_pass)
+        wait = wait or self._let_pass
+        return Session(self.contract, coordinator, self.store, self.facts, wait=wait, say=say)
 
     def close(self, coordinator: LocalAccount) -> RoundOutcome:
         """Run the open round honestly."""

@@ -18,6 +18,7 @@ from wardround.audit.examination import (
     recorded_model,
 )
 from wardround.audit.finding import find_vector
+from wardround.audit.shown_leaves import ShownLeaves
 from wardround.chain.study_state import Registration
 from wardround.protocol.canonical import sha256_digest
 from wardround.protocol.cid import Cid, cid_of
@@ -315,9 +316,9 @@ def test_update_that_is_not_shown_is_demanded(recording: str) -> None:
     assert "not to be had" in what
     # What was shown on chain is not demanded again; all of it together is the update.
     tree, leaves = (What.UPDATE, 2), {index: chunk_leaf(data, index) for index in range(2)}
-    first = scene.examine(closed, answered={tree: {0: leaves[0]}})
+    first = scene.examine(closed, shown=ShownLeaves({tree: {0: leaves[0]}}))
     assert breach_of(first)[1].index == 1
-    both = scene.examine(closed, answered={tree: leaves})
+    both = scene.examine(closed, shown=ShownLeaves({tree: leaves}))
     assert breach_of(both)[1] is None
 
 
@@ -347,7 +348,7 @@ def test_entries_that_are_not_shown_are_demanded(shown: bytes | None) -> None:
     # Once all were shown on chain, the round is looked at as any other.
     raw = [entry.pack() for entry, _, _ in made]
     given = {index: entry_leaf(raw, index) for index in range(len(raw))}
-    found = scene.examine(closed, answered={(What.ENTRY, 0): given})
+    found = scene.examine(closed, shown=ShownLeaves({(What.ENTRY, 0): given}))
     assert breach_of(found)[1] is None
     # The model that the round leaves behind is found by its root.
     model = recorded_model(scene.memory.facts, found.case, scene.store)

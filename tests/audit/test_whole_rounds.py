@@ -11,6 +11,7 @@ import pytest
 
 from tests.audit.test_examination import Scene, breach_of
 from tests.protocol.rounds import Memory
+from wardround.audit.shown_leaves import ShownLeaves
 from wardround.protocol.commitments import DISTANCES, NORMS, RANKS, SCORES, Commitments
 from wardround.protocol.evidence import CoordinateEvidence, Demand, Hidden, What
 from wardround.protocol.fixed_point import IntVector
@@ -107,7 +108,7 @@ def test_hidden_tree_is_demanded_from_the_top_until_a_number_differs(name: str) 
     assert (evidence.what, evidence.row, evidence.index) == (kind, 1, 0)
     # The page that is shown does not add up to the total, which was left as it was.
     opening = answer_of(lie.commitments, evidence, updates, change)[:-CHUNK_BYTES] + pages
-    found = scene.examine(closed, openings={(kind, 1, 0): opening})
+    found = scene.examine(closed, shown=ShownLeaves({}, {(kind, 1, 0): opening}))
     shown = breach_of(found)[1]
     assert isinstance(shown, NodeEvidence)
     assert (shown.page, shown.place) == (1, 0)
@@ -204,13 +205,15 @@ def test_hidden_rows_are_demanded_together_and_read_from_the_answers(
     assert breach.evidence == demands[0]
     openings: dict[tuple[What, int, int], bytes] = {}
     for demand in demands:
-        assert isinstance(breach_of(scene.examine(closed, openings=openings))[1], Demand)
+        assert isinstance(
+            breach_of(scene.examine(closed, shown=ShownLeaves({}, openings)))[1], Demand
+        )
         key = (demand.what, demand.row, demand.index)
         openings[key] = answer_of(lie.commitments, demand, updates, change)
         # A score is proven with the sum before it.
         if demand.row == wrong - (name == SCORES):
             break
-    _, evidence = breach_of(scene.examine(closed, openings=openings))
+    _, evidence = breach_of(scene.examine(closed, shown=ShownLeaves({}, openings)))
     kind = {SCORES: ScoreEvidence, NORMS: NodeEvidence, RANKS: RankEvidence}[name]
     assert isinstance(evidence, kind)
     # The same openings as from the rows in a store.

@@ -18,11 +18,9 @@ from wardround.chain.court import Court
 from wardround.chain.events import CohortLocked
 from wardround.protocol.cid import cid_of
 from wardround.protocol.contribution import Entry, contributions_root, pack_entries, total_weight
-from wardround.protocol.errors import ReplayFailed, StudyMismatch
 from wardround.protocol.messages import TrainReply
 from wardround.store import FolderStore
 from wardround_coordinator.cohort import find_cohort, keep_cohort
-from wardround_coordinator.errors import ReplyRefused
 from wardround_coordinator.registrations import CLOCK_MARGIN_SECONDS
 from wardround_coordinator.round import Accepted
 from wardround_coordinator.session import Session, StudyPosition
@@ -149,7 +147,7 @@ def test_round_whose_coordinator_died_before_the_lock_takes_other_answers(
     assert closed.closing.record.count == 2
 
 
-def test_cohort_that_is_not_in_the_store_is_refused_by_name(
+def test_cohort_that_is_not_in_the_store_is_waited_for_by_name(
     locking: Hospitals, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     session = locking.session()
@@ -161,13 +159,29 @@ def test_cohort_that_is_not_in_the_store_is_refused_by_name(
     removed = session.store.map(stored_update(session, entries[1]))
     path = next(one for one in folder.rglob(cid_of(bytes(removed))))
     path.unlink()
-    with pytest.raises(StudyMismatch, match="not in the store") as refused:
-        locking.session().run_round(position, locking.asked, silent())
-    assert entries[1].site in str(refused.value)
+    (said,) = waited_for(locking, position)
+    assert f"update of {entries[1].site}" in said
+    assert "not in the store" in said
     packed = next(folder.rglob(cid_of(pack_entries(entries))))
     packed.unlink()
-    with pytest.raises(StudyMismatch, match="locked cohort of round 1"):
-        locking.session().run_round(position, locking.asked, silent())
+    (said,) = waited_for(locking, position)
+    assert "locked cohort of round 1" in said
+
+
+def waited_for(hospitals: Hospitals, position: StudyPosition) -> list[str]:
+    """What a coordinator says that waits, here for a moment, for a lock to be overturned."""
+
+    def wait(_: float) -> None:
+        raise Died
+
+    network, said = hospitals.network, list[str]()
+    facts, store = network.contract.facts(network.study), FolderStore(network.folders.store)
+    session = Session(
+        network.contract, network.keys.coordinator, store, facts, wait=wait, say=said.append
+    )
+    with pytest.raises(Died):
+        session.run_round(position, hospitals.asked, silent())
+    return said
 
 
 def stored_entries(hospitals: Hospitals, locked: CohortLocked) -> list[Entry]:
@@ -187,16 +201,16 @@ def stored_update(session: Session, entry: Entry) -> str:
 
 @pytest.mark.parametrize("locking", ["root"], indirect=True)
 @pytest.mark.parametrize(
-    ("wrong", "error", "words"),
+    ("wrong", "words"),
     [
-        ("weight", ReplayFailed, "not in 1"),
-        ("signature", ReplayFailed, "signature"),
-        ("order", StudyMismatch, "another order"),
-        ("range", ReplyRefused, "exceeds the study's bound"),
+        ("weight", "not in 1"),
+        ("signature", "signature"),
+        ("order", "another order"),
+        ("range", "exceeds the study's bound"),
     ],
 )
 def test_standby_closes_with_no_cohort_that_breaks_a_rule(
-    locking: Hospitals, wrong: str, error: type[Exception], words: str
+    locking: Hospitals, wrong: str, words: str
 ) -> None:
     """With root recording the contract looks at no entry, and who closes answers for all."""
     session = locking.session()
@@ -221,8 +235,8 @@ def test_standby_closes_with_no_cohort_that_breaks_a_rule(
     network.contract.lock_cohort(
         network.keys.coordinator, session.facts, 1, position.previous, entries
     )
-    with pytest.raises(error, match=words):
-        locking.session().run_round(position, locking.asked, silent())
+    (said,) = waited_for(locking, position)
+    assert words in said
 
 
 @pytest.mark.parametrize("shown", [True, False])
@@ -246,6 +260,10 @@ def test_standby_closes_with_no_cohort_that_leaves_out_a_registered_site(
     contract.chain.advance(network.params.demand_seconds + CLOCK_MARGIN_SECONDS + 1)
     keep_cohort(session.store, entries)
     contract.lock_cohort(network.keys.coordinator, session.facts, 1, position.previous, entries)
+    if shown:
+        (said,) = waited_for(locking, position)
+        assert f"a registration of {left.site}" in said
+        return
     closer = Session(
         contract,
         network.keys.coordinator,
@@ -253,10 +271,6 @@ def test_standby_closes_with_no_cohort_that_leaves_out_a_registered_site(
         session.facts,
         clock=lambda: float(contract.chain.timestamp()),
     )
-    if shown:
-        with pytest.raises(StudyMismatch, match=f"a registration of {left.site}"):
-            closer.run_round(position, locking.asked, silent())
-        return
     closed = closer.run_round(position, locking.asked, silent())
     (dropped,) = closed.settlement.manifest.dropped
     assert (dropped.site, dropped.reason) == (left.site.lower(), "not_shown")

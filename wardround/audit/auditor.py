@@ -8,26 +8,30 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 
 from eth_account.signers.local import LocalAccount
 
 from wardround.audit.answering import Answerer
 from wardround.audit.challenge import send_challenge, send_demands
+from wardround.audit.collection import close_lapsed
 from wardround.audit.demanding import next_demands
 from wardround.audit.examination import (
     Breach,
     RoundCase,
     Verdict,
     examine,
+    examine_lock,
     recorded_model,
 )
 from wardround.audit.finding import find_vector
 from wardround.audit.notices import Notice, Powers, unproven_words
 from wardround.audit.quorum import QuorumSender
+from wardround.audit.shown_leaves import ShownLeaves, demands_about
 from wardround.chain.blocks import Receipt
 from wardround.chain.court import Court
 from wardround.chain.court_events import Demanded, Proven
-from wardround.chain.court_reader import Contested, DemandStatus, demand_id_of
+from wardround.chain.court_reader import Contested, DemandStatus
 from wardround.chain.errors import ChainError, ContractReverted, TransactionRefused
 from wardround.chain.events import (
     Overturned,
@@ -41,17 +45,15 @@ from wardround.chain.ward_round import WardRound
 from wardround.host.screen import utc
 from wardround.protocol.attestation import Attestation
 from wardround.protocol.checks import History
-from wardround.protocol.contribution import ENTRY_BYTES
 from wardround.protocol.errors import (
     ReplayFailed,
     Retryable,
     SignatureInvalid,
     StudyMismatch,
 )
-from wardround.protocol.evidence import Demand, Hidden, Leaf, What
+from wardround.protocol.evidence import Demand, Hidden
 from wardround.protocol.identifiers import StudyId, hex_of
-from wardround.protocol.merkle import CHUNK_BYTES
-from wardround.protocol.record import genesis_closing
+from wardround.protocol.record import Closing, genesis_closing
 from wardround.protocol.replay import ClosedRound, fetch_specification
 from wardround.protocol.settlement import Vector
 from wardround.store import Store
@@ -96,6 +98,7 @@ class Auditor:
         self._next_block = 0
         self._closings: dict[int, RoundClosed] = {}
         self._verdicts: dict[int, Verdict] = {}
+        self._lock_breach: Breach | None = None
         self._demanded: dict[bytes, Demanded] = {}
         #: What was shown, by demand.
         self._shown: dict[bytes, bytes] = {}
@@ -133,9 +136,15 @@ class Auditor:
 
     @property
     def breaches(self) -> list[Breach]:
-        """What is wrong with the rounds that stand, in order."""
-        verdicts = (self._verdicts[number] for number in sorted(self._verdicts))
-        return [verdict.breach for verdict in verdicts if verdict.breach is not None]
+        """What is wrong with the rounds that stand, in order, and with the open one's lock."""
+        found = [self._verdicts[number].breach for number in sorted(self._verdicts)]
+        return [breach for breach in [*found, self._lock_breach] if breach is not None]
+
+    def lock_breach(self) -> Breach | None:
+        """What is wrong with the lock of the open round, where there is one; judge no closing."""
+        for _ in (*self._news(), *self._judge_lock()):
+            pass
+        return self._lock_breach
 
     def is_over(self) -> bool:
         """Whether the last round is closed and can no longer be overturned."""
@@ -164,6 +173,8 @@ class Auditor:
                 # Overturned since it was read, or the chain has reorganised: read all again.
                 self._next_block = 0
                 break
+        with suppress(StudyMismatch):
+            yield from self._judge_lock()
         yield from self._answer()
         yield from self._attest()
 
@@ -191,10 +202,11 @@ class Auditor:
                 if known is not None and known.case.closed.closing != event.closing:
                     self._forget(event.round)
             elif isinstance(event, Overturned):
+                did = "closed" if event.round in self._closings else "locked"
                 self._forget(event.round)
                 for number in [one for one in self._closings if one >= event.round]:
                     del self._closings[number]
-                words = f"overturned ({event.reason}): {event.coordinator} closed it wrongly"
+                words = f"overturned ({event.reason}): {event.coordinator} {did} it wrongly"
                 if self._once(event.log.transaction_hash.encode(), words):
                     yield Notice("overturned", event.round, words)
 
@@ -219,7 +231,27 @@ class Auditor:
                 )
                 yield Notice("holds", number, words)
             return
-        breach = verdict.breach
+        yield from self._found(case, verdict.breach)
+
+    def _judge_lock(self) -> Iterator[Notice]:
+        """Look whether the open round can be closed with the cohort that is locked for it.
+
+        Until it is closed, or proven wrong, no other cohort can.
+        """
+        number, self._lock_breach = len(self._closings) + 1, None
+        if not self.facts.params.locked_cohort:
+            return
+        locked = self.ward.locked_cohort(self.study, number)
+        if locked is None:
+            return
+        entries = self.ward.locked_entries(self.study, number)
+        case = self._case_of(number, locked.closing, entries, int(self._time()))
+        self._lock_breach = examine_lock(self.facts, self.spec, case, self.store)
+        if self._lock_breach is not None:
+            yield from self._found(case, self._lock_breach)
+
+    def _found(self, case: RoundCase, breach: Breach) -> Iterator[Notice]:
+        number, commitment = case.closed.round, case.closed.closing.commitment
         if self._once(commitment, breach.what):
             proof = None if breach.evidence is None else breach.evidence.challenge
             how = f"proven by {proof}" if proof else "seen by auditors; no challenge proves it"
@@ -243,29 +275,24 @@ class Auditor:
 
     def _case(self, number: int) -> RoundCase:
         closed = self.ward.closed_round(self.study, self._closings[number])
+        return self._case_of(number, closed.closing, closed.entries)
+
+    def _case_of(
+        self, number: int, closing: Closing, entries: bytes | None, locked_now: int | None = None
+    ) -> RoundCase:
         registered = tuple(
             self._registration(event) for event in self.ward.registered(self.study, number)
         )
-        answered: dict[tuple[What, int], dict[int, Leaf]] = {}
-        openings: dict[tuple[What, int, int], bytes] = {}
-        for event in self._demands(number):
-            opening = self._shown.get(event.demand)
-            if opening is None:
-                continue
-            if event.what.is_named:
-                openings[event.what, event.entry_index, event.index] = opening
-                continue
-            length = self._leaf_bytes(event)
-            leaf = Leaf.opened(event.index, opening, length)
-            answered.setdefault((event.what, event.entry_index), {})[event.index] = leaf
+        made = demands_about(self.facts.params, number, closing, self._demanded.values())
+        shown = ShownLeaves.of(self.facts.params, made, self._shown)
         previous = genesis_closing(self.facts.params.initial_model)
         if number > 1:
             previous = self._closings[number - 1].closing
         own = {one.site: one.entry for one in registered}
-        seen = ClosedRound(number, closed.closing, closed.entries, lambda: own)
+        seen = ClosedRound(number, closing, entries, lambda: own)
         before = self._verdicts.get(number - 1)
         history = History() if before is None else before.history
-        return RoundCase(seen, previous, registered, answered, openings, history)
+        return RoundCase(seen, previous, registered, shown, locked_now, history)
 
     def _registration(self, event: Registered) -> Registration:
         where = (self.study, event.round, event.previous, event.site)
@@ -279,24 +306,6 @@ class Auditor:
             unanswered=state.unanswered,
             refused=state.refused,
         )
-
-    def _leaf_bytes(self, event: Demanded) -> int:
-        if event.what is What.ENTRY:
-            return ENTRY_BYTES
-        return min(CHUNK_BYTES, self.facts.params.vector_size - CHUNK_BYTES * event.index)
-
-    def _demands(self, number: int) -> list[Demanded]:
-        """Demands for a round as it is closed now."""
-        commitment = self._closings[number].closing.commitment
-        return [
-            event
-            for event in self._demanded.values()
-            if event.round == number
-            and event.demand
-            == demand_id_of(
-                self.study, number, commitment, event.what, event.index, event.entry_index
-            )
-        ]
 
     # ---------------------------------------------------------------- acting
 
@@ -328,18 +337,22 @@ class Auditor:
     ) -> Iterator[Notice]:
         """Demand what is not shown; after a deadline, hold the round to it."""
         number, name = contested.round, Demand.challenge
-        made, now = self._demands(number), self._time()
+        params, closing, now = self.facts.params, contested.closing, self._time()
+        made = list(demands_about(params, number, closing, self._demanded.values()))
         for event in made:
             if event.demand in self._shown or now <= event.deadline:
                 continue
-            if self.court.demand_of(event.demand).status is not DemandStatus.OPEN:
+            status = self.court.demand_of(event.demand).status
+            if status is DemandStatus.NONE:
                 self._next_block = 0  # the chain has reorganised: read all again
                 return
-            receipt = self.court.close_demand(key, event.demand, contested.closing)
+            if status is not DemandStatus.OPEN:
+                continue
+            receipt = self.court.close_demand(key, event.demand, closing)
             yield from self._proven(contested, [] if receipt is None else [receipt], name)
             return
-        closed_at = contested.closing.closed_at
-        demands = next_demands(self.facts.params, closed_at, withheld, made, now)
+        closed_at = None if number not in self._closings else closing.closed_at
+        demands = next_demands(params, closed_at, withheld, made, now)
         receipts: list[Receipt] = []
         refused: ContractReverted | TransactionRefused | None = None
         try:
@@ -367,6 +380,9 @@ class Auditor:
             key = self.powers.key
             assert key is not None
             try:
+                # Its other demands about the round come to nothing now.
+                for _ in close_lapsed(self.court, key, self.study, key.address):
+                    pass
                 self.ward.collect(key, self.study, key.address)
             except _REFUSED as error:  # by the study's token, which its sponsor chose
                 yield from self._say(contested.closing.commitment, contested.round, error)

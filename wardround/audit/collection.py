@@ -11,7 +11,7 @@ from wardround.chain.blocks import Receipt
 from wardround.chain.court import Court
 from wardround.chain.court_events import Committed, Demanded, TallyOpened
 from wardround.chain.court_reader import DemandStatus
-from wardround.chain.events import RoundClosed
+from wardround.chain.events import CohortLocked, RoundClosed
 from wardround.chain.ward_round import WardRound
 from wardround.protocol.identifiers import StudyId
 from wardround.protocol.record import ZERO_ADDRESS, Closing
@@ -53,7 +53,7 @@ def close_lapsed(
     closings = {
         event.closing.commitment: (event.round, event.closing)
         for event in court.ward.events(study)
-        if isinstance(event, RoundClosed)
+        if isinstance(event, (RoundClosed, CohortLocked))
     }
 
     def falls_to(number: int, closing: Closing, author: str, is_over: bool) -> str | None:

@@ -33,7 +33,7 @@ from wardround.chain.ward_round import WardRound
 from wardround.host.key_file import read_key
 from wardround.host.screen import Screen
 from wardround.protocol.cid import cid_from_sha256, cid_of
-from wardround.protocol.errors import ProtocolError, SpecificationError
+from wardround.protocol.errors import ProtocolError, ReplayFailed, SpecificationError
 from wardround.protocol.fixed_point import vector_from_bytes
 from wardround.protocol.identifiers import SiteAddress, StudyId, address_of, hex_of
 from wardround.protocol.manifest import parse_manifest
@@ -388,6 +388,11 @@ def _audit(
             "reading key (--reading-key FILE, or '&key=FILE' in the --store address)."
         ) from sealed
     objects = work.check_objects()
+    if isinstance(contract, WardRound):
+        # An archive has closed rounds alone.
+        breach = Auditor(contract, study, store).lock_breach()
+        if breach is not None:
+            raise ReplayFailed(breach.round, "locked cohort", breach.what)
     if not as_json:
         _out.print(f"store: {objects} objects have the bytes that their names say")
         _out.print("All holds.", style="bold green")

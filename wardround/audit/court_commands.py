@@ -27,6 +27,7 @@ from wardround.host.key_file import read_key
 from wardround.host.screen import Screen, utc
 from wardround.protocol.errors import SpecificationError
 from wardround.protocol.identifiers import address_of, hex_of
+from wardround.protocol.record import ZERO_ADDRESS
 from wardround.store.study_store import open_study_store
 
 app = Commands(
@@ -150,13 +151,14 @@ def demands(
     """
     with where.opened() as (ward, study):
         court, decimals, found = Court(ward), ward.decimals(study), 0
-        head = ward.study(study).head
+        now = ward.study(study)
+        last = now.head if now.locked_by != ZERO_ADDRESS else now.head - 1
         for event in court.events(study):
             if not isinstance(event, Demanded):
                 continue
             state = court.demand_of(event.demand)
             stored = ward.commitment(study, event.round)
-            stands = event.round < head and stored == state.commitment
+            stands = event.round <= last and stored == state.commitment
             if state.status is not DemandStatus.OPEN or not stands:
                 continue
             found += 1

@@ -21,7 +21,7 @@ CHUNKS_AT_ONCE = 16
 
 def next_demands(
     params: StudyParams,
-    closed_at: int,
+    closed_at: int | None,
     withheld: Sequence[Hidden],
     made: Sequence[Demanded],
     now: float,
@@ -33,7 +33,8 @@ def next_demands(
 
     Args:
         params: the study's.
-        closed_at: when the round was closed.
+        closed_at: when the round was closed; None of a lock, about which demands may be made as
+            long as it is valid: then all chunks follow once a few were demanded.
         withheld: what is not to be had.
         made: the demands about the round so far.
         now: seconds since 1970.
@@ -49,8 +50,8 @@ def next_demands(
         if what is What.ENTRY or what.is_named:
             demands += one.demands(asked)
             continue
-        latest = closed_at + window
-        if what is What.UPDATE:
+        latest = 0 if closed_at is None else closed_at + window
+        if closed_at is not None and what is What.UPDATE:
             latest += window + step
             if names_of(params.rule, params.scoring):
                 # What their rows must be follows from updates; then pages are demanded.
@@ -60,6 +61,8 @@ def next_demands(
     for latest, found in sorted(chunks.items()):
         steps = max(1, int(latest - now) // step)
         count = max(CHUNKS_AT_ONCE, -(-left[latest] // steps))
+        if closed_at is None and not any(one.what is What.UPDATE for one in made):
+            count = CHUNKS_AT_ONCE
         demands += islice(chain.from_iterable(found), count)
     return demands
 

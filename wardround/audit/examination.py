@@ -9,15 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import chain
 
-from wardround.audit.finding import find_vector
+from wardround.audit.finding import find_vector, objects_of
 from wardround.audit.partial_manifest import PartialManifest
+from wardround.audit.shown_leaves import ShownLeaves
 from wardround.audit.shown_vector import ShownVector, put_together
 from wardround.chain.study_state import Registration
 from wardround.protocol.checks import History
 from wardround.protocol.commitments import commitments_root
-from wardround.protocol.contribution import Entry
+from wardround.protocol.contribution import ENTRY_BYTES, Entry
 from wardround.protocol.errors import ProtocolError, SignatureInvalid, WardroundError
 from wardround.protocol.evidence import (
     CoordinateEvidence,
@@ -46,23 +46,31 @@ from wardround.protocol.record import Closing, Record, RuleId
 from wardround.protocol.replay import ClosedRound, replay_round
 from wardround.protocol.settlement import Settlement, Vector
 from wardround.protocol.study import StudySpec
-from wardround.protocol.whole_inspection import Found, Openings, WholeRound, scaled_by
+from wardround.protocol.whole_inspection import Found, WholeRound, scaled_by
 from wardround.store import Store
 
 
 @dataclass(frozen=True)
 class RoundCase:
-    """The chain's facts about a closed round: its closing, the one before, and registrations."""
+    """The chain's facts about a closed round: its closing, the one before, and registrations.
+
+    Attributes:
+        shown: what was shown of it in answer to demands.
+        locked_now: of a lock, which is a closing without a model, the present time; else None.
+    """
 
     closed: ClosedRound
     previous: Closing
     registered: tuple[Registration, ...] = ()
-    #: Leaves that were shown on chain in answer to a demand, of an update by its entry's place.
-    answered: Mapping[tuple[What, int], Mapping[int, Leaf]] = field(default_factory=dict)
-    #: The same of named commitments, whole, by kind, row and page.
-    openings: Openings = field(default_factory=dict)
+    shown: ShownLeaves = field(default_factory=ShownLeaves)
+    locked_now: int | None = None
     #: What the rounds before leave for the checks of this one.
     history: History = field(default_factory=History)
+
+    @property
+    def closed_at(self) -> int:
+        """Until when what was registered had to be shown."""
+        return self.closed.closing.closed_at if self.locked_now is None else self.locked_now
 
     @property
     def record(self) -> Record:
@@ -134,19 +142,38 @@ def examine(
     except WardroundError as error:
         found = list(inspector.breaches())
         words = str(error)
+    breach = _cheapest(number, found)
+    if breach is None and settlement is None and base is not None:
+        breach = Breach(number, words, None)
+    return Verdict(case, settlement if breach is None else None, breach, history)
+
+
+def examine_lock(
+    facts: StudyFacts, spec: StudySpec, case: RoundCase, store: Store
+) -> Breach | None:
+    """Look for what keeps an honest coordinator from closing the open round with what is locked.
+
+    Args:
+        facts: the study as the chain knows it.
+        spec: its specification, already checked.
+        case: the lock as the chain knows it.
+        store: where its objects are.
+    """
+    inspector = _Inspector(facts, spec, None, case, store, PartialManifest(None, {}, {}))
+    return _cheapest(case.closed.round, list(inspector.breaches()))
+
+
+def _cheapest(number: int, found: Sequence[Found]) -> Breach | None:
     proofs = [(what, one) for what, one in found if isinstance(one, Evidence)]
     if proofs:
-        best = min(proofs, key=lambda one: one[1].calldata_bytes)
-        return Verdict(case, None, Breach(number, *best), history)
+        return Breach(number, *min(proofs, key=lambda one: one[1].calldata_bytes))
     # A demand costs a deposit and a deadline: only where nothing can be shown at once.
     hidden = [(what, one) for what, one in found if isinstance(one, Hidden) and one.left()]
-    if hidden:
-        words, first = min(hidden, key=lambda one: one[1].demand.calldata_bytes)
-        withheld = tuple(one for _, one in hidden)
-        return Verdict(case, None, Breach(number, words, next(first.demands()), withheld), history)
-    if settlement is None and base is not None:
-        return Verdict(case, None, Breach(number, words, None), history)
-    return Verdict(case, settlement, None, history)
+    if not hidden:
+        return None
+    words, first = min(hidden, key=lambda one: one[1].demand.calldata_bytes)
+    withheld = tuple(one for _, one in hidden)
+    return Breach(number, words, next(first.demands()), withheld)
 
 
 def recorded_model(facts: StudyFacts, case: RoundCase, store: Store) -> Vector | None:
@@ -155,7 +182,7 @@ def recorded_model(facts: StudyFacts, case: RoundCase, store: Store) -> Vector |
     named = manifest.cids.get(record.model)
     model = find_vector(store, facts.params, record.model, named)
     if model is None:
-        model = put_together(facts.params, case.answered.get((What.MODEL, 0), {}))
+        model = put_together(facts.params, case.shown.trees.get((What.MODEL, 0), {}))
     return None if model is None else Vector.of(model)
 
 
@@ -210,6 +237,10 @@ class _Inspector:
         for packed in (self._case.closed.entries, self._manifest.entries):
             if packed is not None and entries_root(split_entries(packed)) == committed:
                 return packed
+        stored = self._stored(committed, self._case.record.count, ENTRY_BYTES)
+        if stored is not None:
+            # Kept before they were locked, under no name.
+            return stored
         given, count = self._given(What.ENTRY), self._case.record.count
         if len(given) < count:
             return None
@@ -233,7 +264,8 @@ class _Inspector:
         count = min(self._case.record.count, len(self._facts.members) + 1)
         words = "the entries under the record are not to be had"
         yield words, Hidden(Demand(What.ENTRY, 0), range(count), given.keys())
-        yield from self._withheld_model(self._vector(What.MODEL, self._case.record.model))
+        if self._case.locked_now is None:
+            yield from self._withheld_model(self._vector(What.MODEL, self._case.record.model))
 
     def _flaw(self, entry: Entry) -> str | None:
         number, member = self._case.closed.round, self._facts.members.get(entry.site)
@@ -249,10 +281,10 @@ class _Inspector:
         return None
 
     def _omitted(self, raw: Sequence[bytes]) -> Iterator[Found]:
-        sites, closing = {one[:20] for one in raw}, self._case.closed.closing
+        sites = {one[:20] for one in raw}
         for row in self._case.registered:
             there = bytes.fromhex(row.site[2:]) in sites
-            if not there and row.binds(closing.closed_at):
+            if not there and row.binds(self._case.closed_at):
                 words = f"{row.site} registered its contribution and was left out"
                 yield words, omission(raw, row.site)
 
@@ -265,6 +297,8 @@ class _Inspector:
             updates.append(update)
             if update.whole is None:
                 yield from self._withheld_update(entry, entry_leaf(raw, index), update)
+        if self._case.locked_now is not None:
+            return
         model = self._vector(What.MODEL, self._case.record.model)
         yield from self._withheld_model(model)
         whole = [one.whole for one in updates if one.whole is not None]
@@ -358,20 +392,15 @@ class _Inspector:
             committed=committed,
             named=named if commitments_root(named) == committed else {},
             find=self._stored,
-            openings=self._case.openings,
+            openings=self._case.shown.openings,
         )
 
     def _stored(self, root: bytes, leaves: int, size: int) -> bytes | None:
         """An object of the store whose tree of so many leaves of a size has a root."""
-        named = self._manifest.cids.get(root)
-        others = (cid for cid in self._store.cids() if cid != named)
-        for cid in others if named is None else chain([named], others):
-            try:
-                data = bytes(self._store.get(cid, leaves * size))
-            except WardroundError:
-                continue
+        for _, view in objects_of(self._store, leaves * size, self._manifest.cids.get(root)):
+            data = bytes(view)
             parts = [data[start : start + size] for start in range(0, len(data), size)]
-            if len(data) == leaves * size and entries_root(parts) == root:
+            if entries_root(parts) == root:
                 return data
         return None
 
@@ -383,7 +412,7 @@ class _Inspector:
 
     def _given(self, what: What, place: int = 0) -> Mapping[int, Leaf]:
         """Leaves that were shown on chain."""
-        return self._case.answered.get((what, place), {})
+        return self._case.shown.trees.get((what, place), {})
 
 
 def _wrong_words(coordinate: int, value: int) -> str:

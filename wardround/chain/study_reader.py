@@ -143,6 +143,25 @@ class StudyReader(BoundContract):
             raise StudyMismatch(f"lock of round {round_number}", "locked", "no event")
         return event
 
+    def locked_entries(
+        self, study: StudyId, round_number: int, by_block: int | None = None
+    ) -> bytes | None:
+        """The entries in the calldata of a round's last lock, where it has one with full recording.
+
+        Args:
+            study: the study.
+            round_number: the round.
+            by_block: look at no later lock.
+        """
+        event = self._last_lock(study, round_number, by_block)
+        if event is None:
+            return None
+        transaction = self.chain.transaction(event.log.transaction_hash)
+        if transaction is None or transaction.to != self.address:
+            return None
+        called = self.contract.arguments(transaction.data)
+        return called[1].get("entries") if called is not None else None
+
     def commitment(self, study: StudyId, round_number: int) -> bytes:
         """Hash of a round's closing, or of the open round's lock; zero when neither was."""
         return bytes(self._ask("commitment", study, round_number))
@@ -382,7 +401,7 @@ class StudyReader(BoundContract):
             if called is not None and called[0] == "closeRound":
                 entries = called[1]["entries"]
             elif called is not None and called[0] == "closeRoundRoot":
-                entries = self._locked_entries(study, round_number, log.block_number)
+                entries = self.locked_entries(study, round_number, log.block_number)
         return ClosedOnChain(
             round_number,
             event.closing,
@@ -391,17 +410,6 @@ class StudyReader(BoundContract):
             log.block_number,
             receipt.gas_used,
         )
-
-    def _locked_entries(self, study: StudyId, round_number: int, by_block: int) -> bytes | None:
-        """The entries in the calldata of a round's lock, where it has one with full recording."""
-        event = self._last_lock(study, round_number, by_block)
-        if event is None:
-            return None
-        transaction = self.chain.transaction(event.log.transaction_hash)
-        if transaction is None or transaction.to != self.address:
-            return None
-        called = self.contract.arguments(transaction.data)
-        return called[1].get("entries") if called is not None else None
 
     def _last_lock(
         self, study: StudyId, round_number: int, by_block: int | None = None
