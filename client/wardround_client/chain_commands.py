@@ -145,7 +145,7 @@ def contribute(
     answer that the site has signed; with --store, a running guard trains and signs one where there
     is none. It does so before the cut-off of the round, and takes the study's deposit from who pays
     for it; keep `site answer --watch` running, because the coordinator may demand the update on
-    chain. The deposit goes back once the round is closed, unless demanded bytes were not
+    chain. The deposit goes back once the round is final, unless demanded bytes were not
     shown.
 
     Examples:
@@ -271,7 +271,7 @@ def _shown(
     from wardround.protocol.inspection import chunks_from
 
     ward = court.ward
-    head = ward.study(study).head
+    final = dict(ward.final_closings(study))
     for registered in ward.registrations_of(study, site.address):
         number, where = registered.round, (registered.round, registered.previous, registered.site)
         state = court.standing(study, *where)
@@ -293,8 +293,8 @@ def _shown(
                 words = f"showed chunks {first} to {first + count - 1} of the update"
                 facts = {"round": number, "first": first, "count": count}
                 yield receipt, f"{words} of round {number}", facts
-        elif number < head and not state.unanswered and not state.settled:
-            receipt = court.close_contribution(payer, study, *where)
+        elif number in final and not state.unanswered and not state.settled:
+            receipt = court.close_contribution(payer, study, *where, final[number])
             words = f"the deposit of round {number} goes back to {registered.sender}"
             yield receipt, words, {"round": number}
 
