@@ -170,3 +170,13 @@ def test_open_store_by_address(tmp_path: Path) -> None:
 def test_open_store_at_unknown_address(url: str) -> None:
     with pytest.raises(StoreError, match=f"{url!r} is no store's address"):
         open_store(url)
+
+
+def test_size_of_a_file_is_known_without_reading_it(tmp_path: Path) -> None:
+    store = FolderStore(tmp_path)
+    cid = store.put(b"x" * 1000)
+    assert store.size(cid) == 1000
+    (tmp_path / cid).write_bytes(b"other")
+    assert store.size(cid) == 5
+    with pytest.raises(ObjectMissing):
+        store.size(cid_of(b"nothing"))
