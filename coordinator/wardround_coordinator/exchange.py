@@ -15,7 +15,8 @@ from flwr.app import Message
 from flwr.serverapp import Grid
 
 from wardround.host.backoff import pauses
-from wardround.transport.flower.messages import ErrorCode
+from wardround.transport.flower.messages import REFUSED, ErrorCode
+from wardround.transport.flower.replies import BoundedGrid
 
 FIRST_POLL_SECONDS, LAST_POLL_SECONDS = 0.002, 0.5
 _FIRST_PAUSE_SECONDS, _LAST_PAUSE_SECONDS = 0.25, 4.0
@@ -31,6 +32,8 @@ UNAVAILABLE = (
     ErrorCode.MESSAGE_UNAVAILABLE,
     ErrorCode.REPLY_MESSAGE_UNAVAILABLE,
 )
+#: What came is no reply; the next one would be none either.
+_FINAL = (REFUSED["malformed"], REFUSED["length"])
 #: The site's program ended under the question.
 _DIED = (*UNAVAILABLE, ErrorCode.CLIENT_APP_CRASHED, ErrorCode.UNKNOWN)
 
@@ -80,8 +83,22 @@ class Exchange:
         """
         self._ask(messages)
         deadline = self.clock() + self.reply_seconds
+        try:
+            yield from self._replies(deadline)
+        finally:
+            if isinstance(self.grid, BoundedGrid):
+                self.grid.give_up(self._nodes)
+
+    @property
+    def silent(self) -> frozenset[int]:
+        """Nodes that have not answered."""
+        return frozenset(self._waiting)
+
+    def _replies(self, deadline: float) -> Iterator[Message]:
         pause = pauses(FIRST_POLL_SECONDS, LAST_POLL_SECONDS)
-        while self._waiting and self.clock() < deadline:
+        while self._waiting:
+            # Read before the poll: what has come by then counts, however long reading takes.
+            late = self.clock() >= deadline
             ids = {one for asked in self._waiting.values() for one in asked.ids}
             for reply in self.grid.pull_messages(ids) if ids else ():
                 node = self.node(reply)
@@ -90,13 +107,15 @@ class Exchange:
                     continue  # it has answered before
                 asked.ids.discard(reply.metadata.reply_to_message_id)
                 pause = pauses(FIRST_POLL_SECONDS, LAST_POLL_SECONDS)
-                if self._worth_asking_again(asked, reply):
+                if not late and self._worth_asking_again(asked, reply):
                     continue
                 del self._waiting[node]
                 yield reply
+            if late:
+                return
             if self._waiting:
                 self._ask_again()
-                self.wait(next(pause))
+                self.wait(min(next(pause), max(0.0, deadline - self.clock())))
 
     def node(self, reply: Message) -> int:
         """The node that a reply is from.
@@ -112,10 +131,11 @@ class Exchange:
             node = message.metadata.dst_node_id
             self._nodes[number] = node
             asked = self._waiting.setdefault(node, _Asked(message, now))
-            asked.ids.add(number)
+            if number:  # none where the SuperLink does not take it
+                asked.ids.add(number)
 
     def _worth_asking_again(self, asked: _Asked, reply: Message) -> bool:
-        if not reply.has_error() or self.retry_seconds <= 0:
+        if not reply.has_error() or self.retry_seconds <= 0 or reply.error.code in _FINAL:
             return False
         now = self.clock()
         asked.failed_at = now if asked.failed_at is None else asked.failed_at

@@ -28,6 +28,7 @@ from wardround.host.lifeline import end_with_parent
 from wardround.host.log import configure
 from wardround.protocol.errors import RoundFailed, ScenarioError, WardroundError
 from wardround.store.study_store import open_study_store
+from wardround.transport.flower.replies import bounded
 from wardround_coordinator.presence import be_present
 from wardround_coordinator.rounds_file import (
     append_round,
@@ -191,8 +192,9 @@ def _work(
         on_failure=on_failure,
         is_reported=is_reported,
     )
+    vector_bytes = session.facts.params.vector_size
     with closing(store):
-        strategy.start(grid)
+        strategy.start(bounded(grid, vector_bytes, folder))
 
 
 app = make_server_app()

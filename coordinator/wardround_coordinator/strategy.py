@@ -33,7 +33,7 @@ from wardround.protocol.messages import (
     TrainTask,
 )
 from wardround.protocol.settlement import Vector
-from wardround.transport.flower.messages import reason_of
+from wardround.transport.flower.messages import REFUSED, reason_of
 from wardround_coordinator.errors import ReplyRefused
 from wardround_coordinator.exchange import (
     FIRST_POLL_SECONDS,
@@ -45,6 +45,7 @@ from wardround_coordinator.session import RoundFacts, RoundOutcome, Session, Stu
 from wardround_coordinator.verification import RawVector, Reply
 
 TRAIN, EVALUATE, QUERY = "train", "evaluate", "query"
+_REFUSED_WORDS = {code: word for word, code in REFUSED.items()}
 #: How long a node has to name its site; it is asked again later.
 _INTRODUCTION_SECONDS = 30.0
 #: How often demands are looked for while sites work: a demand waits ten minutes at least.
@@ -341,6 +342,9 @@ def _reply(message: Message) -> Reply:
         error = message.error
         if error.code in UNAVAILABLE:
             raise ReplyRefused("unavailable", "the node did not answer")
+        word = _REFUSED_WORDS.get(error.code)
+        if word is not None:
+            raise ReplyRefused(word, _printable(error.reason or ""))
         raise ReplyRefused("site_error", _printable(reason_of(error.reason)))
     content = message.content
     if set(content) != {FIELDS, VECTOR} or FIELDS not in content.config_records:

@@ -99,6 +99,24 @@ NAMES: dict[tuple[str, str], tuple[str | None, str]] = {
         "",
         "patched: Flower's interrupts the process at the first 401",
     ),
+    # replies.py: a grid that bounds replies
+    ("superlink.grid.http_grid", "HttpGrid"): (
+        "runtime_api_address insecure root_certificates token",
+        "the grid that a ServerApp is given, whose replies are bounded",
+    ),
+    ("app.message.arraychunk", "ArrayChunk"): (None, "a part of a vector"),
+    ("proto.message_pb2", "ConfirmMessageReceivedRequest"): (None, "frees a reply's objects"),
+    ("proto.message_pb2", "PullObjectRequest"): (None, "pulls one object of a reply"),
+    ("proto.runtime_pb2", "PullAppMessagesRequest"): (None, "asks for one reply"),
+    ("supercore.constant", "SYSTEM_MESSAGE_TYPE"): (None, "Metadata takes no other empty type"),
+    ("supercore.inflatable.inflatable_object", "get_object_body"): (
+        "object_content cls",
+        "reads an object of a reply",
+    ),
+    ("supercore.inflatable.inflatable_object", "get_object_children_ids_from_object_content"): (
+        "object_content",
+        "reads an object of a reply",
+    ),
     # programs.py, supernode.py, superlink.py
     ("supercore.retry", "exponential"): (
         "base_delay multiplier max_delay",

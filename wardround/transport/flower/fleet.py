@@ -32,7 +32,6 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
 from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
@@ -52,7 +51,8 @@ from wardround.host.silence import CONNECT_SECONDS, notice_silence
 from wardround.protocol.code import code_digest
 from wardround.protocol.identifiers import Digest, hex_of
 from wardround.transport.bundle import PROJECT, PUBLISHER, VERSION, read_bundle
-from wardround.transport.errors import BundleRefused, TransportError, flower_changed
+from wardround.transport.errors import BundleRefused, flower_changed
+from wardround.transport.flower.answers import bounded_answers
 from wardround.transport.flower.messages import reason_of
 from wardround.transport.flower.programs import TESTED_FLOWER, asking_soon
 from wardround.transport.supervision import Say
@@ -76,10 +76,6 @@ _PARAMETERS = (
 )
 _CONNECTION_PARTS = 8
 _RECEIVE, _SEND, _GET_RUN, _GET_FAB = 1, 2, 3, 4
-
-
-def _too_large(limit_bytes: int) -> TransportError:
-    return TransportError(f"the coordinator sends more than {limit_bytes:,} bytes in one answer.")
 
 
 class BundleGate:
@@ -286,7 +282,7 @@ def _changed(client: type[Any], max_bytes: int, say: Say) -> type[Any]:
                 raise flower_changed("its fleet client has no httpx client")
             inner.follow_redirects = False
             inner.timeout = httpx.Timeout(inner.timeout.read, connect=CONNECT_SECONDS)
-            bound = partial(_bound, max_bytes=max_bytes)
+            bound = bounded_answers(max_bytes, "the coordinator")
             inner.event_hooks = {"response": [_notice_silence, bound]}
 
         def ActivateNode(self, request: Any) -> Any:  # noqa: N802 - Flower's name
@@ -316,29 +312,3 @@ def _notice_silence(answer: httpx.Response) -> None:
     connection = stream.get_extra_info("socket") if stream is not None else None
     if connection is not None:
         notice_silence(connection)
-
-
-def _bound(answer: httpx.Response, max_bytes: int) -> None:
-    stated = answer.headers.get("content-length", "0")
-    if not stated.isdecimal() or int(stated) > max_bytes:
-        raise _too_large(max_bytes)
-    if answer.headers.get("content-encoding", "identity") != "identity":
-        # A small compressed answer could unpack to a large one.
-        raise _too_large(max_bytes)
-    assert isinstance(answer.stream, httpx.SyncByteStream)
-    answer.stream = _BoundedStream(answer.stream, max_bytes)
-
-
-class _BoundedStream(httpx.SyncByteStream):
-    def __init__(self, stream: httpx.SyncByteStream, max_bytes: int) -> None:
-        self._stream, self._left, self._max_bytes = stream, max_bytes, max_bytes
-
-    def __iter__(self) -> Iterator[bytes]:
-        for part in self._stream:
-            self._left -= len(part)
-            if self._left < 0:
-                raise _too_large(self._max_bytes)
-            yield part
-
-    def close(self) -> None:
-        self._stream.close()

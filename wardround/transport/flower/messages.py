@@ -7,7 +7,11 @@ import re
 from flwr.common.constant import ErrorCode
 from flwr.supercore.constant import FLEET_HTTP_PUBLIC_KEY_HEADER as NODE_KEY_HEADER
 
-__all__ = ["NODE_KEY_HEADER", "ErrorCode", "reason_of"]
+__all__ = ["NODE_KEY_HEADER", "REFUSED", "ErrorCode", "reason_of"]
+
+#: The word of a reply that was refused before it was built, and the code of the error in its place.
+#: A node that sends such a code refuses itself.
+REFUSED = {"malformed": 9001, "length": 9002, "unavailable": int(ErrorCode.MESSAGE_UNAVAILABLE)}
 
 _RAISED = re.compile(r"<class '(?:\w+\.)*(\w+)'>:<'(.*)'>", re.DOTALL)
 #: The error that is only the carrier of another one's name.
