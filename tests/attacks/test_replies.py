@@ -96,7 +96,9 @@ class SuperLink:
                 key: None if node in self.silent else one.deflate()
                 for key, one in get_all_nested_objects(reply).items()
             }
-            self._objects |= objects
+            for key, data in objects.items():
+                # Equal objects are one, whichever node has pushed it.
+                self._objects[key] = data or self._objects.get(key)
             if node == HOSTILE:
                 self.sent_bytes += sum(len(data) for data in objects.values() if data)
             reply.metadata.__dict__["_message_id"] = reply.object_id

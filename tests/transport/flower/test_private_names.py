@@ -99,7 +99,7 @@ NAMES: dict[tuple[str, str], tuple[str | None, str]] = {
         "",
         "patched: Flower's interrupts the process at the first 401",
     ),
-    # replies.py: a grid that bounds replies
+    # replies.py: a grid that bounds replies; intake.py: what the SuperLink takes
     ("superlink.grid.http_grid", "HttpGrid"): (
         "runtime_api_address insecure root_certificates token",
         "the grid that a ServerApp is given, whose replies are bounded",
@@ -116,6 +116,27 @@ NAMES: dict[tuple[str, str], tuple[str | None, str]] = {
     ("supercore.inflatable.inflatable_object", "get_object_children_ids_from_object_content"): (
         "object_content",
         "reads an object of a reply",
+    ),
+    ("proto.message_pb2", "ObjectTree"): (None, "a node announces one"),
+    ("supercore.inflatable.inflatable_object", "iterate_object_tree"): (
+        "tree",
+        "checks what a node announces",
+    ),
+    ("supercore.object_store.in_memory_object_store", "InMemoryObjectStore"): (
+        "verify",
+        "the base of our store",
+    ),
+    ("supercore.object_store.object_store_factory", "InMemoryObjectStore"): (
+        "verify",
+        "patched: an object has the same children at every mention",
+    ),
+    ("superlink.servicer.fleet.fleet_handlers", "push_messages"): (
+        "request state",
+        "patched: a node sends only its own replies",
+    ),
+    ("supercore.corestate.in_memory_corestate", "HEARTBEAT_DEFAULT_INTERVAL"): (
+        None,
+        "patched: 180 s in place of 30 s for a task to start; no setting changes it",
     ),
     # programs.py, supernode.py, superlink.py
     ("supercore.retry", "exponential"): (

@@ -2,7 +2,7 @@
 
 A node owns its reply: how many objects it announces, what each is and how they nest. Flower's grid
 waits two hours for what was announced, builds whatever it describes, and holds every reply of a
-poll before it gives the first. Here each reply is asked for alone and read in a try of its own:
+poll before it gives the first. Here each reply is read in a try of its own:
 
 - **Places.** Only the objects that a reply of ours is made of are pulled, each at its one place.
   What else a node announces is never asked for, so neither its count nor its depth matters.
@@ -56,6 +56,8 @@ ANSWER_MAX_BYTES = 32_000_000
 _PLAIN_MAX_BYTES = REPORT_MAX_BYTES + 65_536
 _CHUNK_MIN_BYTES = 1 << 20
 _REASON_LETTERS = 4096
+#: Replies that are looked for in one request; `intake` bounds what each adds to the answer.
+_AT_ONCE = 64
 _OBJECT = re.compile("[0-9a-f]{64}")
 #: The run's token is not valid, the run has ended, or it is another server: no reply's fault.
 _OUR_OWN = (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN, httpx.codes.NOT_FOUND)
@@ -86,7 +88,7 @@ class BoundedGrid(HttpGrid):
         """
         vars(self).update(vars(grid))
         self._vector_bytes, self._folder = vector_bytes, folder
-        self._begun: dict[str, tuple[Metadata, _Reading[RecordDict]]] = {}
+        self._begun: dict[str, tuple[Metadata, _Reading[RecordDict | Error]]] = {}
 
     def pull_messages(self, message_ids: Iterable[str]) -> Iterator[Message]:
         """Look for the reply to each message, and give each as soon as it is read.
@@ -95,13 +97,21 @@ class BoundedGrid(HttpGrid):
             message_ids: as `push_messages` gave them.
         Returns:
             A lazy iterator. A reply that is not complete is left out; one that is refused becomes
-            an error with a code of `REFUSED`.
+            an error with a code of `REFUSED`. A reply loses its vector when the next is asked for.
         """
-        for number in list(message_ids):
+        wanted = list(message_ids)
+        new = [number for number in wanted if number not in self._begun]
+        for start in range(0, len(new), _AT_ONCE):
+            self._look(new[start : start + _AT_ONCE])
+        for number in wanted:
             reply = self._reply(number)
             if reply is not None:
                 yield reply
-                del reply  # before the next one is read, not after
+                # Before the next one is read, not after; Flower's records refer to themselves.
+                if reply.has_content():
+                    for record in reply.content.array_records.values():
+                        record.clear()
+                del reply
 
     def give_up(self, message_ids: Iterable[str]) -> None:
         """Let go of replies that have begun and are not complete."""
@@ -111,42 +121,42 @@ class BoundedGrid(HttpGrid):
                 begun[1].close()
                 self._confirm(begun[0])
 
-    def _reply(self, number: str) -> Message | None:
+    def _look(self, numbers: list[str]) -> None:
+        """Begin with the replies that are announced to some messages."""
+        asked = PullAppMessagesRequest(message_ids=numbers)
         try:
-            if number in self._begun:
-                about, reading = self._begun[number]
-            else:
-                found = self._announced(number)
-                if found is None or isinstance(found, Message):
-                    return found
-                about, reading = self._begun[number] = found
-            next(reading)
-        except StopIteration as end:
-            reply = make_message(about, content=end.value)
+            answer = _called(self._runtime_client.PullMessages, asked)
         except _BadReply as error:
-            about = self._begun[number][0] if number in self._begun else self._about(number)
-            reply = make_message(about, error=Error(REFUSED[error.word], error.evidence))
-        else:
-            return None
-        if self._begun.pop(number, None) is not None:
-            self._confirm(about)
-        return reply
-
-    def _announced(self, number: str) -> Message | tuple[Metadata, _Reading[RecordDict]] | None:
-        """Ask for one reply: an error comes whole, a content as the names of its objects."""
-        asked = PullAppMessagesRequest(message_ids=[number])
-        answer = _called(self._runtime_client.PullMessages, asked)
+            # They may be lost with the answer.
+            lost = _BadReply("unavailable", error.evidence)
+            self._begun |= {number: (self._about(number), _failed(lost)) for number in numbers}
+            return
         for message in answer.messages_list:
-            # The SuperLink hands on other messages too, which a node may send without a question.
-            if message.metadata.reply_to_message_id != number:
-                continue
-            about = self._about(number, message.metadata.message_id)
-            if not message.HasField("error"):
-                return about, self._content(message.metadata.message_id)
-            self._confirm(about)
-            reason = message.error.reason[:_REASON_LETTERS]
-            return make_message(about, error=Error(message.error.code, reason))
-        return None
+            number, name = message.metadata.reply_to_message_id, message.metadata.message_id
+            # The SuperLink hands on other messages too.
+            if number in numbers and number not in self._begun:
+                reading = (
+                    _error(message.error) if message.HasField("error") else self._content(name)
+                )
+                self._begun[number] = self._about(number, name), reading
+
+    def _reply(self, number: str) -> Message | None:
+        """Read on in a reply; give it when it is complete, or refused."""
+        if number not in self._begun:
+            return None
+        about, reading = self._begun[number]
+        try:
+            next(reading)
+            return None
+        except StopIteration as end:
+            found = end.value
+        except _BadReply as error:
+            found = Error(REFUSED[error.word], error.evidence)
+        del self._begun[number]
+        self._confirm(about)
+        if isinstance(found, Error):
+            return make_message(about, error=found)
+        return make_message(about, content=found)
 
     def _about(self, number: str, name: str = "") -> Metadata:
         """What is known of a reply without its sender's word."""
@@ -172,7 +182,7 @@ class BoundedGrid(HttpGrid):
 
     # ------------------------------------------------- a reply, from the top
 
-    def _content(self, number: str) -> _Reading[RecordDict]:
+    def _content(self, number: str) -> _Reading[RecordDict | Error]:
         # Its own object, which no other node can have pushed.
         data = yield from self._object(number)
         children = _decoded(partial(get_object_children_ids_from_object_content, data))
@@ -264,6 +274,17 @@ def bounded(grid: Grid, vector_bytes: int, folder: Path) -> Grid:
     # Else it may compress, and an answer's length is not known before it is unpacked.
     client.headers["accept-encoding"] = "identity"
     return BoundedGrid(grid, vector_bytes, folder)
+
+
+def _error(given: Any) -> _Reading[RecordDict | Error]:
+    """Read an error, which comes whole."""
+    yield from ()
+    return Error(given.code, given.reason[:_REASON_LETTERS])
+
+
+def _failed(error: _BadReply) -> _Reading[RecordDict | Error]:
+    yield from ()
+    raise error
 
 
 def _called(call: Callable[[Any], Any], request: Any) -> Any:

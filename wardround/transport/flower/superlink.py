@@ -6,6 +6,7 @@ from pathlib import Path
 
 from flwr.superlink.cli.flower_superlink import flower_superlink
 
+from wardround.transport.flower.intake import guard_intake
 from wardround.transport.flower.programs import quiet_requests
 
 
@@ -28,4 +29,5 @@ def superlink_arguments(
 
 if __name__ == "__main__":
     quiet_requests()
+    guard_intake()
     flower_superlink()

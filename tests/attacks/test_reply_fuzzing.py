@@ -1,0 +1,448 @@
+"""Many nodes push anything at all to a real SuperLink: the rounds close with the honest sites."""
+
+from __future__ import annotations
+
+import json
+import queue
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+from flwr.app import Array, ArrayRecord, ConfigRecord, Error, Message, RecordDict
+from flwr.proto.message_pb2 import ObjectTree
+
+from tests.attacks.superlink import Nodes, Pushed, superlink_in
+from tests.coordinator.conftest import Hospitals, hospitals_of
+from wardround.protocol.messages import BINS, FIELDS, VECTOR, Introduction, Measured
+from wardround.transport.flower.identity import server_identity
+from wardround.transport.flower.replies import bounded
+from wardround_coordinator.strategy import EVALUATE, QUERY, TRAIN, RoundResult, WardroundStrategy
+
+HONEST = 3
+REPLY_SECONDS = 4.0
+GRACE_SECONDS = 10.0
+#: What a ServerApp may need beyond what it has when it is idle, apart from three models.
+ROOM_BYTES = 200_000_000
+#: As long as Flower's own programs cut them.
+CHUNK_BYTES = 5 << 20
+KINDS = ("Message", "RecordDict", "ConfigRecord", "ArrayRecord", "Array", "ArrayChunk")
+WORDS = {"malformed", "length", "no_reply", "unavailable", "site_error", "root", "signature"} | {
+    *("impostor", "wrong_round", "weight", "report", "range", "code", "copied_update"),
+}
+
+Body = Callable[[list[str]], bytes]
+
+
+@dataclass
+class Part:
+    """One object of a reply, and those below it."""
+
+    kind: str
+    body: Body
+    below: list[Part] = field(default_factory=list)
+
+    def all(self) -> Iterator[Part]:
+        yield self
+        for part in self.below:
+            yield from part.all()
+
+    def pack(self, objects: dict[str, bytes]) -> ObjectTree:
+        """Add the object and those below it, lowest first."""
+        below = [part.pack(objects) for part in self.below]
+        names = [tree.object_id for tree in below]
+        body = self.body(names)
+        data = f"{self.kind} {','.join(names)} {len(body)}".encode() + b"\0" + body
+        name = sha256(data).hexdigest()
+        objects[name] = data
+        return ObjectTree(object_id=name, children=below)
+
+
+def named(*keys: str) -> Body:
+    return lambda names: json.dumps(dict(zip(keys, names, strict=False))).encode()
+
+
+def constant(data: bytes) -> Body:
+    return lambda names: data
+
+
+def record_part(fields: ConfigRecord) -> Part:
+    return Part("ConfigRecord", constant(fields.deflate().split(b"\0", 1)[1]))
+
+
+def array_part(array: Array) -> Part:
+    def body(names: list[str]) -> bytes:
+        about = {"dtype": array.dtype, "shape": array.shape, "stype": array.stype}
+        return json.dumps({**about, "arraychunk_ids": [*range(len(names))]}).encode()
+
+    return Part("Array", body, [Part("ArrayChunk", lambda names: array.data)])
+
+
+def content_part(content: RecordDict) -> Part:
+    below = [record_part(content.config_records[FIELDS])]
+    keys = [FIELDS]
+    if VECTOR in content:
+        array = content.array_records[VECTOR][VECTOR]
+        below.append(Part("ArrayRecord", named(VECTOR), [array_part(array)]))
+        keys.append(VECTOR)
+    return Part("RecordDict", named(*keys), below)
+
+
+# ---------------------------------------------------------------- what a hostile node pushes
+
+
+@dataclass
+class Draft:
+    """A reply before it is pushed: good, until something is done to it."""
+
+    random: Random
+    root: Part
+    question: Message
+    reply: Message
+    #: How many of its objects are pushed, from the lowest; all where it is None.
+    pushed: int | None = None
+
+    def any(self, *kinds: str) -> Part:
+        parts = [part for part in self.root.all() if not kinds or part.kind in kinds]
+        return self.random.choice(parts or [self.root])
+
+    @property
+    def content(self) -> Part:
+        return self.root.below[0]
+
+    def finish(self) -> tuple[Pushed, list[str]]:
+        objects: dict[str, bytes] = {}
+        tree = self.root.pack(objects)
+        self.reply.metadata.__dict__.setdefault("_message_id", "")
+        if not self.reply.metadata.message_id:
+            self.reply.metadata.__dict__["_message_id"] = tree.object_id
+        return Pushed(self.reply, tree, objects), list(objects)[: self.pushed]
+
+
+def garbage(draft: Draft) -> None:
+    data = draft.random.randbytes(draft.random.choice((0, 1, 40, 3000)))
+    draft.any().body = lambda names: data
+
+
+def flipped(draft: Draft) -> None:
+    part, random = draft.any(), draft.random
+    before, place, value = part.body, random.random(), random.randrange(256)
+
+    def body(names: list[str]) -> bytes:
+        data = bytearray(before(names))
+        if data:
+            data[int(place * len(data))] ^= value
+        return bytes(data)
+
+    part.body = body
+
+
+def truncated(draft: Draft) -> None:
+    part, share = draft.any(), draft.random.random()
+    before = part.body
+    part.body = lambda names: before(names)[: int(share * len(before(names)))]
+
+
+def longer(draft: Draft) -> None:
+    part, more = draft.any("ArrayChunk"), draft.random.choice((1, 4, 4000))
+    before = part.body
+    part.body = lambda names: before(names) + bytes(more)
+
+
+def repeated(draft: Draft) -> None:
+    times = draft.random.choice((0, 2, 3, 400, 20_000))
+
+    def body(names: list[str]) -> bytes:
+        about = {"dtype": "<i4", "shape": [7], "stype": "wardround.raw"}
+        return json.dumps({**about, "arraychunk_ids": [0] * times}).encode()
+
+    draft.any("Array").body = body
+
+
+def described(draft: Draft) -> None:
+    random = draft.random
+    about = {
+        "dtype": random.choice(["<i4", "<i8", "<f4", "O", "", "x" * 4000, None, 4, ["<i4"]]),
+        "shape": random.choice([[7], [2**62], [-1], [], 7, None, [[7]], ["7"], [1.5]]),
+        "stype": random.choice(["wardround.raw", "numpy.ndarray", "pickle", None, 1]),
+        "arraychunk_ids": random.choice([[0], [-1], [9], [1.0], ["0"], [True], {"0": 0}, None, 0]),
+    }
+    if random.random() < 0.3:
+        about.pop(random.choice(list(about)))
+    draft.any("Array").body = lambda names: json.dumps(about).encode()
+
+
+def huge(draft: Draft) -> None:
+    size = draft.random.choice((200_000, 1_200_000, CHUNK_BYTES))
+    draft.any("ArrayChunk", "ConfigRecord").body = lambda names: bytes(size)
+
+
+def of_another_kind(draft: Draft) -> None:
+    draft.any().kind = draft.random.choice(KINDS)
+
+
+def reordered(draft: Draft) -> None:
+    part, random = draft.any("Message", "RecordDict", "ArrayRecord", "Array"), draft.random
+    other = draft.any()
+    if any(one is part for one in other.all()):
+        other = Part("ArrayChunk", lambda names: b"other")
+    part.below = random.choice([[], [*part.below, other], part.below[::-1], part.below * 2])
+
+
+def renamed(draft: Draft) -> None:
+    random = draft.random
+    names = [FIELDS, VECTOR, "", "x" * 2000, "\ud800", "\x1b[31m", "../../x"]
+    draft.any("RecordDict", "ArrayRecord").body = named(*random.sample(names, 3))
+
+
+def nested(draft: Draft) -> None:
+    inner = draft.content
+    for _ in range(draft.random.choice((1, 20, 80))):
+        inner = Part("RecordDict", named(FIELDS), [inner])
+    draft.root.below = [inner]
+
+
+def deep_json(draft: Draft) -> None:
+    depth = draft.random.choice((900, 30_000))
+    text = draft.random.choice((b"[" * depth, b'{"a":' * depth, b"[" * depth + b"]" * depth))
+    draft.any("RecordDict", "ArrayRecord", "Array").body = lambda names: text
+
+
+def wide(draft: Draft) -> None:
+    count = draft.random.choice((10, 2000))
+    more = [Part("ArrayChunk", constant(str(number).encode())) for number in range(count)]
+    draft.any("Message", "RecordDict", "Array").below.extend(more)
+    draft.pushed = 8
+
+
+def other_fields(draft: Draft) -> None:
+    random = draft.random
+    values: list[Any] = [0, -1, 2**63 - 1, True, 1.5, float("nan"), "", "x" * 9000, b"", bytes(65)]
+    values += [bytes(20_000), "0x" + "11" * 20, [1], [1.5], ["a"], [b"a"], [True], "\x00", "ß" * 40]
+    names = ["study", "round", "site", "weight", "update", "digest", "signature", "report"]
+    names += ["counts", "two_classes", "noise", "name"]
+    fields = ConfigRecord({name: random.choice(values) for name in random.sample(names, 8)})
+    draft.content.below[0] = record_part(fields)
+
+
+def announced(draft: Draft) -> None:
+    draft.pushed = draft.random.choice((0, 1, 2, -1))
+
+
+def erroneous(draft: Draft) -> None:
+    random = draft.random
+    code = random.choice([0, 1, 2, 9001, 9002, -1, 2**31 - 1, *range(3, 12)])
+    reason = random.choice(["", "no", "x" * 500_000, "\x1b[31m\n", "<class 'a'>:<'b'>"])
+    draft.reply = Message(Error(code, reason), reply_to=draft.question)
+    draft.root = Part("Message", lambda names: b"")
+
+
+def about_another(draft: Draft) -> None:
+    random, about = draft.random, draft.reply.metadata.__dict__
+    name, values = random.choice(
+        [
+            ("_reply_to_message_id", ["", "0" * 64, "x"]),
+            ("_run_id", [0, 1, 2**64 - 1]),
+            ("_src_node_id", [0, 1, 2**63]),
+            ("_dst_node_id", [0, 2, 2**63]),
+            ("_message_id", ["0" * 64, "x", "x" * 5000]),
+            ("_ttl", [-1.0, 0.0, 1e300, float("nan"), float("inf")]),
+            ("_created_at", [-1.0, 1e300, float("nan")]),
+            ("_message_type", ["train", "query.x", "system"]),
+            ("_group_id", ["x" * 100_000]),
+        ]
+    )
+    about[name] = random.choice(values)
+
+
+WAYS: list[Callable[[Draft], None]] = [
+    *(garbage, flipped, truncated, longer, repeated, described, huge, of_another_kind, reordered),
+    *(renamed, nested, deep_json, wide, other_fields, erroneous, about_another),
+]
+#: A silent node costs a timeout, so there are few of them.
+SILENT_SHARE, UNCHANGED_SHARE, TWICE_SHARE = 0.02, 0.04, 0.05
+
+
+# ---------------------------------------------------------------- the sites
+
+
+@dataclass
+class Sites:
+    """The nodes of a network: some answer, and the others push anything."""
+
+    hospitals: Hospitals
+    nodes: Nodes
+    random: Random
+    strategy: WardroundStrategy | None = None
+    done: Counter[str] = field(default_factory=Counter)
+    errors: list[BaseException] = field(default_factory=list)
+    honest: queue.Queue[int | None] = field(default_factory=queue.Queue)
+    hostile: queue.Queue[int | None] = field(default_factory=queue.Queue)
+
+    def ask(self, node: int) -> None:
+        """Let a node look for a question; the honest ones answer in time, however many others."""
+        (self.honest if self.nodes.ids.index(node) < HONEST else self.hostile).put(node)
+
+    def answer_all(self, asked: queue.Queue[int | None]) -> None:
+        """Answer each question to nodes that a queue names, until it names none."""
+        try:
+            while (node := asked.get()) is not None:
+                question = self.nodes.question(node)
+                if question is not None:
+                    self._answer(node, question)
+        except BaseException as error:
+            self.errors.append(error)
+            raise
+
+    def _answer(self, node: int, question: Message) -> None:
+        place, kind = self.nodes.ids.index(node), question.metadata.message_type
+        reply = Message(self._content(place, kind), reply_to=question)
+        if place < HONEST or kind == QUERY:
+            self.nodes.push(node, Pushed.of(reply))
+            return
+        random = Random(self.random.random())
+        silent = random.random()
+        if silent < SILENT_SHARE / 2:
+            self.done["mute"] += 1
+            return
+        times = 2 if random.random() < TWICE_SHARE else 1
+        for _ in range(times):
+            head = reply.deflate().split(b"\0", 1)[1]
+            root = Part("Message", constant(head), [content_part(reply.content)])
+            draft = Draft(random, root, question, Message(reply.content, reply_to=question))
+            if silent < SILENT_SHARE:
+                way: Callable[[Draft], None] = announced
+            elif random.random() < UNCHANGED_SHARE:
+                way = lambda draft: None  # noqa: E731
+            else:
+                way = random.choice(WAYS)
+            way(draft)
+            if random.random() < 0.2 and way is not announced:
+                random.choice(WAYS)(draft)
+            self.done[getattr(way, "__name__", "?")] += 1
+            try:
+                self.nodes.push(node, *draft.finish())
+            except (ValueError, TypeError):
+                self.done["not sent"] += 1  # protobuf has no such value
+
+    def _content(self, place: int, kind: str) -> RecordDict:
+        site = self.hospitals.sites[place]
+        if kind == QUERY:
+            fields = Introduction(site, f"site-{place}").fields()
+            return RecordDict({FIELDS: ConfigRecord(fields)})
+        if kind == EVALUATE:
+            counts = Measured(counts=[1] * (2 * BINS), two_classes=True, noise=0.0)
+            return RecordDict({FIELDS: ConfigRecord(counts.fields())})
+        assert kind == TRAIN
+        assert self.strategy is not None
+        position = self.strategy._position
+        assert position is not None
+        reply = self.hospitals.reply(place, position)
+        vector = reply.vector
+        array = Array(vector.dtype, (len(vector.data) // 4,), vector.format, vector.data)
+        return RecordDict(
+            {FIELDS: ConfigRecord(dict(reply.fields)), VECTOR: ArrayRecord({VECTOR: array})}  # type: ignore[arg-type]
+        )
+
+
+def memory_bytes(name: str) -> int:
+    """Read a line of this process's status, such as ``VmHWM``."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(f"{name}:"):
+            return int(line.split()[1]) * 1024
+    raise KeyError(name)
+
+
+@contextmanager
+def memory_bounded(vector_bytes: int) -> Iterator[None]:
+    """Compare the most memory of this process within a block with what it has before."""
+    Path("/proc/self/clear_refs").write_text("5")
+    idle = memory_bytes("VmRSS")
+    yield
+    grown = memory_bytes("VmHWM") - idle
+    assert grown < 3 * vector_bytes + ROOM_BYTES, f"{grown:,} bytes more than idle"
+
+
+class Enough(Exception):
+    """So many replies were pushed as were wanted."""
+
+
+def fuzz(folder: Path, replies: int, seed: int, sites: int = 45) -> None:
+    """Run a study of which all sites but three push anything, until so many replies were pushed."""
+    tables: dict[str, Any] = {
+        "study": {"rounds": replies // 50},
+        "aggregation": {"min_sites": HONEST},
+        "data": {
+            "name": "generated",
+            "arguments": {"sites": sites, "rows": 12, "test_rows": 4, "features": 6},
+        },
+    }
+    (folder / "link").mkdir()
+    with (
+        superlink_in(folder / "link") as link,
+        link.served() as plain,
+        link.nodes(sites) as nodes,
+        contextmanager(hospitals_of)(folder, **tables) as hospitals,
+    ):
+        params = hospitals.network.params
+        grid = bounded(plain, params.vector_size, folder)
+        played = Sites(hospitals, nodes, Random(seed))
+        push = grid.push_messages
+
+        def pushing(messages: Any) -> Any:
+            sent = list(messages)
+            names = push(sent)
+            for message in sent:
+                played.ask(message.metadata.dst_node_id)
+            return names
+
+        grid.push_messages = pushing  # type: ignore[method-assign]
+        honest = {site.lower() for site in hospitals.sites[:HONEST]}
+
+        def closed(result: RoundResult) -> None:
+            manifest = result.facts.manifest
+            assert honest <= {row.site for row in manifest.contributions}
+            assert {row.reason for row in manifest.dropped} <= WORDS
+            # Once to train and once to measure.
+            assert result.wall_seconds < 2 * (REPLY_SECONDS + GRACE_SECONDS)
+            if played.done.total() >= replies:
+                raise Enough
+
+        session = hospitals.session()
+        strategy = WardroundStrategy(session, sites, REPLY_SECONDS, attempts=1, on_round=closed)
+        played.strategy = strategy
+        asked = [played.honest, played.hostile, played.hostile]
+        threads = [threading.Thread(target=played.answer_all, args=(one,)) for one in asked]
+        for thread in threads:
+            thread.start()
+        try:
+            with (
+                server_identity(grid.run.run_id),
+                memory_bounded(params.vector_size),
+                pytest.raises(Enough),
+            ):
+                strategy.start(grid)
+        finally:
+            for one in asked:
+                one.put(None)
+            for thread in threads:
+                thread.join(60)
+        assert not played.errors
+
+
+@pytest.mark.timeout(600)
+def test_rounds_when_nearly_all_sites_push_anything_close_with_the_honest(tmp_path: Path) -> None:
+    fuzz(tmp_path, replies=500, seed=1)
+
+
+@pytest.mark.deep
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("seed", range(2, 7))
+def test_rounds_when_thousands_of_replies_are_anything_close(tmp_path: Path, seed: int) -> None:
+    fuzz(tmp_path, replies=2000, seed=seed)
