@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import queue
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from ctypes import CDLL
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -20,7 +22,18 @@ from flwr.proto.message_pb2 import ObjectTree
 
 from tests.attacks.superlink import Nodes, Pushed, superlink_in
 from tests.coordinator.conftest import Hospitals, hospitals_of
-from wardround.protocol.messages import BINS, FIELDS, VECTOR, Introduction, Measured
+from wardround.protocol.fixed_point import vector_from_bytes
+from wardround.protocol.messages import (
+    BINS,
+    FIELDS,
+    VECTOR,
+    VECTOR_DTYPE,
+    VECTOR_FORMAT,
+    Introduction,
+    Measured,
+)
+from wardround.protocol.rules import RunningMean
+from wardround.store import FolderStore
 from wardround.transport.flower.identity import server_identity
 from wardround.transport.flower.replies import bounded
 from wardround_coordinator.strategy import EVALUATE, QUERY, TRAIN, RoundResult, WardroundStrategy
@@ -362,6 +375,8 @@ def memory_bytes(name: str) -> int:
 @contextmanager
 def memory_bounded(vector_bytes: int) -> Iterator[None]:
     """Compare the most memory of this process within a block with what it has before."""
+    gc.collect()
+    CDLL(None).malloc_trim(0)
     Path("/proc/self/clear_refs").write_text("5")
     idle = memory_bytes("VmRSS")
     yield
@@ -434,6 +449,38 @@ def fuzz(folder: Path, replies: int, seed: int, sites: int = 45) -> None:
             for thread in threads:
                 thread.join(60)
         assert not played.errors
+
+
+@pytest.mark.timeout(300)
+def test_replies_when_they_are_many_and_large_are_in_memory_one_at_a_time(tmp_path: Path) -> None:
+    """They are stored and summed, and together they are larger than what is allowed."""
+    parameters, count = 8_000_000, 10
+    vector_bytes = 4 * parameters
+    assert count * vector_bytes > 3 * vector_bytes + ROOM_BYTES
+    with superlink_in(tmp_path) as link, link.served() as plain, link.nodes(count) as nodes:
+        grid = bounded(plain, vector_bytes, tmp_path)
+        with server_identity(grid.run.run_id):
+            questions = [Message(RecordDict(), node, TRAIN) for node in nodes.ids]
+            names = list(grid.push_messages(questions))
+        for node in nodes.ids:
+            question = nodes.question(node)
+            assert question is not None
+            arrays = ArrayRecord()
+            arrays[VECTOR] = Array(
+                VECTOR_DTYPE, (parameters,), VECTOR_FORMAT, Random(node).randbytes(vector_bytes)
+            )
+            content = RecordDict({FIELDS: ConfigRecord({"a": 1}), VECTOR: arrays})
+            nodes.push(node, Pushed.of(Message(content, reply_to=question)))
+        del arrays, content
+        running, store, taken = RunningMean(parameters), FolderStore(tmp_path / "store"), 0
+        with memory_bounded(vector_bytes):
+            for reply in grid.pull_messages(names):
+                data = reply.content.array_records[VECTOR][VECTOR].data
+                running.add(vector_from_bytes(data, parameters), 1)
+                store.put(data)
+                taken += 1
+        assert taken == count
+        assert running.finish().size == parameters
 
 
 @pytest.mark.timeout(600)
