@@ -6,6 +6,7 @@ hands replies on as they arrive. It decides nothing.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -33,7 +34,7 @@ from wardround.protocol.messages import (
     TrainTask,
 )
 from wardround.protocol.settlement import Vector
-from wardround.transport.flower.messages import REFUSED, reason_of
+from wardround.transport.flower.messages import REFUSED, ErrorCode, reason_of
 from wardround_coordinator.errors import ReplyRefused
 from wardround_coordinator.exchange import (
     FIRST_POLL_SECONDS,
@@ -42,7 +43,10 @@ from wardround_coordinator.exchange import (
     Exchange,
 )
 from wardround_coordinator.session import RoundFacts, RoundOutcome, Session, StudyPosition
+from wardround_coordinator.silent_nodes import SilentNodes
 from wardround_coordinator.verification import RawVector, Reply
+
+_log = logging.getLogger("wardround.serverapp")
 
 TRAIN, EVALUATE, QUERY = "train", "evaluate", "query"
 _REFUSED_WORDS = {code: word for word, code in REFUSED.items()}
@@ -94,6 +98,9 @@ class WardroundStrategy(Strategy):
     names: dict[SiteAddress, str] = field(default_factory=dict)
     _nodes: dict[int, SiteAddress] = field(default_factory=dict)
     _strangers: set[int] = field(default_factory=set)
+    _silent: dict[str, SilentNodes] = field(
+        default_factory=lambda: {kind: SilentNodes() for kind in (QUERY, TRAIN, EVALUATE)}
+    )
     _exchange: Exchange | None = None
     _position: StudyPosition | None = None
     _closed: RoundOutcome | None = None
@@ -208,7 +215,8 @@ class WardroundStrategy(Strategy):
         started, pause = time.monotonic(), pauses(FIRST_POLL_SECONDS, LAST_POLL_SECONDS)
         least = self.session.facts.params.min_sites
         while True:
-            connected = self._meet(grid)
+            # Nothing else is waited for, so no node is asked less often.
+            connected = self._meet(grid, gathering=True)
             known, waited = len(set(self._nodes.values())), time.monotonic() - started
             # A node that does not name its site counts too, once it has had its time.
             if known >= self.sites_wanted or (
@@ -236,14 +244,19 @@ class WardroundStrategy(Strategy):
         reasons = [f"too few nodes connected: {', '.join(sorted(missing)) or 'none'} missing"]
         return RoundFailed(self._position.round, known, self.sites_wanted, reasons)
 
-    def _meet(self, grid: Grid) -> int:
+    def _meet(self, grid: Grid, *, gathering: bool = False) -> int:
         """Ask new nodes for their site, and keep those that the contract admits.
 
+        Args:
+            gathering: before the first round, when silent nodes are asked all the time.
         Returns:
             How many nodes are connected.
         """
         connected = set(grid.get_node_ids())
+        for silent in self._silent.values():
+            silent.see(connected)
         unknown = sorted(connected - self._nodes.keys() - self._strangers)
+        unknown = [node for node in unknown if self._silent[QUERY].is_due(node)]
         empty = RecordDict()
         messages = [Message(empty, dst_node_id=node, message_type=QUERY) for node in unknown]
         # On a busy machine it takes a node half a minute to start the process that answers.
@@ -260,6 +273,9 @@ class WardroundStrategy(Strategy):
             # Any node may claim an address, and only its owner can sign for it: ask all of them.
             self._nodes[node] = introduction.site
             self.names.setdefault(introduction.site, introduction.name)
+        if not gathering:
+            for node in exchange.silent:
+                self._note_silence(QUERY, node, exchange.reply_seconds)
         return len(connected)
 
     def _forget(self, grid: Grid) -> None:
@@ -276,8 +292,27 @@ class WardroundStrategy(Strategy):
         content = RecordDict({FIELDS: config, VECTOR: arrays})
         return [
             Message(content, dst_node_id=node, message_type=kind, group_id=str(server_round))
-            for node in self._nodes
+            for node in self._due(kind)
         ]
+
+    def _due(self, kind: str) -> list[int]:
+        """Nodes to ask: all that are not silent; where those are too few for a round, all."""
+        training, measuring = self._silent[TRAIN], self._silent[EVALUATE]
+        if kind == EVALUATE:
+            heard = [node for node in self._nodes if not training.is_silent(node)]
+            return [node for node in heard if measuring.is_due(node)]
+        due = [node for node in self._nodes if training.is_due(node)]
+        least = self.session.facts.params.min_sites
+        return due if len({self._nodes[node] for node in due}) >= least else list(self._nodes)
+
+    def _note_silence(
+        self, kind: str, node: int, cost_seconds: float, *, away: bool = False
+    ) -> None:
+        pause = self._silent[kind].note(node, cost_seconds, away=away)
+        site = self._nodes.get(node)
+        called = f"node {node}" if site is None else f"{self.names.get(site, '')} ({site})".strip()
+        again = "when it connects again" if away else f"in {pause:.0f} s, or when it reconnects"
+        _log.warning(f"{called} did not answer ({kind}): it is asked again {again}")
 
     def _replies(self, grid: Grid, messages: Iterable[Message]) -> Iterator[Message]:
         """Send messages and yield replies as they arrive; ask those again that fail to train."""
@@ -294,7 +329,20 @@ class WardroundStrategy(Strategy):
             newcomers=lambda: self._newcomers(grid, sent),
             wait=self._wait,
         )
-        return self._exchange.replies(sent)
+        return self._heard(self._exchange, sent)
+
+    def _heard(self, exchange: Exchange, sent: list[Message]) -> Iterator[Message]:
+        """Hand on replies, and note which nodes were silent."""
+        kind = sent[0].metadata.message_type if sent else TRAIN
+        for reply in exchange.replies(sent):
+            node = exchange.node(reply)
+            if reply.has_error() and reply.error.code == ErrorCode.NODE_UNAVAILABLE:
+                self._note_silence(kind, node, exchange.retry_seconds, away=True)
+            else:
+                self._silent[kind].answered(node)
+            yield reply
+        for node in exchange.silent:
+            self._note_silence(kind, node, exchange.reply_seconds)
 
     def _newcomers(self, grid: Grid, sent: list[Message]) -> list[Message]:
         """Put a round's question to nodes that came after it was asked.
@@ -318,7 +366,7 @@ class WardroundStrategy(Strategy):
                 message_type=like.metadata.message_type,
                 group_id=like.metadata.group_id,
             )
-            for node in self._nodes
+            for node in self._due(TRAIN)
             if node not in asked
         ]
         sent.extend(new)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from math import inf, nan
@@ -282,6 +283,65 @@ def test_round_when_a_site_never_answers_is_closed_in_time(tmp_path: Path) -> No
             [{"site": network.parties[0].name, "reason": "no_reply"}]
         ] * 2
         assert all(row["wall_seconds"] < 5 for row in told)
+
+
+def test_rounds_when_a_site_is_silent_wait_for_it_once_and_name_it(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    seconds, rounds, asked = 8.0, 3, Counter[str]()
+    with network_in(tmp_path, reply_seconds=seconds, study={"rounds": rounds}) as network:
+
+        def availability(node: int, message: Message) -> Availability:
+            if node != FIRST_NODE_ID or message.metadata.message_type == "query":
+                return Availability.ONLINE
+            asked[f"{message.metadata.message_type} {message.metadata.group_id}"] += 1
+            return Availability.SILENT
+
+        told = coordinate(network, app_where("train", raising(OSError()), ()),
+                          availability=availability)  # fmt: skip
+        silent = network.parties[0]
+    assert asked.keys() == {"train 1"}
+    assert told[0]["wall_seconds"] >= seconds
+    assert all(row["wall_seconds"] < seconds for row in told[1:])
+    # Whether it was asked or not, each round says why it is not in it.
+    assert [row["dropped"] for row in told] == [
+        [{"site": silent.name, "reason": "no_reply"}]
+    ] * rounds
+    (said,) = [one.getMessage() for one in caplog.records if "did not answer" in one.getMessage()]
+    assert said.startswith(f"{silent.name} ({silent.account.address}) did not answer (train)")
+    assert "in 8 s, or when it reconnects" in said
+
+
+def test_round_when_too_few_sites_are_left_asks_the_silent_again(tmp_path: Path) -> None:
+    asked = Counter[str]()
+    with network_in(tmp_path, reply_seconds=1.0, aggregation={"min_sites": 3}) as network:
+
+        def availability(node: int, message: Message) -> Availability:
+            if node != FIRST_NODE_ID or message.metadata.message_type != "train":
+                return Availability.ONLINE
+            asked[message.metadata.message_id] += 1
+            return Availability.SILENT if len(asked) == 1 else Availability.ONLINE
+
+        (told,) = coordinate(network, app_where("train", raising(OSError()), ()),
+                             availability=availability)  # fmt: skip
+    assert (told["dropped"], len(asked)) == ([], 2)
+
+
+def test_site_when_silent_about_a_measure_trains_all_the_same(tmp_path: Path) -> None:
+    asked = Counter[str]()
+    with network_in(tmp_path, reply_seconds=1.0, study={"rounds": 2}) as network:
+
+        def availability(node: int, message: Message) -> Availability:
+            kind = message.metadata.message_type
+            if node != FIRST_NODE_ID or kind != "evaluate":
+                return Availability.ONLINE
+            asked[message.metadata.group_id] += 1
+            return Availability.SILENT
+
+        told = coordinate(network, app_where("train", raising(OSError()), ()),
+                          availability=availability)  # fmt: skip
+    assert [row["dropped"] for row in told] == [[], []]
+    assert asked.keys() == {"1"}
 
 
 def test_round_when_a_node_is_gone_says_unavailable(network: Network) -> None:
