@@ -79,6 +79,7 @@ ENTRY_POINTS = frozenset(
         "client/wardround_client/app/client_app.py",
         "client/wardround_client/site_commands.py",
         "coordinator/wardround_coordinator/commands.py",
+        "coordinator/wardround_coordinator/door.py",
         "coordinator/wardround_coordinator/server_app.py",
         "simulations/wardround_simulations/live/commands.py",
         "contracts/build.py",

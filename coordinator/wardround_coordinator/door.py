@@ -4,7 +4,8 @@ Flower serves sites, operators and its own helpers on one port, and does not aut
 So the SuperLink listens on the loopback interface, and this gateway forwards the requests of sites
 only, from node keys that a site has signed for, in messages of bounded size.
 
-It does not check signatures: the SuperLink does that behind it, on every request.
+It reads no body before it has checked the node's signature of the time: a key is public. The
+SuperLink checks it again, and that the body is about that node.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ import base64
 import binascii
 import ssl
 import sys
+from collections import defaultdict
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx
@@ -26,6 +29,7 @@ from starlette.routing import Route
 
 from wardround.host.log import configure
 from wardround.transport.flower.messages import NODE_KEY_HEADER
+from wardround.transport.flower.node_signature import is_signed
 from wardround.transport.supervision import Say
 from wardround_coordinator.home import CoordinatorHome, EnrolmentBook
 from wardround_coordinator.settings import load_coordinator_settings
@@ -50,6 +54,9 @@ PATHS = tuple(
 _TIMEOUT_SECONDS = 60.0
 _KEY_MAX_BYTES = 2048
 _CONNECTIONS_MAX = 1024
+#: The one request with a part of a vector, how many of a site are held at once (Flower sends two),
+#: and the longest other one.
+_LARGE, _LARGE_AT_ONCE, _PLAIN_MAX_BYTES = "/v1/fleet/push-object", 4, 1_000_000
 #: Headers of one hop only, or set again by each side.
 # fmt: off
 _OWN_HEADERS = frozenset({
@@ -63,27 +70,45 @@ _OWN_HEADERS = frozenset({
 Names = Callable[[], Mapping[bytes, str]]
 
 
-def make_door(upstream: httpx.AsyncClient, names: Names, max_bytes: int, say: Say) -> Starlette:
+def make_door(
+    upstream: httpx.AsyncClient,
+    names: Names,
+    max_bytes: int,
+    say: Say,
+    now: Callable[[], datetime],
+) -> Starlette:
     """Make the application in front of a SuperLink.
 
     Args:
         upstream: a client whose base is the SuperLink.
         names: asked at every message, so that a site may be enrolled at any time.
-        max_bytes: of one request's body.
+        max_bytes: of a body with a part of a vector; others have at most a megabyte.
         say: reports sites that connect, and clients that are rejected.
+        now: the time, with a zone.
     """
     seen: set[str] = set()
+    large: dict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(_LARGE_AT_ONCE))
 
     async def enter(request: Request) -> Response:
-        name = names().get(_node_key(request))
+        key = _node_key(request)
+        name = names().get(key)
+        host = request.client.host if request.client else "a client"
         if name is None:
-            host = request.client.host if request.client else "a client"
             say_once(f"turned away: {host} has a node key that no admitted site vouched for")
-            return PlainTextResponse("This node key is not enrolled here.", 401)
-        body = await _body(request, max_bytes)
+            return _refused("This node key is not enrolled here.", 401)
+        if not is_signed(request.headers, key, now()):
+            say_once(f"turned away: {host} names the node key of {name}, and no valid signature")
+            return _refused("The node's signature of the time is not valid.", 401)
+        if request.url.path != _LARGE:
+            return await forward(request, name, min(max_bytes, _PLAIN_MAX_BYTES))
+        async with large[name]:
+            return await forward(request, name, max_bytes)
+
+    async def forward(request: Request, name: str, limit: int) -> Response:
+        body = await _body(request, limit)
         if body is None:
-            say(f"refused: a message of {name} has more than {max_bytes:,} bytes")
-            return PlainTextResponse(f"A message may have {max_bytes:,} bytes.", 413)
+            say(f"refused: a message of {name} has more than {limit:,} bytes")
+            return _refused(f"A message may have {limit:,} bytes.", 413)
         headers = [(key, value) for key, value in request.headers.raw if _is_passed(key)]
         headers.append((b"accept-encoding", b"identity"))
         try:
@@ -107,13 +132,16 @@ def make_door(upstream: httpx.AsyncClient, names: Names, max_bytes: int, say: Sa
     return Starlette(routes=[Route(path, enter, methods=["POST"]) for path in PATHS])
 
 
-async def serve(home: CoordinatorHome, upstream_port: int, say: Say) -> None:
+async def serve(
+    home: CoordinatorHome, upstream_port: int, say: Say, now: Callable[[], datetime]
+) -> None:
     """Open the door of a coordinator's home until the process is asked to end.
 
     Args:
         home: with its certificates and enrolments.
         upstream_port: where the SuperLink listens on the loopback interface.
         say: reports sites that connect, and clients that are rejected.
+        now: the time, with a zone.
     """
     server = load_coordinator_settings(home.folder).require_server()
     book = EnrolmentBook(home)
@@ -126,7 +154,8 @@ async def serve(home: CoordinatorHome, upstream_port: int, say: Say) -> None:
         limits=limits,
         trust_env=False,
     ) as upstream:
-        door = make_door(upstream, book.names, server.max_message_megabytes * 1_000_000, say)
+        max_bytes = server.max_message_megabytes * 1_000_000
+        door = make_door(upstream, book.names, max_bytes, say, now)
         config = uvicorn.Config(
             door,
             host=server.host,
@@ -141,6 +170,11 @@ async def serve(home: CoordinatorHome, upstream_port: int, say: Say) -> None:
             timeout_graceful_shutdown=5,
         )
         await uvicorn.Server(config).serve()
+
+
+def _refused(words: str, status: int) -> Response:
+    """Answer, and close the connection: the rest of a body is not even read to be thrown away."""
+    return PlainTextResponse(words, status, {"connection": "close"})
 
 
 async def _body(request: Request, max_bytes: int) -> bytes | None:
@@ -172,4 +206,5 @@ def _is_passed(header: bytes) -> bool:
 
 if __name__ == "__main__":
     home = CoordinatorHome(Path(sys.argv[1]))
-    asyncio.run(serve(home, int(sys.argv[2]), configure(home.folder, "door").info))
+    say = configure(home.folder, "door").info
+    asyncio.run(serve(home, int(sys.argv[2]), say, lambda: datetime.now(UTC)))

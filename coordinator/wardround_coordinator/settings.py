@@ -63,8 +63,8 @@ class ServerTable(Form):
     port: Annotated[int, Field(ge=1, le=65_535)]
     #: Names and addresses under which the sites reach it; they go into its certificate.
     names: Annotated[list[str], Field(min_length=1, max_length=32)]
-    #: The longest message that a site may send.
-    max_message_megabytes: Annotated[int, Field(ge=1, le=2000)] = 64
+    #: The longest message that a site may send; the ServerApp reads 32 MB at once.
+    max_message_megabytes: Annotated[int, Field(ge=1, le=30)] = 8
 
 
 class CoordinatorSettings(Form):

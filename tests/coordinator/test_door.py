@@ -11,13 +11,17 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx
 import pytest
 import uvicorn
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from flwr.supercore.primitives.asymmetric import sign_message
 from flwr.superlink.routers.fleet.router import router
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -26,14 +30,15 @@ from starlette.routing import Route
 
 from wardround.host.log import EVENTS_FILE
 from wardround.transport.certificates import issue_server, make_authority
-from wardround.transport.enrolment import ENROLMENT, Enrolment, enrol
+from wardround.transport.enrolment import ENROLMENT, NODE_KEY, Enrolment, enrol
 from wardround.transport.ports import free_port
 from wardround_coordinator.door import PATHS
 from wardround_coordinator.home import CoordinatorHome
 from wardround_coordinator.settings import COORDINATOR_FILE
 
 START_SECONDS = 180.0  # of a machine that has much else to do
-LIMIT_BYTES = 1_000_000
+LIMIT_BYTES, PLAIN_LIMIT_BYTES = 2_000_000, 1_000_000
+OBJECT = "/v1/fleet/push-object"
 
 
 @dataclass
@@ -41,6 +46,7 @@ class Door:
     home: CoordinatorHome
     port: int
     enrolment: Enrolment
+    private: ec.EllipticCurvePrivateKey
 
     @property
     def log(self) -> str:
@@ -48,13 +54,32 @@ class Door:
         return (self.home.folder / EVENTS_FILE).read_text("utf-8")
 
     def post(
-        self, path: str, body: bytes | Iterator[bytes] = b"x", key: bytes | None = None
+        self,
+        path: str,
+        body: bytes | Iterator[bytes] = b"x",
+        key: bytes | None = None,
+        private: ec.EllipticCurvePrivateKey | None = None,
+        **headers: str,
     ) -> httpx.Response:
         pem = self.enrolment.public_pem if key is None else key
-        headers = {"flwr-public-key": base64.b64encode(pem).decode(), "x-own": "1"}
+        own = {"flwr-public-key": base64.b64encode(pem).decode(), "x-own": "1"}
+        headers = own | signed(private or self.private, datetime.now(UTC).isoformat()) | headers
         trust = ssl.create_default_context(cafile=str(self.home.authority))
         address = f"https://127.0.0.1:{self.port}{path}"
         return httpx.post(address, content=body, headers=headers, verify=trust, timeout=30)
+
+
+def signed(private: ec.EllipticCurvePrivateKey, time: str) -> dict[str, str]:
+    """The headers with which Flower signs a request."""
+    signature = base64.b64encode(sign_message(private, time.encode()))
+    return {"flwr-timestamp": time, "flwr-signature": signature.decode()}
+
+
+def node_key(site: Path) -> ec.EllipticCurvePrivateKey:
+    """The private key of a site's node."""
+    key = serialization.load_ssh_private_key((site / NODE_KEY).read_bytes(), None)
+    assert isinstance(key, ec.EllipticCurvePrivateKey)
+    return key
 
 
 def await_port(port: int, process: subprocess.Popen[str] | None = None) -> None:
@@ -81,7 +106,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> CoordinatorHome:
         f'[study]\nchain = "http://127.0.0.1:1"\nchain_id = 1\ncontract = "0x{"00" * 20}"\n'
         f'id = "0x{"00" * 32}"\nsites = 1\n'
         f'[server]\nhost = "127.0.0.1"\nport = {free_port()}\nnames = ["127.0.0.1"]\n'
-        "max_message_megabytes = 1\n"
+        "max_message_megabytes = 2\n"
     )
     return found
 
@@ -125,7 +150,7 @@ def door(
     command = [sys.executable, "-m", "wardround_coordinator.door", str(home.folder), str(upstream)]
     with subprocess.Popen(command, text=True) as process:
         await_port(port, process)
-        found = Door(home, port, enrolment)
+        found = Door(home, port, enrolment, node_key(site))
         yield found
         process.terminate()
         assert process.wait(20) in (0, -15)
@@ -184,23 +209,57 @@ def test_node_that_no_site_vouched_for_is_turned_away_and_told_of(
 
 def test_site_is_let_in_as_soon_as_it_is_enrolled(door: Door, tmp_path: Path) -> None:
     late = enrol(tmp_path, "late", bytes(range(3, 35)))
-    assert door.post(PATHS[0], key=late.public_pem).status_code == 401
+    private = node_key(tmp_path)
+    assert door.post(PATHS[0], key=late.public_pem, private=private).status_code == 401
     target = door.home.sites / "late.json"
     shutil.copy(tmp_path / ENROLMENT, target)
-    assert door.post(PATHS[0], key=late.public_pem).status_code == 200
+    assert door.post(PATHS[0], key=late.public_pem, private=private).status_code == 200
     target.unlink()
-    assert door.post(PATHS[0], key=late.public_pem).status_code == 401
+    assert door.post(PATHS[0], key=late.public_pem, private=private).status_code == 401
+
+
+@pytest.mark.parametrize("age_seconds", [400, -60])
+def test_key_when_its_signature_is_old_or_early_is_turned_away(
+    door: Door, age_seconds: int
+) -> None:
+    time = (datetime.now(UTC) - timedelta(seconds=age_seconds)).isoformat()
+    assert door.post(PATHS[0], **signed(door.private, time)).status_code == 401
+
+
+def test_key_when_it_is_not_signed_for_brings_no_body(door: Door, tmp_path: Path) -> None:
+    """A node key is public: only who has its private part may send anything."""
+    enrol(tmp_path, "other", bytes(range(4, 36)))
+    read: list[int] = []
+
+    def body() -> Iterator[bytes]:
+        for part in range(200):
+            read.append(part)
+            yield bytes(1_000_000)
+
+    answer: httpx.Response | None = None
+    with suppress(httpx.TransportError):  # the door may have closed the connection
+        answer = door.post(OBJECT, body(), private=node_key(tmp_path))
+    assert answer is None or answer.status_code == 401
+    assert len(read) < 200
+    for broken in ("", "x", "A" * 1000, "ä".encode().hex()):
+        assert door.post(OBJECT, **{"flwr-signature": broken}).status_code == 401
+    for broken in ("", "now", "2026-01-01T00:00:00"):
+        assert door.post(OBJECT, **{"flwr-timestamp": broken}).status_code == 401
+    assert "names the node key of cleveland, and no valid signature" in door.log
 
 
 def test_message_that_is_too_long_is_refused(door: Door) -> None:
-    assert door.post(PATHS[3], bytes(LIMIT_BYTES)).json()["bytes"] == LIMIT_BYTES
-    assert door.post(PATHS[3], bytes(LIMIT_BYTES + 1)).status_code == 413
+    assert door.post(OBJECT, bytes(LIMIT_BYTES)).json()["bytes"] == LIMIT_BYTES
+    assert door.post(OBJECT, bytes(LIMIT_BYTES + 1)).status_code == 413
+    for path in set(PATHS) - {OBJECT}:
+        assert door.post(path, bytes(PLAIN_LIMIT_BYTES)).json()["bytes"] == PLAIN_LIMIT_BYTES
+        assert door.post(path, bytes(PLAIN_LIMIT_BYTES + 1)).status_code == 413
 
     def endless() -> Iterator[bytes]:
-        for _ in range(40):
+        for _ in range(41):
             yield bytes(50_000)
 
-    assert door.post(PATHS[3], endless()).status_code == 413
+    assert door.post(OBJECT, endless()).status_code == 413
     assert "refused: a message of cleveland" in door.log
 
 
@@ -232,5 +291,5 @@ def test_door_says_so_when_the_superlink_is_away(
     ]
     with subprocess.Popen(command, text=True) as process:
         await_port(port, process)
-        assert Door(copy, port, door.enrolment).post(PATHS[0]).status_code == 503
+        assert Door(copy, port, door.enrolment, door.private).post(PATHS[0]).status_code == 503
         process.terminate()

@@ -30,6 +30,19 @@ NAMES: dict[tuple[str, str], tuple[str | None, str]] = {
         None,
         "the door rejects unknown node keys before the SuperLink sees them",
     ),
+    # node_signature.py: the door checks a node's signature before it reads a body
+    ("common.constant", "TIMESTAMP_HEADER"): (None, "the time that a node signs"),
+    ("common.constant", "TIMESTAMP_TOLERANCE"): (None, "as long as the SuperLink takes it"),
+    ("common.constant", "SYSTEM_TIME_TOLERANCE"): (None, "as early as the SuperLink takes it"),
+    ("supercore.constant", "FLEET_HTTP_SIGNATURE_HEADER"): (None, "the signature of that time"),
+    ("supercore.primitives.asymmetric", "bytes_to_public_key"): (
+        "public_key_bytes",
+        "the key of that signature",
+    ),
+    ("supercore.primitives.asymmetric", "verify_signature"): (
+        "public_key message signature",
+        "checks that signature as the SuperLink does",
+    ),
     # identity.py: a federation in one process
     ("app.message", "make_message"): ("metadata content error", "Message() draws new metadata"),
     ("clientapp.client_app", "LoadClientAppError"): (None, "raised by the public ClientApp"),
