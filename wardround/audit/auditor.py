@@ -353,6 +353,8 @@ class Auditor:
             return
         closed_at = None if number not in self._closings else closing.closed_at
         demands = next_demands(params, closed_at, withheld, made, now)
+        if not demands:
+            return
         receipts: list[Receipt] = []
         refused: ContractReverted | TransactionRefused | None = None
         try:
