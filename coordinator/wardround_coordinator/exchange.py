@@ -34,8 +34,8 @@ UNAVAILABLE = (
 )
 #: What came is no reply; the next one would be none either.
 _FINAL = (REFUSED["malformed"], REFUSED["length"])
-#: The site's program ended under the question.
-_DIED = (*UNAVAILABLE, ErrorCode.CLIENT_APP_CRASHED, ErrorCode.UNKNOWN)
+#: The site's program ended under the question. Any node can say so, for as long as it is asked.
+DIED = (*UNAVAILABLE, ErrorCode.CLIENT_APP_CRASHED, ErrorCode.UNKNOWN)
 
 
 @dataclass
@@ -142,7 +142,7 @@ class Exchange:
         again_at = now + next(asked.pauses)
         if again_at > asked.failed_at + self.retry_seconds:
             return False
-        if reply.error.code not in _DIED:
+        if reply.error.code not in DIED:
             asked.refusals += 1
             if asked.refusals > _REFUSALS:
                 return False

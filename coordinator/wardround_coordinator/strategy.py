@@ -34,9 +34,10 @@ from wardround.protocol.messages import (
     TrainTask,
 )
 from wardround.protocol.settlement import Vector
-from wardround.transport.flower.messages import REFUSED, ErrorCode, reason_of
+from wardround.transport.flower.messages import REFUSED, reason_of
 from wardround_coordinator.errors import ReplyRefused
 from wardround_coordinator.exchange import (
+    DIED,
     FIRST_POLL_SECONDS,
     LAST_POLL_SECONDS,
     UNAVAILABLE,
@@ -275,7 +276,7 @@ class WardroundStrategy(Strategy):
             self.names.setdefault(introduction.site, introduction.name)
         if not gathering:
             for node in exchange.silent:
-                self._note_silence(QUERY, node, exchange.reply_seconds)
+                self._note_silence(grid, QUERY, node, exchange.reply_seconds)
         return len(connected)
 
     def _forget(self, grid: Grid) -> None:
@@ -305,9 +306,8 @@ class WardroundStrategy(Strategy):
         least = self.session.facts.params.min_sites
         return due if len({self._nodes[node] for node in due}) >= least else list(self._nodes)
 
-    def _note_silence(
-        self, kind: str, node: int, cost_seconds: float, *, away: bool = False
-    ) -> None:
+    def _note_silence(self, grid: Grid, kind: str, node: int, cost_seconds: float) -> None:
+        away = node not in set(grid.get_node_ids())
         pause = self._silent[kind].note(node, cost_seconds, away=away)
         site = self._nodes.get(node)
         called = f"node {node}" if site is None else f"{self.names.get(site, '')} ({site})".strip()
@@ -329,20 +329,20 @@ class WardroundStrategy(Strategy):
             newcomers=lambda: self._newcomers(grid, sent),
             wait=self._wait,
         )
-        return self._heard(self._exchange, sent)
+        return self._heard(grid, self._exchange, sent)
 
-    def _heard(self, exchange: Exchange, sent: list[Message]) -> Iterator[Message]:
-        """Hand on replies, and note which nodes were silent."""
+    def _heard(self, grid: Grid, exchange: Exchange, sent: list[Message]) -> Iterator[Message]:
+        """Hand on replies, and note which nodes were silent, or failed until time was up."""
         kind = sent[0].metadata.message_type if sent else TRAIN
         for reply in exchange.replies(sent):
             node = exchange.node(reply)
-            if reply.has_error() and reply.error.code == ErrorCode.NODE_UNAVAILABLE:
-                self._note_silence(kind, node, exchange.retry_seconds, away=True)
+            if reply.has_error() and reply.error.code in DIED and exchange.retry_seconds > 0:
+                self._note_silence(grid, kind, node, exchange.retry_seconds)
             else:
                 self._silent[kind].answered(node)
             yield reply
         for node in exchange.silent:
-            self._note_silence(kind, node, exchange.reply_seconds)
+            self._note_silence(grid, kind, node, exchange.reply_seconds)
 
     def _newcomers(self, grid: Grid, sent: list[Message]) -> list[Message]:
         """Put a round's question to nodes that came after it was asked.

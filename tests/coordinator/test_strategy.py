@@ -312,6 +312,28 @@ def test_rounds_when_a_site_is_silent_wait_for_it_once_and_name_it(
     assert "in 8 s, or when it reconnects" in said
 
 
+def test_rounds_when_a_node_says_that_it_is_away_wait_for_it_once(tmp_path: Path) -> None:
+    """It is connected, so its word does not make the study wait for it in every round."""
+    asked = Counter[str]()
+
+    def away(message: Message, *_: Any) -> Message:
+        asked[message.metadata.group_id] += 1
+        return Message(Error(ErrorCode.NODE_UNAVAILABLE, "away"), reply_to=message)
+
+    with network_in(tmp_path, study={"rounds": 3}) as network:
+        settings = network.folders.coordinator / "coordinator.toml"
+        text = settings.read_text("utf-8")
+        settings.write_text(text.replace("retry_seconds = 0", "retry_seconds = 10"), "utf-8")
+        told = coordinate(network, app_where("train", away))
+        dropped = {"site": network.parties[BAD].name, "reason": "unavailable"}
+    assert asked["1"] > 2
+    assert asked.keys() == {"1"}
+    assert [row["dropped"] for row in told] == [
+        [dropped],
+        *[[{**dropped, "reason": "no_reply"}]] * 2,
+    ]
+
+
 def test_round_when_too_few_sites_are_left_asks_the_silent_again(tmp_path: Path) -> None:
     asked = Counter[str]()
     with network_in(tmp_path, reply_seconds=1.0, aggregation={"min_sites": 3}) as network:
