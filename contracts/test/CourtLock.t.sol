@@ -230,10 +230,7 @@ contract CourtLockTest is CallScene {
         locked(story, FIRST, 0);
         Target memory target = anyTarget(story, seed);
         target.what = What(bound(what, 0, 7));
-        bool full = params.recording == Recording.Full;
-        if (target.what == What.Update || (target.what == What.Entry && !full)) {
-            target.what = What.Model;
-        }
+        if (target.what == What.Update || target.what == What.Entry) target.what = What.Model;
         vm.expectRevert(abi.encodeWithSelector(ICourtBase.Court_DemandsDisabled.selector, story.id));
         demanded(story, target);
     }
@@ -408,8 +405,7 @@ contract CourtLockTest is CallScene {
         pure
         returns (Target memory target)
     {
-        bool full = story.params.recording == Recording.Full;
-        target.what = full || seed % 3 == 0 ? What.Update : What.Entry;
+        target.what = seed % 3 == 0 ? What.Update : What.Entry;
         uint32 index = uint32(pick(seed, "index", story.list.length));
         if (target.what == What.Entry) {
             target.index = index;

@@ -3,7 +3,7 @@ pragma solidity ^0.8.28;
 
 import {Demand, DemandStatus, Target, What} from "../interfaces/ICourt.sol";
 import {IDemands} from "../interfaces/IDemands.sol";
-import {Closing, Named, Recording, Rule, StudyId, Terms} from "../interfaces/IWardRound.sol";
+import {Closing, Named, Rule, StudyId, Terms} from "../interfaces/IWardRound.sol";
 import {Entries, Entry} from "../libraries/Entries.sol";
 import {Rows} from "../libraries/Rows.sol";
 import {SumTree} from "../libraries/SumTree.sol";
@@ -184,8 +184,8 @@ abstract contract Demands is Bench, IDemands {
         Terms memory s
     ) internal view {
         if (target.what == What.Entry) {
-            // With full recording every entry is in the chain already.
-            if (s.recording != Recording.Root) revert Court_DemandsDisabled(id);
+            // With full recording they are in a transaction, which not every reader finds: a contract may
+            // have sent it, or with other bytes between them.
             d.root = closing.record.contributions;
             d.size = closing.record.count;
             d.length = uint32(Entries.SIZE);

@@ -14,4 +14,9 @@ import {IScores} from "./IScores.sol";
 /// The open round's lock is such a closing, without a model.
 /// @dev `closing` is the challenged round's, `previous` that of the round before.
 /// These parts are one contract to its callers. Of the code all but the first are in the annex.
-interface ICourt is IChallenges, IDemands, IRegistrations, IScores {}
+interface ICourt is IChallenges, IDemands, IRegistrations, IScores {
+    /// @notice Makes several calls of the court as the caller, in order; all of them or none. Demands come
+    /// in hundreds, and answers have to be there in time.
+    /// @dev Source: OpenZeppelin, Multicall.
+    function multicall(bytes[] calldata data) external returns (bytes[] memory results);
+}

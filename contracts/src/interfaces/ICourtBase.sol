@@ -189,7 +189,7 @@ interface ICourtBase {
     );
     error Court_TooLate(uint256 until);
     error Court_TooEarly(uint256 from);
-    /// @notice The data is on chain already, no proof takes it, or the round's lock does not promise it.
+    /// @notice No proof takes the data, or the round's lock does not promise it.
     error Court_DemandsDisabled(StudyId study);
     error Court_TargetUnknown(uint256 index, uint256 size);
     error Court_AlreadyDemanded(bytes32 demand);
