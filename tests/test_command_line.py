@@ -627,6 +627,16 @@ def test_study_when_on_a_shared_chain_is_audited_by_its_id(
     assert "All holds." in call("audit", "run").out
     assert "chain 4242, not 1" in call("audit", file.study, *where, "--chain-id", 1).error
     assert "is not final before" in call("claim", "run").error
+    # What a deployed study leaves: its model, taken by the study's id.
+    export = ("model", "export", file.study, *where, "--out", "model.safetensors")
+    assert call(*export).good.count("recomputed, equal") == ended.out.count('"wall_seconds"') - 1
+    exported = (tmp_path / "model.safetensors").read_bytes()
+    assert exported == (tmp_path / "run" / "model.safetensors").read_bytes()
+    verify = ("model", "verify", "model.safetensors")
+    assert "The file is this round's model." in call(*verify, file.study, *where).good
+    assert "The file is this round's model." in call(*verify, *where).good
+    assert "The file is this round's model." in call(*verify, "run").good
+    assert "no such study" in call(*verify, "0x" + "12" * 32, *where).error
     assert "no such study" in call("audit", "0x" + "12" * 32, *where).error
     nobody = ("--rpc", node.url, "--contract", "0x" + "12" * 20, "--store", "run/store")
     assert call("audit", file.study, *nobody).error

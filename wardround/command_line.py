@@ -110,6 +110,10 @@ COMMANDS = {
             "wardround.explorer.commands:export",
             "Write a study, or one round, into one archive that can be verified offline.",
         ),
+        model=(
+            "wardround.audit.model_commands:app",
+            "Take a study's model away as a file, and bind such a file to its round on chain.",
+        ),
         show=(
             "wardround.audit.commands:show",
             "Show an object of a run's store, verified: a manifest, report, vector or "

@@ -28,6 +28,7 @@ from wardround.learning.datasets.base import Dataset
 from wardround.learning.initial import InitialModel
 from wardround.learning.models import check_fits
 from wardround.learning.trial import try_model
+from wardround.protocol.canonical import canonical_bytes
 from wardround.protocol.documents import toml_of
 from wardround.protocol.errors import ScenarioError
 from wardround.protocol.identifiers import StudyId, hex_of
@@ -198,6 +199,9 @@ def prepare(
     where = (address, folders.coordinator, contract, study, keys.coordinator)
     with closing(open_study_store(*where)) as store:
         publish(spec, initial, store)
+        if spec.model.is_own:
+            # Under the digest that the specification pins, for readers who run no foreign code.
+            store.put_public(canonical_bytes(initial.layout.document()))
     now = chain.block().timestamp
     for party in parties:
         # A simulation's rows are no secret.
@@ -329,4 +333,4 @@ def _write_network(network: Network, token: StudyToken) -> None:
         value["grants"] = network.grants.lower()
     network.folders.network.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
     layout = json.dumps(network.initial.layout.document(), indent=1)
-    (network.folders.root / "layout.json").write_text(layout + "\n", encoding="utf-8")
+    network.folders.layout.write_text(layout + "\n", encoding="utf-8")

@@ -3,26 +3,18 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, fields, is_dataclass
-from enum import IntEnum
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from wardround.audit.claims import earned_so_far
-from wardround.chain.events import Event, OtherEvent
-from wardround.learning.export import export_model
+from wardround.audit.event_lines import event_line
+from wardround.audit.model_file import round_model
 from wardround.learning.metrics import evaluate_sites
 from wardround.learning.models import build_model
-from wardround.protocol.cid import cid_from_sha256
-from wardround.protocol.fixed_point import dequantize, vector_from_bytes
 from wardround.protocol.identifiers import hex_of
-from wardround.protocol.manifest import MANIFEST_MAX_BYTES, parse_manifest
 from wardround_coordinator.rounds_file import read_rounds
 from wardround_simulations.network import Network
-
-SUMMARY_FILE = "summary.json"
-MODEL_FILE = "model.safetensors"
-EVENTS_FILE = "events.jsonl"
 
 
 @dataclass(frozen=True)
@@ -59,25 +51,21 @@ def collect(network: Network, wall_seconds: float) -> Results:
     }
     if rounds:
         summary["final"] = _final(network, rounds[-1])
-    _write_events(network, folders.root / EVENTS_FILE)
+    _write_events(network, folders.events)
     text = json.dumps(summary, indent=1)
-    (folders.root / SUMMARY_FILE).write_text(text + "\n", encoding="utf-8")
+    folders.summary.write_text(text + "\n", encoding="utf-8")
     return Results(folders.root, summary)
 
 
 def _final(network: Network, last: dict[str, Any]) -> dict[str, Any]:
     spec, folders = network.scenario.specification, network.folders
-    count = network.params.parameter_count
+    facts = network.contract.facts(network.study)
     (closed,) = network.contract.closed_rounds(network.study)[-1:]
-    cid = cid_from_sha256(closed.closing.record.manifest)
     with network.store() as store:
-        manifest = parse_manifest(store.get(cid, MANIFEST_MAX_BYTES))
-        values = vector_from_bytes(store.map(manifest.model.cid, 4 * count), count)
-    weights = dequantize(values, spec.aggregation.scale_bits)
-    metadata = {"study": hex_of(network.study), "round": str(last["round"]), "root": last["model"]}
+        final = round_model(facts, spec, closed.round, closed.closing.record, store)
     # What the store encrypts lies in the clear only beside a key that opens it.
-    place = folders.root if network.grants is None else folders.coordinator
-    export_model(weights, network.initial.layout, place / MODEL_FILE, metadata)
+    final.write(folders.model(sealed=network.grants is not None), network.initial.layout)
+    weights = final.weights()
     model = build_model(spec.model, spec.files, spec.study.seed)
     tables = [party.data.test for party in network.parties]
     each, pooled = evaluate_sites(model, weights, tables, spec.training.threads)
@@ -104,32 +92,4 @@ def _earned(network: Network) -> dict[str, str]:
 def _write_events(network: Network, path: Path) -> None:
     with path.open("w", encoding="utf-8") as file:
         for event in network.contract.events(network.study):
-            file.write(json.dumps(_plain_event(event), sort_keys=True) + "\n")
-
-
-def _plain_event(event: Event) -> dict[str, Any]:
-    if isinstance(event, OtherEvent):
-        name, values = event.name, event.values
-    else:
-        name, values = type(event).__name__, vars(event)
-    return {
-        "event": name,
-        "study": hex_of(event.study),
-        "block": event.log.block_number,
-        "transaction": event.log.transaction_hash,
-        "index": event.log.log_index,
-        **{key: _plain(value) for key, value in values.items() if key not in ("study", "log")},
-    }
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, bytes):
-        return hex_of(value)
-    if isinstance(value, IntEnum):
-        return value.name.lower()
-    if is_dataclass(value):
-        return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    # Amounts are decimal text, because JSON numbers end at 2**53.
-    return str(value) if isinstance(value, int) and value >= 2**53 else value
+            file.write(event_line(event) + "\n")

@@ -25,7 +25,7 @@ from tests.integration.test_operations import (
 )
 from wardround.audit.audit import StudyAudit
 from wardround.audit.finished import FinishedRun, open_run, read_network
-from wardround.audit.folders import Folders
+from wardround.audit.folders import MODEL_FILE, Folders
 from wardround.chain.grants import Grants
 from wardround.command_line import app
 from wardround.explorer.indexer import Indexer
@@ -49,7 +49,6 @@ from wardround.store.reading_key import read_reading_key
 from wardround.store.study_store import local_vault, open_study_store
 from wardround_simulations.confidential import AUDITOR_KEY, READING_KEY, SPONSOR_READING_KEY
 from wardround_simulations.network import Network
-from wardround_simulations.results import MODEL_FILE
 from wardround_simulations.run import Watcher
 
 if TYPE_CHECKING:
@@ -182,6 +181,19 @@ def test_audit_with_a_grant_recomputes_everything(played: Played) -> None:
     assert result.output.count("mean recomputed") == ROUNDS
     coordinator = played.folders.coordinator / READING_KEY
     assert CliRunner().invoke(app, [*words[:-1], str(coordinator)]).exit_code == 0
+
+
+def test_model_of_an_encrypted_store_takes_a_grant(played: Played, tmp_path: Path) -> None:
+    out = tmp_path / MODEL_FILE
+    words = ["model", "export", str(played.folders.root), "--out", str(out)]
+    assert isinstance(CliRunner().invoke(app, words).exception, ObjectSealed)
+    assert not out.exists()
+    key = ["--reading-key", str(played.sponsor)]
+    assert CliRunner().invoke(app, [*words, *key]).exit_code == 0
+    assert out.read_bytes() == (played.folders.coordinator / MODEL_FILE).read_bytes()
+    verify = ["model", "verify", str(out), str(played.folders.root)]
+    assert CliRunner().invoke(app, [*verify, *key]).exit_code == 0
+    assert isinstance(CliRunner().invoke(app, verify).exception, ObjectSealed)
 
 
 def test_reader_when_revoked_reads_nothing_that_came_after(played: Played) -> None:

@@ -10,12 +10,13 @@ from safetensors.numpy import load_file
 
 from tests.integration.networks import small_scenario
 from wardround.audit.finished import open_run, read_network
+from wardround.audit.folders import EVENTS_FILE, MODEL_FILE, SUMMARY_FILE
 from wardround.learning.datasets.table import load_table
 from wardround.protocol.fixed_point import dequantize, vector_from_bytes
 from wardround.protocol.identifiers import hex_of
 from wardround.protocol.merkle import vector_root
 from wardround.store import FolderStore
-from wardround_simulations.results import EVENTS_FILE, MODEL_FILE, SUMMARY_FILE, read_rounds
+from wardround_coordinator.rounds_file import read_rounds
 
 
 @pytest.fixture(scope="module")

@@ -7,6 +7,10 @@ from pathlib import Path
 
 ROUNDS_FILE = "rounds.jsonl"
 NETWORK_FILE = "network.json"
+SUMMARY_FILE = "summary.json"
+MODEL_FILE = "model.safetensors"
+EVENTS_FILE = "events.jsonl"
+LAYOUT_FILE = "layout.json"
 
 
 @dataclass(frozen=True)
@@ -63,3 +67,22 @@ class Folders:
     def network(self) -> Path:
         """What the network is: chain, contract, study, sites."""
         return self.root / NETWORK_FILE
+
+    @property
+    def events(self) -> Path:
+        """The contract's events about the study, a JSON line each."""
+        return self.root / EVENTS_FILE
+
+    @property
+    def summary(self) -> Path:
+        """What a simulation sums up at its end."""
+        return self.root / SUMMARY_FILE
+
+    @property
+    def layout(self) -> Path:
+        """Names and shapes of the model's parameters."""
+        return self.root / LAYOUT_FILE
+
+    def model(self, *, sealed: bool) -> Path:
+        """The last model; beside the coordinator's keys where the store is encrypted."""
+        return (self.coordinator if sealed else self.root) / MODEL_FILE

@@ -1,0 +1,39 @@
+"""Errors of audits.
+
+WardroundError
+└── FileMismatch          a file that was taken away is not what chain and store give
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from wardround.protocol.errors import WardroundError
+
+_SHOWN_CHARACTERS = 200
+
+
+class FileMismatch(WardroundError):
+    """A run's file, or a model that was taken away, is not what chain and store give.
+
+    Attributes:
+        what: the place in the file that differs.
+        found: what is there.
+        expected: what chain and store give.
+    """
+
+    code = "file-mismatch"
+
+    def __init__(self, path: Path, what: str, found: object, expected: object) -> None:
+        self.path = path
+        self.what = what
+        self.found = str(found)
+        self.expected = str(expected)
+        super().__init__(
+            f"{path}: {what} is {_short(self.found)}, but chain and store give "
+            f"{_short(self.expected)}: do not rely on this file."
+        )
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _SHOWN_CHARACTERS else text[: _SHOWN_CHARACTERS - 1] + "…"
