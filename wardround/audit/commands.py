@@ -21,6 +21,7 @@ from wardround.audit.finished import FinishedRun, open_run, read_network, run_st
 from wardround.audit.folders import Folders
 from wardround.audit.notices import Notice, Powers, unproven_words
 from wardround.audit.public_audit import public_rounds
+from wardround.audit.run_folder import RunFolderAudit
 from wardround.audit.signatures import SignatureFolder
 from wardround.chain.amounts import tokens_of
 from wardround.chain.options import (
@@ -165,7 +166,14 @@ def audit(
         with open_run(path, reading=reading_key) as run:
             if run.replayed is not None and not as_json:
                 _out.print(f"journal: {run.replayed} transactions executed again, same results")
-            _audit(run.contract, run.study, run.store, as_json, run_study_code=run_study_code)
+            _audit(
+                run.contract,
+                run.study,
+                run.store,
+                as_json,
+                run=run,
+                run_study_code=run_study_code,
+            )
     else:
         with where.opened(run_or_study) as (ward, study, objects):
             _audit(ward, study, objects, as_json, run_study_code=run_study_code)
@@ -349,9 +357,11 @@ def _audit(
     first: int = 1,
     last: int | None = None,
     *,
+    run: FinishedRun | None = None,
     run_study_code: bool = False,
 ) -> None:
     work = StudyAudit(contract, study, store, first, last)
+    folder = None if run is None else RunFolderAudit(run, work)
     # An archive does not hold the token.
     decimals = contract.decimals(study) if isinstance(contract, WardRound) else None
     if not as_json:
@@ -374,6 +384,8 @@ def _audit(
     try:
         for audited in work.rounds():
             _print_audited(audited, decimals, as_json)
+            if folder is not None:
+                folder.add(audited)
     except ObjectSealed as sealed:
         # What is public can be checked all the same.
         if not as_json:
@@ -395,6 +407,13 @@ def _audit(
             raise ReplayFailed(breach.round, "locked cohort", breach.what)
     if not as_json:
         _out.print(f"store: {objects} objects have the bytes that their names say")
+    if folder is not None:
+        folder.check()
+    if not as_json:
+        if folder is not None:
+            _out.show(f"run folder: as chain and store give it: {', '.join(folder.compared)}")
+            for words in folder.unchecked:
+                _out.show(f"not checked: {words}")
         _out.print("All holds.", style="bold green")
 
 
