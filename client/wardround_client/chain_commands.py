@@ -231,10 +231,10 @@ def answer(
             return
         state = ward.study(study)
         ended = state.head > state.rounds
-        if not ended and _answer_to(site, ward, study, state.head) is None:
+        if state.head and not ended and _answer_to(site, ward, study, state.head) is None:
             raise _unsigned(site, state.head)
     if not as_json:
-        where = "registrations" if ended else f"update of round {state.head}"
+        where = "registrations" if ended or not state.head else f"update of round {state.head}"
         _out.print(f"nothing is demanded of the {where}")
 
 
@@ -348,7 +348,8 @@ def _task(ward: WardRound, study: StudyId, number: int) -> TrainTask:
 def _unsigned(site: OpenSite, number: int) -> SpecificationError:
     from wardround.protocol.errors import SpecificationError
 
-    reason = f"it has signed nothing for round {number}, which is open: let it train first"
+    hint = "let it train first, as `site contribute --store` does"
+    reason = f"it has signed nothing for round {number}, which is open: {hint}"
     return SpecificationError(f"site in {site.home.folder}", reason)
 
 
