@@ -57,7 +57,7 @@ def describe_terms(
         fee = tokens_of(params.attesting_fee, decimals)
         yield f"               paid {fee} tokens for each round made final"
     deposit = tokens_of(params.deposit, decimals)
-    yield f"  deposit      {deposit} tokens to challenge, count or demand"
+    yield f"  deposit      {deposit} tokens to challenge, count, demand or register a contribution"
     yield f"  recording    {params.recording.name.lower()}"
     locking = "locked on chain before the round is closed" if params.locked_cohort else "not locked"
     yield f"  cohort       {locking}"

@@ -147,7 +147,7 @@ def test_terms_are_shown_before_the_question(own: Network, tmp_path: Path) -> No
     said = shown(own, accepting(own, tmp_path / "h"))
     assert f"coordinators {own.keys.coordinator.address}, first" in said
     assert "each with a bond of 10 tokens" in said
-    assert "deposit      1 tokens to challenge, count or demand" in said
+    assert "deposit      1 tokens to challenge, count, demand or register a contribution" in said
     assert f'token        {own.params.token}, calls itself "STUDY", 18 decimals' in said
     assert "auditors     none" in said
     assert "recording    full" in said
