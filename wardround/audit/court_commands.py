@@ -144,7 +144,7 @@ def demands(
     """List the demands for data that are open, with their deadlines.
 
     Those of overturned rounds are left out: nobody can answer them, and `collect` returns their
-    deposits.
+    deposits. So are a coordinator's demands of a registered update: `site answer` shows those.
 
     Example:
       wardround court demands 0x5e1f… --chain http://127.0.0.1:8545 --contract 0x1234…
