@@ -2,6 +2,7 @@
 pragma solidity ^0.8.28;
 
 import {IChallenges} from "../src/interfaces/IChallenges.sol";
+import {UpdateProof} from "../src/interfaces/ICourt.sol";
 import {IRegistrations} from "../src/interfaces/IRegistrations.sol";
 import {CourtScene} from "./CourtScene.sol";
 
@@ -91,6 +92,44 @@ abstract contract CallScene is CourtScene {
                 last ? none : entryPath(story, index)
             )
         );
+    }
+
+    /// That a coordinate of an entry's update is out of range.
+    function updateCall(Story memory story, uint256 index, uint256 coordinate)
+        internal
+        pure
+        returns (bytes memory)
+    {
+        uint256 chunk = coordinate / 256;
+        UpdateProof memory proof = UpdateProof(
+            uint32(coordinate),
+            opening(bytesOf(story.updates[index]), chunk),
+            opening(bytesOf(story.base), chunk)
+        );
+        return abi.encodeCall(
+            IRegistrations.challengeUpdate,
+            (
+                story.id,
+                story.round,
+                story.closing,
+                story.previous,
+                packed(story.list[index]),
+                uint32(index),
+                entryPath(story, index),
+                proof
+            )
+        );
+    }
+
+    /// Replaces a coordinate of a site's update, which the site signs.
+    function setUpdate(Story memory story, uint256 index, uint256 coordinate, int32 value)
+        internal
+        view
+    {
+        story.updates[index][coordinate] = value;
+        story.list[index].update = vectorRoot(bytesOf(story.updates[index]));
+        sign(story, index);
+        recommit(story);
     }
     // forge-lint: disable-end(unsafe-typecast)
 }

@@ -4,10 +4,10 @@ pragma solidity ^0.8.28;
 import {EntryFault} from "../src/interfaces/ICourt.sol";
 import {ICourtBase} from "../src/interfaces/ICourtBase.sol";
 import {Recording, Rule, StudyParams} from "../src/interfaces/IWardRound.sol";
-import {CourtScene} from "./CourtScene.sol";
+import {CallScene} from "./CallScene.sol";
 
 /// What can be wrong with the entries of a record.
-contract CourtEntriesTest is CourtScene {
+contract CourtEntriesTest is CallScene {
     // Every narrowed number was bounded above, or is fuzz whose upper bits may go.
     // forge-lint: disable-start(unsafe-typecast)
     // ------------------------------------------------------------------ challengeEntry
@@ -70,6 +70,80 @@ contract CourtEntriesTest is CourtScene {
         vm.prank(CHALLENGER);
         court.challengeEntry(next.id, 2, next.closing, next.previous, packed(next.list[2]), 2, path);
         assertOverturned(next);
+    }
+
+    // ------------------------------------------------------------------ challengeUpdate
+
+    /// Beyond the bound, or out of a model's range with what it is added to; and nothing else.
+    function testFuzz_challengeUpdate_provesWhatNoModelTakes(
+        uint256 seed,
+        uint256 index,
+        uint256 coordinate,
+        int32 value
+    ) public {
+        StudyParams memory params = sampleParams(Recording(seed % 2));
+        params.parameterCount = pick(seed, "wide", 4) == 0 ? 300 : 3;
+        params.lockedCohort = pick(seed, "locked", 2) == 1;
+        params.updateBound = pick(seed, "bound", 2) == 1 ? 2 ** 31 - 1 : 1000;
+        coordinate = bound(coordinate, 0, params.parameterCount - 1);
+        int256 most = int256(uint256(params.updateBound));
+        if (seed % 3 == 0) value = int32(value % 3 + (value < 0 ? -most : most));
+        uint256 sites = 1 + pick(seed, "sites", 5);
+        index = bound(index, 0, sites - 1);
+        Story memory story = begin(params, sites, seed);
+        setUpdate(story, index, coordinate, value);
+        close(story);
+        bytes memory call = updateCall(story, index, coordinate);
+
+        int256 sum = int256(value) + story.base[coordinate];
+        bool held = sum >= type(int32).min && sum <= type(int32).max;
+        bool fits = value >= -most && value <= most && held;
+        if (!fits) {
+            vm.expectEmit(address(court));
+            emit ICourtBase.EntryProven(
+                story.id, 1, CHALLENGER, uint32(index), EntryFault.UpdateOutOfRange
+            );
+        }
+        vm.prank(CHALLENGER);
+        (bool done, bytes memory given) = address(court).call(call);
+        assertTrue(done == !fits, "proven");
+        if (done) return assertOverturned(story);
+        bytes memory reason =
+            abi.encodeWithSelector(ICourtBase.Court_ContributionFits.selector, coordinate, sum);
+        assertEq(keccak256(given), keccak256(reason), "why not");
+        assertStands(story);
+    }
+
+    /// Each of what is shown belongs to this entry, at this place, and to the model before.
+    function test_challengeUpdate_takesNothingElse() public {
+        StudyParams memory params = sampleParams(Recording.Root);
+        params.parameterCount = 300;
+        Story memory story = begin(params, 3, 3);
+        story.updates[1] = new int32[](300);
+        setUpdate(story, 1, 280, type(int32).min);
+        close(story);
+        bytes memory right = updateCall(story, 1, 280);
+        bytes[4] memory wrong;
+        // Another update, another base, another entry, and a coordinate that fits.
+        (story.updates[1], story.updates[0]) = (story.updates[0], story.updates[1]);
+        wrong[0] = updateCall(story, 1, 280);
+        (story.updates[1], story.updates[0]) = (story.updates[0], story.updates[1]);
+        story.base[280] ^= 1;
+        wrong[1] = updateCall(story, 1, 280);
+        story.base[280] ^= 1;
+        (story.list[0], story.list[1]) = (story.list[1], story.list[0]);
+        wrong[2] = updateCall(story, 1, 280);
+        (story.list[0], story.list[1]) = (story.list[1], story.list[0]);
+        wrong[3] = updateCall(story, 1, 10);
+        for (uint256 i = 0; i < wrong.length; ++i) {
+            (bool done,) = address(court).call(wrong[i]);
+            assertTrue(!done, "refused");
+        }
+        assertStands(story);
+        vm.prank(CHALLENGER);
+        (bool proven,) = address(court).call(right);
+        assertTrue(proven, "proven");
+        assertOverturned(story);
     }
 
     // ------------------------------------------------------------------ challengeOrder

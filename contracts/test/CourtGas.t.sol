@@ -2,7 +2,7 @@
 pragma solidity ^0.8.28;
 
 import {IChallenges} from "../src/interfaces/IChallenges.sol";
-import {CoordinateProof, TallyStart, Target, What} from "../src/interfaces/ICourt.sol";
+import {CoordinateProof, TallyStart, Target, UpdateProof, What} from "../src/interfaces/ICourt.sol";
 import {IDemands} from "../src/interfaces/IDemands.sol";
 import {IRegistrations} from "../src/interfaces/IRegistrations.sol";
 import {IRounds} from "../src/interfaces/IRounds.sol";
@@ -77,6 +77,27 @@ contract CourtGasTest is GasScene {
                 abi.encodeCall(
                     IChallenges.challengeEntry,
                     (story.id, 1, story.closing, story.previous, packed(story.list[3]), 3, path)
+                )
+            );
+            assertOverturned(story);
+        }
+    }
+
+    function test_challengeUpdate_gas() public {
+        for (uint256 sites = 10; sites <= 100; sites *= 10) {
+            (Story memory story, CoordinateProof memory proof) =
+                wide(Recording.Root, Rule.Mean, sites);
+            UpdateProof memory beyond =
+                UpdateProof(proof.coordinate, slice(proof.updates, 3), proof.base);
+            bytes32[] memory path = entryPath(story, 3);
+            bytes memory entry = packed(story.list[3]);
+            measure(
+                "challengeUpdate",
+                sites,
+                address(court),
+                abi.encodeCall(
+                    IRegistrations.challengeUpdate,
+                    (story.id, 1, story.closing, story.previous, entry, 3, path, beyond)
                 )
             );
             assertOverturned(story);

@@ -2,7 +2,7 @@
 pragma solidity ^0.8.28;
 
 import {IChallenges} from "../src/interfaces/IChallenges.sol";
-import {CoordinateProof} from "../src/interfaces/ICourt.sol";
+import {CoordinateProof, UpdateProof} from "../src/interfaces/ICourt.sol";
 import {ICourtBase} from "../src/interfaces/ICourtBase.sol";
 import {IRegistrations} from "../src/interfaces/IRegistrations.sol";
 import {Closing, Recording, Rule, StudyId, StudyParams} from "../src/interfaces/IWardRound.sol";
@@ -14,7 +14,7 @@ contract CourtHonestTest is CallScene {
     // Every narrowed number was bounded above, or is fuzz whose upper bits may go.
     // forge-lint: disable-start(unsafe-typecast)
 
-    uint256 internal constant CALLS = 5;
+    uint256 internal constant CALLS = 6;
 
     // ------------------------------------------------------------------ the honest
 
@@ -116,6 +116,10 @@ contract CourtHonestTest is CallScene {
             recommit(story);
         } else if (which == 3) {
             ++story.closing.record.count;
+        } else if (which == 5) {
+            // One coordinate alone is beyond the bound.
+            story.updates[index] = new int32[](params.parameterCount);
+            setUpdate(story, index, 0, type(int32).min);
         } else {
             Draft memory left = story.list[index + 1];
             ward.contribute(story.id, 1, story.previous, packed(left));
@@ -129,6 +133,7 @@ contract CourtHonestTest is CallScene {
         if (which == 1) call = entryCall(story, index);
         if (which == 2) call = orderCall(story, index, index, index + 1);
         if (which == 3) call = totalsCall(story);
+        if (which == 5) call = updateCall(story, index, 0);
     }
 
     // ------------------------------------------------------------------ calls
@@ -161,6 +166,7 @@ contract CourtHonestTest is CallScene {
             );
         }
         if (selector == IChallenges.challengeEntry.selector) return recodedEntry(data);
+        if (selector == IRegistrations.challengeUpdate.selector) return recodedUpdate(data);
         if (selector == IChallenges.challengeOrder.selector) return recodedOrder(data);
         if (selector == IChallenges.challengeTotals.selector) {
             (StudyId id, uint32 round, Closing memory closing, bytes memory entries) =
@@ -182,6 +188,25 @@ contract CourtHonestTest is CallScene {
         ) = abi.decode(data, (StudyId, uint32, Closing, Closing, bytes, uint32, bytes32[]));
         return abi.encodeCall(
             IChallenges.challengeEntry, (id, round, closing, previous, entry, index, path)
+        );
+    }
+
+    function recodedUpdate(bytes calldata data) private pure returns (bytes memory) {
+        (
+            StudyId id,
+            uint32 round,
+            Closing memory closing,
+            Closing memory previous,
+            bytes memory entry,
+            uint32 index,
+            bytes32[] memory path,
+            UpdateProof memory proof
+        ) = abi.decode(
+            data, (StudyId, uint32, Closing, Closing, bytes, uint32, bytes32[], UpdateProof)
+        );
+        return abi.encodeCall(
+            IRegistrations.challengeUpdate,
+            (id, round, closing, previous, entry, index, path, proof)
         );
     }
 

@@ -30,7 +30,8 @@ contract CourtLockTest is CallScene {
         Doubled,
         Count,
         TotalWeight,
-        Omission
+        Omission,
+        Update
     }
 
     // ------------------------------------------------------------------ what is wrong is proven
@@ -124,6 +125,9 @@ contract CourtLockTest is CallScene {
         rejects(omissionCall(story, site, index));
         rejects(omissionCall(story, site, index + 1));
         rejects(coordinateCall(story, 0));
+        // No bound holds the least number of 32 bits.
+        bool within = story.updates[index][0] != type(int32).min;
+        if (within) rejects(updateCall(story, index, 0));
         if (index > 0) rejects(orderCall(story, index - 1, index - 1, index));
         uint256 tally = opened(story);
         count(story, tally, 0, story.list.length);
@@ -301,9 +305,9 @@ contract CourtLockTest is CallScene {
     {
         uint256 sites = 2 + pick(seed, "sites", 5);
         index = bound(index, 0, sites - 2);
-        Fault fault = Fault(pick(seed, "fault", 6));
+        Fault fault = Fault(pick(seed, "fault", 7));
         // With full recording the contract itself checks entries, their order and their totals.
-        bool root = fault != Fault.Omission || seed % 2 == 0;
+        bool root = fault < Fault.Omission || seed % 2 == 0;
         story = ready(seed, root ? Recording.Root : Recording.Full, sites);
         if (fault == Fault.Entry) story.list[index].signature[7] ^= 0x10;
         if (fault == Fault.Order) {
@@ -317,8 +321,10 @@ contract CourtLockTest is CallScene {
             ward.contribute(story.id, 1, story.previous, packed(left));
             story = without(story, index);
         }
+        if (fault == Fault.Update) setUpdate(story, index, 1, type(int32).min);
         recommit(story);
         locked(story, FIRST, 0);
+        if (fault == Fault.Update) call = updateCall(story, index, 1);
         if (fault == Fault.Entry) call = entryCall(story, index);
         if (fault == Fault.Order || fault == Fault.Doubled) {
             call = orderCall(story, index, index, index + 1);
@@ -331,6 +337,7 @@ contract CourtLockTest is CallScene {
         params = sampleParams(recording);
         params.lockedCohort = true;
         params.parameterCount = 3;
+        params.updateBound = 2 ** 31 - 1;
     }
 
     function ready(uint256 seed, Recording recording, uint256 sites)

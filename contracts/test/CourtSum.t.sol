@@ -2,7 +2,7 @@
 pragma solidity ^0.8.28;
 
 import {IChallenges} from "../src/interfaces/IChallenges.sol";
-import {CoordinateProof, TallyStart, Target, What} from "../src/interfaces/ICourt.sol";
+import {CoordinateProof, TallyStart, Target, UpdateProof, What} from "../src/interfaces/ICourt.sol";
 import {ICourtBase} from "../src/interfaces/ICourtBase.sol";
 import {Closing, Recording, Rule, StudyId, StudyParams} from "../src/interfaces/IWardRound.sol";
 import {IWardRoundBase} from "../src/interfaces/IWardRoundBase.sol";
@@ -227,6 +227,56 @@ contract CourtSumTest is CourtScene {
         court.refuseContribution(count.id, 1, count.previous, entry, uint32(coordinate), update, "");
         bytes32 previous = keccak256(abi.encode(count.previous));
         assertTrue(court.standing(count.id, 1, previous, site).refused != fits, "refused");
+    }
+
+    /// Nothing is shown of a base, and a closing with such a contribution is proven wrong by it alone.
+    function testFuzz_sum_updateIsProvenBeyondTheBound(
+        uint256 seed,
+        uint256 coordinate,
+        int64 value,
+        bytes calldata base
+    ) public {
+        StudyParams memory params = sumParams(Recording(seed % 2), 130);
+        Count memory count = begin64(params, 2, seed);
+        coordinate = bound(coordinate, 0, 129);
+        int64 most = int64(uint64(params.updateBound));
+        if (seed % 4 < 2) value = value % 3 + (value < 0 ? -most : most);
+        count.updates[1][coordinate] = value;
+        count.list[1].update = vectorRoot(wideBytesOf(count.updates[1]));
+        sign64(count, 1);
+        count.closing.record.contributions = rootOf(entryLeaves(count.list));
+        close64(count);
+        UpdateProof memory proof = UpdateProof(
+            uint32(coordinate), opening(wideBytesOf(count.updates[1]), coordinate / 128), base
+        );
+        bytes memory refusal;
+        if (base.length != 0) {
+            refusal =
+                abi.encodeWithSelector(ICourtBase.Court_OpeningMalformed.selector, base.length, 0);
+        } else if (value >= -most && value <= most) {
+            refusal = abi.encodeWithSelector(
+                ICourtBase.Court_ContributionFits.selector, coordinate, int256(value)
+            );
+        }
+        (bool done, bytes memory given) = challengeUpdate(count, proof);
+        assertEq(keccak256(given), keccak256(refusal), "refusal");
+        proof.base = "";
+        if (base.length != 0) (done,) = challengeUpdate(count, proof);
+        assertTrue(done == (value < -most || value > most), "proven");
+        assertEq(ward.study(count.id).head, done ? 1 : 2, "open again");
+    }
+
+    function challengeUpdate(Count memory count, UpdateProof memory proof)
+        internal
+        returns (bool, bytes memory)
+    {
+        bytes32[] memory path = pathOf(entryLeaves(count.list), 1);
+        bytes memory call = abi.encodeCall(
+            court.challengeUpdate,
+            (count.id, 1, count.closing, count.previous, packed(count.list[1]), 1, path, proof)
+        );
+        vm.prank(CHALLENGER);
+        return address(court).call(call);
     }
 
     /// Both chunks, and there is no third.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.28;
 
-import {Standing} from "../interfaces/ICourt.sol";
+import {EntryFault, Standing, UpdateProof} from "../interfaces/ICourt.sol";
 import {IRegistrations} from "../interfaces/IRegistrations.sol";
 import {Closing, Registration, StudyId, Terms} from "../interfaces/IWardRound.sol";
 import {Aggregation} from "../libraries/Aggregation.sol";
@@ -173,15 +173,9 @@ abstract contract Registrations is Bench, IRegistrations {
         bytes32 stored = _commitmentOf(previous);
         bytes32 entryHash = _registrationOf(id, round, stored, site).entryHash;
         if (keccak256(entry) != entryHash) revert Court_NotRegistered(id, round, site);
-        Terms memory s = _termsOf(id);
-        Place memory place = _placeOf(s, coordinate);
-        int256 change = _valueIn(update, entry.first().update(), place);
-        // A bound has 31 bits, so the range holds an update within it that is to be summed.
-        int256 sum = _baseIn(s, base, previous.record.model, place)
-            + Aggregation.bounded(change, s.updateBound);
-        if (sum >= type(int32).min && sum <= type(int32).max) {
-            revert Court_ContributionFits(coordinate, sum);
-        }
+        _checkUnfit(
+            _termsOf(id), entry.first().update(), previous.record.model, coordinate, update, base
+        );
 
         Standing storage stands = _standings[_standingOf(id, round, stored, entryHash)];
         bool due = !stands.settled;
@@ -232,6 +226,48 @@ abstract contract Registrations is Bench, IRegistrations {
 
         emit OmissionProven(id, round, msg.sender, site);
         _overturnProven(id, round, closing, "omission");
+    }
+
+    // ================================================================== updates out of range
+
+    /// @inheritdoc IRegistrations
+    function challengeUpdate(
+        StudyId id,
+        uint32 round,
+        Closing calldata closing,
+        Closing calldata previous,
+        bytes calldata entry,
+        uint32 index,
+        bytes32[] calldata path,
+        UpdateProof calldata proof
+    ) external {
+        _checkAccused(id, round, closing);
+        _checkPrevious(id, round, previous);
+        bytes32 root = _includedEntry(closing, entry, index, path).update();
+        _checkUnfit(
+            _termsOf(id), root, previous.record.model, proof.coordinate, proof.update, proof.base
+        );
+
+        emit EntryProven(id, round, msg.sender, index, EntryFault.UpdateOutOfRange);
+        _overturnProven(id, round, closing, "update");
+    }
+
+    /// Reverts where a coordinate of an update is within the bound, and a model can hold it.
+    function _checkUnfit(
+        Terms memory s,
+        bytes32 root,
+        bytes32 model,
+        uint32 coordinate,
+        bytes calldata update,
+        bytes calldata base
+    ) internal view {
+        Place memory place = _placeOf(s, coordinate);
+        int256 change = _valueIn(update, root, place);
+        // A bound has 31 bits, so the range holds an update within it that is to be summed.
+        int256 sum = _baseIn(s, base, model, place) + Aggregation.bounded(change, s.updateBound);
+        if (sum >= type(int32).min && sum <= type(int32).max) {
+            revert Court_ContributionFits(coordinate, sum);
+        }
     }
 
     // ================================================================== what is registered

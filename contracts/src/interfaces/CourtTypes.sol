@@ -20,6 +20,15 @@ struct CoordinateProof {
     bytes rows;
 }
 
+/// @notice One coordinate of an entry's update, with what it is added to.
+struct UpdateProof {
+    uint32 coordinate;
+    /// The opening of its chunk in the update.
+    bytes update;
+    /// The opening of its chunk in the model before the round; empty in a sum.
+    bytes base;
+}
+
 /// @notice A number of a sum tree, with what it was computed from.
 struct NodeProof {
     /// The commitment that the tree is under, and its row.
@@ -87,7 +96,9 @@ enum EntryFault {
     Malformed,
     NotMember,
     WeightOutOfRange,
-    SignatureInvalid
+    SignatureInvalid,
+    /// A coordinate exceeds the study's bound, or leads out of a model's range.
+    UpdateOutOfRange
 }
 
 enum DemandStatus {

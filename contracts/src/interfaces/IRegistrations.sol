@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.28;
 
-import {Standing} from "./CourtTypes.sol";
+import {Standing, UpdateProof} from "./CourtTypes.sol";
 import {ICourtBase} from "./ICourtBase.sol";
 import {Closing, StudyId} from "./WardRoundTypes.sol";
 
 /// @title Registrations
-/// @notice Contributions that sites registered, and rounds without them: a part of the court in its
-/// annex.
+/// @notice Contributions that sites registered, rounds without them, and rounds with an update that no
+/// coordinator may take in: a part of the court in its annex.
 interface IRegistrations is ICourtBase {
     // ------------------------------------------------------------------ challenges
 
@@ -25,6 +25,20 @@ interface IRegistrations is ICourtBase {
         bytes calldata behind,
         bytes32[] calldata beforePath,
         bytes32[] calldata behindPath
+    ) external;
+
+    /// @notice An entry's update exceeds the study's bound or, added to the model, leaves the range of
+    /// 32 bits: no coordinator may take it in.
+    /// @param path Inclusion path of the entry in the record's contributions.
+    function challengeUpdate(
+        StudyId study,
+        uint32 round,
+        Closing calldata closing,
+        Closing calldata previous,
+        bytes calldata entry,
+        uint32 index,
+        bytes32[] calldata path,
+        UpdateProof calldata proof
     ) external;
 
     // ------------------------------------------------------------------ registered contributions
