@@ -40,6 +40,7 @@ from wardround.protocol.evidence import (
     OmissionEvidence,
     OrderEvidence,
     TotalsEvidence,
+    UpdateEvidence,
 )
 from wardround.protocol.identifiers import Root, SiteAddress, StudyId, hex_of
 from wardround.protocol.manifest import parse_manifest
@@ -78,6 +79,7 @@ COMMAND_OF = {
     "WardRound.claimFee": "court collect",
     "Court.challengeCoordinate": "court challenge",
     "Court.challengeEntry": "court challenge",
+    "Court.challengeUpdate": "court challenge",
     "Court.challengeOrder": "court challenge",
     "Court.challengeTotals": "court challenge",
     "Court.challengeOmission": "court challenge",
@@ -171,8 +173,8 @@ class RecordingCourt(Court):
         self.rich = rich
         self.chain: Any = SimpleNamespace(timeout_seconds=1)
 
-    def can_deposit(self, *_: Any) -> bool:
-        return self.rich
+    def payable_deposits(self, *_: Any) -> int:
+        return int(self.rich)
 
     def approve_deposit(self, *_: Any) -> None:
         pass
@@ -216,6 +218,7 @@ TALLY = {"Court.openTally", "Court.addToTally", "Court.finishTally"}
     ("evidence", "limit_bytes", "sent"),
     [
         (EntryEvidence(LEAF), 10**6, {"Court.challengeEntry"}),
+        (UpdateEvidence(LEAF, 0, LEAF, LEAF), 10**6, {"Court.challengeUpdate"}),
         (OrderEvidence(LEAF, LEAF), 10**6, {"Court.challengeOrder"}),
         (OmissionEvidence(SITE, 0, None, LEAF), 10**6, {"Court.challengeOmission"}),
         (TotalsEvidence(bytes(157)), 10**6, {"Court.challengeTotals"}),

@@ -17,14 +17,12 @@ from wardround.chain.court import Court
 from wardround.chain.court_reader import RegistrationState
 from wardround.chain.events import Registered
 from wardround.protocol.errors import OutOfRange, StudyMismatch
-from wardround.protocol.evidence import Leaf
-from wardround.protocol.fixed_point import IntVector, add_exact, check_bound
+from wardround.protocol.fixed_point import IntVector, check_fits
 from wardround.protocol.identifiers import SiteAddress, StudyId, hex_of
-from wardround.protocol.inspection import chunk_leaf
+from wardround.protocol.inspection import base_leaf, chunk_leaf
 from wardround.protocol.manifest import Dropped
 from wardround.protocol.merkle import CHUNK_BYTES, vector_root
 from wardround.protocol.record import Closing, RuleId, StudyParams
-from wardround.protocol.rules import sum_exact
 from wardround.protocol.settlement import Vector
 
 #: Block times may be this far from this machine's clock; closing waits it out.
@@ -90,11 +88,8 @@ class Registrations:
             return None
         update = self._read(registered, self.court.shown_of(self.study, *where))
         try:
-            if self.params.rule is RuleId.SUM:
-                sum_exact([update], self.params.update_bound)
-            else:
-                check_bound(update, self.params.update_bound)
-                add_exact(base.values, update)
+            of_a_sum = self.params.rule is RuleId.SUM
+            check_fits(update, self.params.update_bound, None if of_a_sum else base.values)
         except OutOfRange as error:
             self._refuse(registered, previous, base, update, error.index)
             words = f"the registered update is out of bounds at {error.index}"
@@ -133,8 +128,6 @@ class Registrations:
     ) -> None:
         rule = self.params.rule
         chunk = rule.coordinate_bytes * coordinate // CHUNK_BYTES
-        # A sum is added to nothing, so nothing of its base is shown.
-        shown = Leaf(chunk, b"", ()) if rule is RuleId.SUM else chunk_leaf(base.data, chunk)
         self.court.refuse_contribution(
             self.coordinator,
             self.study,
@@ -143,7 +136,7 @@ class Registrations:
             registered.entry,
             coordinate,
             chunk_leaf(update.data, chunk),
-            shown,
+            base_leaf(rule, base.values, chunk),
         )
 
 

@@ -22,18 +22,13 @@ from wardround.chain.errors import ContractReverted
 from wardround.chain.events import CohortLocked, Registered
 from wardround.chain.ward_round import WardRound
 from wardround.host.steps import Step, durable
-from wardround.protocol.checks import Asked, History
+from wardround.protocol.checks import Asked, CheckFailed, History, check_range
 from wardround.protocol.cid import cid_from_sha256
 from wardround.protocol.commitments import SCORES
 from wardround.protocol.contribution import WEIGHT_LIMIT, Entry, contributions_root
-from wardround.protocol.errors import OutOfRange, ReplayFailed, StudyMismatch
+from wardround.protocol.errors import ReplayFailed, StudyMismatch
 from wardround.protocol.facts import StudyFacts
-from wardround.protocol.fixed_point import (
-    INT32_MAX,
-    IntVector,
-    add_exact,
-    largest_magnitude,
-)
+from wardround.protocol.fixed_point import IntVector
 from wardround.protocol.identifiers import Root, SiteAddress, hex_of
 from wardround.protocol.manifest import MANIFEST_MAX_BYTES, Dropped, Manifest, parse_manifest
 from wardround.protocol.record import Closing, RuleId, genesis_closing
@@ -533,7 +528,7 @@ class _Collected:
         )
         self._roots: set[Root] = set()
         self._weight = 0
-        self._base, self._base_root = position.base.values, position.base.root
+        self._base = position.base
         self._asked = Asked(session.facts, session.spec, position.round, position.history)
 
     def take(self, answer: Reply | Dropped, asked: SiteAddress, state: RoundState) -> Event:
@@ -543,10 +538,9 @@ class _Collected:
         try:
             # The sponsor may admit a site while a round is open.
             current = replace(self._asked, facts=self._session.facts)
-            delivery, update = verify_reply(answer, asked, current, self._base_root, self._roots)
+            delivery, update = verify_reply(answer, asked, current, self._base, self._roots)
             if self._weight + delivery.entry.weight >= WEIGHT_LIMIT:
                 raise ReplyRefused("weight", "the round's weights would add up to 2**31")
-            self._check_range(update)
         except ReplyRefused as error:
             return SiteDropped(
                 Dropped(site=asked.lower(), reason=error.reason, evidence=error.evidence)
@@ -564,31 +558,17 @@ class _Collected:
                 self._running.add(update, entry.weight)
         return SiteAccepted(accepted)
 
-    def _check_range(self, update: IntVector) -> None:
-        """Refuse an update that leads out of int32; then no aggregate of the rest can.
-
-        A sum of contributions within the bound, which was checked before, has room in int64.
-        """
-        if self._rule.id is RuleId.SUM:
-            return
-        base = self._base
-        if largest_magnitude(base) + self._session.spec.update_limit <= INT32_MAX:
-            return
-        try:
-            add_exact(base, update)
-        except OutOfRange as error:
-            raise ReplyRefused("range", f"the model would leave int32 at {error.index}") from error
-
     def check_locked(self, accepted: Accepted) -> None:
         """Check an update of a cohort that is locked.
 
         Raises:
             ReplyRefused: no round may hold it, so this coordinator must not close with it.
         """
-        session, site, update = self._session, accepted.entry.site, self._stored(accepted)
-        if largest_magnitude(update) > session.spec.update_limit:
-            raise ReplyRefused("range", f"the locked update of {site} exceeds the study's bound")
-        self._check_range(update)
+        site = accepted.entry.site
+        try:
+            check_range(self._session.spec, self._stored(accepted), self._base.values)
+        except CheckFailed as error:
+            raise ReplyRefused(error.check, f"the locked update of {site}: {error.seen}") from error
 
     def take_locked(self, accepted: Accepted) -> Event:
         """Sum an update of a cohort that is locked, which was checked."""

@@ -22,6 +22,7 @@ from wardround.protocol.fixed_point import IntVector
 from wardround.protocol.identifiers import Root, SiteAddress, hex_of
 from wardround.protocol.messages import COUNTS_DTYPE, VECTOR_DTYPE, VECTOR_FORMAT, TrainReply
 from wardround.protocol.record import RuleId, StudyParams
+from wardround.protocol.settlement import Vector
 from wardround_coordinator.errors import ReplyRefused
 
 
@@ -43,7 +44,7 @@ class Reply:
 
 
 def verify_reply(
-    reply: Reply, site: SiteAddress, asked: Asked, base: Root, this_round: Set[Root]
+    reply: Reply, site: SiteAddress, asked: Asked, base: Vector, this_round: Set[Root]
 ) -> tuple[TrainReply, IntVector]:
     """Check a reply completely.
 
@@ -51,7 +52,7 @@ def verify_reply(
         reply: as it came.
         site: that was asked at this node.
         asked: what the round asks for.
-        base: root of the model that it was asked to train.
+        base: the model that it was asked to train.
         this_round: roots of the updates already accepted in this round.
     Returns:
         The delivery, and its update, int32, of a sum int64, shape (P,), read-only.
@@ -69,8 +70,8 @@ def verify_reply(
         raise ReplyRefused("wrong_round", f"study {hex_of(delivery.study)} round {delivery.round}")
     update = _vector(reply.vector, asked.facts.params)
     try:
-        check_entry(asked.facts, asked.round, base, entry)
-        check_update(asked, entry, update)
+        check_entry(asked.facts, asked.round, base.root, entry)
+        check_update(asked, entry, update, base.values)
         check_report(asked, entry, delivery.report)
         check_copies(asked, update, entry.update, this_round)
     except CheckFailed as error:

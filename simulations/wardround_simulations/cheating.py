@@ -187,6 +187,7 @@ CHEATS = (
         "WardRound_WeightOutOfRange",
         locked=True,
     ),
+    Cheat("locks beyond the bound", cheats.lock_beyond_the_bound, "challengeUpdate", locked=True),
     Cheat("closes twice", cheats.close_twice, "WardRound_RoundNotOpen"),
     Cheat("closes after takeover", cheats.close_after_takeover, "WardRound_NotCoordinator"),
     Cheat(

@@ -31,7 +31,7 @@ from wardround.protocol.fixed_point import Int32Vector, IntVector, vector_bytes,
 from wardround.protocol.identifiers import SiteAddress, address_of, hex_of
 from wardround.protocol.inspection import chunks_from
 from wardround.protocol.manifest import Manifest, RowsRef, parse_manifest
-from wardround.protocol.merkle import vector_leaves
+from wardround.protocol.merkle import vector_leaves, vector_root
 from wardround.protocol.record import Record
 from wardround.protocol.rules import aggregate, krum_selected
 from wardround.protocol.settlement import RoundFrame, Vector, settle
@@ -372,6 +372,17 @@ def lock_a_wrong_weight(cheater: Cheater) -> None:
     first = cheater.rows[0]
     heavy = replace(first, entry=replace(first.entry, weight=10 * ROWS))
     cheater.lock([heavy, *cheater.rows[1:]])
+
+
+def lock_beyond_the_bound(cheater: Cheater) -> None:
+    """Lock a cohort with an update beyond the study's bound, which its site signs as a friend."""
+    first, stage = cheater.rows[0], cheater.stage
+    keys = {str(party.account.address): bytes(party.account.key) for party in stage.hospitals}
+    update = first.update.copy()
+    update[SHIFTED] = stage.spec.update_limit + 1
+    entry = replace(first.entry, update=vector_root(vector_bytes(update)))
+    entry = replace(entry, signature=cheater.signed(entry, keys[entry.site]))
+    cheater.lock([Row(entry, first.report, update), *cheater.rows[1:]])
 
 
 def _sorted(rows: Sequence[Row]) -> list[Row]:

@@ -31,6 +31,7 @@ from wardround.protocol.evidence import (
     OmissionEvidence,
     OrderEvidence,
     TotalsEvidence,
+    UpdateEvidence,
     What,
 )
 from wardround.protocol.fixed_point import vector_bytes
@@ -256,6 +257,22 @@ def test_unknown_commitment_is_seen_and_cannot_be_proven() -> None:
 
 
 # ---------------------------------------------------------------- vectors
+
+
+@pytest.mark.parametrize("place", [0, 299])
+def test_update_beyond_the_bound_is_found(place: int) -> None:
+    scene = Scene.of("full")
+    made = scene.memory.contributions()
+    update = np.zeros(300, np.int32)
+    update[place] = -(2**24) - 1  # the bound is 16.0 at 20 bits
+    made[2] = scene.memory.contribution(made[2][0].site, update)
+    what, evidence = breach_of(scene.examine(scene.round_of(made)))
+    assert isinstance(evidence, UpdateEvidence)
+    assert (evidence.entry.index, evidence.coordinate) == (2, place)
+    chunk = place // 256
+    assert evidence.update == chunk_leaf(update.data, chunk)
+    assert evidence.base == chunk_leaf(scene.memory.base.data, chunk)
+    assert f"coordinate {place} of the update of {made[2][0].site}" in what
 
 
 def shifted(scene: Scene, coordinate: int, made: Sequence[Made]) -> ClosedRound:

@@ -80,6 +80,7 @@ def test_locked_update_that_is_not_shown_overturns_the_lock(
     ("cheat", "challenge"),
     [
         (cheats.lock_a_wrong_weight, "challengeEntry"),
+        (cheats.lock_beyond_the_bound, "challengeUpdate"),
         (cheats.lock_without_a_site, "challengeOmission"),
     ],
 )

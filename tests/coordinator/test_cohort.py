@@ -206,7 +206,7 @@ def stored_update(session: Session, entry: Entry) -> str:
         ("weight", "not in 1"),
         ("signature", "signature"),
         ("order", "another order"),
-        ("range", "exceeds the study's bound"),
+        ("range", "the update exceeds"),
     ],
 )
 def test_standby_closes_with_no_cohort_that_breaks_a_rule(

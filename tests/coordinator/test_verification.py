@@ -23,6 +23,7 @@ from wardround.protocol.identifiers import Root, SiteAddress
 from wardround.protocol.manifest import Dropped
 from wardround.protocol.messages import VECTOR_DTYPE, VECTOR_FORMAT, TrainReply
 from wardround.protocol.report import Privacy
+from wardround.protocol.settlement import Vector
 from wardround.protocol.study import PrivacySpec
 from wardround_coordinator.verification import (
     RawVector,
@@ -68,17 +69,17 @@ class Case:
         self,
         reply: Reply,
         asked: Asked | None = None,
-        base: Root | None = None,
+        base: Vector | None = None,
         this_round: Collection[Root] = (),
     ) -> tuple[TrainReply, IntVector]:
-        asked, base = asked or self.asked, base or self.memory.base.root
+        asked, base = asked or self.asked, base or self.memory.base
         return verify_reply(reply, self.site, asked, base, set(this_round))
 
     def among(self, **facts: Any) -> Asked:
         return replace(self.asked, facts=replace(self.asked.facts, **facts))
 
     def refusal(
-        self, reply: Reply, asked: Asked | None = None, base: Root | None = None
+        self, reply: Reply, asked: Asked | None = None, base: Vector | None = None
     ) -> ReplyRefused:
         with pytest.raises(ReplyRefused) as refused:
             self.verify(reply, asked, base)
@@ -247,7 +248,8 @@ def test_signature_when_of_another_key_is_dropped() -> None:
 
 def test_signature_when_on_another_base_model_is_dropped() -> None:
     one = case()
-    assert one.refusal(one.reply(), base=Root(b"\x01" * 32)).reason == "signature"
+    base = replace(one.memory.base, root=Root(b"\x01" * 32))
+    assert one.refusal(one.reply(), base=base).reason == "signature"
 
 
 def test_signature_when_for_another_chain_or_contract_is_dropped() -> None:

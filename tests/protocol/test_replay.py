@@ -454,6 +454,25 @@ def test_update_when_out_of_range_is_named() -> None:
     assert "[range]" in admitted(lambda memory, site: memory.contribution(site, far)).reason
 
 
+def test_update_when_it_leads_out_of_32_bits_is_named_though_the_mean_does_not() -> None:
+    memory = Memory()
+    values = memory.base.values.copy()
+    values[7] = 2**31 - 1
+    memory.base = Vector.of(values)
+    memory.put(memory.base.data)
+    made = memory.contributions()
+    for place, change in enumerate((5, -9, -9)):
+        update = np.zeros(PARAMETERS, np.int32)
+        update[:2] = place
+        update[7] = change
+        made[place] = memory.contribution(made[place][0].site, update, weight=10)
+    _, closed = memory.settle(made)
+    with pytest.raises(ReplayFailed) as failure:
+        memory.replay(closed)
+    assert made[0][0].site in failure.value.what
+    assert "[range]" in failure.value.reason
+
+
 def test_signature_when_of_another_key_is_named() -> None:
     def forged(memory: Memory, site: Any) -> tuple[Any, str, str]:
         entry, update, report = memory.contribution(site)

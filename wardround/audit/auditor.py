@@ -246,7 +246,9 @@ class Auditor:
             return
         entries = self.ward.locked_entries(self.study, number)
         case = self._case_of(number, locked.closing, entries, int(self._time()))
-        self._lock_breach = examine_lock(self.facts, self.spec, case, self.store)
+        self._lock_breach = examine_lock(
+            self.facts, self.spec, self._base(number), case, self.store
+        )
         if self._lock_breach is not None:
             yield from self._found(case, self._lock_breach)
 

@@ -33,16 +33,17 @@ from wardround.protocol.evidence import (
 from wardround.protocol.facts import StudyFacts
 from wardround.protocol.fixed_point import IntVector
 from wardround.protocol.inspection import (
-    chunk_leaf,
+    base_leaf,
     entry_leaf,
     first_wrong_coordinate,
     omission,
     split_entries,
+    unfit_update,
     unsorted_pair,
     wrong_totals,
 )
 from wardround.protocol.merkle import CHUNK_BYTES, entries_root
-from wardround.protocol.record import Closing, Record, RuleId
+from wardround.protocol.record import Closing, Record
 from wardround.protocol.replay import ClosedRound, replay_round
 from wardround.protocol.settlement import Settlement, Vector
 from wardround.protocol.study import StudySpec
@@ -149,17 +150,18 @@ def examine(
 
 
 def examine_lock(
-    facts: StudyFacts, spec: StudySpec, case: RoundCase, store: Store
+    facts: StudyFacts, spec: StudySpec, base: Vector | None, case: RoundCase, store: Store
 ) -> Breach | None:
     """Look for what keeps an honest coordinator from closing the open round with what is locked.
 
     Args:
         facts: the study as the chain knows it.
         spec: its specification, already checked.
+        base: the model of the round before; None while it is withheld.
         case: the lock as the chain knows it.
         store: where its objects are.
     """
-    inspector = _Inspector(facts, spec, None, case, store, PartialManifest(None, {}, {}))
+    inspector = _Inspector(facts, spec, base, case, store, PartialManifest(None, {}, {}))
     return _cheapest(case.closed.round, list(inspector.breaches()))
 
 
@@ -297,6 +299,7 @@ class _Inspector:
             updates.append(update)
             if update.whole is None:
                 yield from self._withheld_update(entry, entry_leaf(raw, index), update)
+        yield from self._unfit(raw, updates)
         if self._case.locked_now is not None:
             return
         model = self._vector(What.MODEL, self._case.record.model)
@@ -322,6 +325,24 @@ class _Inspector:
             evidence = judged.coordinate(wrong)
             if evidence is not None:
                 yield _wrong_words(wrong, int(model.whole[wrong])), evidence
+
+    def _unfit(self, raw: Sequence[bytes], updates: Sequence[ShownVector]) -> Iterator[Found]:
+        """Prove the first update that no round can take in."""
+        if self._base is None:
+            return
+        rule, bound, base = self._spec.rule, self._spec.update_limit, self._base.values
+        for index, update in enumerate(updates):
+            if update.whole is None:
+                continue
+            evidence = unfit_update(rule, bound, entry_leaf(raw, index), update.whole, base)
+            if evidence is not None:
+                site, place = Entry.unpack(raw[index]).site, evidence.coordinate
+                yield (
+                    f"coordinate {place} of the update of {site} exceeds the study's bound, "
+                    "or leads out of int32",
+                    evidence,
+                )
+                return
 
     def _withheld_update(self, entry: Entry, leaf: Leaf, update: ShownVector) -> Iterator[Found]:
         if update.whole is None:
@@ -359,14 +380,13 @@ class _Inspector:
             except ProtocolError:
                 return
             if wrong is not None:
-                base_leaf = chunk_leaf(base.data, index)
                 yield (
                     _wrong_words(first + wrong, int(new[wrong])),
                     CoordinateEvidence(
                         first + wrong,
                         packed,
                         tuple(one.leaf(index) for one in updates),
-                        Leaf(index, b"", ()) if rule.id is RuleId.SUM else base_leaf,
+                        base_leaf(rule.id, base.values, index),
                         model.leaf(index),
                         width,
                     ),

@@ -31,6 +31,7 @@ from wardround.protocol.evidence import (
     OmissionEvidence,
     OrderEvidence,
     TotalsEvidence,
+    UpdateEvidence,
     What,
 )
 from wardround.protocol.identifiers import StudyId, hex_of
@@ -416,6 +417,9 @@ def _arguments(previous: tuple[Any, ...], evidence: Evidence) -> tuple[Any, ...]
             return index, openings
         case EntryEvidence(leaf):
             return previous, leaf.data, leaf.index, list(leaf.path)
+        case UpdateEvidence(entry, coordinate, update, base):
+            proof = (coordinate, update.opening, base.opening)
+            return previous, entry.data, entry.index, list(entry.path), proof
         case OrderEvidence(first, second):
             return first.data, second.data, first.index, list(first.path), list(second.path)
         case TotalsEvidence(entries):

@@ -14,9 +14,9 @@ import numpy as np
 
 from wardround.protocol.canonical import sha256_digest
 from wardround.protocol.contribution import Entry
-from wardround.protocol.errors import ProtocolError, SignatureInvalid, WardroundError
+from wardround.protocol.errors import OutOfRange, ProtocolError, SignatureInvalid, WardroundError
 from wardround.protocol.facts import StudyFacts
-from wardround.protocol.fixed_point import IntVector, largest_magnitude
+from wardround.protocol.fixed_point import IntVector, check_fits
 from wardround.protocol.identifiers import Root, SiteAddress, hex_of
 from wardround.protocol.manifest import Manifest
 from wardround.protocol.merkle import vector_root
@@ -100,15 +100,29 @@ def check_entry(facts: StudyFacts, number: int, base: Root, entry: Entry) -> Non
         raise CheckFailed("signature", error.reason) from error
 
 
-def check_update(asked: Asked, entry: Entry, update: IntVector) -> None:
-    """Check an update's numbers: int32, of a sum int64, shape (P,).
+def check_range(spec: StudySpec, update: IntVector, base: IntVector) -> None:
+    """Check that a round can take an update in; then no aggregate of such leaves int32 either.
+
+    Args:
+        spec: the study's.
+        update: int32, of a sum int64, shape (P,).
+        base: the model that it starts from, of the same type and shape.
+    Raises:
+        CheckFailed: ``range``.
+    """
+    try:
+        check_fits(update, spec.update_limit, None if spec.rule.id is RuleId.SUM else base)
+    except OutOfRange as error:
+        raise CheckFailed("range", str(error)) from error
+
+
+def check_update(asked: Asked, entry: Entry, update: IntVector, base: IntVector) -> None:
+    """Check an update's numbers: as `check_range`, and that they are those signed.
 
     Raises:
         CheckFailed: ``range`` or ``root``.
     """
-    limit = asked.spec.update_limit
-    if largest_magnitude(update) > limit:
-        raise CheckFailed("range", f"a coordinate exceeds {limit} in fixed point")
+    check_range(asked.spec, update, base)
     if vector_root(update.data) != entry.update:
         raise CheckFailed("root", "the update's bytes do not have the signed root")
 

@@ -93,6 +93,28 @@ class EntryEvidence(Evidence):
 
 
 @dataclass(frozen=True)
+class UpdateEvidence(Evidence):
+    """One coordinate of an update that no round can take in.
+
+    Attributes:
+        entry: the one that names the update.
+        coordinate: beyond the study's bound, or leading the model out of int32.
+        update: its chunk in the update.
+        base: its chunk in the model before; of a sum an empty one.
+    """
+
+    challenge = "challengeUpdate"
+    entry: Leaf
+    coordinate: int
+    update: Leaf
+    base: Leaf
+
+    @property
+    def calldata_bytes(self) -> int:
+        return sum(leaf.calldata_bytes for leaf in (self.entry, self.update, self.base))
+
+
+@dataclass(frozen=True)
 class OrderEvidence(Evidence):
     """Two neighbours that are one site twice, or not ascending by site."""
 

@@ -118,6 +118,23 @@ def check_bound(update: IntVector, bound: int) -> None:
         raise OutOfRange("update", at, int(update[at]), f"the update exceeds {bound} at {at}")
 
 
+def check_fits(update: IntVector, bound: int, base: IntVector | None) -> None:
+    """Check that a round can take an update in, as the contract would.
+
+    Args:
+        update: int32, of a sum int64, shape (P,).
+        bound: the study's, in fixed point.
+        base: the model that it is added to, int32, shape (P,); None of a sum.
+    Raises:
+        OutOfRange: a coordinate exceeds the bound, or leads the model out of int32; carries the
+            first that exceeds the bound or, where none does, that leads out.
+    """
+    check_bound(update, bound)
+    # Then no coordinate of most models can lead out.
+    if base is not None and largest_magnitude(base) + bound > INT32_MAX:
+        add_exact(base, update)
+
+
 def largest_magnitude(vector: IntVector) -> int:
     """Return ``max |v_i|`` exactly, as a Python integer (so that -2**31 does not wrap)."""
     if not vector.size:

@@ -23,8 +23,9 @@ from wardround.protocol.evidence import (
     Leaf,
     OmissionEvidence,
     OrderEvidence,
+    UpdateEvidence,
 )
-from wardround.protocol.fixed_point import BLOCK, IntVector
+from wardround.protocol.fixed_point import BLOCK, IntVector, check_fits
 from wardround.protocol.identifiers import SiteAddress
 from wardround.protocol.merkle import (
     CHUNK_BYTES,
@@ -124,10 +125,36 @@ def coordinate_evidence(
     def leaf(vector: IntVector) -> Leaf:
         return chunk_leaf(vector.data, index)
 
-    shown = Leaf(index, b"", ()) if rule.id is RuleId.SUM else leaf(base)
+    shown = base_leaf(rule.id, base, index)
     return CoordinateEvidence(
         coordinate, entries, tuple(map(leaf, updates)), shown, leaf(model), width
     )
+
+
+def base_leaf(rule: RuleId, base: IntVector, index: int) -> Leaf:
+    """A chunk of the model before; an empty one of a sum, which is added to nothing."""
+    return Leaf(index, b"", ()) if rule is RuleId.SUM else chunk_leaf(base.data, index)
+
+
+def unfit_update(
+    rule: Rule, bound: int, entry: Leaf, update: IntVector, base: IntVector
+) -> UpdateEvidence | None:
+    """Prove that no round can take an update in; None where one can.
+
+    Args:
+        rule: the study's.
+        bound: the study's, in fixed point.
+        entry: the one that names the update.
+        update: int32, of a sum int64, shape (P,).
+        base: the model before, of the same type and shape; a sum's is not looked at.
+    """
+    try:
+        check_fits(update, bound, None if rule.id is RuleId.SUM else base)
+    except OutOfRange as error:
+        index = error.index * rule.id.coordinate_bytes // CHUNK_BYTES
+        shown = chunk_leaf(update.data, index), base_leaf(rule.id, base, index)
+        return UpdateEvidence(entry, error.index, *shown)
+    return None
 
 
 # ---------------------------------------------------------------- entries

@@ -153,7 +153,7 @@ def replay_round(
     for entry, row in zip(entries, manifest.contributions, strict=True):
         held.check_report(entry, row, fetch)
 
-    pairs = held.verified(_read_updates(facts, manifest, entries, fetch))
+    pairs = held.verified(_read_updates(facts, manifest, entries, fetch), base.values)
     updates: list[IntVector] = []
     if spec.rule.streams and not spec.commits:
         total = _running_mean(facts.params.parameter_count, pairs)
@@ -251,18 +251,21 @@ class HeldRound:
             self._excuse(f"report of {entry.site}", entry, error)
 
     def verified(
-        self, updates: Iterable[tuple[Entry, IntVector]]
+        self, updates: Iterable[tuple[Entry, IntVector]], base: IntVector
     ) -> Iterator[tuple[Entry, IntVector]]:
-        """Let through updates that are as signed, within the bound, and no copies.
+        """Let through updates that are as signed, in range, and no copies.
 
+        Args:
+            updates: with their entries.
+            base: the model that they start from.
         Raises:
             ReplayFailed: one is not.
         """
         for entry, update in updates:
             what = f"update of {entry.site}"
             try:
-                # One beyond the bound that its site registered could have been refused on chain.
-                check_update(self._asked, entry, update)
+                # One out of range that its site registered could have been refused on chain.
+                check_update(self._asked, entry, update, base)
             except CheckFailed as error:
                 raise _failed(self._asked.round, what, error) from error
             self._check_copies(entry, update)
