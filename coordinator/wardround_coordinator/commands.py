@@ -200,7 +200,7 @@ def run(
         bool,
         typer.Option(
             "--leave",
-            help="End with the last round's closing, where another process answers demands.",
+            help="End with its last turn, where another process answers demands.",
         ),
     ] = False,
 ) -> None:
@@ -208,9 +208,9 @@ def run(
 
     It goes on at the chain's position, so it may be stopped and started again at any time. With
     --standby it watches the chain, takes over when the active coordinator is silent for longer
-    than a round and its grace, and waits again while another is active. After the last round it
-    stays until all rounds are final, and answers demands about them: a demand that stays without an
-    answer overturns its round and costs the bond.
+    than a round and its grace, and waits again while another is active. After the last round, or
+    where another took its turn, it stays until all that it closed or locked is final or gone, and
+    answers demands about it: a demand that stays without an answer costs the bond.
 
     Examples:
       wardround coordinator run fl

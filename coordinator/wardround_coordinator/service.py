@@ -8,7 +8,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -30,7 +30,7 @@ from wardround.protocol.errors import (
     WardroundError,
 )
 from wardround.protocol.facts import StudyFacts
-from wardround.protocol.identifiers import hex_of
+from wardround.protocol.identifiers import StudyId, hex_of
 from wardround.store.errors import StoreError
 from wardround.store.study_store import open_study_store
 from wardround.transport.bundle import write_bundle
@@ -71,7 +71,7 @@ class Service:
         now: the time, with a zone.
         stopped: set when it is to end.
         standby: wait for its turn while another coordinator is active.
-        stays: after the last round, answer demands about closed rounds until all are final.
+        stays: after the last round, or overtaken, answer demands until none can cost the bond.
     """
 
     home: CoordinatorHome
@@ -122,18 +122,28 @@ class Service:
             self._log = configure(self.home.folder, "coordinator")
             try:
                 check_free(server.host, server.port)
-                facts = self._facts(settings)
-                if facts is None:
-                    return False
-                _check_code(facts)
-                _check_patience(settings, facts)
-                while self._keep(settings, facts):
-                    if not self.stays or self._answer_until_final(settings):
-                        return True
-                return False
+                while True:
+                    try:
+                        return self._serve(settings)
+                    except StoodDown:
+                        if not self.stays or self._answer_until_final(settings):
+                            if self.stopped.is_set():
+                                return False
+                            raise
             except WardroundError as error:
                 self._log.error(error)
                 raise
+
+    def _serve(self, settings: CoordinatorSettings) -> bool:
+        facts = self._facts(settings)
+        if facts is None:
+            return False
+        _check_code(facts)
+        _check_patience(settings, facts)
+        while self._keep(settings, facts):
+            if not self.stays or self._answer_until_final(settings):
+                return True
+        return False
 
     def _facts(self, settings: CoordinatorSettings) -> StudyFacts | None:
         """Ask the chain for the study, however long it is away; None when stopped."""
@@ -183,7 +193,7 @@ class Service:
             self._show()
 
     def _answer_until_final(self, settings: CoordinatorSettings) -> bool:
-        """Answer demands until every round is final; False if there are rounds to run again."""
+        """Answer demands while one can cost the bond; False if there are rounds to run again."""
         while True:
             try:
                 return self._answer(settings)
@@ -198,30 +208,41 @@ class Service:
     def _answer(self, settings: CoordinatorSettings) -> bool:
         table, study, folder = settings.coordinator, settings.study_id, self.home.folder
         signer = read_key(folder / table.key_file)
-        self._log.info(
-            "answering demands about closed rounds until all are final: one that stays without an "
-            "answer costs the bond"
-        )
-        with (
-            settings.study.opened() as contract,
-            closing(open_study_store(table.store, folder, contract, study, signer)) as store,
-        ):
-            answerer = Answerer(Court(contract), signer, contract.facts(study).params, store)
+        with settings.study.opened() as contract, ExitStack() as opened:
+            answerer: Answerer | None = None
             while True:
-                state, closings = contract.study(study), contract.closings(study)
-                if state.head <= state.rounds:
-                    if self.standby or state.coordinator == self._address:
-                        return False
-                    # Another coordinator is active: of that one's rounds this bond is none.
-                    closings = [one for one in closings if one[1].coordinator == self._address]
-                if not closings or contract.is_final(study, *closings[-1]):
-                    self._log.info("every round that this coordinator answers for is final")
+                state = contract.study(study)
+                is_open = state.head <= state.rounds
+                if is_open and (self.standby or state.coordinator == self._address):
+                    return False
+                if not self._answers_for(contract, study):
+                    if answerer is not None:
+                        self._log.info("every round that this coordinator answers for is final")
                     return True
+                if answerer is None:
+                    self._log.info(
+                        "answering demands until every round that this coordinator closed or "
+                        "locked is final or gone: one that stays without an answer costs the bond"
+                    )
+                    store = open_study_store(table.store, folder, contract, study, signer)
+                    opened.enter_context(closing(store))
+                    params = contract.facts(study).params
+                    answerer = Answerer(Court(contract), signer, params, store)
                 for notice in answerer.look(lambda: float(contract.chain.timestamp())):
                     self._log.info(f"round {notice.round}: {notice.words}")
                 self._show()
                 if self.stopped.wait(_CHAIN_PAUSE_SECONDS):
                     return True
+
+    def _answers_for(self, contract: WardRound, study: StudyId) -> bool:
+        """Whether a demand that stays without an answer can still cost this coordinator's bond."""
+        state, closings = contract.study(study), contract.closings(study)
+        if state.head <= state.rounds:
+            # Another coordinator is active: of that one's rounds this bond is none.
+            if state.locked_by == self._address:
+                return True
+            closings = [one for one in closings if one[1].coordinator == self._address]
+        return bool(closings) and not contract.is_final(study, *closings[-1])
 
     def _show(self) -> None:
         """Show what this process and those it started have logged."""

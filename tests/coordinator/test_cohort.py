@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import logging
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +18,22 @@ from tests.coordinator.conftest import Hospitals
 from tests.integration.networks import prepared, small_scenario
 from wardround.audit.audit import StudyAudit
 from wardround.chain.court import Court
+from wardround.chain.court_reader import Contested, DemandStatus
 from wardround.chain.events import CohortLocked
 from wardround.protocol.cid import cid_of
 from wardround.protocol.contribution import Entry, contributions_root, pack_entries, total_weight
+from wardround.protocol.evidence import Demand, What
+from wardround.protocol.inspection import entry_leaf
 from wardround.protocol.messages import TrainReply
 from wardround.store import FolderStore
+from wardround.transport.ports import free_port
+from wardround_coordinator import service as module
 from wardround_coordinator.cohort import find_cohort, keep_cohort
+from wardround_coordinator.errors import StoodDown
+from wardround_coordinator.home import CoordinatorHome
 from wardround_coordinator.registrations import CLOCK_MARGIN_SECONDS
 from wardround_coordinator.round import Accepted
+from wardround_coordinator.service import Service
 from wardround_coordinator.session import Session, StudyPosition
 
 ROUND_SECONDS, GRACE_SECONDS = 60, 12
@@ -304,3 +315,75 @@ def test_lock_is_sent_once(locking: Hospitals, monkeypatch: pytest.MonkeyPatch) 
     assert network.contract.commitment(network.study, 1) == locked.closing.commitment
     assert network.contract.lock_cohort(key, session.facts, 1, position.previous, entries) is None
     assert locked_in(locking, 1) == [locked]
+
+
+@pytest.mark.parametrize("closed_before", [0, 1])
+def test_overtaken_coordinator_answers_until_what_it_closed_and_locked_is_final_or_gone(
+    locking: Hospitals,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    closed_before: int,
+) -> None:
+    """Also right after it was started again; the standby demands what it had locked."""
+    network, contract = locking.network, locking.network.contract
+    study, court = network.study, Court(contract)
+    first, other = coordinators(locking)[:2]
+    session = session_of(locking, first)
+    position = session.position()
+    if closed_before:
+        position = session.run_round(position, locking.asked, locking.replies(position)).position
+    number = position.round
+    die_behind(monkeypatch, session, position, locking.replies(position))
+    (locked,) = locked_in(locking, number)
+    contract.chain.advance(ROUND_SECONDS + GRACE_SECONDS)
+    contract.take_over(other, study)
+    contested = Contested(study, number, locked.closing, position.previous)
+    packed = [one.pack() for one in stored_entries(locking, locked)]
+    demand = Demand(What.UPDATE, 0, entry_leaf(packed, 0))
+    court.approve_deposit(other, study)
+    court.demand_chunk(other, contested, demand)
+
+    looks = 0
+
+    class Waits(threading.Event):
+        def wait(self, timeout: float | None = None) -> bool:
+            nonlocal looks
+            looks += 1
+            assert looks < 20
+            if looks == 3:
+                standby = session_of(locking, other)
+                standby.run_round(standby.position(), locking.asked, silent())
+            elif looks > 3:
+                contract.chain.advance(network.params.challenge_seconds // 2)
+            return False
+
+    def service(stays: bool) -> Service:
+        home = CoordinatorHome(network.folders.coordinator)
+        return Service(
+            home,
+            print,
+            lambda: datetime.fromtimestamp(contract.chain.timestamp(), UTC),
+            Waits(),
+            stays=stays,
+        )
+
+    with (network.folders.coordinator / "coordinator.toml").open("a", encoding="utf-8") as file:
+        file.write(f'\n[server]\nhost = "127.0.0.1"\nport = {free_port()}\nnames = ["127.0.0.1"]\n')
+    monkeypatch.setattr(module, "check_time", lambda *_: None)
+    monkeypatch.setattr(module, "configure", lambda *_: logging.getLogger("wardround.test"))
+
+    with caplog.at_level("INFO", "wardround.test"), pytest.raises(StoodDown):
+        service(stays=False).run()
+    assert looks == 0
+    assert "answering" not in caplog.text
+    with caplog.at_level("INFO", "wardround.test"), pytest.raises(StoodDown):
+        service(stays=True).run()
+    assert looks >= 3 + closed_before
+    assert court.demand_of(court.demand_id(contested, demand)).status is DemandStatus.ANSWERED
+    assert caplog.text.count("answering demands until") == 1
+    assert contract.seat(study, first.address).bonded
+    assert not contract.seat(study, first.address).barred
+    closings = dict(contract.closings(study))
+    assert closings[number].coordinator == other.address
+    if closed_before:
+        assert contract.is_final(study, 1, closings[1])
