@@ -19,12 +19,14 @@ from wardround_client.options import JsonOption, Paying
 from wardround_client.password import password_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from eth_account.signers.local import LocalAccount
 
     from wardround.chain.blocks import Receipt
     from wardround.chain.court import Court
+    from wardround.chain.errors import ChainError
+    from wardround.chain.events import Registered
     from wardround.chain.ward_round import WardRound
     from wardround.protocol.contribution import Entry
     from wardround.protocol.errors import SpecificationError
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
     from wardround.protocol.messages import TrainTask
     from wardround.protocol.record import Closing
     from wardround_client.site_standing import OpenSite
+
+    _Sent = tuple[Receipt | None, str, dict[str, int]]
 
 _out = Screen(highlight=False, markup=False, soft_wrap=True)
 _POLL_SECONDS = 2.0
@@ -197,37 +201,46 @@ def answer(
     from wardround.protocol.errors import Retryable
     from wardround_client.site_standing import open_site
 
-    def shown() -> bool:
-        sent = False
-        for receipt, words, facts in _shown(site, court, study, payer):
+    def report(words: str, said: set[str]) -> None:
+        if words not in said and not as_json:
+            _out.show(words)
+        said.add(words)
+
+    def shown(said: set[str]) -> bool:
+        sent, failed = False, list[tuple[int, ChainError]]()
+        for receipt, words, facts in _shown(site, court, study, payer, failed):
             print_sent(receipt, words, as_json=as_json, **facts)
             sent = True
+        # What ends the command comes last.
+        failed.sort(key=lambda one: not isinstance(one[1], may_pass))
+        for number, error in failed[:-1]:
+            report(f"round {number}: {error}", said)
+        if failed:
+            raise failed[-1][1]
         return sent
 
-    def report(words: str, last: str) -> str:
-        if words != last and not as_json:
-            _out.show(words)
-        return words
-
+    # Another account may have shown the same, or given back the same, meanwhile.
+    may_pass = Retryable | ContractReverted
     site, study = open_site(paying.folder), study_of(paying.study)
     with site.contract() as ward:
         court, payer = Court(ward), _payer(site, paying)
-        over, where, trouble = False, "", ""
+        over, where, troubles = False, "", set[str]()
         while watch and not over:
             try:
                 # First, so that what is due once the study is over is given back.
-                over = _is_over(ward, study)
-                where = report(_where_it_is(site, ward, study), where)
-                shown()
-                trouble = ""
+                over, before = _is_over(ward, study), where
+                where = _where_it_is(site, ward, study)
+                report(where, {before})
+                shown(troubles)
+                troubles.clear()
             except ChainError as error:
-                # Another account may have shown the same, or given back the same, meanwhile.
-                if not isinstance(error, Retryable | ContractReverted):
+                if not isinstance(error, may_pass):
                     raise
-                over, trouble = False, report(f"waiting: {error}", trouble)
+                over = False
+                report(f"waiting: {error}", troubles)
             if not over:
                 time.sleep(_POLL_SECONDS)
-        if watch or shown():
+        if watch or shown(troubles):
             return
         state = ward.study(study)
         ended = state.head > state.rounds
@@ -264,39 +277,78 @@ def _where_it_is(site: OpenSite, ward: WardRound, study: StudyId) -> str:
 
 
 def _shown(
-    site: OpenSite, court: Court, study: StudyId, payer: LocalAccount
-) -> Iterator[tuple[Receipt | None, str, dict[str, int]]]:
-    """Show what is demanded of the site's registrations, and give back deposits that are due."""
+    site: OpenSite,
+    court: Court,
+    study: StudyId,
+    payer: LocalAccount,
+    failed: list[tuple[int, ChainError]],
+) -> Iterator[_Sent]:
+    """Show what is demanded of the site's registrations, and give back deposits that are due.
+
+    Args:
+        site: whose they are.
+        court: where they are registered.
+        study: the study.
+        payer: sends the transactions.
+        failed: takes the round of each registration that met an error; the others go on.
+    """
+    from wardround.chain.errors import ChainError, ChainUnreachable
+
+    registrations = court.ward.registrations_of(study, site.address)
+    final = dict(court.ward.final_closings(study))
+    # Chunks have a deadline, deposits have none.
+    steps = [_chunks_shown(site, court, study, payer, one) for one in registrations]
+    steps += [_given_back(court, study, payer, one, final) for one in registrations]
+    for step, registered in zip(steps, 2 * registrations, strict=True):
+        try:
+            yield from step
+        except ChainUnreachable:
+            raise
+        except ChainError as error:
+            failed.append((registered.round, error))
+
+
+def _chunks_shown(
+    site: OpenSite, court: Court, study: StudyId, payer: LocalAccount, registered: Registered
+) -> Iterator[_Sent]:
     from wardround.chain.errors import ContractReverted
     from wardround.protocol.inspection import chunks_from
 
-    ward = court.ward
-    final = dict(ward.final_closings(study))
-    for registered in ward.registrations_of(study, site.address):
-        number, where = registered.round, (registered.round, registered.previous, registered.site)
-        state = court.standing(study, *where)
-        kept = _answer_to(site, ward, study, number) if state.unanswered else None
-        # Behind the deadline, or without the bytes, there is nothing to show any more.
-        if kept is not None and ward.chain.timestamp() <= state.deadline:
-            _, entry, update = kept
-            for first in range(state.shown, state.demanded, ANSWERED_CHUNKS):
-                count = min(ANSWERED_CHUNKS, state.demanded - first)
-                chunks = chunks_from(update.data, first, count)
-                before = (study, number, registered.previous)
-                try:
-                    receipt = court.answer_contribution(payer, *before, entry.pack(), chunks)
-                except ContractReverted as error:
-                    # Another account has shown them meanwhile.
-                    if error.name == "Court_ChunkUnexpected":
-                        continue
-                    raise
-                words = f"showed chunks {first} to {first + count - 1} of the update"
-                facts = {"round": number, "first": first, "count": count}
-                yield receipt, f"{words} of round {number}", facts
-        elif number in final and not state.unanswered and not state.settled:
-            receipt = court.close_contribution(payer, study, *where, final[number])
-            words = f"the deposit of round {number} goes back to {registered.sender}"
-            yield receipt, words, {"round": number}
+    ward, number = court.ward, registered.round
+    state = court.standing(study, number, registered.previous, registered.site)
+    kept = _answer_to(site, ward, study, number) if state.unanswered else None
+    # Behind the deadline, or without the bytes, there is nothing to show any more.
+    if kept is None or ward.chain.timestamp() > state.deadline:
+        return
+    for first in range(state.shown, state.demanded, ANSWERED_CHUNKS):
+        count = min(ANSWERED_CHUNKS, state.demanded - first)
+        chunks = chunks_from(kept[2].data, first, count)
+        before = (study, number, registered.previous)
+        try:
+            receipt = court.answer_contribution(payer, *before, registered.entry, chunks)
+        except ContractReverted as error:
+            # Another account has shown them meanwhile.
+            if error.name == "Court_ChunkUnexpected":
+                continue
+            raise
+        words = f"showed chunks {first} to {first + count - 1} of the update"
+        facts = {"round": number, "first": first, "count": count}
+        yield receipt, f"{words} of round {number}", facts
+
+
+def _given_back(
+    court: Court,
+    study: StudyId,
+    payer: LocalAccount,
+    registered: Registered,
+    final: Mapping[int, Closing],
+) -> Iterator[_Sent]:
+    number, where = registered.round, (registered.round, registered.previous, registered.site)
+    state = court.standing(study, *where)
+    if number in final and not state.unanswered and not state.settled:
+        receipt = court.close_contribution(payer, study, *where, final[number])
+        words = f"the deposit of round {number} goes back to {registered.sender}"
+        yield receipt, words, {"round": number}
 
 
 def _let_train(site: OpenSite, ward: WardRound, study: StudyId, number: int, store: str) -> None:

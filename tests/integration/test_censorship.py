@@ -11,7 +11,7 @@ from eth_account import Account
 from tests.test_entry_points import Scene, scene, site_home, world
 from wardround.audit.audit import StudyAudit
 from wardround.chain.court import Court
-from wardround.chain.errors import ChainUnreachable
+from wardround.chain.errors import ChainUnreachable, TransactionRefused
 from wardround.chain.events import Overturned
 from wardround.chain.ward_round import WardRound
 from wardround.protocol.identifiers import hex_of
@@ -151,3 +151,35 @@ def test_answering_site_goes_on_through_rounds_until_the_last_is_final(
     ], said
     once = scene.world.run("site answer", watching[0], "hospital", "--key", "sponsor.key")
     assert once == "nothing is demanded of the registrations\n"
+
+
+def test_answering_site_shows_chunks_before_a_deposit_that_cannot_be_given_back(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage, ward = scene.stage, scene.stage.contract
+    first, sponsor = stage.parties.first, stage.parties.sponsor
+    hospital = stage.hospitals[0]
+    site = stage.sites[0].address
+    home = site_home(scene, bytes(hospital.account.key))
+    for number in (1, 2):
+        position = stage.session(first).position()
+        delivery, update = stage.collect(position)[site]
+        task = TrainTask(stage.params, position.previous, number, b"")
+        KeptAnswers(home.answers).keep(task, delivery, update)
+        ward.contribute(sponsor, stage.study, number, position.previous, delivery.entry)
+        if number == 1:
+            stage.close(first)
+    stage.chain.advance(stage.params.challenge_seconds)
+    court, where = Court(ward), (stage.study, 2, position.previous.commitment, site)
+    court.approve_deposit(first, stage.study)
+    court.demand_contribution(first, *where, (0, 1))
+
+    def refused(*_: object) -> None:
+        raise TransactionRefused("close the registration", "for this test")
+
+    monkeypatch.setattr(Court, "close_contribution", refused)
+    own = [hex_of(stage.study), "hospital", "--key", "sponsor.key"]
+    said = scene.world.run("site answer", *own, status=1)
+    assert "showed chunks 0 to 0 of the update of round 2" in said
+    assert "for this test" in said
+    assert court.standing(*where).shown == 1
