@@ -316,13 +316,13 @@ def _chunks_shown(
 
     ward, number = court.ward, registered.round
     state = court.standing(study, number, registered.previous, registered.site)
-    kept = _answer_to(site, ward, study, number) if state.unanswered else None
+    update = _registered_update(site, ward, study, registered) if state.unanswered else None
     # Behind the deadline, or without the bytes, there is nothing to show any more.
-    if kept is None or ward.chain.timestamp() > state.deadline:
+    if update is None or ward.chain.timestamp() > state.deadline:
         return
     for first in range(state.shown, state.demanded, ANSWERED_CHUNKS):
         count = min(ANSWERED_CHUNKS, state.demanded - first)
-        chunks = chunks_from(kept[2].data, first, count)
+        chunks = chunks_from(update.data, first, count)
         before = (study, number, registered.previous)
         try:
             receipt = court.answer_contribution(payer, *before, registered.entry, chunks)
@@ -376,15 +376,26 @@ def _let_train(site: OpenSite, ward: WardRound, study: StudyId, number: int, sto
 def _answer_to(
     site: OpenSite, ward: WardRound, study: StudyId, number: int
 ) -> tuple[Closing, Entry, Int32Vector] | None:
-    """Find the site's last signed answer: the closing before, the entry and the update.
+    """Find the site's signed answer to a round as it starts now.
 
-    None when it answers another round than this one.
+    Returns:
+        The closing before, the entry and the update; None where the site has signed none.
     """
     from wardround_client.guard.answers import KeptAnswers
 
     task = _task(ward, study, number)
     kept = KeptAnswers(site.home.answers).find(task)
     return None if kept is None else (task.previous, kept[0].entry, kept[1])
+
+
+def _registered_update(
+    site: OpenSite, ward: WardRound, study: StudyId, registered: Registered
+) -> Int32Vector | None:
+    """Find the update of a registration, also where the site has answered later rounds since."""
+    from wardround_client.guard.answers import KeptAnswers
+
+    kept = KeptAnswers(site.home.answers)
+    return kept.find_update(ward.params(study), registered.round, registered.update)
 
 
 def _task(ward: WardRound, study: StudyId, number: int) -> TrainTask:

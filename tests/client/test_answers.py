@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from tests.client.guard.conftest import Ward, approve, asked_of, guarded, make
 from tests.client.guard.trainers import Altered
 from wardround.protocol.fixed_point import Int32Vector, vector_bytes
+from wardround.protocol.identifiers import Root
 from wardround.protocol.messages import TrainReply, TrainTask
 from wardround.protocol.record import genesis_closing
 from wardround_client.guard.answers import KeptAnswers
@@ -55,7 +57,7 @@ def test_answer_when_kept_is_found_as_it_was(
 
 def test_answer_is_for_the_sites_user_only(kept: KeptAnswers, task: TrainTask) -> None:
     assert kept.folder.stat().st_mode & 0o077 == 0
-    assert file_in(kept.folder).name == "0x" + task.study.hex() + ".safetensors"
+    assert file_in(kept.folder).name.startswith(f"0x{task.study.hex()}-1-")
 
 
 def test_answer_when_another_round_or_base_is_asked_for_is_not_given(
@@ -67,15 +69,38 @@ def test_answer_when_another_round_or_base_is_asked_for_is_not_given(
     assert kept.find(replace(task, params=replace(network.params, rounds=99))) is None
 
 
-def test_answer_of_the_round_before_is_replaced(
+def test_answer_stays_until_its_round_is_final(
     kept: KeptAnswers, task: TrainTask, answer: Answer
 ) -> None:
+    """A round that is overturned opens again, and asks for what was registered for it."""
     delivery, update = answer
     later = replace(task, round=2)
+    other = replace(task, previous=replace(task.previous, closed_at=1))
     kept.keep(later, replace(delivery, round=2), update)
+    kept.keep(other, delivery, update)
+    assert [kept.find(one) is not None for one in (task, later, other)] == [True] * 3
+    root = delivery.entry.update
+    for number, found in ((1, True), (2, True), (3, False)):
+        assert (kept.find_update(task.params, number, root) is not None) is found
+    assert kept.find_update(task.params, 1, Root(bytes(32))) is None
+
+    (study,) = kept.studies()
+    kept.erase(study, 1)
+    assert [kept.find(one) is not None for one in (task, later, other)] == [False, True, False]
+    kept.erase(study, 2)
+    assert kept.studies() == set()
+
+
+def test_answers_to_a_study_are_bounded_and_the_oldest_go(
+    kept: KeptAnswers, task: TrainTask, answer: Answer
+) -> None:
+    os.utime(file_in(kept.folder), ns=(0, 0))
+    most = 2 * task.params.rounds
+    others = [replace(task, previous=replace(task.previous, closed_at=n + 1)) for n in range(most)]
+    for other in others:
+        kept.keep(other, *answer)
     assert kept.find(task) is None
-    assert kept.find(later) is not None
-    assert file_in(kept.folder).exists()
+    assert all(kept.find(other) is not None for other in others)
 
 
 @settings(

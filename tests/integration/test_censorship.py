@@ -53,6 +53,10 @@ def test_censored_hospital_registers_challenges_and_is_in_the_next_closing(scene
     # The censor waits for the cut-off, and closes without the site.
     chain.advance(stage.params.registration_seconds)
     cheats.drop_a_site(censor)
+    # It answers for the next round too, before the challenge opens this one again.
+    later = stage.session(stage.parties.first).position()
+    task = TrainTask(stage.params, later.previous, 3, b"")
+    KeptAnswers(home.answers).keep(task, *stage.collect(later)[left_out])
     challenge = [study, *scene.on("whole", "sponsor")]
     assert "left out" in world.run("court challenge", *challenge, status=1)
     (overturned,) = [one for one in ward.events(stage.study) if isinstance(one, Overturned)]

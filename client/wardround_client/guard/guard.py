@@ -515,7 +515,8 @@ class Guard(Guarded):
     # ---------------------------------------------------------------- the chain
 
     def _erase_final(self, ward: WardRound) -> None:
-        """Erase the secrets of noise in rounds that are final; log once what must stay."""
+        """Erase answers and secrets of rounds that are final; log once which secrets must stay."""
+        erase_final(self._answers, ward)
         for study, reason in erase_final(self._noise, ward).items():
             if study not in self._not_erased:
                 self._not_erased.add(study)

@@ -28,7 +28,17 @@ from wardround_client.guard.log import unwritable
 _PURPOSE = b"wardround/guard/noise/2"
 
 
-class NoiseSecrets(Protocol):
+class UntilFinal(Protocol):
+    """What is kept of a study's rounds until they are final."""
+
+    def studies(self) -> set[str]:
+        """Name the studies of which there is any, in hexadecimal."""
+
+    def erase(self, study: str, through: int) -> None:
+        """Forget what is kept of a study's rounds up to this one."""
+
+
+class NoiseSecrets(UntilFinal, Protocol):
     """Where the secret of an attempt comes from."""
 
     def draw(self, key: RoundKey, attempt: int) -> bytes:
@@ -40,12 +50,6 @@ class NoiseSecrets(Protocol):
 
     def find(self, key: RoundKey, attempt: int) -> bytes | None:
         """Give an attempt's secret again; None where it is gone."""
-
-    def studies(self) -> set[str]:
-        """Name the studies of which there are any, in hexadecimal."""
-
-    def erase(self, study: str, through: int) -> None:
-        """Forget the secrets of a study's rounds up to this one."""
 
 
 class KeptSecrets:
@@ -128,17 +132,17 @@ class DerivedSecrets:
         """Leave it: there is nothing to erase."""
 
 
-def erase_final(secrets: NoiseSecrets, ward: WardRound) -> dict[str, str]:
-    """Erase the secrets of rounds that are final.
+def erase_final(those: UntilFinal, ward: WardRound) -> dict[str, str]:
+    """Erase what is kept of rounds that are final.
 
     Returns:
-        Why those of a study stay, given its id in hexadecimal: nothing of it is known to be final,
+        Why that of a study stays, given its id in hexadecimal: nothing of it is known to be final,
         such as where the site had another contract before.
     Raises:
         ChainUnreachable: the chain does not answer.
     """
     kept = {}
-    for study in sorted(secrets.studies()):
+    for study in sorted(those.studies()):
         try:
             final = ward.final_closings(StudyId(bytes32(study, "study")))
         except ChainUnreachable:
@@ -146,5 +150,5 @@ def erase_final(secrets: NoiseSecrets, ward: WardRound) -> dict[str, str]:
         except (ChainError, StudyMismatch) as error:
             kept[study] = str(error)
         else:
-            secrets.erase(study, max((number for number, _ in final), default=0))
+            those.erase(study, max((number for number, _ in final), default=0))
     return kept
