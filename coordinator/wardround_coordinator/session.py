@@ -310,6 +310,8 @@ class Session:
                     )
             self._wait(POLL_SECONDS)
             self.check_standing(position)
+            # The lock was read at the newest block, members only at the confirmed one.
+            self._read_members()
             if self._locked(position) != locked:
                 raise PositionMoved(position.round, position.round)
             self.answer_demands()

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from eth_account import Account
 from eth_account.signers.local import LocalAccount
 
 from tests.coordinator.conftest import Hospitals
@@ -20,10 +21,14 @@ from wardround.audit.audit import StudyAudit
 from wardround.chain.court import Court
 from wardround.chain.court_reader import Contested, DemandStatus
 from wardround.chain.events import CohortLocked
+from wardround.protocol.canonical import sha256_digest
 from wardround.protocol.cid import cid_of
 from wardround.protocol.contribution import Entry, contributions_root, pack_entries, total_weight
 from wardround.protocol.evidence import Demand, What
+from wardround.protocol.fixed_point import vector_bytes
+from wardround.protocol.identifiers import SiteAddress
 from wardround.protocol.inspection import entry_leaf
+from wardround.protocol.merkle import vector_root
 from wardround.protocol.messages import TrainReply
 from wardround.store import FolderStore
 from wardround.transport.ports import free_port
@@ -387,3 +392,56 @@ def test_overtaken_coordinator_answers_until_what_it_closed_and_locked_is_final_
     assert closings[number].coordinator == other.address
     if closed_before:
         assert contract.is_final(study, 1, closings[1])
+
+
+def test_cohort_with_a_site_that_was_admitted_in_blocks_to_be_confirmed_is_closed_after_them(
+    locking: Hospitals,
+) -> None:
+    """Started again, the coordinator finds its lock at the newest block, where members are too."""
+    network, contract, session = locking.network, locking.network.contract, locking.session()
+    position, chain = session.position(), locking.network.contract.chain
+    for _ in range(8):
+        chain.advance(12)
+    new = Account.create()
+    contract.admit_site(network.keys.sponsor, network.study, new.address, new.address, 10)
+    replies = [locking.reply(node, position) for node in locking.asked]
+    update, report = np.zeros(network.params.parameter_count, np.int32), b"{}"
+    entry = Entry(
+        SiteAddress(new.address),
+        1,
+        vector_root(vector_bytes(update)),
+        sha256_digest(report),
+        bytes(65),
+    )
+    statement = entry.contribution(network.study, 1, position.previous.record.model)
+    entry = replace(entry, signature=statement.sign(contract.domain, bytes(new.key)))
+    for data in (*(one.vector.data for one in replies), vector_bytes(update), report):
+        session.store.put(data)
+    entries = sorted([entry, *map(entry_of, replies)], key=lambda one: one.site.lower())
+    keep_cohort(session.store, entries)
+    facts = contract.facts(network.study)
+    contract.lock_cohort(network.keys.coordinator, facts, 1, position.previous, entries)
+
+    waits = 0
+
+    def wait(_: float) -> None:
+        nonlocal waits
+        waits += 1
+        assert waits < 4
+        for _ in range(8):
+            chain.advance(12)
+        # No block follows the closing, which would be waited for.
+        chain.confirmations = 0
+
+    chain.confirmations = 6
+    again = Session(
+        contract,
+        network.keys.coordinator,
+        session.store,
+        contract.facts(network.study),
+        wait=wait,
+    )
+    assert new.address not in again.facts.members
+    closed = again.run_round(position, locking.asked, silent())
+    assert closed.closing.record.count == 4
+    assert waits > 0
