@@ -65,6 +65,9 @@ MOVED = frozenset(
     }
 )
 
+#: What is sent before the cut-off and mined after it leaves out what is registered meanwhile, so
+#: no round is closed or locked in the last minutes, or the last quarter of a shorter time.
+_LAST_SECONDS, _LAST_PART = 300.0, 0.25
 #: While nothing but the cut-off is waited for.
 _CUT_OFF_POLL_SECONDS = 30.0
 
@@ -362,7 +365,7 @@ class Session:
         with self.contract.chain.at_head():
             while True:
                 # The time first: what is registered by then is in the events that are read next.
-                left = self._registration_left()
+                left = self._registration_left(self._clock())
                 waiting = False
                 for registered in self.contract.registered(self.facts.study, position.round):
                     if registered.site in state.accepted or registered.site in settled:
@@ -378,7 +381,9 @@ class Session:
                     else:
                         state = tick(state, collected.take_registered(registered, found))
                 if not waiting and (
-                    left <= 0 or state.phase is Phase.FAILED or self._is_complete(state)
+                    left <= 0
+                    or state.phase is Phase.FAILED
+                    or (self._is_complete(state) and self._is_early())
                 ):
                     return state
                 self._wait(POLL_SECONDS if waiting else min(left, _CUT_OFF_POLL_SECONDS))
@@ -404,10 +409,15 @@ class Session:
                 excused.append(SiteExcused(registered.site, found))
         return excused
 
-    def _registration_left(self) -> float:
+    def _registration_left(self, now: float) -> float:
         """Seconds until the open round takes no more registrations."""
         opened = self.contract.open_round(self.facts.study).opened_at
-        return opened + self.facts.params.registration_seconds - self._clock()
+        return opened + self.facts.params.registration_seconds - now
+
+    def _is_early(self) -> bool:
+        """Whether what is sent now can be expected to be mined before the cut-off."""
+        last = min(_LAST_SECONDS, _LAST_PART * self.facts.params.registration_seconds)
+        return self._registration_left(self.contract.chain.timestamp()) > last
 
     def _is_complete(self, state: RoundState) -> bool:
         """Whether every member is in the round, and the contract can tell: it may be closed."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -19,7 +21,7 @@ from wardround.protocol.messages import VECTOR_FORMAT
 from wardround.protocol.record import genesis_closing
 from wardround.store import FolderStore
 from wardround.store.errors import ObjectAltered, ObjectMissing
-from wardround_coordinator.session import RoundOutcome, StudyPosition
+from wardround_coordinator.session import RoundOutcome, Session, StudyPosition
 from wardround_coordinator.verification import RawVector, Reply
 
 
@@ -55,6 +57,35 @@ def test_rounds_when_all_reply_are_closed_and_hold(hospitals: Hospitals) -> None
         assert position.round == number + 1
     assert audit(hospitals) == [1, 2, 3]
     assert len(position.history.updates) == 9
+
+
+@pytest.mark.parametrize("is_late", [False, True])
+def test_round_with_every_site_is_closed_at_once_but_not_in_the_last_minutes(
+    hospitals: Hospitals, is_late: bool
+) -> None:
+    """What is sent then may be mined after the cut-off, without what was registered meanwhile."""
+    network, contract, waits = hospitals.network, hospitals.network.contract, list[float]()
+    seconds = network.params.registration_seconds
+    cut_off = contract.open_round(network.study).opened_at + seconds
+    last = min(300, seconds // 4)
+
+    def wait(left: float) -> None:
+        waits.append(left)
+        contract.chain.advance(math.ceil(left))
+
+    session = session_that(hospitals, wait)
+    position, replies = session.position(), hospitals.replies(session.position())
+    left = last - 1 if is_late else last + 20
+    contract.chain.advance(cut_off - left - contract.chain.timestamp())
+    closed = session.run_round(position, hospitals.asked, replies)
+    assert bool(waits) is is_late
+    assert (closed.closing.closed_at >= cut_off) is is_late
+
+
+def session_that(hospitals: Hospitals, wait: Callable[[float], None]) -> Session:
+    network = hospitals.network
+    facts, store = network.contract.facts(network.study), FolderStore(network.folders.store)
+    return Session(network.contract, network.keys.coordinator, store, facts, wait=wait)
 
 
 def test_model_when_replies_come_in_another_order_is_equal(hospitals: Hospitals) -> None:
