@@ -260,7 +260,7 @@ def _is_over(ward: WardRound, study: StudyId) -> bool:
 
 
 def _where_it_is(site: OpenSite, ward: WardRound, study: StudyId) -> str:
-    """Say in one line where a study is, for a site that may have to show its update."""
+    """Name in one line where a study is, for a site that may have to show its update."""
     state = ward.study(study)
     if _is_over(ward, study):
         return "the study is over and its last round final"

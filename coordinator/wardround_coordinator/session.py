@@ -293,7 +293,7 @@ class Session:
         """Take a locked cohort out of the store: this coordinator, or one before it, has died.
 
         Raises:
-            PositionMoved: the lock was proven wrong, so the round can be locked anew.
+            PositionMoved: the lock was proven wrong, so the round can be locked again.
         """
         said = ""
         while True:
