@@ -8,8 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import rlp
-from eth_abi import decode, encode
+from eth_abi import encode
+from eth_abi.codec import ABIDecoder
+from eth_abi.decoding import ContextFramesBytesIO
 from eth_abi.exceptions import DecodingError
+from eth_abi.registry import registry
 from eth_utils import keccak, to_checksum_address
 from eth_utils.abi import collapse_if_tuple
 
@@ -101,11 +104,14 @@ class Contract:
         return next(topic for topic, item in self._events.items() if item["name"] == name)
 
     def arguments(self, data: bytes) -> tuple[str, dict[str, Any]] | None:
-        """Decode calldata sent to this contract; None when no function of it was called."""
+        """Decode calldata sent to this contract; None when no function of it was called.
+
+        Padding is read as Solidity reads it, which looks at none: it may be anything, or missing.
+        """
         for name, selector in self._selectors.items():
             if data[:4] == selector:
                 try:
-                    return name, _decoded(self._functions[name]["inputs"], data[4:])
+                    return name, _decoded(self._functions[name]["inputs"], data[4:], strict=False)
                 except DecodingError:
                     return None
         return None
@@ -155,18 +161,42 @@ def _types(fields: Sequence[AbiItem]) -> tuple[str, ...]:
     return tuple(collapse_if_tuple(dict(field)) for field in fields)
 
 
-def _decoded(fields: Sequence[AbiItem], data: bytes) -> dict[str, Any]:
+def _decoded(fields: Sequence[AbiItem], data: bytes, *, strict: bool = True) -> dict[str, Any]:
     """Decode values by the names of their fields, or by their places where these have none."""
     types = _types(fields)
     names = [field["name"] or f"argument{place}" for place, field in enumerate(fields)]
-    return dict(zip(names, _values(types, data), strict=True))
+    return dict(zip(names, _values(types, data, strict=strict), strict=True))
 
 
-def _values(types: Sequence[str], data: bytes) -> tuple[Any, ...]:
+class _BoundedStream(ContextFramesBytesIO):
+    """Reads no more than a few times what is there, also where offsets repeat one part of it."""
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__(data)
+        self._left = _READS * (len(data) + 32)
+
+    def read(self, size: int | None = -1) -> bytes:
+        data = super().read(size)
+        self._left -= len(data)
+        if self._left < 0:
+            raise DecodingError("it repeats itself")
+        return data
+
+
+class _Decoder(ABIDecoder):
+    stream_class = _BoundedStream
+
+
+#: Heads are read once more at each level of nesting.
+_READS = 8
+_decoder = _Decoder(registry)
+
+
+def _values(types: Sequence[str], data: bytes, *, strict: bool = True) -> tuple[Any, ...]:
     # eth_abi names only some of the ways in which a contract's bytes can be wrong: a length of
     # 2**255 overflows, and a string may be no UTF-8 (a ValueError).
     try:
-        return _plain(types, decode(types, data))
+        return _plain(types, _decoder.decode(types, data, strict=strict))
     except (ArithmeticError, ValueError, MemoryError, RecursionError) as error:
         raise DecodingError(reason_of(error)) from error
 
