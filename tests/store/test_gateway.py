@@ -6,7 +6,7 @@ import shutil
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from http.server import BaseHTTPRequestHandler
 from typing import Any
 
@@ -22,6 +22,7 @@ from wardround.audit.audit import StudyAudit
 from wardround.chain.grants import Grants
 from wardround.protocol.canonical import sha256_digest
 from wardround.protocol.cid import cid_of
+from wardround.protocol.contribution import Domain
 from wardround.protocol.identifiers import hex_of
 from wardround.store import FolderStore
 from wardround.store.confidential import ConfidentialStore
@@ -407,3 +408,25 @@ def test_reader_without_a_key_is_told_so(played: Scene, url: str, reader: Person
     with pytest.raises(ObjectMissing):
         store.get(cid_of(b"never put"))
     store.close()
+
+
+def test_gateway_that_drips_its_answer_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Dripping(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", "4000000")
+            self.end_headers()
+            with suppress(OSError):
+                while True:
+                    self.wfile.write(b"x")
+                    time.sleep(0.05)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with serving(Dripping) as url:
+        domain = Domain(1, Account.create().address)
+        vault = GatewayVault(url, domain, None, time.time, timeout_seconds=0.1)
+        with pytest.raises(StoreUnreachable, match="more than 1 seconds"):
+            vault.document(cid_of(b"x"))
+        vault.close()

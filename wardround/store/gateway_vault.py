@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -29,6 +30,7 @@ from wardround.store.vault import DOCUMENT_MAX_BYTES, Vault
 
 _LIST_MAX_BYTES = 1 << 26
 _WORDS_MAX = 300
+_SILENCES = 10
 
 
 class GatewayVault(Vault):
@@ -49,12 +51,14 @@ class GatewayVault(Vault):
             domain: of the Grants contract.
             account: signs requests; None to read documents only.
             clock: seconds since 1970.
-            timeout_seconds: how long the gateway may be silent.
+            timeout_seconds: how long the gateway may be silent; an answer may take ten times as
+                long in all.
         """
         self.url = url.rstrip("/")
         self._domain = domain
         self._account = account
         self._clock = clock
+        self._whole_seconds = _SILENCES * timeout_seconds
         self._client = httpx.Client(timeout=timeout_seconds, follow_redirects=False)
 
     def document(self, cid: str, max_bytes: int = MAX_OBJECT_BYTES) -> memoryview:
@@ -112,6 +116,7 @@ class GatewayVault(Vault):
             now, nonce = int(self._clock()), os.urandom(32)
             request = Request(study, method, path, sha256_digest(body), now, nonce)
             headers[HEADER] = request.header(self._domain, self._account)
+        deadline = time.monotonic() + self._whole_seconds
         try:
             with self._client.stream(
                 method, self.url + path, headers=headers, content=body or None
@@ -122,8 +127,12 @@ class GatewayVault(Vault):
                     raise ObjectMissing(cid, self.url)
                 allowed = max_bytes if answer.is_success else DOCUMENT_MAX_BYTES
                 data = bytearray()
-                for part in answer.iter_raw(1 << 16):
+                # As it arrives: pieces of a fixed size could take any time to fill.
+                for part in answer.iter_raw():
                     data += part
+                    if time.monotonic() > deadline:
+                        reason = f"its answer took more than {self._whole_seconds:g} seconds"
+                        raise StoreUnreachable(self.url, reason)
                     if len(data) > allowed:
                         raise ObjectTooLarge(cid, len(data), allowed)
         except httpx.HTTPError as error:
