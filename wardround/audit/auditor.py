@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from typing import TypeVar
 
 from eth_account.signers.local import LocalAccount
 
@@ -57,7 +58,9 @@ from wardround.protocol.record import Closing, genesis_closing
 from wardround.protocol.replay import ClosedRound, fetch_specification
 from wardround.protocol.settlement import Vector
 from wardround.store import Store
+from wardround.store.errors import StoreError
 
+T = TypeVar("T")
 #: One transaction that is refused ends no watch: others have to look at what follows.
 _REFUSED = (ContractReverted, TransactionRefused)
 #: Between two looks at the chain.
@@ -105,6 +108,7 @@ class Auditor:
         self._said: set[tuple[bytes, str]] = set()
         self._quorums = QuorumSender(ward)
         self._answerer: Answerer | None = None
+        self._initial: Vector | None = None
 
     def step(self) -> list[Notice]:
         """Look at the chain once, and do what there is to do.
@@ -117,21 +121,18 @@ class Auditor:
     def watch(
         self, tell: Callable[[Notice], None], sleep: Callable[[float], None] = time.sleep
     ) -> None:
-        """Go on until the study is over and final, also when the chain is away for a while.
+        """Go on until the study is over and final, also while the chain or the store is away.
 
         Raises:
             ChainError: the chain answers, but not to this.
         """
-        while True:
-            try:
-                for notice in self._step():
-                    tell(notice)
-                if self.is_over():
-                    return
-            except ChainError as error:
-                if not isinstance(error, Retryable):
-                    raise
-                tell(Notice("waiting", 0, str(error)))
+
+        def look() -> bool:
+            for notice in self._step():
+                tell(notice)
+            return self.is_over()
+
+        while not _answered(look, tell, sleep):
             sleep(POLL_SECONDS)
 
     @property
@@ -263,11 +264,16 @@ class Auditor:
     def _base(self, number: int) -> Vector | None:
         """The model that a round starts from; None when the round before does not show one."""
         if number == 1:
+            if self._initial is not None:
+                return self._initial
             root = self.facts.params.initial_model
             found = find_vector(self.store, self.facts.params, root)
             if found is None:
+                # Where the store does not answer at all, that is to be waited for.
+                next(iter(self.store.cids()), None)
                 raise ReplayFailed(1, "base model", "the study's initial model is not in the store")
-            return Vector.of(found)
+            self._initial = Vector.of(found)
+            return self._initial
         before = self._verdicts.get(number - 1)
         if before is None:
             return None
@@ -478,6 +484,36 @@ class Auditor:
         new = (commitment, words) not in self._said
         self._said.add((commitment, words))
         return new
+
+
+def start_watching(
+    make: Callable[[], Auditor],
+    tell: Callable[[Notice], None],
+    sleep: Callable[[float], None] = time.sleep,
+) -> Auditor:
+    """Make an auditor, and wait while the chain or the store is away.
+
+    Raises:
+        ChainError, StudyMismatch, ReplayFailed: see `Auditor`.
+    """
+    return _answered(make, tell, sleep)
+
+
+def _answered(
+    ask: Callable[[], T], tell: Callable[[Notice], None], sleep: Callable[[float], None]
+) -> T:
+    """Ask until chain and store answer; tell once that they do not."""
+    is_waiting = False
+    while True:
+        try:
+            return ask()
+        except (ChainError, StoreError) as error:
+            if not isinstance(error, (Retryable, StoreError)):
+                raise
+            if not is_waiting:
+                tell(Notice("waiting", 0, str(error)))
+            is_waiting = True
+        sleep(POLL_SECONDS)
 
 
 def _gas(receipts: list[Receipt]) -> int:

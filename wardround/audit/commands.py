@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -15,7 +16,7 @@ from eth_account.signers.local import LocalAccount
 from wardround.audit.archive import JOURNAL, Archive, ArchiveStore
 from wardround.audit.archived_study import ArchivedStudy, replayed_journal
 from wardround.audit.audit import AuditedRound, StudyAudit, StudyRecords
-from wardround.audit.auditor import Auditor
+from wardround.audit.auditor import Auditor, start_watching
 from wardround.audit.claims import claim_for, claimable, rounds_in_words
 from wardround.audit.finished import FinishedRun, open_run, read_network, run_store
 from wardround.audit.folders import Folders
@@ -156,8 +157,9 @@ def audit(
             signatures=None if signatures is None else SignatureFolder(signatures),
         )
         with _live(run_or_study, where, reading_key) as (ward, study, objects):
-            auditor = Auditor(ward, study, objects, powers)
-            auditor.watch(lambda notice: print_notice(notice, as_json))
+            tell = partial(print_notice, as_json=as_json)
+            auditor = start_watching(lambda: Auditor(ward, study, objects, powers), tell)
+            auditor.watch(tell)
         if auditor.breaches:
             raise typer.Exit(1)
         if not as_json:

@@ -10,6 +10,7 @@ from wardround.protocol.fixed_point import IntVector
 from wardround.protocol.merkle import vector_root
 from wardround.protocol.record import StudyParams
 from wardround.store import Store
+from wardround.store.errors import ObjectTooLarge, StoreError
 
 
 def find_vector(
@@ -29,6 +30,52 @@ def find_vector(
         if vector_root(data) == root:
             return params.read_vector(data)
     return None
+
+
+class VectorIndex:
+    """Vectors of a store by their roots: each object is read and hashed once, however many miss."""
+
+    def __init__(self, store: Store, params: StudyParams) -> None:
+        self._store, self._params = store, params
+        self._cids: dict[bytes, str] = {}
+        self._seen: set[str] = set()
+        self._is_fresh = False
+
+    def refresh(self) -> None:
+        """Look for new objects at the next miss."""
+        self._is_fresh = False
+
+    def find(self, root: bytes) -> IntVector | None:
+        """As `find_vector`."""
+        if root not in self._cids and not self._is_fresh:
+            self._scan()
+        data = self._read(self._cids[root]) if root in self._cids else None
+        return None if data is None else self._params.read_vector(data)
+
+    def _scan(self) -> None:
+        self._is_fresh = True
+        for cid in _names(self._store):
+            if cid in self._seen:
+                continue
+            data = self._read(cid)
+            if data is not None:
+                self._cids[vector_root(data)] = cid
+
+    def _read(self, cid: str) -> memoryview | None:
+        """An object of a vector's size; what cannot be read now is tried again later."""
+        size = self._params.vector_size
+        try:
+            if self._store.size(cid) not in (None, size):
+                self._seen.add(cid)
+                return None
+            data = self._store.map(cid, size)
+        except ObjectTooLarge:
+            self._seen.add(cid)
+            return None
+        except WardroundError:
+            return None
+        self._seen.add(cid)
+        return data if data.nbytes == size else None
 
 
 def find_entries(store: Store, root: bytes, count: int) -> list[Entry] | None:
@@ -52,8 +99,11 @@ def find_entries(store: Store, root: bytes, count: int) -> list[Entry] | None:
 def objects_of(
     store: Store, size: int, named: str | None = None
 ) -> Iterator[tuple[str, memoryview]]:
-    """Read the objects of one size, the named one first; the others by CID."""
-    for cid in ([] if named is None else [named]) + [one for one in store.cids() if one != named]:
+    """Read the objects of one size, the named one first; the others by CID.
+
+    A store that does not answer has none.
+    """
+    for cid in ([] if named is None else [named]) + [one for one in _names(store) if one != named]:
         try:
             if store.size(cid) not in (None, size):
                 continue
@@ -62,3 +112,10 @@ def objects_of(
             continue
         if data.nbytes == size:
             yield cid, data
+
+
+def _names(store: Store) -> list[str]:
+    try:
+        return list(store.cids())
+    except StoreError:
+        return []

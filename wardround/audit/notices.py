@@ -19,7 +19,7 @@ class Notice:
     Attributes:
         kind: ``holds``, ``unproven``, ``breach``, ``challenged``, ``refused``, ``overturned``,
             ``attested``, ``demanded``, ``answered``, ``unsigned`` where another account must sign
-            first, or, while the chain is away, ``waiting``.
+            first, or, while the chain or store is away, ``waiting``.
         round: which one; 0 where it is about none.
         words: one sentence.
         challenge: the entry point, where one was sent or would prove it.

@@ -172,7 +172,7 @@ class _BoundedStream(ContextFramesBytesIO):
     """Reads no more than a few times what is there, also where offsets repeat one part of it."""
 
     def __init__(self, data: bytes) -> None:
-        super().__init__(data)
+        super().__init__(data)  # type: ignore[no-untyped-call]
         self._left = _READS * (len(data) + 32)
 
     def read(self, size: int | None = -1) -> bytes:
