@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 from eth_account.signers.local import LocalAccount
 
-from wardround.audit.finding import find_entries, find_vector
+from wardround.audit.finding import VectorIndex, find_entries
 from wardround.audit.notices import Notice
 from wardround.chain.court import Court
 from wardround.chain.court_events import Demanded
@@ -21,13 +21,14 @@ from wardround.chain.court_reader import DemandState, DemandStatus
 from wardround.chain.errors import ContractReverted, TransactionRefused, TransactionTimedOut
 from wardround.protocol.cid import cid_from_sha256
 from wardround.protocol.commitments import Commitments, commit
-from wardround.protocol.contribution import Entry, contributions_root
-from wardround.protocol.errors import WardroundError
+from wardround.protocol.contribution import Entry, contributions_root, unpack_entries
+from wardround.protocol.errors import ProtocolError, StudyMismatch, WardroundError
 from wardround.protocol.evidence import Demand, Leaf, What
 from wardround.protocol.fixed_point import IntVector
 from wardround.protocol.identifiers import bytes32
 from wardround.protocol.inspection import chunk_leaf, entry_leaf
 from wardround.protocol.manifest import MANIFEST_MAX_BYTES, Manifest, parse_manifest
+from wardround.protocol.merkle import vector_root
 from wardround.protocol.record import Closing, StudyParams, genesis_closing
 from wardround.protocol.rules import Rule
 from wardround.protocol.whole_inspection import answer_of
@@ -49,9 +50,9 @@ class Answerer:
         self._seen_through = -1
         self._open: dict[bytes, Demanded] = {}
         self._said: set[tuple[bytes, str]] = set()
-        #: The last round that was asked about.
-        self._shown: _ShownRound | None = None
-        self._missed = False
+        #: States of demands that the store had no answer to.
+        self._lacking: dict[bytes, DemandState] = {}
+        self._vectors = VectorIndex(store, params)
 
     def look(self, now: Callable[[], float]) -> Iterator[Notice]:
         """Answer what is demanded by now; without a new block there is nothing to look for.
@@ -70,40 +71,51 @@ class Answerer:
         self._seen_through = head
         if not self._open:
             return
-        if self._missed:
-            # The store may have it by now.
-            self._shown, self._missed = None, False
+        self._vectors.refresh()
         closings = self._closings()
-        # Round by round: what one is answered from is kept until the next.
-        for event in sorted(self._open.values(), key=lambda one: one.round):
-            state = self._court.demand_of(event.demand)
+        asked: dict[bytes, list[tuple[Demanded, DemandState]]] = {}
+        # The soonest deadline first; with each all about its closing, which is read once for them.
+        for event in sorted(self._open.values(), key=lambda one: one.deadline):
+            state = self._lacking.get(event.demand) or self._court.demand_of(event.demand)
             if state.status is not DemandStatus.OPEN or now() > state.deadline:
                 del self._open[event.demand]
+                self._lacking.pop(event.demand, None)
             elif state.commitment in closings:
-                yield from self._answer(event, state, *closings[state.commitment])
+                asked.setdefault(state.commitment, []).append((event, state))
             # Otherwise it is overturned meanwhile: nothing needs to be shown.
+        for commitment, demands in asked.items():
+            # Let go of what was read for one closing before the next.
+            shown = closings.pop(commitment)
+            for event, state in demands:
+                yield from self._answer(event, state, shown)
 
-    def _closings(self) -> dict[bytes, tuple[Closing, Closing]]:
-        """All closings and the open round's lock by commitment, each with the one before."""
+    def _closings(self) -> dict[bytes, _ShownRound]:
+        """What there is of all closings and of the open round's lock, by commitment."""
         ward, study = self._court.ward, self._params.study_id
-        found: dict[bytes, tuple[Closing, Closing]] = {}
+        found: dict[bytes, _ShownRound] = {}
         last = genesis_closing(self._params.initial_model)
-        for _, closing in ward.closings(study):
-            found[closing.commitment] = closing, last
+
+        def add(closing: Closing, recorded: Callable[[], bytes | None]) -> None:
+            found[closing.commitment] = _ShownRound(
+                self._params, self._store, self._vectors, closing, last, recorded
+            )
+
+        for number, closing in ward.closings(study):
+            add(closing, partial(self._recorded, number))
             last = closing
-        locked = ward.locked_cohort(study, len(found) + 1) if self._params.locked_cohort else None
+        number = len(found) + 1
+        locked = ward.locked_cohort(study, number) if self._params.locked_cohort else None
         if locked is not None:
-            found[locked.closing.commitment] = locked.closing, last
+            add(locked.closing, partial(ward.locked_entries, study, number))
         return found
 
-    def _answer(
-        self, event: Demanded, state: DemandState, closing: Closing, previous: Closing
-    ) -> Iterator[Notice]:
-        if self._shown is None or self._shown.closing != closing:
-            self._shown = _ShownRound(self._params, self._store, closing, previous)
-        leaf = self._shown.leaf(state)
+    def _recorded(self, number: int) -> bytes | None:
+        return self._court.ward.closed(self._params.study_id, number).entries
+
+    def _answer(self, event: Demanded, state: DemandState, shown: _ShownRound) -> Iterator[Notice]:
+        leaf, closing = shown.leaf(state), shown.closing
         if leaf is None:
-            self._missed = True
+            self._lacking[event.demand] = state
             return
         try:
             receipt = self._court.answer_demand(self._signer, event.demand, closing, leaf)
@@ -124,9 +136,13 @@ class _ShownRound:
 
     params: StudyParams
     store: Store
+    vectors: VectorIndex
     closing: Closing
     previous: Closing
+    #: Entries in the calldata, where it has them.
+    recorded: Callable[[], bytes | None]
     _last_vector: dict[bytes, IntVector] = field(default_factory=dict, init=False)
+    _absent: set[bytes] = field(default_factory=set, init=False)
 
     def leaf(self, state: DemandState) -> Leaf | None:
         """What was demanded, with its path; None where the store has not got it."""
@@ -157,7 +173,14 @@ class _ShownRound:
             entries = [row.entry() for row in self._manifest.contributions]
             if contributions_root(entries) == record.contributions:
                 return entries
-        return find_entries(self.store, record.contributions, record.count)
+        found = find_entries(self.store, record.contributions, record.count)
+        if found is not None:
+            return found
+        try:
+            entries = unpack_entries(self.recorded() or b"")
+        except (ProtocolError, StudyMismatch):
+            return None
+        return entries if contributions_root(entries) == record.contributions else None
 
     @cached_property
     def _packed(self) -> list[bytes]:
@@ -171,10 +194,25 @@ class _ShownRound:
         named += [row.update for row in self._manifest.contributions]
         return {bytes32(one.root, "root"): one.cid for one in named}
 
+    def _found(self, root: bytes) -> IntVector | None:
+        """Find a vector under the CID that the manifest names, or anywhere in the store."""
+        if root in self._absent:
+            return None
+        try:
+            data = self.store.map(self._cids[root], self.params.vector_size)
+            if data.nbytes == self.params.vector_size and vector_root(data) == root:
+                return self.params.read_vector(data)
+        except (KeyError, WardroundError):
+            pass
+        found = self.vectors.find(root)
+        if found is None:
+            self._absent.add(root)
+        return found
+
     def _vector(self, root: bytes) -> IntVector | None:
         """A vector of the round; the last one is kept, since many chunks of it may be demanded."""
         if root not in self._last_vector:
-            found = find_vector(self.store, self.params, root, self._cids.get(root))
+            found = self._found(root)
             if found is None:
                 return None
             self._last_vector.clear()
@@ -188,7 +226,7 @@ class _ShownRound:
             return None
         model, base = self.closing.record.model, self.previous.record.model
         roots = [*(entry.update for entry in self._entries), model, base]
-        found = [find_vector(self.store, self.params, root, self._cids.get(root)) for root in roots]
+        found = [self._found(root) for root in roots]
         vectors = [vector for vector in found if vector is not None]
         if len(vectors) < len(found):
             return None
