@@ -168,7 +168,7 @@ def _decoded(fields: Sequence[AbiItem], data: bytes, *, strict: bool = True) -> 
     return dict(zip(names, _values(types, data, strict=strict), strict=True))
 
 
-class _BoundedStream(ContextFramesBytesIO):
+class _BoundedCalldata(ContextFramesBytesIO):
     """Reads no more than a few times what is there, also where offsets repeat one part of it."""
 
     def __init__(self, data: bytes) -> None:
@@ -184,7 +184,7 @@ class _BoundedStream(ContextFramesBytesIO):
 
 
 class _Decoder(ABIDecoder):
-    stream_class = _BoundedStream
+    stream_class = _BoundedCalldata
 
 
 #: Heads are read once more at each level of nesting.
