@@ -250,7 +250,7 @@ def test_payment_or_answer_that_is_refused_ends_no_watch(
     send_challenge(scene.court, scene.stranger, contested, demand, rule=stage.spec.rule)
     powers = Powers(scene.parties.auditor, challenge=True, answer=True)
     monkeypatch.setattr(WardRound, "collect", refused)
-    monkeypatch.setattr(Court, "answer_demand", refused)
+    monkeypatch.setattr(Court, "_send_part", refused)
     told = auditor_of(scene, stage, replace(powers, challenge=False)).step()
     assert kinds(told) == [("holds", 1), ("breach", 2), ("refused", 2)]
     told = auditor_of(scene, stage, powers).step()

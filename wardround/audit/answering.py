@@ -6,7 +6,7 @@ about every round of its study, also a predecessor's; an auditor may do it for i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 
@@ -15,10 +15,9 @@ from eth_account.signers.local import LocalAccount
 
 from wardround.audit.finding import VectorIndex, find_entries
 from wardround.audit.notices import Notice
-from wardround.chain.court import Court
+from wardround.chain.court import Court, CourtCall
 from wardround.chain.court_events import Demanded
 from wardround.chain.court_reader import DemandState, DemandStatus
-from wardround.chain.errors import ContractReverted, TransactionRefused, TransactionTimedOut
 from wardround.protocol.cid import cid_from_sha256
 from wardround.protocol.commitments import Commitments, commit
 from wardround.protocol.contribution import Entry, contributions_root, unpack_entries
@@ -86,8 +85,7 @@ class Answerer:
         for commitment, demands in asked.items():
             # Let go of what was read for one closing before the next.
             shown = closings.pop(commitment)
-            for event, state in demands:
-                yield from self._answer(event, state, shown)
+            yield from self._answer(demands, shown)
 
     def _closings(self) -> dict[bytes, _ShownRound]:
         """What there is of all closings and of the open round's lock, by commitment."""
@@ -112,22 +110,32 @@ class Answerer:
     def _recorded(self, number: int) -> bytes | None:
         return self._court.ward.closed(self._params.study_id, number).entries
 
-    def _answer(self, event: Demanded, state: DemandState, shown: _ShownRound) -> Iterator[Notice]:
-        leaf, closing = shown.leaf(state), shown.closing
-        if leaf is None:
-            self._lacking[event.demand] = state
-            return
-        try:
-            receipt = self._court.answer_demand(self._signer, event.demand, closing, leaf)
-        except (ContractReverted, TransactionRefused, TransactionTimedOut) as error:
-            words = getattr(error, "name", error.code)
-            if (event.demand, words) not in self._said:
-                self._said.add((event.demand, words))
-                yield Notice("refused", event.round, str(error))
-            return
-        if receipt is not None:
-            words = f"showed what {event.demander} demanded"
-            yield Notice("answered", event.round, words, "answerDemand", receipt.gas_used)
+    def _answer(
+        self, demands: Sequence[tuple[Demanded, DemandState]], shown: _ShownRound
+    ) -> Iterator[Notice]:
+        asked: dict[str, Demanded] = {}
+
+        def parts() -> Iterator[CourtCall]:
+            for event, state in demands:
+                leaf = shown.leaf(state)
+                if leaf is None:
+                    self._lacking[event.demand] = state
+                    continue
+                part = self._court.answering(event.demand, shown.closing, leaf)
+                asked[part.label] = event
+                yield part
+
+        for sent in self._court.send_together(self._signer, parts()):
+            for event in (asked[part.label] for part in sent.parts):
+                if sent.error is not None:
+                    words = getattr(sent.error, "name", sent.error.code)
+                    if (event.demand, words) not in self._said:
+                        self._said.add((event.demand, words))
+                        yield Notice("refused", event.round, str(sent.error))
+                elif sent.receipt is not None:
+                    words = f"showed what {event.demander} demanded"
+                    gas = sent.receipt.gas_used // len(sent.parts)
+                    yield Notice("answered", event.round, words, "answerDemand", gas)
 
 
 @dataclass(frozen=True)

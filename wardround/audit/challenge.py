@@ -158,9 +158,11 @@ def send_demands(
     if count:
         approval = court.approve_deposit(signer, contested.study, count)
         yield from [] if approval is None else [approval]
-    for demand in demands[:count]:
-        receipt = court.demand_chunk(signer, contested, demand)
-        yield from [] if receipt is None else [receipt]
+    parts = [court.demanding(contested, demand) for demand in demands[:count]]
+    for sent in court.send_together(signer, parts):
+        if sent.error is not None:
+            raise sent.error
+        yield from [] if sent.receipt is None else [sent.receipt]
     if count < len(demands):
         court.approve_deposit(signer, contested.study, len(demands) - count)
 

@@ -11,17 +11,20 @@ Source:
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from eth_account.signers.local import LocalAccount
 
 from wardround.chain.blocks import Receipt
+from wardround.chain.contract import Call
 from wardround.chain.court_reader import Contested, CourtReader, DemandStatus
-from wardround.chain.errors import ContractReverted
+from wardround.chain.errors import ContractReverted, TransactionRefused, TransactionTimedOut
 from wardround.chain.study_token import StudyToken
 from wardround.host.backoff import pauses
 from wardround.protocol.evidence import (
+    CALLDATA_LIMIT,
     Chunks,
     CoordinateEvidence,
     Demand,
@@ -40,8 +43,39 @@ from wardround.protocol.whole_evidence import NodeEvidence, RankEvidence, ScoreE
 
 #: Sentinel: the tally only counts.
 NO_COORDINATE = 2**32 - 1
+#: Of calls in one transaction: below what a chain takes, also with the margin of an estimate.
+_BATCH_GAS = 12_000_000
+#: About what a demand or an answer needs, and each byte of it.
+_PART_GAS, _BYTE_GAS = 180_000, 16
 _FIRST_PAUSE_SECONDS = 0.05
 _LAST_PAUSE_SECONDS = 2.0
+
+
+@dataclass(frozen=True)
+class CourtCall:
+    """A call of the court that can be sent with others, and how to see that it was made."""
+
+    call: Call
+    label: str
+    is_done: Callable[[], bool]
+
+
+@dataclass(frozen=True)
+class SentCalls:
+    """What became of calls in one transaction; without a receipt or error others have made them."""
+
+    parts: Sequence[CourtCall]
+    receipt: Receipt | None
+    error: ContractReverted | TransactionRefused | TransactionTimedOut | None = None
+
+
+def _bytes(parts: Sequence[CourtCall]) -> int:
+    # Each has an offset and a length, and is padded.
+    return sum(len(part.call.data) + 96 for part in parts)
+
+
+def _gas(parts: Sequence[CourtCall]) -> int:
+    return sum(_PART_GAS + _BYTE_GAS * len(part.call.data) for part in parts)
 
 
 class Court(CourtReader):
@@ -229,17 +263,21 @@ class Court(CourtReader):
         self, signer: LocalAccount, contested: Contested, demand: Demand
     ) -> Receipt | None:
         """Demand data, against a deposit that the signer has approved to the WardRound."""
+        return self._send_part(signer, self.demanding(contested, demand))
+
+    def demanding(self, contested: Contested, demand: Demand) -> CourtCall:
+        """A demand, to be made together with others: see `demand_chunk` and `send_together`."""
         entry = demand.entry or Leaf(0, b"", ())
         target = (demand.what, demand.index, demand.place, entry.data, list(entry.path))
+        where = (contested.study, contested.round, contested.closing.abi())
         identifier = self.demand_id(contested, demand)
-        arguments = (contested.previous.abi(), target)
-        return self._challenge(
-            signer,
-            contested,
-            "demandChunk",
-            *arguments,
-            done=lambda: self.demand_of(identifier).status is not DemandStatus.NONE,
-        )
+
+        def is_done() -> bool:
+            made = self.demand_of(identifier).status is not DemandStatus.NONE
+            return made or not self.stands(contested)
+
+        call = self._call("demandChunk", *where, contested.previous.abi(), target)
+        return CourtCall(call, f"demandChunk of round {contested.round}", is_done)
 
     def answer_demand(
         self, signer: LocalAccount, demand: bytes, closing: Closing, leaf: Leaf
@@ -253,6 +291,10 @@ class Court(CourtReader):
             leaf: the data; of a named commitment the openings of its root, of a row and of a page,
                 one behind the other, without a path behind them.
         """
+        return self._send_part(signer, self.answering(demand, closing, leaf))
+
+    def answering(self, demand: bytes, closing: Closing, leaf: Leaf) -> CourtCall:
+        """An answer, to be given together with others: see `answer_demand`, `send_together`."""
         call = self._call("answerDemand", demand, closing.abi(), leaf.opening)
 
         def is_done() -> bool:
@@ -260,7 +302,7 @@ class Court(CourtReader):
             stands = self.is_valid(state.study, state.round, closing)
             return state.status is not DemandStatus.OPEN or not stands
 
-        return self._send(signer, call, f"answer demand {hex_of(demand)}", is_done)
+        return CourtCall(call, f"answer demand {hex_of(demand)}", is_done)
 
     def close_demand(self, signer: LocalAccount, demand: bytes, closing: Closing) -> Receipt | None:
         """Overturn the round whose data was not shown by the deadline."""
@@ -382,6 +424,55 @@ class Court(CourtReader):
             f"refuse the contribution of {site}",
             lambda: self.standing(study, round_number, previous.commitment, site).refused,
         )
+
+    # ---------------------------------------------------------------- together
+
+    def send_together(
+        self, signer: LocalAccount, parts: Iterable[CourtCall]
+    ) -> Iterator[SentCalls]:
+        """Send calls in as few transactions as their bytes and gas allow.
+
+        Where the contract refuses a transaction of several, its halves are sent, down to single
+        calls: so one that is refused keeps no other out.
+
+        Yields:
+            For each transaction its parts, with the receipt, or with why it was not mined; nothing
+            for parts that were done before.
+        """
+        batch: list[CourtCall] = []
+        for part in parts:
+            grown = [*batch, part]
+            if batch and (_bytes(grown) > CALLDATA_LIMIT or _gas(grown) > _BATCH_GAS):
+                yield from self._send_batch(signer, batch)
+                grown = [part]
+            batch = grown
+        yield from self._send_batch(signer, batch)
+
+    def _send_batch(self, signer: LocalAccount, batch: Sequence[CourtCall]) -> Iterator[SentCalls]:
+        left = [part for part in batch if not part.is_done()]
+        if not left:
+            return
+        try:
+            if len(left) == 1:
+                receipt = self._send_part(signer, left[0])
+            else:
+                call = self._call("multicall", [part.call.data for part in left])
+                label = f"{left[0].label} and {len(left) - 1} more"
+                receipt = self._send(signer, call, label, lambda: all(p.is_done() for p in left))
+        except (ContractReverted, TransactionRefused) as error:
+            if len(left) == 1:
+                yield SentCalls(left, None, error)
+                return
+            middle = len(left) // 2
+            yield from self._send_batch(signer, left[:middle])
+            yield from self._send_batch(signer, left[middle:])
+        except TransactionTimedOut as error:
+            yield SentCalls(left, None, error)
+        else:
+            yield SentCalls(left, receipt)
+
+    def _send_part(self, signer: LocalAccount, part: CourtCall) -> Receipt | None:
+        return self._send(signer, part.call, part.label, part.is_done)
 
     # ---------------------------------------------------------------- inside
 
