@@ -27,7 +27,6 @@ from wardround.protocol.fixed_point import IntVector
 from wardround.protocol.identifiers import bytes32
 from wardround.protocol.inspection import chunk_leaf, entry_leaf
 from wardround.protocol.manifest import MANIFEST_MAX_BYTES, Manifest, parse_manifest
-from wardround.protocol.merkle import vector_root
 from wardround.protocol.record import Closing, StudyParams, genesis_closing
 from wardround.protocol.rules import Rule
 from wardround.protocol.whole_inspection import answer_of
@@ -203,16 +202,9 @@ class _ShownRound:
         return {bytes32(one.root, "root"): one.cid for one in named}
 
     def _found(self, root: bytes) -> IntVector | None:
-        """Find a vector under the CID that the manifest names, or anywhere in the store."""
-        if root in self._absent:
-            return None
-        try:
-            data = self.store.map(self._cids[root], self.params.vector_size)
-            if data.nbytes == self.params.vector_size and vector_root(data) == root:
-                return self.params.read_vector(data)
-        except (KeyError, WardroundError):
-            pass
-        found = self.vectors.find(root)
+        found = None
+        if root not in self._absent:
+            found = self.vectors.find(root, self._cids.get(root))
         if found is None:
             self._absent.add(root)
         return found

@@ -25,7 +25,7 @@ from wardround.audit.examination import (
     examine_lock,
     recorded_model,
 )
-from wardround.audit.finding import find_vector
+from wardround.audit.finding import VectorIndex, find_vector
 from wardround.audit.notices import Notice, Powers, unproven_words
 from wardround.audit.quorum import QuorumSender
 from wardround.audit.shown_leaves import ShownLeaves, demands_about
@@ -109,6 +109,7 @@ class Auditor:
         self._quorums = QuorumSender(ward)
         self._answerer: Answerer | None = None
         self._initial: Vector | None = None
+        self._vectors = VectorIndex(store, self.facts.params)
 
     def step(self) -> list[Notice]:
         """Look at the chain once, and do what there is to do.
@@ -164,6 +165,7 @@ class Auditor:
 
     def _step(self) -> Iterator[Notice]:
         yield from self._news()
+        self._vectors.refresh()
         for number in sorted(self._closings):
             done = self._verdicts.get(number)
             if done is not None and not done.is_open:
@@ -217,7 +219,7 @@ class Auditor:
 
     def _judge(self, number: int) -> Iterator[Notice]:
         base, case = self._base(number), self._case(number)
-        verdict = examine(self.facts, self.spec, base, case, self.store)
+        verdict = examine(self.facts, self.spec, base, case, self.store, self._vectors)
         self._verdicts[number] = verdict
         commitment = case.closed.closing.commitment
         unproven = unproven_words(self.facts.params.rule, case.closed.closing.record.count)
@@ -248,7 +250,7 @@ class Auditor:
         entries = self.ward.locked_entries(self.study, number)
         case = self._case_of(number, locked.closing, entries, int(self._time()))
         self._lock_breach = examine_lock(
-            self.facts, self.spec, self._base(number), case, self.store
+            self.facts, self.spec, self._base(number), case, self.store, self._vectors
         )
         if self._lock_breach is not None:
             yield from self._found(case, self._lock_breach)

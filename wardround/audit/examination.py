@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from wardround.audit.finding import find_vector, objects_of
+from wardround.audit.finding import VectorIndex, find_vector, objects_of
 from wardround.audit.partial_manifest import PartialManifest
 from wardround.audit.shown_leaves import ShownLeaves
 from wardround.audit.shown_vector import ShownVector, put_together
@@ -117,7 +117,12 @@ class Verdict:
 
 
 def examine(
-    facts: StudyFacts, spec: StudySpec, base: Vector | None, case: RoundCase, store: Store
+    facts: StudyFacts,
+    spec: StudySpec,
+    base: Vector | None,
+    case: RoundCase,
+    store: Store,
+    vectors: VectorIndex | None = None,
 ) -> Verdict:
     """Replay a round; when it does not hold, look for the cheapest breach that can be proven.
 
@@ -128,10 +133,12 @@ def examine(
             only entries are judged, and what else is withheld.
         case: the round as the chain knows it.
         store: where its objects are.
+        vectors: of the store, kept between looks at it.
     """
     number = case.closed.round
     manifest = PartialManifest.read(store, case.record.manifest)
-    inspector = _Inspector(facts, spec, base, case, store, manifest)
+    vectors = vectors or VectorIndex(store, facts.params)
+    inspector = _Inspector(facts, spec, base, case, store, manifest, vectors)
     settlement, words, history = None, "", case.history
     try:
         if base is None:
@@ -150,7 +157,12 @@ def examine(
 
 
 def examine_lock(
-    facts: StudyFacts, spec: StudySpec, base: Vector | None, case: RoundCase, store: Store
+    facts: StudyFacts,
+    spec: StudySpec,
+    base: Vector | None,
+    case: RoundCase,
+    store: Store,
+    vectors: VectorIndex | None = None,
 ) -> Breach | None:
     """Look for what keeps an honest coordinator from closing the open round with what is locked.
 
@@ -160,8 +172,11 @@ def examine_lock(
         base: the model of the round before; None while it is withheld.
         case: the lock as the chain knows it.
         store: where its objects are.
+        vectors: of the store, kept between looks at it.
     """
-    inspector = _Inspector(facts, spec, base, case, store, PartialManifest(None, {}, {}))
+    vectors = vectors or VectorIndex(store, facts.params)
+    nothing = PartialManifest(None, {}, {})
+    inspector = _Inspector(facts, spec, base, case, store, nothing, vectors)
     return _cheapest(case.closed.round, list(inspector.breaches()))
 
 
@@ -198,6 +213,7 @@ class _Inspector:
     _case: RoundCase
     _store: Store
     _manifest: PartialManifest
+    _index: VectorIndex
 
     def beyond_replay(self) -> Iterator[Found]:
         """What a replay does not see: it knows nothing of what sites registered on chain."""
@@ -427,7 +443,7 @@ class _Inspector:
     def _vector(self, what: What, root: bytes, place: int = 0) -> ShownVector:
         """An update of the entry at a place, or the model, as far as it is known."""
         params, given = self._facts.params, self._given(what, place)
-        found = find_vector(self._store, params, root, self._manifest.cids.get(root))
+        found = self._index.find(root, self._manifest.cids.get(root))
         return ShownVector(put_together(params, given) if found is None else found, given)
 
     def _given(self, what: What, place: int = 0) -> Mapping[int, Leaf]:

@@ -45,8 +45,10 @@ class VectorIndex:
         """Look for new objects at the next miss."""
         self._is_fresh = False
 
-    def find(self, root: bytes) -> IntVector | None:
-        """As `find_vector`."""
+    def find(self, root: bytes, named: str | None = None) -> IntVector | None:
+        """Find a vector by its root, under the CID that is named or anywhere: see `find_vector`."""
+        if root not in self._cids and named is not None and named not in self._seen:
+            self._learn(named)
         if root not in self._cids and not self._is_fresh:
             self._scan()
         data = self._read(self._cids[root]) if root in self._cids else None
@@ -55,11 +57,13 @@ class VectorIndex:
     def _scan(self) -> None:
         self._is_fresh = True
         for cid in _names(self._store):
-            if cid in self._seen:
-                continue
-            data = self._read(cid)
-            if data is not None:
-                self._cids[vector_root(data)] = cid
+            if cid not in self._seen:
+                self._learn(cid)
+
+    def _learn(self, cid: str) -> None:
+        data = self._read(cid)
+        if data is not None:
+            self._cids[vector_root(data)] = cid
 
     def _read(self, cid: str) -> memoryview | None:
         """An object of a vector's size; what cannot be read now is tried again later."""
