@@ -14,7 +14,7 @@ from tests.chain.staged import Theatre, theatre
 from wardround.audit import answering
 from wardround.audit.answering import Answerer
 from wardround.audit.challenge import send_challenge
-from wardround.audit.finding import find_vector
+from wardround.audit.finding import VectorIndex
 from wardround.audit.notices import Powers
 from wardround.chain.court_events import Demanded
 from wardround.chain.court_reader import DemandStatus
@@ -115,22 +115,25 @@ def test_demands_about_one_round_are_answered_from_one_computation(
             )
     for demand in chunks:
         send_challenge(court, stranger, scene.contested(stage, 2), demand, rule=stage.spec.rule)
-    computed, looked_for = [], []
+    computed: list[Any] = []
+    looked_for: list[str | None] = []
 
     def commit_counted(*arguments: Any) -> Commitments:
         computed.append(arguments)
         return commit(*arguments)
 
-    def found(*arguments: Any) -> IntVector | None:
-        looked_for.append(arguments)
-        return find_vector(*arguments)
+    find = VectorIndex.find
+
+    def found(self: VectorIndex, root: bytes, named: str | None = None) -> IntVector | None:
+        looked_for.append(named)
+        return find(self, root, named)
 
     monkeypatch.setattr(answering, "commit", commit_counted)
-    monkeypatch.setattr(answering, "find_vector", found)
+    monkeypatch.setattr(VectorIndex, "find", found)
     answerer = Answerer(court, scene.parties.auditor, stage.params, stage.store)
     notices = list(answerer.look(lambda: 0.0))
     assert kinds(notices) == [("answered", 2)] * 16 + [("answered", 3)] * 10
     assert len(computed) == 2
     # Six vectors a round, and two more for their chunks.
     assert len(looked_for) == 2 * 6 + 2
-    assert all(len(arguments) == 4 and arguments[3] is not None for arguments in looked_for)
+    assert None not in looked_for
