@@ -111,6 +111,7 @@ NO_COMMAND = {
     "WardRound.take": "the court alone may call it, for a deposit",
     "WardRound.credit": "the court alone may call it, when a deposit is given back or earned",
     "Escrow.pay": "the WardRound alone may call it, whenever it pays",
+    "Court.multicall": "many of the court's calls in one transaction, of whichever command",
     "StudyToken.transferFrom": "the contracts call it, out of an approval that a command gave",
 }
 #: What a coordinator sends in a round: tests of `tests/coordinator` send each; here, from where.
@@ -282,9 +283,13 @@ class World:
         assert sent is not None
         for name, address in self.contracts.items():
             if sent.to == address:
-                called = Contract(load_artifact(name).abi, address).arguments(sent.data)
+                contract = Contract(load_artifact(name).abi, address)
+                called = contract.arguments(sent.data)
                 assert called is not None
-                yield f"{name}.{called[0]}"
+                many = called[1]["data"] if called[0] == "multicall" else [sent.data]
+                for one in map(contract.arguments, many):
+                    assert one is not None
+                    yield f"{name}.{one[0]}"
 
 
 @pytest.fixture
@@ -417,7 +422,7 @@ def scene(world: World, tmp_path: Path) -> Scene:
 
 def test_commands_of_auditor_and_site(scene: Scene) -> None:
     world, stage, study = scene.world, scene.stage, hex_of(scene.stage.study)
-    first = stage.close(stage.parties.first)
+    stage.close(stage.parties.first)
     stage.chain.advance(OBJECTION_SECONDS)
     assert "final from now on" in world.run("court attest", study, *scene.on("whole", "auditor"))
     site = stage.sites[0].address
@@ -436,8 +441,12 @@ def test_commands_of_auditor_and_site(scene: Scene) -> None:
     assert "part 0 of its model" in world.run("court demands", study, *demands)
     assert "answered" in world.run("court answer", study, *scene.on("whole", "standby"))
     collected = world.run("court collect", study, *demands, "--key", "standby.key")
-    assert "paid 2.5 tokens to" in collected
-    # The next part is demanded and not answered.
+    assert "paid 7.5 tokens to" in collected  # half of three deposits
+    # The next round's parts are demanded and not answered.
+    third = stage.close(stage.parties.first)
+    manifest = parse_manifest(stage.store.get(cid_from_sha256(third.closing.record.manifest)))
+    shutil.copytree("whole", "damaged", dirs_exist_ok=True)
+    (scene.folder / "damaged" / manifest.model.cid).unlink()
     world.run("court challenge", study, *scene.on("damaged", "auditor"), status=1)
     world.run("chain advance", 3600, "--chain", stage.chain.url)
     said = world.run("court challenge", study, *scene.on("damaged", "auditor"), status=1)
@@ -456,22 +465,23 @@ def test_commands_of_auditor_and_site(scene: Scene) -> None:
 
     # The standby does not take the first site's contribution: the site registers it itself.
     position = stage.session(stage.parties.standby).position()
-    assert (position.round, position.previous) == (2, first.closing)
+    assert (position.round, position.previous) == (3, second.closing)
     delivery, update = stage.collect(position)[site]
     home = site_home(scene, bytes(stage.hospitals[0].account.key))
-    task = TrainTask(stage.params, position.previous, 2, b"")
+    task = TrainTask(stage.params, position.previous, 3, b"")
     where = [study, "hospital", "--key", "sponsor.key"]
-    assert "has signed nothing for round 2" in world.run("site contribute", *where, status=1)
+    assert "has signed nothing for round 3" in world.run("site contribute", *where, status=1)
     KeptAnswers(home.answers).keep(task, delivery, update)
-    assert "registered its contribution to round 2" in world.run("site contribute", *where)
+    assert "registered its contribution to round 3" in world.run("site contribute", *where)
     assert "nothing is demanded" in world.run("site answer", *where)
     court = Court(stage.contract)
     court.approve_deposit(stage.parties.standby, stage.study)
-    before = (stage.study, 2, position.previous.commitment, site)
+    before = (stage.study, 3, position.previous.commitment, site)
     court.demand_contribution(stage.parties.standby, *before, (0, 1))
     assert "showed chunks 0 to 0" in world.run("site answer", *where)
     claim = [study, "hospital", "--store", "whole", "--key", "sponsor.key"]
-    assert "nothing is due: 25 tokens" in world.run("site claim", *claim)
+    assert "paid 25 tokens" in world.run("site claim", *claim)
+    assert "nothing is due: 50 tokens" in world.run("site claim", *claim)
     # In a simulation a site is paid at its own address.
     write_private(Path("treasury.key"), stage.hospitals[0].account.key.hex())
     stage.chain.transfer(FAUCET, site, ETHER)

@@ -18,7 +18,7 @@ from wardround.protocol.identifiers import SiteAddress, hex_of
 from wardround.protocol.manifest import Dropped
 from wardround.protocol.merkle import vector_root
 from wardround.protocol.messages import VECTOR_DTYPE, VECTOR_FORMAT, TrainReply
-from wardround.protocol.report import Report
+from wardround.protocol.report import Privacy, Report
 from wardround.store import FolderStore
 from wardround_coordinator.session import Session, StudyPosition
 from wardround_coordinator.verification import RawVector, Reply
@@ -63,7 +63,7 @@ class Hospitals:
             site=party.account.address.lower(),
             examples=rows,
             metrics={},
-            privacy=None,
+            privacy=stated_privacy(network, position.round),
             code=hex_of(network.params.code),
             seconds=0,
         ).encode()
@@ -85,6 +85,14 @@ class Hospitals:
 
     def replies(self, position: StudyPosition) -> list[tuple[int, Reply | Dropped]]:
         return [(node, self.reply(node, position)) for node in self.asked]
+
+
+def stated_privacy(network: Network, number: int) -> Privacy | None:
+    """What a site states that has spent as much in each round."""
+    private = network.scenario.specification.privacy
+    if private is None:
+        return None
+    return Privacy(epsilon=number / 1000, epsilon_replaced=number / 1000, delta=private.delta)
 
 
 def hospitals_of(tmp_path: Path, **tables: Any) -> Iterator[Hospitals]:

@@ -51,8 +51,7 @@ REASONS = {
     "WardRound_Underfunded": "rewards and fees are not all paid in: use `wardround study fund`",
     "WardRound_WeightOutOfRange": "the weight is above what the site is admitted with",
     "Court_AlreadyDemanded": "this was demanded before",
-    "Court_DemandsDisabled": "no proof takes this; of a lock only "
-    "entries and updates are demanded",
+    "Court_DemandsDisabled": "no proof takes this; of a lock only entries and updates are demanded",
     "Court_NotChallengeable": "the round is final, open again, or closed otherwise",
     "Court_NotCoordinator": "this account is not the study's active coordinator",
     "Court_NotDemanded": "no such demand is open",
