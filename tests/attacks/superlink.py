@@ -147,7 +147,12 @@ class Nodes:
 
     def question(self, node: int) -> Message | None:
         """The next question to a node, without its objects."""
-        answer = self.clients[node].PullMessages(PullMessagesRequest(node=Node(node_id=node)))
+        request = PullMessagesRequest(node=Node(node_id=node))
+        try:
+            answer = self.clients[node].PullMessages(request)
+        except httpx.TransportError:
+            # What this node pushed before was refused unread, and the connection with it.
+            answer = self.clients[node].PullMessages(request)
         return message_from_proto(answer.messages_list[0]) if answer.messages_list else None
 
     def push(self, node: int, reply: Pushed, objects: Iterable[str] | None = None) -> None:
@@ -156,7 +161,7 @@ class Nodes:
         request = PushMessagesRequest(
             node=me, messages_list=[reply.proto()], message_object_trees=[reply.tree]
         )
-        with suppress(httpx.HTTPStatusError):
+        with suppress(httpx.HTTPStatusError, httpx.TransportError):
             session = client.PushMessages(request).session_id
             for name in reply.objects if objects is None else objects:
                 client.PushObject(
