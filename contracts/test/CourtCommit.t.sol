@@ -10,7 +10,8 @@ import {IWardRoundBase} from "../src/interfaces/IWardRoundBase.sol";
 import {CourtScene} from "./CourtScene.sol";
 import {OddToken} from "./attacks/OddToken.sol";
 
-/// Challenges that are committed to first and revealed later.
+/// Challenges that are committed to first and revealed later. Each run is a whole round.
+/// forge-config: deep.fuzz.runs = 2000
 contract CourtCommitTest is CourtScene {
     // Times have 64 bits, and literals of text 32 bytes.
     // forge-lint: disable-start(unsafe-typecast)

@@ -17,7 +17,7 @@ import {CourtScene} from "./CourtScene.sol";
 /// Data that is withheld: by a coordinator, whose round is overturned, or by a site, whose
 /// registered contribution need not be included.
 /// Each run is a whole round.
-/// forge-config: deep.fuzz.runs = 2000
+/// forge-config: deep.fuzz.runs = 1000
 contract CourtDemandTest is CourtScene {
     // Every narrowed number was bounded above, or is fuzz whose upper bits may go.
     // forge-lint: disable-start(unsafe-typecast)

@@ -10,7 +10,7 @@ import {CourtScene} from "./CourtScene.sol";
 
 /// Rounds of sums: 64-bit coordinates, each within the study's bound, added to nothing.
 /// Each run is a whole round.
-/// forge-config: deep.fuzz.runs = 2000
+/// forge-config: deep.fuzz.runs = 500
 contract CourtSumTest is CourtScene {
     // Every narrowed number was bounded above, or is fuzz whose upper bits may go.
     // forge-lint: disable-start(unsafe-typecast)

@@ -8,6 +8,7 @@ can prove an omission.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -24,6 +25,8 @@ from wardround.protocol.manifest import Dropped
 from wardround.protocol.merkle import CHUNK_BYTES, vector_root
 from wardround.protocol.record import Closing, RuleId, StudyParams
 from wardround.protocol.settlement import Vector
+
+_log = logging.getLogger("wardround.serverapp")
 
 #: Block times may be this far from this machine's clock; closing waits it out.
 CLOCK_MARGIN_SECONDS = 30
@@ -82,8 +85,13 @@ class Registrations:
             # All chunks together take no more than one deposit.
             self.court.approve_deposit(self.coordinator, self.study)
             end = min(chunks, state.shown + most_demanded(state.shown))
-            self.court.demand_contribution(
-                self.coordinator, self.study, *where, (state.demanded, end)
+            first = state.demanded
+            self.court.demand_contribution(self.coordinator, self.study, *where, (first, end))
+            deposit = self.params.deposit
+            _log.warning(
+                f"round {registered.round}: {registered.site} registered its contribution on "
+                f"chain: demanded chunks {first} to {end - 1} of {chunks}, for "
+                f"{deposit // chunks * (end - first)} of the deposit's {deposit} units"
             )
             return None
         update = self._read(registered, self.court.shown_of(self.study, *where))

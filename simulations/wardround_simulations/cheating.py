@@ -123,6 +123,12 @@ CHEATS = (
     _shift("the same, Multi-Krum", rule=RuleId.MULTI_KRUM),
     _shift("Multi-Krum, in several steps", rule=RuleId.MULTI_KRUM, limit_bytes=SMALL_STEPS_BYTES),
     _scored("misstates a norm", cheats.misstate_a_norm, "challengeNode"),
+    Cheat(
+        "misstates a distance",
+        cheats.misstate_a_distance,
+        "challengeNode",
+        rule=RuleId.MULTI_KRUM,
+    ),
     _scored("misstates a projection", cheats.misstate_a_projection, "challengeNode"),
     _scored("raises a score", cheats.raise_a_score, "challengeScore"),
     _scored("misstates the sum of scores", cheats.misstate_the_sum, "challengeScore"),
@@ -188,6 +194,13 @@ CHEATS = (
         locked=True,
     ),
     Cheat("locks beyond the bound", cheats.lock_beyond_the_bound, "challengeUpdate", locked=True),
+    Cheat("locks twice", cheats.lock_twice, "WardRound_AlreadyLocked", locked=True),
+    Cheat(
+        "closes what it has not locked",
+        cheats.close_what_is_not_locked,
+        "WardRound_CohortDiffers",
+        locked=True,
+    ),
     Cheat("closes twice", cheats.close_twice, "WardRound_RoundNotOpen"),
     Cheat("closes after takeover", cheats.close_after_takeover, "WardRound_NotCoordinator"),
     Cheat(

@@ -19,6 +19,7 @@ from wardround.protocol.attestation import Attestation
 from wardround.protocol.canonical import sha256_digest
 from wardround.protocol.cid import cid_from_sha256, cid_of
 from wardround.protocol.commitments import (
+    DISTANCES,
     NORMS,
     RANKS,
     SCORES,
@@ -36,6 +37,7 @@ from wardround.protocol.record import Record
 from wardround.protocol.rules import aggregate, krum_selected
 from wardround.protocol.settlement import RoundFrame, Vector, settle
 from wardround_coordinator.session import StudyPosition
+from wardround_simulations.refusals import RepeatingWard
 from wardround_simulations.stage import GRACE_SECONDS, ROUND_SECONDS, ROWS, Stage
 
 #: The coordinate that is shifted: in the second of three chunks.
@@ -182,6 +184,12 @@ def misstate_a_norm(cheater: Cheater) -> None:
     """State a norm of one for a site, so that its update seems too short to be clipped."""
     draft = cheater.draft()
     cheater.close(draft.with_row(NORMS, 0, _with_word(draft, NORMS, 0, 0, 1)))
+
+
+def misstate_a_distance(cheater: Cheater) -> None:
+    """State that the two first updates are the same, so that both seem less far from the others."""
+    draft = cheater.draft()
+    cheater.close(draft.with_row(DISTANCES, 0, _with_word(draft, DISTANCES, 0, 0, 0)))
 
 
 def misstate_a_projection(cheater: Cheater) -> None:
@@ -383,6 +391,21 @@ def lock_beyond_the_bound(cheater: Cheater) -> None:
     entry = replace(first.entry, update=vector_root(vector_bytes(update)))
     entry = replace(entry, signature=cheater.signed(entry, keys[entry.site]))
     cheater.lock([Row(entry, first.report, update), *cheater.rows[1:]])
+
+
+def lock_twice(cheater: Cheater) -> None:
+    """Lock the cohort, then another one, as who has read an answer for the first might."""
+    cheater.lock(cheater.rows)
+    stage, position = cheater.stage, cheater.position
+    ward = RepeatingWard(stage.contract.chain, stage.contract.address)
+    others = [row.entry for row in cheater.rows[:1] + cheater.rows[2:]]
+    ward.lock_cohort(cheater.signer, stage.facts, position.round, position.previous, others)
+
+
+def close_what_is_not_locked(cheater: Cheater) -> None:
+    """Lock the cohort, and close the round without one of its sites."""
+    cheater.lock(cheater.rows)
+    cheater.close(cheater.draft(cheater.rows[:1] + cheater.rows[2:]))
 
 
 def _sorted(rows: Sequence[Row]) -> list[Row]:

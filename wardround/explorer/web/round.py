@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from eth_utils import keccak
@@ -14,6 +14,7 @@ from wardround.explorer.reader import Reader
 from wardround.explorer.rounds import read_open_round, read_round
 from wardround.explorer.rows import (
     ContributionRow,
+    EventRow,
     RoundDetail,
     intervals,
     shares,
@@ -33,7 +34,10 @@ _EVENTS = 50
 _ATTESTED = "Attested"
 # One a chunk, and one for many.
 _DATA = ("ContributionDemanded", "ContributionAnswered")
-_PLAIN = frozenset({"Contributed", "RoundClosed", "StudyOpened", "TookOver", _ATTESTED, *_DATA})
+_LOCKED = "CohortLocked"
+_PLAIN = frozenset(
+    {"Contributed", "RoundClosed", "StudyOpened", "TookOver", _ATTESTED, _LOCKED, *_DATA}
+)
 
 
 def round_of(explorer: Explorer, study: str, number: int, block: str | None) -> RoundDetail:
@@ -76,6 +80,7 @@ def round_page(explorer: Explorer, study: str, number: int, block: str | None) -
             "events": events[:_EVENTS],
             "attestations": list_events(reader, attested, limit=20).rows,
             "challenges": [one for one in events if one.name not in _PLAIN],
+            "locked": _lock(events),
             "full": params.recording is Recording.FULL,
             "alerts": [],
             "entries": [],
@@ -103,6 +108,12 @@ def round_page(explorer: Explorer, study: str, number: int, block: str | None) -
                 "manifest": manifest,
             }
         return explorer.page("round.html", **values)
+
+
+def _lock(events: Sequence[EventRow]) -> EventRow | None:
+    """The lock that a round was closed with; events are newest first."""
+    last = next((one for one in events if one.name in (_LOCKED, "Overturned")), None)
+    return last if last is not None and last.name == _LOCKED else None
 
 
 def encoded_closings(reader: Reader, found: RoundDetail, initial_model: str) -> tuple[bytes, bytes]:

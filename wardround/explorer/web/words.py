@@ -191,6 +191,8 @@ def parameter(name: str, value: Any, decimals: int) -> str:
         return f"{tokens_of(value, decimals)} tokens"
     if name.endswith("_seconds"):
         return span(value)
+    if name == "locked_cohort":
+        return "yes" if value else "no"
     if isinstance(value, bytes):
         return "0x" + value.hex()
     if hasattr(value, "name"):
