@@ -91,7 +91,7 @@ contract CourtLockTest is CallScene {
         assertLockedAnew(story);
     }
 
-    /// An entry or an update that nobody has overturns the lock; what holds it back is the locker's.
+    /// An entry or an update that no account shows overturns the lock: who locked answers for it.
     function testFuzz_lock_whatIsNotShownOverturns(uint256 seed, address closer, bool takenOver)
         public
     {
@@ -171,7 +171,7 @@ contract CourtLockTest is CallScene {
         assertEq(ward.seat(story.id, FIRST).bond, story.params.bond, "the bond");
     }
 
-    /// So it does when the study ends: nobody need show anything of a lock that no round has.
+    /// So it does when the study ends: nothing has to be shown of a lock that no round has.
     function test_lock_endsWithItsStudy() public {
         Story memory story = ready(1, Recording.Root, 3);
         locked(story, FIRST, 0);

@@ -172,7 +172,7 @@ CHEATS = (
         recordings=(Recording.ROOT,),
     ),
     Cheat(
-        "locks what nobody has",
+        "locks hidden entries",
         cheats.lock_hidden_entries,
         "demandChunk",
         recordings=(Recording.ROOT,),

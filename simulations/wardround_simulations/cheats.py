@@ -360,7 +360,7 @@ def close_after_takeover(cheater: Cheater) -> None:
 
 
 def lock_hidden_entries(cheater: Cheater) -> None:
-    """Lock a cohort that nobody has the entries of."""
+    """Lock a cohort, and withhold its entries."""
     packed = pack_entries([row.entry for row in cheater.rows])
     cheater.lock(cheater.rows, [cid_of(packed)])
 

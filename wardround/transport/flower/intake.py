@@ -1,8 +1,8 @@
 """What a coordinator's SuperLink takes from nodes, and how long a task of it may take to start.
 
-Flower lets a node send any message as anybody's. And its store in memory keeps what an object's
-children are at the first mention, so that a few kilobytes of later ones make a tree of any size,
-which the SuperLink builds while it holds its only lock.
+Flower lets a node send any message in another node's name. And its store in memory keeps what an
+object's children are at the first mention, so that a few kilobytes of later ones make a tree of any
+size, which the SuperLink builds while it holds its only lock.
 """
 
 from __future__ import annotations
