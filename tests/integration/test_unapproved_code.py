@@ -147,7 +147,12 @@ def running_coordinator(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> Iterat
         supervisor.start(service._superlink(stage.port))
         supervisor.start(service._door(stage.port))
     try:
-        until(lambda: _answers(stage.port, home.authority))
+
+        def is_up() -> bool:
+            supervisor.look()  # starts again what died, as the service does
+            return _answers(stage.port, home.authority)
+
+        until(is_up)
         with Control(stage.port, home.authority) as control:
             for enrolment in home.enrolments().values():
                 control.register(enrolment.public_pem, enrolment.name)
