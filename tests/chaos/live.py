@@ -111,7 +111,7 @@ class _Begun:
 
 
 @dataclass
-class _Watched:
+class Watched:
     """A network that runs, seen through its chain and its process tree."""
 
     process: subprocess.Popen[bytes]
@@ -218,15 +218,7 @@ def play_live(
     # The round until the moment of each kill, that of the kill, and the next.
     rounds = _WARM_ROUNDS + 3 * kills + 2
     file = folder / "chaos.toml"
-    text = _SCENARIO.format(
-        rounds=rounds,
-        sites=SITES,
-        epochs=epochs,
-        rate=learning_rate(epochs),
-        round_seconds=ROUND_SECONDS,
-        grace_seconds=GRACE_SECONDS,
-    )
-    file.write_text(text, encoding="utf-8")
+    file.write_text(scenario_text(rounds, SITES, epochs), encoding="utf-8")
     scenario, _ = load_scenario(str(file))
     expected = undisturbed(scenario, folder / "undisturbed")
     root = folder / "network"
@@ -240,7 +232,7 @@ def play_live(
             stderr=log,
         )
         try:
-            watched = _watch(process, root, rounds)
+            watched = watch(process, root, rounds)
             try:
                 _disturb(watched, course, victims, random.Random(seed), say)
                 _end(process)
@@ -255,7 +247,24 @@ def play_live(
     return Leg(course, _judged(root, expected), time.monotonic() - started)
 
 
-def _watch(process: subprocess.Popen[bytes], root: Path, rounds: int) -> _Watched:
+def scenario_text(rounds: int, sites: int, epochs: int = LOCAL_EPOCHS) -> str:
+    """A scenario's file: a small study whose rounds are short."""
+    return _SCENARIO.format(
+        rounds=rounds,
+        sites=sites,
+        epochs=epochs,
+        rate=learning_rate(epochs),
+        round_seconds=ROUND_SECONDS,
+        grace_seconds=GRACE_SECONDS,
+    )
+
+
+def watch(process: subprocess.Popen[bytes], root: Path, rounds: int) -> Watched:
+    """Wait until a network is up, and look at it from outside.
+
+    Raises:
+        ScenarioError: it did not come up.
+    """
     deadline = time.monotonic() + _START_SECONDS
     while not (root / "network.json").is_file():
         if process.poll() is not None or time.monotonic() > deadline:
@@ -270,7 +279,7 @@ def _watch(process: subprocess.Popen[bytes], root: Path, rounds: int) -> _Watche
         read_key(home / "coordinator.key").address: home.name for home in homes
     }
     contract = WardRound(chain, file.contract)
-    return _Watched(process, root, chain, contract, study, rounds, coordinators)
+    return Watched(process, root, chain, contract, study, rounds, coordinators)
 
 
 def _victims(kills: int, draw: random.Random) -> list[str]:
@@ -285,7 +294,7 @@ def _victims(kills: int, draw: random.Random) -> list[str]:
 
 
 def _disturb(
-    watched: _Watched,
+    watched: Watched,
     course: Course,
     victims: list[str],
     draw: random.Random,
@@ -312,7 +321,7 @@ def _disturb(
     course.rounds = watched.rounds
 
 
-def _kill(watched: _Watched, name: str, draw: random.Random) -> Outcome | None:
+def _kill(watched: Watched, name: str, draw: random.Random) -> Outcome | None:
     """Kill one process; None when there is none of that name."""
     found = _until(lambda: watched.find(name))
     if not found:
@@ -322,7 +331,7 @@ def _kill(watched: _Watched, name: str, draw: random.Random) -> Outcome | None:
     return watched.recovered(begun, f"{name} killed", 1)
 
 
-def _lose(watched: _Watched) -> Outcome | None:
+def _lose(watched: Watched) -> Outcome | None:
     """Kill all of the active coordinator's processes, and take its folder away for a while."""
     name = watched.active()
     tree = _until(lambda: watched.tree_of(name))

@@ -1,98 +1,247 @@
-"""Many rounds without any trouble: does a process keep what it should let go of?"""
+"""Hours of rounds without any trouble: does anything keep what it should let go of?"""
 
 from __future__ import annotations
 
+import csv
+import subprocess
+import sys
 import time
-from collections.abc import Callable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import psutil
 
-from tests.chaos.play import STANDBYS, chaos_scenario
-from tests.chaos.run import NotRecovered
-from tests.chaos.stand import Stand, stand_up
+from tests.chaos import live
+from wardround.protocol.errors import ScenarioError
+from wardround.transport.processes import with_descendants
+from wardround_simulations.live.record import read_processes
 
-#: Memory that a process may gain for good: caches that fill, and what the allocator rounds up.
-_SPARE_BYTES = 16 << 20
-_SPARE_FILES = 4
-_STALL_SECONDS = 180.0
+SITES, STANDBYS = 2, 1
+#: More than are closed in days, so that the study does not end before its time is over.
+_ROUNDS = 1_000_000
+#: Slopes are of what comes after this share of the time: caches fill before.
+_WARM_SHARE = 0.25
+#: A task's process lives for a second; slopes are of those that stay.
+_OLD_SECONDS = 60.0
+_END_SECONDS = 120.0
+_HOURS = 48.0
+
+#: By what a process is known in its command line, and its name for people.
+_ROLES = {
+    "flwr-serverapp": "ServerApp",
+    "wardround.transport.flower.superlink": "SuperLink",
+    "wardround_coordinator.door": "door",
+    "wardround site guard": "guard",
+    "wardround_client.supernode": "SuperNode",
+    "wardround.transport.flower.executor": "executor",
+    "bin/anvil": "anvil",
+}
 
 
 @dataclass(frozen=True)
-class Footprint:
-    """What a process holds: bytes of memory, open files, threads."""
+class Holding:
+    """What a process or a folder holds: bytes of memory or of disk, open files, threads."""
 
-    memory: int
-    files: int
-    threads: int
+    memory: int = 0
+    disk: int = 0
+    files: int = 0
+    threads: int = 0
+
+    def __add__(self, other: Holding) -> Holding:
+        """Hold both: of processes with one name."""
+        return Holding(
+            self.memory + other.memory,
+            self.disk + other.disk,
+            self.files + other.files,
+            self.threads + other.threads,
+        )
+
+
+#: What matters when it is gained in two days: of a process, or of a folder.
+MATTERS = Holding(memory=512 << 20, disk=8 << 30, files=256, threads=64)
+UNITS = {"memory": "MiB", "disk": "MiB", "files": "files", "threads": "threads"}
 
 
 @dataclass(frozen=True)
-class Growth:
-    """A process early and late in a study."""
+class Sample:
+    """A network at one moment: seconds since the start, closed rounds, and who holds what."""
 
-    name: str
-    early: Footprint
-    late: Footprint
+    seconds: float
+    rounds: int
+    held: Mapping[str, Holding]
+
+
+@dataclass(frozen=True)
+class Slope:
+    """What one process or folder gains.
+
+    Attributes:
+        what: its name.
+        kind: a field of `Holding`.
+        first: when it is warm.
+        last: at the end.
+        hourly: by least squares over all samples in between.
+    """
+
+    what: str
+    kind: str
+    first: float
+    last: float
+    hourly: float
 
     @property
-    def grows(self) -> bool:
-        """Whether it holds more than can be explained."""
-        return (
-            self.late.memory > self.early.memory + _SPARE_BYTES
-            or self.late.files > self.early.files + _SPARE_FILES
-            or self.late.threads > self.early.threads + _SPARE_FILES
-        )
+    def in_two_days(self) -> float:
+        """What that comes to in 48 hours."""
+        return self.hourly * _HOURS
+
+    @property
+    def matters(self) -> bool:
+        """Whether a machine would notice after 48 hours."""
+        return self.in_two_days > float(getattr(MATTERS, self.kind))
 
 
-def footprint(pid: int) -> Footprint:
-    """Look at a process of this machine."""
-    process = psutil.Process(pid)
-    return Footprint(process.memory_info().rss, process.num_fds(), process.num_threads())
+def slopes(samples: Sequence[Sample]) -> list[Slope]:
+    """Fit a line to everything that a process or folder holds, once it is warm.
+
+    Args:
+        samples: in order, at least three of them after the first quarter of the time.
+    """
+    warm = [one for one in samples if one.seconds >= _WARM_SHARE * samples[-1].seconds]
+    found = []
+    for name in sorted(set.intersection(*(set(one.held) for one in warm))):
+        hours = np.array([one.seconds for one in warm]) / 3600
+        for kind in UNITS:
+            values = np.array([float(getattr(one.held[name], kind)) for one in warm])
+            if values.any():
+                hourly = float(np.polyfit(hours, values, 1)[0])
+                found.append(Slope(name, kind, values[0], values[-1], hourly))
+    return found
 
 
-def run_soak(folder: Path, rounds: int, say: Callable[[str], None]) -> list[Growth]:
-    """Run a study of so many rounds; look at its processes after a fifth of it and near its end."""
-    # Two more, so that every process is still there for the last look.
-    stand = stand_up(chaos_scenario(rounds + 2), folder, STANDBYS)
-    try:
-        _wait_for(stand, rounds // 5)
-        early = _footprints(stand)
-        say(f"round {rounds // 5}: {len(early)} processes")
-        _wait_for(stand, rounds)
-        late = _footprints(stand)
-    finally:
-        stand.close()
-    return [Growth(name, early[name], late[name]) for name in early]
-
-
-def soak_table(found: Sequence[Growth]) -> str:
-    """Write a Markdown table."""
+def slopes_table(found: Sequence[Slope]) -> str:
+    """Write a Markdown table, memory and disk in MiB."""
     lines = [
-        "| process | memory early | late | open files early | late | threads early | late |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
+        "| who | what | warm | at the end | an hour | in 48 hours |",
+        "| --- | --- | ---: | ---: | ---: | ---: |",
     ]
-    for row in found:
-        early, late = row.early, row.late
-        lines.append(
-            f"| {row.name} | {early.memory / 2**20:.1f} MiB | {late.memory / 2**20:.1f} MiB "
-            f"| {early.files} | {late.files} | {early.threads} | {late.threads} |"
-        )
+    for row in sorted(found, key=lambda row: list(UNITS).index(row.kind)):
+        scale, digits = (2**20, 1) if UNITS[row.kind] == "MiB" else (1, 0)
+        first, last = (f"{value / scale:,.{digits}f}" for value in (row.first, row.last))
+        hourly, gained = (f"{value / scale:+,.1f}" for value in (row.hourly, row.in_two_days))
+        mark = " **!**" if row.matters else ""
+        unit = UNITS[row.kind] if UNITS[row.kind] == row.kind else f"{row.kind}, {UNITS[row.kind]}"
+        lines.append(f"| {row.what} | {unit} | {first} | {last} | {hourly} | {gained}{mark} |")
     return "\n".join(lines)
 
 
-def _footprints(stand: Stand) -> dict[str, Footprint]:
-    pids = {name: actor.pid for name, actor in stand.troupe.actors.items()}
-    pids["anvil"] = stand.anvil_pid()
-    return {name: footprint(pid) for name, pid in pids.items() if pid is not None}
+def run_soak(
+    folder: Path, hours: float, say: Callable[[str], None], every_seconds: float = 60.0
+) -> list[Sample]:
+    """Run a network as `wardround network up` does, and look at it now and then.
+
+    Args:
+        folder: new. What is seen is also written to ``samples.csv`` there, line by line.
+        hours: how long.
+        say: callback for progress lines.
+        every_seconds: between two looks.
+    """
+    folder.mkdir(parents=True)
+    file, root = folder / "soak.toml", folder / "network"
+    file.write_text(live.scenario_text(_ROUNDS, SITES), encoding="utf-8")
+    command = ["wardround.host.lifeline", "wardround", "network", "up", str(root)]
+    with (folder / "network.log").open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", *command, "--scenario", str(file), "--standbys", str(STANDBYS)],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+        )
+        try:
+            watched = live.watch(process, root, _ROUNDS)
+            try:
+                return _look_on(watched, folder / "samples.csv", hours, say, every_seconds)
+            finally:
+                watched.chain.close()
+        finally:
+            process.terminate()
+            process.wait(_END_SECONDS)
 
 
-def _wait_for(stand: Stand, closed: int) -> None:
-    seen, deadline = 0, time.monotonic() + _STALL_SECONDS
-    while (head := stand.head()) <= closed:
-        if head != seen:
-            seen, deadline = head, time.monotonic() + _STALL_SECONDS
-        if time.monotonic() > deadline:
-            raise NotRecovered(f"round {head}", _STALL_SECONDS)
-        time.sleep(0.05)
+def _look_on(
+    watched: live.Watched, table: Path, hours: float, say: Callable[[str], None], every: float
+) -> list[Sample]:
+    started, samples = time.monotonic(), list[Sample]()
+    while (passed := time.monotonic() - started) < hours * 3600:
+        time.sleep(every)
+        if watched.process.poll() is not None:
+            raise ScenarioError(str(watched.root), "the network has ended; see network.log")
+        sample = Sample(passed, watched.head() - 1, _held(watched.root))
+        samples.append(sample)
+        _write(table, sample)
+        memory = sum(one.memory for one in sample.held.values()) / 2**20
+        say(f"{passed / 60:.0f} min: {sample.rounds} rounds, {memory:,.0f} MiB of memory")
+    return samples
+
+
+def _held(root: Path) -> dict[str, Holding]:
+    found: dict[str, Holding] = defaultdict(Holding)
+    for party, mark in read_processes(root).items():
+        # The supervisor's descendants are all the others.
+        pids = [one.pid for one in with_descendants([mark.pid])]
+        for pid in pids[:1] if party == "network" else pids:
+            with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+                process = psutil.Process(pid)
+                if time.time() - process.create_time() > _OLD_SECONDS:
+                    found[f"{party} {_role(process.cmdline())}".strip()] += footprint(pid)
+    for path in sorted(root.iterdir()):
+        found[f"{path.name}{'/' if path.is_dir() else ''}"] += Holding(disk=_disk(path))
+    return dict(found)
+
+
+def footprint(pid: int) -> Holding:
+    """Look at a process of this machine: memory that it shares counts in part."""
+    process = psutil.Process(pid)
+    return Holding(
+        memory=process.memory_full_info().pss,
+        files=process.num_fds(),
+        threads=process.num_threads(),
+    )
+
+
+def _role(words: Iterable[str]) -> str:
+    line = " ".join(words)
+    return next((name for sign, name in _ROLES.items() if sign in line), "")
+
+
+def _disk(path: Path) -> int:
+    files = [path, *path.rglob("*")] if path.is_dir() else [path]
+    total = 0
+    for file in files:
+        with suppress(FileNotFoundError):
+            total += file.lstat().st_blocks * 512
+    return total
+
+
+def _write(table: Path, sample: Sample) -> None:
+    new = not table.exists()
+    with table.open("a", encoding="utf-8", newline="") as file:
+        rows = csv.writer(file)
+        if new:
+            rows.writerow(["seconds", "rounds", "who", *UNITS])
+        for name, one in sample.held.items():
+            values = [one.memory, one.disk, one.files, one.threads]
+            rows.writerow([f"{sample.seconds:.0f}", sample.rounds, name, *values])
+
+
+def read_samples(table: Path) -> list[Sample]:
+    """Read what a run has written, also one that was cut off."""
+    found: dict[tuple[float, int], dict[str, Holding]] = defaultdict(dict)
+    with table.open(encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            held = Holding(**{kind: int(row[kind]) for kind in UNITS})
+            found[float(row["seconds"]), int(row["rounds"])][row["who"]] = held
+    return [Sample(seconds, rounds, held) for (seconds, rounds), held in found.items()]
