@@ -181,7 +181,7 @@ def _look_on(
             raise ScenarioError(str(watched.root), "the network has ended; see network.log")
         sample = Sample(passed, watched.head() - 1, _held(watched.root))
         samples.append(sample)
-        _write(table, sample)
+        write_sample(table, sample)
         memory = sum(one.memory for one in sample.held.values()) / 2**20
         say(f"{passed / 60:.0f} min: {sample.rounds} rounds, {memory:,.0f} MiB of memory")
     return samples
@@ -197,8 +197,9 @@ def _held(root: Path) -> dict[str, Holding]:
                 process = psutil.Process(pid)
                 if time.time() - process.create_time() > _OLD_SECONDS:
                     found[f"{party} {_role(process.cmdline())}".strip()] += footprint(pid)
-    for path in sorted(root.iterdir()):
-        found[f"{path.name}{'/' if path.is_dir() else ''}"] += Holding(disk=_disk(path))
+    for path in root.iterdir():
+        name = f"{path.name}/" if path.is_dir() else "files beside the folders"
+        found[name] += Holding(disk=_disk(path))
     return dict(found)
 
 
@@ -226,7 +227,8 @@ def _disk(path: Path) -> int:
     return total
 
 
-def _write(table: Path, sample: Sample) -> None:
+def write_sample(table: Path, sample: Sample) -> None:
+    """Append a sample to a table, whose rows are of one process or folder each."""
     new = not table.exists()
     with table.open("a", encoding="utf-8", newline="") as file:
         rows = csv.writer(file)

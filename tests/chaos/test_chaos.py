@@ -21,7 +21,15 @@ from tests.chaos.plan import Victim, named_kills
 from tests.chaos.promises import Expected, Subject, Verdict, judge
 from tests.chaos.report import Leg, Setting, broken, kills, report
 from tests.chaos.run import Course, Outcome
-from tests.chaos.soak import Footprint, Growth, footprint
+from tests.chaos.soak import (
+    Holding,
+    Sample,
+    footprint,
+    read_samples,
+    slopes,
+    slopes_table,
+    write_sample,
+)
 from tests.integration.networks import copied, finished_run
 from wardround.audit.finished import open_run
 from wardround.host.key_file import read_key
@@ -218,13 +226,39 @@ def test_footprint_sees_files_that_are_left_open(tmp_path: Path) -> None:
         file.close()
     assert after.files == before.files + 9
     assert before.memory > 2**20
-    assert Growth("x", before, after).grows
 
 
-def test_growth_of_memory_is_seen() -> None:
-    early = Footprint(100 << 20, 10, 3)
-    assert not Growth("x", early, Footprint(101 << 20, 11, 3)).grows
-    assert Growth("x", early, Footprint(180 << 20, 10, 3)).grows
+def soaked(minutes: int, hourly: int) -> list[Sample]:
+    """A guard that fills its caches for ten minutes, and then gains so much memory an hour."""
+
+    def memory(minute: int) -> int:
+        return (100 << 20) + min(minute, 10) * (20 << 20) + hourly * max(0, minute - 10) // 60
+
+    steady = Holding(memory=50 << 20, files=7, threads=2)
+    return [
+        Sample(60.0 * minute, minute, {"guard": Holding(memory=memory(minute)), "door": steady})
+        for minute in range(minutes)
+    ]
+
+
+def test_slopes_leave_out_caches_that_fill() -> None:
+    assert not any(row.matters for row in slopes(soaked(120, hourly=0)))
+
+
+def test_slopes_of_what_a_machine_would_notice_in_two_days() -> None:
+    found = slopes(soaked(120, hourly=20 << 20))
+    grown = [(row.what, row.kind) for row in found if row.matters]
+    assert grown == [("guard", "memory")]
+    (row,) = [row for row in found if row.matters]
+    assert row.in_two_days == pytest.approx(960 << 20, rel=0.01)
+    assert "| guard | memory, MiB | 306.7 | 336.3 | +20.0 | +960.0 **!** |" in slopes_table(found)
+
+
+def test_samples_of_a_soak_are_read_back(tmp_path: Path) -> None:
+    samples = soaked(5, hourly=1 << 20)
+    for sample in samples:
+        write_sample(tmp_path / "samples.csv", sample)
+    assert read_samples(tmp_path / "samples.csv") == samples
 
 
 def test_docs_list_the_durable_steps_that_there_are() -> None:
