@@ -126,11 +126,17 @@ def _check_parties(spec: StudySpec, coordinators: Sequence[str], auditors: Seque
 
 
 def publish(spec: StudySpec, initial: InitialModel, store: Store) -> None:
-    """Store what a study begins with: its first model, its specification and its own files."""
+    """Store what a study begins with: first model, specification; of its own one files and layout.
+
+    The layout lies under the digest that the specification pins, for readers who run no foreign
+    code.
+    """
     store.put(Vector.of(initial.values).data)
     store.put(canonical_bytes(spec.document()))
     for data in spec.files.values():
         store.put_public(data)
+    if spec.model.is_own:
+        store.put_public(canonical_bytes(initial.layout.document()))
 
 
 def fund_new_study(

@@ -28,7 +28,6 @@ from wardround.learning.datasets.base import Dataset
 from wardround.learning.initial import InitialModel
 from wardround.learning.models import check_fits
 from wardround.learning.trial import try_model
-from wardround.protocol.canonical import canonical_bytes
 from wardround.protocol.documents import toml_of
 from wardround.protocol.errors import ScenarioError
 from wardround.protocol.identifiers import StudyId, hex_of
@@ -199,9 +198,6 @@ def prepare(
     where = (address, folders.coordinator, contract, study, keys.coordinator)
     with closing(open_study_store(*where)) as store:
         publish(spec, initial, store)
-        if spec.model.is_own:
-            # Under the digest that the specification pins, for readers who run no foreign code.
-            store.put_public(canonical_bytes(initial.layout.document()))
     now = chain.block().timestamp
     for party in parties:
         # A simulation's rows are no secret.

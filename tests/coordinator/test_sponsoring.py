@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from eth_account.signers.local import LocalAccount
 from tests.calling import Call, Ended
 from tests.integration.networks import STUDY_TOML
 from tests.odd_tokens import token_of
+from wardround.audit.model_file import study_layout
 from wardround.chain.study_token import StudyToken
 from wardround.chain.ward_round import WardRound
 from wardround.devchain.embedded import EmbeddedChain
@@ -21,7 +23,9 @@ from wardround.devchain.evm import Genesis
 from wardround.devchain.faucet import DEV_CHAIN_ID, balances_of
 from wardround.host.key_file import write_private
 from wardround.protocol.cid import cid_from_sha256
-from wardround.protocol.identifiers import StudyId
+from wardround.protocol.identifiers import StudyId, hex_of
+from wardround.protocol.model import layout_digest
+from wardround.protocol.replay import fetch_specification
 from wardround.protocol.study import parse_specification
 from wardround.store import open_store
 
@@ -163,6 +167,22 @@ def test_auditor_is_told_where_nothing_is_closed_or_nothing_is(place: Place) -> 
     assert "no round is closed" in looked
     unknown = place.call("court", "challenge", "0x" + "12" * 32, *where).error
     assert "the chain has no such study: check its id and the contract" in unknown
+
+
+def test_layout_of_an_own_model_is_stored_for_readers_who_run_none_of_it(place: Place) -> None:
+    source = "from torch import nn\n\n\ndef build():\n    return nn.Linear(5, 1)\n"
+    Path("model.py").write_text(source, "utf-8")
+    _, _, after = STUDY_TOML.partition("[training]")
+    table = 'file = "model.py"\nfactory = "build"\nrow_shape = [5]\nclasses = 2'
+    study = f'[study]\nname = "lungs"\nrounds = 2\n[model]\n{table}\n[training]{after}'
+    said = place.create(study=study).good
+    ward = WardRound(place.chain, named(said, "contract"))
+    facts = ward.facts(StudyId(bytes.fromhex(named(said, "study")[2:])))
+    with closing(open_store("store")) as store:
+        spec = fetch_specification(facts, store.map)
+        layout = study_layout(spec, store)
+    assert (layout.names, layout.shapes) == (("weight", "bias"), ((1, 5), (1,)))
+    assert hex_of(layout_digest(layout)) == spec.model.layout
 
 
 def test_study_that_ended_before_its_start_is_not_said_to_be_open(place: Place) -> None:
