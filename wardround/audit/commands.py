@@ -94,7 +94,9 @@ def audit(
     reading_key: Annotated[
         Path | None, typer.Option(help="For a run with an encrypted store: a key that has a grant.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a round.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="One JSON object a line: rounds, then a run's files.")
+    ] = False,
     follow: Annotated[
         bool, typer.Option("--watch", help="Follow a live study until it is over and final.")
     ] = False,
@@ -411,11 +413,13 @@ def _audit(
         _out.print(f"store: {objects} objects have the bytes that their names say")
     if folder is not None:
         folder.check()
-    if not as_json:
-        if folder is not None:
+        if as_json:
+            print(json.dumps({"run_folder": folder.compared, "not_checked": folder.unchecked}))
+        else:
             _out.show(f"run folder: as chain and store give it: {', '.join(folder.compared)}")
             for words in folder.unchecked:
                 _out.show(f"not checked: {words}")
+    if not as_json:
         _out.print("All holds.", style="bold green")
 
 
