@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 import shlex
 import types
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any, Union, get_args, get_origin
 from urllib.parse import unquote
@@ -16,15 +18,23 @@ import pytest
 import torch
 import typer
 from pydantic import BaseModel
+from pydantic.alias_generators import to_snake
 from pydantic_core import PydanticUndefined
+from starlette.routing import Route
 
 from tests.shown import PAGES, PICTURES, ROOT, Block, blocks, run_block
 from tests.test_house import tracked
+from wardround.audit.finished import NetworkFile
+from wardround.chain import events
 from wardround.chain.artifacts import load_artifact
 from wardround.command_line import app
 from wardround.learning.datasets import SOURCES
 from wardround.learning.models import MODELS
+from wardround.learning.models.flat import layout_of
+from wardround.protocol.attestation import ATTESTATION_TYPE
+from wardround.protocol.contribution import CONTRIBUTION_TYPE
 from wardround.protocol.manifest import Manifest
+from wardround.protocol.payout import PAYOUT_TYPE
 from wardround.protocol.reasons import REASONS
 from wardround.protocol.record import Record, StudyParams
 from wardround.protocol.report import MetricName, Report
@@ -38,6 +48,11 @@ from wardround.protocol.study import (
     StudyTable,
     TrainingSpec,
 )
+from wardround.store import key_ring, sealing
+from wardround.store.gateway import Gateway
+from wardround.store.key_ring import RING_TYPE
+from wardround.store.request import REQUEST_TYPE
+from wardround_client.guard.log import KEPT
 from wardround_simulations.attackers import ATTACKS
 from wardround_simulations.scenario import Behaviour, DataSpec, Scenario, builtin_scenarios
 
@@ -292,6 +307,25 @@ def tables_below(page: str, heading: str) -> list[dict[str, str]]:
     return tables
 
 
+def tables_below_all(page: str, heading: str) -> list[dict[str, str]]:
+    """As `tables_below`; first columns may stand without quotes."""
+    section = text_of(page).split(f"### {heading}\n")[1].split("\n#")[0]
+    tables = []
+    for table in re.split(r"^\| --- \| --- \|$", section, flags=re.MULTILINE)[1:]:
+        rows = re.findall(r"^\| `?([^|`]+?)`? \| ([^|]+) \|$", table.split("\n\n")[0], re.MULTILINE)
+        tables.append(dict(rows))
+    return tables
+
+
+def rows_below(page: str, heading: str) -> list[list[list[str]]]:
+    """Read the rows under a heading: for each of three cells, the words in quotes."""
+    section = re.split(rf"^#+ {re.escape(heading)}$", text_of(page), flags=re.MULTILINE)[1].split(
+        "\n#"
+    )[0]
+    rows = re.findall(r"^\| (`[^|]+) \| (`[^|]+) \| ([^|]+) \|$", section, re.MULTILINE)
+    return [[re.findall(r"`(\w+)`", cell) for cell in row] for row in rows]
+
+
 def fields_of(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
     """Name a document's fields: `a.b` of a part, `a[].b` of a list of parts."""
     for name, field in model.model_fields.items():
@@ -355,9 +389,16 @@ def field_of(item: dict[str, Any]) -> str:
     return f"{kind}{' indexed' if item.get('indexed') else ''} {item['name']}"
 
 
-@pytest.mark.parametrize("contract", ["WardRound", "Court"])
-def test_events_are_those_of_the_contract(contract: str) -> None:
-    (table,) = tables_below("docs/protocol.md", f"Events of {contract}")
+@pytest.mark.parametrize(
+    ("page", "heading", "contract"),
+    [
+        ("docs/protocol.md", "Events of WardRound", "WardRound"),
+        ("docs/protocol.md", "Events of Court", "Court"),
+        ("docs/store.md", "Grants", "Grants"),
+    ],
+)
+def test_events_are_those_of_the_contract(page: str, heading: str, contract: str) -> None:
+    (table,) = tables_below(page, heading)
     written = {name: fields.strip("`") for name, fields in table.items()}
     assert written == {
         item["name"]: ", ".join(map(field_of, item["inputs"]))
@@ -375,9 +416,132 @@ def test_tally_is_that_of_the_contract() -> None:
     assert sums == {part["name"]: part["type"] for part in ranks["components"]}
 
 
+def test_immutables_are_those_of_the_contracts() -> None:
+    rows = rows_below("docs/protocol.md", "Recognising a contract")
+    written = {(one, name) for names, (name,), _ in rows for one in names}
+    assert written == {
+        (contract, name)
+        for contract in ("WardRound", "WardRoundAnnex", "Court", "CourtAnnex", "Escrow")
+        for name in load_artifact(contract).runtime.immutables
+    }
+
+
+def test_signed_types_are_those_of_the_code() -> None:
+    types = dict.fromkeys((CONTRIBUTION_TYPE, ATTESTATION_TYPE, PAYOUT_TYPE), "protocol")
+    types |= dict.fromkeys((RING_TYPE, REQUEST_TYPE), "store")
+    for one, page in types.items():
+        text = re.escape(one)
+        assert re.search(rf"^{text}$|`{text}`", text_of(f"docs/{page}.md"), re.MULTILINE)
+    pages = (one for one in tracked() if one.startswith("wardround/") and one.endswith(".py"))
+    found = re.findall(r"\"([A-Z]\w+)\(bytes32 study,[a-z]", "".join(map(text_of, pages)))
+    assert sorted(found) == sorted(one.split("(")[0] for one in types)
+
+
+def test_layouts_are_those_of_the_models() -> None:
+    (table,) = tables_below("docs/protocol.md", "The model")
+    assert set(table) == set(MODELS)
+    for name, arguments in (
+        ("logistic", {"features": 5, "classes": 3}),
+        ("logistic", {"features": 5, "classes": 2}),
+        ("cnn", {"channels": 2, "side": 11, "classes": 4}),
+    ):
+        classes, side = arguments["classes"], arguments.get("side", 0)
+        sizes = {**arguments, "o": 1 if classes == 2 else classes}
+        sizes["16 · floor(side / 4)^2"] = 16 * (side // 4) ** 2
+        written = re.findall(r"`(\S+)` \((.+?)\)(?=, `|$)", table[name])
+        shapes = [
+            tuple(sizes.get(one) or int(one) for one in text.split(", ")) for _, text in written
+        ]
+        layout = layout_of(MODELS[name](**arguments).build())
+        assert list(layout.names) == [key for key, _ in written]
+        assert list(layout.shapes) == shapes
+    mlp = layout_of(MODELS["mlp"](features=9, hidden=[7, 5], classes=3).build())
+    assert mlp.names == tuple(
+        f"{2 * k + 1}.{part}" for k in range(3) for part in ("weight", "bias")
+    )
+    assert mlp.shapes == ((7, 9), (7,), (5, 7), (5,), (3, 5), (3,))
+
+
+def test_sealed_objects_and_rings_are_those_of_the_code() -> None:
+    (header,) = tables_below("docs/store.md", "Sealed object")
+    sizes = {"s": 1, "Q": 8}
+    packed = re.findall(r"(\d*)([sQ])", sealing._HEADER.format)
+    assert [int(size) for size in header.values()] == [
+        int(n or 1) * sizes[one] for n, one in packed
+    ]
+    assert list(header) == ["magic", *(field.name for field in fields(sealing.SealedHeader))]
+    page = text_of("docs/store.md")
+    assert f"header of {sealing.HEADER_BYTES} bytes" in page
+    (ring,) = tables_below("docs/store.md", "Key ring")
+    assert list(ring) == list(fields_of(key_ring._Document))
+    for name in ("sealing", "key_ring", "reading_key"):
+        for text in re.findall(r"b\"(wardround [^\"]+)\"", text_of(f"wardround/store/{name}.py")):
+            assert f'"{text}"' in page
+
+
+def test_requests_to_a_gateway_are_those_of_the_code() -> None:
+    requests, statuses = tables_below_all("docs/store.md", "Gateway")
+    never: Any = None
+    routes = Gateway(never, never, lambda: 0.0).app().routes
+    written = {
+        f"{method} {re.sub('{(.+?)}', lambda part: part[1].upper(), route.path)}"
+        for route in routes
+        if isinstance(route, Route)
+        for method in route.methods or ()
+        if method != "HEAD"
+    }
+    assert set(requests) == written
+    code = text_of("wardround/store/gateway.py")
+    assert set(statuses) == set(re.findall(r"(?:HTTPException|_answer)\(\s*(\d{3})", code))
+
+
+def test_keys_of_event_lines_are_those_of_the_code() -> None:
+    changed = {
+        (event, field): key
+        for (event,), names, (key, *_) in rows_below("docs/protocol.md", "14. Files of a run")
+        for field in names
+    }
+    for item in load_artifact("WardRound").abi:
+        if item["type"] != "event" or "study" not in [one["name"] for one in item["inputs"]]:
+            continue
+        name, given = item["name"], [one["name"] for one in item["inputs"]]
+        kind = getattr(events, name, None)
+        keys = {changed.get((name, one), to_snake(one)) for one in given}
+        if kind is not None:
+            assert keys == {one.name for one in fields(kind)} - {"log"}, name
+        else:
+            assert not [one for one in given if (name, one) in changed], name
+
+
+def test_lines_of_a_guards_log_are_those_of_the_code() -> None:
+    (table,) = tables_below("docs/protocol.md", "12. Journal")
+    found = {"created": {"site"}}
+    for page in ("guard", "budget"):
+        source = text_of(f"client/wardround_client/guard/{page}.py")
+        for node in ast.walk(ast.parse(source)):
+            if not isinstance(node, ast.Call) or not ast.unparse(node.func).endswith("og.append"):
+                continue
+            kind = ast.literal_eval(node.args[0]) if isinstance(node.args[0], ast.Constant) else ""
+            if kind in KEPT:
+                # `**key.fields()` has no name of its own.
+                names = (
+                    {"study", "round", "base"} if None in [k.arg for k in node.keywords] else set()
+                )
+                found[kind] = names | {k.arg for k in node.keywords if k.arg is not None}
+    assert set(found) == KEPT | {"created"}
+    for kind, cell in table.items():
+        assert set(re.findall(r"`(\w+)`", cell)) == found.pop(kind)
+    assert not found
+
+
+def test_network_file_is_documented() -> None:
+    text = text_of("docs/protocol.md").split("**`network.json`**")[1].split("\n\n")[0]
+    assert set(NetworkFile.model_fields) <= set(re.findall(r"`(\w+)`", text))
+
+
 def test_reasons_are_those_of_the_code() -> None:
     section = text_of("docs/protocol.md").split("## 6. Messages")[1].split("\n## ")[0]
-    table = dict(re.findall(r"^\| `([a-z_]+)` \| [^|]+ \| ([^|]+) \|$", section, re.M))
+    table = dict(re.findall(r"^\| `([a-z_]+)` \| [^|]+ \| ([^|]+) \|$", section, re.MULTILINE))
     assert table == {word: one.basis.value for word, one in REASONS.items()}
     sources = [text_of("wardround/protocol/checks.py")] + [
         text_of(f"coordinator/wardround_coordinator/{name}.py")

@@ -2,11 +2,19 @@
 
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+
+import uvicorn
+
+from tests.store.secrecy import Scene
+from wardround.store import FolderStore
+from wardround.store.gateway import Gateway
+from wardround.store.vault import LocalVault
 
 Answer = Callable[[str, list[Any]], Any]
 
@@ -81,3 +89,27 @@ def serving(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+@contextmanager
+def gateway(scene: Scene, clock: Callable[[], float] = time.time) -> Iterator[str]:
+    """Serve a scene's store through a gateway for a block; yield the address."""
+    vault = LocalVault(FolderStore(scene.folder / "objects"), scene.folder / "index")
+    app = Gateway(vault, scene.grants, clock).app()
+    config = uvicorn.Config(
+        app, host="127.0.0.1", port=0, log_level="error", lifespan="off", ws="none"
+    )
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    deadline = time.monotonic() + 20
+    while not server.started:
+        assert thread.is_alive()
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    (listening,) = server.servers[0].sockets
+    try:
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join(20)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, suppress
@@ -12,19 +11,17 @@ from typing import Any
 
 import httpx
 import pytest
-import uvicorn
 from eth_account import Account
 
 from tests.chain.staged import Theatre, theatre
 from tests.store.secrecy import Person, Scene, vectors
-from tests.store.served import served, serving
+from tests.store.served import gateway, served, serving
 from wardround.audit.audit import StudyAudit
 from wardround.chain.grants import Grants
 from wardround.protocol.canonical import sha256_digest
 from wardround.protocol.cid import cid_of
 from wardround.protocol.contribution import Domain
 from wardround.protocol.identifiers import hex_of
-from wardround.store import FolderStore
 from wardround.store.confidential import ConfidentialStore
 from wardround.store.errors import (
     ObjectAltered,
@@ -34,12 +31,10 @@ from wardround.store.errors import (
     StoreError,
     StoreUnreachable,
 )
-from wardround.store.gateway import Gateway
 from wardround.store.gateway_vault import GatewayVault
 from wardround.store.request import HEADER, Request
 from wardround.store.sealing import is_sealed, seal
 from wardround.store.study_store import open_study_store
-from wardround.store.vault import LocalVault
 
 
 class Clock:
@@ -81,25 +76,8 @@ def clock() -> Clock:
 
 @pytest.fixture
 def url(played: Scene, clock: Clock) -> Iterator[str]:
-    vault = LocalVault(FolderStore(played.folder / "objects"), played.folder / "index")
-    app = Gateway(vault, played.grants, clock).app()
-    config = uvicorn.Config(
-        app, host="127.0.0.1", port=0, log_level="error", lifespan="off", ws="none"
-    )
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    deadline = time.monotonic() + 20
-    while not server.started:
-        assert thread.is_alive()
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    (listening,) = server.servers[0].sockets
-    try:
-        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
-    finally:
-        server.should_exit = True
-        thread.join(20)
+    with gateway(played, clock) as address:
+        yield address
 
 
 @pytest.fixture

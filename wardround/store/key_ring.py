@@ -29,7 +29,8 @@ FORMAT = "wardround-keys/1"
 #: A ring of two thousand readers is shorter.
 RING_MAX_BYTES = 1 << 20
 
-_TYPEHASH = keccak(text="KeyRing(bytes32 study,uint64 epoch,bytes16 key,bytes32 readers)")
+RING_TYPE = "KeyRing(bytes32 study,uint64 epoch,bytes16 key,bytes32 readers)"
+_TYPEHASH = keccak(text=RING_TYPE)
 _Hex = Annotated[str, Field(pattern=r"^0x(?:[0-9a-f]{2})*$", max_length=400)]
 
 

@@ -21,9 +21,10 @@ HEADER = "Wardround-Request"
 #: How far the clocks of reader and gateway may be apart.
 TOLERANCE_SECONDS = 60
 
-_TYPEHASH = keccak(
-    text="Request(bytes32 study,string method,string path,bytes32 body,uint64 time,bytes32 nonce)"
+REQUEST_TYPE = (
+    "Request(bytes32 study,string method,string path,bytes32 body,uint64 time,bytes32 nonce)"
 )
+_TYPEHASH = keccak(text=REQUEST_TYPE)
 _FORM = re.compile(r"([0-9]{1,12}) ([0-9a-f]{64}) ([0-9a-f]{64}) ([0-9a-f]{130})")
 
 
