@@ -11,14 +11,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from wardround.audit.figures import figures_of
 from wardround.host.durable import append_line
-from wardround.learning.errors import LearningError
-from wardround.learning.privacy.counts import Histogram, intervals_of, metrics_of, pooled
 from wardround.protocol.identifiers import SiteAddress
 from wardround_coordinator.strategy import RoundResult
-
-#: What counts tell of a model; the loss is the largest that they allow.
-_FIGURES = ("accuracy", "accuracy_interval", "auc", "log_loss")
 
 
 def round_summary(result: RoundResult, names: Mapping[SiteAddress, str]) -> dict[str, Any]:
@@ -39,13 +35,6 @@ def round_summary(result: RoundResult, names: Mapping[SiteAddress, str]) -> dict
 
     manifest = result.facts.manifest
     measured = {name(site): one for site, one in result.measured.items()}
-    counts = {site: Histogram.of(one) for site, one in measured.items()}
-    figures = {site: _figures(one) for site, one in counts.items()}
-    union = _figures(pooled(list(counts.values()))) if counts else {}
-    by_site = {
-        figure: {site: one[figure] for site, one in figures.items() if figure in one}
-        for figure in _FIGURES
-    }
     return {
         "round": manifest.round,
         "model": manifest.model.root,
@@ -53,8 +42,7 @@ def round_summary(result: RoundResult, names: Mapping[SiteAddress, str]) -> dict
         "contributors": [name(row.entry().site) for row in manifest.contributions],
         "dropped": [{"site": name(row.site), "reason": row.reason} for row in manifest.dropped],
         "measures": {site: one.fields() for site, one in measured.items()},
-        **by_site,
-        **{f"pooled_{figure}": union.get(figure) for figure in _FIGURES},
+        **figures_of(measured),
         "rewards": {name(site): str(share) for site, share in result.facts.shares.items()},
         "wall_seconds": round(result.wall_seconds, 4),
     }
@@ -77,17 +65,6 @@ def round_sentence(summary: dict[str, Any], rounds: int) -> str:
     elif summary["measures"]:
         words += ", accuracy not measured"
     return f"{words}, {summary['wall_seconds']:.1f} s"
-
-
-def _figures(found: Histogram) -> dict[str, Any]:
-    try:
-        metrics = metrics_of(found)
-    except LearningError:
-        return {}  # of so few rows that noise leaves none to count
-    figures = {"accuracy": metrics.accuracy, "auc": metrics.auc, "log_loss": metrics.log_loss[1]}
-    if not found.deviation:
-        return figures
-    return {**figures, "accuracy_interval": list(intervals_of(found)["accuracy"])}
 
 
 def append_round(path: Path, value: Mapping[str, Any]) -> None:

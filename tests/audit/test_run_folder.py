@@ -69,14 +69,20 @@ def test_folder_when_untouched_holds_and_what_was_not_checked_is_listed(
     audited: Audited, folder: Path
 ) -> None:
     found = unchecked(audited, folder)
-    names = [words.partition(":")[0] for words in found]
-    assert names[:5] == ["network.json", "rounds.jsonl", "summary.json", "plots", "scenario.toml"]
-    assert names[5] == "coordinator, passwords, simulation.key, sponsor.key"
-    assert "accuracy" in found[1]
-    assert "measures" in found[1]
-    assert "final.pooled_auc" in found[2]
-    assert "rewards" not in found[1]
-    assert "earned" not in found[2]
+    assert found == [
+        "network.json: sites: which name is whose",
+        "network.json: chain: where it was; the journal has it",
+        "journal.jsonl: timestamp, baseFee, hash, balances: the chain is the run's own",
+        "rounds.jsonl: accuracy_interval, measures, pooled_accuracy_interval, wall_seconds: "
+        "what sites sent, and times",
+        "summary.json: final.accuracy, final.average_accuracy, final.pooled_accuracy, "
+        "final.pooled_auc, final.pooled_log_loss, folder, wall_seconds: "
+        "what the simulation measured, and times",
+        "plots: pictures of the figures of rounds.jsonl",
+        "scenario.toml: what the run was started with; the specification in the store is checked",
+        "coordinator, passwords, simulation.key, sponsor.key: the parties' own keys, "
+        "homes and logs",
+    ]
 
 
 def test_audit_lists_what_it_did_not_check_before_it_ends(call: Call, finished: Path) -> None:
@@ -150,11 +156,17 @@ LINES = [
     *((without(key), "round 2") for key in ("model", "gas")),
     *((without(key), "line 2 is without") for key in ("contributors", "dropped", "rewards")),
     (put("failed", "no reply"), "the report on round 2 is missing"),
-    # The summary has the measures once more.
-    (put("measures", "site-1", "counts", 0, 99), "measures of rounds[1]"),
-    (put("pooled_accuracy", 0.99), "pooled_accuracy of rounds[1]"),
+    (put("measures", "site-1", "counts", 0, 99), "accuracy of round 2"),
+    (put("measures", "site-1", 5), "measures of round 2"),
+    (put("measures", [1]), "measures of round 2"),
+    (put("measures", {}), "accuracy of round 2"),
+    (put("pooled_accuracy", 0.99), "pooled_accuracy of round 2 (line 2) is 0.99, but its counts"),
+    (put("pooled_auc", -3), "pooled_auc of round 2"),
+    (put("log_loss", "site-9", 0.5), "log_loss of round 2"),
+    (put("more", 1), "more of round 2 (line 2) is there, but a run leaves no such field"),
+    (without("wall_seconds"), "wall_seconds of round 2 (line 2) is missing"),
+    # The summary has it once more.
     (put("wall_seconds", 0), "wall_seconds of rounds[1]"),
-    (put("more", 1), "more of rounds[1] is missing"),
 ]
 
 

@@ -241,7 +241,10 @@ def test_journal_when_missing_is_named(folder: Path) -> None:
     path = folder / "journal.jsonl"
     path.rename(folder / "away")
     try:
-        with pytest.raises(SpecificationError, match="its journal is missing"), open_run(folder):
+        with (
+            pytest.raises(SpecificationError, match=r"journal\.jsonl: .*it is missing"),
+            open_run(folder),
+        ):
             pytest.fail("it was opened")
     finally:
         (folder / "away").rename(path)

@@ -19,19 +19,26 @@ class FileMismatch(WardroundError):
     Attributes:
         what: the place in the file that differs.
         found: what is there.
-        expected: what chain and store give.
+        expected: what chain and store give, or another file that was compared with them.
     """
 
     code = "file-mismatch"
 
-    def __init__(self, path: Path, what: str, found: object, expected: object) -> None:
+    def __init__(
+        self,
+        path: Path,
+        what: str,
+        found: object,
+        expected: object,
+        by: str = "chain and store give",
+    ) -> None:
         self.path = path
         self.what = what
         self.found = str(found)
         self.expected = str(expected)
         super().__init__(
-            f"{path}: {what} is {_short(self.found)}, but chain and store give "
-            f"{_short(self.expected)}: do not rely on this file."
+            f"{path}: {what} is {_short(self.found)}, but {by} {_short(self.expected)}: "
+            "do not rely on this file."
         )
 
 

@@ -15,6 +15,7 @@ from urllib.parse import urlencode
 from pydantic import ConfigDict, Field
 
 from wardround.audit.folders import Folders
+from wardround.audit.plain_json import read_json
 from wardround.chain.chain import Chain, connected
 from wardround.chain.ward_round import WardRound
 from wardround.devchain.errors import JournalAltered
@@ -75,7 +76,7 @@ def read_network(folder: Path) -> NetworkFile:
         raise SpecificationError(folder, "this is not the folder of a run: network.json is missing")
     text = decode_text(path.read_bytes(), str(path))
     try:
-        value = json.loads(text)
+        value = read_json(text)
     except (ValueError, RecursionError) as error:
         raise SpecificationError(path, f"not JSON: {error}") from error
     return validate_form(NetworkFile, value, "", str(path))
@@ -140,7 +141,7 @@ def _chain_of(
     """Open a run's chain, and count the transactions of its journal where there is one."""
     if not folders.journal.exists():
         if file.journal is not None or file.chain.startswith("embedded:"):
-            raise SpecificationError(folders.root, "its journal is missing")
+            raise SpecificationError(folders.journal, "this run had a journal, and it is missing")
         with connected(file.chain, file.chain_id) as live:
             yield live, None
         return

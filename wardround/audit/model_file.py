@@ -10,7 +10,6 @@ Source:
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from wardround.audit.audit import StudyRecords
 from wardround.audit.errors import FileMismatch
+from wardround.audit.plain_json import read_json
 from wardround.chain.study_state import ClosedOnChain
 from wardround.learning.export import export_model
 from wardround.protocol.canonical import NESTING_MAX, canonical_bytes, parse_canonical
@@ -374,21 +374,9 @@ def _header(data: bytes, what: str) -> dict[str, Any]:
             depth += {"[": 1, "{": 1, "]": -1, "}": -1}.get(match.group(), 0)
             if depth > NESTING_MAX:
                 raise ValueError(f"nested deeper than {NESTING_MAX} levels")
-        value = json.loads(text, object_pairs_hook=unambiguous)
+        value = read_json(text)
     except ValueError as error:
         raise Malformed(f"{what}: header", f"not JSON: {error}") from error
     if not isinstance(value, dict):
         raise Malformed(f"{what}: header", "not a JSON object")
-    return value
-
-
-def unambiguous(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Make a JSON object of its pairs; readers differ in which of two equal keys they take.
-
-    Raises:
-        ValueError: a key is there twice.
-    """
-    value = dict(pairs)
-    if len(value) < len(pairs):
-        raise ValueError("a key is there twice")
     return value

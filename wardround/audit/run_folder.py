@@ -1,14 +1,16 @@
 """What a run's folder has beside journal and store, held against what an audit has recomputed.
 
-Each file is derived again or compared value by value. What neither chain nor store can tell, such
-as what sites measured or how long a round took, is named at the end as not checked.
+Each file is derived again or compared value by value, and has the fields that a run leaves and no
+others. What neither chain nor store can tell, such as what sites measured or how long a round took,
+is named at the end as not checked.
 """
 
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,19 +18,38 @@ from typing import Any
 from wardround.audit.audit import AuditedRound, StudyAudit
 from wardround.audit.errors import FileMismatch
 from wardround.audit.event_lines import event_line, event_name
+from wardround.audit.figures import FIGURES, figures_of
 from wardround.audit.finished import FinishedRun
 from wardround.audit.model_file import (
     check_layout,
     read_layout,
-    unambiguous,
     verify_model,
 )
+from wardround.audit.plain_json import read_json
 from wardround.chain.events import RoundClosed
+from wardround.protocol.cid import sha256_of_cid
+from wardround.protocol.errors import Malformed
 from wardround.protocol.identifiers import hex_of
+from wardround.protocol.messages import Measured
+from wardround.store.study_store import INDEX_FOLDER
 
 #: Of a line of a rounds file, or of a summary.
 _TEXT_MAX_BYTES = 1 << 26
-_SHOWN_KEYS = 400
+#: Names of files in the store that are no objects.
+_SHOWN_NAMES = 10
+
+#: What a report has besides what chain and store give: what sites sent, figures of it, and times.
+_FIGURES = frozenset(name for one in FIGURES for name in (one, f"pooled_{one}"))
+#: Of the figures, those that noise is drawn for: another NumPy may draw another.
+_DRAWN = frozenset(name for name in _FIGURES if name.endswith("_interval"))
+_REPORTED = _DRAWN | {"measures", "wall_seconds"}
+#: What a summary has besides, and its part on the final model.
+_SUMMED_UP = frozenset({"folder", "wall_seconds"})
+_MEASURED = frozenset(
+    {"accuracy", "average_accuracy", "pooled_accuracy", "pooled_auc", "pooled_log_loss"}
+)
+#: Figures are sums of fractions and logarithms, in whose last digits machines differ.
+_PRECISION = 1e-9
 
 #: Where chain and store are read from.
 _REPLAYED = ("journal.jsonl", "store")
@@ -113,6 +134,7 @@ class RunFolderAudit:
         """Chain, contract and study led to what was recomputed; the rest is compared here."""
         path, file = self._noted(self.run.folders.network), self.run.file
         params, spec = self.work.facts.params, self.work.spec
+        _require(path, "chain_id", file.chain_id, self.work.facts.domain.chain_id)
         _require(path, "format", file.format, "wardround-network/1")
         _require(path, "token", file.token, params.token.lower())
         _require(path, "scenario", file.scenario, spec.study.name)
@@ -120,7 +142,18 @@ class RunFolderAudit:
         for name, address in self._addresses.items():
             if address not in members:
                 raise FileMismatch(path, f"site {name!r}", address, "no member of this address")
-        self._leave(path, "names of the sites, and the chain's endpoint")
+        self._leave(path, "sites: which name is whose")
+        rings = f"{INDEX_FOLDER}/rings-{hex_of(self.run.study)[2:]}"
+        sealed = (self.run.folders.store / rings).exists()
+        if sealed != (file.grants is not None):
+            wanted = "one, since the store is encrypted" if sealed else "none: nothing is encrypted"
+            raise FileMismatch(path, "grants", file.grants, wanted)
+        if self.run.replayed is not None:
+            self._leave(path, "chain: where it was; the journal has it")
+            if file.journal is None:
+                self._leave(path, "journal: it states none, as of a run that did not end")
+            journal = self.run.folders.journal
+            self._leave(journal, "timestamp, baseFee, hash, balances: the chain is the run's own")
 
     def _check_rounds(self) -> list[dict[str, Any]]:
         """Compare every rounds file, and return the reports that readers count, in order."""
@@ -131,12 +164,11 @@ class RunFolderAudit:
                 reports = list(self._reports(path))
                 found += reports
                 counted = {**{one.value["round"]: one for one in reports}, **counted}
-        keys: set[str] = set()
         for report in found:
-            flaw = self._flaw(report)
+            flaw = self._flaw(report) or self._flaw_of_figures(report)
             if flaw is None:
-                keys |= report.value.keys()
-            elif counted[report.value["round"]] is report:
+                continue
+            if counted[report.value["round"]] is report:
                 raise flaw
             else:
                 self._leave(report.path, f"{report.place}, which a later report replaces")
@@ -149,15 +181,15 @@ class RunFolderAudit:
                     folders.rounds, f"the report on round {number}", "missing", "one"
                 )
             self._leave(folders.rounds, f"round {number} is closed, and not reported yet")
-        if taken := keys - {"round", "model", "gas", "contributors", "dropped", "rewards"}:
-            self._leave(folders.rounds, f"{_listed(taken)}: what sites sent, and times")
+        if found:
+            self._leave(folders.rounds, f"{_listed(_REPORTED)}: what sites sent, and times")
         return [counted[number].value for number in sorted(counted)]
 
     def _reports(self, path: Path) -> Iterator[RoundReport]:
         self._noted(path)
         for number, line in _lines(path):
             try:
-                value = json.loads(line, object_pairs_hook=unambiguous)
+                value = read_json(line)
             except (ValueError, RecursionError):
                 # A crash leaves half a line, and the round is reported again.
                 self._leave(path, f"line {number}, which is not JSON")
@@ -192,6 +224,23 @@ class RunFolderAudit:
                 return FileMismatch(
                     report.path, what, json.dumps(value.get(key)), self._named(wanted)
                 )
+        where = f"of round {expected['round']} ({report.place})"
+        return _flaw_of_keys(report.path, value, expected.keys() | _FIGURES | _REPORTED, where)
+
+    def _flaw_of_figures(self, report: RoundReport) -> FileMismatch | None:
+        """Compare the figures with the counts that they are made of, which only sites know."""
+        value, where = report.value, f"of round {report.value['round']} ({report.place})"
+        try:
+            measured = {site: Measured.parse(one) for site, one in value["measures"].items()}
+        except (AttributeError, TypeError, Malformed) as error:
+            return FileMismatch(report.path, f"measures {where}", error, "counts by site")
+        for key, wanted in figures_of(measured).items():
+            found = value[key]
+            if key in _DRAWN:
+                continue
+            if not _close(found, wanted):
+                given = json.dumps(found), json.dumps(wanted), "its counts give"
+                return FileMismatch(report.path, f"{key} {where}", *given)
         return None
 
     def _check_summary(self, reports: list[dict[str, Any]]) -> None:
@@ -200,7 +249,7 @@ class RunFolderAudit:
             self._leave(path, "not there: the run was not summed up")
             return
         try:
-            summary = json.loads(_whole(path), object_pairs_hook=unambiguous)
+            summary = read_json(_whole(path))
             final = summary.get("final", {})
             final.keys()
         except (ValueError, RecursionError, AttributeError) as error:
@@ -224,9 +273,9 @@ class RunFolderAudit:
         for number, (found, report) in enumerate(zip(rounds, reports, strict=True), 1):
             if not _same(found, report):
                 key = _first_difference(found, report)
-                raise FileMismatch(
-                    path, f"{key} of rounds[{number - 1}]", _part(found, key), _part(report, key)
-                )
+                what, given = f"{key} of rounds[{number - 1}]", _part(report, key)
+                by = f"{self.run.folders.rounds.name} gives"
+                raise FileMismatch(path, what, _part(found, key), given, by)
         checked = {"round", "model", "earned"} if reports else set()
         if checked:
             last = reports[-1]
@@ -234,8 +283,12 @@ class RunFolderAudit:
             _require(path, "model of final", final.get("model"), last["model"])
             earned = {site: str(amount) for site, amount in sorted(self._earned.items())}
             _require(path, "earned of final", final.get("earned"), earned)
-        taken = summary.keys() - expected.keys() - {"rounds", "final"}
-        taken |= {f"final.{key}" for key in final.keys() - checked}
+        known = expected.keys() | _SUMMED_UP | {"rounds"} | ({"final"} if reports else set())
+        flaw = _flaw_of_keys(path, summary, known, "of the summary")
+        flaw = flaw or _flaw_of_keys(path, final, checked and checked | _MEASURED, "of final")
+        if flaw is not None:
+            raise flaw
+        taken = _SUMMED_UP | {f"final.{key}" for key in _MEASURED if reports}
         self._leave(path, f"{_listed(taken)}: what the simulation measured, and times")
 
     def _check_events(self) -> None:
@@ -268,7 +321,7 @@ class RunFolderAudit:
             self._leave(path, "not there")
             return
         try:
-            value = json.loads(_whole(path), object_pairs_hook=unambiguous)
+            value = read_json(_whole(path))
         except (ValueError, RecursionError) as error:
             raise FileMismatch(path, "the whole", f"not JSON ({error})", "a layout") from error
         check_layout(self.work.spec, read_layout(value, str(path)), path)
@@ -291,8 +344,21 @@ class RunFolderAudit:
                 private.append(entry.name)
             elif entry.name not in (*self.compared, *_REPLAYED):
                 self._leave(entry, "no file that a run is known to leave")
+        for path in self._no_objects():
+            self._leave(path, "no object of the store")
         if private:
             self.unchecked.append(f"{', '.join(private)}: the parties' own keys, homes and logs")
+
+    def _no_objects(self) -> list[Path]:
+        store = self.run.folders.store
+        found = []
+        for path in sorted(store.iterdir()) if store.is_dir() else ():
+            try:
+                sha256_of_cid(path.name)
+            except Malformed:
+                if path.name != INDEX_FOLDER:
+                    found.append(path)
+        return found[:_SHOWN_NAMES]
 
     # ---------------------------------------------------------------- words
 
@@ -350,6 +416,28 @@ def _same(one: object, other: object) -> bool:
     return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
 
 
+def _close(found: object, wanted: Any) -> bool:
+    """Whether two figures, or two sites' figures, are equal but for their last digits."""
+    if isinstance(wanted, dict):
+        return (
+            isinstance(found, dict)
+            and found.keys() == wanted.keys()
+            and all(_close(found[site], one) for site, one in wanted.items())
+        )
+    if wanted is None or type(found) is not float:
+        return found is wanted
+    return math.isclose(found, float(wanted), rel_tol=_PRECISION, abs_tol=_PRECISION)
+
+
+def _flaw_of_keys(
+    path: Path, value: dict[str, Any], known: Collection[str], where: str
+) -> FileMismatch | None:
+    for key in sorted(value.keys() ^ set(known)):
+        found, wanted = ("there", "no such field") if key in value else ("missing", "one")
+        return FileMismatch(path, f"{key} {where}", found, wanted, "a run leaves")
+    return None
+
+
 def _first_difference(found: object, expected: dict[str, Any]) -> str:
     values = found if isinstance(found, dict) else {}
     return next(
@@ -373,6 +461,5 @@ def _around(found: str, expected: str) -> tuple[str, str]:
     return found[start:] or "nothing", expected[start:] or "nothing"
 
 
-def _listed(keys: set[str] | list[str]) -> str:
-    text = ", ".join(sorted(keys))
-    return text if len(text) <= _SHOWN_KEYS else text[: _SHOWN_KEYS - 1] + "…"
+def _listed(keys: Iterable[str]) -> str:
+    return ", ".join(sorted(keys))

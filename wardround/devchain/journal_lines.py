@@ -27,6 +27,7 @@ FIRST = bytes(32)
 _SEAL_FIELDS = {"baseFee", "hash"}
 _DECIMAL = re.compile(r"0|[1-9][0-9]*")
 _HEX = re.compile(r"0x(?:[0-9a-f]{2})*")
+_ADDRESS = re.compile(r"0x[0-9a-f]{40}")
 _ENTRY_FIELDS = {"block", "digest", "index", "logs", "raw", "status", "timestamp"}
 _HEADER_FIELDS = {"balances", "chainId", "digest", "format", "timestamp"}
 
@@ -151,7 +152,14 @@ def _checked(path: Path, number: int, line: bytes, before: bytes) -> tuple[dict[
 def _genesis(path: Path, document: Mapping[str, Any]) -> Genesis:
     if document.get("format") != FORMAT or set(document) != _HEADER_FIELDS - {"digest"}:
         raise JournalAltered(str(path), 1, f"not a journal of format {FORMAT}")
-    balances = {address: int(balance) for address, balance in document["balances"].items()}
+    _require_numbers(path, 1, document, ("chainId", "timestamp"))
+    balances = document["balances"]
+    if not isinstance(balances, dict) or not all(
+        _ADDRESS.fullmatch(address) and _is(_DECIMAL, balance)
+        for address, balance in balances.items()
+    ):
+        raise JournalAltered(str(path), 1, "its balances are no decimal numbers by address")
+    balances = {address: int(balance) for address, balance in balances.items()}
     return Genesis(document["chainId"], document["timestamp"], balances)
 
 
@@ -162,13 +170,15 @@ def _entries(path: Path, documents: list[dict[str, Any]]) -> Iterator[JournalEnt
         fields = set(document)
         sealed_block = fields >= _SEAL_FIELDS
         wanted = _ENTRY_FIELDS - {"digest"} | (_SEAL_FIELDS if sealed_block else set())
+        if fields == wanted:
+            _require_numbers(path, line, document, ("block", "index", "status", "timestamp"))
         if fields != wanted or document["index"] != index:
             raise JournalAltered(str(path), line, "not the line that belongs here")
         if document["block"] not in (block, block + 1):
             raise JournalAltered(str(path), line, "its block does not follow")
-        if not all(_HEX.fullmatch(document[field]) for field in fields & {"raw", "logs", "hash"}):
+        if not all(_is(_HEX, document[field]) for field in fields & {"raw", "logs", "hash"}):
             raise JournalAltered(str(path), line, "not lower-case hexadecimal")
-        if sealed_block and not _DECIMAL.fullmatch(document["baseFee"]):
+        if sealed_block and not _is(_DECIMAL, document["baseFee"]):
             raise JournalAltered(str(path), line, "its fee is not a decimal number")
         block = document["block"]
         yield JournalEntry(
@@ -181,6 +191,19 @@ def _entries(path: Path, documents: list[dict[str, Any]]) -> Iterator[JournalEnt
             bytes.fromhex(document["hash"][2:]) if sealed_block else None,
             int(document["baseFee"]) if sealed_block else None,
         )
+
+
+def _is(form: re.Pattern[str], value: object) -> bool:
+    return isinstance(value, str) and form.fullmatch(value) is not None
+
+
+def _require_numbers(
+    path: Path, line: int, document: Mapping[str, Any], names: tuple[str, ...]
+) -> None:
+    for name in names:
+        # type() and not isinstance(): true is no number.
+        if type(document[name]) is not int or document[name] < 0:
+            raise JournalAltered(str(path), line, f"its {name} is no number from 0 on")
 
 
 def sealed(document: Mapping[str, Any], before: bytes) -> tuple[bytes, bytes]:
