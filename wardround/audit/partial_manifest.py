@@ -11,12 +11,24 @@ from dataclasses import dataclass
 from typing import Any
 
 from wardround.protocol.cid import cid_from_sha256
+from wardround.protocol.commitments import ROW_BYTES
 from wardround.protocol.contribution import Entry
 from wardround.protocol.errors import ProtocolError
 from wardround.protocol.identifiers import bytes32
 from wardround.protocol.manifest import MANIFEST_MAX_BYTES
 from wardround.store import Store
 from wardround.store.errors import StoreError
+
+#: What reading a part may meet, of a document that may be anything.
+_UNREADABLE = (
+    ProtocolError,
+    ValueError,
+    TypeError,
+    LookupError,
+    ArithmeticError,
+    AttributeError,
+    RecursionError,
+)
 
 
 @dataclass(frozen=True)
@@ -50,7 +62,7 @@ class PartialManifest:
 def _or_none(read: Any, value: Any) -> Any:
     try:
         return read(value)
-    except (ProtocolError, ValueError, TypeError, KeyError, OverflowError, AttributeError):
+    except _UNREADABLE:
         return None
 
 
@@ -77,4 +89,6 @@ def _row_cids(value: Any) -> dict[bytes, str]:
 
 
 def _commitments(value: Any) -> dict[str, bytes]:
-    return {name: bytes32(one["root"], "root") for name, one in value["commitments"].items()}
+    # Of other names no proof speaks, and not each of them can be hashed.
+    named = ((name, one) for name, one in value["commitments"].items() if name in ROW_BYTES)
+    return {name: bytes32(one["root"], "root") for name, one in named}
