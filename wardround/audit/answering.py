@@ -152,7 +152,14 @@ class _ShownRound:
     _absent: set[bytes] = field(default_factory=set, init=False)
 
     def leaf(self, state: DemandState) -> Leaf | None:
-        """What was demanded, with its path; None where the store has not got it."""
+        """What was demanded, with its path; None where it is not to be had, or is nowhere."""
+        try:
+            return self._leaf(state)
+        except ProtocolError:
+            # A record that counts more entries than its tree has: no answer to this, but to others.
+            return None
+
+    def _leaf(self, state: DemandState) -> Leaf | None:
         if state.what is What.ENTRY:
             return None if self._entries is None else entry_leaf(self._packed, state.index)
         if not state.what.is_named:
