@@ -61,11 +61,15 @@ class SuperLink:
     Attributes:
         pushed: content by node.
         silent: nodes that announce a reply and never push its objects.
+        mute: nodes that announce none.
+        ended: what the grid let go of.
         over: set when no more objects will come, which a real SuperLink reports much later.
     """
 
     pushed: dict[int, RecordDict]
     silent: tuple[int, ...] = ()
+    mute: tuple[int, ...] = ()
+    ended: list[str] = field(default_factory=list)
     over: threading.Event = field(default_factory=threading.Event)
     sent_bytes: int = 0
     _asked: dict[str, Message] = field(default_factory=dict)
@@ -87,8 +91,9 @@ class SuperLink:
     def PullMessages(self, request: Any) -> PullAppMessagesResponse:
         messages, trees = [], []
         for name in request.message_ids:
-            if (question := self._asked.pop(name, None)) is None:
+            if self._asked[name].metadata.dst_node_id in self.mute:
                 continue
+            question = self._asked.pop(name)
             node = question.metadata.dst_node_id
             reply = Message(self.pushed[node], reply_to=question)
             trees.append(get_object_tree(reply))
@@ -112,7 +117,8 @@ class SuperLink:
             return PullObjectResponse(object_found=found, object_available=False)
         return PullObjectResponse(object_found=True, object_available=True, object_content=data)
 
-    def ConfirmMessageReceived(self, _: Any) -> ConfirmMessageReceivedResponse:
+    def ConfirmMessageReceived(self, request: Any) -> ConfirmMessageReceivedResponse:
+        self.ended.append(request.message_object_id)
         return ConfirmMessageReceivedResponse()
 
 
@@ -171,6 +177,15 @@ def test_exchange_when_one_reply_is_never_pushed_ends_in_time_with_the_others() 
     assert not thread.is_alive()
     assert not stalled, f"reply_seconds is {REPLY_SECONDS}, and the exchange took over {took:.0f} s"
     assert heard == set(HONEST)
+
+
+def test_exchange_when_a_site_never_answers_ends_its_question() -> None:
+    """Else the SuperLink keeps it, and the model with it, until the run ends."""
+    link = SuperLink(dict.fromkeys((HOSTILE, *HONEST), content()), mute=(HOSTILE,))
+    assert good(exchange(link)) == set(HONEST)
+    (question,) = link._asked
+    assert question in link.ended
+    assert len(link.ended) == len((HOSTILE, *HONEST))
 
 
 class _Bomb(Array):

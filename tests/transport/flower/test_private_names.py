@@ -143,6 +143,22 @@ NAMES: dict[tuple[str, str], tuple[str | None, str]] = {
         "verify",
         "patched: an object has the same children at every mention",
     ),
+    ("supercore.inflatable.inflatable_object", "is_valid_sha256_hash"): (
+        "object_id",
+        "checks what a node announces",
+    ),
+    ("server.superlink.linkstate.in_memory_linkstate", "InMemoryLinkState"): (
+        "federation_manager object_store",
+        "the base of our state",
+    ),
+    ("server.superlink.linkstate.linkstate_factory", "InMemoryLinkState"): (
+        "federation_manager object_store",
+        "patched: nothing is kept of a question that has ended",
+    ),
+    ("superlink.servicer.runtime.runtime_handlers", "confirm_message_received"): (
+        "request state task",
+        "patched: ends a question, too",
+    ),
     ("superlink.servicer.fleet.fleet_handlers", "push_messages"): (
         "request state",
         "patched: a node sends only its own replies",
@@ -253,11 +269,20 @@ def test_flower_still_has(name: tuple[str, str]) -> None:
 
 
 def test_the_signature_of_what_is_subclassed() -> None:
+    from flwr.server.superlink.linkstate.in_memory_linkstate import InMemoryLinkState
     from flwr.supercore.superexec.executor import SubprocessExecutor
     from flwr.supernode.fleet_http_client import FleetHttpClient
 
     assert " ".join(inspect.signature(SubprocessExecutor.launch).parameters) == "self spec"
     assert "request" in inspect.signature(FleetHttpClient.ActivateNode).parameters
+    for method, parameters in {
+        InMemoryLinkState.delete_messages: "self message_ins_ids",
+        InMemoryLinkState.store_message_and_object_tree: "self message object_tree session_id",
+        InMemoryLinkState.get_object: "self run_id object_id",
+        InMemoryLinkState.store_object: "self run_id session_id object_id object_content",
+        InMemoryLinkState._cleanup_push_session: "self session_id cleanup_messages",
+    }.items():
+        assert " ".join(inspect.signature(method).parameters) == parameters
 
 
 BROKEN = """

@@ -89,6 +89,17 @@ class BoundedGrid(HttpGrid):
         vars(self).update(vars(grid))
         self._vector_bytes, self._folder = vector_bytes, folder
         self._begun: dict[str, tuple[Metadata, _Reading[RecordDict | Error]]] = {}
+        self._unanswered: set[str] = set()
+
+    def push_messages(self, messages: Iterable[Message]) -> list[str]:
+        """Send messages.
+
+        Returns:
+            The name of each, in order; "" for one that the SuperLink does not take.
+        """
+        names = list(super().push_messages(messages))
+        self._unanswered.update(filter(None, names))
+        return names
 
     def pull_messages(self, message_ids: Iterable[str]) -> Iterator[Message]:
         """Look for the reply to each message, and give each as soon as it is read.
@@ -114,12 +125,15 @@ class BoundedGrid(HttpGrid):
                 del reply
 
     def give_up(self, message_ids: Iterable[str]) -> None:
-        """Let go of replies that have begun and are not complete."""
+        """Take no more replies to some messages: the SuperLink forgets all that it has of them."""
         for number in message_ids:
             begun = self._begun.pop(number, None)
             if begun is not None:
                 begun[1].close()
-                self._confirm(begun[0])
+                self._confirm(begun[0].message_id)
+            elif number in self._unanswered:
+                self._unanswered.remove(number)
+                self._confirm(number)
 
     def _look(self, numbers: list[str]) -> None:
         """Begin with the replies that are announced to some messages."""
@@ -139,6 +153,7 @@ class BoundedGrid(HttpGrid):
                     _error(message.error) if message.HasField("error") else self._content(name)
                 )
                 self._begun[number] = self._about(number, name), reading
+                self._unanswered.discard(number)
 
     def _reply(self, number: str) -> Message | None:
         """Read on in a reply; give it when it is complete, or refused."""
@@ -153,7 +168,7 @@ class BoundedGrid(HttpGrid):
         except _BadReply as error:
             found = Error(REFUSED[error.word], error.evidence)
         del self._begun[number]
-        self._confirm(about)
+        self._confirm(about.message_id)
         if isinstance(found, Error):
             return make_message(about, error=found)
         return make_message(about, content=found)
@@ -172,10 +187,10 @@ class BoundedGrid(HttpGrid):
             message_type=SYSTEM_MESSAGE_TYPE,
         )
 
-    def _confirm(self, about: Metadata) -> None:
-        """Let the SuperLink delete a reply's objects."""
+    def _confirm(self, name: str) -> None:
+        """Let the SuperLink delete a reply, or a question that waits for one."""
         request = ConfirmMessageReceivedRequest(
-            node=self.node, run_id=about.run_id, message_object_id=about.message_id
+            node=self.node, run_id=self.run.run_id, message_object_id=name
         )
         with suppress(_BadReply):
             _called(self._runtime_client.ConfirmMessageReceived, request)
