@@ -38,6 +38,7 @@ class Shape:
     sites: int
     rounds: int = 1
     rows: int = 1
+    test_rows: int = 100  # as many as a site wants before it measures a model
     features: int = 30
     hidden: tuple[int, ...] = ()
     recording: Literal["full", "root"] = "full"
@@ -59,7 +60,7 @@ class Shape:
                     "arguments": {
                         "sites": self.sites,
                         "rows": self.rows,
-                        "test_rows": max(1, self.rows // 10),
+                        "test_rows": self.test_rows,
                         "features": self.features,
                     },
                 },

@@ -63,7 +63,7 @@ class Exchange:
         retry_seconds: how long a node that fails is asked again; with 0 its first answer counts.
         newcomers: called at every retry: messages to nodes that have connected since.
         clock: seconds that only grow.
-        wait: sleeps for so many seconds.
+        wait: sleeps for so many seconds; by default as `resting` does.
     """
 
     grid: Grid
@@ -71,7 +71,7 @@ class Exchange:
     retry_seconds: float
     newcomers: Callable[[], Iterable[Message]] = lambda: ()
     clock: Callable[[], float] = time.monotonic
-    wait: Callable[[float], None] = time.sleep
+    wait: Callable[[float], None] | None = None
     _waiting: dict[int, _Asked] = field(default_factory=dict)
     _nodes: dict[str, int] = field(default_factory=dict)
 
@@ -95,7 +95,8 @@ class Exchange:
         return frozenset(self._waiting)
 
     def _replies(self, deadline: float) -> Iterator[Message]:
-        pause = pauses(FIRST_POLL_SECONDS, LAST_POLL_SECONDS)
+        first = LAST_POLL_SECONDS if isinstance(self.grid, BoundedGrid) else FIRST_POLL_SECONDS
+        pause, wait = pauses(first, LAST_POLL_SECONDS), self.wait or resting(self.grid)
         while self._waiting:
             # Read before the poll: what has come by then counts, however long reading takes.
             late = self.clock() >= deadline
@@ -106,7 +107,7 @@ class Exchange:
                 if asked is None or reply.metadata.reply_to_message_id not in asked.ids:
                     continue  # it has answered before
                 asked.ids.discard(reply.metadata.reply_to_message_id)
-                pause = pauses(FIRST_POLL_SECONDS, LAST_POLL_SECONDS)
+                pause = pauses(first, LAST_POLL_SECONDS)
                 if not late and self._worth_asking_again(asked, reply):
                     continue
                 del self._waiting[node]
@@ -115,7 +116,7 @@ class Exchange:
                 return
             if self._waiting:
                 self._ask_again()
-                self.wait(min(next(pause), max(0.0, deadline - self.clock())))
+                wait(min(next(pause), max(0.0, deadline - self.clock())))
 
     def node(self, reply: Message) -> int:
         """The node that a reply is from.
@@ -168,6 +169,11 @@ class Exchange:
         if again:
             self._ask(again)
             self._ask(m for m in self.newcomers() if m.metadata.dst_node_id not in self._waiting)
+
+
+def resting(grid: Grid) -> Callable[[float], None]:
+    """A way to sleep that ends when a reply may have come, where the SuperLink tells that."""
+    return grid.rest if isinstance(grid, BoundedGrid) else time.sleep
 
 
 def _copy(message: Message) -> Message:

@@ -42,6 +42,7 @@ from wardround_coordinator.exchange import (
     LAST_POLL_SECONDS,
     UNAVAILABLE,
     Exchange,
+    resting,
 )
 from wardround_coordinator.session import RoundFacts, RoundOutcome, Session, StudyPosition
 from wardround_coordinator.silent_nodes import SilentNodes
@@ -228,16 +229,16 @@ class WardroundStrategy(Strategy):
                 return
             if waited > self.reply_seconds:
                 raise self._too_few(known)
-            self._wait(next(pause))
+            self._wait(grid, next(pause))
 
-    def _wait(self, seconds: float) -> None:
+    def _wait(self, grid: Grid, seconds: float) -> None:
         """Sleep, and answer demands: sites may take longer than a demand waits."""
         now = time.monotonic()
         if now >= self._answer_at:
             self._answer_at = now + ANSWER_SECONDS
             with suppress(ChainUnreachable):
                 self.session.answer_demands()
-        time.sleep(seconds)
+        resting(grid)(seconds)
 
     def _too_few(self, known: int) -> RoundFailed:
         assert self._position is not None
@@ -327,7 +328,7 @@ class WardroundStrategy(Strategy):
             patience,
             again,
             newcomers=lambda: self._newcomers(grid, sent),
-            wait=self._wait,
+            wait=lambda seconds: self._wait(grid, seconds),
         )
         return self._heard(grid, self._exchange, sent)
 

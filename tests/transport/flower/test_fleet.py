@@ -6,6 +6,7 @@ import json
 import signal
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -23,6 +24,7 @@ from flwr.supercore.error import ApiErrorCode, FlowerError
 from flwr.supercore.fab import Fab
 from flwr.supercore.run import Run, RunNotRunningException
 from flwr.supernode import fleet_http_connection, start_client_internal
+from flwr.supernode import main as supernode
 from flwr.supernode.cli.flower_supernode import (
     _try_obtain_trusted_entities,
     _validate_public_keys_ed25519,
@@ -37,6 +39,7 @@ from wardround.transport.errors import TransportError
 from wardround.transport.flower import fleet
 from wardround.transport.flower.fleet import BundleGate, check_flower
 from wardround.transport.flower.messages import reason_of
+from wardround.transport.flower.waiting import Clock, HeldAnswers
 
 FILES = {
     f"{name}/__init__.py": b"" for name in ("wardround", "wardround_client", "wardround/learning")
@@ -163,6 +166,24 @@ def test_bundle_goes_through_the_gate_on_its_way(tmp_path: Path) -> None:
         assert parts[4]("hash", 7).content == BUNDLE
 
 
+def test_coordinator_that_holds_no_answer_is_asked_four_times_a_second(tmp_path: Path) -> None:
+    message = SimpleNamespace(metadata=SimpleNamespace(message_type="train", group_id="1"))
+    answers, asked = [None] * 9 + [(message, None)], []
+
+    def receive() -> Any:
+        asked.append(time.monotonic())
+        return answers.pop(0)
+
+    said: list[str] = []
+    with layered(tmp_path, said, receive=receive) as parts:
+        assert parts[1]() == (message, None)
+    assert said[-1] == "the coordinator asks to train (round 1)"
+    # Four at once, so that none waits who is told to ask again; then a second for each four.
+    assert asked[3] - asked[0] < 0.5
+    assert asked[4] - asked[0] >= 1.0
+    assert asked[8] - asked[0] >= 2.0
+
+
 def test_plain_run_is_passed_on(tmp_path: Path) -> None:
     with layered(tmp_path, [], get_run=lambda run_id: run_of()) as parts:
         assert parts[3](7) == run_of()
@@ -220,6 +241,9 @@ def test_layer_is_put_where_flower_looks(tmp_path: Path, monkeypatch: pytest.Mon
         monkeypatch.setattr(module, "HEARTBEAT_DEFAULT_INTERVAL", 30)
     make = fleet_http_connection.make_simple_http_retry_invoker
     monkeypatch.setattr(fleet_http_connection, "make_simple_http_retry_invoker", make)
+    monkeypatch.setattr(supernode, "create_app", supernode.create_app)
+    for name in ("time", "pull_objects"):
+        monkeypatch.setattr(start_client_internal, name, vars(start_client_internal)[name])
     fleet.install(BundleGate(frozenset, print), 1000, print)
     assert start_client_internal.http_request_response is not before
     assert issubclass(fleet_http_connection.FleetHttpClient, FleetHttpClient)
@@ -230,6 +254,8 @@ def test_layer_is_put_where_flower_looks(tmp_path: Path, monkeypatch: pytest.Mon
     assert max(next(flowers) for _ in range(7)) == 20
     assert vars(fleet_http_connection)["HEARTBEAT_DEFAULT_INTERVAL"] == 10
     assert vars(heartbeat)["HEARTBEAT_DEFAULT_INTERVAL"] == 10
+    assert isinstance(supernode.create_app(), HeldAnswers)
+    assert isinstance(vars(start_client_internal)["time"], Clock)
 
 
 @contextmanager

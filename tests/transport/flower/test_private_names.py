@@ -167,6 +167,29 @@ NAMES: dict[tuple[str, str], tuple[str | None, str]] = {
         None,
         "patched: 180 s in place of 30 s for a task to start; no setting changes it",
     ),
+    # waiting.py: held answers and quick looks in place of sleeps
+    ("superlink.extensions", "get_middleware"): (
+        "",
+        "patched: the SuperLink holds its empty answers",
+    ),
+    ("supernode.main", "create_app"): (
+        "state_factory superexec_auth_secret",
+        "patched: the SuperNode holds its empty answers",
+    ),
+    ("supernode.start_client_internal", "time"): (
+        None,
+        "patched: it wakes when a task answers, in place of every 0.5 s; no setting changes it",
+    ),
+    ("supernode.start_client_internal", "pull_objects"): (
+        "object_ids pull_object_fn max_concurrent_pulls max_time max_tries_per_object "
+        "initial_backoff backoff_cap",
+        "patched: looks again after 0.02 s in place of 1 s, and tells the executor of its task",
+    ),
+    ("supercore.inflatable.inflatable_utils", "pull_objects"): (
+        "object_ids pull_object_fn max_concurrent_pulls max_time max_tries_per_object "
+        "initial_backoff backoff_cap",
+        "patched: looks again after 0.02 s in place of 1 s",
+    ),
     # programs.py, supernode.py, superlink.py
     ("supercore.retry", "exponential"): (
         "base_delay multiplier max_delay",
@@ -283,6 +306,17 @@ def test_the_signature_of_what_is_subclassed() -> None:
         InMemoryLinkState._cleanup_push_session: "self session_id cleanup_messages",
     }.items():
         assert " ".join(inspect.signature(method).parameters) == parameters
+
+
+def test_the_supernode_takes_nothing_of_time_but_to_sleep() -> None:
+    """Because `waiting.Clock` has no more."""
+    source = inspect.getsource(importlib.import_module("flwr.supernode.start_client_internal"))
+    taken = {
+        node.attr
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "time"
+    }
+    assert taken == {"sleep"}
 
 
 BROKEN = """

@@ -41,6 +41,7 @@ from flwr.supernode.runtime.run_clientapp import run_clientapp
 
 from wardround.host.lifeline import parent_watch
 from wardround.transport.flower.programs import asking_soon
+from wardround.transport.flower.waiting import looking_soon
 
 _LOOK_SECONDS = 0.5
 _AGAIN_SECONDS = 1
@@ -177,6 +178,8 @@ def _task(app: ClientApp, task: dict[str, Any]) -> None:
     vars(runner)["make_task_heartbeat_fn_http"] = untiring
     make = vars(runner)["make_simple_http_retry_invoker"]
     vars(runner)["make_simple_http_retry_invoker"] = unshaken(make)
+    inflatable = importlib.import_module("flwr.supercore.inflatable.inflatable_utils")
+    vars(inflatable)["pull_objects"] = looking_soon(vars(inflatable)["pull_objects"])
     # Flower's own would import the bundle's.
     vars(runner)["get_load_client_app_fn"] = lambda **_: lambda *_: app
     # Where Flower unpacks the bundle and finds it again.

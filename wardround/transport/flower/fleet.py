@@ -9,10 +9,11 @@ Flower that it was not tested with.
   empty one. Fails closed: without this layer no bundle is signed, so none runs.
 - **Size and place.** Answers are read up to a limit, and redirections are not followed: a
   coordinator must not send the site's process elsewhere in the hospital's network.
-- **Waiting.** Flower asks for work, and sleeps three seconds when there is none; here the same
-  question is asked again sooner. After a failure it waits up to twenty seconds, and on a network
-  that is silent for thirty before it takes that for one; both are shorter here
-  (`wardround.host.silence`).
+- **Waiting.** Flower asks for work, and sleeps three seconds when there is none; here the
+  coordinator holds its empty answer until there may be some (`wardround.transport.flower.waiting`)
+  and is asked again at once, but no more than four times a second. After a failure Flower waits up
+  to twenty seconds, and on a network that is silent for thirty before it takes that for one; both
+  are shorter here (`wardround.host.silence`).
 - **Restarts.** A killed SuperNode counts as connected until its heartbeats have been missed for a
   minute; until then the SuperLink rejects its successor, which ends. Here the heartbeat interval is
   shorter, and a restarted SuperNode retries. A SuperLink that was started anew knows no connection:
@@ -30,6 +31,7 @@ import os
 import re
 import signal
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from hashlib import sha256
@@ -55,6 +57,7 @@ from wardround.transport.errors import BundleRefused, flower_changed
 from wardround.transport.flower.answers import bounded_answers
 from wardround.transport.flower.messages import reason_of
 from wardround.transport.flower.programs import TESTED_FLOWER, asking_soon
+from wardround.transport.flower.waiting import hold_supernode
 from wardround.transport.supervision import Say
 
 #: Gives the digests of the code that the site approved, as of now.
@@ -62,8 +65,8 @@ Approved = Callable[[], frozenset[Digest]]
 
 #: The entity that Flower trusts: this process.
 _ENTITY = "wardround-site"
-_POLL_SECONDS = 0.25
-_POLLS = 240  # then Flower's own loop turns once, and sleeps
+#: How often a coordinator is asked for work that does not hold its answers.
+_POLLS_PER_SECOND = 4
 _AGAIN_SECONDS = 3
 #: Flower's minimum heartbeat interval; a node counts as offline after twice that.
 _HEARTBEAT_SECONDS = 10
@@ -156,6 +159,7 @@ def install(gate: BundleGate, answer_max_bytes: int, say: Say) -> None:
     make = vars(connection)["make_simple_http_retry_invoker"]
     vars(connection)["make_simple_http_retry_invoker"] = asking_soon(make, _AGAIN_SECONDS)
     vars(client)["http_request_response"] = _layered(connect, gate, say)
+    hold_supernode()
 
 
 def check_flower(release: str, connect: Callable[..., Any]) -> None:
@@ -213,17 +217,19 @@ def _plain_runs_only(get_run: Callable[[int], Run], say: Say) -> Callable[[int],
 
 
 def _patient(receive: Callable[[], Any], say: Say) -> Callable[[], Any]:
+    polled: deque[float] = deque([-1.0] * _POLLS_PER_SECOND, _POLLS_PER_SECOND)
+
     def patient() -> Any:
-        for _ in range(_POLLS):
+        received = None
+        while received is None:
+            time.sleep(max(0.0, polled[0] + 1.0 - time.monotonic()))
+            polled.append(time.monotonic())
             received = receive()
-            if received is not None:
-                message = received[0]
-                words = _KINDS.get(message.metadata.message_type, "sent a message")
-                of_round = message.metadata.group_id
-                say(f"the coordinator {words}" + (f" (round {of_round[:8]})" if of_round else ""))
-                return received
-            time.sleep(_POLL_SECONDS)
-        return None
+        message = received[0]
+        words = _KINDS.get(message.metadata.message_type, "sent a message")
+        of_round = message.metadata.group_id
+        say(f"the coordinator {words}" + (f" (round {of_round[:8]})" if of_round else ""))
+        return received
 
     return patient
 

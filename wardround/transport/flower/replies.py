@@ -18,6 +18,7 @@ import json
 import mmap
 import re
 import tempfile
+import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import suppress
 from functools import partial
@@ -49,6 +50,7 @@ from wardround.protocol.report import REPORT_MAX_BYTES
 from wardround.transport.errors import TransportError, flower_changed
 from wardround.transport.flower.answers import bounded_answers
 from wardround.transport.flower.messages import REFUSED
+from wardround.transport.flower.waiting import NEWS_PATH
 
 #: One answer of the SuperLink: a chunk of Flower's has 5 MiB.
 ANSWER_MAX_BYTES = 32_000_000
@@ -56,6 +58,7 @@ ANSWER_MAX_BYTES = 32_000_000
 _PLAIN_MAX_BYTES = REPORT_MAX_BYTES + 65_536
 _CHUNK_MIN_BYTES = 1 << 20
 _REASON_LETTERS = 4096
+_REST_MIN_SECONDS = 0.02
 #: Replies that are looked for in one request; `intake` bounds what each adds to the answer.
 _AT_ONCE = 64
 _OBJECT = re.compile("[0-9a-f]{64}")
@@ -88,6 +91,7 @@ class BoundedGrid(HttpGrid):
         """
         vars(self).update(vars(grid))
         self._vector_bytes, self._folder = vector_bytes, folder
+        self._news, self._rested_until = 0, 0.0
         self._begun: dict[str, tuple[Metadata, _Reading[RecordDict | Error]]] = {}
         self._unanswered: set[str] = set()
 
@@ -123,6 +127,23 @@ class BoundedGrid(HttpGrid):
                     for record in reply.content.array_records.values():
                         record.clear()
                 del reply
+
+    def rest(self, seconds: float) -> None:
+        """Sleep, but not past what a site has pushed since the last sleep.
+
+        Args:
+            seconds: the longest; a SuperLink that gives no news has it slept to its end.
+        """
+        client = self._runtime_client._client
+        # Sites push part by part, and may push what is none of a reply.
+        time.sleep(max(0.0, self._rested_until + _REST_MIN_SECONDS - time.monotonic()))
+        asked = {"since": self._news, "for": int(1000 * seconds)}
+        try:
+            answer = client.get(f"{self._runtime_client._base_url}{NEWS_PATH}", params=asked)
+            self._news = int(answer.raise_for_status().text)
+        except (httpx.HTTPError, ValueError, TransportError):
+            time.sleep(seconds)
+        self._rested_until = time.monotonic()
 
     def give_up(self, message_ids: Iterable[str]) -> None:
         """Take no more replies to some messages: the SuperLink forgets all that it has of them."""
@@ -282,8 +303,8 @@ def bounded(grid: Grid, vector_bytes: int, folder: Path) -> Grid:
     if not isinstance(grid, HttpGrid):
         return grid
     client = getattr(grid._runtime_client, "_client", None)
-    if not isinstance(client, httpx.Client):
-        raise flower_changed("its runtime client has no httpx client")
+    if not isinstance(client, httpx.Client) or not hasattr(grid._runtime_client, "_base_url"):
+        raise flower_changed("its runtime client has no httpx client, or no address")
     bound = bounded_answers(ANSWER_MAX_BYTES, "the SuperLink")
     client.event_hooks = {"response": [bound]}
     # Else it may compress, and an answer's length is not known before it is unpacked.

@@ -8,6 +8,7 @@ from flwr.superlink.cli.flower_superlink import flower_superlink
 
 from wardround.transport.flower.intake import guard_intake
 from wardround.transport.flower.programs import quiet_requests
+from wardround.transport.flower.waiting import hold_superlink
 
 
 def superlink_arguments(
@@ -30,4 +31,5 @@ def superlink_arguments(
 if __name__ == "__main__":
     quiet_requests()
     guard_intake()
+    hold_superlink()
     flower_superlink()
