@@ -1,8 +1,12 @@
-"""What a round costs on separate processes over the same round in one process, and where it goes.
+"""A round on separate processes: beside plain Flower's, and beside the same round in one process.
 
-One site, so that nothing waits for another: a chain, a coordinator with SuperLink and door, a site
-with guard, SuperNode and executor, as `wardround network up` starts them. The same study runs in
-one process, and again on processes with a model of 31 parameters, whose transfer costs nothing.
+A chain, a coordinator with SuperLink and door, sites with guard, SuperNode and executor, as
+`wardround network up` starts them; one site, so that nothing waits for another, and four. Plain
+Flower averages as large a model, trained alike, with its own programs and settings
+(`benchmarks.plain`): without TLS, a chain, signatures or a record.
+
+Where the time goes: the study of one site runs in one process too, and again on processes with a
+model of 31 parameters, whose transfer costs nothing.
 
 Ours of the difference is the guard: what it checks, signs and syncs, and what it takes to ask it.
 Verifying, summing and the chain are in both, and so in neither part.
@@ -13,7 +17,7 @@ from __future__ import annotations
 import re
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
@@ -22,6 +26,7 @@ from typing import Any
 
 from benchmarks.figure import Detail, Figure, Result, Target
 from benchmarks.network import Shape, prepared
+from benchmarks.plain import round_seconds
 from benchmarks.stopwatch import Stopwatch
 from wardround.protocol.canonical import canonical_bytes
 from wardround.protocol.messages import TrainTask
@@ -34,7 +39,9 @@ from wardround_simulations.live.run import LiveNetwork
 from wardround_simulations.run import simulate
 
 _MILLION = Shape(sites=1, rounds=4, rows=64, features=100, hidden=(950, 950))
+_FOUR = replace(_MILLION, sites=4)
 _TINY = Shape(sites=1, rounds=4, rows=64)
+_ROUND_SECONDS = 2.0
 _LIMIT_SECONDS = 900.0
 _ANSWERED = re.compile(r"answered after ([\d.]+) s")
 
@@ -45,8 +52,8 @@ class Rounds:
 
     Attributes:
         whole: as the coordinator counts it, training and measuring.
-        tasks: that the site's processes took for both.
-        training: of these, as the site's own report states it.
+        tasks: that a site's processes took for both; with several sites, about.
+        training: of these, as the sites' own reports state it.
     """
 
     whole: float
@@ -62,6 +69,10 @@ def measure(quick: bool) -> Result:
         folder = Path(name)
         alone = _alone(shape, folder / "alone")
         live = _live(shape, folder / "live")
+        figures = [_beside_plain(shape, live.whole, folder / "plain", quick)]
+        if not quick:
+            four = _live(_FOUR, folder / "live-four").whole
+            figures.append(_beside_plain(_FOUR, four, folder / "plain-four", quick))
         small = live if quick else _live(tiny, folder / "small")
         small_alone = alone if quick else _alone(tiny, folder / "small-alone")
     guard = _guard_seconds(shape)
@@ -71,11 +82,11 @@ def measure(quick: bool) -> Result:
     # Verifying, summing and the chain are in both.
     waits = (small.whole - small.tasks) - (small_alone - small.training)
     transfer = cost - starting - guard - waits
-    parameters = "1,000,351" if shape.hidden else f"{shape.features + 1}"
     return Result(
         figures=[
+            *figures,
             Figure(
-                f"a round on processes, {parameters} parameters, one site",
+                f"a round on processes, {_words(shape)}",
                 ours=live.whole,
                 peer=alone,
                 peer_name="in one process",
@@ -102,6 +113,25 @@ def measure(quick: bool) -> Result:
     )
 
 
+def _words(shape: Shape) -> str:
+    parameters = "1,000,351" if shape.hidden else f"{shape.features + 1}"
+    return f"{parameters} parameters, {'one site' if shape.sites == 1 else f'{shape.sites} sites'}"
+
+
+def _beside_plain(shape: Shape, ours: float, folder: Path, quick: bool) -> Figure:
+    # The first round of several is left out; a quick look has no time for a second.
+    plain = round_seconds(replace(shape, rounds=1) if quick else shape, folder)
+    return Figure(
+        f"a deployed round, {_words(shape)}",
+        ours=ours,
+        peer=plain,
+        peer_name="plain Flower",
+        unit="s",
+        target=Target(_ROUND_SECONDS, at_most=True),
+        absolute=True,
+    )
+
+
 def _alone(shape: Shape, folder: Path) -> float:
     results = simulate(shape.scenario(), "", folder)
     return median(row["wall_seconds"] for row in results.rounds[1:])
@@ -124,8 +154,8 @@ def _live(shape: Shape, folder: Path) -> Rounds:
         limit.cancel()
     if results is None:
         raise TimeoutError(f"the network did not finish in {_LIMIT_SECONDS:g} s")
-    # The last answers are a train and an evaluation a round; before them, who the site is.
-    count = 2 * (shape.rounds - 1)
+    # The last answers are a train and an evaluation a site and round; before them, who each is.
+    count = 2 * shape.sites * (shape.rounds - 1)
     answers = taken[-count:]
     rounds = results.rounds[1:]
     return Rounds(
