@@ -105,12 +105,12 @@ def reading(heart_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Rea
     with open_run(folder) as opened:
         site = opened.file.sites[SITE].lower()
         for one in StudyAudit(opened.contract, opened.study, opened.store).rounds():
-            manifest = one.settlement.manifest
+            manifest = one.manifest
             rows = manifest.contributions
             vectors = {
                 row.site: vector(opened.store.get(row.update.cid), model.size) for row in rows
             }
-            after = one.settlement.model.values
+            after = vector(opened.store.get(manifest.model.cid), model.size)
             weights = [row.weight for row in rows]
             rounds.append(Published(manifest.round, model, after, weights, vectors))
             model = after

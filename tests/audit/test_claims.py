@@ -25,7 +25,7 @@ from wardround.chain.chain import Chain
 from wardround.chain.court_reader import CourtReader
 from wardround.host.key_file import write_private
 from wardround.protocol.cid import cid_from_sha256
-from wardround.protocol.commitments import named_leaves, score_of
+from wardround.protocol.commitments import named_leaves, score_of, split_rows
 from wardround.protocol.errors import SpecificationError
 from wardround.protocol.evidence import Demand, Leaf, What
 from wardround.protocol.fixed_point import vector_from_bytes
@@ -134,12 +134,19 @@ def test_score_that_only_answers_show_is_paid(scene: Theatre) -> None:
     """A site's own row and the last one: its share follows from the two."""
     stage = closed(scene, Recording.FULL, RuleId.CLIPPED_MEAN)
     audited = list(StudyAudit(scene.ward, stage.study, stage.store).rounds())
-    settled, count = audited[1].settlement, stage.params.parameter_count
-    committed, entries = settled.commitments, settled.manifest.contributions
-    (Path(stage.store.folder) / settled.manifest.commitments["scores"].cid).unlink()
-    contested, rows = scene.contested(stage, 2), committed.rows["scores"]
-    change = settled.model.values - audited[0].settlement.model.values
-    named = entry_leaf(named_leaves(committed.roots), list(committed.roots).index("scores"))
+    manifest, count = audited[1].manifest, stage.params.parameter_count
+    roots, entries, cid = (
+        manifest.committed(),
+        manifest.contributions,
+        manifest.commitments["scores"].cid,
+    )
+    contested, rows = scene.contested(stage, 2), split_rows("scores", stage.store.get(cid))
+    (Path(stage.store.folder) / cid).unlink()
+    before, after = (
+        vector_from_bytes(stage.store.get(one.manifest.model.cid), count) for one in audited[:2]
+    )
+    change = after - before
+    named = entry_leaf(named_leaves(roots), sorted(roots).index("scores"))
     for index in (0, SITES - 1):
         update = vector_from_bytes(stage.store.get(entries[index].update.cid), count)
         page = chunk_leaf(SumTree.of_products(update, change).data, 0)
@@ -153,11 +160,11 @@ def test_score_that_only_answers_show_is_paid(scene: Theatre) -> None:
     found = claimable(scene.ward, stage.study, stage.store)
     assert found.hidden == [2]
     payments = paid(scene, stage)
-    sites = list(settled.shares)
+    sites = list(audited[1].shares)
     for place, site in enumerate(sites):
         (payment,) = payments[site]
         assert list(payment.amounts) == ([1, 2, 3] if place in (0, SITES - 1) else [1, 3])
-        assert payment.amounts.get(2) in (None, settled.shares[site])
+        assert payment.amounts.get(2) in (None, audited[1].shares[site])
 
 
 def test_round_that_became_final_since_is_paid_alone(

@@ -229,7 +229,7 @@ def test_rounds_when_one_site_answers_strangely_are_closed_without_it(tmp_path: 
         assert one["dropped"] == [{"site": bad, "reason": reason}], how
         assert one["contributors"] == good, how
         # What was seen of a bad site is kept for everyone: short, and harmless to print.
-        (row,) = audit.settlement.manifest.dropped
+        (row,) = audit.manifest.dropped
         assert row.evidence.isprintable(), how
         assert 0 < len(row.evidence) <= 300, how
         if how == "an exception":

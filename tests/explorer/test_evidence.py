@@ -17,7 +17,8 @@ from typer.testing import CliRunner
 from tests.explorer.worlds import World, world
 from wardround.audit.archive import Archive
 from wardround.audit.archived_study import ArchivedStudy
-from wardround.audit.commands import audit_archive
+from wardround.audit.auditing import Depth, audit_archive
+from wardround.audit.findings import Findings
 from wardround.chain.events import StudyCreated
 from wardround.command_line import app
 from wardround.explorer.evidence import export
@@ -80,7 +81,7 @@ def live_archive(cheated: tuple[World, str], tmp_path_factory: pytest.TempPathFa
 
 
 def audit(path: Path, capsys: pytest.CaptureFixture[str]) -> str:
-    audit_archive(path, as_json=False)
+    audit_archive(path, Findings(as_json=False), Depth())
     return capsys.readouterr().out
 
 
@@ -241,7 +242,7 @@ def test_altered_archive_does_not_hold(
         path, tmp_path / "other.zip", lambda one, data: change(data) if one == name else data
     )
     with pytest.raises(WardroundError):
-        audit_archive(other, as_json=True)
+        audit_archive(other, Findings(as_json=True), Depth())
 
 
 def test_altered_or_missing_object_does_not_hold(archive: Path, tmp_path: Path) -> None:
@@ -255,7 +256,7 @@ def test_altered_or_missing_object_does_not_hold(archive: Path, tmp_path: Path) 
                 lambda one, data, name=name, change=change: change(data) if one == name else data,  # type: ignore[misc]
             )
             with pytest.raises(WardroundError):
-                audit_archive(other, as_json=True)
+                audit_archive(other, Findings(as_json=True), Depth())
 
 
 # ---------------------------------------------------------------- archives built to do harm

@@ -52,9 +52,9 @@ def objects_of(run: FinishedRun) -> dict[str, str]:
     work = StudyAudit(run.contract, run.study, run.store)
     found = {cid_from_sha256(work.facts.params.specification): "specification"}
     for audited in work.rounds():
-        manifest = audited.settlement.manifest
+        manifest = audited.manifest
         found[manifest.base.cid] = found[manifest.model.cid] = "model"
-        found[cid_from_sha256(audited.settlement.record.manifest)] = "manifest"
+        found[cid_from_sha256(audited.record.manifest)] = "manifest"
         for row in manifest.contributions:
             found |= {row.update.cid: "update", row.report.cid: "report"}
     return found

@@ -78,7 +78,7 @@ def test_rounds_when_replayed_hold_with_everyone_in_one_list(results: Results) -
     assert len(rounds) == 6
     sites = set(opened.file.sites.values())
     for audited in rounds:
-        manifest = audited.settlement.manifest
+        manifest = audited.manifest
         contributed = {row.site for row in manifest.contributions}
         dropped = {row.site for row in manifest.dropped}
         assert contributed | dropped == sites

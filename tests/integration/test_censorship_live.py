@@ -97,7 +97,7 @@ def test_hospital_that_is_not_let_in_registers_and_is_in_the_round(desk: Desk) -
             (number, sites["censored"]) for number in range(1, ROUNDS + 1)
         ]
         for audited in StudyAudit(ward, study, FolderStore(desk.folder / "store")).rounds():
-            entries = audited.settlement.manifest.contributions
+            entries = audited.manifest.contributions
             assert {row.site for row in entries} == set(sites.values())
 
 

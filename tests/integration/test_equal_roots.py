@@ -33,7 +33,7 @@ def expected(finished: Path) -> list[str]:
 def audited(folder: Path) -> list[str]:
     with open_run(folder) as opened:
         audit = StudyAudit(opened.contract, opened.study, opened.store)
-        found = ["0x" + one.settlement.model.root.hex() for one in audit.rounds()]
+        found = ["0x" + one.record.model.hex() for one in audit.rounds()]
         audit.check_objects()
     return found
 

@@ -52,9 +52,9 @@ def models_of(folder: Path, count: int) -> list[Weights]:
     """Every model of a run, the initial one first, as the audit recomputes them."""
     with open_run(folder) as opened:
         audit = StudyAudit(opened.contract, opened.study, opened.store)
-        settled = [one.settlement for one in audit.rounds()]
-        first = vector_from_bytes(opened.store.get(settled[0].manifest.base.cid), count)
-    vectors = [first, *(one.model.values for one in settled)]
+        manifests = [one.manifest for one in audit.rounds()]
+        cids = [manifests[0].base.cid, *(one.model.cid for one in manifests)]
+        vectors = [vector_from_bytes(opened.store.get(cid), count) for cid in cids]
     return [vector.astype(np.float64) * UNIT for vector in vectors]
 
 

@@ -50,7 +50,7 @@ def test_model_reaches_the_published_accuracy(finished: tuple[Path, Results]) ->
     assert last["pooled_log_loss"] < first["pooled_log_loss"]
     with open_run(folder) as opened:
         audit = StudyAudit(opened.contract, opened.study, opened.store)
-        models = ["0x" + one.settlement.model.root.hex() for one in audit.rounds()]
+        models = ["0x" + one.record.model.hex() for one in audit.rounds()]
         # Specification, first model; each round four updates and reports, manifest, model.
         assert audit.check_objects() == 2 + 50 * 10
     assert models == [row["model"] for row in results.rounds]

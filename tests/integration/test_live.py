@@ -154,7 +154,7 @@ def test_models_are_those_of_one_process(live: Live, heart_folder: Path, tmp_pat
 def test_audit_passes_on_journal_and_store_alone(live: Live) -> None:
     with open_run(live.network.folder) as opened:
         audit = StudyAudit(opened.contract, opened.study, opened.store)
-        models = [hex_of(one.settlement.model.root) for one in audit.rounds()]
+        models = [hex_of(one.record.model) for one in audit.rounds()]
         audit.check_objects()
     assert models == [row["model"] for row in live.results.rounds]
 

@@ -51,7 +51,7 @@ def updates_of(network: Network, audited: AuditedRound) -> list[np.ndarray]:
     count = network.params.parameter_count
     found = {
         row.site: vector_from_bytes(store.get(row.update.cid), count)
-        for row in audited.settlement.manifest.contributions
+        for row in audited.manifest.contributions
     }
     order = [party.account.address.lower() for party in network.parties]
     return [found[site] for site in order if site in found]
@@ -59,7 +59,7 @@ def updates_of(network: Network, audited: AuditedRound) -> list[np.ndarray]:
 
 def reason(network: Network, audited: AuditedRound) -> str | None:
     bad = network.parties[0].account.address.lower()
-    rows = [row.reason for row in audited.settlement.manifest.dropped if row.site == bad]
+    rows = [row.reason for row in audited.manifest.dropped if row.site == bad]
     return rows[0] if rows else None
 
 

@@ -44,7 +44,7 @@ def test_run_when_opened_has_the_same_rounds(finished: Path) -> None:
     summary = json.loads((finished / "summary.json").read_text("utf-8"))
     with open_run(finished) as opened:
         audit = StudyAudit(opened.contract, opened.study, opened.store)
-        models = ["0x" + one.settlement.model.root.hex() for one in audit.rounds()]
+        models = ["0x" + one.record.model.hex() for one in audit.rounds()]
         # Specification, first model; and each round three updates and reports, manifest, model.
         assert audit.check_objects() == 2 + 3 * 8
         assert opened.replayed == len(read_journal(finished / "journal.jsonl").entries)

@@ -2,38 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
+from wardround.audit.replayers import replayers
 from wardround.chain.events import Registered
 from wardround.chain.study_state import ClosedOnChain
 from wardround.protocol.checks import History
-from wardround.protocol.cid import cid_from_sha256
+from wardround.protocol.cid import Cid, cid_from_sha256
 from wardround.protocol.errors import ReplayFailed, WardroundError
 from wardround.protocol.facts import StudyFacts
 from wardround.protocol.identifiers import SiteAddress, StudyId
 from wardround.protocol.manifest import MANIFEST_MAX_BYTES, Manifest, parse_manifest
+from wardround.protocol.record import Record
 from wardround.protocol.replay import (
     ClosedRound,
     Exemption,
+    Replayed,
     fetch_specification,
     fetch_vector,
     replay_round,
 )
-from wardround.protocol.settlement import Settlement, Vector
+from wardround.protocol.rewards import shares_floor
+from wardround.protocol.settlement import Vector, stored_scores
 from wardround.protocol.study import StudySpec
 from wardround.store import Store
 
 
 @dataclass(frozen=True)
 class AuditedRound:
-    """A round that was recomputed and equals the chain's."""
+    """A round that was recomputed and equals the chain's.
+
+    Attributes:
+        shares: what each site earned by it, in the token's smallest unit.
+    """
 
     closed: ClosedOnChain
-    settlement: Settlement
-    exemptions: tuple[Exemption, ...]
+    manifest: Manifest
+    shares: Mapping[SiteAddress, int]
+    exemptions: tuple[Exemption, ...] = ()
+
+    @property
+    def record(self) -> Record:
+        """As the chain has it."""
+        return self.closed.closing.record
 
 
 class StudyRecords(Protocol):
@@ -89,11 +104,16 @@ class StudyAudit:
             one for one in closed if first_round <= one.round <= end
         ]
         self._earlier = [one for one in closed if one.round < first_round]
+        #: Objects that were read whole for rounds that hold, and so have their bytes.
+        self._verified: set[str] = set()
         self.spec: StudySpec = fetch_specification(self.facts, store.map)
 
-    def rounds(self) -> Iterator[AuditedRound]:
+    def rounds(self, jobs: int = 1) -> Iterator[AuditedRound]:
         """Recompute every closed round in order.
 
+        Args:
+            jobs: how many processes share the rounds; more than one only where `hindrance` has
+                nothing to say. What comes out is the same. Each holds a few models in memory.
         Raises:
             ReplayFailed: a round does not follow from its inputs; names both.
             StoreError: an object is missing or altered; names it.
@@ -102,11 +122,67 @@ class StudyAudit:
         if not self.closed:
             return
         base, history = self._start(), self._recorded_before()
-        for closed in self.closed:
-            seen = self.seen(closed)
-            replayed = replay_round(self.facts, self.spec, base, seen, self.store.map, history)
-            base, history = replayed.settlement.model, replayed.history
-            yield AuditedRound(closed, replayed.settlement, replayed.exemptions)
+        with ExitStack() as stack:
+            ahead = None
+            if jobs > 1 and len(self.closed) > 1:
+                judge = partial(self._judged, base, history)
+                count = min(jobs, len(self.closed))
+                ahead = stack.enter_context(replayers(count, len(self.closed), judge))
+            model: Vector | None = base
+            for place, closed in enumerate(self.closed):
+                if ahead is not None and ahead.holds(place):
+                    audited, model = self.recorded(closed), None
+                    history = history.after(audited.manifest, self.spec, self.store.map)
+                else:
+                    base = model or self._model_of(self.closed[place - 1])
+                    replayed = self._replay(closed, base, history)
+                    model, history = replayed.settlement.model, replayed.history
+                    shares, exemptions = replayed.settlement.shares, replayed.exemptions
+                    manifest = replayed.settlement.manifest
+                    audited = AuditedRound(closed, manifest, shares, exemptions)
+                if not audited.exemptions:
+                    self._verified.update(_objects(audited.manifest, closed))
+                yield audited
+
+    def recorded(self, closed: ClosedOnChain) -> AuditedRound:
+        """Give a round as it is recorded, without recomputing it.
+
+        Raises:
+            WardroundError: its manifest or scores are missing, altered or malformed.
+        """
+        manifest, record = self._manifest(closed), closed.closing.record
+        entries = [row.entry() for row in manifest.contributions]
+        scores = stored_scores(manifest, self.store.map)
+        reward = self.spec.reward_per_round
+        shares = shares_floor(reward, entries, record.total_weight, scores)
+        return AuditedRound(closed, manifest, shares)
+
+    def _replay(self, closed: ClosedOnChain, base: Vector, history: History) -> Replayed:
+        seen = self.seen(closed)
+        return replay_round(self.facts, self.spec, base, seen, self.store.map, history)
+
+    def _judged(self, base: Vector, history: History, places: Sequence[int]) -> Iterator[bool]:
+        """Say of some rounds whether each holds if those before it do, without the chain."""
+        done = 0
+        for place in places:
+            for earlier in self.closed[done:place]:
+                history = history.after(self._manifest(earlier), self.spec, self.store.map)
+            done, closed = place, self.closed[place]
+            if place:
+                base = self._model_of(self.closed[place - 1])
+            seen = ClosedRound(closed.round, closed.closing, closed.entries, _ask_no_chain)
+            try:
+                replay_round(self.facts, self.spec, base, seen, self.store.map, history)
+            except _ChainNeeded:
+                yield False
+            else:
+                yield True
+
+    def _model_of(self, closed: ClosedOnChain) -> Vector:
+        """The model that a round recorded. Its root is that of its bytes if the round holds."""
+        cid = Cid(self._manifest(closed).model.cid)
+        values = fetch_vector(self.facts, self.store.map, cid)
+        return Vector(values, bytes(values.data), closed.closing.record.model, cid)
 
     def seen(self, closed: ClosedOnChain) -> ClosedRound:
         """A round as a replay takes it."""
@@ -116,12 +192,15 @@ class StudyAudit:
     def check_objects(self) -> int:
         """Verify every object in the store against its name, used or not; return how many.
 
+        What `rounds` has read of rounds that hold is not hashed a second time.
+
         Raises:
             ObjectAltered: one has not the bytes that its name gives.
         """
         count = 0
         for cid in self.store.cids():
-            self.store.map(cid)
+            if cid not in self._verified:
+                self.store.map(cid)
             count += 1
         return count
 
@@ -156,3 +235,20 @@ class StudyAudit:
     def _manifest(self, closed: ClosedOnChain) -> Manifest:
         digest = closed.closing.record.manifest
         return parse_manifest(self.store.map(cid_from_sha256(digest), MANIFEST_MAX_BYTES))
+
+
+class _ChainNeeded(Exception):
+    """What a site registered decides on a round, and is asked of the chain by one process."""
+
+
+def _ask_no_chain() -> Mapping[SiteAddress, bytes]:
+    raise _ChainNeeded
+
+
+def _objects(manifest: Manifest, closed: ClosedOnChain) -> Iterator[str]:
+    """Name every object that a replay of a round reads."""
+    yield cid_from_sha256(closed.closing.record.manifest)
+    yield from (manifest.base.cid, manifest.model.cid)
+    yield from (rows.cid for rows in manifest.commitments.values())
+    for row in manifest.contributions:
+        yield from (row.update.cid, row.report.cid)

@@ -13,16 +13,14 @@ from typing import Annotated
 import typer
 from eth_account.signers.local import LocalAccount
 
-from wardround.audit.archive import JOURNAL, Archive, ArchiveStore
-from wardround.audit.archived_study import ArchivedStudy, replayed_journal
-from wardround.audit.audit import AuditedRound, StudyAudit, StudyRecords
+from wardround.audit.auditing import Depth, audit_archive, audit_run, audit_study
 from wardround.audit.auditor import Auditor, start_watching
 from wardround.audit.claims import claim_for, claimable, rounds_in_words
+from wardround.audit.findings import Findings
 from wardround.audit.finished import FinishedRun, open_run, read_network, run_store
 from wardround.audit.folders import Folders
-from wardround.audit.notices import Notice, Powers, unproven_words
-from wardround.audit.public_audit import public_rounds
-from wardround.audit.run_folder import RunFolderAudit
+from wardround.audit.notices import Notice, Powers
+from wardround.audit.replayers import MAX_JOBS
 from wardround.audit.signatures import SignatureFolder
 from wardround.chain.amounts import tokens_of
 from wardround.chain.options import (
@@ -35,7 +33,7 @@ from wardround.chain.ward_round import WardRound
 from wardround.host.key_file import read_key
 from wardround.host.screen import Screen
 from wardround.protocol.cid import cid_from_sha256, cid_of
-from wardround.protocol.errors import ProtocolError, ReplayFailed, SpecificationError
+from wardround.protocol.errors import ProtocolError, SpecificationError
 from wardround.protocol.fixed_point import vector_from_bytes
 from wardround.protocol.identifiers import SiteAddress, StudyId, address_of, hex_of
 from wardround.protocol.manifest import parse_manifest
@@ -43,7 +41,6 @@ from wardround.protocol.merkle import vector_root
 from wardround.protocol.report import parse_report
 from wardround.protocol.study import parse_specification
 from wardround.store import FolderStore, Store
-from wardround.store.errors import ObjectSealed
 from wardround.store.key_ring import is_ring
 from wardround.store.sealing import is_sealed, read_header
 from wardround.store.study_store import open_study_store
@@ -94,9 +91,7 @@ def audit(
     reading_key: Annotated[
         Path | None, typer.Option(help="For a run with an encrypted store: a key that has a grant.")
     ] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="One JSON object a line: rounds, then a run's files.")
-    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a finding.")] = False,
     follow: Annotated[
         bool, typer.Option("--watch", help="Follow a live study until it is over and final.")
     ] = False,
@@ -121,6 +116,14 @@ def audit(
             "any: in a sandbox, where this machine offers one.",
         ),
     ] = False,
+    jobs: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=MAX_JOBS,
+            help="How many processes share the rounds; by default one a core, at most one a round.",
+        ),
+    ] = None,
 ) -> None:
     """Recompute every round from chain and store alone; end with 0 only if all holds.
 
@@ -141,6 +144,8 @@ def audit(
         )
     if run_study_code and follow:
         raise typer.BadParameter("--run-study-code does not go with --watch: audit once more after")
+    if jobs is not None and follow:
+        raise typer.BadParameter("--jobs does not go with --watch: rounds are closed one by one")
     if key is not None and not follow:
         raise typer.BadParameter("--key goes with --watch: add that, or leave the key out")
     path = Path(run_or_study)
@@ -148,8 +153,9 @@ def audit(
         raise typer.BadParameter(
             "--reading-key goes with a run's folder: with --store it is '…&key=FILE' in the address"
         )
+    findings, depth = Findings(as_json), Depth(jobs=jobs, run_study_code=run_study_code)
     if path.is_file() and not follow:
-        audit_archive(path, as_json, run_study_code=run_study_code)
+        audit_archive(path, findings, depth)
         return
     if follow:
         powers = Powers(
@@ -168,19 +174,10 @@ def audit(
             _out.print("The study is over and final, and all holds.", style="bold green")
     elif _is_run(run_or_study):
         with open_run(path, reading=reading_key) as run:
-            if run.replayed is not None and not as_json:
-                _out.print(f"journal: {run.replayed} transactions executed again, same results")
-            _audit(
-                run.contract,
-                run.study,
-                run.store,
-                as_json,
-                run=run,
-                run_study_code=run_study_code,
-            )
+            audit_run(run, findings, depth)
     else:
         with where.opened(run_or_study) as (ward, study, objects):
-            _audit(ward, study, objects, as_json, run_study_code=run_study_code)
+            audit_study(ward, study, objects, findings, depth)
 
 
 def claim(
@@ -307,169 +304,7 @@ def _is_run(run_or_study: str) -> bool:
     return Path(run_or_study).is_dir() or not run_or_study.startswith("0x")
 
 
-# ---------------------------------------------------------------- audit
-
-
-def audit_archive(path: Path, as_json: bool, *, run_study_code: bool = False) -> None:
-    """Audit an evidence archive, with no chain but the one that its journal gives.
-
-    Args:
-        run_study_code: build the first model again.
-    Raises:
-        ProtocolError: it is none, or does not prove what it states.
-        ReplayFailed: a round does not follow from its inputs.
-        UnknownContract: its journal creates other code at the contract's address.
-    """
-    with Archive(path) as archive:
-        described, archived = archive.description, ArchivedStudy(archive)
-        study, rounds = archived.study, (described.first_round, described.last_round)
-        if not as_json:
-            _out.print(
-                f"archive: chain {described.chain_id}, contract {described.contract}, "
-                f"blocks {described.first_block} to {described.last_block}"
-            )
-            _out.print(
-                f"{len(archived.transactions)} transactions, {archived.signed} as they were "
-                f"signed; {archived.blocks} block hashes and receipt roots recomputed"
-            )
-        store = ArchiveStore(archive)
-        if JOURNAL not in archive.names:
-            _audit(archived, study, store, as_json, *rounds, run_study_code=run_study_code)
-            if not as_json:
-                _out.print(
-                    "Not to be known offline: whether these blocks are the chain's. "
-                    f"Ask a node for block {described.last_block}: {described.last_hash}"
-                )
-                _out.print(
-                    "Nor whether the contract's code is known: "
-                    f"wardround contract verify {described.contract} --rpc URL"
-                )
-            return
-        with replayed_journal(archive) as chain:
-            archived.require_in(chain)
-            if not as_json:
-                _out.print("journal: executed again, same results; it holds every transaction")
-            contract = WardRound.opened(chain, described.contract)
-            _audit(contract, study, store, as_json, *rounds, run_study_code=run_study_code)
-
-
-def _audit(
-    contract: StudyRecords,
-    study: StudyId,
-    store: Store,
-    as_json: bool,
-    first: int = 1,
-    last: int | None = None,
-    *,
-    run: FinishedRun | None = None,
-    run_study_code: bool = False,
-) -> None:
-    work = StudyAudit(contract, study, store, first, last)
-    folder = None if run is None else RunFolderAudit(run, work)
-    # An archive does not hold the token.
-    decimals = contract.decimals(study) if isinstance(contract, WardRound) else None
-    if not as_json:
-        _out.print(f"study {hex_of(study)}")
-        _out.print(f"specification: digest on chain, {_progress(work)}")
-        most = max((one.closing.record.count for one in work.closed), default=0)
-        if unproven := unproven_words(work.facts.params.rule, most):
-            _out.show(f"warning: {unproven}", style="yellow")
-        if first > 1:
-            _out.print(f"rounds before {first} are taken as they were recorded")
-        elif not run_study_code:
-            _out.print("first model: taken as recorded; --run-study-code builds it again")
-    if run_study_code:
-        # Its process imports PyTorch; this one does not.
-        from wardround.audit.first_model import rebuild_first_model
-
-        words = rebuild_first_model(work)
-        if not as_json:
-            _out.print(f"first model: {words}")
-    try:
-        for audited in work.rounds():
-            _print_audited(audited, decimals, as_json)
-            if folder is not None:
-                folder.add(audited)
-    except ObjectSealed as sealed:
-        # What is public can be checked all the same.
-        if not as_json:
-            _out.print(
-                "Its store is encrypted, and no key to all of it is here: checked is what is "
-                "public: signatures, reports, weights and roots."
-            )
-        unread = _audit_public(work, as_json)
-        raise ObjectSealed(
-            f"what is public holds, but {unread} vectors are encrypted and were not read, so "
-            "models were not recomputed: ask the study's sponsor for a grant, and name your "
-            "reading key (--reading-key FILE, or '&key=FILE' in the --store address)."
-        ) from sealed
-    objects = work.check_objects()
-    if isinstance(contract, WardRound):
-        # An archive has closed rounds alone.
-        breach = Auditor(contract, study, store).lock_breach()
-        if breach is not None:
-            raise ReplayFailed(breach.round, "locked cohort", breach.what)
-    if not as_json:
-        _out.print(f"store: {objects} objects have the bytes that their names say")
-    if folder is not None:
-        folder.check()
-        if as_json:
-            print(json.dumps({"run_folder": folder.compared, "not_checked": folder.unchecked}))
-        else:
-            _out.show(f"run folder: as chain and store give it: {', '.join(folder.compared)}")
-            for words in folder.unchecked:
-                _out.show(f"not checked: {words}")
-    if not as_json:
-        _out.print("All holds.", style="bold green")
-
-
-def _progress(work: StudyAudit) -> str:
-    closed = work.rounds_closed
-    if work.left == 0:
-        return f"all {closed} rounds closed"
-    return f"{closed} of {closed + work.left} rounds closed, open: more may follow"
-
-
-def _audit_public(work: StudyAudit, as_json: bool) -> int:
-    """Check what is public, name what could not be read, and count it."""
-    count = 0
-    for public in public_rounds(work):
-        count += len(public.unread)
-        number, entries = public.closed.round, public.closed.closing.record.count
-        if as_json:
-            print(json.dumps({"round": number, "public_holds": True, "unread": public.unread}))
-            continue
-        _out.print(
-            f"round {number}: {entries} signatures and reports verified, roots as recorded; "
-            f"{len(public.unread)} vectors not read"
-        )
-        for name in public.unread:
-            _out.print(f"  encrypted, and no grant: {name}")
-    return count
-
-
-def _print_audited(audited: AuditedRound, decimals: int | None, as_json: bool) -> None:
-    number, settled = audited.closed.round, audited.settlement
-    record, model = settled.record, hex_of(settled.model.root)
-    if as_json:
-        facts = {
-            "model": model,
-            "contributions": record.count,
-            "earned": {site.lower(): str(share) for site, share in settled.shares.items()},
-            "exempt": [asdict(one) for one in audited.exemptions],
-        }
-        print(json.dumps({"round": number, **facts, "holds": True}))
-        return
-    total = sum(settled.shares.values())
-    amount = "" if decimals is None else f", {tokens_of(total, decimals)} tokens earned"
-    _out.print(
-        f"round {number}: {record.count} signatures and updates verified, "
-        f"{settled.manifest.rule.name} recomputed, model {model[:18]}… equal{amount}"
-    )
-    for one in audited.exemptions:
-        _out.print(
-            f"  not held against it, since {one.site} registered it: {one.check}: {one.seen}"
-        )
+# ---------------------------------------------------------------- watch
 
 
 def print_notice(notice: Notice, as_json: bool) -> None:

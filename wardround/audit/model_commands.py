@@ -20,6 +20,7 @@ from wardround.audit.model_file import (
     study_layout,
     verify_model,
 )
+from wardround.audit.replayers import offered
 from wardround.chain.options import study_of
 from wardround.chain.ward_round import WardRound
 from wardround.host.commands import Commands
@@ -103,7 +104,7 @@ def export(
         model = round_model(work.facts, work.spec, closed.round, closed.closing.record, store)
         layout = study_layout(work.spec, store)
         if not as_recorded:
-            for audited in work.rounds():
+            for audited in work.rounds(offered(store)):
                 _out.print(f"round {audited.closed.round}: recomputed, equal")
         model.write(out, layout)
         _describe(out, ward, model, closed.closing)

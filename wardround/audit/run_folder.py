@@ -98,16 +98,14 @@ class RunFolderAudit:
 
     def add(self, audited: AuditedRound) -> None:
         """Keep what a recomputed round gives for the files."""
-        settled = audited.settlement
-        shares = {site.lower(): str(share) for site, share in settled.shares.items()}
+        manifest = audited.manifest
+        shares = {site.lower(): str(share) for site, share in audited.shares.items()}
         self._rounds[audited.closed.round] = {
             "round": audited.closed.round,
-            "model": hex_of(settled.model.root),
+            "model": hex_of(audited.record.model),
             "gas": audited.closed.gas_used,
-            "contributors": [row.site for row in settled.manifest.contributions],
-            "dropped": [
-                {"site": row.site, "reason": row.reason} for row in settled.manifest.dropped
-            ],
+            "contributors": [row.site for row in manifest.contributions],
+            "dropped": [{"site": row.site, "reason": row.reason} for row in manifest.dropped],
             "rewards": shares,
         }
         self._earned.update({site: int(share) for site, share in shares.items()})

@@ -20,7 +20,7 @@ from wardround.protocol.checks import (
     check_report,
     check_update,
 )
-from wardround.protocol.cid import cid_from_sha256
+from wardround.protocol.cid import Cid, cid_from_sha256
 from wardround.protocol.commitments import (
     DISTANCES,
     ROW_BYTES,
@@ -43,7 +43,14 @@ from wardround.protocol.manifest import (
 from wardround.protocol.record import Closing, StudyParams
 from wardround.protocol.report import REPORT_MAX_BYTES
 from wardround.protocol.rules import RunningMean, aggregate
-from wardround.protocol.settlement import Fetch, RoundFrame, Settlement, Vector, settle
+from wardround.protocol.settlement import (
+    Fetch,
+    RoundFrame,
+    Settlement,
+    StoredVector,
+    Vector,
+    settle,
+)
 from wardround.protocol.study import StudySpec, parse_specification
 
 _SPECIFICATION_MAX_BYTES = 1 << 20
@@ -170,10 +177,11 @@ def replay_round(
         base=base,
     )
     objects = [(row.update.cid, row.report.cid) for row in manifest.contributions]
-    settled = settle(frame, entries, objects, total, manifest.dropped, updates)
-    model = fetch(manifest.model.cid, len(settled.model.data))
+    cid = Cid(manifest.model.cid)
+    model = StoredVector(bytes(fetch(cid, facts.params.vector_size)), cid)
+    settled = settle(frame, entries, objects, total, manifest.dropped, updates, model)
     require(settled.model.root == record.model, "model", "the recomputed root is another")
-    require(bytes(model) == settled.model.data, "model", "the stored bytes are others")
+    require(settled.model.data == model.data, "model", "the stored bytes are others")
     check_rows(manifest, closed, settled.commitments, fetch)
     require(settled.manifest_data == bytes(data), "manifest", "the recomputed one is another")
     require(settled.record == record, "record", "the recomputed one is another")

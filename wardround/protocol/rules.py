@@ -168,9 +168,12 @@ class RunningMean:
         for start in range(0, update.size, BLOCK):
             sums = self._sum[start : start + BLOCK]
             part = product[: sums.size]
-            np.multiply(update[start : start + BLOCK], np.int64(clip_factor), out=part)
-            part >>= 16
-            part *= factor
+            if clip_factor == CLIP_ONE:
+                np.multiply(update[start : start + BLOCK], factor, out=part)
+            else:
+                np.multiply(update[start : start + BLOCK], np.int64(clip_factor), out=part)
+                part >>= 16
+                part *= factor
             sums += part
         self._weight += weight
 

@@ -40,6 +40,14 @@ Fetch = Callable[[str, int], bytes | memoryview]
 
 
 @dataclass(frozen=True)
+class StoredVector:
+    """A vector's bytes as a store gave them, verified against their CID."""
+
+    data: bytes
+    cid: Cid
+
+
+@dataclass(frozen=True)
 class Vector:
     """A vector with its bytes, root and CID, each computed once."""
 
@@ -49,10 +57,16 @@ class Vector:
     cid: Cid
 
     @classmethod
-    def of(cls, values: IntVector) -> Vector:
-        """Hash a vector, int32 of shape (P,), or int64 of a study of sums."""
+    def of(cls, values: IntVector, stored: StoredVector | None = None) -> Vector:
+        """Hash a vector.
+
+        Args:
+            values: int32 of shape (P,), or int64 of a study of sums.
+            stored: an object read before; the same bytes have its name, and are not hashed again.
+        """
         data = vector_bytes(values)
-        return cls(values, data, vector_root(data), cid_of(data))
+        cid = stored.cid if stored is not None and stored.data == data else cid_of(data)
+        return cls(values, data, vector_root(data), cid)
 
     def ref(self) -> VectorRef:
         """The entry as a manifest has it."""
@@ -112,6 +126,7 @@ def settle(
     aggregate: IntVector,
     dropped: Sequence[Dropped],
     updates: Sequence[IntVector],
+    stored: StoredVector | None = None,
 ) -> Settlement:
     """Compute everything that follows from a round's contributions and their aggregate.
 
@@ -123,6 +138,7 @@ def settle(
         dropped: sites that were asked and are not among the entries.
         updates: of each entry, in the same order; not read where `StudySpec.commits` is false, and
             may be left out there.
+        stored: the model that is expected, where it was read before.
     Returns:
         The settlement; equal inputs give equal bytes.
     Raises:
@@ -132,7 +148,7 @@ def settle(
     """
     spec = frame.spec
     total = total_weight(entries)
-    model = Vector.of(new_model(spec.rule, frame.base.values, aggregate))
+    model = Vector.of(new_model(spec.rule, frame.base.values, aggregate), stored)
     weights = [entry.weight for entry in entries]
     committed = commit(spec.rule, spec.scoring, weights, updates, aggregate)
     manifest = Manifest(

@@ -15,7 +15,14 @@ MAX_OBJECT_BYTES = 1 << 32
 
 
 class Store(ABC):
-    """Objects under their CIDs."""
+    """Objects under their CIDs.
+
+    Attributes:
+        is_forkable: whether a process may go on reading it after a fork, beside its parent; not
+            where the two would share a connection or a place in a file.
+    """
+
+    is_forkable: bool = False
 
     @abstractmethod
     def put(self, data: bytes | memoryview) -> Cid:

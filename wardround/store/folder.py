@@ -25,6 +25,8 @@ class FolderStore(Store):
     next `put` of its true bytes.
     """
 
+    is_forkable = True
+
     def __init__(self, folder: Path) -> None:
         self.folder = folder  # made by the first `put`: a reader's mistyped path leaves nothing
 

@@ -38,6 +38,7 @@ class ReplicatedStore(Store):
         self.quorum = len(self.replicas) // 2 + 1 if quorum is None else quorum
         if not 1 <= self.quorum <= len(self.replicas):
             raise ValueError(f"a quorum of {self.quorum} among {len(self.replicas)} replicas")
+        self.is_forkable = all(replica.is_forkable for replica in self.replicas)
 
     def put(self, data: bytes | memoryview) -> Cid:
         """Keep an object in every replica that can take it. See `Store.put`.
