@@ -12,7 +12,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from eth_abi.exceptions import DecodingError
+
 from wardround.chain.contract import Contract, Log
+from wardround.chain.errors import unreadable_log
+from wardround.host.reason import reason_of
 from wardround.protocol.evidence import What
 from wardround.protocol.identifiers import SiteAddress, StudyId
 
@@ -132,9 +136,20 @@ class ContributionClosed(CourtEvent):
 
 
 def read_court_events(contract: Contract, logs: Iterable[Log]) -> list[CourtEvent]:
-    """Read the events of this contract, in the order of the logs."""
-    found = ((log, contract.event(log)) for log in logs)
-    return [_read(log, *event) for log, event in found if event is not None]
+    """Read the events of this contract, in the order of the logs.
+
+    Raises:
+        ChainError: a node gives as a log of the contract what it cannot have logged.
+    """
+    events = []
+    for log in logs:
+        try:
+            found = contract.event(log)
+            if found is not None:
+                events.append(_read(log, *found))
+        except (DecodingError, ValueError) as error:
+            raise unreadable_log(log.address, log.transaction_hash, reason_of(error)) from error
+    return events
 
 
 def _read(log: Log, name: str, fields: dict[str, Any]) -> CourtEvent:

@@ -164,6 +164,14 @@ def wrong_chain(url: str, expected: int, actual: int) -> ChainError:
     )
 
 
+def unreadable_log(contract: str, transaction: str, reason: str) -> ChainError:
+    """A node gives as a contract's log what that contract cannot have logged."""
+    return ChainError(
+        f"the node gives a log of {contract} in transaction {transaction} that cannot be one "
+        f"({reason}): use another endpoint."
+    )
+
+
 def gas_cap_exceeded(label: str, cap: int, needed: int | None) -> TransactionRefused:
     """A transaction needs more gas than one may use; `needed` is None where it is not known."""
     found = "more" if needed is None else str(needed)

@@ -13,9 +13,12 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from eth_abi.exceptions import DecodingError
 from pydantic.alias_generators import to_snake
 
 from wardround.chain.contract import Contract, Log
+from wardround.chain.errors import unreadable_log
+from wardround.host.reason import reason_of
 from wardround.protocol.identifiers import Digest, Root, SiteAddress, StudyId
 from wardround.protocol.record import Closing, Record, StudyParams, StudyParties
 
@@ -200,9 +203,20 @@ def read_event(contract: Contract, log: Log) -> Event | None:
 
 
 def read_events(contract: Contract, logs: Iterable[Log]) -> list[Event]:
-    """Read the events of this contract, in the order of the logs."""
-    events = (read_event(contract, log) for log in logs)
-    return [event for event in events if event is not None]
+    """Read the events of this contract, in the order of the logs.
+
+    Raises:
+        ChainError: a node gives as a log of the contract what it cannot have logged.
+    """
+    events = []
+    for log in logs:
+        try:
+            event = read_event(contract, log)
+        except (DecodingError, ValueError) as error:
+            raise unreadable_log(log.address, log.transaction_hash, reason_of(error)) from error
+        if event is not None:
+            events.append(event)
+    return events
 
 
 #: Classes by the contract's names; each has the event's fields in the contract's order.
