@@ -348,12 +348,17 @@ PRIVATE = PrivacySpec(noise_multiplier=1.0, max_grad_norm=1.0, delta=1e-5, targe
         ({"privacy": None}, None, "privacy"),
         ({"privacy": {**SPENT, "delta": 1e-9}}, None, "privacy"),
         ({"privacy": {**SPENT, "epsilon_replaced": 8.001}}, None, "privacy"),
+        ({"privacy": {**SPENT, "epsilon": 2.001}}, None, "privacy"),
+        ({"privacy": {**SPENT, "epsilon": 0.5}}, 2.0, "privacy"),
         ({}, 2.001, "privacy"),
         ({"metrics": {"train_loss": 0.5}}, None, "loss"),
         ({}, 2.0, None),
         ({}, None, None),
     ],
-    ids=["none", "delta", "beyond the target", "less than before", "a loss", "the same", "first"],
+    ids=[
+        *("none", "delta", "beyond the target", "above that of replaced rows"),
+        *("less than before", "less than before of replaced rows", "a loss", "the same", "first"),
+    ],
 )
 def test_report_when_the_study_has_privacy_states_what_was_spent(
     change: dict[str, Any], before: float | None, word: str | None

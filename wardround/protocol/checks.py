@@ -7,7 +7,7 @@ its coordinator had no choice. Both run these same functions, from cheap to expe
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -190,6 +190,14 @@ def _privacy_flaw(
     spent, target = stated.epsilon_replaced, private.target_epsilon
     if target is not None and spent > target:
         return f"epsilon {spent:g} is beyond the study's target of {target:g}"
-    if before is not None and spent < before.epsilon_replaced:
-        return f"epsilon {spent:g} after {before.epsilon_replaced:g}: what is spent stays spent"
+    if stated.epsilon > spent:
+        return f"epsilon {stated.epsilon:g} beside {spent:g} for replaced rows, the greater figure"
+    for now, then in () if before is None else _both(stated, before):
+        if now < then:
+            return f"epsilon {now:g} after {then:g}: what is spent stays spent"
     return None
+
+
+def _both(stated: Privacy, before: Privacy) -> Iterator[tuple[float, float]]:
+    yield stated.epsilon, before.epsilon
+    yield stated.epsilon_replaced, before.epsilon_replaced
