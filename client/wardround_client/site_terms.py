@@ -9,9 +9,9 @@ from wardround.chain.amounts import tokens_of
 from wardround.chain.study_state import StudyState
 from wardround.chain.study_token import StudyToken
 from wardround.host.screen import visible
-from wardround.protocol.record import RuleId, StudyParams, StudyParties
+from wardround.protocol.record import StudyParams, StudyParties
 from wardround.protocol.study import StudySpec
-from wardround.protocol.whole_evidence import RANKED_SITES
+from wardround.protocol.whole_evidence import PROVABLE_SITES, unprovable_words
 from wardround_client.guard.terms import update_bound
 
 _DAY_SECONDS = 86_400
@@ -31,10 +31,11 @@ def describe_terms(
         f"  rule         {spec.aggregation.rule} of at least {params.min_sites} sites, "
         f"coordinates of an update up to {update_bound(params, spec):g}"
     )
-    if params.rule is RuleId.MULTI_KRUM:
+    if params.rule in PROVABLE_SITES:
         yield (
-            f"               {state.site_count} admitted; in a round of more than {RANKED_SITES} a "
-            "wrong rank cannot be proven"
+            f"               {state.site_count} admitted; in a round of more than "
+            f"{PROVABLE_SITES[params.rule]:,} it cannot be proven that "
+            f"{unprovable_words(params.rule)} is wrong"
         )
     yield (
         f"  rewards      {tokens_of(params.reward_per_round, decimals)} tokens a round by "

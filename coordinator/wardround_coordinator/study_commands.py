@@ -23,7 +23,7 @@ from wardround.host.study_file import read_study_file
 from wardround.protocol.errors import SpecificationError
 from wardround.protocol.identifiers import address_of, hex_of
 from wardround.protocol.study import check_turns
-from wardround.protocol.whole_evidence import check_ranked
+from wardround.protocol.whole_evidence import check_provable
 from wardround.store import open_store
 
 app = Commands(epilog="Start with: wardround study keygen sponsor.key")
@@ -137,7 +137,8 @@ def admit(
 ) -> None:
     """Admit a site, from the round being worked on.
 
-    With the rule multi_krum a study takes 235 sites: a wrong rank of more cannot be proven.
+    With the rule multi_krum a study takes 235 sites, with clipped_mean 1,400: what is wrong with
+    more cannot be proven.
 
     Example:
       wardround study admit 0x5e1f… 0xabcd… --chain … --contract 0x1234… --key sponsor.key
@@ -147,7 +148,7 @@ def admit(
     with sending.signing() as (ward, study, signer):
         if not ward.site(study, address).since:
             state = ward.study(study)
-            check_ranked(state.rule, state.site_count + 1, f"study {hex_of(study)}")
+            check_provable(state.rule, state.site_count + 1, f"study {hex_of(study)}")
         receipt = ward.admit_site(signer, study, address, to, max_weight)
     words = f"{address} is admitted: at most {max_weight} examples, paid at {to}"
     sending.sent(receipt, words, site=address)

@@ -34,7 +34,7 @@ from wardround.protocol.identifiers import StudyId, hex_of
 from wardround.protocol.record import StudyParams
 from wardround.protocol.study import ChainSpec
 from wardround.protocol.version import PROTOCOL
-from wardround.protocol.whole_evidence import check_ranked
+from wardround.protocol.whole_evidence import check_provable
 from wardround.store import Store
 from wardround.store.study_store import open_study_store
 from wardround_client.errors import Refusal
@@ -170,7 +170,7 @@ def prepare(
     dataset = load_dataset(scenario.data.name, scenario.data.arguments, data_dir=data_dir)
     check_fits(scenario.model, dataset.shape, dataset.classes)
     parties = _parties(scenario, dataset)
-    check_ranked(scenario.rule.id, len(parties), scenario.study.name)
+    check_provable(scenario.rule.id, len(parties), scenario.study.name)
     on_progress("trying the model")
     scenario, initial = try_model(scenario)
     spec = scenario.specification

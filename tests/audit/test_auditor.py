@@ -83,6 +83,7 @@ def test_round_of_more_sites_than_can_be_ranked_is_named(
     assert unproven_words(RuleId.MULTI_KRUM, RANKED_SITES) is None
     assert unproven_words(RuleId.MEDIAN, RANKED_SITES + 1) is None
     assert "236 sites" in str(unproven_words(RuleId.MULTI_KRUM, RANKED_SITES + 1))
+    assert "at most 1,400" in str(unproven_words(RuleId.CLIPPED_MEAN, 1_401))
     monkeypatch.setattr("wardround.audit.auditor.unproven_words", lambda rule, sites: "too many")
     auditor = auditor_of(scene, stage)
     assert kinds(auditor.step()) == [("unproven", 1), ("holds", 1)]

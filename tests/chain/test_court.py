@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import pairwise
+from random import Random
 
 import numpy as np
 import pytest
@@ -25,21 +26,22 @@ from wardround.chain.court_reader import Contested, DemandStatus
 from wardround.chain.errors import ContractReverted
 from wardround.chain.events import OtherEvent, Overturned, Registered, Slashed
 from wardround.learning.initial import initial_model
-from wardround.protocol.commitments import commit
+from wardround.protocol.commitments import NORMS, SCORES, Commitments, commit, named_leaves
 from wardround.protocol.contribution import Entry, contributions_root, pack_entries
 from wardround.protocol.errors import StudyMismatch
 from wardround.protocol.evidence import CALLDATA_LIMIT, CoordinateEvidence, Demand, What
 from wardround.protocol.fixed_point import INT32_MAX, INT32_MIN
-from wardround.protocol.identifiers import Digest, address_of
+from wardround.protocol.identifiers import Digest, Root, address_of
 from wardround.protocol.inspection import (
     chunk_leaf,
     chunks_from,
     coordinate_evidence,
     entry_leaf,
 )
-from wardround.protocol.merkle import vector_root
+from wardround.protocol.merkle import inclusion_proof, leaf_hash, vector_root
 from wardround.protocol.record import Record, Recording, RuleId, genesis_closing
 from wardround.protocol.rules import Rule, aggregate
+from wardround.protocol.whole_evidence import CLIPPED_SITES, ScoreEvidence
 from wardround.protocol.whole_inspection import scaled_by, with_rows
 from wardround_simulations import cheats
 from wardround_simulations.accusations import SMALL_STEPS_BYTES
@@ -540,3 +542,48 @@ def test_contribution_that_no_model_can_hold_is_refused(scene: Theatre) -> None:
 def test_events_are_in_chain_order(scene: Theatre, honest: Stage) -> None:
     blocks = [(one.log.block_number, one.log.log_index) for one in scene.court.events()]
     assert all(first < second for first, second in pairwise(blocks))
+
+
+@pytest.mark.deep
+def test_score_of_as_many_sites_as_there_may_be_is_proven_in_one_transaction(
+    scene: Theatre,
+) -> None:
+    """What no site signed serves too: a score follows from the record alone."""
+    random, count, index = Random(3), CLIPPED_SITES, CLIPPED_SITES - 1
+
+    def word(bits: int) -> bytes:
+        return random.getrandbits(bits).to_bytes(32, "big")
+
+    def opened(leaves: Sequence[bytes], place: int) -> bytes:
+        return leaves[place] + b"".join(inclusion_proof([*map(leaf_hash, leaves)], place))
+
+    stage = scene.stage(rule=RuleId.CLIPPED_MEAN)
+    sites = [address_of("0x" + (place + 1).to_bytes(20, "big").hex()) for place in range(count)]
+    roots = [Root(random.randbytes(32)) for _ in sites]
+    entries = [
+        Entry(site, 7, root, Digest(bytes(32)), random.randbytes(65))
+        for site, root in zip(sites, roots, strict=True)
+    ]
+    norms = tuple(word(96) + random.randbytes(32) for _ in sites)
+    scores = tuple(word(90) + random.randbytes(32) + word(90) + word(100) for _ in sites)
+    committed = Commitments({NORMS: norms, SCORES: scores})
+    record = Record(
+        contributions_root(entries),
+        stage.params.initial_model,
+        Digest(bytes(32)),
+        committed.root,
+        count,
+        7 * count,
+    )
+    previous = genesis_closing(stage.params.initial_model)
+    scene.chain.advance(stage.params.registration_seconds)
+    closed = scene.ward.close_round(scene.parties.first, stage.facts, 1, record, previous, entries)
+    contested = Contested(stage.study, 1, closed.closing, previous)
+    named = named_leaves(committed.roots)
+    openings = opened(named, 1) + opened(scores, index) + opened(scores, index - 1)
+    openings += opened([entry.pack() for entry in entries], index)
+    openings += opened(named, 0) + committed.data(NORMS)
+    evidence, rule = ScoreEvidence(index, openings), stage.spec.rule
+    receipts = send_challenge(scene.court, scene.parties.auditor, contested, evidence, rule=rule)
+    assert 7_200_000 < receipts[-1].gas_used < 8_000_000
+    assert scene.ward.study(stage.study).head == 1

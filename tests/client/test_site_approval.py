@@ -181,12 +181,14 @@ def test_rule_that_cannot_be_proven_of_many_sites_is_shown_so(own: Network) -> N
     params, parties = own.params, own.contract.created(own.study).parties
     spec, state = own.scenario.specification, own.contract.study(own.study)
     token = StudyToken(own.contract.chain, params.token)
-    words = (
-        f"{state.site_count} admitted; in a round of more than 235 a wrong rank cannot be proven"
-    )
-    for rule, shown_so in ((RuleId.MULTI_KRUM, True), (RuleId.MEDIAN, False)):
-        lines = describe_terms(replace(params, rule=rule), parties, spec, state, token)
-        assert any(words in line for line in lines) == shown_so
+    words = {
+        RuleId.MULTI_KRUM: "in a round of more than 235 it cannot be proven that a rank is wrong",
+        RuleId.CLIPPED_MEAN: "more than 1,400 it cannot be proven that a score or coordinate is",
+    }
+    for rule in (*words, RuleId.MEDIAN):
+        terms = describe_terms(replace(params, rule=rule), parties, spec, state, token)
+        lines = [line for line in terms if f"{state.site_count} admitted; " in line]
+        assert [words[rule] in line for line in lines] == [True] * (rule in words)
 
 
 @pytest.mark.parametrize(

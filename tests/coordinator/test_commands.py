@@ -20,6 +20,8 @@ from wardround.devchain.embedded import EmbeddedChain
 from wardround.devchain.evm import Genesis
 from wardround.host.key_file import read_key
 from wardround.protocol.identifiers import StudyId, bytes32
+from wardround.protocol.record import RuleId
+from wardround.protocol.whole_evidence import PROVABLE_SITES
 from wardround.store import open_store
 from wardround.transport.certificates import issue_server
 from wardround.transport.enrolment import ENROLMENT, enrol
@@ -313,7 +315,7 @@ def test_site_beyond_those_that_can_be_ranked_is_not_admitted(
     rule = 'min_sites = 3\nrule = "multi_krum"\nhostile = 1'
     (tmp_path / "study.toml").write_text(STUDY_TOML.replace("min_sites = 1", rule), "utf-8")
     study = create(call, place)
-    monkeypatch.setattr("wardround.protocol.whole_evidence.RANKED_SITES", 3)
+    monkeypatch.setitem(PROVABLE_SITES, RuleId.MULTI_KRUM, 3)
     first, second, third, fourth = (f"0x{place:040x}" for place in range(1, 5))
     for site in (first, second, third, first):
         assert admit(call, place, study, site).good

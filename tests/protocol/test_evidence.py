@@ -33,7 +33,13 @@ from wardround.protocol.inspection import (
 from wardround.protocol.merkle import CHUNK_BYTES, entries_root, is_included, leaf_hash, vector_root
 from wardround.protocol.record import Record, RuleId, genesis_closing
 from wardround.protocol.rules import Rule, aggregate, new_model
-from wardround.protocol.whole_evidence import RANKED_SITES, check_ranked, path_length
+from wardround.protocol.whole_evidence import (
+    CLIPPED_SITES,
+    PROVABLE_SITES,
+    RANKED_SITES,
+    check_provable,
+    path_length,
+)
 
 RULES = [
     Rule(RuleId.MEAN),
@@ -275,10 +281,19 @@ def test_rank_of_as_many_sites_as_there_may_be_is_proven_in_one_transaction() ->
     assert rank_reveal(RANKED_SITES + 1, 0) > CALLDATA_LIMIT
 
 
-def test_more_sites_than_can_be_ranked_are_refused_of_multi_krum_alone() -> None:
+def test_more_sites_than_can_be_proven_are_refused_of_their_rules_alone() -> None:
+    assert PROVABLE_SITES == {RuleId.MULTI_KRUM: 235, RuleId.CLIPPED_MEAN: 1_400}
     for rule in RuleId:
-        check_ranked(rule, RANKED_SITES, "study.toml")
-        if rule is not RuleId.MULTI_KRUM:
-            check_ranked(rule, RANKED_SITES + 1, "study.toml")
-    with pytest.raises(SpecificationError, match=r"rule: 236 sites are too many for multi_krum"):
-        check_ranked(RuleId.MULTI_KRUM, RANKED_SITES + 1, "study.toml")
+        most = PROVABLE_SITES.get(rule, 1_000_000)
+        check_provable(rule, most, "study.toml")
+        if rule in PROVABLE_SITES:
+            words = rf"rule: {most + 1} sites are too many for {rule.name.lower()}"
+            with pytest.raises(SpecificationError, match=words):
+                check_provable(rule, most + 1, "study.toml")
+
+
+def test_step_of_a_tally_of_as_many_sites_as_there_may_be_fits_a_transaction() -> None:
+    # An entry and its update's chunk, whose path has 24 siblings at most, and all norms.
+    step = (bytes(ENTRY_BYTES), bytes(1024 + 24 * 32), bytes(64 * CLIPPED_SITES))
+    call = Contract(load_artifact("Court").abi, "0x" + "11" * 20).function("addToTally", 1, *step)
+    assert len(call.data) < CALLDATA_LIMIT

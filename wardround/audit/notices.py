@@ -9,7 +9,7 @@ from eth_account.signers.local import LocalAccount
 from wardround.audit.signatures import SignatureFolder
 from wardround.protocol.evidence import CALLDATA_LIMIT
 from wardround.protocol.record import RuleId
-from wardround.protocol.whole_evidence import RANKED_SITES, is_unranked
+from wardround.protocol.whole_evidence import PROVABLE_SITES, is_unprovable, unprovable_words
 
 
 @dataclass(frozen=True)
@@ -71,10 +71,10 @@ class Powers:
 
 
 def unproven_words(rule: RuleId, sites: int) -> str | None:
-    """Warn of a round whose ranks no challenge can prove wrong; None of any other."""
-    if not is_unranked(rule, sites):
+    """Warn of a round of more sites than challenges can prove wrong; None of any other."""
+    if not is_unprovable(rule, sites):
         return None
     return (
-        f"{sites} sites: a wrong rank of multi_krum can be proven of at most {RANKED_SITES}, so "
-        "auditors alone see one here"
+        f"{sites} sites: that {unprovable_words(rule)} of {rule.name.lower()} is wrong can be "
+        f"proven of at most {PROVABLE_SITES[rule]:,}, so auditors alone see it here"
     )

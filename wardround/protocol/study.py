@@ -30,7 +30,7 @@ from wardround.protocol.layout import Layout
 from wardround.protocol.model import ModelSpec, StudyFiles
 from wardround.protocol.record import Recording, RuleId, ScoringId, StudyParams
 from wardround.protocol.rules import Rule
-from wardround.protocol.whole_evidence import RANKED_SITES, is_unranked
+from wardround.protocol.whole_evidence import PROVABLE_SITES, is_unprovable
 
 _SECONDS_MAX = 2**32 - 1
 #: A turn lasts at least a block of Ethereum. All minimums are the contract's.
@@ -151,8 +151,16 @@ class AggregationSpec(Form):
             raise ValueError("hostile goes with the rule multi_krum, and is at least 1 there")
         if self.min_sites <= 2 * self.hostile:
             raise ValueError(f"min_sites must exceed {2 * self.hostile}: a minority may be hostile")
-        if is_unranked(RuleId[self.rule.upper()], self.min_sites):
-            raise ValueError(f"min_sites is at most {RANKED_SITES}: more ranks are in no proof")
+        return self
+
+    @model_validator(mode="after")
+    def _is_provable(self) -> AggregationSpec:
+        rule = RuleId[self.rule.upper()]
+        if is_unprovable(rule, self.min_sites):
+            raise ValueError(
+                f"min_sites is at most {PROVABLE_SITES[rule]} with the rule {self.rule}: no "
+                "transaction holds the proofs of more"
+            )
         return self
 
 
