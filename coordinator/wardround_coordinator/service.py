@@ -196,11 +196,14 @@ class Service:
         """Answer demands while one can cost the bond; False if there are rounds to run again."""
         while True:
             try:
-                return self._answer(settings)
+                done = self._answer(settings)
             except (ChainError, StoreError) as error:
                 if not isinstance(error, Retryable):
                     raise
                 self._log.warning(f"{error} Trying again in {_CHAIN_PAUSE_SECONDS:g} s")
+            else:
+                self._show()
+                return done
             self._show()
             if self.stopped.wait(_CHAIN_PAUSE_SECONDS):
                 return True
@@ -216,7 +219,11 @@ class Service:
                 if is_open and (self.standby or state.coordinator == self._address):
                     return False
                 if not self._answers_for(contract, study):
-                    if answerer is not None:
+                    if not is_open:
+                        self._log.info(
+                            f"all {state.rounds} rounds are final: nothing is left to do"
+                        )
+                    elif answerer is not None:
                         self._log.info("every round that this coordinator answers for is final")
                     return True
                 if answerer is None:

@@ -13,7 +13,7 @@ import pytest
 from tests.coordinator.conftest import Hospitals
 from wardround.chain.court import Court
 from wardround.chain.court_reader import Contested, DemandStatus
-from wardround.host.log import EventLog
+from wardround.host.log import EventLog, configure
 from wardround.protocol.errors import SpecificationError
 from wardround.protocol.evidence import Demand, What
 from wardround.protocol.record import genesis_closing
@@ -81,9 +81,7 @@ def test_reply_seconds_below_registration_seconds_are_refused_by_name(
             module._check_patience(wanted, facts)
 
 
-def test_coordinator_answers_demands_until_every_round_is_final(
-    hospitals: Hospitals, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_coordinator_answers_demands_until_every_round_is_final(hospitals: Hospitals) -> None:
     network = hospitals.network
     session = hospitals.session()
     position = session.position()
@@ -102,15 +100,19 @@ def test_coordinator_answers_demands_until_every_round_is_final(
             network.contract.chain.advance(network.params.challenge_seconds // 2)
             return False
 
-    service = Service(
-        CoordinatorHome(network.folders.coordinator), print, lambda: datetime.now(UTC), Waits()
-    )
-    service._log = logging.getLogger("wardround.test")
-    service._events = EventLog(network.folders.coordinator)
-    settings = load_coordinator_settings(network.folders.coordinator)
-    with caplog.at_level("INFO", "wardround.test"):
-        assert service._answer_until_final(settings)
+    said: list[str] = []
+    home = CoordinatorHome(network.folders.coordinator)
+    service = Service(home, said.append, lambda: datetime.now(UTC), Waits())
+    service._events = EventLog(home.folder)
+    service._log = configure(home.folder, "test")
+    settings = load_coordinator_settings(home.folder)
+    assert service._answer_until_final(settings)
     state = court.demand_of(court.demand_id(contested, Demand(What.MODEL, 0)))
     assert state.status is DemandStatus.ANSWERED
     assert network.contract.is_final(network.study, *closings[-1])
-    assert "is final" in caplog.text
+    assert "answering demands until" in said[0]
+    assert said[-1] == f"all {network.params.rounds} rounds are final: nothing is left to do"
+    # A coordinator that is started again prints how it ends too.
+    said.clear()
+    assert service._answer_until_final(settings)
+    assert said == [f"all {network.params.rounds} rounds are final: nothing is left to do"]
