@@ -111,6 +111,8 @@ class WardroundStrategy(Strategy):
 
     def start(self, grid: Grid, *_: object, **__: object) -> Result:
         """Run every round that is still open; the study's values replace Flower's arguments."""
+        # First: the last round's coordinator may have left nothing to go on from.
+        self.session.answer_demands()
         self._position = self.session.position()
         self._nodes = {}
         self._gather(grid)
