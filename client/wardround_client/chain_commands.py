@@ -293,9 +293,13 @@ def _shown(
         failed: takes the round of each registration that met an error; the others go on.
     """
     from wardround.chain.errors import ChainError, ChainUnreachable
+    from wardround.protocol.record import NO_CLOSING
 
     registrations = court.ward.registrations_of(study, site.address)
+    rounds = court.ward.rounds_of(study)
     final = dict(court.ward.final_closings(study))
+    # Of a study that was ended, the open round is never closed.
+    final |= dict.fromkeys((one.round for one in registrations if one.round > rounds), NO_CLOSING)
     # Chunks have a deadline, deposits have none.
     steps = [_chunks_shown(site, court, study, payer, one) for one in registrations]
     steps += [_given_back(court, study, payer, one, final) for one in registrations]
@@ -345,7 +349,9 @@ def _given_back(
 ) -> Iterator[_Sent]:
     number, where = registered.round, (registered.round, registered.previous, registered.site)
     state = court.standing(study, *where)
-    if number in final and not state.unanswered and not state.settled:
+    # What is demanded and can still be shown is shown first.
+    shown = not state.unanswered or court.chain.timestamp() > state.deadline
+    if number in final and shown and not state.settled:
         receipt = court.close_contribution(payer, study, *where, final[number])
         words = f"the deposit of round {number} goes back to {registered.sender}"
         yield receipt, words, {"round": number}

@@ -187,3 +187,22 @@ def test_answering_site_shows_chunks_before_a_deposit_that_cannot_be_given_back(
     assert "showed chunks 0 to 0 of the update of round 2" in said
     assert "for this test" in said
     assert court.standing(*where).shown == 1
+
+
+def test_deposit_for_a_round_that_is_never_closed_goes_back_once_the_study_is_ended(
+    scene: Scene,
+) -> None:
+    stage, ward = scene.stage, scene.stage.contract
+    first, sponsor = stage.parties.first, stage.parties.sponsor
+    site_home(scene, bytes(stage.hospitals[0].account.key))
+    stage.close(first)
+    position = stage.session(first).position()
+    delivery, _ = stage.collect(position)[stage.sites[0].address]
+    ward.contribute(sponsor, stage.study, 2, position.previous, delivery.entry)
+    stage.chain.advance(10_000)
+    ward.end_study(sponsor, stage.study)
+    stage.chain.advance(stage.params.challenge_seconds)
+    before = ward.owed(stage.study, sponsor.address)
+    own = [hex_of(stage.study), "hospital", "--watch", "--key", "sponsor.key"]
+    assert "the deposit of round 2 goes back" in scene.world.run("site answer", *own)
+    assert ward.owed(stage.study, sponsor.address) - before == stage.params.deposit
