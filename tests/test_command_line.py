@@ -381,6 +381,7 @@ def test_audit_when_asked_for_as_json_has_an_object_a_round(call: Call, finished
     summary = json.loads((finished / "summary.json").read_text("utf-8"))
     assert [row["model"] for row in rows] == [row["model"] for row in summary["rounds"]]
     assert all(row["holds"] for row in rows)
+    assert all(row["recomputed"] == ["mean"] for row in rows)
     assert ended.status == 0
 
 

@@ -19,15 +19,15 @@ def said(*arguments: str) -> str:
 
 
 @pytest.mark.parametrize(
-    ("rule", "scoring", "confidential"),
+    ("rule", "scoring", "confidential", "recomputed"),
     [
-        ("clipped_mean", "projection", False),
-        ("clipped_mean", "projection", True),
-        ("multi_krum", "examples", False),
+        ("clipped_mean", "projection", False, "clipped_mean, norms and scores recomputed"),
+        ("clipped_mean", "projection", True, "clipped_mean, norms and scores recomputed"),
+        ("multi_krum", "examples", False, "multi_krum, distances and ranks recomputed"),
     ],
 )
 def test_network_when_it_commits_to_rows_is_audited_and_paid(
-    tmp_path: Path, rule: str, scoring: str, confidential: bool
+    tmp_path: Path, rule: str, scoring: str, confidential: bool, recomputed: str
 ) -> None:
     hostile = int(rule == "multi_krum")
     scenario = small_scenario(
@@ -37,7 +37,9 @@ def test_network_when_it_commits_to_rows_is_audited_and_paid(
     folder = tmp_path / "run"
     earned = run(scenario, folder, confidential=confidential).summary["final"]["earned"]
     keys = ["--reading-key", str(folder / "auditor" / "reading.key")] if confidential else []
-    assert "All holds." in said("audit", str(folder), *keys)
+    audited = said("audit", str(folder), *keys)
+    assert "All holds." in audited
+    assert audited.count(recomputed) == scenario.study.rounds
     # By weight all earn alike: each has as many rows.
     assert len(set(earned.values())) == (len(earned) if scoring == "projection" else 1)
     # Sent by an account without a key to updates.

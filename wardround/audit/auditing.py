@@ -249,6 +249,8 @@ def _show_round(audited: AuditedRound, decimals: int | None, findings: Findings)
     model = hex_of(record.model)
     total = sum(audited.shares.values())
     amount = "" if decimals is None else f", {tokens_of(total, decimals)} tokens earned"
+    names = [rule.name, *sorted(audited.manifest.commitments)]
+    recomputed = " and ".join([", ".join(names[:-1]), names[-1]]) if names[1:] else names[0]
     excused = [
         f"  not held against it, since {one.site} registered it: {one.check}: {one.seen}"
         for one in audited.exemptions
@@ -256,11 +258,11 @@ def _show_round(audited: AuditedRound, decimals: int | None, findings: Findings)
     findings.show(
         "round",
         f"round {number}: {record.count} signatures and updates verified, "
-        f"{rule.name} recomputed, model {model[:18]}… equal{amount}",
+        f"{recomputed} recomputed, model {model[:18]}… equal{amount}",
         *excused,
         round=number,
         contributions=record.count,
-        rule=rule.name,
+        recomputed=names,
         model=model,
         earned={site.lower(): str(share) for site, share in audited.shares.items()},
         decimals=decimals,
