@@ -148,21 +148,24 @@ def contribute(
     For a site whose coordinator does not take its reply, or does not ask it. It registers the
     answer that the site has signed; with --store, a running guard trains and signs one where there
     is none. It does so before the cut-off of the round, and takes the study's deposit from who pays
-    for it; keep `site answer --watch` running, because the coordinator may demand the update on
-    chain. The deposit goes back once the round is final, unless demanded bytes were not
-    shown.
+    for it; it prints both. Keep `site answer --watch` running, because the coordinator may demand
+    the update on chain. The deposit goes back once the round is final, unless demanded bytes were
+    not shown.
 
     Examples:
       wardround site contribute 0x4a1f…b1 hospital --key treasury.key
       wardround site contribute 0x4a1f…b1 hospital --store store --key treasury.key
     """
+    from wardround.chain.amounts import tokens_of
     from wardround.chain.options import print_sent, study_of
+    from wardround.host.screen import utc
     from wardround.protocol.identifiers import hex_of
     from wardround_client.site_standing import open_site
 
     site, study = open_site(paying.folder), study_of(paying.study)
     with site.contract() as ward:
-        number = ward.open_round(study).round
+        opened = ward.open_round(study)
+        number = opened.round
         kept = _answer_to(site, ward, study, number)
         if kept is None and store is not None:
             _let_train(site, ward, study, number, store)
@@ -171,8 +174,14 @@ def contribute(
             raise _unsigned(site, number)
         previous, entry, _ = kept
         receipt = ward.contribute(_payer(site, paying), study, number, previous, entry)
-    words = f"{site.address} has registered its contribution to round {number}"
+        params, decimals = ward.params(study), ward.decimals(study)
+    cut_off = opened.opened_at + params.registration_seconds
+    words = (
+        f"{site.address} has registered its contribution to round {number}: deposit "
+        f"{tokens_of(params.deposit, decimals)} tokens, cut-off {utc(cut_off)}"
+    )
     facts = {"site": site.address, "round": number, "update": hex_of(entry.update)}
+    facts |= {"deposit": str(params.deposit), "cut_off": cut_off}
     print_sent(receipt, words, as_json=as_json, **facts)
 
 

@@ -14,6 +14,7 @@ from wardround.chain.court import Court
 from wardround.chain.errors import ChainUnreachable, TransactionRefused
 from wardround.chain.events import Overturned
 from wardround.chain.ward_round import WardRound
+from wardround.host.screen import utc
 from wardround.protocol.identifiers import hex_of
 from wardround.protocol.manifest import Dropped
 from wardround.protocol.messages import TrainTask
@@ -48,7 +49,10 @@ def test_censored_hospital_registers_challenges_and_is_in_the_next_closing(scene
     own = [study, "hospital", "--key"]
     said = world.run("site contribute", *own, "poor.key", status=1)
     assert f"{poor.address} holds 0 tokens and needs 5" in said
-    assert "has registered" in world.run("site contribute", *own, "sponsor.key")
+    said = world.run("site contribute", *own, "sponsor.key")
+    assert f"{left_out} has registered its contribution to round 2: deposit 5 tokens, " in said
+    cut_off = ward.open_round(stage.study).opened_at + stage.params.registration_seconds
+    assert f"cut-off {utc(cut_off)}" in said
 
     # The censor waits for the cut-off, and closes without the site.
     chain.advance(stage.params.registration_seconds)
@@ -64,11 +68,14 @@ def test_censored_hospital_registers_challenges_and_is_in_the_next_closing(scene
     assert ward.seat(stage.study, stage.parties.first.address).barred
 
     # The standby has no reply of the site either; it demands the update, and the site shows it.
+    where = [study, "--chain", chain.url, "--contract", ward.address]
+
     def wait(seconds: float) -> None:
+        listed.append(world.run("court demands", *where))
         said.append(world.run("site answer", *own, "sponsor.key"))
         chain.advance(max(1, int(seconds)))
 
-    said: list[str] = []
+    said, listed = list[str](), list[str]()
     standby = Session(
         ward,
         stage.parties.standby,
@@ -89,6 +96,9 @@ def test_censored_hospital_registers_challenges_and_is_in_the_next_closing(scene
     assert delivery.entry in closed.state.entries
     assert closed.settlement.manifest.dropped == []
     assert any("showed chunks 0 to 0" in one for one in said)
+    asked_for = f"chunks 0 to 0 of the update that {left_out} registered, until "
+    assert any(asked_for in one for one in listed)
+    assert "no demand is open" in world.run("court demands", *where)
     rounds = StudyAudit(ward, stage.study, stage.store).rounds()
     assert [one.closed.round for one in rounds] == [1, 2]
 

@@ -19,14 +19,14 @@ from wardround.audit.notices import Powers, SignedElsewhere
 from wardround.audit.signatures import SignatureFolder
 from wardround.chain.amounts import tokens_of
 from wardround.chain.court import Court
-from wardround.chain.court_events import Demanded
-from wardround.chain.court_reader import DemandStatus
+from wardround.chain.court_events import ContributionDemanded, Demanded
+from wardround.chain.court_reader import DemandStatus, RegistrationState
 from wardround.chain.options import Sending, StudyOnChain, signature_of
 from wardround.host.commands import Commands
 from wardround.host.key_file import read_key
 from wardround.host.screen import Screen, utc
 from wardround.protocol.errors import SpecificationError
-from wardround.protocol.identifiers import address_of, hex_of
+from wardround.protocol.identifiers import StudyId, address_of, hex_of
 from wardround.protocol.record import ZERO_ADDRESS
 from wardround.store.study_store import open_study_store
 
@@ -143,8 +143,9 @@ def demands(
 ) -> None:
     """List the demands for data that are open, with their deadlines.
 
-    Those of overturned rounds are left out: nobody can answer them, and `collect` returns their
-    deposits. So are a coordinator's demands of a registered update: `site answer` shows those.
+    First those about closed rounds and locks, then a coordinator's of registered updates, which
+    `site answer` shows. Those of overturned rounds are left out: no account can answer them, and
+    `collect` returns their deposits.
 
     Example:
       wardround court demands 0x5e1f… --chain http://127.0.0.1:8545 --contract 0x1234…
@@ -174,8 +175,39 @@ def demands(
                 f"until {utc(state.deadline)}; the answer earns {earned} tokens; "
                 f"demand {hex_of(event.demand)}"
             )
+        for event, standing in _of_registrations(court, study):
+            found += 1
+            payment = event.payment * standing.unanswered
+            first, last, until = standing.shown, standing.demanded - 1, standing.deadline
+            if as_json:
+                facts = {"round": event.round, "what": "registration", "site": event.site}
+                facts |= {"first": first, "last": last, "deadline": until}
+                print(json.dumps(facts | {"payment": str(payment)}))
+                continue
+            _out.print(
+                f"round {event.round}: chunks {first} to {last} of the update that {event.site} "
+                f"registered, until {utc(until)}; showing them earns "
+                f"{tokens_of(payment, decimals)} tokens"
+            )
     if not found and not as_json:
         _out.print("no demand is open that can be answered")
+
+
+def _of_registrations(
+    court: Court, study: StudyId
+) -> Iterator[tuple[ContributionDemanded, RegistrationState]]:
+    """Find registrations of which bytes are demanded and can still be shown."""
+    now, seen = court.chain.timestamp(), set[tuple[int, str, bytes]]()
+    for event in court.events(study):
+        if not isinstance(event, ContributionDemanded):
+            continue
+        where = event.round, event.site, event.previous
+        if where in seen or event.previous != court.ward.commitment(study, event.round - 1):
+            continue
+        seen.add(where)
+        state = court.standing(study, event.round, event.previous, event.site)
+        if state.unanswered and now <= state.deadline:
+            yield event, state
 
 
 @app.command()
