@@ -74,6 +74,8 @@ def test_flower_has_what_is_changed() -> None:
     task = importlib.import_module("flwr.supernode.runtime.run_clientapp")
     for name in (
         "get_load_client_app_fn",
+        "install_from_fab",
+        "pull_and_inflate_object_from_tree",
         "make_task_heartbeat_fn_http",
         "make_simple_http_retry_invoker",
     ):

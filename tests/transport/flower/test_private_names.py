@@ -104,6 +104,10 @@ NAMES: dict[tuple[str, str], tuple[str | None, str]] = {
         "default_app_ref app_path multi_app",
         "a site runs its own installation's ClientApp, and none from a bundle",
     ),
+    ("supernode.runtime.run_clientapp", "install_from_fab"): (
+        "fab_file install_dir skip_prompt",
+        "patched: a task unpacks no bundle; nothing reads what is in it",
+    ),
     ("supernode.runtime.run_clientapp", "make_task_heartbeat_fn_http"): (
         "client",
         "patched: Flower's ends the training when the SuperNode restarts",
@@ -185,9 +189,9 @@ NAMES: dict[tuple[str, str], tuple[str | None, str]] = {
         "initial_backoff backoff_cap",
         "patched: looks again after 0.02 s in place of 1 s, and tells the executor of its task",
     ),
-    ("supercore.inflatable.inflatable_utils", "pull_objects"): (
-        "object_ids pull_object_fn max_concurrent_pulls max_time max_tries_per_object "
-        "initial_backoff backoff_cap",
+    ("supernode.runtime.run_clientapp", "pull_and_inflate_object_from_tree"): (
+        "object_tree pull_object_fn confirm_object_received_fn return_type max_concurrent_pulls "
+        "max_time max_tries_per_object initial_backoff backoff_cap",
         "patched: looks again after 0.02 s in place of 1 s",
     ),
     # programs.py, supernode.py, superlink.py

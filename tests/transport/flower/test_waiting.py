@@ -14,6 +14,8 @@ from typing import Any
 import httpx
 import pytest
 from flwr.app import ConfigRecord, Message, RecordDict
+from flwr.proto.message_pb2 import ObjectTree
+from flwr.supercore.inflatable import inflatable_utils
 
 from tests.attacks.superlink import Pushed, superlink_in
 from wardround.transport.flower.identity import server_identity
@@ -172,18 +174,24 @@ def test_clock_sleeps_until_news_and_over_none() -> None:
     assert time.monotonic() - started >= 0.3
 
 
-def test_object_that_is_late_is_looked_for_soon() -> None:
-    from flwr.supercore.inflatable.inflatable_utils import ObjectUnavailableError, pull_objects
-
+@pytest.mark.parametrize("by", ["the SuperNode", "a task"])
+def test_object_that_is_late_is_looked_for_soon(by: str) -> None:
     looks: list[float] = []
+    record = ConfigRecord({"a": 1})
 
     def pull(name: str) -> bytes:
         looks.append(time.monotonic())
         if len(looks) < 4:
-            raise ObjectUnavailableError(name)
-        return b"there"
+            raise inflatable_utils.ObjectUnavailableError(name)
+        return record.deflate()
 
-    assert looking_soon(pull_objects)(["one"], pull) == {"one": b"there"}
+    if by == "the SuperNode":
+        found = looking_soon(inflatable_utils.pull_objects)([record.object_id], pull)
+        assert found == {record.object_id: record.deflate()}
+    else:
+        whole = looking_soon(inflatable_utils.pull_and_inflate_object_from_tree)
+        tree = ObjectTree(object_id=record.object_id)
+        assert whole(tree, pull, lambda _: None, return_type=ConfigRecord) == record
     assert looks[-1] - looks[0] < 1.0  # Flower's own takes seven seconds
 
 
@@ -222,9 +230,7 @@ def test_coordinator_when_the_superlink_gives_no_news_sleeps() -> None:
 
     grid = object.__new__(BoundedGrid)
     client = httpx.Client(transport=httpx.MockTransport(answer))
-    vars(grid).update(
-        _client=SimpleNamespace(_client=client, _base_url="http://link"), _news=0, _rested_until=0.0
-    )
+    vars(grid).update(_client=SimpleNamespace(_client=client, _base_url="http://link"), _news=0)
     started = time.monotonic()
     grid.rest(0.3)
     assert time.monotonic() - started >= 0.3

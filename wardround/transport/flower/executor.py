@@ -3,7 +3,7 @@
 Flower starts a new Python for every message, which then imports all that it needs: seconds of it,
 every round, at every site. Here one process imports the ClientApp of this installation, and forks
 for each task. The fork runs Flower's `run_clientapp` with that app: what a coordinator's bundle
-holds is checked and unpacked, and never imported, so no code of a study runs beside the network.
+holds is checked, and neither unpacked nor imported, so no code of a study runs beside the network.
 
     this process (it has no threads, ever)
       ├── forks ── Flower's SuperExec: asks a SuperNode for tasks, and passes them on as lines
@@ -84,6 +84,8 @@ def run(app: ClientApp, supernodes: Sequence[tuple[Path, int]]) -> int:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, end)
+    # The first client imports more than all else that a task would import after its fork.
+    httpx.Client().close()
     os.set_inheritable(tasks[1], False)
     superexecs = {
         _forked(partial(_superexec, port, secret.absolute(), tasks[1]))
@@ -178,11 +180,11 @@ def _task(app: ClientApp, task: dict[str, Any]) -> None:
     vars(runner)["make_task_heartbeat_fn_http"] = untiring
     make = vars(runner)["make_simple_http_retry_invoker"]
     vars(runner)["make_simple_http_retry_invoker"] = unshaken(make)
-    inflatable = importlib.import_module("flwr.supercore.inflatable.inflatable_utils")
-    vars(inflatable)["pull_objects"] = looking_soon(vars(inflatable)["pull_objects"])
-    # Flower's own would import the bundle's.
+    pull = vars(runner)["pull_and_inflate_object_from_tree"]
+    vars(runner)["pull_and_inflate_object_from_tree"] = looking_soon(pull)
+    # Flower's own would unpack the bundle, and import what is in it.
+    vars(runner)["install_from_fab"] = lambda *_, **__: None
     vars(runner)["get_load_client_app_fn"] = lambda **_: lambda *_: app
-    # Where Flower unpacks the bundle and finds it again.
     os.environ["FLWR_HOME"] = task["home"]
     run_clientapp(
         runtime_api_address=task["address"],

@@ -195,7 +195,7 @@ def _layered(connect: Callable[..., Any], gate: BundleGate, say: Say) -> Callabl
 def _plain_runs_only(get_run: Callable[[int], Run], say: Say) -> Callable[[int], Run]:
     """Refuse a run that would have Flower start anything but a ClientApp, or look elsewhere for it.
 
-    Flower finds the unpacked bundle by the coordinator's description of the run, and lets the
+    Flower finds a bundle's folder by the coordinator's description of the run, and lets the
     coordinator choose between kinds of task.
     """
 

@@ -58,7 +58,6 @@ ANSWER_MAX_BYTES = 32_000_000
 _PLAIN_MAX_BYTES = REPORT_MAX_BYTES + 65_536
 _CHUNK_MIN_BYTES = 1 << 20
 _REASON_LETTERS = 4096
-_REST_MIN_SECONDS = 0.02
 #: Replies that are looked for in one request; `intake` bounds what each adds to the answer.
 _AT_ONCE = 64
 _OBJECT = re.compile("[0-9a-f]{64}")
@@ -91,7 +90,7 @@ class BoundedGrid(HttpGrid):
         """
         vars(self).update(vars(grid))
         self._vector_bytes, self._folder = vector_bytes, folder
-        self._news, self._rested_until = 0, 0.0
+        self._news = 0
         self._begun: dict[str, tuple[Metadata, _Reading[RecordDict | Error]]] = {}
         self._unanswered: set[str] = set()
 
@@ -135,15 +134,12 @@ class BoundedGrid(HttpGrid):
             seconds: the longest; a SuperLink that gives no news has it slept to its end.
         """
         client = self._runtime_client._client
-        # Sites push part by part, and may push what is none of a reply.
-        time.sleep(max(0.0, self._rested_until + _REST_MIN_SECONDS - time.monotonic()))
         asked = {"since": self._news, "for": int(1000 * seconds)}
         try:
             answer = client.get(f"{self._runtime_client._base_url}{NEWS_PATH}", params=asked)
             self._news = int(answer.raise_for_status().text)
         except (httpx.HTTPError, ValueError, TransportError):
             time.sleep(seconds)
-        self._rested_until = time.monotonic()
 
     def give_up(self, message_ids: Iterable[str]) -> None:
         """Take no more replies to some messages: the SuperLink forgets all that it has of them."""

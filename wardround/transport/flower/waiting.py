@@ -33,6 +33,8 @@ NEWS_PATH = "/v1/wardround/news"
 #: How soon an object is looked for again that is announced and not there yet: Flower announces a
 #: message first and pushes its objects then, and looks again after a second. Doubled each time.
 _AGAIN_SECONDS = 0.02
+#: Between the first part of a reply and the news of it: a look finds several parts at once.
+_PARTS_SECONDS = 0.03
 
 _PULL_MESSAGES, _ACQUIRE_TASK = "/v1/fleet/pull-messages", "/v1/runtime/acquire-task"
 
@@ -143,6 +145,7 @@ class HeldAnswers:
             await send({"type": "http.response.body", "body": b""})
             return
         await _until(news.heard(since), receive, min(max(seconds, 0.0), self.seconds))
+        await asyncio.sleep(_PARTS_SECONDS if news.count > since else 0)
         body = str(news.count).encode()
         headers = [(b"content-type", b"text/plain"), (b"content-length", str(len(body)).encode())]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
@@ -191,11 +194,7 @@ def hold_supernode() -> None:
 
 
 def looking_soon(pull: Callable[..., Any]) -> Callable[..., Any]:
-    """Make Flower's `pull_objects` look soon for what is not there yet.
-
-    Args:
-        pull: Flower's own.
-    """
+    """Make one of Flower's functions that pull objects look soon for what is not there yet."""
     return partial(pull, initial_backoff=_AGAIN_SECONDS)
 
 
