@@ -256,7 +256,14 @@ class Session:
             raise state.failure(names, [site for site in present if site not in state.asked])
         if self.facts.params.locked_cohort:
             self._lock(position, state, locked)
-        settlement = self._settle(position, state, collected)
+        while True:
+            settlement = self._settle(position, state, collected)
+            if self.facts.params.locked_cohort:
+                break
+            # That takes time, in which the last minutes may begin and more be registered.
+            before, state = state, self._with_registered(position, state, collected)
+            if state == before:
+                break
         return self._close(position, state, settlement)
 
     def is_locked(self, position: StudyPosition) -> bool:

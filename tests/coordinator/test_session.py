@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from wardround.protocol.identifiers import SiteAddress
 from wardround.protocol.manifest import Dropped
 from wardround.protocol.messages import VECTOR_FORMAT
 from wardround.protocol.record import genesis_closing
+from wardround.protocol.settlement import Settlement
 from wardround.store import FolderStore
 from wardround.store.errors import ObjectAltered, ObjectMissing
 from wardround_coordinator.session import RoundOutcome, Session, StudyPosition
@@ -80,6 +82,27 @@ def test_round_with_every_site_is_closed_at_once_but_not_in_the_last_minutes(
     closed = session.run_round(position, hospitals.asked, replies)
     assert bool(waits) is is_late
     assert (closed.closing.closed_at >= cut_off) is is_late
+
+
+def test_round_that_is_settled_until_the_last_minutes_is_not_closed_in_them(
+    hospitals: Hospitals, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network, contract = hospitals.network, hospitals.network.contract
+    seconds = network.params.registration_seconds
+    cut_off = contract.open_round(network.study).opened_at + seconds
+    last = min(300, seconds // 4)
+    settle = Session._settle
+
+    def slow(*arguments: Any) -> Settlement:
+        contract.chain.advance(20)
+        return settle(*arguments)
+
+    session = session_that(hospitals, lambda left: contract.chain.advance(math.ceil(left)))
+    position, replies = session.position(), hospitals.replies(session.position())
+    monkeypatch.setattr(Session, "_settle", slow)
+    contract.chain.advance(cut_off - last - 15 - contract.chain.timestamp())
+    closed = session.run_round(position, hospitals.asked, replies)
+    assert closed.closing.closed_at >= cut_off
 
 
 def session_that(hospitals: Hospitals, wait: Callable[[float], None]) -> Session:
