@@ -87,6 +87,10 @@ COMMANDS = {
             "wardround.audit.contract_commands:app",
             "Prove that a contract is wardround's, offline, and write its sources for explorers.",
         ),
+        verify_result=(
+            "wardround.audit.result_commands:verify_result",
+            "Check who signed an audit's result, and that its rounds are still the chain's.",
+        ),
         verify_file=(
             "wardround.audit.commands:verify_file",
             "Print a file's CID and, for a vector, its Merkle root, as the chain and IPFS name it.",

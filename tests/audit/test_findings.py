@@ -24,7 +24,7 @@ from wardround.protocol.record import RuleId
 ROOT = Path(__file__).resolve().parents[2]
 #: Kinds of a page's table, with their values.
 _ROW = re.compile(r"^\| `(\w+)` \| (.*) \|$", re.MULTILINE)
-SOURCES = ("wardround/audit/auditing.py", "wardround/audit/commands.py")
+SOURCES = ("wardround/audit/auditing.py", "wardround/audit/result_commands.py")
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +111,7 @@ def test_later_rounds_alone_name_those_that_are_taken_as_recorded(
     with open_run(finished) as run:
         audit_study(run.contract, run.study, run.store, Findings(as_json=True), Depth(), 3)
     found = objects(capsys.readouterr().out)
-    (taken,) = (one for one in found if one["kind"] == "as_recorded")
+    (taken,) = (one for one in found if one["kind"] == "taken")
     assert (taken["first"], taken["last"]) == (1, 2)
     assert [one["round"] for one in found if one["kind"] == "round"] == [3]
     for one in found:

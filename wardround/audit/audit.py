@@ -103,7 +103,8 @@ class StudyAudit:
         self.closed: list[ClosedOnChain] = [
             one for one in closed if first_round <= one.round <= end
         ]
-        self._earlier = [one for one in closed if one.round < first_round]
+        #: Those that come before, and are not recomputed.
+        self.earlier: list[ClosedOnChain] = [one for one in closed if one.round < first_round]
         #: Objects that were read whole for rounds that hold, and so have their bytes.
         self._verified: set[str] = set()
         self.spec: StudySpec = fetch_specification(self.facts, store.map)
@@ -211,7 +212,7 @@ class StudyAudit:
     def _recorded_before(self) -> History:
         """What the rounds before the first leave, as it was recorded; nothing where it is gone."""
         history = History()
-        for closed in self._earlier:
+        for closed in self.earlier:
             try:
                 manifest = self._manifest(closed)
             except WardroundError:
@@ -227,7 +228,7 @@ class StudyAudit:
             if model.root != self.facts.params.initial_model:
                 raise ReplayFailed(1, "base model", "it is not the study's initial model")
             return model
-        before = self._earlier[-1] if self._earlier else None
+        before = self.earlier[-1] if self.earlier else None
         if before is None or model.root != before.closing.record.model:
             raise ReplayFailed(first.round, "base model", "it is not the recorded one")
         return model

@@ -9,6 +9,7 @@ from wardround.audit.archive import JOURNAL, Archive, ArchiveStore
 from wardround.audit.archived_study import ArchivedStudy, replayed_journal
 from wardround.audit.audit import AuditedRound, StudyAudit, StudyRecords
 from wardround.audit.auditor import Auditor
+from wardround.audit.earlier import Earlier
 from wardround.audit.findings import Findings
 from wardround.audit.finished import FinishedRun
 from wardround.audit.notices import unproven_words
@@ -31,10 +32,12 @@ class Depth:
     Attributes:
         jobs: how many processes share the rounds; None for as many as there are cores.
         run_study_code: build the first model again.
+        earlier: rounds that others have audited, which are not recomputed.
     """
 
     jobs: int | None = None
     run_study_code: bool = False
+    earlier: Earlier | None = None
 
     def processes(self, store: Store) -> int:
         """How many processes may share the rounds.
@@ -105,7 +108,7 @@ def audit_archive(path: Path, findings: Findings, depth: Depth) -> None:
             audit_study(contract, study, store, findings, depth, *rounds)
 
 
-def audit_run(run: FinishedRun, findings: Findings, depth: Depth) -> None:
+def audit_run(run: FinishedRun, findings: Findings, depth: Depth) -> StudyAudit:
     """Audit a run's folder: its journal, its study, its files."""
     if run.replayed is not None:
         findings.show(
@@ -113,7 +116,7 @@ def audit_run(run: FinishedRun, findings: Findings, depth: Depth) -> None:
             f"journal: {run.replayed} transactions executed again, same results",
             transactions=run.replayed,
         )
-    audit_study(run.contract, run.study, run.store, findings, depth, run=run)
+    return audit_study(run.contract, run.study, run.store, findings, depth, run=run)
 
 
 def audit_study(
@@ -135,7 +138,7 @@ def audit_study(
         store: where its objects are.
         findings: where to.
         depth: how.
-        first: recompute from this round; those before are taken as they were recorded.
+        first: recompute from this round, or where others have audited from the one after.
         last: recompute up to this round; by default to the last that is closed.
         run: the folder that has all of it, whose files are compared too.
     Returns:
@@ -146,9 +149,18 @@ def audit_study(
         ObjectSealed: what is public holds; models were not recomputed.
         StoreError: an object is missing or altered; names it.
     """
+    if depth.earlier is not None:
+        first = depth.earlier.last + 1
     jobs, work = depth.processes(store), StudyAudit(contract, study, store, first, last)
+    if depth.earlier is not None:
+        depth.earlier.check(work.facts, [*work.earlier, *work.closed])
     folder = None if run is None else RunFolderAudit(run, work)
     _begin(work, findings, depth, first)
+    # Where others have audited them, their manifests must be there all the same.
+    for before in work.earlier if depth.earlier is not None else ():
+        as_recorded = work.recorded(before)
+        if folder is not None:
+            folder.add(as_recorded)
     # An archive does not hold the token.
     decimals = contract.decimals(study) if isinstance(contract, WardRound) else None
     try:
@@ -215,12 +227,20 @@ def _begin(work: StudyAudit, findings: Findings, depth: Depth, first: int) -> No
     if unproven := unproven_words(facts.params.rule, most):
         findings.show("warning", f"warning: {unproven}", style="yellow", sites=most)
     model = hex_of(facts.params.initial_model)
-    if first > 1:
+    if depth.earlier is not None:
         findings.show(
-            "as_recorded",
+            "taken",
+            depth.earlier.words,
+            "  what they leave for checks of later rounds is read from their manifests",
+            **depth.earlier.values,
+        )
+    elif first > 1:
+        findings.show(
+            "taken",
             f"rounds before {first} are taken as they were recorded",
             first=1,
             last=first - 1,
+            by="record",
         )
     elif not depth.run_study_code:
         findings.show(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -16,11 +16,13 @@ from eth_account.signers.local import LocalAccount
 from wardround.audit.auditing import Depth, audit_archive, audit_run, audit_study
 from wardround.audit.auditor import Auditor, start_watching
 from wardround.audit.claims import claim_for, claimable, rounds_in_words
+from wardround.audit.earlier import ATTESTED, earlier_rounds
 from wardround.audit.findings import Findings
 from wardround.audit.finished import FinishedRun, open_run, read_network, run_store
 from wardround.audit.folders import Folders
 from wardround.audit.notices import Notice, Powers
 from wardround.audit.replayers import MAX_JOBS
+from wardround.audit.result_commands import keep_result
 from wardround.audit.signatures import SignatureFolder
 from wardround.chain.amounts import tokens_of
 from wardround.chain.options import (
@@ -124,6 +126,29 @@ def audit(
             help="How many processes share the rounds; by default one a core, at most one a round.",
         ),
     ] = None,
+    earlier: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            help="Recompute later rounds alone: a result that an auditor signed, or 'attested' for "
+            "what auditors have attested on chain.",
+        ),
+    ] = None,
+    trust: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="With --from: an address whose result is relied on, beside the study's auditors."
+        ),
+    ] = None,
+    sign: Annotated[
+        bool, typer.Option("--sign", help="Sign the result with --key, for others.")
+    ] = False,
+    output: Annotated[
+        Path | None, typer.Option(help="With --sign: file that the result is written to.")
+    ] = None,
+    publish: Annotated[
+        bool, typer.Option("--publish", help="With --sign: keep the result in the store.")
+    ] = False,
 ) -> None:
     """Recompute every round from chain and store alone; end with 0 only if all holds.
 
@@ -137,6 +162,10 @@ def audit(
       wardround audit 0x5e1f… --rpc http://127.0.0.1:8545 --contract 0x1234… --store ./store
 
       wardround audit 0x5e1f… --rpc … --contract … --store … --watch --challenge --key auditor.key
+
+      wardround audit runs/demo --sign --key auditor.key --output result.json
+
+      wardround audit runs/demo --from result.json --trust 0x5e1f…
     """
     if key is None and (challenge or answer or signatures is not None):
         raise typer.BadParameter(
@@ -146,9 +175,26 @@ def audit(
         raise typer.BadParameter("--run-study-code does not go with --watch: audit once more after")
     if jobs is not None and follow:
         raise typer.BadParameter("--jobs does not go with --watch: rounds are closed one by one")
-    if key is not None and not follow:
-        raise typer.BadParameter("--key goes with --watch: add that, or leave the key out")
     path = Path(run_or_study)
+    if key is not None and not follow and not sign:
+        raise typer.BadParameter("--key goes with --watch or --sign: add one, or leave it out")
+    if follow or path.is_file():
+        where_not = "--watch" if follow else "an archive"
+        for name, is_given in (("--sign", sign), ("--from", earlier is not None)):
+            if is_given:
+                raise typer.BadParameter(f"{name} does not go with {where_not}")
+    if sign and (key is None or (output is None and not publish)):
+        raise typer.BadParameter("--sign needs --key FILE, and --output FILE or --publish")
+    if not sign and (output is not None or publish):
+        raise typer.BadParameter(
+            "--output and --publish go with --sign: what is not signed is not kept"
+        )
+    if output is not None and not output.absolute().parent.is_dir():
+        raise typer.BadParameter(f"--output {output}: there is no such folder")
+    if trust and (earlier is None or earlier == ATTESTED):
+        raise typer.BadParameter("--trust goes with --from FILE")
+    trusted = [address_of(one).lower() for one in trust or ()]
+    signer = read_key(key) if sign and key is not None else None
     if reading_key is not None and (path.is_file() or not _is_run(run_or_study)):
         raise typer.BadParameter(
             "--reading-key goes with a run's folder: with --store it is '…&key=FILE' in the address"
@@ -174,10 +220,19 @@ def audit(
             _out.print("The study is over and final, and all holds.", style="bold green")
     elif _is_run(run_or_study):
         with open_run(path, reading=reading_key) as run:
-            audit_run(run, findings, depth)
+            if earlier is not None:
+                found = earlier_rounds(earlier, trusted, run.contract, run.study)
+                depth = replace(depth, earlier=found)
+            work = audit_run(run, findings, depth)
+            if signer is not None:
+                keep_result(work, findings, signer, output, publish=publish)
     else:
         with where.opened(run_or_study) as (ward, study, objects):
-            audit_study(ward, study, objects, findings, depth)
+            if earlier is not None:
+                depth = replace(depth, earlier=earlier_rounds(earlier, trusted, ward, study))
+            work = audit_study(ward, study, objects, findings, depth)
+            if signer is not None:
+                keep_result(work, findings, signer, output, publish=publish)
 
 
 def claim(

@@ -1,7 +1,8 @@
 """Errors of audits.
 
 WardroundError
-└── FileMismatch          a file that was taken away is not what chain and store give
+├── FileMismatch          a file that was taken away is not what chain and store give
+└── ResultNotTrusted      an audit's result is signed by an account that is not relied on
 """
 
 from __future__ import annotations
@@ -39,6 +40,24 @@ class FileMismatch(WardroundError):
         super().__init__(
             f"{path}: {what} is {_short(self.found)}, but {by} {_short(self.expected)}: "
             "do not rely on this file."
+        )
+
+
+class ResultNotTrusted(WardroundError):
+    """An audit's result is signed by an account that is neither the study's auditor nor named.
+
+    Attributes:
+        auditor: who signed it.
+    """
+
+    code = "result-not-trusted"
+
+    def __init__(self, path: Path, auditor: str) -> None:
+        self.path = path
+        self.auditor = auditor
+        super().__init__(
+            f"{path} is signed by {auditor}, who is no auditor of the study: if you rely on it "
+            f"all the same, add --trust {auditor}."
         )
 
 
