@@ -378,6 +378,11 @@ def test_audit_when_asked_for_as_json_has_an_object_a_round(call: Call, finished
     ended = call("audit", finished, "--json")
     found = [json.loads(line) for line in ended.out.splitlines()]
     rows = [row for row in found if row["kind"] == "round"]
+    assert {row["premise"]: row["compared"] for row in found if row["kind"] == "premise"} == {
+        "contract code": True,
+        "training code": True,
+        "first model": False,
+    }
     summary = json.loads((finished / "summary.json").read_text("utf-8"))
     assert [row["model"] for row in rows] == [row["model"] for row in summary["rounds"]]
     assert all(row["holds"] for row in rows)

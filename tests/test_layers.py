@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from wardround.transport.code import training_files
+from wardround.host.code import training_files
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from wardround.chain.study_token import StudyToken
 from wardround.chain.ward_round import WardRound
+from wardround.host.code import application_digest
 from wardround.host.reason import reason_of
 from wardround.host.study_file import NOT_OF_MODELS, read_files, study_from_text
 from wardround.learning.datasets.table import SiteData, Table
@@ -23,7 +24,6 @@ from wardround.protocol.model import FILES_MAX_BYTES, ModelSpec, StudyFiles
 from wardround.protocol.record import RuleId, StudyParams
 from wardround.protocol.study import PrivacySpec, StudySpec, parse_specification
 from wardround.store.study_store import open_study_store
-from wardround.transport.code import application_digest
 from wardround_client.errors import Refusal
 from wardround_client.guard.approvals import Approval
 from wardround_client.guard.book import read_book

@@ -20,6 +20,7 @@ from wardround.chain.court import Court
 from wardround.chain.errors import ChainError, ChainUnreachable
 from wardround.chain.ward_round import WardRound
 from wardround.host.backoff import pauses
+from wardround.host.code import application_digest, training_files
 from wardround.host.key_file import read_key
 from wardround.host.lock import only_one
 from wardround.host.log import EventLog, configure
@@ -35,7 +36,6 @@ from wardround.store.errors import StoreError
 from wardround.store.study_store import open_study_store
 from wardround.transport.bundle import write_bundle
 from wardround.transport.certificates import check_time
-from wardround.transport.code import application_digest, training_files
 from wardround.transport.errors import ControlFailed, PeerAway, TransportError
 from wardround.transport.flower.control import Control
 from wardround.transport.flower.programs import flower_environment

@@ -10,6 +10,7 @@ from wardround.chain.amounts import tokens_of
 from wardround.chain.chain import Chain
 from wardround.chain.study_token import StudyToken
 from wardround.chain.ward_round import WardRound
+from wardround.host.code import application_digest
 from wardround.learning.initial import InitialModel
 from wardround.learning.trial import try_model
 from wardround.protocol.canonical import canonical_bytes
@@ -19,7 +20,6 @@ from wardround.protocol.record import StudyParams, StudyParties
 from wardround.protocol.settlement import Vector
 from wardround.protocol.study import StudySpec
 from wardround.store import Store
-from wardround.transport.code import application_digest
 
 #: What a sponsor keeps of a token that is made for its study: challengers need some.
 SPARE_DEPOSITS = 100

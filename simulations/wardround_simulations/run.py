@@ -22,10 +22,10 @@ from wardround.devchain.embedded import EmbeddedChain
 from wardround.devchain.evm import Genesis
 from wardround.devchain.faucet import DEV_CHAIN_ID, balances_of
 from wardround.devchain.journal import Journal, start_journaled
+from wardround.host.code import training_files
 from wardround.host.key_file import read_key
 from wardround.protocol.errors import ScenarioError, WardroundError
 from wardround.transport.bundle import write_app
-from wardround.transport.code import training_files
 from wardround.transport.flower.grid import OnReply
 from wardround_coordinator.server_app import OnSummary, make_server_app
 from wardround_simulations.client_app import app as client_app

@@ -40,8 +40,8 @@ from flwr.superlink.grid.http_grid import HttpGrid
 from flwr.supernode.fleet_http_client import FleetHttpClient
 from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
 
+from wardround.host.code import training_files
 from wardround.transport.bundle import write_bundle
-from wardround.transport.code import training_files
 from wardround.transport.flower.programs import flower_environment
 from wardround.transport.ports import free_port
 

@@ -59,7 +59,7 @@ def test_first_model_that_does_not_follow_from_the_specification_is_named(own_ru
         work = StudyAudit(opened.contract, opened.study, opened.store)
         params = replace(work.facts.params, initial_model=Root(bytes(32)))
         work.facts = replace(work.facts, params=params)
-        with pytest.raises(ReplayFailed, match="round 1: first model: built again here it is 0x"):
+        with pytest.raises(ReplayFailed, match="round 1: first model: built again here by PyTorch"):
             rebuild_first_model(work)
 
 

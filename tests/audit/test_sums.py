@@ -20,6 +20,7 @@ from wardround.audit.notices import Notice, Powers
 from wardround.chain.court_events import Proven
 from wardround.chain.court_reader import Contested, DemandStatus
 from wardround.chain.errors import ContractReverted
+from wardround.host.code import application_digest
 from wardround.protocol.canonical import canonical_bytes, sha256_digest
 from wardround.protocol.cid import cid_of
 from wardround.protocol.contribution import Contribution, Entry, sort_entries
@@ -40,7 +41,6 @@ from wardround.protocol.record import Recording, RuleId, StudyParties, genesis_c
 from wardround.protocol.settlement import RoundFrame, Vector, settle
 from wardround.protocol.study import AggregationSpec
 from wardround.store import FolderStore
-from wardround.transport.code import application_digest
 from wardround_coordinator.session import RoundOutcome, Session, StudyPosition
 from wardround_coordinator.strategy import _vector_record
 from wardround_coordinator.verification import RawVector, Reply

@@ -19,10 +19,10 @@ import pytest
 from tests.integration.networks import small_scenario
 from wardround.devchain.anvil import Anvil
 from wardround.devchain.evm import Genesis
+from wardround.host.code import application_digest, training_files
 from wardround.protocol.code import code_digest
 from wardround.protocol.identifiers import Digest, SiteAddress
 from wardround.transport.bundle import write_bundle
-from wardround.transport.code import application_digest, training_files
 from wardround.transport.flower.control import Control
 from wardround.transport.ports import free_port
 from wardround.transport.supervision import Supervisor

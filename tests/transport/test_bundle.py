@@ -16,9 +16,9 @@ from flwr.cli.install import install_from_fab
 from hypothesis import given
 from hypothesis import strategies as st
 
+from wardround.host.code import MARKERS, PACKAGES, application_digest, training_files
 from wardround.protocol.code import code_digest
 from wardround.transport.bundle import read_bundle, write_app, write_bundle
-from wardround.transport.code import MARKERS, PACKAGES, application_digest, training_files
 from wardround.transport.errors import BundleRefused
 
 FILES = {f"{package}/__init__.py": f"# {package}\n".encode() for package in PACKAGES}

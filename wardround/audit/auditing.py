@@ -14,6 +14,7 @@ from wardround.audit.findings import Findings
 from wardround.audit.finished import FinishedRun
 from wardround.audit.notices import unproven_words
 from wardround.audit.progress import with_progress
+from wardround.audit.premises import premises_of
 from wardround.audit.public_audit import public_rounds
 from wardround.audit.replayers import hindrance, offered
 from wardround.audit.run_folder import RunFolderAudit
@@ -89,13 +90,6 @@ def audit_archive(path: Path, findings: Findings, depth: Depth) -> None:
                 block=described.last_block,
                 hash=described.last_hash,
             )
-            findings.show(
-                "not_checked",
-                "Nor whether the contract's code is known: "
-                f"wardround contract verify {described.contract} --rpc URL",
-                what="contract",
-                contract=described.contract,
-            )
             return
         with replayed_journal(archive) as chain:
             archived.require_in(chain)
@@ -155,7 +149,7 @@ def audit_study(
     if depth.earlier is not None:
         depth.earlier.check(work.facts, [*work.earlier, *work.closed])
     folder = None if run is None else RunFolderAudit(run, work)
-    _begin(work, findings, depth, first)
+    _begin(work, contract, findings, depth, first)
     # Where others have audited them, their manifests must be there all the same.
     for before in work.earlier if depth.earlier is not None else ():
         as_recorded = work.recorded(before)
@@ -207,7 +201,9 @@ def audit_study(
     return work
 
 
-def _begin(work: StudyAudit, findings: Findings, depth: Depth, first: int) -> None:
+def _begin(
+    work: StudyAudit, contract: StudyRecords, findings: Findings, depth: Depth, first: int
+) -> None:
     facts = work.facts
     findings.show(
         "study",
@@ -226,7 +222,6 @@ def _begin(work: StudyAudit, findings: Findings, depth: Depth, first: int) -> No
     most = max((one.closing.record.count for one in work.closed), default=0)
     if unproven := unproven_words(facts.params.rule, most):
         findings.show("warning", f"warning: {unproven}", style="yellow", sites=most)
-    model = hex_of(facts.params.initial_model)
     if depth.earlier is not None:
         findings.show(
             "taken",
@@ -242,19 +237,14 @@ def _begin(work: StudyAudit, findings: Findings, depth: Depth, first: int) -> No
             last=first - 1,
             by="record",
         )
-    elif not depth.run_study_code:
-        findings.show(
-            "first_model",
-            "first model: taken as recorded; --run-study-code builds it again",
-            model=model,
-            rebuilt=False,
-        )
+    built = None
     if depth.run_study_code:
         # Its process imports PyTorch; this one does not.
         from wardround.audit.first_model import rebuild_first_model
 
-        words = rebuild_first_model(work)
-        findings.show("first_model", f"first model: {words}", model=model, rebuilt=True)
+        built = rebuild_first_model(work)
+    for one in premises_of(work, contract, built):
+        findings.show("premise", one.sentence(), premise=one.name, compared=one.is_compared)
 
 
 def _closed_words(work: StudyAudit) -> str:

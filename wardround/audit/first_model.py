@@ -7,6 +7,8 @@ and for a model of the study's own to ask it runs the study's code.
 
 from __future__ import annotations
 
+from importlib.metadata import version
+
 import numpy as np
 
 from wardround.audit.audit import StudyAudit
@@ -57,11 +59,17 @@ def rebuild_first_model(work: StudyAudit) -> str:
     sandbox = Sandbox(offer, readable, _MEMORY_BYTES, is_open=not offer.is_enough)
     found = try_apart(spec.with_files(files), sandbox)
     _compare(found.root, recorded)
+    _compare(f"{found.parameters} parameters", f"{work.facts.params.parameter_count} parameters")
     walls = f"in a sandbox ({offer.words()})" if offer.is_enough else "without a sandbox"
-    return f"built again {walls} with root {found.root[:18]}… equal"
+    return f"built again {walls} by {_pytorch()}, with root {found.root[:18]}… equal"
+
+
+def _pytorch() -> str:
+    """Which one builds here: another may draw other first weights from the same seed."""
+    return f"PyTorch {version('torch')}"
 
 
 def _compare(found: str, recorded: str) -> None:
     if found != recorded:
-        reason = f"built again here it is {found}, and the chain has {recorded}"
+        reason = f"built again here by {_pytorch()} it is {found}, and the chain has {recorded}"
         raise ReplayFailed(1, "first model", reason)

@@ -22,7 +22,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from wardround.transport.code import MARKERS, PACKAGES
+from wardround.host.code import MARKERS, PACKAGES
 from wardround.transport.errors import BundleRefused
 
 #: What the bundle's ``pyproject.toml`` must give to Flower.

@@ -28,6 +28,7 @@ from eth_account import Account
 from wardround.chain.errors import ChainError, ContractReverted, UnknownContract
 from wardround.chain.study_state import SiteSlot
 from wardround.chain.ward_round import WardRound
+from wardround.host.code import application_digest
 from wardround.host.steps import Step, durable
 from wardround.learning.datasets.table import SiteData, Table
 from wardround.learning.privacy.counts import histogram, noised
@@ -41,7 +42,6 @@ from wardround.protocol.merkle import vector_root
 from wardround.protocol.messages import Measured, TrainReply, TrainTask
 from wardround.protocol.record import Closing
 from wardround.protocol.report import MetricName, Report, rounded_loss
-from wardround.transport.code import application_digest
 from wardround_client.errors import LogError, Refusal, RefusedForNow
 from wardround_client.guard.answers import KeptAnswers
 from wardround_client.guard.approvals import Approval, Approvals, not_approved
