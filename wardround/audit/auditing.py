@@ -13,8 +13,8 @@ from wardround.audit.earlier import Earlier
 from wardround.audit.findings import Findings
 from wardround.audit.finished import FinishedRun
 from wardround.audit.notices import unproven_words
-from wardround.audit.progress import with_progress
 from wardround.audit.premises import premises_of
+from wardround.audit.progress import with_progress
 from wardround.audit.public_audit import public_rounds
 from wardround.audit.replayers import hindrance, offered
 from wardround.audit.run_folder import RunFolderAudit
