@@ -11,7 +11,9 @@ from tests.chain.staged import Theatre, theatre
 from wardround.audit.answering import Answerer
 from wardround.audit.finding import VectorIndex
 from wardround.chain.court_reader import DemandStatus
+from wardround.chain.ward_round import WardRound
 from wardround.protocol.cid import cid_of
+from wardround.protocol.errors import StudyMismatch
 from wardround.protocol.evidence import Demand, What
 from wardround.protocol.fixed_point import vector_bytes
 from wardround.protocol.inspection import entry_leaf
@@ -87,3 +89,23 @@ def test_index_forgets_no_object_that_could_not_be_read(scene: Theatre) -> None:
     assert index.find(vector_root(model.data)) is None  # not looked for before it is refreshed
     index.refresh()
     assert index.find(vector_root(model.data)) is not None
+
+
+def test_chain_that_moves_between_two_requests_ends_no_answerer(
+    scene: Theatre, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage = scene.stage()
+    for _ in range(2):
+        stage.close(scene.parties.first)
+    scene.court.approve_deposit(scene.stranger, stage.study)
+    scene.court.demand_chunk(scene.stranger, scene.contested(stage, 2), Demand(What.MODEL, 0))
+    answerer = Answerer(scene.court, scene.parties.standby, stage.params, stage.store)
+    read = WardRound.closings
+
+    def lagging(*_: object) -> None:
+        monkeypatch.setattr(WardRound, "closings", read)
+        raise StudyMismatch("closing of round 2", "committed to", "no event")
+
+    monkeypatch.setattr(WardRound, "closings", lagging)
+    assert list(answerer.look(lambda: float(scene.chain.timestamp()))) == []
+    assert [one.round for one in answerer.look(lambda: float(scene.chain.timestamp()))] == [2]

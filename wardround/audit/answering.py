@@ -70,7 +70,12 @@ class Answerer:
         if not self._open:
             return
         self._vectors.refresh()
-        closings = self._closings()
+        try:
+            closings = self._closings()
+        except StudyMismatch:
+            # The chain has moved between two requests, or another endpoint lags: look again.
+            self._seen_through = head - 1
+            return
         asked: dict[bytes, list[tuple[Demanded, DemandState]]] = {}
         # The soonest deadline first; with each all about its closing, which is read once for them.
         for event in sorted(self._open.values(), key=lambda one: one.deadline):
