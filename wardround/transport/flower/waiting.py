@@ -6,9 +6,9 @@ and asks less often. The held answer stays empty and only says "ask again", so t
 connection that has been lost meanwhile waits for the next question, as with Flower.
 
     who asks                            the SuperLink or SuperNode holds it until
-    a SuperNode, for messages           the ServerApp has pushed some
+    a SuperNode, for messages           the ServerApp has pushed some, with all their objects
     a SuperExec, for tasks              there is a task
-    a ServerApp, for news (`NEWS_PATH`) a site has pushed a reply, or a part of one
+    a ServerApp, for news (`NEWS_PATH`) a site has pushed a reply, with all its objects
 """
 
 from __future__ import annotations
@@ -23,18 +23,17 @@ from functools import partial
 from typing import Any
 from urllib.parse import parse_qs
 
+from flwr.proto.message_pb2 import PushObjectResponse
 from starlette.middleware import Middleware
 
 #: How long an answer is held at most: shorter than any timeout on its way, and than a stop takes.
 HELD_SECONDS = 2.0
-#: Answers with the count of what sites have pushed: once it exceeds ``since``, or after as many
-#: milliseconds as ``for`` says.
+#: Answers with the count of replies that sites have pushed: once it exceeds ``since``, or after as
+#: many milliseconds as ``for`` says.
 NEWS_PATH = "/v1/wardround/news"
 #: How soon an object is looked for again that is announced and not there yet: Flower announces a
 #: message first and pushes its objects then, and looks again after a second. Doubled each time.
 _AGAIN_SECONDS = 0.02
-#: Between the first part of a reply and the news of it: a look finds several parts at once.
-_PARTS_SECONDS = 0.03
 
 _PULL_MESSAGES, _ACQUIRE_TASK = "/v1/fleet/pull-messages", "/v1/runtime/acquire-task"
 
@@ -145,7 +144,6 @@ class HeldAnswers:
             await send({"type": "http.response.body", "body": b""})
             return
         await _until(news.heard(since), receive, min(max(seconds, 0.0), self.seconds))
-        await asyncio.sleep(_PARTS_SECONDS if news.count > since else 0)
         body = str(news.count).encode()
         headers = [(b"content-type", b"text/plain"), (b"content-length", str(len(body)).encode())]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
@@ -155,15 +153,16 @@ class HeldAnswers:
 def hold_superlink() -> None:
     """Change this process's Flower, before its SuperLink starts."""
     runs, messages, replies = News(), News(), News()
+    fleet = importlib.import_module("flwr.superlink.servicer.fleet.fleet_handlers")
+    vars(fleet)["push_messages"] = telling(vars(fleet)["push_messages"], replies)
+    vars(fleet)["push_object"] = telling(vars(fleet)["push_object"], replies)
+    runtime = importlib.import_module("flwr.superlink.servicer.runtime.runtime_handlers")
+    vars(runtime)["push_messages"] = telling(vars(runtime)["push_messages"], messages)
+    vars(runtime)["push_object"] = telling(vars(runtime)["push_object"], messages)
     held = Middleware(
         HeldAnswers,
         held={_ACQUIRE_TASK: runs, _PULL_MESSAGES: messages},
-        tells={
-            "/v1/control/start-run": runs,
-            "/v1/runtime/push-messages": messages,
-            "/v1/fleet/push-messages": replies,
-            "/v1/fleet/push-object": replies,
-        },
+        tells={"/v1/control/start-run": runs},
         news=replies,
     )
     extensions = importlib.import_module("flwr.superlink.extensions")
@@ -191,6 +190,28 @@ def hold_supernode() -> None:
         return pull(*arguments, **named)
 
     vars(client)["pull_objects"] = pulled
+
+
+def telling(push: Callable[..., Any], news: News) -> Callable[..., Any]:
+    """Make one of Flower's handlers of pushes tell once all that was announced is there.
+
+    Args:
+        push: takes request and state; announces messages, or brings one of their objects.
+        news: told.
+    """
+
+    def pushed(request: Any, state: Any, *more: Any) -> Any:
+        answer = push(request, state, *more)
+        if isinstance(answer, PushObjectResponse):
+            # Flower forgets a session with its last object.
+            whole = answer.stored and request.session_id not in state._object_push_sessions
+        else:
+            whole = not answer.objects_to_push
+        if whole:
+            news.spread()
+        return answer
+
+    return pushed
 
 
 def looking_soon(pull: Callable[..., Any]) -> Callable[..., Any]:
