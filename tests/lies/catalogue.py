@@ -11,12 +11,13 @@ and closes on chain. Fields come from the schemas (`tests.lies.schemas`), values
 
 from __future__ import annotations
 
-from tests.lies import code, documents, specifications, structures
+from tests.lies import code, documents, registrations, specifications, structures
 from tests.lies.lie import Lie
 
 LIES: tuple[Lie, ...] = (
     *documents.lies(),
     *specifications.lies(),
     *structures.lies(),
+    *registrations.lies(),
     *code.lies(),
 )

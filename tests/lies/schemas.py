@@ -70,7 +70,10 @@ def all_fields() -> set[str]:
     }
     for name, kind in STRUCTURES.items():
         found |= {f"{name}.{field.name}" for field in dataclass_fields(kind)}
-    found |= set(DOCUMENTS) | {f"report.metrics.{name}" for name in get_args(MetricName)}
+    # A registration is an entry, on chain by itself.
+    found |= {*DOCUMENTS, "registration"} | {
+        f"report.metrics.{name}" for name in get_args(MetricName)
+    }
     for name in CONTRACTS:
         immutables = load_artifact(name).runtime.immutables
         found |= {f"code.{name}", *(f"code.{name}.{one}" for one in immutables)}

@@ -159,4 +159,5 @@ def audited_whole(call: Call, folder: Path) -> Outcome:
     ended = call("audit", folder, "--json")
     if ended.status:
         return ended.error, []
-    return None, json.loads(ended.out.splitlines()[-1])["not_checked"]
+    found = map(json.loads, ended.out.splitlines())
+    return None, [one["what"] for one in found if one["kind"] == "not_checked"]

@@ -9,8 +9,10 @@ from functools import partial
 from typing import Protocol
 
 from wardround.audit.replayers import replayers
+from wardround.chain.court import Court
 from wardround.chain.events import Registered
 from wardround.chain.study_state import ClosedOnChain
+from wardround.chain.ward_round import WardRound
 from wardround.protocol.checks import History
 from wardround.protocol.cid import Cid, cid_from_sha256
 from wardround.protocol.errors import ReplayFailed, WardroundError
@@ -141,6 +143,7 @@ class StudyAudit:
                     shares, exemptions = replayed.settlement.shares, replayed.exemptions
                     manifest = replayed.settlement.manifest
                     audited = AuditedRound(closed, manifest, shares, exemptions)
+                self.check_registered(closed, audited.manifest)
                 if not audited.exemptions:
                     self._verified.update(_objects(audited.manifest, closed))
                 yield audited
@@ -189,6 +192,29 @@ class StudyAudit:
         """A round as a replay takes it."""
         registered = partial(self._registered, closed.round)
         return ClosedRound(closed.round, closed.closing, closed.entries, registered)
+
+    def check_registered(self, closed: ClosedOnChain, manifest: Manifest) -> None:
+        """Check that a round holds what sites registered for it on chain.
+
+        Whether a registration was void is in the court's state. An archive has none of it: there,
+        the manifest's word for why the site was dropped is taken as recorded.
+
+        Raises:
+            ReplayFailed: one is left out that is not void; names its site.
+        """
+        taken = {row.site for row in manifest.contributions}
+        void = {row.site for row in manifest.dropped if row.reason in ("not_shown", "refused")}
+        for event in self._contract.registered(self.facts.study, closed.round):
+            site = event.site.lower()
+            if site in taken:
+                continue
+            is_bound = site not in void
+            if isinstance(self._contract, WardRound):
+                made = Court(self._contract).registration(event)
+                is_bound = made.binds(closed.closing.closed_at)
+            if is_bound:
+                reason = f"{event.site} registered its contribution and was left out"
+                raise ReplayFailed(closed.round, "contributions", reason)
 
     def check_objects(self) -> int:
         """Verify every object in the store against its name, used or not; return how many.

@@ -36,12 +36,10 @@ from wardround.chain.court_reader import Contested, DemandStatus
 from wardround.chain.errors import ChainError, ContractReverted, TransactionRefused
 from wardround.chain.events import (
     Overturned,
-    Registered,
     RoundClosed,
     SiteAdmitted,
     SiteRemoved,
 )
-from wardround.chain.study_state import Registration
 from wardround.chain.ward_round import WardRound
 from wardround.host.screen import utc
 from wardround.protocol.attestation import Attestation
@@ -291,7 +289,7 @@ class Auditor:
         self, number: int, closing: Closing, entries: bytes | None, locked_now: int | None = None
     ) -> RoundCase:
         registered = tuple(
-            self._registration(event) for event in self.ward.registered(self.study, number)
+            self.court.registration(event) for event in self.ward.registered(self.study, number)
         )
         made = demands_about(self.facts.params, number, closing, self._demanded.values())
         shown = ShownLeaves.of(self.facts.params, made, self._shown)
@@ -303,19 +301,6 @@ class Auditor:
         before = self._verdicts.get(number - 1)
         history = History() if before is None else before.history
         return RoundCase(seen, previous, registered, shown, locked_now, history)
-
-    def _registration(self, event: Registered) -> Registration:
-        where = (self.study, event.round, event.previous, event.site)
-        state = self.court.standing(*where)
-        return Registration(
-            event.round,
-            event.site,
-            event.entry,
-            event.registered_at,
-            deadline=state.deadline,
-            unanswered=state.unanswered,
-            refused=state.refused,
-        )
 
     # ---------------------------------------------------------------- acting
 

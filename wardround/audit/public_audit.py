@@ -75,6 +75,7 @@ def _check(
     require((len(entries), total_weight(entries)) == (record.count, record.total_weight), "weights")
     check_entries(facts, closed.round, base, entries)
     held.check_dropped(manifest)
+    audit.check_registered(closed, manifest)
     check_commitments(facts.params, manifest, seen)
     stored_scores(manifest, fetch)
     unread: list[str] = []

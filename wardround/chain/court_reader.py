@@ -22,6 +22,8 @@ from wardround.chain.court_events import (
     TallyOpened,
     read_court_events,
 )
+from wardround.chain.events import Registered
+from wardround.chain.study_state import Registration
 from wardround.chain.ward_round import WardRound
 from wardround.protocol.evidence import Demand, Leaf, What
 from wardround.protocol.identifiers import StudyId
@@ -195,6 +197,19 @@ class CourtReader(BoundContract):
         """
         values = self._ask("standing", study, round_number, previous, site)
         return RegistrationState(*values)
+
+    def registration(self, event: Registered) -> Registration:
+        """A registered contribution with what became of it."""
+        state = self.standing(event.study, event.round, event.previous, event.site)
+        return Registration(
+            event.round,
+            event.site,
+            event.entry,
+            event.registered_at,
+            deadline=state.deadline,
+            unanswered=state.unanswered,
+            refused=state.refused,
+        )
 
     def shown_of(self, study: StudyId, round_number: int, previous: bytes, site: str) -> bytes:
         """The bytes of a registered update that were shown so far: its first chunks."""
