@@ -25,6 +25,7 @@ from starlette.routing import Route
 from tests.shown import PAGES, PICTURES, ROOT, Block, blocks, run_block
 from tests.test_house import tracked
 from wardround.audit.finished import NetworkFile
+from wardround.audit.result import RESULT_TYPE
 from wardround.chain import events
 from wardround.chain.artifacts import load_artifact
 from wardround.command_line import app
@@ -308,7 +309,7 @@ def tables_below(page: str, heading: str) -> list[dict[str, str]]:
 
 
 def tables_below_all(page: str, heading: str) -> list[dict[str, str]]:
-    """As `tables_below`; first columns may stand without quotes."""
+    """As `tables_below`; first columns may be without quotes."""
     section = text_of(page).split(f"### {heading}\n")[1].split("\n#")[0]
     tables = []
     for table in re.split(r"^\| --- \| --- \|$", section, flags=re.MULTILINE)[1:]:
@@ -427,7 +428,8 @@ def test_immutables_are_those_of_the_contracts() -> None:
 
 
 def test_signed_types_are_those_of_the_code() -> None:
-    types = dict.fromkeys((CONTRIBUTION_TYPE, ATTESTATION_TYPE, PAYOUT_TYPE), "protocol")
+    ours = (CONTRIBUTION_TYPE, ATTESTATION_TYPE, PAYOUT_TYPE, RESULT_TYPE)
+    types = dict.fromkeys(ours, "protocol")
     types |= dict.fromkeys((RING_TYPE, REQUEST_TYPE), "store")
     for one, page in types.items():
         text = re.escape(one)

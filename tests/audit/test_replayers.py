@@ -1,4 +1,4 @@
-"""Several processes share the rounds of an audit, and nobody can tell from what comes out."""
+"""Several processes share the rounds of an audit, and what comes out is the same."""
 
 from __future__ import annotations
 

@@ -348,7 +348,7 @@ def has_companions(name: str, field: str, value: Any) -> bool:
 
 
 def lies_in(folder: Path, kind: str, paths: list[Path]) -> Iterator[Lie]:
-    """Lies about one kind of file, told of the first file of it.
+    """Lies about one kind of file, in the first file of it.
 
     Raises:
         KeyError: it is not known how such a file is read.

@@ -166,7 +166,7 @@ class StudyAudit:
         return replay_round(self.facts, self.spec, base, seen, self.store.map, history)
 
     def _judged(self, base: Vector, history: History, places: Sequence[int]) -> Iterator[bool]:
-        """Say of some rounds whether each holds if those before it do, without the chain."""
+        """Judge of some rounds whether each holds if those before it do, without the chain."""
         done = 0
         for place in places:
             for earlier in self.closed[done:place]:

@@ -23,7 +23,7 @@ from wardround.store import Store
 MAX_JOBS = 256
 _HOLDS = b"\x01"
 _UNDECIDED = b"\x00"
-#: Says of rounds, ascending from 0, whether each holds.
+#: Judges rounds, ascending from 0: whether each holds.
 Judge = Callable[[Sequence[int]], Iterator[bool]]
 
 

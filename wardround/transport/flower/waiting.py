@@ -1,8 +1,8 @@
 """Answers that wait until there is something, so that Flower's programs need no sleep.
 
 Flower's programs ask one another for work at intervals, and sleep in between. Here the program that
-is asked holds its empty answer until there is news, or for a moment: whoever waits hears at once,
-and asks less often. The held answer stays empty and only says "ask again", so that a message for a
+is asked holds its empty answer until there is news, or for a moment: who waits hears at once,
+and asks less often. The held answer stays empty and only means "ask again", so that a message for a
 connection that has been lost meanwhile waits for the next question, as with Flower.
 
     who asks                            the SuperLink or SuperNode holds it until
@@ -29,7 +29,7 @@ from starlette.middleware import Middleware
 #: How long an answer is held at most: shorter than any timeout on its way, and than a stop takes.
 HELD_SECONDS = 2.0
 #: Answers with the count of replies that sites have pushed: once it exceeds ``since``, or after as
-#: many milliseconds as ``for`` says.
+#: many milliseconds as ``for`` gives.
 NEWS_PATH = "/v1/wardround/news"
 #: How soon an object is looked for again that is announced and not there yet: Flower announces a
 #: message first and pushes its objects then, and looks again after a second. Doubled each time.
