@@ -324,6 +324,8 @@ def _shown(
 def _chunks_shown(
     site: OpenSite, court: Court, study: StudyId, payer: LocalAccount, registered: Registered
 ) -> Iterator[_Sent]:
+    from contextlib import nullcontext
+
     from wardround.chain.errors import ContractReverted
     from wardround.protocol.inspection import chunks_from
 
@@ -337,8 +339,11 @@ def _chunks_shown(
         count = min(ANSWERED_CHUNKS, state.demanded - first)
         chunks = chunks_from(update.data, first, count)
         before = (study, number, registered.previous)
+        is_last = first + count == state.demanded
         try:
-            receipt = court.answer_contribution(payer, *before, registered.entry, chunks)
+            # Dozens may have one deadline: the last waits until all of them are confirmed.
+            with nullcontext() if is_last else ward.chain.unconfirmed():
+                receipt = court.answer_contribution(payer, *before, registered.entry, chunks)
         except ContractReverted as error:
             # Another account has shown them meanwhile.
             if error.name == "Court_ChunkUnexpected":

@@ -216,3 +216,32 @@ def test_deposit_for_a_round_that_is_never_closed_goes_back_once_the_study_is_en
     own = [hex_of(stage.study), "hospital", "--watch", "--key", "sponsor.key"]
     assert "the deposit of round 2 goes back" in scene.world.run("site answer", *own)
     assert ward.owed(stage.study, sponsor.address) - before == stage.params.deposit
+
+
+def test_chunks_that_take_several_transactions_wait_for_confirmations_once(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage, ward, chain = scene.stage, scene.stage.contract, scene.stage.chain
+    first, sponsor, site = stage.parties.first, stage.parties.sponsor, stage.sites[0].address
+    home = site_home(scene, bytes(stage.hospitals[0].account.key))
+    stage.close(first)
+    position = stage.session(first).position()
+    delivery, update = stage.collect(position)[site]
+    task = TrainTask(stage.params, position.previous, 2, b"")
+    KeptAnswers(home.answers).keep(task, delivery, update)
+    ward.contribute(sponsor, stage.study, 2, position.previous, delivery.entry)
+    court, where = Court(ward), (stage.study, 2, position.previous.commitment, site)
+    court.approve_deposit(first, stage.study)
+    chunks = -(-stage.params.vector_size // 1024)
+    court.demand_contribution(first, *where, (0, chunks))
+    monkeypatch.setattr(chain_commands, "ANSWERED_CHUNKS", 1)
+    monkeypatch.setattr(chain, "confirmations", 9)
+    monkeypatch.setattr("time.sleep", lambda _: chain.advance(1))
+    for _ in range(chain.confirmations):
+        chain.advance(1)
+    before = chain.block().number
+    own = [hex_of(stage.study), "hospital", "--key", "sponsor.key"]
+    said = scene.world.run("site answer", *own)
+    assert said.count("showed chunks") == chunks > 1
+    assert court.standing(*where).shown == chunks
+    assert chain.block().number - before < 2 * chain.confirmations

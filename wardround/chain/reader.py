@@ -181,6 +181,18 @@ class ReadOnlyChain:
         finally:
             self._view.at_head = before
 
+    @contextmanager
+    def unconfirmed(self) -> Iterator[None]:
+        """Act on unconfirmed blocks, inside a ``with``: before a step that waits for all of them.
+
+        For a chain that one thread uses.
+        """
+        before, self.confirmations = self.confirmations, 0
+        try:
+            yield
+        finally:
+            self.confirmations = before
+
     def close(self) -> None:
         """Let go of the connection."""
         self.rpc.close()
