@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -278,8 +278,7 @@ class WardroundStrategy(Strategy):
             self._nodes[node] = introduction.site
             self.names.setdefault(introduction.site, introduction.name)
         if not gathering:
-            for node in exchange.silent:
-                self._note_silence(grid, QUERY, node, exchange.reply_seconds)
+            self._note_silence(grid, QUERY, exchange.silent, exchange.reply_seconds)
         return len(connected)
 
     def _forget(self, grid: Grid) -> None:
@@ -309,13 +308,17 @@ class WardroundStrategy(Strategy):
         least = self.session.facts.params.min_sites
         return due if len({self._nodes[node] for node in due}) >= least else list(self._nodes)
 
-    def _note_silence(self, grid: Grid, kind: str, node: int, cost_seconds: float) -> None:
-        away = node not in set(grid.get_node_ids())
-        pause = self._silent[kind].note(node, cost_seconds, away=away)
-        site = self._nodes.get(node)
-        called = f"node {node}" if site is None else f"{self.names.get(site, '')} ({site})".strip()
-        again = "when it connects again" if away else f"in {pause:.0f} s, or when it reconnects"
-        _log.warning(f"{called} did not answer ({kind}): it is asked again {again}")
+    def _note_silence(
+        self, grid: Grid, kind: str, nodes: Collection[int], cost_seconds: float
+    ) -> None:
+        connected = set(grid.get_node_ids()) if nodes else set()
+        for node in nodes:
+            away = node not in connected
+            pause = self._silent[kind].note(node, cost_seconds, away=away)
+            site = self._nodes.get(node)
+            named = f"{self.names.get(site, '')} ({site})".strip() if site else f"node {node}"
+            again = "when it connects again" if away else f"in {pause:.0f} s, or when it reconnects"
+            _log.warning(f"{named} did not answer ({kind}): it is asked again {again}")
 
     def _replies(self, grid: Grid, messages: Iterable[Message]) -> Iterator[Message]:
         """Send messages and yield replies as they arrive; ask those again that fail to train."""
@@ -340,12 +343,11 @@ class WardroundStrategy(Strategy):
         for reply in exchange.replies(sent):
             node = exchange.node(reply)
             if reply.has_error() and reply.error.code in DIED and exchange.retry_seconds > 0:
-                self._note_silence(grid, kind, node, exchange.retry_seconds)
+                self._note_silence(grid, kind, (node,), exchange.retry_seconds)
             else:
                 self._silent[kind].answered(node)
             yield reply
-        for node in exchange.silent:
-            self._note_silence(grid, kind, node, exchange.reply_seconds)
+        self._note_silence(grid, kind, exchange.silent, exchange.reply_seconds)
 
     def _newcomers(self, grid: Grid, sent: list[Message]) -> list[Message]:
         """Put a round's question to nodes that came after it was asked.
