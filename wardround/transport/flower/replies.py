@@ -143,14 +143,16 @@ class BoundedGrid(HttpGrid):
 
     def give_up(self, message_ids: Iterable[str]) -> None:
         """Take no more replies to some messages: the SuperLink forgets all that it has of them."""
-        for number in message_ids:
-            begun = self._begun.pop(number, None)
-            if begun is not None:
-                begun[1].close()
-                self._confirm(begun[0].message_id)
-            elif number in self._unanswered:
-                self._unanswered.remove(number)
-                self._confirm(number)
+        # Where the run has ended, or the SuperLink is gone, nothing is kept.
+        with suppress(httpx.HTTPError):
+            for number in message_ids:
+                begun = self._begun.pop(number, None)
+                if begun is not None:
+                    begun[1].close()
+                    self._confirm(begun[0].message_id)
+                elif number in self._unanswered:
+                    self._unanswered.remove(number)
+                    self._confirm(number)
 
     def _look(self, numbers: list[str]) -> None:
         """Begin with the replies that are announced to some messages."""
