@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import os
 import subprocess
 import sys
+import threading
 import time
+from base64 import b64encode
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
+from http import HTTPStatus
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import TypeVar
 
@@ -17,28 +22,42 @@ import httpx
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from flwr.app import Message
+from flwr.common.constant import TIMESTAMP_HEADER
 from flwr.common.serde import fab_to_proto, message_from_proto, message_to_proto, run_from_proto
 from flwr.proto.control_pb2 import StartRunRequest
 from flwr.proto.fleet_pb2 import (
     ActivateNodeRequest,
+    ActivateNodeResponse,
     PullMessagesRequest,
+    PullMessagesResponse,
     PushMessagesRequest,
+    PushMessagesResponse,
     RegisterNodeFleetRequest,
 )
 from flwr.proto.message_pb2 import Message as ProtoMessage
 from flwr.proto.message_pb2 import ObjectTree, PushObjectRequest
 from flwr.proto.node_pb2 import Node
-from flwr.proto.runtime_pb2 import AcquireTaskRequest, PullTaskInputRequest
-from flwr.supercore.constant import TaskType
+from flwr.proto.runtime_pb2 import (
+    AcquireTaskRequest,
+    PullTaskInputRequest,
+    SendTaskHeartbeatRequest,
+)
+from flwr.supercore.constant import (
+    FLEET_HTTP_PUBLIC_KEY_HEADER,
+    FLEET_HTTP_SIGNATURE_HEADER,
+    TaskType,
+)
 from flwr.supercore.control import ControlHttpClient
+from flwr.supercore.date import now
 from flwr.supercore.fab import Fab
 from flwr.supercore.inflatable.inflatable_object import get_all_nested_objects, get_object_tree
 from flwr.supercore.interceptors.http.runtime_version import RuntimeVersionHttpInterceptor
-from flwr.supercore.protobuf.client import ProtobufClient, ProtobufClientInterceptor
+from flwr.supercore.primitives.asymmetric import sign_message
+from flwr.supercore.protobuf.client import ProtobufClient
+from flwr.supercore.protobuf.constants import PROTOBUF_MEDIA_TYPE
 from flwr.supercore.runtime import RuntimeHttpClient
 from flwr.superlink.grid.http_grid import HttpGrid
-from flwr.supernode.fleet_http_client import FleetHttpClient
-from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
+from google.protobuf.message import Message as ProtobufMessage
 
 from wardround.host.code import training_files
 from wardround.transport.bundle import write_bundle
@@ -49,6 +68,12 @@ _Client = TypeVar("_Client", bound=ProtobufClient)
 
 START_SECONDS = 180.0
 _HEARTBEAT_SECONDS = 1800.0
+#: How often a ServerApp says that it lives.
+_LIVE_SECONDS = 10.0
+#: The SuperLink takes a signature for 300.
+_SIGNED_SECONDS = 60.0
+#: On a machine with many times the work it has cores for.
+_CALL_SECONDS = 120.0
 
 
 @dataclass
@@ -85,16 +110,18 @@ class Pushed:
 class SuperLinkProcess:
     """Attributes:
     port: of all its interfaces, on loopback, in plain text.
+    process_id: of the process.
     """
 
     port: int
+    process_id: int
 
-    def _client(self, kind: type[_Client], *more: ProtobufClientInterceptor) -> _Client:
+    def _client(self, kind: type[_Client]) -> _Client:
         return kind.from_server_address(
             server_address=f"127.0.0.1:{self.port}",
             insecure=True,
             root_certificates=None,
-            interceptors=[RuntimeVersionHttpInterceptor(component_name="flwr CLI"), *more],
+            interceptors=[RuntimeVersionHttpInterceptor(component_name="flwr CLI")],
         )
 
     @contextmanager
@@ -110,69 +137,175 @@ class SuperLinkProcess:
         runtime.close()
         grid = HttpGrid(f"127.0.0.1:{self.port}", insecure=True, token=task.token)
         grid.set_run(run_from_proto(grid._runtime_client.PullTaskInput(PullTaskInputRequest()).run))
+        # Else its token ends after six minutes.
+        over = threading.Event()
+
+        def live() -> None:
+            while not over.wait(_LIVE_SECONDS):
+                with suppress(httpx.HTTPError):
+                    grid._runtime_client.SendTaskHeartbeat(SendTaskHeartbeatRequest())
+
+        alive = threading.Thread(target=live)
+        alive.start()
         try:
             yield grid
         finally:
+            over.set()
+            alive.join()
             grid.close()
 
     @contextmanager
     def nodes(self, count: int) -> Iterator[Nodes]:
         """Connect nodes."""
-        clients = {}
-        for _ in range(count):
-            private = ec.generate_private_key(ec.SECP256R1())
-            form = serialization.PublicFormat.SubjectPublicKeyInfo
-            key = private.public_key().public_bytes(serialization.Encoding.PEM, form)
-            signed = NodeAuthHttpInterceptor(private, private.public_key())
-            client = self._client(FleetHttpClient, signed)
-            client.RegisterNode(RegisterNodeFleetRequest(public_key=key))
-            activate = ActivateNodeRequest(public_key=key, heartbeat_interval=_HEARTBEAT_SECONDS)
-            clients[client.ActivateNode(activate).node_id] = client
+        nodes = Nodes(self.port)
         try:
-            yield Nodes(clients)
+            for _ in range(count):
+                nodes.connect()
+            yield nodes
         finally:
-            for client in clients.values():
-                client.close()
+            nodes.close()
+
+
+class Refused(Exception):
+    """The SuperLink answers with an error, or closes the connection on what is sent.
+
+    Attributes:
+        status: of the answer; 0 where there is none.
+    """
+
+    def __init__(self, status: int) -> None:
+        self.status = status
+        super().__init__(f"HTTP {status}")
 
 
 @dataclass
 class Nodes:
-    """Connected nodes, each with its own key."""
+    """Connected nodes, each with its own key; those of a thread share a connection.
 
-    clients: dict[int, FleetHttpClient]
+    Flower's client takes five times as long for a request, and most of what a node does is
+    requests.
+
+    Attributes:
+        port: of the SuperLink.
+        keys: by node.
+    """
+
+    port: int
+    keys: dict[int, ec.EllipticCurvePrivateKey] = field(default_factory=dict)
+    _of_thread: threading.local = field(default_factory=threading.local)
+    _lines: list[HTTPConnection] = field(default_factory=list)
+    _signed: dict[int, tuple[float, dict[str, str]]] = field(default_factory=dict)
 
     @property
     def ids(self) -> list[int]:
-        return list(self.clients)
+        return list(self.keys)
+
+    def connect(self) -> None:
+        """Register a new node, and activate it."""
+        private = ec.generate_private_key(ec.SECP256R1())
+        signed, key = _signature(private), _public_pem(private)
+        self._post("register-node", signed, RegisterNodeFleetRequest(public_key=key))
+        activate = ActivateNodeRequest(public_key=key, heartbeat_interval=_HEARTBEAT_SECONDS)
+        answer = ActivateNodeResponse.FromString(self._post("activate-node", signed, activate))
+        self.keys[answer.node_id] = private
+
+    def close(self) -> None:
+        for line in self._lines:
+            line.close()
 
     def question(self, node: int) -> Message | None:
         """The next question to a node, without its objects."""
         request = PullMessagesRequest(node=Node(node_id=node))
-        try:
-            answer = self.clients[node].PullMessages(request)
-        except httpx.TransportError:
-            # What this node pushed before was refused unread, and the connection with it.
-            answer = self.clients[node].PullMessages(request)
-        return message_from_proto(answer.messages_list[0]) if answer.messages_list else None
+        data = self._post("pull-messages", self._headers(node), request)
+        found = PullMessagesResponse.FromString(data).messages_list
+        return message_from_proto(found[0]) if found else None
 
-    def push(self, node: int, reply: Pushed, objects: Iterable[str] | None = None) -> None:
-        """Push a reply, with all or only some of its objects; what is not taken is not."""
-        client, me, about = self.clients[node], Node(node_id=node), reply.message.metadata
+    def announce(self, node: int, request: PushMessagesRequest) -> PushMessagesResponse:
+        """Announce replies.
+
+        Raises:
+            Refused: the SuperLink does not take it.
+        """
+        data = self._post("push-messages", self._headers(node), request)
+        return PushMessagesResponse.FromString(data)
+
+    def push(self, node: int, reply: Pushed, objects: Iterable[str] | None = None) -> bool:
+        """Push a reply, with all or only some of the objects that the SuperLink lacks.
+
+        Returns:
+            Whether the reply, of which objects may not be, is taken.
+        """
         request = PushMessagesRequest(
-            node=me, messages_list=[reply.proto()], message_object_trees=[reply.tree]
+            node=Node(node_id=node),
+            messages_list=[reply.proto()],
+            message_object_trees=[reply.tree],
         )
-        with suppress(httpx.HTTPStatusError, httpx.TransportError):
-            session = client.PushMessages(request).session_id
-            for name in reply.objects if objects is None else objects:
-                client.PushObject(
-                    PushObjectRequest(
-                        node=me,
-                        run_id=about.run_id,
-                        object_id=name,
-                        object_content=reply.objects[name],
-                        session_id=session,
-                    )
+        try:
+            answer = self.announce(node, request)
+        except Refused:
+            return False
+        lacking = set(answer.objects_to_push)
+        for name in reply.objects if objects is None else objects:
+            if name in lacking:
+                sent = PushObjectRequest(
+                    node=Node(node_id=node),
+                    run_id=reply.message.metadata.run_id,
+                    object_id=name,
+                    object_content=reply.objects[name],
+                    session_id=answer.session_id,
                 )
+                with suppress(Refused):
+                    self._post("push-object", self._headers(node), sent)
+        return bool(lacking)
+
+    def _headers(self, node: int) -> dict[str, str]:
+        """A node's signature of the time, as long as the SuperLink surely takes it."""
+        made_at, headers = self._signed.get(node, (-math.inf, {}))
+        if time.monotonic() - made_at >= _SIGNED_SECONDS:
+            headers = _signature(self.keys[node])
+            self._signed[node] = time.monotonic(), headers
+        return headers
+
+    def _post(self, call: str, headers: dict[str, str], request: ProtobufMessage) -> bytes:
+        line = getattr(self._of_thread, "line", None)
+        if line is None:
+            line = HTTPConnection("127.0.0.1", self.port, timeout=_CALL_SECONDS)
+            self._of_thread.line = line
+            self._lines.append(line)
+        body = request.SerializeToString()
+        for attempt in range(2):
+            try:
+                line.request("POST", f"/v1/fleet/{call}", body, headers)
+                answer = line.getresponse()
+                data = answer.read()
+            except (OSError, HTTPException):
+                # The SuperLink closes what was idle, and what it refuses unread.
+                line.close()
+                if attempt:
+                    raise Refused(0) from None
+                continue
+            if answer.status >= HTTPStatus.BAD_REQUEST:
+                raise Refused(answer.status)
+            return data
+        raise AssertionError
+
+
+def _public_pem(private: ec.EllipticCurvePrivateKey) -> bytes:
+    form = serialization.PublicFormat.SubjectPublicKeyInfo
+    return private.public_key().public_bytes(serialization.Encoding.PEM, form)
+
+
+def _signature(private: ec.EllipticCurvePrivateKey) -> dict[str, str]:
+    """The headers of a node's request, signed now."""
+    stated = now().isoformat()
+    signature = sign_message(private, stated.encode())
+    return {
+        "content-type": PROTOBUF_MEDIA_TYPE,
+        "accept": PROTOBUF_MEDIA_TYPE,
+        FLEET_HTTP_PUBLIC_KEY_HEADER: b64encode(_public_pem(private)).decode(),
+        TIMESTAMP_HEADER: stated,
+        FLEET_HTTP_SIGNATURE_HEADER: b64encode(signature).decode(),
+    }
 
 
 @contextmanager
@@ -197,7 +330,7 @@ def superlink_in(folder: Path) -> Iterator[SuperLinkProcess]:
                 assert process.poll() is None, log.read_text()
                 assert time.monotonic() < deadline, log.read_text()
                 time.sleep(0.1)
-            yield SuperLinkProcess(port)
+            yield SuperLinkProcess(port, process.pid)
         finally:
             process.terminate()
 

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from datetime import timedelta
 from hashlib import sha256
 
-import httpx
 import pytest
 from flwr.app import ConfigRecord, Error, Message, RecordDict
 from flwr.proto.fleet_pb2 import PushMessagesRequest
@@ -19,7 +18,7 @@ from flwr.supercore.corestate import in_memory_corestate
 from flwr.supercore.date import now
 from flwr.superlink.federation import NoOpFederationManager
 
-from tests.attacks.superlink import Nodes, Pushed, superlink_in
+from tests.attacks.superlink import Nodes, Pushed, Refused, superlink_in
 from wardround.transport.flower.identity import server_identity
 from wardround.transport.flower.intake import (
     ANNOUNCED_MAX_BYTES,
@@ -88,9 +87,9 @@ def refusal(nodes: Nodes, node: int, *pushed: Pushed) -> int:
         messages_list=[one.proto() for one in pushed],
         message_object_trees=[one.tree for one in pushed],
     )
-    with pytest.raises(httpx.HTTPStatusError) as refused:
-        nodes.clients[node].PushMessages(request)
-    return refused.value.response.status_code
+    with pytest.raises(Refused) as refused:
+        nodes.announce(node, request)
+    return refused.value.status
 
 
 def test_reply_when_it_is_not_the_nodes_own_is_refused(
