@@ -216,6 +216,7 @@ def _begin(
         "specification",
         f"specification: digest on chain, {_closed_words(work)}",
         digest=hex_of(facts.params.specification),
+        code=hex_of(facts.params.code),
         closed=work.rounds_closed,
         open=work.left,
     )
@@ -271,6 +272,8 @@ def _show_round(audited: AuditedRound, decimals: int | None, findings: Findings)
         f"{recomputed} recomputed, model {model[:18]}… equal{amount}",
         *excused,
         round=number,
+        closing=hex_of(audited.closed.closing.commitment),
+        manifest=hex_of(record.manifest),
         contributions=record.count,
         recomputed=names,
         model=model,
