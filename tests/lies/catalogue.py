@@ -11,13 +11,14 @@ and closes on chain. Fields come from the schemas (`tests.lies.schemas`), values
 
 from __future__ import annotations
 
-from tests.lies import code, documents, registrations, specifications, structures
+from tests.lies import code, documents, registrations, rows, specifications, structures
 from tests.lies.lie import Lie
 
 LIES: tuple[Lie, ...] = (
     *documents.lies(),
     *specifications.lies(),
     *structures.lies(),
+    *rows.lies(),
     *registrations.lies(),
     *code.lies(),
 )

@@ -10,10 +10,13 @@ from functools import partial
 
 from tests.lies.documents import CLIPPED, before_the_last
 from tests.lies.lie import Dishonest, Lie, Named, Stated
-from tests.lies.played import SPONSOR, Played
-from tests.protocol.rounds import in_order
+from tests.lies.played import COORDINATOR, SPONSOR, Played
+from tests.protocol.rounds import in_order, random_update
+from wardround.chain.court import Court
 from wardround.protocol.contribution import Entry
+from wardround.protocol.inspection import base_leaf, chunk_leaf
 from wardround.protocol.manifest import Dropped
+from wardround.protocol.record import RuleId
 
 _LEFT_OUT = Named("replay-failed", "registered its contribution and was left out")
 Made = tuple[Entry, str, str]
@@ -64,7 +67,27 @@ def _copy(*, of_registered: bool) -> Dishonest:
     return _closed(played, made)
 
 
+def refused(*, is_taken: bool = False) -> Dishonest:
+    """Register an update beyond the bound, have the court refuse it, and leave it out or not."""
+    played = before_the_last(CLIPPED).forked()
+    made, far = played.cohort(), random_update(7)
+    far[0] = 2**31 - 1
+    bad = played.contribution(made[0][0].site, far)
+    _register(played, bad[0])
+    Court(played.ward).refuse_contribution(
+        *(COORDINATOR, played.study, played.round, played.previous, bad[0].pack(), 0),
+        chunk_leaf(far.data, 0),
+        base_leaf(RuleId.CLIPPED_MEAN, played.base.values, 0),
+    )
+    if is_taken:
+        return _closed(played, [bad, *made[1:]])
+    row = Dropped(site=bad[0].site.lower(), reason="refused", evidence="coordinate 0")
+    return _closed(played, made[1:], row)
+
+
 def lies() -> Iterator[Lie]:
+    taken = partial(refused, is_taken=True)
+    yield Lie("registration", "refused, and taken", Named("replay-failed", "[range]"), taken)
     yield Lie("registration", "left out without a word", _LEFT_OUT, partial(_without, None))
     for reason in ("no_reply", "range", "malformed", "not_shown", "refused"):
         yield Lie("registration", f"left out as {reason}", _LEFT_OUT, partial(_without, reason))

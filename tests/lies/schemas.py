@@ -11,6 +11,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
 from wardround.chain.artifacts import load_artifact
+from wardround.protocol.commitments import ROW_BYTES
 from wardround.protocol.contribution import Contribution, Domain, Entry
 from wardround.protocol.errors import WardroundError
 from wardround.protocol.manifest import Manifest
@@ -74,6 +75,7 @@ def all_fields() -> set[str]:
     found |= {*DOCUMENTS, "registration"} | {
         f"report.metrics.{name}" for name in get_args(MetricName)
     }
+    found |= {f"commitments.{name}" for name in ROW_BYTES}
     for name in CONTRACTS:
         immutables = load_artifact(name).runtime.immutables
         found |= {f"code.{name}", *(f"code.{name}.{one}" for one in immutables)}

@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
-from tests.lies.documents import CLIPPED, PRIVATE, STUDIES
+from tests.lies.documents import CLIPPED, KRUM, PRIVATE, STUDIES
 from tests.lies.lie import Dishonest, Lie, Named, Stated
 from tests.lies.played import Played, first_model, parameters_of, specification
 from tests.lies.schemas import DOCUMENTS, Path, document_fields, place_of, takes, value_at
@@ -40,7 +40,7 @@ _STUDIES: Mapping[str, StudySpec] = {
         training={"momentum": 0.5},
     ),
     "own": specification(model=_OWN_MODEL, training={"local_steps": None, "local_epochs": 2}),
-    "krum": specification(aggregation={"rule": "multi_krum", "hostile": 1, "min_sites": 3}),
+    KRUM: STUDIES[KRUM],
     "trimmed": specification(aggregation={"rule": "trimmed_mean", "trim": 1, "min_sites": 3}),
 }
 

@@ -11,6 +11,7 @@ from tests.lies.catalogue import LIES
 from tests.lies.documents import honest
 from tests.lies.lie import Dishonest, Lie, Named, Stated
 from tests.lies.played import ROUNDS
+from tests.lies.registrations import refused
 from tests.lies.schemas import all_fields
 from tests.test_house import ROOT
 from wardround.audit.audit import StudyAudit
@@ -50,6 +51,10 @@ def judged(lie: Lie) -> str | None:
 
 def test_study_without_a_lie_holds() -> None:
     assert audited(honest()) == list(range(1, ROUNDS + 1))
+
+
+def test_registration_that_the_court_refused_may_be_left_out() -> None:
+    assert audited(refused()) == list(range(1, ROUNDS + 1))
 
 
 @pytest.mark.parametrize("kind", KINDS)
