@@ -223,6 +223,30 @@ contract CourtCommitTest is CourtScene {
         assertEq(ward.owed(story.id, FRIEND), story.params.deposit, "the tally's deposit alone");
     }
 
+    /// Nor where the last step is in a batch of one.
+    function test_revealChallenge_notOfATallyThatIsFilledLaterInABatch() public {
+        Story memory story = cheated();
+        opened(story, FRIEND, false);
+        commit(story, CHALLENGER, "the author's");
+        bytes[] memory calls = new bytes[](1);
+        calls[0] = abi.encodeCall(IChallenges.finishTally, (1, story.closing));
+        bytes memory data = abi.encodeWithSignature("multicall(bytes[])", calls);
+        commit(story, FRIEND, commitmentTo(FRIEND, data));
+
+        vm.warp(block.timestamp + 12);
+        // Now it reads what the challenger reveals, and copies that into its tally.
+        fill(story, FRIEND, 1, false);
+        vm.prank(FRIEND);
+        (bool done,) = address(court)
+            .call(
+                abi.encodeCall(
+                    IChallenges.revealChallenge, (story.id, 1, story.closing, SALT, data)
+                )
+            );
+        assertTrue(!done, "a copy is revealed");
+        assertEq(ward.owed(story.id, FRIEND), 0, "a copy earns");
+    }
+
     /// A copy of the commitment itself neither takes its place nor can be revealed by the copier.
     function test_commitChallenge_whenAFriendCopiesTheCommitment() public {
         Story memory story = cheated();

@@ -128,7 +128,7 @@ def test_ranks_that_cannot_be_proven_are_a_warning(
         params = replace(work.facts.params, rule=RuleId.MULTI_KRUM)
         work.facts = replace(work.facts, params=params)
         monkeypatch.setattr(auditing, "unproven_words", lambda rule, sites: f"{sites} sites")
-        auditing._begin(work, Findings(as_json=True), Depth(), 1)
+        auditing._begin(work, run.contract, Findings(as_json=True), Depth(), 1)
     found = objects(capsys.readouterr().out)
     (warning,) = (one for one in found if one["kind"] == "warning")
     assert warning["words"] == ["warning: 3 sites"]

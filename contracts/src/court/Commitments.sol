@@ -2,7 +2,7 @@
 pragma solidity ^0.8.28;
 
 import {IChallenges} from "../interfaces/IChallenges.sol";
-import {Commitment} from "../interfaces/ICourt.sol";
+import {Commitment, ICourt} from "../interfaces/ICourt.sol";
 import {Closing, StudyId, Terms} from "../interfaces/IWardRound.sol";
 import {Tallies} from "./Tallies.sol";
 import {Address} from "@openzeppelin/contracts/utils/Address.sol";
@@ -54,9 +54,12 @@ abstract contract Commitments is Tallies {
         uint256 from = mine.until - REVEAL_SECONDS + 1;
         if (block.timestamp < from) revert Court_TooEarly(from);
 
-        // This call names a tally by its number alone; any other holds all of its proof.
         // forge-lint: disable-next-line(unsafe-typecast)
-        if (bytes4(data) == IChallenges.finishTally.selector) {
+        bytes4 entry = bytes4(data);
+        // A batch could hold the call that is looked at next, and proves no more than its parts.
+        if (entry == ICourt.multicall.selector) revert Court_NotOverturned(id, round);
+        // This call names a tally by its number alone; any other holds all of its proof.
+        if (entry == IChallenges.finishTally.selector) {
             _checkCounted(uint256(bytes32(data[4:])), from - 1);
         }
 
