@@ -13,7 +13,7 @@ from tests.lies.played import Played, keys, specification
 from tests.lies.schemas import DOCUMENTS, document_fields, place_of, takes, value_at
 from tests.lies.values import ABSENT, changed, odd_bytes, others
 from wardround.protocol.canonical import canonical_bytes, sha256_digest
-from wardround.protocol.reasons import REASONS
+from wardround.protocol.reasons import REASONS, Basis
 from wardround.protocol.settlement import Settlement
 
 STRANGER = "0x" + "5a" * 20
@@ -166,6 +166,9 @@ def _of_dropped() -> Iterator[Lie]:
         "not_shown": Named("replay-failed", "was dropped as not_shown, and has registered nothing"),
         "refused": Named("replay-failed", "was dropped as refused, and has registered nothing"),
     }
+    # Of these the chain knows whether they are true, and of members.
+    known_by_chain = {word for word, reason in REASONS.items() if reason.basis is Basis.CHAIN}
+    assert by_chain.keys() == {*known_by_chain, "not_member"}
     for word in REASONS:
         expected: Named | Stated = by_chain.get(word) or Stated("manifest.dropped[].reason")
         yield Lie("manifest.dropped[].reason", word, expected, partial(_dropping, reason=word))

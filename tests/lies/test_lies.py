@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from fnmatch import fnmatchcase
+from pathlib import Path
 
 import pytest
 
+from tests.calling import Call, Ended
 from tests.lies.catalogue import LIES
 from tests.lies.documents import honest
 from tests.lies.lie import Dishonest, Lie, Named, Stated
@@ -18,6 +21,8 @@ from wardround.audit.audit import StudyAudit
 from wardround.audit.auditor import Auditor
 from wardround.chain.ward_round import WardRound
 from wardround.protocol.errors import WardroundError
+from wardround.protocol.identifiers import hex_of
+from wardround.store import FolderStore
 
 KINDS = sorted({lie.field.partition(".")[0] for lie in LIES})
 
@@ -88,3 +93,28 @@ def test_fields_that_are_taken_as_stated_are_those_that_the_docs_list() -> None:
     assert unlisted == set()
     # A field that is checked now has no place there any more.
     assert {one for one in listed if not any(fnmatchcase(field, one) for field in taken)} == set()
+
+
+@pytest.fixture
+def typed(call: Call, tmp_path: Path) -> Callable[[Dishonest], Ended]:
+    """Type `wardround audit` on a study."""
+
+    def run(study: Dishonest) -> Ended:
+        store = FolderStore(tmp_path / "store")
+        for data in study.store.objects.values():
+            store.put(data)
+        where = ("--rpc", study.chain.url, "--contract", study.address)
+        return call("audit", hex_of(study.study), *where, "--store", tmp_path / "store")
+
+    return run
+
+
+def test_command_holds_of_the_honest_study_alone(typed: Callable[[Dishonest], Ended]) -> None:
+    assert "All holds." in typed(honest()).good
+    for field in ("registration", "code.Court", "manifest.base.root", "report.code"):
+        lie = next(one for one in LIES if one.field == field and isinstance(one.expected, Named))
+        with lie.study() as study:
+            ended = typed(study)
+        assert isinstance(lie.expected, Named)
+        assert lie.expected.words in ended.error
+        assert "All holds." not in ended.out
