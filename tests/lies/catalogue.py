@@ -11,7 +11,7 @@ and closes on chain. Fields come from the schemas (`tests.lies.schemas`), values
 
 from __future__ import annotations
 
-from tests.lies import code, documents, registrations, rows, specifications, structures
+from tests.lies import code, documents, locks, registrations, rows, specifications, structures
 from tests.lies.lie import Lie
 
 LIES: tuple[Lie, ...] = (
@@ -19,6 +19,7 @@ LIES: tuple[Lie, ...] = (
     *specifications.lies(),
     *structures.lies(),
     *rows.lies(),
+    *locks.lies(),
     *registrations.lies(),
     *code.lies(),
 )

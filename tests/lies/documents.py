@@ -17,7 +17,7 @@ from wardround.protocol.reasons import REASONS, Basis
 from wardround.protocol.settlement import Settlement
 
 STRANGER = "0x" + "5a" * 20
-CLIPPED, PRIVATE, FULL, KRUM = "clipped", "private", "full", "krum"
+CLIPPED, PRIVATE, FULL, KRUM, LOCKED = "clipped", "private", "full", "krum", "locked"
 STUDIES = {
     CLIPPED: specification(
         aggregation={"rule": "clipped_mean", "min_sites": 2}, rewards={"scoring": "projection"}
@@ -31,6 +31,7 @@ STUDIES = {
         }
     ),
     FULL: specification(chain={"recording": "full"}),
+    LOCKED: specification(chain={"locked_cohort": True}),
     KRUM: specification(aggregation={"rule": "multi_krum", "hostile": 1, "min_sites": 3}),
 }
 

@@ -237,6 +237,8 @@ class Played(Memory):
         Raises:
             ContractReverted: the contract takes no such record.
         """
+        if self.facts.params.locked_cohort:
+            self.lock(record)
         self.chain.advance(self.facts.params.registration_seconds)
         contract, arguments = self.ward.contract, (self.study, self.round, record.abi())
         call = contract.function("closeRoundRoot", *arguments)
@@ -245,6 +247,17 @@ class Played(Memory):
             call = contract.function("closeRound", *arguments, self.previous.abi(), packed)
         self.chain.send(COORDINATOR, call, "close")
         self.previous = Closing(record, COORDINATOR.address, self.chain.block().timestamp)
+
+    def lock(self, record: Record) -> None:
+        """Have the coordinator lock a record's cohort, of root recording.
+
+        Raises:
+            ContractReverted: the contract takes no such cohort.
+        """
+        self.chain.advance(self.facts.params.registration_seconds)
+        cohort = record.contributions, record.count, record.total_weight
+        call = self.ward.contract.function("lockCohortRoot", self.study, self.round, cohort)
+        self.chain.send(COORDINATOR, call, "lock")
 
     def play(self) -> Settlement:
         """Settle and close the open round honestly."""

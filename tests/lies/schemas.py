@@ -11,6 +11,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
 from wardround.chain.artifacts import load_artifact
+from wardround.chain.events import CohortLocked
 from wardround.protocol.commitments import ROW_BYTES
 from wardround.protocol.contribution import Contribution, Domain, Entry
 from wardround.protocol.errors import WardroundError
@@ -76,6 +77,8 @@ def all_fields() -> set[str]:
         f"report.metrics.{name}" for name in get_args(MetricName)
     }
     found |= {f"commitments.{name}" for name in ROW_BYTES}
+    locked = {one.name for one in dataclass_fields(CohortLocked)}
+    found |= {f"lock.{one.name}" for one in dataclass_fields(Record) if one.name in locked}
     for name in CONTRACTS:
         immutables = load_artifact(name).runtime.immutables
         found |= {f"code.{name}", *(f"code.{name}.{one}" for one in immutables)}

@@ -13,6 +13,7 @@ from tests.calling import Call, Ended
 from tests.lies.catalogue import LIES
 from tests.lies.documents import honest
 from tests.lies.lie import Dishonest, Lie, Named, Stated
+from tests.lies.locks import honest_lock
 from tests.lies.played import ROUNDS
 from tests.lies.registrations import refused
 from tests.lies.schemas import all_fields
@@ -20,7 +21,7 @@ from tests.test_house import ROOT
 from wardround.audit.audit import StudyAudit
 from wardround.audit.auditor import Auditor
 from wardround.chain.ward_round import WardRound
-from wardround.protocol.errors import WardroundError
+from wardround.protocol.errors import ReplayFailed, WardroundError
 from wardround.protocol.identifiers import hex_of
 from wardround.store import FolderStore
 
@@ -33,7 +34,9 @@ def audited(study: Dishonest) -> list[int]:
     work = StudyAudit(ward, study.study, study.store)
     rounds = [one.closed.round for one in work.rounds()]
     work.check_objects()
-    assert Auditor(ward, study.study, study.store).lock_breach() is None
+    breach = Auditor(ward, study.study, study.store).lock_breach()
+    if breach is not None:
+        raise ReplayFailed(breach.round, "locked cohort", breach.what)
     return rounds
 
 
@@ -60,6 +63,10 @@ def test_study_without_a_lie_holds() -> None:
 
 def test_registration_that_the_court_refused_may_be_left_out() -> None:
     assert audited(refused()) == list(range(1, ROUNDS + 1))
+
+
+def test_lock_without_a_lie_is_no_breach() -> None:
+    assert audited(honest_lock()) == [1]
 
 
 @pytest.mark.parametrize("kind", KINDS)
