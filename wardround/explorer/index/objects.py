@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections import Counter
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -155,6 +156,10 @@ class ObjectReader:
         study, number, contributions, model, digest, commitments, count, weight = row[:8]
         coordinator, parameters, base = row[8:11]
         entries = [one.entry() for one in manifest.contributions]
+        sites = [row.site for row in (*manifest.contributions, *manifest.dropped)]
+        for site, times in Counter(sites).items():
+            if times > 1:
+                return f"it lists {site} more than once"
         stated = {
             "digest": (hex_of(sha256_digest(data)), digest),
             "chain": (manifest.chain_id, self._domain.chain_id),

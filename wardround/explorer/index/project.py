@@ -20,10 +20,12 @@ from wardround.explorer.index.database import PLACES
 from wardround.explorer.index.decode import Decoded
 from wardround.explorer.index.earned import recount_earned
 from wardround.protocol.identifiers import hex_of
-from wardround.protocol.record import StudyParties
+from wardround.protocol.record import Recording, RuleId, ScoringId, StudyParties
 
 _NOBODY = "0x" + "00" * 20
 _FULL_RECORDING = 0
+#: Parameters that are one of a few numbers, which no contract of ours lets pass otherwise.
+_KINDS = {"recording": Recording, "rule": RuleId, "scoring": ScoringId}
 #: Events that change nothing but counters, of which there may be a million.
 _COUNTED = "Contributed"
 
@@ -188,6 +190,9 @@ class Projector:
             parties = StudyParties.of(args["coordinators"], args["auditors"])
             if hex_of(parties.digest) != args["params"]["parties"]:
                 raise _out_of_place(event, "its id names other coordinators or auditors")
+            for kind, form in _KINDS.items():
+                if args["params"][kind] not in list(form):
+                    raise _out_of_place(event, f"no {kind} has the number {args['params'][kind]}")
             study = _created(_key(event), args)
             self._studies[study.study] = study
             accounts = {name: study.params[name] for name in ("sponsor", "token")}
