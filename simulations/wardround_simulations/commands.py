@@ -39,7 +39,7 @@ class Terms:
     data_dir: Annotated[
         Path | None,
         typer.Option(
-            envvar="WARDROUND_DATA_DIR", help="Folder with your own copies of the data files."
+            help="Folder with your own copies of the data files; by default $WARDROUND_DATA_DIR."
         ),
     ] = None
     rounds: Annotated[

@@ -113,6 +113,10 @@ def simulate(
         raise ScenarioError(
             scenario.study.name, "flwr run starts honest sites only: use --engine ray"
         )
+    if choice.is_development and choice.funder_key is not None:
+        raise ScenarioError(
+            str(choice.funder_key), "gas is free on a chain of its own: leave --funder-key out"
+        )
     started = time.monotonic()
     # Before anything is made: a wrong address or key leaves nothing behind.
     shared = None if choice.is_development else _shared_chain(choice)

@@ -35,7 +35,7 @@ PRIVATE = (
 
 
 @dataclass(frozen=True)
-class Lie:
+class FolderLie:
     """A change of a run's folder, that an audit must name or list as not checked.
 
     Attributes:
@@ -347,7 +347,7 @@ def has_companions(name: str, field: str, value: Any) -> bool:
 # ---------------------------------------------------------------- all of them
 
 
-def lies_in(folder: Path, kind: str, paths: list[Path]) -> Iterator[Lie]:
+def lies_in(folder: Path, kind: str, paths: list[Path]) -> Iterator[FolderLie]:
     """Lies about one kind of file, in the first file of it.
 
     Raises:
@@ -361,7 +361,7 @@ def lies_in(folder: Path, kind: str, paths: list[Path]) -> Iterator[Lie]:
     network = json.loads((folder / "network.json").read_text("utf-8"))
     value = read_value(folder / name)
     for field, new in _optional(folder, name, value).items():
-        yield Lie(name, field, "there", _change(name, (field,), ABSENT, new, along=False))
+        yield FolderLie(name, field, "there", _change(name, (field,), ABSENT, new, along=False))
     for field, place in fields_of(value, frozenset(network["sites"])).items():
         old = at(value, place)
         for how, new in others(old):
@@ -369,11 +369,11 @@ def lies_in(folder: Path, kind: str, paths: list[Path]) -> Iterator[Lie]:
                 continue
             said: tuple[str, ...] = (new,) if isinstance(new, str) and len(new) > 3 else ()
             said += CONTRADICTED_BY.get((name, field.partition(".")[0]), ())
-            yield Lie(name, field, how, _change(name, place, old, new, along=False), said)
+            yield FolderLie(name, field, how, _change(name, place, old, new, along=False), said)
             if private:
                 break  # nothing in it is read: one is enough
             if has_companions(name, field, old):
-                yield Lie(
+                yield FolderLie(
                     name,
                     field,
                     f"{how}, and wherever else it is",
@@ -406,7 +406,7 @@ def _change(name: str, place: Place, old: Any, new: Any, *, along: bool) -> Call
     return tell
 
 
-def _whole(name: str, private: bool) -> Iterator[Lie]:
+def _whole(name: str, private: bool) -> Iterator[FolderLie]:
     def bit(folder: Path) -> None:
         data = bytearray((folder / name).read_bytes())
         data[len(data) * 2 // 3] ^= 4
@@ -432,6 +432,8 @@ def _whole(name: str, private: bool) -> Iterator[Lie]:
     if not private and name not in KEPT_BY_CHOICE:
         tells += [("gone", gone)]
     for how, tell in tells:
-        yield Lie(name, None, how, tell)
+        yield FolderLie(name, None, how, tell)
     more = Path(name)
-    yield Lie((more.parent / f"{more.stem}-more{more.suffix}").as_posix(), None, "new", beside)
+    yield FolderLie(
+        (more.parent / f"{more.stem}-more{more.suffix}").as_posix(), None, "new", beside
+    )

@@ -61,6 +61,16 @@ class Where:
     contract: Annotated[str | None, typer.Option(help="Address of the contract.")] = None
     store: Annotated[str | None, typer.Option(help="Content store.")] = None
 
+    def leave_to(self, found: str) -> None:
+        """Check that nothing is named besides a folder or archive that has all of it.
+
+        Raises:
+            SpecificationError: chain, contract or store is.
+        """
+        if (self.chain, self.chain_id, self.contract, self.store) != (None,) * 4:
+            reason = "it has all of it: leave --rpc, --chain-id, --contract and --store out"
+            raise SpecificationError(found, reason)
+
     @contextmanager
     def opened(self, study: str) -> Iterator[tuple[WardRound, StudyId, Store]]:
         """Open a study by its id.
@@ -199,6 +209,8 @@ def audit(
         raise typer.BadParameter(
             "--reading-key goes with a run's folder: with --store it is '…&key=FILE' in the address"
         )
+    if path.is_file() or _is_run(run_or_study):
+        where.leave_to(run_or_study)
     findings, depth = Findings(as_json), Depth(jobs=jobs, run_study_code=run_study_code)
     if path.is_file() and not follow:
         audit_archive(path, findings, depth)
@@ -211,6 +223,7 @@ def audit(
             signatures=None if signatures is None else SignatureFolder(signatures),
         )
         with _live(run_or_study, where, reading_key) as (ward, study, objects):
+            check_powers(ward, study, powers)
             tell = partial(print_notice, as_json=as_json)
             auditor = start_watching(lambda: Auditor(ward, study, objects, powers), tell)
             auditor.watch(tell)
@@ -265,6 +278,7 @@ def claim(
       --store ./store --key any.key
     """
     if _is_run(run_or_study):
+        where.leave_to(run_or_study)
         with open_run(Path(run_or_study), to_append=True) as run:
             sites = _sites_of(run, site)
             _past_window(run, as_json)
@@ -353,6 +367,27 @@ def _live(
         closing(run_store(Folders(folder), ward, study, file.grants, reading_key)) as objects,
     ):
         yield ward, study, objects
+
+
+def check_powers(ward: WardRound, study: StudyId, powers: Powers) -> None:
+    """Check that the study has a use for a key and a shared folder that an auditor is given.
+
+    Raises:
+        SpecificationError: the key is no auditor's where it does nothing else, or one attestation
+            is the quorum.
+    """
+    elsewhere, key = powers.elsewhere, powers.key
+    account = elsewhere.auditor if elsewhere else None if key is None else str(key.address)
+    if account is None:
+        return
+    attests = ward.is_auditor(study, account)
+    if not attests and (elsewhere or not (powers.challenge or powers.answer)):
+        raise SpecificationError(account, "it is no auditor's of this study")
+    if powers.signatures is None:
+        return
+    if not attests or ward.study(study).auditor_quorum <= 1:
+        reason = "there is nothing to share: the study needs no second auditor's signature"
+        raise SpecificationError("--signatures", reason)
 
 
 def _is_run(run_or_study: str) -> bool:

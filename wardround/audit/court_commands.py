@@ -14,7 +14,7 @@ import typer
 
 from wardround.audit.auditor import Auditor
 from wardround.audit.collection import claim_fees, close_lapsed
-from wardround.audit.commands import print_notice
+from wardround.audit.commands import check_powers, print_notice
 from wardround.audit.notices import Powers, SignedElsewhere
 from wardround.audit.signatures import SignatureFolder
 from wardround.chain.amounts import tokens_of
@@ -120,19 +120,21 @@ def attest(
       --auditor 0xabcd… --round 3 --signature 0x77aa…
     """
     signer = read_key(auditing.key)
-    elsewhere, named = None, str(signer.address)
+    elsewhere = None
     if auditor is not None:
-        named = address_of(auditor)
         signed = None if signature is None else signature_of(signature)
-        elsewhere = SignedElsewhere(named, signed, round_number)
+        elsewhere = SignedElsewhere(address_of(auditor), signed, round_number)
+        if signed is None and signatures is not None:
+            raise typer.BadParameter("--signatures shares a signature: add --signature")
     elif signature is not None or round_number is not None:
         raise typer.BadParameter("--signature and --round go with --auditor: add its address")
     folder = None if signatures is None else SignatureFolder(signatures)
-    with auditing.auditor(Powers(signer, signatures=folder, elsewhere=elsewhere)) as work:
-        if not work.ward.is_auditor(work.study, named):
-            raise SpecificationError(
-                named if elsewhere else auditing.key, "it is no auditor's of this study"
-            )
+    powers = Powers(signer, signatures=folder, elsewhere=elsewhere)
+    with auditing.auditor(powers) as work:
+        check_powers(work.ward, work.study, powers)
+        closed = dict(work.ward.closings(work.study))
+        if round_number is not None and round_number not in closed:
+            raise SpecificationError("--round", f"round {round_number} was not closed")
         _step(work, auditing.as_json)
 
 

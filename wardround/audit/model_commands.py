@@ -56,9 +56,7 @@ class StudyPlace(Where):
             with self.opened(run_or_study) as opened:
                 yield opened
             return
-        if (self.chain, self.chain_id, self.contract, self.store) != (None,) * 4:
-            reason = "a run's folder has all of it: leave --rpc, --contract and --store out"
-            raise SpecificationError(run_or_study, reason)
+        self.leave_to(run_or_study)
         with open_run(Path(run_or_study), reading=self.reading_key) as run:
             yield run.contract, run.study, run.store
 

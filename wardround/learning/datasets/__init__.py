@@ -36,8 +36,8 @@ def load_dataset(
         data_dir: folder with the user's own copies of files; by default the environment's
             ``WARDROUND_DATA_DIR``, and without that files are downloaded and cached.
     Raises:
-        DataError: no such name, an argument that the source does not take, or rows that cannot be
-            had or divided as asked.
+        DataError: no such name, an argument that the source does not take, a folder for one that
+            reads no files, or rows that cannot be had or divided as asked.
     """
     if name not in SOURCES:
         known = ", ".join(sorted(SOURCES))
@@ -47,6 +47,10 @@ def load_dataset(
     except ValidationError as exc:
         argument, reason = fault_of(exc)
         raise DataError(f"data set {name}: argument {argument!r}: {reason}.") from exc
+    if not source.reads_files:
+        if data_dir is not None:
+            raise DataError(f"data set {name} reads no files: leave {data_dir} (--data-dir) out.")
+        return source.load(data_dir=None)
     if data_dir is None and os.environ.get(DATA_DIR_VARIABLE):
         data_dir = Path(os.environ[DATA_DIR_VARIABLE])
     return source.load(data_dir=data_dir)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
@@ -32,14 +33,15 @@ class DatasetSource(BaseModel, ABC):
     """Where a data set comes from; its fields are the arguments that a scenario may give."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    #: Whether its rows come from files that a user may have.
+    reads_files: ClassVar[bool] = False
 
     @abstractmethod
     def load(self, *, data_dir: Path | None) -> Dataset:
         """Make every site's rows: the same for the same arguments, on every machine.
 
         Args:
-            data_dir: folder with files that the user already has; sources that are bundled or
-                generated do not look there.
+            data_dir: folder with files that the user already has; None where it reads none.
         Raises:
             DataError: the rows cannot be had, or not divided as asked.
         """

@@ -74,6 +74,8 @@ HOSPITALS = (
 class Heart(DatasetSource):
     """303, 261, 46 and 130 patients with 13 features; 1 is heart disease. No arguments."""
 
+    reads_files = True
+
     def load(self, *, data_dir: Path | None) -> Dataset:
         """Read the files from ``data_dir`` when given, else from the cache, else from UCI.
 
