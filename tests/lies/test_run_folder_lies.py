@@ -156,8 +156,8 @@ def audited_files(
 
 def audited_whole(call: Call, folder: Path) -> Outcome:
     """Audit a folder as a user does."""
-    ended = call("audit", folder, "--json")
+    ended = call("audit", folder, "--json", "--jobs", 1)
     if ended.status:
         return ended.error, []
-    found = map(json.loads, ended.out.splitlines())
+    found = [json.loads(line) for line in ended.out.splitlines()]
     return None, [one["what"] for one in found if one["kind"] == "not_checked"]
