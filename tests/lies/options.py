@@ -120,7 +120,7 @@ BY_ID: dict[str, dict[str, Probe]] = {
         "site": DoesOtherwise((OTHER_ADDRESS,), "the study never admitted this site"),
     },
     "court challenge": _sent(),
-    "court answer": {**_sent(), "--store": DoesOtherwise(("elsewhere",), "no demand is open")},
+    "court answer": _sent(),
     "court attest": _sent(
         signatures=RefusedByName(("shared",), "no second auditor"),
         auditor=RefusedByName((OTHER_ADDRESS,), "it is no auditor's of this study"),

@@ -298,7 +298,6 @@ def test_options_of_the_court(call: Call, stage: Stage, tmp_path: Path) -> None:
     assert "part 0 of its model" in shown
     assert others_of(demands, BY_ID["court demands"], shown) == []
     answer = line("court answer")
-    assert others_of(answer, {"--store": BY_ID["court answer"]["--store"]}, "") == []
     answer.words["--key"] = ("standby.key",)
     answered = answer.run("--json").good
     assert [json.loads(one)["kind"] for one in answered.splitlines()] == ["answered"]
