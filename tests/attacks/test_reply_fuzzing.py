@@ -349,7 +349,7 @@ class Sites:
         self.nodes.push(node, Pushed.of(Message(Error(0, ""), reply_to=question)))
 
     def _silence(self, number: int, place: int, kind: str) -> str:
-        """Two nodes say nothing, or not what they announced, when four rounds have passed.
+        """Two nodes push nothing, or not what they announced, when four rounds have passed.
 
         Each costs a timeout.
         """

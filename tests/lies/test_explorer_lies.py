@@ -1,4 +1,4 @@
-"""The explorer shows every dishonest study: each page renders, or says why there is none."""
+"""The explorer shows every dishonest study: each page renders, or names why there is none."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ def fault_of(make: Made) -> str | None:
     try:
         made = make()
     except WardroundError:
-        return None  # a page of its own says so, by name
+        return None  # a page of its own names it
     except Exception as error:  # noqa: BLE001  # whatever it is, the page is not shown
         return f"an error: {error!r}"
     if not isinstance(made, bytes) or not made.lstrip().startswith(b"<!doctype html>"):

@@ -141,7 +141,7 @@ def varint(value: int) -> bytes:
 
 @dataclass(frozen=True)
 class Contracts:
-    """What a node says: of the chain, of WardRound, of Grants."""
+    """What a node answers: of the chain, of WardRound, of Grants."""
 
     chain_id: int
     ward: str

@@ -178,7 +178,7 @@ def test_coordinator_that_holds_no_answer_is_asked_four_times_a_second(tmp_path:
     with layered(tmp_path, said, receive=receive) as parts:
         assert parts[1]() == (message, None)
     assert said[-1] == "the coordinator asks to train (round 1)"
-    # Four at once, so that none waits who is told to ask again; then a second for each four.
+    # Four at once, so that none waits who is to ask again; then a second for each four.
     assert asked[3] - asked[0] < 0.5
     assert asked[4] - asked[0] >= 1.0
     assert asked[8] - asked[0] >= 2.0

@@ -207,7 +207,7 @@ def test_node_and_coordinator_when_there_is_something_hear_at_once(tmp_path: Pat
             time.sleep(0.3)
             started = time.monotonic()
             asked = list(grid.push_messages([Message(RecordDict(), node, "query")]))
-            # Only told to ask again: had the node gone meanwhile, the question would wait for it.
+            # Only to ask again: had the node gone meanwhile, the question would wait for it.
             assert held.result(SOON_SECONDS) is None
             assert time.monotonic() - started < HELD_SECONDS / 2
         question = nodes.question(node)
@@ -219,7 +219,7 @@ def test_node_and_coordinator_when_there_is_something_hear_at_once(tmp_path: Pat
         threading.Timer(0.3, nodes.push, (node, reply)).start()
         started = time.monotonic()
         grid.rest(LONG_SECONDS)
-        (whole,) = grid.pull_messages(asked)  # one look: told when every part is there
+        (whole,) = grid.pull_messages(asked)  # one look, when every part is there
         assert 0.3 <= time.monotonic() - started < HELD_SECONDS / 2
         assert whole.content["fields"] == ConfigRecord({"a": 1})
 

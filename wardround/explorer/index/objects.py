@@ -156,7 +156,8 @@ class ObjectReader:
         study, number, contributions, model, digest, commitments, count, weight = row[:8]
         coordinator, parameters, base = row[8:11]
         entries = [one.entry() for one in manifest.contributions]
-        sites = [row.site for row in (*manifest.contributions, *manifest.dropped)]
+        sites = [one.site for one in manifest.contributions]
+        sites += [one.site for one in manifest.dropped]
         for site, times in Counter(sites).items():
             if times > 1:
                 return f"it lists {site} more than once"
