@@ -12,11 +12,14 @@ from flwr.app import ConfigRecord, Error, Message, RecordDict
 from flwr.proto.fleet_pb2 import PushMessagesRequest
 from flwr.proto.message_pb2 import ObjectTree
 from flwr.proto.node_pb2 import Node
-from flwr.server.superlink.linkstate.in_memory_linkstate import InMemoryLinkState
-from flwr.supercore.constant import TaskType
+from flwr.server.superlink.linkstate import linkstate_factory
+from flwr.supercore.constant import FLWR_IN_MEMORY_DB_NAME, TaskType
 from flwr.supercore.corestate import in_memory_corestate
 from flwr.supercore.date import now
+from flwr.supercore.object_store import object_store_factory
 from flwr.superlink.federation import NoOpFederationManager
+from flwr.superlink.servicer.fleet import fleet_handlers
+from flwr.superlink.servicer.runtime import runtime_handlers
 
 from tests.attacks.superlink import Nodes, Pushed, Refused, superlink_in
 from wardround.transport.flower.identity import server_identity
@@ -24,6 +27,8 @@ from wardround.transport.flower.intake import (
     ANNOUNCED_MAX_BYTES,
     TASK_START_SECONDS,
     ConsistentStore,
+    TidyState,
+    guard_intake,
 )
 from wardround.transport.flower.replies import bounded
 
@@ -127,12 +132,27 @@ def test_superlink_when_a_tree_doubles_answers_the_others(
     assert not answered.is_alive()
 
 
-def test_task_when_the_machine_is_slow_has_three_minutes_to_start(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """What `guard_intake` changes is what Flower's own state goes by."""
-    monkeypatch.setattr(in_memory_corestate, "HEARTBEAT_DEFAULT_INTERVAL", TASK_START_SECONDS)
-    state = InMemoryLinkState(NoOpFederationManager(), ConsistentStore())
+def test_superlink_when_it_starts_goes_by_what_is_changed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its task, too, has three minutes to start, on a machine that is slow."""
+    for module, name in (
+        (object_store_factory, "InMemoryObjectStore"),
+        (fleet_handlers, "push_messages"),
+        (linkstate_factory, "InMemoryLinkState"),
+        (runtime_handlers, "confirm_message_received"),
+        (in_memory_corestate, "HEARTBEAT_DEFAULT_INTERVAL"),
+    ):
+        # So that it is put back.
+        monkeypatch.setattr(module, name, vars(module)[name])
+    before = {fleet_handlers.push_messages, runtime_handlers.confirm_message_received}
+    guard_intake()
+    assert not {fleet_handlers.push_messages, runtime_handlers.confirm_message_received} & before
+    stores = object_store_factory.ObjectStoreFactory(FLWR_IN_MEMORY_DB_NAME)
+    states = linkstate_factory.LinkStateFactory(
+        FLWR_IN_MEMORY_DB_NAME, NoOpFederationManager(), stores
+    )
+    state = states.state()
+    assert isinstance(stores.store(), ConsistentStore)
+    assert isinstance(state, TidyState)
     task = state.create_task(TaskType.SERVER_APP, 1)
     assert task is not None
     token = state.claim_task(task)
