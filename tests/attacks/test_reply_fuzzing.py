@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import gc
 import json
+import os
 import queue
+import signal
 import threading
 import time
+import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,6 +19,7 @@ from hashlib import sha256
 from pathlib import Path
 from random import Random
 from typing import Any
+from warnings import catch_warnings, simplefilter
 
 import pytest
 from flwr.app import Array, ArrayRecord, ConfigRecord, Error, Message, RecordDict
@@ -38,6 +42,7 @@ from wardround.protocol.rules import RunningMean
 from wardround.store import FolderStore
 from wardround.transport.flower.identity import server_identity
 from wardround.transport.flower.replies import bounded
+from wardround_coordinator.session import StudyPosition
 from wardround_coordinator.strategy import EVALUATE, QUERY, TRAIN, RoundResult, WardroundStrategy
 
 HONEST = 3
@@ -302,7 +307,7 @@ class Sites:
     hospitals: Hospitals
     nodes: Nodes
     seed: int
-    strategy: WardroundStrategy | None = None
+    position: Callable[[], StudyPosition]
     done: Counter[str] = field(default_factory=Counter)
     errors: list[BaseException] = field(default_factory=list)
     honest: queue.Queue[int | None] = field(default_factory=queue.Queue)
@@ -316,6 +321,31 @@ class Sites:
     def ask(self, node: int) -> None:
         """Let a node look for a question; the honest ones answer in time, however many others."""
         (self.honest if self._places[node] < HONEST else self.hostile).put(node)
+
+    def answer_apart(self) -> int:
+        """Answer in a process of its own, whose memory is not the ServerApp's.
+
+        Returns:
+            The process's id; it answers until it is ended, and a round alone.
+        """
+        with catch_warnings():
+            # Later Pythons warn of threads, of which this process needs none.
+            simplefilter("ignore", DeprecationWarning)
+            process = os.fork()
+        if process:
+            return process
+        try:
+            asked = [self.honest, self.hostile, self.hostile]
+            for one in asked:
+                threading.Thread(target=self.answer_all, args=(one,), daemon=True).start()
+            while not self.errors:
+                for node in self.nodes.ids:
+                    self.ask(node)
+                time.sleep(1.0)
+        finally:
+            for error in self.errors:
+                traceback.print_exception(error)
+            os._exit(1)
 
     def answer_all(self, asked: queue.Queue[int | None]) -> None:
         """Answer each question to nodes that a queue names, until it names none."""
@@ -391,9 +421,7 @@ class Sites:
             counts = Measured(counts=[1] * (2 * BINS), two_classes=True, noise=0.0)
             return RecordDict({FIELDS: ConfigRecord(counts.fields())})
         assert kind == TRAIN
-        assert self.strategy is not None
-        position = self.strategy._position
-        assert position is not None
+        position = self.position()
         large = self.hospitals.network.params.parameter_count >= LARGE
         if large and place >= HONEST and position.round in self._large:
             return self._large[position.round]  # signing a large one takes its time
@@ -456,11 +484,22 @@ def memory_bounded(vector_bytes: int) -> Iterator[None]:
     idle = memory_bytes("VmRSS")
     yield
     grown = memory_bytes("VmHWM") - idle
+    print(f"{grown / 1e6:.0f} MB more than idle, for vectors of {vector_bytes / 1e6:.1f} MB")
     assert grown < 3 * vector_bytes + ROOM_BYTES, f"{grown:,} bytes more than idle"
+
+
+def found(position: StudyPosition | None) -> StudyPosition:
+    assert position is not None
+    return position
 
 
 class Enough(Exception):
     """So many replies were pushed as were wanted."""
+
+
+def generated(sites: int, features: int) -> dict[str, Any]:
+    rows = {"sites": sites, "rows": 12, "test_rows": 4, "features": features}
+    return {"name": "generated", "arguments": rows}
 
 
 def fuzz(folder: Path, replies: int, seed: int, sites: int, **tables: Any) -> None:
@@ -469,15 +508,11 @@ def fuzz(folder: Path, replies: int, seed: int, sites: int, **tables: Any) -> No
     The chain's clock runs ahead as soon as only the registrations' cut-off is waited for, so
     `reply_seconds` is the later of the two.
     """
-    tables = {
+    tables: dict[str, Any] = {
         "study": {"rounds": replies // 10},
         "aggregation": {"min_sites": HONEST},
-        "data": {
-            "name": "generated",
-            "arguments": {"sites": sites, "rows": 12, "test_rows": 4, "features": 6},
-        },
+        "data": generated(sites, 6),
         "chain": {"registration_seconds": 12},
-        **tables,
     }
     (folder / "link").mkdir()
     with (
@@ -488,7 +523,7 @@ def fuzz(folder: Path, replies: int, seed: int, sites: int, **tables: Any) -> No
     ):
         params = hospitals.network.params
         grid = bounded(plain, params.vector_size, folder)
-        played = Sites(hospitals, nodes, seed)
+        session, watch = hospitals.session(), Stopwatch(link.process_id)
         push = grid.push_messages
 
         def pushing(messages: Any) -> Any:
@@ -512,12 +547,11 @@ def fuzz(folder: Path, replies: int, seed: int, sites: int, **tables: Any) -> No
             if played.done.total() >= replies:
                 raise Enough
 
-        session, watch = hospitals.session(), Stopwatch(link.process_id)
         strategy = WardroundStrategy(session, sites, REPLY_SECONDS, attempts=1, on_round=closed)
         # To train and close, and to measure.
         strategy.aggregate_train = watch(strategy.aggregate_train)  # type: ignore[method-assign]
         strategy.aggregate_evaluate = watch(strategy.aggregate_evaluate)  # type: ignore[method-assign]
-        played.strategy = strategy
+        played = Sites(hospitals, nodes, seed, lambda: found(strategy._position))
         asked = [played.honest, played.hostile, played.hostile]
         threads = [threading.Thread(target=played.answer_all, args=(one,)) for one in asked]
         for thread in threads:
@@ -541,6 +575,70 @@ def fuzz(folder: Path, replies: int, seed: int, sites: int, **tables: Any) -> No
             f" {held[-1] / 1e6:.0f} MB; {dict(played.done)}"
         )
         assert held[-1] - held[0] < 3 * params.vector_size + ROOM_BYTES, held
+
+
+def large_round(folder: Path, width: int, sites: int, reply_seconds: float) -> None:
+    """Close a round of a large model, and bound the memory of the process that has the ServerApp.
+
+    Args:
+        folder: for all files.
+        width: of the model's two hidden layers.
+        sites: of which all but three push anything, most of it as large as an update.
+        reply_seconds: they have, and as long the round takes, since two say nothing.
+    """
+    tables: dict[str, Any] = {
+        "study": {"rounds": 1},
+        "aggregation": {"min_sites": HONEST},
+        "model": {"name": "mlp", "arguments": {"features": 100, "hidden": [width, width]}},
+        "data": generated(sites, 100),
+        "chain": {"registration_seconds": 12},
+    }
+    (folder / "link").mkdir()
+    with (
+        superlink_in(folder / "link") as link,
+        link.nodes(sites) as nodes,
+        contextmanager(hospitals_of)(folder, **tables) as hospitals,
+    ):
+        session, params = hospitals.session(), hospitals.network.params
+        position = session.position()
+        played = Sites(hospitals, nodes, 3, lambda: position)
+        process = played.answer_apart()
+        try:
+            with link.served() as plain:
+                grid = bounded(plain, params.vector_size, folder)
+                honest = {site.lower() for site in hospitals.sites[:HONEST]}
+
+                def closed(result: RoundResult) -> None:
+                    manifest = result.facts.manifest
+                    assert honest <= {row.site for row in manifest.contributions}
+                    print(Counter(row.reason for row in manifest.dropped))
+                    raise Enough
+
+                strategy = WardroundStrategy(
+                    session, sites, reply_seconds, attempts=1, on_round=closed
+                )
+                with (
+                    server_identity(grid.run.run_id),
+                    memory_bounded(params.vector_size),
+                    pytest.raises(Enough),
+                ):
+                    strategy.start(grid)
+        finally:
+            os.kill(process, signal.SIGKILL)
+            os.waitpid(process, 0)
+
+
+@pytest.mark.timeout(600)
+def test_round_when_replies_are_as_large_as_a_model_stays_within_its_memory(tmp_path: Path) -> None:
+    """A model of 1,000,351 parameters, 4 MB."""
+    large_round(tmp_path, width=950, sites=20, reply_seconds=20.0)
+
+
+@pytest.mark.deep
+@pytest.mark.timeout(1800)
+def test_round_when_replies_are_of_forty_megabytes_stays_within_its_memory(tmp_path: Path) -> None:
+    """A model of 9,926,301 parameters."""
+    large_round(tmp_path, width=3100, sites=20, reply_seconds=90.0)
 
 
 @pytest.mark.timeout(300)
