@@ -30,6 +30,8 @@ _OLD_SECONDS = 60.0
 _END_SECONDS = 120.0
 _HOURS = 48.0
 
+#: Anvil keeps every block in memory, in place of a chain that others run.
+DEVELOPMENT_CHAIN = "chain anvil"
 #: By what a process is known in its command line, and its name for people.
 _ROLES = {
     "flwr-serverapp": "ServerApp",
@@ -204,10 +206,10 @@ def _held(root: Path) -> dict[str, Holding]:
 
 
 def footprint(pid: int) -> Holding:
-    """Look at a process of this machine: memory that it shares counts in part."""
+    """Look at a process of this machine: of its memory, what it shares with no other."""
     process = psutil.Process(pid)
     return Holding(
-        memory=process.memory_full_info().pss,
+        memory=process.memory_full_info().uss,
         files=process.num_fds(),
         threads=process.num_threads(),
     )
