@@ -35,7 +35,7 @@ def verify_result(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Check who signed an audit's result, and on request that its rounds are still the chain's.
+    """Check who signed an audit's result, and that its rounds are still the chain's.
 
     Examples:
       wardround verify-result result.json
