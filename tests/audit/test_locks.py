@@ -222,16 +222,9 @@ LIES: dict[Callable[[Cheater], list[Row]], str] = {
     wrong_report: "[code]",
     hidden_report: "is not in",
 }
-#: Two of a kind are enough for each run.
-CASES = [
-    pytest.param(
-        lie, marks=[pytest.mark.deep] * (lie in (update_of_an_earlier_round, hidden_report))
-    )
-    for lie in LIES
-]
 
 
-@pytest.mark.parametrize("lie", CASES, ids=lambda lie: lie.__name__)
+@pytest.mark.parametrize("lie", LIES, ids=lambda lie: lie.__name__)
 def test_coordinator_closes_no_lock_that_a_replay_does_not_let_pass(
     scene: Theatre, lie: Callable[[Cheater], list[Row]]
 ) -> None:
@@ -259,7 +252,7 @@ def test_coordinator_closes_no_lock_that_a_replay_does_not_let_pass(
     assert [one.closed.round for one in rounds] == [1]
 
 
-@pytest.mark.parametrize("lie", CASES, ids=lambda lie: lie.__name__)
+@pytest.mark.parametrize("lie", LIES, ids=lambda lie: lie.__name__)
 def test_coordinator_closes_a_lock_with_what_was_registered(
     scene: Theatre, lie: Callable[[Cheater], list[Row]]
 ) -> None:
