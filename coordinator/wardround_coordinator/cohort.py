@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-
 from wardround.audit.finding import find_entries, objects_of
 from wardround.chain.events import CohortLocked
-from wardround.protocol.checks import Asked
 from wardround.protocol.cid import Cid, cid_from_sha256
 from wardround.protocol.contribution import (
     Entry,
@@ -16,10 +13,9 @@ from wardround.protocol.contribution import (
 )
 from wardround.protocol.errors import StudyMismatch
 from wardround.protocol.facts import StudyFacts
-from wardround.protocol.identifiers import Root, SiteAddress, hex_of
-from wardround.protocol.manifest import ManifestEntry
+from wardround.protocol.identifiers import Root, hex_of
 from wardround.protocol.merkle import vector_root
-from wardround.protocol.replay import ClosedRound, HeldRound, check_entries
+from wardround.protocol.replay import check_entries
 from wardround.protocol.settlement import Vector
 from wardround.store import Store
 from wardround_coordinator.round import Accepted
@@ -70,39 +66,3 @@ def find_cohort(
             f"update of {missing[0].site}", hex_of(missing[0].update), "not in the store"
         )
     return [Accepted(one, Cid(cids[one.update]), cid_from_sha256(one.report)) for one in entries]
-
-
-def check_cohort(
-    store: Store,
-    asked: Asked,
-    locked: CohortLocked,
-    cohort: Sequence[Accepted],
-    base: Vector,
-    registered: Mapping[SiteAddress, bytes],
-) -> None:
-    """Hold a locked cohort to what a replay checks of every contribution of a round.
-
-    Args:
-        store: has updates and reports.
-        asked: the round.
-        locked: what the chain has.
-        cohort: as `find_cohort` gives it.
-        base: the model on which the contributions build.
-        registered: entries that the round's coordinator had to take, packed, by site.
-    Raises:
-        ReplayFailed: a replay of the round would fail, such as for a copied update, so it must
-            not be closed like this; names the check.
-        StoreError: a report is missing or altered.
-    """
-    closed = ClosedRound(locked.round, locked.closing, None, lambda: registered)
-    held = HeldRound(asked, closed)
-    for one in cohort:
-        row = ManifestEntry.of(one.entry, one.update_cid, one.report_cid)
-        held.check_report(one.entry, row, store.map)
-    params = asked.facts.params
-    updates = (
-        (one.entry, params.read_vector(store.map(one.update_cid, params.vector_size)))
-        for one in cohort
-    )
-    for _ in held.verified(updates, base.values):
-        pass

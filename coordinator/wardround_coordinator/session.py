@@ -6,7 +6,7 @@ so another process with the key can go on where one stopped.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
@@ -22,7 +22,7 @@ from wardround.chain.errors import ContractReverted
 from wardround.chain.events import CohortLocked, Registered
 from wardround.chain.ward_round import WardRound
 from wardround.host.steps import Step, durable
-from wardround.protocol.checks import Asked, History
+from wardround.protocol.checks import Asked, CheckFailed, History, check_range
 from wardround.protocol.cid import cid_from_sha256
 from wardround.protocol.commitments import SCORES
 from wardround.protocol.contribution import WEIGHT_LIMIT, Entry, contributions_root
@@ -38,8 +38,7 @@ from wardround.protocol.rules import RunningMean, aggregate
 from wardround.protocol.settlement import RoundFrame, Settlement, Vector, settle, stored_scores
 from wardround.protocol.study import StudySpec
 from wardround.store import Store
-from wardround.store.errors import ObjectAltered, ObjectMissing, ObjectTooLarge
-from wardround_coordinator.cohort import check_cohort, find_cohort, keep_cohort
+from wardround_coordinator.cohort import find_cohort, keep_cohort
 from wardround_coordinator.errors import PositionMoved, ReplyRefused, StoodDown
 from wardround_coordinator.registrations import POLL_SECONDS, Registrations
 from wardround_coordinator.round import (
@@ -69,8 +68,6 @@ MOVED = frozenset(
 #: What is sent before the cut-off and mined after it leaves out what is registered meanwhile, so
 #: no round is closed or locked in the last minutes, or the last quarter of a shorter time.
 _LAST_SECONDS, _LAST_PART = 300.0, 0.25
-#: Of an object of the store: it may come, while a store that is away is no answer.
-_NOT_THERE = (ObjectMissing, ObjectAltered, ObjectTooLarge)
 #: While nothing but the cut-off is waited for.
 _CUT_OFF_POLL_SECONDS = 30.0
 
@@ -309,17 +306,17 @@ class Session:
         while True:
             try:
                 accepted = find_cohort(self.store, self.facts, locked, position.base)
-                self._check_cohort(position, locked, accepted)
+                for one in accepted:
+                    collected.check_locked(one)
                 excused = self._left_out(position, accepted)
                 break
-            except (StudyMismatch, ReplayFailed, *_NOT_THERE) as error:
+            except (StudyMismatch, ReplayFailed, ReplyRefused) as error:
                 if str(error) != said:
                     said = str(error)
                     self._say(
                         f"round {position.round} waits, since only what {locked.coordinator} has "
                         f"locked can be closed ({said}): the demand or the challenge of an auditor "
-                        "gets it shown, or overturns the lock. No challenge proves a copied update "
-                        "or a wrong report: then the sponsor ends the study."
+                        "gets it shown, or overturns the lock."
                     )
             self._wait(POLL_SECONDS)
             self.check_standing(position)
@@ -343,15 +340,6 @@ class Session:
         for left_out in excused:
             state = tick(state, left_out)
         return state
-
-    def _check_cohort(
-        self, position: StudyPosition, locked: CohortLocked, accepted: Sequence[Accepted]
-    ) -> None:
-        with self.contract.chain.at_head():
-            events = self.contract.registered(self.facts.study, position.round)
-        registered = {one.site: one.entry for one in events}
-        asked = Asked(self.facts, self.spec, position.round, position.history)
-        check_cohort(self.store, asked, locked, accepted, position.base, registered)
 
     def _lock(
         self, position: StudyPosition, state: RoundState, locked: CohortLocked | None
@@ -589,13 +577,27 @@ class _Collected:
                 self._running.add(update, entry.weight)
         return SiteAccepted(accepted)
 
+    def check_locked(self, accepted: Accepted) -> None:
+        """Check an update of a cohort that is locked.
+
+        Raises:
+            ReplyRefused: no round may hold it, so this coordinator must not close with it.
+        """
+        site = accepted.entry.site
+        try:
+            check_range(self._session.spec, self._stored(accepted), self._base.values)
+        except CheckFailed as error:
+            raise ReplyRefused(error.check, f"the locked update of {site}: {error.seen}") from error
+
     def take_locked(self, accepted: Accepted) -> Event:
         """Sum an update of a cohort that is locked, which was checked."""
         if self._running is not None:
-            params, store = self._session.facts.params, self._session.store
-            update = params.read_vector(store.map(accepted.update_cid, params.vector_size))
-            self._running.add(update, accepted.entry.weight)
+            self._running.add(self._stored(accepted), accepted.entry.weight)
         return SiteAccepted(accepted)
+
+    def _stored(self, accepted: Accepted) -> IntVector:
+        params, store = self._session.facts.params, self._session.store
+        return params.read_vector(store.map(accepted.update_cid, params.vector_size))
 
     def take_registered(self, registered: Registered, update: IntVector) -> Event:
         """Store and sum an update that the contract has vouched for."""

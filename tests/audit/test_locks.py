@@ -2,31 +2,25 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tests.audit.test_auditor import auditor_of, challenger, kinds
 from tests.chain.staged import Theatre, theatre
-from wardround.audit.audit import StudyAudit
 from wardround.audit.auditor import Auditor
 from wardround.audit.notices import Powers
 from wardround.chain.court_events import Demanded
-from wardround.protocol.canonical import canonical_bytes, sha256_digest
-from wardround.protocol.cid import cid_from_sha256, cid_of
+from wardround.protocol.cid import cid_of
 from wardround.protocol.contribution import pack_entries
 from wardround.protocol.evidence import What
 from wardround.protocol.fixed_point import vector_bytes
-from wardround.protocol.manifest import parse_manifest
-from wardround.protocol.merkle import vector_root
 from wardround.protocol.record import Recording, RuleId
 from wardround.store import FolderStore
-from wardround_coordinator.errors import PositionMoved, StoodDown
+from wardround_coordinator.errors import PositionMoved
 from wardround_simulations import cheats
-from wardround_simulations.cheats import Cheater, Row
+from wardround_simulations.cheats import Cheater
 from wardround_simulations.stage import BOND, DEMAND_SECONDS, DEPOSIT, Stage, specification
 
 
@@ -177,97 +171,3 @@ def test_coordinator_waits_for_a_lock_that_it_cannot_close_until_it_is_overturne
     # It was not the standby that had locked it.
     assert not scene.ward.seat(stage.study, scene.parties.standby.address).barred
     closed_by_standby(scene, stage)
-
-
-def signed_by_site(cheater: Cheater, row: Row, **changes: object) -> Row:
-    """A row that its site has signed with other contents, as the coordinator's friend."""
-    keys = {str(one.account.address): bytes(one.account.key) for one in cheater.stage.hospitals}
-    entry = replace(row.entry, **changes)  # type: ignore[arg-type]
-    return replace(row, entry=replace(entry, signature=cheater.signed(entry, keys[entry.site])))
-
-
-def copied_update(cheater: Cheater) -> list[Row]:
-    first, second, *others = cheater.rows
-    copy = signed_by_site(cheater, second, update=first.entry.update)
-    return [first, replace(copy, update=first.update), *others]
-
-
-def update_of_an_earlier_round(cheater: Cheater) -> list[Row]:
-    ward, stage, (first, *others) = cheater.stage.contract, cheater.stage, cheater.rows
-    closed = ward.closed_rounds(stage.study)[0].closing.record
-    manifest = parse_manifest(stage.store.get(cid_from_sha256(closed.manifest)))
-    row = manifest.contributions[1]
-    data = stage.store.get(row.update.cid)
-    old = signed_by_site(cheater, first, update=vector_root(data))
-    return [replace(old, update=stage.params.read_vector(data)), *others]
-
-
-def wrong_report(cheater: Cheater) -> list[Row]:
-    first, *others = cheater.rows
-    report = canonical_bytes(json.loads(first.report) | {"code": "0x" + "00" * 32})
-    changed = signed_by_site(cheater, first, report=sha256_digest(report))
-    return [replace(changed, report=report), *others]
-
-
-def hidden_report(cheater: Cheater) -> list[Row]:
-    first, *others = cheater.rows
-    report = canonical_bytes(json.loads(first.report) | {"seconds": 99})
-    changed = signed_by_site(cheater, first, report=sha256_digest(report))
-    return [replace(changed, report=b"another object"), *others]
-
-
-LIES: dict[Callable[[Cheater], list[Row]], str] = {
-    copied_update: "another site of this round sent the same [copied_update]",
-    update_of_an_earlier_round: "sent it in round 1 [copied_update]",
-    wrong_report: "[code]",
-    hidden_report: "is not in",
-}
-
-
-@pytest.mark.parametrize("lie", LIES, ids=lambda lie: lie.__name__)
-def test_coordinator_closes_no_lock_that_a_replay_does_not_let_pass(
-    scene: Theatre, lie: Callable[[Cheater], list[Row]]
-) -> None:
-    """No challenge proves such a lock wrong: the sponsor ends the study, and its rounds hold."""
-    stage, parties, ward = stage_of(scene), scene.parties, scene.ward
-    cheater = Cheater(stage, parties.first)
-    cheater.lock(lie(cheater))
-    scene.chain.advance(10_000)
-    ward.take_over(parties.standby, stage.study)
-
-    def wait(_: float) -> None:
-        scene.chain.advance(10_000)
-        ward.take_over(parties.first, stage.study)
-
-    said: list[str] = []
-    session = stage.session(parties.standby, say=said.append, wait=wait)
-    with pytest.raises(StoodDown):
-        session.run_round(session.position(), {}, ())
-    assert len(said) == 1
-    assert LIES[lie] in said[0]
-    assert "the sponsor ends the study" in said[0]
-    assert ward.study(stage.study).head == 2, "nothing was closed"
-    ward.end_study(parties.sponsor, stage.study)
-    rounds = StudyAudit(ward, stage.study, stage.store).rounds()
-    assert [one.closed.round for one in rounds] == [1]
-
-
-@pytest.mark.parametrize("lie", LIES, ids=lambda lie: lie.__name__)
-def test_coordinator_closes_a_lock_with_what_was_registered(
-    scene: Theatre, lie: Callable[[Cheater], list[Row]]
-) -> None:
-    """It has to: that contribution is exempt, and an audit names it."""
-    stage, parties, ward = stage_of(scene), scene.parties, scene.ward
-    cheater = Cheater(stage, parties.first)
-    rows = lie(cheater)
-    (false,) = (one.entry for one, true in zip(rows, cheater.rows, strict=True) if one != true)
-    previous = cheater.position.previous
-    ward.contribute(parties.auditor, stage.study, 2, previous, false)
-    cheater.lock(rows)
-    scene.chain.advance(10_000)
-    ward.take_over(parties.standby, stage.study)
-    session = stage.session(parties.standby)
-    outcome = session.run_round(session.position(), {}, ())
-    assert false in outcome.state.entries
-    *_, last = StudyAudit(ward, stage.study, stage.store).rounds()
-    assert {one.site for one in last.exemptions} == {false.site}
