@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
 from flwr.common.serde import message_to_proto
@@ -120,6 +121,10 @@ class SuperLink:
     def ConfirmMessageReceived(self, request: Any) -> ConfirmMessageReceivedResponse:
         self.ended.append(request.message_object_id)
         return ConfirmMessageReceivedResponse()
+
+    # It has no news to give.
+    _base_url = "http://superlink"
+    _client = httpx.Client(transport=httpx.MockTransport(lambda request: httpx.Response(404)))
 
 
 def exchange(link: SuperLink) -> Iterator[tuple[int, Message]]:

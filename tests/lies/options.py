@@ -85,6 +85,14 @@ OF_A_RUN: dict[str, Probe] = {
     "--store": RefusedByName(("elsewhere",), "it has all of it"),
 }
 AS_JSON = DoesOtherwise((), "{")
+#: Of an audit that is signed, or goes on from one; tests/audit/test_result.py gives them true values.
+OF_A_RESULT: dict[str, Probe] = {
+    "--sign": RefusedByName((), "--sign needs --key FILE"),
+    "--output": RefusedByName(("other.json",), "--output and --publish go with --sign"),
+    "--publish": RefusedByName((), "--output and --publish go with --sign"),
+    "--from": RefusedByName(("missing.json",), "missing.json"),
+    "--trust": RefusedByName((OTHER_ADDRESS,), "--trust goes with --from FILE"),
+}
 
 
 def _sent(**more: Probe) -> dict[str, Probe]:
@@ -111,6 +119,7 @@ BY_ID: dict[str, dict[str, Probe]] = {
         "--challenge": RefusedByName((), "add --key"),
         "--answer": RefusedByName((), "add --key"),
         "--signatures": RefusedByName(("shared",), "add --key"),
+        **OF_A_RESULT,
     },
     "claim": {
         **OF_A_STUDY,
@@ -163,6 +172,7 @@ BY_RUN: dict[str, dict[str, Probe]] = {
         "--challenge": RefusedByName((), "add --key"),
         "--answer": RefusedByName((), "add --key"),
         "--signatures": RefusedByName(("shared",), "add --key"),
+        **OF_A_RESULT,
     },
     "claim": {
         **OF_A_RUN,

@@ -27,6 +27,7 @@ from tests.client.guard.conftest import (
 from tests.client.guard.trainers import Altered, Held
 from tests.coordinator.conftest import Hospitals
 from tests.integration.networks import prepared, small_scenario
+from wardround.host import code
 from wardround.learning.datasets.people import digests_of
 from wardround.learning.datasets.table import Table, load_table, save_table
 from wardround.protocol.fixed_point import vector_bytes
@@ -34,7 +35,6 @@ from wardround.protocol.identifiers import hex_of
 from wardround.protocol.merkle import vector_root
 from wardround.protocol.record import StudyParams, genesis_closing
 from wardround.protocol.report import parse_report
-from wardround.transport import code
 from wardround_client.errors import Refusal, RefusedForNow
 from wardround_client.guard.approvals import Approval, Approvals
 from wardround_client.guard.client import guard_of

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 
 from tests.test_house import ROOT
-from wardround.transport import code
+from wardround.host import code
 
 INSTALLED = {
     "wardround": ROOT / "wardround",
