@@ -93,6 +93,7 @@ def test_wrong_lock_is_proven_at_once(
     if challenge == "challengeOmission":
         scene.ward.contribute(scene.parties.auditor, stage.study, 2, previous, entry)
     cheat(cheater)
+    assert auditor_of(scene, stage).lock_breach() is not None
     auditor = auditor_of(scene, stage, challenger(scene))
     notices = auditor.step()
     assert kinds(notices) == [("holds", 1), ("breach", 2), ("challenged", 2)]

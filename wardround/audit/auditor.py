@@ -276,7 +276,8 @@ class Auditor:
             return self._initial
         before = self._verdicts.get(number - 1)
         if before is None:
-            return None
+            # An audit has judged it elsewhere, and asks about the lock alone.
+            return recorded_model(self.facts, self._case(number - 1), self.store)
         if before.settlement is not None:
             return before.settlement.model
         return recorded_model(self.facts, before.case, self.store)
