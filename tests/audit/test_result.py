@@ -233,7 +233,7 @@ def test_copies_of_updates_before_a_result_are_known(two: tuple[Stage, Path]) ->
 
     stage, _ = two
     work = StudyAudit(stage.contract, stage.study, stage.store, 3)
-    assert len(work._recorded_before().updates) == 2 * len(stage.sites)
+    assert len(work.recorded_before().updates) == 2 * len(stage.sites)
 
 
 def test_manifest_before_a_result_must_be_there(two: tuple[Stage, Path], tmp_path: Path) -> None:

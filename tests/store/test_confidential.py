@@ -11,6 +11,7 @@ import pytest
 from tests.chain.staged import Theatre, theatre
 from tests.store.secrecy import Person, Scene, vectors
 from wardround.audit.audit import StudyAudit
+from wardround.audit.public_audit import public_rounds
 from wardround.chain.errors import ContractReverted
 from wardround.chain.grants import Grantee, Grants
 from wardround.protocol.canonical import canonical_bytes
@@ -92,6 +93,18 @@ def test_reader_without_a_grant_sees_digests_only(scene: Scene, coordinator: Per
             scene.audit(store)
         # What is public is read as ever.
         assert StudyAudit(scene.theatre.ward, scene.stage.study, store).spec == scene.stage.spec
+
+
+def test_what_is_public_after_rounds_that_others_audited_holds(
+    scene: Scene, coordinator: Person
+) -> None:
+    """It starts from their last model's root, not from the study's first."""
+    for _ in range(2):
+        scene.stage.close(coordinator.account)
+    work = StudyAudit(scene.theatre.ward, scene.stage.study, scene.store(), 2)
+    (public,) = public_rounds(work)
+    assert public.closed.round == 2
+    assert len(public.unread) == len(scene.stage.sites) + 1
 
 
 def test_reader_with_a_grant_audits_all_of_it(scene: Scene, coordinator: Person) -> None:

@@ -124,7 +124,7 @@ class StudyAudit:
         """
         if not self.closed:
             return
-        base, history = self._start(), self._recorded_before()
+        base, history = self._start(), self.recorded_before()
         with ExitStack() as stack:
             ahead = None
             if jobs > 1 and len(self.closed) > 1:
@@ -235,7 +235,7 @@ class StudyAudit:
         found = self._contract.registered(self.facts.study, number)
         return {event.site: event.entry for event in found}
 
-    def _recorded_before(self) -> History:
+    def recorded_before(self) -> History:
         """What the rounds before the first leave, as it was recorded; nothing where it is gone."""
         history = History()
         for closed in self.earlier:

@@ -44,7 +44,9 @@ def public_rounds(audit: StudyAudit) -> Iterator[PublicRound]:
         ReplayFailed: something recorded does not follow; names it.
         StoreError: a public object is missing or altered.
     """
-    base, history = audit.facts.params.initial_model, History()
+    base, history = audit.facts.params.initial_model, audit.recorded_before()
+    if audit.earlier:
+        base = audit.earlier[-1].closing.record.model
     for closed in audit.closed:
         unread, history = _check(audit, closed, base, history)
         base = closed.closing.record.model
