@@ -85,7 +85,7 @@ OF_A_RUN: dict[str, Probe] = {
     "--store": RefusedByName(("elsewhere",), "it has all of it"),
 }
 AS_JSON = DoesOtherwise((), "{")
-#: Of an audit that is signed, or goes on from one; tests/audit/test_result.py gives them true values.
+#: Of an audit that is signed, or goes on from one: tests/audit/test_result.py has true values.
 OF_A_RESULT: dict[str, Probe] = {
     "--sign": RefusedByName((), "--sign needs --key FILE"),
     "--output": RefusedByName(("other.json",), "--output and --publish go with --sign"),
