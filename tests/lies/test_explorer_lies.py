@@ -178,7 +178,7 @@ def test_foreign_markup_is_noticed() -> None:
         assert fault_of(page(text)), text
 
 
-#: One lie of each field, in turn, by default; all of them in the deep tests.
+#: One lie of each field: every fourth by default, all in the deep tests.
 OF_EACH_FIELD = tuple({lie.field: lie for lie in LIES}.values())
 
 
@@ -203,6 +203,6 @@ def test_pages_of_dishonest_studies_render(
 
 @pytest.mark.deep
 @pytest.mark.timeout(900)
-def test_pages_of_every_dishonest_study_render(tmp_path: Path) -> None:
-    wrong = all_faults(LIES, tmp_path)
+def test_pages_of_a_lie_about_each_field_render(tmp_path: Path) -> None:
+    wrong = all_faults(OF_EACH_FIELD, tmp_path)
     assert wrong == [], "\n".join(wrong)
