@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
 import pytest
@@ -34,6 +34,13 @@ LONG_SECONDS = 30.0
 SOON_SECONDS = 5.0
 
 Part = dict[str, Any]
+T = TypeVar("T")
+
+
+def apart(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine in a thread: a browser of other tests may keep a loop in this one."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, coroutine).result()
 
 
 class Server:
@@ -73,7 +80,7 @@ def timed(work: Callable[[], Awaitable[Any]]) -> tuple[Any, float]:
         return await work()
 
     started = time.monotonic()
-    return asyncio.run(run()), time.monotonic() - started
+    return apart(run()), time.monotonic() - started
 
 
 def test_empty_answer_when_there_is_news_ends_soon_and_stays_empty() -> None:
