@@ -77,7 +77,8 @@ def test_node_when_it_stays_away_is_given_up_with_its_error() -> None:
     grid, asked = grid_where(lambda nth: DEAD)
     heard, clock = ask(grid, 30)
     assert heard[BAD].error.code == ErrorCode.NODE_UNAVAILABLE
-    assert 20 < clock.now <= 30 + LAST_POLL_SECONDS
+    # The last question may be due at the end of one pause, and its answer be seen after another.
+    assert 20 < clock.now <= 30 + 2 * LAST_POLL_SECONDS
     assert 5 < asked[BAD] < 15
 
 
