@@ -5,16 +5,14 @@ Cheats are functions here, so that one game is measured with each of them.
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import torch
 
-from wardround.learning.datasets import DATA_DIR_VARIABLE, load_dataset
+from wardround.learning.datasets import load_dataset
 from wardround.learning.datasets.table import Table
 from wardround.learning.initial import initial_model
 from wardround.learning.metrics import evaluate_sites
@@ -39,12 +37,10 @@ class Game:
 
     @classmethod
     def of(cls, name: str) -> Game:
-        """Load a scenario; its files from `DATA_DIR_VARIABLE` where that is set."""
+        """Load a scenario, with its data as `load_dataset` finds them."""
         torch.set_num_threads(1)
         scenario, _ = load_scenario(name)
-        folder = os.environ.get(DATA_DIR_VARIABLE)
-        data_dir = Path(folder) if folder else None
-        data = load_dataset(scenario.data.name, scenario.data.arguments, data_dir=data_dir)
+        data = load_dataset(scenario.data.name, scenario.data.arguments)
         trains = tuple(site.train for site in data.sites)
         return cls(scenario, trains, tuple(site.test for site in data.sites))
 
