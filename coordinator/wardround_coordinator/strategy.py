@@ -10,7 +10,7 @@ import logging
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 from flwr.serverapp import Grid
@@ -60,7 +60,14 @@ ANSWER_SECONDS = 10.0
 
 @dataclass(frozen=True)
 class RoundResult:
-    """A closed round and what the sites measured of its model."""
+    """A closed round and what the sites measured of its model.
+
+    Attributes:
+        facts: of the round, from chain and store.
+        measured: by site. Sites measure a model when they are asked to train from it, and the last
+            one in answer to a question of its own.
+        wall_seconds: until the round was closed; of the last one, until it was measured.
+    """
 
     facts: RoundFacts
     measured: Mapping[SiteAddress, Measured]
@@ -106,7 +113,11 @@ class WardroundStrategy(Strategy):
     _exchange: Exchange | None = None
     _position: StudyPosition | None = None
     _closed: RoundOutcome | None = None
+    #: A closed round that is reported once its model is measured: what was measured of it so far,
+    #: and the nodes that were asked for that when they were asked to train, and have answered.
+    _unreported: RoundResult | None = None
     _measured: dict[SiteAddress, Measured] = field(default_factory=dict)
+    _asked_once: set[int] = field(default_factory=set)
     _answer_at: float = 0.0
 
     def start(self, grid: Grid, *_: object, **__: object) -> Result:
@@ -135,28 +146,25 @@ class WardroundStrategy(Strategy):
     ) -> tuple[ArrayRecord | None, MetricRecord | None]:
         """Verify, sum, settle and close, one reply at a time."""
         assert self._position is not None  # start() has read it
-        self._closed = self.session.run_round(
-            self._position, self._nodes, (self._answer(reply) for reply in replies), self.names
-        )
+        answers = (self._answer(reply) for reply in replies)
+        self._closed = self.session.run_round(self._position, self._nodes, answers, self.names)
         self._position = self._closed.position
         return _vector_record(self._position.base), None
 
     def configure_evaluate(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
-        """Ask every known node to measure the new model."""
+        """Ask known nodes to measure the new model, but none that was asked with its training."""
         return self._messages(EVALUATE, arrays, config, server_round)
 
     def aggregate_evaluate(
         self, server_round: int, replies: Iterable[Message]
     ) -> MetricRecord | None:
         """Keep what each site measured; a site that cannot measure is simply not listed."""
-        self._measured = {}
         for reply in replies:
-            site = self._nodes.get(self._node(reply))
-            measured = _counted(reply)
-            if site is not None and measured is not None:
-                self._measured[site] = measured
+            if not reply.has_error() and FIELDS in reply.content.config_records:
+                fields = dict(reply.content.config_records[FIELDS])
+                self._keep_measured(self._node(reply), fields)
         return None
 
     def _run_round(self, grid: Grid) -> None:
@@ -167,14 +175,14 @@ class WardroundStrategy(Strategy):
             self.session.check_standing(position)
             self._meet(grid)
             self._forget(grid)
-            config = ConfigRecord(self._assignment(position).fields())
-            arrays = _vector_record(position.base)
+            task = replace(self._assignment(position), measure=self._unreported is not None)
+            config, arrays = ConfigRecord(task.fields()), _vector_record(position.base)
             try:
                 messages = self.configure_train(position.round, arrays, config, grid)
                 # A locked cohort takes no further answer: the store has all that is in it.
                 locked = self.session.is_locked(position)
                 replies = () if locked else self._replies(grid, messages)
-                self.aggregate_train(position.round, replies)
+                self.aggregate_train(position.round, self._then_report(grid, replies))
                 break
             except RoundFailed as failure:
                 # Sites rejected a round that is no longer open: the chain moved, they are well.
@@ -183,20 +191,44 @@ class WardroundStrategy(Strategy):
                 if attempt == self.attempts:
                     raise
         assert self._closed is not None
-        self._report(grid, self._closed.facts, started)
+        if self._position.round <= self.session.facts.params.rounds:
+            elapsed = time.monotonic() - started
+            self._unreported = RoundResult(self._closed.facts, {}, elapsed)
+        else:
+            self._report(grid, self._closed.facts, started)
+
+    def _then_report(self, grid: Grid, replies: Iterable[Message]) -> Iterator[Message]:
+        """Hand on replies; report the round before, whose model their sites have measured.
+
+        Before the round is closed: a coordinator that dies later reports that one alone.
+        """
+        yield from replies
+        if (closed := self._unreported) is not None:
+            # A site that refuses to train may measure all the same.
+            self._measure(grid, closed.facts)
+            self._note(closed.facts, closed.wall_seconds)
 
     def _report(self, grid: Grid, facts: RoundFacts, started: float) -> None:
         """Let the sites measure a round's model, and report the round."""
+        self._measure(grid, facts)
+        self._note(facts, time.monotonic() - started)
+
+    def _measure(self, grid: Grid, facts: RoundFacts) -> None:
         assert self._position is not None
         # As the record before the next round: a site measures only a model that the chain has.
         config = ConfigRecord(self._assignment(self._position).fields())
         number, arrays = facts.manifest.round, _vector_record(self._position.base)
         with durable(Step.MODEL_MEASURED):
-            messages = self.configure_evaluate(number, arrays, config, grid)
-            self.aggregate_evaluate(number, self._replies(grid, messages))
-        elapsed = time.monotonic() - started
+            messages = list(self.configure_evaluate(number, arrays, config, grid))
+            if messages:
+                self.aggregate_evaluate(number, self._replies(grid, messages))
+
+    def _note(self, facts: RoundFacts, wall_seconds: float) -> None:
+        measured, self._measured = self._measured, {}
+        self._unreported = None
+        self._asked_once.clear()
         with durable(Step.ROUND_NOTED):
-            self.on_round(RoundResult(facts, dict(self._measured), elapsed))
+            self.on_round(RoundResult(facts, measured, wall_seconds))
 
     def _report_last(self, grid: Grid) -> None:
         """Report the last round if the coordinator that closed it died before it could."""
@@ -303,7 +335,9 @@ class WardroundStrategy(Strategy):
         training, measuring = self._silent[TRAIN], self._silent[EVALUATE]
         if kind == EVALUATE:
             heard = [node for node in self._nodes if not training.is_silent(node)]
-            return [node for node in heard if measuring.is_due(node)]
+            return [
+                node for node in heard if node not in self._asked_once and measuring.is_due(node)
+            ]
         due = [node for node in self._nodes if training.is_due(node)]
         least = self.session.facts.params.min_sites
         return due if len({self._nodes[node] for node in due}) >= least else list(self._nodes)
@@ -377,6 +411,14 @@ class WardroundStrategy(Strategy):
         sent.extend(new)
         return new
 
+    def _keep_measured(self, node: int, fields: Mapping[str, object]) -> None:
+        """Keep what a site states of its test rows, if it has the form: it never stops a round."""
+        site = self._nodes.get(node)
+        with suppress(ProtocolError):
+            measured = Measured.parse(fields)
+            if site is not None:
+                self._measured[site] = measured
+
     def _node(self, reply: Message) -> int:
         assert self._exchange is not None  # it has yielded the reply
         return self._exchange.node(reply)
@@ -384,7 +426,13 @@ class WardroundStrategy(Strategy):
     def _answer(self, reply: Message) -> tuple[int, Reply | Dropped]:
         node = self._node(reply)
         try:
-            return node, _reply(reply)
+            found = _reply(reply)
+            if self._unreported is not None:
+                self._asked_once.add(node)
+                fields, measured = Measured.part(found.fields)
+                self._keep_measured(node, measured)
+                found = replace(found, fields=fields)
+            return node, found
         except ReplyRefused as error:
             site = self._nodes[node].lower()
             return node, Dropped(site=site, reason=error.reason, evidence=error.evidence)
@@ -418,16 +466,6 @@ def _introduction(message: Message) -> Introduction | None:
         return Introduction.parse(dict(message.content.config_records[FIELDS]))
     except ProtocolError:
         # A node that does not name its site is not asked to train.
-        return None
-
-
-def _counted(message: Message) -> Measured | None:
-    if message.has_error() or FIELDS not in message.content.config_records:
-        return None
-    try:
-        return Measured.parse(dict(message.content.config_records[FIELDS]))
-    except ProtocolError:
-        # What a site states of its test rows must not stop a round.
         return None
 
 

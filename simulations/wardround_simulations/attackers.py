@@ -29,6 +29,7 @@ from wardround.protocol.messages import (
     VECTOR,
     VECTOR_DTYPE,
     VECTOR_FORMAT,
+    Measured,
     TrainReply,
     TrainTask,
 )
@@ -148,14 +149,15 @@ def misbehave(
         answer = _read(reply, task.params.parameter_count)
         position = Position.of(home, task, behaviour)
         delivery, update = ATTACKS[behaviour.attack](position, answer)
-        reply.content = RecordDict(
-            {FIELDS: ConfigRecord(delivery.fields()), VECTOR: _record(update, VECTOR_DTYPE)}
-        )
+        _, beside = Measured.part(reply.content.config_records[FIELDS])
+        fields = ConfigRecord(delivery.fields() | beside)
+        reply.content = RecordDict({FIELDS: fields, VECTOR: _record(update, VECTOR_DTYPE)})
     return reply
 
 
 def _read(reply: Message, parameter_count: int) -> Answer:
-    delivery = TrainReply.parse(dict(reply.content.config_records[FIELDS]))
+    contribution, _ = Measured.part(reply.content.config_records[FIELDS])
+    delivery = TrainReply.parse(contribution)
     array = reply.content.array_records[VECTOR][VECTOR]
     return delivery, vector_from_bytes(array.data, parameter_count)
 

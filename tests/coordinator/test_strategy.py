@@ -28,7 +28,14 @@ from flwr.clientapp import ClientApp
 from tests.integration.networks import prepared, small_scenario
 from wardround.audit.audit import StudyAudit
 from wardround.protocol.errors import RoundFailed, ScenarioError
-from wardround.protocol.messages import BINS, FIELDS, VECTOR, VECTOR_DTYPE, VECTOR_FORMAT
+from wardround.protocol.messages import (
+    BINS,
+    FIELDS,
+    VECTOR,
+    VECTOR_DTYPE,
+    VECTOR_FORMAT,
+    Measured,
+)
 from wardround.store import FolderStore
 from wardround.transport.flower.grid import FIRST_NODE_ID, Availability
 from wardround.transport.flower.messages import ErrorCode
@@ -363,7 +370,9 @@ def test_site_when_silent_about_a_measure_trains_all_the_same(tmp_path: Path) ->
         told = coordinate(network, app_where("train", raising(OSError()), ()),
                           availability=availability)  # fmt: skip
     assert [row["dropped"] for row in told] == [[], []]
-    assert asked.keys() == {"1"}
+    # The first model was measured as the base of the second round.
+    assert asked.keys() == {"2"}
+    assert [len(row["measures"]) for row in told] == [3, 2]
 
 
 def test_round_when_a_node_is_gone_says_unavailable(network: Network) -> None:
@@ -378,19 +387,38 @@ def test_round_when_a_node_is_gone_says_unavailable(network: Network) -> None:
 
 
 def counting(*odd: int, **values: Any) -> Answer:
-    """Counts of 20 rows, which begin with the odd ones."""
+    """Counts of 20 rows, which begin with the odd ones, in the place of the true ones."""
     counts = [*odd, *[0, 1] * BINS][: 2 * BINS]
     merged = {"counts": counts, "two_classes": True, "noise": 4.0, **values}
     fields = {key: value for key, value in merged.items() if value is not None}
-    return replying(lambda reply: RecordDict({FIELDS: ConfigRecord(fields)}))
+
+    def strange(reply: Message) -> RecordDict:
+        others, _ = Measured.part(fields_of(reply))
+        content = {**reply.content, FIELDS: ConfigRecord({**others, **fields})}  # type: ignore[dict-item]
+        return RecordDict(content)
+
+    return replying(strange)
 
 
+#: In answer to a question of its own.
 MEASURES: dict[str, Answer] = {
     "nothing": replying(lambda reply: RecordDict()),
     "another record": replying(lambda reply: RecordDict({"metrics": MetricRecord({"a": 1})})),
     "metrics": replying(lambda reply: RecordDict({FIELDS: MetricRecord({"counts": [1] * 40})})),
     "an exception": raising(ValueError("no test rows")),
     "no message": lambda *_: None,
+    "too few": counting(counts=[1] * (2 * BINS - 1)),
+}
+#: Beside a contribution; what belongs to neither makes that malformed.
+COUNTS: dict[str, Answer] = {
+    "none": replying(
+        lambda reply: RecordDict(
+            {
+                **reply.content,  # type: ignore[dict-item]
+                FIELDS: ConfigRecord(Measured.part(fields_of(reply))[0]),  # type: ignore[arg-type]
+            }
+        )
+    ),
     "no counts": counting(counts=None),
     "one number": counting(counts=20),
     "too few": counting(counts=[1] * (2 * BINS - 1)),
@@ -403,19 +431,40 @@ MEASURES: dict[str, Answer] = {
     "less than none": counting(-1, noise=0.0),
     "less than noise can do": counting(-41),
     "more rows than there are atoms": counting(10**18),
-    "a field more": counting(accuracy=0.5),
 }
+
+
+@pytest.mark.parametrize("how", MEASURES)
+def test_measure_of_the_last_model_when_strange_is_left_out(network: Network, how: str) -> None:
+    (told,) = coordinate(network, app_where("evaluate", MEASURES[how]))
+    assert told["measures"].keys() == {party.name for party in network.parties[1:]}
+    assert told["dropped"] == []
+
+
+def test_measure_when_a_site_does_not_train_is_asked_for_by_itself(tmp_path: Path) -> None:
+    def refusing(message: Message, context: Context, call_next: Any) -> Message:
+        if int(message.metadata.group_id) == 1:
+            return call_next(message, context)
+        raise ValueError("enough")
+
+    with network_in(tmp_path, study={"rounds": 2}, aggregation={"min_sites": 2}) as network:
+        told = coordinate(network, app_where("train", refusing))
+    assert [len(row["dropped"]) for row in told] == [0, 1]
+    # Of the second model it has no part, so it does not measure it.
+    assert [len(row["measures"]) for row in told] == [3, 2]
 
 
 def test_measures_when_strange_are_left_out(tmp_path: Path) -> None:
     """Whatever a site measures on its own test rows, its round closes and its line is JSON."""
-    rounds = len(MEASURES)
+    rounds = len(COUNTS) + 1
     policy = {f"site-{number}": {"measured_models": rounds} for number in (1, 2, 3)}
+    honestly: Answer = lambda message, context, call_next: call_next(message, context)  # noqa: E731
     with network_in(tmp_path, study={"rounds": rounds}, policy=policy) as network:
-        told = coordinate(network, app_where("evaluate", in_turn(MEASURES.values())))
+        told = coordinate(network, app_where("train", in_turn([honestly, *COUNTS.values()])))
     bad = network.parties[BAD].name
     lines = network.folders.rounds.read_text("utf-8").splitlines()
-    for how, one, line in zip(MEASURES, told, lines, strict=True):
+    assert told.pop()["accuracy"].keys() == {party.name for party in network.parties}
+    for how, one, line in zip(COUNTS, told, lines, strict=False):
         json.loads(line, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
         assert one["accuracy"].keys() == {p.name for p in network.parties} - {bad}, how
         assert one["dropped"] == [], how

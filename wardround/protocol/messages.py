@@ -39,12 +39,18 @@ _NAME = re.compile("[a-z0-9][a-z0-9-]{0,62}")
 
 @dataclass(frozen=True)
 class TrainTask:
-    """Coordinator to site: train from this model in this round. The vector is the base model."""
+    """Coordinator to site: train from this model in this round. The vector is the base model.
+
+    Attributes:
+        measure: whether the answer shall tell, beside the update, what the site measures of the
+            base model (`Measured`); a site that does not measure it trains all the same.
+    """
 
     params: StudyParams
     previous: Closing
     round: int
     specification: bytes
+    measure: bool = False
 
     @property
     def study(self) -> StudyId:
@@ -58,6 +64,7 @@ class TrainTask:
             "previous": self.previous.encode(),
             "round": self.round,
             "specification": self.specification,
+            "measure": self.measure,
         }
 
     @classmethod
@@ -68,7 +75,14 @@ class TrainTask:
             Malformed: a field is missing, strange or of another type.
         """
         values = _exactly(
-            fields, {"params": bytes, "previous": bytes, "round": int, "specification": bytes}
+            fields,
+            {
+                "params": bytes,
+                "previous": bytes,
+                "round": int,
+                "specification": bytes,
+                "measure": bool,
+            },
         )
         if len(values["specification"]) > _SPECIFICATION_MAX_BYTES:
             raise Malformed("train task", "the specification is too long")
@@ -77,6 +91,7 @@ class TrainTask:
             previous=Closing.decode(values["previous"]),
             round=values["round"],
             specification=values["specification"],
+            measure=values["measure"],
         )
 
 
@@ -172,6 +187,17 @@ class Measured(Form):
     def fields(self) -> dict[str, Any]:
         """Scalars and counts to send."""
         return self.model_dump()
+
+    @classmethod
+    def part(cls, fields: Mapping[str, object]) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Part the fields of a train reply from those of what was measured beside it.
+
+        Returns:
+            Both, unchecked.
+        """
+        names = cls.model_fields.keys()
+        others = {name: value for name, value in fields.items() if name not in names}
+        return others, {name: fields[name] for name in names & fields.keys()}
 
     @classmethod
     def parse(cls, fields: Mapping[str, object]) -> Measured:

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from flwr.app import (
@@ -65,29 +66,41 @@ def introduce(message: Message, context: Context) -> Message:
 
 @app.train()
 def train(message: Message, context: Context) -> Message:
-    """Let the site train from the base model, and answer with the signed update."""
+    """Let the site train from the base model, and answer with the signed update.
+
+    Where the task asks for it, the answer has beside it what the site measures of the base model.
+    """
     with _words_stay():
-        task, base = _assignment(message)
+        (task, base), guard = _assignment(message), _guard(context)
+        measured = _measures(guard, task, base) if task.measure else {}
         try:
-            reply, update = _guard(context).train(task, base)
+            reply, update = guard.train(task, base)
         except WardroundError as error:
             if not isinstance(error, Retryable):
                 raise
             # As if this node had been offline: guard, table or chain come back, so ask again.
             print(f"{error} The coordinator will ask again.", file=sys.stderr, flush=True)
             return Message(Error(ErrorCode.NODE_UNAVAILABLE, _name(error)), reply_to=message)
-    content = RecordDict(
-        {FIELDS: ConfigRecord(reply.fields()), VECTOR: ArrayRecord({VECTOR: _array(update)})}
-    )
+    fields = ConfigRecord(reply.fields() | measured)
+    content = RecordDict({FIELDS: fields, VECTOR: ArrayRecord({VECTOR: _array(update)})})
     return Message(content, reply_to=message)
 
 
 @app.evaluate()
 def evaluate(message: Message, context: Context) -> Message:
-    """Let the site measure a model on its test rows."""
+    """Let the site measure a model on its test rows, apart from training: a study's last one."""
     with _words_stay():
         measured = _guard(context).measure(*_assignment(message))
     return Message(RecordDict({FIELDS: ConfigRecord(measured.fields())}), reply_to=message)
+
+
+def _measures(guard: Guarded, task: TrainTask, base: Int32Vector) -> dict[str, Any]:
+    """Measure the base model; a site that cannot, or does not want to, trains all the same."""
+    try:
+        return guard.measure(task, base).fields()
+    except Exception as error:  # noqa: BLE001  (a train task's answer does not depend on it)
+        _print(error)
+        return {}
 
 
 def _guard(context: Context) -> Guarded:
@@ -118,11 +131,16 @@ def _words_stay() -> Iterator[None]:
         yield
     except Exception as error:  # noqa: BLE001  (an entry point; any library's words may quote rows)
         name = _name(error)
-        print(f"{name}: {str(error).removeprefix(f'{name}: ')}", file=sys.stderr, flush=True)
+        _print(error)
     else:
         return
     # Outside of the handler, so that the first error is not kept with this one.
     raise Withheld(name)
+
+
+def _print(error: Exception) -> None:
+    name = _name(error)
+    print(f"{name}: {str(error).removeprefix(f'{name}: ')}", file=sys.stderr, flush=True)
 
 
 def _name(error: Exception) -> str:
