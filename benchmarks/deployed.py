@@ -62,9 +62,9 @@ class Rounds:
 
 
 def measure(quick: bool) -> Result:
-    """Measure both ways of running; quick: a model of 31 parameters, two rounds."""
-    shape = Shape(sites=1, rounds=2, rows=16) if quick else _MILLION
-    tiny = Shape(sites=1, rounds=2, rows=16) if quick else _TINY
+    """Measure both ways of running; quick: a model of 31 parameters, three rounds."""
+    shape = Shape(sites=1, rounds=3, rows=16) if quick else _MILLION
+    tiny = Shape(sites=1, rounds=3, rows=16) if quick else _TINY
     with TemporaryDirectory(prefix="wardround-bench-") as name:
         folder = Path(name)
         alone = _alone(shape, folder / "alone")
@@ -134,7 +134,12 @@ def _beside_plain(shape: Shape, ours: float, folder: Path, quick: bool) -> Figur
 
 def _alone(shape: Shape, folder: Path) -> float:
     results = simulate(shape.scenario(), "", folder)
-    return median(row["wall_seconds"] for row in results.rounds[1:])
+    return median(row["wall_seconds"] for row in _steady(results.rounds))
+
+
+def _steady(rounds: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Leave out the first round, which measures no model, and the last, which measures two."""
+    return rounds[1:-1]
 
 
 def _live(shape: Shape, folder: Path) -> Rounds:
@@ -154,13 +159,12 @@ def _live(shape: Shape, folder: Path) -> Rounds:
         limit.cancel()
     if results is None:
         raise TimeoutError(f"the network did not finish in {_LIMIT_SECONDS:g} s")
-    # The last answers are a train and an evaluation a site and round; before them, who each is.
-    count = 2 * shape.sites * (shape.rounds - 1)
-    answers = taken[-count:]
-    rounds = results.rounds[1:]
+    # The last answers are the last model's measures; before them one a site and round.
+    answers = taken[-shape.sites * shape.rounds : -2 * shape.sites]
+    rounds = _steady(results.rounds)
     return Rounds(
         whole=median(row["wall_seconds"] for row in rounds),
-        tasks=median(map(sum, zip(answers[::2], answers[1::2], strict=True))),
+        tasks=median(answers),
         training=median(_reported(folder, rounds)),
     )
 
