@@ -102,6 +102,26 @@ def test_archive_of_a_run_is_verified(archive: Path, capsys: pytest.CaptureFixtu
     assert said.endswith("All holds.\n")
 
 
+def test_rounds_that_an_archive_leaves_out_are_named(
+    archive: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its journal has them all, and its description says which are recomputed."""
+    said = audit(
+        rewritten(
+            archive,
+            tmp_path / "other.zip",
+            lambda name, data: (
+                data.replace(b'"last_round": 3', b'"last_round": 1')
+                if name == "evidence.json"
+                else data
+            ),
+        ),
+        capsys,
+    )
+    assert said.count("signatures and updates verified") == 1
+    assert "not checked: rounds 2 to 3: closed" in said
+
+
 def test_same_study_gives_the_same_bytes(
     archive: Path, run_folder: Path, run_index: Path, tmp_path: Path
 ) -> None:

@@ -9,6 +9,7 @@ from wardround.audit.archive import JOURNAL, Archive, ArchiveStore
 from wardround.audit.archived_study import ArchivedStudy, replayed_journal
 from wardround.audit.audit import AuditedRound, StudyAudit, StudyRecords
 from wardround.audit.auditor import Auditor
+from wardround.audit.claims import rounds_in_words
 from wardround.audit.earlier import Earlier
 from wardround.audit.findings import Findings
 from wardround.audit.finished import FinishedRun
@@ -150,6 +151,11 @@ def audit_study(
         depth.earlier.check(work.facts, [*work.earlier, *work.closed])
     folder = None if run is None else RunFolderAudit(run, work)
     _begin(work, contract, findings, depth, first)
+    if last is not None and last < work.rounds_closed:
+        later = rounds_in_words(range(last + 1, work.rounds_closed + 1))
+        findings.show(
+            "not_checked", f"not checked: {later}: closed, and not of this archive", what=later
+        )
     # Where others have audited them, their manifests must be there all the same.
     for before in work.earlier if depth.earlier is not None else ():
         as_recorded = work.recorded(before)
