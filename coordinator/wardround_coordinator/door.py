@@ -31,6 +31,13 @@ from wardround.host.log import configure
 from wardround.transport.flower.messages import NODE_KEY_HEADER
 from wardround.transport.flower.node_signature import is_signed
 from wardround.transport.supervision import Say
+from wardround_coordinator.arrivals import (
+    CONNECTIONS_MAX,
+    HEAD_SECONDS,
+    ArrivalsLoop,
+    PromptProtocol,
+    listen,
+)
 from wardround_coordinator.home import CoordinatorHome, EnrolmentBook
 from wardround_coordinator.settings import load_coordinator_settings
 
@@ -53,7 +60,8 @@ PATHS = tuple(
 
 _TIMEOUT_SECONDS = 60.0
 _KEY_MAX_BYTES = 2048
-_CONNECTIONS_MAX = 1024
+#: A body has the time of a head, and a second for each of so many bytes.
+BODY_BYTES_PER_SECOND = 20_000
 #: The one request with a part of a vector, how many of a site are held at once (Flower sends two),
 #: and the longest other one.
 _LARGE, _LARGE_AT_ONCE, _PLAIN_MAX_BYTES = "/v1/fleet/push-object", 4, 1_000_000
@@ -105,7 +113,11 @@ def make_door(
             return await forward(request, name, max_bytes)
 
     async def forward(request: Request, name: str, limit: int) -> Response:
-        body = await _body(request, limit)
+        try:
+            body = await _body(request, limit)
+        except TimeoutError:
+            say(f"refused: a message of {name} came too slowly")
+            return _refused(f"A message needs {BODY_BYTES_PER_SECOND:,} bytes a second.", 408)
         if body is None:
             say(f"refused: a message of {name} has more than {limit:,} bytes")
             return _refused(f"A message may have {limit:,} bytes.", 413)
@@ -125,7 +137,7 @@ def make_door(
         return Response(answer.content, answer.status_code, passed)
 
     def say_once(words: str) -> None:
-        if words not in seen and len(seen) < _CONNECTIONS_MAX:
+        if words not in seen and len(seen) < CONNECTIONS_MAX:
             seen.add(words)
             say(words)
 
@@ -142,11 +154,14 @@ async def serve(
         upstream_port: where the SuperLink listens on the loopback interface.
         say: reports sites that connect, and clients that are rejected.
         now: the time, with a zone.
+
+    Raises:
+        OSError: the port is in use.
     """
     server = load_coordinator_settings(home.folder).require_server()
     book = EnrolmentBook(home)
     trust = ssl.create_default_context(cafile=str(home.authority))
-    limits = httpx.Limits(max_connections=_CONNECTIONS_MAX)
+    limits = httpx.Limits(max_connections=CONNECTIONS_MAX)
     async with httpx.AsyncClient(
         base_url=f"https://127.0.0.1:{upstream_port}",
         verify=trust,
@@ -158,18 +173,16 @@ async def serve(
         door = make_door(upstream, book.names, max_bytes, say, now)
         config = uvicorn.Config(
             door,
-            host=server.host,
-            port=server.port,
             ssl_certfile=home.certificate,
             ssl_keyfile=home.certificate_key,
+            http=PromptProtocol,
             log_level="warning",
             lifespan="off",
             ws="none",
             server_header=False,
-            limit_concurrency=_CONNECTIONS_MAX,
             timeout_graceful_shutdown=5,
         )
-        await uvicorn.Server(config).serve()
+        await uvicorn.Server(config).serve(listen(server.host, server.port))
 
 
 def _refused(words: str, status: int) -> Response:
@@ -178,15 +191,20 @@ def _refused(words: str, status: int) -> Response:
 
 
 async def _body(request: Request, max_bytes: int) -> bytes | None:
-    """Read a request's body; None when it is longer than allowed."""
-    stated = request.headers.get("content-length", "0")
+    """Read a request's body; None when it is longer than allowed.
+
+    Raises:
+        TimeoutError: its length, or the longest where none is stated, takes more time than allowed.
+    """
+    stated = request.headers.get("content-length", str(max_bytes))
     if not stated.isdecimal() or int(stated) > max_bytes:
         return None
     parts = bytearray()
-    async for part in request.stream():
-        parts += part
-        if len(parts) > max_bytes:
-            return None
+    async with asyncio.timeout(HEAD_SECONDS + int(stated) / BODY_BYTES_PER_SECOND):
+        async for part in request.stream():
+            parts += part
+            if len(parts) > max_bytes:
+                return None
     return bytes(parts)
 
 
@@ -207,4 +225,5 @@ def _is_passed(header: bytes) -> bool:
 if __name__ == "__main__":
     home = CoordinatorHome(Path(sys.argv[1]))
     say = configure(home.folder, "door").info
-    asyncio.run(serve(home, int(sys.argv[2]), say, lambda: datetime.now(UTC)))
+    with asyncio.Runner(loop_factory=ArrivalsLoop) as runner:
+        runner.run(serve(home, int(sys.argv[2]), say, lambda: datetime.now(UTC)))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import itertools
+import resource
 import shutil
 import socket
 import ssl
@@ -11,7 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -32,6 +34,13 @@ from wardround.host.log import EVENTS_FILE
 from wardround.transport.certificates import issue_server, make_authority
 from wardround.transport.enrolment import ENROLMENT, NODE_KEY, Enrolment, enrol
 from wardround.transport.ports import free_port
+from wardround_coordinator.arrivals import (
+    CONNECTIONS_MAX,
+    CONNECTIONS_OF_ONE_ADDRESS,
+    HEAD_SECONDS,
+    Listener,
+    listen,
+)
 from wardround_coordinator.door import PATHS
 from wardround_coordinator.home import CoordinatorHome
 from wardround_coordinator.settings import COORDINATOR_FILE
@@ -59,14 +68,30 @@ class Door:
         body: bytes | Iterator[bytes] = b"x",
         key: bytes | None = None,
         private: ec.EllipticCurvePrivateKey | None = None,
+        source: str | None = None,
         **headers: str,
     ) -> httpx.Response:
+        headers = self.headers(key, private) | headers
+        address = f"https://127.0.0.1:{self.port}{path}"
+        transport = httpx.HTTPTransport(verify=self.trust, local_address=source)
+        with httpx.Client(transport=transport, timeout=30) as client:
+            return client.post(address, content=body, headers=headers)
+
+    def headers(
+        self, key: bytes | None = None, private: ec.EllipticCurvePrivateKey | None = None
+    ) -> dict[str, str]:
         pem = self.enrolment.public_pem if key is None else key
         own = {"flwr-public-key": base64.b64encode(pem).decode(), "x-own": "1"}
-        headers = own | signed(private or self.private, datetime.now(UTC).isoformat()) | headers
-        trust = ssl.create_default_context(cafile=str(self.home.authority))
-        address = f"https://127.0.0.1:{self.port}{path}"
-        return httpx.post(address, content=body, headers=headers, verify=trust, timeout=30)
+        return own | signed(private or self.private, datetime.now(UTC).isoformat())
+
+    @property
+    def trust(self) -> ssl.SSLContext:
+        return ssl.create_default_context(cafile=str(self.home.authority))
+
+    def connect(self, tls: bool = True) -> socket.socket:
+        """A connection of this machine that sends nothing more."""
+        plain = socket.create_connection(("127.0.0.1", self.port), 60)
+        return self.trust.wrap_socket(plain, server_hostname="127.0.0.1") if tls else plain
 
 
 def signed(private: ec.EllipticCurvePrivateKey, time: str) -> dict[str, str]:
@@ -272,6 +297,82 @@ def test_only_posts_are_answered(door: Door) -> None:
 def test_plain_text_is_not_answered(door: Door) -> None:
     with pytest.raises(httpx.HTTPError):
         httpx.post(f"http://127.0.0.1:{door.port}{PATHS[0]}", timeout=5)
+
+
+def test_connections_that_bring_no_request_are_ended(door: Door) -> None:
+    """At each step at which a client may fall silent, or send a byte now and then."""
+    request = f"POST {PATHS[0]} HTTP/1.1\r\nhost: door\r\n"
+    signature = "".join(f"{name}: {value}\r\n" for name, value in door.headers().items())
+    begun = time.monotonic()
+    with ExitStack() as stack:
+        shy, silent, dripping, answered, slow = (
+            stack.enter_context(door.connect(tls)) for tls in (False, True, True, True, True)
+        )
+        answered.sendall(b"GET / HTTP/1.1\r\nhost: door\r\n\r\n")
+        assert answered.recv(4096).startswith(b"HTTP/1.1 404")
+        slow.sendall(f"{request}{signature}content-length: 100\r\n\r\n".encode())
+        for _ in range(5):
+            for connection in (dripping, answered, slow):
+                connection.sendall(b"P")
+            time.sleep(1)
+        assert slow.recv(4096).startswith(b"HTTP/1.1 408")
+        for connection in (shy, silent, dripping, answered, slow):
+            with suppress(ConnectionError):
+                while connection.recv(4096):
+                    pass
+    assert HEAD_SECONDS < time.monotonic() - begun < HEAD_SECONDS + 20
+    assert "refused: a message of cleveland came too slowly" in door.log
+
+
+def test_silent_connections_of_one_address_keep_no_other_out(door: Door) -> None:
+    """Nobody needs a key to connect: a thousand connections once kept every site out."""
+    own, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(own, 1500), hard))
+    with ExitStack() as stack:
+        for number in range(1100):
+            with suppress(OSError):
+                stack.enter_context(door.connect(tls=number % 4 == 0))
+        assert door.post(PATHS[0], source="127.0.0.2").status_code == 200
+        with pytest.raises(httpx.TransportError):
+            door.post(PATHS[0])
+    deadline = time.monotonic() + HEAD_SECONDS
+    while True:
+        with suppress(httpx.TransportError):
+            assert door.post(PATHS[0]).status_code == 200
+            break
+        assert time.monotonic() < deadline
+
+
+@pytest.mark.parametrize(
+    ("addresses", "taken"),
+    [
+        (["192.0.2.1"], CONNECTIONS_OF_ONE_ADDRESS),
+        (["::ffff:192.0.2.1", "192.0.2.1"], CONNECTIONS_OF_ONE_ADDRESS),
+        (["2001:db8::1", "2001:db8::ffff:0:0:2%eth0"], CONNECTIONS_OF_ONE_ADDRESS),
+        (["2001:db8:0:1::1", "2001:db8:0:2::1"], CONNECTIONS_MAX),
+        (["192.0.2.1", "192.0.2.2", "192.0.2.3"], CONNECTIONS_MAX),
+    ],
+)
+def test_share_of_an_address_is_bounded(
+    addresses: list[str], taken: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An IPv6 network of 64 bits is one address, and a mapped one is what it maps."""
+    arriving = itertools.cycle(addresses)
+    monkeypatch.setattr(
+        socket.socket, "accept", lambda _: (socket.socket(), (next(arriving), 40_000))
+    )
+    (listener,) = listen("127.0.0.1", 0)
+    assert isinstance(listener, Listener)
+    held: list[socket.socket] = []
+    with listener:
+        for _ in range(CONNECTIONS_MAX + 200):
+            with suppress(ConnectionAbortedError):
+                held.append(listener.accept()[0])
+        assert len(held) == taken
+        for connection in held:
+            connection.close()
+            connection.close()
+        listener.accept()[0].close()
 
 
 def test_door_says_so_when_the_superlink_is_away(
