@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
+from eth_account.signers.local import LocalAccount
 
 from tests.chain.staged import Theatre, theatre
 from wardround.audit.answering import Answerer
 from wardround.audit.challenge import send_demands
 from wardround.chain import court as court_module
+from wardround.chain.blocks import Receipt
 from wardround.chain.court_reader import Contested, DemandStatus
 from wardround.chain.errors import ContractReverted
 from wardround.protocol.evidence import Demand, What
@@ -83,3 +86,31 @@ def test_one_call_that_is_refused_keeps_no_other_out(scene: Theatre) -> None:
     # What is done already is not sent once more.
     again = list(court.send_together(scene.parties.standby, answers))
     assert [sent.parts for sent in again] == [[answers[1]]]
+
+
+def test_answers_that_another_gives_first_hold_the_others_up_once(
+    scene: Theatre, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Mined behind our look at the demands, they have our transaction refused as a whole."""
+    stage, contested, demands, _ = demanded(scene)
+    court, own, sent = scene.court, scene.parties.standby, list[int]()
+    answerer = Answerer(court, own, stage.params, stage.store)
+    shown = answerer._closings()[contested.closing.commitment]
+    send = scene.chain.send
+
+    def overtaken(signer: LocalAccount, *arguments: Any) -> Receipt | None:
+        if signer.address == own.address:
+            sent.append(len(sent))
+        if signer.address == own.address and len(sent) == 1:
+            for one in (demands[0], demands[2]):
+                name = court.demand_id(contested, one)
+                leaf = shown.leaf(court.demand_of(name))
+                assert leaf is not None
+                assert court.answer_demand(scene.stranger, name, contested.closing, leaf)
+        return send(signer, *arguments)
+
+    monkeypatch.setattr(scene.chain, "send", overtaken)
+    notices = list(answerer.look(lambda: 0.0))
+    assert statuses(scene, contested, demands) == {DemandStatus.ANSWERED}
+    assert [one.kind for one in notices] == ["answered"] * (len(demands) - 2)
+    assert len(sent) == 2

@@ -432,8 +432,9 @@ class Court(CourtReader):
     ) -> Iterator[SentCalls]:
         """Send calls in as few transactions as their bytes and gas allow.
 
-        Where the contract refuses a transaction of several, its halves are sent, down to single
-        calls: so one that is refused keeps no other out.
+        Where the contract refuses a transaction, the calls that others have made meanwhile are left
+        out. Where there are none, its halves are sent, down to single calls: so one that is refused
+        keeps no other out.
 
         Yields:
             For each transaction its parts, with the receipt, or with why it was not mined; nothing
@@ -460,6 +461,9 @@ class Court(CourtReader):
                 label = f"{left[0].label} and {len(left) - 1} more"
                 receipt = self._send(signer, call, label, lambda: all(p.is_done() for p in left))
         except (ContractReverted, TransactionRefused) as error:
+            if any(part.is_done() for part in left):
+                yield from self._send_batch(signer, left)
+                return
             if len(left) == 1:
                 yield SentCalls(left, None, error)
                 return
