@@ -332,6 +332,9 @@ class Session:
             if member.belongs(position.round)
         )
         state = RoundState(position.round, sites, self.facts.params.min_sites)
+        # All of it may be in another's replica alone, and who closes the round answers for it.
+        keep_cohort(self.store, [one.entry for one in accepted])
+        self.store.put(position.base.data)
         for one in accepted:
             state = tick(state, collected.take_locked(one))
         for site in state.waiting:
@@ -590,9 +593,12 @@ class _Collected:
             raise ReplyRefused(error.check, f"the locked update of {site}: {error.seen}") from error
 
     def take_locked(self, accepted: Accepted) -> Event:
-        """Sum an update of a cohort that is locked, which was checked."""
+        """Store and sum an update of a cohort that is locked, which was checked."""
+        update = self._stored(accepted)
+        with durable(Step.UPDATE_STORED):
+            self._session.store.put(update.data)
         if self._running is not None:
-            self._running.add(self._stored(accepted), accepted.entry.weight)
+            self._running.add(update, accepted.entry.weight)
         return SiteAccepted(accepted)
 
     def _stored(self, accepted: Accepted) -> IntVector:

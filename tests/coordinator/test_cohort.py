@@ -31,6 +31,7 @@ from wardround.protocol.inspection import entry_leaf
 from wardround.protocol.merkle import vector_root
 from wardround.protocol.messages import TrainReply
 from wardround.store import FolderStore
+from wardround.store.replicated import ReplicatedStore
 from wardround.transport.ports import free_port
 from wardround_coordinator import service as module
 from wardround_coordinator.cohort import find_cohort, keep_cohort
@@ -118,7 +119,7 @@ def locked_in(hospitals: Hospitals, number: int) -> list[CohortLocked]:
 
 @pytest.mark.parametrize("place", [0, 1])
 def test_round_is_closed_with_what_was_locked_before_its_coordinator_died(
-    locking: Hospitals, monkeypatch: pytest.MonkeyPatch, place: int
+    locking: Hospitals, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, place: int
 ) -> None:
     """By the same coordinator, started again, or by a standby; the sites are not asked again."""
     first, other = coordinators(locking)[0], coordinators(locking)[place]
@@ -130,9 +131,15 @@ def test_round_is_closed_with_what_was_locked_before_its_coordinator_died(
     if place == 1:
         locking.network.contract.chain.advance(ROUND_SECONDS + GRACE_SECONDS)
         locking.network.contract.take_over(other, locking.network.study)
-    again = session_of(locking, other)
+    # A replica of its own that had nothing: it answers demands about what it closes.
+    again, own = session_of(locking, other), FolderStore(tmp_path / "own")
+    again.store = ReplicatedStore([again.store, own])
     assert again.is_locked(position)
     closed = again.run_round(position, locking.asked, silent())
+    record, shown = closed.closing.record, {vector_root(own.map(cid)) for cid in own.cids()}
+    wanted = {record.model, position.base.root, *(one.update for one in closed.state.entries)}
+    assert wanted <= shown
+    assert own.has(cid_of(pack_entries(closed.state.entries)))
     assert closed.closing.coordinator == other.address
     assert closed.closing.record.contributions == locked.contributions
     (left_out,) = closed.settlement.manifest.dropped
