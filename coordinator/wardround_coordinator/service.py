@@ -243,13 +243,16 @@ class Service:
 
     def _answers_for(self, contract: WardRound, study: StudyId) -> bool:
         """Whether a demand that stays without an answer can still cost this coordinator's bond."""
-        state, closings = contract.study(study), contract.closings(study)
-        if state.head <= state.rounds:
-            # Another coordinator is active: of that one's rounds this bond is none.
-            if state.locked_by == self._address:
-                return True
-            closings = [one for one in closings if one[1].coordinator == self._address]
-        return bool(closings) and not contract.is_final(study, *closings[-1])
+        try:
+            state, closings = contract.study(study), contract.closings(study)
+            if state.head <= state.rounds:
+                # Another coordinator is active: of that one's rounds this bond is none.
+                if state.locked_by == self._address:
+                    return True
+                closings = [one for one in closings if one[1].coordinator == self._address]
+            return bool(closings) and not contract.is_final(study, *closings[-1])
+        except StudyMismatch:
+            return True  # the chain has moved between two requests: look again
 
     def _show(self) -> None:
         """Show what this process and those it started have logged."""

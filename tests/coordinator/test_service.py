@@ -14,7 +14,7 @@ from tests.coordinator.conftest import Hospitals
 from wardround.chain.court import Court
 from wardround.chain.court_reader import Contested, DemandStatus
 from wardround.host.log import EventLog, configure
-from wardround.protocol.errors import SpecificationError
+from wardround.protocol.errors import SpecificationError, StudyMismatch
 from wardround.protocol.evidence import Demand, What
 from wardround.protocol.record import genesis_closing
 from wardround.transport.enrolment import ENROLMENT, enrol
@@ -79,6 +79,28 @@ def test_reply_seconds_below_registration_seconds_are_refused_by_name(
             continue
         with pytest.raises(SpecificationError, match=r"reply_seconds.*registration_seconds"):
             module._check_patience(wanted, facts)
+
+
+def test_chain_that_moves_between_two_requests_ends_no_answering(
+    hospitals: Hospitals, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A round that is closed or overturned meanwhile, or an endpoint that lags."""
+    network = hospitals.network
+    session = hospitals.session()
+    session.run_round(session.position(), hospitals.asked, hospitals.replies(session.position()))
+    home = CoordinatorHome(network.folders.coordinator)
+    service = Service(home, print, lambda: datetime.now(UTC), threading.Event())
+    service._address = network.keys.coordinator.address
+    contract = network.contract
+    assert service._answers_for(contract, network.study)
+    network.contract.chain.advance(network.params.challenge_seconds + 1)
+    assert not service._answers_for(contract, network.study)
+
+    def lagging(*_: object) -> None:
+        raise StudyMismatch("closing of round 1", "another", "this")
+
+    monkeypatch.setattr(contract, "closings", lagging)
+    assert service._answers_for(contract, network.study)
 
 
 def test_coordinator_answers_demands_until_every_round_is_final(hospitals: Hospitals) -> None:
