@@ -707,6 +707,16 @@ def test_help_when_asked_for_flows_and_ends_with_examples(name: str) -> None:
         assert f"\n  wardround {called}" in examples, called
 
 
+def test_help_of_an_auditors_key_names_all_that_it_goes_with() -> None:
+    group = typer.main.get_group(command_line.app)
+    _, found, _ = group.resolve_command(click.Context(group), ["audit"])
+    assert found is not None
+    (key,) = (one for one in found.params if one.name == "key")
+    assert isinstance(key, click.Option)
+    assert "With --watch" in (key.help or "")
+    assert "With --sign" in (key.help or "")
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

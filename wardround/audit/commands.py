@@ -109,7 +109,10 @@ def audit(
     ] = False,
     key: Annotated[
         Path | None,
-        typer.Option(help="With --watch: key that signs attestations and pays for what is sent."),
+        typer.Option(
+            help="With --watch: key that signs attestations and pays for what is sent. "
+            "With --sign: key that signs the result."
+        ),
     ] = None,
     challenge: Annotated[
         bool, typer.Option("--challenge", help="With --watch: prove breaches and demand data.")
