@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
-import numpy as np
 from eth_account.signers.local import LocalAccount
 
 from wardround.audit.answering import Answerer
 from wardround.audit.finding import find_vector
+from wardround.audit.first_model import declared_first_model
 from wardround.audit.notices import Notice
 from wardround.audit.shown_leaves import keep_shown
 from wardround.chain.court import Court
@@ -31,7 +31,7 @@ from wardround.protocol.facts import StudyFacts
 from wardround.protocol.fixed_point import IntVector
 from wardround.protocol.identifiers import Root, SiteAddress, hex_of
 from wardround.protocol.manifest import MANIFEST_MAX_BYTES, Dropped, Manifest, parse_manifest
-from wardround.protocol.record import Closing, RuleId, genesis_closing
+from wardround.protocol.record import Closing, genesis_closing
 from wardround.protocol.replay import fetch_specification
 from wardround.protocol.rewards import shares_floor
 from wardround.protocol.rules import RunningMean, aggregate
@@ -187,17 +187,10 @@ class Session:
 
     def _first_model(self) -> Vector:
         params = self.facts.params
-        if params.rule is RuleId.SUM:
-            base = Vector.of(np.zeros(params.parameter_count, np.int64))
-            self.store.put(base.data)
-            return base
-        if not self.spec.model.is_own:
-            # PyTorch takes seconds to import, and no later round of a study needs it.
-            from wardround.learning.initial import initial_model
-
-            base = Vector.of(initial_model(self.spec).values)
-            self.store.put(base.data)
-            return base
+        built = declared_first_model(params, self.spec)
+        if built is not None:
+            self.store.put(built.data)
+            return built
         # To build it would run the study's own code, which is for its sites to approve.
         found = find_vector(self.store, params, params.initial_model)
         if found is None:

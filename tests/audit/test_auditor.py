@@ -11,6 +11,7 @@ from eth_account import Account
 from eth_account.signers.local import LocalAccount
 
 from tests.chain.staged import Theatre, theatre
+from wardround.audit import auditor as auditor_module
 from wardround.audit.auditor import Auditor
 from wardround.audit.challenge import send_challenge
 from wardround.audit.notices import Notice, Powers, unproven_words
@@ -23,10 +24,11 @@ from wardround.chain.ward_round import WardRound
 from wardround.protocol.attestation import Attestation
 from wardround.protocol.cid import cid_from_sha256
 from wardround.protocol.contribution import Domain
-from wardround.protocol.errors import ReplayFailed, SignatureInvalid
+from wardround.protocol.errors import SignatureInvalid
 from wardround.protocol.evidence import Demand, What
 from wardround.protocol.fixed_point import vector_bytes
 from wardround.protocol.identifiers import StudyId
+from wardround.protocol.merkle import vector_root
 from wardround.protocol.record import Recording, RuleId
 from wardround.protocol.whole_evidence import RANKED_SITES
 from wardround.store import FolderStore
@@ -441,17 +443,50 @@ def test_wrong_total_is_challenged_in_the_first_round_too(scene: Theatre) -> Non
     assert breach.challenge == "challengeTotals"
 
 
-def test_auditor_needs_specification_and_initial_model(scene: Theatre) -> None:
+def without_first_model(stage: Stage, folder: Path) -> FolderStore:
+    """A copy of its store that lacks the model with which the study began."""
+    copy, params = FolderStore(folder), stage.params
+    for cid in stage.store.cids():
+        data = stage.store.map(cid)
+        if len(data) != params.vector_size or vector_root(data) != params.initial_model:
+            copy.put(data)
+    assert len(list(copy.cids())) == len(list(stage.store.cids())) - 1
+    return copy
+
+
+def test_first_model_that_the_store_lacks_is_built(scene: Theatre, tmp_path: Path) -> None:
     stage = scene.stage()
     stage.close(scene.parties.first)
-    model = stage.store.folder / str(Cheater(stage, scene.parties.first).draft().manifest.base.cid)
-    initial = [
-        path for path in stage.store.folder.iterdir() if path.stat().st_size == model.stat().st_size
-    ]
-    for path in initial:
-        path.unlink()
-    with pytest.raises(ReplayFailed, match="initial model is not in the store"):
-        auditor_of(scene, stage).step()
+    store = without_first_model(stage, tmp_path)
+    auditor = Auditor(scene.ward, stage.study, store, now=lambda: 0.0)
+    assert kinds(auditor.step()) == [("holds", 1)]
+
+
+def test_first_model_that_is_not_to_be_had_is_named_and_demanded(
+    scene: Theatre, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A study's own model is not built: its code is run on request alone."""
+    monkeypatch.setattr(auditor_module, "declared_first_model", lambda *_: None)
+    stage = scene.stage()
+    for _ in range(2):
+        stage.close(scene.parties.first)
+    store = without_first_model(stage, tmp_path)
+    looking = Auditor(scene.ward, stage.study, store, now=lambda: 0.0)
+    (breach, holds) = looking.step()
+    assert breach.words.startswith("the first model is not to be had")
+    assert kinds([breach, holds]) == [("breach", 1), ("holds", 2)]
+    auditor = Auditor(scene.ward, stage.study, store, challenger(scene), now=lambda: 0.0)
+    assert kinds(auditor.step()) == [("breach", 1), ("demanded", 1), ("holds", 2)]
+    assert auditor.step() == []
+    chunks = -(-stage.params.vector_size // 1024)
+    helper = auditor_of(scene, stage, Powers(scene.parties.first, answer=True))
+    assert kinds(helper.step())[2:] == [("answered", 1)] * chunks
+    assert kinds(auditor.step()) == [("holds", 1)]
+    assert auditor.breaches == []
+
+
+def test_auditor_needs_the_specification(scene: Theatre) -> None:
+    stage = scene.stage()
     (stage.store.folder / str(cid_from_sha256(stage.params.specification))).unlink()
     with pytest.raises(ObjectMissing):
         auditor_of(scene, stage)

@@ -25,10 +25,12 @@ from wardround.audit.examination import (
     examine_lock,
     recorded_model,
 )
-from wardround.audit.finding import VectorIndex, find_vector
+from wardround.audit.finding import VectorIndex
+from wardround.audit.first_model import declared_first_model
 from wardround.audit.notices import Notice, Powers, unproven_words
 from wardround.audit.quorum import QuorumSender
 from wardround.audit.shown_leaves import ShownLeaves, demands_about
+from wardround.audit.shown_vector import put_together
 from wardround.chain.blocks import Receipt
 from wardround.chain.court import Court
 from wardround.chain.court_events import Demanded, Proven
@@ -42,15 +44,15 @@ from wardround.chain.events import (
 )
 from wardround.chain.ward_round import WardRound
 from wardround.host.screen import utc
+from wardround.learning.errors import LearningError
 from wardround.protocol.attestation import Attestation
 from wardround.protocol.checks import History
 from wardround.protocol.errors import (
-    ReplayFailed,
     Retryable,
     SignatureInvalid,
     StudyMismatch,
 )
-from wardround.protocol.evidence import Demand, Hidden
+from wardround.protocol.evidence import Demand, Hidden, What
 from wardround.protocol.identifiers import StudyId, hex_of
 from wardround.protocol.record import Closing, genesis_closing
 from wardround.protocol.replay import ClosedRound, fetch_specification
@@ -107,6 +109,7 @@ class Auditor:
         self._quorums = QuorumSender(ward)
         self._answerer: Answerer | None = None
         self._initial: Vector | None = None
+        self._has_built = False
         self._vectors = VectorIndex(store, self.facts.params)
 
     def step(self) -> list[Notice]:
@@ -262,17 +265,10 @@ class Auditor:
         yield from self._challenge(case, breach)
 
     def _base(self, number: int) -> Vector | None:
-        """The model that a round starts from; None when the round before does not show one."""
+        """The model that a round starts from; None where it is not to be had."""
         if number == 1:
-            if self._initial is not None:
-                return self._initial
-            root = self.facts.params.initial_model
-            found = find_vector(self.store, self.facts.params, root)
-            if found is None:
-                # Where the store does not answer at all, that is to be waited for.
-                next(iter(self.store.cids()), None)
-                raise ReplayFailed(1, "base model", "the study's initial model is not in the store")
-            self._initial = Vector.of(found)
+            if self._initial is None:
+                self._initial = self._first_model()
             return self._initial
         before = self._verdicts.get(number - 1)
         if before is None:
@@ -281,6 +277,24 @@ class Auditor:
         if before.settlement is not None:
             return before.settlement.model
         return recorded_model(self.facts, before.case, self.store)
+
+    def _first_model(self) -> Vector | None:
+        """``M_0`` out of the store, built here, or as the chain has it after demands."""
+        params = self.facts.params
+        found = self._vectors.find(params.initial_model)
+        if found is not None:
+            return Vector.of(found)
+        # Where the store does not answer at all, that is to be waited for.
+        next(iter(self.store.cids()), None)
+        if not self._has_built:
+            self._has_built = True
+            with suppress(LearningError):
+                built = declared_first_model(params, self.spec)
+                if built is not None and built.root == params.initial_model:
+                    return built
+        shown = self._case(1).shown.trees if 1 in self._closings else {}
+        found = put_together(params, shown.get((What.BASE, 0), {}))
+        return None if found is None else Vector.of(found)
 
     def _case(self, number: int) -> RoundCase:
         closed = self.ward.closed_round(self.study, self._closings[number])

@@ -320,6 +320,11 @@ class _Inspector:
             return
         model = self._vector(What.MODEL, self._case.record.model)
         yield from self._withheld_model(model)
+        if self._base is None and self._case.closed.round == 1:
+            # Of a later round it is the model that the round before has to show.
+            first = self._vector(What.BASE, self._case.previous.record.model)
+            if first.whole is None:
+                yield "the first model is not to be had", self._chunks(Demand(What.BASE, 0), first)
         whole = [one.whole for one in updates if one.whole is not None]
         if self._base is None or model.whole is None or len(whole) < len(entries):
             # Rows take no less time to be shown than vectors do.

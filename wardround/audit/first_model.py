@@ -1,4 +1,4 @@
-"""Build a study's first model again, which an audit does on request alone.
+"""Build a study's first model: to start from it, or again, which an audit does on request alone.
 
 Every round is recomputed from the model before it, and the first from ``M_0`` as it is recorded:
 the chain names its root. Whether that model follows from the specification is another question,
@@ -20,12 +20,34 @@ from wardround.learning.trial_apart import try_apart
 from wardround.protocol.errors import ReplayFailed
 from wardround.protocol.identifiers import hex_of
 from wardround.protocol.model import FILES_MAX_BYTES
-from wardround.protocol.record import RuleId
+from wardround.protocol.record import RuleId, StudyParams
 from wardround.protocol.settlement import Vector
+from wardround.protocol.study import StudySpec
 
 #: What the process imports of us.
 _PACKAGES = ("wardround",)
 _MEMORY_BYTES = 8 << 30
+
+
+def declared_first_model(params: StudyParams, spec: StudySpec) -> Vector | None:
+    """Build ``M_0`` where that runs no code of the study; None for a model of its own.
+
+    Args:
+        params: the study's on chain.
+        spec: its specification.
+    Returns:
+        Its root is not compared with the chain's: another PyTorch may draw other weights.
+    Raises:
+        LearningError: the model cannot be built.
+    """
+    if params.rule is RuleId.SUM:
+        return Vector.of(np.zeros(params.parameter_count, np.int64))
+    if spec.model.is_own:
+        return None
+    # PyTorch takes seconds to import, and who finds the model in the store needs none of it.
+    from wardround.learning.initial import initial_model
+
+    return Vector.of(initial_model(spec).values)
 
 
 def rebuild_first_model(work: StudyAudit) -> str:
@@ -44,8 +66,9 @@ def rebuild_first_model(work: StudyAudit) -> str:
     """
     spec, recorded = work.spec, hex_of(work.facts.params.initial_model)
     if spec.rule.id is RuleId.SUM:
-        nothing = np.zeros(work.facts.params.parameter_count, np.int64)
-        _compare(hex_of(Vector.of(nothing).root), recorded)
+        nothing = declared_first_model(work.facts.params, spec)
+        assert nothing is not None
+        _compare(hex_of(nothing.root), recorded)
         return f"nothing is counted in it, with root {recorded[:18]}… equal"
     files = {name: work.store.get(cid, FILES_MAX_BYTES) for name, cid in spec.model.cids().items()}
     offer = offered()
