@@ -207,7 +207,7 @@ def answer(
     from wardround.chain.court import Court
     from wardround.chain.errors import ChainError, ContractReverted
     from wardround.chain.options import print_sent, study_of
-    from wardround.protocol.errors import Retryable
+    from wardround.protocol.errors import Retryable, StudyMismatch
     from wardround_client.site_standing import open_site
 
     def report(words: str, said: set[str]) -> None:
@@ -242,8 +242,9 @@ def answer(
                 report(where, {before})
                 shown(troubles)
                 troubles.clear()
-            except ChainError as error:
-                if not isinstance(error, may_pass):
+            except (ChainError, StudyMismatch) as error:
+                # The latter where the chain has moved between two requests.
+                if not isinstance(error, may_pass | StudyMismatch):
                     raise
                 over = False
                 report(f"waiting: {error}", troubles)

@@ -241,6 +241,8 @@ def test_study_from_creation_to_refund(case: Case) -> None:
     assert contract.attest(bob, study, 1, closing, signatures)
     assert contract.attest(bob, study, 1, closing, signatures) is None
     assert contract.is_final(study, 1, closing)
+    # As after an overturned round, between the look at it and this question.
+    assert not contract.is_final(study, 1, replace(closing, closed_at=1))
 
     # Claims: anyone may send one, the payout address gets it, once.
     site, earning = first[0].site, case.earning(1, closing, first, 0)

@@ -15,6 +15,7 @@ from wardround.chain.errors import ChainUnreachable, TransactionRefused
 from wardround.chain.events import Overturned
 from wardround.chain.ward_round import WardRound
 from wardround.host.screen import utc
+from wardround.protocol.errors import StudyMismatch
 from wardround.protocol.identifiers import hex_of
 from wardround.protocol.manifest import Dropped
 from wardround.protocol.messages import TrainTask
@@ -122,6 +123,11 @@ def test_answering_site_goes_on_through_rounds_until_the_last_is_final(
     def away(*_: object) -> None:
         raise ChainUnreachable("http://chain", "it is started again")
 
+    elsewhere = StudyMismatch("closing of round 1", "another", "this")
+
+    def moved(*_: object) -> None:
+        raise elsewhere
+
     def course() -> Iterator[None]:
         stage.close(first)
         yield
@@ -137,6 +143,8 @@ def test_answering_site_goes_on_through_rounds_until_the_last_is_final(
         court.demand_contribution(first, *where, (0, 1))
         yield
         monkeypatch.setattr(WardRound, "study", away)
+        yield
+        monkeypatch.setattr(WardRound, "study", moved)
         yield
         monkeypatch.setattr(WardRound, "study", read)
         stage.close(first)
@@ -159,6 +167,7 @@ def test_answering_site_goes_on_through_rounds_until_the_last_is_final(
         "round 2 is open: the site's contribution is registered",
         "showed chunks 0 to 0 of the update of round 2",
         "waiting: the chain at http://chain does not answer",
+        f"waiting: {elsewhere}",
         "round 3 is open: the site has signed nothing for it yet",
         "round 3 was the last: waiting until it is final",
         "the study is over and its last round final",

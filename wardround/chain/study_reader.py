@@ -254,8 +254,13 @@ class StudyReader(BoundContract):
         return reached
 
     def is_final(self, study: StudyId, round_number: int, closing: Closing) -> bool:
-        """Whether a closing is final."""
-        return bool(self._ask("isFinal", study, round_number, closing.abi()))
+        """Whether a closing is final; one that is overturned, or none of the study's, is not."""
+        try:
+            return bool(self._ask("isFinal", study, round_number, closing.abi()))
+        except ContractReverted as error:
+            if error.name != "WardRound_CommitmentDiffers":
+                raise
+            return False
 
     def final_closings(self, study: StudyId) -> list[tuple[int, Closing]]:
         """Read the closings that are final, by attestations or by time, from round 1 on.
