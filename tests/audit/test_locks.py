@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tests.audit.test_auditor import auditor_of, challenger, kinds
 from tests.chain.staged import Theatre, theatre
+from wardround.audit.audit import StudyAudit
 from wardround.audit.auditor import Auditor
 from wardround.audit.notices import Powers
 from wardround.chain.court_events import Demanded
-from wardround.protocol.cid import cid_of
+from wardround.protocol.canonical import canonical_bytes, sha256_digest
+from wardround.protocol.cid import cid_from_sha256, cid_of
 from wardround.protocol.contribution import pack_entries
+from wardround.protocol.errors import WardroundError
 from wardround.protocol.evidence import What
 from wardround.protocol.fixed_point import vector_bytes
+from wardround.protocol.manifest import parse_manifest
+from wardround.protocol.merkle import vector_root
 from wardround.protocol.record import Recording, RuleId
 from wardround.store import FolderStore
 from wardround_coordinator.errors import PositionMoved
 from wardround_simulations import cheats
-from wardround_simulations.cheats import Cheater
+from wardround_simulations.cheats import Cheater, Row
 from wardround_simulations.stage import BOND, DEMAND_SECONDS, DEPOSIT, Stage, specification
 
 
@@ -172,3 +179,82 @@ def test_coordinator_waits_for_a_lock_that_it_cannot_close_until_it_is_overturne
     # It was not the standby that had locked it.
     assert not scene.ward.seat(stage.study, scene.parties.standby.address).barred
     closed_by_standby(scene, stage)
+
+
+def signed_by_site(cheater: Cheater, row: Row, **changes: object) -> Row:
+    """A row that its site has signed with other contents, as the coordinator's friend."""
+    keys = {str(one.account.address): bytes(one.account.key) for one in cheater.stage.hospitals}
+    entry = replace(row.entry, **changes)  # type: ignore[arg-type]
+    return replace(row, entry=replace(entry, signature=cheater.signed(entry, keys[entry.site])))
+
+
+def copied_update(cheater: Cheater) -> list[Row]:
+    first, second, *others = cheater.rows
+    copy = signed_by_site(cheater, second, update=first.entry.update)
+    return [first, replace(copy, update=first.update), *others]
+
+
+def update_of_an_earlier_round(cheater: Cheater) -> list[Row]:
+    ward, stage, (first, *others) = cheater.stage.contract, cheater.stage, cheater.rows
+    closed = ward.closed_rounds(stage.study)[0].closing.record
+    manifest = parse_manifest(stage.store.get(cid_from_sha256(closed.manifest)))
+    data = stage.store.get(manifest.contributions[1].update.cid)
+    old = signed_by_site(cheater, first, update=vector_root(data))
+    return [replace(old, update=stage.params.read_vector(data)), *others]
+
+
+def wrong_report(cheater: Cheater) -> list[Row]:
+    first, *others = cheater.rows
+    report = canonical_bytes(json.loads(first.report) | {"code": "0x" + "00" * 32})
+    changed = signed_by_site(cheater, first, report=sha256_digest(report))
+    return [replace(changed, report=report), *others]
+
+
+def hidden_report(cheater: Cheater) -> list[Row]:
+    first, *others = cheater.rows
+    report = canonical_bytes(json.loads(first.report) | {"seconds": 99})
+    changed = signed_by_site(cheater, first, report=sha256_digest(report))
+    return [replace(changed, report=b"another object"), *others]
+
+
+LIES: dict[Callable[[Cheater], list[Row]], str] = {
+    copied_update: "copied_update",
+    update_of_an_earlier_round: "copied_update",
+    wrong_report: "code",
+    hidden_report: "report",
+}
+
+
+@pytest.mark.parametrize("lie", LIES, ids=lambda lie: lie.__name__)
+def test_lock_that_no_challenge_proves_wrong_is_closed_by_a_standby_and_named(
+    scene: Theatre, lie: Callable[[Cheater], list[Row]]
+) -> None:
+    """It has to take what another locked: only who locked could have left it out."""
+    stage, parties, ward = stage_of(scene), scene.parties, scene.ward
+    cheater = Cheater(stage, parties.first)
+    rows = lie(cheater)
+    (false,) = (one.entry for one, true in zip(rows, cheater.rows, strict=True) if one != true)
+    cheater.lock(rows)
+    scene.chain.advance(10_000)
+    ward.take_over(parties.standby, stage.study)
+    stage.close(parties.standby)
+    *_, last = StudyAudit(ward, stage.study, stage.store).rounds()
+    named = [(one.check, one.by) for one in last.exemptions]
+    assert named == [(LIES[lie], parties.first.address)]
+    assert last.exemptions[0].site in {one.entry.site for one in rows}
+    assert f"since {parties.first.address} had locked it: " in last.exemptions[0].words
+    assert false in [row.entry() for row in last.manifest.contributions]
+    assert kinds(auditor_of(scene, stage).step()) == [("holds", 1), ("holds", 2)]
+
+
+@pytest.mark.parametrize("lie", LIES, ids=lambda lie: lie.__name__)
+def test_lock_that_no_challenge_proves_wrong_is_held_against_who_closes_its_own(
+    scene: Theatre, lie: Callable[[Cheater], list[Row]]
+) -> None:
+    stage = stage_of(scene)
+    cheater = Cheater(stage, scene.parties.first)
+    cheater.lock(lie(cheater))
+    stage.close(scene.parties.first)
+    with pytest.raises(WardroundError):
+        list(StudyAudit(scene.ward, stage.study, stage.store).rounds())
+    assert kinds(auditor_of(scene, stage).step()) == [("holds", 1), ("breach", 2)]

@@ -24,6 +24,7 @@ from wardround.chain.artifacts import load_artifact
 from wardround.chain.chain import Chain
 from wardround.chain.contract import Contract, Log
 from wardround.chain.events import (
+    CohortLocked,
     Event,
     OtherEvent,
     Overturned,
@@ -135,6 +136,17 @@ class ArchivedStudy:
             if isinstance(event, Registered) and event.round == round_number
         }
         return list(found.values())
+
+    def locked_by(self, study: StudyId, round_number: int, by_block: int) -> str | None:
+        """Who locked a round's cohort last, up to a block; None where it was not locked."""
+        found = [
+            event.coordinator
+            for event in self._events
+            if isinstance(event, CohortLocked)
+            and event.round == round_number
+            and event.log.block_number <= by_block
+        ]
+        return found[-1] if found else None
 
     def require_in(self, chain: Chain) -> None:
         """Hold the archive's transactions against a chain.

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
+from typing import NoReturn, Protocol
 
 from wardround.audit.replayers import replayers
 from wardround.chain.court import Court
@@ -67,6 +67,9 @@ class StudyRecords(Protocol):
 
     def registered(self, study: StudyId, round_number: int) -> Sequence[Registered]:
         """Contributions that were registered for a round, one a site."""
+
+    def locked_by(self, study: StudyId, round_number: int, by_block: int) -> str | None:
+        """Who locked a round's cohort last, up to a block; None where it was not locked."""
 
 
 class StudyAudit:
@@ -174,7 +177,9 @@ class StudyAudit:
             done, closed = place, self.closed[place]
             if place:
                 base = self._model_of(self.closed[place - 1])
-            seen = ClosedRound(closed.round, closed.closing, closed.entries, _ask_no_chain)
+            seen = ClosedRound(
+                closed.round, closed.closing, closed.entries, _ask_no_chain, _ask_no_chain
+            )
             try:
                 replay_round(self.facts, self.spec, base, seen, self.store.map, history)
             except _ChainNeeded:
@@ -191,7 +196,10 @@ class StudyAudit:
     def seen(self, closed: ClosedOnChain) -> ClosedRound:
         """A round as a replay takes it."""
         registered = partial(self._registered, closed.round)
-        return ClosedRound(closed.round, closed.closing, closed.entries, registered)
+        locked_by = partial(
+            self._contract.locked_by, self.facts.study, closed.round, closed.block_number
+        )
+        return ClosedRound(closed.round, closed.closing, closed.entries, registered, locked_by)
 
     def check_registered(self, closed: ClosedOnChain, manifest: Manifest) -> None:
         """Check that a round holds what sites registered for it on chain.
@@ -268,7 +276,7 @@ class _ChainNeeded(Exception):
     """What a site registered decides on a round, and is asked of the chain by one process."""
 
 
-def _ask_no_chain() -> Mapping[SiteAddress, bytes]:
+def _ask_no_chain() -> NoReturn:
     raise _ChainNeeded
 
 

@@ -268,10 +268,8 @@ def _show_round(audited: AuditedRound, decimals: int | None, findings: Findings)
     amount = "" if decimals is None else f", {tokens_of(total, decimals)} tokens earned"
     names = [rule.name, *sorted(audited.manifest.commitments)]
     recomputed = " and ".join([", ".join(names[:-1]), names[-1]]) if names[1:] else names[0]
-    excused = [
-        f"  not held against it, since {one.site} registered it: {one.check}: {one.seen}"
-        for one in audited.exemptions
-    ]
+    closer = audited.closed.closing.coordinator
+    excused = [f"  not held against {closer}, {one.words}" for one in audited.exemptions]
     findings.show(
         "round",
         f"round {number}: {record.count} signatures and updates verified, "

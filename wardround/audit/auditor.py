@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 from typing import TypeVar
 
 from eth_account.signers.local import LocalAccount
@@ -312,10 +313,14 @@ class Auditor:
         if number > 1:
             previous = self._closings[number - 1].closing
         own = {one.site: one.entry for one in registered}
-        seen = ClosedRound(number, closing, entries, lambda: own)
+        seen = ClosedRound(number, closing, entries, lambda: own, partial(self._locked_by, number))
         before = self._verdicts.get(number - 1)
         history = History() if before is None else before.history
         return RoundCase(seen, previous, registered, shown, locked_now, history)
+
+    def _locked_by(self, number: int) -> str | None:
+        block = self._closings[number].log.block_number
+        return self.ward.locked_by(self.study, number, block)
 
     # ---------------------------------------------------------------- acting
 

@@ -162,6 +162,11 @@ class StudyReader(BoundContract):
         called = self.contract.arguments(transaction.data)
         return called[1].get("entries") if called is not None else None
 
+    def locked_by(self, study: StudyId, round_number: int, by_block: int) -> str | None:
+        """Who locked a round's cohort last, up to a block; None where it was not locked."""
+        event = self._last_lock(study, round_number, by_block)
+        return None if event is None else event.coordinator
+
     def commitment(self, study: StudyId, round_number: int) -> bytes:
         """Hash of a round's closing, or of the open round's lock; zero when neither was."""
         return bytes(self._ask("commitment", study, round_number))

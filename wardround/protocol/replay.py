@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import combinations
 
 from wardround.protocol.canonical import sha256_digest
@@ -60,24 +61,37 @@ _SPECIFICATION_MAX_BYTES = 1 << 20
 class ClosedRound:
     """One closed round on chain; ``entries`` only where they are recorded.
 
-    ``registered`` gives the contributions, packed, that sites put on chain themselves. A
-    coordinator had to take exactly these, so what a report or a copy has wrong is not held against
-    it. It is asked only where something is amiss, because the answer takes a search.
+    ``registered`` gives the contributions, packed, that sites put on chain themselves, and
+    ``locked_by`` who locked the cohort, where one did. The coordinator that closed the round had to
+    take exactly these, and all that another had locked, so what a report or a copy has wrong is
+    not held against it. They are asked only where something is amiss: an answer takes a search.
     """
 
     round: int
     closing: Closing
     entries: bytes | None
     registered: Callable[[], Mapping[SiteAddress, bytes]] = dict
+    locked_by: Callable[[], str | None] = lambda: None
 
 
 @dataclass(frozen=True)
 class Exemption:
-    """A check that failed for a contribution which its coordinator had to take."""
+    """A check that failed for a contribution which the round's coordinator had to take.
+
+    Attributes:
+        by: who made it: the site, which registered it, or the coordinator that had locked it.
+    """
 
     site: SiteAddress
     check: str
     seen: str
+    by: str
+
+    @property
+    def words(self) -> str:
+        """For people, in one line."""
+        did = "registered it" if self.by == self.site else "had locked it"
+        return f"since {self.by} {did}: {self.check}: {self.seen}"
 
 
 @dataclass(frozen=True)
@@ -208,7 +222,6 @@ class HeldRound:
     def __init__(self, asked: Asked, closed: ClosedRound) -> None:
         """Take what the round had to ask for, and what was closed."""
         self._asked, self._closed = asked, closed
-        self._registered: Mapping[SiteAddress, bytes] | None = None
         self._taken: dict[Root, Entry] = {}
         self.exemptions: list[Exemption] = []
 
@@ -232,7 +245,7 @@ class HeldRound:
             elif row.reason == "not_locked" and not facts.params.locked_cohort:
                 flaw = "was dropped for a lock, and the study has none"
             elif row.reason in ("not_shown", "refused") and row.site not in {
-                site.lower() for site in self._exempt()
+                site.lower() for site in self._registered
             }:
                 flaw = f"was dropped as {row.reason}, and has registered nothing"
             if flaw is not None:
@@ -249,9 +262,8 @@ class HeldRound:
         try:
             data = fetch(row.report.cid, REPORT_MAX_BYTES)
         except WardroundError as error:
-            if not self._is_exempt(entry):
+            if not self._exempt(entry, "report", str(error)):
                 raise
-            self.exemptions.append(Exemption(entry.site, "report", str(error)))
             return
         try:
             check_report(self._asked, entry, data)
@@ -282,9 +294,8 @@ class HeldRound:
     def _check_copies(self, entry: Entry, update: IntVector) -> None:
         root = entry.update
         same = self._taken.get(root)
-        if same is not None and self._is_exempt(same):
+        if same is not None and self._exempt(same, "copied_update", f"as {entry.site}"):
             # Of the two, that one came over the chain, and this one may have been first.
-            self.exemptions.append(Exemption(same.site, "copied_update", f"as {entry.site}"))
             same = None
         try:
             check_copies(self._asked, update, root, () if same is None else (root,))
@@ -294,17 +305,27 @@ class HeldRound:
             self._taken[root] = entry
 
     def _excuse(self, what: str, entry: Entry, error: CheckFailed) -> None:
-        if not self._is_exempt(entry):
+        if not self._exempt(entry, error.check, error.seen):
             raise _failed(self._asked.round, what, error) from error
-        self.exemptions.append(Exemption(entry.site, error.check, error.seen))
 
-    def _is_exempt(self, entry: Entry) -> bool:
-        return self._exempt().get(entry.site) == entry.pack()
+    def _exempt(self, entry: Entry, check: str, seen: str) -> bool:
+        """Note a check that failed, where the coordinator had to take the entry; tell whether."""
+        by: str | None = entry.site
+        if self._registered.get(entry.site) != entry.pack():
+            by = self._locked_elsewhere
+        if by is not None:
+            self.exemptions.append(Exemption(entry.site, check, seen, by))
+        return by is not None
 
-    def _exempt(self) -> Mapping[SiteAddress, bytes]:
-        if self._registered is None:
-            self._registered = self._closed.registered()
-        return self._registered
+    @cached_property
+    def _registered(self) -> Mapping[SiteAddress, bytes]:
+        return self._closed.registered()
+
+    @cached_property
+    def _locked_elsewhere(self) -> str | None:
+        """Which other coordinator has locked what the round was closed with, if one has."""
+        by = self._closed.locked_by()
+        return None if by == self._closed.closing.coordinator else by
 
 
 def check_commitments(params: StudyParams, manifest: Manifest, closed: ClosedRound) -> None:

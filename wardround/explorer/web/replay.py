@@ -118,7 +118,7 @@ class Replay:
             f"recomputed in integers, every byte equal: {hex_of(record.model)}",
         )
         for one in replayed.exemptions:
-            detail = f"{one.check}: {one.seen}; its site registered it, so it had to be taken"
+            detail = f"it had to be taken, {one.words}"
             report(("step", {"kind": "skipped", "title": f"Of {one.site}", "detail": detail}))
         holds("Manifest and record", "written again from all of the above, every byte equal")
         for title, detail in _NOT_CHECKED:
@@ -153,6 +153,10 @@ def replay_of(explorer: Explorer, study: str, number: int, block: str | None) ->
         health = reader.health()
         chosen = EventFilter(study=study, round=number, name="Registered")
         registered = list_events(reader, chosen, limit=500).rows
+        chosen = EventFilter(
+            study=study, round=number, name="CohortLocked", to_block=found.summary.block
+        )
+        locks = list_events(reader, chosen, limit=1).rows
     members = {
         address_of(one.site): Member(one.max_weight, one.since, one.until or STILL_MEMBER)
         for one in whole.members
@@ -169,5 +173,6 @@ def replay_of(explorer: Explorer, study: str, number: int, block: str | None) ->
             for one in registered
             if one.site
         },
+        locked_by=lambda: locks[0].args["coordinator"] if locks else None,
     )
     return Replay(facts, Closing.decode(previous), closed, store)
