@@ -11,6 +11,7 @@ import pytest
 
 from tests.audit.test_auditor import auditor_of, challenger, kinds
 from tests.chain.staged import Theatre, theatre
+from wardround.audit.archived_study import ArchivedStudy
 from wardround.audit.audit import StudyAudit
 from wardround.audit.auditor import Auditor
 from wardround.audit.notices import Powers
@@ -245,6 +246,12 @@ def test_lock_that_no_challenge_proves_wrong_is_closed_by_a_standby_and_named(
     assert f"since {parties.first.address} had locked it: " in last.exemptions[0].words
     assert false in [row.entry() for row in last.manifest.contributions]
     assert kinds(auditor_of(scene, stage).step()) == [("holds", 1), ("holds", 2)]
+    # An archive of the same events tells the same.
+    archived = object.__new__(ArchivedStudy)
+    archived._events = ward.events(stage.study)
+    where = (stage.study, 2, last.closed.block_number)
+    assert archived.locked_by(*where) == ward.locked_by(*where) == parties.first.address
+    assert archived.locked_by(stage.study, 2, 0) is None
 
 
 @pytest.mark.parametrize("lie", LIES, ids=lambda lie: lie.__name__)
