@@ -165,7 +165,7 @@ NAMES: dict[tuple[str, str], tuple[str | None, str]] = {
     ),
     ("superlink.servicer.fleet.fleet_handlers", "push_messages"): (
         "request state",
-        "patched: a node sends only its own replies; tells a ServerApp that a reply is whole",
+        "patched: a node sends only its own replies",
     ),
     ("supercore.corestate.in_memory_corestate", "HEARTBEAT_DEFAULT_INTERVAL"): (
         None,
@@ -180,15 +180,10 @@ NAMES: dict[tuple[str, str], tuple[str | None, str]] = {
         "request state",
         "patched: tells a ServerApp that a reply is whole",
     ),
-    ("superlink.servicer.runtime.runtime_handlers", "push_messages"): (
+    ("superlink.servicer.runtime.runtime_handlers", "push_object"): (
         "request state task",
         "patched: tells nodes that a message is whole",
     ),
-    ("superlink.servicer.runtime.runtime_handlers", "push_object"): (
-        "request state task",
-        "patched: as above",
-    ),
-    ("proto.message_pb2", "PushObjectResponse"): (None, "tells the two kinds of push apart"),
     ("supernode.main", "create_app"): (
         "state_factory superexec_auth_secret",
         "patched: the SuperNode holds its empty answers",

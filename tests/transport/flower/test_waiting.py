@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import httpx
 import pytest
-from flwr.app import ConfigRecord, Message, RecordDict
+from flwr.app import ConfigRecord, Error, Message, RecordDict
 from flwr.proto.message_pb2 import ObjectTree
 from flwr.supercore.inflatable import inflatable_utils
 
@@ -229,6 +229,23 @@ def test_node_and_coordinator_when_there_is_something_hear_at_once(tmp_path: Pat
         (whole,) = grid.pull_messages(asked)  # one look, when every part is there
         assert 0.3 <= time.monotonic() - started < HELD_SECONDS / 2
         assert whole.content["fields"] == ConfigRecord({"a": 1})
+
+
+def test_coordinator_when_a_reply_is_announced_again_or_refused_hears_nothing(
+    tmp_path: Path,
+) -> None:
+    with superlink_in(tmp_path) as link, link.served() as plain, link.nodes(1) as nodes:
+        grid, (node,) = bounded(plain, 28, tmp_path), nodes.ids
+        assert isinstance(grid, BoundedGrid)
+        with server_identity(grid.run.run_id):
+            grid.push_messages([Message(RecordDict(), node, "query")])
+        question = nodes.question(node)
+        assert question is not None
+        reply, other = (Pushed.of(Message(Error(1, why), reply_to=question)) for why in "ab")
+        for pushed in (reply, reply, other, reply):
+            nodes.push(node, pushed)
+        grid.rest(0.1)
+        assert grid._news == 1
 
 
 def test_coordinator_when_the_superlink_gives_no_news_sleeps() -> None:

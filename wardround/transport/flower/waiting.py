@@ -23,7 +23,6 @@ from functools import partial
 from typing import Any
 from urllib.parse import parse_qs
 
-from flwr.proto.message_pb2 import PushObjectResponse
 from starlette.middleware import Middleware
 
 #: How long an answer is held at most: shorter than any timeout on its way, and than a stop takes.
@@ -154,10 +153,8 @@ def hold_superlink() -> None:
     """Change this process's Flower, before its SuperLink starts."""
     runs, messages, replies = News(), News(), News()
     fleet = importlib.import_module("flwr.superlink.servicer.fleet.fleet_handlers")
-    vars(fleet)["push_messages"] = telling(vars(fleet)["push_messages"], replies)
     vars(fleet)["push_object"] = telling(vars(fleet)["push_object"], replies)
     runtime = importlib.import_module("flwr.superlink.servicer.runtime.runtime_handlers")
-    vars(runtime)["push_messages"] = telling(vars(runtime)["push_messages"], messages)
     vars(runtime)["push_object"] = telling(vars(runtime)["push_object"], messages)
     held = Middleware(
         HeldAnswers,
@@ -193,21 +190,20 @@ def hold_supernode() -> None:
 
 
 def telling(push: Callable[..., Any], news: News) -> Callable[..., Any]:
-    """Make one of Flower's handlers of pushes tell once all that was announced is there.
+    """Make one of Flower's handlers of objects tell once all that was announced is there.
+
+    Only an object that was owed ends an upload, and each message has an object of its own: who
+    announces again what is there, or what is refused, tells nothing.
 
     Args:
-        push: takes request and state; announces messages, or brings one of their objects.
+        push: takes request and state; brings an object.
         news: told.
     """
 
     def pushed(request: Any, state: Any, *more: Any) -> Any:
         answer = push(request, state, *more)
-        if isinstance(answer, PushObjectResponse):
-            # Flower forgets a session with its last object.
-            whole = answer.stored and request.session_id not in state._object_push_sessions
-        else:
-            whole = not answer.objects_to_push
-        if whole:
+        # Flower forgets a session with its last object.
+        if answer.stored and request.session_id not in state._object_push_sessions:
             news.spread()
         return answer
 
