@@ -12,14 +12,15 @@ import tempfile
 import threading
 import time
 import tracemalloc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import httpx
 import numpy as np
-from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
+import pytest
+from flwr.app import Array, ArrayRecord, ConfigRecord, Error, Message, RecordDict
 from flwr.common.serde import message_to_proto
 from flwr.proto.message_pb2 import (
     ConfirmMessageReceivedResponse,
@@ -35,7 +36,9 @@ from flwr.supercore.inflatable.inflatable_object import (
 from flwr.superlink.grid.http_grid import HttpGrid
 
 from wardround.protocol.messages import FIELDS, VECTOR, VECTOR_DTYPE, VECTOR_FORMAT
+from wardround.transport.errors import TransportError
 from wardround.transport.flower.identity import Run, server_identity
+from wardround.transport.flower.messages import REFUSED
 from wardround.transport.flower.replies import BoundedGrid
 from wardround_coordinator.exchange import Exchange
 
@@ -55,6 +58,14 @@ def content(vector: Array | None = None, fields: type[ConfigRecord] = ConfigReco
     return RecordDict({FIELDS: fields({"a": 1}), VECTOR: arrays})
 
 
+def own() -> RecordDict:
+    """Content that shares no object with an honest site's."""
+    data = np.full(PARAMETERS, 7, dtype=VECTOR_DTYPE).tobytes()
+    whole = content(Array(VECTOR_DTYPE, (PARAMETERS,), VECTOR_FORMAT, data))
+    whole[FIELDS] = ConfigRecord({"a": 2})
+    return whole
+
+
 @dataclass
 class SuperLink:
     """Answers the grid as a SuperLink does, from what each node pushed.
@@ -65,6 +76,11 @@ class SuperLink:
         mute: nodes that announce none.
         ended: what the grid let go of.
         over: set when no more objects will come, which a real SuperLink reports much later.
+        changes: what becomes of an object of the hostile node: by kind, header and body.
+        refuses: raised where an object of the hostile node is asked for.
+        error: what the hostile node answers in place of content.
+        loses: raised where replies are asked for.
+        pulled: names of objects that were asked for.
     """
 
     pushed: dict[int, RecordDict]
@@ -72,7 +88,13 @@ class SuperLink:
     mute: tuple[int, ...] = ()
     ended: list[str] = field(default_factory=list)
     over: threading.Event = field(default_factory=threading.Event)
+    changes: dict[str, Callable[[bytes, bytes], bytes]] = field(default_factory=dict)
+    refuses: Exception | None = None
+    error: Error | None = None
+    loses: Exception | None = None
+    pulled: list[str] = field(default_factory=list)
     sent_bytes: int = 0
+    _hostile: set[str] = field(default_factory=set)
     _asked: dict[str, Message] = field(default_factory=dict)
     _objects: dict[str, bytes | None] = field(default_factory=dict)
 
@@ -90,6 +112,8 @@ class SuperLink:
         return PushObjectResponse(stored=True)
 
     def PullMessages(self, request: Any) -> PullAppMessagesResponse:
+        if self.loses is not None:
+            raise self.loses
         messages, trees = [], []
         for name in request.message_ids:
             if self._asked[name].metadata.dst_node_id in self.mute:
@@ -97,21 +121,36 @@ class SuperLink:
             question = self._asked.pop(name)
             node = question.metadata.dst_node_id
             reply = Message(self.pushed[node], reply_to=question)
+            if node == HOSTILE and self.error is not None:
+                reply = Message(self.error, reply_to=question)
             trees.append(get_object_tree(reply))
             objects = {
                 key: None if node in self.silent else one.deflate()
                 for key, one in get_all_nested_objects(reply).items()
             }
+            if node == HOSTILE:
+                self.sent_bytes += sum(len(data) for data in objects.values() if data)
+                self._hostile = set(objects) - set(self._objects)
+                objects = {key: self._changed(data) for key, data in objects.items()}
             for key, data in objects.items():
                 # Equal objects are one, whichever node has pushed it.
                 self._objects[key] = data or self._objects.get(key)
-            if node == HOSTILE:
-                self.sent_bytes += sum(len(data) for data in objects.values() if data)
             reply.metadata.__dict__["_message_id"] = reply.object_id
             messages.append(message_to_proto(reply))
         return PullAppMessagesResponse(messages_list=messages, message_object_trees=trees)
 
+    def _changed(self, data: bytes | None) -> bytes | None:
+        if data is None:
+            return None
+        header, body = data.split(b"\0", 1)
+        kind, rest = header.split(b" ", 1)
+        change = self.changes.get(kind.decode())
+        return data if change is None else kind + b" " + change(rest, body)
+
     def PullObject(self, request: Any) -> PullObjectResponse:
+        self.pulled.append(request.object_id)
+        if self.refuses is not None and request.object_id in self._hostile:
+            raise self.refuses
         data = self._objects.get(request.object_id)
         if data is None:
             found = not self.over.is_set()
@@ -141,6 +180,18 @@ def exchange(link: SuperLink) -> Iterator[tuple[int, Message]]:
             yield asked.node(reply), reply
 
 
+def answered(status: int) -> httpx.HTTPStatusError:
+    request = httpx.Request("POST", "http://superlink")
+    return httpx.HTTPStatusError("", request=request, response=httpx.Response(status))
+
+
+def heard(link: SuperLink) -> dict[int, Message]:
+    """The reply of each node; those of the honest ones are good."""
+    replies = dict(exchange(link))
+    assert {node for node, reply in replies.items() if not reply.has_error()} >= set(HONEST)
+    return replies
+
+
 def good(replies: Iterator[tuple[int, Message]]) -> set[int]:
     return {node for node, reply in replies if not reply.has_error()}
 
@@ -151,6 +202,77 @@ def test_replies_when_all_sites_are_honest_all_arrive() -> None:
     for _, reply in exchange(link):
         assert reply.content[VECTOR][VECTOR].shape == (PARAMETERS,)
     assert good(exchange(link)) == {HOSTILE, *HONEST}
+
+
+def body(data: bytes, children: str = "") -> Callable[[bytes, bytes], bytes]:
+    """An object's header and body in place of its own."""
+    return lambda header, _: f"{children} {len(data)}".encode() + b"\0" + data
+
+
+def longer(count: int) -> Callable[[bytes, bytes], bytes]:
+    """Its own body, with so many bytes more, or less."""
+
+    def changed(header: bytes, old: bytes) -> bytes:
+        new = old + bytes(count) if count > 0 else old[:count]
+        return header.split(b" ")[0] + f" {len(new)}".encode() + b"\0" + new
+
+    return changed
+
+
+def listed(document: object) -> Callable[[bytes, bytes], bytes]:
+    return body(json.dumps(document).encode())
+
+
+def vector_of(**other: object) -> Callable[[bytes, bytes], bytes]:
+    """The description of a vector, otherwise good."""
+
+    def changed(header: bytes, old: bytes) -> bytes:
+        new = json.dumps({**json.loads(old), **other}).encode()
+        return header.split(b" ")[0] + f" {len(new)}".encode() + b"\0" + new
+
+    return changed
+
+
+#: A name of an object, and one of another kind.
+_NAME, _PATH = "a" * 64, "../" * 21 + "a"
+_LARGE = ConfigRecord({"a": bytes(200_000)}).deflate().split(b"\0", 1)[1]
+
+
+@pytest.mark.parametrize(
+    ("kind", "change", "word", "evidence"),
+    [
+        ("Message", body(b"{}", f"{_NAME},{'b' * 64}"), "malformed", "no content, or several"),
+        ("Message", body(b"{}"), "malformed", "no content, or several"),
+        ("RecordDict", listed({str(one): _NAME for one in range(3)}), "malformed", "records"),
+        ("RecordDict", listed({"other": _NAME}), "malformed", "a record 'other'"),
+        ("RecordDict", listed({FIELDS: _PATH}), "malformed", "does not decode"),
+        ("RecordDict", listed([_NAME]), "malformed", "does not decode"),
+        ("RecordDict", body(b"[" * 40_000), "malformed", "does not decode"),
+        ("RecordDict", body(b" " * 100_000 + b"{}"), "malformed", "an object of 100"),
+        ("ConfigRecord", body(_LARGE), "malformed", "an object of 200"),
+        ("ArrayRecord", listed({"other": _NAME}), "malformed", "not exactly one vector"),
+        ("ArrayRecord", listed({}), "malformed", "not exactly one vector"),
+        ("ArrayRecord", listed({VECTOR: _NAME, "b": _NAME}), "malformed", "not exactly one vector"),
+        ("Array", vector_of(dtype="<f4"), "malformed", "in another form"),
+        ("Array", vector_of(stype="pickle"), "malformed", "in another form"),
+        ("Array", vector_of(arraychunk_ids=[]), "length", "0 bytes where 124 belong"),
+        ("Array", vector_of(arraychunk_ids=[1]), "malformed", "does not decode"),
+        ("Array", vector_of(arraychunk_ids=[0] * 1000), "length", "1000 chunks"),
+        ("ArrayChunk", longer(1), "length", "more than the 124 bytes"),
+        ("ArrayChunk", longer(-1), "length", "123 bytes where 124 belong"),
+        ("ArrayChunk", longer(32_000_000), "malformed", "an object of 320001"),
+    ],
+)
+def test_reply_when_one_object_is_beyond_its_bound_is_refused_by_name(
+    kind: str, change: Callable[[bytes, bytes], bytes], word: str, evidence: str
+) -> None:
+    link = SuperLink({node: content() for node in HONEST} | {HOSTILE: own()})
+    link.changes = {kind: change}
+    error = heard(link)[HOSTILE].error
+    assert error.code == REFUSED[word]
+    assert evidence in error.reason
+    # Nothing is asked for but what a good reply is made of.
+    assert len(link.pulled) <= 6 * len((HOSTILE, *HONEST))
 
 
 class _Garbage(ConfigRecord):
@@ -182,6 +304,57 @@ def test_exchange_when_one_reply_is_never_pushed_ends_in_time_with_the_others() 
     assert not thread.is_alive()
     assert not stalled, f"reply_seconds is {REPLY_SECONDS}, and the exchange took over {took:.0f} s"
     assert heard == set(HONEST)
+    # Nothing is kept of it, nor of the others.
+    assert len(set(link.ended)) == len((HOSTILE, *HONEST))
+
+
+def test_reply_when_its_upload_has_ended_is_unavailable() -> None:
+    link = SuperLink({node: content() for node in HONEST} | {HOSTILE: own()})
+    link.silent = (HOSTILE,)
+    link.over.set()
+    assert heard(link)[HOSTILE].error.code == REFUSED["unavailable"]
+
+
+@pytest.mark.parametrize(
+    ("refused", "evidence"),
+    [
+        (answered(500), "HTTP 500"),
+        (TransportError("too long"), "32,000,000 bytes in one part"),
+        (ValueError("no protobuf"), "no protobuf"),
+    ],
+)
+def test_reply_when_the_superlink_cannot_hand_it_over_is_refused(
+    refused: Exception, evidence: str
+) -> None:
+    link = SuperLink({node: content() for node in HONEST} | {HOSTILE: own()})
+    link.refuses = refused
+    error = heard(link)[HOSTILE].error
+    assert error.code == REFUSED["malformed"]
+    assert evidence in error.reason
+
+
+def test_replies_when_they_are_too_many_bytes_together_are_lost_and_the_exchange_ends() -> None:
+    link = SuperLink({node: content() for node in HONEST} | {HOSTILE: own()})
+    link.loses = TransportError("too long")
+    lost = dict(exchange(link))
+    assert {node: reply.error.code for node, reply in lost.items()} == dict.fromkeys(
+        (HOSTILE, *HONEST), REFUSED["unavailable"]
+    )
+
+
+def test_error_when_it_is_long_is_cut() -> None:
+    link = SuperLink({node: content() for node in HONEST} | {HOSTILE: own()})
+    link.error = Error(12, "x" * 100_000)
+    error = heard(link)[HOSTILE].error
+    assert (error.code, error.reason) == (12, "x" * 4096)
+
+
+@pytest.mark.parametrize("status", [401, 403, 404])
+def test_exchange_when_the_run_is_over_ends(status: int) -> None:
+    link = SuperLink({node: content() for node in HONEST} | {HOSTILE: own()})
+    link.refuses = answered(status)
+    with pytest.raises(httpx.HTTPStatusError):
+        heard(link)
 
 
 def test_exchange_when_a_site_never_answers_ends_its_question() -> None:
