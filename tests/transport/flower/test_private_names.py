@@ -171,6 +171,11 @@ NAMES: dict[tuple[str, str], tuple[str | None, str]] = {
         None,
         "patched: 180 s in place of 30 s for a task to start; no setting changes it",
     ),
+    # apis.py: requests pass only what their own interface needs
+    ("superlink.main", "_get_middleware"): (
+        "",
+        "patched: around the layers that are only for another interface",
+    ),
     # waiting.py: held answers and quick looks in place of sleeps
     ("superlink.extensions", "get_middleware"): (
         "",

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from flwr.superlink.cli.flower_superlink import flower_superlink
 
+from wardround.transport.flower.apis import shorten
 from wardround.transport.flower.intake import guard_intake
 from wardround.transport.flower.programs import quiet_requests
 from wardround.transport.flower.waiting import hold_superlink
@@ -32,4 +33,5 @@ if __name__ == "__main__":
     quiet_requests()
     guard_intake()
     hold_superlink()
+    shorten()
     flower_superlink()
