@@ -636,9 +636,6 @@ def test_round_when_replies_are_as_large_as_a_model_stays_within_its_memory(tmp_
 
 @pytest.mark.deep
 @pytest.mark.timeout(1800)
-@pytest.mark.xfail(
-    reason="349 MB more than idle were seen, where three models and 200 MB are 319", strict=False
-)
 def test_round_when_replies_are_of_forty_megabytes_stays_within_its_memory(tmp_path: Path) -> None:
     """A model of 9,926,301 parameters."""
     large_round(tmp_path, width=3100, sites=20, reply_seconds=90.0)

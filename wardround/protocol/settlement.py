@@ -17,7 +17,12 @@ from wardround.protocol.commitments import (
 )
 from wardround.protocol.contribution import Domain, Entry, contributions_root, total_weight
 from wardround.protocol.errors import Malformed
-from wardround.protocol.fixed_point import IntVector, vector_bytes
+from wardround.protocol.fixed_point import (
+    IntVector,
+    counts_from_bytes,
+    vector_bytes,
+    vector_from_bytes,
+)
 from wardround.protocol.identifiers import Root, SiteAddress, StudyId, hex_of
 from wardround.protocol.manifest import (
     Dropped,
@@ -61,10 +66,13 @@ class Vector:
         """Hash a vector.
 
         Args:
-            values: int32 of shape (P,), or int64 of a study of sums.
+            values: int32 of shape (P,), or int64 of a study of sums; copied.
             stored: an object read before; the same bytes have its name, and are not hashed again.
         """
         data = vector_bytes(values)
+        # A large model is in memory once: its values are its bytes.
+        read = counts_from_bytes if values.itemsize == 8 else vector_from_bytes
+        values = read(data, values.size)
         cid = stored.cid if stored is not None and stored.data == data else cid_of(data)
         return cls(values, data, vector_root(data), cid)
 
@@ -148,9 +156,12 @@ def settle(
     """
     spec = frame.spec
     total = total_weight(entries)
-    model = Vector.of(new_model(spec.rule, frame.base.values, aggregate), stored)
     weights = [entry.weight for entry in entries]
     committed = commit(spec.rule, spec.scoring, weights, updates, aggregate)
+    values = new_model(spec.rule, frame.base.values, aggregate)
+    del aggregate  # as large as the model, which is about to be in memory twice
+    model = Vector.of(values, stored)
+    del values
     manifest = Manifest(
         protocol=PROTOCOL,
         chain_id=frame.domain.chain_id,

@@ -14,6 +14,7 @@ poll before it gives the first. Here each reply is read in a try of its own:
 
 from __future__ import annotations
 
+import ctypes
 import json
 import mmap
 import re
@@ -57,6 +58,7 @@ ANSWER_MAX_BYTES = 32_000_000
 #: An object that is no part of a vector; a report is the largest thing in one.
 _PLAIN_MAX_BYTES = REPORT_MAX_BYTES + 65_536
 _CHUNK_MIN_BYTES = 1 << 20
+_M_MMAP_THRESHOLD = -3  # of glibc's malloc.h
 _REASON_LETTERS = 4096
 #: Replies that are looked for in one request; `intake` bounds what each adds to the answer.
 _AT_ONCE = 64
@@ -100,8 +102,14 @@ class BoundedGrid(HttpGrid):
         Returns:
             The name of each, in order; "" for one that the SuperLink does not take.
         """
-        names = list(super().push_messages(messages))
+        sent = list(messages)
+        names = list(super().push_messages(sent))
         self._unanswered.update(filter(None, names))
+        for message in sent:
+            for record in message.content.array_records.values():
+                for array in record.values():
+                    # Flower keeps a copy of it in chunks, until it is set.
+                    array.data = array.data
         return names
 
     def pull_messages(self, message_ids: Iterable[str]) -> Iterator[Message]:
@@ -303,11 +311,19 @@ def bounded(grid: Grid, vector_bytes: int, folder: Path) -> Grid:
     client = getattr(grid._runtime_client, "_client", None)
     if not isinstance(client, httpx.Client) or not hasattr(grid._runtime_client, "_base_url"):
         raise flower_changed("its runtime client has no httpx client, or no address")
+    _give_back_memory()
     bound = bounded_answers(ANSWER_MAX_BYTES, "the SuperLink")
     client.event_hooks = {"response": [bound]}
     # Else it may compress, and an answer's length is not known before it is unpacked.
     client.headers["accept-encoding"] = "identity"
     return BoundedGrid(grid, vector_bytes, folder)
+
+
+def _give_back_memory() -> None:
+    """Let the system have what is large as soon as it is freed: glibc would keep up to 64 MB."""
+    option = getattr(ctypes.CDLL(None), "mallopt", None)
+    if option is not None:
+        option(_M_MMAP_THRESHOLD, _CHUNK_MIN_BYTES)
 
 
 def _error(given: Any) -> _Reading[RecordDict | Error]:
