@@ -166,13 +166,18 @@ class SuperLink:
     _client = httpx.Client(transport=httpx.MockTransport(lambda request: httpx.Response(404)))
 
 
-def exchange(link: SuperLink) -> Iterator[tuple[int, Message]]:
-    """Ask the three nodes, through the coordinator's grid, and yield each reply with its node."""
+def grid_at(link: SuperLink) -> BoundedGrid:
+    """The coordinator's grid."""
     grid = HttpGrid(token="none")
     grid.set_run(Run.create_empty(RUN))
     grid._client = link  # type: ignore[assignment]
     vector_bytes = PARAMETERS * np.dtype(VECTOR_DTYPE).itemsize
-    grid = BoundedGrid(grid, vector_bytes, Path(tempfile.gettempdir()))
+    return BoundedGrid(grid, vector_bytes, Path(tempfile.gettempdir()))
+
+
+def exchange(link: SuperLink) -> Iterator[tuple[int, Message]]:
+    """Ask the three nodes, through the coordinator's grid, and yield each reply with its node."""
+    grid = grid_at(link)
     asked = Exchange(grid, reply_seconds=REPLY_SECONDS, retry_seconds=0)
     with server_identity(RUN):
         questions = [Message(RecordDict(), node, "train") for node in (HOSTILE, *HONEST)]
@@ -273,6 +278,17 @@ def test_reply_when_one_object_is_beyond_its_bound_is_refused_by_name(
     assert evidence in error.reason
     # Nothing is asked for but what a good reply is made of.
     assert len(link.pulled) <= 6 * len((HOSTILE, *HONEST))
+
+
+def test_question_when_it_is_pushed_is_in_memory_once() -> None:
+    """Flower keeps a copy of what it has cut into chunks, as long as the question."""
+    grid, asked = grid_at(SuperLink({})), content()
+    array = asked.array_records[VECTOR][VECTOR]
+    data = array.data
+    with server_identity(RUN):
+        grid.push_messages([Message(asked, HOSTILE, "train")])
+    assert array.data is data
+    assert "_chunks" not in vars(array)
 
 
 class _Garbage(ConfigRecord):

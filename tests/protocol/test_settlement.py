@@ -94,3 +94,11 @@ def test_weight_when_out_of_range_is_an_error(weight: int) -> None:
     bad = study.contribution(entry.site, weight=weight)
     with pytest.raises(ProtocolError):
         study.settle([bad, *made[1:]])
+
+
+@pytest.mark.parametrize("dtype", [np.int32, np.int64])
+def test_vector_when_made_is_in_memory_once(dtype: type[np.int32 | np.int64]) -> None:
+    values = np.arange(-3, 4, dtype=dtype)
+    vector = Vector.of(values)
+    assert np.shares_memory(vector.values, np.frombuffer(vector.data, dtype))
+    assert vector.values.tolist() == values.tolist()
