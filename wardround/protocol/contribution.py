@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
+from typing import Protocol, TypeVar
 
 from eth_keys import keys
 from eth_keys.exceptions import BadSignature, ValidationError
@@ -109,9 +110,7 @@ class Contribution:
         Raises:
             SignatureInvalid: wrong length, high s, or another signer.
         """
-        signer = recover_signer(self.signing_digest(domain), signature, str(self.site))
-        if signer != self.site:
-            raise SignatureInvalid(self.site, f"made by {signer}")
+        check_signer(self.site, self.signing_digest(domain), signature)
 
 
 @dataclass(frozen=True)
@@ -158,7 +157,21 @@ class Entry:
         )
 
 
-def pack_entries(entries: Sequence[Entry]) -> bytes:
+class PackedEntry(Protocol):
+    """What every entry has, clear or masked."""
+
+    @property
+    def site(self) -> SiteAddress:
+        """Whose it is."""
+
+    def pack(self) -> bytes:
+        """The bytes that are hashed into the contributions root."""
+
+
+EntryT = TypeVar("EntryT", bound=PackedEntry)
+
+
+def pack_entries(entries: Sequence[PackedEntry]) -> bytes:
     """Concatenate entries for the contract's calldata; the caller has sorted them."""
     return b"".join(entry.pack() for entry in entries)
 
@@ -177,7 +190,7 @@ def unpack_entries(data: bytes) -> list[Entry]:
     ]
 
 
-def sort_entries(entries: Sequence[Entry]) -> list[Entry]:
+def sort_entries(entries: Sequence[EntryT]) -> list[EntryT]:
     """Order entries by site, as every commitment wants them.
 
     Raises:
@@ -190,7 +203,7 @@ def sort_entries(entries: Sequence[Entry]) -> list[Entry]:
     return ordered
 
 
-def contributions_root(entries: Sequence[Entry]) -> Root:
+def contributions_root(entries: Sequence[PackedEntry]) -> Root:
     """RFC 9162 root over the packed entries, which must be sorted by site."""
     return entries_root(entry.pack() for entry in entries)
 
@@ -239,6 +252,17 @@ def recover_signer(digest: bytes, signature: bytes, claimed: str) -> SiteAddress
     except (BadSignature, ValidationError) as error:
         raise SignatureInvalid(claimed, str(error)) from error
     return SiteAddress(public.to_checksum_address())
+
+
+def check_signer(account: str, digest: bytes, signature: bytes) -> None:
+    """Check that an account's own key has signed 32 bytes.
+
+    Raises:
+        SignatureInvalid: wrong length, high s, or another signer.
+    """
+    signer = recover_signer(digest, signature, account)
+    if signer != account:
+        raise SignatureInvalid(account, f"made by {signer}")
 
 
 def _address_word(address: str) -> bytes:
