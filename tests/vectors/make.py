@@ -15,7 +15,7 @@ from itertools import combinations
 from math import floor, isqrt
 from pathlib import Path
 
-from tests.vectors import scores
+from tests.vectors import masking, scores
 from tests.vectors.trees import tree
 
 FOLDER = Path(__file__).parent
@@ -191,6 +191,8 @@ def main() -> None:
     (FOLDER / "commitments.json").write_text(text + "\n", encoding="utf-8")
     text = json.dumps({"rounds": scores.rounds(sys.modules[__name__])}, indent=1)
     (FOLDER / "scores.json").write_text(text + "\n")
+    text = json.dumps(masking.document(), indent=1)
+    (FOLDER / "masking.json").write_text(text + "\n")
 
 
 if __name__ == "__main__":
