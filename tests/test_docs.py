@@ -35,6 +35,10 @@ from wardround.learning.models.flat import layout_of
 from wardround.protocol.attestation import ATTESTATION_TYPE
 from wardround.protocol.contribution import CONTRIBUTION_TYPE
 from wardround.protocol.manifest import Manifest
+from wardround.protocol.masking.contribution import MASKED_TYPE
+from wardround.protocol.masking.sealing import SEALING_TYPE
+from wardround.protocol.masking.setup_document import SETUP_TYPE, SetupForm
+from wardround.protocol.masking.unmasking import UNMASKING_TYPE
 from wardround.protocol.payout import PAYOUT_TYPE
 from wardround.protocol.reasons import REASONS
 from wardround.protocol.record import Record, StudyParams
@@ -363,6 +367,11 @@ def test_report_fields_are_those_of_the_code() -> None:
     assert set(re.findall(r"`(\w+)`", table["metrics"])) == set(get_args(MetricName))
 
 
+def test_fields_of_a_mask_setup_are_those_of_the_code() -> None:
+    (table,) = tables_below("docs/masking.md", "6. Setup")
+    assert list(table) == list(SetupForm.model_fields)
+
+
 def camel(name: str) -> str:
     head, *rest = name.split("_")
     return head + "".join(part.capitalize() for part in rest)
@@ -431,6 +440,7 @@ def test_signed_types_are_those_of_the_code() -> None:
     ours = (CONTRIBUTION_TYPE, ATTESTATION_TYPE, PAYOUT_TYPE, RESULT_TYPE)
     types = dict.fromkeys(ours, "protocol")
     types |= dict.fromkeys((RING_TYPE, REQUEST_TYPE), "store")
+    types |= dict.fromkeys((SEALING_TYPE, SETUP_TYPE, MASKED_TYPE, UNMASKING_TYPE), "masking")
     for one, page in types.items():
         text = re.escape(one)
         assert re.search(rf"^{text}$|`{text}`", text_of(f"docs/{page}.md"), re.MULTILINE)
