@@ -17,7 +17,7 @@ from wardround.protocol.canonical import canonical_bytes
 from wardround.protocol.contribution import Domain
 from wardround.protocol.errors import Malformed, ProtocolError, SignatureInvalid, StudyMismatch
 from wardround.protocol.identifiers import Root, StudyId, address_of
-from wardround.protocol.masking.ratchet import SETS, holders_of
+from wardround.protocol.masking.ratchet import SETS, ChainKey, holders_of
 from wardround.protocol.masking.setup_document import (
     SETUP_MAX_BYTES,
     SETUP_TYPE,
@@ -114,6 +114,22 @@ def test_each_holder_finds_the_roots_of_its_two_sets() -> None:
         SETUP.sealed_for(SITE)
 
 
+def test_root_is_checked_by_its_commitment() -> None:
+    """Two holders of a set that were given two roots: one of them does not acknowledge."""
+    roots = [bytes([number]) * 32 for number in SETS]
+    small = replace(SETUP, segments=2)
+    keys = [ChainKey.first(roots[s], small.owner(DOMAIN, s), small.first_round) for s in SETS]
+    one, two, three = (small.tree.commitment(key) for key in keys)
+    small = replace(small, commitments=(one, two, three))
+    for number in SETS:
+        assert small.check_root(DOMAIN, number, roots[number]) == keys[number]
+    for number, root in ((0, roots[1]), (1, roots[0]), (2, bytes(32))):
+        with pytest.raises(Malformed, match="do not acknowledge"):
+            small.check_root(DOMAIN, number, root)
+    with pytest.raises(Malformed, match="do not acknowledge"):
+        small.check_root(Domain(1, DOMAIN.contract), 0, roots[0])
+
+
 def test_acknowledgement_of_another_party_is_refused(signed: SignedSetup) -> None:
     with pytest.raises(SignatureInvalid):
         signed.acknowledged(HELPERS[0], SETUP.sign(DOMAIN, KEYS[1]))
@@ -141,15 +157,18 @@ def test_signatures_that_do_not_hold_are_noticed(complete: SignedSetup) -> None:
 def test_terms_of_the_study_are_compared() -> None:
     study, helpers = SETUP.study, SETUP.helpers
     segments = Segments(1_000_000, 20)
-    SETUP.check_terms(study, helpers, segments)
+    for number in (3, 20):
+        SETUP.check_terms(study, helpers, segments, number)
+    with pytest.raises(StudyMismatch, match="first round"):
+        SETUP.check_terms(study, helpers, segments, 2)
     with pytest.raises(StudyMismatch, match="study of a mask setup"):
-        SETUP.check_terms(StudyId(bytes(32)), helpers, segments)
+        SETUP.check_terms(StudyId(bytes(32)), helpers, segments, 3)
     with pytest.raises(StudyMismatch, match="helpers"):
-        SETUP.check_terms(study, (helpers[1], helpers[0], helpers[2]), segments)
+        SETUP.check_terms(study, (helpers[1], helpers[0], helpers[2]), segments, 3)
     with pytest.raises(StudyMismatch, match="last round"):
-        SETUP.check_terms(study, helpers, Segments(1_000_000, 21))
+        SETUP.check_terms(study, helpers, Segments(1_000_000, 21), 3)
     with pytest.raises(StudyMismatch, match="segments"):
-        SETUP.check_terms(study, helpers, Segments(1_000, 20))
+        SETUP.check_terms(study, helpers, Segments(1_000, 20), 3)
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from wardround.protocol.documents import Form, parse_document
 from wardround.protocol.errors import Malformed, StudyMismatch
 from wardround.protocol.identifiers import Digest, Root, SiteAddress, StudyId, address_of, hex_of
 from wardround.protocol.manifest import Signature
-from wardround.protocol.masking.ratchet import HELPERS, SETS, KeyTree, MaskSet, holders_of
+from wardround.protocol.masking.ratchet import HELPERS, SETS, ChainKey, KeyTree, MaskSet, holders_of
 from wardround.protocol.masking.sealing import SEALED_BYTES
 from wardround.protocol.masking.streams import SEGMENTS_MAX, Segments
 from wardround.protocol.masking.typed_data import struct_hash, typed_digest
@@ -118,17 +118,41 @@ class MaskSetup:
             if number != place
         }
 
+    def check_root(self, domain: Domain, number: int, root: bytes) -> ChainKey:
+        """Check an opened root before the setup is acknowledged.
+
+        Args:
+            domain: chain and contract.
+            number: of the set.
+            root: 32 bytes.
+        Returns:
+            The chain key of the setup's first round; the root can be erased then.
+        Raises:
+            Malformed: its segment keys are not those that the site committed to.
+        """
+        first = ChainKey.first(root, self.owner(domain, number), self.first_round)
+        if self.tree.commitment(first) != self.commitments[number]:
+            reason = f"the root of set {number} does not give its commitment: do not acknowledge it"
+            raise Malformed("mask setup", reason)
+        return first
+
     def check_terms(
-        self, study: StudyId, helpers: tuple[str, str, str], segments: Segments
+        self,
+        study: StudyId,
+        helpers: tuple[str, str, str],
+        segments: Segments,
+        round_number: int,
     ) -> None:
-        """Check that the setup is for this study as it is now.
+        """Check that the setup serves a round of this study as it is now.
 
         Args:
             study: the study.
             helpers: those in force, in the study's order.
             segments: how the study's vectors are cut.
+            round_number: the round's.
         Raises:
-            StudyMismatch: another study, other helpers, or a tree of another shape.
+            StudyMismatch: another study, other helpers, a tree of another shape, or a later round
+                from which on it serves.
         """
         advice = "have the site make a new setup"
         for what, expected, found in (
@@ -139,6 +163,9 @@ class MaskSetup:
         ):
             if expected != found:
                 raise StudyMismatch(what, expected, found, advice)
+        if self.first_round > round_number:
+            what, first = "first round of a mask setup", f"{self.first_round}"
+            raise StudyMismatch(what, f"round {round_number}", first, advice)
 
 
 @dataclass(frozen=True)
