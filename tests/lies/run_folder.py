@@ -90,7 +90,11 @@ LISTS_FIELDS = {"journal.jsonl", "network.json", "rounds.jsonl", "summary.json"}
 def kind_of(path: Path, folder: Path) -> str:
     """What a file is: its name, with a star for each site's, object's or round's own part."""
     *parents, name = path.relative_to(folder).parts
-    parents = [_NUMBERED.sub("-*", part) if part != "sites" else part for part in parents]
+    for place, part in enumerate(parents):
+        if part.startswith("flower"):
+            # Flower's own: its state, and the applications that it has unpacked.
+            return "/".join([*map(_numbered, parents[:place]), "flower/*"])
+    parents = [*map(_numbered, parents)]
     stem, dot, suffix = name.partition(".") if not name.startswith("0x") else ("", "", "")
     if _CID.fullmatch(name):
         name = "CID"
@@ -99,8 +103,12 @@ def kind_of(path: Path, folder: Path) -> str:
     elif re.match(r"rings-[0-9a-f]{64}$", name):
         name = "rings-*"
     else:
-        name = _NUMBERED.sub("-*", stem) + dot + suffix
+        name = _numbered(stem) + dot + suffix
     return "/".join([*parents, name])
+
+
+def _numbered(part: str) -> str:
+    return _NUMBERED.sub("-*", part)
 
 
 def kinds_of(folder: Path) -> dict[str, list[Path]]:
@@ -174,7 +182,7 @@ def read_value(path: Path) -> Any:
         return _header(path)
     if kind == ".toml":
         return tomllib.loads(path.read_text("utf-8"))
-    if kind == ".json" or path.name.startswith("rings-"):
+    if kind == ".json":
         return json.loads(path.read_text("utf-8"))
     raise KeyError(f"no reader of {path.name}")
 
@@ -197,12 +205,13 @@ def write_value(path: Path, value: Any) -> None:
 KEPT_BY_CHOICE = {"scenario.toml"}
 #: What is named where one of two places has to be wrong.
 CONTRADICTED_BY = {
+    ("network.json", "grants"): ("nothing in its store is encrypted",),
     ("network.json", "journal"): ("journal.jsonl",),
     ("network.json", "protocol"): ("this run was made by protocol",),
     ("network.json", "sites"): ("rounds.jsonl",),
 }
 #: Files without fields.
-BYTES = {".npz", ".pdf", ".pem", ".png", ".key", ".secret", ".svg", ".txt", "CID"}
+BYTES = {".npz", ".pdf", ".pem", ".png", ".key", ".lock", ".secret", ".svg", ".txt", "CID"}
 
 
 # ---------------------------------------------------------------- fields
@@ -356,7 +365,9 @@ def lies_in(folder: Path, kind: str, paths: list[Path]) -> Iterator[FolderLie]:
     name = paths[0].as_posix()
     private = name.startswith(PRIVATE) and not name.endswith("model.safetensors")
     yield from _whole(name, private)
-    if kind.rpartition("/")[2] == "CID" or paths[0].suffix in BYTES:
+    # Of a network's processes, logs are words.
+    words = private and "logs" in paths[0].parts
+    if kind.endswith(("CID", "flower/*", "rings-*")) or words or paths[0].suffix in BYTES:
         return
     network = json.loads((folder / "network.json").read_text("utf-8"))
     value = read_value(folder / name)
@@ -408,7 +419,7 @@ def _change(name: str, place: Place, old: Any, new: Any, *, along: bool) -> Call
 
 def _whole(name: str, private: bool) -> Iterator[FolderLie]:
     def bit(folder: Path) -> None:
-        data = bytearray((folder / name).read_bytes())
+        data = bytearray((folder / name).read_bytes() or b"\0")
         data[len(data) * 2 // 3] ^= 4
         (folder / name).write_bytes(data)
 

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
-from dataclasses import replace
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.calling import Call
-from tests.integration.networks import finished_run
+from tests.integration.networks import finished_run, one_site, run, small_scenario, toml_of
 from tests.lies.run_folder import kinds_of, lies_in
 from wardround.audit.audit import AuditedRound, StudyAudit
 from wardround.audit.finished import FinishedRun, open_run, read_network
@@ -20,8 +25,9 @@ from wardround.audit.run_folder import RunFolderAudit
 from wardround.devchain.embedded import EmbeddedChain
 from wardround.devchain.journal import replay_journal
 from wardround.protocol.errors import WardroundError
+from wardround_simulations.live.run import LiveNetwork
 
-#: Every kind of file that a run leaves. One more fails here, until it has lies.
+#: Every kind of file that a plain run leaves. One more fails here, until it has lies.
 KINDS = (
     "coordinator/coordinator.key",
     "coordinator/coordinator.toml",
@@ -50,44 +56,127 @@ KINDS = (
     "store/CID",
     "summary.json",
 )
+#: What a run with an encrypted store has besides.
+SEALED = (
+    "auditor/auditor.key",
+    "auditor/reading.key",
+    "coordinator/model.safetensors",
+    "coordinator/reading.key",
+    "sponsor-reading.key",
+    "store/.sealed/CID",
+    "store/.sealed/rings-*",
+)
+#: What each process of a network leaves in its home.
+COORDINATOR = (
+    "coordinator.key", "coordinator.toml", "flower/*", "logs/events.jsonl", "logs/serverapp.lock",
+    "logs/superlink.log", "reading.key", "run.lock", "sites/*.json", "tls/ca.key", "tls/ca.pem",
+    "tls/server.key", "tls/server.pem",
+)  # fmt: skip
+SITE = (
+    "coordinator.pem", "enrolment.json", "flower/*", "logs/events.jsonl", "logs/guard.log",
+    "logs/supernode-*.log", "logs/supernode.log", "logs/tasks.log", "node.key", "run.lock",
+    "standby-*.pem",
+)  # fmt: skip
+PROCESSES = (
+    "chain/anvil.lock", "chain/chain.jsonl", "chain/logs/events.jsonl", "logs/coordinator.log",
+    "logs/site-*.log", "logs/standby-*.log",
+    *(f"{home}/{kind}" for home in ("coordinator", "standby-*") for kind in COORDINATOR),
+    *(f"sites/site-*/{kind}" for kind in SITE),
+)  # fmt: skip
+PLOTS = {"plots/accuracy.png", "plots/gas.png", "plots/rewards.png"}
+#: By run: the kinds that a plain one has not, and those that it lacks.
+RUNS: dict[str, tuple[set[str], set[str]]] = {
+    "plain": (set(), set()),
+    "attacked": ({"sites/site-*/behaviour.json"}, set()),
+    "sealed": ({*SEALED}, {"model.safetensors"}),
+    "network": ({*SEALED, *PROCESSES}, {"model.safetensors", *PLOTS}),
+}
+#: Of other runs, what is not in a plain one; and the file that states more.
+CASES = (
+    *(("plain", kind) for kind in KINDS),
+    *(
+        pytest.param(name, kind, marks=[pytest.mark.deep] if name == "network" else [])
+        for name, (more, _) in RUNS.items()
+        for kind in sorted({*more, "network.json"})
+        if name != "plain"
+    ),
+)
 #: From which chain and store are read: after a change of them all is read again.
 SOURCES = ("journal.jsonl", "network.json", "store/")
 
 
-@pytest.fixture(scope="module")
-def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return finished_run(tmp_path_factory.getbasetemp())
+@dataclass(frozen=True)
+class Recomputed:
+    """A run's folder, of which no test may change anything, and its rounds recomputed once."""
+
+    folder: Path
+    run: FinishedRun
+    work: StudyAudit
+    rounds: list[AuditedRound]
+    reading_key: Path | None
+
+
+def folder_of(name: str, base: Path) -> Path:
+    """Run what leaves such a folder."""
+    folder = base / name
+    if name == "plain":
+        return finished_run(base)
+    if name == "attacked":
+        run(small_scenario(behaviour=[{"site": "site-1", "attack": "nan"}]), folder)
+    if name == "sealed":
+        run(small_scenario(), folder, confidential=True)
+    if name == "network":
+        scenario, stopped = one_site(2), threading.Event()
+        network = LiveNetwork(folder, lambda *_: None, lambda: datetime.now(UTC), stopped)
+        options: dict[str, Any] = {"standbys": 1, "confidential": True}
+        assert network.run(scenario, toml_of(scenario), None, **options) is not None
+    return folder
 
 
 @pytest.fixture(scope="module")
-def opened(original: Path) -> Iterator[tuple[FinishedRun, StudyAudit, list[AuditedRound]]]:
-    with open_run(original) as run:
-        work = StudyAudit(run.contract, run.study, run.store)
-        yield run, work, list(work.rounds())
+def recomputed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Recomputed]]:
+    """Run and recompute each of `RUNS` once, when it is first asked for."""
+    with ExitStack() as stack:
+
+        @cache
+        def make(name: str) -> Recomputed:
+            folder = folder_of(name, tmp_path_factory.getbasetemp())
+            key = folder / "auditor" / "reading.key"
+            reading_key = key if key.exists() else None
+            opened = stack.enter_context(open_run(folder, reading=reading_key))
+            work = StudyAudit(opened.contract, opened.study, opened.store)
+            return Recomputed(folder, opened, work, list(work.rounds()), reading_key)
+
+        yield make
 
 
 Outcome = tuple[str | None, list[str]]
 
 
-def test_every_file_of_a_run_has_lies(original: Path) -> None:
-    found = kinds_of(original)
-    assert tuple(found) == KINDS
-    lies = [lie for kind, paths in found.items() for lie in lies_in(original, kind, paths)]
-    names = [lie.name for lie in lies]
+@pytest.mark.parametrize(
+    "name", [*list(RUNS)[:-1], pytest.param("network", marks=pytest.mark.deep)]
+)
+def test_every_file_of_a_run_has_lies(name: str, recomputed: Callable[[str], Recomputed]) -> None:
+    folder, (more, lacking) = recomputed(name).folder, RUNS[name]
+    found = kinds_of(folder)
+    assert set(found) == {*KINDS, *more} - lacking
+    lies = {kind: [*lies_in(folder, kind, paths)] for kind, paths in found.items()}
+    assert all(lies.values())
+    names = [lie.name for told in lies.values() for lie in told]
     assert len(set(names)) == len(names)
-    assert len(lies) >= 60, len(lies)
+    assert len(names) >= 60, len(names)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("name", "kind"), CASES)
 def test_lie_is_named_or_listed(
+    name: str,
     kind: str,
-    original: Path,
-    opened: tuple[FinishedRun, StudyAudit, list[AuditedRound]],
+    recomputed: Callable[[str], Recomputed],
     tmp_path: Path,
     call: Call,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    chains = dict[bytes, EmbeddedChain]()
+    chains, original = dict[bytes, EmbeddedChain](), recomputed(name).folder
 
     def once(path: Path, name: str) -> EmbeddedChain:
         """Of equal journals, one chain."""
@@ -106,9 +195,9 @@ def test_lie_is_named_or_listed(
     for lie in lies_in(original, kind, kinds_of(original)[kind]):
         lie.tell(folder)
         if lie.file.startswith(SOURCES):
-            outcome = audited_whole(call, folder)
+            outcome = audited_whole(call, folder, recomputed(name).reading_key)
         else:
-            outcome = audited_files(opened, folder)
+            outcome = audited_files(recomputed(name), folder)
         altered = restored(folder, before)
         error, unchecked = outcome
         if error is None:
@@ -137,16 +226,13 @@ def files_of(folder: Path) -> list[Path]:
     return [path for path in folder.rglob("*") if path.is_file()]
 
 
-def audited_files(
-    opened: tuple[FinishedRun, StudyAudit, list[AuditedRound]], folder: Path
-) -> Outcome:
+def audited_files(known: Recomputed, folder: Path) -> Outcome:
     """Compare a folder's files with the rounds, which were recomputed before."""
-    run, work, rounds = opened
     try:
         audit = RunFolderAudit(
-            replace(run, folders=Folders(folder), file=read_network(folder)), work
+            replace(known.run, folders=Folders(folder), file=read_network(folder)), known.work
         )
-        for one in rounds:
+        for one in known.rounds:
             audit.add(one)
         audit.check()
     except WardroundError as error:
@@ -154,9 +240,10 @@ def audited_files(
     return None, audit.unchecked
 
 
-def audited_whole(call: Call, folder: Path) -> Outcome:
+def audited_whole(call: Call, folder: Path, reading_key: Path | None) -> Outcome:
     """Audit a folder as a user does."""
-    ended = call("audit", folder, "--json", "--jobs", 1)
+    key = () if reading_key is None else ("--reading-key", reading_key)
+    ended = call("audit", folder, "--json", "--jobs", 1, *key)
     if ended.status:
         return ended.error, []
     found = [json.loads(line) for line in ended.out.splitlines()]

@@ -17,6 +17,8 @@ from pydantic import ConfigDict, Field
 from wardround.audit.folders import Folders
 from wardround.audit.plain_json import read_json
 from wardround.chain.chain import Chain, connected
+from wardround.chain.errors import ContractReverted, TransactionRefused
+from wardround.chain.grants import Grants
 from wardround.chain.ward_round import WardRound
 from wardround.devchain.errors import JournalAltered
 from wardround.devchain.journal import Journal, read_journal, replay_journal, resume_journaled
@@ -95,7 +97,8 @@ def run_store(
         reading: file of a reading key, for what is encrypted there.
 
     Raises:
-        SpecificationError: a key is given, and nothing is encrypted.
+        SpecificationError: a key is given, and nothing is encrypted; or what the run names as its
+            Grants contract is none of its studies.
         Malformed: there is no key in the file.
     """
     if grants is None:
@@ -103,6 +106,14 @@ def run_store(
             reason = "nothing in its store is encrypted: leave the reading key out"
             raise SpecificationError(folders.root, reason)
         return open_study_store(folders.store.name, folders.root, ward, study)
+    try:
+        named = Grants(ward.chain, grants).ward_round()
+    except (ContractReverted, TransactionRefused) as error:
+        reason = f"no Grants contract: {error}".rstrip(".")
+        raise SpecificationError(folders.network, reason, key="grants") from error
+    if named != ward.address:
+        reason = f"it is for studies of {named}, not of {ward.address}"
+        raise SpecificationError(folders.network, reason, key="grants")
     settings = {"grants": grants}
     if reading is not None:
         settings["key"] = str(reading.absolute())

@@ -342,6 +342,9 @@ class RunFolderAudit:
                 private.append(entry.name)
             elif entry.name not in (*self.compared, *_REPLAYED):
                 self._leave(entry, "no file that a run is known to leave")
+        index = self.run.folders.store / INDEX_FOLDER
+        if index.is_dir():
+            self._leave(index, "an index: encrypted objects name themselves")
         for path in self._no_objects():
             self._leave(path, "no object of the store")
         if private:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from wardround.host.durable import OWNER_ONLY, append_line
@@ -129,15 +130,16 @@ class LocalVault(Vault):
 
     def rings(self, study: StudyId) -> list[bytes]:
         found: list[bytes] = []
-        names = self._lines(_RINGS + study.hex())
-        if not names:
-            self.scan()
-            names = self._lines(_RINGS + study.hex())
-        for name in dict.fromkeys(names):
-            try:
-                found.append(self.store.get(name, RING_MAX_BYTES))
-            except (ObjectMissing, ObjectAltered):
-                continue
+        for again in (False, True):
+            if again:
+                self.scan()
+            names = dict.fromkeys(self._lines(_RINGS + study.hex()))
+            found = []
+            for name in names:
+                with suppress(ObjectMissing, ObjectAltered):
+                    found.append(self.store.get(name, RING_MAX_BYTES))
+            if found and len(found) == len(names):
+                break
         return found
 
     def keep_ring(self, study: StudyId, data: bytes) -> None:
