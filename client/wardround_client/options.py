@@ -40,3 +40,13 @@ class Paying:
         typer.Option("--key", help="File with a key that pays for gas; by default the site's own."),
     ] = None
     password_file: PasswordOption = None
+
+    def __post_init__(self) -> None:
+        """Check that one key is named.
+
+        Raises:
+            typer.BadParameter: another key, and the password of the site's own.
+        """
+        if self.key is not None and self.password_file is not None:
+            reason = "--password-file opens the site's own key: leave it or --key out"
+            raise typer.BadParameter(reason)

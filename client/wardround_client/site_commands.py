@@ -173,6 +173,8 @@ def approve(
     from wardround_client.site_approval import describe, propose, try_model
     from wardround_client.site_standing import open_site
 
+    if store is not None and spec is not None:
+        raise typer.BadParameter("--spec is read instead of --store: leave one of them out")
     site, identity = open_site(folder), study_of(study)
     with site.contract() as ward:
         proposal = propose(site.home, ward, identity, store, spec, _now())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
 
 app = Commands()
 _out = Screen(highlight=False, markup=False, soft_wrap=True)
+#: A name's letters, or an IP address, without a port.
+_HOST_NAME = re.compile(r"[0-9A-Za-z:][0-9A-Za-z.:_-]{0,252}")
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 _Home = Annotated[Path, typer.Argument(help="The coordinator's folder.")]
@@ -73,6 +76,9 @@ def init(
       --contract 0x1234… --study 0x5e1f… --host fl.example.org
     """
     place = CoordinatorHome(home)
+    for one in host:
+        if _HOST_NAME.fullmatch(one) is None:
+            raise typer.BadParameter(f"--host {one!r}: give a host's name or IP address")
     if home.exists() and any(home.iterdir()):
         reason = "the folder is not empty: name another one"
         raise SpecificationError(home, reason)

@@ -26,7 +26,7 @@ from wardround.protocol.identifiers import address_of, bytes32
 from wardround.store.confidential import ConfidentialStore
 from wardround.store.errors import not_granted
 from wardround.store.reading_key import wrap
-from wardround.store.study_store import open_study_store
+from wardround.store.study_store import PREFIX, open_study_store
 
 app = Commands(epilog="A reader makes a key with: wardround store keygen FILE")
 _out = Screen(highlight=False, markup=False, soft_wrap=True)
@@ -72,6 +72,8 @@ def give(
     public = bytes32(public_key, "public key")
     wrap(bytes(32), public, b"")  # refuses what is no X25519 key before it is on chain
     signer = read_key(key)
+    if store is not None and not store.startswith(PREFIX):
+        raise typer.BadParameter(f"--store must begin with {PREFIX}")
     with connected(chain) as opened:
         contract = Grants(opened, address_of(grants))
         print_sent(contract.grant(signer, identity, account, public), f"{account} may read")
@@ -79,8 +81,7 @@ def give(
             return
         ward = WardRound.opened(opened, contract.ward_round())
         with closing(open_study_store(store, Path(), ward, identity, signer)) as objects:
-            if not isinstance(objects, ConfidentialStore):
-                raise typer.BadParameter("--store must begin with confidential:")
+            assert isinstance(objects, ConfidentialStore)  # by its prefix
             objects.sync()
         _out.print(f"keys of every epoch handed to {account}")
 
@@ -115,6 +116,7 @@ def list_(study: StudyArgument, chain: ChainOption, grants: _Grants) -> None:
     identity = study_of(study)
     with connected(chain) as opened:
         contract = Grants(opened, address_of(grants))
+        WardRound.opened(opened, contract.ward_round()).study(identity)  # refuses an unknown one
         _out.print(f"epoch {contract.epoch(identity)}")
         for reader in contract.readers(identity):
             _out.print(f"{reader.account}  0x{reader.public_key.hex()}")

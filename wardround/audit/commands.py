@@ -311,6 +311,8 @@ def show(
 
       wardround show runs/demo --round 3
     """
+    if cid is not None and round_number is not None:
+        raise typer.BadParameter("--round names a round's manifest: leave it or the CID out")
     # Asked first, because opening a store makes its folder.
     if not (run / "store").is_dir():
         raise SpecificationError(run, "this is not the folder of a run: store is missing")

@@ -54,6 +54,8 @@ def fund_(
     some = bool(tokens.strip("0."))
     if some and (token is None or giver is None):
         raise typer.BadParameter("--tokens needs --token, and --key of an account that holds some")
+    if token is not None and not some:
+        raise typer.BadParameter("--token needs --tokens above 0: how many of it are to be given")
     if not some and not ether:
         raise typer.BadParameter("nothing is to be given: name --ether or --tokens above 0")
     with connected(chain) as opened:

@@ -53,7 +53,11 @@ IndexFile = Annotated[
     Path | None, typer.Option(help="Index file; by default one in the user's cache.")
 ]
 Confirmations = Annotated[
-    int, typer.Option(min=0, help="Blocks behind the tip that may still change.")
+    int | None,
+    typer.Option(
+        min=0,
+        help=f"Blocks behind the tip that may still change; {CONFIRMATIONS} if not given.",
+    ),
 ]
 
 
@@ -73,7 +77,7 @@ def events(
     to_block: Annotated[int | None, typer.Option(min=0, help="Not after this block.")] = None,
     follow: Annotated[bool, typer.Option("--follow", help="Go on as more come.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object an event.")] = False,
-    confirmations: Confirmations = CONFIRMATIONS,
+    confirmations: Confirmations = None,
 ) -> None:
     """List what happened, oldest first, with the range of indexed blocks.
 
@@ -87,6 +91,8 @@ def events(
     with named_source(run_or_study, rpc, contract, None, chain_id) as (source, meant):
         if follow and not source.live:
             raise typer.BadParameter("--follow: this run is over, nothing more will come")
+        if meant is not None and study is not None:
+            raise typer.BadParameter("--study: the study is named already, leave one of both out")
         with indexed(source, index, confirmations) as reader:
             chosen = EventFilter(
                 study=None if (named := study or meant) is None else hex32(named, "--study"),
@@ -118,7 +124,7 @@ def watch(
     chain_id: ChainIdOption = None,
     index: IndexFile = None,
     once: Annotated[bool, typer.Option("--once", help="Show it once and end.")] = False,
-    confirmations: Confirmations = CONFIRMATIONS,
+    confirmations: Confirmations = None,
 ) -> None:
     """Watch studies, rounds and sites in this terminal, with what needs attention.
 

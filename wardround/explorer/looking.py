@@ -17,7 +17,7 @@ from wardround.explorer.source import Source, chain_source, run_source
 from wardround.host.reason import reason_of
 from wardround.host.screen import Screen
 from wardround.protocol.errors import ScenarioError, WardroundError
-from wardround.protocol.identifiers import bytes32
+from wardround.protocol.identifiers import StudyId, bytes32
 
 _STOP_SECONDS = 10.0
 _err = Screen(stderr=True, highlight=False, soft_wrap=True)
@@ -38,23 +38,28 @@ def named_source(
     Raises:
         ScenarioError: neither a run nor a chain with a contract.
         Malformed: a study's id or an address is invalid.
-        ChainError: the chain does not answer.
+        ChainError: the chain does not answer, or has no such study.
     """
     if run_or_study is not None and not run_or_study.startswith("0x"):
-        if rpc is not None or contract is not None or store is not None:
-            raise ScenarioError(run_or_study, "a run's folder names its chain and store already")
+        if (rpc, contract, store, chain_id, from_block) != (None,) * 5:
+            reason = (
+                "a run's folder names its chain and store already: leave --rpc, --contract, "
+                "--store, --chain-id and --from-block out"
+            )
+            raise ScenarioError(run_or_study, reason)
         with run_source(Path(run_or_study), reading_key) as source:
             yield source, None
         return
     if reading_key is not None:
         reason = "a reading key goes with a run's folder: leave --reading-key out"
         raise ScenarioError(run_or_study or "explorer", reason)
-    if run_or_study is not None:
-        bytes32(run_or_study, "study")
+    study = None if run_or_study is None else StudyId(bytes32(run_or_study, "study"))
     if rpc is None or contract is None:
         reason = "name a run's folder, or a chain with --rpc and --contract"
         raise ScenarioError(run_or_study or "explorer", reason)
     with chain_source(rpc, contract, store, chain_id, from_block, run_or_study) as source:
+        if study is not None:
+            source.ward.study(study)  # refuses one that is not there
         yield source, run_or_study
 
 
@@ -62,7 +67,7 @@ def named_source(
 def indexed(
     source: Source,
     index: Path | None = None,
-    confirmations: int = CONFIRMATIONS,
+    confirmations: int | None = None,
     *,
     follow: bool = False,
 ) -> Iterator[Reader]:
@@ -72,14 +77,18 @@ def indexed(
         source: what is looked at.
         index: the file; by default one in the user's cache, which is replaced if it does not fit:
             everything in it can be read again.
-        confirmations: blocks behind the tip that may still change.
+        confirmations: blocks behind the tip that may still change; by default `CONFIRMATIONS`.
         follow: index in a thread, which prints the error that ends it.
 
     Raises:
+        ScenarioError: confirmations are named for a run that is over.
         IndexUnusable: the named file has another format, chain or contract.
         WardroundError: the chain cannot be indexed.
     """
-    indexer = _opened(source, index, confirmations)
+    if confirmations is not None and not source.live:
+        reason = "the run is over, and none of its blocks may change: leave --confirmations out"
+        raise ScenarioError(source.name, reason)
+    indexer = _opened(source, index, CONFIRMATIONS if confirmations is None else confirmations)
     stop = threading.Event()
     thread = threading.Thread(target=_run, args=(indexer, stop), name="indexer", daemon=True)
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -14,6 +15,7 @@ from wardround.chain.grants import Grants
 from wardround.chain.options import ChainOption
 from wardround.host.commands import Commands
 from wardround.host.screen import Screen
+from wardround.protocol.errors import ScenarioError
 from wardround.protocol.identifiers import address_of
 from wardround.store import ReplicatedStore, open_store
 from wardround.store.gateway import Gateway
@@ -68,7 +70,11 @@ def serve(
             ws="none",
             lifespan="off",
         )
-        _GatewayServer(config).run()
+        server = _GatewayServer(config)
+        with suppress(SystemExit):  # uvicorn's own, where it cannot listen
+            server.run()
+        if not server.started:
+            raise ScenarioError(f"{host}:{port}", "nothing can listen there: choose another --port")
 
 
 @app.command()

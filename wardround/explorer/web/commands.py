@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import webbrowser
+from contextlib import suppress
 from typing import Annotated
 
 import typer
@@ -20,7 +21,6 @@ from wardround.explorer.commands import (
     Rpc,
     StoreName,
 )
-from wardround.explorer.indexer import CONFIRMATIONS
 from wardround.explorer.looking import indexed, named_source
 from wardround.explorer.studies import only_study
 from wardround.explorer.web import urls
@@ -44,7 +44,7 @@ def explore(
     ] = None,
     reading_key: ReadingKeyFile = None,
     index: IndexFile = None,
-    confirmations: Confirmations = CONFIRMATIONS,
+    confirmations: Confirmations = None,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")] = 8600,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     browser: Annotated[
@@ -102,11 +102,13 @@ def _serve(app: ASGIApp, host: str, port: int, study: str | None, browser: bool)
         host=host,
         port=port,
         log_level="warning",
+        ws="none",
         timeout_graceful_shutdown=1,
         server_header=False,
     )
     server = _PageServer(config, study, browser)
-    server.run()
+    with suppress(SystemExit):  # uvicorn's own, where it cannot listen
+        server.run()
     if not server.started:
         raise ScenarioError(f"{host}:{port}", "nothing can listen there: choose another --port")
 
