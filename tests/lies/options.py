@@ -1,21 +1,25 @@
-"""Every option of the commands that users rely on, with another value than the true one.
+"""Every option of every command, with another value than the true one.
 
-A probe gives an option a value that is not the true one; the command must refuse it by name, or end
-otherwise than without.
+Here are those about studies and runs. A probe gives an option a value that is not the true one; the
+command must refuse it by name, or end otherwise than without.
 """
 
 from __future__ import annotations
 
+import ast
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import click
 import typer
 
 from wardround import command_line
 
-#: The commands whose every option has a probe.
-COMMANDS = ("audit", "claim", "court", "model", "simulate")
+#: What a command's first parameter is called where a study is named by its id.
+IDENTITY = "study"
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True)
@@ -45,16 +49,34 @@ class DoesOtherwise:
     words: str
 
 
-Probe = RefusedByName | DoesOtherwise
+@dataclass(frozen=True)
+class TriedBy:
+    """What the option does takes processes, a person or a study of its own.
+
+    Attributes:
+        test: which gives it and compares what was done: ``tests/client/test_x.py::test_y``.
+    """
+
+    test: str
+
+    def is_there(self, option: str) -> bool:
+        """Whether there is such a test, and its file names the option or its parameter."""
+        path, _, name = self.test.partition("::")
+        source = (ROOT / path).read_text("utf-8")
+        tests = {one.name for one in ast.parse(source).body if isinstance(one, ast.FunctionDef)}
+        bare = option.lstrip("-").replace("-", "_")
+        return name in tests and (option in source or re.search(rf"\b{bare}\b", source) is not None)
+
+
+Probe = RefusedByName | DoesOtherwise | TriedBy
 
 
 def parameters() -> Iterator[tuple[str, str]]:
     """Every command and parameter, as its parser has them: ``court attest``, ``--round``."""
     for name, command in _leaves(typer.main.get_group(command_line.app), ""):
-        if name.split()[0] in COMMANDS:
-            for parameter in command.params:
-                is_option = isinstance(parameter, click.Option)
-                yield name, parameter.opts[0] if is_option else str(parameter.name)
+        for parameter in command.params:
+            is_option = isinstance(parameter, click.Option)
+            yield name, parameter.opts[0] if is_option else str(parameter.name)
 
 
 def _leaves(group: click.Group, path: str) -> Iterator[tuple[str, click.Command]]:

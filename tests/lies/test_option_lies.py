@@ -1,115 +1,70 @@
-"""An option with another value is refused by name, or changes what the command does."""
+"""An option with another value is refused by name, or changes what the command does.
+
+These are the commands about studies and runs; parties' and readers' have tests beside this one.
+"""
 
 from __future__ import annotations
 
 import json
 import shutil
-import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.calling import Call, Ended
+from tests.calling import Call
 from tests.integration.networks import finished_run, small_scenario, toml_of
 from tests.integration.networks import run as run_scenario
-from tests.lies.options import BY_ID, BY_RUN, Probe, RefusedByName, parameters
+from tests.lies.options import BY_ID, BY_RUN, IDENTITY, RefusedByName, TriedBy, parameters
+from tests.lies.party_options import OF_PARTIES
+from tests.lies.probing import ProbedLine, others_of, refused_of
+from tests.lies.reader_options import OF_READERS
+from tests.lies.stages import staged
 from wardround.audit.finished import open_run, read_network
-from wardround.chain.study_token import StudyToken
-from wardround.chain.ward_round import WardRound
-from wardround.devchain.embedded import EmbeddedChain
-from wardround.devchain.evm import Genesis
-from wardround.devchain.faucet import DEV_CHAIN_ID, ETHER, FAUCET, balances_of
+from wardround.devchain.faucet import FAUCET
 from wardround.host.durable import write_private
 from wardround.host.key_file import read_key
 from wardround.protocol.cid import cid_from_sha256
 from wardround.protocol.identifiers import hex_of
 from wardround.protocol.manifest import parse_manifest
-from wardround.protocol.record import Recording, RuleId
-from wardround_simulations.stage import OBJECTION_SECONDS, Parties, Stage, specification
-
-#: What a command's first parameter is called where a study is named by its id.
-IDENTITY = "study"
-
-
-def test_every_option_has_a_probe() -> None:
-    found = set(parameters())
-    probed = {
-        (command, "run_or_study" if name == IDENTITY and command in BY_RUN else name)
-        for table in (BY_ID, BY_RUN)
-        for command, probes in table.items()
-        for name in probes
-    }
-    renamed = {(command, _renamed(command, name)) for command, name in probed}
-    assert renamed == found
-    assert len(found) >= 80, len(found)
+from wardround_simulations.stage import OBJECTION_SECONDS, Stage
 
 
 def _renamed(command: str, name: str) -> str:
     return "run_or_study" if name == IDENTITY and not command.startswith("court") else name
 
 
+#: By command and parameter.
+PROBES = (
+    {
+        command: {_renamed(command, name): probe for name, probe in probes.items()}
+        for table in (BY_ID, BY_RUN)
+        for command, probes in table.items()
+    }
+    | OF_PARTIES
+    | OF_READERS
+)
+
+
+def test_every_option_has_a_probe() -> None:
+    found = set(parameters())
+    assert {(command, name) for command, probes in PROBES.items() for name in probes} == found
+    assert len(found) >= 300, len(found)
+
+
 def test_option_without_a_probe_is_missed() -> None:
     assert ("audit", "--banana") not in set(parameters())
 
 
-# ---------------------------------------------------------------- how a probe is made
-
-
-@dataclass
-class ProbedLine:
-    """A command line that ends well: words by parameter, and what they print."""
-
-    call: Call
-    command: str
-    words: dict[str, tuple[object, ...]]
-    arguments: tuple[str, ...]
-
-    def run(self, name: str | None = None, value: tuple[object, ...] = ()) -> Ended:
-        words = dict(self.words)
-        if name is not None:
-            words[name] = value
-        line: list[object] = [*self.command.split()]
-        for one in self.arguments:
-            line += words.pop(one, ())
-        for option, given in words.items():
-            line += [option, *given]
-        return self.call(*line)
-
-    def probe(self, name: str, probe: Probe, before: str = "") -> str | None:
-        """What is wrong with how an option is taken, if anything."""
-        ended = self.run(name, probe.value)
-        if isinstance(probe, RefusedByName):
-            text = " ".join(ended.err.replace("│", " ").split())
-            good = ended.status != 0 and probe.words in text and "Traceback" not in ended.err
-        else:
-            text = ended.out
-            good = ended.status == 0 and probe.words in text and text != before
-        if probe.words == "{":
-            good = good and all(json.loads(line) for line in ended.out.splitlines())
-        return None if good else f"{self.command} {name} {probe.value}: {ended}"
-
-
-def refused_of(line: ProbedLine, table: dict[str, Probe], renamed: str = "") -> list[str]:
-    """Probe all options that are to be refused, and list those that were not."""
-    found = [
-        line.probe(renamed if name == IDENTITY and renamed else name, probe)
-        for name, probe in table.items()
-        if isinstance(probe, RefusedByName)
+def test_tests_of_the_commands_own_are_there_and_give_the_option() -> None:
+    missing = [
+        f"{command} {name}: {probe.test}"
+        for command, probes in PROBES.items()
+        for name, probe in probes.items()
+        if isinstance(probe, TriedBy) and not probe.is_there(name)
     ]
-    return [one for one in found if one]
-
-
-def others_of(line: ProbedLine, table: dict[str, Probe], before: str) -> list[str]:
-    """Probe all options that are to change what is done, and list those that did not."""
-    found = [
-        line.probe(name, probe, before)
-        for name, probe in table.items()
-        if not isinstance(probe, RefusedByName)
-    ]
-    return [one for one in found if one]
+    assert missing == []
 
 
 # ---------------------------------------------------------------- a run's folder, or its id
@@ -230,25 +185,8 @@ def test_options_of_simulate(call: Call, tmp_path: Path) -> None:
 
 @pytest.fixture
 def stage(tmp_path: Path) -> Iterator[Stage]:
-    """A study of one closed round; the keys of its parties are files."""
-    genesis = Genesis(DEV_CHAIN_ID, int(time.time()), balances_of([]))
-    chain = EmbeddedChain(f"options-{tmp_path.name}", genesis)
-    parties = Parties.new()
-    for account in parties.addresses:
-        chain.transfer(FAUCET, account, 100 * ETHER)
-    for name in ("sponsor", "first", "standby", "auditor"):
-        write_private(tmp_path / f"{name}.key", getattr(parties, name).key.hex())
-    token = StudyToken.deploy(chain, parties.sponsor, 10**22)
-    ward = WardRound.deploy(chain, parties.sponsor)
-    spec = specification("options", Recording.FULL, RuleId.MEAN, 3, 1)
-    made = Stage(ward, token, parties, spec, tmp_path / "whole")
-    for one in (parties.auditor, parties.standby):
-        token.transfer(parties.sponsor, one.address, 10**21)
-    (tmp_path / "elsewhere").mkdir()
-    made.close(parties.first)
-    yield made
-    made.end()
-    chain.close()
+    with staged(tmp_path) as made:
+        yield made
 
 
 def sender_of_the_last(stage: Stage) -> str:
