@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from tests.protocol.masking import VECTORS, read
@@ -65,7 +65,8 @@ def test_segments_keep_both_limits_and_cover_the_vector(
     assert segment * segments.coordinates_each + 8 * counter + word == coordinate
 
 
-@settings(max_examples=25, deadline=None)
+# Without shrinking: the slow cipher takes minutes for that.
+@settings(max_examples=25, deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate])
 @given(st.integers(1, 700), st.sampled_from([1, KEYS_MAX // 3, KEYS_MAX]), st.data())
 def test_added_stream_is_the_slow_one_at_every_coordinate(
     parameters: int, rounds: int, data: st.DataObject

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from tests.protocol.masking import DOMAIN, VECTORS, read
@@ -103,7 +103,7 @@ def test_sums_are_those_of_the_vectors(vector: dict[str, Any]) -> None:
         assert ring_root(found) == read(vector["mask_sum_roots"][number])
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=30, phases=[Phase.explicit, Phase.reuse, Phase.generate])
 @given(st.integers(1, 300), st.lists(st.integers(1, 64), max_size=3))
 def test_sum_is_the_slow_one(parameters: int, weights: list[int]) -> None:
     segments = Segments(parameters, 4)
