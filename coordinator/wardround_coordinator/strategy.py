@@ -181,8 +181,9 @@ class WardroundStrategy(Strategy):
                 messages = self.configure_train(position.round, arrays, config, grid)
                 # A locked cohort takes no further answer: the store has all that is in it.
                 locked = self.session.is_locked(position)
-                replies = () if locked else self._replies(grid, messages)
-                self.aggregate_train(position.round, self._then_report(grid, replies))
+                replies = self._then_report(grid, () if locked else self._replies(grid, messages))
+                # Of a locked round no answer is taken: the one before is reported all the same.
+                self.aggregate_train(position.round, list(replies) if locked else replies)
                 break
             except RoundFailed as failure:
                 # Sites rejected a round that is no longer open: the chain moved, they are well.

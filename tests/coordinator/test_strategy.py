@@ -9,7 +9,9 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from math import inf, nan
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -35,12 +37,14 @@ from wardround.protocol.messages import (
     VECTOR_DTYPE,
     VECTOR_FORMAT,
     Measured,
+    TrainTask,
 )
 from wardround.store import FolderStore
 from wardround.transport.flower.grid import FIRST_NODE_ID, Availability
 from wardround.transport.flower.messages import ErrorCode
 from wardround_client.app import client_app as honest
 from wardround_coordinator.server_app import make_server_app
+from wardround_coordinator.strategy import RoundResult, WardroundStrategy
 from wardround_simulations.engines import run_in_process
 from wardround_simulations.network import Network
 
@@ -557,3 +561,37 @@ def test_round_when_another_takes_it_over_is_let_go_while_a_site_is_asked_again(
 def test_server_when_no_network_is_named_says_what_to_do() -> None:
     with pytest.raises(ScenarioError, match="wardround simulate"):
         run_in_process(make_server_app(), ClientApp(), [{}], {"network": ""})
+
+
+def test_round_when_the_next_is_found_locked_is_reported_before_that_closes() -> None:
+    position, noted = SimpleNamespace(round=2, base=None), []
+    facts = SimpleNamespace(params=SimpleNamespace(rounds=3))
+
+    class Locked(WardroundStrategy):
+        """Of a round that another has locked: its session takes no answer."""
+
+        def _messages(self, *_: Any) -> list[Message]:
+            return []
+
+        def _meet(self, *_: Any, **__: Any) -> int:
+            return 0
+
+        def _measure(self, *_: Any) -> None:
+            return None
+
+        def aggregate_train(self, server_round: int, replies: Iterable[Message]) -> Any:
+            noted.append("closed")
+            self._closed = SimpleNamespace(facts="of 2")
+            self._position = SimpleNamespace(round=3)
+            return None, None
+
+    session = SimpleNamespace(facts=facts, check_standing=lambda _: None, is_locked=lambda _: True)
+    strategy: Any = Locked(session, 1, 1.0, 1, on_round=lambda one: noted.append(one.facts))  # type: ignore[arg-type]
+    strategy._assignment = lambda _: TrainTask(*[None] * 4)  # type: ignore[arg-type]
+    strategy._position, strategy._unreported = position, RoundResult("of 1", {}, 0.0)  # type: ignore[arg-type]
+    with (
+        patch.object(TrainTask, "fields", lambda _: {}),
+        patch("wardround_coordinator.strategy._vector_record", lambda _: ArrayRecord()),
+    ):
+        strategy._run_round(SimpleNamespace(get_node_ids=list))
+    assert noted == ["of 1", "closed"]
