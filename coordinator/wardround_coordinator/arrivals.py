@@ -95,7 +95,9 @@ class ArrivalsLoop(asyncio.SelectorEventLoop):
 
     async def create_server(self, *args: Any, **named: Any) -> asyncio.Server:
         """Create a server as asyncio does."""
-        return await super().create_server(*args, **named, ssl_handshake_timeout=HEAD_SECONDS)
+        return await super().create_server(
+            *args, **named, ssl_handshake_timeout=HEAD_SECONDS, ssl_shutdown_timeout=1.0
+        )
 
 
 def listen(host: str, port: int) -> list[socket.socket]:

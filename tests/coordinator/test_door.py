@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import itertools
+import os
 import resource
 import shutil
 import socket
@@ -322,6 +323,17 @@ def test_connections_that_bring_no_request_are_ended(door: Door) -> None:
                     pass
     assert HEAD_SECONDS < time.monotonic() - begun < HEAD_SECONDS + 20
     assert "refused: a message of cleveland came too slowly" in door.log
+
+
+def test_connection_when_its_client_does_not_end_tls_is_ended_all_the_same(door: Door) -> None:
+    """It keeps its place until then: asyncio waits half a minute for the client's last word."""
+    begun = time.monotonic()
+    with door.connect() as silent, socket.socket(fileno=os.dup(silent.fileno())) as below:
+        below.settimeout(60)
+        with suppress(ConnectionError):
+            while below.recv(4096):
+                pass
+    assert time.monotonic() - begun < HEAD_SECONDS + 10
 
 
 def test_silent_connections_of_one_address_keep_no_other_out(door: Door) -> None:
