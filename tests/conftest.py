@@ -65,8 +65,8 @@ def call(
     return run_command
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """One for all: while Playwright's is open, no second one can be launched in the same thread."""
+    """One for a module: while it is open, no other event loop can run in its thread."""
     with launched() as opened:
         yield opened

@@ -181,9 +181,10 @@ class WardroundStrategy(Strategy):
                 messages = self.configure_train(position.round, arrays, config, grid)
                 # A locked cohort takes no further answer: the store has all that is in it.
                 locked = self.session.is_locked(position)
-                replies = self._then_report(grid, () if locked else self._replies(grid, messages))
-                # Of a locked round no answer is taken: the one before is reported all the same.
-                self.aggregate_train(position.round, list(replies) if locked else replies)
+                if locked:
+                    self._report_earlier(grid)
+                replies = () if locked else self._then_report(grid, messages)
+                self.aggregate_train(position.round, replies)
                 break
             except RoundFailed as failure:
                 # Sites rejected a round that is no longer open: the chain moved, they are well.
@@ -192,22 +193,29 @@ class WardroundStrategy(Strategy):
                 if attempt == self.attempts:
                     raise
         assert self._closed is not None
+        if (earlier := self._unreported) is not None:
+            # The round was locked while its question went out, and no answer was taken.
+            self._note(earlier.facts, earlier.wall_seconds)
         if self._position.round <= self.session.facts.params.rounds:
             elapsed = time.monotonic() - started
             self._unreported = RoundResult(self._closed.facts, {}, elapsed)
         else:
             self._report(grid, self._closed.facts, started)
 
-    def _then_report(self, grid: Grid, replies: Iterable[Message]) -> Iterator[Message]:
-        """Hand on replies; report the round before, whose model their sites have measured.
+    def _then_report(self, grid: Grid, messages: Iterable[Message]) -> Iterator[Message]:
+        """Send messages and hand on replies, then report the round whose model was measured.
 
         Before the round is closed: a coordinator that dies later reports that one alone.
         """
-        yield from replies
-        if (closed := self._unreported) is not None:
+        yield from self._replies(grid, messages)
+        self._report_earlier(grid)
+
+    def _report_earlier(self, grid: Grid) -> None:
+        """Report the last closed round, if it is not yet."""
+        if (earlier := self._unreported) is not None:
             # A site that refuses to train may measure all the same.
-            self._measure(grid, closed.facts)
-            self._note(closed.facts, closed.wall_seconds)
+            self._measure(grid, earlier.facts)
+            self._note(earlier.facts, earlier.wall_seconds)
 
     def _report(self, grid: Grid, facts: RoundFacts, started: float) -> None:
         """Let the sites measure a round's model, and report the round."""
