@@ -56,8 +56,8 @@ class ResultNotTrusted(WardroundError):
         self.path = path
         self.auditor = auditor
         super().__init__(
-            f"{path} is signed by {auditor}, who is no auditor of the study: if you rely on it "
-            f"all the same, add --trust {auditor}."
+            f"{path} is signed by {auditor}, who is no auditor of the study. If an auditor whom "
+            "you rely on has given you that address, not this file alone, name it with --trust."
         )
 
 
