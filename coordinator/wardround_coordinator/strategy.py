@@ -113,11 +113,9 @@ class WardroundStrategy(Strategy):
     _exchange: Exchange | None = None
     _position: StudyPosition | None = None
     _closed: RoundOutcome | None = None
-    #: A closed round that is reported once its model is measured: what was measured of it so far,
-    #: and the nodes that were asked for that when they were asked to train, and have answered.
+    #: A closed round that is reported once its model is measured, and what was measured so far.
     _unreported: RoundResult | None = None
     _measured: dict[SiteAddress, Measured] = field(default_factory=dict)
-    _asked_once: set[int] = field(default_factory=set)
     _answer_at: float = 0.0
 
     def start(self, grid: Grid, *_: object, **__: object) -> Result:
@@ -154,7 +152,7 @@ class WardroundStrategy(Strategy):
     def configure_evaluate(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
-        """Ask known nodes to measure the new model, but none that was asked with its training."""
+        """Ask every known node to measure the new model."""
         return self._messages(EVALUATE, arrays, config, server_round)
 
     def aggregate_evaluate(
@@ -213,8 +211,10 @@ class WardroundStrategy(Strategy):
     def _report_earlier(self, grid: Grid) -> None:
         """Report the last closed round, if it is not yet."""
         if (earlier := self._unreported) is not None:
-            # A site that refuses to train may measure all the same.
-            self._measure(grid, earlier.facts)
+            # Sites that do not train may measure. They are asked only where no site trains: the
+            # next round would be closed later by as long as they take.
+            if not self._measured:
+                self._measure(grid, earlier.facts)
             self._note(earlier.facts, earlier.wall_seconds)
 
     def _report(self, grid: Grid, facts: RoundFacts, started: float) -> None:
@@ -228,14 +228,12 @@ class WardroundStrategy(Strategy):
         config = ConfigRecord(self._assignment(self._position).fields())
         number, arrays = facts.manifest.round, _vector_record(self._position.base)
         with durable(Step.MODEL_MEASURED):
-            messages = list(self.configure_evaluate(number, arrays, config, grid))
-            if messages:
-                self.aggregate_evaluate(number, self._replies(grid, messages))
+            messages = self.configure_evaluate(number, arrays, config, grid)
+            self.aggregate_evaluate(number, self._replies(grid, messages))
 
     def _note(self, facts: RoundFacts, wall_seconds: float) -> None:
         measured, self._measured = self._measured, {}
         self._unreported = None
-        self._asked_once.clear()
         with durable(Step.ROUND_NOTED):
             self.on_round(RoundResult(facts, measured, wall_seconds))
 
@@ -344,9 +342,7 @@ class WardroundStrategy(Strategy):
         training, measuring = self._silent[TRAIN], self._silent[EVALUATE]
         if kind == EVALUATE:
             heard = [node for node in self._nodes if not training.is_silent(node)]
-            return [
-                node for node in heard if node not in self._asked_once and measuring.is_due(node)
-            ]
+            return [node for node in heard if measuring.is_due(node)]
         due = [node for node in self._nodes if training.is_due(node)]
         least = self.session.facts.params.min_sites
         return due if len({self._nodes[node] for node in due}) >= least else list(self._nodes)
@@ -437,7 +433,6 @@ class WardroundStrategy(Strategy):
         try:
             found = _reply(reply)
             if self._unreported is not None:
-                self._asked_once.add(node)
                 fields, measured = Measured.part(found.fields)
                 self._keep_measured(node, measured)
                 found = replace(found, fields=fields)

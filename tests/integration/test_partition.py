@@ -36,7 +36,7 @@ from wardround_simulations.sites import password_file
 COORDINATOR, CHAIN = "coordinator", "chain"
 SITE = "hospital"
 #: Some go by while the ports are tried.
-ROUNDS = 11
+ROUNDS = 14
 CUT_SECONDS = 15.0
 #: A round takes some four seconds, on a machine that others use too rather ten.
 RECOVERED_SECONDS = 20.0
