@@ -38,9 +38,10 @@ from wardround_simulations.live.layout import make_parties
 from wardround_simulations.live.run import LiveNetwork
 from wardround_simulations.run import simulate
 
-_MILLION = Shape(sites=1, rounds=4, rows=64, features=100, hidden=(950, 950))
+_MILLION = Shape(sites=1, rounds=6, rows=64, features=100, hidden=(950, 950))
 _FOUR = replace(_MILLION, sites=4)
-_TINY = Shape(sites=1, rounds=4, rows=64)
+_PLAIN_ROUNDS = 4
+_TINY = Shape(sites=1, rounds=6, rows=64)
 _ROUND_SECONDS = 2.0
 _LIMIT_SECONDS = 900.0
 _ANSWERED = re.compile(r"answered after ([\d.]+) s")
@@ -62,9 +63,9 @@ class Rounds:
 
 
 def measure(quick: bool) -> Result:
-    """Measure both ways of running; quick: a model of 31 parameters, three rounds."""
-    shape = Shape(sites=1, rounds=3, rows=16) if quick else _MILLION
-    tiny = Shape(sites=1, rounds=3, rows=16) if quick else _TINY
+    """Measure both ways of running; quick: a model of 31 parameters, four rounds."""
+    shape = Shape(sites=1, rounds=4, rows=16) if quick else _MILLION
+    tiny = Shape(sites=1, rounds=4, rows=16) if quick else _TINY
     with TemporaryDirectory(prefix="wardround-bench-") as name:
         folder = Path(name)
         alone = _alone(shape, folder / "alone")
@@ -120,7 +121,7 @@ def _words(shape: Shape) -> str:
 
 def _beside_plain(shape: Shape, ours: float, folder: Path, quick: bool) -> Figure:
     # The first round of several is left out; a quick look has no time for a second.
-    plain = round_seconds(replace(shape, rounds=1) if quick else shape, folder)
+    plain = round_seconds(replace(shape, rounds=1 if quick else _PLAIN_ROUNDS), folder)
     return Figure(
         f"a deployed round, {_words(shape)}",
         ours=ours,
@@ -138,8 +139,8 @@ def _alone(shape: Shape, folder: Path) -> float:
 
 
 def _steady(rounds: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Leave out the first round, which measures no model, and the last, which measures two."""
-    return rounds[1:-1]
+    """Leave out the first two rounds, which start processes, and the last, which measures twice."""
+    return rounds[2:-1]
 
 
 def _live(shape: Shape, folder: Path) -> Rounds:
@@ -160,7 +161,7 @@ def _live(shape: Shape, folder: Path) -> Rounds:
     if results is None:
         raise TimeoutError(f"the network did not finish in {_LIMIT_SECONDS:g} s")
     # The last answers are the last model's measures; before them one a site and round.
-    answers = taken[-shape.sites * shape.rounds : -2 * shape.sites]
+    answers = taken[-shape.sites * (shape.rounds - 1) : -2 * shape.sites]
     rounds = _steady(results.rounds)
     return Rounds(
         whole=median(row["wall_seconds"] for row in rounds),
