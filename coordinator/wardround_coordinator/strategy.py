@@ -211,10 +211,7 @@ class WardroundStrategy(Strategy):
     def _report_earlier(self, grid: Grid) -> None:
         """Report the last closed round, if it is not yet."""
         if (earlier := self._unreported) is not None:
-            # Sites that do not train may measure. They are asked only where no site trains: the
-            # next round would be closed later by as long as they take.
-            if not self._measured:
-                self._measure(grid, earlier.facts)
+            self._measure(grid, earlier.facts)
             self._note(earlier.facts, earlier.wall_seconds)
 
     def _report(self, grid: Grid, facts: RoundFacts, started: float) -> None:
@@ -223,13 +220,19 @@ class WardroundStrategy(Strategy):
         self._note(facts, time.monotonic() - started)
 
     def _measure(self, grid: Grid, facts: RoundFacts) -> None:
+        """Ask sites to measure a round's model, unless some did so when they trained from it.
+
+        Those that did not train are not asked then: the next round would be closed later by as long
+        as they take.
+        """
         assert self._position is not None
         # As the record before the next round: a site measures only a model that the chain has.
         config = ConfigRecord(self._assignment(self._position).fields())
         number, arrays = facts.manifest.round, _vector_record(self._position.base)
         with durable(Step.MODEL_MEASURED):
-            messages = self.configure_evaluate(number, arrays, config, grid)
-            self.aggregate_evaluate(number, self._replies(grid, messages))
+            if not self._measured:
+                messages = self.configure_evaluate(number, arrays, config, grid)
+                self.aggregate_evaluate(number, self._replies(grid, messages))
 
     def _note(self, facts: RoundFacts, wall_seconds: float) -> None:
         measured, self._measured = self._measured, {}

@@ -337,7 +337,7 @@ def test_connection_when_its_client_does_not_end_tls_is_ended_all_the_same(door:
 
 
 def test_silent_connections_of_one_address_keep_no_other_out(door: Door) -> None:
-    """Nobody needs a key to connect: a thousand connections once kept every site out."""
+    """A client connects without a key: a thousand such connections once kept every site out."""
     own, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(own, 1500), hard))
     with ExitStack() as stack:

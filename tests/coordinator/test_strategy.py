@@ -465,7 +465,10 @@ def test_measures_when_strange_are_left_out(tmp_path: Path) -> None:
     """Whatever a site measures on its own test rows, its round closes and its line is JSON."""
     rounds = len(COUNTS) + 1
     policy = {f"site-{number}": {"measured_models": rounds} for number in (1, 2, 3)}
-    honestly: Answer = lambda message, context, call_next: call_next(message, context)  # noqa: E731
+
+    def honestly(message: Message, context: Context, call_next: Any) -> Any:
+        return call_next(message, context)
+
     with network_in(tmp_path, study={"rounds": rounds}, policy=policy) as network:
         told = coordinate(network, app_where("train", in_turn([honestly, *COUNTS.values()])))
     bad = network.parties[BAD].name

@@ -73,7 +73,7 @@ OF_READERS: dict[str, dict[str, Probe]] = {
     },
     "leak": {
         "run": RefusedByName(("elsewhere",), "network.json is missing"),
-        "--as": RefusedByName(("nobody",), "choose reader or coordinator"),
+        "--as": RefusedByName(("sponsor",), "choose reader or coordinator"),
         "--tables": RefusedByName(("elsewhere",), "no site's table is there"),
         **NO_GRANT,
         "--auc": RefusedByName((2,), "give an area from 0.5 to 1"),
